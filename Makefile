@@ -1,0 +1,59 @@
+# make train   the main job: learn from the model's own test failures, print before and after
+# make test    the test suite
+# Both set up what they need from a fresh checkout; a second call does no work twice.
+
+PYTHON  ?= python3
+SYSTEM  := $(shell uname -s)
+# The MLX backend: nothing to choose on a Mac; elsewhere cpu, or cuda with an NVIDIA GPU.
+BACKEND ?= $(if $(filter Darwin,$(SYSTEM)),,cpu)
+EXTRA   := $(if $(BACKEND),[$(BACKEND)],)
+BIN     := .venv/bin
+RUN     ?= runs/default
+ARGS    ?=
+
+.PHONY: setup train test lint bench clean blas
+.DEFAULT_GOAL := setup
+
+setup: .venv/.ready blas
+
+train: setup
+	$(BIN)/mlx-selfdebug run --run $(RUN) $(ARGS)
+
+test: .venv/.ready-dev blas
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.ready-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: .venv/.ready-dev blas
+	$(BIN)/python benchmarks/sandbox_runs.py
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+
+.venv/.ready: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRA)'
+	touch $@
+
+.venv/.ready-dev: pyproject.toml | .venv/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRA)' '.[dev]'
+	touch $@
+
+# MLX's CPU backend is about 100 times slower without OpenBLAS. Installed where that needs no password; else the
+# program says what to type.
+blas:
+ifeq ($(SYSTEM)-$(BACKEND),Linux-cpu)
+	@if ! ldconfig -p 2>/dev/null | grep -q libopenblas.so.0 && command -v apt-get >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ]; then as=; else as="sudo -n"; fi; \
+	  if $$as true 2>/dev/null; then \
+	    $$as apt-get install -y -qq libopenblas0-pthread >/dev/null 2>&1 \
+	    || { $$as apt-get update -qq && $$as apt-get install -y -qq libopenblas0-pthread; } >/dev/null 2>&1 \
+	    || echo "OpenBLAS could not be installed; go on without it"; \
+	  else echo "For a fast CPU backend: sudo apt-get install libopenblas0-pthread"; fi; fi
+endif

@@ -1,0 +1,76 @@
+"""A small code model learns to debug its own code from its own test failures.
+
+    import mlx_selfdebug as sd
+
+    tasks = sd.load_tasks("starter")
+    model = sd.load_model("qwen2.5-coder-0.5b")
+    with sd.Run("runs/first") as run:
+        attempts = sd.collect(run, model, tasks)
+        adapter = sd.train(run, model)
+        result = sd.evaluate(run, model, adapter, sd.load_tasks("humaneval")[:50])
+
+Names are imported when they are first used: ``import mlx_selfdebug`` does not import mlx.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.config import Config as Config
+    from mlx_selfdebug.config import resolve as resolve
+    from mlx_selfdebug.errors import SelfDebugError as SelfDebugError
+    from mlx_selfdebug.evaluation.evaluate import evaluate as evaluate
+    from mlx_selfdebug.evaluation.result import Result as Result
+    from mlx_selfdebug.models.load import Model as Model
+    from mlx_selfdebug.models.load import load_model as load_model
+    from mlx_selfdebug.repair.attempt import Attempt as Attempt
+    from mlx_selfdebug.repair.collect import collect as collect
+    from mlx_selfdebug.sandbox.runner import Limits as Limits
+    from mlx_selfdebug.sandbox.runner import TestRunner as TestRunner
+    from mlx_selfdebug.sandbox.verdict import Failure as Failure
+    from mlx_selfdebug.sandbox.verdict import Verdict as Verdict
+    from mlx_selfdebug.store import Run as Run
+    from mlx_selfdebug.tasks.checks import Checks as Checks
+    from mlx_selfdebug.tasks.load import load_tasks as load_tasks
+    from mlx_selfdebug.tasks.task import Task as Task
+    from mlx_selfdebug.training.adapter import Adapter as Adapter
+    from mlx_selfdebug.training.pair import Pair as Pair
+    from mlx_selfdebug.training.train import train as train
+
+_HOMES = {
+    "Adapter": "training.adapter",
+    "Attempt": "repair.attempt",
+    "Checks": "tasks.checks",
+    "Config": "config",
+    "Failure": "sandbox.verdict",
+    "Limits": "sandbox.runner",
+    "Model": "models.load",
+    "Pair": "training.pair",
+    "Result": "evaluation.result",
+    "Run": "store",
+    "SelfDebugError": "errors",
+    "Task": "tasks.task",
+    "TestRunner": "sandbox.runner",
+    "Verdict": "sandbox.verdict",
+    "collect": "repair.collect",
+    "evaluate": "evaluation.evaluate",
+    "load_model": "models.load",
+    "load_tasks": "tasks.load",
+    "resolve": "config",
+    "train": "training.train",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,5 @@
+"""``python -m mlx_selfdebug``."""
+
+from mlx_selfdebug.cli.main import main
+
+main()

@@ -1,0 +1,110 @@
+"""The entry point: the command groups, and every error as one clear line with its exit code.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 over budget, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from mlx_selfdebug.errors import SelfDebugError
+
+COMMANDS = {
+    "run": ("stages", "Collect, train, evaluate: the whole loop. What `make train` calls."),
+    "collect": ("stages", "Draft on the training tasks, test, repair; make the pairs."),
+    "train": ("stages", "Train a LoRA adapter on a run's pairs."),
+    "eval": ("stages", "Compare base and adapter on held-out tasks."),
+    "tasks": ("tasks", "List, show and check task sets."),
+    "runs": ("runs", "List and show runs; export their pairs."),
+    "models": ("models", "List models; fetch and show one."),
+    "config": ("config", "Show the settings."),
+}
+
+
+class _Commands(click.Group):
+    """Commands whose modules are imported when they are called, so that ``--help`` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"mlx_selfdebug.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            meant = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(COMMANDS)}"
+            raise click.UsageError(f"no such command {args[0]!r}.{meant}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="mlx-selfdebug", prog_name="mlx-selfdebug")
+def cli() -> None:
+    """A small code model learns to debug its own code from its own test failures.
+
+    \b
+    Examples:
+      mlx-selfdebug run                          the whole loop, in runs/default
+      mlx-selfdebug run --run runs/mine --collect-tasks my_tasks.jsonl
+      mlx-selfdebug tasks check my_tasks.jsonl   do the references pass?
+      mlx-selfdebug runs show runs/default       what a run found
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 over budget, 130 interrupted.
+    """
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    arguments = list(sys.argv[1:] if args is None else args)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.captureWarnings(True)
+    sys.exit(_run(arguments, debug="--debug" in arguments))
+
+
+def _run(arguments: list[str], *, debug: bool) -> int:
+    try:
+        cli.main(arguments, prog_name="mlx-selfdebug", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _say("\nInterrupted. What is finished is stored: the same command goes on from there.")
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our pipe went away; the interpreter must not complain about it
+        return 1
+    except SelfDebugError as error:
+        if debug:
+            raise
+        _say(f"Error: {error}" + (f"\n  help: {error.hint}" if error.hint else ""))
+        return error.exit_code
+    except Exception as error:
+        if debug:
+            raise
+        _say(f"Error: unexpected {type(error).__name__}: {error}\n  help: add --debug to see where; please report it")
+        return 1
+    return 0
+
+
+def _say(text: Any) -> None:
+    click.echo(text, err=True)

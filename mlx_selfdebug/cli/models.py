@@ -1,0 +1,56 @@
+"""``models``: the names known, and where one comes from."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from mlx_selfdebug.cli import options
+from mlx_selfdebug.cli.progress import progress
+from mlx_selfdebug.models.catalog import ALIASES
+from mlx_selfdebug.reporting.table import columns
+
+
+@click.group("models")
+def models_command() -> None:
+    """List models; fetch and show one."""
+
+
+@models_command.command("list")
+@options.json_option
+@options.debug_option
+def list_models(as_json: bool) -> None:
+    """The models known by a short name. Any hub repository, folder or .gguf file can be given in its place."""
+    if as_json:
+        click.echo(json.dumps([{"name": a.name, "about": a.about, "hub": a.hub} for a in ALIASES.values()]))
+    else:
+        click.echo(columns([[a.name, a.hub, a.about] for a in ALIASES.values()]))
+
+
+@models_command.command("show")
+@click.argument("name", metavar="MODEL")
+@options.json_option
+@options.quiet_option
+@options.debug_option
+def show(name: str, as_json: bool, quiet: bool) -> None:
+    """Where a model is on this machine and what it is; fetched if it is not here yet.
+
+    \b
+    Examples:
+      mlx-selfdebug models show qwen2.5-coder-0.5b
+      mlx-selfdebug models show ./coder.q4_k_m.gguf
+    """
+    from mlx_selfdebug.models import resolve_model
+
+    found = resolve_model(name, progress=progress(quiet=quiet))
+    config = json.loads((found.path / "config.json").read_text(encoding="utf-8"))
+    facts = {
+        "name": found.name,
+        "origin": found.origin,
+        "path": str(found.path),
+        "architecture": config.get("model_type"),
+        "layers": config.get("num_hidden_layers"),
+        "disk_bytes": sum(file.stat().st_size for file in found.path.iterdir() if file.is_file()),
+    }
+    click.echo(json.dumps(facts) if as_json else columns([[key, str(value)] for key, value in facts.items()]))

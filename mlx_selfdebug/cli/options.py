@@ -1,0 +1,84 @@
+"""Options every command shares, and those derived from the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from mlx_selfdebug.config import PRESETS, SETTINGS, Config, Resolved, Setting, resolve
+from mlx_selfdebug.store import stored_config
+
+F = TypeVar("F", bound=Callable[..., Any])
+DEFAULT_RUN = "runs/default"
+
+run_option = click.option(
+    "--run",
+    "run_path",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_RUN,
+    show_default=True,
+    help="run folder",
+)
+config_option = click.option(
+    "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="TOML file with settings"
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="print JSON on stdout")
+quiet_option = click.option("--quiet", is_flag=True, help="no progress")
+debug_option = click.option("--debug", is_flag=True, expose_value=False, help="show the traceback of an error")
+dry_run_option = click.option("--dry-run", is_flag=True, help="show the settings and stop")
+
+
+def setting_options(*sections: str) -> Callable[[F], F]:
+    """An option for each top-level setting and each of ``sections``; they arrive as one dictionary, ``overrides``."""
+    chosen = [s for s in SETTINGS.values() if "." not in s.key or s.key.partition(".")[0] in sections]
+
+    def decorate(function: F) -> F:
+        for setting in reversed(chosen):
+            function = _option(setting)(function)
+        return function
+
+    return decorate
+
+
+def overrides_of(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings among a command's keyword arguments that were given, by dotted key."""
+    return {name.replace("__", "."): value for name, value in values.items() if value is not None}
+
+
+def _option(setting: Setting) -> Callable[[F], F]:
+    special = [f"{name}: {p[setting.key]}" for name, p in PRESETS.items() if setting.key in p]
+    default = "; ".join([str(setting.default) if setting.default != "" else "none", *special])
+    return click.option(
+        setting.option,
+        setting.key.replace(".", "__"),
+        type=setting.type,
+        default=None,
+        metavar={int: "N", float: "X", str: "TEXT"}[setting.type],
+        help=f"{setting.help}  [default: {default}]",
+    )
+
+
+def resolve_for(run_path: Path, config_file: Path | None, values: dict[str, Any]) -> Resolved:
+    """The settings of a command on a run: those of the run where it exists, else presets and defaults."""
+    base: Config | None = stored_config(run_path)
+    return resolve(
+        overrides=overrides_of(values), file=config_file, base=base, default_preset="air" if base else _preset()
+    )
+
+
+def _preset() -> str:
+    from mlx_selfdebug.models.backend import device_name
+
+    return "cpu" if device_name() == "cpu" else "air"
+
+
+def show_settings(resolved: Resolved, keys: Sequence[str] = tuple(SETTINGS)) -> str:
+    """The settings as lines ``key = value  # origin``."""
+    from mlx_selfdebug.config import get
+    from mlx_selfdebug.reporting.table import columns
+
+    rows = [[key, "=", repr(get(resolved.config, key)), f"# {resolved.origins[key]}"] for key in keys]
+    return columns(rows)

@@ -1,0 +1,205 @@
+"""``run``, ``collect``, ``train``, ``eval``: the stages, each resuming what is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlx_selfdebug.cli import options
+from mlx_selfdebug.cli.progress import progress
+from mlx_selfdebug.config import Config, Resolved
+from mlx_selfdebug.progress import Progress
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.evaluation.result import Result
+    from mlx_selfdebug.models.load import Model
+    from mlx_selfdebug.store import Run
+    from mlx_selfdebug.tasks import TaskSet
+    from mlx_selfdebug.training.adapter import Adapter
+
+
+def _stage_command(name: str, *sections: str) -> Callable[[Callable[[_Session], None]], click.Command]:
+    """A command with the shared options and those of ``sections``, whose body gets a session."""
+
+    def decorate(body: Callable[[_Session], None]) -> click.Command:
+        def command(
+            run_path: Path, config_file: Path | None, dry_run: bool, as_json: bool, quiet: bool, **values: Any
+        ) -> None:
+            resolved = options.resolve_for(run_path, config_file, values)
+            if dry_run:
+                click.echo(options.show_settings(resolved))
+                return
+            body(_Session(run_path, resolved, as_json=as_json, quiet=quiet))
+
+        command.__doc__ = body.__doc__
+        for option in (options.debug_option, options.quiet_option, options.json_option, options.dry_run_option,
+                       options.setting_options(*sections), options.config_option, options.run_option):  # fmt: skip
+            command = option(command)
+        return click.command(name)(command)
+
+    return decorate
+
+
+class _Session:
+    """One call of a stage command: its settings, how it talks, and what several stages share."""
+
+    def __init__(self, run_path: Path, resolved: Resolved, *, as_json: bool, quiet: bool) -> None:
+        self.run_path = run_path
+        self.resolved = resolved
+        self.as_json = as_json
+        self.progress: Progress = progress(quiet=quiet)
+
+    @property
+    def config(self) -> Config:
+        return self.resolved.config
+
+    def say(self, text: str) -> None:
+        """To a person: on stderr where stdout carries JSON."""
+        click.echo(text, err=self.as_json)
+
+    def announce(self) -> None:
+        self.say(
+            f"run {self.run_path} · model {self.config.model} · preset {self.config.preset} · seed {self.config.seed}"
+        )
+        if self.config.preset == "cpu" and self.resolved.origins["preset"] != "command line":
+            self.say("MLX runs on the CPU here: the smaller preset `cpu` was chosen (--preset air for the full size).")
+
+    def tasks(self, name: str, limit: int) -> TaskSet:
+        from mlx_selfdebug.tasks import load_tasks
+
+        return load_tasks(name).spread(limit)
+
+    def open(self) -> Run:
+        from mlx_selfdebug.models import resolve_model
+        from mlx_selfdebug.store import Run
+
+        # The name is looked up first, so that a wrong one does not leave a run folder behind.
+        resolve_model(self.config.model, progress=self.progress)
+        return Run(self.run_path, self.config)
+
+    def model(self) -> Model:
+        from mlx_selfdebug.models import load_model
+
+        return load_model(self.config.model, progress=self.progress)
+
+
+def _collect(session: _Session, run: Run, model: Model) -> None:
+    from mlx_selfdebug.repair.collect import collect
+    from mlx_selfdebug.sandbox.runner import isolation_notice
+
+    tasks = session.tasks(session.config.collect.tasks, session.config.collect.limit)
+    if notice := isolation_notice():
+        session.say(notice)
+    attempts = collect(run, model, tasks, progress=session.progress)
+    solved = len({a.task_id for a in attempts if a.passed})
+    kinds = [pair.kind for pair in run.pairs()]
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("repair", "direct", "keep"))
+    passed = sum(a.passed for a in attempts)
+    session.say(
+        f"collect: {len(attempts)} attempts on {len(tasks)} tasks, {passed} passed; {solved} tasks solved; pairs: {counts}"
+    )
+
+
+def _train(session: _Session, run: Run, model: Model) -> Adapter:
+    from mlx_selfdebug.training.train import train
+
+    adapter = train(run, model, progress=session.progress)
+    steps = run.steps()
+    session.say(
+        f"train: {len(steps)} steps, loss {steps[0]['loss']:.3f} -> {steps[-1]['loss']:.3f}, adapter in {adapter.path}"
+    )
+    return adapter
+
+
+def _evaluate(session: _Session, run: Run, model: Model, adapter: Adapter) -> Result:
+    from mlx_selfdebug.evaluation.evaluate import evaluate
+
+    tasks = session.tasks(session.config.eval.tasks, session.config.eval.limit)
+    result = evaluate(run, model, adapter, tasks, progress=session.progress)
+    session.say(
+        f"eval: {session.config.eval.tasks}, {len(tasks)} tasks, repairs fed from public checks, scored on hidden ones\n"
+    )
+    session.say(str(result))
+    return result
+
+
+def _finish(session: _Session, run: Run, result: Result | None) -> None:
+    from mlx_selfdebug.reporting.summary import write_summary
+    from mlx_selfdebug.reporting.table import stage_table
+
+    summary = write_summary(run, result)
+    session.say("\n" + stage_table(summary["stages"]))
+    session.say(f"\nsummary: {run.summary_path}")
+    if session.as_json:
+        click.echo(json.dumps(summary))
+
+
+@_stage_command("run", "collect", "train", "eval", "sandbox")
+def run_command(session: _Session) -> None:
+    """Collect, train, evaluate: the whole loop. What `make train` calls.
+
+    Picks up where an earlier call stopped; a finished run is shown, not computed again.
+
+    \b
+    Examples:
+      mlx-selfdebug run
+      mlx-selfdebug run --run runs/small --collect-limit 10 --collect-samples 4 --eval-limit 8
+      mlx-selfdebug run --run runs/mine --collect-tasks my_tasks.jsonl --eval-tasks humaneval
+    """
+    session.announce()
+    session.tasks(session.config.collect.tasks, session.config.collect.limit)
+    session.tasks(session.config.eval.tasks, session.config.eval.limit)
+    with session.open() as run:
+        model = session.model()
+        _collect(session, run, model)
+        adapter = _train(session, run, model)
+        _finish(session, run, _evaluate(session, run, model, adapter))
+
+
+@_stage_command("collect", "collect", "train", "sandbox")
+def collect_command(session: _Session) -> None:
+    """Draft on the training tasks, test, repair; make the pairs.
+
+    The train options are here because the mix of pairs is one of them; a run keeps the settings it was begun with.
+
+    \b
+    Example:
+      mlx-selfdebug collect --run runs/mine --collect-tasks my_tasks.jsonl
+      mlx-selfdebug runs pairs runs/mine --output pairs.jsonl
+    """
+    session.announce()
+    session.tasks(session.config.collect.tasks, session.config.collect.limit)
+    with session.open() as run:
+        _collect(session, run, session.model())
+
+
+@_stage_command("train", "train")
+def train_command(session: _Session) -> None:
+    """Train a LoRA adapter on a run's pairs.
+
+    \b
+    Example:
+      mlx-selfdebug train --run runs/mine
+    """
+    session.announce()
+    with session.open() as run:
+        _train(session, run, session.model())
+
+
+@_stage_command("eval", "eval", "sandbox")
+def eval_command(session: _Session) -> None:
+    """Compare base and adapter on held-out tasks.
+
+    \b
+    Example:
+      mlx-selfdebug eval --run runs/mine
+    """
+    from mlx_selfdebug.training.adapter import open_adapter
+
+    session.announce()
+    with session.open() as run:
+        _finish(session, run, _evaluate(session, run, session.model(), open_adapter(run.adapter_path)))

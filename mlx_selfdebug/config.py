@@ -1,0 +1,296 @@
+"""Every setting and its default: one frozen dataclass a stage, the only home of defaults.
+
+TOML keys, environment variables and command-line options are derived from these classes. Precedence:
+command line > environment (``MLX_SELFDEBUG_COLLECT_SAMPLES``) > file > preset > default. ``resolve`` says of every
+value where it came from.
+
+    >>> resolve(overrides={"collect.samples": 4}).config.collect.samples
+    4
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, get_type_hints
+
+import tomli_w
+
+from mlx_selfdebug.errors import ConfigError
+
+ENV_PREFIX = "MLX_SELFDEBUG_"
+
+
+def _setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
+    return field(default=default, metadata={"help": text, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """Drafts and repairs on the training tasks."""
+
+    tasks: str = _setting("starter", "task set to learn from: a name (`tasks list`) or a .jsonl file")
+    limit: int = _setting(0, "use this many tasks, spread evenly over the set; 0 = all", low=0)
+    samples: int = _setting(8, "drafts a task", low=1, high=256)
+    rounds: int = _setting(1, "repair rounds for a task no draft has solved", low=0, high=8)
+    repairs: int = _setting(2, "different failed attempts repaired a task and round", low=1, high=64)
+    temperature: float = _setting(0.8, "sampling temperature of drafts and repairs; 0 = greedy", low=0, high=5)
+    min_p: float = _setting(0.05, "drop tokens less likely than this share of the likeliest", low=0, high=1)
+    max_tokens: int = _setting(320, "longest completion, in tokens", low=1, high=32768)
+    batch_size: int = _setting(32, "completions decoded side by side", low=1, high=512)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Pairs and LoRA."""
+
+    repair_share: float = _setting(0.5, "share of repair pairs (failed code + facts -> passing code)", low=0, high=1)
+    direct_share: float = _setting(0.3, "share of direct pairs (task -> own passing code)", low=0, high=1)
+    keep_share: float = _setting(0.2, "share of keep pairs (code that passes stays as it is)", low=0, high=1)
+    max_pairs: int = _setting(200, "most pairs trained on", low=1)
+    failed_per_task: int = _setting(3, "most failed attempts of one task made into repair pairs", low=1, high=64)
+    hide_facts_share: float = _setting(0.2, "share of repair prompts that hide all facts but the first", low=0, high=1)
+    rank: int = _setting(8, "LoRA rank", low=1, high=512)
+    scale: float = _setting(2.0, "LoRA scale (alpha / rank)", low=0)
+    layers: int = _setting(-1, "layers from the top that get an adapter; -1 = all", low=-1)
+    learning_rate: float = _setting(1e-4, "peak learning rate of AdamW, linear warm-up then cosine", low=0, high=1)
+    epochs: int = _setting(2, "passes over the pairs", low=1, high=100)
+    batch_size: int = _setting(4, "pairs an optimizer step (accumulated one by one)", low=1, high=512)
+    max_length: int = _setting(1024, "longest pair in tokens; longer ones are left out and counted", low=16)
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Base and adapter on the same held-out tasks."""
+
+    tasks: str = _setting("humaneval", "held-out task set: a name or a .jsonl file")
+    limit: int = _setting(50, "use this many tasks, spread evenly over the set; 0 = all", low=0)
+    rounds: int = _setting(1, "repair rounds, fed from public checks alone", low=0, high=8)
+    temperature: float = _setting(0.0, "sampling temperature; 0 = greedy", low=0, high=5)
+    min_p: float = _setting(0.05, "drop tokens less likely than this share of the likeliest", low=0, high=1)
+    max_tokens: int = _setting(384, "longest completion, in tokens", low=1, high=32768)
+    batch_size: int = _setting(32, "completions decoded side by side", low=1, high=512)
+
+
+@dataclass(frozen=True)
+class SandboxConfig:
+    """Limits of one test run."""
+
+    workers: int = _setting(2, "test runs side by side", low=1, high=256)
+    wall_s: float = _setting(5.0, "wall-clock limit of a run in seconds", low=0.05, high=3600)
+    cpu_s: float = _setting(4.0, "CPU limit of a run in seconds", low=0.05, high=3600)
+    memory_mb: int = _setting(512, "memory limit of a run in MB (10^6 bytes; Linux)", low=64)
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run. TOML: top-level keys, then one table a stage."""
+
+    model: str = _setting("qwen2.5-coder-0.5b", "alias (`models list`), hub repository, folder or .gguf file")
+    seed: int = _setting(0, "seed of everything random", low=0, high=2**31 - 1)
+    preset: str = _setting("auto", "air, cpu, or auto (cpu where MLX has no GPU)")
+    collect: CollectConfig = field(default_factory=CollectConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "air": MappingProxyType({}),
+        "cpu": MappingProxyType(
+            {
+                "collect.samples": 6,
+                "collect.max_tokens": 200,
+                "collect.batch_size": 48,
+                "train.max_pairs": 40,
+                "train.epochs": 1,
+                "eval.limit": 24,
+                "eval.max_tokens": 256,
+            }
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A configuration and, for each dotted key, where its value came from."""
+
+    config: Config
+    origins: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One leaf of the configuration: its dotted key, type, default, help text and range."""
+
+    key: str
+    type: type
+    default: Any
+    help: str
+    low: float | None
+    high: float | None
+
+    @property
+    def option(self) -> str:
+        return "--" + self.key.replace(".", "-").replace("_", "-")
+
+    @property
+    def env(self) -> str:
+        return ENV_PREFIX + self.key.replace(".", "_").upper()
+
+    def parse(self, value: Any, where: str) -> Any:
+        """``value`` as this setting's type, within its range; ConfigError names ``where`` it stood."""
+        try:
+            parsed = self._convert(value)
+        except (TypeError, ValueError):
+            kind = {int: "a whole number", float: "a number", str: "a text"}[self.type]
+            raise ConfigError(f"{where}: {self.key} must be {kind}, not {value!r}") from None
+        if (self.low is not None and not parsed >= self.low) or (self.high is not None and not parsed <= self.high):
+            raise ConfigError(f"{where}: {self.key} = {parsed!r} is out of range: {self._range()}")
+        return parsed
+
+    def _convert(self, value: Any) -> Any:
+        """Text is read as a number where one is wanted; nothing else is converted but whole numbers to numbers."""
+        wrong_kind = not isinstance(value, str) and self.type is str
+        if wrong_kind or isinstance(value, bool) or (self.type is int and isinstance(value, float)):
+            raise TypeError
+        return self.type(value)
+
+    def _range(self) -> str:
+        low = "" if self.low is None else f"at least {self.low:g}"
+        high = "" if self.high is None else f"at most {self.high:g}"
+        return " and ".join(part for part in (low, high) if part)
+
+
+def settings(cls: Any = Config, prefix: str = "") -> Iterator[Setting]:
+    """Every leaf setting, in order of the dataclasses."""
+    hints = get_type_hints(cls)
+    for item in fields(cls):
+        kind = hints[item.name]
+        if is_dataclass(kind):
+            yield from settings(kind, f"{item.name}.")
+        else:
+            yield _leaf(item, kind, prefix)
+
+
+def _leaf(item: Field[Any], kind: type, prefix: str) -> Setting:
+    meta = item.metadata
+    return Setting(prefix + item.name, kind, item.default, meta["help"], meta["low"], meta["high"])
+
+
+SETTINGS: Mapping[str, Setting] = MappingProxyType({setting.key: setting for setting in settings()})
+
+
+def resolve(
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    file: str | Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    base: Config | None = None,
+    default_preset: str = "air",
+) -> Resolved:
+    """The configuration from all its sources. ``overrides`` are dotted keys from the command line.
+
+    ``base`` is an existing run's configuration: it takes the place of presets and defaults.
+    ``default_preset`` is what ``auto`` stands for. Raises ConfigError for an unknown key, a wrong type, a value out of range.
+    """
+    environment = os.environ if environment is None else environment
+    layers = [
+        ("file", _flatten(read_toml(file), str(file)) if file else {}),
+        ("environment", {key: environment[s.env] for key, s in SETTINGS.items() if s.env in environment}),
+        ("command line", dict(overrides or {})),
+    ]
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(SETTINGS, "default")
+    for origin, layer in layers:
+        for key, value in layer.items():
+            values[key] = setting_for(key, origin).parse(value, str(file) if origin == "file" else origin)
+            origins[key] = origin
+    if base:
+        return Resolved(_build({**flatten(base), **values}), MappingProxyType(origins))
+    preset = _preset(values.get("preset", "auto"), default_preset)
+    for key, value in PRESETS[preset].items():
+        if key not in values:
+            values[key], origins[key] = value, f"preset {preset}"
+    values["preset"] = preset
+    return Resolved(_build(values), MappingProxyType(origins))
+
+
+def setting_for(key: str, where: str) -> Setting:
+    """The setting of a dotted key; ConfigError with a suggestion if there is none."""
+    if key not in SETTINGS:
+        near = difflib.get_close_matches(key, SETTINGS, n=1)
+        meant = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(SETTINGS)}"
+        raise ConfigError(f"{where}: unknown key {key!r}.{meant}")
+    return SETTINGS[key]
+
+
+def _preset(name: str, default: str) -> str:
+    name = default if name == "auto" else name
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}. Known: auto, {', '.join(PRESETS)}")
+    return name
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """A TOML file as a dictionary; ConfigError if it is missing or broken."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no configuration file {path}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def _flatten(tree: Mapping[str, Any], where: str, prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and not prefix:
+            flat |= _flatten(value, where, f"{key}.")
+        else:
+            setting_for(prefix + key, where)
+            flat[prefix + key] = value
+    return flat
+
+
+def _build(values: Mapping[str, Any]) -> Config:
+    config = Config()
+    tables: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        table, _, name = key.rpartition(".")
+        tables.setdefault(table, {})[name] = value
+    stages = {table: replace(getattr(config, table), **part) for table, part in tables.items() if table}
+    return replace(config, **tables.get("", {}), **stages)
+
+
+def get(config: Config, key: str) -> Any:
+    """The value of a dotted key."""
+    table, _, name = key.rpartition(".")
+    return getattr(getattr(config, table) if table else config, name)
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Dotted key -> value, for every setting."""
+    return {key: get(config, key) for key in SETTINGS}
+
+
+def to_toml(config: Config) -> str:
+    """The configuration as TOML that ``resolve`` reads back to the same values."""
+    tree: dict[str, Any] = {}
+    for key, value in flatten(config).items():
+        table, _, name = key.rpartition(".")
+        (tree.setdefault(table, {}) if table else tree)[name] = value
+    return tomli_w.dumps(tree)
+
+
+def differences(stored: Config, asked: Config) -> list[str]:
+    """One line a setting that differs: ``key: the run has X, asked for Y``."""
+    old, new = flatten(stored), flatten(asked)
+    return [f"{key}: the run has {old[key]!r}, asked for {new[key]!r}" for key in SETTINGS if old[key] != new[key]]

@@ -1,0 +1,42 @@
+"""What a domain is: how a kind of task is asked, read and judged. One file and one registration each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Protocol
+
+from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.sandbox.runner import TestRunner
+from mlx_selfdebug.sandbox.verdict import Verdict
+from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.tasks.task import Task
+
+
+class Domain(Protocol):
+    """Stateless. ``reply_prefix`` is put into the model's mouth, ``stop_text`` ends its completion."""
+
+    name: str
+    reply_prefix: str
+    stop_text: str
+
+    def prompt(self, task: Task) -> str:
+        """The message that asks for a draft."""
+
+    def repair_prompt(self, task: Task, attempt: Attempt, *, max_facts: int = 3) -> str:
+        """The message that shows an attempt and what its tests said. An attempt that passed is shown as such."""
+
+    def extract(self, text: str) -> str:
+        """The code in a completion (its text after ``reply_prefix``)."""
+
+    def completion(self, code: str) -> str:
+        """The completion that would carry ``code``: what training has the model say. ``extract`` undoes it."""
+
+    def judge(self, code: str, task: Task, checks: Checks, runner: TestRunner) -> Future[Verdict]:
+        """Test ``code`` against ``checks``; a future, so that decoding goes on meanwhile."""
+
+    def normalise(self, code: str) -> str:
+        """A form in which two codes are equal if they differ in layout, comments or docstrings alone."""
+
+    def tokens(self, code: str) -> Sequence[str]:
+        """The code's lexical tokens, for edit distances."""

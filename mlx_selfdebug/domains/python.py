@@ -1,0 +1,154 @@
+"""Python functions: the prompts, the code in an answer, and how it is tested.
+
+The reply is begun for the model with an opening fence and ends at the closing one, so no tokens go into prose.
+The prompts are the three templates below; nothing else is ever said to the model.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import tokenize
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+from mlx_selfdebug.domains.python_prelude import prelude
+from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.sandbox.runner import TestRunner
+from mlx_selfdebug.sandbox.verdict import Failure, Verdict
+from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.tasks.task import Task
+
+DRAFT = """\
+Write this Python function. Answer with its code alone: no docstring, no comments, no examples.
+
+{task}"""
+
+REPAIR = """\
+{draft}
+
+This code was tested:
+
+```python
+{code}
+```
+
+{facts}
+
+Write the function again so that it passes."""
+
+KEEP_FACTS = "All tests passed."
+
+_NO_VALUE = {
+    "timeout_wall": "no answer in time",
+    "timeout_cpu": "no answer in time",
+    "memory": "out of memory",
+    "crashed": "the interpreter crashed",
+    "early_exit": "the program ended itself",
+    "output_limit": "too much output",
+}
+
+
+class PythonDomain:
+    name = "python"
+    reply_prefix = "```python\n"
+    stop_text = "\n```"
+
+    def prompt(self, task: Task) -> str:
+        return DRAFT.format(task=_task_text(task))
+
+    def repair_prompt(self, task: Task, attempt: Attempt, *, max_facts: int = 3) -> str:
+        facts = attempt_facts(attempt, max_facts)
+        return REPAIR.format(draft=self.prompt(task), code=attempt.code.strip("\n"), facts=facts)
+
+    def extract(self, text: str) -> str:
+        """The text up to a closing fence; an answer that opened a fence of its own gives what is inside that."""
+        if "```" not in text:
+            return text.strip("\n") + "\n"
+        before, _, after = text.partition("```")
+        if not before.strip():
+            before = after.partition("\n")[2].partition("```")[0]
+        return before.strip("\n") + "\n"
+
+    def completion(self, code: str) -> str:
+        return code.strip("\n") + self.stop_text
+
+    def judge(self, code: str, task: Task, checks: Checks, runner: TestRunner) -> Future[Verdict]:
+        return runner.submit(code, checks, task.entry_point, prelude=prelude(code, task))
+
+    def normalise(self, code: str) -> str:
+        try:
+            tree = ast.parse(code)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return code.strip()
+        return ast.dump(_DropDocstrings().visit(tree))
+
+    def tokens(self, code: str) -> Sequence[str]:
+        try:
+            stream = tokenize.generate_tokens(io.StringIO(code).readline)
+            return [item.string or tokenize.tok_name[item.type] for item in stream if item.type != tokenize.COMMENT]
+        except (tokenize.TokenError, SyntaxError):
+            return code.split()
+
+
+def attempt_facts(attempt: Attempt, limit: int) -> str:
+    """What the tests said: of the public checks where one failed, else of the hidden ones."""
+    if attempt.public.passed and attempt.verdict.passed:
+        return KEEP_FACTS
+    return facts_text(attempt.public if not attempt.public.passed else attempt.verdict, limit)
+
+
+def facts_text(verdict: Verdict, limit: int) -> str:
+    """One to ``limit`` failed checks as text: input, expected, got or error. Stable byte for byte."""
+    if not verdict.failures:
+        return f"Test failed: {_NO_VALUE.get(verdict.outcome, verdict.outcome)}"
+    return "\n\n".join(_fact(failure, verdict) for failure in verdict.failures[:limit])
+
+
+def _fact(failure: Failure, verdict: Verdict) -> str:
+    lines = ["Test failed:"]
+    if failure.input:
+        lines.append(f"Input: {failure.input}")
+    if failure.expected:
+        lines.append(f"Expected: {failure.expected}")
+    if failure.error:
+        error = failure.error
+        where = f" in line `{error.source.strip()}`" if error.source.strip() else ""
+        lines.append(f"Error: {error.type}: {error.message}{where}".rstrip(": "))
+    elif failure.got:
+        lines.append(f"Got: {failure.got}")
+    else:
+        lines.append(f"Got: {_NO_VALUE.get(verdict.outcome, 'nothing')}")
+    return "\n".join(lines)
+
+
+def _task_text(task: Task) -> str:
+    """Starter code, then the statement: a docstring inside the code would be said again, at 2.5 times the tokens."""
+    parts = [f"```python\n{task.starter_code.strip() or task.entry_point}\n```", task.statement.strip()]
+    shown = _shown_checks(task.public)
+    if shown and not _has_examples(task):
+        parts.append(shown)
+    return "\n\n".join(parts)
+
+
+def _has_examples(task: Task) -> bool:
+    return f"{task.entry_point}(" in task.statement
+
+
+def _shown_checks(checks: Checks) -> str:
+    """The asserts of ``check`` as they stand, one a line."""
+    if not checks:
+        return ""
+    asserts = [node for node in ast.walk(ast.parse(checks.source)) if isinstance(node, ast.Assert)]
+    return "\n".join(ast.unparse(node) for node in asserts)
+
+
+class _DropDocstrings(ast.NodeTransformer):
+    def _drop(self, node: ast.AST) -> ast.AST:
+        self.generic_visit(node)
+        body = node.body  # type: ignore[attr-defined]
+        if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+            node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
+        return node
+
+    visit_Module = visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = _drop  # noqa: N815

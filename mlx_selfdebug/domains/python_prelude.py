@@ -1,0 +1,108 @@
+"""What an answer may leave out because the task gives it: imports, and helpers defined beside the entry point.
+
+The prelude runs before the answer, in the same module. It never defines a name the answer defines itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from types import MappingProxyType
+
+from mlx_selfdebug.tasks.task import Task
+
+_MODULES = (
+    "math",
+    "re",
+    "itertools",
+    "functools",
+    "collections",
+    "string",
+    "random",
+    "heapq",
+    "bisect",
+    "datetime",
+    "json",
+)
+_FROM = {
+    "typing": (
+        "Any",
+        "Callable",
+        "Dict",
+        "Iterable",
+        "Iterator",
+        "List",
+        "Optional",
+        "Sequence",
+        "Set",
+        "Tuple",
+        "Union",
+    ),
+    "collections": ("Counter", "OrderedDict", "defaultdict", "deque", "namedtuple"),
+    "functools": ("lru_cache", "partial", "reduce"),
+    "itertools": ("accumulate", "chain", "combinations", "groupby", "permutations", "product", "zip_longest"),
+    "decimal": ("Decimal",),
+    "fractions": ("Fraction",),
+}
+_IMPORTS = (ast.Import, ast.ImportFrom)
+STANDARD_IMPORTS = MappingProxyType(
+    {name: f"import {name}" for name in _MODULES}
+    | {name: f"from {module} import {name}" for module, names in _FROM.items() for name in names}
+)
+
+
+def prelude(code: str, task: Task) -> str:
+    """Source that runs before ``code``: what the task's starter code gives and standard imports it forgot."""
+    try:
+        answer = ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""
+    given = _given(task, answer)
+    provided = {name for node in given for name in _bound(ast.Module([node], []))}
+    missing = _used(answer) - _bound(answer) - provided - set(dir(builtins))
+    lines = [STANDARD_IMPORTS[name] for name in sorted(missing) if name in STANDARD_IMPORTS]
+    return "\n".join([ast.unparse(node) for node in given] + lines)
+
+
+def _given(task: Task, answer: ast.Module) -> list[ast.stmt]:
+    """Imports and helpers of the starter code, without the entry point and what the answer defines itself."""
+    try:
+        body = ast.parse(task.starter_code).body
+    except SyntaxError:
+        body = _header(task.starter_code)
+    taken = {task.entry_point}.union(*map(_defined, answer.body))
+    return [node for node in body if isinstance(node, _IMPORTS) or not _defined(node) & taken]
+
+
+def _defined(node: ast.stmt) -> set[str]:
+    """Names a top-level statement defines."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {node.name}
+    return _bound(ast.Module([node], []))
+
+
+def _header(source: str) -> list[ast.stmt]:
+    """The statements of a starter code that ends in an unfinished one (a bare ``def`` line)."""
+    try:
+        return ast.parse(source.rstrip() + "\n    pass\n").body
+    except SyntaxError:
+        return []
+
+
+def _bound(tree: ast.Module) -> set[str]:
+    """Every name bound anywhere in ``tree``, parameters included."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+    return names
+
+
+def _used(tree: ast.Module) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}

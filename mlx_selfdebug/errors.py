@@ -1,0 +1,87 @@
+"""Every error this package raises on purpose.
+
+    SelfDebugError            one clear line: what, where, which value, what is allowed, what to type next
+    ├── UsageError            the caller asked for something that does not exist or does not fit (exit code 2)
+    │   ├── ConfigError       an unknown key, a value out of range, a run folder of another configuration
+    │   ├── TaskError         a task set that cannot be read; carries every problem found, not the first alone
+    │   └── UnknownNameError  a model, task set, domain or command nobody knows; suggests the nearest
+    ├── ModelError            a model that cannot be had or cannot be trusted
+    │   ├── DownloadError     no network, interrupted, no space: what is there is kept and resumed
+    │   └── FormatError       a file that is truncated, corrupt, hostile or of a kind we do not read
+    ├── StoreError            a run folder that is damaged, locked or full
+    ├── BudgetError           does not fit the memory budget (exit code 3)
+    ├── TrainingError         training cannot start or cannot go on
+    └── SandboxError          the test runner itself failed: never the candidate's fault
+
+The command line prints the message and exits with ``exit_code``; ``--debug`` shows the traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class SelfDebugError(Exception):
+    """Base of all errors of this package. ``hint`` is the command or action that helps."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(SelfDebugError):
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    pass
+
+
+class TaskError(UsageError):
+    """A task set with problems; ``problems`` lists each as ``file:line: what``."""
+
+    def __init__(self, message: str, *, problems: Sequence[str] = (), hint: str | None = None) -> None:
+        super().__init__("\n  ".join([message, *problems]), hint=hint)
+        self.problems = tuple(problems)
+
+
+class UnknownNameError(UsageError):
+    """``kind`` is what was looked up ("model", "task set"), ``name`` what was asked for."""
+
+    def __init__(self, kind: str, name: str, allowed: Iterable[str], *, hint: str | None = None) -> None:
+        names = sorted(allowed)
+        near = difflib.get_close_matches(name, names, n=1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"unknown {kind} {name!r}.{meant} Known: {', '.join(names)}", hint=hint)
+        self.name = name
+
+
+class ModelError(SelfDebugError):
+    pass
+
+
+class DownloadError(ModelError):
+    pass
+
+
+class FormatError(ModelError):
+    pass
+
+
+class StoreError(SelfDebugError):
+    pass
+
+
+class BudgetError(SelfDebugError):
+    exit_code = 3
+
+
+class TrainingError(SelfDebugError):
+    pass
+
+
+class SandboxError(SelfDebugError):
+    pass

@@ -1,0 +1,35 @@
+"""The one door to mlx: loads a fast BLAS, then imports mlx, and names what the rest of the package uses.
+
+Every other module that needs mlx begins with ``from mlx_selfdebug.models.backend import mx, nn``, before anything
+that imports mlx by itself (mlx_lm does). Importing this module is what makes the order right.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Literal
+
+from mlx_selfdebug.errors import ModelError
+from mlx_selfdebug.models.blas import Blas, load_blas
+
+blas: Blas = load_blas()
+
+try:
+    import mlx.core as mx
+    import mlx.nn as nn
+    import mlx.optimizers as optim
+except ImportError as error:
+    extra = "" if sys.platform == "darwin" else "[cpu]"
+    raise ModelError(
+        f"mlx cannot be imported: {error}",
+        hint=f"pip install 'mlx-selfdebug{extra}'" + ("" if extra == "" else "   (with an NVIDIA GPU: [cuda])"),
+    ) from error
+
+__all__ = ["blas", "device_name", "mx", "nn", "optim"]
+
+
+def device_name() -> Literal["metal", "cuda", "cpu"]:
+    """Where mlx computes by default in this process."""
+    if mx.default_device() == mx.Device(mx.cpu):
+        return "cpu"
+    return "metal" if mx.metal.is_available() else "cuda"

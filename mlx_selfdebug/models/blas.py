@@ -1,0 +1,144 @@
+"""A fast BLAS for the CPU backend on Linux, loaded before mlx.
+
+The ``mlx-cpu`` wheel brings the reference BLAS. A library loaded earlier with ``RTLD_GLOBAL`` takes its place, and
+float32 matrix products become up to 100 times faster (896x4864 by 1024 rows on two cores: 5158 ms, then 52 ms). It has
+to happen before the first ``import mlx.core`` of the process. This module does not import mlx.
+
+    from mlx_selfdebug.models.blas import load_blas
+    load_blas()        # Blas(name='openblas', path='/usr/lib/x86_64-linux-gnu/libopenblas.so.0')
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import logging
+import os
+import site
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from mlx_selfdebug.errors import ModelError
+
+logger = logging.getLogger(__name__)
+
+BlasName = Literal["openblas", "mkl", "other", "reference", "accelerate", "cuda"]
+
+_OVERRIDE = "MLX_SELFDEBUG_BLAS"
+_OPENBLAS = ("libopenblasp.so.0", "libopenblas.so.0")
+_MKL = ("libmkl_rt.so.3", "libmkl_rt.so.2")
+_FOLDERS = (
+    "/usr/lib/x86_64-linux-gnu/openblas-pthread",
+    "/usr/lib/aarch64-linux-gnu/openblas-pthread",
+    "/usr/lib64",
+    "/usr/lib",
+    "/usr/local/lib",
+    "/opt/OpenBLAS/lib",
+)
+_INSTALL = "Install one: `apt-get install libopenblas0-pthread` (Debian, Ubuntu) or `pip install mkl`."
+
+
+class SlowBlasWarning(UserWarning):
+    """mlx runs on the reference BLAS: right, but about 100 times slower than it could be."""
+
+
+@dataclass(frozen=True)
+class Blas:
+    """Which BLAS mlx's CPU backend uses, and the file it came from (None where nothing was loaded by us)."""
+
+    name: BlasName
+    path: str | None = None
+
+
+@cache
+def load_blas() -> Blas:
+    """Load the first fast BLAS found, once a process; a second call returns the first one's answer.
+
+    Nothing is loaded on macOS (Accelerate) and where mlx's CUDA backend is installed. ``MLX_SELFDEBUG_BLAS`` names a
+    library to use instead of searching. Warns with :class:`SlowBlasWarning` where there is none or it is too late.
+
+    Raises:
+        ModelError: ``MLX_SELFDEBUG_BLAS`` names a file that cannot be loaded or is no BLAS.
+    """
+    if sys.platform != "linux":
+        return Blas("accelerate")
+    if _has_cuda():
+        return Blas("cuda")
+    if mapped := _already_mapped():
+        return mapped
+    if "mlx.core" in sys.modules:
+        _warn("mlx was imported before a fast BLAS could be loaded. Import mlx_selfdebug.models.backend before mlx.")
+        return Blas("reference")
+    return _load_override() or _load_first() or _nothing_found()
+
+
+def _load_override() -> Blas | None:
+    path = os.environ.get(_OVERRIDE)
+    if not path:
+        return None
+    found = _try(path)
+    if found is None:
+        raise ModelError(
+            f"{_OVERRIDE}={path}: not a BLAS library that can be loaded",
+            hint=f"unset {_OVERRIDE}, or let it name a libopenblas.so.0 or libmkl_rt.so.2",
+        )
+    return found
+
+
+def _load_first() -> Blas | None:
+    return next((found for name in _candidates() if (found := _try(name)) is not None), None)
+
+
+def _nothing_found() -> Blas:
+    _warn(f"no OpenBLAS or MKL found: matrix products on the CPU will be about 100 times slower. {_INSTALL}")
+    return Blas("reference")
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, SlowBlasWarning, stacklevel=4)
+
+
+def _candidates() -> Iterator[str]:
+    """Names for the loader's own search first, then files: distribution folders, then this Python's prefix."""
+    yield from _OPENBLAS
+    folders = [*map(Path, _FOLDERS), Path(sys.prefix) / "lib", Path(site.getuserbase()) / "lib"]
+    for names in (_OPENBLAS, _MKL):
+        yield from (str(folder / name) for folder in folders for name in names if (folder / name).is_file())
+    yield from _MKL
+
+
+def _try(name: str) -> Blas | None:
+    """Load ``name`` for the whole process, if it exists and has the 32-bit-integer CBLAS symbols that mlx calls."""
+    try:
+        if not hasattr(ctypes.CDLL(name), "cblas_sgemm"):
+            return None
+        ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+    except OSError:
+        return None
+    found = _already_mapped() or Blas("other", name)
+    logger.debug("BLAS: %s from %s", found.name, found.path)
+    return found
+
+
+def _already_mapped() -> Blas | None:
+    """The fast BLAS this process has mapped, by us or by LD_PRELOAD. (NumPy's private copy has another file name.)"""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return None
+    for path in (line.split(maxsplit=5)[-1] for line in lines if ".so" in line):
+        base = path.rsplit("/", 1)[-1]
+        if base.startswith("libopenblas"):
+            return Blas("openblas", path)
+        if base.startswith("libmkl_rt"):
+            return Blas("mkl", path)
+    return None
+
+
+def _has_cuda() -> bool:
+    return any((dist.name or "").lower().startswith("mlx-cuda") for dist in importlib.metadata.distributions())

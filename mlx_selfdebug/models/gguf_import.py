@@ -1,0 +1,163 @@
+"""A GGUF file becomes an MLX folder: repacked weights, config.json and the tokenizer's files, sealed.
+
+Tensors stream through in pieces of a few million weights, so memory stays under a few hundred megabytes whatever the
+model's size. The folder is built under another name and renamed when it is whole; a process killed on the way leaves
+only a folder that the next import removes. Needs numpy, not mlx.
+
+    folder = import_gguf(Path("model.gguf"), Path("~/.cache/mlx-selfdebug/models").expanduser(), sha256)
+    mlx_lm.load(str(folder))
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from mlx_selfdebug.errors import FormatError
+from mlx_selfdebug.models.cache import locked, make_writable, require_space, writing
+from mlx_selfdebug.models.gguf_file import Bytes, GgufFile, GgufTensor, read_gguf
+from mlx_selfdebug.models.gguf_model import DENSE, ModelPlan, Placement, plan_model
+from mlx_selfdebug.models.gguf_repack import BITS, GROUP_SIZE, repack
+from mlx_selfdebug.models.gguf_tokenizer import GgufTokenizer, read_tokenizer
+from mlx_selfdebug.models.sealed import is_sound, seal
+from mlx_selfdebug.progress import NullProgress, Progress, Stage
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS_A_PIECE = 1 << 22
+
+
+def folder_for(models: Path, sha256: str) -> Path:
+    """Where the GGUF with this hash is, or would be, repacked."""
+    return models / f"gguf-{sha256[:16]}"
+
+
+def import_gguf(path: Path, models: Path, sha256: str, progress: Progress | None = None) -> Path:
+    """Repack ``path`` into a folder of ``models`` and return it; a sound one from before is returned at once.
+
+    Args:
+        path: the GGUF file. It is read, never changed.
+        models: the folder that holds repacked models; made if missing.
+        sha256: of the file's content; names the folder and goes into its seal.
+
+    Raises:
+        FormatError: the file is damaged, or of a kind that is not read; nothing is left behind.
+        DownloadError: the disk is full.
+    """
+    folder = folder_for(models, sha256)
+    if is_sound(folder, sha256):
+        return folder
+    make_writable(models)
+    with locked(models / f".{folder.name}.lock"), writing(models):
+        if not is_sound(folder, sha256):
+            _build(path, folder, sha256, progress or NullProgress())
+    return folder
+
+
+def _build(path: Path, folder: Path, sha256: str, progress: Progress) -> None:
+    file = read_gguf(path)
+    plan, tokenizer = plan_model(file), read_tokenizer(file)
+    if tokenizer.size > plan.config["vocab_size"]:
+        raise FormatError(f"{path}: {tokenizer.size} tokens for an embedding of {plan.config['vocab_size']} rows")
+    require_space(folder.parent, path.stat().st_size * 9 // 8, f"{path.name}, repacked")
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        unfinished.mkdir()
+        _write_config(unfinished, plan, tokenizer)
+        _write_weights(unfinished / "model.safetensors", file, plan, progress)
+        seal(unfinished, sha256)
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    logger.info("repacked %s into %s", path, folder)
+
+
+def _write_config(folder: Path, plan: ModelPlan, tokenizer: GgufTokenizer) -> None:
+    ids: dict[str, Any] = {"eos_token_id": list(tokenizer.end_ids)}
+    if tokenizer.bos_id is not None:
+        ids["bos_token_id"] = tokenizer.bos_id
+    (folder / "config.json").write_text(json.dumps(plan.config | ids, indent=1), "utf-8")
+    tokenizer.save(folder)
+
+
+def _write_weights(target: Path, file: GgufFile, plan: ModelPlan, progress: Progress) -> None:
+    """One safetensors file: its header, then each tensor's arrays in the order of the header."""
+    total = sum(placement.source.n_bytes for placement in plan.placements)
+    with progress.stage("repack", total, "B") as stage, target.open("wb") as stream:
+        stream.write(_header(plan))
+        for placement in plan.placements:
+            _write_tensor(stream, file, placement, stage)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _header(plan: ModelPlan) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": {"format": "mlx"}}
+    at = 0
+    for placement in plan.placements:
+        for name, dtype, shape, size in _arrays(placement):
+            entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
+            at += size
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _arrays(placement: Placement) -> Iterator[tuple[str, str, list[int], int]]:
+    """Name, safetensors dtype, shape and bytes of each array that a tensor becomes."""
+    shape, path = list(placement.source.shape), placement.path
+    if not placement.quantized:
+        yield f"{path}.{placement.leaf}", DENSE[placement.source.type_name], shape, placement.source.n_bytes
+        return
+    words = shape[1] * BITS[placement.source.type_name] // 32
+    groups = shape[1] // GROUP_SIZE
+    yield f"{path}.weight", "U32", [shape[0], words], 4 * shape[0] * words
+    yield f"{path}.scales", "F16", [shape[0], groups], 2 * shape[0] * groups
+    yield f"{path}.biases", "F16", [shape[0], groups], 2 * shape[0] * groups
+
+
+def _write_tensor(stream: BinaryIO, file: GgufFile, placement: Placement, stage: Stage) -> None:
+    """Words go straight out, piece by piece; scales and biases, a tenth of them, wait for the tensor's end."""
+    source = placement.source
+    scales: list[bytes] = []
+    biases: list[bytes] = []
+    for rows in _pieces(file, placement):
+        if placement.quantized:
+            packed = repack(rows, source.type_name, source.name)
+            stream.write(packed.weight.tobytes())
+            scales.append(packed.scales.tobytes())
+            biases.append(packed.biases.tobytes())
+        else:
+            stream.write(rows.tobytes())
+        stage.advance(rows.nbytes, note=source.name)
+    stream.writelines([*scales, *biases])
+
+
+def _pieces(file: GgufFile, placement: Placement) -> Iterator[Bytes]:
+    """The tensor's raw rows, in pieces; rows that llama.cpp reordered come back in their own order."""
+    source = placement.source
+    if len(source.shape) == 1:
+        yield file.read_rows(source, 0, 1)
+        return
+    if placement.heads:
+        yield file.read_rows(source, 0, source.shape[0])[_row_order(source, placement.heads)]
+        return
+    step = max(1, WEIGHTS_A_PIECE // source.shape[1])
+    for start in range(0, source.shape[0], step):
+        yield file.read_rows(source, start, min(start + step, source.shape[0]))
+
+
+def _row_order(source: GgufTensor, heads: int) -> npt.NDArray[np.intp]:
+    """llama.cpp lays a head's rows out as pairs (i, i + half): undo it."""
+    half = source.shape[0] // heads // 2
+    return np.arange(source.shape[0]).reshape(heads, half, 2).swapaxes(1, 2).ravel()

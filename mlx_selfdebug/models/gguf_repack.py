@@ -1,0 +1,200 @@
+"""GGUF's quantized blocks, rearranged into MLX's affine format: ``weight = scale * code + bias`` in groups of 32.
+
+Nothing is quantized anew, except Q6_K. What a tensor loses on the way, against the exact value of its blocks:
+
+    Q4_0 Q4_1 Q5_0 Q5_1 Q8_0    nothing: codes, scales and offsets carry over bit for bit
+    Q4_K Q5_K                   a block's ``d * scale`` and ``dmin * min`` are rounded to fp16:
+                                |error| <= ulp(scale)/2 * code + ulp(bias)/2, about 5e-4 of the weight's parts
+    Q6_K                        groups of 16 become groups of 32 in 8 bits. The step is a quarter of the larger of the
+                                two scales s, so the half that owns it keeps its values, and the other is off by
+                                |error| <= s/8 + s/64 (Q6_K itself is off by s/2); s/4 in the one corner where both
+                                scales are equal and opposite
+
+Bits 4, 5 and 8; other types are refused by name. Layouts: ``ggml-quants.c``, and ``gguf.quants`` for the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mlx_selfdebug.errors import FormatError
+from mlx_selfdebug.models.gguf_file import Bytes
+
+GROUP_SIZE = 32
+_ONE, _SIXTEEN, _TOP_BIT = np.uint8(1), np.uint8(16), np.uint8(0x80)
+Floats = npt.NDArray[np.float32]
+Halves = npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Blocks taken apart: codes uint8 (n, 32), one scale and one bias each, float32 (n,), not yet rounded."""
+
+    codes: Bytes
+    scales: Floats
+    biases: Floats
+
+
+@dataclass(frozen=True)
+class Packed:
+    """MLX's three arrays: weight uint32 (rows, columns * bits / 32), scales and biases fp16 (rows, columns / 32)."""
+
+    weight: npt.NDArray[np.uint32]
+    scales: Halves
+    biases: Halves
+
+
+def repack(raw: Bytes, type_name: str, name: str) -> Packed:
+    """Repack rows of raw blocks.
+
+    Args:
+        raw: uint8, shape (rows, bytes of a row), whole blocks.
+        type_name: a key of :data:`BITS`.
+        name: the tensor's, for the message.
+
+    Raises:
+        FormatError: a scale is no finite number, or does not fit fp16.
+    """
+    block_bytes, decode = _DECODERS[type_name]
+    with np.errstate(over="ignore", invalid="ignore"):
+        groups = decode(raw.reshape(-1, block_bytes))
+    rows = raw.shape[0]
+    return Packed(
+        weight=_pack(groups.codes, BITS[type_name]).reshape(rows, -1),
+        scales=_half(groups.scales, name).reshape(rows, -1),
+        biases=_half(groups.biases, name).reshape(rows, -1),
+    )
+
+
+def _half(values: Floats, name: str) -> Halves:
+    with np.errstate(over="ignore", invalid="ignore"):
+        halves = values.astype(np.float16)
+    if not np.isfinite(halves).all():
+        raise FormatError(f"tensor {name!r}: a scale is not a finite fp16 number", hint="the file is damaged")
+    return halves
+
+
+def _pack(codes: Bytes, bits: int) -> npt.NDArray[np.uint32]:
+    """Codes (n, 32) into n little-endian bit streams of ``bits`` words each: code i begins at bit i * bits."""
+    if bits == 8:
+        return np.ascontiguousarray(codes).view(np.uint32)
+    if bits == 4:
+        return np.ascontiguousarray(codes[:, 0::2] | codes[:, 1::2] << 4).view(np.uint32)
+    eights = codes.reshape(-1, 4, 8)
+    stream = np.zeros(eights.shape[:2], np.uint64)
+    for i in range(8):
+        stream |= eights[:, :, i].astype(np.uint64) << np.uint64(bits * i)
+    packed = stream.view(np.uint8).reshape(-1, 4, 8)[:, :, :bits]
+    return np.ascontiguousarray(packed).reshape(-1, 4 * bits).view(np.uint32)
+
+
+def _floats(blocks: Bytes, column: int) -> Floats:
+    """The fp16 number that begins at byte ``column`` of every block: float32, shape (n,)."""
+    halves = np.ascontiguousarray(blocks[:, column : column + 2]).view(np.float16)
+    return halves[:, 0].astype(np.float32)
+
+
+def _nibbles(packed: Bytes) -> Bytes:
+    """Low nibbles first, then high ones: (n, 16) -> (n, 32)."""
+    return np.concatenate([packed & 0xF, packed >> 4], axis=1)
+
+
+def _fifth_bits(packed: Bytes) -> Bytes:
+    return np.unpackbits(packed, axis=1, bitorder="little") * _SIXTEEN
+
+
+def _q4_0(blocks: Bytes) -> Groups:
+    d = _floats(blocks, 0)
+    return Groups(_nibbles(blocks[:, 2:18]), d, -8 * d)
+
+
+def _q4_1(blocks: Bytes) -> Groups:
+    return Groups(_nibbles(blocks[:, 4:20]), _floats(blocks, 0), _floats(blocks, 2))
+
+
+def _q5_0(blocks: Bytes) -> Groups:
+    d = _floats(blocks, 0)
+    return Groups(_nibbles(blocks[:, 6:22]) | _fifth_bits(blocks[:, 2:6]), d, -16 * d)
+
+
+def _q5_1(blocks: Bytes) -> Groups:
+    codes = _nibbles(blocks[:, 8:24]) | _fifth_bits(blocks[:, 4:8])
+    return Groups(codes, _floats(blocks, 0), _floats(blocks, 2))
+
+
+def _q8_0(blocks: Bytes) -> Groups:
+    d = _floats(blocks, 0)
+    return Groups(blocks[:, 2:34] ^ _TOP_BIT, d, -128 * d)
+
+
+def _k_scales(packed: Bytes) -> tuple[Bytes, Bytes]:
+    """Eight 6-bit scales and eight 6-bit minima from 12 bytes: each (n, 8)."""
+    low, mid, high = packed[:, 0:4], packed[:, 4:8], packed[:, 8:12]
+    scales = np.concatenate([low & 0x3F, (high & 0xF) | (low >> 2 & 0x30)], axis=1)
+    minima = np.concatenate([mid & 0x3F, (high >> 4) | (mid >> 2 & 0x30)], axis=1)
+    return scales, minima
+
+
+def _k_groups(blocks: Bytes, codes: Bytes) -> Groups:
+    scales, minima = _k_scales(blocks[:, 4:16])
+    d, d_min = _floats(blocks, 0)[:, None], _floats(blocks, 2)[:, None]
+    return Groups(codes.reshape(-1, GROUP_SIZE), (d * scales).ravel(), (-d_min * minima).ravel())
+
+
+def _k_nibbles(packed: Bytes) -> Bytes:
+    """(n, 128) -> (n, 8, 32): each 32 bytes hold one group in the low and the next in the high nibbles."""
+    pairs = packed.reshape(-1, 4, 1, 32)
+    return np.concatenate([pairs & 0xF, pairs >> 4], axis=2).reshape(-1, 8, 32)
+
+
+def _q4_k(blocks: Bytes) -> Groups:
+    return _k_groups(blocks, _k_nibbles(blocks[:, 16:144]))
+
+
+def _q5_k(blocks: Bytes) -> Groups:
+    places = np.arange(8, dtype=np.uint8)[None, :, None]
+    fifth = (blocks[:, None, 16:48] >> places & _ONE) * _SIXTEEN
+    return _k_groups(blocks, _k_nibbles(blocks[:, 48:176]) | fifth)
+
+
+def _q6_k(blocks: Bytes) -> Groups:
+    scales = _q6_k_scales(blocks)
+    values = _q6_k_codes(blocks) * scales[:, :, None]
+    owner = np.abs(scales).argmax(axis=1)[:, None]
+    # The sign of the owner's scale goes with it: ggml lets code -32 stand for the largest weight, of either sign.
+    step = (np.take_along_axis(scales, owner, axis=1) / 4).astype(np.float16).astype(np.float32)
+    codes = np.rint(values.reshape(-1, GROUP_SIZE) / np.where(step == 0, 1, step)) + 128
+    return Groups(np.nan_to_num(codes).clip(0, 255).astype(np.uint8), step[:, 0], -128 * step[:, 0])
+
+
+def _q6_k_scales(blocks: Bytes) -> Floats:
+    """The scales of the two halves of each group of 32: (groups, 2)."""
+    scales = np.ascontiguousarray(blocks[:, 192:208]).view(np.int8).astype(np.float32)
+    return (scales * _floats(blocks, 208)[:, None]).reshape(-1, 2)
+
+
+def _q6_k_codes(blocks: Bytes) -> Floats:
+    """The codes, -32 to 31, by half: (groups, 2, 16)."""
+    pairs = blocks[:, 0:128].reshape(-1, 2, 1, 64)
+    low = np.concatenate([pairs & 0xF, pairs >> 4], axis=2).reshape(-1, 8, 32)
+    shifts = np.array([0, 2, 4, 6], np.uint8)[None, None, :, None]
+    high = (blocks[:, 128:192].reshape(-1, 2, 1, 32) >> shifts & 3).reshape(-1, 8, 32)
+    codes: Floats = (low | high << 4).astype(np.float32) - 32
+    return codes.reshape(-1, 2, 16)
+
+
+_DECODERS: dict[str, tuple[int, Callable[[Bytes], Groups]]] = {
+    "Q4_0": (18, _q4_0),
+    "Q4_1": (20, _q4_1),
+    "Q5_0": (22, _q5_0),
+    "Q5_1": (24, _q5_1),
+    "Q8_0": (34, _q8_0),
+    "Q4_K": (144, _q4_k),
+    "Q5_K": (176, _q5_k),
+    "Q6_K": (210, _q6_k),
+}
+BITS = {"Q4_0": 4, "Q4_1": 4, "Q4_K": 4, "Q5_0": 5, "Q5_1": 5, "Q5_K": 5, "Q6_K": 8, "Q8_0": 8}

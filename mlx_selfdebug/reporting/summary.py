@@ -1,0 +1,62 @@
+"""``summary.json``: what a run did, in numbers, rendered from its records and written last."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from mlx_selfdebug.evaluation.result import Result
+from mlx_selfdebug.reporting.machine import hardware, versions
+from mlx_selfdebug.store import Run, write_atomically
+from mlx_selfdebug.training.pair import KINDS
+
+
+def summarize(run: Run, result: Result | None) -> dict[str, Any]:
+    """The summary as a dictionary. ``base`` and ``adapter`` are null where the run was not evaluated."""
+    config, attempts, pairs = run.config, run.attempts(), run.pairs()
+    kinds = Counter(pair.kind for pair in pairs)
+    environment = run.environment()
+    scores = result.to_dict() if result else {"base": None, "adapter": None}
+    return {
+        "model": config.model,
+        "origin": environment.get("model"),
+        "preset": config.preset,
+        "seed": config.seed,
+        "versions": versions(),
+        "hardware": hardware(),
+        "isolation": environment.get("isolation"),
+        "stages": {name: {k: s[k] for k in ("wall_s", "peak_bytes")} for name, s in run.stages().items()},
+        "attempts": {
+            "total": len(attempts),
+            "by_arm": dict(sorted(Counter(a.arm for a in attempts).items())),
+            "collect_by_outcome": dict(
+                Counter(a.verdict.outcome for a in attempts if a.arm == "collect").most_common()
+            ),
+            "completion_tokens": sum(a.n_completion_tokens for a in attempts),
+        },
+        "pairs": {kind: kinds[kind] for kind in KINDS},
+        "training": _training(run),
+        "evaluation_tasks": environment.get("eval.tasks"),
+        **scores,
+    }
+
+
+def write_summary(run: Run, result: Result | None) -> dict[str, Any]:
+    """Write ``summary.json`` whole or not at all; the summary."""
+    summary = summarize(run, result)
+    write_atomically(run.summary_path, json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def _training(run: Run) -> dict[str, Any] | None:
+    steps = run.steps()
+    if not steps:
+        return None
+    left_out = run.environment().get("train.left_out", 0)
+    return {
+        "steps": len(steps),
+        "first_loss": steps[0]["loss"],
+        "last_loss": steps[-1]["loss"],
+        "pairs_left_out": left_out,
+    }

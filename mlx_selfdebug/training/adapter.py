@@ -1,0 +1,83 @@
+"""An adapter on disk, in mlx-lm's format: ``mlx_lm.generate --adapter-path DIR`` reads it as it is."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_selfdebug.models.backend import mx, nn
+
+from mlx.utils import tree_flatten
+from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters, remove_lora_layers
+
+from mlx_selfdebug.config import TrainConfig
+from mlx_selfdebug.errors import ModelError, StoreError
+from mlx_selfdebug.store import write_atomically
+
+WEIGHTS = "adapters.safetensors"
+SETTINGS = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A trained adapter. ``base`` is the origin of the model it belongs to."""
+
+    path: Path
+    base: str
+
+    @contextmanager
+    def applied(self, network: nn.Module) -> Iterator[None]:
+        """``network`` wears the adapter inside the block and is the base again after it. Raises ModelError if it does not fit."""
+        try:
+            load_adapters(network, str(self.path))
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            remove_lora_layers(network)
+            raise ModelError(f"the adapter {self.path} cannot be used: {error}", hint="train it again") from error
+        network.eval()
+        try:
+            yield
+        finally:
+            remove_lora_layers(network)
+            network.eval()
+
+
+def open_adapter(path: Path) -> Adapter:
+    """An adapter saved by this package. Raises ModelError if there is none."""
+    try:
+        settings = json.loads((path / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"no adapter in {path}: {error}", hint="make one with: mlx-selfdebug train") from error
+    if not (path / WEIGHTS).exists():
+        raise ModelError(f"no adapter in {path}: {WEIGHTS} is missing", hint="make one with: mlx-selfdebug train")
+    return Adapter(path, settings.get("base_origin", ""))
+
+
+def insert_lora(network: nn.Module, config: TrainConfig, seed: int) -> dict[str, Any]:
+    """Freeze ``network`` and put fresh LoRA layers in; the settings that describe them. Same seed, same start."""
+    network.freeze()
+    total = len(network.layers)
+    layers = total if config.layers < 0 else min(config.layers, total)
+    parameters = {"rank": config.rank, "scale": config.scale, "dropout": 0.0}
+    mx.random.seed(seed)
+    linear_to_lora_layers(network, layers, parameters)
+    return {"fine_tune_type": "lora", "num_layers": layers, "lora_parameters": parameters}
+
+
+def save_adapter(network: nn.Module, path: Path, settings: dict[str, Any], base: str) -> Adapter:
+    """Write the trainable weights of ``network``, then the settings: a folder without settings is no adapter."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        partial = path / ("partial." + WEIGHTS)
+        mx.save_safetensors(str(partial), dict(tree_flatten(network.trainable_parameters())))
+        os.replace(partial, path / WEIGHTS)
+    except (OSError, RuntimeError) as error:
+        raise StoreError(
+            f"the adapter cannot be written to {path}: {error}", hint="free some space and train again"
+        ) from error
+    write_atomically(path / SETTINGS, json.dumps({**settings, "base_origin": base}, indent=2) + "\n")
+    return Adapter(path, base)

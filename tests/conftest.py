@@ -1,0 +1,77 @@
+"""Shared fixtures: attempts made by hand, a tiny real model, a fresh run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlx_selfdebug.config import Config, resolve
+from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Verdict
+from mlx_selfdebug.store import Run
+from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.tasks.task import Task
+
+FAILED = Verdict("failed", (Failure("hidden[0]", "3", "9", "value", "6", ErrorFact("ValueError", "no", 2, "raise")),), 1, 2)
+
+
+def make_task(name: str = "square", expression: str = "x * x") -> Task:
+    return Task(
+        id=f"test/{name}",
+        domain="python",
+        statement=f"Return {expression}.",
+        entry_point=name,
+        starter_code=f"def {name}(x):",
+        public=Checks.from_asserts([f"assert {name}(3) == {eval(expression, {'x': 3})}"]),
+        hidden=Checks.from_asserts([f"assert {name}({x}) == {eval(expression, {'x': x})}" for x in (4, 5, -1)]),
+        reference=f"def {name}(x):\n    return {expression}\n",
+        source="test",
+    )
+
+
+def make_attempt(**changes: Any) -> Attempt:
+    verdict = changes.get("verdict", Verdict("passed", n_passed=2, n_checks=2))
+    values: dict[str, Any] = {
+        "task_id": "test/square",
+        "arm": "collect",
+        "sample": 0,
+        "round": 0,
+        "parent": "",
+        "prompt": "Write it.",
+        "completion": "def square(x):\n    return x * x\n",
+        "code": "def square(x):\n    return x * x\n",
+        "verdict": verdict,
+        "public": verdict,
+        "n_prompt_tokens": 5,
+        "n_completion_tokens": 9,
+        "seed": 2**62,
+        "finish": "fence",
+    }
+    return Attempt(**{**values, **changes})
+
+
+def small_config(**overrides: Any) -> Config:
+    return resolve(overrides={key.replace("__", "."): value for key, value in overrides.items()}, environment={}).config
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    with Run(tmp_path / "run") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from mlx_selfdebug.testing import write_tiny_model
+
+    return write_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def tiny(tiny_folder: Path) -> Any:
+    from mlx_selfdebug.models.load import load_model
+
+    return load_model(str(tiny_folder))

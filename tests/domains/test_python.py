@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from mlx_selfdebug.domains import domain_of, register
+from mlx_selfdebug.domains.python import PythonDomain, facts_text
+from mlx_selfdebug.domains.python_prelude import prelude
+from mlx_selfdebug.errors import UnknownNameError
+from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Verdict
+from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.tasks.task import Task
+
+from ..conftest import FAILED, make_attempt, make_task
+
+DOMAIN = domain_of("python")
+
+
+def test_a_draft_prompt_gives_signature_statement_and_public_checks_and_no_hidden_one() -> None:
+    prompt = DOMAIN.prompt(make_task())
+    assert "def square(x):" in prompt
+    assert "Return x * x." in prompt
+    assert "assert square(3) == 9" in prompt
+    assert "square(4)" not in prompt
+
+
+def test_examples_in_the_statement_are_not_said_twice() -> None:
+    task = Task("t", "python", "Square. For example square(3) is 9.", "square", "def square(x):", make_task().public)
+    assert DOMAIN.prompt(task).count("square(3)") == 1
+
+
+def test_a_repair_prompt_never_shows_a_hidden_check_where_a_public_one_failed() -> None:
+    public = Verdict("failed", (Failure("public[0]", "3", "9", "value", "6"),), 0, 1)
+    hidden = Verdict("failed", (Failure("hidden[0]", "77", "5929", "value", "154"),), 0, 3)
+    prompt = DOMAIN.repair_prompt(make_task(), make_attempt(verdict=hidden, public=public))
+    assert "Input: 3\nExpected: 9\nGot: 6" in prompt
+    assert "5929" not in prompt
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["def f():\n    return 1", "\ndef f():\n    return 1\n", "def f():\n    return 1\n```\nThis works.", "```python\ndef f():\n    return 1\n```"],
+)
+def test_code_is_taken_out_of_a_completion(text: str) -> None:
+    assert DOMAIN.extract(text) == "def f():\n    return 1\n"
+
+
+def test_extract_undoes_completion() -> None:
+    code = "def f(x):\n    return [x]\n"
+    assert DOMAIN.extract(DOMAIN.completion(code)) == code
+
+
+def test_an_error_is_told_with_the_line_it_happened_in() -> None:
+    verdict = Verdict("raised", (Failure("c", "[]", "0", "value", "", ErrorFact("IndexError", "list index out of range", 3, "  return x[0]")),))
+    assert facts_text(verdict, 3) == (
+        "Test failed:\nInput: []\nExpected: 0\nError: IndexError: list index out of range in line `return x[0]`"
+    )
+
+
+def test_a_run_that_never_answered_says_so() -> None:
+    assert "no answer in time" in facts_text(Verdict("timeout_wall", (Failure("c", "5", "1"),)), 3)
+    assert "no answer in time" in facts_text(Verdict("timeout_wall"), 3)
+
+
+def test_no_more_facts_than_asked_for() -> None:
+    verdict = Verdict("failed", tuple(Failure(str(i), str(i), "1", "value", "2") for i in range(5)))
+    assert facts_text(verdict, 2).count("Test failed:") == 2
+
+
+def test_code_that_does_not_parse_has_a_normal_form_and_tokens() -> None:
+    assert DOMAIN.normalise("def f(:") == "def f(:"
+    assert DOMAIN.tokens("def f(:\n  '''x") == ["def", "f(:", "'''x"]
+
+
+def test_a_function_of_a_docstring_alone_has_a_normal_form() -> None:
+    assert DOMAIN.normalise('def f():\n    """Nothing."""\n') == DOMAIN.normalise("def f():\n    pass\n")
+
+
+def test_the_prelude_brings_standard_imports_the_answer_forgot() -> None:
+    code = "def f(x: List[int]) -> float:\n    return math.sqrt(Counter(x)[1])\n"
+    lines = prelude(code, make_task()).splitlines()
+    assert sorted(lines) == ["from collections import Counter", "from typing import List", "import math"]
+
+
+def test_the_prelude_brings_helpers_of_the_starter_code_but_not_the_entry_point() -> None:
+    task = Task("t", "python", "", "decode", "import math\n\ndef encode(s):\n    return s[::-1]\n\ndef decode(s):\n", Checks())
+    source = prelude("def decode(s):\n    return encode(s)\n", task)
+    names = [node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    assert names == ["encode"]
+    assert "import math" in source
+
+
+def test_the_prelude_never_redefines_what_the_answer_defines() -> None:
+    task = Task("t", "python", "", "decode", "def encode(s):\n    return s\n\ndef decode(s):\n", Checks())
+    assert prelude("def encode(s):\n    return 1\n\ndef decode(s):\n    return encode(s)\n", task) == ""
+
+
+def test_an_unknown_domain_is_refused_with_those_known() -> None:
+    with pytest.raises(UnknownNameError, match="unknown domain 'pyton'. Did you mean 'python'"):
+        domain_of("pyton")
+
+
+def test_a_domain_from_outside_can_be_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other(PythonDomain):
+        name = "other"
+
+    monkeypatch.setattr("mlx_selfdebug.domains._DOMAINS", {})
+    register(Other())
+    assert isinstance(domain_of("other"), Other)
+
+
+def test_failed_attempts_show_hidden_facts_where_all_public_checks_passed() -> None:
+    prompt = DOMAIN.repair_prompt(make_task(), make_attempt(verdict=FAILED, public=Verdict("passed")))
+    assert "Expected: 9" in prompt

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlx_selfdebug.errors import ModelError
+from mlx_selfdebug.models import blas
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="BLAS is loaded on Linux only")
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "always", "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, env=dict(blas.os.environ) | environment, check=False)
+
+
+@pytest.fixture
+def fresh() -> None:
+    blas.load_blas.cache_clear()
+
+
+@pytest.fixture
+def nothing_installed(monkeypatch: pytest.MonkeyPatch, fresh: None) -> None:
+    monkeypatch.setattr(blas.sys, "platform", "linux")
+    monkeypatch.setattr(blas, "_candidates", lambda: iter(["libnothing.so.0"]))
+    monkeypatch.setattr(blas, "_already_mapped", lambda: None)
+    monkeypatch.setattr(blas, "_has_cuda", lambda: False)
+    monkeypatch.delitem(sys.modules, "mlx.core", raising=False)
+
+
+def test_without_a_fast_blas_it_warns_and_says_what_to_install(nothing_installed: None) -> None:
+    with pytest.warns(blas.SlowBlasWarning, match="libopenblas0-pthread.*pip install mkl"):
+        assert blas.load_blas() == blas.Blas("reference")
+
+
+def test_it_warns_once_however_often_it_is_called(nothing_installed: None) -> None:
+    with pytest.warns(blas.SlowBlasWarning) as caught:
+        assert blas.load_blas() is blas.load_blas()
+    assert len(caught) == 1
+
+
+def test_mlx_imported_before_is_told_as_too_late(nothing_installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlx.core", blas)
+    with pytest.warns(blas.SlowBlasWarning, match="before mlx"):
+        blas.load_blas()
+
+
+def test_an_override_that_is_no_library_is_refused(nothing_installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLX_SELFDEBUG_BLAS", "/nonexistent/lib.so")
+    with pytest.raises(ModelError, match=r"MLX_SELFDEBUG_BLAS=/nonexistent/lib\.so"):
+        blas.load_blas()
+
+
+@pytest.mark.parametrize(("platform", "name"), [("darwin", "accelerate"), ("linux", "cuda")])
+def test_nothing_is_loaded_where_the_cpu_backend_is_not_used(
+    platform: str, name: str, fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blas.sys, "platform", platform)
+    monkeypatch.setattr(blas, "_has_cuda", lambda: True)
+    assert blas.load_blas() == blas.Blas(name)  # type: ignore[arg-type]
+
+
+@linux_only
+def test_the_library_found_is_mapped_before_mlx() -> None:
+    code = (
+        "from mlx_selfdebug.models.backend import blas, mx\n"
+        "maps = open('/proc/self/maps').read()\n"
+        "print(blas.name, blas.path is None or blas.path in maps, mx.sum(mx.ones(3)).item())"
+    )
+    name, mapped, total = python(code).stdout.split()
+    assert (mapped, total) == ("True", "3.0")
+    assert name in {"openblas", "mkl", "reference", "cuda"}
+
+
+@linux_only
+def test_an_override_is_what_gets_loaded(tmp_path: Path) -> None:
+    found = python("from mlx_selfdebug.models.blas import load_blas; print(load_blas().path)").stdout.strip()
+    if found == "None":
+        pytest.skip("no BLAS here to name")
+    link = tmp_path / "libopenblas-of-mine.so"
+    link.symlink_to(found)
+    code = "from mlx_selfdebug.models.blas import load_blas; print(load_blas().name)"
+    assert python(code, MLX_SELFDEBUG_BLAS=str(link)).stdout.strip() == python(code).stdout.strip()
+
+
+def test_importing_the_models_room_imports_no_mlx() -> None:
+    code = (
+        "import sys, mlx_selfdebug.models, mlx_selfdebug.models.resolve, mlx_selfdebug.models.wheels\n"
+        "import mlx_selfdebug.models.gguf_import, mlx_selfdebug.models.hub\n"
+        "print([name for name in sys.modules if name.split('.')[0] in ('mlx', 'mlx_lm', 'transformers')])"
+    )
+    assert python(code).stdout.strip() == "[]"

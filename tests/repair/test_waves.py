@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlx_selfdebug.errors import ConfigError
+from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.repair.collect import collect, unsolved
+from mlx_selfdebug.sandbox.verdict import Verdict
+from mlx_selfdebug.store import Run
+from mlx_selfdebug.testing import ScriptedModel
+
+from ..conftest import FAILED, make_attempt, make_task, small_config
+
+TASKS = [make_task(), make_task("double", "x + x"), make_task("cube", "x ** 3"), make_task("negate", "-x")]
+
+
+def reply(prompt: str, seed: int) -> str:
+    """Solves `square` on some drafts, `double` on repair alone, `cube` never, `negate` always."""
+    name = next(name for name in ("square", "double", "cube", "negate") if f"def {name}" in prompt)
+    right = {"square": seed % 3 != 0, "double": "was tested" in prompt, "cube": False, "negate": True}[name]
+    expression = {"square": "x * x", "double": "x + x", "cube": "x ** 3", "negate": "-x"}[name]
+    return f"def {name}(x):\n    return {expression if right else f'x + {seed % 7 + 50}'}\n"
+
+
+def open_run(path: Path, **overrides: Any) -> Run:
+    return Run(path, small_config(**{"collect__samples": 4, "collect__batch_size": 8, **overrides}))
+
+
+def rows(attempts: list[Attempt]) -> list[tuple[Any, ...]]:
+    return sorted((a.id, a.parent, a.prompt, a.code, a.verdict.outcome, a.verdict.failures, a.seed) for a in attempts)
+
+
+def test_every_draft_is_tested_and_stored(tmp_path: Path) -> None:
+    with open_run(tmp_path / "run") as run:
+        attempts = collect(run, ScriptedModel(reply), TASKS)
+        assert rows(run.attempts()) == rows(attempts)
+    drafts = [a for a in attempts if a.round == 0]
+    assert len(drafts) == 16
+    assert all(a.passed == (a.code == "def negate(x):\n    return -x\n") for a in drafts if a.task_id == "test/negate")
+
+
+def test_only_tasks_no_draft_solved_are_repaired_and_at_most_two_of_different_code(tmp_path: Path) -> None:
+    with open_run(tmp_path / "run") as run:
+        repairs = [a for a in collect(run, ScriptedModel(reply), TASKS) if a.round == 1]
+    assert {a.task_id for a in repairs} <= {"test/double", "test/cube"}
+    by_task = [sum(a.task_id == name for a in repairs) for name in ("test/double", "test/cube")]
+    assert all(1 <= n <= 2 for n in by_task)
+    assert all(a.passed for a in repairs if a.task_id == "test/double")
+
+
+def test_a_repair_is_told_its_parents_code_and_facts(tmp_path: Path) -> None:
+    with open_run(tmp_path / "run") as run:
+        attempts = {a.id: a for a in collect(run, ScriptedModel(reply), TASKS)}
+    repair = next(a for a in attempts.values() if a.task_id == "test/cube" and a.round == 1)
+    parent = attempts[repair.parent]
+    assert parent.code.strip() in repair.prompt
+    assert "Input: 3\nExpected: 27\nGot: " in repair.prompt
+
+
+@pytest.mark.parametrize("stored", range(0, 20, 3))
+def test_a_run_cut_short_anywhere_ends_with_the_rows_of_an_uninterrupted_one(tmp_path: Path, stored: int) -> None:
+    with open_run(tmp_path / "whole") as run:
+        whole = rows(collect(run, ScriptedModel(reply), TASKS))
+        pairs = run.pairs()
+    with open_run(tmp_path / "cut") as run:
+        add, count = run.add_attempt, 0
+
+        def stop(attempt: Attempt) -> None:
+            nonlocal count
+            if count == stored:
+                raise KeyboardInterrupt
+            count += 1
+            add(attempt)
+
+        run.add_attempt = stop  # type: ignore[method-assign]
+        if stored < len(whole):
+            with pytest.raises(KeyboardInterrupt):
+                collect(run, ScriptedModel(reply), TASKS)
+    with open_run(tmp_path / "cut") as run:
+        assert len(run.attempts()) == min(stored, len(whole))
+        assert rows(collect(run, ScriptedModel(reply), TASKS)) == whole
+        assert run.pairs() == pairs
+
+
+def test_a_finished_collection_decodes_nothing(tmp_path: Path) -> None:
+    with open_run(tmp_path / "run") as run:
+        collect(run, ScriptedModel(reply), TASKS)
+        model = ScriptedModel(reply)
+        collect(run, model, TASKS)
+    assert model.batches == []
+
+
+def test_no_batch_is_wider_than_the_batch_size(tmp_path: Path) -> None:
+    model = ScriptedModel(reply)
+    with open_run(tmp_path / "run", collect__batch_size=3) as run:
+        collect(run, model, TASKS)
+    assert max(model.batches) <= 3
+
+
+def test_collecting_with_another_model_is_refused(tmp_path: Path) -> None:
+    with open_run(tmp_path / "run") as run:
+        collect(run, ScriptedModel(reply), TASKS)
+        with pytest.raises(ConfigError, match="another model"):
+            collect(run, ScriptedModel(reply, name="other"), TASKS)
+
+
+def test_collecting_on_other_tasks_is_refused(tmp_path: Path) -> None:
+    with open_run(tmp_path / "run") as run:
+        collect(run, ScriptedModel(reply), TASKS)
+        with pytest.raises(ConfigError, match="another set of training tasks"):
+            collect(run, ScriptedModel(reply), TASKS[:2])
+
+
+def test_suspicious_attempts_are_not_repaired() -> None:
+    attempts = [make_attempt(verdict=Verdict("early_exit")), make_attempt(sample=1, code="x = 1", verdict=FAILED)]
+    assert unsolved(5)(TASKS[0], attempts) == attempts[1:]
+
+
+def test_a_tiny_real_model_runs_the_whole_collection(tiny: Any, tmp_path: Path) -> None:
+    with open_run(tmp_path / "run", collect__max_tokens=8, collect__samples=2) as run:
+        attempts = collect(run, tiny, TASKS)
+    assert len([a for a in attempts if a.round == 0]) == 8
+    assert all(a.n_completion_tokens <= 8 for a in attempts)

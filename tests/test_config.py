@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlx_selfdebug.config import PRESETS, SETTINGS, Config, Setting, differences, flatten, resolve, to_toml
+from mlx_selfdebug.errors import ConfigError
+
+
+def values_for(setting: Setting) -> st.SearchStrategy[Any]:
+    if setting.key == "preset":
+        return st.sampled_from(["air", "cpu"])
+    if setting.type is str:
+        return st.text(st.characters(blacklist_categories=["Cs", "Cc"]), max_size=20)
+    low, high = setting.low or 0, setting.high or 1000
+    return st.integers(int(low), int(high)) if setting.type is int else st.floats(float(low), float(high))
+
+
+@given(st.fixed_dictionaries({key: values_for(setting) for key, setting in SETTINGS.items()}))
+def test_a_configuration_written_as_toml_reads_back_the_same(values: dict[str, Any]) -> None:
+    import tempfile
+
+    config = resolve(overrides=values, environment={}).config
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "config.toml"
+        file.write_text(to_toml(config), encoding="utf-8")
+        assert resolve(file=file, environment={}).config == config
+
+
+def test_the_command_line_wins_over_environment_over_file_over_preset_over_default(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('preset = "cpu"\n[collect]\nsamples = 3\nrounds = 2\nrepairs = 5\n')
+    environment = {"MLX_SELFDEBUG_COLLECT_SAMPLES": "4", "MLX_SELFDEBUG_COLLECT_ROUNDS": "3"}
+    resolved = resolve(overrides={"collect.samples": 5}, environment=environment, file=file)
+    collect = resolved.config.collect
+    assert (collect.samples, collect.rounds, collect.repairs) == (5, 3, 5)
+    assert collect.max_tokens == PRESETS["cpu"]["collect.max_tokens"]
+    assert [resolved.origins[f"collect.{key}"] for key in ("samples", "rounds", "repairs", "max_tokens", "min_p")] == [
+        "command line",
+        "environment",
+        "file",
+        "preset cpu",
+        "default",
+    ]
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("[collect]\nsample = 3\n")
+    with pytest.raises(ConfigError, match=r"c\.toml: unknown key 'collect\.sample'\. Did you mean 'collect\.samples'"):
+        resolve(file=file, environment={})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("collect.samples", 0, "out of range: at least 1 and at most 256"),
+        ("collect.temperature", float("nan"), "out of range"),
+        ("collect.samples", "many", "must be a whole number, not 'many'"),
+        ("collect.samples", 2.5, "must be a whole number"),
+        ("collect.samples", True, "must be a whole number"),
+        ("model", 3, "must be a text"),
+        ("preset", "huge", "unknown preset 'huge'"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_is_allowed(key: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve(overrides={key: value}, environment={})
+
+
+def test_broken_toml_is_refused_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("[collect\n")
+    with pytest.raises(ConfigError, match=r"c\.toml: not valid TOML"):
+        resolve(file=file, environment={})
+
+
+def test_a_run_keeps_its_settings_unless_told_otherwise() -> None:
+    stored = resolve(overrides={"collect.samples": 3}, environment={}, default_preset="cpu").config
+    again = resolve(base=stored, environment={}).config
+    assert again == stored
+    other = resolve(base=stored, overrides={"collect.samples": 4}, environment={}).config
+    assert differences(stored, other) == ["collect.samples: the run has 3, asked for 4"]
+
+
+def test_every_preset_names_existing_settings() -> None:
+    for preset in PRESETS.values():
+        assert set(preset) <= set(SETTINGS)
+
+
+def test_flatten_lists_every_setting() -> None:
+    assert list(flatten(Config())) == list(SETTINGS)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlx_selfdebug.config import resolve
+from mlx_selfdebug.errors import ConfigError, StoreError
+from mlx_selfdebug.store import Run, read_attempts, reading
+from mlx_selfdebug.training.pair import Pair
+
+from .conftest import FAILED, make_attempt
+
+
+def test_an_attempt_comes_back_as_it_was_stored(run: Run) -> None:
+    attempt = make_attempt(verdict=FAILED)
+    run.add_attempt(attempt)
+    assert run.attempts() == [attempt]
+
+
+def test_a_stored_attempt_is_never_rewritten(run: Run) -> None:
+    run.add_attempt(make_attempt(code="first"))
+    run.add_attempt(make_attempt(code="second"))
+    assert [attempt.code for attempt in run.attempts()] == ["first"]
+
+
+def test_a_completion_with_a_lone_surrogate_is_stored(run: Run) -> None:
+    run.add_attempt(make_attempt(completion="x = '\ud800'"))
+    assert run.attempts()[0].completion == "x = '\\ud800'"
+
+
+def test_pairs_come_back_in_their_order(run: Run) -> None:
+    pairs = [Pair("repair", "python", f"t{i}", "prompt", "target", (f"a{i}", "b")) for i in (2, 0, 1)]
+    run.replace_pairs(pairs)
+    assert run.pairs() == pairs
+
+
+def test_a_stage_sums_its_seconds_and_keeps_its_highest_peak(run: Run) -> None:
+    run.add_stage_time("collect", 2.0, 100, done=False)
+    run.add_stage_time("collect", 3.0, 50, done=True)
+    assert run.stages() == {"collect": {"wall_s": 5.0, "peak_bytes": 100, "done": True}}
+
+
+def test_a_run_of_another_configuration_is_refused_with_what_differs(tmp_path: Path) -> None:
+    Run(tmp_path / "run", resolve(overrides={"seed": 1}, environment={}).config).close()
+    with pytest.raises(ConfigError, match="seed: the run has 1, asked for 2"):
+        Run(tmp_path / "run", resolve(overrides={"seed": 2}, environment={}).config)
+
+
+def test_a_run_can_be_opened_again_after_a_refusal(tmp_path: Path) -> None:
+    Run(tmp_path / "run", resolve(overrides={"seed": 1}, environment={}).config).close()
+    with pytest.raises(ConfigError):
+        Run(tmp_path / "run", resolve(overrides={"seed": 2}, environment={}).config)
+    with Run(tmp_path / "run") as run:
+        assert run.config.seed == 1
+
+
+def test_a_run_made_with_another_model_is_refused(run: Run) -> None:
+    run.require("model", "gguf:1", "model")
+    run.require("model", "gguf:1", "model")
+    with pytest.raises(ConfigError, match="another model"):
+        run.require("model", "gguf:2", "model")
+
+
+def test_a_second_process_is_told_who_holds_the_run(run: Run) -> None:
+    code = f"from mlx_selfdebug.store import Run; Run({str(run.path)!r})"
+    second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert second.returncode != 0
+    assert "is in use by process" in second.stderr
+
+
+def test_a_damaged_database_is_reported_and_left_alone(tmp_path: Path) -> None:
+    Run(tmp_path).close()
+    (tmp_path / "run.db").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(StoreError, match="damaged"):
+        Run(tmp_path)
+    assert (tmp_path / "run.db").read_bytes().startswith(b"not a database")
+
+
+def test_a_database_of_another_schema_is_refused(tmp_path: Path) -> None:
+    Run(tmp_path).close()
+    with sqlite3.connect(tmp_path / "run.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(StoreError, match="schema version 99"):
+        Run(tmp_path)
+
+
+def test_a_folder_with_other_things_in_it_is_not_taken_for_a_run(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(StoreError, match="not empty and not a run folder"):
+        Run(tmp_path)
+
+
+def test_a_run_can_be_read_while_it_is_written(run: Run) -> None:
+    run.add_attempt(make_attempt())
+    with reading(run.path) as db:
+        run.add_attempt(make_attempt(sample=1))
+        assert len(list(read_attempts(db))) == 2
+
+
+def test_reading_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="not a run folder"), reading(tmp_path / "nowhere"):
+        pass
+
+
+def test_a_full_disk_keeps_what_was_stored(run: Run) -> None:
+    run.add_attempt(make_attempt())
+    pages = run._db.execute("PRAGMA page_count").fetchone()[0]
+    run._db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreError, match="full; what was stored before is kept"):
+        run.add_attempt(make_attempt(sample=1, code="x" * 100_000))
+    assert [attempt.sample for attempt in run.attempts()] == [0]

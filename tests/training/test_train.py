@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from mlx_selfdebug.models.backend import mx
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlx.utils import tree_flatten
+
+from mlx_selfdebug.errors import ModelError, TrainingError
+from mlx_selfdebug.store import Run
+from mlx_selfdebug.training.adapter import open_adapter
+from mlx_selfdebug.training.pair import Pair
+from mlx_selfdebug.training.train import _batches, train
+
+from ..conftest import small_config
+
+PAIRS = [Pair("repair", "python", f"t{i}", f"Fix {i}.", f"def f(): return {i}\n```", ("a", "b")) for i in range(5)]
+
+
+def open_run(path: Path, pairs: list[Pair] = PAIRS, **overrides: Any) -> Run:
+    run = Run(path, small_config(**{"train__batch_size": 2, "train__epochs": 4, "train__learning_rate": 0.01, **overrides}))
+    run.replace_pairs(pairs)
+    return run
+
+
+def weights(model: Any) -> dict[str, Any]:
+    return dict(tree_flatten(model.network.parameters()))
+
+
+def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    return a.keys() == b.keys() and all(mx.array_equal(a[k], b[k]).item() for k in a)
+
+
+def test_training_lowers_the_loss(tiny: Any, tmp_path: Path) -> None:
+    with open_run(tmp_path / "run", train__epochs=10) as run:
+        train(run, tiny)
+        steps = run.steps()
+    assert len(steps) == 30
+    assert steps[-1]["loss"] < 0.9 * steps[0]["loss"]
+
+
+def test_the_model_is_the_base_again_after_training(tiny: Any, tmp_path: Path) -> None:
+    before = weights(tiny)
+    with open_run(tmp_path / "run") as run:
+        train(run, tiny)
+    assert same(weights(tiny), before)
+    assert not tiny.network.training
+
+
+def test_a_second_training_gives_the_same_adapter(tiny: Any, tmp_path: Path) -> None:
+    adapters = []
+    for name in ("first", "second"):
+        with open_run(tmp_path / name) as run:
+            adapters.append(mx.load(str(train(run, tiny).path / "adapters.safetensors")))
+    assert same(*adapters)
+
+
+def test_a_finished_adapter_is_not_trained_again(tiny: Any, tmp_path: Path) -> None:
+    with open_run(tmp_path / "run") as run:
+        adapter = train(run, tiny)
+        written = (adapter.path / "adapters.safetensors").stat().st_mtime_ns
+        assert train(run, tiny) == adapter
+    assert (adapter.path / "adapters.safetensors").stat().st_mtime_ns == written
+
+
+def test_the_adapter_loads_in_plain_mlx_lm(tiny: Any, tmp_path: Path) -> None:
+    import mlx_lm
+
+    with open_run(tmp_path / "run") as run:
+        adapter = train(run, tiny)
+    network, _ = mlx_lm.load(str(tiny.path), adapter_path=str(adapter.path))
+    ids = mx.array([[1, 2, 3]])
+    with adapter.applied(tiny.network):
+        ours = tiny.network(ids)
+    assert mx.allclose(network(ids), ours, atol=1e-5).item()
+    assert not mx.allclose(tiny.network(ids), ours, atol=1e-3).item()
+
+
+def test_every_pair_is_seen_once_an_epoch_the_last_partial_batch_too() -> None:
+    epochs = [b for b in _batches(list("abcde"), small_config(train__batch_size=2, train__epochs=2).train, 0)]  # type: ignore[arg-type]
+    assert [len(batch) for batch in epochs] == [2, 2, 1, 2, 2, 1]
+    assert sorted(sum(epochs[:3], [])) == sorted(sum(epochs[3:], [])) == list("abcde")
+    assert epochs[:3] != epochs[3:]
+
+
+def test_no_pairs_is_an_error_that_says_what_to_do(tiny: Any, tmp_path: Path) -> None:
+    with open_run(tmp_path / "run", []) as run, pytest.raises(TrainingError, match="no pairs to train on") as caught:
+        train(run, tiny)
+    assert "--collect-samples" in str(caught.value.hint)
+
+
+def test_one_pair_is_enough(tiny: Any, tmp_path: Path) -> None:
+    with open_run(tmp_path / "run", PAIRS[:1]) as run:
+        train(run, tiny)
+        assert len(run.steps()) == 4
+
+
+def test_pairs_that_are_all_too_long_are_an_error(tiny: Any, tmp_path: Path) -> None:
+    with open_run(tmp_path / "run", train__max_length=16) as run, pytest.raises(TrainingError, match="all 5 pairs are longer"):
+        train(run, tiny)
+
+
+def test_a_loss_that_is_not_a_number_stops_training_and_leaves_no_adapter(tiny: Any, tmp_path: Path) -> None:
+    tiny.network.model.norm.weight = mx.full(tiny.network.model.norm.weight.shape, float("nan"))
+    with open_run(tmp_path / "run") as run:
+        with pytest.raises(TrainingError, match="not a number at step 0"):
+            train(run, tiny)
+        assert not run.adapter_path.exists()
+
+
+def test_an_adapter_of_another_model_is_refused_and_the_model_stays_usable(tiny: Any, tmp_path: Path) -> None:
+    with open_run(tmp_path / "run") as run:
+        adapter = train(run, tiny)
+    other = json.loads((adapter.path / "adapter_config.json").read_text())
+    other["lora_parameters"]["rank"] = 3
+    shutil.copytree(adapter.path, tmp_path / "other")
+    (tmp_path / "other" / "adapter_config.json").write_text(json.dumps(other))
+    before = weights(tiny)
+    with pytest.raises(ModelError, match="cannot be used"), open_adapter(tmp_path / "other").applied(tiny.network):
+        pass
+    assert same(weights(tiny), before)
+
+
+def test_a_folder_without_an_adapter_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no adapter in"):
+        open_adapter(tmp_path)
