@@ -17,12 +17,14 @@ import sys
 
 TYPE_CHECKING = False  # importing typing would double the start-up time of a child
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sized
     from typing import Any
 
 MAX_DEPTH = 200
 MAX_NODES = 1 << 18
-MAX_INT_BYTES = 1 << 17
+MAX_INT_BYTES = 1 << 15
+MAX_FRACTION_BITS = 1 << 13
+MAX_EXPONENT = 10**5
 MAX_NAME = 80
 MAX_ALIKE_HASHES = 64
 
@@ -73,16 +75,19 @@ def unpack_header(header: bytes) -> tuple[int, int, int]:
 
 def encode(value: Any, max_bytes: int = 1 << 30) -> bytes:
     """Raises LimitError beyond ``max_bytes`` or the module's bounds."""
-    encoder = _Encoder(max_bytes)
+    encoder = Encoder(max_bytes)
     encoder.put(value, 0)
     return bytes(encoder.out)
 
 
-class _Encoder:
+class Encoder:
+    """Writes values to ``out``. ``foreign`` names the type of a part that was not plain data, if there was one."""
+
     def __init__(self, max_bytes: int) -> None:
         self.out = bytearray()
         self.nodes = 0
         self.max_bytes = max_bytes
+        self.foreign = ""
 
     def put(self, value: Any, depth: int) -> None:
         self.nodes += 1
@@ -103,6 +108,8 @@ class _Encoder:
                     self.out += tag
                     self.put(plain, depth + 1)
                     return
+        if kind is not Opaque:
+            self.foreign = kind.__name__
         self.opaque(value.name if kind is Opaque else kind.__name__)
 
     def sized(self, tag: bytes, data: bytes | bytearray) -> None:
@@ -135,15 +142,15 @@ class _Encoder:
         self.sized(b"O", name.encode("utf-8", "surrogatepass")[:MAX_NAME])
 
 
-_WRITERS: dict[type, Callable[[_Encoder, Any, int], None]] = {
-    type(None): lambda e, v, d: e.constant(b"N"),
-    bool: lambda e, v, d: e.constant(b"T" if v else b"F"),
-    int: _Encoder.integer,
+_WRITERS: dict[type, Callable[[Encoder, Any, int], None]] = {
+    type(None): lambda e, _v, _d: e.constant(b"N"),
+    bool: lambda e, v, _d: e.constant(b"T" if v else b"F"),
+    int: Encoder.integer,
     float: lambda e, v, d: e.sized(b"d", v.hex().encode()),
-    complex: lambda e, v, d: e.sized(b"c", f"{v.real.hex()} {v.imag.hex()}".encode()),
-    str: lambda e, v, d: e.sized(b"s", v.encode("utf-8", "surrogatepass")),
-    bytes: lambda e, v, d: e.sized(b"b", v),
-    bytearray: lambda e, v, d: e.sized(b"B", v),
+    complex: lambda e, v, _d: e.sized(b"c", f"{v.real.hex()} {v.imag.hex()}".encode()),
+    str: lambda e, v, _d: e.sized(b"s", v.encode("utf-8", "surrogatepass")),
+    bytes: lambda e, v, _d: e.sized(b"b", v),
+    bytearray: lambda e, v, _d: e.sized(b"B", v),
     list: lambda e, v, d: e.many(b"l", v, len(v), d),
     tuple: lambda e, v, d: e.many(b"t", v, len(v), d),
     set: lambda e, v, d: e.many(b"S", v, len(v), d),
@@ -218,11 +225,11 @@ class Decoder:
         return int.from_bytes(self._data[self._at - 4 : self._at], "little")
 
     def sized(self) -> bytes:
-        start = self.count() + self._at
-        start, self._at = self._at, start
+        size = self.count()
+        self._at += size
         if self._at > len(self._data):
             raise CodecError("cut short")
-        return self._data[start : self._at]
+        return self._data[self._at - size : self._at]
 
     def integer(self, _depth: int) -> int:
         data = self.sized()
@@ -233,7 +240,7 @@ class Decoder:
     def real(self, _depth: int) -> float:
         return float.fromhex(self.sized().decode("ascii"))
 
-    def complex(self, _depth: int) -> complex:
+    def pair_of_reals(self, _depth: int) -> complex:
         real, imag = self.sized().decode("ascii").split(" ")
         return complex(float.fromhex(real), float.fromhex(imag))
 
@@ -255,7 +262,9 @@ class Decoder:
             raise LimitError("value too large")
         items = [(self.get(depth + 1), self.get(depth + 1)) for _ in range(count)]
         _spread([key for key, _ in items])
-        return _exactly(count, dict(items))
+        found = dict(items)
+        _require_count(found, count)
+        return found
 
     def opaque(self, _depth: int) -> Opaque:
         self.saw_opaque = True
@@ -278,9 +287,13 @@ class Decoder:
         from decimal import Decimal, InvalidOperation
 
         try:
-            return Decimal(self.part(depth, str))
+            value = Decimal(self.part(depth, str))
         except InvalidOperation:
             raise CodecError("no decimal number") from None
+        # int() of such a number would take all memory.
+        if value.is_finite() and abs(value.adjusted()) > MAX_EXPONENT:
+            raise LimitError("decimal too large")
+        return value
 
     def deque(self, depth: int) -> Any:
         from collections import deque
@@ -303,7 +316,10 @@ class Decoder:
     def fraction(self, depth: int) -> Any:
         from fractions import Fraction
 
-        return Fraction(*self.parts(depth, int, int))
+        numerator, denominator = self.parts(depth, int, int)
+        if max(numerator.bit_length(), denominator.bit_length()) > MAX_FRACTION_BITS:
+            raise LimitError("fraction too large")
+        return Fraction(numerator, denominator)
 
     def moment(self, depth: int, name: str, n_fields: int) -> Any:
         import datetime
@@ -318,30 +334,31 @@ def _spread(items: list[Any]) -> list[Any]:
     return items
 
 
-def _exactly(count: int, value: Any) -> Any:
+def _require_count(value: Sized, count: int) -> None:
     if len(value) != count:
         raise CodecError("a member twice")
-    return value
 
 
 def _set_of(kind: type) -> Callable[[Decoder, int], Any]:
     def read(decoder: Decoder, depth: int) -> Any:
         items = decoder.unique(depth)
-        return _exactly(len(items), kind(items))
+        found: Sized = kind(items)
+        _require_count(found, len(items))
+        return found
 
     return read
 
 
 _READERS: dict[bytes, Callable[[Decoder, int], Any]] = {
-    b"N": lambda r, d: None,
-    b"T": lambda r, d: True,
-    b"F": lambda r, d: False,
+    b"N": lambda _r, _d: None,
+    b"T": lambda _r, _d: True,
+    b"F": lambda _r, _d: False,
     b"i": Decoder.integer,
     b"d": Decoder.real,
-    b"c": Decoder.complex,
+    b"c": Decoder.pair_of_reals,
     b"s": Decoder.text,
-    b"b": lambda r, d: r.sized(),
-    b"B": lambda r, d: bytearray(r.sized()),
+    b"b": lambda r, _d: r.sized(),
+    b"B": lambda r, _d: bytearray(r.sized()),
     b"l": Decoder.items,
     b"t": lambda r, d: tuple(r.items(d)),
     b"S": _set_of(set),

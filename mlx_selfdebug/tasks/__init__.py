@@ -1,8 +1,8 @@
 """Tasks: what is asked and what decides whether an answer is right; and the sets of them (README.md has the file format).
 
-    >>> from mlx_selfdebug.tasks import load_tasks
-    >>> load_tasks("starter")[:2]
-    TaskSet('starter', 2 tasks)
+>>> from mlx_selfdebug.tasks import load_tasks
+>>> load_tasks("starter")[:2]
+TaskSet('starter', 2 tasks)
 """
 
 from mlx_selfdebug.tasks.checks import Checks

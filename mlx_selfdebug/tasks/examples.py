@@ -19,7 +19,9 @@ from collections.abc import Iterator, Sequence
 
 _ARROW = re.compile(r"[ \t]*(?:#[ \t]*)?(?:==>|=>|==|->|➞|=|returns\b|should return\b)[ \t]*")
 _PROMPTED = re.compile(r">>>[ \t]*$")
-_SENTENCE = re.compile(r"\bFor (?P<args>.+?),?\s+(?:the (?P<aside>[^=\n]*?))?the (?:output|result) should be ", re.IGNORECASE)
+_SENTENCE = re.compile(
+    r"\bFor (?P<args>.+?),?\s+(?:the (?P<aside>[^=\n]*?))?the (?:output|result) should be ", re.IGNORECASE
+)
 _LABELS = re.compile(r"\bInput:(?P<args>.*?)\bOutput:[ \t]*", re.DOTALL)
 _SUM = re.compile(r"[\d\s+*/()-]+ = (?=-?\d+\s*$)")
 _AFTER_VALUE = re.compile(r"[ \t]*\.?[ \t]*(?:[#(].*)?$")

@@ -38,7 +38,9 @@ WRONG_EXAMPLES: Mapping[str, Mapping[str, str]] = {
         "assert tri(2) == 2": "likewise",
         "assert tri(4) == 3": "likewise",
     },
-    "HumanEval/148": {"assert bf('Earth', 'Mercury') == 'Venus'": "brackets without a comma; the function returns ('Venus',)"},
+    "HumanEval/148": {
+        "assert bf('Earth', 'Mercury') == 'Venus'": "brackets without a comma; the function returns ('Venus',)"
+    },
 }
 """Examples that contradict the set's own reference, by task, each with the reason. They are no checks."""
 
@@ -56,13 +58,9 @@ def humaneval_tasks() -> list[Task]:
 
 def humanevalpack_tasks(path: Path) -> list[Task]:
     """The tasks of HumanEvalPack's Python split, one JSON object a line. Raises TaskError with every line that does not fit."""
-    records = _read_records(path)
-    setups = [_setup(record) for record in records]
-    public = [Checks(_without_calls(record["example_test"]), setup) for record, setup in zip(records, setups, strict=True)]
-    ids = ["HumanEvalPack/" + record["task_id"].rpartition("/")[2] for record in records]
     return [
-        _task(record, checks if "assert" in checks.source else Checks(), task_id, "humanevalpack")
-        for record, checks, task_id in zip(records, public, ids, strict=True)
+        _task(record, _example_test(record), "HumanEvalPack/" + record["task_id"].rpartition("/")[2], "humanevalpack")
+        for record in _read_records(path)
     ]
 
 
@@ -88,6 +86,12 @@ def _example_checks(record: Mapping[str, str]) -> Checks:
     return Checks.from_asserts(text for text in found if text not in wrong)
 
 
+def _example_test(record: Mapping[str, str]) -> Checks:
+    """Six tasks have an example test that asserts nothing."""
+    source = _without_calls(_tests(record["example_test"]))
+    return Checks.from_source(source, _setup(record)) if "assert" in source else Checks()
+
+
 def _function(record: Mapping[str, str]) -> ast.FunctionDef:
     body = ast.parse(_program(record)).body
     return next(node for node in body if isinstance(node, ast.FunctionDef) and node.name == record["entry_point"])
@@ -103,7 +107,9 @@ def _docstring(record: Mapping[str, str]) -> str:
 
 def _setup(record: Mapping[str, str]) -> str:
     tree = ast.parse(_program(record))
-    rest = [node for node in tree.body if not (isinstance(node, ast.FunctionDef) and node.name == record["entry_point"])]
+    rest = [
+        node for node in tree.body if not (isinstance(node, ast.FunctionDef) and node.name == record["entry_point"])
+    ]
     return "\n".join(ast.unparse(node) for node in rest)
 
 
@@ -120,16 +126,27 @@ def _without_calls(source: str) -> str:
     return "\n".join(lines).strip("\n") + "\n"
 
 
+def _tests(source: str) -> str:
+    """HumanEvalPack's task 119 has lines before its example test that are no Python; the function itself is whole."""
+    try:
+        ast.parse(source)
+    except SyntaxError:
+        return source[source.rfind("\ndef check(") + 1 :]
+    return source
+
+
 def _read_records(path: Path) -> list[dict[str, str]]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise TaskError(f"{path}: cannot be read: {error}") from error
-    numbered = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    numbered = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     records = [(number, _record(line)) for number, line in numbered]
     problems = [f"{path}:{number}: {what}" for number, record in records for what in _record_problems(record)]
     if problems or not records:
-        raise TaskError(f"{path} is not HumanEvalPack's Python split", problems=problems or [f"{path}: the file is empty"])
+        raise TaskError(
+            f"{path} is not HumanEvalPack's Python split", problems=problems or [f"{path}: the file is empty"]
+        )
     return [record for _, record in records]
 
 
@@ -148,7 +165,7 @@ def _record_problems(record: Any) -> Iterable[str]:
         return [f"{name}: missing, or not a text" for name in missing]
     try:
         _function(record)
-        ast.parse(record["test"]), ast.parse(record["example_test"])
+        ast.parse(record["test"] + "\n" + _tests(record["example_test"]))
     except (SyntaxError, ValueError, StopIteration):
         return ["prompt, canonical_solution, test: not Python that defines the entry point"]
     return []

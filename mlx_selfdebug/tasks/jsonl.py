@@ -36,17 +36,7 @@ def read_tasks(path: Path, *, source: str = "") -> list[Task]:
 
     Raises TaskError with all problems, each as ``file:line: field: what, value, what is allowed``.
     """
-    tasks: list[Task] = []
-    problems: list[str] = []
-    seen: dict[str, int] = {}
-    for number, line in _lines(path):
-        found, task = _read_line(line, source or path.stem)
-        if task is not None and task.id in seen:
-            found = [Problem("id", f"also in line {seen[task.id]}", task.id, "each id once")]
-        problems += [f"{path}:{number}: {problem}" for problem in found]
-        if task is not None:
-            seen.setdefault(task.id, number)
-            tasks.append(task)
+    tasks, problems = _read(path, _lines(path), source or path.stem)
     if not tasks and not problems:
         problems = [f"{path}:1: the file is empty, one JSON object a line is needed"]
     if problems:
@@ -57,10 +47,23 @@ def read_tasks(path: Path, *, source: str = "") -> list[Task]:
 def dump_tasks(tasks: Iterable[Task], path: Path) -> None:
     """Write a file that ``read_tasks`` reads. Raises TaskError, before anything is written, if a task does not fit the format."""
     lines = [json.dumps(_to_json(task), ensure_ascii=False) for task in tasks]
-    problems = [f"{path}:{number}: {problem}" for number, line in enumerate(lines, 1) for problem in _read_line(line.encode(), "")[0]]
+    _, problems = _read(path, enumerate((line.encode("utf-8", "surrogatepass") for line in lines), 1), "")
     if problems:
         raise _error(path, problems)
     path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def _read(path: Path, lines: Iterable[tuple[int, bytes]], source: str) -> tuple[list[Task], list[str]]:
+    tasks: dict[str, tuple[int, Task]] = {}
+    problems: list[str] = []
+    for number, line in lines:
+        found, task = _read_line(line, source)
+        if task is not None and task.id in tasks:
+            found = [Problem("id", f"also in line {tasks[task.id][0]}", task.id, "each id once")]
+        elif task is not None:
+            tasks[task.id] = (number, task)
+        problems += [f"{path}:{number}: {problem}" for problem in found]
+    return [task for _, task in tasks.values()], problems
 
 
 def _error(path: Path, problems: list[str]) -> TaskError:
@@ -85,7 +88,9 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 if line.strip():
                     yield number, line.rstrip(b"\r\n")
     except FileNotFoundError:
-        raise TaskError(f"{path}: no such file", hint="`mlx-selfdebug tasks list` shows the sets known by name") from None
+        raise TaskError(
+            f"{path}: no such file", hint="`mlx-selfdebug tasks list` shows the sets known by name"
+        ) from None
     except OSError as error:
         raise TaskError(f"{path}: cannot be read: {error.strerror or error}") from error
 
@@ -110,9 +115,13 @@ def _parse_json(line: bytes) -> dict[str, Any]:
     try:
         record = json.loads(line.decode("utf-8"), object_pairs_hook=_no_duplicates)
     except UnicodeDecodeError as error:
-        raise LineError("line", f"not UTF-8 at byte {error.start + 1}", line[error.start : error.start + 4], "UTF-8") from None
+        raise LineError(
+            "line", f"not UTF-8 at byte {error.start + 1}", line[error.start : error.start + 4], "UTF-8"
+        ) from None
     except json.JSONDecodeError as error:
-        raise LineError("line", f"not JSON at column {error.colno} ({error.msg})", error.doc[error.pos :], "a JSON object") from None
+        raise LineError(
+            "line", f"not JSON at column {error.colno} ({error.msg})", error.doc[error.pos :], "a JSON object"
+        ) from None
     except (RecursionError, ValueError) as error:
         raise LineError("line", f"not JSON we read ({error})", "", "a JSON object") from None
     if not isinstance(record, dict):

@@ -1,10 +1,10 @@
 """A name, or a path, to a task set. New sets are one entry of ``_SETS``.
 
-    >>> from mlx_selfdebug.tasks.load import available_sets, load_tasks
-    >>> sorted(available_sets())
-    ['humaneval', 'humanevalpack', 'starter']
-    >>> load_tasks("starter")[0].id.partition("/")[0]
-    'starter'
+>>> from mlx_selfdebug.tasks.load import available_sets, load_tasks
+>>> sorted(available_sets())
+['humaneval', 'humanevalpack', 'starter']
+>>> load_tasks("starter")[0].id.partition("/")[0]
+'starter'
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Problem:
         return f"{self.field}: " + ", ".join([self.what, *shown, self.allowed])
 
 
-class LineError(ValueError):
+class LineError(Exception):
     """A line that is no JSON object of ours."""
 
     def __init__(self, field: str, what: str, value: object, allowed: str) -> None:
@@ -77,7 +77,7 @@ def build(record: Mapping[str, Any], source: str) -> Task:
 
 
 def parse_quietly(source: str) -> ast.Module:
-    """``ast.parse`` without warnings about the source. Raises ValueError (SyntaxError is one) for all that does not parse."""
+    """``ast.parse`` without warnings about the source. Raises SyntaxError or ValueError for all that does not parse."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -149,7 +149,7 @@ def _code(name: str, value: object) -> Iterator[Problem]:
 def _parse_problems(name: str, source: str, allowed: str) -> Iterator[Problem]:
     try:
         parse_quietly(source)
-    except ValueError as error:
+    except (SyntaxError, ValueError) as error:
         where = f" in its line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         what = error.msg if isinstance(error, SyntaxError) else str(error)
         yield Problem(name, f"does not parse{where} ({what})", source, allowed)
@@ -177,15 +177,17 @@ def _statement(name: str, value: object) -> Iterator[Problem]:
         nodes = parse_quietly(value).body
         if not any(isinstance(node, ast.Assert) for node in nodes):
             yield Problem(name, "asserts nothing", value, allowed)
-        else:
-            yield from _indented(name, value, allowed)
+        elif not _survives_indenting(value):
+            yield Problem(name, "changed by being indented", value, "no text over several lines: write \\n in it")
 
 
-def _indented(name: str, value: str, allowed: str) -> Iterator[Problem]:
+def _survives_indenting(value: str) -> bool:
     try:
-        _checks([value], "")
-    except ValueError:
-        yield Problem(name, "does not parse inside a function", value, allowed)
+        function = parse_quietly(_checks([value], "").source).body[0]
+    except (SyntaxError, ValueError):
+        return False
+    inside = ast.Module(function.body, []) if isinstance(function, ast.FunctionDef) else function
+    return ast.dump(inside) == ast.dump(parse_quietly(value))
 
 
 def _check_source(name: str, value: Mapping[str, object]) -> Iterator[Problem]:
@@ -206,7 +208,9 @@ def _reference(record: Mapping[str, Any]) -> Iterator[Problem]:
     wrong = list(_parse_problems("reference", source, "a complete program"))
     yield from wrong
     if source and not wrong and not _defines(source, entry_point):
-        yield Problem("reference", f"does not define {entry_point!r}", source, "a complete program that defines the entry point")
+        yield Problem(
+            "reference", f"does not define {entry_point!r}", source, "a complete program that defines the entry point"
+        )
 
 
 def _defines(source: str, name: str) -> bool:

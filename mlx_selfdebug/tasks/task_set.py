@@ -1,9 +1,9 @@
 """An ordered, named set of tasks.
 
-    >>> from mlx_selfdebug.tasks import Task
-    >>> tasks = TaskSet("mine", [Task("mine/a", "python", "Return 1.", "one")])
-    >>> tasks, tasks[:0], tasks.by_id["mine/a"].entry_point
-    (TaskSet('mine', 1 task), TaskSet('mine', 0 tasks), 'one')
+>>> from mlx_selfdebug.tasks import Task
+>>> tasks = TaskSet("mine", [Task("mine/a", "python", "Return 1.", "one")])
+>>> tasks, tasks[:0], tasks.by_id["mine/a"].entry_point
+(TaskSet('mine', 1 task), TaskSet('mine', 0 tasks), 'one')
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Is a task set fit to learn from? References must pass, and a program that does nothing must not.
 
-    >>> from mlx_selfdebug.sandbox import TestRunner                                        # doctest: +SKIP
-    >>> with TestRunner(workers=2) as runner:                                               # doctest: +SKIP
-    ...     check_tasks(load_tasks("starter"), runner)
-    []
+>>> from mlx_selfdebug.sandbox import TestRunner                                        # doctest: +SKIP
+>>> with TestRunner(workers=2) as runner:                                               # doctest: +SKIP
+...     check_tasks(load_tasks("starter"), runner)
+[]
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.tasks.task import Task
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.sandbox.runner import TestRunner
 
 DO_NOTHING = "def {entry_point}(*args, **kwargs):\n    return None\n"
 
@@ -61,10 +63,12 @@ def _problems(task: Task, runs: _Runs) -> Iterator[TaskProblem]:
         if not checks:
             yield TaskProblem(task.id, "warning", f"no {name} checks: {_NO_CHECKS[name]}")
     if not task.reference:
-        yield TaskProblem(task.id, "error", "no reference: whether the checks can be passed is not known")
+        yield TaskProblem(task.id, "warning", "no reference: whether the checks can be passed is not known")
     for name, run in (("public", runs.public), ("hidden", runs.hidden)):
         if run is not None and not run.result().passed:
-            yield TaskProblem(task.id, "error", f"the reference does not pass the {name} checks: {_reason(run.result())}")
+            yield TaskProblem(
+                task.id, "error", f"the reference does not pass the {name} checks: {_reason(run.result())}"
+            )
     if runs.nothing is not None and runs.nothing.result().passed:
         yield TaskProblem(task.id, "error", "a function that returns None passes the hidden checks: they are too weak")
 

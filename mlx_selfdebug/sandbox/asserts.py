@@ -1,0 +1,299 @@
+"""Checks made observable: every ``assert`` of their source becomes a call of a recorder, with the same meaning.
+
+Each side of a comparison is evaluated once and in Python's order; a failed assert is recorded and the checks go on.
+``assert L op R`` becomes::
+
+    try:
+        recorder.enter(3)
+        recorder.leave(recorder.left(L) op recorder.right(R))
+    except BaseException as error:
+        recorder.fail(error, lambda: R)
+
+Asserts whose failure the checks themselves would catch (inside ``try`` with ``except Exception`` and the like) are left as they
+are and not counted. ``try: f(x); assert False`` with ``except ValueError`` is one check: that ``f(x)`` raises ValueError.
+An assert's message is never evaluated.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from types import CodeType
+from typing import Literal
+
+from mlx_selfdebug.sandbox.taint import ARGUMENT, Taint
+from mlx_selfdebug.sandbox.text import cut
+
+RECORDER = "__selfdebug_recorder__"
+_ERROR = "__selfdebug_error__"
+_CATCH_ALL = {"Exception", "BaseException", "AssertionError"}
+_OPERATORS: dict[type[ast.cmpop], str] = {
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Is: "is",
+    ast.IsNot: "is not",
+    ast.In: "in",
+    ast.NotIn: "not in",
+}
+Form = Literal["compare", "approx", "truth", "predicate", "raises"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One assert in the source. ``expected`` is what its text alone says; ``straight``: it runs once if ``check`` gets there."""
+
+    line: int
+    text: str
+    form: Form
+    expected: str
+    operator: str = ""
+    got_left: bool = True
+    straight: bool = False
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The rewritten checks and the sites its recorder calls name by index."""
+
+    code: CodeType
+    sites: tuple[Site, ...]
+    lines: tuple[str, ...]
+
+    def remaining(self, line: int) -> int:
+        """Asserts of ``check`` after ``line`` that would run exactly once (not under loops, branches or functions)."""
+        return sum(site.straight and site.line > line for site in self.sites)
+
+
+def compile_checks(source: str, entry_point: str) -> Compiled:
+    """Raises SyntaxError (or ValueError) on source that does not compile."""
+    tree = ast.parse(source)
+    rewriter = _Rewriter(source, Taint(tree, entry_point))
+    rewritten = ast.fix_missing_locations(rewriter.visit(tree))
+    code = compile(rewritten, "<checks>", "exec", dont_inherit=True)
+    return Compiled(code, tuple(rewriter.sites), tuple(source.splitlines()))
+
+
+@dataclass
+class _Place:
+    """Where the rewriter stands: in which function, under how many loops and branches, inside a try that catches asserts."""
+
+    function: str = ""
+    branches: int = 0
+    caught: bool = False
+
+
+@dataclass
+class _Rewriter(ast.NodeTransformer):
+    source: str
+    taint: Taint
+    sites: list[Site] = field(default_factory=list)
+    place: _Place = field(default_factory=_Place)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return self._within(node, _Place(f"{self.place.function}.{node.name}"))
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        return self._within(node, _Place(f"{self.place.function}.{node.name}"))
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        return self._within(node, _Place(f"{self.place.function}.{node.name}."))
+
+    def visit_With(self, node: ast.With) -> ast.AST:
+        caught = self.place.caught or any(_called(item.context_expr, {"suppress", "raises"}, 1) for item in node.items)
+        return self._within(node, _Place(self.place.function, self.place.branches, caught))
+
+    def visit_TryStar(self, node: ast.TryStar) -> ast.AST:
+        return self._within(node, _Place(self.place.function, self.place.branches + 1, True))
+
+    def visit_For(self, node: ast.For) -> ast.AST:
+        return self._branch(node)
+
+    def visit_While(self, node: ast.While) -> ast.AST:
+        return self._branch(node)
+
+    def visit_If(self, node: ast.If) -> ast.AST:
+        return self._branch(node)
+
+    def visit_Match(self, node: ast.Match) -> ast.AST:
+        return self._branch(node)
+
+    def visit_Try(self, node: ast.Try) -> ast.AST:
+        if _expects_exception(node):
+            return self._raises(node)
+        caught = self.place.caught or any(_catches_asserts(handler.type) for handler in node.handlers)
+        place = self.place
+        self.place = _Place(place.function, place.branches, caught)
+        node.body = self._statements(node.body)
+        self.place = _Place(place.function, place.branches + 1, place.caught)
+        node.handlers = [self._handler(handler) for handler in node.handlers]
+        node.orelse = self._statements(node.orelse)
+        self.place = place
+        node.finalbody = self._statements(node.finalbody)
+        return node
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
+        if self.place.caught:
+            return node
+        site, observed, late = self._observe(node)
+        index = self._add(site)
+        body: list[ast.stmt] = [ast.Expr(_call("enter", ast.Constant(index))), ast.Expr(_call("leave", observed))]
+        arguments: list[ast.expr] = [ast.Name(_ERROR, ast.Load())]
+        if late is not None:
+            arguments.append(ast.Lambda(ast.arguments([], [], None, [], [], None, []), late))
+        handler = ast.ExceptHandler(
+            ast.Name("BaseException", ast.Load()), _ERROR, [ast.Expr(_call("fail", *arguments))]
+        )
+        return ast.copy_location(ast.Try(body, [handler], [], []), node)
+
+    def _observe(self, node: ast.Assert) -> tuple[Site, ast.expr, ast.expr | None]:
+        """The site, the expression with its sides made known, and a side worth evaluating after the other has failed."""
+        test, text = node.test, self._text(node.test)
+        site = Site(node.lineno, f"assert {text}", "predicate", text, straight=self._straight())
+        pair = _close_pair(test)
+        if pair is not None:
+            site = replace(site, form="approx", got_left=self._got_left(*pair))
+            return site, _observed_pair(test, pair), self._late(pair[1], site.got_left)
+        if isinstance(test, ast.Compare) and len(test.ops) == 1:
+            return self._observe_comparison(test, site)
+        negated = isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
+        inner = test.operand if isinstance(test, ast.UnaryOp) and negated else test
+        if not self.taint.is_result(inner):
+            return site, test, None
+        value = _value("left", inner)
+        observed = ast.UnaryOp(ast.Not(), value) if negated else value
+        return replace(site, form="truth", expected=str(not negated)), observed, None
+
+    def _observe_comparison(self, test: ast.Compare, site: Site) -> tuple[Site, ast.expr, ast.expr | None]:
+        right = test.comparators[0]
+        got_left = self._got_left(test.left, right)
+        observed = ast.Compare(_value("left", test.left), test.ops, [_value("right", right)])
+        site = replace(site, form="compare", operator=_OPERATORS[type(test.ops[0])], got_left=got_left)
+        return site, observed, self._late(right, got_left)
+
+    def _raises(self, node: ast.Try) -> ast.AST:
+        """A try that must see its handlers run: one check, passed when one of them is entered."""
+        names = " or ".join(ast.unparse(handler.type) for handler in node.handlers if handler.type)
+        source = self._text(node.body[0])
+        index = self._add(Site(node.lineno, source, "raises", names, "", True, self._straight()))
+        node.body = [item if not _is_false_assert(item) else self._false(index, item) for item in node.body]
+        node.orelse = [item if not _is_false_assert(item) else self._false(index, item) for item in node.orelse]
+        for handler in node.handlers:
+            handler.body.insert(0, ast.Expr(_call("raised")))
+        place, self.place = self.place, _Place(self.place.function, self.place.branches + 1, self.place.caught)
+        self.generic_visit(node)
+        self.place = place
+        return node
+
+    def _false(self, index: int, node: ast.stmt) -> ast.stmt:
+        return ast.copy_location(ast.Expr(_call("not_raised", ast.Constant(index))), node)
+
+    def _handler(self, handler: ast.ExceptHandler) -> ast.ExceptHandler:
+        handler.body = self._statements(handler.body)
+        return handler
+
+    def _statements(self, nodes: Sequence[ast.stmt]) -> list[ast.stmt]:
+        return [self.visit(node) for node in nodes]
+
+    def _within(self, node: ast.AST, place: _Place) -> ast.AST:
+        outer, self.place = self.place, place
+        self.generic_visit(node)
+        self.place = outer
+        return node
+
+    def _branch(self, node: ast.AST) -> ast.AST:
+        return self._within(node, _Place(self.place.function, self.place.branches + 1, self.place.caught))
+
+    def _straight(self) -> bool:
+        return self.place.function == ".check" and not self.place.branches
+
+    def _add(self, site: Site) -> int:
+        self.sites.append(site)
+        return len(self.sites) - 1
+
+    def _text(self, node: ast.AST) -> str:
+        segment = ast.get_source_segment(self.source, node) or ""
+        return cut(ast.unparse(node) if not segment or "\n" in segment else segment)
+
+    def _got_left(self, left: ast.expr, right: ast.expr) -> bool:
+        return self.taint.of(left) >= self.taint.of(right)
+
+    def _late(self, right: ast.expr, got_left: bool) -> ast.expr | None:
+        """The expected side, if it stands on the right and calling it late can harm nothing."""
+        harmless = self.taint.of(right) <= ARGUMENT and not _has(
+            right, ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom
+        )
+        return right if got_left and harmless else None
+
+
+def _expects_exception(node: ast.Try) -> bool:
+    false = any(_is_false_assert(item) for item in [*node.body[1:], *node.orelse])
+    return false and bool(node.handlers) and not any(_catches_asserts(handler.type) for handler in node.handlers)
+
+
+def _is_false_assert(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assert) and isinstance(node.test, ast.Constant) and not node.test.value
+
+
+def _catches_asserts(kind: ast.expr | None) -> bool:
+    if kind is None:
+        return True
+    kinds = kind.elts if isinstance(kind, ast.Tuple) else [kind]
+    return any(not isinstance(item, ast.Name) or item.id in _CATCH_ALL for item in kinds)
+
+
+def _close_pair(test: ast.expr) -> tuple[ast.expr, ast.expr] | None:
+    """L and R of ``abs(L - R) < eps`` or ``math.isclose(L, R, ...)``."""
+    if isinstance(test, ast.Call) and _called(test, {"isclose"}, 2):
+        return test.args[0], test.args[1]
+    if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Lt | ast.LtE):
+        return None
+    left = test.left
+    inner = left.args[0] if isinstance(left, ast.Call) and _called(left, {"abs", "fabs"}, 1) else left
+    return (
+        (inner.left, inner.right)
+        if isinstance(inner, ast.BinOp) and isinstance(inner.op, ast.Sub) and inner is not left
+        else None
+    )
+
+
+def _called(node: ast.expr, names: set[str], n_args: int) -> bool:
+    if not isinstance(node, ast.Call) or len(node.args) < n_args or any(isinstance(a, ast.Starred) for a in node.args):
+        return False
+    name = (
+        node.func.attr
+        if isinstance(node.func, ast.Attribute)
+        else node.func.id
+        if isinstance(node.func, ast.Name)
+        else ""
+    )
+    return name in names
+
+
+def _observed_pair(test: ast.expr, pair: tuple[ast.expr, ast.expr]) -> ast.expr:
+    sides = {id(pair[0]): "left", id(pair[1]): "right"}
+
+    class Observe(ast.NodeTransformer):
+        def visit(self, node: ast.AST) -> ast.AST:
+            side = sides.get(id(node))
+            return _value(side, node) if side and isinstance(node, ast.expr) else self.generic_visit(node)
+
+    observed = Observe().visit(test)
+    assert isinstance(observed, ast.expr)
+    return observed
+
+
+def _call(method: str, *arguments: ast.expr) -> ast.Call:
+    return ast.Call(ast.Attribute(ast.Name(RECORDER, ast.Load()), method, ast.Load()), list(arguments), [])
+
+
+def _value(method: str, value: ast.expr) -> ast.Call:
+    return ast.copy_location(_call(method, value), value)
+
+
+def _has(node: ast.AST, *kinds: type[ast.AST]) -> bool:
+    return any(isinstance(part, kinds) for part in ast.walk(node))

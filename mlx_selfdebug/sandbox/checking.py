@@ -1,0 +1,122 @@
+"""Runs the checks of one candidate on the trusted side: setup, then ``check(stub)``, every assert recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from types import CodeType
+from typing import Any
+
+from mlx_selfdebug.sandbox.asserts import RECORDER, Compiled, compile_checks
+from mlx_selfdebug.sandbox.namespace import trusted_namespace
+from mlx_selfdebug.sandbox.recorder import Recorder
+from mlx_selfdebug.sandbox.remote import RemoteCandidate, StopChecks
+from mlx_selfdebug.sandbox.text import scrub
+from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Outcome
+
+
+class BrokenChecksError(Exception):
+    """The checks do not compile, define no ``check`` or are empty."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Checks ready to run; the same object serves many candidates and threads."""
+
+    setup: CodeType
+    checks: Compiled
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the checks found, whatever the process costs."""
+
+    outcome: Outcome
+    failures: tuple[Failure, ...] = ()
+    n_passed: int = 0
+    n_checks: int = 0
+
+
+@lru_cache(maxsize=1024)
+def prepare(source: str, setup: str, entry_point: str) -> Prepared:
+    """Raises BrokenChecksError."""
+    if not source.strip():
+        raise BrokenChecksError("there are no checks")
+    try:
+        return Prepared(compile(setup, "<setup>", "exec", dont_inherit=True), compile_checks(source, entry_point))
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise BrokenChecksError(f"the checks do not compile: {error}") from error
+
+
+def run_checks(prepared: Prepared, candidate: RemoteCandidate, entry_point: str) -> Report:
+    """Run them to the end, also for a candidate that is dead, so that all are counted."""
+    recorder = Recorder(prepared.checks, candidate)
+    if candidate.death:
+        recorder.record_death()
+    namespace = trusted_namespace()
+    stub = _stub(candidate, entry_point)
+    stop: StopChecks | None = None
+    try:
+        try:
+            exec(prepared.setup, namespace)
+            namespace[entry_point] = stub
+            namespace[RECORDER] = recorder
+            exec(prepared.checks.code, namespace)
+            _check_function(namespace)(stub)
+            recorder.finish()
+        except StopChecks:
+            raise
+        except BaseException as error:
+            if recorder.blames_checks(error):
+                return broken_checks(error)
+            recorder.stopped(error, _line_in_checks(error))
+    except StopChecks as error:
+        stop = error
+    return _report(recorder, candidate, stop)
+
+
+def broken_checks(error: BaseException) -> Report:
+    """``infrastructure``: never the candidate's fault."""
+    return Report("infrastructure", (Failure("", error=ErrorFact(type(error).__name__, scrub(str(error)))),))
+
+
+def _report(recorder: Recorder, candidate: RemoteCandidate, stop: StopChecks | None) -> Report:
+    if stop and stop.outcome == "infrastructure":
+        return Report("infrastructure", (Failure("", error=ErrorFact("BrokenChecksError", scrub(str(stop)))),))
+    if candidate.death:
+        recorder.record_death()
+        outcome: Outcome = candidate.death.outcome
+    elif stop and stop.outcome:
+        outcome = stop.outcome
+    else:
+        outcome = recorder.first_fault or "passed"
+    # A program that died cannot have passed them all, even if it died after the last one.
+    return Report(outcome, recorder.failures, recorder.n_passed, max(recorder.n_checks, recorder.n_passed))
+
+
+def _stub(candidate: RemoteCandidate, entry_point: str) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return candidate.call(*args, **kwargs)
+
+    call.__name__ = call.__qualname__ = entry_point
+    return call
+
+
+def _check_function(namespace: dict[str, Any]) -> Callable[[Any], object]:
+    check = namespace.get("check")
+    if not callable(check):
+        raise NameError("the checks define no function check(candidate)")
+    function: Callable[[Any], object] = check
+    return function
+
+
+def _line_in_checks(error: BaseException) -> int:
+    """Line of ``check`` where it stopped."""
+    tb, line = error.__traceback__, 0
+    while tb is not None:
+        code = tb.tb_frame.f_code
+        if code.co_filename == "<checks>" and (code.co_name == "check" or not line):
+            line = tb.tb_lineno
+        tb = tb.tb_next
+    return line

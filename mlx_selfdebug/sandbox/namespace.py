@@ -1,0 +1,47 @@
+"""The namespace that trusted check code runs in: its own seeded ``random``, silent ``print``, the entry point as a stub."""
+
+from __future__ import annotations
+
+import builtins
+import random
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+SEED = 0
+
+
+def trusted_namespace(name: str = "checks") -> dict[str, Any]:
+    """Globals for check code. Each has its own ``random``, so verdicts repeat and threads share no state."""
+    own_random = _seeded_random()
+
+    def import_(
+        module: str,
+        globals_: Mapping[str, object] | None = None,
+        locals_: Mapping[str, object] | None = None,
+        names: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        if module == "random" and level == 0:
+            return own_random
+        return builtins.__import__(module, globals_, locals_, names or (), level)
+
+    own_builtins = {**vars(builtins), "__import__": import_, "print": _silent, "input": _no_input}
+    return {"__name__": name, "__builtins__": own_builtins}
+
+
+def _seeded_random() -> ModuleType:
+    """A module like ``random`` whose functions draw from a generator of their own, seeded alike each time."""
+    module = ModuleType("random")
+    generator = random.Random(SEED)
+    for name in random.__all__:
+        module.__dict__[name] = getattr(random if name[0].isupper() else generator, name)
+    return module
+
+
+def _silent(*_: object, **__: object) -> None:
+    return None
+
+
+def _no_input(*_: object) -> str:
+    raise EOFError("checks cannot ask for input")

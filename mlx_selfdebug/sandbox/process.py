@@ -1,0 +1,187 @@
+"""One child process: started clean, measured, ended with its whole group. Knows nothing of checks or verdicts."""
+
+from __future__ import annotations
+
+import fcntl
+import marshal
+import math
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import CodeType
+
+from mlx_selfdebug.sandbox.channel import Channel, ChannelError
+from mlx_selfdebug.sandbox.codec import READY
+from mlx_selfdebug.sandbox.limits import Limits
+
+START_S = 30.0
+EXIT_GRACE_S = 1.0
+ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",
+    "PYTHONUTF8": "1",
+    "LC_ALL": "C.UTF-8",
+}
+_FLAGS = ("-S", "-s", "-P", "-B")
+
+# The modules keep the built-ins they were born with, so a candidate that patches them does not break its own answers.
+_BOOT = """\
+import sys, marshal, posix
+def read(size):
+    data = b""
+    while len(data) < size:
+        more = posix.read(0, size - len(data))
+        if not more:
+            posix._exit(70)
+        data += more
+    return data
+codes, arguments = marshal.loads(read(int.from_bytes(read(4), "little")))
+for name, code in codes:
+    module = sys.modules[name] = type(sys)(name)
+    module.__dict__["__builtins__"] = dict(vars(sys.modules["builtins"]))
+    exec(code, module.__dict__)
+module.main(*arguments)
+"""
+
+
+class StartError(Exception):
+    """The child could not be started: the machine's fault, not the candidate's."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a process ended. ``status`` as of ``os.wait4``; ``peak_bytes`` 0 where it could not be measured."""
+
+    status: int
+    cpu_s: float
+    peak_bytes: int
+
+    @property
+    def signal(self) -> int:
+        return os.WTERMSIG(self.status) if os.WIFSIGNALED(self.status) else 0
+
+
+class ChildProcess:
+    """A started child that has set its limits and waits for its source on ``channel``. Raises StartError."""
+
+    def __init__(self, limits: Limits, folder: Path) -> None:
+        ours, theirs = socket.socketpair()
+        self.channel = Channel(ours)
+        self._ending: Ending | None = None
+        try:
+            self._pid = _spawn(theirs)
+        except OSError as error:
+            ours.close()
+            raise StartError(f"cannot start {sys.executable}: {error}") from error
+        finally:
+            theirs.close()
+        self._wait_ready(limits, folder)
+
+    def _wait_ready(self, limits: Limits, folder: Path) -> None:
+        arguments = (str(folder), math.ceil(limits.cpu_s), limits.memory_bytes, limits.output_bytes)
+        blob = marshal.dumps((_child_code(), arguments))
+        try:
+            self.channel.send_raw(len(blob).to_bytes(4, "little") + blob, START_S)
+            kind = self.channel.receive(0, START_S).kind
+        except ChannelError as error:
+            kind, why = 0, f": {error}"
+        else:
+            why = ""
+        if kind != READY:
+            ending = self.end()
+            raise StartError(f"the child did not start{why} (status {ending.status})")
+
+    def wait_exit(self) -> Ending | None:
+        """The ending of a process that closed its channel; None if it is still alive after a grace of a second."""
+        deadline = time.monotonic() + EXIT_GRACE_S
+        while self._ending is None and time.monotonic() < deadline:
+            if self._reap(os.WNOHANG):
+                break
+            time.sleep(0.002)
+        return self._ending
+
+    def end(self) -> Ending:
+        """Kill what is left of the group, reap, close. May be called again."""
+        if self._ending is None:
+            peak = _peak_of(self._pid)
+            self._kill_group()
+            self._reap(0, peak)
+        self._kill_group()
+        self.channel.close()
+        assert self._ending is not None
+        return self._ending
+
+    def _kill_group(self) -> None:
+        kills = [os.killpg] if self._ending else [os.killpg, os.kill]
+        for kill in kills:
+            try:
+                kill(self._pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue
+
+    def _reap(self, options: int, peak_bytes: int = 0) -> bool:
+        try:
+            pid, status, usage = os.wait4(self._pid, options)
+        except ChildProcessError:  # someone else in this program waited for it
+            self._ending = Ending(signal.SIGKILL, 0.0, peak_bytes)
+            return True
+        if pid == 0:
+            return False
+        self._ending = Ending(status, usage.ru_utime + usage.ru_stime, peak_bytes or _peak_of_dead(usage.ru_maxrss))
+        return True
+
+
+def _spawn(channel: socket.socket) -> int:
+    # Descriptors 0 to 2 are targets below; a program that closed its own may have been given one of them.
+    fd = fcntl.fcntl(channel, fcntl.F_DUPFD_CLOEXEC, 10)
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, *_FLAGS, "-c", _BOOT],
+            ENVIRONMENT,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, fd, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            ],
+            setsigmask=[],
+            setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGXCPU],
+        )
+    finally:
+        os.close(fd)
+
+
+@cache
+def _child_code() -> tuple[tuple[str, CodeType], ...]:
+    folder = Path(__file__).parent
+    files = (("_selfdebug_codec", "codec.py"), ("_selfdebug_child", "child.py"))
+    return tuple(
+        (name, compile((folder / file).read_text("utf-8"), file, "exec", dont_inherit=True)) for name, file in files
+    )
+
+
+def _peak_of(pid: int) -> int:
+    """Peak resident bytes of a living process; 0 where unknown."""
+    if sys.platform != "linux":
+        return 0
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            line = next(line for line in file if line.startswith(b"VmHWM:"))
+    except (OSError, StopIteration):
+        return 0
+    return int(line.split()[1]) * 1024
+
+
+def _peak_of_dead(ru_maxrss: int) -> int:
+    """Bytes of the figure wait4 gives (KiB on Linux, bytes on macOS); 0 where it says nothing about the child."""
+    if sys.platform == "darwin":
+        return ru_maxrss
+    # Linux starts the child's figure at the peak of the process that spawned it.
+    peak = ru_maxrss * 1024
+    return peak if peak > _peak_of(os.getpid()) else 0

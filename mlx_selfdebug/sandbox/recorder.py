@@ -1,0 +1,222 @@
+"""Counts the asserts of one run of the checks and turns each failed one into facts."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mlx_selfdebug.sandbox import namespace
+from mlx_selfdebug.sandbox.asserts import Compiled, Site
+from mlx_selfdebug.sandbox.codec import OpaqueValueError
+from mlx_selfdebug.sandbox.remote import CandidateDied, CandidateError, RemoteCandidate, StopChecks, UnsendableError
+from mlx_selfdebug.sandbox.text import cut, show, show_call
+from mlx_selfdebug.sandbox.verdict import ExpectedKind, Failure, Outcome
+
+MAX_FAILURES = 8
+MAX_FAILURES_A_SITE = 3
+MAX_LOST_CHECKS = 2000
+MAX_CHECK_S = 60.0
+_CHECKS_FILES = ("<setup>", "<checks>")
+_NAMESPACE_FILE = namespace.__file__
+_MISSING: Any = object()
+
+Fault = Literal["failed", "raised", "bad_value"]
+
+
+@dataclass
+class _Open:
+    """An assert being evaluated."""
+
+    site: Site
+    left: Any = _MISSING
+    right: Any = _MISSING
+
+    @property
+    def got(self) -> Any:
+        return self.left if self.site.got_left else self.right
+
+    @property
+    def expected(self) -> Any:
+        return self.right if self.site.got_left else self.left
+
+
+class Recorder:
+    """``first_fault`` is the kind of the first failed check, None as long as none failed.
+
+    Raises StopChecks out of the checks where going on makes no sense.
+    """
+
+    def __init__(self, compiled: Compiled, candidate: RemoteCandidate) -> None:
+        self.n_checks = 0
+        self.n_passed = 0
+        self.first_fault: Fault | None = None
+        self._compiled = compiled
+        self._candidate = candidate
+        self._failures: list[Failure] = []
+        self._kept_of: Counter[Site] = Counter()
+        self._open: list[_Open] = []
+        self._death_recorded = False
+        self._n_lost = 0
+        self._deadline = time.monotonic() + MAX_CHECK_S
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        return tuple(self._failures)
+
+    def enter(self, index: int) -> None:
+        self.n_checks += 1
+        self._open.append(_Open(self._compiled.sites[index]))
+        if time.monotonic() > self._deadline:
+            outcome: Outcome = "timeout_wall" if self._candidate.n_answers else "infrastructure"
+            raise StopChecks(f"the checks took longer than {MAX_CHECK_S:.0f} s", outcome)
+        if self._candidate.death and self._death_recorded:
+            raise CandidateDied
+
+    def left(self, value: Any) -> Any:
+        self._open[-1].left = value
+        return value
+
+    def right(self, value: Any) -> Any:
+        self._open[-1].right = value
+        return value
+
+    def leave(self, held: object) -> None:
+        passed = bool(held)
+        opened = self._open.pop()
+        if passed and not self._candidate.death:
+            self.n_passed += 1
+        else:
+            self._record(opened, None, None)
+
+    def fail(self, error: BaseException, late: Callable[[], Any] | None = None) -> None:
+        """An assert ended in ``error``. ``late`` gives the side that was not reached."""
+        opened = self._open.pop()
+        if isinstance(error, StopChecks) or (
+            isinstance(error, GeneratorExit) and not isinstance(error, CandidateError)
+        ):
+            raise error
+        if self.blames_checks(error):
+            raise StopChecks(f"{type(error).__name__}: {error} in `{opened.site.text}`", "infrastructure") from error
+        self._record(opened, error, late)
+
+    def raised(self) -> None:
+        """The exception that the site expects was raised."""
+        self.n_checks += 1
+        self.n_passed += 1
+
+    def not_raised(self, index: int) -> None:
+        self.n_checks += 1
+        self._record(_Open(self._compiled.sites[index]), None, None)
+
+    def finish(self) -> None:
+        """``check`` came to its end. Without any assert on the way, that is its one passed check."""
+        if not self.n_checks and not self._candidate.death:
+            self.n_checks = self.n_passed = 1
+
+    def stopped(self, error: BaseException, line: int) -> None:
+        """A statement of the checks that is no assert raised at ``line``: the asserts after it count as failed."""
+        text = self._compiled.lines[line - 1].strip() if 0 < line <= len(self._compiled.lines) else ""
+        self.n_checks += self._compiled.remaining(line) or 1
+        self._record(_Open(Site(line, cut(text), "predicate", "")), error, None)
+
+    def record_death(self) -> None:
+        """One record for a candidate that died outside any assert."""
+        if not self._death_recorded:
+            self._record(_Open(Site(0, "", "predicate", "")), CandidateDied(), None)
+
+    def blames_checks(self, error: BaseException) -> bool:
+        """Whether the checks themselves are broken: nothing of the candidate can have caused ``error``."""
+        if (
+            isinstance(error, CandidateError | CandidateDied | OpaqueValueError)
+            or self.first_fault
+            or self._candidate.death
+        ):
+            return False
+        return not self._candidate.n_calls or isinstance(error, UnsendableError) or _is_missing_name(error)
+
+    def _record(self, opened: _Open, error: BaseException | None, late: Callable[[], Any] | None) -> None:
+        self.first_fault = self.first_fault or self._fault(error)
+        if self._candidate.death and self._death_recorded:
+            self._n_lost += 1
+            if self._n_lost >= MAX_LOST_CHECKS:
+                raise StopChecks("enough checks counted as failed")
+            return
+        site = opened.site
+        if self._candidate.death:
+            self._death_recorded = True
+        elif len(self._failures) >= MAX_FAILURES or self._kept_of[site] >= MAX_FAILURES_A_SITE:
+            return
+        self._kept_of[site] += 1
+        self._failures.append(self._failure(opened, error, late))
+
+    def _fault(self, error: BaseException | None) -> Fault:
+        if isinstance(error, CandidateError):
+            return "raised"
+        return "bad_value" if self._candidate.returned_opaque else "failed"
+
+    def _failure(self, opened: _Open, error: BaseException | None, late: Callable[[], Any] | None) -> Failure:
+        if opened.expected is _MISSING and late is not None:
+            self._evaluate(opened, late)
+        expected, kind = _expected(opened)
+        arguments = self._candidate.last_arguments()
+        fact = error.fact if isinstance(error, CandidateError) else None
+        death = self._candidate.death
+        got = "" if fact or death else self._got(opened)
+        return Failure(
+            check=opened.site.text,
+            input=show_call(*arguments) if arguments else "",
+            expected=expected,
+            expected_kind=kind,
+            got=got,
+            error=death.error if death else fact,
+        )
+
+    def _got(self, opened: _Open) -> str:
+        if opened.got is not _MISSING:
+            return show(opened.got)
+        return show(self._candidate.last_value) if self._candidate.n_answers else ""
+
+    def _evaluate(self, opened: _Open, late: Callable[[], Any]) -> None:
+        try:
+            opened.right = late()
+        except Exception:  # it is for the facts alone
+            return
+
+
+def _is_missing_name(error: BaseException) -> bool:
+    """A name or module the checks lack. A local name not yet bound may be the fault of what the candidate gave."""
+    if not isinstance(error, NameError | ImportError) or isinstance(error, UnboundLocalError):
+        return False
+    return "free variable" not in str(error) and _last_file(error) in _CHECKS_FILES
+
+
+def _last_file(error: BaseException) -> str:
+    """The file of the frame that raised, past the frames of imports."""
+    tb, file = error.__traceback__, ""
+    while tb is not None:
+        name = tb.tb_frame.f_code.co_filename
+        file = name if name in _CHECKS_FILES or not _is_import(name) else file
+        tb = tb.tb_next
+    return file
+
+
+def _is_import(file: str) -> bool:
+    return file.startswith("<frozen importlib") or file == _NAMESPACE_FILE
+
+
+def _expected(opened: _Open) -> tuple[str, ExpectedKind]:
+    site = opened.site
+    if site.form == "raises":
+        return site.expected, "raises"
+    if opened.expected is _MISSING or site.form in ("truth", "predicate"):
+        return site.expected, "predicate"
+    if site.form == "approx":
+        return show(opened.expected), "approx"
+    if site.operator in ("==", "is"):
+        return show(opened.expected), "value"
+    if site.got_left:
+        return f"{site.operator} {show(opened.expected)}", "predicate"
+    return site.expected, "predicate"

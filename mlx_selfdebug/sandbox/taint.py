@@ -1,0 +1,90 @@
+"""Which expressions of the checks carry what the candidate gave: decides the side of a comparison that is ``got``.
+
+By names alone, over the whole source and blind to the order of statements: good enough to tell sides apart, never used to
+decide whether a check passes.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+CLEAN, ARGUMENT, RESULT, CALL = range(4)
+"""Nothing of the candidate; a name given to it (it may have changed it); a name that holds its result; a call of it."""
+
+
+class Taint:
+    def __init__(self, tree: ast.Module, entry_point: str) -> None:
+        self._functions = {entry_point}
+        self._levels: dict[str, int] = {}
+        self._locals = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        check = self._locals.get("check")
+        if check and check.args.args:
+            self._functions.add(check.args.args[0].arg)
+        while sum(self._learn(node) for node in ast.walk(tree)):
+            pass
+
+    # sums below, not any(): each name must be looked at
+
+    def of(self, expression: ast.AST) -> int:
+        """The highest level of any part of it."""
+        return max((self._of_part(part) for part in ast.walk(expression)), default=CLEAN)
+
+    def is_result(self, expression: ast.AST) -> bool:
+        """A call of the candidate itself, or a name that holds what one gave."""
+        if isinstance(expression, ast.Call):
+            return self._calls(expression)
+        return isinstance(expression, ast.Name) and self._levels.get(expression.id, CLEAN) == RESULT
+
+    def _of_part(self, part: ast.AST) -> int:
+        if isinstance(part, ast.Call) and self._calls(part):
+            return CALL
+        return self._levels.get(part.id, CLEAN) if isinstance(part, ast.Name) else CLEAN
+
+    def _calls(self, node: ast.Call) -> bool:
+        return isinstance(node.func, ast.Name) and node.func.id in self._functions
+
+    def _learn(self, node: ast.AST) -> bool:
+        """Whether the node taught anything new."""
+        if isinstance(node, ast.Assign):
+            if isinstance(node.value, ast.Name) and node.value.id in self._functions:
+                return self._alias(node.targets)
+            return self._bind(node.targets, node.value)
+        if isinstance(node, ast.AnnAssign | ast.AugAssign | ast.NamedExpr) and node.value:
+            return self._bind([node.target], node.value)
+        if isinstance(node, ast.For | ast.AsyncFor | ast.comprehension):
+            return self._bind([node.target], node.iter)
+        if isinstance(node, ast.Call):
+            return self._learn_call(node)
+        return False
+
+    def _learn_call(self, node: ast.Call) -> bool:
+        if self._calls(node):
+            names = [name for argument in node.args for name in _names(argument)]
+            return sum(self._raise(name, ARGUMENT) for name in names) > 0
+        target = self._locals.get(node.func.id) if isinstance(node.func, ast.Name) else None
+        if target is None:
+            return False
+        pairs = zip(target.args.args, node.args, strict=False)
+        return sum(self._raise(parameter.arg, min(self.of(value), RESULT)) for parameter, value in pairs) > 0
+
+    def _alias(self, targets: list[ast.expr]) -> bool:
+        new = {target.id for target in targets if isinstance(target, ast.Name)} - self._functions
+        self._functions |= new
+        return bool(new)
+
+    def _bind(self, targets: list[ast.expr], value: ast.expr) -> bool:
+        level = self.of(value)
+        if level < RESULT:
+            return False
+        return sum(self._raise(name, RESULT) for target in targets for name in _names(target)) > 0
+
+    def _raise(self, name: str, level: int) -> bool:
+        if name in self._functions or self._levels.get(name, CLEAN) >= level:
+            return False
+        self._levels[name] = level
+        return True
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    return (part.id for part in ast.walk(node) if isinstance(part, ast.Name))

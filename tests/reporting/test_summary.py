@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+
+from mlx_selfdebug.evaluation.result import ArmResult, Result, Score
+from mlx_selfdebug.reporting.summary import write_summary
+from mlx_selfdebug.reporting.table import result_from_summary, result_table
+from mlx_selfdebug.store import Run
+from mlx_selfdebug.training.pair import Pair
+
+from ..conftest import make_attempt
+
+ARM = ArmResult(Score((1, 3), (5, 9)), Score((2, 3), (7, 9)))
+RESULT = Result(("a", "b", "c"), ARM, ARM)
+
+
+def test_the_summary_counts_what_the_run_recorded(run: Run) -> None:
+    run.add_attempt(make_attempt())
+    run.add_attempt(make_attempt(arm="base/facts"))
+    run.replace_pairs([Pair("repair", "python", "t", "p", "t", ("a", "b"))])
+    run.add_stage_time("collect", 1.5, 10**9, done=True)
+    run.remember("isolation", "none")
+    write_summary(run, RESULT)
+    summary = json.loads(run.summary_path.read_text())
+    assert summary["attempts"]["by_arm"] == {"base/facts": 1, "collect": 1}
+    assert summary["pairs"] == {"repair": 1, "direct": 0, "keep": 0}
+    assert summary["stages"] == {"collect": {"wall_s": 1.5, "peak_bytes": 10**9}}
+    assert summary["isolation"] == "none"
+    assert summary["base"]["after_repair"] == {"problems": [2, 3], "checks": [7, 9]}
+
+
+def test_the_table_is_rendered_from_the_summary_alone(run: Run) -> None:
+    summary = write_summary(run, RESULT)
+    again = result_from_summary(json.loads(json.dumps(summary)))
+    assert again is not None
+    assert result_table(again) == result_table(RESULT)
+
+
+def test_a_run_that_was_not_evaluated_has_null_scores(run: Run) -> None:
+    assert write_summary(run, None)["base"] is None
+
+
+def test_the_table_fits_80_columns() -> None:
+    assert max(map(len, result_table(RESULT).splitlines())) <= 80
