@@ -15,7 +15,9 @@ from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.tasks.task import Task
 
-FAILED = Verdict("failed", (Failure("hidden[0]", "3", "9", "value", "6", ErrorFact("ValueError", "no", 2, "raise")),), 1, 2)
+FAILED = Verdict(
+    "failed", (Failure("hidden[0]", "3", "9", "value", "6", ErrorFact("ValueError", "no", 2, "raise")),), 1, 2
+)
 
 
 def make_task(name: str = "square", expression: str = "x * x") -> Task:

@@ -81,7 +81,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: list[str], *, debug: bool) -> int:
     try:
-        cli.main(arguments, prog_name="mlx-selfdebug", standalone_mode=False)
+        # Outside its standalone mode click returns what ctx.exit() was given instead of raising it.
+        code = cli.main(arguments, prog_name="mlx-selfdebug", standalone_mode=False)
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
@@ -103,7 +104,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
             raise
         _say(f"Error: unexpected {type(error).__name__}: {error}\n  help: add --debug to see where; please report it")
         return 1
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _say(text: Any) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from mlx_selfdebug.evaluation.result import ArmResult, Result, Score
 
 NOT_SHOWN = (
-    "Not shown: whether this is learning. There is no blind-resampling arm at equal tokens and no\n"
-    "paired test in this version, and small differences on few problems are luck."
+    "Not shown: whether this is learning. This version has no blind-resampling arm at\n"
+    "equal tokens and no paired test; small differences on few problems are luck."
 )
 
 

@@ -9,8 +9,9 @@ Each side of a comparison is evaluated once and in Python's order; a failed asse
     except BaseException as error:
         recorder.fail(error, lambda: R)
 
-Asserts whose failure the checks themselves would catch (inside ``try`` with ``except Exception`` and the like) are left as they
-are and not counted. ``try: f(x); assert False`` with ``except ValueError`` is one check: that ``f(x)`` raises ValueError.
+Asserts whose failure the checks themselves would catch (in ``try`` with ``except Exception`` and the like) are left as they are
+and not counted; in any other ``try`` with handlers, an exception of the assert's own expression goes to the handlers.
+``try: f(x); assert False`` with ``except ValueError`` is one check: that ``f(x)`` raises ValueError.
 An assert's message is never evaluated.
 """
 
@@ -45,7 +46,10 @@ Form = Literal["compare", "approx", "truth", "predicate", "raises"]
 
 @dataclass(frozen=True)
 class Site:
-    """One assert in the source. ``expected`` is what its text alone says; ``straight``: it runs once if ``check`` gets there."""
+    """One assert in the source. ``expected`` is what its text alone says.
+
+    ``straight``: it runs exactly once if ``check`` gets there. ``guarded``: the checks may catch what it raises.
+    """
 
     line: int
     text: str
@@ -54,6 +58,7 @@ class Site:
     operator: str = ""
     got_left: bool = True
     straight: bool = False
+    guarded: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,13 +83,14 @@ def compile_checks(source: str, entry_point: str) -> Compiled:
     return Compiled(code, tuple(rewriter.sites), tuple(source.splitlines()))
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Place:
-    """Where the rewriter stands: in which function, under how many loops and branches, inside a try that catches asserts."""
+    """Where the rewriter stands: in which function, under how many loops and branches, in what kind of ``try``."""
 
     function: str = ""
     branches: int = 0
-    caught: bool = False
+    guarded: bool = False  # exceptions may be caught
+    caught: bool = False  # failed asserts would be caught
 
 
 @dataclass
@@ -105,10 +111,10 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_With(self, node: ast.With) -> ast.AST:
         caught = self.place.caught or any(_called(item.context_expr, {"suppress", "raises"}, 1) for item in node.items)
-        return self._within(node, _Place(self.place.function, self.place.branches, caught))
+        return self._within(node, replace(self.place, guarded=self.place.guarded or caught, caught=caught))
 
     def visit_TryStar(self, node: ast.TryStar) -> ast.AST:
-        return self._within(node, _Place(self.place.function, self.place.branches + 1, True))
+        return self._within(node, replace(self.place, branches=self.place.branches + 1, guarded=True, caught=True))
 
     def visit_For(self, node: ast.For) -> ast.AST:
         return self._branch(node)
@@ -126,14 +132,13 @@ class _Rewriter(ast.NodeTransformer):
         if _expects_exception(node):
             return self._raises(node)
         caught = self.place.caught or any(_catches_asserts(handler.type) for handler in node.handlers)
-        place = self.place
-        self.place = _Place(place.function, place.branches, caught)
-        node.body = self._statements(node.body)
-        self.place = _Place(place.function, place.branches + 1, place.caught)
-        node.handlers = [self._handler(handler) for handler in node.handlers]
-        node.orelse = self._statements(node.orelse)
-        self.place = place
-        node.finalbody = self._statements(node.finalbody)
+        guarded = self.place.guarded or bool(node.handlers)
+        node.body = self._statements(node.body, replace(self.place, guarded=guarded, caught=caught))
+        branch = replace(self.place, branches=self.place.branches + 1)
+        for handler in node.handlers:
+            handler.body = self._statements(handler.body, branch)
+        node.orelse = self._statements(node.orelse, branch)
+        node.finalbody = self._statements(node.finalbody, self.place)
         return node
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
@@ -153,7 +158,9 @@ class _Rewriter(ast.NodeTransformer):
     def _observe(self, node: ast.Assert) -> tuple[Site, ast.expr, ast.expr | None]:
         """The site, the expression with its sides made known, and a side worth evaluating after the other has failed."""
         test, text = node.test, self._text(node.test)
-        site = Site(node.lineno, f"assert {text}", "predicate", text, straight=self._straight())
+        site = Site(
+            node.lineno, cut(f"assert {text}"), "predicate", text, straight=self._straight(), guarded=self.place.guarded
+        )
         pair = _close_pair(test)
         if pair is not None:
             site = replace(site, form="approx", got_left=self._got_left(*pair))
@@ -184,20 +191,16 @@ class _Rewriter(ast.NodeTransformer):
         node.orelse = [item if not _is_false_assert(item) else self._false(index, item) for item in node.orelse]
         for handler in node.handlers:
             handler.body.insert(0, ast.Expr(_call("raised")))
-        place, self.place = self.place, _Place(self.place.function, self.place.branches + 1, self.place.caught)
-        self.generic_visit(node)
-        self.place = place
-        return node
+        return self._within(node, replace(self.place, branches=self.place.branches + 1, guarded=True))
 
     def _false(self, index: int, node: ast.stmt) -> ast.stmt:
         return ast.copy_location(ast.Expr(_call("not_raised", ast.Constant(index))), node)
 
-    def _handler(self, handler: ast.ExceptHandler) -> ast.ExceptHandler:
-        handler.body = self._statements(handler.body)
-        return handler
-
-    def _statements(self, nodes: Sequence[ast.stmt]) -> list[ast.stmt]:
-        return [self.visit(node) for node in nodes]
+    def _statements(self, nodes: Sequence[ast.stmt], place: _Place) -> list[ast.stmt]:
+        outer, self.place = self.place, place
+        visited = [self.visit(node) for node in nodes]
+        self.place = outer
+        return visited
 
     def _within(self, node: ast.AST, place: _Place) -> ast.AST:
         outer, self.place = self.place, place
@@ -206,7 +209,7 @@ class _Rewriter(ast.NodeTransformer):
         return node
 
     def _branch(self, node: ast.AST) -> ast.AST:
-        return self._within(node, _Place(self.place.function, self.place.branches + 1, self.place.caught))
+        return self._within(node, replace(self.place, branches=self.place.branches + 1))
 
     def _straight(self) -> bool:
         return self.place.function == ".check" and not self.place.branches

@@ -146,7 +146,7 @@ _WRITERS: dict[type, Callable[[Encoder, Any, int], None]] = {
     type(None): lambda e, _v, _d: e.constant(b"N"),
     bool: lambda e, v, _d: e.constant(b"T" if v else b"F"),
     int: Encoder.integer,
-    float: lambda e, v, d: e.sized(b"d", v.hex().encode()),
+    float: lambda e, v, _d: e.sized(b"d", v.hex().encode()),
     complex: lambda e, v, _d: e.sized(b"c", f"{v.real.hex()} {v.imag.hex()}".encode()),
     str: lambda e, v, _d: e.sized(b"s", v.encode("utf-8", "surrogatepass")),
     bytes: lambda e, v, _d: e.sized(b"b", v),

@@ -60,7 +60,7 @@ class Recorder:
         self._open: list[_Open] = []
         self._death_recorded = False
         self._n_lost = 0
-        self._deadline = time.monotonic() + MAX_CHECK_S
+        self._deadline = time.monotonic() + candidate.wall_s + MAX_CHECK_S
 
     @property
     def failures(self) -> tuple[Failure, ...]:
@@ -71,7 +71,7 @@ class Recorder:
         self._open.append(_Open(self._compiled.sites[index]))
         if time.monotonic() > self._deadline:
             outcome: Outcome = "timeout_wall" if self._candidate.n_answers else "infrastructure"
-            raise StopChecks(f"the checks took longer than {MAX_CHECK_S:.0f} s", outcome)
+            raise StopChecks(f"the checks took {MAX_CHECK_S:.0f} s longer than the candidate may take", outcome)
         if self._candidate.death and self._death_recorded:
             raise CandidateDied
 
@@ -97,6 +97,9 @@ class Recorder:
         if isinstance(error, StopChecks) or (
             isinstance(error, GeneratorExit) and not isinstance(error, CandidateError)
         ):
+            raise error
+        if opened.site.guarded and not isinstance(error, CandidateDied):
+            self.n_checks -= 1
             raise error
         if self.blames_checks(error):
             raise StopChecks(f"{type(error).__name__}: {error} in `{opened.site.text}`", "infrastructure") from error

@@ -81,7 +81,7 @@ class RemoteCandidate:
         self._process = process
         self._limits = limits
         self._lines = source.splitlines()
-        self._left_s = limits.wall_s
+        self.wall_s = self._left_s = limits.wall_s
 
     def load(self, source: str, entry_point: str, prelude: str) -> None:
         """Run the source. ``death`` says what went wrong, if anything did."""

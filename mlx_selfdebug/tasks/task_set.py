@@ -29,6 +29,12 @@ class TaskSet(Sequence[Task]):
     def by_id(self) -> Mapping[str, Task]:
         return MappingProxyType({task.id: task for task in self._tasks})
 
+    def spread(self, n: int) -> TaskSet:
+        """``n`` tasks evenly spaced over the set, in order; all of them for 0 or where there are no more than ``n``."""
+        if n == 0 or n >= len(self):
+            return self
+        return TaskSet(self.name, (self._tasks[i * len(self) // n] for i in range(n)))
+
     def __len__(self) -> int:
         return len(self._tasks)
 

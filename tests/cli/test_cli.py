@@ -13,7 +13,7 @@ from mlx_selfdebug.tasks.jsonl import dump_tasks
 
 from ..conftest import make_task
 
-SMALL = ("--preset", "cpu", "--collect-samples", "2", "--collect-max-tokens", "8", "--eval-max-tokens", "8", "--quiet")
+SMALL = ("--preset", "cpu", "--collect-samples", "2", "--collect-max-tokens", "8", "--quiet")
 
 
 def run_cli(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -56,7 +56,9 @@ def test_every_command_has_help(command: str) -> None:
         (("tasks", "show", "humaneval", "HumanEval/999"), "unknown task 'HumanEval/999'"),
     ],
 )
-def test_a_wrong_word_is_one_clear_error_and_leaves_nothing_behind(tmp_path: Path, args: tuple[str, ...], message: str) -> None:
+def test_a_wrong_word_is_one_clear_error_and_leaves_nothing_behind(
+    tmp_path: Path, args: tuple[str, ...], message: str
+) -> None:
     result = run_cli(*args, cwd=tmp_path)
     assert result.returncode == 2, result.stderr
     assert message in result.stderr
@@ -88,7 +90,9 @@ def test_a_dry_run_shows_the_settings_and_makes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_tiny_model_collects_and_a_run_without_pairs_says_what_to_do(tmp_path: Path, tasks_file: Path, tiny_folder: Path) -> None:
+def test_the_tiny_model_collects_and_a_run_without_pairs_says_what_to_do(
+    tmp_path: Path, tasks_file: Path, tiny_folder: Path
+) -> None:
     args = ("--run", str(tmp_path / "r"), "--model", str(tiny_folder), "--collect-tasks", str(tasks_file), *SMALL)
     result = run_cli("run", *args)
     assert result.returncode == 1
@@ -101,9 +105,11 @@ def test_the_tiny_model_collects_and_a_run_without_pairs_says_what_to_do(tmp_pat
     assert "is not finished" in shown.stderr
 
 
-def test_a_run_of_another_configuration_is_refused_with_what_differs(tmp_path: Path, tasks_file: Path, tiny_folder: Path) -> None:
+def test_a_run_of_another_configuration_is_refused_with_what_differs(
+    tmp_path: Path, tasks_file: Path, tiny_folder: Path
+) -> None:
     args = ("--run", str(tmp_path / "r"), "--model", str(tiny_folder), "--collect-tasks", str(tasks_file), *SMALL)
-    run_cli("collect", *args)
+    assert run_cli("collect", *args).returncode == 0
     result = run_cli("collect", "--run", str(tmp_path / "r"), "--seed", "9")
     assert result.returncode == 2
     assert "seed: the run has 0, asked for 9" in result.stderr

@@ -40,7 +40,12 @@ def test_a_repair_prompt_never_shows_a_hidden_check_where_a_public_one_failed() 
 
 @pytest.mark.parametrize(
     "text",
-    ["def f():\n    return 1", "\ndef f():\n    return 1\n", "def f():\n    return 1\n```\nThis works.", "```python\ndef f():\n    return 1\n```"],
+    [
+        "def f():\n    return 1",
+        "\ndef f():\n    return 1\n",
+        "def f():\n    return 1\n```\nThis works.",
+        "```python\ndef f():\n    return 1\n```",
+    ],
 )
 def test_code_is_taken_out_of_a_completion(text: str) -> None:
     assert DOMAIN.extract(text) == "def f():\n    return 1\n"
@@ -52,7 +57,10 @@ def test_extract_undoes_completion() -> None:
 
 
 def test_an_error_is_told_with_the_line_it_happened_in() -> None:
-    verdict = Verdict("raised", (Failure("c", "[]", "0", "value", "", ErrorFact("IndexError", "list index out of range", 3, "  return x[0]")),))
+    verdict = Verdict(
+        "raised",
+        (Failure("c", "[]", "0", "value", "", ErrorFact("IndexError", "list index out of range", 3, "  return x[0]")),),
+    )
     assert facts_text(verdict, 3) == (
         "Test failed:\nInput: []\nExpected: 0\nError: IndexError: list index out of range in line `return x[0]`"
     )
@@ -84,7 +92,9 @@ def test_the_prelude_brings_standard_imports_the_answer_forgot() -> None:
 
 
 def test_the_prelude_brings_helpers_of_the_starter_code_but_not_the_entry_point() -> None:
-    task = Task("t", "python", "", "decode", "import math\n\ndef encode(s):\n    return s[::-1]\n\ndef decode(s):\n", Checks())
+    task = Task(
+        "t", "python", "", "decode", "import math\n\ndef encode(s):\n    return s[::-1]\n\ndef decode(s):\n", Checks()
+    )
     source = prelude("def decode(s):\n    return encode(s)\n", task)
     names = [node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
     assert names == ["encode"]
@@ -97,7 +107,7 @@ def test_the_prelude_never_redefines_what_the_answer_defines() -> None:
 
 
 def test_an_unknown_domain_is_refused_with_those_known() -> None:
-    with pytest.raises(UnknownNameError, match="unknown domain 'pyton'. Did you mean 'python'"):
+    with pytest.raises(UnknownNameError, match=r"unknown domain 'pyton'\. Did you mean 'python'"):
         domain_of("pyton")
 
 

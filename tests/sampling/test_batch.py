@@ -78,7 +78,9 @@ def test_prompts_longer_than_a_prefill_chunk_decode_the_same(tiny: Any, monkeypa
 
 
 def test_a_prompt_beyond_the_context_is_refused_with_both_numbers(tiny: Any) -> None:
-    with pytest.raises(ModelError, match=r"a prompt of 4090 tokens and 12 to decode exceed the context of .*, 4096 tokens"):
+    with pytest.raises(
+        ModelError, match=r"a prompt of 4090 tokens and 12 to decode exceed the context of .*, 4096 tokens"
+    ):
         decode(tiny, [request(tiny, "x" * 4090)])
 
 

@@ -55,6 +55,12 @@ def test_a_row_draws_the_same_whatever_rows_are_beside_it() -> None:
 
 def test_a_seed_depends_on_every_part_of_the_key() -> None:
     base = (0, "task", "arm", 0, 0)
-    others = [(1, "task", "arm", 0, 0), (0, "t", "arm", 0, 0), (0, "task", "a", 0, 0), (0, "task", "arm", 1, 0), (0, "task", "arm", 0, 1)]
+    others = [
+        (1, "task", "arm", 0, 0),
+        (0, "t", "arm", 0, 0),
+        (0, "task", "a", 0, 0),
+        (0, "task", "arm", 1, 0),
+        (0, "task", "arm", 0, 1),
+    ]
     assert len({attempt_seed(*key) for key in [base, *others]}) == 6
     assert all(0 <= attempt_seed(*key) < 2**63 for key in [base, *others])

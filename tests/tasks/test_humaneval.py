@@ -76,12 +76,17 @@ def test_every_alias_occurs_in_its_docstring():
     assert all(f"{alias}(" in TASKS.by_id[task_id].statement for task_id, alias in ALIASES.items())
 
 
-def test_the_statement_is_the_docstring_as_it_stands_in_the_starter_code():
-    assert all(task.statement and squashed(task.statement) in squashed(task.starter_code) for task in TASKS)
+def test_the_statement_is_the_docstring_as_it_stands_in_the_prompt():
+    assert all(task.statement and squashed(task.statement) in squashed(task.reference) for task in TASKS)
+
+
+def test_the_starter_code_stops_before_the_docstring():
+    assert not any('"""' in task.starter_code.rpartition("def ")[2] for task in TASKS)
+    assert all(f"def {task.entry_point}(" in task.starter_code for task in TASKS)
 
 
 def test_the_reference_continues_the_starter_code():
-    assert all(task.reference.startswith(task.starter_code) for task in TASKS)
+    assert all(task.starter_code in task.reference for task in TASKS)
 
 
 def test_the_setup_has_the_helpers_of_the_prompt_but_not_the_entry_point():

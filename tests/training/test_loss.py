@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from mlx_selfdebug.models.backend import mx, nn
-
 from typing import Any
+
+from mlx_selfdebug.models.backend import mx, nn
 
 import pytest
 

@@ -25,7 +25,9 @@ def bad(code: str, sample: int = 0, verdict: Verdict = FAILED, **changes: object
     return make_attempt(code=code, sample=sample, verdict=verdict, **changes)
 
 
-def repairs(attempts: list[Attempt], config: TrainConfig = TrainConfig(repair_share=1, direct_share=0, keep_share=0)) -> list:
+def repairs(
+    attempts: list[Attempt], config: TrainConfig = TrainConfig(repair_share=1, direct_share=0, keep_share=0)
+) -> list:
     return make_pairs(attempts, [TASK], config, 0)
 
 
@@ -37,7 +39,11 @@ def test_a_failed_attempt_is_paired_with_the_nearest_passing_code() -> None:
 
 
 def test_codes_that_differ_in_layout_comments_or_docstrings_count_once() -> None:
-    same = ["def f(x):\n    return 2*x", "def f(x):\n    # hm\n    return 2 * x", 'def f(x):\n    """Double."""\n    return (2 * x)']
+    same = [
+        "def f(x):\n    return 2*x",
+        "def f(x):\n    # hm\n    return 2 * x",
+        'def f(x):\n    """Double."""\n    return (2 * x)',
+    ]
     pairs = repairs([good("def f(x):\n    return x*x\n"), *(bad(code, i + 1) for i, code in enumerate(same))])
     assert len(pairs) == 1
 
@@ -61,7 +67,10 @@ def test_code_that_passes_hidden_checks_but_fails_a_public_one_is_no_target() ->
 
 
 def test_at_most_the_configured_number_of_failures_of_a_task_is_used_nearest_first() -> None:
-    attempts = [good("def f(x):\n    return x\n"), *(bad(f"def f(x):\n    return x{' + 1' * i}\n", i) for i in range(1, 7))]
+    attempts = [
+        good("def f(x):\n    return x\n"),
+        *(bad(f"def f(x):\n    return x{' + 1' * i}\n", i) for i in range(1, 7)),
+    ]
     config = TrainConfig(repair_share=1, direct_share=0, keep_share=0, failed_per_task=2)
     used = {pair.attempts[0] for pair in repairs(attempts, config)}
     assert used == {"collect:test/square:1:0", "collect:test/square:2:0"}
@@ -83,7 +92,9 @@ def test_no_more_pairs_than_the_maximum() -> None:
 
 
 def test_a_keep_pair_shows_passing_code_and_asks_for_the_same() -> None:
-    pairs = make_pairs([good("def f(x):\n    return x\n")], [TASK], TrainConfig(repair_share=0, direct_share=0.5, keep_share=0.5), 0)
+    pairs = make_pairs(
+        [good("def f(x):\n    return x\n")], [TASK], TrainConfig(repair_share=0, direct_share=0.5, keep_share=0.5), 0
+    )
     keep = next(pair for pair in pairs if pair.kind == "keep")
     assert "All tests passed." in keep.prompt
     assert keep.target == DOMAIN.completion("def f(x):\n    return x\n")
@@ -98,4 +109,6 @@ def test_a_repair_prompt_carries_the_task_the_code_and_the_facts() -> None:
 def test_the_same_attempts_give_the_same_pairs() -> None:
     attempts = [good(f"def f(x):\n    return x * {i}\n", i) for i in range(5)]
     attempts += [bad(f"def f(x):\n    return x - {i}\n", 10 + i) for i in range(5)]
-    assert make_pairs(attempts, [TASK], TrainConfig(), 3) == make_pairs(list(reversed(attempts)), [TASK], TrainConfig(), 3)
+    assert make_pairs(attempts, [TASK], TrainConfig(), 3) == make_pairs(
+        list(reversed(attempts)), [TASK], TrainConfig(), 3
+    )

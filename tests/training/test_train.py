@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from mlx_selfdebug.models.backend import mx
-
 import json
 import shutil
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+from mlx_selfdebug.models.backend import mx
 
 import pytest
 from mlx.utils import tree_flatten
@@ -22,7 +23,9 @@ PAIRS = [Pair("repair", "python", f"t{i}", f"Fix {i}.", f"def f(): return {i}\n`
 
 
 def open_run(path: Path, pairs: list[Pair] = PAIRS, **overrides: Any) -> Run:
-    run = Run(path, small_config(**{"train__batch_size": 2, "train__epochs": 4, "train__learning_rate": 0.01, **overrides}))
+    run = Run(
+        path, small_config(**{"train__batch_size": 2, "train__epochs": 4, "train__learning_rate": 0.01, **overrides})
+    )
     run.replace_pairs(pairs)
     return run
 
@@ -81,10 +84,12 @@ def test_the_adapter_loads_in_plain_mlx_lm(tiny: Any, tmp_path: Path) -> None:
 
 
 def test_every_pair_is_seen_once_an_epoch_the_last_partial_batch_too() -> None:
-    epochs = [b for b in _batches(list("abcde"), small_config(train__batch_size=2, train__epochs=2).train, 0)]  # type: ignore[arg-type]
-    assert [len(batch) for batch in epochs] == [2, 2, 1, 2, 2, 1]
-    assert sorted(sum(epochs[:3], [])) == sorted(sum(epochs[3:], [])) == list("abcde")
-    assert epochs[:3] != epochs[3:]
+    config = small_config(train__batch_size=2, train__epochs=2).train
+    batches = list(_batches(list("abcde"), config, 0))  # type: ignore[arg-type]
+    assert [len(batch) for batch in batches] == [2, 2, 1, 2, 2, 1]
+    first, second = (list(chain(*half)) for half in (batches[:3], batches[3:]))
+    assert sorted(first) == sorted(second) == list("abcde")
+    assert first != second
 
 
 def test_no_pairs_is_an_error_that_says_what_to_do(tiny: Any, tmp_path: Path) -> None:
@@ -100,7 +105,10 @@ def test_one_pair_is_enough(tiny: Any, tmp_path: Path) -> None:
 
 
 def test_pairs_that_are_all_too_long_are_an_error(tiny: Any, tmp_path: Path) -> None:
-    with open_run(tmp_path / "run", train__max_length=16) as run, pytest.raises(TrainingError, match="all 5 pairs are longer"):
+    with (
+        open_run(tmp_path / "run", train__max_length=16) as run,
+        pytest.raises(TrainingError, match="all 5 pairs are longer"),
+    ):
         train(run, tiny)
 
 

@@ -1,0 +1,69 @@
+"""A run killed with SIGKILL at random moments and started again ends with the rows of one that was left alone."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from mlx_selfdebug.errors import StoreError
+from mlx_selfdebug.store import read_attempts, reading
+from mlx_selfdebug.tasks.jsonl import dump_tasks
+
+from ..conftest import make_task
+
+KILLS = 5
+EXPRESSIONS = ("x * x", "x + x", "x ** 3", "-x", "x - 1", "x // 2")
+
+
+def collect(folder: Path, run: str, model: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "mlx_selfdebug", "collect", "--run", run, "--model", str(model), "--preset", "cpu"]
+    command += [
+        "--collect-tasks",
+        "tasks.jsonl",
+        "--collect-samples",
+        "3",
+        "--collect-batch-size",
+        "6",
+        "--collect-max-tokens",
+        "24",
+    ]
+    return subprocess.Popen([*command, "--quiet"], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def rows(path: Path) -> list[tuple[Any, ...]]:
+    with reading(path) as db:
+        return [
+            (a.id, a.parent, a.prompt, a.completion, a.code, a.verdict.outcome, a.verdict.failures, a.seed)
+            for a in read_attempts(db)
+        ]
+
+
+def stored(path: Path) -> int:
+    """Attempts on disk; none while the folder or its tables are still being made."""
+    try:
+        return len(rows(path))
+    except (StoreError, sqlite3.OperationalError):
+        return 0
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_rows_of_an_uninterrupted_one(
+    tmp_path: Path, tiny_folder: Path
+) -> None:
+    dump_tasks([make_task(f"f{i}", expression) for i, expression in enumerate(EXPRESSIONS)], tmp_path / "tasks.jsonl")
+    assert collect(tmp_path, "whole", tiny_folder).wait(timeout=120) == 0
+    whole = rows(tmp_path / "whole")
+    moments = sorted(random.Random(0).sample(range(len(whole)), KILLS))
+    for moment in moments:
+        process = collect(tmp_path, "cut", tiny_folder)
+        while stored(tmp_path / "cut") < moment and process.poll() is None:
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+    assert 0 < stored(tmp_path / "cut") < len(whole)
+    assert collect(tmp_path, "cut", tiny_folder).wait(timeout=120) == 0
+    assert rows(tmp_path / "cut") == whole
