@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +16,8 @@ from mlx_selfdebug.sandbox.recorder import Recorder
 from mlx_selfdebug.sandbox.remote import RemoteCandidate, StopChecks
 from mlx_selfdebug.sandbox.text import scrub
 from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Outcome
+
+_COMPILING = threading.Lock()
 
 
 class BrokenChecksError(Exception):
@@ -44,7 +48,10 @@ def prepare(source: str, setup: str, entry_point: str) -> Prepared:
     if not source.strip():
         raise BrokenChecksError("there are no checks")
     try:
-        return Prepared(compile(setup, "<setup>", "exec", dont_inherit=True), compile_checks(source, entry_point))
+        # Checks compare with ``is`` and write odd escapes; that is for their authors, not for who runs them.
+        with _COMPILING, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Prepared(compile(setup, "<setup>", "exec", dont_inherit=True), compile_checks(source, entry_point))
     except (SyntaxError, ValueError, RecursionError) as error:
         raise BrokenChecksError(f"the checks do not compile: {error}") from error
 
@@ -82,7 +89,7 @@ def broken_checks(error: BaseException) -> Report:
 
 
 def _report(recorder: Recorder, candidate: RemoteCandidate, stop: StopChecks | None) -> Report:
-    if stop and stop.outcome == "infrastructure":
+    if stop and stop.outcome == "infrastructure" and not candidate.death:
         return Report("infrastructure", (Failure("", error=ErrorFact("BrokenChecksError", scrub(str(stop)))),))
     if candidate.death:
         recorder.record_death()

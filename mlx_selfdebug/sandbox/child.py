@@ -6,6 +6,7 @@ It holds no expected value and decides nothing: whatever the candidate does to i
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # signal itself would import enum
 import posix
 import resource
 import sys
@@ -27,9 +28,10 @@ MAX_OPEN_FILES = 64
 CHANNEL_FAILED = 70
 
 
-def main(folder: str, cpu_s: int, memory_bytes: int, output_bytes: int) -> NoReturn:
+def main(folder: str, lifetime_s: int, cpu_s: int, memory_bytes: int, output_bytes: int) -> NoReturn:
     """Descriptor 0 is the channel. Never returns."""
     _detach(folder)
+    _signal.alarm(lifetime_s)  # should the runner be killed, a sleeping candidate must not stay
     _set_limits(cpu_s, memory_bytes)
     _send(codec.READY, 0, b"")
     kind, id_, body = _receive()

@@ -21,6 +21,7 @@ from mlx_selfdebug.sandbox.limits import Limits
 
 START_S = 30.0
 EXIT_GRACE_S = 1.0
+ORPHAN_S = 300
 ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "OMP_NUM_THREADS": "1",
@@ -74,6 +75,7 @@ class ChildProcess:
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
         self._ending: Ending | None = None
+        self._closed = False
         try:
             self._pid = _spawn(theirs)
         except OSError as error:
@@ -84,7 +86,8 @@ class ChildProcess:
         self._wait_ready(limits, folder)
 
     def _wait_ready(self, limits: Limits, folder: Path) -> None:
-        arguments = (str(folder), math.ceil(limits.cpu_s), limits.memory_bytes, limits.output_bytes)
+        lifetime_s = math.ceil(limits.wall_s) + ORPHAN_S
+        arguments = (str(folder), lifetime_s, math.ceil(limits.cpu_s), limits.memory_bytes, limits.output_bytes)
         blob = marshal.dumps((_child_code(), arguments))
         try:
             self.channel.send_raw(len(blob).to_bytes(4, "little") + blob, START_S)
@@ -108,12 +111,14 @@ class ChildProcess:
 
     def end(self) -> Ending:
         """Kill what is left of the group, reap, close. May be called again."""
-        if self._ending is None:
-            peak = _peak_of(self._pid)
+        if not self._closed:
+            self._closed = True
+            peak = _peak_of(self._pid) if self._ending is None else 0
+            # Once only: later the number may be another process's.
             self._kill_group()
-            self._reap(0, peak)
-        self._kill_group()
-        self.channel.close()
+            if self._ending is None:
+                self._reap(0, peak)
+            self.channel.close()
         assert self._ending is not None
         return self._ending
 

@@ -78,7 +78,7 @@ def _no_path(name: str, path: str) -> None:
 
 
 _SETS = {
-    "starter": _Set("40 short Python functions, each with an unusual rule or two; comes with the package", _starter),
+    "starter": _Set("40 short Python functions, most with an edge case to get wrong; comes with the package", _starter),
     "humaneval": _Set("164 Python functions (OpenAI); public checks are the docstrings' examples", _humaneval),
     "humanevalpack": _Set("HumanEval with separate example tests, from a file: humanevalpack:PATH", _humanevalpack),
 }

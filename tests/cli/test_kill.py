@@ -57,7 +57,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_rows_of_an_uninterrupted_o
     dump_tasks([make_task(f"f{i}", expression) for i, expression in enumerate(EXPRESSIONS)], tmp_path / "tasks.jsonl")
     assert collect(tmp_path, "whole", tiny_folder).wait(timeout=120) == 0
     whole = rows(tmp_path / "whole")
-    moments = sorted(random.Random(0).sample(range(len(whole)), KILLS))
+    moments = sorted(random.Random(0).sample(range(2 * len(whole) // 3), KILLS))
     for moment in moments:
         process = collect(tmp_path, "cut", tiny_folder)
         while stored(tmp_path / "cut") < moment and process.poll() is None:

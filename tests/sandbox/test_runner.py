@@ -154,6 +154,10 @@ def test_a_dead_candidate_does_not_keep_endless_checks_going(runner: TestRunner)
     assert runner.run("raise SystemExit", checks, "square").outcome == "early_exit"
 
 
+def test_checks_that_compare_with_is_give_no_warning(runner: TestRunner) -> None:
+    assert runner.run(RIGHT, Checks("def check(candidate):\n    assert candidate(3) is 9\n"), "square").passed
+
+
 def test_checks_that_print_stay_silent(runner: TestRunner, capfd: pytest.CaptureFixture[str]) -> None:
     checks = Checks.from_asserts(["print('loud')", "assert candidate(3) == 9"])
     assert runner.run("print('louder')\n" + RIGHT, checks, "square").passed

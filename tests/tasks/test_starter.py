@@ -53,10 +53,10 @@ def functions(task: Task) -> set[str]:
     return {ast.dump(_Normalise().visit(node)) for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
-def test_there_are_40_tasks_five_a_theme():
+def test_there_are_40_tasks_and_no_theme_holds_a_quarter_of_them():
     themes = [task.id.split("/")[1] for task in TASKS]
     assert len(TASKS) == 40
-    assert {themes.count(theme) for theme in themes} == {5}
+    assert max(themes.count(theme) for theme in themes) < 10
 
 
 def test_an_id_names_the_file_it_is_in():

@@ -9,6 +9,7 @@ from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.training.mix import make_pairs
+from mlx_selfdebug.training.pair import Pair
 
 from ..conftest import FAILED, make_attempt, make_task
 
@@ -25,9 +26,10 @@ def bad(code: str, sample: int = 0, verdict: Verdict = FAILED, **changes: object
     return make_attempt(code=code, sample=sample, verdict=verdict, **changes)
 
 
-def repairs(
-    attempts: list[Attempt], config: TrainConfig = TrainConfig(repair_share=1, direct_share=0, keep_share=0)
-) -> list:
+REPAIRS_ONLY = TrainConfig(repair_share=1, direct_share=0, keep_share=0)
+
+
+def repairs(attempts: list[Attempt], config: TrainConfig = REPAIRS_ONLY) -> list[Pair]:
     return make_pairs(attempts, [TASK], config, 0)
 
 
