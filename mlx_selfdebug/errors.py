@@ -9,7 +9,6 @@
     │   ├── DownloadError     no network, interrupted, no space: what is there is kept and resumed
     │   └── FormatError       a file that is truncated, corrupt, hostile or of a kind we do not read
     ├── StoreError            a run folder that is damaged, locked or full
-    ├── BudgetError           does not fit the memory budget (exit code 3)
     ├── TrainingError         training cannot start or cannot go on
     └── SandboxError          the test runner itself failed: never the candidate's fault
 
@@ -73,10 +72,6 @@ class FormatError(ModelError):
 
 class StoreError(SelfDebugError):
     pass
-
-
-class BudgetError(SelfDebugError):
-    exit_code = 3
 
 
 class TrainingError(SelfDebugError):

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from mlx_selfdebug.cli import options
-from mlx_selfdebug.errors import StoreError
-from mlx_selfdebug.reporting.table import columns, result_from_summary, stage_table
+from mlx_selfdebug.reporting.summary import read_summary
+from mlx_selfdebug.reporting.table import columns, summary_text
 from mlx_selfdebug.store import read_pairs, reading, write_atomically
 
 RUN = click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
@@ -52,31 +52,8 @@ def show(run_path: Path, as_json: bool) -> None:
     """What a finished run found: before and after, time and memory by stage."""
     with reading(run_path):
         pass
-    summary = _summary(run_path)
-    if as_json:
-        click.echo(json.dumps(summary))
-        return
-    kinds = ", ".join(f"{n} {kind}" for kind, n in summary["pairs"].items())
-    click.echo(f"{run_path} · model {summary['model']} · preset {summary['preset']} · seed {summary['seed']}")
-    click.echo(
-        f"{summary['attempts']['total']} attempts, pairs: {kinds}, isolation of the test runner: {summary['isolation']}\n"
-    )
-    if result := result_from_summary(summary):
-        click.echo(f"{result}\n")
-    click.echo(stage_table(summary["stages"]))
-
-
-def _summary(path: Path) -> Any:
-    try:
-        return json.loads((path / "summary.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StoreError(
-            f"{path} is not finished: it has no summary.json", hint=f"mlx-selfdebug run --run {path}"
-        ) from None
-    except ValueError as error:
-        raise StoreError(
-            f"{path / 'summary.json'} is damaged: {error}", hint=f"mlx-selfdebug run --run {path}"
-        ) from None
+    summary = read_summary(run_path)
+    click.echo(json.dumps(summary) if as_json else f"{run_path} · {summary_text(summary)}")
 
 
 @runs_command.command("pairs")

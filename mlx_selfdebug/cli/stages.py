@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,7 @@ def _collect(session: _Session, run: Run, model: Model) -> None:
 
     tasks = session.tasks(session.config.collect.tasks, session.config.collect.limit)
     if notice := isolation_notice():
-        session.say(notice)
+        session.say(textwrap.fill(notice, 80))
     attempts = collect(run, model, tasks, progress=session.progress)
     solved = len({a.task_id for a in attempts if a.passed})
     kinds = [pair.kind for pair in run.pairs()]
@@ -127,6 +128,17 @@ def _evaluate(session: _Session, run: Run, model: Model, adapter: Adapter) -> Re
     return result
 
 
+def _show(session: _Session, run: Run) -> None:
+    """A finished run, from its summary."""
+    from mlx_selfdebug.reporting.summary import read_summary
+    from mlx_selfdebug.reporting.table import summary_text
+
+    summary = read_summary(run.path)
+    session.say(f"This run is finished (--run DIR begins another).\n\n{summary_text(summary)}")
+    if session.as_json:
+        click.echo(json.dumps(summary))
+
+
 def _finish(session: _Session, run: Run, result: Result | None) -> None:
     from mlx_selfdebug.reporting.summary import write_summary
     from mlx_selfdebug.reporting.table import stage_table
@@ -154,6 +166,9 @@ def run_command(session: _Session) -> None:
     session.tasks(session.config.collect.tasks, session.config.collect.limit)
     session.tasks(session.config.eval.tasks, session.config.eval.limit)
     with session.open() as run:
+        if run.summary_path.exists():
+            _show(session, run)
+            return
         model = session.model()
         _collect(session, run, model)
         adapter = _train(session, run, model)

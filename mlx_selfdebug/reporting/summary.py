@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
+from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.evaluation.result import Result
 from mlx_selfdebug.reporting.machine import hardware, versions
 from mlx_selfdebug.store import Run, write_atomically
@@ -46,6 +48,18 @@ def write_summary(run: Run, result: Result | None) -> dict[str, Any]:
     """Write ``summary.json`` whole or not at all; the summary."""
     summary = summarize(run, result)
     write_atomically(run.summary_path, json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """The summary of a finished run. Raises StoreError if it is not finished or the file is damaged."""
+    file, hint = path / "summary.json", f"mlx-selfdebug run --run {path}"
+    try:
+        summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoreError(f"{path} is not finished: it has no summary.json", hint=hint) from None
+    except ValueError as error:
+        raise StoreError(f"{file} is damaged: {error}", hint=f"remove it, then: {hint}") from None
     return summary
 
 

@@ -49,11 +49,23 @@ def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> str:
     return columns(rows, right=(1, 2))
 
 
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """A summary for a person: what was made, before and after, time and memory by stage."""
+    kinds = ", ".join(f"{n} {kind}" for kind, n in summary["pairs"].items())
+    parts = [
+        f"model {summary['model']} · preset {summary['preset']} · seed {summary['seed']} · test runner: {summary['isolation']}",
+        f"{summary['attempts']['total']} attempts, pairs: {kinds}",
+    ]
+    if result := _result(summary):
+        parts.append(result_table(result))
+    return "\n\n".join([*parts, stage_table(summary["stages"])])
+
+
 def gib(n_bytes: int | None) -> str:
     return f"{n_bytes / 2**30:.2f}" if n_bytes else "-"
 
 
-def result_from_summary(summary: Mapping[str, Any]) -> Result | None:
+def _result(summary: Mapping[str, Any]) -> Result | None:
     """The result a summary holds, None if the run was not evaluated."""
     if not summary.get("base") or not summary.get("adapter"):
         return None

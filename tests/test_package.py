@@ -1,0 +1,58 @@
+"""The package as others see it: its names, its README, its examples."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mlx_selfdebug as sd
+from mlx_selfdebug.cli.main import COMMANDS
+from mlx_selfdebug.config import SETTINGS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_public_name_can_be_imported() -> None:
+    assert all(getattr(sd, name).__module__.startswith("mlx_selfdebug.") for name in sd.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'colect'"):
+        sd.colect  # noqa: B018
+
+
+def test_the_readme_names_only_options_and_commands_that_exist() -> None:
+    shown = " ".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL))
+    options = set(re.findall(r"mlx-selfdebug [^#\n]*?(--[\w-]+)", shown))
+    assert options <= {setting.option for setting in SETTINGS.values()} | {"--run", "--output", "--json"}
+    assert set(re.findall(r"mlx-selfdebug (\w+)", shown)) <= set(COMMANDS)
+
+
+def test_every_folder_and_module_of_the_readmes_tree_exists_and_none_is_left_out() -> None:
+    tree = README.partition("mlx_selfdebug/\n")[2].partition("```")[0]
+    named = set(re.findall(r"(\w+\.py|\w+/) {2,}", tree))
+    package = ROOT / "mlx_selfdebug"
+    there = {f"{p.name}/" for p in package.iterdir() if (p / "__init__.py").exists()}
+    there |= {p.name for p in package.glob("*.py") if not p.name.startswith("__")}
+    assert named == there
+
+
+def test_the_test_runner_example_of_the_readme_prints_what_it_claims(capsys: pytest.CaptureFixture[str]) -> None:
+    code = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)[1]
+    exec(code, {})
+    assert capsys.readouterr().out.strip() == code.strip().rpartition("# ")[2]
+
+
+def test_the_first_example_runs_on_a_tiny_model_and_says_there_is_nothing_to_learn(
+    tmp_path: Path, tiny_folder: Path
+) -> None:
+    command = [sys.executable, str(ROOT / "examples" / "first_steps.py"), str(tiny_folder), str(tmp_path / "run")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ})
+    assert "a failure, as facts: Failure(" in result.stdout
+    assert "nothing to learn from" in result.stderr
