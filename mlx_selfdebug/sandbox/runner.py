@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -113,7 +114,7 @@ class TestRunner:
         finally:
             if process:
                 process.end()
-            shutil.rmtree(folder, onerror=_force)
+            _remove(folder)
 
     def _start(self, folder: Path) -> ChildProcess:
         for attempt in range(1, START_ATTEMPTS):
@@ -128,6 +129,13 @@ class TestRunner:
 def _n_processors() -> int:
     affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _remove(folder: Path) -> None:
+    if sys.version_info >= (3, 12):
+        shutil.rmtree(folder, onexc=_force)
+    else:
+        shutil.rmtree(folder, onerror=_force)
 
 
 def _force(remove: Callable[..., Any], path: str, _error: object) -> None:
