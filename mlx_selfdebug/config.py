@@ -110,7 +110,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "collect.batch_size": 48,
                 "train.max_pairs": 40,
                 "train.epochs": 1,
-                "eval.limit": 24,
+                "eval.limit": 40,
                 "eval.max_tokens": 256,
             }
         ),

@@ -9,7 +9,7 @@ import click
 from mlx_selfdebug.cli import options
 from mlx_selfdebug.cli.progress import progress
 from mlx_selfdebug.models.catalog import ALIASES
-from mlx_selfdebug.reporting.table import columns
+from mlx_selfdebug.reporting.columns import columns
 
 
 @click.group("models")

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from mlx_selfdebug.cli import options
-from mlx_selfdebug.reporting.summary import read_summary
-from mlx_selfdebug.reporting.table import columns, summary_text
+from mlx_selfdebug.reporting.columns import columns
+from mlx_selfdebug.reporting.summary import read_summary, summary_text
 from mlx_selfdebug.store import read_pairs, reading, write_atomically
 
 RUN = click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))

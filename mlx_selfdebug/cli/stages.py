@@ -130,8 +130,7 @@ def _evaluate(session: _Session, run: Run, model: Model, adapter: Adapter) -> Re
 
 def _show(session: _Session, run: Run) -> None:
     """A finished run, from its summary."""
-    from mlx_selfdebug.reporting.summary import read_summary
-    from mlx_selfdebug.reporting.table import summary_text
+    from mlx_selfdebug.reporting.summary import read_summary, summary_text
 
     summary = read_summary(run.path)
     session.say(f"This run is finished (--run DIR begins another).\n\n{summary_text(summary)}")
@@ -140,8 +139,7 @@ def _show(session: _Session, run: Run) -> None:
 
 
 def _finish(session: _Session, run: Run, result: Result | None) -> None:
-    from mlx_selfdebug.reporting.summary import write_summary
-    from mlx_selfdebug.reporting.table import stage_table
+    from mlx_selfdebug.reporting.summary import stage_table, write_summary
 
     summary = write_summary(run, result)
     session.say("\n" + stage_table(summary["stages"]))

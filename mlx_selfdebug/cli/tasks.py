@@ -10,7 +10,7 @@ import click
 from mlx_selfdebug.cli import options
 from mlx_selfdebug.config import SandboxConfig
 from mlx_selfdebug.errors import UnknownNameError
-from mlx_selfdebug.reporting.table import columns
+from mlx_selfdebug.reporting.columns import columns
 from mlx_selfdebug.tasks import Task, load_tasks
 
 SET = click.argument("name", metavar="SET")

@@ -44,7 +44,7 @@ def evaluate(
             base = Waves(run, model, runner, BASE, how, stage).play(tasks, 1, config.rounds, fails_in_public)
             with adapter.applied(model.network):
                 adapted = Waves(run, model, runner, ADAPTER, how, stage).play(tasks, 1, config.rounds, fails_in_public)
-    return Result(tuple(n_checks), score_arm(base, n_checks), score_arm(adapted, n_checks))
+    return Result(score_arm(base, n_checks), score_arm(adapted, n_checks))
 
 
 def fails_in_public(_task: Task, attempts: Sequence[Attempt]) -> list[Attempt]:

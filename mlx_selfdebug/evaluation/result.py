@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.reporting.columns import columns
+
+NOT_SHOWN = (
+    "Not shown: whether this is learning. This version has no blind-resampling arm at\n"
+    "equal tokens and no paired test; small differences on few problems are luck."
+)
 
 
 @dataclass(frozen=True)
@@ -24,22 +30,34 @@ class ArmResult:
     first_pass: Score
     after_repair: Score
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ArmResult:
+        scores = (data["first_pass"], data["after_repair"])
+        return cls(*(Score(tuple(score["problems"]), tuple(score["checks"])) for score in scores))
+
 
 @dataclass(frozen=True)
 class Result:
     """Base and adapter on the same tasks, scored on hidden checks, repairs fed from public checks alone."""
 
-    tasks: tuple[str, ...]
     base: ArmResult
     adapter: ArmResult
 
     def to_dict(self) -> dict[str, Any]:
-        return {"base": asdict(self.base), "adapter": asdict(self.adapter)}
+        return asdict(self)
 
     def __str__(self) -> str:
-        from mlx_selfdebug.reporting.table import result_table
+        """The table, and what it does not show."""
+        rows = [["", "problems solved", "", "checks passed", ""]]
+        rows += [["", "first pass", "after repair", "first pass", "after repair"]]
+        rows += [[name, *_cells(arm)] for name, arm in (("base", self.base), ("adapter", self.adapter))]
+        return columns(rows, right=(1, 2, 3, 4)) + "\n\n" + NOT_SHOWN
 
-        return result_table(self)
+
+def _cells(arm: ArmResult) -> list[str]:
+    first, after = arm.first_pass, arm.after_repair
+    counts = (first.problems, after.problems, first.checks, after.checks)
+    return [f"{part}/{whole}" for part, whole in counts]
 
 
 def score_arm(attempts: Sequence[Attempt], n_checks: dict[str, int]) -> ArmResult:

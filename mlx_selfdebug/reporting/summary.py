@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mlx_selfdebug.errors import StoreError
-from mlx_selfdebug.evaluation.result import Result
+from mlx_selfdebug.evaluation.result import ArmResult, Result
+from mlx_selfdebug.reporting.columns import columns, gib
 from mlx_selfdebug.reporting.machine import hardware, versions
 from mlx_selfdebug.store import Run, write_atomically
 from mlx_selfdebug.training.pair import KINDS
@@ -61,6 +63,24 @@ def read_summary(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise StoreError(f"{file} is damaged: {error}", hint=f"remove it, then: {hint}") from None
     return summary
+
+
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """A summary for a person: what was made, before and after, time and memory by stage."""
+    kinds = ", ".join(f"{n} {kind}" for kind, n in summary["pairs"].items())
+    parts = [
+        f"model {summary['model']} · preset {summary['preset']} · seed {summary['seed']} · test runner: {summary['isolation']}",
+        f"{summary['attempts']['total']} attempts, pairs: {kinds}",
+    ]
+    if summary["base"] and summary["adapter"]:
+        parts.append(str(Result(*(ArmResult.from_dict(summary[name]) for name in ("base", "adapter")))))
+    return "\n\n".join([*parts, stage_table(summary["stages"])])
+
+
+def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [["stage", "seconds", "peak GiB"]]
+    rows += [[name, f"{s['wall_s']:.1f}", gib(s["peak_bytes"])] for name, s in stages.items()]
+    return columns(rows, right=(1, 2))
 
 
 def _training(run: Run) -> dict[str, Any] | None:

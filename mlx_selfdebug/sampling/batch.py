@@ -9,7 +9,7 @@ All work is on the calling thread.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlx_selfdebug.models.backend import mx, nn
 
@@ -17,18 +17,16 @@ import numpy as np
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlx_selfdebug.errors import ModelError
+from mlx_selfdebug.sampling.language_model import DecodableModel
 from mlx_selfdebug.sampling.request import Completion, Finish, Request
 from mlx_selfdebug.sampling.sampler import Sampler
-
-if TYPE_CHECKING:
-    from mlx_selfdebug.models.load import Model
 
 PREFILL_CHUNK = 512
 STOP_TAIL = 12
 """Tokens looked back over for ``stop_text``: more than any stop text of a few characters can span."""
 
 
-def decode_batch(model: Model, requests: Sequence[Request]) -> Iterator[Completion]:
+def decode_batch(model: DecodableModel, requests: Sequence[Request]) -> Iterator[Completion]:
     """Decode ``requests`` together and yield each completion as it ends.
 
     Raises ModelError for an empty prompt, a prompt beyond the model's context, or logits that are not numbers.
@@ -67,7 +65,7 @@ class _Row:
         self.request = request
         self.tokens: list[int] = []
 
-    def push(self, token: int, model: Model) -> Completion | None:
+    def push(self, token: int, model: DecodableModel) -> Completion | None:
         """Take one token; the completion if it ended with it."""
         self.tokens.append(token)
         stop = self.request.stop_text
@@ -85,7 +83,7 @@ class _Row:
         return Completion(self.index, text, len(self.tokens), finish)
 
 
-def _refuse(model: Model, requests: Sequence[Request]) -> None:
+def _refuse(model: DecodableModel, requests: Sequence[Request]) -> None:
     context = int(model.config.get("max_position_embeddings", 1 << 30))
     for request in requests:
         need = len(request.prompt) + request.max_tokens

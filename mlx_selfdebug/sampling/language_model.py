@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from mlx_selfdebug.sampling.request import Completion, Request
 
@@ -21,3 +21,16 @@ class LanguageModel(Protocol):
 
     def complete(self, requests: Sequence[Request]) -> Iterator[Completion]:
         """Decode one batch; each completion as it ends, in any order."""
+
+
+class DecodableModel(Protocol):
+    """What decoding needs of an MLX model. ``network`` maps ids (batch, length) and a cache to logits."""
+
+    name: str
+    network: Any
+    config: dict[str, Any]
+
+    @property
+    def eos_ids(self) -> frozenset[int]: ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...

@@ -78,7 +78,7 @@ class TestRunner:
         try:
             prepared = prepare(checks.source, checks.setup, entry_point)
             return self._judge_prepared(prepared, source, entry_point, prelude)
-        except (BrokenChecksError, StartError) as error:
+        except (BrokenChecksError, StartError, OSError) as error:
             _log.error("a test run could not be made: %s", error)
             failures = broken_checks(error).failures
             return Verdict("infrastructure", failures, wall_s=time.monotonic() - started, isolation=LEVEL)

@@ -3,15 +3,14 @@ from __future__ import annotations
 import json
 
 from mlx_selfdebug.evaluation.result import ArmResult, Result, Score
-from mlx_selfdebug.reporting.summary import write_summary
-from mlx_selfdebug.reporting.table import result_table, summary_text
+from mlx_selfdebug.reporting.summary import summary_text, write_summary
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.training.pair import Pair
 
 from ..conftest import make_attempt
 
 ARM = ArmResult(Score((1, 3), (5, 9)), Score((2, 3), (7, 9)))
-RESULT = Result(("a", "b", "c"), ARM, ARM)
+RESULT = Result(ARM, ARM)
 
 
 def test_the_summary_counts_what_the_run_recorded(run: Run) -> None:
@@ -31,7 +30,7 @@ def test_the_summary_counts_what_the_run_recorded(run: Run) -> None:
 
 def test_the_table_is_rendered_from_the_summary_alone(run: Run) -> None:
     summary = write_summary(run, RESULT)
-    assert result_table(RESULT) in summary_text(json.loads(json.dumps(summary)))
+    assert str(RESULT) in summary_text(json.loads(json.dumps(summary)))
 
 
 def test_a_run_that_was_not_evaluated_has_null_scores(run: Run) -> None:
@@ -41,4 +40,4 @@ def test_a_run_that_was_not_evaluated_has_null_scores(run: Run) -> None:
 
 
 def test_the_table_fits_80_columns() -> None:
-    assert max(map(len, result_table(RESULT).splitlines())) <= 80
+    assert max(map(len, str(RESULT).splitlines())) <= 80

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -203,3 +204,12 @@ def test_the_level_of_isolation_is_told_as_it_is(runner: TestRunner) -> None:
     assert runner.run(RIGHT, SQUARE, "square").isolation == runner.isolation == describe_isolation().level == "none"
     assert "confinement of files" in describe_isolation().missing
     assert "files" in isolation_notice()
+
+
+def test_a_runner_whose_folder_is_gone_says_infrastructure_and_blames_nobody() -> None:
+    with TestRunner(workers=1) as runner:
+        shutil.rmtree(runner._folder.name)
+        verdict = runner.run(RIGHT, Checks.from_asserts(["assert square(3) == 9"]), "square")
+    assert verdict.outcome == "infrastructure"
+    assert verdict.failures[0].error is not None
+    assert verdict.failures[0].error.type == "FileNotFoundError"

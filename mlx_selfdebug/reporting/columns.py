@@ -1,0 +1,21 @@
+"""Aligned plain text for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+    """Rows of cells as aligned lines; the columns in ``right`` are flushed right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(_line(row, widths, right) for row in rows)
+
+
+def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> str:
+    pairs = enumerate(zip(row, widths, strict=True))
+    return "  ".join(cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in pairs).rstrip()
+
+
+def gib(n_bytes: int | None) -> str:
+    """Bytes in GiB; ``-`` where they are not known."""
+    return f"{n_bytes / 2**30:.2f}" if n_bytes else "-"
