@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +21,7 @@ KILLS = 5
 EXPRESSIONS = ("x * x", "x + x", "x ** 3", "-x", "x - 1", "x // 2")
 
 
-def collect(folder: Path, run: str, model: Path) -> subprocess.Popen[bytes]:
+def collect(folder: Path, run: str, model: Path, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mlx_selfdebug", "collect", "--run", run, "--model", str(model), "--preset", "cpu"]
     command += [
         "--collect-tasks",
@@ -32,7 +33,7 @@ def collect(folder: Path, run: str, model: Path) -> subprocess.Popen[bytes]:
         "--collect-max-tokens",
         "24",
     ]
-    return subprocess.Popen([*command, "--quiet"], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen([*command, "--quiet"], cwd=folder, stdout=subprocess.DEVNULL, stderr=stderr)
 
 
 def rows(path: Path) -> list[tuple[Any, ...]]:
@@ -67,3 +68,16 @@ def test_a_run_killed_at_random_moments_ends_with_the_rows_of_an_uninterrupted_o
     assert 0 < stored(tmp_path / "cut") < len(whole)
     assert collect(tmp_path, "cut", tiny_folder).wait(timeout=120) == 0
     assert rows(tmp_path / "cut") == whole
+
+
+def test_an_interrupted_run_says_it_can_go_on_and_exits_with_130(tmp_path: Path, tiny_folder: Path) -> None:
+    dump_tasks([make_task(f"f{i}", expression) for i, expression in enumerate(EXPRESSIONS)], tmp_path / "tasks.jsonl")
+    process = collect(tmp_path, "run", tiny_folder, stderr=subprocess.PIPE)
+    while not stored(tmp_path / "run") and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert b"the same command goes on from there" in stderr
+    assert b"Traceback" not in stderr
+    assert collect(tmp_path, "run", tiny_folder).wait(timeout=120) == 0
