@@ -109,7 +109,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "collect.max_tokens": 200,
                 "collect.batch_size": 48,
                 "train.max_pairs": 40,
-                "train.epochs": 1,
                 "eval.limit": 40,
                 "eval.max_tokens": 256,
             }
@@ -214,7 +213,8 @@ def resolve(
             values[key] = setting_for(key, origin).parse(value, str(file) if origin == "file" else origin)
             origins[key] = origin
     if base:
-        return Resolved(_build({**flatten(base), **values}), MappingProxyType(origins))
+        kept = {key: "run" if origin == "default" else origin for key, origin in origins.items()}
+        return Resolved(_build({**flatten(base), **values}), MappingProxyType(kept))
     preset = _preset(values.get("preset", "auto"), default_preset)
     for key, value in PRESETS[preset].items():
         if key not in values:

@@ -66,7 +66,7 @@ class _Session:
         self.say(
             f"run {self.run_path} · model {self.config.model} · preset {self.config.preset} · seed {self.config.seed}"
         )
-        if self.config.preset == "cpu" and self.resolved.origins["preset"] != "command line":
+        if self.resolved.origins["preset"] == "default" and self.config.preset == "cpu":
             self.say("MLX runs on the CPU here: the smaller preset `cpu` was chosen (--preset air for the full size).")
 
     def tasks(self, name: str, limit: int) -> TaskSet:

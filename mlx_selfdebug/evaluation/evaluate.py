@@ -39,7 +39,7 @@ def evaluate(
     with measured(run, "evaluate"), open_runner(run.config.sandbox) as runner:
         run.remember("isolation", runner.isolation)
         n_checks = count_checks(tasks, runner)
-        with (progress or NullProgress()).stage("evaluate", 2 * len(tasks), "attempt") as stage:
+        with (progress or NullProgress()).stage("evaluate", 2 * len(tasks), "draft") as stage:
             how = Decoding(config.temperature, config.min_p, config.max_tokens, config.batch_size)
             base = Waves(run, model, runner, BASE, how, stage).play(tasks, 1, config.rounds, fails_in_public)
             with adapter.applied(model.network):

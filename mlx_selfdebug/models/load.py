@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Messages = Sequence[Mapping[str, str]]
+CACHE_LIMIT_BYTES = 10**9
+"""Freed buffers MLX may keep for reuse. Its own limit is nearly all of the memory, and no peak figure of MLX's shows them."""
+
 # What mlx, mlx_lm, tokenizers and transformers raise on files that do not hold what they should.
 _BAD_FILES = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError)
 
@@ -111,6 +114,7 @@ def load_model(
     """
     found = resolve_model(name, cache_dir=cache_dir, offline=offline, progress=progress)
     device = device_name()
+    mx.set_cache_limit(CACHE_LIMIT_BYTES)
     network, config = _trying(found.path, lambda: load_network(found.path, lazy=True))
     _trying(found.path, lambda: _settle(network, found.path, device, progress or NullProgress()))
     tokenizer = _trying(found.path, lambda: load_tokenizer(found.path, eos_token_ids=config.get("eos_token_id")))

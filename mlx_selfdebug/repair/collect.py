@@ -33,7 +33,7 @@ def collect(
     total = len(tasks) * config.samples
     with measured(run, "collect"), open_runner(run.config.sandbox) as runner:
         run.remember("isolation", runner.isolation)
-        with (progress or NullProgress()).stage("collect", total, "attempt") as stage:
+        with (progress or NullProgress()).stage("collect", total, "draft") as stage:
             waves = Waves(run, model, runner, ARM, decoding, stage)
             attempts = waves.play(tasks, config.samples, config.rounds, unsolved(config.repairs))
         run.replace_pairs(make_pairs(attempts, tasks, run.config.train, run.config.seed))

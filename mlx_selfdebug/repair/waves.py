@@ -80,7 +80,7 @@ class Waves:
     def _wave(self, jobs: Sequence[_Job]) -> list[Attempt]:
         ids = [attempt_id(self._arm, job.task.id, job.sample, job.round) for job in jobs]
         missing = {i for i, id_ in enumerate(ids) if id_ not in self._stored}
-        self._stage.advance(len(jobs) - len(missing))
+        self._stage.advance(sum(job.round == 0 for i, job in enumerate(jobs) if i not in missing))
         if missing:
             prompts = [self._prompt(job) for job in jobs]
             requests = [self._request(job, prompt) for job, prompt in zip(jobs, prompts, strict=True)]
@@ -106,7 +106,8 @@ class Waves:
             attempt = item.attempt(self._arm)
             self._run.add_attempt(attempt)
             self._stored[attempt.id] = attempt
-            self._stage.advance(1, "passed" if attempt.passed else attempt.verdict.outcome)
+            # How many repairs there will be is not known, so progress counts drafts.
+            self._stage.advance(int(attempt.round == 0), "passed" if attempt.passed else attempt.verdict.outcome)
         return waiting
 
     def _prompt(self, job: _Job) -> str:
