@@ -327,6 +327,8 @@ def _open(file: Path, *, create: bool) -> sqlite3.Connection:
         if create:
             db.isolation_level = "DEFERRED"
         return db
+    except sqlite3.OperationalError as error:
+        raise StoreError(f"{file} cannot be used: {error}", hint="free some space, or choose --run") from error
     except sqlite3.DatabaseError as error:
         raise StoreError(
             f"{file} is damaged or not a database: {error}. It was left as it is",
