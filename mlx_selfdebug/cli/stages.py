@@ -82,6 +82,14 @@ class _Session:
         resolve_model(self.config.model, progress=self.progress)
         return Run(self.run_path, self.config)
 
+    def open_existing(self) -> Run:
+        """For stages that go on from an earlier one. Raises StoreError if there is no run."""
+        from mlx_selfdebug.errors import StoreError
+
+        if not (self.run_path / "config.toml").exists():
+            raise StoreError(f"there is no run in {self.run_path}", hint="begin one with: mlx-selfdebug collect")
+        return self.open()
+
     def model(self) -> Model:
         from mlx_selfdebug.models import load_model
 
@@ -199,7 +207,7 @@ def train_command(session: _Session) -> None:
       mlx-selfdebug train --run runs/mine
     """
     session.announce()
-    with session.open() as run:
+    with session.open_existing() as run:
         _train(session, run, session.model())
 
 
@@ -214,5 +222,5 @@ def eval_command(session: _Session) -> None:
     from mlx_selfdebug.training.adapter import open_adapter
 
     session.announce()
-    with session.open() as run:
+    with session.open_existing() as run:
         _finish(session, run, _evaluate(session, run, session.model(), open_adapter(run.adapter_path)))

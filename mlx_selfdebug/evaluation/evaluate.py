@@ -42,7 +42,7 @@ def evaluate(
         with (progress or NullProgress()).stage("evaluate", 2 * len(tasks), "draft") as stage:
             how = Decoding(config.temperature, config.min_p, config.max_tokens, config.batch_size)
             base = Waves(run, model, runner, BASE, how, stage).play(tasks, 1, config.rounds, fails_in_public)
-            with adapter.applied(model.network):
+            with adapter.applied(model):
                 adapted = Waves(run, model, runner, ADAPTER, how, stage).play(tasks, 1, config.rounds, fails_in_public)
     return Result(score_arm(base, n_checks), score_arm(adapted, n_checks))
 

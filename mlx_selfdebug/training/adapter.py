@@ -17,6 +17,7 @@ from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters, remove_lora
 
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.errors import ModelError, StoreError
+from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.store import write_atomically
 
 WEIGHTS = "adapters.safetensors"
@@ -25,35 +26,42 @@ SETTINGS = "adapter_config.json"
 
 @dataclass(frozen=True)
 class Adapter:
-    """A trained adapter. ``base`` is the origin of the model it belongs to."""
+    """A trained adapter. ``base`` is the origin of the model it belongs to, "" where the adapter does not say."""
 
     path: Path
     base: str
 
     @contextmanager
-    def applied(self, network: nn.Module) -> Iterator[None]:
-        """``network`` wears the adapter inside the block and is the base again after it. Raises ModelError if it does not fit."""
+    def applied(self, model: Model) -> Iterator[None]:
+        """``model`` wears the adapter inside the block and is the base again after it.
+
+        Raises ModelError if the adapter was trained on other weights or does not fit.
+        """
+        if self.base not in ("", model.origin):
+            raise ModelError(f"the adapter {self.path} was trained on {self.base}, the model is {model.origin}")
         try:
-            load_adapters(network, str(self.path))
+            load_adapters(model.network, str(self.path))
         except (OSError, ValueError, KeyError, RuntimeError) as error:
-            remove_lora_layers(network)
+            remove_lora_layers(model.network)
             raise ModelError(f"the adapter {self.path} cannot be used: {error}", hint="train it again") from error
-        network.eval()
+        model.network.eval()
         try:
             yield
         finally:
-            remove_lora_layers(network)
-            network.eval()
+            remove_lora_layers(model.network)
+            model.network.eval()
 
 
 def open_adapter(path: Path) -> Adapter:
     """An adapter saved by this package. Raises ModelError if there is none."""
+    hint = "make one with: mlx-selfdebug train"
+    missing = [name for name in (SETTINGS, WEIGHTS) if not (path / name).is_file()]
+    if missing:
+        raise ModelError(f"no adapter in {path}: {' and '.join(missing)} not found", hint=hint)
     try:
         settings = json.loads((path / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"no adapter in {path}: {error}", hint="make one with: mlx-selfdebug train") from error
-    if not (path / WEIGHTS).exists():
-        raise ModelError(f"no adapter in {path}: {WEIGHTS} is missing", hint="make one with: mlx-selfdebug train")
+        raise ModelError(f"{path / SETTINGS} cannot be read: {error}", hint=hint) from error
     return Adapter(path, settings.get("base_origin", ""))
 
 

@@ -115,6 +115,14 @@ def test_a_run_of_another_configuration_is_refused_with_what_differs(
     assert "seed: the run has 0, asked for 9" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["train", "eval"])
+def test_a_stage_that_needs_a_run_does_not_begin_one(tmp_path: Path, command: str) -> None:
+    result = run_cli(command, "--run", "nowhere", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "there is no run in nowhere" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_sets_and_models_are_listed() -> None:
     assert {"starter", "humaneval", "humanevalpack"} <= set(json.loads(run_cli("tasks", "list", "--json").stdout))
     assert "qwen2.5-coder-0.5b" in run_cli("models", "list").stdout

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def test_the_adapter_loads_in_plain_mlx_lm(tiny: Any, tmp_path: Path) -> None:
         adapter = train(run, tiny)
     network, _ = mlx_lm.load(str(tiny.path), adapter_path=str(adapter.path))
     ids = mx.array([[1, 2, 3]])
-    with adapter.applied(tiny.network):
+    with adapter.applied(tiny):
         ours = tiny.network(ids)
     assert mx.allclose(network(ids), ours, atol=1e-5).item()
     assert not mx.allclose(tiny.network(ids), ours, atol=1e-3).item()
@@ -128,7 +129,7 @@ def test_an_adapter_of_another_model_is_refused_and_the_model_stays_usable(tiny:
     shutil.copytree(adapter.path, tmp_path / "other")
     (tmp_path / "other" / "adapter_config.json").write_text(json.dumps(other))
     before = weights(tiny)
-    with pytest.raises(ModelError, match="cannot be used"), open_adapter(tmp_path / "other").applied(tiny.network):
+    with pytest.raises(ModelError, match="cannot be used"), open_adapter(tmp_path / "other").applied(tiny):
         pass
     assert same(weights(tiny), before)
 
@@ -136,3 +137,13 @@ def test_an_adapter_of_another_model_is_refused_and_the_model_stays_usable(tiny:
 def test_a_folder_without_an_adapter_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no adapter in"):
         open_adapter(tmp_path)
+
+
+def test_an_adapter_trained_on_other_weights_is_refused_by_their_origin(tiny: Any, tmp_path: Path) -> None:
+    with open_run(tmp_path / "run") as run:
+        adapter = train(run, tiny)
+    with (
+        pytest.raises(ModelError, match="was trained on gguf:other"),
+        replace(adapter, base="gguf:other").applied(tiny),
+    ):
+        pass
