@@ -41,7 +41,7 @@ def show(name: str, as_json: bool, quiet: bool) -> None:
       mlx-selfdebug models show qwen2.5-coder-0.5b
       mlx-selfdebug models show ./coder.q4_k_m.gguf
     """
-    from mlx_selfdebug.models import resolve_model
+    from mlx_selfdebug.models.resolve import resolve_model
 
     found = resolve_model(name, progress=progress(quiet=quiet))
     config = json.loads((found.path / "config.json").read_text(encoding="utf-8"))

@@ -75,7 +75,7 @@ class _Session:
         return load_tasks(name).spread(limit)
 
     def open(self) -> Run:
-        from mlx_selfdebug.models import resolve_model
+        from mlx_selfdebug.models.resolve import resolve_model
         from mlx_selfdebug.store import Run
 
         # The name is looked up first, so that a wrong one does not leave a run folder behind.
@@ -91,7 +91,7 @@ class _Session:
         return self.open()
 
     def model(self) -> Model:
-        from mlx_selfdebug.models import load_model
+        from mlx_selfdebug.models.load import load_model
 
         return load_model(self.config.model, progress=self.progress)
 

@@ -78,6 +78,6 @@ def repacked_alias() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def coder() -> Any:
     """The real 0.5B, loaded once."""
-    from mlx_selfdebug.models import load_model
+    from mlx_selfdebug.models.load import load_model
 
     return load_model(str(_repacked_alias("qwen2.5-coder-0.5b")))

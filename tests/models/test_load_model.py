@@ -13,8 +13,8 @@ from mlx_lm.utils import dequantize_model
 from mlx_lm.utils import load_model as load_network
 
 from mlx_selfdebug.errors import FormatError, ModelError
-from mlx_selfdebug.models import Model, load_model
 from mlx_selfdebug.models.dense import dequantize_network, unpack
+from mlx_selfdebug.models.load import Model, load_model
 from mlx_selfdebug.progress import NullProgress
 from tests.models.tiny import SPECIALS, MakeGguf
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from mlx_lm import generate
 
-from mlx_selfdebug.models import Model
 from mlx_selfdebug.models.gguf_file import read_gguf
 from mlx_selfdebug.models.gguf_import import _pieces
 from mlx_selfdebug.models.gguf_model import Placement, plan_model
 from mlx_selfdebug.models.gguf_repack import BITS
+from mlx_selfdebug.models.load import Model
 
 pytestmark = pytest.mark.real_model
 KIND = gguf.GGMLQuantizationType
