@@ -110,6 +110,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "collect.batch_size": 48,
                 "train.max_pairs": 40,
                 "eval.limit": 40,
+                "eval.batch_size": 48,
                 "eval.max_tokens": 256,
             }
         ),

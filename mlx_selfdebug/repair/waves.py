@@ -62,16 +62,15 @@ class Waves:
         self._stored = {attempt.id: attempt for attempt in run.attempts(arm)}
 
     def play(self, tasks: Sequence[Task], samples: int, rounds: int, choose: Chooser) -> list[Attempt]:
-        """``samples`` drafts a task, then up to ``rounds`` rounds of repair of what ``choose`` picks. All attempts, in order."""
-        attempts: list[Attempt] = []
-        group = max(1, self._decoding.batch_size // samples)
-        for some in _chunks(tasks, group):
-            done = self._decode([_Job(task, sample, 0, None) for task in some for sample in range(samples)])
-            for number in range(1, rounds + 1):
-                by_task = {task.id: [a for a in done if a.task_id == task.id] for task in some}
-                picked = [(task, a) for task in some for a in choose(task, by_task[task.id]) if a.round == number - 1]
-                done += self._decode([_Job(task, parent.sample, number, parent) for task, parent in picked])
-            attempts += done
+        """``samples`` drafts a task, then up to ``rounds`` rounds of repair of what ``choose`` picks. All attempts, in order.
+
+        A round is over for all tasks before the next begins: the few repairs of each task share full waves.
+        """
+        attempts = self._decode([_Job(task, sample, 0, None) for task in tasks for sample in range(samples)])
+        for number in range(1, rounds + 1):
+            by_task = {task.id: [a for a in attempts if a.task_id == task.id] for task in tasks}
+            picked = [(task, a) for task in tasks for a in choose(task, by_task[task.id]) if a.round == number - 1]
+            attempts += self._decode([_Job(task, parent.sample, number, parent) for task, parent in picked])
         return attempts
 
     def _decode(self, jobs: Sequence[_Job]) -> list[Attempt]:
