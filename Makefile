@@ -7,6 +7,7 @@ SYSTEM  := $(shell uname -s)
 # The MLX backend: nothing to choose on a Mac; elsewhere cpu, or cuda with an NVIDIA GPU.
 BACKEND ?= $(if $(filter Darwin,$(SYSTEM)),,cpu)
 EXTRA   := $(if $(BACKEND),[$(BACKEND)],)
+comma   := ,
 BIN     := .venv/bin
 RUN     ?= runs/default
 ARGS    ?=
@@ -42,7 +43,7 @@ clean:
 	touch $@
 
 .venv/.ready-dev: pyproject.toml | .venv/.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRA)' '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(if $(BACKEND),$(BACKEND)$(comma))dev]'
 	touch $@
 
 # MLX's CPU backend is about 100 times slower without OpenBLAS. Installed where that needs no password; else the
