@@ -12,8 +12,7 @@ from typing import Any
 
 from mlx_selfdebug.models.backend import mx, nn
 
-from mlx.utils import tree_flatten, tree_unflatten
-from mlx_lm.tuner.lora import LoRALinear
+from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters, remove_lora_layers
 
 from mlx_selfdebug.config import TrainConfig
@@ -45,25 +44,12 @@ class Adapter:
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             remove_lora_layers(model.network)
             raise ModelError(f"the adapter {self.path} cannot be used: {error}", hint="train it again") from error
-        bare = _merge_dense(model.network)
         model.network.eval()
         try:
             yield
         finally:
-            model.network.update_modules(tree_unflatten(bare))
+            remove_lora_layers(model.network)
             model.network.eval()
-
-
-def _merge_dense(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Merge LoRA into dense layers, where two thin products a layer cost more than the layer; quantized ones keep theirs.
-
-    Returns the layers as they were without the adapter, by path.
-    """
-    worn = [(path, layer) for path, layer in network.named_modules() if isinstance(layer, LoRALinear)]
-    merged = [(path, layer.fuse()) for path, layer in worn if type(layer.linear) is nn.Linear]
-    network.update_modules(tree_unflatten(merged))
-    mx.eval(network.parameters())
-    return [(path, layer.linear) for path, layer in worn]
 
 
 def open_adapter(path: Path) -> Adapter:

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from mlx_selfdebug.models.backend import mx, nn
+from mlx_selfdebug.models.backend import mx
 
 import pytest
 from mlx.utils import tree_flatten
@@ -77,10 +77,9 @@ def test_the_adapter_loads_in_plain_mlx_lm(tiny: Any, tmp_path: Path) -> None:
     with open_run(tmp_path / "run") as run:
         adapter = train(run, tiny)
     network, _ = mlx_lm.load(str(tiny.path), adapter_path=str(adapter.path))
-    ids, before = mx.array([[1, 2, 3]]), weights(tiny)
+    ids = mx.array([[1, 2, 3]])
     with adapter.applied(tiny):
         ours = tiny.network(ids)
-    assert same(weights(tiny), before)
     assert mx.allclose(network(ids), ours, atol=1e-5).item()
     assert not mx.allclose(tiny.network(ids), ours, atol=1e-3).item()
 
@@ -148,13 +147,3 @@ def test_an_adapter_trained_on_other_weights_is_refused_by_their_origin(tiny: An
         replace(adapter, base="gguf:other").applied(tiny),
     ):
         pass
-
-
-def test_an_adapter_stays_beside_quantized_weights_and_comes_off_again(tiny: Any, tmp_path: Path) -> None:
-    nn.quantize(tiny.network, group_size=32, bits=8)
-    before = weights(tiny)
-    with open_run(tmp_path / "run") as run:
-        adapter = train(run, tiny)
-    with adapter.applied(tiny):
-        assert any("lora_a" in name for name in weights(tiny))
-    assert same(weights(tiny), before)
