@@ -108,8 +108,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "collect.samples": 6,
                 "collect.max_tokens": 200,
                 "collect.batch_size": 48,
-                "train.max_pairs": 40,
-                "eval.limit": 40,
+                "train.max_pairs": 32,
+                "eval.limit": 32,
                 "eval.batch_size": 48,
                 "eval.max_tokens": 256,
             }
