@@ -1,6 +1,33 @@
 """The test runner: what passes here did pass. See README.md for what it protects from, and what not yet."""
 
-from mlx_selfdebug.sandbox.runner import Limits, TestRunner, describe_isolation, isolation_notice
-from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Verdict
+from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.sandbox.limits import Limits as Limits
+    from mlx_selfdebug.sandbox.runner import TestRunner as TestRunner
+    from mlx_selfdebug.sandbox.runner import describe_isolation as describe_isolation
+    from mlx_selfdebug.sandbox.runner import isolation_notice as isolation_notice
+    from mlx_selfdebug.sandbox.verdict import ErrorFact as ErrorFact
+    from mlx_selfdebug.sandbox.verdict import Failure as Failure
+    from mlx_selfdebug.sandbox.verdict import Verdict as Verdict
+
+_HOMES = {
+    "ErrorFact": "verdict",
+    "Failure": "verdict",
+    "Limits": "limits",
+    "TestRunner": "runner",
+    "Verdict": "verdict",
+    "describe_isolation": "runner",
+    "isolation_notice": "runner",
+}
 __all__ = ["ErrorFact", "Failure", "Limits", "TestRunner", "Verdict", "describe_isolation", "isolation_notice"]
+
+
+def __getattr__(name: str) -> object:
+    """Loaded when asked for: the sandboxed processes import the rooms below without what starts them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -23,11 +23,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_selfdebug.sandbox.checking import BrokenChecksError, Prepared, broken_checks, prepare, run_checks
+from mlx_selfdebug.sandbox.grading.checking import BrokenChecksError, Prepared, broken_checks, prepare, run_checks
+from mlx_selfdebug.sandbox.grading.remote import RemoteCandidate
 from mlx_selfdebug.sandbox.isolation import LEVEL, Isolation, describe_isolation, isolation_notice
 from mlx_selfdebug.sandbox.limits import Limits
-from mlx_selfdebug.sandbox.process import ChildProcess, Ending, StartError
-from mlx_selfdebug.sandbox.remote import RemoteCandidate
+from mlx_selfdebug.sandbox.processes.ending import settle
+from mlx_selfdebug.sandbox.processes.process import ChildProcess, StartError
 from mlx_selfdebug.sandbox.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -86,10 +87,13 @@ class TestRunner:
     def _judge_prepared(self, prepared: Prepared, source: str, entry_point: str, prelude: str) -> Verdict:
         started = time.monotonic()
         with self._started() as process:
-            candidate = RemoteCandidate(process, self.limits, source)
+            candidate = RemoteCandidate(process.channel, self.limits, source)
             candidate.load(source, entry_point, prelude)
             report = run_checks(prepared, candidate, entry_point)
-            ending: Ending = process.end()
+            if report.silence == "exit":
+                process.wait_exit()
+            ending = process.end()
+            report = settle(report, ending, self.limits)
         if report.outcome == "infrastructure":
             _log.error("broken checks for %s: %s", entry_point, report.failures[0].error)
         return Verdict(

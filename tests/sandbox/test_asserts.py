@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_selfdebug.sandbox.asserts import RECORDER, compile_checks
-from mlx_selfdebug.sandbox.checking import prepare, run_checks
-from mlx_selfdebug.sandbox.remote import CandidateError, Death, _raisable
-from mlx_selfdebug.sandbox.taint import ARGUMENT, CALL, CLEAN, RESULT, Taint
+from mlx_selfdebug.sandbox.grading.asserts import RECORDER, compile_checks
+from mlx_selfdebug.sandbox.grading.checking import prepare, run_checks
+from mlx_selfdebug.sandbox.grading.remote import CandidateError, Death, _raisable
+from mlx_selfdebug.sandbox.grading.taint import ARGUMENT, CALL, CLEAN, RESULT, Taint
 from mlx_selfdebug.sandbox.verdict import ErrorFact
 
 

@@ -10,8 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlx_selfdebug.sandbox.channel import Channel, ChannelClosedError, ChannelError, ChannelTimeoutError, FrameError
-from mlx_selfdebug.sandbox.codec import HEADER_BYTES, RETURNED, pack_header, unpack_header
+from mlx_selfdebug.sandbox.wire.channel import (
+    Channel,
+    ChannelClosedError,
+    ChannelError,
+    ChannelTimeoutError,
+    FrameError,
+)
+from mlx_selfdebug.sandbox.wire.codec import HEADER_BYTES, RETURNED, pack_header, unpack_header
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_selfdebug.sandbox.codec import (
+from mlx_selfdebug.sandbox.wire.codec import (
     MAX_DEPTH,
     CodecError,
     Decoder,

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from mlx_selfdebug.sandbox import Limits, TestRunner, Verdict, describe_isolation, isolation_notice
-from mlx_selfdebug.sandbox import process as process_module
-from mlx_selfdebug.sandbox.process import StartError
+from mlx_selfdebug.sandbox.processes import process as process_module
+from mlx_selfdebug.sandbox.processes.process import StartError
 from mlx_selfdebug.tasks.checks import Checks
 
 SQUARE = Checks.from_asserts(["assert candidate(3) == 9", "assert candidate(4) == 16"])

@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import builtins
 import os
-import signal
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal
 
-from mlx_selfdebug.sandbox import codec
-from mlx_selfdebug.sandbox.channel import Channel, ChannelClosedError, ChannelError, ChannelTimeoutError, Frame
+from mlx_selfdebug.sandbox.grading.text import scrub
 from mlx_selfdebug.sandbox.limits import Limits
-from mlx_selfdebug.sandbox.process import Ending
-from mlx_selfdebug.sandbox.text import scrub
 from mlx_selfdebug.sandbox.verdict import ErrorFact, Outcome
+from mlx_selfdebug.sandbox.wire import codec
+from mlx_selfdebug.sandbox.wire.channel import Channel, ChannelClosedError, ChannelError, ChannelTimeoutError, Frame
 
 MAX_LOST_CALLS = 2000
 MAX_REQUEST_BYTES = 64 << 20
-_MEMORY_SHARE = 0.8
-_CPU_SHARE = 0.95
 
-
-class Process(Protocol):
-    """What a candidate runs in: a fresh child today, one forked from a prepared process later."""
-
-    @property
-    def channel(self) -> Channel: ...
-
-    def wait_exit(self) -> Ending | None: ...
-
-    def end(self) -> Ending: ...
+Silence = Literal["", "time", "exit"]
+"""Why nothing more came: too late, or the channel was closed. What lies behind it only the ended process can tell."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +29,7 @@ class Death:
 
     outcome: Outcome
     error: ErrorFact | None = None
+    silence: Silence = ""
 
 
 class CandidateError(BaseException):
@@ -66,19 +55,19 @@ class UnsendableError(Exception):
 
 
 class RemoteCandidate:
-    """Loads ``source`` in ``process`` and calls its entry point. ``prelude`` runs before it in the same module.
+    """Loads ``source`` at the other end of ``channel`` and calls its entry point. ``prelude`` runs before it in the same module.
 
     ``death`` is set once and for good; every later call raises CandidateDied.
     """
 
-    def __init__(self, process: Process, limits: Limits, source: str) -> None:
+    def __init__(self, channel: Channel, limits: Limits, source: str) -> None:
         self.death: Death | None = None
         self.n_answers = 0
         self.n_calls = 0
         self.returned_opaque = False
         self.last_value: Any = None
         self._last_arguments: bytes | None = None
-        self._process = process
+        self._channel = channel
         self._limits = limits
         self._lines = source.splitlines()
         self.wall_s = self._left_s = limits.wall_s
@@ -163,15 +152,13 @@ class RemoteCandidate:
         id_ = int.from_bytes(os.urandom(8), "little")
         started = time.monotonic()
         try:
-            self._process.channel.send(kind, id_, body, self._left_s)
-            frame = self._process.channel.receive(
-                self._limits.output_bytes + 64, self._left_s - (time.monotonic() - started)
-            )
+            self._channel.send(kind, id_, body, self._left_s)
+            frame = self._channel.receive(self._limits.output_bytes + 64, self._left_s - (time.monotonic() - started))
         except ChannelTimeoutError:
-            self._die_of_time()
+            self._die("timeout_wall", silence="time")
             return None
         except ChannelClosedError:
-            self._die_of_exit()
+            self._die("early_exit", silence="exit")
             return None
         except ChannelError:
             self._die("protocol_error")
@@ -183,27 +170,8 @@ class RemoteCandidate:
             return None
         return frame
 
-    def _die(self, outcome: Outcome, error: ErrorFact | None = None) -> None:
-        self.death = Death(outcome, error)
-        self._process.end()
-
-    def _die_of_time(self) -> None:
-        ending = self._process.end()
-        spent = ending.signal == signal.SIGXCPU or ending.cpu_s >= self._limits.cpu_s
-        self._die("timeout_cpu" if spent else "timeout_wall")
-
-    def _die_of_exit(self) -> None:
-        ending = self._process.wait_exit()
-        if ending is None:
-            self._die("early_exit", ErrorFact("SystemExit", "closed its channel"))
-        elif not ending.signal:
-            self._die("early_exit", _exit_error(os.waitstatus_to_exitcode(ending.status)))
-        elif ending.signal == signal.SIGXCPU or ending.cpu_s >= self._limits.cpu_s * _CPU_SHARE:
-            self._die("timeout_cpu")
-        elif ending.signal == signal.SIGKILL and ending.peak_bytes >= self._limits.memory_bytes * _MEMORY_SHARE:
-            self._die("memory")
-        else:
-            self._die("crashed", ErrorFact("Crash", f"the interpreter was ended by {_signal_name(ending.signal)}"))
+    def _die(self, outcome: Outcome, error: ErrorFact | None = None, silence: Silence = "") -> None:
+        self.death = Death(outcome, error, silence)
 
     def _error(self, record: Any) -> tuple[ErrorFact, str]:
         """The fact and the built-in type's name. Raises CodecError if the record is none."""
@@ -221,13 +189,6 @@ def _exit_error(code: Any) -> ErrorFact:
     if type(code) is not int:
         raise codec.CodecError("no exit code")
     return ErrorFact("SystemExit", f"exit code {code}")
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"
 
 
 def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:

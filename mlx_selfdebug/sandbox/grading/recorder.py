@@ -8,12 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mlx_selfdebug.sandbox import namespace
-from mlx_selfdebug.sandbox.asserts import Compiled, Site
-from mlx_selfdebug.sandbox.codec import OpaqueValueError
-from mlx_selfdebug.sandbox.remote import CandidateDied, CandidateError, RemoteCandidate, StopChecks, UnsendableError
-from mlx_selfdebug.sandbox.text import cut, show, show_call
+from mlx_selfdebug.sandbox.grading import namespace
+from mlx_selfdebug.sandbox.grading.asserts import Compiled, Site
+from mlx_selfdebug.sandbox.grading.remote import (
+    CandidateDied,
+    CandidateError,
+    RemoteCandidate,
+    StopChecks,
+    UnsendableError,
+)
+from mlx_selfdebug.sandbox.grading.text import cut, show, show_call
 from mlx_selfdebug.sandbox.verdict import ExpectedKind, Failure, Outcome
+from mlx_selfdebug.sandbox.wire.codec import OpaqueValueError
 
 MAX_FAILURES = 8
 MAX_FAILURES_A_SITE = 3
@@ -58,7 +64,7 @@ class Recorder:
         self._failures: list[Failure] = []
         self._kept_of: Counter[Site] = Counter()
         self._open: list[_Open] = []
-        self._death_recorded = False
+        self.death_record = -1
         self._n_lost = 0
         self._deadline = time.monotonic() + candidate.wall_s + MAX_CHECK_S
 
@@ -72,7 +78,7 @@ class Recorder:
         if time.monotonic() > self._deadline:
             outcome: Outcome = "timeout_wall" if self._candidate.n_answers else "infrastructure"
             raise StopChecks(f"the checks took {MAX_CHECK_S:.0f} s longer than the candidate may take", outcome)
-        if self._candidate.death and self._death_recorded:
+        if self._candidate.death and self.death_record >= 0:
             raise CandidateDied
 
     def left(self, value: Any) -> Any:
@@ -127,7 +133,7 @@ class Recorder:
 
     def record_death(self) -> None:
         """One record for a candidate that died outside any assert."""
-        if not self._death_recorded:
+        if self.death_record < 0:
             self._record(_Open(Site(0, "", "predicate", "")), CandidateDied(), None)
 
     def blames_checks(self, error: BaseException) -> bool:
@@ -142,14 +148,14 @@ class Recorder:
 
     def _record(self, opened: _Open, error: BaseException | None, late: Callable[[], Any] | None) -> None:
         self.first_fault = self.first_fault or self._fault(error)
-        if self._candidate.death and self._death_recorded:
+        if self._candidate.death and self.death_record >= 0:
             self._n_lost += 1
             if self._n_lost >= MAX_LOST_CHECKS:
                 raise StopChecks("enough checks counted as failed")
             return
         site = opened.site
         if self._candidate.death:
-            self._death_recorded = True
+            self.death_record = len(self._failures)
         elif len(self._failures) >= MAX_FAILURES or self._kept_of[site] >= MAX_FAILURES_A_SITE:
             return
         self._kept_of[site] += 1

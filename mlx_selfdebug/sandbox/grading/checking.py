@@ -10,11 +10,11 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
-from mlx_selfdebug.sandbox.asserts import RECORDER, Compiled, compile_checks
-from mlx_selfdebug.sandbox.namespace import trusted_namespace
-from mlx_selfdebug.sandbox.recorder import Recorder
-from mlx_selfdebug.sandbox.remote import RemoteCandidate, StopChecks
-from mlx_selfdebug.sandbox.text import scrub
+from mlx_selfdebug.sandbox.grading.asserts import RECORDER, Compiled, compile_checks
+from mlx_selfdebug.sandbox.grading.namespace import trusted_namespace
+from mlx_selfdebug.sandbox.grading.recorder import Recorder
+from mlx_selfdebug.sandbox.grading.remote import RemoteCandidate, Silence, StopChecks
+from mlx_selfdebug.sandbox.grading.text import scrub
 from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Outcome
 
 _COMPILING = threading.Lock()
@@ -34,12 +34,14 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Report:
-    """What the checks found, whatever the process costs."""
+    """What the checks found. With a ``silence`` the outcome is a first guess, and ``failures[death_record]`` lacks its error."""
 
     outcome: Outcome
     failures: tuple[Failure, ...] = ()
     n_passed: int = 0
     n_checks: int = 0
+    silence: Silence = ""
+    death_record: int = -1
 
 
 @lru_cache(maxsize=1024)
@@ -99,7 +101,9 @@ def _report(recorder: Recorder, candidate: RemoteCandidate, stop: StopChecks | N
     else:
         outcome = recorder.first_fault or "passed"
     # A program that died cannot have passed them all, even if it died after the last one.
-    return Report(outcome, recorder.failures, recorder.n_passed, max(recorder.n_checks, recorder.n_passed))
+    n_checks = max(recorder.n_checks, recorder.n_passed)
+    silence = candidate.death.silence if candidate.death else ""
+    return Report(outcome, recorder.failures, recorder.n_passed, n_checks, silence, recorder.death_record)
 
 
 def _stub(candidate: RemoteCandidate, entry_point: str) -> Callable[..., Any]:

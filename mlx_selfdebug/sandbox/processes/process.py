@@ -10,14 +10,15 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import CodeType
 
-from mlx_selfdebug.sandbox.channel import Channel, ChannelError
-from mlx_selfdebug.sandbox.codec import READY
 from mlx_selfdebug.sandbox.limits import Limits
+from mlx_selfdebug.sandbox.processes.ending import Ending
+from mlx_selfdebug.sandbox.wire.channel import Channel, ChannelError
+from mlx_selfdebug.sandbox.wire.codec import READY
 
 START_S = 30.0
 EXIT_GRACE_S = 1.0
@@ -53,19 +54,6 @@ module.main(*arguments)
 
 class StartError(Exception):
     """The child could not be started: the machine's fault, not the candidate's."""
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a process ended. ``status`` as of ``os.wait4``; ``peak_bytes`` 0 where it could not be measured."""
-
-    status: int
-    cpu_s: float
-    peak_bytes: int
-
-    @property
-    def signal(self) -> int:
-        return os.WTERMSIG(self.status) if os.WIFSIGNALED(self.status) else 0
 
 
 class ChildProcess:
@@ -113,11 +101,14 @@ class ChildProcess:
         """Kill what is left of the group, reap, close. May be called again."""
         if not self._closed:
             self._closed = True
-            peak = _peak_of(self._pid) if self._ending is None else 0
+            alive = self._ending is None
+            peak = _peak_of(self._pid) if alive else 0
             # Once only: later the number may be another process's.
             self._kill_group()
             if self._ending is None:
                 self._reap(0, peak)
+            if alive and self._ending is not None:
+                self._ending = replace(self._ending, killed=True)
             self.channel.close()
         assert self._ending is not None
         return self._ending
@@ -165,7 +156,11 @@ def _spawn(channel: socket.socket) -> int:
 @cache
 def _child_code() -> tuple[tuple[str, CodeType], ...]:
     folder = Path(__file__).parent
-    files = (("_selfdebug_codec", "codec.py"), ("_selfdebug_child", "child.py"))
+    files = (
+        ("_selfdebug_codec", "../wire/codec.py"),
+        ("_selfdebug_answers", "answers.py"),
+        ("_selfdebug_child", "child.py"),
+    )
     return tuple(
         (name, compile((folder / file).read_text("utf-8"), file, "exec", dont_inherit=True)) for name, file in files
     )

@@ -1,14 +1,12 @@
-"""The untrusted side: sets its own limits, runs the candidate's source as a module, answers calls. Never imported.
+"""What runs in the candidate's process once it is set up: loads the source, answers calls. Untrusted from then on.
 
-Its compiled code comes over the channel (see ``process.py``), together with the codec's; it imports nothing of the package.
 It holds no expected value and decides nothing: whatever the candidate does to it, it can only answer with values.
+Its compiled code comes over the channel (see ``process.py``), together with the codec's; it imports nothing of the package.
 """
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # signal itself would import enum
 import posix
-import resource
 import sys
 
 TYPE_CHECKING = False
@@ -17,67 +15,32 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, NoReturn
 
-    from mlx_selfdebug.sandbox import codec
+    from mlx_selfdebug.sandbox.wire import codec
 else:
     import _selfdebug_codec as codec
 
-CHANNEL = 3
 CANDIDATE_FILE = "<candidate>"
 MAX_MESSAGE = 2000
-MAX_OPEN_FILES = 64
 CHANNEL_FAILED = 70
 
+_channel = -1
 
-def main(folder: str, lifetime_s: int, cpu_s: int, memory_bytes: int, output_bytes: int) -> NoReturn:
-    """Descriptor 0 is the channel. Never returns."""
-    _detach(folder)
-    _signal.alarm(lifetime_s)  # should the runner be killed, a sleeping candidate must not stay
-    _set_limits(cpu_s, memory_bytes)
-    _send(codec.READY, 0, b"")
+
+def serve(channel: int, output_bytes: int) -> NoReturn:
+    """``channel`` is the descriptor requests come on; a reply has at most ``output_bytes``. Never returns."""
+    global _channel
+    _channel = channel
     kind, id_, body = _receive()
     prelude, source, entry_point = codec.decode(body, len(body))
     answer = _load(prelude, source, entry_point)
     if not callable(answer):
         kind, record = answer
-        _send(kind, id_, codec.encode(record))
+        send(kind, id_, codec.encode(record))
         posix._exit(0)
-    _send(codec.LOADED, id_, b"")
+    send(codec.LOADED, id_, b"")
     while True:
         kind, id_, body = _receive()
-        _send(*_answer(answer, id_, body, output_bytes))
-
-
-def _detach(folder: str) -> None:
-    """A session of its own, an empty working folder, the channel as the only descriptor that leads anywhere."""
-    posix.setsid()
-    posix.chdir(folder)
-    posix.dup2(0, CHANNEL, inheritable=False)
-    null = posix.open("/dev/null", posix.O_RDWR)
-    for fd in (0, 1, 2):
-        posix.dup2(null, fd)
-    for name in posix.listdir("/dev/fd"):
-        if int(name) > CHANNEL:
-            _close(int(name))
-
-
-def _close(fd: int) -> None:
-    try:
-        posix.close(fd)
-    except OSError:  # the one that listed the folder
-        return
-
-
-def _set_limits(cpu_s: int, memory_bytes: int) -> None:
-    # The hard limit is one second later, for programs that ignore the signal of the soft one.
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_OPEN_FILES, MAX_OPEN_FILES))
-    if sys.platform == "linux":
-        fd = posix.open("/proc/self/statm", posix.O_RDONLY)
-        used = int(posix.read(fd, 100).split()[0]) * resource.getpagesize()
-        posix.close(fd)
-        resource.setrlimit(resource.RLIMIT_AS, (used + memory_bytes, used + memory_bytes))
+        send(*_answer(answer, id_, body, output_bytes))
 
 
 def _load(prelude: str, source: str, entry_point: str) -> Callable[..., Any] | tuple[int, Any]:
@@ -187,7 +150,7 @@ def _read(size: int) -> bytes:
     data = b""
     while len(data) < size:
         try:
-            more = posix.read(CHANNEL, min(size - len(data), 1 << 20))
+            more = posix.read(_channel, min(size - len(data), 1 << 20))
         except OSError:
             more = b""
         if not more:
@@ -196,10 +159,10 @@ def _read(size: int) -> bytes:
     return data
 
 
-def _send(kind: int, id_: int, body: bytes) -> None:
+def send(kind: int, id_: int, body: bytes) -> None:
     data = memoryview(codec.pack_header(kind, id_, len(body)) + body)
     while data:
         try:
-            data = data[posix.write(CHANNEL, data) :]
+            data = data[posix.write(_channel, data) :]
         except OSError:
             posix._exit(CHANNEL_FAILED)

@@ -7,7 +7,7 @@ import socket
 import time
 from dataclasses import dataclass
 
-from mlx_selfdebug.sandbox.codec import HEADER_BYTES, pack_header, unpack_header
+from mlx_selfdebug.sandbox.wire.codec import HEADER_BYTES, pack_header, unpack_header
 
 
 class ChannelError(Exception):

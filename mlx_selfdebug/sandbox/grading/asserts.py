@@ -23,8 +23,8 @@ from dataclasses import dataclass, field, replace
 from types import CodeType
 from typing import Literal
 
-from mlx_selfdebug.sandbox.taint import ARGUMENT, Taint
-from mlx_selfdebug.sandbox.text import cut
+from mlx_selfdebug.sandbox.grading.taint import ARGUMENT, Taint
+from mlx_selfdebug.sandbox.grading.text import cut
 
 RECORDER = "__selfdebug_recorder__"
 _ERROR = "__selfdebug_error__"

@@ -1,0 +1,1 @@
+"""What the operating system is asked to deny the sandboxed processes: one file a mechanism."""

@@ -1,0 +1,1 @@
+"""Values and frames as bytes, and the trusted end of a channel."""
