@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mlx_selfdebug.models.load import load_model as load_model
     from mlx_selfdebug.repair.attempt import Attempt as Attempt
     from mlx_selfdebug.repair.collect import collect as collect
-    from mlx_selfdebug.sandbox.runner import Limits as Limits
+    from mlx_selfdebug.sandbox.limits import Limits as Limits
     from mlx_selfdebug.sandbox.runner import TestRunner as TestRunner
     from mlx_selfdebug.sandbox.verdict import Failure as Failure
     from mlx_selfdebug.sandbox.verdict import Verdict as Verdict
@@ -45,7 +45,7 @@ _HOMES = {
     "Checks": "tasks.checks",
     "Config": "config",
     "Failure": "sandbox.verdict",
-    "Limits": "sandbox.runner",
+    "Limits": "sandbox.limits",
     "Model": "models.load",
     "Pair": "training.pair",
     "Result": "evaluation.result",

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from mlx_selfdebug.config import PRESETS, SETTINGS, Config, Resolved, Setting, resolve
+from mlx_selfdebug.config import ENV_PREFIX, PRESETS, SETTINGS, Config, Resolved, Setting, resolve
 from mlx_selfdebug.store import stored_config
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,6 +28,12 @@ config_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="print JSON on stdout")
 quiet_option = click.option("--quiet", is_flag=True, help="no progress")
 debug_option = click.option("--debug", is_flag=True, expose_value=False, help="show the traceback of an error")
+weak_sandbox_option = click.option(
+    "--allow-weak-sandbox",
+    is_flag=True,
+    envvar=f"{ENV_PREFIX}ALLOW_WEAK_SANDBOX",
+    help="run model-written code even where it cannot be fully confined",
+)
 dry_run_option = click.option("--dry-run", is_flag=True, help="show the settings and stop")
 
 

@@ -28,16 +28,23 @@ def _stage_command(name: str, *sections: str) -> Callable[[Callable[[_Session], 
 
     def decorate(body: Callable[[_Session], None]) -> click.Command:
         def command(
-            run_path: Path, config_file: Path | None, dry_run: bool, as_json: bool, quiet: bool, **values: Any
+            run_path: Path,
+            config_file: Path | None,
+            dry_run: bool,
+            as_json: bool,
+            quiet: bool,
+            allow_weak_sandbox: bool = False,
+            **values: Any,
         ) -> None:
             resolved = options.resolve_for(run_path, config_file, values)
             if dry_run:
                 click.echo(options.show_settings(resolved))
                 return
-            body(_Session(run_path, resolved, as_json=as_json, quiet=quiet))
+            body(_Session(run_path, resolved, as_json=as_json, quiet=quiet, allow_weak_sandbox=allow_weak_sandbox))
 
         command.__doc__ = body.__doc__
-        for option in (options.debug_option, options.quiet_option, options.json_option, options.dry_run_option,
+        sandboxed = [options.weak_sandbox_option] if "sandbox" in sections else []
+        for option in (options.debug_option, options.quiet_option, options.json_option, options.dry_run_option, *sandboxed,
                        options.setting_options(*sections), options.config_option, options.run_option):  # fmt: skip
             command = option(command)
         return click.command(name)(command)
@@ -48,11 +55,14 @@ def _stage_command(name: str, *sections: str) -> Callable[[Callable[[_Session], 
 class _Session:
     """One call of a stage command: its settings, how it talks, and what several stages share."""
 
-    def __init__(self, run_path: Path, resolved: Resolved, *, as_json: bool, quiet: bool) -> None:
+    def __init__(
+        self, run_path: Path, resolved: Resolved, *, as_json: bool, quiet: bool, allow_weak_sandbox: bool
+    ) -> None:
         self.run_path = run_path
         self.resolved = resolved
         self.as_json = as_json
         self.progress: Progress = progress(quiet=quiet)
+        self.allow_weak_sandbox = allow_weak_sandbox
 
     @property
     def config(self) -> Config:
@@ -68,6 +78,15 @@ class _Session:
         )
         if self.resolved.origins["preset"] == "default" and self.config.preset == "cpu":
             self.say("MLX runs on the CPU here: the smaller preset `cpu` was chosen (--preset air for the full size).")
+
+    def require_sandbox(self) -> None:
+        """Before anything is computed: that programs can be confined, or that the user knows they are not."""
+        from mlx_selfdebug.sandbox.isolation import describe_isolation, isolation_notice, require_level
+
+        found = describe_isolation()
+        require_level(found, "none" if self.allow_weak_sandbox else "full")
+        if notice := isolation_notice(found):
+            self.say(textwrap.fill(notice, 80))
 
     def tasks(self, name: str, limit: int) -> TaskSet:
         from mlx_selfdebug.tasks import load_tasks
@@ -98,12 +117,9 @@ class _Session:
 
 def _collect(session: _Session, run: Run, model: Model) -> None:
     from mlx_selfdebug.repair.collect import collect
-    from mlx_selfdebug.sandbox.runner import isolation_notice
 
     tasks = session.tasks(session.config.collect.tasks, session.config.collect.limit)
-    if notice := isolation_notice():
-        session.say(textwrap.fill(notice, 80))
-    attempts = collect(run, model, tasks, progress=session.progress)
+    attempts = collect(run, model, tasks, progress=session.progress, allow_weak_sandbox=session.allow_weak_sandbox)
     solved = len({a.task_id for a in attempts if a.passed})
     kinds = [pair.kind for pair in run.pairs()]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("repair", "direct", "keep"))
@@ -128,7 +144,9 @@ def _evaluate(session: _Session, run: Run, model: Model, adapter: Adapter) -> Re
     from mlx_selfdebug.evaluation.evaluate import evaluate
 
     tasks = session.tasks(session.config.eval.tasks, session.config.eval.limit)
-    result = evaluate(run, model, adapter, tasks, progress=session.progress)
+    result = evaluate(
+        run, model, adapter, tasks, progress=session.progress, allow_weak_sandbox=session.allow_weak_sandbox
+    )
     session.say(
         f"eval: {session.config.eval.tasks}, {len(tasks)} tasks, repairs fed from public checks, scored on hidden ones\n"
     )
@@ -169,6 +187,7 @@ def run_command(session: _Session) -> None:
       mlx-selfdebug run --run runs/mine --collect-tasks my_tasks.jsonl --eval-tasks humaneval
     """
     session.announce()
+    session.require_sandbox()
     session.tasks(session.config.collect.tasks, session.config.collect.limit)
     session.tasks(session.config.eval.tasks, session.config.eval.limit)
     with session.open() as run:
@@ -193,6 +212,7 @@ def collect_command(session: _Session) -> None:
       mlx-selfdebug runs pairs runs/mine --output pairs.jsonl
     """
     session.announce()
+    session.require_sandbox()
     session.tasks(session.config.collect.tasks, session.config.collect.limit)
     with session.open() as run:
         _collect(session, run, session.model())
@@ -222,5 +242,6 @@ def eval_command(session: _Session) -> None:
     from mlx_selfdebug.training.adapter import open_adapter
 
     session.announce()
+    session.require_sandbox()
     with session.open_existing() as run:
         _finish(session, run, _evaluate(session, run, session.model(), open_adapter(run.adapter_path)))

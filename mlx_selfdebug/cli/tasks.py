@@ -82,10 +82,11 @@ def _text(task: Task) -> str:
 
 @tasks_command.command("check")
 @SET
+@options.weak_sandbox_option
 @options.json_option
 @options.debug_option
 @click.pass_context
-def check(ctx: click.Context, name: str, as_json: bool) -> None:
+def check(ctx: click.Context, name: str, allow_weak_sandbox: bool, as_json: bool) -> None:
     """Do the references pass their own checks, and does a program that does nothing fail?
 
     Exit code 1 if a task is broken.
@@ -98,7 +99,7 @@ def check(ctx: click.Context, name: str, as_json: bool) -> None:
     from mlx_selfdebug.tasks.verify import check_tasks
 
     tasks = load_tasks(name)
-    with open_runner(SandboxConfig()) as runner:
+    with open_runner(SandboxConfig(), allow_weak_sandbox=allow_weak_sandbox) as runner:
         problems = check_tasks(tasks, runner)
     errors = sum(problem.severity == "error" for problem in problems)
     if as_json:

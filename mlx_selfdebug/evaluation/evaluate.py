@@ -16,7 +16,7 @@ from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.waves import Decoding, Waves
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import SUSPICIOUS
-from mlx_selfdebug.stage import measured, open_runner
+from mlx_selfdebug.stage import measured, open_runner, remember_isolation
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.training.adapter import Adapter
@@ -25,7 +25,13 @@ BASE, ADAPTER = "base/facts", "adapter/facts"
 
 
 def evaluate(
-    run: Run, model: Model, adapter: Adapter, tasks: Sequence[Task], *, progress: Progress | None = None
+    run: Run,
+    model: Model,
+    adapter: Adapter,
+    tasks: Sequence[Task],
+    *,
+    progress: Progress | None = None,
+    allow_weak_sandbox: bool = False,
 ) -> Result:
     """Both models draft once and repair what fails a public check, up to ``eval.rounds`` times; hidden checks score.
 
@@ -36,8 +42,8 @@ def evaluate(
     run.require("model", model.origin, "model")
     run.require("eval.tasks", [task.id for task in tasks], "set of evaluation tasks")
     _refuse_trained_on(run, tasks)
-    with measured(run, "evaluate"), open_runner(run.config.sandbox) as runner:
-        run.remember("isolation", runner.isolation)
+    with measured(run, "evaluate"), open_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox) as runner:
+        remember_isolation(run, runner)
         n_checks = count_checks(tasks, runner)
         with (progress or NullProgress()).stage("evaluate", 2 * len(tasks), "draft") as stage:
             how = Decoding(config.temperature, config.min_p, config.max_tokens, config.batch_size)

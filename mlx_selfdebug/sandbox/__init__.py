@@ -6,10 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mlx_selfdebug.sandbox.isolation import describe_isolation as describe_isolation
+    from mlx_selfdebug.sandbox.isolation import isolation_notice as isolation_notice
     from mlx_selfdebug.sandbox.limits import Limits as Limits
     from mlx_selfdebug.sandbox.runner import TestRunner as TestRunner
-    from mlx_selfdebug.sandbox.runner import describe_isolation as describe_isolation
-    from mlx_selfdebug.sandbox.runner import isolation_notice as isolation_notice
     from mlx_selfdebug.sandbox.verdict import ErrorFact as ErrorFact
     from mlx_selfdebug.sandbox.verdict import Failure as Failure
     from mlx_selfdebug.sandbox.verdict import Verdict as Verdict
@@ -20,8 +20,8 @@ _HOMES = {
     "Limits": "limits",
     "TestRunner": "runner",
     "Verdict": "verdict",
-    "describe_isolation": "runner",
-    "isolation_notice": "runner",
+    "describe_isolation": "isolation",
+    "isolation_notice": "isolation",
 }
 __all__ = ["ErrorFact", "Failure", "Limits", "TestRunner", "Verdict", "describe_isolation", "isolation_notice"]
 

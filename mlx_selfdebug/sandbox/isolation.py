@@ -1,44 +1,66 @@
-"""What keeps a candidate apart, said as it is. This first form has no confinement of files or network: level "none"."""
+"""How well programs are kept apart on this machine: found by trying, said as it is, refused if it is too little."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
+from functools import cache
+from typing import Literal
 
-LEVEL = "none"
-"""``none``: a process of its own with limits. The candidate can read what the user can read, use the network, start processes."""
+from mlx_selfdebug.errors import SandboxError
+from mlx_selfdebug.sandbox.probes import Findings, Probe, probe
 
-_NOTICE = (
-    "isolation: none. Code the model writes is run on this machine in a process of its own, with limits on time and size, "
-    "but it can read your files and use the network. Use a machine or container where that does no harm."
-)
+Level = Literal["full", "weaker", "none"]
+"""``full``: every probe was stopped. ``weaker``: some were. ``none``: a process of its own with limits, nothing more."""
+
+_STRENGTH: dict[Level, int] = {"none": 0, "weaker": 1, "full": 2}
+_HINT = "use a machine or container where that does no harm and pass --allow-weak-sandbox"
 
 
 @dataclass(frozen=True)
 class Isolation:
-    """``mechanisms`` in force on this machine, ``missing`` ones that a level above "none" would need."""
+    """``layers`` in force, each with a detail, and what each probe found."""
 
-    level: str
-    mechanisms: tuple[str, ...]
-    missing: tuple[str, ...]
+    level: Level
+    layers: dict[str, str]
+    probes: tuple[Probe, ...]
 
-
-def describe_isolation() -> Isolation:
-    """The mechanisms in force for every run here."""
-    mechanisms = [
-        "separate process, one a run",
-        "session of its own, killed as a group",
-        "expected values and comparison outside the process",
-        "resource limits: CPU time, file size 0, open files, no core dumps",
-        "descriptors closed but the channel",
-        "empty environment and working folder",
-    ]
-    missing = ["confinement of files", "confinement of the network", "no new processes"]
-    memory = "resource limit: memory"
-    (mechanisms if sys.platform == "linux" else missing).append(memory)
-    return Isolation(LEVEL, tuple(mechanisms), tuple(missing))
+    @property
+    def open_ways(self) -> tuple[str, ...]:
+        """What a program could do here that it should not."""
+        return tuple(item.name for item in self.probes if item.held is False)
 
 
-def isolation_notice() -> str:
+@cache
+def describe_isolation(*, packages: tuple[str, ...] = (), without: frozenset[str] = frozenset()) -> Isolation:
+    """Probed once a process: takes about half a second. Raises SandboxError if no sandboxed process can be started at all."""
+    findings = probe(packages=packages, without=without)
+    return Isolation(_level(findings), dict(findings.layers), findings.probes)
+
+
+def require_level(isolation: Isolation, level: Level) -> None:
+    """Raises SandboxError if the isolation is weaker than ``level``, ValueError for a level there is not."""
+    if level not in _STRENGTH:
+        raise ValueError(f"level is {level!r}; it must be one of {', '.join(_STRENGTH)}")
+    if _STRENGTH[isolation.level] < _STRENGTH[level]:
+        ways = "; ".join(isolation.open_ways)
+        raise SandboxError(
+            f"this machine confines model-written code only to level {isolation.level!r}, {level!r} is required: "
+            f"a program could {ways}",
+            hint=_HINT,
+        )
+
+
+def isolation_notice(isolation: Isolation) -> str:
     """What a user must be told before model-written code is run; empty if there is nothing to warn of."""
-    return _NOTICE
+    if isolation.level == "full":
+        return ""
+    ways = "; ".join(isolation.open_ways)
+    return f"isolation: {isolation.level}. Code the model writes is run on this machine, and here it could {ways}."
+
+
+def _level(findings: Findings) -> Level:
+    held = [item.held for item in findings.probes if item.held is not None]
+    if all(held):
+        return "full"
+    escapes = [item.held for item in findings.probes if item.held is not None and item.group != "limits"]
+    return "weaker" if any(escapes) else "none"

@@ -153,7 +153,7 @@ EXHAUSTION = [
     Hostile("SIGSTOP", "import os, signal\n"
         "def square(x): os.kill(os.getpid(), signal.SIGSTOP)", "timeout_wall", limits=QUICK),
     Hostile("SIGSTOP to the group at import", "import os, signal\n"
-        "os.killpg(0, signal.SIGSTOP)", "timeout_wall", limits=QUICK),
+        "os.killpg(0, signal.SIGSTOP)", "policy_denied"),
     Hostile("SIGKILL", "import os, signal\ndef square(x): os.kill(os.getpid(), signal.SIGKILL)", "crashed"),
     Hostile("SIGSEGV", "import os, signal\ndef square(x): os.kill(os.getpid(), signal.SIGSEGV)", "crashed"),
     Hostile("abort", "import os\ndef square(x): os.abort()", "crashed"),

@@ -7,15 +7,14 @@ import shutil
 import sys
 import tempfile
 import threading
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from mlx_selfdebug.sandbox import Limits, TestRunner, Verdict, describe_isolation, isolation_notice
-from mlx_selfdebug.sandbox.processes import process as process_module
-from mlx_selfdebug.sandbox.processes.process import StartError
+from mlx_selfdebug.sandbox import Limits, TestRunner, Verdict
+from mlx_selfdebug.sandbox.processes import worker as worker_module
+from mlx_selfdebug.sandbox.processes.worker import WorkerError
 from mlx_selfdebug.tasks.checks import Checks
 
 SQUARE = Checks.from_asserts(["assert candidate(3) == 9", "assert candidate(4) == 16"])
@@ -27,30 +26,24 @@ def test_nothing_is_left_after_200_runs(tmp_path: Path, monkeypatch: pytest.Monk
     sources = [
         RIGHT,
         "import os\ndef square(x): os._exit(0)",
-        "import os\nos.makedirs('a/b'); open('a/b/c', 'w').close()\nos.chmod('a', 0)\ndef square(x): return x",
+        "import os\nos.makedirs('a/b'); open('a/b/c', 'w').close()\ndef square(x): return x",
         "import os, time\nif os.fork() == 0: time.sleep(1000)\ndef square(x): return x * x",
         "def square(",
         "import os, signal\ndef square(x): os.kill(os.getpid(), signal.SIGSEGV)",
         "def square(x):\n    while True: pass",
         "raise SystemExit",
     ]
-    before = psutil.Process().num_fds(), threading.active_count()
+    before = psutil.Process().num_fds(), threading.active_count(), len(psutil.Process().children(recursive=True))
     with TestRunner(workers=3, limits=Limits(wall_s=0.3)) as runner:
         futures = [runner.submit(sources[i % len(sources)], SQUARE, "square") for i in range(200)]
         outcomes = {future.result().outcome for future in futures}
-    assert {"early_exit", "load_error", "crashed", "timeout_wall"} <= outcomes
-    assert (psutil.Process().num_fds(), threading.active_count()) == before
-    assert not [
-        child for child in psutil.Process().children(recursive=True) if "selfdebug" in " ".join(child.cmdline())
-    ]
+    assert {"passed", "early_exit", "load_error", "crashed", "timeout_wall", "policy_denied"} <= outcomes
+    assert (
+        psutil.Process().num_fds(),
+        threading.active_count(),
+        len(psutil.Process().children(recursive=True)),
+    ) == before
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_forked_child_of_the_candidate_is_killed_with_it(runner: TestRunner) -> None:
-    source = "import os, time\npid = os.fork()\nif pid == 0: time.sleep(1000)\ndef square(x): return pid"
-    got = runner.run(source, SQUARE, "square").failures[0].got
-    with suppress(psutil.NoSuchProcess):
-        psutil.Process(int(got)).wait(timeout=30)
 
 
 def test_verdicts_from_many_threads_are_those_of_one(runner: TestRunner) -> None:
@@ -82,18 +75,21 @@ def test_wall_time_cpu_time_and_peak_memory_are_the_childs_own(runner: TestRunne
     assert verdict.wall_s > 0
 
 
-def test_the_candidate_starts_in_an_empty_folder_with_an_empty_environment(runner: TestRunner) -> None:
-    source = "import os\ndef f(): return os.listdir('.'), sorted(os.environ), [int(fd) for fd in os.listdir('/dev/fd')]"
-    checks = Checks.from_asserts(
-        [
-            "files, names, descriptors = f()",
-            "assert files == []",
-            "assert names == ['LC_ALL', 'MALLOC_ARENA_MAX', 'OMP_NUM_THREADS', 'PYTHONHASHSEED', 'PYTHONUTF8']",
-            "assert sorted(descriptors)[:4] == [0, 1, 2, 3]",
-            "assert len(descriptors) == 5  # the last is the listing's own",
-        ]
+def test_the_candidate_starts_with_an_empty_environment_and_no_descriptor_but_its_channel(runner: TestRunner) -> None:
+    source = (
+        "import os\ndef is_open(fd):\n  try: os.fstat(fd)\n  except OSError: return False\n  return True\n"
+        "def f(): return sorted(os.environ), [fd for fd in range(1000) if is_open(fd)]"
     )
-    assert runner.run(source, checks, "f").passed
+    names = [
+        "HOME",
+        "LC_ALL",
+        "MALLOC_ARENA_MAX",
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "PYTHONHASHSEED",
+        "PYTHONUTF8",
+    ]
+    assert runner.run(source, Checks.from_asserts([f"assert f() == ({names!r}, [0, 1, 2, 3])"]), "f").passed
 
 
 def test_setup_is_for_the_checks_alone(runner: TestRunner) -> None:
@@ -168,17 +164,17 @@ def test_checks_that_print_stay_silent(runner: TestRunner, capfd: pytest.Capture
 def test_a_child_that_cannot_be_started_is_tried_again_and_then_the_machines_fault(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(process_module, "_BOOT", "raise SystemExit(3)")
     with TestRunner(workers=1) as runner:
+        monkeypatch.setattr(worker_module, "_BOOT", "raise SystemExit(3)")
         verdict = runner.run(RIGHT, SQUARE, "square")
     assert verdict.outcome == "infrastructure"
     assert verdict.failures[0].error is not None
-    assert verdict.failures[0].error.type == StartError.__name__
+    assert verdict.failures[0].error.type == WorkerError.__name__
 
 
 def test_a_missing_interpreter_is_the_machines_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", os.devnull + "/none")
     with TestRunner(workers=1) as runner:
+        monkeypatch.setattr(sys, "executable", os.devnull + "/none")
         assert runner.run(RIGHT, SQUARE, "square").outcome == "infrastructure"
 
 
@@ -200,16 +196,10 @@ def test_a_verdict_survives_its_dictionary(runner: TestRunner) -> None:
     assert Verdict.from_dict(verdict.to_dict()) == verdict
 
 
-def test_the_level_of_isolation_is_told_as_it_is(runner: TestRunner) -> None:
-    assert runner.run(RIGHT, SQUARE, "square").isolation == runner.isolation == describe_isolation().level == "none"
-    assert "confinement of files" in describe_isolation().missing
-    assert "files" in isolation_notice()
-
-
 def test_a_runner_whose_folder_is_gone_says_infrastructure_and_blames_nobody() -> None:
     with TestRunner(workers=1) as runner:
         shutil.rmtree(runner._folder.name)
         verdict = runner.run(RIGHT, Checks.from_asserts(["assert square(3) == 9"]), "square")
     assert verdict.outcome == "infrastructure"
     assert verdict.failures[0].error is not None
-    assert verdict.failures[0].error.type == "FileNotFoundError"
+    assert verdict.failures[0].error.type == "WorkerError"

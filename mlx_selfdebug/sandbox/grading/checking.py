@@ -13,7 +13,8 @@ from typing import Any
 from mlx_selfdebug.sandbox.grading.asserts import RECORDER, Compiled, compile_checks
 from mlx_selfdebug.sandbox.grading.namespace import trusted_namespace
 from mlx_selfdebug.sandbox.grading.recorder import Recorder
-from mlx_selfdebug.sandbox.grading.remote import RemoteCandidate, Silence, StopChecks
+from mlx_selfdebug.sandbox.grading.remote import RemoteCandidate, StopChecks
+from mlx_selfdebug.sandbox.grading.report import Report, broken_checks
 from mlx_selfdebug.sandbox.grading.text import scrub
 from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Outcome
 
@@ -30,18 +31,6 @@ class Prepared:
 
     setup: CodeType
     checks: Compiled
-
-
-@dataclass(frozen=True)
-class Report:
-    """What the checks found. With a ``silence`` the outcome is a first guess, and ``failures[death_record]`` lacks its error."""
-
-    outcome: Outcome
-    failures: tuple[Failure, ...] = ()
-    n_passed: int = 0
-    n_checks: int = 0
-    silence: Silence = ""
-    death_record: int = -1
 
 
 @lru_cache(maxsize=1024)
@@ -83,11 +72,6 @@ def run_checks(prepared: Prepared, candidate: RemoteCandidate, entry_point: str)
     except StopChecks as error:
         stop = error
     return _report(recorder, candidate, stop)
-
-
-def broken_checks(error: BaseException) -> Report:
-    """``infrastructure``: never the candidate's fault."""
-    return Report("infrastructure", (Failure("", error=ErrorFact(type(error).__name__, scrub(str(error)))),))
 
 
 def _report(recorder: Recorder, candidate: RemoteCandidate, stop: StopChecks | None) -> Report:

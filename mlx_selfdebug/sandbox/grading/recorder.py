@@ -16,6 +16,7 @@ from mlx_selfdebug.sandbox.grading.remote import (
     RemoteCandidate,
     StopChecks,
     UnsendableError,
+    is_denial,
 )
 from mlx_selfdebug.sandbox.grading.text import cut, show, show_call
 from mlx_selfdebug.sandbox.verdict import ExpectedKind, Failure, Outcome
@@ -29,7 +30,7 @@ _CHECKS_FILES = ("<setup>", "<checks>")
 _NAMESPACE_FILE = namespace.__file__
 _MISSING: Any = object()
 
-Fault = Literal["failed", "raised", "bad_value"]
+Fault = Literal["failed", "raised", "bad_value", "policy_denied"]
 
 
 @dataclass
@@ -163,7 +164,7 @@ class Recorder:
 
     def _fault(self, error: BaseException | None) -> Fault:
         if isinstance(error, CandidateError):
-            return "raised"
+            return "policy_denied" if is_denial(error.fact) else "raised"
         return "bad_value" if self._candidate.returned_opaque else "failed"
 
     def _failure(self, opened: _Open, error: BaseException | None, late: Callable[[], Any] | None) -> Failure:

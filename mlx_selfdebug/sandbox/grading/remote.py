@@ -8,8 +8,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from mlx_selfdebug.sandbox.grading.report import Silence
 from mlx_selfdebug.sandbox.grading.text import scrub
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.verdict import ErrorFact, Outcome
@@ -18,9 +19,6 @@ from mlx_selfdebug.sandbox.wire.channel import Channel, ChannelClosedError, Chan
 
 MAX_LOST_CALLS = 2000
 MAX_REQUEST_BYTES = 64 << 20
-
-Silence = Literal["", "time", "exit"]
-"""Why nothing more came: too late, or the channel was closed. What lies behind it only the ended process can tell."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,8 @@ class RemoteCandidate:
 
     def _die_loading(self, kind: int, content: Any, entry_point: str) -> None:
         if kind == codec.LOAD_FAILED:
-            self._die("load_error", self._error(content)[0])
+            error = self._error(content)[0]
+            self._die("policy_denied" if is_denial(error) else "load_error", error)
         elif kind == codec.NO_MEMORY:
             self._die("memory", self._error(content)[0])
         elif kind == codec.EXITED:
@@ -183,6 +182,11 @@ class RemoteCandidate:
             name if name.isidentifier() else "Exception", scrub(message), line if source else 0, scrub(source)
         )
         return fact, base
+
+
+def is_denial(error: ErrorFact) -> bool:
+    """Whether the operating system refused something: as good as always our confinement, and nothing an honest answer needs."""
+    return error.type == "PermissionError" and error.message.startswith(("[Errno 1]", "[Errno 13]"))
 
 
 def _exit_error(code: Any) -> ErrorFact:

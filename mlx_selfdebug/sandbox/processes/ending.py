@@ -7,7 +7,7 @@ import os
 import signal
 from dataclasses import dataclass, replace
 
-from mlx_selfdebug.sandbox.grading.checking import Report
+from mlx_selfdebug.sandbox.grading.report import Report
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.verdict import ErrorFact, Outcome
 

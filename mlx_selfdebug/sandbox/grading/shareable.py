@@ -1,0 +1,67 @@
+"""Whether checks keep to themselves: then one grader may run them and, after them, others.
+
+By their text alone, and strict: they may import only modules that hold no state, name no attribute that starts with an underscore
+or leads to another module, store attributes on ``self`` alone, and call nothing that reaches a namespace by name. Checks that fail
+this are not refused; each of their runs gets a grader of its own.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from functools import cache
+from types import ModuleType
+
+STATELESS = frozenset(
+    {"bisect", "collections", "copy", "datetime", "fractions", "functools", "heapq", "itertools", "math", "random", "re",
+     "string", "typing"}
+)  # fmt: skip
+_REACHING = frozenset(
+    {
+        "breakpoint",
+        "compile",
+        "delattr",
+        "eval",
+        "exec",
+        "getattr",
+        "globals",
+        "input",
+        "locals",
+        "open",
+        "setattr",
+        "vars",
+    }
+)
+
+
+def keeps_to_itself(*trees: ast.Module) -> bool:
+    return all(_harmless(node) for tree in trees for node in ast.walk(tree))
+
+
+def _harmless(node: ast.AST) -> bool:
+    if isinstance(node, ast.Import):
+        return all(alias.name in STATELESS for alias in node.names)
+    if isinstance(node, ast.ImportFrom):
+        return node.level == 0 and node.module in STATELESS and all(map(_harmless_name, node.names))
+    if isinstance(node, ast.Attribute):
+        return _harmless_attribute(node)
+    if isinstance(node, ast.Name):
+        return node.id not in _REACHING and not node.id.startswith("__")
+    return True
+
+
+def _harmless_name(alias: ast.alias) -> bool:
+    return alias.name != "*" and not alias.name.startswith("_") and alias.name not in _modules_within()
+
+
+def _harmless_attribute(node: ast.Attribute) -> bool:
+    if node.attr.startswith("_") or node.attr in _modules_within():
+        return False
+    return isinstance(node.ctx, ast.Load) or (isinstance(node.value, ast.Name) and node.value.id == "self")
+
+
+@cache
+def _modules_within() -> frozenset[str]:
+    """Names under which the stateless modules hold other modules."""
+    homes = map(importlib.import_module, sorted(STATELESS))
+    return frozenset(name for home in homes for name, value in vars(home).items() if isinstance(value, ModuleType))

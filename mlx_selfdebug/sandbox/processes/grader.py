@@ -1,0 +1,68 @@
+"""The grader's process: runs the checks, whose code may be anyone's, and reports what they found."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+from typing import NoReturn
+
+from mlx_selfdebug.sandbox.confinement.system import ChildConfinement
+from mlx_selfdebug.sandbox.grading import prepared as prepared_checks
+from mlx_selfdebug.sandbox.grading.checking import BrokenChecksError, Prepared, prepare, run_checks
+from mlx_selfdebug.sandbox.grading.remote import RemoteCandidate
+from mlx_selfdebug.sandbox.grading.report import Report, broken_checks
+from mlx_selfdebug.sandbox.limits import Limits
+from mlx_selfdebug.sandbox.processes.limits import close_from, renumber, set_limits
+from mlx_selfdebug.sandbox.wire import codec, messages
+from mlx_selfdebug.sandbox.wire.channel import Channel
+from mlx_selfdebug.sandbox.wire.messages import Request
+
+LINK, FEED = 3, 4
+START_S = 60.0
+IDLE_S = 1e6
+
+
+def main(link: int, feed: int, address_space: int, confinement: ChildConfinement) -> NoReturn:
+    """``feed`` brings the descriptor of each run's candidate. The runner bounds the time; it ends this process."""
+    renumber(link, feed)
+    set_limits(0, address_space)
+    confinement.apply()
+    close_from(FEED + 1)
+    gc.enable()
+    runner, candidates = socket.socket(fileno=LINK), socket.socket(fileno=FEED)
+    runner.setblocking(True)
+    while True:
+        _serve(Channel(runner), candidates)
+
+
+def _serve(runner: Channel, candidates: socket.socket) -> None:
+    received = runner.receive(messages.MAX_REQUEST_BYTES, IDLE_S)
+    request = Request(*codec.decode(received.body, len(received.body)))
+    _, (fd,), _, _ = socket.recv_fds(candidates, 1, 1)
+    with socket.socket(fileno=fd) as end:
+        channel = Channel(end)
+        if channel.receive(0, START_S).kind != codec.READY:
+            os._exit(1)
+        report = _graded(runner, request, channel)
+    runner.send_raw(messages.frame(messages.REPORT, received.id, report.to_tuple()), START_S)
+
+
+def _graded(runner: Channel, request: Request, channel: Channel) -> Report:
+    try:
+        prepared = _prepared(runner, request)
+    except BrokenChecksError as error:
+        return broken_checks(error)
+    limits = Limits(wall_s=request.wall_s, output_bytes=request.output_bytes)
+    candidate = RemoteCandidate(channel, limits, request.source)
+    candidate.load(request.source, request.entry_point, request.prelude)
+    return run_checks(prepared, candidate, request.entry_point)
+
+
+def _prepared(runner: Channel, request: Request) -> Prepared:
+    if request.prepared:
+        return prepared_checks.unpack(request.prepared)
+    prepared = prepare(request.checks, request.setup, request.entry_point)
+    shareable = prepared_checks.shareable(request.checks, request.setup)
+    runner.send(messages.PREPARED, shareable, prepared_checks.pack(prepared), START_S)
+    return prepared

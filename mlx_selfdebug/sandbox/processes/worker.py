@@ -1,0 +1,257 @@
+"""The runner's handle on one zygote: starts it, gives it one run after the other, starts another when it is gone."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import math
+import os
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+
+from mlx_selfdebug.sandbox.confinement.layout import Layout
+from mlx_selfdebug.sandbox.grading.report import Report
+from mlx_selfdebug.sandbox.limits import Limits
+from mlx_selfdebug.sandbox.processes.ending import Ending
+from mlx_selfdebug.sandbox.wire import codec, messages
+from mlx_selfdebug.sandbox.wire.channel import Channel, ChannelError, Frame
+from mlx_selfdebug.sandbox.wire.messages import ChildLimits, Done, Order, Request, frame
+
+START_S = 60.0
+EXIT_S = 10.0
+GRADER_S = 90.0
+"""Seconds the checks themselves may take beyond what the candidate may."""
+GRADER_MEMORY_BYTES = 2 << 30
+RUNS_A_ZYGOTE = 2000
+ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",
+    "PYTHONUTF8": "1",
+    "LC_ALL": "C.UTF-8",
+    "HOME": "/",
+}
+_FLAGS = ("-S", "-s", "-P", "-B")
+# The package is found by a path at the end of the list, so that nothing beside it can stand in for the standard library.
+_BOOT = (
+    "import sys; path = sys.argv[1]; sys.path.append(path); from mlx_selfdebug.sandbox.processes import zygote; "
+    "sys.path.remove(path); del sys.argv[1:]; zygote.main()"
+)
+_PACKAGE_PATH = str(Path(__file__).parents[3])
+
+
+class WorkerError(Exception):
+    """The machine's fault, not the program's: a process could not be started, or was ended from outside."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a zygote is started with. ``folder``: an empty one, where programs start unless they are kept from all folders."""
+
+    layout: Layout
+    limits: Limits
+    folder: str = "/"
+    packages: tuple[str, ...] = ()
+    without: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class PreparedChecks:
+    """What a grader made of checks, for later graders alone to read; ``shareable``: any grader may run them."""
+
+    data: bytes = b""
+    shareable: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """``prepared`` if the grader had to make it."""
+
+    report: Report
+    ending: Ending
+    prepared: PreparedChecks | None
+
+
+class Worker:
+    """One zygote at a time, started when first needed. Not for use by two threads at once."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._pid = 0
+        self._n_runs = 0
+        self._runs = itertools.count(1)
+        self._control: socket.socket | None = None
+        self._channel: Channel | None = None
+        self._link: Channel | None = None
+        self.layers: tuple[str, ...] = ()
+        self.details: dict[str, str] = {}
+
+    def start(self) -> None:
+        """Does nothing if a zygote is there. Raises WorkerError."""
+        if self._pid and self._n_runs < RUNS_A_ZYGOTE:
+            return
+        self.close()
+        ours, theirs = socket.socketpair()
+        try:
+            self._pid = _spawn(theirs)
+        except OSError as error:
+            ours.close()
+            raise WorkerError(f"cannot start {sys.executable}: {error}") from error
+        finally:
+            theirs.close()
+        self._control, self._channel, self._n_runs = ours, Channel(ours), 0
+        self._greet()
+
+    def _greet(self) -> None:
+        setup = self._setup
+        settings = {
+            "layout": asdict(setup.layout),
+            "folder": setup.folder,
+            "packages": setup.packages,
+            "package_paths": tuple(dict.fromkeys(os.path.dirname(path) for path in setup.layout.packages)),
+            "without": tuple(sorted(setup.without)),
+            "limits": asdict(_child_limits(setup.limits)),
+        }
+        try:
+            self._send(frame(messages.SETTINGS, 0, settings))
+            started = self._receive(START_S)
+            content = codec.decode(started.body, 1 << 20)
+        except (ChannelError, codec.CodecError) as error:
+            status = self.close()
+            raise WorkerError(f"the sandbox process did not start: {error} (status {status})") from error
+        if started.kind != messages.STARTED:
+            self.close()
+            raise WorkerError(f"the sandbox process did not start: {content}")
+        self.layers, self.details = content
+
+    def run(self, request: Request, *, shared: bool) -> Result:
+        """``shared``: the checks keep to themselves, so the grader may serve other runs too. Raises WorkerError."""
+        self.start()
+        self._n_runs += 1
+        number = next(self._runs)
+        try:
+            if not (shared and self._link):
+                self._start_grader()
+            self._order(messages.RUN, number)
+            report, prepared, failure = self._report(request, number)
+            done = self._end(number, report, shared)
+        except (OSError, ChannelError, codec.CodecError) as error:
+            self.close()
+            raise WorkerError(f"a sandbox process was lost: {error}") from error
+        if report is None:
+            raise WorkerError(f"the process that runs the checks gave no report: {failure}, {_how(done.grader)}")
+        return Result(report, Ending(done.status, done.cpu_s, done.peak_bytes, done.killed), prepared)
+
+    def _start_grader(self) -> None:
+        self._drop_link()
+        ours, theirs = socket.socketpair()
+        self._link = Channel(ours)
+        with theirs:
+            assert self._control is not None
+            socket.send_fds(self._control, [Order(messages.GRADER).pack()], [theirs.fileno()])
+
+    def _report(self, request: Request, number: int) -> tuple[Report | None, PreparedChecks | None, str]:
+        """What the grader said; without a report, why there is none."""
+        prepared: PreparedChecks | None = None
+        link, deadline = self._link, time.monotonic() + request.wall_s + GRADER_S
+        assert link is not None
+        try:
+            link.send_raw(frame(messages.REQUEST, number, astuple(request)), GRADER_S)
+            while True:
+                received = link.receive(messages.MAX_PREPARED_BYTES, deadline - time.monotonic())
+                if received.kind == messages.REPORT and received.id == number:
+                    return messages.read_report(received.body), prepared, ""
+                prepared = PreparedChecks(received.body, received.id == 1)
+        except (ChannelError, codec.CodecError) as error:
+            return None, None, str(error)
+
+    def _end(self, number: int, report: Report | None, shared: bool) -> Done:
+        last = report is None or not shared
+        grace = report is not None and report.silence == "exit"
+        self._order(messages.END_GRADER if last else messages.END, number, grace)
+        done = Done(*codec.decode(self._receive(EXIT_S).body, 1 << 10))
+        if done.run != number:
+            raise codec.CodecError("the ending of another run")
+        if done.grader is not None:
+            self._drop_link()
+        return done
+
+    def _drop_link(self) -> None:
+        if self._link:
+            self._link.close()
+            self._link = None
+
+    def _order(self, kind: int, run: int, grace: bool = False) -> None:
+        self._send(Order(kind, run, grace).pack())
+
+    def close(self) -> int | None:
+        """End the zygote and all it started; its exit status if there was one. May be called again."""
+        if not self._pid:
+            return None
+        pid, self._pid = self._pid, 0
+        self._drop_link()
+        if self._control:
+            self._control.close()
+        deadline = time.monotonic() + EXIT_S
+        ended, status = _wait(pid, os.WNOHANG)
+        while not ended and time.monotonic() < deadline:
+            time.sleep(0.002)
+            ended, status = _wait(pid, os.WNOHANG)
+        if not ended:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            _, status = _wait(pid, 0)
+        return status
+
+    def _send(self, data: bytes) -> None:
+        assert self._channel is not None
+        self._channel.send_raw(data, START_S)
+
+    def _receive(self, timeout_s: float) -> Frame:
+        assert self._channel is not None
+        return self._channel.receive(1 << 20, timeout_s)
+
+
+def _child_limits(limits: Limits) -> ChildLimits:
+    return ChildLimits(math.ceil(limits.cpu_s), limits.memory_bytes, limits.output_bytes, GRADER_MEMORY_BYTES)
+
+
+def _how(status: int | None) -> str:
+    if status is None:
+        return "and is gone"
+    code = os.waitstatus_to_exitcode(status)
+    return f"exit code {code}" if code >= 0 else f"ended by signal {-code}"
+
+
+def _wait(pid: int, options: int) -> tuple[int, int | None]:
+    try:
+        ended, status = os.waitpid(pid, options)
+    except ChildProcessError:  # someone else in this program waited for it
+        return pid, None
+    return ended, os.waitstatus_to_exitcode(status)
+
+
+def _spawn(control: socket.socket) -> int:
+    # Descriptors 0 to 2 are targets below; a program that closed its own may have been given one of them.
+    fd = fcntl.fcntl(control, fcntl.F_DUPFD_CLOEXEC, 10)
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, *_FLAGS, "-c", _BOOT, _PACKAGE_PATH],
+            ENVIRONMENT,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, fd, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            ],
+            setsigmask=[],
+            setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGXCPU, signal.SIGPIPE],
+        )
+    finally:
+        os.close(fd)

@@ -1,0 +1,241 @@
+"""The zygote: a clean interpreter that confines itself once and forks the processes of each run.
+
+    runner --orders--> zygote --fork--> candidate   one a run: runs the program, answers calls
+       \\                      --fork--> grader      runs the checks, calls the candidate
+        `------- link --------------------'
+
+It never sees a program or a check (the grader reads them from a link that only passes through here), so nothing of them can be
+found in the memory of what it forks. It owns its children: it alone ends them, and tells how they ended.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mlx_selfdebug.sandbox.confinement.layout import Layout
+from mlx_selfdebug.sandbox.confinement.system import ChildConfinement, confine_zygote
+from mlx_selfdebug.sandbox.processes import candidate, grader
+from mlx_selfdebug.sandbox.wire import codec, messages
+from mlx_selfdebug.sandbox.wire.channel import Channel
+from mlx_selfdebug.sandbox.wire.messages import ORDER_BYTES, ChildLimits, Done, Order, frame
+
+CONTROL = 3
+FIRST_FD = 10  # where descriptors must lie that children renumber from 3 on
+START_S = 60.0
+CLOSED_GRACE_S = 1.0
+PRELOAD = (
+    "abc", "array", "bisect", "calendar", "cmath", "collections", "contextlib", "copy", "dataclasses", "datetime", "decimal",
+    "enum", "fractions", "functools", "heapq", "io", "itertools", "json", "math", "numbers", "operator", "random", "re",
+    "statistics", "string", "struct", "textwrap", "threading", "time", "typing",
+)  # fmt: skip
+"""What programs and checks import most: loaded once instead of in each run."""
+
+_libc = ctypes.PyDLL(None, use_errno=True)
+
+
+def main() -> NoReturn:
+    """Descriptor 0 is the control socket; the zygote ends when its other end is closed."""
+    os.setsid()
+    _keep_control_alone()
+    control = socket.socket(fileno=CONTROL)
+    settings = codec.decode(Channel(control).receive(1 << 20, START_S).body, 1 << 20)
+    control.setblocking(True)
+    try:
+        zygote = _prepared(control, settings)
+    except Exception as error:
+        control.sendall(frame(messages.START_FAILED, 0, f"{type(error).__name__}: {error}"))
+        os._exit(1)
+    zygote.serve()
+
+
+def _keep_control_alone() -> None:
+    os.dup2(0, CONTROL, inheritable=False)
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.closerange(CONTROL + 1, 1 << 16)
+    for fd in range(CONTROL + 1, FIRST_FD):
+        os.dup2(0, fd, inheritable=False)
+
+
+def _prepared(control: socket.socket, settings: dict[str, Any]) -> Zygote:
+    """Everything loaded, confined, and the runner told so."""
+    os.chdir(settings["folder"])
+    answers = _preload(settings["packages"], settings["package_paths"])
+    map_bytes = _map_bytes()
+    layout, without = Layout(**settings["layout"]), frozenset(settings["without"])
+    confinement = confine_zygote(layout, tuple(range(FIRST_FD)), without)
+    limits = ChildLimits(**settings["limits"])
+    gc.collect()
+    gc.disable()
+    gc.freeze()  # a collection in a child would copy all pages
+    control.sendall(frame(messages.STARTED, 0, (confinement.layers, dict(confinement.details))))
+    return Zygote(control, answers, confinement, limits, map_bytes)
+
+
+def _preload(packages: tuple[str, ...], package_paths: tuple[str, ...]) -> Any:
+    for name in PRELOAD:
+        importlib.import_module(name)
+    sys.path.extend(package_paths)
+    for name in packages:
+        importlib.import_module(name)
+    del sys.path[len(sys.path) - len(package_paths) :]
+    return candidate.load_private_modules()
+
+
+def _map_bytes() -> int:
+    """Bytes this process maps, on top of which its children get theirs; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+class Zygote:
+    """Obeys orders, one run at a time."""
+
+    def __init__(
+        self, control: socket.socket, answers: Any, confinement: ChildConfinement, limits: ChildLimits, map_bytes: int
+    ) -> None:
+        self._control = control
+        self._answers = answers
+        self._confinement = confinement
+        self._limits = limits
+        self._memory = map_bytes and map_bytes + limits.memory_bytes
+        self._grader_memory = map_bytes and map_bytes + limits.grader_memory_bytes
+        self._alone = os.getpid() == 1  # the first process of a namespace: all that it can see is its own
+        self._no_forks = "seccomp" in confinement.layers
+        self._candidate = 0
+        self._grader = 0
+        self._feed = -1
+
+    def serve(self) -> NoReturn:
+        while True:
+            order, link = self._next_order()
+            if order.kind == messages.GRADER:
+                self._start_grader(link)
+            elif order.kind == messages.RUN:
+                self._start_candidate()
+            else:
+                done = self._end(order)
+                self._control.sendall(frame(messages.DONE, order.run, astuple(done)))
+
+    def _next_order(self) -> tuple[Order, int]:
+        data, fds = b"", [-1]
+        while len(data) < ORDER_BYTES:
+            more, received, _, _ = socket.recv_fds(self._control, ORDER_BYTES - len(data), 1)
+            if not more:
+                self._end_all()
+            data, fds = data + more, [*received, *fds]
+        return Order.unpack(data), fds[0]
+
+    def _start_grader(self, link: int) -> None:
+        self._end_grader()
+        ours, theirs = _socket_pair()
+        self._grader = _fork(lambda: grader.main(link, theirs, self._grader_memory, self._confinement))
+        self._feed = ours
+        os.close(link)
+        os.close(theirs)
+
+    def _start_candidate(self) -> None:
+        ours, theirs = _socket_pair()
+        limits = self._limits
+        self._candidate = _fork(
+            lambda: candidate.main(
+                self._answers, theirs, limits.cpu_s, self._memory, limits.output_bytes, self._confinement
+            )
+        )
+        os.close(theirs)
+        try:
+            with socket.socket(fileno=os.dup(self._feed)) as feed:
+                socket.send_fds(feed, [b"c"], [ours])
+        except OSError:  # the grader is dead; the runner hears of it on the link
+            pass
+        os.close(ours)
+
+    def _end(self, order: Order) -> Done:
+        ending = self._end_candidate(CLOSED_GRACE_S if order.grace else 0.0)
+        if self._alone and not self._no_forks:
+            _kill(-1)
+        grader_goes = order.kind == messages.END_GRADER or (self._alone and not self._no_forks)
+        status = self._end_grader() if grader_goes else None
+        self._reap_orphans()
+        return Done(order.run, *ending, status)
+
+    def _reap_orphans(self) -> None:
+        """What a candidate left behind in a namespace of ours, if it could fork at all."""
+        if self._alone and not self._no_forks:
+            try:
+                while True:
+                    os.waitpid(-1, 0)
+            except ChildProcessError:
+                return
+
+    def _end_grader(self) -> int | None:
+        """Its status, if there was one."""
+        if not self._grader:
+            return None
+        _kill(self._grader)
+        _, status = os.waitpid(self._grader, 0)
+        self._grader = 0
+        os.close(self._feed)
+        return status
+
+    def _end_candidate(self, grace_s: float) -> tuple[int, float, int, bool]:
+        """Status, CPU seconds, peak bytes, and whether it was still alive when the grace was over."""
+        pid, self._candidate = self._candidate, 0
+        deadline = time.monotonic() + grace_s
+        ended, status, usage = os.wait4(pid, os.WNOHANG)
+        while not ended and time.monotonic() < deadline:
+            time.sleep(0.002)
+            ended, status, usage = os.wait4(pid, os.WNOHANG)
+        _kill(-pid)  # what it may have started, while its number is still taken or as a group's alone
+        if not ended:
+            _kill(pid)
+            _, status, usage = os.wait4(pid, 0)
+        unit = 1 if sys.platform == "darwin" else 1024
+        return status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, not ended
+
+    def _end_all(self) -> NoReturn:
+        for pid in (self._candidate, self._grader):
+            if pid:
+                _kill(-pid)
+                _kill(pid)
+        os._exit(0)
+
+
+def _socket_pair() -> tuple[int, int]:
+    ours, theirs = socket.socketpair()
+    return ours.detach(), theirs.detach()
+
+
+def _fork(child: Callable[[], NoReturn]) -> int:
+    # Not os.fork: what that does afterwards is for programs with threads, and copies a megabyte of pages in each child.
+    pid: int = _libc.fork()
+    if pid < 0:
+        raise OSError(ctypes.get_errno(), "fork")
+    if pid == 0:
+        try:
+            child()
+        finally:
+            os._exit(1)
+    return pid
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
