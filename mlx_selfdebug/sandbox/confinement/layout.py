@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import sys
+import sysconfig
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+_DATA = (
+    "/etc/localtime",
+    "/etc/ld.so.cache",
+    "/usr/share/zoneinfo",
+    "/usr/lib/locale",
+    "/usr/share/locale/locale.alias",
+)
+_PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Absolute real paths. ``stdlib`` and ``libraries`` are folders whose content may be read, but for what is in ``hidden``
-    (site-packages and the like); ``files`` are single files and devices; ``packages`` folders of extra packages that may be read.
+    """Absolute paths that exist. ``stdlib`` and ``libraries`` are folders whose content may be read, but for what is in
+    ``hidden`` (site-packages and the like); ``files`` are single files, devices and folders of data; ``packages`` extra
+    packages that may be read. All are real paths but ``files``, where a library is found by the name of its link.
     """
 
     executable: str
@@ -17,3 +33,83 @@ class Layout:
     libraries: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+
+
+def this_interpreter(packages: Sequence[str] = ()) -> Layout:
+    """The layout of the running interpreter, outside its virtual environment if it is in one.
+
+    ``packages`` are importable top-level names; they are found without being imported. ValueError names one that is not there.
+    """
+    stdlib = _stdlib()
+    libraries = tuple(path for path in _library_folders() if path not in stdlib)
+    return Layout(
+        executable=os.path.realpath(getattr(sys, "_base_executable", sys.executable)),
+        stdlib=stdlib,
+        hidden=_hidden(stdlib, libraries),
+        libraries=libraries,
+        files=tuple(path for path in (*_DEVICES, *_DATA, *_library_files(libraries)) if os.path.exists(path)),
+        packages=tuple(path for name in packages for path in _package(name)),
+    )
+
+
+def _stdlib() -> tuple[str, ...]:
+    variables = dict.fromkeys(("base", "installed_base"), sys.base_prefix)
+    variables |= dict.fromkeys(("platbase", "installed_platbase"), sys.base_exec_prefix)
+    folders = [sysconfig.get_path(name, vars=variables) for name in ("stdlib", "platstdlib")]
+    archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+    return _outermost([*folders, *(path for path in sys.path if path.endswith(("lib-dynload", archive)))])
+
+
+def _library_folders() -> tuple[str, ...]:
+    if sys.platform == "darwin":
+        return _homebrew()
+    machine = sysconfig.get_config_var("MULTIARCH") or "none"
+    return _outermost([f"/lib/{machine}", f"/usr/lib/{machine}", "/lib64", "/usr/lib64"])
+
+
+def _homebrew() -> tuple[str, ...]:
+    """Homebrew's extension modules load the libraries of its other packages, which lie beside Python's."""
+    parts = os.path.realpath(sys.base_prefix).split("/Cellar/")
+    return _outermost([f"{parts[0]}/Cellar", f"{parts[0]}/opt"]) if len(parts) > 1 else ()
+
+
+def _library_files(folders: tuple[str, ...]) -> list[str]:
+    """Libraries in folders that hold much else, such as /usr/lib, one by one."""
+    beside = os.path.join(os.path.realpath(sys.base_prefix), "lib")
+    patterns = [f"{folder}/*.so*" for folder in (beside, "/lib", "/usr/lib") if os.path.realpath(folder) not in folders]
+    framework = [os.path.join(os.path.realpath(sys.base_prefix), "Python")]
+    mac = [*glob.glob(f"{glob.escape(beside)}/*.dylib"), *framework] if sys.platform == "darwin" else []
+    found = [path for pattern in patterns for path in glob.glob(pattern)]
+    return sorted(
+        {os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)) for path in found + mac}
+    )
+
+
+def _hidden(*groups: tuple[str, ...]) -> tuple[str, ...]:
+    folders = [folder for group in groups for folder in group]
+    patterns = [
+        f"{glob.escape(folder)}{inner}/{name}"
+        for folder in folders
+        for inner in ("", "/python*")
+        for name in _PACKAGE_FOLDERS
+    ]
+    return tuple(sorted(path for pattern in patterns for path in glob.glob(pattern) if os.path.isdir(path)))
+
+
+def _package(name: str) -> list[str]:
+    # Here, for the sandboxed processes import this module and need no more of it than the class.
+    from importlib.util import find_spec
+
+    spec = find_spec(name) if name.isidentifier() else None
+    places = list(spec.submodule_search_locations or [spec.origin or ""]) if spec else []
+    found = [os.path.realpath(path) for path in places if os.path.exists(path)]
+    if not found:
+        raise ValueError(f"the package {name!r} is not installed in this interpreter ({sys.executable})")
+    # Wheels keep the shared libraries they bring beside the package.
+    return found + [path + ".libs" for path in found if os.path.isdir(path + ".libs")]
+
+
+def _outermost(paths: Iterable[str]) -> tuple[str, ...]:
+    """Real paths that exist, without those inside others."""
+    real = sorted({os.path.realpath(path) for path in paths if os.path.exists(path)})
+    return tuple(path for path in real if not any(path.startswith(other + "/") for other in real))

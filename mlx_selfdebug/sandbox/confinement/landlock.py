@@ -1,0 +1,125 @@
+"""Landlock: of the file system only what the layout names can be read, TCP is denied, and signals stay inside."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from struct import pack
+
+from mlx_selfdebug.sandbox.confinement.capabilities import forbid_new_privileges
+from mlx_selfdebug.sandbox.confinement.kernel import call
+from mlx_selfdebug.sandbox.confinement.layout import Layout
+
+_WRITE_FILE, _READ_FILE, _READ_FOLDER, _TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 14
+_ASK_VERSION, _BENEATH_PATH = 1, 1
+_ALL_TCP, _ALL_SCOPES = 0b11, 0b11
+_TCP_FROM, _SCOPES_FROM, _LOG_FROM = 4, 6, 7
+_NO_LOG = 0b101
+
+
+def version() -> int:
+    """What the kernel offers, from 1; OSError where it has no Landlock or it is switched off."""
+    return call("landlock_create_ruleset", 0, 0, _ASK_VERSION)
+
+
+def describe(abi: int) -> str:
+    """In words, what this version denies."""
+    parts = ["files"] + ["TCP"] * (abi >= _TCP_FROM) + ["signals, abstract sockets"] * (abi >= _SCOPES_FROM)
+    return f"ABI {abi}: {', '.join(parts)}"
+
+
+def enter(layout: Layout, abi: int) -> None:
+    """Confine this process and what it forks. OSError if the kernel refuses."""
+    forbid_new_privileges()
+    handled = file_rights(abi)
+    ruleset = create(abi, handled, _ALL_TCP)
+    try:
+        for rule in rules(layout):
+            _allow(ruleset, rule, handled)
+        restrict(ruleset, abi)
+    finally:
+        os.close(ruleset)
+
+
+def child_ruleset(abi: int) -> int | None:
+    """The descriptor of a ruleset that keeps a child's signals to itself; None if the kernel has no such rule."""
+    return create(abi, 0, 0) if abi >= _SCOPES_FROM else None
+
+
+def file_rights(abi: int) -> int:
+    """Every right on files that this version can deny: 13 at first, then moving, truncating, device controls."""
+    return (1 << (13 + (abi >= 2) + (abi >= 3) + (abi >= 5))) - 1
+
+
+def create(abi: int, files: int, tcp: int) -> int:
+    """A ruleset that denies these; its descriptor is closed on exec."""
+    fields = 1 + (abi >= _TCP_FROM) + (abi >= _SCOPES_FROM)
+    size = 8 * fields
+    attributes = ctypes.create_string_buffer(pack("QQQ", files, tcp, _ALL_SCOPES)[:size], size)
+    return call("landlock_create_ruleset", ctypes.addressof(attributes), size, 0)
+
+
+def restrict(ruleset: int, abi: int) -> None:
+    """From now on, and for good."""
+    call("landlock_restrict_self", ruleset, _NO_LOG if abi >= _LOG_FROM else 0)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``rights`` hold for the path and all beneath it."""
+
+    path: str
+    rights: int
+
+
+def rules(layout: Layout) -> Iterator[Rule]:
+    """Reading alone, but for devices. A folder with something hidden is allowed entry by entry, for rights go downwards.
+
+    Names in it can be listed, those of hidden folders too: without that nothing in it could be imported.
+    """
+    for folder in (*layout.stdlib, *layout.libraries):
+        yield from _around(folder, layout.hidden)
+    for path in (*layout.packages, *layout.files):
+        yield Rule(path, _READ_FILE | _READ_FOLDER)
+    for folder in sorted({os.path.dirname(package) for package in layout.packages}):
+        yield Rule(folder, _READ_FOLDER)
+
+
+def _around(folder: str, hidden: tuple[str, ...]) -> Iterator[Rule]:
+    if folder in hidden:
+        return
+    inside = [path for path in hidden if path.startswith(folder + "/")]
+    if not inside:
+        yield Rule(folder, _READ_FILE | _READ_FOLDER)
+        return
+    yield Rule(folder, _READ_FOLDER)
+    for name in os.listdir(folder):
+        path = f"{folder}/{name}"
+        # A link leads to where other rules decide.
+        if not os.path.islink(path):
+            yield from _around(path, tuple(inside))
+
+
+def _allow(ruleset: int, rule: Rule, handled: int) -> None:
+    try:
+        fd = os.open(rule.path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:  # hidden by another layer, or out of this user's reach anyway
+        return
+    try:
+        rights = _fitting(rule.rights, os.fstat(fd).st_mode) & handled
+        attributes = ctypes.create_string_buffer(pack("=Qi", rights, fd), 12)
+        if rights:
+            call("landlock_add_rule", ruleset, _BENEATH_PATH, ctypes.addressof(attributes), 0)
+    finally:
+        os.close(fd)
+
+
+def _fitting(rights: int, mode: int) -> int:
+    """The kernel takes no folder's right for a file; devices such as /dev/null are there to be written."""
+    if stat.S_ISDIR(mode):
+        return rights
+    writing = _WRITE_FILE | _TRUNCATE if stat.S_ISCHR(mode) else 0
+    return rights & ~_READ_FOLDER | writing

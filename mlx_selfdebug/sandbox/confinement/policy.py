@@ -1,0 +1,163 @@
+"""Which system calls are denied, as two seccomp filters: one for the zygote and all it forks, one more for each child.
+
+A call that no honest program here makes ends the process, so that it is seen. One that the C library or Python tries by itself
+and does without fails with an error.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from struct import pack
+
+from mlx_selfdebug.sandbox.confinement.bpf import (
+    ALLOW,
+    ANY_BIT,
+    ARCHITECTURE,
+    AT_LEAST,
+    EQUAL,
+    KILL,
+    NUMBER,
+    Code,
+    argument,
+    branch,
+    masked,
+    one_of,
+    program,
+    refuse,
+    select,
+    verdict,
+)
+from mlx_selfdebug.sandbox.confinement.syscalls import FIRST_UNKNOWN, Machine
+
+KILLED = {
+    "programs": "execve execveat",
+    "other processes": "ptrace process_vm_readv process_vm_writev process_madvise process_mrelease pidfd_getfd kcmp",
+    "namespaces and mounts": "unshare setns mount umount2 pivot_root chroot move_mount open_tree fsopen fsconfig fsmount fspick "
+    "mount_setattr",
+    "kernel": "bpf perf_event_open io_uring_setup io_uring_enter io_uring_register io_setup keyctl add_key request_key "
+    "userfaultfd lookup_dcookie syslog acct quotactl quotactl_fd reboot swapon swapoff init_module finit_module "
+    "delete_module create_module get_kernel_syms query_module kexec_load kexec_file_load sethostname setdomainname "
+    "settimeofday clock_settime adjtimex clock_adjtime iopl ioperm modify_ldt vhangup uselib nfsservctl _sysctl sysfs "
+    "personality memfd_secret",
+    "messages": "shmget shmat shmctl shmdt semget semop semctl semtimedop msgget msgsnd msgrcv msgctl mq_open mq_unlink "
+    "mq_timedsend mq_timedreceive mq_notify mq_getsetattr",
+    "metadata": "chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes futimesat utimensat setxattr "
+    "lsetxattr fsetxattr removexattr lremovexattr fremovexattr mknod mknodat",
+    "watching": "inotify_init inotify_init1 inotify_add_watch inotify_rm_watch fanotify_init fanotify_mark name_to_handle_at "
+    "open_by_handle_at",
+    "network": "connect bind listen accept accept4",
+}
+REFUSED = {
+    errno.ENOSYS: "clone3 openat2",  # their flags lie in memory, where a filter cannot see; the C library has older calls
+    errno.EPERM: "memfd_create move_pages migrate_pages lsm_set_self_attr statmount listmount sync syncfs",
+    errno.EACCES: "creat truncate mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat",
+}
+CHILD_KILLED = "fork vfork pidfd_send_signal"
+CHILD_REFUSED = (
+    "pidfd_open setsid setpgid setrlimit setpriority ioprio_set seccomp landlock_create_ruleset landlock_add_rule "
+    "landlock_restrict_self"
+)
+CHILD_SELF_KILLED = "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo"
+CHILD_SELF_REFUSED = "sched_setaffinity sched_setscheduler sched_setparam sched_setattr"
+
+_X32 = 0x40000000
+_THREAD, _NEW_NAMESPACES = 0x00010000, 0x7E020080
+_AF_UNIX, _AF_NETLINK, _STREAM, _TYPE_MASK = 1, 16, 1, 0xF
+_TRUNCATE, _ACCESS_MODE = 0o1000, 0o3
+# Terminal attributes and size, close-on-exec, blocking, bytes waiting. Others could change files or direct signals.
+_IOCTLS = (0x5401, 0x802C542A, 0x5413, 0x5450, 0x5451, 0x5421, 0x541B)
+# Who is sent the signal of a descriptor, and which; and the watching of folders.
+_SIGNAL_FCNTLS = (8, 10, 15, 1026)
+# PR_SET_NAME and the questions: death signal, dumpable, keepcaps, name, seccomp, bounding set, timer slack, no_new_privs.
+_PRCTLS = (15, 2, 3, 7, 16, 21, 23, 30, 39)
+_OWN_PID = 0x7A7A7A7A
+"""Stands for the child's number, which is known after the fork alone; no process has it."""
+
+
+@dataclass(frozen=True)
+class ChildFilter:
+    """``code`` with the places (byte offsets) at which the child's own process number belongs, as 32 bits."""
+
+    code: bytes
+    pid_offsets: tuple[int, ...]
+
+
+def zygote_filter(machine: Machine) -> bytes:
+    """For the zygote, which still has to fork, pass on descriptors and end its children."""
+    rules = _words(machine, KILL, *KILLED.values())
+    for error, names in REFUSED.items():
+        rules |= _words(machine, refuse(error), names)
+    rules |= _numbered(machine, _zygote_arguments())
+    return _whole(machine, rules)
+
+
+def child_filter(machine: Machine) -> ChildFilter:
+    """On top of the zygote's: no new process, no signal but to itself, no way back from its limits."""
+    rules = _words(machine, KILL, CHILD_KILLED) | _words(machine, refuse(errno.EPERM), CHILD_REFUSED)
+    own = {name: _own_pid(KILL) for name in CHILD_SELF_KILLED.split()}
+    own |= {name: _own_pid(refuse(errno.EPERM)) for name in CHILD_SELF_REFUSED.split()}
+    rules |= _numbered(machine, own | _child_arguments())
+    code = _whole(machine, rules)
+    return ChildFilter(code, _places(code, pack("I", _OWN_PID)))
+
+
+def _zygote_arguments() -> dict[str, Code]:
+    allow, kill = verdict(ALLOW), verdict(KILL)
+    no_truncation = masked(
+        _TRUNCATE | _ACCESS_MODE, branch(EQUAL, _TRUNCATE, verdict(refuse(errno.EACCES)), verdict(ALLOW))
+    )
+    stream = argument(1, masked(_TYPE_MASK, branch(EQUAL, _STREAM, allow, verdict(refuse(errno.EACCES)))))
+    return {
+        "clone": argument(0, branch(ANY_BIT, _NEW_NAMESPACES, kill, allow)),
+        # An older Landlock lets a file that may only be read be emptied by opening it.
+        "open": argument(1, no_truncation),
+        "openat": argument(2, no_truncation),
+        # The C library asks name services over these two kinds, and does without.
+        "socket": argument(0, one_of((_AF_UNIX, _AF_NETLINK), verdict(refuse(errno.EACCES)), kill)),
+        # Datagram pairs could send to sockets in the file system; asyncio needs a stream.
+        "socketpair": argument(0, branch(EQUAL, _AF_UNIX, stream, kill)),
+        "ioctl": argument(1, one_of(_IOCTLS, allow, verdict(refuse(errno.ENOTTY)))),
+        "fcntl": argument(1, one_of(_SIGNAL_FCNTLS, verdict(refuse(errno.EPERM)), allow)),
+        "prlimit64": _if_new_limit(argument(0, branch(EQUAL, 0, allow, kill))),
+    }
+
+
+def _child_arguments() -> dict[str, Code]:
+    allow, refused = verdict(ALLOW), verdict(refuse(errno.EPERM))
+    return {
+        "clone": argument(0, branch(ANY_BIT, _THREAD, allow, verdict(KILL))),
+        "prlimit64": _if_new_limit(refused),
+        "prctl": argument(0, one_of(_PRCTLS, allow, refused)),
+    }
+
+
+def _own_pid(otherwise: int) -> Code:
+    """Zero means oneself to the scheduler's calls, but one's whole group to ``kill``."""
+    own = (_OWN_PID,) if otherwise == KILL else (_OWN_PID, 0)
+    return argument(0, one_of(own, verdict(ALLOW), verdict(otherwise)))
+
+
+def _if_new_limit(code: Code) -> Code:
+    """A pointer is null if both of its halves are."""
+    low = argument(2, branch(EQUAL, 0, verdict(ALLOW), code))
+    return argument(2, branch(EQUAL, 0, low, code), high=True)
+
+
+def _words(machine: Machine, action: int, *names: str) -> dict[int, Code]:
+    return _numbered(machine, {name: verdict(action) for group in names for name in group.split()})
+
+
+def _numbered(machine: Machine, rules: dict[str, Code]) -> dict[int, Code]:
+    return {machine.numbers[name]: code for name, code in rules.items() if name in machine.numbers}
+
+
+def _whole(machine: Machine, rules: dict[int, Code]) -> bytes:
+    known = select(rules, verdict(ALLOW))
+    number = branch(AT_LEAST, FIRST_UNKNOWN, verdict(refuse(errno.ENOSYS)), known)
+    native: Code = [(0x20, 0, 0, NUMBER), *branch(AT_LEAST, _X32, verdict(KILL), number)]
+    return program(branch(EQUAL, machine.audit, native, verdict(KILL)), load=ARCHITECTURE)
+
+
+def _places(code: bytes, word: bytes) -> tuple[int, ...]:
+    return tuple(offset for offset in range(4, len(code), 8) if code[offset : offset + 4] == word)
