@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -51,14 +51,15 @@ class Room:
         layout: Layout | None = None,
         path: Sequence[str] = (),
         user: int | None = None,
-        wrap: Sequence[str] = (),
+        wrap: Callable[[list[str]], list[str]] = list,
+        abi: int = 0,
     ) -> None:
         layout = layout or this_interpreter()
         ours, theirs = socket.socketpair()
         command = [layout.executable, "-S", "-s", "-P", "-B", "-c", _ZYGOTE, str(theirs.fileno())]
         identity = {} if user is None else {"user": user, "group": user, "extra_groups": []}
         self.process = subprocess.Popen(
-            [*wrap, *command],
+            wrap(command),
             pass_fds=[theirs.fileno()],
             env={"LC_ALL": "C.UTF-8"},
             stdin=subprocess.DEVNULL,
@@ -70,9 +71,16 @@ class Room:
         ours.settimeout(60)
         self._stream = ours.makefile("rw", encoding="utf-8")
         ours.close()
-        config = {"sources": sources(), "layout": asdict(layout), "path": list(path), "without": sorted(without)}
+        config = {
+            "sources": sources(),
+            "layout": asdict(layout),
+            "path": list(path),
+            "without": sorted(without),
+            "abi": abi,
+        }
         first = self._ask(config | {"names": names or {}})
         self.layers, self.details = tuple(first["layers"]), first["details"]
+        self.fds, self.control = first["fds"], int(command[-1])
         self.cost_ms, self.pid = first["cost_ms"], first["pid"]
 
     def run(self, source: str) -> str:
@@ -80,6 +88,11 @@ class Room:
         answer = self._ask({"source": source})
         self.grader_ended_by = os.WTERMSIG(answer["grader"])
         return str(answer["outcome"])
+
+    def start(self, source: str, *, here: str = "pass") -> None:
+        """Have a probe run, without waiting for it; ``here`` is run in the zygote itself before."""
+        self._stream.write(json.dumps({"source": source, "here": here}) + "\n")
+        self._stream.flush()
 
     def close(self) -> int:
         self._stream.close()
