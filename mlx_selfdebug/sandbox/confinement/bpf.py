@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from struct import pack
 
 NUMBER, ARCHITECTURE = 0, 4
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 EQUAL, AT_LEAST, ANY_BIT = 0x15, 0x35, 0x45
-_LOAD, _AND, _RETURN, _JUMP = 0x20, 0x54, 0x06, 0x05
+LOAD, _AND, _RETURN, _JUMP = 0x20, 0x54, 0x06, 0x05
 MAX_INSTRUCTIONS = 4096
 _FARTHEST = 255
 
@@ -32,7 +32,7 @@ def refuse(error: int) -> int:
 
 def argument(index: int, code: Code, *, high: bool = False) -> Code:
     """``code``, with half of an argument to look at: the low one is all the kernel reads of an ``int``."""
-    return [(_LOAD, 0, 0, 16 + 8 * index + (4 if high else 0)), *code]
+    return [(LOAD, 0, 0, 16 + 8 * index + (4 if high else 0)), *code]
 
 
 def masked(mask: int, code: Code) -> Code:
@@ -48,15 +48,27 @@ def branch(test: int, constant: int, yes: Code, no: Code) -> Code:
     return [(test, 1, 0, constant), (_JUMP, 0, 0, len(yes)), *yes, *no]
 
 
-def one_of(values: tuple[int, ...], yes: Code, no: Code) -> Code:
-    """``yes`` if the loaded value is any of these."""
-    for value in reversed(values):
-        no = branch(EQUAL, value, yes, no)
-    return no
+def one_of(values: Sequence[int], yes: Code, no: Code) -> Code:
+    """``yes`` if the loaded value is any of these, compared one after the other; ValueError if they are more than 255."""
+    last = len(values) - 1
+    if last + len(yes) > _FARTHEST:
+        raise ValueError(f"{len(values)} values and {len(yes)} instructions: a jump reaches {_FARTHEST}")
+    tests = [(EQUAL, last - i, 0 if i < last else len(yes), value) for i, value in enumerate(values)]
+    return [*tests, *yes, *no] if values else no
+
+
+def choose(cases: Mapping[int, Code], otherwise: Code) -> Code:
+    """The code of the loaded number, compared one after the other: the fewest instructions, so it is installed fastest."""
+    groups: dict[tuple[tuple[int, int, int, int], ...], list[int]] = {}
+    for number, code in sorted(cases.items()):
+        groups.setdefault(tuple(code), []).append(number)
+    for shared, numbers in groups.items():
+        otherwise = one_of(numbers, list(shared), otherwise)
+    return otherwise
 
 
 def select(cases: Mapping[int, Code], otherwise: Code) -> Code:
-    """The code of the loaded number, found by halving: some eight comparisons whatever the number."""
+    """As ``choose``, found by halving: some eight comparisons whatever the number, so it runs fastest."""
     starts: list[tuple[int, Code]] = [(0, otherwise)]
     for number in sorted(cases):
         _begin(starts, number, cases[number])
@@ -68,7 +80,7 @@ def program(code: Code, load: int) -> bytes:
     """The filter as the kernel takes it; ValueError if it is longer than it may be."""
     if len(code) >= MAX_INSTRUCTIONS:
         raise ValueError(f"a filter of {len(code) + 1} instructions; at most {MAX_INSTRUCTIONS}")
-    return b"".join(pack("HBBI", *instruction) for instruction in [(_LOAD, 0, 0, load), *code])
+    return b"".join(pack("HBBI", *instruction) for instruction in [(LOAD, 0, 0, load), *code])
 
 
 def _begin(starts: list[tuple[int, Code]], number: int, code: Code) -> None:

@@ -13,12 +13,30 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_GET_SECCOMP, PR_SET_KEEPCAPS = 1, 4, 21, 8
 PR_CAPBSET_DROP, PR_SET_SECUREBITS, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 24, 28, 38, 47
 
 
+class Prepared:
+    """A system call laid out beforehand. In a forked child each object that is touched costs the copy of a page."""
+
+    def __init__(self, name: str, *arguments: int) -> None:
+        machine = this_machine()
+        if machine is None:
+            raise OSError(errno.ENOSYS, f"no system call table for this machine: {name}")
+        self._name = name
+        self._function = _libc().syscall
+        six = (*arguments, *(0,) * (6 - len(arguments)))
+        self._arguments = tuple(ctypes.c_long(value) for value in (machine.numbers[name], *six))
+
+    def __call__(self) -> int:
+        """The result. OSError with the kernel's error number."""
+        result: int = self._function(*self._arguments)
+        if result == -1:
+            error = ctypes.get_errno()
+            raise OSError(error, f"{self._name}: {os.strerror(error)}")
+        return result
+
+
 def call(name: str, *arguments: int) -> int:
     """The result of a system call; pointers are given as addresses. OSError with its error number, ENOSYS without a table."""
-    machine = this_machine()
-    if machine is None:
-        raise OSError(errno.ENOSYS, f"no system call table for this machine: {name}")
-    return _checked(_libc().syscall(machine.numbers[name], *arguments, *(0,) * (6 - len(arguments))), name)
+    return Prepared(name, *arguments)()
 
 
 def prctl(option: int, *arguments: int) -> int:
@@ -51,13 +69,5 @@ def close_all_but(*fds: int) -> None:
 @cache
 def _libc() -> ctypes.CDLL:
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.argtypes = [ctypes.c_long] * 7
     libc.syscall.restype = ctypes.c_long
     return libc
-
-
-def _checked(result: int, name: str) -> int:
-    if result == -1:
-        error = ctypes.get_errno()
-        raise OSError(error, f"{name}: {os.strerror(error)}")
-    return result

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from struct import pack
 
 from mlx_selfdebug.sandbox.confinement.capabilities import forbid_new_privileges
-from mlx_selfdebug.sandbox.confinement.kernel import call
+from mlx_selfdebug.sandbox.confinement.kernel import Prepared, call
 from mlx_selfdebug.sandbox.confinement.layout import Layout
 
 _WRITE_FILE, _READ_FILE, _READ_FOLDER, _TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 14
@@ -39,7 +39,7 @@ def enter(layout: Layout, abi: int) -> None:
     try:
         for rule in rules(layout):
             _allow(ruleset, rule, handled)
-        restrict(ruleset, abi)
+        prepared(ruleset, abi)()
     finally:
         os.close(ruleset)
 
@@ -62,9 +62,9 @@ def create(abi: int, files: int, tcp: int) -> int:
     return call("landlock_create_ruleset", ctypes.addressof(attributes), size, 0)
 
 
-def restrict(ruleset: int, abi: int) -> None:
-    """From now on, and for good."""
-    call("landlock_restrict_self", ruleset, _NO_LOG if abi >= _LOG_FROM else 0)
+def prepared(ruleset: int, abi: int) -> Prepared:
+    """The call that puts the ruleset in force, for good."""
+    return Prepared("landlock_restrict_self", ruleset, _NO_LOG if abi >= _LOG_FROM else 0)
 
 
 @dataclass(frozen=True)

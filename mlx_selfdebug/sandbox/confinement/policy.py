@@ -17,10 +17,12 @@ from mlx_selfdebug.sandbox.confinement.bpf import (
     AT_LEAST,
     EQUAL,
     KILL,
+    LOAD,
     NUMBER,
     Code,
     argument,
     branch,
+    choose,
     masked,
     one_of,
     program,
@@ -89,7 +91,7 @@ def zygote_filter(machine: Machine) -> bytes:
     for error, names in REFUSED.items():
         rules |= _words(machine, refuse(error), names)
     rules |= _numbered(machine, _zygote_arguments())
-    return _whole(machine, rules)
+    return _whole(machine, select(rules, verdict(ALLOW)))
 
 
 def child_filter(machine: Machine) -> ChildFilter:
@@ -98,7 +100,7 @@ def child_filter(machine: Machine) -> ChildFilter:
     own = {name: _own_pid(KILL) for name in CHILD_SELF_KILLED.split()}
     own |= {name: _own_pid(refuse(errno.EPERM)) for name in CHILD_SELF_REFUSED.split()}
     rules |= _numbered(machine, own | _child_arguments())
-    code = _whole(machine, rules)
+    code = _whole(machine, choose(rules, verdict(ALLOW)))
     return ChildFilter(code, _places(code, pack("I", _OWN_PID)))
 
 
@@ -152,10 +154,9 @@ def _numbered(machine: Machine, rules: dict[str, Code]) -> dict[int, Code]:
     return {machine.numbers[name]: code for name, code in rules.items() if name in machine.numbers}
 
 
-def _whole(machine: Machine, rules: dict[int, Code]) -> bytes:
-    known = select(rules, verdict(ALLOW))
+def _whole(machine: Machine, known: Code) -> bytes:
     number = branch(AT_LEAST, FIRST_UNKNOWN, verdict(refuse(errno.ENOSYS)), known)
-    native: Code = [(0x20, 0, 0, NUMBER), *branch(AT_LEAST, _X32, verdict(KILL), number)]
+    native: Code = [(LOAD, 0, 0, NUMBER), *branch(AT_LEAST, _X32, verdict(KILL), number)]
     return program(branch(EQUAL, machine.audit, native, verdict(KILL)), load=ARCHITECTURE)
 
 

@@ -7,7 +7,7 @@ import os
 from struct import pack_into
 
 from mlx_selfdebug.sandbox.confinement.capabilities import forbid_new_privileges
-from mlx_selfdebug.sandbox.confinement.kernel import PR_GET_SECCOMP, call, prctl
+from mlx_selfdebug.sandbox.confinement.kernel import PR_GET_SECCOMP, Prepared, prctl
 from mlx_selfdebug.sandbox.confinement.policy import child_filter, zygote_filter
 from mlx_selfdebug.sandbox.confinement.syscalls import Machine
 
@@ -25,10 +25,11 @@ class Filter:
     def __init__(self, code: bytes) -> None:
         self.code = ctypes.create_string_buffer(code, len(code))
         self._program = _Program(len(code) // 8, ctypes.addressof(self.code))
+        self._call = Prepared("seccomp", _SET_FILTER, _ALL_THREADS, ctypes.addressof(self._program))
 
     def install(self) -> None:
         """For every thread of this process, for good. OSError if the kernel refuses."""
-        if call("seccomp", _SET_FILTER, _ALL_THREADS, ctypes.addressof(self._program)):
+        if self._call():
             raise OSError("a thread could not be given the filter")
 
 

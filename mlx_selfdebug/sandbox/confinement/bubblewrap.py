@@ -1,0 +1,65 @@
+"""A command line of bubblewrap, for where this program may not make namespaces but an installed ``bwrap`` may.
+
+    process = Popen(command(layout, [layout.executable, "-S", "-s", "-P", "-B", ...]), pass_fds=[control])
+
+What is run inside inherits every descriptor that is not closed on exec. It should confine itself further with
+``Plan(..., without=frozenset({"namespaces"}))``. It is not process 1 of its namespace: ``bwrap`` is, and ends with it, with
+its exit status (128 + n for signal n). ``bwrap`` dies with the *thread* that started it, which has to live as long.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+from mlx_selfdebug.sandbox.confinement.layout import Layout, this_interpreter
+
+_TRIAL_S = 10
+_FIXED = ("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv", "--chdir", "/")
+
+
+def command(
+    layout: Layout, inner: Sequence[str], *, program: str = "bwrap", environment: dict[str, str] | None = None
+) -> list[str]:
+    """``inner`` in a root that holds the layout alone, read-only; its first word is a path. ``environment`` is all it gets."""
+    variables = [word for name, value in (environment or {}).items() for word in ("--setenv", name, value)]
+    return [program, *_FIXED, *variables, *_mounts(layout), "--remount-ro", "/", "--", *inner]
+
+
+@cache
+def works() -> bool:
+    """Whether a trial run of this interpreter inside bubblewrap succeeds on this machine."""
+    program = shutil.which("bwrap")
+    if program is None or sys.platform != "linux":
+        return False
+    layout = this_interpreter()
+    inner = [layout.executable, "-S", "-s", "-P", "-B", "-c", "print('inside')"]
+    try:
+        done = subprocess.run(
+            command(layout, inner, program=program), stdin=subprocess.DEVNULL, capture_output=True, timeout=_TRIAL_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0 and done.stdout == b"inside\n"
+
+
+def _mounts(layout: Layout) -> Iterator[str]:
+    for name in sorted(os.listdir("/")):
+        if name.startswith("lib") and os.path.islink(f"/{name}"):
+            yield from ("--symlink", os.readlink(f"/{name}"), f"/{name}")
+    for path in (*layout.stdlib, *layout.libraries, layout.executable):
+        yield from ("--ro-bind", path, path)
+    for path in layout.files:
+        option = "--dev-bind" if stat.S_ISCHR(os.stat(path).st_mode) else "--ro-bind"
+        yield from (option, os.path.realpath(path), path)
+    for path in layout.hidden:
+        yield from ("--tmpfs", path)
+    for path in layout.packages:
+        yield from ("--ro-bind", path, path)
+    for path in layout.hidden:
+        yield from ("--remount-ro", path)
