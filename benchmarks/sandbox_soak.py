@@ -2,10 +2,10 @@
 
     python benchmarks/sandbox_soak.py [--runs 20000] [--workers N]
 
-The programs are the tests' own corpus (those that end by themselves within seconds) and the 164 canonical solutions of HumanEval.
-Counted before and after: processes, descriptors, temporary files, and the runner's own memory at a quarter of the way and at the
-end. Each program must get the same outcome every time, in both orders. Prints a table, then one JSON line; exits 1 if anything leaked
-or differed. Run it from a checkout: it needs the tests folder.
+The programs are the tests' own corpus (those that end by themselves within a second) and HumanEval's canonical solutions.
+Counted before and after: processes, descriptors, temporary files; and the runner's own memory after a quarter of the runs
+and at the end. Each program must get the same outcome every time, in both orders. Prints a table, then one JSON line; exits 1
+if anything leaked or differed. Run it from a checkout: it needs the tests folder.
 """
 
 from __future__ import annotations

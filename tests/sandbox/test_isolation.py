@@ -6,9 +6,11 @@ import pytest
 
 from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.sandbox import Limits, TestRunner, describe_isolation, isolation_notice
+from mlx_selfdebug.sandbox.confinement import bubblewrap
 from mlx_selfdebug.sandbox.confinement.system import layer_names
 from mlx_selfdebug.sandbox.isolation import Isolation, require_level
 from mlx_selfdebug.sandbox.probes import Probe
+from mlx_selfdebug.sandbox.processes.worker import Worker
 from mlx_selfdebug.tasks.checks import Checks
 
 SQUARE = Checks.from_asserts(["assert candidate(3) == 9"])
@@ -61,6 +63,17 @@ def test_a_level_that_is_enough_is_not_refused() -> None:
 def test_an_unknown_level_is_named_with_those_that_exist() -> None:
     with pytest.raises(ValueError, match="'strong'; it must be one of none, weaker, full"):
         TestRunner(1, level="strong")  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not bubblewrap.works(), reason="there is no bubblewrap that works")
+def test_where_namespaces_are_refused_bubblewrap_takes_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Worker, "_needs_bubblewrap", lambda self: not self._setup.bubblewrap)
+    with TestRunner(1) as runner:
+        verdict = runner.run(RIGHT, SQUARE, "square")
+        layers = runner._all[0].layers
+    assert verdict.passed
+    assert {"bubblewrap", "landlock", "seccomp"} <= set(layers)
+    assert "namespaces" not in layers
 
 
 def test_an_unknown_package_is_named() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -174,7 +173,7 @@ def test_a_child_that_cannot_be_started_is_tried_again_and_then_the_machines_fau
 
 def test_a_missing_interpreter_is_the_machines_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     with TestRunner(workers=1) as runner:
-        monkeypatch.setattr(sys, "executable", os.devnull + "/none")
+        monkeypatch.setattr(worker_module, "_command", lambda _: [os.devnull + "/none"])
         assert runner.run(RIGHT, SQUARE, "square").outcome == "infrastructure"
 
 

@@ -6,15 +6,17 @@ import fcntl
 import itertools
 import math
 import os
+import shutil
 import signal
 import socket
-import sys
 import time
 from contextlib import suppress
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
+from mlx_selfdebug.sandbox.confinement import bubblewrap
 from mlx_selfdebug.sandbox.confinement.layout import Layout
+from mlx_selfdebug.sandbox.confinement.system import layer_names
 from mlx_selfdebug.sandbox.grading.report import Report
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.processes.ending import Ending
@@ -59,6 +61,7 @@ class Setup:
     folder: str = "/"
     packages: tuple[str, ...] = ()
     without: frozenset[str] = frozenset()
+    bubblewrap: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,17 +99,30 @@ class Worker:
         """Does nothing if a zygote is there. Raises WorkerError."""
         if self._pid and self._n_runs < RUNS_A_ZYGOTE:
             return
+        self._launch()
+        if self._needs_bubblewrap():
+            without = self._setup.without | {"namespaces"}
+            self._setup = replace(self._setup, folder="/", without=without, bubblewrap=True)
+            self._launch()
+
+    def _launch(self) -> None:
         self.close()
         ours, theirs = socket.socketpair()
+        command = _command(self._setup)
         try:
-            self._pid = _spawn(theirs)
+            self._pid = _spawn(command, theirs)
         except OSError as error:
             ours.close()
-            raise WorkerError(f"cannot start {sys.executable}: {error}") from error
+            raise WorkerError(f"cannot start {command[0]}: {error}") from error
         finally:
             theirs.close()
         self._control, self._channel, self._n_runs = ours, Channel(ours), 0
         self._greet()
+
+    def _needs_bubblewrap(self) -> bool:
+        """Where this program may not make namespaces, but bubblewrap may."""
+        lacking = "namespaces" in layer_names() and "namespaces" not in self.layers
+        return lacking and "namespaces" not in self._setup.without and bubblewrap.works()
 
     def _greet(self) -> None:
         setup = self._setup
@@ -129,6 +145,9 @@ class Worker:
             self.close()
             raise WorkerError(f"the sandbox process did not start: {content}")
         self.layers, self.details = content
+        if setup.bubblewrap:
+            self.layers += ("bubblewrap",)
+            self.details["bubblewrap"] = "mounts, processes, network, IPC, host name, users"
 
     def run(self, request: Request, *, shared: bool) -> Result:
         """``shared``: the checks keep to themselves, so the grader may serve other runs too. Raises WorkerError."""
@@ -237,13 +256,28 @@ def _wait(pid: int, options: int) -> tuple[int, int | None]:
     return ended, os.waitstatus_to_exitcode(status)
 
 
-def _spawn(control: socket.socket) -> int:
+def _command(setup: Setup) -> list[str]:
+    inner = [setup.layout.executable, *_FLAGS, "-c", _BOOT, _PACKAGE_PATH]
+    if not setup.bubblewrap:
+        return inner
+    package = Path(_PACKAGE_PATH, "mlx_selfdebug")
+    layout = setup.layout
+    # In there the zygote finds its own code, and not the tasks beside it.
+    layout = replace(
+        layout,
+        packages=(*layout.packages, str(package / "sandbox")),
+        files=(*layout.files, str(package / "__init__.py")),
+    )
+    return bubblewrap.command(layout, inner, program=shutil.which("bwrap") or "bwrap", environment=ENVIRONMENT)
+
+
+def _spawn(command: list[str], control: socket.socket) -> int:
     # Descriptors 0 to 2 are targets below; a program that closed its own may have been given one of them.
     fd = fcntl.fcntl(control, fcntl.F_DUPFD_CLOEXEC, 10)
     try:
         return os.posix_spawn(
-            sys.executable,
-            [sys.executable, *_FLAGS, "-c", _BOOT, _PACKAGE_PATH],
+            command[0],
+            command,
             ENVIRONMENT,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, fd, 0),
