@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from mlx_selfdebug.sandbox import Limits, TestRunner
+from mlx_selfdebug.sandbox.processes import worker
 from mlx_selfdebug.tasks.checks import Checks
 
 SQUARE = Checks.from_asserts(["assert candidate(3) == 9", "assert candidate(4) == 16"])
@@ -158,6 +159,17 @@ def test_expected_values_are_not_in_the_candidates_memory(alone: TestRunner) -> 
     checks = Checks.from_asserts(["assert candidate(3) == 'selfdebug!'"])
     for _ in range(3):
         assert alone.run(source, checks, "square").outcome == "failed"
+
+
+def test_a_value_that_keeps_the_checks_busy_for_ever_is_a_timeout(
+    alone: TestRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "GRADER_S", 0.5)
+    monkeypatch.setattr(alone, "limits", Limits(wall_s=0.5, cpu_s=60))
+    checks = Checks.from_asserts(["assert sum(candidate(3)) == 9"])
+    verdict = alone.run("def square(x): return range(10 ** 12)", checks, "square")
+    assert verdict.outcome == "timeout_wall"
+    assert alone.run("def square(x): return [x * x]", checks, "square").passed
 
 
 def test_a_waiting_run_is_cancelled_when_the_runner_closes() -> None:

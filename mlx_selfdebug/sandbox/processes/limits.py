@@ -8,7 +8,7 @@ import os
 import resource
 
 MAX_OPEN_FILES = 64
-_LAST = 1 << 16
+_LAST = 256  # a zygote has few descriptors, and some systems close them one by one
 
 
 def renumber(*fds: int) -> None:

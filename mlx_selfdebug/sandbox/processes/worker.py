@@ -20,14 +20,15 @@ from mlx_selfdebug.sandbox.confinement.system import layer_names
 from mlx_selfdebug.sandbox.grading.report import Report
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.processes.ending import Ending
+from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure
 from mlx_selfdebug.sandbox.wire import codec, messages
-from mlx_selfdebug.sandbox.wire.channel import Channel, ChannelError, Frame
+from mlx_selfdebug.sandbox.wire.channel import Channel, ChannelError, ChannelTimeoutError, Frame
 from mlx_selfdebug.sandbox.wire.messages import ChildLimits, Done, Order, Request, frame
 
 START_S = 60.0
 EXIT_S = 10.0
-GRADER_S = 90.0
-"""Seconds the checks themselves may take beyond what the candidate may."""
+GRADER_S = 75.0
+"""Seconds the checks themselves may take beyond what the candidate may; a little more than the grader allows itself."""
 GRADER_MEMORY_BYTES = 2 << 30
 RUNS_A_ZYGOTE = 2000
 ENVIRONMENT = {
@@ -187,11 +188,13 @@ class Worker:
                 if received.kind == messages.REPORT and received.id == number:
                     return messages.read_report(received.body), prepared, ""
                 prepared = PreparedChecks(received.body, received.id == 1)
+        except ChannelTimeoutError:
+            return _endless_checks(request.wall_s), prepared, ""
         except (ChannelError, codec.CodecError) as error:
             return None, None, str(error)
 
     def _end(self, number: int, report: Report | None, shared: bool) -> Done:
-        last = report is None or not shared
+        last = report is None or report.outcome == "timeout_wall" or not shared
         grace = report is not None and report.silence == "exit"
         self._order(messages.END_GRADER if last else messages.END, number, grace)
         done = Done(*codec.decode(self._receive(EXIT_S).body, 1 << 10))
@@ -239,6 +242,12 @@ class Worker:
 
 def _child_limits(limits: Limits) -> ChildLimits:
     return ChildLimits(math.ceil(limits.cpu_s), limits.memory_bytes, limits.output_bytes, GRADER_MEMORY_BYTES)
+
+
+def _endless_checks(wall_s: float) -> Report:
+    """Most likely a value of the candidate made them so; checks that never end fail their own reference as well."""
+    error = ErrorFact("TimeoutError", f"the checks did not come to their end within {wall_s + GRADER_S:.0f} s")
+    return Report("timeout_wall", (Failure("", error=error),), 0, 1)
 
 
 def _how(status: int | None) -> str:
