@@ -161,6 +161,11 @@ def test_expected_values_are_not_in_the_candidates_memory(alone: TestRunner) -> 
         assert alone.run(source, checks, "square").outcome == "failed"
 
 
+def test_a_program_draws_the_same_random_numbers_in_each_run(alone: TestRunner) -> None:
+    source = "import random\ndef square(x): return random.random()"
+    assert len({alone.run(source, SQUARE, "square").failures[0].got for _ in range(3)}) == 1
+
+
 def test_a_value_that_keeps_the_checks_busy_for_ever_is_a_timeout(
     alone: TestRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import gc
 import os
-import random
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +14,6 @@ from mlx_selfdebug.sandbox.processes.limits import close_from, renumber, set_lim
 from mlx_selfdebug.sandbox.wire import codec
 
 CHANNEL = 3
-SEED = 0
 _READY = codec.pack_header(codec.READY, 0, 0)
 _PRIVATE = (("_selfdebug_codec", "../wire/codec.py"), ("_selfdebug_answers", "answers.py"))
 
@@ -39,7 +37,6 @@ def main(
     set_limits(cpu_s, address_space)
     confinement.apply()
     close_from(CHANNEL + 1)
-    random.seed(SEED)
     gc.enable()
     os.write(CHANNEL, _READY)
     answers.serve(CHANNEL, output_bytes)

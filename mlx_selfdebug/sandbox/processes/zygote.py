@@ -14,6 +14,7 @@ import ctypes
 import gc
 import importlib
 import os
+import random
 import resource
 import signal
 import socket
@@ -34,6 +35,7 @@ from mlx_selfdebug.sandbox.wire.messages import ORDER_BYTES, ChildLimits, Done, 
 CONTROL = 3
 FIRST_FD = 10  # where descriptors must lie that children renumber from 3 on
 START_S = 60.0
+SEED = 0
 CLOSED_GRACE_S = 1.0
 PRELOAD = (
     "abc", "array", "bisect", "calendar", "cmath", "collections", "contextlib", "copy", "dataclasses", "datetime", "decimal",
@@ -92,6 +94,7 @@ def _preload(packages: tuple[str, ...], package_paths: tuple[str, ...]) -> Any:
     for name in packages:
         importlib.import_module(name)
     del sys.path[len(sys.path) - len(package_paths) :]
+    random.seed(SEED)  # every child begins with this state, so that verdicts repeat
     return candidate.load_private_modules()
 
 
