@@ -156,7 +156,15 @@ class _Trial:
     footprint_bytes: int
 
 
-def _try_child() -> _Trial:
+def _try_child() -> _Trial | str:
+    """The reason in words if not even a child can be had."""
+    try:
+        return _observe_child()
+    except OSError as error:
+        return f"absent: no child could be tried ({error.strerror or error})"
+
+
+def _observe_child() -> _Trial:
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
@@ -195,13 +203,17 @@ def _forbid_processes() -> None:
     resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
 
 
-def _process_limit(trial: _Trial) -> str:
+def _process_limit(trial: _Trial | str) -> str:
+    if isinstance(trial, str):
+        return trial
     if os.getuid() == 0:
         return "absent: the limit does not hold for root"
     return "RLIMIT_NPROC 1" if trial.refused else "absent: a child could start a process"
 
 
-def _footprint(trial: _Trial) -> str:
+def _footprint(trial: _Trial | str) -> str:
+    if isinstance(trial, str):
+        return trial
     if not trial.footprint_bytes:
         return "absent: the memory of a child cannot be read"
     if not trial.ended:

@@ -243,6 +243,7 @@ def _parent(path: str) -> str:
 
 
 def _self() -> list[str]:
+    """``children`` and not ``same-sandbox``: with that, one run could end another, or its zygote."""
     return [
         "; Itself. A zygote forks, ends and measures its children; a child has none, so this lets it harm only itself.",
         rule("allow", ["process-fork"]),

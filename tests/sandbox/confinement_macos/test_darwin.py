@@ -71,11 +71,10 @@ def measure(pid):
     with open("/proc/self/statm") as file:
         return int(file.read().split()[0]) * os.sysconf("SC_PAGESIZE")
 limit = limit_address_space(budget, MEASURE)
-whole = bytearray(budget - (16 << 20))
-del whole
+mmap.mmap(-1, budget - (16 << 20)).close()
 try:
-    bytearray(4 * budget)
-except MemoryError:
+    mmap.mmap(-1, 4 * budget)
+except OSError:
     print("held" if limit else "held without a limit")
 else:
     print("not held" if limit else "no limit")

@@ -39,6 +39,15 @@ os.close(writer)
 result["fork"] = os.read(reader, 100).decode()
 print(json.dumps(result))
 """
+NO_CHILDREN = """
+real_fork, forks = os.fork, []
+def fork():
+    forks.append(1)
+    if len(forks) == 1:
+        raise BlockingIOError(35, "no more processes")
+    return real_fork()
+os.fork = fork
+"""
 ALL_DENIED = """
 def refuse():
     raise PermissionError
@@ -105,6 +114,11 @@ def test_memory_that_cannot_be_read_is_no_layer() -> None:
 
 def test_a_zygote_that_cannot_end_its_child_has_no_memory_layer_and_does_not_hang() -> None:
     assert confined(NO_SIGNALS)["details"]["footprint"] == "absent: a child cannot be ended"
+
+
+def test_a_zygote_that_cannot_fork_says_so() -> None:
+    details = confined(NO_CHILDREN)["details"]
+    assert details["process_limit"] == details["footprint"] == "absent: no child could be tried (no more processes)"
 
 
 def test_a_layer_can_be_left_out() -> None:
