@@ -157,14 +157,12 @@ def _defaults() -> list[str]:
     return [
         "; Denied unless a filter below allows it.",
         rule("deny", _READ),
-        rule("deny", _WRITE),
         rule("deny", [*_MAP, "file-ioctl"]),
         rule("deny", [*_EXECUTE, "process-info*", *_INFORMATION, "signal"]),
         rule("deny", ["network*", "network-bind", "network-inbound", "network-outbound", "system-socket"]),
         rule(
             "deny", ["mach-lookup", "mach-register", "mach-priv-task-port", "appleevent-send", "lsopen", "pseudo-tty"]
         ),
-        rule("deny", [*_SHARED_MEMORY, "ipc-posix-sem"]),
         rule("deny", ["iokit-get-properties", "iokit-open", "iokit-set-properties", "sysctl-write"]),
     ]
 
@@ -182,7 +180,6 @@ def _revoked() -> list[str]:
         rule("deny", ["mach-lookup", "mach-register"], ['(global-name-regex #"")', '(local-name-regex #"")']),
         rule("deny", [*_SHARED_MEMORY, "ipc-posix-sem"], ['(ipc-posix-name-regex #"")']),
         rule("deny", ["signal", *_INFORMATION], ["(target others)"]),
-        rule("deny", ["sysctl-write"], ['(sysctl-name-regex #"")']),
     ]
 
 

@@ -27,6 +27,7 @@ GENEROUS = """\
 (allow network* network-outbound network-bind network-inbound mach-lookup mach-register mach-priv-task-port)
 (allow ipc-posix-shm* ipc-posix-shm-read* ipc-posix-sem iokit-open sysctl-write appleevent-send lsopen pseudo-tty)
 (allow network-outbound (remote ip "*:*") (subpath "/"))
+(allow network-bind network-inbound (local ip "*:*"))
 (allow file-write-data file-write-unlink (subpath "/Users"))
 (allow file-read-data (subpath "/Users") (subpath "/private"))
 (allow process-exec* (subpath "/bin"))

@@ -129,6 +129,11 @@ def test_nothing_is_written_but_the_null_device(installation: Installation, poli
     assert allowed(policy, ("file-write-create", "file-write-mode", "file-write-unlink"), "/dev/null") == {False}
 
 
+def test_the_loader_may_register_its_probes_and_control_no_other_device(policy: Policy) -> None:
+    assert {policy.allows(operation, "/dev/dtracehelper") for operation in ("file-write-data", "file-ioctl")} == {True}
+    assert {policy.allows("file-ioctl", path) for path in ("/dev/null", "/dev/ttys001", "/dev/disk0")} == {False}
+
+
 def test_only_the_interpreter_can_be_started(installation: Installation, policy: Policy) -> None:
     assert allowed(policy, ("process-exec*", *READS, "file-map-executable"), *installation.starts) == {True}
     others = ["/bin/sh", "/usr/bin/osascript", "/usr/bin/open", f"{installation.stdlib}/tool", "/private/tmp/x"]
