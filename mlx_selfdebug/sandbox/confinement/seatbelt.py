@@ -1,0 +1,249 @@
+"""What a zygote on macOS may do, as a profile for ``sandbox-exec``, and the command that starts it there.
+
+    argv = command(layout, [layout.executable, "-S", "-s", "-P", "-B", "-c", BOOT], executables=[])
+    ...                                                     # it ended before it was ready:
+    message = start_failure(status, stderr, layout.executable)
+
+Text only: nothing here needs a Mac. The profile is in force from the zygote's first instruction, so the zygote itself can read
+nothing of the runner: its program must come over the channel or with ``-c``, and its working folder must be ``/``.
+
+How rules are decided (Apple's compiler, ``sbpl_1_prelude.scm``): an operation's own filtered rules are asked first, the
+latest first; then its own rule without a filter, wherever that stands; then the same for the wildcard it belongs to. So a rule
+of ``system.sb`` for ``file-write-data`` outlives a later denial of ``file-write*``, and an exception must name the operations
+that the denial named. The profile is written to mean the same where simply the last match wins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import chain
+
+from mlx_selfdebug.sandbox.confinement.layout import Layout
+from mlx_selfdebug.sandbox.confinement.sbpl import ancestors, literals, rule, spellings, subpaths
+
+SANDBOX_EXEC = "/usr/bin/sandbox-exec"
+NESTED_EXIT = 71
+"""``EX_OSERR``: the profile could not be applied, as within another sandbox, or the program could not be started under it."""
+PROFILE_EXIT = 65
+"""``EX_DATAERR``: this macOS does not understand the profile."""
+
+_READ = ("file-read*", "file-read-data", "file-read-metadata")
+_WRITE = (
+    "file-write*",
+    "file-write-create",
+    "file-write-data",
+    "file-write-flags",
+    "file-write-mode",
+    "file-write-owner",
+    "file-write-setugid",
+    "file-write-times",
+    "file-write-unlink",
+    "file-write-xattr",
+)
+_MAP = ("file-map-executable",)
+_EXECUTE = ("process-exec*", "process-exec-interpreter")
+_SHARED_MEMORY = (
+    "ipc-posix-shm*",
+    "ipc-posix-shm-read*",
+    "ipc-posix-shm-read-data",
+    "ipc-posix-shm-write*",
+    "ipc-posix-shm-write-create",
+    "ipc-posix-shm-write-data",
+)
+_INFORMATION = ("process-info-pidinfo", "process-info-pidfdinfo", "process-info-rusage", "process-info-setcontrol")
+
+_PRIVATE = (
+    "/Applications",
+    "/Library",
+    "/Network",
+    "/System/Volumes/Data",
+    "/Users",
+    "/Volumes",
+    "/cores",
+    "/opt",
+    "/private",
+    "/usr/local",
+)
+_SYSTEM = (
+    "/Library/Apple/System/Library",
+    "/Library/Apple/usr/lib",
+    "/Library/Apple/usr/libexec/oah",  # Rosetta
+    "/System/Cryptexes",
+    "/System/Library",
+    "/System/Volumes/Preboot/Cryptexes",  # the shared cache of libraries
+    "/private/var/db/dyld",
+    "/usr/lib",
+)
+_DATA = ("/private/etc/localtime", "/private/var/db/timezone", "/usr/share")
+_DEVICES = (
+    "/dev/autofs_nowait",
+    "/dev/dtracehelper",
+    "/dev/fd",
+    "/dev/null",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/zero",
+)
+_ALL_PATHS = ('(subpath "/")',)
+_PACKAGES = '(regex #"/(site|dist)-packages($|/)")'
+"""Hidden wherever they are: Homebrew keeps packages in the folders of its libraries."""
+_LINKS = ('(literal "/etc")', '(literal "/var")')
+
+
+def profile(layout: Layout, *, executables: Sequence[str]) -> str:
+    """The profile of a zygote and of all it forks. ``executables`` may be started besides the layout's own.
+
+    ValueError names a path that a profile cannot hold.
+    """
+    sections = (
+        _head(),
+        _defaults(),
+        _revoked(),
+        _system(),
+        _interpreter(layout, _started(layout, executables)),
+        _self(),
+    )
+    return "\n\n".join("\n".join(section) for section in sections) + "\n"
+
+
+def command(
+    layout: Layout, inner: Sequence[str], *, executables: Sequence[str], sandbox_exec: str = SANDBOX_EXEC
+) -> list[str]:
+    """The command line that runs ``inner`` confined; ValueError if its program is not one the profile lets start."""
+    allowed = spellings(_started(layout, executables))
+    if inner[0] not in allowed:
+        raise ValueError(f"the profile starts {', '.join(allowed)}, not {inner[0]!r}")
+    return [sandbox_exec, "-p", profile(layout, executables=executables), *inner]
+
+
+def start_failure(status: int, stderr: str, executable: str) -> str:
+    """One sentence for the user on a confined process that ended before it was ready. ``status`` is its exit status, or the
+    negative number of the signal that ended it.
+    """
+    said = next((line.strip() for line in stderr.splitlines() if line.strip()), "no message")
+    if status == NESTED_EXIT and "execvp" not in stderr:
+        return f"macOS refuses a sandbox inside a sandbox ({said}): start this from a terminal that is not itself sandboxed."
+    if status == NESTED_EXIT:
+        return f"The sandbox does not let {executable} start ({said}): this interpreter's layout is not known."
+    if status == PROFILE_EXIT:
+        return (
+            f"This macOS does not understand the sandbox profile ({said}): please report it with the version of macOS."
+        )
+    if status < 0:
+        return f"{executable} was ended by signal {-status} as it started in the sandbox ({said}), which denies something it needs."
+    return f"{executable} ended with status {status} as it started in the sandbox ({said})."
+
+
+def framework(executable: str) -> str | None:
+    """The versioned folder of the framework ``executable`` belongs to, as with python.org's and Homebrew's Python."""
+    match = re.fullmatch(r"(.+\.framework/Versions/[^/]+)/(?:bin/[^/]+|Resources/Python\.app/.+)", executable)
+    return match[1] if match else None
+
+
+def _started(layout: Layout, executables: Sequence[str]) -> tuple[str, ...]:
+    """A framework's ``bin/python`` starts the program of its ``Python.app`` in its own place."""
+    named = (layout.executable, *executables)
+    homes = [home for home in map(framework, named) if home]
+    return tuple(dict.fromkeys([*named, *(f"{home}/Resources/Python.app/Contents/MacOS/Python" for home in homes)]))
+
+
+def _head() -> list[str]:
+    return ["(version 1)", "(deny default)", '(import "system.sb")', "(deny default)"]
+
+
+def _defaults() -> list[str]:
+    """What holds where no filter matches; some of it is allowed by default, whatever ``(deny default)`` says."""
+    return [
+        "; Denied unless a filter below allows it.",
+        rule("deny", _READ),
+        rule("deny", [*_MAP, "file-ioctl"]),
+        rule("deny", [*_EXECUTE, "process-info*", *_INFORMATION, "signal"]),
+        rule("deny", ["network*", "network-bind", "network-inbound", "network-outbound", "system-socket"]),
+        rule(
+            "deny", ["mach-lookup", "mach-register", "mach-priv-task-port", "appleevent-send", "lsopen", "pseudo-tty"]
+        ),
+        rule("deny", ["iokit-get-properties", "iokit-open", "iokit-set-properties", "sysctl-write"]),
+    ]
+
+
+def _revoked() -> list[str]:
+    """Filters that win over those of ``system.sb``, which lets programs reach the system log, preferences and core dumps."""
+    return [
+        "; Taken back from system.sb.",
+        rule("deny", [*_READ, *_MAP], subpaths(_PRIVATE)),
+        rule("deny", [*_WRITE, "file-ioctl"], _ALL_PATHS),
+        rule("deny", _EXECUTE, _ALL_PATHS),
+        rule("deny", ["network-bind", "network-inbound", "network-outbound"], _ALL_PATHS),
+        rule("deny", ["network-outbound"], ['(remote ip "*:*")']),
+        rule("deny", ["network-bind", "network-inbound"], ['(local ip "*:*")']),
+        rule("deny", ["mach-lookup", "mach-register"], ['(global-name-regex #"")', '(local-name-regex #"")']),
+        rule("deny", [*_SHARED_MEMORY, "ipc-posix-sem"], ['(ipc-posix-name-regex #"")']),
+        rule("deny", ["signal", *_INFORMATION], ["(target others)"]),
+    ]
+
+
+def _system() -> list[str]:
+    """What any program on a Mac needs to start. The loader reads the root folder, which shows the names in it and no more."""
+    return [
+        "; The system: its libraries, time zones and locales.",
+        rule("allow", _READ, ['(literal "/")', *subpaths([*_SYSTEM, *_DATA, *_DEVICES])]),
+        rule("allow", _MAP, subpaths(_SYSTEM)),
+        rule("allow", ["file-write-data"], literals(["/dev/null"])),
+        rule("allow", ["file-write-data", "file-ioctl"], literals(["/dev/dtracehelper"])),
+        "; The processor and its caches, but neither processes, which show their environment, nor the network.",
+        rule("allow", ["sysctl-read"]),
+        rule("deny", ["sysctl-read"], ['(sysctl-name-regex #"^kern\\.proc")', '(sysctl-name-regex #"^net\\.")']),
+    ]
+
+
+def _interpreter(layout: Layout, started: Sequence[str]) -> list[str]:
+    homes = [home for home in map(framework, started) if home]
+    applications = [f"{home}/Resources/Python.app" for home in homes]
+    images = [f"{home}/{_image(home)}" for home in homes]
+    shown = [*layout.stdlib, *layout.libraries, *applications, *images, *started, *_environment_files(started)]
+    exceptions = [*layout.packages, *layout.files]
+    lines = [
+        "; The interpreter.",
+        rule("allow", [*_READ, *_MAP], subpaths(shown)),
+        rule("allow", ["process-exec*"], literals(started)),
+        "; Packages, but for those named.",
+        rule("deny", [*_READ, *_MAP], [_PACKAGES, *subpaths(layout.hidden)]),
+    ]
+    if exceptions:
+        lines.append(rule("allow", [*_READ, *_MAP], subpaths(exceptions)))
+    if layout.packages:
+        # An import lists the folder that holds the package.
+        lines.append(rule("allow", ["file-read-data"], literals(_parents(layout.packages))))
+    way = ancestors(spellings([*shown, *exceptions, *_SYSTEM, *_DATA, *_DEVICES]))
+    lines.append("; The way there: whether it exists, not what is in it.")
+    return [*lines, rule("allow", ["file-read-metadata"], [*_LINKS, *literals(way)])]
+
+
+def _image(home: str) -> str:
+    """A framework's library has the framework's name: Python, or PythonT without the global lock."""
+    return home.rsplit(".framework/", 1)[0].rsplit("/", 1)[1]
+
+
+def _environment_files(started: Sequence[str]) -> list[str]:
+    """Where a starting interpreter looks for a virtual environment; it must find none, not be refused."""
+    folders = chain.from_iterable((_parent(path), _parent(_parent(path))) for path in started)
+    return [f"{folder.rstrip('/')}/pyvenv.cfg" for folder in dict.fromkeys(folders)]
+
+
+def _parents(paths: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(map(_parent, paths)))
+
+
+def _parent(path: str) -> str:
+    return path.rsplit("/", 1)[0] or "/"
+
+
+def _self() -> list[str]:
+    """``children`` and not ``same-sandbox``: with that, one run could end another, or its zygote."""
+    return [
+        "; Itself. A zygote forks, ends and measures its children; a child has none, so this lets it harm only itself.",
+        rule("allow", ["process-fork"]),
+        rule("allow", ["signal", *_INFORMATION], ["(target self)"]),
+        rule("allow", ["signal", "process-info-pidinfo", "process-info-rusage"], ["(target children)"]),
+    ]
