@@ -21,7 +21,8 @@ from typing import Literal
 from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.sandbox.confinement.layout import this_interpreter
 from mlx_selfdebug.sandbox.limits import Limits
-from mlx_selfdebug.sandbox.processes.worker import Setup, Worker, WorkerError
+from mlx_selfdebug.sandbox.processes.launch import Setup
+from mlx_selfdebug.sandbox.processes.worker import Worker, WorkerError
 from mlx_selfdebug.sandbox.wire.messages import Request
 
 Group = Literal["files", "network", "processes", "limits"]
@@ -70,7 +71,9 @@ _ATTEMPTS = (
     _Attempt("signal the process above it", "processes", "import os; os.kill(os.getppid() or 1 / 0, 0)"),
 )  # fmt: skip
 _LIMIT_ATTEMPTS = (
-    _Attempt("use twice the memory it may", "limits", f"bytearray({2 * LIMITS.memory_bytes})"),
+    _Attempt(
+        "use twice the memory it may", "limits", f"import time; x = b'x' * {2 * LIMITS.memory_bytes}; time.sleep(0.1)"
+    ),
     _Attempt("run longer than it may", "limits", "import time; time.sleep(3)"),
 )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import sys
 import tempfile
 import threading
 import time
@@ -27,7 +28,8 @@ from mlx_selfdebug.sandbox.grading.report import broken_checks
 from mlx_selfdebug.sandbox.isolation import Level, describe_isolation, require_level
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.processes.ending import Ending, settle
-from mlx_selfdebug.sandbox.processes.worker import PreparedChecks, Result, Setup, Worker, WorkerError
+from mlx_selfdebug.sandbox.processes.launch import Setup
+from mlx_selfdebug.sandbox.processes.worker import PreparedChecks, Result, Worker, WorkerError
 from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.sandbox.wire.messages import Request
 
@@ -66,7 +68,12 @@ class TestRunner:
         require_level(self.description, level)
         self._folder = tempfile.TemporaryDirectory(prefix="selfdebug-", ignore_cleanup_errors=True)
         setup = Setup(
-            this_interpreter(packages), limits, folder=self._folder.name, packages=tuple(packages), without=without
+            this_interpreter(packages),
+            limits,
+            # On macOS the walls stand before the zygote does, and that folder is outside.
+            folder="/" if sys.platform == "darwin" else self._folder.name,
+            packages=tuple(packages),
+            without=without,
         )
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="sandbox")
         self._waiting = threading.BoundedSemaphore(MAX_WAITING)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from mlx_selfdebug.sandbox import Limits, TestRunner, Verdict
-from mlx_selfdebug.sandbox.processes import worker as worker_module
+from mlx_selfdebug.sandbox.processes import launch as launch_module
 from mlx_selfdebug.sandbox.processes.worker import WorkerError
 from mlx_selfdebug.tasks.checks import Checks
 
@@ -164,7 +164,7 @@ def test_a_child_that_cannot_be_started_is_tried_again_and_then_the_machines_fau
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with TestRunner(workers=1) as runner:
-        monkeypatch.setattr(worker_module, "_BOOT", "raise SystemExit(3)")
+        monkeypatch.setattr(launch_module, "_BOOT", "raise SystemExit('lost')")
         verdict = runner.run(RIGHT, SQUARE, "square")
     assert verdict.outcome == "infrastructure"
     assert verdict.failures[0].error is not None
@@ -173,7 +173,7 @@ def test_a_child_that_cannot_be_started_is_tried_again_and_then_the_machines_fau
 
 def test_a_missing_interpreter_is_the_machines_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     with TestRunner(workers=1) as runner:
-        monkeypatch.setattr(worker_module, "_command", lambda _: [os.devnull + "/none"])
+        monkeypatch.setattr(launch_module, "command", lambda _: [os.devnull + "/none"])
         assert runner.run(RIGHT, SQUARE, "square").outcome == "infrastructure"
 
 

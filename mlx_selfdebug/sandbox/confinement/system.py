@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Protocol
 
 from mlx_selfdebug.sandbox.confinement.layout import Layout
@@ -44,6 +45,15 @@ def confine_zygote(layout: Layout, keep_fds: tuple[int, ...], without: frozenset
 
         return macos.confine_zygote(macos.Plan(layout, keep_fds, without))
     return _Nothing()
+
+
+def footprint_of_this_system(confinement: ChildConfinement) -> Callable[[int], int] | None:
+    """What measures the bytes a child holds, where the kernel itself keeps no limit; else None."""
+    if "footprint" not in confinement.layers:
+        return None
+    from mlx_selfdebug.sandbox.confinement import macos
+
+    return macos.footprint
 
 
 class _Nothing:

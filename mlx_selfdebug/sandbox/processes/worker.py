@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import math
 import os
-import shutil
 import signal
 import socket
 import time
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, replace
-from pathlib import Path
 
 from mlx_selfdebug.sandbox.confinement import bubblewrap
-from mlx_selfdebug.sandbox.confinement.layout import Layout
 from mlx_selfdebug.sandbox.confinement.system import layer_names
 from mlx_selfdebug.sandbox.grading.report import Report
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.processes.ending import Ending
+from mlx_selfdebug.sandbox.processes.launch import Launched, Setup, launch, start_failure
 from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure
 from mlx_selfdebug.sandbox.wire import codec, messages
 from mlx_selfdebug.sandbox.wire.channel import Channel, ChannelError, ChannelTimeoutError, Frame
@@ -31,38 +28,10 @@ GRADER_S = 75.0
 """Seconds the checks themselves may take beyond what the candidate may; a little more than the grader allows itself."""
 GRADER_MEMORY_BYTES = 2 << 30
 RUNS_A_ZYGOTE = 2000
-ENVIRONMENT = {
-    "PYTHONHASHSEED": "0",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MALLOC_ARENA_MAX": "1",
-    "PYTHONUTF8": "1",
-    "LC_ALL": "C.UTF-8",
-    "HOME": "/",
-}
-_FLAGS = ("-S", "-s", "-P", "-B")
-# The package is found by a path at the end of the list, so that nothing beside it can stand in for the standard library.
-_BOOT = (
-    "import sys; path = sys.argv[1]; sys.path.append(path); from mlx_selfdebug.sandbox.processes import zygote; "
-    "sys.path.remove(path); del sys.argv[1:]; zygote.main()"
-)
-_PACKAGE_PATH = str(Path(__file__).parents[3])
 
 
 class WorkerError(Exception):
     """The machine's fault, not the program's: a process could not be started, or was ended from outside."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What a zygote is started with. ``folder``: an empty one, where programs start unless they are kept from all folders."""
-
-    layout: Layout
-    limits: Limits
-    folder: str = "/"
-    packages: tuple[str, ...] = ()
-    without: frozenset[str] = frozenset()
-    bubblewrap: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,23 +78,25 @@ class Worker:
     def _launch(self) -> None:
         self.close()
         ours, theirs = socket.socketpair()
-        command = _command(self._setup)
         try:
-            self._pid = _spawn(command, theirs)
+            launched = launch(self._setup, theirs)
         except OSError as error:
             ours.close()
-            raise WorkerError(f"cannot start {command[0]}: {error}") from error
+            raise WorkerError(f"cannot start {self._setup.layout.executable}: {error}") from error
         finally:
             theirs.close()
-        self._control, self._channel, self._n_runs = ours, Channel(ours), 0
-        self._greet()
+        self._pid, self._control, self._channel, self._n_runs = launched.pid, ours, Channel(ours), 0
+        try:
+            self._greet(launched)
+        finally:
+            os.close(launched.stderr)
 
     def _needs_bubblewrap(self) -> bool:
         """Where this program may not make namespaces, but bubblewrap may."""
         lacking = "namespaces" in layer_names() and "namespaces" not in self.layers
         return lacking and "namespaces" not in self._setup.without and bubblewrap.works()
 
-    def _greet(self) -> None:
+    def _greet(self, launched: Launched) -> None:
         setup = self._setup
         settings = {
             "layout": asdict(setup.layout),
@@ -141,7 +112,7 @@ class Worker:
             content = codec.decode(started.body, 1 << 20)
         except (ChannelError, codec.CodecError) as error:
             status = self.close()
-            raise WorkerError(f"the sandbox process did not start: {error} (status {status})") from error
+            raise WorkerError(start_failure(setup, status, launched.said())) from error
         if started.kind != messages.STARTED:
             self.close()
             raise WorkerError(f"the sandbox process did not start: {content}")
@@ -263,38 +234,3 @@ def _wait(pid: int, options: int) -> tuple[int, int | None]:
     except ChildProcessError:  # someone else in this program waited for it
         return pid, None
     return ended, os.waitstatus_to_exitcode(status)
-
-
-def _command(setup: Setup) -> list[str]:
-    inner = [setup.layout.executable, *_FLAGS, "-c", _BOOT, _PACKAGE_PATH]
-    if not setup.bubblewrap:
-        return inner
-    package = Path(_PACKAGE_PATH, "mlx_selfdebug")
-    layout = setup.layout
-    # In there the zygote finds its own code, and not the tasks beside it.
-    layout = replace(
-        layout,
-        packages=(*layout.packages, str(package / "sandbox")),
-        files=(*layout.files, str(package / "__init__.py")),
-    )
-    return bubblewrap.command(layout, inner, program=shutil.which("bwrap") or "bwrap", environment=ENVIRONMENT)
-
-
-def _spawn(command: list[str], control: socket.socket) -> int:
-    # Descriptors 0 to 2 are targets below; a program that closed its own may have been given one of them.
-    fd = fcntl.fcntl(control, fcntl.F_DUPFD_CLOEXEC, 10)
-    try:
-        return os.posix_spawn(
-            command[0],
-            command,
-            ENVIRONMENT,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, fd, 0),
-                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-            ],
-            setsigmask=[],
-            setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGXCPU, signal.SIGPIPE],
-        )
-    finally:
-        os.close(fd)

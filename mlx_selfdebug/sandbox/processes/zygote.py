@@ -26,8 +26,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mlx_selfdebug.sandbox.confinement.layout import Layout
-from mlx_selfdebug.sandbox.confinement.system import ChildConfinement, confine_zygote
+from mlx_selfdebug.sandbox.confinement.memory_watch import MemoryWatch
+from mlx_selfdebug.sandbox.confinement.system import ChildConfinement, confine_zygote, footprint_of_this_system
 from mlx_selfdebug.sandbox.processes import candidate, grader
+from mlx_selfdebug.sandbox.processes.watching import wait_readable
 from mlx_selfdebug.sandbox.wire import codec, messages
 from mlx_selfdebug.sandbox.wire.channel import Channel
 from mlx_selfdebug.sandbox.wire.messages import ORDER_BYTES, ChildLimits, Done, Order, frame
@@ -65,7 +67,7 @@ def main() -> NoReturn:
 def _keep_control_alone() -> None:
     os.dup2(0, CONTROL, inheritable=False)
     null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
+    for fd in (0, 1):
         os.dup2(null, fd)
     os.closerange(CONTROL + 1, 1 << 16)
     for fd in range(CONTROL + 1, FIRST_FD):
@@ -84,6 +86,7 @@ def _prepared(control: socket.socket, settings: dict[str, Any]) -> Zygote:
     gc.disable()
     gc.freeze()  # a collection in a child would copy all pages
     control.sendall(frame(messages.STARTED, 0, (confinement.layers, dict(confinement.details))))
+    os.dup2(0, 2)
     return Zygote(control, answers, confinement, limits, map_bytes)
 
 
@@ -120,6 +123,8 @@ class Zygote:
         self._grader_memory = map_bytes and map_bytes + limits.grader_memory_bytes
         self._alone = os.getpid() == 1  # the first process of a namespace: all that it can see is its own
         self._no_forks = "seccomp" in confinement.layers
+        self._measure = footprint_of_this_system(confinement)
+        self._watch = MemoryWatch(self._measure(os.getpid()) if self._measure else 0)
         self._candidate = 0
         self._grader = 0
         self._feed = -1
@@ -138,6 +143,8 @@ class Zygote:
     def _next_order(self) -> tuple[Order, int]:
         data, fds = b"", [-1]
         while len(data) < ORDER_BYTES:
+            if self._measure and wait_readable(self._control.fileno(), self._watch, self._measure):
+                _kill(self._grader)  # a limit that cannot be held: the runner hears of it as trouble of the machine
             more, received, _, _ = socket.recv_fds(self._control, ORDER_BYTES - len(data), 1)
             if not more:
                 self._end_all()
@@ -160,6 +167,8 @@ class Zygote:
                 self._answers, theirs, limits.cpu_s, self._memory, limits.output_bytes, self._confinement
             )
         )
+        if self._measure:
+            self._watch.add(self._candidate, limits.memory_bytes)
         os.close(theirs)
         try:
             with socket.socket(fileno=os.dup(self._feed)) as feed:
@@ -209,7 +218,8 @@ class Zygote:
             _kill(pid)
             _, status, usage = os.wait4(pid, 0)
         unit = 1 if sys.platform == "darwin" else 1024
-        return status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, not ended
+        peak_bytes = max(usage.ru_maxrss * unit, self._watch.remove(pid))
+        return status, usage.ru_utime + usage.ru_stime, peak_bytes, not ended
 
     def _end_all(self) -> NoReturn:
         for pid in (self._candidate, self._grader):
