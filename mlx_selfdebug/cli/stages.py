@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import click
 
 from mlx_selfdebug.cli import options
 from mlx_selfdebug.cli.progress import progress
+from mlx_selfdebug.cli.sandbox import require_sandbox
 from mlx_selfdebug.config import Config, Resolved
 from mlx_selfdebug.progress import Progress
 
@@ -80,13 +80,7 @@ class _Session:
             self.say("MLX runs on the CPU here: the smaller preset `cpu` was chosen (--preset air for the full size).")
 
     def require_sandbox(self) -> None:
-        """Before anything is computed: that programs can be confined, or that the user knows they are not."""
-        from mlx_selfdebug.sandbox.isolation import describe_isolation, isolation_notice, require_level
-
-        found = describe_isolation()
-        require_level(found, "none" if self.allow_weak_sandbox else "full")
-        if notice := isolation_notice(found):
-            self.say(textwrap.fill(notice, 80))
+        require_sandbox(self.say, allow_weak=self.allow_weak_sandbox)
 
     def tasks(self, name: str, limit: int) -> TaskSet:
         from mlx_selfdebug.tasks import load_tasks
@@ -187,9 +181,9 @@ def run_command(session: _Session) -> None:
       mlx-selfdebug run --run runs/mine --collect-tasks my_tasks.jsonl --eval-tasks humaneval
     """
     session.announce()
-    session.require_sandbox()
     session.tasks(session.config.collect.tasks, session.config.collect.limit)
     session.tasks(session.config.eval.tasks, session.config.eval.limit)
+    session.require_sandbox()
     with session.open() as run:
         if run.summary_path.exists():
             _show(session, run)
@@ -212,8 +206,8 @@ def collect_command(session: _Session) -> None:
       mlx-selfdebug runs pairs runs/mine --output pairs.jsonl
     """
     session.announce()
-    session.require_sandbox()
     session.tasks(session.config.collect.tasks, session.config.collect.limit)
+    session.require_sandbox()
     with session.open() as run:
         _collect(session, run, session.model())
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from mlx_selfdebug.cli import options
+from mlx_selfdebug.cli.sandbox import require_sandbox
 from mlx_selfdebug.config import SandboxConfig
 from mlx_selfdebug.errors import UnknownNameError
 from mlx_selfdebug.reporting.columns import columns
@@ -99,6 +100,7 @@ def check(ctx: click.Context, name: str, allow_weak_sandbox: bool, as_json: bool
     from mlx_selfdebug.tasks.verify import check_tasks
 
     tasks = load_tasks(name)
+    require_sandbox(lambda text: click.echo(text, err=True), allow_weak=allow_weak_sandbox)
     with open_runner(SandboxConfig(), allow_weak_sandbox=allow_weak_sandbox) as runner:
         problems = check_tasks(tasks, runner)
     errors = sum(problem.severity == "error" for problem in problems)

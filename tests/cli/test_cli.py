@@ -132,3 +132,37 @@ def test_one_task_is_shown_whole() -> None:
     task = load_tasks("starter")[0]
     shown = json.loads(run_cli("tasks", "show", "starter", task.id, "--json").stdout)
     assert shown["reference"] == task.reference
+
+
+# The probes are real; only the layers are left out, as on a machine that has none.
+UNCONFINED = """
+import sys
+from mlx_selfdebug.cli import main
+from mlx_selfdebug.sandbox import isolation
+from mlx_selfdebug.sandbox.confinement.system import layer_names
+probe = isolation.probe
+isolation.probe = lambda *, packages, without: probe(packages=packages, without=frozenset(layer_names()))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def run_unconfined(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", UNCONFINED, *args]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+
+
+@pytest.mark.parametrize("args", [("run",), ("collect",), ("eval",), ("tasks", "check", "starter")])
+def test_where_code_cannot_be_confined_nothing_is_run_and_the_way_on_is_named(
+    tmp_path: Path, args: tuple[str, ...]
+) -> None:
+    result = run_unconfined(*args, cwd=tmp_path)
+    assert result.returncode == 1, result.stderr
+    assert "a program could read a file of the runner's" in result.stderr
+    assert "--allow-weak-sandbox" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_weak_sandbox_that_is_allowed_is_used_and_its_open_ways_are_named(tmp_path: Path) -> None:
+    result = run_unconfined("tasks", "check", "starter", "--allow-weak-sandbox", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "connect by TCP" in result.stderr
