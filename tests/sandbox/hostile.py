@@ -119,7 +119,7 @@ FORGING = [
             "math.isclose = lambda *a, **k: True\nfor m in list(sys.modules.values()):\n"
         "  try: m.check = lambda c: None\n  except Exception: pass\n"
             "def square(x): return None", "failed"),
-    Hostile("patched codec", "import sys\nc = sys.modules['_selfdebug_codec']\nc.encode = lambda *a: b'N'\n"
+    Hostile("patched codec", "import sys\nc = sys.modules['_selfdebug_codec']\nc.Encoder.put = lambda s, *a: s.constant(b'N')\n"
         "def square(x): return None", "protocol_error"),
     Hostile("redefined check and helpers", "def check(candidate): return True\ncandidate = check\n"
         "__selfdebug_recorder__ = None\n"

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from mlx_selfdebug.sandbox.grading.asserts import RECORDER, compile_checks
 from mlx_selfdebug.sandbox.grading.checking import prepare, run_checks
-from mlx_selfdebug.sandbox.grading.remote import CandidateError, Death, _raisable
+from mlx_selfdebug.sandbox.grading.remote import CandidateError, Death
+from mlx_selfdebug.sandbox.grading.signals import raisable
 from mlx_selfdebug.sandbox.grading.taint import ARGUMENT, CALL, CLEAN, RESULT, Taint
 from mlx_selfdebug.sandbox.verdict import ErrorFact
 
@@ -34,7 +35,7 @@ class LocalCandidate:
         try:
             self.last_value = self.function(*args, **kwargs)
         except Exception as error:
-            raise _raisable(ErrorFact(type(error).__name__, str(error)), type(error).__name__) from None
+            raise raisable(ErrorFact(type(error).__name__, str(error)), type(error).__name__) from None
         finally:
             self.n_answers += 1
         return self.last_value

@@ -158,6 +158,8 @@ def _child_code() -> tuple[tuple[str, CodeType], ...]:
     folder = Path(__file__).parent
     files = (
         ("_selfdebug_codec", "../wire/codec.py"),
+        ("_selfdebug_references", "references.py"),
+        ("_selfdebug_programs", "programs.py"),
         ("_selfdebug_answers", "answers.py"),
         ("_selfdebug_child", "child.py"),
     )
