@@ -24,12 +24,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_selfdebug.sandbox.grading.checking import BrokenChecksError, Prepared, broken_checks, prepare, run_checks
+from mlx_selfdebug.sandbox.grading.merging import merge
 from mlx_selfdebug.sandbox.grading.remote import RemoteCandidate
 from mlx_selfdebug.sandbox.isolation import LEVEL, Isolation, describe_isolation, isolation_notice
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.processes.ending import settle
 from mlx_selfdebug.sandbox.processes.process import ChildProcess, StartError
 from mlx_selfdebug.sandbox.verdict import Verdict
+from mlx_selfdebug.sandbox.wire.codec import PROGRAM
 
 if TYPE_CHECKING:
     from mlx_selfdebug.tasks.checks import Checks
@@ -64,7 +66,8 @@ class TestRunner:
         self._folder.cleanup()
 
     def submit(self, source: str, checks: Checks, entry_point: str, *, prelude: str = "") -> Future[Verdict]:
-        """Test ``source``, in which ``entry_point`` must be a function. ``prelude`` is run before it, in the same module.
+        """Test ``source``, in which ``entry_point`` must be a function or class; a program needs none. ``prelude`` is run before
+        it, in the same module.
 
         The future never holds an exception of the candidate's: what goes wrong is in the verdict. RuntimeError once closed.
         """
@@ -77,8 +80,9 @@ class TestRunner:
     def _judge(self, source: str, checks: Checks, entry_point: str, prelude: str) -> Verdict:
         started = time.monotonic()
         try:
-            prepared = prepare(checks.source, checks.setup, entry_point)
-            return self._judge_prepared(prepared, source, entry_point, prelude)
+            entry_point = PROGRAM if checks.kind == "program" else entry_point
+            cases = [prepare(case.source, case.setup, entry_point) for case in checks.cases()]
+            return merge([self._judge_prepared(case, source, entry_point, prelude) for case in cases])
         except (BrokenChecksError, StartError, OSError) as error:
             _log.error("a test run could not be made: %s", error)
             failures = broken_checks(error).failures

@@ -12,7 +12,8 @@ Each side of a comparison is evaluated once and in Python's order; a failed asse
 Asserts whose failure the checks themselves would catch (in ``try`` with ``except Exception`` and the like) are left as they are
 and not counted; in any other ``try`` with handlers, an exception of the assert's own expression goes to the handlers.
 ``try: f(x); assert False`` with ``except ValueError`` is one check: that ``f(x)`` raises ValueError. So is
-``with raises(ValueError)`` (pytest's, or ``self.assertRaises``). After ``with independent_test(name)`` the checks go on whatever was raised in it.
+``with raises(ValueError)`` (pytest's, or ``self.assertRaises``). After ``with independent_test(name)`` the checks go on whatever
+was raised in it.
 An assert's message is never evaluated.
 """
 
@@ -195,7 +196,8 @@ class _Rewriter(ast.NodeTransformer):
         if isinstance(test, ast.Call) and _called(test, _TEXTS, 2):
             label = node.msg.value if isinstance(node.msg, ast.Constant) else site.text
             site = replace(site, form=_TEXTS[_name(test.func)], text=cut(str(label)))
-            return site, _observed_pair(test, (test.args[0], test.args[1])), None
+            got, expected = test.args[:2]
+            return site, _observed_pair(test, (got, expected)), self._late(expected, True)
         if isinstance(test, ast.Compare) and len(test.ops) == 1:
             return self._observe_comparison(test, site)
         negated = isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)

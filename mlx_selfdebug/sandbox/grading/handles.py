@@ -80,13 +80,19 @@ class Handle:
         return int(length)
 
     def __getitem__(self, key: Any) -> Any:
-        return _operate(self, "getitem", key)
+        return _operate(self, "getslice", *_slice(key)) if type(key) is slice else _operate(self, "getitem", key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        _operate(self, "setitem", key, value)
+        if type(key) is slice:
+            _operate(self, "setslice", value, *_slice(key))
+        else:
+            _operate(self, "setitem", key, value)
 
     def __delitem__(self, key: Any) -> None:
-        _operate(self, "delitem", key)
+        if type(key) is slice:
+            _operate(self, "delslice", *_slice(key))
+        else:
+            _operate(self, "delitem", key)
 
     def __contains__(self, item: Any) -> bool:
         if owner_of(self).expects_objects:
@@ -171,6 +177,31 @@ class Handle:
         return int(_number(self, "index", int))
 
 
+class EntryPoint:
+    """The tested function or class as the checks see it; its attributes are those of the candidate's."""
+
+    def __init__(self, call: Callable[..., Any], handle: Callable[[], Handle], name: str) -> None:
+        self._selfdebug_call = call
+        self._selfdebug_handle = handle
+        self.__name__ = self.__qualname__ = name
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self._selfdebug_call(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._selfdebug_handle(), name)
+
+    def __repr__(self) -> str:
+        return f"<{self.__name__}>"
+
+    def __instancecheck__(self, instance: Any) -> bool:
+        return self._selfdebug_handle().__class__.__instancecheck__(self._selfdebug_handle(), instance)
+
+
+def _slice(key: slice) -> tuple[Any, Any, Any]:
+    return key.start, key.stop, key.step
+
+
 def owner_of(handle: Handle) -> Owner:
     owner: Owner = _get(handle, "__selfdebug_owner__")
     return owner
@@ -205,7 +236,7 @@ def own_isinstance(value: Any, kinds: Any) -> bool:
     if type(value) is not Handle:
         return isinstance(value, kinds)
     options: tuple[Any, ...] = kinds if type(kinds) is tuple else (kinds,)
-    return any(type(kind) is Handle and isinstance(value, kind) for kind in options)
+    return any(isinstance(value, kind) for kind in options if type(kind) in (Handle, EntryPoint))
 
 
 def own_callable(value: Any) -> bool:

@@ -195,7 +195,7 @@ class Recorder:
     def _fault(self, error: BaseException | None) -> Fault:
         if isinstance(error, CandidateError):
             return "raised"
-        return "bad_value" if self._candidate.returned_opaque else "failed"
+        return "bad_value" if self._candidate.returned_opaque or isinstance(error, OpaqueValueError) else "failed"
 
     def _failure(self, opened: _Open, error: BaseException | None, late: Callable[[], Any] | None) -> Failure:
         if opened.expected is _MISSING and late is not None:
@@ -245,7 +245,9 @@ def _expected(opened: _Open) -> tuple[str, ExpectedKind]:
         return site.expected, "raises"
     if site.form in ("text", "output") and type(opened.right) is str:
         difference = _difference(opened)
-        return (f"line {difference.line}: {scrub(difference.expected)}" if difference else scrub(opened.right)), "text"
+        return (
+            f"line {difference.line}: {scrub(difference.expected)}" if difference else scrub(opened.right.rstrip())
+        ), "text"
     if opened.expected is _MISSING or site.form in ("truth", "predicate"):
         return site.expected, "predicate"
     if site.form == "approx":

@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Callable
 from typing import Any
 
-from mlx_selfdebug.sandbox.grading.handles import Handle, Owner, name_of, number_of, owner_of
+from mlx_selfdebug.sandbox.grading.handles import EntryPoint, Handle, Owner, name_of, number_of, owner_of
 from mlx_selfdebug.sandbox.wire import codec
 
 MAX_HANDLES = 1 << 16
@@ -31,6 +31,8 @@ class References:
         if type(value) is Handle:
             own = owner_of(value) is self._owner
             return (codec.HANDLE, number_of(value), name_of(value)) if own else None
+        if type(value) is EntryPoint:
+            return codec.HANDLE, 0, ""
         if not callable(value):
             return None
         name = getattr(value, "__name__", "")
@@ -59,6 +61,11 @@ class References:
             if number >= MAX_HANDLES:
                 raise codec.LimitError("too many handles")
             handle = self._handles[number] = Handle(self._owner, number, name)
+        return handle
+
+    def entry(self) -> Handle:
+        """The entry point itself, which the candidate keeps under the first number."""
+        handle: Handle = self.resolve(codec.HANDLE, 0, "function")
         return handle
 
     def callback(self, number: object) -> Callable[..., Any]:

@@ -67,7 +67,7 @@ class RemoteCandidate:
         self._depth = 0
         self._n_called_back = 0
         self._callback_s = 0.0
-        self._n_steps = self._step_bytes = 0
+        self._n_steps = self._step_bytes = self._last_bytes = 0
         self._channel = channel
         self._limits = limits
         self._lines = source.splitlines()
@@ -103,11 +103,14 @@ class RemoteCandidate:
         self._last_arguments = body
         return self._request(codec.CALL, body, args, kwargs)
 
+    def entry(self) -> Handle:
+        return self._references.entry()
+
     def operate(self, name: str, handle: Handle, *args: Any, **kwargs: Any) -> Any:
         """What ``call`` does, for an operation on an object of the candidate's. Raises OpaqueValueError for what cannot be sent."""
         self._require_life()
         if name == "next":
-            self._count_step()
+            return self._step(handle)
         try:
             body = self._encoded(((name, handle, *args), kwargs))
             if name == "call":
@@ -115,12 +118,7 @@ class RemoteCandidate:
         except UnsendableError:
             # With the plain data that they expect, the checks might not have come here.
             raise refused(handle) from None
-        try:
-            return self._request(codec.OPERATE, body, (name, handle, *args), kwargs)
-        except CandidateError as error:
-            if name == "next" and isinstance(error, StopIteration):
-                raise StopIteration from None
-            raise
+        return self._request(codec.OPERATE, body, (name, handle, *args), kwargs)
 
     def last_arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Those of the latest call, as they were before it."""
@@ -136,11 +134,20 @@ class RemoteCandidate:
                 raise StopChecks("calls after the candidate's end")
             raise CandidateDied(self.death.outcome)
 
-    def _count_step(self) -> None:
+    def _step(self, handle: Handle) -> Any:
+        """The next element of an iterated object; these are bounded in number and in size."""
         self._n_steps += 1
         if self._n_steps > MAX_STEPS or self._step_bytes > MAX_ITERATED * self._limits.output_bytes:
             self._die("output_limit")
             raise CandidateDied("output_limit")
+        try:
+            value = self._request(codec.OPERATE, self._encoded((("next", handle), {})), ("next", handle), {})
+        except CandidateError as error:
+            if isinstance(error, StopIteration):
+                raise StopIteration from None
+            raise
+        self._step_bytes += self._last_bytes
+        return value
 
     def _request(self, kind: int, body: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._depth >= MAX_DEPTH:
@@ -163,6 +170,7 @@ class RemoteCandidate:
             raise codec.LimitError
         if frame.kind not in (codec.RETURNED, codec.RAISED, codec.EXITED, codec.NO_MEMORY):
             raise codec.CodecError
+        self._last_bytes = len(frame.body)
         decoder = self._decoder(frame.body or codec.encode((None, None)), self._limits.output_bytes)
         content = self._whole(decoder)
         if type(content) is not tuple or len(content) != 2:
@@ -182,7 +190,6 @@ class RemoteCandidate:
             self._mutate((args, kwargs), after)
         if error:
             raise raisable(*error)
-        self._step_bytes += len(frame.body) if args[:1] == ("next",) else 0
         return result
 
     def _mutate(self, old: Any, new: Any) -> None:

@@ -47,6 +47,7 @@ def serve(channel: int, output_bytes: int) -> NoReturn:
         send(kind, id_, codec.encode(record))
         posix._exit(0)
     send(codec.LOADED, id_, b"")
+    _table.refer(references.Kept(answer))  # number 0
     functions = {codec.CALL: answer, codec.OPERATE: references.operate}
     _table.functions = functions
     while True:
