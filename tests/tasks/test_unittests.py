@@ -11,7 +11,7 @@ import pytest
 from mlx_selfdebug.sandbox import Limits, TestRunner
 from mlx_selfdebug.tasks.checks import Checks
 
-MODULE = '''
+MODULE = """
 import unittest
 from solution import f
 
@@ -36,7 +36,7 @@ class TestF(unittest.TestCase):
 
 if __name__ == "__main__":
     unittest.main()
-'''
+"""
 SOURCES = {
     "identity": "def f(x): return x",
     "none": "def f(x): return None",

@@ -57,7 +57,7 @@ def _literal(value: Any, depth: int) -> str:
     if kind is Handle:
         return text_of(value)
     if isinstance(value, Callables):
-        return f"<{value.__name__}>"
+        return f"<{value.__name__.strip('<>')}>"
     return _other(value)
 
 
