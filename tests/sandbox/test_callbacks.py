@@ -51,6 +51,12 @@ def test_a_callbacks_exception_comes_back_out_as_its_type(runner: TestRunner) ->
     assert judged(runner, APPLY, text).passed
 
 
+def test_what_a_failed_assert_of_a_callback_says_stays_here(runner: TestRunner) -> None:
+    source = "def f(g):\n  try: g()\n  except BaseException as e: return str(e)"
+    text = "def g():\n    raise AssertionError('the secret')\nassert f(g) == ''"
+    assert judged(runner, source, text).passed
+
+
 def test_asserts_within_a_callback_are_counted(runner: TestRunner) -> None:
     verdict = judged(runner, APPLY, "def g(x):\n    assert x == 1\n    return x\nassert f(g, 1, 2) == [1, 2]")
     assert (verdict.outcome, verdict.n_passed, verdict.n_checks) == ("failed", 2, 3)

@@ -80,7 +80,7 @@ def test_any_frames_give_a_value_an_exception_or_the_end(sent: list[bytes], rest
         calls.append(value)
         return use(candidate.call(value)) if len(calls) % 2 else value
 
-    with mock.patch.object(remote.os, "urandom", lambda _: ID.to_bytes(8, "little")):
+    with mock.patch.object(remote.os, "urandom", return_value=ID.to_bytes(8, "little")):
         for _ in range(4):
             try:
                 use(candidate.call(callback, int))
@@ -97,7 +97,7 @@ def test_any_frames_give_a_value_an_exception_or_the_end(sent: list[bytes], rest
 def test_nothing_but_what_the_checks_passed_is_ever_called(sent: list[bytes]) -> None:
     candidate, ends = candidate_that_sends(b"".join(sent))
     called: list[int] = []
-    with mock.patch.object(remote.os, "urandom", lambda _: ID.to_bytes(8, "little")):
+    with mock.patch.object(remote.os, "urandom", return_value=ID.to_bytes(8, "little")):
         try:
             candidate.call(lambda *_: called.append(0), lambda *_: called.append(1))
         except (CandidateError, CandidateDied):

@@ -254,8 +254,11 @@ class RemoteCandidate:
     def _call_back(self, frame: Frame) -> tuple[int, bytes]:
         """The reply to a call of something that the checks passed. Raises what ends the checks."""
         self._n_called_back += 1
-        if self._n_called_back > MAX_CALLS_BACK or self._callback_s > MAX_CALLBACK_S:
+        if self._n_called_back > MAX_CALLS_BACK:
             raise codec.LimitError("too many calls back")
+        if self._callback_s > MAX_CALLBACK_S:
+            self._die("timeout_wall")
+            raise CandidateDied("timeout_wall")
         content = self._whole(self._decoder(frame.body, self._limits.output_bytes))
         if type(content) is not tuple or tuple(map(type, content)) != (int, tuple, dict):
             raise codec.CodecError("no call back")
@@ -300,7 +303,9 @@ def _exit_error(code: Any) -> ErrorFact:
 
 
 def _failure(error: BaseException) -> tuple[str, str]:
-    """Built-in type and message of an exception that goes into the candidate."""
+    """Built-in type and message of an exception that goes into the candidate. What a failed assert says stays here."""
+    if isinstance(error, AssertionError) and not isinstance(error, CandidateError):
+        return "AssertionError", ""
     if isinstance(error, CandidateError):
         return base_name(type(error)), error.fact.message
     argument = error.args[0] if len(error.args) == 1 and type(error.args[0]) is str else str(error)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from mlx_selfdebug.sandbox.grading.outputs import outputs_match, shows
 from mlx_selfdebug.sandbox.grading.signals import CandidateDied, StopChecks
+from mlx_selfdebug.sandbox.wire.codec import OpaqueValueError
 
 RELATIVE, ABSOLUTE = 1e-6, 1e-12
 Ending = Literal["raised", "not raised", "other"]
@@ -48,6 +49,8 @@ class Raises:
             return self._end("not raised", None)
         if isinstance(error, CandidateDied | StopChecks):
             return False
+        if isinstance(error, OpaqueValueError):
+            return self._end("other", error)
         if not self._expects(error):
             return self._end("other", error)
         self.value = self.exception = error

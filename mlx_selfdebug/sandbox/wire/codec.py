@@ -46,8 +46,8 @@ class LimitError(CodecError):
     """A value too large, too deep or with too many parts."""
 
 
-class OpaqueValueError(TypeError):
-    """Something that is not plain data was compared or tested for truth."""
+class OpaqueValueError(Exception):
+    """Something that is not plain data was compared or tested for truth. No TypeError, which checks may expect and catch."""
 
 
 class Opaque:
@@ -224,7 +224,7 @@ class Decoder:
     def whole(self) -> Any:
         try:
             value = self.get(0)
-        except (ValueError, TypeError, ArithmeticError, LookupError) as error:
+        except (ValueError, TypeError, ArithmeticError, LookupError, OpaqueValueError) as error:
             raise error if isinstance(error, CodecError) else CodecError(str(error)) from None
         if self._at != len(self._data):
             raise CodecError("bytes after the value")
