@@ -120,6 +120,7 @@ class Liar:
     def __bool__(s): return True
     __sub__ = __rsub__ = __xor__ = __mod__ = __abs__ = __int__ = __index__ = __round__ = __floordiv__ = zero
     def __float__(s): return 0.0
+    get = count = index = real = yes
     def __iter__(s): return iter([])
     def all(s): return True
     def max(s): return 0
@@ -137,7 +138,7 @@ def f(*a): return Liar()
         "assert abs(f(3) - 9) < 1e-6", "assert abs(9 - f(3)) < 1e-6", "assert f(3) - 9 == 0", "assert (f(3) - 9) <= 0",
         "assert int(f(3) - 9) == 0", "assert float(f(3) - 9) == 0", "assert round(f(3) - 9, 6) == 0", "assert abs(abs(f(3) - 9)) < 1",
         "assert not (f(3) ^ 9)", "assert f(3) % 9 == 0", "assert (f(3) - 9).max() == 0", "assert (f(3) - 9).all()",
-        "assert f(3).isdigit()", "assert f(3).startswith('9')", "assert f(3).issubset({9})", "assert isinstance(f(3), int)",
+        "assert f(3).isdigit()", "assert f(3).get('a') == 1", "assert f(3).count(1) == 1", "assert f(3).index(5)", "assert f(3).real", "assert f(3).startswith('9')", "assert f(3).issubset({9})", "assert isinstance(f(3), int)",
         "assert isinstance(f(3), (int, str))", "from collections.abc import Iterable\nassert isinstance(f(3), Iterable)",
         "assert f(3) == approx(9)", "import math\nassert math.isclose(f(3), 9)", "assert [f(3)] == [9]", "assert {'a': f(3)} == {'a': 9}",
         "assert sorted([f(3), 9]) == [9, 9]", "assert max(f(3), 1) == 9", "assert almost_equal(f(3), 9)", "assert 9 in [f(3)]",
@@ -189,6 +190,11 @@ def test_more_objects_than_allowed_come_without_a_handle(runner: TestRunner) -> 
     source = "class N: pass\ndef f(): return [N() for _ in range(70000)]"
     verdict = judged(runner, source, "assert f()[-1].__class__ == 1", "assert f()[0] == 1")
     assert verdict.outcome in ("bad_value", "failed")
+
+
+def test_a_default_repr_has_no_address(runner: TestRunner) -> None:
+    verdict = judged(runner, "class N: pass\ndef f(): return N()", "assert repr(f()) == ''")
+    assert verdict.failures[0].got == "'<candidate.N object>'"
 
 
 def test_methods_share_a_handle(runner: TestRunner) -> None:

@@ -6,16 +6,17 @@ the candidate, which can forge nothing the check did not leave to it: both sides
 plain data back, which is then compared here, with one exception: an operator whose other side is the checks' data shows the
 candidate that data (``abs(f(3) - 9) < 1e-6``), so its result stays a handle, and so does all that operators make of it.
 
-Checks that use no objects (see objects.py) expect plain data. For them a handle neither answers ``in``
-unless it can be iterated, nor the questions with yes or no that plain data has methods for.
+Checks that use no objects (see objects.py) expect plain data. For them a handle has no attribute of a name that plain data has
+(``f(3).count(9) == 1`` would ask a liar), and answers ``in`` by its elements alone.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from mlx_selfdebug.sandbox.grading.objects import REDUCTIONS
+from mlx_selfdebug.sandbox.grading.objects import PLAIN_NAMES, REDUCTIONS
 from mlx_selfdebug.sandbox.grading.signals import CandidateError, base_name
 from mlx_selfdebug.sandbox.wire.codec import OpaqueValueError, identifier
 
@@ -23,12 +24,8 @@ MAX_LENGTH = 1 << 24
 _HASH_BASE = 0x5E1FDEB06
 _get = object.__getattribute__
 _LOCAL = frozenset({"__class__", "__copy__", "__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__"})
-_QUESTIONS = frozenset(
-    name
-    for kind in (str, bytes, set, float)
-    for name in dir(kind)
-    if name.startswith("is") or name in ("startswith", "endswith")
-)
+_AT_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+(?=>)")
+_EXPECTED_OF_DATA = frozenset(name for name in PLAIN_NAMES if not name.startswith("__"))
 
 
 class Owner(Protocol):
@@ -55,7 +52,7 @@ class Handle:
     def __getattribute__(self, name: str) -> Any:
         if name in _LOCAL:
             return _get(self, name)
-        if name in _QUESTIONS and not owner_of(self).expects_objects:
+        if name in _EXPECTED_OF_DATA and not owner_of(self).expects_objects:
             raise refused(self)
         if is_mixed(self) and (name in REDUCTIONS or not owner_of(self).expects_objects):
             raise refused(self)
@@ -111,13 +108,13 @@ class Handle:
         return _operate(self, "next")
 
     def __str__(self) -> str:
-        return str(_plain(self, "str", str))
+        return _stable(_plain(self, "str", str))
 
     def __repr__(self) -> str:
-        return str(_plain(self, "repr", str))
+        return _stable(_plain(self, "repr", str))
 
     def __format__(self, spec: str) -> str:
-        return str(_plain(self, "format", str, spec))
+        return _stable(_plain(self, "format", str, spec))
 
     def __enter__(self) -> Any:
         return _operate(self, "enter")
@@ -196,6 +193,11 @@ class EntryPoint:
 
     def __instancecheck__(self, instance: Any) -> bool:
         return Handle.__instancecheck__(self._selfdebug_handle(), instance)
+
+
+def _stable(text: str) -> str:
+    """Without the addresses of the default ``repr``, which differ from run to run."""
+    return _AT_ADDRESS.sub("", text)
 
 
 def _slice(key: slice) -> tuple[Any, Any, Any]:

@@ -127,6 +127,7 @@ class _Output:
         self._max_bytes = max_bytes
         self._flooded = flooded
         self._chunks: list[bytes] = []
+        self._nowhere = posix.dup(1)  # opening files may be forbidden
         self._reading, writing = posix.pipe()
         self._waiting, self._waking = posix.pipe()
         posix.dup2(writing, 1)
@@ -159,12 +160,10 @@ class _Output:
 
     def end(self) -> bytes:
         """What was written until now. Descriptor 1 leads nowhere afterwards, and 0 is at its end."""
-        null = posix.open("/dev/null", posix.O_RDWR)
-        posix.dup2(null, 1)
-        posix.dup2(null, 0)
-        posix.close(null)
+        for fd in (1, 0):
+            _quietly(lambda fd=fd: posix.dup2(self._nowhere, fd))  # type: ignore[misc]
         _quietly(lambda: posix.write(self._waking, b"."))
         self._ended.acquire()
-        for fd in (self._reading, self._waiting, self._waking):
+        for fd in (self._reading, self._waiting, self._waking, self._nowhere):
             _close(fd)
         return b"".join(self._chunks)
