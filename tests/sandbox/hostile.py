@@ -169,7 +169,7 @@ EXHAUSTION = [
         "def square(x): return [zlib.decompress(z) for _ in range(99)]", "memory"),
     Hostile("recursion", "def square(x): return square(x)", "raised"),
     Hostile("recursion without a limit", "import sys\nsys.setrecursionlimit(1 << 30)\n"
-        "def square(x): return square(x)", "memory|crashed|raised"),
+        "def square(x): return square(x)", "memory|crashed|raised", limits=Limits(60.0, 60.0, 256 << 20)),
     Hostile("output flood", "import os\ndef square(x):\n"
         "  while True: os.write(1, b'x' * 65536); os.write(2, b'x' * 65536)", "timeout_wall", limits=QUICK),
     Hostile("output, then right", "def square(x):\n  print('x' * (8 << 20)); return x * x", "passed"),
