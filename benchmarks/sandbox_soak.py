@@ -33,7 +33,6 @@ from mlx_selfdebug.tasks import Checks, load_tasks
 from tests.sandbox.escapes import ESCAPES
 from tests.sandbox.hostile import ALL, ROOMY
 
-SQUARE = Checks.from_asserts(["assert candidate(3) == 9", "assert candidate(4) == 16", "assert candidate(-5) == 25"])
 SLOW_S = 1.0
 WINDOW = 256
 
@@ -77,7 +76,7 @@ def main() -> None:
 
 
 def corpus() -> list[Program]:
-    hostile = [Program(h.name, h.source, SQUARE, h.entry_point) for h in [*ESCAPES, *ALL] if h.limits == ROOMY]
+    hostile = [Program(h.name, h.source, h.checks, h.entry_point) for h in [*ESCAPES, *ALL] if h.limits == ROOMY]
     tasks = load_tasks("humaneval")
     return hostile + [Program(task.id, task.reference, task.hidden, task.entry_point) for task in tasks]
 

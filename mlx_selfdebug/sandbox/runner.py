@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mlx_selfdebug.sandbox.confinement.layout import this_interpreter
+from mlx_selfdebug.sandbox.grading.merging import merge
 from mlx_selfdebug.sandbox.grading.report import broken_checks
 from mlx_selfdebug.sandbox.isolation import Level, describe_isolation, require_level
 from mlx_selfdebug.sandbox.limits import Limits
@@ -31,6 +32,7 @@ from mlx_selfdebug.sandbox.processes.ending import Ending, settle
 from mlx_selfdebug.sandbox.processes.launch import Setup
 from mlx_selfdebug.sandbox.processes.worker import PreparedChecks, Result, Worker, WorkerError
 from mlx_selfdebug.sandbox.verdict import Verdict
+from mlx_selfdebug.sandbox.wire.codec import PROGRAM
 from mlx_selfdebug.sandbox.wire.messages import Request
 
 if TYPE_CHECKING:
@@ -102,7 +104,8 @@ class TestRunner:
         self._folder.cleanup()
 
     def submit(self, source: str, checks: Checks, entry_point: str, *, prelude: str = "") -> Future[Verdict]:
-        """Test ``source``, in which ``entry_point`` must be a function. ``prelude`` is run before it, in the same module.
+        """Test ``source``, in which ``entry_point`` must be a function or class; a program needs none. ``prelude`` is run before
+        it, in the same module.
 
         The future never holds an exception of the candidate's: what goes wrong is in the verdict. Blocks while
         ``MAX_WAITING`` runs are waiting. RuntimeError once closed.
@@ -121,6 +124,10 @@ class TestRunner:
         return self.submit(source, checks, entry_point, prelude=prelude).result()
 
     def _judge(self, source: str, checks: Checks, entry_point: str, prelude: str) -> Verdict:
+        entry_point = PROGRAM if checks.kind == "program" else entry_point
+        return merge([self._judge_case(source, case, entry_point, prelude) for case in checks.cases()])
+
+    def _judge_case(self, source: str, checks: Checks, entry_point: str, prelude: str) -> Verdict:
         started = time.monotonic()
         result = self._tried(source, checks, entry_point, prelude)
         report, ending = settle(result.report, result.ending, self.limits), result.ending

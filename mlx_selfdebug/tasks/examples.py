@@ -79,7 +79,7 @@ def _arguments(text: str) -> dict[str | int, str] | None:
         return None
     nodes: dict[str | int, ast.expr] = dict(enumerate(call.args))
     nodes.update({keyword.arg or "": keyword.value for keyword in call.keywords})
-    values = {key: _literal(ast.unparse(node)) for key, node in nodes.items()}
+    values = {key: literal(ast.unparse(node)) for key, node in nodes.items()}
     literals = {key: value for key, value in values.items() if value is not None}
     return literals if len(literals) == len(values) else None
 
@@ -100,7 +100,7 @@ def _line_value(rest: str) -> str | None:
         line = line[total.end() :]
     for end in range(len(line), 0, -1):
         remark = _AFTER_VALUE.match(line, end)
-        value = _literal(line[:end]) if remark and not line[:end].endswith(".") else None
+        value = literal(line[:end]) if remark and not line[:end].endswith(".") else None
         if value is not None:
             return value
     return None
@@ -112,10 +112,10 @@ def _printed_value(rest: str) -> str | None:
     if first.strip():
         return None
     output = re.split(r"\n\s*\n|\n?[ \t]*>>>", below, maxsplit=1)[0] if below.strip(" \t")[:1] != "\n" else ""
-    return _literal(output) if output.strip() else "None"
+    return literal(output) if output.strip() else "None"
 
 
-def _literal(text: str) -> str | None:
+def literal(text: str) -> str | None:
     """``text`` as a normal form of the Python literal it is, or None."""
     text = _BOOLEANS.get(text.strip(), text.strip())
     try:

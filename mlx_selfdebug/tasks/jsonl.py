@@ -156,9 +156,10 @@ def _to_json(task: Task) -> dict[str, Any]:
 def _checks_to_json(checks: Checks) -> list[str] | dict[str, str]:
     """A list of asserts where that says the same; else the source as it stands."""
     asserts = _statements(checks.source)
-    if asserts is not None and Checks.from_asserts(asserts) == checks:
+    if checks.kind == "call" and asserts is not None and Checks.from_asserts(asserts) == checks:
         return asserts
-    return {"source": checks.source, "setup": checks.setup} if checks.setup else {"source": checks.source}
+    optional = {"setup": checks.setup, "kind": checks.kind if checks.kind != "call" else ""}
+    return {"source": checks.source} | {key: value for key, value in optional.items() if value}
 
 
 def _statements(source: str) -> list[str] | None:

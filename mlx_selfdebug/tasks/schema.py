@@ -15,15 +15,20 @@ import reprlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
-from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.tasks.checks import Checks, Kind
 from mlx_selfdebug.tasks.task import Task
 
 MAX_ID_LENGTH = 200
 REQUIRED = ("id", "statement", "entry_point", "public", "hidden")
 OPTIONAL = ("domain", "starter_code", "reference", "setup")
-_CHECK_FORMS = 'a list of assert statements, [] for none, or {"source": "def check(candidate): ...", "setup": "..."}'
+_CHECK_FORMS = (
+    'a list of assert statements, [] for none, {"source": "def check(candidate): ...", "setup": "..."}, '
+    'or for a program {"io": [["its input", "its output"]]}'
+)
+_CHECK_FIELDS = ("source", "setup", "kind", "io")
+KINDS = get_args(Kind)
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ def problems_of(record: Mapping[str, Any]) -> list[Problem]:
         if name in record:
             problems += test(name, record[name])
     if not problems and record.get("domain", "python") == "python":
-        problems += _reference(record)
+        problems += [*_entry_point(record), *_reference(record)]
     return problems
 
 
@@ -91,7 +96,9 @@ def _checks(value: Any, setup: str) -> Checks:
         warnings.simplefilter("ignore")
         if isinstance(value, list):
             return Checks.from_asserts(value, setup)
-        return Checks.from_source(value["source"], value.get("setup", setup))
+        if "io" in value:
+            return Checks.from_io((stdin, stdout) for stdin, stdout in value["io"])
+        return Checks.from_source(value["source"], value.get("setup", setup), value.get("kind", "call"))
 
 
 def _short(value: object) -> str:
@@ -181,8 +188,13 @@ def _statement(name: str, value: object) -> Iterator[Problem]:
 
 def _check_source(name: str, value: Mapping[str, object]) -> Iterator[Problem]:
     for key in value:
-        if key not in ("source", "setup"):
-            yield Problem(f"{name}.{key}", "unknown field", value[key], "known are source, setup")
+        if key not in _CHECK_FIELDS:
+            yield Problem(f"{name}.{key}", "unknown field", value[key], f"known are {', '.join(_CHECK_FIELDS)}")
+    if "io" in value:
+        yield from _check_io(name, value)
+        return
+    if value.get("kind", "call") not in KINDS:
+        yield Problem(f"{name}.kind", "not allowed", value["kind"], f"one of {', '.join(KINDS)}")
     if "source" not in value:
         yield Problem(f"{name}.source", "missing", None, "def check(candidate): ...")
     wrong = [problem for key in ("source", "setup") if key in value for problem in _code(f"{name}.{key}", value[key])]
@@ -192,25 +204,49 @@ def _check_source(name: str, value: Mapping[str, object]) -> Iterator[Problem]:
         yield Problem(f"{name}.source", "defines no function check(candidate)", source, "def check(candidate): ...")
 
 
+def _check_io(name: str, value: Mapping[str, object]) -> Iterator[Problem]:
+    cases, allowed = value["io"], 'a list of pairs of texts, [["its input", "its output"]]'
+    for key in value:
+        if key != "io":
+            yield Problem(f"{name}.{key}", "not allowed beside io", value[key], "io alone")
+    if not isinstance(cases, list) or not cases:
+        yield Problem(f"{name}.io", "of the wrong kind", cases, allowed)
+        return
+    for position, case in enumerate(cases):
+        texts = isinstance(case, list) and len(case) == 2 and all(isinstance(t, str) and _encodes(t) for t in case)
+        if not texts:
+            yield Problem(f"{name}.io[{position}]", "no pair of texts", case, allowed)
+
+
+def _entry_point(record: Mapping[str, Any]) -> Iterator[Problem]:
+    """Only programs go without one."""
+    if record["entry_point"] == "" and not any(_is_program(record[name]) for name in ("public", "hidden")):
+        yield Problem("entry_point", "empty", "", _ALLOWED["entry_point"])
+
+
+def _is_program(value: Any) -> bool:
+    return isinstance(value, dict) and ("io" in value or value.get("kind") == "program")
+
+
 def _reference(record: Mapping[str, Any]) -> Iterator[Problem]:
     source, entry_point = record.get("reference", ""), record["entry_point"]
     wrong = list(_parse_problems("reference", source, "a complete program"))
     yield from wrong
-    if source and not wrong and not _defines(source, entry_point):
+    if source and not wrong and entry_point and not _defines(source, entry_point, ast.FunctionDef | ast.ClassDef):
         yield Problem(
             "reference", f"does not define {entry_point!r}", source, "a complete program that defines the entry point"
         )
 
 
-def _defines(source: str, name: str) -> bool:
-    return any(isinstance(node, ast.FunctionDef) and node.name == name for node in parse_quietly(source).body)
+def _defines(source: str, name: str, kinds: Any = ast.FunctionDef) -> bool:
+    return any(isinstance(node, kinds) and node.name == name for node in parse_quietly(source).body)
 
 
 _ALLOWED = {
     "id": f"1 to {MAX_ID_LENGTH} printable characters without spaces",
     "domain": "the name of a domain, such as python",
     "statement": "a text that says what is asked",
-    "entry_point": "the name of the function that is tested",
+    "entry_point": "the name of the function or class that is tested, empty for a program",
     "starter_code": "a text, what the answer begins with",
     "public": _CHECK_FORMS,
     "hidden": _CHECK_FORMS,
@@ -221,7 +257,7 @@ _TESTS: dict[str, Callable[[str, object], Iterator[Problem]]] = {
     "id": _satisfies(_is_id),
     "domain": _satisfies(str.isidentifier),
     "statement": _satisfies(lambda value: bool(value.strip())),
-    "entry_point": _satisfies(_is_name),
+    "entry_point": _satisfies(lambda value: value == "" or _is_name(value)),
     "starter_code": _text,
     "public": _check_list,
     "hidden": _check_list,

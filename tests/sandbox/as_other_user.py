@@ -14,16 +14,14 @@ def main() -> None:
     os.setgid(NOBODY)
     os.setuid(NOBODY)
     from mlx_selfdebug.sandbox import TestRunner
-    from mlx_selfdebug.tasks.checks import Checks
     from tests.sandbox.escapes import ESCAPES
     from tests.sandbox.hostile import ALL, ROOMY
 
-    checks = Checks.from_asserts(
-        ["assert candidate(3) == 9", "assert candidate(4) == 16", "assert candidate(-5) == 25"]
-    )
     programs = [*ESCAPES, *(hostile for hostile in ALL if hostile.limits == ROOMY)]
     with TestRunner(workers=2, limits=ROOMY) as runner:
-        futures = [(hostile, runner.submit(hostile.source, checks, hostile.entry_point)) for hostile in programs]
+        futures = [
+            (hostile, runner.submit(hostile.source, hostile.checks, hostile.entry_point)) for hostile in programs
+        ]
         found = [(hostile, future.result().outcome) for hostile, future in futures]
         wrong = {hostile.name: outcome for hostile, outcome in found if outcome not in hostile.outcomes}
         json.dump({"uid": os.getuid(), "level": runner.isolation, "wrong": wrong}, sys.stdout)

@@ -1,6 +1,7 @@
 """Programs that no honest answer is, each with its one right outcome. Data only; ``test_hostile.py`` runs them.
 
-The task is to square a number. A program here that passes forged it, unless it is said to be right.
+The task is to square a number, unless asserts or a standard input of its own are given. A program here that passes forged it,
+unless it is said to be right.
 What reads files, uses the network or starts processes to escape is not here: this form of the runner does not stop it.
 """
 
@@ -9,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mlx_selfdebug.sandbox.limits import Limits
+from mlx_selfdebug.tasks.checks import Checks
 
+SQUARES = ("assert candidate(3) == 9", "assert candidate(4) == 16", "assert candidate(-5) == 25")
 QUICK = Limits(wall_s=1.0, cpu_s=30.0, memory_bytes=256 << 20)
 ROOMY = Limits(wall_s=20.0, cpu_s=20.0, memory_bytes=256 << 20)
 ONE_CPU_SECOND = Limits(wall_s=30.0, cpu_s=1.0, memory_bytes=256 << 20)
@@ -22,6 +25,14 @@ class Hostile:
     outcome: str
     entry_point: str = "square"
     limits: Limits = ROOMY
+    asserts: tuple[str, ...] = ()
+    stdin: str | None = None
+
+    @property
+    def checks(self) -> Checks:
+        if self.stdin is not None:
+            return Checks.from_io([(self.stdin, "9\n")])
+        return Checks.from_asserts(self.asserts or SQUARES)
 
     @property
     def outcomes(self) -> set[str]:
@@ -119,7 +130,7 @@ FORGING = [
             "math.isclose = lambda *a, **k: True\nfor m in list(sys.modules.values()):\n"
         "  try: m.check = lambda c: None\n  except Exception: pass\n"
             "def square(x): return None", "failed"),
-    Hostile("patched codec", "import sys\nc = sys.modules['_selfdebug_codec']\nc.encode = lambda *a: b'N'\n"
+    Hostile("patched codec", "import sys\nc = sys.modules['_selfdebug_codec']\nc.Encoder.put = lambda s, *a: s.constant(b'N')\n"
         "def square(x): return None", "protocol_error"),
     Hostile("redefined check and helpers", "def check(candidate): return True\ncandidate = check\n"
         "__selfdebug_recorder__ = None\n"
@@ -166,7 +177,7 @@ EXHAUSTION = [
         "def square(x): return [zlib.decompress(z) for _ in range(99)]", "memory"),
     Hostile("recursion", "def square(x): return square(x)", "raised"),
     Hostile("recursion without a limit", "import sys\nsys.setrecursionlimit(1 << 30)\n"
-        "def square(x): return square(x)", "memory|crashed|raised"),
+        "def square(x): return square(x)", "memory|crashed|raised", limits=Limits(60.0, 60.0, 256 << 20)),
     Hostile("output flood", "import os\ndef square(x):\n"
         "  while True: os.write(1, b'x' * 65536); os.write(2, b'x' * 65536)", "timeout_wall", limits=QUICK),
     Hostile("output, then right", "def square(x):\n  print('x' * (8 << 20)); return x * x", "passed"),
@@ -262,4 +273,81 @@ BREAKAGE = [
     Hostile("a low recursion limit", "import sys\nsys.setrecursionlimit(40)\ndef square(x): return x * x", "passed"),
 ]  # fmt: skip
 
-ALL = [*FORGING, *EXHAUSTION, *BREAKAGE]
+_LIAR = """
+class Liar:
+    def true(s, *a, **k): return True
+    __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = __bool__ = __instancecheck__ = true
+    def zero(s, *a): return 0
+    __hash__ = __sub__ = __rsub__ = __abs__ = __len__ = __index__ = __round__ = zero
+    __class__ = int
+    def __getattribute__(s, name): return object.__getattribute__(s, name) if name[:1] == "_" else (lambda *a, **k: True)
+    def __getattr__(s, name): return lambda *a, **k: True
+def square(*x): return Liar()
+"""
+_FRAMES = """
+import os, sys
+def frame(kind, id_, body): return bytes([kind]) + id_.to_bytes(8, "little") + len(body).to_bytes(4, "little") + body
+def id_of():
+    frame = sys._getframe()
+    while "id_" not in frame.f_locals: frame = frame.f_back
+    return frame.f_locals["id_"]
+def send(kind, body, id=None): os.write(3, frame(kind, id_of() if id is None else id, body))
+def handle(number): return b"t\\x02\\0\\0\\0P" + number.to_bytes(4, "little") + b"\\x01\\0\\0\\0xN"
+def call_back(number): return b"t\\x03\\0\\0\\0i\\x02\\0\\0\\0" + number.to_bytes(2, "little") + b"t\\0\\0\\0\\0D\\0\\0\\0\\0"
+"""
+_APPLY = "assert square(lambda x: x * x) == 9"
+_CLOSE = ("assert abs(square(3) - 9) < 1e-6", "assert 9 in square(3)", "assert square(3).isdecimal()")
+_OBJECT = ("s = square(3)", "assert s.value == 9")
+
+HANDLES = [
+    Hostile("a proxy that lies in every dunder", _LIAR, "bad_value"),
+    Hostile("a proxy that lies in every dunder, asked in other ways", _LIAR, "bad_value|raised", asserts=_CLOSE),
+    Hostile("a method that answers with a liar", _LIAR, "failed|bad_value", asserts=("s = square(3)", "assert s.value() == 9", "assert s.value == 9")),
+    Hostile("a liar given to a callback", _LIAR + "def square(g): return g(Liar())", "bad_value|raised", asserts=("assert square(lambda x: x == 9)",)),
+    Hostile("a named tuple that lies", "from collections import namedtuple\nclass P(namedtuple('P', 'x y')):\n  def __eq__(s, o): return True\n  def __iter__(s): return iter((3, 9))\ndef square(x): return P(0, 0)", "failed|bad_value", asserts=("assert square(3) == (3, 9)",)),
+    Hostile("an endless iterator", "import itertools\ndef square(x): return itertools.count()", "timeout_wall", limits=QUICK, asserts=("assert list(square(3)) == [9]",)),
+    Hostile("an iterator that is never done with one", "class I:\n  def __iter__(s): return s\n  def __next__(s):\n    while True: pass\ndef square(x): return I()", "timeout_wall", limits=QUICK, asserts=("assert list(square(3)) == [9]",)),
+    Hostile("iterators of iterators", "def square(x):\n  while True: yield square(x)", "failed|bad_value", asserts=("assert next(next(next(square(3)))) == 9",)),
+    Hostile("a million objects", "class N: pass\ndef square(x): return [N() for _ in range(200000)]", "bad_value|output_limit"),
+    Hostile("a million objects, one a call", "class N: pass\ndef square(x): return N()", "bad_value", asserts=("for i in range(70000):\n    x = square(i)", "assert x == 9")),
+    Hostile("a handle that returns itself", "class N:\n  def __call__(s, *a): return s\n  def __getattr__(s, n): return s\n  def __getitem__(s, i): return s\n  def __iter__(s): return s\n  def __next__(s): return s\nn = N()\ndef square(x): return n", "bad_value", asserts=("assert square(3)(4).a[5].b(6) == 9", "assert next(iter(square(3))) == 9")),
+    Hostile("a handle that contains itself", "def square(x):\n  class L(list): pass\n  l = L(); l.append(l); return l", "bad_value", asserts=("assert square(3)[0][0] == 9",)),
+    Hostile("a forged number of a handle", _FRAMES + "def square(x): send(5, handle(60000)); return 9", "bad_value|protocol_error"),
+    Hostile("a number of a handle out of bounds", _FRAMES + "def square(x): send(5, handle(1 << 31))", "output_limit"),
+    Hostile("plain data where a handle must come", _LIAR + "import sys\nsys.modules['_selfdebug_references'].Kept = lambda v: 0", "bad_value", asserts=("assert abs(square(3) - 9) < 1e-6",)),
+    Hostile("hacked operations", "import sys\nr = sys.modules['_selfdebug_references']\nfor n in list(r._OPERATIONS): r._OPERATIONS[n] = lambda *a: True\nclass N: pass\ndef square(x): return N()", "bad_value|failed|raised", asserts=_OBJECT),
+    Hostile("a call back of what was never given", _FRAMES + "def square(g): send(10, call_back(99))", "protocol_error"),
+    Hostile("a call back with no call", _FRAMES + "send(10, call_back(0), 7)\ndef square(g): return 9", "protocol_error", asserts=(_APPLY,)),
+    Hostile("a call back under another id", _FRAMES + "def square(g): send(10, call_back(0), 7)", "protocol_error", asserts=(_APPLY,)),
+    Hostile("a call back that is no call back", _FRAMES + "def square(g): send(10, b'N')", "protocol_error", asserts=(_APPLY,)),
+    Hostile("a call back, and an answer before its own", _FRAMES + "def square(g): send(10, call_back(0)); send(5, b't\\x02\\0\\0\\0i\\x01\\0\\0\\0\\x07N'); return 9", "protocol_error|failed|early_exit|raised", asserts=("assert square(lambda: 1) == 9", "assert square(lambda: 1) == 9")),
+    Hostile("a flood of calls back", "def square(g):\n  while True: g(1)", "output_limit|timeout_wall", limits=Limits(4.0, 20.0), asserts=(_APPLY,)),
+    Hostile("a callback given back as the answer", "def square(g): return g", "failed|bad_value", asserts=(_APPLY,)),
+    Hostile("recursion through callbacks", "def square(g): return g(square)", "raised", asserts=("def g(f):\n    return f(g)", "assert square(g) == 9")),
+    Hostile("endless recursion over a callback", "def square(g):\n  g(1)\n  return square(g)", "raised|timeout_wall", asserts=(_APPLY,)),
+    Hostile("a callback after the end of the call, from a thread", "import threading, time\ndef square(g):\n  def later():\n    time.sleep(0.05)\n    g(1)\n  threading.Thread(target=later).start()\n  return 8", "failed", asserts=(_APPLY, "import time", "time.sleep(0.2)", "assert square(abs) == 9")),
+    Hostile("a callback's exception with a lying message", "def square(g):\n  class E(AssertionError):\n    def __str__(s): return s\n  raise E", "raised", asserts=(_APPLY,)),
+    Hostile("a context that swallows what the checks raise", "class Q:\n  def __enter__(s): return s\n  def __exit__(s, *e): return True\ndef square(x): return Q()", "failed|bad_value", asserts=("with square(3):\n    raise AssertionError", "assert square(3) == 9")),
+]  # fmt: skip
+
+PROGRAMS = [
+    Hostile("output flood on descriptor 1", "import os\nwhile True: os.write(1, b'9\\n' * 30000)", "output_limit", stdin="3"),
+    Hostile("output flood on descriptor 2", "import os\nwhile True: os.write(2, b'9' * 65536)", "timeout_wall", limits=QUICK, stdin="3"),
+    Hostile("closes descriptors 0 and 1", "import os\nos.close(0); os.close(1)\nprint(9)", "failed", stdin="3"),
+    Hostile("closes all descriptors", "import os\nprint(9, flush=True)\nos.closerange(0, 64)", "early_exit", stdin="3"),
+    Hostile("exit code 1 after the right answer", "import sys\nprint(9)\nsys.exit(1)", "raised", stdin="3"),
+    Hostile("os._exit after the right answer", "import os\nprint(9, flush=True)\nos._exit(0)", "early_exit", stdin="3"),
+    Hostile("a signal after the right answer", "import os\nprint(9, flush=True)\nos.kill(os.getpid(), 9)", "crashed", stdin="3"),
+    Hostile("prints at exit", "import atexit\nprint(9)\natexit.register(print, 'more')", "failed", stdin="3"),
+    Hostile("prints from a thread after the end", "import threading, time\ndef later():\n  time.sleep(0.1)\n  print('more', flush=True)\nprint(9)\nthreading.Thread(target=later).start()", "failed", stdin="3"),
+    Hostile("a thread that never ends", "import threading, time\nprint(9)\nthreading.Thread(target=time.sleep, args=(1000,)).start()", "timeout_wall", limits=QUICK, stdin="3"),
+    Hostile("reads on after the end of its input", "while True:\n  try: input()\n  except EOFError: pass", "timeout_wall", limits=QUICK, stdin="3"),
+    Hostile("replaced sys.stdout", "import sys\nsys.stdout = None\nprint(9)", "failed", stdin="3"),
+    Hostile("closed sys.stdout", "import sys\nsys.stdout.close()\nprint(9)", "raised", stdin="3"),
+    Hostile("holds on to a copy of descriptor 1", "import os\nos.dup(1)\nprint(8)", "failed", stdin="3"),
+    Hostile("writes on the channel", "import os\nos.write(3, b'\\x05' + bytes(12))\nprint(9)", "protocol_error", stdin="3"),
+    Hostile("patched io", "import sys, io\nfor n in ('open', 'print', 'exec'): setattr(sys.modules['builtins'], n, None)\nos = __import__('os')\nos.write(1, b'8')", "failed", stdin="3"),
+    Hostile("the program is right", "print(int(input()) ** 2)", "passed", stdin="3"),
+]  # fmt: skip
+
+ALL = [*FORGING, *EXHAUSTION, *BREAKAGE, *HANDLES, *PROGRAMS]

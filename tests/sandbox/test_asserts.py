@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from mlx_selfdebug.sandbox.grading.asserts import RECORDER, compile_checks
 from mlx_selfdebug.sandbox.grading.checking import prepare, run_checks
-from mlx_selfdebug.sandbox.grading.remote import CandidateError, Death, _raisable
+from mlx_selfdebug.sandbox.grading.remote import CandidateError, Death
+from mlx_selfdebug.sandbox.grading.signals import raisable
 from mlx_selfdebug.sandbox.grading.taint import ARGUMENT, CALL, CLEAN, RESULT, Taint
+from mlx_selfdebug.sandbox.grading.tools import TOOLS
 from mlx_selfdebug.sandbox.verdict import ErrorFact
 
 
@@ -34,7 +36,7 @@ class LocalCandidate:
         try:
             self.last_value = self.function(*args, **kwargs)
         except Exception as error:
-            raise _raisable(ErrorFact(type(error).__name__, str(error)), type(error).__name__) from None
+            raise raisable(ErrorFact(type(error).__name__, str(error)), type(error).__name__) from None
         finally:
             self.n_answers += 1
         return self.last_value
@@ -51,7 +53,7 @@ def recorded(source: str, function: Any) -> tuple[bool, list[tuple[Any, ...]]]:
 
 def plain(source: str, function: Any) -> tuple[bool, list[tuple[Any, ...]]]:
     candidate = LocalCandidate(function)
-    namespace: dict[str, Any] = {"f": candidate.call}
+    namespace: dict[str, Any] = {**TOOLS, "f": candidate.call}
     try:
         exec(source, namespace)
         namespace["check"](candidate.call)
@@ -83,6 +85,13 @@ statements = st.one_of(
     conditions.map(lambda c: f"try:\n    f(3)\n    assert False\nexcept ValueError:\n    assert {c}"),
     conditions.map(lambda c: f"if {c}:\n    assert y"),
     calls.map(lambda c: f"x = {c}"),
+    calls.map(lambda c: f"with raises(ValueError):\n    {c}"),
+    calls.map(lambda c: f"with raises((ZeroDivisionError, TypeError)) as caught:\n    x = {c}"),
+    calls.map(lambda c: f"try:\n    with raises(ValueError):\n        {c}\nexcept ZeroDivisionError:\n    y = 5"),
+    calls.map(lambda c: f"try:\n    with raises(ValueError):\n        {c}\nexcept Exception:\n    y = 5"),
+    conditions.map(lambda c: f"with independent_test('t'):\n    assert {c}"),
+    st.builds(lambda a, b: f"assert {a} == approx({b})", operands, operands),
+    st.builds(lambda a, b: f"assert almost_equal({a}, {b})", operands, operands),
 )
 FUNCTIONS = {
     "identity": lambda n: n,

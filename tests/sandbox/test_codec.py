@@ -16,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_selfdebug.sandbox.wire.codec import (
+    HANDLE,
     MAX_DEPTH,
     CodecError,
     Decoder,
+    Encoder,
     LimitError,
     Opaque,
     OpaqueValueError,
@@ -94,6 +96,63 @@ def test_a_damaged_value_gives_a_value_or_a_codec_error(value: Any, draw: st.Dat
 def test_no_value_can_be_cut_short(value: Any) -> None:
     with pytest.raises(CodecError):
         decode(encode(value)[:-1], LARGE)
+
+
+class Thing:
+    """Stands for an object of the candidate's."""
+
+
+THINGS = [Thing() for _ in range(3)]
+with_things = st.recursive(
+    atoms | st.sampled_from(THINGS),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.sets(st.sampled_from(THINGS) | st.integers(), max_size=3)
+        | st.dictionaries(st.sampled_from(THINGS) | text, inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+def resolve(tag: bytes, number: int, name: str) -> Thing:
+    if tag != HANDLE or number >= len(THINGS) or name != "Thing":
+        raise CodecError("never given out")
+    return THINGS[number]
+
+
+def encode_with_things(value: Any) -> bytes:
+    encoder = Encoder(LARGE)
+    encoder.refer = lambda part: (HANDLE, THINGS.index(part), "Thing") if part in THINGS else None
+    encoder.put(value, 0)
+    assert not encoder.foreign
+    return bytes(encoder.out)
+
+
+def decode_with_things(data: bytes) -> Any:
+    decoder = Decoder(data, LARGE)
+    decoder.resolve = resolve
+    return decoder.whole()
+
+
+@given(with_things)
+def test_references_come_back_as_what_they_name(value: Any) -> None:
+    assert shape(decode_with_things(encode_with_things(value))) == shape(value)
+
+
+@settings(max_examples=300)
+@given(with_things, st.data())
+def test_damaged_references_give_a_value_or_a_codec_error(value: Any, draw: st.DataObject) -> None:
+    data = bytearray(encode_with_things(value))
+    data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.sampled_from(b"PKGOltSDi\0\xff"))
+    with suppress(CodecError):
+        decode_with_things(bytes(data))
+
+
+def test_a_reference_nobody_resolves_arrives_opaque() -> None:
+    decoder = Decoder(encode_with_things([THINGS[0]]), LARGE)
+    assert repr(decoder.whole()) == "[<Thing>]"
+    assert decoder.saw_opaque
 
 
 def test_nan_comes_back_and_equals_nothing() -> None:

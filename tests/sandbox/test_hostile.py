@@ -9,17 +9,14 @@ import pytest
 
 from mlx_selfdebug.sandbox import TestRunner, Verdict
 from mlx_selfdebug.sandbox.verdict import SUSPICIOUS
-from mlx_selfdebug.tasks.checks import Checks
-from tests.sandbox.hostile import ALL, FORGING, Hostile
-
-CHECKS = Checks.from_asserts(["assert candidate(3) == 9", "assert candidate(4) == 16", "assert candidate(-5) == 25"])
+from tests.sandbox.hostile import ALL, FORGING, HANDLES, Hostile
 
 
 @pytest.fixture(scope="module")
 def verdicts() -> Iterator[dict[str, Future[Verdict]]]:
     runners = {limits: TestRunner(workers=3, limits=limits) for limits in {hostile.limits for hostile in ALL}}
     try:
-        yield {h.name: runners[h.limits].submit(h.source, CHECKS, h.entry_point) for h in ALL}
+        yield {h.name: runners[h.limits].submit(h.source, h.checks, h.entry_point) for h in ALL}
     finally:
         for runner in runners.values():
             runner.close()
@@ -30,7 +27,8 @@ def test_outcome_is_the_right_one(hostile: Hostile, verdicts: dict[str, Future[V
     verdict = verdicts[hostile.name].result()
     assert verdict.outcome in hostile.outcomes, verdict
     if not verdict.passed:
-        assert verdict.n_passed < verdict.n_checks == 3, verdict
+        assert verdict.n_passed < verdict.n_checks, verdict
+        assert verdict.n_checks == 3 or hostile.asserts or hostile.stdin, verdict
         assert verdict.failures, verdict
 
 
@@ -39,7 +37,7 @@ def test_no_two_programs_have_the_same_name() -> None:
 
 
 def test_no_forger_passes() -> None:
-    assert not any("passed" in hostile.outcomes for hostile in FORGING)
+    assert not any("passed" in hostile.outcomes for hostile in [*FORGING, *HANDLES])
 
 
 def test_what_no_honest_answer_does_is_marked_suspicious(verdicts: dict[str, Future[Verdict]]) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -30,14 +31,20 @@ def alone() -> Iterator[TestRunner]:
 
 def descendants(process: psutil.Process | None = None) -> list[psutil.Process]:
     found = (process or psutil.Process()).children(recursive=True)
-    return [child for child in found if child.status() != psutil.STATUS_ZOMBIE and is_ours(child)]
+    return [child for child in found if is_ours(child)]
 
 
 def is_ours(process: psutil.Process) -> bool:
     try:
         return "zygote.main" in " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return False
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def none_left(processes: list[psutil.Process], timeout_s: float = 20) -> bool:
@@ -45,24 +52,21 @@ def none_left(processes: list[psutil.Process], timeout_s: float = 20) -> bool:
 
 
 def test_a_zygote_killed_from_outside_is_replaced(alone: TestRunner) -> None:
-    for process in descendants():
-        process.kill()
+    kill(descendants())
     assert alone.run(RIGHT, SQUARE, "square").passed
 
 
 def test_a_run_whose_processes_are_killed_is_made_again(alone: TestRunner) -> None:
     future = alone.submit("import time\ntime.sleep(1.5)\n" + RIGHT, SQUARE, "square")
     time.sleep(0.5)
-    for process in descendants():
-        process.kill()
+    kill(descendants())
     assert future.result().passed
 
 
 def test_a_run_whose_processes_are_killed_again_and_again_is_the_machines_fault(alone: TestRunner) -> None:
     future = alone.submit("import time\ntime.sleep(20)\n" + RIGHT, SQUARE, "square")
     while not future.done():
-        for process in descendants():
-            process.kill()
+        kill(descendants())
         time.sleep(0.05)
     verdict = future.result()
     assert verdict.outcome == "infrastructure"

@@ -113,7 +113,7 @@ def test_the_prelude_runs_before_the_source_in_the_same_module(runner: TestRunne
     [
         ("def check(candidate):\n    assert undefined(candidate(3)) == 9\n", "undefined"),
         ("import nothing_of_this_name\ndef check(candidate):\n    assert candidate(3) == 9\n", "nothing_of_this_name"),
-        ("def check(candidate):\n    assert candidate(lambda: 3) == 9\n", "function"),
+        ("def check(candidate):\n    assert candidate(object()) == 9\n", "object"),
         ("def check(candidate):\n    assert [][0] == candidate(3)\n", "index"),
         ("def check(candidate)\n    pass", "compile"),
         ("def other(candidate):\n    pass", "check"),

@@ -91,7 +91,9 @@ def test_all_problems_of_a_file_are_reported_at_once(write):
 
 
 def test_a_problem_says_where_what_which_value_and_what_is_allowed(write):
-    expected = ":2: entry_point: not allowed, '2double', the name of the function that is tested"
+    expected = (
+        ":2: entry_point: not allowed, '2double', the name of the function or class that is tested, empty for a program"
+    )
     assert problems(write(line(), line(id="b", entry_point="2double"))) == [expected]
 
 
@@ -305,3 +307,29 @@ def test_no_record_whatever_does_anything_but_load_or_raise_a_task_error(changes
         path.write_text(json.dumps({**RECORD, **changes}))
         with suppress(TaskError):
             assert read_tasks(path)
+
+
+def test_programs_come_back_with_their_cases(tmp_path):
+    cases = Checks.from_io([("1 2\n", "3\n"), ("", "0\n")])
+    task = Task("mine/sum", "python", "Add.", "", public=cases, hidden=cases, source="p")
+    dump_tasks([task], tmp_path / "p.jsonl")
+    assert read_tasks(tmp_path / "p.jsonl") == [task]
+
+
+def test_cases_may_be_written_as_pairs(write):
+    (task,) = read_tasks(write(line(entry_point="", public=[], hidden={"io": [["1", "2"]]}, reference="print(2)")))
+    assert task.hidden == Checks.from_io([("1", "2")])
+
+
+def test_only_programs_have_no_entry_point(write):
+    assert ": entry_point: empty" in problems(write(line(entry_point="")))[0]
+
+
+@pytest.mark.parametrize("io", [[], ["1"], [["1"]], [["1", 2]], "12"])
+def test_cases_that_are_no_pairs_of_texts_are_refused(write, io):
+    assert ".io" in problems(write(line(hidden={"io": io})))[0]
+
+
+def test_a_kind_of_checks_that_does_not_exist_is_refused(write):
+    source = "def check(candidate):\n    assert candidate(1)\n"
+    assert "kind" in problems(write(line(hidden={"source": source, "kind": "shell"})))[0]

@@ -11,18 +11,21 @@ Each side of a comparison is evaluated once and in Python's order; a failed asse
 
 Asserts whose failure the checks themselves would catch (in ``try`` with ``except Exception`` and the like) are left as they are
 and not counted; in any other ``try`` with handlers, an exception of the assert's own expression goes to the handlers.
-``try: f(x); assert False`` with ``except ValueError`` is one check: that ``f(x)`` raises ValueError.
+``try: f(x); assert False`` with ``except ValueError`` is one check: that ``f(x)`` raises ValueError. So is
+``with raises(ValueError)`` (pytest's, or ``self.assertRaises``). After ``with independent_test(name)`` the checks go on whatever
+was raised in it.
 An assert's message is never evaluated.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from types import CodeType
 from typing import Literal
 
+from mlx_selfdebug.sandbox.grading.objects import expects_objects
 from mlx_selfdebug.sandbox.grading.taint import ARGUMENT, Taint
 from mlx_selfdebug.sandbox.grading.text import cut
 
@@ -41,7 +44,10 @@ _OPERATORS: dict[type[ast.cmpop], str] = {
     ast.In: "in",
     ast.NotIn: "not in",
 }
-Form = Literal["compare", "approx", "truth", "predicate", "raises"]
+Form = Literal["compare", "approx", "truth", "predicate", "raises", "text", "output"]
+_RAISES = frozenset({"raises", "assertRaises", "assertRaisesRegex"})
+_CLOSE = frozenset({"isclose", "allclose", "almost_equal"})
+_TEXTS: dict[str, Form] = {"shows": "text", "outputs_match": "output"}
 
 
 @dataclass(frozen=True)
@@ -77,10 +83,21 @@ class Compiled:
 def compile_checks(source: str, entry_point: str) -> Compiled:
     """Raises SyntaxError (or ValueError) on source that does not compile."""
     tree = ast.parse(source)
-    rewriter = _Rewriter(source, Taint(tree, entry_point))
-    rewritten = ast.fix_missing_locations(rewriter.visit(tree))
+    taint = Taint(tree, entry_point)
+    objects = expects_objects(tree, taint, entry_point)
+    lines = _lines(source)
+    rewriter = _Rewriter(lines, taint)
+    rewritten = rewriter.visit(tree)
+    if objects:
+        rewritten.body.insert(_after_future(rewritten), ast.Expr(_call("expect_objects")))
+    ast.fix_missing_locations(rewritten)
     code = compile(rewritten, "<checks>", "exec", dont_inherit=True)
-    return Compiled(code, tuple(rewriter.sites), tuple(source.splitlines()))
+    return Compiled(code, tuple(rewriter.sites), lines)
+
+
+def _lines(source: str) -> tuple[str, ...]:
+    """As Python counts them, which is not as ``splitlines`` does."""
+    return tuple(source.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
 
 
 @dataclass(frozen=True)
@@ -95,7 +112,7 @@ class _Place:
 
 @dataclass
 class _Rewriter(ast.NodeTransformer):
-    source: str
+    lines: tuple[str, ...]
     taint: Taint
     sites: list[Site] = field(default_factory=list)
     place: _Place = field(default_factory=_Place)
@@ -110,8 +127,25 @@ class _Rewriter(ast.NodeTransformer):
         return self._within(node, _Place(f"{self.place.function}.{node.name}."))
 
     def visit_With(self, node: ast.With) -> ast.AST:
-        caught = self.place.caught or any(_called(item.context_expr, {"suppress", "raises"}, 1) for item in node.items)
-        return self._within(node, replace(self.place, guarded=self.place.guarded or caught, caught=caught))
+        outer = self.place
+        caught = outer.caught or any(_called(item.context_expr, {"suppress", *_RAISES}, 1) for item in node.items)
+        visited = self._within(node, replace(outer, guarded=outer.guarded or caught, caught=caught))
+        for item in node.items:
+            call = item.context_expr
+            if isinstance(call, ast.Call) and _called(call, _RAISES, 1) and not outer.caught:
+                item.context_expr = self._observed_raises(node, call)
+            elif isinstance(call, ast.Call) and _called(call, {"independent_test"}, 1):
+                item.context_expr = _call("independent_test", *call.args)
+        return visited
+
+    def _observed_raises(self, node: ast.With, call: ast.Call) -> ast.expr:
+        text = cut(self._text(node.body[0]))
+        site = Site(
+            node.lineno, text, "raises", self._text(call.args[0]), "", True, self._straight(), self.place.guarded
+        )
+        observed = _call("raises", ast.Constant(self._add(site)), *call.args)
+        observed.keywords = call.keywords
+        return observed
 
     def visit_TryStar(self, node: ast.TryStar) -> ast.AST:
         return self._within(node, replace(self.place, branches=self.place.branches + 1, guarded=True, caught=True))
@@ -165,6 +199,11 @@ class _Rewriter(ast.NodeTransformer):
         if pair is not None:
             site = replace(site, form="approx", got_left=self._got_left(*pair))
             return site, _observed_pair(test, pair), self._late(pair[1], site.got_left)
+        if isinstance(test, ast.Call) and _called(test, _TEXTS, 2):
+            label = node.msg.value if isinstance(node.msg, ast.Constant) else site.text
+            site = replace(site, form=_TEXTS[_name(test.func)], text=cut(str(label)))
+            got, expected = test.args[:2]
+            return site, _observed_pair(test, (got, expected)), self._late(expected, True)
         if isinstance(test, ast.Compare) and len(test.ops) == 1:
             return self._observe_comparison(test, site)
         negated = isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
@@ -219,8 +258,12 @@ class _Rewriter(ast.NodeTransformer):
         return len(self.sites) - 1
 
     def _text(self, node: ast.AST) -> str:
-        segment = ast.get_source_segment(self.source, node) or ""
-        return cut(ast.unparse(node) if not segment or "\n" in segment else segment)
+        """As written if it stands on one line. (``ast.get_source_segment`` would read the whole source each time.)"""
+        line = getattr(node, "lineno", 0)
+        if not line or line != node.end_lineno:  # type: ignore[attr-defined]
+            return cut(ast.unparse(node))
+        text = self.lines[line - 1].encode()[node.col_offset : node.end_col_offset]  # type: ignore[attr-defined]
+        return cut(text.decode())
 
     def _got_left(self, left: ast.expr, right: ast.expr) -> bool:
         return self.taint.of(left) >= self.taint.of(right)
@@ -250,31 +293,53 @@ def _catches_asserts(kind: ast.expr | None) -> bool:
 
 
 def _close_pair(test: ast.expr) -> tuple[ast.expr, ast.expr] | None:
-    """L and R of ``abs(L - R) < eps`` or ``math.isclose(L, R, ...)``."""
-    if isinstance(test, ast.Call) and _called(test, {"isclose"}, 2):
+    """L and R of ``abs(L - R) < eps``, ``isclose(L, R, ...)`` and the like, or ``L == approx(R)``."""
+    if (
+        isinstance(test, ast.Call)
+        and not test.args
+        and _name(test.func) == "all"
+        and isinstance(test.func, ast.Attribute)
+    ):
+        test = test.func.value
+    if isinstance(test, ast.Call) and _called(test, _CLOSE, 2):
         return test.args[0], test.args[1]
-    if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Lt | ast.LtE):
+    if not isinstance(test, ast.Compare) or len(test.ops) != 1:
         return None
-    left = test.left
-    inner = left.args[0] if isinstance(left, ast.Call) and _called(left, {"abs", "fabs"}, 1) else left
-    return (
-        (inner.left, inner.right)
-        if isinstance(inner, ast.BinOp) and isinstance(inner.op, ast.Sub) and inner is not left
-        else None
-    )
+    operator, left, right = test.ops[0], test.left, test.comparators[0]
+    if isinstance(operator, ast.Eq):
+        return _approx_pair(left, right)
+    return _difference(left) if isinstance(operator, ast.Lt | ast.LtE) else None
 
 
-def _called(node: ast.expr, names: set[str], n_args: int) -> bool:
+def _approx_pair(left: ast.expr, right: ast.expr) -> tuple[ast.expr, ast.expr] | None:
+    if isinstance(right, ast.Call) and _called(right, {"approx"}, 1):
+        return left, right.args[0]
+    if isinstance(left, ast.Call) and _called(left, {"approx"}, 1):
+        return left.args[0], right
+    return None
+
+
+def _difference(left: ast.expr) -> tuple[ast.expr, ast.expr] | None:
+    inner = left.args[0] if isinstance(left, ast.Call) and _called(left, {"abs", "fabs"}, 1) else None
+    return (inner.left, inner.right) if isinstance(inner, ast.BinOp) and isinstance(inner.op, ast.Sub) else None
+
+
+def _called(node: ast.expr, names: Container[str], n_args: int) -> bool:
     if not isinstance(node, ast.Call) or len(node.args) < n_args or any(isinstance(a, ast.Starred) for a in node.args):
         return False
-    name = (
-        node.func.attr
-        if isinstance(node.func, ast.Attribute)
-        else node.func.id
-        if isinstance(node.func, ast.Name)
-        else ""
-    )
-    return name in names
+    return _name(node.func) in names
+
+
+def _name(function: ast.expr) -> str:
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def _after_future(tree: ast.Module) -> int:
+    """Where the first statement may stand: ``from __future__`` and a docstring must come before."""
+    fixed = (isinstance(n, ast.ImportFrom) and n.module == "__future__" for n in tree.body)
+    return max((position + 1 for position, is_future in enumerate(fixed) if is_future), default=0)
 
 
 def _observed_pair(test: ast.expr, pair: tuple[ast.expr, ast.expr]) -> ast.expr:

@@ -11,6 +11,7 @@ from types import CodeType
 from typing import Any
 
 from mlx_selfdebug.sandbox.grading.asserts import RECORDER, Compiled, compile_checks
+from mlx_selfdebug.sandbox.grading.handles import EntryPoint
 from mlx_selfdebug.sandbox.grading.namespace import trusted_namespace
 from mlx_selfdebug.sandbox.grading.recorder import Recorder
 from mlx_selfdebug.sandbox.grading.remote import RemoteCandidate, StopChecks
@@ -53,7 +54,7 @@ def run_checks(prepared: Prepared, candidate: RemoteCandidate, entry_point: str)
     if candidate.death:
         recorder.record_death()
     namespace = trusted_namespace()
-    stub = _stub(candidate, entry_point)
+    stub = EntryPoint(candidate.call, lambda: candidate.entry(), entry_point)
     stop: StopChecks | None = None
     try:
         try:
@@ -88,14 +89,6 @@ def _report(recorder: Recorder, candidate: RemoteCandidate, stop: StopChecks | N
     n_checks = max(recorder.n_checks, recorder.n_passed)
     silence = candidate.death.silence if candidate.death else ""
     return Report(outcome, recorder.failures, recorder.n_passed, n_checks, silence, recorder.death_record)
-
-
-def _stub(candidate: RemoteCandidate, entry_point: str) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return candidate.call(*args, **kwargs)
-
-    call.__name__ = call.__qualname__ = entry_point
-    return call
 
 
 def _check_function(namespace: dict[str, Any]) -> Callable[[Any], object]:

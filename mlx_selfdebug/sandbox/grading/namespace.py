@@ -1,4 +1,4 @@
-"""The namespace that trusted check code runs in: its own seeded ``random``, silent ``print``, the entry point as a stub."""
+"""The namespace that trusted check code runs in: its own seeded ``random``, silent ``print``, the tools of tools.py."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from mlx_selfdebug.sandbox.grading.handles import own_callable, own_isinstance
+from mlx_selfdebug.sandbox.grading.tools import TOOLS, pytest_module
+
 SEED = 0
 
 
 def trusted_namespace(name: str = "checks") -> dict[str, Any]:
     """Globals for check code. Each has its own ``random``, so verdicts repeat and threads share no state."""
-    own_random = _seeded_random()
+    own_modules = {"random": _seeded_random(), "pytest": pytest_module()}
 
     def import_(
         module: str,
@@ -22,11 +25,19 @@ def trusted_namespace(name: str = "checks") -> dict[str, Any]:
         names: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        if module == "random" and level == 0:
-            return own_random
+        if module in own_modules and level == 0:
+            return own_modules[module]
         return builtins.__import__(module, globals_, locals_, names or (), level)
 
-    own_builtins = {**vars(builtins), "__import__": import_, "print": _silent, "input": _no_input}
+    own_builtins = {
+        **vars(builtins),
+        **TOOLS,
+        "__import__": import_,
+        "print": _silent,
+        "input": _no_input,
+        "isinstance": own_isinstance,
+        "callable": own_callable,
+    }
     return {"__name__": name, "__builtins__": own_builtins}
 
 

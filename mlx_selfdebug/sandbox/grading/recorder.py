@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mlx_selfdebug.sandbox.grading import namespace
 from mlx_selfdebug.sandbox.grading.asserts import Compiled, Site
-from mlx_selfdebug.sandbox.grading.remote import (
-    CandidateDied,
-    CandidateError,
-    RemoteCandidate,
-    StopChecks,
-    UnsendableError,
-    is_denial,
-)
-from mlx_selfdebug.sandbox.grading.text import cut, show, show_call
+from mlx_selfdebug.sandbox.grading.blame import is_missing_name
+from mlx_selfdebug.sandbox.grading.outputs import Difference, first_difference
+from mlx_selfdebug.sandbox.grading.remote import RemoteCandidate, is_denial
+from mlx_selfdebug.sandbox.grading.signals import CandidateDied, CandidateError, StopChecks, UnsendableError
+from mlx_selfdebug.sandbox.grading.text import cut, scrub, show, show_call
+from mlx_selfdebug.sandbox.grading.tools import Ending, Raises
 from mlx_selfdebug.sandbox.verdict import ExpectedKind, Failure, Outcome
 from mlx_selfdebug.sandbox.wire.codec import OpaqueValueError
 
@@ -26,8 +23,6 @@ MAX_FAILURES = 8
 MAX_FAILURES_A_SITE = 3
 MAX_LOST_CHECKS = 2000
 MAX_CHECK_S = 60.0
-_CHECKS_FILES = ("<setup>", "<checks>")
-_NAMESPACE_FILE = namespace.__file__
 _MISSING: Any = object()
 
 Fault = Literal["failed", "raised", "bad_value", "policy_denied"]
@@ -121,6 +116,41 @@ class Recorder:
         self.n_checks += 1
         self._record(_Open(self._compiled.sites[index]), None, None)
 
+    def raises(self, index: int, kinds: Any, match: str | None = None, *, message: str | None = None) -> Raises:
+        """For ``with raises(...)``: one check, after which the checks go on."""
+        return Raises(kinds, match, message=message, end=lambda ending, error: self._end_raises(index, ending, error))
+
+    def _end_raises(self, index: int, ending: Ending, error: BaseException | None) -> bool:
+        if ending == "other" and error is not None:
+            self.enter(index)
+            self.fail(error)
+        elif ending == "raised" and not self._candidate.death:
+            self.raised()
+        else:
+            self.not_raised(index)
+        return True
+
+    @contextmanager
+    def independent_test(self, name: str) -> Iterator[None]:
+        """The checks after it go on, whatever is raised in it; if it asserts nothing, its end is one passed check."""
+        before = self.n_checks
+        try:
+            yield
+        except BaseException as error:
+            if isinstance(error, StopChecks | KeyboardInterrupt) and not isinstance(error, CandidateError):
+                raise
+            site = Site(0, cut(str(name)), "predicate", "")
+            if self.blames_checks(error):
+                raise StopChecks(f"{type(error).__name__}: {error} in `{site.text}`", "infrastructure") from error
+            self.n_checks += 1
+            self._record(_Open(site), error, None)
+        else:
+            if self.n_checks == before and not self._candidate.death:
+                self.raised()
+
+    def expect_objects(self) -> None:
+        self._candidate.expects_objects = True
+
     def finish(self) -> None:
         """``check`` came to its end. Without any assert on the way, that is its one passed check."""
         if not self.n_checks and not self._candidate.death:
@@ -145,7 +175,7 @@ class Recorder:
             or self._candidate.death
         ):
             return False
-        return not self._candidate.n_calls or isinstance(error, UnsendableError) or _is_missing_name(error)
+        return not self._candidate.n_calls or isinstance(error, UnsendableError) or is_missing_name(error)
 
     def _record(self, opened: _Open, error: BaseException | None, late: Callable[[], Any] | None) -> None:
         self.first_fault = self.first_fault or self._fault(error)
@@ -165,26 +195,39 @@ class Recorder:
     def _fault(self, error: BaseException | None) -> Fault:
         if isinstance(error, CandidateError):
             return "policy_denied" if is_denial(error.fact) else "raised"
-        return "bad_value" if self._candidate.returned_opaque else "failed"
+        return "bad_value" if self._candidate.returned_opaque or isinstance(error, OpaqueValueError) else "failed"
 
     def _failure(self, opened: _Open, error: BaseException | None, late: Callable[[], Any] | None) -> Failure:
         if opened.expected is _MISSING and late is not None:
             self._evaluate(opened, late)
         expected, kind = _expected(opened)
-        arguments = self._candidate.last_arguments()
         fact = error.fact if isinstance(error, CandidateError) else None
         death = self._candidate.death
         got = "" if fact or death else self._got(opened)
         return Failure(
             check=opened.site.text,
-            input=show_call(*arguments) if arguments else "",
+            input=self._input(opened.site),
             expected=expected,
             expected_kind=kind,
             got=got,
             error=death.error if death else fact,
         )
 
+    def _input(self, site: Site) -> str:
+        arguments = self._candidate.last_arguments()
+        if arguments is None:
+            return ""
+        args, kwargs = arguments
+        if site.form == "output" and args and type(args[0]) is str:
+            return scrub(args[0])
+        return show_call(args, kwargs)
+
     def _got(self, opened: _Open) -> str:
+        difference = _difference(opened)
+        if difference is not None:
+            return f"line {difference.line}: {scrub(difference.got)}"
+        if opened.site.form == "text" and type(opened.left) is str:
+            return scrub(opened.left)
         if opened.got is not _MISSING:
             return show(opened.got)
         return show(self._candidate.last_value) if self._candidate.n_answers else ""
@@ -196,31 +239,15 @@ class Recorder:
             return
 
 
-def _is_missing_name(error: BaseException) -> bool:
-    """A name or module the checks lack. A local name not yet bound may be the fault of what the candidate gave."""
-    if not isinstance(error, NameError | ImportError) or isinstance(error, UnboundLocalError):
-        return False
-    return "free variable" not in str(error) and _last_file(error) in _CHECKS_FILES
-
-
-def _last_file(error: BaseException) -> str:
-    """The file of the frame that raised, past the frames of imports."""
-    tb, file = error.__traceback__, ""
-    while tb is not None:
-        name = tb.tb_frame.f_code.co_filename
-        file = name if name in _CHECKS_FILES or not _is_import(name) else file
-        tb = tb.tb_next
-    return file
-
-
-def _is_import(file: str) -> bool:
-    return file.startswith("<frozen importlib") or file == _NAMESPACE_FILE
-
-
 def _expected(opened: _Open) -> tuple[str, ExpectedKind]:
     site = opened.site
     if site.form == "raises":
         return site.expected, "raises"
+    if site.form in ("text", "output") and type(opened.right) is str:
+        difference = _difference(opened)
+        return (
+            f"line {difference.line}: {scrub(difference.expected)}" if difference else scrub(opened.right.rstrip())
+        ), "text"
     if opened.expected is _MISSING or site.form in ("truth", "predicate"):
         return site.expected, "predicate"
     if site.form == "approx":
@@ -230,3 +257,9 @@ def _expected(opened: _Open) -> tuple[str, ExpectedKind]:
     if site.got_left:
         return f"{site.operator} {show(opened.expected)}", "predicate"
     return site.expected, "predicate"
+
+
+def _difference(opened: _Open) -> Difference | None:
+    if opened.site.form != "output" or type(opened.left) is not str or type(opened.right) is not str:
+        return None
+    return first_difference(opened.left, opened.right)

@@ -1,16 +1,26 @@
-"""The candidate as the trusted side sees it: a function whose calls are answered by another process, until it dies."""
+"""The candidate as the trusted side sees it: a function whose calls are answered by another process, until it dies.
+
+While a call is out, the candidate may call what it was given; that runs here, and may call the candidate again. Requests and
+replies then nest: a reply must carry the id of the innermost request, and so must each call back.
+"""
 
 from __future__ import annotations
 
-import builtins
 import os
 import time
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mlx_selfdebug.sandbox.grading.blame import is_missing_name
+from mlx_selfdebug.sandbox.grading.handles import Handle, refused
+from mlx_selfdebug.sandbox.grading.mutation import mutate
+from mlx_selfdebug.sandbox.grading.references import References
 from mlx_selfdebug.sandbox.grading.report import Silence
+from mlx_selfdebug.sandbox.grading.signals import CandidateDied as CandidateDied
+from mlx_selfdebug.sandbox.grading.signals import CandidateError as CandidateError
+from mlx_selfdebug.sandbox.grading.signals import StopChecks as StopChecks
+from mlx_selfdebug.sandbox.grading.signals import UnsendableError as UnsendableError
+from mlx_selfdebug.sandbox.grading.signals import base_name, raisable
 from mlx_selfdebug.sandbox.grading.text import scrub
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.verdict import ErrorFact, Outcome
@@ -19,6 +29,12 @@ from mlx_selfdebug.sandbox.wire.channel import Channel, ChannelClosedError, Chan
 
 MAX_LOST_CALLS = 2000
 MAX_REQUEST_BYTES = 64 << 20
+MAX_CALLS_BACK = 1 << 17
+MAX_DEPTH = 40
+MAX_STEPS = 1 << 17
+MAX_ITERATED = 16
+"""How often ``output_bytes`` all elements of iterated objects together may be."""
+MAX_CALLBACK_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -28,28 +44,6 @@ class Death:
     outcome: Outcome
     error: ErrorFact | None = None
     silence: Silence = ""
-
-
-class CandidateError(BaseException):
-    """The candidate raised. What the checks see is a subclass that is also the built-in type it raised."""
-
-    fact: ErrorFact
-
-
-class CandidateDied(BaseException):
-    """The candidate answers no more. No ``except Exception`` of a check may swallow it."""
-
-
-class StopChecks(BaseException):
-    """The checks end here, with ``outcome`` if that decides the run."""
-
-    def __init__(self, message: str, outcome: Outcome | None = None) -> None:
-        super().__init__(message)
-        self.outcome = outcome
-
-
-class UnsendableError(Exception):
-    """The checks pass something that is not plain data: their fault, not the candidate's."""
 
 
 class RemoteCandidate:
@@ -64,7 +58,14 @@ class RemoteCandidate:
         self.n_calls = 0
         self.returned_opaque = False
         self.last_value: Any = None
+        self.decoding = False
+        self.expects_objects = False
         self._last_arguments: bytes | None = None
+        self._references = References(self)
+        self._depth = 0
+        self._n_called_back = 0
+        self._callback_s = 0.0
+        self._n_steps = self._step_bytes = self._last_bytes = 0
         self._channel = channel
         self._limits = limits
         self._lines = source.splitlines()
@@ -96,37 +97,81 @@ class RemoteCandidate:
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The candidate's value, or its exception raised as CandidateError. Raises CandidateDied, UnsendableError."""
-        self.n_calls += 1
-        if self.death:
-            if self.n_calls > MAX_LOST_CALLS:
-                raise StopChecks("calls after the candidate's end")
-            raise CandidateDied(self.death.outcome)
-        body = _arguments(args, kwargs)
+        self._require_life()
+        body = self._encoded((args, kwargs))
         self._last_arguments = body
-        frame = self._exchange(codec.CALL, body)
-        if frame is not None:
-            try:
-                return self._answer(frame, args, kwargs)
-            except codec.LimitError:
-                self._die("output_limit")
-            except codec.CodecError:
-                self._die("protocol_error")
-        raise CandidateDied(self.death.outcome if self.death else "")
+        return self._request(codec.CALL, body, args, kwargs)
+
+    def entry(self) -> Handle:
+        return self._references.entry()
+
+    def operate(self, name: str, handle: Handle, *args: Any, **kwargs: Any) -> Any:
+        """What ``call`` does, for an operation on an object of the candidate's. Raises OpaqueValueError for what cannot be sent."""
+        self._require_life()
+        if name == "next":
+            return self._step(handle)
+        try:
+            body = self._encoded(((name, handle, *args), kwargs))
+            if name == "call":
+                self._last_arguments = self._encoded((args, kwargs))
+        except UnsendableError:
+            # With the plain data that they expect, the checks might not have come here.
+            raise refused(handle) from None
+        return self._request(codec.OPERATE, body, (name, handle, *args), kwargs)
 
     def last_arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Those of the latest call, as they were before it."""
         if self._last_arguments is None:
             return None
-        args, kwargs = codec.decode(self._last_arguments, len(self._last_arguments))
+        args, kwargs = self._decoder(self._last_arguments, len(self._last_arguments)).whole()
         return args, kwargs
+
+    def _require_life(self) -> None:
+        self.n_calls += 1
+        if self.death:
+            if self.n_calls > MAX_LOST_CALLS:
+                raise StopChecks("calls after the candidate's end")
+            raise CandidateDied(self.death.outcome)
+
+    def _step(self, handle: Handle) -> Any:
+        """The next element of an iterated object; these are bounded in number and in size."""
+        self._n_steps += 1
+        if self._n_steps > MAX_STEPS or self._step_bytes > MAX_ITERATED * self._limits.output_bytes:
+            self._die("output_limit")
+            raise CandidateDied("output_limit")
+        try:
+            value = self._request(codec.OPERATE, self._encoded((("next", handle), {})), ("next", handle), {})
+        except CandidateError as error:
+            if isinstance(error, StopIteration):
+                raise StopIteration from None
+            raise
+        self._step_bytes += self._last_bytes
+        return value
+
+    def _request(self, kind: int, body: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._depth >= MAX_DEPTH:
+            raise raisable(ErrorFact("RecursionError", "too many calls within calls back"), "RecursionError")
+        self._depth += 1
+        try:
+            frame = self._exchange(kind, body)
+            if frame is not None:
+                return self._answer(frame, args, kwargs)
+        except codec.LimitError:
+            self._die("output_limit")
+        except codec.CodecError:
+            self._die("protocol_error")
+        finally:
+            self._depth -= 1
+        raise CandidateDied(self.death.outcome if self.death else "")
 
     def _answer(self, frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if frame.kind == codec.TOO_LARGE:
             raise codec.LimitError
         if frame.kind not in (codec.RETURNED, codec.RAISED, codec.EXITED, codec.NO_MEMORY):
             raise codec.CodecError
-        decoder = codec.Decoder(frame.body or codec.encode((None, None)), self._limits.output_bytes)
-        content = decoder.whole()
+        self._last_bytes = len(frame.body)
+        decoder = self._decoder(frame.body or codec.encode((None, None)), self._limits.output_bytes)
+        content = self._whole(decoder)
         if type(content) is not tuple or len(content) != 2:
             raise codec.CodecError
         result, after = content
@@ -141,33 +186,99 @@ class RemoteCandidate:
         self.last_value = None if error else result
         self.returned_opaque = decoder.saw_opaque
         if after is not None:
-            _mutate((args, kwargs), after)
+            self._mutate((args, kwargs), after)
         if error:
-            raise _raisable(*error)
+            raise raisable(*error)
         return result
+
+    def _mutate(self, old: Any, new: Any) -> None:
+        self.decoding = True
+        try:
+            mutate(old, new)
+        finally:
+            self.decoding = False
+
+    def _encoded(self, value: Any) -> bytes:
+        """Raises UnsendableError."""
+        encoder = codec.Encoder(MAX_REQUEST_BYTES)
+        encoder.refer = self._references.refer
+        try:
+            encoder.put(value, 0)
+        except codec.LimitError as error:
+            raise UnsendableError(f"an argument cannot be sent: {error}") from None
+        if encoder.foreign:
+            raise UnsendableError(f"an argument is not plain data but a {encoder.foreign}")
+        return bytes(encoder.out)
+
+    def _decoder(self, body: bytes, max_bytes: int) -> codec.Decoder:
+        decoder = codec.Decoder(body, max_bytes)
+        decoder.resolve = self._references.resolve
+        return decoder
+
+    def _whole(self, decoder: codec.Decoder) -> Any:
+        self.decoding = True
+        try:
+            return decoder.whole()
+        finally:
+            self.decoding = False
 
     def _exchange(self, kind: int, body: bytes) -> Frame | None:
         """The reply that carries this request's id; None if the candidate died over it."""
         id_ = int.from_bytes(os.urandom(8), "little")
-        started = time.monotonic()
-        try:
-            self._channel.send(kind, id_, body, self._left_s)
-            frame = self._channel.receive(self._limits.output_bytes + 64, self._left_s - (time.monotonic() - started))
-        except ChannelTimeoutError:
-            self._die("timeout_wall", silence="time")
-            return None
-        except ChannelClosedError:
-            self._die("early_exit", silence="exit")
-            return None
-        except ChannelError:
-            self._die("protocol_error")
-            return None
-        finally:
-            self._left_s -= time.monotonic() - started
-        if frame.id != id_:
+        frame = self._timed(kind, id_, body)
+        while frame is not None and frame.kind == codec.CALL_BACK and frame.id == id_:
+            reply, content = self._call_back(frame)
+            frame = self._timed(reply, id_, content)
+        if frame is not None and frame.id != id_:
             self._die("protocol_error")
             return None
         return frame
+
+    def _timed(self, kind: int, id_: int, body: bytes) -> Frame | None:
+        """Send a frame and receive one, on the candidate's time."""
+        started = time.monotonic()
+        try:
+            self._channel.send(kind, id_, body, self._left_s)
+            return self._channel.receive(self._limits.output_bytes + 64, self._left_s - (time.monotonic() - started))
+        except ChannelTimeoutError:
+            self._die("timeout_wall", silence="time")
+        except ChannelClosedError:
+            self._die("early_exit", silence="exit")
+        except ChannelError:
+            self._die("protocol_error")
+        finally:
+            self._left_s -= time.monotonic() - started
+        return None
+
+    def _call_back(self, frame: Frame) -> tuple[int, bytes]:
+        """The reply to a call of something that the checks passed. Raises what ends the checks."""
+        self._n_called_back += 1
+        if self._n_called_back > MAX_CALLS_BACK:
+            raise codec.LimitError("too many calls back")
+        if self._callback_s > MAX_CALLBACK_S:
+            self._die("timeout_wall")
+            raise CandidateDied("timeout_wall")
+        content = self._whole(self._decoder(frame.body, self._limits.output_bytes))
+        if type(content) is not tuple or tuple(map(type, content)) != (int, tuple, dict):
+            raise codec.CodecError("no call back")
+        number, args, kwargs = content
+        if not all(type(name) is str for name in kwargs):
+            raise codec.CodecError("no names of arguments")
+        function = self._references.callback(number)
+        outer, started = self._last_arguments, time.monotonic()
+        try:
+            return codec.GIVEN_BACK, self._encoded(function(*args, **kwargs))
+        except UnsendableError:
+            raise
+        except (Exception, CandidateError) as error:
+            if is_missing_name(error):
+                raise StopChecks(f"{type(error).__name__}: {error} in a callback", "infrastructure") from error
+            return codec.FAILED_BACK, self._encoded(_failure(error))
+        finally:
+            self._last_arguments = outer
+            self._callback_s += time.monotonic() - started
+            if self.death:
+                raise CandidateDied(self.death.outcome)
 
     def _die(self, outcome: Outcome, error: ErrorFact | None = None, silence: Silence = "") -> None:
         self.death = Death(outcome, error, silence)
@@ -195,79 +306,11 @@ def _exit_error(code: Any) -> ErrorFact:
     return ErrorFact("SystemExit", f"exit code {code}")
 
 
-def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-    encoder = codec.Encoder(MAX_REQUEST_BYTES)
-    try:
-        encoder.put((args, kwargs), 0)
-    except codec.LimitError as error:
-        raise UnsendableError(f"an argument cannot be sent: {error}") from None
-    if encoder.foreign:
-        raise UnsendableError(f"an argument is not plain data but a {encoder.foreign}")
-    return bytes(encoder.out)
-
-
-def _raisable(fact: ErrorFact, base_name: str) -> CandidateError:
-    base = getattr(builtins, base_name, Exception)
-    if not (isinstance(base, type) and issubclass(base, BaseException)) or issubclass(base, BaseExceptionGroup):
-        base = Exception
-    kind = type(fact.type, (CandidateError, base), {"__init__": _no_init, "__str__": _message})
-    error: CandidateError = kind(fact.message)
-    error.fact = fact
-    return error
-
-
-def _no_init(self: CandidateError, *_: object) -> None:
-    """Some built-in exceptions insist on arguments of their own."""
-
-
-def _message(self: CandidateError) -> str:
-    return self.fact.message
-
-
-def _mutate(old: Any, new: Any) -> Any:
-    """Make ``old`` equal to ``new`` in place where it can be; what stands in its place where it cannot."""
-    kind = type(old)
-    if isinstance(old, dict) and isinstance(new, dict):  # a defaultdict comes back as a dict
-        _change_dict(old, new)
-        return old
-    if kind is not type(new):
-        return new
-    if kind is tuple and len(old) == len(new):
-        for before, after in zip(old, new, strict=True):
-            _mutate(before, after)
-        return old
-    change = _CHANGES.get(kind)
-    if change is None:
-        return new
-    change(old, new)
-    return old
-
-
-def _change_list(old: list[Any] | deque[Any], new: list[Any] | deque[Any]) -> None:
-    items = [_mutate(before, after) for before, after in zip(old, new, strict=False)]
-    items += list(new)[len(items) :]
-    old.clear()
-    old.extend(items)
-
-
-def _change_dict(old: dict[Any, Any], new: dict[Any, Any]) -> None:
-    items = {key: _mutate(old[key], value) if key in old else value for key, value in new.items()}
-    dict.clear(old)
-    dict.update(old, items)
-
-
-def _change_set(old: set[Any], new: set[Any]) -> None:
-    old.clear()
-    old.update(new)
-
-
-def _change_bytes(old: bytearray, new: bytearray) -> None:
-    old[:] = new
-
-
-_CHANGES: dict[type, Callable[[Any, Any], None]] = {
-    list: _change_list,
-    deque: _change_list,
-    set: _change_set,
-    bytearray: _change_bytes,
-}
+def _failure(error: BaseException) -> tuple[str, str]:
+    """Built-in type and message of an exception that goes into the candidate. What a failed assert says stays here."""
+    if isinstance(error, AssertionError) and not isinstance(error, CandidateError):
+        return "AssertionError", ""
+    if isinstance(error, CandidateError):
+        return base_name(type(error)), error.fact.message
+    argument = error.args[0] if len(error.args) == 1 and type(error.args[0]) is str else str(error)
+    return base_name(type(error)), argument

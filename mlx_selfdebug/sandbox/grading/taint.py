@@ -39,6 +39,8 @@ class Taint:
     def _of_part(self, part: ast.AST) -> int:
         if isinstance(part, ast.Call) and self._calls(part):
             return CALL
+        if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id in self._functions:
+            return CALL
         return self._levels.get(part.id, CLEAN) if isinstance(part, ast.Name) else CLEAN
 
     def _calls(self, node: ast.Call) -> bool:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
+
+from mlx_selfdebug.sandbox.grading.handles import Handle, text_of
 
 MAX_CHARS = 300
 _MAX_DEPTH = 250
+Callables = type | FunctionType | BuiltinFunctionType
 _AT_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _MAX_INT_BITS = 14_000  # below the digits at which int's repr refuses
 
@@ -50,6 +54,10 @@ def _literal(value: Any, depth: int) -> str:
         return "{" + ", ".join(f"{_literal(k, depth + 1)}: {_literal(v, depth + 1)}" for k, v in value.items()) + "}"
     if kind is int and value.bit_length() > _MAX_INT_BITS:
         return f"<int of {value.bit_length()} bits>"
+    if kind is Handle:
+        return text_of(value)
+    if isinstance(value, Callables):
+        return f"<{value.__name__.strip('<>')}>"
     return _other(value)
 
 

@@ -1,11 +1,13 @@
 """What runs in the candidate's process once it is set up: loads the source, answers calls. Untrusted from then on.
 
 It holds no expected value and decides nothing: whatever the candidate does to it, it can only answer with values.
-Its compiled code comes over the channel (see ``process.py``), together with the codec's; it imports nothing of the package.
+While a call runs, it may call what the checks passed to it, and be called again before that returns. Loaded as a bare module,
+together with the codec, references and programs; it imports nothing of the package.
 """
 
 from __future__ import annotations
 
+import _thread
 import posix
 import sys
 
@@ -15,32 +17,58 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, NoReturn
 
+    from mlx_selfdebug.sandbox.processes import programs, references
     from mlx_selfdebug.sandbox.wire import codec
 else:
     import _selfdebug_codec as codec
+    import _selfdebug_programs as programs
+    import _selfdebug_references as references
 
 CANDIDATE_FILE = "<candidate>"
 MAX_MESSAGE = 2000
 CHANNEL_FAILED = 70
 
 _channel = -1
+_output_bytes = 0
+_current: int | None = None  # the id of the request being answered
+_main_thread = 0
 
 
 def serve(channel: int, output_bytes: int) -> NoReturn:
     """``channel`` is the descriptor requests come on; a reply has at most ``output_bytes``. Never returns."""
-    global _channel
-    _channel = channel
+    global _channel, _output_bytes, _main_thread
+    _channel, _output_bytes, _main_thread = channel, output_bytes, _thread.get_ident()
     kind, id_, body = _receive()
     prelude, source, entry_point = codec.decode(body, len(body))
-    answer = _load(prelude, source, entry_point)
+    load = _load_program if entry_point == codec.PROGRAM else _load
+    answer = load(prelude, source, entry_point)
     if not callable(answer):
         kind, record = answer
         send(kind, id_, codec.encode(record))
         posix._exit(0)
     send(codec.LOADED, id_, b"")
+    _table.refer(references.Kept(answer))  # number 0
+    functions = {codec.CALL: answer, codec.OPERATE: references.operate}
+    _table.functions = functions
     while True:
         kind, id_, body = _receive()
-        send(*_answer(answer, id_, body, output_bytes))
+        send(*_answer(functions[kind], id_, body))
+
+
+def _load_program(prelude: str, source: str, _entry_point: str) -> Callable[..., Any] | tuple[int, Any]:
+    """A function from standard input to output that runs the program, or the frame that says why there is none."""
+    try:
+        code = compile(source, CANDIDATE_FILE, "exec", dont_inherit=True)
+        before = compile(prelude, "<prelude>", "exec", dont_inherit=True)
+    except BaseException as error:
+        return codec.LOAD_FAILED, _record(error)
+    return programs.Program((before, code), CANDIDATE_FILE, _output_bytes, _flooded)
+
+
+def _flooded() -> NoReturn:
+    """The program printed more than it may: said from the thread that reads its output, for the program may never end."""
+    send(codec.TOO_LARGE, _current or 0, b"")
+    posix._exit(0)
 
 
 def _load(prelude: str, source: str, entry_point: str) -> Callable[..., Any] | tuple[int, Any]:
@@ -65,18 +93,57 @@ def _load(prelude: str, source: str, entry_point: str) -> Callable[..., Any] | t
     return found if callable(found) else (codec.MISSING, None)
 
 
-def _answer(function: Callable[..., Any], id_: int, body: bytes, output_bytes: int) -> tuple[int, int, bytes]:
-    """Kind, id and body of the reply to one call."""
+def _answer(function: Callable[..., Any], id_: int, body: bytes) -> tuple[int, int, bytes]:
+    """Kind, id and body of the reply to one request."""
+    global _current
+    outer, _current = _current, id_
     try:
-        args, kwargs = codec.decode(body, len(body))
+        args, kwargs = _decoded(body)
         kind, result = _call(function, args, kwargs)
-        after = codec.encode((args, kwargs), len(body) + output_bytes)
+        after = _encode((args, kwargs), len(body) + _output_bytes)
         mutated = None if after == body else (args, kwargs)
-        return kind, id_, _encoded(result, mutated, output_bytes)
+        return kind, id_, _encoded(result, mutated)
     except codec.LimitError:
         return codec.TOO_LARGE, id_, b""
     except MemoryError:
         return codec.NO_MEMORY, id_, b""
+    finally:
+        _current = outer
+
+
+def _ask(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a callable of the checks and wait, answering what they ask meanwhile."""
+    id_ = _current
+    if id_ is None or _thread.get_ident() != _main_thread:
+        raise RuntimeError("what the checks pass can only be called by the thread they called, until it returns")
+    send(codec.CALL_BACK, id_, _encode((number, args, kwargs), _output_bytes))
+    while True:
+        kind, received, body = _receive()
+        if kind == codec.GIVEN_BACK:
+            return _decoded(body)
+        if kind == codec.FAILED_BACK:
+            raise references.built_in_error(*_decoded(body))
+        send(*_answer(_table.functions[kind], received, body))
+
+
+class _Table(references.References):
+    functions: dict[int, Callable[..., Any]]
+
+
+_table = _Table(_ask)
+
+
+def _encode(value: Any, max_bytes: int) -> bytes:
+    encoder = codec.Encoder(max_bytes)
+    encoder.refer = _table.refer
+    encoder.put(value, 0)
+    return bytes(encoder.out)
+
+
+def _decoded(body: bytes) -> Any:
+    decoder = codec.Decoder(body, len(body))
+    decoder.resolve = _table.resolve
+    return decoder.whole()
 
 
 def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, Any]:
@@ -90,9 +157,9 @@ def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
         return codec.RAISED, _record(error)
 
 
-def _encoded(result: Any, mutated: Any, output_bytes: int) -> bytes:
+def _encoded(result: Any, mutated: Any) -> bytes:
     try:
-        return codec.encode((result, mutated), output_bytes)
+        return _encode((result, mutated), _output_bytes)
     except (codec.LimitError, MemoryError):
         raise
     except BaseException:  # a class that lies about itself

@@ -15,7 +15,12 @@ from mlx_selfdebug.sandbox.wire import codec
 
 CHANNEL = 3
 _READY = codec.pack_header(codec.READY, 0, 0)
-_PRIVATE = (("_selfdebug_codec", "../wire/codec.py"), ("_selfdebug_answers", "answers.py"))
+_PRIVATE = (
+    ("_selfdebug_codec", "../wire/codec.py"),
+    ("_selfdebug_references", "references.py"),
+    ("_selfdebug_programs", "programs.py"),
+    ("_selfdebug_answers", "answers.py"),
+)
 
 
 def load_private_modules() -> Any:

@@ -24,7 +24,7 @@ from mlx_selfdebug.sandbox.wire.messages import ChildLimits, Done, Order, Reques
 
 START_S = 60.0
 EXIT_S = 10.0
-GRADER_S = 75.0
+GRADER_S = 130.0
 """Seconds the checks themselves may take beyond what the candidate may; a little more than the grader allows itself."""
 GRADER_MEMORY_BYTES = 2 << 30
 RUNS_A_ZYGOTE = 2000

@@ -2,8 +2,9 @@
 
 Plain data of exact types goes through: None, bool, int, float, complex, str (lone surrogates too), bytes, bytearray, list,
 tuple, set, frozenset, dict, range, Decimal, Fraction, date, time, datetime and timedelta without time zone, Counter, deque,
-OrderedDict. A defaultdict arrives as a dict. Anything else, subclasses included, arrives as an ``Opaque`` that refuses to be
-compared. Depth, number of nodes, size of integers and bytes are bounded on both sides.
+OrderedDict. A defaultdict arrives as a dict. Anything else, subclasses included, goes as a reference (a kind, a number and the
+name of its type) where the encoder has a ``refer`` for it, and is what the decoder's ``resolve`` makes of that; without them it
+arrives as an ``Opaque`` that refuses to be compared. Depth, number of nodes, size of integers and bytes are bounded on both sides.
 
 The child gets this module's compiled code over the channel, so it imports nothing of the package and little at all.
 
@@ -28,8 +29,12 @@ MAX_EXPONENT = 10**5
 MAX_NAME = 80
 MAX_ALIKE_HASHES = 64
 
-READY, LOADED, LOAD_FAILED, MISSING, RETURNED, RAISED, EXITED, NO_MEMORY, TOO_LARGE = range(1, 10)
-LOAD, CALL = range(16, 18)
+READY, LOADED, LOAD_FAILED, MISSING, RETURNED, RAISED, EXITED, NO_MEMORY, TOO_LARGE, CALL_BACK = range(1, 11)
+LOAD, CALL, OPERATE, GIVEN_BACK, FAILED_BACK = range(16, 21)
+HANDLE, CALLBACK, BUILTIN = b"P", b"K", b"G"
+"""References: an object of the candidate's, a callable of the checks', a built-in by name."""
+PROGRAM = "__main__"
+"""The entry point that says: run the source as a program, once a call."""
 HEADER_BYTES = 13
 
 
@@ -41,8 +46,8 @@ class LimitError(CodecError):
     """A value too large, too deep or with too many parts."""
 
 
-class OpaqueValueError(TypeError):
-    """Something that is not plain data was compared or tested for truth."""
+class OpaqueValueError(Exception):
+    """Something that is not plain data was compared or tested for truth. No TypeError, which checks may expect and catch."""
 
 
 class Opaque:
@@ -62,6 +67,11 @@ class Opaque:
     # Answering False would make `!=` and `not ==` pass.
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _refuse
     __hash__ = object.__hash__
+
+
+def identifier(name: str) -> str:
+    """``name`` if it may be shown as a type's, which the candidate chose."""
+    return name if name.isidentifier() else "object"
 
 
 def pack_header(kind: int, id_: int, length: int) -> bytes:
@@ -88,6 +98,7 @@ class Encoder:
         self.nodes = 0
         self.max_bytes = max_bytes
         self.foreign = ""
+        self.refer: Callable[[Any], tuple[bytes, int, str] | None] | None = None
 
     def put(self, value: Any, depth: int) -> None:
         self.nodes += 1
@@ -108,9 +119,16 @@ class Encoder:
                     self.out += tag
                     self.put(plain, depth + 1)
                     return
-        if kind is not Opaque:
+        if kind is Opaque:
+            self.opaque(value.name)
+            return
+        reference = self.refer(value) if self.refer else None
+        if reference is None:
             self.foreign = kind.__name__
-        self.opaque(value.name if kind is Opaque else kind.__name__)
+            self.opaque(kind.__name__)
+        else:
+            tag, number, name = reference
+            self.sized(tag + number.to_bytes(4, "little"), name.encode("utf-8", "replace")[:MAX_NAME])
 
     def sized(self, tag: bytes, data: bytes | bytearray) -> None:
         if len(self.out) + len(data) > self.max_bytes:
@@ -189,7 +207,10 @@ def decode(data: bytes, max_bytes: int) -> Any:
 
 
 class Decoder:
-    """Reads one value. ``saw_opaque`` says whether any part of it was not plain data."""
+    """Reads one value. ``saw_opaque`` says whether any part of it was not plain data.
+
+    ``resolve`` is given the kind, number and name of each reference; it raises CodecError on one that nobody gave out.
+    """
 
     def __init__(self, data: bytes, max_bytes: int) -> None:
         if len(data) > max_bytes:
@@ -198,11 +219,12 @@ class Decoder:
         self._at = 0
         self._nodes = 0
         self.saw_opaque = False
+        self.resolve: Callable[[bytes, int, str], Any] | None = None
 
     def whole(self) -> Any:
         try:
             value = self.get(0)
-        except (ValueError, TypeError, ArithmeticError, LookupError) as error:
+        except (ValueError, TypeError, ArithmeticError, LookupError, OpaqueValueError) as error:
             raise error if isinstance(error, CodecError) else CodecError(str(error)) from None
         if self._at != len(self._data):
             raise CodecError("bytes after the value")
@@ -269,7 +291,13 @@ class Decoder:
     def opaque(self, _depth: int) -> Opaque:
         self.saw_opaque = True
         name = self.sized()[:MAX_NAME].decode("utf-8", "replace")
-        return Opaque(name if name.isidentifier() else "object")
+        return Opaque(identifier(name))
+
+    def reference(self, tag: bytes) -> Any:
+        number = self.count()
+        name = self.sized()[:MAX_NAME].decode("utf-8", "replace")
+        self.saw_opaque = self.saw_opaque or tag == HANDLE or self.resolve is None
+        return self.resolve(tag, number, name) if self.resolve else Opaque(identifier(name))
 
     def parts(self, depth: int, *types: type) -> tuple[Any, ...]:
         value = self.get(depth + 1)
@@ -366,6 +394,9 @@ _READERS: dict[bytes, Callable[[Decoder, int], Any]] = {
     b"D": Decoder.pairs,
     b"r": lambda r, d: range(*r.items(d)),
     b"O": Decoder.opaque,
+    HANDLE: lambda r, _d: r.reference(HANDLE),
+    CALLBACK: lambda r, _d: r.reference(CALLBACK),
+    BUILTIN: lambda r, _d: r.reference(BUILTIN),
     b"C": Decoder.counter,
     b"o": Decoder.ordered,
     b"q": Decoder.deque,

@@ -1,0 +1,318 @@
+"""The candidate's objects as the checks see them: what is done to a handle is done in the candidate's process.
+
+What a check compares never goes there. Between a handle and plain data, ``==``, ordering, hash and truth are refused, since an
+object can say that it equals anything; a named tuple is compared by its fields, here. Between two handles they are asked from
+the candidate, which can forge nothing the check did not leave to it: both sides are its own. Calls, items and operators may bring
+plain data back, which is then compared here, with one exception: an operator whose other side is the checks' data shows the
+candidate that data (``abs(f(3) - 9) < 1e-6``), so its result stays a handle, and so does all that operators make of it.
+
+Checks that use no objects (see objects.py) expect plain data. For them a handle has no attribute of a name that plain data has
+(``f(3).count(9) == 1`` would ask a liar), and answers ``in`` by its elements alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from mlx_selfdebug.sandbox.grading.objects import PLAIN_NAMES, REDUCTIONS
+from mlx_selfdebug.sandbox.grading.signals import CandidateError, base_name
+from mlx_selfdebug.sandbox.wire.codec import OpaqueValueError, identifier
+
+MAX_LENGTH = 1 << 24
+_HASH_BASE = 0x5E1FDEB06
+_get = object.__getattribute__
+_LOCAL = frozenset({"__class__", "__copy__", "__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__"})
+_AT_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+(?=>)")
+_EXPECTED_OF_DATA = frozenset(name for name in PLAIN_NAMES if not name.startswith("__"))
+
+
+class Owner(Protocol):
+    """The candidate whose objects they are. ``decoding``: a value of its is being put together, so handles may be hashed."""
+
+    decoding: bool
+    expects_objects: bool
+
+    def operate(self, name: str, handle: Handle, *args: Any, **kwargs: Any) -> Any: ...
+
+
+class Handle:
+    """An object of the candidate's. ``mixed``: an operator made it of data of the checks'."""
+
+    __slots__ = ("__selfdebug_mixed__", "__selfdebug_name__", "__selfdebug_number__", "__selfdebug_owner__")
+
+    def __init__(self, owner: Owner, number: int, name: str) -> None:
+        put = object.__setattr__
+        put(self, "__selfdebug_owner__", owner)
+        put(self, "__selfdebug_number__", number)
+        put(self, "__selfdebug_name__", name)
+        put(self, "__selfdebug_mixed__", False)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _LOCAL:
+            return _get(self, name)
+        if name in _EXPECTED_OF_DATA and not owner_of(self).expects_objects:
+            raise refused(self)
+        if is_mixed(self) and (name in REDUCTIONS or not owner_of(self).expects_objects):
+            raise refused(self)
+        return _operate(self, "getattr", name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        _operate(self, "setattr", name, value)
+
+    def __delattr__(self, name: str) -> None:
+        _operate(self, "delattr", name)
+
+    def __dir__(self) -> Any:
+        return _operate(self, "dir")
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return owner_of(self).operate("call", self, *args, **kwargs)
+
+    def __len__(self) -> int:
+        length = _plain(self, "len", int)
+        if not 0 <= length <= MAX_LENGTH:
+            raise refused(self)
+        return int(length)
+
+    def __getitem__(self, key: Any) -> Any:
+        return _operate(self, "getslice", *_slice(key)) if type(key) is slice else _operate(self, "getitem", key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if type(key) is slice:
+            _operate(self, "setslice", value, *_slice(key))
+        else:
+            _operate(self, "setitem", key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        if type(key) is slice:
+            _operate(self, "delslice", *_slice(key))
+        else:
+            _operate(self, "delitem", key)
+
+    def __contains__(self, item: Any) -> bool:
+        if owner_of(self).expects_objects:
+            return bool(_plain(self, "contains", bool, item))
+        if not _plain(self, "iterable", bool):
+            raise refused(self)
+        return any(item is other or item == other for other in self)
+
+    def __iter__(self) -> Iterator[Any]:
+        return _kept(self, "iter")
+
+    def __reversed__(self) -> Iterator[Any]:
+        return _kept(self, "reversed")
+
+    def __next__(self) -> Any:
+        return _operate(self, "next")
+
+    def __str__(self) -> str:
+        return _stable(_plain(self, "str", str))
+
+    def __repr__(self) -> str:
+        return _stable(_plain(self, "repr", str))
+
+    def __format__(self, spec: str) -> str:
+        return _stable(_plain(self, "format", str, spec))
+
+    def __enter__(self) -> Any:
+        return _operate(self, "enter")
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
+        if isinstance(error, OpaqueValueError) or (kind and not issubclass(kind, Exception | CandidateError)):
+            return False
+        # A failed check must not end in the candidate, nor its message tell what was expected.
+        failed = error is None or isinstance(error, AssertionError)
+        swallowed = _plain(self, "exit", bool, base_name(kind) if kind else "", "" if failed else str(error))
+        return bool(swallowed) and not failed
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Handle):
+            return self is other or bool(_plain(self, "eq", bool, other))
+        if type(other) is tuple:
+            fields = _operate(self, "fields")
+            if type(fields) is tuple:
+                return fields == other
+        raise refused(self)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        if not owner_of(self).decoding:
+            raise refused(self)
+        return _HASH_BASE + number_of(self)
+
+    def __bool__(self) -> bool:
+        raise refused(self)
+
+    def __instancecheck__(self, instance: Any) -> bool:
+        if not isinstance(instance, Handle):
+            raise refused(self)
+        return bool(_plain(instance, "isinstance", bool, self))
+
+    def __copy__(self) -> Handle:
+        return _kept(self, "copy")
+
+    def __deepcopy__(self, _memo: object) -> Handle:
+        return _kept(self, "deepcopy")
+
+    def __reduce_ex__(self, _protocol: object) -> Any:
+        raise refused(self)
+
+    def __int__(self) -> int:
+        return int(_number(self, "int", int))
+
+    def __float__(self) -> float:
+        return float(_number(self, "float", float))
+
+    def __complex__(self) -> complex:
+        return complex(_number(self, "complex", complex))
+
+    def __index__(self) -> int:
+        return int(_number(self, "index", int))
+
+
+class EntryPoint:
+    """The tested function or class as the checks see it; its attributes are those of the candidate's."""
+
+    def __init__(self, call: Callable[..., Any], handle: Callable[[], Handle], name: str) -> None:
+        self._selfdebug_call = call
+        self._selfdebug_handle = handle
+        self.__name__ = self.__qualname__ = name
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self._selfdebug_call(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._selfdebug_handle(), name)
+
+    def __repr__(self) -> str:
+        return f"<{self.__name__}>"
+
+    def __instancecheck__(self, instance: Any) -> bool:
+        return Handle.__instancecheck__(self._selfdebug_handle(), instance)
+
+
+def _stable(text: str) -> str:
+    """Without the addresses of the default ``repr``, which differ from run to run."""
+    return _AT_ADDRESS.sub("", text)
+
+
+def _slice(key: slice) -> tuple[Any, Any, Any]:
+    return key.start, key.stop, key.step
+
+
+def owner_of(handle: Handle) -> Owner:
+    owner: Owner = _get(handle, "__selfdebug_owner__")
+    return owner
+
+
+def number_of(handle: Handle) -> int:
+    number: int = _get(handle, "__selfdebug_number__")
+    return number
+
+
+def is_mixed(handle: Handle) -> bool:
+    return bool(_get(handle, "__selfdebug_mixed__"))
+
+
+def name_of(handle: Handle) -> str:
+    """The name of its type, as the candidate gave it."""
+    name: str = _get(handle, "__selfdebug_name__")
+    return name
+
+
+def text_of(handle: Handle) -> str:
+    """For facts, without asking the candidate."""
+    return f"<{identifier(name_of(handle))}>"
+
+
+def refused(handle: Handle) -> OpaqueValueError:
+    return OpaqueValueError(f"{text_of(handle)} is not plain data")
+
+
+def own_isinstance(value: Any, kinds: Any) -> bool:
+    """``isinstance`` for checks: a handle is an instance of nothing but the candidate's own classes."""
+    if type(value) is not Handle:
+        return isinstance(value, kinds)
+    options: tuple[Any, ...] = kinds if type(kinds) is tuple else (kinds,)
+    return any(isinstance(value, kind) for kind in options if type(kind) in (Handle, EntryPoint))
+
+
+def own_callable(value: Any) -> bool:
+    """``callable`` for checks."""
+    return bool(_plain(value, "callable", bool)) if type(value) is Handle else callable(value)
+
+
+def _operate(handle: Handle, name: str, *args: Any) -> Any:
+    return owner_of(handle).operate(name, handle, *args)
+
+
+def _kept(handle: Handle, name: str, *args: Any) -> Handle:
+    """The result of an operation as a handle, even if it is plain data. A candidate that sends data all the same is refused."""
+    result = owner_of(handle).operate("+" + name, handle, *args)
+    if not isinstance(result, Handle):
+        raise refused(handle)
+    return result
+
+
+def _plain(handle: Handle, name: str, kind: type, *args: Any) -> Any:
+    result = _operate(handle, name, *args)
+    if type(result) is not kind:
+        raise refused(handle)
+    return result
+
+
+def _number(handle: Handle, name: str, kind: type) -> Any:
+    if is_mixed(handle):
+        raise refused(handle)
+    return _plain(handle, name, kind)
+
+
+def _mix(handle: Handle, name: str, *args: Any) -> Handle:
+    result = _kept(handle, name, *args)
+    object.__setattr__(result, "__selfdebug_mixed__", True)
+    return result
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    def apply(self: Handle, *others: Any) -> Any:
+        own = [type(other) is Handle and not is_mixed(other) for other in others]
+        # Without an operand of the checks' own there is nothing to be learnt from them.
+        if is_mixed(self) or not all(own):
+            return _mix(self, name, *others)
+        return _operate(self, name, *others)
+
+    return apply
+
+
+def _rounding(self: Handle, n_digits: int | None = None) -> Any:
+    digits = () if n_digits is None else (n_digits,)
+    return _mix(self, "round", *digits) if is_mixed(self) else _operate(self, "round", *digits)
+
+
+def _ordering(name: str) -> Callable[[Handle, object], bool]:
+    def compare(self: Handle, other: object) -> bool:
+        if type(other) is not Handle:
+            raise refused(self)
+        return bool(_plain(self, name, bool, other))
+
+    return compare
+
+
+_ARITHMETIC = (
+    *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow"),
+    *("lshift", "rshift", "and", "xor", "or"),
+)
+for _name in _ARITHMETIC:
+    setattr(Handle, f"__{_name}__", _operator(_name))
+    setattr(Handle, f"__r{_name}__", _operator(f"r{_name}"))
+    if _name != "divmod":
+        setattr(Handle, f"__i{_name}__", _operator(f"i{_name}"))
+for _name in ("neg", "pos", "invert", "abs"):
+    setattr(Handle, f"__{_name}__", _operator(_name))
+for _name in ("lt", "le", "gt", "ge"):
+    setattr(Handle, f"__{_name}__", _ordering(_name))
+setattr(Handle, "__round__", _rounding)  # noqa: B010

@@ -1,0 +1,143 @@
+"""What checks may use without an import: ``raises``, ``approx``, ``almost_equal``, ``shows``, ``outputs_match`` and
+``independent_test``.
+
+``raises``, ``approx`` are pytest's (``import pytest`` gives them too), as far as checks of values go. In most places asserts.py
+puts the recorder in their stead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType, TracebackType
+from typing import Any, Literal
+
+from mlx_selfdebug.sandbox.grading.outputs import outputs_match, shows
+from mlx_selfdebug.sandbox.grading.signals import CandidateDied, StopChecks
+from mlx_selfdebug.sandbox.wire.codec import OpaqueValueError
+
+RELATIVE, ABSOLUTE = 1e-6, 1e-12
+Ending = Literal["raised", "not raised", "other"]
+
+
+class Raises:
+    """``with Raises(ValueError, match="no") as caught``: ``caught.value`` and ``.exception`` are what was raised.
+
+    ``kinds`` may be the name of a class that only the candidate has. ``end`` is told how it ended and with what; it returns
+    whether an exception stops here. By default it asserts.
+    """
+
+    def __init__(
+        self,
+        kinds: Any,
+        match: str | None = None,
+        *,
+        message: str | None = None,
+        end: Callable[[Ending, BaseException | None], bool] | None = None,
+    ) -> None:
+        self.value: Any = None
+        self.exception: Any = None
+        self._kinds, self._match, self._message = kinds, match, message
+        self._end = end or _assert_raised
+
+    def __enter__(self) -> Raises:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
+        if error is None:
+            return self._end("not raised", None)
+        if isinstance(error, CandidateDied | StopChecks):
+            return False
+        if isinstance(error, OpaqueValueError):
+            return self._end("other", error)
+        if not self._expects(error):
+            return self._end("other", error)
+        self.value = self.exception = error
+        return self._end("raised", error)
+
+    def _expects(self, error: BaseException) -> bool:
+        if isinstance(self._kinds, str):
+            names = {c.__name__ for c in type(error).__mro__}
+            held = self._kinds.rpartition(".")[2] in names
+        else:
+            held = isinstance(error, self._kinds)
+        text = str(error)
+        return held and (not self._match or bool(re.search(self._match, text))) and self._message in (None, text)
+
+
+def _assert_raised(ending: Ending, _: BaseException | None) -> bool:
+    assert ending != "not raised", "nothing was raised"
+    return ending == "raised"
+
+
+@contextmanager
+def independent_test(_name: str) -> Iterator[None]:
+    yield
+
+
+class Approx:
+    """Equal to numbers close to ``expected``, and to sequences and dicts of such."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, expected: Any, rel: float | None = None, abs: float | None = None, nan_ok: bool = False) -> None:  # noqa: A002
+        self.expected, self.rel, self.abs, self.nan_ok = expected, rel, abs, nan_ok
+
+    def __repr__(self) -> str:
+        return f"approx({self.expected!r})"
+
+    def __eq__(self, got: object) -> bool:
+        return self._close(got, self.expected)
+
+    def _close(self, got: Any, expected: Any) -> bool:
+        if type(expected) in (list, tuple):
+            alike = type(got) is type(expected) and len(got) == len(expected)
+            return alike and all(map(self._close, got, expected))
+        if type(expected) is dict:
+            return (
+                type(got) is dict
+                and got.keys() == expected.keys()
+                and all(self._close(got[k], expected[k]) for k in got)
+            )
+        if got == expected or type(expected) is bool:
+            return bool(got == expected)
+        if not all(isinstance(value, int | float | complex) for value in (got, expected)):
+            return False
+        return self._within(got, expected)
+
+    def _within(self, got: Any, expected: Any) -> bool:
+        if got != got or expected != expected:
+            return self.nan_ok and got != got and expected != expected
+        if abs(expected) == float("inf"):
+            return False
+        floor = ABSOLUTE if self.abs is None else self.abs
+        share = self.rel if self.rel is not None else RELATIVE if self.abs is None else 0.0
+        return bool(abs(got - expected) <= max(floor, share * abs(expected)))
+
+
+def almost_equal(first: Any, second: Any, places: int | None = None, delta: Any = None) -> bool:
+    """What ``unittest``'s ``assertAlmostEqual`` asserts."""
+    if first == second:
+        return True
+    difference = abs(first - second)
+    if delta is not None:
+        return bool(difference <= delta)
+    return bool(round(difference, 7 if places is None else places) == 0)
+
+
+def pytest_module() -> ModuleType:
+    """Stands in for pytest in checks, which is not imported for them."""
+    module = ModuleType("pytest")
+    module.__dict__.update(raises=Raises, approx=Approx)
+    return module
+
+
+TOOLS = {
+    "raises": Raises,
+    "approx": Approx,
+    "almost_equal": almost_equal,
+    "shows": shows,
+    "outputs_match": outputs_match,
+    "independent_test": independent_test,
+}

@@ -1,0 +1,169 @@
+"""Runs a source as a program: text in on descriptor 0, text out on descriptor 1. Loaded as a bare module beside the codec.
+
+Both are pipes, served by threads, so that everything a program may do with them works as it does elsewhere. A program that
+leaves its input unread does not hang, one that reads on gets the end of the file. Errors go nowhere.
+"""
+
+from __future__ import annotations
+
+import _io
+import _thread
+import posix
+import select
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType
+    from typing import Any, NoReturn
+
+CHUNK = 1 << 16
+
+
+class ExitError(BaseException):
+    """The program ended with an exit code other than 0."""
+
+
+ExitError.__name__ = ExitError.__qualname__ = "SystemExit"
+
+
+class Program:
+    """Called with its standard input, it gives its standard output.
+
+    ``flooded`` is called, from another thread, once the output is longer than ``max_bytes``.
+    """
+
+    def __init__(self, codes: tuple[CodeType, ...], file: str, max_bytes: int, flooded: Callable[[], NoReturn]) -> None:
+        self._codes = codes
+        self._file = file
+        self._max_bytes = max_bytes
+        self._flooded = flooded
+
+    def __call__(self, stdin: str) -> str:
+        _connect_input(stdin.encode("utf-8", "surrogateescape"))
+        output = _Output(self._max_bytes, self._flooded)
+        try:
+            self._run()
+        finally:
+            data = output.end()
+        return data.decode("utf-8", "surrogateescape")
+
+    def _run(self) -> None:
+        module = type(sys)("__main__")
+        sys.modules["__main__"] = module
+        sys.argv = [self._file]
+        sys.stdin = sys.__stdin__ = _open(0, "r")  # type: ignore[misc]
+        stdout = sys.stdout = sys.__stdout__ = _open(1, "w")  # type: ignore[misc]
+        try:
+            for code in self._codes:
+                exec(code, module.__dict__)
+        except SystemExit as error:
+            if error.code not in (None, 0):
+                raise ExitError(_exit_message(error.code)).with_traceback(error.__traceback__) from None
+        finally:
+            for step in (_join_threads, _run_at_exit, stdout.flush, lambda: sys.stdout.flush()):
+                _quietly(step)
+
+
+def _open(fd: int, mode: str) -> Any:
+    return _io.open(fd, mode, encoding="utf-8", errors="surrogateescape", closefd=False)
+
+
+def _exit_message(code: object) -> str:
+    if isinstance(code, int):
+        return f"exit code {int(code)}"
+    return f"exit code 1: {code}" if type(code) is str else "exit code 1"
+
+
+def _join_threads() -> None:
+    threading = sys.modules.get("threading")
+    if threading is None:
+        return
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join()
+
+
+def _run_at_exit() -> None:
+    atexit = sys.modules.get("atexit")
+    if atexit is not None:
+        atexit._run_exitfuncs()
+
+
+def _quietly(step: Callable[[], Any]) -> None:
+    """A program may have closed, replaced or broken what its end needs."""
+    try:
+        step()
+    except BaseException:
+        return
+
+
+def _connect_input(data: bytes) -> None:
+    reading, writing = posix.pipe()
+    posix.dup2(reading, 0)
+    posix.close(reading)
+    _thread.start_new_thread(_feed, (writing, data))
+
+
+def _feed(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[posix.write(fd, view[:CHUNK]) :]
+        posix.close(fd)
+    except OSError:  # nobody reads any more
+        _close(fd)
+
+
+def _close(fd: int) -> None:
+    _quietly(lambda: posix.close(fd))
+
+
+class _Output:
+    """Takes over descriptor 1 until ``end``."""
+
+    def __init__(self, max_bytes: int, flooded: Callable[[], NoReturn]) -> None:
+        self._max_bytes = max_bytes
+        self._flooded = flooded
+        self._chunks: list[bytes] = []
+        self._nowhere = posix.dup(1)  # opening files may be forbidden
+        self._reading, writing = posix.pipe()
+        self._waiting, self._waking = posix.pipe()
+        posix.dup2(writing, 1)
+        posix.close(writing)
+        self._ended = _thread.allocate_lock()
+        self._ended.acquire()
+        _thread.start_new_thread(self._collect, ())
+
+    def _collect(self) -> None:
+        try:
+            self._collect_all()
+        except OSError:  # the program closed what is not its own
+            return
+        finally:
+            self._ended.release()
+
+    def _collect_all(self) -> None:
+        poll = select.poll()
+        poll.register(self._reading, select.POLLIN)
+        poll.register(self._waiting, select.POLLIN)
+        size = 0
+        while any(fd == self._reading for fd, _ in poll.poll()):
+            data = posix.read(self._reading, CHUNK)
+            if not data:
+                return
+            self._chunks.append(data)
+            size += len(data)
+            if size > self._max_bytes:
+                self._flooded()
+
+    def end(self) -> bytes:
+        """What was written until now. Descriptor 1 leads nowhere afterwards, and 0 is at its end."""
+        for fd in (1, 0):
+            _quietly(lambda fd=fd: posix.dup2(self._nowhere, fd))  # type: ignore[misc]
+        _quietly(lambda: posix.write(self._waking, b"."))
+        self._ended.acquire()
+        for fd in (self._reading, self._waiting, self._waking, self._nowhere):
+            _close(fd)
+        return b"".join(self._chunks)

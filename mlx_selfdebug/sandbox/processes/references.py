@@ -1,0 +1,217 @@
+"""The candidate's end of references: its objects under numbers, stand-ins for the checks' callables, and what the checks may
+do with an object. Untrusted like all that runs in the candidate's process; loaded there as a bare module.
+"""
+
+from __future__ import annotations
+
+import _operator as operator
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from mlx_selfdebug.sandbox.wire import codec
+else:
+    import _selfdebug_codec as codec
+
+MAX_HANDLES = 1 << 16
+_type_name = type.__dict__["__name__"].__get__
+_MISSING = object()
+
+
+class Kept:
+    """Makes a value go as a handle even if it is plain data."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class References:
+    """``ask`` calls a callable of the checks by number. Objects stay alive until the process ends, so numbers stay true."""
+
+    def __init__(self, ask: Callable[[int, tuple[Any, ...], dict[str, Any]], Any]) -> None:
+        self._ask = ask
+        self._objects: list[Any] = []
+        self._numbers: dict[Any, int] = {}
+        self._stand_ins: dict[int, Callable[..., Any]] = {}
+        self._received: dict[int, tuple[bytes, int, str]] = {}
+
+    def refer(self, value: Any) -> tuple[bytes, int, str] | None:
+        """How ``value`` travels; None once there are too many."""
+        kind = type(value)
+        if kind is Kept:
+            value = value.value
+            kind = type(value)
+        if id(value) in self._received:
+            return self._received[id(value)]
+        key = _key(kind, value)
+        number = self._numbers.get(key)
+        if number is None:
+            number = len(self._objects)
+            if number >= MAX_HANDLES:
+                return None
+            self._objects.append(value)
+            self._numbers[key] = number
+        return codec.HANDLE, number, _type_name(kind)
+
+    def resolve(self, tag: bytes, number: int, name: str) -> Any:
+        if tag == codec.HANDLE:
+            return self._objects[number]
+        if tag == codec.BUILTIN:
+            value = getattr(sys.modules["builtins"], name)
+        else:
+            value = self._stand_ins.get(number)
+            if value is None:
+                value = self._stand_ins[number] = _stand_in(self._ask, number, name)
+        self._received[id(value)] = tag, number, name
+        return value
+
+
+def _key(kind: type, value: Any) -> Any:
+    """Bound methods are made anew at each access; the same ones share a number."""
+    if kind is _METHOD:
+        return id(value.__self__), id(value.__func__)
+    if kind is _BUILTIN_METHOD and value.__self__ is not None:
+        return id(value.__self__), value.__name__
+    return id(value)
+
+
+_METHOD = type(References(lambda *_: None).refer)
+_BUILTIN_METHOD = type("".join)
+
+
+def _stand_in(ask: Callable[..., Any], number: int, name: str) -> Callable[..., Any]:
+    def callback(*args: Any, **kwargs: Any) -> Any:
+        return ask(number, args, kwargs)
+
+    callback.__name__ = callback.__qualname__ = name
+    return callback
+
+
+def operate(name: str, target: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """What the checks do with an object. ``+name``: the result stays here, whatever it is."""
+    if name[:1] == "+":
+        return Kept(_OPERATIONS[name[1:]](target, *args, **kwargs))
+    return _OPERATIONS[name](target, *args, **kwargs)
+
+
+def _call(target: Any, /, *args: Any, **kwargs: Any) -> Any:
+    return target(*args, **kwargs)
+
+
+def _power(left: Any, right: Any, modulus: Any = None) -> Any:
+    return left**right if modulus is None else pow(left, right, modulus)
+
+
+def _leave(target: Any, name: str, message: str) -> bool:
+    """``__exit__``, with an exception of the checks' as the built-in one of that name."""
+    if not name:
+        return bool(type(target).__exit__(target, None, None, None))
+    error = built_in_error(name, message)
+    return bool(type(target).__exit__(target, type(error), error, None))
+
+
+def built_in_error(name: str, message: str) -> BaseException:
+    """An exception of a built-in type by name; Exception where it cannot be made of a message alone."""
+    kind = getattr(sys.modules["builtins"], name, Exception)
+    try:
+        error = kind(message)
+    except Exception:
+        return Exception(message)
+    return error if isinstance(error, BaseException) else Exception(message)
+
+
+def _fields(target: Any) -> tuple[Any, ...] | None:
+    """The fields of a named tuple, by tuple's own iteration; None of anything else."""
+    if isinstance(target, tuple) and hasattr(type(target), "_fields"):
+        return tuple(tuple.__iter__(target))
+    return None
+
+
+def _copied(name: str) -> Callable[[Any], Any]:
+    return lambda target: getattr(__import__("copy"), name)(target)
+
+
+def _reflected(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda target, other: function(other, target)
+
+
+_BINARY: dict[str, Callable[..., Any]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "matmul": operator.matmul,
+    "truediv": operator.truediv,
+    "floordiv": operator.floordiv,
+    "mod": operator.mod,
+    "divmod": divmod,
+    "pow": _power,
+    "lshift": operator.lshift,
+    "rshift": operator.rshift,
+    "and": operator.and_,
+    "xor": operator.xor,
+    "or": operator.or_,
+}
+_IN_PLACE: dict[str, Callable[..., Any]] = {
+    "iadd": operator.iadd,
+    "isub": operator.isub,
+    "imul": operator.imul,
+    "imatmul": operator.imatmul,
+    "itruediv": operator.itruediv,
+    "ifloordiv": operator.ifloordiv,
+    "imod": operator.imod,
+    "ipow": operator.ipow,
+    "ilshift": operator.ilshift,
+    "irshift": operator.irshift,
+    "iand": operator.iand,
+    "ixor": operator.ixor,
+    "ior": operator.ior,
+}
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    "call": _call,
+    "getattr": getattr,
+    "setattr": setattr,
+    "delattr": delattr,
+    "dir": dir,
+    "len": len,
+    "getitem": operator.getitem,
+    "setitem": operator.setitem,
+    "delitem": operator.delitem,
+    "getslice": lambda target, *parts: target[slice(*parts)],
+    "setslice": lambda target, value, *parts: operator.setitem(target, slice(*parts), value),
+    "delslice": lambda target, *parts: operator.delitem(target, slice(*parts)),
+    "contains": operator.contains,
+    "iterable": lambda target: hasattr(type(target), "__iter__") or hasattr(type(target), "__getitem__"),
+    "iter": iter,
+    "reversed": reversed,
+    "next": next,
+    "str": str,
+    "repr": repr,
+    "format": format,
+    "enter": lambda target: type(target).__enter__(target),
+    "exit": _leave,
+    "callable": callable,
+    "isinstance": isinstance,
+    "fields": _fields,
+    "copy": _copied("copy"),
+    "deepcopy": _copied("deepcopy"),
+    "int": int,
+    "float": float,
+    "complex": complex,
+    "index": operator.index,
+    "round": round,
+    "abs": abs,
+    "neg": operator.neg,
+    "pos": operator.pos,
+    "invert": operator.invert,
+    "eq": lambda target, other: bool(target == other),
+    "lt": lambda target, other: bool(target < other),
+    "le": lambda target, other: bool(target <= other),
+    "gt": lambda target, other: bool(target > other),
+    "ge": lambda target, other: bool(target >= other),
+    **_BINARY,
+    **{"r" + name: _reflected(function) for name, function in _BINARY.items()},
+    **_IN_PLACE,
+}

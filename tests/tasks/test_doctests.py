@@ -1,0 +1,79 @@
+"""Interactive sessions as checks, judged by the real runner."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlx_selfdebug.sandbox import Limits, TestRunner
+from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.tasks.doctests import doctest_statements
+
+
+@pytest.fixture(scope="module")
+def runner():
+    with TestRunner(workers=2, limits=Limits(wall_s=60, cpu_s=60)) as runner:
+        yield runner
+
+
+@pytest.mark.parametrize(
+    ("text", "statements"),
+    [
+        (">>> f(2)\n4", ["assert f(2) == 4"]),
+        (">>> f(2)\n[1,\n 2]", ["assert f(2) == [1, 2]"]),
+        (">>> x = 2\n>>> f(x)\n4", ["x = 2", "assert f(x) == 4"]),
+        (">>> from shapes import f\n>>> import math\n>>> f(math.pi)\n4", ["import math", "assert f(math.pi) == 4"]),
+        (">>> f(2)\n\n", ["assert f(2) is None"]),
+        (">>> f(2)\n<Stack>", ["assert shows(repr(f(2)), '<Stack>\\n')"]),
+        (">>> f(2) # doctest: +ELLIPSIS\n[1, ..., 9]", ["assert shows(repr(f(2)), '[1, ..., 9]\\n')"]),
+        (">>> print(f(2))\n4", ["assert shows(str(f(2)), '4\\n')"]),
+        (">>> print(1, f(2))\n1 4", ["assert shows(' '.join(map(str, [1, f(2)])), '1 4\\n')"]),
+        (">>> f(-1)\nTraceback (most recent call last):\n  ...\nValueError: negative", ["with raises(ValueError, message='negative'):\n    f(-1)"]),
+        (">>> f(-1)\nTraceback (most recent call last):\nmine.Own: no ...", ["with raises('mine.Own'):\n    f(-1)"]),
+        (">>> for x in [1]:\n...     f(x)\n4", ["for x in [1]:\n    f(x)"]),
+    ],
+)  # fmt: skip
+def test_an_example_becomes_a_statement(text: str, statements: list[str]):
+    assert doctest_statements(text) == statements
+
+
+@pytest.mark.parametrize("text", ["no examples", ">>> f(\n4"])
+def test_what_has_no_examples_is_refused(text: str):
+    with pytest.raises(ValueError, match="example"):
+        doctest_statements(text)
+
+
+def test_a_session_with_an_object_is_judged(runner: TestRunner):
+    checks = Checks.from_doctest(
+        """
+        A stack.
+
+        >>> s = Stack()
+        >>> s.push(3)
+        >>> s.items
+        [3]
+        >>> s
+        Stack([3])
+        >>> s.pop()
+        3
+        >>> s.pop()
+        Traceback (most recent call last):
+            ...
+        IndexError: pop from empty list
+        """
+    )
+    source = "class Stack:\n  def __init__(s): s.items = []\n  def push(s, x): s.items.append(x)\n  def pop(s): return s.items.pop()\n"
+    assert runner.run(source + "  def __repr__(s): return f'Stack({s.items})'\n", checks, "Stack").passed
+    failure = runner.run(source + "  def __repr__(s): return 'nothing'\n", checks, "Stack").failures[0]
+    assert (failure.expected, failure.expected_kind, failure.got) == ("Stack([3])", "text", "nothing")
+
+
+def test_another_message_fails(runner: TestRunner):
+    checks = Checks.from_doctest(">>> f(1)\nTraceback (most recent call last):\nValueError: no")
+    assert runner.run("def f(x): raise ValueError('no')", checks, "f").passed
+    verdict = runner.run("def f(x): raise ValueError('yes')", checks, "f")
+    assert (verdict.outcome, verdict.failures[0].expected_kind) == ("raised", "raises")
+
+
+def test_an_exception_of_the_programs_own_is_known_by_name(runner: TestRunner):
+    checks = Checks.from_doctest(">>> f(1)\nTraceback (most recent call last):\nmine.EmptyError: no")
+    assert runner.run("class EmptyError(Exception): pass\ndef f(x): raise EmptyError('no')", checks, "f").passed
