@@ -29,6 +29,8 @@ lint: .venv/.ready-dev
 	$(BIN)/mypy
 
 bench: .venv/.ready-dev blas
+	$(BIN)/python benchmarks/sandbox_forges.py
+	$(BIN)/python benchmarks/sandbox_facts.py
 	$(BIN)/python benchmarks/sandbox_runs.py
 
 clean:

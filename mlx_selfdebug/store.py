@@ -25,13 +25,14 @@ from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.training.pair import Pair
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE attempts (
     task_id TEXT NOT NULL, arm TEXT NOT NULL, sample INTEGER NOT NULL, round INTEGER NOT NULL,
     id TEXT NOT NULL UNIQUE, parent TEXT NOT NULL, prompt TEXT NOT NULL, completion TEXT NOT NULL, code TEXT NOT NULL,
     outcome TEXT NOT NULL, verdict TEXT NOT NULL, public TEXT NOT NULL,
     n_prompt_tokens INTEGER NOT NULL, n_completion_tokens INTEGER NOT NULL, seed INTEGER NOT NULL, finish TEXT NOT NULL,
+    tidied TEXT NOT NULL,
     PRIMARY KEY (task_id, arm, sample, round)
 ) WITHOUT ROWID;
 CREATE TABLE pairs (
@@ -62,6 +63,7 @@ ATTEMPT_COLUMNS = [
     "n_completion_tokens",
     "seed",
     "finish",
+    "tidied",
 ]
 
 
@@ -265,6 +267,7 @@ def _row(a: Attempt) -> tuple[Any, ...]:
         a.n_completion_tokens,
         a.seed,
         a.finish,
+        json.dumps(a.tidied),
     )
 
 
@@ -277,7 +280,7 @@ def _attempt(row: sqlite3.Row) -> Attempt:
     values = {key: row[key] for key in ATTEMPT_COLUMNS if key not in ("id", "outcome")}
     for key in ("verdict", "public"):
         values[key] = Verdict.from_dict(json.loads(values[key]))
-    return Attempt(**values)
+    return Attempt(**{**values, "tidied": tuple(json.loads(values["tidied"]))})
 
 
 def _make_folder(path: Path) -> None:
@@ -323,7 +326,10 @@ def _open(file: Path, *, create: bool) -> sqlite3.Connection:
         if create and version == 0:
             db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         elif version != SCHEMA_VERSION:
-            raise StoreError(f"{file} has schema version {version}, this program reads {SCHEMA_VERSION}")
+            raise StoreError(
+                f"{file} has schema version {version}, this program reads {SCHEMA_VERSION}",
+                hint="read it with the version of mlx-selfdebug that wrote it, or begin anew with another --run",
+            )
         if create:
             db.isolation_level = "DEFERRED"
         return db

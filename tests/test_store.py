@@ -21,6 +21,11 @@ def test_an_attempt_comes_back_as_it_was_stored(run: Run) -> None:
     assert run.attempts() == [attempt]
 
 
+def test_the_steps_that_tidied_an_attempt_are_kept(run: Run) -> None:
+    run.add_attempt(make_attempt(tidied=("fence", "imports")))
+    assert run.attempts()[0].tidied == ("fence", "imports")
+
+
 def test_a_stored_attempt_is_never_rewritten(run: Run) -> None:
     run.add_attempt(make_attempt(code="first"))
     run.add_attempt(make_attempt(code="second"))
@@ -87,6 +92,17 @@ def test_a_database_of_another_schema_is_refused(tmp_path: Path) -> None:
     db.close()
     with pytest.raises(StoreError, match="schema version 99"):
         Run(tmp_path)
+
+
+def test_a_database_from_before_tidying_was_recorded_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    Run(tmp_path).close()
+    with sqlite3.connect(tmp_path / "run.db") as db:
+        db.execute("ALTER TABLE attempts DROP COLUMN tidied")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    with pytest.raises(StoreError, match="schema version 1, this program reads 2") as caught, reading(tmp_path):
+        pass
+    assert "begin anew with another --run" in str(caught.value.hint)
 
 
 def test_a_folder_with_other_things_in_it_is_not_taken_for_a_run(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from functools import cache
 from importlib.metadata import entry_points
 
-from mlx_selfdebug.domains.base import Domain
+from mlx_selfdebug.domains.base import Domain, Tidied
 from mlx_selfdebug.domains.python import PythonDomain
 from mlx_selfdebug.errors import UnknownNameError
 
-__all__ = ["Domain", "domain_of", "register"]
+__all__ = ["Domain", "Tidied", "domain_of", "register"]
 
 _DOMAINS: dict[str, Domain] = {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Protocol
 
 from mlx_selfdebug.repair.attempt import Attempt
@@ -11,6 +12,14 @@ from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Tidied:
+    """The code taken out of a completion, and the names of the steps that it took beyond cutting the reply's own fence."""
+
+    code: str
+    steps: tuple[str, ...] = ()
 
 
 class Domain(Protocol):
@@ -26,8 +35,8 @@ class Domain(Protocol):
     def repair_prompt(self, task: Task, attempt: Attempt, *, max_facts: int = 3) -> str:
         """The message that shows an attempt and what its tests said. An attempt that passed is shown as such."""
 
-    def extract(self, text: str) -> str:
-        """The code in a completion (its text after ``reply_prefix``)."""
+    def extract(self, text: str, task: Task) -> Tidied:
+        """The code in a completion (its text after ``reply_prefix``), as it will be judged. Never raises."""
 
     def completion(self, code: str) -> str:
         """The completion that would carry ``code``: what training has the model say. ``extract`` undoes it."""

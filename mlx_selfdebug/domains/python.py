@@ -12,7 +12,10 @@ import tokenize
 from collections.abc import Sequence
 from concurrent.futures import Future
 
+from mlx_selfdebug.domains.base import Tidied
 from mlx_selfdebug.domains.python_prelude import prelude
+from mlx_selfdebug.domains.python_source import parse
+from mlx_selfdebug.domains.python_tidy import tidy
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Failure, Verdict
@@ -61,14 +64,10 @@ class PythonDomain:
         facts = attempt_facts(attempt, max_facts)
         return REPAIR.format(draft=self.prompt(task), code=attempt.code.strip("\n"), facts=facts)
 
-    def extract(self, text: str) -> str:
-        """The text up to a closing fence; an answer that opened a fence of its own gives what is inside that."""
-        if "```" not in text:
-            return text.strip("\n") + "\n"
-        before, _, after = text.partition("```")
-        if not before.strip():
-            before = after.partition("\n")[2].partition("```")[0]
-        return before.strip("\n") + "\n"
+    def extract(self, text: str, task: Task) -> Tidied:
+        """The program in ``text`` (see python_tidy.py), ended by one newline whatever the completion ended with."""
+        tidied = tidy(text, task)
+        return Tidied(tidied.code.strip("\n") + "\n", tidied.steps)
 
     def completion(self, code: str) -> str:
         return code.strip("\n") + self.stop_text
@@ -77,11 +76,8 @@ class PythonDomain:
         return runner.submit(code, checks, task.entry_point, prelude=prelude(code, task))
 
     def normalise(self, code: str) -> str:
-        try:
-            tree = ast.parse(code)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return code.strip()
-        return ast.dump(_DropDocstrings().visit(tree))
+        tree = parse(code)
+        return code.strip() if tree is None else ast.dump(_DropDocstrings().visit(tree))
 
     def tokens(self, code: str) -> Sequence[str]:
         try:

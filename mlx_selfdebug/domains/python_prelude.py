@@ -9,11 +9,17 @@ import ast
 import builtins
 from types import MappingProxyType
 
+from mlx_selfdebug.domains.python_source import parse
 from mlx_selfdebug.tasks.task import Task
 
 _MODULES = (
+    "copy",
     "math",
+    "operator",
     "re",
+    "statistics",
+    "sys",
+    "typing",
     "itertools",
     "functools",
     "collections",
@@ -39,8 +45,11 @@ _FROM = {
         "Union",
     ),
     "collections": ("Counter", "OrderedDict", "defaultdict", "deque", "namedtuple"),
-    "functools": ("lru_cache", "partial", "reduce"),
+    "copy": ("deepcopy",),
+    "functools": ("cache", "cmp_to_key", "lru_cache", "partial", "reduce"),
+    "heapq": ("heapify", "heappop", "heappush"),
     "itertools": ("accumulate", "chain", "combinations", "groupby", "permutations", "product", "zip_longest"),
+    "math": ("ceil", "factorial", "floor", "gcd", "sqrt"),
     "decimal": ("Decimal",),
     "fractions": ("Fraction",),
 }
@@ -53,23 +62,35 @@ STANDARD_IMPORTS = MappingProxyType(
 
 def prelude(code: str, task: Task) -> str:
     """Source that runs before ``code``: what the task's starter code gives and standard imports it forgot."""
-    try:
-        answer = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    answer = parse(code)
+    if answer is None:
         return ""
     given = _given(task, answer)
-    provided = {name for node in given for name in _bound(ast.Module([node], []))}
-    missing = _used(answer) - _bound(answer) - provided - set(dir(builtins))
+    missing = _missing(answer) - _provided(given)
     lines = [STANDARD_IMPORTS[name] for name in sorted(missing) if name in STANDARD_IMPORTS]
     return "\n".join([ast.unparse(node) for node in given] + lines)
 
 
+def lacks(code: str, task: Task) -> bool:
+    """Whether ``code`` uses a name that only the prelude gives it."""
+    answer = parse(code)
+    if answer is None:
+        return False
+    return not _missing(answer).isdisjoint(_provided(_given(task, answer)) | STANDARD_IMPORTS.keys())
+
+
+def _missing(answer: ast.Module) -> set[str]:
+    return _used(answer) - _bound(answer) - set(dir(builtins))
+
+
+def _provided(given: list[ast.stmt]) -> set[str]:
+    return set[str]().union(*map(_defined, given))
+
+
 def _given(task: Task, answer: ast.Module) -> list[ast.stmt]:
     """Imports and helpers of the starter code, without the entry point and what the answer defines itself."""
-    try:
-        body = ast.parse(task.starter_code).body
-    except SyntaxError:
-        body = _header(task.starter_code)
+    starter = parse(task.starter_code)
+    body = starter.body if starter else _header(task.starter_code)
     taken = {task.entry_point}.union(*map(_defined, answer.body))
     return [node for node in body if isinstance(node, _IMPORTS) or not _defined(node) & taken]
 
@@ -83,10 +104,8 @@ def _defined(node: ast.stmt) -> set[str]:
 
 def _header(source: str) -> list[ast.stmt]:
     """The statements of a starter code that ends in an unfinished one (a bare ``def`` line)."""
-    try:
-        return ast.parse(source.rstrip() + "\n    pass\n").body
-    except SyntaxError:
-        return []
+    tree = parse(source.rstrip() + "\n    pass\n")
+    return tree.body if tree else []
 
 
 def _bound(tree: ast.Module) -> set[str]:

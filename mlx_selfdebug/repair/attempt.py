@@ -12,7 +12,8 @@ class Attempt:
     """Natural key: (task_id, arm, sample, round). ``parent`` is the id of the attempt this one repairs, "" for a draft.
 
     ``public`` is the verdict on the checks a model may see, ``verdict`` the one on the hidden checks, which scores.
-    ``prompt`` is the message given to the model, ``completion`` its raw text, ``code`` what was taken from it and tested.
+    ``prompt`` is the message given to the model, ``completion`` its raw text, ``code`` what was taken from it and tested,
+    ``tidied`` the names of the steps that took it out.
     """
 
     task_id: str
@@ -29,6 +30,7 @@ class Attempt:
     n_completion_tokens: int
     seed: int
     finish: str
+    tidied: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:

@@ -127,9 +127,9 @@ class _Pending:
     def __init__(self, runner: TestRunner, job: _Job, prompt: str, request: Request, completion: Completion) -> None:
         domain = domain_of(job.task.domain)
         self._job, self._prompt, self._request, self._completion = job, prompt, request, completion
-        self._code = domain.extract(completion.text)
-        self._hidden = domain.judge(self._code, job.task, job.task.hidden, runner)
-        self._public = domain.judge(self._code, job.task, job.task.public, runner) if job.task.public else None
+        self._tidied = domain.extract(completion.text, job.task)
+        self._hidden = domain.judge(self._tidied.code, job.task, job.task.hidden, runner)
+        self._public = domain.judge(self._tidied.code, job.task, job.task.public, runner) if job.task.public else None
 
     def tested(self) -> bool:
         return self._hidden.done() and (self._public is None or self._public.done())
@@ -145,13 +145,14 @@ class _Pending:
             parent=job.parent.id if job.parent else "",
             prompt=self._prompt,
             completion=self._completion.text,
-            code=self._code,
+            code=self._tidied.code,
             verdict=_certain(self._hidden.result(), job.task, job.task.hidden),
             public=_certain(self._public.result(), job.task, job.task.public) if self._public else NO_CHECKS,
             n_prompt_tokens=len(self._request.prompt),
             n_completion_tokens=self._completion.n_tokens,
             seed=self._request.seed,
             finish=self._completion.finish,
+            tidied=self._tidied.steps,
         )
 
 

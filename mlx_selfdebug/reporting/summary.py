@@ -37,6 +37,7 @@ def summarize(run: Run, result: Result | None) -> dict[str, Any]:
             "collect_by_outcome": dict(
                 Counter(a.verdict.outcome for a in attempts if a.arm == "collect").most_common()
             ),
+            "tidied": dict(sorted(Counter(step for a in attempts for step in a.tidied).items())),
             "completion_tokens": sum(a.n_completion_tokens for a in attempts),
         },
         "pairs": {kind: kinds[kind] for kind in KINDS},

@@ -15,6 +15,7 @@ from mlx_selfdebug.tasks.task import Task
 from ..conftest import FAILED, make_attempt, make_task
 
 DOMAIN = domain_of("python")
+F = Task("t", "python", "", "f", "def f():")
 
 
 def test_a_draft_prompt_gives_signature_statement_and_public_checks_and_no_hidden_one() -> None:
@@ -48,12 +49,12 @@ def test_a_repair_prompt_never_shows_a_hidden_check_where_a_public_one_failed() 
     ],
 )
 def test_code_is_taken_out_of_a_completion(text: str) -> None:
-    assert DOMAIN.extract(text) == "def f():\n    return 1\n"
+    assert DOMAIN.extract(text, F).code == "def f():\n    return 1\n"
 
 
 def test_extract_undoes_completion() -> None:
     code = "def f(x):\n    return [x]\n"
-    assert DOMAIN.extract(DOMAIN.completion(code)) == code
+    assert DOMAIN.extract(DOMAIN.completion(code), F).code == code
 
 
 def test_an_error_is_told_with_the_line_it_happened_in() -> None:

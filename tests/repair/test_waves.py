@@ -30,7 +30,9 @@ def open_run(path: Path, **overrides: Any) -> Run:
 
 
 def rows(attempts: list[Attempt]) -> list[tuple[Any, ...]]:
-    return sorted((a.id, a.parent, a.prompt, a.code, a.verdict.outcome, a.verdict.failures, a.seed) for a in attempts)
+    return sorted(
+        (a.id, a.parent, a.prompt, a.code, a.verdict.outcome, a.verdict.failures, a.seed, a.tidied) for a in attempts
+    )
 
 
 def test_every_draft_is_tested_and_stored(tmp_path: Path) -> None:
@@ -40,6 +42,17 @@ def test_every_draft_is_tested_and_stored(tmp_path: Path) -> None:
     drafts = [a for a in attempts if a.round == 0]
     assert len(drafts) == 16
     assert all(a.passed == (a.code == "def negate(x):\n    return -x\n") for a in drafts if a.task_id == "test/negate")
+
+
+def test_an_answer_is_tidied_and_the_steps_are_recorded(tmp_path: Path) -> None:
+    said = "    return math.prod((x, x))\n\nThis is the square.\n"
+    code = "def square(x):\n    return math.prod((x, x))\n"
+    with open_run(tmp_path / "run") as run:
+        attempts = collect(run, ScriptedModel(lambda prompt, seed: said), TASKS[:1])
+        targets = {pair.target for pair in run.pairs() if pair.kind == "direct"}
+    assert all(a.passed for a in attempts)
+    assert {(a.completion, a.code, a.tidied) for a in attempts} == {(said, code, ("prose", "bare_body", "imports"))}
+    assert targets <= {code + "```"}
 
 
 def test_only_tasks_no_draft_solved_are_repaired_and_at_most_two_of_different_code(tmp_path: Path) -> None:

@@ -28,6 +28,12 @@ def test_the_summary_counts_what_the_run_recorded(run: Run) -> None:
     assert summary["base"]["after_repair"] == {"problems": [2, 3], "checks": [7, 9]}
 
 
+def test_the_summary_counts_the_steps_that_tidied_attempts(run: Run) -> None:
+    run.add_attempt(make_attempt(tidied=("fence", "imports")))
+    run.add_attempt(make_attempt(sample=1, tidied=("imports",)))
+    assert write_summary(run, None)["attempts"]["tidied"] == {"fence": 1, "imports": 2}
+
+
 def test_the_table_is_rendered_from_the_summary_alone(run: Run) -> None:
     summary = write_summary(run, RESULT)
     assert str(RESULT) in summary_text(json.loads(json.dumps(summary)))

