@@ -201,3 +201,10 @@ def test_a_statement_that_raises_stops_the_checks_and_counts_what_is_left(runner
 def test_the_value_of_a_failure_keeps_its_type(runner: TestRunner) -> None:
     assert fact(runner, "def f(x): return (x,)", "assert f(3) == [3]").got == "(3,)"
     assert fact(runner, "def f(x): return str(x)", "assert f(3) == 3").got == "'3'"
+
+
+def test_a_candidate_may_be_called_check(runner: TestRunner) -> None:
+    checks = Checks.from_asserts(["assert check(3) == 9", "assert check(4) == 16"])
+    assert runner.run("def check(n): return n * n", checks, "check").n_passed == 2
+    verdict = runner.run("def check(n): return n", checks, "check")
+    assert (verdict.outcome, verdict.failures[0].input, verdict.failures[0].got) == ("failed", "3", "3")

@@ -29,6 +29,7 @@ from mlx_selfdebug.sandbox.grading.objects import expects_objects
 from mlx_selfdebug.sandbox.grading.taint import ARGUMENT, Taint
 from mlx_selfdebug.sandbox.grading.text import cut
 
+CHECK = "check"
 RECORDER = "__selfdebug_recorder__"
 _ERROR = "__selfdebug_error__"
 _CATCH_ALL = {"Exception", "BaseException", "AssertionError"}
@@ -80,6 +81,11 @@ class Compiled:
         return sum(site.straight and site.line > line for site in self.sites)
 
 
+def check_name(entry_point: str) -> str:
+    """What the function that checks is called in the rewritten source: a candidate may be called ``check`` itself."""
+    return f"__selfdebug_{CHECK}__" if entry_point == CHECK else CHECK
+
+
 def compile_checks(source: str, entry_point: str) -> Compiled:
     """Raises SyntaxError (or ValueError) on source that does not compile."""
     tree = ast.parse(source)
@@ -90,6 +96,9 @@ def compile_checks(source: str, entry_point: str) -> Compiled:
     rewritten = rewriter.visit(tree)
     if objects:
         rewritten.body.insert(_after_future(rewritten), ast.Expr(_call("expect_objects")))
+    for node in rewritten.body:
+        if isinstance(node, ast.FunctionDef) and node.name == CHECK:
+            node.name = check_name(entry_point)
     ast.fix_missing_locations(rewritten)
     code = compile(rewritten, "<checks>", "exec", dont_inherit=True)
     return Compiled(code, tuple(rewriter.sites), lines)

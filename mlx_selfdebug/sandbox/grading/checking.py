@@ -10,7 +10,7 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
-from mlx_selfdebug.sandbox.grading.asserts import RECORDER, Compiled, compile_checks
+from mlx_selfdebug.sandbox.grading.asserts import CHECK, RECORDER, Compiled, check_name, compile_checks
 from mlx_selfdebug.sandbox.grading.handles import EntryPoint
 from mlx_selfdebug.sandbox.grading.namespace import trusted_namespace
 from mlx_selfdebug.sandbox.grading.recorder import Recorder
@@ -20,6 +20,7 @@ from mlx_selfdebug.sandbox.grading.text import scrub
 from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Outcome
 
 _COMPILING = threading.Lock()
+_CHECK_NAMES = {CHECK, check_name(CHECK)}
 
 
 class BrokenChecksError(Exception):
@@ -62,7 +63,7 @@ def run_checks(prepared: Prepared, candidate: RemoteCandidate, entry_point: str)
             namespace[entry_point] = stub
             namespace[RECORDER] = recorder
             exec(prepared.checks.code, namespace)
-            _check_function(namespace)(stub)
+            _check_function(namespace, entry_point)(stub)
             recorder.finish()
         except StopChecks:
             raise
@@ -91,8 +92,8 @@ def _report(recorder: Recorder, candidate: RemoteCandidate, stop: StopChecks | N
     return Report(outcome, recorder.failures, recorder.n_passed, n_checks, silence, recorder.death_record)
 
 
-def _check_function(namespace: dict[str, Any]) -> Callable[[Any], object]:
-    check = namespace.get("check")
+def _check_function(namespace: dict[str, Any], entry_point: str) -> Callable[[Any], object]:
+    check = namespace.get(check_name(entry_point))
     if not callable(check):
         raise NameError("the checks define no function check(candidate)")
     function: Callable[[Any], object] = check
@@ -104,7 +105,7 @@ def _line_in_checks(error: BaseException) -> int:
     tb, line = error.__traceback__, 0
     while tb is not None:
         code = tb.tb_frame.f_code
-        if code.co_filename == "<checks>" and (code.co_name == "check" or not line):
+        if code.co_filename == "<checks>" and (code.co_name in _CHECK_NAMES or not line):
             line = tb.tb_lineno
         tb = tb.tb_next
     return line
