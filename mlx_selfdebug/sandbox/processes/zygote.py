@@ -21,7 +21,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -109,6 +109,17 @@ def _map_bytes() -> int:
         return 0
 
 
+@dataclass(frozen=True)
+class _Spare:
+    """A candidate's process that waits for its program, and the descriptor it is spoken to by."""
+
+    pid: int
+    channel: int
+
+
+_NONE = _Spare(0, -1)
+
+
 class Zygote:
     """Obeys orders, one run at a time."""
 
@@ -125,6 +136,7 @@ class Zygote:
         self._no_forks = "seccomp" in confinement.layers
         self._measure = footprint_of_this_system(confinement)
         self._watch = MemoryWatch(self._measure(os.getpid()) if self._measure else 0)
+        self._spare = _NONE
         self._candidate = 0
         self._grader = 0
         self._feed = -1
@@ -139,6 +151,7 @@ class Zygote:
             else:
                 done = self._end(order)
                 self._control.sendall(frame(messages.DONE, order.run, astuple(done)))
+                self._spare = self._forked_candidate()
 
     def _next_order(self) -> tuple[Order, int]:
         data, fds = b"", [-1]
@@ -160,22 +173,30 @@ class Zygote:
         os.close(theirs)
 
     def _start_candidate(self) -> None:
+        """Hands the spare to the grader. It was forked while the runner dealt with the run before."""
+        if not self._spare.pid:
+            self._spare = self._forked_candidate()
+        self._candidate, channel = self._spare.pid, self._spare.channel
+        self._spare = _NONE
+        if self._measure:
+            self._watch.add(self._candidate, self._limits.memory_bytes)
+        try:
+            with socket.socket(fileno=os.dup(self._feed)) as feed:
+                socket.send_fds(feed, [b"c"], [channel])
+        except OSError:  # the grader is dead; the runner hears of it on the link
+            pass
+        os.close(channel)
+
+    def _forked_candidate(self) -> _Spare:
         ours, theirs = _socket_pair()
         limits = self._limits
-        self._candidate = _fork(
+        pid = _fork(
             lambda: candidate.main(
                 self._answers, theirs, limits.cpu_s, self._memory, limits.output_bytes, self._confinement
             )
         )
-        if self._measure:
-            self._watch.add(self._candidate, limits.memory_bytes)
         os.close(theirs)
-        try:
-            with socket.socket(fileno=os.dup(self._feed)) as feed:
-                socket.send_fds(feed, [b"c"], [ours])
-        except OSError:  # the grader is dead; the runner hears of it on the link
-            pass
-        os.close(ours)
+        return _Spare(pid, ours)
 
     def _end(self, order: Order) -> Done:
         ending = self._end_candidate(CLOSED_GRACE_S if order.grace else 0.0)
@@ -222,7 +243,7 @@ class Zygote:
         return status, usage.ru_utime + usage.ru_stime, peak_bytes, not ended
 
     def _end_all(self) -> NoReturn:
-        for pid in (self._candidate, self._grader):
+        for pid in (self._candidate, self._grader, self._spare.pid):
             if pid:
                 _kill(-pid)
                 _kill(pid)
