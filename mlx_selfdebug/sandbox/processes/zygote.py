@@ -98,7 +98,9 @@ def _preload(packages: tuple[str, ...], package_paths: tuple[str, ...]) -> Any:
         importlib.import_module(name)
     del sys.path[len(sys.path) - len(package_paths) :]
     random.seed(SEED)  # every child begins with this state, so that verdicts repeat
-    return candidate.load_private_modules()
+    answers = candidate.load_private_modules()
+    answers.warm_up()
+    return answers
 
 
 def _map_bytes() -> int:
