@@ -18,21 +18,16 @@ from mlx_selfdebug.tasks.jsonl import dump_tasks
 from ..conftest import make_task
 
 KILLS = 5
+SO_MANY = 24  # drafts a task: the run is not over before it can be interrupted
 EXPRESSIONS = ("x * x", "x + x", "x ** 3", "-x", "x - 1", "x // 2")
 
 
-def collect(folder: Path, run: str, model: Path, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+def collect(
+    folder: Path, run: str, model: Path, *, samples: int = 3, stderr: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mlx_selfdebug", "collect", "--run", run, "--model", str(model), "--preset", "cpu"]
-    command += [
-        "--collect-tasks",
-        "tasks.jsonl",
-        "--collect-samples",
-        "3",
-        "--collect-batch-size",
-        "6",
-        "--collect-max-tokens",
-        "24",
-    ]
+    command += ["--collect-tasks", "tasks.jsonl", "--collect-samples", str(samples)]
+    command += ["--collect-batch-size", "6", "--collect-max-tokens", "24"]
     return subprocess.Popen([*command, "--quiet"], cwd=folder, stdout=subprocess.DEVNULL, stderr=stderr)
 
 
@@ -72,7 +67,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_rows_of_an_uninterrupted_o
 
 def test_an_interrupted_run_says_it_can_go_on_and_exits_with_130(tmp_path: Path, tiny_folder: Path) -> None:
     dump_tasks([make_task(f"f{i}", expression) for i, expression in enumerate(EXPRESSIONS)], tmp_path / "tasks.jsonl")
-    process = collect(tmp_path, "run", tiny_folder, stderr=subprocess.PIPE)
+    process = collect(tmp_path, "run", tiny_folder, samples=SO_MANY, stderr=subprocess.PIPE)
     while not stored(tmp_path / "run") and process.poll() is None:
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
@@ -80,4 +75,4 @@ def test_an_interrupted_run_says_it_can_go_on_and_exits_with_130(tmp_path: Path,
     assert process.returncode == 130, stderr
     assert b"the same command goes on from there" in stderr
     assert b"Traceback" not in stderr
-    assert collect(tmp_path, "run", tiny_folder).wait(timeout=120) == 0
+    assert collect(tmp_path, "run", tiny_folder, samples=SO_MANY).wait(timeout=120) == 0
