@@ -28,7 +28,14 @@ def collect(
     command = [sys.executable, "-m", "mlx_selfdebug", "collect", "--run", run, "--model", str(model), "--preset", "cpu"]
     command += ["--collect-tasks", "tasks.jsonl", "--collect-samples", str(samples)]
     command += ["--collect-batch-size", "6", "--collect-max-tokens", "24"]
-    return subprocess.Popen([*command, "--quiet"], cwd=folder, stdout=subprocess.DEVNULL, stderr=stderr)
+    return subprocess.Popen(
+        [*command, "--quiet"], cwd=folder, stdout=subprocess.DEVNULL, stderr=stderr, preexec_fn=heed_interrupts
+    )
+
+
+def heed_interrupts() -> None:
+    """A test run in the background of a shell is started deaf to them, and so would its children be."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def rows(path: Path) -> list[tuple[Any, ...]]:
