@@ -42,7 +42,9 @@ class CollectConfig:
     temperature: float = _setting(0.8, "sampling temperature of drafts and repairs; 0 = greedy", low=0, high=5)
     min_p: float = _setting(0.05, "drop tokens less likely than this share of the likeliest", low=0, high=1)
     max_tokens: int = _setting(320, "longest completion, in tokens", low=1, high=32768)
-    batch_size: int = _setting(32, "completions decoded side by side", low=1, high=512)
+    batch_size: int = _setting(
+        64, "most completions decoded side by side; fewer where memory is short", low=1, high=512
+    )
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,9 @@ class EvalConfig:
     temperature: float = _setting(0.0, "sampling temperature; 0 = greedy", low=0, high=5)
     min_p: float = _setting(0.05, "drop tokens less likely than this share of the likeliest", low=0, high=1)
     max_tokens: int = _setting(384, "longest completion, in tokens", low=1, high=32768)
-    batch_size: int = _setting(32, "completions decoded side by side", low=1, high=512)
+    batch_size: int = _setting(
+        64, "most completions decoded side by side; fewer where memory is short", low=1, high=512
+    )
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,13 @@ class SandboxConfig:
 
 
 @dataclass(frozen=True)
+class BudgetConfig:
+    """Memory of the whole process tree, in GB (10^9 bytes)."""
+
+    inference_gb: float = _setting(6.0, "most memory for drafting, repairing and evaluating", low=0.1, high=10_000)
+
+
+@dataclass(frozen=True)
 class Config:
     """All settings of a run. TOML: top-level keys, then one table a stage."""
 
@@ -98,6 +109,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -107,10 +119,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             {
                 "collect.samples": 6,
                 "collect.max_tokens": 200,
-                "collect.batch_size": 48,
                 "train.max_pairs": 32,
                 "eval.limit": 32,
-                "eval.batch_size": 48,
                 "eval.max_tokens": 256,
             }
         ),

@@ -9,6 +9,7 @@
     │   ├── DownloadError     no network, interrupted, no space: what is there is kept and resumed
     │   └── FormatError       a file that is truncated, corrupt, hostile or of a kind we do not read
     ├── StoreError            a run folder that is damaged, locked or full
+    ├── BudgetError           more memory is needed than the budget allows; carries both numbers (exit code 3)
     ├── TrainingError         training cannot start or cannot go on
     └── SandboxError          the test runner itself failed: never the candidate's fault
 
@@ -72,6 +73,16 @@ class FormatError(ModelError):
 
 class StoreError(SelfDebugError):
     pass
+
+
+class BudgetError(SelfDebugError):
+    """``needed_bytes`` is the smallest budget that works."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, needed_bytes: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.needed_bytes = needed_bytes
 
 
 class TrainingError(SelfDebugError):

@@ -1,4 +1,4 @@
-"""How much memory a stage took: the resident bytes of the whole process tree, sampled while it runs.
+"""How much memory a stage takes: the resident bytes of the whole process tree, sampled while it runs.
 
 What is counted is what the operating system reports as resident, this process and its children summed; pages they share
 are counted in each. On macOS resident size leaves out some GPU memory: the footprint Activity Monitor shows is not read yet.
@@ -13,6 +13,9 @@ from types import TracebackType
 import psutil
 
 INTERVAL_S = 0.2
+CHECK_S = 0.5
+NEAR, FAR = 0.94, 0.85
+"""Shares of the budget above which a batch is made narrower, and below which it may widen again."""
 
 
 class Meter:
@@ -49,6 +52,27 @@ class Meter:
 
     def _sample(self) -> None:
         self.peak_bytes = max(self.peak_bytes, tree_bytes())
+
+
+class Governor:
+    """Keeps a decoder narrower while the process tree is near its budget: ``width(now)`` is the most rows to have."""
+
+    def __init__(self, budget_bytes: int, most: int) -> None:
+        self._budget = budget_bytes
+        self._most = self._width = most
+        self._next = 0.0
+
+    def width(self) -> int:
+        """Looks at the memory at most twice a second: a quarter fewer rows when near the budget, more again when far from it."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + CHECK_S
+            used = tree_bytes() / self._budget
+            if used > NEAR:
+                self._width = max(1, self._width * 3 // 4)
+            elif used < FAR:
+                self._width = min(self._most, self._width + 1)
+        return self._width
 
 
 def tree_bytes() -> int:

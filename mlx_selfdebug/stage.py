@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mlx_selfdebug.config import SandboxConfig
+from mlx_selfdebug.config import CollectConfig, Config, EvalConfig, SandboxConfig
 from mlx_selfdebug.memory import Meter
+from mlx_selfdebug.repair.asking import Decoding
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
+
+WORKER_BYTES = 60 * 10**6
+"""Resident memory of the processes of one test worker, the program under test aside."""
 
 
 @contextmanager
@@ -23,6 +27,13 @@ def measured(run: Run, name: str) -> Iterator[None]:
         done = True
     finally:
         run.add_stage_time(name, meter.wall_s, meter.peak_bytes, done=done)
+
+
+def decoding_of(how: CollectConfig | EvalConfig, config: Config) -> Decoding:
+    """How a stage decodes: its settings, within the budget, leaving room for its tests."""
+    budget = int(config.budget.inference_gb * 1e9)
+    tests = config.sandbox.workers * (WORKER_BYTES + config.sandbox.memory_mb * 10**6)
+    return Decoding(how.temperature, how.min_p, how.max_tokens, how.batch_size, budget, tests)
 
 
 def open_runner(config: SandboxConfig, *, allow_weak_sandbox: bool = False) -> TestRunner:

@@ -7,10 +7,14 @@ code, and says nothing sensible. The scripted model decodes nothing: a function 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable
+from importlib import import_module
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mlx_selfdebug.sampling.language_model import DecodingCounts
 from mlx_selfdebug.sampling.request import Completion, Request
 
 if TYPE_CHECKING:
@@ -20,21 +24,42 @@ CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+_RECURRENT = {
+    "full_attention_interval": 2,
+    "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 32,
+    "linear_value_head_dim": 16,
+}
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
-def write_tiny_model(folder: str | Path, *, seed: int = 0, hidden_size: int = 64, layers: int = 2) -> Path:
-    """A qwen2 model folder with random weights and one token a byte. Returns ``folder``."""
+def write_tiny_model(
+    folder: str | Path, *, seed: int = 0, hidden_size: int = 64, layers: int = 2, architecture: str = "qwen2"
+) -> Path:
+    """A model folder with random weights and one token a byte. Returns ``folder``.
+
+    ``architecture``: "qwen2", or "qwen3_5", of whose layers every second one has a recurrent state instead of keys and values.
+    """
     from mlx_selfdebug.models.backend import mx  # isort: skip
 
     from mlx.utils import tree_flatten
-    from mlx_lm.models.qwen2 import Model as Network
-    from mlx_lm.models.qwen2 import ModelArgs
 
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    config = {
-        "model_type": "qwen2",
+    config = _tiny_config(architecture, hidden_size, layers)
+    module = import_module(f"mlx_lm.models.{architecture}")
+    mx.random.seed(seed)
+    network = module.Model(module.ModelArgs.from_dict(config))
+    mx.save_safetensors(str(path / "model.safetensors"), dict(tree_flatten(network.parameters())))
+    (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    _write_tokenizer(path)
+    return path
+
+
+def _tiny_config(architecture: str, hidden_size: int, layers: int) -> dict[str, Any]:
+    return {
+        "model_type": architecture,
         "hidden_size": hidden_size,
         "num_hidden_layers": layers,
         "intermediate_size": 2 * hidden_size,
@@ -45,16 +70,11 @@ def write_tiny_model(folder: str | Path, *, seed: int = 0, hidden_size: int = 64
         "max_position_embeddings": 4096,
         "tie_word_embeddings": True,
         "eos_token_id": 256 + SPECIAL_TOKENS.index("<|im_end|>"),
+        **(_RECURRENT if architecture == "qwen3_5" else {}),
     }
-    mx.random.seed(seed)
-    network = Network(ModelArgs.from_dict(config))
-    mx.save_safetensors(str(path / "model.safetensors"), dict(tree_flatten(network.parameters())))
-    (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    _write_tokenizer(path)
-    return path
 
 
-def tiny_model(folder: str | Path, **options: int) -> Model:
+def tiny_model(folder: str | Path, **options: Any) -> Model:
     """``write_tiny_model``, loaded."""
     from mlx_selfdebug.models.load import load_model
 
@@ -71,7 +91,8 @@ class ScriptedModel:
     def __init__(self, reply: Callable[[str, int], str], *, name: str = "scripted") -> None:
         self.name = name
         self.origin = f"scripted:{name}"
-        self.batches: list[int] = []
+        self.context = 1 << 30
+        self.asked: list[Request] = []
         self._reply = reply
 
     def __repr__(self) -> str:
@@ -81,11 +102,42 @@ class ScriptedModel:
         text = "".join(f"{m['role']}: {m['content']}\n" for m in messages) + f"assistant: {reply_prefix}"
         return [ord(character) for character in text]
 
-    def complete(self, requests: Sequence[Request]) -> Iterator[Completion]:
-        self.batches.append(len(requests))
-        for i, request in enumerate(requests):
-            text = self._reply("".join(map(chr, request.prompt)), request.seed)
-            yield Completion(i, text, len(text), "fence")
+    def decoder(self, *, budget_bytes: int, most: int, longest: int) -> ScriptedDecoder:  # noqa: ARG002
+        return ScriptedDecoder(self, most)
+
+    def reply(self, request: Request) -> str:
+        self.asked.append(request)
+        return self._reply("".join(map(chr, request.prompt)), request.seed)
+
+
+class ScriptedDecoder:
+    """Completes up to ``width`` requests a step."""
+
+    def __init__(self, model: ScriptedModel, width: int) -> None:
+        self.counts = DecodingCounts()
+        self.width = width
+        self.active = 0
+        self._model = model
+        self._queue: deque[tuple[int, Request]] = deque()
+        self._tickets = count()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    def limit(self, width: int) -> None:
+        """A script takes no memory."""
+
+    def submit(self, request: Request) -> int:
+        ticket = next(self._tickets)
+        self._queue.append((ticket, request))
+        return ticket
+
+    def step(self) -> list[Completion]:
+        taken = [self._queue.popleft() for _ in range(min(self.width, self.waiting))]
+        texts = [(ticket, self._model.reply(request)) for ticket, request in taken]
+        self.counts.decoded_tokens += sum(len(text) for _, text in texts)
+        return [Completion(ticket, text, len(text), "fence") for ticket, text in texts]
 
 
 def _write_tokenizer(path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.repair.feedback import EVERYTHING, Feedback
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.tasks.checks import Checks
@@ -29,11 +30,23 @@ class Domain(Protocol):
     reply_prefix: str
     stop_text: str
 
-    def prompt(self, task: Task) -> str:
+    def prompt(self, task: Task, *, feedback: Feedback = EVERYTHING) -> str:
         """The message that asks for a draft."""
 
-    def repair_prompt(self, task: Task, attempt: Attempt, *, max_facts: int = 3) -> str:
-        """The message that shows an attempt and what its tests said. An attempt that passed is shown as such."""
+    def repair_prompt(
+        self,
+        task: Task,
+        attempt: Attempt,
+        *,
+        max_facts: int = 3,
+        feedback: Feedback = EVERYTHING,
+        facts_of: Attempt | None = None,
+    ) -> str:
+        """The message that shows an attempt and what its tests said. An attempt that passed is shown as such.
+
+        It should begin with the draft's message: what both share is computed once. ``facts_of`` is the attempt whose facts are
+        shown, its own unless a control says otherwise.
+        """
 
     def extract(self, text: str, task: Task) -> Tidied:
         """The code in a completion (its text after ``reply_prefix``), as it will be judged. Never raises."""

@@ -1,7 +1,7 @@
 """Python functions: the prompts, the code in an answer, and how it is tested.
 
 The reply is begun for the model with an opening fence and ends at the closing one, so no tokens go into prose.
-The prompts are the three templates below; nothing else is ever said to the model.
+The prompts are the templates below; nothing else is ever said to the model.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from mlx_selfdebug.domains.python_prelude import prelude
 from mlx_selfdebug.domains.python_source import parse
 from mlx_selfdebug.domains.python_tidy import tidy
 from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.repair.feedback import EVERYTHING, Feedback
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Failure, Verdict
 from mlx_selfdebug.tasks.checks import Checks
@@ -30,15 +31,25 @@ Write this Python function. Answer with its code alone: no docstring, no comment
 REPAIR = """\
 {draft}
 
+{feedback}
+
+Write the function again so that it passes."""
+
+TESTED_CODE = """\
 This code was tested:
 
 ```python
 {code}
 ```
 
-{facts}
+{facts}"""
 
-Write the function again so that it passes."""
+HIDDEN_CODE = """\
+Code for it was tested.
+
+{facts}"""
+
+BARE_FACTS = "A test failed."
 
 KEEP_FACTS = "All tests passed."
 
@@ -57,12 +68,22 @@ class PythonDomain:
     reply_prefix = "```python\n"
     stop_text = "\n```"
 
-    def prompt(self, task: Task) -> str:
-        return DRAFT.format(task=_task_text(task))
+    def prompt(self, task: Task, *, feedback: Feedback = EVERYTHING) -> str:
+        return DRAFT.format(task=_task_text(task, public_checks=feedback.public_checks))
 
-    def repair_prompt(self, task: Task, attempt: Attempt, *, max_facts: int = 3) -> str:
-        facts = attempt_facts(attempt, max_facts)
-        return REPAIR.format(draft=self.prompt(task), code=attempt.code.strip("\n"), facts=facts)
+    def repair_prompt(
+        self,
+        task: Task,
+        attempt: Attempt,
+        *,
+        max_facts: int = 3,
+        feedback: Feedback = EVERYTHING,
+        facts_of: Attempt | None = None,
+    ) -> str:
+        facts = attempt_facts(facts_of or attempt, max_facts) if feedback.facts else BARE_FACTS
+        shown = TESTED_CODE if feedback.code else HIDDEN_CODE
+        said = shown.format(code=attempt.code.strip("\n"), facts=facts)
+        return REPAIR.format(draft=self.prompt(task, feedback=feedback), feedback=said)
 
     def extract(self, text: str, task: Task) -> Tidied:
         """The program in ``text`` (see python_tidy.py), ended by one newline whatever the completion ended with."""
@@ -118,10 +139,10 @@ def _fact(failure: Failure, verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def _task_text(task: Task) -> str:
+def _task_text(task: Task, *, public_checks: bool = True) -> str:
     """Starter code, then the statement: a docstring inside the code would be said again, at 2.5 times the tokens."""
     parts = [f"```python\n{task.starter_code.strip() or task.entry_point}\n```", task.statement.strip()]
-    shown = _shown_checks(task.public)
+    shown = _shown_checks(task.public) if public_checks else ""
     if shown and not _has_examples(task):
         parts.append(shown)
     return "\n\n".join(parts)

@@ -12,11 +12,10 @@ from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.evaluation.result import Result, score_arm
 from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.progress import NullProgress, Progress
-from mlx_selfdebug.repair.attempt import Attempt
-from mlx_selfdebug.repair.waves import Decoding, Waves
+from mlx_selfdebug.repair.policies import Repair
+from mlx_selfdebug.repair.stream import Stream
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.sandbox.verdict import SUSPICIOUS
-from mlx_selfdebug.stage import measured, open_runner, remember_isolation
+from mlx_selfdebug.stage import decoding_of, measured, open_runner, remember_isolation
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.training.adapter import Adapter
@@ -46,17 +45,11 @@ def evaluate(
         remember_isolation(run, runner)
         n_checks = count_checks(tasks, runner)
         with (progress or NullProgress()).stage("evaluate", 2 * len(tasks), "draft") as stage:
-            how = Decoding(config.temperature, config.min_p, config.max_tokens, config.batch_size)
-            base = Waves(run, model, runner, BASE, how, stage).play(tasks, 1, config.rounds, fails_in_public)
+            how, policy = decoding_of(config, run.config), Repair(config.rounds)
+            base = Stream(run, model, runner, BASE, how, stage).play(tasks, policy)
             with adapter.applied(model):
-                adapted = Waves(run, model, runner, ADAPTER, how, stage).play(tasks, 1, config.rounds, fails_in_public)
+                adapted = Stream(run, model, runner, ADAPTER, how, stage).play(tasks, policy)
     return Result(score_arm(base, n_checks), score_arm(adapted, n_checks))
-
-
-def fails_in_public(_task: Task, attempts: Sequence[Attempt]) -> list[Attempt]:
-    """Repair the last attempt if a check the model may see failed. Hidden checks are never looked at."""
-    last = max(attempts, key=lambda a: a.round)
-    return [] if last.public.passed or last.public.outcome in SUSPICIOUS else [last]
 
 
 def count_checks(tasks: Sequence[Task], runner: TestRunner) -> dict[str, int]:

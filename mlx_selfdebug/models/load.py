@@ -10,13 +10,15 @@ are dequantized on the way in, one layer after the other: see :mod:`mlx_selfdebu
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mlx_selfdebug.models.backend import device_name, mx, nn
 
+import numpy as np
+import numpy.typing as npt
 from mlx_lm.tuner.utils import load_adapters
 from mlx_lm.utils import load_model as load_network
 from mlx_lm.utils import load_tokenizer
@@ -26,7 +28,7 @@ from mlx_selfdebug.models.dense import dequantize_network
 from mlx_selfdebug.models.resolve import resolve_model
 from mlx_selfdebug.models.sealed import read_seal
 from mlx_selfdebug.progress import NullProgress, Progress
-from mlx_selfdebug.sampling.request import Completion, Request
+from mlx_selfdebug.sampling.language_model import Decoder
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +68,12 @@ class Model:
         """The ids that end a completion."""
         return frozenset(self.tokenizer.eos_token_ids)
 
+    @property
+    def context(self) -> int:
+        """Most tokens of prompt and completion together."""
+        text = self.config.get("text_config", self.config)
+        return int(text.get("max_position_embeddings", 1 << 30))
+
     def encode(self, text: str) -> list[int]:
         """Token ids of ``text`` alone: nothing is put before or after it."""
         return list(self.tokenizer.encode(text, add_special_tokens=False))
@@ -91,11 +99,27 @@ class Model:
             raise ModelError(f"{self.name}: its chat template does not take these messages: {error}") from error
         return [*ids, *self.encode(reply_prefix)]
 
-    def complete(self, requests: Sequence[Request]) -> Iterator[Completion]:
-        """Decode one batch: see :func:`mlx_selfdebug.sampling.batch.decode_batch`."""
-        from mlx_selfdebug.sampling.batch import decode_batch
+    def ids_holding(self, character: str) -> npt.NDArray[np.bool_]:
+        """Of each id, whether its text may hold ``character``: shape (vocabulary,)."""
+        vocabulary: dict[str, int] = self.tokenizer.get_vocab()
+        size = max(int(self.config.get("vocab_size", 0)), max(vocabulary.values()) + 1)
+        holding = np.zeros(size, np.bool_)
+        if not (character.isascii() and character.isprintable() and character != " "):
+            holding[:] = True  # vocabularies spell these in ways of their own
+            return holding
+        for text, id_ in vocabulary.items():
+            # "<0x60>" is how some vocabularies write a single byte.
+            holding[id_] = character in text or text.startswith("<0x")
+        return holding
 
-        return decode_batch(self, requests)
+    def decoder(self, *, budget_bytes: int, most: int, longest: int) -> Decoder:
+        """A decoder of at most ``most`` rows of at most ``longest`` tokens. Raises BudgetError if none fits the budget."""
+        from mlx_selfdebug.sampling.decoder import BatchDecoder
+        from mlx_selfdebug.sampling.width import plan_decoding
+
+        plan = plan_decoding(self.network, self.name, budget_bytes=budget_bytes, most=most, longest=longest)
+        mx.set_cache_limit(plan.cache_bytes)
+        return BatchDecoder(self, plan.width, chunk=plan.chunk, prefix_bytes=plan.prefix_bytes)
 
 
 def load_model(

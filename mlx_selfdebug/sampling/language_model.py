@@ -3,9 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from mlx_selfdebug.sampling.request import Completion, Request
+
+
+@dataclass
+class DecodingCounts:
+    """What a decoder has done so far. ``row_steps`` counts each row of each step, idle ones too."""
+
+    prompt_tokens: int = 0
+    prefilled_tokens: int = 0
+    decoded_tokens: int = 0
+    steps: int = 0
+    row_steps: int = 0
+
+
+class Decoder(Protocol):
+    """Decodes requests side by side. All calls come from one thread."""
+
+    counts: DecodingCounts
+
+    def submit(self, request: Request) -> int:
+        """Queue a request; its ticket."""
+
+    def step(self) -> list[Completion]:
+        """One token more for every row; the completions that ended with it. Does nothing if nothing was asked."""
+
+    @property
+    def waiting(self) -> int:
+        """Requests that no row has been found for yet."""
+
+    @property
+    def active(self) -> int:
+        """Rows that are being decoded."""
+
+    @property
+    def width(self) -> int:
+        """Most rows at a time."""
+
+    def limit(self, width: int) -> None:
+        """Take in no new row while as many as ``width`` are active."""
 
 
 class LanguageModel(Protocol):
@@ -16,11 +58,18 @@ class LanguageModel(Protocol):
     def origin(self) -> str:
         """Where the weights came from, exactly: results of two origins are never mixed in one run."""
 
+    @property
+    def context(self) -> int:
+        """Most tokens of prompt and completion together."""
+
     def render(self, messages: list[dict[str, str]], *, reply_prefix: str = "") -> list[int]:
         """Token ids of a chat up to and including the start of the reply."""
 
-    def complete(self, requests: Sequence[Request]) -> Iterator[Completion]:
-        """Decode one batch; each completion as it ends, in any order."""
+    def decoder(self, *, budget_bytes: int, most: int, longest: int) -> Decoder:
+        """A decoder of at most ``most`` rows, each of at most ``longest`` tokens, within ``budget_bytes`` of memory.
+
+        Raises BudgetError if not even one row fits.
+        """
 
 
 class DecodableModel(Protocol):
@@ -28,9 +77,23 @@ class DecodableModel(Protocol):
 
     name: str
     network: Any
-    config: dict[str, Any]
+    device: str
+
+    @property
+    def context(self) -> int: ...
 
     @property
     def eos_ids(self) -> frozenset[int]: ...
 
     def decode(self, ids: Sequence[int]) -> str: ...
+
+    def ids_holding(self, character: str) -> npt.NDArray[np.bool_]:
+        """Of each id, whether its text may hold ``character``: shape (vocabulary,)."""
+
+
+def complete(decoder: Decoder, requests: Sequence[Request]) -> Iterator[Completion]:
+    """Decode ``requests`` and yield each completion as it ends; a ticket is the request's place in the list, on a fresh decoder."""
+    for request in requests:
+        decoder.submit(request)
+    while decoder.active or decoder.waiting:
+        yield from decoder.step()

@@ -13,6 +13,8 @@ class Request:
     """One completion to decode. ``prompt`` holds token ids; ``temperature`` 0 is greedy.
 
     ``stop_text`` ends the completion when it appears and is not part of it. ``seed`` alone decides the random choices.
+    ``breaks`` are positions in the prompt, ascending, up to which other prompts may be the same: what is computed up to
+    each is kept for them.
     """
 
     prompt: tuple[int, ...]
@@ -21,13 +23,14 @@ class Request:
     min_p: float = 0.0
     seed: int = 0
     stop_text: str = ""
+    breaks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Completion:
-    """``index`` is the request's place in its batch. ``n_tokens`` counts every decoded token, the end of turn included."""
+    """``ticket`` is the number the request was given. ``n_tokens`` counts every decoded token, the end of turn included."""
 
-    index: int
+    ticket: int
     text: str
     n_tokens: int
     finish: Finish

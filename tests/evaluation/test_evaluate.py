@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mlx_selfdebug.errors import TaskError
-from mlx_selfdebug.evaluation.evaluate import count_checks, evaluate, fails_in_public
+from mlx_selfdebug.evaluation.evaluate import count_checks, evaluate
 from mlx_selfdebug.evaluation.result import Score, score_arm
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Verdict
@@ -43,15 +43,6 @@ def test_the_last_attempt_is_the_answer_after_repair_for_better_or_worse() -> No
     assert result.first_pass.problems == (2, 3)
     assert result.after_repair.problems == (2, 3)
     assert result.after_repair.checks == (7, 9)
-
-
-def test_hidden_failures_are_never_a_reason_to_repair() -> None:
-    assert fails_in_public(TASKS[0], [make_attempt(verdict=FAILED, public=PASSED)]) == []
-
-
-def test_only_the_last_attempt_is_repaired() -> None:
-    first, second = make_attempt(verdict=FAILED), make_attempt(verdict=FAILED, round=1)
-    assert fails_in_public(TASKS[0], [first, second]) == [second]
 
 
 def test_a_reference_that_fails_its_own_checks_is_named() -> None:

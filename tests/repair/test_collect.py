@@ -7,12 +7,11 @@ import pytest
 
 from mlx_selfdebug.errors import ConfigError
 from mlx_selfdebug.repair.attempt import Attempt
-from mlx_selfdebug.repair.collect import collect, unsolved
-from mlx_selfdebug.sandbox.verdict import Verdict
+from mlx_selfdebug.repair.collect import collect
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.testing import ScriptedModel
 
-from ..conftest import FAILED, make_attempt, make_task, small_config
+from ..conftest import make_task, small_config
 
 TASKS = [make_task(), make_task("double", "x + x"), make_task("cube", "x ** 3"), make_task("negate", "-x")]
 
@@ -103,14 +102,7 @@ def test_a_finished_collection_decodes_nothing(tmp_path: Path) -> None:
         collect(run, ScriptedModel(reply), TASKS)
         model = ScriptedModel(reply)
         collect(run, model, TASKS)
-    assert model.batches == []
-
-
-def test_no_batch_is_wider_than_the_batch_size(tmp_path: Path) -> None:
-    model = ScriptedModel(reply)
-    with open_run(tmp_path / "run", collect__batch_size=3) as run:
-        collect(run, model, TASKS)
-    assert max(model.batches) <= 3
+    assert model.asked == []
 
 
 def test_collecting_with_another_model_is_refused(tmp_path: Path) -> None:
@@ -125,11 +117,6 @@ def test_collecting_on_other_tasks_is_refused(tmp_path: Path) -> None:
         collect(run, ScriptedModel(reply), TASKS)
         with pytest.raises(ConfigError, match="another set of training tasks"):
             collect(run, ScriptedModel(reply), TASKS[:2])
-
-
-def test_suspicious_attempts_are_not_repaired() -> None:
-    attempts = [make_attempt(verdict=Verdict("early_exit")), make_attempt(sample=1, code="x = 1", verdict=FAILED)]
-    assert unsolved(5)(TASKS[0], attempts) == attempts[1:]
 
 
 def test_a_tiny_real_model_runs_the_whole_collection(tiny: Any, tmp_path: Path) -> None:

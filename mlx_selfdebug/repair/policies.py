@@ -1,0 +1,155 @@
+"""What is attempted next on a task, given what was attempted before: small objects, ours or yours.
+
+A policy is asked when nothing of the task is under way, with its finished attempts in order (sample, round), and names the next
+moves; none ends the task. It looks at nothing else, so a run that was killed goes on as it would have.
+
+    class Twice:
+        def moves(self, task, attempts):
+            return [Move(sample=0), Move(sample=1)] if not attempts else []
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mlx_selfdebug.domains import domain_of
+from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.sandbox.verdict import SUSPICIOUS
+from mlx_selfdebug.tasks.task import Task
+
+EASY_ERRORS = frozenset({"NameError", "UnboundLocalError", "TypeError", "AttributeError", "SyntaxError", "IndentationError",
+                         "TabError", "ImportError", "ModuleNotFoundError"})  # fmt: skip
+"""Errors a small model mends when it is told of them; failed assertions it mostly copies."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """One attempt to make: a draft, or a repair of ``parent``. ``temperature`` None is the stream's."""
+
+    sample: int
+    round: int = 0
+    parent: Attempt | None = None
+    temperature: float | None = None
+
+
+class Policy(Protocol):
+    def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]: ...
+
+
+Stop = Callable[[Sequence[Attempt]], bool]
+"""Whether a task is over, by its finished attempts."""
+
+
+def solved(attempts: Sequence[Attempt]) -> bool:
+    """Some attempt is right on the hidden checks: for training tasks, where they may be looked at."""
+    return any(attempt.passed for attempt in attempts)
+
+
+def passed_in_public(attempts: Sequence[Attempt]) -> bool:
+    """Some attempt passes all checks a model may see."""
+    return any(attempt.public.passed for attempt in attempts)
+
+
+def spent(tokens: int) -> Stop:
+    """The task's completions have ``tokens`` tokens or more."""
+    return lambda attempts: sum(attempt.n_completion_tokens for attempt in attempts) >= tokens
+
+
+def either(*stops: Stop) -> Stop:
+    return lambda attempts: any(stop(attempts) for stop in stops)
+
+
+def repairable(attempt: Attempt) -> bool:
+    """Failed a check that may be shown, by honest means."""
+    return not attempt.public.passed and SUSPICIOUS.isdisjoint({attempt.public.outcome, attempt.verdict.outcome})
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """One draft, at temperature 0."""
+
+    def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:  # noqa: ARG002
+        return [] if attempts else [Move(0, temperature=0.0)]
+
+
+@dataclass(frozen=True)
+class Resample:
+    """Blind: draft after draft until ``stop``, at most ``samples``. ``first`` is the first one's temperature, None the stream's."""
+
+    samples: int
+    stop: Stop = passed_in_public
+    first: float | None = None
+
+    def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:  # noqa: ARG002
+        n = len(attempts)
+        if n >= self.samples or (attempts and self.stop(attempts)):
+            return []
+        return [Move(n, temperature=self.first if n == 0 else None)]
+
+
+@dataclass(frozen=True)
+class Repair:
+    """A draft, then repairs of the last attempt until ``stop``, at most ``rounds``. ``temperature`` is that of them all."""
+
+    rounds: int
+    stop: Stop = passed_in_public
+    temperature: float | None = None
+
+    def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:  # noqa: ARG002
+        if not attempts:
+            return [Move(0, temperature=self.temperature)]
+        last = attempts[-1]
+        if last.round >= self.rounds or self.stop(attempts) or not repairable(last):
+            return []
+        return [Move(0, last.round + 1, last, self.temperature)]
+
+
+@dataclass(frozen=True)
+class Alternate:
+    """At most ``most`` attempts: errors of name, type and syntax are repaired; after a failed assertion a fresh draft and a repair
+    of it take turns.
+    """
+
+    most: int
+    stop: Stop = passed_in_public
+
+    def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:  # noqa: ARG002
+        if not attempts:
+            return [Move(0)]
+        last = attempts[-1]
+        if len(attempts) >= self.most or self.stop(attempts):
+            return []
+        fresh_one_failed = last.round == 0 and last.sample > 0
+        if repairable(last) and (_easy(last) or fresh_one_failed):
+            return [Move(last.sample, last.round + 1, last)]
+        return [Move(last.sample + 1)]
+
+
+@dataclass(frozen=True)
+class Mine:
+    """For training data: ``samples`` drafts at once; where none is right, up to ``rounds`` rounds of repair of the last round's
+    failed attempts, at most ``repairs`` of different code.
+    """
+
+    samples: int
+    rounds: int
+    repairs: int
+
+    def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:
+        if not attempts:
+            return [Move(sample) for sample in range(self.samples)]
+        last = max(attempt.round for attempt in attempts)
+        if last >= self.rounds or solved(attempts):
+            return []
+        normalise = domain_of(task.domain).normalise
+        fresh: dict[str, Attempt] = {}
+        for attempt in attempts:
+            if attempt.round == last and attempt.verdict.outcome not in SUSPICIOUS:
+                fresh.setdefault(normalise(attempt.code), attempt)
+        return [Move(a.sample, last + 1, a) for a in list(fresh.values())[: self.repairs]]
+
+
+def _easy(attempt: Attempt) -> bool:
+    return any(failure.error and failure.error.type in EASY_ERRORS for failure in attempt.public.failures[:1])

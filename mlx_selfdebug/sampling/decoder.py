@@ -1,0 +1,215 @@
+"""The decode batch: requests come at any time, take a row when one is free, and leave it when they end.
+
+Each request's tokens depend on its own prompt, seed and settings, and not on what shares the batch or when it came, up to the
+numerics of the batch's shape (see the README beside this file for how far that holds where). All work is on the calling thread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from mlx_selfdebug.models.backend import mx
+
+import numpy as np
+import numpy.typing as npt
+
+from mlx_selfdebug.errors import ModelError
+from mlx_selfdebug.sampling.language_model import DecodableModel, DecodingCounts
+from mlx_selfdebug.sampling.prefixes import Prefixes
+from mlx_selfdebug.sampling.request import Completion, Request
+from mlx_selfdebug.sampling.sampler import Sampler
+from mlx_selfdebug.sampling.slots import Slots
+from mlx_selfdebug.sampling.stopping import Stopping
+
+FEWEST_ROWS_CPU = 12
+"""OpenBLAS takes another kernel for smaller products, whose sums differ in the last digit."""
+
+
+@dataclass
+class _Row:
+    ticket: int
+    request: Request
+    tokens: list[int] = field(default_factory=list)
+
+
+class BatchDecoder:
+    """At most ``width`` rows. ``chunk`` and ``prefix_bytes``: see :class:`Prefixes`. ``ahead`` computes a step before the tokens
+    of the one before are looked at, which keeps a GPU busy and costs a step a row that ends.
+
+    >>> decoder.submit(Request((1, 2, 3), max_tokens=16))  # doctest: +SKIP
+    >>> while decoder.active or decoder.waiting: decoder.step()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: DecodableModel,
+        width: int,
+        *,
+        chunk: int = 512,
+        prefix_bytes: int = 256 * 10**6,
+        ahead: bool | None = None,
+    ) -> None:
+        on_cpu = model.device == "cpu"
+        self.counts = DecodingCounts()
+        self.width = self._limit = width
+        self._model = model
+        self._fewest = min(FEWEST_ROWS_CPU, width) if on_cpu else 1
+        self._ahead = not on_cpu if ahead is None else ahead
+        self._additive = on_cpu
+        self._stopping = Stopping(model)
+        self._prefixes = Prefixes(model.network, chunk, prefix_bytes)
+        self._queue: deque[_Row] = deque()
+        self._next_ticket = 0
+        self._open(self._fewest)
+
+    def _open(self, width: int) -> None:
+        self._slots = Slots(self._model.network, width, additive_mask=self._additive)
+        self._sampler = Sampler(width)
+        self._rows: list[_Row | None] = [None] * width
+        self._last = np.zeros(width, np.int64)
+        self._launched: _Step | None = None
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    @property
+    def active(self) -> int:
+        return sum(row is not None for row in self._rows)
+
+    def limit(self, width: int) -> None:
+        width = max(1, min(width, self.width))
+        if width < self._limit:
+            mx.clear_cache()
+        self._limit = width
+
+    def submit(self, request: Request) -> int:
+        """Raises ModelError for an empty prompt, or one that leaves no room for ``max_tokens`` in the model's context."""
+        self._refuse(request)
+        row = _Row(self._next_ticket, request)
+        self._next_ticket += 1
+        self.counts.prompt_tokens += len(request.prompt)
+        self._queue.append(row)
+        return row.ticket
+
+    def step(self) -> list[Completion]:
+        """Raises ModelError if a row's logits are not numbers."""
+        if self._launched is None:
+            self._resize()
+        self._admit()
+        if not self.active:
+            return []
+        step = self._launched or self._launch(None)
+        # A step ahead would be of the wrong shape after a resize, and of no use at the end.
+        go_ahead = self._ahead and not self._should_resize()
+        self._launched = self._launch(step) if go_ahead else None
+        return self._read(step)
+
+    def _admit(self) -> None:
+        free = [i for i, row in enumerate(self._rows) if row is None]
+        room = self._limit - self.active
+        for i in free[: max(0, room)]:
+            if not self._queue:
+                return
+            row = self._queue.popleft()
+            prompt = row.request.prompt
+            before = self._prefixes.n_computed
+            self._slots.load(i, self._prefixes.caches(prompt, row.request.breaks), len(prompt) - 1)
+            self.counts.prefilled_tokens += self._prefixes.n_computed - before
+            self._sampler.set(i, row.request)
+            self._rows[i] = row
+            self._last[i] = prompt[-1]
+
+    def _launch(self, before: _Step | None) -> _Step:
+        """Compute one token a row, on top of what ``before`` will have given if it is not read yet."""
+        tokens = mx.array(self._last)
+        drawn = np.array([len(row.tokens) if row else 0 for row in self._rows], np.int32)
+        if before is not None:
+            same = np.array([row is not None and row is old for row, old in zip(self._rows, before.rows, strict=True)])
+            tokens = mx.where(mx.array(same), before.tokens.astype(tokens.dtype), tokens)
+            drawn += same
+        self._slots.begin_step()
+        logits = self._model.network(tokens[:, None], cache=self._slots.layers)[:, -1]
+        rows = list(self._rows)
+        step = _Step(rows, self._sampler.draw(logits, mx.array(drawn)), mx.isfinite(mx.max(logits, axis=-1)))
+        self._slots.end_step([i for i, row in enumerate(rows) if row])
+        self.counts.steps += 1
+        self.counts.row_steps += len(rows)
+        mx.async_eval(step.tokens, step.sane, self._slots.state)  # type: ignore[no-untyped-call]
+        return step
+
+    def _read(self, step: _Step) -> list[Completion]:
+        tokens, sane = np.array(step.tokens).astype(np.int64), np.array(step.sane)
+        live = [i for i, row in enumerate(step.rows) if row is not None and row is self._rows[i]]
+        if not sane[live].all():
+            bad = step.rows[next(i for i in live if not sane[i])]
+            at = len(bad.tokens) if bad else 0
+            raise ModelError(f"{self._model.name} gave logits that are not numbers at position {at} of a completion")
+        self.counts.decoded_tokens += len(live)
+        may_end = self._may_end(tokens)
+        completions = []
+        for i in live:
+            row = step.rows[i]
+            assert row is not None
+            row.tokens.append(int(tokens[i]))
+            if may_end[i] or len(row.tokens) >= row.request.max_tokens:
+                ended = self._stopping.ended(row.tokens, row.request)
+                if ended:
+                    completions.append(Completion(row.ticket, ended[0], len(row.tokens), ended[1]))
+                    self._leave(i)
+        self._last[live] = tokens[live]
+        return completions
+
+    def _may_end(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        found = np.zeros(tokens.shape, np.bool_)
+        for stop in {row.request.stop_text for row in self._rows if row}:
+            found |= self._stopping.may_end(tokens, stop)
+        return found
+
+    def _leave(self, i: int) -> None:
+        self._rows[i] = None
+        self._slots.clear(i)
+        self._sampler.clear(i)
+
+    def _wanted(self) -> int:
+        """Rows to have: as many as there is work for, at least the fewest."""
+        return max(self._fewest, self.active, min(self._limit, self.active + self.waiting))
+
+    def _should_resize(self) -> bool:
+        """More rows whenever there is work for them; fewer when a quarter would be idle."""
+        wanted, have = self._wanted(), len(self._rows)
+        return wanted > have or (wanted < have and (wanted <= 3 * have // 4 or wanted == self._fewest))
+
+    def _resize(self) -> None:
+        if not self._should_resize():
+            return
+        wanted = self._wanted()
+        kept = [i for i, row in enumerate(self._rows) if row]
+        if not kept:
+            self._open(wanted)
+            return
+        self._slots.keep(kept, wanted)
+        self._sampler.keep(kept, wanted)
+        self._last = np.concatenate([self._last[kept], np.zeros(wanted - len(kept), np.int64)])
+        self._rows = [*(self._rows[i] for i in kept), *[None] * (wanted - len(kept))]
+
+    def _refuse(self, request: Request) -> None:
+        context = self._model.context
+        if not request.prompt:
+            raise ModelError("an empty prompt cannot be completed")
+        if len(request.prompt) + request.max_tokens > context:
+            raise ModelError(
+                f"a prompt of {len(request.prompt)} tokens and {request.max_tokens} to decode exceed the context of "
+                f"{self._model.name}, {context} tokens",
+                hint="lower max_tokens or shorten the task",
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """A step under way: who is in which row, tokens (rows), and whether each row's logits are numbers."""
+
+    rows: list[_Row | None]
+    tokens: mx.array
+    sane: mx.array

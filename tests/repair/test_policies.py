@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import pytest
+
+from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.repair.policies import (
+    Alternate,
+    Greedy,
+    Mine,
+    Move,
+    Policy,
+    Repair,
+    Resample,
+    either,
+    passed_in_public,
+    solved,
+    spent,
+)
+from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Verdict
+
+from ..conftest import FAILED, make_attempt, make_task
+
+TASK = make_task()
+PASSED = Verdict("passed", n_passed=2, n_checks=2)
+WRONG = Verdict("failed", (Failure("public[0]", "3", "9", "value", "6"),), 0, 1)
+NAME_ERROR = Verdict(
+    "raised", (Failure("public[0]", "3", "9", "value", "", ErrorFact("NameError", "no", 2, "")),), 0, 1
+)
+
+
+def attempt(
+    sample: int = 0, round_: int = 0, public: Verdict = WRONG, verdict: Verdict = FAILED, n: int = 9
+) -> Attempt:
+    code = f"x = {sample}, {round_}"
+    return make_attempt(sample=sample, round=round_, public=public, verdict=verdict, code=code, n_completion_tokens=n)
+
+
+@pytest.mark.parametrize("policy", [Greedy(), Resample(3), Repair(2), Alternate(4), Mine(4, 1, 2)])
+def test_every_policy_begins_with_drafts(policy: Policy) -> None:
+    moves = policy.moves(TASK, ())
+    assert moves
+    assert all(move.parent is None and move.round == 0 for move in moves)
+
+
+@pytest.mark.parametrize("policy", [Greedy(), Resample(3), Repair(2), Alternate(4)])
+def test_every_policy_ends_when_the_public_checks_pass(policy: Policy) -> None:
+    assert policy.moves(TASK, (attempt(public=PASSED),)) == []
+
+
+def test_hidden_failures_are_never_a_reason_to_repair() -> None:
+    assert Repair(3).moves(TASK, (attempt(public=PASSED, verdict=FAILED),)) == []
+
+
+def test_only_the_last_attempt_is_repaired_and_only_so_often() -> None:
+    first, second = attempt(), attempt(round_=1)
+    assert Repair(2).moves(TASK, (first, second)) == [Move(0, 2, second)]
+    assert Repair(1).moves(TASK, (first, second)) == []
+
+
+@pytest.mark.parametrize("outcome", ["early_exit", "protocol_error", "policy_denied"])
+def test_suspicious_attempts_are_not_repaired(outcome: str) -> None:
+    bad = Verdict(outcome)  # type: ignore[arg-type]
+    assert Repair(2).moves(TASK, (attempt(public=bad, verdict=bad),)) == []
+    mined = Mine(2, 1, 2).moves(TASK, (attempt(verdict=bad), attempt(1)))
+    assert [move.sample for move in mined] == [1]
+
+
+def test_greedy_draws_nothing_at_random() -> None:
+    assert [move.temperature for move in Greedy().moves(TASK, ())] == [0.0]
+
+
+def test_blind_resampling_never_shows_an_attempt() -> None:
+    attempts: list[Attempt] = []
+    while moves := Resample(4).moves(TASK, attempts):
+        assert all(move.parent is None for move in moves)
+        attempts += [attempt(move.sample) for move in moves]
+    assert [a.sample for a in attempts] == [0, 1, 2, 3]
+
+
+def test_a_token_budget_ends_a_task() -> None:
+    policy = Resample(9, either(passed_in_public, spent(20)))
+    assert policy.moves(TASK, (attempt(n=9), attempt(1, n=9)))
+    assert policy.moves(TASK, (attempt(n=9), attempt(1, n=11))) == []
+
+
+def test_errors_of_name_are_repaired_at_once() -> None:
+    bad = attempt(public=NAME_ERROR)
+    assert Alternate(5).moves(TASK, (bad,)) == [Move(0, 1, bad)]
+
+
+def test_after_a_failed_assertion_drafts_and_repairs_take_turns() -> None:
+    attempts: list[Attempt] = []
+    while moves := Alternate(6).moves(TASK, sorted(attempts, key=lambda a: (a.sample, a.round))):
+        attempts += [attempt(move.sample, move.round) for move in moves]
+    assert [(a.sample, a.round) for a in attempts] == [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (3, 0)]
+
+
+def test_mining_repairs_only_unsolved_tasks_and_attempts_of_different_code() -> None:
+    twins = (attempt(), attempt(1), make_attempt(sample=2, verdict=FAILED, public=WRONG, code="x = 0, 0  # again"))
+    assert [move.sample for move in Mine(3, 1, 5).moves(TASK, twins)] == [0, 1]
+    assert Mine(3, 1, 5).moves(TASK, (*twins, attempt(3, verdict=PASSED))) == []
+
+
+def test_solved_looks_at_hidden_checks() -> None:
+    assert solved((attempt(verdict=PASSED),))
+    assert not solved((attempt(public=PASSED, verdict=FAILED),))

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlx_selfdebug.errors import BudgetError, ModelError, SandboxError
+from mlx_selfdebug.progress import NullStage
+from mlx_selfdebug.repair.asking import Decoding, common_length
+from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.repair.feedback import CODE_ONLY, NOTICE, Feedback
+from mlx_selfdebug.repair.policies import Mine, Move, Policy, Repair, Resample
+from mlx_selfdebug.repair.stream import Stream
+from mlx_selfdebug.sandbox.limits import Limits
+from mlx_selfdebug.sandbox.runner import TestRunner
+from mlx_selfdebug.store import Run
+from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.testing import ScriptedModel
+
+from ..conftest import make_attempt, make_task
+
+TASKS = [make_task(), make_task("double", "x + x"), make_task("cube", "x ** 3")]
+
+
+@pytest.fixture(scope="module")
+def runner() -> Any:
+    with TestRunner(2, Limits(wall_s=5, cpu_s=4)) as opened:
+        yield opened
+
+
+def wrong(prompt: str, seed: int) -> str:
+    name = next(name for name in ("square", "double", "cube") if f"def {name}" in prompt)
+    return f"def {name}(x):\n    return x + {seed % 97 + 50}\n"
+
+
+def play(
+    run: Run, model: Any, runner: TestRunner, policy: Policy, tasks: Sequence[Task] = TASKS, **how: Any
+) -> list[Attempt]:
+    values = {"temperature": 0.8, "min_p": 0.05, "max_tokens": 16, "batch_size": 8, "budget_bytes": 6 * 10**9, **how}
+    return Stream(run, model, runner, "arm", Decoding(**values), NullStage()).play(tasks, policy)
+
+
+def test_a_policy_from_outside_says_what_is_attempted(run: Run, runner: TestRunner) -> None:
+    class LastOneFirst:
+        def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:
+            return [Move(3), Move(1)] if not attempts else [Move(3, 1, attempts[-1])] if len(attempts) == 2 else []
+
+    attempts = play(run, ScriptedModel(wrong), runner, LastOneFirst(), TASKS[:1])
+    assert [(a.sample, a.round, a.parent) for a in attempts] == [(1, 0, ""), (3, 0, ""), (3, 1, "arm:test/square:3:0")]
+
+
+def test_attempts_come_in_the_order_of_tasks_samples_and_rounds(run: Run, runner: TestRunner) -> None:
+    attempts = play(run, ScriptedModel(wrong), runner, Mine(3, 1, 2))
+    order = [task.id for task in TASKS]
+    keys = [(order.index(a.task_id), a.sample, a.round) for a in attempts]
+    assert keys == sorted(keys)
+
+
+def test_a_task_goes_on_while_another_is_still_being_tested(run: Run, runner: TestRunner) -> None:
+    """The repairs of the first tasks are decoded before the last one's test is over."""
+    asked: list[str] = []
+    tested = threading.Event()
+
+    def reply(prompt: str, seed: int) -> str:
+        asked.append(prompt)
+        if "def cube" in prompt and "was tested" not in prompt:
+            return "import time\ndef cube(x):\n    time.sleep(1)\n    return 0\n"
+        return wrong(prompt, seed)
+
+    attempts = play(run, ScriptedModel(reply), runner, Repair(1))
+    tested.set()
+    repairs = [prompt for prompt in asked if "was tested" in prompt]
+    assert "def cube" in repairs[-1]
+    assert len(attempts) == 6
+
+
+def test_a_repair_prompt_begins_with_the_prompt_of_the_draft(run: Run, runner: TestRunner) -> None:
+    attempts = play(run, ScriptedModel(wrong), runner, Repair(1), TASKS[:1])
+    assert attempts[1].prompt.startswith(attempts[0].prompt)
+
+
+def test_prompts_say_up_to_where_others_are_the_same(run: Run, runner: TestRunner) -> None:
+    model = ScriptedModel(wrong)
+    play(run, model, runner, Repair(1))
+    drafts, repairs = model.asked[:3], model.asked[3:]
+    common = min(common_length(drafts[0].prompt, other.prompt) for other in drafts[1:])
+    assert all(request.breaks[0] == common > 20 for request in model.asked)
+    for repair in repairs:
+        own = max(drafts, key=lambda draft: common_length(draft.prompt, repair.prompt))
+        assert own.breaks == repair.breaks
+        assert repair.prompt[: repair.breaks[1]] == own.prompt[: repair.breaks[1]]
+        assert repair.breaks[1] > len(own.prompt) - 40
+
+
+@pytest.mark.parametrize(
+    ("feedback", "code", "facts"), [(Feedback(), True, True), (CODE_ONLY, True, False), (NOTICE, False, False), (Feedback(code=False), False, True)]
+)  # fmt: skip
+def test_a_control_hides_the_code_or_the_facts(
+    run: Run, runner: TestRunner, feedback: Feedback, code: bool, facts: bool
+) -> None:
+    draft, repair = play(run, ScriptedModel(wrong), runner, Repair(1), TASKS[:1], feedback=feedback)
+    assert (draft.code.strip() in repair.prompt) is code
+    assert ("Expected: 9" in repair.prompt) is facts
+
+
+def test_a_control_shows_the_facts_of_another_task(run: Run, runner: TestRunner) -> None:
+    other = make_attempt(task_id="test/other", verdict=make_attempt().verdict)
+    draft, repair = play(run, ScriptedModel(wrong), runner, Repair(1), TASKS[:1], borrowed={"test/square": other})
+    assert "Expected: 9" not in repair.prompt
+    assert draft.code.strip() in repair.prompt
+
+
+def test_public_checks_can_be_hidden_from_the_model(run: Run, runner: TestRunner) -> None:
+    hidden = play(run, ScriptedModel(wrong), runner, Resample(1), TASKS[:1], feedback=Feedback(public_checks=False))
+    assert "assert square(3) == 9" not in hidden[0].prompt
+
+
+def test_a_draft_that_does_not_fit_the_context_is_named(run: Run, runner: TestRunner) -> None:
+    model = ScriptedModel(wrong)
+    model.context = 100
+    with pytest.raises(ModelError, match=r"test/square: its prompt of \d+ tokens and 16 to decode .*, 100 tokens"):
+        play(run, model, runner, Resample(1))
+
+
+def test_a_repair_that_does_not_fit_the_context_is_left_out_and_the_rest_goes_on(run: Run, runner: TestRunner) -> None:
+    model = ScriptedModel(lambda prompt, seed: wrong(prompt, seed) + ("# " + "x" * 400 if "cube" in prompt else ""))
+    model.context = 700
+    attempts = play(run, model, runner, Repair(1))
+    assert [(a.task_id, a.round) for a in attempts if a.round] == [("test/square", 1), ("test/double", 1)]
+
+
+def test_tests_that_cannot_be_run_stop_the_stream_and_lose_nothing(run: Run, runner: TestRunner) -> None:
+    from mlx_selfdebug.tasks.checks import Checks
+
+    broken = make_task("broken", "x")
+    bad = Task(
+        **{**vars(broken), "hidden": Checks.from_source("def check(candidate):\n    raise OSError('no disk')\n")}
+    )
+    with pytest.raises(SandboxError, match="test/broken"):
+        play(run, ScriptedModel(lambda p, s: "def broken(x):\n    return x\n" if "broken" in p else wrong(p, s)), runner,
+             Resample(1), [TASKS[0], bad])  # fmt: skip
+    assert [a.task_id for a in run.attempts()] in ([], ["test/square"])
+
+
+def test_a_model_that_does_not_fit_the_budget_is_refused_with_the_number(
+    tiny: Any, run: Run, runner: TestRunner
+) -> None:
+    with pytest.raises(BudgetError, match=r"0\.\d+ GB are needed at least .* 0\.10 GB are allowed") as caught:
+        play(run, tiny, runner, Resample(1), budget_bytes=10**8)
+    assert caught.value.exit_code == 3
+    play(run, tiny, runner, Resample(1), TASKS[:1], budget_bytes=caught.value.needed_bytes)
+    assert len(run.attempts()) == 1
+
+
+def test_stored_attempts_are_not_decoded_again(run: Run, runner: TestRunner) -> None:
+    first = play(run, ScriptedModel(wrong), runner, Repair(2))
+    model = ScriptedModel(wrong)
+    assert play(run, model, runner, Repair(2)) == first
+    assert model.asked == []
+
+
+def test_a_tiny_model_gives_the_same_attempts_however_wide_the_batch(
+    tiny: Any, tmp_path: Path, runner: TestRunner
+) -> None:
+    def codes(width: int) -> list[tuple[str, str]]:
+        with Run(tmp_path / str(width)) as run:
+            return [(a.id, a.completion) for a in play(run, tiny, runner, Mine(4, 1, 2), batch_size=width)]
+
+    assert codes(13) == codes(29)
