@@ -24,6 +24,7 @@ from mlx_lm.utils import load_model as load_network
 from mlx_lm.utils import load_tokenizer
 
 from mlx_selfdebug.errors import FormatError, ModelError
+from mlx_selfdebug.models.activations import speed_up_activations
 from mlx_selfdebug.models.dense import dequantize_network
 from mlx_selfdebug.models.resolve import resolve_model
 from mlx_selfdebug.models.sealed import read_seal
@@ -163,6 +164,7 @@ def _settle(network: nn.Module, path: Path, device: str, progress: Progress) -> 
     """Bring the weights, lazy until now, into memory in the form this device wants."""
     if device == "cpu":
         dequantize_network(network, progress)
+        speed_up_activations(network)
     elif read_seal(path) is not None:
         _match_scales(network)
     mx.eval(network.parameters())

@@ -6,6 +6,7 @@ numerics of the batch's shape (see the README beside this file for how far that 
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -95,16 +96,21 @@ class BatchDecoder:
 
     def step(self) -> list[Completion]:
         """Raises ModelError if a row's logits are not numbers."""
+        begin = time.perf_counter()
         if self._launched is None:
             self._resize()
         self._admit()
+        admitted = time.perf_counter()
+        self.counts.prefill_s += admitted - begin
         if not self.active:
             return []
         step = self._launched or self._launch(None)
         # A step ahead would be of the wrong shape after a resize, and of no use at the end.
         go_ahead = self._ahead and not self._should_resize()
         self._launched = self._launch(step) if go_ahead else None
-        return self._read(step)
+        completions = self._read(step)
+        self.counts.decode_s += time.perf_counter() - admitted
+        return completions
 
     def _admit(self) -> None:
         free = [i for i, row in enumerate(self._rows) if row is None]

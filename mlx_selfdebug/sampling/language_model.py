@@ -14,13 +14,15 @@ from mlx_selfdebug.sampling.request import Completion, Request
 
 @dataclass
 class DecodingCounts:
-    """What a decoder has done so far. ``row_steps`` counts each row of each step, idle ones too."""
+    """What a decoder has done so far, and the seconds it took. ``row_steps`` counts each row of each step, idle ones too."""
 
     prompt_tokens: int = 0
     prefilled_tokens: int = 0
     decoded_tokens: int = 0
     steps: int = 0
     row_steps: int = 0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
 
 
 class Decoder(Protocol):
