@@ -49,7 +49,7 @@ def reading(path: str | Path) -> Iterator[sqlite3.Connection]:
     _check_header(file)
     # Where nothing can be written, SQLite cannot make the files it shares with a writer, and there is no writer.
     still = not os.access(path, os.W_OK) and not _wal(file).exists()
-    with reported(file), closing(_connect_read_only(file, still=still)) as db:
+    with reported(file, writing=False), closing(_connect_read_only(file, still=still)) as db:
         _check_version(file, version_of(db), SCHEMA_VERSION)
         if version_of(db) < SCHEMA_VERSION:
             raise StoreError(
@@ -73,21 +73,23 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def reported(file: Path) -> Iterator[None]:
+def reported(file: Path, *, writing: bool = True) -> Iterator[None]:
     """What SQLite raises in the block, as StoreError."""
     try:
         yield
     except (sqlite3.Error, RowError) as error:
-        raise as_store_error(file, error) from error
+        raise as_store_error(file, error, writing=writing) from error
 
 
-def as_store_error(file: Path, error: Exception, unstored: int = 0) -> StoreError:
+def as_store_error(file: Path, error: Exception, unstored: int = 0, *, writing: bool = True) -> StoreError:
     """``unstored`` attempts are not on disk because of ``error``."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or isinstance(error, RowError):
         return damaged(file, str(error))
     if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_PERM):
         return StoreError(f"{file} cannot be used: {error}", hint="free some space, or choose another --run")
+    if not writing:
+        return StoreError(f"{file} cannot be read: {error}", hint="try again when no other program has it open")
     lost = f", {unstored} attempt{'s are' if unstored > 1 else ' is'} not" if unstored else ""
     return StoreError(
         f"{file} cannot be written: {error}; what was stored before is kept{lost}",
@@ -118,10 +120,10 @@ def _examine(file: Path, newest: int) -> int:
     _check_header(file)
     # Without a log there is nothing to recover, and an immutable database is read without making files beside it.
     still = not _wal(file).exists() or not _wal(file).stat().st_size
-    with reported(file), closing(_connect_read_only(file, still=still)) as db:
+    with reported(file, writing=False), closing(_connect_read_only(file, still=still)) as db:
         version = version_of(db)
         _check_version(file, version, newest)
-        problems = [row[0] for row in db.execute("PRAGMA quick_check(3)")]
+        problems = [row[0] for row in db.execute("PRAGMA integrity_check(3)")]
         if problems != ["ok"]:
             raise damaged(file, "; ".join(problems).replace("\n", " "))
         return version
@@ -136,8 +138,17 @@ def _check_header(file: Path) -> None:
         raise damaged(file, "it is empty")
     if head[:16] != MAGIC:
         raise damaged(file, "it is not a database")
+    # With a log beside it, it may end anywhere: it was being merged.
+    if not wal and file.stat().st_size < (expected := _size_in_header(head)):
+        raise damaged(file, f"it is cut short: {file.stat().st_size} of {expected} bytes are there")
     if any(wal) and wal[:4] not in WAL_MAGICS:
         raise damaged(_wal(file), "it is not a database's log")
+
+
+def _size_in_header(head: bytes) -> int:
+    """Bytes of a database by its first 100 (https://www.sqlite.org/fileformat.html, 1.3): page size times pages."""
+    page_size = int.from_bytes(head[16:18], "big")
+    return (65536 if page_size == 1 else page_size) * int.from_bytes(head[28:32], "big")
 
 
 def _head(file: Path) -> bytes:
