@@ -34,6 +34,7 @@ from mlx_selfdebug.store.rows import (
     Step,
     read_attempts,
     read_pairs,
+    storable,
 )
 from mlx_selfdebug.store.writer import Writer
 from mlx_selfdebug.training.pair import Pair
@@ -144,7 +145,7 @@ class Run:
     def remember(self, key: str, value: Any) -> Any:
         """Store ``value`` under ``key`` unless there is one already; the value stored."""
         self._write(ENVIRONMENT.insert("INSERT OR IGNORE"), ENVIRONMENT.to_row(Remembered(key, value)))
-        return self.environment()[key]
+        return self.environment()[storable(key)]
 
     def require(self, key: str, value: Any, what: str) -> None:
         """The run was made with this ``value`` of ``key``, or it is the first to say so. Raises ConfigError."""
