@@ -19,6 +19,13 @@ from mlx_selfdebug.store.schema import MIGRATIONS, SCHEMA_VERSION, Statements, u
 MAGIC = b"SQLite format 3\0"
 WAL_MAGICS = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 BUSY_TIMEOUT_S = 30.0
+HINTS = {
+    sqlite3.SQLITE_FULL: "free some space, then run the same command again",
+    sqlite3.SQLITE_IOERR: "free some space, then run the same command again",
+    sqlite3.SQLITE_CANTOPEN: "free some space or look at its permissions, then run the same command again",
+    sqlite3.SQLITE_READONLY: "look at its permissions, then run the same command again",
+    sqlite3.SQLITE_BUSY: "close the other program that has it open, then run the same command again",
+}
 RESTORE = "restore it from a copy, or begin anew with another --run"
 
 
@@ -86,14 +93,12 @@ def as_store_error(file: Path, error: Exception, unstored: int = 0, *, writing: 
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or isinstance(error, RowError):
         return damaged(file, str(error))
-    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_PERM):
-        return StoreError(f"{file} cannot be used: {error}", hint="free some space, or choose another --run")
     if not writing:
-        return StoreError(f"{file} cannot be read: {error}", hint="try again when no other program has it open")
+        return StoreError(f"{file} cannot be read: {error}", hint=HINTS.get(code))
     lost = f", {unstored} attempt{'s are' if unstored > 1 else ' is'} not" if unstored else ""
     return StoreError(
         f"{file} cannot be written: {error}; what was stored before is kept{lost}",
-        hint="free some space, then run the same command again",
+        hint=HINTS.get(code),
     )
 
 
@@ -133,7 +138,7 @@ def _check_header(file: Path) -> None:
     """What SQLite reports badly, or takes for an empty database."""
     if file.is_dir():
         raise damaged(file, "it is a folder")
-    head, wal = _head(file), _head(_wal(file)) if _wal(file).exists() else b""
+    head, wal = _head(file), _head(_wal(file))
     if not head:
         raise damaged(file, "it is empty")
     if head[:16] != MAGIC:
@@ -155,6 +160,8 @@ def _head(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
             return opened.read(100)
+    except FileNotFoundError:
+        return b""
     except OSError as error:
         raise StoreError(f"{file} cannot be read: {error.strerror}", hint="look at its permissions") from error
 

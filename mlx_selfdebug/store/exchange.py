@@ -56,7 +56,7 @@ def import_run(file: str | Path, path: str | Path) -> dict[str, int]:
 
     All of it or nothing: raises StoreError with every problem as ``file:line: field: what``, or if ``path`` is not new or empty.
     """
-    target = Path(path)
+    target = Path(path).absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         what = "holds a run" if (target / "run.db").exists() else "is not empty"
         raise StoreError(f"{path} {what}: nothing was imported", hint="choose another folder with --run")

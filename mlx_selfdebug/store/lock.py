@@ -10,7 +10,9 @@ import fcntl
 import os
 import socket
 import sys
+from contextlib import suppress
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 
 from mlx_selfdebug.errors import StoreError
@@ -22,37 +24,46 @@ class RunLock:
     """Held from the moment it is made. Raises StoreError that names the holder if another holds it."""
 
     def __init__(self, folder: Path) -> None:
+        self._pid = os.getpid()
         try:
-            self._file = (folder / "run.lock").open("a+", encoding="utf-8", errors="replace")
+            self._handle: int | None = os.open(folder / "run.lock", os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise StoreError(f"{folder} cannot be written: {error.strerror}", hint=ELSEWHERE) from error
         try:
-            self._take(folder)
+            _take(self._handle, folder)
         except BaseException:
-            self._file.close()
+            os.close(self._handle)
             raise
+        _write(self._handle, describe_process())
 
     def release(self) -> None:
-        if not self._file.closed:
-            os.ftruncate(self._file.fileno(), 0)
-            self._file.close()
+        if self._handle is not None:
+            if self._pid == os.getpid():
+                _write(self._handle, "")
+            os.close(self._handle)
+            self._handle = None
 
-    def _take(self, folder: Path) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(f"{folder} is in use by {self._holder()}", hint=f"wait for it, or {ELSEWHERE}") from None
-        except OSError as error:
-            raise StoreError(f"{folder} cannot be locked: {error.strerror}", hint=ELSEWHERE) from error
-        self._file.truncate(0)
-        self._file.write(describe_process())
-        self._file.flush()
 
-    def _holder(self) -> str:
-        self._file.seek(0)
-        text = self._file.read(1000).strip()
-        mine = text.startswith(f"process {os.getpid()} on {socket.gethostname()} ")
-        return (text or "another process") + (", which is this one" if mine else "")
+def _take(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StoreError(f"{folder} is in use by {_holder(handle)}", hint=f"wait for it, or {ELSEWHERE}") from None
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be locked: {error.strerror}", hint=ELSEWHERE) from error
+
+
+def _write(handle: int, text: str) -> None:
+    # On a full disk the lock holds without its text; what cannot be stored is reported where it matters.
+    with suppress(OSError):
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, text.encode("utf-8", "backslashreplace"), 0)
+
+
+def _holder(handle: int) -> str:
+    text = os.pread(handle, 1000, 0).decode("utf-8", "replace").strip()
+    mine = text.startswith(f"process {os.getpid()} on {socket.gethostname()} ")
+    return (text or "another process") + (", which is this one" if mine else "")
 
 
 def describe_process() -> str:
@@ -62,18 +73,13 @@ def describe_process() -> str:
 
 
 def _command() -> str:
-    """The program and its command words; options are left out, they may be long or private."""
+    """The program, and the command words of our own: other arguments may be long or private."""
     program = Path(sys.argv[0] or "python")
-    name = program.parent.name.replace("_", "-") if program.name == "__main__.py" else program.name
-    words = [] if name == "-c" else list(_words(sys.argv[1:]))
-    return " ".join([{"-c": "python -c"}.get(name, name), *words])
+    name = "mlx-selfdebug" if program.parts[-2:] == ("mlx_selfdebug", "__main__.py") else program.name
+    if name == "mlx-selfdebug":
+        return " ".join([name, *takewhile(_is_word, sys.argv[1:3])])
+    return "python -c" if name == "-c" else name
 
 
-def _words(arguments: list[str]) -> list[str]:
-    """The arguments before the first that is no plain lower-case word, two at most."""
-    words: list[str] = []
-    for argument in arguments[:2]:
-        if not (argument.isascii() and argument.isalpha() and argument.islower()):
-            break
-        words.append(argument)
-    return words
+def _is_word(argument: str) -> bool:
+    return argument.isascii() and argument.isalpha() and argument.islower()

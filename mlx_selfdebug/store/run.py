@@ -39,6 +39,8 @@ from mlx_selfdebug.store.rows import (
 from mlx_selfdebug.store.writer import Writer
 from mlx_selfdebug.training.pair import Pair
 
+_ADD_ATTEMPT = ATTEMPTS.insert() + f" ON CONFLICT ({', '.join(ATTEMPTS.key)}) DO NOTHING"
+
 
 class Run:
     """A run folder, opened or created. Use as a context manager.
@@ -97,7 +99,7 @@ class Run:
 
         Raises StoreError if one added before could not be stored.
         """
-        self._writer.add(ATTEMPTS.insert("INSERT OR IGNORE"), ATTEMPTS.to_row(attempt))
+        self._writer.add(_ADD_ATTEMPT, ATTEMPTS.to_row(attempt))
 
     def attempts(self, arm: str | None = None) -> list[Attempt]:
         """Attempts in the order of their keys: task, arm, sample, round."""

@@ -78,7 +78,7 @@ class Writer:
     def close(self) -> None:
         """Flush and end. Raises StoreError if rows could not be stored; they are gone then."""
         try:
-            if not self._closed:
+            if not self._closed and self._thread.is_alive():
                 self.flush()
         finally:
             with self._changed:
@@ -89,7 +89,8 @@ class Writer:
                 self._thread.join()
 
     def _refuse_if_closed(self) -> None:
-        if self._closed:
+        # A process forked from the one that opened the run has no such thread.
+        if self._closed or not self._thread.is_alive():
             raise StoreError(f"{self._file.parent} is closed", hint="open it again with Run(path)")
 
     def _serve(self, db: sqlite3.Connection) -> None:

@@ -13,12 +13,13 @@ import pytest
 
 FILL = """
 import json, sqlite3, sys
+from contextlib import suppress
 from pathlib import Path
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.store import Run, read_attempts, reading
 from tests.conftest import make_attempt
 
-folder, error, closing = Path(sys.argv[1]), "", ""
+folder, error, again = Path(sys.argv[1]), "", ""
 LIMIT_START
 try:
     with Run(folder / "run") as run:
@@ -32,12 +33,24 @@ except StoreError as caught:
 with reading(folder / "run") as db:
     stored = len(list(read_attempts(db)))
     check = db.execute("PRAGMA integrity_check").fetchone()[0]
+with suppress(OSError), open(folder / "rest", "wb", buffering=0) as rest:
+    while True:
+        rest.write(bytes(1000))
+with suppress(OSError), open(folder / "rest", "ab", buffering=0) as rest:
+    while True:
+        rest.write(bytes(1))
+try:
+    with Run(folder / "run") as run:
+        run.add_attempt(make_attempt(sample=4000, code="x" * 3_000_000))
+except StoreError as caught:
+    again = str(caught)
+(folder / "rest").unlink()
 LIMIT_END
 with Run(folder / "run") as run:
     there = len(run.attempts())
     run.add_attempt(make_attempt(sample=5000, code="x" * 100_000))
     after = len(run.attempts())
-print(json.dumps({"error": error, "flushed": flushed, "stored": stored, "check": check, "there": there, "after": after}))
+print(json.dumps({"error": error, "again": again, "flushed": flushed, "stored": stored, "check": check, "there": there, "after": after}))
 """
 FILLER = 'filler = folder / "filler"; filler.write_bytes(bytes(2_000_000))', "filler.unlink()"
 RESOURCE = (
@@ -78,6 +91,10 @@ def result(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_the_error_names_the_file_and_what_is_kept(result: dict[str, Any]) -> None:
     assert "run.db cannot be written: " in result["error"]
     assert "what was stored before is kept" in result["error"]
+
+
+def test_opening_the_run_while_the_disk_is_full_is_as_clear(result: dict[str, Any]) -> None:
+    assert "run.db cannot be written: " in result["again"]
 
 
 def test_the_database_is_whole_and_holds_all_that_was_flushed(result: dict[str, Any]) -> None:

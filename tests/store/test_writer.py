@@ -112,6 +112,24 @@ def test_a_program_that_ends_without_closing_its_run_loses_nothing(tmp_path: Pat
     assert samples_on_disk(tmp_path / "run") == [0]
 
 
+def test_a_forked_child_that_ends_normally_neither_hangs_nor_lets_go_of_the_run(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, warnings\nfrom mlx_selfdebug.store import Run\nwarnings.simplefilter('ignore')\n"
+        f"run = Run({str(tmp_path)!r})\nif not os.fork(): sys.exit(0)\nos.wait()\n"
+        f"print(open({str(tmp_path / 'run.lock')!r}).read())"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ended.stdout.startswith("process ")
+
+
+def test_two_attempts_of_the_same_id_and_different_keys_are_an_error_not_a_loss(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.add_attempt(make_attempt(arm="a", task_id="b:c"))
+    run.add_attempt(make_attempt(arm="a:b", task_id="c"))
+    with pytest.raises(StoreError, match=r"UNIQUE constraint failed: attempts\.id"):
+        run.close()
+
+
 def test_a_closed_run_takes_nothing_and_says_so(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     run.close()
