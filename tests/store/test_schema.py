@@ -24,11 +24,11 @@ def make_first_version(path: Path) -> bytes:
     Run(path).close()
     (path / "run.db").unlink()
     row = dict(zip(ATTEMPTS.columns, ATTEMPTS.to_row(make_attempt(verdict=FAILED)), strict=True))
-    del row["tidied"]
     with closing(sqlite3.connect(path / "run.db")) as db, db:
         db.execute("PRAGMA journal_mode = WAL")
         for statement in FIRST:
             db.execute(statement)
+        row = {column[1]: row[column[1]] for column in db.execute("PRAGMA table_info(attempts)")}
         db.execute(f"INSERT INTO attempts ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values()))
         db.execute("PRAGMA user_version = 1")
     return (path / "run.db").read_bytes()
