@@ -1,24 +1,26 @@
-"""``runs``: what runs there are, what one found, its pairs."""
+"""``runs``: what runs there are, what one found, its pairs; a run as JSONL, out and in."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mlx_selfdebug.cli import options
+from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.reporting.columns import columns
 from mlx_selfdebug.reporting.summary import read_summary, summary_text
-from mlx_selfdebug.store import read_pairs, reading, write_atomically
+from mlx_selfdebug.store import Run, export_run, import_run, read_pairs, reading, write_atomically, writing_atomically
 
 RUN = click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
 
 
 @click.group("runs")
 def runs_command() -> None:
-    """List and show runs; export their pairs."""
+    """List and show runs; export and import them."""
 
 
 @runs_command.command("list")
@@ -31,17 +33,27 @@ def list_runs(folder: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
     elif found:
-        click.echo(columns([list(found[0]), *([str(v) for v in row.values()] for row in found)]))
+        click.echo(columns([list(found[0]), *([_cell(v) for v in row.values()] for row in found)]))
     else:
         click.echo(f"no runs in {folder}")
 
 
 def _overview(path: Path) -> dict[str, Any]:
-    with reading(path) as db:
-        attempts, pairs = (db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("attempts", "pairs"))
-        done = [row["name"] for row in db.execute("SELECT name FROM stages WHERE done ORDER BY name")]
+    try:
+        with reading(path) as db:
+            attempts, pairs = (
+                db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("attempts", "pairs")
+            )
+            done = [row["name"] for row in db.execute("SELECT name FROM stages WHERE done ORDER BY name")]
+    except StoreError as error:
+        click.echo(f"{error}" + (f"\n  help: {error.hint}" if error.hint else ""), err=True)
+        return {"run": str(path), "state": "unreadable", "attempts": None, "pairs": None, "stages": None}
     state = "finished" if (path / "summary.json").exists() else "open"
     return {"run": str(path), "state": state, "attempts": attempts, "pairs": pairs, "stages": ",".join(done) or "-"}
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else str(value)
 
 
 @runs_command.command("show")
@@ -73,3 +85,69 @@ def pairs(run_path: Path, output: Path | None) -> None:
         write_atomically(output, text)
     else:
         click.echo(text, nl=False)
+
+
+@runs_command.command("export")
+@RUN
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    default="-",
+    show_default=True,
+    help="file to write; - is stdout",
+)
+@options.debug_option
+def export(run_path: Path, output: Path) -> None:
+    """A run as JSONL: attempts, pairs, steps, stages, environment.
+
+    One line each, of a "type", after a header with the schema version, the settings and how many lines follow. The run may be
+    in use. The adapter is not part of it.
+
+    \b
+    Examples:
+      mlx-selfdebug runs export runs/default --output run.jsonl
+      mlx-selfdebug runs export runs/default | gzip > run.jsonl.gz
+    """
+    if str(output) == "-":
+        export_run(run_path, sys.stdout)
+    else:
+        with writing_atomically(output) as file:
+            counts = export_run(run_path, file)
+        click.echo(f"{output}: {_counted(counts)}", err=True)
+
+
+@runs_command.command("import")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--run", "run_path", type=click.Path(path_type=Path), required=True, help="run folder to make")
+@options.debug_option
+def import_(file: Path, run_path: Path) -> None:
+    """Make a run of what `runs export` wrote.
+
+    All of it or nothing: a file with problems is refused, and each is listed with its line.
+
+    \b
+    Example:
+      mlx-selfdebug runs import run.jsonl --run runs/copy
+    """
+    click.echo(f"{run_path}: {_counted(import_run(file, run_path))}", err=True)
+
+
+@runs_command.command("upgrade")
+@RUN
+@options.debug_option
+def upgrade(run_path: Path) -> None:
+    """Bring a run of an older version to this one's schema; the old database is kept beside it.
+
+    The stages do this by themselves; this command is for a run that is only to be read.
+
+    \b
+    Example:
+      mlx-selfdebug runs upgrade runs/default
+    """
+    if not (run_path / "run.db").exists():
+        raise StoreError(f"{run_path} is not a run folder: it has no run.db", hint="mlx-selfdebug runs list")
+    Run(run_path).close()
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n} {name}{'' if n == 1 or name == 'environment' else 's'}" for name, n in counts.items())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -47,10 +46,10 @@ def rows(path: Path) -> list[tuple[Any, ...]]:
 
 
 def stored(path: Path) -> int:
-    """Attempts on disk; none while the folder or its tables are still being made."""
+    """Attempts on disk; none while the folder is still being made."""
     try:
         return len(rows(path))
-    except (StoreError, sqlite3.OperationalError):
+    except StoreError:
         return 0
 
 

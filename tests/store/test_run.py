@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import sqlite3
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ from mlx_selfdebug.errors import ConfigError, StoreError
 from mlx_selfdebug.store import Run, read_attempts, reading
 from mlx_selfdebug.training.pair import Pair
 
-from .conftest import FAILED, make_attempt
+from ..conftest import FAILED, make_attempt
 
 
 def test_an_attempt_comes_back_as_it_was_stored(run: Run) -> None:
@@ -70,52 +68,10 @@ def test_a_run_made_with_another_model_is_refused(run: Run) -> None:
         run.require("model", "gguf:2", "model")
 
 
-def test_a_second_process_is_told_who_holds_the_run(run: Run) -> None:
-    code = f"from mlx_selfdebug.store import Run; Run({str(run.path)!r})"
-    second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert second.returncode != 0
-    assert "is in use by process" in second.stderr
-
-
-def test_a_damaged_database_is_reported_and_left_alone(tmp_path: Path) -> None:
-    Run(tmp_path).close()
-    (tmp_path / "run.db").write_bytes(b"not a database at all" * 100)
-    with pytest.raises(StoreError, match="damaged"):
-        Run(tmp_path)
-    assert (tmp_path / "run.db").read_bytes().startswith(b"not a database")
-
-
-def test_a_database_of_another_schema_is_refused(tmp_path: Path) -> None:
-    Run(tmp_path).close()
-    with sqlite3.connect(tmp_path / "run.db") as db:
-        db.execute("PRAGMA user_version = 99")
-    db.close()
-    with pytest.raises(StoreError, match="schema version 99"):
-        Run(tmp_path)
-
-
-def test_a_database_from_before_tidying_was_recorded_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    Run(tmp_path).close()
-    with sqlite3.connect(tmp_path / "run.db") as db:
-        db.execute("ALTER TABLE attempts DROP COLUMN tidied")
-        db.execute("PRAGMA user_version = 1")
-    db.close()
-    with pytest.raises(StoreError, match="schema version 1, this program reads 2") as caught, reading(tmp_path):
-        pass
-    assert "begin anew with another --run" in str(caught.value.hint)
-
-
 def test_a_folder_with_other_things_in_it_is_not_taken_for_a_run(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(StoreError, match="not empty and not a run folder"):
         Run(tmp_path)
-
-
-def test_a_run_can_be_read_while_it_is_written(run: Run) -> None:
-    run.add_attempt(make_attempt())
-    with reading(run.path) as db:
-        run.add_attempt(make_attempt(sample=1))
-        assert len(list(read_attempts(db))) == 2
 
 
 def test_reading_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
@@ -123,10 +79,38 @@ def test_reading_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_a_full_disk_keeps_what_was_stored(run: Run) -> None:
+def test_a_run_can_be_read_while_it_is_written(run: Run) -> None:
     run.add_attempt(make_attempt())
-    pages = run._db.execute("PRAGMA page_count").fetchone()[0]
-    run._db.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(StoreError, match="full; what was stored before is kept"):
-        run.add_attempt(make_attempt(sample=1, code="x" * 100_000))
-    assert [attempt.sample for attempt in run.attempts()] == [0]
+    with reading(run.path) as db:
+        run.add_attempt(make_attempt(sample=1))
+        run.flush()
+        assert len(list(read_attempts(db))) == 2
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_finished_run_can_be_read_where_nothing_can_be_written(tmp_path: Path) -> None:
+    with Run(tmp_path / "run") as run:
+        run.add_attempt(make_attempt())
+    run.path.chmod(0o555)
+    try:
+        with reading(run.path) as db:
+            assert len(list(read_attempts(db))) == 1
+    finally:
+        run.path.chmod(0o755)
+
+
+def test_a_pair_with_a_lone_surrogate_is_stored(run: Run) -> None:
+    run.replace_pairs([Pair("direct", "python", "t", "prompt \ud800", "target", ("a",))])
+    assert run.pairs()[0].prompt == "prompt \\ud800"
+
+
+def test_a_number_that_does_not_fit_is_refused_at_once(run: Run) -> None:
+    with pytest.raises(StoreError, match="at most 64 bits"):
+        run.add_attempt(make_attempt(seed=2**64))
+
+
+def test_the_folder_of_a_run_may_have_any_name(tmp_path: Path) -> None:
+    with Run(tmp_path / "50% done? #1") as run:
+        run.add_attempt(make_attempt())
+    with reading(run.path) as db:
+        assert len(list(read_attempts(db))) == 1

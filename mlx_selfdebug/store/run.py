@@ -1,0 +1,208 @@
+"""``Run``: a run folder, opened or created, written by one process and read by anyone meanwhile.
+
+Rows have natural keys and are written once: a finished attempt is never rewritten, so a resumed run adds exactly what is
+missing.
+
+    >>> with Run("runs/first") as run:                                                  # doctest: +SKIP
+    ...     len(run.attempts())
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import weakref
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mlx_selfdebug.config import Config, differences, resolve, to_toml
+from mlx_selfdebug.errors import ConfigError, StoreError
+from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.store.files import write_atomically
+from mlx_selfdebug.store.lock import RunLock
+from mlx_selfdebug.store.rows import (
+    ATTEMPTS,
+    ENVIRONMENT,
+    PAIRS,
+    STAGES,
+    STEPS,
+    Remembered,
+    StageTime,
+    Step,
+    read_attempts,
+    read_pairs,
+    storable,
+)
+from mlx_selfdebug.store.writer import Writer
+from mlx_selfdebug.training.pair import Pair
+
+_ADD_ATTEMPT = ATTEMPTS.insert() + f" ON CONFLICT ({', '.join(ATTEMPTS.key)}) DO NOTHING"
+
+
+class Run:
+    """A run folder, opened or created. Use as a context manager.
+
+    ``config`` None takes the run's own, or the defaults for a new one. Raises ConfigError if the run has another
+    configuration, StoreError if the folder is damaged, in use, not writable or not a run. A database of an older schema is
+    migrated, and a copy of it kept.
+    """
+
+    def __init__(self, path: str | Path, config: Config | None = None) -> None:
+        self.path = Path(path)
+        _make_folder(self.path)
+        lock = RunLock(self.path)
+        try:
+            self.config = self._configure(config)
+            self._writer = Writer(self.path / "run.db")
+        except BaseException:
+            lock.release()
+            raise
+        self._end = weakref.finalize(self, _end, self._writer, lock)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except StoreError:
+            # It says what the error under way says already.
+            if not isinstance(error, StoreError):
+                raise
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    def close(self) -> None:
+        """Store what was added and let go of the run. Raises StoreError if something could not be stored."""
+        self._end()
+
+    def flush(self) -> None:
+        """Wait until all that was added is on disk. Raises StoreError if it cannot be; it is tried again at the next flush."""
+        self._writer.flush()
+
+    @property
+    def adapter_path(self) -> Path:
+        return self.path / "adapter"
+
+    @property
+    def summary_path(self) -> Path:
+        return self.path / "summary.json"
+
+    def add_attempt(self, attempt: Attempt) -> None:
+        """Store one finished attempt; on disk within 50 ms and one commit. A row that is there stays as it is.
+
+        Raises StoreError if one added before could not be stored.
+        """
+        self._writer.add(_ADD_ATTEMPT, ATTEMPTS.to_row(attempt))
+
+    def attempts(self, arm: str | None = None) -> list[Attempt]:
+        """Attempts in the order of their keys: task, arm, sample, round."""
+        return self._writer.call(lambda db: list(read_attempts(db, arm)))
+
+    def replace_pairs(self, pairs: Iterable[Pair]) -> None:
+        """The run's pairs, in training order; earlier ones are dropped."""
+        rows = [PAIRS.to_row(pair) for pair in pairs]
+
+        def replace(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM pairs")
+            db.executemany(PAIRS.insert(), rows)
+
+        self._writer.call(replace)
+
+    def pairs(self) -> list[Pair]:
+        return self._writer.call(read_pairs)
+
+    def add_step(
+        self, step: int, *, loss: float, n_tokens: int, learning_rate: float, grad_norm: float, wall_s: float
+    ) -> None:
+        row = STEPS.to_row(Step(step, loss, n_tokens, learning_rate, grad_norm, wall_s))
+        self._write(STEPS.insert("INSERT OR REPLACE"), row)
+
+    def clear_steps(self) -> None:
+        self._write("DELETE FROM steps")
+
+    def steps(self) -> list[dict[str, Any]]:
+        """Training steps: step, loss, n_tokens, learning_rate, grad_norm, wall_s."""
+        return self._writer.call(lambda db: [asdict(step) for step in STEPS.read(db)])
+
+    def add_stage_time(self, name: str, wall_s: float, peak_bytes: int, *, done: bool) -> None:
+        """Add a session's seconds to a stage (a resumed stage sums up) and raise its peak."""
+        self._write(
+            STAGES.insert() + " ON CONFLICT (name) DO UPDATE SET wall_s = wall_s + excluded.wall_s, "
+            "peak_bytes = max(peak_bytes, excluded.peak_bytes), done = excluded.done",
+            STAGES.to_row(StageTime(name, wall_s, peak_bytes, done)),
+        )
+
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """Stage name -> wall_s, peak_bytes, done."""
+        stages = self._writer.call(lambda db: list(STAGES.read(db)))
+        return {s.name: {"wall_s": s.wall_s, "peak_bytes": s.peak_bytes, "done": s.done} for s in stages}
+
+    def remember(self, key: str, value: Any) -> Any:
+        """Store ``value`` under ``key`` unless there is one already; the value stored."""
+        self._write(ENVIRONMENT.insert("INSERT OR IGNORE"), ENVIRONMENT.to_row(Remembered(key, value)))
+        return self.environment()[storable(key)]
+
+    def require(self, key: str, value: Any, what: str) -> None:
+        """The run was made with this ``value`` of ``key``, or it is the first to say so. Raises ConfigError."""
+        stored = self.remember(key, value)
+        if stored != json.loads(json.dumps(value)):
+            raise ConfigError(
+                f"{self.path}: this run was made with another {what} ({_short(stored)}, now {_short(value)})",
+                hint="choose another folder with --run",
+            )
+
+    def environment(self) -> dict[str, Any]:
+        return {item.key: item.value for item in self._writer.call(lambda db: list(ENVIRONMENT.read(db)))}
+
+    def _write(self, statement: str, values: tuple[Any, ...] = ()) -> None:
+        """On disk when this returns."""
+        self._writer.call(lambda db: db.execute(statement, values).close())
+
+    def _configure(self, config: Config | None) -> Config:
+        file = self.path / "config.toml"
+        if not file.exists():
+            config = config or resolve(environment={}).config
+            write_atomically(file, to_toml(config))
+            return config
+        stored = resolve(file=file, environment={}).config
+        if config and (lines := differences(stored, config)):
+            raise ConfigError(
+                f"{self.path} is a run of another configuration:\n  " + "\n  ".join(lines),
+                hint="choose another folder with --run, or leave those options out to go on with this run",
+            )
+        return stored
+
+
+def stored_config(path: str | Path) -> Config | None:
+    """The configuration of the run at ``path``, None if there is no run yet."""
+    file = Path(path) / "config.toml"
+    return resolve(file=file, environment={}).config if file.exists() else None
+
+
+def _end(writer: Writer, lock: RunLock) -> None:
+    try:
+        writer.close()
+    finally:
+        lock.release()
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be made: {error.strerror}", hint="choose another folder with --run") from error
+    known = {"config.toml", "run.db", "run.lock"}
+    if any(path.iterdir()) and not any((path / name).exists() for name in known):
+        raise StoreError(f"{path} is not empty and not a run folder", hint="choose another folder with --run")
+
+
+def _short(value: Any, width: int = 60) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= width else text[: width - 3] + "..."

@@ -1,0 +1,51 @@
+"""The tables, and how a database of before becomes one of today.
+
+A new database is made at version 1 and brought forward as an old one is, so both have the same tables. To change them, append
+a migration; never edit one that a release has shipped.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+Statements = tuple[str, ...]
+
+FIRST: Statements = (
+    """CREATE TABLE attempts (
+        task_id TEXT NOT NULL, arm TEXT NOT NULL, sample INTEGER NOT NULL, round INTEGER NOT NULL,
+        id TEXT NOT NULL UNIQUE, parent TEXT NOT NULL, prompt TEXT NOT NULL, completion TEXT NOT NULL, code TEXT NOT NULL,
+        outcome TEXT NOT NULL, verdict TEXT NOT NULL, public TEXT NOT NULL,
+        n_prompt_tokens INTEGER NOT NULL, n_completion_tokens INTEGER NOT NULL, seed INTEGER NOT NULL, finish TEXT NOT NULL,
+        PRIMARY KEY (task_id, arm, sample, round)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE pairs (
+        position INTEGER PRIMARY KEY, kind TEXT NOT NULL, domain TEXT NOT NULL, task_id TEXT NOT NULL,
+        prompt TEXT NOT NULL, target TEXT NOT NULL, attempts TEXT NOT NULL
+    )""",
+    """CREATE TABLE steps (
+        step INTEGER PRIMARY KEY, loss REAL NOT NULL, n_tokens INTEGER NOT NULL, learning_rate REAL NOT NULL,
+        grad_norm REAL NOT NULL, wall_s REAL NOT NULL
+    )""",
+    "CREATE TABLE stages (name TEXT PRIMARY KEY, wall_s REAL NOT NULL, peak_bytes INTEGER NOT NULL, done INTEGER NOT NULL)",
+    "CREATE TABLE environment (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+)
+
+MIGRATIONS: tuple[Statements, ...] = (
+    # 2: the steps that tidied an answer
+    ("ALTER TABLE attempts ADD COLUMN tidied TEXT NOT NULL DEFAULT '[]'",),
+)
+
+SCHEMA_VERSION = 1 + len(MIGRATIONS)
+
+
+def version_of(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def upgrade(db: sqlite3.Connection, migrations: Sequence[Statements] = MIGRATIONS) -> None:
+    """Bring a database, an empty one too, to the last version, in the transaction that the caller opened."""
+    for version, statements in list(enumerate((FIRST, *migrations), 1))[version_of(db) :]:
+        for statement in statements:
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {version}")

@@ -1,0 +1,158 @@
+"""One thread that owns a database's connection and commits what is added in batches.
+
+A row is on disk ``WINDOW_S`` after it was added, plus the time of one commit, or sooner: whatever waits for an answer takes
+the rows before it along. Rows are stored in the order they came; after a failure all before the first that could not be
+written are stored, the rest is kept in memory and tried again at the next ``flush``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mlx_selfdebug.errors import StoreError
+from mlx_selfdebug.store.database import as_store_error, open_for_writing, transaction
+from mlx_selfdebug.store.rows import RowError
+
+T = TypeVar("T")
+WINDOW_S = 0.04
+
+
+@dataclass(frozen=True)
+class _Row:
+    statement: str
+    values: tuple[Any, ...]
+    due: float
+
+
+@dataclass(frozen=True)
+class _Call:
+    work: Callable[[sqlite3.Connection], Any]
+    answer: Future[Any]
+
+
+class Writer:
+    """Opens ``file`` for writing. Methods may be called from any thread. Raises StoreError."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._changed = threading.Condition()
+        self._rows: list[_Row] = []
+        self._calls: list[_Call] = []
+        self._error: Exception | None = None
+        self._closed = False
+        self._thread = threading.Thread(
+            target=self._serve, args=(open_for_writing(file),), name="run.db writer", daemon=True
+        )
+        self._thread.start()
+
+    def add(self, statement: str, values: tuple[Any, ...]) -> None:
+        """Store a row soon. Raises StoreError if one before could not be stored; this one is then not taken."""
+        with self._changed:
+            self._refuse_if_closed()
+            if self._error:
+                raise as_store_error(self._file, self._error, len(self._rows) + 1) from self._error
+            self._rows.append(_Row(statement, values, time.monotonic() + WINDOW_S))
+            if len(self._rows) == 1:
+                self._changed.notify()
+
+    def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What ``work`` returns, run in a transaction of its own once all rows before are on disk."""
+        answer: Future[T] = Future()
+        with self._changed:
+            self._refuse_if_closed()
+            self._calls.append(_Call(work, answer))
+            self._changed.notify()
+        return answer.result()
+
+    def flush(self) -> None:
+        """Wait until every row is on disk. Raises StoreError, and keeps the rows for another flush."""
+        self.call(lambda _: None)
+
+    def close(self) -> None:
+        """Flush and end. Raises StoreError if rows could not be stored; they are gone then."""
+        try:
+            if not self._closed and self._thread.is_alive():
+                self.flush()
+        finally:
+            with self._changed:
+                self._closed = True
+                self._changed.notify()
+            # Garbage may be collected, and a run with it, by any thread.
+            if self._thread is not threading.current_thread():
+                self._thread.join()
+
+    def _refuse_if_closed(self) -> None:
+        # A process forked from the one that opened the run has no such thread.
+        if self._closed or not self._thread.is_alive():
+            raise StoreError(f"{self._file.parent} is closed", hint="open it again with Run(path)")
+
+    def _serve(self, db: sqlite3.Connection) -> None:
+        try:
+            while self._wait():
+                with self._changed:
+                    calls, self._calls = self._calls, []
+                    rows = list(self._rows)
+                self._settle(rows, *_store(db, rows))
+                for call in calls:
+                    self._answer(db, call)
+        finally:
+            db.close()
+
+    def _wait(self) -> bool:
+        """Wait for work; False when there is none and there will be none."""
+        with self._changed:
+            while not self._calls and not self._closed:
+                left = self._rows[0].due - time.monotonic() if self._rows and not self._error else None
+                if left is not None and left <= 0:
+                    return True
+                self._changed.wait(left)
+            return bool(self._calls)
+
+    def _settle(self, rows: Sequence[_Row], stored: int, error: Exception | None) -> None:
+        if rows:
+            with self._changed:
+                del self._rows[:stored]
+                self._error = error
+
+    def _answer(self, db: sqlite3.Connection, call: _Call) -> None:
+        try:
+            if self._error:
+                raise as_store_error(self._file, self._error, len(self._rows)) from self._error
+            with transaction(db):
+                result = call.work(db)
+        except (sqlite3.Error, RowError) as error:
+            call.answer.set_exception(as_store_error(self._file, error))
+        except BaseException as error:
+            call.answer.set_exception(error)
+        else:
+            call.answer.set_result(result)
+
+
+def _store(db: sqlite3.Connection, rows: Sequence[_Row]) -> tuple[int, Exception | None]:
+    """How many of ``rows``, from the first, are on disk, and what stopped the next. One commit if all goes well."""
+    try:
+        if rows:
+            _commit(db, rows)
+        return len(rows), None
+    except Exception as error:
+        if len(rows) == 1:
+            return 0, error
+    for count, row in enumerate(rows):
+        try:
+            _commit(db, [row])
+        except Exception as error:
+            return count, error
+    return len(rows), None
+
+
+def _commit(db: sqlite3.Connection, rows: Sequence[_Row]) -> None:
+    with transaction(db):
+        for row in rows:
+            db.execute(row.statement, row.values)

@@ -1,0 +1,82 @@
+"""One process at a time opens a run for writing, and a second is told who holds it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mlx_selfdebug.errors import StoreError
+from mlx_selfdebug.store import Run
+
+HOLD = """
+import sys
+sys.argv = {argv}
+from mlx_selfdebug.store import Run
+with Run({run}):
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def holder(run: Path, argv: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the run open and was called with ``argv``."""
+    code = HOLD.format(run=repr(str(run)), argv=argv)
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdin
+        assert process.stdout.readline() == "open\n"
+        try:
+            yield process
+        finally:
+            process.stdin.close()
+
+
+def test_a_second_process_is_refused_by_id_host_command_and_time_of_the_holder(tmp_path: Path) -> None:
+    with holder(tmp_path, ["/bin/mlx-selfdebug", "collect", "--run", "x"]) as process:
+        with pytest.raises(StoreError) as caught:
+            Run(tmp_path)
+        told = (
+            f"{tmp_path} is in use by process {process.pid} on {socket.gethostname()} (mlx-selfdebug collect), since 20"
+        )
+        assert str(caught.value).startswith(told)
+        assert "wait for it" in str(caught.value.hint)
+
+
+def test_a_run_is_free_when_its_holder_has_ended(tmp_path: Path) -> None:
+    with holder(tmp_path, ["x"]):
+        pass
+    Run(tmp_path).close()
+
+
+def test_a_run_is_free_when_its_holder_was_killed(tmp_path: Path) -> None:
+    with holder(tmp_path, ["x"]) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert (tmp_path / "run.lock").read_text().startswith("process")
+        Run(tmp_path).close()
+
+
+def test_the_command_of_a_holder_shows_no_options(tmp_path: Path) -> None:
+    argv = ["/p/mlx_selfdebug/__main__.py", "collect", "--model", "secret"]
+    with holder(tmp_path, argv), pytest.raises(StoreError, match=r"\(mlx-selfdebug collect\)"):
+        Run(tmp_path)
+
+
+def test_opening_a_run_twice_in_one_process_is_refused_and_says_so(run: Run) -> None:
+    with pytest.raises(StoreError, match=f"process {os.getpid()} .* which is this one"):
+        Run(run.path)
+
+
+def test_a_closed_run_names_no_holder(tmp_path: Path) -> None:
+    Run(tmp_path).close()
+    assert (tmp_path / "run.lock").read_text() == ""
