@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mlx_selfdebug.evaluation.result import Result as Result
     from mlx_selfdebug.models.load import Model as Model
     from mlx_selfdebug.models.load import load_model as load_model
+    from mlx_selfdebug.progress import Bars as Bars
     from mlx_selfdebug.repair.attempt import Attempt as Attempt
     from mlx_selfdebug.repair.collect import collect as collect
     from mlx_selfdebug.sandbox.limits import Limits as Limits
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Adapter": "training.adapter",
     "Attempt": "repair.attempt",
+    "Bars": "progress",
     "Checks": "tasks.checks",
     "Config": "config",
     "Failure": "sandbox.verdict",

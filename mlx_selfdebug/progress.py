@@ -1,22 +1,28 @@
-"""How long work tells how far it is: one small protocol, and a silent default.
+"""How long work tells how far it is: one small protocol, a silent default, and bars for who wants them.
 
-The library never draws a bar. Whoever calls it may pass a :class:`Progress`; the command line passes one that draws.
+The library never draws by itself. Whoever calls it may pass a :class:`Progress`; the command line passes :class:`Bars`.
 
     with progress.stage("download", total=491_400_064, unit="B") as stage:
         stage.advance(65_536, note="part 1 of 6")
+
+In a notebook, bars of plain text, no widget:
+
+    sd.collect(run, model, tasks, progress=sd.Bars())
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol, TextIO
 
 
 class Stage(Protocol):
     """One piece of work under way."""
 
     def advance(self, n: int = 1, note: str = "") -> None:
-        """``n`` more units are done; ``note`` says in a word or two what is being worked on."""
+        """``n`` more units are done; ``note`` says in a few words what is going on, and stands until the next one."""
 
 
 class Progress(Protocol):
@@ -36,3 +42,31 @@ class NullProgress:
 
     def stage(self, name: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Stage]:  # noqa: ARG002
         return nullcontext(NullStage())
+
+
+class Bars:
+    """A line of text a stage: share done, time left, units a second, and the stage's last note; to ``file``, stderr by default."""
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        self._file = file
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Stage]:
+        from tqdm import tqdm
+
+        scaled = unit == "B"
+        with tqdm(
+            desc=name, total=total, unit=unit if scaled else f" {unit}", unit_scale=scaled, unit_divisor=1000,
+            dynamic_ncols=True, mininterval=0.5, smoothing=0.1, file=self._file or sys.stderr, leave=True,
+        ) as bar:  # fmt: skip
+            yield _Bar(bar)
+
+
+class _Bar:
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        if note:
+            self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update(n)

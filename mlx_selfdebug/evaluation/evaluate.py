@@ -44,7 +44,7 @@ def evaluate(
     with measured(run, "evaluate"), open_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox) as runner:
         remember_isolation(run, runner)
         n_checks = count_checks(tasks, runner)
-        with (progress or NullProgress()).stage("evaluate", 2 * len(tasks), "draft") as stage:
+        with (progress or NullProgress()).stage("evaluate", 2 * len(tasks), "tasks") as stage:
             how, policy = decoding_of(config, run.config), Repair(config.rounds)
             base = Stream(run, model, runner, BASE, how, stage).play(tasks, policy)
             with adapter.applied(model):

@@ -34,10 +34,9 @@ def collect(
     config = run.config.collect
     run.require("model", model.origin, "model")
     run.require("collect.tasks", [task.id for task in tasks], "set of training tasks")
-    total = len(tasks) * config.samples
     with measured(run, "collect"), open_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox) as runner:
         remember_isolation(run, runner)
-        with (progress or NullProgress()).stage("collect", total, "draft") as stage:
+        with (progress or NullProgress()).stage("collect", len(tasks), "tasks") as stage:
             stream = Stream(run, model, runner, ARM, decoding_of(config, run.config), stage)
             attempts = stream.play(tasks, Mine(config.samples, config.rounds, config.repairs))
         run.replace_pairs(make_pairs(attempts, tasks, run.config.train, run.config.seed))

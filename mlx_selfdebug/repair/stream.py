@@ -9,6 +9,7 @@ already count as made. What an attempt becomes depends on its own key and its pa
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Job:
+class _Job:
     """One attempt to make on ``task``."""
 
     task: Task
@@ -44,6 +45,14 @@ class _TaskMachine:
         self.attempts: list[Attempt] = []
         self._policy = policy
         self._under_way: set[tuple[int, int]] = set()
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._under_way)
+
+    @property
+    def solved(self) -> bool:
+        return any(attempt.passed for attempt in self.attempts)
 
     def next_moves(self) -> Sequence[Move]:
         """The moves to make now; none while any is under way."""
@@ -70,15 +79,20 @@ class _Nothing:
 
 
 class Stream:
-    """Makes the attempts of one arm, and stores each as it ends. ``counts`` says what decoding took."""
+    """Makes the attempts of one arm, and stores each as it ends. For one ``play``; ``counts`` says what its decoding took."""
 
     def __init__(
         self, run: Run, model: LanguageModel, runner: TestRunner, arm: str, decoding: Decoding, stage: Stage
     ) -> None:
         self.counts = DecodingCounts()
-        self._run, self._model, self._runner = run, model, runner
+        self._run, self._model = run, model
         self._arm, self._decoding, self._stage = arm, decoding, stage
         self._stored = {attempt.id: attempt for attempt in run.attempts(arm)}
+        self._machines: dict[str, _TaskMachine] = {}
+        self._ready: deque[_Job] = deque()
+        self._asked: dict[int, Asked] = {}
+        self._judging = Judging(runner)
+        self._solved = 0
 
     def play(self, tasks: Sequence[Task], policy: Policy) -> list[Attempt]:
         """All attempts the policy asks for on ``tasks``, in the order of the tasks, then sample and round.
@@ -87,64 +101,66 @@ class Stream:
         row fits the memory budget, SandboxError if tests cannot be run, StoreError if an attempt cannot be stored. What was
         stored stays.
         """
-        machines = {task.id: _TaskMachine(task, policy) for task in tasks}
-        ready = deque(job for machine in machines.values() for job in self._replayed(machine))
-        if ready:
-            asking = Asking(self._model, tasks, self._decoding, self._run.config.seed, self._arm)
-            self._decode(machines, asking, ready)
-        return [attempt for machine in machines.values() for attempt in machine.attempts]
+        for task in tasks:
+            self._machines[task.id] = _TaskMachine(task, policy)
+            self._ready.extend(self._next_jobs(self._machines[task.id]))
+        if self._ready:
+            self._decode(Asking(self._model, tasks, self._decoding, self._run.config.seed, self._arm))
+        return [attempt for machine in self._machines.values() for attempt in machine.attempts]
 
-    def _replayed(self, machine: _TaskMachine) -> list[Job]:
-        """The task's next jobs, after what is stored of it."""
-        missing: list[Job] = []
+    def _next_jobs(self, machine: _TaskMachine) -> list[_Job]:
+        """What is to be made next of the task, after what is stored of it; nothing while something is under way."""
+        missing: list[_Job] = []
         while not missing and (moves := machine.next_moves()):
             for move in moves:
                 stored = self._stored.get(attempt_id(self._arm, machine.task.id, move.sample, move.round))
                 if stored:
                     machine.finish(stored)
-                    self._stage.advance(int(stored.round == 0))
                 else:
-                    missing.append(Job(machine.task, move))
+                    missing.append(_Job(machine.task, move))
+        if not machine.busy:
+            self._solved += machine.solved
+            self._stage.advance(1)
         return missing
 
-    def _decode(self, machines: dict[str, _TaskMachine], asking: Asking, ready: deque[Job]) -> None:
+    def _decode(self, asking: Asking) -> None:
         decoder = asking.decoder()
         governor = Governor(self._decoding.budget_bytes, decoder.width)
         self.counts = decoder.counts
-        judging = Judging(self._runner)
-        asked: dict[int, Asked] = {}
-        while ready or asked or judging.pending:
+        begin = time.monotonic()
+        while self._ready or self._asked or self._judging.pending:
             decoder.limit(governor.width())
-            self._submit(decoder, asking, machines, ready, asked)
+            self._submit(decoder, asking)
             for completion in decoder.step():
-                judging.begin(asked.pop(completion.ticket), completion)
-            if not asked and judging.pending:
-                wait(judging.futures, return_when=FIRST_COMPLETED)
-            for attempt in judging.finished(self._arm):
-                self._finish(machines[attempt.task_id], attempt, ready)
+                self._judging.begin(self._asked.pop(completion.ticket), completion)
+            if not self._asked:
+                wait(self._judging.futures, return_when=FIRST_COMPLETED)
+            for attempt in self._judging.finished(self._arm):
+                self._finish(attempt)
+            self._tell(time.monotonic() - begin)
 
-    def _submit(
-        self,
-        decoder: Decoder,
-        asking: Asking,
-        machines: dict[str, _TaskMachine],
-        ready: deque[Job],
-        asked: dict[int, Asked],
-    ) -> None:
+    def _submit(self, decoder: Decoder, asking: Asking) -> None:
         """Hand over no more than the batch will want next: prompts are rendered late."""
-        while ready and decoder.waiting < decoder.width:
-            job = ready.popleft()
-            question = asking.ask(job.task, job.move)
-            if question is None:
-                logger.warning("%s: the prompt of a repair does not fit the context; left as it is", job.task.id)
-                machines[job.task.id].give_up(job.move)
+        while self._ready and decoder.waiting < decoder.width:
+            job = self._ready.popleft()
+            asked = asking.ask(job.task, job.move)
+            if asked:
+                self._asked[decoder.submit(asked.request)] = asked
             else:
-                asked[decoder.submit(question.request)] = question
+                self._give_up(job)
 
-    def _finish(self, machine: _TaskMachine, attempt: Attempt, ready: deque[Job]) -> None:
+    def _finish(self, attempt: Attempt) -> None:
         self._run.add_attempt(attempt)
-        self._stored[attempt.id] = attempt
-        # How many repairs there will be is not known, so progress counts drafts.
-        self._stage.advance(int(attempt.round == 0), "passed" if attempt.passed else attempt.verdict.outcome)
+        machine = self._machines[attempt.task_id]
         machine.finish(attempt)
-        ready.extendleft(reversed(self._replayed(machine)))
+        self._ready.extendleft(reversed(self._next_jobs(machine)))
+
+    def _give_up(self, job: _Job) -> None:
+        logger.warning("%s: the prompt of a repair does not fit the context; the task is left as it is", job.task.id)
+        machine = self._machines[job.task.id]
+        machine.give_up(job.move)
+        self._next_jobs(machine)
+
+    def _tell(self, seconds: float) -> None:
+        rate = self.counts.decoded_tokens / seconds
+        self._stage.advance(0, f"{self._solved} solved, {rate:.0f} tokens/s, {self._judging.pending} in test")

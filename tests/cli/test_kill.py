@@ -16,7 +16,8 @@ from mlx_selfdebug.tasks.jsonl import dump_tasks
 
 from ..conftest import make_task
 
-KILLS = 5
+KILLS = 20
+DRAFTS = 8  # a task: enough that each of the killed processes finds something to do
 SO_MANY = 24  # drafts a task: the run is not over before it can be interrupted
 EXPRESSIONS = ("x * x", "x + x", "x ** 3", "-x", "x - 1", "x // 2")
 
@@ -57,17 +58,17 @@ def test_a_run_killed_at_random_moments_ends_with_the_rows_of_an_uninterrupted_o
     tmp_path: Path, tiny_folder: Path
 ) -> None:
     dump_tasks([make_task(f"f{i}", expression) for i, expression in enumerate(EXPRESSIONS)], tmp_path / "tasks.jsonl")
-    assert collect(tmp_path, "whole", tiny_folder).wait(timeout=120) == 0
+    assert collect(tmp_path, "whole", tiny_folder, samples=DRAFTS).wait(timeout=120) == 0
     whole = rows(tmp_path / "whole")
     moments = sorted(random.Random(0).sample(range(2 * len(whole) // 3), KILLS))
     for moment in moments:
-        process = collect(tmp_path, "cut", tiny_folder)
+        process = collect(tmp_path, "cut", tiny_folder, samples=DRAFTS)
         while stored(tmp_path / "cut") < moment and process.poll() is None:
             time.sleep(0.002)
         process.kill()
         process.wait()
     assert 0 < stored(tmp_path / "cut") < len(whole)
-    assert collect(tmp_path, "cut", tiny_folder).wait(timeout=120) == 0
+    assert collect(tmp_path, "cut", tiny_folder, samples=DRAFTS).wait(timeout=120) == 0
     assert rows(tmp_path / "cut") == whole
 
 

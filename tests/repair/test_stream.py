@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import contextlib
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from mlx_selfdebug.errors import BudgetError, ModelError, SandboxError
@@ -62,7 +65,6 @@ def test_attempts_come_in_the_order_of_tasks_samples_and_rounds(run: Run, runner
 def test_a_task_goes_on_while_another_is_still_being_tested(run: Run, runner: TestRunner) -> None:
     """The repairs of the first tasks are decoded before the last one's test is over."""
     asked: list[str] = []
-    tested = threading.Event()
 
     def reply(prompt: str, seed: int) -> str:
         asked.append(prompt)
@@ -71,7 +73,6 @@ def test_a_task_goes_on_while_another_is_still_being_tested(run: Run, runner: Te
         return wrong(prompt, seed)
 
     attempts = play(run, ScriptedModel(reply), runner, Repair(1))
-    tested.set()
     repairs = [prompt for prompt in asked if "was tested" in prompt]
     assert "def cube" in repairs[-1]
     assert len(attempts) == 6
@@ -170,3 +171,59 @@ def test_a_tiny_model_gives_the_same_attempts_however_wide_the_batch(
             return [(a.id, a.completion) for a in play(run, tiny, runner, Mine(4, 1, 2), batch_size=width)]
 
     assert codes(13) == codes(29)
+
+
+def test_test_processes_that_are_killed_change_no_verdict(tmp_path: Path) -> None:
+    def verdicts(path: Path, disturb: bool) -> list[tuple[str, str, str]]:
+        with TestRunner(2, Limits(wall_s=5, cpu_s=4)) as runner, Run(path) as run:
+            over = threading.Event()
+            killer = threading.Thread(target=kill_children, args=(over,))
+            if disturb:
+                killer.start()
+            attempts = play(run, ScriptedModel(wrong), runner, Mine(12, 1, 2))
+            over.set()
+            if disturb:
+                killer.join()
+            return [(a.id, a.code, a.verdict.outcome) for a in attempts]
+
+    assert verdicts(tmp_path / "disturbed", True) == verdicts(tmp_path / "quiet", False)
+
+
+def kill_children(over: threading.Event) -> None:
+    while not over.wait(0.15):
+        for child in psutil.Process().children(recursive=True)[:1]:
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+
+
+def test_numbers_that_are_none_stop_the_stream_and_lose_nothing(tiny: Any, tmp_path: Path, runner: TestRunner) -> None:
+    from mlx_selfdebug.models.backend import mx
+
+    with Run(tmp_path / "run") as run:
+        before = play(run, tiny, runner, Resample(1), TASKS[:2])
+        tiny.network.model.norm.weight = mx.full(tiny.network.model.norm.weight.shape, float("nan"))
+        with pytest.raises(ModelError, match="not numbers"):
+            play(run, tiny, runner, Resample(1), TASKS)
+    with Run(tmp_path / "run") as run:
+        assert run.attempts() == sorted(before, key=lambda a: a.task_id)
+
+
+def test_a_model_that_never_stops_is_cut_at_its_most_tokens(tiny: Any, run: Run, runner: TestRunner) -> None:
+    attempts = play(run, tiny, runner, Resample(2), max_tokens=9)
+    assert {a.n_completion_tokens for a in attempts if a.finish == "length"} == {9}
+
+
+def test_progress_tells_tasks_solved_speed_and_tests(run: Run, runner: TestRunner) -> None:
+    class Told(NullStage):
+        done, notes = 0, set[str]()
+
+        def advance(self, n: int = 1, note: str = "") -> None:
+            self.done += n
+            self.notes.add(note)
+
+    stage = Told()
+    right = ScriptedModel(lambda p, s: "def square(x):\n    return x * x\n" if "square" in p else wrong(p, s))
+    how = Decoding(0.8, 0.05, 16, 8, 6 * 10**9)
+    Stream(run, right, runner, "arm", how, stage).play(TASKS, Repair(1))
+    assert stage.done == len(TASKS)
+    assert any(re.fullmatch(r"1 solved, \d+ tokens/s, \d in test", note) for note in stage.notes)
