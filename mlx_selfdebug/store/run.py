@@ -91,6 +91,11 @@ class Run:
         return self.path / "adapter"
 
     @property
+    def training_path(self) -> Path:
+        """Checkpoints of a training under way."""
+        return self.path / "training"
+
+    @property
     def summary_path(self) -> Path:
         return self.path / "summary.json"
 
@@ -124,8 +129,9 @@ class Run:
         row = STEPS.to_row(Step(step, loss, n_tokens, learning_rate, grad_norm, wall_s))
         self._write(STEPS.insert("INSERT OR REPLACE"), row)
 
-    def clear_steps(self) -> None:
-        self._write("DELETE FROM steps")
+    def clear_steps(self, first: int = 0) -> None:
+        """Drop the training steps from ``first`` on."""
+        self._write("DELETE FROM steps WHERE step >= ?", (first,))
 
     def steps(self) -> list[dict[str, Any]]:
         """Training steps: step, loss, n_tokens, learning_rate, grad_norm, wall_s."""

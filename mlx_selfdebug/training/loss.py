@@ -1,6 +1,14 @@
-"""The loss of one pair: cross-entropy of the completion's tokens, nothing else.
+"""The loss and its gradient with the memory of the trunk alone: the head, a quarter of a small model's weights and far more of a
+naive loss's memory, never enters the gradient's graph.
 
-Only the supervised positions go through the head, which holds a quarter of a small model's weights.
+Cross-entropy of the supervised tokens, in float32:
+
+1. The trunk gives hidden states (rows, length, hidden); those that predict a supervised token are taken: (n, hidden).
+2. Some rows at a time go through the frozen head: logits (rows, vocabulary), their loss, and the loss's gradient to the hidden
+   rows. Each chunk is computed and let go before the next. These are constants to the outer gradient.
+3. The trunk's gradient is that of the sum of hidden states times these constants: the chain rule, with the head cut out.
+
+Valid because LoRA leaves the head as it is. A network we know no trunk of goes through its logits as a whole.
 """
 
 from __future__ import annotations
@@ -11,41 +19,83 @@ from typing import Any
 
 from mlx_selfdebug.models.backend import mx, nn
 
-PLAIN_HEADS = frozenset({"qwen2", "qwen3", "llama"})
-"""Model types whose logits are the head applied to ``model.model(ids)``, with no scaling or capping in between."""
+import numpy as np
+
+from mlx_selfdebug.training.batches import MicroBatch
+
+HEAD_ROWS = 64
+PLAIN_HEADS = frozenset({"qwen2", "qwen3", "llama", "qwen3_5"})
+"""Model types whose logits are the head applied to the trunk's output, with no scaling or capping in between."""
+
+Forward = Callable[[mx.array], mx.array]
 
 
 @dataclass(frozen=True)
-class Example:
-    """Token ids of prompt + completion + end of turn; the completion starts at ``start`` (>= 1)."""
+class LossAndGradient:
+    """Summed loss in nats, and the gradient of that sum for every trainable parameter."""
 
-    ids: tuple[int, ...]
-    start: int
-
-    @property
-    def n_supervised(self) -> int:
-        return len(self.ids) - self.start
+    loss: float
+    gradient: Any
 
 
-def loss_sum(network: nn.Module, example: Example) -> mx.array:
-    """Summed cross-entropy (nats, float32, scalar) of the supervised tokens."""
-    ids = mx.array(example.ids)
-    logits = _supervised_logits(network, ids[None, :-1], example.start - 1)
-    loss: mx.array = nn.losses.cross_entropy(logits.astype(mx.float32), ids[example.start :], reduction="sum")
+def loss_and_gradient(network: nn.Module, batch: MicroBatch, *, head_rows: int = HEAD_ROWS) -> LossAndGradient:
+    """Of the supervised tokens of ``batch``, evaluated. ``head_rows`` positions go through the head at a time."""
+    parts = trunk_and_head(network)
+    total = 0.0
+
+    def pulled(_: nn.Module) -> mx.array:
+        nonlocal total
+        hidden = _supervised(parts[0](mx.array(batch.ids)), batch) if parts else None
+        if parts is None or hidden is None:
+            logits = _supervised(network(mx.array(batch.ids)), batch)
+            return _cross_entropy(logits, mx.array(batch.targets))
+        total, slope = _through_head(parts[1], _constant(hidden), batch, head_rows)
+        return mx.sum(hidden.astype(mx.float32) * slope)
+
+    value, gradient = nn.value_and_grad(network, pulled)(network)
+    mx.eval(value, gradient)
+    return LossAndGradient(total if parts else float(value.item()), gradient)
+
+
+def plain_loss(network: nn.Module, batch: MicroBatch) -> mx.array:
+    """The same loss by the whole network's logits: what the lean one is tested against."""
+    return _cross_entropy(_supervised(network(mx.array(batch.ids)), batch), mx.array(batch.targets))
+
+
+def trunk_and_head(network: nn.Module) -> tuple[Forward, Forward] | None:
+    """ids (rows, length) -> hidden (rows, length, size), and hidden -> logits; None where we do not know them."""
+    language: Any = getattr(network, "language_model", network)
+    if getattr(network, "model_type", "") not in PLAIN_HEADS:
+        return None
+    tied = language.args.tie_word_embeddings
+    return language.model, language.model.embed_tokens.as_linear if tied else language.lm_head
+
+
+def _through_head(head: Forward, hidden: mx.array, batch: MicroBatch, rows: int) -> tuple[float, mx.array]:
+    """Summed loss, and its gradient (n, hidden) float32 to ``hidden``, chunk by chunk."""
+    targets = mx.array(batch.targets)
+    loss_of = mx.value_and_grad(lambda part, wanted: _cross_entropy(head(part), wanted))
+    total, slopes = 0.0, []
+    for start in range(0, hidden.shape[0], rows):
+        loss, slope = loss_of(hidden[start : start + rows], targets[start : start + rows])
+        slope = slope.astype(mx.float32)
+        mx.eval(loss, slope)
+        total += loss.item()
+        slopes.append(slope)
+    return total, mx.concatenate(slopes)
+
+
+def _supervised(states: mx.array, batch: MicroBatch) -> mx.array:
+    """(rows, length, size) -> (n, size)"""
+    return states.reshape(-1, states.shape[-1])[mx.array(batch.where)]
+
+
+def _constant(hidden: mx.array) -> mx.array:
+    """The same numbers, without the graph they came from. Through float32, which holds every float16 and bfloat16."""
+    mx.eval(hidden)
+    return mx.array(np.array(hidden.astype(mx.float32))).astype(hidden.dtype)
+
+
+def _cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
+    loss: mx.array = nn.losses.cross_entropy(logits.astype(mx.float32), targets, reduction="sum")
     return loss
-
-
-def _supervised_logits(network: nn.Module, inputs: mx.array, first: int) -> mx.array:
-    """inputs [1, T] -> logits [T - first, V] of the positions from ``first`` on."""
-    logits: mx.array
-    if network.args.model_type in PLAIN_HEADS:
-        logits = _head(network)(network.model(inputs)[0, first:])
-    else:
-        logits = network(inputs)[0, first:]
-    return logits
-
-
-def _head(network: Any) -> Callable[[mx.array], mx.array]:
-    head: Callable[[mx.array], mx.array]
-    head = network.model.embed_tokens.as_linear if network.args.tie_word_embeddings else network.lm_head
-    return head

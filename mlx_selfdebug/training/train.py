@@ -1,127 +1,121 @@
 """Train: LoRA on a run's pairs, the completion's tokens alone, in a seeded order, the loss recorded step by step.
 
-First form: a training that was cut short starts anew (it is seeded, so it gives the same adapter), and it runs in this process.
+A training that was cut short goes on from its last checkpoint and ends with the adapter it would have had, bit for bit. It runs in
+this process.
 """
 
 from __future__ import annotations
 
-import math
-import random
+import hashlib
+import logging
+import shutil
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
 from typing import Any
 
-from mlx_selfdebug.models.backend import mx, nn, optim
+from mlx_selfdebug.models.backend import optim
 
-from mlx.utils import tree_map
 from mlx_lm.tuner.utils import remove_lora_layers
 
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.errors import TrainingError
 from mlx_selfdebug.models.load import Model
-from mlx_selfdebug.progress import NullProgress, Progress, Stage
+from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.stage import measured
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.training.adapter import Adapter, insert_lora, open_adapter, save_adapter
-from mlx_selfdebug.training.examples import encode_pairs
-from mlx_selfdebug.training.loss import Example, loss_sum
+from mlx_selfdebug.training.checkpoint import newest_checkpoint, save_checkpoint
+from mlx_selfdebug.training.examples import Example, encode_pairs
+from mlx_selfdebug.training.loop import Shape, Step, count_steps, optimizer_of, train_steps
 
-MAX_GRAD_NORM = 1.0
-WARMUP_SHARE = 0.1
-WEIGHT_DECAY = 0.01
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_S = 30.0
+"""Seconds of training that a kill may cost."""
 
 
 def train(run: Run, model: Model, *, progress: Progress | None = None) -> Adapter:
     """LoRA-train ``model`` on the run's pairs and save the adapter; ``model`` is the base again afterwards.
 
     A finished adapter is returned as it is. Raises TrainingError if there are no pairs, or none short enough, or the loss is
-    not a number.
+    not a number three steps in a row; StoreError if a checkpoint or the adapter cannot be written.
     """
     run.require("model", model.origin, "model")
     if run.stages().get("train", {}).get("done"):
         return open_adapter(run.adapter_path)
+    config = run.config.train
+    with measured(run, "train"):
+        examples = _examples(run, model, config)
+        optimizer = optimizer_of(config, count_steps(len(examples), config))
+        with _with_lora(model, config, run.config.seed) as settings:
+            total = len(examples) * config.epochs
+            with (progress or NullProgress()).stage("train", total, "pairs") as stage:
+                _make_steps(run, model, examples, optimizer, stage.advance)
+            adapter = save_adapter(model.network, run.adapter_path, settings, model.origin)
+    shutil.rmtree(run.training_path, ignore_errors=True)
+    return adapter
+
+
+def _examples(run: Run, model: Model, config: TrainConfig) -> list[Example]:
     pairs = run.pairs()
     if not pairs:
         raise TrainingError(
             f"{run.path} has no pairs to train on: no task was both failed and solved",
             hint="collect more: raise --collect-samples or take other tasks with --collect-tasks",
         )
-    with measured(run, "train"):
-        config = run.config.train
-        examples, left_out = encode_pairs(model, pairs, config.max_length)
-        run.remember("train.left_out", len(left_out))
-        if not examples:
-            raise TrainingError(f"all {len(pairs)} pairs are longer than train.max_length = {config.max_length} tokens")
-        run.clear_steps()
-        total = len(examples) * config.epochs
-        try:
-            settings = insert_lora(model.network, config, run.config.seed)
-            with (progress or NullProgress()).stage("train", total, "pair") as stage:
-                for step in _steps(model.network, examples, config, run.config.seed, stage):
-                    run.add_step(**vars(step))
-            return save_adapter(model.network, run.adapter_path, settings, model.origin)
-        finally:
-            remove_lora_layers(model.network)
-            model.network.eval()
+    examples, left_out = encode_pairs(model, pairs, config.max_length)
+    run.remember("train.left_out", len(left_out))
+    if left_out:
+        names = ", ".join(f"{pair.kind} {pair.task_id}" for pair in left_out)
+        logger.warning("longer than train.max_length = %d tokens and left out: %s", config.max_length, names)
+    if not examples:
+        raise TrainingError(f"all {len(pairs)} pairs are longer than train.max_length = {config.max_length} tokens")
+    return examples
 
 
-@dataclass(frozen=True)
-class _Step:
-    """One optimizer step: mean loss a supervised token, in nats."""
-
-    step: int
-    loss: float
-    n_tokens: int
-    learning_rate: float
-    grad_norm: float
-    wall_s: float
+@contextmanager
+def _with_lora(model: Model, config: TrainConfig, seed: int) -> Iterator[dict[str, Any]]:
+    try:
+        yield insert_lora(model.network, config, seed)
+    finally:
+        remove_lora_layers(model.network)
+        model.network.eval()
 
 
-def _steps(
-    network: nn.Module, examples: Sequence[Example], config: TrainConfig, seed: int, stage: Stage
-) -> Iterator[_Step]:
-    batches = list(_batches(examples, config, seed))
-    optimizer = optim.AdamW(learning_rate=_schedule(config.learning_rate, len(batches)), weight_decay=WEIGHT_DECAY)
-    gradient_of = nn.value_and_grad(network, loss_sum)
-    network.train()
-    for number, batch in enumerate(batches):
-        start = time.monotonic()
-        loss, gradients = _accumulate(network, gradient_of, batch, stage)
-        gradients, norm = optim.clip_grad_norm(gradients, MAX_GRAD_NORM)
-        optimizer.update(network, gradients)
-        rate = float(optimizer.learning_rate.item())
-        mx.eval(network.trainable_parameters(), optimizer.state, norm)
-        if not math.isfinite(loss) or not math.isfinite(norm.item()):
-            raise TrainingError(f"the loss is not a number at step {number}", hint="lower --train-learning-rate")
-        n_tokens = sum(example.n_supervised for example in batch)
-        yield _Step(number, loss, n_tokens, rate, float(norm.item()), time.monotonic() - start)
+def _make_steps(run: Run, model: Model, examples: list[Example], optimizer: optim.Optimizer, advance: Any) -> None:
+    config, seed = run.config.train, run.config.seed
+    settings = {"train": asdict(config), "seed": seed, "model": model.origin, "pairs": _digest(examples)}
+    start = newest_checkpoint(run.training_path, settings)
+    first = start.step if start else 0
+    run.clear_steps(first)
+    advance(_pairs_before(first, len(examples), config.batch_size), "from before" if first else "")
+    saved = time.monotonic()
+    for step in train_steps(
+        model.network, examples, config, seed, optimizer, shape=Shape(), start=start, advance=advance
+    ):
+        _record(run, step)
+        if time.monotonic() - saved >= CHECKPOINT_S:
+            save_checkpoint(run.training_path, step.step + 1, model.network, optimizer, settings)
+            saved = time.monotonic()
 
 
-def _accumulate(network: nn.Module, gradient_of: Any, batch: Sequence[Example], stage: Stage) -> tuple[float, Any]:
-    """Mean loss and gradient a supervised token, pair by pair: no padding, and long pairs weigh by their tokens."""
-    total, summed = 0.0, None
-    n_tokens = sum(example.n_supervised for example in batch)
-    for example in batch:
-        loss, gradients = gradient_of(network, example)
-        summed = gradients if summed is None else tree_map(mx.add, summed, gradients)
-        mx.eval(loss, summed)
-        total += loss.item()
-        stage.advance(1, f"loss {loss.item() / example.n_supervised:.3f}")
-    return total / n_tokens, tree_map(lambda g: g / n_tokens, summed)
+def _digest(examples: list[Example]) -> str:
+    return hashlib.sha256(repr([(example.ids, example.start) for example in examples]).encode()).hexdigest()
 
 
-def _batches(examples: Sequence[Example], config: TrainConfig, seed: int) -> Iterator[list[Example]]:
-    """Every example once an epoch, in an order of its own; the last batch of an epoch may be smaller."""
-    for epoch in range(config.epochs):
-        order = list(examples)
-        random.Random(f"{seed}:{epoch}").shuffle(order)
-        for start in range(0, len(order), config.batch_size):
-            yield order[start : start + config.batch_size]
+def _record(run: Run, step: Step) -> None:
+    """A skipped step leaves a gap: it has no loss."""
+    if step.skipped:
+        logger.warning("step %d: the loss or its gradient is not a number; skipped", step.step)
+    else:
+        values = {field.name: getattr(step, field.name) for field in fields(step) if field.name != "skipped"}
+        run.add_step(**values)
 
 
-def _schedule(peak: float, n_steps: int) -> Any:
-    """Linear warm-up over a tenth of the steps, then cosine to zero."""
-    warmup = max(1, round(WARMUP_SHARE * n_steps))
-    rising = optim.linear_schedule(peak / warmup, peak, warmup)
-    return optim.join_schedules([rising, optim.cosine_decay(peak, max(1, n_steps - warmup))], [warmup])
+def _pairs_before(step: int, n_examples: int, batch_size: int) -> int:
+    """Pairs of the first ``step`` steps."""
+    steps_an_epoch = -(-n_examples // batch_size)
+    epochs, rest = divmod(step, steps_an_epoch)
+    return epochs * n_examples + min(rest * batch_size, n_examples)

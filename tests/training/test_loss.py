@@ -1,30 +1,99 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from mlx_selfdebug.models.backend import mx, nn
 
+import numpy as np
 import pytest
+from mlx.utils import tree_flatten
+from mlx_lm.tuner.utils import linear_to_lora_layers
 
-from mlx_selfdebug.training.examples import encode_pair, encode_pairs
-from mlx_selfdebug.training.loss import Example, loss_sum
+from mlx_selfdebug.testing import tiny_model
+from mlx_selfdebug.training.batches import MicroBatch, micro_batches
+from mlx_selfdebug.training.examples import Example, encode_pair, encode_pairs
+from mlx_selfdebug.training.loss import loss_and_gradient, plain_loss
 from mlx_selfdebug.training.pair import Pair
+from mlx_selfdebug.training.recompute import recomputed
 
 PAIR = Pair("direct", "python", "t", "Write f.", "def f(): return 1\n```", ("a",))
+ARCHITECTURES = ["qwen2", "llama", "qwen3", "qwen3_5"]
+
+
+def examples(n: int = 5, longest: int = 90) -> list[Example]:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(6, longest, n)
+    return [Example(tuple(int(i) for i in rng.integers(0, 256, k)), int(rng.integers(1, k - 1))) for k in lengths]
+
+
+def with_lora(folder: Path, architecture: str, kind: str) -> Any:
+    """A tiny network with LoRA layers whose B is not zero, so that every adapter weight has a gradient."""
+    network = tiny_model(folder, architecture=architecture, layers=4).network
+    if kind == "4 bit":
+        nn.quantize(network, group_size=32, bits=4)
+    if kind == "bfloat16":
+        network.set_dtype(mx.bfloat16)
+    network.freeze()
+    mx.random.seed(3)
+    linear_to_lora_layers(network, 4, {"rank": 4, "scale": 2.0, "dropout": 0.0})
+    network.apply_to_modules(
+        lambda name, m: m.update({"lora_b": mx.random.normal(m.lora_b.shape) * 0.05}) if "lora_b" in m else None
+    )
+    network.train()
+    return network
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "4 bit"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_lean_loss_and_its_gradient_are_the_plain_ones(tmp_path: Path, architecture: str, kind: str) -> None:
+    network = with_lora(tmp_path, architecture, kind)
+    batch = micro_batches(examples(), 10_000)[0]
+    plain, wanted = nn.value_and_grad(network, plain_loss)(network, batch)
+    lean = loss_and_gradient(network, batch, head_rows=7)
+    tolerance = 1e-5 if kind != "bfloat16" else 2e-2
+    assert lean.loss == pytest.approx(plain.item(), rel=tolerance)
+    got = dict(tree_flatten(lean.gradient))
+    for name, gradient in tree_flatten(wanted):
+        difference, size = mx.max(mx.abs(got[name] - gradient)).item(), mx.max(mx.abs(gradient)).item()
+        assert difference <= tolerance * max(size, 1.0), name
+
+
+def test_layers_that_recompute_give_the_same_gradient_and_are_themselves_again(tmp_path: Path) -> None:
+    network = with_lora(tmp_path, "qwen2", "float32")
+    batch = micro_batches(examples(), 10_000)[0]
+    kinds = [type(layer) for layer in network.layers]
+    remembered = dict(tree_flatten(loss_and_gradient(network, batch).gradient))
+    with recomputed(network.layers):
+        computed = dict(tree_flatten(loss_and_gradient(network, batch).gradient))
+    assert all(mx.allclose(remembered[name], computed[name], atol=1e-5).item() for name in remembered)
+    assert [type(layer) for layer in network.layers] == kinds
+
+
+def test_a_network_whose_trunk_is_not_known_gives_the_same_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = with_lora(tmp_path, "qwen2", "float32")
+    batch = micro_batches(examples(), 10_000)[0]
+    lean = loss_and_gradient(network, batch).loss
+    monkeypatch.setattr("mlx_selfdebug.training.loss.PLAIN_HEADS", frozenset())
+    assert loss_and_gradient(network, batch).loss == pytest.approx(lean, rel=1e-5)
 
 
 def test_the_loss_is_the_cross_entropy_of_the_completion_alone(tiny: Any) -> None:
     example = Example((5, 9, 60, 61, 62, 258), 2)
     logits = tiny.network(mx.array(example.ids)[None])[0]
     by_hand = -sum(nn.log_softmax(logits[i - 1])[example.ids[i]].item() for i in range(2, 6))
-    assert loss_sum(tiny.network, example).item() == pytest.approx(by_hand, rel=1e-5)
+    (batch,) = micro_batches([example], 1)
+    assert plain_loss(tiny.network, batch).item() == pytest.approx(by_hand, rel=1e-5)
 
 
-def test_a_head_of_its_own_gives_the_same_loss_as_the_whole_model(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    example = Example((5, 9, 60, 61, 62, 258), 3)
-    lean = loss_sum(tiny.network, example).item()
-    monkeypatch.setattr("mlx_selfdebug.training.loss.PLAIN_HEADS", frozenset())
-    assert loss_sum(tiny.network, example).item() == pytest.approx(lean, rel=1e-6)
+def test_a_row_has_the_same_loss_alone_and_beside_longer_ones(tiny: Any) -> None:
+    several = examples()
+    alone = sum(plain_loss(tiny.network, micro_batches([e], 1)[0]).item() for e in several)
+    together: list[MicroBatch] = micro_batches(several, 10_000)
+    assert len(together) == 1
+    assert plain_loss(tiny.network, together[0]).item() == pytest.approx(alone, rel=1e-5)
 
 
 def test_an_example_is_the_sampling_prompt_then_the_completion_then_the_end_of_turn(tiny: Any) -> None:
@@ -38,6 +107,6 @@ def test_an_example_is_the_sampling_prompt_then_the_completion_then_the_end_of_t
 
 def test_pairs_beyond_the_longest_length_are_left_out_and_named(tiny: Any) -> None:
     long = Pair("direct", "python", "long", "Write f." * 100, "x", ("a",))
-    examples, left_out = encode_pairs(tiny, [PAIR, long], 200)
-    assert len(examples) == 1
+    kept, left_out = encode_pairs(tiny, [PAIR, long], 200)
+    assert len(kept) == 1
     assert left_out == [long]

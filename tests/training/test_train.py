@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,12 @@ from mlx.utils import tree_flatten
 
 from mlx_selfdebug.errors import ModelError, TrainingError
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.training import loop
 from mlx_selfdebug.training.adapter import open_adapter
+from mlx_selfdebug.training.checkpoint import newest_checkpoint
+from mlx_selfdebug.training.loss import LossAndGradient
 from mlx_selfdebug.training.pair import Pair
-from mlx_selfdebug.training.train import _batches, train
+from mlx_selfdebug.training.train import train
 
 from ..conftest import small_config
 
@@ -84,15 +86,6 @@ def test_the_adapter_loads_in_plain_mlx_lm(tiny: Any, tmp_path: Path) -> None:
     assert not mx.allclose(tiny.network(ids), ours, atol=1e-3).item()
 
 
-def test_every_pair_is_seen_once_an_epoch_the_last_partial_batch_too() -> None:
-    config = small_config(train__batch_size=2, train__epochs=2).train
-    batches = list(_batches(list("abcde"), config, 0))  # type: ignore[arg-type]
-    assert [len(batch) for batch in batches] == [2, 2, 1, 2, 2, 1]
-    first, second = (list(chain(*half)) for half in (batches[:3], batches[3:]))
-    assert sorted(first) == sorted(second) == list("abcde")
-    assert first != second
-
-
 def test_no_pairs_is_an_error_that_says_what_to_do(tiny: Any, tmp_path: Path) -> None:
     with open_run(tmp_path / "run", []) as run, pytest.raises(TrainingError, match="no pairs to train on") as caught:
         train(run, tiny)
@@ -113,12 +106,101 @@ def test_pairs_that_are_all_too_long_are_an_error(tiny: Any, tmp_path: Path) -> 
         train(run, tiny)
 
 
-def test_a_loss_that_is_not_a_number_stops_training_and_leaves_no_adapter(tiny: Any, tmp_path: Path) -> None:
+def test_a_loss_that_is_never_a_number_stops_training_names_the_batch_and_leaves_no_adapter(
+    tiny: Any, tmp_path: Path
+) -> None:
     tiny.network.model.norm.weight = mx.full(tiny.network.model.norm.weight.shape, float("nan"))
     with open_run(tmp_path / "run") as run:
-        with pytest.raises(TrainingError, match="not a number at step 0"):
+        with pytest.raises(TrainingError, match=r"not a number at step 2 .* the batch: repair t\d"):
             train(run, tiny)
         assert not run.adapter_path.exists()
+        assert run.steps() == []
+
+
+def test_a_single_step_that_is_not_a_number_is_skipped_and_the_rest_goes_on(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = loop.loss_and_gradient, []
+
+    def once_broken(network: Any, batch: Any) -> Any:
+        calls.append(1)
+        found = real(network, batch)
+        return LossAndGradient(float("nan"), found.gradient) if len(calls) == 2 else found
+
+    monkeypatch.setattr(loop, "loss_and_gradient", once_broken)
+    with open_run(tmp_path / "run") as run:
+        train(run, tiny)
+        assert [step["step"] for step in run.steps()] == [i for i in range(12) if i != 1]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("at", [0, 1, 4, 7, 11])
+def test_a_training_cut_short_ends_with_the_same_adapter_bit_for_bit(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    monkeypatch.setattr("mlx_selfdebug.training.train.CHECKPOINT_S", 0.0)
+    with open_run(tmp_path / "whole") as run:
+        whole, steps = mx.load(str(train(run, tiny).path / "adapters.safetensors")), timeless(run)
+    with open_run(tmp_path / "cut") as run:
+        add = run.add_step
+
+        def stop(step: int, **values: Any) -> None:
+            add(step, **values)
+            if step == at:
+                raise Killed
+
+        run.add_step = stop  # type: ignore[method-assign]
+        with pytest.raises(Killed):
+            train(run, tiny)
+    with open_run(tmp_path / "cut") as run:
+        assert same(mx.load(str(train(run, tiny).path / "adapters.safetensors")), whole)
+        assert timeless(run) == steps
+        assert not run.training_path.exists()
+
+
+def timeless(run: Run) -> list[dict[str, Any]]:
+    return [{key: value for key, value in step.items() if key != "wall_s"} for step in run.steps()]
+
+
+def cut_after(run: Run, model: Any, step: int) -> None:
+    real = run.add_step
+
+    def stop(number: int, **values: Any) -> None:
+        real(number, **values)
+        if number == step:
+            raise Killed
+
+    run.add_step = stop  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        train(run, model)
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it_and_said(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mlx_selfdebug.training.train.CHECKPOINT_S", 0.0)
+    with open_run(tmp_path / "whole") as run:
+        whole = mx.load(str(train(run, tiny).path / "adapters.safetensors"))
+    with open_run(tmp_path / "cut") as run:
+        cut_after(run, tiny, 6)
+    newest = sorted((tmp_path / "cut" / "training").glob("*.safetensors"))[-1]
+    newest.write_bytes(newest.read_bytes()[:-9] + b"123456789")
+    with open_run(tmp_path / "cut") as run:
+        assert same(mx.load(str(train(run, tiny).path / "adapters.safetensors")), whole)
+    assert f"{newest.name} is damaged; the checkpoint before it is used" in caplog.text
+
+
+def test_two_checkpoints_are_kept_and_belong_to_their_settings(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlx_selfdebug.training.train.CHECKPOINT_S", 0.0)
+    with open_run(tmp_path / "cut") as run:
+        cut_after(run, tiny, 6)
+        assert len(list(run.training_path.glob("step-*.safetensors"))) == 2
+        assert newest_checkpoint(run.training_path, {"other": 1}) is None
 
 
 def test_an_adapter_of_another_model_is_refused_and_the_model_stays_usable(tiny: Any, tmp_path: Path) -> None:

@@ -1,0 +1,202 @@
+"""LoRA training by this package's loop and by mlx_lm.lora with --mask-prompt: memory, speed, loss.
+
+    python benchmarks/training.py [--model qwen2.5-coder-0.5b] [--lengths 1024 300] [--steps 3] [--batch 2] [--supervised 200]
+
+Each side is a process of its own. Both get the same weights (float32 on the CPU, as stored elsewhere), the same rows of real code
+in the same order, rank, layers, optimizer and learning rate. mlx_lm.lora is its own ``train`` with its loss and step, handed rows
+batch by batch. A third process computes our batches with the plain loss, to compare losses step by step. Rows have ``--supervised``
+tokens of completion. Prints a table, then one JSON line: ``speed_ratio`` above 1 and ``peak_ratio`` below 1 mean ours is better.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mlx_selfdebug.models.backend import device_name, mx, nn
+
+import numpy as np
+from mlx_lm.tuner import trainer
+
+from mlx_selfdebug.config import TrainConfig
+from mlx_selfdebug.memory import Meter
+from mlx_selfdebug.models import activations
+from mlx_selfdebug.models.load import Model, load_model
+from mlx_selfdebug.tasks import load_tasks
+from mlx_selfdebug.training import loop
+from mlx_selfdebug.training.adapter import insert_lora
+from mlx_selfdebug.training.batches import steps_of
+from mlx_selfdebug.training.examples import Example
+from mlx_selfdebug.training.loss import LossAndGradient, plain_loss
+
+SIDES = {"ours": "mlx-selfdebug", "peer": "mlx_lm.lora --mask-prompt", "plain": "plain loss, same batches"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="qwen2.5-coder-0.5b")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 300])
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--supervised", type=int, default=200)
+    parser.add_argument("--layers", type=int, default=16)
+    parser.add_argument("--recompute", action="store_true", help="our layers recompute in the backward pass")
+    parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        print(json.dumps(one_side(options)))
+        return
+    rows = {}
+    for length in options.lengths:
+        found = {side: in_a_process(options, side, length) for side in SIDES}
+        rows[str(length)] = summary(found)
+        show(length, found, rows[str(length)])
+    machine = {"machine": platform.machine(), "system": platform.system(), "device": device_name()}
+    versions = {name: version(name) for name in ("mlx", "mlx-lm")}
+    print(json.dumps({"benchmark": "training", **machine, **versions, "options": vars(options), "lengths": rows}))
+
+
+def in_a_process(options: argparse.Namespace, side: str, length: int) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--side", side, "--model", options.model, "--lengths", str(length)]
+    command += ["--steps", str(options.steps), "--batch", str(options.batch), "--supervised", str(options.supervised)]
+    command += ["--layers", str(options.layers), *(["--recompute"] if options.recompute else [])]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def one_side(options: argparse.Namespace) -> dict[str, Any]:
+    model = load_model(options.model)
+    config = TrainConfig(layers=options.layers, batch_size=options.batch, epochs=1)
+    examples = rows_of_code(model, options.lengths[0], options.supervised, options.steps * options.batch)
+    if options.side == "peer":
+        plain_layers(model.network)
+    insert_lora(model.network, config, 0)
+    optimizer = loop.optimizer_of(config, options.steps)
+    mx.clear_cache()
+    mx.reset_peak_memory()
+    weights = mx.get_active_memory()
+    run = {"ours": run_ours, "peer": run_peer, "plain": run_plain}[options.side]
+    with Meter() as meter:
+        steps = run(model, examples, config, optimizer, options)
+    peaks = {"mlx_peak_bytes": mx.get_peak_memory(), "weights_bytes": weights, "process_peak_bytes": meter.peak_bytes}
+    return {**peaks, **steps}
+
+
+def run_ours(
+    model: Model, examples: list[Example], config: TrainConfig, optimizer: Any, options: argparse.Namespace
+) -> dict[str, Any]:
+    shape = loop.Shape(recompute=options.recompute)
+    steps = loop.train_steps(
+        model.network, examples, config, 0, optimizer, shape=shape, start=None, advance=lambda _n, _note: None
+    )
+    made = list(steps)
+    return {
+        "losses": [s.loss for s in made],
+        "seconds": [s.wall_s for s in made],
+        "tokens": sum(s.n_tokens for s in made),
+    }
+
+
+def run_plain(
+    model: Model, examples: list[Example], config: TrainConfig, optimizer: Any, options: argparse.Namespace
+) -> dict[str, Any]:
+    def plain(network: nn.Module, batch: Any) -> LossAndGradient:
+        value, gradient = nn.value_and_grad(network, plain_loss)(network, batch)
+        mx.eval(value, gradient)
+        return LossAndGradient(float(value.item()), gradient)
+
+    loop.loss_and_gradient = plain
+    return run_ours(model, examples, config, optimizer, options)
+
+
+def run_peer(
+    model: Model, examples: list[Example], config: TrainConfig, optimizer: Any, options: argparse.Namespace
+) -> dict[str, Any]:
+    reports: list[dict[str, Any]] = []
+
+    class Callback(trainer.TrainingCallback):
+        def on_train_loss_report(self, report: dict[str, Any]) -> None:
+            reports.append({**report, "at": time.perf_counter()})
+
+    def batches(**_: Any) -> Iterator[tuple[mx.array, mx.array]]:
+        for step in steps_of(examples, config.batch_size, 1, 0):
+            width = 1 + 32 * math.ceil(max(len(e.ids) for e in step) / 32)
+            ids = np.zeros((len(step), width), np.int32)
+            for row, example in enumerate(step):
+                ids[row, : len(example.ids)] = example.ids
+            yield mx.array(ids), mx.array([[e.start, len(e.ids)] for e in step])
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = trainer.TrainingArgs(
+            batch_size=options.batch, iters=options.steps, steps_per_report=1, steps_per_save=10**6,
+            adapter_file=str(Path(folder) / "adapters.safetensors"),
+        )  # fmt: skip
+        begin = time.perf_counter()
+        trainer.train(
+            model.network, optimizer, [], args=arguments, iterate_batches=batches, training_callback=Callback()
+        )
+    marks = [begin, *(report["at"] for report in reports)]
+    seconds = [after - before for before, after in itertools.pairwise(marks)]
+    supervised = sum(example.n_supervised for example in examples)
+    return {"losses": [report["train_loss"] for report in reports], "seconds": seconds, "tokens": supervised}
+
+
+def rows_of_code(model: Model, length: int, supervised: int, n: int) -> list[Example]:
+    """HumanEval's prompts and solutions one after the other, cut into rows of ``length`` tokens."""
+    text = "\n".join(
+        task.starter_code + "\n" + task.statement + "\n" + task.reference for task in load_tasks("humaneval")
+    )
+    ids = model.encode(text)
+    return [Example(tuple(ids[i * length : (i + 1) * length]), length - supervised, f"row {i}") for i in range(n)]
+
+
+def plain_layers(network: nn.Module) -> None:
+    """The network as mlx-lm computes it, without this package's activations."""
+    for _, layer in network.named_modules():
+        if type(layer).__call__ is activations._forward:
+            layer.__class__ = type(layer).__mro__[1]
+
+
+def summary(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    rate = {side: row["tokens"] / sum(row["seconds"]) for side, row in found.items()}
+    ours, peer = found["ours"], found["peer"]
+    off = max(abs(a - b) for a, b in zip(ours["losses"], found["plain"]["losses"], strict=True))
+    return {
+        "supervised_tokens_per_s": rate,
+        "speed_ratio": rate["ours"] / rate["peer"],
+        "peak_ratio": ours["mlx_peak_bytes"] / peer["mlx_peak_bytes"],
+        "loss_difference": off,
+        "sides": found,
+    }
+
+
+def show(length: int, found: dict[str, dict[str, Any]], row: dict[str, Any]) -> None:
+    print(f"rows of {length} tokens{'':10}{'tokens/s':>10}{'MLX peak, GB':>14}{'process, GB':>13}  losses")
+    for side, name in SIDES.items():
+        one = found[side]
+        losses = " ".join(f"{loss:.4f}" for loss in one["losses"])
+        rate = row["supervised_tokens_per_s"][side]
+        print(
+            f"{name:28}{rate:10.1f}{one['mlx_peak_bytes'] / 1e9:14.2f}{one['process_peak_bytes'] / 1e9:13.2f}  {losses}"
+        )
+    print(
+        f"speed {row['speed_ratio']:.2f} times, peak {row['peak_ratio']:.2f} times, "
+        f"loss off the plain one by at most {row['loss_difference']:.1e}\n",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

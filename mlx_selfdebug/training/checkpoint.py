@@ -1,0 +1,99 @@
+"""Training's state on disk: adapter, optimizer moments and the step, written whole or not at all, the newest two kept.
+
+    training/step-000040.safetensors    arrays: adapter.NAME, optimizer.NAME
+    training/step-000040.json           its SHA-256, and the settings it belongs to; written last
+
+A file whose hash is wrong is passed over for the one before it, and said.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_selfdebug.models.backend import mx, nn, optim
+
+from mlx.utils import tree_flatten, tree_unflatten
+
+from mlx_selfdebug.errors import StoreError
+from mlx_selfdebug.store import write_atomically
+
+logger = logging.getLogger(__name__)
+
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """``step`` optimizer steps are done."""
+
+    step: int
+    adapter: Mapping[str, mx.array]
+    optimizer: Mapping[str, mx.array]
+
+    def restore(self, network: nn.Module, optimizer: optim.Optimizer) -> None:
+        network.load_weights(list(self.adapter.items()), strict=False)
+        optimizer.state = tree_unflatten(list(self.optimizer.items()))
+        mx.eval(network.trainable_parameters(), optimizer.state)
+
+
+def save_checkpoint(
+    folder: Path, step: int, network: nn.Module, optimizer: optim.Optimizer, settings: Mapping[str, Any]
+) -> None:
+    """Write the state after ``step`` steps; older ones but the last are deleted. Raises StoreError if it cannot be written."""
+    arrays = {f"adapter.{name}": array for name, array in tree_flatten(network.trainable_parameters())}
+    arrays |= {f"optimizer.{name}": array for name, array in tree_flatten(optimizer.state)}
+    file = folder / f"step-{step:06d}.safetensors"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f"partial-{step:06d}.safetensors"
+        mx.save_safetensors(str(partial), arrays)
+        digest = _digest(partial)
+        os.replace(partial, file)
+    except (OSError, RuntimeError) as error:
+        raise StoreError(
+            f"a checkpoint cannot be written to {folder}: {error}; the one before is kept",
+            hint="free some space, then run the same command again",
+        ) from error
+    record = {"step": step, "sha256": digest, "settings": dict(settings)}
+    write_atomically(file.with_suffix(".json"), json.dumps(record, indent=2) + "\n")
+    for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
+        old.unlink()
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def newest_checkpoint(folder: Path, settings: Mapping[str, Any]) -> Checkpoint | None:
+    """The newest state that is whole and was made with ``settings``; None if there is none."""
+    for record_file in sorted(folder.glob("step-*.json"), reverse=True):
+        try:
+            record = json.loads(record_file.read_text(encoding="utf-8"))
+            file = record_file.with_suffix(".safetensors")
+            if record["settings"] != json.loads(json.dumps(dict(settings))):
+                logger.warning("%s was made with other settings and is not used", file)
+            elif _digest(file) != record["sha256"]:
+                logger.warning("%s is damaged; the checkpoint before it is used", file)
+            else:
+                return _read(file, int(record["step"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            logger.warning("%s cannot be used: %s; the checkpoint before it is used", record_file, error)
+    return None
+
+
+def _read(file: Path, step: int) -> Checkpoint:
+    arrays: dict[str, mx.array] = mx.load(str(file))  # type: ignore[assignment]
+    parts: dict[str, dict[str, mx.array]] = {"adapter": {}, "optimizer": {}}
+    for name, array in arrays.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = array
+    return Checkpoint(step, parts["adapter"], parts["optimizer"])
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
