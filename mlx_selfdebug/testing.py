@@ -39,7 +39,8 @@ def write_tiny_model(
 ) -> Path:
     """A model folder with random weights and one token a byte. Returns ``folder``.
 
-    ``architecture``: "qwen2", or "qwen3_5", of whose layers every second one has a recurrent state instead of keys and values.
+    ``architecture``: "qwen2", "llama", "qwen3", or "qwen3_5", of whose layers every second one has a recurrent state instead of
+    keys and values.
     """
     from mlx_selfdebug.models.backend import mx  # isort: skip
 
@@ -70,6 +71,8 @@ def _tiny_config(architecture: str, hidden_size: int, layers: int) -> dict[str, 
         "max_position_embeddings": 4096,
         "tie_word_embeddings": True,
         "eos_token_id": 256 + SPECIAL_TOKENS.index("<|im_end|>"),
+        "head_dim": hidden_size // 4,
+        "rope_theta": 10_000.0,
         **(_RECURRENT if architecture == "qwen3_5" else {}),
     }
 

@@ -22,8 +22,8 @@ TOLERANCE = 1e-5
 
 
 def exp(x: mx.array) -> mx.array:
-    """e^x of float32, within 1e-6 of itself for |x| < 10; between 2^-126 and 2^126. Not differentiable: see :func:`swiglu`."""
-    power = mx.minimum(mx.maximum(x * LOG2_E, LEAST), MOST)
+    """e^x in float32, within 1e-6 of itself for |x| < 10; between 2^-126 and 2^126. Not differentiable: see :func:`swiglu`."""
+    power = mx.minimum(mx.maximum(x.astype(mx.float32) * LOG2_E, LEAST), MOST)
     rounded = power + ROUNDER
     fraction = power - (rounded - ROUNDER)
     value = POWER_OF_TWO[0] * fraction + POWER_OF_TWO[1]
@@ -35,8 +35,8 @@ def exp(x: mx.array) -> mx.array:
 
 @mx.custom_function
 def swiglu(gate: mx.array, up: mx.array) -> mx.array:
-    """silu(gate) * up, float32."""
-    return gate * up / (1.0 + exp(-gate))
+    """silu(gate) * up, computed in float32."""
+    return (gate * up / (1.0 + exp(-gate))).astype(up.dtype)
 
 
 @swiglu.vjp
@@ -44,7 +44,8 @@ def _swiglu_vjp(primals: tuple[mx.array, mx.array], cotangent: mx.array, _: mx.a
     gate, up = primals
     sigmoid = 1.0 / (1.0 + exp(-gate))
     silu = gate * sigmoid
-    return cotangent * up * (sigmoid + silu * (1.0 - sigmoid)), cotangent * silu
+    slope = cotangent * up * (sigmoid + silu * (1.0 - sigmoid))
+    return slope.astype(gate.dtype), (cotangent * silu).astype(up.dtype)
 
 
 def speed_up_activations(network: nn.Module) -> int:

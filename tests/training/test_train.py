@@ -145,16 +145,7 @@ def test_a_training_cut_short_ends_with_the_same_adapter_bit_for_bit(
     with open_run(tmp_path / "whole") as run:
         whole, steps = mx.load(str(train(run, tiny).path / "adapters.safetensors")), timeless(run)
     with open_run(tmp_path / "cut") as run:
-        add = run.add_step
-
-        def stop(step: int, **values: Any) -> None:
-            add(step, **values)
-            if step == at:
-                raise Killed
-
-        run.add_step = stop  # type: ignore[method-assign]
-        with pytest.raises(Killed):
-            train(run, tiny)
+        cut_after(run, tiny, at)
     with open_run(tmp_path / "cut") as run:
         assert same(mx.load(str(train(run, tiny).path / "adapters.safetensors")), whole)
         assert timeless(run) == steps
@@ -165,12 +156,12 @@ def timeless(run: Run) -> list[dict[str, Any]]:
     return [{key: value for key, value in step.items() if key != "wall_s"} for step in run.steps()]
 
 
-def cut_after(run: Run, model: Any, step: int) -> None:
+def cut_after(run: Run, model: Any, last: int) -> None:
     real = run.add_step
 
-    def stop(number: int, **values: Any) -> None:
-        real(number, **values)
-        if number == step:
+    def stop(step: int, **values: Any) -> None:
+        real(step, **values)
+        if step == last:
             raise Killed
 
     run.add_step = stop  # type: ignore[method-assign]
