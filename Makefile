@@ -32,6 +32,8 @@ bench: .venv/.ready-dev blas
 	$(BIN)/python benchmarks/sandbox_forges.py
 	$(BIN)/python benchmarks/sandbox_facts.py
 	$(BIN)/python benchmarks/sandbox_runs.py
+	$(BIN)/python benchmarks/stream.py
+	$(BIN)/python benchmarks/training.py
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

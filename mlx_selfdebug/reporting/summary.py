@@ -91,6 +91,7 @@ def _training(run: Run) -> dict[str, Any] | None:
     left_out = run.environment().get("train.left_out", 0)
     return {
         "steps": len(steps),
+        "steps_skipped": steps[-1]["step"] + 1 - len(steps),
         "first_loss": steps[0]["loss"],
         "last_loss": steps[-1]["loss"],
         "pairs_left_out": left_out,

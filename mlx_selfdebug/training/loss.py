@@ -80,7 +80,7 @@ def _through_head(head: Forward, hidden: mx.array, batch: MicroBatch, rows: int)
         loss, slope = loss_of(hidden[start : start + rows], targets[start : start + rows])
         slope = slope.astype(mx.float32)
         mx.eval(loss, slope)
-        total += loss.item()
+        total += float(np.array(loss))
         slopes.append(slope)
     return total, mx.concatenate(slopes)
 

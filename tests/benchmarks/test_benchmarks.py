@@ -1,4 +1,4 @@
-"""The sandbox's benchmarks run and end in one JSON line. What they time is never judged here."""
+"""The benchmarks run and end in one JSON line. What they time is never judged here."""
 
 from __future__ import annotations
 
@@ -69,3 +69,30 @@ def test_mbpp_rows_that_fail_or_cannot_be_read_are_listed(tmp_path: Path) -> Non
     assert (found["tasks"], found["references_pass"], found["left_out"]) == (2, 1, 1)
     assert found["references_that_fail"] == ["MBPP/2"]
     assert "MBPP/3: its tests call no function of its code" in text
+
+
+def test_the_stream_is_run_with_its_tests_and_without_and_against_batch_generate(tiny_folder: Path) -> None:
+    small = ["--tasks", "2", "--samples", "2", "--width", "12", "--max-tokens", "6", "--turns", "1"]
+    sides = benchmark("stream", "--model", str(tiny_folder), *small)[1]["sides"]
+    ours, theirs, alone = sides.values()
+    assert ours["prefilled_tokens"] == alone["prefilled_tokens"] < 0.6 * theirs["prefilled_tokens"]
+    assert ours["decoded_tokens"] == alone["decoded_tokens"]
+
+
+def test_prompts_are_compared_by_tokens_and_passes(tiny_folder: Path) -> None:
+    small = ["--limit", "2", "--samples", "1", "--only", "docstring, free reply", "this package's"]
+    variants = benchmark("prompts", "--model", str(tiny_folder), *small)[1]["variants"]
+    assert all(0 < row["tokens"] <= 400 and 0 <= row["passed"] <= 1 for row in variants.values())
+    assert len(variants) == 2
+
+
+def test_from_a_command_to_the_first_token_the_model_is_loaded_once(tiny_folder: Path) -> None:
+    seconds = benchmark("start", "--model", str(tiny_folder), "--repeats", "1")[1]["seconds"]
+    assert seconds["loads"] == 1
+
+
+def test_training_is_compared_in_memory_speed_and_loss(tiny_folder: Path) -> None:
+    small = ["--lengths", "200", "--supervised", "40", "--steps", "2", "--layers", "2"]
+    row = benchmark("training", "--model", str(tiny_folder), *small)[1]["lengths"]["200"]
+    assert row["loss_difference"] < 1e-4
+    assert len(row["sides"]["peer"]["losses"]) == 2
