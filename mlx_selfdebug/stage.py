@@ -32,7 +32,8 @@ def measured(run: Run, name: str) -> Iterator[None]:
 def decoding_of(how: CollectConfig | EvalConfig, config: Config) -> Decoding:
     """How a stage decodes: its settings, within the budget, leaving room for its tests."""
     budget = int(config.budget.inference_gb * 1e9)
-    tests = config.sandbox.workers * (WORKER_BYTES + config.sandbox.memory_mb * 10**6)
+    # One program at its limit is reckoned with; should all be, the batch gets narrower for a while.
+    tests = config.sandbox.workers * WORKER_BYTES + config.sandbox.memory_mb * 10**6
     return Decoding(how.temperature, how.min_p, how.max_tokens, how.batch_size, budget, tests)
 
 

@@ -16,8 +16,8 @@ from mlx_selfdebug.sampling.request import Request
 from mlx_selfdebug.sampling.seeds import attempt_seed
 from mlx_selfdebug.tasks.task import Task
 
-FACTS_TOKENS = 400
-"""What the facts of a repair prompt may take, for the size of a batch's rows: texts are cut at 300 characters each."""
+FACTS_TOKENS = 200
+"""What the facts of a repair prompt usually take at most, for the size of a batch's rows."""
 FACTS_SHOWN = (3, 1)
 """Facts in a repair prompt; fewer if the prompt would not fit the context."""
 
