@@ -56,11 +56,17 @@ def terse(task: Task) -> str:
     )
 
 
+def open_words(task: Task) -> str:
+    """This package's prompt without its second sentence, which asks for the code alone."""
+    first, rest = DOMAIN.prompt(task).split("\n", 1)
+    return first.split(". ")[0] + ".\n" + rest
+
+
 VARIANTS = {
     "docstring, free reply": Variant(plain),
     "docstring, fenced": Variant(plain, DOMAIN.reply_prefix, DOMAIN.stop_text),
     "docstring, code alone, fenced": Variant(terse, DOMAIN.reply_prefix, DOMAIN.stop_text),
-    "prose, free reply": Variant(DOMAIN.prompt),
+    "prose, fenced": Variant(open_words, DOMAIN.reply_prefix, DOMAIN.stop_text),
     "this package's": Variant(DOMAIN.prompt, DOMAIN.reply_prefix, DOMAIN.stop_text),
 }
 

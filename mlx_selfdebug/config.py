@@ -112,6 +112,9 @@ class Config:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
 
 
+ADJUSTABLE = frozenset({"budget.inference_gb", "sandbox.workers"})
+"""What may change from one session of a run to the next: it says how fast results come, not what they are."""
+
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "air": MappingProxyType({}),
@@ -302,6 +305,7 @@ def to_toml(config: Config) -> str:
 
 
 def differences(stored: Config, asked: Config) -> list[str]:
-    """One line a setting that differs: ``key: the run has X, asked for Y``."""
+    """One line a setting that differs and that results depend on: ``key: the run has X, asked for Y``."""
     old, new = flatten(stored), flatten(asked)
-    return [f"{key}: the run has {old[key]!r}, asked for {new[key]!r}" for key in SETTINGS if old[key] != new[key]]
+    changed = [key for key in SETTINGS if old[key] != new[key] and key not in ADJUSTABLE]
+    return [f"{key}: the run has {old[key]!r}, asked for {new[key]!r}" for key in changed]

@@ -105,7 +105,7 @@ class ScriptedModel:
         text = "".join(f"{m['role']}: {m['content']}\n" for m in messages) + f"assistant: {reply_prefix}"
         return [ord(character) for character in text]
 
-    def decoder(self, *, budget_bytes: int, most: int, longest: int) -> ScriptedDecoder:  # noqa: ARG002
+    def decoder(self, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0) -> ScriptedDecoder:  # noqa: ARG002
         return ScriptedDecoder(self, most)
 
     def reply(self, request: Request) -> str:

@@ -1,6 +1,6 @@
 """The entry point: the command groups, and every error as one clear line with its exit code.
 
-Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 usage, 3 over the memory budget, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def cli() -> None:
       mlx-selfdebug tasks check my_tasks.jsonl   do the references pass?
       mlx-selfdebug runs show runs/default       what a run found
 
-    Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted.
+    Exit codes: 0 done, 1 failed, 2 usage, 3 over the memory budget, 130 interrupted.
     """
 
 

@@ -168,7 +168,7 @@ def _finish(session: _Session, run: Run, result: Result | None) -> None:
         click.echo(json.dumps(summary))
 
 
-@_stage_command("run", "collect", "train", "eval", "sandbox")
+@_stage_command("run", "collect", "train", "eval", "sandbox", "budget")
 def run_command(session: _Session) -> None:
     """Collect, train, evaluate: the whole loop. What `make train` calls.
 
@@ -194,7 +194,7 @@ def run_command(session: _Session) -> None:
         _finish(session, run, _evaluate(session, run, model, adapter))
 
 
-@_stage_command("collect", "collect", "train", "sandbox")
+@_stage_command("collect", "collect", "train", "sandbox", "budget")
 def collect_command(session: _Session) -> None:
     """Draft on the training tasks, test, repair; make the pairs.
 
@@ -225,7 +225,7 @@ def train_command(session: _Session) -> None:
         _train(session, run, session.model())
 
 
-@_stage_command("eval", "eval", "sandbox")
+@_stage_command("eval", "eval", "sandbox", "budget")
 def eval_command(session: _Session) -> None:
     """Compare base and adapter on held-out tasks.
 

@@ -113,12 +113,16 @@ class Model:
             holding[id_] = character in text or text.startswith("<0x")
         return holding
 
-    def decoder(self, *, budget_bytes: int, most: int, longest: int) -> Decoder:
-        """A decoder of at most ``most`` rows of at most ``longest`` tokens. Raises BudgetError if none fits the budget."""
+    def decoder(self, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0) -> Decoder:
+        """A decoder of at most ``most`` rows of at most ``longest`` tokens, in ``budget_bytes`` of which some are reserved.
+
+        Raises BudgetError if not even one row fits.
+        """
         from mlx_selfdebug.sampling.decoder import BatchDecoder
         from mlx_selfdebug.sampling.width import plan_decoding
 
-        plan = plan_decoding(self.network, self.name, budget_bytes=budget_bytes, most=most, longest=longest)
+        budget = {"budget_bytes": budget_bytes, "reserved_bytes": reserved_bytes}
+        plan = plan_decoding(self.network, self.name, **budget, most=most, longest=longest)
         mx.set_cache_limit(plan.cache_bytes)
         return BatchDecoder(self, plan.width, chunk=plan.chunk, prefix_bytes=plan.prefix_bytes)
 

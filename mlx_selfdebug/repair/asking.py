@@ -78,7 +78,7 @@ class Asking:
         longest = max(len(draft.ids) for draft in self._drafts.values()) + 2 * how.max_tokens + FACTS_TOKENS
         most = min(longest, self._model.context)
         return self._model.decoder(
-            budget_bytes=how.budget_bytes - how.reserved_bytes, most=how.batch_size, longest=most
+            budget_bytes=how.budget_bytes, reserved_bytes=how.reserved_bytes, most=how.batch_size, longest=most
         )
 
     def ask(self, task: Task, move: Move) -> Asked | None:

@@ -67,8 +67,9 @@ class LanguageModel(Protocol):
     def render(self, messages: list[dict[str, str]], *, reply_prefix: str = "") -> list[int]:
         """Token ids of a chat up to and including the start of the reply."""
 
-    def decoder(self, *, budget_bytes: int, most: int, longest: int) -> Decoder:
-        """A decoder of at most ``most`` rows, each of at most ``longest`` tokens, within ``budget_bytes`` of memory.
+    def decoder(self, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0) -> Decoder:
+        """A decoder of at most ``most`` rows, each of at most ``longest`` tokens, within ``budget_bytes`` of memory, of which
+        ``reserved_bytes`` are for others.
 
         Raises BudgetError if not even one row fits.
         """

@@ -35,12 +35,14 @@ class DecodingPlan:
     predicted_bytes: int
 
 
-def plan_decoding(network: nn.Module, name: str, *, budget_bytes: int, most: int, longest: int) -> DecodingPlan:
-    """The widest batch of rows of ``longest`` tokens that fits ``budget_bytes``, at most ``most``.
+def plan_decoding(
+    network: nn.Module, name: str, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0
+) -> DecodingPlan:
+    """The widest batch of rows of ``longest`` tokens that fits ``budget_bytes`` beside what is reserved, at most ``most``.
 
     Raises BudgetError, with the smallest budget that works, if not even one row fits.
     """
-    fixed = PROCESS_BYTES + _weight_bytes(network)
+    fixed = PROCESS_BYTES + _weight_bytes(network) + reserved_bytes
     shape = _Shape.of(network)
     row = shape.row_bytes(longest)
     chunk_least = shape.chunk_bytes(SMALLEST_CHUNK, longest)
@@ -49,7 +51,8 @@ def plan_decoding(network: nn.Module, name: str, *, budget_bytes: int, most: int
     if needed > budget_bytes:
         raise BudgetError(
             f"{name} does not fit the budget for inference: {needed / 1e9:.2f} GB are needed at least "
-            f"({_weight_bytes(network) / 1e9:.2f} GB of them weights), {budget_bytes / 1e9:.2f} GB are allowed",
+            f"({_weight_bytes(network) / 1e9:.2f} GB of them weights, {reserved_bytes / 1e9:.2f} GB kept for tests), "
+            f"{budget_bytes / 1e9:.2f} GB are allowed",
             needed_bytes=needed,
             hint=f"--budget-inference-gb {-(-needed // 10**8) / 10:.1f}, or a smaller model",
         )

@@ -183,7 +183,9 @@ class Run:
                 f"{self.path} is a run of another configuration:\n  " + "\n  ".join(lines),
                 hint="choose another folder with --run, or leave those options out to go on with this run",
             )
-        return stored
+        if config and config != stored:
+            write_atomically(file, to_toml(config))
+        return config or stored
 
 
 def stored_config(path: str | Path) -> Config | None:

@@ -99,5 +99,7 @@ def test_training_is_compared_in_memory_speed_and_loss(tiny_folder: Path) -> Non
 
 
 def test_each_choice_of_a_decode_step_is_timed_both_ways(tiny_folder: Path) -> None:
-    milliseconds = benchmark("decode_step", "--model", str(tiny_folder), "--widths", "12", "--length", "40")[1]["milliseconds"]
+    milliseconds = benchmark("decode_step", "--model", str(tiny_folder), "--widths", "12", "--length", "40")[1][
+        "milliseconds"
+    ]
     assert set(milliseconds["12"]) == {"as it is", "activations", "mask", "sampler"}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,17 @@ def test_a_run_of_another_configuration_is_refused_with_what_differs(
     result = run_cli("collect", "--run", str(tmp_path / "r"), "--seed", "9")
     assert result.returncode == 2
     assert "seed: the run has 0, asked for 9" in result.stderr
+
+
+def test_a_budget_too_small_exits_with_3_and_the_number_and_a_larger_one_goes_on_with_the_run(
+    tmp_path: Path, tasks_file: Path, tiny_folder: Path
+) -> None:
+    args = ("--run", str(tmp_path / "r"), "--model", str(tiny_folder), "--collect-tasks", str(tasks_file), *SMALL)
+    result = run_cli("collect", *args, "--budget-inference-gb", "0.9")
+    assert result.returncode == 3
+    assert re.search(r"[\d.]+ GB are needed at least .* 0\.90 GB are allowed", result.stderr)
+    assert "help: --budget-inference-gb" in result.stderr
+    assert run_cli("collect", "--run", str(tmp_path / "r"), "--budget-inference-gb", "4").returncode == 0
 
 
 @pytest.mark.parametrize("command", ["train", "eval"])
