@@ -34,6 +34,8 @@ weak_sandbox_option = click.option(
     envvar=f"{ENV_PREFIX}ALLOW_WEAK_SANDBOX",
     help="run model-written code even where it cannot be fully confined",
 )
+watched_option = click.option("--watched", is_flag=True, hidden=True)
+smaller_option = click.option("--smaller", type=click.IntRange(min=0), default=0, hidden=True)
 dry_run_option = click.option("--dry-run", is_flag=True, help="show the settings and stop")
 
 

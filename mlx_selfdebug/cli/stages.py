@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +15,7 @@ import click
 from mlx_selfdebug.cli import options
 from mlx_selfdebug.cli.progress import progress
 from mlx_selfdebug.cli.sandbox import require_sandbox
+from mlx_selfdebug.cli.supervise import Death, end_with_parent, stage_command, supervise
 from mlx_selfdebug.config import Config, Resolved
 from mlx_selfdebug.progress import Progress
 
@@ -23,28 +27,35 @@ if TYPE_CHECKING:
     from mlx_selfdebug.training.adapter import Adapter
 
 
-def _stage_command(name: str, *sections: str) -> Callable[[Callable[[_Session], None]], click.Command]:
+Body = Callable[["_Session"], int | None]
+
+
+def _stage_command(name: str, *sections: str) -> Callable[[Body], click.Command]:
     """A command with the shared options and those of ``sections``, whose body gets a session."""
 
-    def decorate(body: Callable[[_Session], None]) -> click.Command:
+    def decorate(body: Body) -> click.Command:
         def command(
             run_path: Path,
             config_file: Path | None,
             dry_run: bool,
             as_json: bool,
             quiet: bool,
+            watched: bool,
+            smaller: int,
             allow_weak_sandbox: bool = False,
             **values: Any,
-        ) -> None:
+        ) -> int:
             resolved = options.resolve_for(run_path, config_file, values)
             if dry_run:
                 click.echo(options.show_settings(resolved))
-                return
-            body(_Session(run_path, resolved, as_json=as_json, quiet=quiet, allow_weak_sandbox=allow_weak_sandbox))
+                return 0
+            how = _How(as_json, quiet, allow_weak_sandbox, watched, smaller)
+            return body(_Session(run_path, resolved, how)) or 0
 
         command.__doc__ = body.__doc__
         sandboxed = [options.weak_sandbox_option] if "sandbox" in sections else []
-        for option in (options.debug_option, options.quiet_option, options.json_option, options.dry_run_option, *sandboxed,
+        for option in (options.debug_option, options.quiet_option, options.json_option, options.dry_run_option,
+                       options.watched_option, options.smaller_option, *sandboxed,
                        options.setting_options(*sections), options.config_option, options.run_option):  # fmt: skip
             command = option(command)
         return click.command(name)(command)
@@ -52,17 +63,31 @@ def _stage_command(name: str, *sections: str) -> Callable[[Callable[[_Session], 
     return decorate
 
 
+@dataclass(frozen=True)
+class _How:
+    """How a command talks and runs. ``watched``: as a stage of another process of ours, which has said what there is to say;
+    ``smaller``: how often it has died before.
+    """
+
+    as_json: bool
+    quiet: bool
+    allow_weak_sandbox: bool
+    watched: bool
+    smaller: int
+
+
 class _Session:
     """One call of a stage command: its settings, how it talks, and what several stages share."""
 
-    def __init__(
-        self, run_path: Path, resolved: Resolved, *, as_json: bool, quiet: bool, allow_weak_sandbox: bool
-    ) -> None:
+    def __init__(self, run_path: Path, resolved: Resolved, how: _How) -> None:
         self.run_path = run_path
         self.resolved = resolved
-        self.as_json = as_json
-        self.progress: Progress = progress(quiet=quiet)
-        self.allow_weak_sandbox = allow_weak_sandbox
+        self.how = how
+        self.as_json = how.as_json
+        self.progress: Progress = progress(quiet=how.quiet)
+        self.allow_weak_sandbox = how.allow_weak_sandbox
+        if how.watched:
+            end_with_parent()
 
     @property
     def config(self) -> Config:
@@ -73,6 +98,8 @@ class _Session:
         click.echo(text, err=self.as_json)
 
     def announce(self) -> None:
+        if self.how.watched:
+            return
         self.say(
             f"run {self.run_path} · model {self.config.model} · preset {self.config.preset} · seed {self.config.seed}"
         )
@@ -80,7 +107,30 @@ class _Session:
             self.say("MLX runs on the CPU here: the smaller preset `cpu` was chosen (--preset air for the full size).")
 
     def require_sandbox(self) -> None:
-        require_sandbox(self.say, allow_weak=self.allow_weak_sandbox)
+        if not self.how.watched:
+            require_sandbox(self.say, allow_weak=self.allow_weak_sandbox)
+
+    def stage(self, name: str) -> int:
+        """Run a stage of this run in a process of its own, again if it dies. Its exit code."""
+        flags = [*(["--quiet"] if self.how.quiet else []), *(["--json"] if self.as_json else [])]
+        flags += ["--debug"] if "--debug" in sys.argv else []
+        if name != "train" and self.allow_weak_sandbox:
+            flags.append("--allow-weak-sandbox")
+        return supervise(
+            lambda starts: stage_command(name, self.run_path, starts, flags),
+            self.run_path,
+            died=lambda n, death: self._died(name, n, death),
+        )
+
+    def _died(self, stage: str, n: int, death: Death) -> None:
+        from mlx_selfdebug.store import Run
+
+        with Run(self.run_path) as run:
+            run.remember(f"{stage}.death.{n}.{int(time.time())}", vars(death))
+        click.echo(
+            f"{stage}: its process was {death.reason} after {death.after_s:.0f} s; it goes on from what is stored",
+            err=True,
+        )
 
     def tasks(self, name: str, limit: int) -> TaskSet:
         from mlx_selfdebug.tasks import load_tasks
@@ -124,9 +174,11 @@ def _collect(session: _Session, run: Run, model: Model) -> None:
 
 
 def _train(session: _Session, run: Run, model: Model) -> Adapter:
+    from mlx_selfdebug.training.loop import SHAPES
     from mlx_selfdebug.training.train import train
 
-    adapter = train(run, model, progress=session.progress)
+    shape = SHAPES[min(session.how.smaller, len(SHAPES) - 1)]
+    adapter = train(run, model, progress=session.progress, shape=shape)
     steps = run.steps()
     session.say(
         f"train: {len(steps)} steps, loss {steps[0]['loss']:.3f} -> {steps[-1]['loss']:.3f}, adapter in {adapter.path}"
@@ -169,7 +221,7 @@ def _finish(session: _Session, run: Run, result: Result | None) -> None:
 
 
 @_stage_command("run", "collect", "train", "eval", "sandbox", "budget")
-def run_command(session: _Session) -> None:
+def run_command(session: _Session) -> int:
     """Collect, train, evaluate: the whole loop. What `make train` calls.
 
     Picks up where an earlier call stopped; a finished run is shown, not computed again.
@@ -187,11 +239,11 @@ def run_command(session: _Session) -> None:
     with session.open() as run:
         if run.summary_path.exists():
             _show(session, run)
-            return
-        model = session.model()
-        _collect(session, run, model)
-        adapter = _train(session, run, model)
-        _finish(session, run, _evaluate(session, run, model, adapter))
+            return 0
+    for stage in ("collect", "train", "eval"):
+        if code := session.stage(stage):
+            return code
+    return 0
 
 
 @_stage_command("collect", "collect", "train", "sandbox", "budget")
@@ -213,8 +265,8 @@ def collect_command(session: _Session) -> None:
 
 
 @_stage_command("train", "train")
-def train_command(session: _Session) -> None:
-    """Train a LoRA adapter on a run's pairs.
+def train_command(session: _Session) -> int:
+    """Train a LoRA adapter on a run's pairs, in a process of its own that goes on from its last checkpoint if it dies.
 
     \b
     Example:
@@ -222,7 +274,9 @@ def train_command(session: _Session) -> None:
     """
     session.announce()
     with session.open_existing() as run:
-        _train(session, run, session.model())
+        if session.how.watched:
+            _train(session, run, session.model())
+    return 0 if session.how.watched else session.stage("train")
 
 
 @_stage_command("eval", "eval", "sandbox", "budget")

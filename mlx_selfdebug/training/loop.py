@@ -54,6 +54,9 @@ class Shape:
     recompute: bool = False
 
 
+SHAPES = (Shape(), Shape(recompute=True), Shape(512, recompute=True), Shape(256, recompute=True))
+"""From the quickest to the one that takes the least memory: what a training that died goes on with."""
+
 Advance = Callable[[int, str], None]
 
 

@@ -1,7 +1,7 @@
 """Train: LoRA on a run's pairs, the completion's tokens alone, in a seeded order, the loss recorded step by step.
 
 A training that was cut short goes on from its last checkpoint and ends with the adapter it would have had, bit for bit. It runs in
-this process.
+this process; the command line gives it one of its own (``cli/supervise.py``).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mlx_selfdebug.store import Run
 from mlx_selfdebug.training.adapter import Adapter, insert_lora, open_adapter, save_adapter
 from mlx_selfdebug.training.checkpoint import newest_checkpoint, save_checkpoint
 from mlx_selfdebug.training.examples import Example, encode_pairs
-from mlx_selfdebug.training.loop import Shape, Step, count_steps, optimizer_of, train_steps
+from mlx_selfdebug.training.loop import SHAPES, Shape, Step, count_steps, optimizer_of, train_steps
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +36,10 @@ CHECKPOINT_S = 30.0
 """Seconds of training that a kill may cost."""
 
 
-def train(run: Run, model: Model, *, progress: Progress | None = None) -> Adapter:
+def train(run: Run, model: Model, *, progress: Progress | None = None, shape: Shape = SHAPES[0]) -> Adapter:
     """LoRA-train ``model`` on the run's pairs and save the adapter; ``model`` is the base again afterwards.
 
+    ``shape`` says how much is computed at a time: less takes less memory and gives the same but for the last digits.
     A finished adapter is returned as it is. Raises TrainingError if there are no pairs, or none short enough, or the loss is
     not a number three steps in a row; StoreError if a checkpoint or the adapter cannot be written.
     """
@@ -52,7 +53,7 @@ def train(run: Run, model: Model, *, progress: Progress | None = None) -> Adapte
         with _with_lora(model, config, run.config.seed) as settings:
             total = len(examples) * config.epochs
             with (progress or NullProgress()).stage("train", total, "pairs") as stage:
-                _make_steps(run, model, examples, optimizer, stage.advance)
+                _make_steps(run, model, examples, optimizer, shape, stage.advance)
             adapter = save_adapter(model.network, run.adapter_path, settings, model.origin)
     shutil.rmtree(run.training_path, ignore_errors=True)
     return adapter
@@ -84,7 +85,9 @@ def _with_lora(model: Model, config: TrainConfig, seed: int) -> Iterator[dict[st
         model.network.eval()
 
 
-def _make_steps(run: Run, model: Model, examples: list[Example], optimizer: optim.Optimizer, advance: Any) -> None:
+def _make_steps(
+    run: Run, model: Model, examples: list[Example], optimizer: optim.Optimizer, shape: Shape, advance: Any
+) -> None:
     config, seed = run.config.train, run.config.seed
     settings = {"train": asdict(config), "seed": seed, "model": model.origin, "pairs": _digest(examples)}
     start = newest_checkpoint(run.training_path, settings)
@@ -93,7 +96,7 @@ def _make_steps(run: Run, model: Model, examples: list[Example], optimizer: opti
     advance(_pairs_before(first, len(examples), config.batch_size), "from before" if first else "")
     saved = time.monotonic()
     for step in train_steps(
-        model.network, examples, config, seed, optimizer, shape=Shape(), start=start, advance=advance
+        model.network, examples, config, seed, optimizer, shape=shape, start=start, advance=advance
     ):
         _record(run, step)
         if time.monotonic() - saved >= CHECKPOINT_S:

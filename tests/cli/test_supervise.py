@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mlx_selfdebug.cli.supervise import Death, supervise
+from mlx_selfdebug.errors import TrainingError
+from mlx_selfdebug.store import Run, reading
+from mlx_selfdebug.training.pair import Pair
+
+from ..conftest import small_config
+from .test_kill import heed_interrupts
+
+PAIRS = [Pair("repair", "python", f"t{i}", f"Fix {i}.", f"def f(): return {i}\n```", ("a", "b")) for i in range(40)]
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def run_all(tmp_path: Path, *codes: str, hang_s: float = 60.0) -> tuple[int, list[Death]]:
+    """Supervise a process that runs the first of ``codes``, after a death the second, and so on."""
+    deaths: list[Death] = []
+    code = supervise(
+        lambda starts: python(codes[starts]), tmp_path, died=lambda _, death: deaths.append(death), hang_s=hang_s
+    )
+    return code, deaths
+
+
+@pytest.mark.parametrize("code", [0, 1, 3])
+def test_a_process_that_ends_by_itself_is_not_begun_again(tmp_path: Path, code: int) -> None:
+    assert run_all(tmp_path, f"raise SystemExit({code})") == (code, [])
+
+
+@pytest.mark.parametrize(
+    ("death", "reason"), [("os.abort()", "SIGABRT"), ("os.kill(os.getpid(), 9)", "SIGKILL"), ("os.kill(os.getpid(), 11)", "SIGSEGV")]
+)  # fmt: skip
+def test_a_process_that_dies_is_begun_again_and_the_reason_is_told(tmp_path: Path, death: str, reason: str) -> None:
+    code, deaths = run_all(tmp_path, f"import os; {death}", "raise SystemExit(0)")
+    assert code == 0
+    assert [d.reason for d in deaths] == [f"killed by {reason}"]
+
+
+def test_a_process_that_stores_nothing_for_long_is_killed_and_begun_again(tmp_path: Path) -> None:
+    code, deaths = run_all(tmp_path, "import time; time.sleep(60)", "", hang_s=0.5)
+    assert code == 0
+    assert "nothing was stored" in deaths[0].reason
+
+
+def test_a_process_that_keeps_storing_is_let_alone(tmp_path: Path) -> None:
+    busy = f"import time\nfor i in range(8): open({str(tmp_path / 'x')!r}, 'w').write('x'); time.sleep(0.25)"
+    assert run_all(tmp_path, busy, hang_s=1.5) == (0, [])
+
+
+def test_a_process_that_always_dies_is_given_up_with_every_reason(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="died 4 times: killed by SIGABRT, killed by SIGABRT"):
+        run_all(tmp_path, *["import os; os.abort()"] * 4)
+
+
+def open_run(path: Path, model: Path) -> None:
+    with Run(path, small_config(model=str(model), train__batch_size=2, train__epochs=30)) as run:
+        run.replace_pairs(PAIRS)
+
+
+def train(path: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "mlx_selfdebug", "train", "--run", str(path), "--quiet"]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
+
+
+def child_in_training(parent: subprocess.Popen[str], path: Path) -> psutil.Process:
+    """The training process, once it has stored steps."""
+    while parent.poll() is None:
+        children = psutil.Process(parent.pid).children()
+        if children and steps(path) >= 3:
+            return children[0]
+        time.sleep(0.02)
+    raise AssertionError("training ended before it could be disturbed")
+
+
+def steps(path: Path) -> int:
+    with reading(path) as db:
+        return int(db.execute("SELECT count(*) FROM steps").fetchone()[0])
+
+
+def test_a_training_whose_process_is_killed_goes_on_by_itself(tmp_path: Path, tiny_folder: Path) -> None:
+    open_run(tmp_path / "run", tiny_folder)
+    parent = train(tmp_path / "run")
+    child_in_training(parent, tmp_path / "run").kill()
+    _, stderr = parent.communicate(timeout=120)
+    assert parent.returncode == 0, stderr
+    assert "its process was killed by SIGKILL" in stderr
+    with Run(tmp_path / "run") as run:
+        assert len(run.steps()) == 20 * 30
+        assert any(key.startswith("train.death.1") for key in run.environment())
+
+
+def test_a_training_ends_when_the_process_that_watches_it_is_killed(tmp_path: Path, tiny_folder: Path) -> None:
+    open_run(tmp_path / "run", tiny_folder)
+    parent = train(tmp_path / "run")
+    child = child_in_training(parent, tmp_path / "run")
+    parent.kill()
+    parent.communicate()
+    assert psutil.wait_procs([child], timeout=20)[1] == []
+
+
+def test_an_interrupted_training_ends_with_130_and_leaves_no_process(tmp_path: Path, tiny_folder: Path) -> None:
+    open_run(tmp_path / "run", tiny_folder)
+    parent = train(tmp_path / "run")
+    child = child_in_training(parent, tmp_path / "run")
+    os.kill(parent.pid, signal.SIGINT)
+    _, stderr = parent.communicate(timeout=60)
+    assert parent.returncode == 130
+    assert "the same command goes on from there" in stderr
+    assert not child.is_running()
