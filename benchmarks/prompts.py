@@ -50,23 +50,16 @@ def plain(task: Task) -> str:
     return f"Complete this Python function.\n\n{documented(task)}"
 
 
-def terse(task: Task) -> str:
-    return (
-        f"Complete this Python function. Answer with its code alone: no explanation, no examples.\n\n{documented(task)}"
-    )
-
-
-def open_words(task: Task) -> str:
-    """This package's prompt without its second sentence, which asks for the code alone."""
+def code_alone(task: Task) -> str:
+    """This package's prompt, with a sentence that asks for less."""
     first, rest = DOMAIN.prompt(task).split("\n", 1)
-    return first.split(". ")[0] + ".\n" + rest
+    return f"{first} Answer with its code alone: no docstring, no comments, no examples.\n{rest}"
 
 
 VARIANTS = {
     "docstring, free reply": Variant(plain),
     "docstring, fenced": Variant(plain, DOMAIN.reply_prefix, DOMAIN.stop_text),
-    "docstring, code alone, fenced": Variant(terse, DOMAIN.reply_prefix, DOMAIN.stop_text),
-    "prose, fenced": Variant(open_words, DOMAIN.reply_prefix, DOMAIN.stop_text),
+    "prose, code alone, fenced": Variant(code_alone, DOMAIN.reply_prefix, DOMAIN.stop_text),
     "this package's": Variant(DOMAIN.prompt, DOMAIN.reply_prefix, DOMAIN.stop_text),
 }
 

@@ -24,7 +24,7 @@ from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.tasks.task import Task
 
 DRAFT = """\
-Write this Python function. Answer with its code alone: no docstring, no comments, no examples.
+Write this Python function.
 
 {task}"""
 

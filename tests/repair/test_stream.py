@@ -128,7 +128,7 @@ def test_a_draft_that_does_not_fit_the_context_is_named(run: Run, runner: TestRu
 
 def test_a_repair_that_does_not_fit_the_context_is_left_out_and_the_rest_goes_on(run: Run, runner: TestRunner) -> None:
     model = ScriptedModel(lambda prompt, seed: wrong(prompt, seed) + ("# " + "x" * 400 if "cube" in prompt else ""))
-    model.context = 700
+    model.context = 630
     attempts = play(run, model, runner, Repair(1))
     assert [(a.task_id, a.round) for a in attempts if a.round] == [("test/square", 1), ("test/double", 1)]
 
