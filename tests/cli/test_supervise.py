@@ -65,7 +65,7 @@ def test_a_process_that_always_dies_is_given_up_with_every_reason(tmp_path: Path
 
 
 def open_run(path: Path, model: Path) -> None:
-    with Run(path, small_config(model=str(model), train__batch_size=2, train__epochs=30)) as run:
+    with Run(path, small_config(model=str(model), train__batch_size=2, train__epochs=10)) as run:
         run.replace_pairs(PAIRS)
 
 
@@ -97,7 +97,7 @@ def test_a_training_whose_process_is_killed_goes_on_by_itself(tmp_path: Path, ti
     assert parent.returncode == 0, stderr
     assert "its process was killed by SIGKILL" in stderr
     with Run(tmp_path / "run") as run:
-        assert len(run.steps()) == 20 * 30
+        assert len(run.steps()) == 20 * 10
         assert any(key.startswith("train.death.1") for key in run.environment())
 
 
