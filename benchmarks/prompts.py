@@ -59,6 +59,7 @@ def code_alone(task: Task) -> str:
 VARIANTS = {
     "docstring, free reply": Variant(plain),
     "docstring, fenced": Variant(plain, DOMAIN.reply_prefix, DOMAIN.stop_text),
+    "prose, free start": Variant(DOMAIN.prompt, "", "\n```\n"),
     "prose, code alone, fenced": Variant(code_alone, DOMAIN.reply_prefix, DOMAIN.stop_text),
     "this package's": Variant(DOMAIN.prompt, DOMAIN.reply_prefix, DOMAIN.stop_text),
 }
