@@ -1,4 +1,4 @@
-"""Batched decoding, seeds and the sampler. Importing this package does not import mlx; ``sampling.batch`` does."""
+"""Continuous batched decoding, seeds and the sampler. Importing this package does not import mlx; ``sampling.decoder`` does."""
 
 from mlx_selfdebug.sampling.request import Completion, Request
 from mlx_selfdebug.sampling.seeds import attempt_seed
