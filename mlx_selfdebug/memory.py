@@ -1,7 +1,8 @@
-"""How much memory a stage takes: the resident bytes of the whole process tree, sampled while it runs.
+"""How much memory a stage takes: the bytes of the whole process tree, sampled while it runs.
 
-What is counted is what the operating system reports as resident, this process and its children summed; pages they share
-are counted in each. On macOS resident size leaves out some GPU memory: the footprint Activity Monitor shows is not read yet.
+The tree is this process, its descendants, and the process that watches it if there is one. On macOS what counts is the physical
+footprint, which Activity Monitor calls memory and which includes what the GPU holds; elsewhere it is the resident size. Pages that
+processes share are counted in each.
 """
 
 from __future__ import annotations
@@ -12,14 +13,20 @@ from types import TracebackType
 
 import psutil
 
-INTERVAL_S = 0.2
+from mlx_selfdebug.sandbox.confinement.darwin import footprint
+
+INTERVAL_S = 0.05
+MOST_OF_A_CORE = 0.01
 CHECK_S = 0.5
 NEAR, FAR = 0.94, 0.85
 """Shares of the budget above which a batch is made narrower, and below which it may widen again."""
 
 
 class Meter:
-    """``with Meter() as meter: ...`` then ``meter.peak_bytes`` and ``meter.wall_s``. Both may be read while it runs."""
+    """``with Meter() as meter: ...`` then ``meter.peak_bytes`` and ``meter.wall_s``. Both may be read while it runs.
+
+    It looks 20 times a second, or less often where that would take more than a hundredth of a core.
+    """
 
     def __init__(self, interval_s: float = INTERVAL_S) -> None:
         self.peak_bytes = 0
@@ -47,8 +54,11 @@ class Meter:
         self._end = time.monotonic()
 
     def _sample_all(self) -> None:
-        while not self._stop.wait(self._interval_s):
+        pause = self._interval_s
+        while not self._stop.wait(pause):
+            begin = time.thread_time()
             self._sample()
+            pause = max(self._interval_s, (time.thread_time() - begin) / MOST_OF_A_CORE)
 
     def _sample(self) -> None:
         self.peak_bytes = max(self.peak_bytes, tree_bytes())
@@ -75,13 +85,25 @@ class Governor:
         return self._width
 
 
+def watched_by(pid: int) -> None:
+    """From now on the process ``pid``, which watches over this one, counts as part of the tree."""
+    global _watcher
+    _watcher = pid
+
+
+_watcher: int | None = None
+
+
 def tree_bytes() -> int:
-    """Resident bytes of this process and all its descendants now."""
+    """Bytes of this process, all its descendants and its watcher now."""
     me = psutil.Process()
-    total = int(me.memory_info().rss)
-    for child in me.children(recursive=True):
-        try:
-            total += int(child.memory_info().rss)
-        except psutil.Error:
-            continue  # it ended between the listing and the look
-    return total
+    watcher = [] if _watcher is None else [_watcher]
+    return sum(map(process_bytes, [me.pid, *(child.pid for child in me.children(recursive=True)), *watcher]))
+
+
+def process_bytes(pid: int) -> int:
+    """The footprint of a process on macOS, its resident size elsewhere; 0 if there is none any more."""
+    try:
+        return footprint(pid) or int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0

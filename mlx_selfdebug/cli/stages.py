@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -87,7 +88,10 @@ class _Session:
         self.progress: Progress = progress(quiet=how.quiet)
         self.allow_weak_sandbox = how.allow_weak_sandbox
         if how.watched:
+            from mlx_selfdebug.memory import watched_by
+
             end_with_parent()
+            watched_by(os.getppid())
 
     @property
     def config(self) -> Config:

@@ -1,0 +1,72 @@
+"""The meter counts what the operating system counts, over the whole tree, at little cost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mlx_selfdebug import memory
+from mlx_selfdebug.memory import Meter, process_bytes, tree_bytes
+
+HOLD = "import sys; held = bytearray(80_000_000); print('ready', flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def holder() -> object:
+    with subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_a_childs_memory_counts(holder: subprocess.Popen[bytes]) -> None:
+    assert tree_bytes() - process_bytes(os.getpid()) > 80_000_000
+    assert process_bytes(holder.pid) > 80_000_000
+
+
+def test_the_watchers_memory_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = tree_bytes()
+    monkeypatch.setattr(memory, "_watcher", os.getppid())
+    assert tree_bytes() > alone
+
+
+def test_a_process_that_has_ended_has_no_memory(holder: subprocess.Popen[bytes]) -> None:
+    holder.kill()
+    holder.wait()
+    assert process_bytes(holder.pid) == 0
+
+
+def test_on_macos_the_footprint_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "footprint", lambda _pid: 123)
+    assert process_bytes(os.getpid()) == 123
+
+
+def test_the_meter_sees_a_peak_that_is_over_in_a_quarter_of_a_second() -> None:
+    with Meter() as meter:
+        before = meter.peak_bytes
+        held = bytearray(200_000_000)
+        held[::4096] = b"x" * len(held[::4096])
+        time.sleep(0.25)
+        del held
+    assert meter.peak_bytes > before + 190_000_000
+
+
+def test_a_costly_look_is_taken_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    def costly() -> int:
+        looks.append(time.monotonic())
+        begin = time.thread_time()
+        while time.thread_time() - begin < 0.01:
+            pass
+        return 1
+
+    monkeypatch.setattr(memory, "tree_bytes", costly)
+    with Meter(interval_s=0.01):
+        time.sleep(0.5)
+    assert len(looks) <= 4
