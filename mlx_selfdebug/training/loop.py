@@ -20,6 +20,7 @@ from mlx.utils import tree_map
 
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.errors import TrainingError
+from mlx_selfdebug.training.attention import lean_attention
 from mlx_selfdebug.training.batches import micro_batches, steps_of
 from mlx_selfdebug.training.checkpoint import Checkpoint
 from mlx_selfdebug.training.examples import Example
@@ -92,7 +93,7 @@ def train_steps(
     first = start.step if start else 0
     network.train()
     skipped = 0
-    with recomputed(network.layers) if shape.recompute else nullcontext():
+    with lean_attention(network), recomputed(network.layers) if shape.recompute else nullcontext():
         batches = steps_of(examples, config.batch_size, config.epochs, seed)
         for number, batch in enumerate(islice(batches, first, None), first):
             step = _step(network, optimizer, number, batch, shape)

@@ -21,6 +21,7 @@ from mlx_selfdebug.models.backend import mx, nn
 
 import numpy as np
 
+from mlx_selfdebug.models.activations import exp_here
 from mlx_selfdebug.training.batches import MicroBatch
 
 HEAD_ROWS = 64
@@ -74,13 +75,29 @@ def trunk_and_head(network: nn.Module) -> tuple[Forward, Forward] | None:
 def _through_head(head: Forward, hidden: mx.array, batch: MicroBatch, rows: int) -> tuple[mx.array, mx.array]:
     """Summed loss, and its gradient (n, hidden) float32 to ``hidden``, chunk by chunk."""
     targets = mx.array(batch.targets)
-    loss_of = mx.value_and_grad(lambda part, wanted: _cross_entropy(head(part), wanted))
-    losses, slopes = [], []
+    losses: list[mx.array] = []
+    slopes: list[mx.array] = []
     for start in range(0, hidden.shape[0], rows):
-        loss, slope = loss_of(hidden[start : start + rows], targets[start : start + rows])
+        # Not before the chunk before it is done with: else the logits of several are there at once.
+        part = mx.depends(hidden[start : start + rows], [*losses[-1:], *slopes[-1:]])
+        loss, slope = _chunk(head, part, targets[start : start + rows])
         losses.append(loss)
         slopes.append(slope.astype(mx.float32))
     return mx.sum(mx.stack(losses)), mx.concatenate(slopes)
+
+
+def _chunk(head: Forward, hidden: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
+    """By hand, with one exponential a logit: the gradient of cross-entropy to the logits is softmax minus one at the target."""
+    logits = head(hidden).astype(mx.float32)
+    most = mx.max(logits, axis=-1, keepdims=True)
+    weights = exp_here(logits - most)
+    total = mx.sum(weights, axis=-1, keepdims=True)
+    wanted = mx.take_along_axis(logits, targets[:, None], axis=-1)
+    loss = mx.sum(mx.log(total) + most - wanted)
+    slope = (weights / total).at[mx.arange(targets.size), targets].add(-1.0)
+    # A linear head's gradient does not need its output: the second pass through it is never computed.
+    _, (pulled,) = mx.vjp(head, [hidden], [slope.astype(hidden.dtype)])
+    return loss, pulled
 
 
 def _supervised(states: mx.array, batch: MicroBatch) -> mx.array:
