@@ -35,7 +35,7 @@ from mlx_selfdebug.models import activations
 from mlx_selfdebug.models.load import Model, load_model
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.training import loop
-from mlx_selfdebug.training.adapter import insert_lora
+from mlx_selfdebug.training.adapter import insert_adapter
 from mlx_selfdebug.training.batches import steps_of
 from mlx_selfdebug.training.examples import Example
 from mlx_selfdebug.training.loss import LossAndGradient, plain_loss
@@ -82,7 +82,7 @@ def one_side(options: argparse.Namespace) -> dict[str, Any]:
     examples = rows_of_code(model, options.lengths[0], options.supervised, options.steps * options.batch)
     if options.side == "peer":
         plain_layers(model.network)
-    insert_lora(model.network, config, 0)
+    insert_adapter(model.network, config, 0)
     optimizer = loop.optimizer_of(config, options.steps)
     mx.clear_cache()
     mx.reset_peak_memory()

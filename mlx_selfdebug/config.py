@@ -26,8 +26,10 @@ from mlx_selfdebug.errors import ConfigError
 ENV_PREFIX = "MLX_SELFDEBUG_"
 
 
-def _setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
-    return field(default=default, metadata={"help": text, "low": low, "high": high})
+def _setting(
+    default: Any, text: str, *, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()
+) -> Any:
+    return field(default=default, metadata={"help": text, "low": low, "high": high, "choices": choices})
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ class TrainConfig:
     max_pairs: int = _setting(200, "most pairs trained on", low=1)
     failed_per_task: int = _setting(3, "most failed attempts of one task made into repair pairs", low=1, high=64)
     hide_facts_share: float = _setting(0.2, "share of repair prompts that hide all facts but the first", low=0, high=1)
+    method: str = _setting(
+        "lora", "lora, or dora (slower: lengths of weights are learned too)", choices=("lora", "dora")
+    )
     rank: int = _setting(8, "LoRA rank", low=1, high=512)
     scale: float = _setting(2.0, "LoRA scale (alpha / rank)", low=0)
     layers: int = _setting(-1, "layers from the top that get an adapter; -1 = all", low=-1)
@@ -95,6 +100,7 @@ class SandboxConfig:
 class BudgetConfig:
     """Memory of the whole process tree, in GB (10^9 bytes)."""
 
+    training_gb: float = _setting(10.0, "most memory for training", low=0.1, high=10_000)
     inference_gb: float = _setting(6.0, "most memory for drafting, repairing and evaluating", low=0.1, high=10_000)
 
 
@@ -112,7 +118,7 @@ class Config:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
 
 
-ADJUSTABLE = frozenset({"budget.inference_gb", "sandbox.workers"})
+ADJUSTABLE = frozenset({"budget.inference_gb", "budget.training_gb", "sandbox.workers"})
 """What may change from one session of a run to the next: it says how fast results come, not what they are."""
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -149,6 +155,7 @@ class Setting:
     help: str
     low: float | None
     high: float | None
+    choices: tuple[str, ...] = ()
 
     @property
     def option(self) -> str:
@@ -167,6 +174,8 @@ class Setting:
             raise ConfigError(f"{where}: {self.key} must be {kind}, not {value!r}") from None
         if (self.low is not None and not parsed >= self.low) or (self.high is not None and not parsed <= self.high):
             raise ConfigError(f"{where}: {self.key} = {parsed!r} is out of range: {self._range()}")
+        if self.choices and parsed not in self.choices:
+            raise ConfigError(f"{where}: {self.key} = {parsed!r} is unknown: {' or '.join(self.choices)}")
         return parsed
 
     def _convert(self, value: Any) -> Any:
@@ -195,7 +204,7 @@ def settings(cls: Any = Config, prefix: str = "") -> Iterator[Setting]:
 
 def _leaf(item: Field[Any], kind: type, prefix: str) -> Setting:
     meta = item.metadata
-    return Setting(prefix + item.name, kind, item.default, meta["help"], meta["low"], meta["high"])
+    return Setting(prefix + item.name, kind, item.default, meta["help"], meta["low"], meta["high"], meta["choices"])
 
 
 SETTINGS: Mapping[str, Setting] = MappingProxyType({setting.key: setting for setting in settings()})

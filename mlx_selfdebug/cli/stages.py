@@ -178,11 +178,9 @@ def _collect(session: _Session, run: Run, model: Model) -> None:
 
 
 def _train(session: _Session, run: Run, model: Model) -> Adapter:
-    from mlx_selfdebug.training.loop import SHAPES
     from mlx_selfdebug.training.train import train
 
-    shape = SHAPES[min(session.how.smaller, len(SHAPES) - 1)]
-    adapter = train(run, model, progress=session.progress, shape=shape)
+    adapter = train(run, model, progress=session.progress, smaller=session.how.smaller)
     steps = run.steps()
     session.say(
         f"train: {len(steps)} steps, loss {steps[0]['loss']:.3f} -> {steps[-1]['loss']:.3f}, adapter in {adapter.path}"
@@ -268,7 +266,7 @@ def collect_command(session: _Session) -> None:
         _collect(session, run, session.model())
 
 
-@_stage_command("train", "train")
+@_stage_command("train", "train", "budget")
 def train_command(session: _Session) -> int:
     """Train a LoRA adapter on a run's pairs, in a process of its own that goes on from its last checkpoint if it dies.
 

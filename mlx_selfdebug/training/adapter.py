@@ -12,16 +12,19 @@ from typing import Any
 
 from mlx_selfdebug.models.backend import mx, nn
 
-from mlx.utils import tree_flatten
-from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters, remove_lora_layers
+from mlx.utils import tree_flatten, tree_unflatten
+from mlx_lm.tuner.dora import DoRALinear
+from mlx_lm.tuner.lora import LoRALinear, LoRASwitchLinear
+from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
 
 from mlx_selfdebug.config import TrainConfig
-from mlx_selfdebug.errors import ModelError, StoreError
+from mlx_selfdebug.errors import ModelError, StoreError, TrainingError
 from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.store import write_atomically
 
 WEIGHTS = "adapters.safetensors"
 SETTINGS = "adapter_config.json"
+_ADAPTED = (LoRALinear, LoRASwitchLinear, DoRALinear)
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,13 @@ class Adapter:
         try:
             load_adapters(model.network, str(self.path))
         except (OSError, ValueError, KeyError, RuntimeError) as error:
-            remove_lora_layers(model.network)
+            remove_adapter(model.network)
             raise ModelError(f"the adapter {self.path} cannot be used: {error}", hint="train it again") from error
         model.network.eval()
         try:
             yield
         finally:
-            remove_lora_layers(model.network)
+            remove_adapter(model.network)
             model.network.eval()
 
 
@@ -65,15 +68,29 @@ def open_adapter(path: Path) -> Adapter:
     return Adapter(path, settings.get("base_origin", ""))
 
 
-def insert_lora(network: nn.Module, config: TrainConfig, seed: int) -> dict[str, Any]:
-    """Freeze ``network`` and put fresh LoRA layers in; the settings that describe them. Same seed, same start."""
+def insert_adapter(network: nn.Module, config: TrainConfig, seed: int) -> dict[str, Any]:
+    """Freeze ``network`` and put fresh LoRA or DoRA layers in; the settings that describe them. Same seed, same start.
+
+    Raises TrainingError if the network has layers that DoRA does not know.
+    """
     network.freeze()
     total = len(network.layers)
     layers = total if config.layers < 0 else min(config.layers, total)
     parameters = {"rank": config.rank, "scale": config.scale, "dropout": 0.0}
     mx.random.seed(seed)
-    linear_to_lora_layers(network, layers, parameters)
-    return {"fine_tune_type": "lora", "num_layers": layers, "lora_parameters": parameters}
+    try:
+        linear_to_lora_layers(network, layers, parameters, use_dora=config.method == "dora")
+    except ValueError as error:
+        remove_adapter(network)
+        raise TrainingError(f"{config.method} cannot be trained here: {error}", hint="--train-method lora") from error
+    mx.eval(network.trainable_parameters())
+    return {"fine_tune_type": config.method, "num_layers": layers, "lora_parameters": parameters}
+
+
+def remove_adapter(network: nn.Module) -> None:
+    """The layers under those of an adapter take their place again. mlx-lm's own function leaves DoRA's in."""
+    wrapped = [(name, m.linear) for name, m in network.named_modules() if isinstance(m, _ADAPTED)]
+    network.update_modules(tree_unflatten(wrapped))
 
 
 def save_adapter(network: nn.Module, path: Path, settings: dict[str, Any], base: str) -> Adapter:

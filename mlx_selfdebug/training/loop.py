@@ -51,11 +51,11 @@ class Step:
 class Shape:
     """How much is computed at a time: padded tokens of a micro-batch, and whether layers recompute instead of remembering."""
 
-    most_tokens: int = 1024
+    most_tokens: int = 640
     recompute: bool = False
 
 
-SHAPES = (Shape(), Shape(recompute=True), Shape(512, recompute=True), Shape(256, recompute=True))
+SHAPES = (Shape(), Shape(recompute=True), Shape(256, recompute=True))
 """From the quickest to the one that takes the least memory: what a training that died goes on with."""
 
 Advance = Callable[[int, str], None]

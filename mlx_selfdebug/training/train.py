@@ -15,9 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields
 from typing import Any
 
-from mlx_selfdebug.models.backend import optim
-
-from mlx_lm.tuner.utils import remove_lora_layers
+from mlx_selfdebug.models.backend import mx, optim
 
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.errors import TrainingError
@@ -25,10 +23,11 @@ from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.stage import measured
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.training.adapter import Adapter, insert_lora, open_adapter, save_adapter
+from mlx_selfdebug.training.adapter import Adapter, insert_adapter, open_adapter, remove_adapter, save_adapter
 from mlx_selfdebug.training.checkpoint import newest_checkpoint, save_checkpoint
 from mlx_selfdebug.training.examples import Example, encode_pairs
-from mlx_selfdebug.training.loop import SHAPES, Shape, Step, count_steps, optimizer_of, train_steps
+from mlx_selfdebug.training.loop import Shape, Step, count_steps, optimizer_of, train_steps
+from mlx_selfdebug.training.plan import Planner, TrainingPlan, Workload, processes_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +35,14 @@ CHECKPOINT_S = 30.0
 """Seconds of training that a kill may cost."""
 
 
-def train(run: Run, model: Model, *, progress: Progress | None = None, shape: Shape = SHAPES[0]) -> Adapter:
+def train(run: Run, model: Model, *, progress: Progress | None = None, smaller: int = 0) -> Adapter:
     """LoRA-train ``model`` on the run's pairs and save the adapter; ``model`` is the base again afterwards.
 
-    ``shape`` says how much is computed at a time: less takes less memory and gives the same but for the last digits.
-    A finished adapter is returned as it is. Raises TrainingError if there are no pairs, or none short enough, or the loss is
-    not a number three steps in a row; StoreError if a checkpoint or the adapter cannot be written.
+    How much is computed at a time follows from ``budget.training_gb``; ``smaller`` leaves out that many of ``loop.SHAPES``. Less
+    at a time gives the same but for the last digits. A finished adapter is returned as it is.
+
+    Raises TrainingError if there are no pairs, or none short enough, or the loss is not a number three steps in a row; BudgetError
+    if training does not fit its budget; StoreError if a checkpoint or the adapter cannot be written.
     """
     run.require("model", model.origin, "model")
     if run.stages().get("train", {}).get("done"):
@@ -49,11 +50,12 @@ def train(run: Run, model: Model, *, progress: Progress | None = None, shape: Sh
     config = run.config.train
     with measured(run, "train"):
         examples = _examples(run, model, config)
+        plan = _plan(run, model, examples, smaller)
         optimizer = optimizer_of(config, count_steps(len(examples), config))
-        with _with_lora(model, config, run.config.seed) as settings:
+        with _with_adapter(model, config, run.config.seed) as settings:
             total = len(examples) * config.epochs
             with (progress or NullProgress()).stage("train", total, "pairs") as stage:
-                _make_steps(run, model, examples, optimizer, shape, stage.advance)
+                _make_steps(run, model, examples, optimizer, plan.shape, stage.advance)
             adapter = save_adapter(model.network, run.adapter_path, settings, model.origin)
     shutil.rmtree(run.training_path, ignore_errors=True)
     return adapter
@@ -76,12 +78,24 @@ def _examples(run: Run, model: Model, config: TrainConfig) -> list[Example]:
     return examples
 
 
+def _plan(run: Run, model: Model, examples: list[Example], smaller: int) -> TrainingPlan:
+    """Within the budget, which MLX is told of."""
+    config, budget = run.config.train, int(run.config.budget.training_gb * 1e9)
+    fixed = processes_bytes() + mx.get_active_memory()
+    planner = Planner(model.network, model.config, config, fixed)
+    plan = planner.plan(Workload.of(examples, config.epochs), budget, smaller=smaller)
+    mx.set_cache_limit(plan.cache_bytes)
+    run.remember("train.plan", asdict(plan))
+    logger.info("%s", plan)
+    return plan
+
+
 @contextmanager
-def _with_lora(model: Model, config: TrainConfig, seed: int) -> Iterator[dict[str, Any]]:
+def _with_adapter(model: Model, config: TrainConfig, seed: int) -> Iterator[dict[str, Any]]:
     try:
-        yield insert_lora(model.network, config, seed)
+        yield insert_adapter(model.network, config, seed)
     finally:
-        remove_lora_layers(model.network)
+        remove_adapter(model.network)
         model.network.eval()
 
 
