@@ -13,6 +13,7 @@ from mlx_selfdebug.models.backend import mx, nn
 
 import numpy as np
 import numpy.typing as npt
+from mlx.utils import tree_flatten
 from mlx_lm.utils import dequantize_model
 
 from mlx_selfdebug.progress import Progress
@@ -36,6 +37,18 @@ def dequantize_network(network: nn.Module, progress: Progress) -> None:
                 _replace(network, path, _dense(module))
             stage.advance(note=path)
     network.set_dtype(mx.float32)
+
+
+def dense_bytes(network: nn.Module) -> int:
+    """What the parameters of ``network`` take once :func:`dequantize_network` is done with it. Nothing is computed."""
+    total = sum(4 * array.size for _, array in tree_flatten(network.parameters()) if array.dtype != mx.uint32)
+    for _, module in network.named_modules():
+        if "scales" not in module:
+            continue
+        packed, numbers = module.weight.nbytes, module.weight.size * 32 // module.bits
+        aside = 4 * (module.scales.size + (module.biases.size if "biases" in module else 0))
+        total += packed if _only_looked_up(network, module) else 4 * numbers - aside
+    return total
 
 
 def unpack(weight: npt.NDArray[np.uint32], scales: Floats, biases: Floats, bits: int) -> Floats:

@@ -19,14 +19,15 @@ from mlx_selfdebug.models.backend import device_name, mx, nn
 
 import numpy as np
 import numpy.typing as npt
+from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import load_adapters
 from mlx_lm.utils import load_model as load_network
 from mlx_lm.utils import load_tokenizer
 
 from mlx_selfdebug.errors import FormatError, ModelError
 from mlx_selfdebug.models.activations import speed_up_activations
-from mlx_selfdebug.models.dense import dequantize_network
-from mlx_selfdebug.models.resolve import resolve_model
+from mlx_selfdebug.models.dense import dense_bytes, dequantize_network
+from mlx_selfdebug.models.resolve import ResolvedModel, resolve_model
 from mlx_selfdebug.models.sealed import read_seal
 from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.sampling.language_model import Decoder
@@ -142,19 +143,46 @@ def load_model(
         UnknownNameError: nobody knows ``name``.
     """
     found = resolve_model(name, cache_dir=cache_dir, offline=offline, progress=progress)
-    device = device_name()
     mx.set_cache_limit(CACHE_LIMIT_BYTES)
     network, config = _trying(found.path, lambda: load_network(found.path, lazy=True))
-    _trying(found.path, lambda: _settle(network, found.path, device, progress or NullProgress()))
-    tokenizer = _trying(found.path, lambda: load_tokenizer(found.path, eos_token_ids=config.get("eos_token_id")))
-    adapter_path = Path(adapter).expanduser() if adapter is not None else None
-    if adapter_path is not None:
-        _add_adapter(network, adapter_path, found.name)
+    _trying(found.path, lambda: _settle(network, found.path, device_name(), progress or NullProgress()))
+    model = _assemble(found, network, config)
+    if adapter is not None:
+        model.adapter = Path(adapter).expanduser()
+        _add_adapter(network, model.adapter, found.name)
     network.eval()
-    dtype = _dtype_of(network)
-    model = Model(found.name, found.origin, found.path, network, tokenizer, config, device, dtype, adapter_path)
     logger.info("loaded %r", model)
     return model
+
+
+def open_model(name: str, *, cache_dir: Path | None = None, progress: Progress | None = None) -> Model:
+    """``name`` with its weights unread: to render prompts and to look at shapes. Raises what :func:`load_model` raises."""
+    found = resolve_model(name, cache_dir=cache_dir, progress=progress)
+    network, config = _trying(found.path, lambda: load_network(found.path, lazy=True))
+    if device_name() == "cpu":
+        network.set_dtype(mx.float32)
+    return _assemble(found, network, config)
+
+
+def load_thin(model: Model, layers: int) -> nn.Module:
+    """The first ``layers`` layers of ``model`` with its embedding and head, as :func:`load_model` would load them."""
+    fewer = {**model.config.get("text_config", {}), "num_hidden_layers": layers}
+    changed = {"text_config": fewer} if "text_config" in model.config else {"num_hidden_layers": layers}
+    network, _ = _trying(model.path, lambda: load_network(model.path, lazy=True, strict=False, model_config=changed))
+    _trying(model.path, lambda: _settle(network, model.path, model.device, NullProgress()))
+    return network
+
+
+def loaded_bytes(model: Model) -> int:
+    """What the weights take once they are loaded."""
+    if model.device == "cpu":
+        return dense_bytes(model.network)
+    return sum(int(array.nbytes) for _, array in tree_flatten(model.network.parameters()))
+
+
+def _assemble(found: ResolvedModel, network: nn.Module, config: dict[str, Any]) -> Model:
+    tokenizer = _trying(found.path, lambda: load_tokenizer(found.path, eos_token_ids=config.get("eos_token_id")))
+    return Model(found.name, found.origin, found.path, network, tokenizer, config, device_name(), _dtype_of(network))
 
 
 def _trying(path: Path, step: Callable[[], T]) -> T:

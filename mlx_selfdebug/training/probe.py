@@ -30,7 +30,8 @@ from mlx_selfdebug.training.loop import Shape, optimizer_of, train_steps
 
 logger = logging.getLogger(__name__)
 
-FEWEST_LAYERS = 2
+FEWEST_LAYERS, FEWEST_RECOMPUTING = 2, 4
+"""Where layers recompute, the peak is one layer's at its work until several have kept their input."""
 PASSED_THROUGH = 0.4
 """Seconds of a layer without an adapter, which is only passed through, as a share of one with."""
 
@@ -102,15 +103,15 @@ def layer_count(model_config: dict[str, Any]) -> int:
     return int(model_config.get("text_config", model_config)["num_hidden_layers"])
 
 
-def fewest_layers(model_config: dict[str, Any]) -> int:
-    """Layers of which some have every kind of layer the model has."""
+def fewest_layers(model_config: dict[str, Any], *, recompute: bool = True) -> int:
+    """A number of layers among which is every kind that the model has."""
     text = model_config.get("text_config", model_config)
-    return max(FEWEST_LAYERS, int(text.get("full_attention_interval") or 1))
+    return max(FEWEST_RECOMPUTING if recompute else FEWEST_LAYERS, int(text.get("full_attention_interval") or 1))
 
 
 def _measure(network: nn.Module, model_config: dict[str, Any], config: TrainConfig, rows: Rows, shape: Shape) -> Costs:
     total = len(network.layers)
-    few = min(total, fewest_layers(model_config))
+    few = min(total, fewest_layers(model_config, recompute=shape.recompute))
     return Costs(*(_step_of(network, layers, config, rows, shape) for layers in (few, min(total, 2 * few))))
 
 
@@ -144,7 +145,10 @@ def _step_of(network: nn.Module, layers: int, config: TrainConfig, rows: Rows, s
 @contextmanager
 def _only(network: nn.Module, layers: int) -> Iterator[None]:
     """The network has its first ``layers`` layers alone inside the block."""
-    held: list[nn.Module] = network.layers
+    # ``network.layers`` may be a copy of the list that counts.
+    first = network.layers[0]
+    lists = [m["layers"] for _, m in network.named_modules() if "layers" in m]
+    held = next(layers for layers in lists if any(layer is first for layer in layers))
     whole = list(held)
     del held[layers:]
     try:
