@@ -16,7 +16,7 @@ import click
 from mlx_selfdebug.cli import options
 from mlx_selfdebug.cli.progress import progress
 from mlx_selfdebug.cli.sandbox import require_sandbox
-from mlx_selfdebug.cli.supervise import Death, end_with_parent, stage_command, supervise
+from mlx_selfdebug.cli.supervise import Death, end_with_parent, process_command, supervise
 from mlx_selfdebug.config import Config, Resolved
 from mlx_selfdebug.progress import Progress
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from mlx_selfdebug.training.adapter import Adapter
 
 
-Body = Callable[["_Session"], int | None]
+Body = Callable[["Session"], int | None]
 
 
-def _stage_command(name: str, *sections: str) -> Callable[[Body], click.Command]:
+def stage_command(name: str, *sections: str) -> Callable[[Body], click.Command]:
     """A command with the shared options and those of ``sections``, whose body gets a session."""
 
     def decorate(body: Body) -> click.Command:
@@ -51,7 +51,7 @@ def _stage_command(name: str, *sections: str) -> Callable[[Body], click.Command]
                 click.echo(options.show_settings(resolved))
                 return 0
             how = _How(as_json, quiet, allow_weak_sandbox, watched, smaller)
-            return body(_Session(run_path, resolved, how)) or 0
+            return body(Session(run_path, resolved, how)) or 0
 
         command.__doc__ = body.__doc__
         sandboxed = [options.weak_sandbox_option] if "sandbox" in sections else []
@@ -77,7 +77,7 @@ class _How:
     smaller: int
 
 
-class _Session:
+class Session:
     """One call of a stage command: its settings, how it talks, and what several stages share."""
 
     def __init__(self, run_path: Path, resolved: Resolved, how: _How) -> None:
@@ -121,7 +121,7 @@ class _Session:
         if name != "train" and self.allow_weak_sandbox:
             flags.append("--allow-weak-sandbox")
         return supervise(
-            lambda starts: stage_command(name, self.run_path, starts, flags),
+            lambda starts: process_command(name, self.run_path, starts, flags),
             self.run_path,
             died=lambda n, death: self._died(name, n, death),
         )
@@ -163,7 +163,7 @@ class _Session:
         return load_model(self.config.model, progress=self.progress)
 
 
-def _collect(session: _Session, run: Run, model: Model) -> None:
+def _collect(session: Session, run: Run, model: Model) -> None:
     from mlx_selfdebug.repair.collect import collect
 
     tasks = session.tasks(session.config.collect.tasks, session.config.collect.limit)
@@ -177,7 +177,7 @@ def _collect(session: _Session, run: Run, model: Model) -> None:
     )
 
 
-def _train(session: _Session, run: Run, model: Model) -> Adapter:
+def _train(session: Session, run: Run, model: Model) -> Adapter:
     from mlx_selfdebug.training.train import train
 
     adapter = train(run, model, progress=session.progress, smaller=session.how.smaller)
@@ -188,7 +188,7 @@ def _train(session: _Session, run: Run, model: Model) -> Adapter:
     return adapter
 
 
-def _evaluate(session: _Session, run: Run, model: Model, adapter: Adapter) -> Result:
+def _evaluate(session: Session, run: Run, model: Model, adapter: Adapter) -> Result:
     from mlx_selfdebug.evaluation.evaluate import evaluate
 
     tasks = session.tasks(session.config.eval.tasks, session.config.eval.limit)
@@ -202,7 +202,7 @@ def _evaluate(session: _Session, run: Run, model: Model, adapter: Adapter) -> Re
     return result
 
 
-def _show(session: _Session, run: Run) -> None:
+def _show(session: Session, run: Run) -> None:
     """A finished run, from its summary."""
     from mlx_selfdebug.reporting.summary import read_summary, summary_text
 
@@ -212,7 +212,7 @@ def _show(session: _Session, run: Run) -> None:
         click.echo(json.dumps(summary))
 
 
-def _finish(session: _Session, run: Run, result: Result | None) -> None:
+def _finish(session: Session, run: Run, result: Result | None) -> None:
     from mlx_selfdebug.reporting.summary import stage_table, write_summary
 
     summary = write_summary(run, result)
@@ -222,8 +222,8 @@ def _finish(session: _Session, run: Run, result: Result | None) -> None:
         click.echo(json.dumps(summary))
 
 
-@_stage_command("run", "collect", "train", "eval", "sandbox", "budget")
-def run_command(session: _Session) -> int:
+@stage_command("run", "collect", "train", "eval", "sandbox", "budget")
+def run_command(session: Session) -> int:
     """Collect, train, evaluate: the whole loop. What `make train` calls.
 
     Picks up where an earlier call stopped; a finished run is shown, not computed again.
@@ -248,8 +248,8 @@ def run_command(session: _Session) -> int:
     return 0
 
 
-@_stage_command("collect", "collect", "train", "sandbox", "budget")
-def collect_command(session: _Session) -> None:
+@stage_command("collect", "collect", "train", "sandbox", "budget")
+def collect_command(session: Session) -> None:
     """Draft on the training tasks, test, repair; make the pairs.
 
     The train options are here because the mix of pairs is one of them; a run keeps the settings it was begun with.
@@ -266,8 +266,8 @@ def collect_command(session: _Session) -> None:
         _collect(session, run, session.model())
 
 
-@_stage_command("train", "train", "budget")
-def train_command(session: _Session) -> int:
+@stage_command("train", "train", "budget")
+def train_command(session: Session) -> int:
     """Train a LoRA adapter on a run's pairs, in a process of its own that goes on from its last checkpoint if it dies.
 
     \b
@@ -281,8 +281,8 @@ def train_command(session: _Session) -> int:
     return 0 if session.how.watched else session.stage("train")
 
 
-@_stage_command("eval", "eval", "sandbox", "budget")
-def eval_command(session: _Session) -> None:
+@stage_command("eval", "eval", "sandbox", "budget")
+def eval_command(session: Session) -> None:
     """Compare base and adapter on held-out tasks.
 
     \b

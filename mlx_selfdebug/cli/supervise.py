@@ -122,7 +122,7 @@ def _signal(number: int) -> str:
         return f"signal {number}"
 
 
-def stage_command(stage: str, run: Path, starts: int, flags: Sequence[str]) -> list[str]:
+def process_command(stage: str, run: Path, starts: int, flags: Sequence[str]) -> list[str]:
     """This program, for one stage of ``run`` that is watched and has died ``starts`` times."""
     return [
         sys.executable,

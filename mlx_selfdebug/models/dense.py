@@ -41,7 +41,7 @@ def dequantize_network(network: nn.Module, progress: Progress) -> None:
 
 def dense_bytes(network: nn.Module) -> int:
     """What the parameters of ``network`` take once :func:`dequantize_network` is done with it. Nothing is computed."""
-    total = sum(4 * array.size for _, array in tree_flatten(network.parameters()) if array.dtype != mx.uint32)
+    total: int = sum(4 * array.size for _, array in tree_flatten(network.parameters()) if array.dtype != mx.uint32)
     for _, module in network.named_modules():
         if "scales" not in module:
             continue

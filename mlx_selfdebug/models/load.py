@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlx_selfdebug.models.backend import device_name, mx, nn
 
@@ -31,6 +31,9 @@ from mlx_selfdebug.models.resolve import ResolvedModel, resolve_model
 from mlx_selfdebug.models.sealed import read_seal
 from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.sampling.language_model import Decoder
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.sampling.width import DecodingPlan
 
 logger = logging.getLogger(__name__)
 
@@ -120,12 +123,17 @@ class Model:
         Raises BudgetError if not even one row fits.
         """
         from mlx_selfdebug.sampling.decoder import BatchDecoder
+
+        plan = self.decoding_plan(budget_bytes=budget_bytes, most=most, longest=longest, reserved_bytes=reserved_bytes)
+        mx.set_cache_limit(plan.cache_bytes)
+        return BatchDecoder(self, plan.width, chunk=plan.chunk, prefix_bytes=plan.prefix_bytes)
+
+    def decoding_plan(self, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0) -> DecodingPlan:
+        """What :meth:`decoder` would make. Raises BudgetError."""
         from mlx_selfdebug.sampling.width import plan_decoding
 
         budget = {"budget_bytes": budget_bytes, "reserved_bytes": reserved_bytes}
-        plan = plan_decoding(self.network, self.name, **budget, most=most, longest=longest)
-        mx.set_cache_limit(plan.cache_bytes)
-        return BatchDecoder(self, plan.width, chunk=plan.chunk, prefix_bytes=plan.prefix_bytes)
+        return plan_decoding(self.network, self.name, loaded_bytes(self), **budget, most=most, longest=longest)
 
 
 def load_model(

@@ -72,13 +72,21 @@ class Asking:
         first, *others = self._drafts.values()
         self._common = common_length(first.ids, others[0].ids) if others else 0
 
+    @property
+    def prompt_lengths(self) -> list[int]:
+        """Tokens of each task's draft prompt."""
+        return [len(draft.ids) for draft in self._drafts.values()]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt these tasks may give and its completion."""
+        return min(max(self.prompt_lengths) + 2 * self._decoding.max_tokens + FACTS_TOKENS, self._model.context)
+
     def decoder(self) -> Decoder:
-        """One wide enough for the longest prompts these tasks may give. Raises BudgetError."""
+        """One wide enough for these tasks. Raises BudgetError."""
         how = self._decoding
-        longest = max(len(draft.ids) for draft in self._drafts.values()) + 2 * how.max_tokens + FACTS_TOKENS
-        most = min(longest, self._model.context)
         return self._model.decoder(
-            budget_bytes=how.budget_bytes, reserved_bytes=how.reserved_bytes, most=how.batch_size, longest=most
+            budget_bytes=how.budget_bytes, reserved_bytes=how.reserved_bytes, most=how.batch_size, longest=self.longest
         )
 
     def ask(self, task: Task, move: Move) -> Asked | None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from mlx_selfdebug.models.backend import mx, nn
 
-from mlx.utils import tree_flatten
 from mlx_lm.models.cache import ArraysCache, make_prompt_cache
 
 from mlx_selfdebug.errors import BudgetError
@@ -36,13 +35,21 @@ class DecodingPlan:
 
 
 def plan_decoding(
-    network: nn.Module, name: str, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0
+    network: nn.Module,
+    name: str,
+    weight_bytes: int,
+    *,
+    budget_bytes: int,
+    most: int,
+    longest: int,
+    reserved_bytes: int = 0,
 ) -> DecodingPlan:
-    """The widest batch of rows of ``longest`` tokens that fits ``budget_bytes`` beside what is reserved, at most ``most``.
+    """The widest batch of rows of ``longest`` tokens that fits ``budget_bytes`` beside the weights and what is reserved, at most
+    ``most``. Nothing of the network is computed.
 
     Raises BudgetError, with the smallest budget that works, if not even one row fits.
     """
-    fixed = PROCESS_BYTES + _weight_bytes(network) + reserved_bytes
+    fixed = PROCESS_BYTES + weight_bytes + reserved_bytes
     shape = _Shape.of(network)
     row = shape.row_bytes(longest)
     chunk_least = shape.chunk_bytes(SMALLEST_CHUNK, longest)
@@ -51,7 +58,7 @@ def plan_decoding(
     if needed > budget_bytes:
         raise BudgetError(
             f"{name} does not fit the budget for inference: {needed / 1e9:.2f} GB are needed at least "
-            f"({_weight_bytes(network) / 1e9:.2f} GB of them weights, {reserved_bytes / 1e9:.2f} GB kept for tests), "
+            f"({weight_bytes / 1e9:.2f} GB of them weights, {reserved_bytes / 1e9:.2f} GB kept for tests), "
             f"{budget_bytes / 1e9:.2f} GB are allowed",
             needed_bytes=needed,
             hint=f"--budget-inference-gb {-(-needed // 10**8) / 10:.1f}, or a smaller model",
@@ -115,7 +122,3 @@ class _Shape:
         while chunk > SMALLEST_CHUNK and self.chunk_bytes(chunk, longest) > most_bytes:
             chunk //= 2
         return chunk
-
-
-def _weight_bytes(network: nn.Module) -> int:
-    return sum(int(array.nbytes) for _, array in tree_flatten(network.parameters()))

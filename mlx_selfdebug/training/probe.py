@@ -121,7 +121,7 @@ def _step_of(network: nn.Module, layers: int, config: TrainConfig, rows: Rows, s
     examples = [Example((1,) * (rows.length + 1), start)] * rows.n
     how = TrainConfig(method=config.method, rank=config.rank, scale=config.scale, batch_size=rows.n, epochs=2)
     training, before = network.training, mx.get_active_memory()
-    with _only(network, layers):
+    with first_layers(network, layers):
         insert_adapter(network, how, 0)
         try:
             optimizer = optimizer_of(how, 2)
@@ -143,7 +143,7 @@ def _step_of(network: nn.Module, layers: int, config: TrainConfig, rows: Rows, s
 
 
 @contextmanager
-def _only(network: nn.Module, layers: int) -> Iterator[None]:
+def first_layers(network: nn.Module, layers: int) -> Iterator[None]:
     """The network has its first ``layers`` layers alone inside the block."""
     # ``network.layers`` may be a copy of the list that counts.
     first = network.layers[0]

@@ -7,13 +7,16 @@ import pytest
 from mlx_selfdebug import memory
 from mlx_selfdebug.errors import BudgetError
 from mlx_selfdebug.memory import Governor
+from mlx_selfdebug.models.load import loaded_bytes
 from mlx_selfdebug.sampling.width import DecodingPlan, plan_decoding
 
 GB = 10**9
 
 
 def plan(model: Any, budget_bytes: int, most: int = 512, longest: int = 2000) -> DecodingPlan:
-    return plan_decoding(model.network, "tiny", budget_bytes=budget_bytes, most=most, longest=longest)
+    return plan_decoding(
+        model.network, "tiny", loaded_bytes(model), budget_bytes=budget_bytes, most=most, longest=longest
+    )
 
 
 def test_a_batch_is_never_wider_than_asked(tiny: Any) -> None:

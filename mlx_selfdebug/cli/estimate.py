@@ -1,0 +1,71 @@
+"""``estimate``: what a run will take, before it is begun."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from mlx_selfdebug.cli.stages import Session, stage_command
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.estimate import StageEstimate
+
+OVER_BUDGET = 3
+
+
+@stage_command("estimate", "collect", "train", "eval", "sandbox", "budget")
+def estimate_command(session: Session) -> int:
+    """Memory and time of each stage, before any weights are loaded. Exit code 3 if one does not fit its budget.
+
+    Bytes are those of all processes; for training, a few of the model's layers are tried out once and the result is kept. Seconds
+    are rough. A run that is there is estimated with its settings, and its pairs.
+
+    \b
+    Examples:
+      mlx-selfdebug estimate
+      mlx-selfdebug estimate --model qwen3.5-0.8b --budget-training-gb 8
+      mlx-selfdebug estimate --run runs/mine --json
+    """
+    from mlx_selfdebug.estimate import estimate
+    from mlx_selfdebug.store import Run
+
+    if (session.run_path / "config.toml").exists():
+        with Run(session.run_path) as run:
+            found = estimate(session.config, run, progress=session.progress)
+    else:
+        found = estimate(session.config, progress=session.progress)
+    _show(session, found)
+    return 0 if all(stage.fits for stage in found) else OVER_BUDGET
+
+
+def _show(session: Session, found: list[StageEstimate]) -> None:
+    from mlx_selfdebug.reporting.columns import columns
+
+    head = ["stage", "needs GB", "budget GB", "", "about"]
+    rows = [
+        [
+            s.stage,
+            f"{s.peak_bytes / 1e9:.2f}",
+            f"{s.budget_bytes / 1e9:.2f}",
+            "fits" if s.fits else "DOES NOT FIT",
+            _span(s.wall_s),
+        ]
+        for s in found
+    ]
+    session.say(
+        f"model {session.config.model} · preset {session.config.preset}\n\n{columns([head, *rows], right=(1, 2, 4))}"
+    )
+    for stage in found:
+        if not stage.fits:
+            session.say(f"\n{stage.stage}: {stage.hint}")
+    if session.as_json:
+        click.echo(json.dumps([{**asdict(stage), "fits": stage.fits} for stage in found]))
+
+
+def _span(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
