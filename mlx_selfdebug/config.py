@@ -68,6 +68,13 @@ class TrainConfig:
     learning_rate: float = _setting(1e-4, "peak learning rate of AdamW, linear warm-up then cosine", low=0, high=1)
     epochs: int = _setting(2, "passes over the pairs", low=1, high=100)
     batch_size: int = _setting(4, "pairs an optimizer step (accumulated one by one)", low=1, high=512)
+    held_back_share: float = _setting(
+        0.2,
+        "share of tasks, failed and solved, kept out of the pairs to choose the best checkpoint on",
+        low=0,
+        high=0.9,
+    )
+    patience: int = _setting(3, "epochs without a better checkpoint before training stops; 0 = never", low=0)
     max_length: int = _setting(1024, "longest pair in tokens; longer ones are left out and counted", low=16)
 
 

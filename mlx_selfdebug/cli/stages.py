@@ -118,7 +118,7 @@ class Session:
         """Run a stage of this run in a process of its own, again if it dies. Its exit code."""
         flags = [*(["--quiet"] if self.how.quiet else []), *(["--json"] if self.as_json else [])]
         flags += ["--debug"] if "--debug" in sys.argv else []
-        if name != "train" and self.allow_weak_sandbox:
+        if self.allow_weak_sandbox:
             flags.append("--allow-weak-sandbox")
         return supervise(
             lambda starts: process_command(name, self.run_path, starts, flags),
@@ -180,7 +180,13 @@ def _collect(session: Session, run: Run, model: Model) -> None:
 def _train(session: Session, run: Run, model: Model) -> Adapter:
     from mlx_selfdebug.training.train import train
 
-    adapter = train(run, model, progress=session.progress, smaller=session.how.smaller)
+    adapter = train(
+        run,
+        model,
+        progress=session.progress,
+        allow_weak_sandbox=session.allow_weak_sandbox,
+        smaller=session.how.smaller,
+    )
     steps = run.steps()
     session.say(
         f"train: {len(steps)} steps, loss {steps[0]['loss']:.3f} -> {steps[-1]['loss']:.3f}, adapter in {adapter.path}"
@@ -266,7 +272,7 @@ def collect_command(session: Session) -> None:
         _collect(session, run, session.model())
 
 
-@stage_command("train", "train", "budget")
+@stage_command("train", "train", "sandbox", "budget")
 def train_command(session: Session) -> int:
     """Train a LoRA adapter on a run's pairs, in a process of its own that goes on from its last checkpoint if it dies.
 
@@ -275,6 +281,7 @@ def train_command(session: Session) -> int:
       mlx-selfdebug train --run runs/mine
     """
     session.announce()
+    session.require_sandbox()
     with session.open_existing() as run:
         if session.how.watched:
             _train(session, run, session.model())

@@ -13,6 +13,7 @@ from mlx_selfdebug.stage import decoding_of, measured, open_runner, remember_iso
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.training.mix import make_pairs
+from mlx_selfdebug.training.selection import hold_back
 
 ARM = "collect"
 
@@ -39,5 +40,7 @@ def collect(
         with (progress or NullProgress()).stage("collect", len(tasks), "tasks") as stage:
             stream = Stream(run, model, runner, ARM, decoding_of(config, run.config), stage)
             attempts = stream.play(tasks, Mine(config.samples, config.rounds, config.repairs))
-        run.replace_pairs(make_pairs(attempts, tasks, run.config.train, run.config.seed))
+        held = run.remember("train.held_back", hold_back(attempts, tasks, run.config.train, run.config.seed))
+        trained_on = [task for task in tasks if task.id not in held]
+        run.replace_pairs(make_pairs(attempts, trained_on, run.config.train, run.config.seed))
         return attempts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mlx_selfdebug.reporting.columns import columns, gib
 from mlx_selfdebug.reporting.machine import hardware, versions
 from mlx_selfdebug.store import Run, write_atomically
 from mlx_selfdebug.training.pair import KINDS
+from mlx_selfdebug.training.selection import stored_checks
 
 
 def summarize(run: Run, result: Result | None) -> dict[str, Any]:
@@ -95,4 +97,6 @@ def _training(run: Run) -> dict[str, Any] | None:
         "first_loss": steps[0]["loss"],
         "last_loss": steps[-1]["loss"],
         "pairs_left_out": left_out,
+        "held_back": run.environment().get("train.held_back", []),
+        "checks": [asdict(check) for check in stored_checks(run)],
     }

@@ -110,6 +110,10 @@ class Run:
         """Attempts in the order of their keys: task, arm, sample, round."""
         return self._writer.call(lambda db: list(read_attempts(db, arm)))
 
+    def drop_attempts(self, arm: str) -> None:
+        """Forget the attempts of ``arm``."""
+        self._write("DELETE FROM attempts WHERE arm = ?", (arm,))
+
     def replace_pairs(self, pairs: Iterable[Pair]) -> None:
         """The run's pairs, in training order; earlier ones are dropped."""
         rows = [PAIRS.to_row(pair) for pair in pairs]

@@ -2,6 +2,7 @@
 
     training/step-000040.safetensors    arrays: adapter.NAME, optimizer.NAME
     training/step-000040.json           its SHA-256, and the settings it belongs to; written last
+    training/best.safetensors           the adapter that repaired most so far
 
 A file whose hash is wrong is passed over for the one before it, and said.
 """
@@ -27,6 +28,7 @@ from mlx_selfdebug.store import write_atomically
 logger = logging.getLogger(__name__)
 
 KEPT = 2
+BEST = "best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,34 @@ def save_checkpoint(
     for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def save_best(folder: Path, step: int, network: nn.Module) -> None:
+    """Keep the adapter after ``step`` steps as the best so far. Raises StoreError if it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f"partial-{BEST}"
+        mx.save_safetensors(str(partial), dict(tree_flatten(network.trainable_parameters())), {"step": str(step)})
+        os.replace(partial, folder / BEST)
+    except (OSError, RuntimeError) as error:
+        raise StoreError(
+            f"the best adapter so far cannot be written to {folder}: {error}",
+            hint="free some space, then run the same command again",
+        ) from error
+
+
+def restore_best(folder: Path, step: int, network: nn.Module) -> None:
+    """Give ``network`` the adapter that was the best, that of ``step``. Raises StoreError if it is not there any more."""
+    file = folder / BEST
+    try:
+        loaded: Any = mx.load(str(file), return_metadata=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise StoreError(f"{file} cannot be read: {error}", hint=f"remove {folder} and train again") from error
+    arrays, about = loaded
+    if about.get("step") != str(step):
+        raise StoreError(f"{file} is of step {about.get('step')}, not {step}", hint=f"remove {folder} and train again")
+    network.load_weights(list(arrays.items()), strict=False)
+    mx.eval(network.trainable_parameters())
 
 
 def newest_checkpoint(folder: Path, settings: Mapping[str, Any]) -> Checkpoint | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -86,31 +86,41 @@ def train_steps(
 ) -> Iterator[Step]:
     """Make the steps from ``start`` on; the network and the optimizer hold the state of a step when it is yielded.
 
+    Between steps the network is as it was but for its weights: it may be used to decode.
+
     Raises TrainingError, with the pairs of the batch, if three steps in a row are not numbers.
     """
     if start:
         start.restore(network, optimizer)
     first = start.step if start else 0
-    network.train()
     skipped = 0
+    batches = steps_of(examples, config.batch_size, config.epochs, seed)
+    for number, batch in enumerate(islice(batches, first, None), first):
+        step = _step(network, optimizer, number, batch, shape)
+        skipped = skipped + 1 if step.skipped else 0
+        if skipped == MOST_SKIPPED:
+            raise TrainingError(
+                f"the loss is not a number at step {number} and the {MOST_SKIPPED - 1} before it; the batch: "
+                + ", ".join(example.name for example in batch),
+                hint="lower --train-learning-rate, or look at these pairs with: mlx-selfdebug runs pairs",
+            )
+        advance(len(batch), f"loss {step.loss:.3f}")
+        yield step
+
+
+@contextmanager
+def _training(network: nn.Module, shape: Shape) -> Iterator[None]:
+    """The network computes as it is best trained inside the block."""
+    network.train()
     with lean_attention(network), recomputed(network.layers) if shape.recompute else nullcontext():
-        batches = steps_of(examples, config.batch_size, config.epochs, seed)
-        for number, batch in enumerate(islice(batches, first, None), first):
-            step = _step(network, optimizer, number, batch, shape)
-            skipped = skipped + 1 if step.skipped else 0
-            if skipped == MOST_SKIPPED:
-                raise TrainingError(
-                    f"the loss is not a number at step {number} and the {MOST_SKIPPED - 1} before it; the batch: "
-                    + ", ".join(example.name for example in batch),
-                    hint="lower --train-learning-rate, or look at these pairs with: mlx-selfdebug runs pairs",
-                )
-            advance(len(batch), f"loss {step.loss:.3f}")
-            yield step
+        yield
+    network.eval()
 
 
 def _step(network: nn.Module, optimizer: optim.Optimizer, number: int, batch: Sequence[Example], shape: Shape) -> Step:
     begin = time.monotonic()
-    loss, gradient = _accumulated(network, batch, shape.most_tokens)
+    with _training(network, shape):
+        loss, gradient = _accumulated(network, batch, shape.most_tokens)
     gradient, norm = optim.clip_grad_norm(gradient, MAX_GRAD_NORM)
     mx.eval(gradient, norm)
     sane = math.isfinite(loss) and math.isfinite(norm.item())

@@ -15,7 +15,7 @@ from itertools import zip_longest
 from rapidfuzz.distance import Levenshtein
 
 from mlx_selfdebug.config import TrainConfig
-from mlx_selfdebug.domains import Domain, domain_of
+from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.sandbox.verdict import SUSPICIOUS
 from mlx_selfdebug.tasks.task import Task
@@ -62,12 +62,12 @@ def _counts(candidates: dict[str, list[Pair]], config: TrainConfig) -> dict[str,
 
 def _solved(task: Task, attempts: Sequence[Attempt], most: int) -> _Solved:
     domain = domain_of(task.domain)
-    distinct = _distinct(attempts, domain)
-    passing = [a for a in distinct if a.passed and a.public.passed]
-    failed = [a for a in distinct if not a.passed and _usable(a)]
+    different = distinct(attempts, task)
+    passing = [a for a in different if a.passed and a.public.passed]
+    failed = [a for a in different if not a.passed and _usable(a)]
     if not passing:
         return _Solved(task, (), ())
-    tokens = {a.id: domain.tokens(a.code) for a in distinct}
+    tokens = {a.id: domain.tokens(a.code) for a in different}
     nearest = [(a, *_nearest(a, passing, tokens)) for a in failed]
     nearest.sort(key=lambda item: (item[2], item[0].id))
     return _Solved(task, tuple(passing), tuple((bad, good) for bad, good, _ in nearest[:most]))
@@ -78,7 +78,9 @@ def _usable(attempt: Attempt) -> bool:
     return attempt.verdict.outcome not in SUSPICIOUS and attempt.finish != "length"
 
 
-def _distinct(attempts: Iterable[Attempt], domain: Domain) -> list[Attempt]:
+def distinct(attempts: Iterable[Attempt], task: Task) -> list[Attempt]:
+    """Of attempts on ``task`` that differ in layout alone, the first."""
+    domain = domain_of(task.domain)
     seen: dict[str, Attempt] = {}
     for attempt in sorted(attempts, key=lambda a: (a.round, a.sample)):
         seen.setdefault(domain.normalise(attempt.code), attempt)

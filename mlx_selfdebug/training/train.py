@@ -10,24 +10,28 @@ import hashlib
 import logging
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, fields
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, fields, replace
 from typing import Any
 
-from mlx_selfdebug.models.backend import mx, optim
+from mlx_selfdebug.models.backend import mx
 
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.errors import TrainingError
 from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.progress import NullProgress, Progress
-from mlx_selfdebug.stage import measured
+from mlx_selfdebug.sandbox.runner import TestRunner
+from mlx_selfdebug.stage import decoding_of, measured, open_runner
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.tasks import load_tasks
+from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.training.adapter import Adapter, insert_adapter, open_adapter, remove_adapter, save_adapter
-from mlx_selfdebug.training.checkpoint import newest_checkpoint, save_checkpoint
+from mlx_selfdebug.training.checkpoint import newest_checkpoint, restore_best, save_best, save_checkpoint
 from mlx_selfdebug.training.examples import Example, encode_pairs
-from mlx_selfdebug.training.loop import Shape, Step, count_steps, optimizer_of, train_steps
+from mlx_selfdebug.training.loop import Advance, Step, count_steps, optimizer_of, train_steps
 from mlx_selfdebug.training.plan import Planner, TrainingPlan, Workload, processes_bytes
+from mlx_selfdebug.training.selection import Selection
 
 logger = logging.getLogger(__name__)
 
@@ -35,30 +39,57 @@ CHECKPOINT_S = 30.0
 """Seconds of training that a kill may cost."""
 
 
-def train(run: Run, model: Model, *, progress: Progress | None = None, smaller: int = 0) -> Adapter:
+def train(
+    run: Run,
+    model: Model,
+    *,
+    tasks: Sequence[Task] | None = None,
+    progress: Progress | None = None,
+    allow_weak_sandbox: bool = False,
+    smaller: int = 0,
+) -> Adapter:
     """LoRA-train ``model`` on the run's pairs and save the adapter; ``model`` is the base again afterwards.
 
-    How much is computed at a time follows from ``budget.training_gb``; ``smaller`` leaves out that many of ``loop.SHAPES``. Less
-    at a time gives the same but for the last digits. A finished adapter is returned as it is.
+    Where tasks were held back from the pairs, the adapter is that of the epoch which repaired most of their failed attempts, else
+    the last one. ``tasks`` are those the run collected on; without them ``collect.tasks`` is loaded. How much is computed at a time
+    follows from ``budget.training_gb``; ``smaller`` leaves out that many of ``loop.SHAPES``. Less at a time gives the same but for
+    the last digits. A finished adapter is returned as it is.
 
     Raises TrainingError if there are no pairs, or none short enough, or the loss is not a number three steps in a row; BudgetError
-    if training does not fit its budget; StoreError if a checkpoint or the adapter cannot be written.
+    if training does not fit its budget; StoreError if a checkpoint or the adapter cannot be written; SandboxError if repairs cannot
+    be tested.
     """
     run.require("model", model.origin, "model")
     if run.stages().get("train", {}).get("done"):
         return open_adapter(run.adapter_path)
-    config = run.config.train
-    with measured(run, "train"):
-        examples = _examples(run, model, config)
-        plan = _plan(run, model, examples, smaller)
-        optimizer = optimizer_of(config, count_steps(len(examples), config))
-        with _with_adapter(model, config, run.config.seed) as settings:
-            total = len(examples) * config.epochs
-            with (progress or NullProgress()).stage("train", total, "pairs") as stage:
-                _make_steps(run, model, examples, optimizer, plan.shape, stage.advance)
-            adapter = save_adapter(model.network, run.adapter_path, settings, model.origin)
+    with measured(run, "train"), ExitStack() as stack:
+        examples = _examples(run, model, run.config.train)
+        training = _Training(run, model, examples, _plan(run, model, examples, smaller))
+        held_back = _held_back(run, tasks)
+        if held_back:
+            runner = stack.enter_context(open_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox))
+            training.select_on(held_back, runner)
+        settings = stack.enter_context(_with_adapter(model, run.config.train, run.config.seed))
+        with (progress or NullProgress()).stage("train", len(examples) * run.config.train.epochs, "pairs") as stage:
+            training.make_steps(stage.advance)
+        adapter = save_adapter(model.network, run.adapter_path, settings, model.origin)
     shutil.rmtree(run.training_path, ignore_errors=True)
     return adapter
+
+
+def _held_back(run: Run, tasks: Sequence[Task] | None) -> list[Task]:
+    """The tasks kept out of the pairs. Raises TrainingError if they are not among ``tasks``."""
+    ids = run.environment().get("train.held_back", [])
+    if not ids:
+        return []
+    collect = run.config.collect
+    known = {task.id: task for task in (load_tasks(collect.tasks).spread(collect.limit) if tasks is None else tasks)}
+    if missing := [id_ for id_ in ids if id_ not in known]:
+        raise TrainingError(
+            f"{len(missing)} tasks that were held back to choose a checkpoint on are not there, {missing[0]} among them",
+            hint="give train() the tasks that were given to collect()",
+        )
+    return [known[id_] for id_ in ids]
 
 
 def _examples(run: Run, model: Model, config: TrainConfig) -> list[Example]:
@@ -85,7 +116,7 @@ def _plan(run: Run, model: Model, examples: list[Example], smaller: int) -> Trai
     planner = Planner(model.network, model.config, config, fixed)
     plan = planner.plan(Workload.of(examples, config.epochs), budget, smaller=smaller)
     mx.set_cache_limit(plan.cache_bytes)
-    run.remember("train.plan", asdict(plan))
+    run.remember(f"train.plan.{smaller}", asdict(plan))
     logger.info("%s", plan)
     return plan
 
@@ -99,23 +130,61 @@ def _with_adapter(model: Model, config: TrainConfig, seed: int) -> Iterator[dict
         model.network.eval()
 
 
-def _make_steps(
-    run: Run, model: Model, examples: list[Example], optimizer: optim.Optimizer, shape: Shape, advance: Any
-) -> None:
-    config, seed = run.config.train, run.config.seed
-    settings = {"train": asdict(config), "seed": seed, "model": model.origin, "pairs": _digest(examples)}
-    start = newest_checkpoint(run.training_path, settings)
-    first = start.step if start else 0
-    run.clear_steps(first)
-    advance(_pairs_before(first, len(examples), config.batch_size), "from before" if first else "")
-    saved = time.monotonic()
-    for step in train_steps(
-        model.network, examples, config, seed, optimizer, shape=shape, start=start, advance=advance
-    ):
-        _record(run, step)
-        if time.monotonic() - saved >= CHECKPOINT_S:
-            save_checkpoint(run.training_path, step.step + 1, model.network, optimizer, settings)
-            saved = time.monotonic()
+class _Training:
+    """The steps of one training: recorded, kept in checkpoints, compared by their repairs."""
+
+    def __init__(self, run: Run, model: Model, examples: list[Example], plan: TrainingPlan) -> None:
+        self._run, self._model, self._examples, self._plan = run, model, examples, plan
+        self._config, self._seed = run.config.train, run.config.seed
+        self._digest = _digest(examples)
+        self._selection: Selection | None = None
+        self._steps_an_epoch = count_steps(len(examples), self._config) // self._config.epochs
+
+    def select_on(self, tasks: Sequence[Task], runner: TestRunner) -> None:
+        config = self._run.config
+        budget = int(config.budget.training_gb * 1e9)
+        decoding = replace(decoding_of(config.collect, config), temperature=0.0, budget_bytes=budget)
+        self._selection = Selection(self._run, self._model, tasks, runner, decoding, self._digest)
+
+    def make_steps(self, advance: Advance) -> None:
+        """The network ends with the adapter that is to be kept."""
+        config, folder, network = self._config, self._run.training_path, self._model.network
+        settings = {"train": asdict(config), "seed": self._seed, "model": self._model.origin, "pairs": self._digest}
+        optimizer = optimizer_of(config, count_steps(len(self._examples), config))
+        start = newest_checkpoint(folder, settings)
+        done, held = start.step if start else 0, -1
+        self._begin(done, advance)
+        steps = train_steps(
+            network, self._examples, config, self._seed, optimizer, shape=self._plan.shape, start=start, advance=advance
+        )
+        saved = time.monotonic()
+        while not (self._selection and self._selection.over) and (step := next(steps, None)):
+            done = held = step.step + 1
+            _record(self._run, step)
+            if done % self._steps_an_epoch == 0:
+                self._check(done, advance)
+            if time.monotonic() - saved >= CHECKPOINT_S:
+                save_checkpoint(folder, done, network, optimizer, settings)
+                saved = time.monotonic()
+        if self._selection and (best := self._selection.best) and best.step != held:
+            restore_best(folder, best.step, network)
+
+    def _begin(self, done: int, advance: Advance) -> None:
+        self._run.clear_steps(done)
+        advance(_pairs_before(done, len(self._examples), self._config.batch_size), "from before" if done else "")
+        if self._selection:
+            self._selection.recall(done)
+
+    def _check(self, done: int, advance: Advance) -> None:
+        if self._selection is None:
+            return
+        advance(0, "repairs are tested")
+        check = self._selection.check(done)
+        advance(0, f"{check.repaired} of {check.attempts} repaired")
+        if self._selection.best == check:
+            save_best(self._run.training_path, done, self._model.network)
+        mx.set_cache_limit(self._plan.cache_bytes)
+        mx.clear_cache()
 
 
 def _digest(examples: list[Example]) -> str:

@@ -1,0 +1,122 @@
+"""Which checkpoint becomes the adapter: the one that repairs most, by running its repairs, never the one of the lowest loss.
+
+Some tasks are held back from the pairs. At the end of each epoch the model repairs their failed attempts, greedily, and the repairs
+are tested like any other. The best epoch's adapter is kept, of equals the later one; epochs that bring nothing better end the
+training.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from mlx_selfdebug.config import TrainConfig
+from mlx_selfdebug.progress import NullProgress
+from mlx_selfdebug.repair.asking import Decoding
+from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.repair.policies import Move, repairable
+from mlx_selfdebug.repair.stream import Stream
+from mlx_selfdebug.sandbox.runner import TestRunner
+from mlx_selfdebug.store import Run
+from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.training.mix import distinct
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.models.load import Model
+
+ARM = "held back"
+
+
+@dataclass(frozen=True)
+class Check:
+    """After ``step`` steps the model repaired ``repaired`` of ``attempts`` failed attempts."""
+
+    step: int
+    repaired: int
+    attempts: int
+
+
+def hold_back(attempts: Sequence[Attempt], tasks: Sequence[Task], config: TrainConfig, seed: int) -> list[str]:
+    """Ids of the tasks to keep out of the pairs: a share of those that were solved and also failed in a way that can be shown."""
+    solved = {a.task_id for a in attempts if a.passed}
+    failed = {a.task_id for a in attempts if repairable(a)}
+    mixed = [task.id for task in tasks if task.id in solved & failed]
+    return sorted(random.Random(f"{seed}:held back").sample(mixed, round(config.held_back_share * len(mixed))))
+
+
+def to_repair(attempts: Sequence[Attempt], tasks: Sequence[Task], most: int) -> dict[str, list[Attempt]]:
+    """Failed attempts of each task, of different code, at most ``most``."""
+    found = {}
+    for task in tasks:
+        mine = distinct([a for a in attempts if a.task_id == task.id], task)
+        found[task.id] = [a for a in mine if repairable(a)][:most]
+    return found
+
+
+@dataclass(frozen=True)
+class _RepairEach:
+    """One greedy repair of each of these attempts."""
+
+    failed: Mapping[str, Sequence[Attempt]]
+
+    def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:
+        return [] if attempts else [Move(i, 1, parent, 0.0) for i, parent in enumerate(self.failed[task.id])]
+
+
+class Selection:
+    """Checks of one training, and the best of them. ``training`` names it: what it was trained on, as a digest."""
+
+    def __init__(
+        self, run: Run, model: Model, tasks: Sequence[Task], runner: TestRunner, decoding: Decoding, training: str
+    ) -> None:
+        self.checks: list[Check] = []
+        self._run, self._model, self._tasks = run, model, tasks
+        self._runner, self._decoding = runner, decoding
+        self._key = f"train.checks.{training[:12]}"
+        self._failed = to_repair(run.attempts("collect"), tasks, run.config.train.failed_per_task)
+
+    @property
+    def best(self) -> Check | None:
+        return max(self.checks, key=lambda check: (check.repaired, check.step), default=None)
+
+    @property
+    def over(self) -> bool:
+        """As many checks as ``train.patience`` since one that repaired more than all before it."""
+        patience = self._run.config.train.patience
+        if not patience or not self.checks:
+            return False
+        repaired = [check.repaired for check in self.checks]
+        return len(repaired) - 1 - repaired.index(max(repaired)) >= patience
+
+    def recall(self, steps: int) -> None:
+        """The checks made in the first ``steps`` steps, before this process."""
+        self.checks = [check for check in self._stored() if check.step <= steps]
+
+    def check(self, step: int) -> Check:
+        """Made now with the model as it is, or recalled from an earlier process."""
+        recalled = [check for check in self._stored() if check.step == step]
+        self.checks.append(recalled[0] if recalled else self._make(step))
+        return self.checks[-1]
+
+    def _make(self, step: int) -> Check:
+        arm = f"{ARM}/{step:06d}"
+        # Half a check is made again from its start: what a repair becomes depends a little on what is decoded beside it.
+        self._run.drop_attempts(arm)
+        self._model.network.eval()
+        with NullProgress().stage("check", len(self._tasks), "tasks") as stage:
+            stream = Stream(self._run, self._model, self._runner, arm, self._decoding, stage)
+            made = stream.play(self._tasks, _RepairEach(self._failed))
+        check = Check(step, sum(attempt.passed for attempt in made), len(made))
+        self._run.remember(f"{self._key}.{step}", asdict(check))
+        return check
+
+    def _stored(self) -> list[Check]:
+        return stored_checks(self._run, self._key)
+
+
+def stored_checks(run: Run, key: str = "train.checks.") -> list[Check]:
+    """The checks a run has made, in the order of their steps."""
+    found = [Check(**value) for name, value in run.environment().items() if name.startswith(key)]
+    return sorted(found, key=lambda check: check.step)

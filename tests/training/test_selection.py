@@ -1,0 +1,207 @@
+"""The adapter is that of the epoch which repaired most of the held-back tasks, by repairs that were run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mlx_selfdebug.models.backend import mx
+
+import pytest
+from mlx.utils import tree_flatten
+
+from mlx_selfdebug.config import TrainConfig
+from mlx_selfdebug.errors import TrainingError
+from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.sandbox.verdict import Verdict
+from mlx_selfdebug.store import Run
+from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.training import train as train_module
+from mlx_selfdebug.training.pair import Pair
+from mlx_selfdebug.training.selection import ARM, Check, Selection, hold_back, stored_checks, to_repair
+from mlx_selfdebug.training.train import train
+
+from ..conftest import FAILED, make_attempt, make_task, small_config
+
+NAMES = [f"f{i}" for i in range(10)]
+TASKS = [make_task(name) for name in NAMES]
+PAIRS = [Pair("direct", "python", "t", f"Write {i}.", f"def f(): return {i}\n```", ("a",)) for i in range(4)]
+
+
+def mixed(task: Task) -> list[Attempt]:
+    """A passing attempt, two that failed in different ways, and one more that differs in layout alone."""
+    name = task.entry_point
+    codes = [f"def {name}(x):\n    return {body}\n" for body in ("x * x", "x + x", "x", "(x)")]
+    verdicts = [Verdict("passed", n_passed=1, n_checks=1), FAILED, FAILED, FAILED]
+    return [
+        make_attempt(task_id=task.id, sample=i, code=code, verdict=verdict)
+        for i, (code, verdict) in enumerate(zip(codes, verdicts, strict=True))
+    ]
+
+
+def open_run(path: Path, *, held_back: int = 2, **overrides: Any) -> Run:
+    """A run of four pairs in two steps an epoch, whose last tasks are held back."""
+    settings = {"train__batch_size": 2, "train__epochs": 3, "train__learning_rate": 0.05, "collect__max_tokens": 8}
+    run = Run(path, small_config(**{**settings, **overrides}))
+    for attempt in (a for task in TASKS for a in mixed(task)):
+        run.add_attempt(attempt)
+    run.replace_pairs(PAIRS)
+    run.remember("train.held_back", [task.id for task in TASKS[len(TASKS) - held_back :]])
+    return run
+
+
+def test_a_share_of_the_tasks_that_were_failed_and_solved_is_held_back() -> None:
+    attempts = [a for task in TASKS[:5] for a in mixed(task)]
+    attempts += [a for task in TASKS[5:] for a in mixed(task)[:1]]
+    held = hold_back(attempts, TASKS, TrainConfig(held_back_share=0.4), 0)
+    assert len(held) == 2
+    assert set(held) < {task.id for task in TASKS[:5]}
+    assert held == hold_back(attempts, TASKS, TrainConfig(held_back_share=0.4), 0)
+    assert hold_back(attempts, TASKS, TrainConfig(held_back_share=0), 0) == []
+
+
+def test_failed_attempts_of_different_code_are_repaired_up_to_the_most() -> None:
+    attempts = mixed(TASKS[0])
+    assert [a.sample for a in to_repair(attempts, TASKS[:1], 5)[TASKS[0].id]] == [1, 2]
+    assert [a.sample for a in to_repair(attempts, TASKS[:1], 1)[TASKS[0].id]] == [1]
+
+
+def selection_with(run: Run, scores: list[int]) -> Selection:
+    selection = Selection(run, None, [], None, None, "digest")  # type: ignore[arg-type]
+    selection.checks = [Check(10 * i, score, 9) for i, score in enumerate(scores, 1)]
+    return selection
+
+
+@pytest.mark.parametrize(("scores", "step"), [([1, 3, 2], 20), ([2, 2, 1], 20), ([0, 0, 0], 30), ([5], 10)])
+def test_the_check_that_repaired_most_is_the_best_and_of_equals_the_later(
+    tmp_path: Path, scores: list[int], step: int
+) -> None:
+    with Run(tmp_path / "run") as run:
+        best = selection_with(run, scores).best
+    assert best is not None
+    assert best.step == step
+
+
+@pytest.mark.parametrize(
+    ("scores", "patience", "over"),
+    [([3, 1], 1, True), ([3, 3], 1, True), ([1, 2], 1, False), ([3, 1, 1], 3, False), ([3, 1, 1, 1], 3, True), ([3, 1], 0, False),
+     ([], 1, False)],
+)  # fmt: skip
+def test_training_is_over_after_as_many_checks_without_a_better_one(
+    tmp_path: Path, scores: list[int], patience: int, over: bool
+) -> None:
+    with Run(tmp_path / "run", small_config(train__patience=patience)) as run:
+        assert selection_with(run, scores).over is over
+
+
+def test_repairs_are_decoded_tested_and_stored_at_the_end_of_each_epoch(tiny: Any, tmp_path: Path) -> None:
+    with open_run(tmp_path / "run") as run:
+        train(run, tiny, tasks=TASKS)
+        checks, attempts = stored_checks(run), run.attempts(f"{ARM}/000002")
+    assert [(check.step, check.attempts) for check in checks] == [(2, 4), (4, 4), (6, 4)]
+    assert {(a.round, a.n_completion_tokens > 0, a.parent != "") for a in attempts} == {(1, True, True)}
+    assert {a.task_id for a in attempts} == {TASKS[-2].id, TASKS[-1].id}
+
+
+def test_the_model_is_its_base_again_after_checks(tiny: Any, tmp_path: Path) -> None:
+    before = dict(tree_flatten(tiny.network.parameters()))
+    with open_run(tmp_path / "run") as run:
+        train(run, tiny, tasks=TASKS)
+    after = dict(tree_flatten(tiny.network.parameters()))
+    assert after.keys() == before.keys()
+    assert not tiny.network.training
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[int], seen: dict[int, dict[str, mx.array]]) -> None:
+    """The checks of epochs of two steps find these scores; ``seen`` is given the adapter they were made with."""
+
+    def make(self: Selection, step: int) -> Check:
+        weights = tree_flatten(self._model.network.trainable_parameters())
+        seen[step] = {name: mx.array(array) for name, array in weights}
+        check = Check(step, scores[step // 2 - 1], 9)
+        self._run.remember(f"{self._key}.{step}", vars(check))
+        return check
+
+    monkeypatch.setattr(Selection, "_make", make)
+
+
+def equal(one: dict[str, mx.array], other: dict[str, mx.array]) -> bool:
+    return one.keys() == other.keys() and all(mx.array_equal(one[name], other[name]).item() for name in one)
+
+
+def test_the_adapter_is_that_of_the_best_epoch(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[int, dict[str, mx.array]] = {}
+    scripted(monkeypatch, [1, 3, 2], seen)
+    with open_run(tmp_path / "run") as run:
+        weights: Any = mx.load(str(train(run, tiny, tasks=TASKS).path / "adapters.safetensors"))
+    assert equal(weights, seen[4])
+    assert not equal(weights, seen[6])
+
+
+def test_epochs_that_bring_nothing_better_end_the_training(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[int, dict[str, mx.array]] = {}
+    scripted(monkeypatch, [3, 1, 1], seen)
+    with open_run(tmp_path / "run", train__patience=1) as run:
+        weights: Any = mx.load(str(train(run, tiny, tasks=TASKS).path / "adapters.safetensors"))
+        assert len(run.steps()) == 4
+    assert equal(weights, seen[2])
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing that runs in it catches this."""
+
+
+@pytest.mark.parametrize("last", [1, 2, 3, 4, 6])
+def test_a_training_cut_short_chooses_the_same_adapter(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int
+) -> None:
+    scripted(monkeypatch, [3, 1, 2], {})
+    monkeypatch.setattr(train_module, "CHECKPOINT_S", 0.0)
+    with open_run(tmp_path / "whole") as run:
+        wanted: Any = mx.load(str(train(run, tiny, tasks=TASKS).path / "adapters.safetensors"))
+    record = train_module._record
+
+    def cut(run: Run, step: Any) -> None:
+        record(run, step)
+        if step.step + 1 == last:
+            raise Killed
+
+    with open_run(tmp_path / "cut") as run:
+        monkeypatch.setattr(train_module, "_record", cut)
+        with pytest.raises(Killed):
+            train(run, tiny, tasks=TASKS)
+        monkeypatch.setattr(train_module, "_record", record)
+        got: Any = mx.load(str(train(run, tiny, tasks=TASKS).path / "adapters.safetensors"))
+    assert equal(got, wanted)
+
+
+def test_a_check_is_recalled_and_not_made_again(tiny: Any, tmp_path: Path) -> None:
+    with open_run(tmp_path / "run") as run:
+        train(run, tiny, tasks=TASKS)
+        (key,) = {key.rpartition(".")[0] for key in run.environment() if key.startswith("train.checks.")}
+        again = Selection(run, tiny, TASKS, None, None, key.rpartition(".")[2])  # type: ignore[arg-type]
+        again.recall(4)
+        assert [check.step for check in again.checks] == [2, 4]
+        assert again.check(6).step == 6
+
+
+def test_half_a_check_is_made_again_from_its_start(tiny: Any, tmp_path: Path) -> None:
+    left = make_attempt(task_id=TASKS[-1].id, arm=f"{ARM}/000002", sample=0, round=1, completion="left over")
+    with open_run(tmp_path / "run") as run:
+        run.add_attempt(left)
+        train(run, tiny, tasks=TASKS)
+        assert "left over" not in {attempt.completion for attempt in run.attempts(f"{ARM}/000002")}
+
+
+def test_held_back_tasks_that_are_not_there_are_an_error_that_names_one(tiny: Any, tmp_path: Path) -> None:
+    with open_run(tmp_path / "run") as run, pytest.raises(TrainingError, match="test/f8 among them"):
+        train(run, tiny)
+
+
+def test_without_tasks_held_back_the_last_step_is_the_adapter(tiny: Any, tmp_path: Path) -> None:
+    with open_run(tmp_path / "run", held_back=0) as run:
+        train(run, tiny)
+        assert stored_checks(run) == []
+        assert len(run.steps()) == 6
