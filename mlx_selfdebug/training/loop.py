@@ -23,6 +23,7 @@ from mlx_selfdebug.errors import TrainingError
 from mlx_selfdebug.training.batches import micro_batches, steps_of
 from mlx_selfdebug.training.checkpoint import Checkpoint
 from mlx_selfdebug.training.examples import Example
+from mlx_selfdebug.training.gated_delta import chunked_gated_delta
 from mlx_selfdebug.training.loss import loss_and_gradient
 from mlx_selfdebug.training.recompute import recomputed
 
@@ -109,7 +110,8 @@ def train_steps(
 
 def _step(network: nn.Module, optimizer: optim.Optimizer, number: int, batch: Sequence[Example], shape: Shape) -> Step:
     begin = time.monotonic()
-    loss, gradient = _accumulated(network, batch, shape.most_tokens)
+    with chunked_gated_delta(network):  # for one step: who runs the network between two of them finds mlx-lm's own
+        loss, gradient = _accumulated(network, batch, shape.most_tokens)
     gradient, norm = optim.clip_grad_norm(gradient, MAX_GRAD_NORM)
     mx.eval(gradient, norm)
     sane = math.isfinite(loss) and math.isfinite(norm.item())
