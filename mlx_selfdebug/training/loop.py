@@ -24,6 +24,7 @@ from mlx_selfdebug.training.attention import lean_attention
 from mlx_selfdebug.training.batches import micro_batches, steps_of
 from mlx_selfdebug.training.checkpoint import Checkpoint
 from mlx_selfdebug.training.examples import Example
+from mlx_selfdebug.training.gated_delta import chunked_gated_delta
 from mlx_selfdebug.training.loss import loss_and_gradient
 from mlx_selfdebug.training.recompute import recomputed
 
@@ -112,7 +113,8 @@ def train_steps(
 def _training(network: nn.Module, shape: Shape) -> Iterator[None]:
     """The network computes as it is best trained inside the block."""
     network.train()
-    with lean_attention(network), recomputed(network.layers) if shape.recompute else nullcontext():
+    recomputing = recomputed(network.layers) if shape.recompute else nullcontext()
+    with lean_attention(network), chunked_gated_delta(network), recomputing:
         yield
     network.eval()
 

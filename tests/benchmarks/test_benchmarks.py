@@ -103,3 +103,10 @@ def test_each_choice_of_a_decode_step_is_timed_both_ways(tiny_folder: Path) -> N
         "milliseconds"
     ]
     assert set(milliseconds["12"]) == {"as it is", "activations", "mask", "sampler"}
+
+
+def test_a_recurrent_layer_is_compared_in_speed_memory_and_result() -> None:
+    small = ["--tokens", "40", "--hidden", "32", "--heads", "2", "--size", "16", "--repeats", "1"]
+    record = benchmark("gated_delta", *small)[1]
+    assert record["difference"] < 1e-4
+    assert record["speed_ratio"] > 0 < record["peak_ratio"]
