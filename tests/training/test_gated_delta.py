@@ -19,7 +19,7 @@ from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.testing import tiny_model
 from mlx_selfdebug.training import gated_delta as ours
 from mlx_selfdebug.training import loop
-from mlx_selfdebug.training.adapter import insert_lora
+from mlx_selfdebug.training.adapter import insert_adapter
 from mlx_selfdebug.training.batches import micro_batches
 from mlx_selfdebug.training.examples import Example
 from mlx_selfdebug.training.gated_delta import CHUNK, chunked_gated_delta, chunked_gated_delta_ops, unit_lower_inverse
@@ -199,7 +199,7 @@ def test_the_gradient_takes_less_than_a_quarter_of_the_loops_memory() -> None:
 def network(tmp_path: Path) -> Any:
     """A tiny qwen3_5 with LoRA, in training, whose B is not zero: every adapter weight has a gradient."""
     found = tiny_model(tmp_path, architecture="qwen3_5", layers=4).network
-    insert_lora(found, TrainConfig(layers=4, rank=4), 0)
+    insert_adapter(found, TrainConfig(layers=4, rank=4), 0)
     found.apply_to_modules(
         lambda _, m: m.update({"lora_b": mx.random.normal(m.lora_b.shape) * 0.05}) if "lora_b" in m else None
     )
