@@ -123,7 +123,7 @@ def estimate_one(models: list[str], setting: Setting) -> dict[str, Any]:
     os.environ[CACHE_VARIABLE] = os.environ["MLX_SELFDEBUG_BENCH_PROBES"]
     assert str(default_cache_dir()) == os.environ["MLX_SELFDEBUG_BENCH_PROBES"]
     planner = training_planner(model, config_of(setting))
-    work = Workload.of(rows_of(setting, 1000), 1)
+    work = Workload.of(rows_of(setting, 1000))
     plan = planner.with_shape(work, Shape(setting.most_tokens, setting.recompute))
     return {"peak_bytes": plan.peak_bytes, "step_s": plan.wall_s / STEPS}
 

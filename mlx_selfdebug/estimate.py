@@ -94,10 +94,10 @@ def _training(model: Model, config: Config, run: Run | None) -> StageEstimate:
 def _workload(model: Model, config: TrainConfig, run: Run | None) -> Workload:
     examples = encode_pairs(model, run.pairs(), config.max_length)[0] if run else []
     if examples:
-        return Workload.of(examples, config.epochs)
+        return Workload.of(examples)
     longest = config.max_length - 1
     lengths = [longest, *[min(PAIR_TOKENS, longest)] * (config.max_pairs - 1)]
-    return Workload(lengths, config.max_pairs * min(PAIR_SUPERVISED, longest), config.epochs)
+    return Workload(lengths, config.max_pairs * min(PAIR_SUPERVISED, longest))
 
 
 def _decoding(model: Model, config: Config, how: CollectConfig | EvalConfig, stage: str) -> StageEstimate:

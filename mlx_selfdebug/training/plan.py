@@ -1,7 +1,7 @@
 """How a training is computed within its memory budget: the quickest of ``loop.SHAPES`` that fits, or what would.
 
 planner = Planner(model.network, model.config, config, fixed_bytes=2 * 10**9)
-plan = planner.plan(Workload.of(examples, epochs=2), budget_bytes=10 * 10**9)
+plan = planner.plan(Workload.of(examples), budget_bytes=10 * 10**9)
 plan.shape, plan.peak_bytes, plan.wall_s
 """
 
@@ -40,20 +40,19 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class Workload:
-    """What is to be trained on: tokens computed, and of them supervised; the largest rows by tokens at once."""
+    """What is to be trained on: tokens computed of each row, and supervised tokens of all."""
 
     lengths: Sequence[int]
     supervised: int
-    epochs: int
 
     @classmethod
-    def of(cls, examples: Sequence[Example], epochs: int) -> Workload:
-        return cls([len(e.ids) - 1 for e in examples], sum(e.n_supervised for e in examples), epochs)
+    def of(cls, examples: Sequence[Example]) -> Workload:
+        return cls([len(e.ids) - 1 for e in examples], sum(e.n_supervised for e in examples))
 
-    def largest(self, shape: Shape) -> Rows:
+    def largest(self, shape: Shape, batch_size: int) -> Rows:
         """The most that a micro-batch may hold: the longest row, and as many as fit beside it."""
         longest = padded_length(max(self.lengths))
-        n = max(1, min(len(self.lengths), shape.most_tokens // longest))
+        n = max(1, min(len(self.lengths), batch_size, shape.most_tokens // longest))
         return Rows(n, longest, min(HEAD_ROWS, longest))
 
 
@@ -82,7 +81,7 @@ class Planner:
         raise self._too_small(work, budget_bytes, min(plan.peak_bytes for plan in plans))
 
     def with_shape(self, work: Workload, shape: Shape) -> TrainingPlan:
-        rows = work.largest(shape)
+        rows = work.largest(shape, self.config.batch_size)
         costs = measure(self.network, self.model_config, self.config, rows, shape)
         total = layer_count(self.model_config)
         adapted = total if self.config.layers < 0 else min(self.config.layers, total)
@@ -91,7 +90,9 @@ class Planner:
             costs.layers_s(adapted, total - adapted) * sum(map(padded_length, work.lengths)) / (rows.n * rows.length)
         )
         head = costs.head_s() * work.supervised / (rows.n * rows.supervised)
-        return TrainingPlan(shape, self.fixed_bytes + costs.peak_bytes(adapted), 0, work.epochs * (layers + head))
+        # Where a step has several micro-batches, their gradients are summed beside the next one's.
+        peak = costs.peak_bytes(adapted) + (costs.gradient_bytes(adapted) if self.config.batch_size > rows.n else 0)
+        return TrainingPlan(shape, self.fixed_bytes + peak, 0, self.config.epochs * (layers + head))
 
     def _with_cache(self, plan: TrainingPlan, budget_bytes: int) -> TrainingPlan:
         cache = 0 if device_name() == "cpu" else min(MOST_CACHE_BYTES, budget_bytes - plan.peak_bytes)

@@ -47,10 +47,11 @@ class Rows:
 
 @dataclass(frozen=True)
 class StepCost:
-    """What a step takes: MLX's peak bytes beside the weights, and seconds, of ``layers`` layers that have an adapter."""
+    """What a step takes: MLX's peak bytes beside the weights, those of the gradient, and seconds. ``layers`` have an adapter."""
 
     layers: int
     peak_bytes: int
+    gradient_bytes: int
     wall_s: float
 
 
@@ -64,6 +65,9 @@ class Costs:
     def peak_bytes(self, adapted: int) -> int:
         """Beside the weights, with ``adapted`` layers that have an adapter; the others keep nothing."""
         return round(self._at(adapted, self.few.peak_bytes, self.more.peak_bytes))
+
+    def gradient_bytes(self, adapted: int) -> int:
+        return round(self._at(adapted, self.few.gradient_bytes, self.more.gradient_bytes))
 
     def layers_s(self, adapted: int, others: int) -> float:
         """Seconds of a step without the head."""
@@ -116,30 +120,29 @@ def _measure(network: nn.Module, model_config: dict[str, Any], config: TrainConf
 
 
 def _step_of(network: nn.Module, layers: int, config: TrainConfig, rows: Rows, shape: Shape) -> StepCost:
-    """The second of two steps: the first brings the optimizer's state and whatever is made once."""
+    """Of two steps after a first one, which brings the optimizer's state and whatever is made once."""
     start = rows.length + 1 - rows.supervised
     examples = [Example((1,) * (rows.length + 1), start)] * rows.n
-    how = TrainConfig(method=config.method, rank=config.rank, scale=config.scale, batch_size=rows.n, epochs=2)
+    how = TrainConfig(method=config.method, rank=config.rank, scale=config.scale, batch_size=rows.n, epochs=3)
     training, before = network.training, mx.get_active_memory()
     with first_layers(network, layers):
         insert_adapter(network, how, 0)
         try:
-            optimizer = optimizer_of(how, 2)
+            optimizer = optimizer_of(how, 3)
             steps = train_steps(
                 network, examples, how, 0, optimizer, shape=shape, start=None, advance=lambda _n, _note: None
             )
             next(steps)
             mx.clear_cache()
             mx.reset_peak_memory()
-            second = next(steps)
-            # Gradients summed over micro-batches are there beside the next one's.
-            summed = sum(array.nbytes for _, array in tree_flatten(network.trainable_parameters()))
-            peak = mx.get_peak_memory() - before + summed
+            wall_s = min(step.wall_s for step in steps)
+            peak = mx.get_peak_memory() - before
+            gradient = sum(array.nbytes for _, array in tree_flatten(network.trainable_parameters()))
         finally:
             remove_adapter(network)
             network.train(training)
     mx.clear_cache()
-    return StepCost(layers, peak, second.wall_s)
+    return StepCost(layers, peak, gradient, wall_s)
 
 
 @contextmanager

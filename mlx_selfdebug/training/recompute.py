@@ -15,6 +15,7 @@ from mlx_selfdebug.models.backend import mx, nn
 @contextmanager
 def recomputed(layers: Sequence[nn.Module]) -> Iterator[None]:
     """``layers`` recompute inside the block."""
+    layers = list(layers)
     kinds = [type(layer) for layer in layers]
     for layer, kind in zip(layers, kinds, strict=True):
         layer.__class__ = type(kind.__name__, (kind,), {"__call__": _recomputing(kind), "__module__": kind.__module__})

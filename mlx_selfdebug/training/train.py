@@ -114,7 +114,7 @@ def _plan(run: Run, model: Model, examples: list[Example], smaller: int) -> Trai
     config, budget = run.config.train, int(run.config.budget.training_gb * 1e9)
     fixed = processes_bytes() + mx.get_active_memory()
     planner = Planner(model.network, model.config, config, fixed)
-    plan = planner.plan(Workload.of(examples, config.epochs), budget, smaller=smaller)
+    plan = planner.plan(Workload.of(examples), budget, smaller=smaller)
     mx.set_cache_limit(plan.cache_bytes)
     run.remember(f"train.plan.{smaller}", asdict(plan))
     logger.info("%s", plan)

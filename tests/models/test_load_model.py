@@ -14,7 +14,7 @@ from mlx_lm.utils import load_model as load_network
 
 from mlx_selfdebug.errors import FormatError, ModelError
 from mlx_selfdebug.models.dense import dequantize_network, unpack
-from mlx_selfdebug.models.load import Model, load_model
+from mlx_selfdebug.models.load import Model, load_model, load_thin, loaded_bytes, open_model
 from mlx_selfdebug.progress import NullProgress
 from tests.models.tiny import SPECIALS, MakeGguf
 
@@ -161,3 +161,25 @@ def test_an_architecture_mlx_lm_does_not_have_is_refused(model: Model, tmp_path:
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "perceptron"}))
     with pytest.raises(FormatError, match="perceptron"):
         load_model(str(folder))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_what_weights_will_take_is_known_before_they_are_read(
+    tied: bool, tmp_path: Path, own_caches: Path, make_gguf: MakeGguf
+) -> None:
+    make_gguf(tmp_path / "m.gguf", tied=tied)
+    before = mx.get_active_memory()
+    unread = open_model(str(tmp_path / "m.gguf"))
+    told, taken = loaded_bytes(unread), mx.get_active_memory() - before
+    loaded = load_model(str(tmp_path / "m.gguf"))
+    assert told == sum(array.nbytes for _, array in tree_flatten(loaded.network.parameters()))
+    assert taken < told / 100
+
+
+def test_a_thin_model_has_the_first_layers_as_they_are_loaded(model: Model) -> None:
+    thin = load_thin(model, 1)
+    assert len(thin.layers) == 1
+    whole = dict(tree_flatten(model.network.parameters()))
+    parts = dict(tree_flatten(thin.parameters()))
+    assert parts
+    assert all(mx.array_equal(array, whole[name]).item() for name, array in parts.items())
