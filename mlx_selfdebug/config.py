@@ -75,6 +75,7 @@ class TrainConfig:
         high=0.9,
     )
     patience: int = _setting(3, "epochs without a better checkpoint before training stops; 0 = never", low=0)
+    cooldown_s: float = _setting(0.0, "seconds of rest every half minute, for a machine without a fan", low=0, high=600)
     max_length: int = _setting(1024, "longest pair in tokens; longer ones are left out and counted", low=16)
 
 
@@ -125,7 +126,7 @@ class Config:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
 
 
-ADJUSTABLE = frozenset({"budget.inference_gb", "budget.training_gb", "sandbox.workers"})
+ADJUSTABLE = frozenset({"budget.inference_gb", "budget.training_gb", "sandbox.workers", "train.cooldown_s"})
 """What may change from one session of a run to the next: it says how fast results come, not what they are."""
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,13 +13,18 @@ from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
 
+logger = logging.getLogger(__name__)
+
 WORKER_BYTES = 60 * 10**6
 """Resident memory of the processes of one test worker, the program under test aside."""
 
 
 @contextmanager
-def measured(run: Run, name: str) -> Iterator[None]:
-    """Record the stage's seconds and peak bytes with the run, whether it ends well, fails or is interrupted."""
+def measured(run: Run, name: str, budget_gb: float) -> Iterator[None]:
+    """Record the stage's seconds and peak bytes with the run, whether it ends well, fails or is interrupted.
+
+    A warning says if it took more than its budget after all.
+    """
     done = False
     meter = Meter()
     try:
@@ -27,6 +33,10 @@ def measured(run: Run, name: str) -> Iterator[None]:
         done = True
     finally:
         run.add_stage_time(name, meter.wall_s, meter.peak_bytes, done=done)
+        if meter.peak_bytes > budget_gb * 1e9:
+            logger.warning(
+                "%s took %.2f GB at its peak, more than its budget of %g GB", name, meter.peak_bytes / 1e9, budget_gb
+            )
 
 
 def decoding_of(how: CollectConfig | EvalConfig, config: Config) -> Decoding:

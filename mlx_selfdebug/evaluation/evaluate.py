@@ -41,7 +41,10 @@ def evaluate(
     run.require("model", model.origin, "model")
     run.require("eval.tasks", [task.id for task in tasks], "set of evaluation tasks")
     _refuse_trained_on(run, tasks)
-    with measured(run, "evaluate"), open_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox) as runner:
+    with (
+        measured(run, "evaluate", run.config.budget.inference_gb),
+        open_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox) as runner,
+    ):
         remember_isolation(run, runner)
         n_checks = count_checks(tasks, runner)
         with (progress or NullProgress()).stage("evaluate", 2 * len(tasks), "tasks") as stage:

@@ -35,7 +35,10 @@ def collect(
     config = run.config.collect
     run.require("model", model.origin, "model")
     run.require("collect.tasks", [task.id for task in tasks], "set of training tasks")
-    with measured(run, "collect"), open_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox) as runner:
+    with (
+        measured(run, "collect", run.config.budget.inference_gb),
+        open_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox) as runner,
+    ):
         remember_isolation(run, runner)
         with (progress or NullProgress()).stage("collect", len(tasks), "tasks") as stage:
             stream = Stream(run, model, runner, ARM, decoding_of(config, run.config), stage)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from mlx_selfdebug.models.backend import device_name, mx, nn
 from mlx.utils import tree_flatten
 
 from mlx_selfdebug.config import TrainConfig
-from mlx_selfdebug.errors import StoreError
+from mlx_selfdebug.errors import StoreError, TrainingError
 from mlx_selfdebug.models.cache import default_cache_dir
 from mlx_selfdebug.reporting.machine import hardware, versions
 from mlx_selfdebug.store import write_atomically
@@ -135,14 +135,17 @@ def _step_of(network: nn.Module, layers: int, config: TrainConfig, rows: Rows, s
             next(steps)
             mx.clear_cache()
             mx.reset_peak_memory()
-            wall_s = min(step.wall_s for step in steps)
+            walls = []
+            with suppress(TrainingError):  # what the numbers are does not matter here
+                for step in steps:
+                    walls.append(step.wall_s)  # noqa: PERF401
             peak = mx.get_peak_memory() - before
             gradient = sum(array.nbytes for _, array in tree_flatten(network.trainable_parameters()))
         finally:
             remove_adapter(network)
             network.train(training)
     mx.clear_cache()
-    return StepCost(layers, peak, gradient, wall_s)
+    return StepCost(layers, peak, gradient, min(walls))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 
 from mlx_selfdebug.models.backend import mx
 
-from mlx_selfdebug.config import TrainConfig
+from mlx_selfdebug.config import ADJUSTABLE, TrainConfig
 from mlx_selfdebug.errors import TrainingError
 from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.progress import NullProgress, Progress
@@ -62,9 +62,10 @@ def train(
     run.require("model", model.origin, "model")
     if run.stages().get("train", {}).get("done"):
         return open_adapter(run.adapter_path)
-    with measured(run, "train"), ExitStack() as stack:
+    with measured(run, "train", run.config.budget.training_gb), ExitStack() as stack:
         examples = _examples(run, model, run.config.train)
-        training = _Training(run, model, examples, _plan(run, model, examples, smaller))
+        plan = stack.enter_context(_planned(run, model, examples, smaller))
+        training = _Training(run, model, examples, plan)
         held_back = _held_back(run, tasks)
         if held_back:
             runner = stack.enter_context(open_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox))
@@ -99,26 +100,34 @@ def _examples(run: Run, model: Model, config: TrainConfig) -> list[Example]:
             f"{run.path} has no pairs to train on: no task was both failed and solved",
             hint="collect more: raise --collect-samples or take other tasks with --collect-tasks",
         )
-    examples, left_out = encode_pairs(model, pairs, config.max_length)
+    most = min(config.max_length, model.context)
+    limit = f"{'train.max_length' if most == config.max_length else 'the context of ' + model.name} = {most} tokens"
+    examples, left_out = encode_pairs(model, pairs, most)
     run.remember("train.left_out", len(left_out))
     if left_out:
         names = ", ".join(f"{pair.kind} {pair.task_id}" for pair in left_out)
-        logger.warning("longer than train.max_length = %d tokens and left out: %s", config.max_length, names)
+        logger.warning("longer than %s and left out: %s", limit, names)
     if not examples:
-        raise TrainingError(f"all {len(pairs)} pairs are longer than train.max_length = {config.max_length} tokens")
+        raise TrainingError(
+            f"all {len(pairs)} pairs are longer than {limit}", hint="a run with a larger --train-max-length"
+        )
     return examples
 
 
-def _plan(run: Run, model: Model, examples: list[Example], smaller: int) -> TrainingPlan:
-    """Within the budget, which MLX is told of."""
-    config, budget = run.config.train, int(run.config.budget.training_gb * 1e9)
-    fixed = processes_bytes() + mx.get_active_memory()
-    planner = Planner(model.network, model.config, config, fixed)
+@contextmanager
+def _planned(run: Run, model: Model, examples: list[Example], smaller: int) -> Iterator[TrainingPlan]:
+    """The plan, whose limits MLX is held to inside the block."""
+    budget, processes = int(run.config.budget.training_gb * 1e9), processes_bytes()
+    planner = Planner(model.network, model.config, run.config.train, processes + mx.get_active_memory())
     plan = planner.plan(Workload.of(examples), budget, smaller=smaller)
-    mx.set_cache_limit(plan.cache_bytes)
     run.remember(f"train.plan.{smaller}", asdict(plan))
     logger.info("%s", plan)
-    return plan
+    cache, memory = mx.set_cache_limit(plan.cache_bytes), mx.set_memory_limit(budget - processes)
+    try:
+        yield plan
+    finally:
+        mx.set_cache_limit(cache)
+        mx.set_memory_limit(memory)
 
 
 @contextmanager
@@ -149,7 +158,7 @@ class _Training:
     def make_steps(self, advance: Advance) -> None:
         """The network ends with the adapter that is to be kept."""
         config, folder, network = self._config, self._run.training_path, self._model.network
-        settings = {"train": asdict(config), "seed": self._seed, "model": self._model.origin, "pairs": self._digest}
+        settings = {"train": _lasting(config), "seed": self._seed, "model": self._model.origin, "pairs": self._digest}
         optimizer = optimizer_of(config, count_steps(len(self._examples), config))
         start = newest_checkpoint(folder, settings)
         done, held = start.step if start else 0, -1
@@ -165,6 +174,7 @@ class _Training:
                 self._check(done, advance)
             if time.monotonic() - saved >= CHECKPOINT_S:
                 save_checkpoint(folder, done, network, optimizer, settings)
+                time.sleep(config.cooldown_s)
                 saved = time.monotonic()
         if self._selection and (best := self._selection.best) and best.step != held:
             restore_best(folder, best.step, network)
@@ -185,6 +195,11 @@ class _Training:
             save_best(self._run.training_path, done, self._model.network)
         mx.set_cache_limit(self._plan.cache_bytes)
         mx.clear_cache()
+
+
+def _lasting(config: TrainConfig) -> dict[str, Any]:
+    """The settings that the adapter depends on."""
+    return {name: value for name, value in asdict(config).items() if f"train.{name}" not in ADJUSTABLE}
 
 
 def _digest(examples: list[Example]) -> str:

@@ -92,7 +92,7 @@ def test_from_a_command_to_the_first_token_the_model_is_loaded_once(tiny_folder:
 
 
 def test_training_is_compared_in_memory_speed_and_loss(tiny_folder: Path) -> None:
-    small = ["--lengths", "200", "--supervised", "40", "--steps", "2", "--layers", "2"]
+    small = ["--lengths", "200", "--batches", "2", "--supervised", "40", "--steps", "2", "--layers", "2"]
     row = benchmark("training", "--model", str(tiny_folder), *small)[1]["lengths"]["200"]
     assert row["loss_difference"] < 1e-4
     assert len(row["sides"]["peer"]["losses"]) == 2
@@ -110,3 +110,9 @@ def test_a_recurrent_layer_is_compared_in_speed_memory_and_result() -> None:
     record = benchmark("gated_delta", *small)[1]
     assert record["difference"] < 1e-4
     assert record["speed_ratio"] > 0 < record["peak_ratio"]
+
+
+def test_the_estimate_is_compared_with_what_training_takes(tiny_folder: Path) -> None:
+    record = benchmark("estimate", "--models", str(tiny_folder), str(tiny_folder), "--settings", "1")[1]
+    (row,) = record["rows"]
+    assert row["estimate"]["peak_bytes"] > 10**8 < row["measure"]["peak_bytes"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -119,3 +120,35 @@ def test_an_interrupted_training_ends_with_130_and_leaves_no_process(tmp_path: P
     assert parent.returncode == 130
     assert "the same command goes on from there" in stderr
     assert not child.is_running()
+
+
+STEP_BY_STEP = """
+import sys
+from mlx_selfdebug.cli.main import main
+from mlx_selfdebug.training import train
+train.CHECKPOINT_S = 0.0
+main(["train", "--run", sys.argv[1], "--quiet", "--watched"])
+"""
+
+
+def test_a_training_killed_at_ten_random_steps_ends_with_the_same_adapter_bit_for_bit(
+    tmp_path: Path, tiny_folder: Path
+) -> None:
+    def begin(path: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", STEP_BY_STEP, str(path)]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    for name in ("whole", "cut"):
+        open_run(tmp_path / name, tiny_folder)
+    with begin(tmp_path / "whole") as process:
+        assert process.wait(timeout=120) == 0
+    for moment in sorted(random.Random(5).sample(range(1, 150), 10)):
+        with begin(tmp_path / "cut") as process:
+            while steps(tmp_path / "cut") < moment and process.poll() is None:
+                time.sleep(0.002)
+            process.kill()
+    assert 0 < steps(tmp_path / "cut") < 20 * 10
+    with begin(tmp_path / "cut") as process:
+        assert process.wait(timeout=120) == 0
+    whole, cut = (tmp_path / name / "adapter" / "adapters.safetensors" for name in ("whole", "cut"))
+    assert whole.read_bytes() == cut.read_bytes()

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,12 @@ from mlx_selfdebug.models.backend import mx
 import pytest
 from mlx.utils import tree_flatten
 
-from mlx_selfdebug.errors import ModelError, TrainingError
+from mlx_selfdebug.errors import BudgetError, ModelError, StoreError, TrainingError
+from mlx_selfdebug.models.cache import CACHE_VARIABLE
+from mlx_selfdebug.stage import measured
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.training import loop
+from mlx_selfdebug.training import train as train_module
 from mlx_selfdebug.training.adapter import open_adapter
 from mlx_selfdebug.training.checkpoint import newest_checkpoint
 from mlx_selfdebug.training.loss import LossAndGradient
@@ -106,6 +112,147 @@ def test_pairs_that_are_all_too_long_are_an_error(tiny: Any, tmp_path: Path) -> 
         train(run, tiny)
 
 
+def test_a_pair_longer_than_the_context_is_left_out_by_name(
+    tiny: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny.config["max_position_embeddings"] = 100
+    long = Pair("repair", "python", "long one", "Fix it.", "x" * 100, ("a", "b"))
+    with open_run(tmp_path / "run", [*PAIRS, long]) as run:
+        train(run, tiny)
+        assert run.environment()["train.left_out"] == 1
+    assert "longer than the context of" in caplog.text
+    assert "= 100 tokens and left out: repair long one" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_module, "CHECKPOINT_S", 0.0)
+    with open_run(tmp_path / "run") as run:
+        run.training_path.write_text("a file where a folder is wanted")
+        with pytest.raises(StoreError, match=f"checkpoint cannot be written to {run.training_path}"):
+            train(run, tiny)
+        run.training_path.unlink()
+        run.adapter_path.write_text("and here")
+        with pytest.raises(StoreError, match=f"adapter cannot be written to {run.adapter_path}"):
+            train(run, tiny)
+        run.adapter_path.unlink()
+        assert train(run, tiny).path.is_dir()
+
+
+def test_a_full_disk_keeps_the_checkpoint_before_and_training_goes_on_from_it(
+    tmp_path: Path, tiny_folder: Path
+) -> None:
+    """A limit on the size of files stands for the disk: mlx's own writer meets it as it would a full one."""
+    code = """
+import resource, sys
+from pathlib import Path
+from mlx_selfdebug.models.backend import mx
+from mlx_selfdebug.errors import StoreError
+from mlx_selfdebug.models.load import load_model
+from mlx_selfdebug.training import train as module
+from tests.training.test_train import open_run
+
+module.CHECKPOINT_S = 0.0
+folder, model = Path(sys.argv[1]), load_model(sys.argv[2])
+save, most = module.save_checkpoint, resource.RLIM_INFINITY
+
+def full_at_the_fifth(folder, step, *rest):
+    if step == 5:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, most))
+    try:
+        save(folder, step, *rest)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+with open_run(folder / "run") as run:
+    module.save_checkpoint = full_at_the_fifth
+    try:
+        module.train(run, model)
+    except StoreError as error:
+        print(str(error))
+    print(sorted(path.name for path in run.training_path.glob("step-*.json")))
+    module.save_checkpoint = save
+    cut = mx.load(str(module.train(run, model).path / "adapters.safetensors"))
+with open_run(folder / "whole") as run:
+    whole = mx.load(str(module.train(run, model).path / "adapters.safetensors"))
+print(all(mx.array_equal(cut[name], whole[name]).item() for name in whole))
+"""
+    command = [sys.executable, "-c", code, str(tmp_path), str(tiny_folder)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env={**os.environ, CACHE_VARIABLE: str(tmp_path)}
+    )
+    said, kept, same_again = done.stdout.splitlines()
+    assert "a checkpoint cannot be written" in said
+    assert "the one before is kept" in said
+    assert kept == "['step-000003.json', 'step-000004.json']"
+    assert same_again == "True"
+
+
+def test_a_rest_between_segments_changes_nothing_but_the_time(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapters, rests = [], []
+    monkeypatch.setattr(train_module, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(train_module.time, "sleep", rests.append)
+    for rest in (0.0, 7.5):
+        with open_run(tmp_path / str(rest), train__cooldown_s=rest) as run:
+            adapters.append(mx.load(str(train(run, tiny).path / "adapters.safetensors")))
+    assert same(*adapters)
+    assert rests == [0.0] * 12 + [7.5] * 12
+
+
+def test_mlxs_limits_are_the_plans_in_training_and_what_they_were_afterwards(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = []
+    record = train_module._record
+
+    def look(run: Run, step: Any) -> None:
+        limits.append((mx.set_memory_limit(1 << 40), mx.set_cache_limit(7)))
+        record(run, step)
+
+    memory, cache = mx.set_memory_limit(1 << 41), mx.set_cache_limit(123)
+    monkeypatch.setattr(train_module, "_record", look)
+    with open_run(tmp_path / "run") as run:
+        train(run, tiny)
+        plan = run.environment()["train.plan.0"]
+    assert limits[0][0] < 10 * 10**9
+    assert limits[0][1] == plan["cache_bytes"]
+    assert (mx.set_memory_limit(memory), mx.set_cache_limit(cache)) == (1 << 41, 123)
+
+
+def test_a_training_that_does_not_fit_is_refused_before_its_first_step(tiny: Any, tmp_path: Path) -> None:
+    with open_run(tmp_path / "run", budget__training_gb=0.1) as run:
+        with pytest.raises(BudgetError, match="training does not fit its budget") as caught:
+            train(run, tiny)
+        assert run.steps() == []
+    assert "--budget-training-gb" in str(caught.value.hint)
+
+
+def test_a_stage_that_took_more_than_its_budget_says_so(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    with measured(run, "train", 0.001):
+        pass
+    assert "more than its budget of 0.001 GB" in caplog.text
+
+
+def test_dora_trains_loads_in_plain_mlx_lm_and_leaves_the_base(tiny: Any, tmp_path: Path) -> None:
+    import mlx_lm
+
+    before = weights(tiny)
+    with open_run(tmp_path / "run", train__method="dora", train__epochs=8) as run:
+        adapter = train(run, tiny)
+        steps = run.steps()
+    assert steps[-1]["loss"] < steps[0]["loss"]
+    assert same(weights(tiny), before)
+    network = mlx_lm.load(str(tiny.path), adapter_path=str(adapter.path))[0]
+    ids = mx.array([[1, 2, 3]])
+    with adapter.applied(tiny):
+        ours = tiny.network(ids)
+    assert mx.allclose(network(ids), ours, atol=1e-4).item()
+    assert same(weights(tiny), before)
+
+
 def test_a_loss_that_is_never_a_number_stops_training_names_the_batch_and_leaves_no_adapter(
     tiny: Any, tmp_path: Path
 ) -> None:
@@ -120,6 +267,8 @@ def test_a_loss_that_is_never_a_number_stops_training_names_the_batch_and_leaves
 def test_a_single_step_that_is_not_a_number_is_skipped_and_the_rest_goes_on(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with open_run(tmp_path / "before") as run:
+        train(run, tiny)  # so that no probe is counted below
     real, calls = loop.loss_and_gradient, []
 
     def once_broken(network: Any, batch: Any) -> Any:

@@ -1,0 +1,58 @@
+"""``estimate`` says what each stage takes before weights are loaded, and exits with 3 where a budget is too small."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlx_selfdebug.models.cache import CACHE_VARIABLE
+from mlx_selfdebug.store import Run
+from mlx_selfdebug.training.pair import Pair
+
+from ..conftest import small_config
+from .test_cli import run_cli
+
+STAGES = ["collect", "train", "evaluate"]
+
+
+@pytest.fixture(autouse=True)
+def own_probes(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+
+
+def estimate(model: Path, run: Path, *args: str) -> tuple[int, list[dict[str, Any]], str]:
+    options = ("--model", str(model), "--preset", "cpu", "--run", str(run), "--json", "--quiet")
+    result = run_cli("estimate", *options, *args)
+    return result.returncode, json.loads(result.stdout), result.stderr
+
+
+def test_every_stage_has_its_bytes_budget_and_seconds(tiny_folder: Path, tmp_path: Path) -> None:
+    code, stages, text = estimate(tiny_folder, tmp_path / "none")
+    assert code == 0
+    assert [stage["stage"] for stage in stages] == STAGES
+    assert all(stage["fits"] and stage["wall_s"] > 0 for stage in stages)
+    assert [stage["budget_bytes"] for stage in stages] == [6e9, 10e9, 6e9]
+    assert re.findall(r"^(\w+) +[\d.]+ +[\d.]+ +fits", text, re.MULTILINE) == STAGES
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_does_not_fit_exits_with_3_and_what_it_says_would_fit_fits(tiny_folder: Path, tmp_path: Path) -> None:
+    code, stages, text = estimate(tiny_folder, tmp_path / "none", "--budget-training-gb", "0.1")
+    assert code == 3
+    assert [stage["fits"] for stage in stages] == [True, False, True]
+    (said,) = re.findall(r"^train: --budget-training-gb ([\d.]+)", text, re.MULTILINE)
+    assert estimate(tiny_folder, tmp_path / "none", "--budget-training-gb", said)[0] == 0
+
+
+def test_a_run_with_pairs_is_estimated_on_them(tiny_folder: Path, tmp_path: Path) -> None:
+    config = small_config(model=str(tiny_folder), preset="cpu")
+    with Run(tmp_path / "run", config) as run:
+        run.replace_pairs([Pair("direct", "python", "t", "Write it.", "def f(): pass\n```", ("a",))])
+    _, long, _ = estimate(tiny_folder, tmp_path / "none")
+    _, short, _ = estimate(tiny_folder, tmp_path / "run")
+    assert short[1]["peak_bytes"] < long[1]["peak_bytes"]
+    assert short[1]["wall_s"] < long[1]["wall_s"]
