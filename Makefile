@@ -35,6 +35,7 @@ bench: .venv/.ready-dev blas
 	$(BIN)/python benchmarks/stream.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/gated_delta.py
+	$(BIN)/python benchmarks/estimate.py
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

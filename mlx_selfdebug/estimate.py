@@ -61,14 +61,10 @@ def estimate(config: Config, run: Run | None = None, *, progress: Progress | Non
     Raises ModelError and TaskError as the stages would; a budget that is too small is no error but a result.
     """
     model = open_model(config.model, progress=progress)
+    found = []
     with (progress or NullProgress()).stage("estimate", 3, "stages") as stage:
-        found = []
-        for estimated in (
-            _decoding(model, config, config.collect, "collect"),
-            _training(model, config, run),
-            _decoding(model, config, config.eval, "evaluate"),
-        ):
-            found.append(estimated)
+        for name in ("collect", "train", "evaluate"):
+            found.append(_training(model, config, run) if name == "train" else _decoding(model, config, name))
             stage.advance(1)
     return found
 
@@ -100,7 +96,8 @@ def _workload(model: Model, config: TrainConfig, run: Run | None) -> Workload:
     return Workload(lengths, config.max_pairs * min(PAIR_SUPERVISED, longest))
 
 
-def _decoding(model: Model, config: Config, how: CollectConfig | EvalConfig, stage: str) -> StageEstimate:
+def _decoding(model: Model, config: Config, stage: str) -> StageEstimate:
+    how = config.collect if stage == "collect" else config.eval
     tasks = load_tasks(how.tasks).spread(how.limit)
     decoding = decoding_of(how, config)
     asking = Asking(model, tasks, decoding, config.seed, stage)

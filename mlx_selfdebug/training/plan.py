@@ -116,4 +116,4 @@ class Planner:
 
 def processes_bytes() -> int:
     """What the process tree takes now beside MLX's buffers."""
-    return tree_bytes() - mx.get_active_memory() - mx.get_cache_memory()
+    return max(0, tree_bytes() - mx.get_active_memory() - mx.get_cache_memory())
