@@ -74,7 +74,7 @@ def end_with_parent() -> None:
 def _run(command: Sequence[str], folder: Path, hang_s: float) -> int | Death:
     begin = time.monotonic()
     # In a group of its own the stage is not interrupted by the terminal but by us, once.
-    with subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0, env=_environment()) as process:
         try:
             hung = not _ended(process, folder, hang_s)
         except KeyboardInterrupt:
@@ -90,6 +90,12 @@ def _run(command: Sequence[str], folder: Path, hang_s: float) -> int | Death:
     if -process.returncode in (signal.SIGINT, signal.SIGTERM):
         return INTERRUPTED
     return Death(f"killed by {_signal(-process.returncode)}", time.monotonic() - begin)
+
+
+def _environment() -> dict[str, str]:
+    """On macOS the GPU's watchdog may end long work while the display is on; a variable makes it more patient, in part."""
+    patient = {"AGX_RELAX_CDM_CTXSTORE_TIMEOUT": "1"} if sys.platform == "darwin" else {}
+    return {**patient, **os.environ}
 
 
 def _ended(process: subprocess.Popen[bytes], folder: Path, hang_s: float) -> bool:

@@ -65,6 +65,15 @@ def test_a_process_that_always_dies_is_given_up_with_every_reason(tmp_path: Path
         run_all(tmp_path, *["import os; os.abort()"] * 4)
 
 
+@pytest.mark.parametrize(("system", "value"), [("darwin", "1"), ("linux", "None")])
+def test_on_macos_alone_the_gpus_watchdog_is_asked_for_patience(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, value: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    code = f"import os; assert str(os.environ.get('AGX_RELAX_CDM_CTXSTORE_TIMEOUT')) == {value!r}"
+    assert run_all(tmp_path, code) == (0, [])
+
+
 def open_run(path: Path, model: Path) -> None:
     with Run(path, small_config(model=str(model), train__batch_size=2, train__epochs=10)) as run:
         run.replace_pairs(PAIRS)
