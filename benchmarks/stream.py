@@ -36,7 +36,7 @@ from mlx_selfdebug.models.load import Model, load_model
 from mlx_selfdebug.progress import NullStage
 from mlx_selfdebug.repair.asking import Asking, Decoding
 from mlx_selfdebug.repair.policies import Mine, Move
-from mlx_selfdebug.repair.stream import Stream
+from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sampling.decoder import BatchDecoder
 from mlx_selfdebug.sampling.language_model import DecodingCounts, complete
 from mlx_selfdebug.sandbox import Limits, TestRunner
@@ -97,8 +97,8 @@ def ours(side: Side, model: Model, tasks: list[Task], options: argparse.Namespac
         Run(Path(folder) / "run") as run,
         Meter() as meter,
     ):
-        stream = Stream(run, model, runner, "bench", how, NullStage())
-        attempts = stream.play(tasks, Mine(options.samples, 0, 0))
+        stream = Stream(run, model, runner, NullStage())
+        attempts = stream.play(Play("bench", tasks, Mine(options.samples, 0, 0), how))["bench"]
     side.wall_s += meter.wall_s
     side.peak_bytes = max(side.peak_bytes, meter.peak_bytes)
     side.passed += sum(attempt.passed for attempt in attempts)

@@ -13,7 +13,7 @@ from mlx_selfdebug.evaluation.result import Result, score_arm
 from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.repair.policies import Repair
-from mlx_selfdebug.repair.stream import Stream
+from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.stage import decoding_of, measured, open_runner, remember_isolation
 from mlx_selfdebug.store import Run
@@ -49,9 +49,9 @@ def evaluate(
         n_checks = count_checks(tasks, runner)
         with (progress or NullProgress()).stage("evaluate", 2 * len(tasks), "tasks") as stage:
             how, policy = decoding_of(config, run.config), Repair(config.rounds)
-            base = Stream(run, model, runner, BASE, how, stage).play(tasks, policy)
+            base = Stream(run, model, runner, stage).play(Play(BASE, tasks, policy, how))[BASE]
             with adapter.applied(model):
-                adapted = Stream(run, model, runner, ADAPTER, how, stage).play(tasks, policy)
+                adapted = Stream(run, model, runner, stage).play(Play(ADAPTER, tasks, policy, how))[ADAPTER]
     return Result(score_arm(base, n_checks), score_arm(adapted, n_checks))
 
 

@@ -11,7 +11,7 @@ from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.feedback import EVERYTHING, Feedback
 from mlx_selfdebug.repair.policies import Move
-from mlx_selfdebug.sampling.language_model import Decoder, LanguageModel
+from mlx_selfdebug.sampling.language_model import LanguageModel
 from mlx_selfdebug.sampling.request import Request
 from mlx_selfdebug.sampling.seeds import attempt_seed
 from mlx_selfdebug.tasks.task import Task
@@ -45,6 +45,7 @@ class Decoding:
 class Asked:
     """One attempt to be made, as the model is asked for it."""
 
+    arm: str
     task: Task
     move: Move
     prompt: str
@@ -82,13 +83,6 @@ class Asking:
         """Tokens of the longest prompt these tasks may give and its completion."""
         return min(max(self.prompt_lengths) + 2 * self._decoding.max_tokens + FACTS_TOKENS, self._model.context)
 
-    def decoder(self) -> Decoder:
-        """One wide enough for these tasks. Raises BudgetError."""
-        how = self._decoding
-        return self._model.decoder(
-            budget_bytes=how.budget_bytes, reserved_bytes=how.reserved_bytes, most=how.batch_size, longest=self.longest
-        )
-
     def ask(self, task: Task, move: Move) -> Asked | None:
         """None for a repair whose prompt does not fit the context. Raises ModelError if a draft's does not."""
         how, draft = self._decoding, self._drafts[task.id]
@@ -106,7 +100,9 @@ class Asking:
         seed = attempt_seed(self._run_seed, task.id, self._arm, move.sample, move.round)
         stop = domain_of(task.domain).stop_text
         breaks = (self._common, min(draft.shared, common_length(draft.ids, ids)))
-        return Asked(task, move, prompt, Request(ids, how.max_tokens, temperature, how.min_p, seed, stop, breaks))
+        return Asked(
+            self._arm, task, move, prompt, Request(ids, how.max_tokens, temperature, how.min_p, seed, stop, breaks)
+        )
 
     def _repair(self, task: Task, parent: Attempt) -> tuple[str, tuple[int, ...]] | None:
         domain, how = domain_of(task.domain), self._decoding

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.policies import Mine
-from mlx_selfdebug.repair.stream import Stream
+from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sampling.language_model import LanguageModel
 from mlx_selfdebug.stage import decoding_of, measured, open_runner, remember_isolation
 from mlx_selfdebug.store import Run
@@ -41,8 +41,9 @@ def collect(
     ):
         remember_isolation(run, runner)
         with (progress or NullProgress()).stage("collect", len(tasks), "tasks") as stage:
-            stream = Stream(run, model, runner, ARM, decoding_of(config, run.config), stage)
-            attempts = stream.play(tasks, Mine(config.samples, config.rounds, config.repairs))
+            policy = Mine(config.samples, config.rounds, config.repairs)
+            play = Play(ARM, tasks, policy, decoding_of(config, run.config))
+            attempts = Stream(run, model, runner, stage).play(play)[ARM]
         held = run.remember("train.held_back", hold_back(attempts, tasks, run.config.train, run.config.seed))
         trained_on = [task for task in tasks if task.id not in held]
         run.replace_pairs(make_pairs(attempts, trained_on, run.config.train, run.config.seed))

@@ -38,11 +38,11 @@ class Judging:
     def begin(self, asked: Asked, completion: Completion) -> None:
         self._pending.append(_Pending(self._runner, asked, completion))
 
-    def finished(self, arm: str) -> Iterator[Attempt]:
+    def finished(self) -> Iterator[Attempt]:
         """Attempts whose tests are done, in the order of their completions. Raises SandboxError if tests could not be run."""
         done = [item for item in self._pending if all(future.done() for future in item.futures)]
         self._pending = [item for item in self._pending if item not in done]
-        return (item.attempt(arm) for item in done)
+        return (item.attempt() for item in done)
 
 
 class _Pending:
@@ -58,11 +58,11 @@ class _Pending:
     def futures(self) -> list[Future[Verdict]]:
         return [self._hidden, self._public] if self._public else [self._hidden]
 
-    def attempt(self, arm: str) -> Attempt:
+    def attempt(self) -> Attempt:
         task, move, request = self._asked.task, self._asked.move, self._asked.request
         return Attempt(
             task_id=task.id,
-            arm=arm,
+            arm=self._asked.arm,
             sample=move.sample,
             round=move.round,
             parent=move.parent.id if move.parent else "",

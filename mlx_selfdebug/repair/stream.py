@@ -2,8 +2,9 @@
 
     policy --moves--> decode batch --completion--> tests (other processes) --verdict--> store, policy --moves--> ...
 
-A task's next prompt joins the batch as soon as its verdicts are in; other rows decode on meanwhile. Attempts that are stored
-already count as made. What an attempt becomes depends on its own key and its parent alone, not on the order of events.
+A task's next prompt joins the batch as soon as its verdicts are in; other rows decode on meanwhile. Several arms may play side by
+side. Attempts that are stored already count as made. What an attempt becomes depends on its own key and its parent alone, not on
+the order of events.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlx_selfdebug.memory import Governor
 from mlx_selfdebug.progress import Stage
@@ -30,20 +31,33 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One attempt to make on ``task``."""
+class Play:
+    """One arm: ``policy`` on ``tasks``. ``given`` holds, by a task's id, attempts of other arms that it begins with."""
 
+    arm: str
+    tasks: Sequence[Task]
+    policy: Policy
+    decoding: Decoding
+    given: Mapping[str, Sequence[Attempt]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One attempt to make on ``task`` in ``arm``."""
+
+    arm: str
     task: Task
     move: Move
 
 
 class _TaskMachine:
-    """The moves of one task: those under way, and what is finished."""
+    """The moves of one task in one arm: those under way, and what is finished."""
 
-    def __init__(self, task: Task, policy: Policy) -> None:
+    def __init__(self, task: Task, play: Play) -> None:
         self.task = task
-        self.attempts: list[Attempt] = []
-        self._policy = policy
+        self.arm = play.arm
+        self.attempts: list[Attempt] = list(play.given.get(task.id, []))
+        self._policy = play.policy
         self._under_way: set[tuple[int, int]] = set()
 
     @property
@@ -79,71 +93,80 @@ class _Nothing:
 
 
 class Stream:
-    """Makes the attempts of one arm, and stores each as it ends. For one ``play``; ``counts`` says what its decoding took."""
+    """Makes the attempts of some arms, and stores each as it ends. For one ``play``; ``counts`` says what its decoding took."""
 
-    def __init__(
-        self, run: Run, model: LanguageModel, runner: TestRunner, arm: str, decoding: Decoding, stage: Stage
-    ) -> None:
+    def __init__(self, run: Run, model: LanguageModel, runner: TestRunner, stage: Stage) -> None:
         self.counts = DecodingCounts()
-        self._run, self._model = run, model
-        self._arm, self._decoding, self._stage = arm, decoding, stage
-        self._stored = {attempt.id: attempt for attempt in run.attempts(arm)}
-        self._machines: dict[str, _TaskMachine] = {}
+        self._run, self._model, self._stage = run, model, stage
+        self._stored: dict[str, Attempt] = {}
+        self._machines: dict[tuple[str, str], _TaskMachine] = {}
         self._ready: deque[_Job] = deque()
         self._asked: dict[int, Asked] = {}
         self._judging = Judging(runner)
         self._solved = 0
 
-    def play(self, tasks: Sequence[Task], policy: Policy) -> list[Attempt]:
-        """All attempts the policy asks for on ``tasks``, in the order of the tasks, then sample and round.
+    def play(self, *plays: Play) -> dict[str, list[Attempt]]:
+        """By arm, all attempts its policy asks for, those given among them, in the order of the tasks, then sample and round.
 
-        Raises ModelError if a draft's prompt does not fit the model's context or the model gives no numbers, BudgetError if no
-        row fits the memory budget, SandboxError if tests cannot be run, StoreError if an attempt cannot be stored. What was
-        stored stays.
+        One batch holds them all, as wide as the first play's decoding allows. Raises ModelError if a draft's prompt does not fit
+        the model's context or the model gives no numbers, BudgetError if no row fits the memory budget, SandboxError if tests
+        cannot be run, StoreError if an attempt cannot be stored. What was stored stays.
         """
-        for task in tasks:
-            self._machines[task.id] = _TaskMachine(task, policy)
-            self._ready.extend(self._next_jobs(self._machines[task.id]))
+        for play in plays:
+            self._stored |= {attempt.id: attempt for attempt in self._run.attempts(play.arm)}
+            for task in play.tasks:
+                machine = self._machines[play.arm, task.id] = _TaskMachine(task, play)
+                self._ready.extend(self._next_jobs(machine))
         if self._ready:
-            self._decode(Asking(self._model, tasks, self._decoding, self._run.config.seed, self._arm))
-        return [attempt for machine in self._machines.values() for attempt in machine.attempts]
+            seed = self._run.config.seed
+            askings = {play.arm: Asking(self._model, play.tasks, play.decoding, seed, play.arm) for play in plays}
+            self._decode(askings, plays[0].decoding)
+        made: dict[str, list[Attempt]] = {play.arm: [] for play in plays}
+        for (arm, _), machine in self._machines.items():
+            made[arm].extend(machine.attempts)
+        return made
 
     def _next_jobs(self, machine: _TaskMachine) -> list[_Job]:
         """What is to be made next of the task, after what is stored of it; nothing while something is under way."""
         missing: list[_Job] = []
         while not missing and (moves := machine.next_moves()):
             for move in moves:
-                stored = self._stored.get(attempt_id(self._arm, machine.task.id, move.sample, move.round))
+                stored = self._stored.get(attempt_id(machine.arm, machine.task.id, move.sample, move.round))
                 if stored:
                     machine.finish(stored)
                 else:
-                    missing.append(_Job(machine.task, move))
+                    missing.append(_Job(machine.arm, machine.task, move))
         if not machine.busy:
             self._solved += machine.solved
             self._stage.advance(1)
         return missing
 
-    def _decode(self, asking: Asking) -> None:
-        decoder = asking.decoder()
-        governor = Governor(self._decoding.budget_bytes, decoder.width)
+    def _decode(self, askings: Mapping[str, Asking], decoding: Decoding) -> None:
+        decoder = self._model.decoder(
+            budget_bytes=decoding.budget_bytes,
+            reserved_bytes=decoding.reserved_bytes,
+            most=decoding.batch_size,
+            longest=max(asking.longest for asking in askings.values()),
+        )
+        governor = Governor(decoding.budget_bytes, decoder.width)
         self.counts = decoder.counts
         begin = time.monotonic()
         while self._ready or self._asked or self._judging.pending:
             decoder.limit(governor.width())
-            self._submit(decoder, asking)
+            self._submit(decoder, askings)
             for completion in decoder.step():
                 self._judging.begin(self._asked.pop(completion.ticket), completion)
             if not self._asked:
                 wait(self._judging.futures, return_when=FIRST_COMPLETED)
-            for attempt in self._judging.finished(self._arm):
+            for attempt in self._judging.finished():
                 self._finish(attempt)
             self._tell(time.monotonic() - begin)
 
-    def _submit(self, decoder: Decoder, asking: Asking) -> None:
+    def _submit(self, decoder: Decoder, askings: Mapping[str, Asking]) -> None:
         """Hand over no more than the batch will want next: prompts are rendered late."""
         while self._ready and decoder.waiting < decoder.width:
             job = self._ready.popleft()
-            asked = asking.ask(job.task, job.move)
+            asked = askings[job.arm].ask(job.task, job.move)
             if asked:
                 self._asked[decoder.submit(asked.request)] = asked
             else:
@@ -151,13 +174,13 @@ class Stream:
 
     def _finish(self, attempt: Attempt) -> None:
         self._run.add_attempt(attempt)
-        machine = self._machines[attempt.task_id]
+        machine = self._machines[attempt.arm, attempt.task_id]
         machine.finish(attempt)
         self._ready.extendleft(reversed(self._next_jobs(machine)))
 
     def _give_up(self, job: _Job) -> None:
         logger.warning("%s: the prompt of a repair does not fit the context; the task is left as it is", job.task.id)
-        machine = self._machines[job.task.id]
+        machine = self._machines[job.arm, job.task.id]
         machine.give_up(job.move)
         self._next_jobs(machine)
 

@@ -17,7 +17,7 @@ from mlx_selfdebug.progress import NullProgress
 from mlx_selfdebug.repair.asking import Decoding
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.policies import Move, repairable
-from mlx_selfdebug.repair.stream import Stream
+from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks.task import Task
@@ -106,8 +106,8 @@ class Selection:
         self._run.drop_attempts(arm)
         self._model.network.eval()
         with NullProgress().stage("check", len(self._tasks), "tasks") as stage:
-            stream = Stream(self._run, self._model, self._runner, arm, self._decoding, stage)
-            made = stream.play(self._tasks, _RepairEach(self._failed))
+            play = Play(arm, self._tasks, _RepairEach(self._failed), self._decoding)
+            made = Stream(self._run, self._model, self._runner, stage).play(play)[arm]
         check = Check(step, sum(attempt.passed for attempt in made), len(made))
         self._run.remember(f"{self._key}.{step}", asdict(check))
         return check

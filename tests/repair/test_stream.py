@@ -16,14 +16,14 @@ from mlx_selfdebug.repair.asking import Decoding, common_length
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.feedback import CODE_ONLY, NOTICE, Feedback
 from mlx_selfdebug.repair.policies import Mine, Move, Policy, Repair, Resample
-from mlx_selfdebug.repair.stream import Stream
+from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.testing import ScriptedModel
 
-from ..conftest import make_attempt, make_task
+from ..conftest import FAILED, make_attempt, make_task
 
 TASKS = [make_task(), make_task("double", "x + x"), make_task("cube", "x ** 3")]
 
@@ -43,7 +43,7 @@ def play(
     run: Run, model: Any, runner: TestRunner, policy: Policy, tasks: Sequence[Task] = TASKS, **how: Any
 ) -> list[Attempt]:
     values = {"temperature": 0.8, "min_p": 0.05, "max_tokens": 16, "batch_size": 8, "budget_bytes": 6 * 10**9, **how}
-    return Stream(run, model, runner, "arm", Decoding(**values), NullStage()).play(tasks, policy)
+    return Stream(run, model, runner, NullStage()).play(Play("arm", tasks, policy, Decoding(**values)))["arm"]
 
 
 def test_a_policy_from_outside_says_what_is_attempted(run: Run, runner: TestRunner) -> None:
@@ -224,6 +224,30 @@ def test_progress_tells_tasks_solved_speed_and_tests(run: Run, runner: TestRunne
     stage = Told()
     right = ScriptedModel(lambda p, s: "def square(x):\n    return x * x\n" if "square" in p else wrong(p, s))
     how = Decoding(0.8, 0.05, 16, 8, 6 * 10**9)
-    Stream(run, right, runner, "arm", how, stage).play(TASKS, Repair(1))
+    Stream(run, right, runner, stage).play(Play("arm", TASKS, Repair(1), how))
     assert stage.done == len(TASKS)
     assert any(re.fullmatch(r"1 solved, \d+ tokens/s, \d in test", note) for note in stage.notes)
+
+
+def test_arms_share_one_batch_and_each_sees_its_own_attempts(run: Run, runner: TestRunner) -> None:
+    model = ScriptedModel(wrong)
+    how = Decoding(0.8, 0.05, 16, 6, 6 * 10**9)
+    plays = [Play("blind", TASKS, Resample(2), how), Play("repair", TASKS, Repair(1), how)]
+    made = Stream(run, model, runner, NullStage()).play(*plays)
+    assert [(a.arm, a.sample, a.round) for a in made["blind"][:2]] == [("blind", 0, 0), ("blind", 1, 0)]
+    assert [(a.arm, a.sample, a.round) for a in made["repair"][:2]] == [("repair", 0, 0), ("repair", 0, 1)]
+    assert {a.id for a in run.attempts("blind")} == {a.id for a in made["blind"]}
+    arms_asked = ["was tested" in "".join(map(chr, request.prompt)) for request in model.asked[:6]]
+    assert arms_asked == [False] * 6
+
+
+def test_an_arm_begins_with_the_attempts_it_is_given_and_stores_its_own_alone(run: Run, runner: TestRunner) -> None:
+    draft = make_attempt(
+        arm="drafts", verdict=make_attempt().verdict, public=FAILED, code="def square(x):\n    return 7\n"
+    )
+    play = Play("arm", TASKS[:1], Repair(1), Decoding(0.0, 0.0, 16, 4, 6 * 10**9), {"test/square": [draft]})
+    first, second = Stream(run, ScriptedModel(wrong), runner, NullStage()).play(play)["arm"]
+    assert first == draft
+    assert (second.arm, second.round, second.parent) == ("arm", 1, draft.id)
+    assert "return 7" in second.prompt
+    assert run.attempts("drafts") == []
