@@ -81,12 +81,13 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Base and adapter on the same held-out tasks."""
+    """Base and adapter on the same held-out tasks: greedy first drafts, then every arm at equal tokens."""
 
     tasks: str = _setting("humaneval", "held-out task set: a name or a .jsonl file")
     limit: int = _setting(50, "use this many tasks, spread evenly over the set; 0 = all", low=0)
-    rounds: int = _setting(1, "repair rounds, fed from public checks alone", low=0, high=8)
-    temperature: float = _setting(0.0, "sampling temperature; 0 = greedy", low=0, high=5)
+    arms: str = _setting("blind,notice,code,facts,other-facts", "what is compared after a first draft that failed")
+    tokens: int = _setting(480, "tokens an arm may generate for a task, its first draft included", low=1)
+    temperature: float = _setting(0.8, "sampling temperature after the first draft, which is greedy", low=0, high=5)
     min_p: float = _setting(0.05, "drop tokens less likely than this share of the likeliest", low=0, high=1)
     max_tokens: int = _setting(384, "longest completion, in tokens", low=1, high=32768)
     batch_size: int = _setting(
@@ -138,6 +139,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "collect.max_tokens": 200,
                 "train.max_pairs": 32,
                 "eval.limit": 32,
+                "eval.arms": "blind,facts",
+                "eval.tokens": 240,
                 "eval.max_tokens": 256,
             }
         ),

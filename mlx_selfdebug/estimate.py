@@ -16,6 +16,7 @@ from mlx_selfdebug.models.backend import mx
 
 from mlx_selfdebug.config import CollectConfig, Config, EvalConfig, TrainConfig
 from mlx_selfdebug.errors import BudgetError
+from mlx_selfdebug.evaluation.arms import arms_named
 from mlx_selfdebug.models.load import Model, load_thin, loaded_bytes, open_model
 from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.repair.asking import Asking
@@ -121,7 +122,8 @@ def _attempts(how: CollectConfig | EvalConfig, tasks: Sequence[Task]) -> tuple[i
     """About how many drafts and repairs."""
     if isinstance(how, CollectConfig):
         return len(tasks) * how.samples, round(UNSOLVED_SHARE["collect"] * len(tasks) * how.rounds * how.repairs)
-    return 2 * len(tasks), round(2 * UNSOLVED_SHARE["evaluate"] * len(tasks) * how.rounds)
+    rounds = max(0, how.tokens / min(COMPLETION_TOKENS, how.max_tokens) - 1)
+    return 2 * len(tasks), round(2 * UNSOLVED_SHARE["evaluate"] * len(tasks) * len(arms_named(how.arms)) * rounds)
 
 
 def _speed(model: Model, width: int) -> tuple[float, float]:

@@ -1,26 +1,27 @@
-"""Evaluate: base and adapter on the same held-out tasks, first pass and after repair.
+"""Evaluate: base and adapter on the same held-out tasks, first drafts and what each arm makes of them at equal tokens.
 
-What this first form does not do: it has no blind-resampling arm, no intervals and no test, so it cannot tell learning from
-luck; the table says so.
+Feedback comes from public checks alone; hidden checks score.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mlx_selfdebug.errors import TaskError
-from mlx_selfdebug.evaluation.result import Result, score_arm
+from mlx_selfdebug.evaluation.arms import Arm, arms_named, first_drafts, play_of
+from mlx_selfdebug.evaluation.result import Result, score_model
 from mlx_selfdebug.models.load import Model
-from mlx_selfdebug.progress import NullProgress, Progress
-from mlx_selfdebug.repair.policies import Repair
-from mlx_selfdebug.repair.stream import Play, Stream
+from mlx_selfdebug.progress import NullProgress, Progress, Stage
+from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.repair.stream import Stream
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.stage import decoding_of, measured, open_runner, remember_isolation
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.training.adapter import Adapter
 
-BASE, ADAPTER = "base/facts", "adapter/facts"
+BASE, ADAPTER = "base", "adapter"
 
 
 def evaluate(
@@ -32,12 +33,13 @@ def evaluate(
     progress: Progress | None = None,
     allow_weak_sandbox: bool = False,
 ) -> Result:
-    """Both models draft once and repair what fails a public check, up to ``eval.rounds`` times; hidden checks score.
+    """Both models draft once, greedily; then every arm of ``eval.arms`` goes on from these drafts with ``eval.tokens`` a task.
 
-    Raises TaskError if a reference fails its own hidden checks, or a task was trained on; ConfigError if the run was
-    evaluated on other tasks before. Finished attempts are not decoded again.
+    Raises TaskError if a reference fails its own hidden checks, or a task was trained on; ConfigError for an arm nobody knows, or
+    if the run was evaluated on other tasks before. Finished attempts are not decoded again.
     """
     config = run.config.eval
+    arms = arms_named(config.arms)
     run.require("model", model.origin, "model")
     run.require("eval.tasks", [task.id for task in tasks], "set of evaluation tasks")
     _refuse_trained_on(run, tasks)
@@ -47,12 +49,38 @@ def evaluate(
     ):
         remember_isolation(run, runner)
         n_checks = count_checks(tasks, runner)
-        with (progress or NullProgress()).stage("evaluate", 2 * len(tasks), "tasks") as stage:
-            how, policy = decoding_of(config, run.config), Repair(config.rounds)
-            base = Stream(run, model, runner, stage).play(Play(BASE, tasks, policy, how))[BASE]
+        run.remember("eval.checks", n_checks)
+        with (progress or NullProgress()).stage("evaluate", 2 * (1 + len(arms)) * len(tasks), "tasks") as stage:
+            playing = _Playing(run, model, runner, tasks, arms, stage)
+            base = playing.all_arms(BASE)
             with adapter.applied(model):
-                adapted = Stream(run, model, runner, stage).play(Play(ADAPTER, tasks, policy, how))[ADAPTER]
-    return Result(score_arm(base, n_checks), score_arm(adapted, n_checks))
+                adapted = playing.all_arms(ADAPTER)
+    tokens = config.tokens
+    return Result(score_model(base, n_checks, tokens), score_model(adapted, n_checks, tokens), tokens)
+
+
+class _Playing:
+    """All arms on the same tasks, for whatever the model wears."""
+
+    def __init__(
+        self, run: Run, model: Model, runner: TestRunner, tasks: Sequence[Task], arms: Sequence[Arm], stage: Stage
+    ) -> None:
+        self._run, self._model, self._runner = run, model, runner
+        self._tasks, self._arms, self._stage = tasks, arms, stage
+        self._decoding = decoding_of(run.config.eval, run.config)
+
+    def all_arms(self, who: str) -> dict[str, list[Attempt]]:
+        """By the arm's name, "first" among them, its attempts; those of an arm begin with the first drafts."""
+        first = first_drafts(who, self._tasks, replace(self._decoding, temperature=0.0))
+        made = self._stream().play(first)[first.arm]
+        drafts = {attempt.task_id: attempt for attempt in made}
+        tokens = self._run.config.eval.tokens
+        plays = [play_of(arm, who, self._tasks, self._decoding, drafts, tokens) for arm in self._arms]
+        played = self._stream().play(*plays) if plays else {}
+        return {name.partition("/")[2]: attempts for name, attempts in {first.arm: made, **played}.items()}
+
+    def _stream(self) -> Stream:
+        return Stream(self._run, self._model, self._runner, self._stage)
 
 
 def count_checks(tasks: Sequence[Task], runner: TestRunner) -> dict[str, int]:

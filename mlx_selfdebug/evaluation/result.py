@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from mlx_selfdebug.evaluation.arms import FIRST, answer
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.reporting.columns import columns
 
-NOT_SHOWN = (
-    "Not shown: whether this is learning. This version has no blind-resampling arm at\n"
-    "equal tokens and no paired test; small differences on few problems are luck."
-)
+REPAIR = "facts"
+"""The arm whose answers are what a user gets after repair."""
 
 
 @dataclass(frozen=True)
@@ -22,53 +21,82 @@ class Score:
     problems: tuple[int, int]
     checks: tuple[int, int]
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Score:
+        return cls(tuple(data["problems"]), tuple(data["checks"]))
+
 
 @dataclass(frozen=True)
-class ArmResult:
-    """One model on the set: its first completions, and after the rounds of repair."""
+class ModelResult:
+    """One model on the set: its first drafts, the answers after repair with facts, and those of every arm at equal tokens.
+
+    ``solved`` holds, by arm ("first" among them), the tasks whose answer is right.
+    """
 
     first_pass: Score
     after_repair: Score
+    arms: Mapping[str, Score] = field(default_factory=dict)
+    solved: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ArmResult:
-        scores = (data["first_pass"], data["after_repair"])
-        return cls(*(Score(tuple(score["problems"]), tuple(score["checks"])) for score in scores))
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelResult:
+        first, after = (Score.from_dict(data[name]) for name in ("first_pass", "after_repair"))
+        arms = {name: Score.from_dict(score) for name, score in data.get("arms", {}).items()}
+        return cls(first, after, arms, data.get("solved", {}))
 
 
 @dataclass(frozen=True)
 class Result:
-    """Base and adapter on the same tasks, scored on hidden checks, repairs fed from public checks alone."""
+    """Base and adapter on the same tasks, scored on hidden checks, feedback from public checks alone.
 
-    base: ArmResult
-    adapter: ArmResult
+    ``tokens``: what an arm may generate for a task, its first draft included.
+    """
+
+    base: ModelResult
+    adapter: ModelResult
+    tokens: int
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Result:
+        return cls(ModelResult.from_dict(data["base"]), ModelResult.from_dict(data["adapter"]), data.get("tokens", 0))
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def __str__(self) -> str:
-        """The table, and what it does not show."""
-        rows = [["", "problems solved", "", "checks passed", ""]]
-        rows += [["", "first pass", "after repair", "first pass", "after repair"]]
-        rows += [[name, *_cells(arm)] for name, arm in (("base", self.base), ("adapter", self.adapter))]
-        return columns(rows, right=(1, 2, 3, 4)) + "\n\n" + NOT_SHOWN
+        """The table: every arm of both models, in both units."""
+        rows = [["", "problems solved", "", "checks passed", ""], ["", "base", "adapter", "base", "adapter"]]
+        rows.append(["first draft", *_cells(self.base.first_pass, self.adapter.first_pass)])
+        for name, score in self.base.arms.items():
+            rows.append([f"then {name}", *_cells(score, self.adapter.arms[name])])
+        title = f"at most {self.tokens} tokens a task, first draft included" if self.base.arms else ""
+        return "\n\n".join(part for part in (columns(rows, right=(1, 2, 3, 4)), title) if part)
 
 
-def _cells(arm: ArmResult) -> list[str]:
-    first, after = arm.first_pass, arm.after_repair
-    counts = (first.problems, after.problems, first.checks, after.checks)
+def _cells(base: Score, adapter: Score) -> list[str]:
+    counts = (base.problems, adapter.problems, base.checks, adapter.checks)
     return [f"{part}/{whole}" for part, whole in counts]
 
 
-def score_arm(attempts: Sequence[Attempt], n_checks: dict[str, int]) -> ArmResult:
-    """``n_checks``: hidden checks a task, the same for every arm. A task's last attempt is its answer after repair."""
-    first = {a.task_id: a for a in attempts if a.round == 0}
-    last = {a.task_id: a for a in sorted(attempts, key=lambda a: a.round)}
-    return ArmResult(_score(first.values(), n_checks), _score(last.values(), n_checks))
+def score_model(attempts: Mapping[str, Sequence[Attempt]], n_checks: Mapping[str, int], tokens: int) -> ModelResult:
+    """``attempts`` by arm; ``n_checks``: hidden checks a task, the same for every arm."""
+    answers = {arm: _answers(made, tokens) for arm, made in attempts.items()}
+    scores = {arm: score(given, n_checks) for arm, given in answers.items()}
+    solved = {arm: sorted(a.task_id for a in given if a.passed) for arm, given in answers.items()}
+    arms = {arm: found for arm, found in scores.items() if arm != FIRST}
+    return ModelResult(scores[FIRST], scores.get(REPAIR, scores[FIRST]), arms, solved)
 
 
-def _score(attempts: Iterable[Attempt], n_checks: dict[str, int]) -> Score:
-    answers = list(attempts)
-    solved = sum(a.passed for a in answers)
-    passed = sum(n_checks[a.task_id] if a.passed else min(a.verdict.n_passed, n_checks[a.task_id]) for a in answers)
+def _answers(attempts: Sequence[Attempt], tokens: int) -> list[Attempt]:
+    by_task: dict[str, list[Attempt]] = {}
+    for attempt in attempts:
+        by_task.setdefault(attempt.task_id, []).append(attempt)
+    return [answer(made, tokens) for made in by_task.values()]
+
+
+def score(answers: Iterable[Attempt], n_checks: Mapping[str, int]) -> Score:
+    """Of one answer a task. A check of a task without a whole answer counts as failed."""
+    given = list(answers)
+    solved = sum(a.passed for a in given)
+    passed = sum(n_checks[a.task_id] if a.passed else min(a.verdict.n_passed, n_checks[a.task_id]) for a in given)
     return Score((solved, len(n_checks)), (passed, sum(n_checks.values())))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_selfdebug.errors import StoreError
-from mlx_selfdebug.evaluation.result import ArmResult, Result
+from mlx_selfdebug.evaluation.result import Result
 from mlx_selfdebug.reporting.columns import columns, gib
 from mlx_selfdebug.reporting.machine import hardware, versions
 from mlx_selfdebug.store import Run, write_atomically
@@ -76,7 +76,7 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         f"{summary['attempts']['total']} attempts, pairs: {kinds}",
     ]
     if summary["base"] and summary["adapter"]:
-        parts.append(str(Result(*(ArmResult.from_dict(summary[name]) for name in ("base", "adapter")))))
+        parts.append(str(Result.from_dict(summary)))
     return "\n\n".join([*parts, stage_table(summary["stages"])])
 
 

@@ -1,17 +1,24 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlx_selfdebug.errors import TaskError
-from mlx_selfdebug.evaluation.evaluate import count_checks, evaluate
-from mlx_selfdebug.evaluation.result import Score, score_arm
+from mlx_selfdebug.errors import ConfigError, TaskError
+from mlx_selfdebug.evaluation.arms import answer, arms_named
+from mlx_selfdebug.evaluation.evaluate import _Playing, count_checks, evaluate
+from mlx_selfdebug.evaluation.result import Result, Score, score, score_model
+from mlx_selfdebug.progress import NullStage
+from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.testing import ScriptedModel
 from mlx_selfdebug.training.pair import Pair
 from mlx_selfdebug.training.train import train
 
@@ -27,22 +34,51 @@ def test_a_problem_is_solved_by_all_its_checks_and_checks_are_counted_one_by_one
         make_attempt(task_id="b", verdict=Verdict("failed", n_passed=2, n_checks=3)),
         make_attempt(task_id="c", verdict=Verdict("load_error", n_passed=0, n_checks=0)),
     ]
-    score = score_arm(attempts, {"a": 3, "b": 3, "c": 5}).first_pass
-    assert score == Score(problems=(1, 3), checks=(5, 11))
+    assert score(attempts, {"a": 3, "b": 3, "c": 5}) == Score(problems=(1, 3), checks=(5, 11))
 
 
-def test_the_last_attempt_is_the_answer_after_repair_for_better_or_worse() -> None:
-    attempts = [
-        make_attempt(task_id="a", verdict=FAILED),
-        make_attempt(task_id="a", verdict=PASSED, round=1),
-        make_attempt(task_id="b", verdict=PASSED),
-        make_attempt(task_id="b", verdict=FAILED, round=1),
-        make_attempt(task_id="c", verdict=PASSED),
+def made(*passed: bool, tokens: int = 10) -> list[Attempt]:
+    """Attempts one after the other, of so many tokens, that pass the public checks or do not."""
+    return [
+        make_attempt(sample=i, public=PASSED if one else FAILED, n_completion_tokens=tokens)
+        for i, one in enumerate(passed)
     ]
-    result = score_arm(attempts, {"a": 3, "b": 3, "c": 3})
-    assert result.first_pass.problems == (2, 3)
-    assert result.after_repair.problems == (2, 3)
-    assert result.after_repair.checks == (7, 9)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "tokens", "sample"),
+    [
+        (made(False, True, True), 100, 1),
+        (made(False, False, False), 100, 2),
+        (made(False, False, True), 29, 1),
+        (made(False, False, True), 30, 2),
+        (made(False, True), 5, 0),
+        (made(True), 5, 0),
+    ],
+)
+def test_the_answer_is_the_first_that_passes_in_public_within_the_tokens_else_the_last(
+    attempts: list[Attempt], tokens: int, sample: int
+) -> None:
+    assert answer(attempts, tokens).sample == sample
+
+
+def test_a_right_draft_that_is_not_handed_in_does_not_count() -> None:
+    """Its public checks failed, so nobody could know; the next one passed them and was wrong."""
+    attempts = [
+        make_attempt(task_id="a", public=FAILED, verdict=PASSED),
+        make_attempt(task_id="a", sample=1, public=PASSED, verdict=FAILED),
+    ]
+    found = score_model({"first": attempts[:1], "facts": attempts}, {"a": 3}, 100)
+    assert found.first_pass.problems == (1, 1)
+    assert found.after_repair.problems == (0, 1)
+    assert found.solved == {"first": ["a"], "facts": []}
+
+
+def test_an_arm_nobody_knows_is_named_with_those_there_are() -> None:
+    assert [arm.name for arm in arms_named("facts, blind")] == ["blind", "facts"]
+    assert arms_named("") == []
+    with pytest.raises(ConfigError, match=r"unknown arm 'fact'\. Known: blind, notice, code, facts, other-facts"):
+        arms_named("blind,fact")
 
 
 def test_a_reference_that_fails_its_own_checks_is_named() -> None:
@@ -51,8 +87,94 @@ def test_a_reference_that_fails_its_own_checks_is_named() -> None:
         count_checks([TASKS[0], broken], runner)
 
 
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    with Run(tmp_path / "run", small_config(eval__tokens=400, eval__max_tokens=64)) as opened:
+        yield opened
+
+
+def play(run: Run, reply: Callable[[str, int], str], arms: str = "blind,notice,code,facts,other-facts") -> Any:
+    """All arms of a model that says what it is told, on three tasks; by arm its attempts."""
+    model: Any = ScriptedModel(reply)
+    with TestRunner(2, Limits(wall_s=5, cpu_s=4)) as runner:
+        return _Playing(run, model, runner, TASKS, arms_named(arms), NullStage()).all_arms("base")
+
+
+def name_in(prompt: str) -> str:
+    return next(task.entry_point for task in TASKS if f"def {task.entry_point}" in prompt)
+
+
+def wrong(name: str) -> str:
+    return f"def {name}(x):\n    return x - 50\n"
+
+
+def right(name: str) -> str:
+    return next(task.reference for task in TASKS if task.entry_point == name)
+
+
+PUBLIC = {"square": 9, "double": 6, "cube": 27}
+"""What the public check expects."""
+N_CHECKS = {task.id: 3 for task in TASKS}
+
+
+def problems(attempts: Any, tokens: int = 400) -> dict[str, int]:
+    found = score_model(attempts, N_CHECKS, tokens)
+    return {name: arm.problems[0] for name, arm in {"first": found.first_pass, **found.arms}.items()}
+
+
+def test_a_model_that_always_copies_solves_nothing_in_any_arm(run: Run) -> None:
+    attempts = play(run, lambda prompt, _: wrong(name_in(prompt)))
+    assert set(problems(attempts).values()) == {0}
+
+
+def test_a_model_that_needs_facts_solves_all_in_the_arms_that_show_its_own(run: Run) -> None:
+    def reply(prompt: str, _: int) -> str:
+        name = name_in(prompt)
+        return right(name) if f"Expected: {PUBLIC[name]}\n" in prompt else wrong(name)
+
+    assert problems(play(run, reply)) == {"first": 0, "blind": 0, "notice": 0, "code": 0, "facts": 3, "other-facts": 0}
+
+
+def test_a_model_that_is_right_at_random_is_best_tried_again_where_it_copies_what_it_is_shown(run: Run) -> None:
+    def reply(prompt: str, seed: int) -> str:
+        name = name_in(prompt)
+        lucky = "was tested" not in prompt and seed % 3 == 0
+        return right(name) if lucky else wrong(name)
+
+    found = problems(play(run, reply))
+    assert found["blind"] == 3
+    assert found["code"] == found["facts"] == found["other-facts"]
+
+
+def test_all_arms_begin_with_the_same_drafts_which_are_decoded_once(run: Run) -> None:
+    attempts = play(run, lambda prompt, _: wrong(name_in(prompt)))
+    drafts = attempts.pop("first")
+    assert {a.arm for a in drafts} == {"base/first"}
+    assert all([a for a in made if a.arm == "base/first"] == drafts for made in attempts.values())
+    assert len(run.attempts("base/first")) == 3
+
+
+def test_arms_stop_when_their_tokens_are_spent(run: Run) -> None:
+    attempts = play(run, lambda prompt, _: wrong(name_in(prompt)))
+    for name in ("blind", "facts"):
+        for task in TASKS:
+            spent = [a.n_completion_tokens for a in attempts[name] if a.task_id == task.id]
+            assert sum(spent) >= 400 > sum(spent[:-1])
+
+
+def test_the_facts_of_another_task_are_of_another_task(run: Run) -> None:
+    attempts = play(run, lambda prompt, _: wrong(name_in(prompt)), "other-facts")["other-facts"]
+    repairs = [a for a in attempts if a.round == 1]
+    expected = {task.id: PUBLIC[task.entry_point] for task in TASKS}
+    assert len(repairs) == 3
+    for attempt in repairs:
+        facts = attempt.prompt.partition("was tested")[2]
+        assert f"Expected: {expected[attempt.task_id]}\n" not in facts
+        assert any(f"Expected: {value}\n" in facts for value in expected.values())
+
+
 def open_run(path: Path) -> Run:
-    run = Run(path, small_config(eval__max_tokens=8, train__epochs=1))
+    run = Run(path, small_config(eval__max_tokens=8, eval__tokens=20, eval__arms="blind,facts", train__epochs=1))
     run.replace_pairs([Pair("direct", "python", "t", "Write f.", "def f(): return 1\n```", ("a",))])
     return run
 
@@ -63,19 +185,18 @@ def test_base_and_adapter_meet_the_same_tasks_and_the_model_is_the_base_afterwar
         result = evaluate(run, tiny, adapter, TASKS)
         arms = {a.arm for a in run.attempts()}
         again = evaluate(run, tiny, adapter, TASKS)
-    assert arms == {"base/facts", "adapter/facts"}
+    assert arms == {f"{who}/{arm}" for who in ("base", "adapter") for arm in ("first", "blind", "facts")}
     assert result.base.first_pass.problems[1] == result.adapter.after_repair.problems[1] == 3
     assert result.base.first_pass.checks[1] == 9
-    assert again == result
+    assert again == result == Result.from_dict(json.loads(json.dumps(result.to_dict())))
     assert not any("lora" in name for name, _ in tiny.network.named_modules())
 
 
-def test_the_result_prints_both_units_and_what_is_not_shown(tiny: Any, tmp_path: Path) -> None:
+def test_the_result_prints_both_units_of_every_arm(tiny: Any, tmp_path: Path) -> None:
     with open_run(tmp_path / "run") as run:
         text = str(evaluate(run, tiny, train(run, tiny), TASKS))
-    assert "problems solved" in text
-    assert "checks passed" in text
-    assert "Not shown: whether this is learning" in text
+    for part in ("problems solved", "checks passed", "first draft", "then blind", "then facts", "20 tokens a task"):
+        assert part in text
 
 
 def test_tasks_that_were_trained_on_are_refused(tiny: Any, tmp_path: Path) -> None:

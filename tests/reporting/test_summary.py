@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import json
 
-from mlx_selfdebug.evaluation.result import ArmResult, Result, Score
+from mlx_selfdebug.evaluation.result import ModelResult, Result, Score
 from mlx_selfdebug.reporting.summary import summary_text, write_summary
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.training.pair import Pair
 
 from ..conftest import make_attempt
 
-ARM = ArmResult(Score((1, 3), (5, 9)), Score((2, 3), (7, 9)))
-RESULT = Result(ARM, ARM)
+ARM = ModelResult(Score((1, 3), (5, 9)), Score((2, 3), (7, 9)), {"facts": Score((2, 3), (7, 9))})
+RESULT = Result(ARM, ARM, 240)
 
 
 def test_the_summary_counts_what_the_run_recorded(run: Run) -> None:
