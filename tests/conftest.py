@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from mlx_selfdebug.config import Config, resolve
 from mlx_selfdebug.repair.attempt import Attempt
@@ -14,6 +15,9 @@ from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Verdict
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.tasks.task import Task
+
+settings.register_profile("untimed", deadline=None)  # how long a test takes never fails it
+settings.load_profile("untimed")
 
 FAILED = Verdict(
     "failed", (Failure("hidden[0]", "3", "9", "value", "6", ErrorFact("ValueError", "no", 2, "raise")),), 1, 2

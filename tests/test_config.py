@@ -15,6 +15,8 @@ def values_for(setting: Setting) -> st.SearchStrategy[Any]:
     if setting.key == "preset":
         return st.sampled_from(["air", "cpu"])
     if setting.type is str:
+        if setting.choices:
+            return st.sampled_from(setting.choices)
         return st.text(st.characters(blacklist_categories=["Cs", "Cc"]), max_size=20)
     low, high = setting.low or 0, setting.high or 1000
     return st.integers(int(low), int(high)) if setting.type is int else st.floats(float(low), float(high))
@@ -65,6 +67,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
         ("collect.samples", True, "must be a whole number"),
         ("model", 3, "must be a text"),
         ("preset", "huge", "unknown preset 'huge'"),
+        ("train.method", "lore", "'lore' is unknown: lora or dora"),
     ],
 )
 def test_a_wrong_value_is_refused_with_what_is_allowed(key: str, value: Any, message: str) -> None:
