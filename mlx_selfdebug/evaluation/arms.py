@@ -20,6 +20,8 @@ from mlx_selfdebug.tasks.task import Task
 
 FIRST = "first"
 """The greedy drafts that all arms of a model share."""
+REPAIR = "facts"
+"""The arm whose answers are what a user gets after repair."""
 MOST_ATTEMPTS = 64
 
 

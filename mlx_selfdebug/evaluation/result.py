@@ -6,12 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from mlx_selfdebug.evaluation.arms import FIRST, answer
+from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, answer
+from mlx_selfdebug.evaluation.gate import Gate
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.reporting.columns import columns
-
-REPAIR = "facts"
-"""The arm whose answers are what a user gets after repair."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +53,17 @@ class Result:
     base: ModelResult
     adapter: ModelResult
     tokens: int
+    gate: Gate | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Result:
-        return cls(ModelResult.from_dict(data["base"]), ModelResult.from_dict(data["adapter"]), data.get("tokens", 0))
+        gate = Gate.from_dict(data["gate"]) if data.get("gate") else None
+        return cls(
+            ModelResult.from_dict(data["base"]), ModelResult.from_dict(data["adapter"]), data.get("tokens", 0), gate
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "gate": self.gate.to_dict() if self.gate else None}
 
     def __str__(self) -> str:
         """The table: every arm of both models, in both units."""
@@ -70,7 +72,8 @@ class Result:
         for name, score in self.base.arms.items():
             rows.append([f"then {name}", *_cells(score, self.adapter.arms[name])])
         title = f"at most {self.tokens} tokens a task, first draft included" if self.base.arms else ""
-        return "\n\n".join(part for part in (columns(rows, right=(1, 2, 3, 4)), title) if part)
+        gate = str(self.gate) if self.gate else ""
+        return "\n\n".join(part for part in (columns(rows, right=(1, 2, 3, 4)), title, gate) if part)
 
 
 def _cells(base: Score, adapter: Score) -> list[str]:

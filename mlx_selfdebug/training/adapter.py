@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,13 @@ def remove_adapter(network: nn.Module) -> None:
     """The layers under those of an adapter take their place again. mlx-lm's own function leaves DoRA's in."""
     wrapped = [(name, m.linear) for name, m in network.named_modules() if isinstance(m, _ADAPTED)]
     network.update_modules(tree_unflatten(wrapped))
+
+
+def mark_adapter(path: Path, about: Mapping[str, Any]) -> None:
+    """Add ``about`` to an adapter's settings, which mlx-lm passes over."""
+    file = path / SETTINGS
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    write_atomically(file, json.dumps({**settings, **about}, indent=2) + "\n")
 
 
 def save_adapter(network: nn.Module, path: Path, settings: dict[str, Any], base: str) -> Adapter:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from mlx_selfdebug.config import TrainConfig
+from mlx_selfdebug.errors import TrainingError
 from mlx_selfdebug.progress import NullProgress
 from mlx_selfdebug.repair.asking import Decoding
 from mlx_selfdebug.repair.attempt import Attempt
@@ -20,6 +21,7 @@ from mlx_selfdebug.repair.policies import Move, repairable
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.training.mix import distinct
 
@@ -44,6 +46,21 @@ def hold_back(attempts: Sequence[Attempt], tasks: Sequence[Task], config: TrainC
     failed = {a.task_id for a in attempts if repairable(a)}
     mixed = [task.id for task in tasks if task.id in solved & failed]
     return sorted(random.Random(f"{seed}:held back").sample(mixed, round(config.held_back_share * len(mixed))))
+
+
+def held_back_tasks(run: Run, tasks: Sequence[Task] | None = None) -> list[Task]:
+    """The tasks kept out of a run's pairs, from ``tasks`` or else ``collect.tasks``. Raises TrainingError if one is not there."""
+    ids = run.environment().get("train.held_back", [])
+    if not ids:
+        return []
+    collect = run.config.collect
+    known = {task.id: task for task in (load_tasks(collect.tasks).spread(collect.limit) if tasks is None else tasks)}
+    if missing := [id_ for id_ in ids if id_ not in known]:
+        raise TrainingError(
+            f"{len(missing)} tasks that were held back to choose a checkpoint on are not there, {missing[0]} among them",
+            hint="give train() the tasks that were given to collect()",
+        )
+    return [known[id_] for id_ in ids]
 
 
 def to_repair(attempts: Sequence[Attempt], tasks: Sequence[Task], most: int) -> dict[str, list[Attempt]]:

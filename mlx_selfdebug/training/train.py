@@ -24,14 +24,13 @@ from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.stage import decoding_of, measured, open_runner
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.training.adapter import Adapter, insert_adapter, open_adapter, remove_adapter, save_adapter
 from mlx_selfdebug.training.checkpoint import newest_checkpoint, restore_best, save_best, save_checkpoint
 from mlx_selfdebug.training.examples import Example, encode_pairs
 from mlx_selfdebug.training.loop import Advance, Step, count_steps, optimizer_of, train_steps
 from mlx_selfdebug.training.plan import Planner, TrainingPlan, Workload, processes_bytes
-from mlx_selfdebug.training.selection import Selection
+from mlx_selfdebug.training.selection import Selection, held_back_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ def train(
         examples = _examples(run, model, run.config.train)
         plan = stack.enter_context(_planned(run, model, examples, smaller))
         training = _Training(run, model, examples, plan)
-        held_back = _held_back(run, tasks)
+        held_back = held_back_tasks(run, tasks)
         if held_back:
             runner = stack.enter_context(open_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox))
             training.select_on(held_back, runner)
@@ -76,21 +75,6 @@ def train(
         adapter = save_adapter(model.network, run.adapter_path, settings, model.origin)
     shutil.rmtree(run.training_path, ignore_errors=True)
     return adapter
-
-
-def _held_back(run: Run, tasks: Sequence[Task] | None) -> list[Task]:
-    """The tasks kept out of the pairs. Raises TrainingError if they are not among ``tasks``."""
-    ids = run.environment().get("train.held_back", [])
-    if not ids:
-        return []
-    collect = run.config.collect
-    known = {task.id: task for task in (load_tasks(collect.tasks).spread(collect.limit) if tasks is None else tasks)}
-    if missing := [id_ for id_ in ids if id_ not in known]:
-        raise TrainingError(
-            f"{len(missing)} tasks that were held back to choose a checkpoint on are not there, {missing[0]} among them",
-            hint="give train() the tasks that were given to collect()",
-        )
-    return [known[id_] for id_ in ids]
 
 
 def _examples(run: Run, model: Model, config: TrainConfig) -> list[Example]:

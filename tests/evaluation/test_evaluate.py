@@ -11,6 +11,7 @@ import pytest
 from mlx_selfdebug.errors import ConfigError, TaskError
 from mlx_selfdebug.evaluation.arms import answer, arms_named
 from mlx_selfdebug.evaluation.evaluate import _Playing, count_checks, evaluate
+from mlx_selfdebug.evaluation.gate import Gate
 from mlx_selfdebug.evaluation.result import Result, Score, score, score_model
 from mlx_selfdebug.progress import NullStage
 from mlx_selfdebug.repair.attempt import Attempt
@@ -18,6 +19,7 @@ from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.tasks.jsonl import dump_tasks
 from mlx_selfdebug.testing import ScriptedModel
 from mlx_selfdebug.training.pair import Pair
 from mlx_selfdebug.training.train import train
@@ -97,7 +99,7 @@ def play(run: Run, reply: Callable[[str, int], str], arms: str = "blind,notice,c
     """All arms of a model that says what it is told, on three tasks; by arm its attempts."""
     model: Any = ScriptedModel(reply)
     with TestRunner(2, Limits(wall_s=5, cpu_s=4)) as runner:
-        return _Playing(run, model, runner, TASKS, arms_named(arms), NullStage()).all_arms("base")
+        return _Playing(run, model, runner, NullStage()).all_arms("base", TASKS, arms_named(arms))
 
 
 def name_in(prompt: str) -> str:
@@ -197,6 +199,47 @@ def test_the_result_prints_both_units_of_every_arm(tiny: Any, tmp_path: Path) ->
         text = str(evaluate(run, tiny, train(run, tiny), TASKS))
     for part in ("problems solved", "checks passed", "first draft", "then blind", "then facts", "20 tokens a task"):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("first", "repaired", "passed"),
+    [
+        ((2, 2), (2, 3), True),
+        ((2, 3), (2, 3), True),
+        ((2, 1), (2, 3), False),
+        ((2, 2), (3, 3), False),
+        ((0, 0), (1, 0), False),
+    ],
+)
+def test_the_gate_wants_drafts_no_worse_and_repairs_better(
+    first: tuple[int, int], repaired: tuple[int, int], passed: bool
+) -> None:
+    gate = Gate(first, repaired, 4)
+    assert gate.passed is passed
+    assert str(gate).startswith(f"Recommended: the {'adapter' if passed else 'base'}; on 4 training tasks")
+    assert Gate.from_dict(json.loads(json.dumps(gate.to_dict()))) == gate
+
+
+def test_the_gate_is_tried_on_the_tasks_held_back_and_the_adapter_marked(tiny: Any, tmp_path: Path) -> None:
+    dump_tasks([make_task("cube", "x ** 3"), make_task("minus", "-x")], tmp_path / "tasks.jsonl")
+    with Run(
+        tmp_path / "run",
+        small_config(
+            collect__tasks=str(tmp_path / "tasks.jsonl"), collect__max_tokens=8, eval__max_tokens=8, eval__tokens=20,
+            eval__arms="blind", train__epochs=1,
+        ),
+    ) as run:  # fmt: skip
+        run.replace_pairs([Pair("direct", "python", "t", "Write f.", "def f(): return 1\n```", ("a",))])
+        run.remember("train.held_back", ["test/minus"])
+        adapter = train(run, tiny)
+        result = evaluate(run, tiny, adapter, TASKS[:2])
+        arms = {a.arm for a in run.attempts() if a.task_id == "test/minus"}
+    assert result.gate == Gate((0, 0), (0, 0), 1)
+    assert arms == {f"held back/{who}/{arm}" for who in ("base", "adapter") for arm in ("first", "facts")}
+    settings = json.loads((adapter.path / "adapter_config.json").read_text())
+    assert settings["gate"] == {"first": [0, 0], "repaired": [0, 0], "n": 1, "passed": False}
+    with adapter.applied(tiny):
+        pass
 
 
 def test_tasks_that_were_trained_on_are_refused(tiny: Any, tmp_path: Path) -> None:
