@@ -141,6 +141,12 @@ class Session:
 
         return load_tasks(name).spread(limit)
 
+    def check_arms(self) -> None:
+        """Raises ConfigError for an arm nobody knows, before anything is computed."""
+        from mlx_selfdebug.evaluation.arms import arms_named
+
+        arms_named(self.config.eval.arms)
+
     def open(self) -> Run:
         from mlx_selfdebug.models.resolve import resolve_model
         from mlx_selfdebug.store import Run
@@ -243,6 +249,7 @@ def run_command(session: Session) -> int:
     session.announce()
     session.tasks(session.config.collect.tasks, session.config.collect.limit)
     session.tasks(session.config.eval.tasks, session.config.eval.limit)
+    session.check_arms()
     session.require_sandbox()
     with session.open() as run:
         if run.summary_path.exists():

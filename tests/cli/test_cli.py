@@ -52,6 +52,7 @@ def test_every_command_has_help(command: str) -> None:
         (("run", "--model", "qwen2.5-codr-0.5b"), "Did you mean 'qwen2.5-coder-0.5b'"),
         (("run", "--collect-tasks", "startr"), "Did you mean 'starter'"),
         (("run", "--eval-tasks", "nowhere.jsonl"), "nowhere.jsonl"),
+        (("run", "--eval-arms", "blynd"), "eval.arms: unknown arm 'blynd'. Known: blind"),
         (("run", "--config", "nowhere.toml"), "no configuration file nowhere.toml"),
         (("run", "--preset", "huge"), "unknown preset 'huge'"),
         (("tasks", "show", "humaneval", "HumanEval/999"), "unknown task 'HumanEval/999'"),
