@@ -35,6 +35,8 @@ from mlx_selfdebug.training.loop import Shape, optimizer_of, train_steps
 from mlx_selfdebug.training.plan import Workload
 
 STEPS = 3
+FEWEST_TOKENS = 256
+"""Ids that every vocabulary has."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,8 @@ def config_of(setting: Setting) -> TrainConfig:
     )
 
 
-def rows_of(setting: Setting, vocabulary: int) -> list[Example]:
-    drawn = np.random.default_rng(0).integers(0, vocabulary, (STEPS * setting.batch, setting.length))
+def rows_of(setting: Setting) -> list[Example]:
+    drawn = np.random.default_rng(0).integers(0, FEWEST_TOKENS, (STEPS * setting.batch, setting.length))
     return [Example(tuple(map(int, ids)), setting.length // 2) for ids in drawn]
 
 
@@ -123,7 +125,7 @@ def estimate_one(models: list[str], setting: Setting) -> dict[str, Any]:
     os.environ[CACHE_VARIABLE] = os.environ["MLX_SELFDEBUG_BENCH_PROBES"]
     assert str(default_cache_dir()) == os.environ["MLX_SELFDEBUG_BENCH_PROBES"]
     planner = training_planner(model, config_of(setting))
-    work = Workload.of(rows_of(setting, 1000))
+    work = Workload.of(rows_of(setting))
     plan = planner.with_shape(work, Shape(setting.most_tokens, setting.recompute))
     return {"peak_bytes": plan.peak_bytes, "step_s": plan.wall_s / STEPS}
 
@@ -135,7 +137,7 @@ def measure_one(models: list[str], setting: Setting) -> dict[str, Any]:
         mx.set_cache_limit(0)
         insert_adapter(model.network, config, 0)
         shape = Shape(setting.most_tokens, setting.recompute)
-        examples = rows_of(setting, 1000)
+        examples = rows_of(setting)
         made = list(
             train_steps(
                 model.network, examples, config, 0, optimizer_of(config, STEPS),
