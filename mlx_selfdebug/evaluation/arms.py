@@ -20,6 +20,7 @@ from mlx_selfdebug.tasks.task import Task
 
 FIRST = "first"
 """The greedy drafts that all arms of a model share."""
+BLIND = "blind"
 REPAIR = "facts"
 """The arm whose answers are what a user gets after repair."""
 MOST_ATTEMPTS = 64
@@ -42,10 +43,10 @@ class Arm:
 ARMS = {
     arm.name: arm
     for arm in (
-        Arm("blind", "a fresh draft", None),
+        Arm(BLIND, "a fresh draft", None),
         Arm("notice", "told that its code failed, and shown nothing", NOTICE),
         Arm("code", "shown its failed code", CODE_ONLY),
-        Arm("facts", "shown its failed code and the facts", EVERYTHING),
+        Arm(REPAIR, "shown its failed code and the facts", EVERYTHING),
         Arm("other-facts", "shown its failed code and the facts of another task", EVERYTHING, of_another=True),
     )
 }

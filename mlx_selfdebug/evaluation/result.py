@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from textwrap import fill
 from typing import Any
 
-from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, answer
+from mlx_selfdebug.evaluation.arms import BLIND, FIRST, REPAIR, answer
 from mlx_selfdebug.evaluation.gate import Gate
+from mlx_selfdebug.evaluation.primary import Primary
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.reporting.columns import columns
+
+TEXT_WIDTH = 80
+NOT_COMPARED = "Not shown: whether repairing beats trying again; that takes the arms blind and facts."
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,17 @@ class Result:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "gate": self.gate.to_dict() if self.gate else None}
+        """With what follows from the rest: the gate's and the primary contrast's verdicts."""
+        verdict = self.primary.verdict if self.primary else None
+        return {**asdict(self), "gate": self.gate.to_dict() if self.gate else None, "primary": verdict}
+
+    @property
+    def primary(self) -> Primary | None:
+        """None where an arm it takes was not played."""
+        if not {BLIND, REPAIR} <= self.base.solved.keys() & self.adapter.solved.keys():
+            return None
+        n = self.base.first_pass.problems[1]
+        return Primary.of(self.adapter.solved[REPAIR], self.base.solved[BLIND], self.adapter.solved[BLIND], n)
 
     def __str__(self) -> str:
         """The table: every arm of both models, in both units."""
@@ -72,8 +87,8 @@ class Result:
         for name, score in self.base.arms.items():
             rows.append([f"then {name}", *_cells(score, self.adapter.arms[name])])
         title = f"at most {self.tokens} tokens a task, first draft included" if self.base.arms else ""
-        gate = str(self.gate) if self.gate else ""
-        return "\n\n".join(part for part in (columns(rows, right=(1, 2, 3, 4)), title, gate) if part)
+        said = (fill(str(part), TEXT_WIDTH) for part in (title, self.primary or NOT_COMPARED, self.gate or ""))
+        return "\n\n".join([columns(rows, right=(1, 2, 3, 4)), *filter(None, said)])
 
 
 def _cells(base: Score, adapter: Score) -> list[str]:
