@@ -72,7 +72,7 @@ class Costs:
     def layers_s(self, adapted: int, others: int) -> float:
         """Seconds of a step without the head."""
         each = (self.more.wall_s - self.few.wall_s) / max(1, self.more.layers - self.few.layers)
-        return each * (adapted + PASSED_THROUGH * others)
+        return max(0.0, each) * (adapted + PASSED_THROUGH * others)
 
     def head_s(self) -> float:
         """Seconds of the head, and of what there is once a step."""
