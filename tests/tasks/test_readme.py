@@ -32,7 +32,9 @@ def test_the_numbers_in_it_are_so():
     assert f"\n{len(load_tasks('starter'))} tasks of our own" in README
 
 
-@pytest.mark.parametrize("name", ["__init__", "checks", "examples", "humaneval", "jsonl", "load", "schema", "task_set"])
+@pytest.mark.parametrize(
+    "name", ["__init__", "checks", "examples", "humaneval", "jsonl", "load", "mutants", "schema", "task_set"]
+)
 def test_the_examples_of_a_module_run(name: str):
     module = importlib.import_module("mlx_selfdebug.tasks" + ("" if name == "__init__" else f".{name}"))
     result = doctest.testmod(module)
