@@ -67,7 +67,7 @@ def _problems(task: Task, runs: _Runs) -> Iterator[TaskProblem]:
     for name, run in (("public", runs.public), ("hidden", runs.hidden)):
         if run is not None and not run.result().passed:
             yield TaskProblem(
-                task.id, "error", f"the reference does not pass the {name} checks: {_reason(run.result())}"
+                task.id, "error", f"the reference does not pass the {name} checks: {reason_of(run.result())}"
             )
     if runs.nothing is not None and runs.nothing.result().passed:
         yield TaskProblem(task.id, "error", "a function that returns None passes the hidden checks: they are too weak")
@@ -76,7 +76,7 @@ def _problems(task: Task, runs: _Runs) -> Iterator[TaskProblem]:
 _NO_CHECKS = {"public": "nothing can be fed back to the model", "hidden": "an answer cannot be scored"}
 
 
-def _reason(verdict: Verdict) -> str:
+def reason_of(verdict: Verdict) -> str:
     """The outcome, and the first failed check with what came instead."""
     if not verdict.failures:
         return verdict.outcome
