@@ -38,6 +38,12 @@ class CollectConfig:
 
     tasks: str = _setting("starter", "task set to learn from: a name (`tasks list`) or a .jsonl file")
     limit: int = _setting(0, "use this many tasks, spread evenly over the set; 0 = all", low=0)
+    weak_share: float = _setting(
+        0.5,
+        "leave out a task whose checks catch less than this share of wrong programs (`tasks audit`); 0 = none",
+        low=0,
+        high=1,
+    )
     samples: int = _setting(8, "drafts a task", low=1, high=256)
     rounds: int = _setting(1, "repair rounds for a task no draft has solved", low=0, high=8)
     repairs: int = _setting(2, "different failed attempts repaired a task and round", low=1, high=64)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mlx_selfdebug.cli import options
+from mlx_selfdebug.cli.progress import progress
 from mlx_selfdebug.cli.sandbox import require_sandbox
-from mlx_selfdebug.config import SandboxConfig
+from mlx_selfdebug.config import CollectConfig, SandboxConfig
 from mlx_selfdebug.errors import UnknownNameError
 from mlx_selfdebug.reporting.columns import columns
 from mlx_selfdebug.tasks import Task, load_tasks
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.evaluation.overlap import Overlap
+    from mlx_selfdebug.tasks.audit import TaskAudit
 
 SET = click.argument("name", metavar="SET")
 
 
 @click.group("tasks")
 def tasks_command() -> None:
-    """List, show and check task sets. SET is a name or a .jsonl file."""
+    """List, show, check, audit and compare task sets. SET is a name or a .jsonl file."""
 
 
 @tasks_command.command("list")
@@ -111,3 +117,138 @@ def check(ctx: click.Context, name: str, allow_weak_sandbox: bool, as_json: bool
             click.echo(f"{problem.severity}: {problem.task_id}: {problem.what}")
         click.echo(f"{len(tasks)} tasks, {errors} broken, {len(problems) - errors} warnings")
     ctx.exit(1 if errors else 0)
+
+
+@tasks_command.command("audit")
+@SET
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="audit this many tasks, spread evenly over the set; 0 = all",
+)
+@click.option("--mutants", type=click.IntRange(min=0), metavar="N", help="most mutants a task; 0 = all  [default: 20]")
+@click.option(
+    "--weak-share",
+    type=click.FloatRange(0, 1),
+    default=CollectConfig().weak_share,
+    show_default=True,
+    metavar="X",
+    help="a task is weak if it catches less than this share",
+)
+@options.weak_sandbox_option
+@options.quiet_option
+@options.json_option
+@options.debug_option
+@click.pass_context
+def audit(
+    ctx: click.Context,
+    name: str,
+    limit: int,
+    mutants: int | None,
+    weak_share: float,
+    allow_weak_sandbox: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """How many wrong programs do the checks let through? Mutants of the references are run against them.
+
+    A mutant that behaves like the reference counts as let through, so the shares are lower bounds. `collect` leaves weak tasks out
+    (collect.weak_share). Exit code 1 if a reference fails its own checks.
+
+    \b
+    Examples:
+      mlx-selfdebug tasks audit starter
+      mlx-selfdebug tasks audit my_tasks.jsonl --mutants 0 --json
+    """
+    from mlx_selfdebug.tasks.audit import MUTANTS, audit_tasks, open_audit_runner
+
+    most = MUTANTS if mutants is None else mutants
+    tasks = load_tasks(name).spread(limit)
+    require_sandbox(lambda text: click.echo(text, err=True), allow_weak=allow_weak_sandbox)
+    with open_audit_runner(SandboxConfig(), allow_weak_sandbox=allow_weak_sandbox) as runner:
+        audits = audit_tasks(tasks, runner, mutants=most, progress=progress(quiet=quiet))
+    if as_json:
+        click.echo(json.dumps([{**audit.to_dict(), "weak": audit.is_weak(weak_share)} for audit in audits]))
+    else:
+        click.echo(_audit_text(audits, weak_share))
+    ctx.exit(1 if any(audit.problem for audit in audits) else 0)
+
+
+def _audit_text(audits: Sequence[TaskAudit], weak_share: float) -> str:
+    weak = [audit for audit in audits if audit.is_weak(weak_share)]
+    rows = [["task", "mutants", "caught by hidden", "by public", ""]]
+    rows += [_audit_row(audit, "weak" if audit in weak else "") for audit in audits if audit.runs]
+    said = [f"error: {audit.task_id}: {audit.problem}" for audit in audits if audit.problem]
+    said += [f"not audited: {audit.task_id}: {audit.unknown}" for audit in audits if audit.unknown]
+    said += [
+        f"passes {audit.task_id}: line {mutant.line}: `{mutant.after}` for `{mutant.before}`"
+        for audit in weak
+        for mutant in audit.survivors
+    ]
+    caught, by_hidden, by_public = (_in_all(audits, name) for name in ("caught", "by_hidden", "by_public"))
+    said.append(
+        f"{len(audits)} tasks, {sum(len(audit.runs) for audit in audits)} mutants: at least {caught} caught, {by_hidden} by hidden "
+        f"checks, {by_public} by public ones; {len(weak)} tasks weak (below {weak_share:.0%})"
+    )
+    return "\n".join([columns(rows, right=(1, 2, 3)), *said])
+
+
+def _audit_row(audit: TaskAudit, flag: str) -> list[str]:
+    n = len(audit.runs)
+    return [audit.task_id, str(n), _percent(audit.by_hidden, n), _percent(audit.by_public, n), flag]
+
+
+def _in_all(audits: Sequence[TaskAudit], name: str) -> str:
+    """The share of all mutants that ran against such checks."""
+    counted = [audit for audit in audits if audit.runs and getattr(audit, name) is not None]
+    return _percent(sum(getattr(audit, name) for audit in counted), sum(len(audit.runs) for audit in counted))
+
+
+def _percent(part: int | None, whole: int) -> str:
+    return "-" if part is None or not whole else f"{part / whole:.1%}"
+
+
+@tasks_command.command("overlap")
+@click.argument("train", metavar="SET_A")
+@click.argument("test", metavar="SET_B")
+@click.option(
+    "--above", type=click.FloatRange(0, 1), metavar="X", help="list pairs that are at least this near  [default: 0.5]"
+)
+@options.json_option
+@options.debug_option
+def overlap(train: str, test: str, above: float | None, as_json: bool) -> None:
+    """Which tasks of SET_A, to be trained on, are nearly tasks of SET_B, to be tested on?
+
+    By runs of five words or code tokens (share of the smaller task's: text; of both tasks': jaccard) and by subtrees of the
+    references under other names (code). A pair is as near as the larger of text and code.
+
+    \b
+    Example:
+      mlx-selfdebug tasks overlap my_tasks.jsonl humaneval
+    """
+    from mlx_selfdebug.evaluation.overlap import ABOVE, nearest_pair, nearest_pairs
+
+    above = ABOVE if above is None else above
+    tasks, others = load_tasks(train), load_tasks(test)
+    near = nearest_pairs(tasks, others, above=above)
+    if as_json:
+        click.echo(json.dumps([vars(pair) for pair in near]))
+        return
+    shown = near or [pair for pair in [nearest_pair(tasks, others)] if pair]
+    if shown:
+        click.echo(_overlap_text(shown))
+    click.echo(f"{len(tasks)} x {len(others)} tasks: {len(near)} pairs at or above {above:g}" + _nearest_note(near))
+
+
+def _overlap_text(pairs: Sequence[Overlap]) -> str:
+    rows = [["trained on", "tested on", "text", "jaccard", "code"]]
+    for pair in pairs:
+        shares = (pair.containment, pair.jaccard, pair.code)
+        rows.append([pair.train_id, pair.test_id, *(f"{share:.2f}" for share in shares)])
+    return columns(rows, right=(2, 3, 4))
+
+
+def _nearest_note(near: Sequence[Overlap]) -> str:
+    return "" if near else "; the nearest is shown"

@@ -4,12 +4,15 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mlx_selfdebug.cli.main import COMMANDS
-from mlx_selfdebug.tasks import load_tasks
+from mlx_selfdebug.evaluation.overlap import ABOVE
+from mlx_selfdebug.tasks import Checks, load_tasks
+from mlx_selfdebug.tasks.audit import MUTANTS
 from mlx_selfdebug.tasks.jsonl import dump_tasks
 
 from ..conftest import make_task
@@ -83,6 +86,45 @@ def test_tasks_check_fails_on_a_reference_that_fails_its_own_checks(tasks_file: 
     result = run_cli("tasks", "check", str(tasks_file))
     assert result.returncode == 1
     assert "test/square" in result.stdout
+
+
+def test_tasks_audit_shows_what_the_checks_catch_and_flags_weak_ones(tmp_path: Path) -> None:
+    weak = replace(make_task("weak", "x * x + x - 1"), hidden=Checks.from_asserts(["assert weak(2) != 50"]), public=Checks())
+    dump_tasks([make_task(), weak], file := tmp_path / "tasks.jsonl")
+    result = run_cli("tasks", "audit", str(file))
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"^test/square +2 +100.0% +100.0%$", result.stdout, re.MULTILINE)
+    assert re.search(r"^test/weak +6 +0.0% +- +weak$", result.stdout, re.MULTILINE)
+    assert "passes test/weak: line 2: `return x * x - x - 1` for `return x * x + x - 1`" in result.stdout
+    assert result.stdout.endswith(
+        "2 tasks, 8 mutants: at least 25.0% caught, 25.0% by hidden checks, 100.0% by public ones; 1 tasks weak (below 50%)\n"
+    )
+    found = json.loads(run_cli("tasks", "audit", str(file), "--mutants", "5", "--json").stdout)
+    assert [(audit["mutants"], audit["weak"], len(audit["survivors"])) for audit in found] == [
+        (2, False, 0),
+        (5, True, 5),
+    ]
+
+
+def test_tasks_audit_fails_on_a_reference_that_fails(tmp_path: Path) -> None:
+    dump_tasks([replace(make_task(), reference="def square(x):\n    return x\n")], file := tmp_path / "tasks.jsonl")
+    result = run_cli("tasks", "audit", str(file))
+    assert result.returncode == 1
+    assert "error: test/square: the reference does not pass the hidden checks: failed" in result.stdout
+
+
+def test_tasks_overlap_lists_the_nearest_pairs(tasks_file: Path) -> None:
+    result = run_cli("tasks", "overlap", str(tasks_file), str(tasks_file), "--above", "1")
+    assert re.search(r"^test/double +test/double +1.00 +1.00 +1.00$", result.stdout, re.MULTILINE)
+    assert result.stdout.endswith("2 x 2 tasks: 2 pairs at or above 1\n")
+    far = run_cli("tasks", "overlap", "starter", str(tasks_file))
+    assert "40 x 2 tasks: 0 pairs at or above 0.5; the nearest is shown" in far.stdout
+    assert json.loads(run_cli("tasks", "overlap", "starter", str(tasks_file), "--json").stdout) == []
+
+
+def test_the_defaults_the_help_of_tasks_names_are_so() -> None:
+    assert f"[default: {MUTANTS}]" in run_cli("tasks", "audit", "-h").stdout
+    assert f"[default: {ABOVE}]" in run_cli("tasks", "overlap", "-h").stdout
 
 
 def test_a_dry_run_shows_the_settings_and_makes_nothing(tmp_path: Path) -> None:
