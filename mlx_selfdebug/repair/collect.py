@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from typing import Any
 
+from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.policies import Mine
@@ -11,11 +14,15 @@ from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sampling.language_model import LanguageModel
 from mlx_selfdebug.stage import decoding_of, measured, open_runner, remember_isolation
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.tasks.audit import MUTANTS, audit_tasks, open_audit_runner
 from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.training.mix import make_pairs
 from mlx_selfdebug.training.selection import hold_back
 
 ARM = "collect"
+AUDIT = "collect.audit"
+
+logger = logging.getLogger(__name__)
 
 
 def collect(
@@ -28,23 +35,59 @@ def collect(
 ) -> list[Attempt]:
     """Draft ``collect.samples`` completions a task, test them, repair where none passed. All attempts, old and new.
 
-    Picks up where an earlier call stopped. Raises ConfigError if the run was begun with another model or other tasks,
-    SandboxError if tests cannot be run, or not fully confined unless a weak sandbox is allowed; what is finished stays stored
-    either way.
+    Tasks whose checks catch less than ``collect.weak_share`` of the mutants of their reference are left out before anything is
+    drafted. Picks up where an earlier call stopped. Raises ConfigError if the run was begun with another model or other tasks,
+    TaskError if all of them are left out, SandboxError if tests cannot be run, or not fully confined unless a weak sandbox is
+    allowed; what is finished stays stored either way.
     """
+    progress = progress or NullProgress()
     config = run.config.collect
     run.require("model", model.origin, "model")
     run.require("collect.tasks", [task.id for task in tasks], "set of training tasks")
-    with (
-        measured(run, "collect", run.config.budget.inference_gb),
-        open_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox) as runner,
-    ):
-        remember_isolation(run, runner)
-        with (progress or NullProgress()).stage("collect", len(tasks), "tasks") as stage:
-            policy = Mine(config.samples, config.rounds, config.repairs)
-            play = Play(ARM, tasks, policy, decoding_of(config, run.config))
-            attempts = Stream(run, model, runner, stage).play(play)[ARM]
+    with measured(run, "collect", run.config.budget.inference_gb):
+        # Audited before the runner is open: the audit's own has shorter limits, and two at a time take twice the memory.
+        tasks = _with_sound_checks(run, tasks, progress, allow_weak_sandbox=allow_weak_sandbox)
+        with open_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox) as runner:
+            remember_isolation(run, runner)
+            with progress.stage("collect", len(tasks), "tasks") as stage:
+                policy = Mine(config.samples, config.rounds, config.repairs)
+                play = Play(ARM, tasks, policy, decoding_of(config, run.config))
+                attempts = Stream(run, model, runner, stage).play(play)[ARM]
         held = run.remember("train.held_back", hold_back(attempts, tasks, run.config.train, run.config.seed))
         trained_on = [task for task in tasks if task.id not in held]
         run.replace_pairs(make_pairs(attempts, trained_on, run.config.train, run.config.seed))
         return attempts
+
+
+def _with_sound_checks(
+    run: Run, tasks: Sequence[Task], progress: Progress, *, allow_weak_sandbox: bool
+) -> Sequence[Task]:
+    """``tasks`` without the weak ones and those whose reference fails: said by name, and found once a run."""
+    audited = run.environment().get(AUDIT)
+    # A run that has drafted without an audit, as one of an earlier version has, goes on as it was begun.
+    if not run.config.collect.weak_share or (audited is None and run.attempts(ARM)):
+        return tasks
+    if audited is None:
+        audited = run.remember(AUDIT, _audit(run, tasks, progress, allow_weak_sandbox=allow_weak_sandbox))
+    left_out = audited["left_out"]
+    if left_out:
+        names = ", ".join(f"{task_id} ({why})" for task_id, why in left_out.items())
+        logger.warning("%d of %d tasks are left out, a wrong answer could pass: %s", len(left_out), len(tasks), names)
+    if len(left_out) == len(tasks):
+        raise TaskError(
+            "every training task is left out: their checks would let wrong answers pass",
+            hint="see mlx-selfdebug tasks audit SET; --collect-weak-share 0 keeps all, in another run",
+        )
+    return [task for task in tasks if task.id not in left_out]
+
+
+def _audit(run: Run, tasks: Sequence[Task], progress: Progress, *, allow_weak_sandbox: bool) -> dict[str, Any]:
+    """Mutants and how many of them were caught by task, and why a task is left out."""
+    with open_audit_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox) as runner:
+        audits = audit_tasks(tasks, runner, seed=run.config.seed, progress=progress)
+    left_out = {audit.task_id: audit.problem for audit in audits if audit.problem}
+    for audit in audits:
+        if audit.is_weak(run.config.collect.weak_share):
+            left_out[audit.task_id] = f"its checks caught {audit.caught} of {len(audit.runs)} mutants"
+    counts = {audit.task_id: {"mutants": len(audit.runs), "caught": audit.caught} for audit in audits}
+    return {"most": MUTANTS, "tasks": counts, "left_out": left_out}

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlx_selfdebug.errors import ConfigError
+from mlx_selfdebug.errors import ConfigError, TaskError
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.collect import collect
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.tasks import Checks, Task
 from mlx_selfdebug.testing import ScriptedModel
 
-from ..conftest import make_task, small_config
+from ..conftest import make_attempt, make_task, small_config
 
 TASKS = [make_task(), make_task("double", "x + x"), make_task("cube", "x ** 3"), make_task("negate", "-x")]
 
@@ -124,3 +126,71 @@ def test_a_tiny_real_model_runs_the_whole_collection(tiny: Any, tmp_path: Path) 
         attempts = collect(run, tiny, TASKS)
     assert len([a for a in attempts if a.round == 0]) == 8
     assert all(a.n_completion_tokens <= 8 for a in attempts)
+
+
+WEAK = replace(
+    TASKS[0],
+    id="test/weak",
+    public=Checks(),
+    hidden=Checks.from_asserts(["assert square(0) < 100"]),
+    reference="def square(x):\n    total = 0\n    for _ in range(abs(x)):\n        total += abs(x)\n    return total\n",
+)
+
+
+def test_a_task_whose_checks_let_wrong_programs_pass_is_left_out_before_it_is_drafted_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_run(tmp_path / "run") as run:
+        attempts = collect(run, ScriptedModel(reply), [WEAK, *TASKS])
+        audit = run.environment()["collect.audit"]
+    assert {a.task_id for a in attempts} == {task.id for task in TASKS}
+    assert list(audit["left_out"]) == ["test/weak"]
+    assert "1 of 5 tasks are left out" in caplog.text
+    assert f"test/weak ({audit['left_out']['test/weak']})" in caplog.text
+
+
+def test_with_a_weak_share_of_0_nothing_is_audited_and_every_task_kept(tmp_path: Path) -> None:
+    with open_run(tmp_path / "run", collect__weak_share=0) as run:
+        attempts = collect(run, ScriptedModel(reply), [WEAK, *TASKS])
+        assert "collect.audit" not in run.environment()
+    assert "test/weak" in {a.task_id for a in attempts}
+
+
+def test_tasks_without_a_reference_are_kept(tmp_path: Path) -> None:
+    with open_run(tmp_path / "run") as run:
+        attempts = collect(run, ScriptedModel(reply), [replace(WEAK, reference=""), TASKS[1]])
+    assert {a.task_id for a in attempts} == {"test/weak", "test/double"}
+
+
+def test_a_task_whose_reference_fails_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    wrong = replace(TASKS[0], reference="def square(x):\n    return x + x\n")
+    with open_run(tmp_path / "run") as run:
+        assert {a.task_id for a in collect(run, ScriptedModel(reply), [wrong, *TASKS[1:]])} == {t.id for t in TASKS[1:]}
+    assert "test/square (the reference does not pass the hidden checks" in caplog.text
+
+
+def no_audit(*_: Any, **__: Any) -> Any:
+    raise AssertionError("audited")
+
+
+def test_tasks_are_audited_once_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks: list[Task] = [WEAK, *TASKS]
+    with open_run(tmp_path / "run") as run:
+        first = collect(run, ScriptedModel(reply), tasks)
+    monkeypatch.setattr("mlx_selfdebug.repair.collect.audit_tasks", no_audit)
+    with open_run(tmp_path / "run") as run:
+        assert rows(collect(run, ScriptedModel(reply), tasks)) == rows(first)
+
+
+def test_a_run_that_drafted_without_an_audit_goes_on_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlx_selfdebug.repair.collect.audit_tasks", no_audit)
+    with open_run(tmp_path / "run") as run:
+        run.add_attempt(make_attempt(task_id="test/weak", seed=1))
+        assert "test/weak" in {a.task_id for a in collect(run, ScriptedModel(reply), [WEAK, *TASKS])}
+
+
+def test_where_every_task_is_weak_it_says_so(tmp_path: Path) -> None:
+    with open_run(tmp_path / "run") as run, pytest.raises(TaskError, match="every training task is left out"):
+        collect(run, ScriptedModel(reply), [WEAK])
