@@ -72,10 +72,12 @@ def _with_sound_checks(
     left_out = audited["left_out"]
     if left_out:
         names = ", ".join(f"{task_id} ({why})" for task_id, why in left_out.items())
-        logger.warning("%d of %d tasks are left out, a wrong answer could pass: %s", len(left_out), len(tasks), names)
+        logger.warning(
+            "%d of %d tasks are left out, their checks are not to be trusted: %s", len(left_out), len(tasks), names
+        )
     if len(left_out) == len(tasks):
         raise TaskError(
-            "every training task is left out: their checks would let wrong answers pass",
+            "every training task is left out: their checks are not to be trusted",
             hint="see mlx-selfdebug tasks audit SET; --collect-weak-share 0 keeps all, in another run",
         )
     return [task for task in tasks if task.id not in left_out]

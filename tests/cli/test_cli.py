@@ -89,7 +89,9 @@ def test_tasks_check_fails_on_a_reference_that_fails_its_own_checks(tasks_file: 
 
 
 def test_tasks_audit_shows_what_the_checks_catch_and_flags_weak_ones(tmp_path: Path) -> None:
-    weak = replace(make_task("weak", "x * x + x - 1"), hidden=Checks.from_asserts(["assert weak(2) != 50"]), public=Checks())
+    weak = replace(
+        make_task("weak", "x * x + x - 1"), hidden=Checks.from_asserts(["assert weak(2) != 50"]), public=Checks()
+    )
     dump_tasks([make_task(), weak], file := tmp_path / "tasks.jsonl")
     result = run_cli("tasks", "audit", str(file))
     assert result.returncode == 0, result.stderr
