@@ -22,7 +22,7 @@ COMMANDS = {
     "train": ("stages", "Train a LoRA adapter on a run's pairs."),
     "eval": ("stages", "Compare base and adapter on held-out tasks."),
     "estimate": ("estimate", "Memory and time of each stage, before any weights are loaded."),
-    "tasks": ("tasks", "List, show and check task sets."),
+    "tasks": ("tasks", "List, show, check, audit and compare task sets."),
     "runs": ("runs", "List and show runs; export and import them."),
     "models": ("models", "List models; fetch and show one."),
     "config": ("config", "Show the settings."),
