@@ -100,10 +100,12 @@ def measure(model: Model, variant: Variant, tasks: list[Task], samples: int) -> 
     }
 
 
-def judge(asked: list[Task], completions: list[Completion]) -> list[bool]:
+def judge(asked: list[Task], completions: list[Completion], *, tidy: bool = True) -> list[bool]:
+    """Which answers pass the hidden checks; without ``tidy`` the text is the code, untouched."""
     with TestRunner() as runner:
         codes = [
-            DOMAIN.extract(completion.text, task).code for task, completion in zip(asked, completions, strict=True)
+            DOMAIN.extract(completion.text, task).code if tidy else completion.text
+            for task, completion in zip(asked, completions, strict=True)
         ]
         futures = [DOMAIN.judge(code, task, task.hidden, runner) for task, code in zip(asked, codes, strict=True)]
         return [future.result().passed for future in futures]

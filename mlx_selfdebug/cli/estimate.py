@@ -44,7 +44,7 @@ def estimate_command(session: Session) -> int:
 def _show(session: Session, found: list[StageEstimate]) -> None:
     from mlx_selfdebug.reporting.columns import columns
 
-    head = ["stage", "needs GB", "budget GB", "", "about"]
+    head = ["stage", "up to GB", "budget GB", "", "about"]
     rows = [
         [
             s.stage,

@@ -7,14 +7,14 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mlx_selfdebug.errors import ConfigError
 from mlx_selfdebug.repair.asking import Decoding
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.feedback import CODE_ONLY, EVERYTHING, NOTICE, Feedback
-from mlx_selfdebug.repair.policies import Greedy, Policy, Repair, Resample, either, passed_in_public, spent
+from mlx_selfdebug.repair.policies import Greedy, Move, Policy, Repair, Resample, either, passed_in_public, spent
 from mlx_selfdebug.repair.stream import Play
 from mlx_selfdebug.tasks.task import Task
 
@@ -69,18 +69,35 @@ def play_of(
     arm: Arm, model: str, tasks: Sequence[Task], decoding: Decoding, drafts: Mapping[str, Attempt], tokens: int
 ) -> Play:
     """``tokens``: what a task may take in all, its draft included."""
-    shown = arm.feedback or EVERYTHING
-    borrowed = _facts_of_another(tasks, drafts) if arm.of_another else {}
     given = {id_: [draft] for id_, draft in drafts.items()}
-    how = replace(decoding, feedback=shown, borrowed=borrowed)
-    return Play(f"{model}/{arm.name}", tasks, arm.policy(tokens), how, given)
+    how, policy = replace(decoding, feedback=arm.feedback or EVERYTHING), arm.policy(tokens)
+    if arm.of_another:
+        borrowed = _facts_of_another(tasks, drafts)
+        how, policy = replace(how, borrowed=borrowed), _Among(borrowed, policy)
+    return Play(f"{model}/{arm.name}", tasks, policy, how, given)
+
+
+@dataclass(frozen=True)
+class _Among:
+    """A policy for some tasks; nothing is attempted on the others."""
+
+    ids: Collection[str]
+    policy: Policy
+
+    def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:
+        return self.policy.moves(task, attempts) if task.id in self.ids else []
 
 
 def _facts_of_another(tasks: Sequence[Task], drafts: Mapping[str, Attempt]) -> dict[str, Attempt]:
-    """For each task the draft of the next one, in their order, that failed with facts; around the end to the beginning."""
-    failed = [task.id for task in tasks if drafts[task.id].public.failures]
-    following = failed[1:] + failed[:1]
-    return {id_: drafts[other] for id_, other in zip(failed, following, strict=True) if other != id_}
+    """For each task the draft of the next one, in their order and around the end, that failed with facts.
+
+    None for the only one that did: its own facts would not be another's.
+    """
+    failing = [task.id for task in tasks if drafts[task.id].public.failures]
+    order = [task.id for task in tasks]
+    following = {id_: [*order[i + 1 :], *order[:i]] for i, id_ in enumerate(order)}
+    nearest = {id_: next((other for other in after if other in failing), None) for id_, after in following.items()}
+    return {id_: drafts[other] for id_, other in nearest.items() if other}
 
 
 def answer(attempts: Sequence[Attempt], tokens: int) -> Attempt:

@@ -1,8 +1,8 @@
 """How a training is computed within its memory budget: the quickest of ``loop.SHAPES`` that fits, or what would.
 
-planner = Planner(model.network, model.config, config, fixed_bytes=2 * 10**9)
-plan = planner.plan(Workload.of(examples), budget_bytes=10 * 10**9)
-plan.shape, plan.peak_bytes, plan.wall_s
+>>> planner = Planner(model.network, model.config, config, fixed_bytes=2 * 10**9)  # doctest: +SKIP
+>>> plan = planner.plan(Workload.of(examples), budget_bytes=10 * 10**9)  # doctest: +SKIP
+>>> plan.shape, plan.peak_bytes, plan.wall_s  # doctest: +SKIP
 """
 
 from __future__ import annotations

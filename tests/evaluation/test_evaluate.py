@@ -175,6 +175,16 @@ def test_the_facts_of_another_task_are_of_another_task(run: Run) -> None:
         assert any(f"Expected: {value}\n" in facts for value in expected.values())
 
 
+def test_the_only_task_that_failed_has_nobody_elses_facts_and_is_left_as_it_is(run: Run) -> None:
+    def reply(prompt: str, _: int) -> str:
+        name = name_in(prompt)
+        return wrong(name) if name == "cube" else right(name)
+
+    attempts = play(run, reply, "facts,other-facts")
+    assert any(a.round == 1 for a in attempts["facts"])
+    assert all(a.round == 0 for a in attempts["other-facts"])
+
+
 def open_run(path: Path) -> Run:
     run = Run(path, small_config(eval__max_tokens=8, eval__tokens=20, eval__arms="blind,facts", train__epochs=1))
     run.replace_pairs([Pair("direct", "python", "t", "Write f.", "def f(): return 1\n```", ("a",))])
