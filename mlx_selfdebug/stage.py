@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,20 +20,42 @@ WORKER_BYTES = 60 * 10**6
 """Resident memory of the processes of one test worker, the program under test aside."""
 
 
-@contextmanager
-def measured(run: Run, name: str, budget_gb: float) -> Iterator[None]:
-    """Record the stage's seconds and peak bytes with the run, whether it ends well, fails or is interrupted.
+class Spent:
+    """Seconds by kind of work."""
 
-    A warning says if it took more than its budget after all.
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def add(self, part: str, seconds: float) -> None:
+        self.seconds[part] = self.seconds.get(part, 0.0) + seconds
+
+    @contextmanager
+    def on(self, part: str) -> Iterator[None]:
+        """The block's seconds."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self.add(part, time.monotonic() - begin)
+
+
+@contextmanager
+def measured(run: Run, name: str, budget_gb: float) -> Iterator[Spent]:
+    """Record the stage's seconds and bytes with the run, whether it ends well, fails or is interrupted.
+
+    What the block adds to the value, seconds by kind of work, is recorded too. A warning says if it took more than its budget after
+    all.
     """
     done = False
-    meter = Meter()
+    meter, spent = Meter(), Spent()
     try:
         with meter:
-            yield
+            yield spent
         done = True
     finally:
-        run.add_stage_time(name, meter.wall_s, meter.peak_bytes, done=done)
+        run.add_stage_time(
+            name, meter.wall_s, meter.peak_bytes, done=done, parts=spent.seconds, memory=meter.history.samples
+        )
         if meter.peak_bytes > budget_gb * 1e9:
             logger.warning(
                 "%s took %.2f GB at its peak, more than its budget of %g GB", name, meter.peak_bytes / 1e9, budget_gb

@@ -8,9 +8,11 @@ import sys
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlx_selfdebug import memory
-from mlx_selfdebug.memory import Meter, process_bytes, tree_bytes
+from mlx_selfdebug.memory import History, Meter, process_bytes, tree_bytes
 
 HOLD = "import sys; held = bytearray(80_000_000); print('ready', flush=True); sys.stdin.read()"
 
@@ -70,3 +72,22 @@ def test_a_costly_look_is_taken_less_often(monkeypatch: pytest.MonkeyPatch) -> N
     with Meter(interval_s=0.01):
         time.sleep(0.5)
     assert len(looks) <= 4
+
+
+@given(st.lists(st.tuples(st.floats(0.001, 30.0), st.integers(1, 10**10)), min_size=1, max_size=300))
+def test_a_history_stays_short_keeps_the_peak_and_is_in_order(steps: list[tuple[float, int]]) -> None:
+    history, at_s = History(most=16), 0.0
+    for seconds, n_bytes in steps:
+        at_s += seconds
+        history.add(at_s, n_bytes)
+    times = [sample[0] for sample in history.samples]
+    assert 1 <= len(times) <= 16
+    assert times == sorted(set(times))
+    assert max(sample[1] for sample in history.samples) == max(step[1] for step in steps)
+
+
+def test_a_meter_keeps_its_history(holder: subprocess.Popen[bytes]) -> None:
+    with Meter() as meter:
+        time.sleep(0.6)
+    assert len(meter.history.samples) >= 2
+    assert max(n_bytes for _, n_bytes in meter.history.samples) == meter.peak_bytes

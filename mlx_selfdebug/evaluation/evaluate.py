@@ -6,19 +6,28 @@ Feedback comes from public checks alone; hidden checks score.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mlx_selfdebug.errors import TaskError, TrainingError, UsageError
 from mlx_selfdebug.evaluation.arms import REPAIR, Arm, arms_named, first_drafts, play_of
-from mlx_selfdebug.evaluation.gate import Gate
-from mlx_selfdebug.evaluation.result import Result, score_model
+from mlx_selfdebug.evaluation.figures import figures_of
+from mlx_selfdebug.evaluation.played import (
+    ADAPTER,
+    BASE,
+    FIGURES,
+    GATE_FIGURES,
+    HELD_BACK,
+    remember_figures,
+    remember_model,
+)
+from mlx_selfdebug.evaluation.result import Result, read_result
 from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.progress import NullProgress, Progress, Stage
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.stream import Stream
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.stage import decoding_of, measured, open_runner, remember_isolation
+from mlx_selfdebug.stage import Spent, decoding_of, measured, open_runner, remember_isolation
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.training.adapter import Adapter, mark_adapter
@@ -26,7 +35,7 @@ from mlx_selfdebug.training.selection import held_back_tasks
 
 logger = logging.getLogger(__name__)
 
-BASE, ADAPTER = "base", "adapter"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*", re.IGNORECASE)
 
 
 def evaluate(
@@ -35,38 +44,60 @@ def evaluate(
     adapter: Adapter,
     tasks: Sequence[Task],
     *,
+    others: Mapping[str, Adapter] | None = None,
     progress: Progress | None = None,
     allow_weak_sandbox: bool = False,
 ) -> Result:
     """Both models draft once, greedily; then every arm of ``eval.arms`` goes on from these drafts with ``eval.tokens`` a task.
 
-    Raises TaskError if a reference fails its own hidden checks, or a task was trained on; ConfigError for an arm nobody knows, or
-    if the run was evaluated on other tasks before. Finished attempts are not decoded again.
+    ``others``: further adapters of the same base by name, as those of other training seeds, or one trained on direct pairs alone.
+    They play the same arms on the same tasks. Those of earlier calls are in the result too.
+
+    Raises TaskError if a reference fails its own hidden checks, or a task was trained on; UsageError for a name that cannot be
+    used; ConfigError for an arm nobody knows, or if the run was evaluated on other tasks, or another adapter of that name, before.
+    Finished attempts are not decoded again.
     """
-    config = run.config.eval
-    arms = arms_named(config.arms)
+    adapters = {ADAPTER: adapter, **_named(others or {})}
+    arms = arms_named(run.config.eval.arms)
     run.require("model", model.origin, "model")
     run.require("eval.tasks", [task.id for task in tasks], "set of evaluation tasks")
     _refuse_trained_on(run, tasks)
+    for name, one in adapters.items():
+        remember_model(run, name, one.digest())
     with (
-        measured(run, "evaluate", run.config.budget.inference_gb),
+        measured(run, "evaluate", run.config.budget.inference_gb) as spent,
         open_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox) as runner,
     ):
         remember_isolation(run, runner)
         held_back = _held_back(run)
-        n_checks, gate_checks = count_checks(tasks, runner), count_checks(held_back, runner)
-        total = 2 * ((1 + len(arms)) * len(tasks) + 2 * len(held_back))
+        with spent.on("running references"):
+            remember_figures(run, FIGURES, figures_of(tasks, runner))
+            if held_back:
+                remember_figures(run, GATE_FIGURES, figures_of(held_back, runner))
+        total = (1 + len(arms)) * len(tasks) * (1 + len(adapters)) + 2 * 2 * len(held_back)
         with (progress or NullProgress()).stage("evaluate", total, "tasks") as stage:
-            playing = _Playing(run, model, runner, stage)
-            base, gate_base = playing.all_arms(BASE, tasks, arms), playing.gate(BASE, held_back)
-            with adapter.applied(model):
-                adapted, gate_adapted = playing.all_arms(ADAPTER, tasks, arms), playing.gate(ADAPTER, held_back)
-    tokens = config.tokens
-    gates = [score_model(made, gate_checks, tokens) for made in (gate_base, gate_adapted)]
-    gate = Gate.of(*gates) if held_back else None
-    if gate:
-        mark_adapter(adapter.path, {"gate": gate.to_dict()})
-    return Result(score_model(base, n_checks, tokens), score_model(adapted, n_checks, tokens), tokens, gate)
+            playing = _Playing(run, model, runner, stage, spent)
+            playing.all_arms(BASE, tasks, arms)
+            playing.gate(BASE, held_back)
+            for name, one in adapters.items():
+                with one.applied(model):
+                    playing.all_arms(name, tasks, arms)
+                    if name == ADAPTER:
+                        playing.gate(ADAPTER, held_back)
+    result = read_result(run)
+    assert result is not None
+    if result.gate:
+        mark_adapter(adapter.path, {"gate": result.gate.to_dict()})
+    return result
+
+
+def _named(adapters: Mapping[str, Adapter]) -> Mapping[str, Adapter]:
+    for name in adapters:
+        if not _NAME.fullmatch(name) or name.lower() in (BASE, ADAPTER):
+            raise UsageError(
+                f"an adapter cannot be named {name!r}: letters, digits, '-', '_' and '.', and not {BASE} or {ADAPTER}"
+            )
+    return adapters
 
 
 def _held_back(run: Run) -> list[Task]:
@@ -81,37 +112,24 @@ def _held_back(run: Run) -> list[Task]:
 class _Playing:
     """Arms of whatever the model wears."""
 
-    def __init__(self, run: Run, model: Model, runner: TestRunner, stage: Stage) -> None:
-        self._run, self._model, self._runner, self._stage = run, model, runner, stage
+    def __init__(self, run: Run, model: Model, runner: TestRunner, stage: Stage, spent: Spent) -> None:
+        self._run, self._model, self._runner, self._stage, self._spent = run, model, runner, stage, spent
         self._decoding = decoding_of(run.config.eval, run.config)
 
-    def gate(self, who: str, tasks: Sequence[Task]) -> dict[str, list[Attempt]]:
-        return self.all_arms(f"held back/{who}", tasks, arms_named(REPAIR))
+    def gate(self, who: str, tasks: Sequence[Task]) -> None:
+        if tasks:
+            self.all_arms(f"{HELD_BACK}{who}", tasks, arms_named(REPAIR))
 
-    def all_arms(self, who: str, tasks: Sequence[Task], arms: Sequence[Arm]) -> dict[str, list[Attempt]]:
-        """By the arm's name, "first" among them, its attempts; those of an arm begin with the first drafts."""
+    def all_arms(self, who: str, tasks: Sequence[Task], arms: Sequence[Arm]) -> None:
+        """First drafts, then every arm from there, stored as they end."""
         first = first_drafts(who, tasks, replace(self._decoding, temperature=0.0))
-        made = self._stream().play(first)[first.arm]
-        drafts = {attempt.task_id: attempt for attempt in made}
+        drafts = {attempt.task_id: attempt for attempt in self._stream().play(first)[first.arm]}
         tokens = self._run.config.eval.tokens
-        plays = [play_of(arm, who, tasks, self._decoding, drafts, tokens) for arm in arms]
-        played = self._stream().play(*plays) if plays else {}
-        return {name.rpartition("/")[2]: attempts for name, attempts in {first.arm: made, **played}.items()}
+        if arms:
+            self._stream().play(*(play_of(arm, who, tasks, self._decoding, drafts, tokens) for arm in arms))
 
     def _stream(self) -> Stream:
-        return Stream(self._run, self._model, self._runner, self._stage)
-
-
-def count_checks(tasks: Sequence[Task], runner: TestRunner) -> dict[str, int]:
-    """Hidden checks a task, by running its reference. Raises TaskError naming every reference that fails."""
-    futures = {task.id: runner.submit(task.reference, task.hidden, task.entry_point) for task in tasks}
-    verdicts = {id_: future.result() for id_, future in futures.items()}
-    bad = [f"{id_}: {verdict.outcome}" for id_, verdict in verdicts.items() if not verdict.passed]
-    if bad:
-        raise TaskError(
-            "the reference of these tasks fails its own hidden checks:", problems=bad, hint="mlx-selfdebug tasks check"
-        )
-    return {id_: verdict.n_checks for id_, verdict in verdicts.items()}
+        return Stream(self._run, self._model, self._runner, self._stage, self._spent)
 
 
 def _refuse_trained_on(run: Run, tasks: Sequence[Task]) -> None:

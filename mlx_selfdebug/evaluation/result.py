@@ -8,10 +8,13 @@ from textwrap import fill
 from typing import Any
 
 from mlx_selfdebug.evaluation.arms import BLIND, FIRST, REPAIR, answer
+from mlx_selfdebug.evaluation.figures import TaskFigures
 from mlx_selfdebug.evaluation.gate import Gate
+from mlx_selfdebug.evaluation.played import ADAPTER, BASE, ByArm, Played, read_gate, read_played
 from mlx_selfdebug.evaluation.primary import Primary
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.reporting.columns import columns
+from mlx_selfdebug.store import Run
 
 TEXT_WIDTH = 80
 NOT_COMPARED = "Not shown: whether repairing beats trying again; that takes the arms blind and facts."
@@ -52,20 +55,26 @@ class ModelResult:
 class Result:
     """Base and adapter on the same tasks, scored on hidden checks, feedback from public checks alone.
 
-    ``tokens``: what an arm may generate for a task, its first draft included.
+    ``tokens``: what an arm may generate for a task, its first draft included. ``others``: further adapters by name.
     """
 
     base: ModelResult
     adapter: ModelResult
     tokens: int
     gate: Gate | None = None
+    others: Mapping[str, ModelResult] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Result:
         gate = Gate.from_dict(data["gate"]) if data.get("gate") else None
-        return cls(
-            ModelResult.from_dict(data["base"]), ModelResult.from_dict(data["adapter"]), data.get("tokens", 0), gate
-        )
+        base, adapter = (ModelResult.from_dict(data[name]) for name in (BASE, ADAPTER))
+        others = {name: ModelResult.from_dict(found) for name, found in data.get("others", {}).items()}
+        return cls(base, adapter, data.get("tokens", 0), gate, others)
+
+    @property
+    def models(self) -> dict[str, ModelResult]:
+        """By name: base, adapter, then the others."""
+        return {BASE: self.base, ADAPTER: self.adapter, **self.others}
 
     def to_dict(self) -> dict[str, Any]:
         """With what follows from the rest: the gate's and the primary contrast's verdicts."""
@@ -81,40 +90,60 @@ class Result:
         return Primary.of(self.adapter.solved[REPAIR], self.base.solved[BLIND], self.adapter.solved[BLIND], n)
 
     def __str__(self) -> str:
-        """The table: every arm of both models, in both units."""
-        rows = [["", "problems solved", "", "checks passed", ""], ["", "base", "adapter", "base", "adapter"]]
-        rows.append(["first draft", *_cells(self.base.first_pass, self.adapter.first_pass)])
-        for name, score in self.base.arms.items():
-            rows.append([f"then {name}", *_cells(score, self.adapter.arms[name])])
+        """The table: every arm of every model, in both units."""
+        models = self.models
         title = f"at most {self.tokens} tokens a task, first draft included" if self.base.arms else ""
+        tables = [self._table(unit, models) for unit in ("problems", "checks")]
         said = (fill(str(part), TEXT_WIDTH) for part in (title, self.primary or NOT_COMPARED, self.gate or ""))
-        return "\n\n".join([columns(rows, right=(1, 2, 3, 4)), *filter(None, said)])
+        return "\n\n".join([*tables, *filter(None, said)])
+
+    def _table(self, unit: str, models: Mapping[str, ModelResult]) -> str:
+        head = {"problems": "problems solved", "checks": "checks passed"}[unit]
+        rows = [[head, *models]]
+        rows.append(["first draft", *(_cell(found.first_pass, unit) for found in models.values())])
+        rows += [
+            [f"then {arm}", *(_cell(found.arms.get(arm), unit) for found in models.values())] for arm in self.base.arms
+        ]
+        return columns(rows, right=range(1, len(models) + 1))
 
 
-def _cells(base: Score, adapter: Score) -> list[str]:
-    counts = (base.problems, adapter.problems, base.checks, adapter.checks)
-    return [f"{part}/{whole}" for part, whole in counts]
+def _cell(score: Score | None, unit: str) -> str:
+    if score is None:
+        return "-"
+    part, whole = score.problems if unit == "problems" else score.checks
+    return f"{part}/{whole}"
 
 
-def score_model(attempts: Mapping[str, Sequence[Attempt]], n_checks: Mapping[str, int], tokens: int) -> ModelResult:
-    """``attempts`` by arm; ``n_checks``: hidden checks a task, the same for every arm."""
-    answers = {arm: _answers(made, tokens) for arm, made in attempts.items()}
-    scores = {arm: score(given, n_checks) for arm, given in answers.items()}
-    solved = {arm: sorted(a.task_id for a in given if a.passed) for arm, given in answers.items()}
-    arms = {arm: found for arm, found in scores.items() if arm != FIRST}
-    return ModelResult(scores[FIRST], scores.get(REPAIR, scores[FIRST]), arms, solved)
+def score_model(arms: ByArm, figures: Mapping[str, TaskFigures], tokens: int) -> ModelResult:
+    """Each arm's answers within ``tokens`` a task."""
+    given = {arm: [answer(attempts, tokens) for attempts in made.values()] for arm, made in arms.items()}
+    scores = {arm: score(answers, figures) for arm, answers in given.items()}
+    solved = {arm: sorted(a.task_id for a in answers if a.passed) for arm, answers in given.items()}
+    after = {arm: found for arm, found in scores.items() if arm != FIRST}
+    return ModelResult(scores[FIRST], scores.get(REPAIR, scores[FIRST]), after, solved)
 
 
-def _answers(attempts: Sequence[Attempt], tokens: int) -> list[Attempt]:
-    by_task: dict[str, list[Attempt]] = {}
-    for attempt in attempts:
-        by_task.setdefault(attempt.task_id, []).append(attempt)
-    return [answer(made, tokens) for made in by_task.values()]
-
-
-def score(answers: Iterable[Attempt], n_checks: Mapping[str, int]) -> Score:
+def score(answers: Iterable[Attempt], figures: Mapping[str, TaskFigures]) -> Score:
     """Of one answer a task. A check of a task without a whole answer counts as failed."""
     given = list(answers)
     solved = sum(a.passed for a in given)
-    passed = sum(n_checks[a.task_id] if a.passed else min(a.verdict.n_passed, n_checks[a.task_id]) for a in given)
-    return Score((solved, len(n_checks)), (passed, sum(n_checks.values())))
+    passed = sum(_passed_checks(a, figures[a.task_id].n_checks) for a in given)
+    return Score((solved, len(figures)), (passed, sum(task.n_checks for task in figures.values())))
+
+
+def _passed_checks(attempt: Attempt, n_checks: int) -> int:
+    return n_checks if attempt.passed else min(attempt.verdict.n_passed, n_checks)
+
+
+def read_result(run: Run) -> Result | None:
+    """What a run's evaluation found, from its records; None where none was finished."""
+    played, gate = read_played(run), read_gate(run)
+    if played is None:
+        return None
+    scored = {name: score_model(arms, played.figures, played.tokens) for name, arms in played.models.items()}
+    others = {name: found for name, found in scored.items() if name not in (BASE, ADAPTER)}
+    return Result(scored[BASE], scored[ADAPTER], played.tokens, _gate(gate) if gate else None, others)
+
+
+def _gate(played: Played) -> Gate:
+    return Gate.of(*(score_model(played.models[name], played.figures, played.tokens) for name in (BASE, ADAPTER)))

@@ -44,15 +44,16 @@ def collect(
     config = run.config.collect
     run.require("model", model.origin, "model")
     run.require("collect.tasks", [task.id for task in tasks], "set of training tasks")
-    with measured(run, "collect", run.config.budget.inference_gb):
+    with measured(run, "collect", run.config.budget.inference_gb) as spent:
         # Audited before the runner is open: the audit's own has shorter limits, and two at a time take twice the memory.
-        tasks = _with_sound_checks(run, tasks, progress, allow_weak_sandbox=allow_weak_sandbox)
+        with spent.on("auditing checks"):
+            tasks = _with_sound_checks(run, tasks, progress, allow_weak_sandbox=allow_weak_sandbox)
         with open_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox) as runner:
             remember_isolation(run, runner)
             with progress.stage("collect", len(tasks), "tasks") as stage:
                 policy = Mine(config.samples, config.rounds, config.repairs)
                 play = Play(ARM, tasks, policy, decoding_of(config, run.config))
-                attempts = Stream(run, model, runner, stage).play(play)[ARM]
+                attempts = Stream(run, model, runner, stage, spent).play(play)[ARM]
         held = run.remember("train.held_back", hold_back(attempts, tasks, run.config.train, run.config.seed))
         trained_on = [task for task in tasks if task.id not in held]
         run.replace_pairs(make_pairs(attempts, trained_on, run.config.train, run.config.seed))

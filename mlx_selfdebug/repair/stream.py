@@ -24,6 +24,7 @@ from mlx_selfdebug.repair.judging import Judging
 from mlx_selfdebug.repair.policies import Move, Policy
 from mlx_selfdebug.sampling.language_model import Decoder, DecodingCounts, LanguageModel
 from mlx_selfdebug.sandbox.runner import TestRunner
+from mlx_selfdebug.stage import Spent
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks.task import Task
 
@@ -93,10 +94,15 @@ class _Nothing:
 
 
 class Stream:
-    """Makes the attempts of some arms, and stores each as it ends. For one ``play``; ``counts`` says what its decoding took."""
+    """Makes the attempts of some arms, and stores each as it ends. For one ``play``; ``counts`` says what its decoding took, and
+    ``spent`` is told where its time went.
+    """
 
-    def __init__(self, run: Run, model: LanguageModel, runner: TestRunner, stage: Stage) -> None:
+    def __init__(
+        self, run: Run, model: LanguageModel, runner: TestRunner, stage: Stage, spent: Spent | None = None
+    ) -> None:
         self.counts = DecodingCounts()
+        self._spent = spent or Spent()
         self._run, self._model, self._stage = run, model, stage
         self._stored: dict[str, Attempt] = {}
         self._machines: dict[tuple[str, str], _TaskMachine] = {}
@@ -120,7 +126,11 @@ class Stream:
         if self._ready:
             seed = self._run.config.seed
             askings = {play.arm: Asking(self._model, play.tasks, play.decoding, seed, play.arm) for play in plays}
-            self._decode(askings, plays[0].decoding)
+            try:
+                self._decode(askings, plays[0].decoding)
+            finally:
+                self._spent.add("prompts", self.counts.prefill_s)
+                self._spent.add("decoding", self.counts.decode_s)
         made: dict[str, list[Attempt]] = {play.arm: [] for play in plays}
         for (arm, _), machine in self._machines.items():
             made[arm].extend(machine.attempts)
@@ -157,7 +167,8 @@ class Stream:
             for completion in decoder.step():
                 self._judging.begin(self._asked.pop(completion.ticket), completion)
             if not self._asked:
-                wait(self._judging.futures, return_when=FIRST_COMPLETED)
+                with self._spent.on("waiting for tests"):
+                    wait(self._judging.futures, return_when=FIRST_COMPLETED)
             for attempt in self._judging.finished():
                 self._finish(attempt)
             self._tell(time.monotonic() - begin)

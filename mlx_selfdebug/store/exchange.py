@@ -1,4 +1,4 @@
-"""A run as JSONL, out and in: attempts, pairs, steps, stages and environment, one typed line each, after a header.
+"""A run as JSONL, out and in: one typed line for each row of its tables, after a header.
 
 The header holds the schema version, the configuration and how many lines of each type follow, so that a file that was cut
 short is found out. The adapter and the summary are not part of it.
@@ -25,13 +25,21 @@ from mlx_selfdebug.config import Config, flatten, resolve, to_toml
 from mlx_selfdebug.errors import ConfigError, StoreError
 from mlx_selfdebug.store.database import open_for_writing, reading, reported, transaction
 from mlx_selfdebug.store.files import write_atomically
-from mlx_selfdebug.store.rows import ATTEMPTS, ENVIRONMENT, PAIRS, STAGES, STEPS, Table
+from mlx_selfdebug.store.rows import ATTEMPTS, ENVIRONMENT, MEMORY, PAIRS, PARTS, STAGES, STEPS, Table
 from mlx_selfdebug.store.run import stored_config
 from mlx_selfdebug.store.schema import SCHEMA_VERSION
 from mlx_selfdebug.store.values import MisfitError, parse
 
 TYPES: Mapping[str, Table[Any]] = MappingProxyType(
-    {"attempt": ATTEMPTS, "pair": PAIRS, "step": STEPS, "stage": STAGES, "environment": ENVIRONMENT}
+    {
+        "attempt": ATTEMPTS,
+        "pair": PAIRS,
+        "step": STEPS,
+        "stage": STAGES,
+        "memory": MEMORY,
+        "part": PARTS,
+        "environment": ENVIRONMENT,
+    }
 )
 MAX_PROBLEMS = 100
 EXPORT_AGAIN = "write it again with: mlx-selfdebug runs export RUN --output FILE"
@@ -176,8 +184,8 @@ def _typed(line: bytes) -> tuple[str, dict[str, Any]]:
 
 def _compare_counts(problems: _Problems, header: _Header, counts: Counter[str]) -> None:
     for name in TYPES:
-        if header.lines.get(name) != counts[name]:
-            problems.add(1, f"lines.{name}: {header.lines.get(name)!r}, but {counts[name]} are there")
+        if header.lines.get(name, 0) != counts[name]:
+            problems.add(1, f"lines.{name}: {header.lines.get(name, 0)!r}, but {counts[name]} are there")
 
 
 def _count(db: sqlite3.Connection, table: Table[Any]) -> int:

@@ -44,6 +44,24 @@ class StageTime:
 
 
 @dataclass(frozen=True)
+class MemorySample:
+    """The most bytes of the process tree since the sample before, ``at_s`` seconds into a stage, its sessions on end."""
+
+    stage: str
+    at_s: float
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class PartTime:
+    """Seconds of a stage that one kind of work took; the rest of the stage's is other work."""
+
+    stage: str
+    part: str
+    wall_s: float
+
+
+@dataclass(frozen=True)
 class Remembered:
     """One thing a run knows of its surroundings; ``value`` is any JSON."""
 
@@ -115,6 +133,8 @@ ATTEMPTS = Table(
 PAIRS = Table("pairs", Pair, (), "position")
 STEPS = Table("steps", Step, ("step",), "step")
 STAGES = Table("stages", StageTime, ("name",), "name")
+MEMORY = Table("memory", MemorySample, ("stage", "at_s"), "stage, at_s")
+PARTS = Table("parts", PartTime, ("stage", "part"), "stage, part")
 ENVIRONMENT = Table("environment", Remembered, ("key",), "key")
 
 

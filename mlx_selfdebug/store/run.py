@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -26,9 +26,13 @@ from mlx_selfdebug.store.lock import RunLock
 from mlx_selfdebug.store.rows import (
     ATTEMPTS,
     ENVIRONMENT,
+    MEMORY,
     PAIRS,
+    PARTS,
     STAGES,
     STEPS,
+    MemorySample,
+    PartTime,
     Remembered,
     StageTime,
     Step,
@@ -39,6 +43,11 @@ from mlx_selfdebug.store.rows import (
 from mlx_selfdebug.store.writer import Writer
 from mlx_selfdebug.training.pair import Pair
 
+_ADD_STAGE = (
+    STAGES.insert() + " ON CONFLICT (name) DO UPDATE SET wall_s = wall_s + excluded.wall_s, "
+    "peak_bytes = max(peak_bytes, excluded.peak_bytes), done = excluded.done"
+)
+_ADD_PART = PARTS.insert() + " ON CONFLICT (stage, part) DO UPDATE SET wall_s = wall_s + excluded.wall_s"
 _ADD_ATTEMPT = ATTEMPTS.insert() + f" ON CONFLICT ({', '.join(ATTEMPTS.key)}) DO NOTHING"
 
 
@@ -141,18 +150,47 @@ class Run:
         """Training steps: step, loss, n_tokens, learning_rate, grad_norm, wall_s."""
         return self._writer.call(lambda db: [asdict(step) for step in STEPS.read(db)])
 
-    def add_stage_time(self, name: str, wall_s: float, peak_bytes: int, *, done: bool) -> None:
-        """Add a session's seconds to a stage (a resumed stage sums up) and raise its peak."""
-        self._write(
-            STAGES.insert() + " ON CONFLICT (name) DO UPDATE SET wall_s = wall_s + excluded.wall_s, "
-            "peak_bytes = max(peak_bytes, excluded.peak_bytes), done = excluded.done",
-            STAGES.to_row(StageTime(name, wall_s, peak_bytes, done)),
-        )
+    def add_stage_time(
+        self,
+        name: str,
+        wall_s: float,
+        peak_bytes: int,
+        *,
+        done: bool,
+        parts: Mapping[str, float] | None = None,
+        memory: Iterable[tuple[float, int]] = (),
+    ) -> None:
+        """Add a session to a stage: a resumed stage sums up its seconds and raises its peak.
+
+        ``parts``: seconds by kind of work; ``memory``: (seconds into the session, bytes of the process tree).
+        """
+        stage = STAGES.to_row(StageTime(name, wall_s, peak_bytes, done))
+        spent = [PARTS.to_row(PartTime(name, part, seconds)) for part, seconds in (parts or {}).items()]
+        before = self.stages().get(name, {}).get("wall_s", 0.0)
+        samples = [MEMORY.to_row(MemorySample(name, before + at_s, n_bytes)) for at_s, n_bytes in memory]
+
+        def add(db: sqlite3.Connection) -> None:
+            db.execute(_ADD_STAGE, stage)
+            db.executemany(_ADD_PART, spent)
+            db.executemany(MEMORY.insert("INSERT OR REPLACE"), samples)
+
+        self._writer.call(add)
 
     def stages(self) -> dict[str, dict[str, Any]]:
         """Stage name -> wall_s, peak_bytes, done."""
         stages = self._writer.call(lambda db: list(STAGES.read(db)))
         return {s.name: {"wall_s": s.wall_s, "peak_bytes": s.peak_bytes, "done": s.done} for s in stages}
+
+    def memory(self) -> list[MemorySample]:
+        """Bytes of the process tree in time, by stage."""
+        return self._writer.call(lambda db: list(MEMORY.read(db)))
+
+    def parts(self) -> dict[str, dict[str, float]]:
+        """Stage name -> kind of work -> seconds."""
+        found: dict[str, dict[str, float]] = {}
+        for row in self._writer.call(lambda db: list(PARTS.read(db))):
+            found.setdefault(row.stage, {})[row.part] = row.wall_s
+        return found
 
     def remember(self, key: str, value: Any) -> Any:
         """Store ``value`` under ``key`` unless there is one already; the value stored."""

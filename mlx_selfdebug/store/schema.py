@@ -34,6 +34,11 @@ FIRST: Statements = (
 MIGRATIONS: tuple[Statements, ...] = (
     # 2: the steps that tidied an answer
     ("ALTER TABLE attempts ADD COLUMN tidied TEXT NOT NULL DEFAULT '[]'",),
+    # 3: memory in time, and where the time of a stage went
+    (
+        "CREATE TABLE memory (stage TEXT NOT NULL, at_s REAL NOT NULL, n_bytes INTEGER NOT NULL, PRIMARY KEY (stage, at_s))",
+        "CREATE TABLE parts (stage TEXT NOT NULL, part TEXT NOT NULL, wall_s REAL NOT NULL, PRIMARY KEY (stage, part))",
+    ),
 )
 
 SCHEMA_VERSION = 1 + len(MIGRATIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,11 @@ class Adapter:
 
     path: Path
     base: str
+
+    def digest(self) -> str:
+        """SHA-256 of its weights."""
+        with (self.path / WEIGHTS).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     @contextmanager
     def applied(self, model: Model) -> Iterator[None]:

@@ -22,7 +22,7 @@ from mlx_selfdebug.errors import TrainingError
 from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.stage import decoding_of, measured, open_runner
+from mlx_selfdebug.stage import Spent, decoding_of, measured, open_runner
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.training.adapter import Adapter, insert_adapter, open_adapter, remove_adapter, save_adapter
@@ -61,10 +61,11 @@ def train(
     run.require("model", model.origin, "model")
     if run.stages().get("train", {}).get("done"):
         return open_adapter(run.adapter_path)
-    with measured(run, "train", run.config.budget.training_gb), ExitStack() as stack:
+    with measured(run, "train", run.config.budget.training_gb) as spent, ExitStack() as stack:
         examples = _examples(run, model, run.config.train)
-        plan = stack.enter_context(_planned(run, model, examples, smaller))
-        training = _Training(run, model, examples, plan)
+        with spent.on("planning"):
+            plan = stack.enter_context(_planned(run, model, examples, smaller))
+        training = _Training(run, model, examples, plan, spent)
         held_back = held_back_tasks(run, tasks)
         if held_back:
             runner = stack.enter_context(open_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox))
@@ -126,8 +127,9 @@ def _with_adapter(model: Model, config: TrainConfig, seed: int) -> Iterator[dict
 class _Training:
     """The steps of one training: recorded, kept in checkpoints, compared by their repairs."""
 
-    def __init__(self, run: Run, model: Model, examples: list[Example], plan: TrainingPlan) -> None:
+    def __init__(self, run: Run, model: Model, examples: list[Example], plan: TrainingPlan, spent: Spent) -> None:
         self._run, self._model, self._examples, self._plan = run, model, examples, plan
+        self._spent = spent
         self._config, self._seed = run.config.train, run.config.seed
         self._digest = _digest(examples)
         self._selection: Selection | None = None
@@ -154,6 +156,7 @@ class _Training:
         while not (self._selection and self._selection.over) and (step := next(steps, None)):
             done = held = step.step + 1
             _record(self._run, step)
+            self._spent.add("steps", step.wall_s)
             if done % self._steps_an_epoch == 0:
                 self._check(done, advance)
             if time.monotonic() - saved >= CHECKPOINT_S:
@@ -173,7 +176,8 @@ class _Training:
         if self._selection is None:
             return
         advance(0, "repairs are tested")
-        check = self._selection.check(done)
+        with self._spent.on("repairs of held-back tasks"):
+            check = self._selection.check(done)
         advance(0, f"{check.repaired} of {check.attempts} repaired")
         if self._selection.best == check:
             save_best(self._run.training_path, done, self._model.network)

@@ -10,14 +10,17 @@ import pytest
 
 from mlx_selfdebug.errors import ConfigError, TaskError
 from mlx_selfdebug.evaluation.arms import answer, arms_named
-from mlx_selfdebug.evaluation.evaluate import _Playing, count_checks, evaluate
+from mlx_selfdebug.evaluation.evaluate import _Playing, evaluate
+from mlx_selfdebug.evaluation.figures import TaskFigures, figures_of
 from mlx_selfdebug.evaluation.gate import Gate
+from mlx_selfdebug.evaluation.played import ByArm, by_arm
 from mlx_selfdebug.evaluation.result import Result, Score, score, score_model
 from mlx_selfdebug.progress import NullStage
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Verdict
+from mlx_selfdebug.stage import Spent
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks.jsonl import dump_tasks
 from mlx_selfdebug.testing import ScriptedModel
@@ -36,7 +39,8 @@ def test_a_problem_is_solved_by_all_its_checks_and_checks_are_counted_one_by_one
         make_attempt(task_id="b", verdict=Verdict("failed", n_passed=2, n_checks=3)),
         make_attempt(task_id="c", verdict=Verdict("load_error", n_passed=0, n_checks=0)),
     ]
-    assert score(attempts, {"a": 3, "b": 3, "c": 5}) == Score(problems=(1, 3), checks=(5, 11))
+    figures = {"a": TaskFigures("python", 3, 9), "b": TaskFigures("python", 3, 9), "c": TaskFigures("python", 5, 9)}
+    assert score(attempts, figures) == Score(problems=(1, 3), checks=(5, 11))
 
 
 def made(*passed: bool, tokens: int = 10) -> list[Attempt]:
@@ -70,7 +74,8 @@ def test_a_right_draft_that_is_not_handed_in_does_not_count() -> None:
         make_attempt(task_id="a", public=FAILED, verdict=PASSED),
         make_attempt(task_id="a", sample=1, public=PASSED, verdict=FAILED),
     ]
-    found = score_model({"first": attempts[:1], "facts": attempts}, {"a": 3}, 100)
+    arms = {"first": {"a": attempts[:1]}, "facts": {"a": attempts}}
+    found = score_model(arms, {"a": TaskFigures("python", 3, 9)}, 100)
     assert found.first_pass.problems == (1, 1)
     assert found.after_repair.problems == (0, 1)
     assert found.solved == {"first": ["a"], "facts": []}
@@ -86,7 +91,7 @@ def test_an_arm_nobody_knows_is_named_with_those_there_are() -> None:
 def test_a_reference_that_fails_its_own_checks_is_named() -> None:
     broken = replace(TASKS[1], reference="def double(x):\n    return 0\n")
     with TestRunner(workers=2) as runner, pytest.raises(TaskError, match="test/double: failed"):
-        count_checks([TASKS[0], broken], runner)
+        figures_of([TASKS[0], broken], runner)
 
 
 @pytest.fixture
@@ -95,11 +100,17 @@ def run(tmp_path: Path) -> Iterator[Run]:
         yield opened
 
 
-def play(run: Run, reply: Callable[[str, int], str], arms: str = "blind,notice,code,facts,other-facts") -> Any:
-    """All arms of a model that says what it is told, on three tasks; by arm its attempts."""
+def play(run: Run, reply: Callable[[str, int], str], names: str = "blind,notice,code,facts,other-facts") -> ByArm:
+    """All arms of a model that says what it is told, on three tasks; by arm and task its attempts."""
     model: Any = ScriptedModel(reply)
+    arms = arms_named(names)
     with TestRunner(2, Limits(wall_s=5, cpu_s=4)) as runner:
-        return _Playing(run, model, runner, NullStage()).all_arms("base", TASKS, arms_named(arms))
+        _Playing(run, model, runner, NullStage(), Spent()).all_arms("base", TASKS, arms)
+    return by_arm(run, "base", arms)
+
+
+def each(attempts: ByArm, arm: str) -> list[Attempt]:
+    return [attempt for made in attempts[arm].values() for attempt in made]
 
 
 def name_in(prompt: str) -> str:
@@ -116,11 +127,11 @@ def right(name: str) -> str:
 
 PUBLIC = {"square": 9, "double": 6, "cube": 27}
 """What the public check expects."""
-N_CHECKS = {task.id: 3 for task in TASKS}
+FIGURES = {task.id: TaskFigures("python", 3, 9) for task in TASKS}
 
 
-def problems(attempts: Any, tokens: int = 400) -> dict[str, int]:
-    found = score_model(attempts, N_CHECKS, tokens)
+def problems(attempts: ByArm, tokens: int = 400) -> dict[str, int]:
+    found = score_model(attempts, FIGURES, tokens)
     return {name: arm.problems[0] for name, arm in {"first": found.first_pass, **found.arms}.items()}
 
 
@@ -150,9 +161,9 @@ def test_a_model_that_is_right_at_random_is_best_tried_again_where_it_copies_wha
 
 def test_all_arms_begin_with_the_same_drafts_which_are_decoded_once(run: Run) -> None:
     attempts = play(run, lambda prompt, _: wrong(name_in(prompt)))
-    drafts = attempts.pop("first")
+    drafts = each(attempts, "first")
     assert {a.arm for a in drafts} == {"base/first"}
-    assert all([a for a in made if a.arm == "base/first"] == drafts for made in attempts.values())
+    assert all([a for a in each(attempts, arm) if a.arm == "base/first"] == drafts for arm in attempts)
     assert len(run.attempts("base/first")) == 3
 
 
@@ -160,13 +171,13 @@ def test_arms_stop_when_their_tokens_are_spent(run: Run) -> None:
     attempts = play(run, lambda prompt, _: wrong(name_in(prompt)))
     for name in ("blind", "facts"):
         for task in TASKS:
-            spent = [a.n_completion_tokens for a in attempts[name] if a.task_id == task.id]
+            spent = [a.n_completion_tokens for a in attempts[name][task.id]]
             assert sum(spent) >= 400 > sum(spent[:-1])
 
 
 def test_the_facts_of_another_task_are_of_another_task(run: Run) -> None:
-    attempts = play(run, lambda prompt, _: wrong(name_in(prompt)), "other-facts")["other-facts"]
-    repairs = [a for a in attempts if a.round == 1]
+    attempts = play(run, lambda prompt, _: wrong(name_in(prompt)), "other-facts")
+    repairs = [a for a in each(attempts, "other-facts") if a.round == 1]
     expected = {task.id: PUBLIC[task.entry_point] for task in TASKS}
     assert len(repairs) == 3
     for attempt in repairs:
@@ -181,8 +192,8 @@ def test_the_only_task_that_failed_has_nobody_elses_facts_and_is_left_as_it_is(r
         return wrong(name) if name == "cube" else right(name)
 
     attempts = play(run, reply, "facts,other-facts")
-    assert any(a.round == 1 for a in attempts["facts"])
-    assert all(a.round == 0 for a in attempts["other-facts"])
+    assert any(a.round == 1 for a in each(attempts, "facts"))
+    assert all(a.round == 0 for a in each(attempts, "other-facts"))
 
 
 def open_run(path: Path) -> Run:

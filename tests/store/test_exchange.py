@@ -103,7 +103,9 @@ def test_a_run_comes_back_from_jsonl_as_it_was(
             for step, (loss, n, rate, norm, wall) in steps.items():
                 run.add_step(step, loss=loss, n_tokens=n, learning_rate=rate, grad_norm=norm, wall_s=wall)
             for name, (wall, peak, done) in stages.items():
-                run.add_stage_time(name, wall, peak, done=done)
+                run.add_stage_time(
+                    name, wall, peak, done=done, parts={"decoding": wall}, memory=[(0.0, peak), (wall, 1)]
+                )
         file.write_text(export(first), encoding="utf-8")
         import_run(file, second)
         assert contents(second) == contents(first)
@@ -137,13 +139,14 @@ def exported(run: Run, tmp_path: Path) -> Path:
 def test_the_first_line_says_what_follows(exported: Path, run: Run) -> None:
     header = json.loads(exported.read_text().splitlines()[0])
     assert header["type"] == "run"
-    assert header["lines"] == {"attempt": 3, "pair": 1, "step": 1, "stage": 1, "environment": 1}
+    counts = {"attempt": 3, "pair": 1, "step": 1, "stage": 1, "memory": 0, "part": 0, "environment": 1}
+    assert header["lines"] == counts
     assert header["config"]["collect.samples"] == run.config.collect.samples
 
 
 def test_an_imported_run_can_be_gone_on_with(exported: Path, tmp_path: Path) -> None:
     counts = import_run(exported, tmp_path / "copy")
-    assert counts == {"attempt": 3, "pair": 1, "step": 1, "stage": 1, "environment": 1}
+    assert counts == {"attempt": 3, "pair": 1, "step": 1, "stage": 1, "memory": 0, "part": 0, "environment": 1}
     with Run(tmp_path / "copy") as copy:
         copy.add_attempt(make_attempt(sample=3))
         assert len(copy.attempts()) == 4

@@ -47,6 +47,17 @@ def test_a_stage_sums_its_seconds_and_keeps_its_highest_peak(run: Run) -> None:
     assert run.stages() == {"collect": {"wall_s": 5.0, "peak_bytes": 100, "done": True}}
 
 
+def test_the_memory_of_a_resumed_stage_goes_on_where_it_stopped_and_its_parts_sum_up(run: Run) -> None:
+    run.add_stage_time("collect", 2.0, 100, done=False, parts={"decoding": 1.5}, memory=[(0.0, 80), (1.0, 100)])
+    run.add_stage_time("collect", 3.0, 50, done=True, parts={"decoding": 2.0, "prompts": 0.5}, memory=[(0.0, 50)])
+    assert [(s.stage, s.at_s, s.n_bytes) for s in run.memory()] == [
+        ("collect", 0.0, 80),
+        ("collect", 1.0, 100),
+        ("collect", 2.0, 50),
+    ]
+    assert run.parts() == {"collect": {"decoding": 3.5, "prompts": 0.5}}
+
+
 def test_a_run_of_another_configuration_is_refused_with_what_differs(tmp_path: Path) -> None:
     Run(tmp_path / "run", resolve(overrides={"seed": 1}, environment={}).config).close()
     with pytest.raises(ConfigError, match="seed: the run has 1, asked for 2"):

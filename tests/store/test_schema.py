@@ -11,7 +11,7 @@ import pytest
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.store import Run, read_attempts, reading
 from mlx_selfdebug.store.database import open_for_writing
-from mlx_selfdebug.store.rows import ATTEMPTS, ENVIRONMENT, PAIRS, STAGES, STEPS, Table
+from mlx_selfdebug.store.rows import ATTEMPTS, ENVIRONMENT, MEMORY, PAIRS, PARTS, STAGES, STEPS, Table
 from mlx_selfdebug.store.schema import FIRST, MIGRATIONS, SCHEMA_VERSION
 
 from ..conftest import FAILED, make_attempt
@@ -39,7 +39,9 @@ def dump(file: Path) -> list[str]:
         return list(db.iterdump())
 
 
-@pytest.mark.parametrize("table", [ATTEMPTS, PAIRS, STEPS, STAGES, ENVIRONMENT], ids=lambda table: table.name)
+@pytest.mark.parametrize(
+    "table", [ATTEMPTS, PAIRS, STEPS, STAGES, MEMORY, PARTS, ENVIRONMENT], ids=lambda table: table.name
+)
 def test_every_field_of_a_value_has_its_column(run: Run, table: Table[object]) -> None:
     with reading(run.path) as db:
         columns = {row["name"] for row in db.execute(f"PRAGMA table_info({table.name})")}
