@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from mlx_selfdebug.config import CollectConfig, Config, EvalConfig, SandboxConfig
 from mlx_selfdebug.memory import Meter
 from mlx_selfdebug.repair.asking import Decoding
+from mlx_selfdebug.reporting.machine import hardware, versions
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
@@ -41,11 +42,12 @@ class Spent:
 
 @contextmanager
 def measured(run: Run, name: str, budget_gb: float) -> Iterator[Spent]:
-    """Record the stage's seconds and bytes with the run, whether it ends well, fails or is interrupted.
+    """Record the stage's machine, its seconds and bytes with the run, whether it ends well, fails or is interrupted.
 
     What the block adds to the value, seconds by kind of work, is recorded too. A warning says if it took more than its budget after
     all.
     """
+    run.remember(f"machine.{name}", {"versions": versions(), "hardware": hardware()})
     done = False
     meter, spent = Meter(), Spent()
     try:

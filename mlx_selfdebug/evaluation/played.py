@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, Arm, arms_named
 from mlx_selfdebug.evaluation.figures import TaskFigures
 from mlx_selfdebug.repair.attempt import Attempt
-from mlx_selfdebug.store import Run
+from mlx_selfdebug.store import Run, StoredRun
 
 BASE, ADAPTER = "base", "adapter"
 HELD_BACK = "held back/"
@@ -41,18 +41,18 @@ def remember_model(run: Run, name: str, digest: str) -> None:
     run.require(f"{_MODEL}{name}", digest, f"adapter by the name {name}")
 
 
-def read_played(run: Run) -> Played | None:
+def read_played(run: StoredRun) -> Played | None:
     """None where no evaluation was finished."""
     done = run.stages().get("evaluate", {}).get("done")
     return _played(run, FIGURES, "", arms_named(run.config.eval.arms)) if done else None
 
 
-def read_gate(run: Run) -> Played | None:
+def read_gate(run: StoredRun) -> Played | None:
     """Base and adapter on the tasks held back from training; None where there are none."""
     return _played(run, GATE_FIGURES, HELD_BACK, arms_named(REPAIR))
 
 
-def _played(run: Run, figures_key: str, prefix: str, arms: Sequence[Arm]) -> Played | None:
+def _played(run: StoredRun, figures_key: str, prefix: str, arms: Sequence[Arm]) -> Played | None:
     environment = run.environment()
     figures = {id_: TaskFigures(**one) for id_, one in environment.get(figures_key, {}).items()}
     if not figures:
@@ -63,7 +63,7 @@ def _played(run: Run, figures_key: str, prefix: str, arms: Sequence[Arm]) -> Pla
     return Played(figures, run.config.eval.tokens, {name: arms for name, arms in models.items() if arms})
 
 
-def by_arm(run: Run, model: str, arms: Sequence[Arm]) -> ByArm:
+def by_arm(run: StoredRun, model: str, arms: Sequence[Arm]) -> ByArm:
     """The stored attempts of ``model``; nothing where it has drafted nothing."""
     first = by_task(run.attempts(f"{model}/{FIRST}"))
     if not first:

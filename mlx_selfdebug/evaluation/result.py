@@ -14,7 +14,7 @@ from mlx_selfdebug.evaluation.played import ADAPTER, BASE, ByArm, Played, read_g
 from mlx_selfdebug.evaluation.primary import Primary
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.reporting.columns import columns
-from mlx_selfdebug.store import Run
+from mlx_selfdebug.store import StoredRun
 
 TEXT_WIDTH = 80
 NOT_COMPARED = "Not shown: whether repairing beats trying again; that takes the arms blind and facts."
@@ -135,7 +135,7 @@ def _passed_checks(attempt: Attempt, n_checks: int) -> int:
     return n_checks if attempt.passed else min(attempt.verdict.n_passed, n_checks)
 
 
-def read_result(run: Run) -> Result | None:
+def read_result(run: StoredRun) -> Result | None:
     """What a run's evaluation found, from its records; None where none was finished."""
     played, gate = read_played(run), read_gate(run)
     if played is None:

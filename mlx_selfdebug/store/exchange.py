@@ -26,8 +26,8 @@ from mlx_selfdebug.errors import ConfigError, StoreError
 from mlx_selfdebug.store.database import open_for_writing, reading, reported, transaction
 from mlx_selfdebug.store.files import write_atomically
 from mlx_selfdebug.store.rows import ATTEMPTS, ENVIRONMENT, MEMORY, PAIRS, PARTS, STAGES, STEPS, Table
-from mlx_selfdebug.store.run import stored_config
 from mlx_selfdebug.store.schema import SCHEMA_VERSION
+from mlx_selfdebug.store.stored import stored_config
 from mlx_selfdebug.store.values import MisfitError, parse
 
 TYPES: Mapping[str, Table[Any]] = MappingProxyType(

@@ -13,7 +13,6 @@ import json
 import sqlite3
 import weakref
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,10 +35,9 @@ from mlx_selfdebug.store.rows import (
     Remembered,
     StageTime,
     Step,
-    read_attempts,
-    read_pairs,
     storable,
 )
+from mlx_selfdebug.store.stored import StoredRun, stored_config
 from mlx_selfdebug.store.writer import Writer
 from mlx_selfdebug.training.pair import Pair
 
@@ -51,7 +49,7 @@ _ADD_PART = PARTS.insert() + " ON CONFLICT (stage, part) DO UPDATE SET wall_s = 
 _ADD_ATTEMPT = ATTEMPTS.insert() + f" ON CONFLICT ({', '.join(ATTEMPTS.key)}) DO NOTHING"
 
 
-class Run:
+class Run(StoredRun):
     """A run folder, opened or created. Use as a context manager.
 
     ``config`` None takes the run's own, or the defaults for a new one. Raises ConfigError if the run has another
@@ -60,12 +58,13 @@ class Run:
     """
 
     def __init__(self, path: str | Path, config: Config | None = None) -> None:
-        self.path = Path(path)
-        _make_folder(self.path)
-        lock = RunLock(self.path)
+        folder = Path(path)
+        _make_folder(folder)
+        lock = RunLock(folder)
         try:
-            self.config = self._configure(config)
-            self._writer = Writer(self.path / "run.db")
+            settings = _configure(folder, config)
+            self._writer = Writer(folder / "run.db")
+            super().__init__(folder, settings, self._writer.call)
         except BaseException:
             lock.release()
             raise
@@ -84,9 +83,6 @@ class Run:
             if not isinstance(error, StoreError):
                 raise
 
-    def __repr__(self) -> str:
-        return f"Run({str(self.path)!r})"
-
     def close(self) -> None:
         """Store what was added and let go of the run. Raises StoreError if something could not be stored."""
         self._end()
@@ -95,29 +91,12 @@ class Run:
         """Wait until all that was added is on disk. Raises StoreError if it cannot be; it is tried again at the next flush."""
         self._writer.flush()
 
-    @property
-    def adapter_path(self) -> Path:
-        return self.path / "adapter"
-
-    @property
-    def training_path(self) -> Path:
-        """Checkpoints of a training under way."""
-        return self.path / "training"
-
-    @property
-    def summary_path(self) -> Path:
-        return self.path / "summary.json"
-
     def add_attempt(self, attempt: Attempt) -> None:
         """Store one finished attempt; on disk within 50 ms and one commit. A row that is there stays as it is.
 
         Raises StoreError if one added before could not be stored.
         """
         self._writer.add(_ADD_ATTEMPT, ATTEMPTS.to_row(attempt))
-
-    def attempts(self, arm: str | None = None) -> list[Attempt]:
-        """Attempts in the order of their keys: task, arm, sample, round."""
-        return self._writer.call(lambda db: list(read_attempts(db, arm)))
 
     def drop_attempts(self, arm: str) -> None:
         """Forget the attempts of ``arm``."""
@@ -133,9 +112,6 @@ class Run:
 
         self._writer.call(replace)
 
-    def pairs(self) -> list[Pair]:
-        return self._writer.call(read_pairs)
-
     def add_step(
         self, step: int, *, loss: float, n_tokens: int, learning_rate: float, grad_norm: float, wall_s: float
     ) -> None:
@@ -145,10 +121,6 @@ class Run:
     def clear_steps(self, first: int = 0) -> None:
         """Drop the training steps from ``first`` on."""
         self._write("DELETE FROM steps WHERE step >= ?", (first,))
-
-    def steps(self) -> list[dict[str, Any]]:
-        """Training steps: step, loss, n_tokens, learning_rate, grad_norm, wall_s."""
-        return self._writer.call(lambda db: [asdict(step) for step in STEPS.read(db)])
 
     def add_stage_time(
         self,
@@ -176,22 +148,6 @@ class Run:
 
         self._writer.call(add)
 
-    def stages(self) -> dict[str, dict[str, Any]]:
-        """Stage name -> wall_s, peak_bytes, done."""
-        stages = self._writer.call(lambda db: list(STAGES.read(db)))
-        return {s.name: {"wall_s": s.wall_s, "peak_bytes": s.peak_bytes, "done": s.done} for s in stages}
-
-    def memory(self) -> list[MemorySample]:
-        """Bytes of the process tree in time, by stage."""
-        return self._writer.call(lambda db: list(MEMORY.read(db)))
-
-    def parts(self) -> dict[str, dict[str, float]]:
-        """Stage name -> kind of work -> seconds."""
-        found: dict[str, dict[str, float]] = {}
-        for row in self._writer.call(lambda db: list(PARTS.read(db))):
-            found.setdefault(row.stage, {})[row.part] = row.wall_s
-        return found
-
     def remember(self, key: str, value: Any) -> Any:
         """Store ``value`` under ``key`` unless there is one already; the value stored."""
         self._write(ENVIRONMENT.insert("INSERT OR IGNORE"), ENVIRONMENT.to_row(Remembered(key, value)))
@@ -206,34 +162,26 @@ class Run:
                 hint="choose another folder with --run",
             )
 
-    def environment(self) -> dict[str, Any]:
-        return {item.key: item.value for item in self._writer.call(lambda db: list(ENVIRONMENT.read(db)))}
-
     def _write(self, statement: str, values: tuple[Any, ...] = ()) -> None:
         """On disk when this returns."""
         self._writer.call(lambda db: db.execute(statement, values).close())
 
-    def _configure(self, config: Config | None) -> Config:
-        file = self.path / "config.toml"
-        if not file.exists():
-            config = config or resolve(environment={}).config
-            write_atomically(file, to_toml(config))
-            return config
-        stored = resolve(file=file, environment={}).config
-        if config and (lines := differences(stored, config)):
-            raise ConfigError(
-                f"{self.path} is a run of another configuration:\n  " + "\n  ".join(lines),
-                hint="choose another folder with --run, or leave those options out to go on with this run",
-            )
-        if config and config != stored:
-            write_atomically(file, to_toml(config))
-        return config or stored
 
-
-def stored_config(path: str | Path) -> Config | None:
-    """The configuration of the run at ``path``, None if there is no run yet."""
-    file = Path(path) / "config.toml"
-    return resolve(file=file, environment={}).config if file.exists() else None
+def _configure(path: Path, config: Config | None) -> Config:
+    """The run's configuration, kept in its folder: the one it was begun with, but for what may change."""
+    stored = stored_config(path)
+    if stored is None:
+        config = config or resolve(environment={}).config
+        write_atomically(path / "config.toml", to_toml(config))
+        return config
+    if config and (lines := differences(stored, config)):
+        raise ConfigError(
+            f"{path} is a run of another configuration:\n  " + "\n  ".join(lines),
+            hint="choose another folder with --run, or leave those options out to go on with this run",
+        )
+    if config and config != stored:
+        write_atomically(path / "config.toml", to_toml(config))
+    return config or stored
 
 
 def _end(writer: Writer, lock: RunLock) -> None:

@@ -20,7 +20,7 @@ from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.policies import Move, repairable
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.store import Run
+from mlx_selfdebug.store import Run, StoredRun
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.training.mix import distinct
@@ -48,7 +48,7 @@ def hold_back(attempts: Sequence[Attempt], tasks: Sequence[Task], config: TrainC
     return sorted(random.Random(f"{seed}:held back").sample(mixed, round(config.held_back_share * len(mixed))))
 
 
-def held_back_tasks(run: Run, tasks: Sequence[Task] | None = None) -> list[Task]:
+def held_back_tasks(run: StoredRun, tasks: Sequence[Task] | None = None) -> list[Task]:
     """The tasks kept out of a run's pairs, from ``tasks`` or else ``collect.tasks``. Raises TrainingError if one is not there."""
     ids = run.environment().get("train.held_back", [])
     if not ids:
@@ -133,7 +133,7 @@ class Selection:
         return stored_checks(self._run, self._key)
 
 
-def stored_checks(run: Run, key: str = "train.checks.") -> list[Check]:
+def stored_checks(run: StoredRun, key: str = "train.checks.") -> list[Check]:
     """The checks a run has made, in the order of their steps."""
     found = [Check(**value) for name, value in run.environment().items() if name.startswith(key)]
     return sorted(found, key=lambda check: check.step)

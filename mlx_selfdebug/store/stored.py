@@ -1,0 +1,111 @@
+"""``StoredRun``: what is stored of a run, to read. Works while another process writes it.
+
+>>> with open_stored("runs/first") as run:                                          # doctest: +SKIP
+...     len(run.attempts("collect"))
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mlx_selfdebug.config import Config, resolve
+from mlx_selfdebug.errors import StoreError
+from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.store.database import reading, reported
+from mlx_selfdebug.store.rows import (
+    ENVIRONMENT,
+    MEMORY,
+    PARTS,
+    STAGES,
+    STEPS,
+    MemorySample,
+    read_attempts,
+    read_pairs,
+)
+from mlx_selfdebug.training.pair import Pair
+
+Call = Callable[[Callable[[sqlite3.Connection], Any]], Any]
+"""Hands the run's database to a function and returns what that returns."""
+
+
+class StoredRun:
+    """``config`` and rows of the run at ``path``."""
+
+    def __init__(self, path: Path, config: Config, call: Call) -> None:
+        self.path = path
+        self.config = config
+        self._call = call
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r})"
+
+    @property
+    def adapter_path(self) -> Path:
+        return self.path / "adapter"
+
+    @property
+    def training_path(self) -> Path:
+        """Checkpoints of a training under way."""
+        return self.path / "training"
+
+    @property
+    def summary_path(self) -> Path:
+        return self.path / "summary.json"
+
+    def attempts(self, arm: str | None = None) -> list[Attempt]:
+        """Attempts in the order of their keys: task, arm, sample, round."""
+        return list(self._call(lambda db: list(read_attempts(db, arm))))
+
+    def pairs(self) -> list[Pair]:
+        """Pairs in training order."""
+        return list(self._call(read_pairs))
+
+    def steps(self) -> list[dict[str, Any]]:
+        """Training steps: step, loss, n_tokens, learning_rate, grad_norm, wall_s."""
+        return [asdict(step) for step in self._call(lambda db: list(STEPS.read(db)))]
+
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """Stage name -> wall_s, peak_bytes, done."""
+        stages = self._call(lambda db: list(STAGES.read(db)))
+        return {s.name: {"wall_s": s.wall_s, "peak_bytes": s.peak_bytes, "done": s.done} for s in stages}
+
+    def memory(self) -> list[MemorySample]:
+        """Bytes of the process tree in time, by stage."""
+        return list(self._call(lambda db: list(MEMORY.read(db))))
+
+    def parts(self) -> dict[str, dict[str, float]]:
+        """Stage name -> kind of work -> seconds."""
+        found: dict[str, dict[str, float]] = {}
+        for row in self._call(lambda db: list(PARTS.read(db))):
+            found.setdefault(row.stage, {})[row.part] = row.wall_s
+        return found
+
+    def environment(self) -> dict[str, Any]:
+        """What the run knows of its surroundings, by key."""
+        return {item.key: item.value for item in self._call(lambda db: list(ENVIRONMENT.read(db)))}
+
+
+def stored_config(path: str | Path) -> Config | None:
+    """The configuration of the run at ``path``, None if there is no run yet."""
+    file = Path(path) / "config.toml"
+    return resolve(file=file, environment={}).config if file.exists() else None
+
+
+@contextmanager
+def open_stored(path: str | Path) -> Iterator[StoredRun]:
+    """The run at ``path``, as it is at each call. Raises StoreError if there is none, or it is damaged."""
+    with reading(path) as db:
+        config = stored_config(path)
+        if config is None:
+            raise StoreError(f"{path} is not a run folder: it has no config.toml", hint="mlx-selfdebug runs list")
+
+        def call(read: Callable[[sqlite3.Connection], Any]) -> Any:
+            with reported(Path(path) / "run.db", writing=False):
+                return read(db)
+
+        yield StoredRun(Path(path), config, call)
