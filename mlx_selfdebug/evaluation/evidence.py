@@ -2,21 +2,42 @@
 
 It reads what ``evaluate`` stored and computes nothing with a model, so it can be had of a run at any time.
 
->>> Evidence.of(run).primary.verdict                                                    # doctest: +SKIP
+>>> with open_stored("runs/first") as run:                                              # doctest: +SKIP
+...     read_evidence(run).primary.verdict
 'not shown'
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
 
+from mlx_selfdebug.domains import Domain, domain_of
+from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, answer
+from mlx_selfdebug.evaluation.contrasts import Contrast, contrasts
 from mlx_selfdebug.evaluation.gate import Gate
-from mlx_selfdebug.evaluation.metrics import Point, Share, Transitions
+from mlx_selfdebug.evaluation.metrics import (
+    Point,
+    Share,
+    Transitions,
+    by_group,
+    copy_rate,
+    edit_distance,
+    error_kind,
+    is_copy,
+    solved_after,
+    solved_by_tokens,
+    thirds,
+    transitions,
+)
+from mlx_selfdebug.evaluation.played import ADAPTER, BASE, Played, read_played
 from mlx_selfdebug.evaluation.primary import Primary
-from mlx_selfdebug.evaluation.result import Score
-from mlx_selfdebug.evaluation.statistics import Interval
+from mlx_selfdebug.evaluation.result import Score, read_result, score
+from mlx_selfdebug.evaluation.statistics import Interval, smallest_gain, wilson
 from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.store import StoredRun
 
 
 @dataclass(frozen=True)
@@ -50,30 +71,6 @@ class ArmEvidence:
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """Problems that ``left`` ("adapter/facts") solves and ``right`` does not, and the reverse, of ``n``.
-
-    ``p`` is of the exact McNemar test, ``p_holm`` corrected for all contrasts that were declared; ``interval`` is of the
-    difference of shares, a bootstrap clustered by task.
-    """
-
-    left: str
-    right: str
-    question: str
-    won: int
-    lost: int
-    n: int
-    p: float
-    p_holm: float
-    interval: Interval
-
-    @property
-    def gain(self) -> float:
-        """Difference of the shares of problems solved."""
-        return (self.won - self.lost) / self.n if self.n else 0.0
-
-
-@dataclass(frozen=True)
 class Regression:
     """A problem that was right before and is wrong after: ``kind`` says between which two."""
 
@@ -99,3 +96,103 @@ class Evidence:
     smallest_gain: float | None
     gate: Gate | None
     regressions: tuple[Regression, ...]
+
+
+def read_evidence(run: StoredRun) -> Evidence | None:
+    """None where no evaluation was finished."""
+    played, result = read_played(run), read_result(run)
+    if played is None or result is None:
+        return None
+    models, tasks = tuple(played.models), tuple(played.figures)
+    solved = {f"{name}/{arm}": ids for name, found in result.models.items() for arm, ids in found.solved.items()}
+    return Evidence(
+        tasks=tasks,
+        tokens=played.tokens,
+        models=models,
+        arms=tuple(_ArmReader(played, model).read(arm) for model in models for arm in played.models[model]),
+        contrasts=tuple(contrasts(solved, tasks, models)),
+        primary=result.primary,
+        smallest_gain=_smallest_gain(result.primary),
+        gate=result.gate,
+        regressions=tuple(_regressions(played)),
+    )
+
+
+class _ArmReader:
+    """Arms of one model."""
+
+    def __init__(self, played: Played, model: str) -> None:
+        self._figures, self._tokens = played.figures, played.tokens
+        self._model, self._arms = model, played.models[model]
+        self._first = {id_: made[0] for id_, made in self._arms[FIRST].items()}
+        self._errors = {id_: kind for id_, draft in self._first.items() if (kind := error_kind(draft))}
+        self._sizes = thirds({id_: task.size for id_, task in played.figures.items()})
+
+    def read(self, arm: str) -> ArmEvidence:
+        made = self._arms[arm]
+        answers = {id_: answer(attempts, self._tokens) for id_, attempts in made.items()}
+        solved = {id_ for id_, given in answers.items() if given.passed}
+        found = score(answers.values(), self._figures)
+        return ArmEvidence(
+            model=self._model,
+            arm=arm,
+            score=found,
+            interval=wilson(*found.problems),
+            curve=solved_by_tokens(made, self._tokens),
+            after=solved_after(made, self._tokens),
+            transitions=transitions(self._first, answers),
+            copies=copy_rate(_retries(made), self._domain),
+            edit_tokens=self._median_edit(made),
+            by_error=by_group(solved, self._errors),
+            by_size=by_group(solved, self._sizes),
+            n_attempts=sum(map(len, made.values())),
+            n_tokens=sum(attempt.n_completion_tokens for attempts in made.values() for attempt in attempts),
+        )
+
+    def _domain(self, attempt: Attempt) -> Domain:
+        return domain_of(self._figures[attempt.task_id].domain)
+
+    def _median_edit(self, made: Mapping[str, Sequence[Attempt]]) -> float | None:
+        changed = [
+            edit_distance(before, after, self._domain(after))
+            for before, after in _retries(made)
+            if not is_copy(before, after, self._domain(after))
+        ]
+        return median(changed) if changed else None
+
+
+def _retries(made: Mapping[str, Sequence[Attempt]]) -> list[tuple[Attempt, Attempt]]:
+    """Every attempt after the first with the one before it, which a repair was shown."""
+    return [pair for attempts in made.values() for pair in pairwise(attempts)]
+
+
+def _regressions(played: Played) -> Iterator[Regression]:
+    """Of the adapter: against the base's first draft, the base's answer after repair, and its own first draft. Each task once."""
+    if ADAPTER not in played.models:
+        return
+    base_first, base_answer = (_answers(played, BASE, arm) for arm in (FIRST, REPAIR))
+    first, given = (_answers(played, ADAPTER, arm) for arm in (FIRST, REPAIR))
+    sides = (
+        ("the base's first draft, the adapter's first draft", base_first, first),
+        ("the base after repair, the adapter after repair", base_answer, given),
+        ("the adapter's first draft, the adapter after repair", first, given),
+    )
+    told: set[str] = set()
+    for kind, before, after in sides:
+        worse = [id_ for id_ in before if id_ in after and before[id_].passed and not after[id_].passed]
+        yield from (Regression(kind, id_, before[id_], after[id_]) for id_ in worse if id_ not in told)
+        told.update(worse)
+
+
+def _answers(played: Played, model: str, arm: str) -> dict[str, Attempt]:
+    """By task; none for an arm that was not played."""
+    made = played.models[model].get(arm, {})
+    return {id_: answer(attempts, played.tokens) for id_, attempts in made.items()}
+
+
+def _smallest_gain(primary: Primary | None) -> float | None:
+    """For the contrast of the two that differ in more problems."""
+    if primary is None or not primary.n:
+        return None
+    discordant = max(won + lost for _, won, lost in (primary.base, primary.adapter)) / primary.n
+    return smallest_gain(primary.n, discordant)

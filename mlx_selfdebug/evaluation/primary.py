@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from math import comb
 
-LEVEL = 0.05
+from mlx_selfdebug.evaluation.statistics import LEVEL, mcnemar
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Primary:
 
     @property
     def verdict(self) -> str:
-        """ "shown", "not shown", or "shown worse": behind one of them, at half the level for each."""
+        """One of "shown", "not shown", "shown worse": behind one of the opponents, at half the level for each."""
         opponents = list(zip((self.base, self.adapter), self.p_values, strict=True))
         if all(won > lost and p <= LEVEL for (_, won, lost), p in opponents):
             return "shown"
@@ -51,10 +50,3 @@ class Primary:
             f"blindly, the base {self.base[0]} and the adapter {self.adapter[0]} (exact McNemar p = {ps}; shown takes both "
             f"below {LEVEL})."
         )
-
-
-def mcnemar(won: int, lost: int) -> float:
-    """Two-sided p of the exact McNemar test: discordant pairs fall either way with equal chance (McNemar 1947)."""
-    n = won + lost
-    tail = sum(comb(n, k) for k in range(min(won, lost) + 1))
-    return float(min(1.0, 2 * tail / 2**n))

@@ -1,19 +1,26 @@
-"""Aligned plain text for a terminal of 80 columns."""
+"""Tables as text: aligned for a terminal of 80 columns, or as Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
-def columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+def columns(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> str:
     """Rows of cells as aligned lines; the columns in ``right`` are flushed right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(_line(row, widths, right) for row in rows)
 
 
-def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> str:
+def _line(row: Sequence[str], widths: Sequence[int], right: Collection[int]) -> str:
     pairs = enumerate(zip(row, widths, strict=True))
     return "  ".join(cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in pairs).rstrip()
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """The first row is the head. What Markdown would read as the table's own is escaped."""
+    head, *body = [[cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def gib(n_bytes: int | None) -> str:

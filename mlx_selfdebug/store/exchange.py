@@ -10,12 +10,10 @@ short is found out. The adapter and the summary are not part of it.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -24,7 +22,7 @@ from typing import IO, Any
 from mlx_selfdebug.config import Config, flatten, resolve, to_toml
 from mlx_selfdebug.errors import ConfigError, StoreError
 from mlx_selfdebug.store.database import open_for_writing, reading, reported, transaction
-from mlx_selfdebug.store.files import write_atomically
+from mlx_selfdebug.store.files import making_folder, write_atomically
 from mlx_selfdebug.store.rows import ATTEMPTS, ENVIRONMENT, MEMORY, PAIRS, PARTS, STAGES, STEPS, Table
 from mlx_selfdebug.store.schema import SCHEMA_VERSION
 from mlx_selfdebug.store.stored import stored_config
@@ -70,23 +68,11 @@ def import_run(file: str | Path, path: str | Path) -> dict[str, int]:
         raise StoreError(f"{path} {what}: nothing was imported", hint="choose another folder with --run")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with Path(file).open("rb") as lines, _folder_beside(target) as made:
+        with Path(file).open("rb") as lines, making_folder(target) as made:
             counts = _load(Path(file), lines, made)
-            os.rename(made, target)
     except OSError as error:
         raise StoreError(f"{error.filename or path}: {error.strerror}", hint=EXPORT_AGAIN) from error
     return counts
-
-
-@contextmanager
-def _folder_beside(target: Path) -> Iterator[Path]:
-    """A new folder that becomes ``target`` by renaming; gone afterwards if it did not."""
-    made = target.with_name(f".{target.name}.import-{os.getpid()}")
-    made.mkdir()
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def _load(file: Path, lines: Iterable[bytes], folder: Path) -> dict[str, int]:

@@ -1,8 +1,9 @@
-"""Text files that a reader sees whole: the old one or the new one."""
+"""Text files, and folders, that a reader sees whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,3 +32,15 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old one or the new one, whole. Raises StoreError."""
     with writing_atomically(path) as file:
         file.write(text)
+
+
+@contextmanager
+def making_folder(target: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes ``target``, new or empty, when the block ends well. Raises OSError."""
+    made = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    made.mkdir()
+    try:
+        yield made
+        os.rename(made, target)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlx_selfdebug.evaluation.primary import Primary, mcnemar
+from mlx_selfdebug.evaluation.primary import Primary
+from mlx_selfdebug.evaluation.statistics import mcnemar
 
 
 @pytest.mark.parametrize(

