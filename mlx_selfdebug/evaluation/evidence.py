@@ -9,32 +9,29 @@ It reads what ``evaluate`` stored and computes nothing with a model, so it can b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
-from statistics import median
 
-from mlx_selfdebug.domains import Domain, domain_of
+from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, answer
 from mlx_selfdebug.evaluation.contrasts import Contrast, contrasts
 from mlx_selfdebug.evaluation.gate import Gate
 from mlx_selfdebug.evaluation.metrics import (
+    Codes,
     Point,
     Share,
     Transitions,
     by_group,
-    copy_rate,
-    edit_distance,
     error_kind,
-    is_copy,
+    retries,
     solved_after,
     solved_by_tokens,
     thirds,
     transitions,
 )
-from mlx_selfdebug.evaluation.played import ADAPTER, BASE, Played, read_played
+from mlx_selfdebug.evaluation.played import ADAPTER, BASE, Played, read_gate, read_played
 from mlx_selfdebug.evaluation.primary import Primary
-from mlx_selfdebug.evaluation.result import Score, read_result, score
+from mlx_selfdebug.evaluation.result import Score, result_of, score
 from mlx_selfdebug.evaluation.statistics import Interval, smallest_gain, wilson
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.store import StoredRun
@@ -100,9 +97,10 @@ class Evidence:
 
 def read_evidence(run: StoredRun) -> Evidence | None:
     """None where no evaluation was finished."""
-    played, result = read_played(run), read_result(run)
-    if played is None or result is None:
+    played = read_played(run)
+    if played is None:
         return None
+    result = result_of(played, read_gate(run))
     models, tasks = tuple(played.models), tuple(played.figures)
     solved = {f"{name}/{arm}": ids for name, found in result.models.items() for arm, ids in found.solved.items()}
     return Evidence(
@@ -124,6 +122,7 @@ class _ArmReader:
     def __init__(self, played: Played, model: str) -> None:
         self._figures, self._tokens = played.figures, played.tokens
         self._model, self._arms = model, played.models[model]
+        self._known: dict[str, Codes] = {}
         self._first = {id_: made[0] for id_, made in self._arms[FIRST].items()}
         self._errors = {id_: kind for id_, draft in self._first.items() if (kind := error_kind(draft))}
         self._sizes = thirds({id_: task.size for id_, task in played.figures.items()})
@@ -131,6 +130,7 @@ class _ArmReader:
     def read(self, arm: str) -> ArmEvidence:
         made = self._arms[arm]
         answers = {id_: answer(attempts, self._tokens) for id_, attempts in made.items()}
+        again = retries(made, self._codes)
         solved = {id_ for id_, given in answers.items() if given.passed}
         found = score(answers.values(), self._figures)
         return ArmEvidence(
@@ -141,29 +141,19 @@ class _ArmReader:
             curve=solved_by_tokens(made, self._tokens),
             after=solved_after(made, self._tokens),
             transitions=transitions(self._first, answers),
-            copies=copy_rate(_retries(made), self._domain),
-            edit_tokens=self._median_edit(made),
+            copies=again.copies,
+            edit_tokens=again.edit_tokens,
             by_error=by_group(solved, self._errors),
             by_size=by_group(solved, self._sizes),
             n_attempts=sum(map(len, made.values())),
             n_tokens=sum(attempt.n_completion_tokens for attempts in made.values() for attempt in attempts),
         )
 
-    def _domain(self, attempt: Attempt) -> Domain:
-        return domain_of(self._figures[attempt.task_id].domain)
-
-    def _median_edit(self, made: Mapping[str, Sequence[Attempt]]) -> float | None:
-        changed = [
-            edit_distance(before, after, self._domain(after))
-            for before, after in _retries(made)
-            if not is_copy(before, after, self._domain(after))
-        ]
-        return median(changed) if changed else None
-
-
-def _retries(made: Mapping[str, Sequence[Attempt]]) -> list[tuple[Attempt, Attempt]]:
-    """Every attempt after the first with the one before it, which a repair was shown."""
-    return [pair for attempts in made.values() for pair in pairwise(attempts)]
+    def _codes(self, attempt: Attempt) -> Codes:
+        name = self._figures[attempt.task_id].domain
+        if name not in self._known:
+            self._known[name] = Codes(domain_of(name))
+        return self._known[name]
 
 
 def _regressions(played: Played) -> Iterator[Regression]:

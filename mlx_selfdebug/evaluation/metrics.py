@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha1
+from itertools import pairwise
 from math import prod
+from statistics import median
 
 from rapidfuzz.distance import Levenshtein
 
@@ -17,7 +20,6 @@ from mlx_selfdebug.evaluation.arms import answer
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.sandbox.verdict import Verdict
 
-DomainOf = Callable[[Attempt], Domain]
 LENGTHS = ("short", "middle", "long")
 
 
@@ -108,23 +110,52 @@ def transitions(first: Mapping[str, Attempt], answers: Mapping[str, Attempt]) ->
     return Transitions(*(pairs.count(pair) for pair in ((True, True), (False, True), (True, False), (False, False))))
 
 
-def is_copy(before: Attempt, after: Attempt, domain: Domain) -> bool:
-    """The same code but for layout, comments and docstrings."""
-    return before.code == after.code or domain.normalise(before.code) == domain.normalise(after.code)
+class Codes:
+    """Codes of one domain, each read once: is one a copy of another, and how far are they apart?"""
+
+    def __init__(self, domain: Domain) -> None:
+        self._domain = domain
+        self._normal: dict[str, bytes] = {}
+        self._tokens: dict[str, Sequence[str]] = {}
+
+    def same(self, before: str, after: str) -> bool:
+        """The same code but for layout, comments and docstrings."""
+        return before == after or self._normalised(before) == self._normalised(after)
+
+    def distance(self, before: str, after: str) -> int:
+        """Lexical tokens to insert, delete or replace (Levenshtein 1966)."""
+        return int(Levenshtein.distance(self._tokens_of(before), self._tokens_of(after)))
+
+    def _normalised(self, code: str) -> bytes:
+        if code not in self._normal:
+            text = self._domain.normalise(code).encode("utf-8", "surrogatepass")
+            self._normal[code] = sha1(text, usedforsecurity=False).digest()
+        return self._normal[code]
+
+    def _tokens_of(self, code: str) -> Sequence[str]:
+        if code not in self._tokens:
+            self._tokens[code] = self._domain.tokens(code)
+        return self._tokens[code]
 
 
-def copy_rate(retries: Iterable[tuple[Attempt, Attempt]], domain_of: DomainOf) -> Share:
-    """Of attempts, each after the one before it on its task, those that say the same again.
+@dataclass(frozen=True)
+class Retries:
+    """Of attempts that follow another on their task: those that say the same again, and the median edit of the others.
 
-    For a blind draft, which was shown nothing, that is how often it happens by itself.
+    For a blind draft, which was shown nothing, ``copies`` is how often that happens by itself. ``edit_tokens`` is None where
+    there is no other.
     """
-    copies = [is_copy(before, after, domain_of(after)) for before, after in retries]
-    return Share(sum(copies), len(copies))
+
+    copies: Share
+    edit_tokens: float | None
 
 
-def edit_distance(before: Attempt, after: Attempt, domain: Domain) -> int:
-    """Lexical tokens to insert, delete or replace (Levenshtein 1966)."""
-    return int(Levenshtein.distance(domain.tokens(before.code), domain.tokens(after.code)))
+def retries(made: Mapping[str, Sequence[Attempt]], codes_of: Callable[[Attempt], Codes]) -> Retries:
+    """Every attempt after a task's first, with the one before it, which a repair was shown."""
+    pairs = [pair for attempts in made.values() for pair in pairwise(attempts)]
+    changed = [(before, after) for before, after in pairs if not codes_of(after).same(before.code, after.code)]
+    edits = [codes_of(after).distance(before.code, after.code) for before, after in changed]
+    return Retries(Share(len(pairs) - len(changed), len(pairs)), median(edits) if edits else None)
 
 
 def error_kind(attempt: Attempt) -> str:

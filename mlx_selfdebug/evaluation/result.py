@@ -137,9 +137,12 @@ def _passed_checks(attempt: Attempt, n_checks: int) -> int:
 
 def read_result(run: StoredRun) -> Result | None:
     """What a run's evaluation found, from its records; None where none was finished."""
-    played, gate = read_played(run), read_gate(run)
-    if played is None:
-        return None
+    played = read_played(run)
+    return result_of(played, read_gate(run)) if played else None
+
+
+def result_of(played: Played, gate: Played | None) -> Result:
+    """``gate``: what base and adapter made of the tasks held back from training."""
     scored = {name: score_model(arms, played.figures, played.tokens) for name, arms in played.models.items()}
     others = {name: found for name, found in scored.items() if name not in (BASE, ADAPTER)}
     return Result(scored[BASE], scored[ADAPTER], played.tokens, _gate(gate) if gate else None, others)

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.evaluation.arms import answer
 from mlx_selfdebug.evaluation.metrics import (
+    Codes,
     Point,
+    Retries,
     Share,
     Transitions,
     by_group,
-    copy_rate,
-    edit_distance,
     error_kind,
-    is_copy,
     mean_pass_at_k,
     pass_at_k,
+    retries,
     solved_after,
     solved_by_tokens,
     thirds,
@@ -32,7 +32,7 @@ from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Verdict
 from ..conftest import FAILED, make_attempt
 
 PASSED = Verdict("passed", n_passed=2, n_checks=2)
-PYTHON = domain_of("python")
+CODES = Codes(domain_of("python"))
 
 
 @given(st.data())
@@ -65,9 +65,7 @@ made = st.dictionaries(st.sampled_from("abcde"), st.lists(attempts, min_size=1, 
 def test_the_curve_is_the_answer_within_every_number_of_tokens(made: dict[str, list[Attempt]], most: int) -> None:
     curve = solved_by_tokens(made, most)
     for tokens in range(most + 1):
-        slowly = sum(
-            answer(given, tokens).passed for given in made.values() if given[0].n_completion_tokens <= tokens
-        )
+        slowly = sum(answer(given, tokens).passed for given in made.values() if given[0].n_completion_tokens <= tokens)
         assert [point.solved for point in curve if point.tokens <= tokens][-1] == slowly
 
 
@@ -90,13 +88,18 @@ def test_transitions_count_each_task_once() -> None:
 
 
 def test_a_copy_may_differ_in_layout_and_comments_alone() -> None:
-    code = make_attempt(code="def f(x):\n    return x + 1\n")
-    same = make_attempt(code='def f(x):\n    """Adds."""\n    return (x+1)  # one\n')
-    other = make_attempt(code="def f(x):\n    return x + 2\n")
-    assert is_copy(code, same, PYTHON)
-    assert not is_copy(code, other, PYTHON)
-    assert copy_rate([(code, same), (code, other), (other, other)], lambda _: PYTHON) == Share(2, 3)
-    assert edit_distance(code, other, PYTHON) == 1
+    code = "def f(x):\n    return x + 1\n"
+    same = 'def f(x):\n    """Adds."""\n    return (x+1)  # one\n'
+    other = "def f(x):\n    return x + 2\n"
+    assert CODES.same(code, same)
+    assert not CODES.same(code, other)
+    assert CODES.distance(code, other) == 1
+    tries = [make_attempt(code=text) for text in (code, same, other, other)]
+    assert retries({"a": tries, "b": tries[:1]}, lambda _: CODES) == Retries(Share(2, 3), CODES.distance(same, other))
+
+
+def test_where_every_retry_is_a_copy_no_edit_is_known() -> None:
+    assert retries({"a": [make_attempt()] * 3}, lambda _: CODES) == Retries(Share(2, 2), None)
 
 
 def test_the_kind_of_error_is_what_the_repair_is_told_of() -> None:

@@ -14,8 +14,8 @@ from scipy.stats import binom
 
 from mlx_selfdebug.evaluation.statistics import (
     Interval,
-    both_power,
     bootstrap,
+    both_power,
     holm,
     mcnemar,
     mcnemar_power,

@@ -1,0 +1,50 @@
+"""The report as plain data, ready for JSON: all of it, with what follows from it. What is no number is null."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_selfdebug.config import flatten
+from mlx_selfdebug.evaluation.evidence import Evidence
+from mlx_selfdebug.reporting.records import Records
+from mlx_selfdebug.reporting.report.headline import headline
+
+
+def report_data(records: Records) -> dict[str, Any]:
+    """Keys are the fields of :class:`Records`; ``attempts`` are left to ``runs export``."""
+    names = [item.name for item in fields(records) if item.name not in ("attempts", "config", "evidence")]
+    data = {name: _plain(getattr(records, name)) for name in names}
+    evidence = records.evidence
+    return {
+        "headline": _plain(headline(records)),
+        **data,
+        "config": flatten(records.config),
+        "evidence": _evidence(evidence) if evidence else None,
+    }
+
+
+def _evidence(evidence: Evidence) -> dict[str, Any]:
+    data: dict[str, Any] = _plain(evidence)
+    if evidence.primary:
+        data["primary"] |= {"verdict": evidence.primary.verdict, "p_values": list(evidence.primary.p_values)}
+    if evidence.gate:
+        data["gate"]["passed"] = evidence.gate.passed
+    for contrast, found in zip(data["contrasts"], evidence.contrasts, strict=True):
+        contrast["gain"] = found.gain
+    return data
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,49 @@
+"""The report as Markdown: its headline and tables, without pictures and codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mlx_selfdebug.config import flatten
+from mlx_selfdebug.evaluation.evidence import Evidence
+from mlx_selfdebug.reporting.columns import markdown_table
+from mlx_selfdebug.reporting.records import Records
+from mlx_selfdebug.reporting.report import tables
+from mlx_selfdebug.reporting.report.headline import headline
+from mlx_selfdebug.reporting.report.tables import Table
+
+
+def report_markdown(records: Records) -> str:
+    return "\n\n".join(_parts(records)) + "\n"
+
+
+def _parts(records: Records) -> Iterator[str]:
+    found = headline(records)
+    yield f"# {found.sentence}"
+    yield from found.lines
+    if records.evidence:
+        yield from _evaluation(records.evidence)
+    yield from _section("Stages", tables.stages_table(records))
+    yield from _section("Where time went", tables.parts_table(records))
+    yield from _section("Pairs", tables.pairs_table(records))
+    yield from _section("Repairs of held-back tasks, by which the epoch was chosen", tables.checks_table(records))
+    yield from _section("Attempts on the training tasks", tables.collected_table(records.collected))
+    yield from _section("Machine", tables.mapping_table([*records.hardware.items(), *records.versions.items()]))
+    yield from _section("Settings", tables.mapping_table(flatten(records.config).items()))
+
+
+def _evaluation(evidence: Evidence) -> Iterator[str]:
+    yield from _section("Before and after, by arm", tables.arms_table(evidence))
+    yield from _section("Declared contrasts", tables.contrasts_table(evidence))
+    yield from _section("Problems solved at tenths of the tokens", tables.curves_table(evidence))
+    yield from _section("Problems solved after each attempt a task", tables.after_table(evidence))
+    yield from _section("Solved, by how the model's first draft failed", tables.groups_table(evidence, "by_error"))
+    yield from _section("Solved, by length of the reference", tables.groups_table(evidence, "by_size"))
+    regressions = tables.mapping_table(((one.task_id, one.kind) for one in evidence.regressions), ("task", "from, to"))
+    yield from _section(f"Right before, wrong after: {len(evidence.regressions)}", regressions)
+
+
+def _section(title: str, table: Table) -> Iterator[str]:
+    if table.rows:
+        yield f"## {title}"
+        yield markdown_table([table.head, *table.rows])

@@ -1,0 +1,32 @@
+"use strict";
+(() => {
+  const form = document.querySelector(".filter");
+  if (form) {
+    const task = document.getElementById("pair-task");
+    const kind = document.getElementById("pair-kind");
+    const count = document.getElementById("pair-count");
+    const items = [...document.querySelectorAll("#pair-list > .item")];
+    const show = () => {
+      const text = task.value.trim().toLowerCase();
+      let n = 0;
+      for (const item of items) {
+        const fits = (!kind.value || item.dataset.kind === kind.value) && item.dataset.task.toLowerCase().includes(text);
+        item.hidden = !fits;
+        n += fits;
+      }
+      count.textContent = `${n} of ${items.length}`;
+    };
+    form.hidden = false;
+    form.addEventListener("submit", (event) => event.preventDefault());
+    task.addEventListener("input", show);
+    kind.addEventListener("change", show);
+    show();
+  }
+  // What is folded on the screen is wanted on paper, but for the pairs, which are many.
+  let opened = [];
+  window.addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")].filter((one) => !one.closest("#pair-list"));
+    for (const one of opened) one.open = true;
+  });
+  window.addEventListener("afterprint", () => { for (const one of opened) one.open = false; });
+})();

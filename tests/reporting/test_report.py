@@ -1,0 +1,170 @@
+"""The report holds what the run holds, escapes it, and needs nothing beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlx_selfdebug.reporting.records import Records, read_records
+from mlx_selfdebug.reporting.report import report_data, report_html, report_markdown, write_report
+from mlx_selfdebug.reporting.report.diff import diff_lines
+from mlx_selfdebug.reporting.words import VERDICTS
+from mlx_selfdebug.store import Run, open_stored
+
+from ..conftest import make_attempt
+from .runs import HOSTILE, make_run
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Records]:
+    path = tmp_path_factory.mktemp("report") / "run"
+    make_run(path, others=("seed-1",)).close()
+    with open_stored(path) as run:
+        yield read_records(run)
+
+
+@pytest.fixture(scope="module")
+def page(records: Records) -> str:
+    return report_html(records)
+
+
+class Reader(HTMLParser):
+    """The texts, tags and ids of a page; tags must be closed in order."""
+
+    VOID = ("meta", "input", "br", "img", "link", "line", "circle", "rect")
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.texts: list[str] = []
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.ids += [value for name, value in attrs if name == "id" and value]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_every_section_is_there_and_every_tag_is_closed(page: str) -> None:
+    reader = Reader(page)
+    assert reader.open == []
+    sections = ["arms", "contrasts", "tokens", "repairs", "regressions", "training", "memory", "collected", "pairs"]
+    assert set(sections) <= set(reader.ids)
+    assert len(reader.ids) == len(set(reader.ids))
+
+
+def test_the_page_refers_to_nothing_outside_itself(page: str) -> None:
+    assert not re.search(r"""(?:src|href)=["'](?!\#)|@import|url\(|https?:(?!//www\.w3\.org)""", page)
+
+
+def test_what_a_model_wrote_stays_text(page: str) -> None:
+    reader = Reader(page)
+    assert reader.tags.count("script") == 1
+    assert "img" not in reader.tags
+    assert any(HOSTILE in text for text in reader.texts)
+
+
+def test_the_headline_is_the_verdict(records: Records, page: str) -> None:
+    assert records.evidence is not None
+    assert records.evidence.primary is not None
+    assert VERDICTS[records.evidence.primary.verdict] in Reader(page).texts
+
+
+def test_every_model_and_arm_is_in_page_markdown_and_data(records: Records, page: str) -> None:
+    assert records.evidence is not None
+    markdown, data = report_markdown(records), report_data(records)
+    for arm, plain in zip(records.evidence.arms, data["evidence"]["arms"], strict=True):
+        solved, total = arm.score.problems
+        assert arm.name in page
+        assert f"{solved}/{total}" in page
+        assert f"| {arm.model} |" in markdown
+        assert plain["score"]["problems"] == [solved, total]
+
+
+def test_the_data_is_json_without_anything_that_is_no_number(records: Records) -> None:
+    broken = replace(records, steps=(replace(records.steps[0], loss=float("nan")),))
+    data = json.loads(json.dumps(report_data(broken), allow_nan=False))
+    assert data["steps"][0]["loss"] is None
+    assert data["evidence"]["primary"]["verdict"] in VERDICTS
+
+
+def test_a_loss_that_is_no_number_leaves_a_gap(records: Records) -> None:
+    steps = [replace(step, loss=float("nan")) if step.step == 5 else step for step in records.steps]
+    page = report_html(replace(records, steps=tuple(steps)))
+    assert "nan" not in page.lower().replace("finance", "")
+
+
+def test_all_regressions_are_told_in_full(records: Records, page: str) -> None:
+    assert records.evidence is not None
+    assert records.evidence.regressions
+    for one in records.evidence.regressions:
+        assert f"{one.task_id}: {one.kind}" in page.replace("&#39;", "'")
+
+
+def test_pairs_that_do_not_fit_are_counted(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlx_selfdebug.reporting.report.page.MOST_BYTES", 20_000)
+    page = report_html(records)
+    assert re.search(r"\d+ more are left out for size: <code>mlx-selfdebug runs pairs", page)
+
+
+@pytest.mark.parametrize(
+    ("stages", "sentence"),
+    [((), "Begun, nothing is finished yet."), (("collect",), "Collected, not trained yet."),
+     (("collect", "train"), "Trained, not evaluated yet.")],
+)  # fmt: skip
+def test_a_run_that_is_not_finished_says_how_far_it_is_and_how_to_go_on(
+    tmp_path: Path, stages: tuple[str, ...], sentence: str
+) -> None:
+    with Run(tmp_path / "run") as run:
+        for stage in stages:
+            run.add_stage_time(stage, 1.0, 10**9, done=True)
+        page = write_report(run).read_text(encoding="utf-8")
+        markdown = report_markdown(read_records(run))
+    for text in (page, markdown):
+        assert sentence in text
+        assert f"mlx-selfdebug run --run {run.path}" in text
+
+
+def test_the_report_of_a_run_can_be_had_while_it_is_written(tmp_path: Path) -> None:
+    with Run(tmp_path / "run") as run:
+        run.add_attempt(make_attempt())
+        run.flush()
+        with open_stored(run.path) as stored:
+            assert "1" in report_html(read_records(stored))
+
+
+lines = st.lists(st.sampled_from(["a = 1", "a = 2", "b = a + 1", "return b", "", "    x"]), max_size=8)
+
+
+@given(lines, lines)
+def test_a_diff_gives_back_both_codes(before: list[str], after: list[str]) -> None:
+    found = diff_lines("\n".join(before), "\n".join(after))
+    assert [line.text for line in found if line.sign != "+"] == "\n".join(before).splitlines()
+    assert [line.text for line in found if line.sign != "-"] == "\n".join(after).splitlines()
+
+
+def test_the_words_that_changed_are_marked() -> None:
+    removed, added = diff_lines("return x + 1", "return x + 2")
+    assert [text for text, changed in removed.parts if changed] == ["1"]
+    assert [text for text, changed in added.parts if changed] == ["2"]
