@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,7 +203,7 @@ def _train(session: Session, run: Run, model: Model) -> Adapter:
     return adapter
 
 
-def _evaluate(session: Session, run: Run, model: Model, adapter: Adapter) -> Result:
+def _evaluate(session: Session, run: Run, model: Model, adapter: Adapter, others: Mapping[str, Adapter]) -> Result:
     from mlx_selfdebug.evaluation.evaluate import evaluate
 
     tasks = session.tasks(session.config.eval.tasks, session.config.eval.limit)
@@ -212,7 +212,7 @@ def _evaluate(session: Session, run: Run, model: Model, adapter: Adapter) -> Res
         model,
         adapter,
         tasks,
-        others=_adapters(session.how.adapters),
+        others=others,
         progress=session.progress,
         allow_weak_sandbox=session.allow_weak_sandbox,
     )
@@ -350,7 +350,8 @@ def eval_command(session: Session) -> None:
     """
     from mlx_selfdebug.training.adapter import open_adapter
 
+    others = _adapters(session.how.adapters)
     session.announce()
     session.require_sandbox()
     with session.open_existing() as run:
-        _finish(session, run, _evaluate(session, run, session.model(), open_adapter(run.adapter_path)))
+        _finish(session, run, _evaluate(session, run, session.model(), open_adapter(run.adapter_path), others))

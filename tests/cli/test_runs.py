@@ -10,6 +10,7 @@ import pytest
 from mlx_selfdebug.store import Run
 
 from ..conftest import make_attempt
+from ..reporting.runs import make_run
 from ..store.test_schema import make_first_version
 from .test_cli import run_cli
 
@@ -71,3 +72,40 @@ def test_a_damaged_run_is_listed_as_unreadable_beside_the_others(run_path: Path)
     assert [row["state"] for row in json.loads(result.stdout)] == ["unreadable", "open"]
     assert "run.db is damaged: it is empty" in result.stderr
     assert run_cli("runs", "list", "--folder", str(run_path.parent)).returncode == 0
+
+
+def test_two_runs_are_compared_and_a_run_is_reported(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make_run(tmp_path / name, tasks=6, pairs=3).close()
+    compared = run_cli("runs", "compare", str(tmp_path / "a"), str(tmp_path / "b"))
+    assert compared.returncode == 0, compared.stderr
+    assert "problems solved of the 6 that both were evaluated on" in compared.stdout
+    as_json = run_cli("runs", "compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json")
+    assert len(json.loads(as_json.stdout)["tasks"]) == 6
+    assert run_cli("report", "--run", str(tmp_path / "a")).returncode == 0
+    assert "<!doctype html>" in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
+    assert "## Before and after, by arm" in run_cli("report", "--run", str(tmp_path / "a"), "--md").stdout
+    data = json.loads(run_cli("report", "--run", str(tmp_path / "a"), "--json").stdout)
+    assert data["evidence"]["models"] == ["base", "adapter"]
+
+
+def test_a_report_of_nothing_is_an_error_and_makes_nothing(tmp_path: Path) -> None:
+    result = run_cli("report", "--run", "nowhere", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "nowhere is not a run folder" in result.stderr
+    assert run_cli("report", "--run", "nowhere", "--md", "--json", cwd=tmp_path).returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_branch_that_cannot_be_made_says_what_to_type(run_path: Path, tmp_path: Path) -> None:
+    result = run_cli("runs", "branch", str(run_path), "--run", str(tmp_path / "new"), "--seed", "1")
+    assert result.returncode == 2
+    assert f"help: mlx-selfdebug collect --run {run_path}" in result.stderr
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("text", ["seed-1", "=x", "a="])
+def test_an_adapter_without_a_name_or_folder_is_refused(run_path: Path, text: str) -> None:
+    result = run_cli("eval", "--run", str(run_path), "--adapter", text)
+    assert result.returncode == 2
+    assert "NAME=FOLDER is wanted" in result.stderr

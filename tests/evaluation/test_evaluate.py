@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mlx_selfdebug.errors import ConfigError, TaskError
+from mlx_selfdebug.errors import ConfigError, TaskError, UsageError
 from mlx_selfdebug.evaluation.arms import answer, arms_named
 from mlx_selfdebug.evaluation.evaluate import _Playing, evaluate
 from mlx_selfdebug.evaluation.figures import TaskFigures, figures_of
@@ -213,6 +213,39 @@ def test_base_and_adapter_meet_the_same_tasks_and_the_model_is_the_base_afterwar
     assert result.base.first_pass.checks[1] == 9
     assert again == result == Result.from_dict(json.loads(json.dumps(result.to_dict())))
     assert not any("lora" in name for name, _ in tiny.network.named_modules())
+
+
+def test_other_adapters_play_the_same_arms_by_their_names(tiny: Any, tmp_path: Path) -> None:
+    with open_run(tmp_path / "run") as run:
+        adapter = train(run, tiny)
+        first = evaluate(run, tiny, adapter, TASKS)
+        result = evaluate(run, tiny, adapter, TASKS, others={"seed-1": adapter})
+        later = evaluate(run, tiny, adapter, TASKS)
+        arms = {a.arm for a in run.attempts() if a.arm.startswith("seed-1/")}
+    assert first.others == {}
+    assert arms == {"seed-1/first", "seed-1/blind", "seed-1/facts"}
+    assert result.others["seed-1"].first_pass == result.adapter.first_pass
+    assert later == result == Result.from_dict(json.loads(json.dumps(result.to_dict())))
+    assert "seed-1" in str(result)
+
+
+@pytest.mark.parametrize("name", ["base", "Adapter", "held back/x", "", "a/b"])
+def test_a_name_that_would_be_taken_for_another_is_refused(tiny: Any, tmp_path: Path, name: str) -> None:
+    with open_run(tmp_path / "run") as run:
+        adapter = train(run, tiny)
+        with pytest.raises(UsageError, match="cannot be named"):
+            evaluate(run, tiny, adapter, TASKS, others={name: adapter})
+        assert run.attempts() == []
+
+
+def test_a_name_stands_for_one_adapter(tiny: Any, tmp_path: Path) -> None:
+    with open_run(tmp_path / "run") as run, open_run(tmp_path / "other") as second:
+        adapter = train(run, tiny)
+        second.replace_pairs([Pair("direct", "python", "t", "Write g.", "def g(): return 2\n```", ("a",))])
+        other = train(second, tiny)
+        evaluate(run, tiny, adapter, TASKS, others={"seed-1": adapter})
+        with pytest.raises(ConfigError, match="another adapter by the name seed-1"):
+            evaluate(run, tiny, adapter, TASKS, others={"seed-1": other})
 
 
 def test_the_result_prints_both_units_of_every_arm(tiny: Any, tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""The card says what the run found, in front matter the hub reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import ModelCard
+
+from mlx_selfdebug.evaluation.result import read_result
+from mlx_selfdebug.reporting.model_card import model_card, write_model_card
+from mlx_selfdebug.store import Run
+
+from ..conftest import make_attempt
+from .runs import make_run
+
+
+def test_the_front_matter_is_read_by_the_hubs_own_code_and_has_the_results_figures(tmp_path: Path) -> None:
+    with make_run(tmp_path / "run", tasks=12, pairs=6) as run:
+        card, result = ModelCard(model_card(run)), read_result(run)
+    assert result
+    assert card.data.base_model == "mlx-community/Qwen2.5-Coder-0.5B-Instruct-4bit"
+    assert card.data.library_name == "mlx"
+    assert {"mlx", "lora"} <= set(card.data.tags)
+    found = {one.metric_name: one.metric_value for one in card.data.eval_results}
+    solved, total = result.adapter.arms["facts"].problems
+    assert found["problems solved, then facts, 400 tokens a task"] == round(solved / total, 4)
+    assert len(found) == 6
+
+
+def test_the_text_has_every_arm_the_verdict_and_the_gate(tmp_path: Path) -> None:
+    with make_run(tmp_path / "run", tasks=12, pairs=6) as run:
+        text, result = model_card(run), read_result(run)
+    assert result
+    assert str(result.primary) in text
+    assert str(result.gate) in text
+    for arm in ("first draft", "then blind", "then other-facts"):
+        assert f"| {arm} |" in text
+    assert "6 pairs (2 repair, 2 direct, 2 keep)" in text
+
+
+def test_an_adapter_that_was_not_evaluated_says_so(run: Run) -> None:
+    run.add_attempt(make_attempt())
+    run.adapter_path.mkdir()
+    write_model_card(run)
+    text = (run.adapter_path / "README.md").read_text(encoding="utf-8")
+    assert "It was not evaluated." in text
+    assert ModelCard(text).data.eval_results is None
