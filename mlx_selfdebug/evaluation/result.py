@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from html import escape
 from textwrap import fill
 from typing import Any
 
@@ -12,6 +13,7 @@ from mlx_selfdebug.evaluation.figures import TaskFigures
 from mlx_selfdebug.evaluation.gate import Gate
 from mlx_selfdebug.evaluation.played import ADAPTER, BASE, ByArm, Played, read_gate, read_played
 from mlx_selfdebug.evaluation.primary import Primary
+from mlx_selfdebug.notebook import frame, table
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.reporting.columns import columns
 from mlx_selfdebug.store import StoredRun
@@ -89,6 +91,29 @@ class Result:
         n = self.base.first_pass.problems[1]
         return Primary.of(self.adapter.solved[REPAIR], self.base.solved[BLIND], self.adapter.solved[BLIND], n)
 
+    def to_records(self) -> list[dict[str, Any]]:
+        """Flat, one a model and arm."""
+        arms = [(name, arm, score) for name, found in self.models.items() for arm, score in _arms(found)]
+        return [
+            {
+                "model": model,
+                "arm": arm,
+                "problems_solved": score.problems[0],
+                "problems": score.problems[1],
+                "checks_passed": score.checks[0],
+                "checks": score.checks[1],
+            }
+            for model, arm, score in arms
+        ]
+
+    def to_frame(self) -> Any:
+        """A pandas frame, one row a model and arm. Raises UsageError where pandas is missing."""
+        return frame(self.to_records())
+
+    def _repr_html_(self) -> str:
+        said = [str(part) for part in (self.primary or NOT_COMPARED, self.gate) if part]
+        return table(self.to_records()) + "".join(f"<p>{escape(text)}</p>" for text in said)
+
     def __str__(self) -> str:
         """The table: every arm of every model, in both units."""
         models = self.models
@@ -105,6 +130,10 @@ class Result:
             [f"then {arm}", *(_cell(found.arms.get(arm), unit) for found in models.values())] for arm in self.base.arms
         ]
         return columns(rows, right=range(1, len(models) + 1))
+
+
+def _arms(found: ModelResult) -> list[tuple[str, Score]]:
+    return [(FIRST, found.first_pass), *found.arms.items()]
 
 
 def _cell(score: Score | None, unit: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from mlx_selfdebug.notebook import Shown
 from mlx_selfdebug.sandbox.verdict import Verdict
 
 
 @dataclass(frozen=True)
-class Attempt:
+class Attempt(Shown):
     """Natural key: (task_id, arm, sample, round). ``parent`` is the id of the attempt this one repairs, "" for a draft.
 
     ``public`` is the verdict on the checks a model may see, ``verdict`` the one on the hidden checks, which scores.
@@ -40,6 +42,33 @@ class Attempt:
     def passed(self) -> bool:
         """Right on the hidden checks."""
         return self.verdict.passed
+
+    def to_record(self) -> dict[str, Any]:
+        """Flat, for a table or a data frame; verdicts by their outcomes and counts."""
+        return {
+            "task_id": self.task_id,
+            "arm": self.arm,
+            "sample": self.sample,
+            "round": self.round,
+            "parent": self.parent,
+            "outcome": self.verdict.outcome,
+            "passed": self.passed,
+            "public_outcome": self.public.outcome,
+            "public_passed": self.public.passed,
+            "n_passed": self.verdict.n_passed,
+            "n_checks": self.verdict.n_checks,
+            "n_prompt_tokens": self.n_prompt_tokens,
+            "n_completion_tokens": self.n_completion_tokens,
+            "finish": self.finish,
+            "tidied": " ".join(self.tidied),
+            "wall_s": self.verdict.wall_s,
+            "cpu_s": self.verdict.cpu_s,
+            "peak_bytes": self.verdict.peak_bytes,
+            "seed": self.seed,
+            "code": self.code,
+            "completion": self.completion,
+            "prompt": self.prompt,
+        }
 
     def __repr__(self) -> str:
         return f"Attempt({self.id!r}, {self.verdict.outcome})"

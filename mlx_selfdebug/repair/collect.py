@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlx_selfdebug.errors import TaskError
+from mlx_selfdebug.notebook import Rows
 from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.policies import Mine
@@ -32,7 +33,7 @@ def collect(
     *,
     progress: Progress | None = None,
     allow_weak_sandbox: bool = False,
-) -> list[Attempt]:
+) -> Rows[Attempt]:
     """Draft ``collect.samples`` completions a task, test them, repair where none passed. All attempts, old and new.
 
     Tasks whose checks catch less than ``collect.weak_share`` of the mutants of their reference are left out before anything is
@@ -57,7 +58,7 @@ def collect(
         held = run.remember("train.held_back", hold_back(attempts, tasks, run.config.train, run.config.seed))
         trained_on = [task for task in tasks if task.id not in held]
         run.replace_pairs(make_pairs(attempts, trained_on, run.config.train, run.config.seed))
-        return attempts
+        return Rows(attempts)
 
 
 def _with_sound_checks(

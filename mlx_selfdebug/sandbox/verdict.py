@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from mlx_selfdebug.notebook import Rows, Shown
+
 Outcome = Literal[
     "passed",
     "failed",
@@ -39,8 +41,11 @@ class ErrorFact:
     source: str = ""
 
 
+_NO_ERROR = {"error": None, "message": None, "line": None}
+
+
 @dataclass(frozen=True)
-class Failure:
+class Failure(Shown):
     """One failed check. ``input``, ``expected`` and ``got`` are Python literals as text; empty where there is none."""
 
     check: str
@@ -50,9 +55,15 @@ class Failure:
     got: str = ""
     error: ErrorFact | None = None
 
+    def to_record(self) -> dict[str, Any]:
+        """Flat, for a table or a data frame."""
+        fact = self.error
+        error = {"error": fact.type, "message": fact.message, "line": fact.line} if fact else _NO_ERROR
+        return {"check": self.check, "input": self.input, "expected": self.expected, "got": self.got, **error}
+
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Shown):
     """The result of one run. Times in seconds, ``peak_bytes`` of the candidate's process, ``isolation`` the level it ran at."""
 
     outcome: Outcome
@@ -70,6 +81,18 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def to_record(self) -> dict[str, Any]:
+        """Flat, for a table; without the failures."""
+        return {name: value for name, value in vars(self).items() if name != "failures"}
+
+    def to_frame(self) -> Any:
+        """The failures, one row each. Raises UsageError where pandas is missing."""
+        return Rows(self.failures).to_frame()
+
+    def _repr_html_(self) -> str:
+        failures = Rows(self.failures)._repr_html_() if self.failures else ""
+        return super()._repr_html_() + failures
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Verdict:

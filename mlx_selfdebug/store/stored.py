@@ -15,6 +15,7 @@ from typing import Any
 
 from mlx_selfdebug.config import Config, resolve
 from mlx_selfdebug.errors import StoreError
+from mlx_selfdebug.notebook import Rows, table
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.store.database import reading, reported
 from mlx_selfdebug.store.rows import (
@@ -57,13 +58,31 @@ class StoredRun:
     def summary_path(self) -> Path:
         return self.path / "summary.json"
 
-    def attempts(self, arm: str | None = None) -> list[Attempt]:
+    def attempts(self, arm: str | None = None) -> Rows[Attempt]:
         """Attempts in the order of their keys: task, arm, sample, round."""
-        return list(self._call(lambda db: list(read_attempts(db, arm))))
+        return Rows(self._call(lambda db: list(read_attempts(db, arm))))
 
-    def pairs(self) -> list[Pair]:
+    def pairs(self) -> Rows[Pair]:
         """Pairs in training order."""
-        return list(self._call(read_pairs))
+        return Rows(self._call(read_pairs))
+
+    def to_frame(self) -> Any:
+        """The attempts as a pandas frame, one row each. Raises UsageError where pandas is missing."""
+        return self.attempts().to_frame()
+
+    def _repr_html_(self) -> str:
+        return table(self._overview()) + table(self._counts())
+
+    def _overview(self) -> list[dict[str, Any]]:
+        stages = self.stages()
+        return [{"run": str(self.path), "model": self.config.model, "seed": self.config.seed, "pairs": len(self.pairs()),
+                 **{name: f"{s['wall_s']:.0f} s, {s['peak_bytes'] / 1e9:.1f} GB" + ("" if s["done"] else ", not done")
+                    for name, s in stages.items()}}]  # fmt: skip
+
+    def _counts(self) -> list[dict[str, Any]]:
+        """Attempts and passes by arm."""
+        select = "SELECT arm, count(*) AS attempts, sum(outcome = 'passed') AS passed FROM attempts GROUP BY arm ORDER BY arm"
+        return [dict(row) for row in self._call(lambda db: db.execute(select).fetchall())]
 
     def steps(self) -> list[dict[str, Any]]:
         """Training steps: step, loss, n_tokens, learning_rate, grad_norm, wall_s."""
