@@ -8,17 +8,19 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from mlx_selfdebug.errors import TaskError, TrainingError, UsageError
 from mlx_selfdebug.evaluation.arms import REPAIR, Arm, arms_named, first_drafts, play_of
 from mlx_selfdebug.evaluation.figures import figures_of
+from mlx_selfdebug.evaluation.overlap import ABOVE, nearest_pairs
 from mlx_selfdebug.evaluation.played import (
     ADAPTER,
     BASE,
     FIGURES,
     GATE_FIGURES,
     HELD_BACK,
+    OVERLAP,
     remember_figures,
     remember_model,
 )
@@ -29,12 +31,15 @@ from mlx_selfdebug.repair.stream import Stream
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.stage import Spent, decoding_of, measured, open_runner, remember_isolation
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.training.adapter import Adapter, mark_adapter
 from mlx_selfdebug.training.selection import held_back_tasks
 
 logger = logging.getLogger(__name__)
 
+NEAREST = 5
+"""Pairs of a training and a test task that are recorded where none is near."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*", re.IGNORECASE)
 
 
@@ -74,6 +79,8 @@ def evaluate(
             remember_figures(run, FIGURES, figures_of(tasks, runner))
             if held_back:
                 remember_figures(run, GATE_FIGURES, figures_of(held_back, runner))
+        with spent.on("looking for overlap"):
+            _remember_overlap(run, tasks)
         total = (1 + len(arms)) * len(tasks) * (1 + len(adapters)) + 2 * 2 * len(held_back)
         with (progress or NullProgress()).stage("evaluate", total, "tasks") as stage:
             playing = _Playing(run, model, runner, stage, spent)
@@ -107,6 +114,22 @@ def _held_back(run: Run) -> list[Task]:
     except (TrainingError, UsageError) as error:
         logger.warning("no gate for the adapter: %s", error)
         return []
+
+
+def _remember_overlap(run: Run, tasks: Sequence[Task]) -> None:
+    """Record which training tasks are nearly test tasks, and if none is, the nearest few. Nothing where they cannot be found."""
+    collect, ids = run.config.collect, run.environment().get("collect.tasks", [])
+    if OVERLAP in run.environment() or not ids:
+        return
+    try:
+        known = {task.id: task for task in load_tasks(collect.tasks).spread(collect.limit)}
+    except UsageError:
+        return
+    if not set(ids) <= known.keys():
+        return
+    found = nearest_pairs([known[id_] for id_ in ids], tasks, above=0.0)
+    near = [pair for pair in found if pair.nearness >= ABOVE]
+    run.remember(OVERLAP, [asdict(pair) for pair in near or found[:NEAREST]])
 
 
 class _Playing:

@@ -16,7 +16,7 @@ from mlx_selfdebug.store import Run, StoredRun
 BASE, ADAPTER = "base", "adapter"
 HELD_BACK = "held back/"
 """What the names of models begin with where the gate plays them."""
-FIGURES, GATE_FIGURES, _MODEL = "eval.figures", "eval.gate.figures", "eval.model."
+FIGURES, GATE_FIGURES, OVERLAP, _MODEL = "eval.figures", "eval.gate.figures", "eval.overlap", "eval.model."
 
 ByArm = Mapping[str, Mapping[str, Sequence[Attempt]]]
 """Arm -> task id -> attempts in the order they were made; those of all arms but "first" begin with the first draft."""

@@ -11,6 +11,8 @@ from typing import Any
 from mlx_selfdebug.config import Config
 from mlx_selfdebug.evaluation.evidence import Evidence, read_evidence
 from mlx_selfdebug.evaluation.metrics import mean_pass_at_k
+from mlx_selfdebug.evaluation.overlap import Overlap
+from mlx_selfdebug.evaluation.played import OVERLAP
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.reporting.machine import hardware, versions
 from mlx_selfdebug.store import StoredRun
@@ -60,7 +62,8 @@ class Collected:
 class Records:
     """``attempts`` has, by id, those that pairs were made from. ``evidence`` is None where the run was not evaluated.
 
-    ``versions`` and ``hardware`` are those of the last stage that ran.
+    ``overlap``: training tasks that are nearly test tasks; if none is, the nearest. ``versions`` and ``hardware`` are those of the
+    last stage that ran.
     """
 
     path: Path
@@ -73,6 +76,7 @@ class Records:
     pairs: tuple[Pair, ...]
     attempts: Mapping[str, Attempt]
     evidence: Evidence | None
+    overlap: tuple[Overlap, ...]
     versions: Mapping[str, str | None]
     hardware: Mapping[str, str | int | None]
     isolation: str | None
@@ -94,6 +98,7 @@ def read_records(run: StoredRun) -> Records:
         pairs=tuple(pairs),
         attempts={attempt.id: attempt for attempt in collected if attempt.id in used},
         evidence=read_evidence(run),
+        overlap=tuple(Overlap(**pair) for pair in environment.get(OVERLAP, [])),
         versions=machine["versions"],
         hardware=machine["hardware"],
         isolation=environment.get("isolation"),

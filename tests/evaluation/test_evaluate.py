@@ -285,9 +285,14 @@ def test_the_gate_is_tried_on_the_tasks_held_back_and_the_adapter_marked(tiny: A
     ) as run:  # fmt: skip
         run.replace_pairs([Pair("direct", "python", "t", "Write f.", "def f(): return 1\n```", ("a",))])
         run.remember("train.held_back", ["test/minus"])
+        run.remember("collect.tasks", ["test/cube", "test/minus"])
         adapter = train(run, tiny)
         result = evaluate(run, tiny, adapter, TASKS[:2])
+        overlap = run.environment()["eval.overlap"]
         arms = {a.arm for a in run.attempts() if a.task_id == "test/minus"}
+    assert {(pair["train_id"], pair["test_id"]) for pair in overlap} == {
+        (train_id, test_id) for train_id in ("test/cube", "test/minus") for test_id in ("test/square", "test/double")
+    }
     assert result.gate == Gate((0, 0), (0, 0), 1)
     assert arms == {f"held back/{who}/{arm}" for who in ("base", "adapter") for arm in ("first", "facts")}
     settings = json.loads((adapter.path / "adapter_config.json").read_text())

@@ -129,6 +129,8 @@ def surroundings(run: Run) -> None:
     run.remember("model", "gguf:0123")
     run.remember("isolation", "full")
     run.remember("sandbox", {"layers": ["namespaces", "landlock"], "probes": {"network": True}})
+    near = {"train_id": "train/0", "test_id": "Test/0", "jaccard": 0.2, "containment": 0.31, "code": 0.12}
+    run.remember("eval.overlap", [near])
     run.remember("collect.audit", {"left_out": {"train/weak": "its checks caught 3 of 9 mutants"}})
     for name, peak in (("collect", 4.1e9), ("train", 5.4e9), ("evaluate", 4.8e9)):
         memory = [(float(i), int(peak * min(1.0, 0.3 + i / 80))) for i in range(200)]

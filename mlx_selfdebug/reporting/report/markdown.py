@@ -28,6 +28,7 @@ def _parts(records: Records) -> Iterator[str]:
     yield from _section("Pairs", tables.pairs_table(records))
     yield from _section("Repairs of held-back tasks, by which the epoch was chosen", tables.checks_table(records))
     yield from _section("Attempts on the training tasks", tables.collected_table(records.collected))
+    yield from _section("Training tasks nearest to test tasks", tables.overlap_table(records))
     yield from _section("Machine", tables.mapping_table([*records.hardware.items(), *records.versions.items()]))
     yield from _section("Settings", tables.mapping_table(flatten(records.config).items()))
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from mlx_selfdebug.config import flatten
 from mlx_selfdebug.evaluation.evidence import ArmEvidence, Evidence, Regression
+from mlx_selfdebug.evaluation.overlap import ABOVE
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.reporting.records import Records
 from mlx_selfdebug.reporting.report import charts, tables
@@ -43,6 +44,7 @@ def report_html(records: Records) -> str:
         n_regressions=len(evidence.regressions) if evidence else 0,
         pairs=room.take(_pair(pair, records.attempts, i) for i, pair in enumerate(records.pairs, 1)),
         settings=flatten(records.config),
+        n_near=sum(one.nearness >= ABOVE for one in records.overlap),
         legend=_legend(evidence) if evidence else [],
         style=Markup(_read("style.css")),
         script=Markup(_read("script.js")),

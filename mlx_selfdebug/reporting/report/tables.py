@@ -113,6 +113,12 @@ def collected_table(collected: Collected) -> Table:
     return Table(["", ""], rows)
 
 
+def overlap_table(records: Records) -> Table:
+    head = ["training task", "test task", "shared runs of words, of the smaller's", "shared subtrees of code"]
+    rows = [[one.train_id, one.test_id, percent(one.containment, 0), percent(one.code, 0)] for one in records.overlap]
+    return Table(head, rows, left=2)
+
+
 def pairs_table(records: Records) -> Table:
     rows = [[kind, str(sum(pair.kind == kind for pair in records.pairs))] for kind in KINDS]
     return Table(["kind of pair", "pairs"], rows)
