@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, answer
+from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, answer, arms_named
 from mlx_selfdebug.evaluation.contrasts import contrasts, declared
-from mlx_selfdebug.evaluation.evidence import Evidence, read_evidence
-from mlx_selfdebug.evaluation.played import read_played
+from mlx_selfdebug.evaluation.evaluate import _Playing
+from mlx_selfdebug.evaluation.evidence import ArmEvidence, Evidence, read_evidence
+from mlx_selfdebug.evaluation.figures import figures_of
+from mlx_selfdebug.evaluation.metrics import Share
+from mlx_selfdebug.evaluation.played import FIGURES, Played, read_played, remember_figures
 from mlx_selfdebug.evaluation.statistics import holm, mcnemar
+from mlx_selfdebug.progress import NullStage
+from mlx_selfdebug.sandbox.limits import Limits
+from mlx_selfdebug.sandbox.runner import TestRunner
+from mlx_selfdebug.stage import Spent
 from mlx_selfdebug.store import Run, open_stored
+from mlx_selfdebug.testing import ScriptedModel
 
+from ..conftest import make_task, small_config
 from ..reporting.runs import ARMS, make_run
 
 EVERY_ARM = [FIRST, *ARMS.split(",")]
@@ -76,10 +87,10 @@ def test_contrasts_are_those_declared_with_exact_tests_corrected_together(path: 
     assert [c.p_holm for c in evidence.contrasts] == holm([c.p for c in evidence.contrasts])
 
 
-def solved(played: object, name: str) -> set[str]:
+def solved(played: Played, name: str) -> set[str]:
     model, arm = name.split("/")
-    made = played.models[model][arm]  # type: ignore[attr-defined]
-    return {id_ for id_, attempts in made.items() if answer(attempts, played.tokens).passed}  # type: ignore[attr-defined]
+    made = played.models[model][arm]
+    return {id_ for id_, attempts in made.items() if answer(attempts, played.tokens).passed}
 
 
 def test_contrasts_of_arms_that_were_not_played_are_left_out() -> None:
@@ -102,3 +113,70 @@ def test_a_run_whose_evaluation_is_not_finished_has_no_evidence(tmp_path: Path) 
 
 def test_a_new_run_has_no_evidence(run: Run) -> None:
     assert read_evidence(run) is None
+
+
+TASKS = [make_task(), make_task("double", "x + x"), make_task("cube", "x ** 3")]
+
+
+def evidence_of(path: Path, reply: Callable[[str, int], str]) -> dict[str, ArmEvidence]:
+    """By arm, what a model that says what it is told has to show for itself."""
+    config = small_config(eval__tokens=400, eval__max_tokens=64, eval__arms="blind,code,facts")
+    model: Any = ScriptedModel(reply)
+    with Run(path, config) as run, TestRunner(2, Limits(wall_s=5, cpu_s=4)) as runner:
+        remember_figures(run, FIGURES, figures_of(TASKS, runner))
+        for who in ("base", "adapter"):
+            _Playing(run, model, runner, NullStage(), Spent()).all_arms(who, TASKS, arms_named(config.eval.arms))
+        run.add_stage_time("evaluate", 1.0, 1, done=True)
+        found = read_evidence(run)
+    assert found
+    return {arm.arm: arm for arm in found.arms if arm.model == "base"}
+
+
+def entry_of(prompt: str) -> str:
+    return next(task.entry_point for task in TASKS if f"def {task.entry_point}" in prompt)
+
+
+def wrong(name: str, by: int = 50) -> str:
+    return f"def {name}(x):\n    return x - {by}\n"
+
+
+def right(name: str) -> str:
+    return next(task.reference for task in TASKS if task.entry_point == name)
+
+
+def test_a_model_that_always_copies_copies_every_time_and_fixes_nothing(tmp_path: Path) -> None:
+    found = evidence_of(tmp_path / "run", lambda prompt, _: wrong(entry_of(prompt)))
+    for arm in (found["blind"], found["code"], found["facts"]):
+        assert arm.copies.count == arm.copies.total > 0
+        assert arm.edit_tokens is None
+        assert (arm.transitions.fixed, arm.transitions.unsolved) == (0, 3)
+        assert arm.by_error == {"wrong answer": Share(0, 3)}
+
+
+def test_a_model_that_always_fixes_what_it_is_shown_never_copies_and_fixes_all_at_once(tmp_path: Path) -> None:
+    def reply(prompt: str, _: int) -> str:
+        name = entry_of(prompt)
+        return right(name) if "was tested" in prompt else wrong(name)
+
+    found = evidence_of(tmp_path / "run", reply)
+    assert found["blind"].transitions.fixed == 0
+    for arm in (found["code"], found["facts"]):
+        assert arm.copies == Share(0, 3)
+        assert arm.transitions.fixed == 3
+        assert arm.after == (0, 3)
+        assert arm.by_error == {"wrong answer": Share(3, 3)}
+
+
+def test_a_model_that_fixes_at_random_is_solved_later_and_later(tmp_path: Path) -> None:
+    def reply(prompt: str, seed: int) -> str:
+        name = entry_of(prompt)
+        return right(name) if "was tested" in prompt and seed % 2 else wrong(name, seed % 1000 + 100)
+
+    found = evidence_of(tmp_path / "run", reply)
+    assert found["blind"].transitions.fixed == 0
+    facts = found["facts"]
+    assert list(facts.after) == sorted(facts.after)
+    assert facts.transitions.fixed == facts.after[-1] > 0
+    assert facts.copies.count == 0
+    solved = [point.solved for point in facts.curve]
+    assert solved == sorted(solved)
