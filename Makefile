@@ -36,6 +36,9 @@ bench: .venv/.ready-dev blas
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/gated_delta.py
 	$(BIN)/python benchmarks/estimate.py
+	$(BIN)/python benchmarks/evidence.py
+	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/baseline.py
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
