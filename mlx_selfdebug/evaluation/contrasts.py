@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlx_selfdebug.evaluation.played import ADAPTER, BASE
-from mlx_selfdebug.evaluation.statistics import Interval, bootstrap, holm, mcnemar
+from mlx_selfdebug.evaluation.statistics import Interval, bootstrap_gain, holm, mcnemar
 
 BETWEEN_MODELS = {
     "first": "are its first drafts better than the base's?",
@@ -95,4 +95,6 @@ def contrasts(solved: Mapping[str, Collection[str]], tasks: Sequence[str], model
 
 
 def difference(left: Collection[str], right: Collection[str], tasks: Sequence[str]) -> Interval:
-    return bootstrap([[(id_ in left) - (id_ in right) for id_ in tasks]], lambda gain: gain.mean(axis=-1))
+    """Of the shares of ``tasks`` that each solves, tasks drawn with replacement."""
+    won, lost = (sum(id_ in one and id_ not in other for id_ in tasks) for one, other in ((left, right), (right, left)))
+    return bootstrap_gain(won, lost, len(tasks))

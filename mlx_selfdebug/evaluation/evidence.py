@@ -22,11 +22,11 @@ from mlx_selfdebug.evaluation.metrics import (
     Share,
     Transitions,
     by_group,
+    by_length,
     error_kind,
     retries,
     solved_after,
     solved_by_tokens,
-    thirds,
     transitions,
 )
 from mlx_selfdebug.evaluation.played import ADAPTER, BASE, Played, read_gate, read_played
@@ -125,7 +125,7 @@ class _ArmReader:
         self._known: dict[str, Codes] = {}
         self._first = {id_: made[0] for id_, made in self._arms[FIRST].items()}
         self._errors = {id_: kind for id_, draft in self._first.items() if (kind := error_kind(draft))}
-        self._sizes = thirds({id_: task.size for id_, task in played.figures.items()})
+        self._sizes = {id_: task.size for id_, task in played.figures.items()}
 
     def read(self, arm: str) -> ArmEvidence:
         made = self._arms[arm]
@@ -144,7 +144,7 @@ class _ArmReader:
             copies=again.copies,
             edit_tokens=again.edit_tokens,
             by_error=by_group(solved, self._errors),
-            by_size=by_group(solved, self._sizes),
+            by_size=by_length(solved, self._sizes),
             n_attempts=sum(map(len, made.values())),
             n_tokens=sum(attempt.n_completion_tokens for attempts in made.values() for attempt in attempts),
         )

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
@@ -184,8 +185,14 @@ def by_group(solved: Collection[str], groups: Mapping[str, str]) -> dict[str, Sh
     return {group: Share(sum(id_ in solved for id_ in ids), len(ids)) for group, ids in ordered}
 
 
+def by_length(solved: Collection[str], sizes: Mapping[str, int]) -> dict[str, Share]:
+    """Of the tasks with a short, a middle and a long reference those solved: a difficulty that no model has a say in."""
+    found = by_group(solved, thirds(sizes))
+    return {name: found[name] for name in LENGTHS if name in found}
+
+
 def thirds(sizes: Mapping[str, int]) -> dict[str, str]:
-    """Tasks by the length of their reference, in thirds of the set, equals together: a difficulty no model has a say in."""
+    """By task: in which third of the set its size is; equal sizes are all where the middle one of them is."""
     ordered = sorted(sizes.values())
-    bounds = [ordered[len(ordered) * i // 3 - 1] if len(ordered) * i // 3 else -1 for i in (1, 2)]
-    return {id_: LENGTHS[sum(size > bound for bound in bounds)] for id_, size in sizes.items()}
+    middle = {size: (bisect_left(ordered, size) + bisect_right(ordered, size)) / 2 for size in set(ordered)}
+    return {id_: LENGTHS[min(2, int(3 * middle[size] / len(ordered)))] for id_, size in sizes.items()}

@@ -74,8 +74,25 @@ def bootstrap(
         raise ValueError("a bootstrap takes columns of one value a task, of the same length and not empty")
     rng, n = np.random.default_rng(seed), values.shape[1]
     found = [statistic(*values[:, rng.integers(0, n, (rows, n))]) for rows in _chunks(resamples, n)]
+    return _percentiles(np.concatenate(found), level)
+
+
+def bootstrap_gain(
+    won: int, lost: int, n: int, *, seed: int = 0, level: float = 0.95, resamples: int = RESAMPLES
+) -> Interval:
+    """``bootstrap`` of a difference of shares: as every task is won, lost or neither, drawing tasks draws these numbers.
+
+    Raises ValueError if there is no task, or more are won and lost than there are.
+    """
+    if not n or won + lost > n:
+        raise ValueError(f"{won} won and {lost} lost of {n} tasks")
+    counts = np.random.default_rng(seed).multinomial(n, np.array([won, lost, n - won - lost]) / n, resamples)
+    return _percentiles((counts[:, 0] - counts[:, 1]) / n, level)
+
+
+def _percentiles(values: Floats, level: float) -> Interval:
     tail = 100 * (1 - level) / 2
-    low, high = np.percentile(np.concatenate(found), [tail, 100 - tail])
+    low, high = np.percentile(values, [tail, 100 - tail])
     return Interval(float(low), float(high))
 
 

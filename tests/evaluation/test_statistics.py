@@ -15,6 +15,7 @@ from scipy.stats import binom
 from mlx_selfdebug.evaluation.statistics import (
     Interval,
     bootstrap,
+    bootstrap_gain,
     both_power,
     holm,
     mcnemar,
@@ -71,6 +72,18 @@ def test_a_bootstrap_is_the_same_as_of_a_slow_loop_over_tasks() -> None:
     draws = np.random.default_rng(5).integers(0, 40, (500, 40))
     slowly = [sum(left[i] - right[i] for i in tasks) / 40 for tasks in draws]
     assert (found.low, found.high) == pytest.approx(tuple(np.percentile(slowly, [2.5, 97.5])), abs=1e-9)
+
+
+def test_a_bootstrap_of_wins_and_losses_is_that_of_their_tasks() -> None:
+    values = [1.0] * 30 + [-1.0] * 11 + [0.0] * 123
+    by_tasks = bootstrap([values], lambda a: a.mean(axis=-1), resamples=40_000)
+    by_numbers = bootstrap_gain(30, 11, 164, resamples=40_000)
+    assert (by_numbers.low, by_numbers.high) == pytest.approx((by_tasks.low, by_tasks.high), abs=1.01 / 164)
+
+
+def test_wins_and_losses_of_too_few_tasks_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 won and 2 lost of 4 tasks"):
+        bootstrap_gain(3, 2, 4)
 
 
 def test_a_bootstrap_is_about_as_wide_as_the_normal_theory_says() -> None:
