@@ -162,7 +162,11 @@ def test_tasks_of_one_size_are_in_the_middle() -> None:
 
 
 def test_lengths_stand_in_their_order() -> None:
-    assert by_length({"a", "d"}, {"d": 9, "c": 8, "a": 1}) == {"short": Share(1, 1), "middle": Share(0, 1), "long": Share(1, 1)}
+    assert by_length({"a", "d"}, {"d": 9, "c": 8, "a": 1}) == {
+        "short": Share(1, 1),
+        "middle": Share(0, 1),
+        "long": Share(1, 1),
+    }
     assert list(by_length({"a"}, {"d": 9, "c": 8, "a": 1})) == ["short", "middle", "long"]
 
 
