@@ -40,8 +40,7 @@ class Shown:
         return frame([self.to_record()])
 
     def _repr_html_(self) -> str:
-        rows = [f"<tr><th>{escape(key)}</th><td>{_whole(value)}</td></tr>" for key, value in self.to_record().items()]
-        return f"<table>{''.join(rows)}</table>"
+        return sheet(self.to_record())
 
 
 class Rows(list[T]):
@@ -61,6 +60,12 @@ class Rows(list[T]):
 
     def _repr_html_(self) -> str:
         return table([value.to_record() for value in self[:ROWS_SHOWN]], len(self))
+
+
+def sheet(record: Mapping[str, Any]) -> str:
+    """One record as an HTML table, a field a row."""
+    rows = [f"<tr><th>{escape(key)}</th><td>{_whole(value)}</td></tr>" for key, value in record.items()]
+    return f"<table>{''.join(rows)}</table>"
 
 
 def frame(records: Sequence[Mapping[str, Any]]) -> Any:

@@ -1,11 +1,12 @@
-"""What a test run says: an outcome, and for each failed check the exact facts. Values only, no behaviour of the runner."""
+"""What a test run says: an outcome, and for each failed check the exact facts. Values only, no behaviour of the runner.
+
+How they look in a notebook is imported when it is asked for: the processes that run tests see no code but this folder's.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
-
-from mlx_selfdebug.notebook import Rows, Shown
 
 Outcome = Literal[
     "passed",
@@ -45,7 +46,7 @@ _NO_ERROR = {"error": None, "message": None, "line": None}
 
 
 @dataclass(frozen=True)
-class Failure(Shown):
+class Failure:
     """One failed check. ``input``, ``expected`` and ``got`` are Python literals as text; empty where there is none."""
 
     check: str
@@ -61,9 +62,20 @@ class Failure(Shown):
         error = {"error": fact.type, "message": fact.message, "line": fact.line} if fact else _NO_ERROR
         return {"check": self.check, "input": self.input, "expected": self.expected, "got": self.got, **error}
 
+    def to_frame(self) -> Any:
+        """A pandas frame of one row. Raises UsageError where pandas is missing."""
+        from mlx_selfdebug.notebook import frame
+
+        return frame([self.to_record()])
+
+    def _repr_html_(self) -> str:
+        from mlx_selfdebug.notebook import sheet
+
+        return sheet(self.to_record())
+
 
 @dataclass(frozen=True)
-class Verdict(Shown):
+class Verdict:
     """The result of one run. Times in seconds, ``peak_bytes`` of the candidate's process, ``isolation`` the level it ran at."""
 
     outcome: Outcome
@@ -88,11 +100,15 @@ class Verdict(Shown):
 
     def to_frame(self) -> Any:
         """The failures, one row each. Raises UsageError where pandas is missing."""
+        from mlx_selfdebug.notebook import Rows
+
         return Rows(self.failures).to_frame()
 
     def _repr_html_(self) -> str:
+        from mlx_selfdebug.notebook import Rows, sheet
+
         failures = Rows(self.failures)._repr_html_() if self.failures else ""
-        return super()._repr_html_() + failures
+        return sheet(self.to_record()) + failures
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Verdict:
