@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from mlx_selfdebug.config import CollectConfig, Config, EvalConfig, SandboxConfig
+from mlx_selfdebug.domains import packages_of
 from mlx_selfdebug.memory import Meter
 from mlx_selfdebug.repair.asking import Decoding
 from mlx_selfdebug.reporting.machine import hardware, versions
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.tasks.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +74,17 @@ def decoding_of(how: CollectConfig | EvalConfig, config: Config) -> Decoding:
     return Decoding(how.temperature, how.min_p, how.max_tokens, how.batch_size, budget, tests)
 
 
-def open_runner(config: SandboxConfig, *, allow_weak_sandbox: bool = False) -> TestRunner:
-    """Raises SandboxError if programs cannot be fully confined here, unless a weak sandbox is allowed."""
+def open_runner(
+    config: SandboxConfig, tasks: Iterable[Task] = (), *, allow_weak_sandbox: bool = False
+) -> TestRunner:
+    """With the packages that the domains of ``tasks`` test with.
+
+    Raises SandboxError if programs cannot be fully confined here, unless a weak sandbox is allowed; UsageError if a domain needs a
+    package that is not installed.
+    """
+    packages = packages_of({task.domain for task in tasks})
     limits = Limits(wall_s=config.wall_s, cpu_s=config.cpu_s, memory_bytes=config.memory_mb * 10**6)
-    return TestRunner(config.workers, limits, "none" if allow_weak_sandbox else "full")
+    return TestRunner(config.workers, limits, "none" if allow_weak_sandbox else "full", packages=packages)
 
 
 def remember_isolation(run: Run, runner: TestRunner) -> None:

@@ -107,7 +107,7 @@ def check(ctx: click.Context, name: str, allow_weak_sandbox: bool, as_json: bool
 
     tasks = load_tasks(name)
     require_sandbox(lambda text: click.echo(text, err=True), allow_weak=allow_weak_sandbox)
-    with open_runner(SandboxConfig(), allow_weak_sandbox=allow_weak_sandbox) as runner:
+    with open_runner(SandboxConfig(), tasks, allow_weak_sandbox=allow_weak_sandbox) as runner:
         problems = check_tasks(tasks, runner)
     errors = sum(problem.severity == "error" for problem in problems)
     if as_json:

@@ -24,11 +24,19 @@ class Tidied:
 
 
 class Domain(Protocol):
-    """Stateless. ``reply_prefix`` is put into the model's mouth, ``stop_text`` ends its completion."""
+    """Stateless. ``reply_prefix`` is put into the model's mouth, ``stop_text`` ends its completion (empty: its own end does).
+    ``packages`` are those that its tests import, ``install`` the command that gets them. ``Prompted`` (prompted.py) is a start for one of your own.
+    """
 
     name: str
-    reply_prefix: str
-    stop_text: str
+    packages: tuple[str, ...]
+    install: str
+
+    @property
+    def reply_prefix(self) -> str: ...
+
+    @property
+    def stop_text(self) -> str: ...
 
     def prompt(self, task: Task, *, feedback: Feedback = EVERYTHING) -> str:
         """The message that asks for a draft."""
@@ -56,6 +64,9 @@ class Domain(Protocol):
 
     def judge(self, code: str, task: Task, checks: Checks, runner: TestRunner) -> Future[Verdict]:
         """Test ``code`` against ``checks``; a future, so that decoding goes on meanwhile."""
+
+    def nothing(self, task: Task) -> str:
+        """An answer that does nothing, which must fail every task's hidden checks."""
 
     def normalise(self, code: str) -> str:
         """A form in which two codes are equal if they differ in layout, comments or docstrings alone."""

@@ -1,7 +1,6 @@
 """Python functions: the prompts, the code in an answer, and how it is tested.
 
 The reply is begun for the model with an opening fence and ends at the closing one, so no tokens go into prose.
-The prompts are the templates below; nothing else is ever said to the model.
 """
 
 from __future__ import annotations
@@ -12,55 +11,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 
 from mlx_selfdebug.domains.base import Tidied
+from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted
 from mlx_selfdebug.domains.python_prelude import prelude
 from mlx_selfdebug.domains.python_source import parse
 from mlx_selfdebug.domains.python_tidy import tidy
-from mlx_selfdebug.repair.attempt import Attempt
-from mlx_selfdebug.repair.feedback import EVERYTHING, Feedback
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Failure, Verdict
 from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.tasks.task import Task
 
-DRAFT = """\
-Write this Python function.
-
-{task}"""
-
-REPAIR = """\
-{draft}
-
-{feedback}
-
-Write the function again so that it passes."""
-
-TESTED_CODE = """\
-This code was tested:
-
-```python
-{code}
-```
-
-{facts}"""
-
-HIDDEN_CODE = """\
-Code for it was tested.
-
-{facts}"""
-
-BARE_FACTS = "A test failed."
-
-KEEP_FACTS = "All tests passed."
-
-_NO_VALUE = {
-    "timeout_wall": "no answer in time",
-    "timeout_cpu": "no answer in time",
-    "memory": "out of memory",
-    "crashed": "the interpreter crashed",
-    "early_exit": "the program ended itself",
-    "output_limit": "too much output",
-}
-
+DO_NOTHING = "def {entry_point}(*args, **kwargs):\n    return None\n"
 
 _TOKEN = re.compile(
     r"""
@@ -77,38 +37,46 @@ _TOKEN = re.compile(
 """Lexical tokens of Python, also of code that is none; ``tokenize`` takes thirty times as long."""
 
 
-class PythonDomain:
+class PythonDomain(Prompted):
     name = "python"
-    reply_prefix = "```python\n"
-    stop_text = "\n```"
+    fence = "python"
+    draft = "Write this Python function.\n\n{task}"
+    again = "Write the function again so that it passes."
 
-    def prompt(self, task: Task, *, feedback: Feedback = EVERYTHING) -> str:
-        return DRAFT.format(task=_task_text(task, public_checks=feedback.public_checks))
+    def task_text(self, task: Task, *, public_checks: bool) -> str:
+        """Starter code, then the statement: a docstring inside the code would be said again, at 2.5 times the tokens."""
+        parts = [f"```python\n{task.starter_code.strip() or task.entry_point}\n```", task.statement.strip()]
+        shown = _shown_checks(task.public) if public_checks else ""
+        if shown and not _has_examples(task):
+            parts.append(shown)
+        return "\n\n".join(parts)
 
-    def repair_prompt(
-        self,
-        task: Task,
-        attempt: Attempt,
-        *,
-        max_facts: int = 3,
-        feedback: Feedback = EVERYTHING,
-        facts_of: Attempt | None = None,
-    ) -> str:
-        facts = attempt_facts(facts_of or attempt, max_facts) if feedback.facts else BARE_FACTS
-        shown = TESTED_CODE if feedback.code else HIDDEN_CODE
-        said = shown.format(code=attempt.code.strip("\n"), facts=facts)
-        return REPAIR.format(draft=self.prompt(task, feedback=feedback), feedback=said)
+    def failure_text(self, failure: Failure, verdict: Verdict, task: Task) -> str:
+        lines = ["Test failed:"]
+        if given := _session(failure, task) or failure.input:
+            lines.append(f"Input: {given}")
+        if failure.expected:
+            lines.append(f"Expected: {failure.expected}")
+        if failure.error:
+            error = failure.error
+            where = f" in line `{error.source.strip()}`" if error.source.strip() else ""
+            lines.append(f"Error: {error.type}: {error.message}{where}".rstrip(": "))
+        elif failure.got:
+            lines.append(f"Got: {failure.got}")
+        else:
+            lines.append(f"Got: {NO_VALUE.get(verdict.outcome, 'nothing')}")
+        return "\n".join(lines)
 
     def extract(self, text: str, task: Task) -> Tidied:
         """The program in ``text`` (see python_tidy.py), ended by one newline whatever the completion ended with."""
         tidied = tidy(text, task)
         return Tidied(tidied.code.strip("\n") + "\n", tidied.steps)
 
-    def completion(self, code: str) -> str:
-        return code.strip("\n") + self.stop_text
-
     def judge(self, code: str, task: Task, checks: Checks, runner: TestRunner) -> Future[Verdict]:
         return runner.submit(code, checks, task.entry_point, prelude=prelude(code, task))
+
+    def nothing(self, task: Task) -> str:
+        return DO_NOTHING.format(entry_point=task.entry_point)
 
     def normalise(self, code: str) -> str:
         tree = parse(code)
@@ -121,56 +89,39 @@ class PythonDomain:
         return [token for token in _TOKEN.findall(code) if not token.startswith("#")]
 
 
-def attempt_facts(attempt: Attempt, limit: int) -> str:
-    """What the tests said: of the public checks where one failed, else of the hidden ones."""
-    if attempt.public.passed and attempt.verdict.passed:
-        return KEEP_FACTS
-    return facts_text(attempt.public if not attempt.public.passed else attempt.verdict, limit)
-
-
-def facts_text(verdict: Verdict, limit: int) -> str:
-    """One to ``limit`` failed checks as text: input, expected, got or error. Stable byte for byte."""
-    if not verdict.failures:
-        return f"Test failed: {_NO_VALUE.get(verdict.outcome, verdict.outcome)}"
-    return "\n\n".join(_fact(failure, verdict) for failure in verdict.failures[:limit])
-
-
-def _fact(failure: Failure, verdict: Verdict) -> str:
-    lines = ["Test failed:"]
-    if failure.input:
-        lines.append(f"Input: {failure.input}")
-    if failure.expected:
-        lines.append(f"Expected: {failure.expected}")
-    if failure.error:
-        error = failure.error
-        where = f" in line `{error.source.strip()}`" if error.source.strip() else ""
-        lines.append(f"Error: {error.type}: {error.message}{where}".rstrip(": "))
-    elif failure.got:
-        lines.append(f"Got: {failure.got}")
-    else:
-        lines.append(f"Got: {_NO_VALUE.get(verdict.outcome, 'nothing')}")
-    return "\n".join(lines)
-
-
-def _task_text(task: Task, *, public_checks: bool = True) -> str:
-    """Starter code, then the statement: a docstring inside the code would be said again, at 2.5 times the tokens."""
-    parts = [f"```python\n{task.starter_code.strip() or task.entry_point}\n```", task.statement.strip()]
-    shown = _shown_checks(task.public) if public_checks else ""
-    if shown and not _has_examples(task):
-        parts.append(shown)
-    return "\n\n".join(parts)
-
-
 def _has_examples(task: Task) -> bool:
     return f"{task.entry_point}(" in task.statement
 
 
+def _session(failure: Failure, task: Task) -> str:
+    """The statements that lead to the check, where it takes several: an object made, methods called. Else empty."""
+    for checks in (task.public, task.hidden):
+        before: list[str] = []
+        for node in _statements(checks):
+            if isinstance(node, ast.Assert):
+                if before and ast.unparse(node) == failure.check:
+                    test = node.test.left if isinstance(node.test, ast.Compare) else node.test
+                    return "; ".join([*before, ast.unparse(test)])
+                before = []
+            else:
+                before.append(ast.unparse(node))
+    return ""
+
+
+def _statements(checks: Checks) -> Sequence[ast.stmt]:
+    """Those of ``check``, where all are plain ones."""
+    check = ast.parse(checks.source).body[0] if checks and checks.kind == "call" else None
+    body = check.body if isinstance(check, ast.FunctionDef) else []
+    return body if all(isinstance(node, _PLAIN) for node in body) else []
+
+
 def _shown_checks(checks: Checks) -> str:
-    """The asserts of ``check`` as they stand, one a line."""
-    if not checks:
-        return ""
-    asserts = [node for node in ast.walk(ast.parse(checks.source)) if isinstance(node, ast.Assert)]
-    return "\n".join(ast.unparse(node) for node in asserts)
+    """The asserts of ``check`` as they stand, one a line, with the statements they need where all are plain ones."""
+    nodes = _statements(checks) or [n for n in ast.walk(ast.parse(checks.source)) if isinstance(n, ast.Assert)]
+    return "\n".join(ast.unparse(node) for node in nodes)
+
+
+_PLAIN = (ast.Assert, ast.Assign, ast.Expr)
 
 
 def _drop_docstrings(statements: list[ast.stmt]) -> list[ast.stmt]:

@@ -69,12 +69,12 @@ def evaluate(
     _refuse_trained_on(run, tasks)
     for name, one in adapters.items():
         remember_model(run, name, one.digest())
+    held_back = _held_back(run)
     with (
         measured(run, "evaluate", run.config.budget.inference_gb) as spent,
-        open_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox) as runner,
+        open_runner(run.config.sandbox, [*tasks, *held_back], allow_weak_sandbox=allow_weak_sandbox) as runner,
     ):
         remember_isolation(run, runner)
-        held_back = _held_back(run)
         with spent.on("running references"):
             remember_figures(run, FIGURES, figures_of(tasks, runner))
             if held_back:

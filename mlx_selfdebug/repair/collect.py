@@ -49,7 +49,7 @@ def collect(
         # Audited before the runner is open: the audit's own has shorter limits, and two at a time take twice the memory.
         with spent.on("auditing checks"):
             tasks = _with_sound_checks(run, tasks, progress, allow_weak_sandbox=allow_weak_sandbox)
-        with open_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox) as runner:
+        with open_runner(run.config.sandbox, tasks, allow_weak_sandbox=allow_weak_sandbox) as runner:
             remember_isolation(run, runner)
             with progress.stage("collect", len(tasks), "tasks") as stage:
                 policy = Mine(config.samples, config.rounds, config.repairs)

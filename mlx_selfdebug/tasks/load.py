@@ -1,8 +1,8 @@
 """A name, or a path, to a task set. New sets are one entry of ``_SETS``.
 
 >>> from mlx_selfdebug.tasks.load import available_sets, load_tasks
->>> sorted(available_sets())
-['humaneval', 'humanevalpack', 'starter']
+>>> "starter" in available_sets()
+True
 >>> load_tasks("starter")[0].id.partition("/")[0]
 'starter'
 """
@@ -12,10 +12,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from mlx_selfdebug.errors import TaskError, UnknownNameError
 from mlx_selfdebug.tasks.jsonl import read_tasks
+from mlx_selfdebug.tasks.sets.published import Published
 from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.tasks.task_set import TaskSet
 
@@ -23,14 +25,18 @@ STARTER_FOLDER = Path(__file__).parent / "starter"
 
 
 def load_tasks(name: str | os.PathLike[str]) -> TaskSet:
-    """The tasks of a set known by name, of a file ``path.jsonl`` in our format, or of ``humanevalpack:PATH``.
+    """The tasks of a set known by name, of its published file, ``name:PATH``, or of a file ``path.jsonl`` in our format.
 
     Raises UnknownNameError for a name nobody knows, TaskError for a file that is missing or has problems.
     """
     text = os.fspath(name)
     kind, _, path = text.partition(":")
+    if kind == "reasoning-gym" and path:
+        from mlx_selfdebug.tasks.sets.mathematics import reasoning_tasks
+
+        return TaskSet(text, reasoning_tasks(path))
     if kind in _SETS and (path or text == kind):
-        return TaskSet(kind, _SETS[kind].load(path))
+        return TaskSet(kind, _SETS[kind].load(kind, path))
     if text.endswith(".jsonl") or os.sep in text:
         return TaskSet(Path(text).stem, read_tasks(Path(text)))
     raise UnknownNameError("task set", text, _SETS, hint="a file of your own tasks is given by its path: tasks.jsonl")
@@ -43,42 +49,95 @@ def available_sets() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Set:
-    """``load`` gets what stands after the colon in ``name:path``, or an empty string."""
+    """``read`` gets the path that stands after the colon in ``name:path``, or that of ``published``; else None."""
 
     description: str
-    load: Callable[[str], list[Task]]
+    read: Callable[[Path | None], list[Task]]
+    published: Published | None = None
+    takes_path: bool = False
+
+    def load(self, name: str, path: str) -> list[Task]:
+        if path and not self.takes_path:
+            raise TaskError(f"{name} takes no path, got {path!r}", hint=f"write {name}, or the path of a file alone")
+        if not path and self.takes_path and not self.published:
+            raise TaskError(f"{name} is read from a file, and none was given", hint=f"write {name}:PATH")
+        return self.read(Path(path) if path else self.published.fetch(name) if self.published else None)
 
 
-def _starter(path: str) -> list[Task]:
-    _no_path("starter", path)
+def _starter(_: Path | None) -> list[Task]:
     return [task for file in sorted(STARTER_FOLDER.glob("*.jsonl")) for task in read_tasks(file, source="starter")]
 
 
-def _humaneval(path: str) -> list[Task]:
-    from mlx_selfdebug.tasks.humaneval import humaneval_tasks
+def _humaneval(_: Path | None) -> list[Task]:
+    from mlx_selfdebug.tasks.sets.humaneval import humaneval_tasks
 
-    _no_path("humaneval", path)
     return humaneval_tasks()
 
 
-def _humanevalpack(path: str) -> list[Task]:
-    from mlx_selfdebug.tasks.humaneval import humanevalpack_tasks
-
-    if not path:
-        raise TaskError(
-            "humanevalpack is read from a file, and none was given",
-            hint="write humanevalpack:PATH, where PATH is the set's Python split as .jsonl (HumanEvalPack is part of OctoPack)",
-        )
-    return humanevalpack_tasks(Path(path))
+def _no_generator(_: Path | None) -> list[Task]:
+    raise TaskError("reasoning-gym needs the name of a generator", hint="reasoning-gym:chain_sum,size=100,seed=0")
 
 
-def _no_path(name: str, path: str) -> None:
-    if path:
-        raise TaskError(f"{name} takes no path, got {path!r}", hint=f"write {name}, or the path of a .jsonl file alone")
+def _garden(domain: str) -> Callable[[Path | None], list[Task]]:
+    def read(_: Path | None) -> list[Task]:
+        from mlx_selfdebug.tasks.sets.sql import garden_tasks
+
+        return garden_tasks(domain)
+
+    return read
+
+
+def _reader(module: str, name: str, *more: object) -> Callable[[Path | None], list[Task]]:
+    """Function ``name`` of a module of ``tasks.sets``, imported when it is called."""
+
+    def read(path: Path | None) -> list[Task]:
+        found: list[Task] = getattr(import_module(f"mlx_selfdebug.tasks.sets.{module}"), name)(path, *more)
+        return found
+
+    return read
+
+
+def _of_file(
+    description: str, module: str, reader: str, *more: object, published: Published | None = None
+) -> _Set:
+    return _Set(description, _reader(module, reader, *more), published, takes_path=True)
+
+
+_PACK = Published("bigcode/humanevalpack", "data/python/data/humanevalpack.jsonl")
+_MBPP = "google-research-datasets/mbpp"
+
+
+def _gsm8k(split: str) -> Published:
+    return Published("openai/gsm8k", f"main/{split}-00000-of-00001.parquet")
+
+
+def _mbpp(split: str, description: str) -> _Set:
+    """The hub has a file a split, under the same names."""
+    return _of_file(
+        f"MBPP, {description}",
+        "mbpp",
+        "mbpp_tasks",
+        split,
+        published=Published(_MBPP, f"full/{split}-00000-of-00001.parquet"),
+    )
 
 
 _SETS = {
-    "starter": _Set("40 short Python functions, most with an edge case to get wrong; comes with the package", _starter),
+    "starter": _Set("short Python functions and classes to learn from; comes with the package", _starter),
     "humaneval": _Set("164 Python functions (OpenAI); public checks are the docstrings' examples", _humaneval),
-    "humanevalpack": _Set("HumanEval with separate example tests, from a file: humanevalpack:PATH", _humanevalpack),
+    "humanevalpack": _of_file("HumanEval with separate example tests", "humaneval", "humanevalpack_tasks", published=_PACK),
+    "humanevalfix": _of_file("HumanEvalPack's wrong functions, to be mended", "humaneval", "humanevalfix_tasks", published=_PACK),
+    "humanevalplus": _of_file("HumanEval with many more inputs (EvalPlus)", "evalplus", "humanevalplus_tasks"),
+    "mbpp-train": _mbpp("train", "601-974: Python functions to learn from"),
+    "mbpp-validation": _mbpp("validation", "511-600"),
+    "mbpp": _mbpp("test", "11-510: to measure on; one assert is public"),
+    "garden": _Set("67 questions in SQL over a small database; comes with the package", _garden("sql")),
+    "garden-duckdb": _Set("the same in DuckDB's SQL", _garden("duckdb")),
+    "geoquery-train": _of_file("questions on US geography in SQL, to learn from", "sql", "geoquery_tasks", "train"),
+    "geoquery": _of_file("GeoQuery's test questions", "sql", "geoquery_tasks", "test"),
+    "spider": _of_file("questions and databases in Spider's form, also your own", "sql", "spider_tasks"),
+    "gsm8k": _of_file("1,319 problems of school mathematics, to measure on", "mathematics", "gsm8k_tasks", published=_gsm8k("test")),
+    "gsm8k-train": _of_file("GSM8K's problems to learn from", "mathematics", "gsm8k_tasks", published=_gsm8k("train")),
+    "reasoning-gym": _Set("generated puzzles and sums: reasoning-gym:GENERATOR,size=100,seed=0", _no_generator),
+    "mbppplus": _of_file("MBPP with many more inputs (EvalPlus)", "evalplus", "mbppplus_tasks"),
 }

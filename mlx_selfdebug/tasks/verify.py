@@ -13,14 +13,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.tasks.task import Task
 
 if TYPE_CHECKING:
     from mlx_selfdebug.sandbox.runner import TestRunner
-
-DO_NOTHING = "def {entry_point}(*args, **kwargs):\n    return None\n"
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class TaskProblem:
 
 
 def check_tasks(tasks: Iterable[Task], runner: TestRunner) -> list[TaskProblem]:
-    """Every problem, in the order of the tasks. Each task costs up to three test runs."""
+    """Every problem, in the order of the tasks. Each task costs three test runs, and one more for each answer that is said to be wrong."""
     started = [(task, _start(task, runner)) for task in tasks]
     return [problem for task, runs in started for problem in _problems(task, runs)]
 
@@ -45,16 +44,20 @@ class _Runs:
     public: Future[Verdict] | None
     hidden: Future[Verdict] | None
     nothing: Future[Verdict] | None
+    wrong: tuple[Future[Verdict], ...] = ()
 
 
 def _start(task: Task, runner: TestRunner) -> _Runs:
+    domain = domain_of(task.domain)
+
     def run(code: str, checks: Checks) -> Future[Verdict] | None:
-        return runner.submit(code, checks, task.entry_point) if code and checks else None
+        return domain.judge(code, task, checks, runner) if code and checks else None
 
     return _Runs(
         public=run(task.reference, task.public),
         hidden=run(task.reference, task.hidden),
-        nothing=run(DO_NOTHING.format(entry_point=task.entry_point), task.hidden),
+        nothing=run(domain.nothing(task), task.hidden),
+        wrong=tuple(one for answer in task.wrong if (one := run(answer, task.hidden))),
     )
 
 
@@ -70,7 +73,10 @@ def _problems(task: Task, runs: _Runs) -> Iterator[TaskProblem]:
                 task.id, "error", f"the reference does not pass the {name} checks: {reason_of(run.result())}"
             )
     if runs.nothing is not None and runs.nothing.result().passed:
-        yield TaskProblem(task.id, "error", "a function that returns None passes the hidden checks: they are too weak")
+        yield TaskProblem(task.id, "error", "an answer that does nothing passes the hidden checks: they are too weak")
+    for number, run in enumerate(runs.wrong, 1):
+        if run.result().passed:
+            yield TaskProblem(task.id, "error", f"wrong answer {number} passes the hidden checks")
 
 
 _NO_CHECKS = {"public": "nothing can be fed back to the model", "hidden": "an answer cannot be scored"}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_selfdebug.domains import domain_of, register
-from mlx_selfdebug.domains.python import PythonDomain, facts_text
+from mlx_selfdebug.domains.python import PythonDomain
 from mlx_selfdebug.domains.python_prelude import prelude
 from mlx_selfdebug.errors import UnknownNameError
 from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Verdict
@@ -67,19 +67,33 @@ def test_an_error_is_told_with_the_line_it_happened_in() -> None:
         "raised",
         (Failure("c", "[]", "0", "value", "", ErrorFact("IndexError", "list index out of range", 3, "  return x[0]")),),
     )
-    assert facts_text(verdict, 3) == (
+    assert PythonDomain().facts_text(verdict, F, 3) == (
         "Test failed:\nInput: []\nExpected: 0\nError: IndexError: list index out of range in line `return x[0]`"
     )
 
 
 def test_a_run_that_never_answered_says_so() -> None:
-    assert "no answer in time" in facts_text(Verdict("timeout_wall", (Failure("c", "5", "1"),)), 3)
-    assert "no answer in time" in facts_text(Verdict("timeout_wall"), 3)
+    assert "no answer in time" in PythonDomain().facts_text(Verdict("timeout_wall", (Failure("c", "5", "1"),)), F, 3)
+    assert "no answer in time" in PythonDomain().facts_text(Verdict("timeout_wall"), F, 3)
+
+
+SESSION = Checks.from_asserts(["t = Tally()\nt.add('a', 2)\nassert t.add('a', 3) == 5", "assert Tally().top() == ''"])
+TALLY = Task("t", "python", "Count.", "Tally", "class Tally:", SESSION)
+
+
+def test_what_led_to_a_failed_check_of_a_class_is_told() -> None:
+    failure = Failure("assert t.add('a', 3) == 5", "'a', 3", "5", "value", "3")
+    said = PythonDomain().failure_text(failure, Verdict("failed", (failure,)), TALLY)
+    assert said == "Test failed:\nInput: t = Tally(); t.add('a', 2); t.add('a', 3)\nExpected: 5\nGot: 3"
+
+
+def test_the_prompt_for_a_class_shows_the_statements_that_its_public_checks_need() -> None:
+    assert "t = Tally()\nt.add('a', 2)\nassert t.add('a', 3) == 5\nassert Tally().top() == ''" in DOMAIN.prompt(TALLY)
 
 
 def test_no_more_facts_than_asked_for() -> None:
     verdict = Verdict("failed", tuple(Failure(str(i), str(i), "1", "value", "2") for i in range(5)))
-    assert facts_text(verdict, 2).count("Test failed:") == 2
+    assert PythonDomain().facts_text(verdict, F, 2).count("Test failed:") == 2
 
 
 def test_code_that_does_not_parse_has_a_normal_form_and_tokens() -> None:

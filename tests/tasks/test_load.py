@@ -11,8 +11,8 @@ from mlx_selfdebug.tasks.load import available_sets
 LINE = '{"id": "a", "statement": "Return 1.", "entry_point": "one", "public": [], "hidden": ["assert one() == 1"]}'
 
 
-def test_every_set_without_a_path_loads_by_its_name():
-    for name in set(available_sets()) - {"humanevalpack"}:
+def test_the_sets_that_come_with_the_package_load_by_their_names():
+    for name in ("starter", "humaneval"):
         assert load_tasks(name).name == name
 
 
@@ -55,10 +55,10 @@ def test_a_folder_is_no_task_file(tmp_path: Path):
         load_tasks(tmp_path)
 
 
-def test_humanevalpack_without_a_path_says_how_to_give_one():
+def test_a_set_that_is_read_from_a_file_says_how_to_give_one():
     with pytest.raises(TaskError, match="none was given") as caught:
-        load_tasks("humanevalpack")
-    assert "humanevalpack:PATH" in str(caught.value.hint)
+        load_tasks("mbppplus")
+    assert "mbppplus:PATH" in str(caught.value.hint)
 
 
 def test_a_path_for_a_set_that_takes_none_is_refused():

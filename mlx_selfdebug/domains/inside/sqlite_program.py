@@ -1,0 +1,79 @@
+"""The program of a test run of SQL on SQLite: reads, within limits. ``DATABASES`` and ``QUERY`` are set behind it."""
+
+import base64
+import sqlite3
+import zlib
+
+MAX_ROWS = 5_000
+MAX_STEPS = 50_000_000
+"""Instructions of SQLite's machine."""
+STEP = 1_000_000
+ALLOWED = {
+    sqlite3.SQLITE_SELECT,
+    sqlite3.SQLITE_READ,
+    sqlite3.SQLITE_RECURSIVE,
+}
+FORBIDDEN_FUNCTIONS = {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"}
+DATABASES: dict = {}
+QUERY = ""
+
+
+def answer(database):
+    return rows_of(DATABASES[database], QUERY)
+
+
+def rows_of(database, query):
+    """The rows of the query, each a list. Raises sqlite3.Error."""
+    connection = opened(database)
+    connection.set_authorizer(read_only)
+    connection.set_progress_handler(Budget(MAX_STEPS), STEP)
+    for limit, value in (
+        (sqlite3.SQLITE_LIMIT_LENGTH, 10_000_000),
+        (sqlite3.SQLITE_LIMIT_ATTACHED, 0),
+        (sqlite3.SQLITE_LIMIT_COMPOUND_SELECT, 50),
+        (sqlite3.SQLITE_LIMIT_WORKER_THREADS, 0),
+    ):
+        connection.setlimit(limit, value)
+    try:
+        found = connection.execute(query).fetchmany(MAX_ROWS + 1)
+    except sqlite3.DatabaseError as error:
+        raise sqlite3.OperationalError(explained(str(error))) from None
+    if len(found) > MAX_ROWS:
+        raise sqlite3.OperationalError(f"more than {MAX_ROWS} rows")
+    return [list(row) for row in found]
+
+
+def opened(database):
+    """A database in memory: from a script, or from a file's bytes."""
+    connection = sqlite3.connect(":memory:")
+    connection.text_factory = lambda data: data.decode("utf-8", "replace")
+    if "script" in database:
+        connection.executescript(database["script"])
+    else:
+        connection.deserialize(zlib.decompress(base64.b85decode(database["sqlite"])))
+    return connection
+
+
+def read_only(action, first, second, *_):
+    allowed = action in ALLOWED or (
+        action == sqlite3.SQLITE_FUNCTION and (second or "").lower() not in FORBIDDEN_FUNCTIONS
+    )
+    return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+
+
+class Budget:
+    """Ends a query after about so many instructions."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def __call__(self):
+        self.left -= STEP
+        return self.left < 0
+
+
+def explained(message):
+    return {
+        "interrupted": "the query takes too long",
+        "not authorized": "only reading is allowed: SELECT",
+    }.get(message, message)

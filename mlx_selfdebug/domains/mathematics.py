@@ -1,0 +1,72 @@
+"""Mathematics: a problem in words or symbols, a free reply, and its final answer compared by math-verify.
+
+There is one key and no hidden one, so public and hidden checks are the same: a model is told that its answer was wrong, how it
+was read and what form is expected, never the key. Where an arm stops at the first right answer, the key told it to; compare it
+with the blind arm, for which the same holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+from mlx_selfdebug.domains.base import Tidied
+from mlx_selfdebug.domains.inside import source_of
+from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted, error_text, said
+from mlx_selfdebug.domains.tidying import without_markers
+from mlx_selfdebug.sandbox.runner import TestRunner
+from mlx_selfdebug.sandbox.verdict import Failure, Verdict
+from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.tasks.task import Task
+
+_TOKEN = re.compile(r"\\?\w+|[^\w\s]")
+
+
+class MathDomain(Prompted):
+    name = "math"
+    draft = "{task}\n\nReason step by step in a few short lines, and end with the final answer in \\boxed{{}}."
+    again = "Solve it again from the beginning. End with the final answer in \\boxed{}."
+    tested = "This reply was checked:\n\n{code}\n\n{facts}"
+    hidden = "A reply to it was checked.\n\n{facts}"
+    packages = ("math_verify", "latex2sympy2_extended", "sympy", "mpmath", "antlr4")
+    install = "pip install 'mlx-selfdebug[math]'"
+
+    def task_text(self, task: Task, *, public_checks: bool) -> str:  # noqa: ARG002
+        return task.statement.strip()
+
+    def failure_text(self, failure: Failure, verdict: Verdict, task: Task) -> str:  # noqa: ARG002
+        if failure.error:
+            return f"The reply cannot be read: {error_text(failure)}"
+        text = said(failure) if failure.got else f"the reply cannot be read: {NO_VALUE.get(verdict.outcome, verdict.outcome)}"
+        return text[:1].upper() + text[1:] + "."
+
+    def extract(self, text: str, task: Task) -> Tidied:  # noqa: ARG002
+        return without_markers(text)
+
+    def judge(self, code: str, task: Task, checks: Checks, runner: TestRunner) -> Future[Verdict]:  # noqa: ARG002
+        return runner.submit(f"{source_of('math_program')}\nTEXT = {code!r}\n", checks, "answer")
+
+    def nothing(self, task: Task) -> str:  # noqa: ARG002
+        return "I do not know.\n"
+
+    def normalise(self, code: str) -> str:
+        return " ".join(code.split())
+
+    def tokens(self, code: str) -> Sequence[str]:
+        return _TOKEN.findall(code)
+
+
+def key_checks(key: str) -> Checks:
+    """Checks that the final answer equals ``key``, as LaTeX or a number."""
+    key = key.strip().replace(",", "") if re.fullmatch(r"[\s\d,.+-]+", key) else key.strip()
+    return Checks.from_asserts([f"assert candidate({key!r}, {form_of(key)!r}) == ''"])
+
+
+def form_of(key: str) -> str:
+    """What kind of answer is expected, in words that do not tell it."""
+    if re.fullmatch(r"[+-]?\d+", key):
+        return "a whole number"
+    if re.fullmatch(r"[+-]?[\d./]+", key):
+        return "a number"
+    return "a word" if re.fullmatch(r"[A-Za-z]+", key) else "an expression"

@@ -1,0 +1,96 @@
+"""SQL: questions over a database, answered by one query that only reads. Facts are the database's error, or the rows that differ.
+
+A task's ``starter_code`` is the schema that the prompt shows, its ``data`` the databases that the checks name, as JSON:
+``{"a": {"script": "CREATE TABLE ..."}}``, or for a file ``{"a": {"sqlite": base 85 of its compressed bytes}}``. The query runs in
+the candidate's process, rows are compared on the trusted side: as a multiset, in order where the reference has an ORDER BY.
+
+    >>> is_ordered("SELECT name FROM t ORDER BY name"), is_ordered("SELECT max(x) FROM (SELECT x FROM t ORDER BY y)")
+    (True, False)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from mlx_selfdebug.domains.base import Tidied
+from mlx_selfdebug.domains.inside import source_of
+from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted, error_text, said
+from mlx_selfdebug.domains.tidying import fenced_or_whole
+from mlx_selfdebug.sandbox.runner import TestRunner
+from mlx_selfdebug.sandbox.verdict import Failure, Verdict
+from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.tasks.task import Task
+
+ENTRY_POINT = "answer"
+_TOKEN = re.compile(
+    r"""'(?:''|[^'])*' | "(?:""|[^"])*" | `[^`]*` | \[[^\]]*\] | [^\W\d]\w* | \d[\w.]* | [<>=!|]+ | [^\s\w]""", re.VERBOSE
+)
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+
+
+class SqlDomain(Prompted):
+    name = "sql"
+    fence = "sql"
+    draft = "Write one SQLite query that answers the question.\n\n{task}"
+    again = "Write the query again so that it gives the right rows."
+    tested = "This query was run:\n\n{code}\n\n{facts}"
+    hidden = "A query for it was run.\n\n{facts}"
+    program = "sqlite_program"
+
+    def task_text(self, task: Task, *, public_checks: bool) -> str:
+        return f"```sql\n{task.starter_code.strip()}\n```\n\n{task.statement.strip()}"
+
+    def failure_text(self, failure: Failure, verdict: Verdict, task: Task) -> str:
+        if failure.error:
+            return f"Error: {failure.error.message.partition(chr(10))[0] or error_text(failure)}"
+        if failure.got:
+            return f"Wrong rows: {said(failure)}"
+        return f"Error: {NO_VALUE.get(verdict.outcome, verdict.outcome)}"
+
+    def extract(self, text: str, task: Task) -> Tidied:
+        return fenced_or_whole(text)
+
+    def judge(self, code: str, task: Task, checks: Checks, runner: TestRunner) -> Future[Verdict]:
+        program = f"{source_of(self.program)}\nDATABASES.update(__import__('json').loads({task.data!r}))\nQUERY = {code!r}\n"
+        return runner.submit(program, checks, ENTRY_POINT)
+
+    def nothing(self, task: Task) -> str:
+        return "SELECT NULL WHERE 0\n"
+
+    def normalise(self, code: str) -> str:
+        return " ".join(token if token[0] in "'\"`[" else token.lower() for token in self.tokens(code) if token != ";")
+
+    def tokens(self, code: str) -> Sequence[str]:
+        return _TOKEN.findall(_COMMENT.sub(" ", code))
+
+
+class DuckDbDomain(SqlDomain):
+    """The same on DuckDB; its databases are scripts."""
+
+    name = "duckdb"
+    draft = "Write one DuckDB query that answers the question.\n\n{task}"
+    program = "duckdb_program"
+    packages = ("duckdb",)
+    install = "pip install 'mlx-selfdebug[duckdb]'"
+
+
+def rows_checks(expected: Mapping[str, Sequence[Sequence[Any]]], *, ordered: bool) -> Checks:
+    """Checks that a query gives these rows on each of the databases named."""
+    lines = [
+        f"    assert difference(candidate({name!r}), {[list(row) for row in rows]!r}, {ordered}) == ''\n"
+        for name, rows in expected.items()
+    ]
+    return Checks.from_source("def check(candidate):\n" + "".join(lines), source_of("rows")) if lines else Checks()
+
+
+def is_ordered(query: str) -> bool:
+    """Whether the outermost query has an ORDER BY."""
+    depth, words = 0, []
+    for token in _TOKEN.findall(_COMMENT.sub(" ", query)):
+        depth += (token == "(") - (token == ")")
+        if depth == 0:
+            words.append(token.lower())
+    return any(pair == ("order", "by") for pair in zip(words, words[1:], strict=False))

@@ -1,0 +1,96 @@
+"""Problems whose answer is a key: GSM8K (Cobbe et al., "Training Verifiers to Solve Math Word Problems", 2021), and what
+reasoning-gym generates (Stojanovski et al., "Reasoning Gym", 2025): ``reasoning-gym:GENERATOR,size=100,seed=0``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlx_selfdebug.domains import packages_of
+from mlx_selfdebug.domains.mathematics import key_checks
+from mlx_selfdebug.domains.reasoning import entry_checks
+from mlx_selfdebug.errors import TaskError, UnknownNameError
+from mlx_selfdebug.tasks.sets.records import build_tasks, read_records
+from mlx_selfdebug.tasks.task import Task
+
+SIZE, MAX_SIZE = 100, 100_000
+
+
+def gsm8k_tasks(path: Path) -> list[Task]:
+    """Objects of ``question`` and ``answer``, which ends in ``#### KEY``. Raises TaskError with everything that is wrong."""
+    records = read_records(path, {"question": str, "answer": str})
+    numbered = [type(record)(record.where, {**record.fields, "number": i}) for i, record in enumerate(records)]
+    return build_tasks(path, numbered, lambda fields: _gsm8k_task(fields, path.stem))
+
+
+def _gsm8k_task(fields: Mapping[str, Any], name: str) -> Task:
+    reasoning, mark, key = fields["answer"].rpartition("####")
+    key = key.strip().replace(",", "")
+    if not mark or not re.fullmatch(r"-?\d+(\.\d+)?", key):
+        raise ValueError(f"the answer does not end in #### and a number: {fields['answer'][-40:]!r}")
+    checks = key_checks(key)
+    return Task(
+        id=f"GSM8K/{name}/{fields['number']}",
+        domain="math",
+        statement=fields["question"].strip(),
+        entry_point="answer",
+        public=checks,
+        hidden=checks,
+        reference=re.sub(r"<<.*?>>", "", reasoning).strip() + f"\n\\boxed{{{key}}}\n",
+        wrong=(f"\\boxed{{{key}1}}\n",),
+        source="gsm8k",
+    )
+
+
+def reasoning_tasks(generator: str) -> list[Task]:
+    """``generator`` is a name of reasoning-gym's, and after commas ``size=N``, ``seed=N`` and whole-number settings of its own.
+
+    Raises UnknownNameError for a name it does not have, TaskError for settings it does not take, UsageError if it is not installed.
+    """
+    packages_of(["reasoning"])
+    import reasoning_gym
+    from reasoning_gym.factory import DATASETS
+
+    name, *settings = generator.split(",")
+    if name not in DATASETS:
+        raise UnknownNameError("generator of reasoning-gym", name, DATASETS)
+    values = _settings(generator, settings)
+    size, seed = values.pop("size", SIZE), values.pop("seed", 0)
+    if not 0 < size <= MAX_SIZE:
+        raise TaskError(f"reasoning-gym:{generator}: size is {size}, from 1 to {MAX_SIZE:,} is allowed")
+    try:
+        dataset = reasoning_gym.create_dataset(name, size=size, seed=seed, **values)
+        entries = [dataset[i] for i in range(size)]
+    except (TypeError, ValueError, AssertionError) as error:
+        raise TaskError(f"reasoning-gym:{generator}: {error}") from error
+    return [_reasoning_task(name, seed, i, entry) for i, entry in enumerate(entries)]
+
+
+def _settings(generator: str, settings: list[str]) -> dict[str, int]:
+    values = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals or not re.fullmatch(r"-?\d{1,12}", value):
+            near = difflib.get_close_matches(key, ("size", "seed"), n=1)
+            hint = f" Did you mean {near[0]}=...?" if near else ""
+            raise TaskError(f"reasoning-gym:{generator}: {text!r} is no setting, as size=100 or seed=0 is.{hint}")
+        values[key] = int(value)
+    return values
+
+
+def _reasoning_task(name: str, seed: int, number: int, entry: Mapping[str, Any]) -> Task:
+    checks = entry_checks(entry)
+    return Task(
+        id=f"reasoning-gym/{name}/{seed}/{number}",
+        domain="reasoning",
+        statement=entry["question"].strip(),
+        entry_point="answer",
+        public=checks,
+        hidden=checks,
+        reference=f"Answer: {entry['answer']}\n" if entry.get("answer") is not None else "",
+        source="reasoning-gym",
+    )
