@@ -74,9 +74,7 @@ def decoding_of(how: CollectConfig | EvalConfig, config: Config) -> Decoding:
     return Decoding(how.temperature, how.min_p, how.max_tokens, how.batch_size, budget, tests)
 
 
-def open_runner(
-    config: SandboxConfig, tasks: Iterable[Task] = (), *, allow_weak_sandbox: bool = False
-) -> TestRunner:
+def open_runner(config: SandboxConfig, tasks: Iterable[Task] = (), *, allow_weak_sandbox: bool = False) -> TestRunner:
     """With the packages that the domains of ``tasks`` test with.
 
     Raises SandboxError if programs cannot be fully confined here, unless a weak sandbox is allowed; UsageError if a domain needs a

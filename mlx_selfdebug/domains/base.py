@@ -25,7 +25,9 @@ class Tidied:
 
 class Domain(Protocol):
     """Stateless. ``reply_prefix`` is put into the model's mouth, ``stop_text`` ends its completion (empty: its own end does).
-    ``packages`` are those that its tests import, ``install`` the command that gets them. ``Prompted`` (prompted.py) is a start for one of your own.
+    ``packages`` are those that its tests import, ``install`` the command that gets them.
+
+    ``Prompted`` (prompted.py) is a start for one of your own.
     """
 
     name: str

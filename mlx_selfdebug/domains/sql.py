@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from itertools import pairwise
 from typing import Any
 
 from mlx_selfdebug.domains.base import Tidied
@@ -26,7 +27,8 @@ from mlx_selfdebug.tasks.task import Task
 
 ENTRY_POINT = "answer"
 _TOKEN = re.compile(
-    r"""'(?:''|[^'])*' | "(?:""|[^"])*" | `[^`]*` | \[[^\]]*\] | [^\W\d]\w* | \d[\w.]* | [<>=!|]+ | [^\s\w]""", re.VERBOSE
+    r"""'(?:''|[^'])*' | "(?:""|[^"])*" | `[^`]*` | \[[^\]]*\] | [^\W\d]\w* | \d[\w.]* | [<>=!|]+ | [^\s\w]""",
+    re.VERBOSE,
 )
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
@@ -40,24 +42,26 @@ class SqlDomain(Prompted):
     hidden = "A query for it was run.\n\n{facts}"
     program = "sqlite_program"
 
-    def task_text(self, task: Task, *, public_checks: bool) -> str:
+    def task_text(self, task: Task, *, public_checks: bool) -> str:  # noqa: ARG002
         return f"```sql\n{task.starter_code.strip()}\n```\n\n{task.statement.strip()}"
 
-    def failure_text(self, failure: Failure, verdict: Verdict, task: Task) -> str:
+    def failure_text(self, failure: Failure, verdict: Verdict, task: Task) -> str:  # noqa: ARG002
         if failure.error:
             return f"Error: {failure.error.message.partition(chr(10))[0] or error_text(failure)}"
         if failure.got:
             return f"Wrong rows: {said(failure)}"
         return f"Error: {NO_VALUE.get(verdict.outcome, verdict.outcome)}"
 
-    def extract(self, text: str, task: Task) -> Tidied:
+    def extract(self, text: str, task: Task) -> Tidied:  # noqa: ARG002
         return fenced_or_whole(text)
 
     def judge(self, code: str, task: Task, checks: Checks, runner: TestRunner) -> Future[Verdict]:
-        program = f"{source_of(self.program)}\nDATABASES.update(__import__('json').loads({task.data!r}))\nQUERY = {code!r}\n"
+        program = (
+            f"{source_of(self.program)}\nDATABASES.update(__import__('json').loads({task.data!r}))\nQUERY = {code!r}\n"
+        )
         return runner.submit(program, checks, ENTRY_POINT)
 
-    def nothing(self, task: Task) -> str:
+    def nothing(self, task: Task) -> str:  # noqa: ARG002
         return "SELECT NULL WHERE 0\n"
 
     def normalise(self, code: str) -> str:
@@ -73,7 +77,7 @@ class DuckDbDomain(SqlDomain):
     name = "duckdb"
     draft = "Write one DuckDB query that answers the question.\n\n{task}"
     program = "duckdb_program"
-    packages = ("duckdb",)
+    packages: tuple[str, ...] = ("duckdb",)
     install = "pip install 'mlx-selfdebug[duckdb]'"
 
 
@@ -93,4 +97,4 @@ def is_ordered(query: str) -> bool:
         depth += (token == "(") - (token == ")")
         if depth == 0:
             words.append(token.lower())
-    return any(pair == ("order", "by") for pair in zip(words, words[1:], strict=False))
+    return ("order", "by") in pairwise(words)

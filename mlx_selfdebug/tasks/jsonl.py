@@ -147,9 +147,21 @@ def _to_json(task: Task) -> dict[str, Any]:
         "starter_code": task.starter_code,
         "public": _checks_to_json(task.public),
         "hidden": _checks_to_json(task.hidden),
+        "data": task.data,
         "reference": task.reference,
+        "wrong": list(task.wrong),
+        "difficulty": task.difficulty,
+        "pass_rate": task.pass_rate,
     }
-    optional = {"domain": "python", "starter_code": "", "reference": ""}
+    optional: dict[str, Any] = {
+        "domain": "python",
+        "starter_code": "",
+        "data": "",
+        "reference": "",
+        "wrong": [],
+        "difficulty": "",
+        "pass_rate": None,
+    }
     return {key: value for key, value in record.items() if key not in optional or value != optional[key]}
 
 

@@ -97,9 +97,7 @@ def _reader(module: str, name: str, *more: object) -> Callable[[Path | None], li
     return read
 
 
-def _of_file(
-    description: str, module: str, reader: str, *more: object, published: Published | None = None
-) -> _Set:
+def _of_file(description: str, module: str, reader: str, *more: object, published: Published | None = None) -> _Set:
     return _Set(description, _reader(module, reader, *more), published, takes_path=True)
 
 
@@ -125,8 +123,12 @@ def _mbpp(split: str, description: str) -> _Set:
 _SETS = {
     "starter": _Set("short Python functions and classes to learn from; comes with the package", _starter),
     "humaneval": _Set("164 Python functions (OpenAI); public checks are the docstrings' examples", _humaneval),
-    "humanevalpack": _of_file("HumanEval with separate example tests", "humaneval", "humanevalpack_tasks", published=_PACK),
-    "humanevalfix": _of_file("HumanEvalPack's wrong functions, to be mended", "humaneval", "humanevalfix_tasks", published=_PACK),
+    "humanevalpack": _of_file(
+        "HumanEval with separate example tests", "humaneval", "humanevalpack_tasks", published=_PACK
+    ),
+    "humanevalfix": _of_file(
+        "HumanEvalPack's wrong functions, to be mended", "humaneval", "humanevalfix_tasks", published=_PACK
+    ),
     "humanevalplus": _of_file("HumanEval with many more inputs (EvalPlus)", "evalplus", "humanevalplus_tasks"),
     "mbpp-train": _mbpp("train", "601-974: Python functions to learn from"),
     "mbpp-validation": _mbpp("validation", "511-600"),
@@ -136,7 +138,9 @@ _SETS = {
     "geoquery-train": _of_file("questions on US geography in SQL, to learn from", "sql", "geoquery_tasks", "train"),
     "geoquery": _of_file("GeoQuery's test questions", "sql", "geoquery_tasks", "test"),
     "spider": _of_file("questions and databases in Spider's form, also your own", "sql", "spider_tasks"),
-    "gsm8k": _of_file("1,319 problems of school mathematics, to measure on", "mathematics", "gsm8k_tasks", published=_gsm8k("test")),
+    "gsm8k": _of_file(
+        "1,319 problems of school mathematics, to measure on", "mathematics", "gsm8k_tasks", published=_gsm8k("test")
+    ),
     "gsm8k-train": _of_file("GSM8K's problems to learn from", "mathematics", "gsm8k_tasks", published=_gsm8k("train")),
     "reasoning-gym": _Set("generated puzzles and sums: reasoning-gym:GENERATOR,size=100,seed=0", _no_generator),
     "mbppplus": _of_file("MBPP with many more inputs (EvalPlus)", "evalplus", "mbppplus_tasks"),

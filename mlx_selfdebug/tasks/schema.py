@@ -22,7 +22,8 @@ from mlx_selfdebug.tasks.task import Task
 
 MAX_ID_LENGTH = 200
 REQUIRED = ("id", "statement", "entry_point", "public", "hidden")
-OPTIONAL = ("domain", "starter_code", "reference", "setup")
+OPTIONAL = ("domain", "starter_code", "data", "reference", "wrong", "setup", "difficulty", "pass_rate")
+DIFFICULTIES = ("easy", "medium", "hard")
 _CHECK_FORMS = (
     'a list of assert statements, [] for none, {"source": "def check(candidate): ...", "setup": "..."}, '
     'or for a program {"io": [["its input", "its output"]]}'
@@ -76,8 +77,12 @@ def build(record: Mapping[str, Any], source: str) -> Task:
         starter_code=record.get("starter_code", ""),
         public=_checks(record["public"], setup),
         hidden=_checks(record["hidden"], setup),
+        data=record.get("data", ""),
         reference=record.get("reference", ""),
+        wrong=tuple(record.get("wrong", ())),
         source=source,
+        difficulty=record.get("difficulty", ""),
+        pass_rate=record.get("pass_rate"),
     )
 
 
@@ -144,6 +149,20 @@ def _is_id(value: str) -> bool:
 
 def _is_name(value: str) -> bool:
     return value.isidentifier() and not keyword.iskeyword(value)
+
+
+def _texts(name: str, value: object) -> Iterator[Problem]:
+    if not isinstance(value, list):
+        yield Problem(name, "not a list", value, _ALLOWED[name])
+        return
+    for position, item in enumerate(value):
+        if not isinstance(item, str) or not item or not _encodes(item):
+            yield Problem(f"{name}[{position}]", "not a text", item, _ALLOWED[name])
+
+
+def _share(name: str, value: object) -> Iterator[Problem]:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        yield Problem(name, "not allowed", value, _ALLOWED[name])
 
 
 def _code(name: str, value: object) -> Iterator[Problem]:
@@ -252,6 +271,10 @@ _ALLOWED = {
     "hidden": _CHECK_FORMS,
     "reference": "a text, a complete program that passes all checks",
     "setup": "Python source that runs before the checks",
+    "data": "a text, what the domain's tests need beside the checks",
+    "wrong": "a list of texts, answers that must not pass",
+    "difficulty": f"one of {', '.join(DIFFICULTIES)}",
+    "pass_rate": "a number from 0 to 1, the share of drafts that passed",
 }
 _TESTS: dict[str, Callable[[str, object], Iterator[Problem]]] = {
     "id": _satisfies(_is_id),
@@ -263,4 +286,8 @@ _TESTS: dict[str, Callable[[str, object], Iterator[Problem]]] = {
     "hidden": _check_list,
     "reference": _text,
     "setup": _code,
+    "data": _text,
+    "wrong": _texts,
+    "difficulty": _satisfies(lambda value: value in DIFFICULTIES),
+    "pass_rate": _share,
 }

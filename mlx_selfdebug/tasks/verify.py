@@ -32,7 +32,7 @@ class TaskProblem:
 
 
 def check_tasks(tasks: Iterable[Task], runner: TestRunner) -> list[TaskProblem]:
-    """Every problem, in the order of the tasks. Each task costs three test runs, and one more for each answer that is said to be wrong."""
+    """Every problem, in the order of the tasks. Each task costs three test runs, and one for each wrong answer it has."""
     started = [(task, _start(task, runner)) for task in tasks]
     return [problem for task, runs in started for problem in _problems(task, runs)]
 

@@ -68,7 +68,9 @@ def train(
         training = _Training(run, model, examples, plan, spent)
         held_back = held_back_tasks(run, tasks)
         if held_back:
-            runner = stack.enter_context(open_runner(run.config.sandbox, held_back, allow_weak_sandbox=allow_weak_sandbox))
+            runner = stack.enter_context(
+                open_runner(run.config.sandbox, held_back, allow_weak_sandbox=allow_weak_sandbox)
+            )
             training.select_on(held_back, runner)
         settings = stack.enter_context(_with_adapter(model, run.config.train, run.config.seed))
         with (progress or NullProgress()).stage("train", len(examples) * run.config.train.epochs, "pairs") as stage:

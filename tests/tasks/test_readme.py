@@ -33,7 +33,8 @@ def test_the_numbers_in_it_are_so():
 
 
 @pytest.mark.parametrize(
-    "name", ["__init__", "checks", "examples", "humaneval", "jsonl", "load", "mutants", "schema", "task_set"]
+    "name",
+    ["__init__", "checks", "examples", "jsonl", "load", "mutants", "schema", "task_set", "sets.humaneval", "sets.mbpp"],
 )
 def test_the_examples_of_a_module_run(name: str):
     module = importlib.import_module("mlx_selfdebug.tasks" + ("" if name == "__init__" else f".{name}"))

@@ -2,15 +2,16 @@
 
 import datetime
 import decimal
+from typing import Any
 
 import duckdb
 
 MAX_ROWS = 5_000
-DATABASES: dict = {}
+DATABASES: dict[str, dict[str, str]] = {}
 QUERY = ""
 
 
-def answer(database):
+def answer(database: str) -> list[list[Any]]:
     """The rows of the query, each a list. Raises duckdb.Error."""
     connection = duckdb.connect(":memory:", config={"threads": "1"})
     connection.execute(DATABASES[database]["script"])
@@ -25,7 +26,7 @@ def answer(database):
     return [[plain(value) for value in row] for row in found]
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """As SQLite would have it: dates are texts, decimals numbers."""
     if isinstance(value, decimal.Decimal):
         return float(value)

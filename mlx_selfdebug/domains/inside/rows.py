@@ -1,13 +1,17 @@
 """Compares rows, on the trusted side of a test run. What it says is what a model is told."""
 
 from collections import Counter
+from collections.abc import Sequence
 from math import isclose, isnan
+from typing import Any
+
+Row = Sequence[Any]
 
 SHOWN = 3
 CELL = 40
 
 
-def difference(got, expected, ordered):
+def difference(got: Any, expected: Sequence[Row], ordered: bool) -> str:
     """Empty if the rows are the same: as a multiset, or one by one if ``ordered``. Whole numbers equal the same with a point."""
     if type(got) is not list or any(type(row) is not list for row in got):
         return "no rows came back"
@@ -26,41 +30,42 @@ def difference(got, expected, ordered):
     return "; ".join(parts)
 
 
-def key(row):
+def key(row: Row) -> tuple[Any, ...]:
     return tuple(number(value) for value in row)
 
 
-def number(value):
+def number(value: Any) -> Any:
     if isinstance(value, float) and (isnan(value) or value == int(value)) and abs(value) < 1e15:
         return "NaN" if isnan(value) else int(value)
     return float(f"{value:.9g}") if isinstance(value, float) else value
 
 
-def same(mine, theirs):
-    return len(mine) == len(theirs) and all(len(a) == len(b) and all(map(alike, a, b)) for a, b in zip(mine, theirs))
+def same(mine: Sequence[Row], theirs: Sequence[Row]) -> bool:
+    pairs = zip(mine, theirs, strict=False)
+    return len(mine) == len(theirs) and all(len(a) == len(b) and all(map(alike, a, b)) for a, b in pairs)
 
 
-def alike(a, b):
+def alike(a: Any, b: Any) -> bool:
     if isinstance(a, int | float) and isinstance(b, int | float):
         return isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)
-    return a == b
+    return bool(a == b)
 
 
-def shown(rows):
+def shown(rows: Counter[tuple[Any, ...]]) -> str:
     found = sorted(rows.elements(), key=repr)
     text = ", ".join(map(cells, found[:SHOWN]))
     return text if len(found) <= SHOWN else f"{text} and {len(found) - SHOWN} more"
 
 
-def listed(got, expected):
-    place = next((i for i, (a, b) in enumerate(zip(got, expected)) if key(a) != key(b)), 0)
+def listed(got: Sequence[Row], expected: Sequence[Row]) -> str:
+    place = next((i for i, (a, b) in enumerate(zip(got, expected, strict=True)) if key(a) != key(b)), 0)
     return f"row {place + 1} is {cells(expected[place])}, not {cells(got[place])}"
 
 
-def cells(row):
+def cells(row: Row) -> str:
     texts = ("NULL" if value is None else repr(value) for value in row)
     return "(" + ", ".join(text if len(text) <= CELL else text[: CELL - 3] + "..." for text in texts) + ")"
 
 
-def counted(n, word):
+def counted(n: int, word: str) -> str:
     return f"{n} {word}" if n == 1 else f"{n} {word}s"

@@ -3,6 +3,8 @@
 import base64
 import sqlite3
 import zlib
+from collections.abc import Mapping
+from typing import Any
 
 MAX_ROWS = 5_000
 MAX_STEPS = 50_000_000
@@ -14,15 +16,15 @@ ALLOWED = {
     sqlite3.SQLITE_RECURSIVE,
 }
 FORBIDDEN_FUNCTIONS = {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"}
-DATABASES: dict = {}
+DATABASES: dict[str, dict[str, str]] = {}
 QUERY = ""
 
 
-def answer(database):
+def answer(database: str) -> list[list[Any]]:
     return rows_of(DATABASES[database], QUERY)
 
 
-def rows_of(database, query):
+def rows_of(database: Mapping[str, str], query: str) -> list[list[Any]]:
     """The rows of the query, each a list. Raises sqlite3.Error."""
     connection = opened(database)
     connection.set_authorizer(read_only)
@@ -43,7 +45,7 @@ def rows_of(database, query):
     return [list(row) for row in found]
 
 
-def opened(database):
+def opened(database: Mapping[str, str]) -> sqlite3.Connection:
     """A database in memory: from a script, or from a file's bytes."""
     connection = sqlite3.connect(":memory:")
     connection.text_factory = lambda data: data.decode("utf-8", "replace")
@@ -54,7 +56,7 @@ def opened(database):
     return connection
 
 
-def read_only(action, first, second, *_):
+def read_only(action: int, _: str | None, second: str | None, *__: str | None) -> int:
     allowed = action in ALLOWED or (
         action == sqlite3.SQLITE_FUNCTION and (second or "").lower() not in FORBIDDEN_FUNCTIONS
     )
@@ -64,15 +66,15 @@ def read_only(action, first, second, *_):
 class Budget:
     """Ends a query after about so many instructions."""
 
-    def __init__(self, steps):
+    def __init__(self, steps: int) -> None:
         self.left = steps
 
-    def __call__(self):
+    def __call__(self) -> bool:
         self.left -= STEP
         return self.left < 0
 
 
-def explained(message):
+def explained(message: str) -> str:
     return {
         "interrupted": "the query takes too long",
         "not authorized": "only reading is allowed: SELECT",

@@ -79,12 +79,14 @@ It should do this:
 
 
 def humanevalfix_tasks(path: Path) -> list[Task]:
-    """HumanEvalPack's task of fixing: its buggy solutions, with what each should do. Raises TaskError as ``humanevalpack_tasks``."""
+    """Its task of fixing: buggy solutions, and what each should do. Raises TaskError as ``humanevalpack_tasks``."""
     return [
         replace(
             task,
             id=task.id.replace("Pack", "Fix"),
-            statement=FIX.format(code=f"{task.starter_code}\n{record['buggy_solution'].rstrip()}", statement=task.statement),
+            statement=FIX.format(
+                code=f"{task.starter_code}\n{record['buggy_solution'].rstrip()}", statement=task.statement
+            ),
             wrong=(record["prompt"] + record["buggy_solution"],),
             source="humanevalfix",
         )

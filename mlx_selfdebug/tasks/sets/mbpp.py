@@ -64,10 +64,8 @@ def _task(record: Mapping[str, Any]) -> Task:
 
 
 def entry_point(reference: str, asserts: list[str]) -> str:
-    """The function of the reference that the asserts call. Raises ValueError if there is none, SyntaxError for what is no Python."""
-    defined = [
-        node.name for node in ast.parse(reference).body if isinstance(node, ast.FunctionDef | ast.ClassDef)
-    ]
+    """The function of the reference that the asserts call. Raises ValueError if there is none, SyntaxError if it is no Python."""
+    defined = [node.name for node in ast.parse(reference).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     for text in asserts:
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in defined:

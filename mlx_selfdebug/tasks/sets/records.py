@@ -1,4 +1,4 @@
-"""The records of a published set's file: JSON lines (also .gz), a JSON array, or Parquet. All problems of a file are raised at once.
+"""The records of a published set's file: JSON lines (also .gz), a JSON array, or Parquet. All its problems are raised at once.
 
 >>> records = read_records(Path("mbpp.jsonl"), {"task_id": int, "text": str})           # doctest: +SKIP
 >>> records[0].where, records[0].fields["task_id"]
@@ -57,7 +57,7 @@ def raise_problems(path: Path, problems: list[str]) -> None:
 
 
 def build_tasks(path: Path, records: list[Record], build: Callable[[Mapping[str, Any]], Task]) -> list[Task]:
-    """``build`` of each record. Raises TaskError with every record it raises ValueError, KeyError or TypeError on, or whose id is taken."""
+    """``build`` of each record. Raises TaskError with all it raises ValueError, KeyError or TypeError on or whose id is taken."""
     tasks: dict[str, Task] = {}
     problems = []
     for record in records:

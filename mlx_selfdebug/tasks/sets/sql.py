@@ -147,7 +147,9 @@ def _table(connection: sqlite3.Connection, name: str) -> str:
     return f"CREATE TABLE {name} ({', '.join(f'{column[1]} {column[2]}'.strip() for column in columns)});"
 
 
-def _tasks(path: Path, questions: Sequence[Question], databases: Mapping[str, Database], of: Any, source: str) -> list[Task]:
+def _tasks(
+    path: Path, questions: Sequence[Question], databases: Mapping[str, Database], of: Any, source: str
+) -> list[Task]:
     """Public checks on a thinned copy, hidden ones on the whole. A question whose answer is nothing cannot be checked."""
     tasks, problems = [], []
     data = {
