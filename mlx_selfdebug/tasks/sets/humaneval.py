@@ -16,14 +16,13 @@ import ast
 import gzip
 import inspect
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.tasks.examples import docstring_asserts
+from mlx_selfdebug.tasks.sets.records import build_tasks, read_records
 from mlx_selfdebug.tasks.task import Task
 
 ALIASES: Mapping[str, str] = {"HumanEval/81": "grade_equation", "HumanEval/149": "list_sort"}
@@ -46,7 +45,9 @@ WRONG_EXAMPLES: Mapping[str, Mapping[str, str]] = {
 }
 """Examples that contradict the set's own reference, by task, each with the reason. They are no checks."""
 
-_FIELDS = ("task_id", "prompt", "canonical_solution", "test", "entry_point")
+_PACK_FIELDS = dict.fromkeys(
+    ("task_id", "prompt", "canonical_solution", "test", "entry_point", "example_test", "buggy_solution"), str
+)
 
 
 def humaneval_tasks() -> list[Task]:
@@ -60,10 +61,7 @@ def humaneval_tasks() -> list[Task]:
 
 def humanevalpack_tasks(path: Path) -> list[Task]:
     """The tasks of HumanEvalPack's Python split, one JSON object a line. Raises TaskError with every line that does not fit."""
-    return [
-        _task(record, _example_test(record), "HumanEvalPack/" + record["task_id"].rpartition("/")[2], "humanevalpack")
-        for record in _read_records(path)
-    ]
+    return build_tasks(path, read_records(path, _PACK_FIELDS), _pack_task)
 
 
 FIX = """\
@@ -80,18 +78,25 @@ It should do this:
 
 def humanevalfix_tasks(path: Path) -> list[Task]:
     """Its task of fixing: buggy solutions, and what each should do. Raises TaskError as ``humanevalpack_tasks``."""
-    return [
-        replace(
-            task,
-            id=task.id.replace("Pack", "Fix"),
-            statement=FIX.format(
-                code=f"{task.starter_code}\n{record['buggy_solution'].rstrip()}", statement=task.statement
-            ),
-            wrong=(record["prompt"] + record["buggy_solution"],),
-            source="humanevalfix",
-        )
-        for task, record in zip(humanevalpack_tasks(path), _read_records(path), strict=True)
-    ]
+    return build_tasks(path, read_records(path, _PACK_FIELDS), _fix_task)
+
+
+def _pack_task(record: Mapping[str, str]) -> Task:
+    return _task(
+        record, _example_test(record), "HumanEvalPack/" + record["task_id"].rpartition("/")[2], "humanevalpack"
+    )
+
+
+def _fix_task(record: Mapping[str, str]) -> Task:
+    task = _pack_task(record)
+    buggy = f"{task.starter_code}\n{record['buggy_solution'].rstrip()}"
+    return replace(
+        task,
+        id=task.id.replace("Pack", "Fix"),
+        statement=FIX.format(code=buggy, statement=task.statement),
+        wrong=(record["prompt"] + record["buggy_solution"],),
+        source="humanevalfix",
+    )
 
 
 def _task(record: Mapping[str, str], public: Checks, task_id: str, source: str) -> Task:
@@ -122,8 +127,10 @@ def _example_test(record: Mapping[str, str]) -> Checks:
 
 
 def _function(record: Mapping[str, str]) -> ast.FunctionDef:
-    body = ast.parse(_program(record)).body
-    return next(node for node in body if isinstance(node, ast.FunctionDef) and node.name == record["entry_point"])
+    for node in ast.parse(_program(record)).body:
+        if isinstance(node, ast.FunctionDef) and node.name == record["entry_point"]:
+            return node
+    raise ValueError(f"prompt and canonical_solution define no function {record['entry_point']}")
 
 
 def statement(record: Mapping[str, str]) -> str:
@@ -176,39 +183,3 @@ def _tests(source: str) -> str:
     except SyntaxError:
         return source[source.rfind("\ndef check(") + 1 :]
     return source
-
-
-def _read_records(path: Path) -> list[dict[str, str]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TaskError(f"{path}: cannot be read: {error}") from error
-    numbered = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    records = [(number, _record(line)) for number, line in numbered]
-    problems = [f"{path}:{number}: {what}" for number, record in records for what in _record_problems(record)]
-    if problems or not records:
-        raise TaskError(
-            f"{path} is not HumanEvalPack's Python split", problems=problems or [f"{path}: the file is empty"]
-        )
-    return [record for _, record in records]
-
-
-def _record(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
-
-
-def _record_problems(record: Any) -> Iterable[str]:
-    if not isinstance(record, dict):
-        return ["not a JSON object"]
-    missing = [name for name in (*_FIELDS, "example_test", "buggy_solution") if not isinstance(record.get(name), str)]
-    if missing:
-        return [f"{name}: missing, or not a text" for name in missing]
-    try:
-        _function(record)
-        ast.parse(record["test"] + "\n" + _tests(record["example_test"]))
-    except (SyntaxError, ValueError, StopIteration):
-        return ["prompt, canonical_solution, test: not Python that defines the entry point"]
-    return []

@@ -57,13 +57,13 @@ def raise_problems(path: Path, problems: list[str]) -> None:
 
 
 def build_tasks(path: Path, records: list[Record], build: Callable[[Mapping[str, Any]], Task]) -> list[Task]:
-    """``build`` of each record. Raises TaskError with all it raises ValueError, KeyError or TypeError on or whose id is taken."""
+    """``build`` of each record. Raises TaskError with all those that it cannot build, and those whose id is taken."""
     tasks: dict[str, Task] = {}
     problems = []
     for record in records:
         try:
             task = build(record.fields)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, SyntaxError, RecursionError) as error:
             what = f"field {error} is missing" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
             problems.append(f"{record.where}: {what.splitlines()[0]}")
             continue

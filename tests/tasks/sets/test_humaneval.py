@@ -118,6 +118,7 @@ RECORD = {
     "test": "def check(f):\n    assert f(2) == 4\n\ncheck(f)",
     "example_test": "def check(f):\n    assert f(1) == 2\ncheck(f)\n",
     "entry_point": "f",
+    "buggy_solution": "    return x\n",
 }
 
 
@@ -131,16 +132,35 @@ def test_a_pack_is_read_from_a_file(write):
 
 
 def test_every_line_that_is_not_the_packs_is_reported(write):
-    path = write(json.dumps({**RECORD, "test": 5}), "{", json.dumps({**RECORD, "entry_point": "g"}))
+    path = write(json.dumps({**RECORD, "test": 5}), "{", "[]")
     with pytest.raises(TaskError) as caught:
         load_tasks(f"humanevalpack:{path}")
     assert [problem.removeprefix(str(path)).split(": ")[:2] for problem in caught.value.problems] == [
         [":1", "test"],
-        [":2", "not a JSON object"],
-        [":3", "prompt, canonical_solution, test"],
+        [":2", "not JSON at column 2 (Expecting property name enclosed in double quotes)"],
+        [":3", "not an object, []"],
     ]
 
 
+def test_every_record_that_is_no_program_is_reported(write):
+    wrong = [{**RECORD, "entry_point": "g"}, {**RECORD, "test": "def check("}, RECORD, RECORD]
+    path = write(*map(json.dumps, wrong))
+    with pytest.raises(TaskError) as caught:
+        load_tasks(f"humanevalpack:{path}")
+    assert [problem.removeprefix(str(path)) for problem in caught.value.problems] == [
+        ":1: ValueError: prompt and canonical_solution define no function g",
+        ":2: SyntaxError: '(' was never closed (<unknown>, line 1)",
+        ":4: the id HumanEvalPack/7 is taken already",
+    ]
+
+
+def test_a_task_of_fixing_shows_the_wrong_code_and_declares_it_wrong(write):
+    [task] = load_tasks(f"humanevalfix:{write(json.dumps(RECORD))}")
+    assert (task.id, task.source) == ("HumanEvalFix/7", "humanevalfix")
+    assert "def f(x):\n    return x\n```" in task.statement
+    assert task.wrong == (RECORD["prompt"] + "    return x\n",)
+
+
 def test_a_pack_that_is_not_there_is_an_error_that_names_it(tmp_path: Path):
-    with pytest.raises(TaskError, match=r"none\.jsonl: cannot be read"):
+    with pytest.raises(TaskError, match=r"none\.jsonl: no such file"):
         load_tasks(f"humanevalpack:{tmp_path / 'none.jsonl'}")
