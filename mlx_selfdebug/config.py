@@ -141,6 +141,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "air": MappingProxyType({}),
         "cpu": MappingProxyType(
             {
+                "collect.limit": 40,
                 "collect.samples": 6,
                 "collect.max_tokens": 200,
                 "train.max_pairs": 32,

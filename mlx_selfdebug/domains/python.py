@@ -17,7 +17,7 @@ from mlx_selfdebug.domains.python_source import parse
 from mlx_selfdebug.domains.python_tidy import tidy
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Failure, Verdict
-from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.tasks.checks import Checks, parse_quietly
 from mlx_selfdebug.tasks.task import Task
 
 DO_NOTHING = "def {entry_point}(*args, **kwargs):\n    return None\n"
@@ -110,14 +110,14 @@ def _session(failure: Failure, task: Task) -> str:
 
 def _statements(checks: Checks) -> Sequence[ast.stmt]:
     """Those of ``check``, where all are plain ones."""
-    check = ast.parse(checks.source).body[0] if checks and checks.kind == "call" else None
+    check = parse_quietly(checks.source).body[0] if checks and checks.kind == "call" else None
     body = check.body if isinstance(check, ast.FunctionDef) else []
     return body if all(isinstance(node, _PLAIN) for node in body) else []
 
 
 def _shown_checks(checks: Checks) -> str:
     """The asserts of ``check`` as they stand, one a line, with the statements they need where all are plain ones."""
-    nodes = _statements(checks) or [n for n in ast.walk(ast.parse(checks.source)) if isinstance(n, ast.Assert)]
+    nodes = _statements(checks) or [n for n in ast.walk(parse_quietly(checks.source)) if isinstance(n, ast.Assert)]
     return "\n".join(ast.unparse(node) for node in nodes)
 
 

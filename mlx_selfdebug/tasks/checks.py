@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ast
 import textwrap
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -34,17 +35,17 @@ class Checks:
     @classmethod
     def from_source(cls, source: str, setup: str = "", kind: Kind = "call") -> Checks:
         """Source that defines ``check(candidate)``. Raises SyntaxError if it does not parse, ValueError if it has no ``check``."""
-        tree = ast.parse(source)
+        tree = parse_quietly(source)
         if not any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in tree.body):
             raise ValueError("the source defines no function check(candidate)")
-        ast.parse(setup)
+        parse_quietly(setup)
         return cls(source, setup, kind)
 
     @classmethod
     def from_asserts(cls, asserts: Iterable[str], setup: str = "") -> Checks:
         """One statement a string, most often an assert. Raises SyntaxError on text that does not parse."""
         # Unparsed, since indenting the text would reach into literals of several lines.
-        lines = [textwrap.indent(ast.unparse(ast.parse(textwrap.dedent(text))), "    ") for text in asserts]
+        lines = [textwrap.indent(ast.unparse(parse_quietly(textwrap.dedent(text))), "    ") for text in asserts]
         if not lines:
             return cls()
         return cls.from_source(_HEAD + "\n".join(lines) + "\n", setup)
@@ -76,7 +77,7 @@ class Checks:
         """What must each run in a process of its own: the cases of a program, or these checks as a whole."""
         if self.kind == "call" or not self.source:
             return (self,)
-        tree = ast.parse(self.source)
+        tree = parse_quietly(self.source)
         check = tree.body[0] if len(tree.body) == 1 else None
         if not isinstance(check, ast.FunctionDef) or not all(isinstance(node, ast.Assert) for node in check.body):
             return (self,)
@@ -86,3 +87,13 @@ class Checks:
 
     def __bool__(self) -> bool:
         return bool(self.source)
+
+
+def parse_quietly(source: str) -> ast.Module:
+    """``ast.parse`` without warnings about the source. Raises SyntaxError or ValueError for all that does not parse."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(source)
+        except (RecursionError, MemoryError) as error:
+            raise ValueError("nested too deeply") from error

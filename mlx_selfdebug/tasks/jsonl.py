@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from mlx_selfdebug.errors import TaskError
-from mlx_selfdebug.tasks.checks import Checks
-from mlx_selfdebug.tasks.schema import LineError, Problem, build, parse_quietly, problems_of
+from mlx_selfdebug.tasks.checks import Checks, parse_quietly
+from mlx_selfdebug.tasks.schema import LineError, Problem, build, problems_of
 from mlx_selfdebug.tasks.task import Task
 
 MAX_LINE_BYTES = 1_000_000

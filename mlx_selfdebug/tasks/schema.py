@@ -12,12 +12,11 @@ import ast
 import difflib
 import keyword
 import reprlib
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from mlx_selfdebug.tasks.checks import Checks, Kind
+from mlx_selfdebug.tasks.checks import Checks, Kind, parse_quietly
 from mlx_selfdebug.tasks.task import Task
 
 MAX_ID_LENGTH = 200
@@ -86,24 +85,12 @@ def build(record: Mapping[str, Any], source: str) -> Task:
     )
 
 
-def parse_quietly(source: str) -> ast.Module:
-    """``ast.parse`` without warnings about the source. Raises SyntaxError or ValueError for all that does not parse."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return ast.parse(source)
-        except (RecursionError, MemoryError) as error:
-            raise ValueError("nested too deeply") from error
-
-
 def _checks(value: Any, setup: str) -> Checks:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if isinstance(value, list):
-            return Checks.from_asserts(value, setup)
-        if "io" in value:
-            return Checks.from_io((stdin, stdout) for stdin, stdout in value["io"])
-        return Checks.from_source(value["source"], value.get("setup", setup), value.get("kind", "call"))
+    if isinstance(value, list):
+        return Checks.from_asserts(value, setup)
+    if "io" in value:
+        return Checks.from_io((stdin, stdout) for stdin, stdout in value["io"])
+    return Checks.from_source(value["source"], value.get("setup", setup), value.get("kind", "call"))
 
 
 def _short(value: object) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.tasks.checks import Checks, parse_quietly
 from mlx_selfdebug.tasks.sets.records import build_tasks, read_records
 from mlx_selfdebug.tasks.task import Task
 
@@ -214,7 +214,7 @@ def _number(value: Any) -> Any:
 
 def _asserts(source: str) -> list[ast.Assert]:
     try:
-        return [node for node in ast.parse(source).body if isinstance(node, ast.Assert)]
+        return [node for node in parse_quietly(source).body if isinstance(node, ast.Assert)]
     except SyntaxError:
         return []
 

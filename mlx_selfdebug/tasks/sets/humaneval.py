@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.tasks.checks import Checks, parse_quietly
 from mlx_selfdebug.tasks.examples import docstring_asserts
 from mlx_selfdebug.tasks.sets.records import build_tasks, read_records
 from mlx_selfdebug.tasks.task import Task
@@ -127,7 +127,7 @@ def _example_test(record: Mapping[str, str]) -> Checks:
 
 
 def _function(record: Mapping[str, str]) -> ast.FunctionDef:
-    for node in ast.parse(_program(record)).body:
+    for node in parse_quietly(_program(record)).body:
         if isinstance(node, ast.FunctionDef) and node.name == record["entry_point"]:
             return node
     raise ValueError(f"prompt and canonical_solution define no function {record['entry_point']}")
@@ -156,7 +156,7 @@ def docstring(record: Mapping[str, str]) -> str:
 
 
 def _setup(record: Mapping[str, str]) -> str:
-    tree = ast.parse(_program(record))
+    tree = parse_quietly(_program(record))
     rest = [
         node for node in tree.body if not (isinstance(node, ast.FunctionDef) and node.name == record["entry_point"])
     ]
@@ -170,7 +170,7 @@ def _program(record: Mapping[str, str]) -> str:
 def _without_calls(source: str) -> str:
     """Source of tests without its top-level calls of ``check``: whoever runs the checks makes that call."""
     lines = source.splitlines()
-    for node in ast.parse(source).body:
+    for node in parse_quietly(source).body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             lines[node.lineno - 1 : node.end_lineno] = [""] * ((node.end_lineno or node.lineno) - node.lineno + 1)
     return "\n".join(lines).strip("\n") + "\n"
@@ -179,7 +179,7 @@ def _without_calls(source: str) -> str:
 def _tests(source: str) -> str:
     """HumanEvalPack's task 119 has lines before its example test that are no Python; the function itself is whole."""
     try:
-        ast.parse(source)
+        parse_quietly(source)
     except SyntaxError:
         return source[source.rfind("\ndef check(") + 1 :]
     return source

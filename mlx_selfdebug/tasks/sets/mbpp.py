@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_selfdebug.errors import TaskError
-from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.tasks.checks import Checks, parse_quietly
 from mlx_selfdebug.tasks.sets.records import build_tasks, read_records
 from mlx_selfdebug.tasks.task import Task
 
@@ -65,9 +65,9 @@ def _task(record: Mapping[str, Any]) -> Task:
 
 def entry_point(reference: str, asserts: list[str]) -> str:
     """The function of the reference that the asserts call. Raises ValueError if there is none, SyntaxError if it is no Python."""
-    defined = [node.name for node in ast.parse(reference).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    defined = [node.name for node in parse_quietly(reference).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     for text in asserts:
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(parse_quietly(text)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in defined:
                 return node.func.id
     raise ValueError(f"no assert calls a function of the code, which defines {', '.join(defined) or 'none'}")

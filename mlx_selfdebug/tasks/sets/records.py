@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import reprlib
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -62,7 +63,9 @@ def build_tasks(path: Path, records: list[Record], build: Callable[[Mapping[str,
     problems = []
     for record in records:
         try:
-            task = build(record.fields)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # invalid escapes and the like, in somebody's code
+                task = build(record.fields)
         except (ValueError, KeyError, TypeError, SyntaxError, RecursionError) as error:
             what = f"field {error} is missing" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
             problems.append(f"{record.where}: {what.splitlines()[0]}")

@@ -1,0 +1,89 @@
+"""How often a model's drafts pass each task of a set: which tasks there is something to learn from.
+
+    python benchmarks/pass_rates.py [--tasks starter] [--samples 8] [--run runs/pass-rates] [--write]
+
+Draws drafts at collect's temperature, judges them by the hidden checks, and prints how the tasks spread. A task is *mixed* if some
+of its drafts pass and some do not. ``--write`` records ``pass_rate`` and ``difficulty`` in the files of the starter set: easy where
+three quarters of the drafts or more pass, hard where none does or one. Resumes what its run folder has. Ends with one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from mlx_selfdebug.models.backend import device_name
+
+import mlx_selfdebug as sd
+from mlx_selfdebug.config import CollectConfig, Config
+from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.store.files import write_atomically
+from mlx_selfdebug.tasks.load import STARTER_FOLDER
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="qwen2.5-coder-0.5b")
+    parser.add_argument("--tasks", default="starter")
+    parser.add_argument("--limit", type=int, default=0, help="use this many tasks, spread over the set; 0 = all")
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--run", default="runs/pass-rates")
+    parser.add_argument("--write", action="store_true", help="record the rates in the files of the starter set")
+    options = parser.parse_args()
+    tasks = sd.load_tasks(options.tasks).spread(options.limit)
+    config = Config(model=options.model, collect=CollectConfig(samples=options.samples, rounds=0, weak_share=0.0))
+    with sd.Run(options.run, config) as run:
+        rates = pass_rates(sd.collect(run, sd.load_model(options.model), tasks))
+    show(rates, options.samples)
+    if options.write:
+        record(rates, options.samples)
+    mixed = sum(0 < rate < 1 for rate in rates.values())
+    machine = {"machine": platform.machine(), "device": device_name()}
+    counts = {"tasks": len(rates), "mixed": mixed, "mean": sum(rates.values()) / len(rates)}
+    print(
+        json.dumps({"benchmark": "pass_rates", "model": options.model, "samples": options.samples, **machine, **counts})
+    )
+
+
+def pass_rates(attempts: Sequence[Attempt]) -> dict[str, float]:
+    """The share of each task's attempts that pass."""
+    drawn = Counter(attempt.task_id for attempt in attempts)
+    passed = Counter(attempt.task_id for attempt in attempts if attempt.passed)
+    return {task_id: passed[task_id] / n for task_id, n in drawn.items()}
+
+
+def show(rates: Mapping[str, float], samples: int) -> None:
+    """A row a theme: how many of its tasks had 0, 1, ... of their drafts pass."""
+    print(
+        f"{'passed of ' + str(samples):16}"
+        + "".join(f"{n:4}" for n in range(samples + 1))
+        + f"{'tasks':>8}{'mixed':>7}{'mean':>7}"
+    )
+    themes = sorted({task_id.rpartition("/")[0] for task_id in rates})
+    for theme in [*themes, ""]:
+        chosen = [rate for task_id, rate in rates.items() if task_id.startswith(theme)]
+        counts = Counter(round(rate * samples) for rate in chosen)
+        mixed = sum(0 < rate < 1 for rate in chosen)
+        cells = "".join(f"{counts[n] or '.':>4}" for n in range(samples + 1))
+        print(f"{theme.rpartition('/')[2] or 'all':16}{cells}{len(chosen):8}{mixed:7}{sum(chosen) / len(chosen):7.0%}")
+
+
+def record(rates: Mapping[str, float], samples: int) -> None:
+    for file in STARTER_FOLDER.glob("*.jsonl"):
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        for line in lines:
+            if line["id"] in rates:
+                line["difficulty"] = difficulty(rates[line["id"]], samples)
+                line["pass_rate"] = round(rates[line["id"]], 4)
+        write_atomically(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def difficulty(rate: float, samples: int) -> str:
+    return "easy" if rate >= 0.75 else "medium" if rate * samples > 1 else "hard"
+
+
+if __name__ == "__main__":
+    main()
