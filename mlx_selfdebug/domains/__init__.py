@@ -12,10 +12,13 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 
 from mlx_selfdebug.domains.base import Domain, Tidied
+from mlx_selfdebug.domains.jq import JqDomain
 from mlx_selfdebug.domains.mathematics import MathDomain
 from mlx_selfdebug.domains.python import PythonDomain
 from mlx_selfdebug.domains.reasoning import ReasoningDomain
+from mlx_selfdebug.domains.regex import RegexDomain
 from mlx_selfdebug.domains.sql import DuckDbDomain, SqlDomain
+from mlx_selfdebug.domains.tables import PandasDomain, PolarsDomain
 from mlx_selfdebug.errors import UnknownNameError, UsageError
 
 __all__ = ["Domain", "Tidied", "domain_of", "packages_of", "register"]
@@ -58,5 +61,15 @@ def _from_entry_points() -> None:
             register(entry.load()())
 
 
-for _domain in (PythonDomain(), SqlDomain(), DuckDbDomain(), MathDomain(), ReasoningDomain()):
+for _domain in (
+    PythonDomain(),
+    SqlDomain(),
+    DuckDbDomain(),
+    MathDomain(),
+    ReasoningDomain(),
+    PandasDomain(),
+    PolarsDomain(),
+    RegexDomain(),
+    JqDomain(),
+):
     register(_domain)

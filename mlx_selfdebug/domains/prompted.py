@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ast
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.feedback import EVERYTHING, Feedback
 from mlx_selfdebug.sandbox.verdict import Failure, Verdict
+from mlx_selfdebug.tasks.checks import Checks, parse_quietly
 from mlx_selfdebug.tasks.task import Task
 
 REPAIR = "{draft}\n\n{feedback}\n\n{again}"
@@ -107,3 +108,31 @@ def said(failure: Failure) -> str:
         return str(ast.literal_eval(failure.got))
     except (ValueError, SyntaxError):
         return failure.got.strip("'\"")
+
+
+def tested_text(failure: Failure, verdict: Verdict) -> str:
+    """A failed check of a function: input, expected, and what came instead."""
+    lines = ["Test failed:"]
+    if failure.input:
+        lines.append(f"Input: {failure.input}")
+    if failure.expected:
+        lines.append(f"Expected: {failure.expected}")
+    if failure.error:
+        where = f" in line `{failure.error.source.strip()}`" if failure.error.source.strip() else ""
+        lines.append(f"Error: {error_text(failure)}{where}")
+    else:
+        lines.append(f"Got: {failure.got or NO_VALUE.get(verdict.outcome, 'nothing')}")
+    return "\n".join(lines)
+
+
+def shown_checks(checks: Checks) -> str:
+    """The asserts as they stand, one a line, with the statements they need where all are plain ones."""
+    nodes = plain_statements(checks) or [n for n in ast.walk(parse_quietly(checks.source)) if isinstance(n, ast.Assert)]
+    return "\n".join(ast.unparse(node) for node in nodes)
+
+
+def plain_statements(checks: Checks) -> Sequence[ast.stmt]:
+    """Those of ``check``, where all are asserts, assignments and calls."""
+    check = parse_quietly(checks.source).body[0] if checks and checks.kind == "call" else None
+    body = check.body if isinstance(check, ast.FunctionDef) else []
+    return body if all(isinstance(node, ast.Assert | ast.Assign | ast.Expr) for node in body) else []

@@ -9,15 +9,16 @@ import ast
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 
 from mlx_selfdebug.domains.base import Tidied
-from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted
+from mlx_selfdebug.domains.prompted import Prompted, plain_statements, shown_checks, tested_text
 from mlx_selfdebug.domains.python_prelude import prelude
 from mlx_selfdebug.domains.python_source import parse
 from mlx_selfdebug.domains.python_tidy import tidy
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Failure, Verdict
-from mlx_selfdebug.tasks.checks import Checks, parse_quietly
+from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.tasks.task import Task
 
 DO_NOTHING = "def {entry_point}(*args, **kwargs):\n    return None\n"
@@ -46,26 +47,17 @@ class PythonDomain(Prompted):
     def task_text(self, task: Task, *, public_checks: bool) -> str:
         """Starter code, then the statement: a docstring inside the code would be said again, at 2.5 times the tokens."""
         parts = [f"```python\n{task.starter_code.strip() or task.entry_point}\n```", task.statement.strip()]
-        shown = _shown_checks(task.public) if public_checks else ""
+        shown = shown_checks(task.public) if public_checks else ""
         if shown and not _has_examples(task):
             parts.append(shown)
         return "\n\n".join(parts)
 
     def failure_text(self, failure: Failure, verdict: Verdict, task: Task) -> str:
-        lines = ["Test failed:"]
-        if given := _session(failure, task) or failure.input:
-            lines.append(f"Input: {given}")
-        if failure.expected:
-            lines.append(f"Expected: {failure.expected}")
-        if failure.error:
-            error = failure.error
-            where = f" in line `{error.source.strip()}`" if error.source.strip() else ""
-            lines.append(f"Error: {error.type}: {error.message}{where}".rstrip(": "))
-        elif failure.got:
-            lines.append(f"Got: {failure.got}")
-        else:
-            lines.append(f"Got: {NO_VALUE.get(verdict.outcome, 'nothing')}")
-        return "\n".join(lines)
+        return tested_text(replace(failure, input=self.given(failure, task)), verdict)
+
+    def given(self, failure: Failure, task: Task) -> str:
+        """What the tested function got."""
+        return _session(failure, task) or failure.input
 
     def extract(self, text: str, task: Task) -> Tidied:
         """The program in ``text`` (see python_tidy.py), ended by one newline whatever the completion ended with."""
@@ -97,7 +89,7 @@ def _session(failure: Failure, task: Task) -> str:
     """The statements that lead to the check, where it takes several: an object made, methods called. Else empty."""
     for checks in (task.public, task.hidden):
         before: list[str] = []
-        for node in _statements(checks):
+        for node in plain_statements(checks):
             if isinstance(node, ast.Assert):
                 if before and ast.unparse(node) == failure.check:
                     test = node.test.left if isinstance(node.test, ast.Compare) else node.test
@@ -106,22 +98,6 @@ def _session(failure: Failure, task: Task) -> str:
             else:
                 before.append(ast.unparse(node))
     return ""
-
-
-def _statements(checks: Checks) -> Sequence[ast.stmt]:
-    """Those of ``check``, where all are plain ones."""
-    check = parse_quietly(checks.source).body[0] if checks and checks.kind == "call" else None
-    body = check.body if isinstance(check, ast.FunctionDef) else []
-    return body if all(isinstance(node, _PLAIN) for node in body) else []
-
-
-def _shown_checks(checks: Checks) -> str:
-    """The asserts of ``check`` as they stand, one a line, with the statements they need where all are plain ones."""
-    nodes = _statements(checks) or [n for n in ast.walk(parse_quietly(checks.source)) if isinstance(n, ast.Assert)]
-    return "\n".join(ast.unparse(node) for node in nodes)
-
-
-_PLAIN = (ast.Assert, ast.Assign, ast.Expr)
 
 
 def _drop_docstrings(statements: list[ast.stmt]) -> list[ast.stmt]:

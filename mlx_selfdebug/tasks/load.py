@@ -22,6 +22,7 @@ from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.tasks.task_set import TaskSet
 
 STARTER_FOLDER = Path(__file__).parent / "starter"
+TABLES_FOLDER = Path(__file__).parent / "tables"
 
 
 def load_tasks(name: str | os.PathLike[str]) -> TaskSet:
@@ -66,6 +67,10 @@ class _Set:
 
 def _starter(_: Path | None) -> list[Task]:
     return [task for file in sorted(STARTER_FOLDER.glob("*.jsonl")) for task in read_tasks(file, source="starter")]
+
+
+def _tables(name: str) -> Callable[[Path | None], list[Task]]:
+    return lambda _: read_tasks(TABLES_FOLDER / f"{name}.jsonl")
 
 
 def _humaneval(_: Path | None) -> list[Task]:
@@ -143,5 +148,9 @@ _SETS = {
     ),
     "gsm8k-train": _of_file("GSM8K's problems to learn from", "mathematics", "gsm8k_tasks", published=_gsm8k("train")),
     "reasoning-gym": _Set("generated puzzles and sums: reasoning-gym:GENERATOR,size=100,seed=0", _no_generator),
+    "regex": _Set("14 regular expressions; comes with the package", _tables("regex")),
+    "jq": _Set("14 jq filters; comes with the package", _tables("jq")),
+    "pandas": _Set("14 functions over data frames; comes with the package", _tables("pandas")),
+    "polars": _Set("the same in polars", _tables("polars")),
     "mbppplus": _of_file("MBPP with many more inputs (EvalPlus)", "evalplus", "mbppplus_tasks"),
 }

@@ -1,0 +1,101 @@
+"""jq: an answer is one filter, a check says what it makes of an input: ``assert outputs({"a": 1}) == [1]``, a list of all outputs.
+
+>>> task = Task("t", "jq", "Give the names.", "outputs", public=Checks.from_asserts(['assert outputs({"name": None}) == [None]']))
+>>> print(JqDomain().task_text(task, public_checks=True))
+Give the names.
+<BLANKLINE>
+Input: {"name": null}
+Output: null
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from mlx_selfdebug.domains.base import Tidied
+from mlx_selfdebug.domains.inside import source_of
+from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted, error_text
+from mlx_selfdebug.domains.tidying import fenced_or_whole
+from mlx_selfdebug.sandbox.runner import TestRunner
+from mlx_selfdebug.sandbox.verdict import Failure, Verdict
+from mlx_selfdebug.tasks.checks import Checks, parse_quietly
+from mlx_selfdebug.tasks.task import Task
+
+_TOKEN = re.compile(r"\"(?:\\.|[^\"\\])*\"|[.$@]?\w+|[<>=!/|+*-]+|\S")
+_COMMENT = re.compile(r"#[^\n]*")
+
+
+class JqDomain(Prompted):
+    name = "jq"
+    fence = "jq"
+    draft = "Write one jq filter.\n\n{task}"
+    again = "Write the filter again so that it passes."
+    tested = "This filter was tested:\n\n{code}\n\n{facts}"
+    hidden = "A filter for it was tested.\n\n{facts}"
+    packages: tuple[str, ...] = ("jq",)
+    install = "pip install 'mlx-selfdebug[tables]'"
+
+    def task_text(self, task: Task, *, public_checks: bool) -> str:
+        shown = "\n".join(f"Input: {as_json(given)}\nOutput: {_outputs(made)}" for given, made in _cases(task.public))
+        return "\n\n".join([task.statement.strip(), *([shown] if public_checks and shown else [])])
+
+    def failure_text(self, failure: Failure, verdict: Verdict, task: Task) -> str:  # noqa: ARG002
+        lines = ["Test failed:", f"Input: {_read(failure.input)}", f"Expected: {_read(failure.expected, every=True)}"]
+        if failure.error:
+            message = failure.error.message.removeprefix("jq: error: ").splitlines()
+            lines.append(f"Error: {message[0] if message else error_text(failure)}")
+        else:
+            got = _read(failure.got, every=True) if failure.got else NO_VALUE.get(verdict.outcome, "nothing")
+            lines.append(f"Got: {got}")
+        return "\n".join(lines)
+
+    def extract(self, text: str, task: Task) -> Tidied:  # noqa: ARG002
+        """A filter as it would be quoted for a shell is taken out of its quotes: ``jq '.a'``."""
+        tidied = fenced_or_whole(text)
+        quoted = re.fullmatch(r"(?:jq\s+)?'([^']*)'\s*", tidied.code)
+        return Tidied(quoted[1].strip() + "\n", (*tidied.steps, "quotes")) if quoted else tidied
+
+    def judge(self, code: str, task: Task, checks: Checks, runner: TestRunner) -> Future[Verdict]:
+        return runner.submit(f"{source_of('jq_program')}\nFILTER = {code.strip()!r}\n", checks, task.entry_point)
+
+    def nothing(self, task: Task) -> str:  # noqa: ARG002
+        return "empty\n"
+
+    def normalise(self, code: str) -> str:
+        return " ".join(self.tokens(code))
+
+    def tokens(self, code: str) -> Sequence[str]:
+        return _TOKEN.findall(_COMMENT.sub("", code))
+
+
+def as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _cases(checks: Checks) -> Iterator[tuple[Any, Any]]:
+    """What checks of the form above give and expect; those of another form are passed over."""
+    for node in ast.walk(parse_quietly(checks.source)):
+        if isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare) and isinstance(node.test.left, ast.Call):
+            try:
+                yield ast.literal_eval(node.test.left.args[0]), ast.literal_eval(node.test.comparators[0])
+            except (ValueError, IndexError):
+                continue
+
+
+def _outputs(values: Any) -> str:
+    """All outputs, one after another, as jq prints them."""
+    return " ".join(map(as_json, values)) if isinstance(values, list) else as_json(values)
+
+
+def _read(text: str, *, every: bool = False) -> str:
+    """A value that a failure has as Python's text, as JSON; as it stands where it is cut."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return (_outputs(value) or "nothing") if every else as_json(value)

@@ -1,0 +1,81 @@
+"""Functions over data frames, in pandas or polars. Compared by columns, dtypes and values; facts are the first that differ.
+
+Checks are written as usual: ``assert f(DataFrame({"a": [1, 2]})) == DataFrame({"a": [2]})``. ``DataFrame`` is the checks' own:
+plain values. A frame of the library is made of it in the candidate's process, and of the result plain values again.
+
+    >>> compared(Checks.from_asserts(["assert f(1) == 2"])).source
+    "def check(candidate):\\n    assert difference(f(1), 2) == ''\\n"
+"""
+
+from __future__ import annotations
+
+import ast
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import lru_cache
+
+from mlx_selfdebug.domains.inside import source_of
+from mlx_selfdebug.domains.prompted import said
+from mlx_selfdebug.domains.python import PythonDomain
+from mlx_selfdebug.domains.python_prelude import prelude
+from mlx_selfdebug.domains.python_source import parse
+from mlx_selfdebug.sandbox.runner import TestRunner
+from mlx_selfdebug.sandbox.verdict import Failure, Verdict
+from mlx_selfdebug.tasks.checks import Checks, parse_quietly
+from mlx_selfdebug.tasks.task import Task
+
+
+class PandasDomain(PythonDomain):
+    name = "pandas"
+    draft = "Write this Python function with pandas.\n\n{task}"
+    packages: tuple[str, ...] = ("pandas", "numpy", "dateutil", "pytz", "six", "tzdata")
+    install = "pip install 'mlx-selfdebug[tables]'"
+    # Arrow's memory pool reserves more addresses than a test run may have.
+    before = "__import__('pandas').set_option('mode.string_storage', 'python')\n"
+
+    def failure_text(self, failure: Failure, verdict: Verdict, task: Task) -> str:
+        text = super().failure_text(replace(failure, expected=""), verdict, task)
+        return text.replace(f"Got: {failure.got}", f"Wrong result: {said(failure)}") if failure.got else text
+
+    def given(self, failure: Failure, task: Task) -> str:
+        """Frames as the check has them."""
+        tree = parse(failure.check)
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)] if tree else []
+        call = next((node for node in calls if ast.unparse(node.func) in (task.entry_point, "candidate")), None)
+        return ", ".join(map(ast.unparse, call.args)) if call else failure.input
+
+    def judge(self, code: str, task: Task, checks: Checks, runner: TestRunner) -> Future[Verdict]:
+        name = task.entry_point
+        wrapped = f"if {name!r} in globals():\n    {name} = over_frames({name}, {self.name!r})\n"
+        program = f"{code}\n{source_of('frames_program')}\n{wrapped}"
+        before = f"{prelude(code, task)}\n{self.before}"
+        return runner.submit(program, compared(checks), name, prelude=before)
+
+
+class PolarsDomain(PandasDomain):
+    name = "polars"
+    draft = "Write this Python function with polars.\n\n{task}"
+    packages: tuple[str, ...] = ("polars",)
+    before = ""
+
+
+@lru_cache(maxsize=1024)
+def compared(checks: Checks) -> Checks:
+    """Checks whose ``==`` says what differs instead."""
+    if not checks:
+        return checks
+    tree = _Compared().visit(parse_quietly(checks.source))
+    return replace(
+        checks,
+        source=ast.unparse(ast.fix_missing_locations(tree)) + "\n",
+        setup=f"{source_of('frames')}\n{checks.setup}",
+    )
+
+
+class _Compared(ast.NodeTransformer):
+    def visit_Assert(self, node: ast.Assert) -> ast.Assert:
+        test = node.test
+        if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
+            call = ast.Call(ast.Name("difference", ast.Load()), [test.left, test.comparators[0]], [])
+            node.test = ast.Compare(call, [ast.Eq()], [ast.Constant("")])
+        return node
