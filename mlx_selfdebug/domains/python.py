@@ -65,7 +65,9 @@ class PythonDomain(Prompted):
         return Tidied(tidied.code.strip("\n") + "\n", tidied.steps)
 
     def judge(self, code: str, task: Task, checks: Checks, runner: TestRunner) -> Future[Verdict]:
-        return runner.submit(code, checks, task.entry_point, prelude=prelude(code, task))
+        """A task's ``data`` is the module around the function."""
+        before = "\n".join(part for part in (task.data, prelude(code, task)) if part)
+        return runner.submit(code, checks, task.entry_point, prelude=before)
 
     def nothing(self, task: Task) -> str:
         return DO_NOTHING.format(entry_point=task.entry_point)

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlx_selfdebug.config import SandboxConfig
+from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.sandbox.verdict import Outcome, Verdict
@@ -141,7 +142,8 @@ _Runs = Mapping[str, "Future[Verdict] | None"]
 
 def _start(task: Task, source: str, runner: TestRunner) -> _Runs:
     kinds = {"hidden": task.hidden, "public": task.public}
-    return {name: runner.submit(source, kind, task.entry_point) if kind else None for name, kind in kinds.items()}
+    judge = domain_of(task.domain).judge
+    return {name: judge(source, task, kind, runner) if kind else None for name, kind in kinds.items()}
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,10 @@ def load_tasks(name: str | os.PathLike[str]) -> TaskSet:
         return TaskSet(text, reasoning_tasks(path))
     if kind in _SETS and (path or text == kind):
         return TaskSet(kind, _SETS[kind].load(kind, path))
+    if Path(text).is_dir():
+        from mlx_selfdebug.tasks.own.folder import folder_tasks
+
+        return TaskSet(Path(text).resolve().name, folder_tasks(Path(text)))
     if text.endswith(".jsonl") or os.sep in text:
         return TaskSet(Path(text).stem, read_tasks(Path(text)))
     raise UnknownNameError("task set", text, _SETS, hint="a file of your own tasks is given by its path: tasks.jsonl")
@@ -93,10 +97,10 @@ def _garden(domain: str) -> Callable[[Path | None], list[Task]]:
 
 
 def _reader(module: str, name: str, *more: object) -> Callable[[Path | None], list[Task]]:
-    """Function ``name`` of a module of ``tasks.sets``, imported when it is called."""
+    """Function ``name`` of a module, imported when it is called."""
 
     def read(path: Path | None) -> list[Task]:
-        found: list[Task] = getattr(import_module(f"mlx_selfdebug.tasks.sets.{module}"), name)(path, *more)
+        found: list[Task] = getattr(import_module(f"mlx_selfdebug.tasks.{module}"), name)(path, *more)
         return found
 
     return read
@@ -118,7 +122,7 @@ def _mbpp(split: str, description: str) -> _Set:
     """The hub has a file a split, under the same names."""
     return _of_file(
         f"MBPP, {description}",
-        "mbpp",
+        "sets.mbpp",
         "mbpp_tasks",
         split,
         published=Published(_MBPP, f"full/{split}-00000-of-00001.parquet"),
@@ -129,28 +133,39 @@ _SETS = {
     "starter": _Set("short Python functions and classes to learn from; comes with the package", _starter),
     "humaneval": _Set("164 Python functions (OpenAI); public checks are the docstrings' examples", _humaneval),
     "humanevalpack": _of_file(
-        "HumanEval with separate example tests", "humaneval", "humanevalpack_tasks", published=_PACK
+        "HumanEval with separate example tests", "sets.humaneval", "humanevalpack_tasks", published=_PACK
     ),
     "humanevalfix": _of_file(
-        "HumanEvalPack's wrong functions, to be mended", "humaneval", "humanevalfix_tasks", published=_PACK
+        "HumanEvalPack's wrong functions, to be mended", "sets.humaneval", "humanevalfix_tasks", published=_PACK
     ),
-    "humanevalplus": _of_file("HumanEval with many more inputs (EvalPlus)", "evalplus", "humanevalplus_tasks"),
+    "humanevalplus": _of_file("HumanEval with many more inputs (EvalPlus)", "sets.evalplus", "humanevalplus_tasks"),
     "mbpp-train": _mbpp("train", "601-974: Python functions to learn from"),
     "mbpp-validation": _mbpp("validation", "511-600"),
     "mbpp": _mbpp("test", "11-510: to measure on; one assert is public"),
+    "mbppplus": _of_file("MBPP with many more inputs (EvalPlus)", "sets.evalplus", "mbppplus_tasks"),
     "garden": _Set("67 questions in SQL over a small database; comes with the package", _garden("sql")),
     "garden-duckdb": _Set("the same in DuckDB's SQL", _garden("duckdb")),
-    "geoquery-train": _of_file("questions on US geography in SQL, to learn from", "sql", "geoquery_tasks", "train"),
-    "geoquery": _of_file("GeoQuery's test questions", "sql", "geoquery_tasks", "test"),
-    "spider": _of_file("questions and databases in Spider's form, also your own", "sql", "spider_tasks"),
-    "gsm8k": _of_file(
-        "1,319 problems of school mathematics, to measure on", "mathematics", "gsm8k_tasks", published=_gsm8k("test")
+    "geoquery-train": _of_file(
+        "questions on US geography in SQL, to learn from", "sets.sql", "geoquery_tasks", "train"
     ),
-    "gsm8k-train": _of_file("GSM8K's problems to learn from", "mathematics", "gsm8k_tasks", published=_gsm8k("train")),
+    "geoquery": _of_file("GeoQuery's test questions", "sets.sql", "geoquery_tasks", "test"),
+    "spider": _of_file("questions and databases in Spider's form, also your own", "sets.sql", "spider_tasks"),
+    "gsm8k": _of_file(
+        "1,319 problems of school mathematics, to measure on",
+        "sets.mathematics",
+        "gsm8k_tasks",
+        published=_gsm8k("test"),
+    ),
+    "gsm8k-train": _of_file(
+        "GSM8K's problems to learn from", "sets.mathematics", "gsm8k_tasks", published=_gsm8k("train")
+    ),
     "reasoning-gym": _Set("generated puzzles and sums: reasoning-gym:GENERATOR,size=100,seed=0", _no_generator),
     "regex": _Set("14 regular expressions; comes with the package", _tables("regex")),
     "jq": _Set("14 jq filters; comes with the package", _tables("jq")),
     "pandas": _Set("14 functions over data frames; comes with the package", _tables("pandas")),
     "polars": _Set("the same in polars", _tables("polars")),
-    "mbppplus": _of_file("MBPP with many more inputs (EvalPlus)", "evalplus", "mbppplus_tasks"),
+    "functions": _of_file(
+        "functions of your own package with its tests: functions:FOLDER", "own.functions", "function_tasks"
+    ),
+    "bugs": _of_file("the same functions with bugs put in, to be mended: bugs:FOLDER", "own.functions", "bug_tasks"),
 }

@@ -23,6 +23,7 @@ from pathlib import Path
 from mlx_selfdebug.tasks.checks import Checks, parse_quietly
 from mlx_selfdebug.tasks.examples import docstring_asserts
 from mlx_selfdebug.tasks.sets.records import build_tasks, read_records
+from mlx_selfdebug.tasks.statements import to_be_mended
 from mlx_selfdebug.tasks.task import Task
 
 ALIASES: Mapping[str, str] = {"HumanEval/81": "grade_equation", "HumanEval/149": "list_sort"}
@@ -64,18 +65,6 @@ def humanevalpack_tasks(path: Path) -> list[Task]:
     return build_tasks(path, read_records(path, _PACK_FIELDS), _pack_task)
 
 
-FIX = """\
-This function is wrong. Write it correctly.
-
-```python
-{code}
-```
-
-It should do this:
-
-{statement}"""
-
-
 def humanevalfix_tasks(path: Path) -> list[Task]:
     """Its task of fixing: buggy solutions, and what each should do. Raises TaskError as ``humanevalpack_tasks``."""
     return build_tasks(path, read_records(path, _PACK_FIELDS), _fix_task)
@@ -93,7 +82,7 @@ def _fix_task(record: Mapping[str, str]) -> Task:
     return replace(
         task,
         id=task.id.replace("Pack", "Fix"),
-        statement=FIX.format(code=buggy, statement=task.statement),
+        statement=to_be_mended(buggy, task.statement),
         wrong=(record["prompt"] + record["buggy_solution"],),
         source="humanevalfix",
     )
