@@ -74,7 +74,7 @@ def geoquery_tasks(path: Path, split: str) -> list[Task]:
     """``path`` is the folder, or its JSON file. Raises TaskError with everything that is wrong with the files."""
     file = path / "geography.json" if path.is_dir() else path
     records = read_records(file, {"sentences": list, "sql": list})
-    questions = [one for record in records for one in _geo_questions(record, split)]
+    questions = [one for record in records for one in geo_questions(record, split)]
     numbered = [
         Question(one.where, f"GeoQuery/{split}/{number}", one.text, one.query) for number, one in enumerate(questions)
     ]
@@ -82,7 +82,8 @@ def geoquery_tasks(path: Path, split: str) -> list[Task]:
     return _tasks(file, runnable, {"": open_database(file.with_suffix(".sqlite"))}, lambda _: "", "geoquery")
 
 
-def _geo_questions(record: Record, split: str) -> Iterator[Question]:
+def geo_questions(record: Record, split: str) -> Iterator[Question]:
+    """The questions of one record of GeoQuery's file, without ids. Raises TaskError for what is not of its form."""
     try:
         for sentence in record.fields["sentences"]:
             if sentence["question-split"] == split:

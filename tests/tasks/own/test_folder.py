@@ -1,0 +1,131 @@
+"""Folders of text, reference and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mlx_selfdebug.errors import TaskError
+from mlx_selfdebug.tasks import load_tasks
+from mlx_selfdebug.tasks.verify import check_tasks
+
+FILES = {
+    "task.md": "# Double\n\nReturn the number doubled.\n\n>>> double(2)\n4\n",
+    "reference.py": "import math\n\n\ndef double(n: int) -> int:\n    return 2 * n\n",
+    "test_double.py": "from reference import double\n\n\ndef test_zero():\n    assert double(0) == 0\n\n\ndef test_more():\n    assert double(-3) == -6\n",
+}
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """A folder of one task, ``files`` over those above; None leaves a file out."""
+
+    def make(name: str = "double", **files: str | bytes | None) -> Path:
+        folder = tmp_path / "mine" / name
+        folder.mkdir(parents=True)
+        for file, text in {**FILES, **{key.replace("__", "."): value for key, value in files.items()}}.items():
+            if text is not None:
+                (folder / file).write_bytes(text if isinstance(text, bytes) else text.encode())
+        return tmp_path / "mine"
+
+    return make
+
+
+def problems(folder: Path) -> list[str]:
+    with pytest.raises(TaskError) as caught:
+        load_tasks(folder)
+    return [problem.removeprefix(str(folder)) for problem in [*caught.value.problems] or [str(caught.value)]]
+
+
+def test_text_reference_and_tests_are_a_task(make, runner):
+    [task] = load_tasks(make())
+    assert (task.id, task.entry_point, task.starter_code) == ("mine/double", "double", "def double(n: int) -> int:")
+    assert task.statement.startswith("Return the number doubled.")
+    assert task.public.source == "def check(candidate):\n    assert double(2) == 4\n"
+    assert check_tasks([task], runner) == []
+
+
+def test_a_folder_with_a_text_is_one_task(make):
+    [task] = load_tasks(make() / "double")
+    assert task.id == "double"
+
+
+def test_public_tests_take_the_place_of_examples(make):
+    [task] = load_tasks(make(test_public__py="def test_one():\n    assert double(1) == 2\n"))
+    assert "double(1) == 2" in task.public.source
+    assert "double(1)" not in task.hidden.source
+
+
+def test_several_test_files_with_the_same_names_all_count(make, runner):
+    again = "HELP = 8\n\n\ndef test_zero():\n    assert double(4) == HELP\n"
+    [task] = load_tasks(make(test_again__py=again))
+    assert runner.run(task.reference, task.hidden, "double").passed
+    for wrong in (
+        "def double(n):\n    return 8 if n == 4 else 0\n",
+        "def double(n):\n    return 2 * n if n != 4 else 0\n",
+    ):
+        assert not runner.run(wrong, task.hidden, "double").passed
+
+
+def test_a_class_is_an_entry_point_too(make, runner):
+    reference = "class Double:\n    def __init__(self, n):\n        self.n = n\n\n    def get(self):\n        return 2 * self.n\n"
+    tests = "def test_get():\n    assert Double(2).get() == 4\n"
+    [task] = load_tasks(make(reference__py=reference, test_double__py=tests, task__md="Double it."))
+    assert task.starter_code == "class Double:\n    def __init__(self, n): ...\n    def get(self): ..."
+    assert [problem.severity for problem in check_tasks([task], runner)] == ["warning"]
+
+
+def test_of_several_functions_the_one_with_the_folders_name_is_tested(make):
+    reference = "def helper(n):\n    return n\n\n\ndef add_up(n):\n    return helper(n)\n"
+    [task] = load_tasks(make("add-up", reference__py=reference))
+    assert task.entry_point == "add_up"
+
+
+def test_an_answer_said_to_be_wrong_must_fail(make, runner):
+    [task] = load_tasks(make(wrong_1__py="def double(n):\n    return 2 * n\n"))
+    assert [problem.what for problem in check_tasks([task], runner)] == ["wrong answer 1 passes the hidden checks"]
+
+
+def test_windows_line_ends_and_byte_order_marks_do_not_matter(make, runner):
+    files = {
+        name.replace(".", "__"): b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode() for name, text in FILES.items()
+    }
+    assert check_tasks(load_tasks(make(**files)), runner) == []
+
+
+def test_everything_wrong_with_all_tasks_is_said_at_once(make):
+    folder = make("one", reference__py="def f(:\n", test_double__py="def test_a(tmp_path):\n    pass\n")
+    make_again = folder / "two"
+    make_again.mkdir()
+    (make_again / "task.md").write_bytes(b"a\n\xff\n")
+    assert problems(folder) == [
+        "/one/reference.py:1: no Python: invalid syntax",
+        "/one/test_double.py: test_a: fixtures are not understood",
+        "/two/task.md:2: not UTF-8: b'\\xff\\n'",
+        "/two/reference.py: cannot be read: No such file or directory",
+        "/two: no test_*.py beside it",
+    ]
+
+
+def test_an_empty_text_is_a_problem(make):
+    assert "/double/task.md: empty" in problems(make(task__md=" \n"))
+
+
+def test_a_reference_without_one_clear_entry_point_is_a_problem(make):
+    [problem] = problems(make(reference__py="def a():\n    pass\n\n\ndef b():\n    pass\n"))
+    assert (
+        problem == "/double/reference.py: defines a, b; one function or class, or one named like the folder, is needed"
+    )
+
+
+def test_a_folder_without_tasks_says_what_a_task_is(tmp_path):
+    with pytest.raises(TaskError, match="no task in it") as caught:
+        load_tasks(tmp_path)
+    assert "task.md, reference.py and test_*.py" in str(caught.value.hint)
+
+
+def test_a_file_of_a_megabyte_and_more_is_refused(make):
+    assert "larger than 1,000,000 bytes" in problems(make(task__md="a" * 1_000_001))[0]

@@ -1,0 +1,39 @@
+"""Files of public sets, where a folder with them is named by MLX_SELFDEBUG_TEST_DATA."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mlx_selfdebug.config import SandboxConfig
+from mlx_selfdebug.stage import open_runner
+from mlx_selfdebug.tasks import Task
+from mlx_selfdebug.tasks.verify import check_tasks
+
+
+@pytest.fixture
+def data() -> Callable[[str], Path]:
+    """The path of a file below that folder; skips the test if it is not there."""
+
+    def path(name: str) -> Path:
+        folder = os.environ.get("MLX_SELFDEBUG_TEST_DATA", "")
+        if not folder or not Path(folder, name).exists():
+            pytest.skip(f"MLX_SELFDEBUG_TEST_DATA names no folder with {name}")
+        return Path(folder, name)
+
+    return path
+
+
+@pytest.fixture
+def errors() -> Callable[[list[Task]], list[str]]:
+    """What is wrong with tasks once they have been run."""
+
+    def errors(tasks: list[Task]) -> list[str]:
+        with open_runner(SandboxConfig(workers=2), tasks) as runner:
+            found = check_tasks(tasks, runner)
+        return [f"{problem.task_id}: {problem.what}" for problem in found if problem.severity == "error"]
+
+    return errors
