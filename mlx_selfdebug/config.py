@@ -36,7 +36,9 @@ def _setting(
 class CollectConfig:
     """Drafts and repairs on the training tasks."""
 
-    tasks: str = _setting("starter", "task set to learn from: a name (`tasks list`) or a .jsonl file")
+    tasks: str = _setting(
+        "starter", "task set to learn from: a name (`tasks list`), NAME:PATH, a .jsonl file or a folder"
+    )
     limit: int = _setting(0, "use this many tasks, spread evenly over the set; 0 = all", low=0)
     weak_share: float = _setting(
         0.5,
@@ -89,7 +91,7 @@ class TrainConfig:
 class EvalConfig:
     """Base and adapter on the same held-out tasks: greedy first drafts, then every arm at equal tokens."""
 
-    tasks: str = _setting("humaneval", "held-out task set: a name or a .jsonl file")
+    tasks: str = _setting("humaneval", "held-out task set: a name, NAME:PATH, a .jsonl file or a folder")
     limit: int = _setting(50, "use this many tasks, spread evenly over the set; 0 = all", low=0)
     arms: str = _setting("blind,notice,code,facts,other-facts", "what is compared after a first draft that failed")
     tokens: int = _setting(480, "tokens an arm may generate for a task, its first draft included", low=1)

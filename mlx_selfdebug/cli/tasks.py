@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from mlx_selfdebug.cli import options
 from mlx_selfdebug.cli.progress import progress
 from mlx_selfdebug.cli.sandbox import require_sandbox
 from mlx_selfdebug.config import CollectConfig, SandboxConfig
-from mlx_selfdebug.errors import UnknownNameError
+from mlx_selfdebug.errors import UnknownNameError, UsageError
 from mlx_selfdebug.reporting.columns import columns
 from mlx_selfdebug.tasks import Task, load_tasks
 
@@ -25,7 +26,10 @@ SET = click.argument("name", metavar="SET")
 
 @click.group("tasks")
 def tasks_command() -> None:
-    """List, show, check, audit and compare task sets. SET is a name or a .jsonl file."""
+    """List, show, check, audit and compare task sets.
+
+    SET is a name, NAME:PATH for a published set's file or your own package, a .jsonl file, or a folder of tasks.
+    """
 
 
 @tasks_command.command("list")
@@ -54,13 +58,14 @@ def show(name: str, task_id: str | None, as_json: bool) -> None:
     Examples:
       mlx-selfdebug tasks show starter
       mlx-selfdebug tasks show humaneval HumanEval/0
+      mlx-selfdebug tasks show functions:my_project
     """
     tasks = load_tasks(name)
     if task_id is None:
         if as_json:
             click.echo(json.dumps([task.id for task in tasks]))
         else:
-            click.echo(columns([[task.id, task.entry_point] for task in tasks]))
+            click.echo(columns([[task.id, task.entry_point, task.difficulty] for task in tasks]))
         return
     if task_id not in tasks.by_id:
         raise UnknownNameError("task", task_id, tasks.by_id)
@@ -81,42 +86,61 @@ def _text(task: Task) -> str:
         ("public checks", task.public.source or "none"),
         ("hidden checks", task.hidden.source),
         ("reference", task.reference or "none"),
+        *((f"wrong answer {number}", answer) for number, answer in enumerate(task.wrong, 1)),
     ]
-    return f"{task.id} ({task.domain}, from {task.source})\n" + "\n".join(
+    measured = "" if task.pass_rate is None else f"; {task.difficulty}, {task.pass_rate:.0%} of drafts passed"
+    return f"{task.id} ({task.domain}, from {task.source}{measured})\n" + "\n".join(
         f"\n## {name}\n{text.strip()}" for name, text in parts
     )
 
 
 @tasks_command.command("check")
-@SET
+@click.argument("names", metavar="[SET]...", nargs=-1)
 @options.weak_sandbox_option
 @options.json_option
 @options.debug_option
 @click.pass_context
-def check(ctx: click.Context, name: str, allow_weak_sandbox: bool, as_json: bool) -> None:
-    """Do the references pass their own checks, and does a program that does nothing fail?
+def check(ctx: click.Context, names: tuple[str, ...], allow_weak_sandbox: bool, as_json: bool) -> None:
+    """Do the references pass their own checks, and do an empty answer and those said to be wrong fail?
 
-    Exit code 1 if a task is broken.
+    Without SET, all sets that come with the package. Exit code 1 if a task is broken.
 
     \b
-    Example:
-      mlx-selfdebug tasks check my_tasks.jsonl
+    Examples:
+      mlx-selfdebug tasks check
+      mlx-selfdebug tasks check my_tasks.jsonl folder_of_tasks/
     """
+    from mlx_selfdebug.tasks.load import shipped_sets
+
+    require_sandbox(lambda text: click.echo(text, err=True), allow_weak=allow_weak_sandbox)
+    found: list[dict[str, Any]] = []
+    for name in names or shipped_sets():
+        try:
+            found += _check(name, allow_weak_sandbox=allow_weak_sandbox, as_json=as_json)
+        except UsageError as error:
+            if names:
+                raise
+            click.echo(f"{name}: not checked, {error} ({error.hint})", err=True)
+    if as_json:
+        click.echo(json.dumps(found))
+    ctx.exit(1 if any(problem["severity"] == "error" for problem in found) else 0)
+
+
+def _check(name: str, *, allow_weak_sandbox: bool, as_json: bool) -> list[dict[str, Any]]:
     from mlx_selfdebug.stage import open_runner
     from mlx_selfdebug.tasks.verify import check_tasks
 
+    started = time.monotonic()
     tasks = load_tasks(name)
-    require_sandbox(lambda text: click.echo(text, err=True), allow_weak=allow_weak_sandbox)
     with open_runner(SandboxConfig(), tasks, allow_weak_sandbox=allow_weak_sandbox) as runner:
         problems = check_tasks(tasks, runner)
     errors = sum(problem.severity == "error" for problem in problems)
-    if as_json:
-        click.echo(json.dumps([vars(problem) for problem in problems]))
-    else:
+    if not as_json:
         for problem in problems:
             click.echo(f"{problem.severity}: {problem.task_id}: {problem.what}")
-        click.echo(f"{len(tasks)} tasks, {errors} broken, {len(problems) - errors} warnings")
-    ctx.exit(1 if errors else 0)
+        seconds = time.monotonic() - started
+        click.echo(f"{name}: {len(tasks)} tasks, {errors} broken, {len(problems) - errors} warnings, {seconds:.1f} s")
+    return [{"set": name, **vars(problem)} for problem in problems]
 
 
 @tasks_command.command("audit")

@@ -47,6 +47,11 @@ def load_tasks(name: str | os.PathLike[str]) -> TaskSet:
     raise UnknownNameError("task set", text, _SETS, hint="a file of your own tasks is given by its path: tasks.jsonl")
 
 
+def shipped_sets() -> list[str]:
+    """Those that come with the package."""
+    return [name for name, entry in _SETS.items() if entry.shipped]
+
+
 def available_sets() -> dict[str, str]:
     """Every set known by name, with what it is in one line."""
     return {name: entry.description for name, entry in _SETS.items()}
@@ -54,12 +59,16 @@ def available_sets() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Set:
-    """``read`` gets the path that stands after the colon in ``name:path``, or that of ``published``; else None."""
+    """``read`` gets the path that stands after the colon in ``name:path``, or that of ``published``; else None.
+
+    ``shipped`` sets come with the package.
+    """
 
     description: str
     read: Callable[[Path | None], list[Task]]
     published: Published | None = None
     takes_path: bool = False
+    shipped: bool = False
 
     def load(self, name: str, path: str) -> list[Task]:
         if path and not self.takes_path:
@@ -130,7 +139,7 @@ def _mbpp(split: str, description: str) -> _Set:
 
 
 _SETS = {
-    "starter": _Set("short Python functions and classes to learn from; comes with the package", _starter),
+    "starter": _Set("short Python functions and classes to learn from; comes with the package", _starter, shipped=True),
     "humaneval": _Set("164 Python functions (OpenAI); public checks are the docstrings' examples", _humaneval),
     "humanevalpack": _of_file(
         "HumanEval with separate example tests", "sets.humaneval", "humanevalpack_tasks", published=_PACK
@@ -143,8 +152,8 @@ _SETS = {
     "mbpp-validation": _mbpp("validation", "511-600"),
     "mbpp": _mbpp("test", "11-510: to measure on; one assert is public"),
     "mbppplus": _of_file("MBPP with many more inputs (EvalPlus)", "sets.evalplus", "mbppplus_tasks"),
-    "garden": _Set("67 questions in SQL over a small database; comes with the package", _garden("sql")),
-    "garden-duckdb": _Set("the same in DuckDB's SQL", _garden("duckdb")),
+    "garden": _Set("67 questions in SQL over a small database; comes with the package", _garden("sql"), shipped=True),
+    "garden-duckdb": _Set("the same in DuckDB's SQL", _garden("duckdb"), shipped=True),
     "geoquery-train": _of_file(
         "questions on US geography in SQL, to learn from", "sets.sql", "geoquery_tasks", "train"
     ),
@@ -160,10 +169,10 @@ _SETS = {
         "GSM8K's problems to learn from", "sets.mathematics", "gsm8k_tasks", published=_gsm8k("train")
     ),
     "reasoning-gym": _Set("generated puzzles and sums: reasoning-gym:GENERATOR,size=100,seed=0", _no_generator),
-    "regex": _Set("14 regular expressions; comes with the package", _tables("regex")),
-    "jq": _Set("14 jq filters; comes with the package", _tables("jq")),
-    "pandas": _Set("14 functions over data frames; comes with the package", _tables("pandas")),
-    "polars": _Set("the same in polars", _tables("polars")),
+    "regex": _Set("14 regular expressions; comes with the package", _tables("regex"), shipped=True),
+    "jq": _Set("14 jq filters; comes with the package", _tables("jq"), shipped=True),
+    "pandas": _Set("14 functions over data frames; comes with the package", _tables("pandas"), shipped=True),
+    "polars": _Set("the same in polars", _tables("polars"), shipped=True),
     "functions": _of_file(
         "functions of your own package with its tests: functions:FOLDER", "own.functions", "function_tasks"
     ),

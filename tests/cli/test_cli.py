@@ -185,6 +185,21 @@ def test_sets_and_models_are_listed() -> None:
     assert "qwen2.5-coder-0.5b" in run_cli("models", "list").stdout
 
 
+def test_several_sets_are_checked_at_once_a_line_each(tasks_file: Path) -> None:
+    lines = run_cli("tasks", "check", "regex", str(tasks_file)).stdout.splitlines()
+    assert [line.split(",")[0] for line in lines if " broken" in line] == ["regex: 14 tasks", f"{tasks_file}: 1 tasks"]
+
+
+def test_a_folder_of_tasks_is_checked_and_shown(tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "double"
+    folder.mkdir(parents=True)
+    (folder / "task.md").write_text("Return the number doubled.\n\n>>> double(2)\n4\n")
+    (folder / "reference.py").write_text("def double(n):\n    return 2 * n\n")
+    (folder / "test_double.py").write_text("def test_double():\n    assert double(4) == 8\n")
+    assert "0 broken, 0 warnings" in run_cli("tasks", "check", str(folder.parent)).stdout
+    assert "mine/double" in run_cli("tasks", "show", str(folder.parent)).stdout
+
+
 def test_one_task_is_shown_whole() -> None:
     task = load_tasks("starter")[0]
     shown = json.loads(run_cli("tasks", "show", "starter", task.id, "--json").stdout)

@@ -159,10 +159,33 @@ def test_a_long_value_is_shown_short(write):
     assert len(problems(write(line(id="a b" * 10_000)))[0]) < 200
 
 
-@pytest.mark.parametrize("field", ["id", "domain", "statement", "entry_point", "starter_code", "reference", "setup"])
+@pytest.mark.parametrize(
+    "field", ["id", "domain", "statement", "entry_point", "starter_code", "data", "reference", "setup"]
+)
 @pytest.mark.parametrize("value", [5, ["text"], True, {}])
 def test_a_field_of_another_type_is_refused(write, field: str, value: object):
     assert problems(write(line(**{field: value})))[0].startswith(f":1: {field}: not a text")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("wrong", "def f(): pass"),
+        ("wrong", [5]),
+        ("wrong", [""]),
+        ("wrong", ["\ud800"]),
+        ("difficulty", "very hard"),
+        ("difficulty", 3),
+        ("pass_rate", "0.5"),
+        ("pass_rate", 1.5),
+        ("pass_rate", -0.1),
+        ("pass_rate", True),
+        ("pass_rate", float("nan")),
+    ],
+)
+def test_wrong_answers_difficulty_and_pass_rate_have_their_kinds(write, field: str, value: object):
+    [problem] = problems(write(line(**{field: value})))
+    assert problem.startswith(f":1: {field}")
 
 
 @pytest.mark.parametrize("field", ["id", "statement", "entry_point", "public", "hidden"])
@@ -267,8 +290,12 @@ TASKS = st.builds(
     starter_code=st.text(),
     public=CHECKS,
     hidden=CHECKS,
+    data=st.text(),
     reference=st.just(""),
+    wrong=st.lists(st.text(min_size=1), max_size=2).map(tuple),
     source=st.just("out"),
+    difficulty=st.sampled_from(["", "easy", "medium", "hard"]),
+    pass_rate=st.none() | st.floats(0, 1),
 )
 
 
