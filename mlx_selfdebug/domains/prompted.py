@@ -51,6 +51,10 @@ class Prompted(ABC):
     def stop_text(self) -> str:
         return "\n```" if self.fence else ""
 
+    def asks(self, task: Task) -> tuple[str, str]:  # noqa: ARG002
+        """``draft`` and ``again`` for this task."""
+        return self.draft, self.again
+
     @abstractmethod
     def task_text(self, task: Task, *, public_checks: bool) -> str:
         """What is said of the task itself."""
@@ -60,7 +64,7 @@ class Prompted(ABC):
         """One failed check, stable byte for byte."""
 
     def prompt(self, task: Task, *, feedback: Feedback = EVERYTHING) -> str:
-        return self.draft.format(task=self.task_text(task, public_checks=feedback.public_checks))
+        return self.asks(task)[0].format(task=self.task_text(task, public_checks=feedback.public_checks))
 
     def repair_prompt(
         self,
@@ -74,7 +78,7 @@ class Prompted(ABC):
         facts = self.facts(facts_of or attempt, task, max_facts) if feedback.facts else BARE_FACTS
         shown = self.tested if feedback.code else self.hidden
         said = shown.format(code=self._block(attempt.code), facts=facts)
-        return REPAIR.format(draft=self.prompt(task, feedback=feedback), feedback=said, again=self.again)
+        return REPAIR.format(draft=self.prompt(task, feedback=feedback), feedback=said, again=self.asks(task)[1])
 
     def completion(self, code: str) -> str:
         return code.strip("\n") + self.stop_text

@@ -44,6 +44,11 @@ class PythonDomain(Prompted):
     draft = "Write this Python function.\n\n{task}"
     again = "Write the function again so that it passes."
 
+    def asks(self, task: Task) -> tuple[str, str]:
+        if f"class {task.entry_point}" not in task.starter_code:
+            return self.draft, self.again
+        return self.draft.replace("function", "class", 1), self.again.replace("function", "class", 1)
+
     def task_text(self, task: Task, *, public_checks: bool) -> str:
         """Starter code, then the statement: a docstring inside the code would be said again, at 2.5 times the tokens."""
         parts = [f"```python\n{task.starter_code.strip() or task.entry_point}\n```", task.statement.strip()]

@@ -165,3 +165,9 @@ def test_a_line_begins_with_its_indentation_and_comments_and_empty_lines_are_not
 @given(st.text())
 def test_anything_has_tokens(code: str) -> None:
     assert all(isinstance(token, str) and token for token in DOMAIN.tokens(code))
+
+
+def test_a_class_is_asked_for_as_a_class() -> None:
+    task = Task("t", "python", "A counter.", "Counter", "class Counter:\n    def up(self) -> int: ...")
+    assert DOMAIN.prompt(task).startswith("Write this Python class.")
+    assert DOMAIN.repair_prompt(task, make_attempt()).endswith("Write the class again so that it passes.")
