@@ -62,7 +62,7 @@ class _Draft:
 
 
 class Asking:
-    """Asks one arm's questions on ``tasks``."""
+    """Asks one arm's questions on ``tasks``. Raises ModelError that names every task whose draft does not fit the context."""
 
     def __init__(
         self, model: LanguageModel, tasks: Sequence[Task], decoding: Decoding, run_seed: int, arm: str
@@ -70,6 +70,7 @@ class Asking:
         self._model, self._decoding = model, decoding
         self._run_seed, self._arm = run_seed, arm
         self._drafts = {task.id: self._draft(task) for task in tasks}
+        self._require_that_all_fit()
         first, *others = self._drafts.values()
         self._common = common_length(first.ids, others[0].ids) if others else 0
 
@@ -84,17 +85,11 @@ class Asking:
         return min(max(self.prompt_lengths) + 2 * self._decoding.max_tokens + FACTS_TOKENS, self._model.context)
 
     def ask(self, task: Task, move: Move) -> Asked | None:
-        """None for a repair whose prompt does not fit the context. Raises ModelError if a draft's does not."""
+        """None for a repair whose prompt does not fit the context."""
         how, draft = self._decoding, self._drafts[task.id]
-        asked = self._repair(task, move.parent) if move.parent else self._fitting(draft.prompt, draft.ids)
+        asked = self._repair(task, move.parent) if move.parent else (draft.prompt, draft.ids)
         if asked is None:
-            if move.parent:
-                return None
-            raise ModelError(
-                f"{task.id}: its prompt of {len(draft.ids)} tokens and {how.max_tokens} to decode exceed the context of "
-                f"{self._model.name}, {self._model.context} tokens",
-                hint="leave this task out, or lower max_tokens",
-            )
+            return None
         prompt, ids = asked
         temperature = how.temperature if move.temperature is None else move.temperature
         seed = attempt_seed(self._run_seed, task.id, self._arm, move.sample, move.round)
@@ -103,6 +98,17 @@ class Asking:
         return Asked(
             self._arm, task, move, prompt, Request(ids, how.max_tokens, temperature, how.min_p, seed, stop, breaks)
         )
+
+    def _require_that_all_fit(self) -> None:
+        room = self._model.context - self._decoding.max_tokens
+        too_long = {task_id: len(draft.ids) for task_id, draft in self._drafts.items() if len(draft.ids) > room}
+        if too_long:
+            said = ", ".join(f"{task_id} ({n:,} tokens)" for task_id, n in too_long.items())
+            raise ModelError(
+                f"the context of {self._model.name}, {self._model.context:,} tokens, does not hold the prompt and "
+                f"{self._decoding.max_tokens:,} tokens to decode of: {said}",
+                hint="leave these tasks out, or lower max_tokens",
+            )
 
     def _repair(self, task: Task, parent: Attempt) -> tuple[str, tuple[int, ...]] | None:
         domain, how = domain_of(task.domain), self._decoding

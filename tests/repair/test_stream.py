@@ -119,11 +119,14 @@ def test_public_checks_can_be_hidden_from_the_model(run: Run, runner: TestRunner
     assert "assert square(3) == 9" not in hidden[0].prompt
 
 
-def test_a_draft_that_does_not_fit_the_context_is_named(run: Run, runner: TestRunner) -> None:
+def test_every_draft_that_does_not_fit_the_context_is_named_before_any_is_asked(run: Run, runner: TestRunner) -> None:
     model = ScriptedModel(wrong)
-    model.context = 100
-    with pytest.raises(ModelError, match=r"test/square: its prompt of \d+ tokens and 16 to decode .*, 100 tokens"):
+    model.context = 138
+    with pytest.raises(
+        ModelError, match=r"138 tokens, .* 16 tokens .* of: test/square \(\d+ tokens\), test/double \(\d+ tokens\)$"
+    ):
         play(run, model, runner, Resample(1))
+    assert run.attempts() == []
 
 
 def test_a_repair_that_does_not_fit_the_context_is_left_out_and_the_rest_goes_on(run: Run, runner: TestRunner) -> None:
