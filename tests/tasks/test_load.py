@@ -50,8 +50,8 @@ def test_a_path_that_does_not_exist_is_an_error_that_names_it(tmp_path: Path):
         load_tasks(tmp_path / "none.jsonl")
 
 
-def test_a_folder_is_no_task_file(tmp_path: Path):
-    with pytest.raises(TaskError, match="cannot be read"):
+def test_a_folder_without_tasks_is_refused(tmp_path: Path):
+    with pytest.raises(TaskError, match="no task in it"):
         load_tasks(tmp_path)
 
 
