@@ -92,7 +92,7 @@ class EvalConfig:
     """Base and adapter on the same held-out tasks: greedy first drafts, then every arm at equal tokens."""
 
     tasks: str = _setting("humaneval", "held-out task set: a name, NAME:PATH, a .jsonl file or a folder")
-    limit: int = _setting(50, "use this many tasks, spread evenly over the set; 0 = all", low=0)
+    limit: int = _setting(0, "use this many tasks, spread evenly over the set; 0 = all", low=0)
     arms: str = _setting("blind,notice,code,facts,other-facts", "what is compared after a first draft that failed")
     tokens: int = _setting(480, "tokens an arm may generate for a task, its first draft included", low=1)
     temperature: float = _setting(0.8, "sampling temperature after the first draft, which is greedy", low=0, high=5)
@@ -127,7 +127,7 @@ class Config:
 
     model: str = _setting("qwen2.5-coder-0.5b", "alias (`models list`), hub repository, folder or .gguf file")
     seed: int = _setting(0, "seed of everything random", low=0, high=2**31 - 1)
-    preset: str = _setting("auto", "air, cpu, or auto (cpu where MLX has no GPU)")
+    preset: str = _setting("auto", "demo, air, full, cpu, or auto (cpu where MLX has no GPU, else air)")
     collect: CollectConfig = field(default_factory=CollectConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
@@ -138,23 +138,29 @@ class Config:
 ADJUSTABLE = frozenset({"budget.inference_gb", "budget.training_gb", "sandbox.workers", "train.cooldown_s"})
 """What may change from one session of a run to the next: it says how fast results come, not what they are."""
 
+_CPU = {
+    "collect.limit": 40,
+    "collect.samples": 6,
+    "collect.max_tokens": 200,
+    "train.max_pairs": 32,
+    "eval.limit": 32,
+    "eval.arms": "blind,facts",
+    "eval.tokens": 240,
+    "eval.max_tokens": 256,
+}
+_DEMO = {"collect.limit": 8, "collect.samples": 4, "train.max_pairs": 8, "eval.limit": 4, "eval.max_tokens": 160}
+_AIR = {"collect.limit": 100, "train.max_pairs": 13, "train.epochs": 3, "eval.limit": 50, "eval.arms": "blind,facts"}
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "air": MappingProxyType({}),
-        "cpu": MappingProxyType(
-            {
-                "collect.limit": 40,
-                "collect.samples": 6,
-                "collect.max_tokens": 200,
-                "train.max_pairs": 32,
-                "eval.limit": 32,
-                "eval.arms": "blind,facts",
-                "eval.tokens": 240,
-                "eval.max_tokens": 256,
-            }
-        ),
+        "demo": MappingProxyType({**_CPU, **_DEMO}),
+        "air": MappingProxyType(_AIR),
+        "full": MappingProxyType({}),
+        "cpu": MappingProxyType(_CPU),
     }
 )
+"""``demo``: every stage once, in minutes, and too little to show anything. ``air``: the size this project began with, 13 pairs,
+meant for about three minutes on a MacBook Air M4. ``full``: the defaults, every task and every arm. ``cpu``: half an hour on two cores.
+"""
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,12 @@ class Setting:
     @property
     def env(self) -> str:
         return ENV_PREFIX + self.key.replace(".", "_").upper()
+
+    @property
+    def explained(self) -> str:
+        """The help text with what is allowed."""
+        allowed = " or ".join(self.choices) or self._range()
+        return f"{self.help} ({allowed})" if allowed else self.help
 
     def parse(self, value: Any, where: str) -> Any:
         """``value`` as this setting's type, within its range; ConfigError names ``where`` it stood."""
@@ -331,6 +343,27 @@ def to_toml(config: Config) -> str:
         table, _, name = key.rpartition(".")
         (tree.setdefault(table, {}) if table else tree)[name] = value
     return tomli_w.dumps(tree)
+
+
+def to_commented_toml(resolved: Resolved) -> str:
+    """A file to edit: every setting with its meaning and range, commented out unless it was chosen by the user.
+
+    Read as it is, it gives the same configuration; so it does with every value uncommented.
+    """
+    lines = [
+        "# Settings of mlx-selfdebug, for --config. A line that begins with #: is explained by the one above it and holds the value",
+        "# in force without it; take the #: away and change the value.",
+    ]
+    table = ""
+    for key, setting in SETTINGS.items():
+        section, _, name = key.rpartition(".")
+        if section != table:
+            table = section
+            lines += ["", f"[{section}]"]
+        chosen = resolved.origins[key] not in ("default", f"preset {resolved.config.preset}") or key == "preset"
+        value = tomli_w.dumps({name: get(resolved.config, key)}).strip()
+        lines += ["", f"# {setting.explained}", value if chosen else f"#: {value}"]
+    return "\n".join(lines) + "\n"
 
 
 def differences(stored: Config, asked: Config) -> list[str]:

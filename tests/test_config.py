@@ -7,13 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlx_selfdebug.config import PRESETS, SETTINGS, Config, Setting, differences, flatten, resolve, to_toml
+from mlx_selfdebug.config import (
+    PRESETS,
+    SETTINGS,
+    Config,
+    Setting,
+    differences,
+    flatten,
+    resolve,
+    to_commented_toml,
+    to_toml,
+)
 from mlx_selfdebug.errors import ConfigError
 
 
 def values_for(setting: Setting) -> st.SearchStrategy[Any]:
     if setting.key == "preset":
-        return st.sampled_from(["air", "cpu"])
+        return st.sampled_from(list(PRESETS))
     if setting.type is str:
         if setting.choices:
             return st.sampled_from(setting.choices)
@@ -97,3 +107,22 @@ def test_every_preset_names_existing_settings() -> None:
 
 def test_flatten_lists_every_setting() -> None:
     assert list(flatten(Config())) == list(SETTINGS)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_written_file_gives_the_same_configuration_as_it_is_and_with_every_value_taken_in(
+    preset: str, tmp_path: Path
+):
+    resolved = resolve(overrides={"preset": preset, "collect.samples": 3}, environment={})
+    text = to_commented_toml(resolved)
+    for content in (text, text.replace("#: ", "")):
+        file = tmp_path / "mlx-selfdebug.toml"
+        file.write_text(content, encoding="utf-8")
+        assert resolve(file=file, environment={}).config == resolved.config
+    assert "\nsamples = 3\n" in text
+    assert "\n#: rounds = 1\n" in text
+
+
+def test_a_written_file_explains_every_setting():
+    text = to_commented_toml(resolve(environment={}))
+    assert [key for key, setting in SETTINGS.items() if f"# {setting.explained}\n" not in text] == []

@@ -1,30 +1,60 @@
-"""``config``: the settings."""
+"""``config``: the settings, shown and written to a file."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mlx_selfdebug.cli import options
-from mlx_selfdebug.config import SETTINGS, flatten
+from mlx_selfdebug.config import SETTINGS, flatten, to_commented_toml
+from mlx_selfdebug.errors import UsageError
+from mlx_selfdebug.store.files import write_atomically
+
+DEFAULT_FILE = "mlx-selfdebug.toml"
 
 
 @click.group("config")
 def config_command() -> None:
-    """Show the settings.
+    """Show the settings; write them to a file.
 
     Precedence: command line > environment > file > preset > default. Every key is also an option (collect.samples is
     --collect-samples) and an environment variable (MLX_SELFDEBUG_COLLECT_SAMPLES).
     """
 
 
+@config_command.command("init")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), default=DEFAULT_FILE)
+@options.setting_options("collect", "train", "eval", "sandbox", "budget")
+@click.option("--force", is_flag=True, help="overwrite a file that is there")
+@options.debug_option
+def init(file: Path, force: bool, **values: Any) -> None:
+    """Write a file of all settings, each with its meaning and value, to edit and give to --config.
+
+    \b
+    Examples:
+      mlx-selfdebug config init                         mlx-selfdebug.toml
+      mlx-selfdebug config init mine.toml --preset full --collect-samples 16
+      mlx-selfdebug config init -                       to the terminal
+    """
+    text = to_commented_toml(options.resolve_new(values))
+    if str(file) == "-":
+        click.echo(text, nl=False)
+        return
+    if file.exists() and not force:
+        raise UsageError(f"{file}: is there already", hint="give another name, or --force to overwrite it")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, text)
+    click.echo(f"{file}: edit it, then\n  mlx-selfdebug run --config {shlex.quote(str(file))}")
+
+
 @config_command.command("show")
 @options.run_option
 @options.config_option
-@options.setting_options("collect", "train", "eval", "sandbox")
+@options.setting_options("collect", "train", "eval", "sandbox", "budget")
 @options.json_option
 @options.debug_option
 def show(run_path: Path, config_file: Path | None, as_json: bool, **values: Any) -> None:

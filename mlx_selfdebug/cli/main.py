@@ -26,7 +26,7 @@ COMMANDS = {
     "tasks": ("tasks", "List, show, check, audit and compare task sets."),
     "runs": ("runs", "List, show and compare runs; branch, export and import them."),
     "models": ("models", "List models; fetch and show one."),
-    "config": ("config", "Show the settings."),
+    "config": ("config", "Show the settings; write them to a file."),
 }
 
 

@@ -77,6 +77,11 @@ def resolve_for(run_path: Path, config_file: Path | None, values: dict[str, Any]
     )
 
 
+def resolve_new(values: dict[str, Any]) -> Resolved:
+    """The settings of a command without a run or a file."""
+    return resolve(overrides=overrides_of(values), default_preset=_preset())
+
+
 def _preset() -> str:
     from mlx_selfdebug.models.backend import device_name
 

@@ -111,7 +111,7 @@ class Session:
             f"run {self.run_path} · model {self.config.model} · preset {self.config.preset} · seed {self.config.seed}"
         )
         if self.resolved.origins["preset"] == "default" and self.config.preset == "cpu":
-            self.say("MLX runs on the CPU here: the smaller preset `cpu` was chosen (--preset air for the full size).")
+            self.say("MLX runs on the CPU here: the smaller preset `cpu` was chosen (--preset full for everything).")
 
     def require_sandbox(self) -> None:
         if not self.how.watched:
