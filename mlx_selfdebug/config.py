@@ -159,7 +159,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 """``demo``: every stage once, in minutes, and too little to show anything. ``air``: the size this project began with, 13 pairs,
-meant for about three minutes on a MacBook Air M4. ``full``: the defaults, every task and every arm. ``cpu``: half an hour on two cores.
+meant for about three minutes on a MacBook Air M4. ``full``: the defaults, every task and every arm. ``cpu``: half an hour on
+two cores.
 """
 
 
@@ -351,8 +352,8 @@ def to_commented_toml(resolved: Resolved) -> str:
     Read as it is, it gives the same configuration; so it does with every value uncommented.
     """
     lines = [
-        "# Settings of mlx-selfdebug, for --config. A line that begins with #: is explained by the one above it and holds the value",
-        "# in force without it; take the #: away and change the value.",
+        "# Settings of mlx-selfdebug, for --config. A line that begins with #: holds the value that counts without it:",
+        "# take the #: away and change the value. The line above says what it is and what is allowed.",
     ]
     table = ""
     for key, setting in SETTINGS.items():

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 
 from mlx_selfdebug.config import CollectConfig, Config, EvalConfig, SandboxConfig
 from mlx_selfdebug.domains import packages_of
+from mlx_selfdebug.machine.facts import hardware
+from mlx_selfdebug.machine.versions import versions
 from mlx_selfdebug.memory import Meter
 from mlx_selfdebug.repair.asking import Decoding
-from mlx_selfdebug.reporting.machine import hardware, versions
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run

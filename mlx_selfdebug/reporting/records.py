@@ -13,8 +13,9 @@ from mlx_selfdebug.evaluation.evidence import Evidence, read_evidence
 from mlx_selfdebug.evaluation.metrics import mean_pass_at_k
 from mlx_selfdebug.evaluation.overlap import Overlap
 from mlx_selfdebug.evaluation.played import OVERLAP
+from mlx_selfdebug.machine.facts import hardware
+from mlx_selfdebug.machine.versions import versions
 from mlx_selfdebug.repair.attempt import Attempt
-from mlx_selfdebug.reporting.machine import hardware, versions
 from mlx_selfdebug.store import StoredRun
 from mlx_selfdebug.store.rows import Step
 from mlx_selfdebug.training.pair import Pair
