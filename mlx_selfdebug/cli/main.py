@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -26,6 +27,7 @@ COMMANDS = {
     "tasks": ("tasks", "List, show, check, audit and compare task sets."),
     "runs": ("runs", "List, show and compare runs; branch, export and import them."),
     "models": ("models", "List models; fetch and show one."),
+    "doctor": ("doctor", "Look the machine over: what stands in the way, and what mends it."),
     "config": ("config", "Show the settings; write them to a file."),
 }
 
@@ -59,7 +61,8 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="mlx-selfdebug", prog_name="mlx-selfdebug")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """A small code model learns to debug its own code from its own test failures.
 
     \b
@@ -71,6 +74,8 @@ def cli() -> None:
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 over the memory budget, 130 interrupted.
     """
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

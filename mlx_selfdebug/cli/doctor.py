@@ -1,0 +1,61 @@
+"""``doctor``: can this machine do the work, and what mends what stands in the way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import textwrap
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from mlx_selfdebug.cli import options
+
+_COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
+NAME, STATE = 16, 7
+
+
+@click.command("doctor")
+@options.setting_options("budget")
+@options.json_option
+@options.debug_option
+def doctor_command(as_json: bool, **values: Any) -> int:
+    """Look the machine over: each line ok, a warning or a problem, with the command that mends it.
+
+    Changes nothing. Exit code 1 if there is a problem.
+
+    \b
+    Examples:
+      mlx-selfdebug doctor
+      mlx-selfdebug doctor --json > doctor.json     to go with a bug report
+    """
+    from mlx_selfdebug.doctor import Finding, examine
+    from mlx_selfdebug.doctor.finding import worst
+
+    findings: list[Finding] = []
+    for finding in examine(options.resolve_new(values).config):
+        findings.append(finding)
+        if not as_json:
+            _show(finding)
+    state = worst(findings)
+    if as_json:
+        click.echo(json.dumps({"state": state, "findings": [asdict(finding) for finding in findings]}))
+    else:
+        counts = {name: sum(finding.state == name for finding in findings) for name in ("problem", "warning")}
+        click.echo("\n" + ", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in counts.items()))
+    return 1 if state == "problem" else 0
+
+
+def _show(finding: Any) -> None:
+    """A line, and below it what mends it, within the terminal's width; colours only in a terminal that wants them."""
+    width = min(100, shutil.get_terminal_size().columns)
+    indent = " " * (STATE + NAME + 4)
+    text = textwrap.wrap(finding.value, width - len(indent), break_on_hyphens=False) or ["-"]
+    state = click.style(finding.state.ljust(STATE), fg=_COLOURS[finding.state])
+    click.echo(f"{state}  {finding.name.ljust(NAME)}  {text[0]}")
+    for line in text[1:]:
+        click.echo(indent + line)
+    if finding.mend:
+        mend = textwrap.wrap(finding.mend, width - len(indent) - 3, break_on_hyphens=False, break_long_words=False)
+        click.echo("\n".join(f"{indent}{'-> ' if i == 0 else '   '}{line}" for i, line in enumerate(mend)))

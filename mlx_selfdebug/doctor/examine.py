@@ -1,0 +1,25 @@
+"""All findings, in the order of a person's questions: the machine, the software, the surroundings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from mlx_selfdebug.config import Config
+from mlx_selfdebug.doctor.finding import Finding
+from mlx_selfdebug.doctor.hardware import examine_hardware
+from mlx_selfdebug.doctor.software import examine_software
+from mlx_selfdebug.doctor.surroundings import examine_folders, examine_hub, examine_sandbox
+from mlx_selfdebug.machine.facts import read_machine, read_state
+
+
+def examine(config: Config | None = None) -> Iterator[Finding]:
+    """What stands in the way of ``config`` here, as it is found out; about three seconds in all."""
+    config = config or Config()
+    with ThreadPoolExecutor(1) as pool:
+        hub = pool.submit(examine_hub)  # waits for the network while the rest is looked at
+        yield from examine_hardware(read_machine(), read_state(), config.budget)
+        yield from examine_software(config.budget.training_gb)
+        yield from examine_sandbox()
+        yield hub.result()
+        yield from examine_folders(config.model)

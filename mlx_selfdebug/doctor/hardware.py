@@ -1,0 +1,91 @@
+"""The machine and its state against what the work needs. Lines that only a Mac has are left out elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mlx_selfdebug.config import BudgetConfig
+from mlx_selfdebug.doctor.finding import Finding, judged, ok
+from mlx_selfdebug.machine.facts import Machine, State
+
+LEAST_MEMORY = 4 * 10**9
+SYSTEM_BYTES = 4 * 10**9
+"""What the system and a few programs take beside the work."""
+MUCH_SWAP = 2 * 10**9
+OLDEST_MACOS = 14
+"""MLX's wheels need it."""
+
+
+def examine_hardware(machine: Machine, state: State, budget: BudgetConfig) -> Iterator[Finding]:
+    apple = machine.system.startswith("macOS")
+    yield _system(machine, apple)
+    yield _chip(machine, apple)
+    yield ok("cores", _cores(machine))
+    yield _memory(machine.memory_bytes, budget.training_gb)
+    if apple:
+        yield _wired(machine, budget.training_gb)
+    yield _swap(state.swap_used_bytes)
+    if apple or state.power:
+        yield judged("power", state.power or "-", (state.power == "battery", "warning", "connect the power adapter"))
+    if apple:
+        yield _low_power(state.low_power)
+        hot = state.thermal not in (None, "nominal")
+        mend = "let the machine cool, or --train-cooldown-s 5"
+        yield judged("thermal pressure", state.thermal or "-", (hot, "warning", mend))
+
+
+def _system(machine: Machine, apple: bool) -> Finding:
+    major = machine.system.removeprefix("macOS ").partition(".")[0]
+    old = apple and major.isdigit() and int(major) < OLDEST_MACOS
+    return judged("system", machine.system, (old, "problem", f"MLX needs macOS {OLDEST_MACOS}: softwareupdate --list"))
+
+
+def _chip(machine: Machine, apple: bool) -> Finding:
+    value = f"{machine.chip or '-'} ({machine.architecture})"
+    intel = apple and machine.architecture != "arm64"
+    translated = intel and "Apple" in (machine.chip or "")
+    return judged(
+        "chip",
+        value,
+        (translated, "problem", "this Python runs translated: install an arm64 Python, then make clean setup"),
+        (intel, "problem", "MLX needs a Mac with an Apple chip"),
+    )
+
+
+def _cores(machine: Machine) -> str:
+    total = str(machine.cores or "-")
+    if machine.performance_cores is None:
+        return total
+    kinds = f"{machine.performance_cores} performance, {machine.efficiency_cores or 0} efficiency"
+    return f"{total} ({kinds})" + (f", GPU {machine.gpu_cores}" if machine.gpu_cores else "")
+
+
+def _memory(n_bytes: int, training_gb: float) -> Finding:
+    room = (n_bytes - SYSTEM_BYTES) / 1e9
+    return judged(
+        "memory",
+        f"{n_bytes / 1e9:.1f} GB",
+        (n_bytes < LEAST_MEMORY, "problem", f"{LEAST_MEMORY / 1e9:g} GB are the least for a 0.5B model"),
+        (room < training_gb, "warning", f"less than the {training_gb:g} GB for training: --budget-training-gb {max(1, room):.0f}"),
+    )  # fmt: skip
+
+
+def _wired(machine: Machine, training_gb: float) -> Finding:
+    """What the GPU may hold: the owner's limit, or else a share of the memory that macOS chooses."""
+    limit = machine.wired_limit_bytes
+    if limit is None:
+        return ok("wired limit", "the system's own")
+    small = limit < training_gb * 1e9
+    mend = f"sudo sysctl iogpu.wired_limit_mb={round(training_gb * 1e9 / 2**20)}, or =0 for the system's own"
+    return judged("wired limit", f"{limit / 1e9:.1f} GB", (small, "warning", mend))
+
+
+def _swap(used: int | None) -> Finding:
+    value = "-" if used is None else f"{used / 1e9:.1f} GB used"
+    much = used is not None and used > MUCH_SWAP
+    return judged("swap", value, (much, "warning", "close programs: timings are not to be relied on"))
+
+
+def _low_power(low: bool | None) -> Finding:
+    value = {None: "-", True: "on", False: "off"}[low]
+    return judged("low power mode", value, (bool(low), "warning", "sudo pmset -a lowpowermode 0"))

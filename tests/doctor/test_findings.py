@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mlx_selfdebug.config import BudgetConfig, Config
+from mlx_selfdebug.doctor import Finding, examine
+from mlx_selfdebug.doctor.finding import judged, worst
+from mlx_selfdebug.doctor.hardware import examine_hardware
+from mlx_selfdebug.doctor.software import working_set
+from mlx_selfdebug.doctor.surroundings import examine_folders, examine_hub
+from mlx_selfdebug.machine.facts import Machine, State
+
+AIR = Machine("macOS 26.1 (25B78)", "arm64", "Apple M4", 10, 16 * 2**30, 4, 6, 10)
+RESTED = State(0, "mains", False, "nominal")
+
+
+def found(machine: Machine = AIR, state: State = RESTED, training_gb: float = 10.0) -> dict[str, Finding]:
+    budget = BudgetConfig(training_gb=training_gb)
+    return {finding.name: finding for finding in examine_hardware(machine, state, budget)}
+
+
+def test_a_macbook_air_of_16_gb_on_mains_is_in_order() -> None:
+    findings = found()
+    assert {finding.state for finding in findings.values()} == {"ok"}
+    assert findings["cores"].value == "10 (4 performance, 6 efficiency), GPU 10"
+    assert findings["wired limit"].value == "the system's own"
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "machine", "now"),
+    [
+        ("power", "warning", AIR, replace(RESTED, power="battery")),
+        ("low power mode", "warning", AIR, replace(RESTED, low_power=True)),
+        ("thermal pressure", "warning", AIR, replace(RESTED, thermal="heavy")),
+        ("swap", "warning", AIR, replace(RESTED, swap_used_bytes=9 * 10**9)),
+        ("system", "problem", replace(AIR, system="macOS 13.6"), RESTED),
+        ("chip", "problem", replace(AIR, architecture="x86_64"), RESTED),
+        ("chip", "problem", replace(AIR, architecture="x86_64", chip="Intel(R) Core(TM) i7"), RESTED),
+        ("memory", "warning", replace(AIR, memory_bytes=8 * 2**30), RESTED),
+        ("memory", "problem", replace(AIR, memory_bytes=2 * 2**30), RESTED),
+        ("wired limit", "warning", replace(AIR, wired_limit_bytes=6 * 2**30), RESTED),
+    ],
+)
+def test_what_stands_in_the_way_is_named_with_what_mends_it(
+    name: str, state: str, machine: Machine, now: State
+) -> None:
+    finding = found(machine, now)[name]
+    assert finding.state == state
+    assert finding.mend
+
+
+def test_a_smaller_budget_fits_a_smaller_memory() -> None:
+    assert found(replace(AIR, memory_bytes=8 * 2**30), training_gb=4)["memory"].state == "ok"
+
+
+def test_lines_of_macs_alone_are_left_out_elsewhere() -> None:
+    names = found(Machine("Debian GNU/Linux 12, Linux 6.1", "x86_64", "AMD EPYC", 2, 25 * 10**9), State(0))
+    assert set(names) == {"system", "chip", "cores", "memory", "swap"}
+
+
+def test_what_is_not_known_is_a_dash_and_no_warning() -> None:
+    findings = found(Machine("macOS 26.1", "arm64", None, None, 16 * 2**30), State(None))
+    assert [findings[name].value for name in ("swap", "power", "low power mode", "cores")] == ["-"] * 4
+    assert worst(list(findings.values())) == "ok"
+
+
+def test_the_gpus_memory_is_held_against_the_budget() -> None:
+    size = {"max_recommended_working_set_size": 12_713_115_648}
+    assert working_set(size, 10).value == "12.7 GB"
+    assert working_set(size, 10).state == "ok"
+    assert "iogpu.wired_limit_mb=" in working_set(size, 20).mend
+    assert working_set({}, 10) == Finding("GPU memory", "ok", "-")
+
+
+def test_the_first_case_that_holds_decides() -> None:
+    assert judged("x", "1", (False, "problem", "a"), (True, "warning", "b"), (True, "problem", "c")) == Finding(
+        "x", "warning", "1", "b"
+    )
+
+
+def test_a_hub_that_does_not_answer_is_a_warning_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    finding = examine_hub()
+    assert finding.state == "warning"
+    assert "127.0.0.1:9" in finding.value
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "HF_HUB_OFFLINE" in examine_hub().mend
+
+
+def test_a_cache_that_cannot_be_made_and_a_model_that_is_not_here_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLX_SELFDEBUG_CACHE", str(tmp_path / "deep" / "cache"))
+    findings = {finding.name: finding for finding in examine_folders("nobody/no-such-model")}
+    assert findings["cache"].state == "ok"
+    assert "not made yet" in findings["cache"].value
+    assert findings["model"].mend == "mlx-selfdebug models show nobody/no-such-model"
+    assert not (tmp_path / "deep").exists()
+
+
+def test_this_machine_is_examined_and_no_problem_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    findings = {finding.name: finding for finding in examine(Config())}
+    assert {"Python", "mlx", "backend", "sandbox", "hub", "disk"} <= set(findings)
+    assert [finding for finding in findings.values() if finding.state != "ok" and not finding.mend] == []
