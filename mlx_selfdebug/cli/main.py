@@ -27,6 +27,7 @@ COMMANDS = {
     "tasks": ("tasks", "List, show, check, audit and compare task sets."),
     "runs": ("runs", "List, show and compare runs; branch, export and import them."),
     "models": ("models", "List models; fetch and show one."),
+    "bench": ("bench", "Measure this machine, stage by stage; compare machines."),
     "doctor": ("doctor", "Look the machine over: what stands in the way, and what mends it."),
     "config": ("config", "Show the settings; write them to a file."),
 }

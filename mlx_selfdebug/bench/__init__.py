@@ -1,0 +1,10 @@
+"""What this machine does with the work, stage by stage: a record to keep, and tables of many machines' records.
+
+record = bench("qwen2.5-coder-0.5b", repeats=3)
+record.save("benchmarks/results")
+"""
+
+from mlx_selfdebug.bench.measure import bench
+from mlx_selfdebug.bench.record import Record, read_records
+
+__all__ = ["Record", "bench", "read_records"]

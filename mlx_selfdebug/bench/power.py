@@ -1,0 +1,66 @@
+"""Watts while something runs, from ``macmon`` where it is on the path (Apple chips; it needs no password). Elsewhere unknown."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+
+from mlx_selfdebug.machine.apple import PowerSample, parse_macmon
+
+INTERVAL_MS = 250
+
+
+def macmon_command() -> tuple[str, ...]:
+    """The command that prints a sample a line until it is ended; empty where there is no macmon."""
+    path = shutil.which("macmon")
+    return (path, "pipe", "-i", str(INTERVAL_MS)) if path else ()
+
+
+class PowerMeter:
+    """``with PowerMeter() as power: ...`` then ``power.joules(seconds)``: mean watts times seconds."""
+
+    def __init__(self, command: Sequence[str] | None = None) -> None:
+        self._command = macmon_command() if command is None else command
+        self._process: subprocess.Popen[str] | None = None
+        self._samples: list[PowerSample] = []
+
+    def __enter__(self) -> PowerMeter:
+        if self._command:
+            try:
+                self._process = subprocess.Popen(
+                    self._command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+                )
+            except OSError:
+                return self
+            self._thread = threading.Thread(target=self._read, name="power-meter", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process:
+            self._process.terminate()
+            self._process.wait()
+            self._thread.join()
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+
+    def joules(self, seconds: float) -> float | None:
+        return statistics.fmean(sample.watts for sample in self._samples) * seconds if self._samples else None
+
+    @property
+    def gpu_celsius(self) -> float | None:
+        """The highest that was seen."""
+        return max((s.gpu_celsius for s in self._samples if s.gpu_celsius is not None), default=None)
+
+    def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if sample := parse_macmon(line):
+                self._samples.append(sample)

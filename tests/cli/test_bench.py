@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ..bench.conftest import AIR, make_record
+from .test_cli import run_cli
+
+
+def test_without_a_subcommand_the_machine_is_measured_and_the_row_to_contribute_printed(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    options = ("--model", str(tiny_folder), "--stages", "load", "--submit", "--quiet")
+    result = run_cli("bench", *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "| machine | model | load s |" in result.stdout
+    [file] = (tmp_path / "benchmarks" / "results").glob("*.json")
+    assert len(json.loads(file.read_text())["stages"]["load"]) == 3
+
+
+def test_a_stage_nobody_knows_is_refused(tmp_path: Path) -> None:
+    result = run_cli("bench", "--stages", "lode", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "unknown stage 'lode'" in result.stderr
+
+
+def test_the_tables_of_a_folder_are_printed_and_written(tmp_path: Path) -> None:
+    make_record(AIR, "metal").save(tmp_path)
+    refused = run_cli("bench", "table", "--results", str(tmp_path), "--write")
+    assert refused.returncode == 2
+    assert "README.md" in refused.stderr
+    (tmp_path / "README.md").write_text("# Results\n\n<!-- bench:begin -->\n<!-- bench:end -->\n")
+    assert run_cli("bench", "table", "--results", str(tmp_path), "--write").returncode == 0
+    assert "Apple M4, 10-core GPU" in (tmp_path / "README.md").read_text()
+
+
+def test_an_empty_folder_of_records_says_what_to_type(tmp_path: Path) -> None:
+    result = run_cli("bench", "table", "--results", str(tmp_path))
+    assert result.returncode == 2
+    assert "mlx-selfdebug bench" in result.stderr
+
+
+def test_predictions_are_called_predictions(tiny_folder: Path) -> None:
+    result = run_cli("bench", "predict", "--model", str(tiny_folder))
+    assert "Apple M4 Pro" in result.stdout
+    assert "Predictions:" in result.stdout
+
+
+@pytest.mark.parametrize("name", ["runner", "stream", "training"])
+def test_the_comparisons_with_others_are_the_scripts_of_the_repository(name: str) -> None:
+    result = run_cli("bench", name, "--help")
+    assert result.returncode == 0
+    assert "benchmarks/" in result.stdout or "usage:" in result.stdout
