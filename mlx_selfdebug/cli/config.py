@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from mlx_selfdebug.cli import options
+from mlx_selfdebug.cli.groups import Group
 from mlx_selfdebug.config import SETTINGS, flatten, to_commented_toml
 from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.store.files import write_atomically
@@ -17,7 +18,7 @@ from mlx_selfdebug.store.files import write_atomically
 DEFAULT_FILE = "mlx-selfdebug.toml"
 
 
-@click.group("config")
+@click.group("config", cls=Group)
 def config_command() -> None:
     """Show the settings; write them to a file.
 

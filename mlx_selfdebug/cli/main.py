@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 over the memory budget, 130 interrupted
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import sys
@@ -15,6 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
+from mlx_selfdebug.cli.groups import Group
 from mlx_selfdebug.errors import SelfDebugError
 
 COMMANDS = {
@@ -30,10 +30,11 @@ COMMANDS = {
     "bench": ("bench", "Measure this machine, stage by stage; compare machines."),
     "doctor": ("doctor", "Look the machine over: what stands in the way, and what mends it."),
     "config": ("config", "Show the settings; write them to a file."),
+    "completion": ("completion", "Make the shell complete commands, options and names."),
 }
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """Commands whose modules are imported when they are called, so that ``--help`` is quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -45,15 +46,6 @@ class _Commands(click.Group):
         module = import_module(f"mlx_selfdebug.cli.{COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            meant = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(COMMANDS)}"
-            raise click.UsageError(f"no such command {args[0]!r}.{meant}", ctx)
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

@@ -7,12 +7,14 @@ import json
 import click
 
 from mlx_selfdebug.cli import options
+from mlx_selfdebug.cli.completers import complete_model
+from mlx_selfdebug.cli.groups import Group
 from mlx_selfdebug.cli.progress import progress
 from mlx_selfdebug.models.catalog import ALIASES
 from mlx_selfdebug.reporting.columns import columns
 
 
-@click.group("models")
+@click.group("models", cls=Group)
 def models_command() -> None:
     """List models; fetch and show one."""
 
@@ -21,7 +23,12 @@ def models_command() -> None:
 @options.json_option
 @options.debug_option
 def list_models(as_json: bool) -> None:
-    """The models known by a short name. Any hub repository, folder or .gguf file can be given in its place."""
+    """The models known by a short name. Any hub repository, folder or .gguf file can be given in its place.
+
+    \b
+    Example:
+      mlx-selfdebug models list
+    """
     if as_json:
         click.echo(json.dumps([{"name": a.name, "about": a.about, "hub": a.hub} for a in ALIASES.values()]))
     else:
@@ -29,7 +36,7 @@ def list_models(as_json: bool) -> None:
 
 
 @models_command.command("show")
-@click.argument("name", metavar="MODEL")
+@click.argument("name", metavar="MODEL", shell_complete=complete_model)
 @options.json_option
 @options.quiet_option
 @options.debug_option

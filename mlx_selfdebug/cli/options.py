@@ -8,9 +8,16 @@ from typing import Any, TypeVar
 
 import click
 
+from mlx_selfdebug.cli.completers import complete_model, complete_preset, complete_set
 from mlx_selfdebug.config import ENV_PREFIX, PRESETS, SETTINGS, Config, Resolved, Setting, resolve
 from mlx_selfdebug.store import stored_config
 
+COMPLETERS = {
+    "model": complete_model,
+    "preset": complete_preset,
+    "collect.tasks": complete_set,
+    "eval.tasks": complete_set,
+}
 F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_RUN = "runs/default"
 
@@ -64,6 +71,7 @@ def _option(setting: Setting) -> Callable[[F], F]:
         setting.key.replace(".", "__"),
         type=setting.type,
         default=None,
+        shell_complete=COMPLETERS.get(setting.key),
         metavar={int: "N", float: "X", str: "TEXT"}[setting.type],
         help=f"{setting.help}  [default: {default}]",
     )

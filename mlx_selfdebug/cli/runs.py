@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from mlx_selfdebug.cli import options
+from mlx_selfdebug.cli.groups import Group
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.reporting.columns import columns
 from mlx_selfdebug.reporting.summary import read_summary, summary_text
@@ -27,7 +28,7 @@ from mlx_selfdebug.store import (
 RUN = click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
 
 
-@click.group("runs")
+@click.group("runs", cls=Group)
 def runs_command() -> None:
     """List, show and compare runs; branch, export and import them."""
 
@@ -37,7 +38,12 @@ def runs_command() -> None:
 @options.json_option
 @options.debug_option
 def list_runs(folder: Path, as_json: bool) -> None:
-    """Runs and how far each is."""
+    """Runs and how far each is.
+
+    \b
+    Example:
+      mlx-selfdebug runs list --folder runs
+    """
     found = [_overview(path.parent) for path in sorted(folder.glob("*/run.db"))]
     if as_json:
         click.echo(json.dumps(found))
@@ -70,7 +76,12 @@ def _cell(value: Any) -> str:
 @options.json_option
 @options.debug_option
 def show(run_path: Path, as_json: bool) -> None:
-    """What a finished run found: before and after, time and memory by stage."""
+    """What a finished run found: before and after, time and memory by stage.
+
+    \b
+    Example:
+      mlx-selfdebug runs show runs/default --json
+    """
     with reading(run_path):
         pass
     summary = read_summary(run_path)
@@ -173,7 +184,8 @@ def branch_run(source: Path, run_path: Path, **values: Any) -> None:
     \b
     Examples:
       mlx-selfdebug runs branch runs/first --run runs/seed-1 --seed 1
-      mlx-selfdebug runs branch runs/first --run runs/direct --train-repair-share 0 --train-keep-share 0
+      mlx-selfdebug runs branch runs/first --run runs/direct \\
+        --train-repair-share 0 --train-keep-share 0
       mlx-selfdebug train --run runs/seed-1
       mlx-selfdebug eval --run runs/first --adapter seed-1=runs/seed-1
     """

@@ -271,8 +271,8 @@ def run_command(session: Session) -> int:
     \b
     Examples:
       mlx-selfdebug run
-      mlx-selfdebug run --run runs/small --collect-limit 10 --collect-samples 4 --eval-limit 8
-      mlx-selfdebug run --run runs/mine --collect-tasks my_tasks.jsonl --eval-tasks humaneval
+      mlx-selfdebug run --run runs/small --preset demo
+      mlx-selfdebug run --run runs/mine --collect-tasks my_tasks.jsonl
     """
     session.announce()
     session.tasks(session.config.collect.tasks, session.config.collect.limit)
@@ -346,7 +346,7 @@ def eval_command(session: Session) -> None:
     \b
     Examples:
       mlx-selfdebug eval --run runs/mine
-      mlx-selfdebug eval --run runs/mine --adapter seed-1=runs/seed-1 --adapter direct-only=runs/direct
+      mlx-selfdebug eval --run runs/mine --adapter seed-1=runs/seed-1
     """
     from mlx_selfdebug.training.adapter import open_adapter
 

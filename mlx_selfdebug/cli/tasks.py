@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_selfdebug.cli import options
+from mlx_selfdebug.cli.completers import complete_set
+from mlx_selfdebug.cli.groups import Group
 from mlx_selfdebug.cli.progress import progress
 from mlx_selfdebug.cli.sandbox import require_sandbox
 from mlx_selfdebug.config import CollectConfig, SandboxConfig
@@ -21,10 +23,10 @@ if TYPE_CHECKING:
     from mlx_selfdebug.evaluation.overlap import Overlap
     from mlx_selfdebug.tasks.audit import TaskAudit
 
-SET = click.argument("name", metavar="SET")
+SET = click.argument("name", metavar="SET", shell_complete=complete_set)
 
 
-@click.group("tasks")
+@click.group("tasks", cls=Group)
 def tasks_command() -> None:
     """List, show, check, audit and compare task sets.
 
@@ -36,7 +38,12 @@ def tasks_command() -> None:
 @options.json_option
 @options.debug_option
 def list_sets(as_json: bool) -> None:
-    """The task sets known by name."""
+    """The task sets known by name.
+
+    \b
+    Example:
+      mlx-selfdebug tasks list
+    """
     from mlx_selfdebug.tasks.load import available_sets
 
     sets = available_sets()

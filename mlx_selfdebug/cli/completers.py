@@ -1,0 +1,28 @@
+"""What a shell may complete a value with: names known, or else a file."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import CompletionItem
+
+
+def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    from mlx_selfdebug.models.catalog import ALIASES
+
+    return _matching(list(ALIASES), incomplete) or [CompletionItem(incomplete, type="file")]
+
+
+def complete_set(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    from mlx_selfdebug.tasks.load import available_sets
+
+    return _matching(list(available_sets()), incomplete) or [CompletionItem(incomplete, type="file")]
+
+
+def complete_preset(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    from mlx_selfdebug.config import PRESETS
+
+    return _matching([*PRESETS, "auto"], incomplete)
+
+
+def _matching(names: list[str], incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]

@@ -1,0 +1,27 @@
+"""Groups of commands: a wrong word is answered with the nearest right one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+import click
+
+
+class Group(click.Group):
+    """A group whose unknown subcommand is refused with a suggestion."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in known:
+            raise click.UsageError(unknown_command(args[0], known), ctx)
+        return super().resolve_command(ctx, args)
+
+
+def unknown_command(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    meant = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(names)}"
+    return f"no such command {name!r}.{meant}"

@@ -1,0 +1,118 @@
+"""What a person's hands expect of any command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import mlx_selfdebug
+from mlx_selfdebug.cli.bench import SCRIPTS
+from mlx_selfdebug.cli.main import cli
+
+from .test_cli import run_cli
+
+
+def every_command(command: click.Command = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    if isinstance(command, click.Group):
+        ctx = click.Context(command)
+        for name in command.list_commands(ctx):
+            child = command.get_command(ctx, name)
+            assert child is not None
+            if not (path == ("bench",) and name in SCRIPTS):  # the scripts have their own help
+                yield from every_command(child, (*path, name))
+
+
+COMMANDS = list(every_command())
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_fits_80_columns_and_shows_an_example(path: tuple[str, ...]) -> None:
+    for flag in ("-h", "--help"):
+        result = CliRunner().invoke(cli, [*path, flag], terminal_width=80)
+        assert result.exit_code == 0
+        assert [line for line in result.output.splitlines() if len(line) > 80] == []
+    is_group = path and any(other[: len(path)] == path and other != path for other in COMMANDS)
+    assert is_group or "Example" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [(("tasks", "chek"), "check"), (("runs", "shwo"), "show"), (("models", "lst"), "list"), (("benhc",), "bench")],
+)
+def test_a_mistyped_command_is_answered_with_the_one_meant(words: tuple[str, ...], meant: str) -> None:
+    result = run_cli(*words)
+    assert result.returncode == 2
+    assert f"Did you mean {meant!r}?" in result.stderr
+
+
+def test_version_is_the_packages() -> None:
+    from importlib.metadata import version
+
+    assert run_cli("--version").stdout.strip().endswith(version("mlx-selfdebug"))
+
+
+def test_a_reader_that_goes_away_is_no_error_message() -> None:
+    command = f"{sys.executable} -m mlx_selfdebug tasks show starter | head -1"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert result.stdout.startswith("starter/")
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("args", [("doctor",), ("tasks", "list"), ("--help",)])
+def test_a_pipe_gets_no_colours_and_no_bars(args: tuple[str, ...]) -> None:
+    result = run_cli(*args)
+    assert "\x1b" not in result.stdout + result.stderr
+
+
+def test_colours_are_left_out_of_a_terminal_that_does_not_want_them() -> None:
+    script = "import os, pty, sys; sys.exit(pty.spawn([sys.executable, '-m', 'mlx_selfdebug', 'doctor']) >> 8)"
+    seen = {}
+    for no_color in ("", "1"):
+        env = {**os.environ, "HF_HUB_OFFLINE": "1", "NO_COLOR": no_color, "TERM": "xterm"}
+        found = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, env=env, timeout=60, stdin=subprocess.DEVNULL
+        )
+        seen[no_color] = b"\x1b[3" in found.stdout
+    assert seen == {"": True, "1": False}
+
+
+@pytest.mark.parametrize("home", ["/nowhere/at/all", "/proc"])
+def test_without_a_home_to_write_to_the_readers_still_read(home: str) -> None:
+    env = {**os.environ, "HOME": home}
+    for args in (["tasks", "show", "starter", "--json"], ["config", "show", "--json"]):
+        result = subprocess.run(
+            [sys.executable, "-m", "mlx_selfdebug", *args], capture_output=True, text=True, env=env, timeout=60
+        )
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout)
+
+
+def test_the_shells_completions_are_scripts_and_know_names() -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert "_MLX_SELFDEBUG_COMPLETE" in run_cli("completion", shell).stdout
+    words = "mlx-selfdebug run --preset "
+    env = {**os.environ, "_MLX_SELFDEBUG_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": "3"}
+    result = subprocess.run(
+        [sys.executable, "-m", "mlx_selfdebug"], capture_output=True, text=True, env=env, timeout=60
+    )
+    assert "plain,demo" in result.stdout.splitlines()
+
+
+def test_a_script_of_bash_is_one(tmp_path: Path) -> None:
+    file = tmp_path / "completion.bash"
+    file.write_text(run_cli("completion", "bash").stdout)
+    assert subprocess.run(["bash", "-n", str(file)], capture_output=True).returncode == 0
+
+
+def test_the_module_is_the_command() -> None:
+    main = Path(mlx_selfdebug.__file__).with_name("__main__.py")
+    assert subprocess.run([sys.executable, str(main.parent), "--version"], capture_output=True).returncode == 0
