@@ -1,14 +1,21 @@
-"""For tests, yours and ours: a tiny real model, and a model that says what it is told.
+"""For tests, yours and ours: tiny real models, a model that says what it is told, and tasks to give them.
 
-The tiny model is a real MLX network with random weights and a byte-level tokenizer, built in a second: it drives the real
-code, and says nothing sensible. The scripted model decodes nothing: a function of yours gives its completions.
+A tiny model is a real MLX network with random weights and a byte-level tokenizer, built in a second, one of each architecture: it
+drives the real code, and says nothing sensible. The scripted model decodes nothing: a function of yours gives its completions.
+
+    def test_a_wrong_draft_is_repaired(tmp_path):
+        task = make_task("double", "x + x")
+        model = ScriptedModel(lambda prompt, seed: fenced("def double(x):\\n    return x + x"))
+        with sd.Run(tmp_path / "run") as run:
+            attempts = sd.collect(run, model, [task])
+        assert all(attempt.passed for attempt in attempts)
 """
 
 from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -16,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_selfdebug.sampling.language_model import DecodingCounts
 from mlx_selfdebug.sampling.request import Completion, Request
+from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.tasks.task import Task
 
 if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model
@@ -32,6 +41,8 @@ _RECURRENT = {
     "linear_value_head_dim": 16,
 }
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+ARCHITECTURES = ("qwen2", "llama", "qwen3", "qwen3_5")
+"""Of ``qwen3_5`` every second layer has a recurrent state instead of keys and values."""
 
 
 def write_tiny_model(
@@ -39,13 +50,14 @@ def write_tiny_model(
 ) -> Path:
     """A model folder with random weights and one token a byte. Returns ``folder``.
 
-    ``architecture``: "qwen2", "llama", "qwen3", or "qwen3_5", of whose layers every second one has a recurrent state instead of
-    keys and values.
+    Raises ValueError for an architecture that is not one of ``ARCHITECTURES``.
     """
     from mlx_selfdebug.models.backend import mx  # isort: skip
 
     from mlx.utils import tree_flatten
 
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"architecture is {architecture!r}; it must be one of {', '.join(ARCHITECTURES)}")
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     config = _tiny_config(architecture, hidden_size, layers)
@@ -82,6 +94,41 @@ def tiny_model(folder: str | Path, **options: Any) -> Model:
     from mlx_selfdebug.models.load import load_model
 
     return load_model(str(write_tiny_model(folder, **options)))
+
+
+def make_task(
+    name: str = "square",
+    expression: str = "x * x",
+    *,
+    public: Sequence[Any] = (3,),
+    hidden: Sequence[Any] = (4, 5, -1),
+    statement: str = "",
+) -> Task:
+    """The Python task to write ``name(x)``, whose value is ``expression``: one check for each argument, computed from it.
+
+    >>> make_task("double", "x + x").reference
+    'def double(x):\\n    return x + x\\n'
+    """
+
+    def checks(arguments: Sequence[Any]) -> Checks:
+        return Checks.from_asserts([f"assert {name}({x!r}) == {eval(expression, {'x': x})!r}" for x in arguments])
+
+    return Task(
+        id=f"test/{name}",
+        domain="python",
+        statement=statement or f"Return {expression}.",
+        entry_point=name,
+        starter_code=f"def {name}(x):",
+        public=checks(public),
+        hidden=checks(hidden),
+        reference=f"def {name}(x):\n    return {expression}\n",
+        source="test",
+    )
+
+
+def fenced(code: str) -> str:
+    """A completion as models of this kind write it after the opening fence they are given."""
+    return f"{code.strip()}\n```"
 
 
 class ScriptedModel:

@@ -13,8 +13,6 @@ from mlx_selfdebug.config import Config, resolve
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Verdict
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.tasks.checks import Checks
-from mlx_selfdebug.tasks.task import Task
 
 settings.register_profile("untimed", deadline=None)  # how long a test takes never fails it
 settings.load_profile("untimed")
@@ -22,20 +20,6 @@ settings.load_profile("untimed")
 FAILED = Verdict(
     "failed", (Failure("hidden[0]", "3", "9", "value", "6", ErrorFact("ValueError", "no", 2, "raise")),), 1, 2
 )
-
-
-def make_task(name: str = "square", expression: str = "x * x") -> Task:
-    return Task(
-        id=f"test/{name}",
-        domain="python",
-        statement=f"Return {expression}.",
-        entry_point=name,
-        starter_code=f"def {name}(x):",
-        public=Checks.from_asserts([f"assert {name}(3) == {eval(expression, {'x': 3})}"]),
-        hidden=Checks.from_asserts([f"assert {name}({x}) == {eval(expression, {'x': x})}" for x in (4, 5, -1)]),
-        reference=f"def {name}(x):\n    return {expression}\n",
-        source="test",
-    )
 
 
 def make_attempt(**changes: Any) -> Attempt:

@@ -14,8 +14,7 @@ from mlx_selfdebug.evaluation.overlap import ABOVE
 from mlx_selfdebug.tasks import Checks, load_tasks
 from mlx_selfdebug.tasks.audit import MUTANTS
 from mlx_selfdebug.tasks.jsonl import dump_tasks
-
-from ..conftest import make_task
+from mlx_selfdebug.testing import make_task
 
 SMALL = ("--preset", "cpu", "--collect-samples", "2", "--collect-max-tokens", "8", "--quiet")
 

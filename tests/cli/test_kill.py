@@ -13,8 +13,7 @@ from typing import Any
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.store import read_attempts, reading
 from mlx_selfdebug.tasks.jsonl import dump_tasks
-
-from ..conftest import make_task
+from mlx_selfdebug.testing import make_task
 
 KILLS = 20
 DRAFTS = 8  # a task: enough that each of the killed processes finds something to do

@@ -16,8 +16,9 @@ from mlx_selfdebug.errors import UnknownNameError
 from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Verdict
 from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.testing import make_task
 
-from ..conftest import FAILED, make_attempt, make_task
+from ..conftest import FAILED, make_attempt
 
 DOMAIN = domain_of("python")
 F = Task("t", "python", "", "f", "def f():")

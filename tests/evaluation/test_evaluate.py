@@ -23,11 +23,11 @@ from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.stage import Spent
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks.jsonl import dump_tasks
-from mlx_selfdebug.testing import ScriptedModel
+from mlx_selfdebug.testing import ScriptedModel, make_task
 from mlx_selfdebug.training.pair import Pair
 from mlx_selfdebug.training.train import train
 
-from ..conftest import FAILED, make_attempt, make_task, small_config
+from ..conftest import FAILED, make_attempt, small_config
 
 PASSED = Verdict("passed", n_passed=3, n_checks=3)
 TASKS = [make_task(), make_task("double", "x + x"), make_task("cube", "x ** 3")]

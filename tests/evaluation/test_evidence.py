@@ -21,9 +21,9 @@ from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.stage import Spent
 from mlx_selfdebug.store import Run, open_stored
-from mlx_selfdebug.testing import ScriptedModel
+from mlx_selfdebug.testing import ScriptedModel, make_task
 
-from ..conftest import make_task, small_config
+from ..conftest import small_config
 from ..reporting.runs import ARMS, make_run
 
 EVERY_ARM = [FIRST, *ARMS.split(",")]

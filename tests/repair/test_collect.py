@@ -11,9 +11,9 @@ from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.collect import collect
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks import Checks, Task
-from mlx_selfdebug.testing import ScriptedModel
+from mlx_selfdebug.testing import ScriptedModel, make_task
 
-from ..conftest import make_attempt, make_task, small_config
+from ..conftest import make_attempt, small_config
 
 TASKS = [make_task(), make_task("double", "x + x"), make_task("cube", "x ** 3"), make_task("negate", "-x")]
 

@@ -17,8 +17,9 @@ from mlx_selfdebug.repair.policies import (
     spent,
 )
 from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Verdict
+from mlx_selfdebug.testing import make_task
 
-from ..conftest import FAILED, make_attempt, make_task
+from ..conftest import FAILED, make_attempt
 
 TASK = make_task()
 PASSED = Verdict("passed", n_passed=2, n_checks=2)

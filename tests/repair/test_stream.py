@@ -21,9 +21,9 @@ from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks.task import Task
-from mlx_selfdebug.testing import ScriptedModel
+from mlx_selfdebug.testing import ScriptedModel, make_task
 
-from ..conftest import FAILED, make_attempt, make_task
+from ..conftest import FAILED, make_attempt
 
 TASKS = [make_task(), make_task("double", "x + x"), make_task("cube", "x ** 3")]
 

@@ -12,10 +12,10 @@ from mlx_selfdebug.errors import ConfigError, StoreError, UsageError
 from mlx_selfdebug.repair.collect import collect
 from mlx_selfdebug.store import Run, open_stored
 from mlx_selfdebug.tasks.jsonl import dump_tasks
-from mlx_selfdebug.testing import ScriptedModel
+from mlx_selfdebug.testing import ScriptedModel, make_task
 from mlx_selfdebug.training.branch import branch
 
-from ..conftest import make_task, small_config
+from ..conftest import small_config
 
 TASKS = [make_task("cube", "x ** 3"), make_task("double", "x + x"), make_task("minus", "-x")]
 

@@ -8,10 +8,11 @@ from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.sandbox.verdict import Verdict
+from mlx_selfdebug.testing import make_task
 from mlx_selfdebug.training.mix import make_pairs
 from mlx_selfdebug.training.pair import Pair
 
-from ..conftest import FAILED, make_attempt, make_task
+from ..conftest import FAILED, make_attempt
 
 PASSED = Verdict("passed", n_passed=3, n_checks=3)
 TASK = make_task()

@@ -16,12 +16,13 @@ from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.testing import make_task
 from mlx_selfdebug.training import train as train_module
 from mlx_selfdebug.training.pair import Pair
 from mlx_selfdebug.training.selection import ARM, Check, Selection, hold_back, stored_checks, to_repair
 from mlx_selfdebug.training.train import train
 
-from ..conftest import FAILED, make_attempt, make_task, small_config
+from ..conftest import FAILED, make_attempt, small_config
 
 NAMES = [f"f{i}" for i in range(10)]
 TASKS = [make_task(name) for name in NAMES]
