@@ -25,7 +25,7 @@ from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.tasks import load_tasks
 
 SETS = {
-    "python": "starter",
+    "python": "starter-mixed",
     "sql": "garden",
     "duckdb": "garden-duckdb",
     "math": "gsm8k",
@@ -107,7 +107,7 @@ def whole_way(model: Model, name: str, source: str, n_train: int, n_test: int, f
         passed = sum(attempt.passed for attempt in attempts)
         if not pairs:
             return Row(len(attempts), passed, kinds, 0, "-", "-", time.monotonic() - started)
-        adapter = sd.train(run, model)
+        adapter = sd.train(run, model, tasks=training)
         result = sd.evaluate(run, model, adapter, held_back)
         solved = {side: getattr(result, side).after_repair.problems for side in ("base", "adapter")}
         steps = len(run.steps())

@@ -1,34 +1,78 @@
-"""The library step by step, on a few tasks: draft, test, repair, train, evaluate.
+# %% [markdown]
+# # First steps
+#
+# A small code model drafts solutions, their tests say what broke, it repairs them, and it is trained on its own
+# repairs. Here every step by itself, on a few tasks: about five minutes on two CPU cores, and far too little to show
+# an effect.
+#
+# `MLX_SELFDEBUG_MODEL` chooses another model. A cell that is interrupted loses nothing: run it again, and it goes on.
 
-    python examples/first_steps.py [MODEL] [FOLDER]
-
-On two CPU cores this takes about four minutes with the default model.
-"""
-
-from __future__ import annotations
-
-import sys
-
+# %%
 import mlx_selfdebug as sd
 
-model_name = sys.argv[1] if len(sys.argv) > 1 else "qwen2.5-coder-0.5b"
-folder = sys.argv[2] if len(sys.argv) > 2 else "runs/first-steps"
-settings = {
-    "model": model_name,
-    "collect.samples": 4,
-    "collect.max_tokens": 120,
-    "train.max_pairs": 8,
-    "eval.max_tokens": 160,
-}
+config = sd.resolve(overrides={"preset": "demo"}).config
+model = sd.load_model(config.model)
+print(model)
 
-model = sd.load_model(model_name)
-with sd.Run(folder, sd.resolve(overrides=settings, default_preset="cpu").config) as run:
-    attempts = sd.collect(run, model, sd.load_tasks("starter").spread(6))
-    for attempt in attempts[:4]:
-        print(attempt.id, attempt.verdict.outcome)
-    failed = next(attempt for attempt in attempts if attempt.verdict.failures)
-    print("a failure, as facts:", failed.verdict.failures[0])
-    if not run.pairs():
-        sys.exit("no task was both failed and solved: nothing to learn from")
-    adapter = sd.train(run, model)
-    print(sd.evaluate(run, model, adapter, sd.load_tasks("humaneval").spread(3)))
+# %% [markdown]
+# ## Tasks
+#
+# A task has a statement, public checks that the model is shown, and hidden ones that score.
+
+# %%
+tasks = sd.load_tasks("starter").spread(config.collect.limit)
+print(tasks[0].statement)
+print(tasks[0].public.source)
+
+# %% [markdown]
+# ## Draft, test, repair
+#
+# Everything is stored in the run's folder as it is finished.
+
+# %%
+run = sd.Run("runs/first-steps", config)
+attempts = sd.collect(run, model, tasks, progress=sd.Bars())
+print(attempts[:6])
+
+# %% [markdown]
+# A failure is facts: the check, its input, what was expected, what came. That is what the model is shown when it
+# repairs.
+
+# %%
+failed = next(attempt for attempt in attempts if attempt.verdict.failures)
+print(failed.code)
+print(failed.verdict.failures[0])
+
+# %% [markdown]
+# ## Pairs
+#
+# What was failed and solved makes pairs: failed code and facts, and the nearest code of the model's own that passes.
+# A model that solves nothing has nothing to learn from; here it goes on with references instead.
+
+# %%
+from mlx_selfdebug.training.mix import reference_pairs
+
+if not run.pairs():
+    print("no task was both failed and solved: references take the place of pairs")
+    run.replace_pairs(reference_pairs(tasks))
+print(run.pairs()[:3])
+
+# %% [markdown]
+# ## Train, evaluate, report
+#
+# LoRA on these pairs; then base and adapter on tasks neither has seen, each against drawing again at the same number
+# of tokens.
+
+# %%
+adapter = sd.train(run, model, tasks=tasks, progress=sd.Bars())
+print(adapter)
+
+# %%
+result = sd.evaluate(run, model, adapter, sd.load_tasks("humaneval").spread(config.eval.limit), progress=sd.Bars())
+print(result)
+
+# %%
+from mlx_selfdebug.reporting.report import write_report
+
+print(write_report(run))
+run.close()

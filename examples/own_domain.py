@@ -1,17 +1,14 @@
-"""A domain of one's own: schedules in cron's notation. One class, registered; after that everything works on its tasks.
+# %% [markdown]
+# # A domain of one's own: schedules in cron's notation
+#
+# One class, registered; after that everything works on its tasks. A task asks for a schedule in words, an answer is a
+# line like `30 9 * * 1-5`, and a check says at which minutes it fires. The class says how a task is asked, what is
+# taken out of a reply, and which program the test runner runs for it; the loop, the store, training and evaluation
+# know nothing of cron. With an entry point of the group `mlx_selfdebug.domains` the command line knows it too. About
+# five minutes on two CPU cores.
 
-    python examples/own_domain.py [MODEL] [FOLDER]
-
-A task asks for a schedule in words, an answer is a line like ``30 9 * * 1-5``, and a check says at which minutes it fires. The
-class says how a task is asked, what is taken out of a reply, and which program the test runner runs for it; the loop, the store,
-training and evaluation know nothing of cron. With an entry point of the group ``mlx_selfdebug.domains`` the command line knows it
-too. On two CPU cores this takes about five minutes with the default model.
-"""
-
-from __future__ import annotations
-
+# %%
 import re
-import sys
 from collections.abc import Sequence
 from concurrent.futures import Future
 
@@ -22,8 +19,14 @@ from mlx_selfdebug.domains.tidying import fenced_or_whole
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Failure, Verdict
 from mlx_selfdebug.tasks import Checks, Task
+from mlx_selfdebug.training.mix import reference_pairs
 
-# What the test runner runs: the answer is put behind it as LINE.
+# %% [markdown]
+# ## What is run
+#
+# The answer is put behind this program as `LINE`; checks are asserts on `fires`.
+
+# %%
 PROGRAM = '''
 import datetime
 
@@ -51,6 +54,11 @@ def allowed(field, low, high):
 '''
 
 
+# %% [markdown]
+# ## The domain
+
+
+# %%
 class CronDomain(Prompted):
     name = "cron"
     fence = "cron"
@@ -85,6 +93,13 @@ class CronDomain(Prompted):
 register(CronDomain())
 
 
+# %% [markdown]
+# ## Tasks
+#
+# 2024-03-18 is a Monday.
+
+
+# %%
 def task(name: str, statement: str, reference: str, public: dict[str, bool], hidden: dict[str, bool]) -> Task:
     def checks(minutes: dict[str, bool]) -> Checks:
         return Checks.from_asserts(f"assert fires({minute!r}) == {fires}" for minute, fires in minutes.items())
@@ -94,7 +109,6 @@ def task(name: str, statement: str, reference: str, public: dict[str, bool], hid
     )
 
 
-# 2024-03-18 is a Monday.
 MORNING, SUNDAY = {"2024-03-18 09:30": True, "2024-03-18 09:31": False}, {"2024-03-17 09:30": False}
 TASKS = [
     task(
@@ -156,25 +170,31 @@ TASKS = [
 ]
 
 
-def main() -> None:
-    model_name = sys.argv[1] if len(sys.argv) > 1 else "qwen2.5-coder-0.5b"
-    folder = sys.argv[2] if len(sys.argv) > 2 else "runs/own-domain"
-    settings = {
-        "model": model_name,
-        "collect.samples": 4,
-        "collect.max_tokens": 24,
-        "train.max_pairs": 8,
-        "eval.tokens": 96,
-        "eval.max_tokens": 24,
-    }
-    model = sd.load_model(model_name)
-    with sd.Run(folder, sd.resolve(overrides=settings, default_preset="cpu").config) as run:
-        for attempt in sd.collect(run, model, TASKS[:6])[:6]:
-            print(f"{attempt.id:32} {attempt.verdict.outcome:10} {attempt.code.strip()}")
-        if not run.pairs():
-            sys.exit("no task was both failed and solved: nothing to learn from")
-        print(sd.evaluate(run, model, sd.train(run, model), TASKS[6:]))
+# %% [markdown]
+# ## Everything else is there
 
+# %%
+settings = {
+    "preset": "cpu",
+    "collect.samples": 4,
+    "collect.max_tokens": 24,
+    "train.max_pairs": 8,
+    "eval.tokens": 96,
+    "eval.max_tokens": 24,
+}
+config = sd.resolve(overrides=settings).config
+model = sd.load_model(config.model)
+run = sd.Run("runs/own-domain", config)
+for attempt in sd.collect(run, model, TASKS[:6], progress=sd.Bars())[:6]:
+    print(f"{attempt.id:32} {attempt.verdict.outcome:10} {attempt.code.strip()}")
 
-if __name__ == "__main__":
-    main()
+# %%
+if not run.pairs():
+    print("no task was both failed and solved: references take the place of pairs")
+    run.replace_pairs(reference_pairs(TASKS[:6]))
+adapter = sd.train(run, model, tasks=TASKS[:6], progress=sd.Bars())
+result = sd.evaluate(run, model, adapter, TASKS[6:], progress=sd.Bars())
+print(result)
+
+# %%
+run.close()

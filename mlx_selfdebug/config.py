@@ -139,6 +139,7 @@ ADJUSTABLE = frozenset({"budget.inference_gb", "budget.training_gb", "sandbox.wo
 """What may change from one session of a run to the next: it says how fast results come, not what they are."""
 
 _CPU = {
+    "collect.tasks": "starter-mixed",
     "collect.limit": 40,
     "collect.samples": 6,
     "collect.max_tokens": 200,
@@ -148,8 +149,23 @@ _CPU = {
     "eval.tokens": 240,
     "eval.max_tokens": 256,
 }
-_DEMO = {"collect.limit": 8, "collect.samples": 4, "train.max_pairs": 8, "eval.limit": 4, "eval.max_tokens": 160}
-_AIR = {"collect.limit": 100, "train.max_pairs": 13, "train.epochs": 3, "eval.limit": 50, "eval.arms": "blind,facts"}
+_DEMO = {
+    "collect.limit": 8,
+    "collect.samples": 4,
+    "collect.max_tokens": 120,
+    "train.max_pairs": 8,
+    "train.epochs": 1,
+    "eval.limit": 4,
+    "eval.max_tokens": 160,
+}
+_AIR = {
+    "collect.tasks": "starter-mixed",
+    "collect.limit": 0,
+    "train.max_pairs": 13,
+    "train.epochs": 3,
+    "eval.limit": 50,
+    "eval.arms": "blind,facts",
+}
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "demo": MappingProxyType({**_CPU, **_DEMO}),

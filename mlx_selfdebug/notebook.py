@@ -73,7 +73,7 @@ def frame(records: Sequence[Mapping[str, Any]]) -> Any:
     try:
         import pandas as pd
     except ImportError:
-        raise UsageError("to_frame() needs pandas", hint="pip install 'mlx-selfdebug[notebook]'") from None
+        raise UsageError("to_frame() needs pandas", hint="pip install 'mlx-selfdebug[report]'") from None
     return pd.DataFrame.from_records([dict(record) for record in records])
 
 

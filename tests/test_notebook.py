@@ -131,5 +131,5 @@ def test_without_pandas_a_frame_is_an_error_that_says_what_to_type(monkeypatch: 
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(UsageError, match="needs pandas") as caught:
         Rows([make_attempt()]).to_frame()
-    assert "mlx-selfdebug[notebook]" in (caught.value.hint or "")
+    assert "mlx-selfdebug[report]" in (caught.value.hint or "")
     assert Rows([make_attempt()])._repr_html_()

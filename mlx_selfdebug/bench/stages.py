@@ -33,7 +33,7 @@ from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.training.adapter import Adapter
 from mlx_selfdebug.training.examples import encode_pairs
-from mlx_selfdebug.training.pair import Pair
+from mlx_selfdebug.training.mix import reference_pairs
 from mlx_selfdebug.training.train import train
 
 STAGES = ("load", "sample", "test", "repair", "train", "evaluate")
@@ -135,7 +135,7 @@ class Workbench:
         return {"attempts_per_s": len(attempts) / wall_s, "generated_tokens_per_s": tokens / wall_s}
 
     def _train(self) -> Mapping[str, float]:
-        pairs = [_pair(task) for task in _tasks("starter", TRAINED)]
+        pairs = reference_pairs(_tasks("starter", TRAINED))
         examples, _ = encode_pairs(self.model, pairs, self.config.train.max_length)
         with self._run() as run:
             run.replace_pairs(pairs)
@@ -167,8 +167,3 @@ def _judge(tasks: Sequence[Task], runner: TestRunner) -> None:
     """Every reference against its hidden checks, as many side by side as the runner has workers."""
     for future in [domain_of(task.domain).judge(task.reference, task, task.hidden, runner) for task in tasks]:
         future.result()
-
-
-def _pair(task: Task) -> Pair:
-    domain = domain_of(task.domain)
-    return Pair("direct", task.domain, task.id, domain.prompt(task), domain.completion(task.reference), ())

@@ -44,13 +44,14 @@ def read_tasks(path: Path, *, source: str = "") -> list[Task]:
     return tasks
 
 
-def dump_tasks(tasks: Iterable[Task], path: Path) -> None:
+def dump_tasks(tasks: Iterable[Task], path: str | Path) -> None:
     """Write a file that ``read_tasks`` reads. Raises TaskError, before anything is written, if a task does not fit the format."""
+    file = Path(path)
     lines = [json.dumps(_to_json(task), ensure_ascii=False) for task in tasks]
-    _, problems = _read(path, enumerate((line.encode("utf-8", "surrogatepass") for line in lines), 1), "")
+    _, problems = _read(file, enumerate((line.encode("utf-8", "surrogatepass") for line in lines), 1), "")
     if problems:
-        raise _error(path, problems)
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        raise _error(file, problems)
+    file.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
 def _read(path: Path, lines: Iterable[tuple[int, bytes]], source: str) -> tuple[list[Task], list[str]]:

@@ -82,6 +82,10 @@ def _starter(_: Path | None) -> list[Task]:
     return [task for file in sorted(STARTER_FOLDER.glob("*.jsonl")) for task in read_tasks(file, source="starter")]
 
 
+def _mixed(_: Path | None) -> list[Task]:
+    return [task for task in _starter(None) if task.pass_rate is not None and 0 < task.pass_rate < 1]
+
+
 def _tables(name: str) -> Callable[[Path | None], list[Task]]:
     return lambda _: read_tasks(TABLES_FOLDER / f"{name}.jsonl")
 
@@ -140,6 +144,7 @@ def _mbpp(split: str, description: str) -> _Set:
 
 _SETS = {
     "starter": _Set("short Python functions and classes to learn from; comes with the package", _starter, shipped=True),
+    "starter-mixed": _Set("those of them that some drafts of the default model pass and some do not", _mixed),
     "humaneval": _Set("164 Python functions (OpenAI); public checks are the docstrings' examples", _humaneval),
     "humanevalpack": _of_file(
         "HumanEval with separate example tests", "sets.humaneval", "humanevalpack_tasks", published=_PACK

@@ -48,6 +48,15 @@ def make_pairs(attempts: Sequence[Attempt], tasks: Sequence[Task], config: Train
     return pairs
 
 
+def reference_pairs(tasks: Iterable[Task]) -> list[Pair]:
+    """Direct pairs to the references: for trying out; the loop itself learns from the model's own code alone."""
+    pairs = []
+    for task in tasks:
+        domain = domain_of(task.domain)
+        pairs.append(Pair("direct", task.domain, task.id, domain.prompt(task), domain.completion(task.reference), ()))
+    return pairs
+
+
 def _counts(candidates: dict[str, list[Pair]], config: TrainConfig) -> dict[str, int]:
     """How many pairs of each kind: as many repairs as there are, the others in proportion, at most ``max_pairs`` in all."""
     shares = {"repair": config.repair_share, "direct": config.direct_share, "keep": config.keep_share}

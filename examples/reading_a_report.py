@@ -1,0 +1,78 @@
+# %% [markdown]
+# # Reading a run
+#
+# What a run did and found, from its records: the run that *First steps* left in `runs/first-steps`, or any other.
+# Everything a report shows can be had as values and as data frames (`pip install 'mlx-selfdebug[report]'`).
+
+# %%
+from pathlib import Path
+
+from mlx_selfdebug.store import open_stored
+
+FOLDER = Path("runs/first-steps")
+if not (FOLDER / "run.db").exists():
+    raise SystemExit(f"{FOLDER} is not there: run first_steps first")
+with open_stored(FOLDER) as run:
+    stages, attempts, pairs, steps = run.stages(), run.attempts(), run.pairs(), run.steps()
+for name, stage in stages.items():
+    print(f"{name:9} {stage['wall_s']:7.1f} s  {stage['peak_bytes'] / 1e9:5.2f} GB of the whole process tree")
+
+# %% [markdown]
+# ## Attempts
+#
+# How drafts ended, by task.
+
+# %%
+frame = attempts.to_frame()
+drafts = frame[frame.arm == "collect"]
+by_task = drafts.groupby("task_id").outcome.value_counts().unstack(fill_value=0)
+print(by_task)
+
+# %% [markdown]
+# The commonest first failure of a task says more than its pass rate.
+
+# %%
+for attempt in [attempt for attempt in attempts if attempt.verdict.failures][:3]:
+    failure = attempt.verdict.failures[0]
+    print(f"{attempt.task_id}: {failure.check}\n    expected {failure.expected}, got {failure.got or failure.error}")
+
+# %% [markdown]
+# ## What was learned from
+#
+# A repair pair shows the failed code with its facts, and the target.
+
+# %%
+pair = next((pair for pair in pairs if pair.kind == "repair"), pairs[0])
+print(pair)
+
+# %%
+for step in steps[-3:]:
+    print(f"step {step['step']}: loss {step['loss']:.3f} on {step['n_tokens']} tokens")
+
+# %% [markdown]
+# ## The claim
+#
+# Two units, always: problems solved, and checks passed. The primary figure is the adapter's repairs against the
+# better of base and adapter drawing again, at equal tokens, with its interval and an exact test. With a handful of
+# tasks it can show nothing, and says so.
+
+# %%
+from mlx_selfdebug.evaluation.evidence import read_evidence
+from mlx_selfdebug.evaluation.result import read_result
+
+with open_stored(FOLDER) as run:
+    result, evidence = read_result(run), read_evidence(run)
+print(result)
+
+# %%
+print(result.primary)
+print(f"smallest gain that could have been shown: {evidence.smallest_gain}" if evidence else "no evidence")
+
+# %% [markdown]
+# The report is the same as one page of HTML, and as Markdown:
+
+# %%
+from mlx_selfdebug.reporting.report import write_report
+
+with open_stored(FOLDER) as run:
+    print(write_report(run))
