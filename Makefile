@@ -10,10 +10,11 @@ BACKEND ?= $(if $(filter Darwin,$(SYSTEM)),,cpu)
 EXTRA   := $(if $(BACKEND),[$(BACKEND)],)
 comma   := ,
 BIN     := .venv/bin
+PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 RUN     ?= runs/default
 ARGS    ?=
 
-.PHONY: setup train test lint bench claims clean blas
+.PHONY: setup train test lint bench claims notebooks lock test-lowest clean blas
 .DEFAULT_GOAL := setup
 
 setup: .venv/.ready blas
@@ -37,19 +38,35 @@ claims: .venv/.ready-dev blas
 	for name in sandbox_forges sandbox_facts sandbox_runs stream training gated_delta estimate evidence report baseline; do \
 	  $(BIN)/python benchmarks/$$name.py || exit 1; done
 
+# The notebooks, written anew from the scripts and run, outputs kept.
+notebooks: .venv/.ready-dev blas
+	$(BIN)/python examples/notebooks.py --execute $(ARGS)
+
+# The newest versions that pyproject.toml allows, and the tests with the oldest.
+lock: .venv/.ready-dev
+	$(PIP) uv
+	$(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --python-version 3.11 --extra cpu --extra dev \
+	  --custom-compile-command 'make lock' pyproject.toml --output-file .ci/constraints.txt
+
+test-lowest: .venv/.ready-dev blas
+	$(PIP) uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-lowest
+	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[$(if $(BACKEND),$(BACKEND)$(comma))dev]'
+	.venv-lowest/bin/python -m pytest $(ARGS)
+
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-lowest .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 
-.venv/.ready: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRA)'
+.venv/.ready: pyproject.toml .ci/constraints.txt | .venv/bin/python
+	$(PIP) --editable '.$(EXTRA)'
 	touch $@
 
-.venv/.ready-dev: pyproject.toml | .venv/.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(if $(BACKEND),$(BACKEND)$(comma))dev]'
+.venv/.ready-dev: pyproject.toml .ci/constraints.txt | .venv/.ready
+	$(PIP) --editable '.[$(if $(BACKEND),$(BACKEND)$(comma))dev]'
 	touch $@
 
 # MLX's CPU backend is about 100 times slower without OpenBLAS. Installed where that needs no password; else the

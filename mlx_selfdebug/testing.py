@@ -1,7 +1,8 @@
 """For tests, yours and ours: tiny real models, a model that says what it is told, and tasks to give them.
 
 A tiny model is a real MLX network with random weights and a byte-level tokenizer, built in a second, one of each architecture: it
-drives the real code, and says nothing sensible. The scripted model decodes nothing: a function of yours gives its completions.
+drives the real code, and says nothing sensible. A taught one says one of the codes it was shown, right or wrong, so that there is
+something to learn from. The scripted model decodes nothing: a function of yours gives its completions.
 
     def test_a_wrong_draft_is_repaired(tmp_path):
         task = make_task("double", "x + x")
@@ -15,12 +16,13 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.sampling.language_model import DecodingCounts
 from mlx_selfdebug.sampling.request import Completion, Request
 from mlx_selfdebug.tasks.checks import Checks
@@ -94,6 +96,47 @@ def tiny_model(folder: str | Path, **options: Any) -> Model:
     from mlx_selfdebug.models.load import load_model
 
     return load_model(str(write_tiny_model(folder, **options)))
+
+
+def write_taught_model(
+    folder: str | Path, lessons: Mapping[Task, Sequence[str]], *, steps: int = 150, **options: Any
+) -> Path:
+    """A tiny model that answers each task with one of its codes, each about as often. Returns ``folder``.
+
+    So it fails and solves tasks, and a whole loop can be run on it: with a right and a wrong code for a task there are pairs to
+    train on. Takes some seconds; ``options`` are those of ``write_tiny_model``.
+    """
+    from mlx_selfdebug.models.backend import mx, nn, optim  # isort: skip
+
+    from mlx.utils import tree_flatten
+
+    model = tiny_model(folder, **options)
+    rows = [_lesson(model, task, code) for task, codes in lessons.items() for code in codes]
+    longest = max(len(ids) for ids, _ in rows)
+    ids = mx.array([ids + [0] * (longest - len(ids)) for ids, _ in rows])
+    places = mx.arange(1, longest)
+    counted = mx.stack([(places >= start) & (places < len(ids)) for ids, start in rows])
+
+    def loss(network: Any) -> Any:
+        each = nn.losses.cross_entropy(network(ids[:, :-1]), ids[:, 1:])
+        return (each * counted).sum() / counted.sum()
+
+    network = model.network
+    optimizer, step = optim.Adam(learning_rate=3e-3), nn.value_and_grad(network, loss)
+    for _ in range(steps):
+        _, gradient = step(network)
+        optimizer.update(network, gradient)
+        mx.eval(network.parameters(), optimizer.state)
+    mx.save_safetensors(str(Path(folder) / "model.safetensors"), dict(tree_flatten(network.parameters())))
+    return Path(folder)
+
+
+def _lesson(model: Model, task: Task, code: str) -> tuple[list[int], int]:
+    """Ids of prompt and completion, and where the completion begins."""
+    domain = domain_of(task.domain)
+    message = {"role": "user", "content": domain.prompt(task)}
+    prompt = model.render([message], reply_prefix=domain.reply_prefix)
+    return [*prompt, *model.encode(domain.completion(code)), model.tokenizer.eos_token_id], len(prompt)
 
 
 def make_task(

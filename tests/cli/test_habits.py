@@ -44,6 +44,16 @@ def test_help_fits_80_columns_and_shows_an_example(path: tuple[str, ...]) -> Non
     assert is_group or "Example" in result.output
 
 
+WRITERS = {"completion", "config init", "runs branch", "runs export", "runs import", "runs pairs", "runs upgrade"}
+"""They write a file or a run; `runs pairs` and `runs export` are JSONL themselves."""
+
+
+def test_every_command_that_reads_gives_json() -> None:
+    leaves = [path for path in COMMANDS if path and not any(o[: len(path)] == path and o != path for o in COMMANDS)]
+    without = {" ".join(path) for path in leaves if "--json" not in CliRunner().invoke(cli, [*path, "--help"]).output}
+    assert without == WRITERS
+
+
 @pytest.mark.parametrize(
     ("words", "meant"),
     [(("tasks", "chek"), "check"), (("runs", "shwo"), "show"), (("models", "lst"), "list"), (("benhc",), "bench")],
