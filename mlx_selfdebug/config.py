@@ -24,6 +24,10 @@ import tomli_w
 from mlx_selfdebug.errors import ConfigError
 
 ENV_PREFIX = "MLX_SELFDEBUG_"
+OTHER_VARIABLES = frozenset(
+    ENV_PREFIX + name for name in ("ALLOW_WEAK_SANDBOX", "BLAS", "CACHE", "TEST_DATA", "BENCH_PROBES")
+)
+"""Variables of ours that are no settings."""
 
 
 def _setting(
@@ -275,7 +279,7 @@ def resolve(
     environment = os.environ if environment is None else environment
     layers = [
         ("file", _flatten(read_toml(file), str(file)) if file else {}),
-        ("environment", {key: environment[s.env] for key, s in SETTINGS.items() if s.env in environment}),
+        ("environment", _from_environment(environment)),
         ("command line", dict(overrides or {})),
     ]
     values: dict[str, Any] = {}
@@ -319,6 +323,16 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"no configuration file {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    known = {setting.env: key for key, setting in SETTINGS.items()}
+    for name in environment:
+        if name.startswith(ENV_PREFIX) and name not in known and name not in OTHER_VARIABLES:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f" Did you mean {near[0]}?" if near else " `mlx-selfdebug config show` lists the settings"
+            raise ConfigError(f"environment: unknown variable {name}.{meant}")
+    return {key: environment[name] for name, key in known.items() if name in environment}
 
 
 def _flatten(tree: Mapping[str, Any], where: str, prefix: str = "") -> dict[str, Any]:

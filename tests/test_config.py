@@ -67,6 +67,18 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
         resolve(file=file, environment={})
 
 
+def test_a_mistyped_variable_of_the_environment_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(ConfigError, match="MLX_SELFDEBUG_COLECT_SAMPLES.*Did you mean MLX_SELFDEBUG_COLLECT_SAMPLES"):
+        resolve(environment={"MLX_SELFDEBUG_COLECT_SAMPLES": "4"})
+
+
+def test_variables_that_are_no_settings_are_left_alone() -> None:
+    others = dict.fromkeys(
+        ["MLX_SELFDEBUG_CACHE", "MLX_SELFDEBUG_BLAS", "MLX_SELFDEBUG_ALLOW_WEAK_SANDBOX", "PATH"], "x"
+    )
+    assert resolve(environment=others).config == resolve(environment={}).config
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
