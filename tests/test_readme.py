@@ -43,7 +43,7 @@ TESTS = "from prices import total\n\n\ndef test_two():\n    assert total([1, 2])
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a reader of the README is: a file of tasks, a project, and a model."""
-    here = tmp_path_factory.mktemp("reader")
+    here = tmp_path_factory.mktemp("a reader's folder")
     (here / "my_project").mkdir()
     (here / "my_project" / "prices.py").write_text(PRICES)
     (here / "my_project" / "test_prices.py").write_text(TESTS)

@@ -77,11 +77,18 @@ def _option(setting: Setting) -> Callable[[F], F]:
     )
 
 
-def resolve_for(run_path: Path, config_file: Path | None, values: dict[str, Any]) -> Resolved:
-    """The settings of a command on a run: those of the run where it exists, else presets and defaults."""
+def resolve_for(run_path: Path, config_file: Path | None, values: dict[str, Any], *, watched: bool = False) -> Resolved:
+    """The settings of a command on a run: those of the run where it exists, else presets and defaults.
+
+    A stage that is ``watched`` takes the run as the process above it has made it, and leaves the environment alone.
+    """
     base: Config | None = stored_config(run_path)
     return resolve(
-        overrides=overrides_of(values), file=config_file, base=base, default_preset="air" if base else _preset()
+        overrides=overrides_of(values),
+        file=config_file,
+        environment={} if watched else None,
+        base=base,
+        default_preset="air" if base else _preset(),
     )
 
 

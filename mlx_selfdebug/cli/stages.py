@@ -48,7 +48,7 @@ def stage_command(name: str, *sections: str, more: Sequence[Decorator] = ()) -> 
             adapters: tuple[str, ...] = (),
             **values: Any,
         ) -> int:
-            resolved = options.resolve_for(run_path, config_file, values)
+            resolved = options.resolve_for(run_path, config_file, values, watched=watched)
             if dry_run:
                 click.echo(options.show_settings(resolved))
                 return 0
