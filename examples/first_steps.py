@@ -17,10 +17,11 @@ print(model)
 # %% [markdown]
 # ## Tasks
 #
-# A task has a statement, public checks that the model is shown, and hidden ones that score.
+# A task has a statement, public checks that the model is shown, and hidden ones that score. `starter-mixed` are those of
+# our own that this model sometimes solves: where it always fails, or never, there is nothing to learn.
 
 # %%
-tasks = sd.load_tasks("starter").spread(config.collect.limit)
+tasks = sd.load_tasks(config.collect.tasks).spread(config.collect.limit)
 print(tasks[0].statement)
 print(tasks[0].public.source)
 

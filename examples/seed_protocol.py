@@ -14,7 +14,8 @@ from mlx_selfdebug.training.mix import reference_pairs
 config = sd.resolve(
     overrides={
         "preset": "cpu",
-        "collect.limit": 24,
+        "collect.limit": 16,
+        "collect.samples": 4,
         "collect.max_tokens": 120,
         "train.rank": 4,
         "train.max_pairs": 13,
@@ -28,7 +29,7 @@ config = sd.resolve(
     }
 ).config
 model = sd.load_model(config.model)
-tasks = sd.load_tasks("starter").spread(config.collect.limit)
+tasks = sd.load_tasks(config.collect.tasks).spread(config.collect.limit)
 held_out = [task for task in sd.load_tasks("humaneval") if 40 <= int(task.id.rpartition("/")[2]) <= 47]
 print(", ".join(task.id for task in held_out))
 
