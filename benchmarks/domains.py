@@ -98,7 +98,7 @@ def whole_way(model: Model, name: str, source: str, n_train: int, n_test: int, f
         "train.max_pairs": 12,
         "train.epochs": 1,
         "eval.max_tokens": longest,
-        "eval.tokens": 2 * longest,
+        "eval.tokens": longest,
     }
     with sd.Run(folder, sd.resolve(overrides=settings, default_preset="cpu").config) as run:
         attempts = sd.collect(run, model, training)
