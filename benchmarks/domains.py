@@ -29,13 +29,13 @@ SETS = {
     "sql": "garden",
     "duckdb": "garden-duckdb",
     "math": "gsm8k",
-    "reasoning": "reasoning-gym:chain_sum,size=40,seed=0,min_terms=3,max_terms=4",
+    "reasoning": "reasoning-gym:chain_sum,size=40,seed=0,min_terms=2,max_terms=3,min_digits=1,max_digits=2",
     "pandas": "pandas",
     "polars": "polars",
     "regex": "regex",
     "jq": "jq",
 }
-MAX_TOKENS = {"math": 160, "reasoning": 120, "regex": 48, "jq": 64}
+MAX_TOKENS = {"math": 280, "reasoning": 60, "regex": 48, "jq": 64}
 
 
 @dataclass(frozen=True)
