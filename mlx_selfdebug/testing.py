@@ -99,7 +99,7 @@ def tiny_model(folder: str | Path, **options: Any) -> Model:
 
 
 def write_taught_model(
-    folder: str | Path, lessons: Mapping[Task, Sequence[str]], *, steps: int = 150, **options: Any
+    folder: str | Path, lessons: Mapping[Task, Sequence[str]], *, steps: int = 80, **options: Any
 ) -> Path:
     """A tiny model that answers each task with one of its codes, each about as often. Returns ``folder``.
 

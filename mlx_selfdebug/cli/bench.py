@@ -61,7 +61,7 @@ def bench_command() -> None:
 
 
 @bench_command.command("run")
-@click.option("--model", default=Config().model, show_default=True, help="as for `run`")
+@click.option("--model", default=Config().model, envvar="MLX_SELFDEBUG_MODEL", show_default=True, help="as for `run`")
 @click.option("--stages", default="all", show_default=True, help="stages to measure, with commas between")
 @click.option("--repeats", type=int, default=3, show_default=True, help="repetitions, after one that is not counted")
 @click.option("--seed", type=int, default=0, show_default=True, help="seed of the work")
@@ -166,7 +166,7 @@ def table(results: Path, write: bool, as_json: bool) -> None:
 
 
 @bench_command.command("predict")
-@click.option("--model", default=Config().model, show_default=True, help="as for `run`")
+@click.option("--model", default=Config().model, envvar="MLX_SELFDEBUG_MODEL", show_default=True, help="as for `run`")
 @options.json_option
 @options.debug_option
 def predict(model: str, as_json: bool) -> None:
