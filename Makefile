@@ -14,7 +14,7 @@ PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 RUN     ?= runs/default
 ARGS    ?=
 
-.PHONY: setup train test lint bench claims notebooks lock test-lowest clean blas
+.PHONY: setup train test lint bench claims lock test-lowest clean blas
 .DEFAULT_GOAL := setup
 
 setup: .venv/.ready blas
@@ -37,10 +37,6 @@ bench: setup
 claims: .venv/.ready-dev blas
 	for name in sandbox_forges sandbox_facts sandbox_runs stream training gated_delta estimate evidence report baseline; do \
 	  $(BIN)/python benchmarks/$$name.py || exit 1; done
-
-# The notebooks, written anew from the scripts and run, outputs kept.
-notebooks: .venv/.ready-dev blas
-	$(BIN)/python examples/notebooks.py --execute $(ARGS)
 
 # The newest versions that pyproject.toml allows, and the tests with the oldest.
 lock: .venv/.ready-dev
