@@ -174,7 +174,7 @@ _SETS = {
         "GSM8K's problems to learn from", "sets.mathematics", "gsm8k_tasks", published=_gsm8k("train")
     ),
     "reasoning-gym": _Set("generated puzzles and sums: reasoning-gym:GENERATOR,size=100,seed=0", _no_generator),
-    "regex": _Set("18 regular expressions; comes with the package", _tables("regex"), shipped=True),
+    "regex": _Set("22 regular expressions; comes with the package", _tables("regex"), shipped=True),
     "jq": _Set("19 jq filters; comes with the package", _tables("jq"), shipped=True),
     "pandas": _Set("18 functions over data frames; comes with the package", _tables("pandas"), shipped=True),
     "polars": _Set("the same in polars", _tables("polars"), shipped=True),
