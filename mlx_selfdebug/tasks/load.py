@@ -176,7 +176,7 @@ _SETS = {
     "reasoning-gym": _Set("generated puzzles and sums: reasoning-gym:GENERATOR,size=100,seed=0", _no_generator),
     "regex": _Set("22 regular expressions; comes with the package", _tables("regex"), shipped=True),
     "jq": _Set("19 jq filters; comes with the package", _tables("jq"), shipped=True),
-    "pandas": _Set("18 functions over data frames; comes with the package", _tables("pandas"), shipped=True),
+    "pandas": _Set("22 functions over data frames; comes with the package", _tables("pandas"), shipped=True),
     "polars": _Set("the same in polars", _tables("polars"), shipped=True),
     "functions": _of_file(
         "functions of your own package with its tests: functions:FOLDER", "own.functions", "function_tasks"
