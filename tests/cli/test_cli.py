@@ -186,7 +186,10 @@ def test_sets_and_models_are_listed() -> None:
 
 def test_several_sets_are_checked_at_once_a_line_each(tasks_file: Path) -> None:
     lines = run_cli("tasks", "check", "regex", str(tasks_file)).stdout.splitlines()
-    assert [line.split(",")[0] for line in lines if " broken" in line] == ["regex: 14 tasks", f"{tasks_file}: 2 tasks"]
+    assert [line.split(",")[0] for line in lines if " broken" in line] == [
+        f"regex: {len(load_tasks('regex'))} tasks",
+        f"{tasks_file}: 2 tasks",
+    ]
 
 
 def test_a_folder_of_tasks_is_checked_and_shown(tmp_path: Path) -> None:
