@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 import mlx_selfdebug as sd
-from mlx_selfdebug.cli.main import COMMANDS
-from mlx_selfdebug.config import SETTINGS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,13 +20,6 @@ def test_every_public_name_can_be_imported() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'colect'"):
         sd.colect  # noqa: B018
-
-
-def test_the_readme_names_only_options_and_commands_that_exist() -> None:
-    shown = " ".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL))
-    options = set(re.findall(r"mlx-selfdebug [^#\n]*?(--[\w-]+)", shown))
-    assert options <= {setting.option for setting in SETTINGS.values()} | {"--run", "--output", "--json", "--submit"}
-    assert set(re.findall(r"mlx-selfdebug (\w+)", shown)) <= set(COMMANDS)
 
 
 def test_every_folder_and_module_of_the_readmes_tree_exists_and_none_is_left_out() -> None:

@@ -7,7 +7,8 @@ parameter and token, of what MLX reaches of the GPU's float rate:
     tokens/s <= 0.65 x FLOP/s / (4 x parameters).
 
 The share of 0.65 is what was seen elsewhere on an M4 (2.5 to 2.8 TFLOP/s in MLX, where the GPU's rate is about 4.0).
-Bandwidths are Apple's own; the GPU's float32 rate is 256 operations a core and clock at the clocks others have measured.
+Bandwidths are those Apple has published. The GPU's float32 rate is 256 operations a core and clock; the clocks are what is commonly
+reported, Apple states none, and we have checked neither on a machine.
 """
 
 from __future__ import annotations
