@@ -48,7 +48,8 @@ def _take(handle: int, folder: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise StoreError(f"{folder} is in use by {_holder(handle)}", hint=f"wait for it, or {ELSEWHERE}") from None
+        holder = os.pread(handle, 1000, 0).decode("utf-8", "replace").strip() or "another process"
+        raise _in_use(folder, holder) from None
     except OSError as error:
         raise StoreError(f"{folder} cannot be locked: {error.strerror}", hint=ELSEWHERE) from error
 
@@ -60,10 +61,13 @@ def _write(handle: int, text: str) -> None:
         os.pwrite(handle, text.encode("utf-8", "backslashreplace"), 0)
 
 
-def _holder(handle: int) -> str:
-    text = os.pread(handle, 1000, 0).decode("utf-8", "replace").strip()
-    mine = text.startswith(f"process {os.getpid()} on {socket.gethostname()} ")
-    return (text or "another process") + (", which is this one" if mine else "")
+def _in_use(folder: Path, holder: str) -> StoreError:
+    if holder.startswith(f"process {os.getpid()} on {socket.gethostname()} "):
+        return StoreError(
+            f"{folder} is in use by {holder}, which is this one",
+            hint="run.close() on the one that is open here; `with sd.Run(...) as run:` does it by itself",
+        )
+    return StoreError(f"{folder} is in use by {holder}", hint=f"wait for it, or {ELSEWHERE}")
 
 
 def describe_process() -> str:

@@ -73,8 +73,9 @@ def test_the_command_of_a_holder_shows_no_options(tmp_path: Path) -> None:
 
 
 def test_opening_a_run_twice_in_one_process_is_refused_and_says_so(run: Run) -> None:
-    with pytest.raises(StoreError, match=f"process {os.getpid()} .* which is this one"):
+    with pytest.raises(StoreError, match=f"process {os.getpid()} .* which is this one") as caught:
         Run(run.path)
+    assert "run.close()" in str(caught.value.hint)
 
 
 def test_a_closed_run_names_no_holder(tmp_path: Path) -> None:
