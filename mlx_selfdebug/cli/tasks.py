@@ -104,10 +104,11 @@ def _text(task: Task) -> str:
 @tasks_command.command("check")
 @click.argument("names", metavar="[SET]...", nargs=-1)
 @options.weak_sandbox_option
+@options.quiet_option
 @options.json_option
 @options.debug_option
 @click.pass_context
-def check(ctx: click.Context, names: tuple[str, ...], allow_weak_sandbox: bool, as_json: bool) -> None:
+def check(ctx: click.Context, names: tuple[str, ...], allow_weak_sandbox: bool, quiet: bool, as_json: bool) -> None:
     """Do the references pass their own checks, and do an empty answer and those said to be wrong fail?
 
     Without SET, all sets that come with the package. Exit code 1 if a task is broken.
@@ -123,7 +124,7 @@ def check(ctx: click.Context, names: tuple[str, ...], allow_weak_sandbox: bool, 
     found: list[dict[str, Any]] = []
     for name in names or shipped_sets():
         try:
-            found += _check(name, allow_weak_sandbox=allow_weak_sandbox, as_json=as_json)
+            found += _check(name, allow_weak_sandbox=allow_weak_sandbox, quiet=quiet, as_json=as_json)
         except UsageError as error:
             if names:
                 raise
@@ -133,14 +134,14 @@ def check(ctx: click.Context, names: tuple[str, ...], allow_weak_sandbox: bool, 
     ctx.exit(1 if any(problem["severity"] == "error" for problem in found) else 0)
 
 
-def _check(name: str, *, allow_weak_sandbox: bool, as_json: bool) -> list[dict[str, Any]]:
+def _check(name: str, *, allow_weak_sandbox: bool, quiet: bool, as_json: bool) -> list[dict[str, Any]]:
     from mlx_selfdebug.stage import open_runner
     from mlx_selfdebug.tasks.verify import check_tasks
 
     started = time.monotonic()
     tasks = load_tasks(name)
     with open_runner(SandboxConfig(), tasks, allow_weak_sandbox=allow_weak_sandbox) as runner:
-        problems = check_tasks(tasks, runner)
+        problems = check_tasks(tasks, runner, progress=progress(quiet=quiet))
     errors = sum(problem.severity == "error" for problem in problems)
     if not as_json:
         for problem in problems:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from mlx_selfdebug.domains import domain_of
+from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.tasks.task import Task
@@ -31,10 +32,15 @@ class TaskProblem:
     what: str
 
 
-def check_tasks(tasks: Iterable[Task], runner: TestRunner) -> list[TaskProblem]:
+def check_tasks(tasks: Iterable[Task], runner: TestRunner, *, progress: Progress | None = None) -> list[TaskProblem]:
     """Every problem, in the order of the tasks. Each task costs three test runs, and one for each wrong answer it has."""
     started = [(task, _start(task, runner)) for task in tasks]
-    return [problem for task, runs in started for problem in _problems(task, runs)]
+    found: list[TaskProblem] = []
+    with (progress or NullProgress()).stage("check", len(started), "tasks") as bar:
+        for task, runs in started:
+            found += _problems(task, runs)
+            bar.advance(1, f"{len(found)} problems")
+    return found
 
 
 @dataclass(frozen=True)

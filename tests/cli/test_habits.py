@@ -83,16 +83,22 @@ def test_a_pipe_gets_no_colours_and_no_bars(args: tuple[str, ...]) -> None:
     assert "\x1b" not in result.stdout + result.stderr
 
 
+def in_a_terminal(*args: str, **environment: str) -> str:
+    """All that a command shows in a terminal."""
+    script = "import pty, sys; sys.exit(pty.spawn([sys.executable, '-m', 'mlx_selfdebug', *sys.argv[1:]]) >> 8)"
+    env = {**os.environ, "TERM": "xterm", **environment}
+    command = [sys.executable, "-c", script, *args]
+    return subprocess.run(command, capture_output=True, env=env, timeout=60, stdin=subprocess.DEVNULL).stdout.decode()
+
+
 def test_colours_are_left_out_of_a_terminal_that_does_not_want_them() -> None:
-    script = "import os, pty, sys; sys.exit(pty.spawn([sys.executable, '-m', 'mlx_selfdebug', 'doctor']) >> 8)"
-    seen = {}
-    for no_color in ("", "1"):
-        env = {**os.environ, "HF_HUB_OFFLINE": "1", "NO_COLOR": no_color, "TERM": "xterm"}
-        found = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, env=env, timeout=60, stdin=subprocess.DEVNULL
-        )
-        seen[no_color] = b"\x1b[3" in found.stdout
+    seen = {no: "\x1b[3" in in_a_terminal("doctor", HF_HUB_OFFLINE="1", NO_COLOR=no) for no in ("", "1")}
     assert seen == {"": True, "1": False}
+
+
+def test_work_of_seconds_shows_how_far_it_is_in_a_terminal_unless_asked_to_be_quiet() -> None:
+    bars = {flags: "22/22" in in_a_terminal("tasks", "check", "regex", *flags) for flags in ((), ("--quiet",))}
+    assert bars == {(): True, ("--quiet",): False}
 
 
 @pytest.mark.parametrize("home", ["/nowhere/at/all", "/proc"])
