@@ -13,6 +13,7 @@ In a notebook, bars of plain text, no widget:
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol, TextIO
@@ -42,6 +43,15 @@ class NullProgress:
 
     def stage(self, name: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Stage]:  # noqa: ARG002
         return nullcontext(NullStage())
+
+
+def without_widgets() -> None:
+    """Import ``tqdm.auto`` before a library that draws with it does: in a notebook without widgets it warns that it misses
+    them, and no bar of ours needs any.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tqdm.auto  # noqa: F401
 
 
 class Bars:

@@ -11,8 +11,10 @@ from typing import Literal
 
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.models.blas import Blas, load_blas
+from mlx_selfdebug.progress import without_widgets
 
 blas: Blas = load_blas()
+without_widgets()
 
 try:
     import mlx.core as mx

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_selfdebug.errors import TaskError
+from mlx_selfdebug.progress import without_widgets
 
 TIMEOUT_S = 6.0
 
@@ -20,6 +21,7 @@ class Published:
 
     def fetch(self, name: str) -> Path:
         """The file in the hub's cache, downloaded if need be. Raises TaskError that says how set ``name`` is read from a file."""
+        without_widgets()
         try:
             return self._cached() or self._downloaded()
         except Exception as error:
