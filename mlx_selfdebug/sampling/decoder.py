@@ -23,8 +23,10 @@ from mlx_selfdebug.sampling.sampler import Sampler
 from mlx_selfdebug.sampling.slots import Slots
 from mlx_selfdebug.sampling.stopping import Stopping
 
-FEWEST_ROWS_CPU = 12
-"""OpenBLAS takes another kernel for smaller products, whose sums differ in the last digit."""
+ROWS_CPU = 16
+"""On the CPU a batch has a multiple of this many rows, idle ones included: OpenBLAS multiplies 16 rows in two thirds of the time of 12
+(``benchmarks/decode_step.py``). Below 12 it takes another kernel besides, whose sums differ in the last digit.
+"""
 
 
 @dataclass
@@ -55,7 +57,8 @@ class BatchDecoder:
         self.counts = DecodingCounts()
         self.width = self._limit = width
         self._model = model
-        self._fewest = min(FEWEST_ROWS_CPU, width) if on_cpu else 1
+        self._multiple = ROWS_CPU if on_cpu else 1
+        self._fewest = min(self._multiple, width)
         self._ahead = not on_cpu if ahead is None else ahead
         self._additive = on_cpu
         self._stopping = Stopping(model)
@@ -179,8 +182,10 @@ class BatchDecoder:
         self._sampler.clear(i)
 
     def _wanted(self) -> int:
-        """Rows to have: as many as there is work for, at least the fewest."""
-        return max(self._fewest, self.active, min(self._limit, self.active + self.waiting))
+        """Rows to have: as many as there is work for, rounded up where idle ones cost nothing, and at least the fewest."""
+        work = max(self.active, min(self._limit, self.active + self.waiting))
+        whole = -(-work // self._multiple) * self._multiple
+        return max(self._fewest, work, min(self._limit, whole))
 
     def _should_resize(self) -> bool:
         """More rows whenever there is work for them; fewer when a quarter would be idle."""

@@ -163,6 +163,19 @@ def test_the_batch_is_full_until_the_work_runs_out(tiny: Any) -> None:
     assert decoder.counts.decoded_tokens >= 0.9 * decoder.counts.row_steps
 
 
+@pytest.mark.parametrize(
+    ("requests", "width", "rows"), [(1, 64, 16), (16, 64, 16), (20, 64, 32), (20, 24, 24), (4, 4, 4)]
+)
+def test_on_the_cpu_a_batch_has_a_multiple_of_16_rows_within_its_width(
+    tiny: Any, requests: int, width: int, rows: int
+) -> None:
+    decoder = BatchDecoder(tiny, width)
+    for seed in range(requests):
+        decoder.submit(request(tiny, seed=seed))
+    decoder.step()
+    assert decoder.counts.row_steps == rows
+
+
 def test_a_narrower_limit_takes_in_no_row_until_others_have_left(tiny: Any) -> None:
     decoder = BatchDecoder(tiny, 16)
     requests = mixed(tiny)
