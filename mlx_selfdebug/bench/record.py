@@ -45,9 +45,10 @@ class Record:
 
     @property
     def file_name(self) -> str:
-        gpu = f" {self.machine.gpu_cores} gpu" if self.machine.gpu_cores else ""
-        memory = f"{round(self.machine.memory_bytes / 2**30)} gb"
-        text = f"{self.machine.chip or self.machine.architecture}{gpu} {memory} {Path(self.model).name}"
+        machine = self.machine
+        cores = f"{machine.gpu_cores} gpu" if machine.gpu_cores else f"{machine.cores or 0} cores"
+        memory = f"{round(machine.memory_bytes / 2**30)} gb"
+        text = f"{machine.chip or machine.architecture} {cores} {memory} {Path(self.model).name}"
         backend = "" if self.device == "metal" else f" {self.device}"
         return re.sub(r"[^a-z0-9.]+", "-", f"{text}{backend}".lower()).strip("-.") + ".json"
 

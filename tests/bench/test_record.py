@@ -10,7 +10,7 @@ from mlx_selfdebug.bench import read_records
 from mlx_selfdebug.bench.record import record_from_dict
 from mlx_selfdebug.errors import FormatError, StoreError
 
-from .conftest import AIR, make_record
+from .conftest import AIR, SERVER, make_record
 
 
 def test_a_record_is_read_back_as_it_was_written_raw_trials_and_all(tmp_path: Path) -> None:
@@ -22,7 +22,8 @@ def test_a_record_is_read_back_as_it_was_written_raw_trials_and_all(tmp_path: Pa
 
 def test_the_file_is_named_after_machine_model_and_backend() -> None:
     assert make_record(AIR, "metal").file_name == "apple-m4-10-gpu-16-gb-qwen2.5-coder-0.5b.json"
-    assert make_record().file_name == "amd-epyc-24-gb-qwen2.5-coder-0.5b-cpu.json"
+    assert make_record().file_name == "amd-epyc-2-cores-24-gb-qwen2.5-coder-0.5b-cpu.json"
+    assert make_record().file_name != make_record(replace(SERVER, cores=64)).file_name
     assert make_record(replace(AIR, chip="../..\\x / y")).file_name == "x-y-10-gpu-16-gb-qwen2.5-coder-0.5b-cpu.json"
 
 

@@ -1,11 +1,24 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from mlx_selfdebug.bench import read_records
 from mlx_selfdebug.bench.table import BEGIN, END, mean_and_sd, rewrite, sheet, tables
 from mlx_selfdebug.bench.trial import StageTrials
 
 from .conftest import AIR, make_record, trial
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+
+
+def test_the_page_of_machines_shows_the_records_beside_it() -> None:
+    page = (RESULTS / "README.md").read_text(encoding="utf-8")
+    records = read_records(RESULTS)
+    assert records
+    assert {path.name for path in RESULTS.glob("*.json")} == {record.file_name for record in records}
+    assert rewrite(page, records) == page
 
 
 def test_rows_of_macs_are_never_in_a_table_with_others() -> None:
