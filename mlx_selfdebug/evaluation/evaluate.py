@@ -50,13 +50,15 @@ def evaluate(
     tasks: Sequence[Task],
     *,
     others: Mapping[str, Adapter] | None = None,
+    trained_on: Sequence[Task] | None = None,
     progress: Progress | None = None,
     allow_weak_sandbox: bool = False,
 ) -> Result:
     """Both models draft once, greedily; then every arm of ``eval.arms`` goes on from these drafts with ``eval.tokens`` a task.
 
     ``others``: further adapters of the same base by name, as those of other training seeds, or one trained on direct pairs alone.
-    They play the same arms on the same tasks. Those of earlier calls are in the result too.
+    They play the same arms on the same tasks. Those of earlier calls are in the result too. ``trained_on`` are the tasks the run
+    collected on; without them ``collect.tasks`` is loaded: the gate is tried on those of them that were held back.
 
     Raises TaskError if a reference fails its own hidden checks, or a task was trained on; UsageError for a name that cannot be
     used; ConfigError for an arm nobody knows, or if the run was evaluated on other tasks, or another adapter of that name, before.
@@ -69,7 +71,7 @@ def evaluate(
     _refuse_trained_on(run, tasks)
     for name, one in adapters.items():
         remember_model(run, name, one.digest())
-    held_back = _held_back(run)
+    held_back = _held_back(run, trained_on)
     with (
         measured(run, "evaluate", run.config.budget.inference_gb) as spent,
         open_runner(run.config.sandbox, [*tasks, *held_back], allow_weak_sandbox=allow_weak_sandbox) as runner,
@@ -80,7 +82,7 @@ def evaluate(
             if held_back:
                 remember_figures(run, GATE_FIGURES, figures_of(held_back, runner))
         with spent.on("looking for overlap"):
-            _remember_overlap(run, tasks)
+            _remember_overlap(run, tasks, trained_on)
         total = (1 + len(arms)) * len(tasks) * (1 + len(adapters)) + 2 * 2 * len(held_back)
         with (progress or NullProgress()).stage("evaluate", total, "tasks") as stage:
             playing = _Playing(run, model, runner, stage, spent)
@@ -107,24 +109,25 @@ def _named(adapters: Mapping[str, Adapter]) -> Mapping[str, Adapter]:
     return adapters
 
 
-def _held_back(run: Run) -> list[Task]:
-    """What the gate is tried on: none where the run held nothing back, or its tasks cannot be found by their set's name."""
+def _held_back(run: Run, trained_on: Sequence[Task] | None) -> list[Task]:
+    """What the gate is tried on: none where the run held nothing back, or its tasks are not given and not in the set it names."""
     try:
-        return held_back_tasks(run)
+        return held_back_tasks(run, trained_on)
     except (TrainingError, UsageError) as error:
-        logger.warning("no gate for the adapter: %s", error)
+        logger.warning("no gate for the adapter: %s (evaluate() takes them as trained_on)", error)
         return []
 
 
-def _remember_overlap(run: Run, tasks: Sequence[Task]) -> None:
+def _remember_overlap(run: Run, tasks: Sequence[Task], trained_on: Sequence[Task] | None) -> None:
     """Record which training tasks are nearly test tasks, and if none is, the nearest few. Nothing where they cannot be found."""
     collect, ids = run.config.collect, run.environment().get("collect.tasks", [])
     if OVERLAP in run.environment() or not ids:
         return
     try:
-        known = {task.id: task for task in load_tasks(collect.tasks).spread(collect.limit)}
+        learned = load_tasks(collect.tasks).spread(collect.limit) if trained_on is None else trained_on
     except UsageError:
         return
+    known = {task.id: task for task in learned}
     if not set(ids) <= known.keys():
         return
     found = nearest_pairs([known[id_] for id_ in ids], tasks, above=0.0)

@@ -274,20 +274,26 @@ def test_the_gate_wants_drafts_no_worse_and_repairs_better(
     assert Gate.from_dict(json.loads(json.dumps(gate.to_dict()))) == gate
 
 
-def test_the_gate_is_tried_on_the_tasks_held_back_and_the_adapter_marked(tiny: Any, tmp_path: Path) -> None:
-    dump_tasks([make_task("cube", "x ** 3"), make_task("minus", "-x")], tmp_path / "tasks.jsonl")
+@pytest.mark.parametrize("in_hand", [False, True])
+def test_the_gate_is_tried_on_the_tasks_held_back_and_the_adapter_marked(
+    tiny: Any, tmp_path: Path, in_hand: bool
+) -> None:
+    """Found by the name of their set, or given."""
+    learned = [make_task("cube", "x ** 3"), make_task("minus", "-x")]
+    dump_tasks(learned, tmp_path / "tasks.jsonl")
     with Run(
         tmp_path / "run",
         small_config(
-            collect__tasks=str(tmp_path / "tasks.jsonl"), collect__max_tokens=8, eval__max_tokens=8, eval__tokens=20,
-            eval__arms="blind", train__epochs=1,
+            collect__tasks="starter" if in_hand else str(tmp_path / "tasks.jsonl"), collect__max_tokens=8,
+            eval__max_tokens=8, eval__tokens=20, eval__arms="blind", train__epochs=1,
         ),
     ) as run:  # fmt: skip
         run.replace_pairs([Pair("direct", "python", "t", "Write f.", "def f(): return 1\n```", ("a",))])
         run.remember("train.held_back", ["test/minus"])
         run.remember("collect.tasks", ["test/cube", "test/minus"])
-        adapter = train(run, tiny)
-        result = evaluate(run, tiny, adapter, TASKS[:2])
+        given = learned if in_hand else None
+        adapter = train(run, tiny, tasks=given)
+        result = evaluate(run, tiny, adapter, TASKS[:2], trained_on=given)
         overlap = run.environment()["eval.overlap"]
         arms = {a.arm for a in run.attempts() if a.task_id == "test/minus"}
     assert {(pair["train_id"], pair["test_id"]) for pair in overlap} == {
