@@ -13,8 +13,10 @@ BIN     := .venv/bin
 PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 RUN     ?= runs/default
 ARGS    ?=
+# Tests on all cores, four at most: each process may hold a real model.
+PYTEST  := -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-.PHONY: setup train test lint bench claims lock test-lowest clean blas
+.PHONY: setup train test lint bench notebooks claims lock test-lowest clean blas
 .DEFAULT_GOAL := setup
 
 setup: .venv/.ready blas
@@ -23,7 +25,7 @@ train: setup
 	$(BIN)/mlx-selfdebug run --run $(RUN) $(ARGS)
 
 test: .venv/.ready-dev blas
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python $(PYTEST) $(ARGS)
 
 lint: .venv/.ready-dev
 	$(BIN)/ruff check
@@ -33,12 +35,16 @@ lint: .venv/.ready-dev
 bench: setup
 	$(BIN)/mlx-selfdebug bench $(ARGS)
 
+# The notebooks of examples/, made of the scripts beside them and run here on the real model, with their outputs kept.
+notebooks: .venv/.ready-dev blas
+	$(BIN)/python examples/notebooks.py $(ARGS)
+
 # Against others' tools, and what the documents claim: each prints a table, then one JSON line.
 claims: .venv/.ready-dev blas
 	for name in sandbox_forges sandbox_facts sandbox_runs stream training gated_delta estimate evidence report baseline; do \
 	  $(BIN)/python benchmarks/$$name.py || exit 1; done
 
-# The newest versions that pyproject.toml allows, and the tests with the oldest.
+# The newest versions that pyproject.toml allows, and the tests with the oldest (transformers: the oldest that mlx-lm allows).
 lock: .venv/.ready-dev
 	$(PIP) uv
 	$(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --python-version 3.11 --extra cpu --extra dev \
@@ -47,8 +53,8 @@ lock: .venv/.ready-dev
 test-lowest: .venv/.ready-dev blas
 	$(PIP) uv
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-lowest
-	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[$(if $(BACKEND),$(BACKEND)$(comma))dev]'
-	.venv-lowest/bin/python -m pytest $(ARGS)
+	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[$(if $(BACKEND),$(BACKEND)$(comma))dev]' transformers
+	.venv-lowest/bin/python $(PYTEST) $(ARGS)
 
 clean:
 	rm -rf .venv .venv-lowest .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

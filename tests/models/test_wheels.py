@@ -176,7 +176,7 @@ def test_a_whole_with_another_hash_is_refused_and_removed(index: Path, downloads
     assert left_in(downloads) == []
 
 
-@pytest.mark.parametrize("content", [CONTENTS[0][:-5], CONTENTS[0] + bytes(50_000_000)])
+@pytest.mark.parametrize("content", [CONTENTS[0][:-5], CONTENTS[0] + bytes(50_000_000)], ids=["short", "long"])
 def test_a_member_of_another_size_is_refused_without_reading_beyond(
     content: bytes, index: Path, downloads: Path
 ) -> None:

@@ -101,7 +101,7 @@ def test_closing_ends_all_processes() -> None:
     assert none_left(left)
 
 
-def test_a_program_ended_in_mid_call_leaves_no_process(alone: TestRunner) -> None:
+def test_a_program_ended_in_mid_call_leaves_no_process() -> None:
     before = {process.pid for process in descendants()}
     with TestRunner(workers=1, limits=Limits(wall_s=0.3)) as runner:
         assert runner.run("def square(x):\n  while True: pass", SQUARE, "square").outcome == "timeout_wall"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,11 @@ def reasoning_tasks(generator: str) -> list[Task]:
     Raises UnknownNameError for a name it does not have, TaskError for settings it does not take, UsageError if it is not installed.
     """
     packages_of(["reasoning"])
-    import reasoning_gym
-    from reasoning_gym.factory import DATASETS
+    with warnings.catch_warnings():
+        # Of what it imports, where that was not compiled when it was installed.
+        warnings.simplefilter("ignore", SyntaxWarning)
+        import reasoning_gym
+        from reasoning_gym.factory import DATASETS
 
     name, *settings = generator.split(",")
     if name not in DATASETS:
