@@ -179,7 +179,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 """``demo``: every stage once, in minutes, and too little to show anything. ``air``: the size this project began with, 13 pairs,
 meant for about three minutes on a MacBook Air M4. ``full``: the defaults, every task and every arm. ``cpu``: for two
-cores, where 40 tasks and 32 pairs took half an hour.
+cores, which it takes some 25 minutes.
 """
 
 
