@@ -2,10 +2,11 @@
 # # First steps
 #
 # A small code model drafts solutions, their tests say what broke, it repairs them, and it is trained on its own
-# repairs. Here every step by itself, on a few tasks: about five minutes on two CPU cores, and far too little to show
+# repairs. Here every step by itself, on a few tasks: under ten minutes on two CPU cores, and far too little to show
 # an effect.
 #
-# `MLX_SELFDEBUG_MODEL` chooses another model. A cell that is interrupted loses nothing: run it again, and it goes on.
+# `MLX_SELFDEBUG_MODEL` chooses another model. A cell that is interrupted loses nothing: run it again, and it goes on
+# from what is stored.
 
 # %%
 import mlx_selfdebug as sd
@@ -28,11 +29,12 @@ print(tasks[0].public.source)
 # %% [markdown]
 # ## Draft, test, repair
 #
-# Everything is stored in the run's folder as it is finished.
+# Everything is stored in the run's folder as it is finished. `with` lets go of the run at the end of a cell, also of
+# one that is interrupted.
 
 # %%
-run = sd.Run("runs/first-steps", config)
-attempts = sd.collect(run, model, tasks, progress=sd.Bars())
+with sd.Run("runs/first-steps", config) as run:
+    attempts = sd.collect(run, model, tasks, progress=sd.Bars())
 print(attempts[:6])
 
 # %% [markdown]
@@ -41,8 +43,9 @@ print(attempts[:6])
 
 # %%
 failed = next(attempt for attempt in attempts if attempt.verdict.failures)
+fact = failed.verdict.failures[0]
 print(failed.code)
-print(failed.verdict.failures[0])
+print(fact)
 
 # %% [markdown]
 # ## Pairs
@@ -53,10 +56,12 @@ print(failed.verdict.failures[0])
 # %%
 from mlx_selfdebug.training.mix import reference_pairs
 
-if not run.pairs():
-    print("no task was both failed and solved: references take the place of pairs")
-    run.replace_pairs(reference_pairs(tasks))
-print(run.pairs()[:3])
+with sd.Run("runs/first-steps") as run:
+    if not run.pairs():
+        print("no task was both failed and solved: references take the place of pairs")
+        run.replace_pairs(reference_pairs(tasks))
+    pairs = run.pairs()
+print(pairs[:3])
 
 # %% [markdown]
 # ## Train, evaluate, report
@@ -65,15 +70,18 @@ print(run.pairs()[:3])
 # of tokens.
 
 # %%
-adapter = sd.train(run, model, tasks=tasks, progress=sd.Bars())
+with sd.Run("runs/first-steps") as run:
+    adapter = sd.train(run, model, tasks=tasks, progress=sd.Bars())
 print(adapter)
 
 # %%
-result = sd.evaluate(run, model, adapter, sd.load_tasks("humaneval").spread(config.eval.limit), progress=sd.Bars())
+held_out = sd.load_tasks("humaneval").spread(config.eval.limit)
+with sd.Run("runs/first-steps") as run:
+    result = sd.evaluate(run, model, adapter, held_out, progress=sd.Bars())
 print(result)
 
 # %%
 from mlx_selfdebug.reporting.report import write_report
 
-print(write_report(run))
-run.close()
+with sd.Run("runs/first-steps") as run:
+    print(write_report(run))

@@ -5,7 +5,7 @@
 # line like `30 9 * * 1-5`, and a check says at which minutes it fires. The class says how a task is asked, what is
 # taken out of a reply, and which program the test runner runs for it; the loop, the store, training and evaluation
 # know nothing of cron. With an entry point of the group `mlx_selfdebug.domains` the command line knows it too. About
-# five minutes on two CPU cores.
+# three minutes on two CPU cores.
 
 # %%
 import re
@@ -184,17 +184,16 @@ settings = {
 }
 config = sd.resolve(overrides=settings).config
 model = sd.load_model(config.model)
-run = sd.Run("runs/own-domain", config)
-for attempt in sd.collect(run, model, TASKS[:6], progress=sd.Bars())[:6]:
+with sd.Run("runs/own-domain", config) as run:
+    attempts = sd.collect(run, model, TASKS[:6], progress=sd.Bars())
+for attempt in attempts[:6]:
     print(f"{attempt.id:32} {attempt.verdict.outcome:10} {attempt.code.strip()}")
 
 # %%
-if not run.pairs():
-    print("no task was both failed and solved: references take the place of pairs")
-    run.replace_pairs(reference_pairs(TASKS[:6]))
-adapter = sd.train(run, model, tasks=TASKS[:6], progress=sd.Bars())
-result = sd.evaluate(run, model, adapter, TASKS[6:], progress=sd.Bars())
+with sd.Run("runs/own-domain") as run:
+    if not run.pairs():
+        print("no task was both failed and solved: references take the place of pairs")
+        run.replace_pairs(reference_pairs(TASKS[:6]))
+    adapter = sd.train(run, model, tasks=TASKS[:6], progress=sd.Bars())
+    result = sd.evaluate(run, model, adapter, TASKS[6:], trained_on=TASKS[:6], progress=sd.Bars())
 print(result)
-
-# %%
-run.close()

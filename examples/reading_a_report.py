@@ -29,12 +29,16 @@ by_task = drafts.groupby("task_id").outcome.value_counts().unstack(fill_value=0)
 print(by_task)
 
 # %% [markdown]
-# The commonest first failure of a task says more than its pass rate.
+# The commonest fact of a task's failures says more than its pass rate.
 
 # %%
-for attempt in [attempt for attempt in attempts if attempt.verdict.failures][:3]:
-    failure = attempt.verdict.failures[0]
-    print(f"{attempt.task_id}: {failure.check}\n    expected {failure.expected}, got {failure.got or failure.error}")
+from collections import Counter
+
+for task_id in by_task.index[:4]:
+    failures = [f for a in attempts if (a.arm, a.task_id) == ("collect", task_id) for f in a.verdict.failures[:1]]
+    facts = Counter(f"{f.check or 'loading it'}: {f.error.type if f.error else f'got {f.got}'}" for f in failures)
+    for fact, times in facts.most_common(1):
+        print(f"{task_id}, {times} times\n    {fact}")
 
 # %% [markdown]
 # ## What was learned from
@@ -66,7 +70,9 @@ print(result)
 
 # %%
 print(result.primary)
-print(f"smallest gain that could have been shown: {evidence.smallest_gain}" if evidence else "no evidence")
+gain = evidence.smallest_gain
+shows = "too few to show a gain of any size" if gain is None else f"can show a gain of {100 * gain:.0f} points or more"
+print(f"{len(evidence.tasks)} tasks, {shows}")
 
 # %% [markdown]
 # The report is the same as one page of HTML, and as Markdown:

@@ -37,22 +37,23 @@ print(", ".join(task.id for task in held_out))
 # Repair pairs alone, from the starter set: never from a problem that is evaluated on.
 
 # %%
-run = sd.Run("runs/seed-protocol", config)
-attempts = sd.collect(run, model, tasks, progress=sd.Bars())
-if not run.pairs():
-    print("no task was both failed and solved: references take the place of pairs")
-    run.replace_pairs(reference_pairs(tasks[:13]))
-print(f"{sum(attempt.passed for attempt in attempts)} of {len(attempts)} attempts passed; {len(run.pairs())} pairs")
+with sd.Run("runs/seed-protocol", config) as run:
+    attempts = sd.collect(run, model, tasks, progress=sd.Bars())
+    if not run.pairs():
+        print("no task was both failed and solved: references take the place of pairs")
+        run.replace_pairs(reference_pairs(tasks[:13]))
+    n_pairs = len(run.pairs())
+print(f"{sum(attempt.passed for attempt in attempts)} of {len(attempts)} attempts passed; {n_pairs} pairs")
 
 # %%
-adapter = sd.train(run, model, tasks=tasks, progress=sd.Bars())
-stage = run.stages()["train"]
-print(
-    f"{len(run.steps())} steps in {stage['wall_s']:.0f} s, {stage['peak_bytes'] / 1e9:.2f} GB of the whole process tree"
-)
+with sd.Run("runs/seed-protocol") as run:
+    adapter = sd.train(run, model, tasks=tasks, progress=sd.Bars())
+    stage, n_steps = run.stages()["train"], len(run.steps())
+print(f"{n_steps} steps in {stage['wall_s']:.0f} s, {stage['peak_bytes'] / 1e9:.2f} GB of the whole process tree")
 
 # %%
-result = sd.evaluate(run, model, adapter, held_out, progress=sd.Bars())
+with sd.Run("runs/seed-protocol") as run:
+    result = sd.evaluate(run, model, adapter, held_out, progress=sd.Bars())
 print(result)
 
 # %% [markdown]
@@ -63,4 +64,3 @@ for name, found in result.models.items():
     for when, score in (("first draft", found.first_pass), ("after repair", found.after_repair)):
         (solved, problems), (passed, checks) = score.problems, score.checks
         print(f"{name:8} {when:12} {solved} of {problems} problems, {passed} of {checks} test inputs")
-run.close()
