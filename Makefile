@@ -35,9 +35,9 @@ lint: .venv/.ready-dev
 bench: setup
 	$(BIN)/mlx-selfdebug bench $(ARGS)
 
-# The notebooks of examples/, made of the scripts beside them and run here on the real model, with their outputs kept.
+# The notebooks of examples/, made of the scripts beside them and run on the real model in an empty folder, with their outputs kept.
 notebooks: .venv/.ready-dev blas
-	$(BIN)/python examples/notebooks.py $(ARGS)
+	cd "$$(mktemp -d)" && "$(CURDIR)/$(BIN)/python" "$(CURDIR)/examples/notebooks.py" $(ARGS)
 
 # Against others' tools, and what the documents claim: each prints a table, then one JSON line.
 claims: .venv/.ready-dev blas

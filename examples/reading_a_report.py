@@ -38,7 +38,7 @@ for task_id in by_task.index[:4]:
     failures = [f for a in attempts if (a.arm, a.task_id) == ("collect", task_id) for f in a.verdict.failures[:1]]
     facts = Counter(f"{f.check or 'loading it'}: {f.error.type if f.error else f'got {f.got}'}" for f in failures)
     for fact, times in facts.most_common(1):
-        print(f"{task_id}, {times} times\n    {fact}")
+        print(f"{task_id}, {times} of {facts.total()} failures\n    {fact}")
 
 # %% [markdown]
 # ## What was learned from
