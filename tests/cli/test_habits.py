@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -84,10 +85,11 @@ def test_a_pipe_gets_no_colours_and_no_bars(args: tuple[str, ...]) -> None:
 
 
 def in_a_terminal(*args: str, **environment: str) -> str:
-    """All that a command shows in a terminal."""
-    script = "import pty, sys; sys.exit(pty.spawn([sys.executable, '-m', 'mlx_selfdebug', *sys.argv[1:]]) >> 8)"
+    """All that a command shows in a terminal of 24 rows and 80 columns."""
+    script = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
+    typed = shlex.join([sys.executable, "-m", "mlx_selfdebug", *args])
     env = {**os.environ, "TERM": "xterm", **environment}
-    command = [sys.executable, "-c", script, *args]
+    command = [sys.executable, "-c", script, "sh", "-c", f"stty rows 24 cols 80; {typed}"]
     return subprocess.run(command, capture_output=True, env=env, timeout=60, stdin=subprocess.DEVNULL).stdout.decode()
 
 
