@@ -24,8 +24,8 @@ from mlx_selfdebug.sampling.slots import Slots
 from mlx_selfdebug.sampling.stopping import Stopping
 
 ROWS_CPU = 16
-"""On the CPU a batch has a multiple of this many rows, idle ones included: OpenBLAS multiplies 16 rows in two thirds of the time
-of 12 (``benchmarks/decode_step.py``). Below 12 it takes another kernel besides, whose sums differ in the last digit.
+"""On the CPU a batch has a multiple of this many rows, idle ones included: a step of 16 takes two thirds to four fifths of the time
+of one of 12, by OpenBLAS's kernel (``benchmarks/decode_step.py``). Below 12 it takes another, whose sums differ in the last digit.
 """
 
 
