@@ -17,6 +17,7 @@ from click.testing import CliRunner
 import mlx_selfdebug
 from mlx_selfdebug.cli.bench import SCRIPTS
 from mlx_selfdebug.cli.main import cli
+from mlx_selfdebug.tasks import load_tasks
 
 from .test_cli import run_cli
 
@@ -99,7 +100,8 @@ def test_colours_are_left_out_of_a_terminal_that_does_not_want_them() -> None:
 
 
 def test_work_of_seconds_shows_how_far_it_is_in_a_terminal_unless_asked_to_be_quiet() -> None:
-    bars = {flags: "22/22" in in_a_terminal("tasks", "check", "regex", *flags) for flags in ((), ("--quiet",))}
+    done = f"{len(load_tasks('regex'))}/{len(load_tasks('regex'))}"
+    bars = {flags: done in in_a_terminal("tasks", "check", "regex", *flags) for flags in ((), ("--quiet",))}
     assert bars == {(): True, ("--quiet",): False}
 
 
