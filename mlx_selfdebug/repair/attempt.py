@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from mlx_selfdebug.notebook import Shown
 from mlx_selfdebug.sandbox.verdict import Verdict
 
+Kind = Literal["draft", "repair", "edits", "fork"]
+"""How an attempt was made: drafted from the statement; asked for with a failed program and its facts; found by trying small edits
+of a failed program; completed by the model from a surprising place of a failed program."""
+
 
 @dataclass(frozen=True)
 class Attempt(Shown):
-    """Natural key: (task_id, arm, sample, round). ``parent`` is the id of the attempt this one repairs, "" for a draft.
+    """Natural key: (task_id, arm, sample, round). ``parent`` is the id of the attempt this one was made of, "" for a draft.
 
-    ``public`` is the verdict on the checks a model may see, ``verdict`` the one on the hidden checks, which scores.
+    ``kind`` says how. ``n_read_tokens`` counts the tokens of given programs that the model read to make it, and ``n_tries`` the
+    edits that were run; neither was decoded. ``public`` is the verdict on the checks a model may see, ``verdict`` the one on the hidden checks, which scores.
     ``prompt`` is the message given to the model, ``completion`` its raw text, ``code`` what was taken from it and tested,
     ``tidied`` the names of the steps that took it out.
     """
@@ -33,6 +38,9 @@ class Attempt(Shown):
     seed: int
     finish: str
     tidied: tuple[str, ...] = ()
+    kind: Kind = "draft"
+    n_read_tokens: int = 0
+    n_tries: int = 0
 
     @property
     def id(self) -> str:
@@ -50,6 +58,7 @@ class Attempt(Shown):
             "arm": self.arm,
             "sample": self.sample,
             "round": self.round,
+            "kind": self.kind,
             "parent": self.parent,
             "outcome": self.verdict.outcome,
             "passed": self.passed,
@@ -59,6 +68,8 @@ class Attempt(Shown):
             "n_checks": self.verdict.n_checks,
             "n_prompt_tokens": self.n_prompt_tokens,
             "n_completion_tokens": self.n_completion_tokens,
+            "n_read_tokens": self.n_read_tokens,
+            "n_tries": self.n_tries,
             "finish": self.finish,
             "tidied": " ".join(self.tidied),
             "wall_s": self.verdict.wall_s,

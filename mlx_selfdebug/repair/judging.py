@@ -76,6 +76,7 @@ class _Pending:
             seed=request.seed,
             finish=self._completion.finish,
             tidied=self._tidied.steps,
+            kind=move.kind,
         )
 
 

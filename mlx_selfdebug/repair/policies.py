@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from mlx_selfdebug.domains import domain_of
-from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.repair.attempt import Attempt, Kind
 from mlx_selfdebug.sandbox.verdict import SUSPICIOUS
 from mlx_selfdebug.tasks.task import Task
 
@@ -26,12 +26,26 @@ EASY_ERRORS = frozenset({"NameError", "UnboundLocalError", "TypeError", "Attribu
 
 @dataclass(frozen=True)
 class Move:
-    """One attempt to make: a draft, or a repair of ``parent``. ``temperature`` None is the stream's."""
+    """One attempt to make: a draft, or something made of ``parent``, an attempt that failed.
+
+    ``by`` says how a parent is followed up: "asking" shows it to the model and asks for a repair, "edits" searches for a small
+    edit of it that passes, "fork" leaves it at its ``place``-th most surprising token (0 is the first) and completes from there.
+    ``temperature`` None is the stream's.
+    """
 
     sample: int
     round: int = 0
     parent: Attempt | None = None
     temperature: float | None = None
+    by: Literal["asking", "edits", "fork"] = "asking"
+    place: int = 0
+
+    @property
+    def kind(self) -> Kind:
+        """What the attempt will be called."""
+        if self.parent is None:
+            return "draft"
+        return "repair" if self.by == "asking" else self.by
 
 
 class Policy(Protocol):

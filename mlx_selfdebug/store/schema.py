@@ -39,6 +39,13 @@ MIGRATIONS: tuple[Statements, ...] = (
         "CREATE TABLE memory (stage TEXT NOT NULL, at_s REAL NOT NULL, n_bytes INTEGER NOT NULL, PRIMARY KEY (stage, at_s))",
         "CREATE TABLE parts (stage TEXT NOT NULL, part TEXT NOT NULL, wall_s REAL NOT NULL, PRIMARY KEY (stage, part))",
     ),
+    # 4: how an attempt was made, and what it cost beside decoded tokens
+    (
+        "ALTER TABLE attempts ADD COLUMN kind TEXT NOT NULL DEFAULT 'draft'",
+        "ALTER TABLE attempts ADD COLUMN n_read_tokens INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE attempts ADD COLUMN n_tries INTEGER NOT NULL DEFAULT 0",
+        "UPDATE attempts SET kind = 'repair' WHERE parent <> ''",
+    ),
 )
 
 SCHEMA_VERSION = 1 + len(MIGRATIONS)
