@@ -22,13 +22,10 @@ from mlx_selfdebug.models.backend import mx, nn
 import numpy as np
 
 from mlx_selfdebug.models.activations import exp_here
+from mlx_selfdebug.models.trunk import parts_of
 from mlx_selfdebug.training.batches import MicroBatch
 
 HEAD_ROWS = 64
-PLAIN_HEADS = frozenset({"qwen2", "qwen3", "llama", "qwen3_5"})
-"""Model types whose logits are the head applied to the trunk's output, with no scaling or capping in between."""
-
-Forward = Callable[[mx.array], mx.array]
 
 
 @dataclass(frozen=True)
@@ -41,15 +38,14 @@ class LossAndGradient:
 
 def loss_and_gradient(network: nn.Module, batch: MicroBatch, *, head_rows: int = HEAD_ROWS) -> LossAndGradient:
     """Of the supervised tokens of ``batch``, evaluated. ``head_rows`` positions go through the head at a time."""
-    parts = trunk_and_head(network)
+    parts = parts_of(network)
 
     def pulled(_: nn.Module) -> tuple[mx.array, mx.array]:
         if parts is None:
             loss = plain_loss(network, batch)
             return loss, loss
-        trunk, head = parts
-        hidden = _supervised(trunk(mx.array(batch.ids)), batch)
-        loss, slope = _through_head(head, mx.stop_gradient(hidden), batch, head_rows)
+        hidden = _supervised(parts.trunk(mx.array(batch.ids)), batch)
+        loss, slope = _through_head(parts.head, mx.stop_gradient(hidden), batch, head_rows)
         return mx.sum(hidden.astype(mx.float32) * mx.stop_gradient(slope)), loss
 
     # Evaluated once, at the end: what is evaluated while it is traced is kept, every step of it.
@@ -63,16 +59,7 @@ def plain_loss(network: nn.Module, batch: MicroBatch) -> mx.array:
     return _cross_entropy(_supervised(network(mx.array(batch.ids)), batch), mx.array(batch.targets))
 
 
-def trunk_and_head(network: nn.Module) -> tuple[Forward, Forward] | None:
-    """ids (rows, length) -> hidden (rows, length, size), and hidden -> logits; None where we do not know them."""
-    language: Any = getattr(network, "language_model", network)
-    if getattr(network, "model_type", "") not in PLAIN_HEADS:
-        return None
-    tied = language.args.tie_word_embeddings
-    return language.model, language.model.embed_tokens.as_linear if tied else language.lm_head
-
-
-def _through_head(head: Forward, hidden: mx.array, batch: MicroBatch, rows: int) -> tuple[mx.array, mx.array]:
+def _through_head(head: Callable[[mx.array], mx.array], hidden: mx.array, batch: MicroBatch, rows: int) -> tuple[mx.array, mx.array]:
     """Summed loss, and its gradient (n, hidden) float32 to ``hidden``, chunk by chunk."""
     targets = mx.array(batch.targets)
     losses: list[mx.array] = []
@@ -86,7 +73,7 @@ def _through_head(head: Forward, hidden: mx.array, batch: MicroBatch, rows: int)
     return mx.sum(mx.stack(losses)), mx.concatenate(slopes)
 
 
-def _chunk(head: Forward, hidden: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
+def _chunk(head: Callable[[mx.array], mx.array], hidden: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
     """By hand, with one exponential a logit: the gradient of cross-entropy to the logits is softmax minus one at the target."""
     logits = head(hidden).astype(mx.float32)
     most = mx.max(logits, axis=-1, keepdims=True)
