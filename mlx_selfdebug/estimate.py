@@ -16,7 +16,8 @@ from mlx_selfdebug.models.backend import mx
 
 from mlx_selfdebug.config import CollectConfig, Config, EvalConfig, TrainConfig
 from mlx_selfdebug.errors import BudgetError
-from mlx_selfdebug.evaluation.arms import arms_named
+from mlx_selfdebug.evaluation.arms import Arm, arms_named
+from mlx_selfdebug.evaluation.bugs import NONE, OPERATORS
 from mlx_selfdebug.models.load import Model, load_thin, loaded_bytes, open_model
 from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.repair.asking import Asking
@@ -34,6 +35,10 @@ COMPLETION_TOKENS, PAIR_TOKENS, PAIR_SUPERVISED = 80, 320, 80
 """Of a usual completion and a usual pair."""
 UNSOLVED_SHARE = {"collect": 0.15, "evaluate": 0.4}
 """Tasks that come to a repair."""
+FOUND_SHARE = 0.4
+"""Failed programs for which a search finds an edit, so that nothing is decoded."""
+PUBLISHED_BUGS = 164
+"""Of HumanEvalFix."""
 FULL_SHARE = 0.7
 """Rows of a batch that are busy, over a stage: at its end few are."""
 WATCHER_BYTES = 60 * 10**6
@@ -108,8 +113,8 @@ def _decoding(model: Model, config: Config, stage: str) -> StageEstimate:
     except BudgetError as error:
         return StageEstimate(stage, error.needed_bytes, decoding.budget_bytes, None, error.hint or "")
     drafts, repairs = _attempts(how, tasks)
-    arms = 2 if stage == "evaluate" else 1
-    prompts = sum(asking.prompt_lengths) * arms + repairs * (max(asking.prompt_lengths) + COMPLETION_TOKENS)
+    models = 2 if stage == "evaluate" else 1
+    prompts = sum(asking.prompt_lengths) * models + repairs * (max(asking.prompt_lengths) + COMPLETION_TOKENS)
     tokens = (drafts + repairs) * min(COMPLETION_TOKENS, how.max_tokens)
     width = max(1, min(plan.width, drafts))
     token_s, step_s = _speed(model, width)
@@ -122,8 +127,23 @@ def _attempts(how: CollectConfig | EvalConfig, tasks: Sequence[Task]) -> tuple[i
     """About how many drafts and repairs."""
     if isinstance(how, CollectConfig):
         return len(tasks) * how.samples, round(UNSOLVED_SHARE["collect"] * len(tasks) * how.rounds * how.repairs)
-    rounds = max(0, how.tokens / min(COMPLETION_TOKENS, how.max_tokens) - 1)
-    return 2 * len(tasks), round(2 * UNSOLVED_SHARE["evaluate"] * len(tasks) * len(arms_named(how.arms)) * rounds)
+    rounds = how.tokens / min(COMPLETION_TOKENS, how.max_tokens)
+    by_arm = [_share_decoded(arm) for arm in arms_named(how.arms) if arm.decodes]
+    # A bug has cost no draft, and every arm begins with all of them; about half are solved on the way.
+    failed = UNSOLVED_SHARE["evaluate"] * len(tasks) * max(0, rounds - 1) + _bugs(how, tasks) * rounds / 2
+    return 2 * len(tasks) + how.hard_drafts * len(tasks), round(2 * failed * sum(by_arm))
+
+
+def _share_decoded(arm: Arm) -> float:
+    return 1 - FOUND_SHARE if arm.edits else 1.0
+
+
+def _bugs(how: EvalConfig, tasks: Sequence[Task]) -> int:
+    """About how many there will be."""
+    if how.bugs == NONE:
+        return 0
+    n = how.bugs_per_task * sum(task.domain == "python" for task in tasks) if how.bugs == OPERATORS else PUBLISHED_BUGS
+    return min(n, how.bugs_limit) if how.bugs_limit else n
 
 
 def _speed(model: Model, width: int) -> tuple[float, float]:

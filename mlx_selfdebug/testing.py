@@ -30,6 +30,7 @@ from mlx_selfdebug.tasks.task import Task
 
 if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model
+    from mlx_selfdebug.sampling.reading import Reading
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -175,7 +176,8 @@ def fenced(code: str) -> str:
 
 
 class ScriptedModel:
-    """A language model whose completions come from ``reply(prompt, seed)``: the chat as text, the attempt's seed.
+    """A language model whose completions come from ``reply(prompt, seed)``: the chat as text, with what the completion begins with
+    where that is given, and the attempt's seed. One token a character.
 
     >>> ScriptedModel(lambda prompt, seed: "def f():\\n    return 1\\n")
     ScriptedModel('scripted')
@@ -185,6 +187,7 @@ class ScriptedModel:
         self.name = name
         self.origin = f"scripted:{name}"
         self.context = 1 << 30
+        self.eos_ids: frozenset[int] = frozenset()
         self.asked: list[Request] = []
         self._reply = reply
 
@@ -195,12 +198,21 @@ class ScriptedModel:
         text = "".join(f"{m['role']}: {m['content']}\n" for m in messages) + f"assistant: {reply_prefix}"
         return [ord(character) for character in text]
 
+    def spans(self, text: str) -> tuple[list[int], list[int]]:
+        return [ord(character) for character in text], list(range(len(text) + 1))
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self.spans(text)[0] for text in texts]
+
+    def spell(self, id_: int) -> str:
+        return chr(id_)
+
     def decoder(self, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0) -> ScriptedDecoder:  # noqa: ARG002
         return ScriptedDecoder(self, most)
 
     def reply(self, request: Request) -> str:
         self.asked.append(request)
-        return self._reply("".join(map(chr, request.prompt)), request.seed)
+        return self._reply("".join(map(chr, request.prompt + request.given)), request.seed)
 
 
 class ScriptedDecoder:
@@ -226,11 +238,27 @@ class ScriptedDecoder:
         self._queue.append((ticket, request))
         return ticket
 
+    def read(self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Sequence[int] = ()) -> Reading:  # noqa: ARG002
+        """Find nothing in the program more surprising than anything else: a script has no opinion."""
+        from mlx_selfdebug.sampling.reading import indifferent_reading
+
+        return indifferent_reading(program, len(prompt))
+
     def step(self) -> list[Completion]:
         taken = [self._queue.popleft() for _ in range(min(self.width, self.waiting))]
-        texts = [(ticket, self._model.reply(request)) for ticket, request in taken]
-        self.counts.decoded_tokens += sum(len(text) for _, text in texts)
-        return [Completion(ticket, text, len(text), "fence") for ticket, text in texts]
+        completions = [_scripted(ticket, request, self._model.reply(request)) for ticket, request in taken]
+        self.counts.decoded_tokens += sum(completion.n_tokens for completion in completions)
+        return completions
+
+
+def _scripted(ticket: int, request: Request, reply: str) -> Completion:
+    """The completion that ``reply`` makes of what is given, up to the line at which the request ends it."""
+    given, ended = "".join(map(chr, request.given)), request.ended
+    if ended:
+        for end in (i + 1 for i, character in enumerate(reply) if character == "\n"):
+            if ended(given + reply[:end]):
+                return Completion(ticket, given + reply[:end], end, "copy")
+    return Completion(ticket, given + reply, len(reply), "fence")
 
 
 def _write_tokenizer(path: Path) -> None:

@@ -138,3 +138,18 @@ def test_a_written_file_gives_the_same_configuration_as_it_is_and_with_every_val
 def test_a_written_file_explains_every_setting():
     text = to_commented_toml(resolve(environment={}))
     assert [key for key, setting in SETTINGS.items() if f"# {setting.explained}\n" not in text] == []
+
+
+@pytest.mark.parametrize(("preset", "bugs"), [("cpu", 8), ("demo", 2)])
+def test_on_two_cores_few_arms_and_few_bugs_are_evaluated(preset: str, bugs: int) -> None:
+    settings = resolve(overrides={"preset": preset}, environment={}).config.eval
+    assert set(settings.arms.split(",")) <= {"blind", "facts", "edits+forks+blind"}
+    assert (settings.bugs_limit, settings.hard_drafts) == (bugs, 0)
+
+
+def test_the_full_preset_plays_every_arm_and_looks_for_hard_tasks() -> None:
+    from mlx_selfdebug.evaluation.arms import ARMS
+
+    settings = resolve(overrides={"preset": "full"}, environment={}).config.eval
+    assert settings.arms.split(",") == list(ARMS)
+    assert (settings.bugs, settings.bugs_limit, settings.hard_drafts) == ("operators", 0, 8)

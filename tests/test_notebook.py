@@ -121,9 +121,9 @@ def test_a_result_shows_every_arm_and_what_was_shown(tmp_path: Path) -> None:
         result = read_result(run)
     assert result
     frame = result.to_frame()
-    assert list(frame.columns) == ["model", "arm", "problems_solved", "problems", "checks_passed", "checks"]
+    assert list(frame.columns) == ["half", "model", "arm", "problems_solved", "problems", "checks_passed", "checks"]
     assert set(frame.model) == {"base", "adapter", "seed-1"}
-    assert len(frame) == 18
+    assert list(frame.groupby("half").size()) == [18, 21]  # of bugs there are no first drafts
     assert str(result.primary).split(";")[0] in result._repr_html_()
 
 

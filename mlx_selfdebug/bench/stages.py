@@ -46,6 +46,7 @@ SIZE = {
     "train.epochs": 1,
     "train.held_back_share": 0.0,
     "eval.arms": "blind",
+    "eval.bugs": "none",
     "eval.tokens": 128,
     "eval.max_tokens": 64,
 }

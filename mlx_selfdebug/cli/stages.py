@@ -144,11 +144,13 @@ class Session:
 
         return load_tasks(name).spread(limit)
 
-    def check_arms(self) -> None:
-        """Raises ConfigError for an arm nobody knows, before anything is computed."""
+    def check_evaluation(self) -> None:
+        """Raises ConfigError for an arm or a source of bugs nobody knows, TaskError where bugs cannot be had: before any work."""
         from mlx_selfdebug.evaluation.arms import arms_named
+        from mlx_selfdebug.evaluation.bugs import check_source
 
         arms_named(self.config.eval.arms)
+        check_source(self.config.eval.bugs)
 
     def open(self) -> Run:
         from mlx_selfdebug.models.resolve import resolve_model
@@ -216,8 +218,9 @@ def _evaluate(session: Session, run: Run, model: Model, adapter: Adapter, others
         progress=session.progress,
         allow_weak_sandbox=session.allow_weak_sandbox,
     )
+    bugs = f" and {result.bugs.n} bugs ({session.config.eval.bugs})" if result.bugs else ""
     session.say(
-        f"eval: {session.config.eval.tasks}, {len(tasks)} tasks, repairs fed from public checks, scored on hidden ones\n"
+        f"eval: {session.config.eval.tasks}, {len(tasks)} tasks{bugs}, repairs fed from public checks, scored on hidden ones\n"
     )
     session.say(str(result))
     return result
@@ -277,7 +280,7 @@ def run_command(session: Session) -> int:
     session.announce()
     session.tasks(session.config.collect.tasks, session.config.collect.limit)
     session.tasks(session.config.eval.tasks, session.config.eval.limit)
-    session.check_arms()
+    session.check_evaluation()
     session.require_sandbox()
     with session.open() as run:
         if run.summary_path.exists():

@@ -9,7 +9,6 @@ from typing import Protocol
 
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.feedback import EVERYTHING, Feedback
-from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.tasks.task import Task
@@ -21,6 +20,13 @@ class Tidied:
 
     code: str
     steps: tuple[str, ...] = ()
+
+
+class Runner(Protocol):
+    """What programs are tested with: a TestRunner, or something that hands on to one."""
+
+    def submit(self, source: str, checks: Checks, entry_point: str, *, prelude: str = "") -> Future[Verdict]:
+        """Begin to test ``source``; see ``TestRunner.submit``."""
 
 
 class Domain(Protocol):
@@ -64,7 +70,7 @@ class Domain(Protocol):
     def completion(self, code: str) -> str:
         """The completion that would carry ``code``: what training has the model say. ``extract`` undoes it."""
 
-    def judge(self, code: str, task: Task, checks: Checks, runner: TestRunner) -> Future[Verdict]:
+    def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:
         """Test ``code`` against ``checks``; a future, so that decoding goes on meanwhile."""
 
     def nothing(self, task: Task) -> str:

@@ -17,11 +17,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from mlx_selfdebug.domains.base import Tidied
+from mlx_selfdebug.domains.base import Runner, Tidied
 from mlx_selfdebug.domains.inside import source_of
 from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted, error_text
 from mlx_selfdebug.domains.tidying import fenced_or_whole
-from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Failure, Verdict
 from mlx_selfdebug.tasks.checks import Checks, parse_quietly
 from mlx_selfdebug.tasks.task import Task
@@ -60,7 +59,7 @@ class JqDomain(Prompted):
         quoted = re.fullmatch(r"(?:jq\s+)?'([^']*)'\s*", tidied.code)
         return Tidied(quoted[1].strip() + "\n", (*tidied.steps, "quotes")) if quoted else tidied
 
-    def judge(self, code: str, task: Task, checks: Checks, runner: TestRunner) -> Future[Verdict]:
+    def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:
         return runner.submit(f"{source_of('jq_program')}\nFILTER = {code.strip()!r}\n", checks, task.entry_point)
 
     def nothing(self, task: Task) -> str:  # noqa: ARG002

@@ -11,11 +11,10 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import Future
 
-from mlx_selfdebug.domains.base import Tidied
+from mlx_selfdebug.domains.base import Runner, Tidied
 from mlx_selfdebug.domains.inside import source_of
 from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted, error_text, said
 from mlx_selfdebug.domains.tidying import without_markers
-from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Failure, Verdict
 from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.tasks.task import Task
@@ -48,7 +47,7 @@ class MathDomain(Prompted):
     def extract(self, text: str, task: Task) -> Tidied:  # noqa: ARG002
         return without_markers(text)
 
-    def judge(self, code: str, task: Task, checks: Checks, runner: TestRunner) -> Future[Verdict]:  # noqa: ARG002
+    def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:  # noqa: ARG002
         return runner.submit(f"{source_of('math_program')}\nTEXT = {code!r}\n", checks, "answer")
 
     def nothing(self, task: Task) -> str:  # noqa: ARG002

@@ -11,12 +11,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 
-from mlx_selfdebug.domains.base import Tidied
+from mlx_selfdebug.domains.base import Runner, Tidied
 from mlx_selfdebug.domains.prompted import Prompted, plain_statements, shown_checks, tested_text
 from mlx_selfdebug.domains.python_prelude import prelude
 from mlx_selfdebug.domains.python_source import parse
 from mlx_selfdebug.domains.python_tidy import tidy
-from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Failure, Verdict
 from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.tasks.task import Task
@@ -69,7 +68,7 @@ class PythonDomain(Prompted):
         tidied = tidy(text, task)
         return Tidied(tidied.code.strip("\n") + "\n", tidied.steps)
 
-    def judge(self, code: str, task: Task, checks: Checks, runner: TestRunner) -> Future[Verdict]:
+    def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:
         """A task's ``data`` is the module around the function."""
         before = "\n".join(part for part in (task.data, prelude(code, task)) if part)
         return runner.submit(code, checks, task.entry_point, prelude=before)

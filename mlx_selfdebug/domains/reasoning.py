@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
+from mlx_selfdebug.domains.base import Runner
 from mlx_selfdebug.domains.inside import source_of
 from mlx_selfdebug.domains.mathematics import MathDomain, form_of
-from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.tasks.task import Task
@@ -26,7 +26,7 @@ class ReasoningDomain(MathDomain):
         "six", "sympy", "tabulate", "yaml", "zss",
     )  # fmt: skip
 
-    def judge(self, code: str, task: Task, checks: Checks, runner: TestRunner) -> Future[Verdict]:  # noqa: ARG002
+    def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:  # noqa: ARG002
         return runner.submit(f"{source_of('reasoning_program')}\nTEXT = {code!r}\n", checks, "answer")
 
 

@@ -12,11 +12,10 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import Future
 
-from mlx_selfdebug.domains.base import Tidied
+from mlx_selfdebug.domains.base import Runner, Tidied
 from mlx_selfdebug.domains.inside import source_of
 from mlx_selfdebug.domains.prompted import Prompted, shown_checks, tested_text
 from mlx_selfdebug.domains.tidying import fenced_or_whole
-from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Failure, Verdict
 from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.tasks.task import Task
@@ -51,7 +50,7 @@ class RegexDomain(Prompted):
         except (ValueError, SyntaxError):
             return tidied
 
-    def judge(self, code: str, task: Task, checks: Checks, runner: TestRunner) -> Future[Verdict]:
+    def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:
         return runner.submit(f"{source_of('regex_program')}\nPATTERN = {code.strip()!r}\n", checks, task.entry_point)
 
     def nothing(self, task: Task) -> str:  # noqa: ARG002

@@ -16,11 +16,10 @@ from concurrent.futures import Future
 from itertools import pairwise
 from typing import Any
 
-from mlx_selfdebug.domains.base import Tidied
+from mlx_selfdebug.domains.base import Runner, Tidied
 from mlx_selfdebug.domains.inside import source_of
 from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted, error_text, said
 from mlx_selfdebug.domains.tidying import fenced_or_whole
-from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Failure, Verdict
 from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.tasks.task import Task
@@ -55,7 +54,7 @@ class SqlDomain(Prompted):
     def extract(self, text: str, task: Task) -> Tidied:  # noqa: ARG002
         return fenced_or_whole(text)
 
-    def judge(self, code: str, task: Task, checks: Checks, runner: TestRunner) -> Future[Verdict]:
+    def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:
         program = (
             f"{source_of(self.program)}\nDATABASES.update(__import__('json').loads({task.data!r}))\nQUERY = {code!r}\n"
         )

@@ -14,12 +14,12 @@ from concurrent.futures import Future
 from dataclasses import replace
 from functools import lru_cache
 
+from mlx_selfdebug.domains.base import Runner
 from mlx_selfdebug.domains.inside import source_of
 from mlx_selfdebug.domains.prompted import said
 from mlx_selfdebug.domains.python import PythonDomain
 from mlx_selfdebug.domains.python_prelude import prelude
 from mlx_selfdebug.domains.python_source import parse
-from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Failure, Verdict
 from mlx_selfdebug.tasks.checks import Checks, parse_quietly
 from mlx_selfdebug.tasks.task import Task
@@ -44,7 +44,7 @@ class PandasDomain(PythonDomain):
         call = next((node for node in calls if ast.unparse(node.func) in (task.entry_point, "candidate")), None)
         return ", ".join(map(ast.unparse, call.args)) if call else failure.input
 
-    def judge(self, code: str, task: Task, checks: Checks, runner: TestRunner) -> Future[Verdict]:
+    def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:
         name = task.entry_point
         wrapped = f"if {name!r} in globals():\n    {name} = over_frames({name}, {self.name!r})\n"
         program = f"{code}\n{source_of('frames_program')}\n{wrapped}"

@@ -1,20 +1,22 @@
-"""The arms of an evaluation: what follows a first draft that fails a check one may see, at equal generated tokens.
+"""The arms of an evaluation: what follows a program that fails a check one may see, at equal generated tokens.
 
-All arms of a model begin with the same greedy drafts. Each then goes on, task by task, until an attempt passes the public checks or
-the task's tokens are spent; they differ in what the model is shown. Without "blind" no gain of repairing can be told from trying
-again.
+All arms of a model begin with the same failed programs: its own greedy drafts, or bugs. Each then goes on, task by task, until an
+attempt passes the public checks or the task's tokens are spent. They differ in what the model is shown, and in whether the program
+is searched for a small edit and for places to leave it before anything else is tried. Without "blind" no gain of repairing can be
+told from trying again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from mlx_selfdebug.errors import ConfigError
 from mlx_selfdebug.repair.asking import Decoding
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.feedback import CODE_ONLY, EVERYTHING, NOTICE, Feedback
-from mlx_selfdebug.repair.policies import Greedy, Move, Policy, Repair, Resample, either, passed_in_public, spent
+from mlx_selfdebug.repair.policies import Greedy, Move, Policy, Repair, Search, either, passed_in_public, spent
 from mlx_selfdebug.repair.stream import Play
 from mlx_selfdebug.tasks.task import Task
 
@@ -26,28 +28,53 @@ REPAIR = "facts"
 MOST_ATTEMPTS = 64
 
 
+SEARCH = "edits+forks+blind"
+"""The arm that searches the failed program before it draws afresh."""
+
+
 @dataclass(frozen=True)
 class Arm:
-    """``feedback`` None: fresh drafts, shown nothing of what was tried. ``of_another``: the facts are another task's."""
+    """What is done about a failed program, and ``about`` it in a few words.
+
+    With ``edits`` and ``forks`` the program is searched first. ``then`` come fresh drafts, or repairs that are shown what
+    ``feedback`` allows: of the last failed program, or after a search of the one that was searched. ``of_another``: the facts that
+    are shown are another task's.
+    """
 
     name: str
     about: str
-    feedback: Feedback | None
+    then: Literal["drafts", "repairs", "nothing"]
+    feedback: Feedback = EVERYTHING
     of_another: bool = False
+    edits: bool = False
+    forks: bool = False
 
-    def policy(self, tokens: int) -> Policy:
+    @property
+    def decodes(self) -> bool:
+        """Whether the model writes anything."""
+        return self.forks or self.then != "nothing"
+
+    def policy(self, tokens: int, forks: int) -> Policy:
+        """Until ``tokens`` are spent; at most ``forks`` forks of a program."""
         stop = either(passed_in_public, spent(tokens))
-        return Resample(MOST_ATTEMPTS, stop) if self.feedback is None else Repair(MOST_ATTEMPTS, stop)
+        if self.then == "repairs" and not (self.edits or self.forks):
+            return Repair(MOST_ATTEMPTS, stop)
+        return Search(self.edits, forks if self.forks else 0, self.then, stop, MOST_ATTEMPTS - 1)
 
 
 ARMS = {
     arm.name: arm
     for arm in (
-        Arm(BLIND, "a fresh draft", None),
-        Arm("notice", "told that its code failed, and shown nothing", NOTICE),
-        Arm("code", "shown its failed code", CODE_ONLY),
-        Arm(REPAIR, "shown its failed code and the facts", EVERYTHING),
-        Arm("other-facts", "shown its failed code and the facts of another task", EVERYTHING, of_another=True),
+        Arm(BLIND, "a fresh draft", "drafts"),
+        Arm("notice", "told that its code failed, and shown nothing", "repairs", NOTICE),
+        Arm("code", "shown its failed code", "repairs", CODE_ONLY),
+        Arm(REPAIR, "shown its failed code and the facts", "repairs"),
+        Arm("other-facts", "shown its failed code and the facts of another task", "repairs", of_another=True),
+        Arm("edits", "a small edit of the failed code", "nothing", edits=True),
+        Arm("forks", "the failed code left at surprising places", "nothing", forks=True),
+        Arm("edits+blind", "a small edit, else fresh drafts", "drafts", edits=True),
+        Arm(SEARCH, "a small edit, else forks, else fresh drafts", "drafts", edits=True, forks=True),
+        Arm("edits+forks+facts", "a small edit, else forks, else repairs", "repairs", edits=True, forks=True),
     )
 }
 
@@ -66,13 +93,20 @@ def first_drafts(model: str, tasks: Sequence[Task], decoding: Decoding) -> Play:
 
 
 def play_of(
-    arm: Arm, model: str, tasks: Sequence[Task], decoding: Decoding, drafts: Mapping[str, Attempt], tokens: int
+    arm: Arm,
+    model: str,
+    tasks: Sequence[Task],
+    decoding: Decoding,
+    begun: Mapping[str, Attempt],
+    *,
+    tokens: int,
+    forks: int = 0,
 ) -> Play:
-    """``tokens``: what a task may take in all, its draft included."""
-    given = {id_: [draft] for id_, draft in drafts.items()}
-    how, policy = replace(decoding, feedback=arm.feedback or EVERYTHING), arm.policy(tokens)
+    """``begun``: by task what the arm begins with. ``tokens``: what a task may take in all, a draft in ``begun`` included."""
+    given = {id_: [attempt] for id_, attempt in begun.items()}
+    how, policy = replace(decoding, feedback=arm.feedback), arm.policy(tokens, forks)
     if arm.of_another:
-        borrowed = _facts_of_another(tasks, drafts)
+        borrowed = _facts_of_another(tasks, begun)
         how, policy = replace(how, borrowed=borrowed), _Among(borrowed, policy)
     return Play(f"{model}/{arm.name}", tasks, policy, how, given)
 
@@ -88,16 +122,22 @@ class _Among:
         return self.policy.moves(task, attempts) if task.id in self.ids else []
 
 
-def _facts_of_another(tasks: Sequence[Task], drafts: Mapping[str, Attempt]) -> dict[str, Attempt]:
-    """For each task the draft of the next one, in their order and around the end, that failed with facts.
+def _facts_of_another(tasks: Sequence[Task], begun: Mapping[str, Attempt]) -> dict[str, Attempt]:
+    """For each task the attempt of the next one, in their order and around the end, that failed with facts.
 
-    None for the only one that did: its own facts would not be another's.
+    None where no other did: its own facts would not be another's. Two bugs of one task have the same statement and are no others.
     """
-    failing = [task.id for task in tasks if drafts[task.id].public.failures]
-    order = [task.id for task in tasks]
-    following = {id_: [*order[i + 1 :], *order[:i]] for i, id_ in enumerate(order)}
-    nearest = {id_: next((other for other in after if other in failing), None) for id_, after in following.items()}
-    return {id_: drafts[other] for id_, other in nearest.items() if other}
+    failing = [task for task in tasks if begun[task.id].public.failures]
+    order = {task.id: i for i, task in enumerate(tasks)}
+    found: dict[str, Attempt] = {}
+    for task in tasks:
+        others = [
+            other for other in failing if (other.entry_point, other.statement) != (task.entry_point, task.statement)
+        ]
+        following = [other for other in others if order[other.id] > order[task.id]]
+        if others:
+            found[task.id] = begun[(following or others)[0].id]
+    return found
 
 
 def answer(attempts: Sequence[Attempt], tokens: int) -> Attempt:

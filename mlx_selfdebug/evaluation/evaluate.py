@@ -1,4 +1,4 @@
-"""Evaluate: base and adapter on the same held-out tasks, first drafts and what each arm makes of them at equal tokens.
+"""Evaluate: base and adapter on the same held-out tasks and on bugs, and what each arm makes of them at equal tokens.
 
 Feedback comes from public checks alone; hidden checks score.
 """
@@ -7,17 +7,31 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 from mlx_selfdebug.errors import TaskError, TrainingError, UsageError
 from mlx_selfdebug.evaluation.arms import REPAIR, Arm, arms_named, first_drafts, play_of
+from mlx_selfdebug.evaluation.bugs import (
+    EVALUATION,
+    GATE,
+    NONE,
+    OPERATORS,
+    Kept,
+    bugs_of,
+    check_source,
+    given_attempts,
+    origin_id,
+)
 from mlx_selfdebug.evaluation.figures import figures_of
+from mlx_selfdebug.evaluation.hard import drafts_for_hardness
 from mlx_selfdebug.evaluation.overlap import ABOVE, nearest_pairs
 from mlx_selfdebug.evaluation.played import (
     ADAPTER,
     BASE,
+    BUG_FIGURES,
     FIGURES,
+    GATE_BUG_FIGURES,
     GATE_FIGURES,
     HELD_BACK,
     OVERLAP,
@@ -27,6 +41,7 @@ from mlx_selfdebug.evaluation.played import (
 from mlx_selfdebug.evaluation.result import Result, read_result
 from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.progress import NullProgress, Progress, Stage
+from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.stream import Stream
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.stage import Spent, decoding_of, measured, open_runner, remember_isolation
@@ -56,6 +71,8 @@ def evaluate(
 ) -> Result:
     """Both models draft once, greedily; then every arm of ``eval.arms`` goes on from these drafts with ``eval.tokens`` a task.
 
+    In a second half the arms begin with bugs, the same ones for every model: where they come from is said by ``eval.bugs``.
+
     ``others``: further adapters of the same base by name, as those of other training seeds, or one trained on direct pairs alone.
     They play the same arms on the same tasks. Those of earlier calls are in the result too. ``trained_on`` are the tasks the run
     collected on; without them ``collect.tasks`` is loaded: the gate is tried on those of them that were held back.
@@ -66,6 +83,8 @@ def evaluate(
     """
     adapters = {ADAPTER: adapter, **_named(others or {})}
     arms = arms_named(run.config.eval.arms)
+    source = run.config.eval.bugs if arms else NONE
+    check_source(source)
     run.require("model", model.origin, "model")
     run.require("eval.tasks", [task.id for task in tasks], "set of evaluation tasks")
     _refuse_trained_on(run, tasks)
@@ -78,26 +97,38 @@ def evaluate(
     ):
         remember_isolation(run, runner)
         with spent.on("running references"):
-            remember_figures(run, FIGURES, figures_of(tasks, runner))
+            known = figures_of([*tasks, *held_back], runner)
+            remember_figures(run, FIGURES, {task.id: known[task.id] for task in tasks})
             if held_back:
-                remember_figures(run, GATE_FIGURES, figures_of(held_back, runner))
+                remember_figures(run, GATE_FIGURES, {task.id: known[task.id] for task in held_back})
         with spent.on("looking for overlap"):
             _remember_overlap(run, tasks, trained_on)
-        total = (1 + len(arms)) * len(tasks) * (1 + len(adapters)) + 2 * 2 * len(held_back)
+        with spent.on("looking for bugs"):
+            bugs = bugs_of(run, EVALUATION, source, tasks, runner)
+            gate_bugs = bugs_of(run, GATE, NONE if source == NONE else OPERATORS, held_back, runner)
+            known |= figures_of(_origins([*bugs, *gate_bugs], known), runner)
+            for key, half in ((BUG_FIGURES, bugs), (GATE_BUG_FIGURES, gate_bugs)):
+                remember_figures(run, key, {bug.id: known[origin_id(bug)] for bug in half})
+        begins = _Begins(tasks, bugs, held_back, gate_bugs)
+        total = begins.plays(len(arms), len(adapters), rated=run.config.eval.hard_drafts > 0)
         with (progress or NullProgress()).stage("evaluate", total, "tasks") as stage:
             playing = _Playing(run, model, runner, stage, spent)
-            playing.all_arms(BASE, tasks, arms)
-            playing.gate(BASE, held_back)
+            playing.rate(begins.rated)
+            playing.everything(BASE, begins, arms)
             for name, one in adapters.items():
                 with one.applied(model):
-                    playing.all_arms(name, tasks, arms)
-                    if name == ADAPTER:
-                        playing.gate(ADAPTER, held_back)
+                    playing.everything(name, begins, arms)
     result = read_result(run)
     assert result is not None
     if result.gate:
         mark_adapter(adapter.path, {"gate": result.gate.to_dict()})
     return result
+
+
+def _origins(bugs: Sequence[Task], known: Container[str]) -> list[Task]:
+    """The tasks that bugs are of, each once, but for those that are known."""
+    found = {origin_id(bug): replace(bug, id=origin_id(bug)) for bug in bugs}
+    return [task for id_, task in found.items() if id_ not in known]
 
 
 def _named(adapters: Mapping[str, Adapter]) -> Mapping[str, Adapter]:
@@ -135,6 +166,27 @@ def _remember_overlap(run: Run, tasks: Sequence[Task], trained_on: Sequence[Task
     run.remember(OVERLAP, [asdict(pair) for pair in near or found[:NEAREST]])
 
 
+@dataclass(frozen=True)
+class _Begins:
+    """What the models begin with: tasks to draft, bugs, and the same for the gate."""
+
+    tasks: Sequence[Task]
+    bugs: Sequence[Task]
+    held_back: Sequence[Task]
+    gate_bugs: Sequence[Task]
+
+    def plays(self, arms: int, adapters: int, *, rated: bool) -> int:
+        """Tasks to be played, over all arms and models."""
+        both = ((1 + arms) * len(self.tasks) + arms * len(self.bugs)) * (1 + adapters)
+        gate = 2 * (2 * len(self.held_back) + len(self.gate_bugs))
+        return both + gate + (sum(task.pass_rate is None for task in self.rated) if rated else 0)
+
+    @property
+    def rated(self) -> list[Task]:
+        """Tasks that may be hard: those that are drafted, and those that bugs are of, each once."""
+        return [*self.tasks, *_origins(self.bugs, {task.id for task in self.tasks})]
+
+
 class _Playing:
     """Arms of whatever the model wears."""
 
@@ -142,17 +194,36 @@ class _Playing:
         self._run, self._model, self._runner, self._stage, self._spent = run, model, runner, stage, spent
         self._decoding = decoding_of(run.config.eval, run.config)
 
-    def gate(self, who: str, tasks: Sequence[Task]) -> None:
-        if tasks:
-            self.all_arms(f"{HELD_BACK}{who}", tasks, arms_named(REPAIR))
+    def everything(self, who: str, begins: _Begins, arms: Sequence[Arm]) -> None:
+        """Both halves, and of base and adapter the gate's."""
+        self.all_arms(who, begins.tasks, arms)
+        self.bugs(EVALUATION, who, begins.bugs, arms)
+        if who in (BASE, ADAPTER):
+            if begins.held_back:
+                self.all_arms(f"{HELD_BACK}{who}", begins.held_back, arms_named(REPAIR))
+            self.bugs(GATE, who, begins.gate_bugs, arms_named(REPAIR))
 
     def all_arms(self, who: str, tasks: Sequence[Task], arms: Sequence[Arm]) -> None:
         """First drafts, then every arm from there, stored as they end."""
         first = first_drafts(who, tasks, replace(self._decoding, temperature=0.0))
         drafts = {attempt.task_id: attempt for attempt in self._stream().play(first)[first.arm]}
-        tokens = self._run.config.eval.tokens
-        if arms:
-            self._stream().play(*(play_of(arm, who, tasks, self._decoding, drafts, tokens) for arm in arms))
+        self._play(who, tasks, arms, drafts)
+
+    def bugs(self, kept: Kept, who: str, bugs: Sequence[Task], arms: Sequence[Arm]) -> None:
+        """Every arm from the bugs of a half."""
+        if bugs:
+            self._play(f"{kept.prefix}{who}", bugs, arms, given_attempts(self._run, kept))
+
+    def rate(self, tasks: Sequence[Task]) -> None:
+        """Draft the tasks by which it is known whether they are hard."""
+        if drafts := drafts_for_hardness(self._run, tasks, self._decoding):
+            self._stream().play(drafts)
+
+    def _play(self, who: str, tasks: Sequence[Task], arms: Sequence[Arm], begun: Mapping[str, Attempt]) -> None:
+        how = self._run.config.eval
+        plays = [play_of(arm, who, tasks, self._decoding, begun, tokens=how.tokens, forks=how.forks) for arm in arms]
+        if plays:
+            self._stream().play(*plays)
 
     def _stream(self) -> Stream:
         return Stream(self._run, self._model, self._runner, self._stage, self._spent)

@@ -9,12 +9,13 @@ It reads what ``evaluate`` stored and computes nothing with a model, so it can b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, answer
-from mlx_selfdebug.evaluation.contrasts import Contrast, contrasts
+from mlx_selfdebug.evaluation.contrasts import Contrast
 from mlx_selfdebug.evaluation.gate import Gate
 from mlx_selfdebug.evaluation.metrics import (
     Codes,
@@ -28,10 +29,12 @@ from mlx_selfdebug.evaluation.metrics import (
     solved_after,
     solved_by_tokens,
     transitions,
+    wrong_accepted,
 )
-from mlx_selfdebug.evaluation.played import ADAPTER, BASE, Played, read_gate, read_played
+from mlx_selfdebug.evaluation.played import ADAPTER, BASE, BUGS, OWN, Played, read_bugs, read_played
 from mlx_selfdebug.evaluation.primary import Primary
-from mlx_selfdebug.evaluation.result import Score, result_of, score
+from mlx_selfdebug.evaluation.result import Result, Score, read_result, score
+from mlx_selfdebug.evaluation.searching import Searching
 from mlx_selfdebug.evaluation.statistics import Interval, smallest_gain, wilson
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.store import StoredRun
@@ -42,10 +45,14 @@ class ArmEvidence:
     """One arm of one model; ``arm`` is "first" for the greedy drafts that the model's other arms begin with.
 
     ``interval`` is of the share of problems solved. ``curve`` has the problems solved when each task may take so many tokens,
-    ``after`` those solved after 1, 2, ... attempts a task. ``transitions`` go from first draft to answer. Of the retries,
-    ``copies`` returned the code before unchanged but for layout; ``edit_tokens`` is the median number of lexical tokens that
-    the others changed. ``by_error``: solved by how the first draft failed; ``by_size``: by the length of the reference. Tokens
-    are those generated, the first drafts' included.
+    ``after`` those solved after 1, 2, ... attempts a task. ``transitions`` go from first draft to answer. Of the answers that pass
+    the public checks, ``wrong_accepted`` fail hidden ones. Of the retries, ``copies`` returned the code before unchanged but for
+    layout; ``edit_tokens`` is the median number of lexical tokens that the others changed. ``by_error``: solved by how the first
+    draft failed; ``by_size``: by the length of the reference; ``by_operator``, of bugs: by what made them; ``hard``: of the
+    problems that are hard, None where they are not known.
+
+    ``n_tokens`` were generated, the first drafts' included; ``n_read_tokens`` were read in given programs; ``n_tries`` edits were
+    run. Given programs are no attempts.
     """
 
     model: str
@@ -55,12 +62,17 @@ class ArmEvidence:
     curve: tuple[Point, ...]
     after: tuple[int, ...]
     transitions: Transitions
+    wrong_accepted: Share
     copies: Share
     edit_tokens: float | None
     by_error: Mapping[str, Share]
     by_size: Mapping[str, Share]
+    by_operator: Mapping[str, Share]
+    hard: Share | None
     n_attempts: int
     n_tokens: int
+    n_read_tokens: int
+    n_tries: int
 
     @property
     def name(self) -> str:
@@ -78,10 +90,12 @@ class Regression:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """Of one evaluation: ``models`` are "base", "adapter" and whatever other adapters were played, by their names.
+class HalfEvidence:
+    """Of one half: ``models`` are "base", "adapter" and whatever other adapters were played, by their names.
 
-    ``smallest_gain`` is the smallest difference of shares that this set shows in four of five tries, None where none would.
+    ``tokens`` is what an arm may generate for a task. ``smallest_gain`` is the smallest difference of shares that these problems
+    show in four of five tries, None where none would. ``operators``: of bugs, what made each. ``hard``: problems of which no draft
+    of the base is right, None where they are not known.
     """
 
     tasks: tuple[str, ...]
@@ -90,37 +104,66 @@ class Evidence:
     arms: tuple[ArmEvidence, ...]
     contrasts: tuple[Contrast, ...]
     primary: Primary | None
+    searching: tuple[Searching, ...]
     smallest_gain: float | None
-    gate: Gate | None
     regressions: tuple[Regression, ...]
+    operators: Mapping[str, str]
+    hard: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Evidence(HalfEvidence):
+    """Of one evaluation: its first half, the models' own failures, and in ``bugs`` its second; None where it had none."""
+
+    gate: Gate | None
+    bugs: HalfEvidence | None
+
+    @property
+    def halves(self) -> dict[str, HalfEvidence]:
+        """Those that were played, by name: "own failures", "bugs"."""
+        return {OWN: self, **({BUGS: self.bugs} if self.bugs else {})}
 
 
 def read_evidence(run: StoredRun) -> Evidence | None:
     """None where no evaluation was finished."""
-    played = read_played(run)
-    if played is None:
+    played, bugs, result = read_played(run), read_bugs(run), read_result(run)
+    if played is None or result is None:
         return None
-    result = result_of(played, read_gate(run))
-    models, tasks = tuple(played.models), tuple(played.figures)
-    solved = {f"{name}/{arm}": ids for name, found in result.models.items() for arm, ids in found.solved.items()}
-    return Evidence(
-        tasks=tasks,
-        tokens=played.tokens,
-        models=models,
-        arms=tuple(_ArmReader(played, model).read(arm) for model in models for arm in played.models[model]),
-        contrasts=tuple(contrasts(solved, tasks, models)),
-        primary=result.primary,
-        smallest_gain=_smallest_gain(result.primary),
-        gate=result.gate,
-        regressions=tuple(_regressions(played)),
-    )
+    second = HalfEvidence(**_half(bugs, result, BUGS)) if bugs else None
+    return Evidence(**_half(played, result, OWN), gate=result.gate, bugs=second)
+
+
+def _half(played: Played, result: Result, name: str) -> dict[str, Any]:
+    """The fields of a ``HalfEvidence``."""
+    half = result.halves[name]
+    hard = None if half.hard is None else tuple(half.hard)
+    readers = {model: _ArmReader(played, model, hard) for model in played.models}
+    return {
+        "tasks": tuple(played.figures),
+        "tokens": played.tokens,
+        "models": tuple(played.models),
+        "arms": tuple(readers[model].read(arm) for model, arms in played.models.items() for arm in arms if _is_arm(name, arm)),
+        "contrasts": tuple(one for one in result.contrasts if one.half == name),
+        "primary": half.primary,
+        "searching": result.searching(name),
+        "smallest_gain": _smallest_gain(half.primary),
+        "regressions": tuple(_regressions(played)),
+        "operators": played.operators,
+        "hard": hard,
+    }  # fmt: skip
+
+
+def _is_arm(half: str, arm: str) -> bool:
+    """Bugs are given: no model has drafted them."""
+    return not (half == BUGS and arm == FIRST)
 
 
 class _ArmReader:
     """Arms of one model."""
 
-    def __init__(self, played: Played, model: str) -> None:
+    def __init__(self, played: Played, model: str, hard: Collection[str] | None) -> None:
         self._figures, self._tokens = played.figures, played.tokens
+        self._operators, self._hard = played.operators, hard
         self._model, self._arms = model, played.models[model]
         self._known: dict[str, Codes] = {}
         self._first = {id_: made[0] for id_, made in self._arms[FIRST].items()}
@@ -133,6 +176,7 @@ class _ArmReader:
         again = retries(made, self._codes)
         solved = {id_ for id_, given in answers.items() if given.passed}
         found = score(answers.values(), self._figures)
+        own = [attempt for attempts in made.values() for attempt in attempts if attempt.kind != "given"]
         return ArmEvidence(
             model=self._model,
             arm=arm,
@@ -141,12 +185,17 @@ class _ArmReader:
             curve=solved_by_tokens(made, self._tokens),
             after=solved_after(made, self._tokens),
             transitions=transitions(self._first, answers),
+            wrong_accepted=wrong_accepted(answers.values()),
             copies=again.copies,
             edit_tokens=again.edit_tokens,
             by_error=by_group(solved, self._errors),
             by_size=by_length(solved, self._sizes),
-            n_attempts=sum(map(len, made.values())),
-            n_tokens=sum(attempt.n_completion_tokens for attempts in made.values() for attempt in attempts),
+            by_operator=by_group(solved, self._operators),
+            hard=None if self._hard is None else Share(len(solved.intersection(self._hard)), len(self._hard)),
+            n_attempts=len(own),
+            n_tokens=sum(attempt.n_completion_tokens for attempt in own),
+            n_read_tokens=sum(attempt.n_read_tokens for attempt in own),
+            n_tries=sum(attempt.n_tries for attempt in own),
         )
 
     def _codes(self, attempt: Attempt) -> Codes:

@@ -1,6 +1,7 @@
 """Whether an adapter is to be recommended: on training tasks that were held back from it, before any other figure is looked at.
 
-It must draft no worse than the base and repair better. An adapter that does not is kept and marked, and the base is recommended.
+It must draft no worse than the base and repair better, its own failures and bugs put into those tasks taken together. An adapter
+that does not is kept and marked, and the base is recommended.
 """
 
 from __future__ import annotations
@@ -10,37 +11,54 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlx_selfdebug.evaluation.result import ModelResult
+    from mlx_selfdebug.evaluation.result import Half
 
 
 @dataclass(frozen=True)
 class Gate:
-    """Problems solved by the first draft and after repair with facts, of ``n`` held-back tasks, each (base, adapter)."""
+    """Problems solved by the first draft and after repair with facts, of ``n`` held-back tasks, each (base, adapter).
+
+    ``bugs`` are those repaired of ``n_bugs`` that were put into these tasks.
+    """
 
     first: tuple[int, int]
     repaired: tuple[int, int]
     n: int
+    bugs: tuple[int, int] = (0, 0)
+    n_bugs: int = 0
 
     @property
     def passed(self) -> bool:
-        return self.first[1] >= self.first[0] and self.repaired[1] > self.repaired[0]
+        base, adapter = (own + bugs for own, bugs in zip(self.repaired, self.bugs, strict=True))
+        return self.first[1] >= self.first[0] and adapter > base
 
     @classmethod
-    def of(cls, base: ModelResult, adapter: ModelResult) -> Gate:
-        first = base.first_pass.problems[0], adapter.first_pass.problems[0]
-        repaired = base.after_repair.problems[0], adapter.after_repair.problems[0]
-        return cls(first, repaired, base.first_pass.problems[1])
+    def of(cls, own: Half, bugs: Half | None = None) -> Gate:
+        first = own.base.first_pass.problems[0], own.adapter.first_pass.problems[0]
+        repaired, n = _repaired(own)
+        return cls(first, repaired, n, *(_repaired(bugs) if bugs else ()))
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "passed": self.passed}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Gate:
-        return cls(tuple(data["first"]), tuple(data["repaired"]), data["n"])
+        """Of a run of before it has no bugs."""
+        bugs = tuple(data.get("bugs", (0, 0)))
+        return cls(tuple(data["first"]), tuple(data["repaired"]), data["n"], bugs, data.get("n_bugs", 0))
 
     def __str__(self) -> str:
         told = (
             f"on {self.n} training tasks that were held back, base and adapter solve {self.first[0]} and {self.first[1]} with "
             f"their first draft, {self.repaired[0]} and {self.repaired[1]} after repair"
         )
+        if self.n_bugs:
+            bugs = "1 bug" if self.n_bugs == 1 else f"{self.n_bugs} bugs"
+            told += f"; of {bugs} put into these tasks they repair {self.bugs[0]} and {self.bugs[1]}"
         return f"Recommended: the {'adapter' if self.passed else 'base'}; {told}."
+
+
+def _repaired(half: Half) -> tuple[tuple[int, int], int]:
+    """Problems right after repair, (base, adapter), and how many there are."""
+    (base, n), (adapter, _) = half.base.after_repair.problems, half.adapter.after_repair.problems
+    return (base, adapter), n

@@ -19,6 +19,7 @@ from rapidfuzz.distance import Levenshtein
 from mlx_selfdebug.domains import Domain
 from mlx_selfdebug.evaluation.arms import answer
 from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.repair.policies import EXHAUSTED
 from mlx_selfdebug.sandbox.verdict import Verdict
 
 LENGTHS = ("short", "middle", "long")
@@ -141,7 +142,7 @@ class Codes:
 
 @dataclass(frozen=True)
 class Retries:
-    """Of attempts that follow another on their task: those that say the same again, and the median edit of the others.
+    """Of what the model wrote after another attempt: how often it said the same again, and the median edit of the others.
 
     For a blind draft, which was shown nothing, ``copies`` is how often that happens by itself. ``edit_tokens`` is None where
     there is no other.
@@ -152,11 +153,28 @@ class Retries:
 
 
 def retries(made: Mapping[str, Sequence[Attempt]], codes_of: Callable[[Attempt], Codes]) -> Retries:
-    """Every attempt after a task's first, with the one before it, which a repair was shown."""
-    pairs = [pair for attempts in made.values() for pair in pairwise(attempts)]
+    """Every attempt that the model wrote after a task's first, with the one it was made of, or else the one before it.
+
+    Searches for an edit, and those that found nothing, are no words of the model.
+    """
+    pairs = [pair for attempts in made.values() for pair in _retried(attempts)]
     changed = [(before, after) for before, after in pairs if not codes_of(after).same(before.code, after.code)]
     edits = [codes_of(after).distance(before.code, after.code) for before, after in changed]
     return Retries(Share(len(pairs) - len(changed), len(pairs)), median(edits) if edits else None)
+
+
+def _retried(attempts: Sequence[Attempt]) -> list[tuple[Attempt, Attempt]]:
+    by_id = {attempt.id: attempt for attempt in attempts}
+    written = [a for a in attempts if a.kind != "edits" and a.finish != EXHAUSTED]
+    pairs = [(by_id.get(after.parent, before), after) for before, after in pairwise(written)]
+    # A draft after a given program is a first one.
+    return [(before, after) for before, after in pairs if after.parent or before.kind != "given"]
+
+
+def wrong_accepted(answers: Iterable[Attempt]) -> Share:
+    """Of the answers that pass public checks, so that nobody would look further, those that fail hidden ones."""
+    accepted = [given for given in answers if given.public.passed and given.public.n_checks]
+    return Share(sum(not given.passed for given in accepted), len(accepted))
 
 
 def error_kind(attempt: Attempt) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,6 +41,8 @@ T = TypeVar("T")
 Messages = Sequence[Mapping[str, str]]
 CACHE_LIMIT_BYTES = 10**9
 """Freed buffers MLX may keep for reuse. Its own limit is nearly all of the memory, and no peak figure of MLX's shows them."""
+_NEWLINES = ("\n", "\u010a")
+"""How vocabularies spell the end of a line: as it is, or as the letter that byte-level ones have for it."""
 
 # What mlx, mlx_lm, tokenizers and transformers raise on files that do not hold what they should.
 _BAD_FILES = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError)
@@ -63,6 +65,7 @@ class Model:
     device: str
     dtype: str
     adapter: Path | None = None
+    _spelled: dict[int, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         adapter = f", adapter={self.adapter.name!r}" if self.adapter else ""
@@ -85,6 +88,30 @@ class Model:
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(ids)))
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text, as :meth:`encode` gives them."""
+        return [list(ids) for ids in self._fast(list(texts))["input_ids"]] if texts else []
+
+    def spans(self, text: str) -> tuple[list[int], list[int]]:
+        """Return the token ids of ``text``, and the character at which each begins, followed by the length of ``text``.
+
+        A character whose bytes are spread over several tokens belongs to all of them: they begin at the same place.
+        """
+        found = self._fast(text, return_offsets_mapping=True)
+        return list(found["input_ids"]), [*(start for start, _ in found["offset_mapping"]), len(text)]
+
+    def spell(self, id_: int) -> str:
+        """Return the text of one token as it stands inside a longer text, where some tokenizers give it a space it lacks alone."""
+        if id_ not in self._spelled:
+            anchor = self.encode("\n")[-1]
+            self._spelled[id_] = self.decode([anchor, id_]).removeprefix(self.decode([anchor]))
+        return self._spelled[id_]
+
+    def _fast(self, text: str | list[str], **options: Any) -> Any:
+        """Call the tokenizer itself, below mlx-lm's wrapper."""
+        tokenizer = getattr(self.tokenizer, "_tokenizer", self.tokenizer)
+        return tokenizer(text, add_special_tokens=False, **options)
 
     def render(self, messages: Messages, *, reply_prefix: str = "") -> list[int]:
         """Ids of a chat up to where the model's reply begins, and then those of ``reply_prefix``.
@@ -109,12 +136,13 @@ class Model:
         vocabulary: dict[str, int] = self.tokenizer.get_vocab()
         size = max(int(self.config.get("vocab_size", 0)), max(vocabulary.values()) + 1)
         holding = np.zeros(size, np.bool_)
-        if not (character.isascii() and character.isprintable() and character != " "):
-            holding[:] = True  # vocabularies spell these in ways of their own
-            return holding
+        plain = character.isascii() and character.isprintable() and character != " "
+        spellings = _NEWLINES if character == "\n" else (character,) if plain else ()
         for text, id_ in vocabulary.items():
             # "<0x60>" is how some vocabularies write a single byte.
-            holding[id_] = character in text or text.startswith("<0x")
+            holding[id_] = text.startswith("<0x") or any(spelling in text for spelling in spellings)
+        if not plain and not (spellings and holding[self.encode(character)].all()):
+            holding[:] = True  # vocabularies spell these in ways of their own
         return holding
 
     def decoder(self, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0) -> Decoder:

@@ -29,9 +29,10 @@ class Parts:
         """Return the head's weights for the tokens ``ids``, dequantized: shape (*ids, size)."""
         layer: Any = self.layer
         if "scales" not in layer:
-            return layer.weight[ids]  # type: ignore[no-any-return]
+            rows: mx.array = layer.weight[ids]
+            return rows
         biases = layer.biases[ids] if "biases" in layer and layer.biases is not None else None
-        return mx.dequantize(  # type: ignore[no-any-return]
+        return mx.dequantize(
             layer.weight[ids], layer.scales[ids], biases, group_size=layer.group_size, bits=layer.bits, mode=layer.mode
         )
 

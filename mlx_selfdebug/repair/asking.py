@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.feedback import EVERYTHING, Feedback
+from mlx_selfdebug.repair.forks import ReadProgram, falls_back, forks_of, greedy_after, repeats, that_leave
 from mlx_selfdebug.repair.policies import Move
 from mlx_selfdebug.sampling.language_model import LanguageModel
 from mlx_selfdebug.sampling.request import Request
@@ -20,6 +21,8 @@ FACTS_TOKENS = 200
 """What the facts of a repair prompt usually take at most, for the size of a batch's rows."""
 FACTS_SHOWN = (3, 1)
 """Facts in a repair prompt; fewer if the prompt would not fit the context."""
+FORKS = 4
+"""Forks of one program that share what is computed of its beginning, where that cannot be had from the reading; more are rare."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,36 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Asked:
-    """One attempt to be made, as the model is asked for it."""
+    """One attempt to be made, as the model is asked for it. ``tried`` are the programs that a completion which is ended as a copy
+    may be a copy of, ``n_read_tokens`` the tokens of the program that was read for it.
+    """
 
     arm: str
     task: Task
     move: Move
     prompt: str
     request: Request
+    tried: tuple[str, ...] = ()
+    n_read_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why a move cannot be made, in words. ``exhausted``: because nothing is left to be tried, and not for want of room."""
+
+    reason: str
+    exhausted: bool = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the model is asked: the message, the ids of the chat up to its reply, and the places in these up to which other
+    prompts may be the same.
+    """
+
+    prompt: str
+    ids: tuple[int, ...]
+    breaks: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -84,20 +110,77 @@ class Asking:
         """Tokens of the longest prompt these tasks may give and its completion."""
         return min(max(self.prompt_lengths) + 2 * self._decoding.max_tokens + FACTS_TOKENS, self._model.context)
 
-    def ask(self, task: Task, move: Move) -> Asked | None:
-        """None for a repair whose prompt does not fit the context."""
-        how, draft = self._decoding, self._drafts[task.id]
-        asked = self._repair(task, move.parent) if move.parent else (draft.prompt, draft.ids)
-        if asked is None:
-            return None
-        prompt, ids = asked
-        temperature = how.temperature if move.temperature is None else move.temperature
-        seed = attempt_seed(self._run_seed, task.id, self._arm, move.sample, move.round)
-        stop = domain_of(task.domain).stop_text
-        breaks = (self._common, min(draft.shared, common_length(draft.ids, ids)))
-        return Asked(
-            self._arm, task, move, prompt, Request(ids, how.max_tokens, temperature, how.min_p, seed, stop, breaks)
+    def question(self, task: Task) -> Question:
+        """Return what a draft of ``task`` is asked with: its statement alone. Programs are read as answers to it."""
+        draft = self._drafts[task.id]
+        return Question(draft.prompt, draft.ids, (self._common, draft.shared))
+
+    def ask(
+        self, task: Task, move: Move, *, attempts: Sequence[Attempt] = (), program: ReadProgram | None = None
+    ) -> Asked | Refused:
+        """Return how the model is asked for ``move``, or why it cannot be: a prompt that does not fit the context, a fork from a
+        place that the program does not have.
+
+        A fork needs ``program``, the parent's, read as an answer to ``question(task)``. ``attempts`` are those made before the
+        move: what forks of the same parent gave is not written again.
+        """
+        if move.parent is None:
+            return self._asked(task, move, self.question(task))
+        if move.by == "fork":
+            if program is None:
+                raise ValueError(f"a fork of {move.parent.id} was asked for, which was not read")
+            return self._fork(task, move, program, _programs(move.parent, attempts))
+        repair = self._repair(task, move.parent)
+        if isinstance(repair, Refused):
+            return repair
+        asked = self._asked(task, move, repair)
+        ended = repeats(move.parent.code, domain_of(task.domain))
+        return replace(asked, request=replace(asked.request, ended=ended), tried=(move.parent.code,))
+
+    def seed_of(self, task: Task, move: Move) -> int:
+        """Return the seed of the attempt that ``move`` makes."""
+        return attempt_seed(self._run_seed, task.id, self._arm, move.sample, move.round)
+
+    def _asked(self, task: Task, move: Move, question: Question) -> Asked:
+        how = self._decoding
+        request = Request(
+            question.ids,
+            how.max_tokens,
+            how.temperature if move.temperature is None else move.temperature,
+            how.min_p,
+            self.seed_of(task, move),
+            domain_of(task.domain).stop_text,
+            question.breaks,
         )
+        return Asked(self._arm, task, move, question.prompt, request)
+
+    def _fork(self, task: Task, move: Move, program: ReadProgram, tried: tuple[str, ...]) -> Asked | Refused:
+        forks = forks_of(program.reading, max(FORKS, move.place + 1), that_leave(program, self._model.eos_ids))
+        if move.place >= len(forks):
+            return Refused(
+                f"the program has {len(forks)} places to fork from, and {move.place} were tried", exhausted=True
+            )
+        fork, n_prompt = forks[move.place], len(program.prompt_ids)
+        given = (*program.ids[: fork.position], fork.choice)
+        if n_prompt + len(given) + self._decoding.max_tokens > self._model.context:
+            return Refused(f"a fork after {len(given):,} tokens of the program does not fit the context")
+        asked = self._asked(
+            task,
+            replace(move, temperature=move.temperature or 0.0),
+            Question(program.prompt, program.prompt_ids, program.breaks),
+        )
+        request = replace(
+            asked.request,
+            given=given,
+            read=program.prompt_ids + program.ids,
+            read_breaks=tuple(sorted(n_prompt + other.position for other in forks)),
+        )
+        if not request.temperature:
+            failed, *others = tried
+            after, greedy_from = program.starts[fork.position], greedy_after(program)
+            back = falls_back(failed, others, domain_of(task.domain), after=after, greedy_from=greedy_from)
+            request = replace(request, ended=back)
+        return replace(asked, move=move, request=request, tried=tried, n_read_tokens=len(program.ids))
 
     def _require_that_all_fit(self) -> None:
         room = self._model.context - self._decoding.max_tokens
@@ -110,18 +193,15 @@ class Asking:
                 hint="leave these tasks out, or lower max_tokens",
             )
 
-    def _repair(self, task: Task, parent: Attempt) -> tuple[str, tuple[int, ...]] | None:
-        domain, how = domain_of(task.domain), self._decoding
+    def _repair(self, task: Task, parent: Attempt) -> Question | Refused:
+        domain, how, draft = domain_of(task.domain), self._decoding, self._drafts[task.id]
         facts_of = how.borrowed.get(task.id, parent)
         for n in FACTS_SHOWN:
             prompt = domain.repair_prompt(task, parent, max_facts=n, feedback=how.feedback, facts_of=facts_of)
-            fitting = self._fitting(prompt, self._ids(task, prompt))
-            if fitting:
-                return fitting
-        return None
-
-    def _fitting(self, prompt: str, ids: tuple[int, ...]) -> tuple[str, tuple[int, ...]] | None:
-        return (prompt, ids) if len(ids) + self._decoding.max_tokens <= self._model.context else None
+            ids = self._ids(task, prompt)
+            if len(ids) + how.max_tokens <= self._model.context:
+                return Question(prompt, ids, (self._common, min(draft.shared, common_length(draft.ids, ids))))
+        return Refused("the prompt of a repair does not fit the context")
 
     def _draft(self, task: Task) -> _Draft:
         prompt = domain_of(task.domain).prompt(task, feedback=self._decoding.feedback)
@@ -131,6 +211,12 @@ class Asking:
     def _ids(self, task: Task, prompt: str) -> tuple[int, ...]:
         prefix = domain_of(task.domain).reply_prefix
         return tuple(self._model.render([{"role": "user", "content": prompt}], reply_prefix=prefix))
+
+
+def _programs(parent: Attempt, attempts: Sequence[Attempt]) -> tuple[str, ...]:
+    """The parent's code, and what its forks gave."""
+    forks = [one.code for one in attempts if one.kind == "fork" and one.parent == parent.id]
+    return tuple(dict.fromkeys([parent.code, *forks]))
 
 
 def common_length(a: Sequence[int], b: Sequence[int]) -> int:

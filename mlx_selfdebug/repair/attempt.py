@@ -8,9 +8,10 @@ from typing import Any, Literal
 from mlx_selfdebug.notebook import Shown
 from mlx_selfdebug.sandbox.verdict import Verdict
 
-Kind = Literal["draft", "repair", "edits", "fork"]
+Kind = Literal["draft", "repair", "edits", "fork", "given"]
 """How an attempt was made: drafted from the statement; asked for with a failed program and its facts; found by trying small edits
-of a failed program; completed by the model from a surprising place of a failed program."""
+of a failed program; completed by the model from a surprising place of a failed program. A "given" one was not made but found: a
+program that is wrong, for the others to be made of."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,9 @@ class Attempt(Shown):
     """Natural key: (task_id, arm, sample, round). ``parent`` is the id of the attempt this one was made of, "" for a draft.
 
     ``kind`` says how. ``n_read_tokens`` counts the tokens of given programs that the model read to make it, and ``n_tries`` the
-    edits that were run; neither was decoded. ``public`` is the verdict on the checks a model may see, ``verdict`` the one on the hidden checks, which scores.
-    ``prompt`` is the message given to the model, ``completion`` its raw text, ``code`` what was taken from it and tested,
-    ``tidied`` the names of the steps that took it out.
+    edits that were run; neither was decoded. ``public`` is the verdict on the checks a model may see, ``verdict`` the one on the
+    hidden checks, which scores. ``prompt`` is the message given to the model, ``completion`` its raw text, ``code`` what was taken
+    from it and tested, ``tidied`` the names of the steps that took it out.
     """
 
     task_id: str

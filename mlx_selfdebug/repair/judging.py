@@ -1,14 +1,21 @@
-"""From a completion to an attempt: the code is taken out of it and tested in other processes while decoding goes on."""
+"""From a completion to an attempt: the code is taken out of it and tested in other processes while decoding goes on.
+
+The same code of the same task is tested once, whichever arm it comes from: what its tests said is taken over.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 from mlx_selfdebug.domains import domain_of
+from mlx_selfdebug.domains.base import Tidied
 from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.repair.asking import Asked
 from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.repair.forks import fallen_into
 from mlx_selfdebug.sampling.request import Completion
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Verdict
@@ -17,13 +24,61 @@ from mlx_selfdebug.tasks.task import Task
 
 NO_CHECKS = Verdict("passed")
 """The public verdict of a task that has no public checks: nothing was shown to fail."""
+MOST_KNOWN = 8192
+"""Programs whose verdicts are remembered; the first that were tested are the first to go."""
+
+
+@dataclass(frozen=True)
+class Tests:
+    """Of one program, its tests under way or done: on the hidden checks, and on the public ones where the task has any."""
+
+    hidden: Future[Verdict]
+    public: Future[Verdict] | None
+
+    __test__ = False
+
+    @property
+    def futures(self) -> list[Future[Verdict]]:
+        return [self.hidden, self.public] if self.public else [self.hidden]
+
+
+class Memory:
+    """Tests by task and code, with ``runner``. What the tests of ``attempts`` said is taken over, if these ran as confined as
+    ``runner`` runs them.
+    """
+
+    def __init__(self, runner: TestRunner, attempts: Iterable[Attempt] = ()) -> None:
+        self._runner = runner
+        self._tests: OrderedDict[tuple[str, str], Tests] = OrderedDict()
+        for attempt in attempts:
+            if attempt.verdict.isolation == runner.isolation:
+                tests = Tests(_done(attempt.verdict), _done(attempt.public))
+                self._tests.setdefault((attempt.task_id, attempt.code), tests)
+        self._forget()
+
+    def tests(self, code: str, task: Task) -> Tests:
+        """Return the tests of ``code``, begun now if they are not known."""
+        key = task.id, code
+        if key not in self._tests:
+            self._tests[key] = self._begun(code, task)
+            self._forget()
+        return self._tests[key]
+
+    def _begun(self, code: str, task: Task) -> Tests:
+        judge = domain_of(task.domain).judge
+        hidden = judge(code, task, task.hidden, self._runner)
+        return Tests(hidden, judge(code, task, task.public, self._runner) if task.public else None)
+
+    def _forget(self) -> None:
+        while len(self._tests) > MOST_KNOWN:
+            self._tests.popitem(last=False)
 
 
 class Judging:
-    """The completions whose tests are running."""
+    """The completions whose tests are running, and those that ``memory`` knows already."""
 
-    def __init__(self, runner: TestRunner) -> None:
-        self._runner = runner
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
         self._pending: list[_Pending] = []
 
     @property
@@ -36,7 +91,8 @@ class Judging:
         return [future for item in self._pending for future in item.futures if not future.done()]
 
     def begin(self, asked: Asked, completion: Completion) -> None:
-        self._pending.append(_Pending(self._runner, asked, completion))
+        tidied = _tidied(asked, completion)
+        self._pending.append(_Pending(asked, completion, tidied, self.memory.tests(tidied.code, asked.task)))
 
     def finished(self) -> Iterator[Attempt]:
         """Attempts whose tests are done, in the order of their completions. Raises SandboxError if tests could not be run."""
@@ -45,42 +101,62 @@ class Judging:
         return (item.attempt() for item in done)
 
 
+@dataclass(frozen=True, eq=False)
 class _Pending:
-    def __init__(self, runner: TestRunner, asked: Asked, completion: Completion) -> None:
-        domain = domain_of(asked.task.domain)
-        task = asked.task
-        self._asked, self._completion = asked, completion
-        self._tidied = domain.extract(completion.text, task)
-        self._hidden = domain.judge(self._tidied.code, task, task.hidden, runner)
-        self._public = domain.judge(self._tidied.code, task, task.public, runner) if task.public else None
+    asked: Asked
+    completion: Completion
+    tidied: Tidied
+    tests: Tests
 
     @property
     def futures(self) -> list[Future[Verdict]]:
-        return [self._hidden, self._public] if self._public else [self._hidden]
+        return self.tests.futures
 
     def attempt(self) -> Attempt:
-        task, move, request = self._asked.task, self._asked.move, self._asked.request
+        task, move, request = self.asked.task, self.asked.move, self.asked.request
         return Attempt(
             task_id=task.id,
-            arm=self._asked.arm,
+            arm=self.asked.arm,
             sample=move.sample,
             round=move.round,
             parent=move.parent.id if move.parent else "",
-            prompt=self._asked.prompt,
-            completion=self._completion.text,
-            code=self._tidied.code,
-            verdict=_certain(self._hidden.result(), task, task.hidden),
-            public=_certain(self._public.result(), task, task.public) if self._public else NO_CHECKS,
+            prompt=self.asked.prompt,
+            completion=self.completion.text,
+            code=self.tidied.code,
+            verdict=certain(self.tests.hidden.result(), task, task.hidden),
+            public=public_of(self.tests, task),
             n_prompt_tokens=len(request.prompt),
-            n_completion_tokens=self._completion.n_tokens,
+            # Of what a fork is given, the last token is its own.
+            n_completion_tokens=self.completion.n_tokens + bool(request.given),
             seed=request.seed,
-            finish=self._completion.finish,
-            tidied=self._tidied.steps,
+            finish=self.completion.finish,
+            tidied=self.tidied.steps,
             kind=move.kind,
+            n_read_tokens=self.asked.n_read_tokens,
         )
 
 
-def _certain(verdict: Verdict, task: Task, checks: Checks) -> Verdict:
+def _tidied(asked: Asked, completion: Completion) -> Tidied:
+    """The code in a completion; that of the program it is a copy of, where it was ended for that."""
+    domain = domain_of(asked.task.domain)
+    if completion.finish == "copy":
+        return Tidied(fallen_into(completion.text, asked.tried, domain))
+    return domain.extract(completion.text, asked.task)
+
+
+def _done(verdict: Verdict) -> Future[Verdict]:
+    future: Future[Verdict] = Future()
+    future.set_result(verdict)
+    return future
+
+
+def public_of(tests: Tests, task: Task) -> Verdict:
+    """Return the public verdict of tests that are done. Raises SandboxError if they could not be run."""
+    return certain(tests.public.result(), task, task.public) if tests.public else NO_CHECKS
+
+
+def certain(verdict: Verdict, task: Task, checks: Checks) -> Verdict:
+    """Return ``verdict``, unless it says that the machine failed: then raise SandboxError."""
     if verdict.outcome != "infrastructure":
         return verdict
     error = verdict.failures[0].error if verdict.failures else None

@@ -23,6 +23,9 @@ EASY_ERRORS = frozenset({"NameError", "UnboundLocalError", "TypeError", "Attribu
                          "TabError", "ImportError", "ModuleNotFoundError"})  # fmt: skip
 """Errors a small model mends when it is told of them; failed assertions it mostly copies."""
 
+EXHAUSTED = "exhausted"
+"""How a search ends that found nothing: its attempt holds the failed program as it was."""
+
 
 @dataclass(frozen=True)
 class Move:
@@ -30,7 +33,7 @@ class Move:
 
     ``by`` says how a parent is followed up: "asking" shows it to the model and asks for a repair, "edits" searches for a small
     edit of it that passes, "fork" leaves it at its ``place``-th most surprising token (0 is the first) and completes from there.
-    ``temperature`` None is the stream's.
+    ``temperature`` None is the stream's. ``hidden``: the search for an edit goes by the hidden checks, as it may on training tasks.
     """
 
     sample: int
@@ -39,6 +42,7 @@ class Move:
     temperature: float | None = None
     by: Literal["asking", "edits", "fork"] = "asking"
     place: int = 0
+    hidden: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -118,6 +122,60 @@ class Repair:
         if last.round >= self.rounds or self.stop(attempts) or not repairable(last):
             return []
         return [Move(0, last.round + 1, last, self.temperature)]
+
+
+EDITS_ROUND = 1
+FIRST_FORK_ROUND = 2
+"""Rounds of sample 0, so that attempts in the order of their keys are in the order in which they were made."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """The first attempt's failed program is searched, then drafts or repairs of it follow, until ``stop``.
+
+    With ``edits`` a small edit of it is looked for. Then up to ``forks`` forks leave it, one after another. ``then`` says what
+    comes when both have found nothing: fresh "drafts", "repairs" that are shown the failed program, or "nothing". A program that
+    failed no public check, or did what no honest program does, is not searched. At most ``most`` drafts or repairs are made.
+    The first draft on a task is greedy, as a user's first one is; later drafts have the stream's temperature.
+    """
+
+    edits: bool = True
+    forks: int = 3
+    then: Literal["drafts", "repairs", "nothing"] = "drafts"
+    stop: Stop = passed_in_public
+    most: int = 64
+
+    def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:
+        if not attempts:
+            return [Move(0, temperature=0.0)]
+        if self.stop(attempts):
+            return []
+        searchable = bool(task.public) and repairable(attempts[0])
+        move = self._search(attempts) if searchable else None
+        if move is None:
+            move = self._draft(attempts) if self.then == "drafts" else self._repair(attempts)
+        return [move] if move else []
+
+    def _search(self, attempts: Sequence[Attempt]) -> Move | None:
+        failed = attempts[0]
+        if self.edits and not any(attempt.kind == "edits" for attempt in attempts):
+            return Move(0, EDITS_ROUND, failed, by="edits")
+        forks = [attempt for attempt in attempts if attempt.kind == "fork"]
+        # A program may have fewer places worth leaving it at than forks are allowed.
+        if len(forks) < self.forks and not any(fork.finish == EXHAUSTED for fork in forks):
+            return Move(0, FIRST_FORK_ROUND + len(forks), failed, by="fork", place=len(forks))
+        return None
+
+    def _draft(self, attempts: Sequence[Attempt]) -> Move | None:
+        sample = attempts[-1].sample + 1
+        drafted = any(attempt.kind == "draft" for attempt in attempts)
+        return Move(sample, temperature=None if drafted else 0.0) if sample <= self.most else None
+
+    def _repair(self, attempts: Sequence[Attempt]) -> Move | None:
+        failed, n = attempts[0], sum(attempt.kind == "repair" for attempt in attempts)
+        if self.then != "repairs" or n >= self.most or not repairable(failed):
+            return None
+        return Move(0, attempts[-1].round + 1, failed)
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,18 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 
+from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.memory import Governor
 from mlx_selfdebug.progress import Stage
-from mlx_selfdebug.repair.asking import Asked, Asking, Decoding
+from mlx_selfdebug.repair.asking import Asked, Asking, Decoding, Refused
 from mlx_selfdebug.repair.attempt import Attempt, attempt_id
-from mlx_selfdebug.repair.judging import Judging
-from mlx_selfdebug.repair.policies import Move, Policy
+from mlx_selfdebug.repair.edits.searching import AskedSearch, Searching
+from mlx_selfdebug.repair.judging import Judging, Memory
+from mlx_selfdebug.repair.policies import EXHAUSTED, Move, Policy
+from mlx_selfdebug.repair.reading import ProgramReading, Readings
 from mlx_selfdebug.sampling.language_model import Decoder, DecodingCounts, LanguageModel
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.stage import Spent
@@ -29,6 +33,9 @@ from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks.task import Task
 
 logger = logging.getLogger(__name__)
+
+MAX_SEARCHES = 4
+"""Searches for an edit that are under way at a time: enough to keep the test runner busy."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +51,12 @@ class Play:
 
 @dataclass(frozen=True)
 class _Job:
-    """One attempt to make on ``task`` in ``arm``."""
+    """One attempt to make on ``task`` in ``arm``, where ``attempts`` were made before."""
 
     arm: str
     task: Task
     move: Move
+    attempts: tuple[Attempt, ...]
 
 
 class _TaskMachine:
@@ -107,8 +115,10 @@ class Stream:
         self._stored: dict[str, Attempt] = {}
         self._machines: dict[tuple[str, str], _TaskMachine] = {}
         self._ready: deque[_Job] = deque()
+        self._to_search: deque[_Job] = deque()
         self._asked: dict[int, Asked] = {}
-        self._judging = Judging(runner)
+        self._runner = runner
+        self._judging = Judging(Memory(runner))
         self._solved = 0
 
     def play(self, *plays: Play) -> dict[str, list[Attempt]]:
@@ -124,6 +134,9 @@ class Stream:
                 machine = self._machines[play.arm, task.id] = _TaskMachine(task, play)
                 self._ready.extend(self._next_jobs(machine))
         if self._ready:
+            tasks = {task.id for play in plays for task in play.tasks}
+            known = [attempt for attempt in self._run.attempts() if attempt.task_id in tasks]
+            self._judging = Judging(Memory(self._runner, known))
             seed = self._run.config.seed
             askings = {play.arm: Asking(self._model, play.tasks, play.decoding, seed, play.arm) for play in plays}
             try:
@@ -140,12 +153,13 @@ class Stream:
         """What is to be made next of the task, after what is stored of it; nothing while something is under way."""
         missing: list[_Job] = []
         while not missing and (moves := machine.next_moves()):
+            before = tuple(machine.attempts)
             for move in moves:
                 stored = self._stored.get(attempt_id(machine.arm, machine.task.id, move.sample, move.round))
                 if stored:
                     machine.finish(stored)
                 else:
-                    missing.append(_Job(machine.arm, machine.task, move))
+                    missing.append(_Job(machine.arm, machine.task, move, before))
         if not machine.busy:
             self._solved += machine.solved
             self._stage.advance(1)
@@ -159,29 +173,89 @@ class Stream:
             longest=max(asking.longest for asking in askings.values()),
         )
         governor = Governor(decoding.budget_bytes, decoder.width)
+        readings = Readings(self._model, decoder)
+        self._searching = Searching(self._runner, self._judging.memory, readings.log_likelihoods)
         self.counts = decoder.counts
         begin = time.monotonic()
-        while self._ready or self._asked or self._judging.pending:
+        while self._ready or self._to_search or self._asked or self._judging.pending or self._searching.pending:
             decoder.limit(governor.width())
-            self._submit(decoder, askings)
+            self._submit(decoder, askings, readings)
             for completion in decoder.step():
                 self._judging.begin(self._asked.pop(completion.ticket), completion)
             if not self._asked:
                 with self._spent.on("waiting for tests"):
-                    wait(self._judging.futures, return_when=FIRST_COMPLETED)
-            for attempt in self._judging.finished():
+                    wait([*self._judging.futures, *self._searching.futures], return_when=FIRST_COMPLETED)
+            for attempt in chain(self._judging.finished(), self._searching.finished()):
                 self._finish(attempt)
             self._tell(time.monotonic() - begin)
 
-    def _submit(self, decoder: Decoder, askings: Mapping[str, Asking]) -> None:
-        """Hand over no more than the batch will want next: prompts are rendered late."""
+    def _submit(self, decoder: Decoder, askings: Mapping[str, Asking], readings: Readings) -> None:
+        """Hand over no more than the batch will want next: prompts are rendered late, programs are read late."""
+        while self._to_search and self._searching.pending < MAX_SEARCHES:
+            job = self._to_search.popleft()
+            self._search(job, askings[job.arm], readings)
         while self._ready and decoder.waiting < decoder.width:
             job = self._ready.popleft()
-            asked = askings[job.arm].ask(job.task, job.move)
-            if asked:
-                self._asked[decoder.submit(asked.request)] = asked
+            if job.move.by == "edits":
+                self._to_search.append(job)
             else:
-                self._give_up(job)
+                self._ask(job, decoder, askings[job.arm], readings)
+
+    def _search(self, job: _Job, asking: Asking, readings: Readings) -> None:
+        program = self._read(job, asking, readings)
+        if program is not None:
+            tried = tuple(attempt.code for attempt in job.attempts)
+            self._searching.begin(
+                AskedSearch(job.arm, job.task, job.move, program, asking.seed_of(job.task, job.move), tried)
+            )
+
+    def _ask(self, job: _Job, decoder: Decoder, asking: Asking, readings: Readings) -> None:
+        program = None
+        if job.move.by == "fork":
+            program = self._read(job, asking, readings)
+            if program is None:
+                return
+        asked = asking.ask(job.task, job.move, attempts=job.attempts, program=program)
+        if isinstance(asked, Asked):
+            self._asked[decoder.submit(asked.request)] = asked
+        elif job.move.by == "fork":
+            self._exhaust(job, asking, asked)
+        else:
+            self._give_up(job, asked.reason)
+
+    def _read(self, job: _Job, asking: Asking, readings: Readings) -> ProgramReading | None:
+        """Return the parent's program as it was read; None if it cannot be, and the move is over."""
+        assert job.move.parent is not None
+        question = asking.question(job.task)
+        try:
+            with self._spent.on("reading"):
+                return readings.read(job.task, job.move.parent.code, question.prompt, question.ids, question.breaks)
+        except ModelError as error:
+            self._exhaust(job, asking, Refused(str(error)))
+            return None
+
+    def _exhaust(self, job: _Job, asking: Asking, refused: Refused) -> None:
+        """Record a move that leads nowhere: the policy sees it, and goes on with something else."""
+        if not refused.exhausted:
+            logger.warning("%s: %s", job.task.id, refused.reason)
+        assert job.move.parent is not None
+        parent = job.move.parent
+        attempt = replace(
+            parent,
+            arm=job.arm,
+            sample=job.move.sample,
+            round=job.move.round,
+            parent=parent.id,
+            n_prompt_tokens=0,
+            n_completion_tokens=0,
+            seed=asking.seed_of(job.task, job.move),
+            finish=EXHAUSTED,
+            tidied=(),
+            kind=job.move.kind,
+            n_read_tokens=0,
+            n_tries=0,
+        )
+        self._finish(attempt)
 
     def _finish(self, attempt: Attempt) -> None:
         self._run.add_attempt(attempt)
@@ -189,12 +263,14 @@ class Stream:
         machine.finish(attempt)
         self._ready.extendleft(reversed(self._next_jobs(machine)))
 
-    def _give_up(self, job: _Job) -> None:
-        logger.warning("%s: the prompt of a repair does not fit the context; the task is left as it is", job.task.id)
+    def _give_up(self, job: _Job, reason: str) -> None:
+        logger.warning("%s: %s; the task is left as it is", job.task.id, reason)
         machine = self._machines[job.arm, job.task.id]
         machine.give_up(job.move)
         self._next_jobs(machine)
 
     def _tell(self, seconds: float) -> None:
         rate = self.counts.decoded_tokens / seconds
-        self._stage.advance(0, f"{self._solved} solved, {rate:.0f} tokens/s, {self._judging.pending} in test")
+        n_searched = self._searching.pending + len(self._to_search)
+        searched = f", {n_searched} searched" if n_searched else ""
+        self._stage.advance(0, f"{self._solved} solved, {rate:.0f} tokens/s, {self._judging.pending} in test{searched}")

@@ -5,10 +5,14 @@ It is written beside the weights as ``README.md``, so that it goes where they go
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from huggingface_hub import EvalResult, ModelCardData
 
 from mlx_selfdebug.config import Config
-from mlx_selfdebug.evaluation.result import Result, Score, read_result
+from mlx_selfdebug.evaluation.arms import FIRST
+from mlx_selfdebug.evaluation.played import BUGS, OWN
+from mlx_selfdebug.evaluation.result import Half, Result, Score, read_result
 from mlx_selfdebug.models.catalog import ALIASES
 from mlx_selfdebug.reporting.columns import markdown_table
 from mlx_selfdebug.store import StoredRun, write_atomically
@@ -48,19 +52,28 @@ def _front_matter(config: Config, result: Result | None) -> str:
 
 
 def _eval_results(config: Config, result: Result) -> list[EvalResult]:
-    scores = {"first draft, greedy": result.adapter.first_pass}
-    scores |= {f"then {arm}, {result.tokens} tokens a task": found for arm, found in result.adapter.arms.items()}
     return [
         EvalResult(
             task_type="text-generation",
             dataset_type=config.eval.tasks,
-            dataset_name=f"{config.eval.tasks}, {score.problems[1]} tasks",
+            dataset_name=_dataset(config, name, half.n),
             metric_type="pass@1",
-            metric_name=f"problems solved, {what}",
+            metric_name=f"{'bugs repaired' if name == BUGS else 'problems solved'}, {what}",
             metric_value=round(_share(score), 4),
         )
-        for what, score in scores.items()
+        for name, half in result.halves.items()
+        for what, score in _named_scores(half, name, result.tokens)
     ]
+
+
+def _dataset(config: Config, half: str, n: int) -> str:
+    return f"bugs in {config.eval.tasks}, {n} bugs" if half == BUGS else f"{config.eval.tasks}, {n} tasks"
+
+
+def _named_scores(half: Half, name: str, tokens: int) -> Iterator[tuple[str, Score]]:
+    if name == OWN:
+        yield "first draft, greedy", half.adapter.first_pass
+    yield from ((f"then {arm}, {tokens} tokens a task", score) for arm, score in half.adapter.arms.items())
 
 
 def _about(run: StoredRun) -> str:
@@ -74,21 +87,21 @@ def _about(run: StoredRun) -> str:
 
 
 def _figures(config: Config, result: Result) -> str:
-    rows = [["", *(f"{name}: {unit}" for name in result.models for unit in ("problems", "checks"))]]
-    models = result.models.values()
-    rows.append(["first draft", *_cells([found.first_pass for found in models])])
-    rows += [[f"then {arm}", *_cells([found.arms.get(arm) for found in models])] for arm in result.base.arms]
     how = (
         f"`{config.eval.tasks}`, repairs fed from public checks and scored on hidden ones, at most {result.tokens} generated "
         "tokens a task:"
     )
-    said = [
-        how,
-        markdown_table(rows),
-        str(result.primary or ""),
-        str(result.gate or ""),
-    ]
-    return "\n\n".join(filter(None, said))
+    parts = [how, _table(result, OWN)]
+    if result.bugs:
+        parts += [f"{result.bugs.n} bugs ({config.eval.bugs}), the same for every model:", _table(result.bugs, BUGS)]
+    return "\n\n".join([*parts, *result.said])
+
+
+def _table(half: Half, name: str) -> str:
+    head = ["", *(f"{model}: {unit}" for model in half.models for unit in ("problems", "checks"))]
+    rows = [["first draft" if arm == FIRST else f"then {arm}", *_cells([m.score_of(arm) for m in half.models.values()])]
+            for arm in (*([FIRST] if name == OWN else []), *half.base.arms)]  # fmt: skip
+    return markdown_table([head, *rows])
 
 
 def _cells(scores: list[Score | None]) -> list[str]:

@@ -24,7 +24,7 @@ def summarize(run: Run, result: Result | None) -> dict[str, Any]:
     config, attempts, pairs = run.config, run.attempts(), run.pairs()
     kinds = Counter(pair.kind for pair in pairs)
     environment = run.environment()
-    scores = result.to_dict() if result else {"base": None, "adapter": None}
+    scores = result.to_dict() if result else {"base": None, "adapter": None, "bugs": None}
     return {
         "model": config.model,
         "origin": environment.get("model"),

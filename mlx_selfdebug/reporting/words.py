@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from mlx_selfdebug.evaluation.evidence import HalfEvidence
+from mlx_selfdebug.evaluation.played import BUGS, OWN
 from mlx_selfdebug.evaluation.primary import Primary
 
 UNKNOWN = "-"
@@ -12,11 +14,31 @@ VERDICTS = {
     "not shown": "Not shown: that repairing with facts, after training, beats trying again.",
     "shown worse": "Shown worse: after training, repairing with facts falls behind trying again.",
 }
+TRAINED = {
+    "shown": "shown that repairing with facts, after training, beats trying again",
+    "not shown": "not shown that repairing with facts, after training, beats trying again",
+    "shown worse": "shown that repairing with facts, after training, falls behind trying again",
+}
+SEARCHED = {
+    "shown": "shown that searching the failed code first beats trying again at once",
+    "not shown": "not shown that searching the failed code first beats trying again at once",
+    "shown worse": "shown that searching the failed code first falls behind trying again at once",
+}
+HALVES = {OWN: "On the models' own failures", BUGS: "On bugs put into right code"}
 
 
 def verdict_text(primary: Primary) -> str:
     """The primary contrast in one sentence without numbers."""
     return VERDICTS[primary.verdict]
+
+
+def half_text(name: str, half: HalfEvidence) -> str:
+    """What one half has shown in one sentence without numbers, of training and then of searching; "" where nothing was asked."""
+    said = [f"it is {TRAINED[half.primary.verdict]}"] if half.primary else []
+    for verdict, text in SEARCHED.items():
+        models = [one.model for one in half.searching if one.verdict == verdict]
+        said += [f"for {' and '.join(models)} it is {text}"] if models else []
+    return f"{HALVES[name]} {'; '.join(said)}." if said else ""
 
 
 def percent(share: float | None, digits: int = 1) -> str:

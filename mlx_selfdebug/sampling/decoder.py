@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mlx_selfdebug.models.backend import mx
 
 import numpy as np
-import numpy.typing as npt
 
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.sampling.language_model import DecodableModel, DecodingCounts
 from mlx_selfdebug.sampling.prefixes import Prefixes
+from mlx_selfdebug.sampling.reading import Reader, Reading
 from mlx_selfdebug.sampling.request import Completion, Request
 from mlx_selfdebug.sampling.sampler import Sampler
 from mlx_selfdebug.sampling.slots import Slots
@@ -63,6 +64,7 @@ class BatchDecoder:
         self._additive = on_cpu
         self._stopping = Stopping(model)
         self._prefixes = Prefixes(model.network, chunk, prefix_bytes)
+        self._reader = Reader(model, self._prefixes)
         self._queue: deque[_Row] = deque()
         self._next_ticket = 0
         self._open(self._fewest)
@@ -89,13 +91,23 @@ class BatchDecoder:
         self._limit = width
 
     def submit(self, request: Request) -> int:
-        """Raises ModelError for an empty prompt, or one that leaves no room for ``max_tokens`` in the model's context."""
+        """Raises ModelError for an empty prompt, for one that leaves no room for ``max_tokens`` in the model's context, and for
+        a completion that is to go on from what was not read.
+        """
         self._refuse(request)
         row = _Row(self._next_ticket, request)
         self._next_ticket += 1
-        self.counts.prompt_tokens += len(request.prompt)
+        self.counts.prompt_tokens += len(request.prompt) + len(request.given)
         self._queue.append(row)
         return row.ticket
+
+    def read(self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Sequence[int] = ()) -> Reading:
+        """Read ``program`` as the completion of ``prompt``, between two steps. Its keys and values are kept for forks of it.
+
+        Raises ModelError if one of them is empty, both do not fit the context, or the model gives no numbers.
+        """
+        self.counts.read_tokens += len(program)
+        return self._reader.read(prompt, program, breaks)
 
     def step(self) -> list[Completion]:
         """Raises ModelError if a row's logits are not numbers."""
@@ -122,13 +134,13 @@ class BatchDecoder:
             if not self._queue:
                 return
             row = self._queue.popleft()
-            prompt = row.request.prompt
+            tokens = row.request.prompt + row.request.given
             before = self._prefixes.n_computed
-            self._slots.load(i, self._prefixes.caches(prompt, row.request.breaks), len(prompt) - 1)
+            self._slots.load(i, self._prefixes.of(row.request), len(tokens) - 1)
             self.counts.prefilled_tokens += self._prefixes.n_computed - before
             self._sampler.set(i, row.request)
             self._rows[i] = row
-            self._last[i] = prompt[-1]
+            self._last[i] = tokens[-1]
 
     def _launch(self, before: _Step | None) -> _Step:
         """Compute one token a row, on top of what ``before`` will have given if it is not read yet."""
@@ -156,7 +168,7 @@ class BatchDecoder:
             at = len(bad.tokens) if bad else 0
             raise ModelError(f"{self._model.name} gave logits that are not numbers at position {at} of a completion")
         self.counts.decoded_tokens += len(live)
-        may_end = self._may_end(tokens)
+        may_end = self._stopping.may_end(tokens, [row.request for row in self._rows if row])
         completions = []
         for i in live:
             row = step.rows[i]
@@ -169,12 +181,6 @@ class BatchDecoder:
                     self._leave(i)
         self._last[live] = tokens[live]
         return completions
-
-    def _may_end(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        found = np.zeros(tokens.shape, np.bool_)
-        for stop in {row.request.stop_text for row in self._rows if row}:
-            found |= self._stopping.may_end(tokens, stop)
-        return found
 
     def _leave(self, i: int) -> None:
         self._rows[i] = None
@@ -206,14 +212,19 @@ class BatchDecoder:
         self._rows = [*(self._rows[i] for i in kept), *[None] * (wanted - len(kept))]
 
     def _refuse(self, request: Request) -> None:
-        context = self._model.context
+        context, tokens = self._model.context, request.prompt + request.given
         if not request.prompt:
             raise ModelError("an empty prompt cannot be completed")
-        if len(request.prompt) + request.max_tokens > context:
+        if len(tokens) + request.max_tokens > context:
+            given = f", {len(request.given)} given" if request.given else ""
             raise ModelError(
-                f"a prompt of {len(request.prompt)} tokens and {request.max_tokens} to decode exceed the context of "
+                f"a prompt of {len(request.prompt)} tokens{given} and {request.max_tokens} to decode exceed the context of "
                 f"{self._model.name}, {context} tokens",
                 hint="lower max_tokens or shorten the task",
+            )
+        if request.read and request.read[: len(tokens) - 1] != tokens[:-1]:
+            raise ModelError(
+                "a completion can go on only from what was read: the prompt and all that is given but its last"
             )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from mlx_selfdebug.sampling.request import Completion, Request
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.sampling.reading import Reading
 
 
 @dataclass
@@ -19,6 +22,7 @@ class DecodingCounts:
     prompt_tokens: int = 0
     prefilled_tokens: int = 0
     decoded_tokens: int = 0
+    read_tokens: int = 0
     steps: int = 0
     row_steps: int = 0
     prefill_s: float = 0.0
@@ -35,6 +39,12 @@ class Decoder(Protocol):
 
     def step(self) -> list[Completion]:
         """One token more for every row; the completions that ended with it. Does nothing if nothing was asked."""
+
+    def read(self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Sequence[int] = ()) -> Reading:
+        """Read ``program`` as the completion of ``prompt``, both token ids; ``breaks`` as those of a request.
+
+        Raises ModelError if one of them is empty, or both do not fit the model's context.
+        """
 
     @property
     def waiting(self) -> int:
@@ -64,8 +74,21 @@ class LanguageModel(Protocol):
     def context(self) -> int:
         """Most tokens of prompt and completion together."""
 
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """The ids that end a completion."""
+
     def render(self, messages: list[dict[str, str]], *, reply_prefix: str = "") -> list[int]:
         """Token ids of a chat up to and including the start of the reply."""
+
+    def spans(self, text: str) -> tuple[list[int], list[int]]:
+        """Return the token ids of ``text``, and the character at which each begins, followed by the length of ``text``."""
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text."""
+
+    def spell(self, id_: int) -> str:
+        """Return the text of one token as it stands inside a longer text."""
 
     def decoder(self, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0) -> Decoder:
         """A decoder of at most ``most`` rows, each of at most ``longest`` tokens, within ``budget_bytes`` of memory, of which

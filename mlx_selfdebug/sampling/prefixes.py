@@ -1,20 +1,30 @@
 """Prompts computed once: what prompts share up to a break is kept, least recently used first to go.
 
-Where a prompt is cut into pieces depends on the prompt and its breaks alone, never on what is kept: each attempt is computed in the
-same pieces whatever ran before it, so its numbers are the same. The last token of a prompt is left to the decode batch.
+Where tokens are cut into pieces depends on them and their breaks alone, never on what is kept: each attempt is computed in the
+same pieces whatever ran before it, so its numbers are the same. The last token of a request is left to the decode batch.
+
+A fork goes on from the middle of a program that was read. Keys and values of a position do not depend on what comes after it, so
+the beginning is taken from those of the whole reading. A recurrent state holds only the end of what went in; where a network has
+one, the beginnings that its forks need are computed, each on top of the one before.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from mlx_selfdebug.models.backend import mx, nn
 
 from mlx_lm.models.cache import ArraysCache, KVCache, RotatingKVCache, make_prompt_cache
 
+from mlx_selfdebug.sampling.request import Request
+
 Tokens = tuple[int, ...]
+Forward = Callable[..., object]
+"""Takes ids (1, length) and ``cache``, the caches to add to, one a layer."""
+_Key = tuple[Tokens, Tokens]
+"""Tokens and where they were cut into pieces: the same tokens in other pieces have other numbers, in the last digits."""
 
 
 class Prefixes:
@@ -25,31 +35,58 @@ class Prefixes:
         self._network = network
         self._chunk = chunk
         self._most_bytes = most_bytes
-        self._kept: OrderedDict[Tokens, list[Any]] = OrderedDict()
+        self._kept: OrderedDict[_Key, list[Any]] = OrderedDict()
         self._bytes = 0
+        self._recurrent = any(isinstance(cache, ArraysCache) for cache in self._new())
 
-    def caches(self, prompt: Tokens, breaks: Sequence[int]) -> list[Any]:
-        """The caches of ``prompt`` without its last token, one a layer. Not to be written to."""
-        ends = [end for end in sorted({*breaks, len(prompt) - 1}) if 0 < end < len(prompt)]
-        start, caches = self._longest(prompt, ends)
-        for end in ends:
-            if end > start:
-                caches = self._computed(caches, prompt[start:end])
-                self._keep(prompt[:end], caches)
-                start = end
+    def of(self, request: Request) -> list[Any]:
+        """Return caches that hold all tokens of ``request`` but the last one, or more than these. Not to be written to."""
+        tokens, breaks = request.prompt + request.given, set(request.breaks)
+        if request.given:
+            breaks.add(len(request.prompt) - 1)
+        if request.read and not self._recurrent:
+            return self.whole(request.read, breaks)
+        if request.read:
+            breaks |= set(request.read_breaks)
+        return self.caches(tokens, breaks)
+
+    def caches(self, prompt: Tokens, breaks: Iterable[int]) -> list[Any]:
+        """Return the caches of ``prompt`` without its last token, one a layer. Not to be written to."""
+        return self._up_to(len(prompt) - 1, prompt, breaks)
+
+    def whole(self, tokens: Tokens, breaks: Iterable[int], through: Forward | None = None) -> list[Any]:
+        """Return the caches of all of ``tokens``, the last one too. Not to be written to.
+
+        What comes after the last break goes through ``through`` if that is given, in pieces of at most ``chunk`` tokens, even if
+        its caches are kept: so that whoever reads these tokens sees what comes out of the network and leaves their caches here.
+        """
+        return self._up_to(len(tokens), tokens, breaks, through)
+
+    def _up_to(self, last: int, tokens: Tokens, breaks: Iterable[int], through: Forward | None = None) -> list[Any]:
+        ends = [end for end in sorted({*breaks, last}) if 0 < end <= last]
+        known = ends[:-1] if through else ends
+        n_done, caches = self._longest(tokens, known)
+        start = ends[n_done - 1] if n_done else 0
+        for i in range(n_done, len(ends)):
+            forward = through if through and ends[i] == last else self._network
+            caches = self._computed(caches, tokens[start : ends[i]], forward)
+            self._keep((tokens[: ends[i]], tuple(ends[: i + 1])), caches)
+            start = ends[i]
         return caches
 
-    def _longest(self, prompt: Tokens, ends: Sequence[int]) -> tuple[int, list[Any]]:
-        for end in reversed(ends):
-            if prompt[:end] in self._kept:
-                self._kept.move_to_end(prompt[:end])
-                return end, self._kept[prompt[:end]]
+    def _longest(self, tokens: Tokens, ends: list[int]) -> tuple[int, list[Any]]:
+        """Return how many of the pieces that end at ``ends`` are kept, and their caches."""
+        for n in range(len(ends), 0, -1):
+            key = tokens[: ends[n - 1]], tuple(ends[:n])
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return n, self._kept[key]
         return 0, self._new()
 
-    def _computed(self, caches: list[Any], tokens: Tokens) -> list[Any]:
+    def _computed(self, caches: list[Any], tokens: Tokens, forward: Forward) -> list[Any]:
         caches = [_copy(cache) for cache in caches]
         for start in range(0, len(tokens), self._chunk):
-            self._network(mx.array(tokens[start : start + self._chunk])[None], cache=caches)
+            forward(mx.array(tokens[start : start + self._chunk])[None], cache=caches)
             # Only the caches are evaluated, so that the head is never computed.
             mx.eval([cache.state for cache in caches if not cache.empty()])
         self.n_computed += len(tokens)
@@ -58,8 +95,9 @@ class Prefixes:
         mx.eval([cache.state for cache in caches])
         return caches
 
-    def _keep(self, tokens: Tokens, caches: list[Any]) -> None:
-        self._kept[tokens] = caches
+    def _keep(self, key: _Key, caches: list[Any]) -> None:
+        self._bytes -= _bytes(self._kept.pop(key, []))
+        self._kept[key] = caches
         self._bytes += _bytes(caches)
         while self._bytes > self._most_bytes and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)

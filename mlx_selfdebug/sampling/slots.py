@@ -42,7 +42,8 @@ class Slots:
         return [array for layer in self.layers for array in _arrays(layer)]
 
     def load(self, row: int, prefix: Sequence[Any], length: int) -> None:
-        """Fill ``row`` with the caches of one prompt (one a layer, batch of one) of ``length`` tokens."""
+        """Fill ``row`` with the first ``length`` tokens of caches (one a layer, batch of one). Those of recurrent layers are copied
+        whole."""
         self.clock.lengths[row] = length
         self.clock.make_room(length + 1)
         for layer, single in zip(self.layers, prefix, strict=True):

@@ -6,6 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mlx_selfdebug.sandbox.executed import Executed as Executed
+    from mlx_selfdebug.sandbox.executed import ExecutedCall as ExecutedCall
+    from mlx_selfdebug.sandbox.executed import executed_lines as executed_lines
     from mlx_selfdebug.sandbox.isolation import describe_isolation as describe_isolation
     from mlx_selfdebug.sandbox.isolation import isolation_notice as isolation_notice
     from mlx_selfdebug.sandbox.limits import Limits as Limits
@@ -16,14 +19,28 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ErrorFact": "verdict",
+    "Executed": "executed",
+    "ExecutedCall": "executed",
     "Failure": "verdict",
     "Limits": "limits",
     "TestRunner": "runner",
     "Verdict": "verdict",
     "describe_isolation": "isolation",
+    "executed_lines": "executed",
     "isolation_notice": "isolation",
 }
-__all__ = ["ErrorFact", "Failure", "Limits", "TestRunner", "Verdict", "describe_isolation", "isolation_notice"]
+__all__ = [
+    "ErrorFact",
+    "Executed",
+    "ExecutedCall",
+    "Failure",
+    "Limits",
+    "TestRunner",
+    "Verdict",
+    "describe_isolation",
+    "executed_lines",
+    "isolation_notice",
+]
 
 
 def __getattr__(name: str) -> object:

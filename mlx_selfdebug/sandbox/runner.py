@@ -21,9 +21,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
 from mlx_selfdebug.sandbox.confinement.layout import this_interpreter
+from mlx_selfdebug.sandbox.executed import MAX_CALLS, Executed
 from mlx_selfdebug.sandbox.grading.merging import merge
 from mlx_selfdebug.sandbox.grading.report import broken_checks
 from mlx_selfdebug.sandbox.isolation import Level, describe_isolation, require_level
@@ -42,6 +44,7 @@ ATTEMPTS = 3
 MAX_WAITING = 10_000
 MAX_PREPARED = 4096
 MAX_PREPARED_BYTES = 1 << 18
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
@@ -103,36 +106,92 @@ class TestRunner:
             worker.close()
         self._folder.cleanup()
 
-    def submit(self, source: str, checks: Checks, entry_point: str, *, prelude: str = "") -> Future[Verdict]:
+    def submit(
+        self,
+        source: str,
+        checks: Checks,
+        entry_point: str,
+        *,
+        prelude: str = "",
+        wall_s: float | None = None,
+        stop_at_first_failure: bool = False,
+    ) -> Future[Verdict]:
         """Test ``source``, in which ``entry_point`` must be a function or class; a program needs none. ``prelude`` is run before
-        it, in the same module.
+        it, in the same module. ``wall_s`` shortens ``limits.wall_s`` for this run (a longer one does not lengthen it).
+
+        ``stop_at_first_failure`` ends the run at its first failed check, or case of a program. The same programs pass, and the
+        failure has the same facts. ``n_checks`` counts the checks that were begun, and the outcome is that of the failure, though
+        a full run might have found that the program dies later, which decides there.
 
         The future never holds an exception of the candidate's: what goes wrong is in the verdict. Blocks while
-        ``MAX_WAITING`` runs are waiting. RuntimeError once closed.
+        ``MAX_WAITING`` runs are waiting. ValueError if ``wall_s`` is not positive, RuntimeError once closed.
         """
+        job = _Job(source, checks, entry_point, prelude, self._bounded(wall_s), stop_at_first_failure)
+        return self._enqueue(self._judge, job)
+
+    def run(
+        self,
+        source: str,
+        checks: Checks,
+        entry_point: str,
+        *,
+        prelude: str = "",
+        wall_s: float | None = None,
+        stop_at_first_failure: bool = False,
+    ) -> Verdict:
+        """``submit``, waited for."""
+        return self.submit(
+            source, checks, entry_point, prelude=prelude, wall_s=wall_s, stop_at_first_failure=stop_at_first_failure
+        ).result()
+
+    def submit_traced(
+        self, source: str, checks: Checks, entry_point: str, *, prelude: str = "", wall_s: float | None = None
+    ) -> Future[Executed]:
+        """Run ``source`` for the lines that its calls run (see ``executed_lines``), not for a verdict. Raises as ``submit``."""
+        job = _Job(source, checks, entry_point, prelude, self._bounded(wall_s), traced=True)
+        return self._enqueue(self._trace, job)
+
+    def _bounded(self, wall_s: float | None) -> float:
+        if wall_s is None:
+            return self.limits.wall_s
+        if not wall_s > 0:
+            raise ValueError(f"wall_s is {wall_s!r}; it must be positive")
+        return min(wall_s, self.limits.wall_s)
+
+    def _enqueue(self, work: Callable[[_Job], _T], job: _Job) -> Future[_T]:
         self._waiting.acquire()
         try:
-            future = self._pool.submit(self._judge, source, checks, entry_point, prelude)
+            future = self._pool.submit(work, job)
         except RuntimeError:
             self._waiting.release()
             raise
         future.add_done_callback(lambda _: self._waiting.release())
         return future
 
-    def run(self, source: str, checks: Checks, entry_point: str, *, prelude: str = "") -> Verdict:
-        """``submit``, waited for."""
-        return self.submit(source, checks, entry_point, prelude=prelude).result()
+    def _judge(self, job: _Job) -> Verdict:
+        verdicts: list[Verdict] = []
+        for case in job.cases():
+            verdicts.append(self._judge_case(case))
+            if job.stop_at_first_failure and not verdicts[-1].passed:
+                break
+        return merge(verdicts)
 
-    def _judge(self, source: str, checks: Checks, entry_point: str, prelude: str) -> Verdict:
-        entry_point = PROGRAM if checks.kind == "program" else entry_point
-        return merge([self._judge_case(source, case, entry_point, prelude) for case in checks.cases()])
+    def _trace(self, job: _Job) -> Executed:
+        """Trace all cases as one run, which loads what the first did."""
+        cases: list[Executed] = []
+        for case in job.cases():
+            cases.append(self._tried(case).executed)
+            if sum(len(executed.calls) for executed in cases) >= MAX_CALLS:
+                break
+        calls = tuple(call for executed in cases for call in executed.calls)
+        return Executed(calls[:MAX_CALLS], cases[0].loading)
 
-    def _judge_case(self, source: str, checks: Checks, entry_point: str, prelude: str) -> Verdict:
+    def _judge_case(self, job: _Job) -> Verdict:
         started = time.monotonic()
-        result = self._tried(source, checks, entry_point, prelude)
+        result = self._tried(job)
         report, ending = settle(result.report, result.ending, self.limits), result.ending
         if report.outcome == "infrastructure":
-            _log.error("a test run of %s could not be made: %s", entry_point, report.failures[0].error)
+            _log.error("a test run of %s could not be made: %s", job.entry_point, report.failures[0].error)
         return Verdict(
             outcome=report.outcome,
             failures=report.failures,
@@ -144,15 +203,13 @@ class TestRunner:
             isolation=self.isolation,
         )
 
-    def _tried(self, source: str, checks: Checks, entry_point: str, prelude: str) -> Result:
+    def _tried(self, job: _Job) -> Result:
         """Trouble of the machine is tried again, with new processes; what stays is reported as such."""
-        key = (checks.source, checks.setup, entry_point)
+        key = (job.checks.source, job.checks.setup, job.entry_point)
         error: WorkerError | None = None
         for attempt in range(1, ATTEMPTS + 1):
             known = self._prepared.get(key)
-            texts = ("", "") if known.data else (checks.source, checks.setup)
-            limits = self.limits
-            request = Request(source, prelude, entry_point, *texts, known.data, limits.wall_s, limits.output_bytes)
+            request = job.request(known.data, self.limits.output_bytes)
             try:
                 with self._worker() as worker:
                     # A shared grader that failed may have been spoilt by an earlier run.
@@ -165,7 +222,7 @@ class TestRunner:
                 self._prepared.put(key, result.prepared)
             return result
         assert error is not None
-        return Result(broken_checks(error), Ending(0, 0.0, 0), None)
+        return Result(broken_checks(error), Ending(0, 0.0, 0))
 
     @contextmanager
     def _worker(self) -> Iterator[Worker]:
@@ -174,6 +231,37 @@ class TestRunner:
             yield worker
         finally:
             self._idle.put(worker)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Hold what is asked of one run."""
+
+    source: str
+    checks: Checks
+    entry_point: str
+    prelude: str
+    wall_s: float
+    stop_at_first_failure: bool = False
+    traced: bool = False
+
+    def cases(self) -> list[_Job]:
+        entry_point = PROGRAM if self.checks.kind == "program" else self.entry_point
+        return [replace(self, checks=case, entry_point=entry_point) for case in self.checks.cases()]
+
+    def request(self, prepared: bytes, output_bytes: int) -> Request:
+        return Request(
+            source=self.source,
+            prelude=self.prelude,
+            entry_point=self.entry_point,
+            checks="" if prepared else self.checks.source,
+            setup="" if prepared else self.checks.setup,
+            prepared=prepared,
+            wall_s=self.wall_s,
+            output_bytes=output_bytes,
+            stop_at_first_failure=self.stop_at_first_failure,
+            traced=self.traced,
+        )
 
 
 class _PreparedCache:

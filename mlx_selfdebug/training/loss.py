@@ -59,7 +59,9 @@ def plain_loss(network: nn.Module, batch: MicroBatch) -> mx.array:
     return _cross_entropy(_supervised(network(mx.array(batch.ids)), batch), mx.array(batch.targets))
 
 
-def _through_head(head: Callable[[mx.array], mx.array], hidden: mx.array, batch: MicroBatch, rows: int) -> tuple[mx.array, mx.array]:
+def _through_head(
+    head: Callable[[mx.array], mx.array], hidden: mx.array, batch: MicroBatch, rows: int
+) -> tuple[mx.array, mx.array]:
     """Summed loss, and its gradient (n, hidden) float32 to ``hidden``, chunk by chunk."""
     targets = mx.array(batch.targets)
     losses: list[mx.array] = []

@@ -48,6 +48,16 @@ def test_what_does_not_fit_exits_with_3_and_what_it_says_would_fit_fits(tiny_fol
     assert estimate(tiny_folder, tmp_path / "none", "--budget-training-gb", said)[0] == 0
 
 
+def test_bugs_more_arms_and_drafts_to_find_hard_tasks_take_longer(tiny_folder: Path, tmp_path: Path) -> None:
+    def seconds(*args: str) -> float:
+        return float(estimate(tiny_folder, tmp_path / "none", *args)[1][2]["wall_s"])
+
+    plain = seconds("--eval-bugs", "none", "--eval-arms", "blind")
+    assert seconds("--eval-bugs", "none", "--eval-arms", "blind,facts,forks,edits+forks+facts") > 1.2 * plain
+    assert seconds("--eval-bugs-limit", "0", "--eval-bugs-per-task", "8", "--eval-arms", "blind") > 1.2 * plain
+    assert seconds("--eval-bugs", "none", "--eval-arms", "blind", "--eval-hard-drafts", "16") > 1.2 * plain
+
+
 def test_a_run_with_pairs_is_estimated_on_them(tiny_folder: Path, tmp_path: Path) -> None:
     config = small_config(model=str(tiny_folder), preset="cpu")
     with Run(tmp_path / "run", config) as run:

@@ -12,6 +12,7 @@ import pytest
 from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.evaluation.compare import compare
 from mlx_selfdebug.evaluation.played import FIGURES, read_played
+from mlx_selfdebug.evaluation.statistics import holm
 from mlx_selfdebug.store import Run, open_stored
 
 from ..conftest import small_config
@@ -38,6 +39,28 @@ def test_runs_are_paired_on_the_tasks_they_share(paths: tuple[Path, Path]) -> No
         assert row.p <= row.p_holm <= 1
     assert f"{len(found.tasks)} that both were evaluated on" in str(found)
     assert json.loads(json.dumps(found.to_dict()))["rows"][0]["arm"] == "base/first"
+
+
+def test_bugs_that_both_runs_were_given_are_compared_too_and_all_corrected_together(paths: tuple[Path, Path]) -> None:
+    with open_stored(paths[0]) as a, open_stored(paths[1]) as b:
+        found = compare(a, b)
+    assert found.bugs
+    assert [row.arm for row in found.bugs.rows] == [
+        f"{m}/{arm}" for m in ("base", "adapter") for arm in ARMS.split(",")
+    ]
+    rows = [*found.rows, *found.bugs.rows]
+    assert [row.p_holm for row in rows] == holm([row.p for row in rows])
+    assert f"bugs repaired of the {len(found.bugs.tasks)} that both were given" in str(found)
+
+
+def test_a_run_of_before_there_were_bugs_is_compared_by_its_own_failures(
+    paths: tuple[Path, Path], tmp_path: Path
+) -> None:
+    make_run(tmp_path / "old", tasks=20, pairs=3, bugs=0).close()
+    with open_stored(paths[0]) as a, open_stored(tmp_path / "old") as b:
+        found = compare(a, b)
+    assert found.bugs is None
+    assert found.tasks
 
 
 def test_a_run_compared_with_itself_differs_nowhere(paths: tuple[Path, Path]) -> None:

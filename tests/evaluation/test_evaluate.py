@@ -84,7 +84,10 @@ def test_a_right_draft_that_is_not_handed_in_does_not_count() -> None:
 def test_an_arm_nobody_knows_is_named_with_those_there_are() -> None:
     assert [arm.name for arm in arms_named("facts, blind")] == ["blind", "facts"]
     assert arms_named("") == []
-    with pytest.raises(ConfigError, match=r"unknown arm 'fact'\. Known: blind, notice, code, facts, other-facts"):
+    with pytest.raises(
+        ConfigError,
+        match=r"unknown arm 'fact'\. Known: blind, notice, code, facts, other-facts, edits, forks, edits\+blind",
+    ):
         arms_named("blind,fact")
 
 
@@ -196,8 +199,11 @@ def test_the_only_task_that_failed_has_nobody_elses_facts_and_is_left_as_it_is(r
     assert all(a.round == 0 for a in each(attempts, "other-facts"))
 
 
-def open_run(path: Path) -> Run:
-    run = Run(path, small_config(eval__max_tokens=8, eval__tokens=20, eval__arms="blind,facts", train__epochs=1))
+def open_run(path: Path, bugs: str = "none") -> Run:
+    config = small_config(
+        eval__max_tokens=8, eval__tokens=20, eval__arms="blind,facts", eval__bugs=bugs, train__epochs=1
+    )
+    run = Run(path, config)
     run.replace_pairs([Pair("direct", "python", "t", "Write f.", "def f(): return 1\n```", ("a",))])
     return run
 
@@ -285,7 +291,7 @@ def test_the_gate_is_tried_on_the_tasks_held_back_and_the_adapter_marked(
         tmp_path / "run",
         small_config(
             collect__tasks="starter" if in_hand else str(tmp_path / "tasks.jsonl"), collect__max_tokens=8,
-            eval__max_tokens=8, eval__tokens=20, eval__arms="blind", train__epochs=1,
+            eval__max_tokens=8, eval__tokens=20, eval__arms="blind", eval__bugs="none", train__epochs=1,
         ),
     ) as run:  # fmt: skip
         run.replace_pairs([Pair("direct", "python", "t", "Write f.", "def f(): return 1\n```", ("a",))])
@@ -302,7 +308,9 @@ def test_the_gate_is_tried_on_the_tasks_held_back_and_the_adapter_marked(
     assert result.gate == Gate((0, 0), (0, 0), 1)
     assert arms == {f"held back/{who}/{arm}" for who in ("base", "adapter") for arm in ("first", "facts")}
     settings = json.loads((adapter.path / "adapter_config.json").read_text())
-    assert settings["gate"] == {"first": [0, 0], "repaired": [0, 0], "n": 1, "passed": False}
+    assert settings["gate"] == {
+        "first": [0, 0], "repaired": [0, 0], "n": 1, "bugs": [0, 0], "n_bugs": 0, "passed": False
+    }  # fmt: skip
     with adapter.applied(tiny):
         pass
 

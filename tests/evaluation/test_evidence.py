@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, answer, arms_named
-from mlx_selfdebug.evaluation.contrasts import contrasts, declared
+from mlx_selfdebug.evaluation.contrasts import Solved, contrasts, declared
 from mlx_selfdebug.evaluation.evaluate import _Playing
 from mlx_selfdebug.evaluation.evidence import ArmEvidence, Evidence, read_evidence
 from mlx_selfdebug.evaluation.figures import figures_of
@@ -78,13 +78,18 @@ def test_contrasts_are_those_declared_with_exact_tests_corrected_together(path: 
     with open_stored(path) as run:
         played = read_played(run)
     assert played
-    assert [(c.left, c.right) for c in evidence.contrasts] == [(q.left, q.right) for q in declared(evidence.models)]
+    asked = [(q.left, q.right) for q in declared(evidence.models)]
+    assert [(c.left, c.right) for c in evidence.contrasts] == [
+        pair for pair in asked if all(name.partition("/")[2] in EVERY_ARM for name in pair)
+    ]
     for contrast in evidence.contrasts:
         left, right = (solved(played, name) for name in (contrast.left, contrast.right))
         assert (contrast.won, contrast.lost) == (len(left - right), len(right - left))
         assert contrast.p == mcnemar(contrast.won, contrast.lost)
         assert contrast.interval.low <= contrast.gain <= contrast.interval.high
-    assert [c.p_holm for c in evidence.contrasts] == holm([c.p for c in evidence.contrasts])
+    together = [c for half in evidence.halves.values() for c in half.contrasts]
+    assert {c.half for c in together} == {"own failures", "bugs"}
+    assert [c.p_holm for c in together] == holm([c.p for c in together])
 
 
 def solved(played: Played, name: str) -> set[str]:
@@ -94,7 +99,8 @@ def solved(played: Played, name: str) -> set[str]:
 
 
 def test_contrasts_of_arms_that_were_not_played_are_left_out() -> None:
-    found = contrasts({"base/facts": ["a"], "adapter/facts": ["a", "b"]}, ["a", "b", "c"], ["base", "adapter"])
+    solved = {"base/facts": ["a"], "adapter/facts": ["a", "b"]}
+    found = contrasts([Solved("own failures", solved, 3, ["base", "adapter"])])
     assert [(c.left, c.right, c.won, c.lost) for c in found] == [("adapter/facts", "base/facts", 1, 0)]
 
 
@@ -103,6 +109,46 @@ def test_the_primary_contrast_is_of_the_adapter_with_facts(evidence: Evidence) -
     assert evidence.primary
     assert evidence.primary.solved == by_name[f"adapter/{REPAIR}"]
     assert (evidence.primary.base[0], evidence.primary.adapter[0]) == (by_name["base/blind"], by_name["adapter/blind"])
+
+
+def test_bugs_are_a_half_of_their_own_with_every_arm_that_follows_a_program(evidence: Evidence) -> None:
+    bugs = evidence.bugs
+    assert bugs
+    assert [arm.name for arm in bugs.arms] == [f"{m}/{arm}" for m in evidence.models for arm in ARMS.split(",")]
+    for arm in bugs.arms:
+        assert arm.score.problems[1] == len(bugs.tasks) == sum(share.total for share in arm.by_operator.values())
+        assert arm.score.problems[0] == sum(share.count for share in arm.by_operator.values()) == arm.transitions.fixed
+        assert arm.transitions.kept == arm.transitions.broken == 0
+
+
+def test_hard_problems_are_counted_apart_in_both_halves(evidence: Evidence) -> None:
+    for half in evidence.halves.values():
+        assert half.hard
+        assert set(half.hard) < set(half.tasks)
+        assert all(arm.hard and arm.hard.total == len(half.hard) for arm in half.arms)
+        assert any(arm.hard.count for arm in half.arms if arm.hard)
+
+
+def test_searching_is_judged_by_its_declared_contrast_with_drafting_afresh(evidence: Evidence) -> None:
+    for half in evidence.halves.values():
+        by_name = {arm.name: arm.score.problems[0] for arm in half.arms}
+        assert [one.model for one in half.searching] == list(evidence.models)
+        for one in half.searching:
+            assert one.contrast in half.contrasts
+            assert (one.contrast.left, one.contrast.right) == (f"{one.model}/edits+forks+blind", f"{one.model}/blind")
+            assert (one.solved, one.blind) == (by_name[one.contrast.left], by_name[one.contrast.right])
+            assert one.verdict == one.contrast.verdict
+
+
+def test_a_run_of_before_there_were_bugs_has_one_half(tmp_path: Path) -> None:
+    with make_run(tmp_path / "run", tasks=6, bugs=0, hard=False) as run:
+        found = read_evidence(run)
+    assert found
+    assert found.bugs is None
+    assert found.hard is None
+    assert {arm.hard for arm in found.arms} == {None}
+    assert found.gate
+    assert found.gate.n_bugs == 0
 
 
 def test_a_run_whose_evaluation_is_not_finished_has_no_evidence(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from mlx_selfdebug.evaluation.metrics import (
     solved_by_tokens,
     thirds,
     transitions,
+    wrong_accepted,
 )
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Verdict
@@ -173,3 +174,35 @@ def test_lengths_stand_in_their_order() -> None:
 def test_a_share_of_nothing_is_unknown() -> None:
     assert Share(0, 0).value is None
     assert np.isclose(Share(1, 4).value or 0, 0.25)
+
+
+def test_a_retry_is_held_against_the_program_that_it_was_made_of() -> None:
+    given = make_attempt(arm="bugs/given", code="x = 1", kind="given")
+    fork = make_attempt(round=2, parent=given.id, kind="fork", code="x = 2")
+    repair = make_attempt(round=3, parent=given.id, kind="repair", code="x = 1")
+    assert retries({"t": [given, fork, repair]}, lambda _: CODES) == Retries(Share(1, 2), 1)
+
+
+def test_a_search_for_edits_and_one_that_found_nothing_are_no_retries() -> None:
+    given = make_attempt(code="x = 1", kind="given")
+    edits = make_attempt(round=1, parent=given.id, kind="edits", code="x = 1", finish="exhausted")
+    fork = make_attempt(round=2, parent=given.id, kind="fork", code="x = 1", finish="exhausted")
+    found = make_attempt(round=1, parent=given.id, kind="edits", code="x = 2", finish="edited")
+    for attempts in ([given, edits, fork], [given, found]):
+        assert retries({"t": attempts}, lambda _: CODES) == Retries(Share(0, 0), None)
+
+
+def test_the_first_draft_after_a_given_program_is_no_retry() -> None:
+    given = make_attempt(code="x = 1", kind="given")
+    drafts = [make_attempt(sample=i, code="x = 1") for i in (1, 2)]
+    assert retries({"t": [given, *drafts]}, lambda _: CODES) == Retries(Share(1, 1), None)
+
+
+def test_an_answer_is_wrongly_accepted_that_passes_public_checks_and_fails_hidden_ones() -> None:
+    answers = [
+        make_attempt(public=PASSED, verdict=PASSED),
+        make_attempt(public=PASSED, verdict=FAILED),
+        make_attempt(public=FAILED, verdict=FAILED),
+        make_attempt(public=Verdict("passed"), verdict=FAILED),  # no public check: nobody accepted it
+    ]
+    assert wrong_accepted(answers) == Share(1, 2)

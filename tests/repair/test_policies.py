@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mlx_selfdebug.repair.attempt import Attempt
@@ -11,12 +13,14 @@ from mlx_selfdebug.repair.policies import (
     Policy,
     Repair,
     Resample,
+    Search,
     either,
     passed_in_public,
     solved,
     spent,
 )
 from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Verdict
+from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.testing import make_task
 
 from ..conftest import FAILED, make_attempt
@@ -36,14 +40,14 @@ def attempt(
     return make_attempt(sample=sample, round=round_, public=public, verdict=verdict, code=code, n_completion_tokens=n)
 
 
-@pytest.mark.parametrize("policy", [Greedy(), Resample(3), Repair(2), Alternate(4), Mine(4, 1, 2)])
+@pytest.mark.parametrize("policy", [Greedy(), Resample(3), Repair(2), Alternate(4), Search(), Mine(4, 1, 2)])
 def test_every_policy_begins_with_drafts(policy: Policy) -> None:
     moves = policy.moves(TASK, ())
     assert moves
     assert all(move.parent is None and move.round == 0 for move in moves)
 
 
-@pytest.mark.parametrize("policy", [Greedy(), Resample(3), Repair(2), Alternate(4)])
+@pytest.mark.parametrize("policy", [Greedy(), Resample(3), Repair(2), Alternate(4), Search()])
 def test_every_policy_ends_when_the_public_checks_pass(policy: Policy) -> None:
     assert policy.moves(TASK, (attempt(public=PASSED),)) == []
 
@@ -105,3 +109,82 @@ def test_mining_repairs_only_unsolved_tasks_and_attempts_of_different_code() -> 
 def test_solved_looks_at_hidden_checks() -> None:
     assert solved((attempt(verdict=PASSED),))
     assert not solved((attempt(public=PASSED, verdict=FAILED),))
+
+
+PUBLIC_FAILS = attempt()
+EDITED, NOT_EDITED = "edited", "exhausted"
+
+
+def made_by(move: Move, public: Verdict = WRONG, finish: str = "fence", n: int = 9) -> Attempt:
+    """The attempt that a move leads to."""
+    return make_attempt(
+        sample=move.sample, round=move.round, kind=move.kind, public=public, verdict=FAILED, finish=finish,
+        parent=move.parent.id if move.parent else "", n_completion_tokens=0 if move.by == "edits" else n,
+    )  # fmt: skip
+
+
+def played(policy: Policy, *, places: int = 9, begun: Attempt = PUBLIC_FAILS) -> list[Move]:
+    """All moves of a policy whose attempts all fail, on a program with so many places to fork at."""
+    moves, attempts = list[Move](), [begun]
+    while following := policy.moves(TASK, tuple(attempts)):
+        [move] = following
+        ended = move.by == "edits" or (move.by == "fork" and move.place >= places)
+        attempts.append(made_by(move, finish=NOT_EDITED if ended else "fence"))
+        moves.append(move)
+    assert [(a.sample, a.round) for a in attempts] == sorted((a.sample, a.round) for a in attempts)
+    return moves
+
+
+def test_a_search_tries_edits_once_then_forks_one_by_one_then_fresh_drafts() -> None:
+    moves = played(Search(forks=2, most=2))
+    assert moves[0] == Move(0, 1, PUBLIC_FAILS, by="edits")
+    assert moves[1:3] == [Move(0, 2 + i, PUBLIC_FAILS, by="fork", place=i) for i in range(2)]
+    assert moves[3:] == [Move(1), Move(2)]
+
+
+def test_a_search_may_end_in_repairs_of_the_program_that_was_searched() -> None:
+    moves = played(Search(forks=1, then="repairs", most=2))
+    assert moves[2:] == [Move(0, 3, PUBLIC_FAILS), Move(0, 4, PUBLIC_FAILS)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "by"),
+    [(Search(then="nothing", forks=0), ["edits"]), (Search(then="nothing", edits=False, forks=2), ["fork", "fork"])],
+)
+def test_a_search_may_end_where_nothing_was_found(policy: Search, by: list[str]) -> None:
+    assert [move.by for move in played(policy)] == by
+
+
+def test_where_the_places_to_fork_at_run_out_the_drafts_follow() -> None:
+    assert [move.kind for move in played(Search(forks=5, most=1), places=2)] == ["edits", *["fork"] * 3, "draft"]
+
+
+@pytest.mark.parametrize("stage", range(3))
+def test_a_search_ends_as_soon_as_an_attempt_passes_in_public(stage: int) -> None:
+    attempts = [PUBLIC_FAILS]
+    for _ in range(stage):
+        [move] = Search(forks=1).moves(TASK, tuple(attempts))
+        attempts.append(made_by(move))
+    [move] = Search(forks=1).moves(TASK, tuple(attempts))
+    assert Search(forks=1).moves(TASK, (*attempts, made_by(move, public=PASSED, finish=EDITED))) == []
+
+
+def test_a_search_ends_when_the_tokens_are_spent() -> None:
+    assert Search(stop=either(passed_in_public, spent(9))).moves(TASK, (PUBLIC_FAILS,)) == []
+
+
+@pytest.mark.parametrize("outcome", ["early_exit", "protocol_error", "policy_denied"])
+def test_a_suspicious_program_is_not_searched_and_fresh_drafts_follow(outcome: str) -> None:
+    bad = Verdict(outcome)  # type: ignore[arg-type]
+    begun = attempt(public=bad, verdict=bad)
+    assert played(Search(most=1), begun=begun) == [Move(1)]
+    assert played(Search(then="repairs"), begun=begun) == []
+
+
+def test_a_task_without_public_checks_is_not_searched() -> None:
+    assert Search().moves(replace(TASK, public=Checks()), (PUBLIC_FAILS,)) == [Move(1)]
+
+
+def test_the_first_draft_after_a_given_program_is_greedy() -> None:
+    given = replace(PUBLIC_FAILS, kind="given")
+    assert played(Search(edits=False, forks=0, most=3), begun=given) == [Move(1, temperature=0.0), Move(2), Move(3)]

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, arms_named
+from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, Arm, arms_named
 from mlx_selfdebug.evaluation.figures import TaskFigures
-from mlx_selfdebug.evaluation.played import FIGURES, GATE_FIGURES, HELD_BACK, remember_model
+from mlx_selfdebug.evaluation.hard import PASS_RATES
+from mlx_selfdebug.evaluation.played import (
+    BUG_FIGURES,
+    BUGS_PREFIX,
+    FIGURES,
+    GATE_BUG_FIGURES,
+    GATE_BUGS,
+    GATE_FIGURES,
+    HELD_BACK,
+    OWN_BUGS,
+    remember_model,
+)
 from mlx_selfdebug.repair.attempt import Attempt, attempt_id
 from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Verdict
 from mlx_selfdebug.store import Run
@@ -18,7 +30,8 @@ from mlx_selfdebug.training.pair import Pair
 from ..conftest import small_config
 
 HOSTILE = "</script><script>document.title='forged'</script><!-- <img src=x onerror=alert(1)> \u2028 &amp; é"
-ARMS = "blind,notice,code,facts,other-facts"
+ARMS = "blind,notice,code,facts,other-facts,edits+forks+blind"
+OPERATORS = ("constant", "comparison", "return")
 RIGHT = Verdict("passed", n_passed=6, n_checks=6, wall_s=0.01, isolation="full")
 PROMPT = (
     "Write a Python function. Return the number of vowels in a word.\n\n```python\ndef vowels(word: str) -> int:\n```"
@@ -68,8 +81,12 @@ def make_run(
     retries: int = 4,
     pairs: int = 30,
     others: tuple[str, ...] = (),
+    bugs: int = 12,
+    hard: bool = True,
 ) -> Run:
-    """A run that was collected, trained and evaluated; it is open. ``learned``: what the adapter is better by."""
+    """A run that was collected, trained and evaluated; it is open. ``learned``: what the adapter is better by. Without ``bugs`` and
+    ``hard`` it is as one of before there were any.
+    """
     run = Run(path, small_config(eval__arms=ARMS, eval__tokens=400))
     rng = random.Random(tasks)
     collect(run, rng, pairs)
@@ -82,11 +99,18 @@ def make_run(
     run.remember(FIGURES, figures)
     run.remember(GATE_FIGURES, {"train/0": asdict(TaskFigures("python", 6, 20))})
     hardness = {id_: rng.random() for id_ in names}
+    if hard:
+        run.remember(PASS_RATES, {id_: float(value < 0.8) for id_, value in hardness.items()})
+    if bugs:
+        put_in_bugs(run, rng, names[:bugs], OWN_BUGS, BUG_FIGURES, "")
+        put_in_bugs(run, rng, ["train/0"], GATE_BUGS, GATE_BUG_FIGURES, HELD_BACK)
     for model in ("base", "adapter", *others):
         if model != "base":
             remember_model(run, model, "0" * 64)
         play(run, rng, model, names, hardness, 0.0 if model == "base" else learned, retries)
+        repair_bugs(run, rng, f"{BUGS_PREFIX}{model}", 0.0 if model == "base" else learned, retries)
         if model in ("base", "adapter"):
+            repair_bugs(run, rng, f"{HELD_BACK}{BUGS_PREFIX}{model}", 0.0, 1, only=REPAIR)
             play(run, rng, f"{HELD_BACK}{model}", ["train/0"], {"train/0": 0.5}, 0.0, 1, only=REPAIR)
     surroundings(run)
     return run
@@ -113,16 +137,50 @@ def play(
         draft = attempt(rng, f"{model}/{FIRST}", task, 0, 0, hardness[task] < 0.5)
         run.add_attempt(draft)
         for arm in arms_named(only):
-            before = draft
-            for i in range(retries):
-                if before.public.passed:
-                    break
-                sample, round_ = (i + 1, 0) if arm.feedback is None else (0, i + 1)
-                right = rng.random() < 0.12 + (learned if arm.name == REPAIR else 0.0)
-                parent = "" if arm.feedback is None else before.id
-                same = {"code": before.code} if not right and rng.random() < 0.5 else {}
-                before = attempt(rng, f"{model}/{arm.name}", task, sample, round_, right, parent=parent, **same)
-                run.add_attempt(before)
+            follow_up(run, rng, arm, model, draft, learned, retries)
+
+
+def put_in_bugs(run: Run, rng: random.Random, tasks: list[str], key: str, figures: str, prefix: str) -> None:
+    made = [(f"{task}#{operator}-1", task, operator) for task, operator in zip(tasks, cycle(OPERATORS), strict=False)]
+    for id_, _, _ in made:
+        given = attempt(rng, f"{prefix}{BUGS_PREFIX}given", id_, 0, 0, False, public=wrong(rng), kind="given")
+        run.add_attempt(replace(given, n_completion_tokens=0, n_prompt_tokens=0, prompt="", finish="given"))
+    run.remember(key, {"units": [{"id": id_, "task": task, "operator": operator} for id_, task, operator in made]})
+    run.remember(figures, {id_: asdict(TaskFigures("python", 6, 20 + i)) for i, (id_, _, _) in enumerate(made)})
+
+
+def repair_bugs(run: Run, rng: random.Random, model: str, learned: float, retries: int, only: str = ARMS) -> None:
+    for given in run.attempts(f"{model.rpartition('/')[0]}/given"):
+        for arm in arms_named(only):
+            follow_up(run, rng, arm, model, given, learned, retries)
+
+
+def follow_up(
+    run: Run, rng: random.Random, arm: Arm, model: str, begun: Attempt, learned: float, retries: int
+) -> None:  # fmt: skip
+    """What an arm makes of a failed program: an edit and a fork where it searches, then drafts or repairs."""
+    before = begun
+    searched = [("edits", 1), ("fork", 2)] if arm.edits else []
+    for kind, round_ in searched:
+        if before.public.passed:
+            return
+        right = rng.random() < 0.3
+        found: dict[str, Any] = {"kind": kind, "parent": begun.id, "public": RIGHT if right else begun.public}
+        found |= {"code": begun.code} if not right else {}
+        made = attempt(rng, f"{model}/{arm.name}", begun.task_id, 0, round_, right, **found)
+        made = replace(made, n_read_tokens=60, n_tries=7 if kind == "edits" else 0)
+        if kind == "edits":
+            made = replace(made, n_completion_tokens=0, finish="edited" if right else "exhausted")
+        run.add_attempt(before := made)
+    for i in range(retries):
+        if before.public.passed:
+            return
+        sample, round_ = (i + 1, 0) if arm.then == "drafts" else (0, i + 1)
+        right = rng.random() < 0.12 + (learned if arm.name == REPAIR else 0.0)
+        parent = "" if arm.then == "drafts" else before.id
+        same = {"code": before.code} if not right and rng.random() < 0.5 else {}
+        made = attempt(rng, f"{model}/{arm.name}", begun.task_id, sample, round_, right, parent=parent, **same)
+        run.add_attempt(before := replace(made, kind="draft" if arm.then == "drafts" else "repair"))
 
 
 def surroundings(run: Run) -> None:

@@ -24,14 +24,17 @@ def test_the_front_matter_is_read_by_the_hubs_own_code_and_has_the_results_figur
     found = {one.metric_name: one.metric_value for one in card.data.eval_results}
     solved, total = result.adapter.arms["facts"].problems
     assert found["problems solved, then facts, 400 tokens a task"] == round(solved / total, 4)
-    assert len(found) == 6
+    assert {name.partition(",")[0] for name in found} == {"problems solved", "bugs repaired"}
+    assert len(found) == 7 + 6
 
 
 def test_the_text_has_every_arm_the_verdict_and_the_gate(tmp_path: Path) -> None:
     with make_run(tmp_path / "run", tasks=12, pairs=6) as run:
         text, result = model_card(run), read_result(run)
     assert result
-    assert str(result.primary) in text
+    assert result.bugs
+    assert all(said in text for said in result.said)
+    assert f"{result.bugs.n} bugs (operators), the same for every model:" in text
     assert str(result.gate) in text
     for arm in ("first draft", "then blind", "then other-facts"):
         assert f"| {arm} |" in text

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 import mlx_selfdebug.reporting
-from mlx_selfdebug.evaluation.evidence import ArmEvidence
-from mlx_selfdebug.evaluation.metrics import mean_pass_at_k
+from mlx_selfdebug.evaluation.evidence import ArmEvidence, HalfEvidence
+from mlx_selfdebug.evaluation.metrics import Share, mean_pass_at_k
+from mlx_selfdebug.evaluation.played import BUGS, OWN
 from mlx_selfdebug.reporting.records import Records, read_records
 from mlx_selfdebug.store import open_stored
 
@@ -31,33 +33,53 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Records]:
         yield read_records(run)
 
 
-def arm(records: Records) -> ArmEvidence:
+def half(records: Records, name: str) -> HalfEvidence:
     assert records.evidence
-    return next(one for one in records.evidence.arms if one.name == "adapter/facts")
+    return records.evidence.halves[name]
 
 
-def contrast(records: Records) -> list[tuple[int, int]]:
-    assert records.evidence
-    assert records.evidence.primary
-    return [records.evidence.primary.base[1:]]
+def arm(half: HalfEvidence, name: str = "adapter/facts") -> ArmEvidence:
+    return next(one for one in half.arms if one.name == name)
+
+
+def contrast(half: HalfEvidence) -> list[tuple[int, int]]:
+    assert half.primary
+    return [half.primary.base[1:]]
+
+
+OfHalf = Callable[[HalfEvidence], list[tuple[Any, ...]]]
+OF_HALVES: dict[str, OfHalf] = {
+    "problems solved, problems": lambda half: [arm(half).score.problems],
+    "checks passed, checks": lambda half: [arm(half).score.checks],
+    "wrong in the first draft and right in the answer, right and wrong": lambda half: [
+        (arm(half).transitions.fixed, arm(half).transitions.broken)
+    ],
+    "problems solved within 150 tokens a problem (the curve)": lambda half: [
+        ([point.solved for point in arm(half).curve if point.tokens <= 150][-1],)
+    ],
+    "problems solved after two attempts": lambda half: [(arm(half).after[1],)],
+    "problems that the adapter solves with facts and the base blind does not, and the reverse": contrast,
+    "attempts, generated tokens, tokens read and edits tried of an arm": lambda half: [costs(arm(half))],
+    "answers that pass the public checks and fail hidden ones, answers that pass the public checks": lambda half: [
+        counts(arm(half).wrong_accepted)
+    ],
+    "retries, and those that are the code before letter for letter": lambda half: [counts(arm(half).copies)[::-1]],
+}
+
+
+def costs(one: ArmEvidence) -> tuple[int, int, int, int]:
+    return (one.n_attempts, one.n_tokens, one.n_read_tokens, one.n_tries)
+
+
+def counts(share: Share) -> tuple[int, int]:
+    return (share.count, share.total)
 
 
 Expected = Callable[[Records], list[tuple[Any, ...]]]
 EXPECTED: dict[str, Expected] = {
-    "problems solved, problems": lambda r: [arm(r).score.problems],
-    "checks passed, checks": lambda r: [arm(r).score.checks],
-    "wrong in the first draft and right in the answer, right and wrong": lambda r: [
-        (arm(r).transitions.fixed, arm(r).transitions.broken)
-    ],
-    "problems solved within 150 tokens a problem (the curve)": lambda r: [
-        ([point.solved for point in arm(r).curve if point.tokens <= 150][-1],)
-    ],
-    "problems solved after two attempts": lambda r: [(arm(r).after[1],)],
-    "problems that the adapter solves with facts and the base blind does not, and the reverse": contrast,
-    "attempts and generated tokens of an arm": lambda r: [(arm(r).n_attempts, arm(r).n_tokens)],
-    "retries, and those that are the code before letter for letter": lambda r: [
-        (arm(r).copies.total, arm(r).copies.count)
-    ],
+    "bugs by what made them, and those that an arm repairs": lambda r: sorted(
+        (operator, share.total, share.count) for operator, share in arm(half(r, BUGS)).by_operator.items()
+    ),
     "attempts on training tasks by outcome": lambda r: sorted(r.collected.outcomes.items()),
     "pairs by kind": lambda r: [(kind, sum(p.kind == kind for p in r.pairs)) for kind in ("direct", "keep", "repair")],
     "training loss": lambda r: [(step.step, step.loss) for step in r.steps],
@@ -68,9 +90,37 @@ EXPECTED: dict[str, Expected] = {
 PASS_AT = "drafts and right ones of each training task, of which pass@k is computed"
 
 
-def rows(records: Records, title: str) -> list[tuple[Any, ...]]:
+def rows(records: Records, title: str, names: Mapping[str, str] = MappingProxyType({})) -> list[tuple[Any, ...]]:
+    """With other ``names`` put for those that the query has."""
+    query = QUERIES[title]
+    for name, other in names.items():
+        query = query.replace(f"'{name}'", f"'{other}'")
     with closing(sqlite3.connect(records.path / "run.db")) as db:
-        return db.execute(QUERIES[title]).fetchall()
+        return db.execute(query).fetchall()
+
+
+OF_BUGS = {
+    "adapter/first": "bugs/given",
+    "base/first": "bugs/given",
+    "adapter/facts": "bugs/adapter/facts",
+    "base/blind": "bugs/base/blind",
+    "eval.figures": "eval.bugs.figures",
+}
+
+
+@pytest.mark.parametrize("title", OF_HALVES)
+@pytest.mark.parametrize(("name", "names"), [(OWN, {}), (BUGS, OF_BUGS)])
+def test_the_query_gives_the_number_of_each_half(
+    records: Records, title: str, name: str, names: dict[str, str]
+) -> None:
+    assert rows(records, title, names) == OF_HALVES[title](half(records, name))
+
+
+def test_what_a_search_read_and_tried_is_had_by_the_same_query(records: Records) -> None:
+    title = "attempts, generated tokens, tokens read and edits tried of an arm"
+    found = rows(records, title, {"adapter/facts": "adapter/edits+forks+blind"})
+    assert found == [costs(arm(half(records, OWN), "adapter/edits+forks+blind"))]
+    assert min(found[0]) > 0
 
 
 @pytest.mark.parametrize("title", EXPECTED)
@@ -84,4 +134,4 @@ def test_pass_at_k_follows_from_the_counts_of_its_query(records: Records) -> Non
 
 
 def test_no_query_is_untested() -> None:
-    assert set(QUERIES) == {*EXPECTED, PASS_AT}
+    assert set(QUERIES) == {*OF_HALVES, *EXPECTED, PASS_AT}

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from mlx_selfdebug.reporting.records import Records, read_records
 from mlx_selfdebug.reporting.report import report_data, report_html, report_markdown, write_report
 from mlx_selfdebug.reporting.report.diff import diff_lines
+from mlx_selfdebug.reporting.report.headline import headline
 from mlx_selfdebug.reporting.words import VERDICTS
 from mlx_selfdebug.store import Run, open_stored
 
@@ -70,7 +71,7 @@ def test_every_section_is_there_and_every_tag_is_closed(page: str) -> None:
     reader = Reader(page)
     assert reader.open == []
     sections = ["arms", "contrasts", "tokens", "repairs", "regressions", "training", "memory", "collected"]
-    sections += ["overlap", "pairs", "settings"]
+    sections += ["overlap", "pairs", "settings", "bugs-arms", "bugs-contrasts", "bugs-tokens", "bugs-repairs"]
     assert set(sections) <= set(reader.ids)
     assert len(reader.ids) == len(set(reader.ids))
 
@@ -101,6 +102,44 @@ def test_every_model_and_arm_is_in_page_markdown_and_data(records: Records, page
         assert f"{solved}/{total}" in page
         assert f"| {arm.model} |" in markdown
         assert plain["score"]["problems"] == [solved, total]
+
+
+def test_both_halves_are_in_page_markdown_and_data(records: Records, page: str) -> None:
+    assert records.evidence is not None
+    assert records.evidence.bugs is not None
+    markdown, data = report_markdown(records), report_data(records)
+    found = headline(records).lines
+    assert re.match(
+        r"On the models' own failures it is (not )?shown that repairing .*; for .* that searching", found[0]
+    )
+    assert re.match(
+        r"On bugs put into right code it is (not )?shown that repairing .*; for .* that searching", found[1]
+    )
+    plain = " ".join(Reader(page).texts)
+    for line in found:
+        assert line in plain
+        assert line in markdown
+    for operator in set(records.evidence.bugs.operators.values()):
+        assert f'<th scope="row">{operator}</th>' in page
+        assert f"| {operator} |" in markdown
+    for title in ("## Bugs, by arm", "## Bugs: repaired, by what made them", "## Bugs: declared contrasts"):
+        assert title in markdown
+    for head in ("wrong accepted", "read", "tries"):
+        assert f"| {head} |" in markdown
+    for arm, plain_arm in zip(records.evidence.bugs.arms, data["evidence"]["bugs"]["arms"], strict=True):
+        assert plain_arm["score"]["problems"] == list(arm.score.problems)
+        assert plain_arm["wrong_accepted"]["count"] == arm.wrong_accepted.count
+    verdicts = [one.verdict for one in records.evidence.bugs.searching]
+    assert [one["verdict"] for one in data["evidence"]["bugs"]["searching"]] == verdicts
+
+
+def test_the_page_of_a_run_of_before_there_were_bugs_has_one_half(tmp_path: Path) -> None:
+    with make_run(tmp_path / "old", tasks=6, bugs=0, hard=False) as run:
+        page = write_report(run).read_text(encoding="utf-8")
+    reader = Reader(page)
+    assert "arms" in reader.ids
+    assert "bugs-arms" not in reader.ids
+    assert not any("On bugs" in text for text in reader.texts)
 
 
 def test_the_data_is_json_without_anything_that_is_no_number(records: Records) -> None:

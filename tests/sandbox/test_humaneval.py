@@ -10,8 +10,10 @@ from tests.sandbox.humaneval import Problem, problems
 PROBLEMS = problems()
 
 
-def judged(runner: TestRunner, sources: dict[str, str]) -> dict[str, Verdict]:
-    futures = {p.id: runner.submit(sources[p.id], p.checks, p.entry_point) for p in PROBLEMS}
+def judged(runner: TestRunner, sources: dict[str, str], *, stop: bool = False) -> dict[str, Verdict]:
+    futures = {
+        p.id: runner.submit(sources[p.id], p.checks, p.entry_point, stop_at_first_failure=stop) for p in PROBLEMS
+    }
     return {id_: future.result() for id_, future in futures.items()}
 
 
@@ -71,3 +73,16 @@ def test_facts_are_the_same_on_every_run(runner: TestRunner, returns_none: dict[
     for problem in chosen:
         again = runner.run(problem.returns_none, problem.checks, problem.entry_point)
         assert again.failures == returns_none[problem.id].failures
+
+
+def test_a_run_that_stops_at_its_first_failure_says_the_same_of_it(
+    runner: TestRunner, canonical: dict[str, Verdict], returns_none: dict[str, Verdict]
+) -> None:
+    passed = judged(runner, {p.id: p.canonical for p in PROBLEMS}, stop=True)
+    assert {id_: (v.passed, v.n_checks) for id_, v in passed.items()} == {
+        id_: (v.passed, v.n_checks) for id_, v in canonical.items()
+    }
+    stopped = judged(runner, {p.id: p.returns_none for p in PROBLEMS}, stop=True)
+    assert {id_: (v.outcome, v.failures) for id_, v in stopped.items()} == {
+        id_: (v.outcome, v.failures[:1]) for id_, v in returns_none.items()
+    }

@@ -84,8 +84,11 @@ def test_no_process_outlives_a_killed_runner() -> None:
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-        time.sleep(0.5)
-        left = psutil.Process(process.pid).children(recursive=True)
+        left: list[psutil.Process] = []
+        deadline = time.monotonic() + 60
+        while len(left) < 4 and time.monotonic() < deadline:
+            time.sleep(0.1)
+            left = psutil.Process(process.pid).children(recursive=True)
         process.kill()
     assert len(left) >= 4
     assert none_left(left)

@@ -12,7 +12,7 @@ from html import escape
 
 from markupsafe import Markup
 
-WIDTH, ROW, LEFT, RIGHT, TOP, BOTTOM = 720, 22, 170, 60, 10, 44
+WIDTH, ROW, LEFT, RIGHT, TOP, BOTTOM = 720, 22, 200, 60, 10, 44
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_selfdebug.config import flatten
-from mlx_selfdebug.evaluation.evidence import Evidence
+from mlx_selfdebug.evaluation.evidence import Evidence, HalfEvidence
 from mlx_selfdebug.reporting.records import Records
 from mlx_selfdebug.reporting.report.headline import headline
 
@@ -28,13 +28,20 @@ def report_data(records: Records) -> dict[str, Any]:
 
 
 def _evidence(evidence: Evidence) -> dict[str, Any]:
-    data: dict[str, Any] = _plain(evidence)
-    if evidence.primary:
-        data["primary"] |= {"verdict": evidence.primary.verdict, "p_values": list(evidence.primary.p_values)}
+    data = _half(evidence)
     if evidence.gate:
         data["gate"]["passed"] = evidence.gate.passed
-    for contrast, found in zip(data["contrasts"], evidence.contrasts, strict=True):
-        contrast["gain"] = found.gain
+    return data | {"bugs": _half(evidence.bugs) if evidence.bugs else None}
+
+
+def _half(half: HalfEvidence) -> dict[str, Any]:
+    data: dict[str, Any] = _plain(half)
+    if half.primary:
+        data["primary"] |= {"verdict": half.primary.verdict, "p_values": list(half.primary.p_values)}
+    for contrast, found in zip(data["contrasts"], half.contrasts, strict=True):
+        contrast |= {"gain": found.gain, "verdict": found.verdict}
+    for searching, one in zip(data["searching"], half.searching, strict=True):
+        searching["verdict"] = one.verdict
     return data
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlx_selfdebug.evaluation.evidence import Evidence
+from mlx_selfdebug.evaluation.evidence import Evidence, HalfEvidence
+from mlx_selfdebug.evaluation.result import on_bugs
 from mlx_selfdebug.reporting.records import Records
-from mlx_selfdebug.reporting.words import verdict_text
+from mlx_selfdebug.reporting.words import half_text, verdict_text
 
 
 @dataclass(frozen=True)
@@ -38,20 +39,27 @@ def _unfinished(records: Records) -> str:
 
 
 def _lines(evidence: Evidence) -> list[str]:
-    lines = []
-    if evidence.primary:
-        lines.append(str(evidence.primary))
-        lines.append(_visible(evidence))
+    """A sentence for each half, then the numbers behind them."""
+    lines = [text for name, half in evidence.halves.items() if (text := half_text(name, half))]
+    for half in evidence.halves.values():
+        numbers = _numbers(half)
+        lines += map(on_bugs, numbers) if half is evidence.bugs else numbers
     if evidence.gate:
         lines.append(str(evidence.gate))
-    lines.append(f"{len(evidence.tasks)} problems, at most {evidence.tokens} generated tokens a problem and arm.")
+    bugs = f" and {len(evidence.bugs.tasks)} bugs" if evidence.bugs else ""
+    lines.append(f"{len(evidence.tasks)} problems{bugs}, at most {evidence.tokens} generated tokens a problem and arm.")
     return lines
 
 
-def _visible(evidence: Evidence) -> str:
-    if evidence.smallest_gain is None:
-        return f"{len(evidence.tasks)} problems are too few to show any difference in four of five tries."
+def _numbers(half: HalfEvidence) -> list[str]:
+    said = [str(one) for one in (*([half.primary] if half.primary else []), *half.searching)]
+    return [*said, _visible(half)] if half.primary else said
+
+
+def _visible(half: HalfEvidence) -> str:
+    if half.smallest_gain is None:
+        return f"{len(half.tasks)} problems are too few to show any difference in four of five tries."
     return (
-        f"This set of problems shows differences of {100 * evidence.smallest_gain:.0f} points or more, in four of five tries; "
+        f"This set of problems shows differences of {100 * half.smallest_gain:.0f} points or more, in four of five tries; "
         "smaller ones it cannot tell from none."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlx_selfdebug.config import flatten
-from mlx_selfdebug.evaluation.evidence import Evidence
+from mlx_selfdebug.evaluation.evidence import Evidence, HalfEvidence
 from mlx_selfdebug.reporting.columns import markdown_table
 from mlx_selfdebug.reporting.records import Records
 from mlx_selfdebug.reporting.report import tables
@@ -34,14 +34,28 @@ def _parts(records: Records) -> Iterator[str]:
 
 
 def _evaluation(evidence: Evidence) -> Iterator[str]:
-    yield from _section("Before and after, by arm", tables.arms_table(evidence))
-    yield from _section("Declared contrasts", tables.contrasts_table(evidence))
-    yield from _section("Problems solved at tenths of the tokens", tables.curves_table(evidence))
-    yield from _section("Problems solved after each attempt a task", tables.after_table(evidence))
-    yield from _section("Solved, by how the model's first draft failed", tables.groups_table(evidence, "by_error"))
-    yield from _section("Solved, by length of the reference", tables.groups_table(evidence, "by_size"))
-    regressions = tables.mapping_table(((one.task_id, one.kind) for one in evidence.regressions), ("task", "from, to"))
-    yield from _section(f"Right before, wrong after: {len(evidence.regressions)}", regressions)
+    yield from _half(evidence, "Before and after, by arm", "")
+    if evidence.bugs:
+        yield from _half(evidence.bugs, "Bugs, by arm", "Bugs: ")
+
+
+def _half(half: HalfEvidence, title: str, label: str) -> Iterator[str]:
+    """``label`` stands before every title but the first."""
+
+    def titled(text: str, table: Table) -> Iterator[str]:
+        return _section(f"{label}{text[0].lower() + text[1:] if label else text}", table)
+
+    yield from _section(title, tables.arms_table(half))
+    yield from titled("Declared contrasts", tables.contrasts_table(half))
+    yield from titled("Repaired, by what made them", tables.operators_table(half))
+    yield from titled("Solved, of those of which no draft of the base is right", tables.hard_table(half))
+    yield from titled("Problems solved at tenths of the tokens", tables.curves_table(half))
+    yield from titled("Problems solved after each attempt a task", tables.after_table(half))
+    yield from titled("Solved, by how the program that they begin with failed", tables.groups_table(half, "by_error"))
+    yield from titled("Solved, by length of the reference", tables.groups_table(half, "by_size"))
+    if half.regressions or not label:
+        regressions = tables.mapping_table(((one.task_id, one.kind) for one in half.regressions), ("task", "from, to"))
+        yield from titled(f"Right before, wrong after: {len(half.regressions)}", regressions)
 
 
 def _section(title: str, table: Table) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -12,8 +12,10 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from mlx_selfdebug.config import flatten
-from mlx_selfdebug.evaluation.evidence import ArmEvidence, Evidence, Regression
+from mlx_selfdebug.evaluation.arms import ARMS, FIRST
+from mlx_selfdebug.evaluation.evidence import ArmEvidence, HalfEvidence, Regression
 from mlx_selfdebug.evaluation.overlap import ABOVE
+from mlx_selfdebug.evaluation.played import BUGS
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.reporting.records import Records
 from mlx_selfdebug.reporting.report import charts, tables
@@ -27,7 +29,7 @@ from mlx_selfdebug.training.pair import Pair
 MOST_BYTES = 3_500_000
 """Of pairs and regressions in the page; what comes after is counted and left to ``runs pairs``."""
 FACTS_SHOWN = 3
-COLOURS, DASHES = 6, 4
+COLOURS, DASHES = 11, 4
 
 
 def report_html(records: Records) -> str:
@@ -40,12 +42,10 @@ def report_html(records: Records) -> str:
         headline=headline(records),
         tables=tables,
         charts=_charts(records),
-        regressions=room.take(_regression(one) for one in (evidence.regressions if evidence else ())),
-        n_regressions=len(evidence.regressions) if evidence else 0,
+        halves=[_half(name, half, room) for name, half in (evidence.halves if evidence else {}).items()],
         pairs=room.take(_pair(pair, records.attempts, i) for i, pair in enumerate(records.pairs, 1)),
         settings=flatten(records.config),
         n_near=sum(one.nearness >= ABOVE for one in records.overlap),
-        legend=_legend(evidence) if evidence else [],
         style=Markup(_read("style.css")),
         script=Markup(_read("script.js")),
     )  # fmt: skip
@@ -69,6 +69,27 @@ class _Shown:
         """About how many bytes of page."""
         marks = 60 * sum(len(line.parts) for line in self.diff)
         return 900 + marks + len(self.asked) + len(self.before) + 2 * len(self.after) + 400 * len(self.facts)
+
+
+@dataclass(frozen=True)
+class _Half:
+    """One half of the evaluation as the page has it; ids of its sections begin with ``prefix``."""
+
+    prefix: str
+    evidence: HalfEvidence
+    charts: Mapping[str, Markup]
+    legend: Sequence[tuple[str, str]]
+    regressions: Sequence[_Shown]
+
+    @property
+    def bugs(self) -> bool:
+        return bool(self.prefix)
+
+
+def _half(name: str, half: HalfEvidence, room: _Room) -> _Half:
+    found = {"arms": _arms(half), "curves": _curves(half), "copies": _copies(half)}
+    shown = room.take(_regression(one) for one in half.regressions)
+    return _Half("bugs-" if name == BUGS else "", half, found, _legend(half), shown)
 
 
 class _Room:
@@ -121,25 +142,20 @@ def _facts(attempt: Attempt) -> tuple[Failure, ...]:
 
 
 def _charts(records: Records) -> dict[str, Any]:
-    evidence = records.evidence
-    found: dict[str, Any] = {"memory": _memory(records), "time": _time(records), "loss": _loss(records)}
-    if evidence:
-        found |= {"arms": _arms(evidence), "curves": _curves(evidence), "copies": _copies(evidence)}
-    return found
+    return {"memory": _memory(records), "time": _time(records), "loss": _loss(records)}
 
 
-def _look(evidence: Evidence, arm: ArmEvidence) -> str:
-    """A colour an arm, a dash a model."""
-    names = list(dict.fromkeys(one.arm for one in evidence.arms))
-    return f"c{names.index(arm.arm) % COLOURS} d{evidence.models.index(arm.model) % DASHES}"
+def _look(evidence: HalfEvidence, arm: ArmEvidence) -> str:
+    """A colour an arm, the same in both halves; a dash a model."""
+    return f"c{[FIRST, *ARMS].index(arm.arm) % COLOURS} d{evidence.models.index(arm.model) % DASHES}"
 
 
-def _legend(evidence: Evidence) -> list[tuple[str, str]]:
+def _legend(evidence: HalfEvidence) -> list[tuple[str, str]]:
     """Of the curves: every arm but the first drafts, which all others begin with."""
     return [(arm.name, _look(evidence, arm)) for arm in evidence.arms if arm.arm != "first"]
 
 
-def _arms(evidence: Evidence) -> Markup:
+def _arms(evidence: HalfEvidence) -> Markup:
     rows = [
         Dot(arm.name, _look(evidence, arm), solved / total, arm.interval.low, arm.interval.high, f"{solved}/{total}")
         for arm in evidence.arms
@@ -149,7 +165,7 @@ def _arms(evidence: Evidence) -> Markup:
     return charts.dots("Problems solved by model and arm", rows)
 
 
-def _curves(evidence: Evidence) -> Markup:
+def _curves(evidence: HalfEvidence) -> Markup:
     series = [
         Series(arm.name, _look(evidence, arm), [(point.tokens, point.solved) for point in arm.curve])
         for arm in evidence.arms
@@ -159,7 +175,7 @@ def _curves(evidence: Evidence) -> Markup:
     return charts.lines("Problems solved against tokens", series, unit, "problems solved", step=True)
 
 
-def _copies(evidence: Evidence) -> Markup:
+def _copies(evidence: HalfEvidence) -> Markup:
     rows = [
         Bar(arm.name, [(arm.copies.value, _look(evidence, arm))], tables.share(arm.copies))
         for arm in evidence.arms

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mlx_selfdebug.evaluation.evidence import ArmEvidence, Evidence
+from mlx_selfdebug.evaluation.evidence import ArmEvidence, HalfEvidence
 from mlx_selfdebug.evaluation.metrics import Share
 from mlx_selfdebug.reporting.records import Collected, Records
 from mlx_selfdebug.reporting.words import UNKNOWN, gigabytes, number, p_value, percent, points, seconds
@@ -21,8 +22,9 @@ class Table:
     left: int = 1
 
 
-def arms_table(evidence: Evidence) -> Table:
-    head = ["model", "arm", "problems", "95 %", "checks", "fixed", "broken", "copies", "edit", "attempts", "tokens"]
+def arms_table(evidence: HalfEvidence) -> Table:
+    head = ["model", "arm", "problems", "95 %", "checks", "fixed", "broken", "wrong accepted", "copies", "edit", "attempts",
+            "tokens", "read", "tries"]  # fmt: skip
     return Table(head, [_arm_row(arm) for arm in evidence.arms], left=2)
 
 
@@ -37,14 +39,17 @@ def _arm_row(arm: ArmEvidence) -> list[str]:
         fraction(arm.score.checks),
         UNKNOWN if first else str(arm.transitions.fixed),
         UNKNOWN if first else str(arm.transitions.broken),
+        share(arm.wrong_accepted),
         share(arm.copies),
         number(arm.edit_tokens),
         str(arm.n_attempts),
         f"{arm.n_tokens:,}",
+        f"{arm.n_read_tokens:,}",
+        f"{arm.n_tries:,}",
     ]
 
 
-def contrasts_table(evidence: Evidence) -> Table:
+def contrasts_table(evidence: HalfEvidence) -> Table:
     head = ["question", "left", "right", "only left", "only right", "difference, points", "95 %", "p", "p (Holm)"]
     rows = [
         [c.question, c.left, c.right, str(c.won), str(c.lost), points(c.gain),
@@ -54,7 +59,7 @@ def contrasts_table(evidence: Evidence) -> Table:
     return Table(head, rows, left=3)
 
 
-def groups_table(evidence: Evidence, what: str) -> Table:
+def groups_table(evidence: HalfEvidence, what: str) -> Table:
     """``what``: "by_error" or "by_size"; one row an arm, one column a group."""
     found: list[Mapping[str, Share]] = [getattr(arm, what) for arm in evidence.arms]
     names = list(dict.fromkeys(name for groups in found for name in groups))
@@ -65,7 +70,24 @@ def groups_table(evidence: Evidence, what: str) -> Table:
     return Table(["", *names], rows)
 
 
-def after_table(evidence: Evidence) -> Table:
+def operators_table(evidence: HalfEvidence) -> Table:
+    """Bugs repaired by what made them: one row an operator, one column an arm."""
+    units = Counter(evidence.operators.values())
+    rows = [
+        [operator, str(n), *(str(arm.by_operator[operator].count) for arm in evidence.arms)]
+        for operator, n in units.most_common()
+    ]
+    return Table(["operator", "bugs", *(arm.name for arm in evidence.arms)], rows)
+
+
+def hard_table(evidence: HalfEvidence) -> Table:
+    """Of the problems of which no draft of the base is right, those that each arm solves."""
+    if not evidence.hard:
+        return Table(["", ""], [])
+    return Table(["", "hard problems solved"], [[arm.name, share(arm.hard)] for arm in evidence.arms])
+
+
+def after_table(evidence: HalfEvidence) -> Table:
     """Problems solved after each attempt a task; where an arm has no more, its last number stands."""
     most = min(max((len(arm.after) for arm in evidence.arms), default=0), 12)
     arms = [arm for arm in evidence.arms if arm.arm != "first" and arm.after]
@@ -73,7 +95,7 @@ def after_table(evidence: Evidence) -> Table:
     return Table(["problems solved after", *(f"{i + 1}" for i in range(most))], rows)
 
 
-def curves_table(evidence: Evidence) -> Table:
+def curves_table(evidence: HalfEvidence) -> Table:
     """Problems solved at tenths of the tokens."""
     marks = sorted({round(evidence.tokens * i / 10) for i in range(1, 11)})
     rows = [[arm.name, *(str(_at(arm, tokens)) for tokens in marks)] for arm in evidence.arms]

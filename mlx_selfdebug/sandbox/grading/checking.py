@@ -49,11 +49,17 @@ def prepare(source: str, setup: str, entry_point: str) -> Prepared:
         raise BrokenChecksError(f"the checks do not compile: {error}") from error
 
 
-def run_checks(prepared: Prepared, candidate: RemoteCandidate, entry_point: str) -> Report:
-    """Run them to the end, also for a candidate that is dead, so that all are counted."""
-    recorder = Recorder(prepared.checks, candidate)
+def run_checks(
+    prepared: Prepared, candidate: RemoteCandidate, entry_point: str, recorder: Recorder | None = None
+) -> Report:
+    """Run them to the end, also for a candidate that is dead, so that all are counted; or to the first failure, if
+    ``recorder`` is one that stops there.
+    """
+    recorder = recorder or Recorder(prepared.checks, candidate)
     if candidate.death:
         recorder.record_death()
+        if recorder.stop_at_first_failure:
+            return _report(recorder, candidate, None)
     namespace = trusted_namespace()
     stub = EntryPoint(candidate.call, lambda: candidate.entry(), entry_point)
     stop: StopChecks | None = None
@@ -73,22 +79,24 @@ def run_checks(prepared: Prepared, candidate: RemoteCandidate, entry_point: str)
             recorder.stopped(error, _line_in_checks(error))
     except StopChecks as error:
         stop = error
-    return _report(recorder, candidate, stop)
+    return _report(recorder, candidate, None if recorder.ended else stop)
 
 
 def _report(recorder: Recorder, candidate: RemoteCandidate, stop: StopChecks | None) -> Report:
     if stop and stop.outcome == "infrastructure" and not candidate.death:
         return Report("infrastructure", (Failure("", error=ErrorFact("BrokenChecksError", scrub(str(stop)))),))
-    if candidate.death:
+    # What ended the checks decides, though the candidate may have died while they were being left.
+    death = None if recorder.ended and recorder.death_record < 0 else candidate.death
+    if death:
         recorder.record_death()
-        outcome: Outcome = candidate.death.outcome
+        outcome: Outcome = death.outcome
     elif stop and stop.outcome:
         outcome = stop.outcome
     else:
         outcome = recorder.first_fault or "passed"
     # A program that died cannot have passed them all, even if it died after the last one.
     n_checks = max(recorder.n_checks, recorder.n_passed)
-    silence = candidate.death.silence if candidate.death else ""
+    silence = death.silence if death else ""
     return Report(outcome, recorder.failures, recorder.n_passed, n_checks, silence, recorder.death_record)
 
 

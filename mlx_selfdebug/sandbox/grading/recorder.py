@@ -23,6 +23,7 @@ MAX_FAILURES = 8
 MAX_FAILURES_A_SITE = 3
 MAX_LOST_CHECKS = 2000
 MAX_CHECK_S = 60.0
+_ENDED = "one failed check is enough"
 _MISSING: Any = object()
 
 Fault = Literal["failed", "raised", "bad_value", "policy_denied"]
@@ -48,10 +49,13 @@ class _Open:
 class Recorder:
     """``first_fault`` is the kind of the first failed check, None as long as none failed.
 
-    Raises StopChecks out of the checks where going on makes no sense.
+    Raises StopChecks out of the checks where going on makes no sense: with ``stop_at_first_failure``, once one has failed
+    (``ended`` is then true, and nothing that happens later changes the record).
     """
 
-    def __init__(self, compiled: Compiled, candidate: RemoteCandidate) -> None:
+    def __init__(self, compiled: Compiled, candidate: RemoteCandidate, *, stop_at_first_failure: bool = False) -> None:
+        self.stop_at_first_failure = stop_at_first_failure
+        self.ended = False
         self.n_checks = 0
         self.n_passed = 0
         self.first_fault: Fault | None = None
@@ -69,8 +73,8 @@ class Recorder:
         return tuple(self._failures)
 
     def enter(self, index: int) -> None:
-        self.n_checks += 1
         self._open.append(_Open(self._compiled.sites[index]))
+        self._begin()
         if time.monotonic() > self._deadline:
             outcome: Outcome = "timeout_wall" if self._candidate.n_answers else "infrastructure"
             raise StopChecks(f"the checks took {MAX_CHECK_S:.0f} s longer than the candidate may take", outcome)
@@ -86,12 +90,11 @@ class Recorder:
         return value
 
     def leave(self, held: object) -> None:
-        passed = bool(held)
-        opened = self._open.pop()
-        if passed and not self._candidate.death:
-            self.n_passed += 1
+        if bool(held) and not self._candidate.death:
+            self._pass()
         else:
-            self._record(opened, None, None)
+            self._fail(self._open[-1], None)
+        self._open.pop()
 
     def fail(self, error: BaseException, late: Callable[[], Any] | None = None) -> None:
         """An assert ended in ``error``. ``late`` gives the side that was not reached."""
@@ -105,16 +108,16 @@ class Recorder:
             raise error
         if self.blames_checks(error):
             raise StopChecks(f"{type(error).__name__}: {error} in `{opened.site.text}`", "infrastructure") from error
-        self._record(opened, error, late)
+        self._fail(opened, error, late)
 
     def raised(self) -> None:
         """The exception that the site expects was raised."""
-        self.n_checks += 1
-        self.n_passed += 1
+        self._begin()
+        self._pass()
 
     def not_raised(self, index: int) -> None:
-        self.n_checks += 1
-        self._record(_Open(self._compiled.sites[index]), None, None)
+        self._begin()
+        self._fail(_Open(self._compiled.sites[index]), None)
 
     def raises(self, index: int, kinds: Any, match: str | None = None, *, message: str | None = None) -> Raises:
         """For ``with raises(...)``: one check, after which the checks go on."""
@@ -142,8 +145,8 @@ class Recorder:
             site = Site(0, cut(str(name)), "predicate", "")
             if self.blames_checks(error):
                 raise StopChecks(f"{type(error).__name__}: {error} in `{site.text}`", "infrastructure") from error
-            self.n_checks += 1
-            self._record(_Open(site), error, None)
+            self._begin()
+            self._fail(_Open(site), error)
         else:
             if self.n_checks == before and not self._candidate.death:
                 self.raised()
@@ -158,13 +161,15 @@ class Recorder:
 
     def stopped(self, error: BaseException, line: int) -> None:
         """A statement of the checks that is no assert raised at ``line``: the asserts after it count as failed."""
+        if self.ended:
+            return
         text = self._compiled.lines[line - 1].strip() if 0 < line <= len(self._compiled.lines) else ""
-        self.n_checks += self._compiled.remaining(line) or 1
+        self.n_checks += 1 if self.stop_at_first_failure else self._compiled.remaining(line) or 1
         self._record(_Open(Site(line, cut(text), "predicate", "")), error, None)
 
     def record_death(self) -> None:
         """One record for a candidate that died outside any assert."""
-        if self.death_record < 0:
+        if self.death_record < 0 and not self.ended:
             self._record(_Open(Site(0, "", "predicate", "")), CandidateDied(), None)
 
     def blames_checks(self, error: BaseException) -> bool:
@@ -176,6 +181,20 @@ class Recorder:
         ):
             return False
         return not self._candidate.n_calls or isinstance(error, UnsendableError) or is_missing_name(error)
+
+    def _begin(self) -> None:
+        if self.ended:  # the checks caught what ended them
+            raise StopChecks(_ENDED)
+        self.n_checks += 1
+
+    def _pass(self) -> None:
+        self.n_passed += 1
+
+    def _fail(self, opened: _Open, error: BaseException | None, late: Callable[[], Any] | None = None) -> None:
+        self._record(opened, error, late)
+        if self.stop_at_first_failure:
+            self.ended = self._candidate.closed = True
+            raise StopChecks(_ENDED)
 
     def _record(self, opened: _Open, error: BaseException | None, late: Callable[[], Any] | None) -> None:
         self.first_fault = self.first_fault or self._fault(error)

@@ -49,11 +49,14 @@ class Death:
 class RemoteCandidate:
     """Loads ``source`` at the other end of ``channel`` and calls its entry point. ``prelude`` runs before it in the same module.
 
-    ``death`` is set once and for good; every later call raises CandidateDied.
+    ``death`` is set once and for good; every later call raises CandidateDied. Once it is ``closed``, it raises StopChecks.
     """
+
+    load_kind = codec.LOAD
 
     def __init__(self, channel: Channel, limits: Limits, source: str) -> None:
         self.death: Death | None = None
+        self.closed = False
         self.n_answers = 0
         self.n_calls = 0
         self.returned_opaque = False
@@ -73,7 +76,7 @@ class RemoteCandidate:
 
     def load(self, source: str, entry_point: str, prelude: str) -> None:
         """Run the source. ``death`` says what went wrong, if anything did."""
-        frame = self._exchange(codec.LOAD, codec.encode((prelude, source, entry_point)))
+        frame = self._exchange(self.load_kind, codec.encode((prelude, source, entry_point)))
         if frame is None or frame.kind == codec.LOADED:
             return
         try:
@@ -128,6 +131,8 @@ class RemoteCandidate:
 
     def _require_life(self) -> None:
         self.n_calls += 1
+        if self.closed:
+            raise StopChecks("calls after the end of the checks")
         if self.death:
             if self.n_calls > MAX_LOST_CALLS:
                 raise StopChecks("calls after the candidate's end")
@@ -239,7 +244,7 @@ class RemoteCandidate:
         started = time.monotonic()
         try:
             self._channel.send(kind, id_, body, self._left_s)
-            return self._channel.receive(self._limits.output_bytes + 64, self._left_s - (time.monotonic() - started))
+            return self._receive(self._left_s - (time.monotonic() - started))
         except ChannelTimeoutError:
             self._die("timeout_wall", silence="time")
         except ChannelClosedError:
@@ -249,6 +254,9 @@ class RemoteCandidate:
         finally:
             self._left_s -= time.monotonic() - started
         return None
+
+    def _receive(self, timeout_s: float) -> Frame:
+        return self._channel.receive(self._limits.output_bytes + 64, timeout_s)
 
     def _call_back(self, frame: Frame) -> tuple[int, bytes]:
         """The reply to a call of something that the checks passed. Raises what ends the checks."""

@@ -2,7 +2,7 @@
 
 It holds no expected value and decides nothing: whatever the candidate does to it, it can only answer with values.
 While a call runs, it may call what the checks passed to it, and be called again before that returns. Loaded as a bare module,
-together with the codec, references and programs; it imports nothing of the package.
+together with the codec, references, programs and tracing; it imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, NoReturn
 
-    from mlx_selfdebug.sandbox.processes import programs, references
+    from mlx_selfdebug.sandbox.processes import programs, references, tracing
     from mlx_selfdebug.sandbox.wire import codec
 else:
     import _selfdebug_codec as codec
     import _selfdebug_programs as programs
     import _selfdebug_references as references
+    import _selfdebug_tracing as tracing
 
 CANDIDATE_FILE = "<candidate>"
 MAX_MESSAGE = 2000
@@ -42,6 +43,9 @@ def serve(channel: int, output_bytes: int) -> NoReturn:
     kind, id_, body = _receive()
     prelude, source, entry_point = codec.decode(body, len(body))
     load = _load_program if entry_point == codec.PROGRAM else _load
+    tracer = tracing.Tracer(CANDIDATE_FILE, _say_executed) if kind == codec.LOAD_TRACED else None
+    if tracer:
+        load = tracer.around(load)
     answer = load(prelude, source, entry_point)
     if not callable(answer):
         kind, record = answer
@@ -50,6 +54,8 @@ def serve(channel: int, output_bytes: int) -> NoReturn:
     send(codec.LOADED, id_, b"")
     _table.refer(references.Kept(answer))  # number 0
     functions = {codec.CALL: answer, codec.OPERATE: references.operate}
+    if tracer:
+        functions = {kind: tracer.around(function) for kind, function in functions.items()}
     _table.functions = functions
     while True:
         kind, id_, body = _receive()
@@ -65,6 +71,10 @@ def warm_up() -> None:
         assert callable(function)
         _answer(function, 0, codec.encode(values))
     del sys.modules["candidate"]
+
+
+def _say_executed(counts: dict[int, int]) -> None:
+    send(codec.TRACED, _current or 0, codec.encode(counts))
 
 
 def _load_program(prelude: str, source: str, _entry_point: str) -> Callable[..., Any] | tuple[int, Any]:

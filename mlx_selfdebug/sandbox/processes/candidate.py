@@ -19,6 +19,7 @@ _PRIVATE = (
     ("_selfdebug_codec", "../wire/codec.py"),
     ("_selfdebug_references", "references.py"),
     ("_selfdebug_programs", "programs.py"),
+    ("_selfdebug_tracing", "tracing.py"),
     ("_selfdebug_answers", "answers.py"),
 )
 

@@ -10,8 +10,10 @@ from typing import NoReturn
 from mlx_selfdebug.sandbox.confinement.system import ChildConfinement
 from mlx_selfdebug.sandbox.grading import prepared as prepared_checks
 from mlx_selfdebug.sandbox.grading.checking import BrokenChecksError, Prepared, prepare, run_checks
+from mlx_selfdebug.sandbox.grading.recorder import Recorder
 from mlx_selfdebug.sandbox.grading.remote import RemoteCandidate
 from mlx_selfdebug.sandbox.grading.report import Report, broken_checks
+from mlx_selfdebug.sandbox.grading.traced import TracedCandidate, TracedRecorder
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.processes.limits import close_from, renumber, set_limits
 from mlx_selfdebug.sandbox.wire import codec, messages
@@ -44,19 +46,31 @@ def _serve(runner: Channel, candidates: socket.socket) -> None:
         channel = Channel(end)
         if channel.receive(0, START_S).kind != codec.READY:
             os._exit(1)
-        report = _graded(runner, request, channel)
+        report = _graded(runner, request, channel, received.id)
     runner.send_raw(messages.frame(messages.REPORT, received.id, report.to_tuple()), START_S)
 
 
-def _graded(runner: Channel, request: Request, channel: Channel) -> Report:
+def _graded(runner: Channel, request: Request, channel: Channel, number: int) -> Report:
     try:
         prepared = _prepared(runner, request)
     except BrokenChecksError as error:
         return broken_checks(error)
     limits = Limits(wall_s=request.wall_s, output_bytes=request.output_bytes)
+    if request.traced:
+        return _traced(runner, request, TracedCandidate(channel, limits, request.source), prepared, number)
     candidate = RemoteCandidate(channel, limits, request.source)
     candidate.load(request.source, request.entry_point, request.prelude)
-    return run_checks(prepared, candidate, request.entry_point)
+    recorder = Recorder(prepared.checks, candidate, stop_at_first_failure=request.stop_at_first_failure)
+    return run_checks(prepared, candidate, request.entry_point, recorder)
+
+
+def _traced(runner: Channel, request: Request, candidate: TracedCandidate, prepared: Prepared, number: int) -> Report:
+    candidate.load(request.source, request.entry_point, request.prelude)
+    recorder = TracedRecorder(prepared.checks, candidate)
+    report = run_checks(prepared, candidate, request.entry_point, recorder)
+    executed = candidate.log.executed().to_tuple()
+    runner.send_raw(messages.frame(messages.EXECUTED, number, executed), START_S)
+    return report
 
 
 def _prepared(runner: Channel, request: Request) -> Prepared:

@@ -13,6 +13,7 @@ from dataclasses import asdict, astuple, dataclass, replace
 
 from mlx_selfdebug.sandbox.confinement import bubblewrap
 from mlx_selfdebug.sandbox.confinement.system import layer_names
+from mlx_selfdebug.sandbox.executed import Executed
 from mlx_selfdebug.sandbox.grading.report import Report
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.processes.ending import Ending
@@ -28,6 +29,7 @@ GRADER_S = 130.0
 """Seconds the checks themselves may take beyond what the candidate may; a little more than the grader allows itself."""
 GRADER_MEMORY_BYTES = 2 << 30
 RUNS_A_ZYGOTE = 2000
+_NOTHING = Executed()
 
 
 class WorkerError(Exception):
@@ -44,11 +46,23 @@ class PreparedChecks:
 
 @dataclass(frozen=True)
 class Result:
-    """``prepared`` if the grader had to make it."""
+    """``prepared`` if the grader had to make it, ``executed`` if the run was traced."""
 
     report: Report
     ending: Ending
-    prepared: PreparedChecks | None
+    prepared: PreparedChecks | None = None
+    executed: Executed = _NOTHING
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """Hold what a grader said. Without a report, ``failure`` says why; ``stuck``: it may still be at its checks."""
+
+    report: Report | None = None
+    prepared: PreparedChecks | None = None
+    executed: Executed = _NOTHING
+    failure: str = ""
+    stuck: bool = False
 
 
 class Worker:
@@ -130,14 +144,15 @@ class Worker:
             if not (shared and self._link):
                 self._start_grader()
             self._order(messages.RUN, number)
-            report, prepared, failure = self._report(request, number)
-            done = self._end(number, report, shared)
+            heard = self._heard(request, number)
+            done = self._end(number, heard, shared)
         except (OSError, ChannelError, codec.CodecError) as error:
             self.close()
             raise WorkerError(f"a sandbox process was lost: {error}") from error
-        if report is None:
-            raise WorkerError(f"the process that runs the checks gave no report: {failure}, {_how(done.grader)}")
-        return Result(report, Ending(done.status, done.cpu_s, done.peak_bytes, done.killed), prepared)
+        if heard.report is None:
+            raise WorkerError(f"the process that runs the checks gave no report: {heard.failure}, {_how(done.grader)}")
+        ending = Ending(done.status, done.cpu_s, done.peak_bytes, done.killed)
+        return Result(heard.report, ending, heard.prepared, heard.executed)
 
     def _start_grader(self) -> None:
         self._drop_link()
@@ -147,26 +162,23 @@ class Worker:
             assert self._control is not None
             socket.send_fds(self._control, [Order(messages.GRADER).pack()], [theirs.fileno()])
 
-    def _report(self, request: Request, number: int) -> tuple[Report | None, PreparedChecks | None, str]:
-        """What the grader said; without a report, why there is none."""
-        prepared: PreparedChecks | None = None
+    def _heard(self, request: Request, number: int) -> _Heard:
+        heard = _Heard()
         link, deadline = self._link, time.monotonic() + request.wall_s + GRADER_S
         assert link is not None
         try:
             link.send_raw(frame(messages.REQUEST, number, astuple(request)), GRADER_S)
-            while True:
-                received = link.receive(messages.MAX_PREPARED_BYTES, deadline - time.monotonic())
-                if received.kind == messages.REPORT and received.id == number:
-                    return messages.read_report(received.body), prepared, ""
-                prepared = PreparedChecks(received.body, received.id == 1)
+            while heard.report is None:
+                heard = _with(heard, link.receive(messages.MAX_PREPARED_BYTES, deadline - time.monotonic()), number)
         except ChannelTimeoutError:
-            return _endless_checks(request.wall_s), prepared, ""
+            return replace(heard, report=_endless_checks(request.wall_s), stuck=True)
         except (ChannelError, codec.CodecError) as error:
-            return None, None, str(error)
+            return _Heard(failure=str(error))
+        return heard
 
-    def _end(self, number: int, report: Report | None, shared: bool) -> Done:
-        last = report is None or report.outcome == "timeout_wall" or not shared
-        grace = report is not None and report.silence == "exit"
+    def _end(self, number: int, heard: _Heard, shared: bool) -> Done:
+        last = heard.report is None or heard.stuck or not shared
+        grace = heard.report is not None and heard.report.silence == "exit"
         self._order(messages.END_GRADER if last else messages.END, number, grace)
         done = Done(*codec.decode(self._receive(EXIT_S).body, 1 << 10))
         if done.run != number:
@@ -213,6 +225,15 @@ class Worker:
 
 def _child_limits(limits: Limits) -> ChildLimits:
     return ChildLimits(math.ceil(limits.cpu_s), limits.memory_bytes, limits.output_bytes, GRADER_MEMORY_BYTES)
+
+
+def _with(heard: _Heard, received: Frame, number: int) -> _Heard:
+    """Add what was received. Raises CodecError on a report or executed lines that are none."""
+    if received.kind == messages.REPORT and received.id == number:
+        return replace(heard, report=messages.read_report(received.body))
+    if received.kind == messages.EXECUTED and received.id == number:
+        return replace(heard, executed=messages.read_executed(received.body))
+    return replace(heard, prepared=PreparedChecks(received.body, received.id == 1))
 
 
 def _endless_checks(wall_s: float) -> Report:

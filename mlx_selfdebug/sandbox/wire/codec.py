@@ -28,9 +28,12 @@ MAX_FRACTION_BITS = 1 << 13
 MAX_EXPONENT = 10**5
 MAX_NAME = 80
 MAX_ALIKE_HASHES = 64
+MAX_TRACED_CALLS = 64
+MAX_TRACED_LINES = 100_000
+"""How many lines a traced call may run, each counted as often as it runs, before it is stopped."""
 
-READY, LOADED, LOAD_FAILED, MISSING, RETURNED, RAISED, EXITED, NO_MEMORY, TOO_LARGE, CALL_BACK = range(1, 11)
-LOAD, CALL, OPERATE, GIVEN_BACK, FAILED_BACK = range(16, 21)
+READY, LOADED, LOAD_FAILED, MISSING, RETURNED, RAISED, EXITED, NO_MEMORY, TOO_LARGE, CALL_BACK, TRACED = range(1, 12)
+LOAD, CALL, OPERATE, GIVEN_BACK, FAILED_BACK, LOAD_TRACED = range(16, 22)
 HANDLE, CALLBACK, BUILTIN = b"P", b"K", b"G"
 """References: an object of the candidate's, a callable of the checks', a built-in by name."""
 PROGRAM = "__main__"

@@ -3,7 +3,8 @@
     runner  -> zygote   SETTINGS once; then orders of a fixed size: GRADER (with a link's descriptor), RUN, END
     zygote  -> runner   STARTED or START_FAILED once; DONE after each END
     runner  -> grader   REQUEST
-    grader  -> runner   PREPARED (id 1: the checks may share a grader) if the request brought no prepared checks; REPORT
+    grader  -> runner   PREPARED (id 1: the checks may share a grader) if the request brought no prepared checks;
+                        EXECUTED if the run is traced; REPORT
 
 A grader runs the checks' code, so its messages are read as untrusted data: they decide its own runs and nothing else.
 """
@@ -14,12 +15,14 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
+from mlx_selfdebug.sandbox.executed import Executed
 from mlx_selfdebug.sandbox.grading.report import Report
 from mlx_selfdebug.sandbox.wire import codec
 
-SETTINGS, STARTED, START_FAILED, DONE, REQUEST, PREPARED, REPORT = range(32, 39)
+SETTINGS, STARTED, START_FAILED, DONE, REQUEST, PREPARED, REPORT, EXECUTED = range(32, 40)
 GRADER, RUN, END, END_GRADER = range(1, 5)
 MAX_REPORT_BYTES = 1 << 20
+MAX_EXECUTED_BYTES = 4 << 20
 MAX_REQUEST_BYTES = 1 << 30
 MAX_PREPARED_BYTES = 64 << 20
 _ORDER = struct.Struct("<BBQ")
@@ -67,7 +70,10 @@ class Done:
 
 @dataclass(frozen=True)
 class Request:
-    """One program and its checks: their source and setup, or ``prepared``, what an earlier grader made of them."""
+    """One program and its checks: their source and setup, or ``prepared``, what an earlier grader made of them.
+
+    ``traced``: which lines of the source each call runs is wanted too.
+    """
 
     source: str
     prelude: str
@@ -77,6 +83,8 @@ class Request:
     prepared: bytes
     wall_s: float
     output_bytes: int
+    stop_at_first_failure: bool = False
+    traced: bool = False
 
 
 def frame(kind: int, run: int, content: Any) -> bytes:
@@ -91,3 +99,12 @@ def read_report(body: bytes) -> Report:
         return Report.from_tuple(content)
     except (TypeError, ValueError, KeyError) as error:
         raise codec.CodecError(f"no report: {error}") from None
+
+
+def read_executed(body: bytes) -> Executed:
+    """Raises CodecError on anything but executed lines within their bounds."""
+    content = codec.decode(body, MAX_EXECUTED_BYTES)
+    try:
+        return Executed.from_tuple(content)
+    except (TypeError, ValueError) as error:
+        raise codec.CodecError(f"no executed lines: {error}") from None

@@ -1,0 +1,115 @@
+"""A Python program as text and tree at once, so that a change of the tree can be made in the text and leave the rest as it is."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from mlx_selfdebug.domains.python_source import parse
+from mlx_selfdebug.repair.edits.edit import Edit
+
+Positioned = ast.expr | ast.stmt | ast.excepthandler | ast.arg | ast.keyword
+
+_UNTOUCHED = (ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal, ast.JoinedStr)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A node of the tree and the node it hangs under: ``parent.field``."""
+
+    node: ast.AST
+    parent: ast.AST
+    field: str
+
+
+class PythonSource:
+    """``code``, which must parse. Offsets are in characters."""
+
+    def __init__(self, code: str, tree: ast.Module) -> None:
+        self.code = code
+        self.tree = tree
+        self._lines = code.split("\n")
+        self._starts = [0]
+        for line in self._lines:
+            self._starts.append(self._starts[-1] + len(line) + 1)
+
+    @classmethod
+    def parsed(cls, code: str) -> PythonSource | None:
+        """Return ``code`` with its tree, or None if it does not parse."""
+        tree = parse(code)
+        return cls(code, tree) if tree is not None else None
+
+    def span(self, node: ast.AST) -> tuple[int, int]:
+        """Return where the text of ``node`` begins and ends."""
+        return (
+            self._offset(node.lineno, node.col_offset),  # type: ignore[attr-defined]
+            self._offset(node.end_lineno, node.end_col_offset),  # type: ignore[attr-defined]
+        )
+
+    def text(self, node: ast.AST) -> str:
+        start, end = self.span(node)
+        return self.code[start:end]
+
+    def replaced(self, node: ast.AST, text: str, operator: str) -> Edit:
+        """Return the edit that puts ``text`` in the place of ``node``."""
+        return Edit(*self.span(node), text, operator)
+
+    def between(self, left: ast.AST, right: ast.AST, old: str, new: str, operator: str) -> Edit | None:
+        """Return the edit that replaces ``old``, which stands between two nodes, by ``new``; None if it is not found."""
+        start, end = self.span(left)[1], self.span(right)[0]
+        at = self.code.find(old, start, end)
+        return Edit(at, at + len(old), new, operator) if at >= 0 else None
+
+    def lines_of(self, node: ast.stmt) -> tuple[int, int]:
+        """Return where the first line of a statement begins and where its last line ends, its newline included."""
+        last = node.end_lineno or node.lineno
+        return self._starts[node.lineno - 1], min(self._starts[last], len(self.code))
+
+    def indentation(self, node: ast.stmt) -> str:
+        line = self._lines[node.lineno - 1]
+        return line[: len(line) - len(line.lstrip())]
+
+    def begins_its_line(self, node: ast.stmt) -> bool:
+        """Say whether nothing but white space stands before ``node``, as it does after ``if x:`` on one line."""
+        return self.span(node)[0] == self._starts[node.lineno - 1] + len(self.indentation(node))
+
+    def places(self) -> Iterator[Place]:
+        """Yield every place that may be changed, in the order of the source: no docstring, annotation, decorator or import."""
+        yield from _places(self.tree)
+
+    @cached_property
+    def blocks(self) -> tuple[tuple[ast.AST, list[ast.stmt]], ...]:
+        """Every block of statements, with the node that owns it."""
+        return tuple(
+            (node, block)
+            for node in ast.walk(self.tree)
+            for name in ("body", "orelse", "finalbody")
+            if isinstance(block := getattr(node, name, None), list) and block and isinstance(block[0], ast.stmt)
+        )
+
+    def _offset(self, line: int, column: int) -> int:
+        """Return the offset of a position in the tree, whose columns count bytes."""
+        text = self._lines[line - 1]
+        if not text.isascii():
+            column = len(text.encode()[:column].decode(errors="ignore"))
+        return self._starts[line - 1] + column
+
+
+_SKIPPED_FIELDS = {"annotation", "returns", "decorator_list", "format_spec", "type_params", "type_comment"}
+
+
+def _places(parent: ast.AST) -> Iterator[Place]:
+    for field, value in ast.iter_fields(parent):
+        if field in _SKIPPED_FIELDS:
+            continue
+        for node in value if isinstance(value, list) else [value]:
+            if isinstance(node, ast.AST) and not isinstance(node, _UNTOUCHED) and not is_text(node):
+                yield Place(node, parent, field)
+                yield from _places(node)
+
+
+def is_text(node: ast.AST) -> bool:
+    """Say whether a statement is a string and nothing else, as a docstring is."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

@@ -1,0 +1,103 @@
+"""Edits of Python statements: one left out, moved out of its block or into the one before, changed places with its neighbour."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from mlx_selfdebug.repair.edits.edit import Edit
+from mlx_selfdebug.repair.edits.python_source import PythonSource, is_text
+
+
+def statement_edits(source: PythonSource) -> Iterator[Edit]:
+    """Yield every edit of a whole statement."""
+    for owner, block in source.blocks:
+        for i, statement in enumerate(block):
+            if is_text(statement) or not source.begins_its_line(statement):
+                continue
+            yield from _exits(source, statement)
+            if not isinstance(owner, ast.Module | ast.ClassDef):
+                yield from _left_out(source, block, statement)
+                yield from _moved_out(source, owner, block, i)
+            if i and not is_text(block[i - 1]) and source.begins_its_line(block[i - 1]):
+                yield from _swapped(source, block[i - 1], statement)
+                yield from _moved_in(source, block[i - 1], statement)
+
+
+def _left_out(source: PythonSource, block: list[ast.stmt], statement: ast.stmt) -> Iterator[Edit]:
+    start, end = source.lines_of(statement)
+    if len(block) > 1:
+        yield Edit(start, end, "", "statement")
+    elif not isinstance(statement, ast.Pass):
+        yield source.replaced(statement, "pass", "statement")
+    if isinstance(statement, ast.If) and not statement.orelse:
+        # What it guards is done always.
+        yield Edit(start, end, _indented(source, statement.body, -_step(source, statement)), "condition")
+
+
+def _exits(source: PythonSource, statement: ast.stmt) -> Iterator[Edit]:
+    if isinstance(statement, ast.Break | ast.Continue):
+        other = "continue" if isinstance(statement, ast.Break) else "break"
+        yield source.replaced(statement, other, "loop exit")
+    elif isinstance(statement, ast.If):
+        start = source.span(statement)[0]
+        if source.code.startswith("elif", start):
+            yield Edit(start, start + 4, "if", "loop exit")
+        else:
+            yield Edit(start, start + 2, "while", "loop exit")
+    elif isinstance(statement, ast.While):
+        start = source.span(statement)[0]
+        yield Edit(start, start + 5, "if", "loop exit")
+
+
+def _moved_out(source: PythonSource, owner: ast.AST, block: list[ast.stmt], i: int) -> Iterator[Edit]:
+    """The last statements of a block become the first ones after it, as a ``return`` that stands too far right."""
+    if (
+        not i
+        or isinstance(owner, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        or not isinstance(owner, ast.stmt)
+    ):
+        return
+    if block is not _last_block(owner):
+        return
+    start, end = source.lines_of(block[i])[0], source.lines_of(block[-1])[1]
+    yield Edit(start, end, _indented(source, block[i:], -_step(source, owner)), "indentation")
+
+
+def _moved_in(source: PythonSource, before: ast.stmt, statement: ast.stmt) -> Iterator[Edit]:
+    """A statement becomes the last one of the block before it."""
+    block = _last_block(before)
+    if block and source.begins_its_line(block[0]):
+        step = len(source.indentation(block[0])) - len(source.indentation(statement))
+        start, end = source.lines_of(statement)
+        yield Edit(start, end, _indented(source, [statement], step), "indentation")
+
+
+def _swapped(source: PythonSource, first: ast.stmt, second: ast.stmt) -> Iterator[Edit]:
+    (start, middle), (again, end) = source.lines_of(first), source.lines_of(second)
+    above, between, below = source.code[start:middle], source.code[middle:again], source.code[again:end]
+    if not below.endswith("\n"):
+        above, below = above.removesuffix("\n"), below + "\n"
+    yield Edit(start, end, below + between + above, "order")
+
+
+def _last_block(node: ast.AST) -> list[ast.stmt]:
+    for name in ("finalbody", "orelse", "body"):
+        block = getattr(node, name, None)
+        if isinstance(block, list) and block and isinstance(block[0], ast.stmt):
+            return block
+    return []
+
+
+def _step(source: PythonSource, owner: ast.stmt) -> int:
+    """Return by how many columns the block of ``owner`` is indented further than ``owner``."""
+    return len(source.indentation(_last_block(owner)[0])) - len(source.indentation(owner))
+
+
+def _indented(source: PythonSource, statements: list[ast.stmt], by: int) -> str:
+    """Return the statements' lines, indented by so many columns more or, below 0, less."""
+    text = source.code[source.lines_of(statements[0])[0] : source.lines_of(statements[-1])[1]]
+    lines = text.split("\n")
+    if by < 0:
+        return "\n".join(line[-by:] if not line[:-by].strip() else line for line in lines)
+    return "\n".join(" " * by + line if line.strip() else line for line in lines)

@@ -1,0 +1,167 @@
+"""The edit searches that are under way in a stream: each is read, traced, ordered, tried and, at its end, an attempt.
+
+    move --reading--> executed lines (another process) --> candidates in order --> tries --> the likeliest that passes --> tests
+
+Nothing is decoded. What a search finds depends on the failed program alone, so one that was killed is made again and ends the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_selfdebug.domains import domain_of
+from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.repair.edits.candidates import Candidate, candidates, traceable, worthwhile
+from mlx_selfdebug.repair.edits.hints import hints_of
+from mlx_selfdebug.repair.edits.search import EditSearch, likeliest
+from mlx_selfdebug.repair.edits.trying import QuickRunner, TracingRunner, failing_shares, wall_s_of
+from mlx_selfdebug.repair.judging import Memory, Tests, certain, public_of
+from mlx_selfdebug.repair.policies import EXHAUSTED, Move
+from mlx_selfdebug.repair.reading import ProgramReading
+from mlx_selfdebug.sandbox.runner import TestRunner
+from mlx_selfdebug.tasks.task import Task
+
+EDITED = "edited"
+"""How a search ends that found an edit which passes."""
+MAX_TRIES = 300
+"""Edits that one search runs at most."""
+MAX_COMPARED = 4
+"""Of edits that pass, so many at most are held against each other by the likelihood of the whole program."""
+
+Likelihood = Callable[[ProgramReading, Sequence[str]], Sequence[float]]
+"""Gives, for programs that answer the same statement as the one that was read, the log-likelihood of each in nats."""
+
+
+@dataclass(frozen=True)
+class AskedSearch:
+    """One search to be made. ``program`` is the parent's, as it was read, and ``tried`` are codes that are known to fail."""
+
+    arm: str
+    task: Task
+    move: Move
+    program: ProgramReading
+    seed: int
+    tried: tuple[str, ...] = ()
+
+    @property
+    def parent(self) -> Attempt:
+        assert self.move.parent is not None
+        return self.move.parent
+
+
+class Searching:
+    """Searches with ``runner``; what the edit that won is worth is asked of ``memory``, and which one won of ``likelihood``."""
+
+    def __init__(self, runner: TestRunner, memory: Memory, likelihood: Likelihood) -> None:
+        self._runner, self._memory, self._likelihood = runner, memory, likelihood
+        self._under_way: list[_Search] = []
+
+    @property
+    def pending(self) -> int:
+        return len(self._under_way)
+
+    @property
+    def futures(self) -> list[Future[Any]]:
+        """What the searches wait for."""
+        return [future for search in self._under_way for future in search.futures]
+
+    def begin(self, asked: AskedSearch) -> None:
+        self._under_way.append(_Search(asked, self._runner, self._memory, self._likelihood))
+
+    def finished(self) -> Iterator[Attempt]:
+        """Advance all searches and yield the attempts of those that are over. Raises SandboxError if tests could not be run."""
+        for search in list(self._under_way):
+            attempt = search.advance()
+            if attempt is not None:
+                self._under_way.remove(search)
+                yield attempt
+
+
+class _Search:
+    """One search: waits for the trace, then for tries, then for the tests of what was found."""
+
+    def __init__(self, asked: AskedSearch, runner: TestRunner, memory: Memory, likelihood: Likelihood) -> None:
+        self._asked, self._runner, self._memory, self._likelihood = asked, runner, memory, likelihood
+        self._domain = domain_of(asked.task.domain)
+        self._wall_s = wall_s_of(asked.parent.public, runner.limits.wall_s)
+        self._trace = self._traced()
+        self._search: EditSearch | None = None
+        self._chosen: Candidate | None = None
+        self._tests: Tests | None = None
+
+    @property
+    def futures(self) -> list[Future[Any]]:
+        if self._tests:
+            return [future for future in self._tests.futures if not future.done()]
+        if self._search:
+            return [self._search.ended]
+        return [self._trace] if self._trace else []
+
+    def advance(self) -> Attempt | None:
+        """Go as far as it goes without waiting; the attempt if that is the end."""
+        if self._search is None:
+            if self._trace and not self._trace.done():
+                return None
+            self._search = self._begun(self._trace)
+        if not self._search.ended.done():
+            return None
+        self._search.ended.result()
+        if not self._search.found:
+            return self._attempt(self._asked.parent.code, None, EXHAUSTED)
+        if self._tests is None:
+            self._chosen = self._choose(self._search.found)
+            self._tests = self._memory.tests(self._chosen.code, self._asked.task)
+        if any(not future.done() for future in self._tests.futures):
+            return None
+        assert self._chosen is not None
+        return self._attempt(self._chosen.code, self._tests, EDITED)
+
+    def _traced(self) -> Future[Any] | None:
+        task, checks = self._asked.task, self._checks
+        if not traceable(self._domain):
+            return None
+        return self._domain.judge(self._asked.parent.code, task, checks, TracingRunner(self._runner, self._wall_s))
+
+    def _begun(self, trace: Future[Any] | None) -> EditSearch:
+        task, program = self._asked.task, self._asked.program
+        executed = failing_shares(trace.result()) if trace else None
+        found = candidates(program, self._domain, hints_of(task, self._asked.parent.public.failures), executed)
+        quick = QuickRunner(self._runner, self._wall_s)
+        return EditSearch(
+            worthwhile(found, program, self._domain, self._asked.tried),
+            lambda code: self._domain.judge(code, task, self._checks, quick),
+            MAX_TRIES,
+        )
+
+    @property
+    def _checks(self) -> Any:
+        return self._asked.task.hidden if self._asked.move.hidden else self._asked.task.public
+
+    def _choose(self, found: Sequence[Candidate]) -> Candidate:
+        return likeliest(found[:MAX_COMPARED], lambda codes: self._likelihood(self._asked.program, codes))
+
+    def _attempt(self, code: str, tests: Tests | None, finish: str) -> Attempt:
+        asked, program, parent = self._asked, self._asked.program, self._asked.parent
+        assert self._search is not None
+        return Attempt(
+            task_id=asked.task.id,
+            arm=asked.arm,
+            sample=asked.move.sample,
+            round=asked.move.round,
+            parent=parent.id,
+            prompt=program.prompt,
+            completion=self._domain.completion(code),
+            code=code,
+            verdict=certain(tests.hidden.result(), asked.task, asked.task.hidden) if tests else parent.verdict,
+            public=public_of(tests, asked.task) if tests else parent.public,
+            n_prompt_tokens=len(program.prompt_ids),
+            n_completion_tokens=0,
+            seed=asked.seed,
+            finish=finish,
+            kind="edits",
+            n_read_tokens=len(program.ids),
+            n_tries=self._search.n_tries,
+        )

@@ -1,0 +1,116 @@
+"""Reading a program under its task's statement, as if the model had answered the statement with it.
+
+What the model finds unlikely there is where it would have written something else, and a bug in a program that someone else wrote is
+often just such a place. A program of the model's own surprises it much less.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mlx_selfdebug.domains import domain_of
+from mlx_selfdebug.domains.base import Domain
+from mlx_selfdebug.errors import ModelError
+from mlx_selfdebug.sampling.reading import Reading
+from mlx_selfdebug.tasks.task import Task
+
+MAX_KNOWN = 32
+"""Readings that are remembered: a program of 100 tokens takes half a megabyte."""
+
+
+class Speller(Protocol):
+    """What a program's reading needs of a model's tokenizer."""
+
+    def spans(self, text: str) -> tuple[list[int], list[int]]:
+        """Return the token ids of ``text``, and where in it each begins, with the text's length at the end."""
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text."""
+
+    def spell(self, id_: int) -> str:
+        """Return the text of one token as it stands inside a longer text."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProgramReading:
+    """A program and what the model found in it.
+
+    ``body`` is the program without the empty lines around it: what was read and may be changed. ``starts`` (n + 1) says where each
+    of the n tokens begins in the text that was read, which is the body and what closes a completion.
+    """
+
+    prompt: str
+    prompt_ids: tuple[int, ...]
+    breaks: tuple[int, ...]
+    code: str
+    ids: tuple[int, ...]
+    starts: tuple[int, ...]
+    reading: Reading
+    domain: Domain = field(repr=False)
+    speller: Speller = field(repr=False)
+
+    @property
+    def body(self) -> str:
+        return self.code.strip("\n")
+
+    @property
+    def first_line(self) -> int:
+        """Return the line of the program, from 1, in which its body begins."""
+        return 1 + len(self.code) - len(self.code.lstrip("\n"))
+
+    def code_of(self, body: str) -> str:
+        """Return the program whose body is ``body``."""
+        before, _, after = self.code.partition(self.body)
+        return f"{before}{body}{after}"
+
+    def completion_of(self, body: str) -> str:
+        return self.domain.completion(body)
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        return self.speller.encode_all(texts)
+
+
+class Decoder(Protocol):
+    """What reads beside decoding: the decode batch, which has the keys and values of prompts."""
+
+    def read(self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Sequence[int] = ()) -> Reading: ...
+
+
+class Readings:
+    """Reads programs with the decoder of a model, and remembers the latest of them."""
+
+    def __init__(self, speller: Speller, decoder: Decoder) -> None:
+        self._speller, self._decoder = speller, decoder
+        self._known: OrderedDict[tuple[str, str], ProgramReading] = OrderedDict()
+
+    def read(self, task: Task, code: str, prompt: str, ids: tuple[int, ...], breaks: tuple[int, ...]) -> ProgramReading:
+        """Read ``code`` as an answer to ``task``, which is asked with ``prompt``, whose token ids are ``ids``.
+
+        Raises ModelError for an empty program, and for one that does not fit the model's context.
+        """
+        key = task.id, code
+        if key not in self._known:
+            self._known[key] = self._read(task, code, prompt, ids, breaks)
+            if len(self._known) > MAX_KNOWN:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        return self._known[key]
+
+    def log_likelihoods(self, program: ProgramReading, codes: Sequence[str]) -> list[float]:
+        """Return the log-likelihood of each program, in nats, as an answer to what ``program`` was read as an answer to."""
+        completions = self._speller.encode_all([program.domain.completion(code) for code in codes])
+        readings = [self._decoder.read(program.prompt_ids, tuple(ids), program.breaks) for ids in completions]
+        return [float(reading.log_likelihood.sum()) for reading in readings]
+
+    def _read(
+        self, task: Task, code: str, prompt: str, ids: tuple[int, ...], breaks: tuple[int, ...]
+    ) -> ProgramReading:
+        domain = domain_of(task.domain)
+        if not code.strip():
+            raise ModelError("an empty program cannot be read")
+        program, starts = self._speller.spans(domain.completion(code))
+        reading = self._decoder.read(ids, tuple(program), breaks)
+        return ProgramReading(prompt, ids, breaks, code, tuple(program), tuple(starts), reading, domain, self._speller)

@@ -1,0 +1,220 @@
+"""Reading: one pass of the model over a given program, as if the program were its own completion of a prompt.
+
+For every token of the program it says how likely the model found it there, and what it would rather have written. The prompt's
+keys and values are computed once and shared, its positions never reach the head, and of each distribution only the likeliest
+tokens are kept. The likelihood of any other token at any place can still be asked for, at the price of one dot product.
+
+    >>> reading = read(model, prompt_ids, program_ids)                                  # doctest: +SKIP
+    >>> reading.log_likelihood[3], reading.others[3, 0]                                 # doctest: +SKIP
+    (-6.2, 400)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mlx_selfdebug.models.backend import mx
+
+import numpy as np
+import numpy.typing as npt
+
+from mlx_selfdebug.errors import ModelError
+from mlx_selfdebug.models.activations import exp_here
+from mlx_selfdebug.models.trunk import Parts, parts_of
+from mlx_selfdebug.sampling.language_model import DecodableModel
+from mlx_selfdebug.sampling.prefixes import Prefixes
+from mlx_selfdebug.sampling.sampler import BLOCK
+
+OTHERS = 16
+"""Likeliest other tokens kept for each place."""
+HEAD_ROWS = 64
+"""Positions that go through the head at a time: with 150,000 tokens their logits take 40 MB."""
+
+Floats = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a model found in a program of n tokens, in nats.
+
+    ``ids`` (n) are the program's tokens and ``log_likelihood`` (n) that of each, given all before it. ``others`` (n, k) are the
+    likeliest tokens that do not stand there, the likeliest first, and ``others_log_likelihood`` (n, k) theirs. ``n_prompt`` counts
+    the tokens of the prompt.
+    """
+
+    ids: Ids
+    log_likelihood: Floats
+    others: Ids
+    others_log_likelihood: Floats
+    n_prompt: int
+    _states: _Likelihoods = field(repr=False)
+
+    def __len__(self) -> int:
+        return int(self.ids.size)
+
+    @property
+    def surprise(self) -> Floats:
+        """Return, for each token, by how many nats the model would rather have had its favourite there: shape (n); below 0
+        where the token itself is the favourite."""
+        best: Floats = self.others_log_likelihood[:, 0]
+        return best - self.log_likelihood
+
+    def log_likelihood_of(self, places: Sequence[int], ids: Sequence[int]) -> Floats:
+        """Return the log-likelihood of token ``ids[i]`` at place ``places[i]`` of the program, given what stands before it.
+
+        The place after the last token is the program's end. Shape (len(places),).
+        """
+        return self._states.log_likelihood_of(np.asarray(places, np.int64), np.asarray(ids, np.int64))
+
+
+class _Likelihoods(Protocol):
+    def log_likelihood_of(self, places: Ids, ids: Ids) -> Floats: ...
+
+
+def indifferent_reading(program: Sequence[int], n_prompt: int = 0, nats: float = -1.0) -> Reading:
+    """Return the reading of a model that finds every token as likely as any other: for tests and for scripted models."""
+    n, ids = len(program), np.asarray(program, np.int64)
+    others = np.where(ids == 120, 121, 120)[:, None]
+    return Reading(
+        ids, np.full(n, nats, np.float32), others, np.full((n, 1), nats, np.float32), n_prompt, _Indifferent(nats)
+    )
+
+
+@dataclass(frozen=True)
+class _Indifferent:
+    nats: float
+
+    def log_likelihood_of(self, places: Ids, ids: Ids) -> Floats:  # noqa: ARG002
+        return np.full(places.shape, self.nats, np.float32)
+
+
+class _States:
+    """What is needed to ask for further likelihoods: hidden states (n + 1, size), or logits where the parts are not known."""
+
+    def __init__(self, parts: Parts | None, states: mx.array, log_total: Floats) -> None:
+        self._parts, self._states, self._log_total = parts, states, log_total
+
+    def log_likelihood_of(self, places: Ids, ids: Ids) -> Floats:
+        if not places.size:
+            return np.zeros(0, np.float32)
+        rows = self._states[mx.array(places)].astype(mx.float32)
+        if self._parts is None:
+            wanted = mx.take_along_axis(rows, mx.array(ids)[:, None], axis=-1)[:, 0]
+        else:
+            wanted = mx.sum(rows * self._parts.rows(mx.array(ids)).astype(mx.float32), axis=-1)
+        return np.array(wanted) - self._log_total[places]
+
+
+def read(model: DecodableModel, prompt: Sequence[int], program: Sequence[int], *, others: int = OTHERS) -> Reading:
+    """Read ``program`` as the completion of ``prompt``, both token ids, with a model that does nothing else meanwhile.
+
+    Raises ModelError for an empty prompt or program, for one that does not fit the model's context, and for a model that gives no
+    numbers. ``BatchDecoder.read`` is for a model that also decodes.
+    """
+    return Reader(model, Prefixes(model.network, chunk=512, most_bytes=1)).read(
+        tuple(prompt), tuple(program), others=others
+    )
+
+
+class Reader:
+    """Reads programs with ``model``, and shares the keys and values of prompts with ``prefixes``. ``n_read`` counts the tokens
+    that went through the network for it, prompts included where they were not known yet."""
+
+    def __init__(self, model: DecodableModel, prefixes: Prefixes) -> None:
+        self._model, self._prefixes = model, prefixes
+        self._parts = parts_of(model.network)
+        self._forward = model.network if self._parts is None else self._parts.trunk
+
+    def read(
+        self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Sequence[int] = (), *, others: int = OTHERS
+    ) -> Reading:
+        """Read ``program``; ``breaks`` are positions in the prompt up to which other prompts may be the same.
+
+        The keys and values of prompt and program stay with the prefixes, so that a fork may continue from them.
+        """
+        _require_room(self._model, prompt, program)
+        states: list[mx.array] = []
+
+        def through(ids: mx.array, cache: list[Any]) -> None:
+            states.append(self._forward(ids, cache=cache)[0])
+
+        # The prompt's last token goes with the program: what it predicts is the program's first token.
+        before = len(prompt) - 1
+        self._prefixes.whole(prompt + program, {*breaks, before} - {0}, through)
+        found = mx.concatenate(states)
+        mx.eval(found)
+        return self._reading(found, program, others, len(prompt))
+
+    def log_likelihood(
+        self, prompt: tuple[int, ...], programs: Sequence[tuple[int, ...]], breaks: Sequence[int] = ()
+    ) -> list[float]:
+        """Return the summed log-likelihood of each program as the completion of ``prompt``, in nats; exact, a pass for each."""
+        return [float(self.read(prompt, program, breaks, others=1).log_likelihood.sum()) for program in programs]
+
+    def _reading(self, states: mx.array, program: tuple[int, ...], most: int, n_prompt: int) -> Reading:
+        head = (lambda rows: rows) if self._parts is None else self._parts.head
+        n, own = len(program), np.asarray([*program, program[-1]], np.int64)
+        parts = [
+            _distributions(head(states[start : start + HEAD_ROWS]), own[start : start + HEAD_ROWS], most)
+            for start in range(0, n + 1, HEAD_ROWS)
+        ]
+        own_logits, ids, logits, log_total = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        if not np.isfinite(log_total).all():
+            at = int(np.flatnonzero(~np.isfinite(log_total))[0])
+            raise ModelError(f"{self._model.name} gave logits that are not numbers at position {at} of a program")
+        return Reading(
+            ids=own[:n],
+            log_likelihood=(own_logits - log_total)[:n],
+            others=ids[:n],
+            others_log_likelihood=(logits - log_total[:, None])[:n],
+            n_prompt=n_prompt,
+            _states=_States(self._parts, states, log_total),
+        )
+
+
+def _distributions(logits: mx.array, own: Ids, most: int) -> tuple[Floats, Ids, Floats, Floats]:
+    """Return, for logits (rows, vocabulary): the own tokens' logits (rows), ids and logits (rows, most) of the likeliest others,
+    and the logarithm of the sum of exponentials (rows)."""
+    logits = logits.astype(mx.float32)
+    index = mx.array(own)[:, None]
+    own_logits = mx.take_along_axis(logits, index, axis=-1)[:, 0]
+    top = mx.max(logits, axis=-1, keepdims=True)
+    log_total = mx.log(mx.sum(exp_here(logits - top), axis=-1)) + top[:, 0]
+    ids, likeliest = _likeliest(mx.put_along_axis(logits, index, mx.array(-float("inf")), axis=-1), most)
+    mx.eval(own_logits, log_total, ids, likeliest)
+    return np.array(own_logits), np.array(ids).astype(np.int64), np.array(likeliest), np.array(log_total)
+
+
+def _likeliest(logits: mx.array, most: int) -> tuple[mx.array, mx.array]:
+    """Return ids and logits (rows, most) of the largest, the largest first.
+
+    The ``most`` largest lie in the ``most`` blocks with the largest maxima, so that a vocabulary of 150,000 is never sorted.
+    """
+    rows, size = logits.shape
+    most = min(most, size - 1)
+    spare = -size % BLOCK
+    if spare:
+        logits = mx.pad(logits, [(0, 0), (0, spare)], constant_values=-float("inf"))
+    blocks = logits.reshape(rows, -1, BLOCK)
+    n_blocks = min(most, blocks.shape[1])
+    chosen = mx.argsort(-mx.max(blocks, axis=-1), axis=-1)[:, :n_blocks]
+    ids = (chosen[..., None] * BLOCK + mx.arange(BLOCK, dtype=chosen.dtype)).reshape(rows, -1)
+    values = mx.take_along_axis(blocks, chosen[..., None], axis=1).reshape(rows, -1)
+    order = mx.argsort(-values, axis=-1)[:, :most]
+    return mx.take_along_axis(ids, order, axis=-1), mx.take_along_axis(values, order, axis=-1)
+
+
+def _require_room(model: DecodableModel, prompt: Sequence[int], program: Sequence[int]) -> None:
+    if not prompt:
+        raise ModelError("a program cannot be read without a prompt")
+    if not program:
+        raise ModelError("an empty program cannot be read")
+    if len(prompt) + len(program) > model.context:
+        raise ModelError(
+            f"a prompt of {len(prompt):,} tokens and a program of {len(program):,} exceed the context of {model.name}, "
+            f"{model.context:,} tokens",
+            hint="shorten the task or the program",
+        )

@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlx_selfdebug.domains import domain_of
+from mlx_selfdebug.repair.asking import Asked, Asking, Decoding, Refused
+from mlx_selfdebug.repair.forks import (
+    Fork,
+    fallen_into,
+    falls_back,
+    forks_of,
+    greedy_after,
+    lexical,
+    repeats,
+    that_leave,
+)
+from mlx_selfdebug.repair.policies import Move
+from mlx_selfdebug.testing import ScriptedModel, make_task
+
+from ..conftest import FAILED, make_attempt
+
+PYTHON = domain_of("python")
+TASK = make_task()
+CODE = '''def f(numbers):
+    """Sum them."""
+    total = 0  # so far
+    for n in numbers:
+        total -= n
+    return total
+'''
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    ids: Any
+    log_likelihood: Any
+    others: Any
+    others_log_likelihood: Any
+
+
+def read(own: list[float], others: list[list[tuple[int, float]]]) -> Read:
+    """Own log-likelihoods, and for each place (id, log-likelihood) of the others."""
+    return Read(
+        np.arange(len(own)),
+        np.array(own, np.float32),
+        np.array([[id_ for id_, _ in row] for row in others]),
+        np.array([[value for _, value in row] for row in others], np.float32),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """One token a character, as the scripted model has them."""
+
+    prompt: str
+    prompt_ids: tuple[int, ...]
+    breaks: tuple[int, ...]
+    text: str
+    reading: Read
+    speller: Any = field(default_factory=lambda: Characters())
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        return tuple(map(ord, self.text))
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        return tuple(range(len(self.text) + 1))
+
+
+class Characters:
+    def spell(self, id_: int) -> str:
+        return chr(id_)
+
+
+def program(text: str, wished: dict[int, tuple[str, float]] | None = None) -> Program:
+    """``text`` as read: at each place the character wished for, likelier by so many nats than the one that stands there."""
+    wished = wished or {}
+    others = [[(ord(wished.get(i, ("~", 0.0))[0]), wished.get(i, ("~", -9.0))[1] - 1.0)] for i in range(len(text))]
+    return Program("Write it.", (1, 2, 3), (1, 2), text, read([-1.0] * len(text), others))
+
+
+def test_the_most_surprising_places_come_first_each_once_with_its_likeliest_token() -> None:
+    reading = read([-1, -5, -2], [[(7, -2), (8, -3)], [(7, -1), (8, -2)], [(9, -1), (8, -8)]])
+    assert forks_of(reading, 9) == [Fork(1, 7, 4.0), Fork(2, 9, 1.0), Fork(0, 7, -1.0)]
+    assert forks_of(reading, 2) == forks_of(reading, 9)[:2]
+
+
+def test_of_equally_surprising_places_the_earlier_comes_first() -> None:
+    assert [fork.position for fork in forks_of(read([-1] * 40, [[(7, -3.0)]] * 40), 40)] == list(range(40))
+
+
+def test_a_token_that_may_not_be_taken_leaves_its_place_to_the_next_likely_one() -> None:
+    reading = read([-1, -5], [[(7, -2), (8, -3)], [(7, -1), (8, -9)]])
+    assert forks_of(reading, 2, lambda position, choice: choice != 7) == [Fork(0, 8, -2.0), Fork(1, 8, -4.0)]
+
+
+@pytest.mark.parametrize(
+    ("choice", "taken"), [("x", True), ("", False), ("\ufffd", False), ("a\ud800", False), ("= 1", False), ("= 12", True), ("=", False), (" ", True)]
+)  # fmt: skip
+def test_a_choice_must_be_text_that_the_program_does_not_have_there(choice: str, taken: bool) -> None:
+    class Spelled(Characters):
+        def spell(self, id_: int) -> str:
+            return choice if id_ == 0 else chr(id_)
+
+    assert that_leave(replace(program("a = 1\n"), speller=Spelled()), frozenset())(2, 0) is taken
+
+
+def test_the_end_of_a_turn_is_no_choice() -> None:
+    assert not that_leave(program("a = 1\n"), frozenset({ord("x")}))(2, ord("x"))
+
+
+def test_a_model_writes_a_program_by_itself_after_the_last_place_that_surprises_it() -> None:
+    assert greedy_after(program("a = 1\n")) == 0
+    assert greedy_after(program("a = 1\n", {0: ("b", 2.0), 4: ("2", 1.0)})) == 5
+
+
+def test_comments_docstrings_and_layout_are_no_lexical_tokens() -> None:
+    bare = "def f(numbers):\n    total = 0\n\n    for n in numbers:\n        total -= n\n    return total"
+    assert lexical(bare, PYTHON) == lexical(CODE, PYTHON)
+
+
+def test_a_string_that_is_no_docstring_is_a_lexical_token() -> None:
+    for code in ('x = [\n    "a",\n    "b"\n]', 'x = {"a":\n    "b"\n}', 'def f():\n    return "a"'):
+        assert '"a"' in lexical(code, PYTHON)
+    assert '"b"' in lexical('x = {"a":\n    "b"\n}', PYTHON)
+
+
+def cut(ended: Callable[[str], bool], text: str) -> str:
+    """The text up to the line at whose end it is ended; all of it if it never is."""
+    lines = text.splitlines(keepends=True)
+    return next((said for i in range(len(lines)) if ended(said := "".join(lines[: i + 1]))), text)
+
+
+def lines_of(text: str, n: int) -> str:
+    return "".join(text.splitlines(keepends=True)[:n])
+
+
+def test_a_fork_that_changed_a_comment_is_cut_after_one_more_line() -> None:
+    text = CODE.replace("# so far", "# nothing yet")
+    ended = falls_back(CODE, [], PYTHON, after=CODE.index("so far"))
+    assert cut(ended, text) == lines_of(text, 4)
+
+
+def test_a_fork_that_changed_layout_is_cut_at_the_next_line_of_code() -> None:
+    text = CODE.replace("  # so far\n", "\n\n    # now add\n")
+    ended = falls_back(CODE, [], PYTHON, after=CODE.index("  # so far"))
+    assert cut(ended, text) == lines_of(text, 6)
+
+
+def test_a_fork_that_changed_a_docstring_is_cut_once_a_line_of_code_has_followed_it() -> None:
+    text = CODE.replace("Sum them.", "Add all\n    of them:\n\n    up to the last.\n    ")
+    ended = falls_back(CODE, [], PYTHON, after=CODE.index("Sum"))
+    assert cut(ended, text) == lines_of(text, 7)
+    assert text.splitlines()[6].startswith("    total = 0")
+
+
+def test_a_fork_that_dropped_a_docstring_is_cut() -> None:
+    text = CODE.replace('    """Sum them."""\n', "")
+    ended = falls_back(CODE, [], PYTHON, after=CODE.index('"""'))
+    assert cut(ended, text) == lines_of(text, 3)
+
+
+def test_a_fork_whose_own_line_says_something_else_is_not_cut() -> None:
+    text = CODE.replace("total = 0", "total = 1")
+    assert cut(falls_back(CODE, [], PYTHON, after=CODE.index("0")), text) == text
+
+
+def test_a_fork_whose_next_line_says_something_else_is_not_cut() -> None:
+    text = CODE.replace("# so far", "# all of them").replace("for n in numbers", "for n in sorted(numbers)")
+    assert cut(falls_back(CODE, [], PYTHON, after=CODE.index("so far")), text) == text
+
+
+def test_a_fork_that_breaks_a_line_off_is_not_cut_before_the_next_one_is_known() -> None:
+    text = CODE.replace("total -= n\n", "total\n        total += n\n")
+    assert cut(falls_back(CODE, [], PYTHON, after=CODE.index(" -= n")), text) == text
+
+
+def test_a_fork_is_not_cut_before_the_last_place_where_the_model_would_leave_the_program() -> None:
+    text = CODE.replace("# so far", "# nothing yet")
+    after, wished = CODE.index("so far"), CODE.index("-= n") + 1
+    assert cut(falls_back(CODE, [], PYTHON, after=after, greedy_from=wished), text) == lines_of(text, 5)
+    right = text.replace("-=", "+=")
+    assert cut(falls_back(CODE, [], PYTHON, after=after, greedy_from=wished), right) == right
+
+
+def test_a_fork_that_falls_into_an_earlier_fork_is_cut_once_both_have_left_the_program() -> None:
+    earlier = CODE.replace("-=", "+=").replace("return total", "return int(total)")
+    text = earlier.replace("# so far", "# nothing yet")
+    ended = falls_back(CODE, [earlier], PYTHON, after=CODE.index("so far"), greedy_from=len(CODE))
+    assert cut(ended, text) == lines_of(text, 5)
+
+
+def test_a_fork_does_not_fall_into_a_program_whose_first_lines_alone_it_has() -> None:
+    earlier = CODE.replace("return total", "return int(total)")
+    text = CODE.replace("# so far", "# nothing yet").replace("-=", "+=")
+    assert cut(falls_back(CODE, [earlier], PYTHON, after=CODE.index("so far"), greedy_from=len(CODE)), text) == text
+
+
+def test_a_repair_that_wrote_the_failed_program_again_is_cut_when_it_tries_it_out() -> None:
+    text = CODE.replace("  # so far", "") + "\n\n# Test cases\nprint(f([1]))\nprint(f([2]))\n"
+    assert cut(repeats(CODE, PYTHON), text) == text.removesuffix("print(f([2]))\n")
+
+
+@pytest.mark.parametrize("more", ["", "\n", "    return total + 1\n", "\ndef g():\n    pass\n", "\nLIMIT = 3\n"])
+def test_a_repair_that_may_still_add_what_the_program_lacks_is_not_cut(more: str) -> None:
+    assert cut(repeats(CODE, PYTHON), CODE + more) == CODE + more
+
+
+def test_nothing_is_a_copy_of_an_empty_program() -> None:
+    assert cut(repeats("", PYTHON), "\nprint(1)\n") == "\nprint(1)\n"
+
+
+def test_a_completion_that_was_cut_is_the_program_that_it_began_or_went_on_from() -> None:
+    other = CODE.replace("0", "1")
+    assert fallen_into(lines_of(other, 3), [CODE, other], PYTHON) == other
+    assert fallen_into(CODE + "print(f([]))\n", [CODE], PYTHON) == CODE
+
+
+def asking(model: ScriptedModel, **how: Any) -> Asking:
+    values = {"temperature": 0.8, "min_p": 0.05, "max_tokens": 16, "batch_size": 8, "budget_bytes": 6 * 10**9, **how}
+    return Asking(model, [TASK], Decoding(**values), 1, "arm")
+
+
+def ask(
+    one: Program, place: int = 0, *, context: int = 1 << 30, temperature: float | None = None, **more: Any
+) -> Asked | Refused:
+    model = ScriptedModel(lambda prompt, seed: "")
+    opened = asking(model)
+    model.context = context
+    parent = make_attempt(verdict=FAILED, code=one.text)
+    move = Move(0, 2 + place, parent, temperature, by="fork", place=place)
+    return opened.ask(TASK, move, program=one, **more)
+
+
+def test_a_fork_begins_with_the_program_up_to_its_place_and_the_choice() -> None:
+    asked = ask(program("a = 1\n", {4: ("2", 3.0), 0: ("b", 1.0)}))
+    assert isinstance(asked, Asked)
+    request = asked.request
+    assert request.prompt == (1, 2, 3)
+    assert "".join(map(chr, request.given)) == "a = 2"
+    assert request.read == (1, 2, 3, *map(ord, "a = 1\n"))
+    assert request.read_breaks[:1] == (3,)
+    assert set(request.read_breaks) > {3, 7}
+    assert list(request.read_breaks) == sorted(request.read_breaks)
+    assert (request.temperature, request.max_tokens, request.breaks, request.stop_text) == (0.0, 16, (1, 2), "\n```")
+    assert (asked.prompt, asked.n_read_tokens) == ("Write it.", 6)
+
+
+def test_forks_of_a_program_share_the_places_up_to_which_it_is_computed() -> None:
+    one = program("a = 1 + 2\n", {4: ("2", 3.0), 0: ("b", 1.0)})
+    first, second = ask(one), ask(one, 1)
+    assert isinstance(first, Asked)
+    assert isinstance(second, Asked)
+    assert first.request.read_breaks == second.request.read_breaks
+    assert first.request.given != second.request.given
+    assert first.request.seed != second.request.seed
+
+
+def test_a_program_with_too_few_places_to_fork_from_is_exhausted() -> None:
+    refused = ask(program("ab"), 2)
+    assert refused == Refused("the program has 2 places to fork from, and 2 were tried", exhausted=True)
+
+
+def test_a_fork_that_does_not_fit_the_context_is_refused_for_that_reason() -> None:
+    refused = ask(program("a = 1\n", {4: ("2", 3.0)}), context=23)
+    assert refused == Refused("a fork after 5 tokens of the program does not fit the context")
+
+
+def test_a_fork_of_a_program_that_was_not_read_is_the_callers_mistake() -> None:
+    with pytest.raises(ValueError, match="was not read"):
+        asking(ScriptedModel(lambda p, s: "")).ask(TASK, Move(0, 1, make_attempt(), by="fork"))
+
+
+def test_greedy_forks_alone_are_cut_where_they_fall_back() -> None:
+    one = program("a = 1\n", {4: ("2", 3.0)})
+    greedy, warm = ask(one), ask(one, temperature=0.5)
+    assert isinstance(greedy, Asked)
+    assert isinstance(warm, Asked)
+    assert greedy.request.ended is not None
+    assert warm.request.ended is None
+
+
+def test_a_fork_knows_what_earlier_forks_of_the_same_program_gave() -> None:
+    one = program("a = 1\n", {4: ("2", 3.0)})
+    id_ = make_attempt().id
+    earlier = [
+        make_attempt(kind="fork", parent=id_, code="a = 3\n"),
+        make_attempt(kind="fork", parent="another", code="a = 4\n"),
+        make_attempt(kind="draft", code="a = 5\n"),
+    ]
+    asked = ask(one, attempts=earlier)
+    assert isinstance(asked, Asked)
+    assert asked.tried == ("a = 1\n", "a = 3\n")
+
+
+def test_a_repair_is_ended_as_a_copy_of_the_program_it_was_shown() -> None:
+    parent = make_attempt(code=CODE, public=FAILED, verdict=FAILED)
+    asked = asking(ScriptedModel(lambda p, s: "")).ask(TASK, Move(0, 1, parent))
+    assert isinstance(asked, Asked)
+    assert asked.tried == (CODE,)
+    assert asked.request.ended is not None
+    assert asked.request.ended(CODE + "print(f([]))\n")
+
+
+def test_what_programs_are_read_under_is_what_a_draft_is_asked_with() -> None:
+    opened = asking(ScriptedModel(lambda p, s: ""))
+    question, draft = opened.question(TASK), opened.ask(TASK, Move(0))
+    assert isinstance(draft, Asked)
+    assert (question.prompt, question.ids, question.breaks) == (
+        draft.prompt,
+        draft.request.prompt,
+        draft.request.breaks,
+    )
