@@ -155,7 +155,9 @@ class Asking:
         return Asked(self._arm, task, move, question.prompt, request)
 
     def _fork(self, task: Task, move: Move, program: ReadProgram, tried: tuple[str, ...]) -> Asked | Refused:
-        forks = forks_of(program.reading, max(FORKS, move.place + 1), that_leave(program, self._model.eos_ids))
+        domain = domain_of(task.domain)
+        takes = that_leave(program, self._model.eos_ids, domain)
+        forks = forks_of(program.reading, max(FORKS, move.place + 1), takes)
         if move.place >= len(forks):
             return Refused(
                 f"the program has {len(forks)} places to fork from, and {move.place} were tried", exhausted=True
@@ -177,8 +179,8 @@ class Asking:
         )
         if not request.temperature:
             failed, *others = tried
-            after, greedy_from = program.starts[fork.position], greedy_after(program)
-            back = falls_back(failed, others, domain_of(task.domain), after=after, greedy_from=greedy_from)
+            greedy_from = greedy_after(program, len(failed.strip("\n")))
+            back = falls_back(failed, others, domain, after=program.starts[fork.position], greedy_from=greedy_from)
             request = replace(request, ended=back)
         return replace(asked, move=move, request=request, tried=tried, n_read_tokens=len(program.ids))
 

@@ -34,7 +34,7 @@ def collect(
     progress: Progress | None = None,
     allow_weak_sandbox: bool = False,
 ) -> Rows[Attempt]:
-    """Draft ``collect.samples`` completions a task, test them, repair where none passed. All attempts, old and new.
+    """Draft ``collect.samples`` completions for each task, test them, and mend those that failed. Returns all attempts, old and new.
 
     Tasks whose checks catch less than ``collect.weak_share`` of the mutants of their reference are left out before anything is
     drafted. Picks up where an earlier call stopped. Raises ConfigError if the run was begun with another model or other tasks,
@@ -52,7 +52,7 @@ def collect(
         with open_runner(run.config.sandbox, tasks, allow_weak_sandbox=allow_weak_sandbox) as runner:
             remember_isolation(run, runner)
             with progress.stage("collect", len(tasks), "tasks") as stage:
-                policy = Mine(config.samples, config.rounds, config.repairs)
+                policy = Mine(config.samples, config.rounds, config.repairs, config.edits, config.forks)
                 play = Play(ARM, tasks, policy, decoding_of(config, run.config))
                 attempts = Stream(run, model, runner, stage, spent).play(play)[ARM]
         held = run.remember("train.held_back", hold_back(attempts, tasks, run.config.train, run.config.seed))

@@ -100,24 +100,29 @@ def forks_of(reading: Read, most: int, takes: Takes = lambda _position, _choice:
     return list(found.values())
 
 
-def that_leave(program: ReadProgram, end_ids: frozenset[int]) -> Takes:
+def that_leave(program: ReadProgram, end_ids: frozenset[int], domain: Domain) -> Takes:
     """Return what may be taken where in ``program``: no end of a turn, nothing that is no text by itself, and nothing after which
-    the text is still the program's, only cut into other tokens.
+    the text is still the program's, only cut into other tokens, or with other quotes where these mean the same.
     """
-    texts = [program.speller.spell(id_) for id_ in program.ids]
+    quotes = _quotes(domain)
+    texts = [quotes(program.speller.spell(id_)) for id_ in program.ids]
 
     def takes(position: int, choice: int) -> bool:
         text = program.speller.spell(choice)
-        still_the_same = text in accumulate(texts[position : position + MOST_PIECES])
+        still_the_same = quotes(text) in accumulate(texts[position : position + MOST_PIECES])
         return choice not in end_ids and _is_text(text) and not still_the_same
 
     return takes
 
 
-def greedy_after(program: ReadProgram) -> int:
-    """Return the character from which on the model, asked after each token, would have written the program as it is."""
-    surprising = np.flatnonzero(program.reading.others_log_likelihood[:, 0] > program.reading.log_likelihood)
-    return program.starts[int(surprising[-1]) + 1] if surprising.size else 0
+def greedy_after(program: ReadProgram, length: int) -> int:
+    """Return the character of the program, ``length`` characters long, from which on the model, asked after each token, would have
+    written it as it is. How it would have ended it is another matter.
+    """
+    inside = np.array(program.starts[:-1]) < length
+    surprising = program.reading.others_log_likelihood[:, 0] > program.reading.log_likelihood
+    places = np.flatnonzero(inside & surprising)
+    return program.starts[int(places[-1]) + 1] if places.size else 0
 
 
 def falls_back(
@@ -129,8 +134,8 @@ def falls_back(
     ``after`` is the number of characters before the token that the fork begins with. The line of that token, and at least one line
     of code more, must say what the program says, whatever their layout, comments and docstrings: a comment that says something
     else may be what changes the line after it. And the model must be left to itself there: before ``greedy_from`` it would not
-    write ``failed``, but would leave it at the next place that surprises it; before another fork has left ``failed``,
-    nothing says that this one will leave it too.
+    write ``failed``, but would leave it at the next place that surprises it; before another fork has left ``failed``, nothing
+    says that this one will leave it too. Where all of a program is written nothing is left to be saved, and more may follow.
     """
     whole = lexical(failed, domain)
     codes = [(whole, len(lexical(failed.strip("\n")[:greedy_from], domain)))]
@@ -140,7 +145,7 @@ def falls_back(
 
     def ended(text: str) -> bool:
         said = lexical(text, domain)
-        near = [code for code, least in codes if len(said) >= least and code[: len(said)] == said]
+        near = [code for code, least in codes if least <= len(said) < len(code) and code[: len(said)] == said]
         if not near:
             return False
         line_ends = [i for i, character in enumerate(text) if character == "\n" and i >= after]
@@ -192,6 +197,12 @@ def _is_docstring(tokens: Sequence[str], i: int) -> bool:
     if not (tokens[i].endswith(("'", '"')) and tokens[i - 1].startswith("\n") and tokens[i - 2] == ":"):
         return False
     return i + 1 == len(tokens) or tokens[i + 1] == tokens[i - 1]
+
+
+def _quotes(domain: Domain) -> Callable[[str], str]:
+    """Return what makes quotes alike, where the domain holds them to be."""
+    alike = domain.normalise('x = "a"') == domain.normalise("x = 'a'")
+    return (lambda text: text.replace('"', "'")) if alike else str
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:

@@ -201,26 +201,55 @@ class Alternate:
 
 @dataclass(frozen=True)
 class Mine:
-    """For training data: ``samples`` drafts at once; where none is right, up to ``rounds`` rounds of repair of the last round's
-    failed attempts, at most ``repairs`` of different code.
+    """For training data: ``samples`` drafts at once, and what can be made of those that failed.
+
+    Of each task's failed drafts, up to ``edits`` of different code are searched for a small edit that passes. Where nothing is
+    right after that, each of up to ``repairs`` of them is left at ``forks`` places, and if that does not help either, up to
+    ``rounds`` rounds of asking for repairs follow, each of the last round's failed attempts. Searches go by the hidden checks.
     """
 
     samples: int
     rounds: int
     repairs: int
+    edits: int = 0
+    forks: int = 0
 
     def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:
         if not attempts:
             return [Move(sample) for sample in range(self.samples)]
-        last = max(attempt.round for attempt in attempts)
-        if last >= self.rounds or solved(attempts):
+        made = {attempt.kind for attempt in attempts}
+        failed = self._failed(task, [attempt for attempt in attempts if attempt.kind == "draft"])
+        if self.edits and failed and "edits" not in made:
+            return [Move(a.sample, EDITS_ROUND, a, by="edits", hidden=True) for a in failed[: self.edits]]
+        if solved(attempts):
             return []
+        if self.forks and failed and "fork" not in made:
+            places = range(self.forks)
+            return [Move(a.sample, FIRST_FORK_ROUND + k, a, by="fork", place=k) for a in failed[: self.repairs] for k in places]
+        return self._repairs(task, attempts, failed)
+
+    def _repairs(self, task: Task, attempts: Sequence[Attempt], failed: Sequence[Attempt]) -> list[Move]:
+        before = self._rounds_before_repairs
+        repairs = [attempt for attempt in attempts if attempt.kind == "repair"]
+        last = max((attempt.round for attempt in repairs), default=before)
+        if last >= before + self.rounds:
+            return []
+        again = self._failed(task, [attempt for attempt in repairs if attempt.round == last]) if repairs else failed
+        return [Move(a.sample, last + 1, a) for a in again[: self.repairs]]
+
+    @property
+    def _rounds_before_repairs(self) -> int:
+        """Return how many rounds of a sample the searches may take."""
+        return FIRST_FORK_ROUND - 1 + self.forks if self.forks else EDITS_ROUND if self.edits else 0
+
+    def _failed(self, task: Task, attempts: Sequence[Attempt]) -> list[Attempt]:
+        """Return the honest failures, one of each code."""
         normalise = domain_of(task.domain).normalise
         fresh: dict[str, Attempt] = {}
         for attempt in attempts:
-            if attempt.round == last and attempt.verdict.outcome not in SUSPICIOUS:
+            if not attempt.passed and attempt.verdict.outcome not in SUSPICIOUS:
                 fresh.setdefault(normalise(attempt.code), attempt)
-        return [Move(a.sample, last + 1, a) for a in list(fresh.values())[: self.repairs]]
+        return list(fresh.values())
 
 
 def _easy(attempt: Attempt) -> bool:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from mlx_selfdebug.estimate import _attempts
 from mlx_selfdebug.models.cache import CACHE_VARIABLE
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.testing import make_task
 from mlx_selfdebug.training.pair import Pair
 
 from ..conftest import small_config
@@ -48,14 +50,32 @@ def test_what_does_not_fit_exits_with_3_and_what_it_says_would_fit_fits(tiny_fol
     assert estimate(tiny_folder, tmp_path / "none", "--budget-training-gb", said)[0] == 0
 
 
-def test_bugs_more_arms_and_drafts_to_find_hard_tasks_take_longer(tiny_folder: Path, tmp_path: Path) -> None:
-    def seconds(*args: str) -> float:
-        return float(estimate(tiny_folder, tmp_path / "none", *args)[1][2]["wall_s"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"eval__arms": "blind,facts"},
+        {"eval__arms": "blind,edits+forks+facts"},
+        {"eval__bugs": "operators"},
+        {"eval__bugs": "humanevalfix"},
+        {"eval__hard_drafts": 8},
+    ],
+)
+def test_more_arms_bugs_and_drafts_to_find_hard_tasks_are_more_work(more: dict[str, Any]) -> None:
+    tasks = [make_task(), make_task("double", "x + x")]
+    plain = {"eval__arms": "blind", "eval__bugs": "none", "eval__hard_drafts": 0}
+    assert sum(_attempts(small_config(**{**plain, **more}).eval, tasks)) > sum(
+        _attempts(small_config(**plain).eval, tasks)
+    )
 
-    plain = seconds("--eval-bugs", "none", "--eval-arms", "blind")
-    assert seconds("--eval-bugs", "none", "--eval-arms", "blind,facts,forks,edits+forks+facts") > 1.2 * plain
-    assert seconds("--eval-bugs-limit", "0", "--eval-bugs-per-task", "8", "--eval-arms", "blind") > 1.2 * plain
-    assert seconds("--eval-bugs", "none", "--eval-arms", "blind", "--eval-hard-drafts", "16") > 1.2 * plain
+
+def test_a_search_for_edits_alone_decodes_nothing_and_a_limit_bounds_the_bugs() -> None:
+    tasks = [make_task(), make_task("double", "x + x")]
+
+    def repairs(**settings: Any) -> int:
+        return _attempts(small_config(**settings).eval, tasks)[1]
+
+    assert repairs(eval__arms="edits") == 0
+    assert repairs(eval__arms="blind", eval__bugs_limit=1) < repairs(eval__arms="blind", eval__bugs_limit=2)
 
 
 def test_a_run_with_pairs_is_estimated_on_them(tiny_folder: Path, tmp_path: Path) -> None:

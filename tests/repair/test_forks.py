@@ -108,16 +108,26 @@ def test_a_choice_must_be_text_that_the_program_does_not_have_there(choice: str,
         def spell(self, id_: int) -> str:
             return choice if id_ == 0 else chr(id_)
 
-    assert that_leave(replace(program("a = 1\n"), speller=Spelled()), frozenset())(2, 0) is taken
+    assert that_leave(replace(program("a = 1\n"), speller=Spelled()), frozenset(), PYTHON)(2, 0) is taken
+
+
+def test_other_quotes_are_a_choice_where_they_mean_something_else() -> None:
+    one = program("x = 'a'\n")
+    assert not that_leave(one, frozenset(), PYTHON)(4, ord('"'))
+    assert that_leave(one, frozenset(), domain_of("sql"))(4, ord('"'))
 
 
 def test_the_end_of_a_turn_is_no_choice() -> None:
-    assert not that_leave(program("a = 1\n"), frozenset({ord("x")}))(2, ord("x"))
+    assert not that_leave(program("a = 1\n"), frozenset({ord("x")}), PYTHON)(2, ord("x"))
 
 
 def test_a_model_writes_a_program_by_itself_after_the_last_place_that_surprises_it() -> None:
-    assert greedy_after(program("a = 1\n")) == 0
-    assert greedy_after(program("a = 1\n", {0: ("b", 2.0), 4: ("2", 1.0)})) == 5
+    assert greedy_after(program("a = 1\n```"), 5) == 0
+    assert greedy_after(program("a = 1\n```", {0: ("b", 2.0), 4: ("2", 1.0)}), 5) == 5
+
+
+def test_how_a_model_would_end_a_program_does_not_matter_to_how_it_would_write_it() -> None:
+    assert greedy_after(program("a = 1\n```", {2: ("+", 1.0), 5: ("2", 1.0), 7: ("x", 1.0)}), 5) == 3
 
 
 def test_comments_docstrings_and_layout_are_no_lexical_tokens() -> None:
@@ -200,6 +210,11 @@ def test_a_fork_does_not_fall_into_a_program_whose_first_lines_alone_it_has() ->
     earlier = CODE.replace("return total", "return int(total)")
     text = CODE.replace("# so far", "# nothing yet").replace("-=", "+=")
     assert cut(falls_back(CODE, [earlier], PYTHON, after=CODE.index("so far"), greedy_from=len(CODE)), text) == text
+
+
+def test_a_fork_that_has_written_all_of_a_program_may_still_add_to_it() -> None:
+    text = CODE.replace("return total", "return  total") + "    return 0\n"
+    assert cut(falls_back(CODE, [], PYTHON, after=CODE.index("-= n")), text) == text
 
 
 def test_a_repair_that_wrote_the_failed_program_again_is_cut_when_it_tries_it_out() -> None:

@@ -69,7 +69,7 @@ class Expressions:
             for new in _others(ARITHMETIC, old):
                 yield self._source.between(node.target, node.value, f"{old}=", f"{new}=", "arithmetic")
             yield self._source.between(node.target, node.value, f"{old}=", "=", "assignment")
-        elif isinstance(node, ast.Assign) and len(node.targets) == 1:
+        elif isinstance(node, ast.Assign) and len(node.targets) == 1 and not isinstance(node.targets[0], ast.Tuple):
             for new in ("+=", "-=", "*="):
                 yield self._source.between(node.targets[0], node.value, "=", new, "assignment")
 
@@ -101,12 +101,12 @@ class Expressions:
     def _operands(self, place: Place) -> Iterator[Edit]:
         """One side of an operator alone, or both sides the other way round."""
         node, source = place.node, self._source
-        if isinstance(node, ast.BinOp):
-            left, right = source.text(node.left), source.text(node.right)
+        sides = _sides(source, node) if isinstance(node, ast.BinOp) else None
+        if sides:
+            left, between, right = sides
             yield source.replaced(node, left, "operand")
             yield source.replaced(node, right, "operand")
-            if not isinstance(node.op, ast.Mult | ast.BitAnd | ast.BitOr | ast.BitXor):
-                between = source.code[source.span(node.left)[1] : source.span(node.right)[0]]
+            if not isinstance(node.op, ast.Mult | ast.BitAnd | ast.BitOr | ast.BitXor):  # type: ignore[attr-defined]
                 yield source.replaced(node, f"{right}{between}{left}", "swap")
 
     def _signs(self, place: Place) -> Iterator[Edit]:
@@ -117,15 +117,20 @@ class Expressions:
             yield Edit(*(source.span(node)[0],) * 2, "-", "unary")
         if place.field in ("test", "ifs") and isinstance(node, ast.expr) and not isinstance(node, ast.UnaryOp):
             yield source.replaced(node, f"not ({source.text(node)})", "condition")
-        if place.field == "value" and isinstance(place.parent, ast.Return) and isinstance(node, ast.expr):
+        returned = place.field == "value" and isinstance(place.parent, ast.Return)
+        if (returned or place.field == "values") and isinstance(node, ast.expr) and not isinstance(node, ast.UnaryOp):
             yield source.replaced(node, f"not {source.text(node)}", "condition")
 
     def _constants(self, place: Place) -> Iterator[Edit]:
         node = place.node
-        if not isinstance(node, ast.Constant):
-            return
-        for text in self._other_constants(node.value):
-            yield self._source.replaced(node, text, "constant")
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            inner = node.operand
+            if isinstance(inner, ast.Constant) and type(inner.value) in (int, float):
+                for text in self._other_constants(-inner.value):  # type: ignore[operator]
+                    yield self._source.replaced(node, text, "constant")
+        elif isinstance(node, ast.Constant):
+            for text in self._other_constants(node.value):
+                yield self._source.replaced(node, text, "constant")
 
     def _other_constants(self, value: object) -> Iterator[str]:
         if isinstance(value, bool):
@@ -238,6 +243,18 @@ class Expressions:
                 yield self._source.replaced(node, f"{name}({text})", "wrap")
             if _is_value(node):
                 yield self._source.replaced(node, f"{text}[::-1]", "wrap")
+
+
+def _sides(source: PythonSource, node: ast.BinOp) -> tuple[str, str, str] | None:
+    """Return the text of both sides of an operator, with their parentheses, and what stands between them."""
+    start, end = source.span(node)
+    left_end, right_start = source.span(node.left)[1], source.span(node.right)[0]
+    operator = {**ARITHMETIC, **BITS, ast.MatMult: "@"}[type(node.op)]
+    at = source.code.find(operator, left_end, right_start)
+    if at < 0:
+        return None
+    left, right = source.code[start:at].rstrip(), source.code[at + len(operator) : end].lstrip()
+    return left, source.code[start + len(left) : end - len(right)], right
 
 
 def _others(table: Mapping[type[ast.AST], str], old: str) -> Iterator[str]:

@@ -16,9 +16,10 @@ def statement_edits(source: PythonSource) -> Iterator[Edit]:
             if is_text(statement) or not source.begins_its_line(statement):
                 continue
             yield from _exits(source, statement)
-            if not isinstance(owner, ast.Module | ast.ClassDef):
-                yield from _left_out(source, block, statement)
-                yield from _moved_out(source, owner, block, i)
+            if isinstance(owner, ast.Module | ast.ClassDef):
+                continue
+            yield from _left_out(source, block, statement)
+            yield from _moved_out(source, owner, block, i)
             if i and not is_text(block[i - 1]) and source.begins_its_line(block[i - 1]):
                 yield from _swapped(source, block[i - 1], statement)
                 yield from _moved_in(source, block[i - 1], statement)

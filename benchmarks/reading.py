@@ -1,0 +1,396 @@
+"""What reading a failed program is worth: edits and forks against drafting afresh, on bugs of others and on the model's own.
+
+    python benchmarks/reading.py search SET ... [--humanevalpack FILE] [--mbpp FILE] [--limit N] [--folder runs/reading]
+    python benchmarks/reading.py table [--folder runs/reading] [--records benchmarks/results/reading]
+    python benchmarks/reading.py localise SET ...
+    python benchmarks/reading.py speed
+
+``search`` plays two arms on every failed program of a set, at most ``--tokens`` decoded tokens each: fresh drafts, the first of
+them greedy; and the search, which tries small edits, then leaves the program at up to three surprising places, then drafts. What
+the search has solved before it drafts is read off the same attempts. Public checks feed both, hidden checks score. It resumes what
+its run folders have. ``table`` prints what they hold, writes the raw records, a line for each attempt, and ends with one JSON line.
+``localise`` says how often the place that is looked at first is where the bug is; ``speed`` what a reading and a try take.
+
+Sets: ``fix`` (HumanEvalFix), ``starter`` (bugs in references of starter tasks that the weights of edits were not learned on),
+``mbpp`` (bugs in references of MBPP 11-510), ``own-humaneval`` and ``own-mbpp`` (the model's own greedy drafts that fail), and, to
+choose settings on, ``fit-starter``, ``fit-mbpp`` and ``fit-own`` (the other starter tasks, MBPP 601-974).
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import gzip
+import json
+import platform
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from mlx_selfdebug.models.backend import device_name, mx
+
+import numpy as np
+
+import mlx_selfdebug as sd
+from mlx_selfdebug.config import resolve
+from mlx_selfdebug.domains import domain_of
+from mlx_selfdebug.evaluation.arms import ARMS, BLIND, SEARCH, answer, first_drafts, play_of
+from mlx_selfdebug.evaluation.drawing import Bug, Candidate, find_bugs, mutated, published, without_docstring
+from mlx_selfdebug.evaluation.statistics import bootstrap_gain, mcnemar
+from mlx_selfdebug.models.load import Model, load_model
+from mlx_selfdebug.progress import Bars
+from mlx_selfdebug.repair.asking import Asking, Decoding
+from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.repair.edits.trying import TracingRunner, suspiciousness
+from mlx_selfdebug.repair.policies import repairable
+from mlx_selfdebug.repair.reading import ProgramReading, Readings
+from mlx_selfdebug.repair.stream import Stream
+from mlx_selfdebug.sandbox import Limits, TestRunner
+from mlx_selfdebug.tasks import load_tasks
+from mlx_selfdebug.tasks.task import Task
+
+TOKENS = 460
+"""Decoded tokens that an arm may take for a program: those of four drafts."""
+LIMITS = Limits(wall_s=3, cpu_s=3)
+FORKS = 3
+GIVEN = "given"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A failed program of a task, which has the unit's id."""
+
+    task: Task
+    given: Attempt
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["search", "table", "localise", "speed"])
+    parser.add_argument("sets", nargs="*", metavar="SET")
+    parser.add_argument("--model", default="qwen2.5-coder-0.5b")
+    parser.add_argument("--humanevalpack", default="", metavar="FILE", help="its file; from the hub if it is not given")
+    parser.add_argument("--mbpp", default="", metavar="FILE", help="its file; from the hub if it is not given")
+    parser.add_argument(
+        "--limit", type=int, default=0, help="use this many programs of each set, spread evenly; 0 = all"
+    )
+    parser.add_argument("--tokens", type=int, default=TOKENS)
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--folder", type=Path, default=Path("runs/reading"))
+    parser.add_argument("--records", type=Path, default=Path("benchmarks/results/reading"))
+    options = parser.parse_args()
+    {"search": search, "table": table, "localise": localise, "speed": speed}[options.command](options)
+
+
+def search(options: argparse.Namespace) -> None:
+    model = load_model(options.model)
+    for name in options.sets:
+        with sd.Run(options.folder / name, _config(options)) as run, TestRunner(2, LIMITS) as runner:
+            units = units_of(name, options, run, runner, model)
+            print(f"{name}: {len(units)} failed programs", flush=True)
+            with Bars().stage(name, 2 * len(units), "programs") as stage:
+                for arm in (SEARCH, BLIND):
+                    play = play_of(
+                        ARMS[arm],
+                        "base",
+                        [unit.task for unit in units],
+                        _decoding(options),
+                        {unit.task.id: unit.given for unit in units},
+                        tokens=options.tokens,
+                        forks=FORKS,
+                    )
+                    Stream(run, model, runner, stage).play(play)
+    table(options)
+
+
+def _config(options: argparse.Namespace) -> sd.Config:
+    return resolve(overrides={"model": options.model}, environment={}).config
+
+
+def _decoding(options: argparse.Namespace) -> Decoding:
+    return Decoding(0.8, 0.05, 300, options.batch, 6 * 10**9, 700 * 10**6)
+
+
+def units_of(name: str, options: argparse.Namespace, run: sd.Run, runner: TestRunner, model: Model) -> list[Unit]:
+    """The failed programs of a set, those stored if the run has them."""
+    tasks = _tasks(name, options)
+    known = {attempt.task_id: attempt for attempt in run.attempts(GIVEN)}
+    if not known:
+        failed = _own(tasks, options, run, runner, model) if "own" in name else _bugs(name, tasks, options, runner)
+        failed = failed[:: max(1, len(failed) // options.limit)][: options.limit] if options.limit else failed
+        for attempt in failed:
+            run.add_attempt(attempt)
+        run.flush()
+        known = {attempt.task_id: attempt for attempt in failed}
+    tasks_of = {task.id: task for task in tasks}
+    return [Unit(replace(tasks_of[id_.partition("#")[0]], id=id_), attempt) for id_, attempt in known.items()]
+
+
+def _tasks(name: str, options: argparse.Namespace) -> list[Task]:
+    sources: Mapping[str, Callable[[], Sequence[Task]]] = {
+        "fix": lambda: load_tasks(_of_file("humanevalpack", options.humanevalpack)),
+        "own-humaneval": lambda: load_tasks(_of_file("humanevalpack", options.humanevalpack)),
+        "mbpp": lambda: load_tasks(_of_file("mbpp", options.mbpp)),
+        "own-mbpp": lambda: load_tasks(_of_file("mbpp", options.mbpp)),
+        "starter": lambda: [task for task in load_tasks("starter") if not _learned_on(task)],
+        "fit-starter": lambda: [task for task in load_tasks("starter") if _learned_on(task)],
+        "fit-mbpp": lambda: load_tasks(_of_file("mbpp-train", options.mbpp)),
+        "fit-own": lambda: load_tasks(_of_file("mbpp-train", options.mbpp)),
+    }
+    return [task for task in sources[name]() if task.public]
+
+
+def _of_file(name: str, path: str) -> str:
+    return f"{name}:{path}" if path else name
+
+
+def _learned_on(task: Task) -> bool:
+    """Whether the weights of edits may be learned on a starter task: half of them, by their ids."""
+    return zlib.crc32(task.id.encode()) % 2 == 0
+
+
+def _bugs(name: str, tasks: Sequence[Task], options: argparse.Namespace, runner: TestRunner) -> list[Attempt]:
+    if name == "fix":
+        fix = load_tasks(_of_file("humanevalfix", options.humanevalpack))
+        wrong = {task.id.rpartition("/")[2]: task.wrong[0] for task in fix}
+        candidates = {task.id: published(task, wrong[task.id.rpartition("/")[2]]) for task in tasks}
+    else:
+        candidates = {task.id: mutated(task, 0) for task in tasks}
+    return [_given(bug) for bug in find_bugs(candidates, runner)]
+
+
+def _given(bug: Bug) -> Attempt:
+    one: Candidate = bug.candidate
+    return Attempt(one.id, GIVEN, 0, 0, "", "", "", one.code, bug.hidden, bug.public, 0, 0, 0, "given", kind="given")
+
+
+def _own(
+    tasks: Sequence[Task], options: argparse.Namespace, run: sd.Run, runner: TestRunner, model: Model
+) -> list[Attempt]:
+    """The model's greedy drafts that fail a public check, as programs that are given."""
+    with Bars().stage("drafts", len(tasks), "tasks") as stage:
+        play = first_drafts("base", tasks, replace(_decoding(options), temperature=0.0))
+        drafts = Stream(run, model, runner, stage).play(play)[play.arm]
+    return [
+        replace(draft, task_id=f"{draft.task_id}#own", arm=GIVEN, finish="given", kind="given", n_completion_tokens=0)
+        for draft in drafts
+        if repairable(draft)
+    ]
+
+
+STAGES: Mapping[str, frozenset[str]] = {
+    "edits": frozenset({"given", "edits"}),
+    "edits, forks": frozenset({"given", "edits", "fork"}),
+    "edits, forks, drafts": frozenset({"given", "edits", "fork", "draft"}),
+}
+"""The search, up to where: the kinds of attempt that count."""
+
+
+def table(options: argparse.Namespace) -> None:
+    rows: dict[str, Any] = {}
+    print(f"{'':16}{'programs':>9}{'':22}{'solved':>8}{'tokens each':>12}{'wrong accepted':>15}")
+    for folder in sorted(options.folder.iterdir()):
+        with sd.Run(folder) as run:
+            found = _measured(run, options.tokens)
+            _write_records(run, options.records / f"{folder.name}.jsonl.gz")
+        if found is None:
+            continue
+        rows[folder.name] = found
+        for i, (stage, row) in enumerate(found["stages"].items()):
+            head = f"{folder.name:16}{found['n']:9}" if i == 0 else " " * 25
+            print(f"{head}  {stage:20}{row['solved']:8}{row['tokens']:12.1f}{row['wrong_accepted']:15}")
+        gain = found["gain"]
+        low, high = gain["interval"]
+        print(
+            f"{'':25}  search - drafts: {gain['won']} won, {gain['lost']} lost, p = {gain['p']:.2g}, {low:.1%} to {high:.1%}"
+        )
+    machine = {"machine": platform.machine(), "device": device_name(), "python": platform.python_version()}
+    print(
+        json.dumps({"benchmark": "reading", "model": options.model, **machine, "tokens": options.tokens, "sets": rows})
+    )
+
+
+def _measured(run: sd.Run, tokens: int) -> dict[str, Any] | None:
+    """Of the programs on which both arms are done."""
+    given = {attempt.task_id: attempt for attempt in run.attempts(GIVEN)}
+    made = {arm: _by_task(given, run.attempts(f"base/{arm}")) for arm in (SEARCH, BLIND)}
+    ids = [id_ for id_ in given if all(_done(made[arm][id_], tokens) for arm in made)]
+    if not ids:
+        return None
+    stages = {
+        stage: _stage([[a for a in made[SEARCH][id_] if a.kind in kinds] for id_ in ids], tokens)
+        for stage, kinds in STAGES.items()
+    }
+    stages["drafts"] = _stage([made[BLIND][id_] for id_ in ids], tokens)
+    searched = [next(a for a in made[SEARCH][id_] if a.kind == "edits") for id_ in ids]
+    solved = [{id_ for id_ in ids if answer(made[arm][id_], tokens).passed} for arm in (SEARCH, BLIND)]
+    won, lost = len(solved[0] - solved[1]), len(solved[1] - solved[0])
+    interval = bootstrap_gain(won, lost, len(ids))
+    return {
+        "n": len(ids),
+        "stages": stages,
+        "tries": mean(attempt.n_tries for attempt in searched),
+        "read_tokens": mean(attempt.n_read_tokens for attempt in searched),
+        "gain": {"won": won, "lost": lost, "p": mcnemar(won, lost), "interval": [interval.low, interval.high]},
+    }
+
+
+def _done(attempts: Sequence[Attempt], tokens: int) -> bool:
+    used = sum(attempt.n_completion_tokens for attempt in attempts)
+    return any(attempt.public.passed for attempt in attempts) or used >= tokens
+
+
+def _by_task(given: Mapping[str, Attempt], attempts: Sequence[Attempt]) -> dict[str, list[Attempt]]:
+    found = {id_: [attempt] for id_, attempt in given.items()}
+    for attempt in sorted(attempts, key=lambda a: (a.sample, a.round)):
+        found[attempt.task_id].append(attempt)
+    return found
+
+
+def _stage(made: Sequence[Sequence[Attempt]], tokens: int) -> dict[str, Any]:
+    answers = [answer(attempts, tokens) for attempts in made]
+    used = [sum(attempt.n_completion_tokens for attempt in attempts) for attempts in made]
+    return {
+        "solved": sum(one.passed for one in answers),
+        "tokens": mean(used),
+        "wrong_accepted": sum(one.public.passed and not one.passed for one in answers),
+    }
+
+
+def _write_records(run: sd.Run, file: Path) -> None:
+    """A line for each attempt; the same attempts give the same bytes."""
+    names = ("task_id", "arm", "sample", "round", "kind", "finish", "public_outcome", "outcome", "n_completion_tokens",
+             "n_read_tokens", "n_tries", "code")  # fmt: skip
+    rows = [{name: record[name] for name in names} for record in (a.to_record() for a in run.attempts())]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as out:
+        out.writelines((json.dumps(row) + "\n").encode() for row in rows)
+
+
+def localise(options: argparse.Namespace) -> None:
+    """Prints how often the line that is looked at first is one that was changed: by reading, and by executed lines."""
+    model = load_model(options.model)
+    rows = {}
+    print(f"{'':16}{'programs':>9}{'reading':>9}{'spectrum':>10}{'chance':>8}")
+    for name in options.sets:
+        with sd.Run(options.folder / name, _config(options)) as run, TestRunner(2, LIMITS) as runner:
+            units = units_of(name, options, run, runner, model)
+            rows[name] = row = _localised(units, options, model, runner)
+        shares = "".join(f"{row[key]:{width}.1%}" for key, width in (("reading", 9), ("spectrum", 10), ("chance", 8)))
+        print(f"{name:16}{row['n']:9}{shares}", flush=True)
+    print(json.dumps({"benchmark": "reading localise", "model": options.model, "sets": rows}))
+
+
+def _localised(
+    units: Sequence[Unit], options: argparse.Namespace, model: Model, runner: TestRunner
+) -> dict[str, float]:
+    found: list[tuple[float, float, float]] = []
+    for unit, program in _read_all(units, options, model):
+        changed = changed_lines(program.code, without_docstring(unit.task.reference, unit.task.entry_point))
+        lines = [i for i, line in enumerate(program.code.split("\n"), 1) if line.strip()]
+        if changed:
+            place = int(np.argmax(program.reading.surprise))
+            line = program.first_line + program.body.count("\n", 0, program.starts[place])
+            found.append((line in changed, _spectrum(unit, changed, runner), len(changed & {*lines}) / len(lines)))
+    reading, spectrum, chance = (mean(column) for column in zip(*found, strict=True))
+    return {"n": len(found), "reading": reading, "spectrum": spectrum, "chance": chance}
+
+
+def _spectrum(unit: Unit, changed: set[int], runner: TestRunner) -> float:
+    """The chance that a line drawn of the most suspicious ones is one that was changed."""
+    domain = domain_of(unit.task.domain)
+    trace: Any = domain.judge(unit.given.code, unit.task, unit.task.public, TracingRunner(runner, 1.0))
+    ranked = suspiciousness(trace.result())
+    top = [line for line, value in ranked.items() if value == max(ranked.values())]
+    return mean(line in changed for line in top) if top else 0.0
+
+
+def changed_lines(wrong: str, right: str) -> set[int]:
+    """Lines of ``wrong``, from 1, that differ from ``right``; where one is missing, those on both sides of the gap."""
+    a, b = ([line.strip() for line in text.split("\n")] for text in (_plain(wrong), _plain(right)))
+    changed: set[int] = set()
+    for kind, i, j, _, _ in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        if kind == "insert":
+            changed |= {i, i + 1}
+        elif kind != "equal":
+            changed |= {*range(i + 1, j + 1)}
+    return changed
+
+
+def _plain(code: str) -> str:
+    return code.replace('"', "'")
+
+
+def _read_all(
+    units: Sequence[Unit], options: argparse.Namespace, model: Model
+) -> Iterator[tuple[Unit, ProgramReading]]:
+    asking = Asking(model, [unit.task for unit in units], _decoding(options), 0, "read")
+    decoder = model.decoder(budget_bytes=6 * 10**9, most=16, longest=1024)
+    readings = Readings(model, decoder)
+    for unit in units:
+        question = asking.question(unit.task)
+        yield unit, readings.read(unit.task, unit.given.code, question.prompt, question.ids, question.breaks)
+
+
+def speed(options: argparse.Namespace) -> None:
+    """Prints what a reading takes beside a prefill of the same text, and tries a second, once read."""
+    model = load_model(options.model)
+    tasks = [task for task in load_tasks("starter") if task.public][::8][: options.limit or 12]
+    with TestRunner(2, LIMITS) as runner:
+        bugs = find_bugs({task.id: mutated(task, 0) for task in tasks}, runner)
+        units = [Unit(replace(bug.candidate.task, id=bug.candidate.id), _given(bug)) for bug in bugs]
+        programs = list(_read_all(units, options, model))
+        prefill, reading = _reading_seconds(model, [program for _, program in programs])
+        n_tries, seconds = _tried(programs, runner)
+    print(f"prefill {prefill:.2f} s, reading {reading:.2f} s: {reading / prefill:.2f} times")
+    print(f"{n_tries} tries in {seconds:.1f} s: {n_tries / seconds:.0f} a second")
+    row = {"prefill_s": prefill, "reading_s": reading, "ratio": reading / prefill, "tries_per_s": n_tries / seconds}
+    print(json.dumps({"benchmark": "reading speed", "model": options.model, "device": device_name(), **row}))
+
+
+def _reading_seconds(model: Model, programs: Sequence[ProgramReading]) -> tuple[float, float]:
+    """Median seconds of a prefill of prompt and program, and of the reading, prompts computed anew in both."""
+    from mlx_selfdebug.sampling.prefixes import Prefixes
+    from mlx_selfdebug.sampling.reading import Reader
+
+    def timed(work: Callable[[], Any]) -> float:
+        begin = time.perf_counter()
+        work()
+        return time.perf_counter() - begin
+
+    pairs = []
+    for program in programs:
+        both = program.prompt_ids + program.ids
+        cut = {len(program.prompt_ids) - 1}
+        prefill = timed(lambda both=both, cut=cut: Prefixes(model.network, 512, 1).whole(both, cut))  # type: ignore[misc]
+        reading = timed(
+            lambda program=program: Reader(model, Prefixes(model.network, 512, 1)).read(program.prompt_ids, program.ids)  # type: ignore[misc]
+        )
+        pairs.append((prefill, reading))
+    mx.clear_cache()
+    return median(a for a, _ in pairs), median(b for _, b in pairs)
+
+
+def _tried(programs: Sequence[tuple[Unit, ProgramReading]], runner: TestRunner) -> tuple[int, float]:
+    """Tries and seconds of all searches, one after the other, from the reading to the end."""
+    from mlx_selfdebug.repair.edits.searching import AskedSearch, Searching
+    from mlx_selfdebug.repair.judging import Memory
+    from mlx_selfdebug.repair.policies import Move
+
+    searching = Searching(runner, Memory(runner), lambda _, codes: [0.0] * len(codes))
+    begin, n_tries = time.perf_counter(), 0
+    for unit, program in programs:
+        searching.begin(AskedSearch("speed", unit.task, Move(0, 1, unit.given, by="edits"), program, 0))
+        while searching.pending:
+            for future in searching.futures:
+                future.result()
+            n_tries += sum(attempt.n_tries for attempt in searching.finished())
+    return n_tries, time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    main()
