@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mlx_selfdebug.progress import Bars as Bars
     from mlx_selfdebug.repair.attempt import Attempt as Attempt
     from mlx_selfdebug.repair.collect import collect as collect
+    from mlx_selfdebug.repair.reading import read as read
     from mlx_selfdebug.sandbox.limits import Limits as Limits
     from mlx_selfdebug.sandbox.runner import TestRunner as TestRunner
     from mlx_selfdebug.sandbox.verdict import Failure as Failure
@@ -60,6 +61,7 @@ _HOMES = {
     "evaluate": "evaluation.evaluate",
     "load_model": "models.load",
     "load_tasks": "tasks.load",
+    "read": "repair.reading",
     "resolve": "config",
     "train": "training.train",
 }

@@ -34,7 +34,7 @@ def collect(
     progress: Progress | None = None,
     allow_weak_sandbox: bool = False,
 ) -> Rows[Attempt]:
-    """Draft ``collect.samples`` completions for each task, test them, and mend those that failed. Returns all attempts, old and new.
+    """Draft ``collect.samples`` completions for each task, test them, and mend those that failed. Returns all attempts.
 
     Tasks whose checks catch less than ``collect.weak_share`` of the mutants of their reference are left out before anything is
     drafted. Picks up where an earlier call stopped. Raises ConfigError if the run was begun with another model or other tasks,

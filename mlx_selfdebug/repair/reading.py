@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.base import Domain
 from mlx_selfdebug.errors import ModelError
+from mlx_selfdebug.repair.picture import Shade, as_html, as_text, shades_of
 from mlx_selfdebug.sampling.reading import Reading
 from mlx_selfdebug.tasks.task import Task
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.models.load import Model
 
 MAX_KNOWN = 32
 """Readings that are remembered: a program of 100 tokens takes half a megabyte."""
@@ -60,6 +64,17 @@ class ProgramReading:
     def first_line(self) -> int:
         """Return the line of the program, from 1, in which its body begins."""
         return 1 + len(self.code) - len(self.code.lstrip("\n"))
+
+    def shades(self) -> list[Shade]:
+        """Return the body's tokens with the surprise of each: what the pictures are made of."""
+        return shades_of(self)
+
+    def __str__(self) -> str:
+        """Return the program with the most surprising token of each line marked, and what the model would rather have there."""
+        return as_text(self.shades())
+
+    def _repr_html_(self) -> str:
+        return as_html(self.shades())
 
     def code_of(self, body: str) -> str:
         """Return the program whose body is ``body``."""
@@ -114,3 +129,18 @@ class Readings:
         program, starts = self._speller.spans(domain.completion(code))
         reading = self._decoder.read(ids, tuple(program), breaks)
         return ProgramReading(prompt, ids, breaks, code, tuple(program), tuple(starts), reading, domain, self._speller)
+
+
+def read(model: Model, task: Task, code: str) -> ProgramReading:
+    """Read ``code`` as an answer to ``task``: how likely the model finds each of its tokens, and what it would rather have written.
+
+    In a notebook the result is a picture, the code shaded by surprise; printed, it marks the most surprising token of each line.
+    Raises ModelError for an empty program, and for one that does not fit the model's context with its task.
+    """
+    from mlx_selfdebug.repair.asking import Asking, Decoding
+    from mlx_selfdebug.sampling.prefixes import Prefixes
+    from mlx_selfdebug.sampling.reading import Reader
+
+    question = Asking(model, [task], Decoding(0.0, 0.0, 1, 1, 0), 0, "").question(task)
+    reader = Reader(model, Prefixes(model.network, chunk=512, most_bytes=1))
+    return Readings(model, reader).read(task, code, question.prompt, question.ids, question.breaks)

@@ -1,0 +1,79 @@
+"""A reading as a picture: the code shaded by how much it surprised the model, with what the model would rather have written.
+
+Shades are stored with a run as plain values, so that a report shows them without a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.repair.reading import ProgramReading
+
+FULL_SHADE_NATS = 8.0
+"""The surprise from which on a token is shaded in full."""
+MARKED_NATS = 1.0
+"""The surprise from which on a text view marks a token."""
+SHOWN_OTHERS = 3
+
+
+@dataclass(frozen=True)
+class Shade:
+    """One token of a program: its text, by how many nats the model would rather have had its favourite there (0 where the token
+    is the favourite itself), and the texts of its favourites."""
+
+    text: str
+    nats: float
+    rather: tuple[str, ...]
+
+
+def shades_of(program: ProgramReading) -> list[Shade]:
+    """Return the tokens of the program's body, in order; joined, their texts are the body."""
+    reading, starts, body = program.reading, program.starts, program.body
+    found: list[Shade] = []
+    for i, nats in enumerate(reading.surprise):
+        if starts[i] >= len(body):
+            break
+        text = body[starts[i] : starts[i + 1]]
+        rather = tuple(program.speller.spell(int(id_)) for id_ in reading.others[i, :SHOWN_OTHERS]) if nats > 0 else ()
+        found.append(Shade(text, round(max(0.0, float(nats)), 3), rather))
+    return found
+
+
+def as_html(shades: Sequence[Shade]) -> str:
+    """Return a block of code, shaded; a title on each surprising token says what the model would rather have written."""
+    return f'<pre class="reading" style="line-height: 1.5">{"".join(map(_span, shades))}</pre>'
+
+
+def as_text(shades: Sequence[Shade]) -> str:
+    """Return the code with its most surprising token of each line marked: ``return a [- -> +] b``."""
+    marked = _most_surprising_of_each_line(shades)
+    return "".join(_marked(shade) if i in marked else shade.text for i, shade in enumerate(shades))
+
+
+def _span(shade: Shade) -> str:
+    text = escape(shade.text)
+    if shade.nats <= 0:
+        return text
+    alpha = min(1.0, shade.nats / FULL_SHADE_NATS)
+    rather = " or ".join(repr(other) for other in shade.rather)
+    title = escape(f"{shade.nats:.1f} nats; rather {rather}", quote=True)
+    return f'<span style="background: rgba(220, 90, 40, {alpha:.2f})" title="{title}">{text}</span>'
+
+
+def _marked(shade: Shade) -> str:
+    space = shade.text[: len(shade.text) - len(shade.text.lstrip())]
+    return f"{space}[{shade.text.strip()} -> {shade.rather[0].strip()}]"
+
+
+def _most_surprising_of_each_line(shades: Sequence[Shade]) -> set[int]:
+    best: dict[int, int] = {}
+    line = 0
+    for i, shade in enumerate(shades):
+        if shade.nats >= MARKED_NATS and shade.text.strip() and shade.rather[0].strip():
+            best[line] = max(best.get(line, i), i, key=lambda j: shades[j].nats)
+        line += shade.text.count("\n")
+    return set(best.values())

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mlx_selfdebug as sd
+from mlx_selfdebug.domains import domain_of
+from mlx_selfdebug.errors import ModelError
+from mlx_selfdebug.repair.picture import Shade, as_html, as_text
+from mlx_selfdebug.repair.reading import MAX_KNOWN, Readings
+from mlx_selfdebug.sampling.reading import Reading, indifferent_reading
+from mlx_selfdebug.testing import make_task
+
+TASK, CODE = make_task("add"), "\n\ndef add(a, b):\n    return a - b\n\n"
+SHADES = [Shade("a", 0.0, ()), Shade(" -", 6.0, (" +", " *")), Shade(" b", 0.5, (" <c",)), Shade("\n", 9.0, ("\n\n",))]
+
+
+class Counting:
+    """A decoder that finds nothing and counts what it reads."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def read(self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Any = ()) -> Reading:
+        self.n += 1
+        return indifferent_reading(program, len(prompt))
+
+
+def test_a_program_is_read_as_the_completion_of_its_tasks_draft_prompt(tiny: Any) -> None:
+    program = sd.read(tiny, TASK, CODE)
+    assert program.prompt == domain_of("python").prompt(TASK)
+    assert tiny.decode(program.ids) == domain_of("python").completion(CODE)
+
+
+def test_the_body_is_the_program_without_the_empty_lines_around_it(tiny: Any) -> None:
+    program = sd.read(tiny, TASK, CODE)
+    assert program.body == "def add(a, b):\n    return a - b"
+    assert program.code_of("x") == "\n\nx\n\n"
+    assert program.first_line == 3
+
+
+def test_an_empty_program_cannot_be_read(tiny: Any) -> None:
+    with pytest.raises(ModelError, match="empty program"):
+        sd.read(tiny, TASK, "\n  \n")
+
+
+def test_a_program_that_does_not_fit_the_context_is_refused_with_the_numbers(tiny: Any) -> None:
+    with pytest.raises(ModelError, match="exceed the context of .* 4,096 tokens"):
+        sd.read(tiny, TASK, "x = 1\n" * 700)
+
+
+def test_a_program_is_read_once_and_the_oldest_is_forgotten(tiny: Any) -> None:
+    decoder = Counting()
+    readings = Readings(tiny, decoder)
+
+    def read(code: str) -> Any:
+        return readings.read(TASK, code, "p", (1,), ())
+
+    assert read("a") is read("a")
+    assert decoder.n == 1
+    for i in range(MAX_KNOWN):
+        read(f"x{i}")
+    read("a")
+    assert decoder.n == MAX_KNOWN + 2
+
+
+def test_the_likelihood_of_whole_programs_is_the_sum_over_their_tokens(tiny: Any) -> None:
+    readings = Readings(tiny, Counting())
+    program = readings.read(TASK, "ab", "p", (1,), ())
+    fence = len("\n```")
+    assert readings.log_likelihoods(program, ["ab", "abc"]) == [-2.0 - fence, -3.0 - fence]
+
+
+def test_the_shades_of_a_program_are_its_text(tiny: Any) -> None:
+    program = sd.read(tiny, TASK, CODE)
+    shades = program.shades()
+    assert "".join(shade.text for shade in shades) == program.body
+    surprise = np.maximum(0, program.reading.surprise[: len(shades)])
+    assert np.allclose([shade.nats for shade in shades], surprise, atol=1e-3)
+
+
+def test_a_text_view_marks_the_most_surprising_token_of_a_line() -> None:
+    assert as_text(SHADES) == "a [- -> +] b\n"
+
+
+def test_a_picture_shades_by_surprise_and_says_what_the_model_would_rather_have_written() -> None:
+    page = as_html(SHADES)
+    assert page.count("<span") == 3
+    assert "rgba(220, 90, 40, 0.75)" in page
+    assert "6.0 nats; rather &#x27; +&#x27; or &#x27; *&#x27;" in page
+    assert "&lt;c" in page
+    assert "<c" not in page
+
+
+def test_in_a_notebook_a_reading_is_its_picture(tiny: Any) -> None:
+    program = sd.read(tiny, TASK, CODE)
+    assert program._repr_html_() == as_html(program.shades())
