@@ -51,10 +51,16 @@ class CollectConfig:
         high=1,
     )
     samples: int = _setting(8, "drafts a task", low=1, high=256)
-    edits: int = _setting(3, "failed drafts of each task searched for a small edit that passes; 0 = none", low=0, high=64)
-    forks: int = _setting(2, "surprising places at which a failed draft is left, where no edit was found", low=0, high=16)
+    edits: int = _setting(
+        3, "failed drafts of each task searched for a small edit that passes; 0 = none", low=0, high=64
+    )
+    forks: int = _setting(
+        2, "surprising places at which a failed draft is left, where no edit was found", low=0, high=16
+    )
     rounds: int = _setting(1, "rounds of asking for repairs, for a task that nothing else has solved", low=0, high=8)
-    repairs: int = _setting(2, "different failed attempts of a task that are forked, or repaired in a round", low=1, high=64)
+    repairs: int = _setting(
+        2, "different failed attempts of a task that are forked, or repaired in a round", low=1, high=64
+    )
     temperature: float = _setting(0.8, "sampling temperature of drafts and repairs; 0 = greedy", low=0, high=5)
     min_p: float = _setting(0.05, "drop tokens less likely than this share of the likeliest", low=0, high=1)
     max_tokens: int = _setting(320, "longest completion, in tokens", low=1, high=32768)

@@ -220,6 +220,7 @@ class ScriptedDecoder:
 
     def __init__(self, model: ScriptedModel, width: int) -> None:
         self.counts = DecodingCounts()
+        self.shares_cores = False
         self.width = width
         self.active = 0
         self._model = model
@@ -243,6 +244,15 @@ class ScriptedDecoder:
         from mlx_selfdebug.sampling.reading import indifferent_reading
 
         return indifferent_reading(program, len(prompt))
+
+    def log_likelihood(
+        self,
+        prompt: tuple[int, ...],  # noqa: ARG002
+        reading: Reading,  # noqa: ARG002
+        program: tuple[int, ...],
+        breaks: Sequence[int] = (),  # noqa: ARG002
+    ) -> float:
+        return -float(len(program))
 
     def step(self) -> list[Completion]:
         taken = [self._queue.popleft() for _ in range(min(self.width, self.waiting))]

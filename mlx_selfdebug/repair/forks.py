@@ -178,7 +178,7 @@ def fallen_into(text: str, tried: Sequence[str], domain: Domain) -> str:
     for code in tried:
         tokens = lexical(code, domain)
         n = min(len(tokens), len(said))
-        if tokens[:n] == said[:n]:
+        if n and tokens[:n] == said[:n]:
             return code
     return tried[0]
 

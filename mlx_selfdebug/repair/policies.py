@@ -225,7 +225,11 @@ class Mine:
             return []
         if self.forks and failed and "fork" not in made:
             places = range(self.forks)
-            return [Move(a.sample, FIRST_FORK_ROUND + k, a, by="fork", place=k) for a in failed[: self.repairs] for k in places]
+            return [
+                Move(a.sample, FIRST_FORK_ROUND + k, a, by="fork", place=k)
+                for a in failed[: self.repairs]
+                for k in places
+            ]
         return self._repairs(task, attempts, failed)
 
     def _repairs(self, task: Task, attempts: Sequence[Attempt], failed: Sequence[Attempt]) -> list[Move]:

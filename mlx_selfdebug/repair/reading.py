@@ -93,6 +93,10 @@ class Decoder(Protocol):
 
     def read(self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Sequence[int] = ()) -> Reading: ...
 
+    def log_likelihood(
+        self, prompt: tuple[int, ...], reading: Reading, program: tuple[int, ...], breaks: Sequence[int] = ()
+    ) -> float: ...
+
 
 class Readings:
     """Reads programs with the decoder of a model, and remembers the latest of them."""
@@ -117,8 +121,8 @@ class Readings:
     def log_likelihoods(self, program: ProgramReading, codes: Sequence[str]) -> list[float]:
         """Return the log-likelihood of each program, in nats, as an answer to what ``program`` was read as an answer to."""
         completions = self._speller.encode_all([program.domain.completion(code) for code in codes])
-        readings = [self._decoder.read(program.prompt_ids, tuple(ids), program.breaks) for ids in completions]
-        return [float(reading.log_likelihood.sum()) for reading in readings]
+        given = program.prompt_ids, program.reading
+        return [self._decoder.log_likelihood(*given, tuple(ids), program.breaks) for ids in completions]
 
     def _read(
         self, task: Task, code: str, prompt: str, ids: tuple[int, ...], breaks: tuple[int, ...]

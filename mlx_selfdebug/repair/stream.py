@@ -180,6 +180,10 @@ class Stream:
         while self._ready or self._to_search or self._asked or self._judging.pending or self._searching.pending:
             decoder.limit(governor.width())
             self._submit(decoder, askings, readings)
+            if decoder.shares_cores:
+                # Hundreds of test runs beside a matrix product take far longer than one after the other.
+                with self._spent.on("trying edits"):
+                    wait(self._searching.futures)
             for completion in decoder.step():
                 self._judging.begin(self._asked.pop(completion.ticket), completion)
             if not self._asked:
@@ -191,7 +195,8 @@ class Stream:
 
     def _submit(self, decoder: Decoder, askings: Mapping[str, Asking], readings: Readings) -> None:
         """Hand over no more than the batch will want next: prompts are rendered late, programs are read late."""
-        while self._to_search and self._searching.pending < MAX_SEARCHES:
+        most = 1 if decoder.shares_cores else MAX_SEARCHES
+        while self._to_search and self._searching.pending < most:
             job = self._to_search.popleft()
             self._search(job, askings[job.arm], readings)
         while self._ready and decoder.waiting < decoder.width:

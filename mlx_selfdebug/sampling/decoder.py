@@ -57,6 +57,7 @@ class BatchDecoder:
         on_cpu = model.device == "cpu"
         self.counts = DecodingCounts()
         self.width = self._limit = width
+        self.shares_cores = on_cpu
         self._model = model
         self._multiple = ROWS_CPU if on_cpu else 1
         self._fewest = min(self._multiple, width)
@@ -108,6 +109,12 @@ class BatchDecoder:
         """
         self.counts.read_tokens += len(program)
         return self._reader.read(prompt, program, breaks)
+
+    def log_likelihood(
+        self, prompt: tuple[int, ...], reading: Reading, program: tuple[int, ...], breaks: Sequence[int] = ()
+    ) -> float:
+        """Return the log-likelihood of ``program``, in nats, where ``reading`` is that of another one; see ``Reader``."""
+        return self._reader.log_likelihood(prompt, reading, program, breaks)
 
     def step(self) -> list[Completion]:
         """Raises ModelError if a row's logits are not numbers."""

@@ -33,6 +33,8 @@ class Decoder(Protocol):
     """Decodes requests side by side. All calls come from one thread."""
 
     counts: DecodingCounts
+    shares_cores: bool
+    """Whether the model computes on the processors that tests run on, so that both at once slow each other down."""
 
     def submit(self, request: Request) -> int:
         """Queue a request; its ticket."""
@@ -45,6 +47,11 @@ class Decoder(Protocol):
 
         Raises ModelError if one of them is empty, or both do not fit the model's context.
         """
+
+    def log_likelihood(
+        self, prompt: tuple[int, ...], reading: Reading, program: tuple[int, ...], breaks: Sequence[int] = ()
+    ) -> float:
+        """Return the log-likelihood of ``program`` as the completion of ``prompt``, in nats; ``reading`` is that of another."""
 
     @property
     def waiting(self) -> int:

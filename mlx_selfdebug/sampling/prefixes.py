@@ -62,6 +62,17 @@ class Prefixes:
         """
         return self._up_to(len(tokens), tokens, breaks, through)
 
+    def beginning(self, tokens: Tokens, breaks: Iterable[int], n: int) -> list[Any] | None:
+        """Return caches of the first ``n`` of ``tokens``, cut off those of them all, to be written to; None for a network with a
+        recurrent state, which cannot be cut back.
+        """
+        if self._recurrent:
+            return None
+        caches = [_copy(cache) for cache in self.whole(tokens, breaks)]
+        for cache in caches:
+            cache.keys, cache.values, cache.offset = cache.keys[..., :n, :], cache.values[..., :n, :], n
+        return caches
+
     def _up_to(self, last: int, tokens: Tokens, breaks: Iterable[int], through: Forward | None = None) -> list[Any]:
         ends = [end for end in sorted({*breaks, last}) if 0 < end <= last]
         known = ends[:-1] if through else ends

@@ -141,24 +141,49 @@ class Reader:
         def through(ids: mx.array, cache: list[Any]) -> None:
             states.append(self._forward(ids, cache=cache)[0])
 
-        # The prompt's last token goes with the program: what it predicts is the program's first token.
-        before = len(prompt) - 1
-        self._prefixes.whole(prompt + program, {*breaks, before} - {0}, through)
+        self._prefixes.whole(prompt + program, self._breaks(prompt, breaks), through)
         found = mx.concatenate(states)
         mx.eval(found)
         return self._reading(found, program, others, len(prompt))
 
     def log_likelihood(
-        self, prompt: tuple[int, ...], programs: Sequence[tuple[int, ...]], breaks: Sequence[int] = ()
-    ) -> list[float]:
-        """Return the summed log-likelihood of each program as the completion of ``prompt``, in nats; exact, a pass for each."""
-        return [float(self.read(prompt, program, breaks, others=1).log_likelihood.sum()) for program in programs]
+        self, prompt: tuple[int, ...], reading: Reading, program: tuple[int, ...], breaks: Sequence[int] = ()
+    ) -> float:
+        """Return the log-likelihood of ``program`` as the completion of ``prompt``, in nats; ``reading`` is that of another.
+
+        What both begin with is not computed again, unless the network has a recurrent state.
+        """
+        read = tuple(reading.ids.tolist())
+        n_same = next(
+            (i for i, (a, b) in enumerate(zip(read, program, strict=False)) if a != b), min(len(read), len(program))
+        )
+        if n_same == len(program):
+            return float(reading.log_likelihood[:n_same].sum())
+        caches = self._prefixes.beginning(prompt + read, self._breaks(prompt, breaks), len(prompt) + n_same - 1)
+        if caches is None:
+            return float(self.read(prompt, program, breaks, others=1).log_likelihood.sum())
+        tokens = (prompt + program)[len(prompt) + n_same - 1 :]
+        states: mx.array = self._forward(mx.array(list(tokens[:-1]))[None], cache=caches)[0]
+        own = mx.array(list(tokens[1:]))[:, None]
+        after = [
+            mx.take_along_axis(logits, own[start : start + HEAD_ROWS], axis=-1)[:, 0] - _log_total(logits)
+            for start in range(0, len(tokens) - 1, HEAD_ROWS)
+            for logits in [self._head(states[start : start + HEAD_ROWS]).astype(mx.float32)]
+        ]
+        return float(reading.log_likelihood[:n_same].sum()) + float(np.array(mx.sum(mx.concatenate(after))))
+
+    @staticmethod
+    def _breaks(prompt: tuple[int, ...], breaks: Sequence[int]) -> set[int]:
+        """Return where the tokens are cut: the prompt's last one goes with the program, whose first token it predicts."""
+        return {*breaks, len(prompt) - 1} - {0}
+
+    def _head(self, states: mx.array) -> mx.array:
+        return states if self._parts is None else self._parts.head(states)
 
     def _reading(self, states: mx.array, program: tuple[int, ...], most: int, n_prompt: int) -> Reading:
-        head = (lambda rows: rows) if self._parts is None else self._parts.head
         n, own = len(program), np.asarray([*program, program[-1]], np.int64)
         parts = [
-            _distributions(head(states[start : start + HEAD_ROWS]), own[start : start + HEAD_ROWS], most)
+            _distributions(self._head(states[start : start + HEAD_ROWS]), own[start : start + HEAD_ROWS], most)
             for start in range(0, n + 1, HEAD_ROWS)
         ]
         own_logits, ids, logits, log_total = (np.concatenate(columns) for columns in zip(*parts, strict=True))
@@ -181,11 +206,16 @@ def _distributions(logits: mx.array, own: Ids, most: int) -> tuple[Floats, Ids, 
     logits = logits.astype(mx.float32)
     index = mx.array(own)[:, None]
     own_logits = mx.take_along_axis(logits, index, axis=-1)[:, 0]
-    top = mx.max(logits, axis=-1, keepdims=True)
-    log_total = mx.log(mx.sum(exp_here(logits - top), axis=-1)) + top[:, 0]
+    log_total = _log_total(logits)
     ids, likeliest = _likeliest(mx.put_along_axis(logits, index, mx.array(-float("inf")), axis=-1), most)
     mx.eval(own_logits, log_total, ids, likeliest)
     return np.array(own_logits), np.array(ids).astype(np.int64), np.array(likeliest), np.array(log_total)
+
+
+def _log_total(logits: mx.array) -> mx.array:
+    """Return the logarithm of the sum of exponentials of each row."""
+    top = mx.max(logits, axis=-1, keepdims=True)
+    return mx.log(mx.sum(exp_here(logits - top), axis=-1)) + top[:, 0]
 
 
 def _likeliest(logits: mx.array, most: int) -> tuple[mx.array, mx.array]:

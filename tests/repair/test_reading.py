@@ -27,6 +27,9 @@ class Counting:
         self.n += 1
         return indifferent_reading(program, len(prompt))
 
+    def log_likelihood(self, prompt: Any, reading: Reading, program: tuple[int, ...], breaks: Any = ()) -> float:
+        return -float(len(program))
+
 
 def test_a_program_is_read_as_the_completion_of_its_tasks_draft_prompt(tiny: Any) -> None:
     program = sd.read(tiny, TASK, CODE)
@@ -47,7 +50,7 @@ def test_an_empty_program_cannot_be_read(tiny: Any) -> None:
 
 
 def test_a_program_that_does_not_fit_the_context_is_refused_with_the_numbers(tiny: Any) -> None:
-    with pytest.raises(ModelError, match="exceed the context of .* 4,096 tokens"):
+    with pytest.raises(ModelError, match=r"exceed the context of .* 4,096 tokens"):
         sd.read(tiny, TASK, "x = 1\n" * 700)
 
 

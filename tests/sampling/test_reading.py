@@ -64,6 +64,16 @@ def test_what_comes_after_the_program_can_be_asked_for_too(model: Any) -> None:
     assert np.allclose(likelihood, whole.log_likelihood[-1:], atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "other", [PROGRAM.replace("-", "+"), PROGRAM + "\n\n", PROGRAM[:-9], "x" + PROGRAM, PROGRAM, "y"]
+)
+def test_the_likelihood_of_another_program_is_that_of_its_own_reading(model: Any, other: str) -> None:
+    reader, prompt = Reader(model, Prefixes(model.network, 512, 10**8)), ids_of(model, PROMPT)
+    reading = reader.read(prompt, ids_of(model, PROGRAM))
+    wanted = read(model, prompt, ids_of(model, other)).log_likelihood.sum()
+    assert np.isclose(reader.log_likelihood(prompt, reading, ids_of(model, other)), wanted, atol=1e-3)
+
+
 def test_asking_for_nothing_gives_nothing(tiny: Any) -> None:
     assert read(tiny, (1, 2), (3,)).log_likelihood_of([], []).shape == (0,)
 
