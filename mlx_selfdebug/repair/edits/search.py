@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 
 from mlx_selfdebug.repair.edits.candidates import Candidate
+from mlx_selfdebug.repair.edits.trying import TIMEOUTS
 from mlx_selfdebug.sandbox.verdict import Verdict
 
 AHEAD = 8
 """Runs of one search that are under way at a time."""
 FURTHER = 40
 """Edits tried after the first that passed, to have a choice."""
+
+MAX_TIMEOUTS = 50
+"""Edits that may run into the time limit before a search gives up: where the bug is an endless loop, nearly all of them would."""
 
 Run = Callable[[str], "Future[Verdict]"]
 """Runs a program against the checks that the search goes by."""
@@ -35,6 +39,7 @@ class EditSearch:
         self.ended: Future[None] = Future()
         self.found: list[Candidate] = []
         self.n_tries = 0
+        self._n_timeouts = 0
         self._waiting: Iterator[Candidate] = iter(candidates)
         self._run = run
         self._end = most
@@ -64,7 +69,11 @@ class EditSearch:
         while self._under_way and self.n_tries < self._end and self._under_way[0][1].done():
             candidate, future = self._under_way.popleft()
             self.n_tries += 1
-            if future.result().passed:
+            verdict = future.result()
+            self._n_timeouts += verdict.outcome in TIMEOUTS
+            if self._n_timeouts >= MAX_TIMEOUTS:
+                self._end = self.n_tries
+            if verdict.passed:
                 if not self.found:
                     self._end = min(self._end, self.n_tries + FURTHER)
                 self.found.append(candidate)

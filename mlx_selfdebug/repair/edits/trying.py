@@ -12,14 +12,18 @@ from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.tasks.checks import Checks
 
-LEAST_WALL_S, TIMES_SLOWER, TIMED_OUT_WALL_S = 0.5, 20.0, 1.0
-"""A try may take half a second, or twenty times what the failed program took if that is more. A second where that never ended."""
+LEAST_WALL_S, TIMES_SLOWER = 0.25, 20.0
+"""A try may take a quarter of a second, or twenty times what the failed program took if that is more: most take five milliseconds."""
+TIMEOUTS = frozenset({"timeout_wall", "timeout_cpu"})
 
 
 def wall_s_of(verdict: Verdict, most: float) -> float:
-    """Return how long a try may take, from the ``verdict`` of the program it is an edit of: an endless loop costs no more."""
-    if verdict.outcome in ("timeout_wall", "timeout_cpu"):
-        return min(most, TIMED_OUT_WALL_S)
+    """Return how long a try may take, from the ``verdict`` of the program it is an edit of: an endless loop costs no more.
+
+    How long the program would take that never ended is not known; its edits get as little as those of a quick one.
+    """
+    if verdict.outcome in TIMEOUTS:
+        return min(most, LEAST_WALL_S)
     return min(most, max(LEAST_WALL_S, TIMES_SLOWER * verdict.wall_s))
 
 

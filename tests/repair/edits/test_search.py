@@ -16,7 +16,7 @@ from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.repair.edits.candidates import LEAST_RATIO, Candidate, candidates, first_order, worthwhile
 from mlx_selfdebug.repair.edits.edit import Edit
 from mlx_selfdebug.repair.edits.hints import Hints, hints_of
-from mlx_selfdebug.repair.edits.search import FURTHER, EditSearch, likeliest
+from mlx_selfdebug.repair.edits.search import FURTHER, MAX_TIMEOUTS, EditSearch, likeliest
 from mlx_selfdebug.repair.edits.trying import failing_shares, suspiciousness, wall_s_of
 from mlx_selfdebug.repair.reading import ProgramReading, Readings
 from mlx_selfdebug.sampling.decoder import BatchDecoder
@@ -191,10 +191,21 @@ def test_a_trivial_expected_value_is_no_answer_given_away() -> None:
 
 
 def test_a_try_may_take_longer_where_the_failed_program_does() -> None:
-    assert wall_s_of(Verdict("failed", wall_s=0.001), 5.0) == 0.5
+    assert wall_s_of(Verdict("failed", wall_s=0.001), 5.0) == 0.25
     assert wall_s_of(Verdict("failed", wall_s=0.1), 5.0) == 2.0
     assert wall_s_of(Verdict("failed", wall_s=3.0), 5.0) == 5.0
-    assert wall_s_of(Verdict("timeout_wall", wall_s=5.0), 5.0) == 1.0
+    assert wall_s_of(Verdict("timeout_wall", wall_s=5.0), 5.0) == 0.25
+
+
+def test_a_search_gives_up_where_nearly_every_edit_runs_for_ever() -> None:
+    def run(code: str) -> Future[Verdict]:
+        future: Future[Verdict] = Future()
+        future.set_result(Verdict("timeout_wall" if int(code) % 2 else "failed"))
+        return future
+
+    search = EditSearch((candidate(str(i)) for i in range(300)), run, 250)
+    search.ended.result(timeout=10)
+    assert search.n_tries == 2 * MAX_TIMEOUTS
 
 
 CALLS = Executed(
