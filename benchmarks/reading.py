@@ -289,7 +289,7 @@ def _localised(
     units: Sequence[Unit], options: argparse.Namespace, model: Model, runner: TestRunner
 ) -> dict[str, float]:
     found: list[tuple[float, float, float]] = []
-    for unit, program in _read_all(units, options, model):
+    for unit, program in read_all(units, options, model):
         changed = changed_lines(program.code, without_docstring(unit.task.reference, unit.task.entry_point))
         lines = [i for i, line in enumerate(program.code.split("\n"), 1) if line.strip()]
         if changed:
@@ -325,9 +325,7 @@ def _plain(code: str) -> str:
     return code.replace('"', "'")
 
 
-def _read_all(
-    units: Sequence[Unit], options: argparse.Namespace, model: Model
-) -> Iterator[tuple[Unit, ProgramReading]]:
+def read_all(units: Sequence[Unit], options: argparse.Namespace, model: Model) -> Iterator[tuple[Unit, ProgramReading]]:
     asking = Asking(model, [unit.task for unit in units], _decoding(options), 0, "read")
     decoder = model.decoder(budget_bytes=6 * 10**9, most=16, longest=1024)
     readings = Readings(model, decoder)
@@ -343,7 +341,7 @@ def speed(options: argparse.Namespace) -> None:
     with TestRunner(2, LIMITS) as runner:
         bugs = find_bugs({task.id: mutated(task, 0) for task in tasks}, runner)
         units = [Unit(replace(bug.candidate.task, id=bug.candidate.id), _given(bug)) for bug in bugs]
-        programs = list(_read_all(units, options, model))
+        programs = list(read_all(units, options, model))
         prefill, reading = _reading_seconds(model, [program for _, program in programs])
         n_tries, seconds = _tried(programs, runner)
     print(f"prefill {prefill:.2f} s, reading {reading:.2f} s: {reading / prefill:.2f} times")

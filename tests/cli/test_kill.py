@@ -40,9 +40,10 @@ def heed_interrupts() -> None:
 def rows(path: Path) -> list[tuple[Any, ...]]:
     with reading(path) as db:
         return [
-            (a.id, a.parent, a.prompt, a.completion, a.code, a.verdict.outcome, a.verdict.failures, a.seed)
+            (a.id, a.kind, a.parent, a.prompt, a.completion, a.code, a.finish, a.verdict.outcome, a.verdict.failures, a.seed,
+             a.n_read_tokens, a.n_tries)
             for a in read_attempts(db)
-        ]
+        ]  # fmt: skip
 
 
 def stored(path: Path) -> int:

@@ -13,7 +13,7 @@ from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.tasks.checks import Checks
 
 LEAST_WALL_S, TIMES_SLOWER = 0.25, 20.0
-"""A try may take a quarter of a second, or twenty times what the failed program took if that is more: most take five milliseconds."""
+"""A try may take a quarter of a second, or twenty times what the failed program took if that is more; most take 5 ms."""
 TIMEOUTS = frozenset({"timeout_wall", "timeout_cpu"})
 
 
