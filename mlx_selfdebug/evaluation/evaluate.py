@@ -38,6 +38,7 @@ from mlx_selfdebug.evaluation.played import (
     remember_figures,
     remember_model,
 )
+from mlx_selfdebug.evaluation.readings import remember_readings
 from mlx_selfdebug.evaluation.result import Result, read_result
 from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.progress import NullProgress, Progress, Stage
@@ -115,6 +116,8 @@ def evaluate(
             playing = _Playing(run, model, runner, stage, spent)
             playing.rate(begins.rated)
             playing.everything(BASE, begins, arms)
+            with spent.on("reading"):
+                remember_readings(run, model, [*tasks, *bugs])
             for name, one in adapters.items():
                 with one.applied(model):
                     playing.everything(name, begins, arms)

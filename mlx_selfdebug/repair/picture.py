@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +29,27 @@ class Shade:
     text: str
     nats: float
     rather: tuple[str, ...]
+
+    @property
+    def favourites(self) -> str:
+        """Return what the model would rather have written, to be read: "' +' or ' *'"."""
+        return " or ".join(map(repr, self.rather))
+
+    @property
+    def title(self) -> str:
+        return f"{self.nats:.1f} nats; rather {self.favourites}"
+
+    def strength(self, steps: int) -> int:
+        """Return how strongly the token is shaded: 0, not at all, to ``steps``."""
+        return min(steps, round(steps * self.nats / FULL_SHADE_NATS))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A token and the line it begins in, from 1."""
+
+    line: int
+    shade: Shade
 
 
 def shades_of(program: ProgramReading) -> list[Shade]:
@@ -54,13 +76,19 @@ def as_text(shades: Sequence[Shade]) -> str:
     return "".join(_marked(shade) if i in marked else shade.text for i, shade in enumerate(shades))
 
 
+def most_surprising(shades: Sequence[Shade], most: int) -> list[Place]:
+    """Return the ``most`` most surprising places, the most surprising first, of equal ones the earlier."""
+    lines = accumulate((shade.text.count("\n") for shade in shades), initial=1)
+    places = [Place(line, shade) for line, shade in zip(lines, shades, strict=False) if shade.nats > 0]
+    return sorted(places, key=lambda place: -place.shade.nats)[:most]
+
+
 def _span(shade: Shade) -> str:
     text = escape(shade.text)
     if shade.nats <= 0:
         return text
     alpha = min(1.0, shade.nats / FULL_SHADE_NATS)
-    rather = " or ".join(repr(other) for other in shade.rather)
-    title = escape(f"{shade.nats:.1f} nats; rather {rather}", quote=True)
+    title = escape(shade.title, quote=True)
     return f'<span style="background: rgba(220, 90, 40, {alpha:.2f})" title="{title}">{text}</span>'
 
 

@@ -13,6 +13,7 @@ from mlx_selfdebug.evaluation.evidence import Evidence, read_evidence
 from mlx_selfdebug.evaluation.metrics import mean_pass_at_k
 from mlx_selfdebug.evaluation.overlap import Overlap
 from mlx_selfdebug.evaluation.played import OVERLAP
+from mlx_selfdebug.evaluation.readings import StoredReading, read_readings
 from mlx_selfdebug.machine.facts import hardware
 from mlx_selfdebug.machine.versions import versions
 from mlx_selfdebug.repair.attempt import Attempt
@@ -63,8 +64,8 @@ class Collected:
 class Records:
     """``attempts`` has, by id, those that pairs were made from. ``evidence`` is None where the run was not evaluated.
 
-    ``overlap``: training tasks that are nearly test tasks; if none is, the nearest. ``versions`` and ``hardware`` are those of the
-    last stage that ran.
+    ``readings``: some failed programs as the base read them. ``overlap``: training tasks that are nearly test tasks; if none is, the
+    nearest. ``versions`` and ``hardware`` are those of the last stage that ran.
     """
 
     path: Path
@@ -77,6 +78,7 @@ class Records:
     pairs: tuple[Pair, ...]
     attempts: Mapping[str, Attempt]
     evidence: Evidence | None
+    readings: tuple[StoredReading, ...]
     overlap: tuple[Overlap, ...]
     versions: Mapping[str, str | None]
     hardware: Mapping[str, str | int | None]
@@ -99,6 +101,7 @@ def read_records(run: StoredRun) -> Records:
         pairs=tuple(pairs),
         attempts={attempt.id: attempt for attempt in collected if attempt.id in used},
         evidence=read_evidence(run),
+        readings=tuple(read_readings(run)),
         overlap=tuple(Overlap(**pair) for pair in environment.get(OVERLAP, [])),
         versions=machine["versions"],
         hardware=machine["hardware"],

@@ -26,8 +26,8 @@ from mlx_selfdebug.tasks.task import Task
 
 EDITED = "edited"
 """How a search ends that found an edit which passes."""
-MAX_TRIES = 300
-"""Edits that one search runs at most."""
+MAX_TRIES = 150
+"""Edits that one search runs at most: on bugs put into training tasks nothing right was found after that (``benchmarks/edit_weights.py``)."""
 MAX_COMPARED = 4
 """Of edits that pass, so many at most are held against each other by the likelihood of the whole program."""
 

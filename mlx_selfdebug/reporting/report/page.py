@@ -16,7 +16,9 @@ from mlx_selfdebug.evaluation.arms import ARMS, FIRST
 from mlx_selfdebug.evaluation.evidence import ArmEvidence, HalfEvidence, Regression
 from mlx_selfdebug.evaluation.overlap import ABOVE
 from mlx_selfdebug.evaluation.played import BUGS
+from mlx_selfdebug.evaluation.readings import StoredReading
 from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.repair.picture import Shade
 from mlx_selfdebug.reporting.records import Records
 from mlx_selfdebug.reporting.report import charts, tables
 from mlx_selfdebug.reporting.report.charts import Bar, Dot, Series
@@ -30,6 +32,8 @@ MOST_BYTES = 3_500_000
 """Of pairs and regressions in the page; what comes after is counted and left to ``runs pairs``."""
 FACTS_SHOWN = 3
 COLOURS, DASHES = 11, 4
+SHADES = 8
+"""Of surprise, in style.css."""
 
 
 def report_html(records: Records) -> str:
@@ -43,6 +47,7 @@ def report_html(records: Records) -> str:
         tables=tables,
         charts=_charts(records),
         halves=[_half(name, half, room) for name, half in (evidence.halves if evidence else {}).items()],
+        readings=[_reading(one) for one in records.readings],
         pairs=room.take(_pair(pair, records.attempts, i) for i, pair in enumerate(records.pairs, 1)),
         settings=flatten(records.config),
         n_near=sum(one.nearness >= ABOVE for one in records.overlap),
@@ -90,6 +95,20 @@ def _half(name: str, half: HalfEvidence, room: _Room) -> _Half:
     found = {"arms": _arms(half), "curves": _curves(half), "copies": _copies(half)}
     shown = room.take(_regression(one) for one in half.regressions)
     return _Half("bugs-" if name == BUGS else "", half, found, _legend(half), shown)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A reading as the page has it."""
+
+    title: str
+    shades: Sequence[Shade]
+    diff: Sequence[DiffLine]
+
+
+def _reading(one: StoredReading) -> _Read:
+    whose = "a bug" if one.half == BUGS else "the model's own draft"
+    return _Read(f"{one.task_id}: {whose}", one.shades, diff_lines(one.code, one.edited.strip("\n")))
 
 
 class _Room:
@@ -231,6 +250,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "gigabytes": gigabytes, "seconds": seconds}
+    environment.filters["strength"] = lambda shade: shade.strength(SHADES)
     environment.globals["time_legend"] = time_legend
     return environment
 

@@ -8,9 +8,14 @@ from dataclasses import dataclass
 
 from mlx_selfdebug.evaluation.evidence import ArmEvidence, HalfEvidence
 from mlx_selfdebug.evaluation.metrics import Share
+from mlx_selfdebug.repair.picture import Shade, most_surprising
 from mlx_selfdebug.reporting.records import Collected, Records
 from mlx_selfdebug.reporting.words import UNKNOWN, gigabytes, number, p_value, percent, points, seconds
 from mlx_selfdebug.training.pair import KINDS
+
+
+PLACES = 3
+"""The most surprising places that are shown of a program."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,15 @@ def curves_table(evidence: HalfEvidence) -> Table:
 
 def _at(arm: ArmEvidence, tokens: int) -> int:
     return next((point.solved for point in reversed(arm.curve) if point.tokens <= tokens), 0)
+
+
+def places_table(shades: Sequence[Shade]) -> Table:
+    """The most surprising places of a program; texts are quoted, so that spaces and ends of lines can be seen."""
+    rows = [
+        [str(place.line), repr(place.shade.text), place.shade.favourites, f"{place.shade.nats:.1f}"]
+        for place in most_surprising(shades, PLACES)
+    ]
+    return Table(["line", "the program has", "the model would rather have", "nats"], rows, left=3)
 
 
 def stages_table(records: Records) -> Table:
