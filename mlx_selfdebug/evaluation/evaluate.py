@@ -116,8 +116,7 @@ def evaluate(
             playing = _Playing(run, model, runner, stage, spent)
             playing.rate(begins.rated)
             playing.everything(BASE, begins, arms)
-            with spent.on("reading"):
-                remember_readings(run, model, [*tasks, *bugs])
+            remember_readings(run, model, [*tasks, *bugs])
             for name, one in adapters.items():
                 with one.applied(model):
                     playing.everything(name, begins, arms)

@@ -40,8 +40,8 @@ class Shade:
         return f"{self.nats:.1f} nats; rather {self.favourites}"
 
     def strength(self, steps: int) -> int:
-        """Return how strongly the token is shaded: 0, not at all, to ``steps``."""
-        return min(steps, round(steps * self.nats / FULL_SHADE_NATS))
+        """Return how strongly the token is shaded, in whole steps: from 0, not at all, to ``steps``, in full."""
+        return min(steps, int(steps * self.nats / FULL_SHADE_NATS))
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,9 @@ def _span(shade: Shade) -> str:
 
 
 def _marked(shade: Shade) -> str:
-    space = shade.text[: len(shade.text) - len(shade.text.lstrip())]
-    return f"{space}[{shade.text.strip()} -> {shade.rather[0].strip()}]"
+    text = shade.text.strip()
+    before, _, after = shade.text.partition(text)
+    return f"{before}[{text} -> {shade.rather[0].strip()}]{after}"
 
 
 def _most_surprising_of_each_line(shades: Sequence[Shade]) -> set[int]:

@@ -64,8 +64,8 @@ class Collected:
 class Records:
     """``attempts`` has, by id, those that pairs were made from. ``evidence`` is None where the run was not evaluated.
 
-    ``readings``: some failed programs as the base read them. ``overlap``: training tasks that are nearly test tasks; if none is, the
-    nearest. ``versions`` and ``hardware`` are those of the last stage that ran.
+    ``readings``: up to three failed programs as the base read them. ``overlap``: training tasks that are nearly test tasks; if
+    none is, the nearest. ``versions`` and ``hardware`` are those of the last stage that ran.
     """
 
     path: Path

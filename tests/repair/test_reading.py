@@ -8,7 +8,7 @@ import pytest
 import mlx_selfdebug as sd
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import ModelError
-from mlx_selfdebug.repair.picture import Shade, as_html, as_text
+from mlx_selfdebug.repair.picture import Shade, as_html, as_text, most_surprising
 from mlx_selfdebug.repair.reading import MAX_KNOWN, Readings
 from mlx_selfdebug.sampling.reading import Reading, indifferent_reading
 from mlx_selfdebug.testing import make_task
@@ -86,6 +86,21 @@ def test_the_shades_of_a_program_are_its_text(tiny: Any) -> None:
 
 def test_a_text_view_marks_the_most_surprising_token_of_a_line() -> None:
     assert as_text(SHADES) == "a [- -> +] b\n"
+
+
+def test_what_stands_around_a_marked_token_stays_where_it_was() -> None:
+    assert (
+        as_text([Shade("if a", 0.0, ()), Shade(" ):\n", 3.0, ("):\n",)), Shade("b", 0.0, ())]) == "if a [): -> ):]\nb"
+    )
+
+
+def test_the_most_surprising_places_come_first_with_their_lines() -> None:
+    shades = [*SHADES, Shade("c", 6.0, ("d",)), Shade("d", 0.0, ())]
+    assert [(place.line, place.shade.text) for place in most_surprising(shades, 3)] == [(1, "\n"), (1, " -"), (2, "c")]
+
+
+def test_a_token_is_shaded_in_whole_steps_up_to_the_last() -> None:
+    assert [Shade("a", nats, ("b",)).strength(8) for nats in (0.0, 0.9, 1.0, 7.9, 30.0)] == [0, 0, 1, 7, 8]
 
 
 def test_a_picture_shades_by_surprise_and_says_what_the_model_would_rather_have_written() -> None:

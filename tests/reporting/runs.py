@@ -13,6 +13,7 @@ from mlx_selfdebug.evaluation.figures import TaskFigures
 from mlx_selfdebug.evaluation.hard import PASS_RATES
 from mlx_selfdebug.evaluation.played import (
     BUG_FIGURES,
+    BUGS,
     BUGS_PREFIX,
     FIGURES,
     GATE_BUG_FIGURES,
@@ -22,6 +23,7 @@ from mlx_selfdebug.evaluation.played import (
     OWN_BUGS,
     remember_model,
 )
+from mlx_selfdebug.evaluation.readings import READINGS
 from mlx_selfdebug.repair.attempt import Attempt, attempt_id
 from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Verdict
 from mlx_selfdebug.store import Run
@@ -103,6 +105,7 @@ def make_run(
         run.remember(PASS_RATES, {id_: float(value < 0.8) for id_, value in hardness.items()})
     if bugs:
         put_in_bugs(run, rng, names[:bugs], OWN_BUGS, BUG_FIGURES, "")
+        put_in_readings(run, names[0])
         put_in_bugs(run, rng, ["train/0"], GATE_BUGS, GATE_BUG_FIGURES, HELD_BACK)
     for model in ("base", "adapter", *others):
         if model != "base":
@@ -147,6 +150,14 @@ def put_in_bugs(run: Run, rng: random.Random, tasks: list[str], key: str, figure
         run.add_attempt(replace(given, n_completion_tokens=0, n_prompt_tokens=0, prompt="", finish="given"))
     run.remember(key, {"units": [{"id": id_, "task": task, "operator": operator} for id_, task, operator in made]})
     run.remember(figures, {id_: asdict(TaskFigures("python", 6, 20 + i)) for i, (id_, _, _) in enumerate(made)})
+
+
+def put_in_readings(run: Run, task: str) -> None:
+    """One program as it was read, with something hostile in it, and as hostile things that the model would rather have."""
+    head, tail = "def vowels(word: str) -> int:\n    total =", "\n    return total  # ``` "
+    shades = [[head, 0.0, []], [" 7", 6.25, [" 0", f" {HOSTILE}"]], [tail, 1.5, ["\n"]], [HOSTILE, 0.25, [" "]]]
+    edited = f"{head} 0{tail}{HOSTILE}"
+    run.remember(READINGS, [{"task_id": f"{task}#constant-1", "half": BUGS, "shades": shades, "edited": edited}])
 
 
 def repair_bugs(run: Run, rng: random.Random, model: str, learned: float, retries: int, only: str = ARMS) -> None:

@@ -71,7 +71,16 @@ def test_every_section_is_there_and_every_tag_is_closed(page: str) -> None:
     reader = Reader(page)
     assert reader.open == []
     sections = ["arms", "contrasts", "tokens", "repairs", "regressions", "training", "memory", "collected"]
-    sections += ["overlap", "pairs", "settings", "bugs-arms", "bugs-contrasts", "bugs-tokens", "bugs-repairs"]
+    sections += [
+        "overlap",
+        "pairs",
+        "settings",
+        "bugs-arms",
+        "bugs-contrasts",
+        "bugs-tokens",
+        "bugs-repairs",
+        "readings",
+    ]
     assert set(sections) <= set(reader.ids)
     assert len(reader.ids) == len(set(reader.ids))
 
@@ -131,6 +140,46 @@ def test_both_halves_are_in_page_markdown_and_data(records: Records, page: str) 
         assert plain_arm["wrong_accepted"]["count"] == arm.wrong_accepted.count
     verdicts = [one.verdict for one in records.evidence.bugs.searching]
     assert [one["verdict"] for one in data["evidence"]["bugs"]["searching"]] == verdicts
+
+
+def test_what_the_model_read_is_shaded_and_listed_and_stays_text(records: Records, page: str) -> None:
+    [one] = records.readings
+    section = page.partition('<section id="readings">')[2].partition("</section>")[0]
+    reader = Reader(section)
+    assert reader.open == []
+    assert not {"script", "img"} & set(reader.tags)
+    assert HOSTILE in "".join(reader.texts)
+    assert '<span class="s6" title="6.2 nats; rather &#39; 0&#39; or ' in section
+    assert "style=" not in section
+    cells = [text for text in reader.texts if text.strip()]
+    row = cells.index("2")
+    assert cells[row + 1] == "' 7'"
+    assert cells[row + 2].startswith("' 0' or ")
+    assert cells[row + 3] == "6.2"
+    added = section.partition('<span class="add">')[2].partition("</span>")[0]
+    assert "total = <b>0</b>" in added
+    assert f"{one.task_id}: a bug" in reader.texts
+
+
+def test_what_the_model_read_is_in_markdown_as_marked_text_that_no_backtick_ends(records: Records) -> None:
+    section = report_markdown(records).partition("## What the model reads")[2].partition("\n## ")[0]
+    fences = re.findall(r"^(`{3,})\w*$", section, flags=re.MULTILINE)
+    assert len(fences) == 6
+    assert min(map(len, fences[:2])) == 4
+    assert "    total = [7 -> 0]\n" in section
+    assert "\n+     total = 0\n" in section
+
+
+def test_what_the_model_read_is_in_the_data(records: Records) -> None:
+    [one] = report_data(records)["readings"]
+    assert [shade["nats"] for shade in one["shades"]] == [0.0, 6.25, 1.5, 0.25]
+
+
+def test_a_run_without_readings_has_no_section_of_them(tmp_path: Path) -> None:
+    with make_run(tmp_path / "old", tasks=6, bugs=0, hard=False) as run:
+        records = read_records(run)
+    assert records.readings == ()
+    assert "What the model reads" not in report_html(records) + report_markdown(records)
 
 
 def test_the_page_of_a_run_of_before_there_were_bugs_has_one_half(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ const luminance = (rgb) => { const [r, g, b] = rgb.match(/[0-9.]+/g).slice(0, 3)
 const behind = (node) => { for (let one = node; one; one = one.parentElement) { const c = getComputedStyle(one).backgroundColor;
   if (c !== 'rgba(0, 0, 0, 0)') return c; } return 'rgb(255, 255, 255)'; };
 const worst = [];
-for (const node of document.querySelectorAll('h1, h2, p, th, td, a, summary, caption, li, pre, .diff span, svg text')) {
+for (const node of document.querySelectorAll('h1, h2, p, th, td, a, summary, caption, li, pre, .diff span, .reading span, svg text')) {
   const style = getComputedStyle(node), ink = node.closest('svg') && node.tagName === 'text' ? style.fill : style.color;
   const [a, b] = [luminance(ink), luminance(behind(node))].sort((x, y) => y - x);
   worst.push([(a + 0.05) / (b + 0.05), node.tagName, node.className.toString()]); }

@@ -1,16 +1,25 @@
-"""The report as Markdown: its headline and tables, without pictures and codes."""
+"""The report as Markdown: its headline and tables, and what the model read as text; without pictures, pairs and regressions."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from mlx_selfdebug.config import flatten
 from mlx_selfdebug.evaluation.evidence import Evidence, HalfEvidence
-from mlx_selfdebug.reporting.columns import markdown_table
+from mlx_selfdebug.evaluation.readings import StoredReading
+from mlx_selfdebug.repair.picture import as_text
+from mlx_selfdebug.reporting.columns import columns, markdown_table
 from mlx_selfdebug.reporting.records import Records
 from mlx_selfdebug.reporting.report import tables
+from mlx_selfdebug.reporting.report.diff import diff_lines
 from mlx_selfdebug.reporting.report.headline import headline
 from mlx_selfdebug.reporting.report.tables import Table
+
+READ = """\
+Failed programs, given to the base model as if each were its own answer to the statement; it was not told that they failed. Marked
+is the most surprising token of a line and what the model would rather have written: `[- -> +]`. Beneath are the most surprising
+places and the edit that is right. These are examples, chosen among the programs that an edit put right."""
 
 
 def report_markdown(records: Records) -> str:
@@ -23,6 +32,11 @@ def _parts(records: Records) -> Iterator[str]:
     yield from found.lines
     if records.evidence:
         yield from _evaluation(records.evidence)
+    if records.readings:
+        yield "## What the model reads"
+        yield READ
+        for one in records.readings:
+            yield from _reading(one)
     yield from _section("Stages", tables.stages_table(records))
     yield from _section("Where time went", tables.parts_table(records))
     yield from _section("Pairs", tables.pairs_table(records))
@@ -56,6 +70,22 @@ def _half(half: HalfEvidence, title: str, label: str) -> Iterator[str]:
     if half.regressions or not label:
         regressions = tables.mapping_table(((one.task_id, one.kind) for one in half.regressions), ("task", "from, to"))
         yield from titled(f"Right before, wrong after: {len(half.regressions)}", regressions)
+
+
+def _reading(one: StoredReading) -> Iterator[str]:
+    """All of it in fenced blocks: what models write may mean something to Markdown."""
+    places = tables.places_table(one.shades)
+    yield f"### {one.title}"
+    yield _fenced(as_text(one.shades))
+    if places.rows:
+        yield _fenced(columns([places.head, *places.rows], right=range(places.left, len(places.head))))
+    edit = (f"{line.sign} {line.text}" for line in diff_lines(one.code, one.edited.strip("\n")))
+    yield _fenced("\n".join(edit), "diff")
+
+
+def _fenced(text: str, language: str = "") -> str:
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _section(title: str, table: Table) -> Iterator[str]:

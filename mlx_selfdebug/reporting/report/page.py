@@ -33,7 +33,7 @@ MOST_BYTES = 3_500_000
 FACTS_SHOWN = 3
 COLOURS, DASHES = 11, 4
 SHADES = 8
-"""Of surprise, in style.css."""
+"""Of surprise, one a nat; their colours are in style.css."""
 
 
 def report_html(records: Records) -> str:
@@ -107,8 +107,7 @@ class _Read:
 
 
 def _reading(one: StoredReading) -> _Read:
-    whose = "a bug" if one.half == BUGS else "the model's own draft"
-    return _Read(f"{one.task_id}: {whose}", one.shades, diff_lines(one.code, one.edited.strip("\n")))
+    return _Read(one.title, one.shades, diff_lines(one.code, one.edited.strip("\n")))
 
 
 class _Room:

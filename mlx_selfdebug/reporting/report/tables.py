@@ -13,7 +13,6 @@ from mlx_selfdebug.reporting.records import Collected, Records
 from mlx_selfdebug.reporting.words import UNKNOWN, gigabytes, number, p_value, percent, points, seconds
 from mlx_selfdebug.training.pair import KINDS
 
-
 PLACES = 3
 """The most surprising places that are shown of a program."""
 
