@@ -27,7 +27,7 @@ from mlx_selfdebug.tasks.task import Task
 EDITED = "edited"
 """How a search ends that found an edit which passes."""
 MAX_TRIES = 150
-"""Edits that one search runs at most: on bugs put into training tasks nothing right was found after that (``benchmarks/edit_weights.py``)."""
+"""Edits that one search runs at most: of bugs put into training tasks, those that more tries mended were mostly mended wrongly."""
 MAX_COMPARED = 4
 """Of edits that pass, so many at most are held against each other by the likelihood of the whole program."""
 
