@@ -46,8 +46,10 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Asked:
-    """One attempt to be made, as the model is asked for it. ``tried`` are the programs that a completion which is ended as a copy
-    may be a copy of, ``n_read_tokens`` the tokens of the program that was read for it.
+    """One attempt to be made, as the model is asked for it.
+
+    ``tried`` are the programs that a completion which is ended as a copy may be a copy of. ``n_read_tokens`` counts the tokens of
+    the program that was read for it and for no attempt before.
     """
 
     arm: str
@@ -129,7 +131,10 @@ class Asking:
         if move.by == "fork":
             if program is None:
                 raise ValueError(f"a fork of {move.parent.id} was asked for, which was not read")
-            return self._fork(task, move, program, _programs(move.parent, attempts))
+            asked_fork = self._fork(task, move, program, _programs(move.parent, attempts))
+            if isinstance(asked_fork, Refused) or move.place or _was_read(move.parent, attempts):
+                return asked_fork
+            return replace(asked_fork, n_read_tokens=len(program.ids))
         repair = self._repair(task, move.parent)
         if isinstance(repair, Refused):
             return repair
@@ -182,7 +187,7 @@ class Asking:
             greedy_from = greedy_after(program, len(failed.strip("\n")))
             back = falls_back(failed, others, domain, after=program.starts[fork.position], greedy_from=greedy_from)
             request = replace(request, ended=back)
-        return replace(asked, move=move, request=request, tried=tried, n_read_tokens=len(program.ids))
+        return replace(asked, move=move, request=request, tried=tried)
 
     def _require_that_all_fit(self) -> None:
         room = self._model.context - self._decoding.max_tokens
@@ -219,6 +224,11 @@ def _programs(parent: Attempt, attempts: Sequence[Attempt]) -> tuple[str, ...]:
     """The parent's code, and what its forks gave."""
     forks = [one.code for one in attempts if one.kind == "fork" and one.parent == parent.id]
     return tuple(dict.fromkeys([parent.code, *forks]))
+
+
+def _was_read(parent: Attempt, attempts: Sequence[Attempt]) -> bool:
+    """Say whether the parent's tokens are counted with an earlier attempt: it is read once for all that is made of it."""
+    return any(attempt.parent == parent.id and attempt.n_read_tokens for attempt in attempts)
 
 
 def common_length(a: Sequence[int], b: Sequence[int]) -> int:

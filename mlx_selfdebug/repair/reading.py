@@ -15,11 +15,11 @@ from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.base import Domain
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.repair.picture import Shade, as_html, as_text, shades_of
-from mlx_selfdebug.sampling.reading import Reading
 from mlx_selfdebug.tasks.task import Task
 
 if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model
+    from mlx_selfdebug.sampling.reading import Reading
 
 MAX_KNOWN = 32
 """Readings that are remembered: a program of 100 tokens takes half a megabyte."""

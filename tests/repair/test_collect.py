@@ -30,6 +30,10 @@ def open_run(path: Path, **overrides: Any) -> Run:
     return Run(path, small_config(**{"collect__samples": 4, "collect__batch_size": 8, **overrides}))
 
 
+ASKING = {"collect__edits": 0, "collect__forks": 0}
+"""Nothing but asking for repairs follows a failed draft."""
+
+
 def rows(attempts: list[Attempt]) -> list[tuple[Any, ...]]:
     return sorted(
         (a.id, a.parent, a.prompt, a.code, a.verdict.outcome, a.verdict.failures, a.seed, a.tidied) for a in attempts
@@ -57,7 +61,7 @@ def test_an_answer_is_tidied_and_the_steps_are_recorded(tmp_path: Path) -> None:
 
 
 def test_only_tasks_no_draft_solved_are_repaired_and_at_most_two_of_different_code(tmp_path: Path) -> None:
-    with open_run(tmp_path / "run") as run:
+    with open_run(tmp_path / "run", **ASKING) as run:
         repairs = [a for a in collect(run, ScriptedModel(reply), TASKS) if a.round == 1]
     assert {a.task_id for a in repairs} <= {"test/double", "test/cube"}
     by_task = [sum(a.task_id == name for a in repairs) for name in ("test/double", "test/cube")]
@@ -65,8 +69,20 @@ def test_only_tasks_no_draft_solved_are_repaired_and_at_most_two_of_different_co
     assert all(a.passed for a in repairs if a.task_id == "test/double")
 
 
+def test_what_an_edit_mends_becomes_a_repair_pair_of_a_real_failure(tmp_path: Path) -> None:
+    wrong, right = "def cube(x):\n    return x + 3\n", "def cube(x):\n    return x ** 3\n"
+    with open_run(tmp_path / "run", train__held_back_share=0.0) as run:
+        attempts = collect(run, ScriptedModel(lambda prompt, seed: wrong), TASKS[2:3])
+        (pair,) = [pair for pair in run.pairs() if pair.kind == "repair"]
+    (edited,) = [a for a in attempts if a.kind == "edits"]
+    assert edited.code == right
+    assert wrong.strip() in pair.prompt
+    assert pair.target == f"{right}```"
+    assert pair.attempts[1] == edited.id
+
+
 def test_a_repair_is_told_its_parents_code_and_facts(tmp_path: Path) -> None:
-    with open_run(tmp_path / "run") as run:
+    with open_run(tmp_path / "run", **ASKING) as run:
         attempts = {a.id: a for a in collect(run, ScriptedModel(reply), TASKS)}
     repair = next(a for a in attempts.values() if a.task_id == "test/cube" and a.round == 1)
     parent = attempts[repair.parent]
@@ -125,7 +141,8 @@ def test_a_tiny_real_model_runs_the_whole_collection(tiny: Any, tmp_path: Path) 
     with open_run(tmp_path / "run", collect__max_tokens=8, collect__samples=2) as run:
         attempts = collect(run, tiny, TASKS)
     assert len([a for a in attempts if a.round == 0]) == 8
-    assert all(a.n_completion_tokens <= 8 for a in attempts)
+    # Of a fork, the token that it leaves its program with is counted too.
+    assert all(a.n_completion_tokens <= 8 + (a.kind == "fork") for a in attempts)
 
 
 WEAK = replace(

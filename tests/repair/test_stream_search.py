@@ -187,3 +187,11 @@ class _Opinionated(ScriptedDecoder):
             others[place, 0] = ord(text) if len(text) == 1 else -place
             likelihood[place, 0] = np.float32(-0.1)
         return replace(reading, others=others, others_log_likelihood=likelihood)
+
+
+def test_a_program_is_counted_as_read_once_whatever_is_made_of_it(run: Run, runner: TestRunner) -> None:
+    task = replace(TASK, public=Checks.from_asserts(["assert square(7) == 'never'"]))
+    found = play(run, model(HOPELESS), runner, Search(forks=2, then="nothing"), [given(HOPELESS)], task)
+    assert [(attempt.kind, attempt.n_read_tokens > 0) for attempt in found] == [
+        ("edits", True), ("fork", False), ("fork", False)
+    ]  # fmt: skip
