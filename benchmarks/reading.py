@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--humanevalpack", default="", metavar="FILE", help="its file; from the hub if it is not given")
     parser.add_argument("--mbpp", default="", metavar="FILE", help="its file; from the hub if it is not given")
     parser.add_argument(
-        "--limit", type=int, default=0, help="use this many programs of each set, spread evenly; 0 = all"
+        "--limit", type=int, default=0, help="bugs of each set, or tasks drafted for it, spread evenly; 0 = all"
     )
     parser.add_argument("--tokens", type=int, default=TOKENS)
     parser.add_argument("--batch", type=int, default=48)
@@ -121,7 +121,6 @@ def units_of(name: str, options: argparse.Namespace, run: sd.Run, runner: TestRu
     known = {attempt.task_id: attempt for attempt in run.attempts(GIVEN)}
     if not known:
         failed = _own(tasks, options, run, runner, model) if "own" in name else _bugs(name, tasks, options, runner)
-        failed = failed[:: max(1, len(failed) // options.limit)][: options.limit] if options.limit else failed
         for attempt in failed:
             run.add_attempt(attempt)
         run.flush()
@@ -160,7 +159,7 @@ def _bugs(name: str, tasks: Sequence[Task], options: argparse.Namespace, runner:
         candidates = {task.id: published(task, wrong[task.id.rpartition("/")[2]]) for task in tasks}
     else:
         candidates = {task.id: mutated(task, 0) for task in tasks}
-    return [_given(bug) for bug in find_bugs(candidates, runner)]
+    return [_given(bug) for bug in find_bugs(candidates, runner, limit=options.limit)]
 
 
 def _given(bug: Bug) -> Attempt:
@@ -172,6 +171,8 @@ def _own(
     tasks: Sequence[Task], options: argparse.Namespace, run: sd.Run, runner: TestRunner, model: Model
 ) -> list[Attempt]:
     """The model's greedy drafts that fail a public check, as programs that are given."""
+    if options.limit:
+        tasks = tasks[:: -(-len(tasks) // options.limit)]
     with Bars().stage("drafts", len(tasks), "tasks") as stage:
         play = first_drafts("base", tasks, replace(_decoding(options), temperature=0.0))
         drafts = Stream(run, model, runner, stage).play(play)[play.arm]

@@ -132,7 +132,7 @@ def test_a_written_file_gives_the_same_configuration_as_it_is_and_with_every_val
         file.write_text(content, encoding="utf-8")
         assert resolve(file=file, environment={}).config == resolved.config
     assert "\nsamples = 3\n" in text
-    assert "\n#: rounds = 1\n" in text
+    assert "\n#: repairs = 2\n" in text
 
 
 def test_a_written_file_explains_every_setting():

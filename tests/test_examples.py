@@ -55,7 +55,9 @@ def shown(path: Path) -> str:
 
 
 def run(command: list[str], here: Path, model: Path) -> str:
-    environment = {**os.environ, "MLX_SELFDEBUG_MODEL": str(model), "MLX_SELFDEBUG_EVAL_LIMIT": "1"}
+    small = {"EVAL_LIMIT": "1", "EVAL_BUGS_LIMIT": "1", "EVAL_FORKS": "1", "COLLECT_EDITS": "1", "COLLECT_FORKS": "1"}
+    settings = {f"MLX_SELFDEBUG_{name}": value for name, value in {"MODEL": str(model), **small}.items()}
+    environment = {**os.environ, **settings}
     ended = subprocess.run(
         [sys.executable, *command], cwd=here, env=environment, capture_output=True, text=True, timeout=600
     )

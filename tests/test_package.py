@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,11 @@ def test_the_test_runner_example_of_the_readme_prints_what_it_claims(capsys: pyt
     code = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)[1]
     exec(code, {})
     assert capsys.readouterr().out.strip() == code.strip().rpartition("# ")[2]
+
+
+def test_what_reads_a_run_loads_no_mlx() -> None:
+    """`runs list` and its kin answer at once; the stream is among what they import."""
+    rooms = "repair.stream, mlx_selfdebug.evaluation.evidence, mlx_selfdebug.reporting.report"
+    script = f"import sys, mlx_selfdebug.{rooms}; sys.exit(str([m for m in ('mlx', 'mlx_lm', 'transformers') if m in sys.modules]))"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert found.stderr.strip() == "[]"

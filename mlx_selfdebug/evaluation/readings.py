@@ -12,16 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlx_selfdebug.evaluation.arms import FIRST, arms_named
 from mlx_selfdebug.evaluation.played import BASE, BUGS, BUGS_PREFIX, OWN, given_arm
-from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.picture import Shade
 from mlx_selfdebug.repair.reading import read
 from mlx_selfdebug.store import Run, StoredRun
 from mlx_selfdebug.tasks.task import Task
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.models.load import Model
 
 READINGS = "eval.readings"
 MOST = 3

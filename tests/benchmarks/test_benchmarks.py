@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -116,6 +117,59 @@ def test_the_estimate_is_compared_with_what_training_takes(tiny_folder: Path) ->
     record = benchmark("estimate", "--models", str(tiny_folder), str(tiny_folder), "--settings", "1")[1]
     (row,) = record["rows"]
     assert row["estimate"]["peak_bytes"] > 10**8 < row["measure"]["peak_bytes"]
+
+
+def test_reading_is_held_against_drafting_and_what_is_stored_is_not_made_again(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    small = [
+        "--model",
+        str(tiny_folder),
+        "--limit",
+        "2",
+        "--tokens",
+        "20",
+        "--batch",
+        "16",
+        "--folder",
+        str(tmp_path / "runs"),
+    ]
+    small += ["--records", str(tmp_path / "records")]
+    first = benchmark("reading", "search", "starter", *small)[1]["sets"]["starter"]
+    assert first["n"] == 2
+    assert first["stages"]["edits"]["tokens"] == 0 < first["stages"]["drafts"]["tokens"]
+    assert benchmark("reading", "table", *small)[1]["sets"]["starter"] == first
+    lines = gzip.decompress((tmp_path / "records" / "starter.jsonl.gz").read_bytes()).splitlines()
+    assert {json.loads(line)["kind"] for line in lines} >= {"given", "edits", "draft"}
+
+
+def test_places_of_bugs_are_looked_for_by_reading_and_by_executed_lines(tiny_folder: Path, tmp_path: Path) -> None:
+    small = ["--model", str(tiny_folder), "--limit", "3", "--folder", str(tmp_path)]
+    row = benchmark("reading", "localise", "starter", *small)[1]["sets"]["starter"]
+    assert all(0 <= row[name] <= 1 for name in ("reading", "spectrum", "chance"))
+
+
+def test_readings_and_tries_are_timed(tiny_folder: Path) -> None:
+    record = benchmark("reading", "speed", "--model", str(tiny_folder), "--limit", "2")[1]
+    assert record["ratio"] > 0 < record["tries_per_s"]
+
+
+def test_what_kinds_of_edits_are_worth_is_learned(tiny_folder: Path, tmp_path: Path) -> None:
+    small = [
+        "--model",
+        str(tiny_folder),
+        "--sets",
+        "fit-starter",
+        "--limit",
+        "2",
+        "--most",
+        "150",
+        "--folder",
+        str(tmp_path),
+    ]
+    record = benchmark("edit_weights", *small)[1]
+    assert record["programs"] == 2
+    assert benchmark("edit_weights", *small)[1] == record
 
 
 def test_a_report_is_rendered_and_weighed() -> None:
