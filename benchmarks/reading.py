@@ -327,6 +327,8 @@ def _plain(code: str) -> str:
 
 
 def read_all(units: Sequence[Unit], options: argparse.Namespace, model: Model) -> Iterator[tuple[Unit, ProgramReading]]:
+    if not units:
+        return
     asking = Asking(model, [unit.task for unit in units], _decoding(options), 0, "read")
     decoder = model.decoder(budget_bytes=6 * 10**9, most=16, longest=1024)
     readings = Readings(model, decoder)
