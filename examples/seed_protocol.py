@@ -27,6 +27,9 @@ config = sd.resolve(
         "train.held_back_share": 0.0,
         "eval.arms": "blind,facts",
         "eval.bugs": "none",
+        "collect.edits": 0,  # the protocol asks for repairs alone
+        "collect.forks": 0,
+        "collect.rounds": 1,
     }
 ).config
 model = sd.load_model(config.model)
