@@ -168,6 +168,7 @@ _CPU = {
     "collect.limit": 40,
     "collect.samples": 6,
     "collect.max_tokens": 200,
+    "collect.edits": 2,
     "collect.rounds": 0,
     "train.max_pairs": 32,
     "eval.limit": 32,
