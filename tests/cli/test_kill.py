@@ -26,7 +26,8 @@ def collect(
 ) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mlx_selfdebug", "collect", "--run", run, "--model", str(model), "--preset", "cpu"]
     command += ["--collect-tasks", "tasks.jsonl", "--collect-samples", str(samples)]
-    command += ["--collect-batch-size", "6", "--collect-max-tokens", "24", "--collect-edits", "1", "--collect-forks", "1"]
+    command += ["--collect-batch-size", "6", "--collect-max-tokens", "24"]
+    command += ["--collect-edits", "1", "--collect-forks", "1"]
     return subprocess.Popen(
         [*command, "--quiet"], cwd=folder, stdout=subprocess.DEVNULL, stderr=stderr, preexec_fn=heed_interrupts
     )
