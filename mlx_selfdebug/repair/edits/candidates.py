@@ -56,7 +56,7 @@ def candidates(
     """Return the edited programs, best first, each text once.
 
     ``executed`` gives by line, from 1, the share of the failing calls that ran it; an edit of a line that none of them reached
-    comes after all others.
+    is put back by seven nats.
     """
     best: dict[str, Candidate] = {}
     for edit, ratio in _rated(program, domain, hints):

@@ -2,7 +2,8 @@
 
 The order is a conditional logit model: the chance that a search names a right edit is the sum of exp(score) over the right edits of
 its program, divided by that over all of them, where score = ``SLOPE`` * ratio + weight, with a normal prior on the weights. 76
-programs were enough for the common kinds; the others stay near 0. ``benchmarks/edit_weights.py`` fits them.
+programs were enough for the common kinds; the others stay near 0. The numbers are rounded by hand from one such fit, made by a
+forerunner of ``benchmarks/edit_weights.py``; that script has not been run on the real model yet.
 """
 
 from __future__ import annotations
