@@ -7,7 +7,8 @@
     │   └── UnknownNameError  a model, task set, domain or command nobody knows; suggests the nearest
     ├── ModelError            a model that cannot be had or cannot be trusted
     │   ├── DownloadError     no network, interrupted, no space: what is there is kept and resumed
-    │   └── FormatError       a file that is truncated, corrupt, hostile or of a kind we do not read
+    │   ├── FormatError       a file that is truncated, corrupt, hostile or of a kind we do not read
+    │   └── UnreadableError   a program that the model cannot read: empty, or too long for its context
     ├── StoreError            a run folder that is damaged, locked or full
     ├── BudgetError           more memory is needed than the budget allows; carries both numbers (exit code 3)
     ├── TrainingError         training cannot start or cannot go on
@@ -64,6 +65,10 @@ class ModelError(SelfDebugError):
 
 
 class DownloadError(ModelError):
+    pass
+
+
+class UnreadableError(ModelError):
     pass
 
 

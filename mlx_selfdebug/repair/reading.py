@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.base import Domain
-from mlx_selfdebug.errors import ModelError
+from mlx_selfdebug.errors import UnreadableError
 from mlx_selfdebug.repair.picture import Shade, as_html, as_text, shades_of
 from mlx_selfdebug.tasks.task import Task
 
@@ -129,7 +129,7 @@ class Readings:
     ) -> ProgramReading:
         domain = domain_of(task.domain)
         if not code.strip():
-            raise ModelError("an empty program cannot be read")
+            raise UnreadableError("an empty program cannot be read")
         program, starts = self._speller.spans(domain.completion(code))
         reading = self._decoder.read(ids, tuple(program), breaks)
         return ProgramReading(prompt, ids, breaks, code, tuple(program), tuple(starts), reading, domain, self._speller)

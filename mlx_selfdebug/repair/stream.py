@@ -17,7 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from mlx_selfdebug.errors import ModelError
+from mlx_selfdebug.errors import UnreadableError
 from mlx_selfdebug.memory import Governor
 from mlx_selfdebug.progress import Stage
 from mlx_selfdebug.repair.asking import Asked, Asking, Decoding, Refused
@@ -235,7 +235,7 @@ class Stream:
         try:
             with self._spent.on("reading"):
                 return readings.read(job.task, job.move.parent.code, question.prompt, question.ids, question.breaks)
-        except ModelError as error:
+        except UnreadableError as error:
             self._exhaust(job, asking, Refused(str(error)))
             return None
 

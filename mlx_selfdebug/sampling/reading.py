@@ -20,7 +20,7 @@ from mlx_selfdebug.models.backend import mx
 import numpy as np
 import numpy.typing as npt
 
-from mlx_selfdebug.errors import ModelError
+from mlx_selfdebug.errors import ModelError, UnreadableError
 from mlx_selfdebug.models.activations import exp_here
 from mlx_selfdebug.models.trunk import Parts, parts_of
 from mlx_selfdebug.sampling.language_model import DecodableModel
@@ -239,11 +239,11 @@ def _likeliest(logits: mx.array, most: int) -> tuple[mx.array, mx.array]:
 
 def _require_room(model: DecodableModel, prompt: Sequence[int], program: Sequence[int]) -> None:
     if not prompt:
-        raise ModelError("a program cannot be read without a prompt")
+        raise UnreadableError("a program cannot be read without a prompt")
     if not program:
-        raise ModelError("an empty program cannot be read")
+        raise UnreadableError("an empty program cannot be read")
     if len(prompt) + len(program) > model.context:
-        raise ModelError(
+        raise UnreadableError(
             f"a prompt of {len(prompt):,} tokens and a program of {len(program):,} exceed the context of {model.name}, "
             f"{model.context:,} tokens",
             hint="shorten the task or the program",

@@ -30,7 +30,7 @@ def open_run(path: Path, **overrides: Any) -> Run:
     return Run(path, small_config(**{"collect__samples": 4, "collect__batch_size": 8, **overrides}))
 
 
-ASKING = {"collect__edits": 0, "collect__forks": 0}
+ASKING = {"collect__edits": 0, "collect__forks": 0, "collect__rounds": 1}
 """Nothing but asking for repairs follows a failed draft."""
 
 

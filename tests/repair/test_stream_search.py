@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.progress import NullStage
 from mlx_selfdebug.repair.asking import Decoding
 from mlx_selfdebug.repair.attempt import Attempt
@@ -195,3 +196,14 @@ def test_a_program_is_counted_as_read_once_whatever_is_made_of_it(run: Run, runn
     assert [(attempt.kind, attempt.n_read_tokens > 0) for attempt in found] == [
         ("edits", True), ("fork", False), ("fork", False)
     ]  # fmt: skip
+
+
+def test_a_model_that_gives_no_numbers_is_an_error_and_no_exhausted_search(
+    run: Run, runner: TestRunner, tiny: Any
+) -> None:
+    from mlx_selfdebug.models.backend import mx
+
+    norm = tiny.network.model.norm
+    norm.weight = mx.full(norm.weight.shape, float("nan"))
+    with pytest.raises(ModelError, match="not numbers"):
+        play(run, tiny, runner, EDITS, [given(WRONG)], max_tokens=8)

@@ -26,6 +26,8 @@ MAX_TIMEOUTS = 50
 
 Run = Callable[[str], "Future[Verdict]"]
 """Runs a program against the checks that the search goes by."""
+Certain = Callable[[Verdict], Verdict]
+"""Returns a verdict, or raises SandboxError for one that says that the machine failed: that is no failure of an edit."""
 
 
 class EditSearch:
@@ -35,13 +37,16 @@ class EditSearch:
     is over; then ``found`` are the edits that passed, in the order of the tries, and ``n_tries`` counts those that were looked at.
     """
 
-    def __init__(self, candidates: Iterable[Candidate], run: Run, most: int) -> None:
+    def __init__(
+        self, candidates: Iterable[Candidate], run: Run, most: int, certain: Certain = lambda verdict: verdict
+    ) -> None:
         self.ended: Future[None] = Future()
         self.found: list[Candidate] = []
         self.n_tries = 0
         self._n_timeouts = 0
         self._waiting: Iterator[Candidate] = iter(candidates)
         self._run = run
+        self._certain = certain
         self._end = most
         self._under_way: deque[tuple[Candidate, Future[Verdict]]] = deque()
         self._lock = threading.Lock()
@@ -69,7 +74,7 @@ class EditSearch:
         while self._under_way and self.n_tries < self._end and self._under_way[0][1].done():
             candidate, future = self._under_way.popleft()
             self.n_tries += 1
-            verdict = future.result()
+            verdict = self._certain(future.result())
             self._n_timeouts += verdict.outcome in TIMEOUTS
             if self._n_timeouts >= MAX_TIMEOUTS:
                 self._end = self.n_tries

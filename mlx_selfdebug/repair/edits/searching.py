@@ -135,6 +135,7 @@ class _Search:
             worthwhile(found, program, self._domain, self._asked.tried),
             lambda code: self._domain.judge(code, task, self._checks, quick),
             MAX_TRIES,
+            lambda verdict: certain(verdict, task, self._checks),
         )
 
     @property

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_selfdebug.domains import domain_of
+from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.repair.edits.candidates import LEAST_RATIO, Candidate, candidates, first_order, worthwhile
 from mlx_selfdebug.repair.edits.edit import Edit
 from mlx_selfdebug.repair.edits.hints import Hints, hints_of
@@ -220,3 +221,12 @@ def test_the_share_of_failing_calls_that_ran_a_line_is_counted() -> None:
 
 def test_lines_are_ranked_by_ochiai() -> None:
     assert suspiciousness(CALLS) == pytest.approx({2: 2 / (2 * 3) ** 0.5, 3: 1.0, 4: 0.0})
+
+
+def test_trouble_of_the_machine_ends_a_search_and_is_no_failed_edit() -> None:
+    def certain(found: Verdict) -> Verdict:
+        raise SandboxError("the tests could not be run")
+
+    search = EditSearch([candidate("1")], lambda code: verdict(False), 10, certain)
+    with pytest.raises(SandboxError, match="could not be run"):
+        search.ended.result(timeout=5)
