@@ -16,7 +16,7 @@ def test_init_writes_a_file_that_show_reads_with_the_origin_of_each_value(tmp_pa
     settings = json.loads(shown.stdout)
     assert settings["collect.samples"] == {"value": 3, "origin": "file"}
     assert settings["collect.limit"] == {"value": 8, "origin": "preset demo"}
-    assert settings["collect.rounds"]["origin"] == "default"
+    assert settings["collect.forks"]["origin"] == "default"
 
 
 def test_init_overwrites_nothing_unless_told_to(tmp_path: Path) -> None:
