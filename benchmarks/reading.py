@@ -13,7 +13,8 @@ its run folders have. ``table`` prints what they hold, writes the raw records, a
 
 Sets: ``fix`` (HumanEvalFix), ``starter`` (bugs in references of starter tasks that the weights of edits were not learned on),
 ``mbpp`` (bugs in references of MBPP 11-510), ``own-humaneval`` and ``own-mbpp`` (the model's own greedy drafts that fail), and, to
-choose settings on, ``fit-starter``, ``fit-mbpp`` and ``fit-own`` (the other starter tasks, MBPP 601-974).
+choose settings on, ``fit-starter``, ``fit-mbpp`` and ``fit-own`` (the other starter tasks, MBPP 601-974). ``choose-bugs`` and
+``choose-own`` (MBPP 601-650) are those of ``learning.py``.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ import mlx_selfdebug as sd
 from mlx_selfdebug.config import resolve
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.evaluation.arms import ARMS, BLIND, SEARCH, answer, first_drafts, play_of
-from mlx_selfdebug.evaluation.drawing import Bug, Candidate, find_bugs, mutated, published, without_docstring
 from mlx_selfdebug.evaluation.statistics import bootstrap_gain, mcnemar
 from mlx_selfdebug.models.load import Model, load_model
 from mlx_selfdebug.progress import Bars
 from mlx_selfdebug.repair.asking import Asking, Decoding
 from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.repair.bugs import find_bugs, mutated, published, without_docstring
 from mlx_selfdebug.repair.edits.trying import TracingRunner, suspiciousness
 from mlx_selfdebug.repair.policies import repairable
 from mlx_selfdebug.repair.reading import ProgramReading, Readings
@@ -131,40 +132,42 @@ def units_of(name: str, options: argparse.Namespace, run: sd.Run, runner: TestRu
 
 def _tasks(name: str, options: argparse.Namespace) -> list[Task]:
     sources: Mapping[str, Callable[[], Sequence[Task]]] = {
-        "fix": lambda: load_tasks(_of_file("humanevalpack", options.humanevalpack)),
-        "own-humaneval": lambda: load_tasks(_of_file("humanevalpack", options.humanevalpack)),
-        "mbpp": lambda: load_tasks(_of_file("mbpp", options.mbpp)),
-        "own-mbpp": lambda: load_tasks(_of_file("mbpp", options.mbpp)),
-        "starter": lambda: [task for task in load_tasks("starter") if not _learned_on(task)],
-        "fit-starter": lambda: [task for task in load_tasks("starter") if _learned_on(task)],
-        "fit-mbpp": lambda: load_tasks(_of_file("mbpp-train", options.mbpp)),
-        "fit-own": lambda: load_tasks(_of_file("mbpp-train", options.mbpp)),
+        "fix": lambda: load_tasks(set_from("humanevalpack", options.humanevalpack)),
+        "own-humaneval": lambda: load_tasks(set_from("humanevalpack", options.humanevalpack)),
+        "mbpp": lambda: load_tasks(set_from("mbpp", options.mbpp)),
+        "own-mbpp": lambda: load_tasks(set_from("mbpp", options.mbpp)),
+        "starter": lambda: [task for task in load_tasks("starter") if not learned_on(task)],
+        "fit-starter": lambda: [task for task in load_tasks("starter") if learned_on(task)],
+        "fit-mbpp": lambda: load_tasks(set_from("mbpp-train", options.mbpp)),
+        "fit-own": lambda: load_tasks(set_from("mbpp-train", options.mbpp)),
+        "choose-bugs": lambda: to_choose_on(load_tasks(set_from("mbpp-train", options.mbpp))),
+        "choose-own": lambda: to_choose_on(load_tasks(set_from("mbpp-train", options.mbpp))),
     }
     return [task for task in sources[name]() if task.public]
 
 
-def _of_file(name: str, path: str) -> str:
+def set_from(name: str, path: str) -> str:
     return f"{name}:{path}" if path else name
 
 
-def _learned_on(task: Task) -> bool:
+def to_choose_on(tasks: Sequence[Task]) -> list[Task]:
+    """Return MBPP 601-650, on which recipes of training are chosen and nothing is learned."""
+    return [task for task in tasks if int(task.id.rpartition("/")[2]) <= 650]
+
+
+def learned_on(task: Task) -> bool:
     """Whether the weights of edits may be learned on a starter task: half of them, by their ids."""
     return zlib.crc32(task.id.encode()) % 2 == 0
 
 
 def _bugs(name: str, tasks: Sequence[Task], options: argparse.Namespace, runner: TestRunner) -> list[Attempt]:
     if name == "fix":
-        fix = load_tasks(_of_file("humanevalfix", options.humanevalpack))
+        fix = load_tasks(set_from("humanevalfix", options.humanevalpack))
         wrong = {task.id.rpartition("/")[2]: task.wrong[0] for task in fix}
         candidates = {task.id: published(task, wrong[task.id.rpartition("/")[2]]) for task in tasks}
     else:
         candidates = {task.id: mutated(task, 0) for task in tasks}
-    return [_given(bug) for bug in find_bugs(candidates, runner, limit=options.limit)]
-
-
-def _given(bug: Bug) -> Attempt:
-    one: Candidate = bug.candidate
-    return Attempt(one.id, GIVEN, 0, 0, "", "", "", one.code, bug.hidden, bug.public, 0, 0, 0, "given", kind="given")
+    return [bug.to_attempt(GIVEN, bug.candidate.id) for bug in find_bugs(candidates, runner, limit=options.limit)]
 
 
 def _own(
@@ -343,7 +346,10 @@ def speed(options: argparse.Namespace) -> None:
     tasks = [task for task in load_tasks("starter") if task.public][::8][: options.limit or 12]
     with TestRunner(2, LIMITS) as runner:
         bugs = find_bugs({task.id: mutated(task, 0) for task in tasks}, runner)
-        units = [Unit(replace(bug.candidate.task, id=bug.candidate.id), _given(bug)) for bug in bugs]
+        units = [
+            Unit(replace(bug.candidate.task, id=bug.candidate.id), bug.to_attempt(GIVEN, bug.candidate.id))
+            for bug in bugs
+        ]
         programs = list(read_all(units, options, model))
         prefill, reading = _reading_seconds(model, [program for _, program in programs])
         n_tries, seconds = _tried(programs, runner)

@@ -19,9 +19,12 @@ config = sd.resolve(
         "collect.max_tokens": 120,
         "train.rank": 4,
         "train.max_pairs": 13,
+        "train.targets": "own",
         "train.repair_share": 1.0,
+        "train.bug_share": 0.0,
         "train.direct_share": 0.0,
         "train.keep_share": 0.0,
+        "train.copied_weight": 1.0,
         "train.batch_size": 1,
         "train.epochs": 3,  # 13 pairs, 39 steps
         "train.held_back_share": 0.0,
@@ -30,6 +33,7 @@ config = sd.resolve(
         "collect.edits": 0,  # the protocol asks for repairs alone
         "collect.forks": 0,
         "collect.rounds": 1,
+        "collect.bugs": 0,
     }
 ).config
 model = sd.load_model(config.model)

@@ -61,6 +61,10 @@ class CollectConfig:
     repairs: int = _setting(
         2, "different failed attempts of a task that are forked, or repaired in a round", low=1, high=64
     )
+    bugs: int = _setting(
+        4, "bugs put into right programs of each task, to learn to mend them; 0 = none", low=0, high=256
+    )
+    bug_edits: int = _setting(2, "most small edits that make one bug", low=1, high=8)
     temperature: float = _setting(0.8, "sampling temperature of drafts and repairs; 0 = greedy", low=0, high=5)
     min_p: float = _setting(0.05, "drop tokens less likely than this share of the likeliest", low=0, high=1)
     max_tokens: int = _setting(320, "longest completion, in tokens", low=1, high=32768)
@@ -73,12 +77,38 @@ class CollectConfig:
 class TrainConfig:
     """Pairs and LoRA."""
 
-    repair_share: float = _setting(0.5, "share of repair pairs (failed code + facts -> passing code)", low=0, high=1)
-    direct_share: float = _setting(0.3, "share of direct pairs (task -> own passing code)", low=0, high=1)
-    keep_share: float = _setting(0.2, "share of keep pairs (code that passes stays as it is)", low=0, high=1)
+    targets: str = _setting(
+        "reference",
+        "what failed code may be mended to: the model's own right code (own), or where it has none the reference too",
+        choices=("own", "reference"),
+    )
+    repair_share: float = _setting(
+        0.3, "share of repair pairs (the model's own failed code + facts -> right code)", low=0, high=1
+    )
+    bug_share: float = _setting(
+        0.4, "share of bug pairs (right code with a bug put in + facts -> right code)", low=0, high=1
+    )
+    direct_share: float = _setting(0.15, "share of direct pairs (task -> right code)", low=0, high=1)
+    keep_share: float = _setting(0.15, "share of keep pairs (code that passes stays as it is)", low=0, high=1)
+    minimal_share: float = _setting(
+        0.5, "share of bug pairs mended by their minimal fix; the others by another right draft", low=0, high=1
+    )
     max_pairs: int = _setting(200, "most pairs trained on", low=1)
-    failed_per_task: int = _setting(3, "most failed attempts of one task made into repair pairs", low=1, high=64)
-    hide_facts_share: float = _setting(0.2, "share of repair prompts that hide all facts but the first", low=0, high=1)
+    failed_per_task: int = _setting(
+        3,
+        "most failed attempts of one task made into repair pairs, and most of its bugs into bug pairs",
+        low=1,
+        high=64,
+    )
+    hide_facts_share: float = _setting(
+        0.2, "share of repair and bug prompts that hide all facts but the first", low=0, high=1
+    )
+    blank_share: float = _setting(
+        0.0, "share of repair and bug prompts in which some lines of the failed code are blanked", low=0, high=1
+    )
+    copied_weight: float = _setting(
+        0.2, "weight of target tokens copied from the failed code; those that change it weigh 1", low=0, high=1
+    )
     method: str = _setting(
         "lora", "lora, or dora (slower: lengths of weights are learned too)", choices=("lora", "dora")
     )
@@ -152,7 +182,7 @@ class Config:
 
     model: str = _setting("qwen2.5-coder-0.5b", "alias (`models list`), hub repository, folder or .gguf file")
     seed: int = _setting(0, "seed of everything random", low=0, high=2**31 - 1)
-    preset: str = _setting("auto", "demo, air, full, cpu, or auto (cpu where MLX has no GPU, else air)")
+    preset: str = _setting("auto", "demo, air, full, cpu, seed, or auto (cpu where MLX has no GPU, else air)")
     collect: CollectConfig = field(default_factory=CollectConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
@@ -197,18 +227,32 @@ _AIR = {
     "eval.bugs_limit": 16,
 }
 _FULL = {"eval.hard_drafts": 8}
+_SEED = {
+    **_AIR,
+    "collect.bugs": 0,
+    "train.targets": "own",
+    "train.repair_share": 0.5,
+    "train.bug_share": 0.0,
+    "train.direct_share": 0.3,
+    "train.keep_share": 0.2,
+    "train.copied_weight": 1.0,
+    "train.max_pairs": 13,
+    "train.epochs": 3,
+}
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "demo": MappingProxyType({**_CPU, **_DEMO}),
         "air": MappingProxyType(_AIR),
         "full": MappingProxyType(_FULL),
         "cpu": MappingProxyType(_CPU),
+        "seed": MappingProxyType(_SEED),
     }
 )
-"""``demo``: every stage once, in minutes, and too little to show anything. ``air``: the size this project began with, 13 pairs,
-meant for about three minutes on a MacBook Air M4. ``full``: every task and every arm, and 8 drafts a
-task to find the hard ones. ``cpu``: for two
-cores, which it takes some 25 minutes.
+"""The sizes of a run that have names.
+
+``demo`` does every stage once, in minutes, and is too small to show anything. ``air`` is meant for a MacBook Air M4. ``full`` takes
+every task and every arm, and 8 drafts per task to find the hard ones. ``cpu`` is for two cores, which it keeps busy for some 25
+minutes. ``seed`` is the size that this project began with: 13 pairs of the model's own code.
 """
 
 

@@ -176,12 +176,13 @@ class Session:
 
 def _collect(session: Session, run: Run, model: Model) -> None:
     from mlx_selfdebug.repair.collect import collect
+    from mlx_selfdebug.training.pair import KINDS
 
     tasks = session.tasks(session.config.collect.tasks, session.config.collect.limit)
     attempts = collect(run, model, tasks, progress=session.progress, allow_weak_sandbox=session.allow_weak_sandbox)
     solved = len({a.task_id for a in attempts if a.passed})
     kinds = [pair.kind for pair in run.pairs()]
-    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("repair", "direct", "keep"))
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in KINDS)
     passed = sum(a.passed for a in attempts)
     session.say(
         f"collect: {len(attempts)} attempts on {len(tasks)} tasks, {passed} passed; {solved} tasks solved; pairs: {counts}"

@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import ConfigError, TaskError
-from mlx_selfdebug.evaluation.drawing import HUMANEVALFIX, Bug, Candidate, find_bugs, mutated, published
 from mlx_selfdebug.evaluation.played import BUGS_PREFIX, GATE_BUGS, HELD_BACK, OWN_BUGS, given_arm
 from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.repair.bugs import HUMANEVALFIX, Candidate, find_bugs, mutated, published
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run, StoredRun
 from mlx_selfdebug.tasks import load_tasks
@@ -92,7 +91,7 @@ def _draw(run: Run, kept: Kept, source: str, origins: Sequence[Task], runner: Te
     # What a draw that was interrupted has left behind may be of other programs.
     run.drop_attempts(arm)
     for bug in bugs:
-        run.add_attempt(_given(bug, arm))
+        run.add_attempt(bug.to_attempt(arm, bug.candidate.id))
     units = [
         {"id": bug.candidate.id, "task": bug.candidate.task.id, "operator": bug.candidate.operator} for bug in bugs
     ]
@@ -115,28 +114,6 @@ def _say_what_is_left_out(source: str, tasks: Sequence[Task]) -> None:
             "no bugs are put into %d of the tasks, of the domain%s %s: bugs can be put into Python programs alone",
             n, "" if len(others) == 1 else "s", ", ".join(others),
         )  # fmt: skip
-
-
-def _given(bug: Bug, arm: str) -> Attempt:
-    """The failed program as the attempt that others are made of. It was decoded by nobody and took no tokens."""
-    one = bug.candidate
-    return Attempt(
-        task_id=one.id,
-        arm=arm,
-        sample=0,
-        round=0,
-        parent="",
-        prompt="",
-        completion=domain_of(one.task.domain).completion(one.code),
-        code=one.code,
-        verdict=bug.hidden,
-        public=bug.public,
-        n_prompt_tokens=0,
-        n_completion_tokens=0,
-        seed=0,
-        finish="given",
-        kind="given",
-    )
 
 
 def _refuse_trained_on(run: Run, tasks: Sequence[Task]) -> None:

@@ -1,4 +1,4 @@
-"""Collect: the model's own drafts on the training tasks, tested, repairs of those it could not solve, and the pairs they give."""
+"""Collect: the model's own drafts on the training tasks, tested, repairs of those that failed, bugs, and the pairs of all these."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.notebook import Rows
 from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.repair.planting import plant_bugs
 from mlx_selfdebug.repair.policies import Mine
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sampling.language_model import LanguageModel
@@ -34,12 +35,13 @@ def collect(
     progress: Progress | None = None,
     allow_weak_sandbox: bool = False,
 ) -> Rows[Attempt]:
-    """Draft ``collect.samples`` completions for each task, test them, and mend those that failed. Returns all attempts.
+    """Draft ``collect.samples`` completions for each task, test them, mend those that failed, and return the model's attempts.
 
-    Tasks whose checks catch less than ``collect.weak_share`` of the mutants of their reference are left out before anything is
-    drafted. Picks up where an earlier call stopped. Raises ConfigError if the run was begun with another model or other tasks,
-    TaskError if all of them are left out, SandboxError if tests cannot be run, or not fully confined unless a weak sandbox is
-    allowed; what is finished stays stored either way.
+    Then bugs are put into right programs, and pairs are made of everything. Tasks whose checks catch less than
+    ``collect.weak_share`` of the mutants of their reference are left out before anything is drafted. Picks up where an earlier call
+    stopped. Raises ConfigError if the run was begun with another model or other tasks, TaskError if all of them are left out,
+    SandboxError if tests cannot be run, or not fully confined unless a weak sandbox is allowed; what is finished stays stored
+    either way.
     """
     progress = progress or NullProgress()
     config = run.config.collect
@@ -55,9 +57,11 @@ def collect(
                 policy = Mine(config.samples, config.rounds, config.repairs, config.edits, config.forks)
                 play = Play(ARM, tasks, policy, decoding_of(config, run.config))
                 attempts = Stream(run, model, runner, stage, spent).play(play)[ARM]
+            with spent.on("putting bugs in"):
+                bugs = plant_bugs(run, tasks, attempts, runner, progress)
         held = run.remember("train.held_back", hold_back(attempts, tasks, run.config.train, run.config.seed))
         trained_on = [task for task in tasks if task.id not in held]
-        run.replace_pairs(make_pairs(attempts, trained_on, run.config.train, run.config.seed))
+        run.replace_pairs(make_pairs([*attempts, *bugs], trained_on, run.config.train, run.config.seed))
         return Rows(attempts)
 
 

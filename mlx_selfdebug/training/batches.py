@@ -25,11 +25,15 @@ STEPS_AN_OCTAVE = 4
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Rows computed together: ids (rows, length), of them ``where`` flat positions (supervised) that predict ``targets``."""
+    """Rows computed together: ids (rows, length), and of them the flat positions ``where`` (supervised,) that predict ``targets``.
+
+    ``weights`` (supervised,) are the targets' weights in the loss.
+    """
 
     ids: npt.NDArray[np.int32]
     where: npt.NDArray[np.int32]
     targets: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float32]
 
     @property
     def n_tokens(self) -> int:
@@ -68,12 +72,16 @@ def padded_length(length: int) -> int:
 
 
 def _together(examples: Sequence[Example]) -> MicroBatch:
-    """The last token of a row is predicted and never computed."""
+    """The last token of a row is predicted and never computed; a token without a weight is computed and never predicted."""
     length = padded_length(max(len(example.ids) - 1 for example in examples))
     ids = np.zeros((len(examples), length), np.int32)
-    where, targets = [], []
+    where, targets, weights = [], [], []
     for row, example in enumerate(examples):
         ids[row, : len(example.ids) - 1] = example.ids[:-1]
-        where.append(row * length + np.arange(example.start - 1, len(example.ids) - 1, dtype=np.int32))
-        targets.append(np.array(example.ids[example.start :], np.int32))
-    return MicroBatch(ids, np.concatenate(where), np.concatenate(targets))
+        n = len(example.ids) - example.start
+        of_row = np.array(example.weights or (1.0,) * n, np.float32)
+        supervised = np.flatnonzero(of_row).astype(np.int32)
+        where.append(row * length + example.start - 1 + supervised)
+        targets.append(np.array(example.ids[example.start :], np.int32)[supervised])
+        weights.append(of_row[supervised])
+    return MicroBatch(ids, np.concatenate(where), np.concatenate(targets), np.concatenate(weights))

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from mlx_selfdebug.config import Config, differences
 from mlx_selfdebug.errors import ConfigError, StoreError, UsageError
+from mlx_selfdebug.repair import planting
+from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.collect import ARM
 from mlx_selfdebug.store import Run, StoredRun
 from mlx_selfdebug.store.files import making_folder
@@ -19,7 +21,9 @@ from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.training.mix import make_pairs
 from mlx_selfdebug.training.pair import Pair
 
-KEPT = ("model", "isolation", "sandbox", "collect.tasks", "collect.audit", "train.held_back", "machine.collect")
+KEPT = (
+    "model", "isolation", "sandbox", "collect.tasks", "collect.audit", planting.UNITS, "train.held_back", "machine.collect"
+)  # fmt: skip
 """What the new run knows from the other."""
 
 
@@ -50,11 +54,15 @@ def _pairs(source: StoredRun, config: Config) -> list[Pair]:
     }
     tasks = load_tasks(config.collect.tasks).spread(config.collect.limit)
     trained_on = [task for task in tasks if task.id not in not_trained_on]
-    return make_pairs(source.attempts(ARM), trained_on, config.train, config.seed)
+    return make_pairs(_collected(source), trained_on, config.train, config.seed)
+
+
+def _collected(source: StoredRun) -> list[Attempt]:
+    return [*source.attempts(ARM), *source.attempts(planting.ARM)]
 
 
 def _fill(run: Run, source: StoredRun, pairs: list[Pair]) -> None:
-    for attempt in source.attempts(ARM):
+    for attempt in _collected(source):
         run.add_attempt(attempt)
     environment = source.environment()
     for key in KEPT:

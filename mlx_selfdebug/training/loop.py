@@ -37,7 +37,10 @@ MOST_SKIPPED = 3
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step: mean loss a supervised token, in nats. ``skipped``: it was not a number, and nothing was learned."""
+    """One optimizer step. ``loss`` is the weighted mean over its supervised tokens, in nats.
+
+    ``skipped``: the loss or its gradient was not a number, and nothing was learned.
+    """
 
     step: int
     loss: float
@@ -137,12 +140,15 @@ def _step(network: nn.Module, optimizer: optim.Optimizer, number: int, batch: Se
 
 
 def _accumulated(network: nn.Module, batch: Sequence[Example], most_tokens: int) -> tuple[float, Any]:
-    """Mean loss and gradient a supervised token over the whole step, however it is cut into micro-batches."""
-    n_tokens = sum(example.n_supervised for example in batch)
+    """Return the weighted mean of the supervised tokens' losses over the whole step and its gradient.
+
+    Both are the same however the step is cut into micro-batches.
+    """
+    weight = sum(example.total_weight for example in batch)
     total, summed = 0.0, None
     for micro in micro_batches(batch, most_tokens):
         part = loss_and_gradient(network, micro)
         summed = part.gradient if summed is None else tree_map(mx.add, summed, part.gradient)
         mx.eval(summed)
         total += part.loss
-    return total / n_tokens, tree_map(lambda g: g / n_tokens, summed)
+    return total / weight, tree_map(lambda g: g / weight, summed)

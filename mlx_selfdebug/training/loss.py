@@ -1,7 +1,7 @@
 """The loss and its gradient with the memory of the trunk alone: the head, a quarter of a small model's weights and far more of a
 naive loss's memory, never enters the gradient's graph.
 
-Cross-entropy of the supervised tokens, in float32:
+Weighted cross-entropy of the supervised tokens, in float32:
 
 1. The trunk gives hidden states (rows, length, hidden); those that predict a supervised token are taken: (n, hidden).
 2. Some rows at a time go through the frozen head: logits (rows, vocabulary), their loss, and the loss's gradient to the hidden
@@ -30,14 +30,17 @@ HEAD_ROWS = 64
 
 @dataclass(frozen=True)
 class LossAndGradient:
-    """Summed loss in nats, and the gradient of that sum for every trainable parameter."""
+    """The weighted sum of the tokens' losses, in nats, and its gradient for every trainable parameter."""
 
     loss: float
     gradient: Any
 
 
 def loss_and_gradient(network: nn.Module, batch: MicroBatch, *, head_rows: int = HEAD_ROWS) -> LossAndGradient:
-    """Of the supervised tokens of ``batch``, evaluated. ``head_rows`` positions go through the head at a time."""
+    """Return the weighted sum of the supervised tokens' losses and its gradient, both evaluated.
+
+    ``head_rows`` positions go through the head at a time.
+    """
     parts = parts_of(network)
 
     def pulled(_: nn.Module) -> tuple[mx.array, mx.array]:
@@ -56,34 +59,41 @@ def loss_and_gradient(network: nn.Module, batch: MicroBatch, *, head_rows: int =
 
 def plain_loss(network: nn.Module, batch: MicroBatch) -> mx.array:
     """The same loss by the whole network's logits: what the lean one is tested against."""
-    return _cross_entropy(_supervised(network(mx.array(batch.ids)), batch), mx.array(batch.targets))
+    logits = _supervised(network(mx.array(batch.ids)), batch).astype(mx.float32)
+    losses = nn.losses.cross_entropy(logits, mx.array(batch.targets), reduction="none")
+    return mx.sum(losses * mx.array(batch.weights))
 
 
 def _through_head(
     head: Callable[[mx.array], mx.array], hidden: mx.array, batch: MicroBatch, rows: int
 ) -> tuple[mx.array, mx.array]:
     """Summed loss, and its gradient (n, hidden) float32 to ``hidden``, chunk by chunk."""
-    targets = mx.array(batch.targets)
+    targets, weights = mx.array(batch.targets), mx.array(batch.weights)
     losses: list[mx.array] = []
     slopes: list[mx.array] = []
     for start in range(0, hidden.shape[0], rows):
         # Not before the chunk before it is done with: else the logits of several are there at once.
         part = mx.depends(hidden[start : start + rows], [*losses[-1:], *slopes[-1:]])
-        loss, slope = _chunk(head, part, targets[start : start + rows])
+        loss, slope = _chunk(head, part, targets[start : start + rows], weights[start : start + rows])
         losses.append(loss)
         slopes.append(slope.astype(mx.float32))
     return mx.sum(mx.stack(losses)), mx.concatenate(slopes)
 
 
-def _chunk(head: Callable[[mx.array], mx.array], hidden: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
-    """By hand, with one exponential a logit: the gradient of cross-entropy to the logits is softmax minus one at the target."""
+def _chunk(
+    head: Callable[[mx.array], mx.array], hidden: mx.array, targets: mx.array, weights: mx.array
+) -> tuple[mx.array, mx.array]:
+    """Return the weighted loss of some positions and its gradient to ``hidden``.
+
+    Done by hand, with one exponential per logit: the gradient of cross-entropy to the logits is softmax minus one at the target.
+    """
     logits = head(hidden).astype(mx.float32)
     most = mx.max(logits, axis=-1, keepdims=True)
-    weights = exp_here(logits - most)
-    total = mx.sum(weights, axis=-1, keepdims=True)
+    exponentials = exp_here(logits - most)
+    total = mx.sum(exponentials, axis=-1, keepdims=True)
     wanted = mx.take_along_axis(logits, targets[:, None], axis=-1)
-    loss = mx.sum(mx.log(total) + most - wanted)
-    slope = (weights / total).at[mx.arange(targets.size), targets].add(-1.0)
+    loss = mx.sum((mx.log(total) + most - wanted) * weights[:, None])
+    slope = (exponentials * (weights[:, None] / total)).at[mx.arange(targets.size), targets].add(-weights)
     # A linear head's gradient does not need its output: the second pass through it is never computed.
     _, (pulled,) = mx.vjp(head, [hidden], [slope.astype(hidden.dtype)])
     return loss, pulled
@@ -92,8 +102,3 @@ def _chunk(head: Callable[[mx.array], mx.array], hidden: mx.array, targets: mx.a
 def _supervised(states: mx.array, batch: MicroBatch) -> mx.array:
     """(rows, length, size) -> (n, size)"""
     return states.reshape(-1, states.shape[-1])[mx.array(batch.where)]
-
-
-def _cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
-    loss: mx.array = nn.losses.cross_entropy(logits.astype(mx.float32), targets, reduction="sum")
-    return loss

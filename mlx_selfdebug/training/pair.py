@@ -7,15 +7,19 @@ from typing import Any, Literal, get_args
 
 from mlx_selfdebug.notebook import Shown
 
-PairKind = Literal["repair", "direct", "keep"]
+PairKind = Literal["repair", "bug", "direct", "keep"]
 KINDS: tuple[PairKind, ...] = get_args(PairKind)
 
 
 @dataclass(frozen=True)
 class Pair(Shown):
-    """``prompt`` is the message, ``target`` the completion, ``attempts`` the ids of the attempts it was made from.
+    """One thing to learn: the message ``prompt`` is to be answered with the completion ``target``.
 
-    repair: failed code + facts -> the nearest passing code. direct: task -> own passing code. keep: passing code -> itself.
+    ``attempts`` are the ids of the attempts it was made of: of a repair or bug pair the failed one first, then the right one, where
+    that is not the task's reference.
+
+    repair: the model's own failed code and its facts -> the nearest right code. bug: right code with a bug put in and its facts ->
+    right code. direct: task -> right code. keep: right code -> itself.
     """
 
     kind: PairKind

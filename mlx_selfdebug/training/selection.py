@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.errors import TrainingError
 from mlx_selfdebug.progress import NullProgress
+from mlx_selfdebug.repair import planting
 from mlx_selfdebug.repair.asking import Decoding
 from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.policies import Move, repairable
@@ -64,12 +65,13 @@ def held_back_tasks(run: StoredRun, tasks: Sequence[Task] | None = None) -> list
 
 
 def to_repair(attempts: Sequence[Attempt], tasks: Sequence[Task], most: int) -> dict[str, list[Attempt]]:
-    """Failed attempts of each task, of different code, at most ``most``."""
-    found = {}
+    """Return failed attempts of each task, of different code: at most ``most`` of the model's own and as many bugs."""
+    failed: dict[str, list[Attempt]] = {}
     for task in tasks:
-        mine = distinct([a for a in attempts if a.task_id == task.id], task)
-        found[task.id] = [a for a in mine if repairable(a)][:most]
-    return found
+        of_task = distinct([a for a in attempts if a.task_id == task.id and repairable(a)], task)
+        bugs = [a for a in of_task if a.arm == planting.ARM]
+        failed[task.id] = [a for a in of_task if a not in bugs][:most] + bugs[:most]
+    return failed
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ class Selection:
         self._run, self._model, self._tasks = run, model, tasks
         self._runner, self._decoding = runner, decoding
         self._key = f"train.checks.{training[:12]}"
-        self._failed = to_repair(run.attempts("collect"), tasks, run.config.train.failed_per_task)
+        failures = [*run.attempts("collect"), *run.attempts(planting.ARM)]
+        self._failed = to_repair(failures, tasks, run.config.train.failed_per_task)
 
     @property
     def best(self) -> Check | None:

@@ -89,7 +89,8 @@ def _examples(run: Run, model: Model, config: TrainConfig) -> list[Example]:
         )
     most = min(config.max_length, model.context)
     limit = f"{'train.max_length' if most == config.max_length else 'the context of ' + model.name} = {most} tokens"
-    examples, left_out = encode_pairs(model, pairs, most)
+    codes = {attempt.id: attempt.code for attempt in run.attempts()}
+    examples, left_out = encode_pairs(model, pairs, most, codes, config.copied_weight)
     run.remember("train.left_out", len(left_out))
     if left_out:
         names = ", ".join(f"{pair.kind} {pair.task_id}" for pair in left_out)
@@ -193,7 +194,9 @@ def _lasting(config: TrainConfig) -> dict[str, Any]:
 
 
 def _digest(examples: list[Example]) -> str:
-    return hashlib.sha256(repr([(example.ids, example.start) for example in examples]).encode()).hexdigest()
+    return hashlib.sha256(
+        repr([(example.ids, example.start, example.weights) for example in examples]).encode()
+    ).hexdigest()
 
 
 def _record(run: Run, step: Step) -> None:

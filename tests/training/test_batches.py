@@ -12,7 +12,9 @@ from mlx_selfdebug.training.examples import Example
 @st.composite
 def example(draw: st.DrawFn) -> Example:
     ids = draw(st.lists(st.integers(1, 9), min_size=2, max_size=200))
-    return Example(tuple(ids), draw(st.integers(1, len(ids) - 1)))
+    start = draw(st.integers(1, len(ids) - 1))
+    weights = st.lists(st.sampled_from([-1.0, 0.0, 0.25, 1.0]), min_size=len(ids) - start, max_size=len(ids) - start)
+    return Example(tuple(ids), start, weights=tuple(draw(st.one_of(st.just([]), weights))))
 
 
 @given(st.integers(0, 40), st.integers(1, 9), st.integers(1, 4), st.integers(0, 99))
@@ -31,13 +33,19 @@ def test_epochs_have_orders_of_their_own() -> None:
 
 @given(st.lists(example(), min_size=1, max_size=12), st.integers(1, 600))
 def test_every_supervised_token_is_predicted_from_the_token_before_it(examples: list[Example], most: int) -> None:
-    wanted = sorted((e.ids[i - 1], e.ids[i]) for e in examples for i in range(e.start, len(e.ids)))
+    wanted = sorted(
+        (e.ids[i - 1], e.ids[i], weight)
+        for e in examples
+        for i, weight in enumerate(e.weights or [1.0] * (len(e.ids) - e.start), e.start)
+        if weight
+    )
     got = [
-        (int(batch.ids.reshape(-1)[w]), int(t))
+        (int(batch.ids.reshape(-1)[where]), int(target), float(weight))
         for batch in micro_batches(examples, most)
-        for w, t in zip(batch.where, batch.targets, strict=True)
+        for where, target, weight in zip(batch.where, batch.targets, batch.weights, strict=True)
     ]
     assert sorted(got) == wanted
+    assert len(got) == sum(e.n_supervised for e in examples)
 
 
 @given(st.lists(example(), min_size=1, max_size=12), st.integers(1, 600))

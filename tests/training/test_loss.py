@@ -13,7 +13,7 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from mlx_selfdebug.testing import tiny_model
 from mlx_selfdebug.training.batches import MicroBatch, micro_batches
-from mlx_selfdebug.training.examples import Example, encode_pair, encode_pairs
+from mlx_selfdebug.training.examples import Example, change_weights, encode_pair, encode_pairs
 from mlx_selfdebug.training.loss import loss_and_gradient, plain_loss
 from mlx_selfdebug.training.pair import Pair
 from mlx_selfdebug.training.recompute import recomputed
@@ -25,7 +25,12 @@ ARCHITECTURES = ["qwen2", "llama", "qwen3", "qwen3_5"]
 def examples(n: int = 5, longest: int = 90) -> list[Example]:
     rng = np.random.default_rng(0)
     lengths = rng.integers(6, longest, n)
-    return [Example(tuple(int(i) for i in rng.integers(0, 256, k)), int(rng.integers(1, k - 1))) for k in lengths]
+    rows = [(tuple(int(i) for i in rng.integers(0, 256, k)), int(rng.integers(1, k - 1))) for k in lengths]
+    # Every other one has weights, some of them 0 or less.
+    return [
+        Example(ids, start, "", tuple(rng.choice([-0.5, 0.0, 0.2, 1.0], len(ids) - start)) if i % 2 else ())
+        for i, (ids, start) in enumerate(rows)
+    ]
 
 
 def with_lora(folder: Path, architecture: str, kind: str) -> Any:
@@ -87,6 +92,38 @@ def test_the_loss_is_the_cross_entropy_of_the_completion_alone(tiny: Any) -> Non
     by_hand = -sum(nn.log_softmax(logits[i - 1])[example.ids[i]].item() for i in range(2, 6))
     (batch,) = micro_batches([example], 1)
     assert plain_loss(tiny.network, batch).item() == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_a_token_counts_in_the_loss_by_its_weight(tiny: Any) -> None:
+    def loss(*weights: float) -> float:
+        (batch,) = micro_batches([Example((5, 9, 60, 61), 2, "", weights)], 1)
+        return loss_and_gradient(tiny.network, batch).loss
+
+    assert loss(0.5, -2.0) == pytest.approx(0.5 * loss(1.0, 0.0) - 2.0 * loss(0.0, 1.0), rel=1e-5)
+
+
+def test_tokens_copied_from_the_failed_code_weigh_less_than_those_that_change_it() -> None:
+    assert change_weights([1, 2, 3, 4], [1, 9, 3, 4], 0.2) == (0.2, 1.0, 0.2, 0.2)
+    assert change_weights([1, 2, 3], [1, 2, 7, 8, 3], 0.0) == (0.0, 0.0, 1.0, 1.0, 0.0)
+
+
+def test_where_tokens_are_left_out_the_one_that_follows_instead_is_the_change() -> None:
+    assert change_weights([1, 2, 3, 4], [1, 4], 0.0) == (0.0, 1.0)
+    assert change_weights([1, 2, 3], [1], 0.5) == (1.0,)
+
+
+def test_a_pair_s_failed_code_is_looked_up_by_its_first_attempt(tiny: Any) -> None:
+    target = "def f(): return 1\n```"
+    pairs = [Pair(kind, "python", "t", "Mend f.", target, ("bad", "good")) for kind in ("repair", "bug", "keep")]
+    (repair, bug, keep), _ = encode_pairs(tiny, pairs, 500, {"bad": "def f(): return 2\n", "good": "x"}, 0.25)
+    assert repair.weights == bug.weights
+    assert sum(weight == 1 for weight in repair.weights) == 1
+    assert set(repair.weights) == {0.25, 1.0}
+    assert keep.weights == ()
+
+
+def test_a_target_that_only_copies_is_learned_like_any_other(tiny: Any) -> None:
+    assert encode_pair(tiny, PAIR, "def f(): return 1", 0.0).weights == ()
 
 
 def test_a_row_has_the_same_loss_alone_and_beside_longer_ones(tiny: Any) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -27,7 +28,14 @@ def bad(code: str, sample: int = 0, verdict: Verdict = FAILED, **changes: object
     return make_attempt(code=code, sample=sample, verdict=verdict, **changes)
 
 
-REPAIRS_ONLY = TrainConfig(repair_share=1, direct_share=0, keep_share=0)
+WITHOUT_BUGS = TrainConfig(repair_share=0.5, bug_share=0, direct_share=0.3, keep_share=0.2)
+REPAIRS_ONLY = TrainConfig(repair_share=1, bug_share=0, direct_share=0, keep_share=0)
+BUGS_ONLY = TrainConfig(repair_share=0, bug_share=1, direct_share=0, keep_share=0, hide_facts_share=0)
+CUBE = "def f(x):\n    y = x * x\n    z = y * x\n    return z\n"
+
+
+def bug(code: str, parent: str, sample: int = 0) -> Attempt:
+    return make_attempt(code=code, sample=sample, arm="bugs", kind="given", parent=parent, verdict=FAILED)
 
 
 def repairs(attempts: list[Attempt], config: TrainConfig = REPAIRS_ONLY) -> list[Pair]:
@@ -52,7 +60,60 @@ def test_codes_that_differ_in_layout_comments_or_docstrings_count_once() -> None
 
 
 def test_a_task_nobody_solved_gives_no_pairs() -> None:
-    assert make_pairs([bad("def f(x): return 1")], [TASK], TrainConfig(), 0) == []
+    assert make_pairs([bad("def f(x): return 1")], [TASK], TrainConfig(targets="own"), 0) == []
+
+
+def test_where_nobody_solved_a_task_its_reference_is_the_target_if_it_may_be() -> None:
+    failed = bad("def f(x): return 1")
+    pairs = make_pairs([failed], [TASK], REPAIRS_ONLY, 0)
+    assert [(pair.target, pair.attempts) for pair in pairs] == [(DOMAIN.completion(TASK.reference), (failed.id,))]
+
+
+def test_a_bug_is_mended_by_the_code_it_was_put_into_laid_out_alike() -> None:
+    right = good("def f(x):\n    # twice\n    return (x * 2)\n")
+    [pair] = make_pairs([right, bug("def f(x):\n    return x * 3\n", right.id)], [TASK], BUGS_ONLY, 0)
+    assert pair.kind == "bug"
+    assert "return x * 3" in pair.prompt
+    assert pair.target == DOMAIN.completion("def f(x):\n    return x * 2\n")
+    assert pair.attempts == ("bugs:test/square:0:0", right.id)
+
+
+def test_the_other_bugs_are_mended_by_a_draft_written_without_sight_of_them() -> None:
+    right, other = good("def f(x):\n    return x * 2\n"), good("def f(x):\n    return x + x\n", 1)
+    config = replace(BUGS_ONLY, minimal_share=0)
+    [pair] = make_pairs([right, other, bug("def f(x):\n    return x * 3\n", right.id)], [TASK], config, 0)
+    assert pair.target == DOMAIN.completion(other.code)
+    assert pair.attempts[1] == other.id
+
+
+def test_a_bug_in_the_reference_of_a_task_that_was_solved_meanwhile_is_mended_by_what_solved_it() -> None:
+    right = good("def f(x):\n    return x * 2\n")
+    [pair] = make_pairs([right, bug("def square(x):\n    return x\n", "")], [TASK], BUGS_ONLY, 0)
+    assert pair.target == DOMAIN.completion(right.code)
+
+
+def test_no_bug_is_a_repair_or_the_target_of_one() -> None:
+    right = good("def f(x):\n    return x * 2\n")
+    pairs = make_pairs([right, bug("def f(x):\n    return x * 3\n", right.id)], [TASK], REPAIRS_ONLY, 0)
+    assert pairs == []
+
+
+def test_bugs_stand_in_for_repairs_that_are_missing() -> None:
+    right = good(CUBE)
+    bugs = [bug(CUBE.replace("y * x", f"y * {i}"), right.id, i) for i in range(2, 9)]
+    config = TrainConfig(repair_share=0.5, bug_share=0.5, direct_share=0, keep_share=0, failed_per_task=20, max_pairs=6)
+    made = make_pairs([right, bad("def f(x):\n    return x\n", 1), *bugs], [TASK], config, 0)
+    assert Counter(pair.kind for pair in made) == {"repair": 1, "bug": 5}
+
+
+def test_lines_of_the_failed_code_are_blanked_and_its_first_line_never() -> None:
+    right = good(CUBE)
+    config = replace(BUGS_ONLY, blank_share=1)
+    [pair] = make_pairs([right, bug(CUBE.replace("y * x", "y + x"), right.id)], [TASK], config, 0)
+    shown = pair.prompt.partition("This code was tested:")[2]
+    assert "def f(x):\n" in shown
+    assert "    ...\n" in shown
+    assert pair.target == DOMAIN.completion(CUBE)
 
 
 @pytest.mark.parametrize("outcome", ["policy_denied", "early_exit", "protocol_error"])
@@ -66,7 +127,7 @@ def test_a_completion_cut_at_its_limit_stays_out() -> None:
 
 def test_code_that_passes_hidden_checks_but_fails_a_public_one_is_no_target() -> None:
     odd = make_attempt(code="def f(x): return 1", verdict=PASSED, public=FAILED)
-    assert repairs([odd, bad("def f(x): return 2", 1)]) == []
+    assert repairs([odd, bad("def f(x): return 2", 1)], replace(REPAIRS_ONLY, targets="own")) == []
 
 
 def test_at_most_the_configured_number_of_failures_of_a_task_is_used_nearest_first() -> None:
@@ -74,7 +135,7 @@ def test_at_most_the_configured_number_of_failures_of_a_task_is_used_nearest_fir
         good("def f(x):\n    return x\n"),
         *(bad(f"def f(x):\n    return x{' + 1' * i}\n", i) for i in range(1, 7)),
     ]
-    config = TrainConfig(repair_share=1, direct_share=0, keep_share=0, failed_per_task=2)
+    config = replace(REPAIRS_ONLY, failed_per_task=2)
     used = {pair.attempts[0] for pair in repairs(attempts, config)}
     assert used == {"collect:test/square:1:0", "collect:test/square:2:0"}
 
@@ -82,7 +143,7 @@ def test_at_most_the_configured_number_of_failures_of_a_task_is_used_nearest_fir
 def test_the_kinds_are_mixed_in_the_configured_shares() -> None:
     attempts = [good(f"def f(x):\n    return x * {i}\n", i) for i in range(40)]
     attempts += [bad(f"def f(x):\n    return x - {i}\n", 100 + i) for i in range(10)]
-    config = TrainConfig(failed_per_task=10)
+    config = replace(WITHOUT_BUGS, failed_per_task=10)
     kinds = Counter(pair.kind for pair in make_pairs(attempts, [TASK], config, 0))
     assert kinds == {"repair": 10, "direct": 6, "keep": 4}
 
@@ -90,14 +151,12 @@ def test_the_kinds_are_mixed_in_the_configured_shares() -> None:
 def test_no_more_pairs_than_the_maximum() -> None:
     attempts = [good(f"def f(x):\n    return x * {i}\n", i) for i in range(40)]
     attempts += [bad(f"def f(x):\n    return x - {i}\n", 100 + i) for i in range(40)]
-    pairs = make_pairs(attempts, [TASK], TrainConfig(failed_per_task=40, max_pairs=20), 0)
+    pairs = make_pairs(attempts, [TASK], replace(WITHOUT_BUGS, failed_per_task=40, max_pairs=20), 0)
     assert Counter(pair.kind for pair in pairs) == {"repair": 10, "direct": 6, "keep": 4}
 
 
 def test_a_keep_pair_shows_passing_code_and_asks_for_the_same() -> None:
-    pairs = make_pairs(
-        [good("def f(x):\n    return x\n")], [TASK], TrainConfig(repair_share=0, direct_share=0.5, keep_share=0.5), 0
-    )
+    pairs = make_pairs([good("def f(x):\n    return x\n")], [TASK], replace(WITHOUT_BUGS, repair_share=0), 0)
     keep = next(pair for pair in pairs if pair.kind == "keep")
     assert "All tests passed." in keep.prompt
     assert keep.target == DOMAIN.completion("def f(x):\n    return x\n")

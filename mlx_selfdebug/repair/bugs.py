@@ -1,9 +1,9 @@
-"""Wrong programs for tasks: bugs put into references, or published ones, of which those are kept that fail a public check.
+"""Wrong programs for tasks: bugs put into right code, or published ones, of which those are kept that fail a public check.
 
-A bug is put in by one of the operators of ``tasks/mutants.py``. Which one, and where, is drawn by the seed and the task's id; every
-operator that a reference gives work to is as likely as any other, so that the many constants do not crowd out the rest. Programs
-that cannot be loaded, that do what no honest program does or whose hidden checks pass are no bugs; one that runs into a limit is
-taken only where no other is found.
+A bug is put in by one of the operators of ``tasks/mutants.py`` (``mutated``, for an evaluation that reports operators one by one),
+or by a few of them one after the other (``stacked``, to learn from). A seed and the task's id decide which operator, and where.
+Programs that cannot be loaded, that do what no honest program does or whose hidden checks pass are no bugs; one that runs into a
+limit is taken only where no other is found.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.python_source import function_named, parse
 from mlx_selfdebug.errors import SandboxError
+from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.sandbox.verdict import SUSPICIOUS, Outcome, Verdict
 from mlx_selfdebug.tasks.mutants import Mutant, mutants_of
@@ -31,12 +32,17 @@ _LIMITS: frozenset[Outcome] = frozenset({"timeout_wall", "timeout_cpu", "memory"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A program that may be wrong. ``name`` is unique among those of its ``task``; ``operator`` says what made it."""
+    """A program that may be wrong.
+
+    ``name`` is unique among those of its ``task``. ``operator`` says what made it: the operators' names joined by "+" where there
+    are several. ``parent`` is the id of the attempt whose code it was made of, "" for the task's reference.
+    """
 
     task: Task
     name: str
     operator: str
     code: str
+    parent: str = ""
 
     @property
     def id(self) -> str:
@@ -52,9 +58,33 @@ class Bug:
     public: Verdict
     hidden: Verdict
 
+    def to_attempt(self, arm: str, task_id: str, sample: int = 0) -> Attempt:
+        """Return the failed program as an attempt that others are made of. It was decoded by nobody and took no tokens."""
+        code = self.candidate.code
+        return Attempt(
+            task_id=task_id,
+            arm=arm,
+            sample=sample,
+            round=0,
+            parent=self.candidate.parent,
+            prompt="",
+            completion=domain_of(self.candidate.task.domain).completion(code),
+            code=code,
+            verdict=self.hidden,
+            public=self.public,
+            n_prompt_tokens=0,
+            n_completion_tokens=0,
+            seed=0,
+            finish="given",
+            kind="given",
+        )
+
 
 def mutated(task: Task, seed: int) -> list[Candidate]:
-    """Bugs to put into the reference, in the order in which they are to be tried. None for a domain that has no operators."""
+    """Return bugs to put into the reference, in the order in which they are to be tried; none for a domain without operators.
+
+    Every operator that the reference gives work to is as likely as any other, so that the many constants do not crowd out the rest.
+    """
     if task.domain != "python" or not task.public:
         return []
     numbered: dict[str, list[tuple[int, Mutant]]] = {}
@@ -77,6 +107,76 @@ def mutated(task: Task, seed: int) -> list[Candidate]:
         Candidate(task, f"{operator.replace(' ', '-')}-{number}", operator, mutant.source.strip("\n") + "\n")
         for operator, number, mutant in turns[:MOST_TRIED]
     ]  # fmt: skip
+
+
+def stacked(
+    task: Task, code: str, parent: str, *, seed: int, max_edits: int, n: int, weights: Mapping[str, float] | None = None
+) -> list[Candidate]:
+    """Return up to ``n`` different programs that are one to ``max_edits`` edits away from ``code``, which is right.
+
+    ``weights`` say how often an operator is drawn where the code gives it work; without them all are drawn alike. Each further edit
+    is half as likely as the one before it. None for a domain without operators, or code that does not parse.
+    """
+    right = plain_source(code, task.entry_point)
+    if task.domain != "python" or not task.public or not right:
+        return []
+    draw = random.Random(f"{seed}:{task.id}:{parent}:stacked")
+    mutants = _Mutants(task.entry_point, weights or {})
+    drawn: dict[str, Candidate] = {}
+    for _ in range(2 * n):
+        operators, source = [], right
+        for _ in range(_number_of_edits(draw, max_edits)):
+            mutant = mutants.draw(source, draw)
+            if mutant is None:
+                break
+            operators.append(mutant.operator)
+            source = mutant.source
+        text = source.strip("\n") + "\n"
+        if operators and text != right and len(drawn) < n:
+            name = f"stacked-{len(drawn) + 1}"
+            drawn.setdefault(text, Candidate(task, name, "+".join(operators), text, parent))
+    return list(drawn.values())
+
+
+def plain_source(code: str, entry_point: str) -> str:
+    """Return ``code`` as bugs are put into it: laid out by ``ast.unparse``, without comments and the entry point's docstring.
+
+    What a bug is to be mended to is written in the same way, so that the bug is all that differs. "" if the code does not parse.
+    """
+    tree = parse(without_docstring(code, entry_point))
+    try:
+        return ast.unparse(tree).strip("\n") + "\n" if tree else ""
+    except (ValueError, RecursionError):
+        return ""
+
+
+def _number_of_edits(draw: random.Random, max_edits: int) -> int:
+    n = 1
+    while n < max_edits and draw.random() < 0.5:
+        n += 1
+    return n
+
+
+class _Mutants:
+    """Mutants of programs, made once for each program."""
+
+    def __init__(self, entry_point: str, weights: Mapping[str, float]) -> None:
+        self._entry_point, self._weights = entry_point, weights
+        self._known: dict[str, dict[str, list[Mutant]]] = {}
+
+    def draw(self, source: str, draw: random.Random) -> Mutant | None:
+        """Draw an operator by its weight, then one of its mutants; None if there are none."""
+        if source not in self._known:
+            by_operator: dict[str, list[Mutant]] = {}
+            for mutant in mutants_of(source, self._entry_point):
+                by_operator.setdefault(mutant.operator, []).append(mutant)
+            self._known[source] = by_operator
+        found = self._known[source]
+        weights = [self._weights.get(operator, 1.0) for operator in found]
+        if not any(weights):
+            return None
+        [operator] = draw.choices(list(found), weights)
+        return draw.choice(found[operator])
 
 
 def published(task: Task, wrong: str) -> list[Candidate]:
@@ -112,9 +212,10 @@ def _is_text(node: ast.stmt) -> bool:
 def find_bugs(
     candidates: Mapping[str, Sequence[Candidate]], runner: TestRunner, *, per_task: int = 1, limit: int = 0
 ) -> list[Bug]:
-    """The first of each task's candidates that are bugs, at most ``per_task``, in the order of the tasks.
+    """Return the first of each task's candidates that are bugs, at most ``per_task``, in the order of the tasks.
 
-    With a ``limit`` as many tasks as it takes are looked at, evenly spread. Raises SandboxError if programs cannot be tested.
+    With a ``limit`` as many tasks as it takes are looked at, evenly spread. Tasks whose reference fails a public check have no
+    bugs. Raises SandboxError if programs cannot be tested.
     """
     ids = list(candidates)
     found: dict[str, list[Bug]] = {}
@@ -161,8 +262,8 @@ class _Looked:
 def _find_in(candidates: Sequence[Sequence[Candidate]], runner: TestRunner, per_task: int) -> dict[str, list[Bug]]:
     """All tasks' next candidates are tested side by side until each task has its bugs or nothing is left to try."""
     asked = [list(of_task) for of_task in candidates if of_task]
-    sound = _references_pass([of_task[0].task for of_task in asked], runner)
-    looked = [_Looked(of_task) for of_task in asked if of_task[0].task.id in sound]
+    sound = _references_pass([of_task[0].task for of_task in asked if not of_task[0].parent], runner)
+    looked = [_Looked(of_task) for of_task in asked if of_task[0].parent or of_task[0].task.id in sound]
     while wave := [(one, candidate) for one in looked for candidate in one.next(per_task)]:
         for (one, candidate), (public, hidden) in zip(wave, _tested([c for _, c in wave], runner), strict=True):
             one.take(Bug(candidate, public, hidden))

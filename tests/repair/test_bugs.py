@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mlx_selfdebug.domains.python_source import defines
-from mlx_selfdebug.evaluation.drawing import Bug, Candidate, find_bugs, mutated, without_docstring
+from mlx_selfdebug.repair.bugs import Bug, Candidate, find_bugs, mutated, plain_source, stacked, without_docstring
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.tasks import load_tasks
@@ -117,3 +117,42 @@ def test_the_docstring_that_says_the_statement_is_dropped_and_nothing_else() -> 
     )
     assert without_docstring("def f(a):\n    'All there is.'\n", "f") == "def f(a):\n    'All there is.'\n"
     assert without_docstring("def f(:", "f") == "def f(:"
+
+
+def test_stacked_bugs_are_different_programs_up_to_so_many_edits_away() -> None:
+    task = STARTER[0]
+    drawn = stacked(task, task.reference, "p", seed=0, max_edits=3, n=12)
+    assert len(drawn) == len({one.code for one in drawn} | {plain_source(task.reference, task.entry_point)}) - 1
+    assert {1, 2} <= {one.operator.count("+") + 1 for one in drawn} <= {1, 2, 3}
+    assert {one.parent for one in drawn} == {"p"}
+
+
+def test_stacked_bugs_are_drawn_by_seed_and_right_program() -> None:
+    def draw(seed: int, parent: str) -> list[str]:
+        drawn = stacked(STARTER[0], STARTER[0].reference, parent, seed=seed, max_edits=2, n=6)
+        return [one.code for one in drawn]
+
+    assert draw(0, "p") == draw(0, "p")
+    assert draw(0, "p") != draw(1, "p")
+    assert draw(0, "p") != draw(0, "q")
+
+
+def test_an_operator_is_drawn_by_its_weight() -> None:
+    code = "def square(x):\n    y = x + 1\n    return y * y - 2\n"
+    drawn = stacked(make_task(), code, "", seed=0, max_edits=1, n=5, weights={"constant": 0, "return": 0})
+    assert {one.operator for one in drawn} == {"arithmetic"}
+
+
+def test_code_that_does_not_parse_and_other_domains_have_no_stacked_bugs() -> None:
+    assert stacked(make_task(), "def square(x", "", seed=0, max_edits=2, n=5) == []
+    other = replace(make_task(), domain="sql")
+    assert stacked(other, "def square(x):\n    return x\n", "", seed=0, max_edits=2, n=5) == []
+
+
+def test_bugs_in_the_models_own_code_need_no_reference(runner: TestRunner) -> None:
+    task = replace(make_task(), reference="")
+    drawn = stacked(task, "def square(x):\n    return x * x\n", "collect:t:0:0", seed=0, max_edits=1, n=8)
+    bugs = find_bugs({task.id: drawn}, runner, per_task=2)
+    assert len(bugs) == 2
+    attempt = bugs[0].to_attempt("bugs", task.id, 1)
+    assert (attempt.id, attempt.parent, attempt.kind) == ("bugs:test/square:1:0", "collect:t:0:0", "given")
