@@ -22,10 +22,10 @@ from prompts import DOMAIN, Variant, judge, plain
 
 from mlx_selfdebug.evaluation.statistics import wilson
 from mlx_selfdebug.models.load import Model, load_model
-from mlx_selfdebug.sampling.language_model import complete
+from mlx_selfdebug.sampling.language_model import complete, open_decoder
 from mlx_selfdebug.sampling.request import Completion, Request
 from mlx_selfdebug.tasks import load_tasks
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.task import Task
 
 PUBLISHED = {"qwen2.5-coder-0.5b": 0.616}
 MOST_TOKENS = 512
@@ -77,7 +77,9 @@ def main() -> None:
 
 def measure(model: Model, variant: Variant, tasks: list[Task]) -> dict[str, float | int | list[float]]:
     requests = [request(model, variant, task) for task in tasks]
-    decoder = model.decoder(budget_bytes=6 * 10**9, most=64, longest=MOST_TOKENS + max(len(r.prompt) for r in requests))
+    decoder = open_decoder(
+        model, budget_bytes=6 * 10**9, most=64, longest=MOST_TOKENS + max(len(r.prompt) for r in requests)
+    )
     completions = sorted(complete(decoder, requests), key=lambda completion: completion.ticket)
     solved = sum(judge(tasks, completions))
     interval = wilson(solved, len(tasks))

@@ -37,15 +37,15 @@ from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.models.load import Model, load_model
 from mlx_selfdebug.progress import Bars
 from mlx_selfdebug.repair.asking import Decoding
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.policies import Greedy, Repair, passed_in_public
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sandbox import TestRunner
+from mlx_selfdebug.stages.branch import branch
 from mlx_selfdebug.store import open_stored
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.tasks.jsonl import dump_tasks
-from mlx_selfdebug.tasks.task import Task
-from mlx_selfdebug.training.branch import branch
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.task import Task
 
 CHOOSING = ("choose-bugs", "choose-own")
 COMMON: Mapping[str, Any] = {

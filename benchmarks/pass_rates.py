@@ -19,9 +19,9 @@ from mlx_selfdebug.models.backend import device_name
 
 import mlx_selfdebug as sd
 from mlx_selfdebug.config import CollectConfig, Config
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.store.files import write_atomically
 from mlx_selfdebug.tasks.load import STARTER_FOLDER
+from mlx_selfdebug.values.attempt import Attempt
 
 
 def main() -> None:

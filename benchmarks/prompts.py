@@ -20,12 +20,12 @@ from mlx_selfdebug.models.backend import device_name
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.models.load import Model, load_model
-from mlx_selfdebug.sampling.language_model import complete
+from mlx_selfdebug.sampling.language_model import complete, open_decoder
 from mlx_selfdebug.sampling.request import Completion, Request
 from mlx_selfdebug.sampling.seeds import attempt_seed
 from mlx_selfdebug.sandbox import TestRunner
 from mlx_selfdebug.tasks import load_tasks
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.task import Task
 
 TEMPERATURE, MIN_P, MOST_TOKENS = 0.8, 0.05, 400
 DOMAIN = domain_of("python")
@@ -88,7 +88,9 @@ def main() -> None:
 def measure(model: Model, variant: Variant, tasks: list[Task], samples: int) -> dict[str, float]:
     asked = [task for task in tasks for _ in range(samples)]
     requests = [request(model, variant, task, i % samples) for i, task in enumerate(asked)]
-    decoder = model.decoder(budget_bytes=6 * 10**9, most=64, longest=MOST_TOKENS + max(len(r.prompt) for r in requests))
+    decoder = open_decoder(
+        model, budget_bytes=6 * 10**9, most=64, longest=MOST_TOKENS + max(len(r.prompt) for r in requests)
+    )
     completions = sorted(complete(decoder, requests), key=lambda completion: completion.ticket)
     passed = judge(asked, completions)
     by_task = [statistics.mean(passed[i : i + samples]) for i in range(0, len(passed), samples)]

@@ -44,15 +44,16 @@ from mlx_selfdebug.evaluation.statistics import bootstrap_gain, mcnemar
 from mlx_selfdebug.models.load import Model, load_model
 from mlx_selfdebug.progress import Bars
 from mlx_selfdebug.repair.asking import Asking, Decoding
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.bugs import find_bugs, mutated, published, without_docstring
 from mlx_selfdebug.repair.edits.trying import TracingRunner, suspiciousness
 from mlx_selfdebug.repair.policies import repairable
 from mlx_selfdebug.repair.reading import ProgramReading, Readings
 from mlx_selfdebug.repair.stream import Stream
+from mlx_selfdebug.sampling.language_model import open_decoder
 from mlx_selfdebug.sandbox import Limits, TestRunner
 from mlx_selfdebug.tasks import load_tasks
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.task import Task
 
 TOKENS = 460
 """Decoded tokens that an arm may take for a program: those of four drafts."""
@@ -333,7 +334,7 @@ def read_all(units: Sequence[Unit], options: argparse.Namespace, model: Model) -
     if not units:
         return
     asking = Asking(model, [unit.task for unit in units], _decoding(options), 0, "read")
-    decoder = model.decoder(budget_bytes=6 * 10**9, most=16, longest=1024)
+    decoder = open_decoder(model, budget_bytes=6 * 10**9, most=16, longest=1024)
     readings = Readings(model, decoder)
     for unit in units:
         question = asking.question(unit.task)

@@ -33,17 +33,18 @@ from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.models.load import Model, load_model
 from mlx_selfdebug.progress import NullProgress
 from mlx_selfdebug.repair.asking import Asking, Decoding
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.edits.candidates import candidates, worthwhile
 from mlx_selfdebug.repair.edits.hints import hints_of
 from mlx_selfdebug.repair.edits.searching import MAX_TRIES
 from mlx_selfdebug.repair.edits.trying import QuickRunner, wall_s_of
-from mlx_selfdebug.repair.feedback import Feedback
 from mlx_selfdebug.repair.policies import Move, repairable
 from mlx_selfdebug.repair.reading import ProgramReading, Readings
 from mlx_selfdebug.repair.stream import Play, Stream
+from mlx_selfdebug.sampling.language_model import open_decoder
 from mlx_selfdebug.sandbox import TestRunner
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.feedback import Feedback
+from mlx_selfdebug.values.task import Task
 
 BEAM = 8
 """Edits that are edited once more."""
@@ -125,7 +126,7 @@ class _Variants:
         self._model, self._runner, self._run = model, runner, run
         self._decoding = Decoding(0.0, 0.0, 300, 48, 6 * 10**9, 700 * 10**6)
         self._asking = Asking(model, [unit.task for unit in units], self._decoding, 0, "read")
-        self._readings = Readings(model, model.decoder(budget_bytes=6 * 10**9, most=16, longest=1024))
+        self._readings = Readings(model, open_decoder(model, budget_bytes=6 * 10**9, most=16, longest=1024))
 
     def read(self, unit: Unit, code: str = "") -> ProgramReading:
         question = self._asking.question(unit.task)

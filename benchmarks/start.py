@@ -37,9 +37,10 @@ load.load_network = lambda *a, **k: (reads.append(a[0]), read(*a, **k))[1]
 model = load.load_model(sys.argv[1])
 lap("load the model")
 from mlx_selfdebug.domains import domain_of
+from mlx_selfdebug.sampling.language_model import open_decoder
 from mlx_selfdebug.sampling.request import Request
 ids = tuple(model.render([{"role": "user", "content": domain_of(task.domain).prompt(task)}]))
-decoder = model.decoder(budget_bytes=6 * 10**9, most=1, longest=1024)
+decoder = open_decoder(model, budget_bytes=6 * 10**9, most=1, longest=1024)
 decoder.submit(Request(ids, 1))
 decoder.step()
 lap("first token")

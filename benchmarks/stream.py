@@ -42,7 +42,7 @@ from mlx_selfdebug.sampling.language_model import DecodingCounts, complete
 from mlx_selfdebug.sandbox import Limits, TestRunner
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks import load_tasks
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.task import Task
 
 TEMPERATURE, MIN_P = 0.8, 0.05
 BUDGET_BYTES = 6 * 10**9

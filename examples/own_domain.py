@@ -17,9 +17,9 @@ from mlx_selfdebug.domains import Tidied, register
 from mlx_selfdebug.domains.prompted import Prompted, tested_text
 from mlx_selfdebug.domains.tidying import fenced_or_whole
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.sandbox.verdict import Failure, Verdict
 from mlx_selfdebug.tasks import Checks, Task
 from mlx_selfdebug.training.mix import reference_pairs
+from mlx_selfdebug.values.verdict import Failure, Verdict
 
 # %% [markdown]
 # ## What is run

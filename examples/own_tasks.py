@@ -6,10 +6,10 @@
 
 # %%
 import mlx_selfdebug as sd
+from mlx_selfdebug.auditing.verify import check_tasks
 from mlx_selfdebug.config import SandboxConfig
-from mlx_selfdebug.stage import open_runner
+from mlx_selfdebug.domains.running import open_runner
 from mlx_selfdebug.tasks.jsonl import dump_tasks
-from mlx_selfdebug.tasks.verify import check_tasks
 
 # %% [markdown]
 # ## Written down

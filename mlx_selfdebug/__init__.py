@@ -21,49 +21,49 @@ if TYPE_CHECKING:
     from mlx_selfdebug.config import Config as Config
     from mlx_selfdebug.config import resolve as resolve
     from mlx_selfdebug.errors import SelfDebugError as SelfDebugError
-    from mlx_selfdebug.evaluation.evaluate import evaluate as evaluate
     from mlx_selfdebug.evaluation.result import Result as Result
     from mlx_selfdebug.models.load import Model as Model
     from mlx_selfdebug.models.load import load_model as load_model
     from mlx_selfdebug.progress import Bars as Bars
-    from mlx_selfdebug.repair.attempt import Attempt as Attempt
-    from mlx_selfdebug.repair.collect import collect as collect
     from mlx_selfdebug.repair.reading import read as read
     from mlx_selfdebug.sandbox.limits import Limits as Limits
     from mlx_selfdebug.sandbox.runner import TestRunner as TestRunner
-    from mlx_selfdebug.sandbox.verdict import Failure as Failure
-    from mlx_selfdebug.sandbox.verdict import Verdict as Verdict
+    from mlx_selfdebug.stages.collect import collect as collect
+    from mlx_selfdebug.stages.evaluate import evaluate as evaluate
+    from mlx_selfdebug.stages.train import train as train
     from mlx_selfdebug.store import Run as Run
-    from mlx_selfdebug.tasks.checks import Checks as Checks
     from mlx_selfdebug.tasks.load import load_tasks as load_tasks
-    from mlx_selfdebug.tasks.task import Task as Task
     from mlx_selfdebug.training.adapter import Adapter as Adapter
-    from mlx_selfdebug.training.pair import Pair as Pair
-    from mlx_selfdebug.training.train import train as train
+    from mlx_selfdebug.values.attempt import Attempt as Attempt
+    from mlx_selfdebug.values.checks import Checks as Checks
+    from mlx_selfdebug.values.pair import Pair as Pair
+    from mlx_selfdebug.values.task import Task as Task
+    from mlx_selfdebug.values.verdict import Failure as Failure
+    from mlx_selfdebug.values.verdict import Verdict as Verdict
 
 _HOMES = {
     "Adapter": "training.adapter",
-    "Attempt": "repair.attempt",
+    "Attempt": "values.attempt",
     "Bars": "progress",
-    "Checks": "tasks.checks",
+    "Checks": "values.checks",
     "Config": "config",
-    "Failure": "sandbox.verdict",
+    "Failure": "values.verdict",
     "Limits": "sandbox.limits",
     "Model": "models.load",
-    "Pair": "training.pair",
+    "Pair": "values.pair",
     "Result": "evaluation.result",
     "Run": "store",
     "SelfDebugError": "errors",
-    "Task": "tasks.task",
+    "Task": "values.task",
     "TestRunner": "sandbox.runner",
-    "Verdict": "sandbox.verdict",
-    "collect": "repair.collect",
-    "evaluate": "evaluation.evaluate",
+    "Verdict": "values.verdict",
+    "collect": "stages.collect",
+    "evaluate": "stages.evaluate",
     "load_model": "models.load",
     "load_tasks": "tasks.load",
     "read": "repair.reading",
     "resolve": "config",
-    "train": "training.train",
+    "train": "stages.train",
 }
 __all__ = sorted(_HOMES)
 

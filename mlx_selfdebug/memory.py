@@ -13,7 +13,7 @@ from types import TracebackType
 
 import psutil
 
-from mlx_selfdebug.sandbox.confinement.darwin import footprint
+from mlx_selfdebug.machine.darwin import footprint
 
 INTERVAL_S = 0.05
 MOST_OF_A_CORE = 0.01

@@ -13,6 +13,7 @@ In a notebook, bars of plain text, no widget:
 from __future__ import annotations
 
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -80,3 +81,22 @@ class _Bar:
         if note:
             self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(n)
+
+
+class Spent:
+    """Seconds by kind of work."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def add(self, part: str, seconds: float) -> None:
+        self.seconds[part] = self.seconds.get(part, 0.0) + seconds
+
+    @contextmanager
+    def on(self, part: str) -> Iterator[None]:
+        """The block's seconds."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self.add(part, time.monotonic() - begin)

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.sampling.language_model import DecodingCounts
 from mlx_selfdebug.sampling.request import Completion, Request
-from mlx_selfdebug.tasks.checks import Checks
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.task import Task
 
 if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model

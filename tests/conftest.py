@@ -10,9 +10,9 @@ import pytest
 from hypothesis import settings
 
 from mlx_selfdebug.config import Config, resolve
-from mlx_selfdebug.repair.attempt import Attempt
-from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Verdict
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.verdict import ErrorFact, Failure, Verdict
 
 settings.register_profile("untimed", deadline=None)  # how long a test takes never fails it
 settings.load_profile("untimed")

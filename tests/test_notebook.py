@@ -15,7 +15,7 @@ from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.evaluation.result import read_result
 from mlx_selfdebug.notebook import ROWS_SHOWN, Rows
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.training.pair import Pair
+from mlx_selfdebug.values.pair import Pair
 
 from .conftest import FAILED, make_attempt
 from .reporting.runs import HOSTILE, make_run

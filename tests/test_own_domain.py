@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from mlx_selfdebug.auditing.verify import check_tasks
 from mlx_selfdebug.config import SandboxConfig
-from mlx_selfdebug.stage import open_runner
-from mlx_selfdebug.tasks.verify import check_tasks
+from mlx_selfdebug.domains.running import open_runner
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "own_domain.py"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -31,6 +32,38 @@ def test_every_folder_and_module_of_the_readmes_tree_exists_and_none_is_left_out
     there = {f"{p.name}/" for p in package.iterdir() if (p / "__init__.py").exists()}
     there |= {p.name for p in package.glob("*.py") if not p.name.startswith("__")}
     assert named == there
+
+
+ROOMS = ("errors", "progress", "notebook", "columns", "values", "machine", "config", "memory", "models", "sampling", "sandbox",
+         "domains", "tasks", "auditing", "store", "repair", "training", "evaluation", "reporting", "stages", "doctor", "bench",
+         "cli", "testing", "__init__", "__main__")  # fmt: skip
+"""From the lowest to the highest: a room imports from those before it alone."""
+IMPORTS_UP = {
+    # A function of a folder becomes a task only if its checks catch what mutants of it do: whoever loads it has to run them.
+    ("tasks/own/functions.py", "auditing"),
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    """The rooms and modules of the package that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "mlx_selfdebug":
+            parts = (node.module or "").split(".")
+            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("mlx_selfdebug.")}
+    return found
+
+
+def test_a_room_imports_from_rooms_below_it_alone() -> None:
+    package = ROOT / "mlx_selfdebug"
+    up = set()
+    for path in package.rglob("*.py"):
+        name = str(path.relative_to(package))
+        room = ROOMS.index(name.partition("/")[0].removesuffix(".py"))
+        up |= {(name, other) for other in imports_of(path) if ROOMS.index(other) > room}
+    assert up == IMPORTS_UP
 
 
 def test_the_test_runner_example_of_the_readme_prints_what_it_claims(capsys: pytest.CaptureFixture[str]) -> None:

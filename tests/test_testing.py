@@ -9,18 +9,18 @@ import pytest
 
 import mlx_selfdebug as sd
 from mlx_selfdebug import testing
-from mlx_selfdebug.tasks.verify import check_tasks
+from mlx_selfdebug.auditing.verify import check_tasks
 from mlx_selfdebug.testing import ARCHITECTURES, ScriptedModel, fenced, make_task, tiny_model
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_tiny_model_of_each_architecture_drafts(architecture: str, tmp_path: Path) -> None:
-    from mlx_selfdebug.sampling.language_model import complete
+    from mlx_selfdebug.sampling.language_model import complete, open_decoder
     from mlx_selfdebug.sampling.request import Request
 
     model = tiny_model(tmp_path / architecture, architecture=architecture)
     ids = tuple(model.render([{"role": "user", "content": "Return x."}]))
-    decoder = model.decoder(budget_bytes=10**9, most=1, longest=len(ids) + 4)
+    decoder = open_decoder(model, budget_bytes=10**9, most=1, longest=len(ids) + 4)
     [completion] = complete(decoder, [Request(ids, 4)])
     assert completion.n_tokens <= 4
 

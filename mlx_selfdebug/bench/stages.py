@@ -21,20 +21,21 @@ from mlx_selfdebug.models.backend import mx
 from mlx_selfdebug.bench.trial import Work
 from mlx_selfdebug.config import Config, resolve
 from mlx_selfdebug.domains import domain_of
-from mlx_selfdebug.evaluation.evaluate import evaluate
+from mlx_selfdebug.domains.running import open_runner
 from mlx_selfdebug.models.load import Model, load_model
-from mlx_selfdebug.repair.collect import collect
-from mlx_selfdebug.sampling.language_model import DecodingCounts, complete
+from mlx_selfdebug.sampling.language_model import DecodingCounts, complete, open_decoder
 from mlx_selfdebug.sampling.request import Request
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.stage import decoding_of, open_runner
+from mlx_selfdebug.stages.collect import collect
+from mlx_selfdebug.stages.common import decoding_of
+from mlx_selfdebug.stages.evaluate import evaluate
+from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks import load_tasks
-from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.training.adapter import Adapter
 from mlx_selfdebug.training.examples import encode_pairs
 from mlx_selfdebug.training.mix import reference_pairs
-from mlx_selfdebug.training.train import train
+from mlx_selfdebug.values.task import Task
 
 STAGES = ("load", "sample", "test", "repair", "train", "evaluate")
 SIZE = {
@@ -108,7 +109,7 @@ class Workbench:
 
     def _decode(self, requests: Iterable[Request]) -> DecodingCounts:
         decoding = decoding_of(self.config.collect, self.config)
-        decoder = self.model.decoder(budget_bytes=decoding.budget_bytes, most=DRAFTS, longest=LONGEST)
+        decoder = open_decoder(self.model, budget_bytes=decoding.budget_bytes, most=DRAFTS, longest=LONGEST)
         for _ in complete(decoder, list(requests)):
             pass
         return decoder.counts

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mlx_selfdebug.bench.predict import CHIPS, Prediction, chip_of, predict
 from mlx_selfdebug.bench.record import Record
 from mlx_selfdebug.bench.trial import StageTrials
-from mlx_selfdebug.reporting.columns import columns, markdown_table
+from mlx_selfdebug.columns import columns, markdown_table
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 UNKNOWN = "-"

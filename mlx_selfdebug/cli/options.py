@@ -105,8 +105,8 @@ def _preset() -> str:
 
 def show_settings(resolved: Resolved, keys: Sequence[str] = tuple(SETTINGS)) -> str:
     """The settings as lines ``key = value  # origin``."""
+    from mlx_selfdebug.columns import columns
     from mlx_selfdebug.config import get
-    from mlx_selfdebug.reporting.columns import columns
 
     rows = [[key, "=", repr(get(resolved.config, key)), f"# {resolved.origins[key]}"] for key in keys]
     return columns(rows)

@@ -11,8 +11,8 @@ import click
 
 from mlx_selfdebug.cli import options
 from mlx_selfdebug.cli.groups import Group
+from mlx_selfdebug.columns import columns
 from mlx_selfdebug.errors import StoreError
-from mlx_selfdebug.reporting.columns import columns
 from mlx_selfdebug.reporting.summary import read_summary, summary_text
 from mlx_selfdebug.store import (
     Run,
@@ -189,7 +189,7 @@ def branch_run(source: Path, run_path: Path, **values: Any) -> None:
       mlx-selfdebug train --run runs/seed-1
       mlx-selfdebug eval --run runs/first --adapter seed-1=runs/seed-1
     """
-    from mlx_selfdebug.training.branch import branch
+    from mlx_selfdebug.stages.branch import branch
 
     with open_stored(source) as stored:
         branch(stored, run_path, options.resolve_for(source, None, values).config)

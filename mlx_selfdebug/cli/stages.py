@@ -175,8 +175,8 @@ class Session:
 
 
 def _collect(session: Session, run: Run, model: Model) -> None:
-    from mlx_selfdebug.repair.collect import collect
-    from mlx_selfdebug.training.pair import KINDS
+    from mlx_selfdebug.stages.collect import collect
+    from mlx_selfdebug.values.pair import KINDS
 
     tasks = session.tasks(session.config.collect.tasks, session.config.collect.limit)
     attempts = collect(run, model, tasks, progress=session.progress, allow_weak_sandbox=session.allow_weak_sandbox)
@@ -190,7 +190,7 @@ def _collect(session: Session, run: Run, model: Model) -> None:
 
 
 def _train(session: Session, run: Run, model: Model) -> Adapter:
-    from mlx_selfdebug.training.train import train
+    from mlx_selfdebug.stages.train import train
 
     adapter = train(
         run,
@@ -207,7 +207,7 @@ def _train(session: Session, run: Run, model: Model) -> Adapter:
 
 
 def _evaluate(session: Session, run: Run, model: Model, adapter: Adapter, others: Mapping[str, Adapter]) -> Result:
-    from mlx_selfdebug.evaluation.evaluate import evaluate
+    from mlx_selfdebug.stages.evaluate import evaluate
 
     tasks = session.tasks(session.config.eval.tasks, session.config.eval.limit)
     result = evaluate(

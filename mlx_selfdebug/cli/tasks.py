@@ -14,14 +14,14 @@ from mlx_selfdebug.cli.completers import complete_set
 from mlx_selfdebug.cli.groups import Group
 from mlx_selfdebug.cli.progress import progress
 from mlx_selfdebug.cli.sandbox import require_sandbox
+from mlx_selfdebug.columns import columns
 from mlx_selfdebug.config import CollectConfig, SandboxConfig
 from mlx_selfdebug.errors import UnknownNameError, UsageError
-from mlx_selfdebug.reporting.columns import columns
 from mlx_selfdebug.tasks import Task, load_tasks
 
 if TYPE_CHECKING:
+    from mlx_selfdebug.auditing.audit import TaskAudit
     from mlx_selfdebug.evaluation.overlap import Overlap
-    from mlx_selfdebug.tasks.audit import TaskAudit
 
 SET = click.argument("name", metavar="SET", shell_complete=complete_set)
 
@@ -135,8 +135,8 @@ def check(ctx: click.Context, names: tuple[str, ...], allow_weak_sandbox: bool, 
 
 
 def _check(name: str, *, allow_weak_sandbox: bool, quiet: bool, as_json: bool) -> list[dict[str, Any]]:
-    from mlx_selfdebug.stage import open_runner
-    from mlx_selfdebug.tasks.verify import check_tasks
+    from mlx_selfdebug.auditing.verify import check_tasks
+    from mlx_selfdebug.domains.running import open_runner
 
     started = time.monotonic()
     tasks = load_tasks(name)
@@ -194,7 +194,7 @@ def audit(
       mlx-selfdebug tasks audit starter
       mlx-selfdebug tasks audit my_tasks.jsonl --mutants 0 --json
     """
-    from mlx_selfdebug.tasks.audit import MUTANTS, audit_tasks, open_audit_runner
+    from mlx_selfdebug.auditing.audit import MUTANTS, audit_tasks, open_audit_runner
 
     most = MUTANTS if mutants is None else mutants
     tasks = load_tasks(name).spread(limit)

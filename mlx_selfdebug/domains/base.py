@@ -7,11 +7,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-from mlx_selfdebug.repair.attempt import Attempt
-from mlx_selfdebug.repair.feedback import EVERYTHING, Feedback
-from mlx_selfdebug.sandbox.verdict import Verdict
-from mlx_selfdebug.tasks.checks import Checks
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.feedback import EVERYTHING, Feedback
+from mlx_selfdebug.values.task import Task
+from mlx_selfdebug.values.verdict import Verdict
 
 
 @dataclass(frozen=True)

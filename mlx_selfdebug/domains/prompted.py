@@ -10,11 +10,11 @@ import ast
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
-from mlx_selfdebug.repair.attempt import Attempt
-from mlx_selfdebug.repair.feedback import EVERYTHING, Feedback
-from mlx_selfdebug.sandbox.verdict import Failure, Verdict
-from mlx_selfdebug.tasks.checks import Checks, parse_quietly
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.checks import Checks, parse_quietly
+from mlx_selfdebug.values.feedback import EVERYTHING, Feedback
+from mlx_selfdebug.values.task import Task
+from mlx_selfdebug.values.verdict import Failure, Verdict
 
 REPAIR = "{draft}\n\n{feedback}\n\n{again}"
 BARE_FACTS = "A test failed."

@@ -16,9 +16,9 @@ from mlx_selfdebug.domains.prompted import Prompted, plain_statements, shown_che
 from mlx_selfdebug.domains.python_prelude import prelude
 from mlx_selfdebug.domains.python_source import parse
 from mlx_selfdebug.domains.python_tidy import tidy
-from mlx_selfdebug.sandbox.verdict import Failure, Verdict
-from mlx_selfdebug.tasks.checks import Checks
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.task import Task
+from mlx_selfdebug.values.verdict import Failure, Verdict
 
 DO_NOTHING = "def {entry_point}(*args, **kwargs):\n    return None\n"
 

@@ -40,7 +40,7 @@ from mlx_selfdebug.domains.python_prelude import lacks
 from mlx_selfdebug.domains.python_prose import is_prose, without_prose_statements
 from mlx_selfdebug.domains.python_source import defines, function_named, parse, same_scope
 from mlx_selfdebug.domains.python_unicode import plain
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.task import Task
 
 Step = Literal["markers", "unicode", "fence", "dedent", "prose", "bare_body", "truncated", "imports"]
 STEPS: tuple[Step, ...] = get_args(Step)

@@ -10,9 +10,9 @@ from typing import Any
 from mlx_selfdebug.domains.base import Runner
 from mlx_selfdebug.domains.inside import source_of
 from mlx_selfdebug.domains.mathematics import MathDomain, form_of
-from mlx_selfdebug.sandbox.verdict import Verdict
-from mlx_selfdebug.tasks.checks import Checks
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.task import Task
+from mlx_selfdebug.values.verdict import Verdict
 
 
 class ReasoningDomain(MathDomain):

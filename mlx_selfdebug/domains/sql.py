@@ -20,9 +20,9 @@ from mlx_selfdebug.domains.base import Runner, Tidied
 from mlx_selfdebug.domains.inside import source_of
 from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted, error_text, said
 from mlx_selfdebug.domains.tidying import fenced_or_whole
-from mlx_selfdebug.sandbox.verdict import Failure, Verdict
-from mlx_selfdebug.tasks.checks import Checks
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.task import Task
+from mlx_selfdebug.values.verdict import Failure, Verdict
 
 ENTRY_POINT = "answer"
 _TOKEN = re.compile(

@@ -20,9 +20,9 @@ from mlx_selfdebug.domains.prompted import said
 from mlx_selfdebug.domains.python import PythonDomain
 from mlx_selfdebug.domains.python_prelude import prelude
 from mlx_selfdebug.domains.python_source import parse
-from mlx_selfdebug.sandbox.verdict import Failure, Verdict
-from mlx_selfdebug.tasks.checks import Checks, parse_quietly
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.checks import Checks, parse_quietly
+from mlx_selfdebug.values.task import Task
+from mlx_selfdebug.values.verdict import Failure, Verdict
 
 
 class PandasDomain(PythonDomain):

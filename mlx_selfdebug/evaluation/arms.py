@@ -14,11 +14,11 @@ from typing import Literal
 
 from mlx_selfdebug.errors import ConfigError
 from mlx_selfdebug.repair.asking import Decoding
-from mlx_selfdebug.repair.attempt import Attempt
-from mlx_selfdebug.repair.feedback import CODE_ONLY, EVERYTHING, NOTICE, Feedback
 from mlx_selfdebug.repair.policies import Greedy, Move, Policy, Repair, Search, either, passed_in_public, spent
 from mlx_selfdebug.repair.stream import Play
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.feedback import CODE_ONLY, EVERYTHING, NOTICE, Feedback
+from mlx_selfdebug.values.task import Task
 
 FIRST = "first"
 """The greedy drafts that all arms of a model share."""

@@ -13,12 +13,12 @@ from typing import Any
 
 from mlx_selfdebug.errors import ConfigError, TaskError
 from mlx_selfdebug.evaluation.played import BUGS_PREFIX, GATE_BUGS, HELD_BACK, OWN_BUGS, given_arm
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.bugs import HUMANEVALFIX, Candidate, find_bugs, mutated, published
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run, StoredRun
 from mlx_selfdebug.tasks import load_tasks
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.task import Task
 
 logger = logging.getLogger(__name__)
 

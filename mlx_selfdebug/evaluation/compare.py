@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from mlx_selfdebug.columns import columns
 from mlx_selfdebug.config import SETTINGS, get
 from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.evaluation.arms import FIRST, answer
 from mlx_selfdebug.evaluation.contrasts import difference
 from mlx_selfdebug.evaluation.played import ADAPTER, BASE, Played, read_bugs, read_played
 from mlx_selfdebug.evaluation.statistics import Interval, holm, mcnemar
-from mlx_selfdebug.reporting.columns import columns
 from mlx_selfdebug.store import StoredRun
 
 SAME = (

@@ -36,8 +36,8 @@ from mlx_selfdebug.evaluation.primary import Primary
 from mlx_selfdebug.evaluation.result import Result, Score, read_result, score
 from mlx_selfdebug.evaluation.searching import Searching
 from mlx_selfdebug.evaluation.statistics import Interval, smallest_gain, wilson
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.store import StoredRun
+from mlx_selfdebug.values.attempt import Attempt
 
 
 @dataclass(frozen=True)

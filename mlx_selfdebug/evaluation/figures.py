@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.task import Task
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from mlx_selfdebug.evaluation.result import Half
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -32,12 +29,6 @@ class Gate:
         base, adapter = (own + bugs for own, bugs in zip(self.repaired, self.bugs, strict=True))
         return self.first[1] >= self.first[0] and adapter > base
 
-    @classmethod
-    def of(cls, own: Half, bugs: Half | None = None) -> Gate:
-        first = own.base.first_pass.problems[0], own.adapter.first_pass.problems[0]
-        repaired, n = _repaired(own)
-        return cls(first, repaired, n, *(_repaired(bugs) if bugs else ()))
-
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "passed": self.passed}
 
@@ -56,9 +47,3 @@ class Gate:
             bugs = "1 bug" if self.n_bugs == 1 else f"{self.n_bugs} bugs"
             told += f"; of {bugs} put into these tasks they repair {self.bugs[0]} and {self.bugs[1]}"
         return f"Recommended: the {'adapter' if self.passed else 'base'}; {told}."
-
-
-def _repaired(half: Half) -> tuple[tuple[int, int], int]:
-    """Problems right after repair, (base, adapter), and how many there are."""
-    (base, n), (adapter, _) = half.base.after_repair.problems, half.adapter.after_repair.problems
-    return (base, adapter), n

@@ -13,7 +13,7 @@ from mlx_selfdebug.repair.asking import Decoding
 from mlx_selfdebug.repair.policies import Mine
 from mlx_selfdebug.repair.stream import Play
 from mlx_selfdebug.store import Run, StoredRun
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.task import Task
 
 ARM = f"{BASE}/drafts"
 PASS_RATES = "eval.pass_rates"

@@ -18,9 +18,9 @@ from rapidfuzz.distance import Levenshtein
 
 from mlx_selfdebug.domains import Domain
 from mlx_selfdebug.evaluation.arms import answer
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.policies import EXHAUSTED
-from mlx_selfdebug.sandbox.verdict import Verdict
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.verdict import Verdict
 
 LENGTHS = ("short", "middle", "long")
 

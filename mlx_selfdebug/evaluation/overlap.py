@@ -24,7 +24,7 @@ from typing import Any
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.python_source import parse
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.task import Task
 
 GRAM = 5
 SUBTREE = 4

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 
 from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, Arm, arms_named
 from mlx_selfdebug.evaluation.figures import TaskFigures
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.store import Run, StoredRun
+from mlx_selfdebug.values.attempt import Attempt
 
 BASE, ADAPTER = "base", "adapter"
 OWN, BUGS = "own failures", "bugs"

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_selfdebug.evaluation.arms import FIRST, arms_named
 from mlx_selfdebug.evaluation.played import BASE, BUGS, BUGS_PREFIX, OWN, given_arm
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.picture import Shade
 from mlx_selfdebug.repair.reading import read
 from mlx_selfdebug.store import Run, StoredRun
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.task import Task
 
 if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model

@@ -9,6 +9,7 @@ from html import escape
 from textwrap import fill
 from typing import Any
 
+from mlx_selfdebug.columns import columns
 from mlx_selfdebug.evaluation.arms import BLIND, FIRST, REPAIR, answer
 from mlx_selfdebug.evaluation.contrasts import Contrast, Solved, contrasts
 from mlx_selfdebug.evaluation.figures import TaskFigures
@@ -29,9 +30,8 @@ from mlx_selfdebug.evaluation.played import (
 from mlx_selfdebug.evaluation.primary import Primary
 from mlx_selfdebug.evaluation.searching import Searching, searching_in
 from mlx_selfdebug.notebook import frame, table
-from mlx_selfdebug.repair.attempt import Attempt
-from mlx_selfdebug.reporting.columns import columns
 from mlx_selfdebug.store import StoredRun
+from mlx_selfdebug.values.attempt import Attempt
 
 TEXT_WIDTH = 80
 HEADS = {
@@ -287,7 +287,18 @@ def read_result(run: StoredRun) -> Result | None:
 
 def _read_gate(run: StoredRun) -> Gate | None:
     own, bugs = read_gate(run), read_gate_bugs(run)
-    return Gate.of(Half(**_scored(own, {})), Half(**_scored(bugs, {})) if bugs else None) if own else None
+    if own is None:
+        return None
+    half = Half(**_scored(own, {}))
+    first = half.base.first_pass.problems[0], half.adapter.first_pass.problems[0]
+    repaired, n = _repaired(half)
+    return Gate(first, repaired, n, *(_repaired(Half(**_scored(bugs, {}))) if bugs else ()))
+
+
+def _repaired(half: Half) -> tuple[tuple[int, int], int]:
+    """Problems right after repair, (base, adapter), and how many there are."""
+    (base, n), (adapter, _) = half.base.after_repair.problems, half.adapter.after_repair.problems
+    return (base, adapter), n
 
 
 def _scored(played: Played, rates: Mapping[str, float]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from mlx_selfdebug.models.backend import device_name, mx, nn
 
@@ -30,10 +30,6 @@ from mlx_selfdebug.models.dense import dense_bytes, dequantize_network
 from mlx_selfdebug.models.resolve import ResolvedModel, resolve_model
 from mlx_selfdebug.models.sealed import read_seal
 from mlx_selfdebug.progress import NullProgress, Progress
-from mlx_selfdebug.sampling.language_model import Decoder
-
-if TYPE_CHECKING:
-    from mlx_selfdebug.sampling.width import DecodingPlan
 
 logger = logging.getLogger(__name__)
 
@@ -144,24 +140,6 @@ class Model:
         if not plain and not (spellings and holding[self.encode(character)].all()):
             holding[:] = True  # vocabularies spell these in ways of their own
         return holding
-
-    def decoder(self, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0) -> Decoder:
-        """A decoder of at most ``most`` rows of at most ``longest`` tokens, in ``budget_bytes`` of which some are reserved.
-
-        Raises BudgetError if not even one row fits.
-        """
-        from mlx_selfdebug.sampling.decoder import BatchDecoder
-
-        plan = self.decoding_plan(budget_bytes=budget_bytes, most=most, longest=longest, reserved_bytes=reserved_bytes)
-        mx.set_cache_limit(plan.cache_bytes)
-        return BatchDecoder(self, plan.width, chunk=plan.chunk, prefix_bytes=plan.prefix_bytes)
-
-    def decoding_plan(self, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0) -> DecodingPlan:
-        """What :meth:`decoder` would make. Raises BudgetError."""
-        from mlx_selfdebug.sampling.width import plan_decoding
-
-        budget = {"budget_bytes": budget_bytes, "reserved_bytes": reserved_bytes}
-        return plan_decoding(self.network, self.name, loaded_bytes(self), **budget, most=most, longest=longest)
 
 
 def load_model(

@@ -8,14 +8,14 @@ from itertools import takewhile
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import ModelError
-from mlx_selfdebug.repair.attempt import Attempt
-from mlx_selfdebug.repair.feedback import EVERYTHING, Feedback
 from mlx_selfdebug.repair.forks import ReadProgram, falls_back, forks_of, greedy_after, repeats, that_leave
 from mlx_selfdebug.repair.policies import Move
 from mlx_selfdebug.sampling.language_model import LanguageModel
 from mlx_selfdebug.sampling.request import Request
 from mlx_selfdebug.sampling.seeds import attempt_seed
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.feedback import EVERYTHING, Feedback
+from mlx_selfdebug.values.task import Task
 
 FACTS_TOKENS = 200
 """What the facts of a repair prompt usually take at most, for the size of a batch's rows."""

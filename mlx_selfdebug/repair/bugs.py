@@ -1,8 +1,8 @@
 """Wrong programs for tasks: bugs put into right code, or published ones, of which those are kept that fail a public check.
 
-A bug is put in by one of the operators of ``tasks/mutants.py`` (``mutated``, for an evaluation that reports operators one by one),
-or by a few of them one after the other (``stacked``, to learn from). A seed and the task's id decide which operator, and where.
-Programs that cannot be loaded, that do what no honest program does or whose hidden checks pass are no bugs; one that runs into a
+A bug is put in by one of the operators of ``auditing/mutants.py`` (``mutated``, for an evaluation that reports operators one by
+one), or by a few of them one after the other (``stacked``, to learn from). A seed and the task's id decide which one,
+and where. Programs that cannot be loaded, that do what no honest program does or whose hidden checks pass are no bugs; one that runs into a
 limit is taken only where no other is found.
 """
 
@@ -13,15 +13,15 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mlx_selfdebug.auditing.mutants import Mutant, mutants_of
+from mlx_selfdebug.auditing.verify import reason_of
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.python_source import function_named, parse
 from mlx_selfdebug.errors import SandboxError
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.sandbox.verdict import SUSPICIOUS, Outcome, Verdict
-from mlx_selfdebug.tasks.mutants import Mutant, mutants_of
-from mlx_selfdebug.tasks.task import Task
-from mlx_selfdebug.tasks.verify import reason_of
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.task import Task
+from mlx_selfdebug.values.verdict import SUSPICIOUS, Outcome, Verdict
 
 MOST_TRIED = 16
 """Candidates that are run for one task at most."""

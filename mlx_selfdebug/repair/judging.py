@@ -14,13 +14,13 @@ from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.base import Tidied
 from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.repair.asking import Asked
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.forks import fallen_into
 from mlx_selfdebug.sampling.request import Completion
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.sandbox.verdict import Verdict
-from mlx_selfdebug.tasks.checks import Checks
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.task import Task
+from mlx_selfdebug.values.verdict import Verdict
 
 NO_CHECKS = Verdict("passed")
 """The public verdict of a task that has no public checks: nothing was shown to fail."""

@@ -13,11 +13,11 @@ from itertools import zip_longest
 from mlx_selfdebug.config import CollectConfig
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.progress import Progress
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.bugs import Bug, Candidate, find_bugs, stacked
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.task import Task
 
 ARM = "bugs"
 UNITS = "collect.bugs"

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from mlx_selfdebug.domains import domain_of
-from mlx_selfdebug.repair.attempt import Attempt, Kind
-from mlx_selfdebug.sandbox.verdict import SUSPICIOUS
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.attempt import Attempt, Kind
+from mlx_selfdebug.values.task import Task
+from mlx_selfdebug.values.verdict import SUSPICIOUS
 
 EASY_ERRORS = frozenset({"NameError", "UnboundLocalError", "TypeError", "AttributeError", "SyntaxError", "IndentationError",
                          "TabError", "ImportError", "ModuleNotFoundError"})  # fmt: skip

@@ -15,7 +15,7 @@ from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.base import Domain
 from mlx_selfdebug.errors import UnreadableError
 from mlx_selfdebug.repair.picture import Shade, as_html, as_text, shades_of
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.task import Task
 
 if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model

@@ -19,18 +19,17 @@ from itertools import chain
 
 from mlx_selfdebug.errors import UnreadableError
 from mlx_selfdebug.memory import Governor
-from mlx_selfdebug.progress import Stage
+from mlx_selfdebug.progress import Spent, Stage
 from mlx_selfdebug.repair.asking import Asked, Asking, Decoding, Refused
-from mlx_selfdebug.repair.attempt import Attempt, attempt_id
 from mlx_selfdebug.repair.edits.searching import AskedSearch, Searching
 from mlx_selfdebug.repair.judging import Judging, Memory
 from mlx_selfdebug.repair.policies import EXHAUSTED, Move, Policy
 from mlx_selfdebug.repair.reading import ProgramReading, Readings
-from mlx_selfdebug.sampling.language_model import Decoder, DecodingCounts, LanguageModel
+from mlx_selfdebug.sampling.language_model import Decoder, DecodingCounts, LanguageModel, open_decoder
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.stage import Spent
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.attempt import Attempt, attempt_id
+from mlx_selfdebug.values.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +165,8 @@ class Stream:
         return missing
 
     def _decode(self, askings: Mapping[str, Asking], decoding: Decoding) -> None:
-        decoder = self._model.decoder(
+        decoder = open_decoder(
+            self._model,
             budget_bytes=decoding.budget_bytes,
             reserved_bytes=decoding.reserved_bytes,
             most=decoding.batch_size,

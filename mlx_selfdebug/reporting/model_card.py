@@ -9,14 +9,14 @@ from collections.abc import Iterator
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from mlx_selfdebug.columns import markdown_table
 from mlx_selfdebug.config import Config
 from mlx_selfdebug.evaluation.arms import FIRST
 from mlx_selfdebug.evaluation.played import BUGS, OWN
 from mlx_selfdebug.evaluation.result import Half, Result, Score, read_result
 from mlx_selfdebug.models.catalog import ALIASES
-from mlx_selfdebug.reporting.columns import markdown_table
 from mlx_selfdebug.store import StoredRun, write_atomically
-from mlx_selfdebug.training.pair import KINDS
+from mlx_selfdebug.values.pair import KINDS
 
 FILE = "README.md"
 USE = """```sh

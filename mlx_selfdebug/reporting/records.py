@@ -16,11 +16,11 @@ from mlx_selfdebug.evaluation.played import OVERLAP
 from mlx_selfdebug.evaluation.readings import StoredReading, read_readings
 from mlx_selfdebug.machine.facts import hardware
 from mlx_selfdebug.machine.versions import versions
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.store import StoredRun
 from mlx_selfdebug.store.rows import Step
-from mlx_selfdebug.training.pair import Pair
 from mlx_selfdebug.training.selection import Check, stored_checks
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.pair import Pair
 
 STAGES = ("collect", "train", "evaluate")
 """In the order of a run."""

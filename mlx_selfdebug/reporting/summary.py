@@ -9,14 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mlx_selfdebug.columns import columns, gib
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.evaluation.result import Result
 from mlx_selfdebug.machine.facts import hardware
 from mlx_selfdebug.machine.versions import versions
-from mlx_selfdebug.reporting.columns import columns, gib
 from mlx_selfdebug.store import Run, write_atomically
-from mlx_selfdebug.training.pair import KINDS
 from mlx_selfdebug.training.selection import stored_checks
+from mlx_selfdebug.values.pair import KINDS
 
 
 def summarize(run: Run, result: Result | None) -> dict[str, Any]:

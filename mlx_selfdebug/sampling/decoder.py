@@ -16,6 +16,7 @@ from mlx_selfdebug.models.backend import mx
 import numpy as np
 
 from mlx_selfdebug.errors import ModelError
+from mlx_selfdebug.models.load import Model, loaded_bytes
 from mlx_selfdebug.sampling.language_model import DecodableModel, DecodingCounts
 from mlx_selfdebug.sampling.prefixes import Prefixes
 from mlx_selfdebug.sampling.reading import Reader, Reading
@@ -23,11 +24,25 @@ from mlx_selfdebug.sampling.request import Completion, Request
 from mlx_selfdebug.sampling.sampler import Sampler
 from mlx_selfdebug.sampling.slots import Slots
 from mlx_selfdebug.sampling.stopping import Stopping
+from mlx_selfdebug.sampling.width import plan_decoding
 
 ROWS_CPU = 16
 """On the CPU a batch has a multiple of this many rows, idle ones included: a step of 16 takes two thirds to four fifths of the time
 of one of 12, by OpenBLAS's kernel (``benchmarks/decode_step.py``). Below 12 it takes another, whose sums differ in the last digit.
 """
+
+
+def open_batch_decoder(
+    model: Model, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0
+) -> BatchDecoder:
+    """Make the widest decode batch that the budget allows; see :func:`mlx_selfdebug.sampling.language_model.open_decoder`.
+
+    Raises BudgetError if not even one row fits.
+    """
+    budget = {"budget_bytes": budget_bytes, "reserved_bytes": reserved_bytes}
+    plan = plan_decoding(model.network, model.name, loaded_bytes(model), **budget, most=most, longest=longest)
+    mx.set_cache_limit(plan.cache_bytes)
+    return BatchDecoder(model, plan.width, chunk=plan.chunk, prefix_bytes=plan.prefix_bytes)
 
 
 @dataclass

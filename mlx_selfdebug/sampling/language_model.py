@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from mlx_selfdebug.sampling.request import Completion, Request
 
 if TYPE_CHECKING:
+    from mlx_selfdebug.models.load import Model
     from mlx_selfdebug.sampling.reading import Reading
 
 
@@ -97,12 +98,13 @@ class LanguageModel(Protocol):
     def spell(self, id_: int) -> str:
         """Return the text of one token as it stands inside a longer text."""
 
-    def decoder(self, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0) -> Decoder:
-        """A decoder of at most ``most`` rows, each of at most ``longest`` tokens, within ``budget_bytes`` of memory, of which
-        ``reserved_bytes`` are for others.
 
-        Raises BudgetError if not even one row fits.
-        """
+@runtime_checkable
+class DecodesItself(Protocol):
+    """A model that brings its decoder along, as a scripted one does."""
+
+    def decoder(self, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0) -> Decoder:
+        """Return a decoder; see :func:`open_decoder`."""
 
 
 class DecodableModel(Protocol):
@@ -122,6 +124,23 @@ class DecodableModel(Protocol):
 
     def ids_holding(self, character: str) -> npt.NDArray[np.bool_]:
         """Of each id, whether its text may hold ``character``: shape (vocabulary,)."""
+
+
+def open_decoder(
+    model: LanguageModel, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0
+) -> Decoder:
+    """Make the decoder of a model: at most ``most`` rows, each of at most ``longest`` tokens, within ``budget_bytes`` of memory.
+
+    ``reserved_bytes`` of these are left to others. Raises BudgetError if not even one row fits.
+    """
+    if isinstance(model, DecodesItself):
+        return model.decoder(budget_bytes=budget_bytes, most=most, longest=longest, reserved_bytes=reserved_bytes)
+    # Only a real model needs mlx, which takes a second to import.
+    from mlx_selfdebug.sampling.decoder import open_batch_decoder
+
+    return open_batch_decoder(
+        cast("Model", model), budget_bytes=budget_bytes, most=most, longest=longest, reserved_bytes=reserved_bytes
+    )
 
 
 def complete(decoder: Decoder, requests: Sequence[Request]) -> Iterator[Completion]:

@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from mlx_selfdebug.sandbox.isolation import isolation_notice as isolation_notice
     from mlx_selfdebug.sandbox.limits import Limits as Limits
     from mlx_selfdebug.sandbox.runner import TestRunner as TestRunner
-    from mlx_selfdebug.sandbox.verdict import ErrorFact as ErrorFact
-    from mlx_selfdebug.sandbox.verdict import Failure as Failure
-    from mlx_selfdebug.sandbox.verdict import Verdict as Verdict
+    from mlx_selfdebug.values.verdict import ErrorFact as ErrorFact
+    from mlx_selfdebug.values.verdict import Failure as Failure
+    from mlx_selfdebug.values.verdict import Verdict as Verdict
 
 _HOMES = {
-    "ErrorFact": "verdict",
-    "Executed": "executed",
-    "ExecutedCall": "executed",
-    "Failure": "verdict",
-    "Limits": "limits",
-    "TestRunner": "runner",
-    "Verdict": "verdict",
-    "describe_isolation": "isolation",
-    "executed_lines": "executed",
-    "isolation_notice": "isolation",
+    "ErrorFact": "values.verdict",
+    "Executed": "sandbox.executed",
+    "ExecutedCall": "sandbox.executed",
+    "Failure": "values.verdict",
+    "Limits": "sandbox.limits",
+    "TestRunner": "sandbox.runner",
+    "Verdict": "values.verdict",
+    "describe_isolation": "sandbox.isolation",
+    "executed_lines": "sandbox.executed",
+    "isolation_notice": "sandbox.isolation",
 }
 __all__ = [
     "ErrorFact",
@@ -47,4 +47,4 @@ def __getattr__(name: str) -> object:
     """Loaded when asked for: the sandboxed processes import the rooms below without what starts them."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"mlx_selfdebug.{_HOMES[name]}"), name)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from mlx_selfdebug.sandbox.runner import TestRunner
-    from mlx_selfdebug.tasks.checks import Checks
+    from mlx_selfdebug.values.checks import Checks
 
 MAX_CALLS = MAX_TRACED_CALLS
 MAX_LINES = 1000

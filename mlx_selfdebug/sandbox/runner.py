@@ -33,12 +33,12 @@ from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.processes.ending import Ending, settle
 from mlx_selfdebug.sandbox.processes.launch import Setup
 from mlx_selfdebug.sandbox.processes.worker import PreparedChecks, Result, Worker, WorkerError
-from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.sandbox.wire.codec import PROGRAM
 from mlx_selfdebug.sandbox.wire.messages import Request
+from mlx_selfdebug.values.verdict import Verdict
 
 if TYPE_CHECKING:
-    from mlx_selfdebug.tasks.checks import Checks
+    from mlx_selfdebug.values.checks import Checks
 
 ATTEMPTS = 3
 MAX_WAITING = 10_000

@@ -19,7 +19,6 @@ from typing import Any
 
 from mlx_selfdebug.config import Config, differences, resolve, to_toml
 from mlx_selfdebug.errors import ConfigError, StoreError
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.store.files import write_atomically
 from mlx_selfdebug.store.lock import RunLock
 from mlx_selfdebug.store.rows import (
@@ -39,7 +38,8 @@ from mlx_selfdebug.store.rows import (
 )
 from mlx_selfdebug.store.stored import StoredRun, stored_config
 from mlx_selfdebug.store.writer import Writer
-from mlx_selfdebug.training.pair import Pair
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.pair import Pair
 
 _ADD_STAGE = (
     STAGES.insert() + " ON CONFLICT (name) DO UPDATE SET wall_s = wall_s + excluded.wall_s, "

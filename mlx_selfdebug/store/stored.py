@@ -16,7 +16,6 @@ from typing import Any
 from mlx_selfdebug.config import Config, resolve
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.notebook import Rows, table
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.store.database import reading, reported
 from mlx_selfdebug.store.rows import (
     ENVIRONMENT,
@@ -28,7 +27,8 @@ from mlx_selfdebug.store.rows import (
     read_attempts,
     read_pairs,
 )
-from mlx_selfdebug.training.pair import Pair
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.pair import Pair
 
 Call = Callable[[Callable[[sqlite3.Connection], Any]], Any]
 """Hands the run's database to a function and returns what that returns."""

@@ -2,7 +2,7 @@
 
 What it reads: texts, whole numbers of 64 bits, numbers, truth values, literals, tuples of one type, options, dataclasses.
 
-    >>> from mlx_selfdebug.sandbox.verdict import Verdict
+    >>> from mlx_selfdebug.values.verdict import Verdict
     >>> parse(Verdict, {"outcome": "passed"}).n_checks
     0
 """

@@ -5,9 +5,9 @@
 TaskSet('starter', 2 tasks)
 """
 
-from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.tasks.load import load_tasks
-from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.tasks.task_set import TaskSet
+from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.task import Task
 
 __all__ = ["Checks", "Task", "TaskSet", "load_tasks"]

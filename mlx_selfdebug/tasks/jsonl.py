@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from mlx_selfdebug.errors import TaskError
-from mlx_selfdebug.tasks.checks import Checks, parse_quietly
 from mlx_selfdebug.tasks.schema import LineError, Problem, build, problems_of
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.checks import Checks, parse_quietly
+from mlx_selfdebug.values.task import Task
 
 MAX_LINE_BYTES = 1_000_000
 MAX_PROBLEMS = 100

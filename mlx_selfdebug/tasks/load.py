@@ -18,8 +18,8 @@ from pathlib import Path
 from mlx_selfdebug.errors import TaskError, UnknownNameError
 from mlx_selfdebug.tasks.jsonl import read_tasks
 from mlx_selfdebug.tasks.sets.published import Published
-from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.tasks.task_set import TaskSet
+from mlx_selfdebug.values.task import Task
 
 STARTER_FOLDER = Path(__file__).parent / "starter"
 TABLES_FOLDER = Path(__file__).parent / "tables"

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from mlx_selfdebug.tasks.checks import Checks, Kind, parse_quietly
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.checks import Checks, Kind, parse_quietly
+from mlx_selfdebug.values.task import Task
 
 MAX_ID_LENGTH = 200
 REQUIRED = ("id", "statement", "entry_point", "public", "hidden")

@@ -13,7 +13,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import overload
 
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.task import Task
 
 
 class TaskSet(Sequence[Task]):

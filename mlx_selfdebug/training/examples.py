@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rapidfuzz.distance import Levenshtein
 
 from mlx_selfdebug.domains import domain_of
-from mlx_selfdebug.training.pair import Pair
+from mlx_selfdebug.values.pair import Pair
 
 if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model

@@ -18,11 +18,11 @@ from rapidfuzz.distance import Levenshtein
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.repair import planting
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.bugs import plain_source
-from mlx_selfdebug.sandbox.verdict import SUSPICIOUS, Verdict
-from mlx_selfdebug.tasks.task import Task
-from mlx_selfdebug.training.pair import Pair, PairKind
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.pair import Pair, PairKind
+from mlx_selfdebug.values.task import Task
+from mlx_selfdebug.values.verdict import SUSPICIOUS, Verdict
 
 FACTS_SHOWN = 3
 MAX_BLANKED_SHARE = 1 / 3

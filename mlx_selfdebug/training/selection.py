@@ -17,14 +17,14 @@ from mlx_selfdebug.errors import TrainingError
 from mlx_selfdebug.progress import NullProgress
 from mlx_selfdebug.repair import planting
 from mlx_selfdebug.repair.asking import Decoding
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.policies import Move, repairable
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run, StoredRun
 from mlx_selfdebug.tasks import load_tasks
-from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.training.mix import distinct
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.task import Task
 
 if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model

@@ -3,8 +3,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from ..bench.conftest import AIR, make_record
 from .test_cli import run_cli
 
@@ -46,10 +44,3 @@ def test_predictions_are_called_predictions(tiny_folder: Path) -> None:
     result = run_cli("bench", "predict", "--model", str(tiny_folder))
     assert "Apple M4 Pro" in result.stdout
     assert "Predictions:" in result.stdout
-
-
-@pytest.mark.parametrize("name", ["runner", "stream", "training"])
-def test_the_comparisons_with_others_are_the_scripts_of_the_repository(name: str) -> None:
-    result = run_cli("bench", name, "--help")
-    assert result.returncode == 0
-    assert "benchmarks/" in result.stdout or "usage:" in result.stdout

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from mlx_selfdebug.auditing.audit import MUTANTS
 from mlx_selfdebug.cli.main import COMMANDS
 from mlx_selfdebug.evaluation.overlap import ABOVE
 from mlx_selfdebug.tasks import Checks, load_tasks
-from mlx_selfdebug.tasks.audit import MUTANTS
 from mlx_selfdebug.tasks.jsonl import dump_tasks
 from mlx_selfdebug.testing import make_task
 

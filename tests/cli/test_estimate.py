@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from mlx_selfdebug.estimate import _attempts
 from mlx_selfdebug.models.cache import CACHE_VARIABLE
+from mlx_selfdebug.stages.estimate import _attempts
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.testing import make_task
-from mlx_selfdebug.training.pair import Pair
+from mlx_selfdebug.values.pair import Pair
 
 from ..conftest import small_config
 from .test_cli import run_cli

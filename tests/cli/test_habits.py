@@ -15,7 +15,6 @@ import pytest
 from click.testing import CliRunner
 
 import mlx_selfdebug
-from mlx_selfdebug.cli.bench import SCRIPTS
 from mlx_selfdebug.cli.main import cli
 from mlx_selfdebug.tasks import load_tasks
 
@@ -29,8 +28,7 @@ def every_command(command: click.Command = cli, path: tuple[str, ...] = ()) -> I
         for name in command.list_commands(ctx):
             child = command.get_command(ctx, name)
             assert child is not None
-            if not (path == ("bench",) and name in SCRIPTS):  # the scripts have their own help
-                yield from every_command(child, (*path, name))
+            yield from every_command(child, (*path, name))
 
 
 COMMANDS = list(every_command())

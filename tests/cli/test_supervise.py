@@ -14,7 +14,7 @@ import pytest
 from mlx_selfdebug.cli.supervise import Death, supervise
 from mlx_selfdebug.errors import TrainingError
 from mlx_selfdebug.store import Run, reading
-from mlx_selfdebug.training.pair import Pair
+from mlx_selfdebug.values.pair import Pair
 
 from ..conftest import small_config
 from .test_kill import heed_interrupts
@@ -134,7 +134,7 @@ def test_an_interrupted_training_ends_with_130_and_leaves_no_process(tmp_path: P
 STEP_BY_STEP = """
 import sys
 from mlx_selfdebug.cli.main import main
-from mlx_selfdebug.training import train
+from mlx_selfdebug.stages import train
 train.CHECKPOINT_S = 0.0
 main(["train", "--run", sys.argv[1], "--quiet", "--watched"])
 """

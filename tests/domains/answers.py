@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.task import Task
 
 TASK = Task(
     "t",

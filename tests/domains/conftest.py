@@ -8,8 +8,8 @@ import pytest
 
 from mlx_selfdebug.domains import domain_of, packages_of
 from mlx_selfdebug.sandbox import TestRunner
-from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.tasks import Task
+from mlx_selfdebug.values.verdict import Verdict
 
 Judge = Callable[[Task, str], Verdict]
 

@@ -14,7 +14,7 @@ from mlx_selfdebug.domains.base import Tidied
 from mlx_selfdebug.domains.python import PythonDomain
 from mlx_selfdebug.domains.python_prose import is_prose
 from mlx_selfdebug.domains.python_tidy import MAX_CHARS, STEPS, tidy
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.task import Task
 
 from .answers import ANSWERS, BODY, PLAIN, RIGHT, SIGNATURE, TASK, TIDIED, WRONG, Answer
 

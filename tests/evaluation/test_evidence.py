@@ -10,16 +10,15 @@ import pytest
 
 from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, answer, arms_named
 from mlx_selfdebug.evaluation.contrasts import Solved, contrasts, declared
-from mlx_selfdebug.evaluation.evaluate import _Playing
 from mlx_selfdebug.evaluation.evidence import ArmEvidence, Evidence, read_evidence
 from mlx_selfdebug.evaluation.figures import figures_of
 from mlx_selfdebug.evaluation.metrics import Share
 from mlx_selfdebug.evaluation.played import FIGURES, Played, read_played, remember_figures
 from mlx_selfdebug.evaluation.statistics import holm, mcnemar
-from mlx_selfdebug.progress import NullStage
+from mlx_selfdebug.progress import NullStage, Spent
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.stage import Spent
+from mlx_selfdebug.stages.evaluate import _Playing
 from mlx_selfdebug.store import Run, open_stored
 from mlx_selfdebug.testing import ScriptedModel, make_task
 

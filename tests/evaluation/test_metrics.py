@@ -30,8 +30,8 @@ from mlx_selfdebug.evaluation.metrics import (
     transitions,
     wrong_accepted,
 )
-from mlx_selfdebug.repair.attempt import Attempt
-from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Verdict
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.verdict import ErrorFact, Failure, Verdict
 
 from ..conftest import FAILED, make_attempt
 

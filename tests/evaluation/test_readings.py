@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from mlx_selfdebug.evaluation import readings
-from mlx_selfdebug.evaluation.evaluate import evaluate
 from mlx_selfdebug.evaluation.played import BUGS, OWN
 from mlx_selfdebug.evaluation.readings import READINGS, read_readings, remember_readings
-from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.stages.evaluate import evaluate
+from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.testing import make_task, write_taught_model
-from mlx_selfdebug.training.pair import Pair
-from mlx_selfdebug.training.train import train
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.pair import Pair
 
 from ..conftest import FAILED, make_attempt, small_config
 

@@ -12,22 +12,21 @@ import pytest
 from mlx_selfdebug.errors import ConfigError
 from mlx_selfdebug.evaluation.arms import arms_named
 from mlx_selfdebug.evaluation.bugs import EVALUATION, bugs_of, given_attempts
-from mlx_selfdebug.evaluation.evaluate import _Playing, evaluate
 from mlx_selfdebug.evaluation.evidence import read_evidence
 from mlx_selfdebug.evaluation.figures import figures_of
 from mlx_selfdebug.evaluation.gate import Gate
 from mlx_selfdebug.evaluation.metrics import Point
 from mlx_selfdebug.evaluation.played import BUG_FIGURES, FIGURES, read_bugs, remember_figures
 from mlx_selfdebug.evaluation.result import Half, Result, read_result
-from mlx_selfdebug.progress import NullStage
+from mlx_selfdebug.progress import NullStage, Spent
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.stage import Spent
+from mlx_selfdebug.stages.evaluate import _Playing, evaluate
+from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.testing import ScriptedModel, make_task, write_taught_model
-from mlx_selfdebug.training.pair import Pair
-from mlx_selfdebug.training.train import train
+from mlx_selfdebug.values.pair import Pair
+from mlx_selfdebug.values.task import Task
 
 from ..conftest import small_config
 

@@ -12,9 +12,9 @@ from mlx_selfdebug.repair.bugs import Bug, Candidate, find_bugs, mutated, plain_
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.tasks import load_tasks
-from mlx_selfdebug.tasks.checks import Checks
-from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.testing import make_task
+from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.task import Task
 
 STARTER = load_tasks("starter")[:12]
 LOOP = "def square(x):\n    while True:\n        pass\n"

@@ -8,16 +8,16 @@ import pytest
 
 from mlx_selfdebug.progress import NullStage
 from mlx_selfdebug.repair.asking import Asked, Decoding
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.judging import MOST_KNOWN, Judging, Memory
 from mlx_selfdebug.repair.policies import Move, Repair, Resample
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sampling.request import Completion, Request
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.testing import ScriptedModel, make_task
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.verdict import Verdict
 
 from ..conftest import FAILED, make_attempt
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from mlx_selfdebug.progress import NullProgress
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.bugs import plain_source
 from mlx_selfdebug.repair.planting import UNITS, plant_bugs
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.testing import make_task
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.task import Task
 
 from ..conftest import make_attempt, small_config
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.policies import (
     Alternate,
     Greedy,
@@ -19,9 +18,10 @@ from mlx_selfdebug.repair.policies import (
     solved,
     spent,
 )
-from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Verdict
-from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.testing import make_task
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.verdict import ErrorFact, Failure, Verdict
 
 from ..conftest import FAILED, make_attempt
 

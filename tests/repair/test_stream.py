@@ -13,15 +13,15 @@ import pytest
 from mlx_selfdebug.errors import BudgetError, ModelError, SandboxError
 from mlx_selfdebug.progress import NullStage
 from mlx_selfdebug.repair.asking import Decoding, common_length
-from mlx_selfdebug.repair.attempt import Attempt
-from mlx_selfdebug.repair.feedback import CODE_ONLY, NOTICE, Feedback
 from mlx_selfdebug.repair.policies import Mine, Move, Policy, Repair, Resample
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.testing import ScriptedModel, make_task
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.feedback import CODE_ONLY, NOTICE, Feedback
+from mlx_selfdebug.values.task import Task
 
 from ..conftest import FAILED, make_attempt
 
@@ -137,7 +137,7 @@ def test_a_repair_that_does_not_fit_the_context_is_left_out_and_the_rest_goes_on
 
 
 def test_tests_that_cannot_be_run_stop_the_stream_and_lose_nothing(run: Run, runner: TestRunner) -> None:
-    from mlx_selfdebug.tasks.checks import Checks
+    from mlx_selfdebug.values.checks import Checks
 
     broken = make_task("broken", "x")
     bad = Task(

@@ -12,7 +12,6 @@ import pytest
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.progress import NullStage
 from mlx_selfdebug.repair.asking import Decoding
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.policies import EXHAUSTED, Mine, Policy, Search
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sampling.reading import Reading, indifferent_reading
@@ -20,9 +19,10 @@ from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks import load_tasks
-from mlx_selfdebug.tasks.checks import Checks
-from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.testing import ScriptedDecoder, ScriptedModel, make_task
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.task import Task
 
 from ..conftest import FAILED, make_attempt
 

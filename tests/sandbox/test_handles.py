@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mlx_selfdebug.sandbox import Limits, TestRunner, Verdict
-from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.values.checks import Checks
 
 STACK = """
 class Stack:

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 import pytest
 
 from mlx_selfdebug.sandbox import TestRunner, Verdict
-from mlx_selfdebug.sandbox.verdict import SUSPICIOUS
+from mlx_selfdebug.values.verdict import SUSPICIOUS
 from tests.sandbox.hostile import ALL, FORGING, HANDLES, Hostile
 
 

@@ -11,7 +11,7 @@ from mlx_selfdebug.sandbox.confinement.system import layer_names
 from mlx_selfdebug.sandbox.isolation import Isolation, require_level
 from mlx_selfdebug.sandbox.probes import Probe
 from mlx_selfdebug.sandbox.processes.worker import Worker
-from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.values.checks import Checks
 
 SQUARE = Checks.from_asserts(["assert candidate(3) == 9"])
 RIGHT = "def square(x): return x * x"

@@ -15,7 +15,7 @@ import pytest
 
 from mlx_selfdebug.sandbox import Limits, TestRunner
 from mlx_selfdebug.sandbox.processes import worker
-from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.values.checks import Checks
 
 SQUARE = Checks.from_asserts(["assert candidate(3) == 9", "assert candidate(4) == 16"])
 RIGHT = "def square(x): return x * x"
@@ -75,7 +75,7 @@ def test_a_run_whose_processes_are_killed_again_and_again_is_the_machines_fault(
 
 def test_no_process_outlives_a_killed_runner() -> None:
     program = (
-        "import sys; from mlx_selfdebug.sandbox import TestRunner, Limits; from mlx_selfdebug.tasks.checks import Checks\n"
+        "import sys; from mlx_selfdebug.sandbox import TestRunner, Limits; from mlx_selfdebug.values.checks import Checks\n"
         "runner = TestRunner(2, Limits(wall_s=600, cpu_s=600))\n"
         "checks = Checks.from_asserts(['assert f() == 1'])\n"
         "futures = [runner.submit(s, checks, 'f') for s in ('def f():\\n  while True: pass', 'import time\\ndef f(): time.sleep(600)')]\n"
@@ -200,7 +200,7 @@ def test_a_runner_does_not_take_over_the_signals_of_its_program(alone: TestRunne
 def test_a_runner_works_in_a_program_that_closed_its_standard_descriptors() -> None:
     program = (
         "import os\nfor fd in (0, 1, 2): os.close(fd)\n"
-        "from mlx_selfdebug.sandbox import TestRunner; from mlx_selfdebug.tasks.checks import Checks\n"
+        "from mlx_selfdebug.sandbox import TestRunner; from mlx_selfdebug.values.checks import Checks\n"
         "with TestRunner(1) as runner:\n"
         "  ok = runner.run('def f(): return 1', Checks.from_asserts(['assert f() == 1']), 'f').passed\n"
         "os._exit(0 if ok else 1)"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mlx_selfdebug.sandbox import Limits, TestRunner, Verdict
 from mlx_selfdebug.sandbox.grading.outputs import first_difference, outputs_match, shows
-from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.values.checks import Checks
 
 SUM = Checks.from_io([("1 2\n3\n", "6\n"), ("40\n2\n", "42\n")])
 

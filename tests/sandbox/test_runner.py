@@ -14,7 +14,7 @@ import pytest
 from mlx_selfdebug.sandbox import Limits, TestRunner, Verdict
 from mlx_selfdebug.sandbox.processes import launch as launch_module
 from mlx_selfdebug.sandbox.processes.worker import WorkerError
-from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.values.checks import Checks
 
 SQUARE = Checks.from_asserts(["assert candidate(3) == 9", "assert candidate(4) == 16"])
 RIGHT = "def square(x): return x * x"

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_selfdebug.errors import StoreError
-from mlx_selfdebug.repair.attempt import Attempt
-from mlx_selfdebug.sandbox.verdict import OUTCOMES, ErrorFact, Failure, Verdict
 from mlx_selfdebug.store import Run, export_run, import_run, reading
 from mlx_selfdebug.store.exchange import TYPES
 from mlx_selfdebug.store.rows import ATTEMPTS, storable
-from mlx_selfdebug.training.pair import KINDS, Pair
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.pair import KINDS, Pair
+from mlx_selfdebug.values.verdict import OUTCOMES, ErrorFact, Failure, Verdict
 
 from ..conftest import FAILED, make_attempt, small_config
 

@@ -8,7 +8,7 @@ import pytest
 from mlx_selfdebug.config import resolve
 from mlx_selfdebug.errors import ConfigError, StoreError
 from mlx_selfdebug.store import Run, read_attempts, reading
-from mlx_selfdebug.training.pair import Pair
+from mlx_selfdebug.values.pair import Pair
 
 from ..conftest import FAILED, make_attempt
 

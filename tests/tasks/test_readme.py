@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mlx_selfdebug.auditing.verify import check_tasks
 from mlx_selfdebug.tasks import load_tasks, schema
 from mlx_selfdebug.tasks.jsonl import MAX_LINE_BYTES, read_tasks
-from mlx_selfdebug.tasks.verify import check_tasks
 
 README = Path(schema.__file__).with_name("README.md").read_text(encoding="utf-8")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from mlx_selfdebug.auditing.verify import check_tasks
 from mlx_selfdebug.config import SandboxConfig
-from mlx_selfdebug.stage import open_runner
+from mlx_selfdebug.domains.running import open_runner
 from mlx_selfdebug.tasks import load_tasks
-from mlx_selfdebug.tasks.verify import check_tasks
 
 EVERY = {"garden": 1, "garden-duckdb": 4, "regex": 1, "jq": 1, "pandas": 1, "polars": 1}
 """The starter set has tests of its own (test_starter.py)."""

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from mlx_selfdebug.auditing.audit import audit_tasks, open_audit_runner
+from mlx_selfdebug.auditing.verify import check_tasks
 from mlx_selfdebug.config import SandboxConfig
 from mlx_selfdebug.evaluation.overlap import nearest_pairs
 from mlx_selfdebug.tasks import Checks, Task, load_tasks
-from mlx_selfdebug.tasks.audit import audit_tasks, open_audit_runner
 from mlx_selfdebug.tasks.load import STARTER_FOLDER
-from mlx_selfdebug.tasks.verify import check_tasks
 
 TASKS = load_tasks("starter")
 HUMANEVAL = load_tasks("humaneval")

@@ -15,8 +15,8 @@ from mlx_selfdebug.testing import tiny_model
 from mlx_selfdebug.training.batches import MicroBatch, micro_batches
 from mlx_selfdebug.training.examples import Example, change_weights, encode_pair, encode_pairs
 from mlx_selfdebug.training.loss import loss_and_gradient, plain_loss
-from mlx_selfdebug.training.pair import Pair
 from mlx_selfdebug.training.recompute import recomputed
+from mlx_selfdebug.values.pair import Pair
 
 PAIR = Pair("direct", "python", "t", "Write f.", "def f(): return 1\n```", ("a",))
 ARCHITECTURES = ["qwen2", "llama", "qwen3", "qwen3_5"]

@@ -7,11 +7,11 @@ import pytest
 
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.domains import domain_of
-from mlx_selfdebug.repair.attempt import Attempt
-from mlx_selfdebug.sandbox.verdict import Verdict
 from mlx_selfdebug.testing import make_task
 from mlx_selfdebug.training.mix import make_pairs
-from mlx_selfdebug.training.pair import Pair
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.pair import Pair
+from mlx_selfdebug.values.verdict import Verdict
 
 from ..conftest import FAILED, make_attempt
 

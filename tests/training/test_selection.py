@@ -12,15 +12,15 @@ from mlx.utils import tree_flatten
 
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.errors import TrainingError
-from mlx_selfdebug.repair.attempt import Attempt
-from mlx_selfdebug.sandbox.verdict import Verdict
+from mlx_selfdebug.stages import train as train_module
+from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.testing import make_task
-from mlx_selfdebug.training import train as train_module
-from mlx_selfdebug.training.pair import Pair
 from mlx_selfdebug.training.selection import ARM, Check, Selection, hold_back, stored_checks, to_repair
-from mlx_selfdebug.training.train import train
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.pair import Pair
+from mlx_selfdebug.values.task import Task
+from mlx_selfdebug.values.verdict import Verdict
 
 from ..conftest import FAILED, make_attempt, small_config
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from mlx_selfdebug.sandbox.verdict import Failure
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.task import Task
+from mlx_selfdebug.values.verdict import Failure
 
 T = TypeVar("T")
 MOST = 8

@@ -1,6 +1,6 @@
 """Edits of Python expressions: the slips that programs are mended from, as changes of their text.
 
-They are the inverses of the operators that put bugs into programs (``tasks/mutants.py``), and the changes that small models' own
+They are the inverses of the operators that put bugs into programs (``auditing/mutants.py``), and the changes that small models' own
 failures turned out to need: another name in scope, a number of the statement, one side of an operator, a call more or less.
 """
 

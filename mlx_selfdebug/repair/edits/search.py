@@ -14,7 +14,7 @@ from concurrent.futures import Future
 
 from mlx_selfdebug.repair.edits.candidates import Candidate
 from mlx_selfdebug.repair.edits.trying import TIMEOUTS
-from mlx_selfdebug.sandbox.verdict import Verdict
+from mlx_selfdebug.values.verdict import Verdict
 
 AHEAD = 8
 """Runs of one search that are under way at a time."""

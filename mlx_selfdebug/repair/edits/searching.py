@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_selfdebug.domains import domain_of
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.edits.candidates import Candidate, candidates, traceable, worthwhile
 from mlx_selfdebug.repair.edits.hints import hints_of
 from mlx_selfdebug.repair.edits.search import EditSearch, likeliest
@@ -22,8 +21,9 @@ from mlx_selfdebug.repair.judging import Memory, Tests, certain, public_of
 from mlx_selfdebug.repair.policies import EXHAUSTED, Move
 from mlx_selfdebug.repair.reading import ProgramReading
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.tasks.checks import Checks
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.task import Task
 
 EDITED = "edited"
 """How a search ends that found an edit which passes."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from mlx_selfdebug.sandbox.executed import Executed, executed_lines
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.sandbox.verdict import Verdict
-from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.verdict import Verdict
 
 LEAST_WALL_S, TIMES_SLOWER = 0.25, 20.0
 """A try may take a quarter of a second, or twenty times what the failed program took if that is more; most take 5 ms."""

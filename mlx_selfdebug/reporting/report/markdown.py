@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from mlx_selfdebug.columns import columns, markdown_table
 from mlx_selfdebug.config import flatten
 from mlx_selfdebug.evaluation.evidence import Evidence, HalfEvidence
 from mlx_selfdebug.evaluation.readings import StoredReading
 from mlx_selfdebug.repair.picture import as_text
-from mlx_selfdebug.reporting.columns import columns, markdown_table
 from mlx_selfdebug.reporting.records import Records
 from mlx_selfdebug.reporting.report import tables
 from mlx_selfdebug.reporting.report.diff import diff_lines

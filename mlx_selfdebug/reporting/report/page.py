@@ -17,7 +17,6 @@ from mlx_selfdebug.evaluation.evidence import ArmEvidence, HalfEvidence, Regress
 from mlx_selfdebug.evaluation.overlap import ABOVE
 from mlx_selfdebug.evaluation.played import BUGS
 from mlx_selfdebug.evaluation.readings import StoredReading
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.picture import Shade
 from mlx_selfdebug.reporting.records import Records
 from mlx_selfdebug.reporting.report import charts, tables
@@ -25,8 +24,9 @@ from mlx_selfdebug.reporting.report.charts import Bar, Dot, Series
 from mlx_selfdebug.reporting.report.diff import DiffLine, diff_lines
 from mlx_selfdebug.reporting.report.headline import headline
 from mlx_selfdebug.reporting.words import gigabytes, percent, seconds
-from mlx_selfdebug.sandbox.verdict import Failure
-from mlx_selfdebug.training.pair import Pair
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.pair import Pair
+from mlx_selfdebug.values.verdict import Failure
 
 MOST_BYTES = 3_500_000
 """Of pairs and regressions in the page; what comes after is counted and left to ``runs pairs``."""

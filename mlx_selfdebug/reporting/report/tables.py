@@ -11,7 +11,7 @@ from mlx_selfdebug.evaluation.metrics import Share
 from mlx_selfdebug.repair.picture import Shade, most_surprising
 from mlx_selfdebug.reporting.records import Collected, Records
 from mlx_selfdebug.reporting.words import UNKNOWN, gigabytes, number, p_value, percent, points, seconds
-from mlx_selfdebug.training.pair import KINDS
+from mlx_selfdebug.values.pair import KINDS
 
 PLACES = 3
 """The most surprising places that are shown of a program."""

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from mlx_selfdebug.sandbox.confinement.darwin import address_space_limit, footprint, limit_address_space
+from mlx_selfdebug.machine.darwin import address_space_limit, footprint, limit_address_space
 from mlx_selfdebug.sandbox.confinement.layout import Layout
 from mlx_selfdebug.sandbox.confinement.memory_watch import MemoryWatch
 

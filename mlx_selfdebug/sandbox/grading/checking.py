@@ -17,7 +17,7 @@ from mlx_selfdebug.sandbox.grading.recorder import Recorder
 from mlx_selfdebug.sandbox.grading.remote import RemoteCandidate, StopChecks
 from mlx_selfdebug.sandbox.grading.report import Report, broken_checks
 from mlx_selfdebug.sandbox.grading.text import scrub
-from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure, Outcome
+from mlx_selfdebug.values.verdict import ErrorFact, Failure, Outcome
 
 _COMPILING = threading.Lock()
 _CHECK_NAMES = {CHECK, check_name(CHECK)}

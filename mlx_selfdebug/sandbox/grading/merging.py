@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
-from mlx_selfdebug.sandbox.verdict import SUSPICIOUS, Outcome, Verdict
+from mlx_selfdebug.values.verdict import SUSPICIOUS, Outcome, Verdict
 
 MAX_FAILURES = 8
 _FAULTS: frozenset[Outcome] = frozenset({"failed", "raised", "bad_value"})

@@ -16,8 +16,8 @@ from mlx_selfdebug.sandbox.grading.remote import RemoteCandidate, is_denial
 from mlx_selfdebug.sandbox.grading.signals import CandidateDied, CandidateError, StopChecks, UnsendableError
 from mlx_selfdebug.sandbox.grading.text import cut, scrub, show, show_call
 from mlx_selfdebug.sandbox.grading.tools import Ending, Raises
-from mlx_selfdebug.sandbox.verdict import ExpectedKind, Failure, Outcome
 from mlx_selfdebug.sandbox.wire.codec import OpaqueValueError
+from mlx_selfdebug.values.verdict import ExpectedKind, Failure, Outcome
 
 MAX_FAILURES = 8
 MAX_FAILURES_A_SITE = 3

@@ -23,9 +23,9 @@ from mlx_selfdebug.sandbox.grading.signals import UnsendableError as UnsendableE
 from mlx_selfdebug.sandbox.grading.signals import base_name, raisable
 from mlx_selfdebug.sandbox.grading.text import scrub
 from mlx_selfdebug.sandbox.limits import Limits
-from mlx_selfdebug.sandbox.verdict import ErrorFact, Outcome
 from mlx_selfdebug.sandbox.wire import codec
 from mlx_selfdebug.sandbox.wire.channel import Channel, ChannelClosedError, ChannelError, ChannelTimeoutError, Frame
+from mlx_selfdebug.values.verdict import ErrorFact, Outcome
 
 MAX_LOST_CALLS = 2000
 MAX_REQUEST_BYTES = 64 << 20

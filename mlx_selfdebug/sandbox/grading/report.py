@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass, fields
 from typing import Any, Literal, get_args
 
 from mlx_selfdebug.sandbox.grading.text import scrub
-from mlx_selfdebug.sandbox.verdict import OUTCOMES, ErrorFact, ExpectedKind, Failure, Outcome
+from mlx_selfdebug.values.verdict import OUTCOMES, ErrorFact, ExpectedKind, Failure, Outcome
 
 Silence = Literal["", "time", "exit"]
 """Why nothing more came: too late, or the channel was closed. What lies behind it only the ended process can tell."""

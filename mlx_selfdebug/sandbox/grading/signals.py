@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 from typing import cast
 
-from mlx_selfdebug.sandbox.verdict import ErrorFact, Outcome
+from mlx_selfdebug.values.verdict import ErrorFact, Outcome
 
 
 class CandidateError(BaseException):

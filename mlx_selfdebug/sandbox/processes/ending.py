@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from mlx_selfdebug.sandbox.grading.report import Report
 from mlx_selfdebug.sandbox.limits import Limits
-from mlx_selfdebug.sandbox.verdict import ErrorFact, Outcome
+from mlx_selfdebug.values.verdict import ErrorFact, Outcome
 
 _MEMORY_SHARE = 0.8
 _CPU_SHARE = 0.95

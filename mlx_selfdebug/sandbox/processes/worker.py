@@ -18,10 +18,10 @@ from mlx_selfdebug.sandbox.grading.report import Report
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.processes.ending import Ending
 from mlx_selfdebug.sandbox.processes.launch import Launched, Setup, launch, start_failure
-from mlx_selfdebug.sandbox.verdict import ErrorFact, Failure
 from mlx_selfdebug.sandbox.wire import codec, messages
 from mlx_selfdebug.sandbox.wire.channel import Channel, ChannelError, ChannelTimeoutError, Frame
 from mlx_selfdebug.sandbox.wire.messages import ChildLimits, Done, Order, Request, frame
+from mlx_selfdebug.values.verdict import ErrorFact, Failure
 
 START_S = 60.0
 EXIT_S = 10.0

@@ -16,10 +16,10 @@ import re
 from pathlib import Path
 
 from mlx_selfdebug.errors import TaskError
-from mlx_selfdebug.tasks.checks import Checks
 from mlx_selfdebug.tasks.own.source import parsed, read_text, starter_of
 from mlx_selfdebug.tasks.sets.records import raise_problems
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.task import Task
 
 STATEMENT, REFERENCE, PUBLIC = "task.md", "reference.py", "test_public.py"
 MAX_TASKS = 100_000

@@ -19,17 +19,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from mlx_selfdebug.auditing.audit import open_audit_runner
+from mlx_selfdebug.auditing.mutants import mutants_of
+from mlx_selfdebug.auditing.verify import check_tasks
 from mlx_selfdebug.config import SandboxConfig
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.tasks.audit import open_audit_runner
-from mlx_selfdebug.tasks.checks import Checks
-from mlx_selfdebug.tasks.mutants import mutants_of
 from mlx_selfdebug.tasks.own.source import parsed, read_text, starter_of
 from mlx_selfdebug.tasks.statements import to_be_mended
-from mlx_selfdebug.tasks.task import Task
-from mlx_selfdebug.tasks.verify import check_tasks
+from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.task import Task
 
 MAX_FILES = 5_000
 PUBLIC_SHARE = 3

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlx_selfdebug.tasks.checks import Checks, parse_quietly
 from mlx_selfdebug.tasks.sets.records import build_tasks, read_records
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.checks import Checks, parse_quietly
+from mlx_selfdebug.values.task import Task
 
 FIELDS: Mapping[str, type | tuple[type, ...]] = {
     "task_id": str,

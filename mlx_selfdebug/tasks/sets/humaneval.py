@@ -20,11 +20,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mlx_selfdebug.tasks.checks import Checks, parse_quietly
-from mlx_selfdebug.tasks.examples import docstring_asserts
 from mlx_selfdebug.tasks.sets.records import build_tasks, read_records
 from mlx_selfdebug.tasks.statements import to_be_mended
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.checks import Checks, parse_quietly
+from mlx_selfdebug.values.examples import docstring_asserts
+from mlx_selfdebug.values.task import Task
 
 ALIASES: Mapping[str, str] = {"HumanEval/81": "grade_equation", "HumanEval/149": "list_sort"}
 """Docstrings whose examples call the function by another name."""

@@ -16,7 +16,7 @@ from mlx_selfdebug.domains.mathematics import key_checks
 from mlx_selfdebug.domains.reasoning import entry_checks
 from mlx_selfdebug.errors import TaskError, UnknownNameError
 from mlx_selfdebug.tasks.sets.records import build_tasks, read_records
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.task import Task
 
 SIZE, MAX_SIZE = 100, 100_000
 

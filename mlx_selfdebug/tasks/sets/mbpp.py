@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from mlx_selfdebug.errors import TaskError
-from mlx_selfdebug.tasks.checks import Checks, parse_quietly
 from mlx_selfdebug.tasks.sets.records import build_tasks, read_records
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.checks import Checks, parse_quietly
+from mlx_selfdebug.values.task import Task
 
 SPLITS: Mapping[str, range] = {
     "train": range(601, 975),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_selfdebug.errors import TaskError
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.task import Task
 
 MAX_BYTES = 256 << 20
 """Of a file, unpacked."""

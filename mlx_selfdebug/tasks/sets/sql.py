@@ -26,7 +26,7 @@ from mlx_selfdebug.domains.inside import sqlite_program
 from mlx_selfdebug.domains.sql import is_ordered, rows_checks
 from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.tasks.sets.records import Record, raise_problems, read_records
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.task import Task
 
 FOLDER = Path(__file__).parent.parent / "garden"
 SPLITS = ("train", "dev", "test")

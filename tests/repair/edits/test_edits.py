@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlx_selfdebug.auditing.mutants import mutants_of
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.repair.edits.candidates import syntax_edits
 from mlx_selfdebug.repair.edits.hints import Hints
 from mlx_selfdebug.tasks import load_tasks
-from mlx_selfdebug.tasks.mutants import mutants_of
 
 PYTHON = domain_of("python")
 REFERENCES = [task.reference.strip("\n") for task in load_tasks("starter")][::4]

@@ -22,8 +22,8 @@ from mlx_selfdebug.repair.edits.trying import failing_shares, suspiciousness, wa
 from mlx_selfdebug.repair.reading import ProgramReading, Readings
 from mlx_selfdebug.sampling.decoder import BatchDecoder
 from mlx_selfdebug.sandbox.executed import Executed, ExecutedCall
-from mlx_selfdebug.sandbox.verdict import Failure, Verdict
 from mlx_selfdebug.testing import make_task
+from mlx_selfdebug.values.verdict import Failure, Verdict
 
 PYTHON, SQL = domain_of("python"), domain_of("sql")
 CODE = "\ndef add(a, b):\n    return a - b\n"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mlx_selfdebug.auditing.verify import check_tasks
 from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.tasks import load_tasks
-from mlx_selfdebug.tasks.verify import check_tasks
 
 FILES = {
     "task.md": "# Double\n\nReturn the number doubled.\n\n>>> double(2)\n4\n",

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from mlx_selfdebug.auditing.verify import check_tasks
 from mlx_selfdebug.config import SandboxConfig
-from mlx_selfdebug.stage import open_runner
+from mlx_selfdebug.domains.running import open_runner
 from mlx_selfdebug.tasks import Task
-from mlx_selfdebug.tasks.verify import check_tasks
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from mlx_selfdebug.auditing.verify import check_tasks
 from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.tasks import Task, TaskSet, load_tasks
 from mlx_selfdebug.tasks.sets.humaneval import ALIASES, WRONG_EXAMPLES
-from mlx_selfdebug.tasks.verify import check_tasks
 
 TASKS = load_tasks("humaneval")
 DATA = os.environ.get("MLX_SELFDEBUG_TEST_DATA", "")

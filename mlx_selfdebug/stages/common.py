@@ -1,46 +1,24 @@
-"""What every stage of a run does around its work: measure time and memory, open a test runner from the settings."""
+"""What every stage of a run does around its work: measure time and memory, say how it decodes, record its isolation."""
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mlx_selfdebug.config import CollectConfig, Config, EvalConfig, SandboxConfig
-from mlx_selfdebug.domains import packages_of
+from mlx_selfdebug.config import CollectConfig, Config, EvalConfig
 from mlx_selfdebug.machine.facts import hardware
 from mlx_selfdebug.machine.versions import versions
 from mlx_selfdebug.memory import Meter
+from mlx_selfdebug.progress import Spent
 from mlx_selfdebug.repair.asking import Decoding
-from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.tasks.task import Task
 
 logger = logging.getLogger(__name__)
 
 WORKER_BYTES = 60 * 10**6
 """Resident memory of the processes of one test worker, the program under test aside."""
-
-
-class Spent:
-    """Seconds by kind of work."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    def add(self, part: str, seconds: float) -> None:
-        self.seconds[part] = self.seconds.get(part, 0.0) + seconds
-
-    @contextmanager
-    def on(self, part: str) -> Iterator[None]:
-        """The block's seconds."""
-        begin = time.monotonic()
-        try:
-            yield
-        finally:
-            self.add(part, time.monotonic() - begin)
 
 
 @contextmanager
@@ -73,17 +51,6 @@ def decoding_of(how: CollectConfig | EvalConfig, config: Config) -> Decoding:
     # One program at its limit is reckoned with; should all be, the batch gets narrower for a while.
     tests = config.sandbox.workers * WORKER_BYTES + config.sandbox.memory_mb * 10**6
     return Decoding(how.temperature, how.min_p, how.max_tokens, how.batch_size, budget, tests)
-
-
-def open_runner(config: SandboxConfig, tasks: Iterable[Task] = (), *, allow_weak_sandbox: bool = False) -> TestRunner:
-    """With the packages that the domains of ``tasks`` test with.
-
-    Raises SandboxError if programs cannot be fully confined here, unless a weak sandbox is allowed; UsageError if a domain needs a
-    package that is not installed.
-    """
-    packages = packages_of({task.domain for task in tasks})
-    limits = Limits(wall_s=config.wall_s, cpu_s=config.cpu_s, memory_bytes=config.memory_mb * 10**6)
-    return TestRunner(config.workers, limits, "none" if allow_weak_sandbox else "full", packages=packages)
 
 
 def remember_isolation(run: Run, runner: TestRunner) -> None:

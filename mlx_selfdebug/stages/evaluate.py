@@ -10,6 +10,7 @@ import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
+from mlx_selfdebug.domains.running import open_runner
 from mlx_selfdebug.errors import TaskError, TrainingError, UsageError
 from mlx_selfdebug.evaluation.arms import REPAIR, Arm, arms_named, first_drafts, play_of
 from mlx_selfdebug.evaluation.bugs import (
@@ -41,16 +42,16 @@ from mlx_selfdebug.evaluation.played import (
 from mlx_selfdebug.evaluation.readings import remember_readings
 from mlx_selfdebug.evaluation.result import Result, read_result
 from mlx_selfdebug.models.load import Model
-from mlx_selfdebug.progress import NullProgress, Progress, Stage
-from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.progress import NullProgress, Progress, Spent, Stage
 from mlx_selfdebug.repair.stream import Stream
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.stage import Spent, decoding_of, measured, open_runner, remember_isolation
+from mlx_selfdebug.stages.common import decoding_of, measured, remember_isolation
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks import load_tasks
-from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.training.adapter import Adapter, mark_adapter
 from mlx_selfdebug.training.selection import held_back_tasks
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.task import Task
 
 logger = logging.getLogger(__name__)
 

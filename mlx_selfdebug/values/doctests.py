@@ -15,7 +15,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 
-from mlx_selfdebug.tasks.examples import literal
+from mlx_selfdebug.values.examples import literal
 
 
 def doctest_statements(text: str) -> list[str]:

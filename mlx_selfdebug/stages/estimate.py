@@ -23,13 +23,14 @@ from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.repair.asking import Asking
 from mlx_selfdebug.sampling.decoder import BatchDecoder
 from mlx_selfdebug.sampling.request import Request
-from mlx_selfdebug.stage import decoding_of
+from mlx_selfdebug.sampling.width import plan_decoding
+from mlx_selfdebug.stages.common import decoding_of
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks import load_tasks
-from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.training.examples import encode_pairs
 from mlx_selfdebug.training.plan import Planner, Workload, processes_bytes
 from mlx_selfdebug.training.probe import fewest_layers, first_layers, layer_count
+from mlx_selfdebug.values.task import Task
 
 COMPLETION_TOKENS, PAIR_TOKENS, PAIR_SUPERVISED = 80, 320, 80
 """Of a usual completion and a usual pair."""
@@ -109,7 +110,9 @@ def _decoding(model: Model, config: Config, stage: str) -> StageEstimate:
     asking = Asking(model, tasks, decoding, config.seed, stage)
     budget = {"budget_bytes": decoding.budget_bytes, "reserved_bytes": decoding.reserved_bytes}
     try:
-        plan = model.decoding_plan(**budget, most=decoding.batch_size, longest=asking.longest)
+        plan = plan_decoding(
+            model.network, model.name, loaded_bytes(model), **budget, most=decoding.batch_size, longest=asking.longest
+        )
     except BudgetError as error:
         return StageEstimate(stage, error.needed_bytes, decoding.budget_bytes, None, error.hint or "")
     drafts, repairs = _attempts(how, tasks)

@@ -13,13 +13,13 @@ from pathlib import Path
 from mlx_selfdebug.config import Config, differences
 from mlx_selfdebug.errors import ConfigError, StoreError, UsageError
 from mlx_selfdebug.repair import planting
-from mlx_selfdebug.repair.attempt import Attempt
-from mlx_selfdebug.repair.collect import ARM
+from mlx_selfdebug.stages.collect import ARM
 from mlx_selfdebug.store import Run, StoredRun
 from mlx_selfdebug.store.files import making_folder
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.training.mix import make_pairs
-from mlx_selfdebug.training.pair import Pair
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.pair import Pair
 
 KEPT = (
     "model", "isolation", "sandbox", "collect.tasks", "collect.audit", planting.UNITS, "train.held_back", "machine.collect"

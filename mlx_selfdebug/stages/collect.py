@@ -6,20 +6,21 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from mlx_selfdebug.auditing.audit import MUTANTS, audit_tasks, open_audit_runner
+from mlx_selfdebug.domains.running import open_runner
 from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.notebook import Rows
 from mlx_selfdebug.progress import NullProgress, Progress
-from mlx_selfdebug.repair.attempt import Attempt
 from mlx_selfdebug.repair.planting import plant_bugs
 from mlx_selfdebug.repair.policies import Mine
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sampling.language_model import LanguageModel
-from mlx_selfdebug.stage import decoding_of, measured, open_runner, remember_isolation
+from mlx_selfdebug.stages.common import decoding_of, measured, remember_isolation
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.tasks.audit import MUTANTS, audit_tasks, open_audit_runner
-from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.training.mix import make_pairs
 from mlx_selfdebug.training.selection import hold_back
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.task import Task
 
 ARM = "collect"
 AUDIT = "collect.audit"

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from mlx_selfdebug.errors import ConfigError, TaskError
-from mlx_selfdebug.repair.attempt import Attempt
-from mlx_selfdebug.repair.collect import collect
+from mlx_selfdebug.stages.collect import collect
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks import Checks, Task
 from mlx_selfdebug.testing import ScriptedModel, make_task
+from mlx_selfdebug.values.attempt import Attempt
 
 from ..conftest import make_attempt, small_config
 
@@ -194,7 +194,7 @@ def test_tasks_are_audited_once_a_run(tmp_path: Path, monkeypatch: pytest.Monkey
     tasks: list[Task] = [WEAK, *TASKS]
     with open_run(tmp_path / "run") as run:
         first = collect(run, ScriptedModel(reply), tasks)
-    monkeypatch.setattr("mlx_selfdebug.repair.collect.audit_tasks", no_audit)
+    monkeypatch.setattr("mlx_selfdebug.stages.collect.audit_tasks", no_audit)
     with open_run(tmp_path / "run") as run:
         assert rows(collect(run, ScriptedModel(reply), tasks)) == rows(first)
 
@@ -202,7 +202,7 @@ def test_tasks_are_audited_once_a_run(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_run_that_drafted_without_an_audit_goes_on_without_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlx_selfdebug.repair.collect.audit_tasks", no_audit)
+    monkeypatch.setattr("mlx_selfdebug.stages.collect.audit_tasks", no_audit)
     with open_run(tmp_path / "run") as run:
         run.add_attempt(make_attempt(task_id="test/weak", seed=1))
         assert "test/weak" in {a.task_id for a in collect(run, ScriptedModel(reply), [WEAK, *TASKS])}

@@ -18,19 +18,20 @@ from typing import Any
 from mlx_selfdebug.models.backend import mx
 
 from mlx_selfdebug.config import ADJUSTABLE, TrainConfig
+from mlx_selfdebug.domains.running import open_runner
 from mlx_selfdebug.errors import TrainingError
 from mlx_selfdebug.models.load import Model
-from mlx_selfdebug.progress import NullProgress, Progress
+from mlx_selfdebug.progress import NullProgress, Progress, Spent
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.stage import Spent, decoding_of, measured, open_runner
+from mlx_selfdebug.stages.common import decoding_of, measured
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.tasks.task import Task
 from mlx_selfdebug.training.adapter import Adapter, insert_adapter, open_adapter, remove_adapter, save_adapter
 from mlx_selfdebug.training.checkpoint import newest_checkpoint, restore_best, save_best, save_checkpoint
 from mlx_selfdebug.training.examples import Example, encode_pairs
 from mlx_selfdebug.training.loop import Advance, Step, count_steps, optimizer_of, train_steps
 from mlx_selfdebug.training.plan import Planner, TrainingPlan, Workload, processes_bytes
 from mlx_selfdebug.training.selection import Selection, held_back_tasks
+from mlx_selfdebug.values.task import Task
 
 logger = logging.getLogger(__name__)
 

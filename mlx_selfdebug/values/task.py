@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.values.checks import Checks
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from mlx_selfdebug.auditing.verify import TaskProblem, check_tasks
 from mlx_selfdebug.tasks import Checks, Task
-from mlx_selfdebug.tasks.verify import TaskProblem, check_tasks
 
 GOOD = Task(
     id="t/double",

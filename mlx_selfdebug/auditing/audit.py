@@ -17,14 +17,14 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from mlx_selfdebug.auditing.mutants import Mutant, mutants_of
+from mlx_selfdebug.auditing.verify import reason_of
 from mlx_selfdebug.config import SandboxConfig
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.progress import NullProgress, Progress
-from mlx_selfdebug.sandbox.verdict import Outcome, Verdict
-from mlx_selfdebug.tasks.mutants import Mutant, mutants_of
-from mlx_selfdebug.tasks.task import Task
-from mlx_selfdebug.tasks.verify import reason_of
+from mlx_selfdebug.values.task import Task
+from mlx_selfdebug.values.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
     from mlx_selfdebug.sandbox.runner import TestRunner
@@ -96,7 +96,7 @@ def _n_caught(outcomes: Sequence[Outcome | None]) -> int | None:
 
 def open_audit_runner(config: SandboxConfig, *, allow_weak_sandbox: bool = False) -> TestRunner:
     """With limits short enough for programs of which some never end. Raises SandboxError as ``open_runner`` does."""
-    from mlx_selfdebug.stage import open_runner
+    from mlx_selfdebug.domains.running import open_runner
 
     limits = replace(config, cpu_s=min(config.cpu_s, CPU_S), wall_s=min(config.wall_s, WALL_S))
     return open_runner(limits, allow_weak_sandbox=allow_weak_sandbox)

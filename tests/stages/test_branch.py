@@ -9,11 +9,11 @@ import pytest
 
 from mlx_selfdebug.config import Config
 from mlx_selfdebug.errors import ConfigError, StoreError, UsageError
-from mlx_selfdebug.repair.collect import collect
+from mlx_selfdebug.stages.branch import branch
+from mlx_selfdebug.stages.collect import collect
 from mlx_selfdebug.store import Run, open_stored
 from mlx_selfdebug.tasks.jsonl import dump_tasks
 from mlx_selfdebug.testing import ScriptedModel, make_task
-from mlx_selfdebug.training.branch import branch
 
 from ..conftest import small_config
 

@@ -16,15 +16,15 @@ from mlx.utils import tree_flatten
 
 from mlx_selfdebug.errors import BudgetError, ModelError, StoreError, TrainingError
 from mlx_selfdebug.models.cache import CACHE_VARIABLE
-from mlx_selfdebug.stage import measured
+from mlx_selfdebug.stages import train as train_module
+from mlx_selfdebug.stages.common import measured
+from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.training import loop
-from mlx_selfdebug.training import train as train_module
 from mlx_selfdebug.training.adapter import open_adapter
 from mlx_selfdebug.training.checkpoint import newest_checkpoint
 from mlx_selfdebug.training.loss import LossAndGradient
-from mlx_selfdebug.training.pair import Pair
-from mlx_selfdebug.training.train import train
+from mlx_selfdebug.values.pair import Pair
 
 from ..conftest import small_config
 
@@ -150,7 +150,7 @@ from pathlib import Path
 from mlx_selfdebug.models.backend import mx
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.models.load import load_model
-from mlx_selfdebug.training import train as module
+from mlx_selfdebug.stages import train as module
 from tests.training.test_train import open_run
 
 module.CHECKPOINT_S = 0.0
@@ -290,7 +290,7 @@ class Killed(BaseException):
 def test_a_training_cut_short_ends_with_the_same_adapter_bit_for_bit(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    monkeypatch.setattr("mlx_selfdebug.training.train.CHECKPOINT_S", 0.0)
+    monkeypatch.setattr("mlx_selfdebug.stages.train.CHECKPOINT_S", 0.0)
     with open_run(tmp_path / "whole") as run:
         whole, steps = mx.load(str(train(run, tiny).path / "adapters.safetensors")), timeless(run)
     with open_run(tmp_path / "cut") as run:
@@ -321,7 +321,7 @@ def cut_after(run: Run, model: Any, last: int) -> None:
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it_and_said(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("mlx_selfdebug.training.train.CHECKPOINT_S", 0.0)
+    monkeypatch.setattr("mlx_selfdebug.stages.train.CHECKPOINT_S", 0.0)
     with open_run(tmp_path / "whole") as run:
         whole = mx.load(str(train(run, tiny).path / "adapters.safetensors"))
     with open_run(tmp_path / "cut") as run:
@@ -336,7 +336,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it_and_said(
 def test_two_checkpoints_are_kept_and_belong_to_their_settings(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlx_selfdebug.training.train.CHECKPOINT_S", 0.0)
+    monkeypatch.setattr("mlx_selfdebug.stages.train.CHECKPOINT_S", 0.0)
     with open_run(tmp_path / "cut") as run:
         cut_after(run, tiny, 6)
         assert len(list(run.training_path.glob("step-*.safetensors"))) == 2

@@ -9,7 +9,7 @@ import unittest
 import pytest
 
 from mlx_selfdebug.sandbox import Limits, TestRunner
-from mlx_selfdebug.tasks.checks import Checks
+from mlx_selfdebug.values.checks import Checks
 
 MODULE = """
 import unittest

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Literal
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.progress import NullProgress, Progress
-from mlx_selfdebug.sandbox.verdict import Verdict
-from mlx_selfdebug.tasks.checks import Checks
-from mlx_selfdebug.tasks.task import Task
+from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.task import Task
+from mlx_selfdebug.values.verdict import Verdict
 
 if TYPE_CHECKING:
     from mlx_selfdebug.sandbox.runner import TestRunner

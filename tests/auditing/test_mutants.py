@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from mlx_selfdebug.auditing.mutants import Mutant, mutants_of
 from mlx_selfdebug.tasks import load_tasks
-from mlx_selfdebug.tasks.mutants import Mutant, mutants_of
 
 REFERENCES = [(task.reference, task.entry_point) for task in [*load_tasks("starter"), *load_tasks("humaneval")[::4]]]
 

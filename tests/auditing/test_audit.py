@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from mlx_selfdebug.auditing.audit import FEWEST, MutantRun, TaskAudit, audit_tasks, open_audit_runner
+from mlx_selfdebug.auditing.mutants import Mutant
 from mlx_selfdebug.config import SandboxConfig
 from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.tasks import Checks, Task
-from mlx_selfdebug.tasks.audit import FEWEST, MutantRun, TaskAudit, audit_tasks, open_audit_runner
-from mlx_selfdebug.tasks.mutants import Mutant
 
 STRONG = Task(
     id="t/shared",

@@ -62,14 +62,14 @@ class Checks:
     @classmethod
     def from_doctest(cls, text: str, setup: str = "") -> Checks:
         """The ``>>>`` examples of a docstring (see doctests.py). Raises ValueError if there are none."""
-        from mlx_selfdebug.tasks.doctests import doctest_statements
+        from mlx_selfdebug.values.doctests import doctest_statements
 
         return cls.from_asserts(doctest_statements(text), setup)
 
     @classmethod
     def from_unittest(cls, source: str, setup: str = "") -> Checks:
         """A test module for unittest or pytest (see unittests.py). Raises ValueError on what is not understood."""
-        from mlx_selfdebug.tasks.unittests import tests_to_source
+        from mlx_selfdebug.values.unittests import tests_to_source
 
         return cls.from_source(tests_to_source(source), setup)
 

@@ -20,7 +20,7 @@ import ast
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from mlx_selfdebug.tasks.doctests import is_foreign
+from mlx_selfdebug.values.doctests import is_foreign
 
 # Each takes the arguments as {0}, {1}, ...; keywords of unittest's that change the meaning are added as they stand.
 _ASSERTIONS = {

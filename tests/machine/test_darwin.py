@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from mlx_selfdebug.sandbox.confinement import darwin
+from mlx_selfdebug.machine import darwin
 
 # One number a field, so that a field read by mistake shows which it was.
 RUSAGE_INFO_V4 = bytes(range(16)) + struct.pack("=35Q", *range(100, 135))
@@ -64,7 +64,7 @@ def test_limits_lie_above_what_is_mapped_and_grow() -> None:
 
 LIMITED = """
 import mmap, os
-from mlx_selfdebug.sandbox.confinement.darwin import limit_address_space
+from mlx_selfdebug.machine.darwin import limit_address_space
 budget = 256 << 20
 reserved = mmap.mmap(-1, 400 << 20)
 def measure(pid):

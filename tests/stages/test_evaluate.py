@@ -10,22 +10,21 @@ import pytest
 
 from mlx_selfdebug.errors import ConfigError, TaskError, UsageError
 from mlx_selfdebug.evaluation.arms import answer, arms_named
-from mlx_selfdebug.evaluation.evaluate import _Playing, evaluate
 from mlx_selfdebug.evaluation.figures import TaskFigures, figures_of
 from mlx_selfdebug.evaluation.gate import Gate
 from mlx_selfdebug.evaluation.played import ByArm, by_arm
 from mlx_selfdebug.evaluation.result import Result, Score, score, score_model
-from mlx_selfdebug.progress import NullStage
-from mlx_selfdebug.repair.attempt import Attempt
+from mlx_selfdebug.progress import NullStage, Spent
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.sandbox.verdict import Verdict
-from mlx_selfdebug.stage import Spent
+from mlx_selfdebug.stages.evaluate import _Playing, evaluate
+from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks.jsonl import dump_tasks
 from mlx_selfdebug.testing import ScriptedModel, make_task
-from mlx_selfdebug.training.pair import Pair
-from mlx_selfdebug.training.train import train
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.pair import Pair
+from mlx_selfdebug.values.verdict import Verdict
 
 from ..conftest import FAILED, make_attempt, small_config
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mlx_selfdebug.sandbox import Limits, TestRunner
-from mlx_selfdebug.tasks.checks import Checks
-from mlx_selfdebug.tasks.doctests import doctest_statements
+from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.doctests import doctest_statements
 
 
 @pytest.fixture(scope="module")

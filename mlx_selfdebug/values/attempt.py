@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mlx_selfdebug.notebook import Shown
-from mlx_selfdebug.sandbox.verdict import Verdict
+from mlx_selfdebug.values.verdict import Verdict
 
 Kind = Literal["draft", "repair", "edits", "fork", "given"]
 """How an attempt was made: drafted from the statement; asked for with a failed program and its facts; found by trying small edits

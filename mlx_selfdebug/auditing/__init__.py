@@ -1,0 +1,1 @@
+"""Whether the checks of a task can be trusted. See README.md."""

@@ -1,0 +1,1 @@
+"""The nouns of the loop: what the rooms hand to each other. See README.md."""
