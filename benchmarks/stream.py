@@ -35,7 +35,7 @@ from mlx_selfdebug.models import activations
 from mlx_selfdebug.models.load import Model, load_model
 from mlx_selfdebug.progress import NullStage
 from mlx_selfdebug.repair.asking import Asking, Decoding
-from mlx_selfdebug.repair.policies import Mine, Move
+from mlx_selfdebug.repair.policies import MiningPolicy, Move
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sampling.decoder import BatchDecoder
 from mlx_selfdebug.sampling.language_model import DecodingCounts, complete
@@ -98,7 +98,7 @@ def ours(side: Side, model: Model, tasks: list[Task], options: argparse.Namespac
         Meter() as meter,
     ):
         stream = Stream(run, model, runner, NullStage())
-        attempts = stream.play(Play("bench", tasks, Mine(options.samples, 0, 0), how))["bench"]
+        attempts = stream.play(Play("bench", tasks, MiningPolicy(options.samples, 0, 0), how))["bench"]
     side.wall_s += meter.wall_s
     side.peak_bytes = max(side.peak_bytes, meter.peak_bytes)
     side.passed += sum(attempt.passed for attempt in attempts)

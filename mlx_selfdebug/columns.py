@@ -1,4 +1,4 @@
-"""Tables as text: aligned for a terminal of 80 columns, or as Markdown."""
+"""Format tables as text, aligned for a terminal of 80 columns or as Markdown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 
 def columns(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> str:
-    """Rows of cells as aligned lines; the columns in ``right`` are flushed right."""
+    """Return rows of cells as aligned lines. The columns in ``right`` are aligned to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(_line(row, widths, right) for row in rows)
 
@@ -17,12 +17,15 @@ def _line(row: Sequence[str], widths: Sequence[int], right: Collection[int]) -> 
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """The first row is the head. What Markdown would read as the table's own is escaped."""
+    """Return rows as a Markdown table whose head is the first row.
+
+    Characters that Markdown would read as part of the table are escaped.
+    """
     head, *body = [[cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
     lines = [head, ["---"] * len(head), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def gib(n_bytes: int | None) -> str:
-    """Bytes in GiB; ``-`` where they are not known."""
+    """Return a number of bytes in GiB, or ``-`` if it is not known."""
     return f"{n_bytes / 2**30:.2f}" if n_bytes else "-"

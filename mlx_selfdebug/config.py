@@ -1,8 +1,8 @@
-"""Every setting and its default: one frozen dataclass a stage, the only home of defaults.
+"""Defines every setting and its default, in one frozen dataclass per stage. Defaults are defined nowhere else.
 
-TOML keys, environment variables and command-line options are derived from these classes. Precedence:
-command line > environment (``MLX_SELFDEBUG_COLLECT_SAMPLES``) > file > preset > default. ``resolve`` says of every
-value where it came from.
+TOML keys, environment variables and command-line options are derived from these classes. The order of precedence is
+command line > environment (``MLX_SELFDEBUG_COLLECT_SAMPLES``) > file > preset > default. ``resolve`` also reports where each
+value came from.
 
     >>> resolve(overrides={"collect.samples": 4}).config.collect.samples
     4
@@ -27,7 +27,7 @@ ENV_PREFIX = "MLX_SELFDEBUG_"
 OTHER_VARIABLES = frozenset(
     ENV_PREFIX + name for name in ("ALLOW_WEAK_SANDBOX", "BLAS", "CACHE", "TEST_DATA", "BENCH_PROBES")
 )
-"""Variables of ours that are no settings."""
+"""Environment variables of this package that are not settings."""
 
 
 def _setting(
@@ -38,65 +38,70 @@ def _setting(
 
 @dataclass(frozen=True)
 class CollectConfig:
-    """Drafts and repairs on the training tasks."""
+    """Settings of collecting: drafts and repairs on the training tasks."""
 
     tasks: str = _setting(
-        "starter", "task set to learn from: a name (`tasks list`), NAME:PATH, a .jsonl file or a folder"
+        "starter", "task set to learn from: a name (see `tasks list`), NAME:PATH, a .jsonl file or a folder"
     )
-    limit: int = _setting(0, "use this many tasks, spread evenly over the set; 0 = all", low=0)
+    limit: int = _setting(0, "use only this many tasks, spread evenly over the set; 0 = all", low=0)
     weak_share: float = _setting(
         0.5,
-        "leave out a task whose checks catch less than this share of wrong programs (`tasks audit`); 0 = none",
+        "leave out tasks whose checks catch less than this share of wrong programs (see `tasks audit`); 0 = none",
         low=0,
         high=1,
     )
-    samples: int = _setting(8, "drafts a task", low=1, high=256)
+    samples: int = _setting(8, "drafts per task", low=1, high=256)
     edits: int = _setting(
-        3, "failed drafts of each task searched for a small edit that passes; 0 = none", low=0, high=64
+        3, "failed drafts per task that are searched for a small edit that passes; 0 = none", low=0, high=64
     )
     forks: int = _setting(
-        2, "surprising places at which a failed draft is left, where no edit was found", low=0, high=16
+        2, "surprising places from which a failed draft is completed anew if no edit passes; 0 = none", low=0, high=16
     )
-    rounds: int = _setting(1, "rounds of asking for repairs, for a task that nothing else has solved", low=0, high=8)
+    rounds: int = _setting(1, "rounds of repair prompts for a task that nothing else has solved", low=0, high=8)
     repairs: int = _setting(
-        2, "different failed attempts of a task that are forked, or repaired in a round", low=1, high=64
+        2, "different failed attempts per task that are forked, or repaired per round", low=1, high=64
     )
     bugs: int = _setting(
-        4, "bugs put into right programs of each task, to learn to mend them; 0 = none", low=0, high=256
+        4, "bugs put into correct programs of each task, to learn to fix them; 0 = none", low=0, high=256
     )
-    bug_edits: int = _setting(2, "most small edits that make one bug", low=1, high=8)
+    bug_edits: int = _setting(2, "maximum number of small edits that make up one bug", low=1, high=8)
     temperature: float = _setting(0.8, "sampling temperature of drafts and repairs; 0 = greedy", low=0, high=5)
-    min_p: float = _setting(0.05, "drop tokens less likely than this share of the likeliest", low=0, high=1)
-    max_tokens: int = _setting(320, "longest completion, in tokens", low=1, high=32768)
+    min_p: float = _setting(
+        0.05, "drop tokens less likely than this share of the most likely token's probability", low=0, high=1
+    )
+    max_tokens: int = _setting(320, "maximum length of a completion, in tokens", low=1, high=32768)
     batch_size: int = _setting(
-        64, "most completions decoded side by side; fewer where memory is short", low=1, high=512
+        64, "maximum number of completions decoded side by side; fewer if memory is short", low=1, high=512
     )
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Pairs and LoRA."""
+    """Settings of training: the mix of pairs and the adapter."""
 
     targets: str = _setting(
         "reference",
-        "what failed code may be mended to: the model's own right code (own), or where it has none the reference too",
+        "what failed code is corrected to: only the model's own correct code (own), or else the reference (reference)",
         choices=("own", "reference"),
     )
     repair_share: float = _setting(
-        0.3, "share of repair pairs (the model's own failed code + facts -> right code)", low=0, high=1
+        0.3, "share of repair pairs (the model's own failed code + facts -> correct code)", low=0, high=1
     )
     bug_share: float = _setting(
-        0.4, "share of bug pairs (right code with a bug put in + facts -> right code)", low=0, high=1
+        0.4, "share of bug pairs (correct code with a bug put in + facts -> correct code)", low=0, high=1
     )
-    direct_share: float = _setting(0.15, "share of direct pairs (task -> right code)", low=0, high=1)
-    keep_share: float = _setting(0.15, "share of keep pairs (code that passes stays as it is)", low=0, high=1)
+    direct_share: float = _setting(0.15, "share of direct pairs (task -> correct code)", low=0, high=1)
+    keep_share: float = _setting(0.15, "share of keep pairs (code that passes -> the same code)", low=0, high=1)
     minimal_share: float = _setting(
-        0.5, "share of bug pairs mended by their minimal fix; the others by another right draft", low=0, high=1
+        0.5,
+        "share of bug pairs fixed by the minimal edit; the others are fixed by another correct draft",
+        low=0,
+        high=1,
     )
-    max_pairs: int = _setting(200, "most pairs trained on", low=1)
+    max_pairs: int = _setting(200, "maximum number of pairs to train on", low=1)
     failed_per_task: int = _setting(
         3,
-        "most failed attempts of one task made into repair pairs, and most of its bugs into bug pairs",
+        "maximum number of failed attempts per task made into repair pairs, and of its bugs made into bug pairs",
         low=1,
         high=64,
     )
@@ -107,82 +112,88 @@ class TrainConfig:
         0.0, "share of repair and bug prompts in which some lines of the failed code are blanked", low=0, high=1
     )
     copied_weight: float = _setting(
-        0.2, "weight of target tokens copied from the failed code; those that change it weigh 1", low=0, high=1
+        0.2, "weight of target tokens copied from the failed code; tokens that change it weigh 1", low=0, high=1
     )
     method: str = _setting(
-        "lora", "lora, or dora (slower: lengths of weights are learned too)", choices=("lora", "dora")
+        "lora", "lora, or dora (slower: it also learns the magnitudes of the weights)", choices=("lora", "dora")
     )
     rank: int = _setting(8, "LoRA rank", low=1, high=512)
     scale: float = _setting(2.0, "LoRA scale (alpha / rank)", low=0)
-    layers: int = _setting(-1, "layers from the top that get an adapter; -1 = all", low=-1)
-    learning_rate: float = _setting(1e-4, "peak learning rate of AdamW, linear warm-up then cosine", low=0, high=1)
+    layers: int = _setting(-1, "number of layers, from the top, that get an adapter; -1 = all", low=-1)
+    learning_rate: float = _setting(
+        1e-4, "peak learning rate of AdamW, with linear warm-up, then cosine", low=0, high=1
+    )
     epochs: int = _setting(2, "passes over the pairs", low=1, high=100)
-    batch_size: int = _setting(4, "pairs an optimizer step (accumulated one by one)", low=1, high=512)
+    batch_size: int = _setting(4, "pairs per optimizer step (gradients are accumulated)", low=1, high=512)
     held_back_share: float = _setting(
         0.2,
-        "share of tasks, failed and solved, kept out of the pairs to choose the best checkpoint on",
+        "share of the tasks with both failed and passing attempts that is held back to choose the best checkpoint",
         low=0,
         high=0.9,
     )
-    patience: int = _setting(3, "epochs without a better checkpoint before training stops; 0 = never", low=0)
-    cooldown_s: float = _setting(0.0, "seconds of rest every half minute, for a machine without a fan", low=0, high=600)
-    max_length: int = _setting(1024, "longest pair in tokens; longer ones are left out and counted", low=16)
+    patience: int = _setting(3, "epochs without a better checkpoint after which training stops; 0 = never", low=0)
+    cooldown_s: float = _setting(0.0, "seconds of rest every half minute, for machines without a fan", low=0, high=600)
+    max_length: int = _setting(1024, "maximum length of a pair in tokens; longer ones are left out and counted", low=16)
 
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Base and adapter on the same held-out tasks and on bugs: what every arm makes of a failed program, at equal tokens."""
+    """Settings of the evaluation, which compares base and adapter on held-out tasks and bugs, at equal tokens per arm."""
 
     tasks: str = _setting("humaneval", "held-out task set: a name, NAME:PATH, a .jsonl file or a folder")
-    limit: int = _setting(0, "use this many tasks, spread evenly over the set; 0 = all", low=0)
+    limit: int = _setting(0, "use only this many tasks, spread evenly over the set; 0 = all", low=0)
     arms: str = _setting(
         "blind,notice,code,facts,other-facts,edits,forks,edits+blind,edits+forks+blind,edits+forks+facts",
-        "what is compared after a program that failed",
+        "arms to compare, separated by commas: what is tried after a program failed",
     )
-    tokens: int = _setting(480, "tokens an arm may generate for a task, its first draft included", low=1)
-    forks: int = _setting(3, "most forks of a failed program, in the arms that fork", low=1, high=32)
+    tokens: int = _setting(480, "tokens an arm may generate per task, including its first draft", low=1)
+    forks: int = _setting(3, "maximum number of forks of a failed program, in the arms that fork", low=1, high=32)
     bugs: str = _setting(
         "operators",
-        "what else is to be repaired: bugs put into references (operators), humanevalfix, humanevalfix:FILE, or none",
+        "what else to repair: bugs put into references (operators), humanevalfix, humanevalfix:FILE, or none",
     )
-    bugs_per_task: int = _setting(1, "bugs put into one task's reference", low=1, high=64)
-    bugs_limit: int = _setting(0, "use this many bugs, spread evenly over the tasks; 0 = all", low=0)
+    bugs_per_task: int = _setting(1, "bugs put into each task's reference", low=1, high=64)
+    bugs_limit: int = _setting(0, "use only this many bugs, spread evenly over the tasks; 0 = all", low=0)
     hard_drafts: int = _setting(
-        0, "drafts a task to find the hard tasks, of which none is right; 0 = they are not looked for", low=0, high=256
+        0, "drafts per task to find the hard tasks, for which no draft is correct; 0 = do not look", low=0, high=256
     )
     temperature: float = _setting(0.8, "sampling temperature after the first draft, which is greedy", low=0, high=5)
-    min_p: float = _setting(0.05, "drop tokens less likely than this share of the likeliest", low=0, high=1)
-    max_tokens: int = _setting(384, "longest completion, in tokens", low=1, high=32768)
+    min_p: float = _setting(
+        0.05, "drop tokens less likely than this share of the most likely token's probability", low=0, high=1
+    )
+    max_tokens: int = _setting(384, "maximum length of a completion, in tokens", low=1, high=32768)
     batch_size: int = _setting(
-        64, "most completions decoded side by side; fewer where memory is short", low=1, high=512
+        64, "maximum number of completions decoded side by side; fewer if memory is short", low=1, high=512
     )
 
 
 @dataclass(frozen=True)
 class SandboxConfig:
-    """Limits of one test run."""
+    """The limits of a test run, and how many run side by side."""
 
-    workers: int = _setting(2, "test runs side by side", low=1, high=256)
-    wall_s: float = _setting(5.0, "wall-clock limit of a run in seconds", low=0.05, high=3600)
-    cpu_s: float = _setting(4.0, "CPU limit of a run in seconds", low=0.05, high=3600)
-    memory_mb: int = _setting(512, "memory limit of a run in MB (10^6 bytes; Linux)", low=64)
+    workers: int = _setting(2, "number of test runs side by side", low=1, high=256)
+    wall_s: float = _setting(5.0, "wall-clock limit of a test run, in seconds", low=0.05, high=3600)
+    cpu_s: float = _setting(4.0, "CPU time limit of a test run, in seconds", low=0.05, high=3600)
+    memory_mb: int = _setting(512, "memory limit of a test run, in MB (10^6 bytes; on Linux)", low=64)
 
 
 @dataclass(frozen=True)
 class BudgetConfig:
-    """Memory of the whole process tree, in GB (10^9 bytes)."""
+    """The memory budgets of the whole process tree, in GB (10^9 bytes)."""
 
-    training_gb: float = _setting(10.0, "most memory for training", low=0.1, high=10_000)
-    inference_gb: float = _setting(6.0, "most memory for drafting, repairing and evaluating", low=0.1, high=10_000)
+    training_gb: float = _setting(10.0, "maximum memory for training, in GB", low=0.1, high=10_000)
+    inference_gb: float = _setting(
+        6.0, "maximum memory for drafting, repairing and evaluating, in GB", low=0.1, high=10_000
+    )
 
 
 @dataclass(frozen=True)
 class Config:
-    """All settings of a run. TOML: top-level keys, then one table a stage."""
+    """All settings of a run. In TOML they are the top-level keys, then one table per stage."""
 
-    model: str = _setting("qwen2.5-coder-0.5b", "alias (`models list`), hub repository, folder or .gguf file")
-    seed: int = _setting(0, "seed of everything random", low=0, high=2**31 - 1)
-    preset: str = _setting("auto", "demo, air, full, cpu, seed, or auto (cpu where MLX has no GPU, else air)")
+    model: str = _setting("qwen2.5-coder-0.5b", "alias (see `models list`), hub repository, folder or .gguf file")
+    seed: int = _setting(0, "seed of all random choices", low=0, high=2**31 - 1)
+    preset: str = _setting("auto", "demo, air, full, cpu, seed, or auto (cpu if MLX has no GPU, else air)")
     collect: CollectConfig = field(default_factory=CollectConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
@@ -191,7 +202,7 @@ class Config:
 
 
 ADJUSTABLE = frozenset({"budget.inference_gb", "budget.training_gb", "sandbox.workers", "train.cooldown_s"})
-"""What may change from one session of a run to the next: it says how fast results come, not what they are."""
+"""The settings that may change from one session of a run to the next: they affect how fast results come, not the results."""
 
 _CPU = {
     "collect.tasks": "starter-mixed",
@@ -248,33 +259,38 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "seed": MappingProxyType(_SEED),
     }
 )
-"""The sizes of a run that have names.
+"""The settings of each preset.
 
-``demo`` does every stage once, in minutes, and is too small to show anything. ``air`` is meant for a MacBook Air M4. ``full`` takes
-every task and every arm, and 8 drafts per task to find the hard ones. ``cpu`` is for two cores, which it keeps busy for some 25
-minutes. ``seed`` is the size that this project began with: 13 pairs of the model's own code.
+``demo`` runs every stage once, in minutes, and is too small to show anything. ``air`` is meant for a MacBook Air M4. ``full`` uses
+every task and every arm, and 8 drafts per task to find the hard tasks. ``cpu`` is meant for two cores, which it keeps busy for some
+25 minutes. ``seed`` is the size that this project began with: 13 pairs of the model's own code.
 """
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A configuration and, for each dotted key, where its value came from."""
+    """A configuration with the origin of each value."""
 
     config: Config
     origins: Mapping[str, str]
+    """Where the value of each dotted key came from: "command line", "environment", "file", "run", "preset NAME" or "default"."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One leaf of the configuration: its dotted key, type, default, help text and range."""
+    """A single setting of the configuration."""
 
     key: str
+    """The dotted key, such as ``collect.samples``."""
     type: type
     default: Any
     help: str
     low: float | None
+    """The smallest allowed value, or None if there is no limit."""
     high: float | None
+    """The largest allowed value, or None if there is no limit."""
     choices: tuple[str, ...] = ()
+    """The allowed values of a string, or empty if any is allowed."""
 
     @property
     def option(self) -> str:
@@ -286,38 +302,42 @@ class Setting:
 
     @property
     def explained(self) -> str:
-        """The help text with what is allowed."""
+        """Return the help text, followed by the allowed values."""
         allowed = " or ".join(self.choices) or self._range()
         return f"{self.help} ({allowed})" if allowed else self.help
 
     def parse(self, value: Any, where: str) -> Any:
-        """``value`` as this setting's type, within its range; ConfigError names ``where`` it stood."""
+        """Convert ``value`` to this setting's type and check its range. Raises ConfigError, which begins with ``where``."""
         try:
             parsed = self._convert(value)
         except (TypeError, ValueError):
             kind = {int: "a whole number", float: "a number", str: "a text"}[self.type]
             raise ConfigError(f"{where}: {self.key} must be {kind}, not {value!r}") from None
         if (self.low is not None and not parsed >= self.low) or (self.high is not None and not parsed <= self.high):
-            raise ConfigError(f"{where}: {self.key} = {parsed!r} is out of range: {self._range()}")
+            raise ConfigError(f"{where}: {self.key} = {parsed!r} is out of range: it must be {self._range()}")
         if self.choices and parsed not in self.choices:
-            raise ConfigError(f"{where}: {self.key} = {parsed!r} is unknown: {' or '.join(self.choices)}")
+            raise ConfigError(f"{where}: {self.key} = {parsed!r} is unknown: it must be {' or '.join(self.choices)}")
         return parsed
 
     def _convert(self, value: Any) -> Any:
-        """Text is read as a number where one is wanted; nothing else is converted but whole numbers to numbers."""
+        """Convert a string to a number if the setting is one, and an int to a float. Raises TypeError or ValueError otherwise."""
         wrong_kind = not isinstance(value, str) and self.type is str
         if wrong_kind or isinstance(value, bool) or (self.type is int and isinstance(value, float)):
             raise TypeError
         return self.type(value)
 
     def _range(self) -> str:
-        low = "" if self.low is None else f"at least {self.low:g}"
-        high = "" if self.high is None else f"at most {self.high:g}"
+        low = "" if self.low is None else f"at least {_short(self.low)}"
+        high = "" if self.high is None else f"at most {_short(self.high)}"
         return " and ".join(part for part in (low, high) if part)
 
 
+def _short(number: float) -> str:
+    return str(int(number)) if number == int(number) else f"{number:g}"
+
+
 def settings(cls: Any = Config, prefix: str = "") -> Iterator[Setting]:
-    """Every leaf setting, in order of the dataclasses."""
+    """Yield every setting, in the order of the dataclasses."""
     hints = get_type_hints(cls)
     for item in fields(cls):
         kind = hints[item.name]
@@ -343,10 +363,10 @@ def resolve(
     base: Config | None = None,
     default_preset: str = "air",
 ) -> Resolved:
-    """The configuration from all its sources. ``overrides`` are dotted keys from the command line.
+    """Build the configuration from all its sources. ``overrides`` maps dotted keys to values from the command line.
 
-    ``base`` is an existing run's configuration: it takes the place of presets and defaults.
-    ``default_preset`` is what ``auto`` stands for. Raises ConfigError for an unknown key, a wrong type, a value out of range.
+    ``base`` is the configuration of an existing run, which replaces presets and defaults. ``default_preset`` is the preset that
+    ``auto`` stands for. Raises ConfigError for an unknown key, a value of the wrong type or a value out of range.
     """
     environment = os.environ if environment is None else environment
     layers = [
@@ -372,7 +392,7 @@ def resolve(
 
 
 def setting_for(key: str, where: str) -> Setting:
-    """The setting of a dotted key; ConfigError with a suggestion if there is none."""
+    """Return the setting of a dotted key. Raises ConfigError, with a suggestion, if there is none."""
     if key not in SETTINGS:
         near = difflib.get_close_matches(key, SETTINGS, n=1)
         meant = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(SETTINGS)}"
@@ -388,11 +408,11 @@ def _preset(name: str, default: str) -> str:
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """A TOML file as a dictionary; ConfigError if it is missing or broken."""
+    """Read a TOML file into a dictionary. Raises ConfigError if it is missing or not valid."""
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"no configuration file {path}") from None
+        raise ConfigError(f"there is no configuration file {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
@@ -429,18 +449,18 @@ def _build(values: Mapping[str, Any]) -> Config:
 
 
 def get(config: Config, key: str) -> Any:
-    """The value of a dotted key."""
+    """Return the value of a dotted key."""
     table, _, name = key.rpartition(".")
     return getattr(getattr(config, table) if table else config, name)
 
 
 def flatten(config: Config) -> dict[str, Any]:
-    """Dotted key -> value, for every setting."""
+    """Return the value of every setting, by dotted key."""
     return {key: get(config, key) for key in SETTINGS}
 
 
 def to_toml(config: Config) -> str:
-    """The configuration as TOML that ``resolve`` reads back to the same values."""
+    """Return the configuration as TOML, which ``resolve`` reads back to the same values."""
     tree: dict[str, Any] = {}
     for key, value in flatten(config).items():
         table, _, name = key.rpartition(".")
@@ -449,13 +469,13 @@ def to_toml(config: Config) -> str:
 
 
 def to_commented_toml(resolved: Resolved) -> str:
-    """A file to edit: every setting with its meaning and range, commented out unless it was chosen by the user.
+    """Return TOML for the user to edit: every setting with its meaning and range, commented out unless the user chose its value.
 
-    Read as it is, it gives the same configuration; so it does with every value uncommented.
+    The text gives the same configuration whether its values are commented out or not.
     """
     lines = [
-        "# Settings of mlx-selfdebug, for --config. A line that begins with #: holds the value that counts without it:",
-        "# take the #: away and change the value. The line above says what it is and what is allowed.",
+        "# Settings of mlx-selfdebug, for use with --config. The line above each setting explains it and what is allowed.",
+        "# A line that begins with #: shows the value that applies anyway. To change it, remove the #: and edit the value.",
     ]
     table = ""
     for key, setting in SETTINGS.items():
@@ -470,7 +490,7 @@ def to_commented_toml(resolved: Resolved) -> str:
 
 
 def differences(stored: Config, asked: Config) -> list[str]:
-    """One line a setting that differs and that results depend on: ``key: the run has X, asked for Y``."""
+    """Return one line per setting that differs and that results depend on: ``key: the run has X, asked for Y``."""
     old, new = flatten(stored), flatten(asked)
     changed = [key for key in SETTINGS if old[key] != new[key] and key not in ADJUSTABLE]
     return [f"{key}: the run has {old[key]!r}, asked for {new[key]!r}" for key in changed]

@@ -1,18 +1,18 @@
-"""Every error this package raises on purpose.
+"""Define every error that this package raises on purpose.
 
-    SelfDebugError            one clear line: what, where, which value, what is allowed, what to type next
+    SelfDebugError            one clear line: what is wrong, where, which value, what is allowed, what to type next
     ├── UsageError            the caller asked for something that does not exist or does not fit (exit code 2)
-    │   ├── ConfigError       an unknown key, a value out of range, a run folder of another configuration
-    │   ├── TaskError         a task set that cannot be read; carries every problem found, not the first alone
-    │   └── UnknownNameError  a model, task set, domain or command nobody knows; suggests the nearest
-    ├── ModelError            a model that cannot be had or cannot be trusted
-    │   ├── DownloadError     no network, interrupted, no space: what is there is kept and resumed
-    │   ├── FormatError       a file that is truncated, corrupt, hostile or of a kind we do not read
+    │   ├── ConfigError       an unknown key, a value out of range, or a run folder of another configuration
+    │   ├── TaskError         a task set that cannot be read; carries every problem found, not only the first
+    │   └── UnknownNameError  a model, task set, domain or command that does not exist; suggests the nearest
+    ├── ModelError            a model that cannot be fetched or cannot be trusted
+    │   ├── DownloadError     no network, an interruption, or no space; what was downloaded is kept
+    │   ├── FormatError       a file that is truncated, corrupt, hostile or of a kind that is not read
     │   └── UnreadableError   a program that the model cannot read: empty, or too long for its context
     ├── StoreError            a run folder that is damaged, locked or full
     ├── BudgetError           more memory is needed than the budget allows; carries both numbers (exit code 3)
     ├── TrainingError         training cannot start or cannot go on
-    └── SandboxError          the test runner itself failed: never the candidate's fault
+    └── SandboxError          the test runner itself failed, which is never the fault of the code under test
 
 The command line prints the message and exits with ``exit_code``; ``--debug`` shows the traceback.
 """
@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 
 
 class SelfDebugError(Exception):
-    """Base of all errors of this package. ``hint`` is the command or action that helps."""
+    """The base class of all errors of this package. ``hint`` is the command or action that helps."""
 
     exit_code = 1
 
@@ -42,7 +42,7 @@ class ConfigError(UsageError):
 
 
 class TaskError(UsageError):
-    """A task set with problems; ``problems`` lists each as ``file:line: what``."""
+    """A task set with problems. ``problems`` lists each of them as ``file:line: what is wrong``."""
 
     def __init__(self, message: str, *, problems: Sequence[str] = (), hint: str | None = None) -> None:
         super().__init__("\n  ".join([message, *problems]), hint=hint)
@@ -50,7 +50,7 @@ class TaskError(UsageError):
 
 
 class UnknownNameError(UsageError):
-    """``kind`` is what was looked up ("model", "task set"), ``name`` what was asked for."""
+    """A name that does not exist. ``kind`` is what was looked up ("model", "task set"), ``name`` what was asked for."""
 
     def __init__(self, kind: str, name: str, allowed: Iterable[str], *, hint: str | None = None) -> None:
         names = sorted(allowed)
@@ -81,7 +81,7 @@ class StoreError(SelfDebugError):
 
 
 class BudgetError(SelfDebugError):
-    """``needed_bytes`` is the smallest budget that works."""
+    """A budget that is too small. ``needed_bytes`` is the smallest budget that works."""
 
     exit_code = 3
 

@@ -1,8 +1,8 @@
-"""How much memory a stage takes: the bytes of the whole process tree, sampled while it runs.
+"""Measure how much memory a stage takes, by sampling the bytes of the whole process tree while it runs.
 
-The tree is this process, its descendants, and the process that watches it if there is one. On macOS what counts is the physical
-footprint, which Activity Monitor calls memory and which includes what the GPU holds; elsewhere it is the resident size. Pages that
-processes share are counted in each.
+The tree is this process, its descendants, and the process that watches over it if there is one. On macOS the physical footprint
+counts, which Activity Monitor calls memory and which includes what the GPU holds. Elsewhere the resident size counts. Pages that
+processes share are counted in each of them.
 """
 
 from __future__ import annotations
@@ -16,37 +16,43 @@ import psutil
 from mlx_selfdebug.machine.darwin import footprint
 
 INTERVAL_S = 0.05
-MOST_OF_A_CORE = 0.01
-MOST_SAMPLES = 400
+MAX_CORE_SHARE = 0.01
+"""The maximum share of one core that a meter uses."""
+MAX_SAMPLES = 400
 CHECK_S = 0.5
+"""The seconds that a governor waits before it measures the memory again."""
 NEAR, FAR = 0.94, 0.85
 """Shares of the budget above which a batch is made narrower, and below which it may widen again."""
 
 
 class History:
-    """Bytes in time: (seconds, most bytes since the entry before), at most ``most`` entries however long it lasts."""
+    """The memory over time, as pairs of the seconds since the start and the maximum bytes since the pair before.
 
-    def __init__(self, most: int = MOST_SAMPLES) -> None:
+    There are at most ``most`` pairs, however long the recording lasts: when there are more, neighbours are merged.
+    """
+
+    def __init__(self, most: int = MAX_SAMPLES) -> None:
         self.samples: list[tuple[float, int]] = []
-        self._most = most
-        self._apart_s = 0.25
+        self._max_samples = most
+        self._min_interval_s = 0.25
 
     def add(self, at_s: float, n_bytes: int) -> None:
-        if self.samples and at_s < self.samples[-1][0] + self._apart_s:
+        if self.samples and at_s < self.samples[-1][0] + self._min_interval_s:
             last_s, last_bytes = self.samples[-1]
             self.samples[-1] = last_s, max(last_bytes, n_bytes)
         else:
             self.samples.append((at_s, n_bytes))
-        if len(self.samples) > self._most:
-            self._apart_s *= 2
-            both = zip(self.samples[::2], [*self.samples[1::2], (0.0, 0)], strict=False)
-            self.samples = [(first[0], max(first[1], second[1])) for first, second in both]
+        if len(self.samples) > self._max_samples:
+            self._min_interval_s *= 2
+            pairs = zip(self.samples[::2], [*self.samples[1::2], (0.0, 0)], strict=False)
+            self.samples = [(first[0], max(first[1], second[1])) for first, second in pairs]
 
 
 class Meter:
-    """``with Meter() as meter: ...`` then ``meter.peak_bytes``, ``meter.wall_s``, ``meter.history``; or while it runs.
+    """A meter of the memory and the wall time of a block: ``with Meter() as meter: ...``.
 
-    It looks 20 times a second, or less often where that would take more than a hundredth of a core.
+    The results are ``meter.peak_bytes``, ``meter.wall_s`` and ``meter.history``; they can also be read while the block runs.
+    The memory is measured 20 times per second, or less often where that would take more than a hundredth of a core.
     """
 
     def __init__(self, interval_s: float = INTERVAL_S) -> None:
@@ -80,7 +86,7 @@ class Meter:
         while not self._stop.wait(pause):
             begin = time.thread_time()
             self._sample()
-            pause = max(self._interval_s, (time.thread_time() - begin) / MOST_OF_A_CORE)
+            pause = max(self._interval_s, (time.thread_time() - begin) / MAX_CORE_SHARE)
 
     def _sample(self) -> None:
         n_bytes = tree_bytes()
@@ -89,15 +95,19 @@ class Meter:
 
 
 class Governor:
-    """Keeps a decoder narrower while the process tree is near its budget: ``width(now)`` is the most rows to have."""
+    """A governor that keeps a decoder of at most ``most`` rows narrower while the process tree is near its memory budget."""
 
     def __init__(self, budget_bytes: int, most: int) -> None:
         self._budget = budget_bytes
-        self._most = self._width = most
+        self._max_width = self._width = most
         self._next = 0.0
 
     def width(self) -> int:
-        """Looks at the memory at most twice a second: a quarter fewer rows when near the budget, more again when far from it."""
+        """Return the maximum number of rows to have now.
+
+        The memory is measured at most twice per second. Near the budget there are a quarter fewer rows each time, and far from
+        it one more.
+        """
         now = time.monotonic()
         if now >= self._next:
             self._next = now + CHECK_S
@@ -105,12 +115,12 @@ class Governor:
             if used > NEAR:
                 self._width = max(1, self._width * 3 // 4)
             elif used < FAR:
-                self._width = min(self._most, self._width + 1)
+                self._width = min(self._max_width, self._width + 1)
         return self._width
 
 
 def watched_by(pid: int) -> None:
-    """From now on the process ``pid``, which watches over this one, counts as part of the tree."""
+    """Count the process ``pid``, which watches over this one, as part of the tree from now on."""
     global _watcher
     _watcher = pid
 
@@ -119,14 +129,14 @@ _watcher: int | None = None
 
 
 def tree_bytes() -> int:
-    """Bytes of this process, all its descendants and its watcher now."""
+    """Return the number of bytes that this process, all its descendants and its watcher take now."""
     me = psutil.Process()
     watcher = [] if _watcher is None else [_watcher]
     return sum(map(process_bytes, [me.pid, *(child.pid for child in me.children(recursive=True)), *watcher]))
 
 
 def process_bytes(pid: int) -> int:
-    """The footprint of a process on macOS, its resident size elsewhere; 0 if there is none any more."""
+    """Return the footprint of a process on macOS and its resident size elsewhere, or 0 if the process has ended."""
     try:
         return footprint(pid) or int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:

@@ -1,9 +1,9 @@
-"""How values look in a notebook: as small tables of HTML, and as data frames where pandas is installed.
+"""Show values in a notebook as small HTML tables, and turn them into data frames where pandas is installed.
 
     attempts = sd.collect(run, model, tasks)      # a table: the first rows, long texts cut
     attempts.to_frame().groupby("task_id").passed.mean()
 
-Everything is escaped: what a model wrote stays text. Colours are the notebook's own, light or dark.
+Everything is escaped, so what a model wrote stays text. Colours are the notebook's own, light or dark.
 """
 
 from __future__ import annotations
@@ -15,28 +15,30 @@ from typing import Any, Protocol, SupportsIndex, TypeVar, overload
 from mlx_selfdebug.errors import UsageError
 
 ROWS_SHOWN = 20
-CELL = 80
-"""Characters of a cell in a table of many rows."""
-WHOLE = 20_000
-"""Characters of a text that is shown by itself."""
+MAX_CELL = 80
+"""The maximum number of characters of a cell in a table of many rows."""
+MAX_TEXT = 20_000
+"""The maximum number of characters of a text that is shown by itself."""
 
 
 class Record(Protocol):
+    """A value that can be written as one row of a table."""
+
     def to_record(self) -> dict[str, Any]:
-        """Flat: column -> text, number or truth value."""
+        """Return the value as a flat dictionary from columns to texts, numbers or booleans."""
 
 
 T = TypeVar("T", bound=Record)
 
 
 class Shown:
-    """A value that shows itself. Give it ``to_record``."""
+    """A value that shows itself in a notebook. Subclasses define ``to_record``."""
 
     def to_record(self) -> dict[str, Any]:
         raise NotImplementedError
 
     def to_frame(self) -> Any:
-        """A pandas frame of one row. Raises UsageError where pandas is missing."""
+        """Return a pandas frame of one row. Raises UsageError if pandas is not installed."""
         return frame([self.to_record()])
 
     def _repr_html_(self) -> str:
@@ -44,18 +46,18 @@ class Shown:
 
 
 class Rows(list[T]):
-    """A list of records that shows itself as a table; a slice of it is one too."""
+    """A list of records that shows itself as a table in a notebook. A slice of it does so too."""
 
     @overload
     def __getitem__(self, key: SupportsIndex) -> T: ...
     @overload
     def __getitem__(self, key: slice) -> Rows[T]: ...
     def __getitem__(self, key: SupportsIndex | slice) -> T | Rows[T]:
-        found = super().__getitem__(key)
-        return Rows(found) if isinstance(key, slice) else found  # type: ignore[arg-type, return-value]
+        item = super().__getitem__(key)
+        return Rows(item) if isinstance(key, slice) else item  # type: ignore[arg-type, return-value]
 
     def to_frame(self) -> Any:
-        """A pandas frame, one row each. Raises UsageError where pandas is missing."""
+        """Return a pandas frame with one row per record. Raises UsageError if pandas is not installed."""
         return frame([value.to_record() for value in self])
 
     def _repr_html_(self) -> str:
@@ -63,13 +65,13 @@ class Rows(list[T]):
 
 
 def sheet(record: Mapping[str, Any]) -> str:
-    """One record as an HTML table, a field a row."""
+    """Return one record as an HTML table with one row per field."""
     rows = [f"<tr><th>{escape(key)}</th><td>{_whole(value)}</td></tr>" for key, value in record.items()]
     return f"<table>{''.join(rows)}</table>"
 
 
 def frame(records: Sequence[Mapping[str, Any]]) -> Any:
-    """Records as a pandas frame. Raises UsageError where pandas is missing."""
+    """Return records as a pandas frame. Raises UsageError if pandas is not installed."""
     try:
         import pandas as pd
     except ImportError:
@@ -78,7 +80,7 @@ def frame(records: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def table(records: Sequence[Mapping[str, Any]], total: int | None = None) -> str:
-    """Records as an HTML table; ``total`` says how many there are if these are the first of them."""
+    """Return records as an HTML table. If these are only the first, ``total`` says how many there are."""
     if not records:
         return "<p>nothing</p>"
     head = "".join(f"<th>{escape(key)}</th>" for key in records[0])
@@ -90,16 +92,16 @@ def table(records: Sequence[Mapping[str, Any]], total: int | None = None) -> str
 
 def _cell(value: Any) -> str:
     text = " ".join(_plain(value).split())
-    return text if len(text) <= CELL else text[: CELL - 1] + "…"
+    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
 
 
 def _whole(value: Any) -> str:
     text = _plain(value)
-    if len(text) > WHOLE:
-        text = text[:WHOLE] + f"… ({len(text) - WHOLE} more characters)"
+    if len(text) > MAX_TEXT:
+        text = text[:MAX_TEXT] + f"… ({len(text) - MAX_TEXT} more characters)"
     return f"<pre>{escape(text)}</pre>" if "\n" in text else escape(text)
 
 
 def _plain(value: Any) -> str:
-    """``-`` for what is not known; what no page can hold is written out."""
+    """Return a value as text: ``-`` for None, and characters that no page can hold written out as escapes."""
     return "-" if value is None else str(value).encode("utf-8", "backslashreplace").decode()

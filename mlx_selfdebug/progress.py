@@ -1,11 +1,11 @@
-"""How long work tells how far it is: one small protocol, a silent default, and bars for who wants them.
+"""Report how far long work has come: one small protocol, a silent default, and bars for those who want them.
 
-The library never draws by itself. Whoever calls it may pass a :class:`Progress`; the command line passes :class:`Bars`.
+The library never draws by itself. A caller may pass a :class:`Progress`; the command line passes :class:`Bars`.
 
     with progress.stage("download", total=491_400_064, unit="B") as stage:
         stage.advance(65_536, note="part 1 of 6")
 
-In a notebook, bars of plain text, no widget:
+In a notebook, the bars are plain text and need no widgets:
 
     sd.collect(run, model, tasks, progress=sd.Bars())
 """
@@ -24,14 +24,17 @@ class Stage(Protocol):
     """One piece of work under way."""
 
     def advance(self, n: int = 1, note: str = "") -> None:
-        """``n`` more units are done; ``note`` says in a few words what is going on, and stands until the next one."""
+        """Report that ``n`` more units are done.
+
+        ``note`` says in a few words what is going on, and stands until the next note.
+        """
 
 
 class Progress(Protocol):
-    """Opens stages. Stages may nest; each ends when its ``with`` block does, also by an exception."""
+    """A reporter of stages. Stages may nest, and each ends when its ``with`` block ends, even by an exception."""
 
     def stage(self, name: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Stage]:
-        """Begin ``name``: ``total`` units of ``unit`` ("B", "tensors", "tasks"), or None where nobody knows."""
+        """Begin the stage ``name`` of ``total`` units of ``unit`` ("B", "tensors", "tasks"); None means an unknown total."""
 
 
 class NullStage:
@@ -40,15 +43,16 @@ class NullStage:
 
 
 class NullProgress:
-    """Reports nothing: the default everywhere."""
+    """The default progress everywhere, which reports nothing."""
 
     def stage(self, name: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Stage]:  # noqa: ARG002
         return nullcontext(NullStage())
 
 
 def without_widgets() -> None:
-    """Import ``tqdm.auto`` before a library that draws with it does: in a notebook without widgets it warns that it misses
-    them, and no bar of ours needs any.
+    """Import ``tqdm.auto`` without its warning, before a library that draws with it imports it.
+
+    In a notebook without widgets it warns that they are missing, and none of our bars needs them.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -56,7 +60,10 @@ def without_widgets() -> None:
 
 
 class Bars:
-    """A line of text a stage: share done, time left, units a second, and the stage's last note; to ``file``, stderr by default."""
+    """A progress that writes one line of text per stage to ``file``, by default stderr.
+
+    The line shows the share that is done, the time left, the units per second, and the stage's last note.
+    """
 
     def __init__(self, file: TextIO | None = None) -> None:
         self._file = file
@@ -84,7 +91,7 @@ class _Bar:
 
 
 class Spent:
-    """Seconds by kind of work."""
+    """The seconds spent on each kind of work."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -94,7 +101,7 @@ class Spent:
 
     @contextmanager
     def on(self, part: str) -> Iterator[None]:
-        """The block's seconds."""
+        """Add the seconds that the block takes to ``part``."""
         begin = time.monotonic()
         try:
             yield

@@ -1,8 +1,8 @@
-"""For tests, yours and ours: tiny real models, a model that says what it is told, and tasks to give them.
+"""Make models and tasks for tests, yours and ours: tiny real models, a scripted model, and tasks to give them.
 
-A tiny model is a real MLX network with random weights and a byte-level tokenizer, built in a second, one of each architecture: it
-drives the real code, and says nothing sensible. A taught one says one of the codes it was shown, right or wrong, so that there is
-something to learn from. The scripted model decodes nothing: a function of yours gives its completions.
+A tiny model is a real MLX network with random weights and a byte-level tokenizer. It is built in a second, in each architecture,
+and it runs the real code but says nothing sensible. A taught model answers with one of the codes it was shown, right or wrong, so
+that there is something to learn from. The scripted model decodes nothing: a function of yours returns its completions.
 
     def test_a_wrong_draft_is_repaired(tmp_path):
         task = make_task("double", "x + x")
@@ -45,13 +45,13 @@ _RECURRENT = {
 }
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 ARCHITECTURES = ("qwen2", "llama", "qwen3", "qwen3_5")
-"""Of ``qwen3_5`` every second layer has a recurrent state instead of keys and values."""
+"""The architectures of tiny models. In ``qwen3_5`` every second layer has a recurrent state instead of keys and values."""
 
 
 def write_tiny_model(
     folder: str | Path, *, seed: int = 0, hidden_size: int = 64, layers: int = 2, architecture: str = "qwen2"
 ) -> Path:
-    """A model folder with random weights and one token a byte. Returns ``folder``.
+    """Write a model with random weights and one token per byte to ``folder``, and return ``folder``.
 
     Raises ValueError for an architecture that is not one of ``ARCHITECTURES``.
     """
@@ -93,7 +93,7 @@ def _tiny_config(architecture: str, hidden_size: int, layers: int) -> dict[str, 
 
 
 def tiny_model(folder: str | Path, **options: Any) -> Model:
-    """``write_tiny_model``, loaded."""
+    """Write a tiny model to ``folder`` and load it. ``options`` are those of ``write_tiny_model``."""
     from mlx_selfdebug.models.load import load_model
 
     return load_model(str(write_tiny_model(folder, **options)))
@@ -102,10 +102,10 @@ def tiny_model(folder: str | Path, **options: Any) -> Model:
 def write_taught_model(
     folder: str | Path, lessons: Mapping[Task, Sequence[str]], *, steps: int = 80, **options: Any
 ) -> Path:
-    """A tiny model that answers each task with one of its codes, each about as often. Returns ``folder``.
+    """Write a tiny model that answers each task with one of its codes, each about as often, and return ``folder``.
 
-    So it fails and solves tasks, and a whole loop can be run on it: with a right and a wrong code for a task there are pairs to
-    train on. Takes some seconds; ``options`` are those of ``write_tiny_model``.
+    Such a model both fails and solves tasks, so a whole loop can be run on it: with a right and a wrong code for a task there are
+    pairs to train on. Writing it takes some seconds. ``options`` are those of ``write_tiny_model``.
     """
     from mlx_selfdebug.models.backend import mx, nn, optim  # isort: skip
 
@@ -133,7 +133,7 @@ def write_taught_model(
 
 
 def _lesson(model: Model, task: Task, code: str) -> tuple[list[int], int]:
-    """Ids of prompt and completion, and where the completion begins."""
+    """Return the ids of prompt and completion together, and the position at which the completion begins."""
     domain = domain_of(task.domain)
     message = {"role": "user", "content": domain.prompt(task)}
     prompt = model.render([message], reply_prefix=domain.reply_prefix)
@@ -148,7 +148,7 @@ def make_task(
     hidden: Sequence[Any] = (4, 5, -1),
     statement: str = "",
 ) -> Task:
-    """The Python task to write ``name(x)``, whose value is ``expression``: one check for each argument, computed from it.
+    """Return the Python task to write ``name(x)``, whose value is ``expression``, with one check computed for each argument.
 
     >>> make_task("double", "x + x").reference
     'def double(x):\\n    return x + x\\n'
@@ -171,13 +171,15 @@ def make_task(
 
 
 def fenced(code: str) -> str:
-    """A completion as models of this kind write it after the opening fence they are given."""
+    """Return ``code`` with a closing fence, as models of this kind write it after the opening fence that they are given."""
     return f"{code.strip()}\n```"
 
 
 class ScriptedModel:
-    """A language model whose completions come from ``reply(prompt, seed)``: the chat as text, with what the completion begins with
-    where that is given, and the attempt's seed. One token a character.
+    """A language model whose completions come from ``reply(prompt, seed)``. Each character is one token.
+
+    ``prompt`` is the chat as text, followed by what the completion begins with if that is given. ``seed`` is that of the attempt.
+    ``asked`` lists all requests so far.
 
     >>> ScriptedModel(lambda prompt, seed: "def f():\\n    return 1\\n")
     ScriptedModel('scripted')
@@ -216,11 +218,12 @@ class ScriptedModel:
 
 
 class ScriptedDecoder:
-    """Completes up to ``width`` requests a step."""
+    """A decoder that completes up to ``width`` requests per step."""
 
     def __init__(self, model: ScriptedModel, width: int) -> None:
         self.counts = DecodingCounts()
         self.shares_cores = False
+        self.min_rows = 1
         self.width = width
         self.active = 0
         self._model = model
@@ -232,7 +235,7 @@ class ScriptedDecoder:
         return len(self._queue)
 
     def limit(self, width: int) -> None:
-        """A script takes no memory."""
+        """Do nothing, because a script takes no memory."""
 
     def submit(self, request: Request) -> int:
         ticket = next(self._tickets)
@@ -240,7 +243,7 @@ class ScriptedDecoder:
         return ticket
 
     def read(self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Sequence[int] = ()) -> Reading:  # noqa: ARG002
-        """Find nothing in the program more surprising than anything else: a script has no opinion."""
+        """Return a reading that finds no token more surprising than another, because a script has no opinion."""
         from mlx_selfdebug.sampling.reading import indifferent_reading
 
         return indifferent_reading(program, len(prompt))
@@ -262,7 +265,7 @@ class ScriptedDecoder:
 
 
 def _scripted(ticket: int, request: Request, reply: str) -> Completion:
-    """The completion that ``reply`` makes of what is given, up to the line at which the request ends it."""
+    """Return the completion that ``reply`` makes of what is given, up to the line at which the request ends it."""
     given, ended = "".join(map(chr, request.given)), request.ended
     if ended:
         for end in (i + 1 for i, character in enumerate(reply) if character == "\n"):

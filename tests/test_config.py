@@ -82,14 +82,14 @@ def test_variables_that_are_no_settings_are_left_alone() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("collect.samples", 0, "out of range: at least 1 and at most 256"),
+        ("collect.samples", 0, "out of range: it must be at least 1 and at most 256"),
         ("collect.temperature", float("nan"), "out of range"),
         ("collect.samples", "many", "must be a whole number, not 'many'"),
         ("collect.samples", 2.5, "must be a whole number"),
         ("collect.samples", True, "must be a whole number"),
         ("model", 3, "must be a text"),
         ("preset", "huge", "unknown preset 'huge'"),
-        ("train.method", "lore", "'lore' is unknown: lora or dora"),
+        ("train.method", "lore", "'lore' is unknown: it must be lora or dora"),
     ],
 )
 def test_a_wrong_value_is_refused_with_what_is_allowed(key: str, value: Any, message: str) -> None:

@@ -20,7 +20,7 @@ NAMES = ("first_steps", "reading_a_report", "own_tasks", "own_domain", "seed_pro
 """In the order in which they are to be run: one reads what another left."""
 ABOUT = {
     ("first_steps", "references take the place of pairs"),  # a model of random weights solves nothing
-    ("first_steps", "Not shown: the adapter repairing with facts"),
+    ("first_steps", "There is no evidence that the trained model repairs better"),
     ("reading_a_report", "GB of the whole process tree"),
     ("own_tasks", "sound"),
     ("own_tasks", "broken.jsonl:3"),

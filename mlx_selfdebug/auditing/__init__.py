@@ -1,1 +1,1 @@
-"""Whether the checks of a task can be trusted. See README.md."""
+"""Finds out whether the checks of a task can be trusted. See README.md."""

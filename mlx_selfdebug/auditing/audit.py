@@ -1,8 +1,9 @@
-"""How much would a task's checks let through? Mutants of its reference are run against them; each should be caught.
+"""Measures how many wrong programs a task's checks would let through.
 
-A wrong answer that passes weak checks teaches the model to be wrong, so a task whose checks catch too small a share of its mutants
-is *weak*. A mutant that behaves like the reference cannot be caught, nor be told apart automatically, so **a share is a lower
-bound** on what the checks catch. Timeouts, crashes and all other failures count as caught.
+Mutants of the task's reference are run against its checks, and each should be caught. A wrong answer that passes weak checks
+teaches the model to be wrong, so a task is called *weak* if its checks catch too small a share of its mutants. A mutant that
+behaves like the reference cannot be caught, and cannot be recognised automatically, so **a share is a lower bound** on what the
+checks catch. Timeouts, crashes and all other failures count as caught.
 
 >>> from mlx_selfdebug.tasks import load_tasks
 >>> with open_audit_runner(SandboxConfig()) as runner:                                  # doctest: +SKIP
@@ -30,22 +31,24 @@ if TYPE_CHECKING:
     from mlx_selfdebug.sandbox.runner import TestRunner
 
 MUTANTS = 20
-"""Mutants drawn a task, unless asked otherwise."""
+"""The number of mutants that are drawn per task by default."""
 
-FEWEST = 5
-"""Mutants a task must have to be called weak: of fewer, one that is no mistake would decide."""
+MIN_MUTANTS = 5
+"""The number of mutants a task must have to be called weak. With fewer, a single one that is no mistake would decide."""
 
 CPU_S, WALL_S = 1.0, 3.0
-"""Limits of a run: one mutant in sixty never ends, and each is waited for."""
+"""The limits of a test run. They are short because one mutant in sixty never ends, and each is waited for."""
 
 
 @dataclass(frozen=True)
 class MutantRun:
-    """The outcome under each kind of checks; None where the task has none of the kind."""
+    """One mutant and the outcomes of its tests."""
 
     mutant: Mutant
     hidden: Outcome | None
+    """The outcome under the hidden checks, or None if the task has none."""
     public: Outcome | None
+    """The outcome under the public checks, or None if the task has none."""
 
     @property
     def caught(self) -> bool:
@@ -54,12 +57,14 @@ class MutantRun:
 
 @dataclass(frozen=True)
 class TaskAudit:
-    """``problem``: why the reference does not pass. ``unknown``: why there are no mutants to judge the checks by."""
+    """The result of the audit of one task."""
 
     task_id: str
     runs: tuple[MutantRun, ...] = ()
     problem: str = ""
+    """Why the reference does not pass its checks, or empty if it does."""
     unknown: str = ""
+    """Why there are no mutants to judge the checks by, or empty if there are."""
 
     @property
     def survivors(self) -> list[Mutant]:
@@ -67,27 +72,28 @@ class TaskAudit:
 
     @property
     def caught(self) -> int:
-        """By hidden or public checks: an answer must pass both to be learned from."""
+        """Return the number of mutants that the hidden or the public checks catch. An answer must pass both to be learned from."""
         return len(self.runs) - len(self.survivors)
 
     @property
     def by_hidden(self) -> int | None:
-        """None where there are no such checks, or no mutants; so for ``by_public``."""
+        """Return the number of mutants that the hidden checks catch, or None without hidden checks or mutants."""
         return _n_caught([run.hidden for run in self.runs])
 
     @property
     def by_public(self) -> int | None:
+        """Return the number of mutants that the public checks catch, or None without public checks or mutants."""
         return _n_caught([run.public for run in self.runs])
 
     def is_weak(self, below: float) -> bool:
-        """Whether less than the share ``below`` of at least ``FEWEST`` mutants was caught."""
-        return len(self.runs) >= FEWEST and self.caught < below * len(self.runs)
+        """Return whether a smaller share than ``below`` was caught of at least ``MIN_MUTANTS`` mutants."""
+        return len(self.runs) >= MIN_MUTANTS and self.caught < below * len(self.runs)
 
     def to_dict(self) -> dict[str, Any]:
         counts = {"caught": self.caught, "by_hidden": self.by_hidden, "by_public": self.by_public}
-        said = {"problem": self.problem, "unknown": self.unknown}
+        reasons = {"problem": self.problem, "unknown": self.unknown}
         survivors = [asdict(mutant) for mutant in self.survivors]
-        return {"task_id": self.task_id, "mutants": len(self.runs), **counts, **said, "survivors": survivors}
+        return {"task_id": self.task_id, "mutants": len(self.runs), **counts, **reasons, "survivors": survivors}
 
 
 def _n_caught(outcomes: Sequence[Outcome | None]) -> int | None:
@@ -95,7 +101,7 @@ def _n_caught(outcomes: Sequence[Outcome | None]) -> int | None:
 
 
 def open_audit_runner(config: SandboxConfig, *, allow_weak_sandbox: bool = False) -> TestRunner:
-    """With limits short enough for programs of which some never end. Raises SandboxError as ``open_runner`` does."""
+    """Open a test runner with short limits, since some of its programs never end. Raises SandboxError as ``open_runner`` does."""
     from mlx_selfdebug.domains.running import open_runner
 
     limits = replace(config, cpu_s=min(config.cpu_s, CPU_S), wall_s=min(config.wall_s, WALL_S))
@@ -110,45 +116,47 @@ def audit_tasks(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[TaskAudit]:
-    """At most ``mutants`` mutants a task (0 = all), drawn by ``seed`` and the task's id, in the order of the tasks.
+    """Audit each task with at most ``mutants`` mutants, or with all of them if ``mutants`` is 0.
 
-    Raises SandboxError if a run could not be made.
+    The mutants are drawn by ``seed`` and the task's id. The audits are in the order of the tasks. Raises SandboxError if a test
+    could not be run.
     """
-    started = [_begin(task, runner, mutants, f"{seed}:{task.id}") for task in tasks]
+    started = [_start_audit(task, runner, mutants, f"{seed}:{task.id}") for task in tasks]
     audits = []
     with (progress or NullProgress()).stage("audit", len(started), "tasks") as stage:
-        for begun in started:
-            audits.append(begun.result() if isinstance(begun, _Begun) else begun)
+        for audit in started:
+            audits.append(audit.result() if isinstance(audit, _StartedAudit) else audit)
             stage.advance(1)
     return audits
 
 
-def _begin(task: Task, runner: TestRunner, most: int, seed: str) -> _Begun | TaskAudit:
-    """The runs of a task, or what is known without any."""
+def _start_audit(task: Task, runner: TestRunner, max_mutants: int, seed: str) -> _StartedAudit | TaskAudit:
+    """Start the test runs of a task, or return its audit if no runs can be made."""
     if task.domain != "python":
-        return TaskAudit(task.id, unknown=f"no mutants of the domain {task.domain} are known")
+        return TaskAudit(task.id, unknown=f"no mutants can be made of tasks of the domain {task.domain}")
     if not (task.hidden or task.public):
-        return TaskAudit(task.id, unknown="no checks")
-    found = mutants_of(task.reference, task.entry_point, most=most, seed=seed)
-    if not found:
-        return TaskAudit(task.id, unknown="nothing to change in its reference" if task.reference else "no reference")
-    reference = _start(task, task.reference, runner)
-    return _Begun(task.id, reference, {mutant: _start(task, mutant.source, runner) for mutant in found})
+        return TaskAudit(task.id, unknown="the task has no checks")
+    mutants = mutants_of(task.reference, task.entry_point, most=max_mutants, seed=seed)
+    if not mutants:
+        reason = "its reference holds nothing to change" if task.reference else "the task has no reference"
+        return TaskAudit(task.id, unknown=reason)
+    reference = _start_runs(task, task.reference, runner)
+    return _StartedAudit(task.id, reference, {mutant: _start_runs(task, mutant.source, runner) for mutant in mutants})
 
 
 _Runs = Mapping[str, "Future[Verdict] | None"]
-"""hidden and public; a run that there was nothing for is None."""
+"""The runs by the names "hidden" and "public". A run is None if the task has no checks of that kind."""
 
 
-def _start(task: Task, source: str, runner: TestRunner) -> _Runs:
-    kinds = {"hidden": task.hidden, "public": task.public}
+def _start_runs(task: Task, source: str, runner: TestRunner) -> _Runs:
+    checks_by_kind = {"hidden": task.hidden, "public": task.public}
     judge = domain_of(task.domain).judge
-    return {name: judge(source, task, kind, runner) if kind else None for name, kind in kinds.items()}
+    return {kind: judge(source, task, checks, runner) if checks else None for kind, checks in checks_by_kind.items()}
 
 
 @dataclass(frozen=True)
-class _Begun:
-    """A task whose runs are under way."""
+class _StartedAudit:
+    """An audit whose test runs have been started."""
 
     task_id: str
     reference: _Runs
@@ -167,8 +175,8 @@ class _Begun:
 
     def _without_reference(self, name: str, verdict: Verdict) -> TaskAudit:
         if verdict.outcome in ("timeout_cpu", "timeout_wall"):
-            # The limits are the audit's own: under those of a run it may well pass.
-            return TaskAudit(self.task_id, unknown="its reference takes longer than an audit's run may")
+            # The audit's limits are shorter than those of a run, under which the reference may well pass.
+            return TaskAudit(self.task_id, unknown="its reference takes longer than the time limit of an audit")
         return TaskAudit(self.task_id, problem=f"the reference does not pass the {name} checks: {reason_of(verdict)}")
 
     def _verdicts(self, runs: _Runs) -> Iterator[tuple[str, Verdict | None]]:

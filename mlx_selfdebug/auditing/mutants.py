@@ -1,8 +1,9 @@
-"""Mutants of a reference: programs one small change away from it, to find out which mistakes a task's checks would let through.
+"""Makes mutants of a reference: programs that are one small change away from it.
 
-The changes are the standard operators of mutation testing (Jia and Harman, "An Analysis and Survey of the Development of Mutation
-Testing", 2011; the tools PIT, mutmut and cosmic-ray), and those off-by-one and one-method-for-its-twin slips that models make. A
-mutant may well behave like the reference; nothing here can tell.
+They show which mistakes a task's checks would let through. The changes are the standard operators of mutation testing (Jia and
+Harman, "An Analysis and Survey of the Development of Mutation Testing", 2011; the tools PIT, mutmut and cosmic-ray), and slips that
+models make: a bound that is off by one, or a method in place of its twin. A mutant may behave like the reference, which cannot be
+detected here.
 
     >>> [(mutant.operator, mutant.after) for mutant in mutants_of("def f(a, b):\\n    return a + b\\n", "f")]
     [('return', 'return None'), ('arithmetic', 'return a - b')]
@@ -17,37 +18,43 @@ from dataclasses import dataclass
 
 from mlx_selfdebug.domains.python_source import parse, same_scope
 
-# Why `ast` and no library: cosmic-ray's operators can be used on a string, but bring 13 packages (aiohttp, SQLAlchemy, ...), and
-# mutmut's bring pytest and textual. libcst (2 MB and PyYAML) has no operators; what it keeps, layout and comments, a program
-# that is run once and dropped does not need. And `ast.unparse` gives the normal form by which duplicates are told.
+# The operators work on `ast`, without a library. cosmic-ray's operators can be used on a string, but bring 13 packages (aiohttp,
+# SQLAlchemy, ...), and mutmut's bring pytest and textual. libcst (2 MB and PyYAML) has no operators, and it preserves layout and
+# comments, which a program that is run once and dropped does not need. `ast.unparse` also gives the normal form by which duplicates
+# are recognised.
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """``line`` is the reference's, from 1; ``before`` and ``after`` the first line that differs, as ``ast.unparse`` writes it."""
+    """A program that differs from the reference by one change."""
 
     operator: str
+    """The name of the operator that made the change, such as "arithmetic"."""
     line: int
+    """The changed line of the reference, counted from 1."""
     before: str
+    """The first line that differs, as ``ast.unparse`` writes it, in the reference."""
     after: str
+    """The same line in the mutant."""
     source: str
+    """The whole mutant."""
 
 
 def mutants_of(source: str, entry_point: str = "", *, most: int = 0, seed: str | int = 0) -> list[Mutant]:
-    """Mutants of what ``entry_point`` uses of ``source`` (of all of it if empty), in the order of the source; each is different.
+    """Return mutants of the code that ``entry_point`` uses, in the order of the source. No two of them are the same.
 
-    ``most`` above 0 draws that many of them, the same ones for the same ``seed``. None for what does not parse, or is nested
-    too deeply to be written again.
+    If ``entry_point`` is empty, all of ``source`` is changed. If ``most`` is above 0, at most that many mutants are drawn, and the
+    same ``seed`` draws the same ones. The list is empty if ``source`` does not parse or is nested too deeply to be unparsed.
     """
     try:
-        found = _all_mutants(source, entry_point)
+        mutants = _all_mutants(source, entry_point)
     except (ValueError, RecursionError):
-        # ast.unparse of Python 3.11 gives up on some f-strings.
+        # ast.unparse of Python 3.11 raises ValueError for some f-strings.
         return []
-    if not most or len(found) <= most:
-        return found
-    chosen = random.Random(f"{seed}:mutants").sample(range(len(found)), most)
-    return [found[i] for i in sorted(chosen)]
+    if not most or len(mutants) <= most:
+        return mutants
+    chosen = random.Random(f"{seed}:mutants").sample(range(len(mutants)), most)
+    return [mutants[i] for i in sorted(chosen)]
 
 
 def _all_mutants(source: str, entry_point: str) -> list[Mutant]:
@@ -55,14 +62,15 @@ def _all_mutants(source: str, entry_point: str) -> list[Mutant]:
     if tree is None:
         return []
     reference = ast.unparse(tree)
-    found: dict[str, Mutant] = {reference: Mutant("none", 0, "", "", reference)}
+    # The reference is in the dictionary so that a change without effect is skipped as a duplicate.
+    by_text: dict[str, Mutant] = {reference: Mutant("none", 0, "", "", reference)}
     for statement in _reached(tree, entry_point):
         for place in _places(statement):
             for operator, changed in _changes(place):
                 text = place.text_with(changed, tree)
-                if text not in found:
-                    found[text] = Mutant(operator, place.line, *_first_difference(reference, text), text)
-    return list(found.values())[1:]
+                if text not in by_text:
+                    by_text[text] = Mutant(operator, place.line, *_first_difference(reference, text), text)
+    return list(by_text.values())[1:]
 
 
 def _first_difference(reference: str, text: str) -> tuple[str, str]:
@@ -71,7 +79,7 @@ def _first_difference(reference: str, text: str) -> tuple[str, str]:
 
 
 def _reached(tree: ast.Module, entry_point: str) -> list[ast.stmt]:
-    """Statements of the module that the entry point leads to: a mutant of a helper that nothing calls cannot be caught."""
+    """Return the statements of the module that the entry point uses. A mutant of a helper that nothing calls cannot be caught."""
     bound = {node: _bound(node) for node in tree.body}
     waiting = {entry_point}
     reached: set[ast.stmt] = {node for node, names in bound.items() if not names or not entry_point}
@@ -83,7 +91,7 @@ def _reached(tree: ast.Module, entry_point: str) -> list[ast.stmt]:
 
 
 def _bound(statement: ast.stmt) -> set[str]:
-    """Names the statement gives the module."""
+    """Return the names that the statement defines in the module."""
     names = set()
     for node in same_scope([statement]):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -99,7 +107,7 @@ def _used(statement: ast.stmt) -> set[str]:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a node hangs in the tree: ``parent.field``, or ``parent.field[index]``."""
+    """The place of a node in the tree: ``parent.field``, or ``parent.field[index]``."""
 
     node: ast.AST
     parent: ast.AST
@@ -108,11 +116,11 @@ class _Place:
 
     @property
     def line(self) -> int:
-        """An operator has none of its own."""
+        # An operator node such as ast.Add has no line of its own.
         return getattr(self.node, "lineno", 0) or getattr(self.parent, "lineno", 0)
 
     def text_with(self, changed: ast.AST, tree: ast.Module) -> str:
-        """The program with ``changed`` here. The tree is as before when this returns."""
+        """Return the program with ``changed`` in this place. The tree itself is unchanged afterwards."""
         self._put(changed)
         try:
             return ast.unparse(tree)
@@ -131,7 +139,10 @@ _UNTOUCHED = (ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal)
 
 
 def _places(parent: ast.AST) -> Iterator[_Place]:
-    """What may be changed below ``parent``, in the order of the source; no docstrings, annotations, decorators, imports."""
+    """Yield the places below ``parent`` that may be changed, in the order of the source.
+
+    Docstrings, annotations, decorators and imports are left alone.
+    """
     for field, value in ast.iter_fields(parent):
         if field in _UNTOUCHED_FIELDS:
             continue
@@ -145,9 +156,9 @@ def _places(parent: ast.AST) -> Iterator[_Place]:
 
 def _place_and_below(place: _Place) -> Iterator[_Place]:
     node = place.node
-    text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    text = text or (isinstance(node, ast.Constant) and isinstance(place.parent, ast.JoinedStr))
-    if not text and not isinstance(node, _UNTOUCHED):
+    is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    is_text = is_text or (isinstance(node, ast.Constant) and isinstance(place.parent, ast.JoinedStr))
+    if not is_text and not isinstance(node, _UNTOUCHED):
         yield place
         yield from _places(node)
 
@@ -175,9 +186,10 @@ _ARITHMETIC: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.BitOr: (ast.BitAnd,),
     ast.BitXor: (ast.BitAnd,),
 }
-# Of a comparison's replacements those that differ from it where the left side is less, equal or greater, one place each, and the
-# constants that do (below): whatever catches these catches every other (Kaminski, Ammann and Offutt, "Improving logic-based
-# testing", 2013), the comparison's opposite among them.
+# Each replacement gives another result than the comparison in only one of three cases: the left side is less than, equal to or
+# greater than the right side. For the case that no comparison covers there is a constant (see _decided). Checks that catch these
+# replacements catch every other one, the comparison's opposite among them (Kaminski, Ammann and Offutt, "Improving logic-based
+# testing", 2013).
 _COMPARISON: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.Lt: (ast.LtE, ast.NotEq),
     ast.LtE: (ast.Lt, ast.Eq),
@@ -190,7 +202,7 @@ _COMPARISON: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.Is: (ast.IsNot,),
     ast.IsNot: (ast.Is,),
 }
-# What such a replacement is where the left side cannot be less than 0: the same as before.
+# If the left side cannot be less than 0, comparing it with 0 by these replacements gives the same result as before.
 _SAME_FROM_ZERO: dict[type[ast.AST], type[ast.AST]] = {
     ast.Eq: ast.LtE, ast.NotEq: ast.Gt, ast.Gt: ast.NotEq, ast.LtE: ast.Eq
 }  # fmt: skip
@@ -210,7 +222,7 @@ def _compared(place: _Place) -> _Changes:
 
 
 def _from_zero(node: ast.Compare) -> bool:
-    """Something that is seldom or never negative is compared with 0: a remainder, a length."""
+    """Return whether the comparison is of 0 with something that is seldom or never negative: a remainder or a length."""
     left, right = node.left, node.comparators[0]
     remainder = isinstance(left, ast.BinOp) and isinstance(left.op, ast.Mod)
     length = isinstance(left, ast.Call) and isinstance(left.func, ast.Name) and left.func.id == "len"
@@ -218,18 +230,18 @@ def _from_zero(node: ast.Compare) -> bool:
 
 
 def _decided(place: _Place) -> _Changes:
-    """A comparison that always has the outcome it seldom has."""
+    """Yield a constant in place of a comparison: the result that the comparison seldom has."""
     node = place.node
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
         if isinstance(node.ops[0], ast.Lt | ast.Gt | ast.Eq):
             yield ast.Constant(False)
-        # A loop without an end would be caught by any check, after seconds.
+        # A condition that is always true would make an endless loop, which any check catches, but only after seconds.
         elif isinstance(node.ops[0], ast.LtE | ast.GtE | ast.NotEq) and not isinstance(place.parent, ast.While):
             yield ast.Constant(True)
 
 
 def _one_side(place: _Place) -> _Changes:
-    """``a and b`` without one of them."""
+    """Yield the boolean expression without one of its operands, as ``a`` for ``a and b``."""
     node = place.node
     if isinstance(node, ast.BoolOp):
         for i in range(len(node.values)):
@@ -238,7 +250,7 @@ def _one_side(place: _Place) -> _Changes:
 
 
 def _negated(place: _Place) -> _Changes:
-    """A condition, unless it is of a form that other operators turn into its opposite or into what catches that."""
+    """Yield the negation of a condition, unless other operators already give its opposite or a mutant that is harder to catch."""
     node = place.node
     other = isinstance(node, ast.Compare | ast.UnaryOp | ast.Constant)
     if place.field in ("test", "ifs") and isinstance(node, ast.expr) and not other:
@@ -261,7 +273,7 @@ def _constant(place: _Place) -> _Changes:
 
 
 def _off_by_one(place: _Place) -> _Changes:
-    """A bound of a range or slice. Where it holds a number, that number's own changes do it."""
+    """Yield a bound of a range or slice plus and minus 1. A bound that holds a number is left to the changes of that number."""
     node = place.node
     if isinstance(node, ast.expr) and _is_bound(place) and not any(isinstance(n, ast.Constant) for n in ast.walk(node)):
         yield ast.BinOp(node, ast.Add(), ast.Constant(1))
@@ -289,7 +301,7 @@ def _return(place: _Place) -> _Changes:
 
 
 def _statement(place: _Place) -> _Changes:
-    """One that is executed for its effect is left out."""
+    """Yield ``pass`` in place of a statement that is executed for its effect."""
     if isinstance(place.node, ast.Expr | ast.AugAssign):
         yield ast.Pass()
 
@@ -302,7 +314,7 @@ _TWIN = {**dict(_TWINS), **{b: a for a, b in _TWINS}}
 
 
 def _call(place: _Place) -> _Changes:
-    """Another function of the same kind, or one keyword argument less."""
+    """Yield the call with the twin of its function, and the call without one of its keyword arguments."""
     node = place.node
     if isinstance(node, ast.Call):
         func = node.func

@@ -1,4 +1,4 @@
-"""Is a task set fit to learn from? References must pass, and a program that does nothing must not.
+"""Checks whether a task set is fit to learn from: references must pass their checks, and a program that does nothing must not.
 
 >>> from mlx_selfdebug.sandbox import TestRunner                                        # doctest: +SKIP
 >>> with TestRunner(workers=2) as runner:                                               # doctest: +SKIP
@@ -25,27 +25,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskProblem:
-    """An error makes results on the task wrong; a warning says what the task cannot be used for."""
+    """Something that is wrong with a task."""
 
     task_id: str
     severity: Literal["error", "warning"]
+    """An error makes results on the task wrong. A warning says what the task cannot be used for."""
     what: str
 
 
 def check_tasks(tasks: Iterable[Task], runner: TestRunner, *, progress: Progress | None = None) -> list[TaskProblem]:
-    """Every problem, in the order of the tasks. Each task costs three test runs, and one for each wrong answer it has."""
+    """Return every problem in the order of the tasks. Each task costs three test runs, and one more per wrong answer it has."""
     started = [(task, _start(task, runner)) for task in tasks]
-    found: list[TaskProblem] = []
+    problems: list[TaskProblem] = []
     with (progress or NullProgress()).stage("check", len(started), "tasks") as bar:
         for task, runs in started:
-            found += _problems(task, runs)
-            bar.advance(1, f"{len(found)} problems")
-    return found
+            problems += _problems(task, runs)
+            bar.advance(1, f"{len(problems)} problems")
+    return problems
 
 
 @dataclass(frozen=True)
 class _Runs:
-    """A run that there was nothing for is None."""
+    """The test runs of a task. A run is None if the task lacks the program or the checks for it."""
 
     public: Future[Verdict] | None
     hidden: Future[Verdict] | None
@@ -63,7 +64,7 @@ def _start(task: Task, runner: TestRunner) -> _Runs:
         public=run(task.reference, task.public),
         hidden=run(task.reference, task.hidden),
         nothing=run(domain.nothing(task), task.hidden),
-        wrong=tuple(one for answer in task.wrong if (one := run(answer, task.hidden))),
+        wrong=tuple(future for answer in task.wrong if (future := run(answer, task.hidden))),
     )
 
 
@@ -72,7 +73,7 @@ def _problems(task: Task, runs: _Runs) -> Iterator[TaskProblem]:
         if not checks:
             yield TaskProblem(task.id, "warning", f"no {name} checks: {_NO_CHECKS[name]}")
     if not task.reference:
-        yield TaskProblem(task.id, "warning", "no reference: whether the checks can be passed is not known")
+        yield TaskProblem(task.id, "warning", "no reference: it is not known whether the checks can be passed")
     for name, run in (("public", runs.public), ("hidden", runs.hidden)):
         if run is not None and not run.result().passed:
             yield TaskProblem(
@@ -89,7 +90,7 @@ _NO_CHECKS = {"public": "nothing can be fed back to the model", "hidden": "an an
 
 
 def reason_of(verdict: Verdict) -> str:
-    """The outcome, and the first failed check with what came instead."""
+    """Return the outcome, with the first failed check and what came instead."""
     if not verdict.failures:
         return verdict.outcome
     failure = verdict.failures[0]

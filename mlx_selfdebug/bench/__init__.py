@@ -1,4 +1,4 @@
-"""What this machine does with the work, stage by stage: a record to keep, and tables of many machines' records.
+"""Measures this machine stage by stage, keeps the result as a record, and makes tables of many machines' records.
 
 record = bench("qwen2.5-coder-0.5b", repeats=3)
 record.save("benchmarks/results")

@@ -1,4 +1,4 @@
-"""Every stage in turn: a warm-up that is not counted, then the repetitions."""
+"""Measures every stage in turn: a warm-up that is not counted, then the repetitions."""
 
 from __future__ import annotations
 
@@ -20,41 +20,42 @@ from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.sandbox.isolation import describe_isolation
 
-FEWEST = 3
+MIN_REPEATS = 3
+"""The smallest number of repetitions that shows how far they differ."""
 
 
 def bench(
     model: str = "qwen2.5-coder-0.5b",
     *,
     stages: Sequence[str] = work.STAGES,
-    repeats: int = FEWEST,
+    repeats: int = MIN_REPEATS,
     seed: int = 0,
     progress: Progress | None = None,
     allow_weak_sandbox: bool = False,
 ) -> Record:
-    """Measure ``stages``, each ``repeats`` times after one that is not counted. Nothing is kept but the record.
+    """Measure each stage ``repeats`` times, after a warm-up, and return the record. Nothing else is kept.
 
-    Raises UsageError for a stage there is none of, or fewer than three repetitions; ModelError, SandboxError and BudgetError as the
-    stages would.
+    Raises UsageError for an unknown stage or fewer than three repetitions, and ModelError, SandboxError and BudgetError as the
+    stages themselves would.
     """
     if unknown := [name for name in stages if name not in work.STAGES]:
         raise UsageError(f"unknown stage {unknown[0]!r}. Known: {', '.join(work.STAGES)}")
-    if repeats < FEWEST:
-        raise UsageError(f"{repeats} repetitions: {FEWEST} are the fewest that show how far they differ")
+    if repeats < MIN_REPEATS:
+        raise UsageError(f"repeats is {repeats}, but at least {MIN_REPEATS} are needed to show how far they differ")
     with tempfile.TemporaryDirectory(prefix="mlx-selfdebug-bench-") as folder:
         bench = work.Workbench(model, Path(folder), seed=seed, allow_weak_sandbox=allow_weak_sandbox)
         with (progress or NullProgress()).stage("bench", len(stages) * (repeats + 1), "trials") as bar:
-            found = []
+            measured = []
             for name in stages:
                 bar.advance(0, name)
                 bench.work(name)()
-                bar.advance(1, f"{name}: warm")
+                bar.advance(1, f"{name}: warm-up")
                 trials = []
                 for n in range(repeats):
                     trials.append(run_trial(bench.work(name)))
                     bar.advance(1, f"{name}: {n + 1} of {repeats}")
-                found.append(StageTrials(name, tuple(trials)))
-        return _record(bench.model, found)
+                measured.append(StageTrials(name, tuple(trials)))
+        return _record(bench.model, measured)
 
 
 def _record(model: Model, stages: Sequence[StageTrials]) -> Record:
@@ -64,7 +65,8 @@ def _record(model: Model, stages: Sequence[StageTrials]) -> Record:
     return Record(
         machine=read_machine(),
         device=device_name(),
-        model=model.path.name if Path(model.name).exists() else model.name,  # a path is nobody else's business
+        # Records are published, so the path of a local model is left out.
+        model=model.path.name if Path(model.name).exists() else model.name,
         origin=model.origin if not model.origin.startswith("folder:") else "folder",
         parameters=size.parameters,
         weights_bytes=size.weights_bytes,

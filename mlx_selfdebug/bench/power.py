@@ -1,4 +1,7 @@
-"""Watts while something runs, from ``macmon`` where it is on the path (Apple chips; it needs no password). Elsewhere unknown."""
+"""Measures the power while something runs, with ``macmon`` if it is on the path. Elsewhere the power is unknown.
+
+``macmon`` runs on Apple chips and needs no password.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ INTERVAL_MS = 250
 
 
 def macmon_command() -> tuple[str, ...]:
-    """The command that prints a sample a line until it is ended; empty where there is no macmon."""
+    """Return the command that prints one sample per line until it is ended. It is empty if macmon is not installed."""
     path = shutil.which("macmon")
     return (path, "pipe", "-i", str(INTERVAL_MS)) if path else ()
 
 
 class PowerMeter:
-    """``with PowerMeter() as power: ...`` then ``power.joules(seconds)``: mean watts times seconds."""
+    """A meter that samples power while its block runs: ``with PowerMeter() as power: ...``, then ``power.joules(seconds)``."""
 
     def __init__(self, command: Sequence[str] | None = None) -> None:
         self._command = macmon_command() if command is None else command
@@ -51,11 +54,12 @@ class PowerMeter:
             self._process.stdout.close()
 
     def joules(self, seconds: float) -> float | None:
+        """Return the mean power times ``seconds``, or None if nothing was sampled."""
         return statistics.fmean(sample.watts for sample in self._samples) * seconds if self._samples else None
 
     @property
     def gpu_celsius(self) -> float | None:
-        """The highest that was seen."""
+        """Return the highest temperature of the GPU that was sampled, or None."""
         return max((s.gpu_celsius for s in self._samples if s.gpu_celsius is not None), default=None)
 
     def _read(self) -> None:

@@ -1,14 +1,14 @@
-"""What a chip's published figures allow: bounds by arithmetic, not measurements.
+"""Computes bounds of speed from a chip's published figures. They are arithmetic, not measurements.
 
-A draft alone reads every weight once a token, so memory bandwidth bounds it:
+A draft alone reads every weight once per token, so memory bandwidth bounds it:
     tokens/s <= bandwidth / bytes of the weights.
-Training a LoRA adapter computes forward and backward through frozen weights, without their gradients: about 4 operations a
-parameter and token, of what MLX reaches of the GPU's float rate:
+Training a LoRA adapter computes forward and backward through frozen weights, without their gradients. That takes about 4 operations
+per parameter and token, at the share of the GPU's float rate that MLX reaches:
     tokens/s <= 0.65 x FLOP/s / (4 x parameters).
 
-The share of 0.65 is what was seen elsewhere on an M4 (2.5 to 2.8 TFLOP/s in MLX, where the GPU's rate is about 4.0).
-Bandwidths are those Apple has published. The GPU's float32 rate is 256 operations a core and clock; the clocks are what is commonly
-reported, Apple states none, and we have checked neither on a machine.
+The share of 0.65 was seen elsewhere on an M4 (2.5 to 2.8 TFLOP/s in MLX, where the GPU's rate is about 4.0).
+The bandwidths are those that Apple has published. The GPU's float32 rate is 256 operations per core and clock cycle. The clocks are
+the commonly reported ones, because Apple states none. We have checked neither on a machine.
 """
 
 from __future__ import annotations
@@ -18,23 +18,27 @@ from dataclasses import dataclass
 
 from mlx_selfdebug.machine.facts import Machine
 
-REACHED = 0.65
-OPERATIONS = 4
-_PER_CORE_AND_CLOCK = 256
+REACHED_SHARE = 0.65
+OPERATIONS_PER_PARAMETER = 4
+_OPERATIONS_PER_CYCLE = 256
+"""The float32 operations per GPU core and clock cycle."""
 
 
 @dataclass(frozen=True)
 class Chip:
-    """``bandwidth`` in bytes/s, ``gpu_cores`` of the full chip, ``gpu_hz`` its clock."""
+    """The published and reported figures of a chip."""
 
     name: str
     bandwidth: float
+    """Memory bandwidth in bytes per second."""
     gpu_cores: int
+    """The GPU cores of the full chip. Some machines have fewer."""
     gpu_hz: float
+    """The clock of the GPU."""
 
     def flops(self, gpu_cores: int | None = None) -> float:
-        """float32 operations a second of the GPU, with as many cores as this machine has."""
-        return (gpu_cores or self.gpu_cores) * _PER_CORE_AND_CLOCK * self.gpu_hz
+        """Return the float32 operations per second of the GPU, with ``gpu_cores`` cores or those of the full chip."""
+        return (gpu_cores or self.gpu_cores) * _OPERATIONS_PER_CYCLE * self.gpu_hz
 
 
 _M1, _M2, _M3, _M4, _M5 = 1.278e9, 1.398e9, 1.38e9, 1.578e9, 1.62e9
@@ -63,16 +67,19 @@ CHIPS = {
 
 @dataclass(frozen=True)
 class Prediction:
+    """Upper bounds of speed, not measurements."""
+
     decode_alone_tokens_per_s: float
     train_tokens_per_s: float
 
 
 def predict(chip: Chip, parameters: int, weights_bytes: int, *, gpu_cores: int | None = None) -> Prediction:
-    """The bounds of a model of ``parameters`` whose weights take ``weights_bytes`` in memory."""
-    return Prediction(chip.bandwidth / weights_bytes, REACHED * chip.flops(gpu_cores) / (OPERATIONS * parameters))
+    """Return the bounds for a model with ``parameters`` parameters whose weights take ``weights_bytes`` in memory."""
+    train_flops = REACHED_SHARE * chip.flops(gpu_cores)
+    return Prediction(chip.bandwidth / weights_bytes, train_flops / (OPERATIONS_PER_PARAMETER * parameters))
 
 
 def chip_of(machine: Machine) -> Chip | None:
-    """The chip of a Mac by its name, None where it is not known."""
+    """Return the chip of a Mac by its name, or None if it is not known."""
     name = re.sub(r"\s+", " ", machine.chip or "").strip()
     return CHIPS.get(name)

@@ -1,6 +1,6 @@
-"""One machine's measurements, raw trials and all, as one JSON file; a file is a machine and a model.
+"""Stores the measurements of one machine and one model, with every trial, as one JSON file.
 
-benchmarks/results/apple-m4-10-gpu-16-gb-qwen2.5-coder-0.5b.json
+Such a file is benchmarks/results/apple-m4-10-gpu-16-gb-qwen2.5-coder-0.5b.json.
 """
 
 from __future__ import annotations
@@ -22,22 +22,27 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Record:
-    """``origin`` names the weights exactly; of them, ``parameters`` in ``weights_bytes`` on disk are multiplied with every token.
-
-    ``size`` holds the settings and counts of the work: records of another size are not compared.
-    """
+    """The measurements of one model on one machine."""
 
     machine: Machine
     device: str
+    """The MLX backend: "metal", "cuda" or "cpu"."""
     model: str
     origin: str
+    """The exact weights, by repository and revision or by hash, or "folder" for weights of a local folder."""
     parameters: int
+    """The parameters that are multiplied with every token."""
     weights_bytes: int
+    """The size of those parameters on disk."""
     date: str
+    """The day of the measurement, as YYYY-MM-DD in UTC."""
     versions: Mapping[str, str | None]
+    """The versions of the packages that matter, by name."""
     blas: str
     isolation: str
+    """The level of confinement of the sandbox."""
     size: Mapping[str, Any]
+    """The settings and counts of the work. Records of different sizes are not compared."""
     stages: tuple[StageTrials, ...]
 
     def stage(self, name: str) -> StageTrials:
@@ -58,33 +63,41 @@ class Record:
         return {"format": FORMAT, **known, "machine": asdict(self.machine), "stages": stages}
 
     def save(self, folder: str | Path) -> Path:
-        """Written whole, in place of an earlier one of the same machine and model. Raises StoreError."""
+        """Write the record into ``folder``, in place of an earlier one of the same machine and model, and return its path.
+
+        Raises StoreError.
+        """
         path = Path(folder) / self.file_name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"{path.parent} cannot be made: {error.strerror}", hint="--results FOLDER") from error
+            raise StoreError(
+                f"{path.parent} cannot be created: {error.strerror}", hint="choose another folder with --results"
+            ) from error
         write_atomically(path, json.dumps(self.to_dict(), indent=1) + "\n")
         return path
 
 
 def record_from_dict(values: Mapping[str, Any]) -> Record:
-    """Raises KeyError, TypeError or ValueError for what is no record."""
+    """Build a record from the data of its file. Raises KeyError, TypeError or ValueError if the data is not a record."""
     if values["format"] != FORMAT:
-        raise ValueError(f"format {values['format']!r}, {FORMAT} is read")
+        raise ValueError(f"the format is {values['format']!r}, but only {FORMAT} can be read")
     kept = {name: value for name, value in values.items() if name != "format"}
     stages = tuple(stage_from_dict(name, trials) for name, trials in kept.pop("stages").items())
     return Record(**{**kept, "machine": Machine(**kept["machine"]), "stages": stages})
 
 
 def read_records(folder: str | Path) -> list[Record]:
-    """Every record in ``folder``, by file name. Raises FormatError, which lists every file that is none."""
-    found, problems = [], []
+    """Read every record in ``folder``, in the order of the file names.
+
+    Raises FormatError, which lists every file that is not a record.
+    """
+    records, problems = [], []
     for path in sorted(Path(folder).glob("*.json")):
         try:
-            found.append(record_from_dict(json.loads(path.read_text(encoding="utf-8"))))
+            records.append(record_from_dict(json.loads(path.read_text(encoding="utf-8"))))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            problems.append(f"{path}: no record of `mlx-selfdebug bench`: {type(error).__name__}: {error}")
+            problems.append(f"{path} is not a record of `mlx-selfdebug bench`: {type(error).__name__}: {error}")
     if problems:
-        raise FormatError("\n  ".join(problems), hint="remove or mend these files")
-    return found
+        raise FormatError("\n  ".join(problems), hint="remove or repair these files")
+    return records

@@ -1,4 +1,7 @@
-"""How large a model's weights are as they lie on disk, which is how a GPU keeps them. Reads headers alone; does not import mlx."""
+"""Measures how large a model's weights are on disk, which is the form in which a GPU keeps them.
+
+It reads only the headers of the files and does not import mlx.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,19 @@ from mlx_selfdebug.errors import FormatError
 
 @dataclass(frozen=True)
 class Size:
-    """What is multiplied with for every token: ``parameters``, packed ones counted one by one, and the bytes they lie in.
+    """The size of the weights that are multiplied with every token.
 
-    The embedding is among them where it is the head too; a table that is only looked up is not.
+    The embedding counts if it is also the head. A table that is only looked up does not.
     """
 
     parameters: int
+    """The number of parameters. Quantized ones, several of which are packed into one number, are counted individually."""
     weights_bytes: int
+    """The bytes in which they are stored."""
 
 
 def weights_size(folder: Path) -> Size:
-    """Of a model folder. Raises FormatError if a file is no safetensors file."""
+    """Return the size of the weights in a model folder. Raises FormatError for a file that is not valid safetensors."""
     tensors = dict(item for path in sorted(folder.glob("*.safetensors")) for item in _tensors(path))
     if any(".lm_head." in f".{name}" for name in tensors):
         tensors = {name: tensor for name, tensor in tensors.items() if ".embed_tokens." not in f".{name}"}
@@ -42,7 +47,10 @@ class _Tensor:
 
 
 def _parameters(name: str, tensors: Mapping[str, _Tensor], quantization: Mapping[str, Any]) -> int:
-    """Of one tensor: none for the scales and biases of a packing; a column of scales stands for a group of packed numbers."""
+    """Return the number of parameters that one tensor holds.
+
+    Of a quantized weight the scales and biases count as none, and each scale stands for one group of packed parameters.
+    """
     stem, _, leaf = name.rpartition(".")
     scales = tensors.get(f"{stem}.scales")
     if scales is None or leaf == "bias":
@@ -55,13 +63,13 @@ def _parameters(name: str, tensors: Mapping[str, _Tensor], quantization: Mapping
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, _Tensor]]:
-    """Every tensor by name, of the file's header."""
+    """Yield the name, type, shape and size of every tensor from the header of a file."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header: dict[str, Any] = json.loads(file.read(length))
     except (OSError, ValueError, struct.error, MemoryError, OverflowError) as error:
-        raise FormatError(f"{path}: no safetensors file: {error}") from error
+        raise FormatError(f"{path} is not a safetensors file: {error}") from error
     for name, tensor in header.items():
         if name != "__metadata__":
             begin, end = tensor["data_offsets"]

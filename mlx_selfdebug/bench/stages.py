@@ -1,11 +1,11 @@
-"""The stages that are measured: the same seeded work everywhere, small enough to be repeated, through the package's own calls.
+"""Defines the stages that are measured. Their work is seeded and the same everywhere, and uses the package's own calls.
 
-load      weights into memory
-sample    drafts side by side, and before them one alone, whose speed the memory's bandwidth bounds
-test      references through the runner
-repair    drafts, tests and repairs as one stream: what ``collect`` does
-train     LoRA steps on pairs
-evaluate  base and adapter, an arm each
+load      loads the weights into memory
+sample    decodes one draft alone, whose speed is bounded by memory bandwidth, then drafts side by side
+test      runs references through the test runner
+repair    drafts, tests and repairs in one stream, as ``collect`` does
+train     trains an adapter on pairs
+evaluate  evaluates base and adapter, with one arm each
 """
 
 from __future__ import annotations
@@ -51,13 +51,15 @@ SIZE = {
     "eval.tokens": 128,
     "eval.max_tokens": 64,
 }
-DRAFTS, DRAFT_TOKENS, LONGEST = 16, 64, 1024
+"""The settings of the stages that run as part of a run."""
+DRAFTS, DRAFT_TOKENS, MAX_TOKENS = 16, 64, 1024
+"""The drafts decoded side by side, the tokens of each, and the tokens a row may have with its prompt."""
 TESTED, REPAIRED, TRAINED, EVALUATED = 128, 8, 16, 4
-"""Tasks a repetition."""
+"""The tasks of one repetition of each stage."""
 
 
 class Workbench:
-    """The work of each stage, on one model; runs are made below ``folder``. ``close`` lets go of the model."""
+    """The work of each stage on one model. Its runs are created in ``folder``, and ``close`` frees the model."""
 
     def __init__(self, model: str, folder: Path, *, seed: int = 0, allow_weak_sandbox: bool = False) -> None:
         self.config: Config = resolve(overrides={**SIZE, "model": model, "seed": seed}, environment={}).config
@@ -97,9 +99,9 @@ class Workbench:
     def _sample(self) -> Mapping[str, float]:
         prompts = [self._ids(task) for task in _tasks("starter", DRAFTS)]
         alone = self._decode([Request(prompts[0], DRAFT_TOKENS)])
-        how = self.config.collect
+        settings = self.config.collect
         together = self._decode(
-            Request(ids, DRAFT_TOKENS, how.temperature, how.min_p, seed) for seed, ids in enumerate(prompts)
+            Request(ids, DRAFT_TOKENS, settings.temperature, settings.min_p, seed) for seed, ids in enumerate(prompts)
         )
         return {
             "prefill_tokens_per_s": together.prefilled_tokens / together.prefill_s,
@@ -109,7 +111,7 @@ class Workbench:
 
     def _decode(self, requests: Iterable[Request]) -> DecodingCounts:
         decoding = decoding_of(self.config.collect, self.config)
-        decoder = open_decoder(self.model, budget_bytes=decoding.budget_bytes, most=DRAFTS, longest=LONGEST)
+        decoder = open_decoder(self.model, budget_bytes=decoding.budget_bytes, most=DRAFTS, longest=MAX_TOKENS)
         for _ in complete(decoder, list(requests)):
             pass
         return decoder.counts
@@ -122,7 +124,8 @@ class Workbench:
     def _test(self) -> Mapping[str, float]:
         tasks = _tasks("starter", TESTED)
         with open_runner(self.config.sandbox, tasks, allow_weak_sandbox=self._weak) as runner:
-            _judge(tasks[: self.config.sandbox.workers], runner)  # the workers are up
+            # These first runs start the workers, whose start is not to be measured.
+            _judge(tasks[: self.config.sandbox.workers], runner)
             begin = time.perf_counter()
             _judge(tasks, runner)
             wall_s = time.perf_counter() - begin
@@ -166,6 +169,6 @@ def _tasks(name: str, n: int) -> Sequence[Task]:
 
 
 def _judge(tasks: Sequence[Task], runner: TestRunner) -> None:
-    """Every reference against its hidden checks, as many side by side as the runner has workers."""
+    """Run every reference against its hidden checks, as many side by side as the runner has workers."""
     for future in [domain_of(task.domain).judge(task.reference, task, task.hidden, runner) for task in tasks]:
         future.result()

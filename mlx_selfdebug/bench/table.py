@@ -1,4 +1,7 @@
-"""Records as tables: one of Macs, one of everything else, never mixed; and the arithmetic of a chip beside what was measured."""
+"""Makes tables of records, one of Macs and one of everything else.
+
+The bounds that arithmetic gives for a chip are shown beside what was measured.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +19,26 @@ UNKNOWN = "-"
 
 @dataclass(frozen=True)
 class Column:
-    """``head`` with its unit; ``cell`` of a record."""
+    """A column of the table of records."""
 
     head: str
+    """The heading, with the unit."""
     cell: Callable[[Record], str]
+    """Returns the cell of a record."""
 
 
 def rate(stage: str, figure: str) -> Callable[[Record], str]:
-    """Mean and standard deviation."""
+    """Return a function that gives the mean and standard deviation of a stage's figure."""
 
     def cell(record: Record) -> str:
-        found = record.stage(stage)
-        return mean_and_sd(found.mean(figure), found.sd(figure))
+        trials = record.stage(stage)
+        return mean_and_sd(trials.mean(figure), trials.sd(figure))
 
     return cell
 
 
 def peak(*stages: str) -> Callable[[Record], str]:
-    """The highest of the process tree over ``stages``, in GB."""
+    """Return a function that gives the peak memory of the process tree over ``stages``, in GB."""
 
     def cell(record: Record) -> str:
         peaks = [n for stage in stages if (n := record.stage(stage).peak())]
@@ -43,7 +48,7 @@ def peak(*stages: str) -> Callable[[Record], str]:
 
 
 def energy(record: Record) -> str:
-    """Joules of one repetition of every stage."""
+    """Return the joules of one repetition of every stage, or ``-`` if those of a stage are unknown."""
     means = [stage.mean("joules") for stage in record.stages]
     known = [mean for mean in means if mean is not None]
     return f"{sum(known):.0f}" if known and len(known) == len(means) else UNKNOWN
@@ -92,9 +97,10 @@ def head() -> list[str]:
 
 
 def tables(records: Sequence[Record]) -> str:
-    """Markdown. Apple's rows have a table of their own, with what arithmetic allows below it.
+    """Return the records as Markdown tables.
 
-    Records of other work than the newest one's are left out, and named.
+    Apple chips have a table of their own, and below it the bounds by arithmetic. Records whose work differs from that of the newest
+    record are left out and named.
     """
     newest = max(records, key=lambda record: record.date, default=None)
     others = [record for record in records if newest and record.size != newest.size]
@@ -132,7 +138,7 @@ def _bounds(record: Record) -> list[str]:
 
 
 def predictions(parameters: int, weights_bytes: int) -> list[list[str]]:
-    """A row a chip, with its head: what its published figures allow."""
+    """Return one row per chip with the bounds that its published figures allow, after a row of headings."""
     rows = [["chip", "GB/s", "TFLOP/s", "decode 1 tok/s", "train tok/s"]]
     for chip in CHIPS.values():
         bound: Prediction = predict(chip, parameters, weights_bytes)
@@ -142,7 +148,7 @@ def predictions(parameters: int, weights_bytes: int) -> list[list[str]]:
 
 
 def sheet(record: Record) -> str:
-    """One record for a terminal: what each stage took, then how fast each part of it was."""
+    """Return one record as text for a terminal: the cost of each stage, then the speeds that were measured in it."""
     costs = [["stage", "seconds", "tree GB", "MLX GB", "swap GB", "joules"], *map(_cost, record.stages)]
     speeds = [
         [stage.name, figure.removesuffix("_per_s").replace("_", " ") + "/s", rate(stage.name, figure)(record)]
@@ -169,8 +175,8 @@ def _gb(n_bytes: int | None) -> str:
 
 
 def rewrite(text: str, records: Sequence[Record]) -> str:
-    """``text`` with the tables of ``records`` between its two marks. Raises ValueError if it does not have both."""
+    """Return ``text`` with the tables of ``records`` between its two marks. Raises ValueError unless each mark occurs once."""
     if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"the marks {BEGIN} and {END} are not there, once each")
+        raise ValueError(f"the marks {BEGIN} and {END} must each occur once")
     before, _, rest = text.partition(BEGIN)
     return f"{before}{BEGIN}\n\n{tables(records)}\n{END}{rest.partition(END)[2]}"

@@ -1,4 +1,4 @@
-"""One repetition of a stage: what it took of time, memory and energy, and how much was done meanwhile."""
+"""Runs one repetition of a stage, and measures its time, memory, energy and speed."""
 
 from __future__ import annotations
 
@@ -12,24 +12,28 @@ from mlx_selfdebug.machine.facts import read_state
 from mlx_selfdebug.memory import Meter
 
 Work = Callable[[], Mapping[str, float]]
-"""Does a stage's work once; rates by name, such as ``decode_tokens_per_s``."""
+"""A function that does a stage's work once and returns rates by name, such as ``decode_tokens_per_s``."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """``peak_bytes`` of the process tree, ``mlx_peak_bytes`` of MLX's own buffers. Unknown is None.
-
-    ``joules`` and ``gpu_celsius`` are known where macmon is on the path, ``thermal`` (at the end) on macOS.
-    """
+    """The measurements of one repetition. A figure that is not known is None."""
 
     wall_s: float
     rates: Mapping[str, float]
+    """The rates that the work returned, by name."""
     peak_bytes: int
+    """The peak memory of the process tree."""
     mlx_peak_bytes: int
+    """The peak memory of MLX's own buffers."""
     swap_delta_bytes: int | None = None
+    """The growth of the used swap."""
     joules: float | None = None
+    """The energy, known if macmon is on the path."""
     gpu_celsius: float | None = None
+    """The highest temperature of the GPU, known if macmon is on the path."""
     thermal: str | None = None
+    """The thermal pressure at the end, known on macOS."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -37,22 +41,22 @@ class Trial:
 
 @dataclass(frozen=True)
 class StageTrials:
-    """All repetitions of a stage, in order; the warm-up is not among them."""
+    """The repetitions of a stage in order, without the warm-up."""
 
     name: str
     trials: tuple[Trial, ...] = field(default=())
 
     def values(self, figure: str) -> list[float]:
-        """A figure of every trial that has it: a field of :class:`Trial`, or the name of a rate."""
-        found = (trial.rates.get(figure, getattr(trial, figure, None)) for trial in self.trials)
-        return [float(value) for value in found if value is not None]
+        """Return a figure of every trial that has it. ``figure`` is a field of :class:`Trial` or the name of a rate."""
+        values = (trial.rates.get(figure, getattr(trial, figure, None)) for trial in self.trials)
+        return [float(value) for value in values if value is not None]
 
     def mean(self, figure: str) -> float | None:
         values = self.values(figure)
         return statistics.fmean(values) if values else None
 
     def sd(self, figure: str) -> float | None:
-        """The sample's standard deviation; None for fewer than two trials."""
+        """Return the sample standard deviation, or None for fewer than two trials."""
         values = self.values(figure)
         return statistics.stdev(values) if len(values) > 1 else None
 

@@ -1,4 +1,4 @@
-"""``bench``: what this machine does with the work, and how it compares with other machines."""
+"""Defines the command group ``bench``, which measures this machine and compares machines."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ results_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     default=RESULTS,
     show_default=True,
-    help="folder of records, one JSON file a machine and model",
+    help="folder of records, one JSON file per machine and model",
 )
 
 
 class _Bench(Group):
-    """Without a subcommand it is ``bench run``."""
+    """The group of bench commands. Called without a subcommand, it runs ``bench run``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         first = args[0] if args else ""
@@ -41,24 +41,24 @@ class _Bench(Group):
 
 @click.group("bench", cls=_Bench)
 def bench_command() -> None:
-    """Measure this machine, stage by stage, and compare machines.
+    """Measure this machine stage by stage, and compare machines.
 
     \b
     Examples:
-      mlx-selfdebug bench                     all stages, three times each
-      mlx-selfdebug bench --submit            and print the row to contribute
+      mlx-selfdebug bench                     measure all stages, three times each
+      mlx-selfdebug bench --submit            also print the row to contribute
       mlx-selfdebug bench --stages load,sample --repeats 5
-      mlx-selfdebug bench table               the tables of all records
+      mlx-selfdebug bench table               print the tables of all records
     """
 
 
 @bench_command.command("run")
 @click.option("--model", default=Config().model, envvar="MLX_SELFDEBUG_MODEL", show_default=True, help="as for `run`")
-@click.option("--stages", default="all", show_default=True, help="stages to measure, with commas between")
-@click.option("--repeats", type=int, default=3, show_default=True, help="repetitions, after one that is not counted")
+@click.option("--stages", default="all", show_default=True, help="stages to measure, separated by commas")
+@click.option("--repeats", type=int, default=3, show_default=True, help="repetitions, after a warm-up")
 @click.option("--seed", type=int, default=0, show_default=True, help="seed of the work")
 @results_option
-@click.option("--submit", is_flag=True, help="print the row of the table and how to contribute it")
+@click.option("--submit", is_flag=True, help="print the row for the table, and how to contribute it")
 @options.weak_sandbox_option
 @options.json_option
 @options.quiet_option
@@ -74,10 +74,10 @@ def run(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Measure every stage a few times, and keep every trial.
+    """Measure every stage a few times and keep every trial.
 
-    Mean and standard deviation, tokens and runs a second, the peak of the whole process tree and of MLX, what went to
-    swap, and, where macmon is on the path, energy. The record is written to --results.
+    It measures time, tokens and test runs per second, the peak memory of the whole process tree and of MLX, the growth of
+    swap and, if macmon is on the path, energy, each with mean and standard deviation. The record is written to --results.
 
     \b
     Examples:
@@ -118,7 +118,7 @@ def _submission(record: Record, path: Path) -> str:
 
     return (
         f"\n{markdown_table([head(), row(record)])}\n\n"
-        f"To contribute it: put {path.name} into {RESULTS}/ of a checkout, then\n"
+        f"To contribute this row, put {path.name} into {RESULTS}/ of a checkout, run\n"
         "  mlx-selfdebug bench table --write\n"
         "and open a pull request with both files."
     )
@@ -126,16 +126,16 @@ def _submission(record: Record, path: Path) -> str:
 
 @bench_command.command("table")
 @results_option
-@click.option("--write", is_flag=True, help="write the tables into README.md of the folder")
+@click.option("--write", is_flag=True, help="also write the tables into the folder's README.md")
 @options.json_option
 @options.debug_option
 def table(results: Path, write: bool, as_json: bool) -> None:
-    """The records of a folder as tables: Apple chips by themselves, and others.
+    """Print the records of a folder as tables, Apple chips separately.
 
     \b
     Examples:
       mlx-selfdebug bench table
-      mlx-selfdebug bench table --write         into benchmarks/results/README.md
+      mlx-selfdebug bench table --write    also write benchmarks/results/README.md
     """
     from mlx_selfdebug.bench import read_records
     from mlx_selfdebug.bench.table import rewrite, tables
@@ -143,7 +143,7 @@ def table(results: Path, write: bool, as_json: bool) -> None:
 
     records = read_records(results)
     if not records:
-        raise UsageError(f"{results}: no record in it", hint="mlx-selfdebug bench")
+        raise UsageError(f"there are no records in {results}", hint="make one with: mlx-selfdebug bench")
     if as_json:
         click.echo(json.dumps([record.to_dict() for record in records]))
         return
@@ -153,7 +153,7 @@ def table(results: Path, write: bool, as_json: bool) -> None:
         try:
             text = rewrite(page.read_text(encoding="utf-8"), records)
         except (OSError, ValueError) as error:
-            raise UsageError(f"{page}: {error}", hint="the page comes with the repository") from error
+            raise UsageError(f"{page}: {error}", hint="take this page from a checkout of the repository") from error
         write_atomically(page, text)
 
 
@@ -162,7 +162,9 @@ def table(results: Path, write: bool, as_json: bool) -> None:
 @options.json_option
 @options.debug_option
 def predict(model: str, as_json: bool) -> None:
-    """Bounds by arithmetic for Apple's chips, M1 to M5; nothing is measured.
+    """Compute upper bounds of speed for Apple's chips, M1 to M5.
+
+    The bounds follow by arithmetic from the chips' published figures. Nothing is measured.
 
     \b
     Example:
@@ -178,6 +180,6 @@ def predict(model: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([dict(zip(rows[0], line, strict=True)) for line in rows[1:]]))
         return
-    click.echo(f"{model}: {size.parameters / 1e6:.0f} M parameters, {size.weights_bytes / 1e6:.0f} MB a token\n")
+    click.echo(f"{model}: {size.parameters / 1e6:.0f} M parameters, {size.weights_bytes / 1e6:.0f} MB per token\n")
     click.echo(columns(rows, right=range(1, 5)))
-    click.echo("\nPredictions: bandwidth / weights, and 65 % of the GPU's rate / 4 operations a parameter.")
+    click.echo("\nPredictions: bandwidth / weights, and 65 % of the GPU's rate / 4 operations per parameter.")

@@ -1,4 +1,4 @@
-"""What a shell may complete a value with: names known, or else a file."""
+"""Completes option values in a shell: with known names, or with files if no name matches."""
 
 from __future__ import annotations
 

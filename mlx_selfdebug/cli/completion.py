@@ -1,4 +1,4 @@
-"""``completion``: the shell completes commands, options and names."""
+"""Defines the command ``completion``, with which a shell completes commands, options and names."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ VARIABLE = "_MLX_SELFDEBUG_COMPLETE"
 @click.argument("shell", type=click.Choice(SHELLS))
 @options.debug_option
 def completion_command(shell: str) -> None:
-    """Print what makes a shell complete this command.
+    """Print the script with which a shell completes this command.
 
     \b
     Examples:
-      eval "$(mlx-selfdebug completion bash)"             for this session
+      eval "$(mlx-selfdebug completion bash)"             for this session only
       mlx-selfdebug completion bash >> ~/.bashrc
       mlx-selfdebug completion zsh >> ~/.zshrc
       mlx-selfdebug completion fish | source
     """
     from mlx_selfdebug.cli.main import cli
 
-    found = get_completion_class(shell)
-    if found is None:
-        raise UsageError(f"no completion for {shell}")
-    # The script alone: its class would start bash to look at its version.
-    script = found(cli, {}, "mlx-selfdebug", VARIABLE)
+    completion_class = get_completion_class(shell)
+    if completion_class is None:
+        raise UsageError(f"there is no completion for {shell}")
+    # The script is filled in here, because its class would start bash to check its version.
+    script = completion_class(cli, {}, "mlx-selfdebug", VARIABLE)
     click.echo(script.source_template % script.source_vars())

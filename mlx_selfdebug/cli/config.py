@@ -1,4 +1,4 @@
-"""``config``: the settings, shown and written to a file."""
+"""Defines the command group ``config``, which shows the settings and writes them to a file."""
 
 from __future__ import annotations
 
@@ -22,34 +22,36 @@ DEFAULT_FILE = "mlx-selfdebug.toml"
 def config_command() -> None:
     """Show the settings; write them to a file.
 
-    Precedence: command line > environment > file > preset > default. Every key is also an option (collect.samples is
-    --collect-samples) and an environment variable (MLX_SELFDEBUG_COLLECT_SAMPLES).
+    The order of precedence is command line > environment > file > preset > default. Every key is also an option
+    (collect.samples is --collect-samples) and an environment variable (MLX_SELFDEBUG_COLLECT_SAMPLES).
     """
 
 
 @config_command.command("init")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), default=DEFAULT_FILE)
 @options.setting_options("collect", "train", "eval", "sandbox", "budget")
-@click.option("--force", is_flag=True, help="overwrite a file that is there")
+@click.option("--force", is_flag=True, help="overwrite an existing file")
 @options.debug_option
 def init(file: Path, force: bool, **values: Any) -> None:
-    """Write a file of all settings, each with its meaning and value, to edit and give to --config.
+    """Write a file of all settings, to edit and pass to --config.
+
+    Each setting is written with its meaning and its value.
 
     \b
     Examples:
-      mlx-selfdebug config init                         mlx-selfdebug.toml
+      mlx-selfdebug config init                         write mlx-selfdebug.toml
       mlx-selfdebug config init mine.toml --preset full --collect-samples 16
-      mlx-selfdebug config init -                       to the terminal
+      mlx-selfdebug config init -                       print it instead
     """
     text = to_commented_toml(options.resolve_new(values))
     if str(file) == "-":
         click.echo(text, nl=False)
         return
     if file.exists() and not force:
-        raise UsageError(f"{file}: is there already", hint="give another name, or --force to overwrite it")
+        raise UsageError(f"{file} already exists", hint="give another name, or overwrite it with --force")
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, text)
-    click.echo(f"{file}: edit it, then\n  mlx-selfdebug run --config {shlex.quote(str(file))}")
+    click.echo(f"{file} is written. Edit it, then type\n  mlx-selfdebug run --config {shlex.quote(str(file))}")
 
 
 @config_command.command("show")
@@ -59,7 +61,7 @@ def init(file: Path, force: bool, **values: Any) -> None:
 @options.json_option
 @options.debug_option
 def show(run_path: Path, config_file: Path | None, as_json: bool, **values: Any) -> None:
-    """The settings a command would run with, and where each comes from.
+    """Show the settings of a command and where each comes from.
 
     \b
     Examples:

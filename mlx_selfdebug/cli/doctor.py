@@ -1,4 +1,4 @@
-"""``doctor``: can this machine do the work, and what mends what stands in the way."""
+"""Defines the command ``doctor``, which checks whether this machine can do the work and explains how to fix what is missing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from mlx_selfdebug.cli import options
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
-NAME, STATE = 16, 7
+NAME_WIDTH, STATE_WIDTH = 16, 7
 
 
 @click.command("doctor")
@@ -21,14 +21,15 @@ NAME, STATE = 16, 7
 @options.json_option
 @options.debug_option
 def doctor_command(as_json: bool, **values: Any) -> int:
-    """Look the machine over: each line ok, a warning or a problem, with the command that mends it.
+    """Check this machine and explain how to fix what is missing.
 
-    Changes nothing. Exit code 1 if there is a problem.
+    Each line is ok, a warning or a problem. A warning or a problem comes with the command or action that fixes it. Nothing is
+    changed. The exit code is 1 if there is a problem.
 
     \b
     Examples:
       mlx-selfdebug doctor
-      mlx-selfdebug doctor --json > doctor.json     to go with a bug report
+      mlx-selfdebug doctor --json > doctor.json     to attach to a bug report
     """
     from mlx_selfdebug.doctor import Finding, examine
     from mlx_selfdebug.doctor.finding import worst
@@ -48,12 +49,12 @@ def doctor_command(as_json: bool, **values: Any) -> int:
 
 
 def _show(finding: Any) -> None:
-    """A line, and below it what mends it, within the terminal's width; colours only in a terminal that wants them."""
+    """Print a finding and, below it, how to fix it, within the width of the terminal."""
     width = min(100, shutil.get_terminal_size().columns)
-    indent = " " * (STATE + NAME + 4)
+    indent = " " * (STATE_WIDTH + NAME_WIDTH + 4)
     text = textwrap.wrap(finding.value, width - len(indent), break_on_hyphens=False) or ["-"]
-    state = click.style(finding.state.ljust(STATE), fg=_COLOURS[finding.state])
-    click.echo(f"{state}  {finding.name.ljust(NAME)}  {text[0]}")
+    state = click.style(finding.state.ljust(STATE_WIDTH), fg=_COLOURS[finding.state])
+    click.echo(f"{state}  {finding.name.ljust(NAME_WIDTH)}  {text[0]}")
     for line in text[1:]:
         click.echo(indent + line)
     if finding.mend:

@@ -1,4 +1,4 @@
-"""``estimate``: what a run will take, before it is begun."""
+"""Defines the command ``estimate``, which predicts the memory and time of a run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ OVER_BUDGET = 3
 
 @stage_command("estimate", "collect", "train", "eval", "sandbox", "budget")
 def estimate_command(session: Session) -> int:
-    """Memory and time of each stage, before any weights are loaded. Exit code 3 if one does not fit its budget.
+    """Estimate the memory and time of each stage before any weights are loaded.
 
-    Bytes are those of all processes; for training, a few of the model's layers are tried out once and the result is kept. Seconds
-    are rough. A run that is there is estimated with its settings, and its pairs.
+    The exit code is 3 if a stage does not fit its budget. The memory is that of all processes. For training, a few of the model's
+    layers are tried out once and the result is kept. The times are rough. An existing run is estimated with its settings and its
+    pairs.
 
     \b
     Examples:
@@ -34,17 +35,17 @@ def estimate_command(session: Session) -> int:
 
     if (session.run_path / "config.toml").exists():
         with Run(session.run_path) as run:
-            found = estimate(session.config, run, progress=session.progress)
+            estimates = estimate(session.config, run, progress=session.progress)
     else:
-        found = estimate(session.config, progress=session.progress)
-    _show(session, found)
-    return 0 if all(stage.fits for stage in found) else OVER_BUDGET
+        estimates = estimate(session.config, progress=session.progress)
+    _show(session, estimates)
+    return 0 if all(stage.fits for stage in estimates) else OVER_BUDGET
 
 
-def _show(session: Session, found: list[StageEstimate]) -> None:
+def _show(session: Session, estimates: list[StageEstimate]) -> None:
     from mlx_selfdebug.columns import columns
 
-    head = ["stage", "up to GB", "budget GB", "", "about"]
+    head = ["stage", "peak GB", "budget GB", "", "time"]
     rows = [
         [
             s.stage,
@@ -53,16 +54,16 @@ def _show(session: Session, found: list[StageEstimate]) -> None:
             "fits" if s.fits else "DOES NOT FIT",
             _span(s.wall_s),
         ]
-        for s in found
+        for s in estimates
     ]
     session.say(
         f"model {session.config.model} · preset {session.config.preset}\n\n{columns([head, *rows], right=(1, 2, 4))}"
     )
-    for stage in found:
+    for stage in estimates:
         if not stage.fits:
             session.say(f"\n{stage.stage}: {stage.hint}")
     if session.as_json:
-        click.echo(json.dumps([{**asdict(stage), "fits": stage.fits} for stage in found]))
+        click.echo(json.dumps([{**asdict(stage), "fits": stage.fits} for stage in estimates]))
 
 
 def _span(seconds: float | None) -> str:

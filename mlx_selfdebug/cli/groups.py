@@ -1,4 +1,4 @@
-"""Groups of commands: a wrong word is answered with the nearest right one."""
+"""Provides groups of commands that answer a mistyped command with the nearest known one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 
 class Group(click.Group):
-    """A group whose unknown subcommand is refused with a suggestion."""
+    """A group of commands that suggests a known command for an unknown one."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -1,4 +1,4 @@
-"""The entry point: the command groups, and every error as one clear line with its exit code.
+"""Runs the command line: finds the command, and turns every error into one clear line and an exit code.
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 over the memory budget, 130 interrupted.
 """
@@ -18,24 +18,24 @@ from mlx_selfdebug.cli.groups import Group
 from mlx_selfdebug.errors import SelfDebugError
 
 COMMANDS = {
-    "run": ("stages", "Collect, train, evaluate: the whole loop. What `make train` calls."),
-    "collect": ("stages", "Draft on the training tasks, test, repair; make the pairs."),
+    "run": ("stages", "Collect, train and evaluate: what `make train` runs."),
+    "collect": ("stages", "Draft, test and repair on the training tasks; make the pairs."),
     "train": ("stages", "Train a LoRA adapter on a run's pairs."),
-    "eval": ("stages", "Compare base and adapter on held-out tasks."),
-    "report": ("report", "What a run did and found, as one HTML page, Markdown or JSON."),
-    "estimate": ("estimate", "Memory and time of each stage, before any weights are loaded."),
+    "eval": ("stages", "Compare the base model and the adapter on held-out tasks."),
+    "report": ("report", "Write what a run did and found as HTML, Markdown or JSON."),
+    "estimate": ("estimate", "Estimate memory and time of each stage before loading weights."),
     "tasks": ("tasks", "List, show, check, audit and compare task sets."),
     "runs": ("runs", "List, show and compare runs; branch, export and import them."),
-    "models": ("models", "List models; fetch and show one."),
-    "bench": ("bench", "Measure this machine, stage by stage; compare machines."),
-    "doctor": ("doctor", "Look the machine over: what stands in the way, and what mends it."),
+    "models": ("models", "List the models; fetch and show one."),
+    "bench": ("bench", "Measure this machine stage by stage; compare machines."),
+    "doctor": ("doctor", "Check this machine and explain how to fix what is missing."),
     "config": ("config", "Show the settings; write them to a file."),
     "completion": ("completion", "Make the shell complete commands, options and names."),
 }
 
 
 class _Commands(Group):
-    """Commands whose modules are imported when they are called, so that ``--help`` is quick."""
+    """The group of all commands. It imports a command's module only when the command is called, so that ``--help`` is quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -60,10 +60,10 @@ def cli(ctx: click.Context) -> None:
 
     \b
     Examples:
-      mlx-selfdebug run                          the whole loop, in runs/default
+      mlx-selfdebug run                          run the loop in runs/default
       mlx-selfdebug run --run runs/mine --collect-tasks my_tasks.jsonl
-      mlx-selfdebug tasks check my_tasks.jsonl   do the references pass?
-      mlx-selfdebug runs show runs/default       what a run found
+      mlx-selfdebug tasks check my_tasks.jsonl   check that the references pass
+      mlx-selfdebug runs show runs/default       show what a run found
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 over the memory budget, 130 interrupted.
     """
@@ -89,10 +89,11 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        _say("\nInterrupted. What is finished is stored: the same command goes on from there.")
+        _say("\nInterrupted. What is finished is stored, and the same command goes on from there.")
         return 130
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our pipe went away; the interpreter must not complain about it
+        # The reader of the pipe went away, as `head` does. The interpreter must not complain about it when it exits.
+        sys.stderr.close()
         return 1
     except SelfDebugError as error:
         if debug:
@@ -102,7 +103,9 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        _say(f"Error: unexpected {type(error).__name__}: {error}\n  help: add --debug to see where; please report it")
+        _say(
+            f"Error: unexpected {type(error).__name__}: {error}\n  help: add --debug to see where it happened, and please report it"
+        )
         return 1
     return code if isinstance(code, int) else 0
 

@@ -1,4 +1,4 @@
-"""``models``: the names known, and where one comes from."""
+"""Defines the command group ``models``, which lists the known models and shows where one comes from."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from mlx_selfdebug.models.catalog import ALIASES
 
 @click.group("models", cls=Group)
 def models_command() -> None:
-    """List models; fetch and show one."""
+    """List the models; fetch and show one."""
 
 
 @models_command.command("list")
 @options.json_option
 @options.debug_option
 def list_models(as_json: bool) -> None:
-    """The models known by a short name. Any hub repository, folder or .gguf file can be given in its place.
+    """List the models that have a short name.
+
+    A hub repository, a folder or a .gguf file can be given wherever a model's name is expected.
 
     \b
     Example:
@@ -41,7 +43,7 @@ def list_models(as_json: bool) -> None:
 @options.quiet_option
 @options.debug_option
 def show(name: str, as_json: bool, quiet: bool) -> None:
-    """Where a model is on this machine and what it is; fetched if it is not here yet.
+    """Show a model and where it is stored. Fetch it if necessary.
 
     \b
     Examples:
@@ -50,14 +52,14 @@ def show(name: str, as_json: bool, quiet: bool) -> None:
     """
     from mlx_selfdebug.models.resolve import resolve_model
 
-    found = resolve_model(name, progress=progress(quiet=quiet))
-    config = json.loads((found.path / "config.json").read_text(encoding="utf-8"))
+    model = resolve_model(name, progress=progress(quiet=quiet))
+    config = json.loads((model.path / "config.json").read_text(encoding="utf-8"))
     facts = {
-        "name": found.name,
-        "origin": found.origin,
-        "path": str(found.path),
+        "name": model.name,
+        "origin": model.origin,
+        "path": str(model.path),
         "architecture": config.get("model_type"),
         "layers": config.get("num_hidden_layers"),
-        "disk_bytes": sum(file.stat().st_size for file in found.path.iterdir() if file.is_file()),
+        "disk_bytes": sum(file.stat().st_size for file in model.path.iterdir() if file.is_file()),
     }
     click.echo(json.dumps(facts) if as_json else columns([[key, str(value)] for key, value in facts.items()]))

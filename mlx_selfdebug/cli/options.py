@@ -1,4 +1,4 @@
-"""Options every command shares, and those derived from the settings."""
+"""Defines the options that commands share, and derives an option from each setting."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ config_option = click.option(
     "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="TOML file with settings"
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="print JSON on stdout")
-quiet_option = click.option("--quiet", is_flag=True, help="no progress")
+quiet_option = click.option("--quiet", is_flag=True, help="show no progress bars")
 debug_option = click.option("--debug", is_flag=True, expose_value=False, help="show the traceback of an error")
 weak_sandbox_option = click.option(
     "--allow-weak-sandbox",
@@ -47,7 +47,7 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="show the settings
 
 
 def setting_options(*sections: str) -> Callable[[F], F]:
-    """An option for each top-level setting and each of ``sections``; they arrive as one dictionary, ``overrides``."""
+    """Return a decorator that adds an option for each top-level setting and each setting of ``sections``."""
     chosen = [s for s in SETTINGS.values() if "." not in s.key or s.key.partition(".")[0] in sections]
 
     def decorate(function: F) -> F:
@@ -59,13 +59,13 @@ def setting_options(*sections: str) -> Callable[[F], F]:
 
 
 def overrides_of(values: dict[str, Any]) -> dict[str, Any]:
-    """The settings among a command's keyword arguments that were given, by dotted key."""
+    """Return the settings that were given among a command's keyword arguments, by dotted key."""
     return {name.replace("__", "."): value for name, value in values.items() if value is not None}
 
 
 def _option(setting: Setting) -> Callable[[F], F]:
-    special = [f"{name}: {p[setting.key]}" for name, p in PRESETS.items() if setting.key in p]
-    default = "; ".join([str(setting.default) if setting.default != "" else "none", *special])
+    by_preset = [f"{name}: {p[setting.key]}" for name, p in PRESETS.items() if setting.key in p]
+    default = "; ".join([str(setting.default) if setting.default != "" else "none", *by_preset])
     return click.option(
         setting.option,
         setting.key.replace(".", "__"),
@@ -78,9 +78,9 @@ def _option(setting: Setting) -> Callable[[F], F]:
 
 
 def resolve_for(run_path: Path, config_file: Path | None, values: dict[str, Any], *, watched: bool = False) -> Resolved:
-    """The settings of a command on a run: those of the run where it exists, else presets and defaults.
+    """Return the settings of a command on a run. An existing run supplies them in place of presets and defaults.
 
-    A stage that is ``watched`` takes the run as the process above it has made it, and leaves the environment alone.
+    A ``watched`` stage ignores the environment: the process that started it has already applied it to the run.
     """
     base: Config | None = stored_config(run_path)
     return resolve(
@@ -93,7 +93,7 @@ def resolve_for(run_path: Path, config_file: Path | None, values: dict[str, Any]
 
 
 def resolve_new(values: dict[str, Any]) -> Resolved:
-    """The settings of a command without a run or a file."""
+    """Return the settings of a command that has neither a run nor a configuration file."""
     return resolve(overrides=overrides_of(values), default_preset=_preset())
 
 
@@ -104,7 +104,7 @@ def _preset() -> str:
 
 
 def show_settings(resolved: Resolved, keys: Sequence[str] = tuple(SETTINGS)) -> str:
-    """The settings as lines ``key = value  # origin``."""
+    """Return the settings as lines ``key = value  # origin``."""
     from mlx_selfdebug.columns import columns
     from mlx_selfdebug.config import get
 

@@ -1,4 +1,4 @@
-"""``report``: what a run did and found, from its records."""
+"""Defines the command ``report``, which shows what a run did and found."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from mlx_selfdebug.store import open_stored, write_atomically
 
 @click.command("report")
 @options.run_option
-@click.option("--md", "as_markdown", is_flag=True, help="Markdown on stdout instead of the page")
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout instead of the page")
+@click.option("--md", "as_markdown", is_flag=True, help="print Markdown on stdout instead of writing the page")
+@click.option("--json", "as_json", is_flag=True, help="print JSON on stdout instead of writing the page")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="file to write instead: report.html in the run's folder, or stdout",
+    help="file to write; the default is report.html in the run's folder, or stdout with --md or --json",
 )
 @options.debug_option
 def report_command(run_path: Path, as_markdown: bool, as_json: bool, output: Path | None) -> None:
-    """What a run did and found, as one HTML page, Markdown or JSON.
+    """Write what a run did and found as one HTML page, Markdown or JSON.
 
-    Rendered from the run's records alone: at any time, however far the run is, also while it is in use. The page needs no network
-    and nothing beside it.
+    The report is made from the run's records alone, so it can be made at any stage of the run, even while the run is in use. The
+    page needs no network and no other files.
 
     \b
     Examples:
@@ -38,7 +38,7 @@ def report_command(run_path: Path, as_markdown: bool, as_json: bool, output: Pat
     from mlx_selfdebug.reporting.report import report_data, report_html, report_markdown
 
     if as_markdown and as_json:
-        raise UsageError("--md or --json, not both")
+        raise UsageError("give --md or --json, but not both")
     with open_stored(run_path) as run:
         records = read_records(run)
     if as_markdown:

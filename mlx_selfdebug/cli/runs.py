@@ -1,4 +1,4 @@
-"""``runs``: what runs there are, what one found, two side by side; its pairs; a run as JSONL, out and in; a branch of one."""
+"""Defines the command group ``runs``, which lists, shows, compares, exports, imports, branches and upgrades runs."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from mlx_selfdebug.store import (
     write_atomically,
     writing_atomically,
 )
+from mlx_selfdebug.store.database import LIST_RUNS
 
 RUN = click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
 
@@ -34,23 +35,25 @@ def runs_command() -> None:
 
 
 @runs_command.command("list")
-@click.option("--folder", type=click.Path(path_type=Path), default="runs", show_default=True, help="where runs are")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), default="runs", show_default=True, help="folder that holds the runs"
+)
 @options.json_option
 @options.debug_option
 def list_runs(folder: Path, as_json: bool) -> None:
-    """Runs and how far each is.
+    """List the runs and how far each has come.
 
     \b
     Example:
       mlx-selfdebug runs list --folder runs
     """
-    found = [_overview(path.parent) for path in sorted(folder.glob("*/run.db"))]
+    rows = [_overview(path.parent) for path in sorted(folder.glob("*/run.db"))]
     if as_json:
-        click.echo(json.dumps(found))
-    elif found:
-        click.echo(columns([list(found[0]), *([_cell(v) for v in row.values()] for row in found)]))
+        click.echo(json.dumps(rows))
+    elif rows:
+        click.echo(columns([list(rows[0]), *([_cell(v) for v in row.values()] for row in rows)]))
     else:
-        click.echo(f"no runs in {folder}")
+        click.echo(f"there are no runs in {folder}")
 
 
 def _overview(path: Path) -> dict[str, Any]:
@@ -76,7 +79,7 @@ def _cell(value: Any) -> str:
 @options.json_option
 @options.debug_option
 def show(run_path: Path, as_json: bool) -> None:
-    """What a finished run found: before and after, time and memory by stage.
+    """Show what a finished run found, and its time and memory per stage.
 
     \b
     Example:
@@ -90,10 +93,12 @@ def show(run_path: Path, as_json: bool) -> None:
 
 @runs_command.command("pairs")
 @RUN
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="file to write; stdout if left out")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="file to write; the default is stdout")
 @options.debug_option
 def pairs(run_path: Path, output: Path | None) -> None:
-    """A run's pairs as JSONL: kind, domain, task_id, prompt, target, attempts.
+    """Write a run's pairs as JSONL.
+
+    Each line has the keys kind, domain, task_id, prompt, target and attempts.
 
     \b
     Example:
@@ -118,10 +123,10 @@ def pairs(run_path: Path, output: Path | None) -> None:
 )
 @options.debug_option
 def export(run_path: Path, output: Path) -> None:
-    """A run as JSONL: attempts, pairs, steps, stages, environment.
+    """Export a run as JSONL.
 
-    One line each, of a "type", after a header with the schema version, the settings and how many lines follow. The run may be
-    in use. The adapter is not part of it.
+    The first line is a header with the schema version, the settings and the number of lines of each type. The attempts, pairs,
+    steps, stages and environment follow, one per line, each with a "type". The run may be in use. The adapter is not exported.
 
     \b
     Examples:
@@ -138,12 +143,12 @@ def export(run_path: Path, output: Path) -> None:
 
 @runs_command.command("import")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--run", "run_path", type=click.Path(path_type=Path), required=True, help="run folder to make")
+@click.option("--run", "run_path", type=click.Path(path_type=Path), required=True, help="run folder to create")
 @options.debug_option
 def import_(file: Path, run_path: Path) -> None:
-    """Make a run of what `runs export` wrote.
+    """Create a run from a file that `runs export` wrote.
 
-    All of it or nothing: a file with problems is refused, and each is listed with its line.
+    The import is all or nothing: a file with problems is refused, and each problem is listed with its line.
 
     \b
     Example:
@@ -158,9 +163,10 @@ def import_(file: Path, run_path: Path) -> None:
 @options.json_option
 @options.debug_option
 def compare_runs(first: Path, second: Path, as_json: bool) -> None:
-    """What two runs solved, arm by arm, paired on the tasks that both were evaluated on.
+    """Compare what two runs solved, arm by arm.
 
-    Runs that were evaluated or tested with other settings are refused, and the settings named.
+    The comparison is paired on the tasks that both runs were evaluated on. Runs that were evaluated or tested with different
+    settings are refused, and those settings are listed.
 
     \b
     Example:
@@ -169,17 +175,19 @@ def compare_runs(first: Path, second: Path, as_json: bool) -> None:
     from mlx_selfdebug.evaluation.compare import compare
 
     with open_stored(first) as a, open_stored(second) as b:
-        found = compare(a, b)
-    click.echo(json.dumps(found.to_dict()) if as_json else str(found))
+        comparison = compare(a, b)
+    click.echo(json.dumps(comparison.to_dict()) if as_json else str(comparison))
 
 
 @runs_command.command("branch")
 @click.argument("source", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--run", "run_path", type=click.Path(path_type=Path), required=True, help="run folder to make")
+@click.option("--run", "run_path", type=click.Path(path_type=Path), required=True, help="run folder to create")
 @options.setting_options("train")
 @options.debug_option
 def branch_run(source: Path, run_path: Path, **values: Any) -> None:
-    """A new run on what RUN has collected, with another seed or another training: the controls of a claim.
+    """Create a new run from what RUN has collected.
+
+    The new run has another seed or other training settings, so that it can serve as a control for a claim.
 
     \b
     Examples:
@@ -193,9 +201,9 @@ def branch_run(source: Path, run_path: Path, **values: Any) -> None:
 
     with open_stored(source) as stored:
         branch(stored, run_path, options.resolve_for(source, None, values).config)
-        with open_stored(run_path) as made:
+        with open_stored(run_path) as new:
             click.echo(
-                f"{run_path}: {len(made.attempts())} attempts and {len(made.pairs())} pairs of {source}", err=True
+                f"{run_path}: {len(new.attempts())} attempts and {len(new.pairs())} pairs from {source}", err=True
             )
     click.echo(f"  next: mlx-selfdebug train --run {run_path}", err=True)
 
@@ -204,16 +212,17 @@ def branch_run(source: Path, run_path: Path, **values: Any) -> None:
 @RUN
 @options.debug_option
 def upgrade(run_path: Path) -> None:
-    """Bring a run of an older version to this one's schema; the old database is kept beside it.
+    """Upgrade a run from an older version.
 
-    The stages do this by themselves; this command is for a run that is only to be read.
+    The database is migrated to the current schema, and a copy of the old one is kept beside it. The stages do this by
+    themselves; this command is for a run that is only to be read.
 
     \b
     Example:
       mlx-selfdebug runs upgrade runs/default
     """
     if not (run_path / "run.db").exists():
-        raise StoreError(f"{run_path} is not a run folder: it has no run.db", hint="mlx-selfdebug runs list")
+        raise StoreError(f"{run_path} is not a run folder: it has no run.db", hint=LIST_RUNS)
     Run(run_path).close()
 
 

@@ -1,4 +1,4 @@
-"""Before model-written code is run: that it can be confined here, or that the user knows it is not."""
+"""Checks, before model-written code is run, that it can be confined here or that the user accepts that it cannot."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ WIDTH = 80
 
 
 def require_sandbox(say: Callable[[str], None], *, allow_weak: bool) -> None:
-    """Says what a program could do here if it is weakly confined. Raises SandboxError if that is not allowed."""
+    """Check the sandbox and print what a program could do here if it is only weakly confined.
+
+    Raises SandboxError if the sandbox is weak and ``allow_weak`` is false.
+    """
     from mlx_selfdebug.sandbox.isolation import describe_isolation, isolation_notice, require_level
 
-    found = describe_isolation()
-    require_level(found, "none" if allow_weak else "full")
-    if notice := isolation_notice(found):
+    isolation = describe_isolation()
+    require_level(isolation, "none" if allow_weak else "full")
+    if notice := isolation_notice(isolation):
         say(textwrap.fill(notice, WIDTH))

@@ -1,4 +1,4 @@
-"""``run``, ``collect``, ``train``, ``eval``: the stages, each resuming what is there."""
+"""Defines the commands ``run``, ``collect``, ``train`` and ``eval``. Each goes on from what the run has stored."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ Decorator = Callable[[Any], Any]
 
 
 def stage_command(name: str, *sections: str, more: Sequence[Decorator] = ()) -> Callable[[Body], click.Command]:
-    """A command with the shared options, those of ``sections`` and ``more``, whose body gets a session."""
+    """Return a decorator that makes a command of a function whose argument is a session.
+
+    The command has the shared options, the settings of ``sections`` and the options in ``more``.
+    """
 
     def decorate(body: Body) -> click.Command:
         def command(
@@ -52,8 +55,8 @@ def stage_command(name: str, *sections: str, more: Sequence[Decorator] = ()) -> 
             if dry_run:
                 click.echo(options.show_settings(resolved))
                 return 0
-            how = _How(as_json, quiet, allow_weak_sandbox, watched, smaller, adapters)
-            return body(Session(run_path, resolved, how)) or 0
+            flags = _Flags(as_json, quiet, allow_weak_sandbox, watched, smaller, adapters)
+            return body(Session(run_path, resolved, flags)) or 0
 
         command.__doc__ = body.__doc__
         sandboxed = [options.weak_sandbox_option] if "sandbox" in sections else []
@@ -67,30 +70,31 @@ def stage_command(name: str, *sections: str, more: Sequence[Decorator] = ()) -> 
 
 
 @dataclass(frozen=True)
-class _How:
-    """How a command talks and runs. ``watched``: as a stage of another process of ours, which has said what there is to say;
-    ``smaller``: how often it has died before; ``adapters``: further ones to evaluate, as NAME=FOLDER.
-    """
+class _Flags:
+    """The options of a stage command that are not settings."""
 
     as_json: bool
     quiet: bool
     allow_weak_sandbox: bool
     watched: bool
+    """Whether this process is a stage that another process of this package supervises. That one makes all announcements."""
     smaller: int
+    """How often the stage has died before."""
     adapters: Sequence[str] = ()
+    """Other adapters to evaluate, each as NAME=FOLDER."""
 
 
 class Session:
-    """One call of a stage command: its settings, how it talks, and what several stages share."""
+    """One call of a stage command: its settings and options, and the steps that several stages share."""
 
-    def __init__(self, run_path: Path, resolved: Resolved, how: _How) -> None:
+    def __init__(self, run_path: Path, resolved: Resolved, flags: _Flags) -> None:
         self.run_path = run_path
         self.resolved = resolved
-        self.how = how
-        self.as_json = how.as_json
-        self.progress: Progress = progress(quiet=how.quiet)
-        self.allow_weak_sandbox = how.allow_weak_sandbox
-        if how.watched:
+        self.flags = flags
+        self.as_json = flags.as_json
+        self.progress: Progress = progress(quiet=flags.quiet)
+        self.allow_weak_sandbox = flags.allow_weak_sandbox
+        if flags.watched:
             from mlx_selfdebug.memory import watched_by
 
             end_with_parent()
@@ -101,30 +105,31 @@ class Session:
         return self.resolved.config
 
     def say(self, text: str) -> None:
-        """To a person: on stderr where stdout carries JSON."""
+        """Print a text for a person: to stdout, or to stderr if stdout carries JSON."""
         click.echo(text, err=self.as_json)
 
     def announce(self) -> None:
-        if self.how.watched:
+        """Print the run, model, preset and seed, unless the supervising process has done so."""
+        if self.flags.watched:
             return
         self.say(
             f"run {self.run_path} · model {self.config.model} · preset {self.config.preset} · seed {self.config.seed}"
         )
         if self.resolved.origins["preset"] == "default" and self.config.preset == "cpu":
-            self.say("MLX runs on the CPU here: the smaller preset `cpu` was chosen (--preset full for everything).")
+            self.say("MLX runs on the CPU here, so the smaller preset `cpu` was chosen. --preset full runs everything.")
 
     def require_sandbox(self) -> None:
-        if not self.how.watched:
+        if not self.flags.watched:
             require_sandbox(self.say, allow_weak=self.allow_weak_sandbox)
 
     def stage(self, name: str) -> int:
-        """Run a stage of this run in a process of its own, again if it dies. Its exit code."""
-        flags = [*(["--quiet"] if self.how.quiet else []), *(["--json"] if self.as_json else [])]
-        flags += ["--debug"] if "--debug" in sys.argv else []
+        """Run a stage in a process of its own, start it again if it dies, and return its exit code."""
+        arguments = [*(["--quiet"] if self.flags.quiet else []), *(["--json"] if self.as_json else [])]
+        arguments += ["--debug"] if "--debug" in sys.argv else []
         if self.allow_weak_sandbox:
-            flags.append("--allow-weak-sandbox")
+            arguments.append("--allow-weak-sandbox")
         return supervise(
-            lambda starts: process_command(name, self.run_path, starts, flags),
+            lambda starts: process_command(name, self.run_path, starts, arguments),
             self.run_path,
             died=lambda n, death: self._died(name, n, death),
         )
@@ -135,7 +140,7 @@ class Session:
         with Run(self.run_path) as run:
             run.remember(f"{stage}.death.{n}.{int(time.time())}", vars(death))
         click.echo(
-            f"{stage}: its process was {death.reason} after {death.after_s:.0f} s; it goes on from what is stored",
+            f"{stage}: its process died after {death.after_s:.0f} s ({death.reason}); the stage goes on from what is stored",
             err=True,
         )
 
@@ -145,7 +150,10 @@ class Session:
         return load_tasks(name).spread(limit)
 
     def check_evaluation(self) -> None:
-        """Raises ConfigError for an arm or a source of bugs nobody knows, TaskError where bugs cannot be had: before any work."""
+        """Check the arms and the source of bugs before any work is done.
+
+        Raises ConfigError for an unknown arm or source, and TaskError if the bugs cannot be obtained.
+        """
         from mlx_selfdebug.evaluation.arms import arms_named
         from mlx_selfdebug.evaluation.bugs import check_source
 
@@ -153,19 +161,20 @@ class Session:
         check_source(self.config.eval.bugs)
 
     def open(self) -> Run:
+        """Open the run, or create it."""
         from mlx_selfdebug.models.resolve import resolve_model
         from mlx_selfdebug.store import Run
 
-        # The name is looked up first, so that a wrong one does not leave a run folder behind.
+        # The model is looked up first, so that a wrong name does not leave a run folder behind.
         resolve_model(self.config.model, progress=self.progress)
         return Run(self.run_path, self.config)
 
     def open_existing(self) -> Run:
-        """For stages that go on from an earlier one. Raises StoreError if there is no run."""
+        """Open the run for a stage that needs an earlier one. Raises StoreError if there is no run."""
         from mlx_selfdebug.errors import StoreError
 
         if not (self.run_path / "config.toml").exists():
-            raise StoreError(f"there is no run in {self.run_path}", hint="begin one with: mlx-selfdebug collect")
+            raise StoreError(f"there is no run in {self.run_path}", hint="start one with: mlx-selfdebug collect")
         return self.open()
 
     def model(self) -> Model:
@@ -197,7 +206,7 @@ def _train(session: Session, run: Run, model: Model) -> Adapter:
         model,
         progress=session.progress,
         allow_weak_sandbox=session.allow_weak_sandbox,
-        smaller=session.how.smaller,
+        smaller=session.flags.smaller,
     )
     steps = run.steps()
     session.say(
@@ -221,33 +230,37 @@ def _evaluate(session: Session, run: Run, model: Model, adapter: Adapter, others
     )
     bugs = f" and {result.bugs.n} bugs ({session.config.eval.bugs})" if result.bugs else ""
     session.say(
-        f"eval: {session.config.eval.tasks}, {len(tasks)} tasks{bugs}, repairs fed from public checks, scored on hidden ones\n"
+        f"eval: {len(tasks)} tasks of {session.config.eval.tasks}{bugs}; repairs see the public checks, "
+        "and the hidden checks score them\n"
     )
     session.say(str(result))
     return result
 
 
 def _adapters(named: Sequence[str]) -> dict[str, Adapter]:
-    """NAME=FOLDER, of a run or an adapter. Raises UsageError for what is not of this form, ModelError for no adapter."""
+    """Open the adapters given as NAME=FOLDER, where the folder is a run's or an adapter's, and return them by name.
+
+    Raises UsageError for a text of another form, and ModelError for a folder without an adapter.
+    """
     from mlx_selfdebug.errors import UsageError
     from mlx_selfdebug.training.adapter import open_adapter
 
-    found = {}
+    adapters = {}
     for text in named:
         name, equals, folder = text.partition("=")
         if not (name and equals and folder):
-            raise UsageError(f"--adapter {text}: NAME=FOLDER is wanted, as in seed-1=runs/seed-1")
+            raise UsageError(f"--adapter {text}: the form must be NAME=FOLDER, as in seed-1=runs/seed-1")
         inside = Path(folder) / "adapter"
-        found[name] = open_adapter(inside if inside.is_dir() else Path(folder))
-    return found
+        adapters[name] = open_adapter(inside if inside.is_dir() else Path(folder))
+    return adapters
 
 
 def _show(session: Session, run: Run) -> None:
-    """A finished run, from its summary."""
+    """Print the summary of a finished run."""
     from mlx_selfdebug.reporting.summary import read_summary, summary_text
 
     summary = read_summary(run.path)
-    session.say(f"This run is finished (--run DIR begins another).\n\n{summary_text(summary)}")
+    session.say(f"This run is finished. To start another, give its folder with --run.\n\n{summary_text(summary)}")
     if session.as_json:
         click.echo(json.dumps(summary))
 
@@ -268,9 +281,9 @@ def _finish(session: Session, run: Run, result: Result | None) -> None:
 
 @stage_command("run", "collect", "train", "eval", "sandbox", "budget")
 def run_command(session: Session) -> int:
-    """Collect, train, evaluate: the whole loop. What `make train` calls.
+    """Collect, train and evaluate: the whole loop. `make train` runs this.
 
-    Picks up where an earlier call stopped; a finished run is shown, not computed again.
+    It goes on from where an earlier call stopped. A finished run is shown, not computed again.
 
     \b
     Examples:
@@ -295,9 +308,9 @@ def run_command(session: Session) -> int:
 
 @stage_command("collect", "collect", "train", "sandbox", "budget")
 def collect_command(session: Session) -> None:
-    """Draft on the training tasks, test, repair; make the pairs.
+    """Draft, test and repair on the training tasks, and make the training pairs.
 
-    The train options are here because the mix of pairs is one of them; a run keeps the settings it was begun with.
+    The train options are accepted here because they decide the mix of pairs, and a run keeps the settings it was begun with.
 
     \b
     Example:
@@ -313,7 +326,9 @@ def collect_command(session: Session) -> None:
 
 @stage_command("train", "train", "sandbox", "budget")
 def train_command(session: Session) -> int:
-    """Train a LoRA adapter on a run's pairs, in a process of its own that goes on from its last checkpoint if it dies.
+    """Train a LoRA adapter on a run's pairs.
+
+    The training has a process of its own. If that dies, it is started again from its last checkpoint.
 
     \b
     Example:
@@ -322,9 +337,9 @@ def train_command(session: Session) -> int:
     session.announce()
     session.require_sandbox()
     with session.open_existing() as run:
-        if session.how.watched:
+        if session.flags.watched:
             _train(session, run, session.model())
-    return 0 if session.how.watched else session.stage("train")
+    return 0 if session.flags.watched else session.stage("train")
 
 
 @stage_command(
@@ -338,14 +353,15 @@ def train_command(session: Session) -> int:
             "adapters",
             multiple=True,
             metavar="NAME=FOLDER",
-            help="another adapter of the same base, by a name: a run's folder or an adapter's; may be given several times",
+            help="another adapter of the same base, under a name; the folder is a run's or an adapter's (repeatable)",
         )
     ],
 )
 def eval_command(session: Session) -> None:
-    """Compare base and adapter on held-out tasks, and write the report.
+    """Compare the base model and the adapter on held-out tasks, and write the report.
 
-    Other adapters play the same arms: those of other training seeds, or one trained on direct pairs alone (`runs branch`).
+    Adapters given with --adapter run the same arms, for example those of other training seeds or one trained on direct pairs
+    alone (see `runs branch`).
 
     \b
     Examples:
@@ -354,7 +370,7 @@ def eval_command(session: Session) -> None:
     """
     from mlx_selfdebug.training.adapter import open_adapter
 
-    others = _adapters(session.how.adapters)
+    others = _adapters(session.flags.adapters)
     session.announce()
     session.require_sandbox()
     with session.open_existing() as run:

@@ -1,8 +1,9 @@
-"""A stage in a process of its own, watched by this one, and begun again when it dies of what no Python can catch: an abort in C++
-where Metal has no memory left, the out-of-memory killer, the GPU's watchdog, or a hang.
+"""Runs a stage in its own process, watches it, and starts it again if it dies of something that Python cannot catch.
 
-This process holds no model. A stage goes on from what is stored; training also computes less at a time from one start to the
-next. The stage ends if this process does, however it ends.
+That may be an abort in C++ when Metal has no memory left, the out-of-memory killer, the GPU's watchdog, or a hang.
+
+The watching process holds no model. A restarted stage goes on from what is stored, and a training also computes less at a time with
+each restart. When the watching process ends, for whatever reason, the stage ends as well.
 """
 
 from __future__ import annotations
@@ -19,19 +20,20 @@ from pathlib import Path
 
 from mlx_selfdebug.errors import TrainingError
 
-RESTARTS = 3
+MAX_RESTARTS = 3
 HANG_S = 1800.0
-"""Seconds in which nothing is stored."""
+"""A stage that stores nothing for this many seconds counts as hung."""
 POLL_S = 0.2
 INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
 class Death:
-    """How a stage died, and how many seconds it had run."""
+    """The death of a stage's process."""
 
     reason: str
     after_s: float
+    """The seconds that the process had run."""
 
 
 def supervise(
@@ -39,13 +41,13 @@ def supervise(
     folder: Path,
     *,
     died: Callable[[int, Death], None],
-    restarts: int = RESTARTS,
+    restarts: int = MAX_RESTARTS,
     hang_s: float = HANG_S,
 ) -> int:
-    """Run ``command(0)``, and ``command(n)`` after its n-th death; ``died`` is told of each. The exit code of the one that ended.
+    """Run ``command(0)``, then ``command(n)`` after the n-th death, and return the exit code of the process that ended by itself.
 
-    Nothing written to in ``folder`` for ``hang_s`` seconds counts as a death. Raises TrainingError if it died more than
-    ``restarts`` times.
+    ``died`` is called after each death. A process is killed, which counts as a death, if nothing in ``folder`` is written to for
+    ``hang_s`` seconds. Raises TrainingError if there are more than ``restarts`` deaths.
     """
     deaths: list[Death] = []
     while len(deaths) <= restarts:
@@ -57,12 +59,15 @@ def supervise(
     reasons = ", ".join(death.reason for death in deaths)
     raise TrainingError(
         f"the process died {len(deaths)} times: {reasons}; what is finished is stored",
-        hint="close other programs and run the same command again, or take a smaller model",
+        hint="close other programs and run the same command again, or choose a smaller model",
     )
 
 
 def end_with_parent() -> None:
-    """In the stage: end when the process that watches it does. Its standard input is a pipe that nobody writes to."""
+    """End this process, a stage, when the process that watches it ends.
+
+    The standard input of a stage is a pipe to which nothing is written, so that a read returns only when the watcher has ended.
+    """
 
     def wait() -> None:
         os.read(0, 1)
@@ -73,7 +78,7 @@ def end_with_parent() -> None:
 
 def _run(command: Sequence[str], folder: Path, hang_s: float) -> int | Death:
     begin = time.monotonic()
-    # In a group of its own the stage is not interrupted by the terminal but by us, once.
+    # The stage has its own process group, so that Ctrl-C in the terminal does not reach it. It is interrupted below, once.
     with subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0, env=_environment()) as process:
         try:
             hung = not _ended(process, folder, hang_s)
@@ -93,13 +98,16 @@ def _run(command: Sequence[str], folder: Path, hang_s: float) -> int | Death:
 
 
 def _environment() -> dict[str, str]:
-    """On macOS the GPU's watchdog may end long work while the display is on; a variable makes it more patient, in part."""
+    """Return the environment of a stage.
+
+    On macOS the GPU's watchdog may end long work while the display is on. The variable makes it more patient, in part.
+    """
     patient = {"AGX_RELAX_CDM_CTXSTORE_TIMEOUT": "1"} if sys.platform == "darwin" else {}
     return {**patient, **os.environ}
 
 
 def _ended(process: subprocess.Popen[bytes], folder: Path, hang_s: float) -> bool:
-    """False if it hangs."""
+    """Wait for the process and return whether it ended. False means that it hangs."""
     last, since = _written(folder), time.monotonic()
     while True:
         try:
@@ -114,7 +122,7 @@ def _ended(process: subprocess.Popen[bytes], folder: Path, hang_s: float) -> boo
 
 
 def _written(folder: Path) -> float:
-    """When anything in the run's folder was last written to."""
+    """Return the time at which a file in the run's folder was last written to."""
     try:
         return max((entry.stat().st_mtime for entry in os.scandir(folder)), default=0.0)
     except OSError:
@@ -129,7 +137,7 @@ def _signal(number: int) -> str:
 
 
 def process_command(stage: str, run: Path, starts: int, flags: Sequence[str]) -> list[str]:
-    """This program, for one stage of ``run`` that is watched and has died ``starts`` times."""
+    """Return the command that runs one stage of ``run`` as a watched process, after ``starts`` deaths."""
     return [
         sys.executable,
         "-m",

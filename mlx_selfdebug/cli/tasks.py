@@ -1,4 +1,4 @@
-"""``tasks``: what can be learned from and measured on."""
+"""Defines the command group ``tasks``, which lists, shows, checks, audits and compares task sets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def tasks_command() -> None:
 @options.json_option
 @options.debug_option
 def list_sets(as_json: bool) -> None:
-    """The task sets known by name.
+    """List the task sets that are known by name.
 
     \b
     Example:
@@ -59,7 +59,7 @@ def list_sets(as_json: bool) -> None:
 @options.json_option
 @options.debug_option
 def show(name: str, task_id: str | None, as_json: bool) -> None:
-    """The tasks of a set, or one task whole.
+    """Show the tasks of a set, or a single task in full.
 
     \b
     Examples:
@@ -109,9 +109,10 @@ def _text(task: Task) -> str:
 @options.debug_option
 @click.pass_context
 def check(ctx: click.Context, names: tuple[str, ...], allow_weak_sandbox: bool, quiet: bool, as_json: bool) -> None:
-    """Do the references pass their own checks, and do an empty answer and those said to be wrong fail?
+    """Check that references pass and that wrong answers fail.
 
-    Without SET, all sets that come with the package. Exit code 1 if a task is broken.
+    The reference of each task has to pass the task's own checks. An empty answer and the answers listed as wrong have to fail them.
+    Without SET, all sets that come with the package are checked. The exit code is 1 if a task is broken.
 
     \b
     Examples:
@@ -121,17 +122,17 @@ def check(ctx: click.Context, names: tuple[str, ...], allow_weak_sandbox: bool, 
     from mlx_selfdebug.tasks.load import shipped_sets
 
     require_sandbox(lambda text: click.echo(text, err=True), allow_weak=allow_weak_sandbox)
-    found: list[dict[str, Any]] = []
+    problems: list[dict[str, Any]] = []
     for name in names or shipped_sets():
         try:
-            found += _check(name, allow_weak_sandbox=allow_weak_sandbox, quiet=quiet, as_json=as_json)
+            problems += _check(name, allow_weak_sandbox=allow_weak_sandbox, quiet=quiet, as_json=as_json)
         except UsageError as error:
             if names:
                 raise
-            click.echo(f"{name}: not checked, {error} ({error.hint})", err=True)
+            click.echo(f"{name} was not checked: {error} ({error.hint})", err=True)
     if as_json:
-        click.echo(json.dumps(found))
-    ctx.exit(1 if any(problem["severity"] == "error" for problem in found) else 0)
+        click.echo(json.dumps(problems))
+    ctx.exit(1 if any(problem["severity"] == "error" for problem in problems) else 0)
 
 
 def _check(name: str, *, allow_weak_sandbox: bool, quiet: bool, as_json: bool) -> list[dict[str, Any]]:
@@ -158,16 +159,18 @@ def _check(name: str, *, allow_weak_sandbox: bool, quiet: bool, as_json: bool) -
     type=click.IntRange(min=0),
     default=0,
     metavar="N",
-    help="audit this many tasks, spread evenly over the set; 0 = all",
+    help="audit only this many tasks, spread evenly over the set; 0 = all",
 )
-@click.option("--mutants", type=click.IntRange(min=0), metavar="N", help="most mutants a task; 0 = all  [default: 20]")
+@click.option(
+    "--mutants", type=click.IntRange(min=0), metavar="N", help="maximum mutants per task; 0 = all  [default: 20]"
+)
 @click.option(
     "--weak-share",
     type=click.FloatRange(0, 1),
     default=CollectConfig().weak_share,
     show_default=True,
     metavar="X",
-    help="a task is weak if it catches less than this share",
+    help="a task is weak if its checks catch less than this share of the mutants",
 )
 @options.weak_sandbox_option
 @options.quiet_option
@@ -184,10 +187,11 @@ def audit(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """How many wrong programs do the checks let through? Mutants of the references are run against them.
+    """Measure how many wrong programs the checks catch.
 
-    A mutant that behaves like the reference counts as let through, so the shares are lower bounds. `collect` leaves weak tasks out
-    (collect.weak_share). Exit code 1 if a reference fails its own checks.
+    Mutants of the references are run against the checks. A mutant that behaves like the reference counts as let through, so the
+    shares are lower bounds. `collect` leaves weak tasks out (see collect.weak_share). The exit code is 1 if a reference fails its
+    own checks.
 
     \b
     Examples:
@@ -196,11 +200,11 @@ def audit(
     """
     from mlx_selfdebug.auditing.audit import MUTANTS, audit_tasks, open_audit_runner
 
-    most = MUTANTS if mutants is None else mutants
+    max_mutants = MUTANTS if mutants is None else mutants
     tasks = load_tasks(name).spread(limit)
     require_sandbox(lambda text: click.echo(text, err=True), allow_weak=allow_weak_sandbox)
     with open_audit_runner(SandboxConfig(), allow_weak_sandbox=allow_weak_sandbox) as runner:
-        audits = audit_tasks(tasks, runner, mutants=most, progress=progress(quiet=quiet))
+        audits = audit_tasks(tasks, runner, mutants=max_mutants, progress=progress(quiet=quiet))
     if as_json:
         click.echo(json.dumps([{**audit.to_dict(), "weak": audit.is_weak(weak_share)} for audit in audits]))
     else:
@@ -212,19 +216,19 @@ def _audit_text(audits: Sequence[TaskAudit], weak_share: float) -> str:
     weak = [audit for audit in audits if audit.is_weak(weak_share)]
     rows = [["task", "mutants", "caught by hidden", "by public", ""]]
     rows += [_audit_row(audit, "weak" if audit in weak else "") for audit in audits if audit.runs]
-    said = [f"error: {audit.task_id}: {audit.problem}" for audit in audits if audit.problem]
-    said += [f"not audited: {audit.task_id}: {audit.unknown}" for audit in audits if audit.unknown]
-    said += [
+    lines = [f"error: {audit.task_id}: {audit.problem}" for audit in audits if audit.problem]
+    lines += [f"not audited: {audit.task_id}: {audit.unknown}" for audit in audits if audit.unknown]
+    lines += [
         f"passes {audit.task_id}: line {mutant.line}: `{mutant.after}` for `{mutant.before}`"
         for audit in weak
         for mutant in audit.survivors
     ]
     caught, by_hidden, by_public = (_in_all(audits, name) for name in ("caught", "by_hidden", "by_public"))
-    said.append(
+    lines.append(
         f"{len(audits)} tasks, {sum(len(audit.runs) for audit in audits)} mutants: at least {caught} caught, {by_hidden} by hidden "
         f"checks, {by_public} by public ones; {len(weak)} tasks weak (below {weak_share:.0%})"
     )
-    return "\n".join([columns(rows, right=(1, 2, 3)), *said])
+    return "\n".join([columns(rows, right=(1, 2, 3)), *lines])
 
 
 def _audit_row(audit: TaskAudit, flag: str) -> list[str]:
@@ -233,7 +237,7 @@ def _audit_row(audit: TaskAudit, flag: str) -> list[str]:
 
 
 def _in_all(audits: Sequence[TaskAudit], name: str) -> str:
-    """The share of all mutants that ran against such checks."""
+    """Return the caught share of all mutants that were run against checks of this kind."""
     counted = [audit for audit in audits if audit.runs and getattr(audit, name) is not None]
     return _percent(sum(getattr(audit, name) for audit in counted), sum(len(audit.runs) for audit in counted))
 
@@ -246,15 +250,20 @@ def _percent(part: int | None, whole: int) -> str:
 @click.argument("train", metavar="SET_A")
 @click.argument("test", metavar="SET_B")
 @click.option(
-    "--above", type=click.FloatRange(0, 1), metavar="X", help="list pairs that are at least this near  [default: 0.5]"
+    "--above",
+    type=click.FloatRange(0, 1),
+    metavar="X",
+    help="list pairs that are at least this similar  [default: 0.5]",
 )
 @options.json_option
 @options.debug_option
 def overlap(train: str, test: str, above: float | None, as_json: bool) -> None:
-    """Which tasks of SET_A, to be trained on, are nearly tasks of SET_B, to be tested on?
+    """Find tasks of SET_A that resemble tasks of SET_B.
 
-    By runs of five words or code tokens (share of the smaller task's: text; of both tasks': jaccard) and by subtrees of the
-    references under other names (code). A pair is as near as the larger of text and code.
+    SET_A is meant for training and SET_B for testing. Tasks are compared by their runs of five words or code tokens, and by the
+    subtrees of their references, where the names that a program defines are ignored. In the output, text is the shared part of
+    the smaller task's runs, jaccard the shared part of both tasks' runs, and code the shared part of the subtrees. The similarity
+    of a pair is the larger of text and code.
 
     \b
     Example:

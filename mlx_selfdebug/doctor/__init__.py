@@ -1,7 +1,9 @@
-"""Whether this machine can do the work: one finding a fact, each with the command that mends it. Changes nothing.
+"""Checks whether this machine can do the work. It changes nothing.
 
-for finding in examine():
-    print(finding.state, finding.name, finding.value)
+There is one finding per fact, and a finding that is not ok says how to fix it:
+
+    for finding in examine():
+        print(finding.state, finding.name, finding.value)
 """
 
 from mlx_selfdebug.doctor.examine import examine

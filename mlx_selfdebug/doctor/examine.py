@@ -1,4 +1,4 @@
-"""All findings, in the order of a person's questions: the machine, the software, the surroundings."""
+"""Collects all findings, in the order of a person's questions: the machine, the software, the surroundings."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from mlx_selfdebug.machine.facts import read_machine, read_state
 
 
 def examine(config: Config | None = None) -> Iterator[Finding]:
-    """What stands in the way of ``config`` here, as it is found out; about three seconds in all."""
+    """Yield every finding as soon as it is known. All of them take about three seconds.
+
+    The memory budgets and the model are those of ``config``.
+    """
     config = config or Config()
     with ThreadPoolExecutor(1) as pool:
-        hub = pool.submit(examine_hub)  # waits for the network while the rest is looked at
+        # Asking the hub waits for the network, so it runs beside the other checks.
+        hub = pool.submit(examine_hub)
         yield from examine_hardware(read_machine(), read_state(), config.budget)
         yield from examine_software(config.budget.training_gb)
         yield from examine_sandbox()

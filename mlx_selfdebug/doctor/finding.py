@@ -1,4 +1,4 @@
-"""One fact about the machine, and whether it stands in the way."""
+"""Defines a finding: one fact about the machine, and whether it stands in the way of the work."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ State = Literal["ok", "warning", "problem"]
 
 @dataclass(frozen=True)
 class Finding:
-    """``state``: ok; a warning, with which the work is slower or less safe; or a problem, with which it cannot be done.
-
-    ``value`` is for people, ``-`` where it is not known; ``mend`` says what to type, or do, if it is not ok.
-    """
+    """One fact about the machine."""
 
     name: str
     state: State
+    """A warning means that the work is slower or less safe, and a problem that it cannot be done."""
     value: str
+    """The fact as text for people, or ``-`` if it is not known."""
     mend: str = ""
+    """What to type or do if the state is not ok."""
 
 
 def ok(name: str, value: str) -> Finding:
@@ -27,7 +27,7 @@ def ok(name: str, value: str) -> Finding:
 
 
 def judged(name: str, value: str, *cases: tuple[bool, State, str]) -> Finding:
-    """The first of ``cases`` that holds, as (holds, state, mend); ok if none does."""
+    """Build a finding from the first case that holds, or an ok finding if none does. A case is (holds, state, mend)."""
     for holds, state, mend in cases:
         if holds:
             return Finding(name, state, value, mend)

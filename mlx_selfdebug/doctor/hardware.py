@@ -1,4 +1,4 @@
-"""The machine and its state against what the work needs. Lines that only a Mac has are left out elsewhere."""
+"""Compares the machine and its state with what the work needs. Lines that only a Mac has are left out elsewhere."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from mlx_selfdebug.config import BudgetConfig
 from mlx_selfdebug.doctor.finding import Finding, judged, ok
 from mlx_selfdebug.machine.facts import Machine, State
 
-LEAST_MEMORY = 4 * 10**9
+MIN_MEMORY_BYTES = 4 * 10**9
 SYSTEM_BYTES = 4 * 10**9
-"""What the system and a few programs take beside the work."""
-MUCH_SWAP = 2 * 10**9
-OLDEST_MACOS = 14
-"""MLX's wheels need it."""
+"""The memory that the system and a few programs take beside the work."""
+MAX_SWAP_BYTES = 2 * 10**9
+MIN_MACOS = 14
+"""The oldest macOS for which MLX has wheels."""
 
 
 def examine_hardware(machine: Machine, state: State, budget: BudgetConfig) -> Iterator[Finding]:
@@ -30,14 +30,16 @@ def examine_hardware(machine: Machine, state: State, budget: BudgetConfig) -> It
     if apple:
         yield _low_power(state.low_power)
         hot = state.thermal not in (None, "nominal")
-        mend = "let the machine cool, or --train-cooldown-s 5"
+        mend = "let the machine cool down, or train with --train-cooldown-s 5"
         yield judged("thermal pressure", state.thermal or "-", (hot, "warning", mend))
 
 
 def _system(machine: Machine, apple: bool) -> Finding:
     major = machine.system.removeprefix("macOS ").partition(".")[0]
-    old = apple and major.isdigit() and int(major) < OLDEST_MACOS
-    return judged("system", machine.system, (old, "problem", f"MLX needs macOS {OLDEST_MACOS}: softwareupdate --list"))
+    old = apple and major.isdigit() and int(major) < MIN_MACOS
+    return judged(
+        "system", machine.system, (old, "problem", f"MLX needs macOS {MIN_MACOS} or newer: softwareupdate --list")
+    )
 
 
 def _chip(machine: Machine, apple: bool) -> Finding:
@@ -47,7 +49,11 @@ def _chip(machine: Machine, apple: bool) -> Finding:
     return judged(
         "chip",
         value,
-        (translated, "problem", "this Python runs translated: install an arm64 Python, then make clean setup"),
+        (
+            translated,
+            "problem",
+            "this Python runs translated by Rosetta: install an arm64 Python, then type make clean setup",
+        ),
         (intel, "problem", "MLX needs a Mac with an Apple chip"),
     )
 
@@ -65,25 +71,29 @@ def _memory(n_bytes: int, training_gb: float) -> Finding:
     return judged(
         "memory",
         f"{n_bytes / 1e9:.1f} GB",
-        (n_bytes < LEAST_MEMORY, "problem", f"{LEAST_MEMORY / 1e9:g} GB are the least for a 0.5B model"),
-        (room < training_gb, "warning", f"less than the {training_gb:g} GB for training: --budget-training-gb {max(1, room):.0f}"),
-    )  # fmt: skip
+        (n_bytes < MIN_MEMORY_BYTES, "problem", f"a 0.5B model needs at least {MIN_MEMORY_BYTES / 1e9:g} GB"),
+        (
+            room < training_gb,
+            "warning",
+            f"less than the {training_gb:g} GB for training is left: use --budget-training-gb {max(1, room):.0f}",
+        ),
+    )
 
 
 def _wired(machine: Machine, training_gb: float) -> Finding:
-    """What the GPU may hold: the owner's limit, or else a share of the memory that macOS chooses."""
+    """Check how much memory the GPU may hold: the owner's limit, or else a share of the memory that macOS chooses."""
     limit = machine.wired_limit_bytes
     if limit is None:
         return ok("wired limit", "the system's own")
     small = limit < training_gb * 1e9
-    mend = f"sudo sysctl iogpu.wired_limit_mb={round(training_gb * 1e9 / 2**20)}, or =0 for the system's own"
+    mend = f"sudo sysctl iogpu.wired_limit_mb={round(training_gb * 1e9 / 2**20)}, or =0 for the system's own limit"
     return judged("wired limit", f"{limit / 1e9:.1f} GB", (small, "warning", mend))
 
 
 def _swap(used: int | None) -> Finding:
     value = "-" if used is None else f"{used / 1e9:.1f} GB used"
-    much = used is not None and used > MUCH_SWAP
-    return judged("swap", value, (much, "warning", "close programs: timings are not to be relied on"))
+    much = used is not None and used > MAX_SWAP_BYTES
+    return judged("swap", value, (much, "warning", "close other programs: timings cannot be relied on"))
 
 
 def _low_power(low: bool | None) -> Finding:

@@ -1,4 +1,4 @@
-"""Python, MLX, and how fast it multiplies here."""
+"""Checks Python and MLX, and measures how fast MLX multiplies matrices here."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mlx_selfdebug.doctor.finding import Finding, judged, ok
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.machine.versions import installed_version
 
-OLDEST_PYTHON = (3, 11)
-SLOW_GFLOPS = 10.0
-SIZE = 1024
+MIN_PYTHON = (3, 11)
+MIN_GFLOPS = 10.0
+MATRIX_SIZE = 1024
 _BLAS_MEND = "sudo apt-get install libopenblas0-pthread   (or: pip install mkl)"
 
 
 def examine_software(training_gb: float) -> Iterator[Finding]:
-    old = sys.version_info < OLDEST_PYTHON
+    old = sys.version_info < MIN_PYTHON
     yield judged("Python", platform.python_version(), (old, "problem", "make clean && make PYTHON=python3.12"))
     for name in ("mlx-selfdebug", "mlx", "mlx-lm"):
         version = installed_version(name)
@@ -33,17 +33,18 @@ def _install() -> str:
 
 
 def _backend(training_gb: float) -> Iterator[Finding]:
-    """mlx is imported here and nowhere before, so that a machine without it is still told the rest."""
+    """Check the backend. mlx is first imported here, so that a machine without it still gets all other findings."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a slow BLAS is a finding, below
+            # The warning of a slow BLAS is not shown, because it becomes a finding below.
+            warnings.simplefilter("ignore")
             from mlx_selfdebug.models.backend import blas, device_name, mx
     except ModelError as error:
         yield Finding("backend", "problem", "-", f"{error}: {_install()}")
         return
     device = device_name()
     no_gpu = sys.platform == "darwin" and device == "cpu"
-    yield judged("backend", device, (no_gpu, "problem", "MLX finds no Metal GPU: run outside a virtual machine"))
+    yield judged("backend", device, (no_gpu, "problem", "MLX finds no Metal GPU: run it outside a virtual machine"))
     gflops = measure_gflops()
     speed = f"{gflops:.0f} GFLOP/s"
     if device != "cpu":
@@ -51,15 +52,15 @@ def _backend(training_gb: float) -> Iterator[Finding]:
         if device == "metal":
             yield working_set(mx.device_info(), training_gb)
         return
-    yield judged("BLAS", f"{blas.name}, {speed}", (gflops < SLOW_GFLOPS, "warning", _BLAS_MEND))
+    yield judged("BLAS", f"{blas.name}, {speed}", (gflops < MIN_GFLOPS, "warning", _BLAS_MEND))
     compiler = shutil.which("g++") or shutil.which("c++")
     yield judged(
-        "C++ compiler", compiler or "-", (not compiler, "warning", "sudo apt-get install g++   (a few percent)")
+        "C++ compiler", compiler or "-", (not compiler, "warning", "sudo apt-get install g++   (gains a few percent)")
     )
 
 
 def working_set(info: Mapping[str, str | int], training_gb: float) -> Finding:
-    """What Metal lets one process keep at hand, of ``mx.device_info()``."""
+    """Check how much memory Metal lets one process keep resident, according to ``mx.device_info()``."""
     size = info.get("max_recommended_working_set_size")
     if not isinstance(size, int):
         return ok("GPU memory", "-")
@@ -70,8 +71,8 @@ def working_set(info: Mapping[str, str | int], training_gb: float) -> Finding:
     return judged("GPU memory", f"{size / 1e9:.1f} GB", (small, "warning", mend))
 
 
-def measure_gflops(size: int = SIZE, repeats: int = 3) -> float:
-    """Best of ``repeats`` float32 products of two ``size`` x ``size`` matrices where MLX computes: 2 size^3 operations each."""
+def measure_gflops(size: int = MATRIX_SIZE, repeats: int = 3) -> float:
+    """Return the best GFLOP/s of several float32 products of two ``size`` x ``size`` matrices, each of 2 size^3 operations."""
     from mlx_selfdebug.models.backend import mx  # isort: skip
 
     left, right = mx.random.normal((size, size)), mx.random.normal((size, size))
@@ -81,6 +82,7 @@ def measure_gflops(size: int = SIZE, repeats: int = 3) -> float:
         begin = time.perf_counter()
         mx.eval(left @ right)
         best = min(best, time.perf_counter() - begin)
-        if best > 0.5:  # the reference BLAS: one is enough
+        # So slow a product means the reference BLAS, and repeating it would only take longer.
+        if best > 0.5:
             break
     return 2 * size**3 / best / 1e9

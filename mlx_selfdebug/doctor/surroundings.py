@@ -1,4 +1,4 @@
-"""The sandbox, the model hub, and the folders models are kept in."""
+"""Checks the sandbox, the model hub, and the folders in which models are kept."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from mlx_selfdebug.doctor.finding import Finding, State, judged
 from mlx_selfdebug.errors import SelfDebugError
 
 HUB_TIMEOUT_S = 2.5
-LITTLE_SPACE, LEAST_SPACE = 5 * 10**9, 10**9
-_OFFLINE = "check the network or HF_ENDPOINT; models that are here already need none"
+LOW_SPACE_BYTES, MIN_SPACE_BYTES = 5 * 10**9, 10**9
+_OFFLINE = "check the network or HF_ENDPOINT; models that are here already need no hub"
 
 
 def examine_sandbox() -> Iterator[Finding]:
-    """How well model-written code is confined: what a program could do here is named, each way by itself."""
+    """Check how well model-written code is confined, and name everything that a program could do here."""
     from mlx_selfdebug.sandbox.isolation import describe_isolation
 
     try:
-        found = describe_isolation()
+        isolation = describe_isolation()
     except SelfDebugError as error:
         yield Finding("sandbox", "problem", "-", str(error))
         return
-    state: State = "ok" if found.level == "full" else "warning" if found.level == "weaker" else "problem"
-    tried = [probe for probe in found.probes if probe.held is not None]
+    state: State = "ok" if isolation.level == "full" else "warning" if isolation.level == "weaker" else "problem"
+    tried = [probe for probe in isolation.probes if probe.held is not None]
     held = sum(bool(probe.held) for probe in tried)
-    mend = f"a program could {'; '.join(found.open_ways)}: {_confine()}"
-    yield judged("sandbox", f"{found.level}: {held} of {len(tried)} escapes stopped", (state != "ok", state, mend))
-    yield Finding("sandbox layers", "ok", ", ".join(found.layers) or "-")
+    mend = f"a program could {'; '.join(isolation.open_ways)}: {_confine()}"
+    yield judged("sandbox", f"{isolation.level}: {held} of {len(tried)} escapes stopped", (state != "ok", state, mend))
+    yield Finding("sandbox layers", "ok", ", ".join(isolation.layers) or "-")
 
 
 def _confine() -> str:
     if sys.platform == "darwin":
-        return "run it as a user with nothing to lose, and pass --allow-weak-sandbox"
+        return "run it as a user who has nothing to lose, and pass --allow-weak-sandbox"
     install = "" if shutil.which("bwrap") else "sudo apt-get install bubblewrap, "
-    return f"{install}a container that may make namespaces, or --allow-weak-sandbox where that does no harm"
+    return f"{install}use a container that may create namespaces, or pass --allow-weak-sandbox where that does no harm"
 
 
 def examine_hub() -> Finding:
@@ -53,7 +53,10 @@ def examine_hub() -> Finding:
 
 
 def _unreachable(url: str) -> str | None:
-    """Why nothing answers there, None if something does. In a thread of its own: looking up a name can hang past any timeout."""
+    """Return why ``url`` does not answer, or None if it does.
+
+    The request runs in its own thread, because the look-up of a host name can hang beyond any timeout.
+    """
     answer: list[str | None] = []
 
     def ask() -> None:
@@ -62,7 +65,8 @@ def _unreachable(url: str) -> str | None:
             urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S).close()
             answer.append(None)
         except urllib.error.HTTPError:
-            answer.append(None)  # an answer all the same
+            # An error status is an answer as well: the hub can be reached.
+            answer.append(None)
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
             answer.append(str(getattr(reason, "strerror", None) or reason))
@@ -83,12 +87,12 @@ def examine_folders(model: str) -> Iterator[Finding]:
         return
     parent = _existing(cache)
     free = shutil.disk_usage(parent).free
-    mend = f"free some space, or let {CACHE_VARIABLE} and HF_HOME name folders on another disk"
+    mend = f"free some disk space, or set {CACHE_VARIABLE} and HF_HOME to folders on another disk"
     yield judged(
         "disk",
         f"{free / 1e9:.1f} GB free at {parent}",
-        (free < LEAST_SPACE, "problem", mend),
-        (free < LITTLE_SPACE, "warning", mend),
+        (free < MIN_SPACE_BYTES, "problem", mend),
+        (free < LOW_SPACE_BYTES, "warning", mend),
     )
     writable = os.access(parent, os.W_OK | os.X_OK)
     value = f"{cache} ({_gb(cache)})" if cache.is_dir() else f"{cache} (not made yet)"
@@ -100,23 +104,24 @@ def _model(name: str) -> Finding:
     from mlx_selfdebug.models.resolve import resolve_model
 
     try:
-        found = resolve_model(name, offline=True)
+        model = resolve_model(name, offline=True)
     except SelfDebugError:
         return Finding("model", "warning", f"{name} is not here yet", f"mlx-selfdebug models show {name}")
-    return Finding("model", "ok", f"{name} ({_gb(found.path)})")
+    return Finding("model", "ok", f"{name} ({_gb(model.path)})")
 
 
 def _existing(path: Path) -> Path:
-    """``path``, or the nearest folder above it that exists."""
+    """Return ``path``, or the nearest folder above it that exists."""
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
 def _gb(folder: Path) -> str:
-    """The bytes of a folder's files; a link counts as what it points to."""
+    """Return the size of a folder's files as text. A link counts as the file it points to."""
     total = 0
     for path in folder.rglob("*"):
         try:
             total += path.stat().st_size if path.is_file() else 0
-        except OSError:  # it went away, or may not be looked at
+        except OSError:
+            # The file was removed meanwhile, or may not be read.
             continue
     return f"{total / 1e9:.2f} GB"

@@ -1,4 +1,6 @@
-"""Domains by name. One from outside the package is an entry point of the group ``mlx_selfdebug.domains``, or:
+"""The registry of domains: ``domain_of`` looks one up by its name.
+
+A domain from outside the package is found through an entry point of the group ``mlx_selfdebug.domains``, or is registered by hand:
 
 >>> from mlx_selfdebug.domains import register
 >>> register(MyDomain())                                                                # doctest: +SKIP
@@ -27,12 +29,12 @@ _DOMAINS: dict[str, Domain] = {}
 
 
 def register(domain: Domain) -> None:
-    """Make ``domain`` known by its name; a second one of the same name takes its place."""
+    """Register ``domain`` under its name. It replaces a domain that was registered under the same name before."""
     _DOMAINS[domain.name] = domain
 
 
 def domain_of(name: str) -> Domain:
-    """The domain of that name. Raises UnknownNameError."""
+    """Return the domain of that name. Raises UnknownNameError if there is none."""
     if name not in _DOMAINS:
         _from_entry_points()
     if name not in _DOMAINS:
@@ -41,17 +43,21 @@ def domain_of(name: str) -> Domain:
 
 
 def packages_of(names: Iterable[str]) -> tuple[str, ...]:
-    """What the tests of these domains import. Raises UsageError for what is not installed, UnknownNameError for no domain."""
-    found: list[str] = []
+    """Return the packages that the tests of these domains import, each once.
+
+    Raises UsageError if one of them is not installed, UnknownNameError if a name is not that of a domain.
+    """
+    packages: list[str] = []
     for name in sorted(names):
         domain = domain_of(name)
         missing = [package for package in domain.packages if find_spec(package) is None]
         if missing:
             raise UsageError(
-                f"tasks of the domain {name} need {', '.join(missing)}, not installed here", hint=domain.install
+                f"tasks of the domain {name} need packages that are not installed: {', '.join(missing)}",
+                hint=domain.install,
             )
-        found += domain.packages
-    return tuple(dict.fromkeys(found))
+        packages += domain.packages
+    return tuple(dict.fromkeys(packages))
 
 
 @cache

@@ -1,4 +1,7 @@
-"""What a domain is: how a kind of task is asked, read and judged. One file and one registration each."""
+"""The protocol that every domain follows. A domain says how one kind of task is asked, how a reply is read, and how it is judged.
+
+Each domain is one file here and one registration in ``__init__.py``.
+"""
 
 from __future__ import annotations
 
@@ -9,75 +12,79 @@ from typing import Protocol
 
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.checks import Checks
-from mlx_selfdebug.values.feedback import EVERYTHING, Feedback
+from mlx_selfdebug.values.feedback import EVERYTHING, MAX_FACTS, Feedback
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Verdict
 
 
 @dataclass(frozen=True)
 class Tidied:
-    """The code taken out of a completion, and the names of the steps that it took beyond cutting the reply's own fence."""
+    """The code that was taken out of a completion."""
 
     code: str
     steps: tuple[str, ...] = ()
+    """The names of the steps that were needed, beyond cutting the reply at its own closing fence."""
 
 
 class Runner(Protocol):
-    """What programs are tested with: a TestRunner, or something that hands on to one."""
+    """Something that tests programs: a TestRunner, or an object that passes programs on to one."""
 
     def submit(self, source: str, checks: Checks, entry_point: str, *, prelude: str = "") -> Future[Verdict]:
-        """Begin to test ``source``; see ``TestRunner.submit``."""
+        """Start to test ``source`` and return its future verdict; see ``TestRunner.submit``."""
 
 
 class Domain(Protocol):
-    """Stateless. ``reply_prefix`` is put into the model's mouth, ``stop_text`` ends its completion (empty: its own end does).
-    ``packages`` are those that its tests import, ``install`` the command that gets them.
+    """A kind of task. A domain has no state.
 
-    ``Prompted`` (prompted.py) is a start for one of your own.
+    ``Prompted`` (prompted.py) is a base class to start a domain of your own from.
     """
 
     name: str
     packages: tuple[str, ...]
+    """The packages that the tests of this domain import."""
     install: str
+    """The command that installs ``packages``."""
 
     @property
-    def reply_prefix(self) -> str: ...
+    def reply_prefix(self) -> str:
+        """Return the text that the reply begins with. It is given to the model, which continues it."""
 
     @property
-    def stop_text(self) -> str: ...
+    def stop_text(self) -> str:
+        """Return the text that ends the completion. If it is empty, the model's own end-of-text token does."""
 
     def prompt(self, task: Task, *, feedback: Feedback = EVERYTHING) -> str:
-        """The message that asks for a draft."""
+        """Return the message that asks for a draft."""
 
     def repair_prompt(
         self,
         task: Task,
         attempt: Attempt,
         *,
-        max_facts: int = 3,
+        max_facts: int = MAX_FACTS,
         feedback: Feedback = EVERYTHING,
         facts_of: Attempt | None = None,
     ) -> str:
-        """The message that shows an attempt and what its tests said. An attempt that passed is shown as such.
+        """Return the message that shows an attempt with the facts of its tests, or says that it passed.
 
-        It should begin with the draft's message: what both share is computed once. ``facts_of`` is the attempt whose facts are
-        shown, its own unless a control says otherwise.
+        The message should begin with the draft's message, since the model then computes the shared beginning only once.
+        ``facts_of`` is the attempt whose facts are shown. It is ``attempt`` itself unless a control shows the facts of another one.
         """
 
     def extract(self, text: str, task: Task) -> Tidied:
-        """The code in a completion (its text after ``reply_prefix``), as it will be judged. Never raises."""
+        """Return the code in ``text``, which is a completion without ``reply_prefix``, as it will be judged. Never raises."""
 
     def completion(self, code: str) -> str:
-        """The completion that would carry ``code``: what training has the model say. ``extract`` undoes it."""
+        """Return the completion that carries ``code``, which is what training teaches. ``extract`` is its inverse."""
 
     def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:
-        """Test ``code`` against ``checks``; a future, so that decoding goes on meanwhile."""
+        """Test ``code`` against ``checks`` and return a future verdict, so that decoding can go on in the meantime."""
 
     def nothing(self, task: Task) -> str:
-        """An answer that does nothing, which must fail every task's hidden checks."""
+        """Return an answer that does nothing. It must fail the hidden checks of every task."""
 
     def normalise(self, code: str) -> str:
-        """A form in which two codes are equal if they differ in layout, comments or docstrings alone."""
+        """Return a normal form that is equal for two programs that differ only in layout, comments or docstrings."""
 
     def tokens(self, code: str) -> Sequence[str]:
-        """The code's lexical tokens, for edit distances."""
+        """Return the lexical tokens of ``code``, from which edit distances are computed."""

@@ -1,4 +1,6 @@
-"""jq: an answer is one filter, a check says what it makes of an input: ``assert outputs({"a": 1}) == [1]``, a list of all outputs.
+"""The jq domain: an answer is one jq filter.
+
+A check gives the filter an input and expects the list of all its outputs: ``assert outputs({"a": 1}) == [1]``.
 
 >>> task = Task("t", "jq", "Give the names.", "outputs", public=Checks.from_asserts(['assert outputs({"name": None}) == [None]']))
 >>> print(JqDomain().task_text(task, public_checks=True))
@@ -40,7 +42,9 @@ class JqDomain(Prompted):
     install = "pip install 'mlx-selfdebug[tables]'"
 
     def task_text(self, task: Task, *, public_checks: bool) -> str:
-        shown = "\n".join(f"Input: {as_json(given)}\nOutput: {_outputs(made)}" for given, made in _cases(task.public))
+        shown = "\n".join(
+            f"Input: {as_json(given)}\nOutput: {_outputs(expected)}" for given, expected in _cases(task.public)
+        )
         return "\n\n".join([task.statement.strip(), *([shown] if public_checks and shown else [])])
 
     def failure_text(self, failure: Failure, verdict: Verdict, task: Task) -> str:  # noqa: ARG002
@@ -54,7 +58,7 @@ class JqDomain(Prompted):
         return "\n".join(lines)
 
     def extract(self, text: str, task: Task) -> Tidied:  # noqa: ARG002
-        """A filter as it would be quoted for a shell is taken out of its quotes: ``jq '.a'``."""
+        """Return the filter. If it is quoted as for a shell (``jq '.a'``), the quotes are removed."""
         tidied = fenced_or_whole(text)
         quoted = re.fullmatch(r"(?:jq\s+)?'([^']*)'\s*", tidied.code)
         return Tidied(quoted[1].strip() + "\n", (*tidied.steps, "quotes")) if quoted else tidied
@@ -77,7 +81,7 @@ def as_json(value: Any) -> str:
 
 
 def _cases(checks: Checks) -> Iterator[tuple[Any, Any]]:
-    """What checks of the form above give and expect; those of another form are passed over."""
+    """Yield the input and the expected outputs of each check. Checks of another form than the one above are skipped."""
     for node in ast.walk(parse_quietly(checks.source)):
         if isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare) and isinstance(node.test.left, ast.Call):
             try:
@@ -87,12 +91,12 @@ def _cases(checks: Checks) -> Iterator[tuple[Any, Any]]:
 
 
 def _outputs(values: Any) -> str:
-    """All outputs, one after another, as jq prints them."""
+    """Return all outputs in one line, each as jq prints it."""
     return " ".join(map(as_json, values)) if isinstance(values, list) else as_json(values)
 
 
 def _read(text: str, *, every: bool = False) -> str:
-    """A value that a failure has as Python's text, as JSON; as it stands where it is cut."""
+    """Return the Python literal ``text`` as JSON, or ``text`` itself if it is no literal, as when a failure shows it cut short."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):

@@ -1,8 +1,8 @@
-"""Mathematics: a problem in words or symbols, a free reply, and its final answer compared by math-verify.
+"""The mathematics domain: a problem in words or symbols is answered in free text, and math-verify compares the final answer.
 
-There is one key and no hidden one, so public and hidden checks are the same: a model is told that its answer was wrong, how it
-was read and what form is expected, never the key. Where an arm stops at the first right answer, the key told it to; compare it
-with the blind arm, for which the same holds.
+A problem has a single key, so its public and hidden checks are the same. A model is told that its answer was wrong, how the answer
+was read and what form is expected, but never the key. An arm that stops at its first right answer has learned from the key that it
+was right. Compare such an arm with the blind arm, for which the same holds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from concurrent.futures import Future
 
 from mlx_selfdebug.domains.base import Runner, Tidied
 from mlx_selfdebug.domains.inside import source_of
-from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted, error_text, said
+from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted, error_text, got_text
 from mlx_selfdebug.domains.tidying import without_markers
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
@@ -38,7 +38,7 @@ class MathDomain(Prompted):
         if failure.error:
             return f"The reply cannot be read: {error_text(failure)}"
         text = (
-            said(failure)
+            got_text(failure)
             if failure.got
             else f"the reply cannot be read: {NO_VALUE.get(verdict.outcome, verdict.outcome)}"
         )
@@ -61,13 +61,13 @@ class MathDomain(Prompted):
 
 
 def key_checks(key: str) -> Checks:
-    """Checks that the final answer equals ``key``, as LaTeX or a number."""
+    """Return checks that the final answer equals ``key``, which is LaTeX or a number."""
     key = key.strip().replace(",", "") if re.fullmatch(r"[\s\d,.+-]+", key) else key.strip()
     return Checks.from_asserts([f"assert candidate({key!r}, {form_of(key)!r}) == ''"])
 
 
 def form_of(key: str) -> str:
-    """What kind of answer is expected, in words that do not tell it."""
+    """Return the form of ``key`` in words that do not reveal the key."""
     if re.fullmatch(r"[+-]?\d+", key):
         return "a whole number"
     if re.fullmatch(r"[+-]?[\d./]+", key):

@@ -1,7 +1,8 @@
-"""The prompts that most domains share: the request; the request again with what was tested and what the tests said.
+"""The prompts that most domains share.
 
-A domain names its words and says what a task and a failure look like. The repair's message begins with the draft's, byte for byte,
-so that what both share is computed once. Nothing else is ever said to the model.
+A draft's message is the request. A repair's message is the same request, followed by the code that was tested and the facts of its
+tests. A domain chooses the words and says how a task and a failure are written. The repair's message begins with the draft's, byte
+for byte, so that the model computes the shared beginning only once. The model is never told anything else.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.checks import Checks, parse_quietly
-from mlx_selfdebug.values.feedback import EVERYTHING, Feedback
+from mlx_selfdebug.values.feedback import EVERYTHING, MAX_FACTS, Feedback
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Failure, Verdict
 
@@ -27,21 +28,26 @@ NO_VALUE: Mapping[str, str] = {
     "early_exit": "the program ended itself",
     "output_limit": "too much output",
 }
-"""What is said of an outcome that has no value to show."""
+"""The words for an outcome that left no value to show."""
 
 
 class Prompted(ABC):
-    """``draft`` and ``again`` ask; ``tested`` and ``hidden`` tell of an attempt with and without its ``code``; ``fence`` is the
-    language of a fenced block, or empty for an answer that is no block. ``packages`` are those its tests import.
-    """
+    """The base class of a domain that puts its own words into the shared prompts."""
 
     draft: str
+    """The request for a draft, with a place for ``{task}``."""
     again: str
+    """The sentence at the end of a repair prompt that asks for another answer."""
     tested = "This code was tested:\n\n{code}\n\n{facts}"
+    """How an attempt is presented together with its code."""
     hidden = "Code for it was tested.\n\n{facts}"
+    """How an attempt is presented when its code is kept from the model."""
     fence = ""
+    """The language of the fenced block that holds an answer. If it is empty, answers are plain text."""
     packages: tuple[str, ...] = ()
+    """The packages that the tests of this domain import."""
     install = ""
+    """The command that installs ``packages``."""
 
     @property
     def reply_prefix(self) -> str:
@@ -52,16 +58,16 @@ class Prompted(ABC):
         return "\n```" if self.fence else ""
 
     def asks(self, task: Task) -> tuple[str, str]:  # noqa: ARG002
-        """``draft`` and ``again`` for this task."""
+        """Return ``draft`` and ``again`` in the words that suit this task."""
         return self.draft, self.again
 
     @abstractmethod
     def task_text(self, task: Task, *, public_checks: bool) -> str:
-        """What is said of the task itself."""
+        """Return the text of the task itself, which takes the place of ``{task}`` in ``draft``."""
 
     @abstractmethod
     def failure_text(self, failure: Failure, verdict: Verdict, task: Task) -> str:
-        """One failed check, stable byte for byte."""
+        """Return one failed check as text. The same failure must always give the same bytes."""
 
     def prompt(self, task: Task, *, feedback: Feedback = EVERYTHING) -> str:
         return self.asks(task)[0].format(task=self.task_text(task, public_checks=feedback.public_checks))
@@ -71,26 +77,28 @@ class Prompted(ABC):
         task: Task,
         attempt: Attempt,
         *,
-        max_facts: int = 3,
+        max_facts: int = MAX_FACTS,
         feedback: Feedback = EVERYTHING,
         facts_of: Attempt | None = None,
     ) -> str:
         facts = self.facts(facts_of or attempt, task, max_facts) if feedback.facts else BARE_FACTS
         shown = self.tested if feedback.code else self.hidden
-        said = shown.format(code=self._block(attempt.code), facts=facts)
-        return REPAIR.format(draft=self.prompt(task, feedback=feedback), feedback=said, again=self.asks(task)[1])
+        attempt_text = shown.format(code=self._block(attempt.code), facts=facts)
+        return REPAIR.format(
+            draft=self.prompt(task, feedback=feedback), feedback=attempt_text, again=self.asks(task)[1]
+        )
 
     def completion(self, code: str) -> str:
         return code.strip("\n") + self.stop_text
 
     def facts(self, attempt: Attempt, task: Task, limit: int) -> str:
-        """What the tests said: of the public checks where one failed, else of the hidden ones."""
+        """Return the facts of the public checks if one of those failed, otherwise the facts of the hidden checks."""
         if attempt.public.passed and attempt.verdict.passed:
             return KEEP_FACTS
         return self.facts_text(attempt.public if not attempt.public.passed else attempt.verdict, task, limit)
 
     def facts_text(self, verdict: Verdict, task: Task, limit: int) -> str:
-        """One to ``limit`` failed checks as text."""
+        """Return at most ``limit`` failed checks as text, or the outcome if no single check failed."""
         if not verdict.failures:
             return f"Test failed: {NO_VALUE.get(verdict.outcome, verdict.outcome)}"
         return "\n\n".join(self.failure_text(failure, verdict, task) for failure in verdict.failures[:limit])
@@ -101,13 +109,13 @@ class Prompted(ABC):
 
 
 def error_text(failure: Failure) -> str:
-    """``ValueError: message``, without the type's name for what is none of Python's."""
+    """Return the error as ``ValueError: message``, or only the message if the error has no type."""
     error = failure.error
     return f"{error.type}: {error.message}".rstrip(": ") if error else ""
 
 
-def said(failure: Failure) -> str:
-    """What a check that compares texts got, as it stands: ``assert difference(candidate(), expected) == "none"``."""
+def got_text(failure: Failure) -> str:
+    """Return the string that a failed check got, without quotes. A check like ``difference(...) == ""`` explains itself in it."""
     try:
         return str(ast.literal_eval(failure.got))
     except (ValueError, SyntaxError):
@@ -115,7 +123,7 @@ def said(failure: Failure) -> str:
 
 
 def tested_text(failure: Failure, verdict: Verdict) -> str:
-    """A failed check of a function: input, expected, and what came instead."""
+    """Return a failed check of a function as text: its input, what was expected, and what came instead."""
     lines = ["Test failed:"]
     if failure.input:
         lines.append(f"Input: {failure.input}")
@@ -130,13 +138,13 @@ def tested_text(failure: Failure, verdict: Verdict) -> str:
 
 
 def shown_checks(checks: Checks) -> str:
-    """The asserts as they stand, one a line, with the statements they need where all are plain ones."""
+    """Return the asserts of ``checks``, one per line, with the statements between them if all statements are plain."""
     nodes = plain_statements(checks) or [n for n in ast.walk(parse_quietly(checks.source)) if isinstance(n, ast.Assert)]
     return "\n".join(ast.unparse(node) for node in nodes)
 
 
 def plain_statements(checks: Checks) -> Sequence[ast.stmt]:
-    """Those of ``check``, where all are asserts, assignments and calls."""
+    """Return the statements of ``check`` if all of them are asserts, assignments or expressions, otherwise none."""
     check = parse_quietly(checks.source).body[0] if checks and checks.kind == "call" else None
     body = check.body if isinstance(check, ast.FunctionDef) else []
     return body if all(isinstance(node, ast.Assert | ast.Assign | ast.Expr) for node in body) else []

@@ -1,6 +1,6 @@
-"""Python functions: the prompts, the code in an answer, and how it is tested.
+"""The Python domain: the prompts for functions and classes, the code in an answer, and how it is tested.
 
-The reply is begun for the model with an opening fence and ends at the closing one, so no tokens go into prose.
+The model's reply is started with an opening fence and ends at the closing one, so that no tokens are spent on prose.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-"""Lexical tokens of Python, also of code that is none; ``tokenize`` takes thirty times as long."""
+"""Matches the lexical tokens of Python, also in code that does not parse. ``tokenize`` takes thirty times as long."""
 
 
 class PythonDomain(Prompted):
@@ -49,7 +49,10 @@ class PythonDomain(Prompted):
         return self.draft.replace("function", "class", 1), self.again.replace("function", "class", 1)
 
     def task_text(self, task: Task, *, public_checks: bool) -> str:
-        """Starter code, then the statement: a docstring inside the code would be said again, at 2.5 times the tokens."""
+        """Return the starter code, then the statement.
+
+        The statement is not put into the code as a docstring, since the model would repeat it at 2.5 times the tokens.
+        """
         parts = [f"```python\n{task.starter_code.strip() or task.entry_point}\n```", task.statement.strip()]
         shown = shown_checks(task.public) if public_checks else ""
         if shown and not _has_examples(task):
@@ -60,16 +63,16 @@ class PythonDomain(Prompted):
         return tested_text(replace(failure, input=self.given(failure, task)), verdict)
 
     def given(self, failure: Failure, task: Task) -> str:
-        """What the tested function got."""
+        """Return the input of the tested function as text."""
         return _session(failure, task) or failure.input
 
     def extract(self, text: str, task: Task) -> Tidied:
-        """The program in ``text`` (see python_tidy.py), ended by one newline whatever the completion ended with."""
+        """Return the program in ``text`` (see python_tidy.py). It always ends with exactly one newline."""
         tidied = tidy(text, task)
         return Tidied(tidied.code.strip("\n") + "\n", tidied.steps)
 
     def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:
-        """A task's ``data`` is the module around the function."""
+        """Test ``code`` inside the module that surrounds the function, which is the task's ``data``."""
         before = "\n".join(part for part in (task.data, prelude(code, task)) if part)
         return runner.submit(code, checks, task.entry_point, prelude=before)
 
@@ -92,7 +95,10 @@ def _has_examples(task: Task) -> bool:
 
 
 def _session(failure: Failure, task: Task) -> str:
-    """The statements that lead to the check, where it takes several: an object made, methods called. Else empty."""
+    """Return the statements that lead up to the failed check, such as the creation of an object and calls of its methods.
+
+    The result is empty if the check needs no statements before it.
+    """
     for checks in (task.public, task.hidden):
         before: list[str] = []
         for node in plain_statements(checks):
@@ -107,7 +113,7 @@ def _session(failure: Failure, task: Task) -> str:
 
 
 def _drop_docstrings(statements: list[ast.stmt]) -> list[ast.stmt]:
-    """The body of a module, function or class without its docstring; those inside it are changed."""
+    """Return ``statements`` without their docstring. Functions and classes inside them are changed in place."""
     for node in _nested(statements):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             node.body = _without_docstring(node.body) or [ast.Pass()]
@@ -120,7 +126,7 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
 
 
 def _nested(statements: Sequence[ast.AST]) -> Iterator[ast.AST]:
-    """Statements and all inside them; expressions hold none but a lambda's, which has no docstring."""
+    """Yield the statements and all statements inside them. Expressions are skipped: none of them can hold a docstring."""
     for node in statements:
         yield node
         for name in _BLOCKS:

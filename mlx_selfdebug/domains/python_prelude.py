@@ -1,6 +1,7 @@
-"""What an answer may leave out because the task gives it: imports, and helpers defined beside the entry point.
+"""The prelude of an answer: imports, and helpers that the task's starter code defines beside the entry point.
 
-The prelude runs before the answer, in the same module. It never defines a name the answer defines itself.
+An answer may leave these out because the task gives them. The prelude runs before the answer in the same module, and it never
+defines a name that the answer defines itself.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ STANDARD_IMPORTS = MappingProxyType(
 
 
 def prelude(code: str, task: Task) -> str:
-    """Source that runs before ``code``: what the task's starter code gives and standard imports it forgot."""
+    """Return the source to run before ``code``: what the starter code gives, and the standard imports that ``code`` forgot."""
     answer = parse(code)
     if answer is None:
         return ""
@@ -72,7 +73,7 @@ def prelude(code: str, task: Task) -> str:
 
 
 def lacks(code: str, task: Task) -> bool:
-    """Whether ``code`` uses a name that only the prelude gives it."""
+    """Return whether ``code`` uses a name that only the prelude defines."""
     answer = parse(code)
     if answer is None:
         return False
@@ -88,7 +89,7 @@ def _provided(given: list[ast.stmt]) -> set[str]:
 
 
 def _given(task: Task, answer: ast.Module) -> list[ast.stmt]:
-    """Imports and helpers of the starter code, without the entry point and what the answer defines itself."""
+    """Return the imports and helpers of the starter code, without the entry point and without names that the answer defines."""
     starter = parse(task.starter_code)
     body = starter.body if starter else _header(task.starter_code)
     taken = {task.entry_point}.union(*map(_defined, answer.body))
@@ -96,20 +97,20 @@ def _given(task: Task, answer: ast.Module) -> list[ast.stmt]:
 
 
 def _defined(node: ast.stmt) -> set[str]:
-    """Names a top-level statement defines."""
+    """Return the names that a top-level statement defines."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return {node.name}
     return _bound(ast.Module([node], []))
 
 
 def _header(source: str) -> list[ast.stmt]:
-    """The statements of a starter code that ends in an unfinished one (a bare ``def`` line)."""
+    """Return the statements of starter code whose last statement is unfinished, such as a bare ``def`` line."""
     tree = parse(source.rstrip() + "\n    pass\n")
     return tree.body if tree else []
 
 
 def _bound(tree: ast.Module) -> set[str]:
-    """Every name bound anywhere in ``tree``, parameters included."""
+    """Return every name that is bound anywhere in ``tree``, parameters included."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

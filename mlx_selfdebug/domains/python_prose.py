@@ -1,4 +1,4 @@
-"""Is a line of an answer prose or code? Asked only of text that is no Python as it stands.
+"""Decides whether a line of an answer is prose or code. It is only used on text that does not parse as Python as it stands.
 
 >>> [is_prose(line) for line in ("Here is the code:", "This returns `x`.", "def f(:", "print(f(3)", "x = = 3")]
 [True, True, False, False, False]
@@ -21,25 +21,25 @@ _CODE_WORDS = {*(word for word in keyword.kwlist if word.islower()), "print", "m
 
 
 def is_prose(line: str) -> bool:
-    """Whether ``line`` reads as a sentence, a heading, a list item or a rule, not as code; broken code and comments are code."""
+    """Return whether ``line`` reads as a sentence, a heading, a list item or a rule. Broken code and comments count as code."""
     text = line.strip()
     if not text or _RULE.match(text):
         return bool(text)
     lead = _LEAD.match(text)
-    said = text[lead.end() if lead else 0 :]
-    marks = _MARKS.match(said)
-    word = _WORD.match(said, marks.end() if marks else 0)
+    rest = text[lead.end() if lead else 0 :]
+    marks = _MARKS.match(rest)
+    word = _WORD.match(rest, marks.end() if marks else 0)
     if word is None:
         return False
     if not word[0].isascii():
         return True
     if word[0] in _CODE_WORDS and not lead:
         return False
-    return _AFTER_WORD.match(said, word.end()) is not None
+    return _AFTER_WORD.match(rest, word.end()) is not None
 
 
 def without_prose_statements(code: str) -> str:
-    """Parsed ``code`` without the statements at its edges that Python takes for names: ``Sure``, ``Note: this``."""
+    """Return ``code`` without the prose at its edges that Python parses as statements, such as ``Sure`` or ``Note: this``."""
     tree = parse(code)
     if tree is None:
         return code
@@ -62,12 +62,15 @@ def _first_line(node: ast.stmt) -> int:
 
 
 def _says_nothing(node: ast.stmt) -> bool:
-    """An expression that calls nothing, or an annotation without a value, of names: it can only raise NameError."""
+    """Return whether a statement is an expression of names that calls nothing, or an annotation without a value.
+
+    Running such a statement has no effect except that it may raise NameError.
+    """
     if isinstance(node, ast.AnnAssign):
         return node.value is None
     if not isinstance(node, ast.Expr):
         return False
-    inside = list(same_scope([node.value]))
-    return any(isinstance(x, ast.Name) for x in inside) and not any(
-        isinstance(x, ast.Call | ast.Await | ast.NamedExpr | ast.Yield | ast.YieldFrom) for x in inside
+    parts = list(same_scope([node.value]))
+    return any(isinstance(part, ast.Name) for part in parts) and not any(
+        isinstance(part, ast.Call | ast.Await | ast.NamedExpr | ast.Yield | ast.YieldFrom) for part in parts
     )

@@ -1,4 +1,4 @@
-"""Python source that may be anything: parsed without raising and without warnings. Nothing here runs it."""
+"""Parses Python source that may hold anything, without raising and without warnings. Nothing here runs the source."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ _NEW_SCOPE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
 def parse(code: str) -> ast.Module | None:
-    """The tree of ``code``, or None where it is no Python, is nested too deeply or holds what no source may hold."""
+    """Return the tree of ``code``, or None if it is not Python, is nested too deeply or holds characters that source may not."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes and the like, in a model's code
+            warnings.simplefilter("ignore")  # a model's code may hold invalid escapes and the like
             return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 
 def defines(code: str, name: str) -> bool:
-    """Whether ``code`` parses and binds ``name`` in its module: by def, class, import or assignment."""
+    """Return whether ``code`` parses and binds ``name`` at module level, by def, class, import or assignment."""
     tree = parse(code)
     return tree is not None and any(_binds(node, name) for node in same_scope(tree.body))
 
 
 def function_named(tree: ast.Module, name: str) -> Function | None:
-    """The last module-level function of that name."""
-    found = [node for node in tree.body if isinstance(node, Function) and node.name == name]
-    return found[-1] if found else None
+    """Return the last module-level function of that name, or None."""
+    functions = [node for node in tree.body if isinstance(node, Function) and node.name == name]
+    return functions[-1] if functions else None
 
 
 def same_scope(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Every node of ``body`` that runs in its scope: what functions and classes hold is left out, they are not."""
+    """Yield every node of ``body`` that runs in its scope. Functions and classes are yielded, but not the nodes inside them."""
     waiting = list(body)[::-1]
     while waiting:
         node = waiting.pop()

@@ -1,23 +1,23 @@
-"""The program in a model's answer: its text in, code out, with the name of each step taken on the way.
+"""Takes the program out of a model's answer, and names each step that was taken on the way.
 
-The rule: code that parses and defines the entry point is not changed by a byte. Otherwise the least tidying that gives such
-code is done, and where none does the answer stays as it is but for fences and chat markers, so that a broken program is
-judged as the broken program it is. Nothing is written for the model: a step cuts, shifts or joins what is there, and the one
-line ever added is the signature that the task gave.
+Code that parses and defines the entry point is not changed by a single byte. Otherwise the least tidying that gives such code is
+done. If nothing gives such code, only fences and chat markers are removed, so that a broken program is judged as the broken program
+it is. Nothing is written for the model: a step cuts, shifts or joins what is there. The only line that is ever added is the
+signature that the task gave.
 
-The steps, a closed list:
+This is the complete list of steps:
 
-- ``markers``    cut at a chat template's marker, such as ``<|im_end|>``
-- ``unicode``    typographic quotes, odd spaces, byte order marks and CRLF outside of strings, where that makes it parse
-- ``fence``      of several fenced blocks, the first that defines the entry point; one may be unclosed
-- ``dedent``     uniform indentation taken off
-- ``prose``      sentences before and after the code dropped
-- ``bare_body``  a function body without its ``def`` line put under the starter code's signature
-- ``truncated``  an answer that breaks off: its last top-level statement dropped, never a part of the entry point
-- ``imports``    the code is left alone; standard imports or helpers it lacks are run before it (see python_prelude.py)
+- ``markers``    the answer is cut at the first marker of a chat template, such as ``<|im_end|>``
+- ``unicode``    typographic quotes, odd spaces, byte order marks and CRLF outside of strings are replaced, if it then parses
+- ``fence``      of several fenced blocks, the first that defines the entry point is taken; it may be unclosed
+- ``dedent``     indentation that all lines share is removed
+- ``prose``      sentences before and after the code are dropped
+- ``bare_body``  a function body without its ``def`` line is put under the starter code's signature
+- ``truncated``  an answer that breaks off loses its last top-level statement, but never a part of the entry point
+- ``imports``    the code is left alone, and standard imports or helpers that it lacks run before it (see python_prelude.py)
 
-What is *not* done: tests, prints and main guards after the function stay, for they are part of a program that runs; one that
-fails its own assert while it loads does fail. A function of another name, a method in a class and a half-written entry
+Some things are *not* done. Tests, prints and main guards after the function stay, since they are part of a program that runs. A
+program that fails its own assert while it loads does fail. A function of another name, a method in a class and a half-written entry
 point stay wrong.
 
     >>> task = Task("t", "python", "", "f", "def f(x):")
@@ -46,12 +46,12 @@ Step = Literal["markers", "unicode", "fence", "dedent", "prose", "bare_body", "t
 STEPS: tuple[Step, ...] = get_args(Step)
 
 MAX_CHARS = 30_000
-"""Longer answers are judged as they are; nothing a small model decodes comes near."""
+"""Longer answers are judged as they are. No answer of a small model comes near this length."""
 MAX_PARSED_CHARS = 1_000_000
-"""Of one pass, so that no answer takes longer than about half a second."""
+"""The number of characters that one pass may parse, so that no answer takes longer than about half a second."""
 MAX_FENCES = 12
 MAX_PLACES = 40
-"""Places where code may begin or end that are tried in one segment."""
+"""The number of places where code may begin or end that are tried in one segment."""
 
 _MARKER = re.compile(
     r"<\|(?:im_start|im_end|endoftext|end|eot_id|file_sep|repo_name|fim_\w+)\|>|<end_of_turn>|</s>", re.ASCII
@@ -61,11 +61,15 @@ _FENCE = re.compile(r"[ \t]*(?:```+|~~~+)[^`]*$")
 _CLOSED_IN_LINE = re.compile(r"(?<=[^\s`~])[ \t]*(?:```+|~~~+)[ \t]*$", re.MULTILINE)
 _CODE_START = re.compile(r"(?:async\s+def|def|class|from|import)\s|@\w")
 
-Found = tuple[str, tuple[Step, ...]]
+Candidate = tuple[str, tuple[Step, ...]]
+"""Code, and the steps that led to it."""
 
 
 def tidy(text: str, task: Task) -> Tidied:
-    """The code of ``text`` and the steps that took it out, in the order of ``STEPS``. Never raises; idempotent."""
+    """Return the code in ``text`` and the steps that took it out, in the order of ``STEPS``.
+
+    Never raises. Tidying code that was tidied already changes nothing.
+    """
     code, steps = text, set[Step]()
     while len(code) <= MAX_CHARS:
         tidier, taken = _pass(code, task)
@@ -78,7 +82,7 @@ def tidy(text: str, task: Task) -> Tidied:
     return Tidied(code, tuple(step for step in STEPS if step in steps))
 
 
-def _pass(text: str, task: Task) -> Found:
+def _pass(text: str, task: Task) -> Candidate:
     good = _Judge(task.entry_point)
     if good(text):
         return text, ()
@@ -88,25 +92,26 @@ def _pass(text: str, task: Task) -> Found:
         segments = list(_segments(version))
         for mend in _MENDS:
             for segment in segments:
-                found = mend(segment, task, good)
-                if found:
+                candidate = mend(segment, task, good)
+                if candidate:
+                    code, steps = candidate
                     fence: tuple[Step, ...] = ("fence",) if segment != version else ()
-                    return found[0], (*markers, *unicode, *fence, *found[1])
+                    return code, (*markers, *unicode, *fence, *steps)
     whole = _likeliest(kept, task.entry_point)
     return whole, (*markers, "fence") if whole != kept else markers
 
 
 class _Judge:
-    """Whether code parses and defines the entry point; no to everything once ``MAX_PARSED_CHARS`` were read."""
+    """A test of whether code parses and defines the entry point. It answers no once it has read ``MAX_PARSED_CHARS``."""
 
     def __init__(self, entry_point: str) -> None:
-        self._entry_point, self._left = entry_point, MAX_PARSED_CHARS
+        self._entry_point, self._chars_left = entry_point, MAX_PARSED_CHARS
 
     def __call__(self, code: str) -> bool:
         if self._entry_point not in code:
             return False
-        self._left -= len(code)
-        return self._left >= 0 and defines(code, self._entry_point)
+        self._chars_left -= len(code)
+        return self._chars_left >= 0 and defines(code, self._entry_point)
 
 
 def _versions(text: str) -> Iterator[tuple[str, tuple[Step, ...]]]:
@@ -122,9 +127,10 @@ def _without_markers(text: str) -> str:
 
 
 def _segments(text: str) -> Iterator[str]:
-    """What stands between two fences: neighbours first, then wider, since a docstring may hold fences. All of it without one.
+    """Yield the texts between two fences, or the whole text if it has no fence.
 
-    The answer begins inside a fence, for the reply's prefix opened it, and may end inside one.
+    Neighbouring fences come first and wider spans after them, since a docstring may hold fences itself. The answer begins inside a
+    fence, which the reply's prefix opened, and may end inside one.
     """
     lines = _CLOSED_IN_LINE.sub("\n```", text).split("\n")
     fences = [i for i, line in enumerate(lines) if _FENCE.match(line)]
@@ -140,7 +146,7 @@ def _segments(text: str) -> Iterator[str]:
 
 
 def _likeliest(text: str, entry_point: str) -> str:
-    """The segment of an answer without a good one: that which names the entry point in a ``def``, else the first with text."""
+    """Return the segment to judge when none is good: one with the entry point's ``def``, or else the first that is not blank."""
     if not any(_FENCE.match(line) for line in _CLOSED_IN_LINE.sub("\n```", text).split("\n")):
         return text
     segments = [segment for segment in islice(_segments(text), MAX_FENCES) if segment.strip()]
@@ -148,20 +154,20 @@ def _likeliest(text: str, entry_point: str) -> str:
     return next(iter([*named, *segments]), text)
 
 
-def _as_it_is(segment: str, _task: Task, good: _Judge) -> Found | None:
+def _as_it_is(segment: str, _task: Task, good: _Judge) -> Candidate | None:
     return (segment, ()) if good(segment) else None
 
 
-def _dedented(segment: str, _task: Task, good: _Judge) -> Found | None:
+def _dedented(segment: str, _task: Task, good: _Judge) -> Candidate | None:
     return next(((code, ("dedent",)) for code in _dedents(segment) if good(code)), None)
 
 
-def _without_prose(segment: str, _task: Task, good: _Judge) -> Found | None:
+def _without_prose(segment: str, _task: Task, good: _Judge) -> Candidate | None:
     return _cut_prose(segment, good)
 
 
-def _cut_short(segment: str, _task: Task, good: _Judge) -> Found | None:
-    """Also where prose comes before: the end of such an answer is no prose."""
+def _cut_short(segment: str, _task: Task, good: _Judge) -> Candidate | None:
+    # Prose may come before the code here as well. _cut_prose does not handle such an answer, because its end is not prose.
     for start, steps in ((segment, ()), *islice(_after_prose(segment), MAX_PLACES)):
         code = _whole_statements(start, good)
         if code:
@@ -169,20 +175,20 @@ def _cut_short(segment: str, _task: Task, good: _Judge) -> Found | None:
     return None
 
 
-def _under_signature(segment: str, task: Task, good: _Judge) -> Found | None:
-    """A body returns or yields in its own scope; other text is none, whatever it parses as."""
+def _under_signature(segment: str, task: Task, good: _Judge) -> Candidate | None:
+    # Any text that parses could be put under a signature, so only text that returns or yields in its own scope is taken for a body.
     signature = _signature(task)
     if not signature or not segment.strip():
         return None
     for body, steps in ((segment, ()), *islice(_after_prose(segment), MAX_PLACES)):
         for code in _wrapped(signature, body.strip("\n")):
-            found = (code, ()) if good(code) else _cut_prose(code, good, whole_start=True)
-            if found and _answers(found[0], task.entry_point):
-                return found[0], (*steps, *found[1], "bare_body")
+            candidate = (code, ()) if good(code) else _cut_prose(code, good, whole_start=True)
+            if candidate and _answers(candidate[0], task.entry_point):
+                return candidate[0], (*steps, *candidate[1], "bare_body")
     return None
 
 
-_MENDS: tuple[Callable[[str, Task, _Judge], Found | None], ...] = (
+_MENDS: tuple[Callable[[str, Task, _Judge], Candidate | None], ...] = (
     _as_it_is,
     _dedented,
     _without_prose,
@@ -192,15 +198,18 @@ _MENDS: tuple[Callable[[str, Task, _Judge], Found | None], ...] = (
 
 
 def _dedents(text: str) -> Iterator[str]:
-    """Without the indentation all lines share, and without that of all but a first line that lost its own."""
+    """Yield the text without the indentation that all lines share, then without that of the lines after the first.
+
+    The second form is for an answer whose first line lost its indentation.
+    """
     yield textwrap.dedent(text)
     first, newline, rest = text.lstrip("\n").partition("\n")
     if rest:
         yield first.lstrip() + newline + textwrap.dedent(rest)
 
 
-def _cut_prose(segment: str, good: _Judge, *, whole_start: bool = False) -> Found | None:
-    """The longest run of lines that is good and has nothing but prose next to it."""
+def _cut_prose(segment: str, good: _Judge, *, whole_start: bool = False) -> Candidate | None:
+    """Return the longest run of lines that is good and has nothing but prose next to it, or None."""
     starts = [(segment, ())] if whole_start else [(segment, ()), *islice(_after_prose(segment), MAX_PLACES)]
     for text, steps in starts:
         for end in islice(_prose_after(text), MAX_PLACES):
@@ -211,31 +220,34 @@ def _cut_prose(segment: str, good: _Judge, *, whole_start: bool = False) -> Foun
     return None
 
 
-def _after_prose(text: str) -> Iterator[Found]:
-    """What follows a line of prose, the longest first; an indented rest is shifted to the left."""
+def _after_prose(text: str) -> Iterator[Candidate]:
+    """Yield the rest of the text after each line of prose, the longest first. Indented code is shifted to the left."""
     lines = text.split("\n")
-    said = False
+    after_prose = False
     for i, line in enumerate(lines):
         if not line.strip():
             continue
-        if said:
+        if after_prose:
             indent = len(line) - len(line.lstrip())
             rest = "\n".join(lines[i:])
             if not indent or not _CODE_START.match(line.lstrip()):
                 yield rest, ("prose",)
             else:
                 yield _block(lines[i:], indent), ("dedent", "prose")
-        said = is_prose(line)
+        after_prose = is_prose(line)
 
 
 def _block(lines: list[str], indent: int) -> str:
-    """The lines up to one that is indented less than the first, shifted to the left; the others as they are."""
+    """Return the lines, those before the first that is indented less than ``indent`` shifted to the left."""
     end = next((i for i, x in enumerate(lines) if x.strip() and len(x) - len(x.lstrip()) < indent), len(lines))
     return "\n".join([*(x[indent:] for x in lines[:end]), *lines[end:]])
 
 
 def _prose_after(text: str) -> Iterator[int]:
-    """Where lines of prose begin, from the end on; first the end of the text. What Python cannot reach is not tried."""
+    """Yield where the text may be cut: at its end, then where lines of prose begin, from the last to the first.
+
+    An indented line is no place to cut, since it belongs to the statement above it.
+    """
     yield len(text)
     starts, at = list[int](), 0
     for line in text.split("\n"):
@@ -246,7 +258,7 @@ def _prose_after(text: str) -> Iterator[int]:
 
 
 def _whole_statements(text: str, good: _Judge) -> str | None:
-    """``text`` without its last top-level statement, if the text breaks off in that one and the rest is good."""
+    """Return ``text`` without its last top-level statement if the text breaks off in that one and the rest is good."""
     starts = [m.start() for m in re.finditer(r"^(?=[^\s#)\]}])", text, re.MULTILINE)]
     for start in islice(reversed(starts[1:]), MAX_PLACES):
         if good(text[:start]):
@@ -255,7 +267,7 @@ def _whole_statements(text: str, good: _Judge) -> str | None:
 
 
 def _breaks_off(statement: str) -> bool:
-    """Whether ``statement`` lacks its end: something is left open, or what is wrong with it is that nothing follows."""
+    """Return whether ``statement`` lacks its end: a bracket or block is left open, or the error is where the text ends."""
     try:
         return compile_command(statement, symbol="exec") is None
     except SyntaxError as error:
@@ -267,7 +279,7 @@ def _breaks_off(statement: str) -> bool:
 
 
 def _signature(task: Task) -> str:
-    """The entry point's ``def`` line or lines as the starter code has them; empty if it has none."""
+    """Return the entry point's ``def`` line or lines as the starter code writes them, or an empty string if it has none."""
     source = task.starter_code.rstrip() + "\n"
     for text in (source, source + "    pass\n"):
         tree = parse(text)

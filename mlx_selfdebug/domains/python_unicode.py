@@ -1,4 +1,4 @@
-"""Typography in code: the quotes and spaces of word processors, as Python's own. Strings and comments stay as they are."""
+"""Replaces typographic quotes and spaces in code with the plain characters of Python. Strings and comments stay as they are."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PIECE = re.compile(
 
 
 def plain(text: str) -> str:
-    """``text`` with typographic quotes, odd spaces, byte order marks and CRLF replaced where they are no part of a string."""
+    """Return ``text`` with plain quotes, spaces and newlines, and without byte order marks, everywhere outside of strings."""
     return _PIECE.sub(_piece, text.replace("\r\n", "\n"))
 
 

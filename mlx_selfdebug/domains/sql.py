@@ -1,8 +1,11 @@
-"""SQL: questions over a database, answered by one query that only reads. Facts are the database's error, or the rows that differ.
+"""The SQL domains: a question over a database is answered by one query that only reads.
 
-A task's ``starter_code`` is the schema that the prompt shows, its ``data`` the databases that the checks name, as JSON:
+The facts for a repair are the database's error, or the rows that differ.
+
+A task's ``starter_code`` is the schema that the prompt shows. Its ``data`` holds the databases that the checks name, as JSON:
 ``{"a": {"script": "CREATE TABLE ..."}}``, or for a file ``{"a": {"sqlite": base 85 of its compressed bytes}}``. The query runs in
-the candidate's process, rows are compared on the trusted side: as a multiset, in order where the reference has an ORDER BY.
+the candidate's process, and the rows are compared on the trusted side. They are compared as a multiset, or in order if the
+reference has an ORDER BY.
 
     >>> is_ordered("SELECT name FROM t ORDER BY name"), is_ordered("SELECT max(x) FROM (SELECT x FROM t ORDER BY y)")
     (True, False)
@@ -18,7 +21,7 @@ from typing import Any
 
 from mlx_selfdebug.domains.base import Runner, Tidied
 from mlx_selfdebug.domains.inside import source_of
-from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted, error_text, said
+from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted, error_text, got_text
 from mlx_selfdebug.domains.tidying import fenced_or_whole
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
@@ -48,7 +51,7 @@ class SqlDomain(Prompted):
         if failure.error:
             return f"Error: {failure.error.message.partition(chr(10))[0] or error_text(failure)}"
         if failure.got:
-            return f"Wrong rows: {said(failure)}"
+            return f"Wrong rows: {got_text(failure)}"
         return f"Error: {NO_VALUE.get(verdict.outcome, verdict.outcome)}"
 
     def extract(self, text: str, task: Task) -> Tidied:  # noqa: ARG002
@@ -71,7 +74,7 @@ class SqlDomain(Prompted):
 
 
 class DuckDbDomain(SqlDomain):
-    """The same on DuckDB; its databases are scripts."""
+    """The SQL domain on DuckDB. Its databases are always given as scripts."""
 
     name = "duckdb"
     draft = "Write one DuckDB query that answers the question.\n\n{task}"
@@ -81,7 +84,7 @@ class DuckDbDomain(SqlDomain):
 
 
 def rows_checks(expected: Mapping[str, Sequence[Sequence[Any]]], *, ordered: bool) -> Checks:
-    """Checks that a query gives these rows on each of the databases named."""
+    """Return checks that a query gives the expected rows on each database. ``expected`` maps a database's name to its rows."""
     lines = [
         f"    assert difference(candidate({name!r}), {[list(row) for row in rows]!r}, {ordered}) == ''\n"
         for name, rows in expected.items()
@@ -90,7 +93,7 @@ def rows_checks(expected: Mapping[str, Sequence[Sequence[Any]]], *, ordered: boo
 
 
 def is_ordered(query: str) -> bool:
-    """Whether the outermost query has an ORDER BY."""
+    """Return whether the outermost query has an ORDER BY."""
     depth, words = 0, []
     for token in _TOKEN.findall(_COMMENT.sub(" ", query)):
         depth += (token == "(") - (token == ")")

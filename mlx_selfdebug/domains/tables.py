@@ -1,7 +1,8 @@
-"""Functions over data frames, in pandas or polars. Compared by columns, dtypes and values; facts are the first that differ.
+"""The pandas and polars domains: functions over data frames, compared by columns, dtypes and values.
 
-Checks are written as usual: ``assert f(DataFrame({"a": [1, 2]})) == DataFrame({"a": [2]})``. ``DataFrame`` is the checks' own:
-plain values. A frame of the library is made of it in the candidate's process, and of the result plain values again.
+The facts for a repair are the first differences. Checks are written as usual:
+``assert f(DataFrame({"a": [1, 2]})) == DataFrame({"a": [2]})``. Their ``DataFrame`` is not the library's: it only holds plain
+values. The candidate's process turns these into a frame of the library, and turns the result back into plain values.
 
     >>> compared(Checks.from_asserts(["assert f(1) == 2"])).source
     "def check(candidate):\\n    assert difference(f(1), 2) == ''\\n"
@@ -16,7 +17,7 @@ from functools import lru_cache
 
 from mlx_selfdebug.domains.base import Runner
 from mlx_selfdebug.domains.inside import source_of
-from mlx_selfdebug.domains.prompted import said
+from mlx_selfdebug.domains.prompted import got_text
 from mlx_selfdebug.domains.python import PythonDomain
 from mlx_selfdebug.domains.python_prelude import prelude
 from mlx_selfdebug.domains.python_source import parse
@@ -30,15 +31,15 @@ class PandasDomain(PythonDomain):
     draft = "Write this Python function with pandas.\n\n{task}"
     packages: tuple[str, ...] = ("pandas", "numpy", "dateutil", "pytz", "six", "tzdata")
     install = "pip install 'mlx-selfdebug[tables]'"
-    # Arrow's memory pool reserves more addresses than a test run may have.
+    # Strings must not be stored in Arrow, whose memory pool reserves more address space than a test run may have.
     before = "__import__('pandas').set_option('mode.string_storage', 'python')\n"
 
     def failure_text(self, failure: Failure, verdict: Verdict, task: Task) -> str:
         text = super().failure_text(replace(failure, expected=""), verdict, task)
-        return text.replace(f"Got: {failure.got}", f"Wrong result: {said(failure)}") if failure.got else text
+        return text.replace(f"Got: {failure.got}", f"Wrong result: {got_text(failure)}") if failure.got else text
 
     def given(self, failure: Failure, task: Task) -> str:
-        """Frames as the check has them."""
+        """Return the arguments as the check writes them, so that frames appear as ``DataFrame(...)``."""
         tree = parse(failure.check)
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)] if tree else []
         call = next((node for node in calls if ast.unparse(node.func) in (task.entry_point, "candidate")), None)
@@ -61,7 +62,7 @@ class PolarsDomain(PandasDomain):
 
 @lru_cache(maxsize=1024)
 def compared(checks: Checks) -> Checks:
-    """Checks whose ``==`` says what differs instead."""
+    """Return the same checks with each ``==`` replaced by a call of ``difference``, which explains what differs."""
     if not checks:
         return checks
     tree = _Compared().visit(parse_quietly(checks.source))

@@ -1,4 +1,4 @@
-"""The answer in a completion, for domains whose answers are no Python (that has python_tidy.py)."""
+"""Takes the answer out of a completion, for domains whose answers are not Python. Python has python_tidy.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BLOCK = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re
 
 
 def fenced_or_whole(text: str) -> Tidied:
-    """The first fenced block of ``text``, or what stands before a closing fence; ended by one newline."""
+    """Return the first fenced block of ``text``, or else the text before a closing fence. The code ends with one newline."""
     cut = without_markers(text)
     block = _BLOCK.search(cut.code)
     if block and block[1].strip():
@@ -20,6 +20,6 @@ def fenced_or_whole(text: str) -> Tidied:
 
 
 def without_markers(text: str) -> Tidied:
-    """``text`` up to a chat template's marker."""
+    """Return ``text`` up to the first marker of a chat template."""
     marker = _MARKER.search(text)
     return Tidied(text[: marker.start()].strip() + "\n", ("markers",)) if marker else Tidied(text.strip() + "\n")

@@ -1,9 +1,9 @@
-"""The arms of an evaluation: what follows a program that fails a check one may see, at equal generated tokens.
+"""Define the arms of an evaluation: what is done after a program failed a public check, at equal generated tokens.
 
-All arms of a model begin with the same failed programs: its own greedy drafts, or bugs. Each then goes on, task by task, until an
-attempt passes the public checks or the task's tokens are spent. They differ in what the model is shown, and in whether the program
-is searched for a small edit and for places to leave it before anything else is tried. Without "blind" no gain of repairing can be
-told from trying again.
+All arms of a model begin with the same failed programs, which are its own greedy drafts or bugs. Each arm then goes on, task by
+task, until an attempt passes the public checks or the task's tokens are spent. The arms differ in what the model is shown, and in
+whether the failed program is first searched for a small edit that passes and for places to leave it. The arm "blind" is the
+control: without it, a gain from repairing cannot be told from the gain that resampling alone brings.
 """
 
 from __future__ import annotations
@@ -23,43 +23,45 @@ from mlx_selfdebug.values.task import Task
 FIRST = "first"
 """The greedy drafts that all arms of a model share."""
 BLIND = "blind"
+"""The arm that resamples: fresh drafts that are shown nothing of the failure."""
 REPAIR = "facts"
 """The arm whose answers are what a user gets after repair."""
-MOST_ATTEMPTS = 64
-
-
 SEARCH = "edits+forks+blind"
-"""The arm that searches the failed program before it draws afresh."""
+"""The arm that searches the failed program before it resamples."""
+MAX_ATTEMPTS = 64
+"""The most drafts or repairs that an arm makes on a task, however few tokens they take."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """What is done about a failed program, and ``about`` it in a few words.
-
-    With ``edits`` and ``forks`` the program is searched first. ``then`` come fresh drafts, or repairs that are shown what
-    ``feedback`` allows: of the last failed program, or after a search of the one that was searched. ``of_another``: the facts that
-    are shown are another task's.
-    """
+    """One way of going on after a failed program."""
 
     name: str
     about: str
+    """What follows the failed program, in a few words."""
     then: Literal["drafts", "repairs", "nothing"]
+    """What the model writes, after the search if there is one. Repairs are of the last failed program; after a search they are of
+    the program that was searched."""
     feedback: Feedback = EVERYTHING
+    """What a repair is shown."""
     of_another: bool = False
+    """Whether the facts that a repair is shown are those of another task."""
     edits: bool = False
+    """Whether the failed program is searched for a small edit that passes."""
     forks: bool = False
+    """Whether the failed program is left at surprising places and completed from there."""
 
     @property
     def decodes(self) -> bool:
-        """Whether the model writes anything."""
+        """Whether the model generates anything in this arm."""
         return self.forks or self.then != "nothing"
 
     def policy(self, tokens: int, forks: int) -> Policy:
-        """Until ``tokens`` are spent; at most ``forks`` forks of a program."""
+        """Return the policy that plays this arm until ``tokens`` are spent, with at most ``forks`` forks per program."""
         stop = either(passed_in_public, spent(tokens))
         if self.then == "repairs" and not (self.edits or self.forks):
-            return Repair(MOST_ATTEMPTS, stop)
-        return Search(self.edits, forks if self.forks else 0, self.then, stop, MOST_ATTEMPTS - 1)
+            return Repair(MAX_ATTEMPTS, stop)
+        return Search(self.edits, forks if self.forks else 0, self.then, stop, MAX_ATTEMPTS - 1)
 
 
 ARMS = {
@@ -80,7 +82,7 @@ ARMS = {
 
 
 def arms_named(names: str) -> list[Arm]:
-    """The arms of a comma-separated list, in the order of ``ARMS``. Raises ConfigError for a name nobody knows."""
+    """Return the arms of a comma-separated list, in the order of ``ARMS``. Raises ConfigError for an unknown name."""
     wanted = {name.strip() for name in names.split(",") if name.strip()}
     if unknown := sorted(wanted - ARMS.keys()):
         raise ConfigError(f"eval.arms: unknown arm {unknown[0]!r}. Known: {', '.join(ARMS)}")
@@ -88,7 +90,7 @@ def arms_named(names: str) -> list[Arm]:
 
 
 def first_drafts(model: str, tasks: Sequence[Task], decoding: Decoding) -> Play:
-    """The drafts of ``model`` ("base", "adapter") that its arms begin with."""
+    """Return the greedy drafts of ``model``, such as "base" or "adapter", that its arms begin with."""
     return Play(f"{model}/{FIRST}", tasks, Greedy(), decoding)
 
 
@@ -102,18 +104,22 @@ def play_of(
     tokens: int,
     forks: int = 0,
 ) -> Play:
-    """``begun``: by task what the arm begins with. ``tokens``: what a task may take in all, a draft in ``begun`` included."""
+    """Return what ``arm`` has to play for ``model``.
+
+    ``begun`` gives, by task id, the attempt that the arm begins with. ``tokens`` is how many tokens may be generated per task,
+    including those of a draft in ``begun``.
+    """
     given = {id_: [attempt] for id_, attempt in begun.items()}
-    how, policy = replace(decoding, feedback=arm.feedback), arm.policy(tokens, forks)
+    decoding, policy = replace(decoding, feedback=arm.feedback), arm.policy(tokens, forks)
     if arm.of_another:
         borrowed = _facts_of_another(tasks, begun)
-        how, policy = replace(how, borrowed=borrowed), _Among(borrowed, policy)
-    return Play(f"{model}/{arm.name}", tasks, policy, how, given)
+        decoding, policy = replace(decoding, borrowed=borrowed), _Among(borrowed, policy)
+    return Play(f"{model}/{arm.name}", tasks, policy, decoding, given)
 
 
 @dataclass(frozen=True)
 class _Among:
-    """A policy for some tasks; nothing is attempted on the others."""
+    """A policy that is applied to some tasks only; nothing is attempted on the others."""
 
     ids: Collection[str]
     policy: Policy
@@ -123,27 +129,28 @@ class _Among:
 
 
 def _facts_of_another(tasks: Sequence[Task], begun: Mapping[str, Attempt]) -> dict[str, Attempt]:
-    """For each task the attempt of the next one, in their order and around the end, that failed with facts.
+    """Return, by task id, the attempt of the next other task that failed with facts; after the last task comes the first.
 
-    None where no other did: its own facts would not be another's. Two bugs of one task have the same statement and are no others.
+    A task is left out where no other task failed with facts. Two bugs of the same task have the same statement, so they count as
+    the same task.
     """
     failing = [task for task in tasks if begun[task.id].public.failures]
     order = {task.id: i for i, task in enumerate(tasks)}
-    found: dict[str, Attempt] = {}
+    borrowed: dict[str, Attempt] = {}
     for task in tasks:
         others = [
             other for other in failing if (other.entry_point, other.statement) != (task.entry_point, task.statement)
         ]
         following = [other for other in others if order[other.id] > order[task.id]]
         if others:
-            found[task.id] = begun[(following or others)[0].id]
-    return found
+            borrowed[task.id] = begun[(following or others)[0].id]
+    return borrowed
 
 
 def answer(attempts: Sequence[Attempt], tokens: int) -> Attempt:
-    """What one arm hands in for a task within ``tokens``: the first attempt that passes the public checks, else the last.
+    """Return one arm's answer to a task within ``tokens``: the first attempt that passes the public checks, or else the last one.
 
-    ``attempts`` in the order they were made. The first counts even where it alone takes more.
+    ``attempts`` are in the order in which they were made. The first attempt counts even where it alone takes more tokens.
     """
     used, within = 0, list(attempts[:1])
     for attempt in attempts:

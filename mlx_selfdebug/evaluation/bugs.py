@@ -1,7 +1,8 @@
-"""The second half of an evaluation: bugs, as tasks to be played with a failed program that is given.
+"""Provide the bugs that the second half of an evaluation begins with, each as a task with a failed program that is given.
 
-What was drawn is stored with the run before anything is made of it, so a run that is resumed goes on with the same programs. A bug
-is a task of its own: its id says where it came from, "HumanEval/3#constant-1", its statement and its checks are the task's.
+The bugs are stored with the run before a model sees them, so a run that is resumed goes on with the same programs. A bug is a
+task of its own. Its id says where it came from, such as "HumanEval/3#constant-1"; its statement and its checks are those of the
+task that it was put into.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ OPERATORS, NONE = "operators", "none"
 
 @dataclass(frozen=True)
 class Kept:
-    """Where the bugs of a set of tasks are kept: the environment's ``key``, and what the names of arms begin with."""
+    """Where the bugs of a set of tasks are stored."""
 
     key: str
+    """The key in the run's environment."""
     prefix: str
+    """What the names of the arms that play these bugs begin with."""
 
 
 EVALUATION = Kept(OWN_BUGS, BUGS_PREFIX)
@@ -38,20 +41,20 @@ GATE = Kept(GATE_BUGS, f"{HELD_BACK}{BUGS_PREFIX}")
 
 
 def check_source(source: str) -> None:
-    """Raises ConfigError for a word that says no source of bugs, TaskError where its file cannot be had."""
+    """Raise ConfigError if ``source`` names no source of bugs, and TaskError if its file cannot be read."""
     kind, colon, path = source.partition(":")
     if source not in (OPERATORS, NONE) and (kind != HUMANEVALFIX or (colon and not path)):
         raise ConfigError(
-            f"eval.bugs: unknown source {source!r}. Known: {OPERATORS}, {HUMANEVALFIX}, {HUMANEVALFIX}:FILE, {NONE}"
+            f"eval.bugs: unknown source of bugs {source!r}. Known: {OPERATORS}, {HUMANEVALFIX}, {HUMANEVALFIX}:FILE, {NONE}"
         )
     if kind == HUMANEVALFIX:
         load_tasks(source)
 
 
 def bugs_of(run: Run, kept: Kept, source: str, tasks: Sequence[Task], runner: TestRunner) -> list[Task]:
-    """The bugs as tasks: those that are stored, else drawn and stored now. ``tasks`` are those that operators work on.
+    """Return the bugs as tasks: the stored ones, or bugs that are drawn and stored now. Operators put bugs into ``tasks``.
 
-    Raises TaskError if a published bug is one of a task that was trained on, SandboxError if programs cannot be tested.
+    Raises TaskError if a published bug belongs to a task that was trained on, and SandboxError if programs cannot be tested.
     """
     origins = _origins(run, source, tasks)
     stored = run.environment().get(kept.key)
@@ -62,17 +65,17 @@ def bugs_of(run: Run, kept: Kept, source: str, tasks: Sequence[Task], runner: Te
 
 
 def origin_id(bug: Task) -> str:
-    """Of the task that a bug is of."""
+    """Return the id of the task that a bug belongs to."""
     return bug.id.rpartition("#")[0]
 
 
 def given_attempts(run: StoredRun, kept: Kept) -> dict[str, Attempt]:
-    """By a bug's id, its failed program."""
+    """Return the failed programs by the ids of their bugs."""
     return {attempt.task_id: attempt for attempt in run.attempts(given_arm(kept.prefix))}
 
 
 def _origins(run: Run, source: str, tasks: Sequence[Task]) -> list[Task]:
-    """The tasks that the bugs are of."""
+    """Return the tasks that the bugs belong to."""
     if source == NONE:
         return []
     if source == OPERATORS:
@@ -85,10 +88,10 @@ def _origins(run: Run, source: str, tasks: Sequence[Task]) -> list[Task]:
 def _draw(run: Run, kept: Kept, source: str, origins: Sequence[Task], runner: TestRunner) -> Mapping[str, Any]:
     settings = run.config.eval
     candidates = _candidates(source, origins, run.config.seed)
-    _say_what_is_left_out(source, origins)
+    _warn_of_left_out(source, origins)
     bugs = find_bugs(candidates, runner, per_task=settings.bugs_per_task, limit=settings.bugs_limit)
     arm = given_arm(kept.prefix)
-    # What a draw that was interrupted has left behind may be of other programs.
+    # A draw that was interrupted may have stored some programs already, and this draw may choose others.
     run.drop_attempts(arm)
     for bug in bugs:
         run.add_attempt(bug.to_attempt(arm, bug.candidate.id))
@@ -106,12 +109,12 @@ def _candidates(source: str, origins: Sequence[Task], seed: int) -> dict[str, li
     return {task.id: published(task, wrong[_problem(task.id)]) for task in origins}
 
 
-def _say_what_is_left_out(source: str, tasks: Sequence[Task]) -> None:
+def _warn_of_left_out(source: str, tasks: Sequence[Task]) -> None:
     others = sorted({task.domain for task in tasks if task.domain != "python"})
     if source == OPERATORS and others:
         n = sum(task.domain != "python" for task in tasks)
         logger.warning(
-            "no bugs are put into %d of the tasks, of the domain%s %s: bugs can be put into Python programs alone",
+            "no bugs are put into %d of the tasks (domain%s %s): bugs can be put into Python programs only",
             n, "" if len(others) == 1 else "s", ", ".join(others),
         )  # fmt: skip
 
@@ -122,11 +125,11 @@ def _refuse_trained_on(run: Run, tasks: Sequence[Task]) -> None:
     if seen:
         raise TaskError(
             f"{len(seen)} of the tasks that bugs are taken from were trained on, {seen[0]} among them",
-            hint="take bugs from tasks that the run has not seen: --eval-bugs operators",
+            hint="take bugs from tasks that the run was not trained on: --eval-bugs operators",
         )
 
 
 def _problem(task_id: str) -> str:
-    """One name for a problem of HumanEval, whichever of its sets it is read from."""
+    """Return the same name for a problem of HumanEval, whichever of its published sets the id comes from."""
     family, _, number = task_id.rpartition("/")
     return f"HumanEval/{number}" if family.startswith("HumanEval") else task_id

@@ -1,4 +1,6 @@
-"""Two runs' evaluations side by side, paired on the tasks they share; refused, by name, where the figures mean different things.
+"""Compare the evaluations of two runs, arm by arm, on the tasks that both were evaluated on.
+
+Runs whose figures mean different things are not compared: the error names every setting and every task that does not match.
 
 >>> with open_stored("runs/a") as a, open_stored("runs/b") as b:                        # doctest: +SKIP
 ...     print(compare(a, b))
@@ -19,7 +21,7 @@ from mlx_selfdebug.evaluation.played import ADAPTER, BASE, Played, read_bugs, re
 from mlx_selfdebug.evaluation.statistics import Interval, holm, mcnemar
 from mlx_selfdebug.store import StoredRun
 
-SAME = (
+MUST_MATCH = (
     "eval.tokens",
     "eval.forks",
     "eval.temperature",
@@ -29,30 +31,39 @@ SAME = (
     "sandbox.cpu_s",
     "sandbox.memory_mb",
 )
-"""Settings without which figures of two runs are apples and oranges."""
+"""Settings that two runs must have in common before their figures can be compared."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One arm of one model in both runs: problems each solves of the shared ones, and those that only one solves."""
+    """One arm of one model, compared between the two runs on the tasks that they share."""
 
     arm: str
+    """Model and arm, such as "adapter/facts"."""
     solved: tuple[int, int]
+    """Problems solved by the first run and by the second."""
     only_first: int
+    """Problems that the first run solves and the second does not."""
     only_second: int
+    """Problems that the second run solves and the first does not."""
     p: float
+    """The p value of the exact McNemar test."""
     p_holm: float
+    """``p`` corrected for the number of rows in both halves (Holm)."""
     interval: Interval
+    """The 95 % interval of the second run's share of problems solved minus the first run's."""
 
 
 @dataclass(frozen=True)
 class HalfCompared:
-    """Of ``tasks`` that both runs have in one half: own failures, or bugs."""
+    """The comparison of one half of the evaluation: own failures, or bugs."""
 
     tasks: tuple[str, ...]
+    """Ids of the tasks that both runs have in this half."""
     rows: tuple[Row, ...]
 
     def table(self) -> str:
+        """Return the rows as a text table with aligned columns."""
         n = len(self.tasks)
         head = ["", "A", "B", "only A", "only B", "B - A, 95 %", "p", "p (Holm)"]
         rows = [
@@ -65,39 +76,42 @@ class HalfCompared:
 
 @dataclass(frozen=True)
 class Comparison(HalfCompared):
-    """Of ``runs``. ``differences`` are settings that explain what is seen; ``bugs`` is None where the runs share none."""
+    """The comparison of two runs: its own fields are the half of the models' own failures."""
 
     runs: tuple[str, str]
+    """Paths of the first run and the second."""
     differences: Mapping[str, tuple[Any, Any]]
+    """Settings in which the runs differ, with both values; they may explain a difference in the figures."""
     bugs: HalfCompared | None = None
+    """The half of the bugs; None where the runs share no bug."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def __str__(self) -> str:
         first, second = self.runs
-        head = f"A: {first}\nB: {second}\nproblems solved of the {len(self.tasks)} that both were evaluated on"
+        head = f"A: {first}\nB: {second}\nproblems solved, of the {len(self.tasks)} that both runs were evaluated on"
         parts = [head, self.table()]
         if self.bugs:
-            parts += [f"bugs repaired of the {len(self.bugs.tasks)} that both were given", self.bugs.table()]
-        other = [f"{key}: A has {a!r}, B {b!r}" for key, (a, b) in self.differences.items()]
+            parts += [f"bugs repaired, of the {len(self.bugs.tasks)} that both runs were given", self.bugs.table()]
+        other = [f"{key}: A has {a!r}, B has {b!r}" for key, (a, b) in self.differences.items()]
         return "\n\n".join(part for part in (*parts, "\n".join(other)) if part)
 
 
 def compare(first: StoredRun, second: StoredRun) -> Comparison:
-    """The arms that both have played, McNemar's exact test on each, corrected for their number in both halves (Holm).
+    """Compare every arm that both runs played, with an exact McNemar test per arm, corrected over both halves (Holm).
 
-    Raises UsageError if one was not evaluated, they share no task, or their figures cannot be set side by side: other settings of
-    the evaluation or of the test runner, other hidden checks of the same task.
+    Raises UsageError if a run was not evaluated, if the runs have no task in common, or if their figures cannot be compared because
+    the settings of the evaluation or of the test runner differ, or the hidden checks of a shared task.
     """
     runs = (first, second)
     own, bugs = [_played(run) for run in runs], [read_bugs(run) for run in runs]
     shared = _shared(own)
     pairs = [(own, shared)]
     if bugs[0] and bugs[1]:
-        both = [bugs[0], bugs[1]]
-        pairs.append((both, _shared(both)))
-    _refuse_oranges(runs, pairs)
+        given = [bugs[0], bugs[1]]
+        pairs.append((given, _shared(given)))
+    _refuse_incomparable(runs, pairs)
     halves = [HalfCompared(tasks, tuple(_rows(played, tasks))) for played, tasks in pairs if tasks]
     corrected = iter(holm([row.p for half in halves for row in half.rows]))
     halves = [replace(half, rows=tuple(replace(row, p_holm=next(corrected)) for row in half.rows)) for half in halves]
@@ -116,7 +130,7 @@ def _shared(played: list[Played]) -> tuple[str, ...]:
 
 def _rows(played: list[Played], tasks: tuple[str, ...]) -> list[Row]:
     names = [name for name in _arms(played[0]) if name in _arms(played[1])]
-    solved = {name: [_solved(one, name) & set(tasks) for one in played] for name in names}
+    solved = {name: [_solved(half, name) & set(tasks) for half in played] for name in names}
     return [_row(name, first, second, tasks) for name, (first, second) in solved.items()]
 
 
@@ -124,19 +138,22 @@ def _played(run: StoredRun) -> Played:
     played = read_played(run)
     if played is None:
         raise UsageError(
-            f"{run.path} was not evaluated, or not to the end", hint=f"mlx-selfdebug eval --run {run.path}"
+            f"{run.path} was not evaluated, or its evaluation is not finished",
+            hint=f"mlx-selfdebug eval --run {run.path}",
         )
     return played
 
 
-def _refuse_oranges(runs: tuple[StoredRun, StoredRun], halves: Sequence[tuple[list[Played], tuple[str, ...]]]) -> None:
-    """Raises UsageError naming everything that does not match."""
+def _refuse_incomparable(
+    runs: tuple[StoredRun, StoredRun], halves: Sequence[tuple[list[Played], tuple[str, ...]]]
+) -> None:
+    """Raise a UsageError that names everything that does not match."""
     first, second = runs
     if not halves[0][1]:
-        raise UsageError(f"{first.path} and {second.path} share no evaluation task")
+        raise UsageError(f"{first.path} and {second.path} have no evaluation task in common")
     problems = [
         f"{key}: {get(first.config, key)!r} and {get(second.config, key)!r}"
-        for key in SAME
+        for key in MUST_MATCH
         if get(first.config, key) != get(second.config, key)
     ]
     problems += [
@@ -147,30 +164,33 @@ def _refuse_oranges(runs: tuple[StoredRun, StoredRun], halves: Sequence[tuple[li
     ]
     if problems:
         raise UsageError(
-            f"{first.path} and {second.path} cannot be compared, they were evaluated differently:\n  "
+            f"{first.path} and {second.path} cannot be compared because they were evaluated differently:\n  "
             + "\n  ".join(problems),
-            hint="evaluate both with the same settings",
+            hint="evaluate both runs with the same settings",
         )
 
 
 def _differences(first: StoredRun, second: StoredRun) -> dict[str, tuple[Any, Any]]:
-    """Other settings in which the runs differ, and the weights they began with."""
+    """Return the settings in which the runs differ, and the weights if they began with different ones."""
     origins = tuple(run.environment().get("model") for run in (first, second))
-    found = {"weights": origins} if origins[0] != origins[1] else {}
+    weights = {"weights": origins} if origins[0] != origins[1] else {}
     pairs = {key: (get(first.config, key), get(second.config, key)) for key in SETTINGS}
-    return {**found, **{key: pair for key, pair in pairs.items() if pair[0] != pair[1]}}
+    return {**weights, **{key: pair for key, pair in pairs.items() if pair[0] != pair[1]}}
 
 
 def _arms(played: Played) -> list[str]:
-    """Of base and adapter; other adapters are the run's own affair. Bugs were drafted by none."""
+    """Return the names of the arms of base and adapter as "model/arm"; other adapters mean something in their own run only.
+
+    In the half of the bugs the first drafts are left out, since they are the bugs and no model drafted them.
+    """
     arms = [(model, arm) for model in (BASE, ADAPTER) for arm in played.models.get(model, {})]
     return [f"{model}/{arm}" for model, arm in arms if not (played.origins and arm == FIRST)]
 
 
 def _solved(played: Played, name: str) -> set[str]:
     model, _, arm = name.partition("/")
-    made = played.models[model][arm]
-    return {id_ for id_, attempts in made.items() if answer(attempts, played.tokens).passed}
+    attempts_by_task = played.models[model][arm]
+    return {id_ for id_, attempts in attempts_by_task.items() if answer(attempts, played.tokens).passed}
 
 
 def _row(name: str, first: set[str], second: set[str], tasks: tuple[str, ...]) -> Row:

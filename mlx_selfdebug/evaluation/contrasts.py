@@ -1,8 +1,8 @@
-"""The contrasts that are declared before anything is looked at: which arm against which, and the question that it answers.
+"""Declare the contrasts before any result is looked at: which arm is compared with which, and the question that this answers.
 
-All that the played arms allow are computed, in both halves, and their p values are corrected together (Holm). One of them is what
-searching is judged by: ``edits+forks+blind`` against ``blind``. The primary contrast of training is none of them: it has a test of
-its own (``primary.py``).
+Every contrast whose two arms were played is computed, in both halves, and all their p values are corrected together (Holm). One of
+them is the contrast that searching is judged by: ``edits+forks+blind`` against ``blind``. The primary contrast of training is not
+among them, since it has a test of its own (``primary.py``).
 """
 
 from __future__ import annotations
@@ -16,50 +16,56 @@ from mlx_selfdebug.evaluation.statistics import LEVEL, Interval, bootstrap_gain,
 
 BETWEEN_MODELS = {
     FIRST: "are its first drafts better than the base's?",
-    BLIND: "does trying again get it further than the base?",
-    REPAIR: "does repairing with facts get it further than the base?",
-    SEARCH: "does searching first get it further than the base?",
+    BLIND: "does it solve more than the base by resampling?",
+    REPAIR: "does it solve more than the base by repairing with facts?",
+    SEARCH: "does it solve more than the base by searching first?",
 }
+"""arm -> the question that the arm answers about an adapter, compared with the base."""
 BETWEEN_ARMS = {
-    (REPAIR, BLIND): "is repairing with facts better than trying again?",
-    (REPAIR, "notice"): "is it better than being told only that the code failed?",
-    (REPAIR, "code"): "do the facts add to the failed code?",
-    (REPAIR, "other-facts"): "is it the task's own facts that help?",
-    (SEARCH, BLIND): "is searching the failed code first better than trying again?",
-    (SEARCH, REPAIR): "is searching first better than repairing with facts?",
-    (SEARCH, "edits+blind"): "do forks add to edits?",
-    ("edits+forks+facts", SEARCH): "where searching found nothing, is repairing better than trying again?",
+    (REPAIR, BLIND): "is repairing with facts better than resampling?",
+    (REPAIR, "notice"): "is repairing with facts better than being told only that the code failed?",
+    (REPAIR, "code"): "do the facts help beyond the failed code alone?",
+    (REPAIR, "other-facts"): "do the task's own facts help more than another task's?",
+    (SEARCH, BLIND): "is searching the failed code before resampling better than resampling at once?",
+    (SEARCH, REPAIR): "is searching before resampling better than repairing with facts?",
+    (SEARCH, "edits+blind"): "do forks help beyond edits?",
+    ("edits+forks+facts", SEARCH): "where searching found nothing, is repairing better than resampling?",
 }
-"""(left, right) -> the question, in the order in which they are shown."""
+"""(left arm, right arm) -> the question, in the order in which they are shown."""
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Problems that ``left`` ("adapter/facts") solves and ``right`` does not (``won``), and the reverse, of ``n``.
-
-    ``half`` is "own failures" or "bugs". ``p`` is of the exact McNemar test, ``p_holm`` corrected for all contrasts computed;
-    ``interval`` is of the difference of shares, a bootstrap clustered by task.
-    """
+    """The comparison of two arms on the same problems."""
 
     half: str
+    """Either "own failures" or "bugs"."""
     left: str
+    """The arm that the question is about, as "model/arm", such as "adapter/facts"."""
     right: str
+    """The arm that it is compared with."""
     question: str
     won: int
+    """Problems that ``left`` solves and ``right`` does not."""
     lost: int
+    """Problems that ``right`` solves and ``left`` does not."""
     n: int
+    """All problems."""
     p: float
+    """The p value of the exact McNemar test."""
     p_holm: float
+    """``p`` corrected for all contrasts that were computed (Holm)."""
     interval: Interval
+    """The 95 % interval of the difference of shares, from a bootstrap clustered by task."""
 
     @property
     def gain(self) -> float:
-        """Difference of the shares of problems solved."""
+        """The share of problems that ``left`` solves minus the share that ``right`` solves."""
         return (self.won - self.lost) / self.n if self.n else 0.0
 
     @property
     def verdict(self) -> str:
-        """One of "shown", "not shown", "shown worse", after correction."""
+        """One of "shown", "not shown", "shown worse", by the corrected p value."""
         if self.won == self.lost or self.p_holm > LEVEL:
             return "not shown"
         return "shown" if self.won > self.lost else "shown worse"
@@ -67,7 +73,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Question:
-    """A contrast as it is declared; names are "model/arm"."""
+    """A contrast as it is declared, before any result is known; ``left`` and ``right`` are "model/arm"."""
 
     left: str
     right: str
@@ -76,16 +82,23 @@ class Question:
 
 @dataclass(frozen=True)
 class Solved:
-    """Of one half: by "model/arm" the problems whose answer is right, of ``n``; ``models``, "base" first."""
+    """Which problems of one half every arm solves."""
 
     half: str
+    """Either "own failures" or "bugs"."""
     by_arm: Mapping[str, Collection[str]]
+    """Ids of the problems whose answer is right, by "model/arm"."""
     n: int
+    """All problems of this half."""
     models: Sequence[str]
+    """The models' names, "base" first."""
 
 
 def declared(models: Sequence[str], half: str = OWN) -> list[Question]:
-    """For ``models``, "base" first: what is asked of them, whatever was played. All models begin with the same bugs."""
+    """Return the questions that are asked about ``models``, "base" first, whichever arms were played.
+
+    First drafts are not compared in the half of the bugs, because all models begin with the same bugs there.
+    """
     asked = [
         Question(f"{model}/{arm}", f"{BASE}/{arm}", f"{model}: {text}")
         for model in models
@@ -101,7 +114,7 @@ def declared(models: Sequence[str], half: str = OWN) -> list[Question]:
     others = [model for model in models if model not in (BASE, ADAPTER)]
     asked += [
         Question(
-            f"{ADAPTER}/facts", f"{other}/facts", f"is repairing with facts better with adapter than with {other}?"
+            f"{ADAPTER}/facts", f"{other}/facts", f"does the adapter solve more than {other} by repairing with facts?"
         )
         for other in others
         if ADAPTER in models
@@ -110,15 +123,15 @@ def declared(models: Sequence[str], half: str = OWN) -> list[Question]:
 
 
 def contrasts(halves: Sequence[Solved]) -> list[Contrast]:
-    """Those declared whose arms are there, of all ``halves``, corrected for their number."""
-    found = [
-        _contrast(solved, one)
+    """Compute the declared contrasts whose arms were played in ``halves``, with p values corrected for their number (Holm)."""
+    computed = [
+        _contrast(solved, question)
         for solved in halves
-        for one in declared(solved.models, solved.half)
-        if one.left in solved.by_arm and one.right in solved.by_arm
+        for question in declared(solved.models, solved.half)
+        if question.left in solved.by_arm and question.right in solved.by_arm
     ]
-    corrected = holm([contrast.p for contrast in found])
-    return [replace(contrast, p_holm=p) for contrast, p in zip(found, corrected, strict=True)]
+    corrected = holm([contrast.p for contrast in computed])
+    return [replace(contrast, p_holm=p) for contrast, p in zip(computed, corrected, strict=True)]
 
 
 def _contrast(solved: Solved, asked: Question) -> Contrast:
@@ -129,6 +142,6 @@ def _contrast(solved: Solved, asked: Question) -> Contrast:
 
 
 def difference(left: Collection[str], right: Collection[str], tasks: Sequence[str]) -> Interval:
-    """Of the shares of ``tasks`` that each solves, tasks drawn with replacement."""
-    won, lost = (sum(id_ in one and id_ not in other for id_ in tasks) for one, other in ((left, right), (right, left)))
+    """Return the bootstrap interval of the difference between the shares of ``tasks`` that ``left`` and ``right`` solve."""
+    won, lost = (sum(id_ in a and id_ not in b for id_ in tasks) for a, b in ((left, right), (right, left)))
     return bootstrap_gain(won, lost, len(tasks))

@@ -1,6 +1,6 @@
-"""Everything an evaluation has to say, from a run's records alone: by model and arm, the declared contrasts, what got worse.
+"""Compute everything that follows from an evaluation: figures per model and arm, the declared contrasts, and the regressions.
 
-It reads what ``evaluate`` stored and computes nothing with a model, so it can be had of a run at any time.
+It reads what ``evaluate`` stored and needs no model, so the evidence of a run can be computed at any time.
 
 >>> with open_stored("runs/first") as run:                                              # doctest: +SKIP
 ...     read_evidence(run).primary.verdict
@@ -42,37 +42,43 @@ from mlx_selfdebug.values.attempt import Attempt
 
 @dataclass(frozen=True)
 class ArmEvidence:
-    """One arm of one model; ``arm`` is "first" for the greedy drafts that the model's other arms begin with.
-
-    ``interval`` is of the share of problems solved. ``curve`` has the problems solved when each task may take so many tokens,
-    ``after`` those solved after 1, 2, ... attempts a task. ``transitions`` go from first draft to answer. Of the answers that pass
-    the public checks, ``wrong_accepted`` fail hidden ones. Of the retries, ``copies`` returned the code before unchanged but for
-    layout; ``edit_tokens`` is the median number of lexical tokens that the others changed. ``by_error``: solved by how the first
-    draft failed; ``by_size``: by the length of the reference; ``by_operator``, of bugs: by what made them; ``hard``: of the
-    problems that are hard, None where they are not known.
-
-    ``n_tokens`` were generated, the first drafts' included; ``n_read_tokens`` were read in given programs; ``n_tries`` edits were
-    run. Given programs are no attempts.
-    """
+    """The figures of one arm of one model in one half of the evaluation."""
 
     model: str
+    """The model's name: "base", "adapter", or that of another adapter."""
     arm: str
+    """The arm's name; "first" for the greedy drafts that the model's other arms begin with."""
     score: Score
     interval: Interval
+    """The 95 % interval of the share of problems solved (Wilson)."""
     curve: tuple[Point, ...]
+    """Problems solved against the generated tokens that each task may take."""
     after: tuple[int, ...]
+    """Problems solved after 1, 2, ... attempts per task."""
     transitions: Transitions
+    """How many problems went from right or wrong in the first draft to right or wrong in the answer."""
     wrong_accepted: Share
+    """Of the answers that pass the public checks, those that fail a hidden one."""
     copies: Share
+    """Of the retries, those that returned the previous code, unchanged apart from its layout."""
     edit_tokens: float | None
+    """The median number of lexical tokens that the other retries changed; None where there are none."""
     by_error: Mapping[str, Share]
+    """Problems solved per kind of failure of the first draft."""
     by_size: Mapping[str, Share]
+    """Problems solved per third of the reference's length: "short", "middle", "long"."""
     by_operator: Mapping[str, Share]
+    """Bugs repaired per operator that made them; empty in the half of own failures."""
     hard: Share | None
+    """Hard problems solved; None where it is not known which problems are hard."""
     n_attempts: int
+    """Attempts that the model made; programs that it was given are not counted."""
     n_tokens: int
+    """Generated tokens, those of the first drafts included."""
     n_read_tokens: int
+    """Tokens of failed programs that the model read in order to search them."""
     n_tries: int
+    """Edits that were run."""
 
     @property
     def name(self) -> str:
@@ -81,9 +87,10 @@ class ArmEvidence:
 
 @dataclass(frozen=True)
 class Regression:
-    """A problem that was right before and is wrong after: ``kind`` says between which two."""
+    """A problem whose answer was right before and is wrong after."""
 
     kind: str
+    """Which two answers are compared, such as "the adapter's first draft, the adapter after repair"."""
     task_id: str
     before: Attempt
     after: Attempt
@@ -91,41 +98,47 @@ class Regression:
 
 @dataclass(frozen=True)
 class HalfEvidence:
-    """Of one half: ``models`` are "base", "adapter" and whatever other adapters were played, by their names.
-
-    ``tokens`` is what an arm may generate for a task. ``smallest_gain`` is the smallest difference of shares that these problems
-    show in four of five tries, None where none would. ``operators``: of bugs, what made each. ``hard``: problems of which no draft
-    of the base is right, None where they are not known.
-    """
+    """Everything that follows from one half of an evaluation: own failures, or bugs."""
 
     tasks: tuple[str, ...]
+    """Ids of the problems."""
     tokens: int
+    """How many tokens an arm may generate per task."""
     models: tuple[str, ...]
+    """The models' names: "base", "adapter", then those of other adapters that were evaluated."""
     arms: tuple[ArmEvidence, ...]
     contrasts: tuple[Contrast, ...]
+    """The declared contrasts of this half; their p values are corrected over both halves."""
     primary: Primary | None
+    """The contrast that training is judged by; None where an arm that it needs was not played."""
     searching: tuple[Searching, ...]
+    """The contrast that searching is judged by, for each model that played both of its arms."""
     smallest_gain: float | None
+    """The smallest difference of shares that would be detected with a power of 80 %; None where no difference would be."""
     regressions: tuple[Regression, ...]
     operators: Mapping[str, str]
+    """The operator that made each bug, by the bug's id."""
     hard: tuple[str, ...] | None
+    """Problems of which no draft of the base is right; None where this was not looked for."""
 
 
 @dataclass(frozen=True)
 class Evidence(HalfEvidence):
-    """Of one evaluation: its first half, the models' own failures, and in ``bugs`` its second; None where it had none."""
+    """Everything that follows from an evaluation: its own fields are the first half, the models' own failures."""
 
     gate: Gate | None
+    """Whether the adapter is recommended; None where no tasks were held back from training."""
     bugs: HalfEvidence | None
+    """The second half; None where the run was evaluated without bugs."""
 
     @property
     def halves(self) -> dict[str, HalfEvidence]:
-        """Those that were played, by name: "own failures", "bugs"."""
+        """The halves that were played, by name: "own failures", "bugs"."""
         return {OWN: self, **({BUGS: self.bugs} if self.bugs else {})}
 
 
 def read_evidence(run: StoredRun) -> Evidence | None:
-    """None where no evaluation was finished."""
+    """Return the evidence of a run; None where its evaluation is not finished."""
     played, bugs, result = read_played(run), read_bugs(run), read_result(run)
     if played is None or result is None:
         return None
@@ -134,7 +147,7 @@ def read_evidence(run: StoredRun) -> Evidence | None:
 
 
 def _half(played: Played, result: Result, name: str) -> dict[str, Any]:
-    """The fields of a ``HalfEvidence``."""
+    """Return the fields of a ``HalfEvidence``."""
     half = result.halves[name]
     hard = None if half.hard is None else tuple(half.hard)
     readers = {model: _ArmReader(played, model, hard) for model in played.models}
@@ -143,7 +156,7 @@ def _half(played: Played, result: Result, name: str) -> dict[str, Any]:
         "tokens": played.tokens,
         "models": tuple(played.models),
         "arms": tuple(readers[model].read(arm) for model, arms in played.models.items() for arm in arms if _is_arm(name, arm)),
-        "contrasts": tuple(one for one in result.contrasts if one.half == name),
+        "contrasts": tuple(contrast for contrast in result.contrasts if contrast.half == name),
         "primary": half.primary,
         "searching": result.searching(name),
         "smallest_gain": _smallest_gain(half.primary),
@@ -154,12 +167,12 @@ def _half(played: Played, result: Result, name: str) -> dict[str, Any]:
 
 
 def _is_arm(half: str, arm: str) -> bool:
-    """Bugs are given: no model has drafted them."""
+    # In the half of the bugs the first "drafts" are the bugs themselves, which no model wrote.
     return not (half == BUGS and arm == FIRST)
 
 
 class _ArmReader:
-    """Arms of one model."""
+    """Computes the figures of one model's arms; what they share is prepared once."""
 
     def __init__(self, played: Played, model: str, hard: Collection[str] | None) -> None:
         self._figures, self._tokens = played.figures, played.tokens
@@ -175,13 +188,13 @@ class _ArmReader:
         answers = {id_: answer(attempts, self._tokens) for id_, attempts in made.items()}
         again = retries(made, self._codes)
         solved = {id_ for id_, given in answers.items() if given.passed}
-        found = score(answers.values(), self._figures)
+        scored = score(answers.values(), self._figures)
         own = [attempt for attempts in made.values() for attempt in attempts if attempt.kind != "given"]
         return ArmEvidence(
             model=self._model,
             arm=arm,
-            score=found,
-            interval=wilson(*found.problems),
+            score=scored,
+            interval=wilson(*scored.problems),
             curve=solved_by_tokens(made, self._tokens),
             after=solved_after(made, self._tokens),
             transitions=transitions(self._first, answers),
@@ -206,7 +219,10 @@ class _ArmReader:
 
 
 def _regressions(played: Played) -> Iterator[Regression]:
-    """Of the adapter: against the base's first draft, the base's answer after repair, and its own first draft. Each task once."""
+    """Yield the problems that the adapter gets wrong although an earlier answer was right, each task once.
+
+    The adapter's first draft is compared with the base's, its answer after repair with the base's and with its own first draft.
+    """
     if ADAPTER not in played.models:
         return
     base_first, base_answer = (_answers(played, BASE, arm) for arm in (FIRST, REPAIR))
@@ -216,22 +232,22 @@ def _regressions(played: Played) -> Iterator[Regression]:
         ("the base after repair, the adapter after repair", base_answer, given),
         ("the adapter's first draft, the adapter after repair", first, given),
     )
-    told: set[str] = set()
+    seen: set[str] = set()
     for kind, before, after in sides:
         worse = [id_ for id_ in before if id_ in after and before[id_].passed and not after[id_].passed]
-        yield from (Regression(kind, id_, before[id_], after[id_]) for id_ in worse if id_ not in told)
-        told.update(worse)
+        yield from (Regression(kind, id_, before[id_], after[id_]) for id_ in worse if id_ not in seen)
+        seen.update(worse)
 
 
 def _answers(played: Played, model: str, arm: str) -> dict[str, Attempt]:
-    """By task; none for an arm that was not played."""
+    """Return the arm's answers by task id; an empty dictionary for an arm that was not played."""
     made = played.models[model].get(arm, {})
     return {id_: answer(attempts, played.tokens) for id_, attempts in made.items()}
 
 
 def _smallest_gain(primary: Primary | None) -> float | None:
-    """For the contrast of the two that differ in more problems."""
     if primary is None or not primary.n:
         return None
+    # The primary contrast has two opponents. The one that differs on more problems is harder to tell apart, so it sets the limit.
     discordant = max(won + lost for _, won, lost in (primary.base, primary.adapter)) / primary.n
     return smallest_gain(primary.n, discordant)

@@ -1,4 +1,7 @@
-"""What the results on a task are counted by: its hidden checks, found by running the reference, and the reference's length."""
+"""Determine what a task's results are counted by: the number of its hidden checks, and the length of its reference.
+
+The reference is run to find the number of checks.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,28 @@ from mlx_selfdebug.values.task import Task
 
 @dataclass(frozen=True)
 class TaskFigures:
-    """``n_checks``: hidden ones. ``size``: lexical tokens of the reference."""
+    """What a task's results are counted by."""
 
     domain: str
     n_checks: int
+    """The number of hidden checks."""
     size: int
+    """The length of the reference in lexical tokens."""
 
 
 def figures_of(tasks: Sequence[Task], runner: TestRunner) -> dict[str, TaskFigures]:
-    """By the task's id. Raises TaskError naming every reference that fails its own hidden checks."""
+    """Run every task's reference and return the figures by task id.
+
+    Raises a TaskError that names every task whose reference fails its own hidden checks.
+    """
     futures = {task.id: domain_of(task.domain).judge(task.reference, task, task.hidden, runner) for task in tasks}
     verdicts = {id_: future.result() for id_, future in futures.items()}
-    bad = [f"{id_}: {verdict.outcome}" for id_, verdict in verdicts.items() if not verdict.passed]
-    if bad:
+    problems = [f"{id_}: {verdict.outcome}" for id_, verdict in verdicts.items() if not verdict.passed]
+    if problems:
         raise TaskError(
-            "the reference of these tasks fails its own hidden checks:", problems=bad, hint="mlx-selfdebug tasks check"
+            "the references of these tasks fail their own hidden checks:",
+            problems=problems,
+            hint="mlx-selfdebug tasks check",
         )
     return {task.id: TaskFigures(task.domain, verdicts[task.id].n_checks, _size(task)) for task in tasks}
 

@@ -1,7 +1,8 @@
-"""Whether an adapter is to be recommended: on training tasks that were held back from it, before any other figure is looked at.
+"""Decide whether an adapter is recommended, by its results on training tasks that were held back from it.
 
-It must draft no worse than the base and repair better, its own failures and bugs put into those tasks taken together. An adapter
-that does not is kept and marked, and the base is recommended.
+The decision is made before any other figure is looked at. The adapter must draft no worse than the base and repair better, where
+own failures and the bugs put into those tasks are taken together. An adapter that does not is kept and marked, and the base is
+recommended.
 """
 
 from __future__ import annotations
@@ -13,19 +14,22 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Gate:
-    """Problems solved by the first draft and after repair with facts, of ``n`` held-back tasks, each (base, adapter).
-
-    ``bugs`` are those repaired of ``n_bugs`` that were put into these tasks.
-    """
+    """The results of base and adapter on the tasks that were held back. All pairs of numbers are (base, adapter)."""
 
     first: tuple[int, int]
+    """Problems solved by the first drafts."""
     repaired: tuple[int, int]
+    """Problems solved after repair with facts."""
     n: int
+    """The number of tasks that were held back."""
     bugs: tuple[int, int] = (0, 0)
+    """Bugs repaired, of those that were put into these tasks."""
     n_bugs: int = 0
+    """The number of bugs that were put into these tasks."""
 
     @property
     def passed(self) -> bool:
+        """Whether the adapter is recommended."""
         base, adapter = (own + bugs for own, bugs in zip(self.repaired, self.bugs, strict=True))
         return self.first[1] >= self.first[0] and adapter > base
 
@@ -34,16 +38,17 @@ class Gate:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Gate:
-        """Of a run of before it has no bugs."""
+        # A gate that was stored by an older version has no bugs.
         bugs = tuple(data.get("bugs", (0, 0)))
         return cls(tuple(data["first"]), tuple(data["repaired"]), data["n"], bugs, data.get("n_bugs", 0))
 
     def __str__(self) -> str:
-        told = (
-            f"on {self.n} training tasks that were held back, base and adapter solve {self.first[0]} and {self.first[1]} with "
-            f"their first draft, {self.repaired[0]} and {self.repaired[1]} after repair"
+        text = (
+            f"Recommended: the {'adapter' if self.passed else 'base'}. On {self.n} training tasks that were held back, base and "
+            f"adapter solve {self.first[0]} and {self.first[1]} with their first drafts, and {self.repaired[0]} and "
+            f"{self.repaired[1]} after repair."
         )
         if self.n_bugs:
             bugs = "1 bug" if self.n_bugs == 1 else f"{self.n_bugs} bugs"
-            told += f"; of {bugs} put into these tasks they repair {self.bugs[0]} and {self.bugs[1]}"
-        return f"Recommended: the {'adapter' if self.passed else 'base'}; {told}."
+            text += f" Of {bugs} put into these tasks they repair {self.bugs[0]} and {self.bugs[1]}."
+        return text

@@ -1,4 +1,4 @@
-"""What is counted of attempts: pass@k, problems solved against tokens and attempts, what repairs change, what they copy.
+"""Compute metrics of attempts: pass@k, problems solved against tokens and attempts, what repairs change, and what they copy.
 
 >>> round(pass_at_k(n=8, c=2, k=4), 4)
 0.7857
@@ -27,18 +27,20 @@ LENGTHS = ("short", "middle", "long")
 
 @dataclass(frozen=True)
 class Share:
+    """A number of things and how many of them count, such as problems and problems solved."""
+
     count: int
     total: int
 
     @property
     def value(self) -> float | None:
-        """None of nothing."""
+        """The share as a number from 0 to 1; None where ``total`` is 0."""
         return self.count / self.total if self.total else None
 
 
 @dataclass(frozen=True)
 class Point:
-    """Problems solved once every task may take so many ``tokens``, up to the next point."""
+    """A point of a step curve: ``solved`` problems once every task may take ``tokens`` tokens, up to the next point."""
 
     tokens: int
     solved: int
@@ -46,44 +48,50 @@ class Point:
 
 @dataclass(frozen=True)
 class Transitions:
-    """From first draft to answer: right and still right, wrong and right, right and wrong, wrong and still wrong."""
+    """Numbers of problems by whether the first draft and the answer are right."""
 
     kept: int
+    """Right in both."""
     fixed: int
+    """Wrong in the first draft, right in the answer."""
     broken: int
+    """Right in the first draft, wrong in the answer."""
     unsolved: int
+    """Wrong in both."""
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """Chance that one of ``k`` drafts is right, without bias from ``n`` independent ones of which ``c`` are (Chen et al. 2021).
+    """Return the unbiased estimate of the chance that at least one of ``k`` drafts is right (Chen et al. 2021).
 
-    Not for attempts that were stopped at the first right one: those are no independent drafts. Raises ValueError.
+    It is estimated from ``n`` independent drafts, of which ``c`` are right. Attempts that stop at the first right one are not
+    independent, so it must not be used for them. Raises ValueError unless 0 <= c <= n and 1 <= k <= n.
     """
     if not 0 <= c <= n or not 1 <= k <= n:
-        raise ValueError(f"pass@{k} cannot be had of {n} drafts, {c} of them right")
+        raise ValueError(f"pass@{k} cannot be estimated from {n} drafts of which {c} are right")
     return 1.0 - prod((n - c - i) / (n - i) for i in range(k)) if n - c >= k else 1.0
 
 
 def mean_pass_at_k(counts: Iterable[tuple[int, int]], k: int) -> float:
-    """Mean over tasks, each given as (drafts, right ones). Raises ValueError if there is none."""
+    """Return the mean of pass@k over tasks, each given as (drafts, right drafts). Raises ValueError if there is no task."""
     values = [pass_at_k(n, c, k) for n, c in counts]
     if not values:
-        raise ValueError("no task to take the mean of")
+        raise ValueError("the mean of pass@k needs at least one task")
     return sum(values) / len(values)
 
 
-def solved_by_tokens(made: Mapping[str, Sequence[Attempt]], most: int) -> tuple[Point, ...]:
-    """Problems solved against tokens a task, up to ``most``: at each number those whose answer within it is right.
+def solved_by_tokens(made: Mapping[str, Sequence[Attempt]], max_tokens: int) -> tuple[Point, ...]:
+    """Return the curve of problems solved against generated tokens per task, up to ``max_tokens``.
 
-    A task whose first draft takes more is not solved there; ``arms.answer`` would count that draft. An answer may go from right
-    to wrong as attempts are added, so the curve may fall. There is a point at 0 and one at every change.
+    At each number of tokens the problems are counted whose answer within that number is right. A task whose first draft takes
+    more tokens is not solved there, whereas ``arms.answer`` would count that draft. The curve may fall, since an answer may go
+    from right to wrong as attempts are added. There is a point at 0 and one at every change.
     """
     changes: dict[int, int] = {0: 0}
     for attempts in made.values():
         right, used = False, 0
         for i, attempt in enumerate(attempts):
             used += attempt.n_completion_tokens
-            if used > most:
+            if used > max_tokens:
                 break
             now = answer(attempts[: i + 1], used).passed
             changes[used] = changes.get(used, 0) + now - right
@@ -99,21 +107,23 @@ def solved_by_tokens(made: Mapping[str, Sequence[Attempt]], most: int) -> tuple[
     return tuple(points)
 
 
-def solved_after(made: Mapping[str, Sequence[Attempt]], most: int) -> tuple[int, ...]:
-    """Problems solved by the answer after one attempt a task, after two, ..., within ``most`` tokens a task."""
+def solved_after(made: Mapping[str, Sequence[Attempt]], max_tokens: int) -> tuple[int, ...]:
+    """Return the problems solved after one attempt per task, after two, and so on, within ``max_tokens`` tokens per task."""
     longest = max(map(len, made.values()), default=0)
-    answers = [[answer(attempts[:n], most).passed for n in range(1, len(attempts) + 1)] for attempts in made.values()]
+    answers = [
+        [answer(attempts[:n], max_tokens).passed for n in range(1, len(attempts) + 1)] for attempts in made.values()
+    ]
     return tuple(sum(given[min(n, len(given)) - 1] for given in answers) for n in range(1, longest + 1))
 
 
 def transitions(first: Mapping[str, Attempt], answers: Mapping[str, Attempt]) -> Transitions:
-    """By task, on hidden checks."""
+    """Count the tasks by whether first draft and answer pass the hidden checks; both are given by task id."""
     pairs = [(first[id_].passed, given.passed) for id_, given in answers.items()]
     return Transitions(*(pairs.count(pair) for pair in ((True, True), (False, True), (True, False), (False, False))))
 
 
 class Codes:
-    """Codes of one domain, each read once: is one a copy of another, and how far are they apart?"""
+    """Compares codes of one domain. Each code is normalised and split into tokens once, since it may be compared many times."""
 
     def __init__(self, domain: Domain) -> None:
         self._domain = domain
@@ -121,11 +131,11 @@ class Codes:
         self._tokens: dict[str, Sequence[str]] = {}
 
     def same(self, before: str, after: str) -> bool:
-        """The same code but for layout, comments and docstrings."""
+        """Return whether both codes are the same apart from layout, comments and docstrings."""
         return before == after or self._normalised(before) == self._normalised(after)
 
     def distance(self, before: str, after: str) -> int:
-        """Lexical tokens to insert, delete or replace (Levenshtein 1966)."""
+        """Return the number of lexical tokens to insert, delete or replace (Levenshtein 1966)."""
         return int(Levenshtein.distance(self._tokens_of(before), self._tokens_of(after)))
 
     def _normalised(self, code: str) -> bytes:
@@ -142,20 +152,18 @@ class Codes:
 
 @dataclass(frozen=True)
 class Retries:
-    """Of what the model wrote after another attempt: how often it said the same again, and the median edit of the others.
-
-    For a blind draft, which was shown nothing, ``copies`` is how often that happens by itself. ``edit_tokens`` is None where
-    there is no other.
-    """
+    """Figures of the attempts that the model wrote after another attempt on the same task."""
 
     copies: Share
+    """Retries that repeat the code before them. For blind drafts, which are shown nothing, this is the rate of chance."""
     edit_tokens: float | None
+    """The median number of lexical tokens that the other retries changed; None where there are no others."""
 
 
 def retries(made: Mapping[str, Sequence[Attempt]], codes_of: Callable[[Attempt], Codes]) -> Retries:
-    """Every attempt that the model wrote after a task's first, with the one it was made of, or else the one before it.
+    """Compare every attempt that the model wrote after a task's first with the attempt it was made from, or else the one before.
 
-    Searches for an edit, and those that found nothing, are no words of the model.
+    Searches for an edit, and searches that found nothing, are left out because the model did not write their code.
     """
     pairs = [pair for attempts in made.values() for pair in _retried(attempts)]
     changed = [(before, after) for before, after in pairs if not codes_of(after).same(before.code, after.code)]
@@ -167,20 +175,24 @@ def _retried(attempts: Sequence[Attempt]) -> list[tuple[Attempt, Attempt]]:
     by_id = {attempt.id: attempt for attempt in attempts}
     written = [a for a in attempts if a.kind != "edits" and a.finish != EXHAUSTED]
     pairs = [(by_id.get(after.parent, before), after) for before, after in pairwise(written)]
-    # A draft after a given program is a first one.
+    # A draft that follows a given program is the model's first attempt on the task, so it is no retry.
     return [(before, after) for before, after in pairs if after.parent or before.kind != "given"]
 
 
 def wrong_accepted(answers: Iterable[Attempt]) -> Share:
-    """Of the answers that pass public checks, so that nobody would look further, those that fail hidden ones."""
+    """Return, of the answers that pass the public checks, the share that fails hidden ones.
+
+    Nobody would have looked at such an answer again, so it counts as wrongly accepted. Answers without a public check are left out.
+    """
     accepted = [given for given in answers if given.public.passed and given.public.n_checks]
     return Share(sum(not given.passed for given in accepted), len(accepted))
 
 
 def error_kind(attempt: Attempt) -> str:
-    """How it failed, as a repair is told of it: by its public checks, by hidden ones if it passed those. "" for one that passed.
+    """Return how an attempt failed: "wrong answer", the type of the exception, or the outcome in words; "" if it passed.
 
-    "wrong answer", the type of the exception it raised or could not be loaded for, or the outcome in words.
+    The exception is the one that the program raised, or that kept it from being loaded. The public checks decide, since a repair is
+    told of those, and the hidden checks only where the public ones passed.
     """
     verdict = attempt.verdict if attempt.public.passed else attempt.public
     if verdict.passed:
@@ -195,7 +207,7 @@ def _error_type(verdict: Verdict) -> str:
 
 
 def by_group(solved: Collection[str], groups: Mapping[str, str]) -> dict[str, Share]:
-    """Of each group's tasks those solved; ``groups`` gives a task's group. The largest group first."""
+    """Return the share of tasks solved per group, largest group first. ``groups`` gives each task's group."""
     members: dict[str, list[str]] = {}
     for id_, group in groups.items():
         members.setdefault(group, []).append(id_)
@@ -204,13 +216,13 @@ def by_group(solved: Collection[str], groups: Mapping[str, str]) -> dict[str, Sh
 
 
 def by_length(solved: Collection[str], sizes: Mapping[str, int]) -> dict[str, Share]:
-    """Of the tasks with a short, a middle and a long reference those solved: a difficulty that no model has a say in."""
-    found = by_group(solved, thirds(sizes))
-    return {name: found[name] for name in LENGTHS if name in found}
+    """Return the share of tasks solved per third of the reference's length, a measure of difficulty that no model influences."""
+    shares = by_group(solved, thirds(sizes))
+    return {name: shares[name] for name in LENGTHS if name in shares}
 
 
 def thirds(sizes: Mapping[str, int]) -> dict[str, str]:
-    """By task: in which third of the set its size is; equal sizes are all where the middle one of them is."""
+    """Return by task id in which third of the set its size lies. Tasks of equal size all go where the middle one of them goes."""
     ordered = sorted(sizes.values())
     middle = {size: (bisect_left(ordered, size) + bisect_right(ordered, size)) / 2 for size in set(ordered)}
     return {id_: LENGTHS[min(2, int(3 * middle[size] / len(ordered)))] for id_, size in sizes.items()}

@@ -1,13 +1,14 @@
-"""Contamination: which training tasks are test tasks, or nearly so. Pure functions over tasks; nothing is run.
+"""Detect contamination: training tasks that are test tasks, or nearly so. These are pure functions over tasks; nothing is run.
 
-Two measures, because each sees what the other cannot:
+There are two measures, because each sees what the other cannot:
 
-- **text**: runs of ``GRAM`` tokens in the statement's words and in the reference's code, the usual measure (Brown et al., "Language
-  Models are Few-Shot Learners", 2020, appendix C). *Jaccard* is the share of both tasks' runs that both have, *containment* the
-  share of the smaller task's that the other has too (Broder, "On the resemblance and containment of documents", 1997).
-- **code**: subtrees of at least ``SUBTREE`` nodes of the references' syntax trees, as Jaccard (Baxter et al., "Clone Detection
-  Using Abstract Syntax Trees", 1998). Names that the program itself gives are all one, docstrings and annotations do not count:
-  renaming changes nothing, and moving a statement little.
+- **text** compares n-grams of ``GRAM`` tokens in the statement's words and in the reference's code, which is the usual measure
+  (Brown et al., "Language Models are Few-Shot Learners", 2020, appendix C). *Jaccard* is the share of all n-grams that both tasks
+  have; *containment* is the share of the smaller task's n-grams that the other has too (Broder, "On the resemblance and containment
+  of documents", 1997).
+- **code** compares the references' syntax trees by their subtrees of at least ``MIN_SUBTREE`` nodes, as Jaccard (Baxter et al.,
+  "Clone Detection Using Abstract Syntax Trees", 1998). All names that the program itself defines count as the same name, and
+  docstrings and annotations are left out. So renaming changes nothing, and moving a statement changes little.
 
 >>> from mlx_selfdebug.tasks import load_tasks
 >>> nearest_pairs(load_tasks("starter"), load_tasks("humaneval"), above=0.9)
@@ -27,34 +28,40 @@ from mlx_selfdebug.domains.python_source import parse
 from mlx_selfdebug.values.task import Task
 
 GRAM = 5
-SUBTREE = 4
+"""The number of tokens in an n-gram."""
+MIN_SUBTREE = 4
+"""The smallest number of nodes of a subtree that is compared."""
 ABOVE = 0.5
-"""Nearness from which a pair should be looked at by a person."""
+"""The nearness from which on a person should look at a pair."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Of one training task with one test task; shares from 0 to 1. ``code`` is 0 where a reference is missing or no Python."""
+    """The overlap of one training task with one test task, as shares from 0 to 1."""
 
     train_id: str
     test_id: str
     jaccard: float
+    """The share of both tasks' n-grams that both have."""
     containment: float
+    """The share of the smaller task's n-grams that the other has too."""
     code: float
+    """The share of both references' subtrees that both have; 0 where a reference is missing or is no Python."""
 
     @property
     def nearness(self) -> float:
+        """The larger of ``containment`` and ``code``: either of them is reason enough to look at a pair."""
         return max(self.containment, self.code)
 
 
 def nearest_pairs(train: Sequence[Task], test: Sequence[Task], *, above: float = ABOVE) -> list[Overlap]:
-    """Pairs of a nearness of at least ``above``, the nearest first."""
+    """Return the pairs whose nearness is at least ``above``, the nearest first."""
     near = [pair for pair in _overlaps(train, test) if pair.nearness >= above]
     return sorted(near, key=lambda pair: (-pair.nearness, pair.train_id, pair.test_id))
 
 
 def nearest_pair(train: Sequence[Task], test: Sequence[Task]) -> Overlap | None:
-    """The nearest, however far; None if a set is empty."""
+    """Return the nearest pair, however far apart it is; None if a set is empty."""
     return max(_overlaps(train, test), key=lambda pair: pair.nearness, default=None)
 
 
@@ -84,7 +91,7 @@ def _share(part: int, whole: int) -> float:
 
 
 class _Numbers(dict[Any, int]):
-    """Things as small numbers: sets of them are compared in a tenth of the time."""
+    """Numbers things in the order in which they are first asked for; sets of numbers are compared in a tenth of the time."""
 
     def __missing__(self, key: Any) -> int:
         return self.setdefault(key, len(self))
@@ -92,7 +99,7 @@ class _Numbers(dict[Any, int]):
 
 def _text(task: Task, numbers: _Numbers) -> set[int]:
     words = re.findall(r"\w+", task.statement.lower())
-    # White space is no token: two layouts of one program are the same text.
+    # White space is left out, so that two layouts of one program are the same text.
     tokens = [token for token in domain_of(task.domain).tokens(task.reference) if token.strip()]
     return {numbers[gram] for part in (words, tokens) for gram in _grams(part)}
 
@@ -105,13 +112,13 @@ def _code(task: Task, numbers: _Numbers) -> set[int]:
     tree = parse(task.reference) if task.domain == "python" else None
     if tree is None:
         return set()
-    found: set[int] = set()
-    _Subtrees(numbers, _own_names(tree), found).visit(tree)
-    return found
+    subtrees: set[int] = set()
+    _Subtrees(numbers, _own_names(tree), subtrees).visit(tree)
+    return subtrees
 
 
 def _own_names(tree: ast.Module) -> set[str]:
-    """What the program itself gives a name: functions, parameters, variables. Not what it imports or finds built in."""
+    """Return the names that the program itself defines: functions, classes, parameters and variables, but no imports."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -129,14 +136,14 @@ _NAMED = (ast.Name, ast.arg, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef
 
 @dataclass(frozen=True)
 class _Subtrees:
-    """Numbers each subtree from its leaves up: two have one number if and only if they are equal but for own names."""
+    """Numbers subtrees from the leaves up. Two have the same number if and only if they differ in nothing but own names."""
 
     numbers: _Numbers
     own_names: set[str]
     found: set[int]
 
     def visit(self, node: ast.AST) -> tuple[int, int]:
-        """The node's number and how many nodes it holds; numbers of the large enough go to ``found``."""
+        """Return the node's number and how many nodes it holds, and add the numbers of large enough subtrees to ``found``."""
         parts: list[Any] = [type(node).__name__]
         size = 1
         for field, value in ast.iter_fields(node):
@@ -152,8 +159,8 @@ class _Subtrees:
                     own = isinstance(node, _NAMED) and child in self.own_names
                     parts.append("own" if own else repr(child))
         number = self.numbers[tuple(parts)]
-        # A module is its functions again.
-        if size >= SUBTREE and not isinstance(node, ast.Module):
+        # The module is left out: its parts are counted by themselves.
+        if size >= MIN_SUBTREE and not isinstance(node, ast.Module):
             self.found.add(number)
         return number, size
 

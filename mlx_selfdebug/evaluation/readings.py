@@ -1,7 +1,7 @@
-"""What the model read, to be shown in a report: a few failed programs that an edit put right, with its surprise at each token.
+"""Store what the model read, to show it in a report: a few failed programs that an edit fixed, with its surprise at each token.
 
-A report is rendered without a model, so the readings are stored with the run, once, after the base has played. They are examples,
-chosen by the order of their keys among the searches that ended well; nothing is counted by them.
+A report is rendered without a model, so the readings are stored with the run, once, after the base has been evaluated. They are
+examples, the first in the order of their keys among the searches that succeeded; no figure is computed from them.
 
     >>> with open_stored("runs/first") as run:                                          # doctest: +SKIP
     ...     [(one.task_id, most_surprising(one.shades, 1)) for one in read_readings(run)]
@@ -26,22 +26,26 @@ if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model
 
 READINGS = "eval.readings"
-MOST = 3
+MAX_READINGS = 3
 _HALVES = ((BUGS, BUGS_PREFIX, given_arm(BUGS_PREFIX)), (OWN, "", f"{BASE}/{FIRST}"))
-"""Each half, what the names of its models begin with, and the arm of the programs that its searches begin with."""
+"""For each half: its name, the prefix of its models' names, and the arm of the programs that its searches begin with."""
 
 
 @dataclass(frozen=True)
 class StoredReading:
-    """A failed program of one ``half``, read as an answer to its task; ``edited`` is what the search made of it, and right."""
+    """A failed program that the base read as if it were its own answer to the task."""
 
     task_id: str
     half: str
+    """The half of the evaluation that the program comes from: "own failures" or "bugs"."""
     shades: tuple[Shade, ...]
+    """The program's tokens in order, each with the model's surprise at it."""
     edited: str
+    """The right program that the search for an edit made of it."""
 
     @property
     def title(self) -> str:
+        """A heading: the task's id, and whether the program is a bug or a draft."""
         return f"{self.task_id}: {'a bug' if self.half == BUGS else 'a draft of the model'}"
 
     @property
@@ -51,19 +55,20 @@ class StoredReading:
 
 
 def remember_readings(run: Run, model: Model, tasks: Sequence[Task]) -> None:
-    """Read up to ``MOST`` programs that the base's searches put right, bugs first, and store what ``model`` found in them.
+    """Read up to ``MAX_READINGS`` programs that the base's searches fixed, bugs first, and store what ``model`` found in them.
 
-    ``model`` wears no adapter. ``tasks`` are those of both halves. A run that has its readings, be they none, keeps them; one
-    without an arm that searches for edits gets none. Raises ModelError if the model gives no numbers.
+    ``model`` must have no adapter applied, and ``tasks`` are those of both halves. A run whose readings are stored already keeps
+    them, even if the stored list is empty. A run without an arm that searches for edits gets none. Raises ModelError if the model's
+    logits are not numbers.
     """
     arms = [arm.name for arm in arms_named(run.config.eval.arms) if arm.edits]
     if not arms or READINGS in run.environment():
         return
     known = {task.id: task for task in tasks}
-    found = []
-    for half, failed, edited in islice(_put_right(run, arms), MOST):
+    readings = []
+    for half, failed, edited in islice(_fixed_programs(run, arms), MAX_READINGS):
         shades = read(model, known[edited.task_id], failed.code).shades()
-        found.append(
+        readings.append(
             {
                 "task_id": edited.task_id,
                 "half": half,
@@ -71,16 +76,16 @@ def remember_readings(run: Run, model: Model, tasks: Sequence[Task]) -> None:
                 "edited": edited.code,
             }
         )
-    run.remember(READINGS, found)
+    run.remember(READINGS, readings)
 
 
 def read_readings(run: StoredRun) -> list[StoredReading]:
-    """Return the stored readings; none for a run of before there were any."""
-    return [_stored(one) for one in run.environment().get(READINGS, [])]
+    """Return the stored readings; an empty list for a run that was evaluated by a version without them."""
+    return [_stored(data) for data in run.environment().get(READINGS, [])]
 
 
-def _put_right(run: StoredRun, arms: Sequence[str]) -> Iterator[tuple[str, Attempt, Attempt]]:
-    """Half, failed program and right edit of it, one a task; arms that search the same program find the same edit."""
+def _fixed_programs(run: StoredRun, arms: Sequence[str]) -> Iterator[tuple[str, Attempt, Attempt]]:
+    """Yield half, failed program and its right edit, once per task, since arms that search the same program find the same edit."""
     for half, prefix, begun in _HALVES:
         failed = {attempt.id: attempt for attempt in run.attempts(begun)}
         made = [attempt for arm in arms for attempt in run.attempts(f"{prefix}{BASE}/{arm}")]
@@ -92,6 +97,6 @@ def _put_right(run: StoredRun, arms: Sequence[str]) -> Iterator[tuple[str, Attem
                 yield half, failed[edited.parent], edited
 
 
-def _stored(one: dict[str, Any]) -> StoredReading:
-    shades = tuple(Shade(text, nats, tuple(rather)) for text, nats, rather in one["shades"])
-    return StoredReading(one["task_id"], one["half"], shades, one["edited"])
+def _stored(data: dict[str, Any]) -> StoredReading:
+    shades = tuple(Shade(text, nats, tuple(rather)) for text, nats, rather in data["shades"])
+    return StoredReading(data["task_id"], data["half"], shades, data["edited"])

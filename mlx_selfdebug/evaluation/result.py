@@ -1,4 +1,8 @@
-"""What an evaluation found: values and their arithmetic, no model."""
+"""Hold what an evaluation found, and read it from a run's records; no model is needed.
+
+>>> with open_stored("runs/first") as run:                                              # doctest: +SKIP
+...     print(read_result(run))
+"""
 
 from __future__ import annotations
 
@@ -34,6 +38,7 @@ from mlx_selfdebug.store import StoredRun
 from mlx_selfdebug.values.attempt import Attempt
 
 TEXT_WIDTH = 80
+"""The width of the printed sentences, in characters."""
 HEADS = {
     (OWN, "problems"): "problems solved",
     (OWN, "checks"): "checks passed",
@@ -41,15 +46,17 @@ HEADS = {
     (BUGS, "checks"): "checks passed, bugs",
 }
 HARD_HEADS = {OWN: "hard problems solved", BUGS: "bugs of hard tasks"}
-NOT_COMPARED = "Not shown: whether repairing beats trying again; that takes the arms blind and facts."
+NOT_COMPARED = "Repairing was not compared with resampling: the comparison needs the arms blind and facts."
 
 
 @dataclass(frozen=True)
 class Score:
-    """Both units, always: a problem is solved when all its hidden checks pass; checks are counted one by one."""
+    """A score in both units; a problem is solved when all of its hidden checks pass."""
 
     problems: tuple[int, int]
+    """Problems solved, and all problems."""
     checks: tuple[int, int]
+    """Hidden checks passed, and all hidden checks."""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Score:
@@ -58,17 +65,19 @@ class Score:
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One model on the set: its first drafts, the answers after repair with facts, and those of every arm at equal tokens.
-
-    ``solved`` holds, by arm ("first" among them), the tasks whose answer is right. Of bugs the first drafts are the bugs.
-    """
+    """The scores of one model on one half of the evaluation."""
 
     first_pass: Score
+    """The score of the first drafts; in the half of the bugs, of the bugs themselves."""
     after_repair: Score
+    """The score of the answers after repair with facts."""
     arms: Mapping[str, Score] = field(default_factory=dict)
+    """The score of every arm's answers, at equal tokens."""
     solved: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Ids of the tasks whose answer is right, by arm; "first" is among the arms."""
 
     def score_of(self, arm: str) -> Score | None:
+        """Return the score of ``arm``, which may be "first"; None for an arm that was not played."""
         return self.first_pass if arm == FIRST else self.arms.get(arm)
 
     @classmethod
@@ -80,17 +89,16 @@ class ModelResult:
 
 @dataclass(frozen=True)
 class Half:
-    """Base and adapter on the same problems, scored on hidden checks, feedback from public checks alone. ``others`` by name.
-
-    ``hard``: problems of which none of several drafts of the base is right, None where that was not looked for. ``operators``: of
-    bugs, what made each.
-    """
+    """One half of an evaluation: all models on the same problems, with feedback from public checks and scores on hidden ones."""
 
     base: ModelResult
     adapter: ModelResult
     others: Mapping[str, ModelResult] = field(default_factory=dict, kw_only=True)
+    """The results of other adapters, by name."""
     hard: Sequence[str] | None = field(default=None, kw_only=True)
+    """Problems of which none of several drafts of the base is right; None where this was not looked for."""
     operators: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    """The operator that made each bug, by the bug's id."""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Half:
@@ -98,63 +106,67 @@ class Half:
 
     @property
     def models(self) -> dict[str, ModelResult]:
-        """By name: base, adapter, then the others."""
+        """The results by the models' names: base, adapter, then the others."""
         return {BASE: self.base, ADAPTER: self.adapter, **self.others}
 
     @property
     def n(self) -> int:
+        """The number of problems."""
         return self.base.first_pass.problems[1]
 
     @property
     def by_arm(self) -> dict[str, Sequence[str]]:
-        """By "model/arm" the problems whose answer is right."""
-        return {f"{name}/{arm}": ids for name, found in self.models.items() for arm, ids in found.solved.items()}
+        """Ids of the problems whose answer is right, by "model/arm"."""
+        return {f"{name}/{arm}": ids for name, model in self.models.items() for arm, ids in model.solved.items()}
 
     @property
     def primary(self) -> Primary | None:
-        """None where an arm it takes was not played."""
+        """The contrast that training is judged by; None where an arm that it needs was not played."""
         if not {BLIND, REPAIR} <= self.base.solved.keys() & self.adapter.solved.keys():
             return None
         return Primary.of(self.adapter.solved[REPAIR], self.base.solved[BLIND], self.adapter.solved[BLIND], self.n)
 
     def scores(self) -> Iterator[tuple[str, str, Score]]:
-        """Model, arm and score, first drafts first."""
-        for name, found in self.models.items():
-            yield name, FIRST, found.first_pass
-            for arm, given in found.arms.items():
-                yield name, arm, given
+        """Yield model, arm and score, beginning with the first drafts of each model."""
+        for name, model in self.models.items():
+            yield name, FIRST, model.first_pass
+            for arm, arm_score in model.arms.items():
+                yield name, arm, arm_score
 
     def table(self, head: str, cell: Callable[[ModelResult, str], str], *, first: bool = True) -> list[list[str]]:
-        """Rows of text, a column a model; ``cell`` gets a model and an arm."""
+        """Return rows of text with one column per model and one row per arm. ``cell`` makes a cell from a model and an arm.
+
+        ``first`` adds a row for the first drafts.
+        """
         models = self.models
         rows = [[head, *models]]
         if first:
-            rows.append(["first draft", *(cell(found, FIRST) for found in models.values())])
-        return rows + [[f"then {arm}", *(cell(found, arm) for found in models.values())] for arm in self.base.arms]
+            rows.append(["first draft", *(cell(model, FIRST) for model in models.values())])
+        return rows + [[f"then {arm}", *(cell(model, arm) for model in models.values())] for arm in self.base.arms]
 
-    def hard_cell(self, found: ModelResult, arm: str) -> str:
-        """Of the hard problems, those that an arm solves."""
+    def hard_cell(self, model: ModelResult, arm: str) -> str:
+        """Return the number of hard problems that an arm solves, of all hard problems, as text such as "2/7"."""
         hard = set(self.hard or ())
-        return f"{len(hard.intersection(found.solved[arm]))}/{len(hard)}" if arm in found.solved else "-"
+        return f"{len(hard.intersection(model.solved[arm]))}/{len(hard)}" if arm in model.solved else "-"
 
 
 def _half(data: Mapping[str, Any]) -> dict[str, Any]:
     base, adapter = (ModelResult.from_dict(data[name]) for name in (BASE, ADAPTER))
-    others = {name: ModelResult.from_dict(found) for name, found in data.get("others", {}).items()}
+    others = {name: ModelResult.from_dict(other) for name, other in data.get("others", {}).items()}
     more = {"hard": data.get("hard"), "operators": data.get("operators", {})}
     return {"base": base, "adapter": adapter, "others": others, **more}
 
 
 @dataclass(frozen=True)
 class Result(Half):
-    """An evaluation: what becomes of the models' own failures, and in ``bugs`` of bugs that all begin with, None where none were.
-
-    ``tokens``: what an arm may generate for a task, its first draft included.
-    """
+    """The result of an evaluation: its own fields are the first half, the models' own failures."""
 
     tokens: int
+    """How many tokens an arm may generate per task, its first draft included."""
     gate: Gate | None = None
+    """Whether the adapter is recommended; None where no tasks were held back from training."""
     bugs: Half | None = None
+    """The second half, in which all models begin with the same bugs; None where there were no bugs."""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Result:
@@ -163,7 +175,7 @@ class Result(Half):
         return Result(**_half(data), tokens=data.get("tokens", 0), gate=gate, bugs=bugs)
 
     def to_dict(self) -> dict[str, Any]:
-        """With what follows from the rest: verdicts of the gate, of the primary contrast and of searching, in each half."""
+        """Return the fields, and the verdicts that follow from them: of the gate, the primary contrast and searching."""
         data = {**asdict(self), "gate": self.gate.to_dict() if self.gate else None, **self._verdicts(OWN)}
         if self.bugs:
             data["bugs"] |= self._verdicts(BUGS)
@@ -171,34 +183,34 @@ class Result(Half):
 
     def _verdicts(self, name: str) -> dict[str, Any]:
         primary = self.halves[name].primary
-        found = {one.model: one.verdict for one in self.searching(name)}
-        return {"primary": primary.verdict if primary else None, "searching": found}
+        searching = {contrast.model: contrast.verdict for contrast in self.searching(name)}
+        return {"primary": primary.verdict if primary else None, "searching": searching}
 
     @property
     def halves(self) -> dict[str, Half]:
-        """Those that were played, by name: "own failures", "bugs"."""
+        """The halves that were played, by name: "own failures", "bugs"."""
         return {OWN: self, **({BUGS: self.bugs} if self.bugs else {})}
 
     @cached_property
     def contrasts(self) -> tuple[Contrast, ...]:
-        """The declared ones of both halves, corrected together."""
-        found = [Solved(name, half.by_arm, half.n, list(half.models)) for name, half in self.halves.items() if half.n]
-        return tuple(contrasts(found))
+        """The declared contrasts of both halves, whose p values are corrected together."""
+        solved = [Solved(name, half.by_arm, half.n, list(half.models)) for name, half in self.halves.items() if half.n]
+        return tuple(contrasts(solved))
 
     def searching(self, half: str = OWN) -> tuple[Searching, ...]:
-        """Whether searching first is better than trying again at once, one a model that played both."""
+        """Return the contrast that searching is judged by, for each model that played both of its arms in ``half``."""
         solved = {name: len(ids) for name, ids in self.halves[half].by_arm.items()}
         return searching_in(self.contrasts, half, solved)
 
     @property
     def said(self) -> list[str]:
-        """The findings in sentences: of own failures, of bugs, and the gate's."""
+        """The findings as sentences: those about own failures, those about bugs, and the gate's."""
         own = [str(self.primary or NOT_COMPARED), *map(str, self.searching(OWN))]
         bugs = [*([self.bugs.primary] if self.bugs.primary else []), *self.searching(BUGS)] if self.bugs else []
-        return [*own, *(on_bugs(str(one)) for one in bugs), *([str(self.gate)] if self.gate else [])]
+        return [*own, *(on_bugs(str(finding)) for finding in bugs), *([str(self.gate)] if self.gate else [])]
 
     def to_records(self) -> list[dict[str, Any]]:
-        """Flat, one a half, model and arm; of bugs there are no first drafts."""
+        """Return flat rows, one per half, model and arm; in the half of the bugs there are no first drafts."""
         return [
             {
                 "half": name,
@@ -215,22 +227,22 @@ class Result(Half):
         ]
 
     def to_frame(self) -> Any:
-        """A pandas frame, one row a half, model and arm. Raises UsageError where pandas is missing."""
+        """Return a pandas data frame with one row per half, model and arm. Raises UsageError if pandas is not installed."""
         return frame(self.to_records())
 
     def _repr_html_(self) -> str:
         return table(self.to_records()) + "".join(f"<p>{escape(text)}</p>" for text in self.said)
 
     def __str__(self) -> str:
-        """The tables: every arm of every model, in both units, for each half; then what they show."""
+        """Return the tables of every arm of every model, in both units and for each half, and then the findings as sentences."""
         tables = [self._table(name, unit) for name in self.halves for unit in ("problems", "checks")]
         tables += [self._hard_table(name) for name, half in self.halves.items() if half.hard]
-        title = [f"at most {self.tokens} tokens a task, first draft included"] if self.base.arms else []
+        title = [f"at most {self.tokens} generated tokens per task, first draft included"] if self.base.arms else []
         return "\n\n".join([*tables, *(fill(text, TEXT_WIDTH) for text in [*title, *self.said])])
 
     def _table(self, name: str, unit: str) -> str:
         head = HEADS[name, unit]
-        rows = self.halves[name].table(head, lambda found, arm: _cell(found.score_of(arm), unit), first=name == OWN)
+        rows = self.halves[name].table(head, lambda model, arm: _cell(model.score_of(arm), unit), first=name == OWN)
         return columns(rows, right=range(1, len(rows[0])))
 
     def _hard_table(self, name: str) -> str:
@@ -240,7 +252,7 @@ class Result(Half):
 
 
 def on_bugs(text: str) -> str:
-    """A sentence that is said of the second half."""
+    """Return ``text`` as a sentence about the second half: "On bugs, there is no evidence that ..."."""
     return f"On bugs, {text[:1].lower()}{text[1:]}"
 
 
@@ -252,16 +264,16 @@ def _cell(score: Score | None, unit: str) -> str:
 
 
 def score_model(arms: ByArm, figures: Mapping[str, TaskFigures], tokens: int) -> ModelResult:
-    """Each arm's answers within ``tokens`` a task."""
-    given = {arm: [answer(attempts, tokens) for attempts in made.values()] for arm, made in arms.items()}
-    scores = {arm: score(answers, figures) for arm, answers in given.items()}
-    solved = {arm: sorted(a.task_id for a in answers if a.passed) for arm, answers in given.items()}
-    after = {arm: found for arm, found in scores.items() if arm != FIRST}
+    """Score every arm's answers within ``tokens`` generated tokens per task."""
+    answers_by_arm = {arm: [answer(attempts, tokens) for attempts in made.values()] for arm, made in arms.items()}
+    scores = {arm: score(answers, figures) for arm, answers in answers_by_arm.items()}
+    solved = {arm: sorted(a.task_id for a in answers if a.passed) for arm, answers in answers_by_arm.items()}
+    after = {arm: scored for arm, scored in scores.items() if arm != FIRST}
     return ModelResult(scores[FIRST], scores.get(REPAIR, scores[FIRST]), after, solved)
 
 
 def score(answers: Iterable[Attempt], figures: Mapping[str, TaskFigures]) -> Score:
-    """Of one answer a task. A check of a task without a whole answer counts as failed."""
+    """Score one answer per task. The checks of a task without an answer count as failed."""
     given = list(answers)
     solved = sum(a.passed for a in given)
     passed = sum(_passed_checks(a, figures[a.task_id].n_checks) for a in given)
@@ -273,7 +285,7 @@ def _passed_checks(attempt: Attempt, n_checks: int) -> int:
 
 
 def read_result(run: StoredRun) -> Result | None:
-    """What a run's evaluation found, from its records; None where none was finished."""
+    """Return the result of a run's evaluation, computed from its records; None where the evaluation is not finished."""
     played = read_played(run)
     if played is None:
         return None
@@ -296,13 +308,13 @@ def _read_gate(run: StoredRun) -> Gate | None:
 
 
 def _repaired(half: Half) -> tuple[tuple[int, int], int]:
-    """Problems right after repair, (base, adapter), and how many there are."""
+    """Return the problems that (base, adapter) solve after repair, and the number of all problems."""
     (base, n), (adapter, _) = half.base.after_repair.problems, half.adapter.after_repair.problems
     return (base, adapter), n
 
 
 def _scored(played: Played, rates: Mapping[str, float]) -> dict[str, Any]:
-    """The fields of a ``Half``."""
+    """Return the fields of a ``Half``."""
     scored = {name: score_model(arms, played.figures, played.tokens) for name, arms in played.models.items()}
     rated = {id_: rates[task] for id_ in played.figures if (task := played.origins.get(id_, id_)) in rates}
     return {

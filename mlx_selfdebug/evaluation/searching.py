@@ -1,6 +1,6 @@
-"""What searching is judged by: a failed program searched before the model draws afresh, against drawing afresh at once.
+"""Test the contrast that searching is judged by: searching a failed program before resampling, against resampling at once.
 
-It is one of the declared contrasts and corrected with them, for each model and in each half.
+It is one of the declared contrasts, for each model and in each half, and its p value is corrected together with theirs.
 """
 
 from __future__ import annotations
@@ -12,33 +12,44 @@ from mlx_selfdebug.evaluation.arms import BLIND, SEARCH
 from mlx_selfdebug.evaluation.contrasts import Contrast
 from mlx_selfdebug.evaluation.statistics import LEVEL
 
+FINDINGS = {
+    "shown": "there is evidence that searching the failed code before resampling is better than resampling at once",
+    "not shown": "there is no evidence that searching the failed code before resampling is better than resampling at once",
+    "shown worse": "there is evidence that searching the failed code before resampling is worse than resampling at once",
+}
+"""What each verdict means, as a clause of a sentence; "for" and the models' names follow it."""
+
 
 @dataclass(frozen=True)
 class Searching:
-    """Problems that ``model`` solves when it searches first, and when it tries again at once, of ``contrast.n``."""
+    """The contrast that searching is judged by, for one model in one half."""
 
     model: str
     solved: int
+    """Problems solved when the failed code is searched first."""
     blind: int
+    """Problems solved when the model resamples at once."""
     contrast: Contrast
 
     @property
     def verdict(self) -> str:
+        """One of "shown", "not shown", "shown worse"."""
         return self.contrast.verdict
 
     def __str__(self) -> str:
-        n, p, low, high = self.contrast.n, self.contrast.p_holm, self.contrast.interval.low, self.contrast.interval.high
+        finding, interval = FINDINGS[self.verdict], self.contrast.interval
         return (
-            f"{self.verdict.capitalize()}: the {self.model} solves {self.solved} of {n} where the failed code is searched for "
-            f"edits and forks before it drafts afresh, and {self.blind} where it drafts afresh at once (95 %: {100 * low:+.1f} to "
-            f"{100 * high:+.1f} points; exact McNemar p = {p:.2g}, corrected for all contrasts; shown takes it below {LEVEL})."
+            f"{finding[:1].upper()}{finding[1:]} for {self.model}: it solves {self.solved} of {self.contrast.n} problems where the "
+            f"failed code is searched for edits and forks first, and {self.blind} where it resamples at once (95 % interval of the "
+            f"difference: {100 * interval.low:+.1f} to {100 * interval.high:+.1f} points; exact McNemar test: "
+            f"p = {self.contrast.p_holm:.2g}, corrected for all contrasts; evidence requires p to be at most {LEVEL})."
         )
 
 
 def searching_in(contrasts: tuple[Contrast, ...], half: str, solved: Mapping[str, int]) -> tuple[Searching, ...]:
-    """One a model that played both arms; ``solved`` is by "model/arm"."""
+    """Return the contrast of every model that played both arms in ``half``. ``solved`` gives problems solved by "model/arm"."""
     return tuple(
-        Searching(one.left.partition("/")[0], solved[one.left], solved[one.right], one)
-        for one in contrasts
-        if one.half == half and one.left.endswith(f"/{SEARCH}") and one.right.endswith(f"/{BLIND}")
+        Searching(contrast.left.partition("/")[0], solved[contrast.left], solved[contrast.right], contrast)
+        for contrast in contrasts
+        if contrast.half == half and contrast.left.endswith(f"/{SEARCH}") and contrast.right.endswith(f"/{BLIND}")
     )

@@ -1,4 +1,6 @@
-"""Tests, intervals and power, for problems that are solved or not. Numbers in, numbers out; the unit is the problem.
+"""Compute exact tests, intervals and power for problems that are either solved or not.
+
+All functions take numbers and return numbers. The unit is the problem, never the check.
 
 >>> mcnemar(won=6, lost=0)
 0.03125
@@ -18,12 +20,15 @@ import numpy.typing as npt
 from scipy.stats import binom, binomtest, norm
 
 LEVEL = 0.05
+"""The level of significance of every test."""
 RESAMPLES = 10_000
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Interval:
+    """An interval of a figure. A format such as ``f"{interval:.1%}"`` applies to both of its ends."""
+
     low: float
     high: float
 
@@ -35,25 +40,28 @@ class Interval:
 
 
 def mcnemar(won: int, lost: int) -> float:
-    """Two-sided p of the exact McNemar test: discordant problems fall either way with equal chance (McNemar 1947)."""
+    """Return the two-sided p value of the exact McNemar test (McNemar 1947).
+
+    Problems that only one side solves are ``won`` or ``lost``; under the null hypothesis each falls either way with equal chance.
+    """
     return float(binomtest(min(won, lost), won + lost).pvalue) if won + lost else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Each p corrected for the number of tests, in the order given (Holm 1979)."""
-    n, corrected, most = len(p_values), [0.0] * len(p_values), 0.0
+    """Return every p value corrected for the number of tests, in the order given (Holm 1979)."""
+    n, corrected, largest = len(p_values), [0.0] * len(p_values), 0.0
     for rank, i in enumerate(sorted(range(n), key=p_values.__getitem__)):
-        most = max(most, (n - rank) * p_values[i])
-        corrected[i] = min(1.0, most)
+        largest = max(largest, (n - rank) * p_values[i])
+        corrected[i] = min(1.0, largest)
     return corrected
 
 
 def wilson(solved: int, n: int, level: float = 0.95) -> Interval:
-    """Of a share of problems (Wilson 1927). All shares are possible where there is no problem."""
+    """Return the Wilson interval of the share of problems solved (Wilson 1927); 0 to 1 where there is no problem."""
     if not n:
         return Interval(0.0, 1.0)
-    found = binomtest(solved, n).proportion_ci(level, method="wilson")
-    return Interval(float(found.low), float(found.high))
+    interval = binomtest(solved, n).proportion_ci(level, method="wilson")
+    return Interval(float(interval.low), float(interval.high))
 
 
 def bootstrap(
@@ -64,28 +72,30 @@ def bootstrap(
     level: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> Interval:
-    """Percentile interval of ``statistic``, tasks drawn with replacement (Efron 1979), each with all of its columns.
+    """Return the percentile interval of a statistic over tasks that are drawn with replacement (Efron 1979).
 
-    ``columns``: one value a task each, such as its mean over training seeds. ``statistic`` takes as many arrays (resamples, tasks)
-    and gives (resamples,). Raises ValueError if there is no task or the columns differ in length.
+    A task is drawn with its values in all columns. Each of ``columns`` holds one value per task, such as the task's mean over
+    training seeds. ``statistic`` takes one array of shape (resamples, tasks) per column and returns an array of shape (resamples,).
+    Raises ValueError if there is no task or the columns differ in length.
     """
     values = np.asarray(columns, np.float64)
     if values.ndim != 2 or not values.shape[1]:
-        raise ValueError("a bootstrap takes columns of one value a task, of the same length and not empty")
+        raise ValueError("a bootstrap needs columns of one value per task, of the same length and not empty")
     rng, n = np.random.default_rng(seed), values.shape[1]
-    found = [statistic(*values[:, rng.integers(0, n, (rows, n))]) for rows in _chunks(resamples, n)]
-    return _percentiles(np.concatenate(found), level)
+    statistics = [statistic(*values[:, rng.integers(0, n, (rows, n))]) for rows in _chunks(resamples, n)]
+    return _percentiles(np.concatenate(statistics), level)
 
 
 def bootstrap_gain(
     won: int, lost: int, n: int, *, seed: int = 0, level: float = 0.95, resamples: int = RESAMPLES
 ) -> Interval:
-    """``bootstrap`` of a difference of shares: as every task is won, lost or neither, drawing tasks draws these numbers.
+    """Return the interval that ``bootstrap`` gives for a difference of shares, from the numbers of tasks won and lost alone.
 
-    Raises ValueError if there is no task, or more are won and lost than there are.
+    Every task is won, lost or neither, so drawing tasks with replacement amounts to drawing these numbers. Raises ValueError if
+    there is no task, or if more tasks are won and lost than there are.
     """
     if not n or won + lost > n:
-        raise ValueError(f"{won} won and {lost} lost of {n} tasks")
+        raise ValueError(f"a bootstrap cannot be drawn from {won} won and {lost} lost of {n} tasks")
     counts = np.random.default_rng(seed).multinomial(n, np.array([won, lost, n - won - lost]) / n, resamples)
     return _percentiles((counts[:, 0] - counts[:, 1]) / n, level)
 
@@ -97,17 +107,17 @@ def _percentiles(values: Floats, level: float) -> Interval:
 
 
 def _chunks(resamples: int, n: int) -> list[int]:
-    """Resamples at a time, so that a few million values are held."""
-    most = max(1, 2_000_000 // n)
-    whole, rest = divmod(resamples, most)
-    return [most] * whole + ([rest] if rest else [])
+    """Split ``resamples`` into chunks of at most two million values, to bound the memory that a bootstrap takes."""
+    max_rows = max(1, 2_000_000 // n)
+    whole, rest = divmod(resamples, max_rows)
+    return [max_rows] * whole + ([rest] if rest else [])
 
 
 def mcnemar_power(n: int, gain: float, discordant: float, level: float = LEVEL) -> float:
-    """Chance that the exact test is significant in favour of the better, of ``n`` problems.
+    """Return the power of the exact McNemar test on ``n`` problems: the chance that it is significant in favour of the better side.
 
-    ``discordant`` is the share of problems on which both differ, ``gain`` by how much wins exceed losses, as shares of all. Summed
-    over the number of discordant problems and of wins among them: no approximation.
+    ``discordant`` is the share of problems that only one side solves, and ``gain`` is the share won minus the share lost. The power
+    is summed over all numbers of discordant problems and of wins among them, without any approximation.
     """
     _check_shares(gain, discordant)
     if not discordant:
@@ -119,17 +129,18 @@ def mcnemar_power(n: int, gain: float, discordant: float, level: float = LEVEL) 
 
 @lru_cache(maxsize=32)
 def _needed(n: int, level: float) -> npt.NDArray[np.int64]:
-    """By the number of discordant problems, the fewest wins that are significant; one more than all where none is."""
+    """Return, by the number of discordant problems m, the smallest number of wins that is significant; m + 1 where none is."""
     m = np.arange(n + 1)
-    most_lost = binom.ppf(level / 2, m, 0.5)
-    most_lost = most_lost - (2 * binom.cdf(most_lost, m, 0.5) > level)
-    return np.asarray(m - most_lost, np.int64)
+    max_lost = binom.ppf(level / 2, m, 0.5)
+    max_lost = max_lost - (2 * binom.cdf(max_lost, m, 0.5) > level)
+    return np.asarray(m - max_lost, np.int64)
 
 
 def smallest_gain(n: int, discordant: float, power: float = 0.8, level: float = LEVEL) -> float | None:
-    """The smallest gain that ``n`` problems show with this ``power``, if ``discordant`` of them differ; None if none would.
+    """Return the smallest gain that is detected with this ``power`` on ``n`` problems; None where no gain is.
 
-    A gain larger than ``discordant`` takes that many discordant problems.
+    ``discordant`` is the share of problems that only one side solves. A gain needs at least as large a share of discordant
+    problems, so for gains above ``discordant`` the share is taken to be the gain itself.
     """
     if not n or mcnemar_power(n, 1.0, 1.0, level) < power:
         return None
@@ -142,17 +153,17 @@ def smallest_gain(n: int, discordant: float, power: float = 0.8, level: float = 
 
 
 def both_power(shares: Sequence[float], n: int, level: float = LEVEL) -> float:
-    """Chance that the primary contrast is shown: both exact tests in favour of the first of three, of ``n`` problems.
+    """Return the power of the primary contrast on ``n`` problems: the chance that the first of three models beats both others.
 
-    ``shares``: of problems by who solves them, 8 numbers that sum to 1, at 4 * first + 2 * second + third. The number of wins over
-    each opponent is taken as normal given the numbers of discordant problems at their means, both correlated by the problems that
-    they share (bivariate normal); each side's mean is set so that alone it has the exact power of ``mcnemar_power``. From an exact
-    sum it was off by 2.5 points at most at 50 problems, 1.1 at 164 and 0.2 at 500, over random tables of shares; the sum and
-    simulations are in ``benchmarks/evidence.py``.
+    ``shares`` are the shares of problems by who solves them: 8 numbers that sum to 1, at 4 * first + 2 * second + third. Each of
+    the two tests has the exact power of ``mcnemar_power`` alone. Their joint power is approximated: the numbers of wins over both
+    opponents are taken as bivariate normal, with the numbers of discordant problems at their means and a correlation that follows
+    from the problems that both opponents share. Over random tables of shares it was off from an exact sum by at most 2.5 points at
+    50 problems, 1.1 at 164 and 0.2 at 500. The sum and simulations are in ``benchmarks/evidence.py``.
     """
     table = np.asarray(shares, np.float64).reshape(2, 2, 2)
     if table.min() < 0 or abs(table.sum() - 1) > 1e-9:
-        raise ValueError("shares must be 8 numbers from 0 that sum to 1")
+        raise ValueError("shares must be 8 numbers of at least 0 that sum to 1")
     first, second, third = np.indices((2, 2, 2))
     sides = [first - second, first - third]
     powers = [mcnemar_power(n, float((table * d).sum()), float((table * d**2).sum()), level) for d in sides]
@@ -165,7 +176,7 @@ def both_power(shares: Sequence[float], n: int, level: float = LEVEL) -> float:
 
 
 def _both_below(first: float, second: float, correlation: float) -> float:
-    """Chance of two events of these chances whose normal scores have this correlation."""
+    """Return the chance that two events of these chances both happen, if their normal scores have this correlation."""
     if max(first, second) > 1 - 1e-9 or correlation > 1 - 1e-9:
         return min(first, second)
     from scipy.stats import multivariate_normal
@@ -177,4 +188,4 @@ def _both_below(first: float, second: float, correlation: float) -> float:
 
 def _check_shares(gain: float, discordant: float) -> None:
     if not 0 <= discordant <= 1 or abs(gain) > discordant + 1e-12:
-        raise ValueError(f"a gain of {gain:g} takes at least that share of discordant problems, not {discordant:g}")
+        raise ValueError(f"a gain of {gain:g} needs at least that share of discordant problems, not {discordant:g}")

@@ -1,1 +1,1 @@
-"""The machine the work is done on: what it is, and how it is at the moment. Everything asked of macOS is in ``apple``."""
+"""Describes the machine that the work runs on and its current state. Every command-line tool of macOS is called in ``apple``."""

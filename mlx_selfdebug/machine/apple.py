@@ -1,6 +1,7 @@
-"""Everything that is asked of macOS's own tools: one call each, one parser each, None where the answer is not understood.
+"""Asks macOS's own tools about the machine and parses what they print.
 
-The calls exist on macOS alone; the parsers run anywhere and are tested on recorded answers. Nothing here needs a password.
+Each tool has one function that calls it and one parser. A parser returns None where it does not understand the text. The calls
+work on macOS only. The parsers run on any system and are tested on text in the form that macOS prints. No call needs a password.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Ask = Callable[[Sequence[str]], str]
-"""A command to what it prints; empty if it cannot be run."""
+"""A function that runs a command and returns what it prints, or an empty text if the command cannot be run."""
 
 TIMEOUT_S = 2.0
 _SYSCTL = (
     "machdep.cpu.brand_string", "hw.perflevel0.physicalcpu", "hw.perflevel1.physicalcpu", "iogpu.wired_limit_mb",
 )  # fmt: skip
 _PRESSURES = ("nominal", "moderate", "heavy", "trapping", "sleeping")
-"""``OSThermalNotification.h``: the levels of ``com.apple.system.thermalpressurelevel``."""
+"""The levels of ``com.apple.system.thermalpressurelevel``, from 0 up, as in ``OSThermalNotification.h``."""
 
 
 def ask(command: Sequence[str]) -> str:
+    """Run ``command`` and return what it prints, or an empty text if it fails to start or exceeds ``TIMEOUT_S``."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False).stdout
     except (OSError, subprocess.SubprocessError):
@@ -32,28 +34,31 @@ def ask(command: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Hardware:
+    """The hardware of a Mac. A value that its tools do not report is None."""
+
     chip: str | None
     performance_cores: int | None
     efficiency_cores: int | None
     gpu_cores: int | None
     wired_limit_bytes: int | None
+    """The memory that the GPU may keep wired, as set by the owner; None where the system's own default applies."""
 
 
 def read_hardware(ask: Ask = ask) -> Hardware:
-    # A name that this chip does not have is an error on stderr; the others are printed all the same.
+    # For a key that this chip does not have, sysctl prints an error on stderr; it still prints the values of the others.
     values = parse_sysctl(ask(["/usr/sbin/sysctl", *_SYSCTL]))
-    wired = _number(values.get("iogpu.wired_limit_mb"))
+    wired_limit_mb = _number(values.get("iogpu.wired_limit_mb"))
     return Hardware(
         values.get("machdep.cpu.brand_string") or None,
         _number(values.get("hw.perflevel0.physicalcpu")),
         _number(values.get("hw.perflevel1.physicalcpu")),
         parse_gpu_cores(ask(["/usr/sbin/ioreg", "-rc", "AGXAccelerator", "-d1"])),
-        wired * 2**20 if wired else None,
+        wired_limit_mb * 2**20 if wired_limit_mb else None,
     )
 
 
 def system_name(ask: Ask = ask) -> str | None:
-    """``macOS 15.1 (24B83)``."""
+    """Return the name, version and build of the system, such as ``macOS 15.1 (24B83)``."""
     return parse_sw_vers(ask(["/usr/bin/sw_vers"]))
 
 
@@ -70,14 +75,14 @@ def thermal_pressure(ask: Ask = ask) -> str | None:
 
 
 def parse_sysctl(text: str) -> dict[str, str]:
-    """``name: value`` lines."""
+    """Return the ``name: value`` lines of ``text`` as a dictionary."""
     pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def parse_gpu_cores(text: str) -> int | None:
-    found = re.search(r'"gpu-core-count"\s*=\s*(\d+)', text)
-    return int(found[1]) if found else None
+    match = re.search(r'"gpu-core-count"\s*=\s*(\d+)', text)
+    return int(match[1]) if match else None
 
 
 def parse_sw_vers(text: str) -> str | None:
@@ -89,34 +94,41 @@ def parse_sw_vers(text: str) -> str | None:
 
 
 def parse_power_source(text: str) -> Literal["mains", "battery"] | None:
-    """The first line of ``pmset -g batt``: ``Now drawing from 'AC Power'``."""
+    """Return the power source named by the first line of ``pmset -g batt``, such as ``Now drawing from 'AC Power'``."""
     if "'AC Power'" in text:
         return "mains"
     return "battery" if "'Battery Power'" in text else None
 
 
 def parse_low_power(text: str) -> bool | None:
-    """``lowpowermode 1`` of ``pmset -g``; on Macs with a high power mode ``powermode``: 0 automatic, 1 low, 2 high."""
-    found = re.search(r"^\s*(?:lowpowermode|powermode)\s+(\d)\s*$", text, re.MULTILINE)
-    return found[1] == "1" if found else None
+    """Return whether ``pmset -g`` reports Low Power Mode.
+
+    Most Macs print ``lowpowermode``, which is 0 or 1. Macs with a high power mode print ``powermode`` instead, which is 0 for
+    automatic, 1 for low and 2 for high.
+    """
+    match = re.search(r"^\s*(?:lowpowermode|powermode)\s+(\d)\s*$", text, re.MULTILINE)
+    return match[1] == "1" if match else None
 
 
 def parse_pressure(text: str) -> str | None:
-    """``com.apple.system.thermalpressurelevel 0``."""
-    found = re.search(r"thermalpressurelevel\s+(\d+)", text)
-    level = int(found[1]) if found else -1
+    """Return the name of the thermal pressure in a line such as ``com.apple.system.thermalpressurelevel 0``."""
+    match = re.search(r"thermalpressurelevel\s+(\d+)", text)
+    level = int(match[1]) if match else -1
     return _PRESSURES[level] if 0 <= level < len(_PRESSURES) else None
 
 
 @dataclass(frozen=True)
 class PowerSample:
-    """One line of ``macmon pipe``: watts of the whole machine, or of the chip where the machine's are not known; GPU degrees C."""
+    """A measurement of power, as printed in one line by ``macmon pipe``."""
 
     watts: float
+    """The power of the whole machine, or of the chip alone where the machine's is not known."""
     gpu_celsius: float | None
+    """The mean temperature of the GPU."""
 
 
 def parse_macmon(line: str) -> PowerSample | None:
+    """Return the measurement in a line of ``macmon pipe``, or None if the line does not state the power."""
     try:
         values: dict[str, Any] = json.loads(line)
         watts = values.get("sys_power") or values["all_power"]

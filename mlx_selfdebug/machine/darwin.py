@@ -1,7 +1,8 @@
-"""What only macOS can answer: the memory of a process, and the limit of its address space. 0 where nothing can be known.
+"""Measures the memory of a process on macOS, and limits the address space of this process.
 
-The layouts are those of XNU's ``bsd/sys/resource.h`` and ``bsd/sys/proc_info.h``; both calls are in ``libSystem``, which every
-process has. Elsewhere the calls do not exist and the answer is 0. Standard library and ctypes alone.
+Both measuring calls are in ``libSystem``, which every process on a Mac has loaded. On other systems they do not exist, and the
+measured size is 0. The layouts are those of XNU's ``bsd/sys/resource.h`` and ``bsd/sys/proc_info.h``. This module needs only the
+standard library, since the sandboxed processes import it without the rest of the package.
 """
 
 from __future__ import annotations
@@ -17,20 +18,26 @@ from functools import cache
 _RUSAGE_INFO_V0 = 0
 _RUSAGE_BYTES = 96
 _PHYS_FOOTPRINT = 72
-"""``struct rusage_info_v0``: ``uint8_t ri_uuid[16]``, then ten ``uint64_t``, the eighth of which is ``ri_phys_footprint``; every
-later version begins with it. The kernel writes the version asked for, and no more.
+"""The offset of ``ri_phys_footprint`` in ``struct rusage_info_v0``.
+
+The structure is ``uint8_t ri_uuid[16]``, then ten ``uint64_t``, of which this is the eighth. Every later version begins with the
+same fields. The kernel writes the version that is asked for and no more.
 """
 
 _PROC_PIDTASKINFO = 4
 _TASKINFO_BYTES = 96
 _VIRTUAL_SIZE = 0
-"""``struct proc_taskinfo``: six ``uint64_t``, the first of which is ``pti_virtual_size``, then twelve ``int32_t``."""
+"""The offset of ``pti_virtual_size`` in ``struct proc_taskinfo``.
+
+The structure is six ``uint64_t``, of which this is the first, then twelve ``int32_t``.
+"""
 
 _SPARE = (0, 64 << 20, 256 << 20, 1 << 30, 4 << 30)
+"""Bytes that are added to the limit of the address space, in the order in which they are tried."""
 
 
 def footprint(pid: int) -> int:
-    """``ri_phys_footprint`` of a living process in bytes, what Activity Monitor shows as its memory; 0 where unknown."""
+    """Return the physical footprint of a living process in bytes, which Activity Monitor shows as its memory; 0 if unknown."""
     call = _library_function("proc_pid_rusage")
     buffer = ctypes.create_string_buffer(_RUSAGE_BYTES)
     if call is None or call(pid, _RUSAGE_INFO_V0, buffer) != 0:
@@ -39,7 +46,7 @@ def footprint(pid: int) -> int:
 
 
 def map_bytes(pid: int) -> int:
-    """The size of a process's address space in bytes; 0 where unknown."""
+    """Return the size of a process's address space in bytes; 0 if unknown."""
     call = _library_function("proc_pidinfo")
     buffer = ctypes.create_string_buffer(_TASKINFO_BYTES)
     size = ctypes.c_int(_TASKINFO_BYTES)
@@ -49,29 +56,31 @@ def map_bytes(pid: int) -> int:
 
 
 def parse_footprint(raw: bytes) -> int:
-    """The footprint in a ``struct rusage_info_v0`` or later."""
+    """Return the footprint in a ``struct rusage_info_v0`` or a later version of it."""
     return int(struct.unpack_from("=Q", raw, _PHYS_FOOTPRINT)[0])
 
 
 def parse_map_bytes(raw: bytes) -> int:
-    """The virtual size in a ``struct proc_taskinfo``."""
+    """Return the virtual size in a ``struct proc_taskinfo``."""
     return int(struct.unpack_from("=Q", raw, _VIRTUAL_SIZE)[0])
 
 
 def address_space_limit(map_bytes: int, budget_bytes: int) -> tuple[int, ...]:
-    """Values of RLIMIT_AS to try in turn, so that ``budget_bytes`` may be mapped on top of what is.
+    """Return values of RLIMIT_AS, to be tried in this order, that let ``budget_bytes`` be mapped on top of ``map_bytes``.
 
-    XNU refuses a limit below the size of the map (EINVAL), and the size it reports may leave out what it has reserved.
+    Several values are needed because XNU refuses a limit below the size of the address space with EINVAL, and the size that it
+    reports may leave out what it has reserved.
     """
     page = mmap.PAGESIZE
     return tuple(-(-(map_bytes + budget_bytes + spare) // page) * page for spare in _SPARE)
 
 
 def limit_address_space(budget_bytes: int, measure: Callable[[int], int] = map_bytes) -> int:
-    """Let this process map about ``budget_bytes`` more and no further. The limit in bytes, or 0 where none holds.
+    """Limit this process to mapping about ``budget_bytes`` more. Return the limit in bytes, or 0 if no limit holds.
 
-    A limit counts only once it was seen to leave the budget and to refuse twice as much: before macOS 12 it was accepted
-    and ignored. Until then it can be taken back; afterwards it cannot be raised.
+    A limit counts only after a test has shown that the budget can still be mapped and that twice as much is refused, because
+    macOS accepted and ignored the limit before version 12. Until the test has passed, the limit can be taken back. Afterwards
+    it cannot be raised.
     """
     used = measure(os.getpid())
     before = resource.getrlimit(resource.RLIMIT_AS)
@@ -93,7 +102,7 @@ def _limited(soft: int, hard: int) -> bool:
 
 
 def _can_map(size: int) -> bool:
-    """Reserves without touching, which costs no memory."""
+    """Return whether ``size`` bytes can be mapped. They are never touched, so the attempt costs no memory."""
     try:
         mmap.mmap(-1, size).close()
     except (OSError, MemoryError, OverflowError):

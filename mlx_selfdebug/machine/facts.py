@@ -1,4 +1,4 @@
-"""What the machine is and how it is at the moment. Unknown is None.
+"""Reads what the machine is and what state it is in. A value that is unknown is None.
 
 >>> read_machine().memory_bytes > 0
 True
@@ -21,46 +21,52 @@ Power = Literal["mains", "battery"]
 
 @dataclass(frozen=True)
 class Machine:
-    """``cores`` are logical ones; of ``performance_cores`` and ``efficiency_cores``, and of ``gpu_cores``, Apple chips have both.
-
-    ``wired_limit_bytes`` is what the owner lets the GPU hold, None where it is the system's own share.
-    """
+    """The hardware and operating system of this machine."""
 
     system: str
+    """The name and version of the operating system."""
     architecture: str
     chip: str | None
     cores: int | None
+    """The number of logical cores."""
     memory_bytes: int
+    """The size of the physical memory."""
     performance_cores: int | None = None
+    """The number of fast cores; known for Apple chips only."""
     efficiency_cores: int | None = None
+    """The number of slower, energy-saving cores; known for Apple chips only."""
     gpu_cores: int | None = None
+    """The number of GPU cores; known for Apple chips only."""
     wired_limit_bytes: int | None = None
+    """The memory that the GPU may keep wired, as set by the owner; None where the system's own default applies."""
 
 
 @dataclass(frozen=True)
 class State:
-    """How the machine is just now. ``thermal`` is the pressure macOS reports: nominal, moderate, heavy, trapping or sleeping."""
+    """The state of the machine at one moment."""
 
     swap_used_bytes: int | None
     power: Power | None = None
     low_power: bool | None = None
+    """Whether the Low Power Mode of macOS is on."""
     thermal: str | None = None
+    """The thermal pressure that macOS reports: nominal, moderate, heavy, trapping or sleeping."""
 
 
 def read_machine() -> Machine:
     memory = int(psutil.virtual_memory().total)
     if sys.platform == "darwin":
-        found = apple.read_hardware()
+        mac = apple.read_hardware()
         return Machine(
             apple.system_name() or f"macOS {platform.mac_ver()[0]}",
             platform.machine(),
-            found.chip,
+            mac.chip,
             os.cpu_count(),
             memory,
-            found.performance_cores,
-            found.efficiency_cores,
-            found.gpu_cores,
-            found.wired_limit_bytes,
+            mac.performance_cores,
+            mac.efficiency_cores,
+            mac.gpu_cores,
+            mac.wired_limit_bytes,
         )
     system = linux.system_name() if sys.platform == "linux" else None
     chip = linux.chip() if sys.platform == "linux" else None
@@ -72,7 +78,7 @@ def read_machine() -> Machine:
 def read_state() -> State:
     try:
         swap: int | None = int(psutil.swap_memory().used)
-    except OSError:  # some containers hide it
+    except OSError:  # some containers hide the swap
         swap = None
     if sys.platform == "darwin":
         return State(swap, apple.power_source(), apple.low_power_mode(), apple.thermal_pressure())
@@ -80,13 +86,13 @@ def read_state() -> State:
 
 
 def hardware() -> dict[str, str | int | None]:
-    """The machine as a record of a run."""
-    found = read_machine()
+    """Return the machine's hardware in the form in which it is recorded with a run."""
+    machine = read_machine()
     return {
-        "system": found.system,
-        "machine": found.architecture,
-        "chip": found.chip,
-        "cores": found.cores,
-        "memory_bytes": found.memory_bytes,
-        **({"gpu_cores": found.gpu_cores} if found.gpu_cores else {}),
+        "system": machine.system,
+        "machine": machine.architecture,
+        "chip": machine.chip,
+        "cores": machine.cores,
+        "memory_bytes": machine.memory_bytes,
+        **({"gpu_cores": machine.gpu_cores} if machine.gpu_cores else {}),
     }

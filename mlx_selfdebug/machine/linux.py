@@ -1,4 +1,4 @@
-"""What Linux says of the machine: files below ``root``. None where it does not say."""
+"""Reads what Linux says about the machine from files below ``root``. A value that Linux does not state is None."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ ROOT = Path("/")
 
 
 def system_name(root: Path = ROOT) -> str:
-    """``Debian GNU/Linux 12 (bookworm), Linux 6.1.0``."""
+    """Return the names of the distribution and the kernel, such as ``Debian GNU/Linux 12 (bookworm), Linux 6.1.0``."""
     kernel = f"Linux {platform.release()}"
-    named = [line for line in _lines(root / "etc/os-release") if line.startswith("PRETTY_NAME=")]
-    return f"{named[0].partition('=')[2].strip().strip(chr(34))}, {kernel}" if named else kernel
+    names = [line for line in _lines(root / "etc/os-release") if line.startswith("PRETTY_NAME=")]
+    return f"{names[0].partition('=')[2].strip().strip(chr(34))}, {kernel}" if names else kernel
 
 
 def chip(root: Path = ROOT) -> str | None:
-    """The processor's name; on ARM boards, which have none in ``cpuinfo``, the board's."""
+    """Return the processor's name, or the board's on ARM boards, where ``cpuinfo`` names no processor."""
     for line in _lines(root / "proc/cpuinfo"):
         key, _, value = line.partition(":")
         if key.strip() == "model name":
@@ -27,7 +27,7 @@ def chip(root: Path = ROOT) -> str | None:
 
 
 def power_source(root: Path = ROOT) -> Literal["mains", "battery"] | None:
-    """``mains`` where a supply is connected, ``battery`` where there is one and it discharges; None on machines without."""
+    """Return ``mains`` if a power supply is connected, ``battery`` if a battery is discharging, and None otherwise."""
     battery = False
     for supply in sorted((root / "sys/class/power_supply").glob("*")):
         kind = "".join(_lines(supply / "type"))

@@ -1,4 +1,4 @@
-"""The versions of what the work is done with. Unknown is None."""
+"""Looks up the versions of Python and of the packages that the work depends on."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ PACKAGES = ("mlx-selfdebug", "mlx", "mlx-lm", "numpy", "transformers")
 
 
 def versions() -> dict[str, str | None]:
+    """Return the version of Python and of each of ``PACKAGES``; None for a package that is not installed."""
     return {"python": platform.python_version(), **{name: installed_version(name) for name in PACKAGES}}
 
 
 def installed_version(name: str) -> str | None:
-    """The version of an installed distribution, None if it is not installed."""
+    """Return the version of an installed distribution, or None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

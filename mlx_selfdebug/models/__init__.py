@@ -1,1 +1,4 @@
-"""Models: from a name to a network and its tokenizer. ``load`` is the way in; ``resolve`` does all of it that needs no mlx."""
+"""Turn the name of a model into a network and its tokenizer.
+
+Callers begin with ``load``. Everything that does not need mlx is in ``resolve``.
+"""

@@ -1,8 +1,9 @@
-"""SwiGLU from additions and multiplications, for the CPU.
+"""Compute SwiGLU from additions and multiplications alone, which is faster on the CPU.
 
-mlx's exponential on x86 takes one number at a time, 12 to 16 ns each; its additions and multiplications take 0.2. So the sigmoid in
-every SwiGLU, a sixth of a decode step and a third of a prefill, is computed here as 2^n times a polynomial: 3 ns, and closer to the
-true value than mlx's own. Other devices keep mlx-lm's fused form.
+On x86, mlx computes the exponential one number at a time, which takes 12 to 16 ns per number; its additions and multiplications
+take 0.2 ns. The sigmoid in every SwiGLU takes a sixth of a decode step and a third of a prefill that way. It is therefore computed
+here as 2^n times a polynomial, which takes 3 ns per number and is closer to the true value than mlx's own exponential. Other
+devices keep mlx-lm's fused form.
 """
 
 from __future__ import annotations
@@ -13,17 +14,24 @@ from mlx_selfdebug.models.backend import device_name, mx, nn
 
 LOG2_E = 1.4426950408889634
 ROUNDER = 12582912.0
-"""1.5 * 2^23: added to a float32, it leaves its nearest integer in the low bits."""
+"""1.5 * 2^23. Adding it to a float32 leaves the nearest integer in the low bits of the sum."""
 MANTISSA_BITS, EXPONENT_BIAS = 23, 127
 POWER_OF_TWO = (0.0013276470, 0.0096755410, 0.055507131, 0.24022120, 0.69314694, 1.0000001)
-"""2^f on [-1/2, 1/2], highest power first; relative error 8e-8 (least maximum, by iterated weights)."""
-MOST, LEAST = 126.0, -126.0
+"""The coefficients of a polynomial for 2^f on [-1/2, 1/2], highest power first.
+
+It is a minimax fit, obtained by iterating weights, with a relative error of 8e-8.
+"""
+MAX_POWER, MIN_POWER = 126.0, -126.0
 TOLERANCE = 1e-5
+"""The largest difference between two outputs that are taken to be the same, as a share of the largest output."""
 
 
 def exp(x: mx.array) -> mx.array:
-    """e^x in float32, within 1e-6 of itself for |x| < 10; between 2^-126 and 2^126. Not differentiable: see :func:`swiglu`."""
-    power = mx.minimum(mx.maximum(x.astype(mx.float32) * LOG2_E, LEAST), MOST)
+    """Return e^x in float32, with a relative error of at most 1e-6 for |x| < 10.
+
+    Results are clamped to the range from 2^-126 to 2^126. The function is not differentiable: see :func:`swiglu`.
+    """
+    power = mx.minimum(mx.maximum(x.astype(mx.float32) * LOG2_E, MIN_POWER), MAX_POWER)
     rounded = power + ROUNDER
     fraction = power - (rounded - ROUNDER)
     value = POWER_OF_TWO[0] * fraction + POWER_OF_TWO[1]
@@ -34,13 +42,16 @@ def exp(x: mx.array) -> mx.array:
 
 
 def exp_here(x: mx.array) -> mx.array:
-    """e^x in float32 by the quicker way on this device. Not differentiable, and not exact where it is below 2^-126."""
+    """Return e^x in float32, computed in the way that is faster on this device.
+
+    The function is not differentiable, and results below 2^-126 are not exact.
+    """
     return exp(x) if device_name() == "cpu" else mx.exp(x.astype(mx.float32))
 
 
 @mx.custom_function
 def swiglu(gate: mx.array, up: mx.array) -> mx.array:
-    """silu(gate) * up, computed in float32."""
+    """Return silu(gate) * up, computed in float32."""
     return (gate * up / (1.0 + exp(-gate))).astype(up.dtype)
 
 
@@ -54,19 +65,19 @@ def _swiglu_vjp(primals: tuple[mx.array, mx.array], cotangent: mx.array, _: mx.a
 
 
 def speed_up_activations(network: nn.Module) -> int:
-    """Have the network's SwiGLU layers, float32, compute with :func:`swiglu`; how many do.
+    """Make the network's SwiGLU layers, which must be float32, compute with :func:`swiglu`, and return how many were changed.
 
-    A layer is changed only where the result, tried on numbers, is what it was.
+    A layer is changed only if a trial on random numbers shows that its output stays the same.
     """
-    same: dict[type, bool] = {}
+    is_swiglu: dict[type, bool] = {}
     changed = 0
     for _, layer in network.named_modules():
         kind = type(layer)
         if not {"gate_proj", "up_proj", "down_proj"} <= layer.keys() or kind in _FASTER.values():
             continue
-        if kind not in same:
-            same[kind] = _computes_swiglu(layer)
-        if same[kind]:
+        if kind not in is_swiglu:
+            is_swiglu[kind] = _computes_swiglu(layer)
+        if is_swiglu[kind]:
             layer.__class__ = _faster(kind)
             changed += 1
     return changed
@@ -91,7 +102,7 @@ _FASTER: dict[type, type] = {}
 
 
 def _faster(kind: type) -> type:
-    """A subclass of ``kind`` alone: the class of mlx-lm itself stays as it is for everyone else."""
+    """Return a subclass of ``kind`` that computes with :func:`swiglu`. The class of mlx-lm stays as it is for everyone else."""
     if kind not in _FASTER:
         _FASTER[kind] = type(kind.__name__, (kind,), {"__call__": _forward, "__module__": kind.__module__})
     return _FASTER[kind]

@@ -1,7 +1,7 @@
-"""The one door to mlx: loads a fast BLAS, then imports mlx, and names what the rest of the package uses.
+"""Load a fast BLAS, then import mlx, and export the modules of mlx that the rest of the package uses.
 
-Every other module that needs mlx begins with ``from mlx_selfdebug.models.backend import mx, nn``, before anything
-that imports mlx by itself (mlx_lm does). Importing this module is what makes the order right.
+Every other module that needs mlx begins with ``from mlx_selfdebug.models.backend import mx, nn``, before it imports
+anything that imports mlx itself, as mlx_lm does. This guarantees that the BLAS is loaded first.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["blas", "device_name", "mx", "nn", "optim"]
 
 
 def device_name() -> Literal["metal", "cuda", "cpu"]:
-    """Where mlx computes by default in this process."""
+    """Return the kind of device on which mlx computes by default in this process."""
     if mx.default_device() == mx.Device(mx.cpu):
         return "cpu"
     return "metal" if mx.metal.is_available() else "cuda"

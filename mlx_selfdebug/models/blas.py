@@ -1,8 +1,9 @@
-"""A fast BLAS for the CPU backend on Linux, loaded before mlx.
+"""Load a fast BLAS for the CPU backend on Linux, before mlx is imported.
 
-The ``mlx-cpu`` wheel brings the reference BLAS. A library loaded earlier with ``RTLD_GLOBAL`` takes its place, and
-float32 matrix products become up to 100 times faster (896x4864 by 1024 rows on two cores: 5158 ms, then 52 ms). It has
-to happen before the first ``import mlx.core`` of the process. This module does not import mlx.
+The ``mlx-cpu`` wheel contains the reference BLAS. A library that was loaded earlier with ``RTLD_GLOBAL`` takes its
+place, which makes float32 matrix products up to 100 times faster (896x4864 by 1024 rows on two cores: 52 ms instead of
+5158 ms). The library has to be loaded before the first ``import mlx.core`` of the process. This module does not import
+mlx.
 
     from mlx_selfdebug.models.blas import load_blas
     load_blas()        # Blas(name='openblas', path='/usr/lib/x86_64-linux-gnu/libopenblas.so.0')
@@ -44,26 +45,28 @@ _INSTALL = "Install one: `apt-get install libopenblas0-pthread` (Debian, Ubuntu)
 
 
 class SlowBlasWarning(UserWarning):
-    """mlx runs on the reference BLAS: right, but about 100 times slower than it could be."""
+    """A warning that mlx runs on the reference BLAS: results are right, but about 100 times slower than they could be."""
 
 
 @dataclass(frozen=True)
 class Blas:
-    """Which BLAS mlx's CPU backend uses, and the file it came from (None where nothing was loaded by us)."""
+    """The BLAS that mlx's CPU backend uses."""
 
     name: BlasName
     path: str | None = None
+    """The file of the fast BLAS in this process; None if mlx uses the library that it was built with."""
 
 
 @cache
 def load_blas() -> Blas:
-    """Load the first fast BLAS found, once a process; a second call returns the first one's answer.
+    """Load the first fast BLAS that is found, and return it.
 
-    Nothing is loaded on macOS (Accelerate) and where mlx's CUDA backend is installed. ``MLX_SELFDEBUG_BLAS`` names a
-    library to use instead of searching. Warns with :class:`SlowBlasWarning` where there is none or it is too late.
+    This happens once per process: later calls return the first call's answer. Nothing is loaded on macOS, where mlx
+    uses Accelerate, or where mlx's CUDA backend is installed. ``MLX_SELFDEBUG_BLAS`` names a library to use instead of
+    searching. If there is no fast BLAS, or if mlx was imported before, a :class:`SlowBlasWarning` is issued.
 
     Raises:
-        ModelError: ``MLX_SELFDEBUG_BLAS`` names a file that cannot be loaded or is no BLAS.
+        ModelError: ``MLX_SELFDEBUG_BLAS`` names a file that cannot be loaded or is not a BLAS.
     """
     if sys.platform != "linux":
         return Blas("accelerate")
@@ -81,21 +84,21 @@ def _load_override() -> Blas | None:
     path = os.environ.get(_OVERRIDE)
     if not path:
         return None
-    found = _try(path)
-    if found is None:
+    library = _try(path)
+    if library is None:
         raise ModelError(
-            f"{_OVERRIDE}={path}: not a BLAS library that can be loaded",
-            hint=f"unset {_OVERRIDE}, or let it name a libopenblas.so.0 or libmkl_rt.so.2",
+            f"{_OVERRIDE}={path} is not a BLAS library that can be loaded",
+            hint=f"unset {_OVERRIDE}, or set it to a libopenblas.so.0 or libmkl_rt.so.2",
         )
-    return found
+    return library
 
 
 def _load_first() -> Blas | None:
-    return next((found for name in _candidates() if (found := _try(name)) is not None), None)
+    return next((library for name in _candidates() if (library := _try(name)) is not None), None)
 
 
 def _nothing_found() -> Blas:
-    _warn(f"no OpenBLAS or MKL found: matrix products on the CPU will be about 100 times slower. {_INSTALL}")
+    _warn(f"No OpenBLAS or MKL was found: matrix products on the CPU will be about 100 times slower. {_INSTALL}")
     return Blas("reference")
 
 
@@ -104,7 +107,7 @@ def _warn(message: str) -> None:
 
 
 def _candidates() -> Iterator[str]:
-    """Names for the loader's own search first, then files: distribution folders, then this Python's prefix."""
+    """Yield names for the loader's own search, and files in the distribution's folders and then under this Python's prefix."""
     yield from _OPENBLAS
     folders = [*map(Path, _FOLDERS), Path(sys.prefix) / "lib", Path(site.getuserbase()) / "lib"]
     for names in (_OPENBLAS, _MKL):
@@ -113,20 +116,23 @@ def _candidates() -> Iterator[str]:
 
 
 def _try(name: str) -> Blas | None:
-    """Load ``name`` for the whole process, if it exists and has the 32-bit-integer CBLAS symbols that mlx calls."""
+    """Load ``name`` for the whole process if it exists and has the 32-bit-integer CBLAS symbols that mlx calls."""
     try:
         if not hasattr(ctypes.CDLL(name), "cblas_sgemm"):
             return None
         ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
     except OSError:
         return None
-    found = _already_mapped() or Blas("other", name)
-    logger.debug("BLAS: %s from %s", found.name, found.path)
-    return found
+    library = _already_mapped() or Blas("other", name)
+    logger.debug("loaded the BLAS %s from %s", library.name, library.path)
+    return library
 
 
 def _already_mapped() -> Blas | None:
-    """The fast BLAS this process has mapped, by us or by LD_PRELOAD. (NumPy's private copy has another file name.)"""
+    """Return the fast BLAS that this process has mapped, whether we loaded it or LD_PRELOAD did.
+
+    NumPy's private copy has another file name and is not taken for one.
+    """
     try:
         lines = Path("/proc/self/maps").read_text().splitlines()
     except OSError:

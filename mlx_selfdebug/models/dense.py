@@ -1,8 +1,9 @@
-"""Quantized layers become dense float32 ones: what the CPU is fast at.
+"""Turn quantized layers into dense float32 layers, which the CPU computes fast.
 
-The largest layer goes first, while there is room for the copies it takes; after that the peak is the float32 model
-and one layer. Values are those of ``mx.dequantize`` with scales in float32. Unpacking is done in NumPy where it can be:
-mlx's own is five times slower for 5 bits, which most weights of a Q4_K_M file have.
+The largest layer is converted first, while there is still room for the copies that this takes. After that, the memory
+peaks at the size of the float32 model plus one layer. The values are those of ``mx.dequantize`` with float32 scales.
+Weights are unpacked in NumPy where possible, because mlx's own unpacking is five times slower for 5 bits, which most
+weights of a Q4_K_M file have.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ Floats = npt.NDArray[np.float32]
 
 
 def dequantize_network(network: nn.Module, progress: Progress) -> None:
-    """Replace every quantized layer of ``network`` and bring all other parameters to float32, in place.
+    """Replace every quantized layer of ``network`` with a dense one and convert all other parameters to float32, in place.
 
-    An embedding beside a head of its own stays packed (with float32 scales): it is never a matrix product, and the few
-    rows that are looked up are quick to unpack. That saves 0.5 GB for the 0.5B.
+    If the network has a separate head, its embedding stays packed, with float32 scales: it is never part of a matrix
+    product, and the few rows that are looked up are quick to unpack. This saves 0.5 GB for the 0.5B.
     """
-    left = [(path, module) for path, module in network.named_modules() if "scales" in module]
-    left.sort(key=lambda item: item[1].weight.nbytes)
-    with progress.stage("load", len(left), "tensors") as stage:
-        while left:
-            # Taken off the list, so that the quantized layer is freed before the next one is read.
-            path, module = left.pop()
+    quantized = [(path, module) for path, module in network.named_modules() if "scales" in module]
+    quantized.sort(key=lambda item: item[1].weight.nbytes)
+    with progress.stage("load", len(quantized), "tensors") as stage:
+        while quantized:
+            # Taking the layer off the list frees its quantized weights before the next layer is read.
+            path, module = quantized.pop()
             if not _only_looked_up(network, module):
                 _replace(network, path, _dense(module))
             stage.advance(note=path)
@@ -40,19 +41,26 @@ def dequantize_network(network: nn.Module, progress: Progress) -> None:
 
 
 def dense_bytes(network: nn.Module) -> int:
-    """What the parameters of ``network`` take once :func:`dequantize_network` is done with it. Nothing is computed."""
+    """Return the number of bytes that the parameters of ``network`` take after :func:`dequantize_network`.
+
+    Nothing is computed.
+    """
     total: int = sum(4 * array.size for _, array in tree_flatten(network.parameters()) if array.dtype != mx.uint32)
     for _, module in network.named_modules():
         if "scales" not in module:
             continue
-        packed, numbers = module.weight.nbytes, module.weight.size * 32 // module.bits
-        aside = 4 * (module.scales.size + (module.biases.size if "biases" in module else 0))
-        total += packed if _only_looked_up(network, module) else 4 * numbers - aside
+        packed_bytes, n_weights = module.weight.nbytes, module.weight.size * 32 // module.bits
+        # The sum above counts the scales and biases, which a dense layer does not have.
+        scale_bytes = 4 * (module.scales.size + (module.biases.size if "biases" in module else 0))
+        total += packed_bytes if _only_looked_up(network, module) else 4 * n_weights - scale_bytes
     return total
 
 
 def unpack(weight: npt.NDArray[np.uint32], scales: Floats, biases: Floats, bits: int) -> Floats:
-    """Affine-packed rows as float32: weight (rows, columns * bits / 32), scales and biases (rows, groups)."""
+    """Return affine-packed rows as float32 of shape (rows, columns).
+
+    ``weight`` has shape (rows, columns * bits / 32), ``scales`` and ``biases`` have shape (rows, groups).
+    """
     octets = weight.view(np.uint8)
     rows = weight.shape[0]
     out = np.empty((rows, octets.shape[1] * 8 // bits), np.float32)
@@ -70,7 +78,7 @@ def unpack(weight: npt.NDArray[np.uint32], scales: Floats, biases: Floats, bits:
 
 
 def _unpack_five_bits(octets: npt.NDArray[np.uint8], out: Floats) -> None:
-    """Five bytes hold eight codes, the first in the lowest bits."""
+    """Write the codes in ``octets`` to ``out``. Five bytes hold eight codes, the first in the lowest bits."""
     padded = np.zeros((octets.size // 5, 8), np.uint8)
     padded[:, :5] = octets.reshape(-1, 5)
     words = padded.view(np.uint64)[:, 0]
@@ -84,7 +92,8 @@ def _only_looked_up(network: nn.Module, module: nn.Module) -> bool:
 
 
 def _dense(module: nn.Module) -> nn.Module:
-    """The same layer with float32 weights. Scales go first: fp16 ones would round each weight to fp16."""
+    """Return the same layer with dense float32 weights."""
+    # The scales are converted first, because fp16 scales would round each weight to fp16.
     module.set_dtype(mx.float32)
     known = isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding) and module.mode == "affine"
     dense = _unpacked(module) if known and module.bits in (4, 5, 8) else _by_mlx(module)

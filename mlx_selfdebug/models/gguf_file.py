@@ -1,14 +1,15 @@
-"""Reads the header of a GGUF file and checks all of it before anybody uses any of it.
+"""Read the header of a GGUF file, and check all of it before any of it is used.
 
-A strict reader of our own: the ``gguf`` package's takes seconds on a large vocabulary and believes what a file says of
-itself. Here every count, length and offset is bounded before it is used, so time and memory are bounded by the size of
-the header (at most 64 MiB), and no tensor is handed out that is not wholly inside the file and clear of the others.
-Little-endian, versions 2 and 3. Arrays of arrays are refused: no model we read has one.
+This is a strict reader of our own, because the one in the ``gguf`` package takes seconds on a large vocabulary and
+trusts what a file says about itself. Here every count, length and offset is bounded before it is used, so time and
+memory are bounded by the size of the header, which may be at most 64 MiB. Every tensor that is handed out lies wholly
+inside the file and overlaps no other. Little-endian files of versions 2 and 3 are read. Arrays of arrays are refused,
+because no model we read has one.
 
     file = read_gguf("model.gguf")
     file.metadata["general.architecture"], file.tensors["token_embd.weight"].shape    # 'qwen2', (151936, 896)
 
-The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+The format is described at https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 from __future__ import annotations
@@ -40,17 +41,20 @@ MAX_ALIGNMENT = 1 << 16
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _STRING, _ARRAY = 8, 9
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
-_OTHER_FILE = "download the file again, or take another conversion of the model"
+_OTHER_FILE = "download the file again, or use another conversion of the model"
 
 
 @dataclass(frozen=True)
 class GgufTensor:
-    """Where a tensor lies. ``shape`` is row-major (rows first, the reverse of the file's order)."""
+    """The type and the position of one tensor in the file."""
 
     name: str
     type_name: str
+    """The name of the GGML type, such as ``Q4_K``."""
     shape: tuple[int, ...]
+    """The shape in row-major order: rows first, the reverse of the order in the file."""
     offset: int
+    """The position of the tensor's first byte in the file."""
     n_bytes: int
 
     @property
@@ -60,14 +64,15 @@ class GgufTensor:
 
 @dataclass(frozen=True)
 class GgufFile:
-    """A header that was checked. Nothing of the tensors' data is in memory."""
+    """The checked header of a GGUF file. None of the tensors' data is in memory."""
 
     path: Path
     metadata: dict[str, Value]
     tensors: dict[str, GgufTensor]
+    """The tensors by name."""
 
     def read_rows(self, tensor: GgufTensor, start: int, stop: int) -> Bytes:
-        """The raw bytes of rows ``start`` to ``stop``: uint8, shape (rows, row_bytes).
+        """Return the raw bytes of the rows from ``start`` up to ``stop``: uint8, shape (rows, row_bytes).
 
         Raises:
             FormatError: the file has become shorter since its header was read.
@@ -85,7 +90,7 @@ def read_gguf(path: str | Path) -> GgufFile:
     """Read and check the header of ``path``.
 
     Raises:
-        FormatError: anything at all is wrong with the file; says what and at which byte.
+        FormatError: anything at all is wrong with the file. The message says what, and at which byte.
     """
     path = Path(path)
     try:
@@ -93,21 +98,21 @@ def read_gguf(path: str | Path) -> GgufFile:
         with path.open("rb") as stream:
             head = stream.read(min(size, MAX_HEADER_BYTES))
     except OSError as error:
-        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise FormatError(f"{path} cannot be read: {error.strerror or error}") from error
     return _Header(path, head, size).parse()
 
 
 class _Header:
-    """A cursor over the first bytes of the file; every step forward is checked against what is there."""
+    """A cursor over the first bytes of the file. Every step forward is checked against the bytes that are there."""
 
     def __init__(self, path: Path, head: bytes, file_size: int) -> None:
         self.path = path
         self.head = head
         self.file_size = file_size
-        self.at = 0
+        self.position = 0
 
     def fail(self, what: str) -> NoReturn:
-        raise FormatError(f"{self.path}: {what} (at byte {self.at})", hint=_OTHER_FILE)
+        raise FormatError(f"{self.path}: {what} (at byte {self.position})", hint=_OTHER_FILE)
 
     def parse(self) -> GgufFile:
         self.check_magic()
@@ -115,29 +120,31 @@ class _Header:
         n_entries = self.count("metadata entries", bytes_each=13)
         metadata = self.metadata(n_entries)
         if metadata.get("split.count", 1) not in (0, 1):
-            self.fail("one part of a split GGUF; join the parts first (llama-gguf-split --merge)")
+            self.fail("the file is one part of a split GGUF; join the parts first (llama-gguf-split --merge)")
         specs = [self.tensor_spec() for _ in range(n_tensors)]
         tensors = self.place(specs, self.data_start(metadata))
         return GgufFile(self.path, metadata, tensors)
 
     def check_magic(self) -> None:
         if self.take(4) != b"GGUF":
-            self.at = 0
-            self.fail(f"not a GGUF file: begins with {self.head[:4]!r}, expected b'GGUF'")
+            self.position = 0
+            self.fail(f"this is not a GGUF file: it begins with {self.head[:4]!r} instead of b'GGUF'")
         version = self.scalar("<I")
         if version & 0xFFFF == 0 and version:
-            self.fail("a big-endian GGUF; only little-endian files are read")
+            self.fail("the file is big-endian; only little-endian files are read")
         if version not in (2, 3):
-            self.fail(f"GGUF version {version}; versions 2 and 3 are read")
+            self.fail(f"the file has GGUF version {version}; only versions 2 and 3 are read")
 
     def take(self, n: int) -> bytes:
-        end = self.at + n
+        end = self.position + n
         if end > len(self.head):
             if len(self.head) < self.file_size:
                 self.fail(f"the header is longer than {MAX_HEADER_BYTES >> 20} MiB")
-            self.fail(f"the file is cut off: {n} more bytes announced, {len(self.head) - self.at} left")
-        data = self.head[self.at : end]
-        self.at = end
+            self.fail(
+                f"the file is cut off: {n} more bytes are announced, and {len(self.head) - self.position} are left"
+            )
+        data = self.head[self.position : end]
+        self.position = end
         return data
 
     def scalar(self, code: str) -> int:
@@ -147,13 +154,13 @@ class _Header:
     def count(self, what: str, bytes_each: int) -> int:
         n = self.scalar("<Q")
         if n > min(MAX_ENTRIES, self.file_size // bytes_each):
-            self.fail(f"{n} {what} announced: more than the file can hold or than {MAX_ENTRIES}")
+            self.fail(f"the header announces {n} {what}: more than the file can hold, or more than {MAX_ENTRIES}")
         return n
 
     def string(self, what: str, limit: int = MAX_STRING_BYTES) -> str:
         n = self.scalar("<Q")
         if n > limit:
-            self.fail(f"{what} of {n} bytes; at most {limit} are allowed")
+            self.fail(f"{what} has {n} bytes; at most {limit} are allowed")
         try:
             return self.take(n).decode()
         except UnicodeDecodeError as error:
@@ -184,18 +191,18 @@ class _Header:
             self.fail(f"metadata {key!r} is an array of arrays")
         if kind != _STRING and kind not in _SCALARS:
             self.fail(f"metadata {key!r} is an array of the unknown value type {kind}")
-        each = 8 if kind == _STRING else struct.calcsize(_SCALARS[kind])
-        if n > MAX_ITEMS or n * each > len(self.head) - self.at:
-            self.fail(f"metadata {key!r} announces {n} items: more than the file holds or than {MAX_ITEMS}")
+        item_bytes = 8 if kind == _STRING else struct.calcsize(_SCALARS[kind])
+        if n > MAX_ITEMS or n * item_bytes > len(self.head) - self.position:
+            self.fail(f"metadata {key!r} announces {n} items: more than the file holds, or more than {MAX_ITEMS}")
         if kind == _STRING:
             return [self.string(f"an item of {key!r}") for _ in range(n)]
-        return list(struct.unpack(f"<{n}{_SCALARS[kind][1]}", self.take(n * each)))
+        return list(struct.unpack(f"<{n}{_SCALARS[kind][1]}", self.take(n * item_bytes)))
 
     def tensor_spec(self) -> GgufTensor:
-        """A tensor's entry as written: its offset still counts from the start of the data."""
+        """Return a tensor's entry as it is written: its offset still counts from the start of the data."""
         name = self.string("a tensor name", MAX_NAME_BYTES)
         if not _NAME.fullmatch(name):
-            self.fail(f"tensor name {name!r} holds characters that no tensor name has")
+            self.fail(f"tensor name {name!r} contains characters that are not allowed in one")
         n_dims = self.scalar("<I")
         if not 1 <= n_dims <= MAX_DIMENSIONS:
             self.fail(f"tensor {name!r} has {n_dims} dimensions; 1 to {MAX_DIMENSIONS} are allowed")
@@ -211,18 +218,18 @@ class _Header:
             self.fail(f"tensor {name!r} has the unknown type {code}")
         block, block_bytes = GGML_QUANT_SIZES[kind]
         if 0 in shape or shape[-1] % block:
-            self.fail(f"tensor {name!r} of shape {shape} cannot be {kind.name}: rows are blocks of {block}")
+            self.fail(f"tensor {name!r} of shape {shape} cannot be {kind.name}, whose rows are blocks of {block}")
         return kind.name, math.prod(shape) // block * block_bytes
 
     def data_start(self, metadata: dict[str, Value]) -> int:
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or not 0 < alignment <= MAX_ALIGNMENT or alignment & (alignment - 1):
-            self.fail(f"general.alignment is {alignment!r}; a power of two up to {MAX_ALIGNMENT} is allowed")
+            self.fail(f"general.alignment is {alignment!r}; it must be a power of two up to {MAX_ALIGNMENT}")
         self.alignment = alignment
-        return -(-self.at // alignment) * alignment
+        return -(-self.position // alignment) * alignment
 
     def place(self, specs: list[GgufTensor], start: int) -> dict[str, GgufTensor]:
-        """Turn offsets into positions in the file; refuse what is outside, overlaps or has its name twice."""
+        """Turn offsets into positions in the file, and refuse tensors that lie outside it, overlap or share a name."""
         tensors: dict[str, GgufTensor] = {}
         end = start
         for spec in sorted(specs, key=lambda spec: spec.offset):
@@ -230,10 +237,10 @@ class _Header:
                 self.fail(f"tensor {spec.name!r} occurs twice")
             offset = start + spec.offset
             if offset % self.alignment or offset + spec.n_bytes > self.file_size:
-                what = f"{spec.n_bytes} bytes from {offset} on, of {self.file_size}"
+                what = f"it has {spec.n_bytes} bytes from byte {offset} on, and the file has {self.file_size}"
                 self.fail(f"tensor {spec.name!r} lies outside the file or off its alignment: {what}")
             if offset < end:
-                self.fail(f"tensor {spec.name!r} overlaps the one before it")
+                self.fail(f"tensor {spec.name!r} overlaps the tensor before it")
             end = offset + spec.n_bytes
             tensors[spec.name] = GgufTensor(spec.name, spec.type_name, spec.shape, offset, spec.n_bytes)
         return tensors

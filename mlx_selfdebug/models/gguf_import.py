@@ -1,8 +1,8 @@
-"""A GGUF file becomes an MLX folder: repacked weights, config.json and the tokenizer's files, sealed.
+"""Turn a GGUF file into a sealed MLX folder with repacked weights, config.json and the tokenizer's files.
 
-Tensors stream through in pieces of a few million weights, so memory stays under a few hundred megabytes whatever the
-model's size. The folder is built under another name and renamed when it is whole; a process killed on the way leaves
-only a folder that the next import removes. Needs numpy, not mlx.
+Tensors are read and written in pieces of a few million weights, so memory stays under a few hundred megabytes whatever
+the model's size. The folder is built under another name and renamed when it is complete. A process that is killed on
+the way leaves only a folder that the next import removes. This module needs numpy, not mlx.
 
     folder = import_gguf(Path("model.gguf"), Path("~/.cache/mlx-selfdebug/models").expanduser(), sha256)
     mlx_lm.load(str(folder))
@@ -32,24 +32,24 @@ from mlx_selfdebug.progress import NullProgress, Progress, Stage
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS_A_PIECE = 1 << 22
+WEIGHTS_PER_PIECE = 1 << 22
 
 
 def folder_for(models: Path, sha256: str) -> Path:
-    """Where the GGUF with this hash is, or would be, repacked."""
+    """Return the path of the folder for the repacked GGUF file with this SHA-256. The folder need not exist."""
     return models / f"gguf-{sha256[:16]}"
 
 
 def import_gguf(path: Path, models: Path, sha256: str, progress: Progress | None = None) -> Path:
-    """Repack ``path`` into a folder of ``models`` and return it; a sound one from before is returned at once.
+    """Repack ``path`` into a folder below ``models`` and return that folder. If a sound one exists, it is returned at once.
 
     Args:
-        path: the GGUF file. It is read, never changed.
-        models: the folder that holds repacked models; made if missing.
-        sha256: of the file's content; names the folder and goes into its seal.
+        path: the GGUF file. It is read and never changed.
+        models: the folder that holds repacked models. It is created if it does not exist.
+        sha256: the SHA-256 of the file's content, which names the folder and goes into its seal.
 
     Raises:
-        FormatError: the file is damaged, or of a kind that is not read; nothing is left behind.
+        FormatError: the file is damaged, or of a kind that is not read. Nothing is left behind.
         DownloadError: the disk is full.
     """
     folder = folder_for(models, sha256)
@@ -66,8 +66,9 @@ def _build(path: Path, folder: Path, sha256: str, progress: Progress) -> None:
     file = read_gguf(path)
     plan, tokenizer = plan_model(file), read_tokenizer(file)
     if tokenizer.size > plan.config["vocab_size"]:
-        raise FormatError(f"{path}: {tokenizer.size} tokens for an embedding of {plan.config['vocab_size']} rows")
-    require_space(folder.parent, path.stat().st_size * 9 // 8, f"{path.name}, repacked")
+        rows = plan.config["vocab_size"]
+        raise FormatError(f"{path} has {tokenizer.size} tokens, but its embedding has only {rows} rows")
+    require_space(folder.parent, path.stat().st_size * 9 // 8, f"the repacked {path.name}")
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
@@ -91,7 +92,7 @@ def _write_config(folder: Path, plan: ModelPlan, tokenizer: GgufTokenizer) -> No
 
 
 def _write_weights(target: Path, file: GgufFile, plan: ModelPlan, progress: Progress) -> None:
-    """One safetensors file: its header, then each tensor's arrays in the order of the header."""
+    """Write one safetensors file: its header, and then each tensor's arrays in the order of the header."""
     total = sum(placement.source.n_bytes for placement in plan.placements)
     with progress.stage("repack", total, "B") as stage, target.open("wb") as stream:
         stream.write(_header(plan))
@@ -114,7 +115,7 @@ def _header(plan: ModelPlan) -> bytes:
 
 
 def _arrays(placement: Placement) -> Iterator[tuple[str, str, list[int], int]]:
-    """Name, safetensors dtype, shape and bytes of each array that a tensor becomes."""
+    """Yield the name, safetensors dtype, shape and size in bytes of each array that a tensor becomes."""
     shape, path = list(placement.source.shape), placement.path
     if not placement.quantized:
         yield f"{path}.{placement.leaf}", DENSE[placement.source.type_name], shape, placement.source.n_bytes
@@ -127,7 +128,7 @@ def _arrays(placement: Placement) -> Iterator[tuple[str, str, list[int], int]]:
 
 
 def _write_tensor(stream: BinaryIO, file: GgufFile, placement: Placement, stage: Stage) -> None:
-    """Words go straight out, piece by piece; scales and biases, a tenth of them, wait for the tensor's end."""
+    """Write the weights of a tensor piece by piece, and then its scales and biases, which are a tenth of them."""
     source = placement.source
     scales: list[bytes] = []
     biases: list[bytes] = []
@@ -144,7 +145,7 @@ def _write_tensor(stream: BinaryIO, file: GgufFile, placement: Placement, stage:
 
 
 def _pieces(file: GgufFile, placement: Placement) -> Iterator[Bytes]:
-    """The tensor's raw rows, in pieces; rows that llama.cpp reordered come back in their own order."""
+    """Yield the tensor's raw rows in pieces. Rows that llama.cpp reordered are put back into their original order."""
     source = placement.source
     if len(source.shape) == 1:
         yield file.read_rows(source, 0, 1)
@@ -152,12 +153,12 @@ def _pieces(file: GgufFile, placement: Placement) -> Iterator[Bytes]:
     if placement.heads:
         yield file.read_rows(source, 0, source.shape[0])[_row_order(source, placement.heads)]
         return
-    step = max(1, WEIGHTS_A_PIECE // source.shape[1])
+    step = max(1, WEIGHTS_PER_PIECE // source.shape[1])
     for start in range(0, source.shape[0], step):
         yield file.read_rows(source, start, min(start + step, source.shape[0]))
 
 
 def _row_order(source: GgufTensor, heads: int) -> npt.NDArray[np.intp]:
-    """llama.cpp lays a head's rows out as pairs (i, i + half): undo it."""
+    """Return the order that puts a head's rows back in place: llama.cpp stores them as pairs (i, i + half)."""
     half = source.shape[0] // heads // 2
     return np.arange(source.shape[0]).reshape(heads, half, 2).swapaxes(1, 2).ravel()

@@ -1,10 +1,10 @@
-"""Which MLX parameter each GGUF tensor is, and the config.json that goes with them.
+"""Find the MLX parameter that each GGUF tensor becomes, and the config.json that goes with them.
 
-Two architectures: ``qwen2`` and ``llama``. Everything the metadata promises is checked against the tensors: each one
-the model needs is there with the right shape, and there is none we have no place for.
+Two architectures are read: ``qwen2`` and ``llama``. What the metadata promises is checked against the tensors: each
+tensor that the model needs must be there with the right shape, and there must be no tensor without a place in it.
 
-In ``llama`` files the rows of the q and k projections are reordered (llama.cpp rotates neighbouring pairs, Hugging
-Face and MLX rotate halves): :attr:`Placement.heads` says how many heads' rows are to be put back.
+In ``llama`` files the rows of the q and k projections are reordered, because llama.cpp rotates neighbouring pairs,
+while Hugging Face and MLX rotate halves. :attr:`Placement.heads` says how many heads there are to put back in order.
 """
 
 from __future__ import annotations
@@ -23,17 +23,20 @@ Config = dict[str, Any]
 ARCHITECTURES = ("llama", "qwen2")
 DENSE = {"F32": "F32", "F16": "F16", "BF16": "BF16"}
 MAX_LAYERS = 1024
-_OTHER = "take a model of a supported kind, or an MLX conversion of this one from the hub"
+_OTHER = "use a model of a supported kind, or an MLX conversion of this one from the hub"
 
 
 @dataclass(frozen=True)
 class Placement:
-    """One tensor's place: ``path`` is the MLX module, ``leaf`` "weight" or "bias", ``heads`` see above (0: as is)."""
+    """The place of one GGUF tensor in the MLX model."""
 
     source: GgufTensor
     path: str
+    """The path of the MLX module, such as ``model.layers.0.mlp.up_proj``."""
     leaf: str
+    """The parameter of that module: ``weight`` or ``bias``."""
     heads: int = 0
+    """The number of heads whose rows have to be put back in order; 0 if the rows stay as they are."""
 
     @property
     def quantized(self) -> bool:
@@ -42,9 +45,10 @@ class Placement:
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """``config`` is the content of config.json, without the token ids, which the tokenizer knows."""
+    """The layout of an MLX model: its configuration and the place of every tensor."""
 
     config: Config
+    """The content of config.json, without the token ids, which come from the tokenizer."""
     placements: tuple[Placement, ...]
 
 
@@ -61,15 +65,18 @@ class _Shape:
 
 
 def plan_model(file: GgufFile) -> ModelPlan:
-    """Lay out the model in ``file``.
+    """Return the layout of the model in ``file``.
 
     Raises:
-        FormatError: another architecture, a tensor of a type we do not read, a tensor missing, misshapen or unknown.
+        FormatError: the architecture is not supported, or a tensor is missing, misshapen, unknown or of a type that is
+            not read.
     """
     shape = _read_shape(file)
     tied = "output.weight" not in file.tensors
     placements, problems = _place_all(file, shape, tied)
-    problems += [f"no place for tensor {name!r}" for name in file.tensors.keys() - {p.source.name for p in placements}]
+    problems += [
+        f"there is no place for tensor {name!r}" for name in file.tensors.keys() - {p.source.name for p in placements}
+    ]
     if problems:
         more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""
         raise FormatError(f"{file.path}: {'; '.join(sorted(problems)[:8])}{more}", hint=_OTHER)
@@ -80,7 +87,7 @@ def _read_shape(file: GgufFile) -> _Shape:
     architecture = file.metadata.get("general.architecture")
     if architecture not in ARCHITECTURES:
         raise FormatError(
-            f"{file.path}: architecture {architecture!r}; GGUF files of {' and '.join(ARCHITECTURES)} are read",
+            f"{file.path}: architecture {architecture!r} is not supported; {' and '.join(ARCHITECTURES)} are",
             hint=_OTHER,
         )
     get = _Getter(file, str(architecture))
@@ -105,13 +112,18 @@ def _read_shape(file: GgufFile) -> _Shape:
 def _check_heads(get: _Getter, shape: _Shape) -> None:
     rotated = get.integer("rope.dimension_count", shape.head_dim)
     if shape.heads % shape.kv_heads or shape.head_dim % 2 or rotated != shape.head_dim:
-        get.fail(f"{shape.heads} heads of {shape.head_dim}, {shape.kv_heads} for keys: they do not fit together")
+        get.fail(
+            f"{shape.heads} attention heads of size {shape.head_dim} ({rotated} of it rotated) and {shape.kv_heads} heads"
+            " for keys and values do not fit together"
+        )
     if shape.architecture == "qwen2" and shape.heads * shape.head_dim != shape.hidden:
-        get.fail(f"{shape.heads} heads of {shape.head_dim} do not make a hidden size of {shape.hidden}")
+        get.fail(
+            f"{shape.heads} attention heads of size {shape.head_dim} do not add up to a hidden size of {shape.hidden}"
+        )
 
 
 class _Getter:
-    """Metadata of one architecture, typed and bounded."""
+    """Typed and bounded access to the metadata of one architecture."""
 
     def __init__(self, file: GgufFile, architecture: str) -> None:
         self.file = file
@@ -123,17 +135,19 @@ class _Getter:
     def integer(self, key: str, default: int | None = None, limit: int = 1 << 24) -> int:
         value = self.file.metadata.get(f"{self.architecture}.{key}", default)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= limit:
-            raise FormatError(f"{self.file.path}: {self.architecture}.{key} is {value!r}; 1 to {limit} is allowed")
+            what = f"{self.architecture}.{key} is {value!r}; it must be an integer from 1 to {limit}"
+            raise FormatError(f"{self.file.path}: {what}")
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
         value = self.file.metadata.get(f"{self.architecture}.{key}", default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise FormatError(f"{self.file.path}: {self.architecture}.{key} is {value!r}; a positive number is needed")
+            what = f"{self.architecture}.{key} is {value!r}; it must be a positive number"
+            raise FormatError(f"{self.file.path}: {what}")
         return float(value)
 
     def refuse_unknown_features(self) -> None:
-        """What changes the arithmetic and is not read here is refused by name, not passed over."""
+        """Refuse by name, rather than ignore, what changes the arithmetic and is not supported."""
         for key in ("expert_count", "attention.sliding_window", "logit_scale", "attention.clamp_kqv"):
             if value := self.file.metadata.get(f"{self.architecture}.{key}"):
                 self.fail(f"{self.architecture}.{key} is {value!r}, which is not supported")
@@ -173,7 +187,10 @@ def _config(file: GgufFile, shape: _Shape, tied: bool, placements: list[Placemen
 
 
 def _quantization(placements: list[Placement]) -> Config:
-    """mlx_lm reads the entry under a module's path; the two at the top are only a default that nobody falls back to."""
+    """Return the ``quantization`` entry of config.json.
+
+    mlx_lm reads the entry under a module's path. The two values at the top are a default that no module falls back to.
+    """
     entries = {p.path: {"group_size": GROUP_SIZE, "bits": BITS[p.source.type_name]} for p in placements if p.quantized}
     return {"group_size": GROUP_SIZE, "bits": 4, **entries} if entries else {}
 
@@ -188,7 +205,8 @@ def _place_all(file: GgufFile, shape: _Shape, tied: bool) -> tuple[list[Placemen
         elif tensor.shape != expected:
             problems.append(f"tensor {name!r} has shape {tensor.shape}, expected {expected}")
         elif tensor.type_name not in _types_for(expected):
-            problems.append(f"tensor {name!r} has type {tensor.type_name}; read are {', '.join(_types_for(expected))}")
+            types = ", ".join(_types_for(expected))
+            problems.append(f"tensor {name!r} has type {tensor.type_name}; supported types are {types}")
         else:
             placements.append(Placement(tensor, path, name.rsplit(".", 1)[1], heads))
     return placements, problems
@@ -199,7 +217,7 @@ def _types_for(shape: tuple[int, ...]) -> list[str]:
 
 
 def _expected(shape: _Shape, tied: bool) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
-    """Every tensor the model has: its name in the file, its MLX module, its shape, the heads whose rows to put back."""
+    """Yield each tensor's name in the file, its MLX module, its shape, and the number of heads to put back in order."""
     yield "token_embd.weight", "model.embed_tokens", (shape.vocabulary, shape.hidden), 0
     yield "output_norm.weight", "model.norm", (shape.hidden,), 0
     if not tied:

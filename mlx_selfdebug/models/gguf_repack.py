@@ -1,16 +1,17 @@
-"""GGUF's quantized blocks, rearranged into MLX's affine format: ``weight = scale * code + bias`` in groups of 32.
+"""Rearrange GGUF's quantized blocks into MLX's affine format: ``weight = scale * code + bias`` in groups of 32.
 
-Nothing is quantized anew, except Q6_K. What a tensor loses on the way, against the exact value of its blocks:
+Only Q6_K is quantized again. The table says what a tensor loses, compared with the exact values of its blocks:
 
-    Q4_0 Q4_1 Q5_0 Q5_1 Q8_0    nothing: codes, scales and offsets carry over bit for bit
-    Q4_K Q5_K                   a block's ``d * scale`` and ``dmin * min`` are rounded to fp16:
-                                |error| <= ulp(scale)/2 * code + ulp(bias)/2, about 5e-4 of the weight's parts
-    Q6_K                        groups of 16 become groups of 32 in 8 bits. The step is a quarter of the larger of the
-                                two scales s, so the half that owns it keeps its values, and the other is off by
-                                |error| <= s/8 + s/64 (Q6_K itself is off by s/2); s/4 in the one corner where both
-                                scales are equal and opposite
+    Q4_0 Q4_1 Q5_0 Q5_1 Q8_0    Nothing: codes, scales and offsets carry over bit for bit.
+    Q4_K Q5_K                   A block's ``d * scale`` and ``dmin * min`` are rounded to fp16:
+                                |error| <= ulp(scale)/2 * code + ulp(bias)/2, about 5e-4 of the weight's parts.
+    Q6_K                        Groups of 16 become groups of 32 in 8 bits. The step is a quarter of s, the larger of
+                                the two scales, so the half with that scale keeps its values. The other half is off by
+                                |error| <= s/8 + s/64 (Q6_K itself is off by s/2), or by s/4 in the one corner where
+                                both scales are equal and opposite.
 
-Bits 4, 5 and 8; other types are refused by name. Layouts: ``ggml-quants.c``, and ``gguf.quants`` for the reference.
+The result has 4, 5 or 8 bits. Other types are refused by name. The layouts are those of ``ggml-quants.c``, and
+``gguf.quants`` is the reference.
 """
 
 from __future__ import annotations
@@ -32,32 +33,38 @@ Halves = npt.NDArray[np.float16]
 
 @dataclass(frozen=True)
 class Groups:
-    """Blocks taken apart: codes uint8 (n, 32), one scale and one bias each, float32 (n,), not yet rounded."""
+    """Blocks taken apart into n groups of 32 weights."""
 
     codes: Bytes
+    """Shape (n, 32)."""
     scales: Floats
+    """Shape (n,), not yet rounded to fp16."""
     biases: Floats
+    """Shape (n,), not yet rounded to fp16."""
 
 
 @dataclass(frozen=True)
 class Packed:
-    """MLX's three arrays: weight uint32 (rows, columns * bits / 32), scales and biases fp16 (rows, columns / 32)."""
+    """The three arrays of a quantized tensor in MLX's format."""
 
     weight: npt.NDArray[np.uint32]
+    """Shape (rows, columns * bits / 32)."""
     scales: Halves
+    """Shape (rows, columns / 32)."""
     biases: Halves
+    """Shape (rows, columns / 32)."""
 
 
 def repack(raw: Bytes, type_name: str, name: str) -> Packed:
-    """Repack rows of raw blocks.
+    """Return rows of raw blocks in MLX's format.
 
     Args:
-        raw: uint8, shape (rows, bytes of a row), whole blocks.
+        raw: whole blocks as uint8, shape (rows, bytes per row).
         type_name: a key of :data:`BITS`.
-        name: the tensor's, for the message.
+        name: the name of the tensor, for the error message.
 
     Raises:
-        FormatError: a scale is no finite number, or does not fit fp16.
+        FormatError: a scale is not a finite number, or does not fit fp16.
     """
     block_bytes, decode = _DECODERS[type_name]
     with np.errstate(over="ignore", invalid="ignore"):
@@ -74,12 +81,16 @@ def _half(values: Floats, name: str) -> Halves:
     with np.errstate(over="ignore", invalid="ignore"):
         halves = values.astype(np.float16)
     if not np.isfinite(halves).all():
-        raise FormatError(f"tensor {name!r}: a scale is not a finite fp16 number", hint="the file is damaged")
+        what = f"tensor {name!r} has a scale that is not a finite fp16 number"
+        raise FormatError(what, hint="the file is damaged; download it again")
     return halves
 
 
 def _pack(codes: Bytes, bits: int) -> npt.NDArray[np.uint32]:
-    """Codes (n, 32) into n little-endian bit streams of ``bits`` words each: code i begins at bit i * bits."""
+    """Pack codes of shape (n, 32) into n little-endian bit streams of ``bits`` words each.
+
+    Code i of a stream begins at bit i * bits.
+    """
     if bits == 8:
         return np.ascontiguousarray(codes).view(np.uint32)
     if bits == 4:
@@ -93,13 +104,13 @@ def _pack(codes: Bytes, bits: int) -> npt.NDArray[np.uint32]:
 
 
 def _floats(blocks: Bytes, column: int) -> Floats:
-    """The fp16 number that begins at byte ``column`` of every block: float32, shape (n,)."""
+    """Return the fp16 number that begins at byte ``column`` of every block, as float32 of shape (n,)."""
     halves = np.ascontiguousarray(blocks[:, column : column + 2]).view(np.float16)
     return halves[:, 0].astype(np.float32)
 
 
 def _nibbles(packed: Bytes) -> Bytes:
-    """Low nibbles first, then high ones: (n, 16) -> (n, 32)."""
+    """Return (n, 32) codes from (n, 16) bytes: all the low nibbles, then all the high ones."""
     return np.concatenate([packed & 0xF, packed >> 4], axis=1)
 
 
@@ -132,7 +143,7 @@ def _q8_0(blocks: Bytes) -> Groups:
 
 
 def _k_scales(packed: Bytes) -> tuple[Bytes, Bytes]:
-    """Eight 6-bit scales and eight 6-bit minima from 12 bytes: each (n, 8)."""
+    """Return eight 6-bit scales and eight 6-bit minima from the 12 bytes of each block: shape (n, 8) each."""
     low, mid, high = packed[:, 0:4], packed[:, 4:8], packed[:, 8:12]
     scales = np.concatenate([low & 0x3F, (high & 0xF) | (low >> 2 & 0x30)], axis=1)
     minima = np.concatenate([mid & 0x3F, (high >> 4) | (mid >> 2 & 0x30)], axis=1)
@@ -146,7 +157,10 @@ def _k_groups(blocks: Bytes, codes: Bytes) -> Groups:
 
 
 def _k_nibbles(packed: Bytes) -> Bytes:
-    """(n, 128) -> (n, 8, 32): each 32 bytes hold one group in the low and the next in the high nibbles."""
+    """Return (n, 8, 32) codes from (n, 128) bytes.
+
+    Each 32 bytes hold one group in their low nibbles and the next group in their high nibbles.
+    """
     pairs = packed.reshape(-1, 4, 1, 32)
     return np.concatenate([pairs & 0xF, pairs >> 4], axis=2).reshape(-1, 8, 32)
 
@@ -164,21 +178,21 @@ def _q5_k(blocks: Bytes) -> Groups:
 def _q6_k(blocks: Bytes) -> Groups:
     scales = _q6_k_scales(blocks)
     values = _q6_k_codes(blocks) * scales[:, :, None]
-    owner = np.abs(scales).argmax(axis=1)[:, None]
-    # The sign of the owner's scale goes with it: ggml lets code -32 stand for the largest weight, of either sign.
-    step = (np.take_along_axis(scales, owner, axis=1) / 4).astype(np.float16).astype(np.float32)
+    larger = np.abs(scales).argmax(axis=1)[:, None]
+    # The step keeps the sign of the larger scale, because ggml lets code -32 stand for the largest weight of either sign.
+    step = (np.take_along_axis(scales, larger, axis=1) / 4).astype(np.float16).astype(np.float32)
     codes = np.rint(values.reshape(-1, GROUP_SIZE) / np.where(step == 0, 1, step)) + 128
     return Groups(np.nan_to_num(codes).clip(0, 255).astype(np.uint8), step[:, 0], -128 * step[:, 0])
 
 
 def _q6_k_scales(blocks: Bytes) -> Floats:
-    """The scales of the two halves of each group of 32: (groups, 2)."""
+    """Return the scales of the two halves of each group of 32: shape (groups, 2)."""
     scales = np.ascontiguousarray(blocks[:, 192:208]).view(np.int8).astype(np.float32)
     return (scales * _floats(blocks, 208)[:, None]).reshape(-1, 2)
 
 
 def _q6_k_codes(blocks: Bytes) -> Floats:
-    """The codes, -32 to 31, by half: (groups, 2, 16)."""
+    """Return the codes, from -32 to 31, of the two halves of each group: shape (groups, 2, 16)."""
     pairs = blocks[:, 0:128].reshape(-1, 2, 1, 64)
     low = np.concatenate([pairs & 0xF, pairs >> 4], axis=2).reshape(-1, 8, 32)
     shifts = np.array([0, 2, 4, 6], np.uint8)[None, None, :, None]
@@ -198,3 +212,4 @@ _DECODERS: dict[str, tuple[int, Callable[[Bytes], Groups]]] = {
     "Q6_K": (210, _q6_k),
 }
 BITS = {"Q4_0": 4, "Q4_1": 4, "Q4_K": 4, "Q5_0": 5, "Q5_1": 5, "Q5_K": 5, "Q6_K": 8, "Q8_0": 8}
+"""The bits per weight in MLX's format, for each GGUF type that is read."""

@@ -1,8 +1,8 @@
-"""The tokenizer inside a GGUF file, as the tokenizer.json and tokenizer_config.json that transformers reads.
+"""Turn the tokenizer inside a GGUF file into the tokenizer.json and tokenizer_config.json that transformers reads.
 
-Byte-level BPE only (``tokenizer.ggml.model`` is ``gpt2``), with the pre-tokenizers in :data:`PRE_TOKENIZERS`. A kind
-that is not there is refused by name: a tokenizer that is almost right gives a model that is quietly worse.
-SentencePiece vocabularies (``llama``) are refused too.
+Only byte-level BPE is read (``tokenizer.ggml.model`` is ``gpt2``), with the pre-tokenizers in :data:`PRE_TOKENIZERS`.
+Any other pre-tokenizer is refused by name, because a tokenizer that is almost right gives a model that is quietly
+worse. SentencePiece vocabularies (``llama``) are refused too.
 """
 
 from __future__ import annotations
@@ -24,18 +24,22 @@ _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_HINT = "take an MLX conversion of this model from the hub"
+_HINT = "use an MLX conversion of this model from the hub"
 
 
 @dataclass(frozen=True)
 class GgufTokenizer:
-    """Both files' contents, and the ids the model's config.json needs. ``end_ids`` begins with the eos id."""
+    """The contents of both tokenizer files, and the ids that the model's config.json needs."""
 
     tokenizer: Tokenizer
+    """The content of tokenizer.json."""
     settings: dict[str, Any]
+    """The content of tokenizer_config.json."""
     end_ids: tuple[int, ...]
+    """The ids that end a completion, beginning with the eos id."""
     bos_id: int | None
     size: int
+    """The number of tokens."""
 
     def save(self, folder: Path) -> None:
         self.tokenizer.save(str(folder / "tokenizer.json"))
@@ -46,7 +50,7 @@ def read_tokenizer(file: GgufFile) -> GgufTokenizer:
     """Build the tokenizer from the metadata of ``file``.
 
     Raises:
-        FormatError: another kind of tokenizer, or token, merge and id lists that do not fit together.
+        FormatError: the tokenizer is of another kind, or its tokens, merges and ids do not fit together.
     """
     reader = _Reader(file)
     reader.check_kind()
@@ -132,7 +136,7 @@ def _settings(reader: _Reader, tokens: list[str]) -> dict[str, Any]:
 
 
 class _Reader:
-    """The tokenizer's metadata, checked."""
+    """Checked access to the metadata of the tokenizer."""
 
     def __init__(self, file: GgufFile) -> None:
         self.file = file
@@ -146,20 +150,20 @@ class _Reader:
         if model != "gpt2":
             raise self.fail(f"tokenizer.ggml.model is {model!r}; only 'gpt2' (byte-level BPE) is read")
         if self.pre not in PRE_TOKENIZERS:
-            raise self.fail(f"tokenizer.ggml.pre is {self.pre!r}; read are {', '.join(sorted(PRE_TOKENIZERS))}")
+            raise self.fail(f"tokenizer.ggml.pre is {self.pre!r}; only {', '.join(sorted(PRE_TOKENIZERS))} are read")
 
     def strings(self, key: str) -> list[str]:
         value = self.file.metadata.get(f"tokenizer.ggml.{key}")
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.fail(f"tokenizer.ggml.{key} is missing or no list of strings")
+            raise self.fail(f"tokenizer.ggml.{key} is missing or is not a list of strings")
         return [str(item) for item in value]
 
     def tokens(self) -> tuple[list[str], list[int]]:
-        """Tokens and their kinds. Unused ones at the end only pad the embedding's rows: they are left out."""
+        """Return the tokens and their kinds, without unused tokens at the end, which only pad the rows of the embedding."""
         tokens = self.strings("tokens")
         kinds = self.file.metadata.get("tokenizer.ggml.token_type")
         if not isinstance(kinds, list) or len(kinds) != len(tokens):
-            raise self.fail("tokenizer.ggml.token_type is missing or not as long as tokenizer.ggml.tokens")
+            raise self.fail("tokenizer.ggml.token_type is missing or is not as long as tokenizer.ggml.tokens")
         n = len(tokens)
         while n and kinds[n - 1] == _UNUSED:
             n -= 1
@@ -173,7 +177,7 @@ class _Reader:
         for line in self.strings("merges"):
             left, _, right = line.partition(" ")
             if left not in vocabulary or right not in vocabulary or left + right not in vocabulary:
-                raise self.fail(f"merge {line[:80]!r} is not of two tokens into a third")
+                raise self.fail(f"merge {line[:80]!r} does not join two tokens into a third")
             merges.append((left, right))
         return merges
 
@@ -182,16 +186,17 @@ class _Reader:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < n_tokens:
-            raise self.fail(f"tokenizer.ggml.{name}_token_id is {value!r}; there are {n_tokens} tokens")
+            what = f"tokenizer.ggml.{name}_token_id is {value!r}; it must be an integer from 0 to {n_tokens - 1}"
+            raise self.fail(what)
         return value
 
     def end_ids(self, tokens: list[str], kinds: list[int]) -> tuple[int, ...]:
-        """Where a completion ends: the eos id, an explicit end of turn, and the control tokens that say so by name."""
+        """Return the ids that end a completion: the eos id, an explicit end of turn, and control tokens known by their names."""
         named = [self.token_id(name, len(tokens)) for name in ("eos", "eot")]
         listed = [i for i, (t, k) in enumerate(zip(tokens, kinds, strict=True)) if k == _CONTROL and t in _END_NAMES]
         ids = dict.fromkeys([i for i in named if i is not None] + listed)
         if not ids:
-            raise self.fail("no end-of-sequence token is named")
+            raise self.fail("the metadata names no end-of-sequence token")
         return tuple(ids)
 
     def context_length(self) -> int:

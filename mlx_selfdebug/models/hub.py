@@ -1,7 +1,7 @@
-"""Models from the Hugging Face hub: what its own cache has already, then the network, giving up soon without one.
+"""Find models in the Hugging Face hub's local cache or download them, and give up soon where there is no network.
 
-Only data is fetched: safetensors, JSON, text and templates. No Python files, no pickles. Weights are compared with the
-SHA-256 that the hub states for them.
+Only data is fetched: safetensors, JSON, text and templates, but no Python files and no pickles. Weights are compared
+with the SHA-256 that the hub states for them.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_AGAIN = "run the same command again: what is there is kept"
+_AGAIN = "run the same command again; what was downloaded is kept"
 
 ALLOWED = ["*.json", "*.safetensors", "tokenizer.model", "*.tiktoken", "*.txt", "*.jinja"]
 PROBE_TIMEOUT_S = 6.0
 
 
 def find_hub(repo: str, revision: str | None = None) -> Path | None:
-    """The snapshot of ``repo`` in the hub's local cache, if it is whole. Touches no network."""
+    """Return the snapshot of ``repo`` in the hub's local cache, or None if it is missing or incomplete.
+
+    The network is not used.
+    """
     from huggingface_hub import snapshot_download
 
     try:
@@ -37,17 +40,17 @@ def find_hub(repo: str, revision: str | None = None) -> Path | None:
     except Exception as error:
         logger.debug("%s is not in the hub's cache: %s", repo, error)
         return None
-    whole = (path / "config.json").is_file() and any(path.glob("*.safetensors")) and not _missing_weights(path)
-    return path if whole else None
+    complete = (path / "config.json").is_file() and any(path.glob("*.safetensors")) and not _missing_weights(path)
+    return path if complete else None
 
 
 def fetch_hub(repo: str, revision: str | None = None, *, progress: Progress | None = None) -> Path:
-    """Download ``repo`` at ``revision`` (a branch, tag or commit; the newest by default) and return the snapshot.
+    """Download ``repo`` at ``revision`` (a branch, tag or commit, by default the newest) and return the snapshot.
 
     Raises:
-        DownloadError: the hub cannot be reached within about six seconds, or the connection broke later.
-        ModelError: the hub answers, and has no such repository or revision, or it is not public.
-        FormatError: a file differs from the hub's own checksum; it is removed.
+        DownloadError: the hub cannot be reached within about six seconds, or the connection breaks later.
+        ModelError: the hub answers that it has no such repository or revision, or that it is not public.
+        FormatError: a file differs from the hub's own checksum. The file is removed.
     """
     from huggingface_hub import snapshot_download
 
@@ -57,7 +60,7 @@ def fetch_hub(repo: str, revision: str | None = None, *, progress: Progress | No
         try:
             path = snapshot_download(
                 repo,
-                revision=revision,  # by its name, so that the name is known offline the next time
+                revision=revision,  # Passed by name, so that the hub's cache knows the name when offline next time.
                 allow_patterns=ALLOWED,
                 etag_timeout=PROBE_TIMEOUT_S,
                 tqdm_class=_bar_for(stage),
@@ -73,7 +76,10 @@ def _wanted(filename: str) -> bool:
 
 
 def _probe(repo: str, revision: str | None) -> ModelInfo:
-    """Ask the hub about ``repo``, in a thread of its own: looking up a name can hang long past any timeout."""
+    """Ask the hub about ``repo``.
+
+    This is done in a thread of its own, because the name lookup can hang long past any timeout.
+    """
     from huggingface_hub import HfApi
 
     answer: list[ModelInfo | Exception] = []
@@ -97,13 +103,14 @@ def _explain(repo: str, revision: str | None, error: Exception) -> ModelError:
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     if isinstance(error, GatedRepoError):
-        return ModelError(f"{repo} asks for its terms to be accepted", hint="accept them there, then: hf auth login")
+        what = f"{repo} requires that its terms are accepted"
+        return ModelError(what, hint="accept them on the hub, then run: hf auth login")
     if isinstance(error, RevisionNotFoundError):
-        return ModelError(f"the hub's {repo} has no revision {revision!r}")
+        return ModelError(f"the hub's repository {repo} has no revision {revision!r}")
     if isinstance(error, RepositoryNotFoundError):
         return ModelError(f"the hub has no public model {repo!r}", hint="mlx-selfdebug models list")
     if isinstance(error, HFValidationError):
-        return ModelError(f"{repo!r} is not a repository's name: {error}")
+        return ModelError(f"{repo!r} is not a valid repository name: {error}")
     return DownloadError(f"the hub cannot be reached for {repo}: {error}", hint="check the network connection")
 
 
@@ -118,7 +125,7 @@ def _verify(path: Path, info: ModelInfo) -> None:
 
 
 def _missing_weights(path: Path) -> set[str]:
-    """Files that the weights' index names and the snapshot lacks."""
+    """Return the files that the index of the weights names and the snapshot lacks."""
     try:
         index = json.loads((path / "model.safetensors.index.json").read_text("utf-8"))
         named = set(index["weight_map"].values())
@@ -130,7 +137,7 @@ def _missing_weights(path: Path) -> set[str]:
 
 
 def _bar_for(stage: Stage) -> Any:
-    """The hub reports through a tqdm class: this one draws nothing, and passes the bytes on to ``stage``."""
+    """Return the tqdm class through which the hub reports. It draws nothing and passes the bytes on to ``stage``."""
     from huggingface_hub.utils.tqdm import tqdm
 
     base: Any = tqdm

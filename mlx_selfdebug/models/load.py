@@ -1,7 +1,7 @@
-"""A name becomes a model that runs here.
+"""Load a model by its name, in the form in which this machine computes it fast.
 
 On Metal and CUDA the weights stay quantized, as they are on disk. On the CPU, where only dense float32 is fast, they
-are dequantized on the way in, one layer after the other: see :mod:`mlx_selfdebug.models.dense`.
+are dequantized while they are loaded, one layer after the other: see :mod:`mlx_selfdebug.models.dense`.
 
     model = load_model("qwen2.5-coder-0.5b")
     ids = model.render([{"role": "user", "content": "Write a function that reverses a string."}])
@@ -36,31 +36,39 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Messages = Sequence[Mapping[str, str]]
 CACHE_LIMIT_BYTES = 10**9
-"""Freed buffers MLX may keep for reuse. Its own limit is nearly all of the memory, and no peak figure of MLX's shows them."""
-_NEWLINES = ("\n", "\u010a")
-"""How vocabularies spell the end of a line: as it is, or as the letter that byte-level ones have for it."""
+"""The most bytes of freed buffers that MLX may keep for reuse.
 
-# What mlx, mlx_lm, tokenizers and transformers raise on files that do not hold what they should.
+MLX's own limit is nearly all of the memory, and none of its peak figures show these buffers.
+"""
+_NEWLINES = ("\n", "\u010a")
+"""How vocabularies spell the end of a line: as it is, or as the letter that stands for it in byte-level vocabularies."""
+
+# The exceptions that mlx, mlx_lm, tokenizers and transformers raise on files whose content is wrong.
 _BAD_FILES = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError)
 
 
 @dataclass(eq=False, repr=False)
 class Model:
-    """A loaded model. ``network`` maps ids (batch, length) to logits (batch, length, vocabulary).
-
-    ``origin`` names the weights exactly: ``hub:repo@revision``, ``gguf:sha256`` or ``folder:path``. ``dtype`` is what
-    activations are computed in.
-    """
+    """A loaded model with its tokenizer."""
 
     name: str
+    """The name that the model was loaded by."""
     origin: str
+    """Where exactly the weights come from: ``hub:repo@revision``, ``gguf:sha256`` or ``folder:path``."""
     path: Path
+    """The folder in MLX format that the model was loaded from."""
     network: nn.Module
+    """Maps ids (batch, length) to logits (batch, length, vocabulary)."""
     tokenizer: Any
+    """The tokenizer, in mlx-lm's wrapper."""
     config: dict[str, Any]
+    """The content of config.json."""
     device: str
+    """The device that computes: ``metal``, ``cuda`` or ``cpu``."""
     dtype: str
+    """The dtype that activations are computed in."""
     adapter: Path | None = None
+    """The folder of the adapter that was loaded with the model."""
     _spelled: dict[int, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -74,12 +82,12 @@ class Model:
 
     @property
     def context(self) -> int:
-        """Most tokens of prompt and completion together."""
+        """The maximum number of tokens of prompt and completion together."""
         text = self.config.get("text_config", self.config)
         return int(text.get("max_position_embeddings", 1 << 30))
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of ``text`` alone: nothing is put before or after it."""
+        """Return the token ids of ``text`` alone, with nothing put before or after it."""
         return list(self.tokenizer.encode(text, add_special_tokens=False))
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -90,15 +98,18 @@ class Model:
         return [list(ids) for ids in self._fast(list(texts))["input_ids"]] if texts else []
 
     def spans(self, text: str) -> tuple[list[int], list[int]]:
-        """Return the token ids of ``text``, and the character at which each begins, followed by the length of ``text``.
+        """Return the token ids of ``text``, and the character at which each token begins, followed by the length of ``text``.
 
-        A character whose bytes are spread over several tokens belongs to all of them: they begin at the same place.
+        Tokens that share a character, because its bytes are spread over them, all begin at that character.
         """
-        found = self._fast(text, return_offsets_mapping=True)
-        return list(found["input_ids"]), [*(start for start, _ in found["offset_mapping"]), len(text)]
+        encoding = self._fast(text, return_offsets_mapping=True)
+        return list(encoding["input_ids"]), [*(start for start, _ in encoding["offset_mapping"]), len(text)]
 
     def spell(self, id_: int) -> str:
-        """Return the text of one token as it stands inside a longer text, where some tokenizers give it a space it lacks alone."""
+        """Return the text of one token as it stands inside a longer text.
+
+        Some tokenizers give a token a space there that it lacks when it is decoded alone.
+        """
         if id_ not in self._spelled:
             anchor = self.encode("\n")[-1]
             self._spelled[id_] = self.decode([anchor, id_]).removeprefix(self.decode([anchor]))
@@ -110,12 +121,12 @@ class Model:
         return tokenizer(text, add_special_tokens=False, **options)
 
     def render(self, messages: Messages, *, reply_prefix: str = "") -> list[int]:
-        """Ids of a chat up to where the model's reply begins, and then those of ``reply_prefix``.
+        """Return the ids of a chat up to where the model's reply begins, followed by the ids of ``reply_prefix``.
 
-        Models that can think aloud are asked not to: the reply is the code.
+        Models that can think aloud are asked not to, because the reply is to be the code.
 
         Raises:
-            ModelError: the model has no chat template, or its template does not take these messages.
+            ModelError: the model has no chat template, or its template does not accept these messages.
         """
         if not self.tokenizer.has_chat_template:
             raise ModelError(f"{self.name} has no chat template: it is not an instruction-tuned model")
@@ -124,11 +135,11 @@ class Model:
                 [dict(message) for message in messages], add_generation_prompt=True, enable_thinking=False
             )
         except Exception as error:
-            raise ModelError(f"{self.name}: its chat template does not take these messages: {error}") from error
+            raise ModelError(f"the chat template of {self.name} does not accept these messages: {error}") from error
         return [*ids, *self.encode(reply_prefix)]
 
     def ids_holding(self, character: str) -> npt.NDArray[np.bool_]:
-        """Of each id, whether its text may hold ``character``: shape (vocabulary,)."""
+        """Return, for each id, whether its text may contain ``character``: shape (vocabulary,)."""
         vocabulary: dict[str, int] = self.tokenizer.get_vocab()
         size = max(int(self.config.get("vocab_size", 0)), max(vocabulary.values()) + 1)
         holding = np.zeros(size, np.bool_)
@@ -138,7 +149,8 @@ class Model:
             # "<0x60>" is how some vocabularies write a single byte.
             holding[id_] = text.startswith("<0x") or any(spelling in text for spelling in spellings)
         if not plain and not (spellings and holding[self.encode(character)].all()):
-            holding[:] = True  # vocabularies spell these in ways of their own
+            # Each vocabulary spells such characters in its own way, so any token may contain one.
+            holding[:] = True
         return holding
 
 
@@ -150,36 +162,41 @@ def load_model(
     offline: bool = False,
     progress: Progress | None = None,
 ) -> Model:
-    """Load ``name``, with the adapter in the folder ``adapter`` if given. See :func:`resolve_model` for names.
+    """Load the model ``name``, with the adapter in the folder ``adapter`` if one is given.
+
+    :func:`resolve_model` describes which names there are.
 
     Raises:
-        ModelError: the model or the adapter cannot be had, read or trusted, or do not belong together.
-        UnknownNameError: nobody knows ``name``.
+        ModelError: the model or the adapter cannot be fetched, read or trusted, or they do not belong together.
+        UnknownNameError: there is no model called ``name``.
     """
-    found = resolve_model(name, cache_dir=cache_dir, offline=offline, progress=progress)
+    resolved = resolve_model(name, cache_dir=cache_dir, offline=offline, progress=progress)
     mx.set_cache_limit(CACHE_LIMIT_BYTES)
-    network, config = _trying(found.path, lambda: load_network(found.path, lazy=True))
-    _trying(found.path, lambda: _settle(network, found.path, device_name(), progress or NullProgress()))
-    model = _assemble(found, network, config)
+    network, config = _trying(resolved.path, lambda: load_network(resolved.path, lazy=True))
+    _trying(resolved.path, lambda: _settle(network, resolved.path, device_name(), progress or NullProgress()))
+    model = _assemble(resolved, network, config)
     if adapter is not None:
         model.adapter = Path(adapter).expanduser()
-        _add_adapter(network, model.adapter, found.name)
+        _add_adapter(network, model.adapter, resolved.name)
     network.eval()
     logger.info("loaded %r", model)
     return model
 
 
 def open_model(name: str, *, cache_dir: Path | None = None, progress: Progress | None = None) -> Model:
-    """``name`` with its weights unread: to render prompts and to look at shapes. Raises what :func:`load_model` raises."""
-    found = resolve_model(name, cache_dir=cache_dir, progress=progress)
-    network, config = _trying(found.path, lambda: load_network(found.path, lazy=True))
+    """Return the model ``name`` without reading its weights, to render prompts or to look at shapes.
+
+    Raises what :func:`load_model` raises.
+    """
+    resolved = resolve_model(name, cache_dir=cache_dir, progress=progress)
+    network, config = _trying(resolved.path, lambda: load_network(resolved.path, lazy=True))
     if device_name() == "cpu":
         network.set_dtype(mx.float32)
-    return _assemble(found, network, config)
+    return _assemble(resolved, network, config)
 
 
 def load_thin(model: Model, layers: int) -> nn.Module:
-    """The first ``layers`` layers of ``model`` with its embedding and head, as :func:`load_model` would load them."""
+    """Load the first ``layers`` layers of ``model`` with its embedding and head, as :func:`load_model` would load them."""
     fewer = {**model.config.get("text_config", {}), "num_hidden_layers": layers}
     changed = {"text_config": fewer} if "text_config" in model.config else {"num_hidden_layers": layers}
     network, _ = _trying(model.path, lambda: load_network(model.path, lazy=True, strict=False, model_config=changed))
@@ -188,18 +205,20 @@ def load_thin(model: Model, layers: int) -> nn.Module:
 
 
 def loaded_bytes(model: Model) -> int:
-    """What the weights take once they are loaded."""
+    """Return the number of bytes that the weights of ``model`` take once they are loaded."""
     if model.device == "cpu":
         return dense_bytes(model.network)
     return sum(int(array.nbytes) for _, array in tree_flatten(model.network.parameters()))
 
 
-def _assemble(found: ResolvedModel, network: nn.Module, config: dict[str, Any]) -> Model:
-    tokenizer = _trying(found.path, lambda: load_tokenizer(found.path, eos_token_ids=config.get("eos_token_id")))
-    return Model(found.name, found.origin, found.path, network, tokenizer, config, device_name(), _dtype_of(network))
+def _assemble(resolved: ResolvedModel, network: nn.Module, config: dict[str, Any]) -> Model:
+    path = resolved.path
+    tokenizer = _trying(path, lambda: load_tokenizer(path, eos_token_ids=config.get("eos_token_id")))
+    return Model(resolved.name, resolved.origin, path, network, tokenizer, config, device_name(), _dtype_of(network))
 
 
 def _trying(path: Path, step: Callable[[], T]) -> T:
+    """Return what ``step`` returns. If it raises because the files below ``path`` are bad, raise FormatError instead."""
     try:
         return step()
     except _BAD_FILES as error:
@@ -207,7 +226,7 @@ def _trying(path: Path, step: Callable[[], T]) -> T:
 
 
 def _settle(network: nn.Module, path: Path, device: str, progress: Progress) -> None:
-    """Bring the weights, lazy until now, into memory in the form this device wants."""
+    """Bring the weights, which are lazy until now, into memory in the form that this device computes fast."""
     if device == "cpu":
         dequantize_network(network, progress)
         speed_up_activations(network)
@@ -218,23 +237,23 @@ def _settle(network: nn.Module, path: Path, device: str, progress: Progress) -> 
 
 
 def _match_scales(network: nn.Module) -> None:
-    """A repacked GGUF keeps norms and biases in float32, which would drag all activations up to float32."""
+    """Convert a repacked GGUF model to float16: its norms and biases are float32, which would make all activations float32."""
     if any(isinstance(module, nn.QuantizedLinear) for _, module in network.named_modules()):
         network.set_dtype(mx.float16)
 
 
 def _dtype_of(network: nn.Module) -> str:
-    """The dtype of the first norm-like parameter: what activations are computed in."""
+    """Return the dtype of the first norm layer, which is the one that activations are computed in."""
     norm = next((m for _, m in network.named_modules() if isinstance(m, nn.RMSNorm | nn.LayerNorm)), None)
     dtype = norm.weight.dtype if norm is not None else mx.float32
     return str(dtype).rsplit(".", 1)[-1]
 
 
 def _add_adapter(network: nn.Module, folder: Path, name: str) -> None:
-    """Adapters in mlx_lm's format: adapter_config.json and adapters.safetensors."""
+    """Add the adapter in ``folder``, which is in mlx_lm's format: adapter_config.json and adapters.safetensors."""
     missing = [file for file in ("adapter_config.json", "adapters.safetensors") if not (folder / file).is_file()]
     if missing:
-        raise ModelError(f"{folder} is no adapter: {' and '.join(missing)} not found")
+        raise ModelError(f"{folder} is not an adapter: {' and '.join(missing)} not found")
     try:
         load_adapters(network, str(folder))
         mx.eval(network.parameters())

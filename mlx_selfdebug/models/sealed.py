@@ -1,8 +1,8 @@
-"""A folder that says of itself what it was made from and what belongs in it, so that damage is noticed.
+"""Seal a folder with a record of what it was made from and which files belong in it, so that damage is noticed.
 
-``source.json`` is written last. A folder without one, or whose files have other sizes, was not finished or has been
-damaged. Contents are compared with the recorded SHA-256 only where a file's time stamp changed since the last check:
-a load of an untouched folder reads nothing but ``source.json``.
+The record, ``source.json``, is written last. A folder without one, or whose files have other sizes, was not finished or
+has been damaged. The content of a file is compared with the recorded SHA-256 only if its time stamp differs from the
+recorded one, so loading an untouched folder reads nothing but ``source.json``.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ FORMAT_VERSION = 1
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of a file's content, read in pieces."""
+    """Return the SHA-256 of a file's content as a hex digest. The file is read in pieces."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def seal(folder: Path, source_sha256: str) -> None:
-    """Record every file now in ``folder``, made from the file with ``source_sha256``."""
+    """Record every file that is now in ``folder``, which was made from the file with ``source_sha256``."""
     files = {path.name: _record(path, sha256_of(path)) for path in sorted(folder.iterdir()) if path.name != SEAL}
     _write(folder, {"format": FORMAT_VERSION, "source_sha256": source_sha256, "files": files})
 
 
 def read_seal(folder: Path) -> dict[str, Any] | None:
-    """The content of ``source.json``, or None where there is none that can be read."""
+    """Return the content of ``source.json``, or None if there is none that can be read."""
     try:
         content = json.loads((folder / SEAL).read_text("utf-8"))
     except (OSError, ValueError):
@@ -41,7 +41,7 @@ def read_seal(folder: Path) -> dict[str, Any] | None:
 
 
 def is_sound(folder: Path, source_sha256: str) -> bool:
-    """Whether ``folder`` was made by this version from that source, and every file is as it was written."""
+    """Return whether ``folder`` was made from that source in this format version, and every file is as it was written."""
     content = read_seal(folder)
     if content is None or content.get("format") != FORMAT_VERSION or content.get("source_sha256") != source_sha256:
         return False
@@ -50,7 +50,7 @@ def is_sound(folder: Path, source_sha256: str) -> bool:
     except (OSError, TypeError, KeyError, AttributeError):
         return False
     if damaged:
-        logger.warning("%s is damaged (%s): it will be made again", folder, ", ".join(damaged))
+        logger.warning("%s is damaged (%s) and will be made again", folder, ", ".join(damaged))
     return not damaged
 
 

@@ -1,6 +1,7 @@
-"""A network as its trunk, which maps tokens to hidden states, and its head, which maps hidden states to logits.
+"""Split a network into its trunk, which maps tokens to hidden states, and its head, which maps hidden states to logits.
 
-Whoever needs the logits of a few positions alone calls the head for these: the head holds a quarter of a small model's weights.
+A caller that needs the logits of only a few positions calls the head for these alone, because the head holds a quarter of a
+small model's weights.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ PLAIN_HEADS = frozenset({"qwen2", "qwen3", "llama", "qwen3_5"})
 
 @dataclass(frozen=True)
 class Parts:
-    """``trunk`` maps ids (rows, length), and a cache if one is given, to hidden states (rows, length, size). ``head`` maps hidden
-    states (..., size) to logits (..., vocabulary), and ``layer`` holds its weights.
-    """
+    """The two parts of a network."""
 
     trunk: Callable[..., mx.array]
+    """Maps ids (rows, length), and a cache if one is given, to hidden states (rows, length, size)."""
     head: Callable[[mx.array], mx.array]
+    """Maps hidden states (..., size) to logits (..., vocabulary)."""
     layer: nn.Module
+    """The layer that holds the weights of the head."""
 
     def rows(self, ids: mx.array) -> mx.array:
         """Return the head's weights for the tokens ``ids``, dequantized: shape (*ids, size)."""
@@ -38,7 +40,7 @@ class Parts:
 
 
 def parts_of(network: nn.Module) -> Parts | None:
-    """Return trunk and head of ``network``, or None for a type of model whose parts we do not know."""
+    """Return the trunk and the head of ``network``, or None for a type of model whose parts are not known."""
     language: Any = getattr(network, "language_model", network)
     if getattr(network, "model_type", "") not in PLAIN_HEADS:
         return None

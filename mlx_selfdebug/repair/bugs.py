@@ -1,9 +1,11 @@
-"""Wrong programs for tasks: bugs put into right code, or published ones, of which those are kept that fail a public check.
+"""Makes wrong programs for tasks, and keeps those whose failure can be shown.
 
-A bug is put in by one of the operators of ``auditing/mutants.py`` (``mutated``, for an evaluation that reports operators one by
-one), or by a few of them one after the other (``stacked``, to learn from). A seed and the task's id decide which one,
-and where. Programs that cannot be loaded, that do what no honest program does or whose hidden checks pass are no bugs; one that runs into a
-limit is taken only where no other is found.
+Wrong programs are made by putting bugs into right code, or taken from a published set (``published``). ``mutated`` applies one of
+the operators of ``auditing/mutants.py``, for an evaluation that reports operators one by one. ``stacked`` applies a few of them one
+after the other, for training. A seed and the task's id decide which operators are applied, and where.
+
+``find_bugs`` runs these candidates and keeps those that fail a public check and a hidden one. Programs that cannot be loaded, or
+that do what no honest program does, are not bugs. A program that runs into a limit is kept only if its task has too few other bugs.
 """
 
 from __future__ import annotations
@@ -23,43 +25,47 @@ from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import SUSPICIOUS, Outcome, Verdict
 
-MOST_TRIED = 16
-"""Candidates that are run for one task at most."""
+MAX_CANDIDATES = 16
+"""The largest number of candidates that ``mutated`` returns for one task."""
 HUMANEVALFIX = "humanevalfix"
+"""The name and the operator of a candidate that comes from HumanEvalFix."""
 _NO_PROGRAM: frozenset[Outcome] = frozenset({"load_error", "missing_entry"})
 _LIMITS: frozenset[Outcome] = frozenset({"timeout_wall", "timeout_cpu", "memory", "output_limit", "crashed"})
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A program that may be wrong.
-
-    ``name`` is unique among those of its ``task``. ``operator`` says what made it: the operators' names joined by "+" where there
-    are several. ``parent`` is the id of the attempt whose code it was made of, "" for the task's reference.
-    """
+    """A program that may be wrong."""
 
     task: Task
     name: str
+    """A name that is unique among the candidates made from the same program."""
     operator: str
+    """The operator that made the candidate; several operators are joined by "+"."""
     code: str
     parent: str = ""
+    """The id of the attempt whose code was changed, or "" if the task's reference was."""
 
     @property
     def id(self) -> str:
-        """Readable, and the same program whichever run drew it: "HumanEval/3#constant-1" is the first constant that was changed."""
+        """Return a readable id.
+
+        The ids of ``mutated`` name the same program in every run: "HumanEval/3#constant-1" is the first mutant that the operator
+        "constant" makes of the reference of HumanEval/3.
+        """
         return f"{self.task.id}#{self.name}"
 
 
 @dataclass(frozen=True)
 class Bug:
-    """A candidate that failed a public check and a hidden one."""
+    """A candidate that failed a public check and a hidden one, with its verdicts on both."""
 
     candidate: Candidate
     public: Verdict
     hidden: Verdict
 
     def to_attempt(self, arm: str, task_id: str, sample: int = 0) -> Attempt:
-        """Return the failed program as an attempt that others are made of. It was decoded by nobody and took no tokens."""
+        """Return the wrong program as an attempt that others can be made from. No model decoded it, so it took no tokens."""
         code = self.candidate.code
         return Attempt(
             task_id=task_id,
@@ -81,9 +87,10 @@ class Bug:
 
 
 def mutated(task: Task, seed: int) -> list[Candidate]:
-    """Return bugs to put into the reference, in the order in which they are to be tried; none for a domain without operators.
+    """Return the task's reference with one change each, in the order in which these candidates should be tried.
 
-    Every operator that the reference gives work to is as likely as any other, so that the many constants do not crowd out the rest.
+    All operators that can be applied to the reference are equally likely and take turns, so that the many constants do not crowd
+    out the rest. There are no candidates for a task without public checks, or in a domain without operators.
     """
     if task.domain != "python" or not task.public:
         return []
@@ -105,17 +112,18 @@ def mutated(task: Task, seed: int) -> list[Candidate]:
     ]
     return [
         Candidate(task, f"{operator.replace(' ', '-')}-{number}", operator, mutant.source.strip("\n") + "\n")
-        for operator, number, mutant in turns[:MOST_TRIED]
+        for operator, number, mutant in turns[:MAX_CANDIDATES]
     ]  # fmt: skip
 
 
 def stacked(
     task: Task, code: str, parent: str, *, seed: int, max_edits: int, n: int, weights: Mapping[str, float] | None = None
 ) -> list[Candidate]:
-    """Return up to ``n`` different programs that are one to ``max_edits`` edits away from ``code``, which is right.
+    """Return up to ``n`` different programs, each of them one to ``max_edits`` edits away from ``code``, which is right.
 
-    ``weights`` say how often an operator is drawn where the code gives it work; without them all are drawn alike. Each further edit
-    is half as likely as the one before it. None for a domain without operators, or code that does not parse.
+    Each further edit is half as likely as the one before it. ``weights`` gives the relative frequency with which an operator is
+    drawn, among those that can be applied to the code; it is 1 for an operator that is missing there. There are no candidates for
+    a task without public checks, in a domain without operators, or for code that does not parse.
     """
     right = plain_source(code, task.entry_point)
     if task.domain != "python" or not task.public or not right:
@@ -123,6 +131,7 @@ def stacked(
     draw = random.Random(f"{seed}:{task.id}:{parent}:stacked")
     mutants = _Mutants(task.entry_point, weights or {})
     drawn: dict[str, Candidate] = {}
+    # Twice as many draws as programs, because some draws repeat a program or end where they began.
     for _ in range(2 * n):
         operators, source = [], right
         for _ in range(_number_of_edits(draw, max_edits)):
@@ -139,9 +148,10 @@ def stacked(
 
 
 def plain_source(code: str, entry_point: str) -> str:
-    """Return ``code`` as bugs are put into it: laid out by ``ast.unparse``, without comments and the entry point's docstring.
+    """Return ``code`` in the layout of ``ast.unparse``, without comments and without the entry point's docstring.
 
-    What a bug is to be mended to is written in the same way, so that the bug is all that differs. "" if the code does not parse.
+    Bugs are put into code of this form, and their fix is written in this form as well, so that the bug is the only difference.
+    Code that does not parse gives "".
     """
     tree = parse(without_docstring(code, entry_point))
     try:
@@ -158,29 +168,29 @@ def _number_of_edits(draw: random.Random, max_edits: int) -> int:
 
 
 class _Mutants:
-    """Mutants of programs, made once for each program."""
+    """A cache of the mutants of programs."""
 
     def __init__(self, entry_point: str, weights: Mapping[str, float]) -> None:
         self._entry_point, self._weights = entry_point, weights
         self._known: dict[str, dict[str, list[Mutant]]] = {}
 
     def draw(self, source: str, draw: random.Random) -> Mutant | None:
-        """Draw an operator by its weight, then one of its mutants; None if there are none."""
+        """Draw an operator by its weight, then one of its mutants of ``source``. Return None if there is none."""
         if source not in self._known:
             by_operator: dict[str, list[Mutant]] = {}
             for mutant in mutants_of(source, self._entry_point):
                 by_operator.setdefault(mutant.operator, []).append(mutant)
             self._known[source] = by_operator
-        found = self._known[source]
-        weights = [self._weights.get(operator, 1.0) for operator in found]
+        mutants = self._known[source]
+        weights = [self._weights.get(operator, 1.0) for operator in mutants]
         if not any(weights):
             return None
-        [operator] = draw.choices(list(found), weights)
-        return draw.choice(found[operator])
+        [operator] = draw.choices(list(mutants), weights)
+        return draw.choice(mutants[operator])
 
 
 def published(task: Task, wrong: str) -> list[Candidate]:
-    """The wrong program that a set gives for ``task``; none where it has no public check that could tell."""
+    """Return the published ``wrong`` program as the task's only candidate, or none if no public check could show its failure."""
     if not task.public:
         return []
     code = without_docstring(wrong, task.entry_point).strip("\n") + "\n"
@@ -188,7 +198,7 @@ def published(task: Task, wrong: str) -> list[Candidate]:
 
 
 def without_docstring(source: str, entry_point: str) -> str:
-    """``source`` without the entry point's docstring, which would say the task's statement once more."""
+    """Return ``source`` without the entry point's docstring, which would only repeat the task's statement."""
     tree = parse(source)
     function = function_named(tree, entry_point) if tree else None
     if function is None:
@@ -200,6 +210,7 @@ def without_docstring(source: str, entry_point: str) -> str:
     for node in texts:
         before = lines[node.lineno - 1].encode()[: node.col_offset]
         after = lines[(node.end_lineno or node.lineno) - 1].encode()[node.end_col_offset :]
+        # Whole lines are removed, so a string that shares its line with other code stays.
         if not before.strip() and not after.strip():
             lines[node.lineno - 1 : node.end_lineno] = [""] * ((node.end_lineno or node.lineno) - node.lineno + 1)
     return "".join(lines)
@@ -214,22 +225,26 @@ def find_bugs(
 ) -> list[Bug]:
     """Return the first of each task's candidates that are bugs, at most ``per_task``, in the order of the tasks.
 
-    With a ``limit`` as many tasks as it takes are looked at, evenly spread. Tasks whose reference fails a public check have no
-    bugs. Raises SandboxError if programs cannot be tested.
+    ``candidates`` are given by task id. A ``limit`` above 0 is the largest number of bugs in all: only as many tasks are examined
+    as this takes, spread evenly over the set. A reference that fails a public check gives no bugs. Raises SandboxError if programs
+    cannot be tested.
     """
     ids = list(candidates)
-    found: dict[str, list[Bug]] = {}
+    by_task: dict[str, list[Bug]] = {}
     for batch in _batches(ids, -(-limit // per_task)):
-        missing = limit - sum(map(len, found.values()))
+        missing = limit - sum(map(len, by_task.values()))
         if limit and missing <= 0:
             break
-        found |= _find_in([candidates[id_] for id_ in batch], runner, per_task)
-    bugs = [bug for id_ in ids for bug in found.get(id_, [])]
+        by_task |= _find_in([candidates[id_] for id_ in batch], runner, per_task)
+    bugs = [bug for id_ in ids for bug in by_task.get(id_, [])]
     return bugs[:limit] if limit else bugs
 
 
 def _batches(ids: Sequence[str], size: int) -> list[list[str]]:
-    """Evenly spread ids first, then those between them; all at once for 0."""
+    """Return the ids in batches of at most ``size``: first ids that are spread evenly over all, then those in between.
+
+    A size of 0 gives one batch with all ids.
+    """
     if not size or size >= len(ids):
         return [list(ids)]
     steps = -(-len(ids) // size)
@@ -239,18 +254,19 @@ def _batches(ids: Sequence[str], size: int) -> list[list[str]]:
 
 
 @dataclass
-class _Looked:
-    """What was found for one task; ``slow`` are bugs that ran into a limit."""
+class _TaskSearch:
+    """The search for the bugs of one task."""
 
     waiting: list[Candidate]
     bugs: list[Bug] = field(default_factory=list)
     slow: list[Bug] = field(default_factory=list)
+    """Bugs that ran into a limit."""
 
     def next(self, wanted: int) -> list[Candidate]:
-        """Those to run now, taken from those that wait."""
-        now = self.waiting[: wanted - len(self.bugs)]
-        self.waiting = self.waiting[len(now) :]
-        return now
+        """Remove the candidates to run next from those that wait, and return them."""
+        batch = self.waiting[: wanted - len(self.bugs)]
+        self.waiting = self.waiting[len(batch) :]
+        return batch
 
     def take(self, bug: Bug) -> None:
         outcomes = {bug.public.outcome, bug.hidden.outcome}
@@ -260,34 +276,39 @@ class _Looked:
 
 
 def _find_in(candidates: Sequence[Sequence[Candidate]], runner: TestRunner, per_task: int) -> dict[str, list[Bug]]:
-    """All tasks' next candidates are tested side by side until each task has its bugs or nothing is left to try."""
-    asked = [list(of_task) for of_task in candidates if of_task]
-    sound = _references_pass([of_task[0].task for of_task in asked if not of_task[0].parent], runner)
-    looked = [_Looked(of_task) for of_task in asked if of_task[0].parent or of_task[0].task.id in sound]
-    while wave := [(one, candidate) for one in looked for candidate in one.next(per_task)]:
-        for (one, candidate), (public, hidden) in zip(wave, _tested([c for _, c in wave], runner), strict=True):
-            one.take(Bug(candidate, public, hidden))
-    chosen = [[*one.bugs, *one.slow][:per_task] for one in looked]
+    """Test the next candidates of all tasks side by side until each task has its bugs or no candidate is left.
+
+    Returns the bugs by task id.
+    """
+    by_task = [list(of_task) for of_task in candidates if of_task]
+    sound = _with_passing_reference([of_task[0].task for of_task in by_task if not of_task[0].parent], runner)
+    searches = [_TaskSearch(of_task) for of_task in by_task if of_task[0].parent or of_task[0].task.id in sound]
+    while wave := [(search, candidate) for search in searches for candidate in search.next(per_task)]:
+        for (search, candidate), (public, hidden) in zip(wave, _tested([c for _, c in wave], runner), strict=True):
+            search.take(Bug(candidate, public, hidden))
+    chosen = [[*search.bugs, *search.slow][:per_task] for search in searches]
     return {bugs[0].candidate.task.id: bugs for bugs in chosen if bugs}
 
 
-def _references_pass(tasks: Sequence[Task], runner: TestRunner) -> set[str]:
-    """Where the reference itself fails a public check, so does a program that is right."""
+def _with_passing_reference(tasks: Sequence[Task], runner: TestRunner) -> set[str]:
+    """Return the ids of the tasks whose reference passes the public checks.
+
+    Where the reference fails one, a right program fails it as well, and the failure shows no bug.
+    """
     references = [Candidate(task, "reference", "", task.reference) for task in tasks]
-    return {
-        one.task.id for one, (public, _) in zip(references, _tested(references, runner), strict=True) if public.passed
-    }
+    verdicts = _tested(references, runner)
+    return {reference.task.id for reference, (public, _) in zip(references, verdicts, strict=True) if public.passed}
 
 
 def _tested(candidates: Sequence[Candidate], runner: TestRunner) -> list[tuple[Verdict, Verdict]]:
-    """Verdicts on public and hidden checks."""
+    """Return the verdicts of each candidate on its public and on its hidden checks."""
     futures = [
-        [domain_of(one.task.domain).judge(one.code, one.task, checks, runner) for checks in (one.task.public, one.task.hidden)]
-        for one in candidates
-    ]  # fmt: skip
+        [domain_of(c.task.domain).judge(c.code, c.task, checks, runner) for checks in (c.task.public, c.task.hidden)]
+        for c in candidates
+    ]
     return [
-        (_certain(public.result(), one), _certain(hidden.result(), one))
-        for one, (public, hidden) in zip(candidates, futures, strict=True)
+        (_certain(public.result(), candidate), _certain(hidden.result(), candidate))
+        for candidate, (public, hidden) in zip(candidates, futures, strict=True)
     ]
 
 

@@ -1,8 +1,9 @@
-"""Forks: where a failed program is left for another token, and when what comes of it is only the same program again.
+"""Finds the places at which a fork leaves a failed program, and notices when a fork only writes the same program again.
 
-A fork keeps the program up to a place, takes the token that the model would rather have there, and lets it write on. Where a model
-reads someone else's bug, that is most often right at the bug. Its own greedy program never surprises it, so there the order of
-places is that of its hesitations, and many forks find their way back into the program they left.
+A fork keeps the program up to a place, puts the token there that the model would rather have, and lets the model write on. Where a
+model reads a bug that someone else wrote, the most surprising place is most often the bug itself. Its own greedy program never
+surprises the model. There the places are ordered by how much the model hesitated, and many forks find their way back into the
+program that they left.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import numpy.typing as npt
 from mlx_selfdebug.domains.base import Domain
 
 TRIALS = frozenset({"print", "assert", "if"})
-"""What a line begins with, outside of all blocks, that tries a program out and is no part of it."""
+"""The words with which a line outside of all blocks begins if it only tries the program out and is no part of it."""
 
 
 class Read(Protocol):
-    """What a model found in a program of n tokens, in nats: see ``sampling.reading.Reading``."""
+    """A model's reading of a program of n tokens, with likelihoods in nats; see ``sampling.reading.Reading``."""
 
     @property
     def ids(self) -> npt.NDArray[np.int64]: ...
@@ -42,9 +43,7 @@ class _Speller(Protocol):
 
 
 class ReadProgram(Protocol):
-    """A program with its reading, as ``repair.reading.ProgramReading`` has it: the prompt it was read under, the tokens of what was
-    read, and the character at which each begins, with the text's length at the end.
-    """
+    """A program and the model's reading of it; ``repair.reading.ProgramReading`` documents the attributes."""
 
     @property
     def prompt(self) -> str: ...
@@ -70,54 +69,62 @@ class ReadProgram(Protocol):
 
 @dataclass(frozen=True)
 class Fork:
-    """``choice`` is taken in the place of token ``position``; ``log_ratio`` is by how many nats it is likelier than that one."""
+    """A place at which to leave a program, and the token to leave it with."""
 
     position: int
+    """The index of the program's token that is replaced."""
     choice: int
+    """The id of the token that replaces it."""
     log_ratio: float
+    """By how many nats the model finds ``choice`` likelier there than the program's own token."""
 
 
-MOST_PIECES = 8
-"""Tokens of a program that one token may be cut into."""
+MAX_PIECES = 8
+"""The largest number of the program's tokens that are joined to see whether they spell the text of one other token."""
 
 Takes = Callable[[int, int], bool]
-"""Of a position and a token: whether the token may be taken there."""
+"""Decides from a position and a token id whether a fork may take the token at that position."""
 
 
-def forks_of(reading: Read, most: int, takes: Takes = lambda _position, _choice: True) -> list[Fork]:
-    """Return at most ``most`` forks, one a place, in the order of log p(choice) - log p(own): the likeliest token that ``takes``
-    allows. Of equals the earlier place comes first.
+def forks_of(reading: Read, max_forks: int, takes: Takes = lambda _position, _choice: True) -> list[Fork]:
+    """Return at most ``max_forks`` forks, at most one per place, with the largest log p(choice) - log p(own token) first.
+
+    The choice at a place is the likeliest token that ``takes`` allows there. Of equal forks the one at the earlier place comes
+    first.
     """
     ratios = reading.others_log_likelihood - reading.log_likelihood[:, None]
-    found: dict[int, Fork] = {}
+    forks: dict[int, Fork] = {}
     for flat in np.argsort(-ratios, axis=None, kind="stable"):
-        if len(found) >= most:
+        if len(forks) >= max_forks:
             break
         position, rank = (int(i) for i in np.unravel_index(flat, ratios.shape))
         choice = int(reading.others[position, rank])
-        if position not in found and takes(position, choice):
-            found[position] = Fork(position, choice, float(ratios[position, rank]))
-    return list(found.values())
+        if position not in forks and takes(position, choice):
+            forks[position] = Fork(position, choice, float(ratios[position, rank]))
+    return list(forks.values())
 
 
 def that_leave(program: ReadProgram, end_ids: frozenset[int], domain: Domain) -> Takes:
-    """Return what may be taken where in ``program``: no end of a turn, nothing that is no text by itself, and nothing after which
-    the text is still the program's, only cut into other tokens, or with other quotes where these mean the same.
+    """Return a function that decides which tokens a fork may take where in ``program``.
+
+    It refuses tokens that end the turn, tokens that are not text by themselves, and tokens that leave the text as it is. Those last
+    ones only cut it into other tokens, or write other quotes where the domain treats quotes as equal.
     """
     quotes = _quotes(domain)
     texts = [quotes(program.speller.spell(id_)) for id_ in program.ids]
 
     def takes(position: int, choice: int) -> bool:
         text = program.speller.spell(choice)
-        still_the_same = quotes(text) in accumulate(texts[position : position + MOST_PIECES])
-        return choice not in end_ids and _is_text(text) and not still_the_same
+        leaves_text_as_it_is = quotes(text) in accumulate(texts[position : position + MAX_PIECES])
+        return choice not in end_ids and _is_text(text) and not leaves_text_as_it_is
 
     return takes
 
 
 def greedy_after(program: ReadProgram, length: int) -> int:
-    """Return the character of the program, ``length`` characters long, from which on the model, asked after each token, would have
-    written it as it is. How it would have ended it is another matter.
+    """Return the character from which on the model's favourite token is the program's own, to the end of the program.
+
+    ``length`` is the number of characters in the program. What the model would write after the program does not matter here.
     """
     inside = np.array(program.starts[:-1]) < length
     surprising = program.reading.others_log_likelihood[:, 0] > program.reading.log_likelihood
@@ -128,64 +135,80 @@ def greedy_after(program: ReadProgram, length: int) -> int:
 def falls_back(
     failed: str, others: Sequence[str], domain: Domain, *, after: int, greedy_from: int = 0
 ) -> Callable[[str], bool]:
-    """Return for ``Request.ended`` whether a greedy fork of ``failed`` has found its way back, into that program or into one of
-    ``others``, earlier forks of it. It is cut where it would only be written again.
+    """Return a test for ``Request.ended``: has a greedy fork of ``failed`` found its way back into a program that is known?
 
-    ``after`` is the number of characters before the token that the fork begins with. The line of that token, and at least one line
-    of code more, must say what the program says, whatever their layout, comments and docstrings: a comment that says something
-    else may be what changes the line after it. And the model must be left to itself there: before ``greedy_from`` it would not
-    write ``failed``, but would leave it at the next place that surprises it; before another fork has left ``failed``, nothing
-    says that this one will leave it too. Where all of a program is written nothing is left to be saved, and more may follow.
+    The known programs are ``failed`` and ``others``, the programs that its earlier forks wrote. A fork that is back in one of them
+    is ended, because it would only write the rest of that program again. ``after`` is the number of characters before the token
+    that the fork begins with. ``greedy_from`` is the character from which on the model would write ``failed`` as it is.
+
+    The fork counts as back in a program under these conditions:
+
+    - The line of the fork's own token and at least one more line of code are those of the program, whatever their layout, comments
+      and docstrings. One line is too little, since a changed comment may be what changes the line after it.
+    - In ``failed``, the fork has come as far as ``greedy_from``. Before that the model would leave ``failed`` again, at the next
+      place that surprises it.
+    - In the program of another fork, it has come past the place where that program leaves ``failed``. Before that nothing says that
+      this fork will leave ``failed`` too.
+    - Some of the program is still missing. Once all of it is written, ending the fork saves nothing, and more may follow.
     """
-    whole = lexical(failed, domain)
-    codes = [(whole, len(lexical(failed.strip("\n")[:greedy_from], domain)))]
-    codes += [
-        (code, _common(code, whole) + 1) for code in (lexical(other, domain) for other in others) if code != whole
+    failed_tokens = lexical(failed, domain)
+    known = [(failed_tokens, len(lexical(failed.strip("\n")[:greedy_from], domain)))]
+    known += [
+        (code, _common(code, failed_tokens) + 1)
+        for code in (lexical(other, domain) for other in others)
+        if code != failed_tokens
     ]
 
     def ended(text: str) -> bool:
-        said = lexical(text, domain)
-        near = [code for code, least in codes if least <= len(said) < len(code) and code[: len(said)] == said]
-        if not near:
+        tokens = lexical(text, domain)
+        n = len(tokens)
+        matching = [code for code, min_tokens in known if min_tokens <= n < len(code) and code[:n] == tokens]
+        if not matching:
             return False
         line_ends = [i for i, character in enumerate(text) if character == "\n" and i >= after]
-        begun = (lexical(text[:end], domain) for end in line_ends)
-        # A line inside a docstring is like none of the program's; the first that is may come later.
-        first = next((lines for lines in begun if any(code[: len(lines)] == lines for code in near)), said)
-        return len(said) > len(first)
+        beginnings = (lexical(text[:end], domain) for end in line_ends)
+        # A line inside a docstring matches no program, so the first line that matches one may come later.
+        first = next((begun for begun in beginnings if any(code[: len(begun)] == begun for code in matching)), tokens)
+        return n > len(first)
 
     return ended
 
 
 def repeats(failed: str, domain: Domain) -> Callable[[str], bool]:
-    """Return for ``Request.ended`` whether a repair has written all of ``failed`` again and now tries it out.
+    """Return a test for ``Request.ended``: has a repair written all of ``failed`` again, and does it now try the program out?
 
-    Before that it may still add what the program lacks: a ``return`` at its end, a helper, a constant.
+    Before it does so, a repair may still add what the program lacks: a ``return`` at its end, a helper, a constant.
     """
-    whole = lexical(failed, domain)
+    failed_tokens = lexical(failed, domain)
+    n = len(failed_tokens)
 
     def ended(text: str) -> bool:
-        said = lexical(text, domain)
-        more = said[len(whole) :]
-        return bool(whole) and len(more) > 1 and said[: len(whole)] == whole and more[0] == "\n" and more[1] in TRIALS
+        tokens = lexical(text, domain)
+        added = tokens[n:]
+        return bool(n) and len(added) > 1 and tokens[:n] == failed_tokens and added[0] == "\n" and added[1] in TRIALS
 
     return ended
 
 
 def fallen_into(text: str, tried: Sequence[str], domain: Domain) -> str:
-    """Return the first of ``tried`` that a completion which was cut has begun, or written and gone on."""
-    said = lexical(text, domain)
+    """Return the program that a completion which was ended as a copy is a copy of.
+
+    It is the first of ``tried`` with which the completion agrees as far as both go, or the first of all if there is none.
+    """
+    tokens = lexical(text, domain)
     for code in tried:
-        tokens = lexical(code, domain)
-        n = min(len(tokens), len(said))
-        if n and tokens[:n] == said[:n]:
+        code_tokens = lexical(code, domain)
+        n = min(len(code_tokens), len(tokens))
+        if n and code_tokens[:n] == tokens[:n]:
             return code
     return tried[0]
 
 
 def lexical(code: str, domain: Domain) -> list[str]:
-    """Return the lexical tokens of ``code`` without its docstrings: the same for codes that differ in comments, docstrings, empty
-    lines and spaces alone. Those of whole lines begin those of the code.
+    """Return the lexical tokens of ``code`` without its docstrings.
+
+    They are the same for programs that differ in comments, docstrings, empty lines and spaces alone. The tokens of the first few
+    whole lines of a program are the first tokens of the program.
     """
     tokens = list(domain.tokens(code.strip("\n")))
     dropped = {i for i in range(2, len(tokens)) if _is_docstring(tokens, i)}
@@ -193,16 +216,16 @@ def lexical(code: str, domain: Domain) -> list[str]:
 
 
 def _is_docstring(tokens: Sequence[str], i: int) -> bool:
-    """A string alone on its lines after a colon, and nothing follows that is less or more indented."""
+    """Return whether token ``i`` is a string that stands alone after a colon and is followed by nothing more or less indented."""
     if not (tokens[i].endswith(("'", '"')) and tokens[i - 1].startswith("\n") and tokens[i - 2] == ":"):
         return False
     return i + 1 == len(tokens) or tokens[i + 1] == tokens[i - 1]
 
 
 def _quotes(domain: Domain) -> Callable[[str], str]:
-    """Return what makes quotes alike, where the domain holds them to be."""
-    alike = domain.normalise('x = "a"') == domain.normalise("x = 'a'")
-    return (lambda text: text.replace('"', "'")) if alike else str
+    """Return a function that writes all quotes alike, or changes nothing in a domain where the two kinds of quotes differ."""
+    are_equal = domain.normalise('x = "a"') == domain.normalise("x = 'a'")
+    return (lambda text: text.replace('"', "'")) if are_equal else str
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:
@@ -210,5 +233,5 @@ def _common(a: Sequence[str], b: Sequence[str]) -> int:
 
 
 def _is_text(text: str) -> bool:
-    """Neither empty nor a part of a character."""
+    """Return whether ``text`` is neither empty nor a part of a character."""
     return bool(text) and "\ufffd" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,6 +1,6 @@
-"""From a completion to an attempt: the code is taken out of it and tested in other processes while decoding goes on.
+"""Turns completions into attempts: takes out their code and tests it in other processes while decoding goes on.
 
-The same code of the same task is tested once, whichever arm it comes from: what its tests said is taken over.
+The same code of the same task is tested only once, whichever arm it comes from. Later attempts take over its verdicts.
 """
 
 from __future__ import annotations
@@ -23,18 +23,20 @@ from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Verdict
 
 NO_CHECKS = Verdict("passed")
-"""The public verdict of a task that has no public checks: nothing was shown to fail."""
-MOST_KNOWN = 8192
-"""Programs whose verdicts are remembered; the first that were tested are the first to go."""
+"""The public verdict on a program whose task has no public checks: nothing was shown to fail."""
+MAX_KNOWN = 8192
+"""The largest number of programs whose verdicts are remembered. Those that were tested first are forgotten first."""
 
 
 @dataclass(frozen=True)
 class Tests:
-    """Of one program, its tests under way or done: on the hidden checks, and on the public ones where the task has any."""
+    """The tests of one program, which are under way or done."""
 
     hidden: Future[Verdict]
     public: Future[Verdict] | None
+    """None if the task has no public checks."""
 
+    # pytest would otherwise take a class of this name for a class of tests.
     __test__ = False
 
     @property
@@ -43,8 +45,9 @@ class Tests:
 
 
 class Memory:
-    """Tests by task and code, with ``runner``. What the tests of ``attempts`` said is taken over, if these ran as confined as
-    ``runner`` runs them.
+    """A cache of tests, by task and code, which has new programs tested by ``runner``.
+
+    The verdicts of ``attempts`` are taken over if their tests ran at the same level of isolation as those of ``runner`` do.
     """
 
     def __init__(self, runner: TestRunner, attempts: Iterable[Attempt] = ()) -> None:
@@ -57,7 +60,7 @@ class Memory:
         self._forget()
 
     def tests(self, code: str, task: Task) -> Tests:
-        """Return the tests of ``code``, begun now if they are not known."""
+        """Return the tests of ``code``. They begin now if this code of the task is new."""
         key = task.id, code
         if key not in self._tests:
             self._tests[key] = self._begun(code, task)
@@ -70,12 +73,12 @@ class Memory:
         return Tests(hidden, judge(code, task, task.public, self._runner) if task.public else None)
 
     def _forget(self) -> None:
-        while len(self._tests) > MOST_KNOWN:
+        while len(self._tests) > MAX_KNOWN:
             self._tests.popitem(last=False)
 
 
 class Judging:
-    """The completions whose tests are running, and those that ``memory`` knows already."""
+    """A queue of completions whose tests have begun, or whose verdicts ``memory`` knows already."""
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
@@ -87,7 +90,7 @@ class Judging:
 
     @property
     def futures(self) -> list[Future[Verdict]]:
-        """Of the tests that are not done."""
+        """Return the futures of the tests that are not done."""
         return [future for item in self._pending for future in item.futures if not future.done()]
 
     def begin(self, asked: Asked, completion: Completion) -> None:
@@ -95,7 +98,10 @@ class Judging:
         self._pending.append(_Pending(asked, completion, tidied, self.memory.tests(tidied.code, asked.task)))
 
     def finished(self) -> Iterator[Attempt]:
-        """Attempts whose tests are done, in the order of their completions. Raises SandboxError if tests could not be run."""
+        """Remove the attempts whose tests are done from the queue, and return them in the order of their completions.
+
+        Raises SandboxError if tests could not be run.
+        """
         done = [item for item in self._pending if all(future.done() for future in item.futures)]
         self._pending = [item for item in self._pending if item not in done]
         return (item.attempt() for item in done)
@@ -126,7 +132,7 @@ class _Pending:
             verdict=certain(self.tests.hidden.result(), task, task.hidden),
             public=public_of(self.tests, task),
             n_prompt_tokens=len(request.prompt),
-            # Of what a fork is given, the last token is its own.
+            # A fork is given the program up to its place and then its own choice, which counts as a token of the completion.
             n_completion_tokens=self.completion.n_tokens + bool(request.given),
             seed=request.seed,
             finish=self.completion.finish,
@@ -137,7 +143,7 @@ class _Pending:
 
 
 def _tidied(asked: Asked, completion: Completion) -> Tidied:
-    """The code in a completion; that of the program it is a copy of, where it was ended for that."""
+    """Return the code in a completion. A completion that was ended as a copy has the code of the program it is a copy of."""
     domain = domain_of(asked.task.domain)
     if completion.finish == "copy":
         return Tidied(fallen_into(completion.text, asked.tried, domain))
@@ -156,7 +162,7 @@ def public_of(tests: Tests, task: Task) -> Verdict:
 
 
 def certain(verdict: Verdict, task: Task, checks: Checks) -> Verdict:
-    """Return ``verdict``, unless it says that the machine failed: then raise SandboxError."""
+    """Return ``verdict``. Raises SandboxError if it says that the machine failed, which is no failure of the program."""
     if verdict.outcome != "infrastructure":
         return verdict
     error = verdict.failures[0].error if verdict.failures else None
@@ -165,3 +171,12 @@ def certain(verdict: Verdict, task: Task, checks: Checks) -> Verdict:
         f"the tests of {task.id} ({which} checks) could not be run: {error.type + ': ' + error.message if error else 'unknown'}",
         hint="look at the task with: mlx-selfdebug tasks check SET; then run the same command again",
     )
+
+
+def distinct(attempts: Iterable[Attempt], task: Task) -> list[Attempt]:
+    """Return the earliest attempt on ``task`` for each different code. Codes that differ only in layout are the same."""
+    domain = domain_of(task.domain)
+    seen: dict[str, Attempt] = {}
+    for attempt in sorted(attempts, key=lambda a: (a.round, a.sample)):
+        seen.setdefault(domain.normalise(attempt.code), attempt)
+    return list(seen.values())

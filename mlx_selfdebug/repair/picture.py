@@ -1,6 +1,6 @@
-"""A reading as a picture: the code shaded by how much it surprised the model, with what the model would rather have written.
+"""Shows a reading as a picture: the code shaded by how much it surprised the model, with what the model would rather have written.
 
-Shades are stored with a run as plain values, so that a report shows them without a model.
+Shades are plain values that are stored with a run, so that a report can show them without a model.
 """
 
 from __future__ import annotations
@@ -15,24 +15,26 @@ if TYPE_CHECKING:
     from mlx_selfdebug.repair.reading import ProgramReading
 
 FULL_SHADE_NATS = 8.0
-"""The surprise from which on a token is shaded in full."""
+"""The smallest surprise, in nats, at which a token is shaded in full."""
 MARKED_NATS = 1.0
-"""The surprise from which on a text view marks a token."""
+"""The smallest surprise, in nats, at which the text view marks a token."""
 SHOWN_OTHERS = 3
+"""The number of the model's favourites that are shown for a token."""
 
 
 @dataclass(frozen=True)
 class Shade:
-    """One token of a program: its text, by how many nats the model would rather have had its favourite there (0 where the token
-    is the favourite itself), and the texts of its favourites."""
+    """One token of a program, and what the model would rather have in its place."""
 
     text: str
     nats: float
+    """By how many nats the model finds its favourite likelier than this token; 0 where the token itself is the favourite."""
     rather: tuple[str, ...]
+    """The texts of the model's favourites, the likeliest first; empty where the token itself is the favourite."""
 
     @property
     def favourites(self) -> str:
-        """Return what the model would rather have written, to be read: "' +' or ' *'"."""
+        """Return what the model would rather have written, as a phrase to read: "' +' or ' *'"."""
         return " or ".join(map(repr, self.rather))
 
     @property
@@ -40,47 +42,48 @@ class Shade:
         return f"{self.nats:.1f} nats; rather {self.favourites}"
 
     def strength(self, steps: int) -> int:
-        """Return how strongly the token is shaded, in whole steps: from 0, not at all, to ``steps``, in full."""
+        """Return how strongly the token is shaded, as a whole number from 0 (not at all) to ``steps`` (in full)."""
         return min(steps, int(steps * self.nats / FULL_SHADE_NATS))
 
 
 @dataclass(frozen=True)
 class Place:
-    """A token and the line it begins in, from 1."""
+    """A token and the line in which it begins."""
 
     line: int
+    """The number of the line in the program's body, from 1."""
     shade: Shade
 
 
 def shades_of(program: ProgramReading) -> list[Shade]:
-    """Return the tokens of the program's body, in order; joined, their texts are the body."""
+    """Return the tokens of the program's body in order. Joined together, their texts are the body."""
     reading, starts, body = program.reading, program.starts, program.body
-    found: list[Shade] = []
+    shades: list[Shade] = []
     for i, nats in enumerate(reading.surprise):
         if starts[i] >= len(body):
             break
         text = body[starts[i] : starts[i + 1]]
         rather = tuple(program.speller.spell(int(id_)) for id_ in reading.others[i, :SHOWN_OTHERS]) if nats > 0 else ()
-        found.append(Shade(text, round(max(0.0, float(nats)), 3), rather))
-    return found
+        shades.append(Shade(text, round(max(0.0, float(nats)), 3), rather))
+    return shades
 
 
 def as_html(shades: Sequence[Shade]) -> str:
-    """Return a block of code, shaded; a title on each surprising token says what the model would rather have written."""
+    """Return the code as a shaded block of HTML. The title of a surprising token says what the model would rather have written."""
     return f'<pre class="reading" style="line-height: 1.5">{"".join(map(_span, shades))}</pre>'
 
 
 def as_text(shades: Sequence[Shade]) -> str:
-    """Return the code with its most surprising token of each line marked: ``return a [- -> +] b``."""
+    """Return the code with the most surprising token of each line marked: ``return a [- -> +] b``."""
     marked = _most_surprising_of_each_line(shades)
     return "".join(_marked(shade) if i in marked else shade.text for i, shade in enumerate(shades))
 
 
-def most_surprising(shades: Sequence[Shade], most: int) -> list[Place]:
-    """Return the ``most`` most surprising places, the most surprising first, of equal ones the earlier."""
+def most_surprising(shades: Sequence[Shade], max_places: int) -> list[Place]:
+    """Return at most ``max_places`` surprising places, the most surprising first. Of equal places the earlier comes first."""
     lines = accumulate((shade.text.count("\n") for shade in shades), initial=1)
     places = [Place(line, shade) for line, shade in zip(lines, shades, strict=False) if shade.nats > 0]
-    return sorted(places, key=lambda place: -place.shade.nats)[:most]
+    return sorted(places, key=lambda place: -place.shade.nats)[:max_places]
 
 
 def _span(shade: Shade) -> str:

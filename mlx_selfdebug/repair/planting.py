@@ -1,8 +1,9 @@
-"""Put bugs into the right programs of a run, to learn from: failures whose minimal fix is known, at no token.
+"""Puts bugs into the right programs of a run, for the model to learn from.
 
-Right programs are the model's own drafts that passed, and the reference of a task that it has not solved. What was put in is stored
-with the run as attempts of an arm of their own, each with its verdicts and the draft it was made of, so that pairs are made of them
-like of any other failure.
+Failures that are made in this way cost no tokens, and their minimal fix is known. The right programs are the model's own drafts
+that passed, and the reference of a task that the model has not solved. The bugs are stored with the run as attempts of an arm of
+their own, each with its verdicts and with the draft it was made from as its parent. Training pairs can then be made from them as
+from any other failure.
 """
 
 from __future__ import annotations
@@ -11,42 +12,46 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 from mlx_selfdebug.config import CollectConfig
-from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.progress import Progress
 from mlx_selfdebug.repair.bugs import Bug, Candidate, find_bugs, stacked
+from mlx_selfdebug.repair.judging import distinct
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
 
 ARM = "bugs"
+"""The arm whose attempts are the bugs."""
 UNITS = "collect.bugs"
-"""What a run remembers of its bugs: the operators that made each, by the id of its attempt."""
+"""The key in the run's environment that holds the operators by which each bug was made, by the id of the bug's attempt."""
 TRIES_PER_BUG = 4
-"""Programs that are run for each bug that is wanted: some still pass, some fail in no way that can be shown."""
-TASKS_AT_A_TIME = 32
+"""The number of programs to run per bug that is wanted. Some of them still pass, and some fail in a way that cannot be shown."""
+TASKS_PER_BATCH = 32
 SLIPS: Mapping[str, float] = {}
-"""How often each operator is drawn: by how many of the model's own failures it mends, backwards. Others are drawn once."""
+"""The relative frequency with which each operator is drawn: how many of the model's own failures are mended by undoing it.
+
+An operator that is missing here has 1. With no entries, as now, all operators are drawn equally often.
+"""
 
 
 def plant_bugs(
     run: Run, tasks: Sequence[Task], attempts: Sequence[Attempt], runner: TestRunner, progress: Progress
 ) -> list[Attempt]:
-    """Return the bugs of ``tasks`` as attempts: those that are stored, else put in, tested and stored now.
+    """Return the bugs of ``tasks`` as attempts. They are made, tested and stored now, unless the run has all of them already.
 
-    ``attempts`` are the model's own on these tasks. Bugs of other domains than Python are not known: such tasks have none. Raises
-    SandboxError if programs cannot be tested.
+    ``attempts`` are the model's own attempts on these tasks. Bugs can be put into Python programs alone, so that tasks of other
+    domains have none. Raises SandboxError if programs cannot be tested.
     """
     config = run.config.collect
     if not config.bugs:
         return []
     if run.environment().get(UNITS) is None:
-        # What an interrupted session has left behind is put in again: the same programs.
+        # An interrupted session may have stored some of the bugs. They are dropped, and the same programs are made again.
         run.drop_attempts(ARM)
         operators: dict[str, str] = {}
         with progress.stage("bugs", len(tasks), "tasks") as stage:
-            for start in range(0, len(tasks), TASKS_AT_A_TIME):
-                part = tasks[start : start + TASKS_AT_A_TIME]
+            for start in range(0, len(tasks), TASKS_PER_BATCH):
+                part = tasks[start : start + TASKS_PER_BATCH]
                 candidates = {task.id: _candidates(task, attempts, config, run.config.seed) for task in part}
                 operators |= _store(run, find_bugs(candidates, runner, per_task=config.bugs))
                 stage.advance(len(part), f"{len(operators)} bugs")
@@ -56,7 +61,7 @@ def plant_bugs(
 
 
 def _candidates(task: Task, attempts: Sequence[Attempt], config: CollectConfig, seed: int) -> list[Candidate]:
-    """Programs to try, those of different right programs in turn."""
+    """Return the candidates of one task. The right programs from which they are made take turns."""
     n = TRIES_PER_BUG * config.bugs
     right = _right_programs(task, attempts)
     drawn = [
@@ -68,17 +73,17 @@ def _candidates(task: Task, attempts: Sequence[Attempt], config: CollectConfig, 
 
 
 def _right_programs(task: Task, attempts: Sequence[Attempt]) -> dict[str, str]:
-    """The codes that bugs are put into by the ids of their attempts: different ones of the model's own, else the reference."""
-    domain = domain_of(task.domain)
-    codes: dict[str, tuple[str, str]] = {}
-    for attempt in attempts:
-        if attempt.task_id == task.id and attempt.passed and attempt.public.passed:
-            codes.setdefault(domain.normalise(attempt.code), (attempt.id, attempt.code))
-    return dict(codes.values()) if codes else {"": task.reference} if task.reference else {}
+    """Return the codes into which bugs are put, by the ids of their attempts.
+
+    They are the model's own right programs, each different one once. Without any it is the reference, whose id is "".
+    """
+    own = distinct([attempt for attempt in attempts if attempt.task_id == task.id], task)
+    codes = {attempt.id: attempt.code for attempt in own if attempt.passed and attempt.public.passed}
+    return codes or ({"": task.reference} if task.reference else {})
 
 
 def _store(run: Run, bugs: Sequence[Bug]) -> dict[str, str]:
-    """Store each bug as an attempt. Returns the operators that made it by its attempt's id."""
+    """Store each bug as an attempt, and return the operators by which it was made, by the attempt's id."""
     operators = {}
     numbers: dict[str, int] = {}
     for bug in bugs:

@@ -1,7 +1,7 @@
-"""What is attempted next on a task, given what was attempted before: small objects, ours or yours.
+"""Policies: small objects that decide what is attempted next on a task, given what was attempted before. You can write your own.
 
-A policy is asked when nothing of the task is under way, with its finished attempts in order (sample, round), and names the next
-moves; none ends the task. It looks at nothing else, so a run that was killed goes on as it would have.
+A policy is asked when no attempt on the task is under way. It sees the finished attempts, ordered by sample and round, and returns
+the next moves; an empty list ends the task. It looks at nothing else, so that a run that was killed continues as it would have.
 
     class Twice:
         def moves(self, task, attempts):
@@ -21,72 +21,81 @@ from mlx_selfdebug.values.verdict import SUSPICIOUS
 
 EASY_ERRORS = frozenset({"NameError", "UnboundLocalError", "TypeError", "AttributeError", "SyntaxError", "IndentationError",
                          "TabError", "ImportError", "ModuleNotFoundError"})  # fmt: skip
-"""Errors a small model mends when it is told of them; failed assertions it mostly copies."""
+"""Errors that a small model fixes when it is told of them. After a failed assertion it mostly returns the same program again."""
 
 EXHAUSTED = "exhausted"
-"""How a search ends that found nothing: its attempt holds the failed program as it was."""
+"""The ``finish`` of a search that found nothing. Its attempt holds the failed program as it was."""
 
 
 @dataclass(frozen=True)
 class Move:
-    """One attempt to make: a draft, or something made of ``parent``, an attempt that failed.
-
-    ``by`` says how a parent is followed up: "asking" shows it to the model and asks for a repair, "edits" searches for a small
-    edit of it that passes, "fork" leaves it at its ``place``-th most surprising token (0 is the first) and completes from there.
-    ``temperature`` None is the stream's. ``hidden``: the search for an edit goes by the hidden checks, as it may on training tasks.
-    """
+    """One attempt to make: a draft, or something made from an attempt that failed."""
 
     sample: int
+    """With ``round``, the name of the attempt within its task and arm."""
     round: int = 0
     parent: Attempt | None = None
+    """The failed attempt that is followed up; None for a draft."""
     temperature: float | None = None
+    """The sampling temperature; None is the temperature of the arm's decoding."""
     by: Literal["asking", "edits", "fork"] = "asking"
+    """How the parent is followed up.
+
+    "asking" shows it to the model and asks for a repair, "edits" searches for a small edit of it that passes, and "fork" leaves it
+    at a surprising token and lets the model complete it from there.
+    """
     place: int = 0
+    """The token at which a fork leaves the parent: 0 is the most surprising one."""
     hidden: bool = False
+    """Whether the search for an edit goes by the hidden checks instead of the public ones, as it may on training tasks."""
 
     @property
     def kind(self) -> Kind:
-        """What the attempt will be called."""
+        """Return the kind of the attempt that this move makes."""
         if self.parent is None:
             return "draft"
         return "repair" if self.by == "asking" else self.by
 
 
 class Policy(Protocol):
-    def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]: ...
+    """An object that decides what is attempted next on a task."""
+
+    def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:
+        """Return the next moves on ``task`` after ``attempts``, or none to end the task."""
 
 
 Stop = Callable[[Sequence[Attempt]], bool]
-"""Whether a task is over, by its finished attempts."""
+"""Decides from a task's finished attempts whether the task is over."""
 
 
 def solved(attempts: Sequence[Attempt]) -> bool:
-    """Some attempt is right on the hidden checks: for training tasks, where they may be looked at."""
+    """Return whether some attempt passes the hidden checks. Only on training tasks may a policy look at them."""
     return any(attempt.passed for attempt in attempts)
 
 
 def passed_in_public(attempts: Sequence[Attempt]) -> bool:
-    """Some attempt passes all checks a model may see."""
+    """Return whether some attempt passes the public checks, the ones that a model may see."""
     return any(attempt.public.passed for attempt in attempts)
 
 
 def spent(tokens: int) -> Stop:
-    """The task's completions have ``tokens`` tokens or more."""
+    """Return a rule that ends a task when its completions have ``tokens`` tokens or more in all."""
     return lambda attempts: sum(attempt.n_completion_tokens for attempt in attempts) >= tokens
 
 
 def either(*stops: Stop) -> Stop:
+    """Return a rule that ends a task when any of ``stops`` does."""
     return lambda attempts: any(stop(attempts) for stop in stops)
 
 
 def repairable(attempt: Attempt) -> bool:
-    """Failed a check that may be shown, by honest means."""
+    """Return whether ``attempt`` failed a check that may be shown to a model, and is an honest program."""
     return not attempt.public.passed and SUSPICIOUS.isdisjoint({attempt.public.outcome, attempt.verdict.outcome})
 
 
 @dataclass(frozen=True)
 class Greedy:
-    """One draft, at temperature 0."""
+    """A policy of one draft at temperature 0."""
 
     def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:  # noqa: ARG002
         return [] if attempts else [Move(0, temperature=0.0)]
@@ -94,11 +103,13 @@ class Greedy:
 
 @dataclass(frozen=True)
 class Resample:
-    """Blind: draft after draft until ``stop``, at most ``samples``. ``first`` is the first one's temperature, None the stream's."""
+    """A policy of blind drafts, one after another until ``stop``. The model is never shown an attempt."""
 
     samples: int
+    """The largest number of drafts."""
     stop: Stop = passed_in_public
     first: float | None = None
+    """The temperature of the first draft; None is the temperature of the arm's decoding."""
 
     def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:  # noqa: ARG002
         n = len(attempts)
@@ -109,11 +120,13 @@ class Resample:
 
 @dataclass(frozen=True)
 class Repair:
-    """A draft, then repairs of the last attempt until ``stop``, at most ``rounds``. ``temperature`` is that of them all."""
+    """A policy of one draft, followed by repairs of the last attempt until ``stop``."""
 
     rounds: int
+    """The largest number of repairs."""
     stop: Stop = passed_in_public
     temperature: float | None = None
+    """The temperature of the draft and the repairs; None is the temperature of the arm's decoding."""
 
     def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:  # noqa: ARG002
         if not attempts:
@@ -126,24 +139,29 @@ class Repair:
 
 EDITS_ROUND = 1
 FIRST_FORK_ROUND = 2
-"""Rounds of sample 0, so that attempts in the order of their keys are in the order in which they were made."""
+"""The rounds of a sample at which its edits and its first fork are made.
+
+With rounds counted in this order, attempts that are sorted by sample and round are in the order in which they were made.
+"""
 
 
 @dataclass(frozen=True)
 class Search:
-    """The first attempt's failed program is searched, then drafts or repairs of it follow, until ``stop``.
+    """A policy that searches the first attempt's failed program, and then makes drafts or repairs, until ``stop``.
 
-    With ``edits`` a small edit of it is looked for. Then up to ``forks`` forks leave it, one after another. ``then`` says what
-    comes when both have found nothing: fresh "drafts", "repairs" that are shown the failed program, or "nothing". A program that
-    failed no public check, or did what no honest program does, is not searched. At most ``most`` drafts or repairs are made.
-    The first draft on a task is greedy, as a user's first one is; later drafts have the stream's temperature.
+    A program that failed no public check, or that did what no honest program does, is not searched. The first draft on a task is
+    greedy, as a user's first draft is; later drafts have the temperature of the arm's decoding.
     """
 
     edits: bool = True
+    """Whether to look for a small edit of the program that passes."""
     forks: int = 3
+    """The largest number of forks, which are made one after another when no edit passed."""
     then: Literal["drafts", "repairs", "nothing"] = "drafts"
+    """What follows when neither passed: fresh "drafts", "repairs" that are shown the failed program, or "nothing"."""
     stop: Stop = passed_in_public
     most: int = 64
+    """The largest number of drafts or repairs after the first attempt."""
 
     def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:
         if not attempts:
@@ -180,11 +198,13 @@ class Search:
 
 @dataclass(frozen=True)
 class Alternate:
-    """At most ``most`` attempts: errors of name, type and syntax are repaired; after a failed assertion a fresh draft and a repair
-    of it take turns.
+    """A policy that repairs errors of name, type and syntax at once.
+
+    After a failed assertion, a fresh draft and a repair of that draft take turns.
     """
 
     most: int
+    """The largest number of attempts."""
     stop: Stop = passed_in_public
 
     def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:  # noqa: ARG002
@@ -193,26 +213,31 @@ class Alternate:
         last = attempts[-1]
         if len(attempts) >= self.most or self.stop(attempts):
             return []
-        fresh_one_failed = last.round == 0 and last.sample > 0
-        if repairable(last) and (_easy(last) or fresh_one_failed):
+        fresh_draft_failed = last.round == 0 and last.sample > 0
+        if repairable(last) and (_easy(last) or fresh_draft_failed):
             return [Move(last.sample, last.round + 1, last)]
         return [Move(last.sample + 1)]
 
 
 @dataclass(frozen=True)
-class Mine:
-    """For training data: ``samples`` drafts at once, and what can be made of those that failed.
+class MiningPolicy:
+    """A policy that mines training data: several drafts at once, followed by what can be made of those that failed.
 
-    Of each task's failed drafts, up to ``edits`` of different code are searched for a small edit that passes. Where nothing is
-    right after that, each of up to ``repairs`` of them is left at ``forks`` places, and if that does not help either, up to
-    ``rounds`` rounds of asking for repairs follow, each of the last round's failed attempts. Searches go by the hidden checks.
+    First, failed drafts are searched for a small edit that passes. If the task has no right program after that, failed drafts are
+    forked. If that does not help either, rounds of repairs follow, each made from the failed attempts of the round before. The
+    searches go by the hidden checks. Attempts of the same code count once.
     """
 
     samples: int
+    """The number of drafts."""
     rounds: int
+    """The largest number of rounds of repairs."""
     repairs: int
+    """The largest number of failed attempts that are forked, or that are repaired in one round."""
     edits: int = 0
+    """The largest number of failed drafts that are searched for a small edit."""
     forks: int = 0
+    """The number of places at which each of them is forked."""
 
     def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:
         if not attempts:
@@ -243,17 +268,17 @@ class Mine:
 
     @property
     def _rounds_before_repairs(self) -> int:
-        """Return how many rounds of a sample the searches may take."""
+        """Return the number of rounds that the searches may take before the first repair of a sample."""
         return FIRST_FORK_ROUND - 1 + self.forks if self.forks else EDITS_ROUND if self.edits else 0
 
     def _failed(self, task: Task, attempts: Sequence[Attempt]) -> list[Attempt]:
-        """Return the honest failures, one of each code."""
+        """Return the attempts that failed by honest means, one for each different code."""
         normalise = domain_of(task.domain).normalise
-        fresh: dict[str, Attempt] = {}
+        by_code: dict[str, Attempt] = {}
         for attempt in attempts:
             if not attempt.passed and attempt.verdict.outcome not in SUSPICIOUS:
-                fresh.setdefault(normalise(attempt.code), attempt)
-        return list(fresh.values())
+                by_code.setdefault(normalise(attempt.code), attempt)
+        return list(by_code.values())
 
 
 def _easy(attempt: Attempt) -> bool:

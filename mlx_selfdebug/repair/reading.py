@@ -1,7 +1,7 @@
-"""Reading a program under its task's statement, as if the model had answered the statement with it.
+"""Reads a program under its task's statement, as if the program were the model's own answer to the statement.
 
-What the model finds unlikely there is where it would have written something else, and a bug in a program that someone else wrote is
-often just such a place. A program of the model's own surprises it much less.
+Where the model finds a token unlikely, it would have written something else. A bug in a program that someone else wrote is often
+just such a place. A program of the model's own surprises it much less.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from mlx_selfdebug.sampling.reading import Reading
 
 MAX_KNOWN = 32
-"""Readings that are remembered: a program of 100 tokens takes half a megabyte."""
+"""The largest number of readings that are remembered. The reading of a program of 100 tokens takes half a megabyte."""
 
 
 class Speller(Protocol):
-    """What a program's reading needs of a model's tokenizer."""
+    """The part of a model's tokenizer that the reading of a program needs."""
 
     def spans(self, text: str) -> tuple[list[int], list[int]]:
-        """Return the token ids of ``text``, and where in it each begins, with the text's length at the end."""
+        """Return the token ids of ``text``, and the character at which each begins, followed by the length of ``text``."""
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text."""
@@ -40,37 +40,39 @@ class Speller(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ProgramReading:
-    """A program and what the model found in it.
-
-    ``body`` is the program without the empty lines around it: what was read and may be changed. ``starts`` (n + 1) says where each
-    of the n tokens begins in the text that was read, which is the body and what closes a completion.
-    """
+    """A program and the model's reading of it."""
 
     prompt: str
+    """The message that the program was read as an answer to."""
     prompt_ids: tuple[int, ...]
+    """The token ids of the chat with this message, up to the point where the model's reply begins."""
     breaks: tuple[int, ...]
+    """Positions in ``prompt_ids``, ascending, up to which other prompts may be the same."""
     code: str
     ids: tuple[int, ...]
+    """The n tokens of the text that was read: the body of the program, followed by what closes a completion."""
     starts: tuple[int, ...]
+    """The character of that text at which each token begins, followed by the length of the text: n + 1 numbers."""
     reading: Reading
     domain: Domain = field(repr=False)
     speller: Speller = field(repr=False)
 
     @property
     def body(self) -> str:
+        """Return the program without the empty lines around it: the part that was read and may be changed."""
         return self.code.strip("\n")
 
     @property
     def first_line(self) -> int:
-        """Return the line of the program, from 1, in which its body begins."""
+        """Return the number of the line, from 1, in which the body of the program begins."""
         return 1 + len(self.code) - len(self.code.lstrip("\n"))
 
     def shades(self) -> list[Shade]:
-        """Return the body's tokens with the surprise of each: what the pictures are made of."""
+        """Return the tokens of the body with the surprise of each. The pictures are made of these."""
         return shades_of(self)
 
     def __str__(self) -> str:
-        """Return the program with the most surprising token of each line marked, and what the model would rather have there."""
+        """Return the program with the most surprising token of each line marked, beside what the model would rather have there."""
         return as_text(self.shades())
 
     def _repr_html_(self) -> str:
@@ -89,7 +91,7 @@ class ProgramReading:
 
 
 class Decoder(Protocol):
-    """What reads beside decoding: the decode batch, which has the keys and values of prompts."""
+    """The part of a decode batch that reads programs. It uses the keys and values that the batch has of the prompts."""
 
     def read(self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Sequence[int] = ()) -> Reading: ...
 
@@ -99,16 +101,17 @@ class Decoder(Protocol):
 
 
 class Readings:
-    """Reads programs with the decoder of a model, and remembers the latest of them."""
+    """A reader of programs that remembers its latest readings."""
 
     def __init__(self, speller: Speller, decoder: Decoder) -> None:
         self._speller, self._decoder = speller, decoder
         self._known: OrderedDict[tuple[str, str], ProgramReading] = OrderedDict()
 
     def read(self, task: Task, code: str, prompt: str, ids: tuple[int, ...], breaks: tuple[int, ...]) -> ProgramReading:
-        """Read ``code`` as an answer to ``task``, which is asked with ``prompt``, whose token ids are ``ids``.
+        """Return the reading of ``code`` as an answer to ``task``.
 
-        Raises ModelError for an empty program, and for one that does not fit the model's context.
+        ``prompt`` is the message that asks for ``task``, and ``ids`` are its token ids. Raises ModelError if the program is empty
+        or does not fit the model's context.
         """
         key = task.id, code
         if key not in self._known:
@@ -119,7 +122,7 @@ class Readings:
         return self._known[key]
 
     def log_likelihoods(self, program: ProgramReading, codes: Sequence[str]) -> list[float]:
-        """Return the log-likelihood of each program, in nats, as an answer to what ``program`` was read as an answer to."""
+        """Return the log-likelihood, in nats, of each of ``codes`` as an answer to the prompt of ``program``."""
         completions = self._speller.encode_all([program.domain.completion(code) for code in codes])
         given = program.prompt_ids, program.reading
         return [self._decoder.log_likelihood(*given, tuple(ids), program.breaks) for ids in completions]
@@ -136,15 +139,16 @@ class Readings:
 
 
 def read(model: Model, task: Task, code: str) -> ProgramReading:
-    """Read ``code`` as an answer to ``task``: how likely the model finds each of its tokens, and what it would rather have written.
+    """Return how likely ``model`` finds each token of ``code`` as an answer to ``task``, and what it would rather have written.
 
-    In a notebook the result is a picture, the code shaded by surprise; printed, it marks the most surprising token of each line.
-    Raises ModelError for an empty program, and for one that does not fit the model's context with its task.
+    In a notebook the result shows itself as a picture, the code shaded by surprise. Printed, it marks the most surprising token of
+    each line. Raises ModelError if the program is empty, or if it does not fit the model's context together with its task.
     """
     from mlx_selfdebug.repair.asking import Asking, Decoding
     from mlx_selfdebug.sampling.prefixes import Prefixes
     from mlx_selfdebug.sampling.reading import Reader
 
+    # Nothing is decoded here. The settings only have to leave room for one token of completion.
     question = Asking(model, [task], Decoding(0.0, 0.0, 1, 1, 0), 0, "").question(task)
     reader = Reader(model, Prefixes(model.network, chunk=512, most_bytes=1))
     return Readings(model, reader).read(task, code, question.prompt, question.ids, question.breaks)

@@ -1,10 +1,10 @@
-"""Drafts, tests and repairs as one stream: every task is a small state machine, and all of them share one decode batch.
+"""Runs drafts, tests and repairs as one stream. Every task is a small state machine, and all of them share one decode batch.
 
     policy --moves--> decode batch --completion--> tests (other processes) --verdict--> store, policy --moves--> ...
 
-A task's next prompt joins the batch as soon as its verdicts are in; other rows decode on meanwhile. Several arms may play side by
-side. Attempts that are stored already count as made. What an attempt becomes depends on its own key and its parent alone, not on
-the order of events.
+The next prompt of a task joins the batch as soon as the task's verdicts are in. Other rows go on decoding meanwhile. Several arms
+may play side by side in one batch. Attempts that are stored already count as made. An attempt depends only on its own key and on
+its parent, not on the order of events.
 """
 
 from __future__ import annotations
@@ -34,23 +34,25 @@ from mlx_selfdebug.values.task import Task
 logger = logging.getLogger(__name__)
 
 MAX_SEARCHES = 4
-"""Searches for an edit that are under way at a time: enough to keep the test runner busy."""
+"""The largest number of searches for an edit that are under way at a time: enough to keep the test runner busy."""
 
 
 @dataclass(frozen=True)
 class Play:
-    """One arm: ``policy`` on ``tasks``. ``given`` holds, by a task's id, attempts of other arms that it begins with."""
+    """One arm: a policy that is applied to some tasks."""
 
     arm: str
+    """The name of the arm, under which its attempts are stored."""
     tasks: Sequence[Task]
     policy: Policy
     decoding: Decoding
     given: Mapping[str, Sequence[Attempt]] = field(default_factory=dict)
+    """By task id, attempts of other arms with which this arm begins."""
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One attempt to make on ``task`` in ``arm``, where ``attempts`` were made before."""
+    """One attempt to make on ``task`` in ``arm``, and the ``attempts`` that were made before it."""
 
     arm: str
     task: Task
@@ -59,7 +61,7 @@ class _Job:
 
 
 class _TaskMachine:
-    """The moves of one task in one arm: those under way, and what is finished."""
+    """The state of one task in one arm: its finished attempts, and the moves that are under way."""
 
     def __init__(self, task: Task, play: Play) -> None:
         self.task = task
@@ -77,7 +79,7 @@ class _TaskMachine:
         return any(attempt.passed for attempt in self.attempts)
 
     def next_moves(self) -> Sequence[Move]:
-        """The moves to make now; none while any is under way."""
+        """Return the moves to make now, none while any is under way."""
         if self._under_way:
             return []
         moves = self._policy.moves(self.task, tuple(self.attempts))
@@ -85,7 +87,7 @@ class _TaskMachine:
         return moves
 
     def give_up(self, move: Move) -> None:
-        """A move cannot be made: the task is over with what it has and what is under way."""
+        """End the task, because ``move`` cannot be made. Its other attempts that are under way are still finished."""
         self._policy = _Nothing()
         self._under_way.remove((move.sample, move.round))
 
@@ -101,8 +103,9 @@ class _Nothing:
 
 
 class Stream:
-    """Makes the attempts of some arms, and stores each as it ends. For one ``play``; ``counts`` says what its decoding took, and
-    ``spent`` is told where its time went.
+    """A maker of the attempts of some arms, which stores each attempt as soon as it is finished.
+
+    A stream is used for one ``play``. Its ``counts`` are those of the decoding, and ``spent`` records what the time was spent on.
     """
 
     def __init__(
@@ -121,11 +124,14 @@ class Stream:
         self._solved = 0
 
     def play(self, *plays: Play) -> dict[str, list[Attempt]]:
-        """By arm, all attempts its policy asks for, those given among them, in the order of the tasks, then sample and round.
+        """Make all attempts that the arms' policies ask for, and return them by arm.
 
-        One batch holds them all, as wide as the first play's decoding allows. Raises ModelError if a draft's prompt does not fit
-        the model's context or the model gives no numbers, BudgetError if no row fits the memory budget, SandboxError if tests
-        cannot be run, StoreError if an attempt cannot be stored. What was stored stays.
+        The attempts of an arm, which include those that it was given, are ordered by task, then by sample and round. One batch
+        holds all arms, as wide as the decoding of the first play allows.
+
+        Raises ModelError if the prompt of a draft does not fit the model's context or if the model's logits are not numbers,
+        BudgetError if no row fits the memory budget, SandboxError if tests cannot be run, and StoreError if an attempt cannot be
+        stored. Attempts that were stored before the error stay.
         """
         for play in plays:
             self._stored |= {attempt.id: attempt for attempt in self._run.attempts(play.arm)}
@@ -149,7 +155,7 @@ class Stream:
         return made
 
     def _next_jobs(self, machine: _TaskMachine) -> list[_Job]:
-        """What is to be made next of the task, after what is stored of it; nothing while something is under way."""
+        """Return the next attempts to make on a task, after those that are stored already; none while any is under way."""
         missing: list[_Job] = []
         while not missing and (moves := machine.next_moves()):
             before = tuple(machine.attempts)
@@ -181,10 +187,13 @@ class Stream:
             decoder.limit(governor.width())
             self._submit(decoder, askings, readings)
             if decoder.shares_cores:
-                # Hundreds of test runs beside a matrix product take far longer than one after the other.
+                # The model computes on the cores on which the tests run. Hundreds of test runs beside a matrix product take far
+                # longer than first the runs and then the product.
                 with self._spent.on("trying edits"):
                     wait(self._searching.futures)
-            for completion in decoder.step():
+            # A step takes as long for one row as for ``min_rows``, so what several searches lead to is decoded together.
+            completions = decoder.step() if _is_full(decoder) or not self._to_search else []
+            for completion in completions:
                 self._judging.begin(self._asked.pop(completion.ticket), completion)
             if not self._asked:
                 with self._spent.on("waiting for tests"):
@@ -194,9 +203,11 @@ class Stream:
             self._tell(time.monotonic() - begin)
 
     def _submit(self, decoder: Decoder, askings: Mapping[str, Asking], readings: Readings) -> None:
-        """Hand over no more than the batch will want next: prompts are rendered late, programs are read late."""
-        most = 1 if decoder.shares_cores else MAX_SEARCHES
-        while self._to_search and self._searching.pending < most:
+        """Hand over only what the batch will want next, so that prompts are rendered, and programs read, as late as possible."""
+        max_searches = MAX_SEARCHES
+        if decoder.shares_cores:
+            max_searches = 0 if _is_full(decoder) else 1
+        while self._to_search and self._searching.pending < max_searches:
             job = self._to_search.popleft()
             self._search(job, askings[job.arm], readings)
         while self._ready and decoder.waiting < decoder.width:
@@ -229,7 +240,7 @@ class Stream:
             self._give_up(job, asked.reason)
 
     def _read(self, job: _Job, asking: Asking, readings: Readings) -> ProgramReading | None:
-        """Return the parent's program as it was read; None if it cannot be, and the move is over."""
+        """Return the reading of the parent's program. If it cannot be read, record the move as exhausted and return None."""
         assert job.move.parent is not None
         question = asking.question(job.task)
         try:
@@ -240,7 +251,7 @@ class Stream:
             return None
 
     def _exhaust(self, job: _Job, asking: Asking, refused: Refused) -> None:
-        """Record a move that leads nowhere: the policy sees it, and goes on with something else."""
+        """Record a move that leads nowhere as an attempt, so that the policy sees it and goes on with something else."""
         if not refused.exhausted:
             logger.warning("%s: %s", job.task.id, refused.reason)
         assert job.move.parent is not None
@@ -269,7 +280,7 @@ class Stream:
         self._ready.extendleft(reversed(self._next_jobs(machine)))
 
     def _give_up(self, job: _Job, reason: str) -> None:
-        logger.warning("%s: %s; the task is left as it is", job.task.id, reason)
+        logger.warning("%s: %s. Nothing more is attempted on this task.", job.task.id, reason)
         machine = self._machines[job.arm, job.task.id]
         machine.give_up(job.move)
         self._next_jobs(machine)
@@ -279,3 +290,8 @@ class Stream:
         n_searched = self._searching.pending + len(self._to_search)
         searched = f", {n_searched} searched" if n_searched else ""
         self._stage.advance(0, f"{self._solved} solved, {rate:.0f} tokens/s, {self._judging.pending} in test{searched}")
+
+
+def _is_full(decoder: Decoder) -> bool:
+    """Return whether there are as many rows to decode as a step takes at least."""
+    return decoder.active + decoder.waiting >= decoder.min_rows

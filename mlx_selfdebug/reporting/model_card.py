@@ -1,6 +1,7 @@
-"""The model card of an adapter: what it is, how it was trained, and the same figures as the report's, in the hub's front matter.
+"""Write the model card of an adapter: what it is, how it was trained, and the same figures as in the report.
 
-It is written beside the weights as ``README.md``, so that it goes where they go.
+The figures are in the text and in the front matter that the hub reads. The card is written beside the weights as ``README.md``, so
+that it goes where they go.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ mlx_lm.generate --model {model} --adapter-path . --prompt "..."
 
 
 def write_model_card(run: StoredRun) -> None:
-    """Into the adapter's folder. Raises StoreError."""
+    """Write the card into the adapter's folder. Raises StoreError if it cannot be written."""
     write_atomically(run.adapter_path / FILE, model_card(run))
 
 
 def model_card(run: StoredRun) -> str:
-    """The card as Markdown; without figures where the run was not evaluated."""
+    """Return the card as Markdown; it has no figures where the run was not evaluated."""
     result = read_result(run)
     title = f"# {_name(run.config)}: {run.config.train.method.upper()} adapter that repairs its own code"
-    figures = _figures(run.config, result) if result else "It was not evaluated."
+    figures = _figures(run.config, result) if result else "The adapter was not evaluated."
     parts = [f"---\n{_front_matter(run.config, result)}\n---", title, _about(run), "## What it does", figures]
     return "\n\n".join([*parts, "## Use", USE.format(model=_base_model(run.config))]) + "\n"
 
@@ -58,11 +59,11 @@ def _eval_results(config: Config, result: Result) -> list[EvalResult]:
             dataset_type=config.eval.tasks,
             dataset_name=_dataset(config, name, half.n),
             metric_type="pass@1",
-            metric_name=f"{'bugs repaired' if name == BUGS else 'problems solved'}, {what}",
+            metric_name=f"{'bugs repaired' if name == BUGS else 'problems solved'}, {arm}",
             metric_value=round(_share(score), 4),
         )
         for name, half in result.halves.items()
-        for what, score in _named_scores(half, name, result.tokens)
+        for arm, score in _named_scores(half, name, result.tokens)
     ]
 
 
@@ -73,27 +74,29 @@ def _dataset(config: Config, half: str, n: int) -> str:
 def _named_scores(half: Half, name: str, tokens: int) -> Iterator[tuple[str, Score]]:
     if name == OWN:
         yield "first draft, greedy", half.adapter.first_pass
-    yield from ((f"then {arm}, {tokens} tokens a task", score) for arm, score in half.adapter.arms.items())
+    yield from ((f"then {arm}, {tokens} tokens per task", score) for arm, score in half.adapter.arms.items())
 
 
 def _about(run: StoredRun) -> str:
     train, pairs = run.config.train, run.pairs()
     kinds = ", ".join(f"{sum(pair.kind == kind for pair in pairs)} {kind}" for kind in KINDS)
     return (
-        f"Trained by mlx-selfdebug on {len(pairs)} pairs ({kinds}) that the base model made of its own drafts on "
-        f"`{run.config.collect.tasks}` and what their tests said: rank {train.rank}, scale {train.scale:g}, learning rate "
-        f"{train.learning_rate:g}, {train.epochs} epochs, seed {run.config.seed}. Base weights: `{run.environment().get('model')}`."
+        f"Trained by mlx-selfdebug on {len(pairs)} pairs ({kinds}). They were made from the base model's own drafts on "
+        f"`{run.config.collect.tasks}` and the results of their tests. Training used rank {train.rank}, scale {train.scale:g}, "
+        f"learning rate {train.learning_rate:g}, {train.epochs} epochs and seed {run.config.seed}. "
+        f"Base weights: `{run.environment().get('model')}`."
     )
 
 
 def _figures(config: Config, result: Result) -> str:
-    how = (
-        f"`{config.eval.tasks}`, repairs fed from public checks and scored on hidden ones, at most {result.tokens} generated "
-        "tokens a task:"
+    setting = (
+        f"Results on `{config.eval.tasks}`. Repairs are shown the results of public checks and scored on hidden ones, with at most "
+        f"{result.tokens} generated tokens per task:"
     )
-    parts = [how, _table(result, OWN)]
+    parts = [setting, _table(result, OWN)]
     if result.bugs:
-        parts += [f"{result.bugs.n} bugs ({config.eval.bugs}), the same for every model:", _table(result.bugs, BUGS)]
+        bugs = f"Results on {result.bugs.n} bugs ({config.eval.bugs}), which are the same for every model:"
+        parts += [bugs, _table(result.bugs, BUGS)]
     return "\n\n".join([*parts, *result.said])
 
 
@@ -118,7 +121,7 @@ def _share(score: Score) -> float:
 
 
 def _base_model(config: Config) -> str:
-    """The hub's name of the base where it has one."""
+    """Return the base model's name on the hub where it has one, or else the name that the run was given."""
     return ALIASES[config.model].hub if config.model in ALIASES else config.model
 
 

@@ -1,4 +1,4 @@
-"""A run as its report shows it: all of its records, read once from the folder, and the evidence in them."""
+"""Read a run as its report shows it: all of its records, read once from its folder, and the evidence that follows from them."""
 
 from __future__ import annotations
 
@@ -23,70 +23,85 @@ from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
 
 STAGES = ("collect", "train", "evaluate")
-"""In the order of a run."""
+"""The stages in the order in which a run goes through them."""
 PASS_AT = (1, 2, 4, 8, 16, 32, 64)
+"""The numbers of drafts k for which pass@k is reported."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """``n_bytes`` of the whole process tree ``at_s`` seconds into a stage."""
+    """A measurement of memory."""
 
     at_s: float
+    """Seconds since the stage began."""
     n_bytes: int
+    """Memory of the whole process tree, in bytes."""
 
 
 @dataclass(frozen=True)
 class StageRecord:
-    """A stage: its seconds, its peak, the most it was allowed, where its time went (part -> seconds) and its memory in time."""
+    """What a stage took in time and memory."""
 
     name: str
     wall_s: float
     peak_bytes: int
+    """The most memory that the whole process tree took at once."""
     budget_bytes: int
+    """The memory that the stage was allowed."""
     done: bool
     parts: Mapping[str, float]
+    """Seconds by kind of work, such as "decoding"."""
     memory: tuple[Sample, ...]
 
 
 @dataclass(frozen=True)
 class Collected:
-    """The training tasks' attempts in numbers. ``pass_at``: k -> unbiased pass@k of the drafts, a share of the tasks."""
+    """The attempts on the training tasks, in numbers."""
 
     n_tasks: int
     n_solved: int
+    """Tasks that some attempt solved."""
     n_attempts: int
     outcomes: Mapping[str, int]
+    """The number of attempts per outcome, most frequent first."""
     pass_at: Mapping[int, float]
+    """The unbiased estimate of pass@k of the drafts by k, as a share of the tasks."""
     left_out: Mapping[str, str]
+    """Tasks that were left out because their checks cannot be trusted, each with the reason."""
 
 
 @dataclass(frozen=True)
 class Records:
-    """``attempts`` has, by id, those that pairs were made from. ``evidence`` is None where the run was not evaluated.
-
-    ``readings``: up to three failed programs as the base read them. ``overlap``: training tasks that are nearly test tasks; if
-    none is, the nearest. ``versions`` and ``hardware`` are those of the last stage that ran.
-    """
+    """Everything that a report shows of a run."""
 
     path: Path
     config: Config
     environment: Mapping[str, Any]
+    """Values that the run remembers by key."""
     stages: tuple[StageRecord, ...]
     steps: tuple[Step, ...]
     checks: Sequence[Check]
+    """The repairs of held-back tasks after each epoch, by which the epoch was chosen."""
     collected: Collected
     pairs: tuple[Pair, ...]
     attempts: Mapping[str, Attempt]
+    """The attempts that pairs were made from, by id."""
     evidence: Evidence | None
+    """What follows from the evaluation; None where the run was not evaluated."""
     readings: tuple[StoredReading, ...]
+    """Up to three failed programs as the base read them."""
     overlap: tuple[Overlap, ...]
+    """Training tasks that are nearly test tasks; where there are none, the nearest ones."""
     versions: Mapping[str, str | None]
+    """Versions of packages on the machine of the last stage that ran."""
     hardware: Mapping[str, str | int | None]
+    """Hardware of the machine of the last stage that ran."""
     isolation: str | None
+    """How fully the test runner confined programs."""
 
 
 def read_records(run: StoredRun) -> Records:
-    """Everything, however far the run is."""
+    """Read the records of a run at any stage."""
     environment, pairs, collected = run.environment(), run.pairs(), run.attempts("collect")
     used = {id_ for pair in pairs for id_ in pair.attempts}
     machine = _machine(environment)
@@ -110,9 +125,9 @@ def read_records(run: StoredRun) -> Records:
 
 
 def _machine(environment: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Of the last stage; of this process where none has run."""
-    found = [environment[key] for stage in reversed(STAGES) if (key := f"machine.{stage}") in environment]
-    return found[0] if found else {"versions": versions(), "hardware": hardware()}
+    """Return versions and hardware of the last stage that ran, or of this process where none has run."""
+    machines = [environment[key] for stage in reversed(STAGES) if (key := f"machine.{stage}") in environment]
+    return machines[0] if machines else {"versions": versions(), "hardware": hardware()}
 
 
 def _stages(run: StoredRun) -> list[StageRecord]:
@@ -131,7 +146,7 @@ def _stages(run: StoredRun) -> list[StageRecord]:
 
 
 def budget_bytes(config: Config, stage: str) -> int:
-    """What a stage is allowed of memory."""
+    """Return the memory budget of a stage in bytes."""
     budget = config.budget
     return int((budget.training_gb if stage == "train" else budget.inference_gb) * 1e9)
 
@@ -140,12 +155,13 @@ def _collected(attempts: Sequence[Attempt], environment: Mapping[str, Any]) -> C
     drafts = Counter(attempt.task_id for attempt in attempts if attempt.round == 0)
     passed = Counter(attempt.task_id for attempt in attempts if attempt.round == 0 and attempt.passed)
     counts = [(n, passed[task_id]) for task_id, n in drafts.items()]
-    most = min(drafts.values(), default=0)
+    # pass@k can be estimated for a task only from at least k drafts of it.
+    max_k = min(drafts.values(), default=0)
     return Collected(
         n_tasks=len(drafts),
         n_solved=len({attempt.task_id for attempt in attempts if attempt.passed}),
         n_attempts=len(attempts),
         outcomes=dict(Counter(attempt.verdict.outcome for attempt in attempts).most_common()),
-        pass_at={k: mean_pass_at_k(counts, k) for k in PASS_AT if k <= most},
+        pass_at={k: mean_pass_at_k(counts, k) for k in PASS_AT if k <= max_k},
         left_out=environment.get("collect.audit", {}).get("left_out", {}),
     )

@@ -1,4 +1,4 @@
-"""``summary.json``: what a run did, in numbers, rendered from its records and written last."""
+"""Render ``summary.json`` from a run's records: what the run did, in numbers. It is the last file that a run writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mlx_selfdebug.values.pair import KINDS
 
 
 def summarize(run: Run, result: Result | None) -> dict[str, Any]:
-    """The summary as a dictionary. ``base`` and ``adapter`` are null where the run was not evaluated."""
+    """Return the summary as a dictionary. ``base`` and ``adapter`` are None where the run was not evaluated."""
     config, attempts, pairs = run.config, run.attempts(), run.pairs()
     kinds = Counter(pair.kind for pair in pairs)
     environment = run.environment()
@@ -51,26 +51,26 @@ def summarize(run: Run, result: Result | None) -> dict[str, Any]:
 
 
 def write_summary(run: Run, result: Result | None) -> dict[str, Any]:
-    """Write ``summary.json`` whole or not at all; the summary."""
+    """Write ``summary.json``, whole or not at all, and return the summary."""
     summary = summarize(run, result)
     write_atomically(run.summary_path, json.dumps(summary, indent=2) + "\n")
     return summary
 
 
 def read_summary(path: Path) -> dict[str, Any]:
-    """The summary of a finished run. Raises StoreError if it is not finished or the file is damaged."""
+    """Return the summary of a finished run. Raises StoreError if the run is not finished or the file is damaged."""
     file, hint = path / "summary.json", f"mlx-selfdebug run --run {path}"
     try:
         summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StoreError(f"{path} is not finished: it has no summary.json", hint=hint) from None
+        raise StoreError(f"the run {path} is not finished: it has no summary.json", hint=hint) from None
     except ValueError as error:
-        raise StoreError(f"{file} is damaged: {error}", hint=f"remove it, then: {hint}") from None
+        raise StoreError(f"{file} is damaged: {error}", hint=f"remove the file, then run: {hint}") from None
     return summary
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:
-    """A summary for a person: what was made, before and after, time and memory by stage."""
+    """Return a summary as text: the attempts and pairs, the result of the evaluation, and time and memory per stage."""
     kinds = ", ".join(f"{n} {kind}" for kind, n in summary["pairs"].items())
     parts = [
         f"model {summary['model']} · preset {summary['preset']} · seed {summary['seed']} · test runner: {summary['isolation']}",

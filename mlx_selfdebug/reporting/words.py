@@ -1,4 +1,4 @@
-"""Numbers and verdicts as a reader sees them. What is not known is ``-``, never 0."""
+"""Turn numbers and verdicts into the words of a report. What is not known is ``-``, never 0."""
 
 from __future__ import annotations
 
@@ -6,47 +6,44 @@ import math
 
 from mlx_selfdebug.evaluation.evidence import HalfEvidence
 from mlx_selfdebug.evaluation.played import BUGS, OWN
+from mlx_selfdebug.evaluation.primary import FINDINGS as PRIMARY_FINDINGS
 from mlx_selfdebug.evaluation.primary import Primary
+from mlx_selfdebug.evaluation.searching import FINDINGS as SEARCHING_FINDINGS
 
 UNKNOWN = "-"
 VERDICTS = {
-    "shown": "Shown: after training, repairing with facts beats trying again.",
-    "not shown": "Not shown: that repairing with facts, after training, beats trying again.",
-    "shown worse": "Shown worse: after training, repairing with facts falls behind trying again.",
+    "shown": "The trained model repairs better than it resamples and than the base model resamples.",
+    "not shown": "No evidence that the trained model repairs better than it resamples.",
+    "shown worse": "The trained model repairs worse than it resamples or than the base model resamples.",
 }
-TRAINED = {
-    "shown": "shown that repairing with facts, after training, beats trying again",
-    "not shown": "not shown that repairing with facts, after training, beats trying again",
-    "shown worse": "shown that repairing with facts, after training, falls behind trying again",
-}
-SEARCHED = {
-    "shown": "shown that searching the failed code first beats trying again at once",
-    "not shown": "not shown that searching the failed code first beats trying again at once",
-    "shown worse": "shown that searching the failed code first falls behind trying again at once",
-}
+"""The headline for each verdict of the primary contrast."""
 HALVES = {OWN: "On the models' own failures", BUGS: "On bugs put into right code"}
 
 
 def verdict_text(primary: Primary) -> str:
-    """The primary contrast in one sentence without numbers."""
+    """Return the primary contrast's verdict as one sentence without numbers."""
     return VERDICTS[primary.verdict]
 
 
 def half_text(name: str, half: HalfEvidence) -> str:
-    """What one half has shown in one sentence without numbers, of training and then of searching; "" where nothing was asked."""
-    said = [f"it is {TRAINED[half.primary.verdict]}"] if half.primary else []
-    for verdict, text in SEARCHED.items():
-        models = [one.model for one in half.searching if one.verdict == verdict]
-        said += [f"for {' and '.join(models)} it is {text}"] if models else []
-    return f"{HALVES[name]} {'; '.join(said)}." if said else ""
+    """Return the findings of one half as one sentence without numbers: about training, then about searching.
+
+    Returns "" where neither was tested.
+    """
+    findings = [PRIMARY_FINDINGS[half.primary.verdict]] if half.primary else []
+    for verdict, finding in SEARCHING_FINDINGS.items():
+        models = [contrast.model for contrast in half.searching if contrast.verdict == verdict]
+        findings += [f"{finding} for {' and '.join(models)}"] if models else []
+    return f"{HALVES[name]}, {'; '.join(findings)}." if findings else ""
 
 
 def percent(share: float | None, digits: int = 1) -> str:
+    """Return a share from 0 to 1 as text such as "56.7 %"."""
     return UNKNOWN if share is None or math.isnan(share) else f"{100 * share:.{digits}f} %"
 
 
 def points(share: float | None) -> str:
-    """A difference of shares, in points of a hundred, signed."""
+    """Return a difference of shares in percentage points, with its sign."""
     return UNKNOWN if share is None or math.isnan(share) else f"{100 * share:+.1f}"
 
 
@@ -55,12 +52,12 @@ def p_value(p: float) -> str:
 
 
 def gigabytes(n_bytes: int | None) -> str:
-    """GB of 10^9 bytes."""
+    """Return a number of bytes in GB of 10^9 bytes, without the unit."""
     return f"{n_bytes / 1e9:.2f}" if n_bytes else UNKNOWN
 
 
 def seconds(value: float | None) -> str:
-    """A span of time."""
+    """Return a span of time in seconds, minutes or hours, with the unit."""
     if value is None or math.isnan(value):
         return UNKNOWN
     if value < 100:
@@ -69,4 +66,5 @@ def seconds(value: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
+    """Return a number with ``digits`` significant digits."""
     return UNKNOWN if value is None or math.isnan(value) else f"{value:.{digits}g}"

@@ -1,7 +1,8 @@
-"""The decode batch: requests come at any time, take a row when one is free, and leave it when they end.
+"""Decode requests in one batch: they come at any time, take a row when one is free, and leave it when they end.
 
-Each request's tokens depend on its own prompt, seed and settings, and not on what shares the batch or when it came, up to the
-numerics of the batch's shape (see the README beside this file for how far that holds where). All work is on the calling thread.
+The tokens of a request depend on its own prompt, seed and settings. They do not depend on what shares the batch or on when the
+request came, up to the numerics of the batch's shape; the README beside this file says how far that holds on which backend. All
+work is done on the calling thread.
 """
 
 from __future__ import annotations
@@ -27,17 +28,20 @@ from mlx_selfdebug.sampling.stopping import Stopping
 from mlx_selfdebug.sampling.width import plan_decoding
 
 ROWS_CPU = 16
-"""On the CPU a batch has a multiple of this many rows, idle ones included: a step of 16 takes two thirds to four fifths of the time
-of one of 12, by OpenBLAS's kernel (``benchmarks/decode_step.py``). Below 12 it takes another, whose sums differ in the last digit.
+"""On the CPU, the number of rows of a batch is a multiple of this, idle rows included.
+
+With OpenBLAS's kernel, a step of 16 rows takes two thirds to four fifths of the time of a step of 12
+(``benchmarks/decode_step.py``). Below 12 rows OpenBLAS uses another kernel, whose sums differ in the last digit.
 """
 
 
 def open_batch_decoder(
     model: Model, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0
 ) -> BatchDecoder:
-    """Make the widest decode batch that the budget allows; see :func:`mlx_selfdebug.sampling.language_model.open_decoder`.
+    """Return a decoder with the widest batch that the budget allows.
 
-    Raises BudgetError if not even one row fits.
+    The parameters are those of :func:`mlx_selfdebug.sampling.language_model.open_decoder`. Raises BudgetError if not even
+    one row fits.
     """
     budget = {"budget_bytes": budget_bytes, "reserved_bytes": reserved_bytes}
     plan = plan_decoding(model.network, model.name, loaded_bytes(model), **budget, most=most, longest=longest)
@@ -53,8 +57,11 @@ class _Row:
 
 
 class BatchDecoder:
-    """At most ``width`` rows. ``chunk`` and ``prefix_bytes``: see :class:`Prefixes`. ``ahead`` computes a step before the tokens
-    of the one before are looked at, which keeps a GPU busy and costs a step a row that ends.
+    """A decoder that keeps at most ``width`` requests in one batch, one row for each.
+
+    ``chunk`` and ``prefix_bytes`` are those of :class:`Prefixes`. With ``ahead``, a step is computed before the tokens of the
+    step before it are looked at. That keeps a GPU busy, and costs one wasted step of a row for every row that ends. By default
+    it is done everywhere but on the CPU.
 
     >>> decoder.submit(Request((1, 2, 3), max_tokens=16))  # doctest: +SKIP
     >>> while decoder.active or decoder.waiting: decoder.step()  # doctest: +SKIP
@@ -75,7 +82,7 @@ class BatchDecoder:
         self.shares_cores = on_cpu
         self._model = model
         self._multiple = ROWS_CPU if on_cpu else 1
-        self._fewest = min(self._multiple, width)
+        self.min_rows = min(self._multiple, width)
         self._ahead = not on_cpu if ahead is None else ahead
         self._additive = on_cpu
         self._stopping = Stopping(model)
@@ -83,7 +90,7 @@ class BatchDecoder:
         self._reader = Reader(model, self._prefixes)
         self._queue: deque[_Row] = deque()
         self._next_ticket = 0
-        self._open(self._fewest)
+        self._open(self.min_rows)
 
     def _open(self, width: int) -> None:
         self._slots = Slots(self._model.network, width, additive_mask=self._additive)
@@ -107,8 +114,10 @@ class BatchDecoder:
         self._limit = width
 
     def submit(self, request: Request) -> int:
-        """Raises ModelError for an empty prompt, for one that leaves no room for ``max_tokens`` in the model's context, and for
-        a completion that is to go on from what was not read.
+        """Queue a request and return its ticket.
+
+        Raises ModelError for an empty prompt, for one that leaves no room for ``max_tokens`` in the model's context, and for
+        a request whose ``read`` does not begin with the tokens to continue from.
         """
         self._refuse(request)
         row = _Row(self._next_ticket, request)
@@ -118,9 +127,10 @@ class BatchDecoder:
         return row.ticket
 
     def read(self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Sequence[int] = ()) -> Reading:
-        """Read ``program`` as the completion of ``prompt``, between two steps. Its keys and values are kept for forks of it.
+        """Read ``program`` as the completion of ``prompt``, between two steps, and keep its keys and values for forks of it.
 
-        Raises ModelError if one of them is empty, both do not fit the context, or the model gives no numbers.
+        Raises ModelError if one of the two is empty, if together they do not fit the context, or if the model's logits are
+        not numbers.
         """
         self.counts.read_tokens += len(program)
         return self._reader.read(prompt, program, breaks)
@@ -128,11 +138,14 @@ class BatchDecoder:
     def log_likelihood(
         self, prompt: tuple[int, ...], reading: Reading, program: tuple[int, ...], breaks: Sequence[int] = ()
     ) -> float:
-        """Return the log-likelihood of ``program``, in nats, where ``reading`` is that of another one; see ``Reader``."""
+        """Return the log-likelihood of ``program`` in nats, given the ``reading`` of another program; see :class:`Reader`."""
         return self._reader.log_likelihood(prompt, reading, program, breaks)
 
     def step(self) -> list[Completion]:
-        """Raises ModelError if a row's logits are not numbers."""
+        """Decode one more token for every row, and return the completions that ended with it.
+
+        Raises ModelError if the logits of a row are not numbers.
+        """
         begin = time.perf_counter()
         if self._launched is None:
             self._resize()
@@ -142,7 +155,7 @@ class BatchDecoder:
         if not self.active:
             return []
         step = self._launched or self._launch(None)
-        # A step ahead would be of the wrong shape after a resize, and of no use at the end.
+        # A step computed ahead would have the wrong shape after a resize, and would be of no use at the end.
         go_ahead = self._ahead and not self._should_resize()
         self._launched = self._launch(step) if go_ahead else None
         completions = self._read(step)
@@ -165,7 +178,10 @@ class BatchDecoder:
             self._last[i] = tokens[-1]
 
     def _launch(self, before: _Step | None) -> _Step:
-        """Compute one token a row, on top of what ``before`` will have given if it is not read yet."""
+        """Begin to compute one token per row.
+
+        If the tokens of the step ``before`` have not been read yet, the new ones continue from them nevertheless.
+        """
         tokens = mx.array(self._last)
         drawn = np.array([len(row.tokens) if row else 0 for row in self._rows], np.int32)
         if before is not None:
@@ -210,15 +226,15 @@ class BatchDecoder:
         self._sampler.clear(i)
 
     def _wanted(self) -> int:
-        """Rows to have: as many as there is work for, rounded up where idle ones cost nothing, and at least the fewest."""
+        """Return the number of rows to have: enough for the work, rounded up where idle rows cost nothing, at least the minimum."""
         work = max(self.active, min(self._limit, self.active + self.waiting))
         whole = -(-work // self._multiple) * self._multiple
-        return max(self._fewest, work, min(self._limit, whole))
+        return max(self.min_rows, work, min(self._limit, whole))
 
     def _should_resize(self) -> bool:
-        """More rows whenever there is work for them; fewer when a quarter would be idle."""
+        """Return whether there is work for more rows, or a quarter of the rows would be idle."""
         wanted, have = self._wanted(), len(self._rows)
-        return wanted > have or (wanted < have and (wanted <= 3 * have // 4 or wanted == self._fewest))
+        return wanted > have or (wanted < have and (wanted <= 3 * have // 4 or wanted == self.min_rows))
 
     def _resize(self) -> None:
         if not self._should_resize():
@@ -246,14 +262,17 @@ class BatchDecoder:
             )
         if request.read and request.read[: len(tokens) - 1] != tokens[:-1]:
             raise ModelError(
-                "a completion can go on only from what was read: the prompt and all that is given but its last"
+                "a completion can go on only from what was read: `read` must begin with the prompt and all given tokens but"
+                " the last"
             )
 
 
 @dataclass(frozen=True, eq=False)
 class _Step:
-    """A step under way: who is in which row, tokens (rows), and whether each row's logits are numbers."""
+    """A step that is being computed."""
 
     rows: list[_Row | None]
     tokens: mx.array
+    """The token that was drawn for each row, shape (rows,)."""
     sane: mx.array
+    """Whether the logits of each row are numbers, shape (rows,)."""

@@ -1,4 +1,4 @@
-"""What the loop needs of a model: a real one, or a scripted one in tests."""
+"""Define what the loop needs of a model and its decoder, so that tests can put a scripted model in place of a real one."""
 
 from __future__ import annotations
 
@@ -18,79 +18,94 @@ if TYPE_CHECKING:
 
 @dataclass
 class DecodingCounts:
-    """What a decoder has done so far, and the seconds it took. ``row_steps`` counts each row of each step, idle ones too."""
+    """What a decoder has done so far, and how long it took."""
 
     prompt_tokens: int = 0
+    """The tokens of all requests when they were submitted: their prompts, and what their completions begin with."""
     prefilled_tokens: int = 0
+    """The part of these tokens that was computed, because no earlier computation could be taken over."""
     decoded_tokens: int = 0
     read_tokens: int = 0
+    """The tokens of programs that were read, without their prompts."""
     steps: int = 0
     row_steps: int = 0
+    """The rows of all steps together, idle rows included."""
     prefill_s: float = 0.0
     decode_s: float = 0.0
 
 
 class Decoder(Protocol):
-    """Decodes requests side by side. All calls come from one thread."""
+    """A decoder of requests side by side. All calls come from one thread."""
 
     counts: DecodingCounts
+    min_rows: int
+    """The number of rows up to which a step takes as long as for one."""
     shares_cores: bool
     """Whether the model computes on the processors that tests run on, so that both at once slow each other down."""
 
     def submit(self, request: Request) -> int:
-        """Queue a request; its ticket."""
+        """Queue a request and return its ticket."""
 
     def step(self) -> list[Completion]:
-        """One token more for every row; the completions that ended with it. Does nothing if nothing was asked."""
+        """Decode one more token for every row, and return the completions that ended with it.
+
+        Does nothing if there are no requests.
+        """
 
     def read(self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Sequence[int] = ()) -> Reading:
-        """Read ``program`` as the completion of ``prompt``, both token ids; ``breaks`` as those of a request.
+        """Read ``program`` as the completion of ``prompt``.
 
-        Raises ModelError if one of them is empty, or both do not fit the model's context.
+        Both are token ids, and ``breaks`` are like those of a request. Raises ModelError if one of the two is empty, or if
+        together they do not fit the model's context.
         """
 
     def log_likelihood(
         self, prompt: tuple[int, ...], reading: Reading, program: tuple[int, ...], breaks: Sequence[int] = ()
     ) -> float:
-        """Return the log-likelihood of ``program`` as the completion of ``prompt``, in nats; ``reading`` is that of another."""
+        """Return the log-likelihood of ``program`` as the completion of ``prompt``, in nats.
+
+        ``reading`` is the reading of another program under the same prompt.
+        """
 
     @property
     def waiting(self) -> int:
-        """Requests that no row has been found for yet."""
+        """The number of requests that have no row yet."""
 
     @property
     def active(self) -> int:
-        """Rows that are being decoded."""
+        """The number of rows that are being decoded."""
 
     @property
     def width(self) -> int:
-        """Most rows at a time."""
+        """The maximum number of rows at a time."""
 
     def limit(self, width: int) -> None:
-        """Take in no new row while as many as ``width`` are active."""
+        """Begin no further request while ``width`` or more rows are active."""
 
 
 class LanguageModel(Protocol):
+    """A language model as the loop sees it."""
+
     @property
     def name(self) -> str: ...
 
     @property
     def origin(self) -> str:
-        """Where the weights came from, exactly: results of two origins are never mixed in one run."""
+        """Where exactly the weights came from. Results of two origins are never mixed in one run."""
 
     @property
     def context(self) -> int:
-        """Most tokens of prompt and completion together."""
+        """The maximum number of tokens of prompt and completion together."""
 
     @property
     def eos_ids(self) -> frozenset[int]:
         """The ids that end a completion."""
 
     def render(self, messages: list[dict[str, str]], *, reply_prefix: str = "") -> list[int]:
-        """Token ids of a chat up to and including the start of the reply."""
+        """Return the token ids of a chat up to where the model's reply begins, followed by those of ``reply_prefix``."""
 
     def spans(self, text: str) -> tuple[list[int], list[int]]:
-        """Return the token ids of ``text``, and the character at which each begins, followed by the length of ``text``."""
+        """Return the token ids of ``text``, and the character at which each token begins, followed by the length of ``text``."""
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text."""
@@ -101,18 +116,20 @@ class LanguageModel(Protocol):
 
 @runtime_checkable
 class DecodesItself(Protocol):
-    """A model that brings its decoder along, as a scripted one does."""
+    """A model that brings its own decoder, as a scripted model does."""
 
     def decoder(self, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0) -> Decoder:
-        """Return a decoder; see :func:`open_decoder`."""
+        """Return a decoder; :func:`open_decoder` describes the parameters."""
 
 
 class DecodableModel(Protocol):
-    """What decoding needs of an MLX model. ``network`` maps ids (batch, length) and a cache to logits."""
+    """An MLX model as decoding and reading see it."""
 
     name: str
     network: Any
+    """Maps ids (batch, length) and a cache to logits (batch, length, vocabulary)."""
     device: str
+    """The device that computes: ``metal``, ``cuda`` or ``cpu``."""
 
     @property
     def context(self) -> int: ...
@@ -123,15 +140,16 @@ class DecodableModel(Protocol):
     def decode(self, ids: Sequence[int]) -> str: ...
 
     def ids_holding(self, character: str) -> npt.NDArray[np.bool_]:
-        """Of each id, whether its text may hold ``character``: shape (vocabulary,)."""
+        """Return, for each id, whether its text may contain ``character``: shape (vocabulary,)."""
 
 
 def open_decoder(
     model: LanguageModel, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0
 ) -> Decoder:
-    """Make the decoder of a model: at most ``most`` rows, each of at most ``longest`` tokens, within ``budget_bytes`` of memory.
+    """Return a decoder for ``model`` that stays within ``budget_bytes`` of memory.
 
-    ``reserved_bytes`` of these are left to others. Raises BudgetError if not even one row fits.
+    It has at most ``most`` rows of at most ``longest`` tokens each, and leaves ``reserved_bytes`` of the budget to others.
+    Raises BudgetError if not even one row fits.
     """
     if isinstance(model, DecodesItself):
         return model.decoder(budget_bytes=budget_bytes, most=most, longest=longest, reserved_bytes=reserved_bytes)
@@ -144,7 +162,10 @@ def open_decoder(
 
 
 def complete(decoder: Decoder, requests: Sequence[Request]) -> Iterator[Completion]:
-    """Decode ``requests`` and yield each completion as it ends; a ticket is the request's place in the list, on a fresh decoder."""
+    """Decode ``requests`` and yield each completion as it ends.
+
+    With a fresh decoder, the ticket of a completion is the index of its request in ``requests``.
+    """
     for request in requests:
         decoder.submit(request)
     while decoder.active or decoder.waiting:

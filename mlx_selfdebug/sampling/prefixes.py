@@ -1,11 +1,12 @@
-"""Prompts computed once: what prompts share up to a break is kept, least recently used first to go.
+"""Compute prompts once: keep the caches of what prompts share up to a break, and drop the least recently used ones first.
 
-Where tokens are cut into pieces depends on them and their breaks alone, never on what is kept: each attempt is computed in the
-same pieces whatever ran before it, so its numbers are the same. The last token of a request is left to the decode batch.
+Where tokens are cut into pieces depends only on the tokens and their breaks, never on what is kept. Each attempt is therefore
+computed in the same pieces, and with the same numbers, whatever ran before it. The last token of a request is left to the decode
+batch.
 
-A fork goes on from the middle of a program that was read. Keys and values of a position do not depend on what comes after it, so
-the beginning is taken from those of the whole reading. A recurrent state holds only the end of what went in; where a network has
-one, the beginnings that its forks need are computed, each on top of the one before.
+A fork goes on from the middle of a program that was read. The keys and values of a position do not depend on what comes after it,
+so the fork's beginning is taken from those of the whole reading. A recurrent state holds only the end of what went in. Where a
+network has one, the beginnings that the forks need are computed, each on top of the one before.
 """
 
 from __future__ import annotations
@@ -22,25 +23,29 @@ from mlx_selfdebug.sampling.request import Request
 
 Tokens = tuple[int, ...]
 Forward = Callable[..., object]
-"""Takes ids (1, length) and ``cache``, the caches to add to, one a layer."""
+"""A function that takes ids (1, length) and ``cache``, the caches to add to, one per layer."""
 _Key = tuple[Tokens, Tokens]
-"""Tokens and where they were cut into pieces: the same tokens in other pieces have other numbers, in the last digits."""
+"""The tokens, and where they were cut into pieces: the same tokens in other pieces give other numbers in the last digits."""
 
 
 class Prefixes:
-    """``chunk`` is the most tokens computed at a time, ``most_bytes`` what is kept. ``n_computed`` counts tokens computed."""
+    """The caches of prompts and programs, computed when they are first needed and then kept.
+
+    At most ``chunk`` tokens are computed at a time, and at most ``most_bytes`` are kept. ``n_computed`` counts the tokens that
+    were computed.
+    """
 
     def __init__(self, network: nn.Module, chunk: int, most_bytes: int) -> None:
         self.n_computed = 0
         self._network = network
         self._chunk = chunk
-        self._most_bytes = most_bytes
+        self._max_bytes = most_bytes
         self._kept: OrderedDict[_Key, list[Any]] = OrderedDict()
         self._bytes = 0
         self._recurrent = any(isinstance(cache, ArraysCache) for cache in self._new())
 
     def of(self, request: Request) -> list[Any]:
-        """Return caches that hold all tokens of ``request`` but the last one, or more than these. Not to be written to."""
+        """Return caches of at least all tokens of ``request`` but the last one. They must not be written to."""
         tokens, breaks = request.prompt + request.given, set(request.breaks)
         if request.given:
             breaks.add(len(request.prompt) - 1)
@@ -51,20 +56,22 @@ class Prefixes:
         return self.caches(tokens, breaks)
 
     def caches(self, prompt: Tokens, breaks: Iterable[int]) -> list[Any]:
-        """Return the caches of ``prompt`` without its last token, one a layer. Not to be written to."""
+        """Return the caches of ``prompt`` without its last token, one per layer. They must not be written to."""
         return self._up_to(len(prompt) - 1, prompt, breaks)
 
     def whole(self, tokens: Tokens, breaks: Iterable[int], through: Forward | None = None) -> list[Any]:
-        """Return the caches of all of ``tokens``, the last one too. Not to be written to.
+        """Return the caches of all of ``tokens``, including the last one. They must not be written to.
 
-        What comes after the last break goes through ``through`` if that is given, in pieces of at most ``chunk`` tokens, even if
-        its caches are kept: so that whoever reads these tokens sees what comes out of the network and leaves their caches here.
+        If ``through`` is given, the tokens after the last break go through it, in pieces of at most ``chunk`` tokens, even if
+        their caches are kept already. A caller that reads these tokens can thus see what comes out of the network, and still
+        leaves their caches here.
         """
         return self._up_to(len(tokens), tokens, breaks, through)
 
     def beginning(self, tokens: Tokens, breaks: Iterable[int], n: int) -> list[Any] | None:
-        """Return caches of the first ``n`` of ``tokens``, cut off those of them all, to be written to; None for a network with a
-        recurrent state, which cannot be cut back.
+        """Return caches of the first ``n`` of ``tokens`` that may be written to, cut from the caches of all of them.
+
+        Returns None for a network with a recurrent state, which cannot be cut back.
         """
         if self._recurrent:
             return None
@@ -86,7 +93,7 @@ class Prefixes:
         return caches
 
     def _longest(self, tokens: Tokens, ends: list[int]) -> tuple[int, list[Any]]:
-        """Return how many of the pieces that end at ``ends`` are kept, and their caches."""
+        """Return how many of the pieces that end at ``ends`` are kept, counted from the first, and their caches."""
         for n in range(len(ends), 0, -1):
             key = tokens[: ends[n - 1]], tuple(ends[:n])
             if key in self._kept:
@@ -110,17 +117,20 @@ class Prefixes:
         self._bytes -= _bytes(self._kept.pop(key, []))
         self._kept[key] = caches
         self._bytes += _bytes(caches)
-        while self._bytes > self._most_bytes and len(self._kept) > 1:
+        while self._bytes > self._max_bytes and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
             self._bytes -= _bytes(dropped)
 
     def _new(self) -> list[Any]:
-        # A sliding window is kept whole: the batch's mask says what of it is seen.
+        # A layer with a sliding window keeps all of its keys: the batch's mask says which of them are seen.
         return [KVCache() if isinstance(c, RotatingKVCache) else c for c in make_prompt_cache(self._network)]
 
 
 def _copy(cache: Any) -> Any:
-    """A cache that may be written to. Arrays are shared: a full KVCache makes new ones when it grows, a state is replaced whole."""
+    """Return a copy of ``cache`` that may be written to.
+
+    The two can share their arrays, because a full KVCache makes new ones when it grows, and a state is replaced as a whole.
+    """
     if isinstance(cache, ArraysCache):
         copy = ArraysCache(len(cache.cache))
         copy.cache = list(cache.cache)
@@ -131,7 +141,7 @@ def _copy(cache: Any) -> Any:
 
 
 def _trim(cache: Any) -> None:
-    """Keep no room after the last token: nothing is then ever written in place."""
+    """Cut off the room after the last token, so that nothing is ever written in place."""
     if isinstance(cache, KVCache) and cache.keys is not None:
         cache.keys = mx.contiguous(cache.keys[..., : cache.offset, :])
         cache.values = mx.contiguous(cache.values[..., : cache.offset, :])

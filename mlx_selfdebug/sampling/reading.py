@@ -1,8 +1,8 @@
-"""Reading: one pass of the model over a given program, as if the program were its own completion of a prompt.
+"""Read a given program: run the model over it in one pass, as if the program were its own completion of a prompt.
 
-For every token of the program it says how likely the model found it there, and what it would rather have written. The prompt's
-keys and values are computed once and shared, its positions never reach the head, and of each distribution only the likeliest
-tokens are kept. The likelihood of any other token at any place can still be asked for, at the price of one dot product.
+For every token of the program, a reading says how likely the model found it there, and what the model would rather have written.
+The prompt's keys and values are computed once and shared, its positions never reach the head, and of each distribution only the
+likeliest tokens are kept. The likelihood of any other token at any place can still be asked for, at the price of one dot product.
 
     >>> reading = read(model, prompt_ids, program_ids)                                  # doctest: +SKIP
     >>> reading.log_likelihood[3], reading.others[3, 0]                                 # doctest: +SKIP
@@ -28,9 +28,9 @@ from mlx_selfdebug.sampling.prefixes import Prefixes
 from mlx_selfdebug.sampling.sampler import BLOCK
 
 OTHERS = 16
-"""Likeliest other tokens kept for each place."""
+"""The number of likeliest other tokens that are kept for each place."""
 HEAD_ROWS = 64
-"""Positions that go through the head at a time: with 150,000 tokens their logits take 40 MB."""
+"""The positions that go through the head at a time. With a vocabulary of 150,000 tokens, their logits take 40 MB."""
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -38,18 +38,18 @@ Ids = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What a model found in a program of n tokens, in nats.
-
-    ``ids`` (n) are the program's tokens and ``log_likelihood`` (n) that of each, given all before it. ``others`` (n, k) are the
-    likeliest tokens that do not stand there, the likeliest first, and ``others_log_likelihood`` (n, k) theirs. ``n_prompt`` counts
-    the tokens of the prompt.
-    """
+    """A model's view of a program of n tokens: how likely it finds each token, and what it would rather have written."""
 
     ids: Ids
+    """The tokens of the program, shape (n,)."""
     log_likelihood: Floats
+    """The log-likelihood of each token in nats, given all tokens before it, shape (n,)."""
     others: Ids
+    """For each place, the likeliest tokens that do not stand there, the likeliest first, shape (n, k)."""
     others_log_likelihood: Floats
+    """The log-likelihood of each of ``others`` in nats, shape (n, k)."""
     n_prompt: int
+    """The number of tokens of the prompt."""
     _states: _Likelihoods = field(repr=False)
 
     def __len__(self) -> int:
@@ -57,15 +57,17 @@ class Reading:
 
     @property
     def surprise(self) -> Floats:
-        """Return, for each token, by how many nats the model would rather have had its favourite there: shape (n); below 0
-        where the token itself is the favourite."""
+        """The number of nats by which the likeliest other token is likelier than each token: shape (n,).
+
+        The value is negative where the token itself is the likeliest.
+        """
         best: Floats = self.others_log_likelihood[:, 0]
         return best - self.log_likelihood
 
     def log_likelihood_of(self, places: Sequence[int], ids: Sequence[int]) -> Floats:
         """Return the log-likelihood of token ``ids[i]`` at place ``places[i]`` of the program, given what stands before it.
 
-        The place after the last token is the program's end. Shape (len(places),).
+        The place after the last token is the program's end. The result has shape (len(places),).
         """
         return self._states.log_likelihood_of(np.asarray(places, np.int64), np.asarray(ids, np.int64))
 
@@ -75,8 +77,9 @@ class _Likelihoods(Protocol):
 
 
 def indifferent_reading(program: Sequence[int], n_prompt: int = 0, nats: float = -1.0) -> Reading:
-    """Return the reading of a model that finds every token as likely as any other: for tests and for scripted models."""
+    """Return the reading of a model that finds every token as likely as any other, for tests and scripted models."""
     n, ids = len(program), np.asarray(program, np.int64)
+    # Any token will do that does not stand there.
     others = np.where(ids == 120, 121, 120)[:, None]
     return Reading(
         ids, np.full(n, nats, np.float32), others, np.full((n, 1), nats, np.float32), n_prompt, _Indifferent(nats)
@@ -92,7 +95,10 @@ class _Indifferent:
 
 
 class _States:
-    """What is needed to ask for further likelihoods: hidden states (n + 1, size), or logits where the parts are not known."""
+    """The data that further likelihoods are computed from.
+
+    These are hidden states (n + 1, size), or logits if trunk and head are not known.
+    """
 
     def __init__(self, parts: Parts | None, states: mx.array, log_total: Floats) -> None:
         self._parts, self._states, self._log_total = parts, states, log_total
@@ -109,10 +115,10 @@ class _States:
 
 
 def read(model: DecodableModel, prompt: Sequence[int], program: Sequence[int], *, others: int = OTHERS) -> Reading:
-    """Read ``program`` as the completion of ``prompt``, both token ids, with a model that does nothing else meanwhile.
+    """Read ``program`` as the completion of ``prompt``, both given as token ids.
 
-    Raises ModelError for an empty prompt or program, for one that does not fit the model's context, and for a model that gives no
-    numbers. ``BatchDecoder.read`` is for a model that also decodes.
+    The model must do nothing else meanwhile; ``BatchDecoder.read`` is for a model that also decodes. Raises ModelError if one of
+    the two is empty, if together they do not fit the model's context, or if the model's logits are not numbers.
     """
     return Reader(model, Prefixes(model.network, chunk=512, most_bytes=1)).read(
         tuple(prompt), tuple(program), others=others
@@ -120,8 +126,7 @@ def read(model: DecodableModel, prompt: Sequence[int], program: Sequence[int], *
 
 
 class Reader:
-    """Reads programs with ``model``, and shares the keys and values of prompts with ``prefixes``. ``n_read`` counts the tokens
-    that went through the network for it, prompts included where they were not known yet."""
+    """A reader of programs with ``model``, which keeps the keys and values of prompts and programs in ``prefixes``."""
 
     def __init__(self, model: DecodableModel, prefixes: Prefixes) -> None:
         self._model, self._prefixes = model, prefixes
@@ -131,9 +136,10 @@ class Reader:
     def read(
         self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Sequence[int] = (), *, others: int = OTHERS
     ) -> Reading:
-        """Read ``program``; ``breaks`` are positions in the prompt up to which other prompts may be the same.
+        """Read ``program`` as the completion of ``prompt``, and keep the ``others`` likeliest other tokens for each place.
 
-        The keys and values of prompt and program stay with the prefixes, so that a fork may continue from them.
+        ``breaks`` are positions in the prompt up to which other prompts may be the same. The keys and values of prompt and
+        program stay with the prefixes, so that a fork may continue from them.
         """
         _require_room(self._model, prompt, program)
         states: list[mx.array] = []
@@ -142,16 +148,17 @@ class Reader:
             states.append(self._forward(ids, cache=cache)[0])
 
         self._prefixes.whole(prompt + program, self._breaks(prompt, breaks), through)
-        found = mx.concatenate(states)
-        mx.eval(found)
-        return self._reading(found, program, others, len(prompt))
+        all_states = mx.concatenate(states)
+        mx.eval(all_states)
+        return self._reading(all_states, program, others, len(prompt))
 
     def log_likelihood(
         self, prompt: tuple[int, ...], reading: Reading, program: tuple[int, ...], breaks: Sequence[int] = ()
     ) -> float:
-        """Return the log-likelihood of ``program`` as the completion of ``prompt``, in nats; ``reading`` is that of another.
+        """Return the log-likelihood of ``program`` as the completion of ``prompt``, in nats.
 
-        What both begin with is not computed again, unless the network has a recurrent state.
+        ``reading`` is the reading of another program under the same prompt. The tokens that both programs begin with are not
+        computed again, unless the network has a recurrent state.
         """
         read = tuple(reading.ids.tolist())
         n_same = next(
@@ -174,16 +181,16 @@ class Reader:
 
     @staticmethod
     def _breaks(prompt: tuple[int, ...], breaks: Sequence[int]) -> set[int]:
-        """Return where the tokens are cut: the prompt's last one goes with the program, whose first token it predicts."""
+        """Return where the tokens are cut. The prompt's last token goes with the program, whose first token it predicts."""
         return {*breaks, len(prompt) - 1} - {0}
 
     def _head(self, states: mx.array) -> mx.array:
         return states if self._parts is None else self._parts.head(states)
 
-    def _reading(self, states: mx.array, program: tuple[int, ...], most: int, n_prompt: int) -> Reading:
+    def _reading(self, states: mx.array, program: tuple[int, ...], n_others: int, n_prompt: int) -> Reading:
         n, own = len(program), np.asarray([*program, program[-1]], np.int64)
         parts = [
-            _distributions(self._head(states[start : start + HEAD_ROWS]), own[start : start + HEAD_ROWS], most)
+            _distributions(self._head(states[start : start + HEAD_ROWS]), own[start : start + HEAD_ROWS], n_others)
             for start in range(0, n + 1, HEAD_ROWS)
         ]
         own_logits, ids, logits, log_total = (np.concatenate(columns) for columns in zip(*parts, strict=True))
@@ -200,14 +207,17 @@ class Reader:
         )
 
 
-def _distributions(logits: mx.array, own: Ids, most: int) -> tuple[Floats, Ids, Floats, Floats]:
-    """Return, for logits (rows, vocabulary): the own tokens' logits (rows), ids and logits (rows, most) of the likeliest others,
-    and the logarithm of the sum of exponentials (rows)."""
+def _distributions(logits: mx.array, own: Ids, n_others: int) -> tuple[Floats, Ids, Floats, Floats]:
+    """Return what a reading keeps of logits (rows, vocabulary).
+
+    These are the logits (rows,) of the program's ``own`` tokens, the ids and the logits (rows, n_others) of the likeliest other
+    tokens, and the logarithm (rows,) of the sum of exponentials.
+    """
     logits = logits.astype(mx.float32)
     index = mx.array(own)[:, None]
     own_logits = mx.take_along_axis(logits, index, axis=-1)[:, 0]
     log_total = _log_total(logits)
-    ids, likeliest = _likeliest(mx.put_along_axis(logits, index, mx.array(-float("inf")), axis=-1), most)
+    ids, likeliest = _likeliest(mx.put_along_axis(logits, index, mx.array(-float("inf")), axis=-1), n_others)
     mx.eval(own_logits, log_total, ids, likeliest)
     return np.array(own_logits), np.array(ids).astype(np.int64), np.array(likeliest), np.array(log_total)
 
@@ -218,22 +228,22 @@ def _log_total(logits: mx.array) -> mx.array:
     return mx.log(mx.sum(exp_here(logits - top), axis=-1)) + top[:, 0]
 
 
-def _likeliest(logits: mx.array, most: int) -> tuple[mx.array, mx.array]:
-    """Return ids and logits (rows, most) of the largest, the largest first.
+def _likeliest(logits: mx.array, n: int) -> tuple[mx.array, mx.array]:
+    """Return the ids and the values (rows, n) of the ``n`` largest logits of each row, the largest first.
 
-    The ``most`` largest lie in the ``most`` blocks with the largest maxima, so that a vocabulary of 150,000 is never sorted.
+    The n largest lie in the n blocks with the largest maxima, so a vocabulary of 150,000 tokens is never sorted.
     """
     rows, size = logits.shape
-    most = min(most, size - 1)
+    n = min(n, size - 1)
     spare = -size % BLOCK
     if spare:
         logits = mx.pad(logits, [(0, 0), (0, spare)], constant_values=-float("inf"))
     blocks = logits.reshape(rows, -1, BLOCK)
-    n_blocks = min(most, blocks.shape[1])
+    n_blocks = min(n, blocks.shape[1])
     chosen = mx.argsort(-mx.max(blocks, axis=-1), axis=-1)[:, :n_blocks]
     ids = (chosen[..., None] * BLOCK + mx.arange(BLOCK, dtype=chosen.dtype)).reshape(rows, -1)
     values = mx.take_along_axis(blocks, chosen[..., None], axis=1).reshape(rows, -1)
-    order = mx.argsort(-values, axis=-1)[:, :most]
+    order = mx.argsort(-values, axis=-1)[:, :n]
     return mx.take_along_axis(ids, order, axis=-1), mx.take_along_axis(values, order, axis=-1)
 
 

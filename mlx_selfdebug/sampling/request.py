@@ -1,4 +1,4 @@
-"""What is asked of a model and what comes back: values only, no MLX."""
+"""Define what is asked of a model and what comes back, as plain values that do not need MLX."""
 
 from __future__ import annotations
 
@@ -7,45 +7,52 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Finish = Literal["stop", "fence", "length", "copy"]
-"""Why a completion is over: the model ended its turn, the stop text came, there was no room left, or ``ended`` said so."""
+"""Why a completion is over.
+
+The model ended its turn (``stop``), the stop text came (``fence``), ``max_tokens`` were decoded (``length``), or the request's
+``ended`` said so (``copy``).
+"""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One completion to decode. ``prompt`` holds token ids; ``temperature`` 0 is greedy.
-
-    ``stop_text`` ends the completion when it appears and is not part of it. ``seed`` alone decides the random choices.
-    ``breaks`` are positions in the prompt, ascending, up to which other prompts may be the same: what is computed up to
-    each is kept for them.
-
-    ``given`` are tokens the completion begins with. Its text includes them; ``max_tokens`` and the stop text look at what is
-    decoded after them. ``read`` is a prompt with a program that was read, from which the completion goes on: it must begin with
-    ``prompt`` and all of ``given`` but the last, whose keys and values are then those of the reading. ``read_breaks`` are the
-    positions in ``read``, ascending, from which this request and others go on.
-
-    ``ended`` is asked at the end of each line with the whole lines of the text so far; True ends the completion there.
-    """
+    """One completion to decode."""
 
     prompt: tuple[int, ...]
+    """The token ids of the prompt."""
     max_tokens: int
+    """The maximum number of tokens to decode. Tokens that are ``given`` do not count."""
     temperature: float = 0.0
+    """The sampling temperature; 0 is greedy."""
     min_p: float = 0.0
+    """Tokens less likely than this share of the likeliest token are never drawn."""
     seed: int = 0
+    """The seed, which alone decides the random choices."""
     stop_text: str = ""
+    """A text that ends the completion and is not part of it. It is looked for in what is decoded after ``given``."""
     breaks: tuple[int, ...] = ()
+    """Ascending positions in the prompt up to which other prompts may be the same. What is computed up to each is kept for them."""
     given: tuple[int, ...] = ()
+    """Tokens that the completion begins with. Its text includes them."""
     read: tuple[int, ...] = ()
+    """A prompt with a program that was read, from which the completion goes on.
+
+    It must begin with ``prompt`` and all of ``given`` but the last. The keys and values of these are taken from the reading.
+    """
     read_breaks: tuple[int, ...] = ()
+    """Ascending positions in ``read`` from which this request and others go on."""
     ended: Callable[[str], bool] | None = field(default=None, compare=False, repr=False)
+    """Called at the end of each line with the whole lines of the text so far. If it returns True, the completion ends there."""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """``ticket`` is the number the request was given. ``n_tokens`` counts every decoded token, the end of turn included; those
-    that were given are part of ``text`` alone.
-    """
+    """A completion that was decoded."""
 
     ticket: int
+    """The number that the request was given when it was submitted."""
     text: str
+    """The text, which includes the tokens that were given."""
     n_tokens: int
+    """The number of tokens that were decoded, including the end of turn but not the tokens that were given."""
     finish: Finish

@@ -1,6 +1,6 @@
-"""From logits to tokens, a whole batch at a time, each row by its own seed and position.
+"""Draw tokens from logits for a whole batch at a time, each row by its own seed and position.
 
-The random number of a row is threefry keyed by (seed, position): which other rows share the batch does not enter it.
+The random number of a row is threefry keyed by (seed, position), so it does not depend on which other rows share the batch.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from mlx_selfdebug.sampling.request import Request
 
 BLOCK = 64
 BLOCKS = 128
-"""With ``min_p``, tokens are drawn from the 128 blocks of 64 ids that hold the likeliest ones. That leaves out a token ``min_p``
-would have kept only where more than 128 blocks hold one, which takes a distribution far flatter than a model's; it saves
-most of the exponentials over a vocabulary of 150,000."""
+"""With ``min_p``, tokens are drawn only from the 128 blocks of 64 ids that hold the likeliest tokens.
+
+This saves most of the exponentials over a vocabulary of 150,000. A token that ``min_p`` would have kept is left out only if more
+than 128 blocks hold such a token, which takes a distribution far flatter than a model's.
+"""
 
 
 class Sampler:
-    """Draws one token a row. Holds seeds (rows, 2) uint32, temperatures and min_p (rows, 1)."""
+    """A sampler that draws one token per row. It holds the seed, the temperature and the min_p of each row."""
 
     def __init__(self, rows: int) -> None:
         self._seeds = np.zeros((rows, 2), np.uint32)
@@ -34,12 +36,12 @@ class Sampler:
         self._settled = False
 
     def clear(self, row: int) -> None:
-        """An idle row is drawn greedily, which costs nothing."""
+        """Make ``row`` idle. An idle row is drawn greedily, which costs nothing."""
         self._temperature[row] = 0
         self._settled = False
 
     def keep(self, rows: list[int], total: int) -> None:
-        """Keep these rows, in this order, as the first of ``total``."""
+        """Keep these rows, in this order, as the first of ``total`` rows."""
         for name in ("_seeds", "_temperature", "_min_p"):
             old = getattr(self, name)
             new = np.zeros((total, old.shape[1]), old.dtype)
@@ -48,7 +50,10 @@ class Sampler:
         self._settled = False
 
     def draw(self, logits: mx.array, positions: mx.array) -> mx.array:
-        """logits (rows, vocabulary), positions (rows) in each completion -> tokens (rows)."""
+        """Return the tokens (rows,) that are drawn from ``logits`` (rows, vocabulary).
+
+        ``positions`` (rows,) are the positions of these tokens in their completions.
+        """
         if not self._settled:
             self._settle()
         best = mx.argmax(logits, axis=-1)
@@ -63,12 +68,13 @@ class Sampler:
         return mx.where(self._cold[:, 0], best, drawn)
 
     def _among(self, logits: mx.array, positions: mx.array) -> mx.array:
-        """Places (rows) in ``logits`` (rows, candidates), drawn by inverting the distribution's sums."""
+        """Return places (rows,) in ``logits`` (rows, candidates), drawn by inverting the cumulative distribution."""
         scaled = logits.astype(mx.float32) / self._divisor
         weights = mx.exp(scaled - mx.max(scaled, axis=-1, keepdims=True))
-        weights = weights * (weights >= self._least)
+        weights = weights * (weights >= self._min_weight)
         edges = mx.cumsum(weights, axis=-1)
-        # The first edge strictly above u * total: u < 1 keeps it inside, strictness skips tokens of weight 0.
+        # The token drawn is the first whose edge lies strictly above u * total. There is one, because u < 1, and it never has
+        # the weight 0, because its edge lies above the one before it.
         above = edges > self._uniform(positions)[:, None] * edges[:, -1:]
         return mx.argmax(above, axis=-1)
 
@@ -83,12 +89,12 @@ class Sampler:
         self._all_min_p = bool((self._min_p[warm] > 0).all())
         self._cold = mx.array(~warm)
         self._divisor = mx.array(np.where(warm, self._temperature, 1))
-        self._least = mx.array(self._min_p)
+        self._min_weight = mx.array(self._min_p)
         self._keys = mx.array(self._seeds)
 
 
 def _likeliest(logits: mx.array) -> tuple[mx.array, mx.array]:
-    """Ids and logits (rows, BLOCKS * BLOCK) of the blocks with the greatest maxima, in the order of the vocabulary."""
+    """Return the ids and logits (rows, BLOCKS * BLOCK) of the blocks with the largest maxima, in the order of the vocabulary."""
     rows, size = logits.shape
     spare = -size % BLOCK
     if spare:

@@ -1,4 +1,4 @@
-"""A seed for each attempt, from what the attempt is and not from when it ran."""
+"""Derive the seed of each attempt from what the attempt is, not from when it ran."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import hashlib
 
 
 def attempt_seed(run_seed: int, task_id: str, arm: str, sample: int, round_: int) -> int:
-    """A 63-bit seed of the attempt's natural key. The same key gives the same seed in every process and on every machine."""
+    """Return a 63-bit seed for an attempt, derived from its natural key.
+
+    The same key gives the same seed in every process and on every machine.
+    """
     key = "\x1f".join([str(run_seed), task_id, arm, str(sample), str(round_)])
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") >> 1

@@ -1,7 +1,8 @@
-"""The caches of a decode batch: a fixed number of rows, each at its own length, taken and given back one by one.
+"""Hold the caches of a decode batch: a fixed number of rows, each with its own length, taken and given back one by one.
 
-Keys and values of a row lie at their positions from 0 on, so a row may come or go without the others being copied, and what a row
-computes does not depend on where the others stand. Layers with a recurrent state (mlx-lm's ``ArraysCache``) keep one state a row.
+The keys and values of a row lie at their own positions from 0 on. A row may therefore come or go without the others being copied,
+and what a row computes does not depend on how long the others are. Layers with a recurrent state (mlx-lm's ``ArraysCache``) keep
+one state per row.
 """
 
 from __future__ import annotations
@@ -17,15 +18,20 @@ from mlx_lm.models.cache import ArraysCache, KVCache, RotatingKVCache, make_prom
 from mlx_selfdebug.errors import ModelError
 
 EXTENT_STEP = 32
-"""Attention looks at lengths rounded up to this: few shapes, and sums whose order does not depend on the longest row."""
+"""Attention looks at lengths rounded up to a multiple of this.
+
+So there are few shapes, and the order of its sums does not depend on the longest row.
+"""
 CAPACITY_STEP = 256
+"""There is room for a multiple of this many tokens in each row."""
 
 
 class Slots:
-    """``layers`` is what the network takes as its cache, for ``width`` rows of one new token each. An additive mask holds float32
-    numbers to add instead of booleans: on the CPU a choice takes longer than an addition.
+    """The caches of ``width`` rows, each of which takes one new token per step.
 
-    Raises ModelError for a network whose cache cannot be kept by row.
+    ``layers`` is what the network takes as its cache. With ``additive_mask``, the attention mask holds float32 numbers to add
+    instead of booleans, because on the CPU a choice takes longer than an addition. Raises ModelError for a network whose cache
+    cannot be kept by row.
     """
 
     def __init__(self, network: nn.Module, width: int, *, additive_mask: bool) -> None:
@@ -38,12 +44,14 @@ class Slots:
 
     @property
     def state(self) -> list[mx.array]:
-        """Every array held, to be evaluated with the step that made it."""
+        """All arrays that are held, to be evaluated together with the step that made them."""
         return [array for layer in self.layers for array in _arrays(layer)]
 
     def load(self, row: int, prefix: Sequence[Any], length: int) -> None:
-        """Fill ``row`` with the first ``length`` tokens of caches (one a layer, batch of one). Those of recurrent layers are copied
-        whole."""
+        """Fill ``row`` with the first ``length`` tokens of ``prefix``, which are caches of one row, one cache per layer.
+
+        The states of recurrent layers are copied as a whole.
+        """
         self.clock.lengths[row] = length
         self.clock.make_room(length + 1)
         for layer, single in zip(self.layers, prefix, strict=True):
@@ -60,11 +68,14 @@ class Slots:
         self.clock.begin_step()
 
     def end_step(self, rows: Sequence[int]) -> None:
-        """The given rows are one token longer; the others wrote over their own first place, which nobody reads."""
+        """Make the given rows one token longer.
+
+        The step also wrote to the first position of every idle row, which nobody reads.
+        """
         self.clock.lengths[list(rows)] += 1
 
     def keep(self, rows: Sequence[int], width: int) -> None:
-        """Keep these rows, in this order, as the first of ``width``."""
+        """Keep these rows, in this order, as the first of ``width`` rows."""
         self.clock.keep(rows, width)
         index = mx.array([*rows, *([0] * (width - len(rows)))])
         for layer in self.layers:
@@ -72,18 +83,19 @@ class Slots:
                 layer.keep(index)
             else:
                 layer.cache = [None if array is None else array[index] for array in layer.cache]
-            mx.eval(_arrays(layer))  # one layer at a time: the copies are never all there at once
+            # Each layer is evaluated by itself, so that the copies of all layers are never in memory together.
+            mx.eval(_arrays(layer))
 
     def _layer(self, cache: Any) -> Any:
         if type(cache) in (KVCache, RotatingKVCache):
             return _RowKeys(self.clock)
         if type(cache) is ArraysCache:
             return ArraysCache(len(cache.cache))
-        raise ModelError(f"a model with a {type(cache).__name__} cannot be decoded in a batch")
+        raise ModelError(f"a model whose cache is a {type(cache).__name__} cannot be decoded in a batch")
 
 
 class _Clock:
-    """The lengths of all rows, shared by the layers: lengths (rows) on the host, and what a step needs of them on the device."""
+    """The lengths of all rows, which all layers share, on the host, and what a step needs of them on the device."""
 
     def __init__(self, width: int, *, additive_mask: bool) -> None:
         self.lengths = np.zeros(width, np.int32)
@@ -108,7 +120,10 @@ class _Clock:
         self.lengths = lengths
 
     def mask(self, window: int | None) -> mx.array:
-        """(rows, 1, 1, extent): the token being written and those before it; within the last ``window`` if given."""
+        """Return the attention mask (rows, 1, 1, extent).
+
+        A row sees the token being written and those before it, or only the last ``window`` of these if that is given.
+        """
         places, last = mx.arange(self.extent)[None], self.offset[:, None]
         seen = places <= last
         if window:
@@ -118,11 +133,12 @@ class _Clock:
 
 
 class _RowKeys:
-    """Keys and values (rows, heads, capacity, head size) of one layer, in mlx-lm's cache protocol."""
+    """The keys and values (rows, heads, capacity, head size) of one layer, in mlx-lm's cache protocol."""
 
     def __init__(self, clock: _Clock) -> None:
         self._clock = clock
-        self.keys: mx.array | None = None  # made when the first row comes
+        # The arrays are made when the first row comes, which shows their shape and dtype.
+        self.keys: mx.array | None = None
         self.values: mx.array | None = None
 
     @property
@@ -150,12 +166,12 @@ class _RowKeys:
             self.keys, self.values = self.keys[index], self.values[index]
 
     def _held(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        """The arrays, with room for every row, of the shape of these."""
+        """Return the arrays with room for every row; heads, head size and dtype are those of ``keys`` and ``values``."""
         if self.keys is None or self.values is None:
             self.keys, self.values = self._empty(keys), self._empty(values)
-        more = self._clock.capacity - self.keys.shape[2]
-        if more > 0:
-            room = [(0, 0), (0, 0), (0, more), (0, 0)]
+        missing = self._clock.capacity - self.keys.shape[2]
+        if missing > 0:
+            room = [(0, 0), (0, 0), (0, missing), (0, 0)]
             self.keys, self.values = mx.pad(self.keys, room), mx.pad(self.values, room)
         return self.keys, self.values
 

@@ -1,5 +1,7 @@
-"""When a completion is over: the end of turn, a text, its length, or what its request says of its lines. Whole batches are looked
-at by tables; text is looked at only where a token came that could end it."""
+"""Decide when a completion is over: at the end of turn, at a stop text, at its maximum length, or where its request says so.
+
+For a whole batch, tables tell which tokens could end a completion. Text is looked at only where such a token came.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +14,35 @@ from mlx_selfdebug.sampling.language_model import DecodableModel
 from mlx_selfdebug.sampling.request import Finish, Request
 
 STOP_TAIL = 12
-"""Tokens looked back over for a stop text: more than any stop text of a few characters can span."""
+"""The number of last tokens that are searched for a stop text. A stop text of a few characters cannot span more."""
 
 
 class Stopping:
+    """The rules by which the completions of ``model`` end."""
+
     def __init__(self, model: DecodableModel) -> None:
         self._model = model
         self._eos = np.array(sorted(model.eos_ids), np.int64)
         self._holding: dict[str, npt.NDArray[np.bool_]] = {}
 
     def may_end(self, tokens: npt.NDArray[np.int64], requests: Sequence[Request]) -> npt.NDArray[np.bool_]:
-        """Return, of each token, whether it may end one of ``requests`` that has room left: it ends a turn, holds the last
-        character of a stop text, or ends a line where a request looks at its lines."""
-        found = np.isin(tokens, self._eos)
+        """Return, for each token, whether it may end a completion of one of ``requests`` that has not reached its maximum length.
+
+        It may if it ends a turn, contains the last character of a stop text, or ends a line and a request looks at its lines.
+        """
+        may_end = np.isin(tokens, self._eos)
         last = {request.stop_text[-1] for request in requests if request.stop_text}
         if any(request.ended for request in requests):
             last.add("\n")
         for character in last:
-            found |= self._table(character)[tokens]
-        return found
+            may_end |= self._table(character)[tokens]
+        return may_end
 
     def ended(self, tokens: list[int], request: Request) -> tuple[str, Finish] | None:
-        """Return the completion's text and why it ended with the last of ``tokens``, which were decoded; None if it goes on."""
+        """Return the completion's text and why it ended with the last of ``tokens``, or None if it goes on.
+
+        ``tokens`` are the tokens that were decoded, without those that were given.
+        """
         model, given = self._model, list(request.given)
         if tokens[-1] in model.eos_ids:
             return model.decode(given + tokens[:-1]), "stop"
@@ -49,7 +58,7 @@ class Stopping:
         return None
 
     def _stop(self, given: list[int], tokens: list[int], stop: str) -> int | None:
-        """Where in the text a stop text begins of which the model has written the last character at least."""
+        """Return where in the text ``stop`` begins, or None. The model must have written at least its last character."""
         if not stop or stop not in self._model.decode((given + tokens)[-STOP_TAIL:]):
             return None
         first = max(0, len(self._model.decode(given)) - len(stop) + 1) if given else 0

@@ -1,6 +1,6 @@
-"""How wide a decode batch may be: from the memory budget, the weights, and the bytes a token of context takes.
+"""Plan how wide a decode batch may be, from the memory budget, the weights, and the bytes that a token of context takes.
 
-What is predicted is the resident memory of this process; while it runs, ``memory.Governor`` goes by what is measured.
+The plan predicts the resident memory of this process. While the process runs, ``memory.Governor`` goes by what is measured.
 """
 
 from __future__ import annotations
@@ -15,23 +15,28 @@ from mlx_selfdebug.errors import BudgetError
 from mlx_selfdebug.sampling.slots import CAPACITY_STEP
 
 PROCESS_BYTES = 450 * 10**6
-"""Python, mlx, the tokenizer and the BLAS's buffers, weights aside: measured with the 0.5B on Linux."""
+"""The memory of Python, mlx, the tokenizer and the BLAS's buffers, without weights, measured with the 0.5B on Linux."""
 LOGITS_COPIES = 3
 CACHE_SHARE, PREFIX_SHARE, CHUNK_SHARE = 0.25, 0.1, 0.1
-"""Of what is left beside the weights: MLX's freed buffers, prompts kept, and a prefill's activations."""
-MOST_CACHE_BYTES, MOST_PREFIX_BYTES = 10**9, 512 * 10**6
-SMALLEST_CHUNK, LARGEST_CHUNK = 64, 512
+"""Shares of what is left beside the weights: for MLX's freed buffers, for kept prompts, and for the activations of a prefill."""
+MAX_CACHE_BYTES, MAX_PREFIX_BYTES = 10**9, 512 * 10**6
+MIN_CHUNK, MAX_CHUNK = 64, 512
 
 
 @dataclass(frozen=True)
 class DecodingPlan:
-    """Rows side by side, tokens of a prompt computed at a time, and bytes kept of prompts and of freed buffers."""
+    """How a decoder divides its memory budget."""
 
     width: int
+    """The maximum number of rows that are decoded side by side."""
     chunk: int
+    """The maximum number of tokens of a prompt that are computed at a time."""
     prefix_bytes: int
+    """The bytes of prompts' caches that may be kept."""
     cache_bytes: int
+    """The bytes of freed buffers that MLX may keep."""
     predicted_bytes: int
+    """The bytes that all of it is predicted to take, with the weights and what is reserved."""
 
 
 def plan_decoding(
@@ -44,36 +49,36 @@ def plan_decoding(
     longest: int,
     reserved_bytes: int = 0,
 ) -> DecodingPlan:
-    """The widest batch of rows of ``longest`` tokens that fits ``budget_bytes`` beside the weights and what is reserved, at most
-    ``most``. Nothing of the network is computed.
+    """Return the plan for the widest batch that fits ``budget_bytes`` beside the weights and ``reserved_bytes``.
 
-    Raises BudgetError, with the smallest budget that works, if not even one row fits.
+    The batch has at most ``most`` rows of at most ``longest`` tokens each. Nothing of the network is computed. Raises
+    BudgetError, with the smallest budget that works, if not even one row fits.
     """
     fixed = PROCESS_BYTES + weight_bytes + reserved_bytes
     shape = _Shape.of(network)
-    row = shape.row_bytes(longest)
-    chunk_least = shape.chunk_bytes(SMALLEST_CHUNK, longest)
+    row_bytes = shape.row_bytes(longest)
+    min_chunk_bytes = shape.chunk_bytes(MIN_CHUNK, longest)
     share = CACHE_SHARE + PREFIX_SHARE + CHUNK_SHARE
-    needed = fixed + int((row + chunk_least) / (1 - share))
+    needed = fixed + int((row_bytes + min_chunk_bytes) / (1 - share))
     if needed > budget_bytes:
         raise BudgetError(
-            f"{name} does not fit the budget for inference: {needed / 1e9:.2f} GB are needed at least "
-            f"({weight_bytes / 1e9:.2f} GB of them weights, {reserved_bytes / 1e9:.2f} GB kept for tests), "
-            f"{budget_bytes / 1e9:.2f} GB are allowed",
+            f"{name} does not fit the budget for inference: at least {needed / 1e9:.2f} GB are needed "
+            f"({weight_bytes / 1e9:.2f} GB for the weights, {reserved_bytes / 1e9:.2f} GB kept for tests), "
+            f"but {budget_bytes / 1e9:.2f} GB are allowed",
             needed_bytes=needed,
-            hint=f"--budget-inference-gb {-(-needed // 10**8) / 10:.1f}, or a smaller model",
+            hint=f"use --budget-inference-gb {-(-needed // 10**8) / 10:.1f}, or a smaller model",
         )
     left = budget_bytes - fixed
-    cache, prefix = min(MOST_CACHE_BYTES, int(left * CACHE_SHARE)), min(MOST_PREFIX_BYTES, int(left * PREFIX_SHARE))
+    cache, prefix = min(MAX_CACHE_BYTES, int(left * CACHE_SHARE)), min(MAX_PREFIX_BYTES, int(left * PREFIX_SHARE))
     chunk = shape.chunk(int(left * CHUNK_SHARE), longest)
     for_rows = left - cache - prefix - shape.chunk_bytes(chunk, longest)
-    width = max(1, min(most, for_rows // row))
-    return DecodingPlan(width, chunk, prefix, cache, budget_bytes - for_rows + width * row)
+    width = max(1, min(most, for_rows // row_bytes))
+    return DecodingPlan(width, chunk, prefix, cache, budget_bytes - for_rows + width * row_bytes)
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """Bytes of context a token and a row take, and sizes of the widest activations."""
+    """The bytes of context that a token and a row take, and the sizes of the widest activations."""
 
     token_bytes: int
     state_bytes: int
@@ -85,7 +90,8 @@ class _Shape:
     @classmethod
     def of(cls, network: nn.Module) -> _Shape:
         caches = make_prompt_cache(network)
-        logits = network(mx.zeros((1, 1), mx.int32), cache=caches)  # shapes alone are looked at; nothing is computed
+        # Only the shapes of what the network returns are looked at, so nothing is computed.
+        logits = network(mx.zeros((1, 1), mx.int32), cache=caches)
         token = sum(
             array.nbytes // array.shape[2]
             for c in caches
@@ -114,11 +120,14 @@ class _Shape:
         return int(1.2 * (self.token_bytes * tokens + self.state_bytes)) + LOGITS_COPIES * 4 * self.vocabulary
 
     def chunk_bytes(self, chunk: int, longest: int) -> int:
-        """Activations of a prefill of ``chunk`` tokens at the end of a context of ``longest``: float32, one layer at a time."""
+        """Return the bytes that activations take in a prefill of ``chunk`` tokens at the end of a context of ``longest``.
+
+        Activations are float32, and only those of one layer at a time are in memory.
+        """
         return 4 * chunk * (4 * min(self.widest, 16 * self.hidden) + 12 * self.hidden + 3 * self.heads * longest)
 
-    def chunk(self, most_bytes: int, longest: int) -> int:
-        chunk = LARGEST_CHUNK
-        while chunk > SMALLEST_CHUNK and self.chunk_bytes(chunk, longest) > most_bytes:
+    def chunk(self, max_bytes: int, longest: int) -> int:
+        chunk = MAX_CHUNK
+        while chunk > MIN_CHUNK and self.chunk_bytes(chunk, longest) > max_bytes:
             chunk //= 2
         return chunk

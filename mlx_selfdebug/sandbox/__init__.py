@@ -1,4 +1,7 @@
-"""The test runner: what passes here did pass. See README.md for what it protects from, and what not yet."""
+"""The test runner: it runs untrusted programs against checks, and a program that it reports as passed did pass.
+
+README.md says what the runner protects against and what it does not cover yet.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from mlx_selfdebug.values.verdict import Failure as Failure
     from mlx_selfdebug.values.verdict import Verdict as Verdict
 
-_HOMES = {
+_MODULES = {
     "ErrorFact": "values.verdict",
     "Executed": "sandbox.executed",
     "ExecutedCall": "sandbox.executed",
@@ -44,7 +47,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Loaded when asked for: the sandboxed processes import the rooms below without what starts them."""
-    if name not in _HOMES:
+    """Import a public name when it is first asked for.
+
+    The sandboxed processes import the folders below, and must not load the code that starts such processes along with them.
+    """
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"mlx_selfdebug.{_HOMES[name]}"), name)
+    return getattr(import_module(f"mlx_selfdebug.{_MODULES[name]}"), name)

@@ -1,4 +1,4 @@
-"""Which lines of a program its calls ran, to order what is tried next.
+"""Find out which lines of a program each of its calls ran, so that a search can order what it tries next.
 
     >>> from mlx_selfdebug.sandbox import TestRunner
     >>> from mlx_selfdebug.tasks import Checks
@@ -8,7 +8,7 @@
     ...     [(call.lines, call.passed) for call in executed_lines(source, checks, "sign", runner).result().calls]
     [({2: 1, 3: 1}, True), ({2: 1, 4: 1}, False)]
 
-The program itself tells them, so they may be lies, and no verdict is made of them.
+The program itself reports the lines, so the report may be false, and no verdict is based on it.
 """
 
 from __future__ import annotations
@@ -26,42 +26,48 @@ if TYPE_CHECKING:
     from mlx_selfdebug.values.checks import Checks
 
 MAX_CALLS = MAX_TRACED_CALLS
+"""The maximum number of calls that are kept per run."""
 MAX_LINES = 1000
-"""How many different lines of a call are kept."""
+"""The maximum number of different lines that are kept per call."""
 MAX_COUNT = MAX_TRACED_LINES
+"""The maximum count of a line. A call is stopped once its lines have run this often in total."""
 
 
 @dataclass(frozen=True)
 class ExecutedCall:
-    """Say how often a call ran each line of the source, by the line's number from 1, in the order they were first run.
-
-    ``passed``: every check that is about the call passed. ``stopped``: it did not end by itself; it ran 100,000 lines, or
-    the program died in it.
-    """
+    """The lines of the source that one call ran."""
 
     lines: Mapping[int, int]
+    """How often the call ran each line, keyed by line number (from 1), in the order in which the lines were first run."""
     passed: bool
+    """Whether every check about this call passed; false if the checks ended before any of them was about it."""
     stopped: bool = False
+    """Whether the call did not end by itself: it ran 100,000 lines, or the program died in it."""
 
 
 @dataclass(frozen=True)
 class Executed:
-    """Hold the calls that ran lines of the source, in the order they began, and the lines that loading it ran."""
+    """The lines of the source that one traced run executed, call by call."""
 
     calls: tuple[ExecutedCall, ...] = ()
+    """The calls that ran lines of the source, in the order in which they began."""
     loading: Mapping[int, int] = field(default_factory=dict)
+    """How often each line ran while the source was loaded, keyed by line number."""
 
     def to_tuple(self) -> tuple[Any, ...]:
-        """Give plain data that the codec carries."""
+        """Return the same content as plain data that the codec can carry."""
         return dict(self.loading), tuple((dict(call.lines), call.passed, call.stopped) for call in self.calls)
 
     @classmethod
     def from_tuple(cls, data: Any) -> Executed:
-        """Read what ``to_tuple`` gave. Raises ValueError or TypeError unless every part has its type and is within its bounds."""
+        """Read what ``to_tuple`` returned.
+
+        Raises ValueError or TypeError unless every part has its type and is within its bounds.
+        """
         loading, calls = data
         if type(calls) is not tuple or len(calls) > MAX_CALLS:
-            raise ValueError("calls")
-        return cls(tuple(map(_call, calls)), _counts(loading))
+            raise ValueError(f"the calls must be a tuple of at most {MAX_CALLS}")
+        return cls(tuple(map(_read_call, calls)), _read_counts(loading))
 
 
 def executed_lines(
@@ -73,31 +79,32 @@ def executed_lines(
     prelude: str = "",
     wall_s: float | None = None,
 ) -> Future[Executed]:
-    """Run ``source`` once against the checks, confined as in any run, and say which of its lines each call ran.
+    """Run ``source`` once against the checks, confined as in any run, and return which of its lines each call ran.
 
-    The program counts its own lines, so a hostile one can lie about them, without limit: use the result to order what is
-    tried next, never to decide whether a program is right. It gives no verdict, and none is made with it.
+    The program counts its own lines, so a hostile program can report anything it likes. Use the result to order what is tried
+    next, never to decide whether a program is right. A traced run gives no verdict, and no verdict may be based on it.
 
-    The first 64 calls are counted. What the checks do with an object of the program's (a method, the next element) is a call
-    like one of the entry point, and a program that reads and prints makes one call a case; a call that runs no line of the
-    source is left out. Only the thread that is called is counted, and nothing of ``prelude``. A call ends with an exception
-    after 100,000 lines, so one that loops for ever shows its loop and the checks go on; a call that hangs within one line, or
-    dies, shows the lines until then, with counts that may be too low. Empty if the run could not be made.
-    Raises what ``TestRunner.submit`` raises.
+    The first 64 calls are counted. An operation of the checks on an object of the program (a method call, the next element)
+    counts as a call, just like a call of the entry point. A program that reads input and prints makes one call per case. A
+    call that runs no line of the source is left out. Only the thread that is called is counted, and no line of ``prelude``.
+
+    A call is ended with an exception after 100,000 lines, so a call that loops for ever shows its loop and the checks go on. A
+    call that hangs within one line, or dies, shows the lines until then; their counts may be too low. The result is empty if
+    the run could not be made. Raises what ``TestRunner.submit`` raises.
     """
     return runner.submit_traced(source, checks, entry_point, prelude=prelude, wall_s=wall_s)
 
 
-def _call(data: Any) -> ExecutedCall:
+def _read_call(data: Any) -> ExecutedCall:
     lines, passed, stopped = data
     if type(passed) is not bool or type(stopped) is not bool:
-        raise ValueError("a call")
-    return ExecutedCall(_counts(lines), passed, stopped)
+        raise ValueError("passed and stopped must be bools")
+    return ExecutedCall(_read_counts(lines), passed, stopped)
 
 
-def _counts(data: Any) -> dict[int, int]:
+def _read_counts(data: Any) -> dict[int, int]:
     if type(data) is not dict or len(data) > MAX_LINES:
-        raise ValueError("counts of lines")
+        raise ValueError(f"the counts must be a dict of at most {MAX_LINES} lines")
     if any(type(line) is not int or type(count) is not int or line < 1 or count < 1 for line, count in data.items()):
-        raise ValueError("a count of lines")
+        raise ValueError("line numbers and counts must be positive integers")
     return data

@@ -1,4 +1,7 @@
-"""How well programs are kept apart on this machine: found by trying, said as it is, refused if it is too little."""
+"""Measure how well programs are isolated on this machine, and refuse to run them if that is not enough.
+
+The level is not assumed from what the system claims to support: probes try to escape from a real run (see probes.py).
+"""
 
 from __future__ import annotations
 
@@ -10,52 +13,63 @@ from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.sandbox.probes import Findings, Probe, probe
 
 Level = Literal["full", "weaker", "none"]
-"""``full``: every probe was stopped. ``weaker``: some were. ``none``: a process of its own with limits, nothing more."""
+"""How well a program is isolated.
+
+``full``: every probe was stopped. ``weaker``: some attempts to escape were stopped. ``none``: no attempt to escape was stopped, so
+a program has a process of its own with limits and nothing more.
+"""
 
 _STRENGTH: dict[Level, int] = {"none": 0, "weaker": 1, "full": 2}
-_HINT = "use a machine or container where that does no harm and pass --allow-weak-sandbox"
+_HINT = "use a machine or container where such a program can do no harm, and pass --allow-weak-sandbox"
 
 
 @dataclass(frozen=True)
 class Isolation:
-    """``layers`` in force, each with a detail, and what each probe found."""
+    """The isolation that this machine gives to sandboxed programs."""
 
     level: Level
     layers: dict[str, str]
+    """A detail of each confinement layer that is in force, keyed by the layer's name."""
     probes: tuple[Probe, ...]
+    """The result of every probe."""
 
     @property
     def open_ways(self) -> tuple[str, ...]:
-        """What a program could do here that it should not."""
+        """Return what a program could do here although it should not: the names of the probes that were not stopped."""
         return tuple(item.name for item in self.probes if item.held is False)
 
 
 @cache
 def describe_isolation(*, packages: tuple[str, ...] = (), without: frozenset[str] = frozenset()) -> Isolation:
-    """Probed once a process: takes about half a second. Raises SandboxError if no sandboxed process can be started at all."""
+    """Probe this machine and return its isolation.
+
+    Probing takes about half a second; the result is cached until this process ends. ``packages`` names the installed packages
+    that programs may import, and ``without`` names layers to leave out. Raises SandboxError if no sandboxed process can be
+    started at all.
+    """
     findings = probe(packages=packages, without=without)
     return Isolation(_level(findings), dict(findings.layers), findings.probes)
 
 
 def require_level(isolation: Isolation, level: Level) -> None:
-    """Raises SandboxError if the isolation is weaker than ``level``, ValueError for a level there is not."""
+    """Raise SandboxError if the isolation is weaker than ``level``, and ValueError if there is no such level."""
     if level not in _STRENGTH:
         raise ValueError(f"level is {level!r}; it must be one of {', '.join(_STRENGTH)}")
     if _STRENGTH[isolation.level] < _STRENGTH[level]:
         ways = "; ".join(isolation.open_ways)
         raise SandboxError(
-            f"this machine confines model-written code only to level {isolation.level!r}, {level!r} is required: "
+            f"this machine confines model-written code only to level {isolation.level!r}, but level {level!r} is required: "
             f"a program could {ways}",
             hint=_HINT,
         )
 
 
 def isolation_notice(isolation: Isolation) -> str:
-    """What a user must be told before model-written code is run; empty if there is nothing to warn of."""
+    """Return the warning that a user must see before model-written code is run. It is empty at level ``full``."""
     if isolation.level == "full":
         return ""
     ways = "; ".join(isolation.open_ways)
-    return f"isolation: {isolation.level}. Code the model writes is run on this machine, and here it could {ways}."
+    return f"isolation: {isolation.level}. Code that the model writes runs on this machine, and here it could {ways}."
 
 
 def _level(findings: Findings) -> Level:

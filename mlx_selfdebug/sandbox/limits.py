@@ -1,4 +1,4 @@
-"""What one test run may use."""
+"""The resources that one test run may use."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one run; ValueError unless all are positive.
-
-    ``wall_s`` counts the seconds the candidate is waited for, not the interpreter's start. ``cpu_s`` is rounded up to whole
-    seconds. ``memory_bytes`` comes on top of what an empty interpreter maps, and holds on Linux alone. ``output_bytes`` bounds
-    each returned value as it travels.
-    """
+    """The limits of one test run. Raises ValueError unless all of them are positive."""
 
     wall_s: float = 5.0
+    """Seconds that the runner waits for the candidate. The start of the interpreter does not count."""
     cpu_s: float = 4.0
+    """Processor seconds of the candidate, rounded up to whole seconds."""
     memory_bytes: int = 512 << 20
+    """Bytes of memory on top of what an empty interpreter holds.
+
+    Linux limits the address space. On macOS the zygote watches the footprint.
+    """
     output_bytes: int = 4 << 20
+    """Bytes of each value that the candidate returns, in its encoded form."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

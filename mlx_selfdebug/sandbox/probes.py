@@ -1,7 +1,7 @@
-"""Tries to escape, the way a hostile program would, inside a real run: what is stopped here is stopped.
+"""Try to escape from a real run, the way a hostile program would, and report which attempts were stopped.
 
-Each probe comes with a positive control: the same code must succeed in a process that is not confined, else its failure would
-prove nothing, and ``held`` is None.
+Each attempt to escape has a positive control: the same code must succeed in a process that is not confined. Where it does not,
+its failure inside the sandbox would prove nothing, and ``held`` is None.
 """
 
 from __future__ import annotations
@@ -27,20 +27,24 @@ from mlx_selfdebug.sandbox.wire.messages import Request
 
 Group = Literal["files", "network", "processes", "limits"]
 LIMITS = Limits(wall_s=0.5, cpu_s=1, memory_bytes=64 << 20)
-CONTROL_S = 60.0
+CONTROL_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
 class Probe:
-    """``name`` says what a program tried; ``held``: it was stopped, None if the control did not get there either."""
+    """The result of one attempt."""
 
     name: str
+    """What the program tried to do."""
     group: Group
     held: bool | None
+    """Whether the sandbox stopped the attempt; None if the control failed too, so that nothing is known."""
 
 
 @dataclass(frozen=True)
 class Findings:
+    """The confinement layers in force, with a detail of each, and the results of all probes."""
+
     layers: Mapping[str, str]
     probes: tuple[Probe, ...]
 
@@ -56,50 +60,54 @@ class _Attempt:
 
 
 _ATTEMPTS = (
-    _Attempt("read a file of the runner's", "files", "open(x['canary']).read()"),
+    _Attempt("read one of the runner's files", "files", "open(x['canary']).read()"),
     _Attempt("list the home folder", "files", "import os; os.listdir(x['home'])"),
     _Attempt("read installed packages", "files", "open(x['package']).read()"),
     _Attempt("write a file", "files", "open(x['folder'] + '/written', 'w').write('x')"),
     _Attempt("change a file's mode", "files", "import os; os.chmod(x['canary'], 0o600)"),
-    _Attempt("connect by TCP", "network", "import socket; socket.create_connection(('127.0.0.1', x['tcp']), 5).close()"),
-    _Attempt("send by UDP", "network", "import socket as s; s.socket(2, 2).sendto(b'x', ('127.0.0.1', x['udp']))"),
+    _Attempt("connect over TCP", "network", "import socket; socket.create_connection(('127.0.0.1', x['tcp']), 5).close()"),
+    _Attempt("send over UDP", "network", "import socket as s; s.socket(2, 2).sendto(b'x', ('127.0.0.1', x['udp']))"),
     _Attempt("connect to a local socket", "network", "import socket as s; s.socket(s.AF_UNIX).connect(x['unix'])"),
     _Attempt("start a process by fork", "processes", "import os\n    if os.fork() == 0: os._exit(0)"),
     _Attempt("start another program", "processes", "import os; os.waitpid(os.posix_spawn(x['python'], [x['python'], '-V'], {}, "
              "file_actions=[(os.POSIX_SPAWN_OPEN, 1, '/dev/null', os.O_WRONLY, 0)]), 0)"),
     _Attempt("signal the runner", "processes", "import os; os.kill(x['pid'], 0)"),
-    _Attempt("signal the process above it", "processes", "import os; os.kill(os.getppid() or 1 / 0, 0)"),
+    _Attempt("signal its parent process", "processes", "import os; os.kill(os.getppid() or 1 / 0, 0)"),
 )  # fmt: skip
 _LIMIT_ATTEMPTS = (
     _Attempt(
-        "use twice the memory it may", "limits", f"import time; x = b'x' * {2 * LIMITS.memory_bytes}; time.sleep(0.1)"
+        "use twice its memory limit", "limits", f"import time; x = b'x' * {2 * LIMITS.memory_bytes}; time.sleep(0.1)"
     ),
-    _Attempt("run longer than it may", "limits", "import time; time.sleep(3)"),
+    _Attempt("run past its time limit", "limits", "import time; time.sleep(3)"),
 )
 
 
 def probe(*, packages: tuple[str, ...] = (), without: frozenset[str] = frozenset()) -> Findings:
-    """Raises SandboxError if no sandboxed process can be started."""
+    """Make every attempt in a sandboxed process and return the results. Raises SandboxError if no such process can be started."""
     worker = Worker(Setup(this_interpreter(packages), LIMITS, packages=packages, without=without))
     try:
         worker.start()
         with _targets() as targets:
-            reached = _control(targets)
-            tried = [
-                Probe(a.name, a.group, _stopped(worker, a, targets) if a.name in reached else None) for a in _ATTEMPTS
+            reached = _reached_unconfined(targets)
+            probes = [
+                Probe(a.name, a.group, _is_stopped(worker, a, targets) if a.name in reached else None)
+                for a in _ATTEMPTS
             ]
-            tried += [Probe(a.name, a.group, _stopped(worker, a, targets)) for a in _LIMIT_ATTEMPTS]
-        return Findings(dict(worker.details), tuple(tried))
+            probes += [Probe(a.name, a.group, _is_stopped(worker, a, targets)) for a in _LIMIT_ATTEMPTS]
+        return Findings(dict(worker.details), tuple(probes))
     except WorkerError as error:
         raise SandboxError(
-            f"no sandboxed process can be started: {error}", hint="mlx-selfdebug needs a working python"
+            f"no sandboxed process can be started: {error}", hint="mlx-selfdebug needs a working Python interpreter"
         ) from error
     finally:
         worker.close()
 
 
-def _stopped(worker: Worker, attempt: _Attempt, targets: Mapping[str, object]) -> bool:
-    """Anything but a right answer; that no answer came at all proves nothing and raises WorkerError."""
+def _is_stopped(worker: Worker, attempt: _Attempt, targets: Mapping[str, object]) -> bool:
+    """Return whether the attempt failed to give the right answer.
+
+    Raises WorkerError if the machine could not make the run, since that proves nothing.
+    """
     checks = f"def check(candidate):\n    assert candidate({dict(targets)!r}) == 'reached'\n"
     request = Request(_source(attempt), "", "attempt", checks, "", b"", LIMITS.wall_s, LIMITS.output_bytes)
     return worker.run(request, shared=False).report.outcome != "passed"
@@ -109,8 +117,8 @@ def _source(attempt: _Attempt) -> str:
     return f"def attempt(x):\n    {attempt.body}\n    return 'reached'\n"
 
 
-def _control(targets: Mapping[str, object]) -> frozenset[str]:
-    """Names of the attempts that succeed in a process that is not confined."""
+def _reached_unconfined(targets: Mapping[str, object]) -> frozenset[str]:
+    """Return the names of the attempts that succeed in a process that is not confined."""
     program = (
         "import json, sys\n"
         "sources, x = json.loads(sys.stdin.read())\n"
@@ -127,13 +135,15 @@ def _control(targets: Mapping[str, object]) -> frozenset[str]:
     sources = [(attempt.name, _source(attempt)) for attempt in _ATTEMPTS]
     command = [sys.executable, "-S", "-s", "-P", "-B", "-c", program]
     text = json.dumps([sources, targets])
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=CONTROL_S, check=False)
-    return frozenset(json.loads(done.stdout)) if done.returncode == 0 else frozenset()
+    control = subprocess.run(
+        command, input=text, capture_output=True, text=True, timeout=CONTROL_TIMEOUT_S, check=False
+    )
+    return frozenset(json.loads(control.stdout)) if control.returncode == 0 else frozenset()
 
 
 @contextmanager
 def _targets() -> Iterator[dict[str, object]]:
-    """Things to reach: files, sockets that listen, a process."""
+    """Set up what the attempts try to reach: files, listening sockets and a process."""
     with (
         tempfile.TemporaryDirectory(prefix="selfdebug-") as folder,
         socket.socket() as tcp,
@@ -142,8 +152,8 @@ def _targets() -> Iterator[dict[str, object]]:
     ):
         canary = Path(folder) / "canary"
         canary.write_text("canary", encoding="utf-8")
-        for end in (tcp, udp):
-            end.bind(("127.0.0.1", 0))
+        for server in (tcp, udp):
+            server.bind(("127.0.0.1", 0))
         unix.bind(f"{folder}/socket")
         tcp.listen(8)
         unix.listen(8)

@@ -1,11 +1,11 @@
-"""The test runner: a program and its checks in, a verdict out. Many at a time, from any thread.
+"""The test runner takes a program and its checks and returns a verdict. It runs many tests at a time and serves any thread.
 
     >>> from mlx_selfdebug.tasks import Checks
     >>> with TestRunner(workers=1) as runner:
     ...     runner.run("def f(x): return x + x", Checks.from_asserts(["assert f(3) == 9"]), "f").failures[0].got
     '6'
 
-Neither program nor checks ever run in this process: each runs in a confined process of its own (see README.md).
+Neither the program nor the checks ever run in this process. Each of them runs in a confined process (see README.md).
 """
 
 from __future__ import annotations
@@ -40,20 +40,26 @@ from mlx_selfdebug.values.verdict import Verdict
 if TYPE_CHECKING:
     from mlx_selfdebug.values.checks import Checks
 
-ATTEMPTS = 3
+MAX_ATTEMPTS = 3
+"""How often a run is tried before the fault of the machine is reported."""
 MAX_WAITING = 10_000
+"""The maximum number of runs that are queued or running; beyond that, ``submit`` blocks."""
 MAX_PREPARED = 4096
+"""The maximum number of prepared checks in the cache."""
 MAX_PREPARED_BYTES = 1 << 18
+"""Prepared checks that are longer than this are not kept, so every run prepares them again."""
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
 class TestRunner:
-    """``workers`` runs at a time (default: the processors this program may use), each within ``limits``.
+    """A pool of confined processes that tests programs against checks.
 
-    ``level`` is the weakest isolation that is accepted (``full``, ``weaker`` or ``none``, see ``describe_isolation``);
-    ``packages`` names installed packages, such as numpy, that programs and checks may import. Raises SandboxError if the
-    machine gives less than ``level``, ValueError for a package that is not installed.
+    It makes ``workers`` runs at a time, each within ``limits``; by default there are as many workers as processors that this
+    program may use. ``level`` is the weakest isolation that is accepted: ``full``, ``weaker`` or ``none`` (see
+    ``describe_isolation``). ``packages`` names installed packages, such as numpy, that programs and checks may import.
+    ``without`` names confinement layers to leave out. Raises SandboxError if the machine gives less isolation than ``level``,
+    and ValueError for a package that is not installed.
     """
 
     __test__ = False
@@ -75,7 +81,7 @@ class TestRunner:
         setup = Setup(
             this_interpreter(packages),
             limits,
-            # On macOS the walls stand before the zygote does, and that folder is outside.
+            # On macOS the zygote is confined before it starts, and the temporary folder is outside of what it may reach.
             folder="/" if sys.platform == "darwin" else self._folder.name,
             packages=tuple(packages),
             without=without,
@@ -90,7 +96,7 @@ class TestRunner:
 
     @property
     def isolation(self) -> Level:
-        """The level in force, as probed."""
+        """Return the level of isolation that is in force, as probed."""
         return self.description.level
 
     def __enter__(self) -> TestRunner:
@@ -100,7 +106,7 @@ class TestRunner:
         self.close()
 
     def close(self) -> None:
-        """Cancel what has not begun, wait for what runs (it ends within its limits), end all processes."""
+        """Cancel the runs that have not begun, wait for the others, which end within their limits, and end all processes."""
         self._pool.shutdown(cancel_futures=True)
         for worker in self._all:
             worker.close()
@@ -116,15 +122,20 @@ class TestRunner:
         wall_s: float | None = None,
         stop_at_first_failure: bool = False,
     ) -> Future[Verdict]:
-        """Test ``source``, in which ``entry_point`` must be a function or class; a program needs none. ``prelude`` is run before
-        it, in the same module. ``wall_s`` shortens ``limits.wall_s`` for this run (a longer one does not lengthen it).
+        """Queue a test of ``source`` and return a future of its verdict.
 
-        ``stop_at_first_failure`` ends the run at its first failed check, or case of a program. The same programs pass, and the
-        failure has the same facts. ``n_checks`` counts the checks that were begun, and the outcome is that of the failure, though
-        a full run might have found that the program dies later, which decides there.
+        The source must define ``entry_point`` as a function or class; a whole program needs no entry point. ``prelude`` runs
+        before the source, in the same module. ``wall_s`` shortens ``limits.wall_s`` for this run; a longer time does not
+        lengthen it.
 
-        The future never holds an exception of the candidate's: what goes wrong is in the verdict. Blocks while
-        ``MAX_WAITING`` runs are waiting. ValueError if ``wall_s`` is not positive, RuntimeError once closed.
+        ``stop_at_first_failure`` ends the run at its first failed check, or at the first failed case of a program. The same
+        programs pass as in a full run, and the failure has the same facts. ``n_checks`` then counts the checks that were begun.
+        The outcome is that of the failure. A full run may differ there, since a program that dies later gets the outcome of
+        its death.
+
+        The future never holds an exception of the candidate: whatever goes wrong is in the verdict. Blocks while
+        ``MAX_WAITING`` runs are waiting. Raises ValueError if ``wall_s`` is not positive, and RuntimeError once the runner is
+        closed.
         """
         job = _Job(source, checks, entry_point, prelude, self._bounded(wall_s), stop_at_first_failure)
         return self._enqueue(self._judge, job)
@@ -139,7 +150,7 @@ class TestRunner:
         wall_s: float | None = None,
         stop_at_first_failure: bool = False,
     ) -> Verdict:
-        """``submit``, waited for."""
+        """Do the same as ``submit``, wait for the verdict and return it."""
         return self.submit(
             source, checks, entry_point, prelude=prelude, wall_s=wall_s, stop_at_first_failure=stop_at_first_failure
         ).result()
@@ -147,7 +158,10 @@ class TestRunner:
     def submit_traced(
         self, source: str, checks: Checks, entry_point: str, *, prelude: str = "", wall_s: float | None = None
     ) -> Future[Executed]:
-        """Run ``source`` for the lines that its calls run (see ``executed_lines``), not for a verdict. Raises as ``submit``."""
+        """Queue a run that finds out which lines of ``source`` each call runs and gives no verdict (see ``executed_lines``).
+
+        Raises what ``submit`` raises.
+        """
         job = _Job(source, checks, entry_point, prelude, self._bounded(wall_s), traced=True)
         return self._enqueue(self._trace, job)
 
@@ -177,10 +191,10 @@ class TestRunner:
         return merge(verdicts)
 
     def _trace(self, job: _Job) -> Executed:
-        """Trace all cases as one run, which loads what the first did."""
+        """Trace every case and join the results. The lines that loading ran are those of the first case."""
         cases: list[Executed] = []
         for case in job.cases():
-            cases.append(self._tried(case).executed)
+            cases.append(self._run_with_retries(case).executed)
             if sum(len(executed.calls) for executed in cases) >= MAX_CALLS:
                 break
         calls = tuple(call for executed in cases for call in executed.calls)
@@ -188,7 +202,7 @@ class TestRunner:
 
     def _judge_case(self, job: _Job) -> Verdict:
         started = time.monotonic()
-        result = self._tried(job)
+        result = self._run_with_retries(job)
         report, ending = settle(result.report, result.ending, self.limits), result.ending
         if report.outcome == "infrastructure":
             _log.error("a test run of %s could not be made: %s", job.entry_point, report.failures[0].error)
@@ -203,17 +217,17 @@ class TestRunner:
             isolation=self.isolation,
         )
 
-    def _tried(self, job: _Job) -> Result:
-        """Trouble of the machine is tried again, with new processes; what stays is reported as such."""
+    def _run_with_retries(self, job: _Job) -> Result:
+        """Make the run, again with new processes if the machine failed, and report ``infrastructure`` if it keeps failing."""
         key = (job.checks.source, job.checks.setup, job.entry_point)
         error: WorkerError | None = None
-        for attempt in range(1, ATTEMPTS + 1):
-            known = self._prepared.get(key)
-            request = job.request(known.data, self.limits.output_bytes)
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            prepared = self._prepared.get(key)
+            request = job.request(prepared.data, self.limits.output_bytes)
             try:
                 with self._worker() as worker:
-                    # A shared grader that failed may have been spoilt by an earlier run.
-                    result = worker.run(request, shared=known.shareable and attempt == 1)
+                    # An earlier run may have spoilt a shared grader, so a second attempt gets a grader of its own.
+                    result = worker.run(request, shared=prepared.shareable and attempt == 1)
             except WorkerError as caught:
                 _log.warning("attempt %d of a test run failed: %s", attempt, caught)
                 error = caught
@@ -235,7 +249,7 @@ class TestRunner:
 
 @dataclass(frozen=True)
 class _Job:
-    """Hold what is asked of one run."""
+    """A source, its checks and how to run them."""
 
     source: str
     checks: Checks
@@ -265,7 +279,7 @@ class _Job:
 
 
 class _PreparedCache:
-    """The latest prepared checks, by their texts. Safe for threads."""
+    """A cache of the most recently prepared checks, keyed by their source, setup and entry point. Threads may share it."""
 
     def __init__(self) -> None:
         self._entries: OrderedDict[tuple[str, str, str], PreparedChecks] = OrderedDict()
@@ -273,7 +287,7 @@ class _PreparedCache:
 
     def get(self, key: tuple[str, str, str]) -> PreparedChecks:
         with self._lock:
-            return self._entries.get(key, _NOTHING)
+            return self._entries.get(key, _NOT_PREPARED)
 
     def put(self, key: tuple[str, str, str], prepared: PreparedChecks) -> None:
         if len(prepared.data) > MAX_PREPARED_BYTES:
@@ -284,7 +298,7 @@ class _PreparedCache:
                 self._entries.popitem(last=False)
 
 
-_NOTHING = PreparedChecks()
+_NOT_PREPARED = PreparedChecks()
 
 
 def _n_processors() -> int:

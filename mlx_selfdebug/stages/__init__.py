@@ -1,1 +1,1 @@
-"""The stages of a run: what orchestrates the other rooms. See README.md."""
+"""The stages of a run, which put the other rooms to work. See README.md."""

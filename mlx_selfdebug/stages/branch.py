@@ -1,6 +1,7 @@
-"""A new run on what another one has collected: the same attempts, another training.
+"""Make a new run from what another run has collected: the same attempts for a different training.
 
-For the controls that a claim takes: other training seeds, or an adapter trained on direct pairs alone.
+A claim about training needs such runs as controls, for example with other training seeds, or with an adapter that is trained only
+on direct pairs.
 
 >>> with open_stored("runs/first") as source:                                           # doctest: +SKIP
 ...     branch(source, "runs/direct", config)
@@ -21,17 +22,17 @@ from mlx_selfdebug.training.mix import make_pairs
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
 
-KEPT = (
+KEPT_KEYS = (
     "model", "isolation", "sandbox", "collect.tasks", "collect.audit", planting.UNITS, "train.held_back", "machine.collect"
 )  # fmt: skip
-"""What the new run knows from the other."""
+"""The keys of the source's environment that are copied into the new run."""
 
 
 def branch(source: StoredRun, path: str | Path, config: Config) -> None:
-    """Make a run at ``path`` with the collected attempts of ``source``, its held-back tasks, and pairs made by ``config``.
+    """Make a run at ``path`` with the collected attempts and held-back tasks of ``source``, and with pairs made by ``config``.
 
-    All of it or nothing. Raises ConfigError if ``config`` differs from the source's in more than seed and training, UsageError if
-    the source has not collected to the end, StoreError if ``path`` holds something already or cannot be written.
+    The run is made whole or not at all. Raises ConfigError if ``config`` differs from the source's in more than seed and training,
+    UsageError if the source has not collected to the end, and StoreError if ``path`` holds something already or cannot be written.
     """
     target = Path(path).absolute()
     _refuse(source, target, config)
@@ -65,7 +66,7 @@ def _fill(run: Run, source: StoredRun, pairs: list[Pair]) -> None:
     for attempt in _collected(source):
         run.add_attempt(attempt)
     environment = source.environment()
-    for key in KEPT:
+    for key in KEPT_KEYS:
         if key in environment:
             run.remember(key, environment[key])
     run.remember("branch.of", str(source.path))
@@ -90,8 +91,9 @@ def _refuse(source: StoredRun, path: Path, config: Config) -> None:
     others = [line for line in differences(source.config, config) if not line.startswith(("seed:", "train."))]
     if others:
         raise ConfigError(
-            "a branch differs in its seed and its training alone:\n  " + "\n  ".join(others),
-            hint="begin a run of its own with: mlx-selfdebug collect",
+            "a branch may differ from its source only in the seed and in settings of training, but these differ too:\n  "
+            + "\n  ".join(others),
+            hint="start a separate run with: mlx-selfdebug collect",
         )
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise StoreError(f"{path} is not empty: nothing was copied", hint="choose another folder with --run")

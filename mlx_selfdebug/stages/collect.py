@@ -1,4 +1,4 @@
-"""Collect: the model's own drafts on the training tasks, tested, repairs of those that failed, bugs, and the pairs of all these."""
+"""Run the stage ``collect``: draft on the training tasks, test, repair what failed, put bugs into what passed, and make pairs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.notebook import Rows
 from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.repair.planting import plant_bugs
-from mlx_selfdebug.repair.policies import Mine
+from mlx_selfdebug.repair.policies import MiningPolicy
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sampling.language_model import LanguageModel
 from mlx_selfdebug.stages.common import decoding_of, measured, remember_isolation
@@ -36,26 +36,29 @@ def collect(
     progress: Progress | None = None,
     allow_weak_sandbox: bool = False,
 ) -> Rows[Attempt]:
-    """Draft ``collect.samples`` completions for each task, test them, mend those that failed, and return the model's attempts.
+    """Draft ``collect.samples`` completions per task, test them, mend those that failed, and return the model's attempts.
 
-    Then bugs are put into right programs, and pairs are made of everything. Tasks whose checks catch less than
-    ``collect.weak_share`` of the mutants of their reference are left out before anything is drafted. Picks up where an earlier call
-    stopped. Raises ConfigError if the run was begun with another model or other tasks, TaskError if all of them are left out,
-    SandboxError if tests cannot be run, or not fully confined unless a weak sandbox is allowed; what is finished stays stored
-    either way.
+    Afterwards bugs are put into right programs, and pairs are made from all of these. Tasks whose checks catch less than
+    ``collect.weak_share`` of the mutants of their reference are left out before anything is drafted. The call continues where an
+    earlier one stopped.
+
+    Raises ConfigError if the run was begun with another model or other tasks, TaskError if all tasks are left out, and SandboxError
+    if tests cannot be run, or cannot be fully confined while a weak sandbox is not allowed. What is finished stays stored in any
+    case.
     """
     progress = progress or NullProgress()
     config = run.config.collect
     run.require("model", model.origin, "model")
     run.require("collect.tasks", [task.id for task in tasks], "set of training tasks")
     with measured(run, "collect", run.config.budget.inference_gb) as spent:
-        # Audited before the runner is open: the audit's own has shorter limits, and two at a time take twice the memory.
+        # The audit has a runner of its own, with shorter limits. It is closed before the other one is opened, because two
+        # runners at a time take twice the memory.
         with spent.on("auditing checks"):
             tasks = _with_sound_checks(run, tasks, progress, allow_weak_sandbox=allow_weak_sandbox)
         with open_runner(run.config.sandbox, tasks, allow_weak_sandbox=allow_weak_sandbox) as runner:
             remember_isolation(run, runner)
             with progress.stage("collect", len(tasks), "tasks") as stage:
-                policy = Mine(config.samples, config.rounds, config.repairs, config.edits, config.forks)
+                policy = MiningPolicy(config.samples, config.rounds, config.repairs, config.edits, config.forks)
                 play = Play(ARM, tasks, policy, decoding_of(config, run.config))
                 attempts = Stream(run, model, runner, stage, spent).play(play)[ARM]
             with spent.on("putting bugs in"):
@@ -69,9 +72,12 @@ def collect(
 def _with_sound_checks(
     run: Run, tasks: Sequence[Task], progress: Progress, *, allow_weak_sandbox: bool
 ) -> Sequence[Task]:
-    """``tasks`` without the weak ones and those whose reference fails: said by name, and found once a run."""
+    """Return ``tasks`` without those whose checks are weak or whose reference fails. A warning names what is left out.
+
+    The tasks are audited once per run.
+    """
     audited = run.environment().get(AUDIT)
-    # A run that has drafted without an audit, as one of an earlier version has, goes on as it was begun.
+    # A run of an earlier version has drafted without an audit, and continues without one.
     if not run.config.collect.weak_share or (audited is None and run.attempts(ARM)):
         return tasks
     if audited is None:
@@ -80,18 +86,18 @@ def _with_sound_checks(
     if left_out:
         names = ", ".join(f"{task_id} ({why})" for task_id, why in left_out.items())
         logger.warning(
-            "%d of %d tasks are left out, their checks are not to be trusted: %s", len(left_out), len(tasks), names
+            "%d of %d tasks are left out, because their checks cannot be trusted: %s", len(left_out), len(tasks), names
         )
     if len(left_out) == len(tasks):
         raise TaskError(
-            "every training task is left out: their checks are not to be trusted",
-            hint="see mlx-selfdebug tasks audit SET; --collect-weak-share 0 keeps all, in another run",
+            "every training task is left out, because their checks cannot be trusted",
+            hint="see why with: mlx-selfdebug tasks audit SET; to keep every task, start a run with --collect-weak-share 0",
         )
     return [task for task in tasks if task.id not in left_out]
 
 
 def _audit(run: Run, tasks: Sequence[Task], progress: Progress, *, allow_weak_sandbox: bool) -> dict[str, Any]:
-    """Mutants and how many of them were caught by task, and why a task is left out."""
+    """Return the audit to be stored: the mutants of each task and how many were caught, and why tasks are left out."""
     with open_audit_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox) as runner:
         audits = audit_tasks(tasks, runner, seed=run.config.seed, progress=progress)
     left_out = {audit.task_id: audit.problem for audit in audits if audit.problem}

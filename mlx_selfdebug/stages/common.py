@@ -1,4 +1,4 @@
-"""What every stage of a run does around its work: measure time and memory, say how it decodes, record its isolation."""
+"""Provide what every stage does around its work: measuring time and memory, its decoding settings, recording the isolation."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from mlx_selfdebug.store import Run
 logger = logging.getLogger(__name__)
 
 WORKER_BYTES = 60 * 10**6
-"""Resident memory of the processes of one test worker, the program under test aside."""
+"""The resident memory of the processes of one test worker, without the program under test."""
 
 
 @contextmanager
 def measured(run: Run, name: str, budget_gb: float) -> Iterator[Spent]:
-    """Record the stage's machine, its seconds and bytes with the run, whether it ends well, fails or is interrupted.
+    """Record the machine, time and memory of the stage ``name`` with the run, whether it ends well, fails or is interrupted.
 
-    What the block adds to the value, seconds by kind of work, is recorded too. A warning says if it took more than its budget after
-    all.
+    The seconds by kind of work that the block adds to the yielded value are recorded too. A warning is logged if the stage took
+    more than its budget after all.
     """
     run.remember(f"machine.{name}", {"versions": versions(), "hardware": hardware()})
     done = False
@@ -45,16 +45,19 @@ def measured(run: Run, name: str, budget_gb: float) -> Iterator[Spent]:
             )
 
 
-def decoding_of(how: CollectConfig | EvalConfig, config: Config) -> Decoding:
-    """How a stage decodes: its settings, within the budget, leaving room for its tests."""
+def decoding_of(stage_config: CollectConfig | EvalConfig, config: Config) -> Decoding:
+    """Return how a stage decodes: by its settings and within the budget, with memory reserved for its tests."""
     budget = int(config.budget.inference_gb * 1e9)
-    # One program at its limit is reckoned with; should all be, the batch gets narrower for a while.
+    # This allows for one program at its memory limit. If more of them reach it, the batch gets narrower for a while.
     tests = config.sandbox.workers * WORKER_BYTES + config.sandbox.memory_mb * 10**6
-    return Decoding(how.temperature, how.min_p, how.max_tokens, how.batch_size, budget, tests)
+    return Decoding(
+        stage_config.temperature, stage_config.min_p, stage_config.max_tokens, stage_config.batch_size, budget, tests
+    )
 
 
 def remember_isolation(run: Run, runner: TestRunner) -> None:
-    """Record with the run what kept its programs apart."""
-    found = runner.description
-    run.remember("isolation", found.level)
-    run.remember("sandbox", {"layers": found.layers, "probes": {probe.name: probe.held for probe in found.probes}})
+    """Record with the run how the programs under test were isolated."""
+    isolation = runner.description
+    run.remember("isolation", isolation.level)
+    probes = {probe.name: probe.held for probe in isolation.probes}
+    run.remember("sandbox", {"layers": isolation.layers, "probes": probes})

@@ -1,9 +1,9 @@
-"""What a run's stages will take, before any weights are loaded: bytes against the budget, and about how many seconds.
+"""Estimate the memory and time of a run's stages before any weights are loaded.
 
-Bytes of decoding follow from the shapes of weights and caches, those of training from steps with a few of the model's layers
-(``training/probe.py``). Seconds are those of the model's first layers, measured here, times what the stage computes; how many
-completions there will be, and how long, is not known before: they are taken to be like those of the default model on the starter
-tasks. So bytes are to be relied on, and seconds say minutes from hours.
+The memory of decoding follows from the shapes of weights and caches. That of training follows from steps with a few of the model's
+layers (``training/probe.py``). Times are those of the model's first layers, measured here, times the amount that a stage computes.
+That amount is a guess: how many completions there will be, and how long they are, is taken from the default model on the starter
+tasks. So the memory can be relied on, while the time only tells minutes from hours.
 """
 
 from __future__ import annotations
@@ -29,33 +29,37 @@ from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.training.examples import encode_pairs
 from mlx_selfdebug.training.plan import Planner, Workload, processes_bytes
-from mlx_selfdebug.training.probe import fewest_layers, first_layers, layer_count
+from mlx_selfdebug.training.probe import first_layers, layer_count, min_layers
 from mlx_selfdebug.values.task import Task
 
 COMPLETION_TOKENS, PAIR_TOKENS, PAIR_SUPERVISED = 80, 320, 80
-"""Of a usual completion and a usual pair."""
+"""The tokens of a usual completion, the tokens of a usual pair, and how many of the pair's tokens are supervised."""
 UNSOLVED_SHARE = {"collect": 0.15, "evaluate": 0.4}
-"""Tasks that come to a repair."""
+"""The share of tasks that come to a repair, per stage."""
 FOUND_SHARE = 0.4
-"""Failed programs for which a search finds an edit, so that nothing is decoded."""
+"""The share of failed programs for which a search finds an edit that passes, so that nothing is decoded."""
 PUBLISHED_BUGS = 164
-"""Of HumanEvalFix."""
+"""The number of bugs in HumanEvalFix."""
 FULL_SHARE = 0.7
-"""Rows of a batch that are busy, over a stage: at its end few are."""
+"""The share of a batch's rows that are busy, over a whole stage. At the end of a stage few are."""
 WATCHER_BYTES = 60 * 10**6
-"""Of the process that watches a stage, on Linux."""
+"""The memory of the process that watches a stage, on Linux."""
 PROBED_PROMPT, PROBED_STEPS = 64, 4
+"""The tokens of a prompt and the number of decode steps whose time is measured."""
 
 
 @dataclass(frozen=True)
 class StageEstimate:
-    """``peak_bytes`` of the process tree; where it does not fit, the least that would, and ``hint`` says what to change."""
+    """What one stage is estimated to take."""
 
     stage: str
     peak_bytes: int
+    """The peak memory of the process tree. If the stage does not fit its budget, it is the smallest budget that it would fit."""
     budget_bytes: int
     wall_s: float | None
+    """About how many seconds the stage takes; None if it does not fit its budget."""
     hint: str = ""
+    """What to change if the stage does not fit its budget."""
 
     @property
     def fits(self) -> bool:
@@ -63,23 +67,24 @@ class StageEstimate:
 
 
 def estimate(config: Config, run: Run | None = None, *, progress: Progress | None = None) -> list[StageEstimate]:
-    """Collect, train and evaluate with these settings. With a run that has pairs, training is that on its pairs.
+    """Return what the stages collect, train and evaluate will take with these settings.
 
-    Raises ModelError and TaskError as the stages would; a budget that is too small is no error but a result.
+    If ``run`` has pairs, training is estimated for these pairs. Raises ModelError and TaskError as the stages would. A budget that
+    is too small is not an error: the estimate says so.
     """
     model = open_model(config.model, progress=progress)
-    found = []
+    estimates = []
     with (progress or NullProgress()).stage("estimate", 3, "stages") as stage:
         for name in ("collect", "train", "evaluate"):
-            found.append(_training(model, config, run) if name == "train" else _decoding(model, config, name))
+            estimates.append(_training(model, config, run) if name == "train" else _decoding(model, config, name))
             stage.advance(1)
-    return found
+    return estimates
 
 
 def training_planner(model: Model, config: TrainConfig) -> Planner:
-    """For a model whose weights are unread: its probes load a few layers."""
+    """Return the planner for a model whose weights have not been read. A few of its layers are loaded to be measured."""
     fixed = processes_bytes() + loaded_bytes(model)
-    thin = load_thin(model, min(layer_count(model.config), 2 * fewest_layers(model.config)))
+    thin = load_thin(model, min(layer_count(model.config), 2 * min_layers(model.config)))
     return Planner(thin, model.config, config, fixed)
 
 
@@ -95,7 +100,9 @@ def _training(model: Model, config: Config, run: Run | None) -> StageEstimate:
 
 
 def _workload(model: Model, config: TrainConfig, run: Run | None) -> Workload:
-    examples = encode_pairs(model, run.pairs(), config.max_length)[0] if run else []
+    codes = {attempt.id: attempt.code for attempt in run.attempts()} if run else {}
+    pairs = run.pairs() if run else []
+    examples, _ = encode_pairs(model, pairs, config.max_length, codes, config.copied_weight)
     if examples:
         return Workload.of(examples)
     longest = config.max_length - 1
@@ -104,9 +111,9 @@ def _workload(model: Model, config: TrainConfig, run: Run | None) -> Workload:
 
 
 def _decoding(model: Model, config: Config, stage: str) -> StageEstimate:
-    how = config.collect if stage == "collect" else config.eval
-    tasks = load_tasks(how.tasks).spread(how.limit)
-    decoding = decoding_of(how, config)
+    stage_config = config.collect if stage == "collect" else config.eval
+    tasks = load_tasks(stage_config.tasks).spread(stage_config.limit)
+    decoding = decoding_of(stage_config, config)
     asking = Asking(model, tasks, decoding, config.seed, stage)
     budget = {"budget_bytes": decoding.budget_bytes, "reserved_bytes": decoding.reserved_bytes}
     try:
@@ -115,10 +122,10 @@ def _decoding(model: Model, config: Config, stage: str) -> StageEstimate:
         )
     except BudgetError as error:
         return StageEstimate(stage, error.needed_bytes, decoding.budget_bytes, None, error.hint or "")
-    drafts, repairs = _attempts(how, tasks)
+    drafts, repairs = _attempts(stage_config, tasks)
     models = 2 if stage == "evaluate" else 1
     prompts = sum(asking.prompt_lengths) * models + repairs * (max(asking.prompt_lengths) + COMPLETION_TOKENS)
-    tokens = (drafts + repairs) * min(COMPLETION_TOKENS, how.max_tokens)
+    tokens = (drafts + repairs) * min(COMPLETION_TOKENS, stage_config.max_tokens)
     width = max(1, min(plan.width, drafts))
     token_s, step_s = _speed(model, width)
     return StageEstimate(
@@ -126,33 +133,35 @@ def _decoding(model: Model, config: Config, stage: str) -> StageEstimate:
     )
 
 
-def _attempts(how: CollectConfig | EvalConfig, tasks: Sequence[Task]) -> tuple[int, int]:
-    """About how many drafts and repairs."""
-    if isinstance(how, CollectConfig):
-        return len(tasks) * how.samples, round(UNSOLVED_SHARE["collect"] * len(tasks) * how.rounds * how.repairs)
-    rounds = how.tokens / min(COMPLETION_TOKENS, how.max_tokens)
-    by_arm = [_share_decoded(arm) for arm in arms_named(how.arms) if arm.decodes]
-    # A bug has cost no draft, and every arm begins with all of them; about half are solved on the way.
-    failed = UNSOLVED_SHARE["evaluate"] * len(tasks) * max(0, rounds - 1) + _bugs(how, tasks) * rounds / 2
-    return 2 * len(tasks) + how.hard_drafts * len(tasks), round(2 * failed * sum(by_arm))
+def _attempts(config: CollectConfig | EvalConfig, tasks: Sequence[Task]) -> tuple[int, int]:
+    """Return about how many drafts and how many repairs a stage will decode."""
+    if isinstance(config, CollectConfig):
+        repairs = UNSOLVED_SHARE["collect"] * len(tasks) * config.rounds * config.repairs
+        return len(tasks) * config.samples, round(repairs)
+    rounds = config.tokens / min(COMPLETION_TOKENS, config.max_tokens)
+    by_arm = [_share_decoded(arm) for arm in arms_named(config.arms) if arm.decodes]
+    # A bug needs no draft, and every arm begins with all bugs. About half of them are taken to be solved on the way.
+    failed = UNSOLVED_SHARE["evaluate"] * len(tasks) * max(0, rounds - 1) + _bugs(config, tasks) * rounds / 2
+    return 2 * len(tasks) + config.hard_drafts * len(tasks), round(2 * failed * sum(by_arm))
 
 
 def _share_decoded(arm: Arm) -> float:
     return 1 - FOUND_SHARE if arm.edits else 1.0
 
 
-def _bugs(how: EvalConfig, tasks: Sequence[Task]) -> int:
-    """About how many there will be."""
-    if how.bugs == NONE:
+def _bugs(config: EvalConfig, tasks: Sequence[Task]) -> int:
+    """Return about how many bugs there will be."""
+    if config.bugs == NONE:
         return 0
-    n = how.bugs_per_task * sum(task.domain == "python" for task in tasks) if how.bugs == OPERATORS else PUBLISHED_BUGS
-    return min(n, how.bugs_limit) if how.bugs_limit else n
+    n_python = sum(task.domain == "python" for task in tasks)
+    n = config.bugs_per_task * n_python if config.bugs == OPERATORS else PUBLISHED_BUGS
+    return min(n, config.bugs_limit) if config.bugs_limit else n
 
 
 def _speed(model: Model, width: int) -> tuple[float, float]:
-    """Seconds of a prompt's token and of a decode step of ``width`` rows, of the whole model."""
+    """Return the seconds that the whole model takes per token of a prompt, and per decode step of ``width`` rows."""
     total = layer_count(model.config)
-    few = min(total, fewest_layers(model.config, recompute=False))
+    few = min(total, min_layers(model.config, recompute=False))
     thin = load_thin(model, min(total, 2 * few))
     costs = []
     for layers in sorted({few, len(thin.layers)}):
@@ -166,7 +175,10 @@ def _speed(model: Model, width: int) -> tuple[float, float]:
 
 
 def _probe_decoding(model: Model, width: int) -> tuple[float, float]:
-    """Two prompts to warm up and to time, then some steps of a full batch."""
+    """Return the seconds per token of a prompt and per decode step of ``width`` rows, measured with ``model``.
+
+    What is measured are two short prompts and some steps of a full batch.
+    """
     decoder = BatchDecoder(model, width, chunk=PROBED_PROMPT)
     for first in (1, 2):
         decoder.submit(Request((first,) * PROBED_PROMPT, max_tokens=1))

@@ -1,6 +1,6 @@
-"""Evaluate: base and adapter on the same held-out tasks and on bugs, and what each arm makes of them at equal tokens.
+"""Run the stage ``evaluate``: compare base and adapter, arm by arm and at equal tokens, on the same held-out tasks and on bugs.
 
-Feedback comes from public checks alone; hidden checks score.
+Feedback comes only from public checks, and hidden checks score.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from mlx_selfdebug.values.task import Task
 logger = logging.getLogger(__name__)
 
 NEAREST = 5
-"""Pairs of a training and a test task that are recorded where none is near."""
+"""The number of nearest pairs of a training and a test task that are recorded if no pair is nearly the same."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*", re.IGNORECASE)
 
 
@@ -71,17 +71,19 @@ def evaluate(
     progress: Progress | None = None,
     allow_weak_sandbox: bool = False,
 ) -> Result:
-    """Both models draft once, greedily; then every arm of ``eval.arms`` goes on from these drafts with ``eval.tokens`` a task.
+    """Evaluate ``model`` with and without ``adapter`` on ``tasks`` and on bugs, and return the result.
 
-    In a second half the arms begin with bugs, the same ones for every model: where they come from is said by ``eval.bugs``.
+    In the first half both models draft every task once, greedily, and every arm of ``eval.arms`` goes on from these drafts with
+    ``eval.tokens`` tokens per task. In the second half the arms begin with bugs, the same ones for every model, from the source
+    that ``eval.bugs`` names. Finished attempts are not decoded again.
 
-    ``others``: further adapters of the same base by name, as those of other training seeds, or one trained on direct pairs alone.
-    They play the same arms on the same tasks. Those of earlier calls are in the result too. ``trained_on`` are the tasks the run
-    collected on; without them ``collect.tasks`` is loaded: the gate is tried on those of them that were held back.
+    ``others`` are further adapters of the same base by name, for example those of other training seeds, or one trained only on
+    direct pairs. They play the same arms on the same tasks. Those of earlier calls are in the result too. ``trained_on`` are the
+    tasks that the run collected on; without them ``collect.tasks`` is loaded. The gate is decided on those of them that were held
+    back.
 
-    Raises TaskError if a reference fails its own hidden checks, or a task was trained on; UsageError for a name that cannot be
-    used; ConfigError for an arm nobody knows, or if the run was evaluated on other tasks, or another adapter of that name, before.
-    Finished attempts are not decoded again.
+    Raises TaskError if a reference fails its own hidden checks or a task was trained on; UsageError for a name that cannot be used;
+    ConfigError for an unknown arm, or if the run was evaluated before on other tasks or with another adapter of the same name.
     """
     adapters = {ADAPTER: adapter, **_named(others or {})}
     arms = arms_named(run.config.eval.arms)
@@ -90,8 +92,8 @@ def evaluate(
     run.require("model", model.origin, "model")
     run.require("eval.tasks", [task.id for task in tasks], "set of evaluation tasks")
     _refuse_trained_on(run, tasks)
-    for name, one in adapters.items():
-        remember_model(run, name, one.digest())
+    for name, named_adapter in adapters.items():
+        remember_model(run, name, named_adapter.digest())
     held_back = _held_back(run, trained_on)
     with (
         measured(run, "evaluate", run.config.budget.inference_gb) as spent,
@@ -99,28 +101,28 @@ def evaluate(
     ):
         remember_isolation(run, runner)
         with spent.on("running references"):
-            known = figures_of([*tasks, *held_back], runner)
-            remember_figures(run, FIGURES, {task.id: known[task.id] for task in tasks})
+            figures = figures_of([*tasks, *held_back], runner)
+            remember_figures(run, FIGURES, {task.id: figures[task.id] for task in tasks})
             if held_back:
-                remember_figures(run, GATE_FIGURES, {task.id: known[task.id] for task in held_back})
+                remember_figures(run, GATE_FIGURES, {task.id: figures[task.id] for task in held_back})
         with spent.on("looking for overlap"):
             _remember_overlap(run, tasks, trained_on)
         with spent.on("looking for bugs"):
             bugs = bugs_of(run, EVALUATION, source, tasks, runner)
             gate_bugs = bugs_of(run, GATE, NONE if source == NONE else OPERATORS, held_back, runner)
-            known |= figures_of(_origins([*bugs, *gate_bugs], known), runner)
+            figures |= figures_of(_origins([*bugs, *gate_bugs], figures), runner)
             for key, half in ((BUG_FIGURES, bugs), (GATE_BUG_FIGURES, gate_bugs)):
-                remember_figures(run, key, {bug.id: known[origin_id(bug)] for bug in half})
-        begins = _Begins(tasks, bugs, held_back, gate_bugs)
-        total = begins.plays(len(arms), len(adapters), rated=run.config.eval.hard_drafts > 0)
+                remember_figures(run, key, {bug.id: figures[origin_id(bug)] for bug in half})
+        starts = _StartingPoints(tasks, bugs, held_back, gate_bugs)
+        total = starts.plays(len(arms), len(adapters), rated=run.config.eval.hard_drafts > 0)
         with (progress or NullProgress()).stage("evaluate", total, "tasks") as stage:
             playing = _Playing(run, model, runner, stage, spent)
-            playing.rate(begins.rated)
-            playing.everything(BASE, begins, arms)
+            playing.rate(starts.rated)
+            playing.everything(BASE, starts, arms)
             remember_readings(run, model, [*tasks, *bugs])
-            for name, one in adapters.items():
-                with one.applied(model):
-                    playing.everything(name, begins, arms)
+            for name, named_adapter in adapters.items():
+                with named_adapter.applied(model):
+                    playing.everything(name, starts, arms)
     result = read_result(run)
     assert result is not None
     if result.gate:
@@ -129,31 +131,39 @@ def evaluate(
 
 
 def _origins(bugs: Sequence[Task], known: Container[str]) -> list[Task]:
-    """The tasks that bugs are of, each once, but for those that are known."""
-    found = {origin_id(bug): replace(bug, id=origin_id(bug)) for bug in bugs}
-    return [task for id_, task in found.items() if id_ not in known]
+    """Return the tasks that bugs were put into, each once, without those whose ids are ``known``."""
+    origins = {origin_id(bug): replace(bug, id=origin_id(bug)) for bug in bugs}
+    return [task for id_, task in origins.items() if id_ not in known]
 
 
 def _named(adapters: Mapping[str, Adapter]) -> Mapping[str, Adapter]:
     for name in adapters:
         if not _NAME.fullmatch(name) or name.lower() in (BASE, ADAPTER):
             raise UsageError(
-                f"an adapter cannot be named {name!r}: letters, digits, '-', '_' and '.', and not {BASE} or {ADAPTER}"
+                f"an adapter cannot be named {name!r}: a name begins with a letter or digit, consists of letters, digits, '-', "
+                f"'_' and '.', and is neither {BASE} nor {ADAPTER}"
             )
     return adapters
 
 
 def _held_back(run: Run, trained_on: Sequence[Task] | None) -> list[Task]:
-    """What the gate is tried on: none where the run held nothing back, or its tasks are not given and not in the set it names."""
+    """Return the tasks on which the gate is decided.
+
+    There are none if the run held nothing back. There are none either, and a warning says so, if the held-back tasks are not among
+    ``trained_on`` or in the set that the run names.
+    """
     try:
         return held_back_tasks(run, trained_on)
     except (TrainingError, UsageError) as error:
-        logger.warning("no gate for the adapter: %s (evaluate() takes them as trained_on)", error)
+        logger.warning("the gate cannot be decided: %s (evaluate() takes the training tasks as trained_on)", error)
         return []
 
 
 def _remember_overlap(run: Run, tasks: Sequence[Task], trained_on: Sequence[Task] | None) -> None:
-    """Record which training tasks are nearly test tasks, and if none is, the nearest few. Nothing where they cannot be found."""
+    """Record which training tasks are nearly the same as a test task or, if none is, the nearest few.
+
+    Nothing is recorded if the training tasks cannot be found.
+    """
     collect, ids = run.config.collect, run.environment().get("collect.tasks", [])
     if OVERLAP in run.environment() or not ids:
         return
@@ -164,67 +174,70 @@ def _remember_overlap(run: Run, tasks: Sequence[Task], trained_on: Sequence[Task
     known = {task.id: task for task in learned}
     if not set(ids) <= known.keys():
         return
-    found = nearest_pairs([known[id_] for id_ in ids], tasks, above=0.0)
-    near = [pair for pair in found if pair.nearness >= ABOVE]
-    run.remember(OVERLAP, [asdict(pair) for pair in near or found[:NEAREST]])
+    pairs = nearest_pairs([known[id_] for id_ in ids], tasks, above=0.0)
+    near = [pair for pair in pairs if pair.nearness >= ABOVE]
+    run.remember(OVERLAP, [asdict(pair) for pair in near or pairs[:NEAREST]])
 
 
 @dataclass(frozen=True)
-class _Begins:
-    """What the models begin with: tasks to draft, bugs, and the same for the gate."""
+class _StartingPoints:
+    """What the models begin with: tasks to draft and bugs, for the evaluation and for the gate."""
 
     tasks: Sequence[Task]
     bugs: Sequence[Task]
     held_back: Sequence[Task]
+    """The tasks to draft for the gate."""
     gate_bugs: Sequence[Task]
 
     def plays(self, arms: int, adapters: int, *, rated: bool) -> int:
-        """Tasks to be played, over all arms and models."""
+        """Return how many tasks are played, counted over all arms and models."""
         both = ((1 + arms) * len(self.tasks) + arms * len(self.bugs)) * (1 + adapters)
         gate = 2 * (2 * len(self.held_back) + len(self.gate_bugs))
         return both + gate + (sum(task.pass_rate is None for task in self.rated) if rated else 0)
 
     @property
     def rated(self) -> list[Task]:
-        """Tasks that may be hard: those that are drafted, and those that bugs are of, each once."""
+        """The tasks to be rated as hard or not: those to draft and those that bugs were put into, each once."""
         return [*self.tasks, *_origins(self.bugs, {task.id for task in self.tasks})]
 
 
 class _Playing:
-    """Arms of whatever the model wears."""
+    """Plays arms with the adapter that is currently applied to the model, or with the base."""
 
     def __init__(self, run: Run, model: Model, runner: TestRunner, stage: Stage, spent: Spent) -> None:
         self._run, self._model, self._runner, self._stage, self._spent = run, model, runner, stage, spent
         self._decoding = decoding_of(run.config.eval, run.config)
 
-    def everything(self, who: str, begins: _Begins, arms: Sequence[Arm]) -> None:
-        """Both halves, and of base and adapter the gate's."""
-        self.all_arms(who, begins.tasks, arms)
-        self.bugs(EVALUATION, who, begins.bugs, arms)
+    def everything(self, who: str, starts: _StartingPoints, arms: Sequence[Arm]) -> None:
+        """Play both halves for the model named ``who`` and, if it is the base or the adapter, those of the gate."""
+        self.all_arms(who, starts.tasks, arms)
+        self.bugs(EVALUATION, who, starts.bugs, arms)
         if who in (BASE, ADAPTER):
-            if begins.held_back:
-                self.all_arms(f"{HELD_BACK}{who}", begins.held_back, arms_named(REPAIR))
-            self.bugs(GATE, who, begins.gate_bugs, arms_named(REPAIR))
+            if starts.held_back:
+                self.all_arms(f"{HELD_BACK}{who}", starts.held_back, arms_named(REPAIR))
+            self.bugs(GATE, who, starts.gate_bugs, arms_named(REPAIR))
 
     def all_arms(self, who: str, tasks: Sequence[Task], arms: Sequence[Arm]) -> None:
-        """First drafts, then every arm from there, stored as they end."""
+        """Make the first drafts and play every arm from there. Attempts are stored as they end."""
         first = first_drafts(who, tasks, replace(self._decoding, temperature=0.0))
         drafts = {attempt.task_id: attempt for attempt in self._stream().play(first)[first.arm]}
         self._play(who, tasks, arms, drafts)
 
     def bugs(self, kept: Kept, who: str, bugs: Sequence[Task], arms: Sequence[Arm]) -> None:
-        """Every arm from the bugs of a half."""
+        """Play every arm from ``bugs``, whose failed programs are those stored under ``kept``."""
         if bugs:
             self._play(f"{kept.prefix}{who}", bugs, arms, given_attempts(self._run, kept))
 
     def rate(self, tasks: Sequence[Task]) -> None:
-        """Draft the tasks by which it is known whether they are hard."""
+        """Draft the tasks whose pass rates are not known yet, to find out which of them are hard."""
         if drafts := drafts_for_hardness(self._run, tasks, self._decoding):
             self._stream().play(drafts)
 
     def _play(self, who: str, tasks: Sequence[Task], arms: Sequence[Arm], begun: Mapping[str, Attempt]) -> None:
-        how = self._run.config.eval
-        plays = [play_of(arm, who, tasks, self._decoding, begun, tokens=how.tokens, forks=how.forks) for arm in arms]
+        config = self._run.config.eval
+        plays = [
+            play_of(arm, who, tasks, self._decoding, begun, tokens=config.tokens, forks=config.forks) for arm in arms
+        ]
         if plays:
             self._stream().play(*plays)
 

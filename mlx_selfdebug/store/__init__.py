@@ -1,13 +1,13 @@
-"""The run folder: ``config.toml``, ``run.db`` (SQLite, WAL), ``adapter/``, ``summary.json`` (written last).
+"""Stores a run in a folder: ``config.toml``, ``run.db`` (SQLite in WAL mode), ``adapter/`` and, written last, ``summary.json``.
 
-    run.py        Run: open or create, add                  lock.py       one process at a time, named
-    stored.py     StoredRun: read, while another writes
-    writer.py     the thread that commits in batches         database.py   open, examine, migrate; every error as StoreError
-    rows.py       which values make which rows               schema.py     tables and migrations
-    values.py     values from and to plain JSON              exchange.py   a run as JSONL, out and in
-    files.py      text files written whole or not at all
+    run.py        Run: opens or creates a run, adds rows     lock.py       lets one process at a time write a run
+    stored.py     StoredRun: reads a run, even while another process writes it
+    writer.py     the thread that commits rows in batches    database.py   opens, checks and migrates; raises StoreError
+    rows.py       converts values to rows and back           schema.py     the tables and their migrations
+    values.py     converts values to plain JSON and back     exchange.py   exports a run to JSONL and imports it
+    files.py      writes files whole or not at all
 
-To store one more field of an attempt: add it to the dataclass, with a default, and one migration to schema.py.
+To store another field of an attempt, add it to the dataclass with a default, and add one migration to schema.py.
 """
 
 from mlx_selfdebug.store.database import reading

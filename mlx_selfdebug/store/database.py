@@ -1,7 +1,7 @@
-"""Opening a run's database: made whole or not at all, examined before it is written, migrated with a copy kept.
+"""Opens a run's database: creates it whole or not at all, checks it before writing, and keeps a copy when it migrates.
 
-A database that is damaged is reported and left as it is, byte for byte: it is examined read-only before it is opened for
-writing. Every error of SQLite's leaves here as a StoreError.
+A database is checked read-only before it is opened for writing, so that a damaged one is reported and left as it is, byte for
+byte. Every SQLite error is raised as a StoreError.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ MAGIC = b"SQLite format 3\0"
 WAL_MAGICS = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 BUSY_TIMEOUT_S = 30.0
 HINTS = {
-    sqlite3.SQLITE_FULL: "free some space, then run the same command again",
-    sqlite3.SQLITE_IOERR: "free some space, then run the same command again",
-    sqlite3.SQLITE_CANTOPEN: "free some space or look at its permissions, then run the same command again",
-    sqlite3.SQLITE_READONLY: "look at its permissions, then run the same command again",
+    sqlite3.SQLITE_FULL: "free some disk space, then run the same command again",
+    sqlite3.SQLITE_IOERR: "free some disk space, then run the same command again",
+    sqlite3.SQLITE_CANTOPEN: "free some disk space or check its permissions, then run the same command again",
+    sqlite3.SQLITE_READONLY: "check its permissions, then run the same command again",
     sqlite3.SQLITE_BUSY: "close the other program that has it open, then run the same command again",
 }
-RESTORE = "restore it from a copy, or begin anew with another --run"
+RESTORE = "restore it from a copy, or start a new run in another folder with --run"
+LIST_RUNS = "list the runs with: mlx-selfdebug runs list"
 
 
 def open_for_writing(file: Path, migrations: Sequence[Statements] = MIGRATIONS) -> sqlite3.Connection:
-    """A run's database, made if there is none, migrated if it is of an older schema. The caller holds the run's lock.
+    """Open a run's database for writing. Create it if it does not exist, and migrate it if its schema is older.
 
-    The connection may be handed to another thread. Raises StoreError.
+    The caller holds the run's lock. The connection may be handed to another thread. Raises StoreError.
     """
     if not os.path.lexists(file):
         _create(file, migrations)
@@ -44,23 +45,22 @@ def open_for_writing(file: Path, migrations: Sequence[Statements] = MIGRATIONS) 
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[sqlite3.Connection]:
-    """A run's database, read-only; works while another process writes it.
+    """Open a run's database read-only. This works while another process writes it.
 
-    Raises StoreError if there is no run, the database is damaged, or its schema is not this program's.
+    Raises StoreError if there is no run, if the database is damaged, or if its schema is not the one this program reads.
     """
     file = Path(path) / "run.db"
     if not os.path.lexists(file):
-        raise StoreError(
-            f"{path} is not a run folder: it has no run.db", hint="list runs with: mlx-selfdebug runs list"
-        )
+        raise StoreError(f"{path} is not a run folder: it has no run.db", hint=LIST_RUNS)
     _check_header(file)
-    # Where nothing can be written, SQLite cannot make the files it shares with a writer, and there is no writer.
-    still = not os.access(path, os.W_OK) and not _wal(file).exists()
-    with reported(file, writing=False), closing(_connect_read_only(file, still=still)) as db:
+    # In a folder that is not writable, SQLite cannot create the files it shares with a writer. There can be no writer either, so
+    # the database is opened as immutable, which needs no such files.
+    immutable = not os.access(path, os.W_OK) and not _wal(file).exists()
+    with reported(file, writing=False), closing(_connect_read_only(file, immutable=immutable)) as db:
         _check_version(file, version_of(db), SCHEMA_VERSION)
         if version_of(db) < SCHEMA_VERSION:
             raise StoreError(
-                f"{file} has schema version {version_of(db)}, this program reads {SCHEMA_VERSION}",
+                f"{file} has schema version {version_of(db)}, but this program reads {SCHEMA_VERSION}",
                 hint=f"mlx-selfdebug runs upgrade {path}",
             )
         yield db
@@ -68,7 +68,7 @@ def reading(path: str | Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing; on an error what stood before stands again."""
+    """Run the block in a transaction, which is rolled back if the block raises an error."""
     db.execute("BEGIN")
     try:
         yield
@@ -81,7 +81,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def reported(file: Path, *, writing: bool = True) -> Iterator[None]:
-    """What SQLite raises in the block, as StoreError."""
+    """Raise the SQLite errors of the block as StoreError."""
     try:
         yield
     except (sqlite3.Error, RowError) as error:
@@ -89,27 +89,27 @@ def reported(file: Path, *, writing: bool = True) -> Iterator[None]:
 
 
 def as_store_error(file: Path, error: Exception, unstored: int = 0, *, writing: bool = True) -> StoreError:
-    """``unstored`` attempts are not on disk because of ``error``."""
+    """Build the StoreError for ``error``, because of which ``unstored`` attempts are not on disk."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or isinstance(error, RowError):
         return damaged(file, str(error))
     if not writing:
         return StoreError(f"{file} cannot be read: {error}", hint=HINTS.get(code))
-    lost = f", {unstored} attempt{'s are' if unstored > 1 else ' is'} not" if unstored else ""
+    lost = f", but {unstored} attempt{'s are' if unstored > 1 else ' is'} not stored" if unstored else ""
     return StoreError(
         f"{file} cannot be written: {error}; what was stored before is kept{lost}",
         hint=HINTS.get(code),
     )
 
 
-def damaged(file: Path, what: str) -> StoreError:
-    return StoreError(f"{file} is damaged: {what}. It was left as it is", hint=RESTORE)
+def damaged(file: Path, reason: str) -> StoreError:
+    return StoreError(f"{file} is damaged: {reason}. It was left as it is", hint=RESTORE)
 
 
 def _create(file: Path, migrations: Sequence[Statements]) -> None:
-    """Under another name first: a run killed meanwhile has no database rather than half of one."""
+    """Create a database under another name first, so that a process killed meanwhile leaves no half-made database."""
     if _wal(file).exists():
-        raise damaged(file, f"it is missing, and {_wal(file).name} is there")
+        raise damaged(file, f"it is missing, but {_wal(file).name} exists")
     partial = file.with_name(file.name + ".partial")
     _remove(partial)
     try:
@@ -121,11 +121,11 @@ def _create(file: Path, migrations: Sequence[Statements]) -> None:
 
 
 def _examine(file: Path, newest: int) -> int:
-    """The schema version of a database that is whole. Raises StoreError, and writes nothing."""
+    """Check that a database is intact and return its schema version. Writes nothing. Raises StoreError."""
     _check_header(file)
-    # Without a log there is nothing to recover, and an immutable database is read without making files beside it.
-    still = not _wal(file).exists() or not _wal(file).stat().st_size
-    with reported(file, writing=False), closing(_connect_read_only(file, still=still)) as db:
+    # Without a write-ahead log there is nothing to recover. An immutable database is read without creating files beside it.
+    immutable = not _wal(file).exists() or not _wal(file).stat().st_size
+    with reported(file, writing=False), closing(_connect_read_only(file, immutable=immutable)) as db:
         version = version_of(db)
         _check_version(file, version, newest)
         problems = [row[0] for row in db.execute("PRAGMA integrity_check(3)")]
@@ -135,7 +135,7 @@ def _examine(file: Path, newest: int) -> int:
 
 
 def _check_header(file: Path) -> None:
-    """What SQLite reports badly, or takes for an empty database."""
+    """Check for damage that SQLite reports unclearly or mistakes for an empty database. Raises StoreError."""
     if file.is_dir():
         raise damaged(file, "it is a folder")
     head, wal = _head(file), _head(_wal(file))
@@ -143,15 +143,15 @@ def _check_header(file: Path) -> None:
         raise damaged(file, "it is empty")
     if head[:16] != MAGIC:
         raise damaged(file, "it is not a database")
-    # With a log beside it, it may end anywhere: it was being merged.
+    # With a log beside it the file may end anywhere, because the log was being merged into it.
     if not wal and file.stat().st_size < (expected := _size_in_header(head)):
         raise damaged(file, f"it is cut short: {file.stat().st_size} of {expected} bytes are there")
     if any(wal) and wal[:4] not in WAL_MAGICS:
-        raise damaged(_wal(file), "it is not a database's log")
+        raise damaged(_wal(file), "it is not the log of a database")
 
 
 def _size_in_header(head: bytes) -> int:
-    """Bytes of a database by its first 100 (https://www.sqlite.org/fileformat.html, 1.3): page size times pages."""
+    """Return the size in bytes that the header declares: page size times pages (https://www.sqlite.org/fileformat.html, 1.3)."""
     page_size = int.from_bytes(head[16:18], "big")
     return (65536 if page_size == 1 else page_size) * int.from_bytes(head[28:32], "big")
 
@@ -163,7 +163,7 @@ def _head(file: Path) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as error:
-        raise StoreError(f"{file} cannot be read: {error.strerror}", hint="look at its permissions") from error
+        raise StoreError(f"{file} cannot be read: {error.strerror}", hint="check its permissions") from error
 
 
 def _check_version(file: Path, version: int, newest: int) -> None:
@@ -171,13 +171,13 @@ def _check_version(file: Path, version: int, newest: int) -> None:
         raise StoreError(f"{file} is a database, but not a run's: it has no schema version", hint=RESTORE)
     if version > newest:
         raise StoreError(
-            f"{file} has schema version {version}, this program reads up to {newest}",
-            hint="a newer mlx-selfdebug wrote it: update this one, or choose another --run",
+            f"{file} has schema version {version}, but this program reads only up to {newest}",
+            hint="a newer mlx-selfdebug wrote it: update mlx-selfdebug, or choose another folder with --run",
         )
 
 
 def _migrate(file: Path, version: int, migrations: Sequence[Statements]) -> None:
-    """In one transaction, after a copy was put beside the file. If it fails both are as before, without the copy."""
+    """Migrate a database in one transaction, after copying it. If the migration fails, the copy is removed again."""
     kept = _free_name(file.with_name(f"{file.name}.v{version}"))
     with reported(file), closing(_connect(file)) as db:
         _copy(db, kept)
@@ -226,9 +226,9 @@ def _connect(file: Path) -> sqlite3.Connection:
     return db
 
 
-def _connect_read_only(file: Path, *, still: bool) -> sqlite3.Connection:
-    """``still``: nobody writes it meanwhile."""
-    uri = f"{file.absolute().as_uri()}?mode=ro{'&immutable=1' if still else ''}"
+def _connect_read_only(file: Path, *, immutable: bool) -> sqlite3.Connection:
+    """Open a database read-only. ``immutable`` promises that nobody writes it meanwhile."""
+    uri = f"{file.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
     db = sqlite3.connect(uri, uri=True, isolation_level=None)
     db.row_factory = sqlite3.Row
     return db

@@ -1,7 +1,7 @@
-"""A run as JSONL, out and in: one typed line for each row of its tables, after a header.
+"""Exports a run to JSONL and imports it: a header, then one line per row of its tables, each with a type.
 
-The header holds the schema version, the configuration and how many lines of each type follow, so that a file that was cut
-short is found out. The adapter and the summary are not part of it.
+The header holds the schema version, the configuration and the number of lines of each type, so that a truncated file is
+noticed. The adapter and the summary are not exported.
 
     {"type": "run", "schema": 2, "lines": {"attempt": 248, ...}, "config": {"seed": 0, ...}}
     {"type": "attempt", "task_id": "starter/gcd", "arm": "collect", "sample": 0, ...}
@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from mlx_selfdebug.config import Config, flatten, resolve, to_toml
 from mlx_selfdebug.errors import ConfigError, StoreError
-from mlx_selfdebug.store.database import open_for_writing, reading, reported, transaction
+from mlx_selfdebug.store.database import LIST_RUNS, open_for_writing, reading, reported, transaction
 from mlx_selfdebug.store.files import making_folder, write_atomically
 from mlx_selfdebug.store.rows import ATTEMPTS, ENVIRONMENT, MEMORY, PAIRS, PARTS, STAGES, STEPS, Table
 from mlx_selfdebug.store.schema import SCHEMA_VERSION
@@ -40,14 +40,17 @@ TYPES: Mapping[str, Table[Any]] = MappingProxyType(
     }
 )
 MAX_PROBLEMS = 100
-EXPORT_AGAIN = "write it again with: mlx-selfdebug runs export RUN --output FILE"
+EXPORT_AGAIN = "export it again with: mlx-selfdebug runs export RUN --output FILE"
 
 
 def export_run(path: str | Path, file: IO[str]) -> dict[str, int]:
-    """Write the run at ``path`` to ``file``, as it is at one moment; how many lines of each type. Raises StoreError."""
+    """Write the run at ``path`` to ``file`` and return the number of lines of each type.
+
+    The lines show the run at a single moment, even if it is being written. Raises StoreError.
+    """
     config = stored_config(path)
     if config is None:
-        raise StoreError(f"{path} is not a run folder: it has no config.toml", hint="mlx-selfdebug runs list")
+        raise StoreError(f"{path} is not a run folder: it has no config.toml", hint=LIST_RUNS)
     with reading(path) as db, transaction(db):
         counts = {name: _count(db, table) for name, table in TYPES.items()}
         _write(file, {"type": "run", "schema": SCHEMA_VERSION, "lines": counts, "config": flatten(config)})
@@ -58,18 +61,19 @@ def export_run(path: str | Path, file: IO[str]) -> dict[str, int]:
 
 
 def import_run(file: str | Path, path: str | Path) -> dict[str, int]:
-    """Make a run at ``path`` of what ``export_run`` wrote; how many lines of each type.
+    """Create a run at ``path`` from a file that ``export_run`` wrote, and return the number of lines of each type.
 
-    All of it or nothing: raises StoreError with every problem as ``file:line: field: what``, or if ``path`` is not new or empty.
+    The import is all or nothing. Raises StoreError, which lists every problem as ``file:line: field: problem``, or if ``path``
+    exists and is not an empty folder.
     """
     target = Path(path).absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        what = "holds a run" if (target / "run.db").exists() else "is not empty"
-        raise StoreError(f"{path} {what}: nothing was imported", hint="choose another folder with --run")
+        reason = "holds a run" if (target / "run.db").exists() else "is not empty"
+        raise StoreError(f"{path} {reason}: nothing was imported", hint="choose another folder with --run")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with Path(file).open("rb") as lines, making_folder(target) as made:
-            counts = _load(Path(file), lines, made)
+        with Path(file).open("rb") as lines, making_folder(target) as partial:
+            counts = _load(Path(file), lines, partial)
     except OSError as error:
         raise StoreError(f"{error.filename or path}: {error.strerror}", hint=EXPORT_AGAIN) from error
     return counts
@@ -84,7 +88,7 @@ def _load(file: Path, lines: Iterable[bytes], folder: Path) -> dict[str, int]:
         for number, line in numbered:
             if line.strip() and (name := _load_line(db, problems, number, line)):
                 counts[name] += 1
-        if not problems.found:
+        if not problems.lines:
             _compare_counts(problems, header, counts)
         problems.raise_any()
     write_atomically(folder / "config.toml", to_toml(config))
@@ -92,22 +96,22 @@ def _load(file: Path, lines: Iterable[bytes], folder: Path) -> dict[str, int]:
 
 
 class _Problems:
-    """All that is wrong with a file, as ``file:line: what``."""
+    """The problems of a file, each as ``file:line: problem``."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.found: list[str] = []
+        self.lines: list[str] = []
 
-    def add(self, number: int, *whats: str) -> None:
-        self.found += [f"{self.file}:{number}: {what}" for what in whats]
+    def add(self, number: int, *problems: str) -> None:
+        self.lines += [f"{self.file}:{number}: {problem}" for problem in problems]
 
     def raise_any(self) -> None:
-        if not self.found:
+        if not self.lines:
             return
-        more = [f"and {len(self.found) - MAX_PROBLEMS} more"] if len(self.found) > MAX_PROBLEMS else []
-        count = f"{len(self.found)} problem{'' if len(self.found) == 1 else 's'}"
+        more = [f"and {len(self.lines) - MAX_PROBLEMS} more"] if len(self.lines) > MAX_PROBLEMS else []
+        count = f"{len(self.lines)} problem{'' if len(self.lines) == 1 else 's'}"
         head = f"{self.file}: {count}, nothing was imported"
-        raise StoreError("\n  ".join([head, *self.found[:MAX_PROBLEMS], *more]), hint=EXPORT_AGAIN)
+        raise StoreError("\n  ".join([head, *self.lines[:MAX_PROBLEMS], *more]), hint=EXPORT_AGAIN)
 
 
 @dataclass(frozen=True)
@@ -118,17 +122,17 @@ class _Header:
 
 
 def _header(problems: _Problems, number: int, line: bytes) -> tuple[_Header, Config]:
-    """The first line; where it is wrong, one that fits anything, and the problem is added."""
+    """Read the first line. If it is wrong, add the problem and return a header that fits any lines."""
     fallback = _Header(SCHEMA_VERSION, {}, {}), Config()
     try:
         name, data = _typed(line)
         if name != "run":
-            raise MisfitError([f"type: {name!r} where the header of type 'run' belongs"])
+            raise MisfitError([f"type: {name!r}, but the first line must be the header, of type 'run'"])
         header: _Header = parse(_Header, data)
         if not 1 <= header.schema <= SCHEMA_VERSION:
-            raise MisfitError([f"schema: {header.schema}, this program reads up to {SCHEMA_VERSION}"])
+            raise MisfitError([f"schema: {header.schema}, but this program reads only up to {SCHEMA_VERSION}"])
         if not isinstance(header.config, dict) or not isinstance(header.lines, dict):
-            raise MisfitError(["config and lines: not objects"])
+            raise MisfitError(["config and lines must be objects"])
         return header, resolve(overrides=header.config, environment={}).config
     except MisfitError as error:
         problems.add(number, *error.problems)
@@ -138,24 +142,24 @@ def _header(problems: _Problems, number: int, line: bytes) -> tuple[_Header, Con
 
 
 def _load_line(db: sqlite3.Connection, problems: _Problems, number: int, line: bytes) -> str | None:
-    """Insert what a line holds; its type, None if it was refused."""
+    """Insert the row of a line and return the line's type, or None if the line was refused."""
     try:
         name, data = _typed(line)
         table = TYPES.get(name)
         if table is None:
-            raise MisfitError([f"type: {name!r} is none of {', '.join(TYPES)}"])
+            raise MisfitError([f"type: {name!r} is not one of {', '.join(TYPES)}"])
         db.execute(table.insert(), table.to_row(parse(table.row_type, data)))
     except MisfitError as error:
         problems.add(number, *error.problems)
     except sqlite3.IntegrityError as error:
-        problems.add(number, f"a second line of the same key, or a value that is not a number ({error})")
+        problems.add(number, f"a second line with the same key, or a value that is not a number ({error})")
     else:
         return name
     return None
 
 
 def _typed(line: bytes) -> tuple[str, dict[str, Any]]:
-    """A line's type and the rest of its object. Raises MisfitError."""
+    """Return a line's type and the rest of its object. Raises MisfitError."""
     try:
         data = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -171,7 +175,9 @@ def _typed(line: bytes) -> tuple[str, dict[str, Any]]:
 def _compare_counts(problems: _Problems, header: _Header, counts: Counter[str]) -> None:
     for name in TYPES:
         if header.lines.get(name, 0) != counts[name]:
-            problems.add(1, f"lines.{name}: {header.lines.get(name, 0)!r}, but {counts[name]} are there")
+            problems.add(
+                1, f"lines.{name}: the header says {header.lines.get(name, 0)!r}, but there are {counts[name]}"
+            )
 
 
 def _count(db: sqlite3.Connection, table: Table[Any]) -> int:
@@ -179,5 +185,5 @@ def _count(db: sqlite3.Connection, table: Table[Any]) -> int:
 
 
 def _write(file: IO[str], data: dict[str, Any]) -> None:
-    # ASCII: no reader takes a line separator inside a text for the end of the line.
+    # json.dumps writes ASCII, so no reader mistakes a line separator inside a string for the end of the line.
     file.write(json.dumps(data) + "\n")

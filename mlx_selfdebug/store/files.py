@@ -1,4 +1,4 @@
-"""Text files, and folders, that a reader sees whole or not at all."""
+"""Writes text files and folders so that a reader sees them whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlx_selfdebug.errors import StoreError
 
 @contextmanager
 def writing_atomically(path: Path) -> Iterator[IO[str]]:
-    """A file to write, put in place of ``path`` when the block ends well. Raises StoreError."""
+    """Yield a file to write, which replaces ``path`` when the block ends without an error. Raises StoreError."""
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("w", encoding="utf-8") as file:
@@ -22,25 +22,28 @@ def writing_atomically(path: Path) -> Iterator[IO[str]]:
         os.replace(partial, path)
     except OSError as error:
         raise StoreError(
-            f"{path} cannot be written: {error.strerror}", hint="free some space or choose another place"
+            f"{path} cannot be written: {error.strerror}", hint="free some disk space or choose another path"
         ) from error
     finally:
         partial.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old one or the new one, whole. Raises StoreError."""
+    """Write a text file so that a reader sees either the old content or the new one. Raises StoreError."""
     with writing_atomically(path) as file:
         file.write(text)
 
 
 @contextmanager
 def making_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes ``target``, new or empty, when the block ends well. Raises OSError."""
-    made = target.with_name(f".{target.name}.partial-{os.getpid()}")
-    made.mkdir()
+    """Yield a folder to fill, which becomes ``target`` when the block ends without an error.
+
+    ``target`` must not exist or must be empty. Raises OSError.
+    """
+    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    partial.mkdir()
     try:
-        yield made
-        os.rename(made, target)
+        yield partial
+        os.rename(partial, target)
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)

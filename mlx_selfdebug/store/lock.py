@@ -1,7 +1,7 @@
-"""One process at a time opens a run for writing; a second is told who holds it.
+"""Lets one process at a time open a run for writing, and tells a second one which process holds it.
 
-The lock is the operating system's (``flock``): it ends with its holder, however that ends. What stands in ``run.lock`` is
-for people.
+The lock is an ``flock``, so the operating system releases it when the holder ends, even if the holder is killed. The text in
+``run.lock`` is only for people to read.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ from pathlib import Path
 
 from mlx_selfdebug.errors import StoreError
 
-ELSEWHERE = "choose another folder with --run"
+CHOOSE_ANOTHER = "choose another folder with --run"
 
 
 class RunLock:
-    """Held from the moment it is made. Raises StoreError that names the holder if another holds it."""
+    """The lock on a run folder, held from the moment it is created until ``release``.
+
+    Raises StoreError, which names the holder, if the run is already locked.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._pid = os.getpid()
         try:
             self._handle: int | None = os.open(folder / "run.lock", os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise StoreError(f"{folder} cannot be written: {error.strerror}", hint=ELSEWHERE) from error
+            raise StoreError(f"{folder} cannot be written: {error.strerror}", hint=CHOOSE_ANOTHER) from error
         try:
             _take(self._handle, folder)
         except BaseException:
@@ -38,6 +41,7 @@ class RunLock:
 
     def release(self) -> None:
         if self._handle is not None:
+            # A forked child shares the lock file with its parent and must not erase the parent's text.
             if self._pid == os.getpid():
                 _write(self._handle, "")
             os.close(self._handle)
@@ -51,11 +55,11 @@ def _take(handle: int, folder: Path) -> None:
         holder = os.pread(handle, 1000, 0).decode("utf-8", "replace").strip() or "another process"
         raise _in_use(folder, holder) from None
     except OSError as error:
-        raise StoreError(f"{folder} cannot be locked: {error.strerror}", hint=ELSEWHERE) from error
+        raise StoreError(f"{folder} cannot be locked: {error.strerror}", hint=CHOOSE_ANOTHER) from error
 
 
 def _write(handle: int, text: str) -> None:
-    # On a full disk the lock holds without its text; what cannot be stored is reported where it matters.
+    # The lock works without its text, so a full disk is left for the first write that matters to report.
     with suppress(OSError):
         os.ftruncate(handle, 0)
         os.pwrite(handle, text.encode("utf-8", "backslashreplace"), 0)
@@ -65,19 +69,19 @@ def _in_use(folder: Path, holder: str) -> StoreError:
     if holder.startswith(f"process {os.getpid()} on {socket.gethostname()} "):
         return StoreError(
             f"{folder} is in use by {holder}, which is this one",
-            hint="run.close() on the one that is open here; `with sd.Run(...) as run:` does it by itself",
+            hint="call run.close() on the run that is open here; `with sd.Run(...) as run:` closes it by itself",
         )
-    return StoreError(f"{folder} is in use by {holder}", hint=f"wait for it, or {ELSEWHERE}")
+    return StoreError(f"{folder} is in use by {holder}", hint=f"wait for it to end, or {CHOOSE_ANOTHER}")
 
 
 def describe_process() -> str:
-    """This process for a person: id, host, command, since when it holds the lock."""
+    """Describe this process for a person: its id, host and command, and the time from which it holds the lock."""
     since = datetime.now().astimezone().isoformat(" ", "seconds")
     return f"process {os.getpid()} on {socket.gethostname()} ({_command()}), since {since}"
 
 
 def _command() -> str:
-    """The program, and the command words of our own: other arguments may be long or private."""
+    """Return the program's name and, for mlx-selfdebug, its command words. Options are left out: they may be long or private."""
     program = Path(sys.argv[0] or "python")
     name = "mlx-selfdebug" if program.parts[-2:] == ("mlx_selfdebug", "__main__.py") else program.name
     if name == "mlx-selfdebug":

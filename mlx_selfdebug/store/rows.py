@@ -1,7 +1,7 @@
-"""Which values make which rows. A table's columns are the fields of its dataclass, in the same order and of the same names.
+"""Converts values to rows and back. A table's columns are the fields of its dataclass, with the same names and in the same order.
 
-Texts and numbers are stored as they are, everything else as JSON. A field that a database of before cannot have needs a
-default and a migration in schema.py; nothing changes here.
+Strings and numbers are stored as they are, and everything else as JSON. A new field needs a default and a migration in
+schema.py, because older databases do not have its column; this file stays as it is.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step: mean loss a supervised token, in nats."""
+    """One optimizer step of a training."""
 
     step: int
     loss: float
+    """The mean loss per supervised token, in nats."""
     n_tokens: int
     learning_rate: float
     grad_norm: float
@@ -35,49 +36,59 @@ class Step:
 
 @dataclass(frozen=True)
 class StageTime:
-    """What a stage took, all its sessions together."""
+    """The time and memory that a stage took, over all its sessions."""
 
     name: str
     wall_s: float
+    """The seconds of all sessions together."""
     peak_bytes: int
+    """The highest memory of the process tree in any session."""
     done: bool
 
 
 @dataclass(frozen=True)
 class MemorySample:
-    """The most bytes of the process tree since the sample before, ``at_s`` seconds into a stage, its sessions on end."""
+    """The memory of the process tree at one moment of a stage."""
 
     stage: str
     at_s: float
+    """The seconds since the stage began, counted as if its sessions had followed each other without a pause."""
     n_bytes: int
+    """The highest memory since the previous sample."""
 
 
 @dataclass(frozen=True)
 class PartTime:
-    """Seconds of a stage that one kind of work took; the rest of the stage's is other work."""
+    """The seconds of a stage that one kind of work took. The parts need not add up to the whole stage."""
 
     stage: str
     part: str
+    """The kind of work."""
     wall_s: float
 
 
 @dataclass(frozen=True)
 class Remembered:
-    """One thing a run knows of its surroundings; ``value`` is any JSON."""
+    """A fact that a run keeps under a key, such as the origin of its model or the tasks it held back."""
 
     key: str
     value: Any
+    """Any JSON data."""
 
 
 @dataclass(frozen=True)
 class Table(Generic[T]):
-    """``key`` is the natural key; ``order`` what rows are read by; ``derived`` columns are written for queries, never read back."""
+    """A table whose rows hold values of one dataclass."""
 
     name: str
     row_type: type[T]
+    """The dataclass."""
     key: tuple[str, ...]
+    """The columns of the natural key."""
     order: str
+    """The ORDER BY clause by which rows are read."""
     derived: Mapping[str, Callable[[T], Any]] = field(default_factory=dict)
+    """Columns computed from a value. They are written for queries and never read back."""
 
     @cached_property
     def hints(self) -> Mapping[str, Any]:
@@ -85,7 +96,7 @@ class Table(Generic[T]):
 
     @cached_property
     def stored(self) -> tuple[str, ...]:
-        """The columns that are read back: the dataclass's fields."""
+        """Return the columns that are read back: the dataclass's fields."""
         return tuple(self.hints)
 
     @property
@@ -97,12 +108,12 @@ class Table(Generic[T]):
         return f"{verb} INTO {self.name} ({', '.join(self.columns)}) VALUES ({marks})"
 
     def to_row(self, value: T) -> tuple[Any, ...]:
-        """Raises StoreError if a whole number does not fit."""
+        """Convert a value to a row. Raises StoreError if a whole number does not fit into 64 bits."""
         own = (_encode(getattr(value, name), self.hints[name]) for name in self.stored)
         return (*own, *(_encode(compute(value), str) for compute in self.derived.values()))
 
     def from_row(self, row: sqlite3.Row) -> T:
-        """Raises RowError if the row does not hold such a value."""
+        """Convert a row to a value. Raises RowError if the row does not hold a valid one."""
         try:
             data = {name: _decode(row[name], self.hints[name]) for name in self.stored}
             value: T = parse(self.row_type, data)
@@ -120,7 +131,7 @@ class Table(Generic[T]):
 
 
 class RowError(ValueError):
-    """A row that does not hold what its table's rows hold."""
+    """An error for a row that cannot be converted to a value of its table."""
 
 
 ATTEMPTS = Table(
@@ -139,17 +150,17 @@ ENVIRONMENT = Table("environment", Remembered, ("key",), "key")
 
 
 def read_attempts(db: sqlite3.Connection, arm: str | None = None) -> Iterator[Attempt]:
-    """Attempts in the order of their keys: task, arm, sample, round."""
+    """Yield the attempts, or those of one arm, in the order of their keys: task, arm, sample, round."""
     return ATTEMPTS.read(db, "WHERE arm = ?", (arm,)) if arm else ATTEMPTS.read(db)
 
 
 def read_pairs(db: sqlite3.Connection) -> list[Pair]:
-    """Pairs in training order."""
+    """Return the pairs in training order."""
     return list(PAIRS.read(db))
 
 
 def storable(text: str) -> str:
-    """SQLite stores UTF-8, which has no lone surrogates."""
+    """Return the text with lone surrogates escaped: SQLite stores UTF-8, which cannot hold them."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 

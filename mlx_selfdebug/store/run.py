@@ -1,6 +1,6 @@
-"""``Run``: a run folder, opened or created, written by one process and read by anyone meanwhile.
+"""Opens or creates a run folder for writing. One process writes it, and others may read it meanwhile.
 
-Rows have natural keys and are written once: a finished attempt is never rewritten, so a resumed run adds exactly what is
+Rows have natural keys and are written once. A finished attempt is never rewritten, so a resumed run adds exactly what is
 missing.
 
     >>> with Run("runs/first") as run:                                                  # doctest: +SKIP
@@ -50,11 +50,11 @@ _ADD_ATTEMPT = ATTEMPTS.insert() + f" ON CONFLICT ({', '.join(ATTEMPTS.key)}) DO
 
 
 class Run(StoredRun):
-    """A run folder, opened or created. Use as a context manager.
+    """A run folder that is open for writing, created if it does not exist. Use it as a context manager.
 
-    ``config`` None takes the run's own, or the defaults for a new one. Raises ConfigError if the run has another
-    configuration, StoreError if the folder is damaged, in use, not writable or not a run. A database of an older schema is
-    migrated, and a copy of it kept.
+    If ``config`` is None, the run keeps its own configuration, and a new run gets the defaults. Raises ConfigError if the run
+    was begun with another configuration, and StoreError if the folder is damaged, in use, not writable or not a run folder.
+    A database with an older schema is migrated, and a copy of it is kept.
     """
 
     def __init__(self, path: str | Path, config: Config | None = None) -> None:
@@ -79,31 +79,34 @@ class Run(StoredRun):
         try:
             self.close()
         except StoreError:
-            # It says what the error under way says already.
+            # If the block failed with a StoreError, this one would only repeat it.
             if not isinstance(error, StoreError):
                 raise
 
     def close(self) -> None:
-        """Store what was added and let go of the run. Raises StoreError if something could not be stored."""
+        """Store everything that was added, then release the run. Raises StoreError if something could not be stored."""
         self._end()
 
     def flush(self) -> None:
-        """Wait until all that was added is on disk. Raises StoreError if it cannot be; it is tried again at the next flush."""
+        """Wait until everything that was added is on disk.
+
+        Raises StoreError if that fails. The rows are kept, and the next flush tries again.
+        """
         self._writer.flush()
 
     def add_attempt(self, attempt: Attempt) -> None:
-        """Store one finished attempt; on disk within 50 ms and one commit. A row that is there stays as it is.
+        """Store one finished attempt. It is on disk within 50 ms plus the time of one commit.
 
-        Raises StoreError if one added before could not be stored.
+        A stored attempt with the same key is left as it is. Raises StoreError if an attempt added earlier could not be stored.
         """
         self._writer.add(_ADD_ATTEMPT, ATTEMPTS.to_row(attempt))
 
     def drop_attempts(self, arm: str) -> None:
-        """Forget the attempts of ``arm``."""
+        """Delete the attempts of ``arm``."""
         self._write("DELETE FROM attempts WHERE arm = ?", (arm,))
 
     def replace_pairs(self, pairs: Iterable[Pair]) -> None:
-        """The run's pairs, in training order; earlier ones are dropped."""
+        """Store the run's pairs, given in training order, in place of earlier ones."""
         rows = [PAIRS.to_row(pair) for pair in pairs]
 
         def replace(db: sqlite3.Connection) -> None:
@@ -119,7 +122,7 @@ class Run(StoredRun):
         self._write(STEPS.insert("INSERT OR REPLACE"), row)
 
     def clear_steps(self, first: int = 0) -> None:
-        """Drop the training steps from ``first`` on."""
+        """Delete the training steps from number ``first`` on."""
         self._write("DELETE FROM steps WHERE step >= ?", (first,))
 
     def add_stage_time(
@@ -132,9 +135,10 @@ class Run(StoredRun):
         parts: Mapping[str, float] | None = None,
         memory: Iterable[tuple[float, int]] = (),
     ) -> None:
-        """Add a session to a stage: a resumed stage sums up its seconds and raises its peak.
+        """Add one session to the record of a stage. A resumed stage has several, and their seconds are summed.
 
-        ``parts``: seconds by kind of work; ``memory``: (seconds into the session, bytes of the process tree).
+        ``peak_bytes`` raises the stage's peak if it is higher. ``parts`` holds the seconds per kind of work, and ``memory``
+        pairs of seconds since the session began and bytes of the process tree.
         """
         stage = STAGES.to_row(StageTime(name, wall_s, peak_bytes, done))
         spent = [PARTS.to_row(PartTime(name, part, seconds)) for part, seconds in (parts or {}).items()]
@@ -149,12 +153,15 @@ class Run(StoredRun):
         self._writer.call(add)
 
     def remember(self, key: str, value: Any) -> Any:
-        """Store ``value`` under ``key`` unless there is one already; the value stored."""
+        """Store ``value`` under ``key`` unless a value is stored there already, and return the stored value."""
         self._write(ENVIRONMENT.insert("INSERT OR IGNORE"), ENVIRONMENT.to_row(Remembered(key, value)))
         return self.environment()[storable(key)]
 
     def require(self, key: str, value: Any, what: str) -> None:
-        """The run was made with this ``value`` of ``key``, or it is the first to say so. Raises ConfigError."""
+        """Store ``value`` under ``key``, or check that the stored value equals it. ``what`` names it in the error.
+
+        Raises ConfigError if the stored value is another.
+        """
         stored = self.remember(key, value)
         if stored != json.loads(json.dumps(value)):
             raise ConfigError(
@@ -163,12 +170,12 @@ class Run(StoredRun):
             )
 
     def _write(self, statement: str, values: tuple[Any, ...] = ()) -> None:
-        """On disk when this returns."""
+        """Run one statement. Its effect is on disk when this returns."""
         self._writer.call(lambda db: db.execute(statement, values).close())
 
 
 def _configure(path: Path, config: Config | None) -> Config:
-    """The run's configuration, kept in its folder: the one it was begun with, but for what may change."""
+    """Return the run's configuration and keep it in the folder. Only ADJUSTABLE settings may differ from the stored ones."""
     stored = stored_config(path)
     if stored is None:
         config = config or resolve(environment={}).config
@@ -177,7 +184,7 @@ def _configure(path: Path, config: Config | None) -> Config:
     if config and (lines := differences(stored, config)):
         raise ConfigError(
             f"{path} is a run of another configuration:\n  " + "\n  ".join(lines),
-            hint="choose another folder with --run, or leave those options out to go on with this run",
+            hint="choose another folder with --run, or leave out these options to continue this run",
         )
     if config and config != stored:
         write_atomically(path / "config.toml", to_toml(config))
@@ -195,9 +202,11 @@ def _make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"{path} cannot be made: {error.strerror}", hint="choose another folder with --run") from error
-    known = {"config.toml", "run.db", "run.lock"}
-    if any(path.iterdir()) and not any((path / name).exists() for name in known):
+        raise StoreError(
+            f"{path} cannot be created: {error.strerror}", hint="choose another folder with --run"
+        ) from error
+    run_files = {"config.toml", "run.db", "run.lock"}
+    if any(path.iterdir()) and not any((path / name).exists() for name in run_files):
         raise StoreError(f"{path} is not empty and not a run folder", hint="choose another folder with --run")
 
 

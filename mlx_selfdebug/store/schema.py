@@ -1,7 +1,7 @@
-"""The tables, and how a database of before becomes one of today.
+"""Defines the tables and the migrations that bring an older database to the current schema.
 
-A new database is made at version 1 and brought forward as an old one is, so both have the same tables. To change them, append
-a migration; never edit one that a release has shipped.
+A new database is created at version 1 and then migrated like an old one, so that both end with the same tables. To change the
+tables, append a migration. Never edit a migration that has been released.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ FIRST: Statements = (
 )
 
 MIGRATIONS: tuple[Statements, ...] = (
-    # 2: the steps that tidied an answer
+    # Version 2: the steps that tidied a completion.
     ("ALTER TABLE attempts ADD COLUMN tidied TEXT NOT NULL DEFAULT '[]'",),
-    # 3: memory in time, and where the time of a stage went
+    # Version 3: memory over time, and the seconds per kind of work.
     (
         "CREATE TABLE memory (stage TEXT NOT NULL, at_s REAL NOT NULL, n_bytes INTEGER NOT NULL, PRIMARY KEY (stage, at_s))",
         "CREATE TABLE parts (stage TEXT NOT NULL, part TEXT NOT NULL, wall_s REAL NOT NULL, PRIMARY KEY (stage, part))",
     ),
-    # 4: how an attempt was made, and what it cost beside decoded tokens
+    # Version 4: how an attempt was made, and its cost besides decoded tokens.
     (
         "ALTER TABLE attempts ADD COLUMN kind TEXT NOT NULL DEFAULT 'draft'",
         "ALTER TABLE attempts ADD COLUMN n_read_tokens INTEGER NOT NULL DEFAULT 0",
@@ -56,7 +56,7 @@ def version_of(db: sqlite3.Connection) -> int:
 
 
 def upgrade(db: sqlite3.Connection, migrations: Sequence[Statements] = MIGRATIONS) -> None:
-    """Bring a database, an empty one too, to the last version, in the transaction that the caller opened."""
+    """Migrate a database, which may be empty, to the newest version. The caller has opened a transaction."""
     for version, statements in list(enumerate((FIRST, *migrations), 1))[version_of(db) :]:
         for statement in statements:
             db.execute(statement)

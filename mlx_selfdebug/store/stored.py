@@ -1,4 +1,4 @@
-"""``StoredRun``: what is stored of a run, to read. Works while another process writes it.
+"""Reads a stored run. This works while another process writes it.
 
 >>> with open_stored("runs/first") as run:                                          # doctest: +SKIP
 ...     len(run.attempts("collect"))
@@ -16,7 +16,7 @@ from typing import Any
 from mlx_selfdebug.config import Config, resolve
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.notebook import Rows, table
-from mlx_selfdebug.store.database import reading, reported
+from mlx_selfdebug.store.database import LIST_RUNS, reading, reported
 from mlx_selfdebug.store.rows import (
     ENVIRONMENT,
     MEMORY,
@@ -31,11 +31,11 @@ from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
 
 Call = Callable[[Callable[[sqlite3.Connection], Any]], Any]
-"""Hands the run's database to a function and returns what that returns."""
+"""A function that calls another with the run's database and returns its result."""
 
 
 class StoredRun:
-    """``config`` and rows of the run at ``path``."""
+    """The configuration and rows of the run at ``path``, read at each call."""
 
     def __init__(self, path: Path, config: Config, call: Call) -> None:
         self.path = path
@@ -51,7 +51,7 @@ class StoredRun:
 
     @property
     def training_path(self) -> Path:
-        """Checkpoints of a training under way."""
+        """The folder with the checkpoints of a training under way."""
         return self.path / "training"
 
     @property
@@ -59,15 +59,15 @@ class StoredRun:
         return self.path / "summary.json"
 
     def attempts(self, arm: str | None = None) -> Rows[Attempt]:
-        """Attempts in the order of their keys: task, arm, sample, round."""
+        """Return the attempts, or those of one arm, in the order of their keys: task, arm, sample, round."""
         return Rows(self._call(lambda db: list(read_attempts(db, arm))))
 
     def pairs(self) -> Rows[Pair]:
-        """Pairs in training order."""
+        """Return the pairs in training order."""
         return Rows(self._call(read_pairs))
 
     def to_frame(self) -> Any:
-        """The attempts as a pandas frame, one row each. Raises UsageError where pandas is missing."""
+        """Return the attempts as a pandas data frame, one row per attempt. Raises UsageError if pandas is not installed."""
         return self.attempts().to_frame()
 
     def _repr_html_(self) -> str:
@@ -80,48 +80,51 @@ class StoredRun:
                     for name, s in stages.items()}}]  # fmt: skip
 
     def _counts(self) -> list[dict[str, Any]]:
-        """Attempts and passes by arm."""
+        """Return the numbers of attempts and passed attempts per arm."""
         select = "SELECT arm, count(*) AS attempts, sum(outcome = 'passed') AS passed FROM attempts GROUP BY arm ORDER BY arm"
         return [dict(row) for row in self._call(lambda db: db.execute(select).fetchall())]
 
     def steps(self) -> list[dict[str, Any]]:
-        """Training steps: step, loss, n_tokens, learning_rate, grad_norm, wall_s."""
+        """Return the training steps: step, loss, n_tokens, learning_rate, grad_norm, wall_s."""
         return [asdict(step) for step in self._call(lambda db: list(STEPS.read(db)))]
 
     def stages(self) -> dict[str, dict[str, Any]]:
-        """Stage name -> wall_s, peak_bytes, done."""
+        """Return wall_s, peak_bytes and done of each stage, by name."""
         stages = self._call(lambda db: list(STAGES.read(db)))
         return {s.name: {"wall_s": s.wall_s, "peak_bytes": s.peak_bytes, "done": s.done} for s in stages}
 
     def memory(self) -> list[MemorySample]:
-        """Bytes of the process tree in time, by stage."""
+        """Return the memory of the process tree over time, stage by stage."""
         return list(self._call(lambda db: list(MEMORY.read(db))))
 
     def parts(self) -> dict[str, dict[str, float]]:
-        """Stage name -> kind of work -> seconds."""
-        found: dict[str, dict[str, float]] = {}
+        """Return the seconds that each kind of work took, per stage."""
+        seconds: dict[str, dict[str, float]] = {}
         for row in self._call(lambda db: list(PARTS.read(db))):
-            found.setdefault(row.stage, {})[row.part] = row.wall_s
-        return found
+            seconds.setdefault(row.stage, {})[row.part] = row.wall_s
+        return seconds
 
     def environment(self) -> dict[str, Any]:
-        """What the run knows of its surroundings, by key."""
+        """Return the facts that the run keeps, such as versions and model, by key."""
         return {item.key: item.value for item in self._call(lambda db: list(ENVIRONMENT.read(db)))}
 
 
 def stored_config(path: str | Path) -> Config | None:
-    """The configuration of the run at ``path``, None if there is no run yet."""
+    """Return the configuration of the run at ``path``, or None if there is no run yet."""
     file = Path(path) / "config.toml"
     return resolve(file=file, environment={}).config if file.exists() else None
 
 
 @contextmanager
 def open_stored(path: str | Path) -> Iterator[StoredRun]:
-    """The run at ``path``, as it is at each call. Raises StoreError if there is none, or it is damaged."""
+    """Open the run at ``path`` for reading. Each call shows the run as it is then.
+
+    Raises StoreError if there is no run or it is damaged.
+    """
     with reading(path) as db:
         config = stored_config(path)
         if config is None:
-            raise StoreError(f"{path} is not a run folder: it has no config.toml", hint="mlx-selfdebug runs list")
+            raise StoreError(f"{path} is not a run folder: it has no config.toml", hint=LIST_RUNS)
 
         def call(read: Callable[[sqlite3.Connection], Any]) -> Any:
             with reported(Path(path) / "run.db", writing=False):

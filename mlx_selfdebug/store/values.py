@@ -1,6 +1,6 @@
-"""Values from and to plain JSON data, checked against the dataclasses' own type hints.
+"""Converts values to plain JSON data and back, and checks the data against the type hints of the dataclasses.
 
-What it reads: texts, whole numbers of 64 bits, numbers, truth values, literals, tuples of one type, options, dataclasses.
+It supports strings, whole numbers of 64 bits, floats, booleans, literals, tuples of one type, optional values and dataclasses.
 
     >>> from mlx_selfdebug.values.verdict import Verdict
     >>> parse(Verdict, {"outcome": "passed"}).n_checks
@@ -21,7 +21,7 @@ _NAMES = {str: "a text", int: "a whole number of 64 bits", float: "a number", bo
 
 
 class MisfitError(ValueError):
-    """Data that is not of the type it should have. ``problems`` has one line a field that is wrong: ``where: what``."""
+    """An error for data that does not fit its type. ``problems`` holds one line per wrong field, as ``where: what``."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
@@ -29,7 +29,7 @@ class MisfitError(ValueError):
 
 
 def parse(hint: Any, data: Any) -> Any:
-    """Plain data as a value of the type ``hint``. Raises MisfitError with everything that does not fit."""
+    """Convert plain data to a value of the type ``hint``. Raises MisfitError, which lists every part that does not fit."""
     problems: list[str] = []
     value = _parser(hint)(data, "", problems)
     if problems:
@@ -38,20 +38,20 @@ def parse(hint: Any, data: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A value as plain data that ``parse`` reads back."""
+    """Convert a value to plain data that ``parse`` reads back."""
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 @cache
 def hints_of(cls: Any) -> Mapping[str, Any]:
-    """Field name -> type, for a dataclass."""
+    """Return the type of each field of a dataclass, by name."""
     hints = get_type_hints(cls)
     return {item.name: hints[item.name] for item in fields(cls)}
 
 
 @cache
 def _parser(hint: Any) -> _Parser:
-    """Built once a type: a run of 20,000 attempts has a million values."""
+    """Return the parser of a type. It is built once per type, because a run of 20,000 attempts has a million values."""
     origin = get_origin(hint)
     if hint is Any:
         return lambda data, _where, _problems: data
@@ -78,8 +78,8 @@ def _number(kind: type, data: Any, where: str, problems: list[str]) -> Any:
 def _one_of(allowed: tuple[Any, ...], data: Any, where: str, problems: list[str]) -> Any:
     if data in allowed:
         return data
-    named = ", ".join(map(str, allowed[:3])) + (", ..." if len(allowed) > 3 else "")
-    return _wrong(f"{_short(data)} is none of {named}", where, problems)
+    examples = ", ".join(map(str, allowed[:3])) + (", ..." if len(allowed) > 3 else "")
+    return _wrong(f"{_short(data)} is not one of {examples}", where, problems)
 
 
 def _tuple(inner: _Parser, data: Any, where: str, problems: list[str]) -> Any:
@@ -115,8 +115,8 @@ def _required(cls: Any) -> Set[str]:
     return frozenset(f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
 
 
-def _wrong(what: str, where: str, problems: list[str]) -> None:
-    problems.append(f"{where}: {what}" if where else what)
+def _wrong(problem: str, where: str, problems: list[str]) -> None:
+    problems.append(f"{where}: {problem}" if where else problem)
 
 
 def _short(data: Any, width: int = 40) -> str:

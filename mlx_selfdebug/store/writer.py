@@ -1,8 +1,9 @@
-"""One thread that owns a database's connection and commits what is added in batches.
+"""Runs one thread that owns a database's connection and commits rows in batches.
 
-A row is on disk ``WINDOW_S`` after it was added, plus the time of one commit, or sooner: whatever waits for an answer takes
-the rows before it along. Rows are stored in the order they came; after a failure all before the first that could not be
-written are stored, the rest is kept in memory and tried again at the next ``flush``.
+A row is on disk at the latest ``WINDOW_S`` after it was added, plus the time of one commit. A call that waits for an answer
+commits the rows before it as well, so they may be on disk sooner. Rows are stored in the order in which they were added. After a
+failure, all rows before the first that could not be written are stored. The rest are kept in memory, and the next ``flush`` tries
+them again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class _Row:
     statement: str
     values: tuple[Any, ...]
     due: float
+    """The ``time.monotonic()`` by which the row is to be committed."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,10 @@ class _Call:
 
 
 class Writer:
-    """Opens ``file`` for writing. Methods may be called from any thread. Raises StoreError."""
+    """A database that is open for writing, with the thread that writes it.
+
+    Methods may be called from any thread. Raises StoreError if ``file`` cannot be opened.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -53,7 +58,7 @@ class Writer:
         self._thread.start()
 
     def add(self, statement: str, values: tuple[Any, ...]) -> None:
-        """Store a row soon. Raises StoreError if one before could not be stored; this one is then not taken."""
+        """Store a row soon. Raises StoreError, and does not take the row, if an earlier row could not be stored."""
         with self._changed:
             self._refuse_if_closed()
             if self._error:
@@ -63,7 +68,7 @@ class Writer:
                 self._changed.notify()
 
     def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What ``work`` returns, run in a transaction of its own once all rows before are on disk."""
+        """Run ``work`` in its own transaction, after all earlier rows are on disk, and return its result."""
         answer: Future[T] = Future()
         with self._changed:
             self._refuse_if_closed()
@@ -72,11 +77,11 @@ class Writer:
         return answer.result()
 
     def flush(self) -> None:
-        """Wait until every row is on disk. Raises StoreError, and keeps the rows for another flush."""
+        """Wait until every row is on disk. If that fails, raise StoreError and keep the rows for another flush."""
         self.call(lambda _: None)
 
     def close(self) -> None:
-        """Flush and end. Raises StoreError if rows could not be stored; they are gone then."""
+        """Flush and end the thread. Raises StoreError if rows could not be stored; those rows are lost."""
         try:
             if not self._closed and self._thread.is_alive():
                 self.flush()
@@ -84,12 +89,12 @@ class Writer:
             with self._changed:
                 self._closed = True
                 self._changed.notify()
-            # Garbage may be collected, and a run with it, by any thread.
+            # A run may be garbage-collected by any thread, even this writer's own, which cannot join itself.
             if self._thread is not threading.current_thread():
                 self._thread.join()
 
     def _refuse_if_closed(self) -> None:
-        # A process forked from the one that opened the run has no such thread.
+        # A process forked from the one that opened the run does not have the writer's thread.
         if self._closed or not self._thread.is_alive():
             raise StoreError(f"{self._file.parent} is closed", hint="open it again with Run(path)")
 
@@ -106,7 +111,7 @@ class Writer:
             db.close()
 
     def _wait(self) -> bool:
-        """Wait for work; False when there is none and there will be none."""
+        """Wait for work and return whether there is any. False means that the writer was closed."""
         with self._changed:
             while not self._calls and not self._closed:
                 left = self._rows[0].due - time.monotonic() if self._rows and not self._error else None
@@ -136,7 +141,10 @@ class Writer:
 
 
 def _store(db: sqlite3.Connection, rows: Sequence[_Row]) -> tuple[int, Exception | None]:
-    """How many of ``rows``, from the first, are on disk, and what stopped the next. One commit if all goes well."""
+    """Store rows in one commit, or one by one if that fails.
+
+    Returns how many of the rows, counted from the first, are on disk, and the error that stopped the next.
+    """
     try:
         if rows:
             _commit(db, rows)

@@ -1,4 +1,6 @@
-"""Tasks: what is asked and what decides whether an answer is right; and the sets of them (README.md has the file format).
+"""Tasks and task sets. A task is what is asked, with the checks that decide whether an answer is right.
+
+README.md describes the file format.
 
 >>> from mlx_selfdebug.tasks import load_tasks
 >>> load_tasks("starter")[:2]

@@ -1,7 +1,7 @@
-"""Our own task files: one JSON object a line. README.md beside this file is the format's documentation.
+"""Reads and writes our own task files, which hold one JSON object per line. README.md beside this file documents the format.
 
-``read_tasks`` reports every problem of a file at once; schema.py says what a line may hold. ``dump_tasks`` writes what
-``read_tasks`` reads: only a task's ``source`` is not in the file, it is where the tasks were read from.
+``read_tasks`` reports every problem of a file at once, and schema.py says what a line may hold. ``dump_tasks`` writes what
+``read_tasks`` reads. Only a task's ``source`` is not written, since it says where the tasks were read from.
 
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
@@ -32,20 +32,23 @@ FORMAT_HINT = "the format is described in mlx_selfdebug/tasks/README.md"
 
 
 def read_tasks(path: Path, *, source: str = "") -> list[Task]:
-    """The tasks of a file; ``source`` is what they say they come from (default: the file's name without its ending).
+    """Read the tasks of a file. ``source`` becomes the source of each task, by default the file's name without its suffix.
 
     Raises TaskError with all problems, each as ``file:line: field: what, value, what is allowed``.
     """
     tasks, problems = _read(path, _lines(path), source or path.stem)
     if not tasks and not problems:
-        problems = [f"{path}:1: the file is empty, one JSON object a line is needed"]
+        problems = [f"{path}:1: the file is empty, expected one JSON object per line"]
     if problems:
         raise _error(path, problems)
     return tasks
 
 
 def dump_tasks(tasks: Iterable[Task], path: str | Path) -> None:
-    """Write a file that ``read_tasks`` reads. Raises TaskError, before anything is written, if a task does not fit the format."""
+    """Write ``tasks`` to a file that ``read_tasks`` reads.
+
+    Raises TaskError before anything is written if a task does not fit the format.
+    """
     file = Path(path)
     lines = [json.dumps(_to_json(task), ensure_ascii=False) for task in tasks]
     _, problems = _read(file, enumerate((line.encode("utf-8", "surrogatepass") for line in lines), 1), "")
@@ -58,12 +61,15 @@ def _read(path: Path, lines: Iterable[tuple[int, bytes]], source: str) -> tuple[
     tasks: dict[str, tuple[int, Task]] = {}
     problems: list[str] = []
     for number, line in lines:
-        found, task = _read_line(line, source)
+        line_problems, task = _read_line(line, source)
         if task is not None and task.id in tasks:
-            found = [Problem("id", f"also in line {tasks[task.id][0]}", task.id, "each id once")]
+            first_line = tasks[task.id][0]
+            line_problems = [
+                Problem("id", f"already used in line {first_line}", task.id, "each id may be used only once in a file")
+            ]
         elif task is not None:
             tasks[task.id] = (number, task)
-        problems += [f"{path}:{number}: {problem}" for problem in found]
+        problems += [f"{path}:{number}: {problem}" for problem in line_problems]
     return [task for _, task in tasks.values()], problems
 
 
@@ -76,7 +82,10 @@ def _error(path: Path, problems: list[str]) -> TaskError:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Line by line, never more than one line's limit in memory; a longer line comes cut, and is refused for its length."""
+    """Yield each line with its number, never holding more than the longest allowed line in memory.
+
+    A line that is too long is yielded cut short, and is refused later for its length.
+    """
     try:
         with path.open("rb") as file:
             number = 0
@@ -90,7 +99,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     yield number, line.rstrip(b"\r\n")
     except FileNotFoundError:
         raise TaskError(
-            f"{path}: no such file", hint="`mlx-selfdebug tasks list` shows the sets known by name"
+            f"{path}: no such file", hint="to see the sets that are known by name: mlx-selfdebug tasks list"
         ) from None
     except OSError as error:
         raise TaskError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -112,21 +121,21 @@ def _read_line(line: bytes, source: str) -> tuple[list[Problem], Task | None]:
 
 def _parse_json(line: bytes) -> dict[str, Any]:
     if len(line) > MAX_LINE_BYTES:
-        raise LineError("line", "too long", "", f"at most {MAX_LINE_BYTES:,} bytes")
+        raise LineError("line", "too long", "", f"at most {MAX_LINE_BYTES:,} bytes are allowed")
     try:
         record = json.loads(line.decode("utf-8"), object_pairs_hook=_no_duplicates)
     except UnicodeDecodeError as error:
         raise LineError(
-            "line", f"not UTF-8 at byte {error.start + 1}", line[error.start : error.start + 4], "UTF-8"
+            "line", f"not UTF-8 at byte {error.start + 1}", line[error.start : error.start + 4], "expected UTF-8"
         ) from None
     except json.JSONDecodeError as error:
         raise LineError(
-            "line", f"not JSON at column {error.colno} ({error.msg})", error.doc[error.pos :], "a JSON object"
+            "line", f"not JSON at column {error.colno} ({error.msg})", error.doc[error.pos :], "expected a JSON object"
         ) from None
     except (RecursionError, ValueError) as error:
-        raise LineError("line", f"not JSON we read ({error})", "", "a JSON object") from None
+        raise LineError("line", f"not JSON that can be read ({error})", "", "expected a JSON object") from None
     if not isinstance(record, dict):
-        raise LineError("line", "not an object", record, 'a JSON object: {"id": ...}')
+        raise LineError("line", "not an object", record, 'expected a JSON object: {"id": ...}')
     return record
 
 
@@ -134,8 +143,8 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise LineError(twice, "given twice", "", "each key once")
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise LineError(repeated, "given twice", "", "each key may be given only once")
     return record
 
 
@@ -167,7 +176,7 @@ def _to_json(task: Task) -> dict[str, Any]:
 
 
 def _checks_to_json(checks: Checks) -> list[str] | dict[str, str]:
-    """A list of asserts where that says the same; else the source as it stands."""
+    """Return a list of asserts if that gives the same checks, otherwise an object with the source as it is."""
     asserts = _statements(checks.source)
     if checks.kind == "call" and asserts is not None and Checks.from_asserts(asserts) == checks:
         return asserts

@@ -1,4 +1,4 @@
-"""A name, or a path, to a task set. New sets are one entry of ``_SETS``.
+"""Loads a task set by its name or its path. A new set is one entry of ``_SETS``.
 
 >>> from mlx_selfdebug.tasks.load import available_sets, load_tasks
 >>> "starter" in available_sets()
@@ -26,9 +26,12 @@ TABLES_FOLDER = Path(__file__).parent / "tables"
 
 
 def load_tasks(name: str | os.PathLike[str]) -> TaskSet:
-    """The tasks of a set known by name, of its published file, ``name:PATH``, or of a file ``path.jsonl`` in our format.
+    """Return the task set that ``name`` stands for.
 
-    Raises UnknownNameError for a name nobody knows, TaskError for a file that is missing or has problems.
+    ``name`` is a known name such as ``starter``, or ``name:PATH`` for the published file of a known set. It may also be the path of
+    a file in our own format, such as ``tasks.jsonl``, or of a folder of tasks.
+
+    Raises UnknownNameError if the name is not known, and TaskError if a file is missing or has problems.
     """
     text = os.fspath(name)
     kind, _, path = text.partition(":")
@@ -44,37 +47,40 @@ def load_tasks(name: str | os.PathLike[str]) -> TaskSet:
         return TaskSet(Path(text).resolve().name, folder_tasks(Path(text)))
     if text.endswith(".jsonl") or os.sep in text:
         return TaskSet(Path(text).stem, read_tasks(Path(text)))
-    raise UnknownNameError("task set", text, _SETS, hint="a file of your own tasks is given by its path: tasks.jsonl")
+    raise UnknownNameError("task set", text, _SETS, hint="to load a file of your own tasks, give its path: tasks.jsonl")
 
 
 def shipped_sets() -> list[str]:
-    """Those that come with the package."""
+    """Return the names of the sets that come with the package."""
     return [name for name, entry in _SETS.items() if entry.shipped]
 
 
 def available_sets() -> dict[str, str]:
-    """Every set known by name, with what it is in one line."""
+    """Return the name of every known set with a description of one line."""
     return {name: entry.description for name, entry in _SETS.items()}
 
 
 @dataclass(frozen=True)
 class _Set:
-    """``read`` gets the path that stands after the colon in ``name:path``, or that of ``published``; else None.
-
-    ``shipped`` sets come with the package.
-    """
+    """A set that is known by name."""
 
     description: str
     read: Callable[[Path | None], list[Task]]
+    """Reads the tasks from the path in ``name:path``, or from the published file. It gets None if the set has neither."""
     published: Published | None = None
+    """The file that is downloaded if no path is given."""
     takes_path: bool = False
     shipped: bool = False
+    """Whether the set comes with the package."""
 
     def load(self, name: str, path: str) -> list[Task]:
         if path and not self.takes_path:
-            raise TaskError(f"{name} takes no path, got {path!r}", hint=f"write {name}, or the path of a file alone")
+            raise TaskError(
+                f"the task set {name} takes no path, but {path!r} was given",
+                hint=f"write {name}, or only the path to load a file of your own",
+            )
         if not path and self.takes_path and not self.published:
-            raise TaskError(f"{name} is read from a file, and none was given", hint=f"write {name}:PATH")
+            raise TaskError(f"the task set {name} is read from a file, and none was given", hint=f"write {name}:PATH")
         return self.read(Path(path) if path else self.published.fetch(name) if self.published else None)
 
 
@@ -97,7 +103,9 @@ def _humaneval(_: Path | None) -> list[Task]:
 
 
 def _no_generator(_: Path | None) -> list[Task]:
-    raise TaskError("reasoning-gym needs the name of a generator", hint="reasoning-gym:chain_sum,size=100,seed=0")
+    raise TaskError(
+        "reasoning-gym needs the name of a generator", hint="for example: reasoning-gym:chain_sum,size=100,seed=0"
+    )
 
 
 def _garden(domain: str) -> Callable[[Path | None], list[Task]]:
@@ -110,11 +118,11 @@ def _garden(domain: str) -> Callable[[Path | None], list[Task]]:
 
 
 def _reader(module: str, name: str, *more: object) -> Callable[[Path | None], list[Task]]:
-    """Function ``name`` of a module, imported when it is called."""
+    """Return a function that imports ``module`` when it is called, and calls the module's function ``name``."""
 
     def read(path: Path | None) -> list[Task]:
-        found: list[Task] = getattr(import_module(f"mlx_selfdebug.tasks.{module}"), name)(path, *more)
-        return found
+        tasks: list[Task] = getattr(import_module(f"mlx_selfdebug.tasks.{module}"), name)(path, *more)
+        return tasks
 
     return read
 
@@ -132,7 +140,7 @@ def _gsm8k(split: str) -> Published:
 
 
 def _mbpp(split: str, description: str) -> _Set:
-    """The hub has a file a split, under the same names."""
+    """Return one split of MBPP. The hub has one file per split, under the names of the splits."""
     return _of_file(
         f"MBPP, {description}",
         "sets.mbpp",
@@ -144,26 +152,28 @@ def _mbpp(split: str, description: str) -> _Set:
 
 _SETS = {
     "starter": _Set("short Python functions and classes to learn from; comes with the package", _starter, shipped=True),
-    "starter-mixed": _Set("those of them that some drafts of the default model pass and some do not", _mixed),
-    "humaneval": _Set("164 Python functions (OpenAI); public checks are the docstrings' examples", _humaneval),
+    "starter-mixed": _Set("the starter tasks that some drafts of the default model pass and some do not", _mixed),
+    "humaneval": _Set("164 Python functions (OpenAI); the docstrings' examples are the public checks", _humaneval),
     "humanevalpack": _of_file(
         "HumanEval with separate example tests", "sets.humaneval", "humanevalpack_tasks", published=_PACK
     ),
     "humanevalfix": _of_file(
-        "HumanEvalPack's wrong functions, to be mended", "sets.humaneval", "humanevalfix_tasks", published=_PACK
+        "HumanEvalPack's wrong functions, to be corrected", "sets.humaneval", "humanevalfix_tasks", published=_PACK
     ),
     "humanevalplus": _of_file("HumanEval with many more inputs (EvalPlus)", "sets.evalplus", "humanevalplus_tasks"),
-    "mbpp-train": _mbpp("train", "601-974: Python functions to learn from"),
-    "mbpp-validation": _mbpp("validation", "511-600"),
-    "mbpp": _mbpp("test", "11-510: to measure on; one assert is public"),
+    "mbpp-train": _mbpp("train", "tasks 601-974: Python functions to learn from"),
+    "mbpp-validation": _mbpp("validation", "tasks 511-600: to validate on"),
+    "mbpp": _mbpp("test", "tasks 11-510: to measure on; one assert is public"),
     "mbppplus": _of_file("MBPP with many more inputs (EvalPlus)", "sets.evalplus", "mbppplus_tasks"),
     "garden": _Set("67 questions in SQL over a small database; comes with the package", _garden("sql"), shipped=True),
-    "garden-duckdb": _Set("the same in DuckDB's SQL", _garden("duckdb"), shipped=True),
+    "garden-duckdb": _Set(
+        "the questions of garden in DuckDB's SQL; comes with the package", _garden("duckdb"), shipped=True
+    ),
     "geoquery-train": _of_file(
-        "questions on US geography in SQL, to learn from", "sets.sql", "geoquery_tasks", "train"
+        "GeoQuery's questions on US geography in SQL, to learn from", "sets.sql", "geoquery_tasks", "train"
     ),
     "geoquery": _of_file("GeoQuery's test questions", "sets.sql", "geoquery_tasks", "test"),
-    "spider": _of_file("questions and databases in Spider's form, also your own", "sets.sql", "spider_tasks"),
+    "spider": _of_file("questions and databases in Spider's format, which may be your own", "sets.sql", "spider_tasks"),
     "gsm8k": _of_file(
         "1,319 problems of school mathematics, to measure on",
         "sets.mathematics",
@@ -177,9 +187,9 @@ _SETS = {
     "regex": _Set("22 regular expressions; comes with the package", _tables("regex"), shipped=True),
     "jq": _Set("19 jq filters; comes with the package", _tables("jq"), shipped=True),
     "pandas": _Set("22 functions over data frames; comes with the package", _tables("pandas"), shipped=True),
-    "polars": _Set("the same in polars", _tables("polars"), shipped=True),
+    "polars": _Set("the tasks of pandas for polars; comes with the package", _tables("polars"), shipped=True),
     "functions": _of_file(
-        "functions of your own package with its tests: functions:FOLDER", "own.functions", "function_tasks"
+        "the functions of your own package that its tests cover: functions:FOLDER", "own.functions", "function_tasks"
     ),
-    "bugs": _of_file("the same functions with bugs put in, to be mended: bugs:FOLDER", "own.functions", "bug_tasks"),
+    "bugs": _of_file("the same functions with bugs put in, to be corrected: bugs:FOLDER", "own.functions", "bug_tasks"),
 }

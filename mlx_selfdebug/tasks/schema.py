@@ -1,6 +1,6 @@
-"""What one line of a task file may hold: the fields, what is allowed in each, and the task made of them.
+"""Describes what one line of a task file may hold: the fields, what is allowed in each, and the task that is built from them.
 
-It does not run anything: whether a reference passes is for verify.py to say.
+Nothing is run here. Whether a reference passes its checks is decided in auditing/verify.py.
 
     >>> [str(problem) for problem in problems_of({"id": "a", "statment": "Add."})][0]
     "statment: unknown field, 'Add.', did you mean 'statement'?"
@@ -24,7 +24,7 @@ REQUIRED = ("id", "statement", "entry_point", "public", "hidden")
 OPTIONAL = ("domain", "starter_code", "data", "reference", "wrong", "setup", "difficulty", "pass_rate")
 DIFFICULTIES = ("easy", "medium", "hard")
 _CHECK_FORMS = (
-    'a list of assert statements, [] for none, {"source": "def check(candidate): ...", "setup": "..."}, '
+    'expected a list of assert statements, [] for none, {"source": "def check(candidate): ...", "setup": "..."}, '
     'or for a program {"io": [["its input", "its output"]]}'
 )
 _CHECK_FIELDS = ("source", "setup", "kind", "io")
@@ -33,12 +33,14 @@ KINDS = get_args(Kind)
 
 @dataclass(frozen=True)
 class Problem:
-    """``value`` is what stands there (None: nothing), ``allowed`` what may stand there."""
+    """One thing that is wrong with a line of a task file."""
 
     field: str
     what: str
     value: object
+    """The value that the line gives, or None if it gives none."""
     allowed: str
+    """What the field may hold, in words."""
 
     def __str__(self) -> str:
         shown = [] if self.value in ("", None) else [_short(self.value)]
@@ -46,7 +48,7 @@ class Problem:
 
 
 class LineError(Exception):
-    """A line that is no JSON object of ours."""
+    """The error of a line that cannot be read as a JSON object."""
 
     def __init__(self, field: str, what: str, value: object, allowed: str) -> None:
         self.problem = Problem(field, what, value, allowed)
@@ -54,7 +56,7 @@ class LineError(Exception):
 
 
 def problems_of(record: Mapping[str, Any]) -> list[Problem]:
-    """Everything wrong with a line, in the order of its fields; empty if ``build`` will make a task of it."""
+    """Return everything that is wrong with a line, field by field. If the list is empty, ``build`` can make a task of the line."""
     problems = [_unknown(name, value) for name, value in record.items() if name not in (*REQUIRED, *OPTIONAL)]
     problems += [Problem(name, "missing", None, _ALLOWED[name]) for name in REQUIRED if name not in record]
     for name, test in _TESTS.items():
@@ -66,7 +68,7 @@ def problems_of(record: Mapping[str, Any]) -> list[Problem]:
 
 
 def build(record: Mapping[str, Any], source: str) -> Task:
-    """The task of a line without problems."""
+    """Build the task of a line that has no problems."""
     setup = record.get("setup", "")
     return Task(
         id=record["id"],
@@ -101,15 +103,15 @@ def _short(value: object) -> str:
 
 def _unknown(name: str, value: object) -> Problem:
     near = difflib.get_close_matches(name, (*REQUIRED, *OPTIONAL), n=1)
-    allowed = f"did you mean {near[0]!r}?" if near else f"known are {', '.join((*REQUIRED, *OPTIONAL))}"
+    allowed = f"did you mean {near[0]!r}?" if near else f"the known fields are {', '.join((*REQUIRED, *OPTIONAL))}"
     return Problem(name, "unknown field", value, allowed)
 
 
-def _text(name: str, value: object) -> Iterator[Problem]:
+def _text(name: str, value: object, allowed: str = "") -> Iterator[Problem]:
     if not isinstance(value, str):
-        yield Problem(name, "not a text", value, _ALLOWED[name])
+        yield Problem(name, "not a string", value, allowed or _ALLOWED[name])
     elif not value.isascii() and not _encodes(value):
-        yield Problem(name, "half a surrogate pair", value, _ALLOWED[name])
+        yield Problem(name, "contains half a surrogate pair", value, allowed or _ALLOWED[name])
 
 
 def _encodes(value: str) -> bool:
@@ -144,7 +146,7 @@ def _texts(name: str, value: object) -> Iterator[Problem]:
         return
     for position, item in enumerate(value):
         if not isinstance(item, str) or not item or not _encodes(item):
-            yield Problem(f"{name}[{position}]", "not a text", item, _ALLOWED[name])
+            yield Problem(f"{name}[{position}]", "not a string", item, _ALLOWED[name])
 
 
 def _share(name: str, value: object) -> Iterator[Problem]:
@@ -153,10 +155,11 @@ def _share(name: str, value: object) -> Iterator[Problem]:
 
 
 def _code(name: str, value: object) -> Iterator[Problem]:
-    wrong = list(_text(name, value))
+    allowed = "expected Python source"
+    wrong = list(_text(name, value, allowed))
     yield from wrong
     if not wrong and isinstance(value, str):
-        yield from _parse_problems(name, value, "Python source")
+        yield from _parse_problems(name, value, allowed)
 
 
 def _parse_problems(name: str, source: str, allowed: str) -> Iterator[Problem]:
@@ -175,14 +178,14 @@ def _check_list(name: str, value: object) -> Iterator[Problem]:
     elif isinstance(value, dict):
         yield from _check_source(name, value)
     else:
-        yield Problem(name, "of the wrong kind", value, _CHECK_FORMS)
+        yield Problem(name, "of the wrong type", value, _CHECK_FORMS)
 
 
 def _statement(name: str, value: object) -> Iterator[Problem]:
-    """One entry of a list of checks, held to what ``Checks.from_asserts`` makes of it."""
-    allowed = "an assert statement"
+    """Yield what keeps ``Checks.from_asserts`` from using one entry of a list of checks."""
+    allowed = "expected an assert statement"
     if not isinstance(value, str) or not _encodes(value):
-        yield Problem(name, "not a text", value, allowed)
+        yield Problem(name, "not a string", value, allowed)
         return
     wrong = list(_parse_problems(name, value, allowed))
     yield from wrong
@@ -193,39 +196,41 @@ def _statement(name: str, value: object) -> Iterator[Problem]:
 
 
 def _check_source(name: str, value: Mapping[str, object]) -> Iterator[Problem]:
+    known = f"the known fields are {', '.join(_CHECK_FIELDS)}"
     for key in value:
         if key not in _CHECK_FIELDS:
-            yield Problem(f"{name}.{key}", "unknown field", value[key], f"known are {', '.join(_CHECK_FIELDS)}")
+            yield Problem(f"{name}.{key}", "unknown field", value[key], known)
     if "io" in value:
         yield from _check_io(name, value)
         return
     if value.get("kind", "call") not in KINDS:
-        yield Problem(f"{name}.kind", "not allowed", value["kind"], f"one of {', '.join(KINDS)}")
+        yield Problem(f"{name}.kind", "not allowed", value["kind"], f"expected one of {', '.join(KINDS)}")
+    allowed = "expected def check(candidate): ..."
     if "source" not in value:
-        yield Problem(f"{name}.source", "missing", None, "def check(candidate): ...")
+        yield Problem(f"{name}.source", "missing", None, allowed)
     wrong = [problem for key in ("source", "setup") if key in value for problem in _code(f"{name}.{key}", value[key])]
     yield from wrong
     source = value.get("source")
     if not wrong and isinstance(source, str) and not _defines(source, "check"):
-        yield Problem(f"{name}.source", "defines no function check(candidate)", source, "def check(candidate): ...")
+        yield Problem(f"{name}.source", "defines no function check(candidate)", source, allowed)
 
 
 def _check_io(name: str, value: Mapping[str, object]) -> Iterator[Problem]:
-    cases, allowed = value["io"], 'a list of pairs of texts, [["its input", "its output"]]'
+    cases, allowed = value["io"], 'expected a list of pairs of strings, [["its input", "its output"]]'
     for key in value:
         if key != "io":
-            yield Problem(f"{name}.{key}", "not allowed beside io", value[key], "io alone")
+            yield Problem(f"{name}.{key}", "not allowed beside io", value[key], "expected io alone")
     if not isinstance(cases, list) or not cases:
-        yield Problem(f"{name}.io", "of the wrong kind", cases, allowed)
+        yield Problem(f"{name}.io", "not allowed", cases, allowed)
         return
     for position, case in enumerate(cases):
-        texts = isinstance(case, list) and len(case) == 2 and all(isinstance(t, str) and _encodes(t) for t in case)
-        if not texts:
-            yield Problem(f"{name}.io[{position}]", "no pair of texts", case, allowed)
+        is_pair = isinstance(case, list) and len(case) == 2 and all(isinstance(t, str) and _encodes(t) for t in case)
+        if not is_pair:
+            yield Problem(f"{name}.io[{position}]", "not a pair of strings", case, allowed)
 
 
 def _entry_point(record: Mapping[str, Any]) -> Iterator[Problem]:
-    """Only programs go without one."""
+    """Yield a problem if the entry point is empty, which only a program's may be."""
     if record["entry_point"] == "" and not any(_is_program(record[name]) for name in ("public", "hidden")):
         yield Problem("entry_point", "empty", "", _ALLOWED["entry_point"])
 
@@ -236,12 +241,11 @@ def _is_program(value: Any) -> bool:
 
 def _reference(record: Mapping[str, Any]) -> Iterator[Problem]:
     source, entry_point = record.get("reference", ""), record["entry_point"]
-    wrong = list(_parse_problems("reference", source, "a complete program"))
+    wrong = list(_parse_problems("reference", source, "expected a complete program"))
     yield from wrong
     if source and not wrong and entry_point and not _defines(source, entry_point, ast.FunctionDef | ast.ClassDef):
-        yield Problem(
-            "reference", f"does not define {entry_point!r}", source, "a complete program that defines the entry point"
-        )
+        allowed = "expected a complete program that defines the entry point"
+        yield Problem("reference", f"does not define {entry_point!r}", source, allowed)
 
 
 def _defines(source: str, name: str, kinds: Any = ast.FunctionDef) -> bool:
@@ -249,19 +253,19 @@ def _defines(source: str, name: str, kinds: Any = ast.FunctionDef) -> bool:
 
 
 _ALLOWED = {
-    "id": f"1 to {MAX_ID_LENGTH} printable characters without spaces",
-    "domain": "the name of a domain, such as python",
-    "statement": "a text that says what is asked",
-    "entry_point": "the name of the function or class that is tested, empty for a program",
-    "starter_code": "a text, what the answer begins with",
+    "id": f"expected 1 to {MAX_ID_LENGTH} printable characters without spaces",
+    "domain": "expected the name of a domain, such as python",
+    "statement": "expected a string that says what is asked",
+    "entry_point": "expected the name of the function or class that is tested, or an empty string for a program",
+    "starter_code": "expected a string, the code that the answer begins with",
     "public": _CHECK_FORMS,
     "hidden": _CHECK_FORMS,
-    "reference": "a text, a complete program that passes all checks",
-    "setup": "Python source that runs before the checks",
-    "data": "a text, what the domain's tests need beside the checks",
-    "wrong": "a list of texts, answers that must not pass",
-    "difficulty": f"one of {', '.join(DIFFICULTIES)}",
-    "pass_rate": "a number from 0 to 1, the share of drafts that passed",
+    "reference": "expected a string, a complete program that passes all checks",
+    "setup": "expected Python source that runs before the checks",
+    "data": "expected a string, the data that the domain's tests need beside the checks",
+    "wrong": "expected a list of strings, answers that must not pass",
+    "difficulty": f"expected one of {', '.join(DIFFICULTIES)}",
+    "pass_rate": "expected a number from 0 to 1, the share of drafts that passed",
 }
 _TESTS: dict[str, Callable[[str, object], Iterator[Problem]]] = {
     "id": _satisfies(_is_id),

@@ -1,4 +1,4 @@
-"""Statements that several sets share."""
+"""Task statements that several sets share."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ It should do this:
 
 
 def to_be_mended(code: str, statement: str) -> str:
-    """The task of mending ``code``, which should do what ``statement`` says."""
+    """Return a statement that asks for ``code`` to be corrected so that it does what ``statement`` says."""
     return _MEND.format(code=code.strip("\n"), statement=statement)

@@ -1,4 +1,4 @@
-"""An ordered, named set of tasks.
+"""The task set: a named sequence of tasks with unique ids.
 
 >>> from mlx_selfdebug.tasks import Task
 >>> tasks = TaskSet("mine", [Task("mine/a", "python", "Return 1.", "one")])
@@ -17,7 +17,10 @@ from mlx_selfdebug.values.task import Task
 
 
 class TaskSet(Sequence[Task]):
-    """Immutable; a slice is a TaskSet of the same name. Raises ValueError if two tasks share an id."""
+    """A named, immutable sequence of tasks. A slice of it is a TaskSet of the same name.
+
+    Raises ValueError if two tasks share an id.
+    """
 
     def __init__(self, name: str, tasks: Iterable[Task]) -> None:
         self.name = name
@@ -30,7 +33,10 @@ class TaskSet(Sequence[Task]):
         return MappingProxyType({task.id: task for task in self._tasks})
 
     def spread(self, n: int) -> TaskSet:
-        """``n`` tasks evenly spaced over the set, in order; all of them for 0 or where there are no more than ``n``."""
+        """Return ``n`` tasks that are evenly spaced over the set, in order.
+
+        Return the set itself if ``n`` is 0 or at least the size of the set.
+        """
         if n == 0 or n >= len(self):
             return self
         return TaskSet(self.name, (self._tasks[i * len(self) // n] for i in range(n)))

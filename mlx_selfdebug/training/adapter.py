@@ -1,4 +1,7 @@
-"""An adapter on disk, in mlx-lm's format: ``mlx_lm.generate --adapter-path DIR`` reads it as it is."""
+"""Put adapters into a model, take them out, and keep them on disk in mlx-lm's format.
+
+``mlx_lm.generate --adapter-path DIR`` reads a saved adapter as it is.
+"""
 
 from __future__ import annotations
 
@@ -30,24 +33,26 @@ _ADAPTED = (LoRALinear, LoRASwitchLinear, DoRALinear)
 
 @dataclass(frozen=True)
 class Adapter:
-    """A trained adapter. ``base`` is the origin of the model it belongs to, "" where the adapter does not say."""
+    """A trained adapter on disk."""
 
     path: Path
+    """The folder that holds its weights and settings."""
     base: str
+    """The origin of the model that it belongs to, or "" if the adapter does not say."""
 
     def digest(self) -> str:
-        """SHA-256 of its weights."""
+        """Return the SHA-256 of the weights."""
         with (self.path / WEIGHTS).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     @contextmanager
     def applied(self, model: Model) -> Iterator[None]:
-        """``model`` wears the adapter inside the block and is the base again after it.
+        """Apply the adapter to ``model`` inside the block, after which ``model`` is the base again.
 
         Raises ModelError if the adapter was trained on other weights or does not fit.
         """
         if self.base not in ("", model.origin):
-            raise ModelError(f"the adapter {self.path} was trained on {self.base}, the model is {model.origin}")
+            raise ModelError(f"the adapter {self.path} was trained on {self.base}, but the model is {model.origin}")
         try:
             load_adapters(model.network, str(self.path))
         except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -62,7 +67,7 @@ class Adapter:
 
 
 def open_adapter(path: Path) -> Adapter:
-    """An adapter saved by this package. Raises ModelError if there is none."""
+    """Return the adapter that this package has saved at ``path``. Raises ModelError if there is none."""
     hint = "make one with: mlx-selfdebug train"
     missing = [name for name in (SETTINGS, WEIGHTS) if not (path / name).is_file()]
     if missing:
@@ -75,9 +80,9 @@ def open_adapter(path: Path) -> Adapter:
 
 
 def insert_adapter(network: nn.Module, config: TrainConfig, seed: int) -> dict[str, Any]:
-    """Freeze ``network`` and put fresh LoRA or DoRA layers in; the settings that describe them. Same seed, same start.
+    """Freeze ``network``, put fresh LoRA or DoRA layers into it, and return the settings that describe them.
 
-    Raises TrainingError if the network has layers that DoRA does not know.
+    The same seed gives the same initial weights. Raises TrainingError if the network has layers that DoRA does not know.
     """
     network.freeze()
     total = len(network.layers)
@@ -88,26 +93,34 @@ def insert_adapter(network: nn.Module, config: TrainConfig, seed: int) -> dict[s
         linear_to_lora_layers(network, layers, parameters, use_dora=config.method == "dora")
     except ValueError as error:
         remove_adapter(network)
-        raise TrainingError(f"{config.method} cannot be trained here: {error}", hint="--train-method lora") from error
+        raise TrainingError(
+            f"{config.method} cannot be trained on this model: {error}", hint="train with --train-method lora"
+        ) from error
     mx.eval(network.trainable_parameters())
     return {"fine_tune_type": config.method, "num_layers": layers, "lora_parameters": parameters}
 
 
 def remove_adapter(network: nn.Module) -> None:
-    """The layers under those of an adapter take their place again. mlx-lm's own function leaves DoRA's in."""
+    """Replace the layers of an adapter by the layers that they wrap.
+
+    mlx-lm's own function for this is not used because it leaves the layers of DoRA in.
+    """
     wrapped = [(name, m.linear) for name, m in network.named_modules() if isinstance(m, _ADAPTED)]
     network.update_modules(tree_unflatten(wrapped))
 
 
 def mark_adapter(path: Path, about: Mapping[str, Any]) -> None:
-    """Add ``about`` to an adapter's settings, which mlx-lm passes over."""
+    """Add ``about`` to the settings of the adapter at ``path``. mlx-lm ignores what it does not know there."""
     file = path / SETTINGS
     settings = json.loads(file.read_text(encoding="utf-8"))
     write_atomically(file, json.dumps({**settings, **about}, indent=2) + "\n")
 
 
 def save_adapter(network: nn.Module, path: Path, settings: dict[str, Any], base: str) -> Adapter:
-    """Write the trainable weights of ``network``, then the settings: a folder without settings is no adapter."""
+    """Write the trainable weights of ``network`` to ``path``, then the settings, and return the adapter.
+
+    The settings come last because a folder without them does not count as an adapter. So one that was cut short is never opened.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
         partial = path / ("partial." + WEIGHTS)

@@ -1,10 +1,11 @@
-"""Training's state on disk: adapter, optimizer moments and the step, written whole or not at all, the newest two kept.
+"""Keep the state of a training on disk: the adapter, the optimizer's moments and the step.
 
-    training/step-000040.safetensors    arrays: adapter.NAME, optimizer.NAME
-    training/step-000040.json           its SHA-256, and the settings it belongs to; written last
-    training/best.safetensors           the adapter that repaired most so far
+    training/step-000040.safetensors    the arrays, named adapter.NAME and optimizer.NAME
+    training/step-000040.json           their SHA-256 and the settings they belong to; written last
+    training/best.safetensors           the adapter that has repaired most so far
 
-A file whose hash is wrong is passed over for the one before it, and said.
+A checkpoint is written whole or not at all, and the newest two are kept. One whose hash is wrong is not used: a warning says so,
+and the one before it takes its place.
 """
 
 from __future__ import annotations
@@ -27,19 +28,24 @@ from mlx_selfdebug.store import write_atomically
 
 logger = logging.getLogger(__name__)
 
-KEPT = 2
+MAX_CHECKPOINTS = 2
+"""The number of newest checkpoints that are kept."""
 BEST = "best.safetensors"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """``step`` optimizer steps are done."""
+    """The state of a training between two optimizer steps."""
 
     step: int
+    """The number of optimizer steps that are done."""
     adapter: Mapping[str, mx.array]
+    """The adapter's weights by their names in the network."""
     optimizer: Mapping[str, mx.array]
+    """The optimizer's state by flattened names."""
 
     def restore(self, network: nn.Module, optimizer: optim.Optimizer) -> None:
+        """Load the state into ``network`` and ``optimizer``."""
         network.load_weights(list(self.adapter.items()), strict=False)
         optimizer.state = tree_unflatten(list(self.optimizer.items()))
         mx.eval(network.trainable_parameters(), optimizer.state)
@@ -48,7 +54,10 @@ class Checkpoint:
 def save_checkpoint(
     folder: Path, step: int, network: nn.Module, optimizer: optim.Optimizer, settings: Mapping[str, Any]
 ) -> None:
-    """Write the state after ``step`` steps; older ones but the last are deleted. Raises StoreError if it cannot be written."""
+    """Write the state after ``step`` steps, and delete all older states but the one before it.
+
+    Raises StoreError if the state cannot be written.
+    """
     arrays = {f"adapter.{name}": array for name, array in tree_flatten(network.trainable_parameters())}
     arrays |= {f"optimizer.{name}": array for name, array in tree_flatten(optimizer.state)}
     file = folder / f"step-{step:06d}.safetensors"
@@ -65,7 +74,7 @@ def save_checkpoint(
         ) from error
     record = {"step": step, "sha256": digest, "settings": dict(settings)}
     write_atomically(file.with_suffix(".json"), json.dumps(record, indent=2) + "\n")
-    for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
+    for old in sorted(folder.glob("step-*.json"))[:-MAX_CHECKPOINTS]:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
 
@@ -85,7 +94,7 @@ def save_best(folder: Path, step: int, network: nn.Module) -> None:
 
 
 def restore_best(folder: Path, step: int, network: nn.Module) -> None:
-    """Give ``network`` the adapter that was the best, that of ``step``. Raises StoreError if it is not there any more."""
+    """Load the best adapter, which is that of ``step``, into ``network``. Raises StoreError if it is missing or damaged."""
     file = folder / BEST
     try:
         loaded: Any = mx.load(str(file), return_metadata=True)
@@ -93,13 +102,13 @@ def restore_best(folder: Path, step: int, network: nn.Module) -> None:
         raise StoreError(f"{file} cannot be read: {error}", hint=f"remove {folder} and train again") from error
     arrays, about = loaded
     if about.get("step") != str(step):
-        raise StoreError(f"{file} is of step {about.get('step')}, not {step}", hint=f"remove {folder} and train again")
+        raise StoreError(f"{file} holds step {about.get('step')}, not {step}", hint=f"remove {folder} and train again")
     network.load_weights(list(arrays.items()), strict=False)
     mx.eval(network.trainable_parameters())
 
 
 def newest_checkpoint(folder: Path, settings: Mapping[str, Any]) -> Checkpoint | None:
-    """The newest state that is whole and was made with ``settings``; None if there is none."""
+    """Return the newest state that is undamaged and was made with ``settings``, or None if there is none."""
     for record_file in sorted(folder.glob("step-*.json"), reverse=True):
         try:
             record = json.loads(record_file.read_text(encoding="utf-8"))

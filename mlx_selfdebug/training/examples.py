@@ -1,6 +1,6 @@
-"""Pairs as token ids, with a weight for each token of the completion.
+"""Encode pairs as token ids, with a weight for each token of the completion.
 
-Prompt and completion are encoded apart and joined, so the prompt's ids are those that sampling used.
+Prompt and completion are encoded separately and then joined, so that the prompt has the same ids as in sampling.
 """
 
 from __future__ import annotations
@@ -20,33 +20,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids of prompt, completion and end of turn; the completion begins at ``start`` (at least 1).
-
-    ``weights`` has the weight of each token from ``start`` on in the loss: 1 where nothing else is said, 0 for a token that is not
-    supervised, below 0 for one that is to become less likely. Empty: all of them are 1. ``name`` says whose example it is.
-    """
+    """A pair as token ids, with the weights of its completion in the loss."""
 
     ids: tuple[int, ...]
+    """The tokens of the prompt, the completion and the end of turn."""
     start: int
+    """The position in ``ids`` at which the completion begins, at least 1."""
     name: str = ""
+    """The pair's kind and task, for messages."""
     weights: tuple[float, ...] = ()
+    """The weight of each token from ``start`` on; empty if all weigh 1.
+
+    A token of weight 0 is not supervised, and one of negative weight is made less likely. Pairs only ever give weights from 0 to 1;
+    negative ones are for rewards.
+    """
 
     @property
     def n_supervised(self) -> int:
-        """Tokens of the completion that have a weight."""
+        """The number of completion tokens whose weight is not 0."""
         return sum(weight != 0 for weight in self.weights) if self.weights else len(self.ids) - self.start
 
     @property
     def total_weight(self) -> float:
-        """What the example's summed loss is to be divided by for a mean: the sum of its weights' magnitudes."""
+        """The sum of the weights' magnitudes, by which a summed loss is divided to give the weighted mean."""
         return sum(map(abs, self.weights)) if self.weights else float(len(self.ids) - self.start)
 
 
 def encode_pair(model: Model, pair: Pair, failed: str = "", copied_weight: float = 1.0) -> Example:
-    """Return the example of ``pair``: prompt ids, completion ids, end of turn.
+    """Return the example of ``pair``.
 
-    ``failed`` is the failed code that a repair or bug pair shows: tokens of the target that are copied from it weigh
-    ``copied_weight``, and those that change it 1.
+    ``failed`` is the failed code that a repair or bug pair shows. Tokens of the target that are copied from it weigh
+    ``copied_weight``, and those that change it weigh 1.
     """
     domain = domain_of(pair.domain)
     prompt = model.render([{"role": "user", "content": pair.prompt}], reply_prefix=domain.reply_prefix)
@@ -55,16 +59,16 @@ def encode_pair(model: Model, pair: Pair, failed: str = "", copied_weight: float
     weights: tuple[float, ...] = ()
     if failed and copied_weight != 1.0:
         weights = change_weights([*model.encode(domain.completion(failed)), end], completion, copied_weight)
-        # A target that only copies what was shown is learned like any other.
+        # A target that changes nothing has no tokens to stress, so all of its tokens weigh 1.
         weights = weights if 1.0 in weights else ()
     return Example((*prompt, *completion), len(prompt), f"{pair.kind} {pair.task_id}", weights)
 
 
 def change_weights(failed: list[int], target: list[int], copied_weight: float) -> tuple[float, ...]:
-    """Return a weight for each token of ``target``: 1 where it differs from ``failed``, ``copied_weight`` where it is copied.
+    """Return a weight for each token of ``target``: ``copied_weight`` if it is copied from ``failed``, and 1 if it is a change.
 
-    The two are aligned by the fewest insertions, deletions and replacements of tokens. Where tokens of ``failed`` are left out, the
-    token that follows instead of them is the change.
+    The two are aligned by the fewest insertions, deletions and replacements of tokens. A deletion has no token of its own in
+    ``target``, so the token that follows it there counts as the change.
     """
     weights = [copied_weight] * len(target)
     for edit in Levenshtein.opcodes(failed, target):
@@ -82,9 +86,9 @@ def encode_pairs(
     failed: Mapping[str, str] | None = None,
     copied_weight: float = 1.0,
 ) -> tuple[list[Example], list[Pair]]:
-    """Return the examples, and the pairs left out because they are longer than ``max_length`` tokens.
+    """Return the examples, and the pairs that are left out because they are longer than ``max_length`` tokens.
 
-    ``failed`` has codes by the ids of their attempts; the failed attempt of a repair or bug pair is looked up there.
+    ``failed`` maps the ids of attempts to their code. The failed code of a repair or bug pair is looked up there.
     """
     kept, left_out = [], []
     for pair in pairs:

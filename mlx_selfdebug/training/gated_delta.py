@@ -1,24 +1,24 @@
-"""The recurrence of GatedDeltaNet layers (Qwen3.5, Qwen3-Next) for training: chunk by chunk instead of token by token.
+"""Compute the recurrence of GatedDeltaNet layers (Qwen3.5, Qwen3-Next) for training, chunk by chunk instead of token by token.
 
 Each head has a state S, (value size, key size), a decay g[t] in [0, 1] and a strength beta[t]:
 
     S[t] = g[t] S[t-1] + d[t] k[t]'        d[t] = beta[t] (v[t] - g[t] S[t-1] k[t])        y[t] = S[t] q[t]
 
-mlx-lm computes this in a Python loop over tokens, whose gradient keeps several states for every token. Here C tokens are solved
-for at once, in the WY form of "Gated Delta Networks" (Yang, Kautz, Hatamizadeh 2024, arXiv 2412.06464) and "Parallelizing Linear
-Transformers with the Delta Rule over Sequence Length" (Yang et al. 2024, arXiv 2406.06484). Write G(i, t) for the product of the
-decays after token i up to token t, token 0 being the state S that the chunk begins with. Rows are tokens, and D solves a
-triangular system:
+mlx-lm computes this in a Python loop over tokens, whose gradient keeps several states for every token. Here the d of a chunk of C
+tokens are solved for at once, in the WY form of "Gated Delta Networks" (Yang, Kautz, Hatamizadeh 2024, arXiv 2412.06464) and
+"Parallelizing Linear Transformers with the Delta Rule over Sequence Length" (Yang et al. 2024, arXiv 2406.06484). Let G(i, t) be
+the product of the decays after token i up to token t, where token 0 stands for the state S with which the chunk begins. The rows
+of the matrices are tokens, and D is the solution of a triangular system:
 
     (I + A) D = beta V - (beta G(0, .) K) S'        A[t, i] = beta[t] G(i, t) k[t].k[i] for i < t, else 0
     Y = (G(0, .) Q) S' + P D                        P[t, i] = G(i, t) q[t].k[i] for i <= t, else 0
     S <- G(0, C) S + D' (G(., C) K)
 
-All that does not hold S is computed for every chunk at once; S goes from chunk to chunk, and is kept once a chunk.
+Everything that does not contain S is computed for all chunks at once. S is passed from chunk to chunk and kept once per chunk.
 
-The result is that of mlx-lm's ``gated_delta_ops`` but for rounding, outputs of masked tokens included. Not here: decays for each
-element of a key (Kimi), which are left to mlx-lm's loop; generation, which has kernels of its own. Decays below 1e-37 count as
-1e-37, and have no gradient.
+The result is that of mlx-lm's ``gated_delta_ops`` up to rounding, including the outputs of masked tokens. Two cases are not handled
+here: decays for each element of a key (Kimi) are left to mlx-lm's loop, and generation has kernels of its own. Decays below 1e-37
+count as 1e-37 and have no gradient.
 
     with chunked_gated_delta(network):
         loss, gradient = nn.value_and_grad(network, loss_of)(network, batch)
@@ -38,29 +38,30 @@ from mlx_selfdebug.models.backend import mx, nn
 from mlx_lm.models import gated_delta
 from mlx_lm.models.gated_delta import gated_delta_ops as token_by_token
 
+from mlx_selfdebug.training.binding import bound
+
 CHUNK = 32
-"""Tokens solved for at once, a power of two. Measured on two busy x86 cores, 1,024 tokens, 16 heads of 128, forward and backward:
-16, 32, 64 and 128 take 0.23, 0.21, 0.26 and 0.43 s and 263, 205, 206 and 251 MB; mlx-lm's loop over 10 s and 4,428 MB.
-``mx.checkpoint`` around it took a third more time and no less memory."""
-LEAST_DECAY = 1e-37
+"""The number of tokens that are solved for at once, a power of two.
+
+Measured on two busy x86 cores with 1,024 tokens and 16 heads of 128, forward and backward: chunks of 16, 32, 64 and 128 tokens take
+0.23, 0.21, 0.26 and 0.43 s and 263, 205, 206 and 251 MB, and mlx-lm's loop takes over 10 s and 4,428 MB. ``mx.checkpoint`` around
+the computation took a third more time and no less memory.
+"""
+MIN_DECAY = 1e-37
 
 
 @contextmanager
 def chunked_gated_delta(network: nn.Module) -> Iterator[None]:
-    """Inside the block, layers that train compute their recurrence by chunks, if ``network`` has such layers.
+    """Have the GatedDeltaNet layers of ``network``, if it has any, compute their recurrence by chunks inside the block.
 
-    mlx-lm's models import ``gated_delta_update`` by name, but that function looks ``gated_delta_ops`` up where both are defined:
-    the one place to bind, for all models. It is the process's, so a block should hold a step of training and nothing else.
+    mlx-lm's models import ``gated_delta_update`` by name, but that function looks ``gated_delta_ops`` up in the module that
+    defines both. So one binding there serves all models.
     """
     if not _has_gated_delta(network):
         yield
         return
-    before = gated_delta.gated_delta_ops
-    gated_delta.gated_delta_ops = chunked_gated_delta_ops
-    try:
+    with bound(gated_delta, "gated_delta_ops", chunked_gated_delta_ops):
         yield
-    finally:
-        gated_delta.gated_delta_ops = before
 
 
 def _has_gated_delta(network: nn.Module) -> bool:
@@ -77,14 +78,14 @@ def chunked_gated_delta_ops(
     state: mx.array | None = None,
     mask: mx.array | None = None,
 ) -> tuple[mx.array, mx.array]:
-    """What mlx-lm's ``gated_delta_ops`` gives. Computed in float32 whatever the inputs are.
+    """Return what mlx-lm's ``gated_delta_ops`` returns: y (B, T, Hv, Dv) in the type of q, and the last state.
 
-    q, k: (B, T, Hk, Dk); v: (B, T, Hv, Dv), Hv a multiple of Hk; g, beta: (B, T, Hv); state: (B, Hv, Dv, Dk), zeros if None;
-    mask: (B, T), false where a token leaves the state as it is. Returns y (B, T, Hv, Dv) in q's type, and the last state.
+    q, k: (B, T, Hk, Dk); v: (B, T, Hv, Dv), where Hv is a multiple of Hk; g, beta: (B, T, Hv); state: (B, Hv, Dv, Dk), zeros if
+    None; mask: (B, T), false where a token leaves the state as it is. All types of input are computed in float32.
     """
     if g.ndim == 4:
-        after: tuple[mx.array, mx.array] = token_by_token(q, k, v, g, beta, state, mask)
-        return after
+        by_loop: tuple[mx.array, mx.array] = token_by_token(q, k, v, g, beta, state, mask)
+        return by_loop
     batch, length, heads, value_size = v.shape
     if state is None:
         state = mx.zeros((batch, heads, value_size, k.shape[-1]), dtype=mx.float32)
@@ -101,7 +102,7 @@ def chunked_gated_delta_ops(
 
 
 def _chunks(x: mx.array, chunk: int, filler: float = 0) -> mx.array:
-    """(B, T, H, ...) -> (n, B, H, chunk, ...) in float32, the last chunk filled up with ``filler``."""
+    """Cut ``x`` into chunks in float32, the last one filled up with ``filler``: (B, T, H, ...) -> (n, B, H, chunk, ...)."""
     batch, length, heads, *rest = x.shape
     x = x.astype(mx.float32)
     if missing := -length % chunk:
@@ -111,25 +112,29 @@ def _chunks(x: mx.array, chunk: int, filler: float = 0) -> mx.array:
 
 @dataclass(frozen=True)
 class _Decays:
-    """Products of decays in a chunk, from one token to a later one. A masked token decays what it reads, but not the state.
+    """The products of decays in each chunk, from one token to a later one.
 
-    between: G(i, t) at [t, i] for i < t, else 0: (n, B, H, C, C). from_start, to_end: G(0, t), G(t, C): (n, B, H, C, 1).
-    whole: G(0, C): (n, B, H, 1, 1). Columns of masked tokens, who write nothing, are 0 in ``between`` and ``to_end``.
+    A masked token decays what it reads but not the state. It writes nothing, so its columns in ``between`` and ``to_end`` are 0.
     """
 
     between: mx.array
+    """G(i, t) at [t, i] for i < t, and 0 elsewhere: (n, B, H, C, C)."""
     from_start: mx.array
+    """G(0, t): (n, B, H, C, 1)."""
     to_end: mx.array
+    """G(t, C): (n, B, H, C, 1)."""
     whole: mx.array
+    """G(0, C): (n, B, H, 1, 1)."""
 
 
 def _decays_of(g: mx.array, mask: mx.array | None) -> _Decays:
-    """g: (n, B, H, C); mask: (n, B, 1, C), 1 or 0.
+    """Return the products of the decays ``g``, (n, B, H, C); ``mask`` is (n, B, 1, C), 1 or 0.
 
-    Every product is the exponential of a sum of logarithms, never of a difference of such sums: no large numbers cancel, and none
-    that is positive is ever raised. What is to be 0 is -inf before the exponential, whose gradient is then 0 and not nan.
+    Every product is the exponential of a sum of logarithms and never of a difference of such sums. So no large numbers cancel, and
+    the exponential is never taken of a positive number. What has to be 0 is set to -inf before the exponential, so that its
+    gradient is 0 and not nan.
     """
-    logs = mx.log(mx.maximum(g, LEAST_DECAY))
+    logs = mx.log(mx.maximum(g, MIN_DECAY))
     tokens = mx.arange(g.shape[-1])
     earlier = tokens[:, None] > tokens  # [t, i]: i comes before t
     kept = logs if mask is None else logs * mask
@@ -145,7 +150,7 @@ def _decays_of(g: mx.array, mask: mx.array | None) -> _Decays:
 
 @dataclass(frozen=True)
 class _Solved:
-    """All of the chunks' products that do not need S, each (n, B, H, C, ...): what is left is
+    """The products of all chunks that do not need S, each of shape (n, B, H, C, ...). With them, a chunk takes three steps:
 
     D = writes - reads S'        Y = queries S' + scores D        S <- whole S + D' keys
     """
@@ -159,7 +164,7 @@ class _Solved:
 
 
 def _solve(q: mx.array, k: mx.array, v: mx.array, beta: mx.array, decays: _Decays) -> _Solved:
-    """q, k: (n, B, H, C, Dk); v: (n, B, H, C, Dv); beta: (n, B, H, C, 1)."""
+    """Compute all products without S. q, k: (n, B, H, C, Dk); v: (n, B, H, C, Dv); beta: (n, B, H, C, 1)."""
     across = k.swapaxes(-1, -2)
     inverse: Any = unit_lower_inverse(beta * decays.between * (k @ across))
     return _Solved(
@@ -173,7 +178,7 @@ def _solve(q: mx.array, k: mx.array, v: mx.array, beta: mx.array, decays: _Decay
 
 
 def _through_chunks(solved: _Solved, state: mx.array) -> tuple[mx.array, mx.array]:
-    """y (n, B, H, C, Dv), and the state (B, H, Dv, Dk) after the last chunk."""
+    """Pass the state through the chunks; return y (n, B, H, C, Dv) and the state (B, H, Dv, Dk) after the last chunk."""
     columns = (solved.writes, solved.reads, solved.queries, solved.scores, solved.keys, solved.whole)
     ys = []
     for writes, reads, queries, scores, keys, whole in zip(*map(_one_by_one, columns), strict=True):
@@ -191,7 +196,10 @@ def _one_by_one(x: mx.array) -> list[mx.array]:
 
 @mx.custom_function
 def _split(x: mx.array) -> Any:
-    """``mx.split`` along the first axis, whose own gradient takes time and memory in the square of the parts (mlx 0.32)."""
+    """Split ``x`` along its first axis.
+
+    The gradient of ``mx.split`` itself takes time and memory in the square of the number of parts (mlx 0.32).
+    """
     return mx.split(x, x.shape[0])
 
 
@@ -202,11 +210,12 @@ def _split_vjp(_x: mx.array, cotangents: Sequence[mx.array], _parts: Sequence[mx
 
 @mx.custom_function
 def unit_lower_inverse(a: mx.array) -> mx.array:
-    """(I + a)^-1 of strictly lower triangular ``a``, (..., C, C), C a power of two.
+    """Return (I + a)^-1 for a strictly lower triangular ``a``, (..., C, C), where C is a power of two.
 
-    Forward substitution by blocks: the inverses X of two neighbours on the diagonal give that of the block they make with what is
-    left of the second, X <- X - X a X. Blocks double until there is one. As exact as the inverse is large; the product
-    (I - a)(I + a^2)(I + a^4)... is as short, but its powers reach 10^8 at 32 keys that repeat, and cancel.
+    This is forward substitution by blocks. Let X hold the inverses of two neighbouring blocks on the diagonal, and let a here be
+    only what stands left of the second block. Then X - X a X is the inverse of the block that the two form together. Blocks double
+    in size until a single one is left. The rounding error is in proportion to the size of the inverse. The product
+    (I - a)(I + a^2)(I + a^4)... would be as short, but for 32 keys that repeat, its powers reach 10^8 and cancel.
     """
     size = a.shape[-1]
     inverse = mx.eye(size) - _below(a, 1)
@@ -224,7 +233,7 @@ def _unit_lower_inverse_vjp(_a: mx.array, cotangent: mx.array, inverse: mx.array
 
 
 def _below(a: mx.array, width: int) -> mx.array:
-    """``a`` where blocks of ``width`` on the diagonal stand beside the block before them, pair by pair; 0 elsewhere."""
+    """Pair the blocks of ``width`` on the diagonal; return ``a`` left of the second block of each pair, and 0 elsewhere."""
     block = mx.arange(a.shape[-1]) // width
     pair = block // 2
     return mx.where((pair[:, None] == pair) & (block[:, None] > block), a, 0.0)

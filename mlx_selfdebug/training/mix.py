@@ -1,9 +1,10 @@
-"""Make pairs from attempts: which failed code is shown, which right code is the target, and in what proportion.
+"""Make training pairs from attempts and bugs: choose the failed code to show, its target, and how many pairs of each kind to take.
 
-The recipe. Attempts that differ in layout alone count once. Every failed attempt of a task is relabelled with the *nearest* right
-code of the same task (token edit distance), never with a wrong one. Bugs, which were put into right code, are mended by their
-minimal fix or by a right draft that was written without sight of the bug, which copying cannot answer. Repair, bug, direct and keep
-pairs are mixed, because training on repairs alone makes a model worse.
+Attempts that differ only in layout count once. The target for a failed attempt is the *nearest* right code of the same task, by
+token edit distance, and never a wrong one. The target for a bug, which was put into right code, is either its minimal fix or
+another right draft of the task. That draft was written without sight of the bug, so copying the prompt does not give it.
+
+Repair, bug, direct and keep pairs are mixed, because training on repairs alone makes a model worse.
 """
 
 from __future__ import annotations
@@ -19,23 +20,25 @@ from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.repair import planting
 from mlx_selfdebug.repair.bugs import plain_source
+from mlx_selfdebug.repair.judging import distinct
 from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.feedback import MAX_FACTS
 from mlx_selfdebug.values.pair import Pair, PairKind
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import SUSPICIOUS, Verdict
 
-FACTS_SHOWN = 3
 MAX_BLANKED_SHARE = 1 / 3
-"""Of the lines of a failed program, at most how many are blanked."""
-
-
+"""The largest share of a failed program's lines that is blanked."""
 REFERENCE = "reference"
-"""The arm that a task's reference is given as an attempt, which is stored nowhere."""
+"""The arm of the attempt that stands for a task's reference. Such an attempt is never stored."""
 
 
 @dataclass(frozen=True)
-class _Known:
-    """What is known of a task: right attempts, failed ones each with its nearest right one, nearest first, and bugs."""
+class _TaskAttempts:
+    """The attempts on one task from which pairs can be made; all are empty if no right code of the task is known.
+
+    Each failed attempt comes with the right one nearest to it, and the nearest of these couples come first.
+    """
 
     task: Task
     right: tuple[Attempt, ...]
@@ -44,15 +47,16 @@ class _Known:
 
 
 def make_pairs(attempts: Sequence[Attempt], tasks: Sequence[Task], config: TrainConfig, seed: int) -> list[Pair]:
-    """Return the training pairs in a seeded order. The same attempts give the same pairs, in whatever order they come."""
-    known = [_known(task, [a for a in attempts if a.task_id == task.id], config) for task in tasks]
-    mixed_first = sorted((one for one in known if one.right), key=lambda one: not one.failed)
+    """Return the training pairs in a seeded order. The same attempts give the same pairs, whatever order they are given in."""
+    by_task = [_attempts_on(task, [a for a in attempts if a.task_id == task.id], config) for task in tasks]
+    # Tasks that also have failed attempts come first, so that direct and keep pairs are taken from these before others.
+    sources = sorted((source for source in by_task if source.right), key=lambda source: not source.failed)
     rng = random.Random(seed)
     candidates: dict[PairKind, list[Pair]] = {
-        "repair": [_repair(one.task, bad, good, config, rng) for one in mixed_first for bad, good in one.failed],
-        "bug": _round_robin([_bug(one, bug, config, rng) for bug in one.bugs] for one in mixed_first),
-        "direct": _round_robin([_direct(one.task, attempt) for attempt in one.right] for one in mixed_first),
-        "keep": _round_robin([_keep(one.task, attempt) for attempt in one.right] for one in mixed_first),
+        "repair": [_repair(source.task, bad, good, config, rng) for source in sources for bad, good in source.failed],
+        "bug": _round_robin([_bug(source, bug, config, rng) for bug in source.bugs] for source in sources),
+        "direct": _round_robin([_direct(source.task, right) for right in source.right] for source in sources),
+        "keep": _round_robin([_keep(source.task, right) for right in source.right] for source in sources),
     }
     available = {kind: len(of_kind) for kind, of_kind in candidates.items()}
     pairs = [pair for kind, n in _counts(available, config).items() for pair in candidates[kind][:n]]
@@ -61,15 +65,16 @@ def make_pairs(attempts: Sequence[Attempt], tasks: Sequence[Task], config: Train
 
 
 def reference_pairs(tasks: Iterable[Task]) -> list[Pair]:
-    """Return direct pairs to the references of ``tasks``, for trying out a training without a run's attempts."""
+    """Return direct pairs whose targets are the references of ``tasks``, for trying out a training without a run's attempts."""
     return [_direct(task, _reference(task, task.reference)) for task in tasks]
 
 
 def _counts(available: Mapping[PairKind, int], config: TrainConfig) -> dict[PairKind, int]:
-    """Return how many pairs of each kind are taken, at most ``max_pairs`` in all.
+    """Return how many pairs of each kind to take: at most ``max_pairs`` in all.
 
-    Failures lead: as many repairs and bugs as there are, those of one kind in place of the other's that are missing, and direct and
-    keep pairs in proportion to them. Without failures, by the shares, direct pairs lead.
+    Repair and bug pairs lead. As many are taken as there are, within their shares of ``max_pairs``, and if one kind runs short, the
+    other takes its place. Direct and keep pairs are added in proportion to them. If the shares of repair and bug pairs are both 0,
+    direct pairs lead in the same way.
     """
     shares: dict[PairKind, float] = {
         "repair": config.repair_share, "bug": config.bug_share, "direct": config.direct_share, "keep": config.keep_share
@@ -85,10 +90,12 @@ def _counts(available: Mapping[PairKind, int], config: TrainConfig) -> dict[Pair
     for kind in leading:
         missing = round(total * share) - sum(counts[other] for other in leading)
         counts[kind] += max(0, min(missing, available[kind] - counts[kind]))
+    while sum(counts.values()) > config.max_pairs:  # each kind was rounded by itself
+        counts[max(counts, key=lambda kind: counts[kind])] -= 1
     return counts
 
 
-def _known(task: Task, attempts: Sequence[Attempt], config: TrainConfig) -> _Known:
+def _attempts_on(task: Task, attempts: Sequence[Attempt], config: TrainConfig) -> _TaskAttempts:
     domain = domain_of(task.domain)
     bugs = tuple(distinct([a for a in attempts if a.arm == planting.ARM], task))
     own = distinct([a for a in attempts if a.arm != planting.ARM], task)
@@ -96,7 +103,7 @@ def _known(task: Task, attempts: Sequence[Attempt], config: TrainConfig) -> _Kno
     if not right and config.targets == "reference" and task.reference:
         right = [_reference(task, plain_source(task.reference, task.entry_point) or task.reference)]
     if not right:
-        return _Known(task, (), (), ())
+        return _TaskAttempts(task, (), (), ())
     tokens = [domain.tokens(attempt.code) for attempt in right]
     nearest = []
     for bad in own:
@@ -106,62 +113,56 @@ def _known(task: Task, attempts: Sequence[Attempt], config: TrainConfig) -> _Kno
             nearest.append((distance, bad.id, bad, right[i]))
     nearest.sort(key=lambda item: item[:2])
     failed = tuple((bad, good) for _, _, bad, good in nearest[: config.failed_per_task])
-    return _Known(task, tuple(right), failed, bugs[: config.failed_per_task])
+    return _TaskAttempts(task, tuple(right), failed, bugs[: config.failed_per_task])
 
 
 def _reference(task: Task, code: str) -> Attempt:
-    """The task's reference, taken at its word, as an attempt."""
+    """Return ``code``, the task's reference, as an attempt that is taken to be right without being run."""
     passed = Verdict("passed")
     return Attempt(task.id, REFERENCE, 0, 0, "", "", "", code, passed, passed, 0, 0, 0, "given", kind="given")
 
 
 def _usable(attempt: Attempt) -> bool:
-    """Whether a failure can be learned from: it is an honest program, and a whole one."""
+    """Return whether a failure can be learned from: it is an honest program and was not cut off at the token limit."""
     return attempt.verdict.outcome not in SUSPICIOUS and attempt.finish != "length"
-
-
-def distinct(attempts: Iterable[Attempt], task: Task) -> list[Attempt]:
-    """Return the first of those attempts on ``task`` that differ in layout alone."""
-    domain = domain_of(task.domain)
-    seen: dict[str, Attempt] = {}
-    for attempt in sorted(attempts, key=lambda a: (a.round, a.sample)):
-        seen.setdefault(domain.normalise(attempt.code), attempt)
-    return list(seen.values())
 
 
 def _repair(task: Task, bad: Attempt, right: Attempt, config: TrainConfig, rng: random.Random) -> Pair:
     return _pair("repair", task, _prompt(task, bad, config, rng), right.code, bad, right)
 
 
-def _bug(known: _Known, bug: Attempt, config: TrainConfig, rng: random.Random) -> Pair:
-    """A bug with its minimal fix, or with another right draft of the same task, where there is one."""
-    task = known.task
-    made_of = next((one for one in known.right if one.id == bug.parent), known.right[0])
-    others = [one for one in known.right if one is not made_of]
+def _bug(source: _TaskAttempts, bug: Attempt, config: TrainConfig, rng: random.Random) -> Pair:
+    """Return the pair for ``bug``. Its target is the minimal fix or, if there is one, another right draft of the task."""
+    task = source.task
+    # A bug in the reference has no attempt as its parent. Its origin is the first right code: the reference itself, unless the
+    # task has been solved as well.
+    origin = next((right for right in source.right if right.id == bug.parent), source.right[0])
+    others = [right for right in source.right if right is not origin]
     prompt = _prompt(task, bug, config, rng)
     if others and rng.random() >= config.minimal_share:
         other = rng.choice(others)
         return _pair("bug", task, prompt, other.code, bug, other)
-    return _pair("bug", task, prompt, plain_source(made_of.code, task.entry_point), bug, made_of)
+    # The fix is laid out as the bug is, so that the bug is all that differs between them.
+    return _pair("bug", task, prompt, plain_source(origin.code, task.entry_point), bug, origin)
 
 
 def _prompt(task: Task, bad: Attempt, config: TrainConfig, rng: random.Random) -> str:
-    """The repair prompt of a failed attempt, some facts hidden and some lines blanked by the settings' shares."""
-    facts = 1 if rng.random() < config.hide_facts_share else FACTS_SHOWN
+    """Return the repair prompt for a failed attempt, with facts hidden and lines blanked as often as the settings say."""
+    facts = 1 if rng.random() < config.hide_facts_share else MAX_FACTS
     blanked = rng.random() < config.blank_share
     shown = replace(bad, code=_blanked(bad.code, rng)) if blanked else bad
     return domain_of(task.domain).repair_prompt(task, shown, max_facts=facts)
 
 
 def _blanked(code: str, rng: random.Random) -> str:
-    """Return ``code`` with a run of its lines, the first aside, replaced by "..." at their depth."""
+    """Return ``code`` with some consecutive lines, never the first, replaced by one "..." that is indented like them."""
     lines = code.strip("\n").split("\n")
     if len(lines) < 3:
         return code
     n = rng.randint(1, max(1, round(len(lines) * MAX_BLANKED_SHARE)))
     start = rng.randint(1, len(lines) - n)
-    depth = lines[start][: len(lines[start]) - len(lines[start].lstrip())]
-    return "\n".join([*lines[:start], f"{depth}...", *lines[start + n :]]) + "\n"
+    indent = lines[start][: len(lines[start]) - len(lines[start].lstrip())]
+    return "\n".join([*lines[:start], f"{indent}...", *lines[start + n :]]) + "\n"
 
 
 def _direct(task: Task, right: Attempt) -> Pair:
@@ -178,5 +179,5 @@ def _pair(kind: PairKind, task: Task, prompt: str, target: str, *made_of: Attemp
 
 
 def _round_robin(groups: Iterable[Sequence[Pair]]) -> list[Pair]:
-    """The first of each group, then the second of each, ...: few tasks never crowd out many."""
+    """Return the first pair of each group, then the second of each, and so on, so that no task crowds out the others."""
     return [pair for row in zip_longest(*groups) for pair in row if pair is not None]

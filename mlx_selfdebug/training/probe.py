@@ -1,8 +1,9 @@
-"""What an optimizer step takes, found by making one with a few of the model's layers.
+"""Measure what an optimizer step takes by making steps with a few of the model's layers.
 
-Memory and time of a step grow by the same amount with every layer that has an adapter, so steps with a few layers and with twice as
-many tell what all of them take: real kernels, real buffers, nothing modelled. The layers come with or without the others: what is
-measured is what a step takes *beside* the weights. Results are kept in the cache folder, by machine, versions, model and shapes.
+Memory and time of a step grow by the same amount with every layer that has an adapter. So steps with a few layers and with twice as
+many tell what all layers take, from real kernels and real buffers and without a model of either. What is measured is what a step
+takes *in addition to* the weights, so it does not matter whether the other layers are loaded. Results are kept in the cache folder
+by machine, versions, model and shapes.
 """
 
 from __future__ import annotations
@@ -31,52 +32,62 @@ from mlx_selfdebug.training.loop import Shape, optimizer_of, train_steps
 
 logger = logging.getLogger(__name__)
 
-FEWEST_LAYERS, FEWEST_RECOMPUTING = 2, 4
-"""Where layers recompute, the peak is one layer's at its work until several have kept their input."""
-PASSED_THROUGH = 0.4
-"""Seconds of a layer without an adapter, which is only passed through, as a share of one with."""
+MIN_LAYERS, MIN_RECOMPUTING_LAYERS = 2, 4
+"""The smallest number of layers to measure.
+
+More are needed if layers recompute: with few of them, the peak is that of the single layer at work, and it does not yet grow with
+the inputs that the layers keep.
+"""
+UNADAPTED_SHARE = 0.4
+"""The time that a layer without an adapter takes, as a share of that of a layer with one. The step only passes through it."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a micro-batch: how many, of how many tokens, of them supervised."""
+    """The size of a micro-batch."""
 
     n: int
+    """The number of rows."""
     length: int
+    """The number of tokens per row, including padding."""
     supervised: int
+    """The number of supervised tokens per row."""
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """What a step takes: MLX's peak bytes beside the weights, those of the gradient, and seconds. ``layers`` have an adapter."""
+    """What one optimizer step takes."""
 
     layers: int
+    """The number of layers, all of which have an adapter."""
     peak_bytes: int
+    """MLX's peak memory in addition to the weights."""
     gradient_bytes: int
     wall_s: float
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Two measurements, and what follows for any number of layers."""
+    """Two measurements, from which the cost with any number of layers follows."""
 
     few: StepCost
     more: StepCost
 
     def peak_bytes(self, adapted: int) -> int:
-        """Beside the weights, with ``adapted`` layers that have an adapter; the others keep nothing."""
+        """Return the peak in addition to the weights, if ``adapted`` layers have an adapter. The other layers keep nothing."""
         return round(self._at(adapted, self.few.peak_bytes, self.more.peak_bytes))
 
     def gradient_bytes(self, adapted: int) -> int:
+        """Return the size of the gradient if ``adapted`` layers have an adapter."""
         return round(self._at(adapted, self.few.gradient_bytes, self.more.gradient_bytes))
 
     def layers_s(self, adapted: int, others: int) -> float:
-        """Seconds of a step without the head."""
-        each = (self.more.wall_s - self.few.wall_s) / max(1, self.more.layers - self.few.layers)
-        return max(0.0, each) * (adapted + PASSED_THROUGH * others)
+        """Return the seconds that a step takes in the layers: ``adapted`` ones with an adapter, and ``others`` without."""
+        per_layer = (self.more.wall_s - self.few.wall_s) / max(1, self.more.layers - self.few.layers)
+        return max(0.0, per_layer) * (adapted + UNADAPTED_SHARE * others)
 
     def head_s(self) -> float:
-        """Seconds of the head, and of what there is once a step."""
+        """Return the seconds that a step takes outside the layers: in the head, and in all that is done once per step."""
         return max(0.0, self._at(0, self.few.wall_s, self.more.wall_s))
 
     def _at(self, layers: int, few: float, more: float) -> float:
@@ -86,9 +97,9 @@ class Costs:
 
 
 def measure(network: nn.Module, model_config: dict[str, Any], config: TrainConfig, rows: Rows, shape: Shape) -> Costs:
-    """Measured now, or kept from before. ``network`` is whole, or the model's first layers: twice ``fewest_layers`` at least.
+    """Return what steps take, measured now or taken from the cache.
 
-    It is left as it was.
+    ``network`` is the whole model or its first layers, at least twice as many as ``min_layers`` says. It is left as it was.
     """
     file = default_cache_dir() / "probes" / f"{_key(model_config, config, rows, shape)}.json"
     try:
@@ -108,36 +119,39 @@ def layer_count(model_config: dict[str, Any]) -> int:
     return int(model_config.get("text_config", model_config)["num_hidden_layers"])
 
 
-def fewest_layers(model_config: dict[str, Any], *, recompute: bool = True) -> int:
-    """A number of layers among which is every kind that the model has."""
+def min_layers(model_config: dict[str, Any], *, recompute: bool = True) -> int:
+    """Return a small number of first layers that includes every kind of layer of the model."""
     text = model_config.get("text_config", model_config)
-    return max(FEWEST_RECOMPUTING if recompute else FEWEST_LAYERS, int(text.get("full_attention_interval") or 1))
+    return max(MIN_RECOMPUTING_LAYERS if recompute else MIN_LAYERS, int(text.get("full_attention_interval") or 1))
 
 
 def _measure(network: nn.Module, model_config: dict[str, Any], config: TrainConfig, rows: Rows, shape: Shape) -> Costs:
     total = len(network.layers)
-    few = min(total, fewest_layers(model_config, recompute=shape.recompute))
+    few = min(total, min_layers(model_config, recompute=shape.recompute))
     return Costs(*(_step_of(network, layers, config, rows, shape) for layers in (few, min(total, 2 * few))))
 
 
 def _step_of(network: nn.Module, layers: int, config: TrainConfig, rows: Rows, shape: Shape) -> StepCost:
-    """Of two steps after a first one, which brings the optimizer's state and whatever is made once."""
+    """Return the cost of a step with ``layers`` layers.
+
+    Two steps are measured. A step before them creates the optimizer's state and whatever else is made only once.
+    """
     start = rows.length + 1 - rows.supervised
     examples = [Example((1,) * (rows.length + 1), start)] * rows.n
-    how = TrainConfig(method=config.method, rank=config.rank, scale=config.scale, batch_size=rows.n, epochs=3)
+    probe_config = TrainConfig(method=config.method, rank=config.rank, scale=config.scale, batch_size=rows.n, epochs=3)
     training, before = network.training, mx.get_active_memory()
     with first_layers(network, layers):
-        insert_adapter(network, how, 0)
+        insert_adapter(network, probe_config, 0)
         try:
-            optimizer = optimizer_of(how, 3)
+            optimizer = optimizer_of(probe_config, 3)
             steps = train_steps(
-                network, examples, how, 0, optimizer, shape=shape, start=None, advance=lambda _n, _note: None
+                network, examples, probe_config, 0, optimizer, shape=shape, start=None, advance=lambda _n, _note: None
             )
             next(steps)
             mx.clear_cache()
             mx.reset_peak_memory()
             walls = []
-            with suppress(TrainingError):  # what the numbers are does not matter here
+            with suppress(TrainingError):  # a loss that is not a number takes as long as any other
                 for step in steps:
                     walls.append(step.wall_s)  # noqa: PERF401
             peak = mx.get_peak_memory() - before
@@ -151,8 +165,8 @@ def _step_of(network: nn.Module, layers: int, config: TrainConfig, rows: Rows, s
 
 @contextmanager
 def first_layers(network: nn.Module, layers: int) -> Iterator[None]:
-    """The network has its first ``layers`` layers alone inside the block."""
-    # ``network.layers`` may be a copy of the list that counts.
+    """Reduce ``network`` to its first ``layers`` layers inside the block."""
+    # ``network.layers`` may be a copy, so the list that the network itself goes through is looked up among its modules.
     first = network.layers[0]
     lists = [m["layers"] for _, m in network.named_modules() if "layers" in m]
     held = next(layers for layers in lists if any(layer is first for layer in layers))

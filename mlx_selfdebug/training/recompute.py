@@ -1,6 +1,7 @@
-"""Layers that keep only their input for the backward pass and compute the rest again: less memory, a third more time.
+"""Have layers keep only their input for the backward pass and compute the rest again: less memory, but a third more time.
 
-Only the instances given are changed, and only inside the block: mlx-lm's own switch changes the class for the rest of the process.
+Only the given layers are changed, and only inside the block. mlx-lm's own switch for this changes the layers' class for the rest of
+the process.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from mlx_selfdebug.models.backend import mx, nn
 
 @contextmanager
 def recomputed(layers: Sequence[nn.Module]) -> Iterator[None]:
-    """``layers`` recompute inside the block."""
+    """Have ``layers`` recompute inside the block."""
     layers = list(layers)
     kinds = [type(layer) for layer in layers]
     for layer, kind in zip(layers, kinds, strict=True):

@@ -1,8 +1,8 @@
-"""Which checkpoint becomes the adapter: the one that repairs most, by running its repairs, never the one of the lowest loss.
+"""Choose the epoch whose adapter is kept: the one that repairs most, found by running its repairs, not the one of the lowest loss.
 
-Some tasks are held back from the pairs. At the end of each epoch the model repairs their failed attempts, greedily, and the repairs
-are tested like any other. The best epoch's adapter is kept, of equals the later one; epochs that bring nothing better end the
-training.
+Some tasks are held back from the pairs. At the end of each epoch the model repairs the failed attempts on these tasks greedily, and
+the repairs are tested like any others. The adapter of the epoch that repaired most is kept, or the later of two that repaired
+equally many. Several epochs in a row without a better one end the training.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from mlx_selfdebug.errors import TrainingError
 from mlx_selfdebug.progress import NullProgress
 from mlx_selfdebug.repair import planting
 from mlx_selfdebug.repair.asking import Decoding
+from mlx_selfdebug.repair.judging import distinct
 from mlx_selfdebug.repair.policies import Move, repairable
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run, StoredRun
 from mlx_selfdebug.tasks import load_tasks
-from mlx_selfdebug.training.mix import distinct
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
 
@@ -34,15 +34,20 @@ ARM = "held back"
 
 @dataclass(frozen=True)
 class Check:
-    """After ``step`` steps the model repaired ``repaired`` of ``attempts`` failed attempts."""
+    """How many failed attempts the model repaired at one point of its training."""
 
     step: int
+    """The number of optimizer steps that had been made."""
     repaired: int
     attempts: int
+    """The number of failed attempts that the model was asked to repair."""
 
 
 def hold_back(attempts: Sequence[Attempt], tasks: Sequence[Task], config: TrainConfig, seed: int) -> list[str]:
-    """Ids of the tasks to keep out of the pairs: a share of those that were solved and also failed in a way that can be shown."""
+    """Return the ids of the tasks to keep out of the pairs.
+
+    They are a share of the tasks that were both solved and failed in a way that a repair prompt can show.
+    """
     solved = {a.task_id for a in attempts if a.passed}
     failed = {a.task_id for a in attempts if repairable(a)}
     mixed = [task.id for task in tasks if task.id in solved & failed]
@@ -50,7 +55,10 @@ def hold_back(attempts: Sequence[Attempt], tasks: Sequence[Task], config: TrainC
 
 
 def held_back_tasks(run: StoredRun, tasks: Sequence[Task] | None = None) -> list[Task]:
-    """The tasks kept out of a run's pairs, from ``tasks`` or else ``collect.tasks``. Raises TrainingError if one is not there."""
+    """Return the tasks that were kept out of a run's pairs, looked up in ``tasks`` or, without these, in ``collect.tasks``.
+
+    Raises TrainingError if one of them is not there.
+    """
     ids = run.environment().get("train.held_back", [])
     if not ids:
         return []
@@ -58,34 +66,41 @@ def held_back_tasks(run: StoredRun, tasks: Sequence[Task] | None = None) -> list
     known = {task.id: task for task in (load_tasks(collect.tasks).spread(collect.limit) if tasks is None else tasks)}
     if missing := [id_ for id_ in ids if id_ not in known]:
         raise TrainingError(
-            f"{len(missing)} tasks that were held back to choose a checkpoint on are not there, {missing[0]} among them",
+            f"{len(missing)} of the tasks that were held back for choosing a checkpoint are missing, {missing[0]} among them",
             hint="give train() the tasks that were given to collect()",
         )
     return [known[id_] for id_ in ids]
 
 
-def to_repair(attempts: Sequence[Attempt], tasks: Sequence[Task], most: int) -> dict[str, list[Attempt]]:
-    """Return failed attempts of each task, of different code: at most ``most`` of the model's own and as many bugs."""
+def to_repair(attempts: Sequence[Attempt], tasks: Sequence[Task], max_each: int) -> dict[str, list[Attempt]]:
+    """Return the failed attempts to repair, by the ids of their tasks.
+
+    Those of one task have different code. At most ``max_each`` of them are the model's own and at most as many are bugs.
+    """
     failed: dict[str, list[Attempt]] = {}
     for task in tasks:
         of_task = distinct([a for a in attempts if a.task_id == task.id and repairable(a)], task)
         bugs = [a for a in of_task if a.arm == planting.ARM]
-        failed[task.id] = [a for a in of_task if a not in bugs][:most] + bugs[:most]
+        failed[task.id] = [a for a in of_task if a not in bugs][:max_each] + bugs[:max_each]
     return failed
 
 
 @dataclass(frozen=True)
 class _RepairEach:
-    """One greedy repair of each of these attempts."""
+    """A policy that asks for one repair of each failed attempt."""
 
     failed: Mapping[str, Sequence[Attempt]]
+    """The failed attempts by the ids of their tasks."""
 
     def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:
         return [] if attempts else [Move(i, 1, parent, 0.0) for i, parent in enumerate(self.failed[task.id])]
 
 
 class Selection:
-    """Checks of one training, and the best of them. ``training`` names it: what it was trained on, as a digest."""
+    """The checks of one training, and the choice of the best one.
+
+    ``training`` is the digest of the examples. Checks are stored under it, so that another training does not recall them.
+    """
 
     def __init__(
         self, run: Run, model: Model, tasks: Sequence[Task], runner: TestRunner, decoding: Decoding, training: str
@@ -99,11 +114,12 @@ class Selection:
 
     @property
     def best(self) -> Check | None:
+        """The check that repaired most, or the later of equals; None before the first check."""
         return max(self.checks, key=lambda check: (check.repaired, check.step), default=None)
 
     @property
     def over(self) -> bool:
-        """As many checks as ``train.patience`` since one that repaired more than all before it."""
+        """Whether ``train.patience`` checks in a row have repaired no more than the best one before them."""
         patience = self._run.config.train.patience
         if not patience or not self.checks:
             return False
@@ -111,18 +127,18 @@ class Selection:
         return len(repaired) - 1 - repaired.index(max(repaired)) >= patience
 
     def recall(self, steps: int) -> None:
-        """The checks made in the first ``steps`` steps, before this process."""
+        """Recall the checks that an earlier process made within the first ``steps`` steps."""
         self.checks = [check for check in self._stored() if check.step <= steps]
 
     def check(self, step: int) -> Check:
-        """Made now with the model as it is, or recalled from an earlier process."""
+        """Return the check after ``step`` steps: made now, with the model as it is, or recalled from an earlier process."""
         recalled = [check for check in self._stored() if check.step == step]
         self.checks.append(recalled[0] if recalled else self._make(step))
         return self.checks[-1]
 
     def _make(self, step: int) -> Check:
         arm = f"{ARM}/{step:06d}"
-        # Half a check is made again from its start: what a repair becomes depends a little on what is decoded beside it.
+        # A check that was cut short starts over, because a repair depends slightly on what else is decoded in its batch.
         self._run.drop_attempts(arm)
         self._model.network.eval()
         with NullProgress().stage("check", len(self._tasks), "tasks") as stage:
@@ -137,6 +153,6 @@ class Selection:
 
 
 def stored_checks(run: StoredRun, key: str = "train.checks.") -> list[Check]:
-    """The checks a run has made, in the order of their steps."""
-    found = [Check(**value) for name, value in run.environment().items() if name.startswith(key)]
-    return sorted(found, key=lambda check: check.step)
+    """Return the checks that a run has stored under ``key``, in the order of their steps."""
+    checks = [Check(**value) for name, value in run.environment().items() if name.startswith(key)]
+    return sorted(checks, key=lambda check: check.step)

@@ -1,1 +1,1 @@
-"""The nouns of the loop: what the rooms hand to each other. See README.md."""
+"""The values that the other packages pass to each other, such as tasks, attempts and verdicts. See README.md."""

@@ -1,4 +1,4 @@
-"""An attempt: one completion of a model on a task, and what the tests said of it."""
+"""Defines ``Attempt``: one completion of a model on a task, and the verdicts of its tests."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from mlx_selfdebug.notebook import Shown
 from mlx_selfdebug.values.verdict import Verdict
 
 Kind = Literal["draft", "repair", "edits", "fork", "given"]
-"""How an attempt was made: drafted from the statement; asked for with a failed program and its facts; found by trying small edits
-of a failed program; completed by the model from a surprising place of a failed program. A "given" one was not made but found: a
-program that is wrong, for the others to be made of."""
+"""How an attempt was made.
+
+- draft: the model answered the task's statement.
+- repair: the model answered a failed program and its facts.
+- edits: a search tried small edits of a failed program.
+- fork: the model completed a failed program from a place that surprised it.
+- given: nothing made the attempt. It is a wrong program that was given, and other attempts are made from it.
+"""
 
 
 @dataclass(frozen=True)
 class Attempt(Shown):
-    """Natural key: (task_id, arm, sample, round). ``parent`` is the id of the attempt this one was made of, "" for a draft.
+    """One completion of a model on a task, with the code that was taken from it and its verdicts.
 
-    ``kind`` says how. ``n_read_tokens`` counts the tokens of given programs that the model read to make it, and ``n_tries`` the
-    edits that were run; neither was decoded. ``public`` is the verdict on the checks a model may see, ``verdict`` the one on the
-    hidden checks, which scores. ``prompt`` is the message given to the model, ``completion`` its raw text, ``code`` what was taken
-    from it and tested, ``tidied`` the names of the steps that took it out.
+    The natural key of an attempt is (task_id, arm, sample, round).
     """
 
     task_id: str
@@ -29,19 +31,29 @@ class Attempt(Shown):
     sample: int
     round: int
     parent: str
+    """The id of the attempt that this one was made from, or empty for a draft."""
     prompt: str
+    """The message that was given to the model."""
     completion: str
+    """The raw text of the model's reply."""
     code: str
+    """The code that was taken from the completion and tested."""
     verdict: Verdict
+    """The verdict on the hidden checks, which scores."""
     public: Verdict
+    """The verdict on the checks that a model may see."""
     n_prompt_tokens: int
     n_completion_tokens: int
     seed: int
     finish: str
+    """Why the completion ended."""
     tidied: tuple[str, ...] = ()
+    """The names of the steps that took the code out of the completion."""
     kind: Kind = "draft"
     n_read_tokens: int = 0
+    """The number of tokens of given programs that the model read to make this attempt. They were not decoded."""
     n_tries: int = 0
+    """The number of edits that were run to make this attempt. They were not decoded either."""
 
     @property
     def id(self) -> str:
@@ -49,11 +61,11 @@ class Attempt(Shown):
 
     @property
     def passed(self) -> bool:
-        """Right on the hidden checks."""
+        """Return whether the code passed the hidden checks."""
         return self.verdict.passed
 
     def to_record(self) -> dict[str, Any]:
-        """Flat, for a table or a data frame; verdicts by their outcomes and counts."""
+        """Return a flat record for a table or a data frame. Verdicts appear as their outcomes and counts."""
         return {
             "task_id": self.task_id,
             "arm": self.arm,

@@ -1,9 +1,7 @@
-"""Checks: what decides whether a program is right, as Python source that the trusted side runs.
+"""Defines ``Checks``, which decide whether a program is right. They are Python source that the trusted side runs.
 
-``Checks.source`` defines ``check(candidate)``; its asserts call the candidate, which lives in another process.
-The entry point's own name is bound to the same stub, so ``assert add(1, 2) == 3`` works as it stands.
-``setup`` is code the checks may use (imports, helpers a prompt defines); it runs on the trusted side, before ``source``.
-``kind`` "program": the candidate is no function but a whole program; ``candidate(stdin)`` runs it and gives what it printed.
+``Checks.source`` defines ``check(candidate)``. Its asserts call the candidate, which lives in another process, through a stub. The
+entry point's own name is bound to the same stub, so ``assert add(1, 2) == 3`` works as it is written.
 
     >>> Checks.from_asserts(["assert add(1, 2) == 3"]).source
     'def check(candidate):\\n    assert add(1, 2) == 3\\n'
@@ -26,15 +24,24 @@ _HEAD = "def check(candidate):\n"
 
 @dataclass(frozen=True)
 class Checks:
-    """Empty ``source`` means: no checks of this kind."""
+    """Checks of one program. Checks with an empty source are false and stand for no checks."""
 
     source: str = ""
+    """Python source that defines ``check(candidate)``."""
     setup: str = ""
+    """Code that the checks may use, such as imports and helpers of the prompt. It runs on the trusted side before ``source``."""
     kind: Kind = "call"
+    """What the candidate is: a function for "call", or a whole program for "program".
+
+    ``candidate(stdin)`` runs a whole program and returns what it printed.
+    """
 
     @classmethod
     def from_source(cls, source: str, setup: str = "", kind: Kind = "call") -> Checks:
-        """Source that defines ``check(candidate)``. Raises SyntaxError if it does not parse, ValueError if it has no ``check``."""
+        """Make checks of source that defines ``check(candidate)``.
+
+        Raises SyntaxError if the source does not parse, and ValueError if it defines no ``check``.
+        """
         tree = parse_quietly(source)
         if not any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in tree.body):
             raise ValueError("the source defines no function check(candidate)")
@@ -43,8 +50,8 @@ class Checks:
 
     @classmethod
     def from_asserts(cls, asserts: Iterable[str], setup: str = "") -> Checks:
-        """One statement a string, most often an assert. Raises SyntaxError on text that does not parse."""
-        # Unparsed, since indenting the text would reach into literals of several lines.
+        """Make checks of statements, one per string, most often asserts. Raises SyntaxError if one does not parse."""
+        # The statements are parsed and unparsed, since indenting their text would also indent the lines of multi-line strings.
         lines = [textwrap.indent(ast.unparse(parse_quietly(textwrap.dedent(text))), "    ") for text in asserts]
         if not lines:
             return cls()
@@ -52,7 +59,7 @@ class Checks:
 
     @classmethod
     def from_io(cls, cases: Iterable[tuple[str, str]]) -> Checks:
-        """Standard input and expected output of a program, a case a pair. Each case is a run of its own (see ``cases``)."""
+        """Make checks of a program from pairs of standard input and expected output. Each pair is run alone (see ``cases``)."""
         lines = [
             f"    assert outputs_match(candidate({stdin!r}), {stdout!r}), 'case {number}'\n"
             for number, (stdin, stdout) in enumerate(cases, 1)
@@ -61,20 +68,20 @@ class Checks:
 
     @classmethod
     def from_doctest(cls, text: str, setup: str = "") -> Checks:
-        """The ``>>>`` examples of a docstring (see doctests.py). Raises ValueError if there are none."""
+        """Make checks of the ``>>>`` examples of a docstring (see doctests.py). Raises ValueError if there are none."""
         from mlx_selfdebug.values.doctests import doctest_statements
 
         return cls.from_asserts(doctest_statements(text), setup)
 
     @classmethod
     def from_unittest(cls, source: str, setup: str = "") -> Checks:
-        """A test module for unittest or pytest (see unittests.py). Raises ValueError on what is not understood."""
+        """Make checks of a test module for unittest or pytest (see unittests.py). Raises ValueError for unsupported tests."""
         from mlx_selfdebug.values.unittests import tests_to_source
 
         return cls.from_source(tests_to_source(source), setup)
 
     def cases(self) -> tuple[Checks, ...]:
-        """What must each run in a process of its own: the cases of a program, or these checks as a whole."""
+        """Return checks that each need a process of their own: one per case of a program, or else these checks as a whole."""
         if self.kind == "call" or not self.source:
             return (self,)
         tree = parse_quietly(self.source)
@@ -90,10 +97,10 @@ class Checks:
 
 
 def parse_quietly(source: str) -> ast.Module:
-    """``ast.parse`` without warnings about the source. Raises SyntaxError or ValueError for all that does not parse."""
+    """Parse ``source`` without warnings about it. Raises SyntaxError or ValueError for any source that does not parse."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return ast.parse(source)
         except (RecursionError, MemoryError) as error:
-            raise ValueError("nested too deeply") from error
+            raise ValueError("the source is nested too deeply") from error

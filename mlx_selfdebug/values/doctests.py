@@ -1,8 +1,8 @@
-"""Examples of an interactive session (``>>> f(2)`` and what it shows) as statements of checks, in their order.
+"""Turns the examples of an interactive session (``>>> f(2)`` and its output) into the statements of checks, in their order.
 
-Unlike examples.py, which reads prose and leaves out what is in doubt, this takes every example as it stands: assignments, imports
-and calls without output prepare later ones, ``...`` in an output stands for anything, a traceback expects that exception.
-What a statement prints that is more than one ``print(...)`` is not compared.
+Every example is taken as it is written, unlike in examples.py, which reads prose and leaves out what is in doubt. Assignments,
+imports and calls without output prepare later examples. ``...`` in an output stands for anything, and a traceback means that the
+exception is expected. Printed output is only compared if the statement is a single ``print(...)``.
 
     >>> doctest_statements(">>> x = 2\\n>>> f(x)\\n4\\n")
     ['x = 2', 'assert f(x) == 4']
@@ -19,7 +19,7 @@ from mlx_selfdebug.values.examples import literal
 
 
 def doctest_statements(text: str) -> list[str]:
-    """Raises ValueError on a text without examples or with one that is no Python."""
+    """Return the statements of the examples in ``text``. Raises ValueError if it has no example, or one that is not Python."""
     import doctest
 
     examples = doctest.DocTestParser().get_examples(textwrap.dedent(text))
@@ -31,7 +31,7 @@ def doctest_statements(text: str) -> list[str]:
 
 
 def is_foreign(node: ast.stmt) -> bool:
-    """An import that no checks need: of the module under test, or of a test framework."""
+    """Return whether ``node`` is an import that checks do not need: of the module under test, or of a test framework."""
     if isinstance(node, ast.Import):
         return all(alias.name.partition(".")[0] not in _KNOWN for alias in node.names)
     return isinstance(node, ast.ImportFrom) and (node.level > 0 or (node.module or "").partition(".")[0] not in _KNOWN)
@@ -44,7 +44,7 @@ def _statements(source: str, want: str, exception: str | None) -> Iterator[str]:
     try:
         nodes = ast.parse(source).body
     except (SyntaxError, ValueError) as error:
-        raise ValueError(f"an example is no Python: {source.strip()}") from error
+        raise ValueError(f"an example is not valid Python: {source.strip()}") from error
     kept = [node for node in nodes if not is_foreign(node)]
     if not kept:
         return
@@ -74,7 +74,7 @@ def _assertion(node: ast.expr, text: str, want: str) -> str:
     if not want.strip():
         return f"assert {text} is None"
     value = literal(want) if "..." not in want else None
-    # A name such as NaN or <Stack> is compared as it is shown.
+    # An output that is no literal, such as NaN or <Stack>, is compared with the repr of the value.
     return f"assert {text} == {value}" if value is not None else f"assert shows(repr({text}), {want!r})"
 
 

@@ -1,8 +1,10 @@
-"""The examples in a docstring, as asserts: ``>>> f(2)`` with its output, and ``f(2) == 4``, ``f(2) ➞ 4``, ``f(2) returns 4``,
-``For x = 2 the output should be 4``, ``Input: x = 2`` with ``Output: 4``.
+"""Turns the examples in a docstring into asserts.
 
-Only a call of the function with literal arguments and a literal expected value counts; whatever is in doubt is left out.
-It does not know whether an example is right: docstrings err, and the caller must hold each against a reference.
+The forms that are read are ``>>> f(2)`` with its output, ``f(2) == 4``, ``f(2) ➞ 4``, ``f(2) returns 4``,
+``For x = 2 the output should be 4``, and ``Input: x = 2`` with ``Output: 4``.
+
+Only a call of the function with literal arguments and a literal expected value counts, and anything in doubt is left out. Whether
+an example is right is not known here. Docstrings contain mistakes, so the caller must compare each example with a reference.
 
     >>> docstring_asserts("f(2) -> 4, f(x) -> x * x", "f", ("x",))
     []
@@ -29,11 +31,11 @@ _BOOLEANS = {"true": "True", "false": "False"}
 
 
 def docstring_asserts(text: str, entry_point: str, parameters: Sequence[str], alias: str = "") -> list[str]:
-    """The examples of ``text`` in its order, each once. ``alias`` is another name the text has for ``entry_point``."""
+    """Return the examples of ``text`` in order, each once. ``alias`` is another name that the text uses for ``entry_point``."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # prose tried as code: invalid escapes and the like
-        found = [*_calls(text, alias or entry_point), *_labelled(text, parameters)]
-    asserts = [f"assert {entry_point}({arguments}) == {value}" for _, arguments, value in sorted(found)]
+        warnings.simplefilter("ignore")  # prose that is parsed as code may hold invalid escapes and the like
+        examples = [*_calls(text, alias or entry_point), *_labelled(text, parameters)]
+    asserts = [f"assert {entry_point}({arguments}) == {value}" for _, arguments, value in sorted(examples)]
     return list(dict.fromkeys(asserts))
 
 
@@ -59,7 +61,7 @@ def _labelled(text: str, parameters: Sequence[str]) -> Iterator[tuple[int, str, 
 
 
 def _closing(text: str, start: int) -> int | None:
-    """The index behind the bracket that closes the one at ``start``; None if a literal between them is broken."""
+    """Return the index after the bracket that closes the one at ``start``, or None if no bracket completes a valid call."""
     for end in (match.end() for match in re.finditer(r"\)", text[start : start + 2000])):
         try:
             ast.parse("f" + text[start : start + end])
@@ -70,7 +72,7 @@ def _closing(text: str, start: int) -> int | None:
 
 
 def _arguments(text: str) -> dict[str | int, str] | None:
-    """Literal arguments by name or position, or None if ``text`` holds anything else."""
+    """Return the literal arguments by name or position, or None if ``text`` holds anything else."""
     try:
         call = ast.parse(f"f({text})", mode="eval").body
     except (SyntaxError, ValueError):
@@ -85,7 +87,7 @@ def _arguments(text: str) -> dict[str | int, str] | None:
 
 
 def _value_after(rest: str, prompted: bool) -> str | None:
-    """The value a call is said to give: behind an arrow on its line, or, after ``>>>``, as the output below."""
+    """Return the value that the text gives for a call: after an arrow on its line, or as the output below a ``>>>`` line."""
     arrow = _ARROW.match(rest)
     if arrow:
         return _line_value(rest[arrow.end() :])
@@ -93,7 +95,7 @@ def _value_after(rest: str, prompted: bool) -> str | None:
 
 
 def _line_value(rest: str) -> str | None:
-    """The literal the line begins with; only a comment or a remark in brackets may follow. ``1 + 2 = 3`` means 3."""
+    """Return the literal that the line begins with. Only a comment or a remark in brackets may follow. ``1 + 2 = 3`` means 3."""
     line = rest.partition("\n")[0].rstrip()
     total = _SUM.match(line)
     if total:
@@ -107,7 +109,7 @@ def _line_value(rest: str) -> str | None:
 
 
 def _printed_value(rest: str) -> str | None:
-    """A doctest's output: the lines up to a blank one or the next ``>>>``. No output means that None was returned."""
+    """Return the output of a doctest: the lines up to a blank one or the next ``>>>``. No output means that None was returned."""
     first, _, below = rest.partition("\n")
     if first.strip():
         return None
@@ -116,7 +118,7 @@ def _printed_value(rest: str) -> str | None:
 
 
 def literal(text: str) -> str | None:
-    """``text`` as a normal form of the Python literal it is, or None."""
+    """Return the normal form of the Python literal ``text``, or None if it is no literal."""
     text = _BOOLEANS.get(text.strip(), text.strip())
     try:
         ast.literal_eval(text)

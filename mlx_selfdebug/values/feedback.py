@@ -1,4 +1,7 @@
-"""What a repair prompt shows of the attempt that failed: everything, or less, where a control must tell what it was that helped."""
+"""Defines ``Feedback``: what a repair prompt shows of the attempt that failed.
+
+A control shows less than everything, to find out which part helped.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Feedback:
-    """``code``: the failed code. ``facts``: what its tests said (False leaves the sentence that it failed).
-    ``public_checks``: the task's public checks, in drafts and repairs alike.
-    """
+    """What a prompt shows of a task and of a failed attempt."""
 
     code: bool = True
+    """Whether the failed code is shown."""
     facts: bool = True
+    """Whether the facts of its tests are shown. If not, the prompt only says that a test failed."""
     public_checks: bool = True
+    """Whether the public checks of the task are shown, in drafts as well as in repairs."""
 
 
 EVERYTHING = Feedback()
 CODE_ONLY = Feedback(facts=False)
 NOTICE = Feedback(code=False, facts=False)
-"""That it failed, and nothing else."""
+"""The prompt only says that the attempt failed."""
+MAX_FACTS = 3
+"""The most failed checks that a repair prompt shows. Training and inference must agree, so this is said once, here."""

@@ -1,4 +1,4 @@
-"""A pair: what the model is shown and what it should say."""
+"""Defines ``Pair``: what the model is shown in training, and what it should answer."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ KINDS: tuple[PairKind, ...] = get_args(PairKind)
 
 @dataclass(frozen=True)
 class Pair(Shown):
-    """One thing to learn: the message ``prompt`` is to be answered with the completion ``target``.
+    """One example to learn from: a message, and the completion that should answer it.
 
-    ``attempts`` are the ids of the attempts it was made of: of a repair or bug pair the failed one first, then the right one, where
-    that is not the task's reference.
+    A pair has one of these kinds:
 
-    repair: the model's own failed code and its facts -> the nearest right code. bug: right code with a bug put in and its facts ->
-    right code. direct: task -> right code. keep: right code -> itself.
+    - repair: the prompt shows the model's own failed code and its facts, and the target is the nearest right code.
+    - bug: the prompt shows right code with a bug put in and its facts, and the target is right code.
+    - direct: the prompt is the task, and the target is right code.
+    - keep: the prompt shows right code, and the target is the same code.
     """
 
     kind: PairKind
@@ -27,11 +28,16 @@ class Pair(Shown):
     task_id: str
     prompt: str
     target: str
+    """The completion that is learned."""
     attempts: tuple[str, ...]
+    """The ids of the attempts that the pair was made from.
+
+    For a repair or bug pair, the failed attempt comes first, then the right one unless the target is the task's reference.
+    """
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def to_record(self) -> dict[str, Any]:
-        """Flat, for a table or a data frame."""
+        """Return a flat record for a table or a data frame."""
         return {**self.to_dict(), "attempts": " ".join(self.attempts)}

@@ -1,8 +1,8 @@
-"""Test modules written for unittest or pytest, as the source of checks: each assertion becomes a plain ``assert``.
+"""Turns test modules written for unittest or pytest into the source of checks. Each assertion becomes a plain ``assert``.
 
-``TestCase`` classes with ``setUp``, ``tearDown`` and their class-wide forms, ``subTest``, classes and functions whose name
-begins with "test", ``parametrize``, ``raises`` and ``approx``. Neither framework is imported. Fixtures, skips by condition and
-mocks are not understood: ValueError.
+Supported are ``TestCase`` classes with ``setUp``, ``tearDown`` and their class-wide forms, ``subTest``, classes and functions whose
+name begins with "test", ``parametrize``, ``raises`` and ``approx``. Neither framework is imported. Fixtures, conditional skips and
+mocks are not supported and raise ValueError.
 
     >>> print(tests_to_source("def test_f():\\n    assert f(2) == 4"))
     def test_f():
@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 
 from mlx_selfdebug.values.doctests import is_foreign
 
-# Each takes the arguments as {0}, {1}, ...; keywords of unittest's that change the meaning are added as they stand.
+# Each form takes the arguments as {0}, {1}, ... Keyword arguments that change the meaning are added by _assertion.
 _ASSERTIONS = {
     "assertEqual": "{0} == {1}",
     "assertNotEqual": "{0} != {1}",
@@ -57,12 +57,15 @@ _FRAMEWORKS = ("unittest", "pytest")
 
 
 def tests_to_source(source: str) -> str:
-    """Source that defines ``check(candidate)``. Raises SyntaxError, or ValueError if it has no tests or uses something else."""
+    """Return source that defines ``check(candidate)``, which runs the tests of ``source``.
+
+    Raises SyntaxError if ``source`` does not parse, and ValueError if it has no tests or uses anything that is not supported.
+    """
     tree = ast.parse(textwrap.dedent(source))
     body = [node for node in tree.body if not is_foreign(node) and not _is_main(node)]
     runs = [line for node in body for line in _runs(node)]
     if not runs:
-        raise ValueError("the source has no tests: no TestCase, no function test_...")
+        raise ValueError("the source has no tests: neither a TestCase nor a function test_...")
     module = _Translator().visit(ast.Module(body, []))
     check = "def check(candidate):\n" + textwrap.indent("\n".join(runs), "    ") + "\n"
     return f"{ast.unparse(ast.fix_missing_locations(module))}\n\n{check}"
@@ -73,7 +76,7 @@ def _is_main(node: ast.stmt) -> bool:
 
 
 def _runs(node: ast.stmt) -> Iterator[str]:
-    """Statements that run the tests of a class or function, before either is translated."""
+    """Yield the statements that run the tests of a class or function. ``node`` is not translated yet."""
     if isinstance(node, ast.ClassDef) and _is_test_class(node):
         yield from _class_runs(node)
     elif isinstance(node, ast.FunctionDef) and node.name.startswith("test"):
@@ -106,7 +109,7 @@ def _function_run(
     names, values = _parameters(node)
     taken = len(node.args.args) - call.startswith("case.")
     if taken != len(names):
-        raise ValueError(f"{label}: fixtures are not understood")
+        raise ValueError(f"{label}: fixtures are not supported")
     before, after = around
     arguments = "" if not names else "values" if len(names) == 1 else "*values"
     body = f"{call}({arguments})"
@@ -117,13 +120,13 @@ def _function_run(
 
 
 def _parameters(node: ast.FunctionDef) -> tuple[list[str], str]:
-    """Names and values of its one ``parametrize``."""
+    """Return the names and the values of the test's only ``parametrize``."""
     for decorator in node.decorator_list:
         if isinstance(decorator, ast.Call) and ast.unparse(decorator.func).endswith("parametrize"):
             names = ast.literal_eval(decorator.args[0])
             parts = names.split(",") if isinstance(names, str) else names
             return [part.strip() for part in parts], ast.unparse(decorator.args[1])
-        raise ValueError(f"{node.name}: the decorator {ast.unparse(decorator)} is not understood")
+        raise ValueError(f"{node.name}: the decorator {ast.unparse(decorator)} is not supported")
     return [], ""
 
 
@@ -140,7 +143,7 @@ class _Translator(ast.NodeTransformer):
         if isinstance(node.value, ast.Name) and node.value.id == "pytest" and node.attr in ("raises", "approx"):
             return ast.Name(node.attr, ast.Load())
         if isinstance(node.value, ast.Name) and node.value.id in _FRAMEWORKS:
-            raise ValueError(f"{ast.unparse(node)} is not understood")
+            raise ValueError(f"{ast.unparse(node)} is not supported")
         return self.generic_visit(node)
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
@@ -162,7 +165,7 @@ class _Translator(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         name = _own_method(node)
         if name.startswith(("assert", "skip", "patch", "add")):
-            raise ValueError(f"self.{name} is not understood here")
+            raise ValueError(f"self.{name} is not supported here")
         return self.generic_visit(node)
 
     def _raises_call(self, call: ast.Call, name: str) -> ast.AST:
@@ -173,7 +176,7 @@ class _Translator(ast.NodeTransformer):
 
 
 def _own_method(node: ast.expr) -> str:
-    """The name in ``self.name(...)``."""
+    """Return the name in ``self.name(...)`` if it is a method of unittest, otherwise an empty string."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
         own = node.func.value.id in ("self", "cls")
         return node.func.attr if own and node.func.attr.startswith(("assert", "fail", "sub", "skip")) else ""
@@ -185,10 +188,10 @@ def _assertion(call: ast.Call, name: str) -> str:
         return "raise AssertionError" if not call.args else f"raise AssertionError({ast.unparse(call.args[0])})"
     form = _ASSERTIONS.get(name)
     if form is None or any(isinstance(argument, ast.Starred) for argument in call.args):
-        raise ValueError(f"self.{name} is not understood")
+        raise ValueError(f"self.{name} is not supported")
     texts = [f"({ast.unparse(argument)})" for argument in call.args]
     if len(texts) < (2 if "{1}" in form else 1):
-        raise ValueError(f"self.{name} with too few arguments")
+        raise ValueError(f"self.{name} has too few arguments")
     condition = ast.unparse(ast.parse(form.format(*texts), mode="eval"))
     if name in _ALMOST:
         extra = [f"{keyword.arg}={ast.unparse(keyword.value)}" for keyword in call.keywords if keyword.arg != "msg"]
@@ -201,7 +204,7 @@ def _context(call: ast.Call, name: str) -> ast.expr:
     if name == "subTest":
         return ast.Call(ast.Name("independent_test", ast.Load()), [ast.Constant(f"subTest({_inside(call)})")], [])
     if name not in _RAISES:
-        raise ValueError(f"self.{name} is not understood as a context")
+        raise ValueError(f"self.{name} is not supported as a context manager")
     keywords = [ast.keyword("match", call.args[1])] if name == "assertRaisesRegex" else []
     return ast.Call(ast.Name("raises", ast.Load()), call.args[:1], keywords)
 

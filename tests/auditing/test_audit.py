@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlx_selfdebug.auditing.audit import FEWEST, MutantRun, TaskAudit, audit_tasks, open_audit_runner
+from mlx_selfdebug.auditing.audit import MIN_MUTANTS, MutantRun, TaskAudit, audit_tasks, open_audit_runner
 from mlx_selfdebug.auditing.mutants import Mutant
 from mlx_selfdebug.config import SandboxConfig
 from mlx_selfdebug.errors import SandboxError
@@ -31,7 +31,7 @@ def mutant_runs(*outcomes: Any) -> tuple[MutantRun, ...]:
 def test_checks_that_look_at_the_rule_catch_every_mutant(runner):
     [audit] = audit_tasks([STRONG], runner)
     assert audit.survivors == []
-    assert audit.caught == len(audit.runs) == audit.by_hidden >= FEWEST
+    assert audit.caught == len(audit.runs) == audit.by_hidden >= MIN_MUTANTS
     assert not audit.is_weak(1.0)
 
 
@@ -74,10 +74,10 @@ def test_a_reference_that_fails_its_own_checks_is_a_problem_by_name(runner, kind
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"reference": ""}, "no reference"),
-        ({"reference": "def above(numbers, limit): pass\n"}, "nothing to change in its reference"),
-        ({"hidden": Checks(), "public": Checks()}, "no checks"),
-        ({"domain": "sql"}, "no mutants of the domain sql are known"),
+        ({"reference": ""}, "the task has no reference"),
+        ({"reference": "def above(numbers, limit): pass\n"}, "its reference holds nothing to change"),
+        ({"hidden": Checks(), "public": Checks()}, "the task has no checks"),
+        ({"domain": "sql"}, "no mutants can be made of tasks of the domain sql"),
     ],
 )
 def test_a_task_nothing_is_known_of_says_why_and_is_not_weak(runner, changes: dict[str, Any], why: str):
@@ -89,7 +89,7 @@ def test_a_reference_too_slow_for_an_audit_is_not_blamed():
     endless = "def above(numbers, limit):\n    while 2 > 1:\n        limit += 1\n"
     with open_audit_runner(SandboxConfig(wall_s=0.2, workers=1)) as hasty:
         [audit] = audit_tasks([replace(STRONG, reference=endless)], hasty, mutants=1)
-    assert (audit.problem, audit.unknown) == ("", "its reference takes longer than an audit's run may")
+    assert (audit.problem, audit.unknown) == ("", "its reference takes longer than the time limit of an audit")
 
 
 def test_checks_that_cannot_be_run_are_an_error_and_catch_nothing(runner):
@@ -112,13 +112,13 @@ def test_tasks_draw_their_mutants_apart(runner):
 
 
 def test_few_mutants_make_no_task_weak():
-    passed = ("passed",) * (FEWEST - 1)
+    passed = ("passed",) * (MIN_MUTANTS - 1)
     assert not TaskAudit("t", mutant_runs(*passed)).is_weak(0.5)
     assert TaskAudit("t", mutant_runs(*passed, "passed")).is_weak(0.5)
 
 
 def test_just_the_share_is_not_weak():
-    audit = TaskAudit("t", mutant_runs(*["passed", "raised"] * FEWEST))
+    audit = TaskAudit("t", mutant_runs(*["passed", "raised"] * MIN_MUTANTS))
     assert not audit.is_weak(0.5)
     assert audit.is_weak(0.51)
 

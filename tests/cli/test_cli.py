@@ -49,7 +49,7 @@ def test_every_command_has_help(command: str) -> None:
     [
         (("rum",), "no such command 'rum'. Did you mean 'run'?"),
         (("run", "--colect-samples", "3"), "--collect-samples"),
-        (("run", "--collect-samples", "0"), "collect.samples = 0 is out of range: at least 1"),
+        (("run", "--collect-samples", "0"), "collect.samples = 0 is out of range: it must be at least 1"),
         (("run", "--collect-samples", "x"), "'x' is not a valid integer"),
         (("run", "--model", "qwen2.5-codr-0.5b"), "Did you mean 'qwen2.5-coder-0.5b'"),
         (("run", "--collect-tasks", "startr"), "Did you mean 'starter'"),
@@ -166,8 +166,8 @@ def test_a_budget_too_small_exits_with_3_and_the_number_and_a_larger_one_goes_on
     args = ("--run", str(tmp_path / "r"), "--model", str(tiny_folder), "--collect-tasks", str(tasks_file), *SMALL)
     result = run_cli("collect", *args, "--budget-inference-gb", "0.9")
     assert result.returncode == 3
-    assert re.search(r"[\d.]+ GB are needed at least .* 0\.90 GB are allowed", result.stderr)
-    assert "help: --budget-inference-gb" in result.stderr
+    assert re.search(r"at least [\d.]+ GB are needed .* 0\.90 GB are allowed", result.stderr)
+    assert "help: use --budget-inference-gb" in result.stderr
     assert run_cli("collect", "--run", str(tmp_path / "r"), "--budget-inference-gb", "4").returncode == 0
 
 
@@ -231,7 +231,7 @@ def test_where_code_cannot_be_confined_nothing_is_run_and_the_way_on_is_named(
 ) -> None:
     result = run_unconfined(*args, cwd=tmp_path)
     assert result.returncode == 1, result.stderr
-    assert "a program could read a file of the runner's" in result.stderr
+    assert "a program could read one of the runner's files" in result.stderr
     assert "--allow-weak-sandbox" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -239,4 +239,4 @@ def test_where_code_cannot_be_confined_nothing_is_run_and_the_way_on_is_named(
 def test_a_weak_sandbox_that_is_allowed_is_used_and_its_open_ways_are_named(tmp_path: Path) -> None:
     result = run_unconfined("tasks", "check", "starter", "--allow-weak-sandbox", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "connect by TCP" in result.stderr
+    assert "connect over TCP" in result.stderr

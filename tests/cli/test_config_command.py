@@ -24,7 +24,7 @@ def test_init_overwrites_nothing_unless_told_to(tmp_path: Path) -> None:
     file.write_text("seed = 7\n")
     refused = run_cli("config", "init", cwd=tmp_path)
     assert refused.returncode == 2
-    assert "is there already" in refused.stderr
+    assert "already exists" in refused.stderr
     assert file.read_text() == "seed = 7\n"
     assert run_cli("config", "init", "--force", cwd=tmp_path).returncode == 0
     assert "seed = 0" in file.read_text()

@@ -79,7 +79,7 @@ def test_two_runs_are_compared_and_a_run_is_reported(tmp_path: Path) -> None:
         make_run(tmp_path / name, tasks=6, pairs=3).close()
     compared = run_cli("runs", "compare", str(tmp_path / "a"), str(tmp_path / "b"))
     assert compared.returncode == 0, compared.stderr
-    assert "problems solved of the 6 that both were evaluated on" in compared.stdout
+    assert "problems solved, of the 6 that both runs were evaluated on" in compared.stdout
     as_json = run_cli("runs", "compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json")
     assert len(json.loads(as_json.stdout)["tasks"]) == 6
     assert run_cli("report", "--run", str(tmp_path / "a")).returncode == 0
@@ -108,4 +108,4 @@ def test_a_branch_that_cannot_be_made_says_what_to_type(run_path: Path, tmp_path
 def test_an_adapter_without_a_name_or_folder_is_refused(run_path: Path, text: str) -> None:
     result = run_cli("eval", "--run", str(run_path), "--adapter", text)
     assert result.returncode == 2
-    assert "NAME=FOLDER is wanted" in result.stderr
+    assert "the form must be NAME=FOLDER" in result.stderr

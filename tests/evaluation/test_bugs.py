@@ -95,7 +95,7 @@ def test_what_no_bug_can_be_put_into_is_left_out_and_said_once(
             bugs = bugs_of(run, EVALUATION, "operators", tasks, runner)
     assert [origin_id(bug) for bug in bugs] == ["test/double"]
     [said] = caplog.messages
-    assert said == "no bugs are put into 1 of the tasks, of the domain sql: bugs can be put into Python programs alone"
+    assert said == "no bugs are put into 1 of the tasks (domain sql): bugs can be put into Python programs only"
 
 
 @pytest.mark.parametrize("source", ["", "mutants", "humanevalfixed", "humanevalfix:", "none:x"])

@@ -37,7 +37,7 @@ def test_runs_are_paired_on_the_tasks_they_share(paths: tuple[Path, Path]) -> No
     for row in found.rows:
         assert row.solved[1] - row.solved[0] == row.only_second - row.only_first
         assert row.p <= row.p_holm <= 1
-    assert f"{len(found.tasks)} that both were evaluated on" in str(found)
+    assert f"{len(found.tasks)} that both runs were evaluated on" in str(found)
     assert json.loads(json.dumps(found.to_dict()))["rows"][0]["arm"] == "base/first"
 
 
@@ -50,7 +50,7 @@ def test_bugs_that_both_runs_were_given_are_compared_too_and_all_corrected_toget
     ]
     rows = [*found.rows, *found.bugs.rows]
     assert [row.p_holm for row in rows] == holm([row.p for row in rows])
-    assert f"bugs repaired of the {len(found.bugs.tasks)} that both were given" in str(found)
+    assert f"bugs repaired, of the {len(found.bugs.tasks)} that both runs were given" in str(found)
 
 
 def test_a_run_of_before_there_were_bugs_is_compared_by_its_own_failures(

@@ -30,6 +30,13 @@ def test_of_bugs_no_first_drafts_are_compared() -> None:
     assert not any("first" in one.left for one in declared(MODELS, "bugs"))
 
 
+SENTENCES = {
+    "shown": "There is evidence that searching the failed code before resampling is better than resampling at once",
+    "not shown": "There is no evidence that searching the failed code before resampling is better than resampling at once",
+    "shown worse": "There is evidence that searching the failed code before resampling is worse than resampling at once",
+}
+
+
 @pytest.mark.parametrize(
     ("won", "lost", "p_holm", "verdict"),
     [(9, 0, 0.004, "shown"), (9, 0, 0.06, "not shown"), (0, 9, 0.004, "shown worse"), (0, 0, 1.0, "not shown")],
@@ -39,7 +46,7 @@ def test_a_difference_is_shown_after_correction_or_not_at_all(won: int, lost: in
         "bugs", "base/edits+forks+blind", "base/blind", "?", won, lost, 30, 0.004, p_holm, Interval(0, 0.3)
     )
     assert contrast.verdict == verdict
-    assert str(Searching("base", 12, 3, contrast)).lower().startswith(f"{verdict}: the base solves 12 of 30")
+    assert str(Searching("base", 12, 3, contrast)).startswith(f"{SENTENCES[verdict]} for base: it solves 12 of 30 ")
 
 
 def test_searching_is_judged_by_one_contrast_a_model_and_half() -> None:

@@ -29,6 +29,13 @@ def ids(n: int, start: int = 0) -> list[str]:
     return [str(i) for i in range(start, start + n)]
 
 
+SENTENCES = {
+    "shown": "There is evidence that the trained model repairs better than it resamples and than the base resamples: ",
+    "not shown": "There is no evidence that the trained model repairs better than it resamples: ",
+    "shown worse": "There is evidence that the trained model repairs worse than it resamples or than the base resamples: ",
+}
+
+
 @pytest.mark.parametrize(
     ("facts", "base", "adapter", "verdict"),
     [
@@ -45,7 +52,7 @@ def test_both_opponents_must_be_beaten_and_losing_to_one_is_worse(
 ) -> None:
     found = Primary.of(facts, base, adapter, 40)
     assert found.verdict == verdict
-    assert str(found).lower().startswith(f"{verdict}: ")
+    assert str(found).startswith(SENTENCES[verdict])
 
 
 def test_without_an_effect_shown_is_said_in_less_than_one_run_of_twenty() -> None:

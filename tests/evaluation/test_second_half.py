@@ -123,7 +123,7 @@ def test_base_and_adapter_begin_with_the_same_bugs_and_a_resumed_run_makes_nothi
     assert again == result == Result.from_dict(json.loads(json.dumps(result.to_dict())))
     assert result.bugs
     assert result.bugs.base.first_pass.problems == (0, 3)
-    for part in ("bugs repaired", "checks passed, bugs", "On bugs, not shown: the adapter repairing"):
+    for part in ("bugs repaired", "checks passed, bugs", "On bugs, there is no evidence that the trained model"):
         assert part in str(result)
     assert max(map(len, str(result).splitlines())) <= 80
 
@@ -202,7 +202,7 @@ def test_the_gate_looks_at_bugs_in_the_tasks_that_were_held_back(tiny: Any, tmp_
         result = evaluate(run, tiny, adapter, TASKS, trained_on=[HELD_BACK])
         arms = {a.arm for a in run.attempts() if a.task_id.startswith(f"{HELD_BACK.id}#")}
     assert result.gate == Gate((0, 0), (0, 0), 1, (0, 0), 1)
-    assert "of 1 bug put into these tasks they repair 0 and 0" in str(result.gate)
+    assert "Of 1 bug put into these tasks they repair 0 and 0." in str(result.gate)
     assert arms == {"held back/bugs/given", "held back/bugs/base/facts", "held back/bugs/adapter/facts"}
     settings = json.loads((adapter.path / "adapter_config.json").read_text())
     assert settings["gate"]["n_bugs"] == 1

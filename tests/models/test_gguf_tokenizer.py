@@ -96,7 +96,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown pre-tokenizer": ({"tokenizer.ggml.pre": "tekken"}, "tokenizer.ggml.pre is 'tekken'"),
     "no pre-tokenizer": ({"tokenizer.ggml.pre": None}, "tokenizer.ggml.pre is 'missing'"),
     "no tokens": ({"tokenizer.ggml.tokens": None}, "tokens is missing"),
-    "tokens that are numbers": ({"tokenizer.ggml.tokens": [1, 2]}, "no list of strings"),
+    "tokens that are numbers": ({"tokenizer.ggml.tokens": [1, 2]}, "not a list of strings"),
     "token types of another length": ({"tokenizer.ggml.token_type": [1, 1]}, "token_type"),
     "a merge of nothing": ({"tokenizer.ggml.merges": ["def"]}, "merge 'def'"),
     "a merge of unknown tokens": ({"tokenizer.ggml.merges": ["d zebra"]}, "merge 'd zebra'"),

@@ -107,7 +107,7 @@ def test_a_model_without_chat_template_cannot_render(tmp_path: Path, own_caches:
 
 def test_a_template_that_fails_is_a_model_error(tmp_path: Path, own_caches: Path, make_gguf: MakeGguf) -> None:
     make_gguf(tmp_path / "m.gguf", metadata={"tokenizer.chat_template": "{{ raise_exception('no') }}"})
-    with pytest.raises(ModelError, match="does not take these messages: no"):
+    with pytest.raises(ModelError, match="does not accept these messages: no"):
         load_model(str(tmp_path / "m.gguf")).render([{"role": "user", "content": "hi"}])
 
 
@@ -130,7 +130,7 @@ def test_an_adapter_of_another_shape_is_refused(model: Model, tiny_gguf: Path, t
 def test_an_adapter_with_a_file_missing_is_refused(name: str, model: Model, tiny_gguf: Path, tmp_path: Path) -> None:
     save_adapter(tmp_path / "adapter", model)
     (tmp_path / "adapter" / name).unlink()
-    with pytest.raises(ModelError, match=f"no adapter: {name}"):
+    with pytest.raises(ModelError, match=f"is not an adapter: {name}"):
         load_model(str(tiny_gguf), adapter=tmp_path / "adapter")
 
 

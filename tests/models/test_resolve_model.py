@@ -160,5 +160,5 @@ def test_a_config_that_is_no_json_object_is_refused(content: bytes, mlx_folder: 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "weights.npz").write_bytes(b"")
-    with pytest.raises(FormatError, match="is no model"):
+    with pytest.raises(FormatError, match="is not a model"):
         resolve.resolve_model(str(tmp_path / "weights.npz"))

@@ -8,7 +8,7 @@ import pytest
 
 from mlx_selfdebug.progress import NullStage
 from mlx_selfdebug.repair.asking import Asked, Decoding
-from mlx_selfdebug.repair.judging import MOST_KNOWN, Judging, Memory
+from mlx_selfdebug.repair.judging import MAX_KNOWN, Judging, Memory
 from mlx_selfdebug.repair.policies import Move, Repair, Resample
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sampling.request import Completion, Request
@@ -107,9 +107,9 @@ def test_the_same_code_of_another_task_is_tested() -> None:
 
 def test_what_is_remembered_is_bounded() -> None:
     judging = Judging(Memory(Counting()))  # type: ignore[arg-type]
-    for i in range(MOST_KNOWN + 9):
+    for i in range(MAX_KNOWN + 9):
         judging.memory.tests(f"x = {i}\n", TASK)
-    assert len(judging.memory._tests) == MOST_KNOWN
+    assert len(judging.memory._tests) == MAX_KNOWN
 
 
 def test_an_arm_tests_no_program_that_another_has_tested(run: Run, runner: TestRunner, monkeypatch: Any) -> None:

@@ -7,7 +7,7 @@ import pytest
 from mlx_selfdebug.repair.policies import (
     Alternate,
     Greedy,
-    Mine,
+    MiningPolicy,
     Move,
     Policy,
     Repair,
@@ -40,7 +40,7 @@ def attempt(
     return make_attempt(sample=sample, round=round_, public=public, verdict=verdict, code=code, n_completion_tokens=n)
 
 
-@pytest.mark.parametrize("policy", [Greedy(), Resample(3), Repair(2), Alternate(4), Search(), Mine(4, 1, 2)])
+@pytest.mark.parametrize("policy", [Greedy(), Resample(3), Repair(2), Alternate(4), Search(), MiningPolicy(4, 1, 2)])
 def test_every_policy_begins_with_drafts(policy: Policy) -> None:
     moves = policy.moves(TASK, ())
     assert moves
@@ -66,7 +66,7 @@ def test_only_the_last_attempt_is_repaired_and_only_so_often() -> None:
 def test_suspicious_attempts_are_not_repaired(outcome: str) -> None:
     bad = Verdict(outcome)  # type: ignore[arg-type]
     assert Repair(2).moves(TASK, (attempt(public=bad, verdict=bad),)) == []
-    mined = Mine(2, 1, 2).moves(TASK, (attempt(verdict=bad), attempt(1)))
+    mined = MiningPolicy(2, 1, 2).moves(TASK, (attempt(verdict=bad), attempt(1)))
     assert [move.sample for move in mined] == [1]
 
 
@@ -102,8 +102,8 @@ def test_after_a_failed_assertion_drafts_and_repairs_take_turns() -> None:
 
 def test_mining_repairs_only_unsolved_tasks_and_attempts_of_different_code() -> None:
     twins = (attempt(), attempt(1), make_attempt(sample=2, verdict=FAILED, public=WRONG, code="x = 0, 0  # again"))
-    assert [move.sample for move in Mine(3, 1, 5).moves(TASK, twins)] == [0, 1]
-    assert Mine(3, 1, 5).moves(TASK, (*twins, attempt(3, verdict=PASSED))) == []
+    assert [move.sample for move in MiningPolicy(3, 1, 5).moves(TASK, twins)] == [0, 1]
+    assert MiningPolicy(3, 1, 5).moves(TASK, (*twins, attempt(3, verdict=PASSED))) == []
 
 
 def test_solved_looks_at_hidden_checks() -> None:

@@ -13,7 +13,7 @@ import pytest
 from mlx_selfdebug.errors import BudgetError, ModelError, SandboxError
 from mlx_selfdebug.progress import NullStage
 from mlx_selfdebug.repair.asking import Decoding, common_length
-from mlx_selfdebug.repair.policies import Mine, Move, Policy, Repair, Resample
+from mlx_selfdebug.repair.policies import MiningPolicy, Move, Policy, Repair, Resample
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
@@ -56,7 +56,7 @@ def test_a_policy_from_outside_says_what_is_attempted(run: Run, runner: TestRunn
 
 
 def test_attempts_come_in_the_order_of_tasks_samples_and_rounds(run: Run, runner: TestRunner) -> None:
-    attempts = play(run, ScriptedModel(wrong), runner, Mine(3, 1, 2))
+    attempts = play(run, ScriptedModel(wrong), runner, MiningPolicy(3, 1, 2))
     order = [task.id for task in TASKS]
     keys = [(order.index(a.task_id), a.sample, a.round) for a in attempts]
     assert keys == sorted(keys)
@@ -152,7 +152,7 @@ def test_tests_that_cannot_be_run_stop_the_stream_and_lose_nothing(run: Run, run
 def test_a_model_that_does_not_fit_the_budget_is_refused_with_the_number(
     tiny: Any, run: Run, runner: TestRunner
 ) -> None:
-    with pytest.raises(BudgetError, match=r"0\.\d+ GB are needed at least .* 0\.10 GB are allowed") as caught:
+    with pytest.raises(BudgetError, match=r"at least 0\.\d+ GB are needed .* 0\.10 GB are allowed") as caught:
         play(run, tiny, runner, Resample(1), budget_bytes=10**8)
     assert caught.value.exit_code == 3
     play(run, tiny, runner, Resample(1), TASKS[:1], budget_bytes=caught.value.needed_bytes)
@@ -171,7 +171,7 @@ def test_a_tiny_model_gives_the_same_attempts_however_wide_the_batch(
 ) -> None:
     def codes(width: int) -> list[tuple[str, str]]:
         with Run(tmp_path / str(width)) as run:
-            return [(a.id, a.completion) for a in play(run, tiny, runner, Mine(4, 1, 2), batch_size=width)]
+            return [(a.id, a.completion) for a in play(run, tiny, runner, MiningPolicy(4, 1, 2), batch_size=width)]
 
     assert codes(13) == codes(29)
 
@@ -183,7 +183,7 @@ def test_test_processes_that_are_killed_change_no_verdict(tmp_path: Path) -> Non
             killer = threading.Thread(target=kill_children, args=(over,))
             if disturb:
                 killer.start()
-            attempts = play(run, ScriptedModel(wrong), runner, Mine(12, 1, 2))
+            attempts = play(run, ScriptedModel(wrong), runner, MiningPolicy(12, 1, 2))
             over.set()
             if disturb:
                 killer.join()

@@ -12,7 +12,7 @@ import pytest
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.progress import NullStage
 from mlx_selfdebug.repair.asking import Decoding
-from mlx_selfdebug.repair.policies import EXHAUSTED, Mine, Policy, Search
+from mlx_selfdebug.repair.policies import EXHAUSTED, MiningPolicy, Policy, Search
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sampling.reading import Reading, indifferent_reading
 from mlx_selfdebug.sandbox.limits import Limits
@@ -149,14 +149,14 @@ def test_a_fork_leaves_the_program_where_the_model_would_rather_have_another_tok
 
 def test_mining_edits_the_failed_drafts_and_goes_by_the_hidden_checks(run: Run, runner: TestRunner) -> None:
     task = replace(TASK, public=Checks())
-    found = play(run, model(WRONG), runner, Mine(3, 1, 1, edits=2, forks=1), task=task)
+    found = play(run, model(WRONG), runner, MiningPolicy(3, 1, 1, edits=2, forks=1), task=task)
     assert [attempt.kind for attempt in found] == ["draft", "edits", "draft", "draft"]
     assert found[1].code == RIGHT
 
 
 def test_mining_forks_and_then_asks_where_no_edit_was_found(run: Run, runner: TestRunner) -> None:
     task = replace(TASK, hidden=Checks.from_asserts(["assert square(7) == 'never'"]))
-    found = play(run, model(HOPELESS), runner, Mine(1, 2, 1, edits=1, forks=2), task=task)
+    found = play(run, model(HOPELESS), runner, MiningPolicy(1, 2, 1, edits=1, forks=2), task=task)
     assert [(attempt.kind, attempt.round) for attempt in found] == [
         ("draft", 0), ("edits", 1), ("fork", 2), ("fork", 3), ("repair", 4), ("repair", 5)
     ]  # fmt: skip

@@ -23,7 +23,7 @@ def test_the_front_matter_is_read_by_the_hubs_own_code_and_has_the_results_figur
     assert {"mlx", "lora"} <= set(card.data.tags)
     found = {one.metric_name: one.metric_value for one in card.data.eval_results}
     solved, total = result.adapter.arms["facts"].problems
-    assert found["problems solved, then facts, 400 tokens a task"] == round(solved / total, 4)
+    assert found["problems solved, then facts, 400 tokens per task"] == round(solved / total, 4)
     assert {name.partition(",")[0] for name in found} == {"problems solved", "bugs repaired"}
     assert len(found) == 7 + 6
 
@@ -34,7 +34,7 @@ def test_the_text_has_every_arm_the_verdict_and_the_gate(tmp_path: Path) -> None
     assert result
     assert result.bugs
     assert all(said in text for said in result.said)
-    assert f"{result.bugs.n} bugs (operators), the same for every model:" in text
+    assert f"Results on {result.bugs.n} bugs (operators), which are the same for every model:" in text
     assert str(result.gate) in text
     for arm in ("first draft", "then blind", "then other-facts"):
         assert f"| {arm} |" in text
@@ -46,5 +46,5 @@ def test_an_adapter_that_was_not_evaluated_says_so(run: Run) -> None:
     run.adapter_path.mkdir()
     write_model_card(run)
     text = (run.adapter_path / "README.md").read_text(encoding="utf-8")
-    assert "It was not evaluated." in text
+    assert "The adapter was not evaluated." in text
     assert ModelCard(text).data.eval_results is None

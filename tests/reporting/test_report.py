@@ -118,12 +118,11 @@ def test_both_halves_are_in_page_markdown_and_data(records: Records, page: str) 
     assert records.evidence.bugs is not None
     markdown, data = report_markdown(records), report_data(records)
     found = headline(records).lines
-    assert re.match(
-        r"On the models' own failures it is (not )?shown that repairing .*; for .* that searching", found[0]
+    verdicts_of_half = (
+        r", there is (no )?evidence that the trained model .*; there is (no )?evidence that searching .* for "
     )
-    assert re.match(
-        r"On bugs put into right code it is (not )?shown that repairing .*; for .* that searching", found[1]
-    )
+    assert re.match(f"On the models' own failures{verdicts_of_half}", found[0])
+    assert re.match(f"On bugs put into right code{verdicts_of_half}", found[1])
     plain = " ".join(Reader(page).texts)
     for line in found:
         assert line in plain
@@ -131,7 +130,11 @@ def test_both_halves_are_in_page_markdown_and_data(records: Records, page: str) 
     for operator in set(records.evidence.bugs.operators.values()):
         assert f'<th scope="row">{operator}</th>' in page
         assert f"| {operator} |" in markdown
-    for title in ("## Bugs, by arm", "## Bugs: repaired, by what made them", "## Bugs: declared contrasts"):
+    for title in (
+        "## Bugs, by arm",
+        "## Bugs: repaired, by the operator that made them",
+        "## Bugs: declared contrasts",
+    ):
         assert title in markdown
     for head in ("wrong accepted", "read", "tries"):
         assert f"| {head} |" in markdown
@@ -212,15 +215,15 @@ def test_all_regressions_are_told_in_full(records: Records, page: str) -> None:
 
 
 def test_pairs_that_do_not_fit_are_counted(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlx_selfdebug.reporting.report.page.MOST_BYTES", 20_000)
+    monkeypatch.setattr("mlx_selfdebug.reporting.report.page.MAX_BYTES", 20_000)
     page = report_html(records)
     assert re.search(r"\d+ more are left out for size: <code>mlx-selfdebug runs pairs", page)
 
 
 @pytest.mark.parametrize(
     ("stages", "sentence"),
-    [((), "Begun, nothing is finished yet."), (("collect",), "Collected, not trained yet."),
-     (("collect", "train"), "Trained, not evaluated yet.")],
+    [((), "No stage is finished yet."), (("collect",), "Attempts are collected, but no adapter is trained yet."),
+     (("collect", "train"), "The adapter is trained, but not evaluated yet.")],
 )  # fmt: skip
 def test_a_run_that_is_not_finished_says_how_far_it_is_and_how_to_go_on(
     tmp_path: Path, stages: tuple[str, ...], sentence: str

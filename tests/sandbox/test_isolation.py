@@ -30,8 +30,8 @@ def test_here_every_probe_is_stopped_and_every_control_gets_there() -> None:
 def test_without_any_layer_the_level_is_none_and_the_open_ways_are_named() -> None:
     open_ = describe_isolation(without=frozenset(layer_names()))
     assert open_.level == "none"
-    assert {"read a file of the runner's", "connect by TCP", "start a process by fork"} <= set(open_.open_ways)
-    assert "read a file of the runner's" in isolation_notice(open_)
+    assert {"read one of the runner's files", "connect over TCP", "start a process by fork"} <= set(open_.open_ways)
+    assert "read one of the runner's files" in isolation_notice(open_)
 
 
 def test_every_verdict_carries_the_level_it_was_made_at() -> None:
@@ -41,7 +41,7 @@ def test_every_verdict_carries_the_level_it_was_made_at() -> None:
 
 def test_a_runner_that_cannot_confine_is_refused_unless_it_is_allowed() -> None:
     without = frozenset(layer_names())
-    with pytest.raises(SandboxError, match="read a file of the runner's") as caught:
+    with pytest.raises(SandboxError, match="read one of the runner's files") as caught:
         TestRunner(1, without=without)
     assert "--allow-weak-sandbox" in (caught.value.hint or "")
     with pytest.raises(SandboxError):

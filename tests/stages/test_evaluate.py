@@ -256,7 +256,7 @@ def test_a_name_stands_for_one_adapter(tiny: Any, tmp_path: Path) -> None:
 def test_the_result_prints_both_units_of_every_arm(tiny: Any, tmp_path: Path) -> None:
     with open_run(tmp_path / "run") as run:
         text = str(evaluate(run, tiny, train(run, tiny), TASKS))
-    for part in ("problems solved", "checks passed", "first draft", "then blind", "then facts", "20 tokens a task"):
+    for part in ("problems solved", "checks passed", "first draft", "then blind", "then facts", "20 generated tokens"):
         assert part in text
 
 
@@ -275,7 +275,7 @@ def test_the_gate_wants_drafts_no_worse_and_repairs_better(
 ) -> None:
     gate = Gate(first, repaired, 4)
     assert gate.passed is passed
-    assert str(gate).startswith(f"Recommended: the {'adapter' if passed else 'base'}; on 4 training tasks")
+    assert str(gate).startswith(f"Recommended: the {'adapter' if passed else 'base'}. On 4 training tasks")
     assert Gate.from_dict(json.loads(json.dumps(gate.to_dict()))) == gate
 
 

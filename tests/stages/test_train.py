@@ -16,11 +16,10 @@ from mlx.utils import tree_flatten
 
 from mlx_selfdebug.errors import BudgetError, ModelError, StoreError, TrainingError
 from mlx_selfdebug.models.cache import CACHE_VARIABLE
-from mlx_selfdebug.stages import train as train_module
 from mlx_selfdebug.stages.common import measured
 from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.training import loop
+from mlx_selfdebug.training import loop, session
 from mlx_selfdebug.training.adapter import open_adapter
 from mlx_selfdebug.training.checkpoint import newest_checkpoint
 from mlx_selfdebug.training.loss import LossAndGradient
@@ -127,7 +126,7 @@ def test_a_pair_longer_than_the_context_is_left_out_by_name(
 def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_module, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(session, "CHECKPOINT_S", 0.0)
     with open_run(tmp_path / "run") as run:
         run.training_path.write_text("a file where a folder is wanted")
         with pytest.raises(StoreError, match=f"checkpoint cannot be written to {run.training_path}"):
@@ -150,12 +149,13 @@ from pathlib import Path
 from mlx_selfdebug.models.backend import mx
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.models.load import load_model
-from mlx_selfdebug.stages import train as module
-from tests.training.test_train import open_run
+from mlx_selfdebug.stages.train import train
+from mlx_selfdebug.training import session
+from tests.stages.test_train import open_run
 
-module.CHECKPOINT_S = 0.0
+session.CHECKPOINT_S = 0.0
 folder, model = Path(sys.argv[1]), load_model(sys.argv[2])
-save, most = module.save_checkpoint, resource.RLIM_INFINITY
+save, most = session.save_checkpoint, resource.RLIM_INFINITY
 
 def full_at_the_fifth(folder, step, *rest):
     if step == 5:
@@ -166,16 +166,16 @@ def full_at_the_fifth(folder, step, *rest):
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
 with open_run(folder / "run") as run:
-    module.save_checkpoint = full_at_the_fifth
+    session.save_checkpoint = full_at_the_fifth
     try:
-        module.train(run, model)
+        train(run, model)
     except StoreError as error:
         print(str(error))
     print(sorted(path.name for path in run.training_path.glob("step-*.json")))
-    module.save_checkpoint = save
-    cut = mx.load(str(module.train(run, model).path / "adapters.safetensors"))
+    session.save_checkpoint = save
+    cut = mx.load(str(train(run, model).path / "adapters.safetensors"))
 with open_run(folder / "whole") as run:
-    whole = mx.load(str(module.train(run, model).path / "adapters.safetensors"))
+    whole = mx.load(str(train(run, model).path / "adapters.safetensors"))
 print(all(mx.array_equal(cut[name], whole[name]).item() for name in whole))
 """
     command = [sys.executable, "-c", code, str(tmp_path), str(tiny_folder)]
@@ -193,8 +193,8 @@ def test_a_rest_between_segments_changes_nothing_but_the_time(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapters, rests = [], []
-    monkeypatch.setattr(train_module, "CHECKPOINT_S", 0.0)
-    monkeypatch.setattr(train_module.time, "sleep", rests.append)
+    monkeypatch.setattr(session, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(session.time, "sleep", rests.append)
     for rest in (0.0, 7.5):
         with open_run(tmp_path / str(rest), train__cooldown_s=rest) as run:
             adapters.append(mx.load(str(train(run, tiny).path / "adapters.safetensors")))
@@ -206,14 +206,14 @@ def test_mlxs_limits_are_the_plans_in_training_and_what_they_were_afterwards(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits = []
-    record = train_module._record
+    record = session._record
 
     def look(run: Run, step: Any) -> None:
         limits.append((mx.set_memory_limit(1 << 40), mx.set_cache_limit(7)))
         record(run, step)
 
     memory, cache = mx.set_memory_limit(1 << 41), mx.set_cache_limit(123)
-    monkeypatch.setattr(train_module, "_record", look)
+    monkeypatch.setattr(session, "_record", look)
     with open_run(tmp_path / "run") as run:
         train(run, tiny)
         plan = run.environment()["train.plan.0"]
@@ -290,7 +290,7 @@ class Killed(BaseException):
 def test_a_training_cut_short_ends_with_the_same_adapter_bit_for_bit(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    monkeypatch.setattr("mlx_selfdebug.stages.train.CHECKPOINT_S", 0.0)
+    monkeypatch.setattr("mlx_selfdebug.training.session.CHECKPOINT_S", 0.0)
     with open_run(tmp_path / "whole") as run:
         whole, steps = mx.load(str(train(run, tiny).path / "adapters.safetensors")), timeless(run)
     with open_run(tmp_path / "cut") as run:
@@ -321,7 +321,7 @@ def cut_after(run: Run, model: Any, last: int) -> None:
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it_and_said(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("mlx_selfdebug.stages.train.CHECKPOINT_S", 0.0)
+    monkeypatch.setattr("mlx_selfdebug.training.session.CHECKPOINT_S", 0.0)
     with open_run(tmp_path / "whole") as run:
         whole = mx.load(str(train(run, tiny).path / "adapters.safetensors"))
     with open_run(tmp_path / "cut") as run:
@@ -336,7 +336,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it_and_said(
 def test_two_checkpoints_are_kept_and_belong_to_their_settings(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlx_selfdebug.stages.train.CHECKPOINT_S", 0.0)
+    monkeypatch.setattr("mlx_selfdebug.training.session.CHECKPOINT_S", 0.0)
     with open_run(tmp_path / "cut") as run:
         cut_after(run, tiny, 6)
         assert len(list(run.training_path.glob("step-*.safetensors"))) == 2

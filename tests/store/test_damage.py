@@ -141,7 +141,10 @@ def test_a_row_that_makes_no_attempt_is_reported_with_its_key(filled: Path) -> N
     with sqlite3.connect(filled / "run.db") as db:
         db.execute("""UPDATE attempts SET verdict = '{"outcome": "pased"}' WHERE sample = 7""")
     db.close()
-    with Run(filled) as run, pytest.raises(StoreError, match=r"sample 7.*verdict\.outcome: 'pased' is none of passed"):
+    with (
+        Run(filled) as run,
+        pytest.raises(StoreError, match=r"sample 7.*verdict\.outcome: 'pased' is not one of passed"),
+    ):
         run.attempts()
 
 

@@ -96,7 +96,7 @@ def test_a_new_database_that_fails_to_be_made_is_not_there(tmp_path: Path) -> No
 def test_reading_an_older_run_does_not_migrate_it_and_names_the_command(tmp_path: Path) -> None:
     before = make_first_version(tmp_path)
     with (
-        pytest.raises(StoreError, match=f"schema version 1, this program reads {SCHEMA_VERSION}") as caught,
+        pytest.raises(StoreError, match=f"schema version 1, but this program reads {SCHEMA_VERSION}") as caught,
         reading(tmp_path),
     ):
         pass
@@ -110,7 +110,9 @@ def test_a_run_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path, open
     with closing(sqlite3.connect(tmp_path / "run.db")) as db, db:
         db.execute("PRAGMA user_version = 99")
     before = (tmp_path / "run.db").read_bytes()
-    with pytest.raises(StoreError, match=f"schema version 99, this program reads up to {SCHEMA_VERSION}") as caught:
+    with pytest.raises(
+        StoreError, match=f"schema version 99, but this program reads only up to {SCHEMA_VERSION}"
+    ) as caught:
         open_run(tmp_path)
     assert "update" in str(caught.value.hint)
     assert (tmp_path / "run.db").read_bytes() == before

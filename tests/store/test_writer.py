@@ -170,14 +170,14 @@ def test_a_write_that_failed_is_raised_by_the_next_attempt_and_says_what_is_kept
     full_run.add_attempt(make_attempt(code="x" * 100_000))
     while not full_run._writer._error:
         time.sleep(0.005)
-    with pytest.raises(StoreError, match="full; what was stored before is kept, 2 attempts are not"):
+    with pytest.raises(StoreError, match="full; what was stored before is kept, but 2 attempts are not stored"):
         full_run.add_attempt(make_attempt(sample=1))
 
 
 @pytest.mark.parametrize("wait", [Run.flush, Run.close, Run.attempts, Run.pairs])
 def test_a_write_that_failed_is_raised_by_whatever_waits(full_run: Run, wait: Callable[[Run], object]) -> None:
     full_run.add_attempt(make_attempt(code="x" * 100_000))
-    with pytest.raises(StoreError, match="full; what was stored before is kept, 1 attempt is not"):
+    with pytest.raises(StoreError, match="full; what was stored before is kept, but 1 attempt is not stored"):
         wait(full_run)
 
 

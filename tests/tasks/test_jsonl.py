@@ -92,7 +92,8 @@ def test_all_problems_of_a_file_are_reported_at_once(write):
 
 def test_a_problem_says_where_what_which_value_and_what_is_allowed(write):
     expected = (
-        ":2: entry_point: not allowed, '2double', the name of the function or class that is tested, empty for a program"
+        ":2: entry_point: not allowed, '2double',"
+        " expected the name of the function or class that is tested, or an empty string for a program"
     )
     assert problems(write(line(), line(id="b", entry_point="2double"))) == [expected]
 
@@ -110,25 +111,26 @@ def test_an_unknown_key_is_refused_with_the_one_that_was_meant(write):
 
 def test_an_unknown_key_that_resembles_none_is_refused_with_all(write):
     [problem] = problems(write(line(zzz=1)))
-    assert "known are id, statement, entry_point" in problem
+    assert "the known fields are id, statement, entry_point" in problem
 
 
 def test_a_key_given_twice_is_refused(write):
-    assert problems(write(line()[:-1] + ', "id": "b"}')) == [":1: id: given twice, each key once"]
+    assert problems(write(line()[:-1] + ', "id": "b"}')) == [":1: id: given twice, each key may be given only once"]
 
 
 def test_an_id_used_twice_names_the_first_line(write):
-    assert problems(write(line(), "", line())) == [":3: id: also in line 1, 'mine/double', each id once"]
+    expected = ":3: id: already used in line 1, 'mine/double', each id may be used only once in a file"
+    assert problems(write(line(), "", line())) == [expected]
 
 
 def test_a_file_without_tasks_is_an_error(write):
-    assert problems(write()) == [":1: the file is empty, one JSON object a line is needed"]
+    assert problems(write()) == [":1: the file is empty, expected one JSON object per line"]
 
 
 def test_bytes_that_are_not_utf8_are_an_error_with_their_place(tmp_path: Path):
     path = tmp_path / "mine.jsonl"
     path.write_bytes(line().encode() + b'\n{"id": "\xff"}\n')
-    assert problems(path) == [":2: line: not UTF-8 at byte 9, b'\\xff\"}', UTF-8"]
+    assert problems(path) == [":2: line: not UTF-8 at byte 9, b'\\xff\"}', expected UTF-8"]
 
 
 @pytest.mark.parametrize("text", ["[]", "1", '"text"', "null"])
@@ -142,7 +144,7 @@ def test_json_nested_without_end_is_an_error_and_no_crash(write):
 
 def test_a_line_too_long_is_refused_and_the_rest_is_still_read(write):
     path = write(line(statement="x" * 3 * MAX_LINE_BYTES), line(id="b", public=5))
-    assert [text.split(",")[0] for text in problems(path)] == [":1: line: too long", ":2: public: of the wrong kind"]
+    assert [text.split(",")[0] for text in problems(path)] == [":1: line: too long", ":2: public: of the wrong type"]
 
 
 def test_a_line_of_the_largest_size_is_read(write):
@@ -164,7 +166,7 @@ def test_a_long_value_is_shown_short(write):
 )
 @pytest.mark.parametrize("value", [5, ["text"], True, {}])
 def test_a_field_of_another_type_is_refused(write, field: str, value: object):
-    assert problems(write(line(**{field: value})))[0].startswith(f":1: {field}: not a text")
+    assert problems(write(line(**{field: value})))[0].startswith(f":1: {field}: not a string")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ def test_an_entry_point_is_an_identifier(write, value: str):
     [
         ("assert double(1) ==", "does not parse"),
         ("double(1) == 2", "asserts nothing"),
-        (5, "not a text"),
+        (5, "not a string"),
         ("", "asserts nothing"),
         ("assert '\0'", "does not parse"),
         ("assert " + "(" * 500 + ")" * 500, "does not parse"),
@@ -226,7 +228,9 @@ def test_an_entry_of_a_list_of_checks_is_an_assert(write, value: object, what: s
         ({"setup": "import math"}, "hidden.source: missing"),
         ({"source": CHECK, "setup": "import"}, "hidden.setup: does not parse"),
         ({"source": CHECK, "set_up": ""}, "hidden.set_up: unknown field"),
-        ("assert double(5) == 10", "hidden: of the wrong kind"),
+        ({"source": 5}, "hidden.source: not a string, 5, expected Python source"),
+        ({"source": CHECK, "setup": "\ud800"}, "hidden.setup: contains half a surrogate pair"),
+        ("assert double(5) == 10", "hidden: of the wrong type"),
     ],
 )
 def test_checks_given_as_source_are_held_to_their_form(write, value: object, start: str):
@@ -244,7 +248,7 @@ def test_a_reference_must_define_the_entry_point(write):
 
 
 def test_half_a_surrogate_pair_is_refused(write):
-    assert problems(write(line(statement="\ud800")))[0].startswith(":1: statement: half a surrogate pair")
+    assert problems(write(line(statement="\ud800")))[0].startswith(":1: statement: contains half a surrogate pair")
 
 
 def test_source_with_odd_escapes_is_read_without_a_warning(write):
@@ -258,7 +262,7 @@ def test_what_cannot_be_read_back_is_not_written(tmp_path: Path):
 
 
 def test_two_tasks_of_one_id_are_not_written(tmp_path: Path):
-    with pytest.raises(TaskError, match="also in line 1"):
+    with pytest.raises(TaskError, match="already used in line 1"):
         dump_tasks([Task("a", "python", "Do.", "f")] * 2, tmp_path / "out.jsonl")
 
 

@@ -51,7 +51,7 @@ def test_a_path_that_does_not_exist_is_an_error_that_names_it(tmp_path: Path):
 
 
 def test_a_folder_without_tasks_is_refused(tmp_path: Path):
-    with pytest.raises(TaskError, match="no task in it"):
+    with pytest.raises(TaskError, match="holds no task"):
         load_tasks(tmp_path)
 
 

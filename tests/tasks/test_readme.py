@@ -34,9 +34,20 @@ def test_the_numbers_in_it_are_so():
 
 @pytest.mark.parametrize(
     "name",
-    ["__init__", "checks", "examples", "jsonl", "load", "mutants", "schema", "task_set", "sets.humaneval", "sets.mbpp"],
+    [
+        "tasks",
+        "tasks.jsonl",
+        "tasks.load",
+        "tasks.schema",
+        "tasks.task_set",
+        "tasks.sets.humaneval",
+        "tasks.sets.mbpp",
+        "values.checks",
+        "values.examples",
+        "auditing.mutants",
+    ],
 )
 def test_the_examples_of_a_module_run(name: str):
-    module = importlib.import_module("mlx_selfdebug.tasks" + ("" if name == "__init__" else f".{name}"))
+    module = importlib.import_module(f"mlx_selfdebug.{name}")
     result = doctest.testmod(module)
     assert (result.failed, result.attempted > 0) == (0, True)

@@ -12,10 +12,10 @@ from mlx.utils import tree_flatten
 
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.errors import TrainingError
-from mlx_selfdebug.stages import train as train_module
 from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.testing import make_task
+from mlx_selfdebug.training import session
 from mlx_selfdebug.training.selection import ARM, Check, Selection, hold_back, stored_checks, to_repair
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
@@ -159,10 +159,10 @@ def test_a_training_cut_short_chooses_the_same_adapter(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int
 ) -> None:
     scripted(monkeypatch, [3, 1, 2], {})
-    monkeypatch.setattr(train_module, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(session, "CHECKPOINT_S", 0.0)
     with open_run(tmp_path / "whole") as run:
         wanted: Any = mx.load(str(train(run, tiny, tasks=TASKS).path / "adapters.safetensors"))
-    record = train_module._record
+    record = session._record
 
     def cut(run: Run, step: Any) -> None:
         record(run, step)
@@ -170,10 +170,10 @@ def test_a_training_cut_short_chooses_the_same_adapter(
             raise Killed
 
     with open_run(tmp_path / "cut") as run:
-        monkeypatch.setattr(train_module, "_record", cut)
+        monkeypatch.setattr(session, "_record", cut)
         with pytest.raises(Killed):
             train(run, tiny, tasks=TASKS)
-        monkeypatch.setattr(train_module, "_record", record)
+        monkeypatch.setattr(session, "_record", record)
         got: Any = mx.load(str(train(run, tiny, tasks=TASKS).path / "adapters.safetensors"))
     assert equal(got, wanted)
 

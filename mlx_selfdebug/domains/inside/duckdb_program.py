@@ -1,4 +1,4 @@
-"""The program of a test run of SQL on DuckDB. ``DATABASES`` and ``QUERY`` are set behind it."""
+"""The program that runs a query on DuckDB in a test run. The domain sets ``DATABASES`` and ``QUERY`` in lines after it."""
 
 import datetime
 import decimal
@@ -12,7 +12,7 @@ QUERY = ""
 
 
 def answer(database: str) -> list[list[Any]]:
-    """The rows of the query, each a list. Raises duckdb.Error."""
+    """Return the rows of the query, each as a list. Raises duckdb.Error."""
     connection = duckdb.connect(":memory:", config={"threads": "1"})
     connection.execute(DATABASES[database]["script"])
     for setting in ("enable_external_access=false", "lock_configuration=true"):
@@ -20,14 +20,14 @@ def answer(database: str) -> list[list[Any]]:
     statements = connection.extract_statements(QUERY)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise duckdb.Error("one statement that only reads is allowed: SELECT")
-    found = connection.execute(statements[0]).fetchmany(MAX_ROWS + 1)
-    if len(found) > MAX_ROWS:
+    rows = connection.execute(statements[0]).fetchmany(MAX_ROWS + 1)
+    if len(rows) > MAX_ROWS:
         raise duckdb.Error(f"more than {MAX_ROWS} rows")
-    return [[plain(value) for value in row] for row in found]
+    return [[plain(value) for value in row] for row in rows]
 
 
 def plain(value: Any) -> Any:
-    """As SQLite would have it: dates are texts, decimals numbers."""
+    """Return the value as SQLite would give it: a date as a string, a decimal as a float."""
     if isinstance(value, decimal.Decimal):
         return float(value)
     return str(value) if isinstance(value, datetime.date | datetime.time | datetime.timedelta) else value

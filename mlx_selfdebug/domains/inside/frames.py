@@ -1,17 +1,24 @@
-"""Data frames as plain values, and how two differ, on the trusted side of a test run. What it says is what a model is told."""
+"""Data frames as plain values, and the comparison of two of them, on the trusted side of a test run.
+
+A model is told the differences in the words that are chosen here.
+"""
 
 from collections.abc import Mapping, Sequence
 from math import isclose
 from typing import Any
 
-SHOWN = 3
-CELL = 40
+MAX_SHOWN = 3
+"""The number of differing cells that are shown."""
+MAX_CELL_CHARS = 40
 Column = tuple[str, str, list[Any]]
+"""A name, a dtype and the values."""
 
 
 def DataFrame(columns: Mapping[str, Sequence[Any]], dtypes: Mapping[str, str] | None = None) -> dict[str, Any]:  # noqa: N802
-    """Named as the libraries have it, so that a check reads as code. A column's dtype follows from its values: int, float, bool or
-    str; all integer widths are one. Of values that do not tell (none, or all missing) any dtype is right.
+    """Return a frame as plain values. The name is that of the libraries, so that a check reads like ordinary code.
+
+    A column's dtype follows from its values: int, float, bool or str. All widths of integers are the same dtype. If the values do
+    not show it, because there are none or all are missing, any dtype is right.
     """
     return {
         "frame": [
@@ -28,7 +35,7 @@ def dtype_of(values: Sequence[Any]) -> str:
 
 
 def difference(got: Any, expected: Any) -> str:
-    """Empty if they are the same by columns, dtypes and values, in order; else what differs first."""
+    """Return what differs first, or an empty string if columns, dtypes and values are the same and in the same order."""
     if not is_frame(expected):
         return "" if alike(got, expected) else f"expected {short(expected)}, got {short(got)}"
     if not is_frame(got):
@@ -49,15 +56,16 @@ def difference(got: Any, expected: Any) -> str:
 
 
 def cells(mine: Sequence[Column], theirs: Sequence[Column]) -> list[str]:
-    """The first cells that differ, row by row."""
+    """Return the first cells that differ, row by row."""
     n_rows = min([len(values) for _, _, values in (*mine, *theirs)], default=0)
-    found = [
+    differences = [
         f"row {row} of {name}: {short(right[row])} expected, got {short(values[row])}"
         for row in range(n_rows)
         for (name, _, values), (_, _, right) in zip(mine, theirs, strict=True)
         if not alike(values[row], right[row])
     ]
-    return found[:SHOWN] + ([f"and {len(found) - SHOWN} more cells"] if len(found) > SHOWN else [])
+    n_more = len(differences) - MAX_SHOWN
+    return differences[:MAX_SHOWN] + ([f"and {n_more} more cells"] if n_more > 0 else [])
 
 
 def alike(a: Any, b: Any) -> bool:
@@ -78,4 +86,4 @@ def kind_of(value: Any) -> str:
 
 def short(value: Any) -> str:
     text = "a missing value" if value is None else repr(value)
-    return text if len(text) <= CELL else text[: CELL - 3] + "..."
+    return text if len(text) <= MAX_CELL_CHARS else text[: MAX_CELL_CHARS - 3] + "..."

@@ -1,4 +1,7 @@
-"""The program of a test run over data frames: makes frames of plain values, and plain values of the frames that come back."""
+"""The program that runs a function over data frames in a test run.
+
+It makes frames of the plain values that the checks give, and plain values of the frames that the function returns.
+"""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -34,7 +37,7 @@ def polars_framed(polars: Any, value: Any) -> Any:
 
 
 def pandas_plain(pandas: Any, value: Any) -> Any:
-    """Without its index, which is not compared."""
+    """Return the value as plain values, a frame without its index, which is not compared."""
     if isinstance(value, pandas.Series):
         return {"series": pandas_values(pandas, value)}
     if not isinstance(value, pandas.DataFrame):
@@ -88,6 +91,6 @@ def polars_dtype(polars: Any, dtype: Any) -> str:
 
 
 def unboxed(value: Any) -> Any:
-    """A plain number of one of NumPy's; NaN is missing."""
+    """Return a NumPy scalar as a plain Python value, and NaN as None, which stands for a missing value."""
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and value != value else value

@@ -1,4 +1,4 @@
-"""The program of a test run of a jq filter. ``FILTER`` is set behind it."""
+"""The program that runs a jq filter in a test run. The domain sets ``FILTER`` in a line after it."""
 
 from typing import Any
 
@@ -8,6 +8,6 @@ FILTER = ""
 
 
 def outputs(value: Any) -> list[Any]:
-    """All outputs for one input. Raises ValueError."""
-    found: list[Any] = jq.compile(FILTER).input_value(value).all()
-    return found
+    """Return all outputs of the filter for one input. Raises ValueError."""
+    values: list[Any] = jq.compile(FILTER).input_value(value).all()
+    return values

@@ -1,4 +1,7 @@
-"""The program of a test run of mathematics: reads the final answer out of a text with math-verify. ``TEXT`` is set behind it."""
+"""The program that checks an answer of mathematics in a test run. It reads the final answer out of a text with math-verify.
+
+The domain sets ``TEXT`` in a line after it.
+"""
 
 import re
 
@@ -12,18 +15,18 @@ CONFIG = (LatexExtractionConfig(), ExprExtractionConfig())
 
 
 def answer(key: str, form: str) -> str:
-    """Empty if the text ends with an answer equal to ``key``; else what is wrong with it, which never tells the key."""
-    found = boxed(TEXT[-MAX_CHARS:])
-    if found is None:
+    """Return what is wrong with the final answer, or an empty string if it equals ``key``. The words never reveal the key."""
+    final = boxed(TEXT[-MAX_CHARS:])
+    if final is None:
         return f"no final answer was found; {form} in \\boxed{{}} is expected"
     if form.endswith("number"):
-        found = UNITS.sub("", found).strip() or found
-    plain = found.replace(",", "").replace("\\$", "").replace("$", "").strip()
+        final = UNITS.sub("", final).strip() or final
+    plain = final.replace(",", "").replace("\\$", "").replace("$", "").strip()
     if NUMBER.fullmatch(plain) and NUMBER.fullmatch(key):
         return "" if int(plain) == int(key) else wrong(plain, form)
-    read = parse(f"\\boxed{{{found}}}", CONFIG, parsing_timeout=None)
+    read = parse(f"\\boxed{{{final}}}", CONFIG, parsing_timeout=None)
     if not read:
-        return f"the final answer {found[:60]!r} cannot be read; {form} is expected"
+        return f"the final answer {final[:60]!r} cannot be read; {form} is expected"
     if verify(parse(f"${key}$", CONFIG, parsing_timeout=None), read, timeout_seconds=None):
         return ""
     return wrong(str(read[0])[:60], form)
@@ -34,7 +37,7 @@ def wrong(read: str, form: str) -> str:
 
 
 def boxed(text: str) -> str | None:
-    """What the last complete ``\\boxed{...}`` holds; where there is none, what follows the last ``####`` or 'answer is'."""
+    """Return what the last complete ``\\boxed{...}`` holds, or else what follows the last ``####`` or 'answer is', or None."""
     start = text.rfind("\\boxed{")
     while start >= 0:
         depth = 0
@@ -43,5 +46,5 @@ def boxed(text: str) -> str | None:
             if depth == 0:
                 return text[start + len("\\boxed{") : place].strip() or None
         start = text.rfind("\\boxed{", 0, start)
-    said = re.findall(r"(?:####|answer is:?)[ \t]*([^\n]+)", text, re.IGNORECASE)
-    return said[-1].strip().rstrip(".").strip() or None if said else None
+    answers = re.findall(r"(?:####|answer is:?)[ \t]*([^\n]+)", text, re.IGNORECASE)
+    return answers[-1].strip().rstrip(".").strip() or None if answers else None

@@ -1,4 +1,4 @@
-"""The program of a test run of a regular expression. ``PATTERN`` is set behind it."""
+"""The program that runs a regular expression in a test run. The domain sets ``PATTERN`` in a line after it."""
 
 import re
 
@@ -6,5 +6,5 @@ PATTERN = ""
 
 
 def find(text: str) -> list[str]:
-    """All matches, whole, from left to right. Raises re.error."""
+    """Return all whole matches from left to right. Raises re.error."""
     return [match.group() for match in re.finditer(PATTERN, text)]

@@ -1,4 +1,4 @@
-"""Compares rows, on the trusted side of a test run. What it says is what a model is told."""
+"""Compares rows, on the trusted side of a test run. A model is told the differences in the words that are chosen here."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,12 +7,16 @@ from typing import Any
 
 Row = Sequence[Any]
 
-SHOWN = 3
-CELL = 40
+MAX_SHOWN = 3
+"""The number of missing rows, and of extra rows, that are shown."""
+MAX_CELL_CHARS = 40
 
 
 def difference(got: Any, expected: Sequence[Row], ordered: bool) -> str:
-    """Empty if the rows are the same: as a multiset, or one by one if ``ordered``. Whole numbers equal the same with a point."""
+    """Return what differs, or an empty string if the rows are the same: one by one if ``ordered``, otherwise as a multiset.
+
+    A whole number equals a float of the same value.
+    """
     if type(got) is not list or any(type(row) is not list for row in got):
         return "no rows came back"
     widths = {len(row) for row in got} - {len(row) for row in expected}
@@ -52,9 +56,9 @@ def alike(a: Any, b: Any) -> bool:
 
 
 def shown(rows: Counter[tuple[Any, ...]]) -> str:
-    found = sorted(rows.elements(), key=repr)
-    text = ", ".join(map(cells, found[:SHOWN]))
-    return text if len(found) <= SHOWN else f"{text} and {len(found) - SHOWN} more"
+    in_order = sorted(rows.elements(), key=repr)
+    text = ", ".join(map(cells, in_order[:MAX_SHOWN]))
+    return text if len(in_order) <= MAX_SHOWN else f"{text} and {len(in_order) - MAX_SHOWN} more"
 
 
 def listed(got: Sequence[Row], expected: Sequence[Row]) -> str:
@@ -64,7 +68,11 @@ def listed(got: Sequence[Row], expected: Sequence[Row]) -> str:
 
 def cells(row: Row) -> str:
     texts = ("NULL" if value is None else repr(value) for value in row)
-    return "(" + ", ".join(text if len(text) <= CELL else text[: CELL - 3] + "..." for text in texts) + ")"
+    return (
+        "("
+        + ", ".join(text if len(text) <= MAX_CELL_CHARS else text[: MAX_CELL_CHARS - 3] + "..." for text in texts)
+        + ")"
+    )
 
 
 def counted(n: int, word: str) -> str:

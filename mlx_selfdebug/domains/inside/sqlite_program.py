@@ -1,4 +1,7 @@
-"""The program of a test run of SQL on SQLite: reads, within limits. ``DATABASES`` and ``QUERY`` are set behind it."""
+"""The program that runs a query on SQLite in a test run. The query can only read, and only within limits.
+
+The domain sets ``DATABASES`` and ``QUERY`` in lines after it.
+"""
 
 import base64
 import sqlite3
@@ -8,8 +11,9 @@ from typing import Any
 
 MAX_ROWS = 5_000
 MAX_STEPS = 50_000_000
-"""Instructions of SQLite's machine."""
-STEP = 1_000_000
+"""The number of instructions of SQLite's virtual machine after which a query is ended."""
+STEPS_PER_CALL = 1_000_000
+"""The number of instructions between two calls of the progress handler."""
 ALLOWED = {
     sqlite3.SQLITE_SELECT,
     sqlite3.SQLITE_READ,
@@ -25,10 +29,10 @@ def answer(database: str) -> list[list[Any]]:
 
 
 def rows_of(database: Mapping[str, str], query: str) -> list[list[Any]]:
-    """The rows of the query, each a list. Raises sqlite3.Error."""
+    """Return the rows of the query, each as a list. Raises sqlite3.Error."""
     connection = opened(database)
     connection.set_authorizer(read_only)
-    connection.set_progress_handler(Budget(MAX_STEPS), STEP)
+    connection.set_progress_handler(Budget(MAX_STEPS), STEPS_PER_CALL)
     for limit, value in (
         (sqlite3.SQLITE_LIMIT_LENGTH, 10_000_000),
         (sqlite3.SQLITE_LIMIT_ATTACHED, 0),
@@ -37,16 +41,16 @@ def rows_of(database: Mapping[str, str], query: str) -> list[list[Any]]:
     ):
         connection.setlimit(limit, value)
     try:
-        found = connection.execute(query).fetchmany(MAX_ROWS + 1)
+        rows = connection.execute(query).fetchmany(MAX_ROWS + 1)
     except sqlite3.DatabaseError as error:
         raise sqlite3.OperationalError(explained(str(error))) from None
-    if len(found) > MAX_ROWS:
+    if len(rows) > MAX_ROWS:
         raise sqlite3.OperationalError(f"more than {MAX_ROWS} rows")
-    return [list(row) for row in found]
+    return [list(row) for row in rows]
 
 
 def opened(database: Mapping[str, str]) -> sqlite3.Connection:
-    """A database in memory: from a script, or from a file's bytes."""
+    """Open a database in memory, made from a script or from the bytes of a database file."""
     connection = sqlite3.connect(":memory:")
     connection.text_factory = lambda data: data.decode("utf-8", "replace")
     if "script" in database:
@@ -64,14 +68,14 @@ def read_only(action: int, _: str | None, second: str | None, *__: str | None) -
 
 
 class Budget:
-    """Ends a query after about so many instructions."""
+    """A progress handler that ends a query after about ``steps`` instructions."""
 
     def __init__(self, steps: int) -> None:
-        self.left = steps
+        self.steps_left = steps
 
     def __call__(self) -> bool:
-        self.left -= STEP
-        return self.left < 0
+        self.steps_left -= STEPS_PER_CALL
+        return self.steps_left < 0
 
 
 def explained(message: str) -> str:

@@ -1,1 +1,1 @@
-"""Edit search: small changes of a failed program, tried in the order in which the model finds the changed program likely."""
+"""Searches for a small edit of a failed program that passes. Edits are tried in order of how likely the model finds them."""

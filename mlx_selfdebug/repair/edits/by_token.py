@@ -1,4 +1,4 @@
-"""Token edits: where the model would rather have another token than the program has, it gets it.
+"""Token edits: put one of the model's favourite tokens in the place of a token of the program, or before it, or drop the token.
 
 They work on any text, whatever its language and whether or not it parses.
 """
@@ -11,16 +11,18 @@ from mlx_selfdebug.repair.edits.edit import Edit
 from mlx_selfdebug.repair.reading import ProgramReading
 
 OTHERS = 8
-"""Of the likeliest others at a place, so many are tried."""
+"""The number of the model's favourite tokens that are tried at each place."""
 
 
 def token_edits(program: ProgramReading) -> Iterator[tuple[Edit, float]]:
-    """Yield, for every token, the edits that put another in its place or before it, and the one that drops it.
+    """Yield, for every token, the edits that put another token in its place or before it, and the edit that drops it.
 
-    With each comes its log-ratio in nats: the log-likelihood of what then stands at that place, minus the token's own.
+    Each edit comes with its log-ratio in nats: the log-likelihood of the token that then stands at the place, minus that of the
+    program's own token.
     """
     reading, starts, end_of_body = program.reading, program.starts, len(program.body)
-    next_ones = reading.log_likelihood_of(range(len(reading) - 1), reading.ids[1:].tolist())
+    # When a token is dropped, the one after it stands in its place.
+    next_likelihoods = reading.log_likelihood_of(range(len(reading) - 1), reading.ids[1:].tolist())
     for i, own in enumerate(reading.log_likelihood):
         start, end = starts[i], starts[i + 1]
         if end > end_of_body or end <= start:
@@ -31,5 +33,5 @@ def token_edits(program: ProgramReading) -> Iterator[tuple[Edit, float]]:
                 ratio = float(likelihood - own)
                 yield Edit(start, end, text, "token"), ratio
                 yield Edit(start, start, text, "inserted token"), ratio
-        if i < len(next_ones):
-            yield Edit(start, end, "", "dropped token"), float(next_ones[i] - own)
+        if i < len(next_likelihoods):
+            yield Edit(start, end, "", "dropped token"), float(next_likelihoods[i] - own)

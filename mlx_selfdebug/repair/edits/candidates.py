@@ -1,8 +1,9 @@
-"""All edits of one program in one order: the likeliest program under its statement first.
+"""Puts all edits of a program in one order: the edited program that the model finds likeliest under the statement comes first.
 
-The order is that of a sum, in nats: the first-order change of the program's log-likelihood (that of the first token in which the
-edited program differs, against the token that stood there), a weight of the edit's kind that was learned on bugs whose mending is
-known (``weights.py``), and how often the failing checks run the line that is changed.
+Edits are ordered by a sum of three terms, in nats. The first is the first-order change of the program's log-likelihood: how much
+likelier the first token in which the edited program differs is than the token that stood there. The second is a weight of the
+edit's kind, which was learned on bugs whose fix is known (``weights.py``). The third is the logarithm of the share of the failing
+calls that ran the changed line.
 """
 
 from __future__ import annotations
@@ -24,26 +25,25 @@ from mlx_selfdebug.repair.edits.weights import SLOPE, UNKNOWN, WEIGHTS
 from mlx_selfdebug.repair.reading import ProgramReading
 
 WITH_PYTHON = frozenset({"python", "pandas", "polars"})
-"""Domains whose programs are Python: the operators of ``python_expressions.py`` and ``python_statements.py`` apply."""
-LEAST_RATIO = -20.0
-"""Edits are told apart down to this many nats; what the model finds less likely than that is equally unlikely."""
-LEAST_SHARE = 1e-3
-"""What a line counts for that the failing checks did not run, against 1 for one that all of them did."""
-LAST = 100.0
-"""Nats that bring an edit behind all others: one that only writes the answer to the failing check."""
+"""Domains whose programs are Python, to which ``python_expressions.py`` and ``python_statements.py`` apply."""
+MIN_RATIO = -20.0
+"""The lowest log-ratio that an edit can have, in nats. Edits that the model finds even less likely count as equally unlikely."""
+MIN_SHARE = 1e-3
+"""The share that is assumed for a line which no failing call ran, so that its logarithm is finite."""
+ANSWER_PENALTY = 100.0
+"""Nats taken off an edit that only writes the answer to a failing check: enough to bring it behind all others."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An edited program.
-
-    ``ratio`` is its first-order change of log-likelihood, ``score`` what candidates are ordered by, both in nats.
-    """
+    """An edited program."""
 
     code: str
     edit: Edit
     ratio: float
+    """The first-order change of the program's log-likelihood, in nats."""
     score: float
+    """The sum by which candidates are ordered, in nats, the largest first."""
 
 
 def candidates(
@@ -53,10 +53,10 @@ def candidates(
     executed: Mapping[int, float] | None = None,
     weights: Mapping[str, float] = WEIGHTS,
 ) -> list[Candidate]:
-    """Return the edited programs, best first, each text once.
+    """Return the edited programs with the best first, each text once.
 
-    ``executed`` gives by line, from 1, the share of the failing calls that ran it; an edit of a line that none of them reached
-    is put back by seven nats.
+    ``executed`` gives, by line from 1, the share of the failing calls that ran the line. An edit of a line that none of them ran
+    loses seven nats.
     """
     best: dict[str, Candidate] = {}
     for edit, ratio in _rated(program, domain, hints):
@@ -69,19 +69,19 @@ def candidates(
 
 
 def _rated(program: ProgramReading, domain: Domain, hints: Hints) -> Iterator[tuple[Edit, float]]:
-    """Yield the token edits of a program, and if it is Python that parses, those of its syntax, each with its log-ratio."""
+    """Yield the token edits of a program and, if it is Python that parses, its syntax edits, each with its log-ratio."""
     yield from token_edits(program)
     edits = syntax_edits(program.body, domain, hints)
     yield from zip(edits, first_order(program, [edit.applied(program.body) for edit in edits]), strict=True)
 
 
 def traceable(domain: Domain) -> bool:
-    """Say whether the lines that a program of ``domain`` runs are lines of Python."""
+    """Return whether programs of ``domain`` are Python, so that the lines which they run can be traced."""
     return domain.name in WITH_PYTHON
 
 
 def syntax_edits(body: str, domain: Domain, hints: Hints) -> list[Edit]:
-    """Return the edits that the domain's language has, none for a domain without operators or a program that does not parse."""
+    """Return the edits of the expressions and statements of ``body``; none unless it is Python and parses."""
     source = PythonSource.parsed(body) if domain.name in WITH_PYTHON else None
     return [*Expressions(source, hints).edits(), *statement_edits(source)] if source else []
 
@@ -89,19 +89,20 @@ def syntax_edits(body: str, domain: Domain, hints: Hints) -> list[Edit]:
 def first_order(program: ProgramReading, bodies: Sequence[str]) -> list[float]:
     """Return, for each edited text, log p of its first token that differs minus log p of the token that stood there, in nats.
 
-    Both given the same beginning: the first term of the change of the whole program's log-likelihood, and free once the program
-    was read. A text whose tokens are the program's own gets ``LEAST_RATIO``.
+    Both tokens are given the same beginning, so this is the first term of the change of the whole program's log-likelihood. It
+    costs nothing once the program was read. A text whose tokens are all the program's own gets ``MIN_RATIO``.
     """
     encoded = program.encode_all([program.completion_of(body) for body in bodies])
     places = [_first_difference(program.ids, ids) for ids in encoded]
+    # Where one text only begins the other, no token differs.
     known = [
         i for i, (place, ids) in enumerate(zip(places, encoded, strict=True)) if place < min(len(program.ids), len(ids))
     ]
     reading = program.reading
     likelihoods = reading.log_likelihood_of([places[i] for i in known], [encoded[i][places[i]] for i in known])
-    ratios = [LEAST_RATIO] * len(bodies)
+    ratios = [MIN_RATIO] * len(bodies)
     for i, likelihood in zip(known, likelihoods, strict=True):
-        ratios[i] = max(LEAST_RATIO, float(likelihood - reading.log_likelihood[places[i]]))
+        ratios[i] = max(MIN_RATIO, float(likelihood - reading.log_likelihood[places[i]]))
     return ratios
 
 
@@ -117,21 +118,25 @@ def _score(
     executed: Mapping[int, float] | None,
     weights: Mapping[str, float],
 ) -> float:
-    score = SLOPE * ratio + weights.get(edit.operator, UNKNOWN) - (LAST if hints.only_answers(edit.text) else 0.0)
+    penalty = ANSWER_PENALTY if hints.only_answers(edit.text) else 0.0
+    score = SLOPE * ratio + weights.get(edit.operator, UNKNOWN) - penalty
     if executed is None:
         return score
     line = program.first_line + program.body.count("\n", 0, edit.start)
     share = executed.get(line, 0.0)
-    return score + math.log(max(share, LEAST_SHARE))
+    return score + math.log(max(share, MIN_SHARE))
 
 
 def worthwhile(
-    found: Iterable[Candidate], program: ProgramReading, domain: Domain, tried: Iterable[str] = ()
+    ordered: Iterable[Candidate], program: ProgramReading, domain: Domain, tried: Iterable[str] = ()
 ) -> Iterator[Candidate]:
-    """Yield the candidates that are worth a run, in order: they parse, and differ in more than layout from all before them."""
+    """Yield, in order, the candidates that are worth a run.
+
+    They parse if they are Python, and they differ in more than layout from the program, from ``tried`` and from each other.
+    """
     seen = {domain.normalise(program.code), *(domain.normalise(code) for code in tried)}
     is_python = domain.name in WITH_PYTHON
-    for candidate in found:
+    for candidate in ordered:
         if is_python and parse(candidate.code) is None:
             continue
         normal = domain.normalise(candidate.code)

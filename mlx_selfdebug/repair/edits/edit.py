@@ -1,4 +1,4 @@
-"""An edit: one stretch of a program's text replaced by another."""
+"""The form of an edit: one stretch of a program's text is replaced by another."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Edit:
-    """Replaces the characters from ``start`` to ``end`` by ``text``. ``operator`` names the kind of change."""
+    """The replacement of the characters from ``start`` to ``end`` by ``text``."""
 
     start: int
     end: int
     text: str
     operator: str
+    """The kind of change, by which ``weights.py`` has a weight for it."""
 
     def applied(self, code: str) -> str:
         """Return ``code`` with the edit made.

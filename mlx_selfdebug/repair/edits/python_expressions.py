@@ -1,7 +1,7 @@
-"""Edits of Python expressions: the slips that programs are mended from, as changes of their text.
+"""Edits of Python expressions: changes of a program's text that undo common slips.
 
-They are the inverses of the operators that put bugs into programs (``auditing/mutants.py``), and the changes that small models' own
-failures turned out to need: another name in scope, a number of the statement, one side of an operator, a call more or less.
+They are the inverses of the operators that put bugs into programs (``auditing/mutants.py``), and further changes that the failures
+of small models turned out to need: another name in scope, a number of the statement, one side of an operator, a call more or less.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ TWINS: Sequence[tuple[str, ...]] = (
     ("keys", "values", "items"), ("split", "rsplit", "splitlines"), ("ord", "chr"), ("zip", "enumerate"), ("pop", "get"),
     ("union", "intersection", "difference", "symmetric_difference"), ("partition", "rpartition"), ("bin", "oct", "hex"),
 )  # fmt: skip
-"""Functions that are taken one for another."""
+"""Groups of functions of which one is easily mistaken for another."""
 _TWINS_OF = {name: [other for other in group if other != name] for group in TWINS for name in group}
 
 WRAPPERS = ("abs", "len", "sorted", "list", "set", "str", "int", "float", "sum", "max", "min", "tuple", "round")
-"""Functions of one argument that a value may lack."""
+"""Functions of one argument that a programmer may forget to call on a value."""
 MAX_NAMES, MAX_NUMBERS, MAX_TEXTS = 8, 6, 6
-"""Others tried in the place of one name, number or string."""
+"""The largest numbers of other names, numbers and strings that are tried in the place of one."""
 
 
 class Expressions:
-    """Edits of the expressions of one program."""
+    """The edits of the expressions of one program."""
 
     def __init__(self, source: PythonSource, hints: Hints) -> None:
         self._source, self._hints = source, hints
@@ -85,7 +85,7 @@ class Expressions:
                         yield self._source.between(left, right, old, new, "comparison")
 
     def _connectives(self, place: Place) -> Iterator[Edit | None]:
-        """``and`` for ``or``, and a condition without one of its parts."""
+        """Yield the edits that swap ``and`` and ``or``, and those that drop one part of a condition."""
         node, source = place.node, self._source
         if not isinstance(node, ast.BoolOp):
             return
@@ -99,7 +99,7 @@ class Expressions:
             yield Edit(start, end, "", "operand")
 
     def _operands(self, place: Place) -> Iterator[Edit]:
-        """One side of an operator alone, or both sides the other way round."""
+        """Yield the edits that keep only one side of an operator, and the edit that swaps its sides."""
         node, source = place.node, self._source
         sides = _sides(source, node) if isinstance(node, ast.BinOp) else None
         if sides:
@@ -148,7 +148,7 @@ class Expressions:
             yield from ("0", "[]", "''", "False", "True")
 
     def _bounds(self, place: Place) -> Iterator[Edit]:
-        """One more or one less."""
+        """Yield the edits that make a value one more or one less."""
         node, parent, source = place.node, place.parent, self._source
         if not isinstance(node, ast.expr) or isinstance(node, ast.Constant | ast.Slice | ast.Tuple | ast.Starred):
             return
@@ -161,13 +161,14 @@ class Expressions:
             if place.field not in ("comparators", "left", "right") and not isinstance(parent, ast.Return | ast.Assign):
                 return
         end = source.span(node)[1]
+        # Beside an operator that binds more tightly than + and -, the sum needs parentheses.
         if isinstance(parent, ast.BinOp) and not isinstance(parent.op, ast.Add | ast.Sub):
             yield from (source.replaced(node, f"({source.text(node)} {sign} 1)", operator) for sign in "+-")
         else:
             yield from (Edit(end, end, f" {sign} 1", operator) for sign in "+-")
 
     def _ranges(self, place: Place) -> Iterator[Edit]:
-        """The first number and the step of a range."""
+        """Yield the edits that change the first number or the step of a range."""
         node, source = place.node, self._source
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range"):
             return
@@ -197,7 +198,7 @@ class Expressions:
             yield source.replaced(node, f"{parts[0]}:{parts[1]}:2", "slice")
 
     def _names(self, place: Place) -> Iterator[Edit]:
-        """Another name of the same scope."""
+        """Yield the edits that put another name of the same scope in the place of a name."""
         node = place.node
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and place.field != "func":
             for name in self._scopes.others(node)[:MAX_NAMES]:
@@ -234,7 +235,7 @@ class Expressions:
             yield Edit(end, end, ", reverse=True" if node.func.id == "sorted" else ", default=0", "argument")
 
     def _wraps(self, place: Place) -> Iterator[Edit]:
-        """A value inside a call that it lacks."""
+        """Yield the edits that put a value into a call which may have been forgotten."""
         node, parent = place.node, place.parent
         held = isinstance(parent, ast.Return | ast.Assign | ast.For | ast.Compare | ast.comprehension)
         if held and place.field in ("value", "iter", "left", "comparators") and _is_whole(node):
@@ -262,14 +263,14 @@ def _others(table: Mapping[type[ast.AST], str], old: str) -> Iterator[str]:
 
 
 def _is_value(node: ast.AST) -> bool:
-    """Say whether something may be written directly after the node's text, or a sign before it."""
+    """Return whether something may be written directly after the node's text, or a sign directly before it."""
     return isinstance(node, ast.Name | ast.Call | ast.Attribute | ast.Subscript) and isinstance(
         getattr(node, "ctx", ast.Load()), ast.Load
     )
 
 
 def _is_whole(node: ast.AST) -> bool:
-    """Say whether the node is an expression that computes something, and not a constant or a display of several values."""
+    """Return whether the node is an expression that computes something, and not a constant or a display of several values."""
     return isinstance(node, ast.expr) and not isinstance(
         node, ast.Constant | ast.Starred | ast.Tuple | ast.List | ast.Dict
     )
@@ -282,12 +283,12 @@ def _constants(tree: ast.AST, kinds: tuple[type, ...]) -> Iterator[int | float |
 
 
 def _distinct(values: Iterable[int | float | str]) -> list[int | float | str]:
-    """Return each value once, in order; 1 and 1.0 are two."""
+    """Return each value once, in order. 1 and 1.0 count as two values."""
     return list({(type(value), value): value for value in values}.values())
 
 
 class _Scopes:
-    """The names that a function has: its parameters, and what is assigned in it."""
+    """The names that each function has: its parameters, and the names that are assigned in it."""
 
     def __init__(self, tree: ast.Module) -> None:
         self._of: dict[ast.AST, list[str]] = {}
@@ -307,14 +308,14 @@ class _Scopes:
 
 
 def _bound(nodes: Sequence[ast.AST], outer: Sequence[str]) -> list[str]:
-    found: dict[str, None] = dict.fromkeys(outer)
+    names: dict[str, None] = dict.fromkeys(outer)
     for top in nodes:
         for node in ast.walk(top):
             if isinstance(node, ast.arg):
-                found.setdefault(node.arg)
+                names.setdefault(node.arg)
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                found.setdefault(node.id)
-    return [name for name in found if name not in ("self", "cls", "_")]
+                names.setdefault(node.id)
+    return [name for name in names if name not in ("self", "cls", "_")]
 
 
 _OPERATORS: tuple[Callable[[Expressions, Place], Iterator[Edit | None]], ...] = (

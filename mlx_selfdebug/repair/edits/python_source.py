@@ -1,4 +1,7 @@
-"""A Python program as text and tree at once, so that a change of the tree can be made in the text and leave the rest as it is."""
+"""Holds a Python program as text and as a tree at once.
+
+A change of the tree can then be made in the text, and leaves the rest of the text as it is.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,16 @@ _UNTOUCHED = (ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal, ast.JoinedSt
 
 @dataclass(frozen=True)
 class Place:
-    """A node of the tree and the node it hangs under: ``parent.field``."""
+    """A node of the tree and its position under its parent."""
 
     node: ast.AST
     parent: ast.AST
     field: str
+    """The field of ``parent`` that holds the node, or holds the list in which it stands."""
 
 
 class PythonSource:
-    """``code``, which must parse. Offsets are in characters."""
+    """A Python program, ``code``, with its syntax tree. Offsets are in characters."""
 
     def __init__(self, code: str, tree: ast.Module) -> None:
         self.code = code
@@ -57,13 +61,13 @@ class PythonSource:
         return Edit(*self.span(node), text, operator)
 
     def between(self, left: ast.AST, right: ast.AST, old: str, new: str, operator: str) -> Edit | None:
-        """Return the edit that replaces ``old``, which stands between two nodes, by ``new``; None if it is not found."""
+        """Return the edit that replaces ``old``, which stands between two nodes, by ``new``. Return None if it is not there."""
         start, end = self.span(left)[1], self.span(right)[0]
         at = self.code.find(old, start, end)
         return Edit(at, at + len(old), new, operator) if at >= 0 else None
 
     def lines_of(self, node: ast.stmt) -> tuple[int, int]:
-        """Return where the first line of a statement begins and where its last line ends, its newline included."""
+        """Return where the first line of a statement begins and where its last line ends, including the newline."""
         last = node.end_lineno or node.lineno
         return self._starts[node.lineno - 1], min(self._starts[last], len(self.code))
 
@@ -72,16 +76,19 @@ class PythonSource:
         return line[: len(line) - len(line.lstrip())]
 
     def begins_its_line(self, node: ast.stmt) -> bool:
-        """Say whether nothing but white space stands before ``node``, as it does after ``if x:`` on one line."""
+        """Return whether only white space stands before ``node`` on its line, unlike in ``if x: return`` on one line."""
         return self.span(node)[0] == self._starts[node.lineno - 1] + len(self.indentation(node))
 
     def places(self) -> Iterator[Place]:
-        """Yield every place that may be changed, in the order of the source: no docstring, annotation, decorator or import."""
+        """Yield every place that may be changed, in the order of the source.
+
+        Docstrings, annotations, decorators and imports are left out.
+        """
         yield from _places(self.tree)
 
     @cached_property
     def blocks(self) -> tuple[tuple[ast.AST, list[ast.stmt]], ...]:
-        """Every block of statements, with the node that owns it."""
+        """Return every block of statements with the node that owns it."""
         return tuple(
             (node, block)
             for node in ast.walk(self.tree)
@@ -90,7 +97,7 @@ class PythonSource:
         )
 
     def _offset(self, line: int, column: int) -> int:
-        """Return the offset of a position in the tree, whose columns count bytes."""
+        """Return the offset in characters of a position in the tree, whose columns count bytes."""
         text = self._lines[line - 1]
         if not text.isascii():
             column = len(text.encode()[:column].decode(errors="ignore"))
@@ -111,5 +118,5 @@ def _places(parent: ast.AST) -> Iterator[Place]:
 
 
 def is_text(node: ast.AST) -> bool:
-    """Say whether a statement is a string and nothing else, as a docstring is."""
+    """Return whether a node is a statement that consists of a constant alone, as a docstring does."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

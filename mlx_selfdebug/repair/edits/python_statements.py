@@ -1,4 +1,7 @@
-"""Edits of Python statements: one left out, moved out of its block or into the one before, changed places with its neighbour."""
+"""Edits of Python statements.
+
+A statement is left out, moved out of its block or into the block before it, or it changes places with its neighbour.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def _left_out(source: PythonSource, block: list[ast.stmt], statement: ast.stmt) 
     elif not isinstance(statement, ast.Pass):
         yield source.replaced(statement, "pass", "statement")
     if isinstance(statement, ast.If) and not statement.orelse:
-        # What it guards is done always.
+        # Without the condition, the statements that it guards are always run.
         yield Edit(start, end, _indented(source, statement.body, -_step(source, statement)), "condition")
 
 
@@ -52,7 +55,7 @@ def _exits(source: PythonSource, statement: ast.stmt) -> Iterator[Edit]:
 
 
 def _moved_out(source: PythonSource, owner: ast.AST, block: list[ast.stmt], i: int) -> Iterator[Edit]:
-    """The last statements of a block become the first ones after it, as a ``return`` that stands too far right."""
+    """Yield the edit that moves the last statements of a block behind it, which mends a ``return`` that is indented too far."""
     if (
         not i
         or isinstance(owner, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
@@ -66,7 +69,7 @@ def _moved_out(source: PythonSource, owner: ast.AST, block: list[ast.stmt], i: i
 
 
 def _moved_in(source: PythonSource, before: ast.stmt, statement: ast.stmt) -> Iterator[Edit]:
-    """A statement becomes the last one of the block before it."""
+    """Yield the edit that makes a statement the last one of the block before it."""
     block = _last_block(before)
     if block and source.begins_its_line(block[0]):
         step = len(source.indentation(block[0])) - len(source.indentation(statement))
@@ -91,12 +94,12 @@ def _last_block(node: ast.AST) -> list[ast.stmt]:
 
 
 def _step(source: PythonSource, owner: ast.stmt) -> int:
-    """Return by how many columns the block of ``owner`` is indented further than ``owner``."""
+    """Return by how many columns the block of ``owner`` is indented more than ``owner``."""
     return len(source.indentation(_last_block(owner)[0])) - len(source.indentation(owner))
 
 
 def _indented(source: PythonSource, statements: list[ast.stmt], by: int) -> str:
-    """Return the statements' lines, indented by so many columns more or, below 0, less."""
+    """Return the lines of the statements, indented by ``by`` columns more, or less if it is negative."""
     text = source.code[source.lines_of(statements[0])[0] : source.lines_of(statements[-1])[1]]
     lines = text.split("\n")
     if by < 0:

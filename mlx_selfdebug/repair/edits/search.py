@@ -1,8 +1,8 @@
-"""One search: the edits of a failed program are run in their order until one passes the public checks.
+"""Runs one search: tries the edits of a failed program in their order until some pass the checks that the search goes by.
 
-Several runs are under way at once, but their results are taken in the order of the edits, so that what a search finds does not
-depend on which run ended first. After the first edit that passes, a few more are tried: of all that pass, the one wins that the
-model finds likeliest as a whole program, since weak checks let wrong edits pass too.
+Several runs are under way at once, but their results are taken in the order of the edits. What a search finds therefore does not
+depend on which run ended first. Weak checks let wrong edits pass too, so a few more edits are tried after the first that passes. Of
+all that pass, the one whose whole program the model finds likeliest wins.
 """
 
 from __future__ import annotations
@@ -17,28 +17,31 @@ from mlx_selfdebug.repair.edits.trying import TIMEOUTS
 from mlx_selfdebug.values.verdict import Verdict
 
 AHEAD = 8
-"""Runs of one search that are under way at a time."""
+"""The largest number of runs of one search that are under way at a time."""
 FURTHER = 40
-"""Edits tried after the first that passed, to have a choice."""
-
+"""The number of edits that are still tried after the first one that passed, to have a choice."""
 MAX_TIMEOUTS = 50
-"""Edits that may run into the time limit before a search gives up: where the bug is an endless loop, nearly all of them would."""
+"""The number of edits that may run into the time limit before a search gives up.
+
+Where the bug is an endless loop, nearly all edits would run into it.
+"""
 
 Run = Callable[[str], "Future[Verdict]"]
 """Runs a program against the checks that the search goes by."""
 Certain = Callable[[Verdict], Verdict]
-"""Returns a verdict, or raises SandboxError for one that says that the machine failed: that is no failure of an edit."""
+"""Returns a verdict, or raises SandboxError if it says that the machine failed, which is no failure of an edit."""
 
 
 class EditSearch:
-    """The search for one failed program: at most ``most`` edits are run.
+    """The search for an edit of one failed program, in which at most ``max_tries`` edits are run.
 
-    It drives itself, in the threads that the runs end in, so that it goes on while the caller decodes. ``ended`` is done when it
-    is over; then ``found`` are the edits that passed, in the order of the tries, and ``n_tries`` counts those that were looked at.
+    The search drives itself in the threads in which its runs end, so that it goes on while the caller decodes. The future ``ended``
+    is done when the search is over. Then ``found`` holds the edits that passed, in the order of the tries, and ``n_tries`` is the
+    number of edits whose results were taken.
     """
 
     def __init__(
-        self, candidates: Iterable[Candidate], run: Run, most: int, certain: Certain = lambda verdict: verdict
+        self, candidates: Iterable[Candidate], run: Run, max_tries: int, certain: Certain = lambda verdict: verdict
     ) -> None:
         self.ended: Future[None] = Future()
         self.found: list[Candidate] = []
@@ -47,14 +50,14 @@ class EditSearch:
         self._waiting: Iterator[Candidate] = iter(candidates)
         self._run = run
         self._certain = certain
-        self._end = most
+        self._end = max_tries
         self._under_way: deque[tuple[Candidate, Future[Verdict]]] = deque()
         self._lock = threading.Lock()
         self._advance()
 
     def _advance(self, _: object = None) -> None:
-        """Take the results that are there, in order, and begin as many runs as ended."""
-        # Whoever holds the lock looks again after letting go of it, so nobody has to wait here.
+        """Take the results that have arrived, in order, and begin as many new runs."""
+        # The thread that holds the lock checks for news again after releasing it, so no other thread has to wait for the lock.
         while not self.ended.done() and self._has_news() and self._lock.acquire(blocking=False):
             try:
                 self._take()
@@ -67,7 +70,7 @@ class EditSearch:
     def _has_news(self) -> bool:
         try:
             return self._under_way[0][1].done()
-        except IndexError:  # another thread has just taken the last one
+        except IndexError:  # Another thread has just taken the last result.
             return True
 
     def _take(self) -> None:
@@ -95,7 +98,7 @@ class EditSearch:
             self._finish(None)
 
     def _finish(self, error: BaseException | None) -> None:
-        """The search is over. What is still under way does not count any more."""
+        """End the search. Runs that are still under way no longer count."""
         for _, future in self._under_way:
             future.cancel()
         self._under_way.clear()
@@ -105,10 +108,13 @@ class EditSearch:
             self.ended.set_exception(error)
 
 
-def likeliest(found: Sequence[Candidate], log_likelihood: Callable[[Sequence[str]], Sequence[float]]) -> Candidate:
-    """Return, of edits that pass, the one whose whole program is likeliest; ``log_likelihood`` gives that of each, in nats."""
-    if len(found) == 1:
-        return found[0]
-    likelihoods = log_likelihood([candidate.code for candidate in found])
-    best = max(range(len(found)), key=lambda i: (likelihoods[i], -i))
-    return found[best]
+def likeliest(passing: Sequence[Candidate], log_likelihood: Callable[[Sequence[str]], Sequence[float]]) -> Candidate:
+    """Return the candidate whose whole program is likeliest; of equal ones, the first.
+
+    ``log_likelihood`` returns the log-likelihood of each program, in nats. It is not called for a single candidate.
+    """
+    if len(passing) == 1:
+        return passing[0]
+    likelihoods = log_likelihood([candidate.code for candidate in passing])
+    best = max(range(len(passing)), key=lambda i: (likelihoods[i], -i))
+    return passing[best]

@@ -1,8 +1,9 @@
-"""The edit searches that are under way in a stream: each is read, traced, ordered, tried and, at its end, an attempt.
+"""Runs the edit searches of a stream. Each search ends as an attempt.
 
     move --reading--> executed lines (another process) --> candidates in order --> tries --> the likeliest that passes --> tests
 
-Nothing is decoded. What a search finds depends on the failed program alone, so one that was killed is made again and ends the same.
+Nothing is decoded. What a search finds depends on the failed program alone. A search that was killed can therefore be run again,
+with the same result.
 """
 
 from __future__ import annotations
@@ -26,26 +27,31 @@ from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
 
 EDITED = "edited"
-"""How a search ends that found an edit which passes."""
+"""The ``finish`` of a search that found an edit which passes."""
 MAX_TRIES = 150
-"""Edits that one search runs at most: of 93 bugs put into training tasks, 300 tries mended no more, and one wrongly."""
+"""The largest number of edits that one search runs.
+
+Of 93 bugs put into training tasks, 300 tries mended no more than 150 did, and they mended one wrongly.
+"""
 MAX_COMPARED = 4
-"""Of edits that pass, so many at most are held against each other by the likelihood of the whole program."""
+"""The largest number of passing edits that are compared by the likelihood of the whole program."""
 
 Likelihood = Callable[[ProgramReading, Sequence[str]], Sequence[float]]
-"""Gives, for programs that answer the same statement as the one that was read, the log-likelihood of each in nats."""
+"""Returns the log-likelihood, in nats, of each of some programs as an answer to the statement of the program that was read."""
 
 
 @dataclass(frozen=True)
 class AskedSearch:
-    """One search to be made. ``program`` is the parent's, as it was read, and ``tried`` are codes that are known to fail."""
+    """One search to be made."""
 
     arm: str
     task: Task
     move: Move
     program: ProgramReading
+    """The reading of the parent's program."""
     seed: int
     tried: tuple[str, ...] = ()
+    """Codes that were attempted before, which are not tried again."""
 
     @property
     def parent(self) -> Attempt:
@@ -54,7 +60,10 @@ class AskedSearch:
 
 
 class Searching:
-    """Searches with ``runner``; what the edit that won is worth is asked of ``memory``, and which one won of ``likelihood``."""
+    """The searches that are under way.
+
+    ``runner`` runs the tries. Of the edits that pass, ``likelihood`` decides which one wins, and ``memory`` has its program tested.
+    """
 
     def __init__(self, runner: TestRunner, memory: Memory, likelihood: Likelihood) -> None:
         self._runner, self._memory, self._likelihood = runner, memory, likelihood
@@ -66,14 +75,14 @@ class Searching:
 
     @property
     def futures(self) -> list[Future[Any]]:
-        """What the searches wait for."""
+        """Return the futures that the searches wait for."""
         return [future for search in self._under_way for future in search.futures]
 
     def begin(self, asked: AskedSearch) -> None:
         self._under_way.append(_Search(asked, self._runner, self._memory, self._likelihood))
 
     def finished(self) -> Iterator[Attempt]:
-        """Advance all searches and yield the attempts of those that are over. Raises SandboxError if tests could not be run."""
+        """Advance all searches, and yield the attempts of those that are over. Raises SandboxError if tests could not be run."""
         for search in list(self._under_way):
             attempt = search.advance()
             if attempt is not None:
@@ -82,7 +91,7 @@ class Searching:
 
 
 class _Search:
-    """One search: waits for the trace, then for tries, then for the tests of what was found."""
+    """One search, which waits for the trace, then for the tries, and then for the tests of the edit that won."""
 
     def __init__(self, asked: AskedSearch, runner: TestRunner, memory: Memory, likelihood: Likelihood) -> None:
         self._asked, self._runner, self._memory, self._likelihood = asked, runner, memory, likelihood
@@ -102,7 +111,7 @@ class _Search:
         return [self._trace] if self._trace else []
 
     def advance(self) -> Attempt | None:
-        """Go as far as it goes without waiting; the attempt if that is the end."""
+        """Advance the search as far as possible without waiting. Return its attempt if it is over."""
         if self._search is None:
             if self._trace and not self._trace.done():
                 return None
@@ -129,10 +138,10 @@ class _Search:
     def _begun(self, trace: Future[Any] | None) -> EditSearch:
         task, program = self._asked.task, self._asked.program
         executed = failing_shares(trace.result()) if trace else None
-        found = candidates(program, self._domain, hints_of(task, self._asked.parent.public.failures), executed)
+        ordered = candidates(program, self._domain, hints_of(task, self._asked.parent.public.failures), executed)
         quick = QuickRunner(self._runner, self._wall_s)
         return EditSearch(
-            worthwhile(found, program, self._domain, self._asked.tried),
+            worthwhile(ordered, program, self._domain, self._asked.tried),
             lambda code: self._domain.judge(code, task, self._checks, quick),
             MAX_TRIES,
             lambda verdict: certain(verdict, task, self._checks),
@@ -142,8 +151,8 @@ class _Search:
     def _checks(self) -> Checks:
         return self._asked.task.hidden if self._asked.move.hidden else self._asked.task.public
 
-    def _choose(self, found: Sequence[Candidate]) -> Candidate:
-        return likeliest(found[:MAX_COMPARED], lambda codes: self._likelihood(self._asked.program, codes))
+    def _choose(self, passing: Sequence[Candidate]) -> Candidate:
+        return likeliest(passing[:MAX_COMPARED], lambda codes: self._likelihood(self._asked.program, codes))
 
     def _attempt(self, code: str, tests: Tests | None, finish: str) -> Attempt:
         asked, program, parent = self._asked, self._asked.program, self._asked.parent

@@ -1,4 +1,4 @@
-"""Runs of edits: stand-ins for a test runner, through which a domain tests a program quickly, or sees which of its lines ran."""
+"""Stand-ins for a test runner, through which a domain tests an edited program quickly, or sees which lines of a program ran."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.verdict import Verdict
 
-LEAST_WALL_S, TIMES_SLOWER = 0.25, 20.0
-"""A try may take a quarter of a second, or twenty times what the failed program took if that is more; most take 5 ms."""
+MIN_WALL_S, MAX_SLOWDOWN = 0.25, 20.0
+"""A try may take 0.25 s, or twenty times as long as the failed program took if that is more. Most tries take 5 ms."""
 TIMEOUTS = frozenset({"timeout_wall", "timeout_cpu"})
 
 
-def wall_s_of(verdict: Verdict, most: float) -> float:
-    """Return how long a try may take, from the ``verdict`` of the program it is an edit of: an endless loop costs no more.
+def wall_s_of(verdict: Verdict, max_wall_s: float) -> float:
+    """Return how many seconds a try may take, given the ``verdict`` on the failed program, so that endless loops are cheap.
 
-    How long the program would take that never ended is not known; its edits get as little as those of a quick one.
+    If the failed program itself ran into a time limit, nothing is known about how long its edits should take. They get as little
+    time as the edits of a quick program.
     """
     if verdict.outcome in TIMEOUTS:
-        return min(most, LEAST_WALL_S)
-    return min(most, max(LEAST_WALL_S, TIMES_SLOWER * verdict.wall_s))
+        return min(max_wall_s, MIN_WALL_S)
+    return min(max_wall_s, max(MIN_WALL_S, MAX_SLOWDOWN * verdict.wall_s))
 
 
 class QuickRunner:
-    """Tests a program until its first failed check, at most ``wall_s`` seconds."""
+    """A runner that tests a program up to its first failed check, for at most ``wall_s`` seconds."""
 
     def __init__(self, runner: TestRunner, wall_s: float) -> None:
         self._runner, self._wall_s = runner, wall_s
@@ -41,7 +42,10 @@ class QuickRunner:
 
 
 class TracingRunner:
-    """Runs a program once to see which of its lines ran. What it submits ends with an ``Executed`` instead of a verdict."""
+    """A runner that runs a program once to see which of its lines run.
+
+    The futures that it returns end with an ``Executed`` instead of a verdict.
+    """
 
     def __init__(self, runner: TestRunner, wall_s: float) -> None:
         self._runner, self._wall_s = runner, wall_s
@@ -52,9 +56,9 @@ class TracingRunner:
 
 
 def failing_shares(executed: Executed) -> Mapping[int, float] | None:
-    """Return, by line, the share of the failing calls that ran it; None where no failing call is known.
+    """Return, by line, the share of the failing calls that ran the line, or None if no failing call is known.
 
-    A failing call that ran everything tells nothing, so the shares are of use only beside another order.
+    A failing call that ran every line tells nothing, so the shares are useful only in addition to another order.
     """
     failing = [call for call in executed.calls if not call.passed]
     if not failing:
@@ -64,9 +68,10 @@ def failing_shares(executed: Executed) -> Mapping[int, float] | None:
 
 
 def suspiciousness(executed: Executed) -> Mapping[int, float]:
-    """Return, by line, how suspicious its executions make it: Ochiai's coefficient (Abreu, Zoeteweij and van Gemund 2006).
+    """Return, by line, how suspicious the line is: Ochiai's coefficient (Abreu, Zoeteweij and van Gemund 2006).
 
-    That is failed(line) / sqrt(failed * (failed(line) + passed(line))), with the numbers of failing and passing calls that ran it.
+    It is failed(line) / sqrt(failed * (failed(line) + passed(line))). Here failed(line) and passed(line) are the numbers of failing
+    and passing calls that ran the line, and failed is the number of all failing calls.
     """
     failing = [call for call in executed.calls if not call.passed]
     failed = Counter(line for call in failing for line in call.lines)

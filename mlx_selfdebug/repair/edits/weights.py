@@ -1,9 +1,9 @@
-"""What an edit's kind is worth in the order of tries, in nats: learned on bugs put into starter and MBPP training references.
+"""The weight of each kind of edit in the order of tries, in nats, learned on bugs put into starter and MBPP training references.
 
-The order is a conditional logit model: the chance that a search names a right edit is the sum of exp(score) over the right edits of
-its program, divided by that over all of them, where score = ``SLOPE`` * ratio + weight, with a normal prior on the weights. 76
-programs were enough for the common kinds; the others stay near 0. The numbers are rounded by hand from one such fit, made by a
-forerunner of ``benchmarks/edit_weights.py``; that script has not been run on the real model yet.
+The order is a conditional logit model with score = ``SLOPE`` * ratio + weight and a normal prior on the weights. The chance that a
+search names a right edit is the sum of exp(score) over the right edits of its program, divided by the same sum over all its edits.
+76 programs were enough for the common kinds; the weights of the others stay near 0. The numbers are rounded by hand from one such
+fit, which was made by a forerunner of ``benchmarks/edit_weights.py``. That script has not been run on the real model yet.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 SLOPE = 0.43
-"""What a nat of the first-order change of log-likelihood is worth."""
+"""The factor by which the first-order change of log-likelihood counts."""
 UNKNOWN = -0.5
-"""The weight of a kind that mended too little to tell."""
+"""The weight of a kind of edit that fixed too few programs to learn its weight."""
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
         "dropped token": 2.0,

@@ -1,8 +1,8 @@
-"""The report of a run: one HTML page that needs nothing beside it, the same as Markdown, and as data.
+"""Render the report of a run: as one self-contained HTML page, as Markdown, and as plain data.
 
     page.py       records -> HTML                   charts.py     numbers -> SVG
-    tables.py     records -> heads and rows         diff.py       what changed from one code to another
-    headline.py   what a reader must know first     markdown.py   records -> Markdown
+    tables.py     records -> heads and rows         diff.py       two codes -> the lines and words that changed
+    headline.py   records -> the main findings      markdown.py   records -> Markdown
     data.py       records -> plain data             templates/    the page's frame, style and script
 
 >>> with open_stored("runs/first") as run:                                              # doctest: +SKIP
@@ -25,7 +25,7 @@ FILE = "report.html"
 
 
 def write_report(run: StoredRun) -> Path:
-    """Render the page into the run's folder; its path. Raises StoreError if it cannot be written."""
+    """Write the page into the run's folder and return its path. Raises StoreError if it cannot be written."""
     path = run.path / FILE
     write_atomically(path, report_html(read_records(run)))
     return path

@@ -1,6 +1,6 @@
-"""Small charts as SVG text: no library, no script; colours and lines are classes that the page's style sheet knows.
+"""Draw small charts as SVG text, without a library or a script. Colours and lines are classes of the page's style sheet.
 
-Every chart has a title and a description for who cannot see it; its numbers stand in a table beside it.
+Every chart has a title and a description for readers who cannot see it, and the page has its numbers in a table as well.
 """
 
 from __future__ import annotations
@@ -13,29 +13,34 @@ from html import escape
 from markupsafe import Markup
 
 WIDTH, ROW, LEFT, RIGHT, TOP, BOTTOM = 720, 22, 200, 60, 10, 44
+"""The width of a chart, the height of a row, and the margins, all in pixels."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """A line: ``points`` are (x, y); ``look`` is a class of the style sheet, as "c1 d0": colour 1, dash 0."""
+    """One line of a line chart."""
 
     label: str
     look: str
+    """Classes of the style sheet, such as "c1 d0" for colour 1 and dash 0."""
     points: Sequence[tuple[float, float]]
+    """Pairs of x and y."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """``parts`` are (value, class), one after the other; ``text`` stands behind them."""
+    """One bar of a bar chart, which may consist of several parts."""
 
     label: str
     parts: Sequence[tuple[float, str]]
+    """Pairs of a value and a class of the style sheet, drawn one after the other."""
     text: str
+    """What is written at the end of the bar."""
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A value with its interval, all from 0 to 1."""
+    """A value with its interval; ``value``, ``low`` and ``high`` are from 0 to 1."""
 
     label: str
     look: str
@@ -46,7 +51,7 @@ class Dot:
 
 
 def dots(title: str, rows: Sequence[Dot]) -> Markup:
-    """Shares with their intervals, one a row, on an axis from 0 to 100 %."""
+    """Draw shares with their intervals, one per row, on an axis from 0 to 100 %."""
     height = TOP + ROW * len(rows) + BOTTOM
     x = _Scale(0.0, 1.0, LEFT, WIDTH - RIGHT - 20)
     drawn = [
@@ -63,12 +68,12 @@ def dots(title: str, rows: Sequence[Dot]) -> Markup:
     return _svg(title, f"{len(rows)} rows: " + "; ".join(f"{r.label} {r.text}" for r in rows), height, drawn)
 
 
-def bars(title: str, rows: Sequence[Bar], unit: str, *, most: float | None = None) -> Markup:
-    """Horizontal bars from 0 to ``most``, or to the longest."""
+def bars(title: str, rows: Sequence[Bar], unit: str, *, max_value: float | None = None) -> Markup:
+    """Draw horizontal bars on an axis from 0 to ``max_value``, or to the longest bar."""
     height = TOP + ROW * len(rows) + BOTTOM
-    longest = most or max((sum(value for value, _ in row.parts) for row in rows), default=0.0) or 1.0
+    longest = max_value or max((sum(value for value, _ in row.parts) for row in rows), default=0.0) or 1.0
     x = _Scale(0.0, longest, LEFT, WIDTH - RIGHT - 40)
-    label = _percent if most == 1 else _short
+    label = _percent if max_value == 1 else _short
     drawn = [*_x_axis(x, TOP, height - BOTTOM, _ticks(0.0, longest), unit, label)]
     for i, row in enumerate(rows):
         y, start = TOP + ROW * i + 3, 0.0
@@ -86,27 +91,30 @@ def bars(title: str, rows: Sequence[Bar], unit: str, *, most: float | None = Non
 def lines(
     title: str, series: Sequence[Series], x_unit: str, y_unit: str, *, step: bool = False, limit: float | None = None
 ) -> Markup:
-    """Lines over a shared axis from 0; ``step``: a value holds up to the next point; ``limit`` is drawn as a dashed level."""
+    """Draw lines over a shared axis that begins at 0.
+
+    With ``step`` a value holds up to the next point. ``limit`` is drawn as a dashed horizontal line.
+    """
     height, left = 280, 64
-    xs = [x for one in series for x, _ in one.points]
-    ys = [y for one in series for _, y in one.points if math.isfinite(y)] + ([limit] if limit else [])
+    xs = [x for line in series for x, _ in line.points]
+    ys = [y for line in series for _, y in line.points if math.isfinite(y)] + ([limit] if limit else [])
     x = _Scale(0.0, max(xs, default=0.0) or 1.0, left, WIDTH - 16)
     y = _Scale(0.0, 1.05 * max(ys, default=0.0) or 1.0, height - BOTTOM, TOP)
     drawn = [
         *_x_axis(x, TOP, height - BOTTOM, _ticks(0.0, x.high), x_unit, _short),
         *_y_axis(y, left, _ticks(0.0, y.high), y_unit),
     ]
-    for one in series:
-        path = _path(one.points, x, y, step=step)
-        drawn.append(f'<path class="{one.look} stroke" d="{path}"><title>{escape(one.label)}</title></path>')
+    for line in series:
+        path = _path(line.points, x, y, step=step)
+        drawn.append(f'<path class="{line.look} stroke" d="{path}"><title>{escape(line.label)}</title></path>')
     if limit:
         drawn.append(f'<line class="limit" x1="{left}" x2="{WIDTH - 16}" y1="{y(limit):.1f}" y2="{y(limit):.1f}"/>')
-    return _svg(title, f"{len(series)} lines: " + ", ".join(one.label for one in series), height, drawn)
+    return _svg(title, f"{len(series)} lines: " + ", ".join(line.label for line in series), height, drawn)
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """From values to pixels."""
+    """Maps values from ``low`` to ``high`` to pixels from ``start`` to ``end``."""
 
     low: float
     high: float
@@ -118,7 +126,7 @@ class _Scale:
 
 
 def _path(points: Sequence[tuple[float, float]], x: _Scale, y: _Scale, *, step: bool) -> str:
-    """Values that are no numbers leave a gap."""
+    """Return the points as an SVG path, with a gap where a value is not finite."""
     drawn, pen = [], "M"
     for i, (at, value) in enumerate(points):
         if not math.isfinite(value):
@@ -154,7 +162,7 @@ def _y_axis(y: _Scale, left: float, ticks: Sequence[float], unit: str) -> list[s
 
 
 def _ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers from ``low`` to ``high``."""
+    """Return round numbers from ``low`` to ``high``, in about ``about`` equal steps."""
     raw = (high - low) / about
     power = 10 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)

@@ -1,4 +1,4 @@
-"""The report as plain data, ready for JSON: all of it, with what follows from it. What is no number is null."""
+"""Return the whole report as plain data for JSON, with the verdicts that follow from it. Numbers that are not finite are None."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from mlx_selfdebug.reporting.report.headline import headline
 
 
 def report_data(records: Records) -> dict[str, Any]:
-    """Keys are the fields of :class:`Records`; ``attempts`` are left to ``runs export``."""
+    """Return a dictionary whose keys are the fields of :class:`Records`, and "headline".
+
+    ``attempts`` are left out, because ``mlx-selfdebug runs export`` writes them.
+    """
     names = [item.name for item in fields(records) if item.name not in ("attempts", "config", "evidence")]
     data = {name: _plain(getattr(records, name)) for name in names}
     evidence = records.evidence
@@ -38,10 +41,10 @@ def _half(half: HalfEvidence) -> dict[str, Any]:
     data: dict[str, Any] = _plain(half)
     if half.primary:
         data["primary"] |= {"verdict": half.primary.verdict, "p_values": list(half.primary.p_values)}
-    for contrast, found in zip(data["contrasts"], half.contrasts, strict=True):
-        contrast |= {"gain": found.gain, "verdict": found.verdict}
-    for searching, one in zip(data["searching"], half.searching, strict=True):
-        searching["verdict"] = one.verdict
+    for plain, contrast in zip(data["contrasts"], half.contrasts, strict=True):
+        plain |= {"gain": contrast.gain, "verdict": contrast.verdict}
+    for plain, searching in zip(data["searching"], half.searching, strict=True):
+        plain["verdict"] = searching.verdict
     return data
 
 
@@ -49,9 +52,9 @@ def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value

@@ -1,4 +1,4 @@
-"""What changed from one code to another, line by line, the changed words marked."""
+"""Compare two codes line by line, and mark the words that changed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
 
-MOST_LINES = 400
+MAX_LINES = 400
+"""How many lines of each code are compared."""
 _WORDS = re.compile(r"\w+|\s+|[^\w\s]")
 
 
 @dataclass(frozen=True)
 class DiffLine:
-    """``sign``: "+" added, "-" taken away, " " kept. ``parts`` are (text, whether it changed), in order."""
+    """One line of a diff."""
 
     sign: str
+    """Either "+" for an added line, "-" for a removed one, or " " for one that is kept."""
     parts: tuple[tuple[str, bool], ...]
+    """The line's text in parts, each with whether it changed."""
 
     @property
     def text(self) -> str:
@@ -25,30 +28,31 @@ class DiffLine:
 
 
 def diff_lines(before: str, after: str) -> list[DiffLine]:
-    """Every line of both; at most ``MOST_LINES`` of each are looked at."""
-    old, new = before.splitlines()[:MOST_LINES], after.splitlines()[:MOST_LINES]
-    found: list[DiffLine] = []
+    """Return all lines of both codes as a diff. Lines after the first ``MAX_LINES`` of each are left out."""
+    old, new = before.splitlines()[:MAX_LINES], after.splitlines()[:MAX_LINES]
+    lines: list[DiffLine] = []
     for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind == "equal":
-            found += [DiffLine(" ", ((line, False),)) for line in old[a:b]]
+            lines += [DiffLine(" ", ((line, False),)) for line in old[a:b]]
         else:
-            found += _replaced(old[a:b], new[c:d])
-    return found
+            lines += _replaced(old[a:b], new[c:d])
+    return lines
 
 
 def _replaced(old: Sequence[str], new: Sequence[str]) -> Iterator[DiffLine]:
-    """Lines taken away, then those in their place; a line is held against the one at the same place."""
+    """Yield the removed lines, then the added ones. Each is compared with the line at the same position on the other side."""
     pairs = list(zip_longest(old, new))
-    yield from (DiffLine("-", _words(one, other)) for one, other in pairs if one is not None)
-    yield from (DiffLine("+", _words(one, other)) for other, one in pairs if one is not None)
+    yield from (DiffLine("-", _words(removed, added)) for removed, added in pairs if removed is not None)
+    yield from (DiffLine("+", _words(added, removed)) for removed, added in pairs if added is not None)
 
 
 def _words(line: str, other: str | None) -> tuple[tuple[str, bool], ...]:
-    """``line`` in parts that ``other`` has too and parts that it has not."""
+    """Split ``line`` into parts that ``other`` has too and parts that it does not have."""
     if other is None:
         return ((line, False),)
-    mine, theirs = _WORDS.findall(line), _WORDS.findall(other)
-    matcher = SequenceMatcher(None, mine, theirs, autojunk=False)
+    words = _WORDS.findall(line)
+    matcher = SequenceMatcher(None, words, _WORDS.findall(other), autojunk=False)
+    # Where two lines have little in common, marks on nearly every word would say nothing.
     if matcher.ratio() < 0.4:
         return ((line, False),)
-    return tuple(("".join(mine[a:b]), kind != "equal") for kind, a, b, _, _ in matcher.get_opcodes() if b > a)
+    return tuple(("".join(words[a:b]), kind != "equal") for kind, a, b, _, _ in matcher.get_opcodes() if b > a)

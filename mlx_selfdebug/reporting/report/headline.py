@@ -1,32 +1,32 @@
-"""What a reader must know first: what was shown, what is recommended, how small a difference could have been seen."""
+"""Build a report's headline: what the evaluation found, what is recommended, and how small a difference would be detected."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from mlx_selfdebug.evaluation.evidence import Evidence, HalfEvidence
-from mlx_selfdebug.evaluation.result import on_bugs
+from mlx_selfdebug.evaluation.result import NOT_COMPARED, on_bugs
 from mlx_selfdebug.reporting.records import Records
 from mlx_selfdebug.reporting.words import half_text, verdict_text
 
 
 @dataclass(frozen=True)
 class Headline:
-    """``tone`` is "good", "open" or "bad"; ``lines`` follow the sentence."""
+    """The headline of a report and the lines that follow it."""
 
     sentence: str
     tone: str
+    """Either "good", "open" or "bad"; it chooses the colour of the sentence."""
     lines: tuple[str, ...]
 
 
 def headline(records: Records) -> Headline:
-    """Of a run however far it is."""
+    """Build the headline for a run at any stage."""
     evidence = records.evidence
     if evidence is None:
-        return Headline(_unfinished(records), "open", (f"Go on with: mlx-selfdebug run --run {records.path}",))
+        return Headline(_unfinished(records), "open", (f"Continue with: mlx-selfdebug run --run {records.path}",))
     if evidence.primary is None:
-        sentence = "Not compared: whether repairing beats trying again; that takes the arms blind and facts."
-        return Headline(sentence, "open", tuple(_lines(evidence)))
+        return Headline(NOT_COMPARED, "open", tuple(_lines(evidence)))
     tone = {"shown": "good", "shown worse": "bad"}.get(evidence.primary.verdict, "open")
     return Headline(verdict_text(evidence.primary), tone, tuple(_lines(evidence)))
 
@@ -34,12 +34,14 @@ def headline(records: Records) -> Headline:
 def _unfinished(records: Records) -> str:
     done = {stage.name for stage in records.stages if stage.done}
     if "train" in done:
-        return "Trained, not evaluated yet."
-    return "Collected, not trained yet." if "collect" in done else "Begun, nothing is finished yet."
+        return "The adapter is trained, but not evaluated yet."
+    if "collect" in done:
+        return "Attempts are collected, but no adapter is trained yet."
+    return "No stage is finished yet."
 
 
 def _lines(evidence: Evidence) -> list[str]:
-    """A sentence for each half, then the numbers behind them."""
+    """Return a sentence for each half, then the numbers behind these sentences."""
     lines = [text for name, half in evidence.halves.items() if (text := half_text(name, half))]
     for half in evidence.halves.values():
         numbers = _numbers(half)
@@ -47,19 +49,20 @@ def _lines(evidence: Evidence) -> list[str]:
     if evidence.gate:
         lines.append(str(evidence.gate))
     bugs = f" and {len(evidence.bugs.tasks)} bugs" if evidence.bugs else ""
-    lines.append(f"{len(evidence.tasks)} problems{bugs}, at most {evidence.tokens} generated tokens a problem and arm.")
+    lines.append(
+        f"Evaluated on {len(evidence.tasks)} problems{bugs}, with at most {evidence.tokens} generated tokens per problem and arm."
+    )
     return lines
 
 
 def _numbers(half: HalfEvidence) -> list[str]:
-    said = [str(one) for one in (*([half.primary] if half.primary else []), *half.searching)]
-    return [*said, _visible(half)] if half.primary else said
+    findings = [str(finding) for finding in (*([half.primary] if half.primary else []), *half.searching)]
+    return [*findings, _detectable(half)] if half.primary else findings
 
 
-def _visible(half: HalfEvidence) -> str:
+def _detectable(half: HalfEvidence) -> str:
+    n = len(half.tasks)
     if half.smallest_gain is None:
-        return f"{len(half.tasks)} problems are too few to show any difference in four of five tries."
-    return (
-        f"This set of problems shows differences of {100 * half.smallest_gain:.0f} points or more, in four of five tries; "
-        "smaller ones it cannot tell from none."
-    )
+        return f"With {n} problems, no difference of any size would be detected (80 % power)."
+    points = 100 * half.smallest_gain
+    return f"With {n} problems, only differences of {points:.0f} points or more would be detected (80 % power)."

@@ -1,4 +1,7 @@
-"""The report as Markdown: its headline and tables, and what the model read as text; without pictures, pairs and regressions."""
+"""Render the report as Markdown: its headline, its tables, and what the model read as text.
+
+Charts, pairs and the codes of regressions are in the page only.
+"""
 
 from __future__ import annotations
 
@@ -17,30 +20,33 @@ from mlx_selfdebug.reporting.report.headline import headline
 from mlx_selfdebug.reporting.report.tables import Table
 
 READ = """\
-Failed programs, given to the base model as if each were its own answer to the statement; it was not told that they failed. Marked
-is the most surprising token of a line and what the model would rather have written: `[- -> +]`. Beneath are the most surprising
-places and the edit that is right. These are examples, chosen among the programs that an edit put right."""
+These failed programs were given to the base model as if each were its own answer to the statement; it was not told that they
+failed. The most surprising token of a line is marked, with what the model would rather have written: `[- -> +]`. Below each program
+are its most surprising places and the edit that is right. The programs are examples, chosen among those that an edit fixed."""
 
 
 def report_markdown(records: Records) -> str:
+    """Return the report as Markdown text."""
     return "\n\n".join(_parts(records)) + "\n"
 
 
 def _parts(records: Records) -> Iterator[str]:
-    found = headline(records)
-    yield f"# {found.sentence}"
-    yield from found.lines
+    head = headline(records)
+    yield f"# {head.sentence}"
+    yield from head.lines
     if records.evidence:
         yield from _evaluation(records.evidence)
     if records.readings:
         yield "## What the model reads"
         yield READ
-        for one in records.readings:
-            yield from _reading(one)
+        for reading in records.readings:
+            yield from _reading(reading)
     yield from _section("Stages", tables.stages_table(records))
     yield from _section("Where time went", tables.parts_table(records))
     yield from _section("Pairs", tables.pairs_table(records))
-    yield from _section("Repairs of held-back tasks, by which the epoch was chosen", tables.checks_table(records))
+    yield from _section(
+        "Repairs of held-back tasks, which decided the epoch that was kept", tables.checks_table(records)
+    )
     yield from _section("Attempts on the training tasks", tables.collected_table(records.collected))
     yield from _section("Training tasks nearest to test tasks", tables.overlap_table(records))
     yield from _section("Machine", tables.mapping_table([*records.hardware.items(), *records.versions.items()]))
@@ -54,32 +60,35 @@ def _evaluation(evidence: Evidence) -> Iterator[str]:
 
 
 def _half(half: HalfEvidence, title: str, label: str) -> Iterator[str]:
-    """``label`` stands before every title but the first."""
+    """Yield the sections of one half. ``label`` stands before every title but the first."""
 
     def titled(text: str, table: Table) -> Iterator[str]:
         return _section(f"{label}{text[0].lower() + text[1:] if label else text}", table)
 
     yield from _section(title, tables.arms_table(half))
     yield from titled("Declared contrasts", tables.contrasts_table(half))
-    yield from titled("Repaired, by what made them", tables.operators_table(half))
-    yield from titled("Solved, of those of which no draft of the base is right", tables.hard_table(half))
+    yield from titled("Repaired, by the operator that made them", tables.operators_table(half))
+    yield from titled("Problems solved, of those that no draft of the base solves", tables.hard_table(half))
     yield from titled("Problems solved at tenths of the tokens", tables.curves_table(half))
-    yield from titled("Problems solved after each attempt a task", tables.after_table(half))
-    yield from titled("Solved, by how the program that they begin with failed", tables.groups_table(half, "by_error"))
-    yield from titled("Solved, by length of the reference", tables.groups_table(half, "by_size"))
+    yield from titled("Problems solved after each attempt per task", tables.after_table(half))
+    yield from titled(
+        "Problems solved, by the failure of the program they begin with", tables.groups_table(half, "by_error")
+    )
+    yield from titled("Problems solved, by length of the reference", tables.groups_table(half, "by_size"))
     if half.regressions or not label:
-        regressions = tables.mapping_table(((one.task_id, one.kind) for one in half.regressions), ("task", "from, to"))
+        pairs = ((regression.task_id, regression.kind) for regression in half.regressions)
+        regressions = tables.mapping_table(pairs, ("task", "from, to"))
         yield from titled(f"Right before, wrong after: {len(half.regressions)}", regressions)
 
 
-def _reading(one: StoredReading) -> Iterator[str]:
-    """All of it in fenced blocks: what models write may mean something to Markdown."""
-    places = tables.places_table(one.shades)
-    yield f"### {one.title}"
-    yield _fenced(as_text(one.shades))
+def _reading(reading: StoredReading) -> Iterator[str]:
+    """Yield one reading. All of it is in fenced blocks, since Markdown would interpret some of what models write."""
+    places = tables.places_table(reading.shades)
+    yield f"### {reading.title}"
+    yield _fenced(as_text(reading.shades))
     if places.rows:
         yield _fenced(columns([places.head, *places.rows], right=range(places.left, len(places.head))))
-    edit = (f"{line.sign} {line.text}" for line in diff_lines(one.code, one.edited.strip("\n")))
+    edit = (f"{line.sign} {line.text}" for line in diff_lines(reading.code, reading.edited.strip("\n")))
     yield _fenced("\n".join(edit), "diff")
 
 

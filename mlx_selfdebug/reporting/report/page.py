@@ -1,4 +1,4 @@
-"""The page: one HTML file that needs nothing beside it, rendered from records."""
+"""Render the report's page from records: one HTML file that needs no other file."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from mlx_selfdebug.reporting.report.diff import DiffLine, diff_lines
 from mlx_selfdebug.reporting.report.headline import headline
 from mlx_selfdebug.reporting.words import gigabytes, percent, seconds
 from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.feedback import MAX_FACTS
 from mlx_selfdebug.values.pair import Pair
 from mlx_selfdebug.values.verdict import Failure
 
-MOST_BYTES = 3_500_000
-"""Of pairs and regressions in the page; what comes after is counted and left to ``runs pairs``."""
-FACTS_SHOWN = 3
+MAX_BYTES = 3_500_000
+"""The size of pairs and regressions in the page, in bytes. Those that do not fit are counted and left to ``runs pairs``."""
 COLOURS, DASHES = 11, 4
 SHADES = 8
-"""Of surprise, one a nat; their colours are in style.css."""
+"""The number of shades of surprise, one per nat; their colours are in style.css."""
 
 
 def report_html(records: Records) -> str:
-    """The page as text."""
+    """Return the page as HTML text."""
     evidence = records.evidence
-    room = _Room(MOST_BYTES)
+    room = _Room(MAX_BYTES)
     return _environment().get_template("report.html.j2").render(
         records=records,
         evidence=evidence,
@@ -47,10 +47,10 @@ def report_html(records: Records) -> str:
         tables=tables,
         charts=_charts(records),
         halves=[_half(name, half, room) for name, half in (evidence.halves if evidence else {}).items()],
-        readings=[_reading(one) for one in records.readings],
+        readings=[_reading(reading) for reading in records.readings],
         pairs=room.take(_pair(pair, records.attempts, i) for i, pair in enumerate(records.pairs, 1)),
         settings=flatten(records.config),
-        n_near=sum(one.nearness >= ABOVE for one in records.overlap),
+        n_near=sum(pair.nearness >= ABOVE for pair in records.overlap),
         style=Markup(_read("style.css")),
         script=Markup(_read("script.js")),
     )  # fmt: skip
@@ -58,7 +58,7 @@ def report_html(records: Records) -> str:
 
 @dataclass(frozen=True)
 class _Shown:
-    """A pair or a regression as the page has it. ``before`` is "" where there is no failed code."""
+    """A pair or a regression as the page shows it. ``before`` is "" where there is no failed code."""
 
     title: str
     kind: str
@@ -71,14 +71,14 @@ class _Shown:
 
     @property
     def size(self) -> int:
-        """About how many bytes of page."""
+        """About how many bytes it takes in the page."""
         marks = 60 * sum(len(line.parts) for line in self.diff)
         return 900 + marks + len(self.asked) + len(self.before) + 2 * len(self.after) + 400 * len(self.facts)
 
 
 @dataclass(frozen=True)
 class _Half:
-    """One half of the evaluation as the page has it; ids of its sections begin with ``prefix``."""
+    """One half of the evaluation as the page shows it; the ids of its sections begin with ``prefix``."""
 
     prefix: str
     evidence: HalfEvidence
@@ -92,37 +92,38 @@ class _Half:
 
 
 def _half(name: str, half: HalfEvidence, room: _Room) -> _Half:
-    found = {"arms": _arms(half), "curves": _curves(half), "copies": _copies(half)}
-    shown = room.take(_regression(one) for one in half.regressions)
-    return _Half("bugs-" if name == BUGS else "", half, found, _legend(half), shown)
+    drawn = {"arms": _arms(half), "curves": _curves(half), "copies": _copies(half)}
+    shown = room.take(_regression(regression) for regression in half.regressions)
+    return _Half("bugs-" if name == BUGS else "", half, drawn, _legend(half), shown)
 
 
 @dataclass(frozen=True)
 class _Read:
-    """A reading as the page has it."""
+    """A reading as the page shows it."""
 
     title: str
     shades: Sequence[Shade]
     diff: Sequence[DiffLine]
 
 
-def _reading(one: StoredReading) -> _Read:
-    return _Read(one.title, one.shades, diff_lines(one.code, one.edited.strip("\n")))
+def _reading(reading: StoredReading) -> _Read:
+    return _Read(reading.title, reading.shades, diff_lines(reading.code, reading.edited.strip("\n")))
 
 
 class _Room:
-    """What is left of the bytes a page may have."""
+    """The bytes that are left in the page for pairs and regressions."""
 
     def __init__(self, n_bytes: int) -> None:
         self._left = n_bytes
 
-    def take(self, found: Iterator[_Shown]) -> list[_Shown]:
+    def take(self, items: Iterator[_Shown]) -> list[_Shown]:
+        """Return the first of ``items``, as many as fit."""
         taken = []
-        for one in found:
-            self._left -= one.size
+        for item in items:
+            self._left -= item.size
             if self._left < 0:
                 break
-            taken.append(one)
+            taken.append(item)
         return taken
 
 
@@ -142,21 +143,22 @@ def _pair(pair: Pair, attempts: Mapping[str, Attempt], number: int) -> _Shown:
     )
 
 
-def _regression(one: Regression) -> _Shown:
+def _regression(regression: Regression) -> _Shown:
+    before, after = regression.before, regression.after
     return _Shown(
-        title=f"{one.task_id}: {one.kind}",
-        kind=one.kind,
-        task_id=one.task_id,
-        asked=one.before.prompt,
-        before=one.before.code,
-        facts=one.after.verdict.failures[:FACTS_SHOWN],
-        diff=tuple(diff_lines(one.before.code, one.after.code)),
-        after=one.after.code,
+        title=f"{regression.task_id}: {regression.kind}",
+        kind=regression.kind,
+        task_id=regression.task_id,
+        asked=before.prompt,
+        before=before.code,
+        facts=after.verdict.failures[:MAX_FACTS],
+        diff=tuple(diff_lines(before.code, after.code)),
+        after=after.code,
     )
 
 
 def _facts(attempt: Attempt) -> tuple[Failure, ...]:
-    return (attempt.public.failures or attempt.verdict.failures)[:FACTS_SHOWN]
+    return (attempt.public.failures or attempt.verdict.failures)[:MAX_FACTS]
 
 
 def _charts(records: Records) -> dict[str, Any]:
@@ -164,12 +166,12 @@ def _charts(records: Records) -> dict[str, Any]:
 
 
 def _look(evidence: HalfEvidence, arm: ArmEvidence) -> str:
-    """A colour an arm, the same in both halves; a dash a model."""
+    """Return an arm's classes of the style sheet: one colour per arm, the same in both halves, and one dash per model."""
     return f"c{[FIRST, *ARMS].index(arm.arm) % COLOURS} d{evidence.models.index(arm.model) % DASHES}"
 
 
 def _legend(evidence: HalfEvidence) -> list[tuple[str, str]]:
-    """Of the curves: every arm but the first drafts, which all others begin with."""
+    """Return the legend of the curves: all arms except the first drafts, which the other arms begin with."""
     return [(arm.name, _look(evidence, arm)) for arm in evidence.arms if arm.arm != "first"]
 
 
@@ -189,7 +191,7 @@ def _curves(evidence: HalfEvidence) -> Markup:
         for arm in evidence.arms
         if arm.arm != "first"
     ]
-    unit = "generated tokens a problem may take"
+    unit = "generated tokens per problem"
     return charts.lines("Problems solved against tokens", series, unit, "problems solved", step=True)
 
 
@@ -199,26 +201,28 @@ def _copies(evidence: HalfEvidence) -> Markup:
         for arm in evidence.arms
         if arm.copies.value is not None
     ]
-    return charts.bars("Retries that say the same again", rows, "share of retries", most=1) if rows else Markup("")
+    if not rows:
+        return Markup("")
+    return charts.bars("Retries that repeat the same code", rows, "share of retries", max_value=1)
 
 
 def _loss(records: Records) -> Markup:
     if not records.steps:
         return Markup("")
     series = [Series("loss", "c0 d1", [(step.step, step.loss) for step in records.steps])]
-    return charts.lines("Training loss", series, "optimizer step", "nats a token")
+    return charts.lines("Training loss", series, "optimizer step", "nats per token")
 
 
 def _memory(records: Records) -> list[tuple[str, Markup]]:
-    found = []
+    drawn = []
     for stage in records.stages:
         if not stage.memory:
             continue
         series = [Series(stage.name, "c0 d1", [(sample.at_s, sample.n_bytes / 1e9) for sample in stage.memory])]
         title = f"{stage.name}: peak {gigabytes(stage.peak_bytes)} GB of {gigabytes(stage.budget_bytes)} GB allowed (dashed)"
         chart = charts.lines(title, series, "seconds", "GB, whole process tree", limit=stage.budget_bytes / 1e9)
-        found.append((title, chart))
-    return found
+        drawn.append((title, chart))
+    return drawn
 
 
 def _time(records: Records) -> Markup:
@@ -234,7 +238,7 @@ def _time(records: Records) -> Markup:
 
 
 def time_legend(records: Records) -> list[tuple[str, str]]:
-    """Kinds of work and their looks in the chart of time."""
+    """Return the kinds of work with their classes of the style sheet in the chart of time."""
     parts = list(dict.fromkeys(name for stage in records.stages for name, _ in tables.with_other(stage)))
     return [(name, f"c{i % COLOURS} d0") for i, name in enumerate(parts)]
 

@@ -1,4 +1,4 @@
-"""The tables of a report: heads and rows of text, the same for the page and for Markdown."""
+"""Build the tables of a report: heads and rows of text, which are the same in the page and in Markdown."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from mlx_selfdebug.reporting.words import UNKNOWN, gigabytes, number, p_value, p
 from mlx_selfdebug.values.pair import KINDS
 
 PLACES = 3
-"""The most surprising places that are shown of a program."""
+"""How many of a program's most surprising places are shown."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """``rows`` are as long as ``head``; all columns but the first ``left`` are numbers."""
+    """A table of text; every row is as long as the head."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     left: int = 1
+    """How many columns are text; the columns after them are numbers and are aligned to the right."""
 
 
 def arms_table(evidence: HalfEvidence) -> Table:
@@ -64,18 +65,18 @@ def contrasts_table(evidence: HalfEvidence) -> Table:
 
 
 def groups_table(evidence: HalfEvidence, what: str) -> Table:
-    """``what``: "by_error" or "by_size"; one row an arm, one column a group."""
-    found: list[Mapping[str, Share]] = [getattr(arm, what) for arm in evidence.arms]
-    names = list(dict.fromkeys(name for groups in found for name in groups))
+    """Return one row per arm and one column per group, where ``what`` is "by_error" or "by_size"."""
+    groups_by_arm: list[Mapping[str, Share]] = [getattr(arm, what) for arm in evidence.arms]
+    names = list(dict.fromkeys(name for groups in groups_by_arm for name in groups))
     rows = [
         [arm.name, *(share(groups.get(name)) for name in names)]
-        for arm, groups in zip(evidence.arms, found, strict=True)
+        for arm, groups in zip(evidence.arms, groups_by_arm, strict=True)
     ]
     return Table(["", *names], rows)
 
 
 def operators_table(evidence: HalfEvidence) -> Table:
-    """Bugs repaired by what made them: one row an operator, one column an arm."""
+    """Return the bugs repaired, with one row per operator that made them and one column per arm."""
     units = Counter(evidence.operators.values())
     rows = [
         [operator, str(n), *(str(arm.by_operator[operator].count) for arm in evidence.arms)]
@@ -85,25 +86,25 @@ def operators_table(evidence: HalfEvidence) -> Table:
 
 
 def hard_table(evidence: HalfEvidence) -> Table:
-    """Of the problems of which no draft of the base is right, those that each arm solves."""
+    """Return how many of the problems that no draft of the base solves each arm solves; empty where there are none."""
     if not evidence.hard:
         return Table(["", ""], [])
     return Table(["", "hard problems solved"], [[arm.name, share(arm.hard)] for arm in evidence.arms])
 
 
 def after_table(evidence: HalfEvidence) -> Table:
-    """Problems solved after each attempt a task; where an arm has no more, its last number stands."""
-    most = min(max((len(arm.after) for arm in evidence.arms), default=0), 12)
+    """Return the problems solved after each attempt per task. An arm that makes no more attempts keeps its last number."""
+    n_columns = min(max((len(arm.after) for arm in evidence.arms), default=0), 12)
     arms = [arm for arm in evidence.arms if arm.arm != "first" and arm.after]
-    rows = [[arm.name, *(str(arm.after[min(i, len(arm.after) - 1)]) for i in range(most))] for arm in arms]
-    return Table(["problems solved after", *(f"{i + 1}" for i in range(most))], rows)
+    rows = [[arm.name, *(str(arm.after[min(i, len(arm.after) - 1)]) for i in range(n_columns))] for arm in arms]
+    return Table(["problems solved after", *(f"{i + 1}" for i in range(n_columns))], rows)
 
 
 def curves_table(evidence: HalfEvidence) -> Table:
-    """Problems solved at tenths of the tokens."""
+    """Return the problems solved at every tenth of the tokens that an arm may generate per task."""
     marks = sorted({round(evidence.tokens * i / 10) for i in range(1, 11)})
     rows = [[arm.name, *(str(_at(arm, tokens)) for tokens in marks)] for arm in evidence.arms]
-    return Table(["tokens a task", *map(str, marks)], rows)
+    return Table(["tokens per task", *map(str, marks)], rows)
 
 
 def _at(arm: ArmEvidence, tokens: int) -> int:
@@ -111,7 +112,7 @@ def _at(arm: ArmEvidence, tokens: int) -> int:
 
 
 def places_table(shades: Sequence[Shade]) -> Table:
-    """The most surprising places of a program; texts are quoted, so that spaces and ends of lines can be seen."""
+    """Return the most surprising places of a program. Texts are quoted, so that spaces and line ends can be seen."""
     rows = [
         [str(place.line), repr(place.shade.text), place.shade.favourites, f"{place.shade.nats:.1f}"]
         for place in most_surprising(shades, PLACES)
@@ -134,7 +135,7 @@ def parts_table(records: Records) -> Table:
 
 
 def with_other(stage: object) -> list[tuple[str, float]]:
-    """Where a stage's time went, the largest part first, what is not accounted for last."""
+    """Return the seconds of a stage by kind of work, the largest first. What no kind accounts for comes last, as "other"."""
     parts: Mapping[str, float] = getattr(stage, "parts", {})
     rest = float(getattr(stage, "wall_s", 0.0)) - sum(parts.values())
     return [*sorted(parts.items(), key=lambda item: -item[1]), *([("other", rest)] if rest > 0 else [])]
@@ -149,8 +150,10 @@ def collected_table(collected: Collected) -> Table:
 
 
 def overlap_table(records: Records) -> Table:
-    head = ["training task", "test task", "shared runs of words, of the smaller's", "shared subtrees of code"]
-    rows = [[one.train_id, one.test_id, percent(one.containment, 0), percent(one.code, 0)] for one in records.overlap]
+    head = ["training task", "test task", "shared n-grams, of the smaller task's", "shared subtrees of code"]
+    rows = [
+        [pair.train_id, pair.test_id, percent(pair.containment, 0), percent(pair.code, 0)] for pair in records.overlap
+    ]
     return Table(head, rows, left=2)
 
 
@@ -165,13 +168,13 @@ def checks_table(records: Records) -> Table:
 
 
 def steps_table(records: Records) -> Table:
-    """At most fifty steps, evenly spread."""
+    """Return at most fifty training steps, evenly spread."""
     every = -(-len(records.steps) // 50) or 1
     rows = [
         [str(step.step), number(step.loss, 4), str(step.n_tokens), number(step.learning_rate), number(step.grad_norm)]
         for step in records.steps[::every]
     ]
-    return Table(["step", "loss, nats a token", "tokens", "learning rate", "gradient norm"], rows)
+    return Table(["step", "loss, nats per token", "tokens", "learning rate", "gradient norm"], rows)
 
 
 def mapping_table(values: Iterable[tuple[str, object]], head: tuple[str, str] = ("", "")) -> Table:

@@ -1,1 +1,1 @@
-"""What the operating system is asked to deny the sandboxed processes: one file a mechanism."""
+"""Confines the sandboxed processes with the means of the operating system. There is one file per mechanism."""

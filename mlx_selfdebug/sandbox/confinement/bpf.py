@@ -1,4 +1,6 @@
-"""Assembles seccomp filters. Code is a tree: each piece ends in a verdict, so a branch never has to join another.
+"""Assembles seccomp filters.
+
+Code has the shape of a tree. Each path through it ends in a verdict, so branches never have to join again.
 
 >>> len(program(branch(EQUAL, 39, verdict(KILL), verdict(ALLOW)), load=NUMBER)) // 8  # load, compare, two verdicts
 4
@@ -9,56 +11,66 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from struct import pack
 
+# Offsets in ``struct seccomp_data``, which describes the call to be judged.
 NUMBER, ARCHITECTURE = 0, 4
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 EQUAL, AT_LEAST, ANY_BIT = 0x15, 0x35, 0x45
 LOAD, _AND, _RETURN, _JUMP = 0x20, 0x54, 0x06, 0x05
 MAX_INSTRUCTIONS = 4096
-_FARTHEST = 255
+_MAX_JUMP = 255
+"""The number of instructions that a conditional jump can skip."""
 
 Code = list[tuple[int, int, int, int]]
-"""Instructions as the kernel has them: operation, jump if true, jump if false, constant."""
+"""Instructions in the kernel's form: operation, jump if true, jump if false, constant."""
 
 
 def verdict(action: int) -> Code:
-    """What becomes of the call."""
+    """Return the instruction that ends the filter with ``action``, such as ``ALLOW``, ``KILL`` or one from ``refuse``."""
     return [(_RETURN, 0, 0, action)]
 
 
 def refuse(error: int) -> int:
-    """The action that makes the call fail with this error number."""
+    """Return the action that makes the call fail with this error number."""
     return 0x00050000 | error
 
 
 def argument(index: int, code: Code, *, high: bool = False) -> Code:
-    """``code``, with half of an argument to look at: the low one is all the kernel reads of an ``int``."""
+    """Return code that loads one half of an argument and then runs ``code``. The kernel reads only the low half of an ``int``."""
     return [(LOAD, 0, 0, 16 + 8 * index + (4 if high else 0)), *code]
 
 
 def masked(mask: int, code: Code) -> Code:
-    """``code``, with only these bits of what was loaded."""
+    """Return code that keeps only the bits of ``mask`` in the loaded value and then runs ``code``."""
     return [(_AND, 0, 0, mask), *code]
 
 
 def branch(test: int, constant: int, yes: Code, no: Code) -> Code:
-    """``yes`` if the loaded value passes the test, else ``no``."""
-    if len(yes) <= _FARTHEST:
+    """Return code that runs ``yes`` if the loaded value passes the test, and ``no`` if it does not."""
+    if len(yes) <= _MAX_JUMP:
         return [(test, 0, len(yes), constant), *yes, *no]
     # Conditional jumps reach 255 instructions; an unconditional one reaches any.
     return [(test, 1, 0, constant), (_JUMP, 0, 0, len(yes)), *yes, *no]
 
 
 def one_of(values: Sequence[int], yes: Code, no: Code) -> Code:
-    """``yes`` if the loaded value is any of these, compared one after the other; ValueError if they are more than 255."""
+    """Return code that runs ``yes`` if the loaded value equals one of ``values``, and ``no`` if it does not.
+
+    The values are compared one after the other. Raises ValueError if they are too many for a jump to pass over them all.
+    """
     last = len(values) - 1
-    if last + len(yes) > _FARTHEST:
-        raise ValueError(f"{len(values)} values and {len(yes)} instructions: a jump reaches {_FARTHEST}")
+    if last + len(yes) > _MAX_JUMP:
+        raise ValueError(
+            f"{len(values)} values and {len(yes)} instructions are too many: a jump can skip at most {_MAX_JUMP}"
+        )
     tests = [(EQUAL, last - i, 0 if i < last else len(yes), value) for i, value in enumerate(values)]
     return [*tests, *yes, *no] if values else no
 
 
 def choose(cases: Mapping[int, Code], otherwise: Code) -> Code:
-    """The code of the loaded number, compared one after the other: the fewest instructions, so it is installed fastest."""
+    """Return code that runs the case of the loaded number, or ``otherwise`` if there is none.
+
+    The numbers are compared one after the other. This takes the fewest instructions, so such a filter is the fastest to install.
+    """
     groups: dict[tuple[tuple[int, int, int, int], ...], list[int]] = {}
     for number, code in sorted(cases.items()):
         groups.setdefault(tuple(code), []).append(number)
@@ -68,7 +80,10 @@ def choose(cases: Mapping[int, Code], otherwise: Code) -> Code:
 
 
 def select(cases: Mapping[int, Code], otherwise: Code) -> Code:
-    """As ``choose``, found by halving: some eight comparisons whatever the number, so it runs fastest."""
+    """Return code that does the same as ``choose``, by binary search.
+
+    It makes some eight comparisons, whatever the number, so such a filter is the fastest to run.
+    """
     starts: list[tuple[int, Code]] = [(0, otherwise)]
     for number in sorted(cases):
         _begin(starts, number, cases[number])
@@ -77,13 +92,14 @@ def select(cases: Mapping[int, Code], otherwise: Code) -> Code:
 
 
 def program(code: Code, load: int) -> bytes:
-    """The filter as the kernel takes it; ValueError if it is longer than it may be."""
+    """Return the filter in the kernel's form. Raises ValueError if it has more than ``MAX_INSTRUCTIONS``."""
     if len(code) >= MAX_INSTRUCTIONS:
-        raise ValueError(f"a filter of {len(code) + 1} instructions; at most {MAX_INSTRUCTIONS}")
+        raise ValueError(f"the filter has {len(code) + 1} instructions; at most {MAX_INSTRUCTIONS} are allowed")
     return b"".join(pack("HBBI", *instruction) for instruction in [(LOAD, 0, 0, load), *code])
 
 
 def _begin(starts: list[tuple[int, Code]], number: int, code: Code) -> None:
+    """Let ``code`` apply from ``number`` on, which must not lie below the earlier starts."""
     if starts[-1][0] == number:
         starts.pop()
     if not starts or starts[-1][1] != code:

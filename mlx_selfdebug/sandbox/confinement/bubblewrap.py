@@ -1,10 +1,11 @@
-"""A command line of bubblewrap, for where this program may not make namespaces but an installed ``bwrap`` may.
+"""Builds a command line for bubblewrap, for machines where this program may not make namespaces but an installed ``bwrap`` may.
 
     process = Popen(command(layout, [layout.executable, "-S", "-s", "-P", "-B", ...]), pass_fds=[control])
 
-What is run inside inherits every descriptor that is not closed on exec. It should confine itself further with
-``Plan(..., without=frozenset({"namespaces"}))``. It is not process 1 of its namespace: ``bwrap`` is, and ends with it, with
-its exit status (128 + n for signal n). ``bwrap`` dies with the *thread* that started it, which has to live as long.
+The program that runs inside inherits every descriptor that is not closed on exec. It should confine itself further with
+``Plan(..., without=frozenset({"namespaces"}))``. Process 1 of its namespace is not that program but ``bwrap``, which ends when the
+program ends and with the same exit status (128 + n for signal n). ``bwrap`` dies with the *thread* that started it, so that thread
+has to live as long as the program.
 """
 
 from __future__ import annotations
@@ -26,14 +27,17 @@ _FIXED = ("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "
 def command(
     layout: Layout, inner: Sequence[str], *, program: str = "bwrap", environment: dict[str, str] | None = None
 ) -> list[str]:
-    """``inner`` in a root that holds the layout alone, read-only; its first word is a path. ``environment`` is all it gets."""
+    """Return the command line that runs ``inner`` in a root which holds only the files of the layout, read-only.
+
+    The first word of ``inner`` must be a path. It runs with the variables of ``environment`` and no others.
+    """
     variables = [word for name, value in (environment or {}).items() for word in ("--setenv", name, value)]
     return [program, *_FIXED, *variables, *_mounts(layout), "--remount-ro", "/", "--", *inner]
 
 
 @cache
 def works() -> bool:
-    """Whether a trial run of this interpreter inside bubblewrap succeeds on this machine."""
+    """Return whether a trial run of this interpreter inside bubblewrap succeeds on this machine."""
     program = shutil.which("bwrap")
     if program is None or sys.platform != "linux":
         return False

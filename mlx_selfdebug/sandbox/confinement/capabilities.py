@@ -1,4 +1,7 @@
-"""Gives up every privilege for good: capabilities, what set-user-id programs would give, being looked into by one's equals."""
+"""Gives up every privilege of this process for good.
+
+The process loses its capabilities, gains nothing from set-user-id programs, and cannot be inspected by other processes of its user.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,12 @@ from mlx_selfdebug.sandbox.confinement.kernel import (
 _VERSION_3 = 0x20080522
 _MAX_CAPABILITIES = 64
 _AMBIENT_CLEAR_ALL = 4
-# Root is nobody special, changing the user id does not change that, kept capabilities and ambient ones are off; all locked.
+# Being root gives no capabilities, nor does a change of the user id; none can be kept or made ambient. All bits are locked.
 _SECURE_BITS = 0b11101111
 
 
 def drop() -> str:
-    """In words, what was given up. OSError if capabilities are left."""
+    """Give up all privileges and return a description of what was given up. Raises OSError if capabilities are left."""
     bounded = _try_all()
     header, nothing = ctypes.create_string_buffer(pack("Ii", _VERSION_3, 0)), ctypes.create_string_buffer(24)
     call("capset", ctypes.addressof(header), ctypes.addressof(nothing))
@@ -35,12 +38,15 @@ def drop() -> str:
 
 
 def forbid_new_privileges() -> None:
-    """What Landlock and seccomp ask of an unprivileged process."""
+    """Forbid this process new privileges. Landlock and seccomp demand this of an unprivileged process."""
     prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
 def _try_all() -> bool:
-    """What only a process with some privilege can, and one without does not need; whether it could."""
+    """Take the steps that need some privilege, and that a process without any does not need.
+
+    Return whether the bounding set is empty now.
+    """
     dropped = [_tried(PR_CAPBSET_DROP, number) for number in range(_MAX_CAPABILITIES)]
     _tried(PR_SET_SECUREBITS, _SECURE_BITS)
     _tried(PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL)

@@ -1,4 +1,4 @@
-"""System calls through ctypes, with OSError for a failure. Linux alone; nothing is loaded until the first call."""
+"""Makes system calls through ctypes and raises OSError if one fails. Linux only; the C library is loaded by the first call."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ PR_CAPBSET_DROP, PR_SET_SECUREBITS, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 24, 28
 
 
 class Prepared:
-    """A system call laid out beforehand. In a forked child each object that is touched costs the copy of a page."""
+    """A system call whose arguments were converted beforehand.
+
+    Children make such calls because every object that a forked child touches costs it the copy of a memory page.
+    """
 
     def __init__(self, name: str, *arguments: int) -> None:
         machine = this_machine()
         if machine is None:
-            raise OSError(errno.ENOSYS, f"no system call table for this machine: {name}")
+            raise OSError(errno.ENOSYS, f"cannot call {name}: there is no system call table for this machine")
         self._name = name
         self._function = _libc().syscall
-        six = (*arguments, *(0,) * (6 - len(arguments)))
-        self._arguments = tuple(ctypes.c_long(value) for value in (machine.numbers[name], *six))
+        all_arguments = (*arguments, *(0,) * (6 - len(arguments)))
+        self._arguments = tuple(ctypes.c_long(value) for value in (machine.numbers[name], *all_arguments))
 
     def __call__(self) -> int:
-        """The result. OSError with the kernel's error number."""
+        """Make the call and return its result. Raises OSError with the kernel's error number."""
         result: int = self._function(*self._arguments)
         if result == -1:
             error = ctypes.get_errno()
@@ -35,30 +38,33 @@ class Prepared:
 
 
 def call(name: str, *arguments: int) -> int:
-    """The result of a system call; pointers are given as addresses. OSError with its error number, ENOSYS without a table."""
+    """Make a system call and return its result. Pointers are passed as addresses.
+
+    Raises OSError with the kernel's error number, or with ENOSYS if there is no system call table for this machine.
+    """
     return Prepared(name, *arguments)()
 
 
 def prctl(option: int, *arguments: int) -> int:
-    """``prctl`` with missing arguments as 0, as some options demand."""
+    """Call ``prctl`` with 0 for the missing arguments, as some options demand, and return its result."""
     return call("prctl", option, *arguments, *(0,) * (4 - len(arguments)))
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
-    """``mount``; an empty ``kind`` or ``data`` is left out."""
+    """Call ``mount``. An empty text is passed as a null pointer."""
     texts = [ctypes.create_string_buffer(os.fsencode(text)) for text in (source, target, kind, data)]
-    where, to, what, options = (ctypes.addressof(text) if text.value else 0 for text in texts)
-    call("mount", where, to, what, flags, options)
+    source_at, target_at, kind_at, data_at = (ctypes.addressof(text) if text.value else 0 for text in texts)
+    call("mount", source_at, target_at, kind_at, flags, data_at)
 
 
 def call_on_path(name: str, path: str, *arguments: int, before: tuple[int, ...] = ()) -> int:
-    """A system call whose one path stands between ``before`` and ``arguments``."""
+    """Make a system call that takes ``path`` between ``before`` and ``arguments``, and return its result."""
     text = ctypes.create_string_buffer(os.fsencode(path))
     return call(name, *before, ctypes.addressof(text), *arguments)
 
 
 def close_all_but(*fds: int) -> None:
-    """Close every other descriptor of this process."""
+    """Close every descriptor of this process except ``fds``."""
     start = 0
     for fd in (*sorted(fds), os.sysconf("SC_OPEN_MAX")):
         if fd > start:  # closerange(0, 0) would close everything

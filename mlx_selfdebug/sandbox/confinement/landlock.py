@@ -1,4 +1,4 @@
-"""Landlock: of the file system only what the layout names can be read, TCP is denied, and signals stay inside."""
+"""Confines a process with Landlock: it reads only the files that the layout names, uses no TCP, and signals nothing outside."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from mlx_selfdebug.sandbox.confinement.layout import Layout
 _WRITE_FILE, _READ_FILE, _READ_FOLDER, _TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 14
 _ASK_VERSION, _BENEATH_PATH = 1, 1
 _ALL_TCP, _ALL_SCOPES = 0b11, 0b11
+# The versions of Landlock that introduced rules for TCP, scopes, and control of the log.
 _TCP_FROM, _SCOPES_FROM, _LOG_FROM = 4, 6, 7
 _NO_LOG = 0b101
 
 
 def version() -> int:
-    """What the kernel offers, from 1; OSError where it has no Landlock or it is switched off."""
+    """Return the version that the kernel offers, from 1 up. Raises OSError if it has no Landlock or Landlock is switched off."""
     return call("landlock_create_ruleset", 0, 0, _ASK_VERSION)
 
 
 def describe(abi: int) -> str:
-    """In words, what this version denies."""
+    """Return a description of what this version denies."""
     parts = ["files"] + ["TCP"] * (abi >= _TCP_FROM) + ["signals, abstract sockets"] * (abi >= _SCOPES_FROM)
     return f"ABI {abi}: {', '.join(parts)}"
 
 
 def enter(layout: Layout, abi: int) -> None:
-    """Confine this process and what it forks. OSError if the kernel refuses."""
+    """Confine this process and every process that it forks. Raises OSError if the kernel refuses."""
     forbid_new_privileges()
     handled = file_rights(abi)
     ruleset = create(abi, handled, _ALL_TCP)
@@ -45,17 +46,26 @@ def enter(layout: Layout, abi: int) -> None:
 
 
 def child_ruleset(abi: int) -> int | None:
-    """The descriptor of a ruleset that keeps a child's signals to itself; None if the kernel has no such rule."""
+    """Return the descriptor of a ruleset that lets a child signal only itself.
+
+    Return None if this version has no such rule.
+    """
     return create(abi, 0, 0) if abi >= _SCOPES_FROM else None
 
 
 def file_rights(abi: int) -> int:
-    """Every right on files that this version can deny: 13 at first, then moving, truncating, device controls."""
+    """Return all rights on files that this version can deny, as bits.
+
+    The first version knows 13. Later ones added moving, truncating and device controls.
+    """
     return (1 << (13 + (abi >= 2) + (abi >= 3) + (abi >= 5))) - 1
 
 
 def create(abi: int, files: int, tcp: int) -> int:
-    """A ruleset that denies these; its descriptor is closed on exec."""
+    """Create a ruleset that denies these rights and all scopes, and return its descriptor, which is closed on exec.
+
+    Fields that this version does not know are left out.
+    """
     fields = 1 + (abi >= _TCP_FROM) + (abi >= _SCOPES_FROM)
     size = 8 * fields
     attributes = ctypes.create_string_buffer(pack("QQQ", files, tcp, _ALL_SCOPES)[:size], size)
@@ -63,22 +73,23 @@ def create(abi: int, files: int, tcp: int) -> int:
 
 
 def prepared(ruleset: int, abi: int) -> Prepared:
-    """The call that puts the ruleset in force, for good."""
+    """Return the prepared call that puts the ruleset in force for good."""
     return Prepared("landlock_restrict_self", ruleset, _NO_LOG if abi >= _LOG_FROM else 0)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """``rights`` hold for the path and all beneath it."""
+    """Rights on a path and on everything beneath it."""
 
     path: str
     rights: int
 
 
 def rules(layout: Layout) -> Iterator[Rule]:
-    """Reading alone, but for devices. A folder with something hidden is allowed entry by entry, for rights go downwards.
+    """Yield the rules for the files of the layout, all of which may be read. Only devices may also be written.
 
-    Names in it can be listed, those of hidden folders too: without that nothing in it could be imported.
+    A right on a folder extends to everything beneath it, so a folder that contains a hidden one is allowed entry by entry. The
+    names in such a folder can be listed, and so can those in the hidden folders, since nothing could be imported otherwise.
     """
     for folder in (*layout.stdlib, *layout.libraries):
         yield from _around(folder, layout.hidden)
@@ -98,7 +109,7 @@ def _around(folder: str, hidden: tuple[str, ...]) -> Iterator[Rule]:
     yield Rule(folder, _READ_FOLDER)
     for name in os.listdir(folder):
         path = f"{folder}/{name}"
-        # A link leads to where other rules decide.
+        # A link needs no rule of its own: the rules for its target decide.
         if not os.path.islink(path):
             yield from _around(path, tuple(inside))
 
@@ -118,7 +129,10 @@ def _allow(ruleset: int, rule: Rule, handled: int) -> None:
 
 
 def _fitting(rights: int, mode: int) -> int:
-    """The kernel takes no folder's right for a file; devices such as /dev/null are there to be written."""
+    """Return the rights that a rule may grant on a file of this kind.
+
+    The kernel refuses rules that grant a folder's rights on a file. Devices such as /dev/null exist to be written.
+    """
     if stat.S_ISDIR(mode):
         return rights
     writing = _WRITE_FILE | _TRUNCATE if stat.S_ISCHR(mode) else 0

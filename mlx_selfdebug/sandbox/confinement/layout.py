@@ -1,4 +1,4 @@
-"""Where an interpreter keeps what a sandboxed program may read: its standard library and the libraries that needs."""
+"""Finds what a sandboxed program may read: the interpreter's standard library and the shared libraries that it needs."""
 
 from __future__ import annotations
 
@@ -22,23 +22,29 @@ _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 
 @dataclass(frozen=True)
 class Layout:
-    """Absolute paths that exist. ``stdlib`` and ``libraries`` are folders whose content may be read, but for what is in
-    ``hidden`` (site-packages and the like); ``files`` are single files, devices and folders of data; ``packages`` extra
-    packages that may be read. All are real paths but ``files``, where a library is found by the name of its link.
+    """The paths that a sandboxed program may read.
+
+    All of them are absolute and exist. All are real paths except ``files``, since a library is found by the name of its link.
     """
 
     executable: str
+    """The interpreter itself, outside any virtual environment."""
     stdlib: tuple[str, ...]
+    """Folders of the standard library. Everything in them may be read except what is in ``hidden``."""
     hidden: tuple[str, ...] = ()
+    """Folders inside ``stdlib`` and ``libraries`` that may not be read, such as site-packages."""
     libraries: tuple[str, ...] = ()
+    """Folders of shared libraries. Everything in them may be read except what is in ``hidden``."""
     files: tuple[str, ...] = ()
+    """Single files, devices and folders of data that may be read."""
     packages: tuple[str, ...] = ()
+    """Extra packages that may be read."""
 
 
 def this_interpreter(packages: Sequence[str] = ()) -> Layout:
-    """The layout of the running interpreter, outside its virtual environment if it is in one.
+    """Return the layout of the running interpreter, outside its virtual environment if it is in one.
 
-    ``packages`` are importable top-level names; they are found without being imported. ValueError names one that is not there.
+    ``packages`` are importable top-level names. They are located without being imported. Raises ValueError if one is not there.
     """
     stdlib = _stdlib()
     libraries = tuple(path for path in _library_folders() if path not in stdlib)
@@ -68,20 +74,23 @@ def _library_folders() -> tuple[str, ...]:
 
 
 def _homebrew() -> tuple[str, ...]:
-    """Homebrew's extension modules load the libraries of its other packages, which lie beside Python's."""
+    """Return the folders of all packages if this Python comes from Homebrew, otherwise nothing.
+
+    Homebrew's extension modules load the libraries of its other packages, which lie beside Python's.
+    """
     parts = os.path.realpath(sys.base_prefix).split("/Cellar/")
     return _outermost([f"{parts[0]}/Cellar", f"{parts[0]}/opt"]) if len(parts) > 1 else ()
 
 
 def _library_files(folders: tuple[str, ...]) -> list[str]:
-    """Libraries in folders that hold much else, such as /usr/lib, one by one."""
+    """Return single libraries from folders that hold much else as well, such as /usr/lib."""
     beside = os.path.join(os.path.realpath(sys.base_prefix), "lib")
     patterns = [f"{folder}/*.so*" for folder in (beside, "/lib", "/usr/lib") if os.path.realpath(folder) not in folders]
     framework = [os.path.join(os.path.realpath(sys.base_prefix), "Python")]
     mac = [*glob.glob(f"{glob.escape(beside)}/*.dylib"), *framework] if sys.platform == "darwin" else []
-    found = [path for pattern in patterns for path in glob.glob(pattern)]
+    paths = [path for pattern in patterns for path in glob.glob(pattern)]
     return sorted(
-        {os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)) for path in found + mac}
+        {os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)) for path in paths + mac}
     )
 
 
@@ -97,19 +106,19 @@ def _hidden(*groups: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _package(name: str) -> list[str]:
-    # Here, for the sandboxed processes import this module and need no more of it than the class.
+    # Imported here because the sandboxed processes import this module and need only the class.
     from importlib.util import find_spec
 
     spec = find_spec(name) if name.isidentifier() else None
     places = list(spec.submodule_search_locations or [spec.origin or ""]) if spec else []
-    found = [os.path.realpath(path) for path in places if os.path.exists(path)]
-    if not found:
+    paths = [os.path.realpath(path) for path in places if os.path.exists(path)]
+    if not paths:
         raise ValueError(f"the package {name!r} is not installed in this interpreter ({sys.executable})")
-    # Wheels keep the shared libraries they bring beside the package.
-    return found + [path + ".libs" for path in found if os.path.isdir(path + ".libs")]
+    # A wheel installs the shared libraries that it brings in a folder beside the package.
+    return paths + [path + ".libs" for path in paths if os.path.isdir(path + ".libs")]
 
 
 def _outermost(paths: Iterable[str]) -> tuple[str, ...]:
-    """Real paths that exist, without those inside others."""
+    """Return the real paths of those that exist, without paths that lie inside others."""
     real = sorted({os.path.realpath(path) for path in paths if os.path.exists(path)})
     return tuple(path for path in real if not any(path.startswith(other + "/") for other in real))

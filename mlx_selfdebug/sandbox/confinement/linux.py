@@ -1,4 +1,4 @@
-"""Confines a zygote and what it forks on Linux, with every layer this kernel allows. Standard library and ctypes alone.
+"""Confines a zygote and what it forks on Linux, with every layer that the kernel allows. It needs only the standard library.
 
     confinement = confine_zygote(Plan(layout, keep_fds=(0, 1, 2, control)))   # once, before anything untrusted is read
     if not os.fork():
@@ -6,7 +6,8 @@
         confinement.apply()
         run_untrusted_code()
 
-A layer that the kernel lacks is not in ``layers``; ``details`` says why. What it takes to be called confined is decided elsewhere.
+A layer that the kernel lacks is not in ``layers``, and ``details`` says why. Whether the layers suffice is not decided here, but by
+the probes (see ``isolation.py``).
 """
 
 from __future__ import annotations
@@ -24,22 +25,24 @@ from mlx_selfdebug.sandbox.confinement.layout import Layout
 from mlx_selfdebug.sandbox.confinement.syscalls import Machine, this_machine
 
 LAYERS = ("namespaces", "capabilities", "landlock", "seccomp")
-"""In the order in which they are entered: each needs rights that the next takes away."""
+"""The layers in the order in which they are entered. Each needs rights that the next one takes away."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``keep_fds`` stay open in the zygote and no others, 0 to 2 included. ``without`` names layers to leave out, for tests."""
+    """What a zygote is confined to."""
 
     layout: Layout
     keep_fds: tuple[int, ...]
+    """The only descriptors that stay open in the zygote. Descriptors 0 to 2 are closed too unless they are listed."""
     without: frozenset[str] = frozenset()
+    """Names of layers to leave out, for tests."""
 
 
 class ChildConfinement:
-    """What is in force for the zygote and every child of it: ``layers``, and in ``details`` a few words on each of ``LAYERS``.
+    """The confinement that is in force for a zygote and each of its children.
 
-    ``keep_fds`` must stay open in a child until ``apply``, which closes them.
+    ``layers`` names the layers in force, and ``details`` describes each of ``LAYERS`` in a few words.
     """
 
     def __init__(self, details: dict[str, str], layers: tuple[str, ...]) -> None:
@@ -53,12 +56,14 @@ class ChildConfinement:
 
     @property
     def keep_fds(self) -> tuple[int, ...]:
+        """The descriptors that must stay open in a child until ``apply``, which closes them."""
         return () if self._ruleset is None else (self._ruleset,)
 
     def apply(self) -> None:
-        """In the forked child, after its limits are set and before untrusted code. OSError if a layer cannot be applied.
+        """Confine the forked child. Call this after its limits are set and before any untrusted code runs.
 
-        From here on it dies with its zygote, starts no process, signals itself alone, and keeps its limits.
+        From here on the child dies with its zygote, starts no process, signals only itself, and cannot change its limits. Raises
+        OSError if a layer cannot be applied.
         """
         for step in self._steps:
             step()
@@ -71,8 +76,10 @@ class ChildConfinement:
             self._prepare_landlock()
 
     def _prepare_landlock(self) -> None:
-        """Keeps a child's signals to itself where no filter does. It is left out where one does: a child's domain copies every
-        rule of the zygote's, which takes as long as all else here.
+        """Prepare a ruleset that lets a child signal only itself.
+
+        It is used only where no seccomp filter does the same, since a child's domain copies every rule of the zygote's, which
+        takes as long as all other steps together.
         """
         abi = landlock.version()
         self._ruleset = landlock.child_ruleset(abi)
@@ -80,15 +87,15 @@ class ChildConfinement:
             self._steps += [landlock.prepared(self._ruleset, abi), partial(os.close, self._ruleset)]
 
     def _require_zygote(self) -> None:
-        # It may have died before it was watched.
+        # The zygote may have died before this process asked to be killed when it dies.
         if os.getppid() != self._zygote:
             raise ProcessLookupError("the zygote is gone")
 
 
 def confine_zygote(plan: Plan) -> ChildConfinement:
-    """Enter every layer the kernel allows, in this process, which must have one thread.
+    """Enter every layer that the kernel allows in this process, which must have one thread.
 
-    With namespaces the caller comes back as another process (see ``namespaces.py``). Never raises for what a kernel lacks.
+    With namespaces this function returns in another process (see ``namespaces.py``). A layer that the kernel lacks raises nothing.
     """
     if sys.platform != "linux":
         return ChildConfinement(dict.fromkeys(LAYERS, "absent: not Linux"), ())
@@ -128,5 +135,5 @@ def _enter_landlock(layout: Layout) -> str:
 def _machine() -> Machine:
     machine = this_machine()
     if machine is None:
-        raise OSError("no system call table for this machine")
+        raise OSError("there is no system call table for this machine")
     return machine

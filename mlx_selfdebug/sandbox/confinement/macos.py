@@ -1,4 +1,4 @@
-"""Confines a zygote and what it forks on macOS. Standard library and ctypes alone; imports anywhere, confines on macOS only.
+"""Confines a zygote and what it forks on macOS. It needs only the standard library, and can be imported on any system.
 
     confinement = confine_zygote(Plan(layout, keep_fds=(0, 1, 2, control)))   # once, before anything untrusted is read
     if not os.fork():
@@ -6,8 +6,8 @@
         confinement.apply()
         run_untrusted_code()
 
-The sandbox is in force before this runs (see ``seatbelt.py``); here it is tried out, so that a profile that denies too little
-or too much is seen before a candidate runs. A layer that did not stand the trial is not in ``layers``; ``details`` says why.
+The sandbox is in force before this module runs (see ``seatbelt.py``). The module tries it out, so that a profile that denies too
+little or too much is noticed before a candidate runs. A layer that failed its trial is not in ``layers``, and ``details`` says why.
 """
 
 from __future__ import annotations
@@ -37,7 +37,11 @@ __all__ = [
 ]
 
 LAYERS: tuple[str, ...] = ("seatbelt", "process_limit", "footprint")
-"""The profile; no process may start another; the memory of children can be polled and the children ended."""
+"""The layers of macOS.
+
+``seatbelt`` is the sandbox profile. With ``process_limit``, a child can start no process. With ``footprint``, the zygote can
+measure the memory of its children and end them.
+"""
 
 _MAX_OPEN_FILES = 1 << 16
 _REFUSED, _FORKED = b"r", b"f"
@@ -45,15 +49,20 @@ _REFUSED, _FORKED = b"r", b"f"
 
 @dataclass(frozen=True)
 class Plan:
-    """``keep_fds`` stay open in the zygote and no others, 0 to 2 included. ``without`` names layers to leave out, for tests."""
+    """What a zygote is confined to."""
 
     layout: Layout
     keep_fds: tuple[int, ...]
+    """The only descriptors that stay open in the zygote. Descriptors 0 to 2 are closed too unless they are listed."""
     without: frozenset[str] = frozenset()
+    """Names of layers to leave out, for tests."""
 
 
 class ChildConfinement:
-    """What is in force for the zygote and every child of it: ``layers``, and in ``details`` a few words on each of ``LAYERS``."""
+    """The confinement that is in force for a zygote and each of its children.
+
+    ``layers`` names the layers in force, and ``details`` describes each of ``LAYERS`` in a few words.
+    """
 
     def __init__(self, details: dict[str, str], layers: tuple[str, ...]) -> None:
         self.details = details
@@ -61,19 +70,23 @@ class ChildConfinement:
 
     @property
     def keep_fds(self) -> tuple[int, ...]:
-        """Descriptors ``apply`` needs; none on macOS."""
+        """The descriptors that ``apply`` needs: none on macOS."""
         return ()
 
     def apply(self) -> None:
-        """In the forked child, after its limits are set and before untrusted code: from here on it starts no process, though
-        threads. OSError or ValueError if the limit cannot be set.
+        """Confine the forked child. Call this after its limits are set and before any untrusted code runs.
+
+        From here on the child can start threads but no process. Raises OSError or ValueError if the limit cannot be set.
         """
         if "process_limit" in self.layers:
             _forbid_processes()
 
 
 def confine_zygote(plan: Plan) -> ChildConfinement:
-    """Close what is open and try out every layer, in this process, which must have one thread. Never raises for what fails."""
+    """Close all descriptors but ``plan.keep_fds`` and try out every layer in this process, which must have one thread.
+
+    A layer that fails its trial raises nothing.
+    """
     if not _on_macos():
         return ChildConfinement(dict.fromkeys(LAYERS, "absent: not macOS"), ())
     _close_all_but(plan.keep_fds)
@@ -101,22 +114,25 @@ def _close_all_but(keep: tuple[int, ...]) -> None:
 def _close(fd: int) -> None:
     try:
         os.close(fd)
-    except OSError:  # the one that listed the folder
+    except OSError:  # this descriptor was the one that listed the folder, which is closed by now
         return
 
 
 def _seatbelt() -> str:
-    """In force if something that any unconfined program may do was denied, and nothing of it was done."""
+    """Return what the sandbox was seen to deny, or why it counts as absent.
+
+    Each attempt is something that any unconfined program may do. The sandbox is in force if one was denied and none succeeded.
+    """
     outcomes = {name: _denied(attempt) for name, attempt in _ATTEMPTS.items()}
-    done = [name for name, denied in outcomes.items() if denied is False]
-    if done:
-        return f"absent: it was possible to {' and to '.join(done)}"
+    possible = [name for name, denied in outcomes.items() if denied is False]
+    if possible:
+        return f"absent: it was possible to {' and to '.join(possible)}"
     denied = [name for name, was_denied in outcomes.items() if was_denied]
     return f"denied: to {', to '.join(denied)}" if denied else "absent: no attempt told whether it is in force"
 
 
 def _denied(attempt: Callable[[], None]) -> bool | None:
-    """None where the attempt failed for a reason of its own."""
+    """Return whether the attempt was denied, or None if it failed for another reason."""
     try:
         attempt()
     except PermissionError:
@@ -135,7 +151,7 @@ def _read_hosts() -> None:
 
 
 def _connect() -> None:
-    # Without a packet: a datagram socket only notes the address.
+    # This sends no packet, since connecting a datagram socket only stores the address.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("127.0.0.1", 9))
 
@@ -149,15 +165,18 @@ _ATTEMPTS: dict[str, Callable[[], None]] = {
 
 @dataclass(frozen=True)
 class _Trial:
-    """What a child was seen to do: ``refused`` a process of its own, ``ended`` by its zygote, ``footprint_bytes`` measured."""
+    """What was observed on a child that was started to try out the layers."""
 
     refused: bool
+    """Whether the child was refused a process of its own."""
     ended: bool
+    """Whether the zygote could end the child."""
     footprint_bytes: int
+    """The memory of the child as the zygote measured it; 0 if that failed."""
 
 
 def _try_child() -> _Trial | str:
-    """The reason in words if not even a child can be had."""
+    """Return what was observed on a child, or a message if no child could be started."""
     try:
         return _observe_child()
     except OSError as error:
@@ -175,7 +194,7 @@ def _observe_child() -> _Trial:
         refused = ours.recv(1) == _REFUSED
         measured = footprint(pid)
         ended = _denied(lambda: os.kill(pid, signal.SIGKILL)) is False
-    # Were it not ended, it would end itself now that its channel is closed.
+    # If the child could not be ended, it ends itself now, because its channel is closed.
     os.waitpid(pid, 0)
     return _Trial(refused, ended, measured)
 
@@ -199,7 +218,11 @@ def _refuses_processes() -> bool:
 
 
 def _forbid_processes() -> None:
-    """XNU counts the processes of the user, of which there is at least one more, and not threads; root is not counted."""
+    """Let this process start no others.
+
+    XNU compares the limit with the number of the user's processes, of which there is at least one more. It does not count threads,
+    and it does not limit root.
+    """
     resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
 
 

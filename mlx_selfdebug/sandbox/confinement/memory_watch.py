@@ -1,4 +1,6 @@
-"""Who holds too much memory, and when to look again: the policy of an event loop, without clock or processes of its own.
+"""Decides which processes hold too much memory, and when to measure them again.
+
+It is written for an event loop, and has neither a clock nor processes of its own:
 
     watch.add(child, budget_bytes)                                        # as it is forked
     ...
@@ -8,7 +10,8 @@
     ...
     watch.remove(child)                                                   # as it is reaped, not before
 
-Needed where the kernel does not hold a limit itself. What a process takes between two looks goes unseen: some tens of MiB.
+This is needed where the kernel enforces no limit on memory. Memory that a process takes between two looks goes unnoticed, which
+is some tens of MiB.
 """
 
 from __future__ import annotations
@@ -18,18 +21,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 NEAR_S = 0.01
+"""Seconds until the next look if a process has held more than half of its budget."""
 FAR_S = 0.02
+"""Seconds until the next look otherwise."""
 BLIND_LOOKS = 10
+"""The number of failed measurements in a row after which a process counts as impossible to measure."""
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What one look found: processes ``over`` their budget, to be killed, and ``blind`` ones, which could not be measured for so
-    many looks in a row that their budget does not hold: the fault of the machine, not of the candidate.
-    """
+    """The processes that need attention after one look, by their numbers."""
 
     over: tuple[int, ...] = ()
+    """Processes that have exceeded their budget and must be killed."""
     blind: tuple[int, ...] = ()
+    """Processes that could not be measured for ``BLIND_LOOKS`` looks in a row, so that their budget is not enforced.
+
+    This is the fault of the machine, not of the candidate.
+    """
 
 
 @dataclass
@@ -48,19 +57,21 @@ class _Watched:
 
 @dataclass
 class MemoryWatch:
-    """Budgets by process. ``baseline_bytes``, what a child holds before it runs a program, comes on top of each budget."""
+    """The memory budgets of the processes that are being watched."""
 
     baseline_bytes: int = 0
+    """The memory that a child holds before it runs a program, which is added to each budget."""
     due: float = math.inf
+    """The time of the next look, by the clock of the caller."""
     _watched: dict[int, _Watched] = field(default_factory=dict)
 
     def add(self, pid: int, budget_bytes: int) -> None:
-        """Watch a process that was just forked; it is looked at as soon as the loop comes round."""
+        """Watch a process that was just forked. The next look is due at once."""
         self._watched[pid] = _Watched(budget_bytes + self.baseline_bytes)
         self.due = -math.inf
 
     def remove(self, pid: int) -> int:
-        """Forget a process; its highest footprint in bytes, 0 if it was never seen."""
+        """Stop watching a process and return its highest footprint in bytes, or 0 if it was never measured."""
         watched = self._watched.pop(pid, None)
         if not self._watched:
             self.due = math.inf
@@ -71,7 +82,10 @@ class MemoryWatch:
         return tuple(self._watched)
 
     def look(self, now: float, footprints: Mapping[int, int]) -> Sight:
-        """Judge by the footprints of ``pids`` in bytes, 0 or absent where unknown, and set ``due``."""
+        """Judge the footprints of ``pids`` at the time ``now``, set ``due``, and return the processes that need attention.
+
+        Footprints are in bytes. One that is unknown is 0 or absent.
+        """
         for pid, watched in self._watched.items():
             watched.see(footprints.get(pid, 0))
         near = any(watched.peak_bytes > watched.budget_bytes // 2 for watched in self._watched.values())

@@ -1,7 +1,7 @@
-"""A world of its own for the zygote: a root that holds the interpreter alone, no network, no other processes.
+"""Moves the zygote into namespaces of its own: a root that holds only the interpreter, no network, and no other processes.
 
-``enter`` comes back in a new process, number 1 of its namespace; the one that called it stays behind as its launcher, has
-the same end, and does nothing else. Without the right to make namespaces nothing has happened.
+``enter`` returns in a new process, which is number 1 of its namespace. The process that called it stays behind as the launcher: it
+waits for the new process, ends as that one does, and does nothing else. Without the right to make namespaces, nothing changes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ATTEMPTS = (_SPACES | _NEW_CONTROL_GROUPS, _SPACES)
 
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
 _SEALED = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
-# The same bits name attributes of a mount, with 1 for read-only.
+# mount_setattr uses the same bits for the attributes of a mount, with 1 for read-only.
 _RDONLY, _NOSUID, _NODEV, _NOEXEC = 1, 2, 4, 8
 _DETACH, _HERE, _RECURSIVE = 2, -100, 0x8000
 _OLD_ROOT = "/.outside"
@@ -32,7 +32,7 @@ _OLD_ROOT = "/.outside"
 
 @dataclass(frozen=True)
 class _Bind:
-    """What is at ``source`` outside is seen at ``target``, read-only and with these attributes."""
+    """A mount that shows the file or folder ``source`` of the outside at ``target``, with these mount attributes."""
 
     source: str
     target: str
@@ -41,19 +41,24 @@ class _Bind:
 
 @dataclass(frozen=True)
 class _World:
-    """Worked out while every path can still be reached."""
+    """The plan of the new root, made while every path can still be reached."""
 
     base: str
+    """The folder on which the new root is mounted before it becomes the root."""
     binds: tuple[_Bind, ...]
     hidden: tuple[str, ...]
+    """Folders that are covered by empty ones."""
     packages: tuple[_Bind, ...]
+    """Packages that are shown although they lie in hidden folders."""
     links: tuple[tuple[str, str], ...]
+    """Links in the root, such as /lib, and what they point to."""
 
 
 def enter(layout: Layout) -> str:
-    """In words, what is separate now. OSError if something of it is refused here, in which case all is as before.
+    """Enter the namespaces and return a description of what is separate now.
 
-    The process must have one thread. Its number is 1 afterwards, its parent's 0; other numbers are those of the namespace.
+    The process must have one thread. Afterwards its number is 1 and its parent's is 0, and all numbers are those of the namespace.
+    Raises OSError if any part of this is refused, in which case nothing has changed.
     """
     world = _world(layout)
     _try_out(world)
@@ -63,7 +68,10 @@ def enter(layout: Layout) -> str:
 
 
 def _try_out(world: _World) -> None:
-    """In a process that ends at once: half of a world would be worse than none."""
+    """Try everything in a process that ends at once, and raise OSError if a part fails.
+
+    Without this trial a failure could leave this process with half of its namespaces, which would be worse than none.
+    """
     pid = os.fork()
     if not pid:
         try:
@@ -79,11 +87,13 @@ def _try_out(world: _World) -> None:
 
 
 def _separate(world: _World) -> str:
-    # Opened first: afterwards there is no /proc, and a file in it would still speak of the old user namespace.
+    # The folder is opened first because there is no /proc afterwards. The files in it are opened later because a file that was
+    # opened now would still belong to the old user namespace.
     itself = os.open("/proc/self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         user, group = os.getuid(), os.getgid()
-        # With privileges the root is made before they are lost: a home of another user can be entered only till then.
+        # A privileged process makes its root before it gives up its privileges in a user namespace: afterwards it could no longer
+        # enter the home folder of another user.
         privileged = _unshared(*_ATTEMPTS)
         if not privileged:
             _unshare(*(_NEW_USER | flags for flags in _ATTEMPTS))
@@ -147,7 +157,7 @@ def _file_attributes(path: str) -> int:
 
 def _make_root(world: _World) -> None:
     mount("", "/", flags=_MS_REC | _MS_PRIVATE)
-    # Any folder will do: with the change of roots the mount leaves it.
+    # Any folder serves as the place of this mount, which moves away when the root changes.
     mount("tmpfs", world.base, "tmpfs", _SEALED, "mode=0755,size=4m")
     os.mkdir(world.base + _OLD_ROOT)
     _pivot(world.base)
@@ -206,7 +216,8 @@ def _become_first() -> None:
         _launch(pid, held)
     os.close(held)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    # The launcher may have died before it was watched: then its end of the pipe is closed.
+    # The launcher may have died before this process asked to be killed when it dies. Then its end of the pipe is closed, and the
+    # read succeeds instead of having to wait.
     os.set_blocking(alive, False)
     try:
         os.read(alive, 1)
@@ -216,7 +227,10 @@ def _become_first() -> None:
 
 
 def _launch(pid: int, held: int) -> NoReturn:
-    """Wait, and end as the zygote does. Everything is closed but the pipe that shows this process is alive."""
+    """Wait for the zygote and end as it does.
+
+    Everything is closed except the pipe, which shows the zygote that this process is alive.
+    """
     try:
         close_all_but(held)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -1,7 +1,7 @@
-"""Which system calls are denied, as two seccomp filters: one for the zygote and all it forks, one more for each child.
+"""Decides which system calls are denied, in two seccomp filters: one for the zygote and all it forks, one more for each child.
 
-A call that no honest program here makes ends the process, so that it is seen. One that the C library or Python tries by itself
-and does without fails with an error.
+A call that no honest program makes here ends the process, so that the attempt is noticed. A call fails with an error if the C
+library or Python tries it of their own accord and can do without it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from mlx_selfdebug.sandbox.confinement.bpf import (
 )
 from mlx_selfdebug.sandbox.confinement.syscalls import FIRST_UNKNOWN, Machine
 
+# The calls of each table below are separated by spaces. KILLED and REFUSED hold for the zygote and its children, the others for
+# children only.
 KILLED = {
     "programs": "execve execveat",
     "other processes": "ptrace process_vm_readv process_vm_writev process_madvise process_mrelease pidfd_getfd kcmp",
@@ -51,7 +53,8 @@ KILLED = {
     "network": "connect bind listen accept accept4",
 }
 REFUSED = {
-    errno.ENOSYS: "clone3 openat2",  # their flags lie in memory, where a filter cannot see; the C library has older calls
+    # The flags of these calls lie in memory, which a filter cannot see. The C library falls back on older calls.
+    errno.ENOSYS: "clone3 openat2",
     errno.EPERM: "memfd_create move_pages migrate_pages lsm_set_self_attr statmount listmount sync syncfs",
     errno.EACCES: "creat truncate mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat",
 }
@@ -60,6 +63,7 @@ CHILD_REFUSED = (
     "pidfd_open setsid setpgid setrlimit setpriority ioprio_set seccomp landlock_create_ruleset landlock_add_rule "
     "landlock_restrict_self"
 )
+# A child may make these calls for itself only.
 CHILD_SELF_KILLED = "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo"
 CHILD_SELF_REFUSED = "sched_setaffinity sched_setscheduler sched_setparam sched_setattr"
 
@@ -67,26 +71,28 @@ _X32 = 0x40000000
 _THREAD, _NEW_NAMESPACES = 0x00010000, 0x7E020080
 _AF_UNIX, _AF_NETLINK, _STREAM, _TYPE_MASK = 1, 16, 1, 0xF
 _TRUNCATE, _ACCESS_MODE = 0o1000, 0o3
-# Terminal attributes and size, close-on-exec, blocking, bytes waiting. Others could change files or direct signals.
+# Allowed: terminal attributes and size, close-on-exec, blocking, bytes waiting. Others could change files or direct signals.
 _IOCTLS = (0x5401, 0x802C542A, 0x5413, 0x5450, 0x5451, 0x5421, 0x541B)
-# Who is sent the signal of a descriptor, and which; and the watching of folders.
+# Refused: choosing which process gets the signal of a descriptor, and which signal; and watching folders.
 _SIGNAL_FCNTLS = (8, 10, 15, 1026)
-# PR_SET_NAME and the questions: death signal, dumpable, keepcaps, name, seccomp, bounding set, timer slack, no_new_privs.
+# Allowed: PR_SET_NAME, and reading the death signal, dumpable, keepcaps, name, seccomp, bounding set, timer slack and
+# no_new_privs.
 _PRCTLS = (15, 2, 3, 7, 16, 21, 23, 30, 39)
 _OWN_PID = 0x7A7A7A7A
-"""Stands for the child's number, which is known after the fork alone; no process has it."""
+"""Stands for the process number of the child, which is known only after the fork. No process has this number."""
 
 
 @dataclass(frozen=True)
 class ChildFilter:
-    """``code`` with the places (byte offsets) at which the child's own process number belongs, as 32 bits."""
+    """The filter of a child, without the child's process number."""
 
     code: bytes
     pid_offsets: tuple[int, ...]
+    """The byte offsets in ``code`` at which the process number belongs, as 32 bits."""
 
 
 def zygote_filter(machine: Machine) -> bytes:
-    """For the zygote, which still has to fork, pass on descriptors and end its children."""
+    """Return the filter of the zygote, which still has to fork, pass on descriptors and end its children."""
     rules = _words(machine, KILL, *KILLED.values())
     for error, names in REFUSED.items():
         rules |= _words(machine, refuse(error), names)
@@ -95,7 +101,10 @@ def zygote_filter(machine: Machine) -> bytes:
 
 
 def child_filter(machine: Machine) -> ChildFilter:
-    """On top of the zygote's: no new process, no signal but to itself, no way back from its limits."""
+    """Return the filter that a child gets in addition to the zygote's.
+
+    It lets the child start no process, signal only itself, and not change its limits.
+    """
     rules = _words(machine, KILL, CHILD_KILLED) | _words(machine, refuse(errno.EPERM), CHILD_REFUSED)
     own = {name: _own_pid(KILL) for name in CHILD_SELF_KILLED.split()}
     own |= {name: _own_pid(refuse(errno.EPERM)) for name in CHILD_SELF_REFUSED.split()}
@@ -112,12 +121,12 @@ def _zygote_arguments() -> dict[str, Code]:
     stream = argument(1, masked(_TYPE_MASK, branch(EQUAL, _STREAM, allow, verdict(refuse(errno.EACCES)))))
     return {
         "clone": argument(0, branch(ANY_BIT, _NEW_NAMESPACES, kill, allow)),
-        # An older Landlock lets a file that may only be read be emptied by opening it.
+        # Older versions of Landlock allow emptying a file, by opening it, even if it may only be read.
         "open": argument(1, no_truncation),
         "openat": argument(2, no_truncation),
-        # The C library asks name services over these two kinds, and does without.
+        # The C library tries to reach name services over these two kinds of socket, and can do without them.
         "socket": argument(0, one_of((_AF_UNIX, _AF_NETLINK), verdict(refuse(errno.EACCES)), kill)),
-        # Datagram pairs could send to sockets in the file system; asyncio needs a stream.
+        # A datagram pair could send to sockets in the file system. asyncio needs only a stream.
         "socketpair": argument(0, branch(EQUAL, _AF_UNIX, stream, kill)),
         "ioctl": argument(1, one_of(_IOCTLS, allow, verdict(refuse(errno.ENOTTY)))),
         "fcntl": argument(1, one_of(_SIGNAL_FCNTLS, verdict(refuse(errno.EPERM)), allow)),
@@ -135,13 +144,19 @@ def _child_arguments() -> dict[str, Code]:
 
 
 def _own_pid(otherwise: int) -> Code:
-    """Zero means oneself to the scheduler's calls, but one's whole group to ``kill``."""
+    """Return code that allows the call if its first argument is the child's own process number.
+
+    Zero is allowed as well for the scheduler's calls, where it means the caller. In ``kill`` it means the caller's whole group.
+    """
     own = (_OWN_PID,) if otherwise == KILL else (_OWN_PID, 0)
     return argument(0, one_of(own, verdict(ALLOW), verdict(otherwise)))
 
 
 def _if_new_limit(code: Code) -> Code:
-    """A pointer is null if both of its halves are."""
+    """Return code that allows ``prlimit64`` if it sets no new limit, and runs ``code`` if it does.
+
+    It sets none if its third argument is a null pointer, which has two halves that are both zero.
+    """
     low = argument(2, branch(EQUAL, 0, verdict(ALLOW), code))
     return argument(2, branch(EQUAL, 0, low, code), high=True)
 

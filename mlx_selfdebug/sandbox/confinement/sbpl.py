@@ -1,6 +1,7 @@
-"""The words of Apple's sandbox profile language: quoting, the spellings of a path, rules. Knows nothing of what is allowed.
+"""Writes the parts of Apple's sandbox profile language: quoted texts, the spellings of a path, and rules.
 
-A rule names operations and filters, any of which may match; without a filter it states what holds where no filter matches.
+A rule names operations and filters, and applies if any of the filters matches. A rule without a filter says what applies where no
+filter matches. What is allowed is decided in ``seatbelt.py``.
 """
 
 from __future__ import annotations
@@ -10,11 +11,17 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 _LINKS = ("/etc", "/tmp", "/var")
-"""Links of every Mac into /private. The kernel compares paths after following links, so a rule that names one never matches."""
+"""Links into /private that every Mac has.
+
+The kernel compares paths after following links, so a rule that names a link never matches.
+"""
 
 
 def quote(text: str) -> str:
-    """``text`` as a string literal; ValueError names what cannot be one: a control character or a name that is not UTF-8."""
+    """Return ``text`` as a string literal.
+
+    Raises ValueError if that is impossible, because it contains a control character or is not UTF-8.
+    """
     if any(character < " " or character == "\x7f" for character in text):
         raise ValueError(f"a sandbox profile cannot name {text!r}: it holds a control character")
     try:
@@ -25,16 +32,20 @@ def quote(text: str) -> str:
 
 
 def real_path(path: str) -> str:
-    """``path`` with the links of every Mac followed; ValueError unless it is absolute and free of ``.``, ``..`` and ``//``."""
+    """Return ``path`` after following those links into /private that exist on every Mac.
+
+    Raises ValueError unless the path is absolute and free of ``.``, ``..`` and ``//``.
+    """
     if not path.startswith("/") or path.startswith("//") or os.path.normpath(path) != path:
-        raise ValueError(f"a sandbox profile needs absolute, normal paths, not {path!r}")
+        raise ValueError(f"a sandbox profile needs absolute, normal paths (no '.', '..' or '//'), not {path!r}")
     linked = any(path == link or path.startswith(f"{link}/") for link in _LINKS)
     return f"/private{path}" if linked else path
 
 
 def spellings(paths: Iterable[str]) -> tuple[str, ...]:
-    """Each real path once, with composed and with decomposed accents: the kernel compares bytes, and which of them a volume
-    keeps depends on its age and on who named the file.
+    """Return the real paths in all their spellings: as they are, with composed and with decomposed accents, each once.
+
+    The kernel compares bytes, and which form a volume keeps depends on its age and on the program that named the file.
     """
     real = [real_path(path) for path in paths]
     forms = [(path, unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path)) for path in real]
@@ -42,24 +53,24 @@ def spellings(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def ancestors(paths: Iterable[str]) -> tuple[str, ...]:
-    """Every folder on the way to ``paths``, the root left out, in sorted order."""
-    found = set()
+    """Return every folder on the way to ``paths`` except the root, sorted."""
+    folders = set()
     for path in paths:
         while (path := os.path.dirname(path)) != "/":
-            found.add(path)
-    return tuple(sorted(found))
+            folders.add(path)
+    return tuple(sorted(folders))
 
 
 def literals(paths: Iterable[str]) -> list[str]:
-    """Filters that match these very files and folders."""
+    """Return filters that match exactly these files and folders."""
     return [f"(literal {quote(path)})" for path in spellings(paths)]
 
 
 def subpaths(paths: Iterable[str]) -> list[str]:
-    """Filters that match these files and folders and all that is in them."""
+    """Return filters that match these files and folders and everything in them."""
     return [f"(subpath {quote(path)})" for path in spellings(paths)]
 
 
 def rule(action: str, operations: Sequence[str], filters: Sequence[str] = ()) -> str:
-    """One rule on as many lines as it has filters."""
-    return "".join([f"({action} {' '.join(operations)}", *(f"\n    {each}" for each in filters), ")"])
+    """Return one rule, with each filter on a line of its own."""
+    return "".join([f"({action} {' '.join(operations)}", *(f"\n    {text}" for text in filters), ")"])

@@ -1,16 +1,21 @@
-"""What a zygote on macOS may do, as a profile for ``sandbox-exec``, and the command that starts it there.
+"""Writes the profile for ``sandbox-exec`` that says what a zygote on macOS may do, and the command that starts it there.
 
     argv = command(layout, [layout.executable, "-S", "-s", "-P", "-B", "-c", BOOT], executables=[])
-    ...                                                     # it ended before it was ready:
+    ...                                                     # if it ended before it was ready:
     message = start_failure(status, stderr, layout.executable)
 
-Text only: nothing here needs a Mac. The profile is in force from the zygote's first instruction, so the zygote itself can read
-nothing of the runner: its program must come over the channel or with ``-c``, and its working folder must be ``/``.
+This module only writes text, so nothing in it needs a Mac. The profile is in force from the zygote's first instruction, so the
+zygote can read none of the runner's files: its program must come over the channel or with ``-c``, and its working folder must be
+``/``.
 
-How rules are decided (Apple's compiler, ``sbpl_1_prelude.scm``): an operation's own filtered rules are asked first, the
-latest first; then its own rule without a filter, wherever that stands; then the same for the wildcard it belongs to. So a rule
-of ``system.sb`` for ``file-write-data`` outlives a later denial of ``file-write*``, and an exception must name the operations
-that the denial named. The profile is written to mean the same where simply the last match wins.
+The order of the rules follows Apple's compiler (``sbpl_1_prelude.scm``). For an operation, it asks these rules until one applies:
+
+1. the rules for the operation itself that have filters, the latest first;
+2. the rule for the operation itself that has no filter, wherever it stands;
+3. the rules of both kinds for the wildcard to which the operation belongs, in the same order.
+
+So a rule of ``system.sb`` for ``file-write-data`` outlives a later denial of ``file-write*``, and an exception must name the same
+operations as the denial. The profile is written so that it means the same if simply the last matching rule applies.
 """
 
 from __future__ import annotations
@@ -24,7 +29,10 @@ from mlx_selfdebug.sandbox.confinement.sbpl import ancestors, literals, rule, sp
 
 SANDBOX_EXEC = "/usr/bin/sandbox-exec"
 NESTED_EXIT = 71
-"""``EX_OSERR``: the profile could not be applied, as within another sandbox, or the program could not be started under it."""
+"""``EX_OSERR``: the profile could not be applied, or the program could not be started under it.
+
+The first happens inside another sandbox.
+"""
 PROFILE_EXIT = 65
 """``EX_DATAERR``: this macOS does not understand the profile."""
 
@@ -87,14 +95,14 @@ _DEVICES = (
 )
 _ALL_PATHS = ('(subpath "/")',)
 _PACKAGES = '(regex #"/(site|dist)-packages($|/)")'
-"""Hidden wherever they are: Homebrew keeps packages in the folders of its libraries."""
+"""Matches folders of packages wherever they are, since Homebrew keeps packages in the folders of its libraries too."""
 _LINKS = ('(literal "/etc")', '(literal "/var")')
 
 
 def profile(layout: Layout, *, executables: Sequence[str]) -> str:
-    """The profile of a zygote and of all it forks. ``executables`` may be started besides the layout's own.
+    """Return the profile of a zygote and of all that it forks.
 
-    ValueError names a path that a profile cannot hold.
+    It lets the layout's executable and ``executables`` be started. Raises ValueError for a path that a profile cannot contain.
     """
     sections = (
         _head(),
@@ -110,39 +118,50 @@ def profile(layout: Layout, *, executables: Sequence[str]) -> str:
 def command(
     layout: Layout, inner: Sequence[str], *, executables: Sequence[str], sandbox_exec: str = SANDBOX_EXEC
 ) -> list[str]:
-    """The command line that runs ``inner`` confined; ValueError if its program is not one the profile lets start."""
+    """Return the command line that runs ``inner`` under the profile.
+
+    Raises ValueError if the profile does not allow the program of ``inner`` to be started.
+    """
     allowed = spellings(_started(layout, executables))
     if inner[0] not in allowed:
-        raise ValueError(f"the profile starts {', '.join(allowed)}, not {inner[0]!r}")
+        raise ValueError(f"the profile allows only {', '.join(allowed)} to be started, not {inner[0]!r}")
     return [sandbox_exec, "-p", profile(layout, executables=executables), *inner]
 
 
 def start_failure(status: int, stderr: str, executable: str) -> str:
-    """One sentence for the user on a confined process that ended before it was ready. ``status`` is its exit status, or the
-    negative number of the signal that ended it.
+    """Return one sentence that tells the user why a confined process ended before it was ready.
+
+    ``status`` is its exit status, or the negative number of the signal that ended it.
     """
-    said = next((line.strip() for line in stderr.splitlines() if line.strip()), "no message")
+    message = next((line.strip() for line in stderr.splitlines() if line.strip()), "no message")
     if status == NESTED_EXIT and "execvp" not in stderr:
-        return f"macOS refuses a sandbox inside a sandbox ({said}): start this from a terminal that is not itself sandboxed."
+        return f"macOS refuses a sandbox inside a sandbox ({message}): start this from a terminal that is not itself sandboxed."
     if status == NESTED_EXIT:
-        return f"The sandbox does not let {executable} start ({said}): this interpreter's layout is not known."
+        return f"The sandbox does not let {executable} start ({message}): this interpreter's layout is not known."
     if status == PROFILE_EXIT:
-        return (
-            f"This macOS does not understand the sandbox profile ({said}): please report it with the version of macOS."
-        )
+        return f"This macOS does not understand the sandbox profile ({message}): please report it with the version of macOS."
     if status < 0:
-        return f"{executable} was ended by signal {-status} as it started in the sandbox ({said}), which denies something it needs."
-    return f"{executable} ended with status {status} as it started in the sandbox ({said})."
+        return (
+            f"{executable} was ended by signal {-status} as it started in the sandbox ({message}), "
+            "which denies something it needs."
+        )
+    return f"{executable} ended with status {status} as it started in the sandbox ({message})."
 
 
 def framework(executable: str) -> str | None:
-    """The versioned folder of the framework ``executable`` belongs to, as with python.org's and Homebrew's Python."""
+    """Return the versioned folder of the framework to which ``executable`` belongs, or None if it belongs to none.
+
+    The Pythons of python.org and Homebrew are frameworks.
+    """
     match = re.fullmatch(r"(.+\.framework/Versions/[^/]+)/(?:bin/[^/]+|Resources/Python\.app/.+)", executable)
     return match[1] if match else None
 
 
 def _started(layout: Layout, executables: Sequence[str]) -> tuple[str, ...]:
-    """A framework's ``bin/python`` starts the program of its ``Python.app`` in its own place."""
+    """Return all programs that must be allowed to start.
+
+    A framework's ``bin/python`` replaces itself with the program in its ``Python.app``, so that one is needed as well.
+    """
     named = (layout.executable, *executables)
     homes = [home for home in map(framework, named) if home]
     return tuple(dict.fromkeys([*named, *(f"{home}/Resources/Python.app/Contents/MacOS/Python" for home in homes)]))
@@ -153,7 +172,10 @@ def _head() -> list[str]:
 
 
 def _defaults() -> list[str]:
-    """What holds where no filter matches; some of it is allowed by default, whatever ``(deny default)`` says."""
+    """Return what applies where no filter matches.
+
+    Some of these operations are allowed by default in spite of ``(deny default)``.
+    """
     return [
         "; Denied unless a filter below allows it.",
         rule("deny", _READ),
@@ -168,7 +190,10 @@ def _defaults() -> list[str]:
 
 
 def _revoked() -> list[str]:
-    """Filters that win over those of ``system.sb``, which lets programs reach the system log, preferences and core dumps."""
+    """Return rules with filters, which win over those of ``system.sb``.
+
+    ``system.sb`` lets programs reach the system log, preferences and core dumps.
+    """
     return [
         "; Taken back from system.sb.",
         rule("deny", [*_READ, *_MAP], subpaths(_PRIVATE)),
@@ -184,7 +209,10 @@ def _revoked() -> list[str]:
 
 
 def _system() -> list[str]:
-    """What any program on a Mac needs to start. The loader reads the root folder, which shows the names in it and no more."""
+    """Return the rules that any program on a Mac needs to start.
+
+    The loader reads the root folder, which shows only the names in it.
+    """
     return [
         "; The system: its libraries, time zones and locales.",
         rule("allow", _READ, ['(literal "/")', *subpaths([*_SYSTEM, *_DATA, *_DEVICES])]),
@@ -207,7 +235,7 @@ def _interpreter(layout: Layout, started: Sequence[str]) -> list[str]:
         "; The interpreter.",
         rule("allow", [*_READ, *_MAP], subpaths(shown)),
         rule("allow", ["process-exec*"], literals(started)),
-        "; Packages, but for those named.",
+        "; Packages are denied, except those named below.",
         rule("deny", [*_READ, *_MAP], [_PACKAGES, *subpaths(layout.hidden)]),
     ]
     if exceptions:
@@ -215,18 +243,24 @@ def _interpreter(layout: Layout, started: Sequence[str]) -> list[str]:
     if layout.packages:
         # An import lists the folder that holds the package.
         lines.append(rule("allow", ["file-read-data"], literals(_parents(layout.packages))))
-    way = ancestors(spellings([*shown, *exceptions, *_SYSTEM, *_DATA, *_DEVICES]))
-    lines.append("; The way there: whether it exists, not what is in it.")
-    return [*lines, rule("allow", ["file-read-metadata"], [*_LINKS, *literals(way)])]
+    folders = ancestors(spellings([*shown, *exceptions, *_SYSTEM, *_DATA, *_DEVICES]))
+    lines.append("; The folders above all these: whether they exist, but not what is in them.")
+    return [*lines, rule("allow", ["file-read-metadata"], [*_LINKS, *literals(folders)])]
 
 
 def _image(home: str) -> str:
-    """A framework's library has the framework's name: Python, or PythonT without the global lock."""
+    """Return the file name of a framework's library, which is the name of the framework.
+
+    It is Python, or PythonT for the build without the global lock.
+    """
     return home.rsplit(".framework/", 1)[0].rsplit("/", 1)[1]
 
 
 def _environment_files(started: Sequence[str]) -> list[str]:
-    """Where a starting interpreter looks for a virtual environment; it must find none, not be refused."""
+    """Return the files in which a starting interpreter looks for a virtual environment.
+
+    Access to them is allowed so that the interpreter finds that they do not exist, instead of being refused.
+    """
     folders = chain.from_iterable((_parent(path), _parent(_parent(path))) for path in started)
     return [f"{folder.rstrip('/')}/pyvenv.cfg" for folder in dict.fromkeys(folders)]
 
@@ -240,7 +274,10 @@ def _parent(path: str) -> str:
 
 
 def _self() -> list[str]:
-    """``children`` and not ``same-sandbox``: with that, one run could end another, or its zygote."""
+    """Return the rules for the process itself and its children.
+
+    They name ``children`` and not ``same-sandbox``, with which one run could end another, or its zygote.
+    """
     return [
         "; Itself. A zygote forks, ends and measures its children; a child has none, so this lets it harm only itself.",
         rule("allow", ["process-fork"]),

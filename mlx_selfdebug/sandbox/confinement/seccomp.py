@@ -1,4 +1,7 @@
-"""Installs the two filters of ``policy.py``. The child's is laid out beforehand, so that a fork costs one call."""
+"""Installs the two filters of ``policy.py``.
+
+The child's filter is laid out in memory before the fork, so that installing it costs each child one call.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ class _Program(ctypes.Structure):
 
 
 class Filter:
-    """A filter in memory, ready to be installed by this process or one forked from it."""
+    """A filter in memory that this process, or one forked from it, can install."""
 
     def __init__(self, code: bytes) -> None:
         self.code = ctypes.create_string_buffer(code, len(code))
@@ -28,13 +31,13 @@ class Filter:
         self._call = Prepared("seccomp", _SET_FILTER, _ALL_THREADS, ctypes.addressof(self._program))
 
     def install(self) -> None:
-        """For every thread of this process, for good. OSError if the kernel refuses."""
+        """Install the filter for every thread of this process, for good. Raises OSError if the kernel refuses."""
         if self._call():
-            raise OSError("a thread could not be given the filter")
+            raise OSError("the filter could not be installed for every thread")
 
 
 class ChildFilter(Filter):
-    """The second filter, in which each child puts its own number."""
+    """The second filter, into which each child puts its own process number."""
 
     def __init__(self, machine: Machine) -> None:
         prepared = child_filter(machine)
@@ -42,7 +45,7 @@ class ChildFilter(Filter):
         self._pid_offsets = prepared.pid_offsets
 
     def install(self) -> None:
-        """In the forked child."""
+        """Install the filter with the number of this process. Call this in the forked child."""
         pid = os.getpid()
         for offset in self._pid_offsets:
             pack_into("I", self.code, offset, pid)
@@ -50,7 +53,7 @@ class ChildFilter(Filter):
 
 
 def enter(machine: Machine) -> str:
-    """Install the zygote's filter; in words, what it does. OSError if the kernel has no filters."""
+    """Install the zygote's filter and return a description of it. Raises OSError if the kernel has no filters."""
     forbid_new_privileges()
     filter_ = Filter(zygote_filter(machine))
     filter_.install()

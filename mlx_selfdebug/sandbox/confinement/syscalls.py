@@ -1,6 +1,6 @@
-"""Numbers of the system calls that the confinement makes or denies, for the two machines it knows.
+"""Lists the numbers of the system calls that the confinement makes or denies, for the two machines that it knows.
 
-Every other number below ``FIRST_UNKNOWN`` is let through: reading, memory, time, threads, waiting.
+Every other call below ``FIRST_UNKNOWN`` is allowed, such as those for reading, memory, time, threads and waiting.
 """
 
 from __future__ import annotations
@@ -10,24 +10,29 @@ import sys
 from dataclasses import dataclass
 
 FIRST_UNKNOWN = 463
-"""Calls from here on are newer than this table, hence refused; numbers from 424 on are the same on every machine."""
+"""Calls from this number on are newer than the table and are therefore refused.
+
+Numbers from 424 on are the same on every machine.
+"""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """``audit`` is what the kernel calls the machine in seccomp data; ``numbers`` lacks the calls the machine never had."""
+    """A kind of processor and its system calls."""
 
     name: str
     audit: int
+    """The number by which the kernel names this machine in the data that a seccomp filter sees."""
     numbers: dict[str, int]
+    """The numbers of the calls by name, without calls that this machine never had."""
 
 
 def this_machine() -> Machine | None:
-    """None on a machine without a table, and for a 32-bit interpreter on a 64-bit kernel."""
+    """Return this machine, or None if it has no table or if a 32-bit interpreter runs on a 64-bit kernel."""
     return MACHINES.get(platform.machine()) if sys.maxsize > 2**32 else None
 
 
-# name, x86-64, aarch64
+# Each line has the name of a call, its number on x86-64, and its number on aarch64; - if the machine never had the call.
 _TABLE = """
 _sysctl                  156   -
 accept                    43 202

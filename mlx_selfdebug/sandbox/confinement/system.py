@@ -1,4 +1,7 @@
-"""This system's confinement behind one interface: what a zygote enters once, and each child it forks once more."""
+"""Offers the confinement of this operating system behind one interface.
+
+A zygote enters it once, and each child that the zygote forks enters a second part of it.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,22 @@ from mlx_selfdebug.sandbox.confinement.layout import Layout
 
 
 class ChildConfinement(Protocol):
-    """``layers`` in force and a line of detail on each; ``apply`` is a child's last step before untrusted code."""
+    """The confinement that is in force for a zygote and can be completed in each of its children."""
 
     @property
-    def layers(self) -> tuple[str, ...]: ...
+    def layers(self) -> tuple[str, ...]:
+        """The names of the layers in force."""
 
     @property
-    def details(self) -> dict[str, str]: ...
+    def details(self) -> dict[str, str]:
+        """A line of detail on each layer."""
 
-    def apply(self) -> None: ...
+    def apply(self) -> None:
+        """Confine a child. This is its last step before untrusted code runs."""
 
 
 def layer_names() -> tuple[str, ...]:
-    """Every layer this system may offer; each can be switched off to test the others."""
+    """Return the names of all layers that this system may offer. Each can be left out to test the others."""
     if sys.platform == "linux":
         from mlx_selfdebug.sandbox.confinement import linux
 
@@ -35,7 +41,10 @@ def layer_names() -> tuple[str, ...]:
 
 
 def confine_zygote(layout: Layout, keep_fds: tuple[int, ...], without: frozenset[str]) -> ChildConfinement:
-    """Enter what works here, for good. On Linux the caller may go on as another process: the first of a namespace."""
+    """Enter, for good, every layer that works here.
+
+    On Linux this function may return in another process, which is the first of its namespace.
+    """
     if sys.platform == "linux":
         from mlx_selfdebug.sandbox.confinement import linux
 
@@ -48,7 +57,7 @@ def confine_zygote(layout: Layout, keep_fds: tuple[int, ...], without: frozenset
 
 
 def footprint_of_this_system(confinement: ChildConfinement) -> Callable[[int], int] | None:
-    """What measures the bytes a child holds, where the kernel itself keeps no limit; else None."""
+    """Return a function that measures the bytes a child holds, or None where the kernel itself enforces a limit."""
     if "footprint" not in confinement.layers:
         return None
     from mlx_selfdebug.sandbox.confinement import macos

@@ -1,1 +1,1 @@
-"""Checks to facts: rewriting asserts, running them against a remote candidate, recording what failed."""
+"""Turn checks into facts: rewrite their asserts, run them against a remote candidate and record what failed."""

@@ -1,6 +1,6 @@
-"""Checks made observable: every ``assert`` of their source becomes a call of a recorder, with the same meaning.
+"""Rewrite checks so that every ``assert`` of their source becomes a call of a recorder and keeps its meaning.
 
-Each side of a comparison is evaluated once and in Python's order; a failed assert is recorded and the checks go on.
+Each side of a comparison is evaluated once and in Python's order. A failed assert is recorded, and the checks go on.
 ``assert L op R`` becomes::
 
     try:
@@ -9,12 +9,15 @@ Each side of a comparison is evaluated once and in Python's order; a failed asse
     except BaseException as error:
         recorder.fail(error, lambda: R)
 
-Asserts whose failure the checks themselves would catch (in ``try`` with ``except Exception`` and the like) are left as they are
-and not counted; in any other ``try`` with handlers, an exception of the assert's own expression goes to the handlers.
-``try: f(x); assert False`` with ``except ValueError`` is one check: that ``f(x)`` raises ValueError. So is
-``with raises(ValueError)`` (pytest's, or ``self.assertRaises``). After ``with independent_test(name)`` the checks go on whatever
-was raised in it.
-An assert's message is never evaluated.
+Some statements are treated differently:
+
+- An assert whose failure the checks themselves would catch (in ``try`` with ``except Exception`` and the like) is left as it is and
+  not counted. In any other ``try`` with handlers, an exception of the assert's own expression goes to the handlers.
+- ``try: f(x); assert False`` with ``except ValueError`` is one check: that ``f(x)`` raises ValueError. So is a block
+  ``with raises(ValueError)`` (pytest's, or ``self.assertRaises``).
+- After a block ``with independent_test(name)`` the checks go on, whatever was raised in it.
+
+The message of an assert is never evaluated.
 """
 
 from __future__ import annotations
@@ -46,48 +49,56 @@ _OPERATORS: dict[type[ast.cmpop], str] = {
     ast.NotIn: "not in",
 }
 Form = Literal["compare", "approx", "truth", "predicate", "raises", "text", "output"]
-_RAISES = frozenset({"raises", "assertRaises", "assertRaisesRegex"})
-_CLOSE = frozenset({"isclose", "allclose", "almost_equal"})
-_TEXTS: dict[str, Form] = {"shows": "text", "outputs_match": "output"}
+_RAISES_FUNCTIONS = frozenset({"raises", "assertRaises", "assertRaisesRegex"})
+_CLOSE_FUNCTIONS = frozenset({"isclose", "allclose", "almost_equal"})
+_TEXT_FUNCTIONS: dict[str, Form] = {"shows": "text", "outputs_match": "output"}
 
 
 @dataclass(frozen=True)
 class Site:
-    """One assert in the source. ``expected`` is what its text alone says.
-
-    ``straight``: it runs exactly once if ``check`` gets there. ``guarded``: the checks may catch what it raises.
-    """
+    """One assert in the source of the checks."""
 
     line: int
     text: str
     form: Form
+    """What kind of check the assert is. This decides how it becomes facts."""
     expected: str
+    """What the text of the assert alone says about the expected value."""
     operator: str = ""
+    """The comparison operator, if the form is ``compare``."""
     got_left: bool = True
+    """Whether the candidate's value is on the left side of the comparison."""
     straight: bool = False
+    """Whether the assert runs exactly once if ``check`` gets there: it stands in no loop, branch or inner function."""
     guarded: bool = False
+    """Whether the checks may catch what the assert raises."""
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """The rewritten checks and the sites its recorder calls name by index."""
+    """Checks after rewriting."""
 
     code: CodeType
     sites: tuple[Site, ...]
+    """The asserts of the checks. The recorder is called with an index into this tuple."""
     lines: tuple[str, ...]
+    """The lines of the original source."""
 
     def remaining(self, line: int) -> int:
-        """Asserts of ``check`` after ``line`` that would run exactly once (not under loops, branches or functions)."""
+        """Return how many asserts of ``check`` after ``line`` would run exactly once: not in a loop, branch or inner function."""
         return sum(site.straight and site.line > line for site in self.sites)
 
 
 def check_name(entry_point: str) -> str:
-    """What the function that checks is called in the rewritten source: a candidate may be called ``check`` itself."""
+    """Return the name of the ``check`` function in the rewritten source.
+
+    It is renamed if the entry point is called ``check`` as well.
+    """
     return f"__selfdebug_{CHECK}__" if entry_point == CHECK else CHECK
 
 
 def compile_checks(source: str, entry_point: str) -> Compiled:
-    """Raises SyntaxError (or ValueError) on source that does not compile."""
+    """Rewrite and compile the source of checks. Raises SyntaxError (or ValueError) on source that does not compile."""
     tree = ast.parse(source)
     taint = Taint(tree, entry_point)
     objects = expects_objects(tree, taint, entry_point)
@@ -105,18 +116,20 @@ def compile_checks(source: str, entry_point: str) -> Compiled:
 
 
 def _lines(source: str) -> tuple[str, ...]:
-    """As Python counts them, which is not as ``splitlines`` does."""
+    """Return the lines of the source as Python counts them, which differs from ``splitlines``."""
     return tuple(source.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the rewriter stands: in which function, under how many loops and branches, in what kind of ``try``."""
+    """The position of the rewriter in the source: the function, the number of loops and branches around it, the kind of ``try``."""
 
     function: str = ""
     branches: int = 0
-    guarded: bool = False  # exceptions may be caught
-    caught: bool = False  # failed asserts would be caught
+    guarded: bool = False
+    """Whether the checks may catch an exception that is raised here."""
+    caught: bool = False
+    """Whether the checks would catch an assert that fails here."""
 
 
 @dataclass
@@ -137,11 +150,13 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_With(self, node: ast.With) -> ast.AST:
         outer = self.place
-        caught = outer.caught or any(_called(item.context_expr, {"suppress", *_RAISES}, 1) for item in node.items)
+        caught = outer.caught or any(
+            _called(item.context_expr, {"suppress", *_RAISES_FUNCTIONS}, 1) for item in node.items
+        )
         visited = self._within(node, replace(outer, guarded=outer.guarded or caught, caught=caught))
         for item in node.items:
             call = item.context_expr
-            if isinstance(call, ast.Call) and _called(call, _RAISES, 1) and not outer.caught:
+            if isinstance(call, ast.Call) and _called(call, _RAISES_FUNCTIONS, 1) and not outer.caught:
                 item.context_expr = self._observed_raises(node, call)
             elif isinstance(call, ast.Call) and _called(call, {"independent_test"}, 1):
                 item.context_expr = _call("independent_test", *call.args)
@@ -187,19 +202,22 @@ class _Rewriter(ast.NodeTransformer):
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
         if self.place.caught:
             return node
-        site, observed, late = self._observe(node)
+        site, observed, late_side = self._observe(node)
         index = self._add(site)
         body: list[ast.stmt] = [ast.Expr(_call("enter", ast.Constant(index))), ast.Expr(_call("leave", observed))]
         arguments: list[ast.expr] = [ast.Name(_ERROR, ast.Load())]
-        if late is not None:
-            arguments.append(ast.Lambda(ast.arguments([], [], None, [], [], None, []), late))
+        if late_side is not None:
+            arguments.append(ast.Lambda(ast.arguments([], [], None, [], [], None, []), late_side))
         handler = ast.ExceptHandler(
             ast.Name("BaseException", ast.Load()), _ERROR, [ast.Expr(_call("fail", *arguments))]
         )
         return ast.copy_location(ast.Try(body, [handler], [], []), node)
 
     def _observe(self, node: ast.Assert) -> tuple[Site, ast.expr, ast.expr | None]:
-        """The site, the expression with its sides made known, and a side worth evaluating after the other has failed."""
+        """Return the site, the expression with calls that record its sides, and the expected side if it can be evaluated later.
+
+        That side is evaluated after the candidate's side has raised, so that the facts can name the expected value.
+        """
         test, text = node.test, self._text(node.test)
         site = Site(
             node.lineno, cut(f"assert {text}"), "predicate", text, straight=self._straight(), guarded=self.place.guarded
@@ -207,12 +225,12 @@ class _Rewriter(ast.NodeTransformer):
         pair = _close_pair(test)
         if pair is not None:
             site = replace(site, form="approx", got_left=self._got_left(*pair))
-            return site, _observed_pair(test, pair), self._late(pair[1], site.got_left)
-        if isinstance(test, ast.Call) and _called(test, _TEXTS, 2):
+            return site, _observed_pair(test, pair), self._late_side(pair[1], site.got_left)
+        if isinstance(test, ast.Call) and _called(test, _TEXT_FUNCTIONS, 2):
             label = node.msg.value if isinstance(node.msg, ast.Constant) else site.text
-            site = replace(site, form=_TEXTS[_name(test.func)], text=cut(str(label)))
+            site = replace(site, form=_TEXT_FUNCTIONS[_name(test.func)], text=cut(str(label)))
             got, expected = test.args[:2]
-            return site, _observed_pair(test, (got, expected)), self._late(expected, True)
+            return site, _observed_pair(test, (got, expected)), self._late_side(expected, True)
         if isinstance(test, ast.Compare) and len(test.ops) == 1:
             return self._observe_comparison(test, site)
         negated = isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
@@ -228,10 +246,10 @@ class _Rewriter(ast.NodeTransformer):
         got_left = self._got_left(test.left, right)
         observed = ast.Compare(_value("left", test.left), test.ops, [_value("right", right)])
         site = replace(site, form="compare", operator=_OPERATORS[type(test.ops[0])], got_left=got_left)
-        return site, observed, self._late(right, got_left)
+        return site, observed, self._late_side(right, got_left)
 
     def _raises(self, node: ast.Try) -> ast.AST:
-        """A try that must see its handlers run: one check, passed when one of them is entered."""
+        """Rewrite a ``try`` whose handlers are expected to run. It is one check, which passes when one of them is entered."""
         names = " or ".join(ast.unparse(handler.type) for handler in node.handlers if handler.type)
         source = self._text(node.body[0])
         index = self._add(Site(node.lineno, source, "raises", names, "", True, self._straight()))
@@ -267,7 +285,10 @@ class _Rewriter(ast.NodeTransformer):
         return len(self.sites) - 1
 
     def _text(self, node: ast.AST) -> str:
-        """As written if it stands on one line. (``ast.get_source_segment`` would read the whole source each time.)"""
+        """Return the text of a node: as it was written if it stands on one line, unparsed otherwise.
+
+        ``ast.get_source_segment`` would read the whole source each time.
+        """
         line = getattr(node, "lineno", 0)
         if not line or line != node.end_lineno:  # type: ignore[attr-defined]
             return cut(ast.unparse(node))
@@ -277,8 +298,8 @@ class _Rewriter(ast.NodeTransformer):
     def _got_left(self, left: ast.expr, right: ast.expr) -> bool:
         return self.taint.of(left) >= self.taint.of(right)
 
-    def _late(self, right: ast.expr, got_left: bool) -> ast.expr | None:
-        """The expected side, if it stands on the right and calling it late can harm nothing."""
+    def _late_side(self, right: ast.expr, got_left: bool) -> ast.expr | None:
+        """Return the expected side if it stands on the right and evaluating it later can do no harm, or None."""
         harmless = self.taint.of(right) <= ARGUMENT and not _has(
             right, ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom
         )
@@ -302,7 +323,7 @@ def _catches_asserts(kind: ast.expr | None) -> bool:
 
 
 def _close_pair(test: ast.expr) -> tuple[ast.expr, ast.expr] | None:
-    """L and R of ``abs(L - R) < eps``, ``isclose(L, R, ...)`` and the like, or ``L == approx(R)``."""
+    """Return L and R of ``abs(L - R) < eps``, ``isclose(L, R, ...)`` and the like, or ``L == approx(R)``; None for other tests."""
     if (
         isinstance(test, ast.Call)
         and not test.args
@@ -310,7 +331,7 @@ def _close_pair(test: ast.expr) -> tuple[ast.expr, ast.expr] | None:
         and isinstance(test.func, ast.Attribute)
     ):
         test = test.func.value
-    if isinstance(test, ast.Call) and _called(test, _CLOSE, 2):
+    if isinstance(test, ast.Call) and _called(test, _CLOSE_FUNCTIONS, 2):
         return test.args[0], test.args[1]
     if not isinstance(test, ast.Compare) or len(test.ops) != 1:
         return None
@@ -346,7 +367,7 @@ def _name(function: ast.expr) -> str:
 
 
 def _after_future(tree: ast.Module) -> int:
-    """Where the first statement may stand: ``from __future__`` and a docstring must come before."""
+    """Return the index at which the first statement may be inserted: ``from __future__`` imports must come before it."""
     fixed = (isinstance(n, ast.ImportFrom) and n.module == "__future__" for n in tree.body)
     return max((position + 1 for position, is_future in enumerate(fixed) if is_future), default=0)
 

@@ -1,4 +1,4 @@
-"""Whether an exception shows that the checks themselves are broken, from where it was raised."""
+"""Decide from where an exception was raised whether it shows that the checks themselves are broken."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ _NAMESPACE_FILE = namespace.__file__
 
 
 def is_missing_name(error: BaseException) -> bool:
-    """A name or module the checks lack. A local name not yet bound may be the fault of what the candidate gave."""
+    """Return whether the error is about a name or module that the checks lack.
+
+    A local name that is not bound yet does not count: that may be due to a value that the candidate returned.
+    """
     if not isinstance(error, NameError | ImportError) or isinstance(error, UnboundLocalError):
         return False
     return "free variable" not in str(error) and _last_file(error) in _CHECKS_FILES
 
 
 def _last_file(error: BaseException) -> str:
-    """The file of the frame that raised, past the frames of imports."""
+    """Return the file of the innermost frame that does not belong to the import machinery."""
     tb, file = error.__traceback__, ""
     while tb is not None:
         name = tb.tb_frame.f_code.co_filename

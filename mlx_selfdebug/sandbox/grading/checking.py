@@ -1,4 +1,7 @@
-"""Runs the checks of one candidate on the trusted side: setup, then ``check(stub)``, every assert recorded."""
+"""Run the checks of one candidate on the trusted side.
+
+The setup code runs first, then ``check(stub)``, where the stub stands in for the candidate. Every assert is recorded.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,12 @@ _CHECK_NAMES = {CHECK, check_name(CHECK)}
 
 
 class BrokenChecksError(Exception):
-    """The checks do not compile, define no ``check`` or are empty."""
+    """An error about checks that do not compile or are empty."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Checks ready to run; the same object serves many candidates and threads."""
+    """Checks that are ready to run. The same object can serve many candidates and threads."""
 
     setup: CodeType
     checks: Compiled
@@ -37,11 +40,12 @@ class Prepared:
 
 @lru_cache(maxsize=1024)
 def prepare(source: str, setup: str, entry_point: str) -> Prepared:
-    """Raises BrokenChecksError."""
+    """Compile the checks and their setup. Raises BrokenChecksError if that fails."""
     if not source.strip():
-        raise BrokenChecksError("there are no checks")
+        raise BrokenChecksError("there are no checks: their source is empty")
     try:
-        # Checks compare with ``is`` and write odd escapes; that is for their authors, not for who runs them.
+        # Checks compare literals with ``is`` and contain odd escapes. Warnings about that are for their authors, not for whoever
+        # runs them.
         with _COMPILING, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return Prepared(compile(setup, "<setup>", "exec", dont_inherit=True), compile_checks(source, entry_point))
@@ -52,8 +56,10 @@ def prepare(source: str, setup: str, entry_point: str) -> Prepared:
 def run_checks(
     prepared: Prepared, candidate: RemoteCandidate, entry_point: str, recorder: Recorder | None = None
 ) -> Report:
-    """Run them to the end, also for a candidate that is dead, so that all are counted; or to the first failure, if
-    ``recorder`` is one that stops there.
+    """Run the checks to their end and return the report.
+
+    They are run even if the candidate is dead, so that all of them are counted. A ``recorder`` with ``stop_at_first_failure``
+    ends them at the first failure.
     """
     recorder = recorder or Recorder(prepared.checks, candidate)
     if candidate.death:
@@ -85,7 +91,7 @@ def run_checks(
 def _report(recorder: Recorder, candidate: RemoteCandidate, stop: StopChecks | None) -> Report:
     if stop and stop.outcome == "infrastructure" and not candidate.death:
         return Report("infrastructure", (Failure("", error=ErrorFact("BrokenChecksError", scrub(str(stop)))),))
-    # What ended the checks decides, though the candidate may have died while they were being left.
+    # If a failed check ended the run, that check decides, although the candidate may have died while the checks unwound.
     death = None if recorder.ended and recorder.death_record < 0 else candidate.death
     if death:
         recorder.record_death()
@@ -94,7 +100,7 @@ def _report(recorder: Recorder, candidate: RemoteCandidate, stop: StopChecks | N
         outcome = stop.outcome
     else:
         outcome = recorder.first_fault or "passed"
-    # A program that died cannot have passed them all, even if it died after the last one.
+    # Report.from_tuple refuses a report in which more checks passed than were counted.
     n_checks = max(recorder.n_checks, recorder.n_passed)
     silence = death.silence if death else ""
     return Report(outcome, recorder.failures, recorder.n_passed, n_checks, silence, recorder.death_record)
@@ -109,7 +115,7 @@ def _check_function(namespace: dict[str, Any], entry_point: str) -> Callable[[An
 
 
 def _line_in_checks(error: BaseException) -> int:
-    """Line of ``check`` where it stopped."""
+    """Return the line of ``check`` in which the error was raised."""
     tb, line = error.__traceback__, 0
     while tb is not None:
         code = tb.tb_frame.f_code

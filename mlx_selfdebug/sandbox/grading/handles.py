@@ -1,13 +1,16 @@
-"""The candidate's objects as the checks see them: what is done to a handle is done in the candidate's process.
+"""Represent the candidate's objects as handles: what the checks do to a handle is done in the candidate's process.
 
-What a check compares never goes there. Between a handle and plain data, ``==``, ordering, hash and truth are refused, since an
-object can say that it equals anything; a named tuple is compared by its fields, here. Between two handles they are asked from
-the candidate, which can forge nothing the check did not leave to it: both sides are its own. Calls, items and operators may bring
-plain data back, which is then compared here, with one exception: an operator whose other side is the checks' data shows the
-candidate that data (``abs(f(3) - 9) < 1e-6``), so its result stays a handle, and so does all that operators make of it.
+The comparison that decides a check is never done there. Between a handle and plain data, ``==``, ordering, hash and truth are
+refused, since an object of the candidate could claim to equal anything. The exception is a named tuple, whose fields are fetched
+and compared here. Two handles are compared by the candidate. Both objects are its own, so it can forge nothing that the check did
+not leave to it.
 
-Checks that use no objects (see objects.py) expect plain data. For them a handle has no attribute of a name that plain data has
-(``f(3).count(9) == 1`` would ask a liar), and answers ``in`` by its elements alone.
+Calls, items and operators may bring plain data back, which is then compared here. There is one exception: an operator whose other
+side is the checks' own data shows the candidate that data (``abs(f(3) - 9) < 1e-6``). Its result therefore stays a handle, and so
+does everything that further operators make of it.
+
+Checks that use no objects (see objects.py) expect plain data. For them, a handle has no attribute whose name plain data has too,
+since ``f(3).count(9) == 1`` would leave the answer to the candidate, and ``in`` looks at the elements of the handle alone.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from mlx_selfdebug.sandbox.grading.signals import CandidateError, base_name
 from mlx_selfdebug.sandbox.wire.codec import OpaqueValueError, identifier
 
 MAX_LENGTH = 1 << 24
+"""The maximum length that a handle may report."""
 _HASH_BASE = 0x5E1FDEB06
 _get = object.__getattribute__
 _LOCAL = frozenset({"__class__", "__copy__", "__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__"})
@@ -29,16 +33,18 @@ _EXPECTED_OF_DATA = frozenset(name for name in PLAIN_NAMES if not name.startswit
 
 
 class Owner(Protocol):
-    """The candidate whose objects they are. ``decoding``: a value of its is being put together, so handles may be hashed."""
+    """The candidate to which handles belong."""
 
     decoding: bool
+    """Whether a value of the candidate is being put together right now. Handles may only be hashed meanwhile."""
     expects_objects: bool
+    """Whether the checks work with objects (see objects.py)."""
 
     def operate(self, name: str, handle: Handle, *args: Any, **kwargs: Any) -> Any: ...
 
 
 class Handle:
-    """An object of the candidate's. ``mixed``: an operator made it of data of the checks'."""
+    """An object of the candidate. A handle is ``mixed`` if an operator made it from data of the checks."""
 
     __slots__ = ("__selfdebug_mixed__", "__selfdebug_name__", "__selfdebug_number__", "__selfdebug_owner__")
 
@@ -71,7 +77,7 @@ class Handle:
         return owner_of(self).operate("call", self, *args, **kwargs)
 
     def __len__(self) -> int:
-        length = _plain(self, "len", int)
+        length = _plain_of(self, "len", int)
         if not 0 <= length <= MAX_LENGTH:
             raise refused(self)
         return int(length)
@@ -93,28 +99,28 @@ class Handle:
 
     def __contains__(self, item: Any) -> bool:
         if owner_of(self).expects_objects:
-            return bool(_plain(self, "contains", bool, item))
-        if not _plain(self, "iterable", bool):
+            return bool(_plain_of(self, "contains", bool, item))
+        if not _plain_of(self, "iterable", bool):
             raise refused(self)
         return any(item is other or item == other for other in self)
 
     def __iter__(self) -> Iterator[Any]:
-        return _kept(self, "iter")
+        return _handle_of(self, "iter")
 
     def __reversed__(self) -> Iterator[Any]:
-        return _kept(self, "reversed")
+        return _handle_of(self, "reversed")
 
     def __next__(self) -> Any:
         return _operate(self, "next")
 
     def __str__(self) -> str:
-        return _stable(_plain(self, "str", str))
+        return _stable(_plain_of(self, "str", str))
 
     def __repr__(self) -> str:
-        return _stable(_plain(self, "repr", str))
+        return _stable(_plain_of(self, "repr", str))
 
     def __format__(self, spec: str) -> str:
-        return _stable(_plain(self, "format", str, spec))
+        return _stable(_plain_of(self, "format", str, spec))
 
     def __enter__(self) -> Any:
         return _operate(self, "enter")
@@ -122,14 +128,14 @@ class Handle:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
         if isinstance(error, OpaqueValueError) or (kind and not issubclass(kind, Exception | CandidateError)):
             return False
-        # A failed check must not end in the candidate, nor its message tell what was expected.
-        failed = error is None or isinstance(error, AssertionError)
-        swallowed = _plain(self, "exit", bool, base_name(kind) if kind else "", "" if failed else str(error))
-        return bool(swallowed) and not failed
+        # The candidate must not swallow a failed check, nor learn from its message what was expected.
+        may_swallow = error is not None and not isinstance(error, AssertionError)
+        swallowed = _plain_of(self, "exit", bool, base_name(kind) if kind else "", str(error) if may_swallow else "")
+        return bool(swallowed) and may_swallow
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Handle):
-            return self is other or bool(_plain(self, "eq", bool, other))
+            return self is other or bool(_plain_of(self, "eq", bool, other))
         if type(other) is tuple:
             fields = _operate(self, "fields")
             if type(fields) is tuple:
@@ -150,13 +156,13 @@ class Handle:
     def __instancecheck__(self, instance: Any) -> bool:
         if not isinstance(instance, Handle):
             raise refused(self)
-        return bool(_plain(instance, "isinstance", bool, self))
+        return bool(_plain_of(instance, "isinstance", bool, self))
 
     def __copy__(self) -> Handle:
-        return _kept(self, "copy")
+        return _handle_of(self, "copy")
 
     def __deepcopy__(self, _memo: object) -> Handle:
-        return _kept(self, "deepcopy")
+        return _handle_of(self, "deepcopy")
 
     def __reduce_ex__(self, _protocol: object) -> Any:
         raise refused(self)
@@ -175,7 +181,7 @@ class Handle:
 
 
 class EntryPoint:
-    """The tested function or class as the checks see it; its attributes are those of the candidate's."""
+    """The tested function or class as the checks see it. Its attributes are those of the candidate's object."""
 
     def __init__(self, call: Callable[..., Any], handle: Callable[[], Handle], name: str) -> None:
         self._selfdebug_call = call
@@ -196,7 +202,7 @@ class EntryPoint:
 
 
 def _stable(text: str) -> str:
-    """Without the addresses of the default ``repr``, which differ from run to run."""
+    """Return the text without the addresses of the default ``repr``, which differ from run to run."""
     return _AT_ADDRESS.sub("", text)
 
 
@@ -219,13 +225,13 @@ def is_mixed(handle: Handle) -> bool:
 
 
 def name_of(handle: Handle) -> str:
-    """The name of its type, as the candidate gave it."""
+    """Return the name of the object's type, as the candidate reported it."""
     name: str = _get(handle, "__selfdebug_name__")
     return name
 
 
 def text_of(handle: Handle) -> str:
-    """For facts, without asking the candidate."""
+    """Return the text of a handle in facts. The candidate is not asked for it."""
     return f"<{identifier(name_of(handle))}>"
 
 
@@ -234,7 +240,7 @@ def refused(handle: Handle) -> OpaqueValueError:
 
 
 def own_isinstance(value: Any, kinds: Any) -> bool:
-    """``isinstance`` for checks: a handle is an instance of nothing but the candidate's own classes."""
+    """Return what ``isinstance`` means in checks: a handle is an instance of the candidate's own classes alone."""
     if type(value) is not Handle:
         return isinstance(value, kinds)
     options: tuple[Any, ...] = kinds if type(kinds) is tuple else (kinds,)
@@ -242,23 +248,26 @@ def own_isinstance(value: Any, kinds: Any) -> bool:
 
 
 def own_callable(value: Any) -> bool:
-    """``callable`` for checks."""
-    return bool(_plain(value, "callable", bool)) if type(value) is Handle else callable(value)
+    """Return what ``callable`` means in checks: for a handle, the candidate is asked."""
+    return bool(_plain_of(value, "callable", bool)) if type(value) is Handle else callable(value)
 
 
 def _operate(handle: Handle, name: str, *args: Any) -> Any:
     return owner_of(handle).operate(name, handle, *args)
 
 
-def _kept(handle: Handle, name: str, *args: Any) -> Handle:
-    """The result of an operation as a handle, even if it is plain data. A candidate that sends data all the same is refused."""
+def _handle_of(handle: Handle, name: str, *args: Any) -> Handle:
+    """Return the result of an operation as a handle, even if it is plain data.
+
+    The candidate is asked to keep the result, and is refused if it sends data all the same.
+    """
     result = owner_of(handle).operate("+" + name, handle, *args)
     if not isinstance(result, Handle):
         raise refused(handle)
     return result
 
 
-def _plain(handle: Handle, name: str, kind: type, *args: Any) -> Any:
+def _plain_of(handle: Handle, name: str, kind: type, *args: Any) -> Any:
     result = _operate(handle, name, *args)
     if type(result) is not kind:
         raise refused(handle)
@@ -268,20 +277,20 @@ def _plain(handle: Handle, name: str, kind: type, *args: Any) -> Any:
 def _number(handle: Handle, name: str, kind: type) -> Any:
     if is_mixed(handle):
         raise refused(handle)
-    return _plain(handle, name, kind)
+    return _plain_of(handle, name, kind)
 
 
 def _mix(handle: Handle, name: str, *args: Any) -> Handle:
-    result = _kept(handle, name, *args)
+    result = _handle_of(handle, name, *args)
     object.__setattr__(result, "__selfdebug_mixed__", True)
     return result
 
 
 def _operator(name: str) -> Callable[..., Any]:
     def apply(self: Handle, *others: Any) -> Any:
-        own = [type(other) is Handle and not is_mixed(other) for other in others]
-        # Without an operand of the checks' own there is nothing to be learnt from them.
-        if is_mixed(self) or not all(own):
+        are_candidates = [type(other) is Handle and not is_mixed(other) for other in others]
+        # If every operand is the candidate's own, the operation shows the candidate no data of the checks.
+        if is_mixed(self) or not all(are_candidates):
             return _mix(self, name, *others)
         return _operate(self, name, *others)
 
@@ -297,7 +306,7 @@ def _ordering(name: str) -> Callable[[Handle, object], bool]:
     def compare(self: Handle, other: object) -> bool:
         if type(other) is not Handle:
             raise refused(self)
-        return bool(_plain(self, name, bool, other))
+        return bool(_plain_of(self, name, bool, other))
 
     return compare
 

@@ -1,4 +1,4 @@
-"""Carries what a call did to its arguments over to the checks' own objects."""
+"""Apply the changes that a call made to its arguments to the checks' own objects."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 def mutate(old: Any, new: Any) -> Any:
-    """Make ``old`` equal to ``new`` in place where it can be; what stands in its place where it cannot."""
+    """Make ``old`` equal to ``new`` in place and return it, or return ``new`` where ``old`` cannot be changed."""
     kind = type(old)
-    if isinstance(old, dict) and isinstance(new, dict):  # a defaultdict comes back as a dict
+    if isinstance(old, dict) and isinstance(new, dict):  # the codec turns a defaultdict into a dict
         _change_dict(old, new)
         return old
     if kind is not type(new):

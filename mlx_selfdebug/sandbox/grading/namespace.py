@@ -1,4 +1,4 @@
-"""The namespace that trusted check code runs in: its own seeded ``random``, silent ``print``, the tools of tools.py."""
+"""Build the namespace that check code runs in: with its own seeded ``random``, a silent ``print`` and the tools of tools.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEED = 0
 
 
 def trusted_namespace(name: str = "checks") -> dict[str, Any]:
-    """Globals for check code. Each has its own ``random``, so verdicts repeat and threads share no state."""
+    """Return globals for check code. Each has its own ``random``, so that verdicts repeat and threads share no state."""
     own_modules = {"random": _seeded_random(), "pytest": pytest_module()}
 
     def import_(
@@ -42,7 +42,7 @@ def trusted_namespace(name: str = "checks") -> dict[str, Any]:
 
 
 def _seeded_random() -> ModuleType:
-    """A module like ``random`` whose functions draw from a generator of their own, seeded alike each time."""
+    """Return a module like ``random`` whose functions draw from their own generator, which always starts with the same seed."""
     module = ModuleType("random")
     generator = random.Random(SEED)
     for name in random.__all__:

@@ -1,4 +1,4 @@
-"""Compares the output of programs, and what an interactive session shows, with the text that is expected."""
+"""Compare the output of programs, and what an interactive session shows, with the expected text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from mlx_selfdebug.sandbox.wire.codec import OpaqueValueError
 
 RELATIVE = ABSOLUTE = Decimal("1e-6")
-"""How far a number may be off where the expected one is written with a point or an exponent."""
+"""The tolerance for a number where the expected one is written with a decimal point or an exponent."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$", re.ASCII)
 _MAX_DIGITS = 400
 END = "(end of output)"
@@ -17,9 +17,10 @@ END = "(end of output)"
 
 @dataclass(frozen=True)
 class Difference:
-    """The first line that differs, counted from 1."""
+    """The first line in which an output differs from the expected text."""
 
     line: int
+    """The number of the line, from 1."""
     expected: str
     got: str
 
@@ -29,18 +30,21 @@ def outputs_match(got: object, expected: str) -> bool:
 
 
 def first_difference(got: str, expected: str) -> Difference | None:
-    """Line by line, blind to white space at the ends of lines and of the text; tokens that are numbers by their value."""
-    theirs, ours = _lines(got), _lines(expected)
-    for index in range(max(len(theirs), len(ours))):
-        line = theirs[index] if index < len(theirs) else None
-        wanted = ours[index] if index < len(ours) else None
-        if line is None or wanted is None or not _alike(line, wanted):
+    """Return the first line that differs, or None if the texts match.
+
+    White space at the ends of lines and of the text is ignored. Tokens that are numbers are compared by value.
+    """
+    got_lines, expected_lines = _lines(got), _lines(expected)
+    for index in range(max(len(got_lines), len(expected_lines))):
+        line = got_lines[index] if index < len(got_lines) else None
+        wanted = expected_lines[index] if index < len(expected_lines) else None
+        if line is None or wanted is None or not _lines_match(line, wanted):
             return Difference(index + 1, END if wanted is None else wanted, END if line is None else line)
     return None
 
 
 def shows(got: object, expected: str) -> bool:
-    """What a doctest compares: blind to the amount of white space, and ``...`` stands for anything."""
+    """Return whether a doctest would accept ``got``: the amount of white space is ignored, and ``...`` stands for any text."""
     words, wanted = " ".join(_text(got).split()), " ".join(expected.split())
     if "..." not in wanted:
         return words == wanted
@@ -48,23 +52,23 @@ def shows(got: object, expected: str) -> bool:
 
 
 def _with_gaps(text: str, pieces: list[str]) -> bool:
-    """Whether the pieces stand in ``text`` in their order, the first at its start and the last at its end."""
+    """Return whether ``text`` holds the pieces in their order, starts with the first and ends with the last."""
     first, *middle, last = (piece.strip() if 0 < i < len(pieces) - 1 else piece for i, piece in enumerate(pieces))
     first, last = first.rstrip(), last.lstrip()
     if not text.startswith(first) or not text.endswith(last) or len(text) < len(first) + len(last):
         return False
-    at, end = len(first), len(text) - len(last)
+    position, end = len(first), len(text) - len(last)
     for piece in middle:
-        at = text.find(piece, at, end)
-        if at < 0:
+        position = text.find(piece, position, end)
+        if position < 0:
             return False
-        at += len(piece)
+        position += len(piece)
     return True
 
 
 def _text(value: object) -> str:
     if type(value) is not str:
-        raise OpaqueValueError("not a text")
+        raise OpaqueValueError("the value is not a string")
     return value
 
 
@@ -72,14 +76,14 @@ def _lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.replace("\r\n", "\n").rstrip().split("\n")] if text.strip() else []
 
 
-def _alike(line: str, expected: str) -> bool:
+def _lines_match(line: str, expected: str) -> bool:
     if line == expected:
         return True
-    ours, theirs = expected.split(), line.split()
-    return len(ours) == len(theirs) and all(map(_same_token, theirs, ours))
+    tokens, expected_tokens = line.split(), expected.split()
+    return len(tokens) == len(expected_tokens) and all(map(_tokens_match, tokens, expected_tokens))
 
 
-def _same_token(token: str, expected: str) -> bool:
+def _tokens_match(token: str, expected: str) -> bool:
     if token == expected:
         return True
     got, wanted = _number(token), _number(expected)

@@ -1,4 +1,8 @@
-"""Prepared checks as bytes: made once by a grader, used by all later ones. Only graders read them, never the runner."""
+"""Convert prepared checks to bytes and back.
+
+The first grader that runs certain checks prepares them, and later graders use what it made. Only graders read these bytes, never
+the runner, since a grader runs untrusted code.
+"""
 
 from __future__ import annotations
 
@@ -22,5 +26,5 @@ def unpack(data: bytes) -> Prepared:
 
 
 def shareable(checks: str, setup: str) -> bool:
-    """Whether a grader that ran these checks may run others afterwards. They must parse."""
+    """Return whether a grader that ran these checks may run other checks afterwards. Both sources must parse."""
     return keeps_to_itself(ast.parse(checks), ast.parse(setup))

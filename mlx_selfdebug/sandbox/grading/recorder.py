@@ -1,4 +1,4 @@
-"""Counts the asserts of one run of the checks and turns each failed one into facts."""
+"""Count the asserts of one run of the checks and turn each failed assert into facts."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ from mlx_selfdebug.sandbox.wire.codec import OpaqueValueError
 from mlx_selfdebug.values.verdict import ExpectedKind, Failure, Outcome
 
 MAX_FAILURES = 8
-MAX_FAILURES_A_SITE = 3
+"""The maximum number of failures that are kept per run."""
+MAX_FAILURES_PER_SITE = 3
+"""The maximum number of failures of one assert that are kept."""
 MAX_LOST_CHECKS = 2000
+"""The number of checks that are counted as failed after the candidate's death before the checks are ended."""
 MAX_CHECK_S = 60.0
-_ENDED = "one failed check is enough"
+"""Seconds that the checks may take beyond the time that the candidate may take."""
+_ENDED = "the run ends at its first failed check"
 _MISSING: Any = object()
 
 Fault = Literal["failed", "raised", "bad_value", "policy_denied"]
@@ -31,7 +35,7 @@ Fault = Literal["failed", "raised", "bad_value", "policy_denied"]
 
 @dataclass
 class _Open:
-    """An assert being evaluated."""
+    """An assert that is being evaluated."""
 
     site: Site
     left: Any = _MISSING
@@ -47,10 +51,11 @@ class _Open:
 
 
 class Recorder:
-    """``first_fault`` is the kind of the first failed check, None as long as none failed.
+    """The object that the rewritten checks call, and that counts and records what they report.
 
-    Raises StopChecks out of the checks where going on makes no sense: with ``stop_at_first_failure``, once one has failed
-    (``ended`` is then true, and nothing that happens later changes the record).
+    ``first_fault`` is the kind of the first failed check, or None as long as no check has failed. The recorder raises StopChecks
+    out of the checks where going on makes no sense. With ``stop_at_first_failure``, that is once a check has failed: ``ended`` is
+    then true, and nothing that happens later changes the record.
     """
 
     def __init__(self, compiled: Compiled, candidate: RemoteCandidate, *, stop_at_first_failure: bool = False) -> None:
@@ -62,7 +67,7 @@ class Recorder:
         self._compiled = compiled
         self._candidate = candidate
         self._failures: list[Failure] = []
-        self._kept_of: Counter[Site] = Counter()
+        self._n_kept: Counter[Site] = Counter()
         self._open: list[_Open] = []
         self.death_record = -1
         self._n_lost = 0
@@ -73,6 +78,7 @@ class Recorder:
         return tuple(self._failures)
 
     def enter(self, index: int) -> None:
+        """Begin the assert with that index."""
         self._open.append(_Open(self._compiled.sites[index]))
         self._begin()
         if time.monotonic() > self._deadline:
@@ -82,22 +88,25 @@ class Recorder:
             raise CandidateDied
 
     def left(self, value: Any) -> Any:
+        """Note the left side of the current assert and return it."""
         self._open[-1].left = value
         return value
 
     def right(self, value: Any) -> Any:
+        """Note the right side of the current assert and return it."""
         self._open[-1].right = value
         return value
 
-    def leave(self, held: object) -> None:
-        if bool(held) and not self._candidate.death:
+    def leave(self, condition: object) -> None:
+        """End the current assert, which passes if ``condition`` is true."""
+        if bool(condition) and not self._candidate.death:
             self._pass()
         else:
             self._fail(self._open[-1], None)
         self._open.pop()
 
-    def fail(self, error: BaseException, late: Callable[[], Any] | None = None) -> None:
-        """An assert ended in ``error``. ``late`` gives the side that was not reached."""
+    def fail(self, error: BaseException, evaluate_right: Callable[[], Any] | None = None) -> None:
+        """End the current assert, which raised ``error``. ``evaluate_right`` evaluates the right side, if that was not reached."""
         opened = self._open.pop()
         if isinstance(error, StopChecks) or (
             isinstance(error, GeneratorExit) and not isinstance(error, CandidateError)
@@ -108,19 +117,20 @@ class Recorder:
             raise error
         if self.blames_checks(error):
             raise StopChecks(f"{type(error).__name__}: {error} in `{opened.site.text}`", "infrastructure") from error
-        self._fail(opened, error, late)
+        self._fail(opened, error, evaluate_right)
 
     def raised(self) -> None:
-        """The exception that the site expects was raised."""
+        """Count a passed check: the expected exception was raised."""
         self._begin()
         self._pass()
 
     def not_raised(self, index: int) -> None:
+        """Count a failed check: the expected exception was not raised."""
         self._begin()
         self._fail(_Open(self._compiled.sites[index]), None)
 
     def raises(self, index: int, kinds: Any, match: str | None = None, *, message: str | None = None) -> Raises:
-        """For ``with raises(...)``: one check, after which the checks go on."""
+        """Return the context manager for ``with raises(...)``. It is one check, and the checks go on after it."""
         return Raises(kinds, match, message=message, end=lambda ending, error: self._end_raises(index, ending, error))
 
     def _end_raises(self, index: int, ending: Ending, error: BaseException | None) -> bool:
@@ -135,7 +145,7 @@ class Recorder:
 
     @contextmanager
     def independent_test(self, name: str) -> Iterator[None]:
-        """The checks after it go on, whatever is raised in it; if it asserts nothing, its end is one passed check."""
+        """Keep the checks going after the block, whatever is raised in it. A block without an assert is one passed check."""
         before = self.n_checks
         try:
             yield
@@ -152,15 +162,16 @@ class Recorder:
                 self.raised()
 
     def expect_objects(self) -> None:
+        """Note that the checks work with objects of the candidate (see objects.py)."""
         self._candidate.expects_objects = True
 
     def finish(self) -> None:
-        """``check`` came to its end. Without any assert on the way, that is its one passed check."""
+        """Note that ``check`` came to its end. If it ran no assert, that counts as one passed check."""
         if not self.n_checks and not self._candidate.death:
             self.n_checks = self.n_passed = 1
 
     def stopped(self, error: BaseException, line: int) -> None:
-        """A statement of the checks that is no assert raised at ``line``: the asserts after it count as failed."""
+        """Note that a statement at ``line`` that is not an assert has raised. The asserts after it count as failed."""
         if self.ended:
             return
         text = self._compiled.lines[line - 1].strip() if 0 < line <= len(self._compiled.lines) else ""
@@ -168,12 +179,12 @@ class Recorder:
         self._record(_Open(Site(line, cut(text), "predicate", "")), error, None)
 
     def record_death(self) -> None:
-        """One record for a candidate that died outside any assert."""
+        """Add one record for a candidate that died outside any assert."""
         if self.death_record < 0 and not self.ended:
             self._record(_Open(Site(0, "", "predicate", "")), CandidateDied(), None)
 
     def blames_checks(self, error: BaseException) -> bool:
-        """Whether the checks themselves are broken: nothing of the candidate can have caused ``error``."""
+        """Return whether the checks themselves are broken, since nothing that the candidate did can have caused ``error``."""
         if (
             isinstance(error, CandidateError | CandidateDied | OpaqueValueError)
             or self.first_fault
@@ -183,42 +194,44 @@ class Recorder:
         return not self._candidate.n_calls or isinstance(error, UnsendableError) or is_missing_name(error)
 
     def _begin(self) -> None:
-        if self.ended:  # the checks caught what ended them
+        if self.ended:  # the checks caught the exception that was to end them
             raise StopChecks(_ENDED)
         self.n_checks += 1
 
     def _pass(self) -> None:
         self.n_passed += 1
 
-    def _fail(self, opened: _Open, error: BaseException | None, late: Callable[[], Any] | None = None) -> None:
-        self._record(opened, error, late)
+    def _fail(
+        self, opened: _Open, error: BaseException | None, evaluate_right: Callable[[], Any] | None = None
+    ) -> None:
+        self._record(opened, error, evaluate_right)
         if self.stop_at_first_failure:
             self.ended = self._candidate.closed = True
             raise StopChecks(_ENDED)
 
-    def _record(self, opened: _Open, error: BaseException | None, late: Callable[[], Any] | None) -> None:
+    def _record(self, opened: _Open, error: BaseException | None, evaluate_right: Callable[[], Any] | None) -> None:
         self.first_fault = self.first_fault or self._fault(error)
         if self._candidate.death and self.death_record >= 0:
             self._n_lost += 1
             if self._n_lost >= MAX_LOST_CHECKS:
-                raise StopChecks("enough checks counted as failed")
+                raise StopChecks(f"{MAX_LOST_CHECKS} checks after the candidate's death were counted as failed")
             return
         site = opened.site
         if self._candidate.death:
             self.death_record = len(self._failures)
-        elif len(self._failures) >= MAX_FAILURES or self._kept_of[site] >= MAX_FAILURES_A_SITE:
+        elif len(self._failures) >= MAX_FAILURES or self._n_kept[site] >= MAX_FAILURES_PER_SITE:
             return
-        self._kept_of[site] += 1
-        self._failures.append(self._failure(opened, error, late))
+        self._n_kept[site] += 1
+        self._failures.append(self._failure(opened, error, evaluate_right))
 
     def _fault(self, error: BaseException | None) -> Fault:
         if isinstance(error, CandidateError):
             return "policy_denied" if is_denial(error.fact) else "raised"
         return "bad_value" if self._candidate.returned_opaque or isinstance(error, OpaqueValueError) else "failed"
 
-    def _failure(self, opened: _Open, error: BaseException | None, late: Callable[[], Any] | None) -> Failure:
-        if opened.expected is _MISSING and late is not None:
-            self._evaluate(opened, late)
+    def _failure(self, opened: _Open, error: BaseException | None, evaluate_right: Callable[[], Any] | None) -> Failure:
+        if opened.expected is _MISSING and evaluate_right is not None:
+            self._evaluate(opened, evaluate_right)
         expected, kind = _expected(opened)
         fact = error.fact if isinstance(error, CandidateError) else None
         death = self._candidate.death
@@ -251,11 +264,11 @@ class Recorder:
             return show(opened.got)
         return show(self._candidate.last_value) if self._candidate.n_answers else ""
 
-    def _evaluate(self, opened: _Open, late: Callable[[], Any]) -> None:
+    def _evaluate(self, opened: _Open, evaluate_right: Callable[[], Any]) -> None:
         try:
-            opened.right = late()
-        except Exception:  # it is for the facts alone
-            return
+            opened.right = evaluate_right()
+        except Exception:
+            return  # the value is only needed for the facts, so they do without it
 
 
 def _expected(opened: _Open) -> tuple[str, ExpectedKind]:

@@ -1,4 +1,4 @@
-"""The trusted end of references: which callables of the checks and which objects of the candidate have gone over the channel."""
+"""Keep track, at the trusted end, of the checks' callables and the candidate's objects that have gone over the channel."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from mlx_selfdebug.sandbox.grading.handles import EntryPoint, Handle, Owner, nam
 from mlx_selfdebug.sandbox.wire import codec
 
 MAX_HANDLES = 1 << 16
+"""The maximum number of objects of a candidate."""
 MAX_CALLBACKS = 1 << 14
+"""The maximum number of callables that the checks may pass to a candidate."""
 _PLAIN_TYPES = frozenset(
     {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "set", "str", "tuple"}
 )
 
 
 class References:
-    """Only what was given out under a number can come back under it."""
+    """A table of numbered references. A number that comes back means the callable or object that was given out under it."""
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
@@ -27,7 +29,7 @@ class References:
         self._built_ins = set(_PLAIN_TYPES)
 
     def refer(self, value: Any) -> tuple[bytes, int, str] | None:
-        """How ``value`` travels to the candidate; None if it cannot."""
+        """Return the reference with which ``value`` travels to the candidate, or None if it cannot."""
         if type(value) is Handle:
             own = owner_of(value) is self._owner
             return (codec.HANDLE, number_of(value), name_of(value)) if own else None
@@ -49,26 +51,26 @@ class References:
         return codec.CALLBACK, number, name if type(name) is str and name.isidentifier() else "callback"
 
     def resolve(self, tag: bytes, number: int, name: str) -> Any:
-        """What the candidate refers to. Raises CodecError if it was never given that."""
+        """Return what the candidate refers to. Raises CodecError if the candidate was never given that."""
         if tag == codec.CALLBACK:
             return self.callback(number)
         if tag == codec.BUILTIN:
             if name not in self._built_ins:
-                raise codec.CodecError("a built-in that was not sent")
+                raise codec.CodecError("the reference is to a built-in that was not sent")
             return getattr(builtins, name)
         handle = self._handles.get(number)
         if handle is None:
             if number >= MAX_HANDLES:
-                raise codec.LimitError("too many handles")
+                raise codec.LimitError("there are too many handles")
             handle = self._handles[number] = Handle(self._owner, number, name)
         return handle
 
     def entry(self) -> Handle:
-        """The entry point itself, which the candidate keeps under the first number."""
+        """Return the handle of the entry point, which the candidate keeps under the first number."""
         handle: Handle = self.resolve(codec.HANDLE, 0, "function")
         return handle
 
     def callback(self, number: object) -> Callable[..., Any]:
         if type(number) is not int or not 0 <= number < len(self._callables):
-            raise codec.CodecError("a callable that was not sent")
+            raise codec.CodecError("the reference is to a callable that was not sent")
         return self._callables[number]

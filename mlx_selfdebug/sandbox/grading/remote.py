@@ -1,7 +1,7 @@
-"""The candidate as the trusted side sees it: a function whose calls are answered by another process, until it dies.
+"""Represent the candidate on the trusted side: a function whose calls are answered by another process until that process dies.
 
-While a call is out, the candidate may call what it was given; that runs here, and may call the candidate again. Requests and
-replies then nest: a reply must carry the id of the innermost request, and so must each call back.
+During a call, the candidate may call the callables that it was given. They run here, and may call the candidate again. Requests and
+replies then nest: a reply must carry the id of the innermost request, and so must every callback.
 """
 
 from __future__ import annotations
@@ -28,18 +28,23 @@ from mlx_selfdebug.sandbox.wire.channel import Channel, ChannelClosedError, Chan
 from mlx_selfdebug.values.verdict import ErrorFact, Outcome
 
 MAX_LOST_CALLS = 2000
+"""The checks are ended once they call a dead candidate and have made more than this many calls in all."""
 MAX_REQUEST_BYTES = 64 << 20
-MAX_CALLS_BACK = 1 << 17
+MAX_CALLBACK_CALLS = 1 << 17
+"""The maximum number of calls that the candidate may make to callables of the checks, per run."""
 MAX_DEPTH = 40
+"""The maximum depth to which calls and callbacks may be nested."""
 MAX_STEPS = 1 << 17
-MAX_ITERATED = 16
-"""How often ``output_bytes`` all elements of iterated objects together may be."""
+"""The maximum number of elements that are taken from iterated objects per run."""
+MAX_ITERATED_RATIO = 16
+"""The maximum size of all these elements together, as a multiple of ``output_bytes``."""
 MAX_CALLBACK_S = 60.0
+"""Seconds that all callbacks of a run together may take."""
 
 
 @dataclass(frozen=True)
 class Death:
-    """Why the candidate answers no more."""
+    """The reason why the candidate answers no more."""
 
     outcome: Outcome
     error: ErrorFact | None = None
@@ -47,9 +52,11 @@ class Death:
 
 
 class RemoteCandidate:
-    """Loads ``source`` at the other end of ``channel`` and calls its entry point. ``prelude`` runs before it in the same module.
+    """The candidate at the other end of ``channel``, which loads a source and answers calls of its entry point.
 
-    ``death`` is set once and for good; every later call raises CandidateDied. Once it is ``closed``, it raises StopChecks.
+    ``death`` is None while the candidate is alive and is never cleared; from then on every call raises CandidateDied. Once
+    ``closed`` is true, every call raises StopChecks. ``last_value`` is the latest value that was returned, and ``returned_opaque``
+    says whether the latest answer held anything that is not plain data.
     """
 
     load_kind = codec.LOAD
@@ -66,7 +73,7 @@ class RemoteCandidate:
         self._last_arguments: bytes | None = None
         self._references = References(self)
         self._depth = 0
-        self._n_called_back = 0
+        self._n_callbacks = 0
         self._callback_s = 0.0
         self._n_steps = self._step_bytes = self._last_bytes = 0
         self._channel = channel
@@ -75,7 +82,7 @@ class RemoteCandidate:
         self.wall_s = self._left_s = limits.wall_s
 
     def load(self, source: str, entry_point: str, prelude: str) -> None:
-        """Run the source. ``death`` says what went wrong, if anything did."""
+        """Run ``prelude`` and then ``source`` in one module of the candidate. If that fails, ``death`` says why."""
         frame = self._exchange(self.load_kind, codec.encode((prelude, source, entry_point)))
         if frame is None or frame.kind == codec.LOADED:
             return
@@ -99,8 +106,8 @@ class RemoteCandidate:
             self._die("protocol_error")
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
-        """The candidate's value, or its exception raised as CandidateError. Raises CandidateDied, UnsendableError."""
-        self._require_life()
+        """Call the entry point and return its value. Raises CandidateError if it raised, CandidateDied or UnsendableError."""
+        self._require_alive()
         body = self._encoded((args, kwargs))
         self._last_arguments = body
         return self._request(codec.CALL, body, args, kwargs)
@@ -109,8 +116,11 @@ class RemoteCandidate:
         return self._references.entry()
 
     def operate(self, name: str, handle: Handle, *args: Any, **kwargs: Any) -> Any:
-        """What ``call`` does, for an operation on an object of the candidate's. Raises OpaqueValueError for what cannot be sent."""
-        self._require_life()
+        """Make the candidate perform an operation on one of its objects and return the result.
+
+        Raises the same exceptions as ``call``, except that an argument that cannot be sent raises OpaqueValueError.
+        """
+        self._require_alive()
         if name == "next":
             return self._step(handle)
         try:
@@ -118,30 +128,30 @@ class RemoteCandidate:
             if name == "call":
                 self._last_arguments = self._encoded((args, kwargs))
         except UnsendableError:
-            # With the plain data that they expect, the checks might not have come here.
+            # With the plain data that they expect, the checks might not have come here, so they are not to blame.
             raise refused(handle) from None
         return self._request(codec.OPERATE, body, (name, handle, *args), kwargs)
 
     def last_arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """Those of the latest call, as they were before it."""
+        """Return the arguments of the latest call as they were before it, or None if there was no call."""
         if self._last_arguments is None:
             return None
         args, kwargs = self._decoder(self._last_arguments, len(self._last_arguments)).whole()
         return args, kwargs
 
-    def _require_life(self) -> None:
+    def _require_alive(self) -> None:
         self.n_calls += 1
         if self.closed:
-            raise StopChecks("calls after the end of the checks")
+            raise StopChecks("the candidate was called after the end of the checks")
         if self.death:
             if self.n_calls > MAX_LOST_CALLS:
-                raise StopChecks("calls after the candidate's end")
+                raise StopChecks("the candidate was called too often after its death")
             raise CandidateDied(self.death.outcome)
 
     def _step(self, handle: Handle) -> Any:
-        """The next element of an iterated object; these are bounded in number and in size."""
+        """Return the next element of an iterated object. The number and the size of such elements are bounded."""
         self._n_steps += 1
-        if self._n_steps > MAX_STEPS or self._step_bytes > MAX_ITERATED * self._limits.output_bytes:
+        if self._n_steps > MAX_STEPS or self._step_bytes > MAX_ITERATED_RATIO * self._limits.output_bytes:
             self._die("output_limit")
             raise CandidateDied("output_limit")
         try:
@@ -155,7 +165,10 @@ class RemoteCandidate:
 
     def _request(self, kind: int, body: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._depth >= MAX_DEPTH:
-            raise raisable(ErrorFact("RecursionError", "too many calls within calls back"), "RecursionError")
+            raise raisable(
+                ErrorFact("RecursionError", f"calls and callbacks are nested more than {MAX_DEPTH} deep"),
+                "RecursionError",
+            )
         self._depth += 1
         try:
             frame = self._exchange(kind, body)
@@ -176,7 +189,7 @@ class RemoteCandidate:
             raise codec.CodecError
         self._last_bytes = len(frame.body)
         decoder = self._decoder(frame.body or codec.encode((None, None)), self._limits.output_bytes)
-        content = self._whole(decoder)
+        content = self._decoded(decoder)
         if type(content) is not tuple or len(content) != 2:
             raise codec.CodecError
         result, after = content
@@ -204,7 +217,7 @@ class RemoteCandidate:
             self.decoding = False
 
     def _encoded(self, value: Any) -> bytes:
-        """Raises UnsendableError."""
+        """Return ``value`` as bytes. Raises UnsendableError if it cannot be sent."""
         encoder = codec.Encoder(MAX_REQUEST_BYTES)
         encoder.refer = self._references.refer
         try:
@@ -212,7 +225,7 @@ class RemoteCandidate:
         except codec.LimitError as error:
             raise UnsendableError(f"an argument cannot be sent: {error}") from None
         if encoder.foreign:
-            raise UnsendableError(f"an argument is not plain data but a {encoder.foreign}")
+            raise UnsendableError(f"an argument is not plain data but of type {encoder.foreign}")
         return bytes(encoder.out)
 
     def _decoder(self, body: bytes, max_bytes: int) -> codec.Decoder:
@@ -220,7 +233,7 @@ class RemoteCandidate:
         decoder.resolve = self._references.resolve
         return decoder
 
-    def _whole(self, decoder: codec.Decoder) -> Any:
+    def _decoded(self, decoder: codec.Decoder) -> Any:
         self.decoding = True
         try:
             return decoder.whole()
@@ -228,19 +241,19 @@ class RemoteCandidate:
             self.decoding = False
 
     def _exchange(self, kind: int, body: bytes) -> Frame | None:
-        """The reply that carries this request's id; None if the candidate died over it."""
+        """Send a request, answer callbacks and return the reply with the request's id, or None if the candidate died meanwhile."""
         id_ = int.from_bytes(os.urandom(8), "little")
-        frame = self._timed(kind, id_, body)
+        frame = self._send_and_receive(kind, id_, body)
         while frame is not None and frame.kind == codec.CALL_BACK and frame.id == id_:
             reply, content = self._call_back(frame)
-            frame = self._timed(reply, id_, content)
+            frame = self._send_and_receive(reply, id_, content)
         if frame is not None and frame.id != id_:
             self._die("protocol_error")
             return None
         return frame
 
-    def _timed(self, kind: int, id_: int, body: bytes) -> Frame | None:
-        """Send a frame and receive one, on the candidate's time."""
+    def _send_and_receive(self, kind: int, id_: int, body: bytes) -> Frame | None:
+        """Send a frame and receive one. The time that this takes counts as the candidate's."""
         started = time.monotonic()
         try:
             self._channel.send(kind, id_, body, self._left_s)
@@ -259,21 +272,21 @@ class RemoteCandidate:
         return self._channel.receive(self._limits.output_bytes + 64, timeout_s)
 
     def _call_back(self, frame: Frame) -> tuple[int, bytes]:
-        """The reply to a call of something that the checks passed. Raises what ends the checks."""
-        self._n_called_back += 1
-        if self._n_called_back > MAX_CALLS_BACK:
-            raise codec.LimitError("too many calls back")
+        """Call something that the checks passed and return the kind and body of the reply. Raises what ends the checks."""
+        self._n_callbacks += 1
+        if self._n_callbacks > MAX_CALLBACK_CALLS:
+            raise codec.LimitError("there are too many callbacks")
         if self._callback_s > MAX_CALLBACK_S:
             self._die("timeout_wall")
             raise CandidateDied("timeout_wall")
-        content = self._whole(self._decoder(frame.body, self._limits.output_bytes))
+        content = self._decoded(self._decoder(frame.body, self._limits.output_bytes))
         if type(content) is not tuple or tuple(map(type, content)) != (int, tuple, dict):
-            raise codec.CodecError("no call back")
+            raise codec.CodecError("the frame is not a callback")
         number, args, kwargs = content
         if not all(type(name) is str for name in kwargs):
-            raise codec.CodecError("no names of arguments")
+            raise codec.CodecError("a keyword of a callback is not a string")
         function = self._references.callback(number)
-        outer, started = self._last_arguments, time.monotonic()
+        outer_arguments, started = self._last_arguments, time.monotonic()
         try:
             return codec.GIVEN_BACK, self._encoded(function(*args, **kwargs))
         except UnsendableError:
@@ -283,7 +296,7 @@ class RemoteCandidate:
                 raise StopChecks(f"{type(error).__name__}: {error} in a callback", "infrastructure") from error
             return codec.FAILED_BACK, self._encoded(_failure(error))
         finally:
-            self._last_arguments = outer
+            self._last_arguments = outer_arguments
             self._callback_s += time.monotonic() - started
             if self.death:
                 raise CandidateDied(self.death.outcome)
@@ -292,9 +305,9 @@ class RemoteCandidate:
         self.death = Death(outcome, error, silence)
 
     def _error(self, record: Any) -> tuple[ErrorFact, str]:
-        """The fact and the built-in type's name. Raises CodecError if the record is none."""
+        """Return the fact and the name of the built-in type. Raises CodecError if the record is not one of an error."""
         if type(record) is not tuple or tuple(map(type, record)) != (str, str, str, int):
-            raise codec.CodecError("no error record")
+            raise codec.CodecError("the error record is malformed")
         name, base, message, line = record
         source = self._lines[line - 1].rstrip() if 0 < line <= len(self._lines) else ""
         fact = ErrorFact(
@@ -304,18 +317,24 @@ class RemoteCandidate:
 
 
 def is_denial(error: ErrorFact) -> bool:
-    """Whether the operating system refused something: as good as always our confinement, and nothing an honest answer needs."""
+    """Return whether the operating system refused something.
+
+    That is nearly always due to the confinement, and no honest answer needs what it refuses.
+    """
     return error.type == "PermissionError" and error.message.startswith(("[Errno 1]", "[Errno 13]"))
 
 
 def _exit_error(code: Any) -> ErrorFact:
     if type(code) is not int:
-        raise codec.CodecError("no exit code")
+        raise codec.CodecError("the exit code is not an integer")
     return ErrorFact("SystemExit", f"exit code {code}")
 
 
 def _failure(error: BaseException) -> tuple[str, str]:
-    """Built-in type and message of an exception that goes into the candidate. What a failed assert says stays here."""
+    """Return the built-in type and the message of an exception that is sent to the candidate.
+
+    The message of a failed assert is withheld, since it may tell what was expected.
+    """
     if isinstance(error, AssertionError) and not isinstance(error, CandidateError):
         return "AssertionError", ""
     if isinstance(error, CandidateError):

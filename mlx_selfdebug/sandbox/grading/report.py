@@ -1,4 +1,4 @@
-"""What the checks found, as it travels from the process that ran them."""
+"""Define the report that travels from the process that ran the checks, and verify it when it is read."""
 
 from __future__ import annotations
 
@@ -9,58 +9,74 @@ from mlx_selfdebug.sandbox.grading.text import scrub
 from mlx_selfdebug.values.verdict import OUTCOMES, ErrorFact, ExpectedKind, Failure, Outcome
 
 Silence = Literal["", "time", "exit"]
-"""Why nothing more came: too late, or the channel was closed. What lies behind it only the ended process can tell."""
+"""Why the candidate answers no more: no answer came in time, or the channel was closed.
+
+The checks' side cannot tell the cause; it shows in how the process ended (see processes/ending.py).
+"""
 
 MAX_FAILURES = 64
+"""The maximum number of failures that a report may hold."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """With a ``silence`` the outcome is a first guess, and ``failures[death_record]`` lacks its error."""
+    """The results of the checks of one run."""
 
     outcome: Outcome
+    """The outcome of the run; only a first guess if there is a ``silence``."""
     failures: tuple[Failure, ...] = ()
     n_passed: int = 0
     n_checks: int = 0
     silence: Silence = ""
     death_record: int = -1
+    """The index of the failure in which the candidate died, or -1. With a ``silence``, that failure still lacks its error."""
 
     def to_tuple(self) -> tuple[Any, ...]:
-        """Plain data that the codec carries."""
+        """Return the same content as plain data that the codec can carry."""
         return astuple(self)
 
     @classmethod
     def from_tuple(cls, data: Any) -> Report:
-        """Raises ValueError or TypeError unless every part has its type and is within its bounds."""
+        """Read what ``to_tuple`` returned.
+
+        Raises ValueError or TypeError unless every part has its type and is within its bounds.
+        """
         outcome, failures, n_passed, n_checks, silence, death_record = data
-        _require(outcome in OUTCOMES and silence in get_args(Silence), "unknown outcome")
-        _require(type(failures) is tuple and len(failures) <= MAX_FAILURES, "failures")
-        _require({type(n_passed), type(n_checks), type(death_record)} == {int}, "counts")
-        _require(0 <= n_passed <= n_checks and -1 <= death_record < len(failures), "counts")
+        _require(outcome in OUTCOMES and silence in get_args(Silence), "the outcome or silence is unknown")
         _require(
-            outcome != "passed" or (n_passed == n_checks and n_checks > 0 and not failures), "a pass with failures"
+            type(failures) is tuple and len(failures) <= MAX_FAILURES,
+            "the failures are not a tuple, or there are too many",
+        )
+        _require({type(n_passed), type(n_checks), type(death_record)} == {int}, "the counts are not integers")
+        _require(0 <= n_passed <= n_checks and -1 <= death_record < len(failures), "the counts are out of range")
+        _require(
+            outcome != "passed" or (n_passed == n_checks and n_checks > 0 and not failures),
+            "a passed run has failures or no checks",
         )
         return cls(outcome, tuple(map(_failure, failures)), n_passed, n_checks, silence, death_record)
 
 
 def broken_checks(error: BaseException) -> Report:
-    """``infrastructure``: never the candidate's fault."""
+    """Return a report with the outcome ``infrastructure``, which is never the candidate's fault."""
     return Report("infrastructure", (Failure("", error=ErrorFact(type(error).__name__, scrub(str(error)))),))
 
 
 def _failure(data: Any) -> Failure:
     *texts, error = data
-    _require(len(texts) + 1 == len(fields(Failure)) and all(type(text) is str for text in texts), "a failure")
+    _require(
+        len(texts) + 1 == len(fields(Failure)) and all(type(text) is str for text in texts),
+        "a failure has the wrong parts",
+    )
     check, input_, expected, kind, got = texts
-    _require(kind in get_args(ExpectedKind), "kind of expectation")
+    _require(kind in get_args(ExpectedKind), "the kind of expectation is unknown")
     return Failure(check, input_, expected, kind, got, None if error is None else _error(error))
 
 
 def _error(data: Any) -> ErrorFact:
-    _require(tuple(map(type, data)) == (str, str, int, str), "an error")
+    _require(tuple(map(type, data)) == (str, str, int, str), "an error has the wrong parts")
     return ErrorFact(*data)
 
 
-def _require(held: bool, what: str) -> None:
-    if not held:
-        raise ValueError(what)
+def _require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise ValueError(problem)

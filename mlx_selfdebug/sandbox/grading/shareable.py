@@ -1,8 +1,9 @@
-"""Whether checks keep to themselves: then one grader may run them and, after them, others.
+"""Decide whether checks keep to themselves, so that the grader that ran them may run other checks afterwards.
 
-By their text alone, and strict: they may import only modules that hold no state, name no attribute that starts with an underscore
-or leads to another module, store attributes on ``self`` alone, and call nothing that reaches a namespace by name. Checks that fail
-this are not refused; each of their runs gets a grader of its own.
+The decision is based on the text of the checks alone, and it is strict. The checks may import only modules that hold no state.
+They may name no attribute that starts with an underscore or leads to another module, and may store attributes on ``self`` alone.
+They may name no built-in that reaches a namespace by name. Checks that do not qualify are not refused: each of their runs gets a
+grader of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ STATELESS = frozenset(
     {"bisect", "collections", "copy", "datetime", "fractions", "functools", "heapq", "itertools", "math", "random", "re",
      "string", "typing"}
 )  # fmt: skip
-_REACHING = frozenset(
+_REACHING_BUILTINS = frozenset(
     {
         "breakpoint",
         "compile",
@@ -35,6 +36,7 @@ _REACHING = frozenset(
 
 
 def keeps_to_itself(*trees: ast.Module) -> bool:
+    """Return whether the parsed checks touch nothing but their own objects."""
     return all(_harmless(node) for tree in trees for node in ast.walk(tree))
 
 
@@ -46,7 +48,7 @@ def _harmless(node: ast.AST) -> bool:
     if isinstance(node, ast.Attribute):
         return _harmless_attribute(node)
     if isinstance(node, ast.Name):
-        return node.id not in _REACHING and not node.id.startswith("__")
+        return node.id not in _REACHING_BUILTINS and not node.id.startswith("__")
     return True
 
 
@@ -62,6 +64,8 @@ def _harmless_attribute(node: ast.Attribute) -> bool:
 
 @cache
 def _modules_within() -> frozenset[str]:
-    """Names under which the stateless modules hold other modules."""
-    homes = map(importlib.import_module, sorted(STATELESS))
-    return frozenset(name for home in homes for name, value in vars(home).items() if isinstance(value, ModuleType))
+    """Return the names under which the stateless modules hold other modules."""
+    modules = map(importlib.import_module, sorted(STATELESS))
+    return frozenset(
+        name for module in modules for name, value in vars(module).items() if isinstance(value, ModuleType)
+    )

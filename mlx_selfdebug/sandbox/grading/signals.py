@@ -1,4 +1,4 @@
-"""What ends or interrupts checks: exceptions between the remote candidate, its handles and the recorder."""
+"""Define the exceptions that end or interrupt checks. The remote candidate, its handles and the recorder raise and catch them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from mlx_selfdebug.values.verdict import ErrorFact, Outcome
 
 
 class CandidateError(BaseException):
-    """The candidate raised. What the checks see is a subclass that is also the built-in type it raised."""
+    """An exception that the candidate raised. The checks see a subclass that is also the built-in type that was raised."""
 
     fact: ErrorFact
 
 
 class CandidateDied(BaseException):
-    """The candidate answers no more. No ``except Exception`` of a check may swallow it."""
+    """An exception that says that the candidate answers no more.
+
+    It derives from BaseException, so that no ``except Exception`` of a check swallows it.
+    """
 
 
 class StopChecks(BaseException):
-    """The checks end here, with ``outcome`` if that decides the run."""
+    """An exception that ends the checks. ``outcome`` is given if it decides the run."""
 
     def __init__(self, message: str, outcome: Outcome | None = None) -> None:
         super().__init__(message)
@@ -27,11 +30,11 @@ class StopChecks(BaseException):
 
 
 class UnsendableError(Exception):
-    """The checks pass something that cannot travel: their fault, not the candidate's."""
+    """An exception about an argument that cannot be sent to the candidate. That is the checks' fault, not the candidate's."""
 
 
 def raisable(fact: ErrorFact, base_name: str) -> CandidateError:
-    """An exception of the built-in type of that name, as far as one can be made of a fact."""
+    """Return an exception for ``fact`` that is of the built-in type with that name, or of Exception where that cannot be made."""
     base = getattr(builtins, base_name, Exception)
     if not (isinstance(base, type) and issubclass(base, BaseException)) or issubclass(base, BaseExceptionGroup):
         base = Exception
@@ -42,12 +45,12 @@ def raisable(fact: ErrorFact, base_name: str) -> CandidateError:
 
 
 def base_name(kind: type[BaseException]) -> str:
-    """The nearest built-in type."""
+    """Return the name of the nearest built-in type among the exception's bases."""
     return next((c.__name__ for c in kind.__mro__ if c.__module__ == "builtins"), "Exception")
 
 
 def _no_init(self: CandidateError, *_: object) -> None:
-    """Some built-in exceptions insist on arguments of their own."""
+    """Accept any arguments: the constructors of some built-in exceptions insist on arguments of their own."""
 
 
 def _message(self: CandidateError) -> str:

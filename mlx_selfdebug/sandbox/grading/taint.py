@@ -1,7 +1,7 @@
-"""Which expressions of the checks carry what the candidate gave: decides the side of a comparison that is ``got``.
+"""Determine which expressions of the checks carry results of the candidate, to decide which side of a comparison is ``got``.
 
-By names alone, over the whole source and blind to the order of statements: good enough to tell sides apart, never used to
-decide whether a check passes.
+The analysis goes by names alone, over the whole source, and ignores the order of statements. That is good enough to tell the two
+sides apart. It is never used to decide whether a check passes.
 """
 
 from __future__ import annotations
@@ -10,10 +10,16 @@ import ast
 from collections.abc import Iterator
 
 CLEAN, ARGUMENT, RESULT, CALL = range(4)
-"""Nothing of the candidate; a name given to it (it may have changed it); a name that holds its result; a call of it."""
+"""The levels of taint, in ascending order.
+
+``CLEAN``: nothing of the candidate. ``ARGUMENT``: a name that was passed to the candidate, which may have changed the object.
+``RESULT``: a name that holds a result of the candidate. ``CALL``: a call of the candidate.
+"""
 
 
 class Taint:
+    """The taint of every name in the checks."""
+
     def __init__(self, tree: ast.Module, entry_point: str) -> None:
         self._functions = {entry_point}
         self._levels: dict[str, int] = {}
@@ -21,17 +27,16 @@ class Taint:
         check = self._locals.get("check")
         if check and check.args.args:
             self._functions.add(check.args.args[0].arg)
+        # Here and below, sum() instead of any(): every name must be looked at, and any() would stop at the first new one.
         while sum(self._learn(node) for node in ast.walk(tree)):
             pass
 
-    # sums below, not any(): each name must be looked at
-
     def of(self, expression: ast.AST) -> int:
-        """The highest level of any part of it."""
+        """Return the highest level of any part of the expression."""
         return max((self._of_part(part) for part in ast.walk(expression)), default=CLEAN)
 
     def is_result(self, expression: ast.AST) -> bool:
-        """A call of the candidate itself, or a name that holds what one gave."""
+        """Return whether the expression is a call of the candidate, or a name that holds the result of such a call."""
         if isinstance(expression, ast.Call):
             return self._calls(expression)
         return isinstance(expression, ast.Name) and self._levels.get(expression.id, CLEAN) == RESULT
@@ -47,7 +52,7 @@ class Taint:
         return isinstance(node.func, ast.Name) and node.func.id in self._functions
 
     def _learn(self, node: ast.AST) -> bool:
-        """Whether the node taught anything new."""
+        """Update the names that the node binds and return whether anything changed."""
         if isinstance(node, ast.Assign):
             if isinstance(node.value, ast.Name) and node.value.id in self._functions:
                 return self._alias(node.targets)

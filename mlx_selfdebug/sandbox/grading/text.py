@@ -1,4 +1,4 @@
-"""Values as text for failure records: stable byte for byte between runs and machines, and never long."""
+"""Format values as text for failure records. The text is the same byte for byte on every run and machine, and never long."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any
 from mlx_selfdebug.sandbox.grading.handles import Handle, text_of
 
 MAX_CHARS = 300
+"""The maximum number of characters of a text in a failure record."""
 _MAX_DEPTH = 250
 Callables = type | FunctionType | BuiltinFunctionType
 _AT_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_MAX_INT_BITS = 14_000  # below the digits at which int's repr refuses
+# Python refuses to convert an int of more than 4,300 digits to a string; this many bits have fewer digits.
+_MAX_INT_BITS = 14_000
 
 
 def cut(text: str, limit: int = MAX_CHARS) -> str:
-    """``text`` with its middle replaced by ``...`` if it has more than ``limit`` characters."""
+    """Return ``text``, with its middle replaced by ``...`` if it has more than ``limit`` characters."""
     if len(text) <= limit:
         return text
     head = (limit - 3) * 2 // 3
@@ -24,19 +26,19 @@ def cut(text: str, limit: int = MAX_CHARS) -> str:
 
 
 def show(value: Any, limit: int = MAX_CHARS) -> str:
-    """``repr`` with sets in order, without addresses, cut."""
+    """Return the ``repr`` of ``value`` with sets in order and without addresses, cut to ``limit`` characters."""
     return cut(_literal(value, 0), limit)
 
 
 def show_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """The arguments of a call as they stand between its parentheses."""
+    """Return the arguments of a call as they would be written between its parentheses."""
     parts = [_literal(value, 0) for value in args]
     parts += [f"{name}={_literal(value, 0)}" for name, value in kwargs.items()]
     return cut(", ".join(parts))
 
 
 def scrub(text: str) -> str:
-    """A message without the addresses of objects, on one line's worth of characters."""
+    """Return a message without the addresses of objects, cut to ``MAX_CHARS`` characters."""
     return cut(_printable(_AT_ADDRESS.sub("", text)))
 
 
@@ -77,7 +79,7 @@ def _set(value: Any, name: str, depth: int) -> str:
 def _other(value: Any) -> str:
     try:
         text = repr(value)
-    except Exception:  # a class of the checks' own
+    except Exception:  # the checks may define a class whose repr fails
         return f"<{type(value).__name__}>"
     return text if isinstance(value, str | bytes) else _AT_ADDRESS.sub("", text)
 

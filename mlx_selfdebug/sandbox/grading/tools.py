@@ -1,8 +1,8 @@
-"""What checks may use without an import: ``raises``, ``approx``, ``almost_equal``, ``shows``, ``outputs_match`` and
-``independent_test``.
+"""Define what checks may use without an import.
 
-``raises``, ``approx`` are pytest's (``import pytest`` gives them too), as far as checks of values go. In most places asserts.py
-puts the recorder in their stead.
+These tools are ``raises``, ``approx``, ``almost_equal``, ``shows``, ``outputs_match`` and ``independent_test``. ``raises`` and
+``approx`` behave as those of pytest do, as far as checks of values go, and ``import pytest`` gives them too. In most places
+asserts.py replaces a use of ``raises`` or ``independent_test`` with a call of the recorder.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ Ending = Literal["raised", "not raised", "other"]
 
 
 class Raises:
-    """``with Raises(ValueError, match="no") as caught``: ``caught.value`` and ``.exception`` are what was raised.
+    """A context manager that expects an exception, as in ``with Raises(ValueError, match="no") as caught``.
 
-    ``kinds`` may be the name of a class that only the candidate has. ``end`` is told how it ended and with what; it returns
-    whether an exception stops here. By default it asserts.
+    Afterwards, ``caught.value`` and ``caught.exception`` are the exception that was raised. ``kinds`` may also be the name of a
+    class that only the candidate has. ``end`` is called with the way the block ended and the exception, if there was one, and
+    returns whether the exception is swallowed. By default it asserts that the expected exception was raised.
     """
 
     def __init__(
@@ -59,25 +60,26 @@ class Raises:
     def _expects(self, error: BaseException) -> bool:
         if isinstance(self._kinds, str):
             names = {c.__name__ for c in type(error).__mro__}
-            held = self._kinds.rpartition(".")[2] in names
+            is_expected = self._kinds.rpartition(".")[2] in names
         else:
-            held = isinstance(error, self._kinds)
+            is_expected = isinstance(error, self._kinds)
         text = str(error)
-        return held and (not self._match or bool(re.search(self._match, text))) and self._message in (None, text)
+        return is_expected and (not self._match or bool(re.search(self._match, text))) and self._message in (None, text)
 
 
 def _assert_raised(ending: Ending, _: BaseException | None) -> bool:
-    assert ending != "not raised", "nothing was raised"
+    assert ending != "not raised", "no exception was raised"
     return ending == "raised"
 
 
 @contextmanager
 def independent_test(_name: str) -> Iterator[None]:
+    """Run the block as it stands. Only the recorder's version keeps the checks going after a failure in it."""
     yield
 
 
 class Approx:
-    """Equal to numbers close to ``expected``, and to sequences and dicts of such."""
+    """A value that equals numbers close to ``expected``, and lists, tuples and dicts of such numbers."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -92,8 +94,8 @@ class Approx:
 
     def _close(self, got: Any, expected: Any) -> bool:
         if type(expected) in (list, tuple):
-            alike = type(got) is type(expected) and len(got) == len(expected)
-            return alike and all(map(self._close, got, expected))
+            same_shape = type(got) is type(expected) and len(got) == len(expected)
+            return same_shape and all(map(self._close, got, expected))
         if type(expected) is dict:
             return (
                 type(got) is dict
@@ -111,13 +113,13 @@ class Approx:
             return self.nan_ok and got != got and expected != expected
         if abs(expected) == float("inf"):
             return False
-        floor = ABSOLUTE if self.abs is None else self.abs
-        share = self.rel if self.rel is not None else RELATIVE if self.abs is None else 0.0
-        return bool(abs(got - expected) <= max(floor, share * abs(expected)))
+        absolute = ABSOLUTE if self.abs is None else self.abs
+        relative = self.rel if self.rel is not None else RELATIVE if self.abs is None else 0.0
+        return bool(abs(got - expected) <= max(absolute, relative * abs(expected)))
 
 
 def almost_equal(first: Any, second: Any, places: int | None = None, delta: Any = None) -> bool:
-    """What ``unittest``'s ``assertAlmostEqual`` asserts."""
+    """Return whether ``unittest``'s ``assertAlmostEqual`` would accept the two values."""
     if first == second:
         return True
     difference = abs(first - second)
@@ -127,7 +129,7 @@ def almost_equal(first: Any, second: Any, places: int | None = None, delta: Any 
 
 
 def pytest_module() -> ModuleType:
-    """Stands in for pytest in checks, which is not imported for them."""
+    """Return a module that stands in for pytest in checks; pytest itself is not imported for them."""
     module = ModuleType("pytest")
     module.__dict__.update(raises=Raises, approx=Approx)
     return module

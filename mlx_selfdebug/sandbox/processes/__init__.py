@@ -1,1 +1,1 @@
-"""The processes of a test run: how they are started, what they run, how they end."""
+"""Starts the processes of a test run, says what they run, and records how they end."""

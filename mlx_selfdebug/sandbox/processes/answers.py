@@ -1,8 +1,10 @@
-"""What runs in the candidate's process once it is set up: loads the source, answers calls. Untrusted from then on.
+"""Loads the candidate's source and answers calls to it, in the candidate's process once that is set up.
 
-It holds no expected value and decides nothing: whatever the candidate does to it, it can only answer with values.
-While a call runs, it may call what the checks passed to it, and be called again before that returns. Loaded as a bare module,
-together with the codec, references, programs and tracing; it imports nothing of the package.
+Everything in this process is untrusted as soon as the source is loaded. This module holds no expected value and decides nothing:
+whatever the candidate does to it, it can only answer with values. While a call runs, the candidate may call the callables that the
+checks passed to it, and may be called again before such a call returns.
+
+The module is loaded bare, together with the codec, references, programs and tracing. It imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ else:
 CANDIDATE_FILE = "<candidate>"
 MAX_MESSAGE = 2000
 CHANNEL_FAILED = 70
+"""The exit status of a process whose channel is closed or broken."""
 WARM_UPS = 24
+"""The number of calls that warm up the interpreter before the zygote forks."""
 
 _channel = -1
 _output_bytes = 0
@@ -37,13 +41,16 @@ _main_thread = 0
 
 
 def serve(channel: int, output_bytes: int) -> NoReturn:
-    """``channel`` is the descriptor requests come on; a reply has at most ``output_bytes``. Never returns."""
+    """Load the candidate and answer requests until the channel closes, then end this process.
+
+    Requests arrive on the descriptor ``channel``. A reply has at most ``output_bytes``.
+    """
     global _channel, _output_bytes, _main_thread
     _channel, _output_bytes, _main_thread = channel, output_bytes, _thread.get_ident()
     kind, id_, body = _receive()
     prelude, source, entry_point = codec.decode(body, len(body))
     load = _load_program if entry_point == codec.PROGRAM else _load
-    tracer = tracing.Tracer(CANDIDATE_FILE, _say_executed) if kind == codec.LOAD_TRACED else None
+    tracer = tracing.Tracer(CANDIDATE_FILE, _send_executed) if kind == codec.LOAD_TRACED else None
     if tracer:
         load = tracer.around(load)
     answer = load(prelude, source, entry_point)
@@ -52,7 +59,7 @@ def serve(channel: int, output_bytes: int) -> NoReturn:
         send(kind, id_, codec.encode(record))
         posix._exit(0)
     send(codec.LOADED, id_, b"")
-    _table.refer(references.Kept(answer))  # number 0
+    _table.refer(references.Kept(answer))  # the entry point gets the number 0
     functions = {codec.CALL: answer, codec.OPERATE: references.operate}
     if tracer:
         functions = {kind: tracer.around(function) for kind, function in functions.items()}
@@ -63,7 +70,10 @@ def serve(channel: int, output_bytes: int) -> NoReturn:
 
 
 def warm_up() -> None:
-    """Do in the zygote what every run does, so that the interpreter has specialised the code before it is forked."""
+    """Do in the zygote what every run does.
+
+    The interpreter specialises code that runs often. The children inherit the specialised code through the fork.
+    """
     source = "def add(x, y=0):\n    return x\n"
     values = (([1, 2], "a", 1.5, None, True, {"a": (1,)}, {1}), {"y": -1})
     for _ in range(WARM_UPS):
@@ -73,12 +83,12 @@ def warm_up() -> None:
     del sys.modules["candidate"]
 
 
-def _say_executed(counts: dict[int, int]) -> None:
+def _send_executed(counts: dict[int, int]) -> None:
     send(codec.TRACED, _current or 0, codec.encode(counts))
 
 
 def _load_program(prelude: str, source: str, _entry_point: str) -> Callable[..., Any] | tuple[int, Any]:
-    """A function from standard input to output that runs the program, or the frame that says why there is none."""
+    """Return a function from standard input to output that runs the program, or the reply that says why there is none."""
     try:
         code = compile(source, CANDIDATE_FILE, "exec", dont_inherit=True)
         before = compile(prelude, "<prelude>", "exec", dont_inherit=True)
@@ -88,13 +98,16 @@ def _load_program(prelude: str, source: str, _entry_point: str) -> Callable[...,
 
 
 def _flooded() -> NoReturn:
-    """The program printed more than it may: said from the thread that reads its output, for the program may never end."""
+    """Report that the program printed more than it may, and end this process.
+
+    This is called from the thread that reads the output, because the program itself may never end.
+    """
     send(codec.TOO_LARGE, _current or 0, b"")
     posix._exit(0)
 
 
 def _load(prelude: str, source: str, entry_point: str) -> Callable[..., Any] | tuple[int, Any]:
-    """The entry point, or the frame that says why there is none."""
+    """Return the entry point, or the kind and content of the reply that says why there is none."""
     try:
         code = compile(source, CANDIDATE_FILE, "exec", dont_inherit=True)
     except BaseException as error:
@@ -111,12 +124,12 @@ def _load(prelude: str, source: str, entry_point: str) -> Callable[..., Any] | t
         return codec.NO_MEMORY, _record(error)
     except BaseException as error:
         return codec.LOAD_FAILED, _record(error)
-    found = module.__dict__.get(entry_point)
-    return found if callable(found) else (codec.MISSING, None)
+    function = module.__dict__.get(entry_point)
+    return function if callable(function) else (codec.MISSING, None)
 
 
 def _answer(function: Callable[..., Any], id_: int, body: bytes) -> tuple[int, int, bytes]:
-    """Kind, id and body of the reply to one request."""
+    """Return the kind, id and body of the reply to one request."""
     global _current
     outer, _current = _current, id_
     try:
@@ -134,10 +147,12 @@ def _answer(function: Callable[..., Any], id_: int, body: bytes) -> tuple[int, i
 
 
 def _ask(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a callable of the checks and wait, answering what they ask meanwhile."""
+    """Call a callable of the checks and return its result. Answer the requests that arrive in the meantime."""
     id_ = _current
     if id_ is None or _thread.get_ident() != _main_thread:
-        raise RuntimeError("what the checks pass can only be called by the thread they called, until it returns")
+        raise RuntimeError(
+            "a callable of the checks can be called only by the thread that the checks called, and only until it returns"
+        )
     send(codec.CALL_BACK, id_, _encode((number, args, kwargs), _output_bytes))
     while True:
         kind, received, body = _receive()
@@ -184,17 +199,20 @@ def _encoded(result: Any, mutated: Any) -> bytes:
         return _encode((result, mutated), _output_bytes)
     except (codec.LimitError, MemoryError):
         raise
-    except BaseException:  # a class that lies about itself
+    except BaseException:  # raised by an object that lies about its class
         return codec.encode((codec.Opaque("object"), None))
 
 
 def _record(error: BaseException) -> tuple[str, str, str, int]:
-    """Type, nearest built-in type, message, line in the candidate. All may be lies: the candidate's classes made them."""
+    """Return the type, nearest built-in type, message, and line in the candidate of an exception.
+
+    All of them may be lies, because the candidate's classes supply them.
+    """
     kind = type(error)
     try:
         base = next((c.__name__ for c in type.mro(kind) if c.__module__ == "builtins"), "Exception")
         line = _line(error, error.__traceback__)
-        # Its frames hold what filled the memory.
+        # The frames of the traceback may keep alive the objects that filled the memory.
         error.__traceback__ = error.__context__ = error.__cause__ = None
         return _text(kind.__name__), _text(base), _message(error), line
     except BaseException:

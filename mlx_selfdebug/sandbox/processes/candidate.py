@@ -1,4 +1,4 @@
-"""The candidate's process, from the fork until it serves: descriptors, limits, confinement."""
+"""Sets up the candidate's process after the fork, with descriptors, limits and confinement, and then lets it serve."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mlx_selfdebug.sandbox.processes.limits import close_from, renumber, set_lim
 from mlx_selfdebug.sandbox.wire import codec
 
 CHANNEL = 3
+"""The descriptor of the channel to the grader."""
 _READY = codec.pack_header(codec.READY, 0, 0)
 _PRIVATE = (
     ("_selfdebug_codec", "../wire/codec.py"),
@@ -25,8 +26,9 @@ _PRIVATE = (
 
 
 def load_private_modules() -> Any:
-    """The module that serves, and the codec, with the built-ins they were born with: a program that patches built-ins
-    does not break its own answers.
+    """Load the modules that serve in the candidate's process, and return the one that answers requests.
+
+    Each module gets a copy of the built-ins of its own, so that a program that patches built-ins does not break its own answers.
     """
     for name, file in _PRIVATE:
         module = sys.modules[name] = type(sys)(name)
@@ -39,6 +41,7 @@ def load_private_modules() -> Any:
 def main(
     answers: Any, channel: int, cpu_s: int, address_space: int, output_bytes: int, confinement: ChildConfinement
 ) -> NoReturn:
+    """Set up this process, tell the grader that it is ready, and answer requests until the channel closes."""
     renumber(channel)
     set_limits(cpu_s, address_space)
     confinement.apply()

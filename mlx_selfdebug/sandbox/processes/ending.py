@@ -1,4 +1,4 @@
-"""How a candidate's process ended, and what that says of a candidate that answers no more."""
+"""Describes how a candidate's process ended, and derives from it the outcome of a candidate that stopped answering."""
 
 from __future__ import annotations
 
@@ -12,47 +12,57 @@ from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.values.verdict import ErrorFact, Outcome
 
 _MEMORY_SHARE = 0.8
+"""A killed process whose peak reached this share of its memory limit counts as out of memory."""
 _CPU_SHARE = 0.95
+"""A process that was ended after this share of its processor time counts as out of time."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """``status`` as of ``os.wait4``; ``killed``: it was alive when the runner ended it; ``peak_bytes`` 0 if not measured."""
+    """The end of a candidate's process."""
 
     status: int
+    """The status as ``os.wait4`` returns it."""
     cpu_s: float
     peak_bytes: int
+    """The highest memory use; 0 if it was not measured."""
     killed: bool = False
+    """Whether the process was still alive when the sandbox ended it."""
 
     @property
     def signal(self) -> int:
+        """The number of the signal that ended the process, or 0 if it exited."""
         return os.WTERMSIG(self.status) if os.WIFSIGNALED(self.status) else 0
 
 
 def settle(report: Report, ending: Ending, limits: Limits) -> Report:
-    """The report with the outcome and error of a death that the checks' side could not tell the cause of."""
+    """Return the report with the outcome and error of a candidate that fell silent.
+
+    The grader cannot tell why a candidate stopped answering, but the end of its process can.
+    """
     if not report.silence:
         return report
-    outcome, error = _of_time(ending, limits) if report.silence == "time" else _of_exit(ending, limits)
+    outcome, error = _settle_timeout(ending, limits) if report.silence == "time" else _settle_exit(ending, limits)
     failures = list(report.failures)
     if report.death_record >= 0:
         failures[report.death_record] = replace(failures[report.death_record], error=error)
     return replace(report, outcome=outcome, failures=tuple(failures), silence="")
 
 
-def _of_time(ending: Ending, limits: Limits) -> tuple[Outcome, ErrorFact | None]:
+def _settle_timeout(ending: Ending, limits: Limits) -> tuple[Outcome, ErrorFact | None]:
     spent = ending.signal == signal.SIGXCPU or ending.cpu_s >= limits.cpu_s
     return ("timeout_cpu" if spent else "timeout_wall"), None
 
 
-def _of_exit(ending: Ending, limits: Limits) -> tuple[Outcome, ErrorFact | None]:
+def _settle_exit(ending: Ending, limits: Limits) -> tuple[Outcome, ErrorFact | None]:
     if ending.killed and ending.signal == signal.SIGKILL:
         return "early_exit", ErrorFact("SystemExit", "closed its channel")
     if not ending.signal:
         return "early_exit", ErrorFact("SystemExit", f"exit code {os.waitstatus_to_exitcode(ending.status)}")
     if ending.signal == signal.SIGSYS:
         return "policy_denied", ErrorFact("PermissionError", "a system call that the sandbox forbids")
-    # The kernel counts whole seconds and kills on the limit's tick.
+    # The kernel counts processor time in whole seconds, and kills at the tick that reaches the limit. The time that it reports
+    # may be slightly below the limit then.
     if ending.signal == signal.SIGXCPU or ending.cpu_s >= math.ceil(limits.cpu_s) * _CPU_SHARE:
         return "timeout_cpu", None
     if ending.signal == signal.SIGKILL and ending.peak_bytes >= limits.memory_bytes * _MEMORY_SHARE:

@@ -1,4 +1,4 @@
-"""The grader's process: runs the checks, whose code may be anyone's, and reports what they found."""
+"""Runs the checks in the grader's process, and reports what they found. The code of the checks may be anyone's."""
 
 from __future__ import annotations
 
@@ -21,12 +21,18 @@ from mlx_selfdebug.sandbox.wire.channel import Channel
 from mlx_selfdebug.sandbox.wire.messages import Request
 
 LINK, FEED = 3, 4
+"""The descriptors of the sockets to the runner and to the zygote."""
 START_S = 60.0
 IDLE_S = 1e6
+"""The seconds to wait for the next request, which is as good as for ever."""
 
 
 def main(link: int, feed: int, address_space: int, confinement: ChildConfinement) -> NoReturn:
-    """``feed`` brings the descriptor of each run's candidate. The runner bounds the time; it ends this process."""
+    """Set up this process and serve one run after the other.
+
+    ``link`` is the socket to the runner. ``feed`` brings the descriptor of each run's candidate. This function never returns: the
+    runner bounds the time of each run and has this process ended.
+    """
     renumber(link, feed)
     set_limits(0, address_space)
     confinement.apply()

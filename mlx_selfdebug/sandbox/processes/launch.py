@@ -1,4 +1,4 @@
-"""Starts the interpreter that becomes a zygote, inside what this system confines a whole process with."""
+"""Starts the interpreter that becomes a zygote, confined from its start where this system can do that."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "HOME": "/",
 }
+"""The whole environment of a zygote."""
 MAX_STDERR_BYTES = 4096
 _FLAGS = ("-S", "-s", "-P", "-B")
-# The package is found by a path at the end of the list, so that nothing beside it can stand in for the standard library.
+# The path at which the package is found is the last of the list, so that nothing that lies beside the package can be imported in
+# place of the standard library.
 _BOOT = (
     "import sys; path = sys.argv[1]; sys.path.append(path); from mlx_selfdebug.sandbox.processes import zygote; "
     "sys.path.remove(path); del sys.argv[1:]; zygote.main()"
@@ -36,27 +38,30 @@ _PACKAGE = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Setup:
-    """What a zygote is started with. ``folder``: an empty one, where programs start unless they are kept from all folders;
-    ``without``: layers to leave out, for tests; ``bubblewrap``: it makes the namespaces.
-    """
+    """The settings with which a zygote is started."""
 
     layout: Layout
     limits: Limits
     folder: str = "/"
+    """The working folder of programs, which should be empty; ``/`` where programs can reach no such folder."""
     packages: tuple[str, ...] = ()
+    """Names of the installed packages that programs and checks may import."""
     without: frozenset[str] = frozenset()
+    """Names of layers to leave out, for tests."""
     bubblewrap: bool = False
+    """Whether bubblewrap makes the namespaces instead of the zygote."""
 
 
 @dataclass(frozen=True)
 class Launched:
-    """``stderr`` is the reading end of a pipe."""
+    """A process that was started."""
 
     pid: int
     stderr: int
+    """The descriptor from which the standard error of the process can be read."""
 
-    def said(self) -> str:
-        """What has come on stderr so far."""
+    def read_stderr(self) -> str:
+        """Return what the process has written to its standard error so far, without waiting for more."""
         os.set_blocking(self.stderr, False)
         try:
             return os.read(self.stderr, MAX_STDERR_BYTES).decode("utf-8", "replace")
@@ -65,10 +70,11 @@ class Launched:
 
 
 def launch(setup: Setup, control: socket.socket) -> Launched:
-    """The new process has ``control`` as its descriptor 0. Raises OSError."""
+    """Start a process that has ``control`` as its descriptor 0. Raises OSError if that fails."""
     words = command(setup)
     reading, writing = os.pipe()
-    # Descriptors 0 to 2 are targets below; a program that closed its own may have been given one of them.
+    # The new process gets its descriptors 0 to 2 below. If this program has closed its own, a socket or pipe may have one of these
+    # numbers here, so both are copied to numbers that cannot collide.
     fd = fcntl.fcntl(control, fcntl.F_DUPFD_CLOEXEC, 10)
     stderr = fcntl.fcntl(writing, fcntl.F_DUPFD_CLOEXEC, 10)
     try:
@@ -94,7 +100,7 @@ def launch(setup: Setup, control: socket.socket) -> Launched:
 
 
 def command(setup: Setup) -> list[str]:
-    """The whole command line."""
+    """Return the whole command line that starts the zygote."""
     inner = [setup.layout.executable, *_FLAGS, "-c", _BOOT, str(_PACKAGE.parent)]
     if sys.platform == "darwin" and "seatbelt" not in setup.without:
         return seatbelt.command(_with_own_code(setup.layout), inner, executables=[setup.layout.executable])
@@ -104,16 +110,19 @@ def command(setup: Setup) -> list[str]:
     return inner
 
 
-def start_failure(setup: Setup, status: int | None, said: str) -> str:
-    """Why a process ended before it was ready, for the user."""
+def start_failure(setup: Setup, status: int | None, stderr: str) -> str:
+    """Return a message that tells the user why a process ended before it was ready."""
     if sys.platform == "darwin" and status is not None:
-        return seatbelt.start_failure(status, said, setup.layout.executable)
-    last = said.strip().splitlines()[-1:] or ["no message"]
-    return f"{command(setup)[0]} ended with status {status}: {last[0]}"
+        return seatbelt.start_failure(status, stderr, setup.layout.executable)
+    last_line = (stderr.strip().splitlines()[-1:] or ["no message"])[0]
+    return f"{command(setup)[0]} ended with status {status} before it was ready: {last_line}"
 
 
 def _with_own_code(layout: Layout) -> Layout:
-    """Where the walls stand before the zygote does, it must see its own code; but not the tasks beside it."""
+    """Return the layout with the sandbox's own code added.
+
+    A zygote that is confined before it starts needs this to load its code. The tasks, which lie beside that code, stay hidden.
+    """
     return replace(
         layout,
         packages=(*layout.packages, str(_PACKAGE / "sandbox")),

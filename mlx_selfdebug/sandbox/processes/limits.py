@@ -1,5 +1,6 @@
-"""What a forked child sets on itself before anything untrusted runs. Each step is a bare system call: a page that Python code
-touches here is a page copied in every run.
+"""Sets the descriptors and limits of a forked child before anything untrusted runs.
+
+Each step is a bare system call, because every memory page that Python code touches here has to be copied in every run.
 """
 
 from __future__ import annotations
@@ -8,22 +9,29 @@ import os
 import resource
 
 MAX_OPEN_FILES = 64
-_LAST = 256  # a zygote has few descriptors, and some systems close them one by one
+# A zygote has few descriptors, and some systems close them one by one.
+_MAX_FDS = 256
 
 
 def renumber(*fds: int) -> None:
-    """A session of its own, and ``fds`` from 3 on. They must stand above their targets."""
+    """Start a session and move ``fds`` to the numbers from 3 on.
+
+    Their present numbers must be higher than any of the new ones.
+    """
     os.setsid()
     for number, fd in enumerate(fds, 3):
         os.dup2(fd, number, False)
 
 
 def close_from(fd: int) -> None:
-    os.closerange(fd, _LAST)
+    os.closerange(fd, _MAX_FDS)
 
 
 def set_limits(cpu_s: int, address_space: int) -> None:
-    """``cpu_s`` 0 and ``address_space`` (bytes) 0 for none."""
+    """Set the limits of this process: processor seconds, bytes of address space, files and core dumps.
+
+    If ``cpu_s`` or ``address_space`` is 0, there is no such limit.
+    """
     set_limit = resource.setrlimit
     if cpu_s:
         # The hard limit is one second later, for programs that ignore the signal of the soft one.

@@ -1,7 +1,8 @@
-"""Runs a source as a program: text in on descriptor 0, text out on descriptor 1. Loaded as a bare module beside the codec.
+"""Runs a source as a program that reads text from descriptor 0 and writes text to descriptor 1.
 
-Both are pipes, served by threads, so that everything a program may do with them works as it does elsewhere. A program that
-leaves its input unread does not hang, one that reads on gets the end of the file. Errors go nowhere.
+Both descriptors are pipes that are served by threads, so everything that a program may do with them works as it does elsewhere. A
+program that leaves its input unread does not hang, and one that reads too much gets the end of the file. What the program writes to
+its standard error is discarded. The module is loaded bare, beside the codec.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ ExitError.__name__ = ExitError.__qualname__ = "SystemExit"
 
 
 class Program:
-    """Called with its standard input, it gives its standard output.
+    """A program as a function of its standard input that returns its standard output.
 
-    ``flooded`` is called, from another thread, once the output is longer than ``max_bytes``.
+    ``flooded`` is called from another thread once the output is longer than ``max_bytes``.
     """
 
     def __init__(self, codes: tuple[CodeType, ...], file: str, max_bytes: int, flooded: Callable[[], NoReturn]) -> None:
@@ -92,7 +93,10 @@ def _run_at_exit() -> None:
 
 
 def _quietly(step: Callable[[], Any]) -> None:
-    """A program may have closed, replaced or broken what its end needs."""
+    """Run ``step`` and ignore its errors.
+
+    The program may have closed, replaced or broken what the steps at its end need.
+    """
     try:
         step()
     except BaseException:
@@ -112,7 +116,7 @@ def _feed(fd: int, data: bytes) -> None:
         while view:
             view = view[posix.write(fd, view[:CHUNK]) :]
         posix.close(fd)
-    except OSError:  # nobody reads any more
+    except OSError:  # the program has closed its input
         _close(fd)
 
 
@@ -121,13 +125,13 @@ def _close(fd: int) -> None:
 
 
 class _Output:
-    """Takes over descriptor 1 until ``end``."""
+    """A collector of what is written to descriptor 1, which it takes over until ``end``."""
 
     def __init__(self, max_bytes: int, flooded: Callable[[], NoReturn]) -> None:
         self._max_bytes = max_bytes
         self._flooded = flooded
         self._chunks: list[bytes] = []
-        self._nowhere = posix.dup(1)  # opening files may be forbidden
+        self._nowhere = posix.dup(1)  # copied because opening files may be forbidden
         self._reading, writing = posix.pipe()
         self._waiting, self._waking = posix.pipe()
         posix.dup2(writing, 1)
@@ -139,7 +143,7 @@ class _Output:
     def _collect(self) -> None:
         try:
             self._collect_all()
-        except OSError:  # the program closed what is not its own
+        except OSError:  # the program has closed a descriptor that is not its own
             return
         finally:
             self._ended.release()
@@ -159,7 +163,10 @@ class _Output:
                 self._flooded()
 
     def end(self) -> bytes:
-        """What was written until now. Descriptor 1 leads nowhere afterwards, and 0 is at its end."""
+        """Return what was written until now.
+
+        Afterwards, what is written to descriptor 1 is discarded, and descriptor 0 is at the end of its file.
+        """
         for fd in (1, 0):
             _quietly(lambda fd=fd: posix.dup2(self._nowhere, fd))  # type: ignore[misc]
         _quietly(lambda: posix.write(self._waking, b"."))

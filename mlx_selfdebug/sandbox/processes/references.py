@@ -1,5 +1,7 @@
-"""The candidate's end of references: its objects under numbers, stand-ins for the checks' callables, and what the checks may
-do with an object. Untrusted like all that runs in the candidate's process; loaded there as a bare module.
+"""Keeps the candidate's side of references to objects that do not travel.
+
+The candidate's objects have numbers, the callables of the checks have stand-ins, and the checks may do certain operations with an
+object. The module is loaded bare in the candidate's process, and is untrusted like everything that runs there.
 """
 
 from __future__ import annotations
@@ -22,14 +24,18 @@ _MISSING = object()
 
 
 class Kept:
-    """Makes a value go as a handle even if it is plain data."""
+    """A value that travels as a handle even if it is plain data."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
 
 class References:
-    """``ask`` calls a callable of the checks by number. Objects stay alive until the process ends, so numbers stay true."""
+    """The objects of both sides that are known here by numbers.
+
+    ``ask`` calls a callable of the checks by its number. The candidate's objects are kept until the process ends, so that a number
+    always means the same object.
+    """
 
     def __init__(self, ask: Callable[[int, tuple[Any, ...], dict[str, Any]], Any]) -> None:
         self._ask = ask
@@ -39,7 +45,7 @@ class References:
         self._received: dict[int, tuple[bytes, int, str]] = {}
 
     def refer(self, value: Any) -> tuple[bytes, int, str] | None:
-        """How ``value`` travels; None once there are too many."""
+        """Return the tag, number and type name under which ``value`` travels, or None if there are too many objects."""
         kind = type(value)
         if kind is Kept:
             value = value.value
@@ -57,6 +63,7 @@ class References:
         return codec.HANDLE, number, _type_name(kind)
 
     def resolve(self, tag: bytes, number: int, name: str) -> Any:
+        """Return the object, built-in or stand-in that a received reference means."""
         if tag == codec.HANDLE:
             return self._objects[number]
         if tag == codec.BUILTIN:
@@ -70,7 +77,10 @@ class References:
 
 
 def _key(kind: type, value: Any) -> Any:
-    """Bound methods are made anew at each access; the same ones share a number."""
+    """Return the key by which an object is recognised.
+
+    Python makes a new object at each access to a bound method. The objects of the same method must share a number.
+    """
     if kind is _METHOD:
         return id(value.__self__), id(value.__func__)
     if kind is _BUILTIN_METHOD and value.__self__ is not None:
@@ -91,7 +101,10 @@ def _stand_in(ask: Callable[..., Any], number: int, name: str) -> Callable[..., 
 
 
 def operate(name: str, target: Any, /, *args: Any, **kwargs: Any) -> Any:
-    """What the checks do with an object. ``+name``: the result stays here, whatever it is."""
+    """Do an operation on an object for the checks and return its result.
+
+    If the name begins with ``+``, the result stays in this process and travels as a handle, whatever it is.
+    """
     if name[:1] == "+":
         return Kept(_OPERATIONS[name[1:]](target, *args, **kwargs))
     return _OPERATIONS[name](target, *args, **kwargs)
@@ -106,7 +119,7 @@ def _power(left: Any, right: Any, modulus: Any = None) -> Any:
 
 
 def _leave(target: Any, name: str, message: str) -> bool:
-    """``__exit__``, with an exception of the checks' as the built-in one of that name."""
+    """Call ``__exit__``. An exception of the checks becomes the built-in one of the same name; an empty name means none."""
     if not name:
         return bool(type(target).__exit__(target, None, None, None))
     error = built_in_error(name, message)
@@ -114,7 +127,10 @@ def _leave(target: Any, name: str, message: str) -> bool:
 
 
 def built_in_error(name: str, message: str) -> BaseException:
-    """An exception of a built-in type by name; Exception where it cannot be made of a message alone."""
+    """Return an exception of the built-in type with this name.
+
+    Return an Exception instead if the type cannot be made from a message alone.
+    """
     kind = getattr(sys.modules["builtins"], name, Exception)
     try:
         error = kind(message)
@@ -124,7 +140,10 @@ def built_in_error(name: str, message: str) -> BaseException:
 
 
 def _fields(target: Any) -> tuple[Any, ...] | None:
-    """The fields of a named tuple, by tuple's own iteration; None of anything else."""
+    """Return the fields of a named tuple, or None for anything else.
+
+    They are read with tuple's own iteration, which the candidate's class cannot replace.
+    """
     if isinstance(target, tuple) and hasattr(type(target), "_fields"):
         return tuple(tuple.__iter__(target))
     return None

@@ -1,7 +1,7 @@
-"""Counts the lines of the candidate's source that each request runs, in a traced run. Loaded as a bare module beside answers.
+"""Counts the lines of the candidate's source that each request runs, in a traced run.
 
-Untrusted like all that runs in the candidate's process: it may say anything, and what it says decides nothing. Only the thread
-that answers is traced.
+The counts are untrusted like everything that comes from the candidate's process: they may be false, and they decide nothing. Only
+the thread that answers requests is traced. The module is loaded bare, beside ``answers``.
 """
 
 from __future__ import annotations
@@ -20,22 +20,28 @@ else:
 
 
 class TooManyLinesError(BaseException):
-    """End a call that runs more lines than are counted: most likely it would never end."""
+    """The exception that ends a call which runs more lines than are counted. Such a call would most likely never end."""
 
 
 class Tracer:
-    """Trace what is called through ``around``. ``say`` sends counts, which stand in for those sent before of the same lines."""
+    """A tracer of the functions that ``around`` returns.
 
-    def __init__(self, file: str, say: Callable[[dict[int, int]], None]) -> None:
+    ``send`` sends counts by line number, which replace those that were sent before for the same lines.
+    """
+
+    def __init__(self, file: str, send: Callable[[dict[int, int]], None]) -> None:
         self._file = file
-        self._say = say
+        self._send = send
         self._n_calls = 0
 
     def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Do the same as ``function``, with its lines counted; calls after the first ``MAX_TRACED_CALLS`` run uncounted."""
+        """Return a function that does the same as ``function`` and sends the counts of its lines.
+
+        Calls after the first ``MAX_TRACED_CALLS`` are not counted.
+        """
 
         def traced(*args: Any, **kwargs: Any) -> Any:
-            if self._n_calls > codec.MAX_TRACED_CALLS:  # one more, for the loading
+            if self._n_calls > codec.MAX_TRACED_CALLS:  # loading the source is one call more
                 return function(*args, **kwargs)
             counts: dict[int, int] = {}
             outer = sys.gettrace()
@@ -46,16 +52,19 @@ class Tracer:
                 sys.settrace(outer)
                 if counts:
                     self._n_calls += 1
-                    self._say(counts)
+                    self._send(counts)
 
         return traced
 
     def _trace(self, counts: dict[int, int]) -> Callable[[FrameType, str, Any], Any]:
-        """Make a trace function. Each new line is said at once: who hangs in one without an event never comes to say it."""
-        file, say, left = self._file, self._say, codec.MAX_TRACED_LINES
+        """Return a function for ``sys.settrace``.
+
+        Each new line is sent at once. A call that hangs in a line causes no further event, so it could not be sent later.
+        """
+        file, send, lines_left = self._file, self._send, codec.MAX_TRACED_LINES
 
         def count(frame: FrameType, event: str, _: Any) -> Any:
-            nonlocal left
+            nonlocal lines_left
             if event != "line":
                 return count
             line = frame.f_lineno
@@ -63,10 +72,11 @@ class Tracer:
                 counts[line] += 1
             else:
                 counts[line] = 1
-                say({line: 1})
-            left -= 1
-            if left <= 0:
-                say(counts)  # the program may catch what is raised here, and is not traced any more
+                send({line: 1})
+            lines_left -= 1
+            if lines_left <= 0:
+                # The counts are sent now because the program may catch the exception, and is not traced after it.
+                send(counts)
                 raise TooManyLinesError
             return count
 

@@ -1,4 +1,4 @@
-"""Waits for a descriptor, and meanwhile ends processes that hold too much memory: where the kernel keeps no such limit."""
+"""Waits for a descriptor and ends processes that hold too much memory meanwhile, where the kernel enforces no such limit."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from mlx_selfdebug.sandbox.confinement.memory_watch import MemoryWatch
 
 
 def wait_readable(fd: int, watch: MemoryWatch, measure: Callable[[int], int]) -> tuple[int, ...]:
-    """``measure`` gives the bytes a process holds. Returns when ``fd`` has something or is closed, or at once with the
-    processes that could not be measured for too long.
+    """Wait until ``fd`` can be read or is closed, and return an empty tuple.
+
+    If there are processes that could not be measured for too long, return their numbers at once instead. ``measure`` returns the
+    bytes that a process holds.
     """
     poll = select.poll()
     poll.register(fd, select.POLLIN)

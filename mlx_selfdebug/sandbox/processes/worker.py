@@ -1,4 +1,4 @@
-"""The runner's handle on one zygote: starts it, gives it one run after the other, starts another when it is gone."""
+"""Starts a zygote for the runner, gives it one run after the other, and starts another when it is gone."""
 
 from __future__ import annotations
 
@@ -26,47 +26,57 @@ from mlx_selfdebug.values.verdict import ErrorFact, Failure
 START_S = 60.0
 EXIT_S = 10.0
 GRADER_S = 130.0
-"""Seconds the checks themselves may take beyond what the candidate may; a little more than the grader allows itself."""
+"""Seconds that the checks themselves may take in addition to the candidate's time.
+
+This is a little more than the grader allows itself.
+"""
 GRADER_MEMORY_BYTES = 2 << 30
-RUNS_A_ZYGOTE = 2000
+RUNS_PER_ZYGOTE = 2000
+"""The number of runs after which a zygote is replaced."""
 _NOTHING = Executed()
 
 
 class WorkerError(Exception):
-    """The machine's fault, not the program's: a process could not be started, or was ended from outside."""
+    """A failure of the machine, not of the program: a process could not be started, or was ended from outside."""
 
 
 @dataclass(frozen=True)
 class PreparedChecks:
-    """What a grader made of checks, for later graders alone to read; ``shareable``: any grader may run them."""
+    """The form into which a grader has brought the checks."""
 
     data: bytes = b""
+    """The prepared checks, for later graders alone to read."""
     shareable: bool = False
+    """Whether a grader that runs other checks too may run these."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """``prepared`` if the grader had to make it, ``executed`` if the run was traced."""
+    """The result of one run."""
 
     report: Report
     ending: Ending
     prepared: PreparedChecks | None = None
+    """The prepared checks, if the request did not bring them."""
     executed: Executed = _NOTHING
+    """The lines that were executed, if the run was traced."""
 
 
 @dataclass(frozen=True)
-class _Heard:
-    """Hold what a grader said. Without a report, ``failure`` says why; ``stuck``: it may still be at its checks."""
+class _Reply:
+    """The messages of a grader about one run."""
 
     report: Report | None = None
     prepared: PreparedChecks | None = None
     executed: Executed = _NOTHING
     failure: str = ""
+    """The reason why there is no report."""
     stuck: bool = False
+    """Whether the grader may still be running its checks."""
 
 
 class Worker:
-    """One zygote at a time, started when first needed. Not for use by two threads at once."""
+    """A handle on one zygote at a time, which is started when first needed. It may be used by one thread at a time."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
@@ -80,8 +90,8 @@ class Worker:
         self.details: dict[str, str] = {}
 
     def start(self) -> None:
-        """Does nothing if a zygote is there. Raises WorkerError."""
-        if self._pid and self._n_runs < RUNS_A_ZYGOTE:
+        """Start a zygote unless there is one that can still be used. Raises WorkerError if that fails."""
+        if self._pid and self._n_runs < RUNS_PER_ZYGOTE:
             return
         self._launch()
         if self._needs_bubblewrap():
@@ -106,7 +116,7 @@ class Worker:
             os.close(launched.stderr)
 
     def _needs_bubblewrap(self) -> bool:
-        """Where this program may not make namespaces, but bubblewrap may."""
+        """Return whether this program may not make namespaces but bubblewrap may."""
         lacking = "namespaces" in layer_names() and "namespaces" not in self.layers
         return lacking and "namespaces" not in self._setup.without and bubblewrap.works()
 
@@ -126,7 +136,7 @@ class Worker:
             content = codec.decode(started.body, 1 << 20)
         except (ChannelError, codec.CodecError) as error:
             status = self.close()
-            raise WorkerError(start_failure(setup, status, launched.said())) from error
+            raise WorkerError(start_failure(setup, status, launched.read_stderr())) from error
         if started.kind != messages.STARTED:
             self.close()
             raise WorkerError(f"the sandbox process did not start: {content}")
@@ -136,7 +146,11 @@ class Worker:
             self.details["bubblewrap"] = "mounts, processes, network, IPC, host name, users"
 
     def run(self, request: Request, *, shared: bool) -> Result:
-        """``shared``: the checks keep to themselves, so the grader may serve other runs too. Raises WorkerError."""
+        """Run one program against its checks and return the result.
+
+        ``shared`` says that the checks affect nothing outside themselves, so that their grader may serve other runs too. Raises
+        WorkerError if the machine fails.
+        """
         self.start()
         self._n_runs += 1
         number = next(self._runs)
@@ -144,15 +158,17 @@ class Worker:
             if not (shared and self._link):
                 self._start_grader()
             self._order(messages.RUN, number)
-            heard = self._heard(request, number)
-            done = self._end(number, heard, shared)
+            reply = self._receive_reply(request, number)
+            done = self._end_run(number, reply, shared)
         except (OSError, ChannelError, codec.CodecError) as error:
             self.close()
             raise WorkerError(f"a sandbox process was lost: {error}") from error
-        if heard.report is None:
-            raise WorkerError(f"the process that runs the checks gave no report: {heard.failure}, {_how(done.grader)}")
+        if reply.report is None:
+            raise WorkerError(
+                f"the process that runs the checks gave no report ({reply.failure}); {_describe_exit(done.grader)}"
+            )
         ending = Ending(done.status, done.cpu_s, done.peak_bytes, done.killed)
-        return Result(heard.report, ending, heard.prepared, heard.executed)
+        return Result(reply.report, ending, reply.prepared, reply.executed)
 
     def _start_grader(self) -> None:
         self._drop_link()
@@ -162,27 +178,28 @@ class Worker:
             assert self._control is not None
             socket.send_fds(self._control, [Order(messages.GRADER).pack()], [theirs.fileno()])
 
-    def _heard(self, request: Request, number: int) -> _Heard:
-        heard = _Heard()
+    def _receive_reply(self, request: Request, number: int) -> _Reply:
+        reply = _Reply()
         link, deadline = self._link, time.monotonic() + request.wall_s + GRADER_S
         assert link is not None
         try:
             link.send_raw(frame(messages.REQUEST, number, astuple(request)), GRADER_S)
-            while heard.report is None:
-                heard = _with(heard, link.receive(messages.MAX_PREPARED_BYTES, deadline - time.monotonic()), number)
+            while reply.report is None:
+                received = link.receive(messages.MAX_PREPARED_BYTES, deadline - time.monotonic())
+                reply = _with(reply, received, number)
         except ChannelTimeoutError:
-            return replace(heard, report=_endless_checks(request.wall_s), stuck=True)
+            return replace(reply, report=_endless_checks(request.wall_s), stuck=True)
         except (ChannelError, codec.CodecError) as error:
-            return _Heard(failure=str(error))
-        return heard
+            return _Reply(failure=str(error))
+        return reply
 
-    def _end(self, number: int, heard: _Heard, shared: bool) -> Done:
-        last = heard.report is None or heard.stuck or not shared
-        grace = heard.report is not None and heard.report.silence == "exit"
+    def _end_run(self, number: int, reply: _Reply, shared: bool) -> Done:
+        last = reply.report is None or reply.stuck or not shared
+        grace = reply.report is not None and reply.report.silence == "exit"
         self._order(messages.END_GRADER if last else messages.END, number, grace)
         done = Done(*codec.decode(self._receive(EXIT_S).body, 1 << 10))
         if done.run != number:
-            raise codec.CodecError("the ending of another run")
+            raise codec.CodecError("the zygote reported the end of another run")
         if done.grader is not None:
             self._drop_link()
         return done
@@ -196,7 +213,10 @@ class Worker:
         self._send(Order(kind, run, grace).pack())
 
     def close(self) -> int | None:
-        """End the zygote and all it started; its exit status if there was one. May be called again."""
+        """End the zygote and everything that it started, and return its exit status if there was a zygote.
+
+        May be called more than once.
+        """
         if not self._pid:
             return None
         pid, self._pid = self._pid, 0
@@ -227,31 +247,34 @@ def _child_limits(limits: Limits) -> ChildLimits:
     return ChildLimits(math.ceil(limits.cpu_s), limits.memory_bytes, limits.output_bytes, GRADER_MEMORY_BYTES)
 
 
-def _with(heard: _Heard, received: Frame, number: int) -> _Heard:
-    """Add what was received. Raises CodecError on a report or executed lines that are none."""
+def _with(reply: _Reply, received: Frame, number: int) -> _Reply:
+    """Return the reply with a message added. Raises CodecError if the message is not a valid report or not valid lines."""
     if received.kind == messages.REPORT and received.id == number:
-        return replace(heard, report=messages.read_report(received.body))
+        return replace(reply, report=messages.read_report(received.body))
     if received.kind == messages.EXECUTED and received.id == number:
-        return replace(heard, executed=messages.read_executed(received.body))
-    return replace(heard, prepared=PreparedChecks(received.body, received.id == 1))
+        return replace(reply, executed=messages.read_executed(received.body))
+    return replace(reply, prepared=PreparedChecks(received.body, received.id == 1))
 
 
 def _endless_checks(wall_s: float) -> Report:
-    """Most likely a value of the candidate made them so; checks that never end fail their own reference as well."""
-    error = ErrorFact("TimeoutError", f"the checks did not come to their end within {wall_s + GRADER_S:.0f} s")
+    """Return the report for checks that did not end.
+
+    Most likely a value of the candidate made them so slow. Checks that never end by themselves fail their own reference as well.
+    """
+    error = ErrorFact("TimeoutError", f"the checks did not finish within {wall_s + GRADER_S:.0f} s")
     return Report("timeout_wall", (Failure("", error=error),), 0, 1)
 
 
-def _how(status: int | None) -> str:
+def _describe_exit(status: int | None) -> str:
     if status is None:
-        return "and is gone"
+        return "it is gone"
     code = os.waitstatus_to_exitcode(status)
-    return f"exit code {code}" if code >= 0 else f"ended by signal {-code}"
+    return f"it ended with exit code {code}" if code >= 0 else f"it was ended by signal {-code}"
 
 
 def _wait(pid: int, options: int) -> tuple[int, int | None]:
     try:
         ended, status = os.waitpid(pid, options)
-    except ChildProcessError:  # someone else in this program waited for it
+    except ChildProcessError:  # another part of this program has already waited for this process
         return pid, None
     return ended, os.waitstatus_to_exitcode(status)

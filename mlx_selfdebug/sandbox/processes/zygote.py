@@ -1,11 +1,11 @@
-"""The zygote: a clean interpreter that confines itself once and forks the processes of each run.
+"""Runs the zygote: a clean interpreter that confines itself once and forks the processes of each run.
 
-    runner --orders--> zygote --fork--> candidate   one a run: runs the program, answers calls
+    runner --orders--> zygote --fork--> candidate   one per run: runs the program, answers calls
        \\                      --fork--> grader      runs the checks, calls the candidate
         `------- link --------------------'
 
-It never sees a program or a check (the grader reads them from a link that only passes through here), so nothing of them can be
-found in the memory of what it forks. It owns its children: it alone ends them, and tells how they ended.
+The zygote never sees a program or a check: the grader reads them from a link that only passes through here. So the memory of what
+it forks contains nothing of them. Its children are its own: it alone ends them, and it reports how they ended.
 """
 
 from __future__ import annotations
@@ -35,22 +35,27 @@ from mlx_selfdebug.sandbox.wire.channel import Channel
 from mlx_selfdebug.sandbox.wire.messages import ORDER_BYTES, ChildLimits, Done, Order, frame
 
 CONTROL = 3
-FIRST_FD = 10  # where descriptors must lie that children renumber from 3 on
+FIRST_FD = 10
+"""The lowest number of the descriptors that children will renumber from 3 on."""
 START_S = 60.0
 SEED = 0
 CLOSED_GRACE_S = 1.0
+"""Seconds that a candidate which closed its channel gets to end by itself."""
 PRELOAD = (
     "abc", "array", "bisect", "calendar", "cmath", "collections", "contextlib", "copy", "dataclasses", "datetime", "decimal",
     "enum", "fractions", "functools", "heapq", "io", "itertools", "json", "math", "numbers", "operator", "random", "re",
     "statistics", "string", "struct", "textwrap", "threading", "time", "typing",
 )  # fmt: skip
-"""What programs and checks import most: loaded once instead of in each run."""
+"""The modules that programs and checks import most. They are loaded once here instead of in each run."""
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 
 def main() -> NoReturn:
-    """Descriptor 0 is the control socket; the zygote ends when its other end is closed."""
+    """Confine this process and obey the orders that arrive on descriptor 0, the control socket.
+
+    The zygote ends when the other end of that socket is closed.
+    """
     os.setsid()
     _keep_control_alone()
     control = socket.socket(fileno=CONTROL)
@@ -75,7 +80,7 @@ def _keep_control_alone() -> None:
 
 
 def _prepared(control: socket.socket, settings: dict[str, Any]) -> Zygote:
-    """Everything loaded, confined, and the runner told so."""
+    """Load everything, confine this process, tell the runner so, and return the zygote."""
     os.chdir(settings["folder"])
     answers = _preload(settings["packages"], settings["package_paths"])
     map_bytes = _map_bytes()
@@ -84,7 +89,7 @@ def _prepared(control: socket.socket, settings: dict[str, Any]) -> Zygote:
     limits = ChildLimits(**settings["limits"])
     gc.collect()
     gc.disable()
-    gc.freeze()  # a collection in a child would copy all pages
+    gc.freeze()  # otherwise a garbage collection in a child would copy all memory pages
     control.sendall(frame(messages.STARTED, 0, (confinement.layers, dict(confinement.details))))
     os.dup2(0, 2)
     return Zygote(control, answers, confinement, limits, map_bytes)
@@ -97,14 +102,17 @@ def _preload(packages: tuple[str, ...], package_paths: tuple[str, ...]) -> Any:
     for name in packages:
         importlib.import_module(name)
     del sys.path[len(sys.path) - len(package_paths) :]
-    random.seed(SEED)  # every child begins with this state, so that verdicts repeat
+    random.seed(SEED)  # every child begins with this state, so that verdicts are reproducible
     answers = candidate.load_private_modules()
     answers.warm_up()
     return answers
 
 
 def _map_bytes() -> int:
-    """Bytes this process maps, on top of which its children get theirs; 0 where the system does not say."""
+    """Return the bytes that this process maps, or 0 where the system does not say.
+
+    The memory limits of its children are added to this.
+    """
     try:
         return int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
     except OSError:
@@ -113,17 +121,18 @@ def _map_bytes() -> int:
 
 @dataclass(frozen=True)
 class _Spare:
-    """A candidate's process that waits for its program, and the descriptor it is spoken to by."""
+    """A candidate's process that waits for its program."""
 
     pid: int
     channel: int
+    """The descriptor of the other end of its channel."""
 
 
-_NONE = _Spare(0, -1)
+_NO_SPARE = _Spare(0, -1)
 
 
 class Zygote:
-    """Obeys orders, one run at a time."""
+    """A process that obeys the runner's orders, one run at a time."""
 
     def __init__(
         self, control: socket.socket, answers: Any, confinement: ChildConfinement, limits: ChildLimits, map_bytes: int
@@ -134,11 +143,11 @@ class Zygote:
         self._limits = limits
         self._memory = map_bytes and map_bytes + limits.memory_bytes
         self._grader_memory = map_bytes and map_bytes + limits.grader_memory_bytes
-        self._alone = os.getpid() == 1  # the first process of a namespace: all that it can see is its own
+        self._alone = os.getpid() == 1  # the first process of a namespace sees no processes but its own
         self._no_forks = "seccomp" in confinement.layers
         self._measure = footprint_of_this_system(confinement)
         self._watch = MemoryWatch(self._measure(os.getpid()) if self._measure else 0)
-        self._spare = _NONE
+        self._spare = _NO_SPARE
         self._candidate = 0
         self._grader = 0
         self._feed = -1
@@ -159,7 +168,9 @@ class Zygote:
         data, fds = b"", [-1]
         while len(data) < ORDER_BYTES:
             if self._measure and wait_readable(self._control.fileno(), self._watch, self._measure):
-                _kill(self._grader)  # a limit that cannot be held: the runner hears of it as trouble of the machine
+                # A memory limit that cannot be enforced is a failure of the machine. The runner treats it as one when the grader
+                # dies.
+                _kill(self._grader)
             more, received, _, _ = socket.recv_fds(self._control, ORDER_BYTES - len(data), 1)
             if not more:
                 self._end_all()
@@ -175,17 +186,20 @@ class Zygote:
         os.close(theirs)
 
     def _start_candidate(self) -> None:
-        """Hands the spare to the grader. It was forked while the runner dealt with the run before."""
+        """Hand the spare candidate to the grader.
+
+        It was forked while the runner was still handling the run before, which saves the time of the fork.
+        """
         if not self._spare.pid:
             self._spare = self._forked_candidate()
         self._candidate, channel = self._spare.pid, self._spare.channel
-        self._spare = _NONE
+        self._spare = _NO_SPARE
         if self._measure:
             self._watch.add(self._candidate, self._limits.memory_bytes)
         try:
             with socket.socket(fileno=os.dup(self._feed)) as feed:
                 socket.send_fds(feed, [b"c"], [channel])
-        except OSError:  # the grader is dead; the runner hears of it on the link
+        except OSError:  # the grader is dead, which the runner notices on the link
             pass
         os.close(channel)
 
@@ -210,7 +224,10 @@ class Zygote:
         return Done(order.run, *ending, status)
 
     def _reap_orphans(self) -> None:
-        """What a candidate left behind in a namespace of ours, if it could fork at all."""
+        """Reap what a candidate left behind.
+
+        There is such a process only if no filter forbids forking, and it is a child of this one only in a namespace of our own.
+        """
         if self._alone and not self._no_forks:
             try:
                 while True:
@@ -219,7 +236,7 @@ class Zygote:
                 return
 
     def _end_grader(self) -> int | None:
-        """Its status, if there was one."""
+        """End the grader and return its status, or None if there was no grader."""
         if not self._grader:
             return None
         _kill(self._grader)
@@ -229,14 +246,19 @@ class Zygote:
         return status
 
     def _end_candidate(self, grace_s: float) -> tuple[int, float, int, bool]:
-        """Status, CPU seconds, peak bytes, and whether it was still alive when the grace was over."""
+        """End the candidate after the time of grace.
+
+        Return its status, its CPU seconds, its peak memory in bytes, and whether it was still alive at the end of that time.
+        """
         pid, self._candidate = self._candidate, 0
         deadline = time.monotonic() + grace_s
         ended, status, usage = os.wait4(pid, os.WNOHANG)
         while not ended and time.monotonic() < deadline:
             time.sleep(0.002)
             ended, status, usage = os.wait4(pid, os.WNOHANG)
-        _kill(-pid)  # what it may have started, while its number is still taken or as a group's alone
+        # This ends the processes of its group, which it may have started. Its number is either still taken, or it is left as the
+        # number of that group alone.
+        _kill(-pid)
         if not ended:
             _kill(pid)
             _, status, usage = os.wait4(pid, 0)
@@ -258,7 +280,8 @@ def _socket_pair() -> tuple[int, int]:
 
 
 def _fork(child: Callable[[], NoReturn]) -> int:
-    # Not os.fork: what that does afterwards is for programs with threads, and copies a megabyte of pages in each child.
+    # This is not os.fork, because what os.fork does in the child is meant for programs with threads and would copy a megabyte of
+    # memory pages in each child.
     pid: int = _libc.fork()
     if pid < 0:
         raise OSError(ctypes.get_errno(), "fork")

@@ -1,1 +1,1 @@
-"""Values and frames as bytes, and the trusted end of a channel."""
+"""Encode values and frames as bytes, and exchange them at the trusted end of a channel."""

@@ -1,4 +1,4 @@
-"""The trusted end of the channel: frames with a kind, an id and a length, each wait bounded."""
+"""Send and receive frames at the trusted end of a channel. A frame has a kind, an id and a body. Every wait is bounded."""
 
 from __future__ import annotations
 
@@ -11,30 +11,34 @@ from mlx_selfdebug.sandbox.wire.codec import HEADER_BYTES, pack_header, unpack_h
 
 
 class ChannelError(Exception):
-    """Base of what can go wrong on a channel."""
+    """The base class of the errors of a channel."""
 
 
 class ChannelClosedError(ChannelError):
-    """The other side closed its end or died."""
+    """The error of a channel whose other side closed its end or died."""
 
 
 class ChannelTimeoutError(ChannelError):
-    """Nothing, or not enough, came in time."""
+    """The error of a channel whose other side did not send, or take, a whole frame in time."""
 
 
 class FrameError(ChannelError):
-    """A frame longer than allowed."""
+    """The error of a channel whose other side announced a frame that is longer than allowed."""
 
 
 @dataclass(frozen=True)
 class Frame:
+    """One message on a channel."""
+
     kind: int
+    """What the message means: one of the kinds in codec.py and messages.py."""
     id: int
+    """The request or run that the message belongs to, for most kinds."""
     body: bytes
 
 
 class Channel:
-    """Takes over ``end``, a connected stream socket."""
+    """The trusted end of a connected stream socket, which the channel takes over."""
 
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
@@ -42,10 +46,11 @@ class Channel:
         self._poll = select.poll()
 
     def send(self, kind: int, id_: int, body: bytes, timeout_s: float) -> None:
-        """Raises ChannelClosedError or ChannelTimeoutError."""
+        """Send one frame. Raises ChannelClosedError or ChannelTimeoutError."""
         self.send_raw(pack_header(kind, id_, len(body)) + body, timeout_s)
 
     def send_raw(self, data: bytes, timeout_s: float) -> None:
+        """Send frames that are already packed. Raises ChannelClosedError or ChannelTimeoutError."""
         deadline = time.monotonic() + timeout_s
         view = memoryview(data)
         while view:
@@ -57,11 +62,14 @@ class Channel:
                 raise ChannelClosedError(str(error)) from None
 
     def receive(self, max_bytes: int, timeout_s: float) -> Frame:
-        """One frame with a body of up to ``max_bytes``. Raises ChannelClosedError, ChannelTimeoutError or FrameError."""
+        """Receive one frame with a body of up to ``max_bytes`` and return it.
+
+        Raises ChannelClosedError, ChannelTimeoutError or FrameError.
+        """
         deadline = time.monotonic() + timeout_s
         kind, id_, length = unpack_header(self._read(HEADER_BYTES, deadline))
         if length > max_bytes:
-            raise FrameError(f"a frame of {length} bytes")
+            raise FrameError(f"a frame has {length} bytes; at most {max_bytes} are allowed")
         return Frame(kind, id_, self._read(length, deadline))
 
     def close(self) -> None:
@@ -78,7 +86,7 @@ class Channel:
             except OSError as error:
                 raise ChannelClosedError(str(error)) from None
             if not more:
-                raise ChannelClosedError("the channel was closed")
+                raise ChannelClosedError("the other side closed the channel")
             data += more
         return bytes(data)
 
@@ -86,4 +94,4 @@ class Channel:
         left = deadline - time.monotonic()
         self._poll.register(self._socket, event)
         if left <= 0 or not self._poll.poll(left * 1000):
-            raise ChannelTimeoutError("no answer in time")
+            raise ChannelTimeoutError("the other side did not answer in time")

@@ -1,12 +1,15 @@
-"""Values and frames as bytes: what both sides of the test runner share. Standard library only, no pickle.
+"""Encode values and frames as bytes and decode them again. Both sides of the test runner share this module.
 
-Plain data of exact types goes through: None, bool, int, float, complex, str (lone surrogates too), bytes, bytearray, list,
-tuple, set, frozenset, dict, range, Decimal, Fraction, date, time, datetime and timedelta without time zone, Counter, deque,
-OrderedDict. A defaultdict arrives as a dict. Anything else, subclasses included, goes as a reference (a kind, a number and the
-name of its type) where the encoder has a ``refer`` for it, and is what the decoder's ``resolve`` makes of that; without them it
-arrives as an ``Opaque`` that refuses to be compared. Depth, number of nodes, size of integers and bytes are bounded on both sides.
+It uses the standard library only, and no pickle. Plain data of exact types can be encoded: None, bool, int, float, complex, str
+(lone surrogates too), bytes, bytearray, list, tuple, set, frozenset, dict, range, Decimal, Fraction, date, time, datetime and
+timedelta without time zone, Counter, deque and OrderedDict. A defaultdict arrives as a dict.
 
-The child gets this module's compiled code over the channel, so it imports nothing of the package and little at all.
+Any other value, an instance of a subclass included, travels as a reference: a kind, a number and the name of its type. The
+encoder's ``refer`` makes the reference, and the decoder's ``resolve`` turns it into an object again. Without these two functions
+the value arrives as an ``Opaque``, which refuses to be compared. The depth of a value, its number of nodes, the size of its
+integers and its length in bytes are bounded on both sides.
+
+The child gets this module's compiled code over the channel, so the module imports nothing of the package and little else.
 
     >>> decode(encode([1, (2.5, "a")]), 100)
     [1, (2.5, 'a')]
@@ -26,35 +29,38 @@ MAX_NODES = 1 << 18
 MAX_INT_BYTES = 1 << 15
 MAX_FRACTION_BITS = 1 << 13
 MAX_EXPONENT = 10**5
-MAX_NAME = 80
-MAX_ALIKE_HASHES = 64
+MAX_NAME_BYTES = 80
+MAX_EQUAL_HASHES = 64
 MAX_TRACED_CALLS = 64
 MAX_TRACED_LINES = 100_000
-"""How many lines a traced call may run, each counted as often as it runs, before it is stopped."""
+"""The number of lines that a traced call may run, each counted as often as it runs, before it is stopped."""
 
 READY, LOADED, LOAD_FAILED, MISSING, RETURNED, RAISED, EXITED, NO_MEMORY, TOO_LARGE, CALL_BACK, TRACED = range(1, 12)
 LOAD, CALL, OPERATE, GIVEN_BACK, FAILED_BACK, LOAD_TRACED = range(16, 22)
 HANDLE, CALLBACK, BUILTIN = b"P", b"K", b"G"
-"""References: an object of the candidate's, a callable of the checks', a built-in by name."""
+"""The kinds of references: an object of the candidate, a callable of the checks, and a built-in by its name."""
 PROGRAM = "__main__"
-"""The entry point that says: run the source as a program, once a call."""
+"""The entry point of a whole program: each call runs the source once."""
 HEADER_BYTES = 13
 
 
 class CodecError(ValueError):
-    """Bytes that no encoder wrote."""
+    """An error about bytes that no encoder wrote."""
 
 
 class LimitError(CodecError):
-    """A value too large, too deep or with too many parts."""
+    """An error about a value that is too large, too deep or has too many parts."""
 
 
 class OpaqueValueError(Exception):
-    """Something that is not plain data was compared or tested for truth. No TypeError, which checks may expect and catch."""
+    """An error about a value that is not plain data and was compared or tested for truth.
+
+    It is not a TypeError, since checks may expect and catch one.
+    """
 
 
 class Opaque:
-    """Stands for a value that is not plain data: it equals nothing, is neither true nor false, and shows its type's name."""
+    """A stand-in for a value that is not plain data. It refuses to be compared or tested for truth, and shows its type's name."""
 
     __slots__ = ("name",)
 
@@ -67,13 +73,13 @@ class Opaque:
     def _refuse(self, *_: object) -> bool:
         raise OpaqueValueError(f"{self!r} is not plain data")
 
-    # Answering False would make `!=` and `not ==` pass.
+    # If equality answered False, checks with `!=` and `not ... ==` would pass.
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _refuse
     __hash__ = object.__hash__
 
 
 def identifier(name: str) -> str:
-    """``name`` if it may be shown as a type's, which the candidate chose."""
+    """Return ``name``, which the candidate chose, if it can be the name of a type, and "object" otherwise."""
     return name if name.isidentifier() else "object"
 
 
@@ -82,19 +88,23 @@ def pack_header(kind: int, id_: int, length: int) -> bytes:
 
 
 def unpack_header(header: bytes) -> tuple[int, int, int]:
-    """Kind, id and length of the body in bytes."""
+    """Return the kind, the id and the length of the body in bytes."""
     return header[0], int.from_bytes(header[1:9], "little"), int.from_bytes(header[9:13], "little")
 
 
 def encode(value: Any, max_bytes: int = 1 << 30) -> bytes:
-    """Raises LimitError beyond ``max_bytes`` or the module's bounds."""
+    """Return ``value`` as bytes. Raises LimitError if it exceeds ``max_bytes`` or the bounds of this module."""
     encoder = Encoder(max_bytes)
     encoder.put(value, 0)
     return bytes(encoder.out)
 
 
 class Encoder:
-    """Writes values to ``out``. ``foreign`` names the type of a part that was not plain data, if there was one."""
+    """A writer of values to ``out``.
+
+    ``foreign`` is the name of the type of a part that could be sent neither as plain data nor as a reference, if there was one.
+    ``refer`` returns the kind, the number and the name of the reference for an object, or None if it cannot be referred to.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self.out = bytearray()
@@ -106,7 +116,7 @@ class Encoder:
     def put(self, value: Any, depth: int) -> None:
         self.nodes += 1
         if self.nodes > MAX_NODES or depth > MAX_DEPTH or len(self.out) > self.max_bytes:
-            raise LimitError("value too large")
+            raise LimitError("the value is too large")
         kind = type(value)
         write = _WRITERS.get(kind)
         if write is not None:
@@ -131,18 +141,18 @@ class Encoder:
             self.opaque(kind.__name__)
         else:
             tag, number, name = reference
-            self.sized(tag + number.to_bytes(4, "little"), name.encode("utf-8", "replace")[:MAX_NAME])
+            self.sized(tag + number.to_bytes(4, "little"), name.encode("utf-8", "replace")[:MAX_NAME_BYTES])
 
     def sized(self, tag: bytes, data: bytes | bytearray) -> None:
         if len(self.out) + len(data) > self.max_bytes:
-            raise LimitError("value too large")
+            raise LimitError("the value is too large")
         self.out += tag + len(data).to_bytes(4, "little")
         self.out += data
 
     def integer(self, value: int, _depth: int) -> None:
         size = value.bit_length() // 8 + 1
         if size > MAX_INT_BYTES:
-            raise LimitError("integer too large")
+            raise LimitError("the integer is too large")
         self.sized(b"i", value.to_bytes(size, "little", signed=True))
 
     def many(self, tag: bytes, items: Iterable[Any], count: int, depth: int) -> None:
@@ -160,7 +170,7 @@ class Encoder:
         self.out += tag
 
     def opaque(self, name: str) -> None:
-        self.sized(b"O", name.encode("utf-8", "surrogatepass")[:MAX_NAME])
+        self.sized(b"O", name.encode("utf-8", "surrogatepass")[:MAX_NAME_BYTES])
 
 
 _WRITERS: dict[type, Callable[[Encoder, Any, int], None]] = {
@@ -189,7 +199,8 @@ def _fields(value: Any, names: tuple[str, ...]) -> tuple[int, ...] | None:
     return tuple(getattr(value, name) for name in names)
 
 
-# module, type, tag, its parts as plain data (None: not plain after all)
+# The module and name of the type, its tag, and a function that returns its parts as plain data (None: it has a time zone). These
+# modules are looked up in sys.modules: a value of such a type can only exist where its module has been imported.
 _RARE: tuple[tuple[str, str, bytes, Callable[[Any], Any]], ...] = (
     ("collections", "Counter", b"C", dict),
     ("collections", "OrderedDict", b"o", dict),
@@ -205,21 +216,22 @@ _RARE: tuple[tuple[str, str, bytes, Callable[[Any], Any]], ...] = (
 
 
 def decode(data: bytes, max_bytes: int) -> Any:
-    """Raises LimitError on a value beyond the bounds, CodecError on bytes that no encoder wrote."""
+    """Return the value that ``data`` encodes. Raises LimitError beyond the bounds, CodecError on bytes that no encoder wrote."""
     return Decoder(data, max_bytes).whole()
 
 
 class Decoder:
-    """Reads one value. ``saw_opaque`` says whether any part of it was not plain data.
+    """A reader of one value from bytes.
 
-    ``resolve`` is given the kind, number and name of each reference; it raises CodecError on one that nobody gave out.
+    ``saw_opaque`` says whether any part of the value was not plain data. ``resolve`` returns the object for the kind, the number
+    and the name of a reference, and raises CodecError on a reference that was never given out.
     """
 
     def __init__(self, data: bytes, max_bytes: int) -> None:
         if len(data) > max_bytes:
-            raise LimitError("value too large")
+            raise LimitError("the value is too large")
         self._data = data
-        self._at = 0
+        self._position = 0
         self._nodes = 0
         self.saw_opaque = False
         self.resolve: Callable[[bytes, int, str], Any] | None = None
@@ -229,37 +241,37 @@ class Decoder:
             value = self.get(0)
         except (ValueError, TypeError, ArithmeticError, LookupError, OpaqueValueError) as error:
             raise error if isinstance(error, CodecError) else CodecError(str(error)) from None
-        if self._at != len(self._data):
-            raise CodecError("bytes after the value")
+        if self._position != len(self._data):
+            raise CodecError("there are bytes after the value")
         return value
 
     def get(self, depth: int) -> Any:
         self._nodes += 1
         if self._nodes > MAX_NODES or depth > MAX_DEPTH:
-            raise LimitError("value too large")
-        read = _READERS.get(self._data[self._at : self._at + 1])
+            raise LimitError("the value is too large")
+        read = _READERS.get(self._data[self._position : self._position + 1])
         if read is None:
-            raise CodecError("unknown tag")
-        self._at += 1
+            raise CodecError("the tag is unknown")
+        self._position += 1
         return read(self, depth)
 
     def count(self) -> int:
-        self._at += 4
-        if self._at > len(self._data):
-            raise CodecError("cut short")
-        return int.from_bytes(self._data[self._at - 4 : self._at], "little")
+        self._position += 4
+        if self._position > len(self._data):
+            raise CodecError("the bytes are cut short")
+        return int.from_bytes(self._data[self._position - 4 : self._position], "little")
 
     def sized(self) -> bytes:
         size = self.count()
-        self._at += size
-        if self._at > len(self._data):
-            raise CodecError("cut short")
-        return self._data[self._at - size : self._at]
+        self._position += size
+        if self._position > len(self._data):
+            raise CodecError("the bytes are cut short")
+        return self._data[self._position - size : self._position]
 
     def integer(self, _depth: int) -> int:
         data = self.sized()
         if len(data) > MAX_INT_BYTES:
-            raise LimitError("integer too large")
+            raise LimitError("the integer is too large")
         return int.from_bytes(data, "little", signed=True)
 
     def real(self, _depth: int) -> float:
@@ -275,43 +287,43 @@ class Decoder:
     def items(self, depth: int) -> list[Any]:
         count = self.count()
         if count > MAX_NODES:
-            raise LimitError("value too large")
+            raise LimitError("the value is too large")
         return [self.get(depth + 1) for _ in range(count)]
 
     def unique(self, depth: int) -> list[Any]:
-        return _spread(self.items(depth))
+        return _require_spread_hashes(self.items(depth))
 
     def pairs(self, depth: int) -> dict[Any, Any]:
         count = self.count()
         if count > MAX_NODES:
-            raise LimitError("value too large")
+            raise LimitError("the value is too large")
         items = [(self.get(depth + 1), self.get(depth + 1)) for _ in range(count)]
-        _spread([key for key, _ in items])
-        found = dict(items)
-        _require_count(found, count)
-        return found
+        _require_spread_hashes([key for key, _ in items])
+        pairs = dict(items)
+        _require_count(pairs, count)
+        return pairs
 
     def opaque(self, _depth: int) -> Opaque:
         self.saw_opaque = True
-        name = self.sized()[:MAX_NAME].decode("utf-8", "replace")
+        name = self.sized()[:MAX_NAME_BYTES].decode("utf-8", "replace")
         return Opaque(identifier(name))
 
     def reference(self, tag: bytes) -> Any:
         number = self.count()
-        name = self.sized()[:MAX_NAME].decode("utf-8", "replace")
+        name = self.sized()[:MAX_NAME_BYTES].decode("utf-8", "replace")
         self.saw_opaque = self.saw_opaque or tag == HANDLE or self.resolve is None
         return self.resolve(tag, number, name) if self.resolve else Opaque(identifier(name))
 
     def parts(self, depth: int, *types: type) -> tuple[Any, ...]:
         value = self.get(depth + 1)
         if type(value) is not tuple or tuple(map(type, value)) != types:
-            raise CodecError("wrong parts")
+            raise CodecError("the parts have the wrong types")
         return value
 
     def part(self, depth: int, kind: type) -> Any:
         value = self.get(depth + 1)
         if type(value) is not kind:
-            raise CodecError("wrong part")
+            raise CodecError("a part has the wrong type")
         return value
 
     def decimal(self, depth: int) -> Any:
@@ -320,10 +332,10 @@ class Decoder:
         try:
             value = Decimal(self.part(depth, str))
         except InvalidOperation:
-            raise CodecError("no decimal number") from None
-        # int() of such a number would take all memory.
+            raise CodecError("the text is not a decimal number") from None
+        # Converting a number with such an exponent to an int would take all memory.
         if value.is_finite() and abs(value.adjusted()) > MAX_EXPONENT:
-            raise LimitError("decimal too large")
+            raise LimitError("the decimal is too large")
         return value
 
     def deque(self, depth: int) -> Any:
@@ -331,7 +343,7 @@ class Decoder:
 
         items, maxlen = self.get(depth + 1)
         if type(items) is not list or type(maxlen) not in (int, type(None)):
-            raise CodecError("wrong parts")
+            raise CodecError("the parts have the wrong types")
         return deque(items, maxlen)
 
     def counter(self, depth: int) -> Any:
@@ -349,7 +361,7 @@ class Decoder:
 
         numerator, denominator = self.parts(depth, int, int)
         if max(numerator.bit_length(), denominator.bit_length()) > MAX_FRACTION_BITS:
-            raise LimitError("fraction too large")
+            raise LimitError("the fraction is too large")
         return Fraction(numerator, denominator)
 
     def moment(self, depth: int, name: str, n_fields: int) -> Any:
@@ -358,24 +370,24 @@ class Decoder:
         return getattr(datetime, name)(*self.parts(depth, *[int] * n_fields))
 
 
-def _spread(items: list[Any]) -> list[Any]:
-    """Refuses keys made to collide: building a set of them would take hours."""
-    if len(items) - len({hash(item) for item in items}) > MAX_ALIKE_HASHES:
-        raise LimitError("too many equal hashes")
+def _require_spread_hashes(items: list[Any]) -> list[Any]:
+    """Return the items, or raise LimitError if many hashes are equal: building a set of colliding keys would take hours."""
+    if len(items) - len({hash(item) for item in items}) > MAX_EQUAL_HASHES:
+        raise LimitError("too many members have equal hashes")
     return items
 
 
 def _require_count(value: Sized, count: int) -> None:
     if len(value) != count:
-        raise CodecError("a member twice")
+        raise CodecError("a set or dict has the same member twice")
 
 
 def _set_of(kind: type) -> Callable[[Decoder, int], Any]:
     def read(decoder: Decoder, depth: int) -> Any:
         items = decoder.unique(depth)
-        found: Sized = kind(items)
-        _require_count(found, len(items))
-        return found
+        members: Sized = kind(items)
+        _require_count(members, len(items))
+        return members
 
     return read
 

@@ -1,1 +1,1 @@
-"""Tasks made of what a user has: folders of text, reference and tests; functions of a package with its own tests."""
+"""Tasks made of what a user has: folders of a statement, a reference and tests, or the tested functions of a package."""

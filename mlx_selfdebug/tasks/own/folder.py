@@ -1,12 +1,12 @@
-"""A folder of tasks, each a folder of its own:
+"""Reads a folder of tasks, in which each task is a folder of its own:
 
     my_tasks/double/task.md          what is asked; a heading in its first line is not part of it
                     reference.py     a complete answer; what it defines under the folder's name, or alone, is tested
                     test_public.py   tests that may be shown; without it, the examples (>>>) in task.md are
-                    test_*.py        tests that score, for pytest or unittest (see unittests.py for what is understood)
+                    test_*.py        tests that score, for pytest or unittest (values/unittests.py says what is supported)
                     wrong_*.py       answers that must not pass, if there are any
 
-A folder that has a task.md itself is one task.
+A folder that holds a task.md itself is read as a single task.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ MAX_TASKS = 100_000
 
 
 def folder_tasks(folder: Path) -> list[Task]:
-    """The tasks in order of their folders' names. Raises TaskError with everything that is wrong with any of them."""
+    """Return the tasks in the order of their folders' names. Raises TaskError with everything that is wrong with any of them."""
     if (folder / STATEMENT).is_file():
         folders = [folder]
     else:
         folders = sorted(path.parent for path in folder.glob(f"*/{STATEMENT}"))[:MAX_TASKS]
     if not folders:
         raise TaskError(
-            f"{folder}: no task in it", hint=f"a task is a folder with {STATEMENT}, {REFERENCE} and test_*.py"
+            f"{folder}: the folder holds no task",
+            hint=f"a task is a folder with {STATEMENT}, {REFERENCE} and test_*.py",
         )
     tasks: list[Task] = []
     problems: list[str] = []
-    for one in folders:
+    for task_folder in folders:
         try:
-            tasks.append(_Reader(one, problems).task(folder.name if one != folder else ""))
+            tasks.append(_Reader(task_folder, problems).task(folder.name if task_folder != folder else ""))
         except _UnreadableError:
             continue
     raise_problems(folder, problems)
@@ -47,7 +48,7 @@ def folder_tasks(folder: Path) -> list[Task]:
 
 
 class _UnreadableError(Exception):
-    """What is wrong is in the list of problems."""
+    """The error of a task that cannot be read. The reasons are in the list of problems."""
 
 
 class _Reader:
@@ -61,7 +62,7 @@ class _Reader:
         node = self._entry(reference)
         hidden = [path.name for path in sorted(self.folder.glob("test_*.py")) if path.name != PUBLIC]
         if not hidden:
-            self._problem(REFERENCE, "no test_*.py beside it", at=self.folder)
+            self._problem(REFERENCE, f"the folder has no test_*.py besides {PUBLIC}", at=self.folder)
         public = self._tests([PUBLIC]) if (self.folder / PUBLIC).is_file() else self._examples(text)
         checks = self._tests(hidden)
         wrong = tuple(self._text(path.name) for path in sorted(self.folder.glob("wrong_*.py")))
@@ -87,25 +88,26 @@ class _Reader:
             self._problem(name, str(error))
             return ""
         if not text.strip():
-            self._problem(name, "empty")
+            self._problem(name, "the file is empty")
         return text
 
     def _entry(self, reference: str) -> ast.FunctionDef | ast.ClassDef | None:
-        """The one public name, or the one named like the folder."""
+        """Return the only public function or class, or the one that is named like the folder."""
         try:
             body = parsed(reference).body
         except ValueError as error:
             self._problem(REFERENCE, str(error))
             return None
-        found = {
+        public = {
             node.name: node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_"
         }
-        named = found.get(re.sub(r"\W", "_", self.folder.name))
-        if named is None and len(found) == 1:
-            return next(iter(found.values()))
+        named = public.get(re.sub(r"\W", "_", self.folder.name))
+        if named is None and len(public) == 1:
+            return next(iter(public.values()))
         if named is None and reference.strip():
-            names = ", ".join(found) or "none"
-            self._problem(REFERENCE, f"defines {names}; one function or class, or one named like the folder, is needed")
+            names = ", ".join(public) or "none"
+            needed = "a single public function or class, or one named like the folder, is needed"
+            self._problem(REFERENCE, f"defines {names}, but {needed}")
         return named
 
     def _tests(self, names: list[str]) -> Checks:
@@ -115,7 +117,7 @@ class _Reader:
             try:
                 made.append(Checks.from_unittest(text))
             except SyntaxError as error:
-                self._problem(name, f"line {error.lineno or 1}: no Python: {error.msg}")
+                self._problem(name, f"line {error.lineno or 1}: not valid Python: {error.msg}")
             except ValueError as error:
                 self._problem(name, str(error))
         return joined(made)
@@ -136,11 +138,11 @@ class _Reader:
 
 
 def joined(checks: list[Checks]) -> Checks:
-    """All of them as one; each keeps names of its own."""
+    """Return one set of checks that runs all of ``checks``. The names that each of them defines stay separate."""
     if len(checks) < 2:
         return checks[0] if checks else Checks()
     inner = [
-        f"def _module_{n}(candidate):\n{_indented(one.source)}    check(candidate)\n" for n, one in enumerate(checks)
+        f"def _module_{n}(candidate):\n{_indented(part.source)}    check(candidate)\n" for n, part in enumerate(checks)
     ]
     calls = "".join(f"    _module_{n}(candidate)\n" for n in range(len(checks)))
     return Checks.from_source("\n".join([*inner, f"def check(candidate):\n{calls}"]))

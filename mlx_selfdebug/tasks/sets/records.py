@@ -1,4 +1,6 @@
-"""The records of a published set's file: JSON lines (also .gz), a JSON array, or Parquet. All its problems are raised at once.
+"""Reads the records of a published set's file, which is JSON lines (also .gz), a JSON array, or Parquet.
+
+All problems of a file are raised at once.
 
 >>> records = read_records(Path("mbpp.jsonl"), {"task_id": int, "text": str})           # doctest: +SKIP
 >>> records[0].where, records[0].fields["task_id"]
@@ -21,35 +23,36 @@ from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.values.task import Task
 
 MAX_BYTES = 256 << 20
-"""Of a file, unpacked."""
+"""The largest size of a file after decompression."""
 MAX_PROBLEMS = 100
 PARQUET_HINT = "pip install 'mlx-selfdebug[sets]'"
 
 
 @dataclass(frozen=True)
 class Record:
-    """``where`` names the file and the line (or the place in the array), for messages."""
+    """One record of a file."""
 
     where: str
+    """The file and the line, or the index in the array, for messages."""
     fields: Mapping[str, Any]
 
 
 def read_records(path: Path, types: Mapping[str, type | tuple[type, ...]]) -> list[Record]:
-    """The objects of a file, each of which has the fields ``types``.
+    """Read the objects of a file. Each must have the fields of ``types``, with values of the types given there.
 
-    Raises TaskError for a file that cannot be read, is not of a form named above, is larger than ``MAX_BYTES``, holds
-    nothing, or holds an object that lacks a field; all such objects are named.
+    Raises TaskError if the file cannot be read, has none of the formats named above, is larger than ``MAX_BYTES`` or holds nothing.
+    It is also raised if objects lack a field or have one of another type, and then names all of them.
     """
-    found = list(_objects(path))
-    problems = [text for where, value in found for text in _problems(where, value, types)]
-    if not found:
+    objects = list(_objects(path))
+    problems = [text for where, value in objects for text in _problems(where, value, types)]
+    if not objects:
         problems = [f"{path}: the file holds no record"]
     raise_problems(path, problems)
-    return [Record(where, value) for where, value in found]
+    return [Record(where, value) for where, value in objects]
 
 
 def raise_problems(path: Path, problems: list[str]) -> None:
-    """Raises TaskError if there are any."""
+    """Raise TaskError with ``problems`` if there are any."""
     if problems:
         shown = problems[:MAX_PROBLEMS]
         if len(problems) > MAX_PROBLEMS:
@@ -58,20 +61,23 @@ def raise_problems(path: Path, problems: list[str]) -> None:
 
 
 def build_tasks(path: Path, records: list[Record], build: Callable[[Mapping[str, Any]], Task]) -> list[Task]:
-    """``build`` of each record. Raises TaskError with all those that it cannot build, and those whose id is taken."""
+    """Return the task that ``build`` makes of each record.
+
+    Raises TaskError with all records that it cannot build, and those whose id an earlier record has.
+    """
     tasks: dict[str, Task] = {}
     problems = []
     for record in records:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # invalid escapes and the like, in somebody's code
+                warnings.simplefilter("ignore")  # the code of a set may hold invalid escapes and the like
                 task = build(record.fields)
         except (ValueError, KeyError, TypeError, SyntaxError, RecursionError) as error:
             what = f"field {error} is missing" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
             problems.append(f"{record.where}: {what.splitlines()[0]}")
             continue
         if tasks.setdefault(task.id, task) is not task:
-            problems.append(f"{record.where}: the id {task.id} is taken already")
+            problems.append(f"{record.where}: the id {task.id} is already used")
     raise_problems(path, problems)
     return list(tasks.values())
 
@@ -80,21 +86,21 @@ def _problems(where: str, value: Any, types: Mapping[str, type | tuple[type, ...
     if isinstance(value, ValueError):
         yield f"{where}: {value}"
     elif not isinstance(value, dict):
-        yield f"{where}: not an object, {reprlib.repr(value)}"
+        yield f"{where}: not an object but {reprlib.repr(value)}"
     else:
         for name, kind in types.items():
             if name not in value:
-                yield f"{where}: {name}: missing, of {', '.join(types)}"
+                yield f"{where}: {name}: missing, the required fields are {', '.join(types)}"
             elif not isinstance(value[name], kind):
-                wanted = kind if isinstance(kind, tuple) else (kind,)
-                yield f"{where}: {name}: {reprlib.repr(value[name])}, not {' or '.join(_WORDS[one] for one in wanted)}"
+                allowed = " or ".join(_WORDS[choice] for choice in (kind if isinstance(kind, tuple) else (kind,)))
+                yield f"{where}: {name}: {reprlib.repr(value[name])} is not {allowed}"
 
 
-_WORDS: Mapping[type, str] = {str: "a text", int: "a whole number", list: "a list", dict: "an object"}
+_WORDS: Mapping[type, str] = {str: "a string", int: "a whole number", list: "a list", dict: "an object"}
 
 
 def _objects(path: Path) -> Iterator[tuple[str, Any]]:
-    """What stands there, or the ValueError of a line that is no JSON, each with its place."""
+    """Yield the place and the value of each record. The value of a line that is not JSON is a ValueError."""
     if path.suffix == ".parquet":
         yield from _of_parquet(path)
         return
@@ -116,7 +122,7 @@ def _parsed(text: str) -> Any:
     except json.JSONDecodeError as error:
         return ValueError(f"not JSON at column {error.colno} ({error.msg})")
     except (ValueError, RecursionError) as error:
-        return ValueError(f"not JSON we read ({error})")
+        return ValueError(f"not JSON that can be read ({error})")
 
 
 def _text(path: Path) -> str:
@@ -128,7 +134,7 @@ def _text(path: Path) -> str:
     except (OSError, EOFError, zlib.error) as error:
         raise TaskError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if len(data) > MAX_BYTES:
-        raise TaskError(f"{path}: larger than {MAX_BYTES >> 20} MiB, which no set that we know is")
+        raise TaskError(f"{path}: the file is larger than {MAX_BYTES >> 20} MiB, which no known set is")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -144,5 +150,5 @@ def _of_parquet(path: Path) -> Iterator[tuple[str, Any]]:
     try:
         rows = parquet.read_table(path).to_pylist()
     except (OSError, ValueError) as error:
-        raise TaskError(f"{path}: no Parquet file: {error}") from error
+        raise TaskError(f"{path}: not a Parquet file: {error}") from error
     yield from ((f"{path}[{index}]", row) for index, row in enumerate(rows))

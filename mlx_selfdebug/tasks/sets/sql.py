@@ -1,13 +1,13 @@
-"""Questions over databases, in the forms of GeoQuery and Spider; and the garden family, which comes with the package.
+"""Questions over databases, in the formats of GeoQuery and Spider, and the garden family, which comes with the package.
 
-A reference's rows are what is expected, so a query that does not run, or not soon, is a problem of the file. Where there is one
-database, hidden checks are on all of it and public ones on a copy that lacks every third row of each table: what a repair is
-told of the rows is never what scores.
+The rows of the reference query are the expected rows, so a query that does not run, or takes too long, is a problem of the file. If
+there is a single database, the hidden checks use all of it, and the public checks use a copy without every third row of each table.
+What a repair is told about the rows is therefore never what scores.
 
-- **GeoQuery** (Zelle and Mooney, 1996; as SQL by Finegan-Dollak et al., 2018): ``geoquery:FOLDER`` with geography.json and
-  geography.sqlite. Two of its queries, for five questions, are not SQLite's SQL.
-- **Spider** (Yu et al., 2018) and what has its form: a JSON array of ``db_id``, ``question`` and ``query``, beside a folder
-  ``database/DB_ID/DB_ID.sqlite``: ``spider:FILE.json``. Your own questions too.
+- **GeoQuery** (Zelle and Mooney, 1996; as SQL by Finegan-Dollak et al., 2018) is ``geoquery:FOLDER`` with geography.json and
+  geography.sqlite. Two of its queries, for five questions, are not in SQLite's SQL.
+- **Spider** (Yu et al., 2018) is ``spider:FILE.json``, a JSON array of ``db_id``, ``question`` and ``query``. The databases are
+  beside the file as ``database/DB_ID/DB_ID.sqlite``. Your own questions can have the same format.
 """
 
 from __future__ import annotations
@@ -32,23 +32,25 @@ FOLDER = Path(__file__).parent.parent / "garden"
 SPLITS = ("train", "dev", "test")
 MAX_BYTES = 32 << 20
 NOT_SQLITE = ("> ALL (", "SELECT DERIVED_TABLEalias1.STATE_NAME FROM (")
-"""What marks GeoQuery's queries that SQLite does not run."""
+"""Parts of those queries of GeoQuery that SQLite cannot run."""
 
 
 @dataclass(frozen=True)
 class Database:
-    """``form`` is a script, or a file's bytes as text; see ``domains/sql.py``."""
+    """A database, as the tests of a query open it."""
 
     schema: str
+    """The ``CREATE TABLE`` statements that a prompt shows."""
     form: Mapping[str, str]
+    """A script, or the bytes of a database file as a string; see ``domains/sql.py``."""
 
     def rows(self, query: str) -> list[list[Any]]:
-        """Raises sqlite3.Error, also for a query that takes too long or does more than read."""
+        """Return the rows of ``query``. Raises sqlite3.Error, also if the query takes too long or does more than read."""
         return sqlite_program.rows_of(self.form, query)
 
     @cached_property
     def thinned(self) -> Database:
-        """Without every third row of each table."""
+        """Return a copy of the database without every third row of each table."""
         connection = sqlite_program.opened(self.form)
         connection.execute("PRAGMA foreign_keys = OFF")
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
@@ -56,7 +58,7 @@ class Database:
             try:
                 connection.execute(f'DELETE FROM "{quoted}" WHERE rowid % 3 = 0')
             except sqlite3.Error:
-                continue  # without rowids, or not a table of rows
+                continue  # the table has no rowids, or is not a table of rows
         connection.commit()
         return Database(self.schema, _form(connection))
 
@@ -71,19 +73,23 @@ class Question:
 
 
 def geoquery_tasks(path: Path, split: str) -> list[Task]:
-    """``path`` is the folder, or its JSON file. Raises TaskError with everything that is wrong with the files."""
+    """Return the tasks of a split of GeoQuery. ``path`` is its folder, or the JSON file in it.
+
+    Raises TaskError with everything that is wrong with the files.
+    """
     file = path / "geography.json" if path.is_dir() else path
     records = read_records(file, {"sentences": list, "sql": list})
-    questions = [one for record in records for one in geo_questions(record, split)]
+    questions = [question for record in records for question in geo_questions(record, split)]
     numbered = [
-        Question(one.where, f"GeoQuery/{split}/{number}", one.text, one.query) for number, one in enumerate(questions)
+        Question(question.where, f"GeoQuery/{split}/{number}", question.text, question.query)
+        for number, question in enumerate(questions)
     ]
-    runnable = [one for one in numbered if not any(mark in one.query for mark in NOT_SQLITE)]
+    runnable = [question for question in numbered if not any(part in question.query for part in NOT_SQLITE)]
     return _tasks(file, runnable, {"": open_database(file.with_suffix(".sqlite"))}, lambda _: "", "geoquery")
 
 
 def geo_questions(record: Record, split: str) -> Iterator[Question]:
-    """The questions of one record of GeoQuery's file, without ids. Raises TaskError for what is not of its form."""
+    """Yield the questions of one record of GeoQuery's file, without ids. Raises TaskError if the record is not in its format."""
     try:
         for sentence in record.fields["sentences"]:
             if sentence["question-split"] == split:
@@ -92,11 +98,14 @@ def geo_questions(record: Record, split: str) -> Iterator[Question]:
                     text, query = text.replace(name, value), query.replace(name, value)
                 yield Question(record.where, "", text, query)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise TaskError(f"{record.where}: not of GeoQuery's form: {type(error).__name__}: {error}") from None
+        raise TaskError(f"{record.where}: not in GeoQuery's format: {type(error).__name__}: {error}") from None
 
 
 def spider_tasks(path: Path) -> list[Task]:
-    """Raises TaskError with everything that is wrong with the questions and their databases."""
+    """Return the tasks of a file in Spider's format.
+
+    Raises TaskError with everything that is wrong with the questions and their databases.
+    """
     records = read_records(path, {"db_id": str, "question": str, "query": str})
     named = sorted({record.fields["db_id"] for record in records})
     databases, problems = {}, []
@@ -110,15 +119,17 @@ def spider_tasks(path: Path) -> list[Task]:
         Question(record.where, f"{path.stem}/{number}", record.fields["question"], record.fields["query"])
         for number, record in enumerate(records)
     ]
-    of = {question.id: record.fields["db_id"] for question, record in zip(questions, records, strict=True)}
-    return _tasks(path, questions, databases, lambda question: of[question.id], path.stem)
+    database_of = {question.id: record.fields["db_id"] for question, record in zip(questions, records, strict=True)}
+    return _tasks(path, questions, databases, lambda question: database_of[question.id], path.stem)
 
 
 def open_database(path: Path) -> Database:
-    """Raises TaskError for a file that is missing, too large, or no SQLite database."""
+    """Read a database file. Raises TaskError if it is missing, too large, or not a SQLite database."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise TaskError(f"{path}: larger than {MAX_BYTES >> 20} MiB, which is more than a test run can be given")
+            raise TaskError(
+                f"{path}: the file is larger than {MAX_BYTES >> 20} MiB, which is more than a test run can be given"
+            )
         with sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True) as connection:
             schema = _schema(connection)
             form = _form(connection)
@@ -126,7 +137,7 @@ def open_database(path: Path) -> Database:
     except FileNotFoundError:
         raise TaskError(f"{path}: no such file") from None
     except (OSError, sqlite3.Error) as error:
-        raise TaskError(f"{path}: no SQLite database: {error}") from error
+        raise TaskError(f"{path}: not a SQLite database: {error}") from error
     if not schema:
         raise TaskError(f"{path}: the database has no table")
     return Database(schema, form)
@@ -137,7 +148,7 @@ def _form(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 def _schema(connection: sqlite3.Connection) -> str:
-    """The statements that made its tables, a column's name and type each."""
+    """Return a ``CREATE TABLE`` statement per table, with the name and type of each column."""
     query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY rowid"
     return "\n".join(_table(connection, name) for (name,) in connection.execute(query).fetchall())
 
@@ -151,7 +162,10 @@ def _table(connection: sqlite3.Connection, name: str) -> str:
 def _tasks(
     path: Path, questions: Sequence[Question], databases: Mapping[str, Database], of: Any, source: str
 ) -> list[Task]:
-    """Public checks on a thinned copy, hidden ones on the whole. A question whose answer is nothing cannot be checked."""
+    """Return tasks with public checks on the thinned copy of a database and hidden checks on all of it.
+
+    A question whose answer holds no value is left out, since it cannot be checked.
+    """
     tasks, problems = [], []
     data = {
         name: json.dumps({"part": database.thinned.form, "whole": database.form})
@@ -185,7 +199,7 @@ def _tasks(
 
 
 def garden_tasks(domain: str) -> list[Task]:
-    """The questions of the garden family; its databases have one schema and different rows. ``domain`` is sql or duckdb."""
+    """Return the questions of the garden family, whose databases share a schema. ``domain`` is sql or duckdb."""
     schema = (FOLDER / "schema.sql").read_text(encoding="utf-8")
     scripts = {file.stem: file.read_text(encoding="utf-8") for file in sorted((FOLDER / "rows").glob("*.sql"))}
     databases = {name: Database(schema, {"script": f"{schema}\n{rows}"}) for name, rows in scripts.items()}
@@ -195,7 +209,7 @@ def garden_tasks(domain: str) -> list[Task]:
     for record in read_records(FOLDER / "questions.jsonl", {"id": str, "question": str, "query": str}):
         query = record.fields["query"]
         ordered = is_ordered(query)
-        found = {name: database.rows(query) for name, database in databases.items()}
+        rows = {name: database.rows(query) for name, database in databases.items()}
         tasks.append(
             Task(
                 id=f"{'garden' if domain == 'sql' else 'garden-' + domain}/{record.fields['id']}",
@@ -203,8 +217,8 @@ def garden_tasks(domain: str) -> list[Task]:
                 statement=record.fields["question"],
                 entry_point="answer",
                 starter_code=schema,
-                public=rows_checks({first: found[first]}, ordered=ordered),
-                hidden=rows_checks({name: found[name] for name in others}, ordered=ordered),
+                public=rows_checks({first: rows[first]}, ordered=ordered),
+                hidden=rows_checks({name: rows[name] for name in others}, ordered=ordered),
                 data=data,
                 reference=query + "\n",
                 wrong=tuple(record.fields.get("wrong", ())),

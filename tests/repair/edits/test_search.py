@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import SandboxError
-from mlx_selfdebug.repair.edits.candidates import LEAST_RATIO, Candidate, candidates, first_order, worthwhile
+from mlx_selfdebug.repair.edits.candidates import MIN_RATIO, Candidate, candidates, first_order, worthwhile
 from mlx_selfdebug.repair.edits.edit import Edit
 from mlx_selfdebug.repair.edits.hints import Hints, hints_of
 from mlx_selfdebug.repair.edits.search import FURTHER, MAX_TIMEOUTS, EditSearch, likeliest
@@ -70,12 +70,12 @@ def test_the_first_order_ratio_of_one_changed_token_is_exact(tiny: Any) -> None:
     place = program.body.index("-")
     (ratio,) = first_order(program, [program.body.replace("-", "+")])
     wanted = program.reading.log_likelihood_of([place], tiny.encode("+"))[0] - program.reading.log_likelihood[place]
-    assert np.isclose(ratio, max(wanted, LEAST_RATIO), atol=1e-5)
+    assert np.isclose(ratio, max(wanted, MIN_RATIO), atol=1e-5)
 
 
 def test_a_text_that_only_goes_on_has_the_least_ratio(tiny: Any) -> None:
     program = read_with(tiny)
-    assert first_order(program, [program.body]) == [LEAST_RATIO]
+    assert first_order(program, [program.body]) == [MIN_RATIO]
 
 
 def test_an_edit_of_a_line_that_no_failing_check_ran_comes_last(tiny: Any) -> None:

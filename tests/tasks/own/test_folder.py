@@ -102,27 +102,27 @@ def test_everything_wrong_with_all_tasks_is_said_at_once(make):
     make_again.mkdir()
     (make_again / "task.md").write_bytes(b"a\n\xff\n")
     assert problems(folder) == [
-        "/one/reference.py:1: no Python: invalid syntax",
-        "/one/test_double.py: test_a: fixtures are not understood",
+        "/one/reference.py:1: not valid Python: invalid syntax",
+        "/one/test_double.py: test_a: fixtures are not supported",
         "/two/task.md:2: not UTF-8: b'\\xff\\n'",
         "/two/reference.py: cannot be read: No such file or directory",
-        "/two: no test_*.py beside it",
+        "/two: the folder has no test_*.py besides test_public.py",
     ]
 
 
 def test_an_empty_text_is_a_problem(make):
-    assert "/double/task.md: empty" in problems(make(task__md=" \n"))
+    assert "/double/task.md: the file is empty" in problems(make(task__md=" \n"))
 
 
 def test_a_reference_without_one_clear_entry_point_is_a_problem(make):
     [problem] = problems(make(reference__py="def a():\n    pass\n\n\ndef b():\n    pass\n"))
-    assert (
-        problem == "/double/reference.py: defines a, b; one function or class, or one named like the folder, is needed"
+    assert problem == (
+        "/double/reference.py: defines a, b, but a single public function or class, or one named like the folder, is needed"
     )
 
 
 def test_a_folder_without_tasks_says_what_a_task_is(tmp_path):
-    with pytest.raises(TaskError, match="no task in it") as caught:
+    with pytest.raises(TaskError, match="holds no task") as caught:
         load_tasks(tmp_path)
     assert "task.md, reference.py and test_*.py" in str(caught.value.hint)
 

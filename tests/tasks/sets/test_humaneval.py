@@ -138,7 +138,7 @@ def test_every_line_that_is_not_the_packs_is_reported(write):
     assert [problem.removeprefix(str(path)).split(": ")[:2] for problem in caught.value.problems] == [
         [":1", "test"],
         [":2", "not JSON at column 2 (Expecting property name enclosed in double quotes)"],
-        [":3", "not an object, []"],
+        [":3", "not an object but []"],
     ]
 
 
@@ -150,7 +150,7 @@ def test_every_record_that_is_no_program_is_reported(write):
     assert [problem.removeprefix(str(path)) for problem in caught.value.problems] == [
         ":1: ValueError: prompt and canonical_solution define no function g",
         ":2: SyntaxError: '(' was never closed (<unknown>, line 1)",
-        ":4: the id HumanEvalPack/7 is taken already",
+        ":4: the id HumanEvalPack/7 is already used",
     ]
 
 

@@ -41,7 +41,7 @@ def test_a_generators_own_answers_pass(errors):
     [
         ("reasoning-gym:chain_summ", "chain_sum"),
         ("reasoning-gym:chain_sum,size=0", "size is 0"),
-        ("reasoning-gym:chain_sum,size=x", "'size=x' is no setting"),
+        ("reasoning-gym:chain_sum,size=x", "'size=x' is not a setting"),
         ("reasoning-gym:chain_sum,sise=3", "sise"),
         ("reasoning-gym", "needs the name of a generator"),
     ],

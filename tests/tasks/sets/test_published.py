@@ -18,7 +18,7 @@ def test_a_hub_that_cannot_be_reached_is_an_error_that_shows_the_way_by_file(mon
     monkeypatch.setattr(published, "_probe", unreachable)
     with pytest.raises(TaskError, match="the hub gave no answer") as caught:
         load_tasks(name)
-    assert caught.value.hint == f"from a file: {name}:PATH"
+    assert caught.value.hint == f"to read the set from a file that you have: {name}:PATH"
 
 
 def test_what_the_cache_has_is_read_without_the_hub(monkeypatch, write):

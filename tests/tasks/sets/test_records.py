@@ -54,11 +54,11 @@ def test_all_problems_are_said_with_their_lines(tmp_path):
     with pytest.raises(TaskError) as caught:
         read_records(path, TYPES)
     assert [problem.removeprefix(str(path)) for problem in caught.value.problems] == [
-        ":1: text: missing, of id, text",
-        ":2: id: 'x', not a whole number",
-        ":2: text: 5, not a text",
+        ":1: text: missing, the required fields are id, text",
+        ":2: id: 'x' is not a whole number",
+        ":2: text: 5 is not a string",
         ":3: not JSON at column 1 (Expecting value)",
-        ":4: not an object, []",
+        ":4: not an object but []",
     ]
 
 
@@ -70,7 +70,7 @@ def test_all_problems_are_said_with_their_lines(tmp_path):
         ("a.json", b"[1, ", "not JSON"),
         ("a.jsonl.gz", b"\x1f\x8b\x08broken", "cannot be read"),
         ("a.jsonl.gz", b"plain", "cannot be read"),
-        ("a.parquet", b"plain", "no Parquet file"),
+        ("a.parquet", b"plain", "not a Parquet file"),
     ],
 )
 def test_a_file_of_another_kind_is_an_error(tmp_path, name, data, said):
@@ -104,7 +104,7 @@ def test_every_record_that_cannot_be_built_and_every_id_given_twice_are_said(tmp
     with pytest.raises(TaskError) as caught:
         build_tasks(path, read_records(path, {"id": int}), build)
     assert [problem.removeprefix(str(path)) for problem in caught.value.problems] == [
-        ":2: the id 1 is taken already",
+        ":2: the id 1 is already used",
         ":3: ValueError: below 1",
         ":4: ValueError: below 1",
     ]

@@ -22,7 +22,7 @@
     kind.addEventListener("change", show);
     show();
   }
-  // What is folded on the screen is wanted on paper, but for the pairs, which are many.
+  // On paper nothing can be unfolded, so everything is opened for printing except the pairs, of which there are many.
   let opened = [];
   window.addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")].filter((one) => !one.closest("#pair-list"));

@@ -1,0 +1,123 @@
+"""Run the steps of one training: record them, keep checkpoints, and compare the epochs by what they repair.
+
+A training that was cut short continues from its last checkpoint and ends with the same adapter as one that was not, bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from dataclasses import asdict, fields
+from typing import Any
+
+from mlx_selfdebug.models.backend import mx
+
+from mlx_selfdebug.config import ADJUSTABLE, TrainConfig
+from mlx_selfdebug.models.load import Model
+from mlx_selfdebug.progress import Spent
+from mlx_selfdebug.store import Run
+from mlx_selfdebug.training.checkpoint import newest_checkpoint, restore_best, save_best, save_checkpoint
+from mlx_selfdebug.training.examples import Example
+from mlx_selfdebug.training.loop import Advance, Step, count_steps, optimizer_of, train_steps
+from mlx_selfdebug.training.plan import TrainingPlan
+from mlx_selfdebug.training.selection import Selection
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_S = 30.0
+"""The seconds between two checkpoints, and so about the longest stretch of training that is lost when the process is killed."""
+
+
+class Session:
+    """The steps of one training, with its checkpoints and the choice of its best epoch."""
+
+    def __init__(self, run: Run, model: Model, examples: list[Example], plan: TrainingPlan, spent: Spent) -> None:
+        self._run, self._model, self._examples, self._plan = run, model, examples, plan
+        self._spent = spent
+        self._config, self._seed = run.config.train, run.config.seed
+        self._digest = _digest(examples)
+        self._selection: Selection | None = None
+        self._steps_per_epoch = count_steps(len(examples), self._config) // self._config.epochs
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the examples, which identifies what is trained on."""
+        return self._digest
+
+    def select_by(self, selection: Selection) -> None:
+        """Keep the adapter of the epoch that ``selection`` finds best instead of the last one."""
+        self._selection = selection
+
+    def make_steps(self, advance: Advance) -> None:
+        """Make the steps that are missing, and leave the network with the adapter that is to be kept."""
+        config, folder, network = self._config, self._run.training_path, self._model.network
+        settings = {"train": _lasting(config), "seed": self._seed, "model": self._model.origin, "pairs": self._digest}
+        optimizer = optimizer_of(config, count_steps(len(self._examples), config))
+        start = newest_checkpoint(folder, settings)
+        done = start.step if start else 0
+        # How many steps have led to the adapter in the network; -1 until this process has made one.
+        steps_in_network = -1
+        self._begin(done, advance)
+        steps = train_steps(
+            network, self._examples, config, self._seed, optimizer, shape=self._plan.shape, start=start, advance=advance
+        )
+        saved = time.monotonic()
+        while not (self._selection and self._selection.over) and (step := next(steps, None)):
+            done = steps_in_network = step.step + 1
+            _record(self._run, step)
+            self._spent.add("steps", step.wall_s)
+            if done % self._steps_per_epoch == 0:
+                self._check(done, advance)
+            if time.monotonic() - saved >= CHECKPOINT_S:
+                save_checkpoint(folder, done, network, optimizer, settings)
+                time.sleep(config.cooldown_s)
+                saved = time.monotonic()
+        if self._selection and (best := self._selection.best) and best.step != steps_in_network:
+            restore_best(folder, best.step, network)
+
+    def _begin(self, done: int, advance: Advance) -> None:
+        self._run.clear_steps(done)
+        advance(_pairs_before(done, len(self._examples), self._config.batch_size), "resumed" if done else "")
+        if self._selection:
+            self._selection.recall(done)
+
+    def _check(self, done: int, advance: Advance) -> None:
+        if self._selection is None:
+            return
+        advance(0, "testing repairs")
+        with self._spent.on("repairs of held-back tasks"):
+            check = self._selection.check(done)
+        advance(0, f"{check.repaired} of {check.attempts} repaired")
+        if self._selection.best == check:
+            save_best(self._run.training_path, done, self._model.network)
+        # Decoding the repairs has set a cache limit of its own.
+        mx.set_cache_limit(self._plan.cache_bytes)
+        mx.clear_cache()
+
+
+def _lasting(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings on which the adapter depends, which are all but those that may change between sessions."""
+    return {name: value for name, value in asdict(config).items() if f"train.{name}" not in ADJUSTABLE}
+
+
+def _digest(examples: list[Example]) -> str:
+    return hashlib.sha256(
+        repr([(example.ids, example.start, example.weights) for example in examples]).encode()
+    ).hexdigest()
+
+
+def _record(run: Run, step: Step) -> None:
+    """Store ``step`` with the run. A skipped step has no loss, so it leaves a gap in the recorded steps."""
+    if step.skipped:
+        logger.warning("step %d was skipped: its loss or gradient is not a number", step.step)
+    else:
+        values = {field.name: getattr(step, field.name) for field in fields(step) if field.name != "skipped"}
+        run.add_step(**values)
+
+
+def _pairs_before(step: int, n_examples: int, batch_size: int) -> int:
+    """Return how many pairs the first ``step`` steps have seen."""
+    steps_per_epoch = -(-n_examples // batch_size)
+    epochs, rest = divmod(step, steps_per_epoch)
+    return epochs * n_examples + min(rest * batch_size, n_examples)
