@@ -104,7 +104,7 @@ def whole_way(model: Model, name: str, source: str, n_train: int, n_test: int, f
         "eval.max_tokens": longest,
         "eval.tokens": longest,
     }
-    with sd.Run(folder, sd.resolve(overrides=settings, default_preset="cpu").config) as run:
+    with sd.Run(folder, sd.load_config(overrides=settings, default_preset="cpu")) as run:
         attempts = sd.collect(run, model, training)
         pairs = run.pairs()
         kinds = {kind: sum(pair.kind == kind for pair in pairs) for kind in ("repair", "direct", "keep")}

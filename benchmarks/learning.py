@@ -32,7 +32,7 @@ from mlx_selfdebug.models.backend import device_name
 from reading import GIVEN, LIMITS, Unit, learned_on, set_from, to_choose_on, units_of
 
 import mlx_selfdebug as sd
-from mlx_selfdebug.config import resolve
+from mlx_selfdebug.config import load_config
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.models.load import Model, load_model
 from mlx_selfdebug.progress import Bars
@@ -117,7 +117,7 @@ def collect(options: argparse.Namespace) -> None:
         "collect.batch_size": options.batch,
         "train.held_back_share": 0.0,
     }
-    with sd.Run(options.folder / "collected", resolve(overrides=settings, environment={}).config) as run:
+    with sd.Run(options.folder / "collected", load_config(overrides=settings, environment={})) as run:
         attempts = sd.collect(run, load_model(options.model), load_tasks(str(file)), progress=Bars())
         bugs = run.attempts("bugs")
     solved = len({attempt.task_id for attempt in attempts if attempt.passed})
@@ -143,7 +143,7 @@ def train(options: argparse.Namespace) -> None:
             if not (folder / "config.toml").exists():
                 with open_stored(options.folder / "collected") as source:
                     recipe = {**COMMON, **RECIPES[name], "seed": seed}
-                    branch(source, folder, resolve(overrides=recipe, base=source.config, environment={}).config)
+                    branch(source, folder, load_config(overrides=recipe, base=source.config, environment={}))
             with sd.Run(folder) as run:
                 adapter = sd.train(run, model, progress=Bars())
                 with adapter.applied(model):
@@ -159,7 +159,7 @@ def base(options: argparse.Namespace) -> None:
 
 
 def _config(options: argparse.Namespace) -> sd.Config:
-    return resolve(overrides={"model": options.model}, environment={}).config
+    return load_config(overrides={"model": options.model}, environment={})
 
 
 def _repair_all(options: argparse.Namespace, run: sd.Run, model: Model) -> None:

@@ -37,7 +37,7 @@ from mlx_selfdebug.models.backend import device_name, mx
 import numpy as np
 
 import mlx_selfdebug as sd
-from mlx_selfdebug.config import resolve
+from mlx_selfdebug.config import load_config
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.evaluation.arms import ARMS, BLIND, SEARCH, answer, first_drafts, play_of
 from mlx_selfdebug.evaluation.statistics import bootstrap_gain, mcnemar
@@ -110,7 +110,7 @@ def search(options: argparse.Namespace) -> None:
 
 
 def _config(options: argparse.Namespace) -> sd.Config:
-    return resolve(overrides={"model": options.model}, environment={}).config
+    return load_config(overrides={"model": options.model}, environment={})
 
 
 def _decoding(options: argparse.Namespace) -> Decoding:

@@ -28,7 +28,7 @@ from mlx_lm.generate import generate_step
 from reading import LIMITS, Unit, units_of
 
 import mlx_selfdebug as sd
-from mlx_selfdebug.config import resolve
+from mlx_selfdebug.config import load_config
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.models.load import Model, load_model
 from mlx_selfdebug.progress import NullProgress
@@ -76,7 +76,7 @@ def main() -> None:
     model = load_model(options.model)
     rows = {}
     for name in options.sets:
-        config = resolve(overrides={"model": options.model}, environment={}).config
+        config = load_config(overrides={"model": options.model}, environment={})
         with sd.Run(options.folder / name, config) as run, TestRunner(2, LIMITS) as runner:
             units = units_of(name, options, run, runner, model)
             rows[name] = _set(name, units, _Variants(model, runner, units, run))

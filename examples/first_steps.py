@@ -11,7 +11,7 @@
 # %%
 import mlx_selfdebug as sd
 
-config = sd.resolve(overrides={"preset": "demo"}).config
+config = sd.load_config(overrides={"preset": "demo"})
 model = sd.load_model(config.model)
 print(model)
 
@@ -54,12 +54,11 @@ print(fact)
 # A model that solves nothing has nothing to learn from; here it goes on with references instead.
 
 # %%
-from mlx_selfdebug.training.mix import reference_pairs
 
 with sd.Run("runs/first-steps") as run:
     if not run.pairs():
         print("no task was both failed and solved: references take the place of pairs")
-        run.replace_pairs(reference_pairs(tasks))
+        run.replace_pairs(sd.reference_pairs(tasks))
     pairs = run.pairs()
 print(pairs[:3])
 
@@ -81,7 +80,6 @@ with sd.Run("runs/first-steps") as run:
 print(result)
 
 # %%
-from mlx_selfdebug.reporting.report import write_report
 
 with sd.Run("runs/first-steps") as run:
-    print(write_report(run))
+    print(sd.write_report(run))

@@ -13,13 +13,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 import mlx_selfdebug as sd
-from mlx_selfdebug.domains import Tidied, register
-from mlx_selfdebug.domains.prompted import Prompted, tested_text
-from mlx_selfdebug.domains.tidying import fenced_or_whole
-from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.tasks import Checks, Task
-from mlx_selfdebug.training.mix import reference_pairs
-from mlx_selfdebug.values.verdict import Failure, Verdict
+from mlx_selfdebug import Checks, Failure, Task, TestRunner, Verdict
+from mlx_selfdebug.domains import Prompted, Tidied, fenced_or_whole, register, tested_text
 
 # %% [markdown]
 # ## What is run
@@ -182,7 +177,7 @@ settings = {
     "eval.tokens": 96,
     "eval.max_tokens": 24,
 }
-config = sd.resolve(overrides=settings).config
+config = sd.load_config(overrides=settings)
 model = sd.load_model(config.model)
 with sd.Run("runs/own-domain", config) as run:
     attempts = sd.collect(run, model, TASKS[:6], progress=sd.Bars())
@@ -193,7 +188,7 @@ for attempt in attempts[:6]:
 with sd.Run("runs/own-domain") as run:
     if not run.pairs():
         print("no task was both failed and solved: references take the place of pairs")
-        run.replace_pairs(reference_pairs(TASKS[:6]))
+        run.replace_pairs(sd.reference_pairs(TASKS[:6]))
     adapter = sd.train(run, model, tasks=TASKS[:6], progress=sd.Bars())
     result = sd.evaluate(run, model, adapter, TASKS[6:], trained_on=TASKS[:6], progress=sd.Bars())
 print(result)

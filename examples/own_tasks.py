@@ -6,10 +6,8 @@
 
 # %%
 import mlx_selfdebug as sd
-from mlx_selfdebug.auditing.verify import check_tasks
 from mlx_selfdebug.config import SandboxConfig
 from mlx_selfdebug.domains.running import open_runner
-from mlx_selfdebug.tasks.jsonl import dump_tasks
 
 # %% [markdown]
 # ## Written down
@@ -30,7 +28,7 @@ bowls = sd.Task(
     reference="def bowls(amount: int, size: int) -> int:\n    return -(-amount // size)\n",
 )
 with open_runner(SandboxConfig(), [bowls]) as runner:
-    print(check_tasks([bowls], runner) or "sound")
+    print(sd.check_tasks([bowls], runner) or "sound")
 
 # %% [markdown]
 # ## A file, a line a task
@@ -41,7 +39,7 @@ with open_runner(SandboxConfig(), [bowls]) as runner:
 from pathlib import Path
 
 Path("runs").mkdir(exist_ok=True)
-dump_tasks([bowls], "runs/kitchen.jsonl")
+sd.dump_tasks([bowls], "runs/kitchen.jsonl")
 print(sd.load_tasks("runs/kitchen.jsonl"))
 
 # %%
@@ -108,7 +106,7 @@ print(bugs[0].statement)
 # The same calls as on any other set; on the command line, `mlx-selfdebug run --collect-tasks functions:runs/shop`.
 
 # %%
-config = sd.resolve(overrides={"preset": "demo", "collect.samples": 2}).config
+config = sd.load_config(overrides={"preset": "demo", "collect.samples": 2})
 model = sd.load_model(config.model)
 with sd.Run("runs/own-tasks", config) as run:
     attempts = sd.collect(run, model, [bowls, *mine], progress=sd.Bars())

@@ -7,12 +7,12 @@
 # %%
 from pathlib import Path
 
-from mlx_selfdebug.store import open_stored
+import mlx_selfdebug as sd
 
 FOLDER = Path("runs/first-steps")
 if not (FOLDER / "run.db").exists():
     raise SystemExit(f"{FOLDER} is not there: run first_steps first")
-with open_stored(FOLDER) as run:
+with sd.open_stored(FOLDER) as run:
     stages, attempts, pairs, steps = run.stages(), run.attempts(), run.pairs(), run.steps()
 for name, stage in stages.items():
     print(f"{name:9} {stage['wall_s']:7.1f} s  {stage['peak_bytes'] / 1e9:5.2f} GB of the whole process tree")
@@ -61,11 +61,9 @@ for step in steps[-3:]:
 # tasks it can show nothing, and says so.
 
 # %%
-from mlx_selfdebug.evaluation.evidence import read_evidence
-from mlx_selfdebug.evaluation.result import read_result
 
-with open_stored(FOLDER) as run:
-    result, evidence = read_result(run), read_evidence(run)
+with sd.open_stored(FOLDER) as run:
+    result, evidence = sd.read_result(run), sd.read_evidence(run)
 print(result)
 
 # %%
@@ -78,7 +76,6 @@ print(f"{len(evidence.tasks)} tasks, {shows}")
 # The report is the same as one page of HTML, and as Markdown:
 
 # %%
-from mlx_selfdebug.reporting.report import write_report
 
-with open_stored(FOLDER) as run:
-    print(write_report(run))
+with sd.open_stored(FOLDER) as run:
+    print(sd.write_report(run))

@@ -9,9 +9,8 @@
 
 # %%
 import mlx_selfdebug as sd
-from mlx_selfdebug.training.mix import reference_pairs
 
-config = sd.resolve(
+config = sd.load_config(
     overrides={
         "preset": "cpu",
         "collect.limit": 16,
@@ -35,7 +34,7 @@ config = sd.resolve(
         "collect.rounds": 1,
         "collect.bugs": 0,
     }
-).config
+)
 model = sd.load_model(config.model)
 tasks = sd.load_tasks(config.collect.tasks).spread(config.collect.limit)
 held_out = [task for task in sd.load_tasks("humaneval") if 40 <= int(task.id.rpartition("/")[2]) <= 47]
@@ -49,7 +48,7 @@ with sd.Run("runs/seed-protocol", config) as run:
     attempts = sd.collect(run, model, tasks, progress=sd.Bars())
     if not run.pairs():
         print("no task was both failed and solved: references take the place of pairs")
-        run.replace_pairs(reference_pairs(tasks[:13]))
+        run.replace_pairs(sd.reference_pairs(tasks[:13]))
     n_pairs = len(run.pairs())
 print(f"{sum(attempt.passed for attempt in attempts)} of {len(attempts)} attempts passed; {n_pairs} pairs")
 

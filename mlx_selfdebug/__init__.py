@@ -18,22 +18,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlx_selfdebug.auditing.verify import check_tasks as check_tasks
     from mlx_selfdebug.config import Config as Config
-    from mlx_selfdebug.config import resolve as resolve
+    from mlx_selfdebug.config import load_config as load_config
     from mlx_selfdebug.errors import SelfDebugError as SelfDebugError
+    from mlx_selfdebug.evaluation.evidence import read_evidence as read_evidence
     from mlx_selfdebug.evaluation.result import Result as Result
+    from mlx_selfdebug.evaluation.result import read_result as read_result
     from mlx_selfdebug.models.load import Model as Model
     from mlx_selfdebug.models.load import load_model as load_model
     from mlx_selfdebug.progress import Bars as Bars
     from mlx_selfdebug.repair.reading import read as read
+    from mlx_selfdebug.reporting.report import write_report as write_report
     from mlx_selfdebug.sandbox.limits import Limits as Limits
     from mlx_selfdebug.sandbox.runner import TestRunner as TestRunner
     from mlx_selfdebug.stages.collect import collect as collect
     from mlx_selfdebug.stages.evaluate import evaluate as evaluate
     from mlx_selfdebug.stages.train import train as train
     from mlx_selfdebug.store import Run as Run
+    from mlx_selfdebug.store import open_stored as open_stored
+    from mlx_selfdebug.tasks.jsonl import dump_tasks as dump_tasks
     from mlx_selfdebug.tasks.load import load_tasks as load_tasks
     from mlx_selfdebug.training.adapter import Adapter as Adapter
+    from mlx_selfdebug.training.mix import reference_pairs as reference_pairs
     from mlx_selfdebug.values.attempt import Attempt as Attempt
     from mlx_selfdebug.values.checks import Checks as Checks
     from mlx_selfdebug.values.pair import Pair as Pair
@@ -57,13 +64,20 @@ _HOMES = {
     "Task": "values.task",
     "TestRunner": "sandbox.runner",
     "Verdict": "values.verdict",
+    "check_tasks": "auditing.verify",
     "collect": "stages.collect",
+    "dump_tasks": "tasks.jsonl",
     "evaluate": "stages.evaluate",
+    "load_config": "config",
     "load_model": "models.load",
     "load_tasks": "tasks.load",
+    "open_stored": "store",
     "read": "repair.reading",
-    "resolve": "config",
+    "read_evidence": "evaluation.evidence",
+    "read_result": "evaluation.result",
+    "reference_pairs": "training.mix",
     "train": "stages.train",
+    "write_report": "reporting.report",
 }
 __all__ = sorted(_HOMES)
 

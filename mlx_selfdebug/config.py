@@ -1,10 +1,10 @@
 """Defines every setting and its default, in one frozen dataclass per stage. Defaults are defined nowhere else.
 
 TOML keys, environment variables and command-line options are derived from these classes. The order of precedence is
-command line > environment (``MLX_SELFDEBUG_COLLECT_SAMPLES``) > file > preset > default. ``resolve`` also reports where each
-value came from.
+command line > environment (``MLX_SELFDEBUG_COLLECT_SAMPLES``) > file > preset > default. ``load_config`` puts them together;
+``resolve`` also reports where each value came from.
 
-    >>> resolve(overrides={"collect.samples": 4}).config.collect.samples
+    >>> load_config(overrides={"collect.samples": 4}, environment={}).collect.samples
     4
 """
 
@@ -389,6 +389,21 @@ def resolve(
             values[key], origins[key] = value, f"preset {preset}"
     values["preset"] = preset
     return Resolved(_build(values), MappingProxyType(origins))
+
+
+def load_config(
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    file: str | Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    base: Config | None = None,
+    default_preset: str = "air",
+) -> Config:
+    """Return the configuration from all its sources; see :func:`resolve`, which also says where each value comes from."""
+    resolved = resolve(
+        overrides=overrides, file=file, environment=environment, base=base, default_preset=default_preset
+    )
+    return resolved.config
 
 
 def setting_for(key: str, where: str) -> Setting:

@@ -25,8 +25,10 @@ from typing import TYPE_CHECKING, Any
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.sampling.language_model import DecodingCounts
 from mlx_selfdebug.sampling.request import Completion, Request
+from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
+from mlx_selfdebug.values.verdict import Verdict
 
 if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model
@@ -173,6 +175,31 @@ def make_task(
 def fenced(code: str) -> str:
     """Return ``code`` with a closing fence, as models of this kind write it after the opening fence that they are given."""
     return f"{code.strip()}\n```"
+
+
+def make_attempt(**changes: Any) -> Attempt:
+    """Return an attempt that passed its two checks, with the fields in ``changes`` instead of its own.
+
+    ``public`` is the verdict on the hidden checks, ``verdict``, if nothing else is said.
+    """
+    verdict = changes.get("verdict", Verdict("passed", n_passed=2, n_checks=2))
+    values: dict[str, Any] = {
+        "task_id": "test/square",
+        "arm": "collect",
+        "sample": 0,
+        "round": 0,
+        "parent": "",
+        "prompt": "Write it.",
+        "completion": "def square(x):\n    return x * x\n",
+        "code": "def square(x):\n    return x * x\n",
+        "verdict": verdict,
+        "public": verdict,
+        "n_prompt_tokens": 5,
+        "n_completion_tokens": 9,
+        "seed": 2**62,
+        "finish": "fence",
+    }
+    return Attempt(**{**values, **changes})
 
 
 class ScriptedModel:

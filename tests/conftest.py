@@ -9,42 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from mlx_selfdebug.config import Config, resolve
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.values.attempt import Attempt
-from mlx_selfdebug.values.verdict import ErrorFact, Failure, Verdict
 
 settings.register_profile("untimed", deadline=None)  # how long a test takes never fails it
 settings.load_profile("untimed")
-
-FAILED = Verdict(
-    "failed", (Failure("hidden[0]", "3", "9", "value", "6", ErrorFact("ValueError", "no", 2, "raise")),), 1, 2
-)
-
-
-def make_attempt(**changes: Any) -> Attempt:
-    verdict = changes.get("verdict", Verdict("passed", n_passed=2, n_checks=2))
-    values: dict[str, Any] = {
-        "task_id": "test/square",
-        "arm": "collect",
-        "sample": 0,
-        "round": 0,
-        "parent": "",
-        "prompt": "Write it.",
-        "completion": "def square(x):\n    return x * x\n",
-        "code": "def square(x):\n    return x * x\n",
-        "verdict": verdict,
-        "public": verdict,
-        "n_prompt_tokens": 5,
-        "n_completion_tokens": 9,
-        "seed": 2**62,
-        "finish": "fence",
-    }
-    return Attempt(**{**values, **changes})
-
-
-def small_config(**overrides: Any) -> Config:
-    return resolve(overrides={key.replace("__", "."): value for key, value in overrides.items()}, environment={}).config
 
 
 @pytest.fixture

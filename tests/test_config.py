@@ -14,6 +14,7 @@ from mlx_selfdebug.config import (
     Setting,
     differences,
     flatten,
+    load_config,
     resolve,
     to_commented_toml,
     to_toml,
@@ -36,11 +37,11 @@ def values_for(setting: Setting) -> st.SearchStrategy[Any]:
 def test_a_configuration_written_as_toml_reads_back_the_same(values: dict[str, Any]) -> None:
     import tempfile
 
-    config = resolve(overrides=values, environment={}).config
+    config = load_config(overrides=values, environment={})
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.toml"
         file.write_text(to_toml(config), encoding="utf-8")
-        assert resolve(file=file, environment={}).config == config
+        assert load_config(file=file, environment={}) == config
 
 
 def test_the_command_line_wins_over_environment_over_file_over_preset_over_default(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_variables_that_are_no_settings_are_left_alone() -> None:
     others = dict.fromkeys(
         ["MLX_SELFDEBUG_CACHE", "MLX_SELFDEBUG_BLAS", "MLX_SELFDEBUG_ALLOW_WEAK_SANDBOX", "PATH"], "x"
     )
-    assert resolve(environment=others).config == resolve(environment={}).config
+    assert load_config(environment=others) == load_config(environment={})
 
 
 @pytest.mark.parametrize(
@@ -105,10 +106,10 @@ def test_broken_toml_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_run_keeps_its_settings_unless_told_otherwise() -> None:
-    stored = resolve(overrides={"collect.samples": 3}, environment={}, default_preset="cpu").config
-    again = resolve(base=stored, environment={}).config
+    stored = load_config(overrides={"collect.samples": 3}, environment={}, default_preset="cpu")
+    again = load_config(base=stored, environment={})
     assert again == stored
-    other = resolve(base=stored, overrides={"collect.samples": 4}, environment={}).config
+    other = load_config(base=stored, overrides={"collect.samples": 4}, environment={})
     assert differences(stored, other) == ["collect.samples: the run has 3, asked for 4"]
 
 
@@ -130,7 +131,7 @@ def test_a_written_file_gives_the_same_configuration_as_it_is_and_with_every_val
     for content in (text, text.replace("#: ", "")):
         file = tmp_path / "mlx-selfdebug.toml"
         file.write_text(content, encoding="utf-8")
-        assert resolve(file=file, environment={}).config == resolved.config
+        assert load_config(file=file, environment={}) == resolved.config
     assert "\nsamples = 3\n" in text
     assert "\n#: repairs = 2\n" in text
 
@@ -142,7 +143,7 @@ def test_a_written_file_explains_every_setting():
 
 @pytest.mark.parametrize(("preset", "bugs"), [("cpu", 8), ("demo", 2)])
 def test_on_two_cores_few_arms_and_few_bugs_are_evaluated(preset: str, bugs: int) -> None:
-    settings = resolve(overrides={"preset": preset}, environment={}).config.eval
+    settings = load_config(overrides={"preset": preset}, environment={}).eval
     assert set(settings.arms.split(",")) <= {"blind", "facts", "edits+forks+blind"}
     assert (settings.bugs_limit, settings.hard_drafts) == (bugs, 0)
 
@@ -150,6 +151,6 @@ def test_on_two_cores_few_arms_and_few_bugs_are_evaluated(preset: str, bugs: int
 def test_the_full_preset_plays_every_arm_and_looks_for_hard_tasks() -> None:
     from mlx_selfdebug.evaluation.arms import ARMS
 
-    settings = resolve(overrides={"preset": "full"}, environment={}).config.eval
+    settings = load_config(overrides={"preset": "full"}, environment={}).eval
     assert settings.arms.split(",") == list(ARMS)
     assert (settings.bugs, settings.bugs_limit, settings.hard_drafts) == ("operators", 0, 8)

@@ -132,7 +132,7 @@ def kernel(tmp_path: Path) -> Iterator[Any]:
 CELL = """
 import mlx_selfdebug as sd
 settings = {{"model": {model!r}, "preset": "demo", "collect.samples": 16, "collect.weak_share": 0.0}}
-config = sd.resolve(overrides=settings).config
+config = sd.load_config(overrides=settings)
 model = sd.load_model(config.model)
 with sd.Run("runs/interrupted", config) as run:
     attempts = sd.collect(run, model, sd.load_tasks("starter").spread(8), progress=sd.Bars())

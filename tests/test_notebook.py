@@ -15,10 +15,11 @@ from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.evaluation.result import read_result
 from mlx_selfdebug.notebook import ROWS_SHOWN, Rows
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.testing import make_attempt
 from mlx_selfdebug.values.pair import Pair
 
-from .conftest import FAILED, make_attempt
-from .reporting.runs import HOSTILE, make_run
+from .support.runs import HOSTILE, make_run
+from .support.values import FAILED
 
 
 class Cells(HTMLParser):

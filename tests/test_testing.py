@@ -35,7 +35,7 @@ def test_a_made_task_is_sound_and_a_scripted_model_solves_it(tmp_path: Path) -> 
     with sd.TestRunner(workers=1) as runner:
         assert check_tasks([task], runner) == []
     model = ScriptedModel(lambda prompt, seed: fenced("def double(x):\n    return x + x"))
-    with sd.Run(tmp_path / "run", sd.resolve(overrides={"collect.samples": 2}).config) as run:
+    with sd.Run(tmp_path / "run", sd.load_config(overrides={"collect.samples": 2})) as run:
         attempts = sd.collect(run, model, [task])
     assert [attempt.passed for attempt in attempts] == [True, True]
     assert "Return x + x." in "".join(map(chr, model.asked[0].prompt))

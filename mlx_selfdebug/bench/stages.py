@@ -19,7 +19,7 @@ from pathlib import Path
 from mlx_selfdebug.models.backend import mx
 
 from mlx_selfdebug.bench.trial import Work
-from mlx_selfdebug.config import Config, resolve
+from mlx_selfdebug.config import Config, load_config
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.running import open_runner
 from mlx_selfdebug.models.load import Model, load_model
@@ -62,7 +62,7 @@ class Workbench:
     """The work of each stage on one model. Its runs are created in ``folder``, and ``close`` frees the model."""
 
     def __init__(self, model: str, folder: Path, *, seed: int = 0, allow_weak_sandbox: bool = False) -> None:
-        self.config: Config = resolve(overrides={**SIZE, "model": model, "seed": seed}, environment={}).config
+        self.config: Config = load_config(overrides={**SIZE, "model": model, "seed": seed}, environment={})
         self._name, self._folder, self._weak = model, folder, allow_weak_sandbox
         self._numbers = count()
         self._model: Model | None = None

@@ -16,14 +16,16 @@ from importlib.util import find_spec
 from mlx_selfdebug.domains.base import Domain, Tidied
 from mlx_selfdebug.domains.jq import JqDomain
 from mlx_selfdebug.domains.mathematics import MathDomain
+from mlx_selfdebug.domains.prompted import Prompted, tested_text
 from mlx_selfdebug.domains.python import PythonDomain
 from mlx_selfdebug.domains.reasoning import ReasoningDomain
 from mlx_selfdebug.domains.regex import RegexDomain
 from mlx_selfdebug.domains.sql import DuckDbDomain, SqlDomain
 from mlx_selfdebug.domains.tables import PandasDomain, PolarsDomain
+from mlx_selfdebug.domains.tidying import fenced_or_whole
 from mlx_selfdebug.errors import UnknownNameError, UsageError
 
-__all__ = ["Domain", "Tidied", "domain_of", "packages_of", "register"]
+__all__ = ["Domain", "Prompted", "Tidied", "domain_of", "fenced_or_whole", "packages_of", "register", "tested_text"]
 
 _DOMAINS: dict[str, Domain] = {}
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
 
-from mlx_selfdebug.config import Config, flatten, resolve, to_toml
+from mlx_selfdebug.config import Config, flatten, load_config, to_toml
 from mlx_selfdebug.errors import ConfigError, StoreError
 from mlx_selfdebug.store.database import LIST_RUNS, open_for_writing, reading, reported, transaction
 from mlx_selfdebug.store.files import making_folder, write_atomically
@@ -133,7 +133,7 @@ def _header(problems: _Problems, number: int, line: bytes) -> tuple[_Header, Con
             raise MisfitError([f"schema: {header.schema}, but this program reads only up to {SCHEMA_VERSION}"])
         if not isinstance(header.config, dict) or not isinstance(header.lines, dict):
             raise MisfitError(["config and lines must be objects"])
-        return header, resolve(overrides=header.config, environment={}).config
+        return header, load_config(overrides=header.config, environment={})
     except MisfitError as error:
         problems.add(number, *error.problems)
     except ConfigError as error:

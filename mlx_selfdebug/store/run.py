@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mlx_selfdebug.config import Config, differences, resolve, to_toml
+from mlx_selfdebug.config import Config, differences, load_config, to_toml
 from mlx_selfdebug.errors import ConfigError, StoreError
 from mlx_selfdebug.store.files import write_atomically
 from mlx_selfdebug.store.lock import RunLock
@@ -178,7 +178,7 @@ def _configure(path: Path, config: Config | None) -> Config:
     """Return the run's configuration and keep it in the folder. Only ADJUSTABLE settings may differ from the stored ones."""
     stored = stored_config(path)
     if stored is None:
-        config = config or resolve(environment={}).config
+        config = config or load_config(environment={})
         write_atomically(path / "config.toml", to_toml(config))
         return config
     if config and (lines := differences(stored, config)):

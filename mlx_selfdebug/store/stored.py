@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mlx_selfdebug.config import Config, resolve
+from mlx_selfdebug.config import Config, load_config
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.notebook import Rows, table
 from mlx_selfdebug.store.database import LIST_RUNS, reading, reported
@@ -112,7 +112,7 @@ class StoredRun:
 def stored_config(path: str | Path) -> Config | None:
     """Return the configuration of the run at ``path``, or None if there is no run yet."""
     file = Path(path) / "config.toml"
-    return resolve(file=file, environment={}).config if file.exists() else None
+    return load_config(file=file, environment={}) if file.exists() else None
 
 
 @contextmanager

@@ -176,3 +176,25 @@ def test_a_report_is_rendered_and_weighed() -> None:
     _, record = benchmark("report", "--tasks", "20")
     assert record["attempts"] > 300
     assert 10_000 < record["bytes"]["page"] < 5_000_000
+
+
+def test_recipes_are_trained_and_asked_to_repair_and_what_is_stored_is_not_made_again(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    asserts = [f"assert square({n}) == {n * n}" for n in (3, 5, -2)]
+    mbpp = tmp_path / "mbpp.jsonl"
+    mbpp.write_text(
+        "".join(
+            json.dumps({**SQUARE, "task_id": id_, "text": "Square x.", "test_list": asserts}) + "\n"
+            for id_ in (610, 700)
+        )
+    )
+    small = ["--model", str(tiny_folder), "--mbpp", str(mbpp), "--limit", "2", "--samples", "1", "--batch", "4"]
+    small += ["--folder", str(tmp_path / "runs"), "--records", str(tmp_path / "records")]
+    assert benchmark("learning", "collect", *small)[1]["bugs"] > 0
+    first = benchmark("learning", "train", "mixed", "--sets", "choose-bugs", *small)[1]["recipes"]["mixed-0"]
+    assert first["steps"] > 0
+    assert first["sets"]["choose-bugs"]["n"] == 1
+    assert benchmark("learning", "table", *small)[1]["recipes"]["mixed-0"] == first
+    lines = gzip.decompress((tmp_path / "records" / "mixed-0.jsonl.gz").read_bytes()).splitlines()
+    assert [json.loads(line)["arm"] for line in lines] == ["choose-bugs"]

@@ -15,7 +15,7 @@ from mlx_selfdebug.store import Run
 from mlx_selfdebug.testing import make_task
 from mlx_selfdebug.values.pair import Pair
 
-from ..conftest import small_config
+from ..support.values import small_config
 from .test_cli import run_cli
 
 STAGES = ["collect", "train", "evaluate"]

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.testing import make_attempt
 
-from ..conftest import make_attempt
-from ..reporting.runs import make_run
 from ..store.test_schema import make_first_version
+from ..support.runs import make_run
 from .test_cli import run_cli
 
 

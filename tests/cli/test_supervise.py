@@ -16,7 +16,7 @@ from mlx_selfdebug.errors import TrainingError
 from mlx_selfdebug.store import Run, reading
 from mlx_selfdebug.values.pair import Pair
 
-from ..conftest import small_config
+from ..support.values import small_config
 from .test_kill import heed_interrupts
 
 PAIRS = [Pair("repair", "python", f"t{i}", f"Fix {i}.", f"def f(): return {i}\n```", ("a", "b")) for i in range(40)]

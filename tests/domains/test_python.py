@@ -13,12 +13,12 @@ from mlx_selfdebug.domains import domain_of, register
 from mlx_selfdebug.domains.python import PythonDomain
 from mlx_selfdebug.domains.python_prelude import prelude
 from mlx_selfdebug.errors import UnknownNameError
-from mlx_selfdebug.testing import make_task
+from mlx_selfdebug.testing import make_attempt, make_task
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import ErrorFact, Failure, Verdict
 
-from ..conftest import FAILED, make_attempt
+from ..support.values import FAILED
 
 DOMAIN = domain_of("python")
 F = Task("t", "python", "", "f", "def f():")

@@ -10,7 +10,7 @@ from mlx_selfdebug import domains
 from mlx_selfdebug.domains import domain_of, packages_of
 from mlx_selfdebug.errors import UnknownNameError, UsageError
 from mlx_selfdebug.tasks import Checks, Task
-from tests.conftest import make_attempt
+from mlx_selfdebug.testing import make_attempt
 
 CHECKS = Checks.from_asserts(["assert f(1) == 2"])
 NAMES = ["python", "sql", "duckdb", "math", "reasoning", "pandas", "polars", "regex", "jq"]

@@ -17,9 +17,9 @@ from mlx_selfdebug.evaluation.bugs import EVALUATION, GATE, bugs_of, check_sourc
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.testing import make_task
+from mlx_selfdebug.testing import make_attempt, make_task
 
-from ..conftest import make_attempt, small_config
+from ..support.values import small_config
 from ..tasks.sets.test_humaneval import RECORD
 
 TASKS = [make_task(), make_task("double", "x + x"), make_task("cube", "x ** 3")]

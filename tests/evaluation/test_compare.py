@@ -15,8 +15,8 @@ from mlx_selfdebug.evaluation.played import FIGURES, read_played
 from mlx_selfdebug.evaluation.statistics import holm
 from mlx_selfdebug.store import Run, open_stored
 
-from ..conftest import small_config
-from ..reporting.runs import ARMS, make_run
+from ..support.runs import ARMS, make_run
+from ..support.values import small_config
 
 
 @pytest.fixture(scope="module")

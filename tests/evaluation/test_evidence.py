@@ -22,8 +22,8 @@ from mlx_selfdebug.stages.evaluate import _Playing
 from mlx_selfdebug.store import Run, open_stored
 from mlx_selfdebug.testing import ScriptedModel, make_task
 
-from ..conftest import small_config
-from ..reporting.runs import ARMS, make_run
+from ..support.runs import ARMS, make_run
+from ..support.values import small_config
 
 EVERY_ARM = [FIRST, *ARMS.split(",")]
 

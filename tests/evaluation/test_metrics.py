@@ -30,10 +30,11 @@ from mlx_selfdebug.evaluation.metrics import (
     transitions,
     wrong_accepted,
 )
+from mlx_selfdebug.testing import make_attempt
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.verdict import ErrorFact, Failure, Verdict
 
-from ..conftest import FAILED, make_attempt
+from ..support.values import FAILED
 
 PASSED = Verdict("passed", n_passed=2, n_checks=2)
 CODES = Codes(domain_of("python"))

@@ -14,11 +14,11 @@ from mlx_selfdebug.evaluation.readings import READINGS, read_readings, remember_
 from mlx_selfdebug.stages.evaluate import evaluate
 from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.testing import make_task, write_taught_model
+from mlx_selfdebug.testing import make_attempt, make_task, write_taught_model
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
 
-from ..conftest import FAILED, make_attempt, small_config
+from ..support.values import FAILED, small_config
 
 TASKS = [make_task(), make_task("cube", "x ** 3")]
 WRONG = "\ndef square(x):\n    return x - x\n"

@@ -28,7 +28,7 @@ from mlx_selfdebug.testing import ScriptedModel, make_task, write_taught_model
 from mlx_selfdebug.values.pair import Pair
 from mlx_selfdebug.values.task import Task
 
-from ..conftest import small_config
+from ..support.values import small_config
 
 TASKS = [make_task(), make_task("double", "x + x"), make_task("cube", "x ** 3")]
 HELD_BACK = make_task("minus", "-x")

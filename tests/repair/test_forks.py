@@ -20,9 +20,9 @@ from mlx_selfdebug.repair.forks import (
     that_leave,
 )
 from mlx_selfdebug.repair.policies import Move
-from mlx_selfdebug.testing import ScriptedModel, make_task
+from mlx_selfdebug.testing import ScriptedModel, make_attempt, make_task
 
-from ..conftest import FAILED, make_attempt
+from ..support.values import FAILED
 
 PYTHON = domain_of("python")
 TASK = make_task()

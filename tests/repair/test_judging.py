@@ -15,11 +15,11 @@ from mlx_selfdebug.sampling.request import Completion, Request
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.testing import ScriptedModel, make_task
+from mlx_selfdebug.testing import ScriptedModel, make_attempt, make_task
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.verdict import Verdict
 
-from ..conftest import FAILED, make_attempt
+from ..support.values import FAILED
 
 TASK = make_task()
 WRONG = "def square(x):\n    return x + x\n"

@@ -15,11 +15,11 @@ from mlx_selfdebug.repair.planting import UNITS, plant_bugs
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.testing import make_task
+from mlx_selfdebug.testing import make_attempt, make_task
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
 
-from ..conftest import make_attempt, small_config
+from ..support.values import small_config
 
 TASK = make_task()
 OWN = make_attempt(code="def square(x):\n    y = x * x\n    return y + 0\n")

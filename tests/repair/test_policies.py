@@ -18,12 +18,12 @@ from mlx_selfdebug.repair.policies import (
     solved,
     spent,
 )
-from mlx_selfdebug.testing import make_task
+from mlx_selfdebug.testing import make_attempt, make_task
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.verdict import ErrorFact, Failure, Verdict
 
-from ..conftest import FAILED, make_attempt
+from ..support.values import FAILED
 
 TASK = make_task()
 PASSED = Verdict("passed", n_passed=2, n_checks=2)

@@ -18,12 +18,12 @@ from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.testing import ScriptedModel, make_task
+from mlx_selfdebug.testing import ScriptedModel, make_attempt, make_task
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.feedback import CODE_ONLY, NOTICE, Feedback
 from mlx_selfdebug.values.task import Task
 
-from ..conftest import FAILED, make_attempt
+from ..support.values import FAILED
 
 TASKS = [make_task(), make_task("double", "x + x"), make_task("cube", "x ** 3")]
 

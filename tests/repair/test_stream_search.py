@@ -19,12 +19,12 @@ from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks import load_tasks
-from mlx_selfdebug.testing import ScriptedDecoder, ScriptedModel, make_task
+from mlx_selfdebug.testing import ScriptedDecoder, ScriptedModel, make_attempt, make_task
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
 
-from ..conftest import FAILED, make_attempt
+from ..support.values import FAILED
 
 TASK = make_task("square", "x * x", public=(3, 4), hidden=(5, -2))
 WRONG, RIGHT = "def square(x):\n    return x + x\n", "def square(x):\n    return x * x\n"
@@ -207,3 +207,30 @@ def test_a_model_that_gives_no_numbers_is_an_error_and_no_exhausted_search(
     norm.weight = mx.full(norm.weight.shape, float("nan"))
     with pytest.raises(ModelError, match="not numbers"):
         play(run, tiny, runner, EDITS, [given(WRONG)], max_tokens=8)
+
+
+def test_what_several_searches_lead_to_is_decoded_together_where_a_step_takes_as_long_for_one_row(
+    run: Run, runner: TestRunner
+) -> None:
+    steps: list[int] = []
+
+    class Decoder(ScriptedDecoder):
+        def step(self) -> list[Any]:
+            steps.append(self.waiting)
+            return super().step()
+
+    class Model(ScriptedModel):
+        def decoder(self, *, most: int, **_: Any) -> ScriptedDecoder:  # type: ignore[override]
+            decoder = Decoder(self, most)
+            decoder.shares_cores, decoder.min_rows = True, 3
+            return decoder
+
+    tasks = [
+        replace(TASK, id=f"test/{i}", public=Checks.from_asserts([f"assert square({i}) == 'never'"])) for i in range(4)
+    ]
+    begun = {task.id: [given(HOPELESS, task)] for task in tasks}
+    policy = Search(edits=True, forks=1, then="nothing")
+    play = Play("arm", tasks, policy, Decoding(0.8, 0.05, 64, 8, 6 * 10**9), begun)
+    made = Stream(run, Model(lambda prompt, seed: HOPELESS), runner, NullStage()).play(play)["arm"]
+    assert sum(attempt.kind == "fork" for attempt in made) == 4
+    assert [n for n in steps if n] == [3, 1]

@@ -9,9 +9,9 @@ from huggingface_hub import ModelCard
 from mlx_selfdebug.evaluation.result import read_result
 from mlx_selfdebug.reporting.model_card import model_card, write_model_card
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.testing import make_attempt
 
-from ..conftest import make_attempt
-from .runs import make_run
+from ..support.runs import make_run
 
 
 def test_the_front_matter_is_read_by_the_hubs_own_code_and_has_the_results_figures(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from mlx_selfdebug.evaluation.played import BUGS, OWN
 from mlx_selfdebug.reporting.records import Records, read_records
 from mlx_selfdebug.store import open_stored
 
-from .runs import make_run
+from ..support.runs import make_run
 
 README = Path(mlx_selfdebug.reporting.__path__[0], "README.md").read_text(encoding="utf-8")
 QUERIES = dict(re.findall(r"```sql\n-- (.+)\n([^`]+)```", README))

@@ -19,9 +19,9 @@ from mlx_selfdebug.reporting.report.diff import diff_lines
 from mlx_selfdebug.reporting.report.headline import headline
 from mlx_selfdebug.reporting.words import VERDICTS
 from mlx_selfdebug.store import Run, open_stored
+from mlx_selfdebug.testing import make_attempt
 
-from ..conftest import make_attempt
-from .runs import HOSTILE, make_run
+from ..support.runs import HOSTILE, make_run
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 
 from mlx_selfdebug.reporting.report import write_report
 
-from .runs import HOSTILE, make_run
+from ..support.runs import HOSTILE, make_run
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -5,9 +5,8 @@ import json
 from mlx_selfdebug.evaluation.result import ModelResult, Result, Score
 from mlx_selfdebug.reporting.summary import summary_text, write_summary
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.testing import make_attempt
 from mlx_selfdebug.values.pair import Pair
-
-from ..conftest import make_attempt
 
 ARM = ModelResult(Score((1, 3), (5, 9)), Score((2, 3), (7, 9)), {"facts": Score((2, 3), (7, 9))})
 RESULT = Result(ARM, ARM, 240)

@@ -15,7 +15,7 @@ from mlx_selfdebug.store import Run, open_stored
 from mlx_selfdebug.tasks.jsonl import dump_tasks
 from mlx_selfdebug.testing import ScriptedModel, make_task
 
-from ..conftest import small_config
+from ..support.values import small_config
 
 TASKS = [make_task("cube", "x ** 3"), make_task("double", "x + x"), make_task("minus", "-x")]
 

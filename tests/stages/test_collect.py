@@ -10,10 +10,10 @@ from mlx_selfdebug.errors import ConfigError, TaskError
 from mlx_selfdebug.stages.collect import collect
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks import Checks, Task
-from mlx_selfdebug.testing import ScriptedModel, make_task
+from mlx_selfdebug.testing import ScriptedModel, make_attempt, make_task
 from mlx_selfdebug.values.attempt import Attempt
 
-from ..conftest import make_attempt, small_config
+from ..support.values import small_config
 
 TASKS = [make_task(), make_task("double", "x + x"), make_task("cube", "x ** 3"), make_task("negate", "-x")]
 

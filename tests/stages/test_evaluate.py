@@ -21,12 +21,12 @@ from mlx_selfdebug.stages.evaluate import _Playing, evaluate
 from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks.jsonl import dump_tasks
-from mlx_selfdebug.testing import ScriptedModel, make_task
+from mlx_selfdebug.testing import ScriptedModel, make_attempt, make_task
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
 from mlx_selfdebug.values.verdict import Verdict
 
-from ..conftest import FAILED, make_attempt, small_config
+from ..support.values import FAILED, small_config
 
 PASSED = Verdict("passed", n_passed=3, n_checks=3)
 TASKS = [make_task(), make_task("double", "x + x"), make_task("cube", "x ** 3")]

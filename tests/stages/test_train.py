@@ -25,7 +25,7 @@ from mlx_selfdebug.training.checkpoint import newest_checkpoint
 from mlx_selfdebug.training.loss import LossAndGradient
 from mlx_selfdebug.values.pair import Pair
 
-from ..conftest import small_config
+from ..support.values import small_config
 
 PAIRS = [Pair("repair", "python", f"t{i}", f"Fix {i}.", f"def f(): return {i}\n```", ("a", "b")) for i in range(5)]
 

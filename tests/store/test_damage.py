@@ -11,8 +11,7 @@ import pytest
 
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.store import Run, read_attempts, reading
-
-from ..conftest import make_attempt
+from mlx_selfdebug.testing import make_attempt
 
 
 def zero_length(file: Path) -> None:

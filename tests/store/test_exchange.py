@@ -18,11 +18,12 @@ from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.store import Run, export_run, import_run, reading
 from mlx_selfdebug.store.exchange import TYPES
 from mlx_selfdebug.store.rows import ATTEMPTS, storable
+from mlx_selfdebug.testing import make_attempt
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import KINDS, Pair
 from mlx_selfdebug.values.verdict import OUTCOMES, ErrorFact, Failure, Verdict
 
-from ..conftest import FAILED, make_attempt, small_config
+from ..support.values import FAILED, small_config
 
 ODD = ["\0", "\ud800", "\u2028", "\x85", "\r\n", "\ufeff", "é", "\U0001f600", '"', "\\ud800"]
 texts = st.lists(st.sampled_from(ODD) | st.text(max_size=5), max_size=4).map("".join)

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.store import Run, read_attempts, reading
-from tests.conftest import make_attempt
+from mlx_selfdebug.testing import make_attempt
 
 folder, error, again = Path(sys.argv[1]), "", ""
 LIMIT_START

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from mlx_selfdebug.config import resolve
+from mlx_selfdebug.config import load_config
 from mlx_selfdebug.errors import ConfigError, StoreError
 from mlx_selfdebug.store import Run, read_attempts, reading
+from mlx_selfdebug.testing import make_attempt
 from mlx_selfdebug.values.pair import Pair
 
-from ..conftest import FAILED, make_attempt
+from ..support.values import FAILED
 
 
 def test_an_attempt_comes_back_as_it_was_stored(run: Run) -> None:
@@ -59,15 +60,15 @@ def test_the_memory_of_a_resumed_stage_goes_on_where_it_stopped_and_its_parts_su
 
 
 def test_a_run_of_another_configuration_is_refused_with_what_differs(tmp_path: Path) -> None:
-    Run(tmp_path / "run", resolve(overrides={"seed": 1}, environment={}).config).close()
+    Run(tmp_path / "run", load_config(overrides={"seed": 1}, environment={})).close()
     with pytest.raises(ConfigError, match="seed: the run has 1, asked for 2"):
-        Run(tmp_path / "run", resolve(overrides={"seed": 2}, environment={}).config)
+        Run(tmp_path / "run", load_config(overrides={"seed": 2}, environment={}))
 
 
 def test_a_run_can_be_opened_again_after_a_refusal(tmp_path: Path) -> None:
-    Run(tmp_path / "run", resolve(overrides={"seed": 1}, environment={}).config).close()
+    Run(tmp_path / "run", load_config(overrides={"seed": 1}, environment={})).close()
     with pytest.raises(ConfigError):
-        Run(tmp_path / "run", resolve(overrides={"seed": 2}, environment={}).config)
+        Run(tmp_path / "run", load_config(overrides={"seed": 2}, environment={}))
     with Run(tmp_path / "run") as run:
         assert run.config.seed == 1
 

@@ -13,8 +13,9 @@ from mlx_selfdebug.store import Run, read_attempts, reading
 from mlx_selfdebug.store.database import open_for_writing
 from mlx_selfdebug.store.rows import ATTEMPTS, ENVIRONMENT, MEMORY, PAIRS, PARTS, STAGES, STEPS, Table
 from mlx_selfdebug.store.schema import FIRST, MIGRATIONS, SCHEMA_VERSION
+from mlx_selfdebug.testing import make_attempt
 
-from ..conftest import FAILED, make_attempt
+from ..support.values import FAILED
 
 BROKEN = (*MIGRATIONS, ("CREATE TABLE later (x)", "ALTER TABLE nowhere ADD COLUMN y"))
 

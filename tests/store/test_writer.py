@@ -18,9 +18,8 @@ import pytest
 
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.store import Run, read_attempts, reading
+from mlx_selfdebug.testing import make_attempt
 from mlx_selfdebug.values.pair import Pair
-
-from ..conftest import make_attempt
 
 SLACK_S = 1.0  # for a machine that is busy with other things
 
@@ -104,7 +103,7 @@ def test_a_run_nobody_closed_is_stored_when_it_is_collected(tmp_path: Path) -> N
 
 def test_a_program_that_ends_without_closing_its_run_loses_nothing(tmp_path: Path) -> None:
     code = (
-        "from mlx_selfdebug.store import Run\nfrom tests.conftest import make_attempt\n"
+        "from mlx_selfdebug.store import Run\nfrom mlx_selfdebug.testing import make_attempt\n"
         f"run = Run({str(tmp_path / 'run')!r})\nrun.add_attempt(make_attempt())\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -203,7 +202,7 @@ def test_the_error_under_way_is_not_hidden_by_that_of_closing(full_run: Run) -> 
 KILLED = """
 import sys, time
 from mlx_selfdebug.store import Run
-from tests.conftest import make_attempt
+from mlx_selfdebug.testing import make_attempt
 run = Run(sys.argv[1])
 for sample in range(100_000):
     run.add_attempt(make_attempt(sample=sample))

@@ -7,13 +7,13 @@ import pytest
 
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.domains import domain_of
-from mlx_selfdebug.testing import make_task
+from mlx_selfdebug.testing import make_attempt, make_task
 from mlx_selfdebug.training.mix import make_pairs
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
 from mlx_selfdebug.values.verdict import Verdict
 
-from ..conftest import FAILED, make_attempt
+from ..support.values import FAILED
 
 PASSED = Verdict("passed", n_passed=3, n_checks=3)
 TASK = make_task()

@@ -14,7 +14,7 @@ from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.errors import TrainingError
 from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Run
-from mlx_selfdebug.testing import make_task
+from mlx_selfdebug.testing import make_attempt, make_task
 from mlx_selfdebug.training import session
 from mlx_selfdebug.training.selection import ARM, Check, Selection, hold_back, stored_checks, to_repair
 from mlx_selfdebug.values.attempt import Attempt
@@ -22,7 +22,7 @@ from mlx_selfdebug.values.pair import Pair
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Verdict
 
-from ..conftest import FAILED, make_attempt, small_config
+from ..support.values import FAILED, small_config
 
 NAMES = [f"f{i}" for i in range(10)]
 TASKS = [make_task(name) for name in NAMES]

@@ -29,7 +29,7 @@ from mlx_selfdebug.values.attempt import Attempt, attempt_id
 from mlx_selfdebug.values.pair import Pair
 from mlx_selfdebug.values.verdict import ErrorFact, Failure, Verdict
 
-from ..conftest import small_config
+from ..support.values import small_config
 
 HOSTILE = "</script><script>document.title='forged'</script><!-- <img src=x onerror=alert(1)> \u2028 &amp; é"
 ARMS = "blind,notice,code,facts,other-facts,edits+forks+blind"

@@ -1,0 +1,1 @@
+"""What several tests use: verdicts, settings, runs and commands made by hand."""
