@@ -135,10 +135,10 @@ class Session:
         )
 
     def _died(self, stage: str, n: int, death: Death) -> None:
-        from mlx_selfdebug.store import Run
+        from mlx_selfdebug.store import Family, Run
 
         with Run(self.run_path) as run:
-            run.remember(f"{stage}.death.{n}.{int(time.time())}", vars(death))
+            run.remember(Family.DEATH.key(f"{stage}.{n}.{int(time.time())}"), vars(death))
         click.echo(
             f"{stage}: its process died after {death.after_s:.0f} s ({death.reason}); the stage goes on from what is stored",
             err=True,

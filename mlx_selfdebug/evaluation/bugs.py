@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlx_selfdebug.errors import ConfigError, TaskError
-from mlx_selfdebug.evaluation.played import BUGS_PREFIX, GATE_BUGS, HELD_BACK, OWN_BUGS, given_arm
+from mlx_selfdebug.evaluation.played import BUGS_PREFIX, HELD_BACK, given_arm
 from mlx_selfdebug.repair.bugs import HUMANEVALFIX, Candidate, find_bugs, mutated, published
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.store import Run, StoredRun
+from mlx_selfdebug.store import Key, Run, StoredRun
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
@@ -36,8 +36,8 @@ class Kept:
     """What the names of the arms that play these bugs begin with."""
 
 
-EVALUATION = Kept(OWN_BUGS, BUGS_PREFIX)
-GATE = Kept(GATE_BUGS, f"{HELD_BACK}{BUGS_PREFIX}")
+EVALUATION = Kept(Key.BUGS, BUGS_PREFIX)
+GATE = Kept(Key.GATE_BUGS, f"{HELD_BACK}{BUGS_PREFIX}")
 
 
 def check_source(source: str) -> None:
@@ -57,7 +57,7 @@ def bugs_of(run: Run, kept: Kept, source: str, tasks: Sequence[Task], runner: Te
     Raises TaskError if a published bug belongs to a task that was trained on, and SandboxError if programs cannot be tested.
     """
     origins = _origins(run, source, tasks)
-    stored = run.environment().get(kept.key)
+    stored = run.facts().stored.get(kept.key)
     if stored is None:
         stored = _draw(run, kept, source, origins, runner)
     known = {task.id: task for task in origins}
@@ -120,7 +120,7 @@ def _warn_of_left_out(source: str, tasks: Sequence[Task]) -> None:
 
 
 def _refuse_trained_on(run: Run, tasks: Sequence[Task]) -> None:
-    trained = {_problem(id_) for id_ in run.environment().get("collect.tasks", [])}
+    trained = {_problem(id_) for id_ in run.facts().training_tasks}
     seen = sorted(task.id for task in tasks if _problem(task.id) in trained)
     if seen:
         raise TaskError(

@@ -172,7 +172,7 @@ def _refuse_incomparable(
 
 def _differences(first: StoredRun, second: StoredRun) -> dict[str, tuple[Any, Any]]:
     """Return the settings in which the runs differ, and the weights if they began with different ones."""
-    origins = tuple(run.environment().get("model") for run in (first, second))
+    origins = tuple(run.facts().model for run in (first, second))
     weights = {"weights": origins} if origins[0] != origins[1] else {}
     pairs = {key: (get(first.config, key), get(second.config, key)) for key in SETTINGS}
     return {**weights, **{key: pair for key, pair in pairs.items() if pair[0] != pair[1]}}

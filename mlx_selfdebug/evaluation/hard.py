@@ -13,11 +13,10 @@ from mlx_selfdebug.evaluation.played import BASE
 from mlx_selfdebug.repair.asking import Decoding
 from mlx_selfdebug.repair.policies import MiningPolicy
 from mlx_selfdebug.repair.stream import Play
-from mlx_selfdebug.store import Run, StoredRun
+from mlx_selfdebug.store import Key, Run, StoredRun
 from mlx_selfdebug.values.task import Task
 
 ARM = f"{BASE}/drafts"
-PASS_RATES = "eval.pass_rates"
 
 
 def drafts_for_hardness(run: Run, tasks: Sequence[Task], decoding: Decoding) -> Play | None:
@@ -27,7 +26,7 @@ def drafts_for_hardness(run: Run, tasks: Sequence[Task], decoding: Decoding) -> 
     """
     known = {task.id: task.pass_rate for task in tasks if task.pass_rate is not None}
     if known:
-        run.remember(PASS_RATES, known)
+        run.remember(Key.PASS_RATES, known)
     n, unknown = run.config.eval.hard_drafts, [task for task in tasks if task.id not in known]
     return Play(ARM, unknown, MiningPolicy(n, rounds=0, repairs=1), decoding) if n and unknown else None
 
@@ -37,5 +36,5 @@ def pass_rates(run: StoredRun) -> dict[str, float]:
     drafts = run.attempts(ARM)
     n = Counter(attempt.task_id for attempt in drafts)
     right = Counter(attempt.task_id for attempt in drafts if attempt.passed)
-    known: dict[str, float] = run.environment().get(PASS_RATES, {})
+    known: dict[str, float] = run.facts().stored.get(Key.PASS_RATES, {})
     return {**{id_: right[id_] / n[id_] for id_ in n}, **known}

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 
 from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, Arm, arms_named
 from mlx_selfdebug.evaluation.figures import TaskFigures
-from mlx_selfdebug.store import Run, StoredRun
+from mlx_selfdebug.store import Family, Key, Run, StoredRun
 from mlx_selfdebug.values.attempt import Attempt
 
 BASE, ADAPTER = "base", "adapter"
@@ -19,9 +19,6 @@ OWN, BUGS = "own failures", "bugs"
 """The names of the two halves."""
 HELD_BACK, BUGS_PREFIX = "held back/", "bugs/"
 """Prefixes of the models' names: for the tasks of the gate, and for bugs."""
-FIGURES, OWN_BUGS, BUG_FIGURES = "eval.figures", "eval.bugs", "eval.bugs.figures"
-GATE_FIGURES, GATE_BUGS, GATE_BUG_FIGURES = "eval.gate.figures", "eval.gate.bugs", "eval.gate.bugs.figures"
-OVERLAP, _MODEL = "eval.overlap", "eval.model."
 
 ByArm = Mapping[str, Mapping[str, Sequence[Attempt]]]
 """Arm -> task id -> attempts in the order in which they were made. Every arm's attempts begin with the first draft, or the bug."""
@@ -55,27 +52,27 @@ def remember_figures(run: Run, key: str, figures: Mapping[str, TaskFigures]) -> 
 
 def remember_model(run: Run, name: str, digest: str) -> None:
     """Store the digest of the weights that the attempts of ``name`` come from. Raises ConfigError if another one is stored."""
-    run.require(f"{_MODEL}{name}", digest, f"adapter by the name {name}")
+    run.require(Family.EVALUATED.key(name), digest, f"adapter by the name {name}")
 
 
 def read_played(run: StoredRun) -> Played | None:
     """Return the first half; None where the evaluation is not finished."""
-    return _played(run, FIGURES, "", arms_named(run.config.eval.arms)) if _is_done(run) else None
+    return _played(run, Key.FIGURES, "", arms_named(run.config.eval.arms)) if _is_done(run) else None
 
 
 def read_bugs(run: StoredRun) -> Played | None:
     """Return the second half; None where the evaluation is not finished, or had no bugs."""
-    return _bugs(run, BUG_FIGURES, OWN_BUGS, "", arms_named(run.config.eval.arms)) if _is_done(run) else None
+    return _bugs(run, Key.BUG_FIGURES, Key.BUGS, "", arms_named(run.config.eval.arms)) if _is_done(run) else None
 
 
 def read_gate(run: StoredRun) -> Played | None:
     """Return the attempts of base and adapter on the tasks held back from training; None where there are none."""
-    return _played(run, GATE_FIGURES, HELD_BACK, arms_named(REPAIR))
+    return _played(run, Key.GATE_FIGURES, HELD_BACK, arms_named(REPAIR))
 
 
 def read_gate_bugs(run: StoredRun) -> Played | None:
     """Return the attempts of base and adapter on bugs put into the tasks held back from training; None where there are none."""
-    return _bugs(run, GATE_BUG_FIGURES, GATE_BUGS, HELD_BACK, arms_named(REPAIR))
+    return _bugs(run, Key.GATE_BUG_FIGURES, Key.GATE_BUGS, HELD_BACK, arms_named(REPAIR))
 
 
 def _is_done(run: StoredRun) -> bool:
@@ -98,17 +95,17 @@ def _bugs(run: StoredRun, figures_key: str, key: str, prefix: str, arms: Sequenc
     played = {name: made for name, made in models.items() if any(attempts != given for attempts in made.values())}
     if not {BASE, ADAPTER} <= played.keys():
         return None
-    units = run.environment()[key]["units"]
+    units = run.facts().stored[key]["units"]
     origins, operators = ({unit["id"]: unit[column] for unit in units} for column in ("task", "operator"))
     return Played(figures, run.config.eval.tokens, played, origins, operators)
 
 
 def _figures(run: StoredRun, key: str) -> dict[str, TaskFigures]:
-    return {id_: TaskFigures(**stored) for id_, stored in run.environment().get(key, {}).items()}
+    return {id_: TaskFigures(**stored) for id_, stored in run.facts().stored.get(key, {}).items()}
 
 
 def _models(run: StoredRun) -> list[str]:
-    names = sorted(key.removeprefix(_MODEL) for key in run.environment() if key.startswith(_MODEL))
+    names = sorted(run.facts().evaluated)
     return [BASE, ADAPTER, *(name for name in names if name not in (BASE, ADAPTER))]
 
 

@@ -18,14 +18,13 @@ from mlx_selfdebug.evaluation.arms import FIRST, arms_named
 from mlx_selfdebug.evaluation.played import BASE, BUGS, BUGS_PREFIX, OWN, given_arm
 from mlx_selfdebug.repair.picture import Shade
 from mlx_selfdebug.repair.reading import read
-from mlx_selfdebug.store import Run, StoredRun
+from mlx_selfdebug.store import Key, Run, StoredRun
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
 
 if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model
 
-READINGS = "eval.readings"
 MAX_READINGS = 3
 _HALVES = ((BUGS, BUGS_PREFIX, given_arm(BUGS_PREFIX)), (OWN, "", f"{BASE}/{FIRST}"))
 """For each half: its name, the prefix of its models' names, and the arm of the programs that its searches begin with."""
@@ -62,7 +61,7 @@ def remember_readings(run: Run, model: Model, tasks: Sequence[Task]) -> None:
     logits are not numbers.
     """
     arms = [arm.name for arm in arms_named(run.config.eval.arms) if arm.edits]
-    if not arms or READINGS in run.environment():
+    if not arms or Key.READINGS in run.facts().stored:
         return
     known = {task.id: task for task in tasks}
     readings = []
@@ -76,12 +75,12 @@ def remember_readings(run: Run, model: Model, tasks: Sequence[Task]) -> None:
                 "edited": edited.code,
             }
         )
-    run.remember(READINGS, readings)
+    run.remember(Key.READINGS, readings)
 
 
 def read_readings(run: StoredRun) -> list[StoredReading]:
     """Return the stored readings; an empty list for a run that was evaluated by a version without them."""
-    return [_stored(data) for data in run.environment().get(READINGS, [])]
+    return [_stored(data) for data in run.facts().stored.get(Key.READINGS, [])]
 
 
 def _fixed_programs(run: StoredRun, arms: Sequence[str]) -> Iterator[tuple[str, Attempt, Attempt]]:

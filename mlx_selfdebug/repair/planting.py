@@ -16,14 +16,12 @@ from mlx_selfdebug.progress import Progress
 from mlx_selfdebug.repair.bugs import Bug, Candidate, find_bugs, stacked
 from mlx_selfdebug.repair.judging import distinct
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.store import Run
+from mlx_selfdebug.store import Key, Run
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
 
 ARM = "bugs"
 """The arm whose attempts are the bugs."""
-UNITS = "collect.bugs"
-"""The key in the run's environment that holds the operators by which each bug was made, by the id of the bug's attempt."""
 TRIES_PER_BUG = 4
 """The number of programs to run per bug that is wanted. Some of them still pass, and some fail in a way that cannot be shown."""
 TASKS_PER_BATCH = 32
@@ -45,7 +43,7 @@ def plant_bugs(
     config = run.config.collect
     if not config.bugs:
         return []
-    if run.environment().get(UNITS) is None:
+    if run.facts().stored.get(Key.BUG_OPERATORS) is None:
         # An interrupted session may have stored some of the bugs. They are dropped, and the same programs are made again.
         run.drop_attempts(ARM)
         operators: dict[str, str] = {}
@@ -56,7 +54,7 @@ def plant_bugs(
                 operators |= _store(run, find_bugs(candidates, runner, per_task=config.bugs))
                 stage.advance(len(part), f"{len(operators)} bugs")
         run.flush()
-        run.remember(UNITS, operators)
+        run.remember(Key.BUG_OPERATORS, operators)
     return list(run.attempts(ARM))
 
 

@@ -84,7 +84,7 @@ def _about(run: StoredRun) -> str:
         f"Trained by mlx-selfdebug on {len(pairs)} pairs ({kinds}). They were made from the base model's own drafts on "
         f"`{run.config.collect.tasks}` and the results of their tests. Training used rank {train.rank}, scale {train.scale:g}, "
         f"learning rate {train.learning_rate:g}, {train.epochs} epochs and seed {run.config.seed}. "
-        f"Base weights: `{run.environment().get('model')}`."
+        f"Base weights: `{run.facts().model}`."
     )
 
 

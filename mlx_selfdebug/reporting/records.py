@@ -12,11 +12,10 @@ from mlx_selfdebug.config import Config
 from mlx_selfdebug.evaluation.evidence import Evidence, read_evidence
 from mlx_selfdebug.evaluation.metrics import mean_pass_at_k
 from mlx_selfdebug.evaluation.overlap import Overlap
-from mlx_selfdebug.evaluation.played import OVERLAP
 from mlx_selfdebug.evaluation.readings import StoredReading, read_readings
 from mlx_selfdebug.machine.facts import hardware
 from mlx_selfdebug.machine.versions import versions
-from mlx_selfdebug.store import StoredRun
+from mlx_selfdebug.store import Facts, Key, StoredRun
 from mlx_selfdebug.store.rows import Step
 from mlx_selfdebug.training.selection import Check, stored_checks
 from mlx_selfdebug.values.attempt import Attempt
@@ -76,7 +75,7 @@ class Records:
 
     path: Path
     config: Config
-    environment: Mapping[str, Any]
+    facts: Facts
     """Values that the run remembers by key."""
     stages: tuple[StageRecord, ...]
     steps: tuple[Step, ...]
@@ -102,31 +101,31 @@ class Records:
 
 def read_records(run: StoredRun) -> Records:
     """Read the records of a run at any stage."""
-    environment, pairs, collected = run.environment(), run.pairs(), run.attempts("collect")
+    facts, pairs, collected = run.facts(), run.pairs(), run.attempts("collect")
     used = {id_ for pair in pairs for id_ in pair.attempts}
-    machine = _machine(environment)
+    machine = _machine(facts)
     return Records(
         path=run.path,
         config=run.config,
-        environment=environment,
+        facts=facts,
         stages=tuple(_stages(run)),
         steps=tuple(Step(**step) for step in run.steps()),
         checks=stored_checks(run),
-        collected=_collected(collected, environment),
+        collected=_collected(collected, facts),
         pairs=tuple(pairs),
         attempts={attempt.id: attempt for attempt in collected if attempt.id in used},
         evidence=read_evidence(run),
         readings=tuple(read_readings(run)),
-        overlap=tuple(Overlap(**pair) for pair in environment.get(OVERLAP, [])),
+        overlap=tuple(Overlap(**pair) for pair in facts.stored.get(Key.OVERLAP, [])),
         versions=machine["versions"],
         hardware=machine["hardware"],
-        isolation=environment.get("isolation"),
+        isolation=facts.isolation,
     )
 
 
-def _machine(environment: Mapping[str, Any]) -> Mapping[str, Any]:
+def _machine(facts: Facts) -> Mapping[str, Any]:
     """Return versions and hardware of the last stage that ran, or of this process where none has run."""
-    machines = [environment[key] for stage in reversed(STAGES) if (key := f"machine.{stage}") in environment]
+    machines = [facts.machines[stage] for stage in reversed(STAGES) if stage in facts.machines]
     return machines[0] if machines else {"versions": versions(), "hardware": hardware()}
 
 
@@ -151,7 +150,7 @@ def budget_bytes(config: Config, stage: str) -> int:
     return int((budget.training_gb if stage == "train" else budget.inference_gb) * 1e9)
 
 
-def _collected(attempts: Sequence[Attempt], environment: Mapping[str, Any]) -> Collected:
+def _collected(attempts: Sequence[Attempt], facts: Facts) -> Collected:
     drafts = Counter(attempt.task_id for attempt in attempts if attempt.round == 0)
     passed = Counter(attempt.task_id for attempt in attempts if attempt.round == 0 and attempt.passed)
     counts = [(n, passed[task_id]) for task_id, n in drafts.items()]
@@ -163,5 +162,5 @@ def _collected(attempts: Sequence[Attempt], environment: Mapping[str, Any]) -> C
         n_attempts=len(attempts),
         outcomes=dict(Counter(attempt.verdict.outcome for attempt in attempts).most_common()),
         pass_at={k: mean_pass_at_k(counts, k) for k in PASS_AT if k <= max_k},
-        left_out=environment.get("collect.audit", {}).get("left_out", {}),
+        left_out=facts.weak_tasks,
     )

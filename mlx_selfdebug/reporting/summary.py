@@ -23,16 +23,16 @@ def summarize(run: Run, result: Result | None) -> dict[str, Any]:
     """Return the summary as a dictionary. ``base`` and ``adapter`` are None where the run was not evaluated."""
     config, attempts, pairs = run.config, run.attempts(), run.pairs()
     kinds = Counter(pair.kind for pair in pairs)
-    environment = run.environment()
+    facts = run.facts()
     scores = result.to_dict() if result else {"base": None, "adapter": None, "bugs": None}
     return {
         "model": config.model,
-        "origin": environment.get("model"),
+        "origin": facts.model,
         "preset": config.preset,
         "seed": config.seed,
         "versions": versions(),
         "hardware": hardware(),
-        "isolation": environment.get("isolation"),
+        "isolation": facts.isolation,
         "stages": {name: {k: s[k] for k in ("wall_s", "peak_bytes")} for name, s in run.stages().items()},
         "attempts": {
             "total": len(attempts),
@@ -45,7 +45,7 @@ def summarize(run: Run, result: Result | None) -> dict[str, Any]:
         },
         "pairs": {kind: kinds[kind] for kind in KINDS},
         "training": _training(run),
-        "evaluation_tasks": environment.get("eval.tasks"),
+        "evaluation_tasks": facts.evaluation_tasks,
         **scores,
     }
 
@@ -91,13 +91,13 @@ def _training(run: Run) -> dict[str, Any] | None:
     steps = run.steps()
     if not steps:
         return None
-    left_out = run.environment().get("train.left_out", 0)
+    facts = run.facts()
     return {
         "steps": len(steps),
         "steps_skipped": steps[-1]["step"] + 1 - len(steps),
         "first_loss": steps[0]["loss"],
         "last_loss": steps[-1]["loss"],
-        "pairs_left_out": left_out,
-        "held_back": run.environment().get("train.held_back", []),
+        "pairs_left_out": facts.n_pairs_left_out,
+        "held_back": list(facts.held_back),
         "checks": [asdict(check) for check in stored_checks(run)],
     }

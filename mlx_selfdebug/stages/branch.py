@@ -15,17 +15,18 @@ from mlx_selfdebug.config import Config, differences
 from mlx_selfdebug.errors import ConfigError, StoreError, UsageError
 from mlx_selfdebug.repair import planting
 from mlx_selfdebug.stages.collect import ARM
-from mlx_selfdebug.store import Run, StoredRun
+from mlx_selfdebug.store import Family, Key, Run, StoredRun
 from mlx_selfdebug.store.files import making_folder
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.training.mix import make_pairs
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
 
-KEPT_KEYS = (
-    "model", "isolation", "sandbox", "collect.tasks", "collect.audit", planting.UNITS, "train.held_back", "machine.collect"
+COPIED_KEYS = (
+    Key.MODEL, Key.ISOLATION, Key.SANDBOX, Key.TRAINING_TASKS, Key.AUDIT, Key.BUG_OPERATORS, Key.HELD_BACK,
+    Family.MACHINE.key("collect"),
 )  # fmt: skip
-"""The keys of the source's environment that are copied into the new run."""
+"""The keys of the facts that the new run takes over from its source."""
 
 
 def branch(source: StoredRun, path: str | Path, config: Config) -> None:
@@ -48,11 +49,8 @@ def branch(source: StoredRun, path: str | Path, config: Config) -> None:
 
 
 def _pairs(source: StoredRun, config: Config) -> list[Pair]:
-    environment = source.environment()
-    not_trained_on = {
-        *environment.get("train.held_back", []),
-        *environment.get("collect.audit", {}).get("left_out", {}),
-    }
+    facts = source.facts()
+    not_trained_on = {*facts.held_back, *facts.weak_tasks}
     tasks = load_tasks(config.collect.tasks).spread(config.collect.limit)
     trained_on = [task for task in tasks if task.id not in not_trained_on]
     return make_pairs(_collected(source), trained_on, config.train, config.seed)
@@ -65,11 +63,11 @@ def _collected(source: StoredRun) -> list[Attempt]:
 def _fill(run: Run, source: StoredRun, pairs: list[Pair]) -> None:
     for attempt in _collected(source):
         run.add_attempt(attempt)
-    environment = source.environment()
-    for key in KEPT_KEYS:
-        if key in environment:
-            run.remember(key, environment[key])
-    run.remember("branch.of", str(source.path))
+    stored = source.facts().stored
+    for key in COPIED_KEYS:
+        if key in stored:
+            run.remember(key, stored[key])
+    run.remember(Key.BRANCH_OF, str(source.path))
     run.replace_pairs(pairs)
     stage = source.stages()["collect"]
     memory = [(sample.at_s, sample.n_bytes) for sample in source.memory() if sample.stage == "collect"]

@@ -16,14 +16,13 @@ from mlx_selfdebug.repair.policies import MiningPolicy
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sampling.language_model import LanguageModel
 from mlx_selfdebug.stages.common import decoding_of, measured, remember_isolation
-from mlx_selfdebug.store import Run
+from mlx_selfdebug.store import Key, Run
 from mlx_selfdebug.training.mix import make_pairs
 from mlx_selfdebug.training.selection import hold_back
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
 
 ARM = "collect"
-AUDIT = "collect.audit"
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +47,8 @@ def collect(
     """
     progress = progress or NullProgress()
     config = run.config.collect
-    run.require("model", model.origin, "model")
-    run.require("collect.tasks", [task.id for task in tasks], "set of training tasks")
+    run.require(Key.MODEL, model.origin, "model")
+    run.require(Key.TRAINING_TASKS, [task.id for task in tasks], "set of training tasks")
     with measured(run, "collect", run.config.budget.inference_gb) as spent:
         # The audit has a runner of its own, with shorter limits. It is closed before the other one is opened, because two
         # runners at a time take twice the memory.
@@ -63,7 +62,7 @@ def collect(
                 attempts = Stream(run, model, runner, stage, spent).play(play)[ARM]
             with spent.on("putting bugs in"):
                 bugs = plant_bugs(run, tasks, attempts, runner, progress)
-        held = run.remember("train.held_back", hold_back(attempts, tasks, run.config.train, run.config.seed))
+        held = run.remember(Key.HELD_BACK, hold_back(attempts, tasks, run.config.train, run.config.seed))
         trained_on = [task for task in tasks if task.id not in held]
         run.replace_pairs(make_pairs([*attempts, *bugs], trained_on, run.config.train, run.config.seed))
         return Rows(attempts)
@@ -76,12 +75,12 @@ def _with_sound_checks(
 
     The tasks are audited once per run.
     """
-    audited = run.environment().get(AUDIT)
+    audited = run.facts().stored.get(Key.AUDIT)
     # A run of an earlier version has drafted without an audit, and continues without one.
     if not run.config.collect.weak_share or (audited is None and run.attempts(ARM)):
         return tasks
     if audited is None:
-        audited = run.remember(AUDIT, _audit(run, tasks, progress, allow_weak_sandbox=allow_weak_sandbox))
+        audited = run.remember(Key.AUDIT, _audit(run, tasks, progress, allow_weak_sandbox=allow_weak_sandbox))
     left_out = audited["left_out"]
     if left_out:
         names = ", ".join(f"{task_id} ({why})" for task_id, why in left_out.items())

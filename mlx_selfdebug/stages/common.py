@@ -13,7 +13,7 @@ from mlx_selfdebug.memory import Meter
 from mlx_selfdebug.progress import Spent
 from mlx_selfdebug.repair.asking import Decoding
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.store import Run
+from mlx_selfdebug.store import Family, Key, Run
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def measured(run: Run, name: str, budget_gb: float) -> Iterator[Spent]:
     The seconds by kind of work that the block adds to the yielded value are recorded too. A warning is logged if the stage took
     more than its budget after all.
     """
-    run.remember(f"machine.{name}", {"versions": versions(), "hardware": hardware()})
+    run.remember(Family.MACHINE.key(name), {"versions": versions(), "hardware": hardware()})
     done = False
     meter, spent = Meter(), Spent()
     try:
@@ -58,6 +58,6 @@ def decoding_of(stage_config: CollectConfig | EvalConfig, config: Config) -> Dec
 def remember_isolation(run: Run, runner: TestRunner) -> None:
     """Record with the run how the programs under test were isolated."""
     isolation = runner.description
-    run.remember("isolation", isolation.level)
+    run.remember(Key.ISOLATION, isolation.level)
     probes = {probe.name: probe.held for probe in isolation.probes}
-    run.remember("sandbox", {"layers": isolation.layers, "probes": probes})
+    run.remember(Key.SANDBOX, {"layers": isolation.layers, "probes": probes})

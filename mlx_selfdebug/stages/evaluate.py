@@ -30,12 +30,7 @@ from mlx_selfdebug.evaluation.overlap import ABOVE, nearest_pairs
 from mlx_selfdebug.evaluation.played import (
     ADAPTER,
     BASE,
-    BUG_FIGURES,
-    FIGURES,
-    GATE_BUG_FIGURES,
-    GATE_FIGURES,
     HELD_BACK,
-    OVERLAP,
     remember_figures,
     remember_model,
 )
@@ -46,7 +41,7 @@ from mlx_selfdebug.progress import NullProgress, Progress, Spent, Stage
 from mlx_selfdebug.repair.stream import Stream
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.stages.common import decoding_of, measured, remember_isolation
-from mlx_selfdebug.store import Run
+from mlx_selfdebug.store import Key, Run
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.training.adapter import Adapter, mark_adapter
 from mlx_selfdebug.training.selection import held_back_tasks
@@ -89,8 +84,8 @@ def evaluate(
     arms = arms_named(run.config.eval.arms)
     source = run.config.eval.bugs if arms else NONE
     check_source(source)
-    run.require("model", model.origin, "model")
-    run.require("eval.tasks", [task.id for task in tasks], "set of evaluation tasks")
+    run.require(Key.MODEL, model.origin, "model")
+    run.require(Key.EVALUATION_TASKS, [task.id for task in tasks], "set of evaluation tasks")
     _refuse_trained_on(run, tasks)
     for name, named_adapter in adapters.items():
         remember_model(run, name, named_adapter.digest())
@@ -102,16 +97,16 @@ def evaluate(
         remember_isolation(run, runner)
         with spent.on("running references"):
             figures = figures_of([*tasks, *held_back], runner)
-            remember_figures(run, FIGURES, {task.id: figures[task.id] for task in tasks})
+            remember_figures(run, Key.FIGURES, {task.id: figures[task.id] for task in tasks})
             if held_back:
-                remember_figures(run, GATE_FIGURES, {task.id: figures[task.id] for task in held_back})
+                remember_figures(run, Key.GATE_FIGURES, {task.id: figures[task.id] for task in held_back})
         with spent.on("looking for overlap"):
             _remember_overlap(run, tasks, trained_on)
         with spent.on("looking for bugs"):
             bugs = bugs_of(run, EVALUATION, source, tasks, runner)
             gate_bugs = bugs_of(run, GATE, NONE if source == NONE else OPERATORS, held_back, runner)
             figures |= figures_of(_origins([*bugs, *gate_bugs], figures), runner)
-            for key, half in ((BUG_FIGURES, bugs), (GATE_BUG_FIGURES, gate_bugs)):
+            for key, half in ((Key.BUG_FIGURES, bugs), (Key.GATE_BUG_FIGURES, gate_bugs)):
                 remember_figures(run, key, {bug.id: figures[origin_id(bug)] for bug in half})
         starts = _StartingPoints(tasks, bugs, held_back, gate_bugs)
         total = starts.plays(len(arms), len(adapters), rated=run.config.eval.hard_drafts > 0)
@@ -164,8 +159,8 @@ def _remember_overlap(run: Run, tasks: Sequence[Task], trained_on: Sequence[Task
 
     Nothing is recorded if the training tasks cannot be found.
     """
-    collect, ids = run.config.collect, run.environment().get("collect.tasks", [])
-    if OVERLAP in run.environment() or not ids:
+    collect, ids = run.config.collect, run.facts().training_tasks
+    if Key.OVERLAP in run.facts().stored or not ids:
         return
     try:
         learned = load_tasks(collect.tasks).spread(collect.limit) if trained_on is None else trained_on
@@ -176,7 +171,7 @@ def _remember_overlap(run: Run, tasks: Sequence[Task], trained_on: Sequence[Task
         return
     pairs = nearest_pairs([known[id_] for id_ in ids], tasks, above=0.0)
     near = [pair for pair in pairs if pair.nearness >= ABOVE]
-    run.remember(OVERLAP, [asdict(pair) for pair in near or pairs[:NEAREST]])
+    run.remember(Key.OVERLAP, [asdict(pair) for pair in near or pairs[:NEAREST]])
 
 
 @dataclass(frozen=True)
@@ -246,7 +241,7 @@ class _Playing:
 
 
 def _refuse_trained_on(run: Run, tasks: Sequence[Task]) -> None:
-    seen = set(run.environment().get("collect.tasks", [])) & {task.id for task in tasks}
+    seen = set(run.facts().training_tasks) & {task.id for task in tasks}
     if seen:
         raise TaskError(
             f"{len(seen)} of the evaluation tasks were trained on, {min(seen)} among them",

@@ -23,7 +23,7 @@ from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.repair.asking import Decoding
 from mlx_selfdebug.stages.common import decoding_of, measured
-from mlx_selfdebug.store import Run
+from mlx_selfdebug.store import Family, Key, Run
 from mlx_selfdebug.training.adapter import Adapter, insert_adapter, open_adapter, remove_adapter, save_adapter
 from mlx_selfdebug.training.examples import Example, encode_pairs
 from mlx_selfdebug.training.plan import Planner, TrainingPlan, Workload, processes_bytes
@@ -56,7 +56,7 @@ def train(
     if training does not fit its budget; StoreError if a checkpoint or the adapter cannot be written; SandboxError if repairs cannot
     be tested.
     """
-    run.require("model", model.origin, "model")
+    run.require(Key.MODEL, model.origin, "model")
     if run.stages().get("train", {}).get("done"):
         return open_adapter(run.adapter_path)
     with measured(run, "train", run.config.budget.training_gb) as spent, ExitStack() as stack:
@@ -97,7 +97,7 @@ def _examples(run: Run, model: Model, config: TrainConfig) -> list[Example]:
     limit = f"{name} = {max_length} tokens"
     codes = {attempt.id: attempt.code for attempt in run.attempts()}
     examples, left_out = encode_pairs(model, pairs, max_length, codes, config.copied_weight)
-    run.remember("train.left_out", len(left_out))
+    run.remember(Key.PAIRS_LEFT_OUT, len(left_out))
     if left_out:
         names = ", ".join(f"{pair.kind} {pair.task_id}" for pair in left_out)
         logger.warning("%d of %d pairs are longer than %s and left out: %s", len(left_out), len(pairs), limit, names)
@@ -114,7 +114,7 @@ def _planned(run: Run, model: Model, examples: list[Example], smaller: int) -> I
     budget, processes = int(run.config.budget.training_gb * 1e9), processes_bytes()
     planner = Planner(model.network, model.config, run.config.train, processes + mx.get_active_memory())
     plan = planner.plan(Workload.of(examples), budget, smaller=smaller)
-    run.remember(f"train.plan.{smaller}", asdict(plan))
+    run.remember(Family.PLAN.key(str(smaller)), asdict(plan))
     logger.info("%s", plan)
     cache, memory = mx.set_cache_limit(plan.cache_bytes), mx.set_memory_limit(budget - processes)
     try:

@@ -5,6 +5,7 @@
     writer.py     the thread that commits rows in batches    database.py   opens, checks and migrates; raises StoreError
     rows.py       converts values to rows and back           schema.py     the tables and their migrations
     values.py     converts values to plain JSON and back     exchange.py   exports a run to JSONL and imports it
+    facts.py      what a run knows beside its rows, and the keys under which it is stored
     files.py      writes files whole or not at all
 
 To store another field of an attempt, add it to the dataclass with a default, and add one migration to schema.py.
@@ -12,12 +13,16 @@ To store another field of an attempt, add it to the dataclass with a default, an
 
 from mlx_selfdebug.store.database import reading
 from mlx_selfdebug.store.exchange import export_run, import_run
+from mlx_selfdebug.store.facts import Facts, Family, Key
 from mlx_selfdebug.store.files import write_atomically, writing_atomically
 from mlx_selfdebug.store.rows import read_attempts, read_pairs
 from mlx_selfdebug.store.run import Run
 from mlx_selfdebug.store.stored import StoredRun, open_stored, stored_config
 
 __all__ = [
+    "Facts",
+    "Family",
+    "Key",
     "Run",
     "StoredRun",
     "export_run",

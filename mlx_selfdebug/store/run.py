@@ -153,9 +153,12 @@ class Run(StoredRun):
         self._writer.call(add)
 
     def remember(self, key: str, value: Any) -> Any:
-        """Store ``value`` under ``key`` unless a value is stored there already, and return the stored value."""
+        """Store the fact ``value`` under ``key`` unless there is one already, and return the stored value.
+
+        ``key`` is one of ``store.facts``.
+        """
         self._write(ENVIRONMENT.insert("INSERT OR IGNORE"), ENVIRONMENT.to_row(Remembered(key, value)))
-        return self.environment()[storable(key)]
+        return self.facts().stored[storable(key)]
 
     def require(self, key: str, value: Any, what: str) -> None:
         """Store ``value`` under ``key``, or check that the stored value equals it. ``what`` names it in the error.

@@ -17,6 +17,7 @@ from mlx_selfdebug.config import Config, load_config
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.notebook import Rows, table
 from mlx_selfdebug.store.database import LIST_RUNS, reading, reported
+from mlx_selfdebug.store.facts import Facts
 from mlx_selfdebug.store.rows import (
     ENVIRONMENT,
     MEMORY,
@@ -104,9 +105,9 @@ class StoredRun:
             seconds.setdefault(row.stage, {})[row.part] = row.wall_s
         return seconds
 
-    def environment(self) -> dict[str, Any]:
-        """Return the facts that the run keeps, such as versions and model, by key."""
-        return {item.key: item.value for item in self._call(lambda db: list(ENVIRONMENT.read(db)))}
+    def facts(self) -> Facts:
+        """Return what the run knows beside its rows: model, tasks, machines and so on."""
+        return Facts({item.key: item.value for item in self._call(lambda db: list(ENVIRONMENT.read(db)))})
 
 
 def stored_config(path: str | Path) -> Config | None:

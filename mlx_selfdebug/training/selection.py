@@ -21,7 +21,7 @@ from mlx_selfdebug.repair.judging import distinct
 from mlx_selfdebug.repair.policies import Move, repairable
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.store import Run, StoredRun
+from mlx_selfdebug.store import Family, Run, StoredRun
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
@@ -59,7 +59,7 @@ def held_back_tasks(run: StoredRun, tasks: Sequence[Task] | None = None) -> list
 
     Raises TrainingError if one of them is not there.
     """
-    ids = run.environment().get("train.held_back", [])
+    ids = run.facts().held_back
     if not ids:
         return []
     collect = run.config.collect
@@ -108,7 +108,7 @@ class Selection:
         self.checks: list[Check] = []
         self._run, self._model, self._tasks = run, model, tasks
         self._runner, self._decoding = runner, decoding
-        self._key = f"train.checks.{training[:12]}"
+        self._training = training[:12]
         failures = [*run.attempts("collect"), *run.attempts(planting.ARM)]
         self._failed = to_repair(failures, tasks, run.config.train.failed_per_task)
 
@@ -145,14 +145,15 @@ class Selection:
             play = Play(arm, self._tasks, _RepairEach(self._failed), self._decoding)
             made = Stream(self._run, self._model, self._runner, stage).play(play)[arm]
         check = Check(step, sum(attempt.passed for attempt in made), len(made))
-        self._run.remember(f"{self._key}.{step}", asdict(check))
+        self._run.remember(Family.CHECK.key(f"{self._training}.{step}"), asdict(check))
         return check
 
     def _stored(self) -> list[Check]:
-        return stored_checks(self._run, self._key)
+        return stored_checks(self._run, self._training)
 
 
-def stored_checks(run: StoredRun, key: str = "train.checks.") -> list[Check]:
-    """Return the checks that a run has stored under ``key``, in the order of their steps."""
-    checks = [Check(**value) for name, value in run.environment().items() if name.startswith(key)]
+def stored_checks(run: StoredRun, training: str = "") -> list[Check]:
+    """Return the stored checks of a training, or those of all trainings, in the order of their steps."""
+    stored = run.facts().family(Family.CHECK)
+    checks = [Check(**value) for name, value in stored.items() if name.startswith(training)]
     return sorted(checks, key=lambda check: check.step)

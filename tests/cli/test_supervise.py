@@ -108,7 +108,7 @@ def test_a_training_whose_process_is_killed_goes_on_by_itself(tmp_path: Path, ti
     assert "(killed by SIGKILL)" in stderr
     with Run(tmp_path / "run") as run:
         assert len(run.steps()) == 20 * 10
-        assert any(key.startswith("train.death.1") for key in run.environment())
+        assert any(name.startswith("train.1.") for name in run.facts().deaths)
 
 
 def test_a_training_ends_when_the_process_that_watches_it_is_killed(tmp_path: Path, tiny_folder: Path) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.evaluation.compare import compare
-from mlx_selfdebug.evaluation.played import FIGURES, read_played
+from mlx_selfdebug.evaluation.played import read_played
 from mlx_selfdebug.evaluation.statistics import holm
 from mlx_selfdebug.store import Run, open_stored
+from mlx_selfdebug.store.facts import Key
 
 from ..support.runs import ARMS, make_run
 from ..support.values import small_config
@@ -75,7 +76,7 @@ def altered(path: Path, target: Path, **settings: Any) -> Path:
     with open_stored(path) as run, Run(target, replace(run.config, eval=replace(run.config.eval, **settings))) as copy:
         for attempt in run.attempts():
             copy.add_attempt(attempt)
-        for key, value in run.environment().items():
+        for key, value in run.facts().stored.items():
             copy.remember(key, value)
         copy.add_stage_time("evaluate", 1.0, 1, done=True)
     return target
@@ -92,10 +93,10 @@ def test_other_settings_of_the_evaluation_are_oranges_and_named(paths: tuple[Pat
 def test_a_task_with_other_checks_is_an_orange_and_named(paths: tuple[Path, Path], tmp_path: Path) -> None:
     other = altered(paths[0], tmp_path / "other")
     with Run(other) as run:
-        figures = run.environment()[FIGURES]
+        figures = run.facts().stored[Key.FIGURES]
         figures["Test/3"]["n_checks"] = 7
-        run._write("DELETE FROM environment WHERE key = ?", (FIGURES,))
-        run.remember(FIGURES, figures)
+        run._write("DELETE FROM environment WHERE key = ?", (Key.FIGURES,))
+        run.remember(Key.FIGURES, figures)
     with open_stored(paths[0]) as a, open_stored(other) as b:
         assert read_played(b)
         with pytest.raises(UsageError, match="Test/3: 6 and 7 hidden checks"):

@@ -13,13 +13,14 @@ from mlx_selfdebug.evaluation.contrasts import Solved, contrasts, declared
 from mlx_selfdebug.evaluation.evidence import ArmEvidence, Evidence, read_evidence
 from mlx_selfdebug.evaluation.figures import figures_of
 from mlx_selfdebug.evaluation.metrics import Share
-from mlx_selfdebug.evaluation.played import FIGURES, Played, read_played, remember_figures
+from mlx_selfdebug.evaluation.played import Played, read_played, remember_figures
 from mlx_selfdebug.evaluation.statistics import holm, mcnemar
 from mlx_selfdebug.progress import NullStage, Spent
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.stages.evaluate import _Playing
 from mlx_selfdebug.store import Run, open_stored
+from mlx_selfdebug.store.facts import Key
 from mlx_selfdebug.testing import ScriptedModel, make_task
 
 from ..support.runs import ARMS, make_run
@@ -168,7 +169,7 @@ def evidence_of(path: Path, reply: Callable[[str, int], str]) -> dict[str, ArmEv
     config = small_config(eval__tokens=400, eval__max_tokens=64, eval__arms="blind,code,facts")
     model: Any = ScriptedModel(reply)
     with Run(path, config) as run, TestRunner(2, Limits(wall_s=5, cpu_s=4)) as runner:
-        remember_figures(run, FIGURES, figures_of(TASKS, runner))
+        remember_figures(run, Key.FIGURES, figures_of(TASKS, runner))
         for who in ("base", "adapter"):
             _Playing(run, model, runner, NullStage(), Spent()).all_arms(who, TASKS, arms_named(config.eval.arms))
         run.add_stage_time("evaluate", 1.0, 1, done=True)

@@ -10,10 +10,11 @@ import pytest
 
 from mlx_selfdebug.evaluation import readings
 from mlx_selfdebug.evaluation.played import BUGS, OWN
-from mlx_selfdebug.evaluation.readings import READINGS, read_readings, remember_readings
+from mlx_selfdebug.evaluation.readings import read_readings, remember_readings
 from mlx_selfdebug.stages.evaluate import evaluate
 from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.store.facts import Key
 from mlx_selfdebug.testing import make_attempt, make_task, write_taught_model
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
@@ -77,7 +78,7 @@ def test_a_run_of_before_gets_the_same_readings_when_it_is_evaluated_again(taugh
         adapter = train(run, taught)
         evaluate(run, taught, adapter, TASKS)
         stored = read_readings(run)
-        run._write("DELETE FROM environment WHERE key = ?", (READINGS,))
+        run._write("DELETE FROM environment WHERE key = ?", (Key.READINGS,))
         assert read_readings(run) == []
         evaluate(run, taught, adapter, TASKS)
         assert read_readings(run) == stored
@@ -112,10 +113,10 @@ def test_only_edits_that_are_right_are_shown_and_that_there_is_none_is_stored(
     with open_run(tmp_path / "run", "edits") as run:
         add_search(run, TASKS[0].id, **changes)
         remember_readings(run, tiny, TASKS)
-        assert run.environment()[READINGS] == []
+        assert run.facts().stored[Key.READINGS] == []
 
 
 def test_where_no_arm_searches_nothing_is_stored(tiny: Any, tmp_path: Path) -> None:
     with open_run(tmp_path / "run", "blind,facts") as run:
         remember_readings(run, tiny, TASKS)
-        assert READINGS not in run.environment()
+        assert Key.READINGS not in run.facts().stored

@@ -16,7 +16,7 @@ from mlx_selfdebug.evaluation.evidence import read_evidence
 from mlx_selfdebug.evaluation.figures import figures_of
 from mlx_selfdebug.evaluation.gate import Gate
 from mlx_selfdebug.evaluation.metrics import Point
-from mlx_selfdebug.evaluation.played import BUG_FIGURES, FIGURES, read_bugs, remember_figures
+from mlx_selfdebug.evaluation.played import read_bugs, remember_figures
 from mlx_selfdebug.evaluation.result import Half, Result, read_result
 from mlx_selfdebug.progress import NullStage, Spent
 from mlx_selfdebug.sandbox.limits import Limits
@@ -24,6 +24,7 @@ from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.stages.evaluate import _Playing, evaluate
 from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.store.facts import Key
 from mlx_selfdebug.testing import ScriptedModel, make_task, write_taught_model
 from mlx_selfdebug.values.pair import Pair
 from mlx_selfdebug.values.task import Task
@@ -39,8 +40,8 @@ def play_bugs(path: Path, model: Any, arms: str) -> Result:
     config = small_config(eval__tokens=400, eval__max_tokens=64, eval__arms=arms)
     with Run(path, config) as run, TestRunner(2, Limits(wall_s=5, cpu_s=4)) as runner:
         bugs = bugs_of(run, EVALUATION, "operators", TASKS, runner)
-        remember_figures(run, FIGURES, figures_of(TASKS, runner))
-        remember_figures(run, BUG_FIGURES, figures_of(bugs, runner))
+        remember_figures(run, Key.FIGURES, figures_of(TASKS, runner))
+        remember_figures(run, Key.BUG_FIGURES, figures_of(bugs, runner))
         for who in ("base", "adapter"):
             playing = _Playing(run, model, runner, NullStage(), Spent())
             playing.all_arms(who, TASKS, arms_named(arms))

@@ -11,10 +11,11 @@ import pytest
 
 from mlx_selfdebug.progress import NullProgress
 from mlx_selfdebug.repair.bugs import plain_source
-from mlx_selfdebug.repair.planting import UNITS, plant_bugs
+from mlx_selfdebug.repair.planting import plant_bugs
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.store.facts import Key
 from mlx_selfdebug.testing import make_attempt, make_task
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
@@ -46,7 +47,7 @@ def test_bugs_are_put_into_the_models_own_right_code_and_fail(tmp_path: Path, ru
             assert not bug.public.passed
             assert bug.public.failures
             assert "y" in bug.code
-        assert run.environment()[UNITS].keys() == {bug.id for bug in bugs}
+        assert run.facts().stored[Key.BUG_OPERATORS].keys() == {bug.id for bug in bugs}
 
 
 def test_the_reference_takes_the_place_of_right_code_that_is_not_there(tmp_path: Path, runner: TestRunner) -> None:

@@ -9,6 +9,7 @@ import pytest
 from mlx_selfdebug.errors import ConfigError, TaskError
 from mlx_selfdebug.stages.collect import collect
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.store.facts import Key
 from mlx_selfdebug.tasks import Checks, Task
 from mlx_selfdebug.testing import ScriptedModel, make_attempt, make_task
 from mlx_selfdebug.values.attempt import Attempt
@@ -159,7 +160,7 @@ def test_a_task_whose_checks_let_wrong_programs_pass_is_left_out_before_it_is_dr
 ) -> None:
     with open_run(tmp_path / "run") as run:
         attempts = collect(run, ScriptedModel(reply), [WEAK, *TASKS])
-        audit = run.environment()["collect.audit"]
+        audit = run.facts().stored[Key.AUDIT]
     assert {a.task_id for a in attempts} == {task.id for task in TASKS}
     assert list(audit["left_out"]) == ["test/weak"]
     assert "1 of 5 tasks are left out" in caplog.text
@@ -169,7 +170,7 @@ def test_a_task_whose_checks_let_wrong_programs_pass_is_left_out_before_it_is_dr
 def test_with_a_weak_share_of_0_nothing_is_audited_and_every_task_kept(tmp_path: Path) -> None:
     with open_run(tmp_path / "run", collect__weak_share=0) as run:
         attempts = collect(run, ScriptedModel(reply), [WEAK, *TASKS])
-        assert "collect.audit" not in run.environment()
+        assert "collect.audit" not in run.facts().stored
     assert "test/weak" in {a.task_id for a in attempts}
 
 

@@ -20,6 +20,7 @@ from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.stages.evaluate import _Playing, evaluate
 from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.store.facts import Key
 from mlx_selfdebug.tasks.jsonl import dump_tasks
 from mlx_selfdebug.testing import ScriptedModel, make_attempt, make_task
 from mlx_selfdebug.values.attempt import Attempt
@@ -299,7 +300,7 @@ def test_the_gate_is_tried_on_the_tasks_held_back_and_the_adapter_marked(
         given = learned if in_hand else None
         adapter = train(run, tiny, tasks=given)
         result = evaluate(run, tiny, adapter, TASKS[:2], trained_on=given)
-        overlap = run.environment()["eval.overlap"]
+        overlap = run.facts().stored[Key.OVERLAP]
         arms = {a.arm for a in run.attempts() if a.task_id == "test/minus"}
     assert {(pair["train_id"], pair["test_id"]) for pair in overlap} == {
         (train_id, test_id) for train_id in ("test/cube", "test/minus") for test_id in ("test/square", "test/double")

@@ -19,6 +19,7 @@ from mlx_selfdebug.models.cache import CACHE_VARIABLE
 from mlx_selfdebug.stages.common import measured
 from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.store.facts import Family
 from mlx_selfdebug.training import loop, session
 from mlx_selfdebug.training.adapter import open_adapter
 from mlx_selfdebug.training.checkpoint import newest_checkpoint
@@ -118,7 +119,7 @@ def test_a_pair_longer_than_the_context_is_left_out_by_name(
     long = Pair("repair", "python", "long one", "Fix it.", "x" * 100, ("a", "b"))
     with open_run(tmp_path / "run", [*PAIRS, long]) as run:
         train(run, tiny)
-        assert run.environment()["train.left_out"] == 1
+        assert run.facts().n_pairs_left_out == 1
     assert "longer than the context of" in caplog.text
     assert "= 100 tokens and left out: repair long one" in caplog.text
 
@@ -216,7 +217,7 @@ def test_mlxs_limits_are_the_plans_in_training_and_what_they_were_afterwards(
     monkeypatch.setattr(session, "_record", look)
     with open_run(tmp_path / "run") as run:
         train(run, tiny)
-        plan = run.environment()["train.plan.0"]
+        plan = run.facts().family(Family.PLAN)["0"]
     assert limits[0][0] < 10 * 10**9
     assert limits[0][1] == plan["cache_bytes"]
     assert (mx.set_memory_limit(memory), mx.set_cache_limit(cache)) == (1 << 41, 123)

@@ -10,21 +10,14 @@ from typing import Any
 
 from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, Arm, arms_named
 from mlx_selfdebug.evaluation.figures import TaskFigures
-from mlx_selfdebug.evaluation.hard import PASS_RATES
 from mlx_selfdebug.evaluation.played import (
-    BUG_FIGURES,
     BUGS,
     BUGS_PREFIX,
-    FIGURES,
-    GATE_BUG_FIGURES,
-    GATE_BUGS,
-    GATE_FIGURES,
     HELD_BACK,
-    OWN_BUGS,
     remember_model,
 )
-from mlx_selfdebug.evaluation.readings import READINGS
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.store.facts import Key
 from mlx_selfdebug.values.attempt import Attempt, attempt_id
 from mlx_selfdebug.values.pair import Pair
 from mlx_selfdebug.values.verdict import ErrorFact, Failure, Verdict
@@ -98,15 +91,15 @@ def make_run(
         run.remember(f"train.checks.abc.{i}", {"step": 12 * (i + 1), "repaired": repaired, "attempts": 9})
     names = [f"Test/{i}" for i in range(tasks)]
     figures = {id_: asdict(TaskFigures("python", 6, 20 + i % 60)) for i, id_ in enumerate(names)}
-    run.remember(FIGURES, figures)
-    run.remember(GATE_FIGURES, {"train/0": asdict(TaskFigures("python", 6, 20))})
+    run.remember(Key.FIGURES, figures)
+    run.remember(Key.GATE_FIGURES, {"train/0": asdict(TaskFigures("python", 6, 20))})
     hardness = {id_: rng.random() for id_ in names}
     if hard:
-        run.remember(PASS_RATES, {id_: float(value < 0.8) for id_, value in hardness.items()})
+        run.remember(Key.PASS_RATES, {id_: float(value < 0.8) for id_, value in hardness.items()})
     if bugs:
-        put_in_bugs(run, rng, names[:bugs], OWN_BUGS, BUG_FIGURES, "")
+        put_in_bugs(run, rng, names[:bugs], Key.BUGS, Key.BUG_FIGURES, "")
         put_in_readings(run, names[0])
-        put_in_bugs(run, rng, ["train/0"], GATE_BUGS, GATE_BUG_FIGURES, HELD_BACK)
+        put_in_bugs(run, rng, ["train/0"], Key.GATE_BUGS, Key.GATE_BUG_FIGURES, HELD_BACK)
     for model in ("base", "adapter", *others):
         if model != "base":
             remember_model(run, model, "0" * 64)
@@ -157,7 +150,7 @@ def put_in_readings(run: Run, task: str) -> None:
     head, tail = "def vowels(word: str) -> int:\n    total =", "\n    return total  # ``` "
     shades = [[head, 0.0, []], [" 7", 6.25, [" 0", f" {HOSTILE}"]], [tail, 1.5, ["\n"]], [HOSTILE, 0.25, [" "]]]
     edited = f"{head} 0{tail}{HOSTILE}"
-    run.remember(READINGS, [{"task_id": f"{task}#constant-1", "half": BUGS, "shades": shades, "edited": edited}])
+    run.remember(Key.READINGS, [{"task_id": f"{task}#constant-1", "half": BUGS, "shades": shades, "edited": edited}])
 
 
 def repair_bugs(run: Run, rng: random.Random, model: str, learned: float, retries: int, only: str = ARMS) -> None:

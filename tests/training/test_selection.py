@@ -181,7 +181,7 @@ def test_a_training_cut_short_chooses_the_same_adapter(
 def test_a_check_is_recalled_and_not_made_again(tiny: Any, tmp_path: Path) -> None:
     with open_run(tmp_path / "run") as run:
         train(run, tiny, tasks=TASKS)
-        (key,) = {key.rpartition(".")[0] for key in run.environment() if key.startswith("train.checks.")}
+        (key,) = {key.rpartition(".")[0] for key in run.facts().stored if key.startswith("train.checks.")}
         again = Selection(run, tiny, TASKS, None, None, key.rpartition(".")[2])  # type: ignore[arg-type]
         again.recall(4)
         assert [check.step for check in again.checks] == [2, 4]
