@@ -15,7 +15,7 @@ if not (FOLDER / "run.db").exists():
 with sd.open_stored(FOLDER) as run:
     stages, attempts, pairs, steps = run.stages(), run.attempts(), run.pairs(), run.steps()
 for name, stage in stages.items():
-    print(f"{name:9} {stage['wall_s']:7.1f} s  {stage['peak_bytes'] / 1e9:5.2f} GB of the whole process tree")
+    print(f"{name:9} {stage.wall_s:7.1f} s  {stage.peak_bytes / 1e9:5.2f} GB of the whole process tree")
 
 # %% [markdown]
 # ## Attempts
@@ -51,7 +51,7 @@ print(pair)
 
 # %%
 for step in steps[-3:]:
-    print(f"step {step['step']}: loss {step['loss']:.3f} on {step['n_tokens']} tokens")
+    print(f"step {step.step}: loss {step.loss:.3f} on {step.n_tokens} tokens")
 
 # %% [markdown]
 # ## The claim

@@ -56,7 +56,7 @@ print(f"{sum(attempt.passed for attempt in attempts)} of {len(attempts)} attempt
 with sd.Run("runs/seed-protocol") as run:
     adapter = sd.train(run, model, tasks=tasks, progress=sd.Bars())
     stage, n_steps = run.stages()["train"], len(run.steps())
-print(f"{n_steps} steps in {stage['wall_s']:.0f} s, {stage['peak_bytes'] / 1e9:.2f} GB of the whole process tree")
+print(f"{n_steps} steps in {stage.wall_s:.0f} s, {stage.peak_bytes / 1e9:.2f} GB of the whole process tree")
 
 # %%
 with sd.Run("runs/seed-protocol") as run:

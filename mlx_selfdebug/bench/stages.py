@@ -145,7 +145,7 @@ class Workbench:
         with self._run() as run:
             run.replace_pairs(pairs)
             self._adapter = train(run, self.model, tasks=[])
-            steps_s = sum(step["wall_s"] for step in run.steps())
+            steps_s = sum(step.wall_s for step in run.steps())
         return {"train_tokens_per_s": sum(len(example.ids) - 1 for example in examples) / steps_s}
 
     def _evaluate(self) -> Mapping[str, float]:

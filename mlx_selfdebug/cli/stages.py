@@ -210,7 +210,7 @@ def _train(session: Session, run: Run, model: Model) -> Adapter:
     )
     steps = run.steps()
     session.say(
-        f"train: {len(steps)} steps, loss {steps[0]['loss']:.3f} -> {steps[-1]['loss']:.3f}, adapter in {adapter.path}"
+        f"train: {len(steps)} steps, loss {steps[0].loss:.3f} -> {steps[-1].loss:.3f}, adapter in {adapter.path}"
     )
     return adapter
 

@@ -76,7 +76,7 @@ def read_gate_bugs(run: StoredRun) -> Played | None:
 
 
 def _is_done(run: StoredRun) -> bool:
-    return bool(run.stages().get("evaluate", {}).get("done"))
+    return run.is_done("evaluate")
 
 
 def _played(run: StoredRun, figures_key: str, prefix: str, arms: Sequence[Arm]) -> Played | None:

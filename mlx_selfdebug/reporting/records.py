@@ -16,10 +16,10 @@ from mlx_selfdebug.evaluation.readings import StoredReading, read_readings
 from mlx_selfdebug.machine.facts import hardware
 from mlx_selfdebug.machine.versions import versions
 from mlx_selfdebug.store import Facts, Key, StoredRun
-from mlx_selfdebug.store.rows import Step
 from mlx_selfdebug.training.selection import Check, stored_checks
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
+from mlx_selfdebug.values.step import Step
 
 STAGES = ("collect", "train", "evaluate")
 """The stages in the order in which a run goes through them."""
@@ -109,7 +109,7 @@ def read_records(run: StoredRun) -> Records:
         config=run.config,
         facts=facts,
         stages=tuple(_stages(run)),
-        steps=tuple(Step(**step) for step in run.steps()),
+        steps=tuple(run.steps()),
         checks=stored_checks(run),
         collected=_collected(collected, facts),
         pairs=tuple(pairs),
@@ -134,10 +134,12 @@ def _stages(run: StoredRun) -> list[StageRecord]:
     return [
         StageRecord(
             name,
-            parts=parts.get(name, {}),
-            memory=tuple(Sample(sample.at_s, sample.n_bytes) for sample in memory if sample.stage == name),
-            budget_bytes=budget_bytes(run.config, name),
-            **stages[name],
+            stages[name].wall_s,
+            stages[name].peak_bytes,
+            budget_bytes(run.config, name),
+            stages[name].done,
+            parts.get(name, {}),
+            tuple(Sample(sample.at_s, sample.n_bytes) for sample in memory if sample.stage == name),
         )
         for name in STAGES
         if name in stages

@@ -33,7 +33,9 @@ def summarize(run: Run, result: Result | None) -> dict[str, Any]:
         "versions": versions(),
         "hardware": hardware(),
         "isolation": facts.isolation,
-        "stages": {name: {k: s[k] for k in ("wall_s", "peak_bytes")} for name, s in run.stages().items()},
+        "stages": {
+            name: {"wall_s": stage.wall_s, "peak_bytes": stage.peak_bytes} for name, stage in run.stages().items()
+        },
         "attempts": {
             "total": len(attempts),
             "by_arm": dict(sorted(Counter(a.arm for a in attempts).items())),
@@ -94,9 +96,9 @@ def _training(run: Run) -> dict[str, Any] | None:
     facts = run.facts()
     return {
         "steps": len(steps),
-        "steps_skipped": steps[-1]["step"] + 1 - len(steps),
-        "first_loss": steps[0]["loss"],
-        "last_loss": steps[-1]["loss"],
+        "steps_skipped": steps[-1].step + 1 - len(steps),
+        "first_loss": steps[0].loss,
+        "last_loss": steps[-1].loss,
         "pairs_left_out": facts.n_pairs_left_out,
         "held_back": list(facts.held_back),
         "checks": [asdict(check) for check in stored_checks(run)],

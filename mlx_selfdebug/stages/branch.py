@@ -73,8 +73,8 @@ def _fill(run: Run, source: StoredRun, pairs: list[Pair]) -> None:
     memory = [(sample.at_s, sample.n_bytes) for sample in source.memory() if sample.stage == "collect"]
     run.add_stage_time(
         "collect",
-        stage["wall_s"],
-        stage["peak_bytes"],
+        stage.wall_s,
+        stage.peak_bytes,
         done=True,
         parts=source.parts().get("collect", {}),
         memory=memory,
@@ -82,7 +82,7 @@ def _fill(run: Run, source: StoredRun, pairs: list[Pair]) -> None:
 
 
 def _refuse(source: StoredRun, path: Path, config: Config) -> None:
-    if not source.stages().get("collect", {}).get("done"):
+    if not source.is_done("collect"):
         raise UsageError(
             f"{source.path} has not collected to the end", hint=f"mlx-selfdebug collect --run {source.path}"
         )

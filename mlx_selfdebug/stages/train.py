@@ -57,7 +57,7 @@ def train(
     be tested.
     """
     run.require(Key.MODEL, model.origin, "model")
-    if run.stages().get("train", {}).get("done"):
+    if run.is_done("train"):
         return open_adapter(run.adapter_path)
     with measured(run, "train", run.config.budget.training_gb) as spent, ExitStack() as stack:
         examples = _examples(run, model, run.config.train)

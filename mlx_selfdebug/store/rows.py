@@ -17,21 +17,9 @@ from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.store.values import MisfitError, hints_of, parse, plain
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
+from mlx_selfdebug.values.step import Step
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One optimizer step of a training."""
-
-    step: int
-    loss: float
-    """The mean loss per supervised token, in nats."""
-    n_tokens: int
-    learning_rate: float
-    grad_norm: float
-    wall_s: float
 
 
 @dataclass(frozen=True)

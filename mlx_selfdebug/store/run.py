@@ -33,13 +33,13 @@ from mlx_selfdebug.store.rows import (
     PartTime,
     Remembered,
     StageTime,
-    Step,
     storable,
 )
 from mlx_selfdebug.store.stored import StoredRun, stored_config
 from mlx_selfdebug.store.writer import Writer
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
+from mlx_selfdebug.values.step import Step
 
 _ADD_STAGE = (
     STAGES.insert() + " ON CONFLICT (name) DO UPDATE SET wall_s = wall_s + excluded.wall_s, "
@@ -115,11 +115,9 @@ class Run(StoredRun):
 
         self._writer.call(replace)
 
-    def add_step(
-        self, step: int, *, loss: float, n_tokens: int, learning_rate: float, grad_norm: float, wall_s: float
-    ) -> None:
-        row = STEPS.to_row(Step(step, loss, n_tokens, learning_rate, grad_norm, wall_s))
-        self._write(STEPS.insert("INSERT OR REPLACE"), row)
+    def add_step(self, step: Step) -> None:
+        """Store a training step, in the place of one of the same number."""
+        self._write(STEPS.insert("INSERT OR REPLACE"), STEPS.to_row(step))
 
     def clear_steps(self, first: int = 0) -> None:
         """Delete the training steps from number ``first`` on."""
@@ -142,7 +140,8 @@ class Run(StoredRun):
         """
         stage = STAGES.to_row(StageTime(name, wall_s, peak_bytes, done))
         spent = [PARTS.to_row(PartTime(name, part, seconds)) for part, seconds in (parts or {}).items()]
-        before = self.stages().get(name, {}).get("wall_s", 0.0)
+        stages = self.stages()
+        before = stages[name].wall_s if name in stages else 0.0
         samples = [MEMORY.to_row(MemorySample(name, before + at_s, n_bytes)) for at_s, n_bytes in memory]
 
         def add(db: sqlite3.Connection) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,13 @@ from mlx_selfdebug.store.rows import (
     STAGES,
     STEPS,
     MemorySample,
+    StageTime,
     read_attempts,
     read_pairs,
 )
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
+from mlx_selfdebug.values.step import Step
 
 Call = Callable[[Callable[[sqlite3.Connection], Any]], Any]
 """A function that calls another with the run's database and returns its result."""
@@ -77,22 +78,26 @@ class StoredRun:
     def _overview(self) -> list[dict[str, Any]]:
         stages = self.stages()
         return [{"run": str(self.path), "model": self.config.model, "seed": self.config.seed, "pairs": len(self.pairs()),
-                 **{name: f"{s['wall_s']:.0f} s, {s['peak_bytes'] / 1e9:.1f} GB" + ("" if s["done"] else ", not done")
-                    for name, s in stages.items()}}]  # fmt: skip
+                 **{name: f"{stage.wall_s:.0f} s, {stage.peak_bytes / 1e9:.1f} GB" + ("" if stage.done else ", not done")
+                    for name, stage in stages.items()}}]  # fmt: skip
 
     def _counts(self) -> list[dict[str, Any]]:
         """Return the numbers of attempts and passed attempts per arm."""
         select = "SELECT arm, count(*) AS attempts, sum(outcome = 'passed') AS passed FROM attempts GROUP BY arm ORDER BY arm"
         return [dict(row) for row in self._call(lambda db: db.execute(select).fetchall())]
 
-    def steps(self) -> list[dict[str, Any]]:
-        """Return the training steps: step, loss, n_tokens, learning_rate, grad_norm, wall_s."""
-        return [asdict(step) for step in self._call(lambda db: list(STEPS.read(db)))]
+    def steps(self) -> Rows[Step]:
+        """Return the training steps in their order. A step that was skipped is missing."""
+        return Rows(self._call(lambda db: list(STEPS.read(db))))
 
-    def stages(self) -> dict[str, dict[str, Any]]:
-        """Return wall_s, peak_bytes and done of each stage, by name."""
-        stages = self._call(lambda db: list(STAGES.read(db)))
-        return {s.name: {"wall_s": s.wall_s, "peak_bytes": s.peak_bytes, "done": s.done} for s in stages}
+    def stages(self) -> dict[str, StageTime]:
+        """Return the time and memory that each stage took so far, by its name."""
+        return {stage.name: stage for stage in self._call(lambda db: list(STAGES.read(db)))}
+
+    def is_done(self, stage: str) -> bool:
+        """Return whether the stage was finished."""
+        stages = self.stages()
+        return stage in stages and stages[stage].done
 
     def memory(self) -> list[MemorySample]:
         """Return the memory of the process tree over time, stage by stage."""

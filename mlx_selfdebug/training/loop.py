@@ -24,30 +24,13 @@ from mlx_selfdebug.training.checkpoint import Checkpoint
 from mlx_selfdebug.training.examples import Example
 from mlx_selfdebug.training.forms import training_forms
 from mlx_selfdebug.training.loss import loss_and_gradient
+from mlx_selfdebug.values.step import Step
 
 MAX_GRAD_NORM = 1.0
 WARMUP_SHARE = 0.1
 WEIGHT_DECAY = 0.01
 MAX_SKIPPED = 3
 """The number of steps in a row whose loss or gradient is not a number at which training stops."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """What is recorded of one optimizer step."""
-
-    step: int
-    """The step's number, from 0."""
-    loss: float
-    """The weighted mean of the supervised tokens' losses, in nats."""
-    n_tokens: int
-    """The number of supervised tokens."""
-    learning_rate: float
-    grad_norm: float
-    """The norm of the gradient before it was clipped."""
-    wall_s: float
-    skipped: bool = False
-    """Whether the loss or its gradient was not a number, so that the weights were left as they were."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +106,7 @@ def _step(network: nn.Module, optimizer: optim.Optimizer, number: int, batch: Se
         loss, gradient = _accumulated(network, batch, shape.most_tokens)
     gradient, norm = optim.clip_grad_norm(gradient, MAX_GRAD_NORM)
     mx.eval(gradient, norm)
-    is_number = math.isfinite(loss) and math.isfinite(norm.item())
-    if is_number:
+    if math.isfinite(loss) and math.isfinite(norm.item()):
         optimizer.update(network, gradient)
         mx.eval(network.trainable_parameters(), optimizer.state)
     else:
@@ -132,7 +114,7 @@ def _step(network: nn.Module, optimizer: optim.Optimizer, number: int, batch: Se
         optimizer.state["step"] = optimizer.state["step"] + 1
     n_tokens = sum(example.n_supervised for example in batch)
     rate = float(optimizer.learning_rate.item())
-    return Step(number, loss, n_tokens, rate, float(norm.item()), time.monotonic() - begin, not is_number)
+    return Step(number, loss, n_tokens, rate, float(norm.item()), time.monotonic() - begin)
 
 
 def _accumulated(network: nn.Module, batch: Sequence[Example], max_tokens: int) -> tuple[float, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 from mlx_selfdebug.models.backend import mx
@@ -19,9 +19,10 @@ from mlx_selfdebug.progress import Spent
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.training.checkpoint import newest_checkpoint, restore_best, save_best, save_checkpoint
 from mlx_selfdebug.training.examples import Example
-from mlx_selfdebug.training.loop import Advance, Step, count_steps, optimizer_of, train_steps
+from mlx_selfdebug.training.loop import Advance, count_steps, optimizer_of, train_steps
 from mlx_selfdebug.training.plan import TrainingPlan
 from mlx_selfdebug.training.selection import Selection
+from mlx_selfdebug.values.step import Step
 
 logger = logging.getLogger(__name__)
 
@@ -112,8 +113,7 @@ def _record(run: Run, step: Step) -> None:
     if step.skipped:
         logger.warning("step %d was skipped: its loss or gradient is not a number", step.step)
     else:
-        values = {field.name: getattr(step, field.name) for field in fields(step) if field.name != "skipped"}
-        run.add_step(**values)
+        run.add_step(step)
 
 
 def _pairs_before(step: int, n_examples: int, batch_size: int) -> int:

@@ -52,7 +52,7 @@ def test_a_branch_of_another_seed_has_the_same_attempts_and_held_back_tasks(sour
         assert sorted(p.attempts for p in new.pairs()) == sorted(p.attempts for p in old.pairs())
         for key in ("train.held_back", "collect.tasks", "model"):
             assert new.facts().stored[key] == old.facts().stored[key]
-        assert new.stages()["collect"]["done"]
+        assert new.is_done("collect")
         assert [(s.at_s, s.n_bytes) for s in new.memory()] == [(s.at_s, s.n_bytes) for s in old.memory()]
 
 

@@ -25,6 +25,7 @@ from mlx_selfdebug.training.adapter import open_adapter
 from mlx_selfdebug.training.checkpoint import newest_checkpoint
 from mlx_selfdebug.training.loss import LossAndGradient
 from mlx_selfdebug.values.pair import Pair
+from mlx_selfdebug.values.step import Step
 
 from ..support.values import small_config
 
@@ -52,7 +53,7 @@ def test_training_lowers_the_loss(tiny: Any, tmp_path: Path) -> None:
         train(run, tiny)
         steps = run.steps()
     assert len(steps) == 30
-    assert steps[-1]["loss"] < 0.9 * steps[0]["loss"]
+    assert steps[-1].loss < 0.9 * steps[0].loss
 
 
 def test_the_model_is_the_base_again_after_training(tiny: Any, tmp_path: Path) -> None:
@@ -244,7 +245,7 @@ def test_dora_trains_loads_in_plain_mlx_lm_and_leaves_the_base(tiny: Any, tmp_pa
     with open_run(tmp_path / "run", train__method="dora", train__epochs=8) as run:
         adapter = train(run, tiny)
         steps = run.steps()
-    assert steps[-1]["loss"] < steps[0]["loss"]
+    assert steps[-1].loss < steps[0].loss
     assert same(weights(tiny), before)
     network = mlx_lm.load(str(tiny.path), adapter_path=str(adapter.path))[0]
     ids = mx.array([[1, 2, 3]])
@@ -280,7 +281,7 @@ def test_a_single_step_that_is_not_a_number_is_skipped_and_the_rest_goes_on(
     monkeypatch.setattr(loop, "loss_and_gradient", once_broken)
     with open_run(tmp_path / "run") as run:
         train(run, tiny)
-        assert [step["step"] for step in run.steps()] == [i for i in range(12) if i != 1]
+        assert [step.step for step in run.steps()] == [i for i in range(12) if i != 1]
 
 
 class Killed(BaseException):
@@ -303,15 +304,15 @@ def test_a_training_cut_short_ends_with_the_same_adapter_bit_for_bit(
 
 
 def timeless(run: Run) -> list[dict[str, Any]]:
-    return [{key: value for key, value in step.items() if key != "wall_s"} for step in run.steps()]
+    return [{**step.to_record(), "wall_s": 0} for step in run.steps()]
 
 
 def cut_after(run: Run, model: Any, last: int) -> None:
     real = run.add_step
 
-    def stop(step: int, **values: Any) -> None:
-        real(step, **values)
-        if step == last:
+    def stop(step: Step) -> None:
+        real(step)
+        if step.step == last:
             raise Killed
 
     run.add_step = stop  # type: ignore[method-assign]

@@ -21,6 +21,7 @@ from mlx_selfdebug.store.rows import ATTEMPTS, storable
 from mlx_selfdebug.testing import make_attempt
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import KINDS, Pair
+from mlx_selfdebug.values.step import Step
 from mlx_selfdebug.values.verdict import OUTCOMES, ErrorFact, Failure, Verdict
 
 from ..support.values import FAILED, small_config
@@ -102,7 +103,7 @@ def test_a_run_comes_back_from_jsonl_as_it_was(
             for key, value in environment.items():
                 run.remember(key, value)
             for step, (loss, n, rate, norm, wall) in steps.items():
-                run.add_step(step, loss=loss, n_tokens=n, learning_rate=rate, grad_norm=norm, wall_s=wall)
+                run.add_step(Step(step, loss, n, rate, norm, wall))
             for name, (wall, peak, done) in stages.items():
                 run.add_stage_time(
                     name, wall, peak, done=done, parts={"decoding": wall}, memory=[(0.0, peak), (wall, 1)]
@@ -129,7 +130,7 @@ def exported(run: Run, tmp_path: Path) -> Path:
     for sample in range(3):
         run.add_attempt(make_attempt(sample=sample, verdict=FAILED))
     run.replace_pairs([Pair("repair", "python", "t", "p", "t", ("a", "b"))])
-    run.add_step(1, loss=0.5, n_tokens=9, learning_rate=1e-4, grad_norm=1.0, wall_s=2.0)
+    run.add_step(Step(1, 0.5, 9, 1e-4, 1.0, 2.0))
     run.add_stage_time("collect", 1.5, 10**9, done=True)
     run.remember("model", {"name": "tiny"})
     file = tmp_path / "run.jsonl"

@@ -8,6 +8,7 @@ import pytest
 from mlx_selfdebug.config import load_config
 from mlx_selfdebug.errors import ConfigError, StoreError
 from mlx_selfdebug.store import Run, read_attempts, reading
+from mlx_selfdebug.store.rows import StageTime
 from mlx_selfdebug.testing import make_attempt
 from mlx_selfdebug.values.pair import Pair
 
@@ -45,7 +46,7 @@ def test_pairs_come_back_in_their_order(run: Run) -> None:
 def test_a_stage_sums_its_seconds_and_keeps_its_highest_peak(run: Run) -> None:
     run.add_stage_time("collect", 2.0, 100, done=False)
     run.add_stage_time("collect", 3.0, 50, done=True)
-    assert run.stages() == {"collect": {"wall_s": 5.0, "peak_bytes": 100, "done": True}}
+    assert run.stages() == {"collect": StageTime("collect", 5.0, 100, True)}
 
 
 def test_the_memory_of_a_resumed_stage_goes_on_where_it_stopped_and_its_parts_sum_up(run: Run) -> None:

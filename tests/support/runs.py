@@ -20,6 +20,7 @@ from mlx_selfdebug.store import Run
 from mlx_selfdebug.store.facts import Key
 from mlx_selfdebug.values.attempt import Attempt, attempt_id
 from mlx_selfdebug.values.pair import Pair
+from mlx_selfdebug.values.step import Step
 from mlx_selfdebug.values.verdict import ErrorFact, Failure, Verdict
 
 from ..support.values import small_config
@@ -86,7 +87,7 @@ def make_run(
     rng = random.Random(tasks)
     collect(run, rng, pairs)
     for step in range(24):
-        run.add_step(step, loss=1.2 * 0.93**step, n_tokens=500, learning_rate=1e-4, grad_norm=0.8, wall_s=14.0)
+        run.add_step(Step(step, 1.2 * 0.93**step, 500, 1e-4, 0.8, 14.0))
     for i, repaired in enumerate((3, 5)):
         run.remember(f"train.checks.abc.{i}", {"step": 12 * (i + 1), "repaired": repaired, "attempts": 9})
     names = [f"Test/{i}" for i in range(tasks)]
