@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mlx_selfdebug.training.adapter import Adapter
 
 
+STAGES: Mapping[str, str] = {"collect": "collect", "train": "train", "eval": "evaluate"}
+"""The commands that are stages of a run, in their order, and the names under which runs keep the stages' records."""
 Body = Callable[["Session"], int | None]
 Decorator = Callable[[Any], Any]
 
@@ -131,7 +133,7 @@ class Session:
         return supervise(
             lambda starts: process_command(name, self.run_path, starts, arguments),
             self.run_path,
-            died=lambda n, death: self._died(name, n, death),
+            died=lambda n, death: self._died(STAGES[name], n, death),
         )
 
     def _died(self, stage: str, n: int, death: Death) -> None:
@@ -300,8 +302,8 @@ def run_command(session: Session) -> int:
         if run.summary_path.exists():
             _show(session, run)
             return 0
-    for stage in ("collect", "train", "eval"):
-        if code := session.stage(stage):
+    for command in STAGES:
+        if code := session.stage(command):
             return code
     return 0
 
