@@ -45,6 +45,9 @@ _NEWLINES = ("\n", "\u010a")
 
 # The exceptions that mlx, mlx_lm, tokenizers and transformers raise on files whose content is wrong.
 _BAD_FILES = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError)
+# What mlx raises when weights are read that a file promised and does not hold. Nothing else is caught around code of our own, whose
+# faults must not pass for those of a file.
+_BAD_WEIGHTS = (ValueError, RuntimeError, OSError)
 
 
 @dataclass(eq=False, repr=False)
@@ -173,7 +176,8 @@ def load_model(
     resolved = resolve_model(name, cache_dir=cache_dir, offline=offline, progress=progress)
     mx.set_cache_limit(CACHE_LIMIT_BYTES)
     network, config = _trying(resolved.path, lambda: load_network(resolved.path, lazy=True))
-    _trying(resolved.path, lambda: _settle(network, resolved.path, device_name(), progress or NullProgress()))
+    progress = progress or NullProgress()
+    _trying(resolved.path, lambda: _settle(network, resolved.path, device_name(), progress), _BAD_WEIGHTS)
     model = _assemble(resolved, network, config)
     if adapter is not None:
         model.adapter = Path(adapter).expanduser()
@@ -200,7 +204,7 @@ def load_thin(model: Model, layers: int) -> nn.Module:
     fewer = {**model.config.get("text_config", {}), "num_hidden_layers": layers}
     changed = {"text_config": fewer} if "text_config" in model.config else {"num_hidden_layers": layers}
     network, _ = _trying(model.path, lambda: load_network(model.path, lazy=True, strict=False, model_config=changed))
-    _trying(model.path, lambda: _settle(network, model.path, model.device, NullProgress()))
+    _trying(model.path, lambda: _settle(network, model.path, model.device, NullProgress()), _BAD_WEIGHTS)
     return network
 
 
@@ -217,11 +221,11 @@ def _assemble(resolved: ResolvedModel, network: nn.Module, config: dict[str, Any
     return Model(resolved.name, resolved.origin, path, network, tokenizer, config, device_name(), _dtype_of(network))
 
 
-def _trying(path: Path, step: Callable[[], T]) -> T:
-    """Return what ``step`` returns. If it raises because the files below ``path`` are bad, raise FormatError instead."""
+def _trying(path: Path, step: Callable[[], T], errors: tuple[type[Exception], ...] = _BAD_FILES) -> T:
+    """Return what ``step`` returns. If it raises one of ``errors``, raise FormatError about the files below ``path`` instead."""
     try:
         return step()
-    except _BAD_FILES as error:
+    except errors as error:
         raise FormatError(f"{path} cannot be loaded: {error}", hint="mlx-selfdebug models list") from error
 
 
