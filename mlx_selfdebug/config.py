@@ -10,7 +10,6 @@ command line > environment (``MLX_SELFDEBUG_COLLECT_SAMPLES``) > file > preset >
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,7 @@ from typing import Any, get_type_hints
 
 import tomli_w
 
-from mlx_selfdebug.errors import ConfigError
+from mlx_selfdebug.errors import ConfigError, did_you_mean
 
 ENV_PREFIX = "MLX_SELFDEBUG_"
 OTHER_VARIABLES = frozenset(
@@ -409,9 +408,8 @@ def load_config(
 def setting_for(key: str, where: str) -> Setting:
     """Return the setting of a dotted key. Raises ConfigError, with a suggestion, if there is none."""
     if key not in SETTINGS:
-        near = difflib.get_close_matches(key, SETTINGS, n=1)
-        meant = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(SETTINGS)}"
-        raise ConfigError(f"{where}: unknown key {key!r}.{meant}")
+        meant = did_you_mean(key, SETTINGS) or f"Known: {', '.join(SETTINGS)}"
+        raise ConfigError(f"{where}: unknown key {key!r}. {meant}")
     return SETTINGS[key]
 
 
@@ -436,9 +434,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
     known = {setting.env: key for key, setting in SETTINGS.items()}
     for name in environment:
         if name.startswith(ENV_PREFIX) and name not in known and name not in OTHER_VARIABLES:
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = f" Did you mean {near[0]}?" if near else " `mlx-selfdebug config show` lists the settings"
-            raise ConfigError(f"environment: unknown variable {name}.{meant}")
+            meant = did_you_mean(name, known) or "`mlx-selfdebug config show` lists the settings"
+            raise ConfigError(f"environment: unknown variable {name}. {meant}")
     return {key: environment[name] for name, key in known.items() if name in environment}
 
 

@@ -54,9 +54,8 @@ class UnknownNameError(UsageError):
 
     def __init__(self, kind: str, name: str, allowed: Iterable[str], *, hint: str | None = None) -> None:
         names = sorted(allowed)
-        near = difflib.get_close_matches(name, names, n=1)
-        meant = f" Did you mean {near[0]!r}?" if near else ""
-        super().__init__(f"unknown {kind} {name!r}.{meant} Known: {', '.join(names)}", hint=hint)
+        parts = [f"unknown {kind} {name!r}.", did_you_mean(name, names), f"Known: {', '.join(names)}"]
+        super().__init__(" ".join(part for part in parts if part), hint=hint)
         self.name = name
 
 
@@ -96,3 +95,9 @@ class TrainingError(SelfDebugError):
 
 class SandboxError(SelfDebugError):
     pass
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question that suggests the nearest of ``known`` for a mistyped name, or "" if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"Did you mean {near[0]!r}?" if near else ""

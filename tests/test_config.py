@@ -69,7 +69,9 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
 
 
 def test_a_mistyped_variable_of_the_environment_is_refused_with_the_nearest_one() -> None:
-    with pytest.raises(ConfigError, match=r"MLX_SELFDEBUG_COLECT_SAMPLES.*Did you mean MLX_SELFDEBUG_COLLECT_SAMPLES"):
+    with pytest.raises(
+        ConfigError, match=r"MLX_SELFDEBUG_COLECT_SAMPLES.*Did you mean 'MLX_SELFDEBUG_COLLECT_SAMPLES'"
+    ):
         resolve(environment={"MLX_SELFDEBUG_COLECT_SAMPLES": "4"})
 
 

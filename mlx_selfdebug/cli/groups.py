@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 import click
+
+from mlx_selfdebug.errors import did_you_mean
 
 
 class Group(click.Group):
@@ -22,6 +23,5 @@ class Group(click.Group):
 
 def unknown_command(name: str, known: Iterable[str]) -> str:
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    meant = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(names)}"
-    return f"no such command {name!r}.{meant}"
+    meant = did_you_mean(name, names) or f"Known: {', '.join(names)}"
+    return f"no such command {name!r}. {meant}"

@@ -9,13 +9,13 @@ Nothing is run here. Whether a reference passes its checks is decided in auditin
 from __future__ import annotations
 
 import ast
-import difflib
 import keyword
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from mlx_selfdebug.errors import did_you_mean
 from mlx_selfdebug.values.checks import Checks, Kind, parse_quietly
 from mlx_selfdebug.values.task import Task
 
@@ -102,8 +102,8 @@ def _short(value: object) -> str:
 
 
 def _unknown(name: str, value: object) -> Problem:
-    near = difflib.get_close_matches(name, (*REQUIRED, *OPTIONAL), n=1)
-    allowed = f"did you mean {near[0]!r}?" if near else f"the known fields are {', '.join((*REQUIRED, *OPTIONAL))}"
+    known = (*REQUIRED, *OPTIONAL)
+    allowed = did_you_mean(name, known) or f"the known fields are {', '.join(known)}"
     return Problem(name, "unknown field", value, allowed)
 
 

@@ -6,7 +6,6 @@ Gym", 2025, and its sets are named ``reasoning-gym:GENERATOR,size=100,seed=0``.
 
 from __future__ import annotations
 
-import difflib
 import re
 import warnings
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from typing import Any
 from mlx_selfdebug.domains import packages_of
 from mlx_selfdebug.domains.mathematics import key_checks
 from mlx_selfdebug.domains.reasoning import entry_checks
-from mlx_selfdebug.errors import TaskError, UnknownNameError
+from mlx_selfdebug.errors import TaskError, UnknownNameError, did_you_mean
 from mlx_selfdebug.tasks.sets.records import build_tasks, read_records
 from mlx_selfdebug.values.task import Task
 
@@ -87,10 +86,9 @@ def _settings(generator: str, settings: list[str]) -> dict[str, int]:
     for text in settings:
         key, equals, value = text.partition("=")
         if not equals or not re.fullmatch(r"-?\d{1,12}", value):
-            near = difflib.get_close_matches(key, ("size", "seed"), n=1)
-            hint = f" Did you mean {near[0]}=...?" if near else ""
             raise TaskError(
-                f"reasoning-gym:{generator}: {text!r} is not a setting; a setting looks like size=100 or seed=0.{hint}"
+                f"reasoning-gym:{generator}: {text!r} is not a setting; a setting looks like size=100 or seed=0. "
+                f"{did_you_mean(key, ('size', 'seed'))}".rstrip()
             )
         values[key] = int(value)
     return values
