@@ -41,6 +41,17 @@ class Layout:
     """Extra packages that may be read."""
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a zygote is confined to."""
+
+    layout: Layout
+    keep_fds: tuple[int, ...]
+    """The only descriptors that stay open in the zygote. Descriptors 0 to 2 are closed too unless they are listed."""
+    without: frozenset[str] = frozenset()
+    """Names of layers to leave out, for tests."""
+
+
 def this_interpreter(packages: Sequence[str] = ()) -> Layout:
     """Return the layout of the running interpreter, outside its virtual environment if it is in one.
 

@@ -16,27 +16,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from mlx_selfdebug.sandbox.confinement import capabilities, landlock, namespaces, seccomp
 from mlx_selfdebug.sandbox.confinement.kernel import PR_SET_PDEATHSIG, Prepared, close_all_but
-from mlx_selfdebug.sandbox.confinement.layout import Layout
+from mlx_selfdebug.sandbox.confinement.layout import Layout, Plan
 from mlx_selfdebug.sandbox.confinement.syscalls import Machine, this_machine
 
 LAYERS = ("namespaces", "capabilities", "landlock", "seccomp")
 """The layers in the order in which they are entered. Each needs rights that the next one takes away."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a zygote is confined to."""
-
-    layout: Layout
-    keep_fds: tuple[int, ...]
-    """The only descriptors that stay open in the zygote. Descriptors 0 to 2 are closed too unless they are listed."""
-    without: frozenset[str] = frozenset()
-    """Names of layers to leave out, for tests."""
 
 
 class ChildConfinement:

@@ -22,14 +22,13 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from mlx_selfdebug.machine.darwin import address_space_limit, footprint, limit_address_space
-from mlx_selfdebug.sandbox.confinement.layout import Layout
+from mlx_selfdebug.sandbox.confinement.layout import Plan
 from mlx_selfdebug.sandbox.confinement.memory_watch import MemoryWatch
 
 __all__ = [
     "LAYERS",
     "ChildConfinement",
     "MemoryWatch",
-    "Plan",
     "address_space_limit",
     "confine_zygote",
     "footprint",
@@ -45,17 +44,6 @@ measure the memory of its children and end them.
 
 _MAX_OPEN_FILES = 1 << 16
 _REFUSED, _FORKED = b"r", b"f"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a zygote is confined to."""
-
-    layout: Layout
-    keep_fds: tuple[int, ...]
-    """The only descriptors that stay open in the zygote. Descriptors 0 to 2 are closed too unless they are listed."""
-    without: frozenset[str] = frozenset()
-    """Names of layers to leave out, for tests."""
 
 
 class ChildConfinement:

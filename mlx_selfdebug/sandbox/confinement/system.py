@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
-from mlx_selfdebug.sandbox.confinement.layout import Layout
+from mlx_selfdebug.sandbox.confinement.layout import Layout, Plan
 
 
 class ChildConfinement(Protocol):
@@ -48,11 +48,11 @@ def confine_zygote(layout: Layout, keep_fds: tuple[int, ...], without: frozenset
     if sys.platform == "linux":
         from mlx_selfdebug.sandbox.confinement import linux
 
-        return linux.confine_zygote(linux.Plan(layout, keep_fds, without))
+        return linux.confine_zygote(Plan(layout, keep_fds, without))
     if sys.platform == "darwin":
         from mlx_selfdebug.sandbox.confinement import macos
 
-        return macos.confine_zygote(macos.Plan(layout, keep_fds, without))
+        return macos.confine_zygote(Plan(layout, keep_fds, without))
     return _Nothing()
 
 

@@ -29,11 +29,12 @@ def main(control):
     config = json.loads(stream.readline())
     load(config["sources"])
     linux = sys.modules["mlx_selfdebug.sandbox.confinement.linux"]
-    layout = sys.modules["mlx_selfdebug.sandbox.confinement.layout"].Layout(**config["layout"])
+    layouts = sys.modules["mlx_selfdebug.sandbox.confinement.layout"]
+    layout = layouts.Layout(**config["layout"])
     sys.path[:0] = config["path"]
     if config["abi"]:  # as an older kernel would answer
         linux.landlock.version = lambda: config["abi"]
-    plan = linux.Plan(layout, (0, 1, 2, control), frozenset(config["without"]))
+    plan = layouts.Plan(layout, (0, 1, 2, control), frozenset(config["without"]))
     started = time.perf_counter()
     confinement = linux.confine_zygote(plan)
     cost_ms = (time.perf_counter() - started) * 1000

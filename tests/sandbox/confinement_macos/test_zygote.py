@@ -10,18 +10,19 @@ import sys
 import pytest
 
 from mlx_selfdebug.sandbox.confinement import macos
+from mlx_selfdebug.sandbox.confinement.layout import Layout, Plan
 
 CONFINED = """
 import json, os, sys
 from mlx_selfdebug.sandbox.confinement import macos
-from mlx_selfdebug.sandbox.confinement.layout import Layout
+from mlx_selfdebug.sandbox.confinement.layout import Layout, Plan
 if os.getuid() == 0 and "root" not in sys.argv:
     os.setuid(65534)
 macos._on_macos = lambda: True
 macos.footprint = lambda pid: 9 << 20
 spare = os.dup(1)
 {before}
-confinement = macos.confine_zygote(macos.Plan(Layout("/x", ("/y",)), (0, 1, 2), frozenset({without})))
+confinement = macos.confine_zygote(Plan(Layout("/x", ("/y",)), (0, 1, 2), frozenset({without})))
 result = {{"layers": confinement.layers, "details": confinement.details}}
 try:
     os.fstat(spare)
@@ -76,7 +77,7 @@ def confined(before: str = "", without: str = "()", *arguments: str) -> dict[str
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="has a sandbox to be in")
 def test_elsewhere_no_layer_is_in_force() -> None:
-    confinement = macos.confine_zygote(macos.Plan(macos.Layout("/x", ("/y",)), (0, 1, 2)))
+    confinement = macos.confine_zygote(Plan(Layout("/x", ("/y",)), (0, 1, 2)))
     assert confinement.layers == ()
     assert set(confinement.details) == set(macos.LAYERS)
     confinement.apply()
