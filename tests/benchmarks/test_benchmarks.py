@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+import mlx_selfdebug as sd
+from mlx_selfdebug.testing import ScriptedModel, fenced, make_task
+
 ROOT = Path(__file__).parents[2]
 SQUARE = {
     "task_id": 1,
@@ -198,3 +201,15 @@ def test_recipes_are_trained_and_asked_to_repair_and_what_is_stored_is_not_made_
     assert benchmark("learning", "table", *small)[1]["recipes"]["mixed-0"] == first
     lines = gzip.decompress((tmp_path / "records" / "mixed-0.jsonl.gz").read_bytes()).splitlines()
     assert [json.loads(line)["arm"] for line in lines] == ["choose-bugs"]
+
+
+def test_slips_are_counted_by_the_operators_that_mend_them(tmp_path: Path) -> None:
+    task = make_task("square", "x * x", public=(3, 4), hidden=(5, -2))
+    sd.dump_tasks([task], tmp_path / "tasks.jsonl")
+    nothing = dict.fromkeys(["edits", "forks", "rounds", "bugs", "weak_share"], 0)
+    settings = {"tasks": str(tmp_path / "tasks.jsonl"), "samples": 1, **nothing}
+    config = sd.load_config(overrides={f"collect.{key}": value for key, value in settings.items()}, environment={})
+    with sd.Run(tmp_path / "run", config) as run:
+        sd.collect(run, ScriptedModel(lambda prompt, seed: fenced("def square(x):\n    return x / x")), [task])
+    record = benchmark("slips", str(tmp_path / "run"))[1]
+    assert (record["programs"], record["mended"], record["operators"]) == (1, 1, {"arithmetic": 1})
