@@ -1,11 +1,11 @@
-# make train   the main job: learn from the model's own test failures, print before and after
-# make test    the test suite
-# make bench   this machine, stage by stage
-# Each sets up what it needs from a fresh checkout; a second call does no work twice.
+# make train   runs the main job: learn from the model's own test failures, then print the results before and after
+# make test    runs the test suite
+# make bench   measures this machine, stage by stage
+# Each target sets up what it needs in a fresh checkout. A second call does no work twice.
 
 PYTHON  ?= python3
 SYSTEM  := $(shell uname -s)
-# The MLX backend: nothing to choose on a Mac; elsewhere cpu, or cuda with an NVIDIA GPU.
+# The backend of MLX. There is nothing to choose on a Mac. Elsewhere it is cpu, or cuda with an NVIDIA GPU.
 BACKEND ?= $(if $(filter Darwin,$(SYSTEM)),,cpu)
 EXTRA   := $(if $(BACKEND),[$(BACKEND)],)
 comma   := ,
@@ -13,7 +13,7 @@ BIN     := .venv/bin
 PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 RUN     ?= runs/default
 ARGS    ?=
-# Tests on all cores, four at most: each process may hold a real model.
+# Tests run on all cores, but in at most four processes, because each may hold a real model in memory.
 PYTEST  := -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .PHONY: setup train test lint bench notebooks claims lock test-lowest clean blas
@@ -35,16 +35,17 @@ lint: .venv/.ready-dev
 bench: setup
 	$(BIN)/mlx-selfdebug bench $(ARGS)
 
-# The notebooks of examples/, made of the scripts beside them and run on the real model in an empty folder, with their outputs kept.
+# Makes the notebooks in examples/ from the scripts beside them, run on the real model in an empty folder, with their outputs kept.
 notebooks: .venv/.ready-dev blas
 	cd "$$(mktemp -d)" && "$(CURDIR)/$(BIN)/python" "$(CURDIR)/examples/notebooks.py" $(ARGS)
 
-# Against others' tools, and what the documents claim: each prints a table, then one JSON line.
+# Runs the comparisons with other tools and the checks of what the documents claim. Each prints a table, then one JSON line.
 claims: .venv/.ready-dev blas
 	for name in sandbox_forges sandbox_facts sandbox_runs stream training gated_delta estimate evidence report baseline; do \
 	  $(BIN)/python benchmarks/$$name.py || exit 1; done
 
-# The newest versions that pyproject.toml allows, and the tests with the oldest (transformers: the oldest that mlx-lm allows).
+# `lock` pins the newest versions that pyproject.toml allows. `test-lowest` runs the tests with the oldest; of transformers, which
+# mlx-lm requires, it takes the oldest version that mlx-lm allows.
 lock: .venv/.ready-dev
 	$(PIP) uv
 	$(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --python-version 3.11 --extra cpu --extra dev \
@@ -71,8 +72,8 @@ clean:
 	$(PIP) --editable '.[$(if $(BACKEND),$(BACKEND)$(comma))dev]'
 	touch $@
 
-# MLX's CPU backend is about 100 times slower without OpenBLAS. Installed where that needs no password; else the
-# program says what to type.
+# MLX's CPU backend is about 100 times slower without OpenBLAS. It is installed where that needs no password. Elsewhere this prints
+# what to type.
 blas:
 ifeq ($(SYSTEM)-$(BACKEND),Linux-cpu)
 	@if ! ldconfig -p 2>/dev/null | grep -q libopenblas.so.0 && command -v apt-get >/dev/null; then \

@@ -1,10 +1,13 @@
-"""The base model on all of HumanEval, greedily, beside its published figure: what prompt, stop rule and tidying make of it.
+"""Solve all of HumanEval greedily with the base model, and compare the share that is solved with the published figure.
 
     python benchmarks/baseline.py [--model qwen2.5-coder-0.5b] [--limit 0] [--only NAME ...]
 
-The published figure (Qwen2.5-Coder technical report: 61.6 % for the 0.5B Instruct) was taken with EvalPlus, in 16 bits. Its
- prompt is asked here of the quantized weights; then this package's. Every answer is judged by the same hidden
-checks. Prints a table, then one JSON line.
+The published figure is 61.6 % for the 0.5B Instruct model (Qwen2.5-Coder technical report). It was taken with EvalPlus, in 16 bits.
+Here the quantized weights are asked with EvalPlus's prompt, then in three other ways, the last of which is this package's. The ways
+differ in the prompt, in how the reply begins and in the text that ends it. Every answer is judged by the same hidden checks.
+
+The column "as it is" counts the answers that pass if their code is taken from the first code fence and nothing else is put right.
+The column "cut" counts the answers that were cut off at the largest number of tokens. Prints a table, then one JSON line.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.values.task import Task
 
 PUBLISHED = {"qwen2.5-coder-0.5b": 0.616}
-MOST_TOKENS = 512
+MAX_TOKENS = 512
 EVALPLUS = (
     "Please provide a self-contained Python script that solves the following problem in a markdown code block:\n"
     "```\n{}\n```"
@@ -76,9 +79,10 @@ def main() -> None:
 
 
 def measure(model: Model, variant: Variant, tasks: list[Task]) -> dict[str, float | int | list[float]]:
+    """Return what the table shows of one variant; ``interval`` is the 95 % interval of the share of tasks solved."""
     requests = [request(model, variant, task) for task in tasks]
     decoder = open_decoder(
-        model, budget_bytes=6 * 10**9, most=64, longest=MOST_TOKENS + max(len(r.prompt) for r in requests)
+        model, budget_bytes=6 * 10**9, most=64, longest=MAX_TOKENS + max(len(r.prompt) for r in requests)
     )
     completions = sorted(complete(decoder, requests), key=lambda completion: completion.ticket)
     solved = sum(judge(tasks, completions))
@@ -93,7 +97,10 @@ def measure(model: Model, variant: Variant, tasks: list[Task]) -> dict[str, floa
 
 
 def fenced(completion: Completion) -> Completion:
-    """What stands in the first fence, or all of it: what a reader without any repair of form takes."""
+    """Return the completion with nothing but the content of its first code fence, or all of its text if there is no fence.
+
+    A harness that repairs nothing in the form of a reply would take this code.
+    """
     text = completion.text
     if "```python\n" in text:
         text = text.split("```python\n", 1)[1]
@@ -102,7 +109,7 @@ def fenced(completion: Completion) -> Completion:
 
 def request(model: Model, variant: Variant, task: Task) -> Request:
     ids = model.render([{"role": "user", "content": variant.prompt(task)}], reply_prefix=variant.reply_prefix)
-    return Request(tuple(ids), MOST_TOKENS, 0.0, 0.0, 0, variant.stop_text)
+    return Request(tuple(ids), MAX_TOKENS, 0.0, 0.0, 0, variant.stop_text)
 
 
 if __name__ == "__main__":

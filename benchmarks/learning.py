@@ -1,19 +1,23 @@
-"""What training teaches about repairing: adapters trained on different pairs, each asked once, greedily, to repair failed programs.
+"""Measure what training teaches about repairing: train adapters on different pairs and ask each to repair failed programs.
 
     python benchmarks/learning.py collect [--mbpp FILE] [--limit N] [--folder runs/learning]
     python benchmarks/learning.py train NAME ... [--seeds 0 1 2] [--sets SET ...]
     python benchmarks/learning.py base [--sets SET ...]
     python benchmarks/learning.py table [--records benchmarks/results/learning]
 
-``collect`` drafts on the tasks to learn from, half of the starter set and MBPP 651-974, and puts bugs into right programs, once for
-all trainings. ``train`` makes the pairs of a recipe (``RECIPES``), trains an adapter for each seed and asks it to repair the failed
-programs of each set: one greedy repair, shown the code and what the public checks said; hidden checks score. ``base`` asks the
-model as it is. Everything is resumed: a training from its checkpoint, a set from the repairs that are stored. ``table`` prints what
-there is, writes the raw records, a line for each attempt, and ends with one JSON line.
+``collect`` makes what all trainings learn from. It drafts on half of the starter set and on MBPP 651-974, and puts bugs into right
+programs. ``train`` makes the pairs of a recipe (one of ``RECIPES``), trains an adapter for each seed and asks it to repair the
+failed programs of each set. It is asked for one greedy repair, and shown the code and the facts of the failed public checks. Hidden
+checks score the repair. ``base`` asks the model without an adapter. Run it before ``train`` on the sets of own failures, since a
+set is made by the model that uses it first. ``table`` prints all results, writes the raw records (one line per attempt) and ends
+with one JSON line. Everything is resumed: a training from its checkpoint, a set from its stored repairs.
 
-Sets to choose a recipe on: ``choose-bugs`` and ``choose-own`` (MBPP 601-650, never trained on here). Sets to test it on once:
-``fix`` (HumanEvalFix), ``starter`` (bugs in the other half of the starter set), ``own-humaneval``, ``own-mbpp`` (the base's failed
-greedy drafts) and ``drafts`` (first drafts of HumanEval's tasks, which training should not make worse).
+A recipe is chosen on ``choose-bugs`` and ``choose-own`` (MBPP 601-650, never trained on here). It is then tested once on these:
+
+``fix``                        HumanEvalFix
+``starter``                    bugs in the other half of the starter set
+``own-humaneval, own-mbpp``    the base's own greedy drafts that failed
+``drafts``                     first drafts of HumanEval's tasks, which training should not make worse
 """
 
 from __future__ import annotations
@@ -62,7 +66,7 @@ COMMON: Mapping[str, Any] = {
     "train.learning_rate": 2e-4,
     "train.held_back_share": 0.0,
 }
-"""What all recipes share, but for what they name."""
+"""The settings of every recipe, except those that the recipe sets itself."""
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "mixed": {},
     "minimal": {"train.minimal_share": 1.0},
@@ -84,14 +88,18 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["collect", "train", "base", "table"])
-    parser.add_argument("recipes", nargs="*", metavar="NAME", help=f"of {', '.join(RECIPES)}")
+    parser.add_argument("recipes", nargs="*", metavar="NAME", help=f"recipes to train: {', '.join(RECIPES)}")
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--sets", nargs="*", default=list(CHOOSING), metavar="SET")
-    parser.add_argument("--humanevalpack", default="", metavar="FILE", help="its file; from the hub if it is not given")
-    parser.add_argument("--mbpp", default="", metavar="FILE", help="its file; from the hub if it is not given")
-    parser.add_argument("--limit", type=int, default=0, help="tasks to learn from, or programs of a set; 0 = all")
-    parser.add_argument("--samples", type=int, default=4, help="drafts per task to learn from")
+    parser.add_argument(
+        "--humanevalpack", default="", metavar="FILE", help="file of HumanEvalPack; from the hub if it is not given"
+    )
+    parser.add_argument("--mbpp", default="", metavar="FILE", help="file of MBPP; from the hub if it is not given")
+    parser.add_argument(
+        "--limit", type=int, default=0, help="number of tasks to learn from, or of programs in a set; 0 = all"
+    )
+    parser.add_argument("--samples", type=int, default=4, help="number of drafts per task to learn from")
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--folder", type=Path, default=Path("runs/learning"))
     parser.add_argument("--records", type=Path, default=Path("benchmarks/results/learning"))
@@ -137,6 +145,7 @@ def _tasks_to_learn_from(options: argparse.Namespace) -> list[Task]:
 
 def train(options: argparse.Namespace) -> None:
     model = load_model(options.model)
+    plays = _plays(options, model)
     for name in options.recipes:
         for seed in options.seeds:
             folder = options.folder / "adapters" / f"{name}-{seed}"
@@ -147,14 +156,14 @@ def train(options: argparse.Namespace) -> None:
             with sd.Run(folder) as run:
                 adapter = sd.train(run, model, progress=Bars())
                 with adapter.applied(model):
-                    _repair_all(options, run, model)
+                    _play_all(plays, run, model)
             table(options)
 
 
 def base(options: argparse.Namespace) -> None:
     model = load_model(options.model)
     with sd.Run(options.folder / "adapters" / "base", _config(options)) as run:
-        _repair_all(options, run, model)
+        _play_all(_plays(options, model), run, model)
     table(options)
 
 
@@ -162,13 +171,21 @@ def _config(options: argparse.Namespace) -> sd.Config:
     return load_config(overrides={"model": options.model}, environment={})
 
 
-def _repair_all(options: argparse.Namespace, run: sd.Run, model: Model) -> None:
-    """Have the model repair each set's failed programs with the adapter that is applied."""
+def _plays(options: argparse.Namespace, model: Model) -> list[Play]:
+    """Return what every model is asked on the sets. ``model`` is the base, which drafts the failed programs of its own here."""
     decoding = Decoding(0.0, 0.0, 300, options.batch, 6 * 10**9, 700 * 10**6)
     with TestRunner(2, LIMITS) as runner:
-        for name in options.sets:
-            play = _drafts(options, decoding) if name == "drafts" else _repairs(name, options, decoding, runner, model)
-            with Bars().stage(f"{run.path.name}: {name}", len(play.tasks), "programs") as stage:
+        return [
+            _drafts(options, decoding) if name == "drafts" else _repairs(name, options, decoding, runner, model)
+            for name in options.sets
+        ]
+
+
+def _play_all(plays: Sequence[Play], run: sd.Run, model: Model) -> None:
+    """Have the model answer the sets, with the adapter that is applied."""
+    with TestRunner(2, LIMITS) as runner:
+        for play in plays:
+            with Bars().stage(f"{run.path.name}: {play.arm}", len(play.tasks), "programs") as stage:
                 Stream(run, model, runner, stage).play(play)
 
 
@@ -178,7 +195,10 @@ def _drafts(options: argparse.Namespace, decoding: Decoding) -> Play:
 
 
 def _repairs(name: str, options: argparse.Namespace, decoding: Decoding, runner: TestRunner, model: Model) -> Play:
-    """One greedy repair of each failed program of a set. The programs are the base's own where they are own failures."""
+    """Return the play of one greedy repair per failed program of a set.
+
+    The failed programs are stored when a set is first used, so that all models repair the same ones.
+    """
     with sd.Run(options.folder / "sets" / name, _config(options)) as stored:
         units: list[Unit] = units_of(name, options, stored, runner, model)
     given = {unit.task.id: [unit.given] for unit in units}
@@ -218,7 +238,7 @@ def _row(name: str, made: Sequence[Attempt], options: argparse.Namespace) -> dic
 
 
 def _write_records(made: Sequence[Attempt], options: argparse.Namespace, name: str) -> None:
-    """A line for each attempt; the same attempts give the same bytes."""
+    """Write one line per attempt. The same attempts give the same bytes."""
     names = ("task_id", "arm", "finish", "public_outcome", "outcome", "n_completion_tokens", "code")
     rows = [{key: record[key] for key in names} for record in (attempt.to_record() for attempt in made)]
     options.records.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,11 @@
-"""How often a model's drafts pass each task of a set: which tasks there is something to learn from.
+"""Measure how often a model's drafts pass each task of a set, which shows the tasks that it can learn something from.
 
     python benchmarks/pass_rates.py [--tasks starter] [--samples 8] [--run runs/pass-rates] [--write]
 
-Draws drafts at collect's temperature, judges them by the hidden checks, and prints how the tasks spread. A task is *mixed* if some
-of its drafts pass and some do not. ``--write`` records ``pass_rate`` and ``difficulty`` in the files of the starter set: easy where
-three quarters of the drafts or more pass, hard where none does or one. Resumes what its run folder has. Ends with one JSON line.
+The drafts are sampled at collect's temperature and judged by the hidden checks. The table shows how the tasks of each theme spread
+over the number of drafts that pass. A task is *mixed* if some of its drafts pass and some do not. ``--write`` records ``pass_rate``
+and ``difficulty`` in the files of the starter set. A task is easy if at least three quarters of its drafts pass, hard if at most
+one passes, and medium otherwise. A run whose folder exists is resumed. Ends with one JSON line.
 """
 
 from __future__ import annotations
@@ -49,14 +50,14 @@ def main() -> None:
 
 
 def pass_rates(attempts: Sequence[Attempt]) -> dict[str, float]:
-    """The share of each task's attempts that pass."""
+    """Return the share of attempts that pass, by task."""
     drawn = Counter(attempt.task_id for attempt in attempts)
     passed = Counter(attempt.task_id for attempt in attempts if attempt.passed)
     return {task_id: passed[task_id] / n for task_id, n in drawn.items()}
 
 
 def show(rates: Mapping[str, float], samples: int) -> None:
-    """A row a theme: how many of its tasks had 0, 1, ... of their drafts pass."""
+    """Print one row per theme: the number of its tasks of which 0, 1, ... drafts pass."""
     print(
         f"{'passed of ' + str(samples):16}"
         + "".join(f"{n:4}" for n in range(samples + 1))

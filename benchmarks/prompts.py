@@ -1,10 +1,11 @@
-"""What prompts and stop rules cost in tokens, and whether they cost right answers: drafts of the base model on the starter tasks.
+"""Compare prompts and stop rules by the tokens they cost and by the share of right answers, on drafts for the starter tasks.
 
     python benchmarks/prompts.py [--model qwen2.5-coder-0.5b] [--samples 2] [--limit 0] [--only NAME ...]
 
-Variants go from how such models are usually asked to how this package asks. Seeds, temperature and most tokens are the same. Prints
-a table, then one JSON line: tokens decoded a draft, share of drafts that pass the hidden checks with a standard error clustered by
-task, and of drafts cut at the most tokens.
+The variants go from how such models are usually asked to how this package asks. They share the base model, the seeds, the
+temperature and the largest number of tokens. Prints a table, then one JSON line. For each variant they show the tokens decoded per
+draft, the share of drafts that pass the hidden checks with its standard error (clustered by task), and the share of drafts that
+were cut off at the largest number of tokens.
 """
 
 from __future__ import annotations
@@ -27,21 +28,24 @@ from mlx_selfdebug.sandbox import TestRunner
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.values.task import Task
 
-TEMPERATURE, MIN_P, MOST_TOKENS = 0.8, 0.05, 400
+TEMPERATURE, MIN_P, MAX_TOKENS = 0.8, 0.05, 400
 DOMAIN = domain_of("python")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to ask, what the reply begins with, and what ends it."""
+    """A way to ask a model to solve a task."""
 
     prompt: Callable[[Task], str]
+    """Returns the user's message for a task."""
     reply_prefix: str = ""
+    """The text that the reply is made to begin with."""
     stop_text: str = ""
+    """The text that ends the reply; empty if only the model's end of turn does."""
 
 
 def documented(task: Task) -> str:
-    """The signature with the statement as its docstring, as HumanEval gives it."""
+    """Return the task's signature with its statement as the docstring, which is the form of HumanEval's prompts."""
     body = "\n    ".join(task.statement.strip().splitlines())
     return f'```python\n{task.starter_code.strip()}\n    """{body}\n    """\n```'
 
@@ -51,7 +55,7 @@ def plain(task: Task) -> str:
 
 
 def code_alone(task: Task) -> str:
-    """This package's prompt, with a sentence that asks for less."""
+    """Return this package's prompt with a sentence added that asks for the code alone."""
     first, rest = DOMAIN.prompt(task).split("\n", 1)
     return f"{first} Answer with its code alone: no docstring, no comments, no examples.\n{rest}"
 
@@ -73,7 +77,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME")
     options = parser.parse_args()
     model, tasks = load_model(options.model), list(load_tasks("starter").spread(options.limit))
-    print(f"{'':32}{'tokens a draft':>15}{'passed':>9}{'s.e.':>7}{'cut':>7}")
+    print(f"{'':32}{'tokens/draft':>15}{'passed':>9}{'s.e.':>7}{'cut':>7}")
     rows = {}
     for name in options.only:
         rows[name] = row = measure(model, VARIANTS[name], tasks, options.samples)
@@ -89,7 +93,7 @@ def measure(model: Model, variant: Variant, tasks: list[Task], samples: int) -> 
     asked = [task for task in tasks for _ in range(samples)]
     requests = [request(model, variant, task, i % samples) for i, task in enumerate(asked)]
     decoder = open_decoder(
-        model, budget_bytes=6 * 10**9, most=64, longest=MOST_TOKENS + max(len(r.prompt) for r in requests)
+        model, budget_bytes=6 * 10**9, most=64, longest=MAX_TOKENS + max(len(r.prompt) for r in requests)
     )
     completions = sorted(complete(decoder, requests), key=lambda completion: completion.ticket)
     passed = judge(asked, completions)
@@ -103,7 +107,10 @@ def measure(model: Model, variant: Variant, tasks: list[Task], samples: int) -> 
 
 
 def judge(asked: list[Task], completions: list[Completion], *, tidy: bool = True) -> list[bool]:
-    """Which answers pass the hidden checks; without ``tidy`` the text is the code, untouched."""
+    """Return for each answer whether it passes the hidden checks.
+
+    With ``tidy`` the domain extracts the code from the reply. Without it the text of the reply is run as it is.
+    """
     with TestRunner() as runner:
         codes = [
             DOMAIN.extract(completion.text, task).code if tidy else completion.text
@@ -116,7 +123,7 @@ def judge(asked: list[Task], completions: list[Completion], *, tidy: bool = True
 def request(model: Model, variant: Variant, task: Task, sample: int) -> Request:
     ids = model.render([{"role": "user", "content": variant.prompt(task)}], reply_prefix=variant.reply_prefix)
     seed = attempt_seed(0, task.id, "prompts", sample, 0)
-    return Request(tuple(ids), MOST_TOKENS, TEMPERATURE, MIN_P, seed, variant.stop_text)
+    return Request(tuple(ids), MAX_TOKENS, TEMPERATURE, MIN_P, seed, variant.stop_text)
 
 
 if __name__ == "__main__":

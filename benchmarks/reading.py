@@ -1,20 +1,26 @@
-"""What reading a failed program is worth: edits and forks against drafting afresh, on bugs of others and on the model's own.
+"""Measure what reading a failed program is worth: compare edits and forks with fresh drafts, on others' bugs and the model's own.
 
     python benchmarks/reading.py search SET ... [--humanevalpack FILE] [--mbpp FILE] [--limit N] [--folder runs/reading]
     python benchmarks/reading.py table [--folder runs/reading] [--records benchmarks/results/reading]
     python benchmarks/reading.py localise SET ...
     python benchmarks/reading.py speed
 
-``search`` plays two arms on every failed program of a set, at most ``--tokens`` decoded tokens each: fresh drafts, the first of
-them greedy; and the search, which tries small edits, then leaves the program at up to three surprising places, then drafts. What
-the search has solved before it drafts is read off the same attempts. Public checks feed both, hidden checks score. It resumes what
-its run folders have. ``table`` prints what they hold, writes the raw records, a line for each attempt, and ends with one JSON line.
-``localise`` says how often the place that is looked at first is where the bug is; ``speed`` what a reading and a try take.
+``search`` plays two arms on every failed program of a set, with at most ``--tokens`` decoded tokens each. One arm makes fresh
+drafts, the first of them greedy. The other searches: it tries small edits, then leaves the program at up to three surprising
+places, then makes fresh drafts. What the search solved before it drafted is read off the same attempts. Both arms see the public
+checks, and hidden checks score them. A run whose folder exists is resumed. ``table`` prints the results of all run folders, writes
+the raw records (one line per attempt) and ends with one JSON line. ``localise`` shows how often the bug is at the place that the
+search looks at first. ``speed`` shows how long a reading takes and how many edits are tried per second.
 
-Sets: ``fix`` (HumanEvalFix), ``starter`` (bugs in references of starter tasks that the weights of edits were not learned on),
-``mbpp`` (bugs in references of MBPP 11-510), ``own-humaneval`` and ``own-mbpp`` (the model's own greedy drafts that fail), and, to
-choose settings on, ``fit-starter``, ``fit-mbpp`` and ``fit-own`` (the other starter tasks, MBPP 601-974). ``choose-bugs`` and
-``choose-own`` (MBPP 601-650) are those of ``learning.py``.
+The sets:
+
+``fix``                        HumanEvalFix
+``starter``                    bugs in references of the starter tasks that the weights of edits were not learned on
+``mbpp``                       bugs in references of MBPP 11-510
+``own-humaneval, own-mbpp``    the model's own greedy drafts that fail
+``fit-starter``                to choose settings on: bugs in references of the other starter tasks
+``fit-mbpp, fit-own``          to choose settings on: bugs in references of MBPP 601-974, and own drafts of them
+``choose-bugs, choose-own``    the sets of ``learning.py``, from MBPP 601-650
 """
 
 from __future__ import annotations
@@ -56,18 +62,21 @@ from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
 
 TOKENS = 460
-"""Decoded tokens that an arm may take for a program: those of four drafts."""
+"""The number of tokens that an arm may decode per program, which is enough for about four drafts."""
 LIMITS = Limits(wall_s=3, cpu_s=3)
 FORKS = 3
 GIVEN = "given"
+"""The arm under which the failed programs themselves are stored."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A failed program of a task, which has the unit's id."""
+    """A failed program with its task."""
 
     task: Task
+    """The task under an id of the unit's own, because one task may have several failed programs."""
     given: Attempt
+    """The failed program."""
 
 
 def main() -> None:
@@ -75,10 +84,12 @@ def main() -> None:
     parser.add_argument("command", choices=["search", "table", "localise", "speed"])
     parser.add_argument("sets", nargs="*", metavar="SET")
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
-    parser.add_argument("--humanevalpack", default="", metavar="FILE", help="its file; from the hub if it is not given")
-    parser.add_argument("--mbpp", default="", metavar="FILE", help="its file; from the hub if it is not given")
     parser.add_argument(
-        "--limit", type=int, default=0, help="bugs of each set, or tasks drafted for it, spread evenly; 0 = all"
+        "--humanevalpack", default="", metavar="FILE", help="file of HumanEvalPack; from the hub if it is not given"
+    )
+    parser.add_argument("--mbpp", default="", metavar="FILE", help="file of MBPP; from the hub if it is not given")
+    parser.add_argument(
+        "--limit", type=int, default=0, help="bugs per set, or tasks drafted for it, spread evenly; 0 = all"
     )
     parser.add_argument("--tokens", type=int, default=TOKENS)
     parser.add_argument("--batch", type=int, default=48)
@@ -118,7 +129,7 @@ def _decoding(options: argparse.Namespace) -> Decoding:
 
 
 def units_of(name: str, options: argparse.Namespace, run: sd.Run, runner: TestRunner, model: Model) -> list[Unit]:
-    """The failed programs of a set, those stored if the run has them."""
+    """Return the failed programs of a set: those that the run has stored, or else new ones, which are stored."""
     tasks = _tasks(name, options)
     known = {attempt.task_id: attempt for attempt in run.attempts(GIVEN)}
     if not known:
@@ -157,7 +168,7 @@ def to_choose_on(tasks: Sequence[Task]) -> list[Task]:
 
 
 def learned_on(task: Task) -> bool:
-    """Whether the weights of edits may be learned on a starter task: half of them, by their ids."""
+    """Return whether the weights of edits may be learned on a starter task, as on half of the tasks, chosen by their ids."""
     return zlib.crc32(task.id.encode()) % 2 == 0
 
 
@@ -174,7 +185,7 @@ def _bugs(name: str, tasks: Sequence[Task], options: argparse.Namespace, runner:
 def _own(
     tasks: Sequence[Task], options: argparse.Namespace, run: sd.Run, runner: TestRunner, model: Model
 ) -> list[Attempt]:
-    """The model's greedy drafts that fail a public check, as programs that are given."""
+    """Return the model's greedy drafts that fail a public check, as attempts that were given."""
     if options.limit:
         tasks = tasks[:: -(-len(tasks) // options.limit)]
     with Bars().stage("drafts", len(tasks), "tasks") as stage:
@@ -192,7 +203,7 @@ STAGES: Mapping[str, frozenset[str]] = {
     "edits, forks": frozenset({"given", "edits", "fork"}),
     "edits, forks, drafts": frozenset({"given", "edits", "fork", "draft"}),
 }
-"""The search, up to where: the kinds of attempt that count."""
+"""For each stage that the search may stop after, the kinds of attempt that it has made by then."""
 
 
 def table(options: argparse.Namespace) -> None:
@@ -200,15 +211,15 @@ def table(options: argparse.Namespace) -> None:
     print(f"{'':16}{'programs':>9}{'':22}{'solved':>8}{'tokens each':>12}{'wrong accepted':>15}")
     for folder in sorted(options.folder.iterdir()):
         with sd.Run(folder) as run:
-            found = _measured(run, options.tokens)
+            result = _measured(run, options.tokens)
             _write_records(run, options.records / f"{folder.name}.jsonl.gz")
-        if found is None:
+        if result is None:
             continue
-        rows[folder.name] = found
-        for i, (stage, row) in enumerate(found["stages"].items()):
-            head = f"{folder.name:16}{found['n']:9}" if i == 0 else " " * 25
+        rows[folder.name] = result
+        for i, (stage, row) in enumerate(result["stages"].items()):
+            head = f"{folder.name:16}{result['n']:9}" if i == 0 else " " * 25
             print(f"{head}  {stage:20}{row['solved']:8}{row['tokens']:12.1f}{row['wrong_accepted']:15}")
-        gain = found["gain"]
+        gain = result["gain"]
         low, high = gain["interval"]
         print(
             f"{'':25}  search - drafts: {gain['won']} won, {gain['lost']} lost, p = {gain['p']:.2g}, {low:.1%} to {high:.1%}"
@@ -220,7 +231,7 @@ def table(options: argparse.Namespace) -> None:
 
 
 def _measured(run: sd.Run, tokens: int) -> dict[str, Any] | None:
-    """Of the programs on which both arms are done."""
+    """Return the results on the programs that both arms have finished; None if there is no such program."""
     given = {attempt.task_id: attempt for attempt in run.attempts(GIVEN)}
     made = {arm: _by_task(given, run.attempts(f"base/{arm}")) for arm in (SEARCH, BLIND)}
     ids = [id_ for id_ in given if all(_done(made[arm][id_], tokens) for arm in made)]
@@ -250,24 +261,24 @@ def _done(attempts: Sequence[Attempt], tokens: int) -> bool:
 
 
 def _by_task(given: Mapping[str, Attempt], attempts: Sequence[Attempt]) -> dict[str, list[Attempt]]:
-    found = {id_: [attempt] for id_, attempt in given.items()}
+    by_task = {id_: [attempt] for id_, attempt in given.items()}
     for attempt in sorted(attempts, key=lambda a: (a.sample, a.round)):
-        found[attempt.task_id].append(attempt)
-    return found
+        by_task[attempt.task_id].append(attempt)
+    return by_task
 
 
 def _stage(made: Sequence[Sequence[Attempt]], tokens: int) -> dict[str, Any]:
     answers = [answer(attempts, tokens) for attempts in made]
     used = [sum(attempt.n_completion_tokens for attempt in attempts) for attempts in made]
     return {
-        "solved": sum(one.passed for one in answers),
+        "solved": sum(attempt.passed for attempt in answers),
         "tokens": mean(used),
-        "wrong_accepted": sum(one.public.passed and not one.passed for one in answers),
+        "wrong_accepted": sum(attempt.public.passed and not attempt.passed for attempt in answers),
     }
 
 
 def _write_records(run: sd.Run, file: Path) -> None:
-    """A line for each attempt; the same attempts give the same bytes."""
+    """Write one line per attempt. The same attempts give the same bytes."""
     names = ("task_id", "arm", "sample", "round", "kind", "finish", "public_outcome", "outcome", "n_completion_tokens",
              "n_read_tokens", "n_tries", "code")  # fmt: skip
     rows = [{name: record[name] for name in names} for record in (a.to_record() for a in run.attempts())]
@@ -277,7 +288,11 @@ def _write_records(run: sd.Run, file: Path) -> None:
 
 
 def localise(options: argparse.Namespace) -> None:
-    """Prints how often the line that is looked at first is one that was changed: by reading, and by executed lines."""
+    """Print how often the line that is looked at first is a line that the bug changed.
+
+    The column "reading" looks first at the line with the most surprising token, "spectrum" at a line that failing checks execute
+    most and passing ones least, and "chance" at any line of the program.
+    """
     model = load_model(options.model)
     rows = {}
     print(f"{'':16}{'programs':>9}{'reading':>9}{'spectrum':>10}{'chance':>8}")
@@ -293,20 +308,20 @@ def localise(options: argparse.Namespace) -> None:
 def _localised(
     units: Sequence[Unit], options: argparse.Namespace, model: Model, runner: TestRunner
 ) -> dict[str, float]:
-    found: list[tuple[float, float, float]] = []
+    shares: list[tuple[float, float, float]] = []
     for unit, program in read_all(units, options, model):
         changed = changed_lines(program.code, without_docstring(unit.task.reference, unit.task.entry_point))
         lines = [i for i, line in enumerate(program.code.split("\n"), 1) if line.strip()]
         if changed:
             place = int(np.argmax(program.reading.surprise))
             line = program.first_line + program.body.count("\n", 0, program.starts[place])
-            found.append((line in changed, _spectrum(unit, changed, runner), len(changed & {*lines}) / len(lines)))
-    reading, spectrum, chance = (mean(column) for column in zip(*found, strict=True))
-    return {"n": len(found), "reading": reading, "spectrum": spectrum, "chance": chance}
+            shares.append((line in changed, _spectrum(unit, changed, runner), len(changed & {*lines}) / len(lines)))
+    reading, spectrum, chance = (mean(column) for column in zip(*shares, strict=True))
+    return {"n": len(shares), "reading": reading, "spectrum": spectrum, "chance": chance}
 
 
 def _spectrum(unit: Unit, changed: set[int], runner: TestRunner) -> float:
-    """The chance that a line drawn of the most suspicious ones is one that was changed."""
+    """Return the chance that a line drawn from the most suspicious ones is one that the bug changed."""
     domain = domain_of(unit.task.domain)
     trace: Any = domain.judge(unit.given.code, unit.task, unit.task.public, TracingRunner(runner, 1.0))
     ranked = suspiciousness(trace.result())
@@ -315,7 +330,10 @@ def _spectrum(unit: Unit, changed: set[int], runner: TestRunner) -> float:
 
 
 def changed_lines(wrong: str, right: str) -> set[int]:
-    """Lines of ``wrong``, from 1, that differ from ``right``; where one is missing, those on both sides of the gap."""
+    """Return the numbers of the lines of ``wrong``, from 1, that differ from ``right``.
+
+    Where a line is missing from ``wrong``, these are the lines on both sides of the gap.
+    """
     a, b = ([line.strip() for line in text.split("\n")] for text in (_plain(wrong), _plain(right)))
     changed: set[int] = set()
     for kind, i, j, _, _ in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
@@ -331,6 +349,7 @@ def _plain(code: str) -> str:
 
 
 def read_all(units: Sequence[Unit], options: argparse.Namespace, model: Model) -> Iterator[tuple[Unit, ProgramReading]]:
+    """Yield each unit with the model's reading of its failed program."""
     if not units:
         return
     asking = Asking(model, [unit.task for unit in units], _decoding(options), 0, "read")
@@ -342,7 +361,7 @@ def read_all(units: Sequence[Unit], options: argparse.Namespace, model: Model) -
 
 
 def speed(options: argparse.Namespace) -> None:
-    """Prints what a reading takes beside a prefill of the same text, and tries a second, once read."""
+    """Print how long a reading takes beside a prefill of the same text, and the tries per second once a program has been read."""
     model = load_model(options.model)
     tasks = [task for task in load_tasks("starter") if task.public][::8][: options.limit or 12]
     with TestRunner(2, LIMITS) as runner:
@@ -354,14 +373,14 @@ def speed(options: argparse.Namespace) -> None:
         programs = list(read_all(units, options, model))
         prefill, reading = _reading_seconds(model, [program for _, program in programs])
         n_tries, seconds = _tried(programs, runner)
-    print(f"prefill {prefill:.2f} s, reading {reading:.2f} s: {reading / prefill:.2f} times")
-    print(f"{n_tries} tries in {seconds:.1f} s: {n_tries / seconds:.0f} a second")
+    print(f"prefill {prefill:.2f} s, reading {reading:.2f} s: {reading / prefill:.2f} times as long")
+    print(f"{n_tries} tries in {seconds:.1f} s: {n_tries / seconds:.0f} per second")
     row = {"prefill_s": prefill, "reading_s": reading, "ratio": reading / prefill, "tries_per_s": n_tries / seconds}
     print(json.dumps({"benchmark": "reading speed", "model": options.model, "device": device_name(), **row}))
 
 
 def _reading_seconds(model: Model, programs: Sequence[ProgramReading]) -> tuple[float, float]:
-    """Median seconds of a prefill of prompt and program, and of the reading, prompts computed anew in both."""
+    """Return the median seconds of a prefill of prompt and program and of a reading. Both compute the prompt anew."""
     from mlx_selfdebug.sampling.prefixes import Prefixes
     from mlx_selfdebug.sampling.reading import Reader
 
@@ -384,7 +403,7 @@ def _reading_seconds(model: Model, programs: Sequence[ProgramReading]) -> tuple[
 
 
 def _tried(programs: Sequence[tuple[Unit, ProgramReading]], runner: TestRunner) -> tuple[int, float]:
-    """Tries and seconds of all searches, one after the other, from the reading to the end."""
+    """Return the number of tries and the seconds of all searches, which run one after the other on programs already read."""
     from mlx_selfdebug.repair.edits.searching import AskedSearch, Searching
     from mlx_selfdebug.repair.judging import Memory
     from mlx_selfdebug.repair.policies import Move

@@ -1,15 +1,16 @@
-"""What else could be made of a reading, beside one edit or one fork: variants that were tried, on failed programs to choose on.
+"""Try other uses of a reading than one edit or one fork, on the sets of failed programs that settings are chosen on.
 
     python benchmarks/reading_variants.py [SET ...] [--mbpp FILE] [--limit N] [--folder runs/reading]
 
-Each failed program (``reading.py`` says which sets there are; ``fit-starter``, ``fit-mbpp``, ``fit-own`` are those to choose on) is
-searched as the package does it, and then, by itself, in each of these ways. The first edit that passes the public checks within 150
-tries is the answer, and hidden checks score it.
+``reading.py`` describes the sets. Those to choose settings on are ``fit-starter``, ``fit-mbpp`` and ``fit-own``. Each failed
+program is searched as the package does it, and then separately in each of the ways below. The first edit that passes the public
+checks within 150 tries is the answer, and hidden checks score it.
 
-``facts``        the program is read as the answer to the statement and to what its tests said, without the code
-``two edits``    where no edit passes: the eight best edits are read again, and edited once more
-``infilling``    where no edit passes: each of the three most surprising lines is written anew between what is before and after
-``two forks``    where no edit passes: a fork of the fork that failed, beside a fork at the second place, one after the first
+``facts``         the program is read as the answer to a prompt with the statement and the facts of its tests, without its code
+``two edits``     if no edit passes: each of the eight best edited programs is read and edited once more
+``infilling``     if no edit passes: each of the three most surprising lines is written anew between the lines around it
+``second place``  if no edit passes: a fork at the first place, then a fork of the program at the second place
+``two forks``     if no edit passes: a fork at the first place, then a fork of the fork that failed
 """
 
 from __future__ import annotations
@@ -47,20 +48,25 @@ from mlx_selfdebug.values.feedback import Feedback
 from mlx_selfdebug.values.task import Task
 
 BEAM = 8
-"""Edits that are edited once more."""
-LINES = 3
-"""Lines that are written anew."""
-LINE_TOKENS = 40
+"""The number of edited programs that are edited once more."""
+MAX_LINES = 3
+"""The largest number of lines per program that are written anew."""
+MAX_LINE_TOKENS = 40
+"""The largest number of tokens in a line that is written anew."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one way of searching made of a program."""
+    """The result of one way of searching for one program."""
 
     passes: bool
+    """Whether some edit passes the public checks."""
     right: bool
+    """Whether the first edit that does also passes the hidden checks."""
     n_tries: int
+    """Edits that were run."""
     n_tokens: int = 0
+    """Tokens that were decoded."""
 
 
 def main() -> None:
@@ -68,7 +74,7 @@ def main() -> None:
     parser.add_argument("sets", nargs="*", default=["fit-starter", "fit-mbpp", "fit-own"], metavar="SET")
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
     parser.add_argument("--humanevalpack", default="", metavar="FILE")
-    parser.add_argument("--mbpp", default="", metavar="FILE", help="its file; from the hub if it is not given")
+    parser.add_argument("--mbpp", default="", metavar="FILE", help="file of MBPP; from the hub if it is not given")
     parser.add_argument("--limit", type=int, default=40, help="programs of each set, spread evenly; 0 = all")
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--folder", type=Path, default=Path("runs/reading"))
@@ -84,17 +90,17 @@ def main() -> None:
 
 
 def _set(name: str, units: Sequence[Unit], variants: _Variants) -> dict[str, Any]:
-    found: dict[str, dict[str, Answer]] = {"edits": {}, "facts": {}, "two edits": {}, "infilling": {}}
+    answers: dict[str, dict[str, Answer]] = {"edits": {}, "facts": {}, "two edits": {}, "infilling": {}}
     for unit in units:
         program = variants.read(unit)
-        answer = found["edits"][unit.task.id] = variants.first(unit, _programs(unit, program))
-        found["facts"][unit.task.id] = variants.first(unit, _programs(unit, variants.read_with_facts(unit)))
+        answer = answers["edits"][unit.task.id] = variants.first(unit, _programs(unit, program))
+        answers["facts"][unit.task.id] = variants.first(unit, _programs(unit, variants.read_with_facts(unit)))
         if not answer.passes:
-            found["two edits"][unit.task.id] = variants.first(unit, variants.edited_twice(unit, program))
-            found["infilling"][unit.task.id] = variants.infilled(unit, program)
-    missed = [unit for unit in units if not found["edits"][unit.task.id].passes]
-    found |= variants.forked(missed)
-    row = {way: _counted(answers.values()) for way, answers in found.items()}
+            answers["two edits"][unit.task.id] = variants.first(unit, variants.edited_twice(unit, program))
+            answers["infilling"][unit.task.id] = variants.infilled(unit, program)
+    missed = [unit for unit in units if not answers["edits"][unit.task.id].passes]
+    answers |= variants.forked(missed)
+    row = {way: _counted(by_id.values()) for way, by_id in answers.items()}
     for way, counts in row.items():
         print(f"{name:14}{way:12}{counts['right']:4} right and {counts['passes']:4} pass of {counts['n']:4}, "
               f"{counts['tries']:6.1f} tries and {counts['tokens']:6.1f} tokens each", flush=True)  # fmt: skip
@@ -113,14 +119,14 @@ def _counted(answers: Iterable[Answer]) -> dict[str, Any]:
 
 
 def _programs(unit: Unit, program: ProgramReading) -> Iterator[str]:
-    """The edited programs in their order."""
+    """Return the edited programs that are worth a run, the most promising first."""
     domain = domain_of(unit.task.domain)
-    found = candidates(program, domain, hints_of(unit.task, unit.given.public.failures))
-    return (one.code for one in worthwhile(found, program, domain))
+    ordered = candidates(program, domain, hints_of(unit.task, unit.given.public.failures))
+    return (candidate.code for candidate in worthwhile(ordered, program, domain))
 
 
 class _Variants:
-    """Ways to search the failed programs ``units`` with one model."""
+    """The ways to search the failed programs ``units`` with one model."""
 
     def __init__(self, model: Model, runner: TestRunner, units: Sequence[Unit], run: sd.Run) -> None:
         self._model, self._runner, self._run = model, runner, run
@@ -136,11 +142,12 @@ class _Variants:
         domain = domain_of(unit.task.domain)
         prompt = domain.repair_prompt(unit.task, unit.given, feedback=Feedback(code=False))
         ids = self._model.render([{"role": "user", "content": prompt}], reply_prefix=domain.reply_prefix)
-        told = replace(unit.task, id=f"{unit.task.id} told the facts")
-        return self._readings.read(told, unit.given.code, prompt, tuple(ids), ())
+        # Readings are remembered by the task's id, and this one must not be taken for the reading without facts.
+        task_with_facts = replace(unit.task, id=f"{unit.task.id} told the facts")
+        return self._readings.read(task_with_facts, unit.given.code, prompt, tuple(ids), ())
 
     def first(self, unit: Unit, programs: Iterable[str]) -> Answer:
-        """The first of the programs that passes the public checks."""
+        """Run the programs in order until one passes the public checks, and judge that one by the hidden checks."""
         task, domain = unit.task, domain_of(unit.task.domain)
         quick = QuickRunner(self._runner, wall_s_of(unit.given.public, LIMITS.wall_s))
         waiting = islice(programs, MAX_TRIES)
@@ -154,23 +161,23 @@ class _Variants:
         return Answer(False, False, n)
 
     def edited_twice(self, unit: Unit, program: ProgramReading) -> Iterator[str]:
-        """Two edits in the order of the sum of their scores."""
+        """Return the programs two edits away, in the order of the sum of both scores."""
         domain, hints = domain_of(unit.task.domain), hints_of(unit.task, unit.given.public.failures)
         scored: list[tuple[float, str]] = []
         for once in islice(worthwhile(candidates(program, domain, hints), program, domain), BEAM):
             again = self.read(unit, once.code)
             twice = worthwhile(candidates(again, domain, hints), again, domain, [program.code])
-            scored += [(once.score + one.score, one.code) for one in islice(twice, MAX_TRIES)]
+            scored += [(once.score + second.score, second.code) for second in islice(twice, MAX_TRIES)]
         return iter(dict.fromkeys(code for _, code in sorted(scored, key=lambda item: -item[0])))
 
     def infilled(self, unit: Unit, program: ProgramReading) -> Answer:
-        """Lines written anew, greedily, by the tokens for filling in the middle."""
+        """Rewrite the most surprising lines greedily, each by itself, with the model's tokens for filling in the middle."""
         lines = program.body.split("\n")
         surprise = [0.0] * len(lines)
         for start, value in zip(program.starts, program.reading.surprise.tolist(), strict=False):
             line = program.body.count("\n", 0, start)
             surprise[line] = max(surprise[line], value)
-        order = sorted(range(1, len(lines)), key=lambda i: -surprise[i])[:LINES]
+        order = sorted(range(1, len(lines)), key=lambda i: -surprise[i])[:MAX_LINES]
         written, n_tokens = [], 0
         for i in order:
             text, n = self._line(unit.task, "\n".join(lines[:i]) + "\n", "\n" + "\n".join(lines[i + 1 :]))
@@ -183,16 +190,18 @@ class _Variants:
         text = f"<|fim_prefix|>{comment}{before}<|fim_suffix|>{after}\n<|fim_middle|>"
         ids = self._model.tokenizer.encode(text)
         out: list[int] = []
-        for token, _ in generate_step(mx.array(ids), self._model.network, max_tokens=LINE_TOKENS):
+        for token, _ in generate_step(mx.array(ids), self._model.network, max_tokens=MAX_LINE_TOKENS):
             out.append(int(token))
             if int(token) in self._model.eos_ids or "\n" in self._model.decode(out).strip("\n"):
                 break
-        return self._model.decode([id_ for id_ in out if id_ not in self._model.eos_ids]).strip("\n").split("\n")[
-            0
-        ], len(out)
+        decoded = self._model.decode([id_ for id_ in out if id_ not in self._model.eos_ids])
+        return decoded.strip("\n").split("\n")[0], len(out)
 
     def forked(self, units: Sequence[Unit]) -> dict[str, dict[str, Answer]]:
-        """The first fork and one more after it: at the program's second place, or at the first place of the failed fork."""
+        """Fork each program at its first place, and once more if that fails, in two ways.
+
+        The second fork leaves either the program at its second place, or the failed fork at that fork's first place.
+        """
         ways: dict[str, Callable[[Attempt, Sequence[Attempt]], Move]] = {
             "second place": lambda given, _: Move(0, 2, given, 0.0, by="fork", place=1),
             "two forks": lambda _, made: Move(0, 2, made[-1], 0.0, by="fork", place=0),
@@ -211,9 +220,10 @@ class _Variants:
 
 @dataclass(frozen=True)
 class _Forks:
-    """The fork at the program's first place, and a second one that ``second`` says."""
+    """The policy of one fork at the program's first place, and of another if that one fails."""
 
     second: Callable[[Attempt, Sequence[Attempt]], Move]
+    """Returns the second fork from the failed program and the forks made so far."""
 
     def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:  # noqa: ARG002
         made = [attempt for attempt in attempts if attempt.kind == "fork"]

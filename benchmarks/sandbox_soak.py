@@ -1,11 +1,13 @@
-"""Does the test runner leak? Thousands of runs of hostile and honest programs in two orders, watched from outside.
+"""Check that the test runner leaks nothing over thousands of runs of hostile and honest programs, watched from outside.
 
     python benchmarks/sandbox_soak.py [--runs 20000] [--workers N]
 
-The programs are the tests' own corpus (those that end by themselves within a second) and HumanEval's canonical solutions.
-Counted before and after: processes, descriptors, temporary files; and the runner's own memory after a quarter of the runs
-and at the end. Each program must get the same outcome every time, in both orders. Prints a table, then one JSON line; exits 1
-if anything leaked or differed. Run it from a checkout: it needs the tests folder.
+The programs are the hostile ones of the tests' own corpus and HumanEval's canonical solutions, except those that take longer than a
+second. They are run in two random orders. Processes, descriptors and temporary files are counted before and after. The runner's own
+memory is measured after a quarter of the runs and at the end. Each program must get the same outcome every time.
+
+Prints a table, then one JSON line. Exits with 1 if anything leaked or an outcome differed. Run it from a checkout, because it needs
+the tests folder.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from tests.sandbox.hostile import ALL, ROOMY
 
 SLOW_S = 1.0
 WINDOW = 256
+"""The largest number of runs that are waited for at a time."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Program:
 
 @dataclass(frozen=True)
 class State:
-    """What must not grow."""
+    """The resources in use at one moment, none of which must grow."""
 
     processes: int
     descriptors: int
@@ -82,7 +85,7 @@ def corpus() -> list[Program]:
 
 
 def quick(runner: TestRunner, programs: Sequence[Program]) -> list[Program]:
-    """Those whose run takes less than a second; the others would be all that is measured."""
+    """Return the programs that run for less than a second. The slow ones would take nearly all of the time."""
     return [p for p in programs if runner.run(p.source, p.checks, p.entry_point).wall_s < SLOW_S]
 
 
@@ -113,7 +116,7 @@ def report(
     options: argparse.Namespace, programs: Sequence[Program], outcomes: dict[str, set[str]], before: State, warm: State,
     last: State, after: State, seconds: float, level: str,
 ) -> None:  # fmt: skip
-    unsteady = {name: sorted(found) for name, found in outcomes.items() if len(found) > 1}
+    unsteady = {name: sorted(seen) for name, seen in outcomes.items() if len(seen) > 1}
     print(f"{'':26}{'processes':>10}{'descriptors':>13}{'files':>7}{'MB':>8}")
     for name, s in (("before", before), ("after a quarter", warm), ("at the end", last), ("closed", after)):
         print(f"{name:26}{s.processes:>10}{s.descriptors:>13}{s.files:>7}{s.rss_bytes / 1e6:>8.1f}")

@@ -1,10 +1,10 @@
-"""Which small slips the model makes: its own failed programs, and the operators whose single edits mend them.
+"""Count the small slips that the model makes: the operators whose single edits mend its own failed programs.
 
     python benchmarks/slips.py RUN [--limit N]
 
-Every program one edit away from each failed draft of a run is tested (``auditing/mutants.py`` has the operators). An operator that
-mends a draft, so that public and hidden checks pass, is the slip that the model made, backwards. Nothing is decoded. The shares are
-what ``repair/planting.py`` draws operators by. Prints a table, then one JSON line.
+For each failed draft of a run, every program that is one edit away is tested (``auditing/mutants.py`` has the operators). If an
+edit makes the public and the hidden checks pass, the model made the slip that this edit undoes. Nothing is decoded. The counts are
+meant for ``repair/planting.py``, which can draw operators in proportion to them. Prints a table, then one JSON line.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LIMITS = Limits(wall_s=3, cpu_s=3)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the folder of a run that has collected")
-    parser.add_argument("--limit", type=int, default=0, help="failed drafts to look at; 0 = all")
+    parser.add_argument("--limit", type=int, default=0, help="number of failed drafts to look at; 0 = all")
     options = parser.parse_args()
     with sd.open_stored(options.run) as run:
         attempts, collect = run.attempts("collect"), run.config.collect

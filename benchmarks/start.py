@@ -1,9 +1,10 @@
-"""From typing a command to the first token, with everything in the cache: where the time goes, and that nothing is done twice.
+"""Show where the time goes between typing a command and its first token, and that nothing is done twice.
 
     python benchmarks/start.py [--model qwen2.5-coder-0.5b] [--repeats 3]
 
-Each repeat is a fresh process that imports, loads and decodes one token as `mlx-selfdebug collect` does. Prints a table of medians
-in seconds, then one JSON line.
+Each repeat is a fresh process that imports the package, loads the model and decodes one token, as `mlx-selfdebug collect` does. The
+model should be in the cache already. Prints a table of medians in seconds, then one JSON line. Their last entry, ``loads``, is the
+number of times that the model was loaded.
 """
 
 from __future__ import annotations
@@ -55,17 +56,18 @@ def main() -> None:
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    runs = [one(options.model) for _ in range(options.repeats)]
+    runs = [run_once(options.model) for _ in range(options.repeats)]
     medians = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
     for name, value in medians.items():
         print(f"{name:20}{value:8.2f}")
     print(json.dumps({"benchmark": "start", "model": options.model, "machine": platform.machine(), "seconds": medians}))
 
 
-def one(model: str) -> dict[str, float]:
+def run_once(model: str) -> dict[str, float]:
+    """Return the seconds of each step in a fresh process, and the number of times that it loaded the model."""
     done = subprocess.run([sys.executable, "-c", CHILD, model], check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    record: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return record
 
 
 if __name__ == "__main__":

