@@ -50,15 +50,11 @@ print(fact)
 # %% [markdown]
 # ## Pairs
 #
-# What was failed and solved makes pairs: failed code and facts, and the nearest code of the model's own that passes.
-# A model that solves nothing has nothing to learn from; here it goes on with references instead.
+# Failed code and its facts, and the nearest right code of the same task, make a pair. Bugs that were put into right
+# code make more of them. Where the model has solved nothing, the task's reference is the right code.
 
 # %%
-
 with sd.Run("runs/first-steps") as run:
-    if not run.pairs():
-        print("no task was both failed and solved: references take the place of pairs")
-        run.replace_pairs(sd.reference_pairs(tasks))
     pairs = run.pairs()
 print(pairs[:3])
 
@@ -80,6 +76,5 @@ with sd.Run("runs/first-steps") as run:
 print(result)
 
 # %%
-
 with sd.Run("runs/first-steps") as run:
     print(sd.write_report(run))

@@ -1,4 +1,4 @@
-"""Shared fixtures: attempts made by hand, a tiny real model, a fresh run."""
+"""Shared fixtures: a tiny real model, a fresh run, a real test runner."""
 
 from __future__ import annotations
 
@@ -33,3 +33,11 @@ def tiny(tiny_folder: Path) -> Any:
     from mlx_selfdebug.models.load import load_model
 
     return load_model(str(tiny_folder))
+
+
+@pytest.fixture(scope="session")
+def runner() -> Iterator[Any]:
+    from mlx_selfdebug.sandbox import TestRunner
+
+    with TestRunner(workers=2) as runner:
+        yield runner

@@ -19,7 +19,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 NAMES = ("first_steps", "reading_a_report", "own_tasks", "own_domain", "seed_protocol")
 """In the order in which they are to be run: one reads what another left."""
 ABOUT = {
-    ("first_steps", "references take the place of pairs"),  # a model of random weights solves nothing
+    ("first_steps", "Pair(kind="),
     ("first_steps", "There is no evidence that the trained model repairs better"),
     ("reading_a_report", "GB of the whole process tree"),
     ("own_tasks", "sound"),

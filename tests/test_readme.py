@@ -35,6 +35,7 @@ SMALL = {
     "EVAL_TOKENS": "16",
     "EVAL_MAX_TOKENS": "8",
     "SANDBOX_WORKERS": "1",
+    "TRAIN_TARGETS": "own",
 }
 PRICES = 'def total(prices):\n    """The sum of the prices."""\n    return sum(prices)\n'
 TESTS = "from prices import total\n\n\ndef test_two():\n    assert total([1, 2]) == 3\n\n\ndef test_none():\n    assert total([]) == 0\n"

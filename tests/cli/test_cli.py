@@ -139,7 +139,7 @@ def test_the_tiny_model_collects_and_a_run_without_pairs_says_what_to_do(
     tmp_path: Path, tasks_file: Path, tiny_folder: Path
 ) -> None:
     args = ("--run", str(tmp_path / "r"), "--model", str(tiny_folder), "--collect-tasks", str(tasks_file), *SMALL)
-    result = run_cli("run", *args)
+    result = run_cli("run", *args, "--train-targets", "own")
     assert result.returncode == 1
     assert "has no pairs to train on" in result.stderr
     assert "--collect-samples" in result.stderr

@@ -38,7 +38,7 @@ def test_the_text_has_every_arm_the_verdict_and_the_gate(tmp_path: Path) -> None
     assert str(result.gate) in text
     for arm in ("first draft", "then blind", "then other-facts"):
         assert f"| {arm} |" in text
-    assert "6 pairs (2 repair, 2 direct, 2 keep)" in text
+    assert "6 pairs (2 repair, 0 bug, 2 direct, 2 keep)" in text
 
 
 def test_an_adapter_that_was_not_evaluated_says_so(run: Run) -> None:

@@ -21,7 +21,7 @@ def test_the_summary_counts_what_the_run_recorded(run: Run) -> None:
     write_summary(run, RESULT)
     summary = json.loads(run.summary_path.read_text())
     assert summary["attempts"]["by_arm"] == {"base/facts": 1, "collect": 1}
-    assert summary["pairs"] == {"repair": 1, "direct": 0, "keep": 0}
+    assert summary["pairs"] == {"repair": 1, "bug": 0, "direct": 0, "keep": 0}
     assert summary["stages"] == {"collect": {"wall_s": 1.5, "peak_bytes": 10**9}}
     assert summary["isolation"] == "none"
     assert summary["base"]["after_repair"] == {"problems": [2, 3], "checks": [7, 9]}

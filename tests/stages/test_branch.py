@@ -57,7 +57,7 @@ def test_a_branch_of_another_seed_has_the_same_attempts_and_held_back_tasks(sour
 
 
 def test_a_branch_may_train_on_direct_pairs_alone(source: Path, tmp_path: Path) -> None:
-    make(source, tmp_path / "direct", train_repair_share=0.0, train_keep_share=0.0)
+    make(source, tmp_path / "direct", train_repair_share=0.0, train_bug_share=0.0, train_keep_share=0.0)
     with open_stored(tmp_path / "direct") as run:
         assert {pair.kind for pair in run.pairs()} == {"direct"}
 

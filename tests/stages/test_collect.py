@@ -44,7 +44,7 @@ def rows(attempts: list[Attempt]) -> list[tuple[Any, ...]]:
 def test_every_draft_is_tested_and_stored(tmp_path: Path) -> None:
     with open_run(tmp_path / "run") as run:
         attempts = collect(run, ScriptedModel(reply), TASKS)
-        assert rows(run.attempts()) == rows(attempts)
+        assert rows(run.attempts("collect")) == rows(attempts)
     drafts = [a for a in attempts if a.round == 0]
     assert len(drafts) == 16
     assert all(a.passed == (a.code == "def negate(x):\n    return -x\n") for a in drafts if a.task_id == "test/negate")

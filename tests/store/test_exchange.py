@@ -200,7 +200,7 @@ def cut(count: int) -> Callable[[list[str]], None]:
         (edit(2, verdict={"outcome": "won"}), ":2: verdict.outcome: 'won' is not one of passed"),
         (edit(2, public={"outcome": "failed", "failures": [{"check": 1}]}), ":2: public.failures[0].check: 1 is not a text"),
         (edit(3, sample=0), ":3: a second line with the same key"),
-        (edit(5, kind="other"), ":5: kind: 'other' is not one of repair, direct, keep"),
+        (edit(5, kind="other"), ":5: kind: 'other' is not one of repair, bug, direct"),
         (edit(6, loss=float("nan")), ":6: a second line with the same key, or a value that is not a number"),
         (edit(7, done=1), ":7: done: 1 is not true or false"),
     ],

@@ -1,22 +1,13 @@
-"""One real test runner for the whole folder."""
+"""Task files to be read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 Write = Callable[..., Path]
-
-
-@pytest.fixture(scope="session")
-def runner() -> Iterator[Any]:
-    from mlx_selfdebug.sandbox import TestRunner
-
-    with TestRunner(workers=2) as runner:
-        yield runner
 
 
 @pytest.fixture
