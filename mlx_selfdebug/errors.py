@@ -99,5 +99,10 @@ class SandboxError(SelfDebugError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a question that suggests the nearest of ``known`` for a mistyped name, or "" if none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"Did you mean {near[0]!r}?" if near else ""
+    near = nearest(name, known)
+    return f"Did you mean {near!r}?" if near else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the one of ``known`` that a mistyped name was most likely meant to be, or None if none is near."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from mlx_selfdebug.errors import did_you_mean
+from mlx_selfdebug.errors import nearest
 from mlx_selfdebug.values.checks import Checks, Kind, parse_quietly
 from mlx_selfdebug.values.task import Task
 
@@ -103,7 +103,8 @@ def _short(value: object) -> str:
 
 def _unknown(name: str, value: object) -> Problem:
     known = (*REQUIRED, *OPTIONAL)
-    allowed = did_you_mean(name, known) or f"the known fields are {', '.join(known)}"
+    near = nearest(name, known)
+    allowed = f"did you mean {near!r}?" if near else f"the known fields are {', '.join(known)}"
     return Problem(name, "unknown field", value, allowed)
 
 

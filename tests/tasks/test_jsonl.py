@@ -106,7 +106,7 @@ def test_the_message_shows_every_problem(write):
 
 def test_an_unknown_key_is_refused_with_the_one_that_was_meant(write):
     [problem] = problems(write(line(starter_cod="def double(n):")))
-    assert problem == ":1: starter_cod: unknown field, 'def double(n):', Did you mean 'starter_code'?"
+    assert problem == ":1: starter_cod: unknown field, 'def double(n):', did you mean 'starter_code'?"
 
 
 def test_an_unknown_key_that_resembles_none_is_refused_with_all(write):
