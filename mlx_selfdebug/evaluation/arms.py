@@ -32,6 +32,31 @@ MAX_ATTEMPTS = 64
 """The most drafts or repairs that an arm makes on a task, however few tokens they take."""
 
 
+class ArmKey(str):
+    """The name of one arm of one model, under which its attempts are stored, such as "base/blind" or "bugs/adapter/facts".
+
+    It is a string, so that it can be a key in JSON and in the store, and it knows its two parts.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, model: str, arm: str) -> ArmKey:
+        return super().__new__(cls, f"{model}/{arm}")
+
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
+        """Return what ``__new__`` takes, from which copies are made."""
+        return self.model, self.arm
+
+    @property
+    def model(self) -> str:
+        """The model's name, with the prefixes of the half and the gate."""
+        return self.rpartition("/")[0]
+
+    @property
+    def arm(self) -> str:
+        return self.rpartition("/")[2]
+
+
 @dataclass(frozen=True)
 class Arm:
     """One way of going on after a failed program."""
@@ -91,7 +116,7 @@ def arms_named(names: str) -> list[Arm]:
 
 def first_drafts(model: str, tasks: Sequence[Task], decoding: Decoding) -> Play:
     """Return the greedy drafts of ``model``, such as "base" or "adapter", that its arms begin with."""
-    return Play(f"{model}/{FIRST}", tasks, Greedy(), decoding)
+    return Play(ArmKey(model, FIRST), tasks, Greedy(), decoding)
 
 
 def play_of(
@@ -114,7 +139,7 @@ def play_of(
     if arm.of_another:
         borrowed = _facts_of_another(tasks, begun)
         decoding, policy = replace(decoding, borrowed=borrowed), _Among(borrowed, policy)
-    return Play(f"{model}/{arm.name}", tasks, policy, decoding, given)
+    return Play(ArmKey(model, arm.name), tasks, policy, decoding, given)
 
 
 @dataclass(frozen=True)

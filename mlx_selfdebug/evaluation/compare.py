@@ -15,7 +15,7 @@ from typing import Any
 from mlx_selfdebug.columns import columns
 from mlx_selfdebug.config import SETTINGS, get
 from mlx_selfdebug.errors import UsageError
-from mlx_selfdebug.evaluation.arms import FIRST, answer
+from mlx_selfdebug.evaluation.arms import FIRST, ArmKey, answer
 from mlx_selfdebug.evaluation.contrasts import difference
 from mlx_selfdebug.evaluation.played import ADAPTER, BASE, Played, read_bugs, read_played
 from mlx_selfdebug.evaluation.statistics import Interval, holm, mcnemar
@@ -178,18 +178,17 @@ def _differences(first: StoredRun, second: StoredRun) -> dict[str, tuple[Any, An
     return {**weights, **{key: pair for key, pair in pairs.items() if pair[0] != pair[1]}}
 
 
-def _arms(played: Played) -> list[str]:
-    """Return the names of the arms of base and adapter as "model/arm"; other adapters mean something in their own run only.
+def _arms(played: Played) -> list[ArmKey]:
+    """Return the arms of base and adapter; the names of other adapters mean something in their own run only.
 
     In the half of the bugs the first drafts are left out, since they are the bugs and no model drafted them.
     """
     arms = [(model, arm) for model in (BASE, ADAPTER) for arm in played.models.get(model, {})]
-    return [f"{model}/{arm}" for model, arm in arms if not (played.origins and arm == FIRST)]
+    return [ArmKey(model, arm) for model, arm in arms if not (played.origins and arm == FIRST)]
 
 
-def _solved(played: Played, name: str) -> set[str]:
-    model, _, arm = name.partition("/")
-    attempts_by_task = played.models[model][arm]
+def _solved(played: Played, key: ArmKey) -> set[str]:
+    attempts_by_task = played.models[key.model][key.arm]
     return {id_ for id_, attempts in attempts_by_task.items() if answer(attempts, played.tokens).passed}
 
 

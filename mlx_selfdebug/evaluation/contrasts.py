@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mlx_selfdebug.evaluation.arms import BLIND, FIRST, REPAIR, SEARCH
+from mlx_selfdebug.evaluation.arms import BLIND, FIRST, REPAIR, SEARCH, ArmKey
 from mlx_selfdebug.evaluation.played import ADAPTER, BASE, BUGS, OWN
 from mlx_selfdebug.evaluation.statistics import LEVEL, Interval, bootstrap_gain, holm, mcnemar
 
@@ -40,9 +40,9 @@ class Contrast:
 
     half: str
     """Either "own failures" or "bugs"."""
-    left: str
-    """The arm that the question is about, as "model/arm", such as "adapter/facts"."""
-    right: str
+    left: ArmKey
+    """The arm that the question is about, such as "adapter/facts"."""
+    right: ArmKey
     """The arm that it is compared with."""
     question: str
     won: int
@@ -73,10 +73,10 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Question:
-    """A contrast as it is declared, before any result is known; ``left`` and ``right`` are "model/arm"."""
+    """A contrast as it is declared, before any result is known."""
 
-    left: str
-    right: str
+    left: ArmKey
+    right: ArmKey
     text: str
 
 
@@ -87,7 +87,7 @@ class Solved:
     half: str
     """Either "own failures" or "bugs"."""
     by_arm: Mapping[str, Collection[str]]
-    """Ids of the problems whose answer is right, by "model/arm"."""
+    """Ids of the problems whose answer is right, by the keys of the arms."""
     n: int
     """All problems of this half."""
     models: Sequence[str]
@@ -100,21 +100,23 @@ def declared(models: Sequence[str], half: str = OWN) -> list[Question]:
     First drafts are not compared in the half of the bugs, because all models begin with the same bugs there.
     """
     asked = [
-        Question(f"{model}/{arm}", f"{BASE}/{arm}", f"{model}: {text}")
+        Question(ArmKey(model, arm), ArmKey(BASE, arm), f"{model}: {text}")
         for model in models
         if model != BASE
         for arm, text in BETWEEN_MODELS.items()
         if not (half == BUGS and arm == FIRST)
     ]
     asked += [
-        Question(f"{model}/{left}", f"{model}/{right}", f"{model}: {text}")
+        Question(ArmKey(model, left), ArmKey(model, right), f"{model}: {text}")
         for model in models
         for (left, right), text in BETWEEN_ARMS.items()
     ]
     others = [model for model in models if model not in (BASE, ADAPTER)]
     asked += [
         Question(
-            f"{ADAPTER}/facts", f"{other}/facts", f"does the adapter solve more than {other} by repairing with facts?"
+            ArmKey(ADAPTER, REPAIR),
+            ArmKey(other, REPAIR),
+            f"does the adapter solve more than {other} by repairing with facts?",
         )
         for other in others
         if ADAPTER in models

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_selfdebug.domains import domain_of
-from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, answer
+from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, ArmKey, answer
 from mlx_selfdebug.evaluation.contrasts import Contrast
 from mlx_selfdebug.evaluation.gate import Gate
 from mlx_selfdebug.evaluation.metrics import (
@@ -82,7 +82,7 @@ class ArmEvidence:
 
     @property
     def name(self) -> str:
-        return f"{self.model}/{self.arm}"
+        return ArmKey(self.model, self.arm)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, Arm, arms_named
+from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, Arm, ArmKey, arms_named
 from mlx_selfdebug.evaluation.figures import TaskFigures
 from mlx_selfdebug.store import Family, Key, Run, StoredRun
 from mlx_selfdebug.values.attempt import Attempt
@@ -111,7 +111,7 @@ def _models(run: StoredRun) -> list[str]:
 
 def by_arm(run: StoredRun, model: str, arms: Sequence[Arm]) -> ByArm:
     """Return the stored attempts of ``model``, by arm and task; empty where it has no first drafts."""
-    first = by_task(run.attempts(f"{model}/{FIRST}"))
+    first = by_task(run.attempts(ArmKey(model, FIRST)))
     return _after(run, model, arms, first) if first else {}
 
 
@@ -119,7 +119,7 @@ def _after(run: StoredRun, model: str, arms: Sequence[Arm], first: Mapping[str, 
     """Return, by arm, the first attempts on every task followed by those that the arm made after them."""
     attempts: dict[str, Mapping[str, Sequence[Attempt]]] = {FIRST: first}
     for arm in arms:
-        made = by_task(run.attempts(f"{model}/{arm.name}"))
+        made = by_task(run.attempts(ArmKey(model, arm.name)))
         attempts[arm.name] = {id_: [*begun, *made.get(id_, [])] for id_, begun in first.items()}
     return attempts
 

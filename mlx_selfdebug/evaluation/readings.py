@@ -14,7 +14,7 @@ from dataclasses import astuple, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from mlx_selfdebug.evaluation.arms import FIRST, arms_named
+from mlx_selfdebug.evaluation.arms import FIRST, ArmKey, arms_named
 from mlx_selfdebug.evaluation.played import BASE, BUGS, BUGS_PREFIX, OWN, given_arm
 from mlx_selfdebug.repair.picture import Shade
 from mlx_selfdebug.repair.reading import read
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model
 
 MAX_READINGS = 3
-_HALVES = ((BUGS, BUGS_PREFIX, given_arm(BUGS_PREFIX)), (OWN, "", f"{BASE}/{FIRST}"))
+_HALVES = ((BUGS, BUGS_PREFIX, given_arm(BUGS_PREFIX)), (OWN, "", ArmKey(BASE, FIRST)))
 """For each half: its name, the prefix of its models' names, and the arm of the programs that its searches begin with."""
 
 
@@ -87,7 +87,7 @@ def _fixed_programs(run: StoredRun, arms: Sequence[str]) -> Iterator[tuple[str, 
     """Yield half, failed program and its right edit, once per task, since arms that search the same program find the same edit."""
     for half, prefix, begun in _HALVES:
         failed = {attempt.id: attempt for attempt in run.attempts(begun)}
-        made = [attempt for arm in arms for attempt in run.attempts(f"{prefix}{BASE}/{arm}")]
+        made = [attempt for arm in arms for attempt in run.attempts(ArmKey(f"{prefix}{BASE}", arm))]
         seen: set[str] = set()
         for edited in sorted(made, key=lambda a: (a.task_id, a.arm, a.sample, a.round)):
             right = edited.kind == "edits" and edited.finish == "edited" and edited.passed

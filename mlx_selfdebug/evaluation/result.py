@@ -14,7 +14,7 @@ from textwrap import fill
 from typing import Any
 
 from mlx_selfdebug.columns import columns
-from mlx_selfdebug.evaluation.arms import BLIND, FIRST, REPAIR, answer
+from mlx_selfdebug.evaluation.arms import BLIND, FIRST, REPAIR, ArmKey, answer
 from mlx_selfdebug.evaluation.contrasts import Contrast, Solved, contrasts
 from mlx_selfdebug.evaluation.figures import TaskFigures
 from mlx_selfdebug.evaluation.gate import Gate
@@ -117,7 +117,7 @@ class Half:
     @property
     def by_arm(self) -> dict[str, Sequence[str]]:
         """Ids of the problems whose answer is right, by "model/arm"."""
-        return {f"{name}/{arm}": ids for name, model in self.models.items() for arm, ids in model.solved.items()}
+        return {ArmKey(name, arm): ids for name, model in self.models.items() for arm, ids in model.solved.items()}
 
     @property
     def primary(self) -> Primary | None:

@@ -49,7 +49,7 @@ class Searching:
 def searching_in(contrasts: tuple[Contrast, ...], half: str, solved: Mapping[str, int]) -> tuple[Searching, ...]:
     """Return the contrast of every model that played both arms in ``half``. ``solved`` gives problems solved by "model/arm"."""
     return tuple(
-        Searching(contrast.left.partition("/")[0], solved[contrast.left], solved[contrast.right], contrast)
+        Searching(contrast.left.model, solved[contrast.left], solved[contrast.right], contrast)
         for contrast in contrasts
-        if contrast.half == half and contrast.left.endswith(f"/{SEARCH}") and contrast.right.endswith(f"/{BLIND}")
+        if contrast.half == half and (contrast.left.arm, contrast.right.arm) == (SEARCH, BLIND)
     )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import json
+
 import pytest
 
+from mlx_selfdebug.evaluation.arms import ArmKey
 from mlx_selfdebug.evaluation.contrasts import Contrast, Solved, contrasts, declared
 from mlx_selfdebug.evaluation.searching import Searching, searching_in
 from mlx_selfdebug.evaluation.statistics import Interval, holm
@@ -16,7 +20,9 @@ def ids(n: int) -> list[str]:
 
 
 def half(name: str, search: int, blind: int) -> Solved:
-    return Solved(name, {"base/edits+forks+blind": ids(search), "base/blind": ids(blind)}, 60, ["base"])
+    return Solved(
+        name, {ArmKey("base", "edits+forks+blind"): ids(search), ArmKey("base", "blind"): ids(blind)}, 60, ["base"]
+    )
 
 
 def test_both_halves_are_corrected_for_the_number_of_all_contrasts() -> None:
@@ -54,3 +60,10 @@ def test_searching_is_judged_by_one_contrast_a_model_and_half() -> None:
     solved = {name: len(found) for name, found in halves[1].by_arm.items()}
     [one] = searching_in(tuple(contrasts(halves)), "bugs", solved)
     assert (one.model, one.solved, one.blind, one.verdict) == ("base", 40, 20, "shown")
+
+
+def test_the_key_of_an_arm_is_its_name_and_knows_its_parts() -> None:
+    key = ArmKey("held back/bugs/base", "facts")
+    assert (key, key.model, key.arm) == ("held back/bugs/base/facts", "held back/bugs/base", "facts")
+    assert json.loads(json.dumps({key: copy.deepcopy(key)})) == {key: key}
+    assert copy.deepcopy(key).arm == "facts"
