@@ -18,11 +18,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.reporting.runs import make_run
-
 from mlx_selfdebug.reporting.records import read_records
 from mlx_selfdebug.reporting.report import report_data, report_html, report_markdown
 from mlx_selfdebug.store import open_stored
+from tests.support.runs import make_run
 
 
 def main() -> None:

@@ -23,7 +23,8 @@ from mlx_selfdebug.domains.base import Runner, Tidied
 from mlx_selfdebug.domains.inside import source_of
 from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted, error_text
 from mlx_selfdebug.domains.tidying import fenced_or_whole
-from mlx_selfdebug.values.checks import Checks, parse_quietly
+from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.parsing import literal, parse_quietly
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Failure, Verdict
 
@@ -98,7 +99,7 @@ def _outputs(values: Any) -> str:
 def _read(text: str, *, every: bool = False) -> str:
     """Return the Python literal ``text`` as JSON, or ``text`` itself if it is no literal, as when a failure shows it cut short."""
     try:
-        value = ast.literal_eval(text)
+        value = literal(text)
     except (ValueError, SyntaxError):
         return text
     return (_outputs(value) or "nothing") if every else as_json(value)

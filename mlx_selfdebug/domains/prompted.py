@@ -12,8 +12,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 from mlx_selfdebug.values.attempt import Attempt
-from mlx_selfdebug.values.checks import Checks, parse_quietly
+from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.feedback import EVERYTHING, MAX_FACTS, Feedback
+from mlx_selfdebug.values.parsing import literal, parse_quietly
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Failure, Verdict
 
@@ -117,7 +118,7 @@ def error_text(failure: Failure) -> str:
 def got_text(failure: Failure) -> str:
     """Return the string that a failed check got, without quotes. A check like ``difference(...) == ""`` explains itself in it."""
     try:
-        return str(ast.literal_eval(failure.got))
+        return str(literal(failure.got))
     except (ValueError, SyntaxError):
         return failure.got.strip("'\"")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-import warnings
 from collections.abc import Iterable, Iterator
+
+from mlx_selfdebug.values.parsing import parse_quietly
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _NEW_SCOPE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
@@ -13,10 +14,8 @@ _NEW_SCOPE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 def parse(code: str) -> ast.Module | None:
     """Return the tree of ``code``, or None if it is not Python, is nested too deeply or holds characters that source may not."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a model's code may hold invalid escapes and the like
-            return ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return parse_quietly(code)
+    except (SyntaxError, ValueError):
         return None
 
 

@@ -8,7 +8,6 @@ A check lists all matches of the pattern in a text, whole and from left to right
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -18,6 +17,7 @@ from mlx_selfdebug.domains.inside import source_of
 from mlx_selfdebug.domains.prompted import Prompted, shown_checks, tested_text
 from mlx_selfdebug.domains.tidying import fenced_or_whole
 from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.parsing import literal
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Failure, Verdict
 
@@ -47,7 +47,7 @@ class RegexDomain(Prompted):
         if not _LITERAL.fullmatch(tidied.code.strip()):
             return tidied
         try:
-            return Tidied(f"{ast.literal_eval(tidied.code.strip())}\n", (*tidied.steps, "literal"))
+            return Tidied(f"{literal(tidied.code.strip())}\n", (*tidied.steps, "literal"))
         except (ValueError, SyntaxError):
             return tidied
 

@@ -23,7 +23,8 @@ from typing import Any
 
 from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.tasks.schema import LineError, Problem, build, problems_of
-from mlx_selfdebug.values.checks import Checks, parse_quietly
+from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.parsing import parse_quietly
 from mlx_selfdebug.values.task import Task
 
 MAX_LINE_BYTES = 1_000_000

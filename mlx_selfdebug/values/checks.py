@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import ast
 import textwrap
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
+
+from mlx_selfdebug.values.parsing import parse_quietly
 
 Kind = Literal["call", "program"]
 _HEAD = "def check(candidate):\n"
@@ -94,13 +95,3 @@ class Checks:
 
     def __bool__(self) -> bool:
         return bool(self.source)
-
-
-def parse_quietly(source: str) -> ast.Module:
-    """Parse ``source`` without warnings about it. Raises SyntaxError or ValueError for any source that does not parse."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return ast.parse(source)
-        except (RecursionError, MemoryError) as error:
-            raise ValueError("the source is nested too deeply") from error

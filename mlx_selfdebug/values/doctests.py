@@ -16,6 +16,7 @@ import textwrap
 from collections.abc import Iterator
 
 from mlx_selfdebug.values.examples import literal
+from mlx_selfdebug.values.parsing import parse_quietly
 
 
 def doctest_statements(text: str) -> list[str]:
@@ -42,7 +43,7 @@ _KNOWN = sys.stdlib_module_names - {"unittest", "doctest"} | {"numpy", "pandas"}
 
 def _statements(source: str, want: str, exception: str | None) -> Iterator[str]:
     try:
-        nodes = ast.parse(source).body
+        nodes = parse_quietly(source).body
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"an example is not valid Python: {source.strip()}") from error
     kept = [node for node in nodes if not is_foreign(node)]

@@ -19,6 +19,9 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 
+from mlx_selfdebug.values.parsing import literal as literal_value
+from mlx_selfdebug.values.parsing import parse_expression, parse_quietly
+
 _ARROW = re.compile(r"[ \t]*(?:#[ \t]*)?(?:==>|=>|==|->|➞|=|returns\b|should return\b)[ \t]*")
 _PROMPTED = re.compile(r">>>[ \t]*$")
 _SENTENCE = re.compile(
@@ -64,7 +67,7 @@ def _closing(text: str, start: int) -> int | None:
     """Return the index after the bracket that closes the one at ``start``, or None if no bracket completes a valid call."""
     for end in (match.end() for match in re.finditer(r"\)", text[start : start + 2000])):
         try:
-            ast.parse("f" + text[start : start + end])
+            parse_quietly("f" + text[start : start + end])
         except (SyntaxError, ValueError):
             continue
         return start + end
@@ -74,7 +77,7 @@ def _closing(text: str, start: int) -> int | None:
 def _arguments(text: str) -> dict[str | int, str] | None:
     """Return the literal arguments by name or position, or None if ``text`` holds anything else."""
     try:
-        call = ast.parse(f"f({text})", mode="eval").body
+        call = parse_expression(f"f({text})")
     except (SyntaxError, ValueError):
         return None
     if not isinstance(call, ast.Call):
@@ -121,7 +124,7 @@ def literal(text: str) -> str | None:
     """Return the normal form of the Python literal ``text``, or None if it is no literal."""
     text = _BOOLEANS.get(text.strip(), text.strip())
     try:
-        ast.literal_eval(text)
-        return ast.unparse(ast.parse(text, mode="eval"))
+        literal_value(text)
+        return ast.unparse(parse_expression(text))
     except (SyntaxError, ValueError, TypeError):
         return None

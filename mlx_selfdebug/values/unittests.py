@@ -21,6 +21,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from mlx_selfdebug.values.doctests import is_foreign
+from mlx_selfdebug.values.parsing import parse_expression, parse_quietly
 
 # Each form takes the arguments as {0}, {1}, ... Keyword arguments that change the meaning are added by _assertion.
 _ASSERTIONS = {
@@ -61,7 +62,7 @@ def tests_to_source(source: str) -> str:
 
     Raises SyntaxError if ``source`` does not parse, and ValueError if it has no tests or uses anything that is not supported.
     """
-    tree = ast.parse(textwrap.dedent(source))
+    tree = parse_quietly(textwrap.dedent(source))
     body = [node for node in tree.body if not is_foreign(node) and not _is_main(node)]
     runs = [line for node in body for line in _runs(node)]
     if not runs:
@@ -153,7 +154,7 @@ class _Translator(ast.NodeTransformer):
         if name in _RAISES and len(call.args) > 1 + (name == "assertRaisesRegex"):
             return self._raises_call(call, name)
         statement = _assertion(call, name)
-        return self.generic_visit(ast.parse(statement).body[0])
+        return self.generic_visit(parse_quietly(statement).body[0])
 
     def visit_With(self, node: ast.With) -> ast.AST:
         for item in node.items:
@@ -192,7 +193,7 @@ def _assertion(call: ast.Call, name: str) -> str:
     texts = [f"({ast.unparse(argument)})" for argument in call.args]
     if len(texts) < (2 if "{1}" in form else 1):
         raise ValueError(f"self.{name} has too few arguments")
-    condition = ast.unparse(ast.parse(form.format(*texts), mode="eval"))
+    condition = ast.unparse(parse_expression(form.format(*texts)))
     if name in _ALMOST:
         extra = [f"{keyword.arg}={ast.unparse(keyword.value)}" for keyword in call.keywords if keyword.arg != "msg"]
         extra = [f"places={ast.unparse(call.args[2])}", *extra] if len(call.args) > 2 else extra

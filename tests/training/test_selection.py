@@ -14,6 +14,7 @@ from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.errors import TrainingError
 from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.store.facts import Family
 from mlx_selfdebug.testing import make_attempt, make_task
 from mlx_selfdebug.training import session
 from mlx_selfdebug.training.selection import ARM, Check, Selection, hold_back, stored_checks, to_repair
@@ -120,7 +121,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[int], seen: dict[int,
         weights = tree_flatten(self._model.network.trainable_parameters())
         seen[step] = {name: mx.array(array) for name, array in weights}
         check = Check(step, scores[step // 2 - 1], 9)
-        self._run.remember(f"{self._key}.{step}", vars(check))
+        self._run.remember(Family.CHECK.key(f"{self._training}.{step}"), vars(check))
         return check
 
     monkeypatch.setattr(Selection, "_make", make)

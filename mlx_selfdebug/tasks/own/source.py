@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from mlx_selfdebug.values.checks import parse_quietly
+from mlx_selfdebug.values.parsing import parse_quietly
 
 MAX_BYTES = 1_000_000
 

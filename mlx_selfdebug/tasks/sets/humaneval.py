@@ -23,8 +23,9 @@ from pathlib import Path
 
 from mlx_selfdebug.tasks.sets.records import build_tasks, read_records
 from mlx_selfdebug.tasks.statements import to_be_mended
-from mlx_selfdebug.values.checks import Checks, parse_quietly
+from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.examples import docstring_asserts
+from mlx_selfdebug.values.parsing import parse_quietly
 from mlx_selfdebug.values.task import Task
 
 ALIASES: Mapping[str, str] = {"HumanEval/81": "grade_equation", "HumanEval/149": "list_sort"}

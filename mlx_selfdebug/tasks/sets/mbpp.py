@@ -16,7 +16,8 @@ from typing import Any
 
 from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.tasks.sets.records import build_tasks, read_records
-from mlx_selfdebug.values.checks import Checks, parse_quietly
+from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.parsing import parse_quietly
 from mlx_selfdebug.values.task import Task
 
 SPLITS: Mapping[str, range] = {
