@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 ATTEMPTS = 5
 """How often a parse is made again that another thread disturbed."""
-_LOCK = threading.Lock()
+_LOCK = threading.RLock()
 
 
 def parse_quietly(source: str) -> ast.Module:
