@@ -61,7 +61,6 @@ for step in steps[-3:]:
 # tasks it can show nothing, and says so.
 
 # %%
-
 with sd.open_stored(FOLDER) as run:
     result, evidence = sd.read_result(run), sd.read_evidence(run)
 print(result)
@@ -76,6 +75,5 @@ print(f"{len(evidence.tasks)} tasks, {shows}")
 # The report is the same as one page of HTML, and as Markdown:
 
 # %%
-
 with sd.open_stored(FOLDER) as run:
     print(sd.write_report(run))
