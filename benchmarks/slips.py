@@ -4,7 +4,7 @@
 
 For each failed draft of a run, every program that is one edit away is tested (``auditing/mutants.py`` has the operators). If an
 edit makes the public and the hidden checks pass, the model made the slip that this edit undoes. Nothing is decoded. The counts are
-meant for ``repair/planting.py``, which can draw operators in proportion to them. Prints a table, then one JSON line.
+meant for ``repair/planting.py``, which draws all operators alike so far. Prints a table, then one JSON line.
 """
 
 from __future__ import annotations

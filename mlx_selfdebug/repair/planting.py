@@ -8,7 +8,7 @@ from any other failure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
 
 from mlx_selfdebug.config import CollectConfig
@@ -25,11 +25,6 @@ ARM = "bugs"
 TRIES_PER_BUG = 4
 """The number of programs to run per bug that is wanted. Some of them still pass, and some fail in a way that cannot be shown."""
 TASKS_PER_BATCH = 32
-SLIPS: Mapping[str, float] = {}
-"""The relative frequency with which each operator is drawn: how many of the model's own failures are mended by undoing it.
-
-An operator that is missing here has 1. With no entries, as now, all operators are drawn equally often.
-"""
 
 
 def plant_bugs(
@@ -62,10 +57,7 @@ def _candidates(task: Task, attempts: Sequence[Attempt], config: CollectConfig, 
     """Return the candidates of one task. The right programs from which they are made take turns."""
     n = TRIES_PER_BUG * config.bugs
     right = _right_programs(task, attempts)
-    drawn = [
-        stacked(task, code, parent, seed=seed, max_edits=config.bug_edits, n=n, weights=SLIPS)
-        for parent, code in right.items()
-    ]
+    drawn = [stacked(task, code, parent, seed=seed, max_edits=config.bug_edits, n=n) for parent, code in right.items()]
     in_turn = [candidate for row in zip_longest(*drawn) for candidate in row if candidate is not None]
     return in_turn[:n]
 

@@ -80,9 +80,11 @@ def _named_scores(half: Half, name: str, tokens: int) -> Iterator[tuple[str, Sco
 def _about(run: StoredRun) -> str:
     train, pairs = run.config.train, run.pairs()
     kinds = ", ".join(f"{sum(pair.kind == kind for pair in pairs)} {kind}" for kind in KINDS)
+    references = " and, where it solved nothing, the tasks' references" if train.targets == "reference" else ""
     return (
         f"Trained by mlx-selfdebug on {len(pairs)} pairs ({kinds}). They were made from the base model's own drafts on "
-        f"`{run.config.collect.tasks}` and the results of their tests. Training used rank {train.rank}, scale {train.scale:g}, "
+        f"`{run.config.collect.tasks}`{references}, and the results of tests. "
+        f"Training used rank {train.rank}, scale {train.scale:g}, "
         f"learning rate {train.learning_rate:g}, {train.epochs} epochs and seed {run.config.seed}. "
         f"Base weights: `{run.facts().model}`."
     )
