@@ -21,6 +21,7 @@ from typing import Any, get_type_hints
 import tomli_w
 
 from mlx_selfdebug.errors import ConfigError, did_you_mean
+from mlx_selfdebug.presets import PRESETS
 
 ENV_PREFIX = "MLX_SELFDEBUG_"
 OTHER_VARIABLES = frozenset(
@@ -202,68 +203,6 @@ class Config:
 
 ADJUSTABLE = frozenset({"budget.inference_gb", "budget.training_gb", "sandbox.workers", "train.cooldown_s"})
 """The settings that may change from one session of a run to the next: they affect how fast results come, not the results."""
-
-_CPU = {
-    "collect.tasks": "starter-mixed",
-    "collect.limit": 40,
-    "collect.samples": 6,
-    "collect.max_tokens": 200,
-    "collect.edits": 2,
-    "collect.rounds": 0,
-    "train.max_pairs": 32,
-    "eval.limit": 32,
-    "eval.arms": "blind,facts,edits+forks+blind",
-    "eval.bugs_limit": 8,
-    "eval.tokens": 240,
-    "eval.max_tokens": 256,
-}
-_DEMO = {
-    "collect.limit": 8,
-    "collect.samples": 4,
-    "collect.max_tokens": 120,
-    "train.max_pairs": 8,
-    "train.epochs": 1,
-    "eval.limit": 4,
-    "eval.bugs_limit": 2,
-    "eval.max_tokens": 160,
-}
-_AIR = {
-    "collect.tasks": "starter-mixed",
-    "collect.rounds": 0,
-    "train.max_pairs": 13,
-    "train.epochs": 3,
-    "eval.limit": 50,
-    "eval.arms": "blind,facts,edits+forks+blind",
-    "eval.bugs_limit": 16,
-}
-_FULL = {"eval.hard_drafts": 8}
-_SEED = {
-    **_AIR,
-    "collect.bugs": 0,
-    "train.targets": "own",
-    "train.repair_share": 0.5,
-    "train.bug_share": 0.0,
-    "train.direct_share": 0.3,
-    "train.keep_share": 0.2,
-    "train.copied_weight": 1.0,
-    "train.max_pairs": 13,
-    "train.epochs": 3,
-}
-PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        "demo": MappingProxyType({**_CPU, **_DEMO}),
-        "air": MappingProxyType(_AIR),
-        "full": MappingProxyType(_FULL),
-        "cpu": MappingProxyType(_CPU),
-        "seed": MappingProxyType(_SEED),
-    }
-)
-"""The settings of each preset.
-
-``demo`` runs every stage once, in minutes, and is too small to show anything. ``air`` is meant for a MacBook Air M4. ``full`` uses
-every task and every arm, and 8 drafts per task to find the hard tasks. ``cpu`` is meant for two cores, whose time has not been
-measured since bugs became pairs. ``seed`` is the size that this project began with: 13 pairs of the model's own code.
-"""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_selfdebug.config import (
-    PRESETS,
     SETTINGS,
     Config,
     Setting,
@@ -20,6 +19,7 @@ from mlx_selfdebug.config import (
     to_toml,
 )
 from mlx_selfdebug.errors import ConfigError
+from mlx_selfdebug.presets import PRESETS
 
 
 def values_for(setting: Setting) -> st.SearchStrategy[Any]:

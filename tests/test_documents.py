@@ -11,7 +11,8 @@ import pytest
 
 import mlx_selfdebug
 from mlx_selfdebug.cli.main import cli
-from mlx_selfdebug.config import PRESETS, BudgetConfig
+from mlx_selfdebug.config import BudgetConfig
+from mlx_selfdebug.presets import PRESETS
 
 PACKAGE = Path(mlx_selfdebug.__file__).parent
 ROOT = PACKAGE.parent

@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_selfdebug.bench.trial import StageTrials, stage_from_dict
+from mlx_selfdebug.bench.trial import StageTrials
 from mlx_selfdebug.errors import FormatError, StoreError
 from mlx_selfdebug.machine.facts import Machine
+from mlx_selfdebug.store.codec import parse, plain
 from mlx_selfdebug.store.files import write_atomically
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,7 @@ class Record:
         return re.sub(r"[^a-z0-9.]+", "-", f"{text}{backend}".lower()).strip("-.") + ".json"
 
     def to_dict(self) -> dict[str, Any]:
-        known = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("machine", "stages")}
-        stages = {stage.name: [trial.to_dict() for trial in stage.trials] for stage in self.stages}
-        return {"format": FORMAT, **known, "machine": asdict(self.machine), "stages": stages}
+        return {"format": FORMAT, **plain(self)}
 
     def save(self, folder: str | Path) -> Path:
         """Write the record into ``folder``, in place of an earlier one of the same machine and model, and return its path.
@@ -78,13 +77,14 @@ class Record:
         return path
 
 
-def record_from_dict(values: Mapping[str, Any]) -> Record:
-    """Build a record from the data of its file. Raises KeyError, TypeError or ValueError if the data is not a record."""
-    if values["format"] != FORMAT:
-        raise ValueError(f"the format is {values['format']!r}, but only {FORMAT} can be read")
-    kept = {name: value for name, value in values.items() if name != "format"}
-    stages = tuple(stage_from_dict(name, trials) for name, trials in kept.pop("stages").items())
-    return Record(**{**kept, "machine": Machine(**kept["machine"]), "stages": stages})
+def parse_record(data: Any) -> Record:
+    """Build a record from the data of its file. Raises ValueError, which lists everything that does not fit."""
+    if not isinstance(data, dict) or "format" not in data:
+        raise ValueError("it is not an object with a format")
+    if data["format"] != FORMAT:
+        raise ValueError(f"the format is {data['format']!r}, but only {FORMAT} can be read")
+    record: Record = parse(Record, {name: value for name, value in data.items() if name != "format"})
+    return record
 
 
 def read_records(folder: str | Path) -> list[Record]:
@@ -95,9 +95,9 @@ def read_records(folder: str | Path) -> list[Record]:
     records, problems = [], []
     for path in sorted(Path(folder).glob("*.json")):
         try:
-            records.append(record_from_dict(json.loads(path.read_text(encoding="utf-8"))))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            problems.append(f"{path} is not a record of `mlx-selfdebug bench`: {type(error).__name__}: {error}")
+            records.append(parse_record(json.loads(path.read_text(encoding="utf-8"))))
+        except (OSError, ValueError) as error:
+            problems.append(f"{path} is not a record of `mlx-selfdebug bench`: {error}")
     if problems:
         raise FormatError("\n  ".join(problems), hint="remove or repair these files")
     return records

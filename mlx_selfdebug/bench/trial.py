@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from mlx_selfdebug.bench.power import PowerMeter
 from mlx_selfdebug.machine.facts import read_state
@@ -35,9 +34,6 @@ class Trial:
     thermal: str | None = None
     """The thermal pressure at the end, known on macOS."""
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class StageTrials:
@@ -63,10 +59,6 @@ class StageTrials:
     def peak(self, figure: str = "peak_bytes") -> int | None:
         values = self.values(figure)
         return int(max(values)) if values else None
-
-
-def stage_from_dict(name: str, trials: Sequence[Mapping[str, Any]]) -> StageTrials:
-    return StageTrials(name, tuple(Trial(**trial) for trial in trials))
 
 
 def run_trial(work: Work) -> Trial:

@@ -19,7 +19,7 @@ def complete_set(ctx: click.Context, param: click.Parameter, incomplete: str) ->
 
 
 def complete_preset(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    from mlx_selfdebug.config import PRESETS
+    from mlx_selfdebug.presets import PRESETS
 
     return _matching([*PRESETS, "auto"], incomplete)
 

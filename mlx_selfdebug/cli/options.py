@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from mlx_selfdebug.cli.completers import complete_model, complete_preset, complete_set
-from mlx_selfdebug.config import ENV_PREFIX, PRESETS, SETTINGS, Config, Resolved, Setting, resolve
+from mlx_selfdebug.config import ENV_PREFIX, SETTINGS, Config, Resolved, Setting, resolve
+from mlx_selfdebug.presets import PRESETS
 from mlx_selfdebug.store import stored_config
 
 COMPLETERS = {

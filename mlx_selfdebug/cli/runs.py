@@ -85,10 +85,11 @@ def show(run_path: Path, as_json: bool) -> None:
     Example:
       mlx-selfdebug runs show runs/default --json
     """
-    with reading(run_path):
-        pass
-    summary = read_summary(run_path)
-    click.echo(json.dumps(summary) if as_json else f"{run_path} · {summary_text(summary)}")
+    from mlx_selfdebug.evaluation.result import read_result
+
+    with open_stored(run_path) as run:
+        summary = read_summary(run_path)
+        click.echo(json.dumps(summary) if as_json else f"{run_path} · {summary_text(summary, read_result(run))}")
 
 
 @runs_command.command("pairs")

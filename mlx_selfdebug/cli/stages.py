@@ -259,10 +259,12 @@ def _adapters(named: Sequence[str]) -> dict[str, Adapter]:
 
 def _show(session: Session, run: Run) -> None:
     """Print the summary of a finished run."""
+    from mlx_selfdebug.evaluation.result import read_result
     from mlx_selfdebug.reporting.summary import read_summary, summary_text
 
     summary = read_summary(run.path)
-    session.say(f"This run is finished. To start another, give its folder with --run.\n\n{summary_text(summary)}")
+    text = summary_text(summary, read_result(run))
+    session.say(f"This run is finished. To start another, give its folder with --run.\n\n{text}")
     if session.as_json:
         click.echo(json.dumps(summary))
 

@@ -8,14 +8,14 @@ Runs whose figures mean different things are not compared: the error names every
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mlx_selfdebug.columns import columns
 from mlx_selfdebug.config import SETTINGS, get
 from mlx_selfdebug.errors import UsageError
-from mlx_selfdebug.evaluation.arms import FIRST, ArmKey, answer
+from mlx_selfdebug.evaluation.arms import FIRST, ArmKey
 from mlx_selfdebug.evaluation.contrasts import difference
 from mlx_selfdebug.evaluation.played import ADAPTER, BASE, Played, read_bugs, read_played
 from mlx_selfdebug.evaluation.statistics import Interval, holm, mcnemar
@@ -130,7 +130,7 @@ def _shared(played: list[Played]) -> tuple[str, ...]:
 
 def _rows(played: list[Played], tasks: tuple[str, ...]) -> list[Row]:
     names = [name for name in _arms(played[0]) if name in _arms(played[1])]
-    solved = {name: [_solved(half, name) & set(tasks) for half in played] for name in names}
+    solved = {name: [half.solved[name] & set(tasks) for half in played] for name in names}
     return [_row(name, first, second, tasks) for name, (first, second) in solved.items()]
 
 
@@ -187,12 +187,7 @@ def _arms(played: Played) -> list[ArmKey]:
     return [ArmKey(model, arm) for model, arm in arms if not (played.origins and arm == FIRST)]
 
 
-def _solved(played: Played, key: ArmKey) -> set[str]:
-    attempts_by_task = played.models[key.model][key.arm]
-    return {id_ for id_, attempts in attempts_by_task.items() if answer(attempts, played.tokens).passed}
-
-
-def _row(name: str, first: set[str], second: set[str], tasks: tuple[str, ...]) -> Row:
+def _row(name: str, first: Set[str], second: Set[str], tasks: tuple[str, ...]) -> Row:
     only_first, only_second = len(first - second), len(second - first)
     p = mcnemar(only_second, only_first)
     return Row(name, (len(first), len(second)), only_first, only_second, p, p, difference(second, first, tasks))

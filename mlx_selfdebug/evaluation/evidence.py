@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_selfdebug.domains import domain_of
-from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, ArmKey, answer
+from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, ArmKey
 from mlx_selfdebug.evaluation.contrasts import Contrast
 from mlx_selfdebug.evaluation.gate import Gate
 from mlx_selfdebug.evaluation.metrics import (
@@ -33,7 +33,7 @@ from mlx_selfdebug.evaluation.metrics import (
 )
 from mlx_selfdebug.evaluation.played import ADAPTER, BASE, BUGS, OWN, Played, read_bugs, read_played
 from mlx_selfdebug.evaluation.primary import Primary
-from mlx_selfdebug.evaluation.result import Result, Score, read_result, score
+from mlx_selfdebug.evaluation.result import ModelResult, Result, Score, result_of
 from mlx_selfdebug.evaluation.searching import Searching
 from mlx_selfdebug.evaluation.statistics import Interval, smallest_gain, wilson
 from mlx_selfdebug.store import StoredRun
@@ -139,18 +139,19 @@ class Evidence(HalfEvidence):
 
 def read_evidence(run: StoredRun) -> Evidence | None:
     """Return the evidence of a run; None where its evaluation is not finished."""
-    played, bugs, result = read_played(run), read_bugs(run), read_result(run)
-    if played is None or result is None:
+    own, bugs = read_played(run), read_bugs(run)
+    if own is None:
         return None
+    result = result_of(run, own, bugs)
     second = HalfEvidence(**_half(bugs, result, BUGS)) if bugs else None
-    return Evidence(**_half(played, result, OWN), gate=result.gate, bugs=second)
+    return Evidence(**_half(own, result, OWN), gate=result.gate, bugs=second)
 
 
 def _half(played: Played, result: Result, name: str) -> dict[str, Any]:
     """Return the fields of a ``HalfEvidence``."""
     half = result.halves[name]
     hard = None if half.hard is None else tuple(half.hard)
-    readers = {model: _ArmReader(played, model, hard) for model in played.models}
+    readers = {model: _ArmReader(played, model, half.models[model], hard) for model in played.models}
     return {
         "tasks": tuple(played.figures),
         "tokens": played.tokens,
@@ -174,36 +175,34 @@ def _is_arm(half: str, arm: str) -> bool:
 class _ArmReader:
     """Computes the figures of one model's arms; what they share is prepared once."""
 
-    def __init__(self, played: Played, model: str, hard: Collection[str] | None) -> None:
-        self._figures, self._tokens = played.figures, played.tokens
-        self._operators, self._hard = played.operators, hard
-        self._model, self._arms = model, played.models[model]
+    def __init__(self, played: Played, model: str, result: ModelResult, hard: Collection[str] | None) -> None:
+        self._played, self._model, self._result, self._hard = played, model, result, hard
+        self._arms = played.models[model]
         self._known: dict[str, Codes] = {}
         self._first = {id_: made[0] for id_, made in self._arms[FIRST].items()}
         self._errors = {id_: kind for id_, draft in self._first.items() if (kind := error_kind(draft))}
         self._sizes = {id_: task.size for id_, task in played.figures.items()}
 
     def read(self, arm: str) -> ArmEvidence:
-        made = self._arms[arm]
-        answers = {id_: answer(attempts, self._tokens) for id_, attempts in made.items()}
+        made, key, tokens = self._arms[arm], ArmKey(self._model, arm), self._played.tokens
+        answers, solved = self._played.answers[key], self._played.solved[key]
         again = retries(made, self._codes)
-        solved = {id_ for id_, given in answers.items() if given.passed}
-        scored = score(answers.values(), self._figures)
+        score = self._result.scores[arm]
         own = [attempt for attempts in made.values() for attempt in attempts if attempt.kind != "given"]
         return ArmEvidence(
             model=self._model,
             arm=arm,
-            score=scored,
-            interval=wilson(*scored.problems),
-            curve=solved_by_tokens(made, self._tokens),
-            after=solved_after(made, self._tokens),
+            score=score,
+            interval=wilson(*score.problems),
+            curve=solved_by_tokens(made, tokens),
+            after=solved_after(made, tokens),
             transitions=transitions(self._first, answers),
             wrong_accepted=wrong_accepted(answers.values()),
             copies=again.copies,
             edit_tokens=again.edit_tokens,
             by_error=by_group(solved, self._errors),
             by_size=by_length(solved, self._sizes),
-            by_operator=by_group(solved, self._operators),
+            by_operator=by_group(solved, self._played.operators),
             hard=None if self._hard is None else Share(len(solved.intersection(self._hard)), len(self._hard)),
             n_attempts=len(own),
             n_tokens=sum(attempt.n_completion_tokens for attempt in own),
@@ -212,7 +211,7 @@ class _ArmReader:
         )
 
     def _codes(self, attempt: Attempt) -> Codes:
-        name = self._figures[attempt.task_id].domain
+        name = self._played.figures[attempt.task_id].domain
         if name not in self._known:
             self._known[name] = Codes(domain_of(name))
         return self._known[name]
@@ -225,8 +224,9 @@ def _regressions(played: Played) -> Iterator[Regression]:
     """
     if ADAPTER not in played.models:
         return
-    base_first, base_answer = (_answers(played, BASE, arm) for arm in (FIRST, REPAIR))
-    first, given = (_answers(played, ADAPTER, arm) for arm in (FIRST, REPAIR))
+    base_first, base_answer, first, given = (
+        played.answers.get(ArmKey(model, arm), {}) for model in (BASE, ADAPTER) for arm in (FIRST, REPAIR)
+    )
     sides = (
         ("the base's first draft, the adapter's first draft", base_first, first),
         ("the base after repair, the adapter after repair", base_answer, given),
@@ -237,12 +237,6 @@ def _regressions(played: Played) -> Iterator[Regression]:
         worse = [id_ for id_ in before if id_ in after and before[id_].passed and not after[id_].passed]
         yield from (Regression(kind, id_, before[id_], after[id_]) for id_ in worse if id_ not in seen)
         seen.update(worse)
-
-
-def _answers(played: Played, model: str, arm: str) -> dict[str, Attempt]:
-    """Return the arm's answers by task id; an empty dictionary for an arm that was not played."""
-    made = played.models[model].get(arm, {})
-    return {id_: answer(attempts, played.tokens) for id_, attempts in made.items()}
 
 
 def _smallest_gain(primary: Primary | None) -> float | None:

@@ -7,7 +7,6 @@ recommended.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,12 +34,6 @@ class Gate:
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "passed": self.passed}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Gate:
-        # A gate that was stored by an older version has no bugs.
-        bugs = tuple(data.get("bugs", (0, 0)))
-        return cls(tuple(data["first"]), tuple(data["repaired"]), data["n"], bugs, data.get("n_bugs", 0))
 
     def __str__(self) -> str:
         text = (

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 
-from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, Arm, ArmKey, arms_named
+from mlx_selfdebug.evaluation.arms import FIRST, REPAIR, Arm, ArmKey, answer, arms_named
 from mlx_selfdebug.evaluation.figures import TaskFigures
 from mlx_selfdebug.store import Family, Key, Run, StoredRun
 from mlx_selfdebug.values.attempt import Attempt
@@ -38,6 +39,23 @@ class Played:
     """The task that each bug was put into, by the bug's id; empty in the half of own failures."""
     operators: Mapping[str, str] = field(default_factory=dict)
     """The operator that made each bug, by the bug's id; empty in the half of own failures."""
+
+    @cached_property
+    def answers(self) -> Mapping[ArmKey, Mapping[str, Attempt]]:
+        """Every arm's answer to every task within ``tokens``, by arm and task id."""
+        return {
+            ArmKey(model, arm): {id_: answer(attempts, self.tokens) for id_, attempts in made.items()}
+            for model, arms in self.models.items()
+            for arm, made in arms.items()
+        }
+
+    @cached_property
+    def solved(self) -> Mapping[ArmKey, frozenset[str]]:
+        """Ids of the tasks whose answer is right, by arm."""
+        return {
+            key: frozenset(id_ for id_, given in answers.items() if given.passed)
+            for key, answers in self.answers.items()
+        }
 
 
 def given_arm(prefix: str) -> str:

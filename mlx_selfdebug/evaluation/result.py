@@ -7,14 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from html import escape
 from textwrap import fill
 from typing import Any
 
 from mlx_selfdebug.columns import columns
-from mlx_selfdebug.evaluation.arms import BLIND, FIRST, REPAIR, ArmKey, answer
+from mlx_selfdebug.evaluation.arms import BLIND, FIRST, REPAIR, ArmKey
 from mlx_selfdebug.evaluation.contrasts import Contrast, Solved, contrasts
 from mlx_selfdebug.evaluation.figures import TaskFigures
 from mlx_selfdebug.evaluation.gate import Gate
@@ -24,7 +24,6 @@ from mlx_selfdebug.evaluation.played import (
     BASE,
     BUGS,
     OWN,
-    ByArm,
     Played,
     read_bugs,
     read_gate,
@@ -58,10 +57,6 @@ class Score:
     checks: tuple[int, int]
     """Hidden checks passed, and all hidden checks."""
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Score:
-        return cls(tuple(data["problems"]), tuple(data["checks"]))
-
 
 @dataclass(frozen=True)
 class ModelResult:
@@ -76,15 +71,10 @@ class ModelResult:
     solved: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Ids of the tasks whose answer is right, by arm; "first" is among the arms."""
 
-    def score_of(self, arm: str) -> Score | None:
-        """Return the score of ``arm``, which may be "first"; None for an arm that was not played."""
-        return self.first_pass if arm == FIRST else self.arms.get(arm)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ModelResult:
-        first, after = (Score.from_dict(data[name]) for name in ("first_pass", "after_repair"))
-        arms = {name: Score.from_dict(score) for name, score in data.get("arms", {}).items()}
-        return cls(first, after, arms, data.get("solved", {}))
+    @property
+    def scores(self) -> dict[str, Score]:
+        """The score of the first drafts, under "first", then that of every arm."""
+        return {FIRST: self.first_pass, **self.arms}
 
 
 @dataclass(frozen=True)
@@ -99,10 +89,6 @@ class Half:
     """Problems of which none of several drafts of the base is right; None where this was not looked for."""
     operators: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     """The operator that made each bug, by the bug's id."""
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Half:
-        return Half(**_half(data))
 
     @property
     def models(self) -> dict[str, ModelResult]:
@@ -129,8 +115,7 @@ class Half:
     def scores(self) -> Iterator[tuple[str, str, Score]]:
         """Yield model, arm and score, beginning with the first drafts of each model."""
         for name, model in self.models.items():
-            yield name, FIRST, model.first_pass
-            for arm, arm_score in model.arms.items():
+            for arm, arm_score in model.scores.items():
                 yield name, arm, arm_score
 
     def table(self, head: str, cell: Callable[[ModelResult, str], str], *, first: bool = True) -> list[list[str]]:
@@ -150,13 +135,6 @@ class Half:
         return f"{len(hard.intersection(model.solved[arm]))}/{len(hard)}" if arm in model.solved else "-"
 
 
-def _half(data: Mapping[str, Any]) -> dict[str, Any]:
-    base, adapter = (ModelResult.from_dict(data[name]) for name in (BASE, ADAPTER))
-    others = {name: ModelResult.from_dict(other) for name, other in data.get("others", {}).items()}
-    more = {"hard": data.get("hard"), "operators": data.get("operators", {})}
-    return {"base": base, "adapter": adapter, "others": others, **more}
-
-
 @dataclass(frozen=True)
 class Result(Half):
     """The result of an evaluation: its own fields are the first half, the models' own failures."""
@@ -167,12 +145,6 @@ class Result(Half):
     """Whether the adapter is recommended; None where no tasks were held back from training."""
     bugs: Half | None = None
     """The second half, in which all models begin with the same bugs; None where there were no bugs."""
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Result:
-        gate = Gate.from_dict(data["gate"]) if data.get("gate") else None
-        bugs = Half.from_dict(data["bugs"]) if data.get("bugs") else None
-        return Result(**_half(data), tokens=data.get("tokens", 0), gate=gate, bugs=bugs)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, and the verdicts that follow from them: of the gate, the primary contrast and searching."""
@@ -242,7 +214,7 @@ class Result(Half):
 
     def _table(self, name: str, unit: str) -> str:
         head = HEADS[name, unit]
-        rows = self.halves[name].table(head, lambda model, arm: _cell(model.score_of(arm), unit), first=name == OWN)
+        rows = self.halves[name].table(head, lambda model, arm: _cell(model.scores.get(arm), unit), first=name == OWN)
         return columns(rows, right=range(1, len(rows[0])))
 
     def _hard_table(self, name: str) -> str:
@@ -263,11 +235,11 @@ def _cell(score: Score | None, unit: str) -> str:
     return f"{part}/{whole}"
 
 
-def score_model(arms: ByArm, figures: Mapping[str, TaskFigures], tokens: int) -> ModelResult:
-    """Score every arm's answers within ``tokens`` generated tokens per task."""
-    answers_by_arm = {arm: [answer(attempts, tokens) for attempts in made.values()] for arm, made in arms.items()}
-    scores = {arm: score(answers, figures) for arm, answers in answers_by_arm.items()}
-    solved = {arm: sorted(a.task_id for a in answers if a.passed) for arm, answers in answers_by_arm.items()}
+def score_model(played: Played, model: str) -> ModelResult:
+    """Score the answers of every arm of ``model``."""
+    keys = [ArmKey(model, arm) for arm in played.models[model]]
+    scores = {key.arm: score(played.answers[key].values(), played.figures) for key in keys}
+    solved = {key.arm: sorted(played.solved[key]) for key in keys}
     after = {arm: scored for arm, scored in scores.items() if arm != FIRST}
     return ModelResult(scores[FIRST], scores.get(REPAIR, scores[FIRST]), after, solved)
 
@@ -286,12 +258,16 @@ def _passed_checks(attempt: Attempt, n_checks: int) -> int:
 
 def read_result(run: StoredRun) -> Result | None:
     """Return the result of a run's evaluation, computed from its records; None where the evaluation is not finished."""
-    played = read_played(run)
-    if played is None:
-        return None
-    rates, bugs = pass_rates(run), read_bugs(run)
-    return replace(
-        Result(**_scored(played, rates), tokens=played.tokens),
+    own = read_played(run)
+    return result_of(run, own, read_bugs(run)) if own else None
+
+
+def result_of(run: StoredRun, own: Played, bugs: Played | None) -> Result:
+    """Return the result that follows from the attempts of both halves of a run's evaluation."""
+    rates = pass_rates(run)
+    return Result(
+        **_scored(own, rates),
+        tokens=own.tokens,
         bugs=Half(**_scored(bugs, rates)) if bugs else None,
         gate=_read_gate(run),
     )
@@ -315,7 +291,7 @@ def _repaired(half: Half) -> tuple[tuple[int, int], int]:
 
 def _scored(played: Played, rates: Mapping[str, float]) -> dict[str, Any]:
     """Return the fields of a ``Half``."""
-    scored = {name: score_model(arms, played.figures, played.tokens) for name, arms in played.models.items()}
+    scored = {name: score_model(played, name) for name in played.models}
     rated = {id_: rates[task] for id_ in played.figures if (task := played.origins.get(id_, id_)) in rates}
     return {
         "base": scored.pop(BASE),

@@ -104,7 +104,7 @@ def _figures(config: Config, result: Result) -> str:
 
 def _table(half: Half, name: str) -> str:
     head = ["", *(f"{model}: {unit}" for model in half.models for unit in ("problems", "checks"))]
-    rows = [["first draft" if arm == FIRST else f"then {arm}", *_cells([m.score_of(arm) for m in half.models.values()])]
+    rows = [["first draft" if arm == FIRST else f"then {arm}", *_cells([m.scores.get(arm) for m in half.models.values()])]
             for arm in (*([FIRST] if name == OWN else []), *half.base.arms)]  # fmt: skip
     return markdown_table([head, *rows])
 

@@ -71,15 +71,15 @@ def read_summary(path: Path) -> dict[str, Any]:
     return summary
 
 
-def summary_text(summary: Mapping[str, Any]) -> str:
+def summary_text(summary: Mapping[str, Any], result: Result | None) -> str:
     """Return a summary as text: the attempts and pairs, the result of the evaluation, and time and memory per stage."""
     kinds = ", ".join(f"{n} {kind}" for kind, n in summary["pairs"].items())
     parts = [
         f"model {summary['model']} · preset {summary['preset']} · seed {summary['seed']} · test runner: {summary['isolation']}",
         f"{summary['attempts']['total']} attempts, pairs: {kinds}",
     ]
-    if summary["base"] and summary["adapter"]:
-        parts.append(str(Result.from_dict(summary)))
+    if result:
+        parts.append(str(result))
     return "\n\n".join([*parts, stage_table(summary["stages"])])
 
 

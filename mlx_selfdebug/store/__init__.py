@@ -4,7 +4,7 @@
     stored.py     StoredRun: reads a run, even while another process writes it
     writer.py     the thread that commits rows in batches    database.py   opens, checks and migrates; raises StoreError
     rows.py       converts values to rows and back           schema.py     the tables and their migrations
-    values.py     converts values to plain JSON and back     exchange.py   exports a run to JSONL and imports it
+    codec.py      converts values to plain JSON and back     exchange.py   exports a run to JSONL and imports it
     facts.py      what a run knows beside its rows, and the keys under which it is stored
     files.py      writes files whole or not at all
 

@@ -21,12 +21,12 @@ from typing import IO, Any
 
 from mlx_selfdebug.config import Config, flatten, load_config, to_toml
 from mlx_selfdebug.errors import ConfigError, StoreError
+from mlx_selfdebug.store.codec import MisfitError, parse
 from mlx_selfdebug.store.database import LIST_RUNS, open_for_writing, reading, reported, transaction
 from mlx_selfdebug.store.files import making_folder, write_atomically
 from mlx_selfdebug.store.rows import ATTEMPTS, ENVIRONMENT, MEMORY, PAIRS, PARTS, STAGES, STEPS, Table
 from mlx_selfdebug.store.schema import SCHEMA_VERSION
 from mlx_selfdebug.store.stored import stored_config
-from mlx_selfdebug.store.values import MisfitError, parse
 
 TYPES: Mapping[str, Table[Any]] = MappingProxyType(
     {

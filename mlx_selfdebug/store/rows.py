@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar, cast, get_origin
 
 from mlx_selfdebug.errors import StoreError
-from mlx_selfdebug.store.values import MisfitError, hints_of, parse, plain
+from mlx_selfdebug.store.codec import MisfitError, hints_of, parse, plain
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
 from mlx_selfdebug.values.step import Step

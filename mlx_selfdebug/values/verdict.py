@@ -6,7 +6,7 @@ processes that run tests see no code outside this folder.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 Outcome = Literal[
@@ -100,9 +100,6 @@ class Verdict:
     def passed(self) -> bool:
         return self.outcome == "passed"
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
     def to_record(self) -> dict[str, Any]:
         """Return a flat record for a table, without the failures."""
         return {name: value for name, value in vars(self).items() if name != "failures"}
@@ -118,11 +115,3 @@ class Verdict:
 
         failures = Rows(self.failures)._repr_html_() if self.failures else ""
         return sheet(self.to_record()) + failures
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Verdict:
-        failures = tuple(
-            Failure(**{**item, "error": ErrorFact(**item["error"]) if item["error"] else None})
-            for item in data["failures"]
-        )
-        return cls(**{**data, "failures": failures})

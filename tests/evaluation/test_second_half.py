@@ -121,7 +121,7 @@ def test_base_and_adapter_begin_with_the_same_bugs_and_a_resumed_run_makes_nothi
     for model in ("base", "adapter"):
         assert {id_: [one] for id_, one in given.items()} == played.models[model]["first"]
         assert {a.task_id for a in rows if a.arm == f"bugs/{model}/facts"} == given.keys()
-    assert again == result == Result.from_dict(json.loads(json.dumps(result.to_dict())))
+    assert again == result
     assert result.bugs
     assert result.bugs.base.first_pass.problems == (0, 3)
     for part in ("bugs repaired", "checks passed, bugs", "On bugs, there is no evidence that the trained model"):

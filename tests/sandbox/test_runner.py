@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ import pytest
 from mlx_selfdebug.sandbox import Limits, TestRunner, Verdict
 from mlx_selfdebug.sandbox.processes import launch as launch_module
 from mlx_selfdebug.sandbox.processes.worker import WorkerError
+from mlx_selfdebug.store.codec import parse, plain
 from mlx_selfdebug.values.checks import Checks
 
 SQUARE = Checks.from_asserts(["assert candidate(3) == 9", "assert candidate(4) == 16"])
@@ -190,9 +192,9 @@ def test_limits_must_be_positive(field: str) -> None:
         Limits(**{field: 0})
 
 
-def test_a_verdict_survives_its_dictionary(runner: TestRunner) -> None:
+def test_a_verdict_survives_json(runner: TestRunner) -> None:
     verdict = runner.run("def square(x): return 1 / 0", SQUARE, "square")
-    assert Verdict.from_dict(verdict.to_dict()) == verdict
+    assert parse(Verdict, json.loads(json.dumps(plain(verdict)))) == verdict
 
 
 def test_a_runner_whose_folder_is_gone_says_infrastructure_and_blames_nobody() -> None:

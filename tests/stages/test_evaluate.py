@@ -12,8 +12,8 @@ from mlx_selfdebug.errors import ConfigError, TaskError, UsageError
 from mlx_selfdebug.evaluation.arms import answer, arms_named
 from mlx_selfdebug.evaluation.figures import TaskFigures, figures_of
 from mlx_selfdebug.evaluation.gate import Gate
-from mlx_selfdebug.evaluation.played import ByArm, by_arm
-from mlx_selfdebug.evaluation.result import Result, Score, score, score_model
+from mlx_selfdebug.evaluation.played import ByArm, Played, by_arm
+from mlx_selfdebug.evaluation.result import Score, score, score_model
 from mlx_selfdebug.progress import NullStage, Spent
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
@@ -75,7 +75,7 @@ def test_a_right_draft_that_is_not_handed_in_does_not_count() -> None:
         make_attempt(task_id="a", sample=1, public=PASSED, verdict=FAILED),
     ]
     arms = {"first": {"a": attempts[:1]}, "facts": {"a": attempts}}
-    found = score_model(arms, {"a": TaskFigures("python", 3, 9)}, 100)
+    found = score_model(Played({"a": TaskFigures("python", 3, 9)}, 100, {"base": arms}), "base")
     assert found.first_pass.problems == (1, 1)
     assert found.after_repair.problems == (0, 1)
     assert found.solved == {"first": ["a"], "facts": []}
@@ -134,8 +134,8 @@ FIGURES = {task.id: TaskFigures("python", 3, 9) for task in TASKS}
 
 
 def problems(attempts: ByArm, tokens: int = 400) -> dict[str, int]:
-    found = score_model(attempts, FIGURES, tokens)
-    return {name: arm.problems[0] for name, arm in {"first": found.first_pass, **found.arms}.items()}
+    found = score_model(Played(FIGURES, tokens, {"base": attempts}), "base")
+    return {arm: score.problems[0] for arm, score in found.scores.items()}
 
 
 def test_a_model_that_always_copies_solves_nothing_in_any_arm(run: Run) -> None:
@@ -217,7 +217,7 @@ def test_base_and_adapter_meet_the_same_tasks_and_the_model_is_the_base_afterwar
     assert arms == {f"{who}/{arm}" for who in ("base", "adapter") for arm in ("first", "blind", "facts")}
     assert result.base.first_pass.problems[1] == result.adapter.after_repair.problems[1] == 3
     assert result.base.first_pass.checks[1] == 9
-    assert again == result == Result.from_dict(json.loads(json.dumps(result.to_dict())))
+    assert again == result
     assert not any("lora" in name for name, _ in tiny.network.named_modules())
 
 
@@ -231,7 +231,7 @@ def test_other_adapters_play_the_same_arms_by_their_names(tiny: Any, tmp_path: P
     assert first.others == {}
     assert arms == {"seed-1/first", "seed-1/blind", "seed-1/facts"}
     assert result.others["seed-1"].first_pass == result.adapter.first_pass
-    assert later == result == Result.from_dict(json.loads(json.dumps(result.to_dict())))
+    assert later == result
     assert "seed-1" in str(result)
 
 
@@ -277,7 +277,6 @@ def test_the_gate_wants_drafts_no_worse_and_repairs_better(
     gate = Gate(first, repaired, 4)
     assert gate.passed is passed
     assert str(gate).startswith(f"Recommended: the {'adapter' if passed else 'base'}. On 4 training tasks")
-    assert Gate.from_dict(json.loads(json.dumps(gate.to_dict()))) == gate
 
 
 @pytest.mark.parametrize("in_hand", [False, True])

@@ -1,6 +1,7 @@
 """Converts values to plain JSON data and back, and checks the data against the type hints of the dataclasses.
 
-It supports strings, whole numbers of 64 bits, floats, booleans, literals, tuples of one type, optional values and dataclasses.
+It supports strings, whole numbers of 64 bits, floats, booleans, literals, tuples of one type, mappings of strings to one type,
+optional values and dataclasses.
 
     >>> from mlx_selfdebug.values.verdict import Verdict
     >>> parse(Verdict, {"outcome": "passed"}).n_checks
@@ -59,6 +60,8 @@ def _parser(hint: Any) -> _Parser:
         return partial(_one_of, get_args(hint))
     if origin is tuple:
         return partial(_tuple, _parser(get_args(hint)[0]))
+    if origin is Mapping:
+        return partial(_mapping, _parser(get_args(hint)[1]))
     if origin in (Union, types.UnionType):
         return partial(_optional, _parser(next(kind for kind in get_args(hint) if kind is not type(None))))
     if is_dataclass(hint):
@@ -86,6 +89,12 @@ def _tuple(inner: _Parser, data: Any, where: str, problems: list[str]) -> Any:
     if not isinstance(data, list):
         return _wrong(f"{_short(data)} is not a list", where, problems)
     return tuple(inner(item, f"{where}[{i}]", problems) for i, item in enumerate(data))
+
+
+def _mapping(inner: _Parser, data: Any, where: str, problems: list[str]) -> Any:
+    if not isinstance(data, dict):
+        return _wrong(f"{_short(data)} is not an object", where, problems)
+    return {key: inner(value, f"{where}.{key}" if where else key, problems) for key, value in data.items()}
 
 
 def _optional(inner: _Parser, data: Any, where: str, problems: list[str]) -> Any:
