@@ -66,8 +66,9 @@ def test_a_room_imports_from_rooms_below_it_alone() -> None:
     assert up == IMPORTS_UP
 
 
-def test_the_test_runner_example_of_the_readme_prints_what_it_claims(capsys: pytest.CaptureFixture[str]) -> None:
-    code = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)[1]
+def test_the_example_on_the_page_of_the_test_runner_prints_what_it_claims(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "mlx_selfdebug/sandbox/README.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)[0]
     exec(code, {})
     assert capsys.readouterr().out.strip() == code.strip().rpartition("# ")[2]
 
