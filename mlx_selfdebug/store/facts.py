@@ -124,6 +124,11 @@ class Facts:
         return self.family(Family.MACHINE)
 
     @property
+    def training_plans(self) -> tuple[Mapping[str, Any], ...]:
+        """How training was computed within its budget, as ``training.plan.TrainingPlan`` says; more than one if a process died."""
+        return tuple(plan for _, plan in sorted(self.family(Family.PLAN).items()))
+
+    @property
     def deaths(self) -> Mapping[str, Mapping[str, Any]]:
         """The processes of stages that died, with the reason and the seconds after which they did."""
         return self.family(Family.DEATH)

@@ -18,8 +18,9 @@ from mlx_selfdebug.reporting.report import report_data, report_html, report_mark
 from mlx_selfdebug.reporting.report.diff import diff_lines
 from mlx_selfdebug.reporting.report.headline import headline
 from mlx_selfdebug.reporting.words import VERDICTS
-from mlx_selfdebug.store import Run, open_stored
+from mlx_selfdebug.store import Family, Key, Run, open_stored
 from mlx_selfdebug.testing import make_attempt
+from mlx_selfdebug.values.pair import KINDS
 
 from ..support.runs import HOSTILE, make_run
 
@@ -205,6 +206,24 @@ def test_a_loss_that_is_no_number_leaves_a_gap(records: Records) -> None:
     steps = [replace(step, loss=float("nan")) if step.step == 5 else step for step in records.steps]
     page = report_html(replace(records, steps=tuple(steps)))
     assert "nan" not in page.lower().replace("finance", "")
+
+
+def test_what_a_run_was_begun_from_and_which_processes_died_is_told(tmp_path: Path) -> None:
+    with make_run(tmp_path / "run") as run:
+        run.remember(Key.BRANCH_OF, "runs/before")
+        run.remember(Family.DEATH.key("train.1.1790000000"), {"reason": "killed by SIGKILL", "after_s": 90.0})
+        plan = {"shape": {"most_tokens": 256, "recompute": True}, "peak_bytes": 3 * 10**9}
+        run.remember(Family.PLAN.key("0"), plan)
+        records = read_records(run)
+    for text in (report_html(records), report_markdown(records)):
+        assert "runs/before" in text
+        assert "256 tokens at a time, layers recomputed; 3.00 GB estimated" in text
+        assert "a process of train died" in text
+        assert "killed by SIGKILL" in text
+
+
+def test_pairs_of_every_kind_can_be_chosen(page: str) -> None:
+    assert all(f"<option>{kind}</option>" in page for kind in KINDS)
 
 
 def test_all_regressions_are_told_in_full(records: Records, page: str) -> None:

@@ -142,7 +142,7 @@ def test_pairs_are_filtered_and_opened_by_keyboard_alone(page: Any) -> None:
 
 
 def test_pairs_are_filtered_by_kind(page: Any) -> None:
-    page.find_element(By.CSS_SELECTOR, "#pair-kind option:nth-child(4)").click()
+    page.find_element(By.XPATH, "//select[@id='pair-kind']/option[.='keep']").click()
     items = page.find_elements(By.CSS_SELECTOR, "#pair-list > .item")
     assert {item.get_attribute("data-kind") for item in items if item.is_displayed()} == {"keep"}
 

@@ -50,6 +50,7 @@ def _parts(records: Records) -> Iterator[str]:
     yield from _section("Attempts on the training tasks", tables.collected_table(records.collected))
     yield from _section("Training tasks nearest to test tasks", tables.overlap_table(records))
     yield from _section("Machine", tables.mapping_table([*records.hardware.items(), *records.versions.items()]))
+    yield from _section("How the run came about", tables.history_table(records))
     yield from _section("Settings", tables.mapping_table(flatten(records.config).items()))
 
 

@@ -26,7 +26,7 @@ from mlx_selfdebug.reporting.report.headline import headline
 from mlx_selfdebug.reporting.words import gigabytes, percent, seconds
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.feedback import MAX_FACTS
-from mlx_selfdebug.values.pair import Pair
+from mlx_selfdebug.values.pair import KINDS, Pair
 from mlx_selfdebug.values.verdict import Failure
 
 MAX_BYTES = 3_500_000
@@ -49,6 +49,7 @@ def report_html(records: Records) -> str:
         halves=[_half(name, half, room) for name, half in (evidence.halves if evidence else {}).items()],
         readings=[_reading(reading) for reading in records.readings],
         pairs=room.take(_pair(pair, records.attempts, i) for i, pair in enumerate(records.pairs, 1)),
+        kinds=KINDS,
         settings=flatten(records.config),
         n_near=sum(pair.nearness >= ABOVE for pair in records.overlap),
         style=Markup(_read("style.css")),

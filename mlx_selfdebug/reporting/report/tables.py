@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mlx_selfdebug.evaluation.evidence import ArmEvidence, HalfEvidence
 from mlx_selfdebug.evaluation.metrics import Share
 from mlx_selfdebug.repair.picture import Shade, most_surprising
-from mlx_selfdebug.reporting.records import Collected, Records
+from mlx_selfdebug.reporting.records import Collected, Records, StageRecord
 from mlx_selfdebug.reporting.words import UNKNOWN, gigabytes, number, p_value, percent, points, seconds
 from mlx_selfdebug.values.pair import KINDS
 
@@ -134,11 +134,26 @@ def parts_table(records: Records) -> Table:
     return Table(["stage", "work", "time"], rows, left=2)
 
 
-def with_other(stage: object) -> list[tuple[str, float]]:
+def with_other(stage: StageRecord) -> list[tuple[str, float]]:
     """Return the seconds of a stage by kind of work, the largest first. What no kind accounts for comes last, as "other"."""
-    parts: Mapping[str, float] = getattr(stage, "parts", {})
-    rest = float(getattr(stage, "wall_s", 0.0)) - sum(parts.values())
-    return [*sorted(parts.items(), key=lambda item: -item[1]), *([("other", rest)] if rest > 0 else [])]
+    rest = stage.wall_s - sum(stage.parts.values())
+    return [*sorted(stage.parts.items(), key=lambda item: -item[1]), *([("other", rest)] if rest > 0 else [])]
+
+
+def history_table(records: Records) -> Table:
+    """Return how the run came about: the run it branched from, how training was computed, and which processes died."""
+    facts = records.facts
+    rows = [["branched from", facts.branch_of]] if facts.branch_of else []
+    for plan in facts.training_plans:
+        recomputed = ", layers recomputed" if plan["shape"]["recompute"] else ""
+        text = (
+            f"{plan['shape']['most_tokens']} tokens at a time{recomputed}; {gigabytes(plan['peak_bytes'])} GB estimated"
+        )
+        rows.append(["training was computed with", text])
+    for name, death in facts.deaths.items():
+        stage = name.partition(".")[0]
+        rows.append([f"a process of {stage} died", f"after {seconds(death['after_s'])}: {death['reason']}"])
+    return Table(["", ""], rows, left=2)
 
 
 def collected_table(collected: Collected) -> Table:
