@@ -37,7 +37,21 @@ def _setting(
 
 
 @dataclass(frozen=True)
-class CollectConfig:
+class DecodingConfig:
+    """Settings of decoding, which collecting and the evaluation have in common."""
+
+    temperature: float = _setting(0.8, "sampling temperature of drafts and repairs; 0 = greedy", low=0, high=5)
+    min_p: float = _setting(
+        0.05, "drop tokens less likely than this share of the most likely token's probability", low=0, high=1
+    )
+    max_tokens: int = _setting(320, "maximum length of a completion, in tokens", low=1, high=32768)
+    batch_size: int = _setting(
+        64, "maximum number of completions decoded side by side; fewer if memory is short", low=1, high=512
+    )
+
+
+@dataclass(frozen=True)
+class CollectConfig(DecodingConfig):
     """Settings of collecting: drafts and repairs on the training tasks."""
 
     tasks: str = _setting(
@@ -65,14 +79,6 @@ class CollectConfig:
         4, "bugs put into correct programs of each task, to learn to fix them; 0 = none", low=0, high=256
     )
     bug_edits: int = _setting(2, "maximum number of small edits that make up one bug", low=1, high=8)
-    temperature: float = _setting(0.8, "sampling temperature of drafts and repairs; 0 = greedy", low=0, high=5)
-    min_p: float = _setting(
-        0.05, "drop tokens less likely than this share of the most likely token's probability", low=0, high=1
-    )
-    max_tokens: int = _setting(320, "maximum length of a completion, in tokens", low=1, high=32768)
-    batch_size: int = _setting(
-        64, "maximum number of completions decoded side by side; fewer if memory is short", low=1, high=512
-    )
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,7 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class EvalConfig:
+class EvalConfig(DecodingConfig):
     """Settings of the evaluation, which compares base and adapter on held-out tasks and bugs, at equal tokens per arm."""
 
     tasks: str = _setting("humaneval", "held-out task set: a name, NAME:PATH, a .jsonl file or a folder")
@@ -158,13 +164,7 @@ class EvalConfig:
         0, "drafts per task to find the hard tasks, for which no draft is correct; 0 = do not look", low=0, high=256
     )
     temperature: float = _setting(0.8, "sampling temperature after the first draft, which is greedy", low=0, high=5)
-    min_p: float = _setting(
-        0.05, "drop tokens less likely than this share of the most likely token's probability", low=0, high=1
-    )
     max_tokens: int = _setting(384, "maximum length of a completion, in tokens", low=1, high=32768)
-    batch_size: int = _setting(
-        64, "maximum number of completions decoded side by side; fewer if memory is short", low=1, high=512
-    )
 
 
 @dataclass(frozen=True)
@@ -275,9 +275,10 @@ def _short(number: float) -> str:
 
 
 def settings(cls: Any = Config, prefix: str = "") -> Iterator[Setting]:
-    """Yield every setting, in the order of the dataclasses."""
+    """Yield every setting, in the order of the dataclasses; those of decoding come last in their stage."""
     hints = get_type_hints(cls)
-    for item in fields(cls):
+    last = DecodingConfig.__dataclass_fields__ if issubclass(cls, DecodingConfig) else ()
+    for item in sorted(fields(cls), key=lambda item: item.name in last):
         kind = hints[item.name]
         if is_dataclass(kind):
             yield from settings(kind, f"{item.name}.")

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mlx_selfdebug.config import CollectConfig, Config, EvalConfig
+from mlx_selfdebug.config import Config, DecodingConfig
 from mlx_selfdebug.machine.facts import hardware
 from mlx_selfdebug.machine.versions import versions
 from mlx_selfdebug.memory import Meter
@@ -45,7 +45,7 @@ def measured(run: Run, name: str, budget_gb: float) -> Iterator[Spent]:
             )
 
 
-def decoding_of(stage_config: CollectConfig | EvalConfig, config: Config) -> Decoding:
+def decoding_of(stage_config: DecodingConfig, config: Config) -> Decoding:
     """Return how a stage decodes: by its settings and within the budget, with memory reserved for its tests."""
     budget = int(config.budget.inference_gb * 1e9)
     # This allows for one program at its memory limit. If more of them reach it, the batch gets narrower for a while.

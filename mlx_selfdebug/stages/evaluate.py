@@ -95,26 +95,15 @@ def evaluate(
         open_runner(run.config.sandbox, [*tasks, *held_back], allow_weak_sandbox=allow_weak_sandbox) as runner,
     ):
         remember_isolation(run, runner)
-        with spent.on("running references"):
-            figures = figures_of([*tasks, *held_back], runner)
-            remember_figures(run, Key.FIGURES, {task.id: figures[task.id] for task in tasks})
-            if held_back:
-                remember_figures(run, Key.GATE_FIGURES, {task.id: figures[task.id] for task in held_back})
         with spent.on("looking for overlap"):
             _remember_overlap(run, tasks, trained_on)
-        with spent.on("looking for bugs"):
-            bugs = bugs_of(run, EVALUATION, source, tasks, runner)
-            gate_bugs = bugs_of(run, GATE, NONE if source == NONE else OPERATORS, held_back, runner)
-            figures |= figures_of(_origins([*bugs, *gate_bugs], figures), runner)
-            for key, half in ((Key.BUG_FIGURES, bugs), (Key.GATE_BUG_FIGURES, gate_bugs)):
-                remember_figures(run, key, {bug.id: figures[origin_id(bug)] for bug in half})
-        starts = _StartingPoints(tasks, bugs, held_back, gate_bugs)
+        starts = _starting_points(run, source, tasks, held_back, runner, spent)
         total = starts.plays(len(arms), len(adapters), rated=run.config.eval.hard_drafts > 0)
         with (progress or NullProgress()).stage("evaluate", total, "tasks") as stage:
             playing = _Playing(run, model, runner, stage, spent)
             playing.rate(starts.rated)
             playing.everything(BASE, starts, arms)
-            remember_readings(run, model, [*tasks, *bugs])
+            remember_readings(run, model, [*starts.tasks, *starts.bugs])
             for name, named_adapter in adapters.items():
                 with named_adapter.applied(model):
                     playing.everything(name, starts, arms)
@@ -123,6 +112,27 @@ def evaluate(
     if result.gate:
         mark_adapter(adapter.path, {"gate": result.gate.to_dict()})
     return result
+
+
+def _starting_points(
+    run: Run, source: str, tasks: Sequence[Task], held_back: Sequence[Task], runner: TestRunner, spent: Spent
+) -> _StartingPoints:
+    """Return what the models begin with. The figures of its tasks and bugs are stored, and so are the bugs.
+
+    Raises TaskError if a reference fails its own hidden checks.
+    """
+    with spent.on("running references"):
+        figures = figures_of([*tasks, *held_back], runner)
+        remember_figures(run, Key.FIGURES, {task.id: figures[task.id] for task in tasks})
+        if held_back:
+            remember_figures(run, Key.GATE_FIGURES, {task.id: figures[task.id] for task in held_back})
+    with spent.on("looking for bugs"):
+        bugs = bugs_of(run, EVALUATION, source, tasks, runner)
+        gate_bugs = bugs_of(run, GATE, NONE if source == NONE else OPERATORS, held_back, runner)
+        figures |= figures_of(_origins([*bugs, *gate_bugs], figures), runner)
+        for key, half in ((Key.BUG_FIGURES, bugs), (Key.GATE_BUG_FIGURES, gate_bugs)):
+            remember_figures(run, key, {bug.id: figures[origin_id(bug)] for bug in half})
+    return _StartingPoints(tasks, bugs, held_back, gate_bugs)
 
 
 def _origins(bugs: Sequence[Task], known: Container[str]) -> list[Task]:
