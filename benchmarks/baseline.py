@@ -82,7 +82,7 @@ def measure(model: Model, variant: Variant, tasks: list[Task]) -> dict[str, floa
     """Return what the table shows of one variant; ``interval`` is the 95 % interval of the share of tasks solved."""
     requests = [request(model, variant, task) for task in tasks]
     decoder = open_decoder(
-        model, budget_bytes=6 * 10**9, most=64, longest=MAX_TOKENS + max(len(r.prompt) for r in requests)
+        model, budget_bytes=6 * 10**9, max_rows=64, max_row_tokens=MAX_TOKENS + max(len(r.prompt) for r in requests)
     )
     completions = sorted(complete(decoder, requests), key=lambda completion: completion.ticket)
     solved = sum(judge(tasks, completions))

@@ -52,7 +52,7 @@ class Setting:
     layers: int = -1
     """The number of layers that get an adapter; -1 is all of them."""
     method: str = "lora"
-    most_tokens: int = 640
+    max_tokens: int = 640
     """The largest number of tokens in a micro-batch."""
     recompute: bool = False
     """Whether layers compute their activations again in the backward pass."""
@@ -67,7 +67,7 @@ SETTINGS = (
     Setting(0, 1024, recompute=True),
     Setting(0, 300, layers=8),
     Setting(0, 128, rank=64, batch=4),
-    Setting(0, 200, most_tokens=1600, batch=8),
+    Setting(0, 200, max_tokens=1600, batch=8),
     Setting(0, 96, method="dora"),
     Setting(1, 300, batch=4),
     Setting(1, 1024),
@@ -134,7 +134,7 @@ def estimate_one(models: list[str], setting: Setting) -> dict[str, Any]:
     assert str(default_cache_dir()) == os.environ["MLX_SELFDEBUG_BENCH_PROBES"]
     planner = training_planner(model, config_of(setting))
     work = Workload.of(rows_of(setting))
-    plan = planner.with_shape(work, Shape(setting.most_tokens, setting.recompute))
+    plan = planner.with_shape(work, Shape(setting.max_tokens, setting.recompute))
     return {"peak_bytes": plan.peak_bytes, "step_s": plan.wall_s / STEPS}
 
 
@@ -144,7 +144,7 @@ def measure_one(models: list[str], setting: Setting) -> dict[str, Any]:
         model = load_model(models[setting.model])
         mx.set_cache_limit(0)
         insert_adapter(model.network, config, 0)
-        shape = Shape(setting.most_tokens, setting.recompute)
+        shape = Shape(setting.max_tokens, setting.recompute)
         examples = rows_of(setting)
         made = list(
             train_steps(

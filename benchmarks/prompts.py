@@ -93,7 +93,7 @@ def measure(model: Model, variant: Variant, tasks: list[Task], samples: int) -> 
     asked = [task for task in tasks for _ in range(samples)]
     requests = [request(model, variant, task, i % samples) for i, task in enumerate(asked)]
     decoder = open_decoder(
-        model, budget_bytes=6 * 10**9, most=64, longest=MAX_TOKENS + max(len(r.prompt) for r in requests)
+        model, budget_bytes=6 * 10**9, max_rows=64, max_row_tokens=MAX_TOKENS + max(len(r.prompt) for r in requests)
     )
     completions = sorted(complete(decoder, requests), key=lambda completion: completion.ticket)
     passed = judge(asked, completions)

@@ -353,7 +353,7 @@ def read_all(units: Sequence[Unit], options: argparse.Namespace, model: Model) -
     if not units:
         return
     asking = Asking(model, [unit.task for unit in units], _decoding(options), 0, "read")
-    decoder = open_decoder(model, budget_bytes=6 * 10**9, most=16, longest=1024)
+    decoder = open_decoder(model, budget_bytes=6 * 10**9, max_rows=16, max_row_tokens=1024)
     readings = Readings(model, decoder)
     for unit in units:
         question = asking.question(unit.task)

@@ -132,7 +132,7 @@ class _Variants:
         self._model, self._runner, self._run = model, runner, run
         self._decoding = Decoding(0.0, 0.0, 300, 48, 6 * 10**9, 700 * 10**6)
         self._asking = Asking(model, [unit.task for unit in units], self._decoding, 0, "read")
-        self._readings = Readings(model, open_decoder(model, budget_bytes=6 * 10**9, most=16, longest=1024))
+        self._readings = Readings(model, open_decoder(model, budget_bytes=6 * 10**9, max_rows=16, max_row_tokens=1024))
 
     def read(self, unit: Unit, code: str = "") -> ProgramReading:
         question = self._asking.question(unit.task)

@@ -41,7 +41,7 @@ from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.sampling.language_model import open_decoder
 from mlx_selfdebug.sampling.request import Request
 ids = tuple(model.render([{"role": "user", "content": domain_of(task.domain).prompt(task)}]))
-decoder = open_decoder(model, budget_bytes=6 * 10**9, most=1, longest=1024)
+decoder = open_decoder(model, budget_bytes=6 * 10**9, max_rows=1, max_row_tokens=1024)
 decoder.submit(Request(ids, 1))
 decoder.step()
 lap("first token")

@@ -236,8 +236,8 @@ class ScriptedModel:
     def spell(self, id_: int) -> str:
         return chr(id_)
 
-    def decoder(self, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0) -> ScriptedDecoder:  # noqa: ARG002
-        return ScriptedDecoder(self, most)
+    def decoder(self, *, budget_bytes: int, max_rows: int, max_row_tokens: int, reserved_bytes: int = 0) -> ScriptedDecoder:  # noqa: ARG002
+        return ScriptedDecoder(self, max_rows)
 
     def reply(self, request: Request) -> str:
         self.asked.append(request)

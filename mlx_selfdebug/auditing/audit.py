@@ -136,7 +136,7 @@ def _start_audit(task: Task, runner: TestRunner, max_mutants: int, seed: str) ->
         return TaskAudit(task.id, unknown=f"no mutants can be made of tasks of the domain {task.domain}")
     if not (task.hidden or task.public):
         return TaskAudit(task.id, unknown="the task has no checks")
-    mutants = mutants_of(task.reference, task.entry_point, most=max_mutants, seed=seed)
+    mutants = mutants_of(task.reference, task.entry_point, max_mutants=max_mutants, seed=seed)
     if not mutants:
         reason = "its reference holds nothing to change" if task.reference else "the task has no reference"
         return TaskAudit(task.id, unknown=reason)

@@ -40,10 +40,10 @@ class Mutant:
     """The whole mutant."""
 
 
-def mutants_of(source: str, entry_point: str = "", *, most: int = 0, seed: str | int = 0) -> list[Mutant]:
+def mutants_of(source: str, entry_point: str = "", *, max_mutants: int = 0, seed: str | int = 0) -> list[Mutant]:
     """Return mutants of the code that ``entry_point`` uses, in the order of the source. No two of them are the same.
 
-    If ``entry_point`` is empty, all of ``source`` is changed. If ``most`` is above 0, at most that many mutants are drawn, and the
+    If ``entry_point`` is empty, all of ``source`` is changed. If ``max_mutants`` is above 0, at most that many are drawn, and the
     same ``seed`` draws the same ones. The list is empty if ``source`` does not parse or is nested too deeply to be unparsed.
     """
     try:
@@ -51,9 +51,9 @@ def mutants_of(source: str, entry_point: str = "", *, most: int = 0, seed: str |
     except (ValueError, RecursionError):
         # ast.unparse of Python 3.11 raises ValueError for some f-strings.
         return []
-    if not most or len(mutants) <= most:
+    if not max_mutants or len(mutants) <= max_mutants:
         return mutants
-    chosen = random.Random(f"{seed}:mutants").sample(range(len(mutants)), most)
+    chosen = random.Random(f"{seed}:mutants").sample(range(len(mutants)), max_mutants)
     return [mutants[i] for i in sorted(chosen)]
 
 

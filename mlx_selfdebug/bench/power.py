@@ -1,4 +1,4 @@
-"""Measures the power while something runs, with ``macmon`` if it is on the path. Elsewhere the power is unknown.
+"""Measures the power while something runs, with ``macmon`` if it is on the path. Without it the power is unknown.
 
 ``macmon`` runs on Apple chips and needs no password.
 """
@@ -29,6 +29,7 @@ class PowerMeter:
     def __init__(self, command: Sequence[str] | None = None) -> None:
         self._command = macmon_command() if command is None else command
         self._process: subprocess.Popen[str] | None = None
+        self._thread: threading.Thread | None = None
         self._samples: list[PowerSample] = []
 
     def __enter__(self) -> PowerMeter:
@@ -38,6 +39,7 @@ class PowerMeter:
                     self._command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
                 )
             except OSError:
+                # A macmon that cannot be started is treated as one that is not installed.
                 return self
             self._thread = threading.Thread(target=self._read, name="power-meter", daemon=True)
             self._thread.start()
@@ -46,7 +48,7 @@ class PowerMeter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process:
+        if self._process and self._thread:
             self._process.terminate()
             self._process.wait()
             self._thread.join()
@@ -54,7 +56,7 @@ class PowerMeter:
             self._process.stdout.close()
 
     def joules(self, seconds: float) -> float | None:
-        """Return the mean power times ``seconds``, or None if nothing was sampled."""
+        """Return the energy in joules, which is the mean power times ``seconds``, or None if nothing was sampled."""
         return statistics.fmean(sample.watts for sample in self._samples) * seconds if self._samples else None
 
     @property

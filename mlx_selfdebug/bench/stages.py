@@ -111,7 +111,9 @@ class Workbench:
 
     def _decode(self, requests: Iterable[Request]) -> DecodingCounts:
         decoding = decoding_of(self.config.collect, self.config)
-        decoder = open_decoder(self.model, budget_bytes=decoding.budget_bytes, most=DRAFTS, longest=MAX_TOKENS)
+        decoder = open_decoder(
+            self.model, budget_bytes=decoding.budget_bytes, max_rows=DRAFTS, max_row_tokens=MAX_TOKENS
+        )
         for _ in complete(decoder, list(requests)):
             pass
         return decoder.counts

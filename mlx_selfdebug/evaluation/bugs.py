@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlx_selfdebug.errors import ConfigError, TaskError
-from mlx_selfdebug.evaluation.played import BUGS_PREFIX, HELD_BACK, given_arm
+from mlx_selfdebug.evaluation.played import BUGS_PREFIX, HELD_BACK_PREFIX, given_arm
 from mlx_selfdebug.repair.bugs import HUMANEVALFIX, Candidate, find_bugs, mutated, published
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Key, Run, StoredRun
@@ -37,7 +37,7 @@ class Kept:
 
 
 EVALUATION = Kept(Key.BUGS, BUGS_PREFIX)
-GATE = Kept(Key.GATE_BUGS, f"{HELD_BACK}{BUGS_PREFIX}")
+GATE = Kept(Key.GATE_BUGS, f"{HELD_BACK_PREFIX}{BUGS_PREFIX}")
 
 
 def check_source(source: str) -> None:
@@ -92,7 +92,7 @@ def _draw(run: Run, kept: Kept, source: str, origins: Sequence[Task], runner: Te
     bugs = find_bugs(candidates, runner, per_task=settings.bugs_per_task, limit=settings.bugs_limit)
     arm = given_arm(kept.prefix)
     # A draw that was interrupted may have stored some programs already, and this draw may choose others.
-    run.drop_attempts(arm)
+    run.delete_attempts(arm)
     for bug in bugs:
         run.add_attempt(bug.to_attempt(arm, bug.candidate.id))
     units = [

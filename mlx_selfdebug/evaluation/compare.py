@@ -17,7 +17,7 @@ from mlx_selfdebug.config import SETTINGS, get
 from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.evaluation.arms import FIRST, ArmKey
 from mlx_selfdebug.evaluation.contrasts import difference
-from mlx_selfdebug.evaluation.played import ADAPTER, BASE, Played, read_bugs, read_played
+from mlx_selfdebug.evaluation.played import ADAPTER, BASE, Played, read_bugs, read_own_failures
 from mlx_selfdebug.evaluation.statistics import Interval, holm, mcnemar
 from mlx_selfdebug.store import StoredRun
 
@@ -135,7 +135,7 @@ def _rows(played: list[Played], tasks: tuple[str, ...]) -> list[Row]:
 
 
 def _played(run: StoredRun) -> Played:
-    played = read_played(run)
+    played = read_own_failures(run)
     if played is None:
         raise UsageError(
             f"{run.path} was not evaluated, or its evaluation is not finished",

@@ -31,7 +31,7 @@ from mlx_selfdebug.evaluation.metrics import (
     transitions,
     wrong_accepted,
 )
-from mlx_selfdebug.evaluation.played import ADAPTER, BASE, BUGS, OWN, Played, read_bugs, read_played
+from mlx_selfdebug.evaluation.played import ADAPTER, BASE, BUGS, OWN, Played, read_bugs, read_own_failures
 from mlx_selfdebug.evaluation.primary import Primary
 from mlx_selfdebug.evaluation.result import ModelResult, Result, Score, result_of
 from mlx_selfdebug.evaluation.searching import Searching
@@ -139,7 +139,7 @@ class Evidence(HalfEvidence):
 
 def read_evidence(run: StoredRun) -> Evidence | None:
     """Return the evidence of a run; None where its evaluation is not finished."""
-    own, bugs = read_played(run), read_bugs(run)
+    own, bugs = read_own_failures(run), read_bugs(run)
     if own is None:
         return None
     result = result_of(run, own, bugs)

@@ -1,4 +1,4 @@
-"""Read the attempts that an evaluation stored, by model, arm and task, in the order in which they were made.
+"""Read the attempts that an evaluation stored, by model, arm and task, and store what their results are counted by.
 
 Every figure of an evaluation is computed from these attempts, so it can be computed again at any time. An evaluation has two
 halves: in the first the models begin with drafts of their own, in the second all models begin with the same bugs.
@@ -18,7 +18,7 @@ from mlx_selfdebug.values.attempt import Attempt
 BASE, ADAPTER = "base", "adapter"
 OWN, BUGS = "own failures", "bugs"
 """The names of the two halves."""
-HELD_BACK, BUGS_PREFIX = "held back/", "bugs/"
+HELD_BACK_PREFIX, BUGS_PREFIX = "held back/", "bugs/"
 """Prefixes of the models' names: for the tasks of the gate, and for bugs."""
 
 ByArm = Mapping[str, Mapping[str, Sequence[Attempt]]]
@@ -30,7 +30,7 @@ class Played:
     """The attempts of one half of an evaluation, or of the gate."""
 
     figures: Mapping[str, TaskFigures]
-    """What each task's results are counted by, by task id."""
+    """The number of hidden checks and the length of the reference, by task id."""
     tokens: int
     """How many tokens an arm may generate per task."""
     models: Mapping[str, ByArm]
@@ -73,49 +73,55 @@ def remember_model(run: Run, name: str, digest: str) -> None:
     run.require(Family.EVALUATED.key(name), digest, f"adapter by the name {name}")
 
 
-def read_played(run: StoredRun) -> Played | None:
+def read_own_failures(run: StoredRun) -> Played | None:
     """Return the first half; None where the evaluation is not finished."""
-    return _played(run, Key.FIGURES, "", arms_named(run.config.eval.arms)) if _is_done(run) else None
+    return _read_half(run, Key.FIGURES, "", arms_named(run.config.eval.arms)) if _is_done(run) else None
 
 
 def read_bugs(run: StoredRun) -> Played | None:
     """Return the second half; None where the evaluation is not finished, or had no bugs."""
-    return _bugs(run, Key.BUG_FIGURES, Key.BUGS, "", arms_named(run.config.eval.arms)) if _is_done(run) else None
+    return (
+        _read_half_of_bugs(run, Key.BUG_FIGURES, Key.BUGS, "", arms_named(run.config.eval.arms))
+        if _is_done(run)
+        else None
+    )
 
 
 def read_gate(run: StoredRun) -> Played | None:
     """Return the attempts of base and adapter on the tasks held back from training; None where there are none."""
-    return _played(run, Key.GATE_FIGURES, HELD_BACK, arms_named(REPAIR))
+    return _read_half(run, Key.GATE_FIGURES, HELD_BACK_PREFIX, arms_named(REPAIR))
 
 
 def read_gate_bugs(run: StoredRun) -> Played | None:
     """Return the attempts of base and adapter on bugs put into the tasks held back from training; None where there are none."""
-    return _bugs(run, Key.GATE_BUG_FIGURES, Key.GATE_BUGS, HELD_BACK, arms_named(REPAIR))
+    return _read_half_of_bugs(run, Key.GATE_BUG_FIGURES, Key.GATE_BUGS, HELD_BACK_PREFIX, arms_named(REPAIR))
 
 
 def _is_done(run: StoredRun) -> bool:
     return run.is_done("evaluate")
 
 
-def _played(run: StoredRun, figures_key: str, prefix: str, arms: Sequence[Arm]) -> Played | None:
+def _read_half(run: StoredRun, figures_key: str, prefix: str, arms: Sequence[Arm]) -> Played | None:
     figures = _figures(run, figures_key)
-    models = {name: by_arm(run, f"{prefix}{name}", arms) for name in _models(run)} if figures else {}
-    played = {name: attempts for name, attempts in models.items() if attempts}
-    return Played(figures, run.config.eval.tokens, played) if figures else None
+    if not figures:
+        return None
+    models = {name: by_arm(run, f"{prefix}{name}", arms) for name in _models(run)}
+    return Played(figures, run.config.eval.tokens, {name: attempts for name, attempts in models.items() if attempts})
 
 
-def _bugs(run: StoredRun, figures_key: str, key: str, prefix: str, arms: Sequence[Arm]) -> Played | None:
-    figures = _figures(run, figures_key)
-    prefix += BUGS_PREFIX
-    given = by_task(run.attempts(given_arm(prefix))) if figures else {}
-    models = {name: _after(run, f"{prefix}{name}", arms, given) for name in _models(run)} if given else {}
+def _read_half_of_bugs(run: StoredRun, figures_key: str, key: str, prefix: str, arms: Sequence[Arm]) -> Played | None:
+    figures, prefix = _figures(run, figures_key), prefix + BUGS_PREFIX
+    given = by_task(run.attempts(given_arm(prefix)))
+    if not figures or not given:
+        return None
+    models = {name: _continue_from(run, f"{prefix}{name}", arms, given) for name in _models(run)}
     # A model that was evaluated before there were bugs has attempted nothing in this half, so it is left out.
-    played = {name: made for name, made in models.items() if any(attempts != given for attempts in made.values())}
-    if not {BASE, ADAPTER} <= played.keys():
+    models = {name: arms_of for name, arms_of in models.items() if any(made != given for made in arms_of.values())}
+    if not {BASE, ADAPTER} <= models.keys():
         return None
     units = run.facts().stored[key]["units"]
     origins, operators = ({unit["id"]: unit[column] for unit in units} for column in ("task", "operator"))
-    return Played(figures, run.config.eval.tokens, played, origins, operators)
+    return Played(figures, run.config.eval.tokens, models, origins, operators)
 
 
 def _figures(run: StoredRun, key: str) -> dict[str, TaskFigures]:
@@ -130,10 +136,10 @@ def _models(run: StoredRun) -> list[str]:
 def by_arm(run: StoredRun, model: str, arms: Sequence[Arm]) -> ByArm:
     """Return the stored attempts of ``model``, by arm and task; empty where it has no first drafts."""
     first = by_task(run.attempts(ArmKey(model, FIRST)))
-    return _after(run, model, arms, first) if first else {}
+    return _continue_from(run, model, arms, first) if first else {}
 
 
-def _after(run: StoredRun, model: str, arms: Sequence[Arm], first: Mapping[str, Sequence[Attempt]]) -> ByArm:
+def _continue_from(run: StoredRun, model: str, arms: Sequence[Arm], first: Mapping[str, Sequence[Attempt]]) -> ByArm:
     """Return, by arm, the first attempts on every task followed by those that the arm made after them."""
     attempts: dict[str, Mapping[str, Sequence[Attempt]]] = {FIRST: first}
     for arm in arms:

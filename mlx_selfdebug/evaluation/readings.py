@@ -4,7 +4,7 @@ A report is rendered without a model, so the readings are stored with the run, o
 examples, the first in the order of their keys among the searches that succeeded; no figure is computed from them.
 
     >>> with open_stored("runs/first") as run:                                          # doctest: +SKIP
-    ...     [(one.task_id, most_surprising(one.shades, 1)) for one in read_readings(run)]
+    ...     [(one.task_id, most_surprising(one.shades, 1)) for reading in read_readings(run)]
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from mlx_selfdebug.evaluation.played import (
     read_bugs,
     read_gate,
     read_gate_bugs,
-    read_played,
+    read_own_failures,
 )
 from mlx_selfdebug.evaluation.primary import Primary
 from mlx_selfdebug.evaluation.searching import Searching, searching_in
@@ -258,7 +258,7 @@ def _passed_checks(attempt: Attempt, n_checks: int) -> int:
 
 def read_result(run: StoredRun) -> Result | None:
     """Return the result of a run's evaluation, computed from its records; None where the evaluation is not finished."""
-    own = read_played(run)
+    own = read_own_failures(run)
     return result_of(run, own, read_bugs(run)) if own else None
 
 

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import ModelError
-from mlx_selfdebug.repair.forks import ReadProgram, falls_back, forks_of, greedy_after, repeats, that_leave
+from mlx_selfdebug.repair.forks import (
+    ProgramRead,
+    common_length,
+    fork_filter,
+    forks_of,
+    greedy_start,
+    repeats,
+    returns_to_known_program,
+)
 from mlx_selfdebug.repair.policies import Move
 from mlx_selfdebug.sampling.language_model import LanguageModel
 from mlx_selfdebug.sampling.request import Request
@@ -120,7 +127,7 @@ class Asking:
         return [len(draft.ids) for draft in self._drafts.values()]
 
     @property
-    def longest(self) -> int:
+    def max_row_tokens(self) -> int:
         """Return an estimate of how many tokens the longest prompt of these tasks and its completion take together."""
         # A repair prompt adds the failed code, which is itself a completion, and its facts to the draft prompt.
         return min(max(self.prompt_lengths) + 2 * self._decoding.max_tokens + FACTS_TOKENS, self._model.context)
@@ -131,7 +138,7 @@ class Asking:
         return Question(draft.prompt, draft.ids, (self._common, draft.shared))
 
     def ask(
-        self, task: Task, move: Move, *, attempts: Sequence[Attempt] = (), program: ReadProgram | None = None
+        self, task: Task, move: Move, *, attempts: Sequence[Attempt] = (), program: ProgramRead | None = None
     ) -> Asked | Refused:
         """Return the request for ``move``, or a refusal with the reason why the move cannot be made.
 
@@ -172,10 +179,10 @@ class Asking:
         )
         return Asked(self._arm, task, move, question.prompt, request)
 
-    def _fork(self, task: Task, move: Move, program: ReadProgram, tried: tuple[str, ...]) -> Asked | Refused:
+    def _fork(self, task: Task, move: Move, program: ProgramRead, tried: tuple[str, ...]) -> Asked | Refused:
         domain = domain_of(task.domain)
-        takes = that_leave(program, self._model.eos_ids, domain)
-        forks = forks_of(program.reading, max(FORKS, move.place + 1), takes)
+        allows = fork_filter(program, self._model.eos_ids, domain)
+        forks = forks_of(program.reading, max(FORKS, move.place + 1), allows)
         if move.place >= len(forks):
             return Refused(
                 f"the program has {len(forks)} places to fork from, and {move.place} were tried", exhausted=True
@@ -198,8 +205,10 @@ class Asking:
         # Only a greedy fork is sure to repeat the rest of a program once it is back in it.
         if not request.temperature:
             failed, *others = tried
-            greedy_from = greedy_after(program, len(failed.strip("\n")))
-            ended = falls_back(failed, others, domain, after=program.starts[fork.position], greedy_from=greedy_from)
+            greedy_from = greedy_start(program, len(failed.strip("\n")))
+            ended = returns_to_known_program(
+                failed, others, domain, after=program.starts[fork.position], greedy_from=greedy_from
+            )
             request = replace(request, ended=ended)
         return replace(asked, move=move, request=request, tried=tried)
 
@@ -243,8 +252,3 @@ def _programs(parent: Attempt, attempts: Sequence[Attempt]) -> tuple[str, ...]:
 def _was_read(parent: Attempt, attempts: Sequence[Attempt]) -> bool:
     """Return whether an earlier attempt counts the parent's tokens: a program is read once for all attempts made from it."""
     return any(attempt.parent == parent.id and attempt.n_read_tokens for attempt in attempts)
-
-
-def common_length(a: Sequence[int], b: Sequence[int]) -> int:
-    """Return the number of leading ids that ``a`` and ``b`` have in common."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))

@@ -19,10 +19,13 @@ import numpy.typing as npt
 from mlx_selfdebug.domains.base import Domain
 
 TRIALS = frozenset({"print", "assert", "if"})
-"""The words with which a line outside of all blocks begins if it only tries the program out and is no part of it."""
+"""The words with which a line outside of all blocks begins if it only tries the program out and is no part of it.
+
+They are Python's. In other domains nothing is recognised as a trial.
+"""
 
 
-class Read(Protocol):
+class HasLikelihoods(Protocol):
     """A model's reading of a program of n tokens, with likelihoods in nats; see ``sampling.reading.Reading``."""
 
     @property
@@ -42,7 +45,7 @@ class _Speller(Protocol):
     def spell(self, id_: int) -> str: ...
 
 
-class ReadProgram(Protocol):
+class ProgramRead(Protocol):
     """A program and the model's reading of it; ``repair.reading.ProgramReading`` documents the attributes."""
 
     @property
@@ -61,7 +64,7 @@ class ReadProgram(Protocol):
     def starts(self) -> tuple[int, ...]: ...
 
     @property
-    def reading(self) -> Read: ...
+    def reading(self) -> HasLikelihoods: ...
 
     @property
     def speller(self) -> _Speller: ...
@@ -82,14 +85,16 @@ class Fork:
 MAX_PIECES = 8
 """The largest number of the program's tokens that are joined to see whether they spell the text of one other token."""
 
-Takes = Callable[[int, int], bool]
+ForkFilter = Callable[[int, int], bool]
 """Decides from a position and a token id whether a fork may take the token at that position."""
 
 
-def forks_of(reading: Read, max_forks: int, takes: Takes = lambda _position, _choice: True) -> list[Fork]:
+def forks_of(
+    reading: HasLikelihoods, max_forks: int, allows: ForkFilter = lambda _position, _choice: True
+) -> list[Fork]:
     """Return at most ``max_forks`` forks, at most one per place, with the largest log p(choice) - log p(own token) first.
 
-    The choice at a place is the likeliest token that ``takes`` allows there. Of equal forks the one at the earlier place comes
+    The choice at a place is the likeliest token that ``allows`` allows there. Of equal forks the one at the earlier place comes
     first.
     """
     ratios = reading.others_log_likelihood - reading.log_likelihood[:, None]
@@ -99,12 +104,12 @@ def forks_of(reading: Read, max_forks: int, takes: Takes = lambda _position, _ch
             break
         position, rank = (int(i) for i in np.unravel_index(flat, ratios.shape))
         choice = int(reading.others[position, rank])
-        if position not in forks and takes(position, choice):
+        if position not in forks and allows(position, choice):
             forks[position] = Fork(position, choice, float(ratios[position, rank]))
     return list(forks.values())
 
 
-def that_leave(program: ReadProgram, end_ids: frozenset[int], domain: Domain) -> Takes:
+def fork_filter(program: ProgramRead, end_ids: frozenset[int], domain: Domain) -> ForkFilter:
     """Return a function that decides which tokens a fork may take where in ``program``.
 
     It refuses tokens that end the turn, tokens that are not text by themselves, and tokens that leave the text as it is. Those last
@@ -113,16 +118,16 @@ def that_leave(program: ReadProgram, end_ids: frozenset[int], domain: Domain) ->
     quotes = _quotes(domain)
     texts = [quotes(program.speller.spell(id_)) for id_ in program.ids]
 
-    def takes(position: int, choice: int) -> bool:
+    def allows(position: int, choice: int) -> bool:
         text = program.speller.spell(choice)
         leaves_text_as_it_is = quotes(text) in accumulate(texts[position : position + MAX_PIECES])
         return choice not in end_ids and _is_text(text) and not leaves_text_as_it_is
 
-    return takes
+    return allows
 
 
-def greedy_after(program: ReadProgram, length: int) -> int:
-    """Return the character from which on the model's favourite token is the program's own, to the end of the program.
+def greedy_start(program: ProgramRead, length: int) -> int:
+    """Return the index of the first character from which the model would write the rest of the program itself.
 
     ``length`` is the number of characters in the program. What the model would write after the program does not matter here.
     """
@@ -132,7 +137,7 @@ def greedy_after(program: ReadProgram, length: int) -> int:
     return program.starts[int(places[-1]) + 1] if places.size else 0
 
 
-def falls_back(
+def returns_to_known_program(
     failed: str, others: Sequence[str], domain: Domain, *, after: int, greedy_from: int = 0
 ) -> Callable[[str], bool]:
     """Return a test for ``Request.ended``: has a greedy fork of ``failed`` found its way back into a program that is known?
@@ -154,7 +159,7 @@ def falls_back(
     failed_tokens = lexical(failed, domain)
     known = [(failed_tokens, len(lexical(failed.strip("\n")[:greedy_from], domain)))]
     known += [
-        (code, _common(code, failed_tokens) + 1)
+        (code, common_length(code, failed_tokens) + 1)
         for code in (lexical(other, domain) for other in others)
         if code != failed_tokens
     ]
@@ -168,8 +173,11 @@ def falls_back(
         line_ends = [i for i, character in enumerate(text) if character == "\n" and i >= after]
         beginnings = (lexical(text[:end], domain) for end in line_ends)
         # A line inside a docstring matches no program, so the first line that matches one may come later.
-        first = next((begun for begun in beginnings if any(code[: len(begun)] == begun for code in matching)), tokens)
-        return n > len(first)
+        shortest_match = next(
+            (beginning for beginning in beginnings if any(code[: len(beginning)] == beginning for code in matching)),
+            tokens,
+        )
+        return n > len(shortest_match)
 
     return ended
 
@@ -190,7 +198,7 @@ def repeats(failed: str, domain: Domain) -> Callable[[str], bool]:
     return ended
 
 
-def fallen_into(text: str, tried: Sequence[str], domain: Domain) -> str:
+def copied_program(text: str, tried: Sequence[str], domain: Domain) -> str:
     """Return the program that a completion which was ended as a copy is a copy of.
 
     It is the first of ``tried`` with which the completion agrees as far as both go, or the first of all if there is none.
@@ -228,7 +236,8 @@ def _quotes(domain: Domain) -> Callable[[str], str]:
     return (lambda text: text.replace('"', "'")) if are_equal else str
 
 
-def _common(a: Sequence[str], b: Sequence[str]) -> int:
+def common_length(a: Sequence[object], b: Sequence[object]) -> int:
+    """Return how many of their first elements two sequences have in common."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 

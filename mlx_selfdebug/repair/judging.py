@@ -1,4 +1,4 @@
-"""Turns completions into attempts: takes out their code and tests it in other processes while decoding goes on.
+"""Turns completions into attempts: allows out their code and tests it in other processes while decoding goes on.
 
 The same code of the same task is tested only once, whichever arm it comes from. Later attempts take over its verdicts.
 """
@@ -14,7 +14,7 @@ from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.base import Tidied
 from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.repair.asking import Asked
-from mlx_selfdebug.repair.forks import fallen_into
+from mlx_selfdebug.repair.forks import copied_program
 from mlx_selfdebug.sampling.request import Completion
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.values.attempt import Attempt
@@ -146,7 +146,7 @@ def _tidied(asked: Asked, completion: Completion) -> Tidied:
     """Return the code in a completion. A completion that was ended as a copy has the code of the program it is a copy of."""
     domain = domain_of(asked.task.domain)
     if completion.finish == "copy":
-        return Tidied(fallen_into(completion.text, asked.tried, domain))
+        return Tidied(copied_program(completion.text, asked.tried, domain))
     return domain.extract(completion.text, asked.task)
 
 

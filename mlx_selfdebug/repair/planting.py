@@ -40,7 +40,7 @@ def plant_bugs(
         return []
     if run.facts().stored.get(Key.BUG_OPERATORS) is None:
         # An interrupted session may have stored some of the bugs. They are dropped, and the same programs are made again.
-        run.drop_attempts(ARM)
+        run.delete_attempts(ARM)
         operators: dict[str, str] = {}
         with progress.stage("bugs", len(tasks), "tasks") as stage:
             for start in range(0, len(tasks), TASKS_PER_BATCH):

@@ -160,7 +160,7 @@ class Search:
     then: Literal["drafts", "repairs", "nothing"] = "drafts"
     """What follows when neither passed: fresh "drafts", "repairs" that are shown the failed program, or "nothing"."""
     stop: Stop = passed_in_public
-    most: int = 64
+    max_followups: int = 64
     """The largest number of drafts or repairs after the first attempt."""
 
     def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:
@@ -187,11 +187,11 @@ class Search:
     def _draft(self, attempts: Sequence[Attempt]) -> Move | None:
         sample = attempts[-1].sample + 1
         drafted = any(attempt.kind == "draft" for attempt in attempts)
-        return Move(sample, temperature=None if drafted else 0.0) if sample <= self.most else None
+        return Move(sample, temperature=None if drafted else 0.0) if sample <= self.max_followups else None
 
     def _repair(self, attempts: Sequence[Attempt]) -> Move | None:
         failed, n = attempts[0], sum(attempt.kind == "repair" for attempt in attempts)
-        if self.then != "repairs" or n >= self.most or not repairable(failed):
+        if self.then != "repairs" or n >= self.max_followups or not repairable(failed):
             return None
         return Move(0, attempts[-1].round + 1, failed)
 
@@ -203,7 +203,7 @@ class Alternate:
     After a failed assertion, a fresh draft and a repair of that draft take turns.
     """
 
-    most: int
+    max_attempts: int
     """The largest number of attempts."""
     stop: Stop = passed_in_public
 
@@ -211,7 +211,7 @@ class Alternate:
         if not attempts:
             return [Move(0)]
         last = attempts[-1]
-        if len(attempts) >= self.most or self.stop(attempts):
+        if len(attempts) >= self.max_attempts or self.stop(attempts):
             return []
         fresh_draft_failed = last.round == 0 and last.sample > 0
         if repairable(last) and (_easy(last) or fresh_draft_failed):

@@ -150,5 +150,5 @@ def read(model: Model, task: Task, code: str) -> ProgramReading:
 
     # Nothing is decoded here. The settings only have to leave room for one token of completion.
     question = Asking(model, [task], Decoding(0.0, 0.0, 1, 1, 0), 0, "").question(task)
-    reader = Reader(model, Prefixes(model.network, chunk=512, most_bytes=1))
+    reader = Reader(model, Prefixes(model.network, chunk=512, max_bytes=1))
     return Readings(model, reader).read(task, code, question.prompt, question.ids, question.breaks)

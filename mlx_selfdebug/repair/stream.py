@@ -103,7 +103,7 @@ class _Nothing:
 
 
 class Stream:
-    """A maker of the attempts of some arms, which stores each attempt as soon as it is finished.
+    """Makes the attempts of one or more arms, and stores each attempt as soon as it is finished.
 
     A stream is used for one ``play``. Its ``counts`` are those of the decoding, and ``spent`` records what the time was spent on.
     """
@@ -155,7 +155,10 @@ class Stream:
         return made
 
     def _next_jobs(self, machine: _TaskMachine) -> list[_Job]:
-        """Return the next attempts to make on a task, after those that are stored already; none while any is under way."""
+        """Take over the attempts on a task that are stored already, and return the next ones to make.
+
+        There are none while any is under way. A task on which nothing is left to do is counted as done.
+        """
         missing: list[_Job] = []
         while not missing and (moves := machine.next_moves()):
             before = tuple(machine.attempts)
@@ -175,8 +178,8 @@ class Stream:
             self._model,
             budget_bytes=decoding.budget_bytes,
             reserved_bytes=decoding.reserved_bytes,
-            most=decoding.batch_size,
-            longest=max(asking.longest for asking in askings.values()),
+            max_rows=decoding.batch_size,
+            max_row_tokens=max(asking.max_row_tokens for asking in askings.values()),
         )
         governor = Governor(decoding.budget_bytes, decoder.width)
         readings = Readings(self._model, decoder)
@@ -191,7 +194,7 @@ class Stream:
                 # longer than first the runs and then the product.
                 with self._spent.on("trying edits"):
                     wait(self._searching.futures)
-            # A step takes as long for one row as for ``min_rows``, so what several searches lead to is decoded together.
+            # A step takes as long for one row as for ``min_rows``, so the batch waits until several searches have asked for rows.
             completions = decoder.step() if _is_full(decoder) or not self._to_search else []
             for completion in completions:
                 self._judging.begin(self._asked.pop(completion.ticket), completion)
@@ -206,6 +209,7 @@ class Stream:
         """Hand over only what the batch will want next, so that prompts are rendered, and programs read, as late as possible."""
         max_searches = MAX_SEARCHES
         if decoder.shares_cores:
+            # The edits of one search keep all cores busy. Once the batch is full, decoding comes first.
             max_searches = 0 if _is_full(decoder) else 1
         while self._to_search and self._searching.pending < max_searches:
             job = self._to_search.popleft()

@@ -36,7 +36,7 @@ With OpenBLAS's kernel, a step of 16 rows takes two thirds to four fifths of the
 
 
 def open_batch_decoder(
-    model: Model, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0
+    model: Model, *, budget_bytes: int, max_rows: int, max_row_tokens: int, reserved_bytes: int = 0
 ) -> BatchDecoder:
     """Return a decoder with the widest batch that the budget allows.
 
@@ -44,7 +44,9 @@ def open_batch_decoder(
     one row fits.
     """
     budget = {"budget_bytes": budget_bytes, "reserved_bytes": reserved_bytes}
-    plan = plan_decoding(model.network, model.name, loaded_bytes(model), **budget, most=most, longest=longest)
+    plan = plan_decoding(
+        model.network, model.name, loaded_bytes(model), **budget, max_rows=max_rows, max_row_tokens=max_row_tokens
+    )
     mx.set_cache_limit(plan.cache_bytes)
     return BatchDecoder(model, plan.width, chunk=plan.chunk, prefix_bytes=plan.prefix_bytes)
 

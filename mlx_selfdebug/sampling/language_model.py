@@ -118,7 +118,7 @@ class LanguageModel(Protocol):
 class DecodesItself(Protocol):
     """A model that brings its own decoder, as a scripted model does."""
 
-    def decoder(self, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0) -> Decoder:
+    def decoder(self, *, budget_bytes: int, max_rows: int, max_row_tokens: int, reserved_bytes: int = 0) -> Decoder:
         """Return a decoder; :func:`open_decoder` describes the parameters."""
 
 
@@ -144,7 +144,7 @@ class DecodableModel(Protocol):
 
 
 def open_decoder(
-    model: LanguageModel, *, budget_bytes: int, most: int, longest: int, reserved_bytes: int = 0
+    model: LanguageModel, *, budget_bytes: int, max_rows: int, max_row_tokens: int, reserved_bytes: int = 0
 ) -> Decoder:
     """Return a decoder for ``model`` that stays within ``budget_bytes`` of memory.
 
@@ -152,12 +152,18 @@ def open_decoder(
     Raises BudgetError if not even one row fits.
     """
     if isinstance(model, DecodesItself):
-        return model.decoder(budget_bytes=budget_bytes, most=most, longest=longest, reserved_bytes=reserved_bytes)
+        return model.decoder(
+            budget_bytes=budget_bytes, max_rows=max_rows, max_row_tokens=max_row_tokens, reserved_bytes=reserved_bytes
+        )
     # Only a real model needs mlx, which takes a second to import.
     from mlx_selfdebug.sampling.decoder import open_batch_decoder
 
     return open_batch_decoder(
-        cast("Model", model), budget_bytes=budget_bytes, most=most, longest=longest, reserved_bytes=reserved_bytes
+        cast("Model", model),
+        budget_bytes=budget_bytes,
+        max_rows=max_rows,
+        max_row_tokens=max_row_tokens,
+        reserved_bytes=reserved_bytes,
     )
 
 

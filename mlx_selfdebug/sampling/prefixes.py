@@ -31,15 +31,15 @@ _Key = tuple[Tokens, Tokens]
 class Prefixes:
     """The caches of prompts and programs, computed when they are first needed and then kept.
 
-    At most ``chunk`` tokens are computed at a time, and at most ``most_bytes`` are kept. ``n_computed`` counts the tokens that
+    At most ``chunk`` tokens are computed at a time, and at most ``max_bytes`` are kept. ``n_computed`` counts the tokens that
     were computed.
     """
 
-    def __init__(self, network: nn.Module, chunk: int, most_bytes: int) -> None:
+    def __init__(self, network: nn.Module, chunk: int, max_bytes: int) -> None:
         self.n_computed = 0
         self._network = network
         self._chunk = chunk
-        self._max_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._kept: OrderedDict[_Key, list[Any]] = OrderedDict()
         self._bytes = 0
         self._recurrent = any(isinstance(cache, ArraysCache) for cache in self._new())

@@ -45,19 +45,19 @@ def plan_decoding(
     weight_bytes: int,
     *,
     budget_bytes: int,
-    most: int,
-    longest: int,
+    max_rows: int,
+    max_row_tokens: int,
     reserved_bytes: int = 0,
 ) -> DecodingPlan:
     """Return the plan for the widest batch that fits ``budget_bytes`` beside the weights and ``reserved_bytes``.
 
-    The batch has at most ``most`` rows of at most ``longest`` tokens each. Nothing of the network is computed. Raises
+    The batch has at most ``max_rows`` rows of at most ``max_row_tokens`` tokens each. Nothing of the network is computed. Raises
     BudgetError, with the smallest budget that works, if not even one row fits.
     """
     fixed = PROCESS_BYTES + weight_bytes + reserved_bytes
     shape = _Shape.of(network)
-    row_bytes = shape.row_bytes(longest)
-    min_chunk_bytes = shape.chunk_bytes(MIN_CHUNK, longest)
+    row_bytes = shape.row_bytes(max_row_tokens)
+    min_chunk_bytes = shape.chunk_bytes(MIN_CHUNK, max_row_tokens)
     share = CACHE_SHARE + PREFIX_SHARE + CHUNK_SHARE
     needed = fixed + int((row_bytes + min_chunk_bytes) / (1 - share))
     if needed > budget_bytes:
@@ -70,9 +70,9 @@ def plan_decoding(
         )
     left = budget_bytes - fixed
     cache, prefix = min(MAX_CACHE_BYTES, int(left * CACHE_SHARE)), min(MAX_PREFIX_BYTES, int(left * PREFIX_SHARE))
-    chunk = shape.chunk(int(left * CHUNK_SHARE), longest)
-    for_rows = left - cache - prefix - shape.chunk_bytes(chunk, longest)
-    width = max(1, min(most, for_rows // row_bytes))
+    chunk = shape.chunk(int(left * CHUNK_SHARE), max_row_tokens)
+    for_rows = left - cache - prefix - shape.chunk_bytes(chunk, max_row_tokens)
+    width = max(1, min(max_rows, for_rows // row_bytes))
     return DecodingPlan(width, chunk, prefix, cache, budget_bytes - for_rows + width * row_bytes)
 
 
@@ -115,19 +115,19 @@ class _Shape:
             int(getattr(args, "num_attention_heads", 16)),
         )
 
-    def row_bytes(self, longest: int) -> int:
-        tokens = -(-(longest + 1) // CAPACITY_STEP) * CAPACITY_STEP
+    def row_bytes(self, max_row_tokens: int) -> int:
+        tokens = -(-(max_row_tokens + 1) // CAPACITY_STEP) * CAPACITY_STEP
         return int(1.2 * (self.token_bytes * tokens + self.state_bytes)) + LOGITS_COPIES * 4 * self.vocabulary
 
-    def chunk_bytes(self, chunk: int, longest: int) -> int:
-        """Return the bytes that activations take in a prefill of ``chunk`` tokens at the end of a context of ``longest``.
+    def chunk_bytes(self, chunk: int, max_row_tokens: int) -> int:
+        """Return the bytes that activations take in a prefill of ``chunk`` tokens at the end of a context of ``max_row_tokens``.
 
         Activations are float32, and only those of one layer at a time are in memory.
         """
-        return 4 * chunk * (4 * min(self.widest, 16 * self.hidden) + 12 * self.hidden + 3 * self.heads * longest)
+        return 4 * chunk * (4 * min(self.widest, 16 * self.hidden) + 12 * self.hidden + 3 * self.heads * max_row_tokens)
 
-    def chunk(self, max_bytes: int, longest: int) -> int:
+    def chunk(self, max_bytes: int, max_row_tokens: int) -> int:
         chunk = MAX_CHUNK
-        while chunk > MIN_CHUNK and self.chunk_bytes(chunk, longest) > max_bytes:
+        while chunk > MIN_CHUNK and self.chunk_bytes(chunk, max_row_tokens) > max_bytes:
             chunk //= 2
         return chunk

@@ -118,7 +118,12 @@ def _decoding(model: Model, config: Config, stage: str) -> StageEstimate:
     budget = {"budget_bytes": decoding.budget_bytes, "reserved_bytes": decoding.reserved_bytes}
     try:
         plan = plan_decoding(
-            model.network, model.name, loaded_bytes(model), **budget, most=decoding.batch_size, longest=asking.longest
+            model.network,
+            model.name,
+            loaded_bytes(model),
+            **budget,
+            max_rows=decoding.batch_size,
+            max_row_tokens=asking.max_row_tokens,
         )
     except BudgetError as error:
         return StageEstimate(stage, error.needed_bytes, decoding.budget_bytes, None, error.hint or "")

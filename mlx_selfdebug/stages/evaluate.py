@@ -30,7 +30,7 @@ from mlx_selfdebug.evaluation.overlap import ABOVE, nearest_pairs
 from mlx_selfdebug.evaluation.played import (
     ADAPTER,
     BASE,
-    HELD_BACK,
+    HELD_BACK_PREFIX,
     remember_figures,
     remember_model,
 )
@@ -219,7 +219,7 @@ class _Playing:
         self.bugs(EVALUATION, who, starts.bugs, arms)
         if who in (BASE, ADAPTER):
             if starts.held_back:
-                self.all_arms(f"{HELD_BACK}{who}", starts.held_back, arms_named(REPAIR))
+                self.all_arms(f"{HELD_BACK_PREFIX}{who}", starts.held_back, arms_named(REPAIR))
             self.bugs(GATE, who, starts.gate_bugs, arms_named(REPAIR))
 
     def all_arms(self, who: str, tasks: Sequence[Task], arms: Sequence[Arm]) -> None:

@@ -148,7 +148,7 @@ def _load_line(db: sqlite3.Connection, problems: _Problems, number: int, line: b
         table = TYPES.get(name)
         if table is None:
             raise MisfitError([f"type: {name!r} is not one of {', '.join(TYPES)}"])
-        db.execute(table.insert(), table.to_row(parse(table.row_type, data)))
+        db.execute(table.insert(), table.to_row(parse(table.value_type, data)))
     except MisfitError as error:
         problems.add(number, *error.problems)
     except sqlite3.IntegrityError as error:

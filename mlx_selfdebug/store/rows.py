@@ -1,7 +1,9 @@
-"""Converts values to rows and back. A table's columns are the fields of its dataclass, with the same names and in the same order.
+"""Converts values to rows and back.
+
+A table's columns are the fields of its dataclass, with the same names and in the same order, followed by the derived columns.
 
 Strings and numbers are stored as they are, and everything else as JSON. A new field needs a default and a migration in
-schema.py, because older databases do not have its column; this file stays as it is.
+schema.py, because older databases do not have its column; this file needs no change.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ class PartTime:
 
 
 @dataclass(frozen=True)
-class Remembered:
+class Fact:
     """A fact that a run keeps under a key, such as the origin of its model or the tasks it held back."""
 
     key: str
@@ -64,23 +66,25 @@ class Remembered:
     """Any JSON data."""
 
 
+class RowError(ValueError):
+    """An error for a row that cannot be converted to a value of its table."""
+
+
 @dataclass(frozen=True)
 class Table(Generic[T]):
     """A table whose rows hold values of one dataclass."""
 
     name: str
-    row_type: type[T]
-    """The dataclass."""
+    value_type: type[T]
+    """The dataclass whose values the rows hold."""
     key: tuple[str, ...]
-    """The columns of the natural key."""
-    order: str
-    """The ORDER BY clause by which rows are read."""
+    """The columns of the natural key. Rows are read in its order."""
     derived: Mapping[str, Callable[[T], Any]] = field(default_factory=dict)
     """Columns computed from a value. They are written for queries and never read back."""
 
     @cached_property
     def hints(self) -> Mapping[str, Any]:
-        return hints_of(cast(Any, self.row_type))
+        return hints_of(cast(Any, self.value_type))
 
     @cached_property
     def stored(self) -> tuple[str, ...]:
@@ -97,44 +101,41 @@ class Table(Generic[T]):
 
     def to_row(self, value: T) -> tuple[Any, ...]:
         """Convert a value to a row. Raises StoreError if a whole number does not fit into 64 bits."""
-        own = (_encode(getattr(value, name), self.hints[name]) for name in self.stored)
-        return (*own, *(_encode(compute(value), str) for compute in self.derived.values()))
+        stored_values = (_encode(getattr(value, name), self.hints[name]) for name in self.stored)
+        return (*stored_values, *(_encode(compute(value), str) for compute in self.derived.values()))
 
     def from_row(self, row: sqlite3.Row) -> T:
         """Convert a row to a value. Raises RowError if the row does not hold a valid one."""
         try:
             data = {name: _decode(row[name], self.hints[name]) for name in self.stored}
-            value: T = parse(self.row_type, data)
         except (TypeError, ValueError) as error:
-            problem = str(error) if isinstance(error, MisfitError) else f"not JSON: {error}"
-            raise RowError(f"a row of {self.name}, {self.key_text(row)}: {problem}") from error
+            raise RowError(f"a row of {self.name}, {self.key_text(row)}: not JSON: {error}") from error
+        try:
+            value: T = parse(self.value_type, data)
+        except MisfitError as error:
+            raise RowError(f"a row of {self.name}, {self.key_text(row)}: {error}") from error
         return value
 
     def read(self, db: sqlite3.Connection, where: str = "", values: tuple[Any, ...] = ()) -> Iterator[T]:
-        for row in db.execute(f"SELECT * FROM {self.name} {where} ORDER BY {self.order}", values):
+        for row in db.execute(f"SELECT * FROM {self.name} {where} ORDER BY {', '.join(self.key)}", values):
             yield self.from_row(row)
 
     def key_text(self, row: sqlite3.Row) -> str:
         return ", ".join(f"{name} {row[name]!r}" for name in self.key)
 
 
-class RowError(ValueError):
-    """An error for a row that cannot be converted to a value of its table."""
-
-
 ATTEMPTS = Table(
     "attempts",
     Attempt,
     ("task_id", "arm", "sample", "round"),
-    "task_id, arm, sample, round",
     {"id": lambda a: a.id, "outcome": lambda a: a.verdict.outcome},
 )
-PAIRS = Table("pairs", Pair, (), "position")
-STEPS = Table("steps", Step, ("step",), "step")
-STAGES = Table("stages", StageTime, ("name",), "name")
-MEMORY = Table("memory", MemorySample, ("stage", "at_s"), "stage, at_s")
-PARTS = Table("parts", PartTime, ("stage", "part"), "stage, part")
-ENVIRONMENT = Table("environment", Remembered, ("key",), "key")
+PAIRS = Table("pairs", Pair, ("position",))
+STEPS = Table("steps", Step, ("step",))
+STAGES = Table("stages", StageTime, ("name",))
+MEMORY = Table("memory", MemorySample, ("stage", "at_s"))
+PARTS = Table("parts", PartTime, ("stage", "part"))
+ENVIRONMENT = Table("environment", Fact, ("key",))
 
 
 def read_attempts(db: sqlite3.Connection, arm: str | None = None) -> Iterator[Attempt]:

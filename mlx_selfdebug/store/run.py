@@ -1,7 +1,7 @@
 """Opens or creates a run folder for writing. One process writes it, and others may read it meanwhile.
 
-Rows have natural keys and are written once. A finished attempt is never rewritten, so a resumed run adds exactly what is
-missing.
+A finished attempt is never rewritten, so a resumed run adds exactly what is missing. Pairs and steps may be replaced, and the times
+of a stage are summed over its sessions.
 
     >>> with Run("runs/first") as run:                                                  # doctest: +SKIP
     ...     len(run.attempts())
@@ -29,9 +29,9 @@ from mlx_selfdebug.store.rows import (
     PARTS,
     STAGES,
     STEPS,
+    Fact,
     MemorySample,
     PartTime,
-    Remembered,
     StageTime,
     storable,
 )
@@ -95,13 +95,13 @@ class Run(StoredRun):
         self._writer.flush()
 
     def add_attempt(self, attempt: Attempt) -> None:
-        """Store one finished attempt. It is on disk within 50 ms plus the time of one commit.
+        """Store one finished attempt. It is on disk within ``writer.WINDOW_S`` plus the time of one commit.
 
         A stored attempt with the same key is left as it is. Raises StoreError if an attempt added earlier could not be stored.
         """
         self._writer.add(_ADD_ATTEMPT, ATTEMPTS.to_row(attempt))
 
-    def drop_attempts(self, arm: str) -> None:
+    def delete_attempts(self, arm: str) -> None:
         """Delete the attempts of ``arm``."""
         self._write("DELETE FROM attempts WHERE arm = ?", (arm,))
 
@@ -119,7 +119,7 @@ class Run(StoredRun):
         """Store a training step, in the place of one of the same number."""
         self._write(STEPS.insert("INSERT OR REPLACE"), STEPS.to_row(step))
 
-    def clear_steps(self, first: int = 0) -> None:
+    def delete_steps(self, first: int = 0) -> None:
         """Delete the training steps from number ``first`` on."""
         self._write("DELETE FROM steps WHERE step >= ?", (first,))
 
@@ -156,18 +156,18 @@ class Run(StoredRun):
 
         ``key`` is one of ``store.facts``.
         """
-        self._write(ENVIRONMENT.insert("INSERT OR IGNORE"), ENVIRONMENT.to_row(Remembered(key, value)))
+        self._write(ENVIRONMENT.insert("INSERT OR IGNORE"), ENVIRONMENT.to_row(Fact(key, value)))
         return self.facts().stored[storable(key)]
 
-    def require(self, key: str, value: Any, what: str) -> None:
-        """Store ``value`` under ``key``, or check that the stored value equals it. ``what`` names it in the error.
+    def require(self, key: str, value: Any, subject: str) -> None:
+        """Store ``value`` under ``key``, or check that the stored value equals it. ``subject`` names it in the error.
 
         Raises ConfigError if the stored value is another.
         """
         stored = self.remember(key, value)
         if stored != json.loads(json.dumps(value)):
             raise ConfigError(
-                f"{self.path}: this run was made with another {what} ({_short(stored)}, now {_short(value)})",
+                f"{self.path}: this run was made with another {subject} ({_short(stored)}, now {_short(value)})",
                 hint="choose another folder with --run",
             )
 

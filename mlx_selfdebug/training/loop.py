@@ -37,7 +37,7 @@ MAX_SKIPPED = 3
 class Shape:
     """How much of a step is computed and kept in memory at a time."""
 
-    most_tokens: int = 640
+    max_tokens: int = 640
     """The largest number of tokens in a micro-batch, including padding."""
     recompute: bool = False
     """Whether layers keep only their input for the backward pass and compute the rest again."""
@@ -103,7 +103,7 @@ def train_steps(
 def _step(network: nn.Module, optimizer: optim.Optimizer, number: int, batch: Sequence[Example], shape: Shape) -> Step:
     begin = time.monotonic()
     with training_forms(network, recompute=shape.recompute):
-        loss, gradient = _accumulated(network, batch, shape.most_tokens)
+        loss, gradient = _accumulated(network, batch, shape.max_tokens)
     gradient, norm = optim.clip_grad_norm(gradient, MAX_GRAD_NORM)
     mx.eval(gradient, norm)
     if math.isfinite(loss) and math.isfinite(norm.item()):

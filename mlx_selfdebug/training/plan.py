@@ -57,7 +57,7 @@ class Workload:
     def largest(self, shape: Shape, batch_size: int) -> Rows:
         """Return the largest micro-batch that may occur: the longest row, and as many more of that length as fit beside it."""
         longest = padded_length(max(self.lengths))
-        n = max(1, min(len(self.lengths), batch_size, shape.most_tokens // longest))
+        n = max(1, min(len(self.lengths), batch_size, shape.max_tokens // longest))
         return Rows(n, longest, min(HEAD_ROWS, longest))
 
 

@@ -139,7 +139,7 @@ class Selection:
     def _make(self, step: int) -> Check:
         arm = f"{ARM}/{step:06d}"
         # A check that was cut short starts over, because a repair depends slightly on what else is decoded in its batch.
-        self._run.drop_attempts(arm)
+        self._run.delete_attempts(arm)
         self._model.network.eval()
         with NullProgress().stage("check", len(self._tasks), "tasks") as stage:
             play = Play(arm, self._tasks, _RepairEach(self._failed), self._decoding)

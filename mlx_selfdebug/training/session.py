@@ -78,7 +78,7 @@ class Session:
             restore_best(folder, best.step, network)
 
     def _begin(self, done: int, advance: Advance) -> None:
-        self._run.clear_steps(done)
+        self._run.delete_steps(done)
         advance(_pairs_before(done, len(self._examples), self._config.batch_size), "resumed" if done else "")
         if self._selection:
             self._selection.recall(done)

@@ -107,18 +107,18 @@ def test_the_same_source_gives_the_same_mutants() -> None:
 def test_a_sample_is_drawn_by_its_seed_and_keeps_the_order() -> None:
     reference, entry_point = max(REFERENCES, key=lambda pair: len(pair[0]))
     found = mutants_of(reference, entry_point)
-    first = mutants_of(reference, entry_point, most=6, seed="a")
+    first = mutants_of(reference, entry_point, max_mutants=6, seed="a")
     assert (
         first
-        == mutants_of(reference, entry_point, most=6, seed="a")
-        != mutants_of(reference, entry_point, most=6, seed="b")
+        == mutants_of(reference, entry_point, max_mutants=6, seed="a")
+        != mutants_of(reference, entry_point, max_mutants=6, seed="b")
     )
     assert [found.index(mutant) for mutant in first] == sorted({found.index(mutant) for mutant in first})
     assert len(first) == 6
 
 
 def test_a_sample_larger_than_all_is_all() -> None:
-    assert len(mutants_of("def f(a):\n    return a\n", "f", most=50)) == 1
+    assert len(mutants_of("def f(a):\n    return a\n", "f", max_mutants=50)) == 1
 
 
 def test_only_what_the_entry_point_uses_is_changed() -> None:

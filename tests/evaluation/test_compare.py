@@ -11,7 +11,7 @@ import pytest
 
 from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.evaluation.compare import compare
-from mlx_selfdebug.evaluation.played import read_played
+from mlx_selfdebug.evaluation.played import read_own_failures
 from mlx_selfdebug.evaluation.statistics import holm
 from mlx_selfdebug.store import Run, open_stored
 from mlx_selfdebug.store.facts import Key
@@ -98,7 +98,7 @@ def test_a_task_with_other_checks_is_an_orange_and_named(paths: tuple[Path, Path
         run._write("DELETE FROM environment WHERE key = ?", (Key.FIGURES,))
         run.remember(Key.FIGURES, figures)
     with open_stored(paths[0]) as a, open_stored(other) as b:
-        assert read_played(b)
+        assert read_own_failures(b)
         with pytest.raises(UsageError, match="Test/3: 6 and 7 hidden checks"):
             compare(a, b)
 

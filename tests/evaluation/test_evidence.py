@@ -13,7 +13,7 @@ from mlx_selfdebug.evaluation.contrasts import Solved, contrasts, declared
 from mlx_selfdebug.evaluation.evidence import ArmEvidence, Evidence, read_evidence
 from mlx_selfdebug.evaluation.figures import figures_of
 from mlx_selfdebug.evaluation.metrics import Share
-from mlx_selfdebug.evaluation.played import Played, read_played, remember_figures
+from mlx_selfdebug.evaluation.played import Played, read_own_failures, remember_figures
 from mlx_selfdebug.evaluation.statistics import holm, mcnemar
 from mlx_selfdebug.progress import NullStage, Spent
 from mlx_selfdebug.sandbox.limits import Limits
@@ -76,7 +76,7 @@ def test_regressions_are_right_before_and_wrong_after_and_told_once(evidence: Ev
 
 def test_contrasts_are_those_declared_with_exact_tests_corrected_together(path: Path, evidence: Evidence) -> None:
     with open_stored(path) as run:
-        played = read_played(run)
+        played = read_own_failures(run)
     assert played
     asked = [(q.left, q.right) for q in declared(evidence.models)]
     assert [(c.left, c.right) for c in evidence.contrasts] == [

@@ -174,7 +174,7 @@ def test_a_run_that_was_evaluated_before_there_were_bugs_is_read_and_gets_them_w
         adapter = train(run, tiny)
         with_bugs = evaluate(run, tiny, adapter, TASKS)
         for arm in {a.arm for a in run.attempts() if a.arm.startswith("bugs/")}:
-            run.drop_attempts(arm)
+            run.delete_attempts(arm)
         run._write("DELETE FROM environment WHERE key LIKE 'eval.bugs%'")
         before = read_result(run)
         evidence = read_evidence(run)

@@ -11,13 +11,13 @@ from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.repair.asking import Asked, Asking, Decoding, Refused
 from mlx_selfdebug.repair.forks import (
     Fork,
-    fallen_into,
-    falls_back,
+    copied_program,
+    fork_filter,
     forks_of,
-    greedy_after,
+    greedy_start,
     lexical,
     repeats,
-    that_leave,
+    returns_to_known_program,
 )
 from mlx_selfdebug.repair.policies import Move
 from mlx_selfdebug.testing import ScriptedModel, make_attempt, make_task
@@ -108,26 +108,26 @@ def test_a_choice_must_be_text_that_the_program_does_not_have_there(choice: str,
         def spell(self, id_: int) -> str:
             return choice if id_ == 0 else chr(id_)
 
-    assert that_leave(replace(program("a = 1\n"), speller=Spelled()), frozenset(), PYTHON)(2, 0) is taken
+    assert fork_filter(replace(program("a = 1\n"), speller=Spelled()), frozenset(), PYTHON)(2, 0) is taken
 
 
 def test_other_quotes_are_a_choice_where_they_mean_something_else() -> None:
     one = program("x = 'a'\n")
-    assert not that_leave(one, frozenset(), PYTHON)(4, ord('"'))
-    assert that_leave(one, frozenset(), domain_of("sql"))(4, ord('"'))
+    assert not fork_filter(one, frozenset(), PYTHON)(4, ord('"'))
+    assert fork_filter(one, frozenset(), domain_of("sql"))(4, ord('"'))
 
 
 def test_the_end_of_a_turn_is_no_choice() -> None:
-    assert not that_leave(program("a = 1\n"), frozenset({ord("x")}), PYTHON)(2, ord("x"))
+    assert not fork_filter(program("a = 1\n"), frozenset({ord("x")}), PYTHON)(2, ord("x"))
 
 
 def test_a_model_writes_a_program_by_itself_after_the_last_place_that_surprises_it() -> None:
-    assert greedy_after(program("a = 1\n```"), 5) == 0
-    assert greedy_after(program("a = 1\n```", {0: ("b", 2.0), 4: ("2", 1.0)}), 5) == 5
+    assert greedy_start(program("a = 1\n```"), 5) == 0
+    assert greedy_start(program("a = 1\n```", {0: ("b", 2.0), 4: ("2", 1.0)}), 5) == 5
 
 
 def test_how_a_model_would_end_a_program_does_not_matter_to_how_it_would_write_it() -> None:
-    assert greedy_after(program("a = 1\n```", {2: ("+", 1.0), 5: ("2", 1.0), 7: ("x", 1.0)}), 5) == 3
+    assert greedy_start(program("a = 1\n```", {2: ("+", 1.0), 5: ("2", 1.0), 7: ("x", 1.0)}), 5) == 3
 
 
 def test_comments_docstrings_and_layout_are_no_lexical_tokens() -> None:
@@ -153,68 +153,71 @@ def lines_of(text: str, n: int) -> str:
 
 def test_a_fork_that_changed_a_comment_is_cut_after_one_more_line() -> None:
     text = CODE.replace("# so far", "# nothing yet")
-    ended = falls_back(CODE, [], PYTHON, after=CODE.index("so far"))
+    ended = returns_to_known_program(CODE, [], PYTHON, after=CODE.index("so far"))
     assert cut(ended, text) == lines_of(text, 4)
 
 
 def test_a_fork_that_changed_layout_is_cut_at_the_next_line_of_code() -> None:
     text = CODE.replace("  # so far\n", "\n\n    # now add\n")
-    ended = falls_back(CODE, [], PYTHON, after=CODE.index("  # so far"))
+    ended = returns_to_known_program(CODE, [], PYTHON, after=CODE.index("  # so far"))
     assert cut(ended, text) == lines_of(text, 6)
 
 
 def test_a_fork_that_changed_a_docstring_is_cut_once_a_line_of_code_has_followed_it() -> None:
     text = CODE.replace("Sum them.", "Add all\n    of them:\n\n    up to the last.\n    ")
-    ended = falls_back(CODE, [], PYTHON, after=CODE.index("Sum"))
+    ended = returns_to_known_program(CODE, [], PYTHON, after=CODE.index("Sum"))
     assert cut(ended, text) == lines_of(text, 7)
     assert text.splitlines()[6].startswith("    total = 0")
 
 
 def test_a_fork_that_dropped_a_docstring_is_cut() -> None:
     text = CODE.replace('    """Sum them."""\n', "")
-    ended = falls_back(CODE, [], PYTHON, after=CODE.index('"""'))
+    ended = returns_to_known_program(CODE, [], PYTHON, after=CODE.index('"""'))
     assert cut(ended, text) == lines_of(text, 3)
 
 
 def test_a_fork_whose_own_line_says_something_else_is_not_cut() -> None:
     text = CODE.replace("total = 0", "total = 1")
-    assert cut(falls_back(CODE, [], PYTHON, after=CODE.index("0")), text) == text
+    assert cut(returns_to_known_program(CODE, [], PYTHON, after=CODE.index("0")), text) == text
 
 
 def test_a_fork_whose_next_line_says_something_else_is_not_cut() -> None:
     text = CODE.replace("# so far", "# all of them").replace("for n in numbers", "for n in sorted(numbers)")
-    assert cut(falls_back(CODE, [], PYTHON, after=CODE.index("so far")), text) == text
+    assert cut(returns_to_known_program(CODE, [], PYTHON, after=CODE.index("so far")), text) == text
 
 
 def test_a_fork_that_breaks_a_line_off_is_not_cut_before_the_next_one_is_known() -> None:
     text = CODE.replace("total -= n\n", "total\n        total += n\n")
-    assert cut(falls_back(CODE, [], PYTHON, after=CODE.index(" -= n")), text) == text
+    assert cut(returns_to_known_program(CODE, [], PYTHON, after=CODE.index(" -= n")), text) == text
 
 
 def test_a_fork_is_not_cut_before_the_last_place_where_the_model_would_leave_the_program() -> None:
     text = CODE.replace("# so far", "# nothing yet")
     after, wished = CODE.index("so far"), CODE.index("-= n") + 1
-    assert cut(falls_back(CODE, [], PYTHON, after=after, greedy_from=wished), text) == lines_of(text, 5)
+    assert cut(returns_to_known_program(CODE, [], PYTHON, after=after, greedy_from=wished), text) == lines_of(text, 5)
     right = text.replace("-=", "+=")
-    assert cut(falls_back(CODE, [], PYTHON, after=after, greedy_from=wished), right) == right
+    assert cut(returns_to_known_program(CODE, [], PYTHON, after=after, greedy_from=wished), right) == right
 
 
 def test_a_fork_that_falls_into_an_earlier_fork_is_cut_once_both_have_left_the_program() -> None:
     earlier = CODE.replace("-=", "+=").replace("return total", "return int(total)")
     text = earlier.replace("# so far", "# nothing yet")
-    ended = falls_back(CODE, [earlier], PYTHON, after=CODE.index("so far"), greedy_from=len(CODE))
+    ended = returns_to_known_program(CODE, [earlier], PYTHON, after=CODE.index("so far"), greedy_from=len(CODE))
     assert cut(ended, text) == lines_of(text, 5)
 
 
 def test_a_fork_does_not_fall_into_a_program_whose_first_lines_alone_it_has() -> None:
     earlier = CODE.replace("return total", "return int(total)")
     text = CODE.replace("# so far", "# nothing yet").replace("-=", "+=")
-    assert cut(falls_back(CODE, [earlier], PYTHON, after=CODE.index("so far"), greedy_from=len(CODE)), text) == text
+    assert (
+        cut(returns_to_known_program(CODE, [earlier], PYTHON, after=CODE.index("so far"), greedy_from=len(CODE)), text)
+        == text
+    )
 
 
 def test_a_fork_that_has_written_all_of_a_program_may_still_add_to_it() -> None:
     text = CODE.replace("return total", "return  total") + "    return 0\n"
-    assert cut(falls_back(CODE, [], PYTHON, after=CODE.index("-= n")), text) == text
+    assert cut(returns_to_known_program(CODE, [], PYTHON, after=CODE.index("-= n")), text) == text
 
 
 def test_a_repair_that_wrote_the_failed_program_again_is_cut_when_it_tries_it_out() -> None:
@@ -233,8 +236,8 @@ def test_nothing_is_a_copy_of_an_empty_program() -> None:
 
 def test_a_completion_that_was_cut_is_the_program_that_it_began_or_went_on_from() -> None:
     other = CODE.replace("0", "1")
-    assert fallen_into(lines_of(other, 3), [CODE, other], PYTHON) == other
-    assert fallen_into(CODE + "print(f([]))\n", [CODE], PYTHON) == CODE
+    assert copied_program(lines_of(other, 3), [CODE, other], PYTHON) == other
+    assert copied_program(CODE + "print(f([]))\n", [CODE], PYTHON) == CODE
 
 
 def asking(model: ScriptedModel, **how: Any) -> Asking:

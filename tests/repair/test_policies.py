@@ -136,14 +136,14 @@ def played(policy: Policy, *, places: int = 9, begun: Attempt = PUBLIC_FAILS) ->
 
 
 def test_a_search_tries_edits_once_then_forks_one_by_one_then_fresh_drafts() -> None:
-    moves = played(Search(forks=2, most=2))
+    moves = played(Search(forks=2, max_followups=2))
     assert moves[0] == Move(0, 1, PUBLIC_FAILS, by="edits")
     assert moves[1:3] == [Move(0, 2 + i, PUBLIC_FAILS, by="fork", place=i) for i in range(2)]
     assert moves[3:] == [Move(1), Move(2)]
 
 
 def test_a_search_may_end_in_repairs_of_the_program_that_was_searched() -> None:
-    moves = played(Search(forks=1, then="repairs", most=2))
+    moves = played(Search(forks=1, then="repairs", max_followups=2))
     assert moves[2:] == [Move(0, 3, PUBLIC_FAILS), Move(0, 4, PUBLIC_FAILS)]
 
 
@@ -156,7 +156,7 @@ def test_a_search_may_end_where_nothing_was_found(policy: Search, by: list[str])
 
 
 def test_where_the_places_to_fork_at_run_out_the_drafts_follow() -> None:
-    assert [move.kind for move in played(Search(forks=5, most=1), places=2)] == ["edits", *["fork"] * 3, "draft"]
+    assert [move.kind for move in played(Search(forks=5, max_followups=1), places=2)] == ["edits", *["fork"] * 3, "draft"]
 
 
 @pytest.mark.parametrize("stage", range(3))
@@ -177,7 +177,7 @@ def test_a_search_ends_when_the_tokens_are_spent() -> None:
 def test_a_suspicious_program_is_not_searched_and_fresh_drafts_follow(outcome: str) -> None:
     bad = Verdict(outcome)  # type: ignore[arg-type]
     begun = attempt(public=bad, verdict=bad)
-    assert played(Search(most=1), begun=begun) == [Move(1)]
+    assert played(Search(max_followups=1), begun=begun) == [Move(1)]
     assert played(Search(then="repairs"), begun=begun) == []
 
 
@@ -187,4 +187,8 @@ def test_a_task_without_public_checks_is_not_searched() -> None:
 
 def test_the_first_draft_after_a_given_program_is_greedy() -> None:
     given = replace(PUBLIC_FAILS, kind="given")
-    assert played(Search(edits=False, forks=0, most=3), begun=given) == [Move(1, temperature=0.0), Move(2), Move(3)]
+    assert played(Search(edits=False, forks=0, max_followups=3), begun=given) == [
+        Move(1, temperature=0.0),
+        Move(2),
+        Move(3),
+    ]

@@ -83,7 +83,7 @@ def test_a_search_that_finds_nothing_hands_on_the_failed_program_as_it_was(run: 
 
 def test_edits_come_first_then_drafts(run: Run, runner: TestRunner) -> None:
     task = replace(TASK, public=Checks.from_asserts(["assert square(7) == 'never'"]))
-    found = play(run, model(), runner, Search(forks=0, most=2), [given(HOPELESS)], task)
+    found = play(run, model(), runner, Search(forks=0, max_followups=2), [given(HOPELESS)], task)
     assert [attempt.kind for attempt in found] == ["edits", "draft", "draft"]
 
 
@@ -101,7 +101,7 @@ def test_two_searches_of_the_same_program_find_the_same(run: Run, runner: TestRu
 
 
 def test_a_task_without_public_checks_is_not_searched_but_drafted(run: Run, runner: TestRunner) -> None:
-    found = play(run, model(), runner, Search(most=1), [given(WRONG)], replace(TASK, public=Checks()))
+    found = play(run, model(), runner, Search(max_followups=1), [given(WRONG)], replace(TASK, public=Checks()))
     assert [attempt.kind for attempt in found] == ["draft"]
 
 
@@ -172,8 +172,8 @@ class Opinionated(ScriptedModel):
     def spell(self, id_: int) -> str:
         return self.rather[-id_] if id_ < 0 else chr(id_)
 
-    def decoder(self, *, most: int, **_: Any) -> ScriptedDecoder:
-        opened = _Opinionated(self, most)
+    def decoder(self, *, max_rows: int, **_: Any) -> ScriptedDecoder:
+        opened = _Opinionated(self, max_rows)
         opened.rather = self.rather
         return opened
 
@@ -220,8 +220,8 @@ def test_what_several_searches_lead_to_is_decoded_together_where_a_step_takes_as
             return super().step()
 
     class Model(ScriptedModel):
-        def decoder(self, *, most: int, **_: Any) -> ScriptedDecoder:  # type: ignore[override]
-            decoder = Decoder(self, most)
+        def decoder(self, *, max_rows: int, **_: Any) -> ScriptedDecoder:  # type: ignore[override]
+            decoder = Decoder(self, max_rows)
             decoder.shares_cores, decoder.min_rows = True, 3
             return decoder
 

@@ -212,7 +212,7 @@ def test_what_a_run_was_begun_from_and_which_processes_died_is_told(tmp_path: Pa
     with make_run(tmp_path / "run") as run:
         run.remember(Key.BRANCH_OF, "runs/before")
         run.remember(Family.DEATH.key("train.1.1790000000"), {"reason": "killed by SIGKILL", "after_s": 90.0})
-        plan = {"shape": {"most_tokens": 256, "recompute": True}, "peak_bytes": 3 * 10**9}
+        plan = {"shape": {"max_tokens": 256, "recompute": True}, "peak_bytes": 3 * 10**9}
         run.remember(Family.PLAN.key("0"), plan)
         records = read_records(run)
     for text in (report_html(records), report_markdown(records)):

@@ -13,14 +13,14 @@ from mlx_selfdebug.sampling.width import DecodingPlan, plan_decoding
 GB = 10**9
 
 
-def plan(model: Any, budget_bytes: int, most: int = 512, longest: int = 2000) -> DecodingPlan:
+def plan(model: Any, budget_bytes: int, max_rows: int = 512, max_row_tokens: int = 2000) -> DecodingPlan:
     return plan_decoding(
-        model.network, "tiny", loaded_bytes(model), budget_bytes=budget_bytes, most=most, longest=longest
+        model.network, "tiny", loaded_bytes(model), budget_bytes=budget_bytes, max_rows=max_rows, max_row_tokens=max_row_tokens
     )
 
 
 def test_a_batch_is_never_wider_than_asked(tiny: Any) -> None:
-    assert plan(tiny, 6 * GB, most=7).width == 7
+    assert plan(tiny, 6 * GB, max_rows=7).width == 7
 
 
 def test_a_larger_budget_gives_no_narrower_batch(tiny: Any) -> None:
@@ -30,7 +30,7 @@ def test_a_larger_budget_gives_no_narrower_batch(tiny: Any) -> None:
 
 
 def test_longer_rows_make_a_narrower_batch(tiny: Any) -> None:
-    assert plan(tiny, GB // 2, longest=3000).width < plan(tiny, GB // 2, longest=300).width
+    assert plan(tiny, GB // 2, max_row_tokens=3000).width < plan(tiny, GB // 2, max_row_tokens=300).width
 
 
 @pytest.mark.parametrize("budget", [480, 600, 1000, 6000])

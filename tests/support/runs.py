@@ -13,7 +13,7 @@ from mlx_selfdebug.evaluation.figures import TaskFigures
 from mlx_selfdebug.evaluation.played import (
     BUGS,
     BUGS_PREFIX,
-    HELD_BACK,
+    HELD_BACK_PREFIX,
     remember_model,
 )
 from mlx_selfdebug.store import Run
@@ -100,15 +100,15 @@ def make_run(
     if bugs:
         put_in_bugs(run, rng, names[:bugs], Key.BUGS, Key.BUG_FIGURES, "")
         put_in_readings(run, names[0])
-        put_in_bugs(run, rng, ["train/0"], Key.GATE_BUGS, Key.GATE_BUG_FIGURES, HELD_BACK)
+        put_in_bugs(run, rng, ["train/0"], Key.GATE_BUGS, Key.GATE_BUG_FIGURES, HELD_BACK_PREFIX)
     for model in ("base", "adapter", *others):
         if model != "base":
             remember_model(run, model, "0" * 64)
         play(run, rng, model, names, hardness, 0.0 if model == "base" else learned, retries)
         repair_bugs(run, rng, f"{BUGS_PREFIX}{model}", 0.0 if model == "base" else learned, retries)
         if model in ("base", "adapter"):
-            repair_bugs(run, rng, f"{HELD_BACK}{BUGS_PREFIX}{model}", 0.0, 1, only=REPAIR)
-            play(run, rng, f"{HELD_BACK}{model}", ["train/0"], {"train/0": 0.5}, 0.0, 1, only=REPAIR)
+            repair_bugs(run, rng, f"{HELD_BACK_PREFIX}{BUGS_PREFIX}{model}", 0.0, 1, only=REPAIR)
+            play(run, rng, f"{HELD_BACK_PREFIX}{model}", ["train/0"], {"train/0": 0.5}, 0.0, 1, only=REPAIR)
     surroundings(run)
     return run
 

@@ -13,8 +13,6 @@ from functools import cached_property
 from mlx_selfdebug.domains.python_source import parse
 from mlx_selfdebug.repair.edits.edit import Edit
 
-Positioned = ast.expr | ast.stmt | ast.excepthandler | ast.arg | ast.keyword
-
 _UNTOUCHED = (ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal, ast.JoinedStr)
 
 
@@ -82,7 +80,8 @@ class PythonSource:
     def places(self) -> Iterator[Place]:
         """Yield every place that may be changed, in the order of the source.
 
-        Docstrings, annotations, decorators and imports are left out.
+        Left out are docstrings, annotations, decorators and type parameters, imports, ``global`` and ``nonlocal``, f-strings, and
+        format specifications.
         """
         yield from _places(self.tree)
 
@@ -112,11 +111,11 @@ def _places(parent: ast.AST) -> Iterator[Place]:
         if field in _SKIPPED_FIELDS:
             continue
         for node in value if isinstance(value, list) else [value]:
-            if isinstance(node, ast.AST) and not isinstance(node, _UNTOUCHED) and not is_text(node):
+            if isinstance(node, ast.AST) and not isinstance(node, _UNTOUCHED) and not is_constant_statement(node):
                 yield Place(node, parent, field)
                 yield from _places(node)
 
 
-def is_text(node: ast.AST) -> bool:
+def is_constant_statement(node: ast.AST) -> bool:
     """Return whether a node is a statement that consists of a constant alone, as a docstring does."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

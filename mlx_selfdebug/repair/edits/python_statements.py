@@ -9,21 +9,21 @@ import ast
 from collections.abc import Iterator
 
 from mlx_selfdebug.repair.edits.edit import Edit
-from mlx_selfdebug.repair.edits.python_source import PythonSource, is_text
+from mlx_selfdebug.repair.edits.python_source import PythonSource, is_constant_statement
 
 
 def statement_edits(source: PythonSource) -> Iterator[Edit]:
     """Yield every edit of a whole statement."""
     for owner, block in source.blocks:
         for i, statement in enumerate(block):
-            if is_text(statement) or not source.begins_its_line(statement):
+            if is_constant_statement(statement) or not source.begins_its_line(statement):
                 continue
             yield from _exits(source, statement)
             if isinstance(owner, ast.Module | ast.ClassDef):
                 continue
             yield from _left_out(source, block, statement)
             yield from _moved_out(source, owner, block, i)
-            if i and not is_text(block[i - 1]) and source.begins_its_line(block[i - 1]):
+            if i and not is_constant_statement(block[i - 1]) and source.begins_its_line(block[i - 1]):
                 yield from _swapped(source, block[i - 1], statement)
                 yield from _moved_in(source, block[i - 1], statement)
 

@@ -147,7 +147,7 @@ def history_table(records: Records) -> Table:
     for plan in facts.training_plans:
         recomputed = ", layers recomputed" if plan["shape"]["recompute"] else ""
         text = (
-            f"{plan['shape']['most_tokens']} tokens at a time{recomputed}; {gigabytes(plan['peak_bytes'])} GB estimated"
+            f"{plan['shape']['max_tokens']} tokens at a time{recomputed}; {gigabytes(plan['peak_bytes'])} GB estimated"
         )
         rows.append(["training was computed with", text])
     for name, death in facts.deaths.items():

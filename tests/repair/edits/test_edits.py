@@ -95,7 +95,7 @@ def test_the_inverse_of_most_mutants_is_among_the_edits() -> None:
     for reference in REFERENCES:
         plain = ast.unparse(ast.parse(reference))
         wanted = PYTHON.normalise(plain)
-        for mutant in mutants_of(plain, most=4, seed=reference):
+        for mutant in mutants_of(plain, max_mutants=4, seed=reference):
             lost = mutant.after.count("True") + mutant.after.count("False") + mutant.after.count("''")
             if lost or mutant.operator in ("return", "statement", "boolean", "slice", "call"):
                 continue

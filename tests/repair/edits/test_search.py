@@ -44,8 +44,8 @@ def verdict(passed: bool) -> Future[Verdict]:
     return future
 
 
-def searched(passing: set[int], n: int = 200, most: int = 150) -> EditSearch:
-    search = EditSearch((candidate(str(i)) for i in range(n)), lambda code: verdict(int(code) in passing), most)
+def searched(passing: set[int], n: int = 200, max_tries: int = 150) -> EditSearch:
+    search = EditSearch((candidate(str(i)) for i in range(n)), lambda code: verdict(int(code) in passing), max_tries)
     search.ended.result(timeout=10)
     return search
 
@@ -147,7 +147,7 @@ def test_what_a_search_finds_does_not_depend_on_which_run_ends_first(passing: se
         future, passed = waiting.pop(random.randrange(len(waiting)))
         if future.set_running_or_notify_cancel():
             future.set_result(Verdict("passed" if passed else "failed"))
-    wanted = searched(passing, n=100, most=60)
+    wanted = searched(passing, n=100, max_tries=60)
     assert ([c.code for c in search.found], search.n_tries) == ([c.code for c in wanted.found], wanted.n_tries)
 
 
