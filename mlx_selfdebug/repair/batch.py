@@ -1,0 +1,202 @@
+"""Carries moves out: hands them to the decode batch, the searches and the tests, and returns the attempts as they are finished.
+
+All MLX work is done on the thread that calls. The tests run in other processes meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
+from dataclasses import dataclass, replace
+
+from mlx_selfdebug.errors import UnreadableError
+from mlx_selfdebug.memory import Governor
+from mlx_selfdebug.progress import Spent
+from mlx_selfdebug.repair.asking import Asked, Asking, Decoding, Refused
+from mlx_selfdebug.repair.edits.searching import AskedSearch, Searching
+from mlx_selfdebug.repair.judging import Judging, Memory
+from mlx_selfdebug.repair.policies import EXHAUSTED, Move
+from mlx_selfdebug.repair.reading import ProgramReading, Readings
+from mlx_selfdebug.sampling.language_model import DecodingCounts, LanguageModel, open_decoder
+from mlx_selfdebug.sandbox.runner import TestRunner
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.task import Task
+
+logger = logging.getLogger(__name__)
+
+MAX_SEARCHES = 4
+"""The largest number of searches for an edit that are under way at a time: enough to keep the test runner busy."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One attempt to make on ``task`` in ``arm``, and the ``attempts`` that were made before it."""
+
+    arm: str
+    task: Task
+    move: Move
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    """A job that cannot be carried out, and the reason."""
+
+    job: Job
+    reason: str
+
+
+class Batch:
+    """The jobs of some arms that wait or are under way, over one decode batch as wide as ``decoding`` allows.
+
+    ``askings`` turn the moves of each arm into requests. Raises BudgetError if no row fits the memory budget.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        runner: TestRunner,
+        memory: Memory,
+        askings: Mapping[str, Asking],
+        decoding: Decoding,
+        spent: Spent,
+    ) -> None:
+        self._decoder = open_decoder(
+            model,
+            budget_bytes=decoding.budget_bytes,
+            reserved_bytes=decoding.reserved_bytes,
+            max_rows=decoding.batch_size,
+            max_row_tokens=max(asking.max_row_tokens for asking in askings.values()),
+        )
+        self._askings = askings
+        self._spent = spent
+        self._governor = Governor(decoding.budget_bytes, self._decoder.width)
+        self._readings = Readings(model, self._decoder)
+        self._judging = Judging(memory)
+        self._searching = Searching(runner, memory, self._readings.log_likelihoods)
+        self._ready: deque[Job] = deque()
+        self._to_search: deque[Job] = deque()
+        self._asked: dict[int, Asked] = {}
+        self._ended: list[Attempt | GivenUp] = []
+
+    @property
+    def counts(self) -> DecodingCounts:
+        return self._decoder.counts
+
+    @property
+    def busy(self) -> bool:
+        waiting = self._ready or self._to_search or self._asked or self._ended
+        return bool(waiting or self._judging.pending or self._searching.pending)
+
+    @property
+    def n_in_test(self) -> int:
+        """The number of completions whose tests are not done."""
+        return self._judging.pending
+
+    @property
+    def n_searched(self) -> int:
+        """The number of programs that are searched or wait to be."""
+        return self._searching.pending + len(self._to_search)
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Add jobs, before those that have not begun."""
+        self._ready.extendleft(reversed(jobs))
+
+    def advance(self) -> list[Attempt | GivenUp]:
+        """Begin what there is room for, decode one step, and return the jobs that have ended: as attempts, or given up."""
+        self._decoder.limit(self._governor.width())
+        self._submit()
+        if self._decoder.shares_cores:
+            # The model computes on the cores on which the tests run. Hundreds of test runs beside a matrix product take far
+            # longer than first the runs and then the product.
+            with self._spent.on("trying edits"):
+                wait(self._searching.futures)
+        # A step takes as long for one row as for ``min_rows``, so the batch waits until several searches have asked for rows.
+        completions = self._decoder.step() if self._is_full or not self._to_search else []
+        for completion in completions:
+            self._judging.begin(self._asked.pop(completion.ticket), completion)
+        if not self._asked and not self._ended:
+            with self._spent.on("waiting for tests"):
+                wait([*self._judging.futures, *self._searching.futures], return_when=FIRST_COMPLETED)
+        ended = [*self._ended, *self._judging.finished(), *self._searching.finished()]
+        self._ended.clear()
+        return ended
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether there are as many rows to decode as a step takes at least."""
+        return self._decoder.active + self._decoder.waiting >= self._decoder.min_rows
+
+    def _submit(self) -> None:
+        """Hand over only what the batch will want next, so that prompts are rendered, and programs read, as late as possible."""
+        max_searches = MAX_SEARCHES
+        if self._decoder.shares_cores:
+            # The edits of one search keep all cores busy. Once the batch is full, decoding comes first.
+            max_searches = 0 if self._is_full else 1
+        while self._to_search and self._searching.pending < max_searches:
+            self._search(self._to_search.popleft())
+        while self._ready and self._decoder.waiting < self._decoder.width:
+            job = self._ready.popleft()
+            if job.move.by == "edits":
+                self._to_search.append(job)
+            else:
+                self._ask(job)
+
+    def _search(self, job: Job) -> None:
+        program = self._read(job)
+        if program is not None:
+            tried = tuple(attempt.code for attempt in job.attempts)
+            seed = self._askings[job.arm].seed_of(job.task, job.move)
+            self._searching.begin(AskedSearch(job.arm, job.task, job.move, program, seed, tried))
+
+    def _ask(self, job: Job) -> None:
+        program = None
+        if job.move.by == "fork":
+            program = self._read(job)
+            if program is None:
+                return
+        asked = self._askings[job.arm].ask(job.task, job.move, attempts=job.attempts, program=program)
+        if isinstance(asked, Asked):
+            self._asked[self._decoder.submit(asked.request)] = asked
+        elif job.move.by == "fork":
+            self._exhaust(job, asked)
+        else:
+            self._ended.append(GivenUp(job, asked.reason))
+
+    def _read(self, job: Job) -> ProgramReading | None:
+        """Return the reading of the parent's program. If it cannot be read, the move is exhausted and the result is None."""
+        assert job.move.parent is not None
+        question = self._askings[job.arm].question(job.task)
+        try:
+            with self._spent.on("reading"):
+                return self._readings.read(
+                    job.task, job.move.parent.code, question.prompt, question.ids, question.breaks
+                )
+        except UnreadableError as error:
+            self._exhaust(job, Refused(str(error)))
+            return None
+
+    def _exhaust(self, job: Job, refused: Refused) -> None:
+        """End a move that leads nowhere with an attempt, so that the policy sees it and goes on with something else."""
+        if not refused.exhausted:
+            logger.warning("%s: %s", job.task.id, refused.reason)
+        assert job.move.parent is not None
+        parent = job.move.parent
+        attempt = replace(
+            parent,
+            arm=job.arm,
+            sample=job.move.sample,
+            round=job.move.round,
+            parent=parent.id,
+            n_prompt_tokens=0,
+            n_completion_tokens=0,
+            seed=self._askings[job.arm].seed_of(job.task, job.move),
+            finish=EXHAUSTED,
+            tidied=(),
+            kind=job.move.kind,
+            n_read_tokens=0,
+            n_tries=0,
+        )
+        self._ended.append(attempt)
