@@ -1,4 +1,4 @@
-"""Defines the presets: settings that are chosen together for a kind of machine or a purpose.
+"""Define the presets: settings that are chosen together for a kind of machine or a purpose.
 
 ``demo`` runs every stage once, in minutes, and is too small to show anything. ``air`` is meant for a MacBook Air M4. ``full`` uses
 every task and every arm, and 8 drafts per task to find the hard tasks. ``cpu`` is meant for two cores, whose time has not been

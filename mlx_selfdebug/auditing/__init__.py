@@ -1,1 +1,1 @@
-"""Finds out whether the checks of a task can be trusted. See README.md."""
+"""Find out whether the checks of a task can be trusted. See README.md."""

@@ -1,4 +1,4 @@
-"""Measures how many wrong programs a task's checks would let through.
+"""Measure how many wrong programs a task's checks would let through.
 
 Mutants of the task's reference are run against its checks, and each should be caught. A wrong answer that passes weak checks
 teaches the model to be wrong, so a task is called *weak* if its checks catch too small a share of its mutants. A mutant that

@@ -1,4 +1,4 @@
-"""Makes mutants of a reference: programs that are one small change away from it.
+"""Make mutants of a reference: programs that are one small change away from it.
 
 They show which mistakes a task's checks would let through. The changes are the standard operators of mutation testing (Jia and
 Harman, "An Analysis and Survey of the Development of Mutation Testing", 2011; the tools PIT, mutmut and cosmic-ray), and slips that

@@ -1,4 +1,4 @@
-"""Checks whether a task set is fit to learn from: references must pass their checks, and a program that does nothing must not.
+"""Check whether a task set is fit to learn from: references must pass their checks, and a program that does nothing must not.
 
 >>> from mlx_selfdebug.sandbox import TestRunner                                        # doctest: +SKIP
 >>> with TestRunner(workers=2) as runner:                                               # doctest: +SKIP

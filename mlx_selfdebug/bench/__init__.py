@@ -1,4 +1,4 @@
-"""Measures this machine stage by stage, keeps the result as a record, and makes tables of many machines' records.
+"""Measure this machine stage by stage, keep the result as a record, and make tables of many machines' records.
 
 record = bench("qwen2.5-coder-0.5b", repeats=3)
 record.save("benchmarks/results")

@@ -1,4 +1,4 @@
-"""Measures every stage in turn: a warm-up that is not counted, then the repetitions."""
+"""Measure every stage in turn: a warm-up that is not counted, then the repetitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measures the power while something runs, with ``macmon`` if it is on the path. Without it the power is unknown.
+"""Measure the power while something runs, with ``macmon`` if it is on the path. Without it the power is unknown.
 
 ``macmon`` runs on Apple chips and needs no password.
 """

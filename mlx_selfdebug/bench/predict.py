@@ -1,4 +1,4 @@
-"""Computes bounds of speed from a chip's published figures. They are arithmetic, not measurements.
+"""Compute bounds of speed from a chip's published figures. They are arithmetic, not measurements.
 
 A draft alone reads every weight once per token, so memory bandwidth bounds it:
     tokens/s <= bandwidth / bytes of the weights.

@@ -1,4 +1,4 @@
-"""Stores the measurements of one machine and one model, with every trial, as one JSON file.
+"""Store the measurements of one machine and one model, with every trial, as one JSON file.
 
 Such a file is benchmarks/results/apple-m4-10-gpu-16-gb-qwen2.5-coder-0.5b.json.
 """

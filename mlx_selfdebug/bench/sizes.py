@@ -1,4 +1,4 @@
-"""Measures how large a model's weights are on disk, which is the form in which a GPU keeps them.
+"""Measure how large a model's weights are on disk, which is the form in which a GPU keeps them.
 
 It reads only the headers of the files and does not import mlx.
 """

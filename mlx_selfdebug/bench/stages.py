@@ -1,4 +1,4 @@
-"""Defines the stages that are measured. Their work is seeded and the same everywhere, and uses the package's own calls.
+"""Define the stages that are measured. Their work is seeded and the same everywhere, and uses the package's own calls.
 
 load      loads the weights into memory
 sample    decodes one draft alone, whose speed is bounded by memory bandwidth, then drafts side by side

@@ -1,4 +1,4 @@
-"""Makes tables of records, one of Macs and one of everything else.
+"""Make tables of records, one of Macs and one of everything else.
 
 The bounds that arithmetic gives for a chip are shown beside what was measured.
 """

@@ -1,4 +1,4 @@
-"""Runs one repetition of a stage, and measures its time, memory, energy and speed."""
+"""Run one repetition of a stage, and measure its time, memory, energy and speed."""
 
 from __future__ import annotations
 

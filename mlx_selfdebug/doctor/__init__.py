@@ -1,4 +1,4 @@
-"""Checks whether this machine can do the work. It changes nothing.
+"""Check whether this machine can do the work. It changes nothing.
 
 There is one finding per fact, and a finding that is not ok says how to fix it:
 

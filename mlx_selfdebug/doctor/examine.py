@@ -1,4 +1,4 @@
-"""Collects all findings, in the order of a person's questions: the machine, the software, the surroundings."""
+"""Collect all findings, in the order of a person's questions: the machine, the software, the surroundings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defines a finding: one fact about the machine, and whether it stands in the way of the work."""
+"""Define a finding: one fact about the machine, and whether it stands in the way of the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compares the machine and its state with what the work needs. Lines that only a Mac has are left out elsewhere."""
+"""Compare the machine and its state with what the work needs. Lines that only a Mac has are left out elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks Python and MLX, and measures how fast MLX multiplies matrices here."""
+"""Check Python and MLX, and measure how fast MLX multiplies matrices here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks the sandbox, the model hub, and the folders in which models are kept."""
+"""Check the sandbox, the model hub, and the folders in which models are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks macOS's own tools about the machine and parses what they print.
+"""Ask macOS's own tools about the machine and parse what they print.
 
 Each tool has one function that calls it and one parser. A parser returns None where it does not understand the text. The calls
 work on macOS only. The parsers run on any system and are tested on text in the form that macOS prints. No call needs a password.

@@ -1,4 +1,4 @@
-"""Measures the memory of a process on macOS, and limits the address space of this process.
+"""Measure the memory of a process on macOS, and limit the address space of this process.
 
 Both measuring calls are in ``libSystem``, which every process on a Mac has loaded. On other systems they do not exist, and the
 measured size is 0. The layouts are those of XNU's ``bsd/sys/resource.h`` and ``bsd/sys/proc_info.h``. This module needs only the

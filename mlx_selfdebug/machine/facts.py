@@ -1,4 +1,4 @@
-"""Reads what the machine is and what state it is in. A value that is unknown is None.
+"""Read what the machine is and what state it is in. A value that is unknown is None.
 
 >>> read_machine().memory_bytes > 0
 True

@@ -1,4 +1,4 @@
-"""Reads what Linux says about the machine from files below ``root``. A value that Linux does not state is None."""
+"""Read what Linux says about the machine from files below ``root``. A value that Linux does not state is None."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks up the versions of Python and of the packages that the work depends on."""
+"""Look up the versions of Python and of the packages that the work depends on."""
 
 from __future__ import annotations
 

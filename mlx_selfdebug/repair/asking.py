@@ -1,4 +1,4 @@
-"""Turns a task and a move into a request for the model.
+"""Turn a task and a move into a request for the model.
 
 A request holds the token ids of its prompt, and the positions up to which other prompts may be the same. What the model computes
 of such a shared beginning is then computed only once.

@@ -1,4 +1,4 @@
-"""Carries moves out: hands them to the decode batch, the searches and the tests, and returns the attempts as they are finished.
+"""Carry moves out: hand them to the decode batch, the searches and the tests, and return the attempts as they are finished.
 
 All MLX work is done on the thread that calls. The tests run in other processes meanwhile.
 """

@@ -1,4 +1,4 @@
-"""Makes wrong programs for tasks, and keeps those whose failure can be shown.
+"""Make wrong programs for tasks, and keep those whose failure can be shown.
 
 Wrong programs are made by putting bugs into right code, or taken from a published set (``published``). ``mutated`` applies one of
 the operators of ``auditing/mutants.py``, for an evaluation that reports operators one by one. ``stacked`` applies a few of them one

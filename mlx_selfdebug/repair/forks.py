@@ -1,4 +1,4 @@
-"""Finds the places at which a fork leaves a failed program, and notices when a fork only writes the same program again.
+"""Find the places at which a fork leaves a failed program, and notice when a fork only writes the same program again.
 
 A fork keeps the program up to a place, puts the token there that the model would rather have, and lets the model write on. Where a
 model reads a bug that someone else wrote, the most surprising place is most often the bug itself. Its own greedy program never

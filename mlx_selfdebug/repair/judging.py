@@ -1,4 +1,4 @@
-"""Turns completions into attempts: allows out their code and tests it in other processes while decoding goes on.
+"""Turn completions into attempts: take out their code and test it in other processes while decoding goes on.
 
 The same code of the same task is tested only once, whichever arm it comes from. Later attempts take over its verdicts.
 """

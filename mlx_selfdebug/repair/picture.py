@@ -1,4 +1,4 @@
-"""Shows a reading as a picture: the code shaded by how much it surprised the model, with what the model would rather have written.
+"""Show a reading as a picture: the code shaded by how much it surprised the model, with what the model would rather have written.
 
 Shades are plain values that are stored with a run, so that a report can show them without a model.
 """

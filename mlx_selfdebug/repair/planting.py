@@ -1,4 +1,4 @@
-"""Puts bugs into the right programs of a run, for the model to learn from.
+"""Put bugs into the right programs of a run, for the model to learn from.
 
 Failures that are made in this way cost no tokens, and their minimal fix is known. The right programs are the model's own drafts
 that passed, and the reference of a task that the model has not solved. The bugs are stored with the run as attempts of an arm of

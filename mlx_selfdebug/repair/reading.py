@@ -1,4 +1,4 @@
-"""Reads a program under its task's statement, as if the program were the model's own answer to the statement.
+"""Read a program under its task's statement, as if the program were the model's own answer to the statement.
 
 Where the model finds a token unlikely, it would have written something else. A bug in a program that someone else wrote is often
 just such a place. A program of the model's own surprises it much less.

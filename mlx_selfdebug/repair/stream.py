@@ -1,4 +1,4 @@
-"""Runs drafts, tests and repairs as one stream. Every task is a small state machine, and all of them share one decode batch.
+"""Run drafts, tests and repairs as one stream. Every task is a small state machine, and all of them share one decode batch.
 
     policy --moves--> decode batch --completion--> tests (other processes) --verdict--> store, policy --moves--> ...
 

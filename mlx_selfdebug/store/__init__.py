@@ -1,4 +1,4 @@
-"""Stores a run in a folder: ``config.toml``, ``run.db`` (SQLite in WAL mode), ``adapter/`` and, written last, ``summary.json``.
+"""Store a run in a folder: ``config.toml``, ``run.db`` (SQLite in WAL mode), ``adapter/`` and, written last, ``summary.json``.
 
     run.py        Run: opens or creates a run, adds rows     lock.py       lets one process at a time write a run
     stored.py     StoredRun: reads a run, even while another process writes it

@@ -1,4 +1,4 @@
-"""Converts values to plain JSON data and back, and checks the data against the type hints of the dataclasses.
+"""Convert values to plain JSON data and back, and check the data against the type hints of the dataclasses.
 
 It supports strings, whole numbers of 64 bits, floats, booleans, literals, tuples of one type, mappings of strings to one type,
 optional values and dataclasses.

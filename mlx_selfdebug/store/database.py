@@ -1,4 +1,4 @@
-"""Opens a run's database: creates it whole or not at all, checks it before writing, and keeps a copy when it migrates.
+"""Open a run's database: create it whole or not at all, check it before writing, and keep a copy when it migrates.
 
 A database is checked read-only before it is opened for writing, so that a damaged one is reported and left as it is, byte for
 byte. Every SQLite error is raised as a StoreError.

@@ -1,4 +1,4 @@
-"""Exports a run to JSONL and imports it: a header, then one line per row of its tables, each with a type.
+"""Export a run to JSONL and import it: a header, then one line per row of its tables, each with a type.
 
 The header holds the schema version, the configuration and the number of lines of each type, so that a truncated file is
 noticed. The adapter and the summary are not exported.

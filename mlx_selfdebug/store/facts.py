@@ -1,4 +1,4 @@
-"""Defines what a run knows beside its rows: which model it uses, which tasks it learned from, on which machine a stage ran.
+"""Define what a run knows beside its rows: which model it uses, which tasks it learned from, on which machine a stage ran.
 
 Each fact is stored once, as JSON under a key, by the stage that finds it. The keys are named here and nowhere else. ``Facts`` gives
 the stored facts their types; what has not been found yet is empty or None.

@@ -1,4 +1,4 @@
-"""Writes text files and folders so that a reader sees them whole or not at all."""
+"""Write text files and folders so that a reader sees them whole or not at all."""
 
 from __future__ import annotations
 

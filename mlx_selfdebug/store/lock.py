@@ -1,4 +1,4 @@
-"""Lets one process at a time open a run for writing, and tells a second one which process holds it.
+"""Let one process at a time open a run for writing, and tell a second one which process holds it.
 
 The lock is an ``flock``, so the operating system releases it when the holder ends, even if the holder is killed. The text in
 ``run.lock`` is only for people to read.

@@ -1,4 +1,4 @@
-"""Converts values to rows and back.
+"""Convert values to rows and back.
 
 A table's columns are the fields of its dataclass, with the same names and in the same order, followed by the derived columns.
 

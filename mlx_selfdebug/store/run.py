@@ -1,4 +1,4 @@
-"""Opens or creates a run folder for writing. One process writes it, and others may read it meanwhile.
+"""Open or create a run folder for writing. One process writes it, and others may read it meanwhile.
 
 A finished attempt is never rewritten, so a resumed run adds exactly what is missing. Pairs and steps may be replaced, and the times
 of a stage are summed over its sessions.

@@ -1,4 +1,4 @@
-"""Defines the tables and the migrations that bring an older database to the current schema.
+"""Define the tables and the migrations that bring an older database to the current schema.
 
 A new database is created at version 1 and then migrated like an old one, so that both end with the same tables. To change the
 tables, append a migration. Never edit a migration that has been released.

@@ -1,4 +1,4 @@
-"""Reads a stored run. This works while another process writes it.
+"""Read a stored run. This works while another process writes it.
 
 >>> with open_stored("runs/first") as run:                                          # doctest: +SKIP
 ...     len(run.attempts("collect"))

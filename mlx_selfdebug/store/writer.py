@@ -1,4 +1,4 @@
-"""Runs one thread that owns a database's connection and commits rows in batches.
+"""Run one thread that owns a database's connection and commits rows in batches.
 
 A row is on disk at the latest ``WINDOW_S`` after it was added, plus the time of one commit. A call that waits for an answer
 commits the rows before it as well, so they may be on disk sooner. Rows are stored in the order in which they were added. After a

@@ -1,4 +1,4 @@
-"""Puts all edits of a program in one order: the edited program that the model finds likeliest under the statement comes first.
+"""Put all edits of a program in one order: the edited program that the model finds likeliest under the statement comes first.
 
 Edits are ordered by a sum of three terms, in nats. The first is the first-order change of the program's log-likelihood: how much
 likelier the first token in which the edited program differs is than the token that stood there. The second is a weight of the

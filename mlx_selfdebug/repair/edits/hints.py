@@ -1,4 +1,4 @@
-"""Collects what a task offers to edits: numbers and texts that a program may lack, and answers that an edit must not simply write.
+"""Collect what a task offers to edits: numbers and texts that a program may lack, and answers that an edit must not simply write.
 
 The numbers and texts come from the task's statement and from the facts of the failed checks.
 """

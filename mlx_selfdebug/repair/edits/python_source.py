@@ -1,4 +1,4 @@
-"""Holds a Python program as text and as a tree at once.
+"""Hold a Python program as text and as a tree at once.
 
 A change of the tree can then be made in the text, and leaves the rest of the text as it is.
 """

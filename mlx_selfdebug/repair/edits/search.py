@@ -1,4 +1,4 @@
-"""Runs one search: tries the edits of a failed program in their order until some pass the checks that the search goes by.
+"""Run one search: try the edits of a failed program in their order until some pass the checks that the search goes by.
 
 Several runs are under way at once, but their results are taken in the order of the edits. What a search finds therefore does not
 depend on which run ended first. Weak checks let wrong edits pass too, so a few more edits are tried after the first that passes. Of

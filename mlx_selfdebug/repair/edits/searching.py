@@ -1,4 +1,4 @@
-"""Runs the edit searches of a stream. Each search ends as an attempt.
+"""Run the edit searches of a stream. Each search ends as an attempt.
 
     move --reading--> executed lines (another process) --> candidates in order --> tries --> the likeliest that passes --> tests
 
