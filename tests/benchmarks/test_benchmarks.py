@@ -152,6 +152,16 @@ def test_places_of_bugs_are_looked_for_by_reading_and_by_executed_lines(tiny_fol
     assert all(0 <= row[name] <= 1 for name in ("reading", "spectrum", "chance"))
 
 
+def test_other_uses_of_a_reading_are_tried_on_the_same_programs(tiny_folder: Path, tmp_path: Path) -> None:
+    small = ["fit-starter", "--model", str(tiny_folder), "--limit", "2", "--batch", "16", "--folder", str(tmp_path)]
+    ways = benchmark("reading_variants", *small)[1]["sets"]["fit-starter"]
+    assert set(ways) == {"edits", "facts", "two edits", "infilling", "second place", "two forks"}
+    assert ways["edits"]["n"] == ways["facts"]["n"] == 2
+    missed = 2 - ways["edits"]["passes"]
+    assert all(ways[way]["n"] == missed for way in ("two edits", "infilling", "second place", "two forks"))
+    assert all(counts["right"] <= counts["passes"] <= counts["n"] for counts in ways.values())
+
+
 def test_readings_and_tries_are_timed(tiny_folder: Path) -> None:
     record = benchmark("reading", "speed", "--model", str(tiny_folder), "--limit", "2")[1]
     assert record["ratio"] > 0 < record["tries_per_s"]
