@@ -11,42 +11,44 @@ exception is expected. Printed output is only compared if the statement is a sin
 from __future__ import annotations
 
 import ast
-import sys
 import textwrap
 from collections.abc import Iterator
 
 from mlx_selfdebug.values.examples import literal
+from mlx_selfdebug.values.imports import Imports, Renamed, sole_name
 from mlx_selfdebug.values.parsing import parse_quietly
 
 
-def doctest_statements(text: str) -> list[str]:
-    """Return the statements of the examples in ``text``. Raises ValueError if it has no example, or one that is not Python."""
+def doctest_statements(text: str, entry_point: str = "") -> list[str]:
+    """Return the statements of the examples in ``text``. ``entry_point`` is the name of what is tested, if it is known.
+
+    Raises ValueError if the text has no example, or one that is not Python. Examples that doctest skips are left out.
+    """
     import doctest
 
-    examples = doctest.DocTestParser().get_examples(textwrap.dedent(text))
+    parsed = doctest.DocTestParser().get_examples(textwrap.dedent(text))
+    examples = [example for example in parsed if not example.options.get(doctest.SKIP)]
     if not examples:
         raise ValueError("the text has no example that begins with >>>")
+    trees = [_parsed(example.source) for example in examples]
+    imports = Imports(ast.Module([node for tree in trees for node in tree.body], []))
+    renamed = Renamed(imports, sole_name(imports, entry_point))
     return [
-        statement for example in examples for statement in _statements(example.source, example.want, example.exc_msg)
+        statement
+        for example, tree in zip(examples, trees, strict=True)
+        for statement in _statements(renamed.visit(tree).body, example.want, example.exc_msg)
     ]
 
 
-def is_foreign(node: ast.stmt) -> bool:
-    """Return whether ``node`` is an import that checks do not need: of the module under test, or of a test framework."""
-    if isinstance(node, ast.Import):
-        return all(alias.name.partition(".")[0] not in _KNOWN for alias in node.names)
-    return isinstance(node, ast.ImportFrom) and (node.level > 0 or (node.module or "").partition(".")[0] not in _KNOWN)
-
-
-_KNOWN = sys.stdlib_module_names - {"unittest", "doctest"} | {"numpy", "pandas"}
-
-
-def _statements(source: str, want: str, exception: str | None) -> Iterator[str]:
+def _parsed(source: str) -> ast.Module:
     try:
-        nodes = parse_quietly(source).body
+        return parse_quietly(source)
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"an example is not valid Python: {source.strip()}") from error
-    kept = [node for node in nodes if not is_foreign(node)]
+
+
+def _statements(nodes: list[ast.stmt], want: str, exception: str | None) -> Iterator[str]:
+    kept = [node for node in nodes if not isinstance(node, ast.Pass)]
     if not kept:
         return
     *before, last = kept

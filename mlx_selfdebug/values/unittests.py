@@ -1,8 +1,8 @@
 """Turns test modules written for unittest or pytest into the source of checks. Each assertion becomes a plain ``assert``.
 
-Supported are ``TestCase`` classes with ``setUp``, ``tearDown`` and their class-wide forms, ``subTest``, classes and functions whose
-name begins with "test", ``parametrize``, ``raises`` and ``approx``. Neither framework is imported. Fixtures, conditional skips and
-mocks are not supported and raise ValueError.
+Supported are ``TestCase`` classes with ``setUp``, ``tearDown`` and their class-wide and module-wide forms, ``subTest``, classes and
+functions whose name begins with "test", inherited tests, nested classes, ``parametrize``, ``raises`` and ``approx``. Neither
+framework is imported. Fixtures, skips, async tests and mocks are not supported. Every test is run, or it is said why not.
 
     >>> print(tests_to_source("def test_f():\\n    assert f(2) == 4"))
     def test_f():
@@ -12,203 +12,243 @@ mocks are not supported and raise ValueError.
         with independent_test('test_f'):
             test_f()
     <BLANKLINE>
+
+The names that the module imports are resolved (imports.py), and its tests are found (collection.py) in its functions and classes
+(classes.py), with their marks (marks.py). Its statements are translated (translation.py, assertions.py). Checks consist of some of
+the tests, the statements of the module that these need, and a function that calls them (calls.py).
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
+import copy
+import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
-from mlx_selfdebug.values.doctests import is_foreign
-from mlx_selfdebug.values.parsing import parse_expression, parse_quietly
-
-# Each form takes the arguments as {0}, {1}, ... Keyword arguments that change the meaning are added by _assertion.
-_ASSERTIONS = {
-    "assertEqual": "{0} == {1}",
-    "assertNotEqual": "{0} != {1}",
-    "assertTrue": "{0}",
-    "assertFalse": "not {0}",
-    "assertIs": "{0} is {1}",
-    "assertIsNot": "{0} is not {1}",
-    "assertIsNone": "{0} is None",
-    "assertIsNotNone": "{0} is not None",
-    "assertIn": "{0} in {1}",
-    "assertNotIn": "{0} not in {1}",
-    "assertIsInstance": "isinstance({0}, {1})",
-    "assertNotIsInstance": "not isinstance({0}, {1})",
-    "assertGreater": "{0} > {1}",
-    "assertGreaterEqual": "{0} >= {1}",
-    "assertLess": "{0} < {1}",
-    "assertLessEqual": "{0} <= {1}",
-    "assertRegex": "__import__('re').search({1}, {0})",
-    "assertNotRegex": "not __import__('re').search({1}, {0})",
-    "assertCountEqual": "sorted({0}, key=repr) == sorted({1}, key=repr)",
-    "assertSequenceEqual": "list({0}) == list({1})",
-    "assertAlmostEqual": "almost_equal({0}, {1})",
-    "assertNotAlmostEqual": "not almost_equal({0}, {1})",
-    **dict.fromkeys(
-        ("assertListEqual", "assertTupleEqual", "assertSetEqual", "assertDictEqual", "assertMultiLineEqual"),
-        "{0} == {1}",
-    ),
-}
-_ALMOST = ("assertAlmostEqual", "assertNotAlmostEqual")
-_RAISES = ("assertRaises", "assertRaisesRegex")
-_FRAMEWORKS = ("unittest", "pytest")
+from mlx_selfdebug.values.assertions import PARAM_SOURCE, STAND_IN, STAND_IN_SOURCE
+from mlx_selfdebug.values.calls import MODULE_FUNCTIONS, check_source, values_name
+from mlx_selfdebug.values.classes import Function, KnownClass
+from mlx_selfdebug.values.collection import Found, find_tests
+from mlx_selfdebug.values.imports import FRAMEWORKS, Imports, Renamed, is_foreign, sole_name
+from mlx_selfdebug.values.marks import NOT_EMPTY, NOT_EMPTY_SOURCE, Parameters
+from mlx_selfdebug.values.parsing import parse_quietly
+from mlx_selfdebug.values.translation import Translation
 
 
 def tests_to_source(source: str) -> str:
-    """Return source that defines ``check(candidate)``, which runs the tests of ``source``.
+    """Return source that defines ``check(candidate)``, which runs all tests of ``source``.
 
-    Raises SyntaxError if ``source`` does not parse, and ValueError if it has no tests or uses anything that is not supported.
+    Raises SyntaxError if ``source`` does not parse, and ValueError that names every test that cannot be run, or if there is none.
     """
-    tree = parse_quietly(textwrap.dedent(source))
-    body = [node for node in tree.body if not is_foreign(node) and not _is_main(node)]
-    runs = [line for node in body for line in _runs(node)]
-    if not runs:
-        raise ValueError("the source has no tests: neither a TestCase nor a function test_...")
-    module = _Translator().visit(ast.Module(body, []))
-    check = "def check(candidate):\n" + textwrap.indent("\n".join(runs), "    ") + "\n"
-    return f"{ast.unparse(ast.fix_missing_locations(module))}\n\n{check}"
+    suite = Suite(source)
+    if refusals := suite.refusals():
+        raise ValueError("; ".join(refusals))
+    return suite.source(sole_name(suite.imports))
 
 
-def _is_main(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
+@dataclass(frozen=True)
+class Case:
+    """A test of a suite."""
+
+    label: str
+    uses: frozenset[str]
+    """The origins of everything that the test and the statements it needs use of other modules (see imports.py)."""
+    problem: str
+    """The reason why the test cannot be run, or an empty string."""
 
 
-def _runs(node: ast.stmt) -> Iterator[str]:
-    """Yield the statements that run the tests of a class or function. ``node`` is not translated yet."""
-    if isinstance(node, ast.ClassDef) and _is_test_class(node):
-        yield from _class_runs(node)
-    elif isinstance(node, ast.FunctionDef) and node.name.startswith("test"):
-        yield _function_run(node.name, node.name, node)
+class Suite:
+    """The tests of one module."""
+
+    def __init__(self, source: str, inside: str = "") -> None:
+        """Read the tests. ``inside`` is the dotted name of the module, if it is known. Raises SyntaxError for other than Python."""
+        tree = parse_quietly(textwrap.dedent(source))
+        tree.body = [_without_annotation(node) for node in tree.body]
+        self.imports = Imports(tree, inside)
+        self._has_params = "pytest.param" in self.imports.used(tree)
+        found = find_tests(tree, self.imports)
+        self._tests = {id(test.node) for test in found}
+        self._translation = Translation(tree, self.imports, self._tests)
+        self._found = [self._translated(test) for test in found]
+        self._uses: dict[int, set[str]] = {}
+        self._bindings: dict[str, list[ast.stmt]] = {}
+        """The statements that are only needed by what uses their names, by these names."""
+        for node in self._translation.body:
+            for name in self._bound(node):
+                self._bindings.setdefault(name, []).append(node)
+
+    @cached_property
+    def cases(self) -> tuple[Case, ...]:
+        return tuple(self._case(found) for found in self._found)
+
+    def refusals(self, name_of: Callable[[str], str] | None = None) -> list[str]:
+        """Return what keeps tests from being run: their names and the reason, each reason once.
+
+        With ``name_of``, that includes the use of imported things for which it gives no name.
+        """
+        reasons: dict[str, list[str]] = {}
+        for case in self.cases:
+            reason = case.problem or (_lacking(case, name_of) if name_of else "")
+            if reason:
+                reasons.setdefault(reason, []).append(case.label)
+        if not self.cases:
+            return [self._translation.problem or "the source has no tests: neither a TestCase nor a function test_..."]
+        return [f"{', '.join(labels)}: {reason}" for reason, labels in reasons.items()]
+
+    def source(self, name_of: Callable[[str], str], labels: Container[str] | None = None) -> str:
+        """Return the source of checks that run the tests with these labels, or all tests.
+
+        ``name_of`` gives the name in checks of what is tested, by its origin.
+        """
+        found = [test for test in self._found if not test.problem and (labels is None or test.label in labels)]
+        needed = {id(node) for test in found for node in self._needed(test).statements}
+        own = {id(test.node): test.own for test in found}
+        kept = copy.deepcopy(
+            [_reduced(node, self._tests, own) for node in self._translation.body if id(node) in needed]
+        )
+        renamed = Renamed(self.imports, name_of)
+        visited = map(renamed.visit, kept)
+        body = [node for node in visited if isinstance(node, ast.stmt) and not isinstance(node, ast.Pass)]
+        future = [node for node in body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+        rest = _unparsed([node for node in body if node not in future])
+        functions = {node.name: node for node in body if isinstance(node, Function)}
+        check = check_source([_visited(test, renamed) for test in found], functions, with_params=self._has_params)
+        is_used = {
+            STAND_IN_SOURCE: STAND_IN in rest,
+            PARAM_SOURCE: self._has_params,
+            NOT_EMPTY_SOURCE: NOT_EMPTY in check,
+        }
+        parts = [_unparsed(future), *(helper for helper, used in is_used.items() if used), rest, check]
+        return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+
+    def _translated(self, test: Found) -> Found:
+        try:
+            return _visited(test, self._translation.translator)
+        except ValueError as error:
+            return replace(test, problem=str(error))
+
+    def _bound(self, node: ast.stmt) -> list[str]:
+        """Return the names that a statement of the module binds, if binding them is all it does."""
+        if isinstance(node, Function | ast.ClassDef):
+            is_called = node.name in MODULE_FUNCTIONS or any(map(self._may_register, node.decorator_list))
+            return [] if is_called else [node.name]
+        if isinstance(node, ast.Assign) and all(isinstance(target, ast.Name) for target in node.targets):
+            return [target.id for target in node.targets if isinstance(target, ast.Name)]
+        return []
+
+    def _may_register(self, decorator: ast.expr) -> bool:
+        origin = self._translation.called(decorator)
+        is_standard = origin.partition(".")[0] in sys.stdlib_module_names - FRAMEWORKS
+        return not is_standard and not hasattr(builtins, ast.unparse(decorator))
+
+    def _case(self, test: Found) -> Case:
+        needed = self._needed(test)
+        reasons = [test.problem, self._translation.problem]
+        reasons += [self._translation.problems.get(id(node), "") for node in (*needed.statements, *needed.parts)]
+        uses = frozenset[str]().union(*(self._used(part) for part in needed.parts))
+        return Case(test.label, uses, next(filter(None, reasons), ""))
+
+    def _used(self, part: ast.AST) -> set[str]:
+        if id(part) not in self._uses:
+            self._uses[id(part)] = self.imports.used(part)
+        return self._uses[id(part)]
+
+    def _needed(self, test: Found) -> _Needed:
+        """Return the statements of the module that a test needs, with those that every test needs."""
+        given = [parameters.values for parameters in (*test.own, *test.around)]
+        classes = _classes_around(test.owner) if test.owner else []
+        statements = [node for node in self._translation.body if not self._bound(node)]
+        statements += [known.node for known in classes if known.outer is None] or [test.node]
+        parts = [
+            test.node,
+            *given,
+            *(part for node in (*statements, *(known.node for known in classes)) for part in self._parts(node)),
+        ]
+        names: set[str] = set()
+        for part in parts:  # grows
+            for name in _names(part) - names:
+                names.add(name)
+                for node in self._bindings.get(name, ()):
+                    if not any(node is known for known in statements):
+                        statements.append(node)
+                        parts += self._parts(node)
+        return _Needed(statements, parts)
+
+    def _parts(self, node: ast.stmt) -> list[ast.AST]:
+        """Return what belongs to a statement. The tests of a class do not belong to it."""
+        if not isinstance(node, ast.ClassDef):
+            return [node]
+        inner = [item for item in node.body if id(item) not in self._tests]
+        return [*node.bases, *node.decorator_list, *(part for item in inner for part in self._parts(item))]
 
 
-def _is_test_class(node: ast.ClassDef) -> bool:
-    return node.name.startswith("Test") or any("TestCase" in ast.unparse(base) for base in node.bases)
+@dataclass(frozen=True)
+class _Needed:
+    statements: list[ast.stmt]
+    parts: list[ast.AST]
 
 
-def _class_runs(node: ast.ClassDef) -> Iterator[str]:
-    methods = {item.name: item for item in node.body if isinstance(item, ast.FunctionDef)}
-    prepare = [name for name in ("setup_class", "setUpClass") if name in methods]
-    yield from (f"{node.name}.{name}()" for name in prepare)
-    names = [name for name in methods if name.startswith("test")]
-    for name in sorted(names) if any("TestCase" in ast.unparse(base) for base in node.bases) else names:
-        yield _function_run(f"{node.name}.{name}", f"case.{name}", methods[name], _around(node.name, methods))
-    yield from (f"{node.name}.{name}()" for name in ("tearDownClass", "teardown_class") if name in methods)
+def _classes_around(owner: KnownClass) -> list[KnownClass]:
+    """Return the class of a test, the classes that it inherits from, and the classes around each of them."""
+    classes: list[KnownClass] = []
+    for known in owner.order:
+        outer: KnownClass | None = known
+        while outer is not None:
+            classes += [outer] if outer is known or outer not in classes else []
+            classes += [other for other in outer.order if other not in classes]
+            outer = outer.outer
+    return classes
 
 
-def _around(class_name: str, methods: dict[str, ast.FunctionDef]) -> tuple[list[str], list[str]]:
-    before = [f"case = {class_name}()"]
-    before += [f"case.{name}()" for name in ("setup_method", "setUp") if name in methods]
-    return before, [f"case.{name}()" for name in ("tearDown", "teardown_method") if name in methods]
+def _reduced(node: ast.stmt, tests: Container[int], chosen: Mapping[int, Sequence[Parameters]]) -> ast.stmt:
+    """Return a class without the tests that were not chosen, and with the values of the others before them."""
+    if not isinstance(node, ast.ClassDef):
+        return node
+    body: list[ast.stmt] = []
+    for item in node.body:
+        if isinstance(item, Function) and id(item) in chosen:
+            values = enumerate(parameters.values for parameters in chosen[id(item)])
+            body += [
+                ast.Assign([ast.Name(values_name(item.name, n), ast.Store())], value, lineno=0) for n, value in values
+            ]
+        if id(item) in chosen or id(item) not in tests:
+            body.append(_reduced(item, tests, chosen))
+    reduced = copy.copy(node)
+    reduced.body = body or [ast.Pass()]
+    return reduced
 
 
-def _function_run(
-    label: str, call: str, node: ast.FunctionDef, around: tuple[Sequence[str], Sequence[str]] = ((), ())
-) -> str:
-    names, values = _parameters(node)
-    taken = len(node.args.args) - call.startswith("case.")
-    if taken != len(names):
-        raise ValueError(f"{label}: fixtures are not supported")
-    before, after = around
-    arguments = "" if not names else "values" if len(names) == 1 else "*values"
-    body = f"{call}({arguments})"
-    if after:
-        body = "try:\n" + textwrap.indent(body, "    ") + "\nfinally:\n" + textwrap.indent("\n".join(after), "    ")
-    block = f"with independent_test({label!r}):\n" + textwrap.indent("\n".join([*before, body]), "    ")
-    return f"for values in {values}:\n{textwrap.indent(block, '    ')}" if names else block
+def _visited(test: Found, transformer: ast.NodeTransformer) -> Found:
+    """Return the test with the values of its parameters transformed."""
+
+    def visited(given: Sequence[Parameters]) -> tuple[Parameters, ...]:
+        return tuple(replace(item, values=transformer.visit(copy.deepcopy(item.values))) for item in given)
+
+    return replace(test, own=visited(test.own), around=visited(test.around))
 
 
-def _parameters(node: ast.FunctionDef) -> tuple[list[str], str]:
-    """Return the names and the values of the test's only ``parametrize``."""
-    for decorator in node.decorator_list:
-        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func).endswith("parametrize"):
-            names = ast.literal_eval(decorator.args[0])
-            parts = names.split(",") if isinstance(names, str) else names
-            return [part.strip() for part in parts], ast.unparse(decorator.args[1])
-        raise ValueError(f"{node.name}: the decorator {ast.unparse(decorator)} is not supported")
-    return [], ""
-
-
-class _Translator(ast.NodeTransformer):
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        node.bases = [base for base in node.bases if "TestCase" not in ast.unparse(base)]
-        return self.generic_visit(node)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.decorator_list = [item for item in node.decorator_list if "parametrize" not in ast.unparse(item)]
-        return self.generic_visit(node)
-
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        if isinstance(node.value, ast.Name) and node.value.id == "pytest" and node.attr in ("raises", "approx"):
-            return ast.Name(node.attr, ast.Load())
-        if isinstance(node.value, ast.Name) and node.value.id in _FRAMEWORKS:
-            raise ValueError(f"{ast.unparse(node)} is not supported")
-        return self.generic_visit(node)
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST:
-        call, name = node.value, _own_method(node.value)
-        if not name or not isinstance(call, ast.Call):
-            return self.generic_visit(node)
-        if name in _RAISES and len(call.args) > 1 + (name == "assertRaisesRegex"):
-            return self._raises_call(call, name)
-        statement = _assertion(call, name)
-        return self.generic_visit(parse_quietly(statement).body[0])
-
-    def visit_With(self, node: ast.With) -> ast.AST:
-        for item in node.items:
-            name = _own_method(item.context_expr)
-            if name and isinstance(item.context_expr, ast.Call):
-                item.context_expr = _context(item.context_expr, name)
-        return self.generic_visit(node)
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        name = _own_method(node)
-        if name.startswith(("assert", "skip", "patch", "add")):
-            raise ValueError(f"self.{name} is not supported here")
-        return self.generic_visit(node)
-
-    def _raises_call(self, call: ast.Call, name: str) -> ast.AST:
-        n_own = 1 + (name == "assertRaisesRegex")
-        inner = ast.Call(call.args[n_own], call.args[n_own + 1 :], call.keywords)
-        context = _context(ast.Call(call.func, call.args[:n_own], []), name)
-        return self.generic_visit(ast.With([ast.withitem(context)], [ast.Expr(inner)]))
-
-
-def _own_method(node: ast.expr) -> str:
-    """Return the name in ``self.name(...)`` if it is a method of unittest, otherwise an empty string."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
-        own = node.func.value.id in ("self", "cls")
-        return node.func.attr if own and node.func.attr.startswith(("assert", "fail", "sub", "skip")) else ""
+def _lacking(case: Case, name_of: Callable[[str], str]) -> str:
+    """Return the reason why the test cannot be run if it uses imported things that are not tested, or an empty string."""
+    for origin in sorted(filter(is_foreign, case.uses)):
+        parts = origin.split(".")
+        if not any(name_of(".".join(parts[:n])) for n in range(1, len(parts) + 1)):
+            return f"it uses {origin.lstrip('.')}, which a test run does not have"
     return ""
 
 
-def _assertion(call: ast.Call, name: str) -> str:
-    if name == "fail":
-        return "raise AssertionError" if not call.args else f"raise AssertionError({ast.unparse(call.args[0])})"
-    form = _ASSERTIONS.get(name)
-    if form is None or any(isinstance(argument, ast.Starred) for argument in call.args):
-        raise ValueError(f"self.{name} is not supported")
-    texts = [f"({ast.unparse(argument)})" for argument in call.args]
-    if len(texts) < (2 if "{1}" in form else 1):
-        raise ValueError(f"self.{name} has too few arguments")
-    condition = ast.unparse(parse_expression(form.format(*texts)))
-    if name in _ALMOST:
-        extra = [f"{keyword.arg}={ast.unparse(keyword.value)}" for keyword in call.keywords if keyword.arg != "msg"]
-        extra = [f"places={ast.unparse(call.args[2])}", *extra] if len(call.args) > 2 else extra
-        condition = "".join([condition[:-1], *(f", {text}" for text in extra), ")"])
-    return f"assert {condition}"
+def _without_annotation(node: ast.stmt) -> ast.stmt:
+    if isinstance(node, ast.AnnAssign) and node.value is not None:
+        return ast.copy_location(ast.Assign([node.target], node.value), node)
+    return node
 
 
-def _context(call: ast.Call, name: str) -> ast.expr:
-    if name == "subTest":
-        return ast.Call(ast.Name("independent_test", ast.Load()), [ast.Constant(f"subTest({_inside(call)})")], [])
-    if name not in _RAISES:
-        raise ValueError(f"self.{name} is not supported as a context manager")
-    keywords = [ast.keyword("match", call.args[1])] if name == "assertRaisesRegex" else []
-    return ast.Call(ast.Name("raises", ast.Load()), call.args[:1], keywords)
+def _names(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
 
 
-def _inside(call: ast.Call) -> str:
-    return ast.unparse(call).partition("(")[2][:-1]
+def _unparsed(body: list[ast.stmt]) -> str:
+    return ast.unparse(ast.fix_missing_locations(ast.Module(body, [])))

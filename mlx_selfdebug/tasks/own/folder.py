@@ -3,10 +3,12 @@
     my_tasks/double/task.md          what is asked; a heading in its first line is not part of it
                     reference.py     a complete answer; what it defines under the folder's name, or alone, is tested
                     test_public.py   tests that may be shown; without it, the examples (>>>) in task.md are
-                    test_*.py        tests that score, for pytest or unittest (values/unittests.py says what is supported)
+                    test_*.py        tests that score, for pytest or unittest (values/unittests.py says what is supported);
+                                     *_test.py and tests.py are read as well
                     wrong_*.py       answers that must not pass, if there are any
 
-A folder that holds a task.md itself is read as a single task.
+A folder that holds a task.md itself is read as a single task. Every test of a task is run. If one cannot be, the task is refused,
+with the names of the tests and the reasons.
 """
 
 from __future__ import annotations
@@ -16,13 +18,15 @@ import re
 from pathlib import Path
 
 from mlx_selfdebug.errors import TaskError
-from mlx_selfdebug.tasks.own.source import parsed, read_text, starter_of
+from mlx_selfdebug.tasks.own.source import is_test_file, joined, parsed, read_text, starter_of
 from mlx_selfdebug.tasks.sets.records import raise_problems
 from mlx_selfdebug.values.checks import Checks
+from mlx_selfdebug.values.doctests import doctest_statements
+from mlx_selfdebug.values.imports import sole_name
 from mlx_selfdebug.values.task import Task
+from mlx_selfdebug.values.unittests import Suite
 
 STATEMENT, REFERENCE, PUBLIC = "task.md", "reference.py", "test_public.py"
-MAX_TASKS = 100_000
 
 
 def folder_tasks(folder: Path) -> list[Task]:
@@ -30,7 +34,8 @@ def folder_tasks(folder: Path) -> list[Task]:
     if (folder / STATEMENT).is_file():
         folders = [folder]
     else:
-        folders = sorted(path.parent for path in folder.glob(f"*/{STATEMENT}"))[:MAX_TASKS]
+        # A folder with only one of the two files is a task with something missing.
+        folders = sorted({path.parent for name in (STATEMENT, REFERENCE) for path in folder.glob(f"*/{name}")})
     if not folders:
         raise TaskError(
             f"{folder}: the folder holds no task",
@@ -60,11 +65,19 @@ class _Reader:
         text = self._text(STATEMENT)
         reference = self._text(REFERENCE)
         node = self._entry(reference)
-        hidden = [path.name for path in sorted(self.folder.glob("test_*.py")) if path.name != PUBLIC]
+        entry_point = node.name if node else ""
+        files = [path for path in sorted(self.folder.rglob("*.py")) if is_test_file(path.name)]
+        for path in files:
+            if path.parent != self.folder:
+                self._problem(
+                    str(path.relative_to(self.folder)), f"a file of tests has to be in the same folder as {REFERENCE}"
+                )
+        hidden = [path.name for path in files if path.parent == self.folder and path.name != PUBLIC]
         if not hidden:
             self._problem(REFERENCE, f"the folder has no test_*.py besides {PUBLIC}", at=self.folder)
-        public = self._tests([PUBLIC]) if (self.folder / PUBLIC).is_file() else self._examples(text)
-        checks = self._tests(hidden)
+        has_public = (self.folder / PUBLIC).is_file()
+        public = self._tests([PUBLIC], entry_point) if has_public else self._examples(text, entry_point)
+        checks = self._tests(hidden, entry_point)
         wrong = tuple(self._text(path.name) for path in sorted(self.folder.glob("wrong_*.py")))
         if len(self.problems) > self.n_before or node is None:
             raise _UnreadableError
@@ -110,23 +123,31 @@ class _Reader:
             self._problem(REFERENCE, f"defines {names}, but {needed}")
         return named
 
-    def _tests(self, names: list[str]) -> Checks:
+    def _tests(self, names: list[str], entry_point: str) -> Checks:
         sources = [(name, text) for name in names if (text := self._text(name)).strip()]
         made = []
         for name, text in sources:
             try:
-                made.append(Checks.from_unittest(text))
+                suite = Suite(text)
             except SyntaxError as error:
                 self._problem(name, f"line {error.lineno or 1}: not valid Python: {error.msg}")
+                continue
             except ValueError as error:
                 self._problem(name, str(error))
+                continue
+            name_of = sole_name(suite.imports, entry_point)
+            refusals = suite.refusals(name_of if entry_point else None)
+            for refusal in refusals:
+                self._problem(name, refusal)
+            if not refusals:
+                made.append(Checks.from_source(suite.source(name_of)))
         return joined(made)
 
-    def _examples(self, text: str) -> Checks:
+    def _examples(self, text: str, entry_point: str) -> Checks:
         if ">>>" not in text:
             return Checks()
         try:
-            return Checks.from_doctest(text)
+            return Checks.from_asserts(doctest_statements(text, entry_point))
         except (ValueError, SyntaxError) as error:
             self._problem(STATEMENT, str(error))
             return Checks()
@@ -135,21 +156,6 @@ class _Reader:
         what = re.sub(r"^line (\d+): ", r"\1: ", what)
         place = str(at or self.folder / name)
         self.problems.append(f"{place}:{what}" if what[:1].isdigit() else f"{place}: {what}")
-
-
-def joined(checks: list[Checks]) -> Checks:
-    """Return one set of checks that runs all of ``checks``. The names that each of them defines stay separate."""
-    if len(checks) < 2:
-        return checks[0] if checks else Checks()
-    inner = [
-        f"def _module_{n}(candidate):\n{_indented(part.source)}    check(candidate)\n" for n, part in enumerate(checks)
-    ]
-    calls = "".join(f"    _module_{n}(candidate)\n" for n in range(len(checks)))
-    return Checks.from_source("\n".join([*inner, f"def check(candidate):\n{calls}"]))
-
-
-def _indented(source: str) -> str:
-    return "".join(f"    {line}\n" if line else "\n" for line in ast.unparse(parsed(source)).split("\n"))
 
 
 def _without_heading(text: str) -> str:

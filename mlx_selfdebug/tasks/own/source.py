@@ -1,13 +1,21 @@
-"""Reads files and functions of a user's Python source without running any of it."""
+"""Reads files and functions of a user's Python source without running any of it, and joins the checks of several files."""
 
 from __future__ import annotations
 
 import ast
 from pathlib import Path
 
+from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.parsing import parse_quietly
 
 MAX_BYTES = 1_000_000
+
+
+def is_test_file(name: str) -> bool:
+    """Return whether a file of this name holds tests, by the habits of pytest, unittest and Django."""
+    return name.endswith(".py") and (
+        name.startswith("test_") or name.endswith("_test.py") or name in ("test.py", "tests.py")
+    )
 
 
 def read_text(path: Path) -> str:
@@ -59,3 +67,34 @@ def _header(lines: list[str], node: ast.FunctionDef | ast.ClassDef) -> str:
             header.pop()
         return "\n".join(header).rstrip()
     return lines[node.lineno - 1].encode()[: first.col_offset].decode("utf-8", "ignore").rstrip()
+
+
+def joined(checks: list[Checks]) -> Checks:
+    """Return one set of checks that runs all of ``checks``. The names that each of them defines stay separate."""
+    if len(checks) < 2:
+        return checks[0] if checks else Checks()
+    first: list[ast.stmt] = []
+    inner: list[ast.stmt] = []
+    for number, part in enumerate(checks):
+        body = _Nonlocal().visit(parsed(part.source)).body
+        # Python allows these imports at the top level of a module alone.
+        hoisted = [node for node in body if isinstance(node, ast.ImportFrom) and _is_for_modules(node)]
+        first += hoisted
+        function = parse_quietly(f"def _module_{number}(candidate):\n    check(candidate)\n").body[0]
+        assert isinstance(function, ast.FunctionDef)
+        function.body = [*(node for node in body if node not in hoisted), *function.body]
+        inner.append(function)
+    first.sort(key=lambda node: isinstance(node, ast.ImportFrom) and node.module != "__future__")
+    calls = "".join(f"    _module_{number}(candidate)\n" for number in range(len(checks)))
+    return Checks.from_source(f"{ast.unparse(ast.Module([*first, *inner], []))}\n\ndef check(candidate):\n{calls}")
+
+
+def _is_for_modules(node: ast.ImportFrom) -> bool:
+    return node.module == "__future__" or any(alias.name == "*" for alias in node.names)
+
+
+class _Nonlocal(ast.NodeTransformer):
+    """Turns what was global in a module into variables of the function that the module has become."""
+
+    def visit_Global(self, node: ast.Global) -> ast.AST:
+        return ast.copy_location(ast.Nonlocal(node.names), node)

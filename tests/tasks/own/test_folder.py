@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,7 +81,8 @@ def test_a_class_is_an_entry_point_too(make, runner):
 
 def test_of_several_functions_the_one_with_the_folders_name_is_tested(make):
     reference = "def helper(n):\n    return n\n\n\ndef add_up(n):\n    return helper(n)\n"
-    [task] = load_tasks(make("add-up", reference__py=reference))
+    tests = "from reference import add_up\n\n\ndef test_it():\n    assert add_up(2) == 2\n"
+    [task] = load_tasks(make("add-up", reference__py=reference, test_double__py=tests))
     assert task.entry_point == "add_up"
 
 
@@ -103,7 +105,7 @@ def test_everything_wrong_with_all_tasks_is_said_at_once(make):
     (make_again / "task.md").write_bytes(b"a\n\xff\n")
     assert problems(folder) == [
         "/one/reference.py:1: not valid Python: invalid syntax",
-        "/one/test_double.py: test_a: fixtures are not supported",
+        "/one/test_double.py: test_a: fixtures are not supported (tmp_path)",
         "/two/task.md:2: not UTF-8: b'\\xff\\n'",
         "/two/reference.py: cannot be read: No such file or directory",
         "/two: the folder has no test_*.py besides test_public.py",
@@ -129,3 +131,64 @@ def test_a_folder_without_tasks_says_what_a_task_is(tmp_path):
 
 def test_a_file_of_a_megabyte_and_more_is_refused(make):
     assert "larger than 1,000,000 bytes" in problems(make(task__md="a" * 1_000_001))[0]
+
+
+@pytest.mark.parametrize(
+    ("imports", "name"),
+    [
+        ("import reference", "reference.double"),
+        ("import reference as r", "r.double"),
+        ("from . import reference", "reference.double"),
+        ("from double import reference", "reference.double"),
+        ("from .reference import double as twice", "twice"),
+        ("from reference import *", "double"),
+        ("import mine.double.reference", "mine.double.reference.double"),
+    ],
+)
+def test_the_function_is_known_however_the_tests_import_it(make, runner, imports, name):
+    tests = f"{imports}\n\n\ndef test_a():\n    assert {name}(4) == 8\n"
+    text = f"Double.\n\n>>> {imports}\n>>> {name}(2)\n4\n"
+    [task] = load_tasks(make(test_double__py=tests, task__md=text))
+    assert check_tasks([task], runner) == []
+
+
+def test_a_task_of_whose_tests_one_cannot_be_run_is_refused_with_each_reason(make):
+    tests = (
+        "import pytest\nfrom reference import HELP, double\n\n\ndef test_a():\n    assert double(1) == 2\n\n\n"
+        "async def test_b():\n    assert double(2) == 4\n\n\ndef test_c():\n    assert double(HELP) == 8\n\n\n"
+        "@pytest.mark.skip\ndef test_d():\n    assert double(3) == 6\n\n\nclass Checked:\n    def test_e(self):\n        assert double(4) == 8\n"
+    )
+    reasons = problems(make(test_double__py=tests))
+    assert [re.match(r"/double/test_double\.py: (.*?): (.*?)(?=,|;|\(|$)", reason).groups() for reason in reasons] == [
+        ("test_b", "async tests are not supported"),
+        ("test_c", "it uses reference.HELP"),
+        ("test_d", "the decorator pytest.mark.skip is not supported"),
+        ("Checked.test_e", "its class is no TestCase and has no name that begins with Test"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["double_test", "tests", "test"])
+def test_a_file_of_tests_with_another_usual_name_counts(make, runner, name):
+    [task] = load_tasks(make(**{f"{name}__py": "def test_b():\n    assert double(50) == 100\n"}))
+    assert "double(50)" in task.hidden.source
+
+
+def test_a_file_of_tests_in_another_folder_is_a_problem(make):
+    folder = make()
+    (folder / "double" / "tests").mkdir()
+    (folder / "double" / "tests" / "test_more.py").write_text("def test_b():\n    assert double(50) == 100\n")
+    assert problems(folder) == [
+        "/double/tests/test_more.py: a file of tests has to be in the same folder as reference.py"
+    ]
+
+
+def test_a_folder_with_a_reference_but_no_text_is_a_problem(make):
+    make()
+    assert problems(make("triple", task__md=None))[0] == "/triple/task.md: cannot be read: No such file or directory"
+
+
+def test_files_that_are_joined_keep_what_only_a_module_may_have(make, runner):
+    first = "from __future__ import annotations\nfrom math import *\n\n\ndef test_a() -> Missing:\n    assert double(floor(2.5)) == 4\n"
+    second = "from __future__ import annotations\n\nCOUNT = 0\n\n\ndef counted():\n    global COUNT\n    COUNT += 1\n    return COUNT\n\n\ndef test_a():\n    assert double(counted()) == 2\n"
+    [task] = load_tasks(make(test_double__py=first, test_more__py=second))
+    assert check_tasks([task], runner) == []

@@ -1,0 +1,181 @@
+"""Turns the assertions of unittest and pytest into plain ``assert``, ``with raises(...)`` and ``approx(...)``.
+
+The names are resolved by the imports of the module (imports.py). Whatever a test run does not have raises ValueError that says so.
+"""
+
+from __future__ import annotations
+
+import ast
+
+from mlx_selfdebug.values.imports import FRAMEWORKS, Imports, Scoped
+from mlx_selfdebug.values.parsing import parse_expression, parse_quietly
+
+STAND_IN = "_UnittestTestCase"
+"""The name of the class that takes the place of ``unittest.TestCase`` among the bases of a class."""
+STAND_IN_SOURCE = f"""\
+class {STAND_IN}:
+    def setUp(self): pass
+    def tearDown(self): pass
+    @classmethod
+    def setUpClass(cls): pass
+    @classmethod
+    def tearDownClass(cls): pass
+"""
+PARAM_SOURCE = """\
+class param(tuple):
+    def __new__(cls, *values, id=None): return super().__new__(cls, values)
+"""
+"""A stand-in for ``pytest.param``: a tuple that can be told from others."""
+# Each form takes the arguments as {0}, {1}, ... Keyword arguments that change the meaning are added by _assertion.
+_ASSERTIONS = {
+    "assertEqual": "{0} == {1}",
+    "assertNotEqual": "{0} != {1}",
+    "assertTrue": "{0}",
+    "assertFalse": "not {0}",
+    "assertIs": "{0} is {1}",
+    "assertIsNot": "{0} is not {1}",
+    "assertIsNone": "{0} is None",
+    "assertIsNotNone": "{0} is not None",
+    "assertIn": "{0} in {1}",
+    "assertNotIn": "{0} not in {1}",
+    "assertIsInstance": "isinstance({0}, {1})",
+    "assertNotIsInstance": "not isinstance({0}, {1})",
+    "assertGreater": "{0} > {1}",
+    "assertGreaterEqual": "{0} >= {1}",
+    "assertLess": "{0} < {1}",
+    "assertLessEqual": "{0} <= {1}",
+    "assertRegex": "__import__('re').search({1}, {0})",
+    "assertNotRegex": "not __import__('re').search({1}, {0})",
+    "assertCountEqual": "sorted({0}, key=repr) == sorted({1}, key=repr)",
+    "assertSequenceEqual": "list({0}) == list({1})",
+    "assertAlmostEqual": "almost_equal({0}, {1})",
+    "assertNotAlmostEqual": "not almost_equal({0}, {1})",
+    **dict.fromkeys(
+        ("assertListEqual", "assertTupleEqual", "assertSetEqual", "assertDictEqual", "assertMultiLineEqual"),
+        "{0} == {1}",
+    ),
+}
+_ALMOST = ("assertAlmostEqual", "assertNotAlmostEqual")
+_RAISES = ("assertRaises", "assertRaisesRegex")
+_OTHER_METHODS = frozenset(
+    {
+        "fail", "failIf", "failUnless", "subTest", "skipTest", "addCleanup", "addClassCleanup", "addTypeEqualityFunc",
+        "doCleanups", "enterContext", "enterClassContext", "id", "shortDescription",
+    }
+)  # fmt: skip
+_TOOLS = {"pytest.raises": "raises", "pytest.approx": "approx", "pytest.param": "param"}
+
+
+class Translator(Scoped, ast.NodeTransformer):
+    """Translates one statement at a time. ``own`` are the attributes that the module's classes set, which stay as they are."""
+
+    def __init__(self, imports: Imports, own: set[str]) -> None:
+        super().__init__(imports)
+        self.own = own
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        # Annotations are dropped, since they may name what only the module under test has.
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        if node.id == "__file__":
+            raise ValueError("__file__ is not supported: the files beside the tests are not there in a test run")
+        return self._tool(node) or node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        return self._tool(node) or self.generic_visit(node)
+
+    def _tool(self, node: ast.Name | ast.Attribute) -> ast.expr | None:
+        origin = self.origin(node)
+        if origin in _TOOLS:
+            return ast.copy_location(ast.Name(_TOOLS[origin], ast.Load()), node)
+        if origin.partition(".")[0] in FRAMEWORKS and isinstance(node.ctx, ast.Load):
+            raise ValueError(f"{origin} is not supported")
+        return None
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        call = node.value
+        if not isinstance(call, ast.Call):
+            return self.generic_visit(node)
+        origin, name = self.origin(call.func), self._own_method(call)
+        if origin == "pytest.fail":
+            return self.generic_visit(parse_quietly(_fail(call)).body[0])
+        if origin == "pytest.raises" and len(call.args) > 1:
+            return self._raises_call(call, 1)
+        if name in _RAISES and len(call.args) > 1 + (name == "assertRaisesRegex"):
+            return self._raises_call(call, 1 + (name == "assertRaisesRegex"))
+        return self.generic_visit(parse_quietly(_assertion(call, name)).body[0] if name else node)
+
+    def visit_With(self, node: ast.With) -> ast.AST:
+        for item in node.items:
+            name = self._own_method(item.context_expr)
+            if name and isinstance(item.context_expr, ast.Call):
+                item.context_expr = _context(item.context_expr, name)
+        return self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        name = self._own_method(node)
+        if name:
+            raise ValueError(f"self.{name} is not supported here")
+        if self.origin(node.func) == "pytest.raises" and len(node.args) > 1:
+            raise ValueError("pytest.raises with a function is only supported as a statement of its own")
+        if self.origin(node.func) == "pytest.param" and any(keyword.arg != "id" for keyword in node.keywords):
+            raise ValueError("pytest.param with marks is not supported")
+        return self.generic_visit(node)
+
+    def _own_method(self, node: ast.expr) -> str:
+        """Return the name in ``self.name(...)`` if it is a method of unittest, otherwise an empty string."""
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            return ""
+        owner, name = node.func.value, node.func.attr
+        is_own = isinstance(owner, ast.Name) and owner.id in ("self", "cls") and name not in self.own
+        return name if is_own and (name.startswith("assert") or name in _OTHER_METHODS) else ""
+
+    def _raises_call(self, call: ast.Call, n_own: int) -> ast.AST:
+        """Return the ``with`` statement for a call that names the function which has to raise."""
+        inner = ast.Call(call.args[n_own], call.args[n_own + 1 :], call.keywords)
+        own = ast.Call(call.func, call.args[:n_own], [])
+        context = (
+            _context(own, call.func.attr) if self._own_method(call) and isinstance(call.func, ast.Attribute) else own
+        )
+        return self.generic_visit(ast.With([ast.withitem(context)], [ast.Expr(inner)]))
+
+
+def _assertion(call: ast.Call, name: str) -> str:
+    if name == "fail":
+        return _fail(call)
+    form = _ASSERTIONS.get(name)
+    if form is None or any(isinstance(argument, ast.Starred) for argument in call.args):
+        raise ValueError(f"self.{name} is not supported")
+    texts = [f"({ast.unparse(argument)})" for argument in call.args]
+    if len(texts) < (2 if "{1}" in form else 1):
+        raise ValueError(f"self.{name} has too few arguments")
+    condition = ast.unparse(parse_expression(form.format(*texts)))
+    if name in _ALMOST:
+        extra = [f"{keyword.arg}={ast.unparse(keyword.value)}" for keyword in call.keywords if keyword.arg != "msg"]
+        extra = [f"places={ast.unparse(call.args[2])}", *extra] if len(call.args) > 2 else extra
+        condition = "".join([condition[:-1], *(f", {text}" for text in extra), ")"])
+    return f"assert {condition}"
+
+
+def _fail(call: ast.Call) -> str:
+    return f"raise AssertionError({ast.unparse(call.args[0])})" if call.args else "raise AssertionError"
+
+
+def _context(call: ast.Call, name: str) -> ast.expr:
+    if name == "subTest":
+        label = ast.unparse(call).partition("(")[2][:-1]
+        return ast.Call(ast.Name("independent_test", ast.Load()), [ast.Constant(f"subTest({label})")], [])
+    if name not in _RAISES:
+        raise ValueError(f"self.{name} is not supported as a context manager")
+    keywords = [ast.keyword("match", call.args[1])] if name == "assertRaisesRegex" else []
+    return ast.Call(ast.Name("raises", ast.Load()), call.args[:1], keywords)

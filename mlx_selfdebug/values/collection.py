@@ -1,0 +1,190 @@
+"""Finds the tests of a module as pytest and unittest do, without running anything.
+
+Every function whose name begins with "test" is accounted for: it is a test that can be run, or a problem says why it is not.
+Functions inside other functions are no tests.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mlx_selfdebug.values.classes import Function, KnownClass, assigned_names, read_classes
+from mlx_selfdebug.values.imports import Imports
+from mlx_selfdebug.values.marks import Parameters, marks_in, named_marks, read_marks
+
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+_NO_FRAMEWORK = "its class is no TestCase and has no name that begins with Test, and no such class inherits from it"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A test that was found."""
+
+    label: str
+    """The name with those of its classes: ``TestPrices.test_total``."""
+    node: ast.stmt
+    owner: KnownClass | None = None
+    own: tuple[Parameters, ...] = ()
+    """The parameters that decorate the test itself."""
+    around: tuple[Parameters, ...] = ()
+    """The parameters that its classes and the module give to all of their tests."""
+    problem: str = ""
+    """The reason why the test cannot be run, or an empty string."""
+
+
+def find_tests(tree: ast.Module, imports: Imports) -> list[Found]:
+    """Return the tests of a module, those that cannot be run included."""
+    finder = _Finder(tree, imports)
+    finder.note_problems(tree.body, "")
+    for known in finder.classes:
+        finder.note_problems(known.node.body, f"{known.path}.")
+    for node in tree.body:
+        if isinstance(node, Function) and node.name.startswith("test"):
+            finder.add(node.name, node, None)
+        elif isinstance(node, ast.ClassDef):
+            finder.add_class(next(known for known in finder.classes if known.node is node), "")
+    finder.add_rest()
+    return finder.found
+
+
+class _Finder:
+    def __init__(self, tree: ast.Module, imports: Imports) -> None:
+        self.imports = imports
+        self.classes = read_classes(tree, imports)
+        self.found: list[Found] = []
+        self._functions = {node.name: node for node in tree.body if isinstance(node, Function)}
+        assigned = assigned_names(tree.body)
+        self._marks = named_marks(assigned, imports)
+        self._module_marks = marks_in(assigned["pytestmark"]) if "pytestmark" in assigned else []
+        self._accounted: set[int] = set()
+        self._replaced: set[int] = set()
+
+    def note_problems(self, body: Sequence[ast.stmt], prefix: str) -> None:
+        """Add the tests of a module or class that are replaced by others, made by a call, or inside an ``if``."""
+        last = {node.name: node for node in body if isinstance(node, _Definition)}
+        for node in body:
+            reason = f"it stands inside `{type(node).__name__.lower()}`; only tests at the top level of a file or class are run"
+            if isinstance(node, _Definition):
+                if last[node.name] is node:
+                    continue
+                reason = f"`{node.name}` is defined again below, and only the last one would run; give one of them another name"
+                self._replaced.add(id(node))
+            for label, test in _tests_inside(node, prefix):
+                self._accounted.add(id(test))
+                self.found.append(Found(label, test, problem=reason))
+            if isinstance(node, ast.Assign) and self._makes_function(node.value):
+                names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+                reason = "it is assigned; only tests that are written with def are run"
+                tests = (f"{prefix}{name}" for name in names if name.startswith("test"))
+                self.found += [Found(label, node, problem=reason) for label in tests]
+
+    def _makes_function(self, value: ast.expr) -> bool:
+        """Return whether the value is a function, or is made by a function of the module that has a function inside."""
+        if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id in self._functions:
+            maker = self._functions[value.func.id]
+            return any(isinstance(part, Function | ast.Lambda) for part in ast.walk(maker) if part is not maker)
+        return isinstance(value, ast.Lambda) or (isinstance(value, ast.Name) and value.id in self._functions)
+
+    def add_class(self, known: KnownClass, around: str) -> None:
+        """Add the tests of a class if a framework would run them. ``around`` is the path of the test class around it."""
+        path = f"{around}{known.node.name}"
+        is_test_case = any(other.is_test_case for other in known.order)
+        is_run = is_test_case or known.node.name.startswith("Test")
+        unknown = next((other.unknown for other in known.order if other.unknown), "")
+        if id(known.node) in self._replaced:
+            return
+        if unknown and (known.tests or known.is_like_a_test):
+            self._add_problem(known, path, unknown)
+        if unknown or not is_run:
+            return
+        self._accounted |= {id(item) for other in known.order for item in other.functions.values()}
+        switch = known.constants.get("__test__")
+        if isinstance(switch, ast.Constant) and not switch.value:
+            return
+        if not is_test_case and known.tests and {"__init__", "__new__"} & known.members.keys():
+            self._add_problem(known, path, "its class has an __init__, so that pytest does not run it")
+            return
+        for name in sorted(known.tests) if is_test_case else known.tests:
+            self.add(f"{path}.{name}", known.tests[name], known)
+        if not is_test_case:
+            inherited = [inner for other in reversed(known.order) for inner in self.classes if inner.outer is other]
+            for inner in {inner.node.name: inner for inner in inherited}.values():
+                self.add_class(inner, f"{path}.")
+
+    def _add_problem(self, known: KnownClass, path: str, problem: str) -> None:
+        """Add the tests of a class as tests that cannot be run, or the class itself if all its tests are inherited."""
+        self._accounted |= {id(item) for item in known.tests.values()}
+        for name, item in known.tests.items():
+            self.found.append(Found(f"{path}.{name}", item, known, problem=problem))
+        if not known.tests:
+            self.found.append(Found(path, known.node, known, problem=problem))
+
+    def add(self, label: str, node: Function, owner: KnownClass | None) -> None:
+        if id(node) in self._replaced:
+            return
+        try:
+            own = read_marks(node.decorator_list, self.imports, self._marks)
+            around = read_marks(self._marks_around(owner), self.imports, self._marks)
+            if (own or around) and owner and any(known.is_test_case for known in owner.order):
+                raise ValueError("parametrize is not supported in a TestCase")
+            _check_function(node, Counter(name for given in (*own, *around) for name in given.names), owner is not None)
+        except ValueError as error:
+            self.found.append(Found(label, node, owner, problem=str(error)))
+        else:
+            self.found.append(Found(label, node, owner, tuple(own), tuple(around)))
+
+    def _marks_around(self, owner: KnownClass | None) -> list[ast.expr]:
+        marks = list(self._module_marks)
+        for known in owner.order if owner else ():
+            marks += known.node.decorator_list
+            marks += marks_in(known.constants["pytestmark"]) if "pytestmark" in known.constants else []
+        return list({ast.unparse(mark): mark for mark in marks}.values())
+
+    def add_rest(self) -> None:
+        """Add the tests of classes that no framework runs, and that no other class inherits."""
+        for known in self.classes:
+            for name, item in known.functions.items():
+                if name.startswith("test") and id(item) not in self._accounted:
+                    self.found.append(Found(f"{known.path}.{name}", item, problem=_NO_FRAMEWORK))
+
+
+def _tests_inside(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.stmt]]:
+    """Yield the tests inside a statement, but not those inside functions."""
+    if isinstance(node, Function):
+        if node.name.startswith("test"):
+            yield f"{prefix}{node.name}", node
+        return
+    inside = f"{prefix}{node.name}." if isinstance(node, ast.ClassDef) else prefix
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
+            yield from _tests_inside(child, inside)
+
+
+def _check_function(node: Function, given: Counter[str], in_class: bool) -> None:
+    """Raise ValueError if the test is no plain function, or takes other arguments than those that are given."""
+    if isinstance(node, ast.AsyncFunctionDef):
+        raise ValueError("async tests are not supported")
+    if any(isinstance(part, ast.Yield | ast.YieldFrom) for part in _own_parts(node)):
+        raise ValueError("tests that yield are not supported")
+    positional = [*node.args.posonlyargs, *node.args.args]
+    n_needed = len(positional) - len(node.args.defaults)
+    is_bound = in_class and not any(ast.unparse(decorator) == "staticmethod" for decorator in node.decorator_list)
+    needed = [argument.arg for argument in positional[int(is_bound) : n_needed]]
+    by_name = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+    needed += [argument.arg for argument, default in by_name if default is None]
+    if fixtures := [name for name in needed if name not in given]:
+        raise ValueError(f"fixtures are not supported ({', '.join(fixtures)})")
+    taken = {argument.arg for argument in (*positional, *node.args.kwonlyargs)}
+    if wrong := [name for name in given if name not in taken or given[name] > 1]:
+        raise ValueError(f"parametrize gives {', '.join(wrong)}, which the test does not take, or takes only once")
+
+
+def _own_parts(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the parts of a function, but not those of functions inside it."""
+    for child in ast.iter_child_nodes(node):
+        yield child
+        if not isinstance(child, Function | ast.Lambda):
+            yield from _own_parts(child)

@@ -1,0 +1,189 @@
+"""Says what the names of a module stand for, without importing anything.
+
+    >>> Imports(ast.parse("import pytest as pt\\nfrom shop import prices")).origins
+    {'pt': 'pytest', 'prices': 'shop.prices'}
+
+The dotted name that a name stands for is called its *origin*. The origin of a relative import begins with a dot, unless it is known
+in which module the import stands.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable
+
+FRAMEWORKS = frozenset({"unittest", "pytest", "doctest"})
+_KNOWN = (sys.stdlib_module_names - FRAMEWORKS) | {"numpy", "pandas"}
+_Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+
+def is_foreign(origin: str) -> bool:
+    """Return whether checks cannot import what ``origin`` names. The module under test is foreign, and so are other packages."""
+    return bool(origin) and origin.partition(".")[0] not in _KNOWN | FRAMEWORKS
+
+
+class Imports:
+    """The imports of a module, wherever in it they stand, and other names that its top level gives to what it imports."""
+
+    def __init__(self, tree: ast.Module, inside: str = "") -> None:
+        """Read the imports of ``tree``. ``inside`` is the dotted name of the module, if it is known."""
+        self.origins: dict[str, str] = {}
+        self.modules: set[str] = set()
+        """The origins that are modules for certain."""
+        self.stars: list[str] = []
+        """The modules from which everything is imported."""
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                self._add_modules(node)
+            elif isinstance(node, ast.ImportFrom):
+                self._add_names(node, inside)
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+                origin = self.origin(node.value)
+                self.origins |= {node.targets[0].id: origin} if origin else {}
+
+    def _add_modules(self, node: ast.Import) -> None:
+        for alias in node.names:
+            self.modules.add(alias.name)
+            first = alias.name.partition(".")[0]
+            self.origins[alias.asname or first] = alias.name if alias.asname else first
+
+    def _add_names(self, node: ast.ImportFrom, inside: str) -> None:
+        home = _home(node, inside)
+        for alias in node.names:
+            if alias.name == "*":
+                self.stars.append(home)
+            else:
+                self.origins[alias.asname or alias.name] = f"{home.rstrip('.')}.{alias.name}" if home else alias.name
+
+    def origin(self, node: ast.AST) -> str:
+        """Return the origin of a name, or of an attribute of one, or an empty string."""
+        if isinstance(node, ast.Name):
+            return self.origins.get(node.id, "")
+        if isinstance(node, ast.Attribute):
+            owner = self.origin(node.value)
+            return f"{owner}.{node.attr}" if owner else ""
+        return ""
+
+    def used(self, node: ast.AST) -> set[str]:
+        """Return the origins of everything that ``node`` uses, each as long as it is written."""
+        collector = _Collector(self)
+        collector.visit(node)
+        return collector.used
+
+
+def _home(node: ast.ImportFrom, inside: str) -> str:
+    """Return the module that names are imported from. It begins with a dot if it is relative to a module that is not known."""
+    if not node.level:
+        return node.module or ""
+    if not inside:
+        return f".{node.module or ''}"
+    return ".".join([*inside.split(".")[: -node.level], *([node.module] if node.module else [])])
+
+
+class Scoped(ast.NodeTransformer):
+    """A transformer that knows what names stand for. The parameters and variables of a function are no imported names."""
+
+    def __init__(self, imports: Imports) -> None:
+        self.imports = imports
+        self._shadowed: list[set[str]] = []
+
+    def origin(self, node: ast.AST) -> str:
+        root = node
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        is_local = isinstance(root, ast.Name) and any(root.id in names for names in self._shadowed)
+        return "" if is_local else self.imports.origin(node)
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        if not isinstance(node, _Function):
+            return super().visit(node)  # type: ignore[no-any-return]
+        self._shadowed.append(_local_names(node))
+        try:
+            return super().visit(node)  # type: ignore[no-any-return]
+        finally:
+            self._shadowed.pop()
+
+
+def _local_names(node: _Function) -> set[str]:
+    parts = list(ast.walk(node))
+    stored = {part.id for part in parts if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
+    return stored | {part.arg for part in parts if isinstance(part, ast.arg)}
+
+
+class _Collector(Scoped):
+    def __init__(self, imports: Imports) -> None:
+        super().__init__(imports)
+        self.used: set[str] = set()
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        self.used |= {self.origin(node)} - {""}
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        for part in (node.target, node.value):
+            if part is not None:
+                self.visit(part)
+        return node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        origin = self.origin(node)
+        if not origin:
+            return self.generic_visit(node)
+        self.used.add(origin)
+        return node
+
+
+class Renamed(Scoped):
+    """Replaces each name for whose origin ``name_of`` returns another name, and drops the imports that checks cannot have."""
+
+    def __init__(self, imports: Imports, name_of: Callable[[str], str]) -> None:
+        super().__init__(imports)
+        self.name_of = name_of
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return self._renamed(node) or node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        return self._renamed(node) or self.generic_visit(node)
+
+    def _renamed(self, node: ast.Name | ast.Attribute) -> ast.Name | None:
+        origin = self.origin(node) if isinstance(node.ctx, ast.Load) else ""
+        name = self.name_of(origin) if origin else ""
+        return ast.copy_location(ast.Name(name, node.ctx), node) if name else None
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        """Drop what has become ``f = f``, after ``f = module.f``: within a function, it would hide the tested ``f``."""
+        self.generic_visit(node)
+        names = {ast.unparse(part) for part in (*node.targets, node.value)}
+        return ast.copy_location(ast.Pass(), node) if len(names) == 1 and isinstance(node.value, ast.Name) else node
+
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        node.names = [alias for alias in node.names if self._is_kept(alias.name)]
+        return node if node.names else ast.copy_location(ast.Pass(), node)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        home = _home(node, "")
+        node.names = [alias for alias in node.names if self._is_kept(home, f"{home}.{alias.name}")]
+        return node if node.names else ast.copy_location(ast.Pass(), node)
+
+    def _is_kept(self, module: str, origin: str = "") -> bool:
+        return not is_foreign(module) and module.partition(".")[0] not in FRAMEWORKS and not self.name_of(origin)
+
+
+def sole_name(imports: Imports, entry_point: str = "") -> Callable[[str], str]:
+    """Return a function that gives the name in checks of the thing with a certain origin, if that is what is tested.
+
+    The tested thing is imported from anywhere that checks cannot import, and has the name ``entry_point``. Without an
+    ``entry_point``, everything that is imported from there may be it.
+    """
+    imported = set(imports.origins.values())
+
+    def name_of(origin: str) -> str:
+        home, _, last = origin.rpartition(".")
+        if not is_foreign(origin) or entry_point not in ("", last):
+            return ""
+        return last if entry_point or origin in imported - imports.modules or home in imports.modules else ""
+
+    return name_of

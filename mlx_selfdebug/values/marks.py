@@ -1,0 +1,102 @@
+"""Reads the decorators of tests: ``parametrize`` says with which values a test runs; other marks change nothing or are refused."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mlx_selfdebug.values.imports import Imports
+
+PARAMETRIZE, MARK = "pytest.mark.parametrize", "pytest.mark."
+NOT_EMPTY = "_not_empty"
+NOT_EMPTY_SOURCE = f"""\
+def {NOT_EMPTY}(values):
+    values = list(values)
+    if not values: raise LookupError('parametrize has no values, so that its test does not run')
+    return values
+"""
+"""A function around values that are computed, for example from files that a test run does not have."""
+_REFUSED = frozenset({"skip", "skipif", "xfail", "usefixtures"})
+_ARGUMENTS = ("argnames", "argvalues", "indirect", "ids", "scope")
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """One ``parametrize``: names of arguments, and an expression of the values for them."""
+
+    names: tuple[str, ...]
+    values: ast.expr
+    is_bare: bool
+    """Whether each value is that of the only name, instead of a sequence with a value per name."""
+
+    def loop(self, values: str, *, with_params: bool) -> str:
+        """Return the head of a ``for`` statement that binds each name, with an underscore before it, to its value.
+
+        ``with_params`` says that some values may have been written as ``pytest.param(...)``.
+        """
+        names = [f"_{name}" for name in self.names]
+        if not isinstance(self.values, ast.List | ast.Tuple):
+            values = f"{NOT_EMPTY}({values})"
+        if self.is_bare and not with_params:
+            return f"for {names[0]} in {values}:"
+        if self.is_bare:
+            values = f"[item if isinstance(item, param) else (item,) for item in {values}]"
+        return f"for {', '.join(names)}{',' if len(names) == 1 else ''} in {values}:"
+
+
+def read_marks(decorators: Sequence[ast.expr], imports: Imports, named: Mapping[str, ast.expr]) -> list[Parameters]:
+    """Return what ``parametrize`` gives. ``named`` are marks that the module gave names to.
+
+    Raises ValueError if a decorator is none that a test run can do without.
+    """
+    parameters = []
+    for decorator in decorators:
+        mark = named.get(decorator.id, decorator) if isinstance(decorator, ast.Name) else decorator
+        function = mark.func if isinstance(mark, ast.Call) else mark
+        origin = imports.origin(function)
+        if origin == PARAMETRIZE and isinstance(mark, ast.Call):
+            parameters.append(_parametrize(mark))
+        elif origin.startswith(MARK) and origin.removeprefix(MARK) not in _REFUSED:
+            continue
+        elif not (isinstance(function, ast.Name) and function.id in ("staticmethod", "classmethod")):
+            raise ValueError(f"the decorator {ast.unparse(decorator)} is not supported")
+    return parameters
+
+
+def marks_in(node: ast.expr) -> list[ast.expr]:
+    """Return the marks that ``pytestmark = ...`` sets: one, or a list of them."""
+    return list(node.elts) if isinstance(node, ast.List | ast.Tuple) else [node]
+
+
+def named_marks(assigned: Mapping[str, ast.expr], imports: Imports) -> dict[str, ast.expr]:
+    """Return the marks among what the module assigns to names, as in ``many = pytest.mark.parametrize(...)``."""
+    return {name: value for name, value in assigned.items() if _is_mark(value, imports)}
+
+
+def _is_mark(node: ast.expr, imports: Imports) -> bool:
+    return imports.origin(node.func if isinstance(node, ast.Call) else node).startswith(MARK)
+
+
+def _parametrize(call: ast.Call) -> Parameters:
+    arguments = dict(zip(_ARGUMENTS, call.args, strict=False)) | {
+        word.arg or "**": word.value for word in call.keywords
+    }
+    if any(isinstance(value, ast.Starred) for value in call.args) or not {"argnames", "argvalues"} <= arguments.keys():
+        raise ValueError(f"{ast.unparse(call)}: parametrize needs names and values")
+    indirect = arguments.get("indirect", ast.Constant(False))
+    if not (isinstance(indirect, ast.Constant) and indirect.value is False):
+        raise ValueError("parametrize with indirect is not supported, since it needs a fixture")
+    try:
+        names = ast.literal_eval(arguments["argnames"])
+    except ValueError:
+        names = None
+    parts = [part.strip() for part in names.split(",")] if isinstance(names, str) else names
+    if not isinstance(parts, list | tuple) or not parts or not all(isinstance(part, str) for part in parts):
+        raise ValueError(
+            f"parametrize({ast.unparse(arguments['argnames'])}, ...): the names have to be written as strings"
+        )
+    if ast.unparse(arguments["argvalues"]) in ("[]", "()"):
+        raise ValueError("parametrize without any values is not supported, since the test would not run")
+    parts = [part for part in parts if part]
+    return Parameters(tuple(parts), arguments["argvalues"], isinstance(names, str) and len(parts) == 1)
