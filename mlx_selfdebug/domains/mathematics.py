@@ -1,4 +1,4 @@
-"""The mathematics domain: a problem in words or symbols is answered in free text, and math-verify compares the final answer.
+"""The mathematics domain: a problem in words or symbols is answered in free text, and its final answer is compared exactly.
 
 A problem has a single key, so its public and hidden checks are the same. A model is told that its answer was wrong, how the answer
 was read and what form is expected, but never the key. An arm that stops at its first right answer has learned from the key that it
@@ -13,8 +13,9 @@ from concurrent.futures import Future
 
 from mlx_selfdebug.domains.base import Runner, Tidied
 from mlx_selfdebug.domains.inside import source_of
+from mlx_selfdebug.domains.inside.plain_number import numbers
 from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted, error_text, got_text
-from mlx_selfdebug.domains.tidying import without_markers
+from mlx_selfdebug.domains.tidying import plain_text
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Failure, Verdict
@@ -45,7 +46,7 @@ class MathDomain(Prompted):
         return text[:1].upper() + text[1:] + "."
 
     def extract(self, text: str, task: Task) -> Tidied:  # noqa: ARG002
-        return without_markers(text)
+        return plain_text(text)
 
     def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:  # noqa: ARG002
         return runner.submit(f"{source_of('math_program')}\nTEXT = {code!r}\n", checks, "answer")
@@ -61,15 +62,12 @@ class MathDomain(Prompted):
 
 
 def key_checks(key: str) -> Checks:
-    """Return checks that the final answer equals ``key``, which is LaTeX or a number."""
-    key = key.strip().replace(",", "") if re.fullmatch(r"[\s\d,.+-]+", key) else key.strip()
-    return Checks.from_asserts([f"assert candidate({key!r}, {form_of(key)!r}) == ''"])
+    """Return checks that the final answer equals ``key``, which is LaTeX, a number or words."""
+    return Checks.from_asserts([f"assert candidate({key.strip()!r}, {form_of(key)!r}) == ''"])
 
 
 def form_of(key: str) -> str:
     """Return the form of ``key`` in words that do not reveal the key."""
-    if re.fullmatch(r"[+-]?\d+", key):
-        return "a whole number"
-    if re.fullmatch(r"[+-]?[\d./]+", key):
-        return "a number"
-    return "a word" if re.fullmatch(r"[A-Za-z]+", key) else "an expression"
+    if values := numbers(key):
+        return "a whole number" if all(value.denominator == 1 for value in values) else "a number"
+    return "a word" if re.fullmatch(r"[A-Za-z]+", key.strip()) else "an expression"

@@ -16,7 +16,7 @@ _LEAD = re.compile(r"(?:[-*+>\u2022]+|\d+[.)])[ \t]+")
 _MARKS = re.compile(r"[*_`\"'(\u201c\u2018]+")
 _WORD = re.compile(r"[^\W\d_][\w'\u2019-]*")
 _AFTER_WORD = re.compile(r"[*_`]*[,;:!?.]?[*_`]*(?:$|[ \t]+[*_`\"'(\u201c\u2018]*[\w$\\])")
-_RULE = re.compile(r"(?:-{3,}|\*{3,}|={3,}|_{3,}|>>>.*|\.\.\.|\\[\[\]()].*|\$.*)$")
+_RULE = re.compile(r"(?:-{3,}|\*{3,}|={3,}|_{3,}|>>>.*|\.\.\.|\\[\[\]()].*|\$.*|</?[A-Za-z]\w*>)$")
 _CODE_WORDS = {*(word for word in keyword.kwlist if word.islower()), "print", "match", "type"}
 
 

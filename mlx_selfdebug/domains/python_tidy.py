@@ -1,13 +1,14 @@
 """Takes the program out of a model's answer, and names each step that was taken on the way.
 
 Code that parses and defines the entry point is not changed by a single byte. Otherwise the least tidying that gives such code is
-done. If nothing gives such code, only fences and chat markers are removed, so that a broken program is judged as the broken program
-it is. Nothing is written for the model: a step cuts, shifts or joins what is there. The only line that is ever added is the
-signature that the task gave.
+done. If nothing gives such code, only thoughts, fences and chat markers are removed, so that a broken program is judged as the
+broken program it is. Nothing is written for the model: a step cuts, shifts or joins what is there. The only line that is ever added
+is the signature that the task gave.
 
 This is the complete list of steps:
 
-- ``markers``    the answer is cut at the first marker of a chat template, such as ``<|im_end|>``
+- ``thoughts``   what the model thinks aloud, as in ``<think>...</think>``, is dropped: a draft in it is no answer (see tidying.py)
+- ``markers``    the answer is cut at the first marker of a chat template, such as ``<|im_end|>``, which may be cut off itself
 - ``unicode``    typographic quotes, odd spaces, byte order marks and CRLF outside of strings are replaced, if it then parses
 - ``fence``      of several fenced blocks, the first that defines the entry point is taken; it may be unclosed
 - ``dedent``     indentation that all lines share is removed
@@ -40,23 +41,20 @@ from mlx_selfdebug.domains.python_prelude import lacks
 from mlx_selfdebug.domains.python_prose import is_prose, without_prose_statements
 from mlx_selfdebug.domains.python_source import defines, function_named, parse, same_scope
 from mlx_selfdebug.domains.python_unicode import plain
+from mlx_selfdebug.domains.tidying import without_thoughts_and_markers
 from mlx_selfdebug.values.task import Task
 
-Step = Literal["markers", "unicode", "fence", "dedent", "prose", "bare_body", "truncated", "imports"]
+Step = Literal["thoughts", "markers", "unicode", "fence", "dedent", "prose", "bare_body", "truncated", "imports"]
 STEPS: tuple[Step, ...] = get_args(Step)
 
 MAX_CHARS = 30_000
-"""Longer answers are judged as they are. No answer of a small model comes near this length."""
+"""Longer answers are judged as they are, without thoughts. No answer of a small model comes near this length."""
 MAX_PARSED_CHARS = 1_000_000
 """The number of characters that one pass may parse, so that no answer takes longer than about half a second."""
 MAX_FENCES = 12
 MAX_PLACES = 40
 """The number of places where code may begin or end that are tried in one segment."""
 
-_MARKER = re.compile(
-    r"<\|(?:im_start|im_end|endoftext|end|eot_id|file_sep|repo_name|fim_\w+)\|>|<end_of_turn>|</s>", re.ASCII
-)
-_TURN = re.compile(r"\s*<\|im_start\|>[ \t]*(?:assistant)?[ \t]*\n?")
 _FENCE = re.compile(r"[ \t]*(?:```+|~~~+)[^`]*$")
 _CLOSED_IN_LINE = re.compile(r"(?<=[^\s`~])[ \t]*(?:```+|~~~+)[ \t]*$", re.MULTILINE)
 _CODE_START = re.compile(r"(?:async\s+def|def|class|from|import)\s|@\w")
@@ -70,8 +68,8 @@ def tidy(text: str, task: Task) -> Tidied:
 
     Never raises. Tidying code that was tidied already changes nothing.
     """
-    code, steps = text, set[Step]()
-    while len(code) <= MAX_CHARS:
+    code, steps = text, set[str]()
+    while True:
         tidier, taken = _pass(code, task)
         if tidier == code:
             break
@@ -82,12 +80,15 @@ def tidy(text: str, task: Task) -> Tidied:
     return Tidied(code, tuple(step for step in STEPS if step in steps))
 
 
-def _pass(text: str, task: Task) -> Candidate:
+def _pass(text: str, task: Task) -> tuple[str, tuple[str, ...]]:
     good = _Judge(task.entry_point)
     if good(text):
         return text, ()
-    kept = _without_markers(text)
-    markers: tuple[Step, ...] = ("markers",) if kept != text else ()
+    # Thoughts are dropped before the length counts, since they may be many times as long as the answer.
+    answer = without_thoughts_and_markers(text)
+    kept, spoken = answer.code, answer.steps
+    if len(kept) > MAX_CHARS:
+        return kept, spoken
     for version, unicode in _versions(kept):
         segments = list(_segments(version))
         for mend in _MENDS:
@@ -96,9 +97,9 @@ def _pass(text: str, task: Task) -> Candidate:
                 if candidate:
                     code, steps = candidate
                     fence: tuple[Step, ...] = ("fence",) if segment != version else ()
-                    return code, (*markers, *unicode, *fence, *steps)
+                    return code, (*spoken, *unicode, *fence, *steps)
     whole = _likeliest(kept, task.entry_point)
-    return whole, (*markers, "fence") if whole != kept else markers
+    return whole, (*spoken, "fence") if whole != kept else spoken
 
 
 class _Judge:
@@ -119,11 +120,6 @@ def _versions(text: str) -> Iterator[tuple[str, tuple[Step, ...]]]:
     plainer = plain(text)
     if plainer != text:
         yield plainer, ("unicode",)
-
-
-def _without_markers(text: str) -> str:
-    opening = _TURN.match(text)
-    return _MARKER.split(text[opening.end() if opening else 0 :], maxsplit=1)[0]
 
 
 def _segments(text: str) -> Iterator[str]:

@@ -5,12 +5,16 @@ The domain sets ``TEXT`` in a line after it.
 
 import json
 import re
+from typing import Any
 
 from reasoning_gym.factory import get_score_answer_fn
 
+from mlx_selfdebug.domains.inside.final_answer import final_answer, without_emphasis
+from mlx_selfdebug.domains.inside.plain_number import digits, numbers
+
 TEXT = ""
-MAX_CHARS = 20_000
-NUMBER = re.compile(r"-?[\d,.]+")
+MAX_REPLY_CHARS = 20_000
+LABEL = re.compile(r"(?<![A-Za-z])answer[*_`]*\s*:", re.IGNORECASE)
 
 
 def answer(entry: str, form: str) -> str:
@@ -18,14 +22,26 @@ def answer(entry: str, form: str) -> str:
 
     The words never reveal the right answer.
     """
-    given = final(TEXT[-MAX_CHARS:])
+    record = json.loads(entry)
+    given = readings(TEXT[-MAX_REPLY_CHARS:], record)
     if not given:
         return f"no final answer was found; {form} is expected after 'Answer:'"
-    record = json.loads(entry)
-    score = get_score_answer_fn(record["metadata"]["source_dataset"])(given, record)
-    return "" if score == 1 else f"the final answer was read as {given[:80]!r}, which is wrong; {form} is expected"
+    score = get_score_answer_fn(record["metadata"]["source_dataset"])
+    if any(score(reading, record) == 1 for reading in given):
+        return ""
+    return f"the final answer was read as {given[0][:80]!r}, which is wrong; {form} is expected"
 
 
-def final(text: str) -> str:
-    """Return what follows the last ``Answer:``, or an empty string."""
-    return text.rpartition("Answer:")[2].strip().strip("*`").strip() if "Answer:" in text else ""
+def readings(text: str, record: dict[str, Any]) -> list[str]:
+    """Return the final answer as it is written, then without what may stand around it: emphasis, a box, a unit, a full stop.
+
+    An answer of several lines, such as a grid, is everything after the last label. It has no other reading.
+    """
+    expected = str(record["answer"])
+    labelled = [part for part in (part.strip().strip("*`").strip() for part in LABEL.split(text)[1:]) if part]
+    if "\n" in expected:
+        return labelled[-1:]
+    final = final_answer(text)
+    lines = [without_emphasis(part.partition("\n")[0]).strip() for part in labelled[-1:]]
+    plain = [digits(final)] if final and numbers(expected) else []
+    return list(dict.fromkeys(reading for reading in [*labelled[-1:], *lines, final, *plain] if reading))

@@ -1,0 +1,150 @@
+r"""Reads a text that states one number, exactly: with a currency, a unit, an ordinal's ending, thousands or words around it.
+
+A text with no number or several, or with words that change its number, such as "5 or more", is not read.
+
+>>> numbers(r"\$1{,}234.50 \text{ per day}"), numbers(r"3^{\text{rd}}"), numbers("5x"), numbers("5 or 6")
+(frozenset({Fraction(2469, 2)}), frozenset({Fraction(3, 1)}), frozenset(), frozenset())
+"""
+
+import re
+from fractions import Fraction
+
+MAX_CHARS = 4_000
+GAP = r"(?:\\[,;: ]|~|\\thinspace\b ?|[ '_\u00a0\u2009\u202f])"
+GROUPED = re.compile(rf"(?<![\d.,])\d{{1,3}}(?:(?:,\d{{3}})+|(?:,?{GAP}\d{{3}})+)(?!\d|,\d)")
+"""Matches a whole number, or what stands before the point of one, whose thousands are kept apart by commas or gaps."""
+DECIMAL = r"(?:\d+(?:\.\d*)?|\.\d+)"
+NUMBER = re.compile(
+    rf"""
+      (?P<sign>[+-]\s*)?
+      (?: (?P<whole>\d+)?\s*\\frac\s*\{{\s*(?P<top>[+-]?\s*{DECIMAL})\s*\}}\s*\{{\s*(?P<bottom>[+-]?\s*{DECIMAL})\s*\}}
+        | (?:(?P<ones>\d+)\s+)?(?P<over>{DECIMAL})\s*/\s*(?P<under>{DECIMAL})
+        | (?P<decimal>{DECIMAL})
+          (?: \s*(?:\\times|\\cdot|[\u00d7*x])\s*10\s*\^\s*(?:\{{\s*(?P<power>[+-]?\d{{1,4}})\s*\}}|(?P<digits>[+-]?\d{{1,4}}))
+            | [eE](?P<exponent>[+-]?\d{{1,4}}) )? )
+    """,
+    re.VERBOSE,
+)
+WRAPPER = re.compile(
+    r"\\(?:(?:text|math)(?:bf|it|rm|sf|tt|normal)?|mbox|fbox|boxed|bm|boldsymbol|emph|underline|operatorname)\s*\{([^{}]*)\}"
+)
+CLEANED: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile("[\u2212\u2012\u2013\u2014\uff0d]"), "-"),
+    (re.compile(r"\\(?:left|right|displaystyle|textstyle)(?![A-Za-z])|\\!|\\[()\[\]]"), ""),
+    (re.compile(r"\{\s*([,.])\s*\}"), r"\1"),
+    (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
+    (re.compile(r"\\frac\s*(\d)\s*(\d)"), r"\\frac{\1}{\2}"),
+    (re.compile(r"\\(?:pounds|euro|yen|text(?:dollar|sterling|euro|yen))(?![A-Za-z])"), ""),
+    (re.compile("\\\\?[$\u20ac\u00a3\u00a5\u20b9\u20bd\u20a9]"), ""),
+    (re.compile(r"\^\s*\{?\s*\\circ(?![A-Za-z])\s*\}?|\\degree(?![A-Za-z])"), "\u00b0"),
+    (re.compile(r"\^\s*\{?\s*(st|nd|rd|th)(?![A-Za-z])\s*\}?"), r"\1"),
+    (re.compile(r"\\approx(?![A-Za-z])|\u2248"), "="),
+    (re.compile(r"\\cdot(?=\s*[A-Za-z])"), "\u00b7"),
+    (re.compile(r"\\%"), "%"),
+    (re.compile(r"\b([ap])\.\s?m\b\.?"), r"\1m"),
+)  # fmt: skip
+"""What is replaced by what before a number is read, in this order."""
+SPACE = re.compile(r"\\[,;: ]|~|\\(?:q?quad|thinspace|enspace)(?![A-Za-z])|[\s\u00a0\u2009\u202f]+")
+NEGATED = re.compile(r"\b(?:minus|negative) (?=[\d.\\])", re.IGNORECASE)
+UNIT_POWER = re.compile(
+    r"(?<=[A-Za-z])\s*\^\s*(?:\{\s*-?[1-4]\s*\}|-?[1-4](?!\d))|[\u00b2\u00b3]|(?<=[cm]m|.m|ft|in)[23](?![\w.])"
+)
+RELATION = re.compile(r"[<>\u2260\u2264\u2265\u00b1|!]|\\(?:neq?|leq?|geq?|lt|gt|in|pm|mp|sim|to)(?![A-Za-z])")
+
+ABBREVIATIONS = frozenset((
+    "m", "g", "s", "h", "l", "L", "C", "F", "K", "N", "J", "W", "V", "cm", "mm", "km", "dm", "nm", "ft", "in", "yd", "mi",
+    "kg", "mg", "lb", "lbs", "oz", "ml", "mL", "dl", "cl", "kl", "gal", "hr", "hrs", "min", "mins", "sec", "secs", "ms",
+    "am", "pm", "mph", "kmh", "kph", "cc", "kB", "MB", "GB", "TB", "Hz", "kHz", "MHz", "GHz", "kW", "kWh", "Pa", "kPa",
+    "mol", "st", "nd", "rd", "th", "USD", "EUR", "GBP", "INR", "Rs", "rs", "US", "sq", "cu", "pts", "pct", "deg", "rad",
+))  # fmt: skip
+"""Units and endings that may stand right after a number. Any other short word there could be a product of variables."""
+SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+SCALE = re.compile(rf"\s*({'|'.join(SCALES)})\b", re.IGNORECASE)
+CHANGING = re.compile(
+    r"\b(?:or|not|half|halves|thirds?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|\w+dths?|root|sqrt|plus|minus|"
+    r"negative|divided|multiplied|modulo|mod|factorial|infinity|log|ln|exp|sin|cos|tan|cot|csc|pi|theta|alpha|beta|gamma|delta|"
+    r"lambda|sigma|omega|phi|hundreds?|thousands?|millions?|billions?|trillions?|power|at (?:least|most)|"
+    r"and (?:a|an|one|two|three|four|five|six|seven|eight|nine))\b"
+    r"|\b(?:than|almost|nearly|under|over|above|below|between|twice|double|triple|thrice|times|squared?|cubed?)\b[^#]*#"
+    r"|#\s*(?:squared|cubed)\b",
+    re.IGNORECASE,
+)
+"""Matches words that make a number another one, or no number at all. ``#`` stands for the number."""
+
+
+def numbers(text: str) -> frozenset[Fraction]:
+    """Return the values that the number in ``text`` may have, which is none if it states no number or more than one.
+
+    A percentage may be meant as itself or as a part of one, and dozens as dozens or as what they hold. Others have one value.
+    """
+    number = only_number(text)
+    value = value_of(number) if number else None
+    if number is None or value is None:
+        return frozenset()
+    after = number.string[number.end() :]
+    while scale := SCALE.match(after):
+        value, after = value * SCALES[scale[1].lower()], after[scale.end() :]
+    if not keep_a_number(number.string[: number.start()], after):
+        return frozenset()
+    if re.search(r"%|\bpercent|\bpct\b", after, re.IGNORECASE):
+        return frozenset((value, value / 100))
+    return frozenset((value, value * 12)) if re.search(r"\bdozens?\b", after, re.IGNORECASE) else frozenset((value,))
+
+
+def digits(text: str) -> str:
+    """Return the number in ``text`` as it is written, without what stands around it, or an empty string if it is not just that."""
+    number = only_number(text)
+    return "" if number is None or numbers(text).isdisjoint(numbers(number[0])) else number[0].replace(" ", "")
+
+
+def only_number(text: str) -> re.Match[str] | None:
+    """Return where in the cleaned text, after the last equals sign, its only number stands, or None if there is no such place."""
+    text = cleaned(text) if len(text) <= MAX_CHARS else ""
+    head, _, tail = text.rpartition("=")
+    if RELATION.search(text) or re.search(r"[,;]|\b(?:and|or)\b", head):
+        return None
+    stated = list(NUMBER.finditer(UNIT_POWER.sub("", tail)))
+    return stated[0] if len(stated) == 1 else None
+
+
+def cleaned(text: str) -> str:
+    """Return ``text`` without the marks of currencies and the commands of LaTeX that only change how it looks."""
+    for pattern, plain in CLEANED[:3]:
+        text = pattern.sub(plain, text)
+    while (unwrapped := WRAPPER.sub(lambda m: f" {m[1]} " if len(m[1].strip()) > 2 else m[1], text)) != text:
+        text = unwrapped
+    for pattern, plain in CLEANED[3:]:
+        text = pattern.sub(plain, text)
+    text = GROUPED.sub(lambda grouped: re.sub(r"\D", "", grouped[0]), text)
+    return NEGATED.sub("-", SPACE.sub(" ", text)).strip()
+
+
+def value_of(number: re.Match[str]) -> Fraction | None:
+    """Return the exact value of a number, or None if it is divided by zero."""
+    if number["decimal"]:
+        power = int(number["power"] or number["digits"] or number["exponent"] or 0)
+        value = Fraction(number["decimal"]) * Fraction(10) ** power
+    else:
+        top, bottom = (number["top"] or number["over"]), (number["bottom"] or number["under"])
+        below = Fraction(bottom.replace(" ", ""))
+        if not below:
+            return None
+        value = int(number["whole"] or number["ones"] or 0) + Fraction(top.replace(" ", "")) / below
+    return -value if (number["sign"] or "").startswith("-") else value
+
+
+def keep_a_number(before: str, after: str) -> bool:
+    """Return whether the text around a number leaves it what it is: units and plain words, and no variables or operators."""
+    around = f"{before}#{after}"
+    if re.search(r"[^\w\s.,:;'\"(){}#/\u00b7%\u00b0\u00a2\u2019-]|[\d_]|\w\(*#", around) or CHANGING.search(around):
+        return False
+    glued = re.match(r"[^\W\d_]+", after)
+    if glued and len(glued[0]) < 4 and glued[0] not in ABBREVIATIONS:
+        return False
+    return all(
+        len(word) > 3
+        or word in ABBREVIATIONS
+        or word in ("a", "A", "I")
+        or (len(word) > 1 and re.search("[aeiou]", word, re.I))
+        for word in re.findall(r"[^\W\d_]+", around)
+    )
