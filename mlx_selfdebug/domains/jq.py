@@ -1,6 +1,7 @@
 """The jq domain: an answer is one jq filter.
 
-A check gives the filter an input and expects the list of all its outputs: ``assert outputs({"a": 1}) == [1]``.
+A check gives the filter an input and expects the list of all its outputs: ``assert outputs({"a": 1}) == [1]``. What a check
+compares is compared as JSON, so ``true`` is not 1.
 
 >>> task = Task("t", "jq", "Give the names.", "outputs", public=Checks.from_asserts(['assert outputs({"name": None}) == [None]']))
 >>> print(JqDomain().task_text(task, public_checks=True))
@@ -15,8 +16,11 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from mlx_selfdebug.domains.base import Runner, Tidied
@@ -24,12 +28,19 @@ from mlx_selfdebug.domains.inside import source_of
 from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted, error_text
 from mlx_selfdebug.domains.tidying import fenced_or_whole
 from mlx_selfdebug.values.checks import Checks
-from mlx_selfdebug.values.parsing import literal, parse_quietly
+from mlx_selfdebug.parsing import literal, parse_quietly
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Failure, Verdict
 
 _TOKEN = re.compile(r"\"(?:\\.|[^\"\\])*\"|[.$@]?\w+|[<>=!/|+*-]+|\S")
 _COMMENT = re.compile(r"#[^\n]*")
+_COMMAND = re.compile(r"(?:\$\s+)?(?:cat\s+[^\s|]+\s*\|\s*)?jq\s+")
+_OF_OUTPUT = re.compile(
+    r"-[rcMCSaje]+|--(?:(?:raw|compact|join|ascii|color|monochrome)-output|sort-keys|tab|exit-status|unbuffered)"
+)
+"""The options of the command that change how outputs are printed, and not what they are."""
+_AS_A_STRING = re.compile(r"\"([.\[{](?:\\\\|\\\"|[^\"\\])*)\"")
+"""A filter in double quotes. jq itself reads this as a constant text, which solves no task. ``\\(`` would make it no constant."""
 
 
 class JqDomain(Prompted):
@@ -59,13 +70,14 @@ class JqDomain(Prompted):
         return "\n".join(lines)
 
     def extract(self, text: str, task: Task) -> Tidied:  # noqa: ARG002
-        """Return the filter. If it is quoted as for a shell (``jq '.a'``), the quotes are removed."""
+        """Return the filter. If it is written as for a shell (``jq -r '.a' file``), the command and the quotes are removed."""
         tidied = fenced_or_whole(text)
-        quoted = re.fullmatch(r"(?:jq\s+)?'([^']*)'\s*", tidied.code)
-        return Tidied(quoted[1].strip() + "\n", (*tidied.steps, "quotes")) if quoted else tidied
+        unquoted = _unquoted(tidied.code.strip())
+        return Tidied(f"{unquoted}\n", (*tidied.steps, "quotes")) if unquoted else tidied
 
     def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:
-        return runner.submit(f"{source_of('jq_program')}\nFILTER = {code.strip()!r}\n", checks, task.entry_point)
+        program = f"{source_of('jq_program')}\nFILTER = {code.strip()!r}\n"
+        return runner.submit(program, compared_as_json(checks), task.entry_point)
 
     def nothing(self, task: Task) -> str:  # noqa: ARG002
         return "empty\n"
@@ -75,6 +87,58 @@ class JqDomain(Prompted):
 
     def tokens(self, code: str) -> Sequence[str]:
         return _TOKEN.findall(_COMMENT.sub("", code))
+
+
+@lru_cache(maxsize=1024)
+def compared_as_json(checks: Checks) -> Checks:
+    """Return the same checks with one side of each ``==``, ``!=``, ``in`` and ``not in`` as ``Json``, which compares types too.
+
+    >>> compared_as_json(Checks.from_asserts(["assert outputs(None) == [True]"])).source
+    'def check(candidate):\\n    assert outputs(None) == Json([True])\\n'
+    """
+    if not checks:
+        return checks
+    tree = _AsJson().visit(parse_quietly(checks.source))
+    return replace(
+        checks,
+        source=ast.unparse(ast.fix_missing_locations(tree)) + "\n",
+        setup=f"{source_of('json_values')}\n{checks.setup}",
+    )
+
+
+class _AsJson(ast.NodeTransformer):
+    def visit_Compare(self, node: ast.Compare) -> ast.Compare:
+        self.generic_visit(node)
+        node.comparators = [
+            _json(side) if isinstance(operator, ast.Eq | ast.NotEq) else side
+            for operator, side in zip(node.ops, node.comparators, strict=True)
+        ]
+        if isinstance(node.ops[0], ast.In | ast.NotIn):
+            node.left = _json(node.left)
+        return node
+
+
+def _json(node: ast.expr) -> ast.expr:
+    return ast.Call(ast.Name("Json", ast.Load()), [node], [])
+
+
+def _unquoted(code: str) -> str | None:
+    """Return the filter in a command of a shell, or None if there is no command or it changes what the filter gets as its input."""
+    string = _AS_A_STRING.fullmatch(code)
+    if string:
+        return re.sub(r"\\(.)", r"\1", string[1]).strip()
+    command = _COMMAND.match(code)
+    if not command and not code.startswith("'"):
+        return None
+    try:
+        words = shlex.split(code[command.end() :] if command else code)
+    except ValueError:
+        return None
+    words = [word for word in words if not _OF_OUTPUT.fullmatch(word)]
+    is_plain = (
+        words and not any(word.startswith("-") or "|" in word for word in words[1:]) and (command or len(words) == 1)
+    )
+    return words[0].replace("\\$", "$").strip() if is_plain and not re.match(r"--?[A-Za-z]", words[0]) else None
 
 
 def as_json(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 
-from mlx_selfdebug.values.parsing import parse_quietly
+from mlx_selfdebug.parsing import parse_quietly
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _NEW_SCOPE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)

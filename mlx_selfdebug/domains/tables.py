@@ -4,7 +4,7 @@ The facts for a repair are the first differences. Checks are written as usual:
 ``assert f(DataFrame({"a": [1, 2]})) == DataFrame({"a": [2]})``. Their ``DataFrame`` is not the library's: it only holds plain
 values. The candidate's process turns these into a frame of the library, and turns the result back into plain values.
 
-    >>> compared(Checks.from_asserts(["assert f(1) == 2"])).source
+    >>> compared(Checks.from_asserts(["assert f(1) == 2"]), "pandas").source
     "def check(candidate):\\n    assert difference(f(1), 2) == ''\\n"
 """
 
@@ -22,7 +22,7 @@ from mlx_selfdebug.domains.python import PythonDomain
 from mlx_selfdebug.domains.python_prelude import prelude
 from mlx_selfdebug.domains.python_source import parse
 from mlx_selfdebug.values.checks import Checks
-from mlx_selfdebug.values.parsing import parse_quietly
+from mlx_selfdebug.parsing import parse_quietly
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Failure, Verdict
 
@@ -48,10 +48,12 @@ class PandasDomain(PythonDomain):
 
     def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:
         name = task.entry_point
-        wrapped = f"if {name!r} in globals():\n    {name} = over_frames({name}, {self.name!r})\n"
-        program = f"{code}\n{source_of('frames_program')}\n{wrapped}"
+        # The source around the function has a namespace of its own, so that it replaces no name of the answer.
+        around = f"__selfdebug_frames__ = {{}}\nexec({source_of('frames_program')!r}, __selfdebug_frames__)\n"
+        wrapped = f"    {name} = __selfdebug_frames__['over_frames']({name}, {self.name!r})\n"
+        program = f"{code}\n{around}if {name!r} in globals():\n{wrapped}"
         before = f"{prelude(code, task)}\n{self.before}"
-        return runner.submit(program, compared(checks), name, prelude=before)
+        return runner.submit(program, compared(checks, self.name), name, prelude=before)
 
 
 class PolarsDomain(PandasDomain):
@@ -62,22 +64,22 @@ class PolarsDomain(PandasDomain):
 
 
 @lru_cache(maxsize=1024)
-def compared(checks: Checks) -> Checks:
-    """Return the same checks with each ``==`` replaced by a call of ``difference``, which explains what differs."""
+def compared(checks: Checks, library: str) -> Checks:
+    """Return the same checks with each ``==`` and ``!=`` made a call of ``difference``, which explains what differs."""
     if not checks:
         return checks
     tree = _Compared().visit(parse_quietly(checks.source))
     return replace(
         checks,
         source=ast.unparse(ast.fix_missing_locations(tree)) + "\n",
-        setup=f"{source_of('frames')}\n{checks.setup}",
+        setup=f"{source_of('frames')}\nLIBRARY = {library!r}\n{checks.setup}",
     )
 
 
 class _Compared(ast.NodeTransformer):
-    def visit_Assert(self, node: ast.Assert) -> ast.Assert:
-        test = node.test
-        if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
-            call = ast.Call(ast.Name("difference", ast.Load()), [test.left, test.comparators[0]], [])
-            node.test = ast.Compare(call, [ast.Eq()], [ast.Constant("")])
-        return node
+    def visit_Compare(self, node: ast.Compare) -> ast.Compare:
+        self.generic_visit(node)
+        if len(node.ops) > 1 or not isinstance(node.ops[0], ast.Eq | ast.NotEq):
+            return node
+        call = ast.Call(ast.Name("difference", ast.Load()), [node.left, node.comparators[0]], [])
+        return ast.Compare(call, node.ops, [ast.Constant("")])

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mlx_selfdebug.values.parsing import parse_quietly
+from mlx_selfdebug.parsing import parse_quietly
 
 Kind = Literal["call", "program"]
 _HEAD = "def check(candidate):\n"
@@ -70,14 +70,14 @@ class Checks:
     @classmethod
     def from_doctest(cls, text: str, setup: str = "") -> Checks:
         """Make checks of the ``>>>`` examples of a docstring (see doctests.py). Raises ValueError if there are none."""
-        from mlx_selfdebug.values.doctests import doctest_statements
+        from mlx_selfdebug.translating.doctests import doctest_statements
 
         return cls.from_asserts(doctest_statements(text), setup)
 
     @classmethod
     def from_unittest(cls, source: str, setup: str = "") -> Checks:
         """Make checks of a test module for unittest or pytest (see unittests.py). Raises ValueError for unsupported tests."""
-        from mlx_selfdebug.values.unittests import tests_to_source
+        from mlx_selfdebug.translating.unittests import tests_to_source
 
         return cls.from_source(tests_to_source(source), setup)
 

@@ -27,6 +27,9 @@ def above(numbers, limit):
             result.append(n)
     return result
 """
+DRAFT = "def above(numbers, limit):\n    return []\n"
+STOPPING = "def above(numbers, limit):\n    return ['<|im_end|>', \"</s>\"]\n"
+TAGGED = "def above(numbers, limit):\n    return '</think>'.join(numbers).replace(\"<think>\", '')\n"
 BODY = LONGER.partition("\n")[2]
 UNDER = SIGNATURE + BODY
 
@@ -114,6 +117,36 @@ TIDIED = [
     Answer("the end of turn", PLAIN + "<|im_end|>", PLAIN, ("markers",)),
     Answer("the end of turn and a new one", PLAIN + "<|im_end|>\n<|im_start|>user\nThanks", PLAIN, ("markers",)),
     Answer("the end of text after a fence", f"```python\n{PLAIN}```<|endoftext|>", PLAIN, ("markers", "fence")),
+    Answer("an end of turn that is cut off", PLAIN + "<|im_e", PLAIN, ("markers",)),
+    Answer("an end of text that is cut off after its first two characters", PLAIN + "<|", PLAIN, ("markers",)),
+    Answer(
+        "a marker in a string and another after a sentence",
+        f"Sure:\n{STOPPING}<|im_end|>",
+        STOPPING,
+        ("markers", "prose"),
+    ),
+    Answer("a wrong draft in a thought", f"<think>\n{DRAFT}No.\n</think>\n\n{PLAIN}", "\n\n" + PLAIN, ("thoughts",)),
+    Answer(
+        "a fenced draft in a thought",
+        f"<think>\n```python\n{DRAFT}```\nNo.\n</think>\n```python\n{PLAIN}```",
+        PLAIN,
+        ("thoughts", "fence"),
+    ),
+    Answer(
+        "a thought that the prompt began",
+        f"So:\n```python\n{DRAFT}```\nNo.</think>\n{PLAIN}",
+        "\n" + PLAIN,
+        ("thoughts",),
+    ),
+    Answer("a thought after the answer", f"{PLAIN}<think>\n{DRAFT}</think>", PLAIN, ("thoughts",)),
+    Answer("a thought after the answer that is cut off", f"{PLAIN}<thinking>\n{DRAFT}", PLAIN, ("thoughts",)),
+    Answer("an answer between tags", f"<answer>\n{PLAIN}</answer>", PLAIN, ("prose",)),
+    Answer(
+        "a tag of thoughts in a string, before an explanation",
+        f"{TAGGED}```\nIt drops <think> tags.",
+        TAGGED,
+        ("thoughts", "fence"),
+    ),
     Answer("the start of the turn", f"<|im_start|>assistant\n{PLAIN}<|im_end|>", PLAIN, ("markers",)),
     Answer("uniform indentation", _indented(PLAIN), PLAIN, ("dedent",)),
     Answer("indentation that only the first line lost", _indented(IMPORTED).lstrip(), IMPORTED, ("dedent",)),
@@ -210,6 +243,10 @@ TIDIED = [
 
 WRONG = [
     _same("nothing", ""),
+    Answer("a thought and nothing after", f"<think>\n{PLAIN}</think>\n", "\n", ("thoughts",)),
+    Answer("a thought that never ends", f"<think>\nFirst:\n```python\n{PLAIN}```\nBut", "", ("thoughts",)),
+    Answer("a thought and a turn that ends in it", f"<think>\n{PLAIN}<|im_end|>", "", ("thoughts",)),
+    _same("a comparison that is cut off", "def above(numbers, limit):\n    return numbers <"),
     _same("prose alone", "I cannot do that.\n"),
     _same("another function's name", "def filter_above(numbers, limit):\n    return numbers\n"),
     _same("a method of a class", "class Solution:\n    def above(self, numbers, limit):\n        return numbers\n"),

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlx_selfdebug.domains import domain_of
+from mlx_selfdebug.domains.inside.rows import difference
 from mlx_selfdebug.domains.sql import is_ordered, rows_checks
 from mlx_selfdebug.tasks import Task
+from tests.domains.neighbours import fractions, integers, pairs, words
 
 SCRIPT = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (1,'x'),(2,'y'),(3,NULL);"
 
@@ -56,6 +62,89 @@ def test_a_wrong_number_of_columns_is_told(told, domain):
 @DOMAINS
 def test_whole_numbers_equal_the_same_with_a_point(told, domain):
     assert told(task([[2]], domain=domain), "SELECT avg(a) FROM t") == ""
+
+
+tables = st.lists(st.lists(integers | fractions | words | st.none(), min_size=2, max_size=2), min_size=1, max_size=4)
+
+
+@given(pairs(tables), st.booleans())
+def test_no_rows_that_are_close_to_the_right_ones_are_the_same(pair: tuple[Any, Any], ordered: bool):
+    rows, close = pair
+    assert difference(close, rows, ordered) != ""
+
+
+@given(tables, st.randoms())
+def test_rows_are_the_same_in_any_order_and_after_rounding(rows: list[list[Any]], random):
+    others = [[value + value * 1e-15 if isinstance(value, float) else value for value in row] for row in rows]
+    random.shuffle(others)
+    assert difference(others, rows, False) == ""
+
+
+@pytest.mark.parametrize(
+    ("got", "expected"),
+    [
+        (True, 1),
+        (0, False),
+        (1_000_001, 1_000_000),
+        (1_000_001.0, 1_000_000),
+        (12_345_678.91, 12_345_678.90),
+        (1e-10, 2e-10),
+        (2**63, 2**63 + 1),
+        (math.inf, 5.0),
+        (math.inf, -math.inf),
+        ("NaN", math.nan),
+        ("1", 1),
+        ([1, True], [1, 1]),
+        ({"a": 1}, {"a": True}),
+    ],
+)
+def test_values_that_are_close_are_not_equal(got: object, expected: object):
+    assert difference([[got]], [[expected]], True) != ""
+
+
+@pytest.mark.parametrize(
+    ("got", "expected"),
+    [
+        (2.0, 2),
+        (0.1 + 0.2, 0.3),
+        (0.33000001311302185, 0.33),
+        (math.inf, math.inf),
+        (math.nan, math.nan),
+        (1e17 + 64, 1e17),
+        ((1, 2.0), [1, 2]),
+        (None, None),
+    ],
+)
+def test_values_are_equal_but_for_rounding(got: object, expected: object):
+    assert difference([[got]], [[expected]], True) == ""
+
+
+def test_a_number_that_is_a_little_off_is_told():
+    said = difference([[1, 12345678.91], [1, 2]], [[1, 2], [1, 12345678.93]], False)
+    assert said == "a number is a little off: row 1 is (1, 12345678.93), not (1, 12345678.91)"
+
+
+def test_infinity_can_be_expected(told):
+    assert told(task([[math.inf]]), "SELECT 9e999") == ""
+
+
+def test_a_boolean_of_duckdb_is_no_number(told):
+    said = told(task([[1]], domain="duckdb"), "SELECT true")
+    assert said == "Wrong rows: 1 row expected, got 1; missing: (1); not expected: (True)"
+
+
+@pytest.mark.parametrize(
+    ("rows", "query"),
+    [
+        ([[True]], "SELECT true"),
+        ([[["1", "2024-01-02"]]], "SELECT [1::VARCHAR, (DATE '2024-01-02')::VARCHAR]"),
+        ([[["2024-01-02"]]], "SELECT [DATE '2024-01-02']"),
+        ([[{"a": 0.5}]], "SELECT {'a': 0.5::DECIMAL(3, 1)}"),
+        ([["00000000-0000-0000-0000-000000000001"]], "SELECT '00000000-0000-0000-0000-000000000001'::UUID"),
+    ],
+)
+def test_lists_structs_and_ids_of_duckdb_are_plain_values(told, rows, query):
+    assert told(task(rows, domain="duckdb"), query) == ""
 
 
 def test_an_unknown_column_is_told_in_the_databases_words(told):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from contextlib import suppress
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import IntEnum
 from fractions import Fraction
@@ -29,6 +29,9 @@ from mlx_selfdebug.sandbox.wire.codec import (
 )
 
 LARGE = 1 << 24
+zones = st.builds(timezone, st.timedeltas(timedelta(hours=-23), timedelta(hours=23))) | st.builds(
+    timezone, st.timedeltas(timedelta(hours=-23), timedelta(hours=23)), st.text()
+)
 text = st.text(st.characters(exclude_categories=()))
 atoms = st.one_of(
     st.none(),
@@ -41,8 +44,9 @@ atoms = st.one_of(
     st.decimals(allow_nan=False),
     st.fractions(),
     st.dates(),
-    st.times(),
-    st.datetimes(),
+    zones,
+    st.times(timezones=st.none() | zones),
+    st.datetimes(timezones=st.none() | zones),
     st.timedeltas(),
     st.builds(range, st.integers(), st.integers(), st.integers(1, 9)),
 )
@@ -170,6 +174,13 @@ class Number(IntEnum):
     ONE = 1
 
 
+class Zone(tzinfo):
+    """A time zone of the candidate's own, whose offset it may choose at each question."""
+
+    def utcoffset(self, _: datetime | None) -> timedelta:
+        return timedelta(hours=1)
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -181,7 +192,8 @@ class Number(IntEnum):
         int,
         len,
         math,
-        datetime.now(UTC),
+        datetime(2024, 1, 1, tzinfo=Zone()),
+        time(1, tzinfo=Zone()),
         type("L", (list,), {})(),
     ],
     ids=lambda value: type(value).__name__,
@@ -254,6 +266,14 @@ def test_size_is_bounded(value: Any) -> None:
         b"MN",
         b"QN",
         b"yt\1\0\0\0T",
+        b"zt\0\0\0\0",
+        b"zN",
+        b"h" + encode((1, 2, 3, 4, 5)),
+        b"h" + encode((1, 2, 3, 4, UTC, UTC)),
+        b"y" + encode((2024, 1, 1, UTC)),
+        b"z" + encode((timedelta(days=1),)),
+        b"z" + encode((timedelta(0), 1)),
+        b"z" + encode((timedelta(0), "UTC", "UTC")),
         b"CN",
     ],
 )
@@ -272,6 +292,10 @@ def test_numbers_that_would_take_all_memory_as_integers_are_refused() -> None:
         decode(encode(Decimal("1e999999")), LARGE)
     with pytest.raises(LimitError):
         decode(encode(Fraction(1, 1 << 9000)), LARGE)
+
+
+def test_utc_is_the_same_object_at_the_other_end() -> None:
+    assert decode(encode(datetime(2024, 1, 1, tzinfo=UTC)), LARGE).tzinfo is UTC
 
 
 def test_times_and_dates_are_plain_data() -> None:

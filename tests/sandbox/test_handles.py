@@ -108,6 +108,51 @@ def test_values_that_are_not_plain_can_be_used_by_what_they_do(runner: TestRunne
     assert verdict.passed, verdict
 
 
+IN_PARIS = """
+from datetime import datetime, time, timedelta, timezone, tzinfo
+class Zone(tzinfo):
+    key = "Europe/Paris"
+    def utcoffset(self, moment): return timedelta(hours=2)
+    def dst(self, moment): return None
+    def tzname(self, moment): return "CEST"
+PARIS = Zone()
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("from datetime import *\ndef f(): return datetime(2024, 7, 1, tzinfo=timezone.utc)", "assert f() == datetime(2024, 7, 1, tzinfo=timezone.utc)\nassert f().tzinfo is timezone.utc\nassert f() < datetime(2024, 7, 2, tzinfo=timezone.utc)"),
+        ("from datetime import *\ndef f(): return datetime(2024, 7, 1, 2, tzinfo=timezone(timedelta(hours=2), 'X'))", "assert f() == datetime(2024, 7, 1, tzinfo=timezone.utc)\nassert f().isoformat() == '2024-07-01T02:00:00+02:00'\nassert f().tzname() == 'X'"),
+        (IN_PARIS + "def f(): return datetime(2024, 7, 1, 2, tzinfo=PARIS)", "assert f() == datetime(2024, 7, 1, tzinfo=timezone.utc)\nassert f() != datetime(2024, 7, 1, 2, tzinfo=timezone.utc)\nassert f() != datetime(2024, 7, 1, 2)"),
+        (IN_PARIS + "def f(): return datetime(2024, 7, 1, 2, tzinfo=PARIS)", "assert f().tzinfo.key == 'Europe/Paris'\nassert f().isoformat() == '2024-07-01T02:00:00+02:00'"),
+        (IN_PARIS + "def f(): return [{'at': datetime(2024, 7, 1, 2, tzinfo=PARIS)}]", "assert f() == [{'at': datetime(2024, 7, 1, tzinfo=timezone.utc)}]"),
+        ("def f(): return {'a': 1}.keys()", "assert f() == {'a'}\nassert f() != {'b'}"),
+        ("def f(): return {'a': 1}.items()", "assert f() == {('a', 1)}"),
+    ],
+)  # fmt: skip
+def test_what_stands_for_plain_data_is_compared_with_it(runner: TestRunner, source: str, text: str) -> None:
+    checks = Checks.from_asserts([text], "from datetime import datetime, timedelta, timezone")
+    verdict = runner.run(source, checks, "f")
+    assert verdict.passed, verdict
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (IN_PARIS + "def f(): return datetime(2024, 7, 1, tzinfo=PARIS)", "assert f() == datetime(2024, 7, 1, tzinfo=timezone.utc)"),
+        (IN_PARIS + "def f(): return datetime(2024, 7, 1, tzinfo=PARIS)", "assert f() == datetime(2024, 7, 1)"),
+        ("def f(): return {'a': 1}.keys()", "assert f() == ['a']"),
+        ("from collections import namedtuple\ndef f(): return namedtuple('P', 'x')(1)", "assert f() == [1]"),
+        ("from collections import namedtuple\ndef f(): return namedtuple('P', 'x')(1)", "assert f() == (True, True)"),
+        ("from collections import namedtuple\nclass P(namedtuple('P', 'x')):\n  def __sub__(s, o): return P(0)\ndef f(): return P(1)", "assert f() - 9 == (0,)"),
+    ],
+)  # fmt: skip
+def test_what_stands_for_other_plain_data_does_not_pass(runner: TestRunner, source: str, text: str) -> None:
+    checks = Checks.from_asserts([text], "from datetime import datetime, timezone")
+    assert runner.run(source, checks, "f").outcome in ("failed", "bad_value")
+
+
 LIAR = """
 class Liar:
     items = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +35,8 @@ def judged(runner: TestRunner, source: str, checks: Checks = SUM) -> Verdict:
         "def main():\n  print(sum(map(int, open(0).read().split())))\nif __name__ == '__main__': main()",
         "import sys\nprint(sum(map(int, open(0).read().split())))\nsys.exit()",
         "import sys\nprint(sum(map(int, open(0).read().split())))\nsys.exit(0)",
+        "print(sum(map(int, open(0).read().split())))\nexit()",
+        "print(sum(map(int, open(0).read().split())))\nquit(0)\nprint('more')",
         "import threading\ndef main(): print(sum(map(int, open(0).read().split())))\nthreading.Thread(target=main).start()",
         "import atexit\natexit.register(lambda: print(sum(map(int, open(0).read().split()))))",
         "import sys\nprint('to nobody', file=sys.stderr)\nprint(sum(map(int, open(0).read().split())))",
@@ -71,6 +75,14 @@ def test_an_exit_code_and_an_exception_are_the_programs(runner: TestRunner) -> N
     fault = judged(runner, "print('a')\n1 / 0", checks).failures[0]
     assert fault.error is not None
     assert (fault.error.type, fault.error.line) == ("ZeroDivisionError", 2)
+
+
+@pytest.mark.parametrize(("call", "said"), [("exit(3)", "exit code 3"), ("quit('no')", "exit code 1: no")])
+def test_an_exit_code_of_exit_and_quit_is_the_programs(runner: TestRunner, call: str, said: str) -> None:
+    verdict = judged(runner, f"print('a')\n{call}", Checks.from_io([("", "a\n")]))
+    assert verdict.outcome == "raised"
+    assert verdict.failures[0].error is not None
+    assert (verdict.failures[0].error.type, verdict.failures[0].error.message) == ("SystemExit", said)
 
 
 def test_a_syntax_error_is_a_load_error(runner: TestRunner) -> None:
@@ -116,7 +128,8 @@ def test_hostile_programs_get_their_one_outcome(runner: TestRunner, source: str,
     ("got", "expected"),
     [
         ("6", "6\n"), ("6 \n\n", "6"), ("a  b", "a b"), ("1.0", "1.00"), ("1", "1.0"), ("0.3333333", "0.33333333"), ("", "\n"),
-        ("1e3", "1000.0"), ("a\r\nb", "a\nb\n"), ("-0.0", "0.0"),
+        ("1e3", "1000.0"), ("a\r\nb", "a\nb\n"), ("-0.0", "0.0"), ("+0.50", "0.5"), ("5e-1", "0.5"), ("00.5", ".5"), ("100000", "1e5"),
+        ("1234567.891", "1234567.9"), ("1234567890", "1.234568e9"), ("1000000.12345679", "1000000.123456789"),
     ],
 )  # fmt: skip
 def test_texts_that_match(got: str, expected: str) -> None:
@@ -125,10 +138,31 @@ def test_texts_that_match(got: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     ("got", "expected"),
-    [("6.0000001", "6"), ("07x", "7x"), ("a\n\nb", "a\nb"), ("nan", "1.0"), ("1.1", "1.0"), ("1 2", "1"), ("inf", "1.0"), ("", "6"), ("1_0", "10"), ("٣", "3")],
+    [("6.0000001", "6"), ("07x", "7x"), ("a\n\nb", "a\nb"), ("nan", "1.0"), ("1.1", "1.0"), ("1 2", "1"), ("inf", "1.0"), ("", "6"), ("1_0", "10"), ("٣", "3"),
+     ("00101", "101"), ("101", "00101"), ("+7", "7"), ("7.0", "7"), ("-0", "0"), ("1e2", "100"), ("-1.0", "1.0"), ("1.00001", "1.0"), ("True", "1"), ("0x1", "1")],
 )  # fmt: skip
 def test_texts_that_do_not_match(got: str, expected: str) -> None:
     assert not outputs_match(got, expected)
+
+
+@given(st.integers(), st.from_regex(r"[+-]?0*\d{1,3}(\.0*)?(e0)?", fullmatch=True))
+def test_only_the_same_digits_match_a_whole_number(number: int, digits: str) -> None:
+    assert outputs_match(digits, str(number)) is (digits == str(number))
+
+
+@given(st.decimals(-(10**9), 10**9, places=2), st.sampled_from(["0.01", "-0.01", "1", "-1"]))
+def test_no_close_number_matches_one_with_a_point(number: Decimal, step: str) -> None:
+    assert not outputs_match(str(number + Decimal(step)), str(number))
+    assert outputs_match(f"{number:.6f}", str(number))
+
+
+@given(st.lists(st.text("01.-", min_size=1, max_size=4), min_size=2, max_size=4), st.data())
+def test_no_output_of_fewer_or_exchanged_words_matches(words: list[str], data: st.DataObject) -> None:
+    place = data.draw(st.integers(1, len(words) - 1))
+    expected = " ".join(words)
+    assert not outputs_match(" ".join(words[:place]), expected)
+    assert not outputs_match("\n".join([" ".join(words[:place]), *words[place:]]), expected)
+    assert not outputs_match("".join(words), expected)
 
 
 @given(st.text())

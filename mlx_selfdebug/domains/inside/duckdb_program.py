@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import uuid
 from typing import Any
 
 import duckdb
@@ -27,7 +28,12 @@ def answer(database: str) -> list[list[Any]]:
 
 
 def plain(value: Any) -> Any:
-    """Return the value as SQLite would give it: a date as a string, a decimal as a float."""
+    """Return the value as SQLite would give it: a date as a string, a decimal as a float. Lists and structs keep their parts."""
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()}
     if isinstance(value, decimal.Decimal):
         return float(value)
-    return str(value) if isinstance(value, datetime.date | datetime.time | datetime.timedelta) else value
+    text = datetime.date | datetime.time | datetime.timedelta | uuid.UUID
+    return str(value) if isinstance(value, text) else value

@@ -4,27 +4,33 @@ A model is told the differences in the words that are chosen here.
 """
 
 from collections.abc import Mapping, Sequence
-from math import isclose
 from typing import Any
+
+from mlx_selfdebug.domains.inside.tolerance import equal_numbers
 
 MAX_SHOWN = 3
 """The number of differing cells that are shown."""
 MAX_CELL_CHARS = 40
-Column = tuple[str, str, list[Any]]
+RELATIVE = 1e-9
+"""The tolerance for numbers with a fraction."""
+LIBRARY = "pandas"
+"""The library of the frames. The domain sets it in a line after this file."""
+Column = tuple[Any, str, list[Any]]
 """A name, a dtype and the values."""
 
 
-def DataFrame(columns: Mapping[str, Sequence[Any]], dtypes: Mapping[str, str] | None = None) -> dict[str, Any]:  # noqa: N802
+def DataFrame(columns: Mapping[Any, Sequence[Any]], dtypes: Mapping[str, str] | None = None) -> dict[str, Any]:  # noqa: N802
     """Return a frame as plain values. The name is that of the libraries, so that a check reads like ordinary code.
 
-    A column's dtype follows from its values: int, float, bool or str. All widths of integers are the same dtype. If the values do
-    not show it, because there are none or all are missing, any dtype is right.
+    A column's dtype follows from its values: int, float, bool, str, date, datetime and so on. All widths of integers are the same
+    dtype. If the values do not show it, because there are none or all are missing, any dtype is right. A category counts as the
+    values that it holds, unless ``dtypes`` names "category". None and NaN are missing values.
     """
-    return {
-        "frame": [
-            [name, (dtypes or {}).get(name) or dtype_of(values), list(values)] for name, values in columns.items()
-        ]
-    }
+    frame = []
+    for name, given in columns.items():
+        values = [None if value != value else value for value in given]
+        frame.append([name, (dtypes or {}).get(name) or dtype_of(given), values])
+    return {"frame": frame}
 
 
 def dtype_of(values: Sequence[Any]) -> str:
@@ -43,16 +49,26 @@ def difference(got: Any, expected: Any) -> str:
     mine: list[Column] = got["frame"]
     theirs: list[Column] = expected["frame"]
     names, wanted = [name for name, *_ in mine], [name for name, *_ in theirs]
-    if names != wanted:
-        return f"columns expected: {', '.join(wanted)}; got: {', '.join(map(str, names)) or 'none'}"
+    if not alike(names, wanted):
+        return f"columns expected: {', '.join(map(str, wanted))}; got: {', '.join(map(str, names)) or 'none'}"
     types = [
         f"column {name} has dtype {dtype}, {right} is expected"
-        for (name, dtype, _), (_, right, _) in zip(mine, theirs, strict=True)
-        if "any" not in (dtype, right) and dtype != right
+        for (name, dtype, _), (_, right, values) in zip(mine, theirs, strict=True)
+        if not is_right(dtype, right, values)
     ]
-    sizes = len(mine[0][2]) if mine else 0, len(theirs[0][2]) if theirs else 0
-    rows = [f"{sizes[1]} rows expected, got {sizes[0]}"] if sizes[0] != sizes[1] else []
+    sizes = [(len(values), len(right)) for (*_, values), (*_, right) in zip(mine, theirs, strict=True)]
+    rows = [f"{right} rows expected, got {size}" for size, right in sizes if size != right][:1]
     return "; ".join([*types, *rows, *cells(mine, theirs)])
+
+
+def is_right(dtype: str, right: str, values: Sequence[Any]) -> bool:
+    """Return whether a column of dtype ``dtype`` may hold the values, for which ``right`` is expected."""
+    kind, _, of = dtype.partition(" of ")
+    if right != "category" and of:
+        kind = of
+    # pandas stores whole numbers as floats if there are missing ones among them.
+    stored = "float" if LIBRARY == "pandas" and right == "int" and None in values else right
+    return right == "any" or kind in (right, stored) or (kind == "any" and all(value is None for value in values))
 
 
 def cells(mine: Sequence[Column], theirs: Sequence[Column]) -> list[str]:
@@ -69,9 +85,17 @@ def cells(mine: Sequence[Column], theirs: Sequence[Column]) -> list[str]:
 
 
 def alike(a: Any, b: Any) -> bool:
-    if isinstance(a, bool) or isinstance(b, bool) or not isinstance(a, int | float) or not isinstance(b, int | float):
-        return type(a) is type(b) and bool(a == b)
-    return isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
+    """Return whether two values are equal. A whole number equals a float of the same value, but no boolean."""
+    kinds = {type(a), type(b)}
+    if is_frame(a) and is_frame(b):
+        return not difference(a, b)
+    if kinds in ({list}, {tuple}):
+        return len(a) == len(b) and all(map(alike, a, b))
+    if kinds == {dict}:
+        return a.keys() == b.keys() and all(alike(a[key], b[key]) for key in a)
+    if kinds <= {int, float}:
+        return equal_numbers(a, b, RELATIVE)
+    return len(kinds) == 1 and bool(a == b)
 
 
 def is_frame(value: Any) -> bool:

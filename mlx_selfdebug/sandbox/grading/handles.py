@@ -1,9 +1,9 @@
 """Represent the candidate's objects as handles: what the checks do to a handle is done in the candidate's process.
 
 The comparison that decides a check is never done there. Between a handle and plain data, ``==``, ordering, hash and truth are
-refused, since an object of the candidate could claim to equal anything. The exception is a named tuple, whose fields are fetched
-and compared here. Two handles are compared by the candidate. Both objects are its own, so it can forge nothing that the check did
-not leave to it.
+refused, since an object of the candidate could claim to equal anything. The exceptions are objects that stand for plain data, like
+named tuples and arrays: for ``==``, that data is fetched and compared here. Two handles are compared by the candidate. Both objects
+are its own, so it can forge nothing that the check did not leave to it.
 
 Calls, items and operators may bring plain data back, which is then compared here. There is one exception: an operator whose other
 side is the checks' own data shows the candidate that data (``abs(f(3) - 9) < 1e-6``). Its result therefore stays a handle, and so
@@ -16,7 +16,9 @@ since ``f(3).count(9) == 1`` would leave the answer to the candidate, and ``in``
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime, time
 from typing import Any, Protocol
 
 from mlx_selfdebug.sandbox.grading.objects import PLAIN_NAMES, REDUCTIONS
@@ -27,7 +29,12 @@ MAX_LENGTH = 1 << 24
 """The maximum length that a handle may report."""
 _HASH_BASE = 0x5E1FDEB06
 _get = object.__getattribute__
-_LOCAL = frozenset({"__class__", "__copy__", "__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__"})
+_LOCAL = frozenset(
+    {"__array__", "__class__", "__copy__", "__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__"}
+)
+_OF_MEMORY = ("__array_", "__arrow_", "__cuda_array_", "__dataframe__", "__dlpack")
+"""How the names begin under which libraries ask an object where in memory its data lie. The candidate must not answer that."""
+_PLAIN_FORMS = (tuple, list, set, datetime, time)
 _AT_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+(?=>)")
 _EXPECTED_OF_DATA = frozenset(name for name in PLAIN_NAMES if not name.startswith("__"))
 
@@ -58,6 +65,8 @@ class Handle:
     def __getattribute__(self, name: str) -> Any:
         if name in _LOCAL:
             return _get(self, name)
+        if name.startswith(_OF_MEMORY):
+            raise AttributeError(name)
         if name in _EXPECTED_OF_DATA and not owner_of(self).expects_objects:
             raise refused(self)
         if is_mixed(self) and (name in REDUCTIONS or not owner_of(self).expects_objects):
@@ -136,14 +145,16 @@ class Handle:
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Handle):
             return self is other or bool(_plain_of(self, "eq", bool, other))
-        if type(other) is tuple:
-            fields = _operate(self, "fields")
-            if type(fields) is tuple:
-                return fields == other
-        raise refused(self)
+        # Between arrays this is no bool but an array of the checks' own.
+        return _plain_form(self) == other  # type: ignore[no-any-return]
 
     def __ne__(self, other: object) -> bool:
-        return not self == other
+        if isinstance(other, Handle):
+            return not self == other
+        return _plain_form(self) != other  # type: ignore[no-any-return]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return sys.modules["numpy"].array(_plain_form(self), dtype=dtype)
 
     def __hash__(self) -> int:
         if not owner_of(self).decoding:
@@ -272,6 +283,14 @@ def _plain_of(handle: Handle, name: str, kind: type, *args: Any) -> Any:
     if type(result) is not kind:
         raise refused(handle)
     return result
+
+
+def _plain_form(handle: Handle) -> Any:
+    """Return the plain data that the object stands for. Raises OpaqueValueError if it stands for none."""
+    form = None if is_mixed(handle) else _operate(handle, "plain")
+    if type(form) not in _PLAIN_FORMS:
+        raise refused(handle)
+    return form
 
 
 def _number(handle: Handle, name: str, kind: type) -> Any:

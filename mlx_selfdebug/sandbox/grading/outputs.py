@@ -1,4 +1,8 @@
-"""Compare the output of programs, and what an interactive session shows, with the expected text."""
+"""Compare the output of programs, and what an interactive session shows, with the expected text.
+
+Words are compared as text, and so are whole numbers: ``007``, ``+7`` and ``7.0`` are not ``7``. A number that is expected with a
+point or an exponent is compared by its value, however it is written: ``+0.50`` and ``5e-1`` are ``0.5``, and ``1`` is ``1.0``.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from mlx_selfdebug.sandbox.wire.codec import OpaqueValueError
 
 RELATIVE = ABSOLUTE = Decimal("1e-6")
 """The tolerance for a number where the expected one is written with a decimal point or an exponent."""
+LARGEST_DIFFERENCE = Decimal("1e-4")
+"""Whatever the tolerance, a number does not differ by as much as this and by one unit of the last place that is expected."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$", re.ASCII)
 _MAX_DIGITS = 400
 END = "(end of output)"
@@ -32,7 +38,7 @@ def outputs_match(got: object, expected: str) -> bool:
 def first_difference(got: str, expected: str) -> Difference | None:
     """Return the first line that differs, or None if the texts match.
 
-    White space at the ends of lines and of the text is ignored. Tokens that are numbers are compared by value.
+    White space at the ends of lines and of the text is ignored, and so is the amount of white space between words.
     """
     got_lines, expected_lines = _lines(got), _lines(expected)
     for index in range(max(len(got_lines), len(expected_lines))):
@@ -86,12 +92,13 @@ def _lines_match(line: str, expected: str) -> bool:
 def _tokens_match(token: str, expected: str) -> bool:
     if token == expected:
         return True
+    if not set(expected) & set(".eE"):
+        return False
     got, wanted = _number(token), _number(expected)
     if got is None or wanted is None:
         return False
-    if not set(expected) & set(".eE"):
-        return got == wanted
-    return abs(got - wanted) <= max(ABSOLUTE, RELATIVE * abs(wanted))
+    difference, last_place = abs(got - wanted), Decimal(1).scaleb(int(wanted.as_tuple().exponent))
+    return difference <= max(ABSOLUTE, RELATIVE * abs(wanted)) and difference < max(last_place, LARGEST_DIFFERENCE)
 
 
 def _number(token: str) -> Decimal | None:

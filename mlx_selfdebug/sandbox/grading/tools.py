@@ -93,6 +93,8 @@ class Approx:
         return self._close(got, self.expected)
 
     def _close(self, got: Any, expected: Any) -> bool:
+        if type(expected).__module__ == "numpy":
+            return self._close(got, expected.tolist())
         if type(expected) in (list, tuple):
             same_shape = type(got) is type(expected) and len(got) == len(expected)
             return same_shape and all(map(self._close, got, expected))
@@ -102,8 +104,10 @@ class Approx:
                 and got.keys() == expected.keys()
                 and all(self._close(got[k], expected[k]) for k in got)
             )
-        if got == expected or type(expected) is bool:
-            return bool(got == expected)
+        if type(expected) is bool:
+            return got is expected
+        if got == expected:
+            return True
         if not all(isinstance(value, int | float | complex) for value in (got, expected)):
             return False
         return self._within(got, expected)

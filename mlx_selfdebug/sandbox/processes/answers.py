@@ -4,7 +4,7 @@ Everything in this process is untrusted as soon as the source is loaded. This mo
 whatever the candidate does to it, it can only answer with values. While a call runs, the candidate may call the callables that the
 checks passed to it, and may be called again before such a call returns.
 
-The module is loaded bare, together with the codec, references, programs and tracing. It imports nothing of the package.
+The module is loaded bare, together with the codec, unboxing, references, programs and tracing. It imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, NoReturn
 
-    from mlx_selfdebug.sandbox.processes import programs, references, tracing
+    from mlx_selfdebug.sandbox.processes import programs, references, tracing, unboxing
     from mlx_selfdebug.sandbox.wire import codec
 else:
     import _selfdebug_codec as codec
     import _selfdebug_programs as programs
     import _selfdebug_references as references
     import _selfdebug_tracing as tracing
+    import _selfdebug_unboxing as unboxing
 
 CANDIDATE_FILE = "<candidate>"
 MAX_MESSAGE = 2000
@@ -172,6 +173,7 @@ _table = _Table(_ask)
 
 def _encode(value: Any, max_bytes: int) -> bytes:
     encoder = codec.Encoder(max_bytes)
+    encoder.unbox = unboxing.unboxed
     encoder.refer = _table.refer
     encoder.put(value, 0)
     return bytes(encoder.out)

@@ -6,6 +6,7 @@ import builtins
 import gc
 import os
 import sys
+from _sitebuiltins import Quitter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ CHANNEL = 3
 _READY = codec.pack_header(codec.READY, 0, 0)
 _PRIVATE = (
     ("_selfdebug_codec", "../wire/codec.py"),
+    ("_selfdebug_unboxing", "unboxing.py"),
     ("_selfdebug_references", "references.py"),
     ("_selfdebug_programs", "programs.py"),
     ("_selfdebug_tracing", "tracing.py"),
@@ -30,6 +32,8 @@ def load_private_modules() -> Any:
 
     Each module gets a copy of the built-ins of its own, so that a program that patches built-ins does not break its own answers.
     """
+    # The interpreter runs without the module site, which would define these two.
+    builtins.exit, builtins.quit = Quitter("exit", "Ctrl-D (i.e. EOF)"), Quitter("quit", "Ctrl-D (i.e. EOF)")
     for name, file in _PRIVATE:
         module = sys.modules[name] = type(sys)(name)
         module.__dict__["__builtins__"] = dict(vars(builtins))

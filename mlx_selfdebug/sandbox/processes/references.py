@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from mlx_selfdebug.sandbox.processes import unboxing
     from mlx_selfdebug.sandbox.wire import codec
 else:
     import _selfdebug_codec as codec
+    import _selfdebug_unboxing as unboxing
 
 MAX_HANDLES = 1 << 16
 _type_name = type.__dict__["__name__"].__get__
@@ -139,16 +141,6 @@ def built_in_error(name: str, message: str) -> BaseException:
     return error if isinstance(error, BaseException) else Exception(message)
 
 
-def _fields(target: Any) -> tuple[Any, ...] | None:
-    """Return the fields of a named tuple, or None for anything else.
-
-    They are read with tuple's own iteration, which the candidate's class cannot replace.
-    """
-    if isinstance(target, tuple) and hasattr(type(target), "_fields"):
-        return tuple(tuple.__iter__(target))
-    return None
-
-
 def _copied(name: str) -> Callable[[Any], Any]:
     return lambda target: getattr(__import__("copy"), name)(target)
 
@@ -213,7 +205,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "exit": _leave,
     "callable": callable,
     "isinstance": isinstance,
-    "fields": _fields,
+    "plain": unboxing.plain_form,
     "copy": _copied("copy"),
     "deepcopy": _copied("deepcopy"),
     "int": int,

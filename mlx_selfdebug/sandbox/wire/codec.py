@@ -1,11 +1,13 @@
 """Encode values and frames as bytes and decode them again. Both sides of the test runner share this module.
 
 It uses the standard library only, and no pickle. Plain data of exact types can be encoded: None, bool, int, float, complex, str
-(lone surrogates too), bytes, bytearray, list, tuple, set, frozenset, dict, range, Decimal, Fraction, date, time, datetime and
-timedelta without time zone, Counter, deque and OrderedDict. A defaultdict arrives as a dict.
+(lone surrogates too), bytes, bytearray, list, tuple, set, frozenset, dict, range, Decimal, Fraction, date, time, datetime,
+timedelta, timezone, Counter, deque and OrderedDict. A time or datetime may have no time zone or a ``timezone``, and no other. A
+defaultdict arrives as a dict.
 
-Any other value, an instance of a subclass included, travels as a reference: a kind, a number and the name of its type. The
-encoder's ``refer`` makes the reference, and the decoder's ``resolve`` turns it into an object again. Without these two functions
+Any other value, an instance of a subclass included, travels as a reference: a kind, a number and the name of its type, unless the
+encoder's ``unbox`` makes plain data of it. The encoder's ``refer`` makes the reference, and the decoder's ``resolve`` turns it into
+an object again. Without these two functions
 the value arrives as an ``Opaque``, which refuses to be compared. The depth of a value, its number of nodes, the size of its
 integers and its length in bytes are bounded on both sides.
 
@@ -103,7 +105,8 @@ class Encoder:
     """A writer of values to ``out``.
 
     ``foreign`` is the name of the type of a part that could be sent neither as plain data nor as a reference, if there was one.
-    ``refer`` returns the kind, the number and the name of the reference for an object, or None if it cannot be referred to.
+    ``unbox`` returns the plain data that an object stands for, or the object itself. ``refer`` returns the kind, the number and the
+    name of the reference for an object, or None if it cannot be referred to.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -111,6 +114,7 @@ class Encoder:
         self.nodes = 0
         self.max_bytes = max_bytes
         self.foreign = ""
+        self.unbox: Callable[[Any], Any] | None = None
         self.refer: Callable[[Any], tuple[bytes, int, str] | None] | None = None
 
     def put(self, value: Any, depth: int) -> None:
@@ -134,6 +138,10 @@ class Encoder:
                     return
         if kind is Opaque:
             self.opaque(value.name)
+            return
+        unboxed = self.unbox(value) if self.unbox else value
+        if unboxed is not value:
+            self.put(unboxed, depth + 1)
             return
         reference = self.refer(value) if self.refer else None
         if reference is None:
@@ -193,14 +201,17 @@ _DATE = ("year", "month", "day")
 _TIME = ("hour", "minute", "second", "microsecond")
 
 
-def _fields(value: Any, names: tuple[str, ...]) -> tuple[int, ...] | None:
-    if getattr(value, "tzinfo", None) is not None:
+def _fields(value: Any, names: tuple[str, ...]) -> tuple[Any, ...] | None:
+    """Return the fields and a ``timezone`` if there is one, or None for a time zone of another kind."""
+    zone = getattr(value, "tzinfo", None)
+    if zone is not None and type(zone) is not sys.modules["datetime"].timezone:
         return None
-    return tuple(getattr(value, name) for name in names)
+    fields = tuple(getattr(value, name) for name in names)
+    return fields if zone is None else (*fields, zone)
 
 
-# The module and name of the type, its tag, and a function that returns its parts as plain data (None: it has a time zone). These
-# modules are looked up in sys.modules: a value of such a type can only exist where its module has been imported.
+# The module and name of the type, its tag, and a function that returns its parts as plain data, or None if the value is none that
+# is plain. These modules are looked up in sys.modules: a value of such a type can only exist where its module has been imported.
 _RARE: tuple[tuple[str, str, bytes, Callable[[Any], Any]], ...] = (
     ("collections", "Counter", b"C", dict),
     ("collections", "OrderedDict", b"o", dict),
@@ -211,6 +222,7 @@ _RARE: tuple[tuple[str, str, bytes, Callable[[Any], Any]], ...] = (
     ("datetime", "date", b"y", lambda v: _fields(v, _DATE)),
     ("datetime", "time", b"h", lambda v: _fields(v, _TIME)),
     ("datetime", "datetime", b"Y", lambda v: _fields(v, _DATE + _TIME)),
+    ("datetime", "timezone", b"z", lambda v: v.__getinitargs__()),
     ("datetime", "timedelta", b"H", lambda v: (v.days, v.seconds, v.microseconds)),
 )
 
@@ -367,7 +379,19 @@ class Decoder:
     def moment(self, depth: int, name: str, n_fields: int) -> Any:
         import datetime
 
-        return getattr(datetime, name)(*self.parts(depth, *[int] * n_fields))
+        fields = self.part(depth, tuple)
+        zone = fields[n_fields:] if name in ("time", "datetime") else ()
+        if [*map(type, fields)] != [int] * n_fields + [datetime.timezone] * len(zone) or len(zone) > 1:
+            raise CodecError("the parts have the wrong types")
+        return getattr(datetime, name)(*fields[:n_fields], **({"tzinfo": zone[0]} if zone else {}))
+
+    def timezone(self, depth: int) -> Any:
+        from datetime import timedelta, timezone
+
+        parts = self.part(depth, tuple)
+        if [*map(type, parts)] != [timedelta, str][: len(parts)] or not parts:
+            raise CodecError("the parts have the wrong types")
+        return timezone(*parts)
 
 
 def _require_spread_hashes(items: list[Any]) -> list[Any]:
@@ -421,4 +445,5 @@ _READERS: dict[bytes, Callable[[Decoder, int], Any]] = {
     b"h": lambda r, d: r.moment(d, "time", 4),
     b"Y": lambda r, d: r.moment(d, "datetime", 7),
     b"H": lambda r, d: r.moment(d, "timedelta", 3),
+    b"z": Decoder.timezone,
 }

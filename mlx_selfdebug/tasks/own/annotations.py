@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from mlx_selfdebug.tasks.own.modules import is_for_type_checkers
 from mlx_selfdebug.tasks.own.source import parsed
-from mlx_selfdebug.values.imports import Imports
+from mlx_selfdebug.translating.imports import Imports
 
 
 def with_quoted_annotations(source: str, function: str) -> str:

@@ -3,7 +3,7 @@
     my_tasks/double/task.md          what is asked; a heading in its first line is not part of it
                     reference.py     a complete answer; what it defines under the folder's name, or alone, is tested
                     test_public.py   tests that may be shown; without it, the examples (>>>) in task.md are
-                    test_*.py        tests that score, for pytest or unittest (values/unittests.py says what is supported);
+                    test_*.py        tests that score, for pytest or unittest (translating/unittests.py says what is supported);
                                      *_test.py and tests.py are read as well
                     wrong_*.py       answers that must not pass, if there are any
 
@@ -20,11 +20,11 @@ from pathlib import Path
 from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.tasks.own.source import is_test_file, joined, parsed, read_text, starter_of
 from mlx_selfdebug.tasks.sets.records import raise_problems
+from mlx_selfdebug.translating.doctests import doctest_statements
+from mlx_selfdebug.translating.imports import sole_name
+from mlx_selfdebug.translating.unittests import Suite
 from mlx_selfdebug.values.checks import Checks
-from mlx_selfdebug.values.doctests import doctest_statements
-from mlx_selfdebug.values.imports import sole_name
 from mlx_selfdebug.values.task import Task
-from mlx_selfdebug.values.unittests import Suite
 
 STATEMENT, REFERENCE, PUBLIC = "task.md", "reference.py", "test_public.py"
 

@@ -28,10 +28,10 @@ from mlx_selfdebug.tasks.own.annotations import with_quoted_annotations
 from mlx_selfdebug.tasks.own.modules import Module, Package, Target, packages_needed, read_modules
 from mlx_selfdebug.tasks.own.source import joined, parsed, starter_of
 from mlx_selfdebug.tasks.statements import to_be_mended
+from mlx_selfdebug.translating.imports import is_foreign
+from mlx_selfdebug.translating.unittests import Case
 from mlx_selfdebug.values.checks import Checks
-from mlx_selfdebug.values.imports import is_foreign
 from mlx_selfdebug.values.task import Task
-from mlx_selfdebug.values.unittests import Case
 
 TESTS_PER_PUBLIC_TEST = 3
 """One of this many tests of a function is public."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.tasks.own.source import is_test_file, parsed, read_text
-from mlx_selfdebug.values.unittests import Suite
+from mlx_selfdebug.translating.unittests import Suite
 
 MAX_FILES = 5_000
 SKIPPED = frozenset({"node_modules", "site-packages", "dist-packages", "__pycache__"})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from mlx_selfdebug.parsing import parse_quietly
 from mlx_selfdebug.values.checks import Checks
-from mlx_selfdebug.values.parsing import parse_quietly
 
 MAX_BYTES = 1_000_000
 

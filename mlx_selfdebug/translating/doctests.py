@@ -14,9 +14,9 @@ import ast
 import textwrap
 from collections.abc import Iterator
 
-from mlx_selfdebug.values.examples import literal
-from mlx_selfdebug.values.imports import Imports, Renamed, sole_name
-from mlx_selfdebug.values.parsing import parse_quietly
+from mlx_selfdebug.parsing import parse_quietly
+from mlx_selfdebug.translating.examples import literal
+from mlx_selfdebug.translating.imports import Imports, Renamed, sole_name
 
 
 def doctest_statements(text: str, entry_point: str = "") -> list[str]:

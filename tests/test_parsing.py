@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from mlx_selfdebug.values.parsing import literal, parse_expression, parse_quietly
+from mlx_selfdebug.parsing import literal, parse_expression, parse_quietly
 
 NESTED = "x = " + "(" * 40 + "1" + ")" * 40 + "".join(f"\nif x > {i}:\n    x = [x, {{'a': x}}]" for i in range(60))
 

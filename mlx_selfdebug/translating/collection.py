@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mlx_selfdebug.values.classes import Function, KnownClass, assigned_names, read_classes
-from mlx_selfdebug.values.imports import Imports
-from mlx_selfdebug.values.marks import Parameters, marks_in, named_marks, read_marks
+from mlx_selfdebug.translating.classes import Function, KnownClass, assigned_names, read_classes
+from mlx_selfdebug.translating.imports import Imports
+from mlx_selfdebug.translating.marks import Parameters, marks_in, named_marks, read_marks
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _NO_FRAMEWORK = "its class is no TestCase and has no name that begins with Test, and no such class inherits from it"

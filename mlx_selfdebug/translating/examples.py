@@ -19,8 +19,8 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 
-from mlx_selfdebug.values.parsing import literal as literal_value
-from mlx_selfdebug.values.parsing import parse_expression, parse_quietly
+from mlx_selfdebug.parsing import literal as literal_value
+from mlx_selfdebug.parsing import parse_expression, parse_quietly
 
 _ARROW = re.compile(r"[ \t]*(?:#[ \t]*)?(?:==>|=>|==|->|➞|=|returns\b|should return\b)[ \t]*")
 _PROMPTED = re.compile(r">>>[ \t]*$")

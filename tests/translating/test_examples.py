@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlx_selfdebug.values.examples import docstring_asserts
+from mlx_selfdebug.translating.examples import docstring_asserts
 
 
 @pytest.mark.parametrize(

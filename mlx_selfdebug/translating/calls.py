@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
-from mlx_selfdebug.values.classes import Function
-from mlx_selfdebug.values.collection import Found
+from mlx_selfdebug.translating.classes import Function
+from mlx_selfdebug.translating.collection import Found
 
 MODULE_FUNCTIONS = (
     "setUpModule", "setup_module", "tearDownModule", "teardown_module", "setup_function", "teardown_function"

@@ -7,7 +7,7 @@ import builtins
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mlx_selfdebug.values.imports import Imports, is_foreign
+from mlx_selfdebug.translating.imports import Imports, is_foreign
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 TEST_CASES = frozenset(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Container, Sequence
 
-from mlx_selfdebug.values.assertions import STAND_IN, Translator
-from mlx_selfdebug.values.classes import TEST_CASES, Function
-from mlx_selfdebug.values.imports import FRAMEWORKS, Imports
-from mlx_selfdebug.values.marks import MARK
+from mlx_selfdebug.translating.assertions import STAND_IN, Translator
+from mlx_selfdebug.translating.classes import TEST_CASES, Function
+from mlx_selfdebug.translating.imports import FRAMEWORKS, Imports
+from mlx_selfdebug.translating.marks import MARK
 
 
 class Translation:

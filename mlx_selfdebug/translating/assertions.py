@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import ast
 
-from mlx_selfdebug.values.imports import FRAMEWORKS, Imports, Scoped
-from mlx_selfdebug.values.parsing import parse_expression, parse_quietly
+from mlx_selfdebug.parsing import parse_expression, parse_quietly
+from mlx_selfdebug.translating.imports import FRAMEWORKS, Imports, Scoped
 
 STAND_IN = "_UnittestTestCase"
 """The name of the class that takes the place of ``unittest.TestCase`` among the bases of a class."""

@@ -29,14 +29,14 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from mlx_selfdebug.values.assertions import PARAM_SOURCE, STAND_IN, STAND_IN_SOURCE
-from mlx_selfdebug.values.calls import MODULE_FUNCTIONS, check_source, values_name
-from mlx_selfdebug.values.classes import Function, KnownClass
-from mlx_selfdebug.values.collection import Found, find_tests
-from mlx_selfdebug.values.imports import FRAMEWORKS, Imports, Renamed, is_foreign, sole_name
-from mlx_selfdebug.values.marks import NOT_EMPTY, NOT_EMPTY_SOURCE, Parameters
-from mlx_selfdebug.values.parsing import parse_quietly
-from mlx_selfdebug.values.translation import Translation
+from mlx_selfdebug.parsing import parse_quietly
+from mlx_selfdebug.translating.assertions import PARAM_SOURCE, STAND_IN, STAND_IN_SOURCE
+from mlx_selfdebug.translating.calls import MODULE_FUNCTIONS, check_source, values_name
+from mlx_selfdebug.translating.classes import Function, KnownClass
+from mlx_selfdebug.translating.collection import Found, find_tests
+from mlx_selfdebug.translating.imports import FRAMEWORKS, Imports, Renamed, is_foreign, sole_name
+from mlx_selfdebug.translating.marks import NOT_EMPTY, NOT_EMPTY_SOURCE, Parameters
+from mlx_selfdebug.translating.translation import Translation
 
 
 def tests_to_source(source: str) -> str:

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mlx_selfdebug.values.imports import Imports
+from mlx_selfdebug.translating.imports import Imports
 
 PARAMETRIZE, MARK = "pytest.mark.parametrize", "pytest.mark."
 NOT_EMPTY = "_not_empty"

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_selfdebug.sandbox import Limits, TestRunner
+from mlx_selfdebug.translating.unittests import Suite
 from mlx_selfdebug.values.checks import Checks
-from mlx_selfdebug.values.unittests import Suite
 
 PROGRAMS = {
     "right": "def slug(text): return '-'.join(text.lower().split())\n",

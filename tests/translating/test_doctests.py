@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mlx_selfdebug.sandbox import Limits, TestRunner
+from mlx_selfdebug.translating.doctests import doctest_statements
 from mlx_selfdebug.values.checks import Checks
-from mlx_selfdebug.values.doctests import doctest_statements
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Turn the tests of unittest, pytest, docstrings and interactive sessions into plain asserts. See README.md."""
