@@ -77,6 +77,9 @@ def _assertion(node: ast.expr, text: str, want: str) -> str:
     if not want.strip():
         return f"assert {text} is None"
     value = literal(want) if "..." not in want else None
+    if value in ("True", "False"):
+        # 1 == True, but a session that returns 1 does not print True.
+        return f"assert {text} is {value}"
     # An output that is no literal, such as NaN or <Stack>, is compared with the repr of the value.
     return f"assert {text} == {value}" if value is not None else f"assert shows(repr({text}), {want!r})"
 

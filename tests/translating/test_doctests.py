@@ -19,6 +19,7 @@ def runner():
     ("text", "statements"),
     [
         (">>> f(2)\n4", ["assert f(2) == 4"]),
+        (">>> f(2)\nTrue", ["assert f(2) is True"]),
         (">>> f(2)\n[1,\n 2]", ["assert f(2) == [1, 2]"]),
         (">>> x = 2\n>>> f(x)\n4", ["x = 2", "assert f(x) == 4"]),
         (">>> from shapes import f\n>>> import math\n>>> f(math.pi)\n4", ["import math", "assert f(math.pi) == 4"]),
@@ -80,3 +81,10 @@ def test_another_message_fails(runner: TestRunner):
 def test_an_exception_of_the_programs_own_is_known_by_name(runner: TestRunner):
     checks = Checks.from_doctest(">>> f(1)\nTraceback (most recent call last):\nmine.EmptyError: no")
     assert runner.run("class EmptyError(Exception): pass\ndef f(x): raise EmptyError('no')", checks, "f").passed
+
+
+def test_one_does_not_pass_where_a_session_prints_true(runner: TestRunner) -> None:
+    checks = Checks.from_doctest(">>> is_even(2)\nTrue\n")
+    assert runner.run("def is_even(n): return n % 2 == 0", checks, "is_even").passed
+    verdict = runner.run("def is_even(n): return 1", checks, "is_even")
+    assert (verdict.outcome, verdict.failures[0].expected, verdict.failures[0].got) == ("failed", "True", "1")
