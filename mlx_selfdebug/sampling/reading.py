@@ -120,7 +120,7 @@ def read(model: DecodableModel, prompt: Sequence[int], program: Sequence[int], *
     The model must do nothing else meanwhile; ``BatchDecoder.read`` is for a model that also decodes. Raises ModelError if one of
     the two is empty, if together they do not fit the model's context, or if the model's logits are not numbers.
     """
-    return Reader(model, Prefixes(model.network, chunk=512, most_bytes=1)).read(
+    return Reader(model, Prefixes(model.network, chunk=512, max_bytes=1)).read(
         tuple(prompt), tuple(program), others=others
     )
 

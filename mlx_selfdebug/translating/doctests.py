@@ -36,8 +36,13 @@ def doctest_statements(text: str, entry_point: str = "") -> list[str]:
     return [
         statement
         for example, tree in zip(examples, trees, strict=True)
-        for statement in _statements(renamed.visit(tree).body, example.want, example.exc_msg)
+        for statement in _statements(_body(renamed.visit(tree)), example.want, example.exc_msg)
     ]
+
+
+def _body(tree: ast.AST) -> list[ast.stmt]:
+    assert isinstance(tree, ast.Module)
+    return tree.body
 
 
 def _parsed(source: str) -> ast.Module:

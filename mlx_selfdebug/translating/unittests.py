@@ -113,7 +113,9 @@ class Suite:
         renamed = Renamed(self.imports, name_of)
         visited = map(renamed.visit, kept)
         body = [node for node in visited if isinstance(node, ast.stmt) and not isinstance(node, ast.Pass)]
-        future = [node for node in body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+        future: list[ast.stmt] = [
+            node for node in body if isinstance(node, ast.ImportFrom) and node.module == "__future__"
+        ]
         rest = _unparsed([node for node in body if node not in future])
         functions = {node.name: node for node in body if isinstance(node, Function)}
         check = check_source([_visited(test, renamed) for test in found], functions, with_params=self._has_params)

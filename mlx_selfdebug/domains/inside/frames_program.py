@@ -115,7 +115,7 @@ def polars_plain(polars: Any, value: Any) -> Any:
 def polars_dtype(dtype: Any) -> str:
     if dtype.is_integer() or dtype.is_float():
         return "int" if dtype.is_integer() else "float"
-    name = dtype.base_type().__name__
+    name: str = dtype.base_type().__name__
     return KINDS.get(name, name)
 
 

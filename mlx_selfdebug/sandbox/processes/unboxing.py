@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_VIEWS = type({}.keys()), type({}.items())
+_VIEWS: tuple[type, ...] = type({}.keys()), type({}.items())
 
 
 def unboxed(value: Any) -> Any:

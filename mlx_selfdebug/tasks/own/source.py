@@ -42,7 +42,7 @@ def parsed(source: str) -> ast.Module:
         raise ValueError(f"line {error.lineno or 1}: not valid Python: {error.msg}") from None
 
 
-def starter_of(source: str, node: ast.FunctionDef | ast.ClassDef) -> str:
+def starter_of(source: str, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str:
     """Return the lines of a function up to its body. For a class, the first lines of its methods follow.
 
     >>> text = "class A:\\n    def get(self) -> int:\\n        return 1\\n"
@@ -51,13 +51,13 @@ def starter_of(source: str, node: ast.FunctionDef | ast.ClassDef) -> str:
         def get(self) -> int: ...
     """
     lines = source.split("\n")
-    if isinstance(node, ast.FunctionDef):
+    if not isinstance(node, ast.ClassDef):
         return _header(lines, node)
     methods = [method for method in node.body if isinstance(method, ast.FunctionDef)]
     return "\n".join([_header(lines, node), *(f"{_header(lines, method)} ..." for method in methods)])
 
 
-def _header(lines: list[str], node: ast.FunctionDef | ast.ClassDef) -> str:
+def _header(lines: list[str], node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str:
     """Return the lines from ``def`` or ``class`` to the line before the body, or the part of one line that is before its body."""
     first = node.body[0]
     if first.lineno > node.lineno:
