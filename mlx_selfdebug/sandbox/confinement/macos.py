@@ -21,19 +21,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from mlx_selfdebug.machine.darwin import address_space_limit, footprint, limit_address_space
+from mlx_selfdebug.machine.darwin import footprint
 from mlx_selfdebug.sandbox.confinement.layout import Plan
-from mlx_selfdebug.sandbox.confinement.memory_watch import MemoryWatch
 
-__all__ = [
-    "LAYERS",
-    "ChildConfinement",
-    "MemoryWatch",
-    "address_space_limit",
-    "confine_zygote",
-    "footprint",
-    "limit_address_space",
-]
+__all__ = ["LAYERS", "ChildConfinement", "confine_zygote", "footprint"]
 
 LAYERS: tuple[str, ...] = ("seatbelt", "process_limit", "footprint")
 """The layers of macOS.
@@ -73,16 +64,33 @@ class ChildConfinement:
 def confine_zygote(plan: Plan) -> ChildConfinement:
     """Close all descriptors but ``plan.keep_fds`` and try out every layer in this process, which must have one thread.
 
-    A layer that fails its trial raises nothing.
+    No error is raised for a layer that fails its trial. It is left out of ``layers``.
     """
     if not _on_macos():
         return ChildConfinement(dict.fromkeys(LAYERS, "absent: not macOS"), ())
     _close_all_but(plan.keep_fds)
     trial = _try_child()
-    findings = {"seatbelt": _seatbelt(), "process_limit": _process_limit(trial), "footprint": _footprint(trial)}
-    findings |= dict.fromkeys(plan.without, "absent: left out")
-    layers = tuple(name for name in LAYERS if not findings[name].startswith("absent"))
-    return ChildConfinement({name: findings[name] for name in LAYERS}, layers)
+    findings = {
+        "seatbelt": _examine_seatbelt(),
+        "process_limit": _examine_process_limit(trial),
+        "footprint": _examine_footprint(trial),
+        **dict.fromkeys(plan.without, _absent("left out")),
+    }
+    details = {name: findings[name].detail for name in LAYERS}
+    return ChildConfinement(details, tuple(name for name in LAYERS if findings[name].in_force))
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """The result of trying out a layer."""
+
+    in_force: bool
+    detail: str
+    """What was seen, in a few words; it begins with "absent: " if the layer is not in force."""
+
+
+def _absent(reason: str) -> _Finding:
+    return _Finding(False, f"absent: {reason}")
 
 
 def _on_macos() -> bool:
@@ -106,23 +114,25 @@ def _close(fd: int) -> None:
         return
 
 
-def _seatbelt() -> str:
+def _examine_seatbelt() -> _Finding:
     """Return what the sandbox was seen to deny, or why it counts as absent.
 
-    Each attempt is something that any unconfined program may do. The sandbox is in force if one was denied and none succeeded.
+    Each action is something that any unconfined program may do. The sandbox is in force if one was denied and none succeeded.
     """
-    outcomes = {name: _denied(attempt) for name, attempt in _ATTEMPTS.items()}
-    possible = [name for name, denied in outcomes.items() if denied is False]
+    outcomes = {name: _denied(action) for name, action in _FORBIDDEN_ACTIONS.items()}
+    possible = [name for name, was_denied in outcomes.items() if was_denied is False]
     if possible:
-        return f"absent: it was possible to {' and to '.join(possible)}"
-    denied = [name for name, was_denied in outcomes.items() if was_denied]
-    return f"denied: to {', to '.join(denied)}" if denied else "absent: no attempt told whether it is in force"
+        return _absent(f"it was possible to {' and to '.join(possible)}")
+    denied_names = [name for name, was_denied in outcomes.items() if was_denied]
+    if not denied_names:
+        return _absent("no action showed whether it is in force")
+    return _Finding(True, f"denied: to {', to '.join(denied_names)}")
 
 
-def _denied(attempt: Callable[[], None]) -> bool | None:
-    """Return whether the attempt was denied, or None if it failed for another reason."""
+def _denied(action: Callable[[], None]) -> bool | None:
+    """Return whether the action was denied, or None if it failed for another reason."""
     try:
-        attempt()
+        action()
     except PermissionError:
         return True
     except OSError:
@@ -144,7 +154,7 @@ def _connect() -> None:
         probe.connect(("127.0.0.1", 9))
 
 
-_ATTEMPTS: dict[str, Callable[[], None]] = {
+_FORBIDDEN_ACTIONS: dict[str, Callable[[], None]] = {
     "list /Users": _list_users,
     "read /private/etc/hosts": _read_hosts,
     "connect a socket": _connect,
@@ -163,12 +173,12 @@ class _Trial:
     """The memory of the child as the zygote measured it; 0 if that failed."""
 
 
-def _try_child() -> _Trial | str:
-    """Return what was observed on a child, or a message if no child could be started."""
+def _try_child() -> _Trial | _Finding:
+    """Return what was observed on a child, or that the layers are absent because no child could be started."""
     try:
         return _observe_child()
     except OSError as error:
-        return f"absent: no child could be tried ({error.strerror or error})"
+        return _absent(f"no child could be tried ({error.strerror or error})")
 
 
 def _observe_child() -> _Trial:
@@ -214,19 +224,19 @@ def _forbid_processes() -> None:
     resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
 
 
-def _process_limit(trial: _Trial | str) -> str:
-    if isinstance(trial, str):
+def _examine_process_limit(trial: _Trial | _Finding) -> _Finding:
+    if isinstance(trial, _Finding):
         return trial
     if os.getuid() == 0:
-        return "absent: the limit does not hold for root"
-    return "RLIMIT_NPROC 1" if trial.refused else "absent: a child could start a process"
+        return _absent("the limit does not hold for root")
+    return _Finding(True, "RLIMIT_NPROC 1") if trial.refused else _absent("a child could start a process")
 
 
-def _footprint(trial: _Trial | str) -> str:
-    if isinstance(trial, str):
+def _examine_footprint(trial: _Trial | _Finding) -> _Finding:
+    if isinstance(trial, _Finding):
         return trial
     if not trial.footprint_bytes:
-        return "absent: the memory of a child cannot be read"
+        return _absent("the memory of a child cannot be read")
     if not trial.ended:
-        return "absent: a child cannot be ended"
-    return f"a child holds {trial.footprint_bytes >> 20} MiB before it runs"
+        return _absent("a child cannot be ended")
+    return _Finding(True, f"a child holds {trial.footprint_bytes >> 20} MiB before it runs")

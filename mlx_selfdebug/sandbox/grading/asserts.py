@@ -24,9 +24,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Container, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from types import CodeType
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from mlx_selfdebug.sandbox.grading.objects import expects_objects
 from mlx_selfdebug.sandbox.grading.taint import ARGUMENT, Taint
@@ -122,9 +123,10 @@ def _lines(source: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Place:
-    """The position of the rewriter in the source: the function, the number of loops and branches around it, the kind of ``try``."""
+    """The position of the rewriter in the source."""
 
     function: str = ""
+    """The dotted path of the functions and classes around the place: ".check" for the body of ``check``."""
     branches: int = 0
     guarded: bool = False
     """Whether the checks may catch an exception that is raised here."""
@@ -134,6 +136,8 @@ class _Place:
 
 @dataclass
 class _Rewriter(ast.NodeTransformer):
+    """Rewrites the asserts of a tree and collects their sites."""
+
     lines: tuple[str, ...]
     taint: Taint
     sites: list[Site] = field(default_factory=list)
@@ -146,26 +150,32 @@ class _Rewriter(ast.NodeTransformer):
         return self._within(node, _Place(f"{self.place.function}.{node.name}"))
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        # The dot at the end keeps a class called check apart from the function, whose asserts alone count as straight.
         return self._within(node, _Place(f"{self.place.function}.{node.name}."))
 
     def visit_With(self, node: ast.With) -> ast.AST:
         outer = self.place
         caught = outer.caught or any(
-            _called(item.context_expr, {"suppress", *_RAISES_FUNCTIONS}, 1) for item in node.items
+            _is_call_of(item.context_expr, {"suppress", *_RAISES_FUNCTIONS}, 1) for item in node.items
         )
         visited = self._within(node, replace(outer, guarded=outer.guarded or caught, caught=caught))
         for item in node.items:
             call = item.context_expr
-            if isinstance(call, ast.Call) and _called(call, _RAISES_FUNCTIONS, 1) and not outer.caught:
+            if _is_call_of(call, _RAISES_FUNCTIONS, 1) and not outer.caught:
                 item.context_expr = self._observed_raises(node, call)
-            elif isinstance(call, ast.Call) and _called(call, {"independent_test"}, 1):
+            elif _is_call_of(call, {"independent_test"}, 1):
                 item.context_expr = _call("independent_test", *call.args)
         return visited
 
     def _observed_raises(self, node: ast.With, call: ast.Call) -> ast.expr:
         text = cut(self._text(node.body[0]))
         site = Site(
-            node.lineno, text, "raises", self._text(call.args[0]), "", True, self._straight(), self.place.guarded
+            line=node.lineno,
+            text=text,
+            form="raises",
+            expected=self._text(call.args[0]),
+            straight=self._straight(),
+            guarded=self.place.guarded,
         )
         observed = _call("raises", ast.Constant(self._add(site)), *call.args)
         observed.keywords = call.keywords
@@ -226,7 +236,7 @@ class _Rewriter(ast.NodeTransformer):
         if pair is not None:
             site = replace(site, form="approx", got_left=self._got_left(*pair))
             return site, _observed_pair(test, pair), self._late_side(pair[1], site.got_left)
-        if isinstance(test, ast.Call) and _called(test, _TEXT_FUNCTIONS, 2):
+        if _is_call_of(test, _TEXT_FUNCTIONS, 2):
             label = node.msg.value if isinstance(node.msg, ast.Constant) else site.text
             site = replace(site, form=_TEXT_FUNCTIONS[_name(test.func)], text=cut(str(label)))
             got, expected = test.args[:2]
@@ -252,15 +262,18 @@ class _Rewriter(ast.NodeTransformer):
         """Rewrite a ``try`` whose handlers are expected to run. It is one check, which passes when one of them is entered."""
         names = " or ".join(ast.unparse(handler.type) for handler in node.handlers if handler.type)
         source = self._text(node.body[0])
-        index = self._add(Site(node.lineno, source, "raises", names, "", True, self._straight()))
-        node.body = [item if not _is_false_assert(item) else self._false(index, item) for item in node.body]
-        node.orelse = [item if not _is_false_assert(item) else self._false(index, item) for item in node.orelse]
+        site = Site(line=node.lineno, text=source, form="raises", expected=names, straight=self._straight())
+        index = self._add(site)
+        node.body = self._not_raised(index, node.body)
+        node.orelse = self._not_raised(index, node.orelse)
         for handler in node.handlers:
             handler.body.insert(0, ast.Expr(_call("raised")))
         return self._within(node, replace(self.place, branches=self.place.branches + 1, guarded=True))
 
-    def _false(self, index: int, node: ast.stmt) -> ast.stmt:
-        return ast.copy_location(ast.Expr(_call("not_raised", ast.Constant(index))), node)
+    def _not_raised(self, index: int, nodes: Sequence[ast.stmt]) -> list[ast.stmt]:
+        """Return the statements with each ``assert False`` turned into a record that the expected exception was not raised."""
+        call = ast.Expr(_call("not_raised", ast.Constant(index)))
+        return [ast.copy_location(copy(call), node) if _is_false_assert(node) else node for node in nodes]
 
     def _statements(self, nodes: Sequence[ast.stmt], place: _Place) -> list[ast.stmt]:
         outer, self.place = self.place, place
@@ -331,7 +344,7 @@ def _close_pair(test: ast.expr) -> tuple[ast.expr, ast.expr] | None:
         and isinstance(test.func, ast.Attribute)
     ):
         test = test.func.value
-    if isinstance(test, ast.Call) and _called(test, _CLOSE_FUNCTIONS, 2):
+    if _is_call_of(test, _CLOSE_FUNCTIONS, 2):
         return test.args[0], test.args[1]
     if not isinstance(test, ast.Compare) or len(test.ops) != 1:
         return None
@@ -342,19 +355,20 @@ def _close_pair(test: ast.expr) -> tuple[ast.expr, ast.expr] | None:
 
 
 def _approx_pair(left: ast.expr, right: ast.expr) -> tuple[ast.expr, ast.expr] | None:
-    if isinstance(right, ast.Call) and _called(right, {"approx"}, 1):
+    if _is_call_of(right, {"approx"}, 1):
         return left, right.args[0]
-    if isinstance(left, ast.Call) and _called(left, {"approx"}, 1):
+    if _is_call_of(left, {"approx"}, 1):
         return left.args[0], right
     return None
 
 
 def _difference(left: ast.expr) -> tuple[ast.expr, ast.expr] | None:
-    inner = left.args[0] if isinstance(left, ast.Call) and _called(left, {"abs", "fabs"}, 1) else None
+    inner = left.args[0] if _is_call_of(left, {"abs", "fabs"}, 1) else None
     return (inner.left, inner.right) if isinstance(inner, ast.BinOp) and isinstance(inner.op, ast.Sub) else None
 
 
-def _called(node: ast.expr, names: Container[str], n_args: int) -> bool:
+def _is_call_of(node: ast.expr, names: Container[str], n_args: int) -> TypeGuard[ast.Call]:
+    """Return whether a node calls a function of one of these names, with at least ``n_args`` arguments by position."""
     if not isinstance(node, ast.Call) or len(node.args) < n_args or any(isinstance(a, ast.Starred) for a in node.args):
         return False
     return _name(node.func) in names
@@ -368,11 +382,12 @@ def _name(function: ast.expr) -> str:
 
 def _after_future(tree: ast.Module) -> int:
     """Return the index at which the first statement may be inserted: ``from __future__`` imports must come before it."""
-    fixed = (isinstance(n, ast.ImportFrom) and n.module == "__future__" for n in tree.body)
-    return max((position + 1 for position, is_future in enumerate(fixed) if is_future), default=0)
+    are_future_imports = (isinstance(n, ast.ImportFrom) and n.module == "__future__" for n in tree.body)
+    return max((position + 1 for position, is_future in enumerate(are_future_imports) if is_future), default=0)
 
 
 def _observed_pair(test: ast.expr, pair: tuple[ast.expr, ast.expr]) -> ast.expr:
+    """Return ``test`` with the two sides of ``pair``, which are nodes of it, recorded."""
     sides = {id(pair[0]): "left", id(pair[1]): "right"}
 
     class Observe(ast.NodeTransformer):

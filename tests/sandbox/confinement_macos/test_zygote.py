@@ -52,12 +52,12 @@ os.fork = fork
 ALL_DENIED = """
 def refuse():
     raise PermissionError
-macos._ATTEMPTS = dict.fromkeys(macos._ATTEMPTS, refuse)
+macos._FORBIDDEN_ACTIONS = dict.fromkeys(macos._FORBIDDEN_ACTIONS, refuse)
 """
 NOTHING_TO_SEE = """
 def absent():
     raise FileNotFoundError
-macos._ATTEMPTS = dict.fromkeys(macos._ATTEMPTS, absent)
+macos._FORBIDDEN_ACTIONS = dict.fromkeys(macos._FORBIDDEN_ACTIONS, absent)
 """
 NO_SIGNALS = """
 def refuse(pid, number):
@@ -105,7 +105,7 @@ def test_what_an_unconfined_zygote_could_do_is_named() -> None:
 
 
 def test_a_trial_that_tells_nothing_counts_as_absent() -> None:
-    assert confined(NOTHING_TO_SEE)["details"]["seatbelt"] == "absent: no attempt told whether it is in force"
+    assert confined(NOTHING_TO_SEE)["details"]["seatbelt"] == "absent: no action showed whether it is in force"
 
 
 def test_memory_that_cannot_be_read_is_no_layer() -> None:
