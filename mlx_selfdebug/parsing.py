@@ -1,4 +1,4 @@
-"""Parses Python source, from any thread and without warnings about it. Nothing here runs the source.
+"""Parse Python source, from any thread and without warnings about it. Nothing here runs the source.
 
 CPython up to 3.11.7 counts the depth of the tree under construction once for all threads (gh-106905), so two threads that parse at
 the same time can end in a SystemError about source that is right. Here one thread parses at a time, and whoever is disturbed by a

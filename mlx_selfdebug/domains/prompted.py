@@ -11,10 +11,10 @@ import ast
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
+from mlx_selfdebug.parsing import literal, parse_quietly
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.feedback import EVERYTHING, MAX_FACTS, Feedback
-from mlx_selfdebug.parsing import literal, parse_quietly
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Failure, Verdict
 

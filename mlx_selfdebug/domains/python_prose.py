@@ -1,4 +1,4 @@
-"""Decides whether a line of an answer is prose or code. It is only used on text that does not parse as Python as it stands.
+"""Decide whether a line of an answer is prose or code. It is only used on text that does not parse as Python as it stands.
 
 >>> [is_prose(line) for line in ("Here is the code:", "This returns `x`.", "def f(:", "print(f(3)", "x = = 3")]
 [True, True, False, False, False]

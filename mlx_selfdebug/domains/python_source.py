@@ -1,4 +1,4 @@
-"""Parses Python source that may hold anything, without raising and without warnings. Nothing here runs the source."""
+"""Parse Python source that may hold anything, without raising and without warnings. Nothing here runs the source."""
 
 from __future__ import annotations
 

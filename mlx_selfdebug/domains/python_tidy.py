@@ -1,4 +1,4 @@
-"""Takes the program out of a model's answer, and names each step that was taken on the way.
+"""Take the program out of a model's answer, and name each step that was taken on the way.
 
 Code that parses and defines the entry point is not changed by a single byte. Otherwise the least tidying that gives such code is
 done. If nothing gives such code, only thoughts, fences and chat markers are removed, so that a broken program is judged as the

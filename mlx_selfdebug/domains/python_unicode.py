@@ -1,4 +1,4 @@
-"""Replaces typographic quotes and spaces in code with the plain characters of Python. Strings and comments stay as they are."""
+"""Replace typographic quotes and spaces in code with the plain characters of Python. Strings and comments stay as they are."""
 
 from __future__ import annotations
 

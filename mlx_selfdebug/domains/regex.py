@@ -19,8 +19,8 @@ from mlx_selfdebug.domains.base import Runner, Tidied
 from mlx_selfdebug.domains.inside import source_of
 from mlx_selfdebug.domains.prompted import Prompted, shown_checks, tested_text
 from mlx_selfdebug.domains.tidying import without_thoughts_and_markers
-from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.parsing import literal, parse_quietly
+from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Failure, Verdict
 

@@ -1,4 +1,4 @@
-"""Opens a test runner that has the packages which the domains of given tasks need for their tests."""
+"""Open a test runner that has the packages which the domains of given tasks need for their tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Takes the answer out of a completion, whatever its domain. Python goes on from there in python_tidy.py.
+r"""Take the answer out of a completion, whatever its domain. Python goes on from there in python_tidy.py.
 
 A draft that the model thinks aloud is no answer, and neither is a special token that the tokenizer spells out.
 

@@ -1,4 +1,4 @@
-"""Turns the assertions of unittest and pytest into plain ``assert``, ``with raises(...)`` and ``approx(...)``.
+"""Turn the assertions of unittest and pytest into plain ``assert``, ``with raises(...)`` and ``approx(...)``.
 
 The names are resolved by the imports of the module (imports.py). Whatever a test run does not have raises ValueError that says so.
 """

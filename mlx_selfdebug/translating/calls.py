@@ -1,4 +1,4 @@
-"""Writes the function ``check(candidate)`` that runs tests with their parameters, and what is set up before and after them."""
+"""Write the function ``check(candidate)`` that runs tests with their parameters, and what is set up before and after them."""
 
 from __future__ import annotations
 

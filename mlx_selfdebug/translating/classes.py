@@ -1,4 +1,4 @@
-"""Reads the classes of a module with what they inherit from each other, without running anything."""
+"""Read the classes of a module with what they inherit from each other, without running anything."""
 
 from __future__ import annotations
 

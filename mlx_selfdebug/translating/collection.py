@@ -1,4 +1,4 @@
-"""Finds the tests of a module as pytest and unittest do, without running anything.
+"""Find the tests of a module as pytest and unittest do, without running anything.
 
 Every function whose name begins with "test" is accounted for: it is a test that can be run, or a problem says why it is not.
 Functions inside other functions are no tests.

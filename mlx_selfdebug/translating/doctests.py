@@ -1,4 +1,4 @@
-"""Turns the examples of an interactive session (``>>> f(2)`` and its output) into the statements of checks, in their order.
+"""Turn the examples of an interactive session (``>>> f(2)`` and its output) into the statements of checks, in their order.
 
 Every example is taken as it is written, unlike in examples.py, which reads prose and leaves out what is in doubt. Assignments,
 imports and calls without output prepare later examples. ``...`` in an output stands for anything, and a traceback means that the

@@ -1,4 +1,4 @@
-"""Turns the examples in a docstring into asserts.
+"""Turn the examples in a docstring into asserts.
 
 The forms that are read are ``>>> f(2)`` with its output, ``f(2) == 4``, ``f(2) ➞ 4``, ``f(2) returns 4``,
 ``For x = 2 the output should be 4``, and ``Input: x = 2`` with ``Output: 4``.

@@ -1,4 +1,4 @@
-"""Says what the names of a module stand for, without importing anything.
+"""Say what the names of a module stand for, without importing anything.
 
     >>> Imports(ast.parse("import pytest as pt\\nfrom shop import prices")).origins
     {'pt': 'pytest', 'prices': 'shop.prices'}

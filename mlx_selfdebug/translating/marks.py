@@ -1,4 +1,4 @@
-"""Reads the decorators of tests: ``parametrize`` says with which values a test runs; other marks change nothing or are refused."""
+"""Read the decorators of tests: ``parametrize`` says with which values a test runs; other marks change nothing or are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Translates the statements of a module of tests one by one, and notes what keeps each of them from being run."""
+"""Translate the statements of a module of tests one by one, and note what keeps each of them from being run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns test modules written for unittest or pytest into the source of checks. Each assertion becomes a plain ``assert``.
+"""Turn test modules written for unittest or pytest into the source of checks. Each assertion becomes a plain ``assert``.
 
 Supported are ``TestCase`` classes with ``setUp``, ``tearDown`` and their class-wide and module-wide forms, ``subTest``, classes and
 functions whose name begins with "test", inherited tests, nested classes, ``parametrize``, ``raises`` and ``approx``. Neither

@@ -1,4 +1,4 @@
-"""Defines ``Attempt``: one completion of a model on a task, and the verdicts of its tests."""
+"""Define ``Attempt``: one completion of a model on a task, and the verdicts of its tests."""
 
 from __future__ import annotations
 

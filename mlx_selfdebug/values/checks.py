@@ -1,4 +1,4 @@
-"""Defines ``Checks``, which decide whether a program is right. They are Python source that the trusted side runs.
+"""Define ``Checks``, which decide whether a program is right. They are Python source that the trusted side runs.
 
 ``Checks.source`` defines ``check(candidate)``. Its asserts call the candidate, which lives in another process, through a stub. The
 entry point's own name is bound to the same stub, so ``assert add(1, 2) == 3`` works as it is written.

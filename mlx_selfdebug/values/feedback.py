@@ -1,4 +1,4 @@
-"""Defines ``Feedback``: what a repair prompt shows of the attempt that failed.
+"""Define ``Feedback``: what a repair prompt shows of the attempt that failed.
 
 A control shows less than everything, to find out which part helped.
 """

@@ -1,4 +1,4 @@
-"""Defines ``Pair``: what the model is shown in training, and what it should answer."""
+"""Define ``Pair``: what the model is shown in training, and what it should answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defines ``Task``: what is asked, what the answer begins with, and the checks that decide whether it is right."""
+"""Define ``Task``: what is asked, what the answer begins with, and the checks that decide whether it is right."""
 
 from __future__ import annotations
 

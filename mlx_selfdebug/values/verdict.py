@@ -1,4 +1,4 @@
-"""Defines ``Verdict``, the result of a test run: an outcome, and the exact facts of each failed check.
+"""Define ``Verdict``, the result of a test run: an outcome, and the exact facts of each failed check.
 
 There is no behaviour of the runner here. The code that shows verdicts in a notebook is only imported when it is needed, since the
 processes that run tests see no code outside this folder.

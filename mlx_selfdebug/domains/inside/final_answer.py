@@ -1,4 +1,4 @@
-r"""Finds the final answer in a reply: what the last box holds, or else what stands after the last words that announce an answer.
+r"""Find the final answer in a reply: what the last box holds, or else what stands after the last words that announce an answer.
 
 >>> final_answer(r"First \boxed{5}. No, it is \boxed{7}. (Put it in \boxed{}.)")
 '7'

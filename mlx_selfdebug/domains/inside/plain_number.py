@@ -1,4 +1,4 @@
-r"""Reads a text that states one number, exactly: with a currency, a unit, an ordinal's ending, thousands or words around it.
+r"""Read a text that states one number, exactly: with a currency, a unit, an ordinal's ending, thousands or words around it.
 
 A text with no number or several, or with words that change its number, such as "5 or more", is not read.
 

@@ -1,4 +1,4 @@
-"""Compares rows, on the trusted side of a test run. A model is told the differences in the words that are chosen here."""
+"""Compare rows, on the trusted side of a test run. A model is told the differences in the words that are chosen here."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Assembles seccomp filters.
+"""Assemble seccomp filters.
 
 Code has the shape of a tree. Each path through it ends in a verdict, so branches never have to join again.
 

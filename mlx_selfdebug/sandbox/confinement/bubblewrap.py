@@ -1,4 +1,4 @@
-"""Builds a command line for bubblewrap, for machines where this program may not make namespaces but an installed ``bwrap`` may.
+"""Build a command line for bubblewrap, for machines where this program may not make namespaces but an installed ``bwrap`` may.
 
     process = Popen(command(layout, [layout.executable, "-S", "-s", "-P", "-B", ...]), pass_fds=[control])
 

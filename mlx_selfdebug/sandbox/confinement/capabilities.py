@@ -1,4 +1,4 @@
-"""Gives up every privilege of this process for good.
+"""Give up every privilege of this process for good.
 
 The process loses its capabilities, gains nothing from set-user-id programs, and cannot be inspected by other processes of its user.
 """

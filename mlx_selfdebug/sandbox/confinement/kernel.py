@@ -1,4 +1,4 @@
-"""Makes system calls through ctypes and raises OSError if one fails. Linux only; the C library is loaded by the first call."""
+"""Make system calls through ctypes and raise OSError if one fails. Linux only; the C library is loaded by the first call."""
 
 from __future__ import annotations
 

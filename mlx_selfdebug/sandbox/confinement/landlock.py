@@ -1,4 +1,4 @@
-"""Confines a process with Landlock: it reads only the files that the layout names, uses no TCP, and signals nothing outside."""
+"""Confine a process with Landlock: it reads only the files that the layout names, uses no TCP, and signals nothing outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds what a sandboxed program may read: the interpreter's standard library and the shared libraries that it needs."""
+"""Find what a sandboxed program may read: the interpreter's standard library and the shared libraries that it needs."""
 
 from __future__ import annotations
 

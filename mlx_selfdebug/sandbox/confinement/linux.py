@@ -1,4 +1,4 @@
-"""Confines a zygote and what it forks on Linux, with every layer that the kernel allows. It needs only the standard library.
+"""Confine a zygote and what it forks on Linux, with every layer that the kernel allows. It needs only the standard library.
 
     confinement = confine_zygote(Plan(layout, keep_fds=(0, 1, 2, control)))   # once, before anything untrusted is read
     if not os.fork():

@@ -1,4 +1,4 @@
-"""Confines a zygote and what it forks on macOS. It needs only the standard library, and can be imported on any system.
+"""Confine a zygote and what it forks on macOS. It needs only the standard library, and can be imported on any system.
 
     confinement = confine_zygote(Plan(layout, keep_fds=(0, 1, 2, control)))   # once, before anything untrusted is read
     if not os.fork():

@@ -1,4 +1,4 @@
-"""Decides which processes hold too much memory, and when to measure them again.
+"""Decide which processes hold too much memory, and when to measure them again.
 
 It is written for an event loop, and has neither a clock nor processes of its own:
 

@@ -1,4 +1,4 @@
-"""Moves the zygote into namespaces of its own: a root that holds only the interpreter, no network, and no other processes.
+"""Move the zygote into namespaces of its own: a root that holds only the interpreter, no network, and no other processes.
 
 ``enter`` returns in a new process, which is number 1 of its namespace. The process that called it stays behind as the launcher: it
 waits for the new process, ends as that one does, and does nothing else. Without the right to make namespaces, nothing changes.

@@ -1,4 +1,4 @@
-"""Decides which system calls are denied, in two seccomp filters: one for the zygote and all it forks, one more for each child.
+"""Decide which system calls are denied, in two seccomp filters: one for the zygote and all it forks, one more for each child.
 
 A call that no honest program makes here ends the process, so that the attempt is noticed. A call fails with an error if the C
 library or Python tries it of their own accord and can do without it.

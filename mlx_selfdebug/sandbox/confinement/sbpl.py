@@ -1,4 +1,4 @@
-"""Writes the parts of Apple's sandbox profile language: quoted texts, the spellings of a path, and rules.
+"""Write the parts of Apple's sandbox profile language: quoted texts, the spellings of a path, and rules.
 
 A rule names operations and filters, and applies if any of the filters matches. A rule without a filter says what applies where no
 filter matches. What is allowed is decided in ``seatbelt.py``.

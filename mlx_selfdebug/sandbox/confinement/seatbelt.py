@@ -1,4 +1,4 @@
-"""Writes the profile for ``sandbox-exec`` that says what a zygote on macOS may do, and the command that starts it there.
+"""Write the profile for ``sandbox-exec`` that says what a zygote on macOS may do, and the command that starts it there.
 
     argv = command(layout, [layout.executable, "-S", "-s", "-P", "-B", "-c", BOOT], executables=[])
     ...                                                     # if it ended before it was ready:

@@ -1,4 +1,4 @@
-"""Installs the two filters of ``policy.py``.
+"""Install the two filters of ``policy.py``.
 
 The child's filter is laid out in memory before the fork, so that installing it costs each child one call.
 """

@@ -1,4 +1,4 @@
-"""Lists the numbers of the system calls that the confinement makes or denies, for the two machines that it knows.
+"""List the numbers of the system calls that the confinement makes or denies, for the two machines that it knows.
 
 Every other call below ``FIRST_UNKNOWN`` is allowed, such as those for reading, memory, time, threads and waiting.
 """

@@ -1,4 +1,4 @@
-"""Offers the confinement of this operating system behind one interface.
+"""Offer the confinement of this operating system behind one interface.
 
 A zygote enters it once, and each child that the zygote forks enters a second part of it.
 """

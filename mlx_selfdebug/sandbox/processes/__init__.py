@@ -1,1 +1,1 @@
-"""Starts the processes of a test run, says what they run, and records how they end."""
+"""Start the processes of a test run, say what they run, and record how they end."""

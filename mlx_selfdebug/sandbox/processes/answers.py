@@ -1,4 +1,4 @@
-"""Loads the candidate's source and answers calls to it, in the candidate's process once that is set up.
+"""Load the candidate's source and answer calls to it, in the candidate's process once that is set up.
 
 Everything in this process is untrusted as soon as the source is loaded. This module holds no expected value and decides nothing:
 whatever the candidate does to it, it can only answer with values. While a call runs, the candidate may call the callables that the

@@ -1,4 +1,4 @@
-"""Sets up the candidate's process after the fork, with descriptors, limits and confinement, and then lets it serve."""
+"""Set up the candidate's process after the fork, with descriptors, limits and confinement, and then let it serve."""
 
 from __future__ import annotations
 

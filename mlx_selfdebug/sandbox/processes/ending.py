@@ -1,4 +1,4 @@
-"""Describes how a candidate's process ended, and derives from it the outcome of a candidate that stopped answering."""
+"""Describe how a candidate's process ended, and derive from it the outcome of a candidate that stopped answering."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the checks in the grader's process, and reports what they found. The code of the checks may be anyone's."""
+"""Run the checks in the grader's process, and report what they found. The code of the checks may be anyone's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts the interpreter that becomes a zygote, confined from its start where this system can do that."""
+"""Start the interpreter that becomes a zygote, confined from its start where this system can do that."""
 
 from __future__ import annotations
 

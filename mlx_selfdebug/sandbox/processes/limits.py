@@ -1,4 +1,4 @@
-"""Sets the descriptors and limits of a forked child before anything untrusted runs.
+"""Set the descriptors and limits of a forked child before anything untrusted runs.
 
 Each step is a bare system call, because every memory page that Python code touches here has to be copied in every run.
 """

@@ -1,4 +1,4 @@
-"""Runs a source as a program that reads text from descriptor 0 and writes text to descriptor 1.
+"""Run a source as a program that reads text from descriptor 0 and writes text to descriptor 1.
 
 Both descriptors are pipes that are served by threads, so everything that a program may do with them works as it does elsewhere. A
 program that leaves its input unread does not hang, and one that reads too much gets the end of the file. What the program writes to

@@ -1,4 +1,4 @@
-"""Keeps the candidate's side of references to objects that do not travel.
+"""Keep the candidate's side of references to objects that do not travel.
 
 The candidate's objects have numbers, the callables of the checks have stand-ins, and the checks may do certain operations with an
 object. The module is loaded bare in the candidate's process, and is untrusted like everything that runs there.

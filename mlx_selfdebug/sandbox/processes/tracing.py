@@ -1,4 +1,4 @@
-"""Counts the lines of the candidate's source that each request runs, in a traced run.
+"""Count the lines of the candidate's source that each request runs, in a traced run.
 
 The counts are untrusted like everything that comes from the candidate's process: they may be false, and they decide nothing. Only
 the thread that answers requests is traced. The module is loaded bare, beside ``answers``.

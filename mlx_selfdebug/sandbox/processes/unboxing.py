@@ -1,4 +1,4 @@
-"""Makes plain data of values that stand for plain data, in the candidate's process: NumPy's scalars and arrays, and some others.
+"""Make plain data of values that stand for plain data, in the candidate's process: NumPy's scalars and arrays, and some others.
 
 What this module makes is sent like any other data of the candidate: it is no more than what the candidate says, and is compared at
 the trusted end. The module is loaded bare, beside the codec.

@@ -1,4 +1,4 @@
-"""Waits for a descriptor and ends processes that hold too much memory meanwhile, where the kernel enforces no such limit."""
+"""Wait for a descriptor and end processes that hold too much memory meanwhile, where the kernel enforces no such limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts a zygote for the runner, gives it one run after the other, and starts another when it is gone."""
+"""Start a zygote for the runner, give it one run after the other, and start another when it is gone."""
 
 from __future__ import annotations
 

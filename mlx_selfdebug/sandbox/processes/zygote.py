@@ -1,4 +1,4 @@
-"""Runs the zygote: a clean interpreter that confines itself once and forks the processes of each run.
+"""Run the zygote: a clean interpreter that confines itself once and forks the processes of each run.
 
     runner --orders--> zygote --fork--> candidate   one per run: runs the program, answers calls
        \\                      --fork--> grader      runs the checks, calls the candidate

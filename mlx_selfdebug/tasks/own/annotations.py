@@ -1,4 +1,4 @@
-"""Writes annotations as strings where they cannot be evaluated once a function stands apart from its module.
+"""Write annotations as strings where they cannot be evaluated once a function stands apart from its module.
 
 ``from __future__ import annotations`` holds for the module in which it stands, and so not for an answer, which is compiled by
 itself. An annotation may then name what only a type checker sees.

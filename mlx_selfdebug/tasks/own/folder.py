@@ -1,4 +1,4 @@
-"""Reads a folder of tasks, in which each task is a folder of its own:
+"""Read a folder of tasks, in which each task is a folder of its own:
 
     my_tasks/double/task.md          what is asked; a heading in its first line is not part of it
                     reference.py     a complete answer; what it defines under the folder's name, or alone, is tested

@@ -1,4 +1,4 @@
-"""Makes tasks of the functions of a user's own package that its tests cover, and of the same functions with bugs put in.
+"""Make tasks of the functions of a user's own package that its tests cover, and of the same functions with bugs put in.
 
 The modules and test modules of a folder, and the module-level functions that the tests import, are found without running anything.
 A function becomes a task if its module needs nothing but the standard library, if at least two tests use it and nothing else of the

@@ -1,4 +1,4 @@
-"""Finds the modules and test modules of a folder, and the functions that names in the tests stand for. Nothing is run."""
+"""Find the modules and test modules of a folder, and the functions that names in the tests stand for. Nothing is run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads files and functions of a user's Python source without running any of it, and joins the checks of several files."""
+"""Read files and functions of a user's Python source without running any of it, and join the checks of several files."""
 
 from __future__ import annotations
 
