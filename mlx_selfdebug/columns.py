@@ -24,8 +24,3 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     head, *body = [[cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
     lines = [head, ["---"] * len(head), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def gib(n_bytes: int | None) -> str:
-    """Return a number of bytes in GiB, or ``-`` if it is not known."""
-    return f"{n_bytes / 2**30:.2f}" if n_bytes else "-"

@@ -1,4 +1,4 @@
-"""Defines every setting and its default, in one frozen dataclass per stage. Defaults are defined nowhere else.
+"""Define every setting and its default, in one frozen dataclass per stage. Defaults are defined nowhere else.
 
 TOML keys, environment variables and command-line options are derived from these classes. The order of precedence is
 command line > environment (``MLX_SELFDEBUG_COLLECT_SAMPLES``) > file > preset > default. ``load_config`` puts them together;
@@ -361,12 +361,19 @@ def _preset(name: str, default: str) -> str:
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """Read a TOML file into a dictionary. Raises ConfigError if it is missing or not valid."""
+    """Read a TOML file into a dictionary. A byte order mark at its beginning is passed over, and ``~`` is the home folder.
+
+    Raises ConfigError if the file is missing, cannot be read or is not valid.
+    """
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(os.path.expanduser(path)).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"there is no configuration file {path}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start + 1}", hint="save the file as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
 

@@ -107,6 +107,25 @@ def test_broken_toml_is_refused_by_name(tmp_path: Path) -> None:
         resolve(file=file, environment={})
 
 
+def test_a_byte_order_mark_before_toml_is_passed_over(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_bytes(b"\xef\xbb\xbf[collect]\r\nsamples = 7\r\n")
+    assert load_config(file=file, environment={}).collect.samples == 7
+
+
+def test_toml_in_utf_16_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_bytes("seed = 7\n".encode("utf-16"))
+    with pytest.raises(ConfigError, match=r"c\.toml: not UTF-8 at byte 1") as caught:
+        load_config(file=file, environment={})
+    assert caught.value.hint == "save the file as UTF-8"
+
+
+def test_a_folder_given_as_configuration_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load_config(file=tmp_path, environment={})
+
+
 def test_a_run_keeps_its_settings_unless_told_otherwise() -> None:
     stored = load_config(overrides={"collect.samples": 3}, environment={}, default_preset="cpu")
     again = load_config(base=stored, environment={})

@@ -10,6 +10,7 @@ import click
 
 from mlx_selfdebug.cli import options
 from mlx_selfdebug.cli.groups import Group
+from mlx_selfdebug.cli.paths import PathType
 from mlx_selfdebug.cli.progress import progress
 from mlx_selfdebug.cli.sandbox import require_sandbox
 from mlx_selfdebug.config import Config
@@ -22,7 +23,7 @@ RESULTS = "benchmarks/results"
 
 results_option = click.option(
     "--results",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=PathType(file_okay=False),
     default=RESULTS,
     show_default=True,
     help="folder of records, one JSON file per machine and model",

@@ -1,4 +1,4 @@
-"""Defines the command group ``config``, which shows the settings and writes them to a file."""
+"""Define the command group ``config``, which shows the settings and writes them to a file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 
 from mlx_selfdebug.cli import options
 from mlx_selfdebug.cli.groups import Group
+from mlx_selfdebug.cli.paths import PathType
 from mlx_selfdebug.config import SETTINGS, flatten, to_commented_toml
 from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.store.files import write_atomically
@@ -28,7 +29,7 @@ def config_command() -> None:
 
 
 @config_command.command("init")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), default=DEFAULT_FILE)
+@click.argument("file", type=PathType(dir_okay=False, allow_dash=True), default=DEFAULT_FILE)
 @options.setting_options("collect", "train", "eval", "sandbox", "budget")
 @click.option("--force", is_flag=True, help="overwrite an existing file")
 @options.debug_option

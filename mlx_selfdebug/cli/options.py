@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from mlx_selfdebug.cli.completers import complete_model, complete_preset, complete_set
+from mlx_selfdebug.cli.paths import PathType
 from mlx_selfdebug.config import ENV_PREFIX, SETTINGS, Config, Resolved, Setting, resolve
 from mlx_selfdebug.presets import PRESETS
 from mlx_selfdebug.store import stored_config
@@ -25,14 +26,12 @@ DEFAULT_RUN = "runs/default"
 run_option = click.option(
     "--run",
     "run_path",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=PathType(file_okay=False),
     default=DEFAULT_RUN,
     show_default=True,
     help="run folder",
 )
-config_option = click.option(
-    "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="TOML file with settings"
-)
+config_option = click.option("--config", "config_file", type=PathType(dir_okay=False), help="TOML file with settings")
 json_option = click.option("--json", "as_json", is_flag=True, help="print JSON on stdout")
 quiet_option = click.option("--quiet", is_flag=True, help="show no progress bars")
 debug_option = click.option("--debug", is_flag=True, expose_value=False, help="show the traceback of an error")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from mlx_selfdebug.cli import options
+from mlx_selfdebug.cli.paths import PathType
 from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.store import open_stored, write_atomically
 
@@ -18,7 +19,7 @@ from mlx_selfdebug.store import open_stored, write_atomically
 @click.option("--json", "as_json", is_flag=True, help="print JSON on stdout instead of writing the page")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PathType(dir_okay=False),
     help="file to write; the default is report.html in the run's folder, or stdout with --md or --json",
 )
 @options.debug_option

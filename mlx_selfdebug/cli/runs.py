@@ -11,6 +11,7 @@ import click
 
 from mlx_selfdebug.cli import options
 from mlx_selfdebug.cli.groups import Group
+from mlx_selfdebug.cli.paths import PathType
 from mlx_selfdebug.columns import columns
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.reporting.summary import read_summary, summary_text
@@ -26,7 +27,7 @@ from mlx_selfdebug.store import (
 )
 from mlx_selfdebug.store.database import LIST_RUNS
 
-RUN = click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
+RUN = click.argument("run_path", metavar="RUN", type=PathType())
 
 
 @click.group("runs", cls=Group)
@@ -35,9 +36,7 @@ def runs_command() -> None:
 
 
 @runs_command.command("list")
-@click.option(
-    "--folder", type=click.Path(path_type=Path), default="runs", show_default=True, help="folder that holds the runs"
-)
+@click.option("--folder", type=PathType(), default="runs", show_default=True, help="folder that holds the runs")
 @options.json_option
 @options.debug_option
 def list_runs(folder: Path, as_json: bool) -> None:
@@ -94,7 +93,7 @@ def show(run_path: Path, as_json: bool) -> None:
 
 @runs_command.command("pairs")
 @RUN
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="file to write; the default is stdout")
+@click.option("--output", type=PathType(dir_okay=False), help="file to write; the default is stdout")
 @options.debug_option
 def pairs(run_path: Path, output: Path | None) -> None:
     """Write a run's pairs as JSONL.
@@ -117,7 +116,7 @@ def pairs(run_path: Path, output: Path | None) -> None:
 @RUN
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    type=PathType(dir_okay=False, allow_dash=True),
     default="-",
     show_default=True,
     help="file to write; - is stdout",
@@ -143,8 +142,8 @@ def export(run_path: Path, output: Path) -> None:
 
 
 @runs_command.command("import")
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--run", "run_path", type=click.Path(path_type=Path), required=True, help="run folder to create")
+@click.argument("file", metavar="FILE", type=PathType())
+@click.option("--run", "run_path", type=PathType(), required=True, help="run folder to create")
 @options.debug_option
 def import_(file: Path, run_path: Path) -> None:
     """Create a run from a file that `runs export` wrote.
@@ -159,8 +158,8 @@ def import_(file: Path, run_path: Path) -> None:
 
 
 @runs_command.command("compare")
-@click.argument("first", metavar="A", type=click.Path(path_type=Path))
-@click.argument("second", metavar="B", type=click.Path(path_type=Path))
+@click.argument("first", metavar="A", type=PathType())
+@click.argument("second", metavar="B", type=PathType())
 @options.json_option
 @options.debug_option
 def compare_runs(first: Path, second: Path, as_json: bool) -> None:
@@ -181,8 +180,8 @@ def compare_runs(first: Path, second: Path, as_json: bool) -> None:
 
 
 @runs_command.command("branch")
-@click.argument("source", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--run", "run_path", type=click.Path(path_type=Path), required=True, help="run folder to create")
+@click.argument("source", metavar="RUN", type=PathType())
+@click.option("--run", "run_path", type=PathType(), required=True, help="run folder to create")
 @options.setting_options("train")
 @options.debug_option
 def branch_run(source: Path, run_path: Path, **values: Any) -> None:

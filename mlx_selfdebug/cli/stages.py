@@ -141,10 +141,7 @@ class Session:
 
         with Run(self.run_path) as run:
             run.remember(Family.DEATH.key(f"{stage}.{n}.{int(time.time())}"), vars(death))
-        click.echo(
-            f"{stage}: its process died after {death.after_s:.0f} s ({death.reason}); the stage goes on from what is stored",
-            err=True,
-        )
+        click.echo(f"{stage}: its process {death}; the stage goes on from what is stored", err=True)
 
     def tasks(self, name: str, limit: int) -> TaskSet:
         from mlx_selfdebug.tasks import load_tasks
@@ -252,8 +249,9 @@ def _adapters(named: Sequence[str]) -> dict[str, Adapter]:
         name, equals, folder = text.partition("=")
         if not (name and equals and folder):
             raise UsageError(f"--adapter {text}: the form must be NAME=FOLDER, as in seed-1=runs/seed-1")
-        inside = Path(folder) / "adapter"
-        adapters[name] = open_adapter(inside if inside.is_dir() else Path(folder))
+        # A shell expands a ~ at the beginning of a word alone.
+        path = Path(os.path.expanduser(folder))
+        adapters[name] = open_adapter(path / "adapter" if (path / "adapter").is_dir() else path)
     return adapters
 
 

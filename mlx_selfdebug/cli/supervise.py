@@ -35,6 +35,9 @@ class Death:
     after_s: float
     """The seconds that the process had run."""
 
+    def __str__(self) -> str:
+        return f"died after {self.after_s:.0f} s ({self.reason})"
+
 
 def supervise(
     command: Callable[[int], Sequence[str]],
@@ -89,7 +92,7 @@ def _run(command: Sequence[str], folder: Path, hang_s: float) -> int | Death:
         if hung:
             process.kill()
             process.wait()
-            return Death(f"nothing was stored for {hang_s:.0f} s", time.monotonic() - begin)
+            return Death(f"killed since nothing was stored for {hang_s:.0f} s", time.monotonic() - begin)
     if process.returncode >= 0:
         return process.returncode
     if -process.returncode in (signal.SIGINT, signal.SIGTERM):

@@ -125,7 +125,11 @@ def _verify(path: Path, info: ModelInfo) -> None:
 
 
 def _missing_weights(path: Path) -> set[str]:
-    """Return the files that the index of the weights names and the snapshot lacks."""
+    """Return the files that the index of the weights names and the snapshot lacks.
+
+    An index of which no file is there, beside a whole ``model.safetensors``, is left over from before the model was converted into
+    that one file. It is not heeded, as mlx_lm does not heed it.
+    """
     try:
         index = json.loads((path / "model.safetensors.index.json").read_text("utf-8"))
         named = set(index["weight_map"].values())
@@ -133,7 +137,9 @@ def _missing_weights(path: Path) -> set[str]:
         return set()
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return {"model.safetensors.index.json"}
-    return {name for name in named if not (path / str(name)).is_file()}
+    missing = {str(name) for name in named if not (path / str(name)).is_file()}
+    is_stale = len(missing) == len(named) and (path / "model.safetensors").is_file()
+    return set() if is_stale else missing
 
 
 def _bar_for(stage: Stage) -> Any:

@@ -10,6 +10,7 @@ are dequantized while they are loaded, one layer after the other: see :mod:`mlx_
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +21,13 @@ from mlx_selfdebug.models.backend import device_name, mx, nn
 import numpy as np
 import numpy.typing as npt
 from mlx.utils import tree_flatten
-from mlx_lm.tuner.utils import load_adapters
 from mlx_lm.utils import load_model as load_network
 from mlx_lm.utils import load_tokenizer
 
 from mlx_selfdebug.errors import FormatError, ModelError
 from mlx_selfdebug.models.activations import speed_up_activations
+from mlx_selfdebug.models.adapters import add_adapter
+from mlx_selfdebug.models.chat import chat_ids
 from mlx_selfdebug.models.dense import dense_bytes, dequantize_network
 from mlx_selfdebug.models.resolve import ResolvedModel, resolve_model
 from mlx_selfdebug.models.sealed import read_seal
@@ -90,8 +92,12 @@ class Model:
         return int(text.get("max_position_embeddings", 1 << 30))
 
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of ``text`` alone, with nothing put before or after it."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+        """Return the token ids of ``text`` alone, with nothing put before or after it.
+
+        A text is only text: where it names a control token, such as ``<|im_end|>`` in a program about chat templates, it is encoded
+        letter by letter and not as that token. This holds for :meth:`encode_all` and :meth:`spans` too.
+        """
+        return list(self._fast(text)["input_ids"])
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(ids)))
@@ -121,7 +127,7 @@ class Model:
     def _fast(self, text: str | list[str], **options: Any) -> Any:
         """Call the tokenizer itself, below mlx-lm's wrapper."""
         tokenizer = getattr(self.tokenizer, "_tokenizer", self.tokenizer)
-        return tokenizer(text, add_special_tokens=False, **options)
+        return tokenizer(text, add_special_tokens=False, split_special_tokens=True, **options)
 
     def render(self, messages: Messages, *, reply_prefix: str = "") -> list[int]:
         """Return the ids of a chat up to where the model's reply begins, followed by the ids of ``reply_prefix``.
@@ -134,9 +140,7 @@ class Model:
         if not self.tokenizer.has_chat_template:
             raise ModelError(f"{self.name} has no chat template: it is not an instruction-tuned model")
         try:
-            ids = self.tokenizer.apply_chat_template(
-                [dict(message) for message in messages], add_generation_prompt=True, enable_thinking=False
-            )
+            ids = chat_ids(self.tokenizer, messages, self.encode)
         except Exception as error:
             raise ModelError(f"the chat template of {self.name} does not accept these messages: {error}") from error
         return [*ids, *self.encode(reply_prefix)]
@@ -180,8 +184,8 @@ def load_model(
     _trying(resolved.path, lambda: _settle(network, resolved.path, device_name(), progress), _BAD_WEIGHTS)
     model = _assemble(resolved, network, config)
     if adapter is not None:
-        model.adapter = Path(adapter).expanduser()
-        _add_adapter(network, model.adapter, resolved.name)
+        model.adapter = Path(os.path.expanduser(adapter))
+        add_adapter(network, model.adapter, resolved.name)
     network.eval()
     logger.info("loaded %r", model)
     return model
@@ -251,16 +255,3 @@ def _dtype_of(network: nn.Module) -> str:
     norm = next((m for _, m in network.named_modules() if isinstance(m, nn.RMSNorm | nn.LayerNorm)), None)
     dtype = norm.weight.dtype if norm is not None else mx.float32
     return str(dtype).rsplit(".", 1)[-1]
-
-
-def _add_adapter(network: nn.Module, folder: Path, name: str) -> None:
-    """Add the adapter in ``folder``, which is in mlx_lm's format: adapter_config.json and adapters.safetensors."""
-    missing = [file for file in ("adapter_config.json", "adapters.safetensors") if not (folder / file).is_file()]
-    if missing:
-        raise ModelError(f"{folder} is not an adapter: {' and '.join(missing)} not found")
-    try:
-        load_adapters(network, str(folder))
-        mx.eval(network.parameters())
-    except _BAD_FILES as error:
-        what = f"the adapter {folder} does not fit {name}: {error}"
-        raise ModelError(what, hint="load the model it was trained on") from error

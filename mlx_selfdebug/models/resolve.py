@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def resolve_model(
     progress = progress or NullProgress()
     if name in ALIASES:
         resolved = _resolve_alias(ALIASES[name], cache, offline, progress)
-    elif (path := Path(name).expanduser()).exists():
+    elif (path := Path(os.path.expanduser(name))).exists():
         resolved = _resolve_path(name, path, cache, progress)
     elif (match := _REPO.fullmatch(name)) and not name.endswith(".gguf"):
         resolved = _resolve_repo(name, match[1], match[2], offline, progress)

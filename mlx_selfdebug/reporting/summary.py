@@ -9,11 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mlx_selfdebug.columns import columns, gib
+from mlx_selfdebug.columns import columns
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.evaluation.result import Result
 from mlx_selfdebug.machine.facts import hardware
 from mlx_selfdebug.machine.versions import versions
+from mlx_selfdebug.reporting.words import gigabytes
 from mlx_selfdebug.store import Run, write_atomically
 from mlx_selfdebug.training.selection import stored_checks
 from mlx_selfdebug.values.pair import KINDS
@@ -84,8 +85,8 @@ def summary_text(summary: Mapping[str, Any], result: Result | None) -> str:
 
 
 def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> str:
-    rows = [["stage", "seconds", "peak GiB"]]
-    rows += [[name, f"{s['wall_s']:.1f}", gib(s["peak_bytes"])] for name, s in stages.items()]
+    rows = [["stage", "seconds", "peak GB"]]
+    rows += [[name, f"{s['wall_s']:.1f}", gigabytes(s["peak_bytes"])] for name, s in stages.items()]
     return columns(rows, right=(1, 2))
 
 

@@ -1,7 +1,8 @@
-"""Reads and writes our own task files, which hold one JSON object per line. README.md beside this file documents the format.
+"""Reads and writes our own task files, which hold one JSON object per task. README.md beside this file documents the format.
 
-``read_tasks`` reports every problem of a file at once, and schema.py says what a line may hold. ``dump_tasks`` writes what
-``read_tasks`` reads. Only a task's ``source`` is not written, since it says where the tasks were read from.
+``read_tasks`` reads one object per line, objects of several lines, or an array, also compressed with gzip (files.py). It reports
+every problem of a file at once, and schema.py says what an object may hold. ``dump_tasks`` writes one object per line. Only the
+``source`` of a task is not written, since it says where the task was read from.
 
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
@@ -17,17 +18,20 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mlx_selfdebug.errors import TaskError
-from mlx_selfdebug.tasks.schema import LineError, Problem, build, problems_of
+from mlx_selfdebug.parsing import parse_quietly
+from mlx_selfdebug.tasks.files import json_texts, parsed, stem
+from mlx_selfdebug.tasks.forms import refuse_other_form
+from mlx_selfdebug.tasks.schema import OPTIONAL, REQUIRED, LineError, Problem, build, problems_of
 from mlx_selfdebug.values.checks import Checks
-from mlx_selfdebug.values.parsing import parse_quietly
 from mlx_selfdebug.values.task import Task
 
 MAX_LINE_BYTES = 1_000_000
+"""The largest size of the JSON text of one task."""
 MAX_PROBLEMS = 100
 FORMAT_HINT = "the format is described in mlx_selfdebug/tasks/README.md"
 
@@ -35,12 +39,15 @@ FORMAT_HINT = "the format is described in mlx_selfdebug/tasks/README.md"
 def read_tasks(path: Path, *, source: str = "") -> list[Task]:
     """Read the tasks of a file. ``source`` becomes the source of each task, by default the file's name without its suffix.
 
-    Raises TaskError with all problems, each as ``file:line: field: what, value, what is allowed``.
+    Raises TaskError with all problems, each as ``file:line: field: what, value, what is allowed``. A file in the form of a public
+    set is refused with the name under which that form is read.
     """
-    tasks, problems = _read(path, _lines(path), source or path.stem)
-    if not tasks and not problems:
-        problems = [f"{path}:1: the file is empty, expected one JSON object per line"]
+    texts = list(json_texts(path))
+    tasks, problems = _read(texts, source or stem(path))
+    if not texts:
+        problems = [f"{path}:1: the file holds no task, expected one JSON object per line"]
     if problems:
+        refuse_other_form(path, parsed(texts[0][1]) if texts else None, (*REQUIRED, *OPTIONAL))
         raise _error(path, problems)
     return tasks
 
@@ -52,25 +59,27 @@ def dump_tasks(tasks: Iterable[Task], path: str | Path) -> None:
     """
     file = Path(path)
     lines = [json.dumps(_to_json(task), ensure_ascii=False) for task in tasks]
-    _, problems = _read(file, enumerate((line.encode("utf-8", "surrogatepass") for line in lines), 1), "")
+    texts = ((f"{file}:{number}", line.encode("utf-8", "surrogatepass")) for number, line in enumerate(lines, 1))
+    _, problems = _read(texts, "")
     if problems:
         raise _error(file, problems)
     file.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
-def _read(path: Path, lines: Iterable[tuple[int, bytes]], source: str) -> tuple[list[Task], list[str]]:
-    tasks: dict[str, tuple[int, Task]] = {}
+def _read(texts: Iterable[tuple[str, bytes]], source: str) -> tuple[list[Task], list[str]]:
+    """Return the tasks of the texts and all problems. Each text comes after its place, which begins the text of its problems."""
+    tasks: dict[str, tuple[str, Task]] = {}
     problems: list[str] = []
-    for number, line in lines:
-        line_problems, task = _read_line(line, source)
+    for place, text in texts:
+        own_problems, task = _read_task(text, source)
         if task is not None and task.id in tasks:
-            first_line = tasks[task.id][0]
-            line_problems = [
-                Problem("id", f"already used in line {first_line}", task.id, "each id may be used only once in a file")
+            first = Path(tasks[task.id][0]).name
+            own_problems = [
+                Problem("id", f"already used at {first}", task.id, "each id may be used only once in a file")
             ]
         elif task is not None:
-            tasks[task.id] = (number, task)
-        problems += [f"{path}:{number}: {problem}" for problem in line_problems]
+            tasks[task.id] = (place, task)
+        problems += [f"{place}: {problem}" for problem in own_problems]
     return [task for _, task in tasks.values()], problems
 
 
@@ -82,38 +91,9 @@ def _error(path: Path, problems: list[str]) -> TaskError:
     return TaskError(f"{path}: {count}", problems=shown, hint=FORMAT_HINT)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield each line with its number, never holding more than the longest allowed line in memory.
-
-    A line that is too long is yielded cut short, and is refused later for its length.
-    """
+def _read_task(text: bytes, source: str) -> tuple[list[Problem], Task | None]:
     try:
-        with path.open("rb") as file:
-            number = 0
-            while line := file.readline(MAX_LINE_BYTES + 2):
-                number += 1
-                if len(line) > MAX_LINE_BYTES + 1:
-                    _skip_line(file)
-                if number == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
-                if line.strip():
-                    yield number, line.rstrip(b"\r\n")
-    except FileNotFoundError:
-        raise TaskError(
-            f"{path}: no such file", hint="to see the sets that are known by name: mlx-selfdebug tasks list"
-        ) from None
-    except OSError as error:
-        raise TaskError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-def _skip_line(file: Any) -> None:
-    while (rest := file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
-        pass
-
-
-def _read_line(line: bytes, source: str) -> tuple[list[Problem], Task | None]:
-    try:
-        record = _parse_json(line)
+        record = _parse_json(text)
     except LineError as error:
         return [error.problem], None
     problems = problems_of(record)

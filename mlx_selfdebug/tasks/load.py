@@ -16,11 +16,14 @@ from importlib import import_module
 from pathlib import Path
 
 from mlx_selfdebug.errors import TaskError, UnknownNameError
+from mlx_selfdebug.tasks.files import stem
 from mlx_selfdebug.tasks.jsonl import read_tasks
 from mlx_selfdebug.tasks.sets.published import Published
 from mlx_selfdebug.tasks.task_set import TaskSet
 from mlx_selfdebug.values.task import Task
 
+OWN_SUFFIXES = (".jsonl", ".json", ".gz", ".parquet")
+"""The suffixes by which a text counts as the path of a file even if there is no such file."""
 STARTER_FOLDER = Path(__file__).parent / "starter"
 TABLES_FOLDER = Path(__file__).parent / "tables"
 
@@ -29,7 +32,7 @@ def load_tasks(name: str | os.PathLike[str]) -> TaskSet:
     """Return the task set that ``name`` stands for.
 
     ``name`` is a known name such as ``starter``, or ``name:PATH`` for the published file of a known set. It may also be the path of
-    a file in our own format, such as ``tasks.jsonl``, or of a folder of tasks.
+    a file in our own format, such as ``tasks.jsonl``, or of a folder of tasks. A path may begin with ``~``.
 
     Raises UnknownNameError if the name is not known, and TaskError if a file is missing or has problems.
     """
@@ -41,13 +44,19 @@ def load_tasks(name: str | os.PathLike[str]) -> TaskSet:
         return TaskSet(text, reasoning_tasks(path))
     if kind in _SETS and (path or text == kind):
         return TaskSet(kind, _SETS[kind].load(kind, path))
-    if Path(text).is_dir():
+    own = _path(text)
+    if own.is_dir():
         from mlx_selfdebug.tasks.own.folder import folder_tasks
 
-        return TaskSet(Path(text).resolve().name, folder_tasks(Path(text)))
-    if text.endswith(".jsonl") or os.sep in text:
-        return TaskSet(Path(text).stem, read_tasks(Path(text)))
+        return TaskSet(own.resolve().name, folder_tasks(own))
+    if own.is_file() or os.sep in text or own.suffix in OWN_SUFFIXES:
+        return TaskSet(stem(own), read_tasks(own))
     raise UnknownNameError("task set", text, _SETS, hint="to load a file of your own tasks, give its path: tasks.jsonl")
+
+
+def _path(text: str) -> Path:
+    """Return the path that ``text`` names, with ``~`` expanded: a shell does so only at the beginning of a word."""
+    return Path(os.path.expanduser(text))
 
 
 def shipped_sets() -> list[str]:
@@ -70,8 +79,10 @@ class _Set:
     published: Published | None = None
     """The file that is downloaded if no path is given."""
     takes_path: bool = False
+    installed: bool = False
+    """Whether the set can be read without a path, since it comes with a package that is installed."""
     shipped: bool = False
-    """Whether the set comes with the package."""
+    """Whether the set comes with this package."""
 
     def load(self, name: str, path: str) -> list[Task]:
         if path and not self.takes_path:
@@ -79,9 +90,9 @@ class _Set:
                 f"the task set {name} takes no path, but {path!r} was given",
                 hint=f"write {name}, or only the path to load a file of your own",
             )
-        if not path and self.takes_path and not self.published:
+        if not path and self.takes_path and not (self.published or self.installed):
             raise TaskError(f"the task set {name} is read from a file, and none was given", hint=f"write {name}:PATH")
-        return self.read(Path(path) if path else self.published.fetch(name) if self.published else None)
+        return self.read(_path(path) if path else self.published.fetch(name) if self.published else None)
 
 
 def _starter(_: Path | None) -> list[Task]:
@@ -94,12 +105,6 @@ def _mixed(_: Path | None) -> list[Task]:
 
 def _tables(name: str) -> Callable[[Path | None], list[Task]]:
     return lambda _: read_tasks(TABLES_FOLDER / f"{name}.jsonl")
-
-
-def _humaneval(_: Path | None) -> list[Task]:
-    from mlx_selfdebug.tasks.sets.humaneval import humaneval_tasks
-
-    return humaneval_tasks()
 
 
 def _no_generator(_: Path | None) -> list[Task]:
@@ -153,7 +158,12 @@ def _mbpp(split: str, description: str) -> _Set:
 _SETS = {
     "starter": _Set("short Python functions and classes to learn from; comes with the package", _starter, shipped=True),
     "starter-mixed": _Set("the starter tasks that some drafts of the default model pass and some do not", _mixed),
-    "humaneval": _Set("164 Python functions (OpenAI); the docstrings' examples are the public checks", _humaneval),
+    "humaneval": _Set(
+        "164 Python functions (OpenAI), or your own: humaneval:FILE; the docstrings' examples are the public checks",
+        _reader("sets.humaneval", "humaneval_tasks"),
+        takes_path=True,
+        installed=True,
+    ),
     "humanevalpack": _of_file(
         "HumanEval with separate example tests", "sets.humaneval", "humanevalpack_tasks", published=_PACK
     ),

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from mlx_selfdebug.errors import nearest
+from mlx_selfdebug.parsing import parse_quietly
 from mlx_selfdebug.values.checks import Checks, Kind
-from mlx_selfdebug.values.parsing import parse_quietly
 from mlx_selfdebug.values.task import Task
 
 MAX_ID_LENGTH = 200

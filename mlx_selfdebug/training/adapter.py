@@ -17,18 +17,18 @@ from typing import Any
 from mlx_selfdebug.models.backend import mx, nn
 
 from mlx.utils import tree_flatten, tree_unflatten
-from mlx_lm.tuner.dora import DoRALinear
-from mlx_lm.tuner.lora import LoRALinear, LoRASwitchLinear
-from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
+from mlx_lm.tuner.dora import DoRAEmbedding, DoRALinear
+from mlx_lm.tuner.lora import LoRAEmbedding, LoRALinear, LoRASwitchLinear
+from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.errors import ModelError, StoreError, TrainingError
+from mlx_selfdebug.models.adapters import SETTINGS, WEIGHTS, add_adapter, read_settings
 from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.store import write_atomically
 
-WEIGHTS = "adapters.safetensors"
-SETTINGS = "adapter_config.json"
 _ADAPTED = (LoRALinear, LoRASwitchLinear, DoRALinear)
+_ADAPTED_EMBEDDINGS = (LoRAEmbedding, DoRAEmbedding)
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class Adapter:
         if self.base not in ("", model.origin):
             raise ModelError(f"the adapter {self.path} was trained on {self.base}, but the model is {model.origin}")
         try:
-            load_adapters(model.network, str(self.path))
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            add_adapter(model.network, self.path, model.name)
+        except ModelError:
             remove_adapter(model.network)
-            raise ModelError(f"the adapter {self.path} cannot be used: {error}", hint="train it again") from error
+            raise
         model.network.eval()
         try:
             yield
@@ -67,16 +67,8 @@ class Adapter:
 
 
 def open_adapter(path: Path) -> Adapter:
-    """Return the adapter that this package has saved at ``path``. Raises ModelError if there is none."""
-    hint = "make one with: mlx-selfdebug train"
-    missing = [name for name in (SETTINGS, WEIGHTS) if not (path / name).is_file()]
-    if missing:
-        raise ModelError(f"no adapter in {path}: {' and '.join(missing)} not found", hint=hint)
-    try:
-        settings = json.loads((path / SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path / SETTINGS} cannot be read: {error}", hint=hint) from error
-    return Adapter(path, settings.get("base_origin", ""))
+    """Return the adapter at ``path``. Raises ModelError if there is none, or if it is none that mlx-lm can load."""
+    return Adapter(path, read_settings(path).get("base_origin", ""))
 
 
 def insert_adapter(network: nn.Module, config: TrainConfig, seed: int) -> dict[str, Any]:
@@ -105,7 +97,9 @@ def remove_adapter(network: nn.Module) -> None:
 
     mlx-lm's own function for this is not used because it leaves the layers of DoRA in.
     """
-    wrapped = [(name, m.linear) for name, m in network.named_modules() if isinstance(m, _ADAPTED)]
+    modules = network.named_modules()
+    wrapped = [(name, module.linear) for name, module in modules if isinstance(module, _ADAPTED)]
+    wrapped += [(name, module.embedding) for name, module in modules if isinstance(module, _ADAPTED_EMBEDDINGS)]
     network.update_modules(tree_unflatten(wrapped))
 
 

@@ -16,6 +16,8 @@ from click.testing import CliRunner
 
 import mlx_selfdebug
 from mlx_selfdebug.cli.main import cli
+from mlx_selfdebug.cli.paths import PathType
+from mlx_selfdebug.cli.stages import _adapters
 from mlx_selfdebug.tasks import load_tasks
 
 from .test_cli import run_cli
@@ -134,3 +136,36 @@ def test_a_script_of_bash_is_one(tmp_path: Path) -> None:
 def test_the_module_is_the_command() -> None:
     main = Path(mlx_selfdebug.__file__).with_name("__main__.py")
     assert subprocess.run([sys.executable, str(main.parent), "--version"], capture_output=True).returncode == 0
+
+
+def test_a_tilde_behind_an_equals_sign_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "c.toml").write_text("seed = 77\n")
+    shown = CliRunner().invoke(cli, ["config", "show", "--config=~/c.toml", "--run=~/runs/none"])
+    assert (shown.exit_code, "77" in shown.output) == (0, True)
+
+
+def test_a_tilde_in_the_folder_of_a_named_adapter_is_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    adapter = tmp_path / "runs" / "seed-1" / "adapter"
+    adapter.mkdir(parents=True)
+    parameters = {"rank": 2, "scale": 2.0, "dropout": 0.0}
+    (adapter / "adapter_config.json").write_text(json.dumps({"num_layers": 1, "lora_parameters": parameters}))
+    (adapter / "adapters.safetensors").write_bytes(b"")
+    assert _adapters(["seed-1=~/runs/seed-1"])["seed-1"].path == adapter
+
+
+def test_no_path_of_the_command_line_is_taken_without_its_tilde_expanded() -> None:
+    def types(command: click.Command) -> Iterator[click.ParamType]:
+        yield from (parameter.type for parameter in command.params)
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                if child := command.get_command(context, name):
+                    yield from types(child)
+
+    paths = [type_ for type_ in types(cli) if isinstance(type_, click.Path)]
+    assert len(paths) > 10
+    assert all(isinstance(type_, PathType) for type_ in paths)

@@ -52,7 +52,12 @@ def test_a_process_that_dies_is_begun_again_and_the_reason_is_told(tmp_path: Pat
 def test_a_process_that_stores_nothing_for_long_is_killed_and_begun_again(tmp_path: Path) -> None:
     code, deaths = run_all(tmp_path, "import time; time.sleep(60)", "", hang_s=0.5)
     assert code == 0
-    assert "nothing was stored" in deaths[0].reason
+    assert deaths[0].reason == "killed since nothing was stored for 0 s"
+
+
+@pytest.mark.parametrize("reason", ["killed by SIGKILL", "killed since nothing was stored for 1800 s"])
+def test_a_death_is_a_sentence_about_the_process_whatever_its_reason(reason: str) -> None:
+    assert f"its process {Death(reason, 1834.2)}" == f"its process died after 1834 s ({reason})"
 
 
 def test_a_process_that_keeps_storing_is_let_alone(tmp_path: Path) -> None:

@@ -121,6 +121,29 @@ def test_an_incomplete_snapshot_is_not_taken_for_a_model(local_hub: type[Hub]) -
     assert find_hub(REPO) is None
 
 
+def index(*names: str) -> str:
+    return json.dumps({"weight_map": {f"layer.{number}": name for number, name in enumerate(names)}})
+
+
+def test_an_index_left_over_beside_whole_weights_is_not_heeded(local_hub: type[Hub]) -> None:
+    path = fetch_hub(REPO)
+    (path / "model.safetensors.index.json").write_text(index("model-1-of-2.safetensors", "model-2-of-2.safetensors"))
+    assert find_hub(REPO) == path
+
+
+@pytest.mark.parametrize("there", [("model-1-of-2.safetensors",), ()])
+def test_an_index_that_names_weights_that_are_not_there_is_an_incomplete_model(
+    local_hub: type[Hub], there: tuple[str, ...]
+) -> None:
+    path = fetch_hub(REPO)
+    (path / "model.safetensors.index.json").write_text(index("model-1-of-2.safetensors", "model-2-of-2.safetensors"))
+    for name in there:
+        (path / name).write_bytes(b"")
+    if not there:
+        (path / "model.safetensors").rename(path / "other.safetensors")
+    assert find_hub(REPO) is None
+
+
 def test_a_repository_nobody_has_is_told_as_such(local_hub: type[Hub]) -> None:
     with pytest.raises(ModelError, match="no public model 'someone/else'"):
         fetch_hub("someone/else")

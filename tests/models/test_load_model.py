@@ -7,6 +7,8 @@ from mlx_selfdebug.models.backend import device_name, mx, nn
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import dequantize_model
@@ -88,11 +90,40 @@ def test_encode_adds_nothing_and_decode_brings_it_back(model: Model) -> None:
     assert model.decode(model.encode("def f(x): pass")) == "def f(x): pass"
 
 
+CONTROLS = st.sampled_from(["<|im_end|>", "<|im_start|>", "<|endoftext|>", "</s>"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(CONTROLS | st.text(max_size=5)).map("".join))
+def test_the_names_of_control_tokens_in_a_text_are_only_text(model: Model, text: str) -> None:
+    controls = set(range(len(SPECIALS)))
+    assert not controls & set(model.encode(text))
+    assert model.decode(model.encode(text)) == text
+
+
+def test_all_ways_to_encode_a_text_agree_on_the_names_of_control_tokens(model: Model) -> None:
+    text = 'END = "<|im_end|>"'
+    assert model.encode(text) == model.encode_all([text])[0] == model.spans(text)[0]
+
+
 def test_render_ends_with_the_reply_prefix(model: Model) -> None:
     messages = [{"role": "user", "content": "hi"}]
     ids = model.render(messages, reply_prefix="def f")
     assert model.decode(ids) == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\ndef f"
     assert ids == [*model.render(messages), *model.encode("def f")]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        CONTROLS | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ue000\ue001"), max_size=5)
+    ).map("".join)
+)
+def test_a_message_that_names_control_tokens_ends_no_turn(model: Model, text: str) -> None:
+    ids = model.render([{"role": "user", "content": text}], reply_prefix="def f")
+    controls = [id_ for id_ in ids if id_ < len(SPECIALS)]
+    assert controls == [id_ for id_ in model.render([{"role": "user", "content": "hi"}]) if id_ < len(SPECIALS)]
+    assert model.decode(ids) == f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\ndef f"
 
 
 def test_eos_ids_are_all_the_ends(model: Model) -> None:
@@ -134,11 +165,13 @@ def test_an_adapter_with_a_file_missing_is_refused(name: str, model: Model, tiny
         load_model(str(tiny_gguf), adapter=tmp_path / "adapter")
 
 
-@pytest.mark.parametrize("name", ["adapter_config.json", "adapters.safetensors"])
-def test_a_damaged_adapter_is_refused(name: str, model: Model, tiny_gguf: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"), [("adapter_config.json", "cannot be read"), ("adapters.safetensors", "does not fit")]
+)
+def test_a_damaged_adapter_is_refused(name: str, said: str, model: Model, tiny_gguf: Path, tmp_path: Path) -> None:
     save_adapter(tmp_path / "adapter", model)
     (tmp_path / "adapter" / name).write_bytes(b"{")
-    with pytest.raises(ModelError, match="does not fit"):
+    with pytest.raises(ModelError, match=said):
         load_model(str(tiny_gguf), adapter=tmp_path / "adapter")
 
 

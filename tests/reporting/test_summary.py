@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from mlx_selfdebug.evaluation.result import ModelResult, Result, Score
-from mlx_selfdebug.reporting.summary import summary_text, write_summary
+from mlx_selfdebug.reporting.summary import stage_table, summary_text, write_summary
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.testing import make_attempt
 from mlx_selfdebug.values.pair import Pair
@@ -41,6 +41,13 @@ def test_a_run_that_was_not_evaluated_has_null_scores(run: Run) -> None:
     summary = write_summary(run, None)
     assert summary["base"] is None
     assert "problems" not in summary_text(summary, None)
+
+
+def test_peaks_are_shown_in_the_unit_of_the_budgets() -> None:
+    table = stage_table(
+        {"train": {"wall_s": 2.0, "peak_bytes": 10**10}, "collect": {"wall_s": 1.0, "peak_bytes": None}}
+    )
+    assert table.splitlines() == ["stage    seconds  peak GB", "train        2.0    10.00", "collect      1.0        -"]
 
 
 def test_the_table_fits_80_columns() -> None:

@@ -13,8 +13,8 @@ from mlx_selfdebug.sandbox import Limits, TestRunner, Verdict
 from mlx_selfdebug.sandbox.grading.checking import prepare, run_checks
 from mlx_selfdebug.sandbox.grading.recorder import Recorder
 from mlx_selfdebug.sandbox.grading.report import Report
-from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.translating.unittests import tests_to_source as unittest_source
+from mlx_selfdebug.values.checks import Checks
 from tests.sandbox.hostile import BREAKAGE, FORGING, HANDLES, PROGRAMS, ROOMY
 from tests.sandbox.test_asserts import FUNCTIONS, LocalCandidate, statements
 

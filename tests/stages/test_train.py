@@ -353,13 +353,13 @@ def test_an_adapter_of_another_model_is_refused_and_the_model_stays_usable(tiny:
     shutil.copytree(adapter.path, tmp_path / "other")
     (tmp_path / "other" / "adapter_config.json").write_text(json.dumps(other))
     before = weights(tiny)
-    with pytest.raises(ModelError, match="cannot be used"), open_adapter(tmp_path / "other").applied(tiny):
+    with pytest.raises(ModelError, match="does not fit"), open_adapter(tmp_path / "other").applied(tiny):
         pass
     assert same(weights(tiny), before)
 
 
 def test_a_folder_without_an_adapter_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no adapter in"):
+    with pytest.raises(ModelError, match="is not an adapter"):
         open_adapter(tmp_path)
 
 

@@ -119,12 +119,12 @@ def test_a_key_given_twice_is_refused(write):
 
 
 def test_an_id_used_twice_names_the_first_line(write):
-    expected = ":3: id: already used in line 1, 'mine/double', each id may be used only once in a file"
+    expected = ":3: id: already used at mine.jsonl:1, 'mine/double', each id may be used only once in a file"
     assert problems(write(line(), "", line())) == [expected]
 
 
 def test_a_file_without_tasks_is_an_error(write):
-    assert problems(write()) == [":1: the file is empty, expected one JSON object per line"]
+    assert problems(write()) == [":1: the file holds no task, expected one JSON object per line"]
 
 
 def test_bytes_that_are_not_utf8_are_an_error_with_their_place(tmp_path: Path):
@@ -133,13 +133,15 @@ def test_bytes_that_are_not_utf8_are_an_error_with_their_place(tmp_path: Path):
     assert problems(path) == [":2: line: not UTF-8 at byte 9, b'\\xff\"}', expected UTF-8"]
 
 
-@pytest.mark.parametrize("text", ["[]", "1", '"text"', "null"])
+@pytest.mark.parametrize("text", ["[[]]", "1", '"text"', "null"])
 def test_a_line_that_is_no_object_is_an_error(write, text: str):
     assert "not an object" in problems(write(text))[0]
 
 
 def test_json_nested_without_end_is_an_error_and_no_crash(write):
-    assert problems(write("[" * 100_000))[0].startswith(":1: line: not JSON")
+    assert problems(write('{"id": ' * 100_000))[0].startswith(":1: line: not JSON")
+    with pytest.raises(TaskError, match="not JSON that can be read"):
+        read_tasks(write("[" * 100_000))
 
 
 def test_a_line_too_long_is_refused_and_the_rest_is_still_read(write):
@@ -153,7 +155,7 @@ def test_a_line_of_the_largest_size_is_read(write):
 
 
 def test_a_thousand_problems_are_counted_but_not_all_shown(write):
-    shown = problems(write(*["{"] * 1000))
+    shown = problems(write(*["{,"] * 1000))
     assert (len(shown), shown[-1]) == (MAX_PROBLEMS + 1, "and 900 more")
 
 
@@ -262,7 +264,7 @@ def test_what_cannot_be_read_back_is_not_written(tmp_path: Path):
 
 
 def test_two_tasks_of_one_id_are_not_written(tmp_path: Path):
-    with pytest.raises(TaskError, match="already used in line 1"):
+    with pytest.raises(TaskError, match=r"already used at out\.jsonl:1"):
         dump_tasks([Task("a", "python", "Do.", "f")] * 2, tmp_path / "out.jsonl")
 
 

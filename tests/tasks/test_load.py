@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,26 @@ def test_a_set_that_is_read_from_a_file_says_how_to_give_one():
 def test_a_path_for_a_set_that_takes_none_is_refused():
     with pytest.raises(TaskError, match="starter takes no path"):
         load_tasks("starter:file.jsonl")
+
+
+@pytest.mark.parametrize("name", ["~/mine.jsonl", "mbpp:~/mbpp.jsonl", "~/folder"])
+def test_a_tilde_stands_for_the_home_folder_wherever_the_path_begins(tmp_path: Path, monkeypatch, name: str):
+    mbpp = {
+        "task_id": 11,
+        "text": "Add.",
+        "code": "def add(a, b):\n    return a + b",
+        "test_list": ["assert add(1, 2) == 3"],
+    }
+    (tmp_path / "mine.jsonl").write_text(LINE)
+    (tmp_path / "mbpp.jsonl").write_text(json.dumps(mbpp))
+    (tmp_path / "folder" / "one").mkdir(parents=True)
+    (tmp_path / "folder" / "one" / "task.md").write_text("Return 1.")
+    (tmp_path / "folder" / "one" / "reference.py").write_text("def one():\n    return 1\n")
+    (tmp_path / "folder" / "one" / "test_one.py").write_text("def test_one():\n    assert one() == 1\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(load_tasks(name)) == 1
+
+
+def test_a_tilde_of_a_user_who_does_not_exist_is_part_of_the_name():
+    with pytest.raises(TaskError, match=r"~nobody-of-that-name/mine\.jsonl: no such file"):
+        load_tasks("~nobody-of-that-name/mine.jsonl")

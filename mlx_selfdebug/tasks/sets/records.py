@@ -1,4 +1,4 @@
-"""Reads the records of a published set's file, which is JSON lines (also .gz), a JSON array, or Parquet.
+"""Reads the records of a published set's file, which is JSON lines, a JSON array (both also with gzip; files.py), or Parquet.
 
 All problems of a file are raised at once.
 
@@ -9,21 +9,22 @@ All problems of a file are raised at once.
 
 from __future__ import annotations
 
-import gzip
-import json
 import reprlib
 import warnings
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlx_selfdebug.errors import TaskError
+from mlx_selfdebug.tasks.files import is_parquet, json_texts, parsed
+from mlx_selfdebug.tasks.forms import refuse_other_form
 from mlx_selfdebug.values.task import Task
 
-MAX_BYTES = 256 << 20
-"""The largest size of a file after decompression."""
+Types = Mapping[str, type | tuple[type, ...]]
+"""The fields that a record must have, with the types of their values."""
+_BAD_FIELDS = (ValueError, LookupError, TypeError, AttributeError, SyntaxError, RecursionError)
+"""What is raised when tasks are made of values that are not as a set's records have them."""
 MAX_PROBLEMS = 100
 PARQUET_HINT = "pip install 'mlx-selfdebug[sets]'"
 
@@ -37,18 +38,21 @@ class Record:
     fields: Mapping[str, Any]
 
 
-def read_records(path: Path, types: Mapping[str, type | tuple[type, ...]]) -> list[Record]:
-    """Read the objects of a file. Each must have the fields of ``types``, with values of the types given there.
+def read_records(path: Path, *forms: Types) -> list[Record]:
+    """Read the objects of a file. Each must have the fields of one of ``forms``, with values of the types given there.
 
-    Raises TaskError if the file cannot be read, has none of the formats named above, is larger than ``MAX_BYTES`` or holds nothing.
-    It is also raised if objects lack a field or have one of another type, and then names all of them.
+    Raises TaskError if the file cannot be read, has none of the formats named above or holds nothing. It is also raised if objects
+    lack a field or have one of another type, and then names all of them; what a record lacks is said for the form that it is
+    nearest to. If the records have the form of another set, the error says which.
     """
     objects = list(_objects(path))
-    problems = [text for where, value in objects for text in _problems(where, value, types)]
+    problems = [text for place, value in objects for text in _nearest_problems(place, value, forms)]
     if not objects:
         problems = [f"{path}: the file holds no record"]
+    if problems:
+        refuse_other_form(path, objects[0][1] if objects else None, {name for form in forms for name in form})
     raise_problems(path, problems)
-    return [Record(where, value) for where, value in objects]
+    return [Record(place, value) for place, value in objects]
 
 
 def raise_problems(path: Path, problems: list[str]) -> None:
@@ -72,7 +76,7 @@ def build_tasks(path: Path, records: list[Record], build: Callable[[Mapping[str,
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the code of a set may hold invalid escapes and the like
                 task = build(record.fields)
-        except (ValueError, KeyError, TypeError, SyntaxError, RecursionError) as error:
+        except _BAD_FIELDS as error:
             what = f"field {error} is missing" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
             problems.append(f"{record.where}: {what.splitlines()[0]}")
             continue
@@ -82,64 +86,33 @@ def build_tasks(path: Path, records: list[Record], build: Callable[[Mapping[str,
     return list(tasks.values())
 
 
-def _problems(where: str, value: Any, types: Mapping[str, type | tuple[type, ...]]) -> Iterator[str]:
+def _nearest_problems(place: str, value: Any, forms: Sequence[Types]) -> list[str]:
+    return min((list(_problems(place, value, form)) for form in forms), key=len)
+
+
+def _problems(place: str, value: Any, types: Types) -> Iterator[str]:
     if isinstance(value, ValueError):
-        yield f"{where}: {value}"
+        yield f"{place}: {value}"
     elif not isinstance(value, dict):
-        yield f"{where}: not an object but {reprlib.repr(value)}"
+        yield f"{place}: not an object but {reprlib.repr(value)}"
     else:
         for name, kind in types.items():
             if name not in value:
-                yield f"{where}: {name}: missing, the required fields are {', '.join(types)}"
+                yield f"{place}: {name}: missing, the required fields are {', '.join(types)}"
             elif not isinstance(value[name], kind):
                 allowed = " or ".join(_WORDS[choice] for choice in (kind if isinstance(kind, tuple) else (kind,)))
-                yield f"{where}: {name}: {reprlib.repr(value[name])} is not {allowed}"
+                yield f"{place}: {name}: {reprlib.repr(value[name])} is not {allowed}"
 
 
 _WORDS: Mapping[type, str] = {str: "a string", int: "a whole number", list: "a list", dict: "an object"}
 
 
 def _objects(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield the place and the value of each record. The value of a line that is not JSON is a ValueError."""
-    if path.suffix == ".parquet":
+    """Yield the place and the value of each record. The value of a text that is not JSON is a ValueError."""
+    if path.suffix == ".parquet" or is_parquet(path):
         yield from _of_parquet(path)
-        return
-    text = _text(path)
-    if text.lstrip()[:1] == "[":
-        values = _parsed(text)
-        if isinstance(values, ValueError):
-            raise TaskError(f"{path}: {values}")
-        yield from ((f"{path}[{index}]", value) for index, value in enumerate(values))
     else:
-        for number, line in enumerate(text.split("\n"), 1):
-            if line.strip():
-                yield f"{path}:{number}", _parsed(line)
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        return ValueError(f"not JSON at column {error.colno} ({error.msg})")
-    except (ValueError, RecursionError) as error:
-        return ValueError(f"not JSON that can be read ({error})")
-
-
-def _text(path: Path) -> str:
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise TaskError(f"{path}: no such file") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise TaskError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if len(data) > MAX_BYTES:
-        raise TaskError(f"{path}: the file is larger than {MAX_BYTES >> 20} MiB, which no known set is")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise TaskError(f"{path}:{line}: not UTF-8: {data[error.start : error.start + 4]!r}") from None
+        yield from ((place, parsed(text)) for place, text in json_texts(path))
 
 
 def _of_parquet(path: Path) -> Iterator[tuple[str, Any]]:

@@ -1,8 +1,10 @@
 """Questions over databases, in the formats of GeoQuery and Spider, and the garden family, which comes with the package.
 
-The rows of the reference query are the expected rows, so a query that does not run, or takes too long, is a problem of the file. If
-there is a single database, the hidden checks use all of it, and the public checks use a copy without every third row of each table.
-What a repair is told about the rows is therefore never what scores.
+The rows of the reference query are the expected rows. A question is left out if its query does not run, takes too long or gives no
+value, or if its database cannot be read. The questions that are left out are logged, each with the reason.
+
+If there is a single database, the hidden checks use all of it, and the public checks use a copy without every third row of each
+table. What a repair is told about the rows is therefore never what scores.
 
 - **GeoQuery** (Zelle and Mooney, 1996; as SQL by Finegan-Dollak et al., 2018) is ``geoquery:FOLDER`` with geography.json and
   geography.sqlite. Two of its queries, for five questions, are not in SQLite's SQL.
@@ -12,55 +14,26 @@ What a repair is told about the rows is therefore never what scores.
 
 from __future__ import annotations
 
-import base64
 import json
+import logging
 import sqlite3
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from mlx_selfdebug.domains.inside import sqlite_program
 from mlx_selfdebug.domains.sql import is_ordered, rows_checks
 from mlx_selfdebug.errors import TaskError
+from mlx_selfdebug.tasks.files import stem
+from mlx_selfdebug.tasks.sets.database import Database, open_database
 from mlx_selfdebug.tasks.sets.records import Record, raise_problems, read_records
 from mlx_selfdebug.values.task import Task
 
 FOLDER = Path(__file__).parent.parent / "garden"
 SPLITS = ("train", "dev", "test")
-MAX_BYTES = 32 << 20
 NOT_SQLITE = ("> ALL (", "SELECT DERIVED_TABLEalias1.STATE_NAME FROM (")
 """Parts of those queries of GeoQuery that SQLite cannot run."""
 
-
-@dataclass(frozen=True)
-class Database:
-    """A database, as the tests of a query open it."""
-
-    schema: str
-    """The ``CREATE TABLE`` statements that a prompt shows."""
-    form: Mapping[str, str]
-    """A script, or the bytes of a database file as a string; see ``domains/sql.py``."""
-
-    def rows(self, query: str) -> list[list[Any]]:
-        """Return the rows of ``query``. Raises sqlite3.Error, also if the query takes too long or does more than read."""
-        return sqlite_program.rows_of(self.form, query)
-
-    @cached_property
-    def thinned(self) -> Database:
-        """Return a copy of the database without every third row of each table."""
-        connection = sqlite_program.opened(self.form)
-        connection.execute("PRAGMA foreign_keys = OFF")
-        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-            quoted = name.replace('"', '""')
-            try:
-                connection.execute(f'DELETE FROM "{quoted}" WHERE rowid % 3 = 0')
-            except sqlite3.Error:
-                continue  # the table has no rowids, or is not a table of rows
-        connection.commit()
-        return Database(self.schema, _form(connection))
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,100 +75,76 @@ def geo_questions(record: Record, split: str) -> Iterator[Question]:
 
 
 def spider_tasks(path: Path) -> list[Task]:
-    """Return the tasks of a file in Spider's format.
+    """Return the tasks of a file in Spider's format, without the questions that cannot be checked, which are logged.
 
-    Raises TaskError with everything that is wrong with the questions and their databases.
+    Raises TaskError if the file is not in that format, or if no question of it can be checked.
     """
     records = read_records(path, {"db_id": str, "question": str, "query": str})
-    named = sorted({record.fields["db_id"] for record in records})
-    databases, problems = {}, []
-    for name in named:
+    databases: dict[str, Database | TaskError] = {}
+    for name in sorted({record.fields["db_id"] for record in records}):
         try:
             databases[name] = open_database(path.parent / "database" / name / f"{name}.sqlite")
         except TaskError as error:
-            problems.append(str(error))
-    raise_problems(path, problems)
+            databases[name] = error
     questions = [
-        Question(record.where, f"{path.stem}/{number}", record.fields["question"], record.fields["query"])
+        Question(record.where, f"{stem(path)}/{number}", record.fields["question"], record.fields["query"])
         for number, record in enumerate(records)
     ]
     database_of = {question.id: record.fields["db_id"] for question, record in zip(questions, records, strict=True)}
-    return _tasks(path, questions, databases, lambda question: database_of[question.id], path.stem)
-
-
-def open_database(path: Path) -> Database:
-    """Read a database file. Raises TaskError if it is missing, too large, or not a SQLite database."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise TaskError(
-                f"{path}: the file is larger than {MAX_BYTES >> 20} MiB, which is more than a test run can be given"
-            )
-        with sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True) as connection:
-            schema = _schema(connection)
-            form = _form(connection)
-        connection.close()
-    except FileNotFoundError:
-        raise TaskError(f"{path}: no such file") from None
-    except (OSError, sqlite3.Error) as error:
-        raise TaskError(f"{path}: not a SQLite database: {error}") from error
-    if not schema:
-        raise TaskError(f"{path}: the database has no table")
-    return Database(schema, form)
-
-
-def _form(connection: sqlite3.Connection) -> dict[str, str]:
-    return {"sqlite": base64.b85encode(zlib.compress(connection.serialize(), 9)).decode()}
-
-
-def _schema(connection: sqlite3.Connection) -> str:
-    """Return a ``CREATE TABLE`` statement per table, with the name and type of each column."""
-    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY rowid"
-    return "\n".join(_table(connection, name) for (name,) in connection.execute(query).fetchall())
-
-
-def _table(connection: sqlite3.Connection, name: str) -> str:
-    quoted = name.replace('"', '""')
-    columns = connection.execute(f'PRAGMA table_info("{quoted}")').fetchall()
-    return f"CREATE TABLE {name} ({', '.join(f'{column[1]} {column[2]}'.strip() for column in columns)});"
+    return _tasks(path, questions, databases, lambda question: database_of[question.id], stem(path))
 
 
 def _tasks(
-    path: Path, questions: Sequence[Question], databases: Mapping[str, Database], of: Any, source: str
+    path: Path,
+    questions: Sequence[Question],
+    databases: Mapping[str, Database | TaskError],
+    of: Callable[[Question], str],
+    source: str,
 ) -> list[Task]:
     """Return tasks with public checks on the thinned copy of a database and hidden checks on all of it.
 
-    A question whose answer holds no value is left out, since it cannot be checked.
+    Log the questions that cannot be checked. Raises TaskError with the reasons if no question can be.
     """
-    tasks, problems = [], []
     data = {
         name: json.dumps({"part": database.thinned.form, "whole": database.form})
         for name, database in databases.items()
+        if isinstance(database, Database)
     }
+    tasks, left_out = [], []
     for question in questions:
-        database = databases[of(question)]
         try:
-            whole, part = database.rows(question.query), database.thinned.rows(question.query)
-        except sqlite3.Error as error:
-            problems.append(f"{question.where}: its query does not run: {error}: {question.query[:200]!r}")
-            continue
-        if any(value is not None for row in whole for value in row):
-            ordered = is_ordered(question.query)
-            tasks.append(
-                Task(
-                    id=question.id,
-                    domain="sql",
-                    statement=question.text,
-                    entry_point="answer",
-                    starter_code=database.schema,
-                    public=rows_checks({"part": part}, ordered=ordered),
-                    hidden=rows_checks({"whole": whole}, ordered=ordered),
-                    data=data[of(question)],
-                    reference=question.query.strip() + "\n",
-                    source=source,
-                )
-            )
-    raise_problems(path, problems)
+            database = databases[of(question)]
+            if isinstance(database, TaskError):
+                raise database
+            tasks.append(_task(question, database, data[of(question)], source))
+        except (TaskError, sqlite3.Error, sqlite3.Warning, ValueError) as error:
+            left_out.append(f"{question.where}: {error}: {question.query[:200]!r}")
+    if not tasks:
+        raise_problems(path, left_out)
+    if left_out:
+        listed = "\n  ".join(left_out)
+        logger.warning("%s: %d of %d questions are left out:\n  %s", path, len(left_out), len(questions), listed)
     return tasks
+
+
+def _task(question: Question, database: Database, data: str, source: str) -> Task:
+    """Return the task of a question. Raises sqlite3.Error if its query does not run, and ValueError if it gives no value."""
+    whole, part = database.rows(question.query), database.thinned.rows(question.query)
+    if all(value is None for row in whole for value in row):
+        raise ValueError("its query gives no value that could be compared")
+    ordered = is_ordered(question.query)
+    return Task(
+        id=question.id,
+        domain="sql",
+        statement=question.text,
+        entry_point="answer",
+        starter_code=database.schema,
+        public=rows_checks({"part": part}, ordered=ordered),
+        hidden=rows_checks({"whole": whole}, ordered=ordered),
+        data=data,
+        reference=question.query.strip() + "\n",
+        source=source,
+    )
 
 
 def garden_tasks(domain: str) -> list[Task]:

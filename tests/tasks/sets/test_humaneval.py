@@ -164,3 +164,60 @@ def test_a_task_of_fixing_shows_the_wrong_code_and_declares_it_wrong(write):
 def test_a_pack_that_is_not_there_is_an_error_that_names_it(tmp_path: Path):
     with pytest.raises(TaskError, match=r"none\.jsonl: no such file"):
         load_tasks(f"humanevalpack:{tmp_path / 'none.jsonl'}")
+
+
+OWN = {
+    "task_id": "mine/0",
+    "prompt": 'import math\n\ndef area(r: float) -> float:\n    """Return the area of a circle.\n    >>> area(0)\n    0.0\n    """\n',
+    "canonical_solution": "    return math.pi * r * r\n",
+    "test": "METADATA = {}\n\ndef check(candidate):\n    assert abs(candidate(1) - 3.14159) < 1e-4\n\ncheck(area)\n",
+    "entry_point": "area",
+}
+
+
+def own(write, **changes: object) -> TaskSet:
+    return load_tasks(f"humaneval:{write(json.dumps({**OWN, **changes}))}")
+
+
+def test_tasks_of_ones_own_in_humanevals_form_are_read_from_a_file(write, runner):
+    [task] = tasks = own(write)
+    assert (task.id, task.statement.splitlines()[0]) == ("mine/0", "Return the area of a circle.")
+    assert task.starter_code == "import math\n\ndef area(r: float) -> float:"
+    assert task.public.source.count("assert") == 1
+    assert errors(tasks, runner) == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "starter", "text"),
+    [
+        ("def area(r):\n    'Return the area.'\n", "def area(r):", "Return the area."),
+        ("def area(r):\n    '''Return\n    the area.'''\n", "def area(r):", "Return\nthe area."),
+        ('def area(r):\n    r"""Return \\pi r."""\n', "def area(r):", "Return \\pi r."),
+        ('def area(r): """Return the area."""\n', "def area(r):", "Return the area."),
+        ('@cache\ndef area(r):\n    """Return the area."""\n', "@cache\ndef area(r):", "Return the area."),
+    ],
+)
+def test_a_docstring_may_be_written_in_every_way_that_python_has(write, prompt, starter, text):
+    solution = "" if prompt.startswith("def area(r): ") else "    return 3\n"
+    [task] = own(write, prompt=prompt, canonical_solution=solution)
+    assert (task.starter_code, task.statement) == (starter, text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"prompt": "def area(r):\n", "canonical_solution": "    return 3\n"}, "the prompt has no docstring in area"),
+        (
+            {"prompt": "def area(r):\n", "canonical_solution": '    """Wait."""\n    return 3\n'},
+            "the prompt has no docstring",
+        ),
+        ({"test": "assert area(1) == 3\n"}, "defines no function check(candidate)"),
+        ({"entry_point": "other"}, "define no function other"),
+        ({"task_id": 5}, "task_id: 5 is not a string"),
+        ({"test": None}, "test: None is not a string"),
+    ],
+)
+def test_a_record_of_ones_own_that_cannot_be_a_task_is_said_with_its_line(write, changes, said):
+    with pytest.raises(TaskError) as caught:
+        own(write, **changes)
+    assert said in caught.value.problems[0]

@@ -57,3 +57,26 @@ def test_the_published_files_splits_are_whole_but_for_what_is_left_out(data, nam
 
 def test_every_eighth_reference_passes(data, errors):
     assert errors(load_tasks(f"mbpp:{data('mbpp/mbpp.jsonl')}")[::8]) == []
+
+
+def test_the_sanitized_form_is_read_with_its_imports(write, errors):
+    record = {
+        "source_file": "a.ipynb",
+        "task_id": 11,
+        "prompt": "Write a function to find the longest side.",
+        "code": "import math\ndef longest(a, b):\n    return math.hypot(a, b)",
+        "test_imports": ["import math"],
+        "test_list": ["assert math.isclose(longest(3, 4), 5)", "assert math.isclose(longest(6, 8), 10)"],
+    }
+    path = write(json.dumps([record], indent=2))
+    [task] = tasks = load_tasks(f"mbpp:{path}")
+    assert (task.statement, task.public.setup) == (record["prompt"], "import math")
+    assert errors(tasks) == []
+
+
+@pytest.mark.parametrize("changes", [{"test_list": [5]}, {"test_setup_code": 5}, {"test_list": []}, {"code": "def"}])
+def test_a_record_with_values_of_another_kind_is_a_problem_with_its_place(write, changes):
+    path = write(json.dumps({**RECORD, **changes}))
+    with pytest.raises(TaskError) as caught:
+        load_tasks(f"mbpp:{path}")
+    assert caught.value.problems[0].startswith(f"{path}:1: ")

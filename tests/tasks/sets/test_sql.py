@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.tasks import load_tasks
+from mlx_selfdebug.tasks.sets.database import Database, open_database
 from mlx_selfdebug.tasks.sets.records import read_records
-from mlx_selfdebug.tasks.sets.sql import SPLITS, Database, geo_questions, open_database
+from mlx_selfdebug.tasks.sets.sql import SPLITS, geo_questions
 
 
 @pytest.fixture
@@ -54,15 +58,32 @@ def test_public_checks_are_on_a_copy_that_lacks_every_third_row(spider):
         ("SELECT colour FROM animal", "no such column"),
         ("DELETE FROM animal", "only reading is allowed"),
         ("WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c", "takes too long"),
+        ("SELECT 1; SELECT 2", "one statement at a time"),
+        ("SELECT name FROM animal WHERE legs > 9", "gives no value"),
+        ("SELECT '\ud800'", "surrogates not allowed"),
+        ("", "gives no value"),
     ],
 )
-def test_a_query_that_cannot_be_a_reference_is_said_with_its_place(spider, query, said):
+def test_a_query_that_cannot_be_a_reference_leaves_its_question_out_and_is_said(spider, caplog, query, said):
     questions(spider.parent, "SELECT 1", query)
+    assert [task.reference for task in load_tasks(f"spider:{spider}")] == ["SELECT 1\n"]
+    assert "1 of 2 questions are left out" in caplog.text
+    assert f"{spider}[1]: " in caplog.text
+    assert said in caplog.text
+
+
+def test_a_set_of_which_no_question_can_be_checked_is_an_error_with_every_reason(spider):
+    questions(spider.parent, "SELECT colour FROM animal", "SELECT name FROM animal WHERE 0")
     with pytest.raises(TaskError) as caught:
         load_tasks(f"spider:{spider}")
-    [problem] = caught.value.problems
-    assert f"{spider}[1]" in problem
-    assert said in problem
+    assert [problem.removeprefix(str(spider)).partition(": ")[0] for problem in caught.value.problems] == ["[0]", "[1]"]
+
+
+def test_a_database_that_cannot_be_read_leaves_out_its_own_questions_alone(spider, caplog):
+    records = [{"db_id": name, "question": "?", "query": "SELECT name FROM animal"} for name in ("zoo", "gone")]
+    spider.write_text(json.dumps(records))
+    assert len(load_tasks(f"spider:{spider}")) == 1
+    assert "gone.sqlite: no such file" in caplog.text
 
 
 @pytest.mark.parametrize("data", [b"", b"plain text, no database at all", b"SQLite format 3\x00" + b"\x00" * 200])
@@ -120,3 +141,42 @@ def does_run(database: Database, query: str) -> bool:
     except sqlite3.Error:
         return False
     return True
+
+
+WORDS = st.sampled_from(
+    ["order", "group", "Free Meal Count (K-12)", "current_date", "null", "2nd", "naïve", "rowid", "true", 'a"b', "[x]"]
+)
+NAMES = WORDS | st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8)
+TYPES = st.sampled_from(["", "TEXT", "VARCHAR(20)", "DECIMAL(10, 2)", "long integer"]) | NAMES
+
+
+@given(
+    table=NAMES,
+    columns=st.lists(st.tuples(NAMES, TYPES), min_size=1, max_size=4, unique_by=lambda column: column[0].casefold()),
+)
+def test_the_schema_that_is_shown_makes_the_same_tables(tmp_path_factory, table, columns):
+    assume(not table.casefold().startswith("sqlite_"))
+
+    def quoted(text):
+        return '"' + text.replace('"', '""') + '"'
+
+    def columns_of(database):
+        return [row[1:3] for row in database.execute(f"PRAGMA table_info({quoted(table)})")]
+
+    path = tmp_path_factory.mktemp("names") / "a.sqlite"
+    with closing(sqlite3.connect(path)) as database:
+        shown = ", ".join(f"{quoted(name)} {quoted(type_) if type_ else ''}" for name, type_ in columns)
+        database.execute(f"CREATE TABLE {quoted(table)} ({shown})")
+        before = columns_of(database)
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.executescript(open_database(path).schema)
+        assert columns_of(database) == before
+
+
+def test_a_name_is_quoted_only_where_it_must_be(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "a.sqlite")) as database:
+        database.execute(
+            'CREATE TABLE "order" (id INTEGER, "Academic Year" TEXT, "current_date" TEXT, n INT AS (id * 2), größe REAL)'
+        )
+    shown = open_database(tmp_path / "a.sqlite").schema
+    assert shown == 'CREATE TABLE "order" (id INTEGER, "Academic Year" TEXT, "current_date" TEXT, n INT, größe REAL);'
