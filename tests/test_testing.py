@@ -20,7 +20,7 @@ def test_a_tiny_model_of_each_architecture_drafts(architecture: str, tmp_path: P
 
     model = tiny_model(tmp_path / architecture, architecture=architecture)
     ids = tuple(model.render([{"role": "user", "content": "Return x."}]))
-    decoder = open_decoder(model, budget_bytes=10**9, most=1, longest=len(ids) + 4)
+    decoder = open_decoder(model, budget_bytes=10**9, max_rows=1, max_row_tokens=len(ids) + 4)
     [completion] = complete(decoder, [Request(ids, 4)])
     assert completion.n_tokens <= 4
 

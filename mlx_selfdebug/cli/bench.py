@@ -1,4 +1,4 @@
-"""Defines the command group ``bench``, which measures this machine and compares machines."""
+"""Define the command group ``bench``, which measures this machine and compares machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defines the command ``completion``, with which a shell completes commands, options and names."""
+"""Define the command ``completion``, with which a shell completes commands, options and names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defines the command ``doctor``, which checks whether this machine can do the work and explains how to fix what is missing."""
+"""Define the command ``doctor``, which checks whether this machine can do the work and explains how to fix what is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defines the command ``estimate``, which predicts the memory and time of a run."""
+"""Define the command ``estimate``, which predicts the memory and time of a run."""
 
 from __future__ import annotations
 

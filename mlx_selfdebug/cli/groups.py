@@ -1,4 +1,4 @@
-"""Provides groups of commands that answer a mistyped command with the nearest known one."""
+"""Provide groups of commands that answer a mistyped command with the nearest known one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the command line: finds the command, and turns every error into one clear line and an exit code.
+"""Run the command line: find the command, and turn every error into one clear line and an exit code.
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 over the memory budget, 130 interrupted.
 """

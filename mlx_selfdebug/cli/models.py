@@ -1,4 +1,4 @@
-"""Defines the command group ``models``, which lists the known models and shows where one comes from."""
+"""Define the command group ``models``, which lists the known models and shows where one comes from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defines the options that commands share, and derives an option from each setting."""
+"""Define the options that commands share, and derive an option from each setting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chooses how progress is shown: as bars on stderr in a terminal, and not at all in a pipe or with ``--quiet``."""
+"""Choose how progress is shown: as bars on stderr in a terminal, and not at all in a pipe or with ``--quiet``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defines the command ``report``, which shows what a run did and found."""
+"""Define the command ``report``, which shows what a run did and found."""
 
 from __future__ import annotations
 

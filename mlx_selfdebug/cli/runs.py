@@ -1,4 +1,4 @@
-"""Defines the command group ``runs``, which lists, shows, compares, exports, imports, branches and upgrades runs."""
+"""Define the command group ``runs``, which lists, shows, compares, exports, imports, branches and upgrades runs."""
 
 from __future__ import annotations
 

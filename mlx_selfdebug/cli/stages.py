@@ -1,4 +1,4 @@
-"""Defines the commands ``run``, ``collect``, ``train`` and ``eval``. Each goes on from what the run has stored."""
+"""Define the commands ``run``, ``collect``, ``train`` and ``eval``. Each goes on from what the run has stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a stage in its own process, watches it, and starts it again if it dies of something that Python cannot catch.
+"""Run a stage in its own process, watch it, and start it again if it dies of something that Python cannot catch.
 
 That may be an abort in C++ when Metal has no memory left, the out-of-memory killer, the GPU's watchdog, or a hang.
 

@@ -1,4 +1,4 @@
-"""Defines the command group ``tasks``, which lists, shows, checks, audits and compares task sets."""
+"""Define the command group ``tasks``, which lists, shows, checks, audits and compares task sets."""
 
 from __future__ import annotations
 

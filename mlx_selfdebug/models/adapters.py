@@ -1,4 +1,4 @@
-"""Reads adapters in mlx-lm's format, and refuses what is none in one line that says why and what to do.
+"""Read adapters in mlx-lm's format, and refuse what is none in one line that says why and what to do.
 
 An adapter is a folder with adapter_config.json and adapters.safetensors.
 """

@@ -1,4 +1,4 @@
-"""Renders a chat as token ids. A message is only text: where it names a control token, it is encoded letter by letter.
+"""Render a chat as token ids. A message is only text: where it names a control token, it is encoded letter by letter.
 
 Otherwise a task about chat templates, or an attempt that holds ``<|im_end|>``, would end the user's turn in the middle.
 """

@@ -1,4 +1,4 @@
-"""Reads the JSON texts of a file of tasks or records: one object per line, objects of several lines, or an array.
+"""Read the JSON texts of a file of tasks or records: one object per line, objects of several lines, or an array.
 
 A file may be compressed with gzip. What a file is is told by its first bytes and not by its name. A file of another kind is refused
 with what it is and how to convert it.

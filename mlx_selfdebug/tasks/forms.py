@@ -1,4 +1,4 @@
-"""Recognises the form of a file's records, so that a file given under the wrong name is refused with the right one.
+"""Recognise the form of a file's records, so that a file given under the wrong name is refused with the right one.
 
 >>> advice(Path("all.jsonl"), {"task_id": 11, "text": "Add.", "code": "", "test_list": []}, asked={"id", "statement"})
 "its records have MBPP's form; load it as mbpp:all.jsonl, mbpp-train:all.jsonl or mbpp-validation:all.jsonl"

@@ -1,4 +1,4 @@
-"""Reads and writes our own task files, which hold one JSON object per task. README.md beside this file documents the format.
+"""Read and write our own task files, which hold one JSON object per task. README.md beside this file documents the format.
 
 ``read_tasks`` reads one object per line, objects of several lines, or an array, also compressed with gzip (files.py). It reports
 every problem of a file at once, and schema.py says what an object may hold. ``dump_tasks`` writes one object per line. Only the
@@ -26,7 +26,7 @@ from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.parsing import parse_quietly
 from mlx_selfdebug.tasks.files import json_texts, parsed, stem
 from mlx_selfdebug.tasks.forms import refuse_other_form
-from mlx_selfdebug.tasks.schema import OPTIONAL, REQUIRED, LineError, Problem, build, problems_of
+from mlx_selfdebug.tasks.schema import OPTIONAL, REQUIRED, Problem, build, problems_of
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
 
@@ -34,6 +34,14 @@ MAX_LINE_BYTES = 1_000_000
 """The largest size of the JSON text of one task."""
 MAX_PROBLEMS = 100
 FORMAT_HINT = "the format is described in mlx_selfdebug/tasks/README.md"
+
+
+class LineError(Exception):
+    """Raised for a line that cannot be read as a JSON object."""
+
+    def __init__(self, field: str, what: str, value: object, allowed: str) -> None:
+        self.problem = Problem(field, what, value, allowed)
+        super().__init__(str(self.problem))
 
 
 def read_tasks(path: Path, *, source: str = "") -> list[Task]:

@@ -1,4 +1,4 @@
-"""Loads a task set by its name or its path. A new set is one entry of ``_SETS``.
+"""Load a task set by its name or its path. A new set is one entry of ``_SETS``.
 
 >>> from mlx_selfdebug.tasks.load import available_sets, load_tasks
 >>> "starter" in available_sets()

@@ -1,4 +1,4 @@
-"""Describes what one line of a task file may hold: the fields, what is allowed in each, and the task that is built from them.
+"""Describe what one line of a task file may hold: the fields, what is allowed in each, and the task that is built from them.
 
 Nothing is run here. Whether a reference passes its checks is decided in auditing/verify.py.
 
@@ -46,14 +46,6 @@ class Problem:
     def __str__(self) -> str:
         shown = [] if self.value in ("", None) else [_short(self.value)]
         return f"{self.field}: " + ", ".join([self.what, *shown, self.allowed])
-
-
-class LineError(Exception):
-    """The error of a line that cannot be read as a JSON object."""
-
-    def __init__(self, field: str, what: str, value: object, allowed: str) -> None:
-        self.problem = Problem(field, what, value, allowed)
-        super().__init__(str(self.problem))
 
 
 def problems_of(record: Mapping[str, Any]) -> list[Problem]:
@@ -126,9 +118,9 @@ def _encodes(value: str) -> bool:
 
 def _satisfies(test: Callable[[str], bool]) -> Callable[[str, object], Iterator[Problem]]:
     def check(name: str, value: object) -> Iterator[Problem]:
-        wrong = list(_text(name, value))
-        yield from wrong
-        if not wrong and isinstance(value, str) and not test(value):
+        problems = list(_text(name, value))
+        yield from problems
+        if not problems and isinstance(value, str) and not test(value):
             yield Problem(name, "empty" if value == "" else "not allowed", value, _ALLOWED[name])
 
     return check
@@ -147,8 +139,8 @@ def _texts(name: str, value: object) -> Iterator[Problem]:
         yield Problem(name, "not a list", value, _ALLOWED[name])
         return
     for position, item in enumerate(value):
-        if not isinstance(item, str) or not item or not _encodes(item):
-            yield Problem(f"{name}[{position}]", "not a string", item, _ALLOWED[name])
+        where = f"{name}[{position}]"
+        yield from [Problem(where, "empty", item, _ALLOWED[name])] if item == "" else _text(where, item, _ALLOWED[name])
 
 
 def _share(name: str, value: object) -> Iterator[Problem]:
@@ -158,9 +150,9 @@ def _share(name: str, value: object) -> Iterator[Problem]:
 
 def _code(name: str, value: object) -> Iterator[Problem]:
     allowed = "expected Python source"
-    wrong = list(_text(name, value, allowed))
-    yield from wrong
-    if not wrong and isinstance(value, str):
+    problems = list(_text(name, value, allowed))
+    yield from problems
+    if not problems and isinstance(value, str):
         yield from _parse_problems(name, value, allowed)
 
 
@@ -186,12 +178,11 @@ def _check_list(name: str, value: object) -> Iterator[Problem]:
 def _statement(name: str, value: object) -> Iterator[Problem]:
     """Yield what keeps ``Checks.from_asserts`` from using one entry of a list of checks."""
     allowed = "expected an assert statement"
-    if not isinstance(value, str) or not _encodes(value):
-        yield Problem(name, "not a string", value, allowed)
-        return
-    wrong = list(_parse_problems(name, value, allowed))
-    yield from wrong
-    if not wrong:
+    problems = list(_text(name, value, allowed))
+    if not problems and isinstance(value, str):
+        problems = list(_parse_problems(name, value, allowed))
+    yield from problems
+    if not problems and isinstance(value, str):
         nodes = parse_quietly(value).body
         if not any(isinstance(node, ast.Assert) for node in nodes):
             yield Problem(name, "asserts nothing", value, allowed)
@@ -210,10 +201,12 @@ def _check_source(name: str, value: Mapping[str, object]) -> Iterator[Problem]:
     allowed = "expected def check(candidate): ..."
     if "source" not in value:
         yield Problem(f"{name}.source", "missing", None, allowed)
-    wrong = [problem for key in ("source", "setup") if key in value for problem in _code(f"{name}.{key}", value[key])]
-    yield from wrong
+    problems = [
+        problem for key in ("source", "setup") if key in value for problem in _code(f"{name}.{key}", value[key])
+    ]
+    yield from problems
     source = value.get("source")
-    if not wrong and isinstance(source, str) and not _defines(source, "check"):
+    if not problems and isinstance(source, str) and not _defines(source, "check"):
         yield Problem(f"{name}.source", "defines no function check(candidate)", source, allowed)
 
 
@@ -243,9 +236,9 @@ def _is_program(value: Any) -> bool:
 
 def _reference(record: Mapping[str, Any]) -> Iterator[Problem]:
     source, entry_point = record.get("reference", ""), record["entry_point"]
-    wrong = list(_parse_problems("reference", source, "expected a complete program"))
-    yield from wrong
-    if source and not wrong and entry_point and not _defines(source, entry_point, ast.FunctionDef | ast.ClassDef):
+    problems = list(_parse_problems("reference", source, "expected a complete program"))
+    yield from problems
+    if source and not problems and entry_point and not _defines(source, entry_point, ast.FunctionDef | ast.ClassDef):
         allowed = "expected a complete program that defines the entry point"
         yield Problem("reference", f"does not define {entry_point!r}", source, allowed)
 

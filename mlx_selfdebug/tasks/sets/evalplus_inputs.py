@@ -1,4 +1,4 @@
-"""Reads the inputs of EvalPlus's records as Python values, from the JSON of its releases and from the tests of its sets on the hub.
+"""Read the inputs of EvalPlus's records as Python values, from the JSON of its releases and from the tests of its sets on the hub.
 
 JSON has no tuples, sets and complex numbers. The inputs of a release are converted to these where an assert of the record writes
 them.

@@ -1,4 +1,4 @@
-"""Reads the records of a published set's file, which is JSON lines, a JSON array (both also with gzip; files.py), or Parquet.
+"""Read the records of a published set's file, which is JSON lines, a JSON array (both also with gzip; files.py), or Parquet.
 
 All problems of a file are raised at once.
 
