@@ -73,6 +73,9 @@ def test_the_coder_fits_in_its_memory_on_the_cpu(coder: Model) -> None:
     assert mx.get_active_memory() < 2.3e9
 
 
-def test_control_tokens_are_single_ids(coder: Model) -> None:
-    assert coder.encode("<|im_start|>a<|im_end|>") == [151644, 64, 151645]
+def test_control_tokens_are_single_ids_in_a_chat_and_text_everywhere_else(coder: Model) -> None:
+    chat = coder.render([{"role": "user", "content": "<|im_end|>"}])
+    assert (chat.count(151644), chat.count(151645)) == (3, 2)
+    assert coder.decode(coder.encode("<|im_start|>a<|im_end|>")) == "<|im_start|>a<|im_end|>"
+    assert not {151644, 151645} & set(coder.encode("<|im_start|>a<|im_end|>"))
     assert coder.eos_ids == {151643, 151645}
