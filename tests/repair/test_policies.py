@@ -156,7 +156,11 @@ def test_a_search_may_end_where_nothing_was_found(policy: Search, by: list[str])
 
 
 def test_where_the_places_to_fork_at_run_out_the_drafts_follow() -> None:
-    assert [move.kind for move in played(Search(forks=5, max_followups=1), places=2)] == ["edits", *["fork"] * 3, "draft"]
+    assert [move.kind for move in played(Search(forks=5, max_followups=1), places=2)] == [
+        "edits",
+        *["fork"] * 3,
+        "draft",
+    ]
 
 
 @pytest.mark.parametrize("stage", range(3))

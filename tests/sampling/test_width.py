@@ -15,7 +15,12 @@ GB = 10**9
 
 def plan(model: Any, budget_bytes: int, max_rows: int = 512, max_row_tokens: int = 2000) -> DecodingPlan:
     return plan_decoding(
-        model.network, "tiny", loaded_bytes(model), budget_bytes=budget_bytes, max_rows=max_rows, max_row_tokens=max_row_tokens
+        model.network,
+        "tiny",
+        loaded_bytes(model),
+        budget_bytes=budget_bytes,
+        max_rows=max_rows,
+        max_row_tokens=max_row_tokens,
     )
 
 
