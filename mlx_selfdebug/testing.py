@@ -236,9 +236,7 @@ class ScriptedModel:
     def spell(self, id_: int) -> str:
         return chr(id_)
 
-    def decoder(
-        self, *, budget_bytes: int, max_rows: int, max_row_tokens: int, reserved_bytes: int = 0
-    ) -> ScriptedDecoder:  # noqa: ARG002
+    def decoder(self, *, max_rows: int, **_: Any) -> ScriptedDecoder:
         return ScriptedDecoder(self, max_rows)
 
     def reply(self, request: Request) -> str:
