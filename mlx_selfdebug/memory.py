@@ -119,8 +119,8 @@ class Governor:
         return self._width
 
 
-def watched_by(pid: int) -> None:
-    """Count the process ``pid``, which watches over this one, as part of the tree from now on."""
+def watched_by(pid: int | None) -> None:
+    """Count the process ``pid``, which watches over this one, as part of the tree from now on; None means that no process does."""
     global _watcher
     _watcher = pid
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_selfdebug import memory
-from mlx_selfdebug.memory import History, Meter, process_bytes, tree_bytes
+from mlx_selfdebug.memory import History, Meter, process_bytes, tree_bytes, watched_by
 
 HOLD = "import sys; held = bytearray(80_000_000); print('ready', flush=True); sys.stdin.read()"
 
@@ -31,10 +31,13 @@ def test_a_childs_memory_counts(holder: subprocess.Popen[bytes]) -> None:
     assert process_bytes(holder.pid) > 80_000_000
 
 
-def test_the_watchers_memory_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_watchers_memory_counts() -> None:
     alone = tree_bytes()
-    monkeypatch.setattr(memory, "_watcher", os.getppid())
-    assert tree_bytes() > alone
+    watched_by(os.getppid())
+    try:
+        assert tree_bytes() > alone
+    finally:
+        watched_by(None)
 
 
 def test_a_process_that_has_ended_has_no_memory(holder: subprocess.Popen[bytes]) -> None:

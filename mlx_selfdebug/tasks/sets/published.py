@@ -1,4 +1,4 @@
-"""Fetche the file of a public set if no path is given.
+"""Fetch the file of a public set if no path is given.
 
 The file is taken from the cache of the Hugging Face hub, or else downloaded. If the hub cannot be reached, this fails soon.
 """
