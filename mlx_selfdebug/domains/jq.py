@@ -19,13 +19,12 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from mlx_selfdebug.domains.base import Runner, Tidied
 from mlx_selfdebug.domains.inside import source_of
-from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted, error_text
+from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted, error_text, rewritten
 from mlx_selfdebug.domains.tidying import fenced_or_whole
 from mlx_selfdebug.parsing import literal, parse_quietly
 from mlx_selfdebug.values.checks import Checks
@@ -96,14 +95,7 @@ def compared_as_json(checks: Checks) -> Checks:
     >>> compared_as_json(Checks.from_asserts(["assert outputs(None) == [True]"])).source
     'def check(candidate):\\n    assert outputs(None) == Json([True])\\n'
     """
-    if not checks:
-        return checks
-    tree = _AsJson().visit(parse_quietly(checks.source))
-    return replace(
-        checks,
-        source=ast.unparse(ast.fix_missing_locations(tree)) + "\n",
-        setup=f"{source_of('json_values')}\n{checks.setup}",
-    )
+    return rewritten(checks, _AsJson(), source_of("json_values"))
 
 
 class _AsJson(ast.NodeTransformer):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from mlx_selfdebug.parsing import literal, parse_quietly
 from mlx_selfdebug.values.attempt import Attempt
@@ -142,6 +143,14 @@ def shown_checks(checks: Checks) -> str:
     """Return the asserts of ``checks``, one per line, with the statements between them if all statements are plain."""
     nodes = plain_statements(checks) or [n for n in ast.walk(parse_quietly(checks.source)) if isinstance(n, ast.Assert)]
     return "\n".join(ast.unparse(node) for node in nodes)
+
+
+def rewritten(checks: Checks, transformer: ast.NodeTransformer, setup: str) -> Checks:
+    """Return ``checks`` with their source changed by ``transformer``, and with ``setup`` before their own setup."""
+    if not checks:
+        return checks
+    tree = ast.fix_missing_locations(transformer.visit(parse_quietly(checks.source)))
+    return replace(checks, source=ast.unparse(tree) + "\n", setup=f"{setup}\n{checks.setup}")
 
 
 def plain_statements(checks: Checks) -> Sequence[ast.stmt]:

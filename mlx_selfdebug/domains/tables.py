@@ -17,11 +17,10 @@ from functools import lru_cache
 
 from mlx_selfdebug.domains.base import Runner
 from mlx_selfdebug.domains.inside import source_of
-from mlx_selfdebug.domains.prompted import got_text
+from mlx_selfdebug.domains.prompted import got_text, rewritten
 from mlx_selfdebug.domains.python import PythonDomain
 from mlx_selfdebug.domains.python_prelude import prelude
 from mlx_selfdebug.domains.python_source import parse
-from mlx_selfdebug.parsing import parse_quietly
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Failure, Verdict
@@ -66,14 +65,7 @@ class PolarsDomain(PandasDomain):
 @lru_cache(maxsize=1024)
 def compared(checks: Checks, library: str) -> Checks:
     """Return the same checks with each ``==`` and ``!=`` made a call of ``difference``, which explains what differs."""
-    if not checks:
-        return checks
-    tree = _Compared().visit(parse_quietly(checks.source))
-    return replace(
-        checks,
-        source=ast.unparse(ast.fix_missing_locations(tree)) + "\n",
-        setup=f"{source_of('frames')}\nLIBRARY = {library!r}\n{checks.setup}",
-    )
+    return rewritten(checks, _Compared(), f"{source_of('frames')}\nLIBRARY = {library!r}")
 
 
 class _Compared(ast.NodeTransformer):

@@ -22,7 +22,7 @@ _HINT = "make an adapter with: mlx-selfdebug train"
 _PARAMETERS = {"rank": int, "scale": (int, float), "dropout": (int, float)}
 
 # What mlx and mlx_lm raise on weights that are damaged or belong to another model.
-_BAD_WEIGHTS = (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, OSError)
+_BAD_WEIGHTS = (ValueError, KeyError, TypeError, IndexError, RuntimeError, OSError)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from mlx_selfdebug.models.backend import device_name, mx, nn
 
 import numpy as np
 import numpy.typing as npt
+from huggingface_hub.errors import StrictDataclassError
 from mlx.utils import tree_flatten
 from mlx_lm.utils import load_model as load_network
 from mlx_lm.utils import load_tokenizer
@@ -45,8 +46,11 @@ MLX's own limit is nearly all of the memory, and none of its peak figures show t
 _NEWLINES = ("\n", "\u010a")
 """How vocabularies spell the end of a line: as it is, or as the letter that stands for it in byte-level vocabularies."""
 
-# The exceptions that mlx, mlx_lm, tokenizers and transformers raise on files whose content is wrong.
-_BAD_FILES = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError)
+# The exceptions that mlx, mlx_lm, tokenizers and transformers raise on files whose content is wrong. They are caught around calls
+# of these libraries alone.
+_BAD_FILES = (
+    ValueError, KeyError, TypeError, ArithmeticError, AssertionError, RuntimeError, OSError, StrictDataclassError
+)  # fmt: skip
 # What mlx raises when weights are read that a file promised and does not hold. Nothing else is caught around code of our own, whose
 # faults must not pass for those of a file.
 _BAD_WEIGHTS = (ValueError, RuntimeError, OSError)
@@ -230,7 +234,8 @@ def _trying(path: Path, step: Callable[[], T], errors: tuple[type[Exception], ..
     try:
         return step()
     except errors as error:
-        raise FormatError(f"{path} cannot be loaded: {error}", hint="mlx-selfdebug models list") from error
+        reason = str(error) or f"{type(error).__name__} in the library that reads it"
+        raise FormatError(f"{path} cannot be loaded: {reason}", hint="mlx-selfdebug models list") from error
 
 
 def _settle(network: nn.Module, path: Path, device: str, progress: Progress) -> None:

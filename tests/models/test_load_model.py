@@ -18,6 +18,7 @@ from mlx_selfdebug.errors import FormatError, ModelError
 from mlx_selfdebug.models.dense import dequantize_network, unpack
 from mlx_selfdebug.models.load import Model, load_model, load_thin, loaded_bytes, open_model
 from mlx_selfdebug.progress import NullProgress
+from mlx_selfdebug.testing import tiny_model
 from tests.models.tiny import SPECIALS, MakeGguf
 
 on_cpu = pytest.mark.skipif(device_name() != "cpu", reason="weights stay quantized on a GPU")
@@ -216,3 +217,19 @@ def test_a_thin_model_has_the_first_layers_as_they_are_loaded(model: Model) -> N
     parts = dict(tree_flatten(thin.parameters()))
     assert parts
     assert all(mx.array_equal(array, whole[name]).item() for name, array in parts.items())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("num_key_value_heads", None), ("vocab_size", -1), ("hidden_size", 0), ("head_dim", "x"), ("eos_token_id", "x"), ("hidden_size", [])],
+)  # fmt: skip
+def test_a_configuration_with_a_value_of_the_wrong_kind_is_a_file_that_cannot_be_loaded(
+    tmp_path: Path, key: str, value: object
+) -> None:
+    folder = tmp_path / "model"
+    tiny_model(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, key: value}))
+    with pytest.raises(FormatError, match=r"cannot be loaded: .") as caught:
+        load_model(str(folder))
+    assert str(folder) in str(caught.value)
