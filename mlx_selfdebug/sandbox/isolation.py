@@ -29,7 +29,9 @@ class Isolation:
 
     level: Level
     layers: dict[str, str]
-    """A detail of each confinement layer that is in force, keyed by the layer's name."""
+    """A detail of each confinement layer, keyed by the layer's name. An absent layer's detail says why it is absent."""
+    in_force: frozenset[str]
+    """The names of the layers that are in force."""
     probes: tuple[Probe, ...]
     """The result of every probe."""
 
@@ -48,7 +50,7 @@ def describe_isolation(*, packages: tuple[str, ...] = (), without: frozenset[str
     started at all.
     """
     findings = probe(packages=packages, without=without)
-    return Isolation(_level(findings), dict(findings.layers), findings.probes)
+    return Isolation(_level(findings), dict(findings.layers), findings.in_force, findings.probes)
 
 
 def require_level(isolation: Isolation, level: Level) -> None:

@@ -43,9 +43,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class Findings:
-    """The confinement layers in force, with a detail of each, and the results of all probes."""
+    """The detail of each confinement layer, the names of those in force, and the results of all probes."""
 
     layers: Mapping[str, str]
+    in_force: frozenset[str]
     probes: tuple[Probe, ...]
 
 
@@ -94,7 +95,7 @@ def probe(*, packages: tuple[str, ...] = (), without: frozenset[str] = frozenset
                 for a in _ATTEMPTS
             ]
             probes += [Probe(a.name, a.group, _is_stopped(worker, a, targets)) for a in _LIMIT_ATTEMPTS]
-        return Findings(dict(worker.details), tuple(probes))
+        return Findings(dict(worker.details), frozenset(worker.layers), tuple(probes))
     except WorkerError as error:
         raise SandboxError(
             f"no sandboxed process can be started: {error}", hint="mlx-selfdebug needs a working Python interpreter"

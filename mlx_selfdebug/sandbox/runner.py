@@ -85,6 +85,7 @@ class TestRunner:
             folder="/" if sys.platform == "darwin" else self._folder.name,
             packages=tuple(packages),
             without=without,
+            required=self.description.in_force,
         )
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="sandbox")
         self._waiting = threading.BoundedSemaphore(MAX_WAITING)

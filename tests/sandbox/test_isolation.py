@@ -18,7 +18,7 @@ RIGHT = "def square(x): return x * x"
 
 
 def found(level: str) -> Isolation:
-    return Isolation(level, {}, (Probe("read a file", "files", False), Probe("fork", "processes", True)))  # type: ignore[arg-type]
+    return Isolation(level, {}, frozenset(), (Probe("read a file", "files", False), Probe("fork", "processes", True)))  # type: ignore[arg-type]
 
 
 def test_here_every_probe_is_stopped_and_every_control_gets_there() -> None:

@@ -13,8 +13,10 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from mlx_selfdebug.sandbox import Limits, TestRunner
+from mlx_selfdebug.sandbox import Limits, TestRunner, describe_isolation
+from mlx_selfdebug.sandbox.confinement.layout import this_interpreter
 from mlx_selfdebug.sandbox.processes import worker
+from mlx_selfdebug.sandbox.processes.launch import Setup
 from mlx_selfdebug.values.checks import Checks
 
 SQUARE = Checks.from_asserts(["assert candidate(3) == 9", "assert candidate(4) == 16"])
@@ -54,6 +56,15 @@ def none_left(processes: list[psutil.Process], timeout_s: float = 20) -> bool:
 def test_a_zygote_killed_from_outside_is_replaced(alone: TestRunner) -> None:
     kill(descendants())
     assert alone.run(RIGHT, SQUARE, "square").passed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the layer that is left out here is one of Linux")
+def test_a_sandbox_process_with_less_confinement_than_was_probed_runs_no_program() -> None:
+    required = describe_isolation().in_force
+    weaker = worker.Worker(Setup(this_interpreter(), ROOMY, without=frozenset({"seccomp"}), required=required))
+    with pytest.raises(worker.WorkerError, match=r"less confinement than was probed \(seccomp: absent: left out\)"):
+        weaker.start()
+    assert weaker.close() is None, "its process is gone"
 
 
 def test_a_run_whose_processes_are_killed_is_made_again(alone: TestRunner) -> None:

@@ -48,6 +48,8 @@ class Setup:
     """Names of the installed packages that programs and checks may import."""
     without: frozenset[str] = frozenset()
     """Names of layers to leave out, for tests."""
+    required: frozenset[str] = frozenset()
+    """Names of layers that must be in force, since the probes found them in force. A zygote that lacks one is not used."""
     bubblewrap: bool = False
     """Whether bubblewrap makes the namespaces instead of the zygote."""
 

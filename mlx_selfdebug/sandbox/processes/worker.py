@@ -98,6 +98,15 @@ class Worker:
             without = self._setup.without | {"namespaces"}
             self._setup = replace(self._setup, folder="/", without=without, bubblewrap=True)
             self._launch()
+        self._require_layers()
+
+    def _require_layers(self) -> None:
+        """Close a zygote that lacks a required layer, as one may that was started while the system was short of processes."""
+        missing = self._setup.required.difference(self.layers)
+        if missing:
+            reasons = "; ".join(f"{name}: {self.details.get(name, 'not offered')}" for name in sorted(missing))
+            self.close()
+            raise WorkerError(f"a sandbox process was started with less confinement than was probed ({reasons})")
 
     def _launch(self) -> None:
         self.close()
@@ -116,9 +125,13 @@ class Worker:
             os.close(launched.stderr)
 
     def _needs_bubblewrap(self) -> bool:
-        """Return whether this program may not make namespaces but bubblewrap may."""
+        """Return whether this program may not make namespaces but bubblewrap may.
+
+        Where the probes did make namespaces, failing to make them now is a passing trouble, and bubblewrap is not its cure.
+        """
         lacking = "namespaces" in layer_names() and "namespaces" not in self.layers
-        return lacking and "namespaces" not in self._setup.without and bubblewrap.works()
+        wanted = "namespaces" not in self._setup.without | self._setup.required
+        return lacking and wanted and bubblewrap.works()
 
     def _greet(self, launched: Launched) -> None:
         setup = self._setup
