@@ -166,19 +166,26 @@ def _to_json(task: Task) -> dict[str, Any]:
 
 def _checks_to_json(checks: Checks) -> list[str] | dict[str, str]:
     """Return a list of asserts if that gives the same checks, otherwise an object with the source as it is."""
-    asserts = _statements(checks.source)
+    asserts = _asserts(checks.source)
     if checks.kind == "call" and asserts is not None and Checks.from_asserts(asserts) == checks:
         return asserts
     optional = {"setup": checks.setup, "kind": checks.kind if checks.kind != "call" else ""}
     return {"source": checks.source} | {key: value for key, value in optional.items() if value}
 
 
-def _statements(source: str) -> list[str] | None:
+def _asserts(source: str) -> list[str] | None:
+    """Return the asserts of the checks, each below the statements that prepare it; None if they are not of that form."""
     if not source:
         return []
     body = parse_quietly(source).body
     function = body[0] if len(body) == 1 else None
     if not isinstance(function, ast.FunctionDef) or function.decorator_list:
         return None
-    segments = [ast.get_source_segment(source, node) for node in function.body]
-    return [segment for segment in segments if segment is not None]
+    asserts: list[str] = []
+    preparing: list[str] = []
+    for node in function.body:
+        preparing.append(ast.unparse(node))
+        if isinstance(node, ast.Assert):
+            asserts.append("\n".join(preparing))
+            preparing = []
+    return None if preparing else asserts

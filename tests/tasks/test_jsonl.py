@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_selfdebug.errors import TaskError
-from mlx_selfdebug.tasks import Checks, Task
+from mlx_selfdebug.tasks import Checks, Task, load_tasks
 from mlx_selfdebug.tasks.jsonl import MAX_LINE_BYTES, MAX_PROBLEMS, dump_tasks, read_tasks
+from mlx_selfdebug.tasks.load import shipped_sets
 
 RECORD: dict[str, Any] = {
     "id": "mine/double",
@@ -278,7 +280,8 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-ASSERTS = st.lists(st.builds("assert f({!r}) == {!r}".format, VALUES, VALUES), max_size=3)
+PREPARING = st.builds("made = f({!r})".format, VALUES)
+ASSERTS = st.lists(st.builds("assert f({!r}) == {!r}".format, VALUES, VALUES) | PREPARING, max_size=4)
 FUNCTIONS = st.builds(
     "# {}\ndef check(candidate):\n    text = '''\n{}'''\n    assert candidate({!r}) == text\n".format,
     st.from_regex(r"[^\W_]*", fullmatch=True),
@@ -340,6 +343,13 @@ def test_no_record_whatever_does_anything_but_load_or_raise_a_task_error(changes
         path.write_text(json.dumps({**RECORD, **changes}))
         with suppress(TaskError):
             assert read_tasks(path)
+
+
+@pytest.mark.parametrize("name", shipped_sets())
+def test_a_shipped_set_is_written_and_read_back_the_same(name: str, tmp_path: Path):
+    tasks = [replace(task, source="out") for task in load_tasks(name)]
+    dump_tasks(tasks, tmp_path / "out.jsonl")
+    assert read_tasks(tmp_path / "out.jsonl") == tasks
 
 
 def test_programs_come_back_with_their_cases(tmp_path):
