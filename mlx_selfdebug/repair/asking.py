@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.repair.forks import (
-    ProgramRead,
     common_length,
     fork_filter,
     forks_of,
@@ -27,6 +27,9 @@ from mlx_selfdebug.sampling.seeds import attempt_seed
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.feedback import EVERYTHING, MAX_FACTS, Feedback
 from mlx_selfdebug.values.task import Task
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.repair.reading import ProgramReading
 
 FACTS_TOKENS = 200
 """The number of tokens that the facts of a repair prompt usually take at most, from which the length of a row is estimated."""
@@ -138,7 +141,7 @@ class Asking:
         return Question(draft.prompt, draft.ids, (self._common, draft.shared))
 
     def ask(
-        self, task: Task, move: Move, *, attempts: Sequence[Attempt] = (), program: ProgramRead | None = None
+        self, task: Task, move: Move, *, attempts: Sequence[Attempt] = (), program: ProgramReading | None = None
     ) -> Asked | Refused:
         """Return the request for ``move``, or a refusal with the reason why the move cannot be made.
 
@@ -179,7 +182,7 @@ class Asking:
         )
         return Asked(self._arm, task, move, question.prompt, request)
 
-    def _fork(self, task: Task, move: Move, program: ProgramRead, tried: tuple[str, ...]) -> Asked | Refused:
+    def _fork(self, task: Task, move: Move, program: ProgramReading, tried: tuple[str, ...]) -> Asked | Refused:
         domain = domain_of(task.domain)
         allows = fork_filter(program, self._model.eos_ids, domain)
         forks = forks_of(program.reading, max(FORKS, move.place + 1), allows)

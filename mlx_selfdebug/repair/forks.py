@@ -11,63 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from mlx_selfdebug.domains.base import Domain
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.repair.reading import ProgramReading
+    from mlx_selfdebug.sampling.reading import Reading
 
 TRIALS = frozenset({"print", "assert", "if"})
 """The words with which a line outside of all blocks begins if it only tries the program out and is no part of it.
 
 They are Python's. In other domains nothing is recognised as a trial.
 """
-
-
-class HasLikelihoods(Protocol):
-    """A model's reading of a program of n tokens, with likelihoods in nats; see ``sampling.reading.Reading``."""
-
-    @property
-    def ids(self) -> npt.NDArray[np.int64]: ...
-
-    @property
-    def log_likelihood(self) -> npt.NDArray[np.float32]: ...
-
-    @property
-    def others(self) -> npt.NDArray[np.int64]: ...
-
-    @property
-    def others_log_likelihood(self) -> npt.NDArray[np.float32]: ...
-
-
-class _Speller(Protocol):
-    def spell(self, id_: int) -> str: ...
-
-
-class ProgramRead(Protocol):
-    """A program and the model's reading of it; ``repair.reading.ProgramReading`` documents the attributes."""
-
-    @property
-    def prompt(self) -> str: ...
-
-    @property
-    def prompt_ids(self) -> tuple[int, ...]: ...
-
-    @property
-    def breaks(self) -> tuple[int, ...]: ...
-
-    @property
-    def ids(self) -> tuple[int, ...]: ...
-
-    @property
-    def starts(self) -> tuple[int, ...]: ...
-
-    @property
-    def reading(self) -> HasLikelihoods: ...
-
-    @property
-    def speller(self) -> _Speller: ...
 
 
 @dataclass(frozen=True)
@@ -89,9 +47,7 @@ ForkFilter = Callable[[int, int], bool]
 """Decides from a position and a token id whether a fork may take the token at that position."""
 
 
-def forks_of(
-    reading: HasLikelihoods, max_forks: int, allows: ForkFilter = lambda _position, _choice: True
-) -> list[Fork]:
+def forks_of(reading: Reading, max_forks: int, allows: ForkFilter = lambda _position, _choice: True) -> list[Fork]:
     """Return at most ``max_forks`` forks, at most one per place, with the largest log p(choice) - log p(own token) first.
 
     The choice at a place is the likeliest token that ``allows`` allows there. Of equal forks the one at the earlier place comes
@@ -109,7 +65,7 @@ def forks_of(
     return list(forks.values())
 
 
-def fork_filter(program: ProgramRead, end_ids: frozenset[int], domain: Domain) -> ForkFilter:
+def fork_filter(program: ProgramReading, end_ids: frozenset[int], domain: Domain) -> ForkFilter:
     """Return a function that decides which tokens a fork may take where in ``program``.
 
     It refuses tokens that end the turn, tokens that are not text by themselves, and tokens that leave the text as it is. Those last
@@ -126,7 +82,7 @@ def fork_filter(program: ProgramRead, end_ids: frozenset[int], domain: Domain) -
     return allows
 
 
-def greedy_start(program: ProgramRead, length: int) -> int:
+def greedy_start(program: ProgramReading, length: int) -> int:
     """Return the index of the first character from which the model would write the rest of the program itself.
 
     ``length`` is the number of characters in the program. What the model would write after the program does not matter here.

@@ -26,7 +26,7 @@ from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.parsing import parse_quietly
 from mlx_selfdebug.tasks.files import json_texts, parsed, stem
 from mlx_selfdebug.tasks.forms import refuse_other_form
-from mlx_selfdebug.tasks.schema import OPTIONAL, REQUIRED, Problem, build, problems_of
+from mlx_selfdebug.tasks.schema import FIELDS, Problem, build, problems_of
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
 
@@ -55,7 +55,7 @@ def read_tasks(path: Path, *, source: str = "") -> list[Task]:
     if not texts:
         problems = [f"{path}:1: the file holds no task, expected one JSON object per line"]
     if problems:
-        refuse_other_form(path, parsed(texts[0][1]) if texts else None, (*REQUIRED, *OPTIONAL))
+        refuse_other_form(path, parsed(texts[0][1]) if texts else None, FIELDS)
         raise _error(path, problems)
     return tasks
 

@@ -21,8 +21,6 @@ from mlx_selfdebug.values.checks import Checks, Kind
 from mlx_selfdebug.values.task import Task
 
 MAX_ID_LENGTH = 200
-REQUIRED = ("id", "statement", "entry_point", "public", "hidden")
-OPTIONAL = ("domain", "starter_code", "data", "reference", "wrong", "setup", "difficulty", "pass_rate")
 DIFFICULTIES = ("easy", "medium", "hard")
 _CHECK_FORMS = (
     'expected a list of assert statements, [] for none, {"source": "def check(candidate): ...", "setup": "..."}, '
@@ -50,11 +48,12 @@ class Problem:
 
 def problems_of(record: Mapping[str, Any]) -> list[Problem]:
     """Return everything that is wrong with a line, field by field. If the list is empty, ``build`` can make a task of the line."""
-    problems = [_unknown(name, value) for name, value in record.items() if name not in (*REQUIRED, *OPTIONAL)]
-    problems += [Problem(name, "missing", None, _ALLOWED[name]) for name in REQUIRED if name not in record]
-    for name, test in _TESTS.items():
+    problems = [_unknown(name, value) for name, value in record.items() if name not in _FIELDS]
+    for name, field in _FIELDS.items():
         if name in record:
-            problems += test(name, record[name])
+            problems += field.test(name, record[name])
+        elif field.required:
+            problems.append(Problem(name, "missing", None, field.allowed))
     if not problems and record.get("domain", "python") == "python":
         problems += [*_entry_point(record), *_reference(record)]
     return problems
@@ -95,17 +94,16 @@ def _short(value: object) -> str:
 
 
 def _unknown(name: str, value: object) -> Problem:
-    known = (*REQUIRED, *OPTIONAL)
-    near = nearest(name, known)
-    allowed = f"did you mean {near!r}?" if near else f"the known fields are {', '.join(known)}"
+    near = nearest(name, FIELDS)
+    allowed = f"did you mean {near!r}?" if near else f"the known fields are {', '.join(FIELDS)}"
     return Problem(name, "unknown field", value, allowed)
 
 
 def _text(name: str, value: object, allowed: str = "") -> Iterator[Problem]:
     if not isinstance(value, str):
-        yield Problem(name, "not a string", value, allowed or _ALLOWED[name])
+        yield Problem(name, "not a string", value, allowed or _FIELDS[name].allowed)
     elif not value.isascii() and not _encodes(value):
-        yield Problem(name, "contains half a surrogate pair", value, allowed or _ALLOWED[name])
+        yield Problem(name, "contains half a surrogate pair", value, allowed or _FIELDS[name].allowed)
 
 
 def _encodes(value: str) -> bool:
@@ -121,7 +119,7 @@ def _satisfies(test: Callable[[str], bool]) -> Callable[[str, object], Iterator[
         problems = list(_text(name, value))
         yield from problems
         if not problems and isinstance(value, str) and not test(value):
-            yield Problem(name, "empty" if value == "" else "not allowed", value, _ALLOWED[name])
+            yield Problem(name, "empty" if value == "" else "not allowed", value, _FIELDS[name].allowed)
 
     return check
 
@@ -136,16 +134,20 @@ def _is_name(value: str) -> bool:
 
 def _texts(name: str, value: object) -> Iterator[Problem]:
     if not isinstance(value, list):
-        yield Problem(name, "not a list", value, _ALLOWED[name])
+        yield Problem(name, "not a list", value, _FIELDS[name].allowed)
         return
     for position, item in enumerate(value):
         where = f"{name}[{position}]"
-        yield from [Problem(where, "empty", item, _ALLOWED[name])] if item == "" else _text(where, item, _ALLOWED[name])
+        yield from (
+            [Problem(where, "empty", item, _FIELDS[name].allowed)]
+            if item == ""
+            else _text(where, item, _FIELDS[name].allowed)
+        )
 
 
 def _share(name: str, value: object) -> Iterator[Problem]:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        yield Problem(name, "not allowed", value, _ALLOWED[name])
+        yield Problem(name, "not allowed", value, _FIELDS[name].allowed)
 
 
 def _code(name: str, value: object) -> Iterator[Problem]:
@@ -227,7 +229,7 @@ def _check_io(name: str, value: Mapping[str, object]) -> Iterator[Problem]:
 def _entry_point(record: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield a problem if the entry point is empty, which only a program's may be."""
     if record["entry_point"] == "" and not any(_is_program(record[name]) for name in ("public", "hidden")):
-        yield Problem("entry_point", "empty", "", _ALLOWED["entry_point"])
+        yield Problem("entry_point", "empty", "", _FIELDS["entry_point"].allowed)
 
 
 def _is_program(value: Any) -> bool:
@@ -247,33 +249,39 @@ def _defines(source: str, name: str, kinds: Any = ast.FunctionDef) -> bool:
     return any(isinstance(node, kinds) and node.name == name for node in parse_quietly(source).body)
 
 
-_ALLOWED = {
-    "id": f"expected 1 to {MAX_ID_LENGTH} printable characters without spaces",
-    "domain": "expected the name of a domain, such as python",
-    "statement": "expected a string that says what is asked",
-    "entry_point": "expected the name of the function or class that is tested, or an empty string for a program",
-    "starter_code": "expected a string, the code that the answer begins with",
-    "public": _CHECK_FORMS,
-    "hidden": _CHECK_FORMS,
-    "reference": "expected a string, a complete program that passes all checks",
-    "setup": "expected Python source that runs before the checks",
-    "data": "expected a string, the data that the domain's tests need beside the checks",
-    "wrong": "expected a list of strings, answers that must not pass",
-    "difficulty": f"expected one of {', '.join(DIFFICULTIES)}",
-    "pass_rate": "expected a number from 0 to 1, the share of drafts that passed",
+@dataclass(frozen=True)
+class _Field:
+    """What one field of a line may hold."""
+
+    test: Callable[[str, object], Iterator[Problem]]
+    """Yields what is wrong with a value, given the field's name and the value."""
+    allowed: str
+    """What the field may hold, in words."""
+    required: bool = False
+
+
+_FIELDS: Mapping[str, _Field] = {
+    "id": _Field(
+        _satisfies(_is_id), f"expected 1 to {MAX_ID_LENGTH} printable characters without spaces", required=True
+    ),
+    "statement": _Field(
+        _satisfies(lambda value: bool(value.strip())), "expected a string that says what is asked", required=True
+    ),
+    "entry_point": _Field(
+        _satisfies(lambda value: value == "" or _is_name(value)),
+        "expected the name of the function or class that is tested, or an empty string for a program",
+        required=True,
+    ),
+    "public": _Field(_check_list, _CHECK_FORMS, required=True),
+    "hidden": _Field(_check_list, _CHECK_FORMS, required=True),
+    "domain": _Field(_satisfies(str.isidentifier), "expected the name of a domain, such as python"),
+    "starter_code": _Field(_text, "expected a string, the code that the answer begins with"),
+    "data": _Field(_text, "expected a string, the data that the domain's tests need beside the checks"),
+    "reference": _Field(_text, "expected a string, a complete program that passes all checks"),
+    "wrong": _Field(_texts, "expected a list of strings, answers that must not pass"),
+    "setup": _Field(_code, "expected Python source that runs before the checks"),
+    "difficulty": _Field(_satisfies(lambda value: value in DIFFICULTIES), f"expected one of {', '.join(DIFFICULTIES)}"),
+    "pass_rate": _Field(_share, "expected a number from 0 to 1, the share of drafts that passed"),
 }
-_TESTS: dict[str, Callable[[str, object], Iterator[Problem]]] = {
-    "id": _satisfies(_is_id),
-    "domain": _satisfies(str.isidentifier),
-    "statement": _satisfies(lambda value: bool(value.strip())),
-    "entry_point": _satisfies(lambda value: value == "" or _is_name(value)),
-    "starter_code": _text,
-    "public": _check_list,
-    "hidden": _check_list,
-    "reference": _text,
-    "setup": _code,
-    "data": _text,
-    "wrong": _texts,
-    "difficulty": _satisfies(lambda value: value in DIFFICULTIES),
-    "pass_rate": _share,
-}
+FIELDS = tuple(_FIELDS)
+"""The names of all fields, the required ones first."""

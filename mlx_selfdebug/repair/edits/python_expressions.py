@@ -12,7 +12,7 @@ from itertools import chain
 
 from mlx_selfdebug.repair.edits.edit import Edit
 from mlx_selfdebug.repair.edits.hints import Hints
-from mlx_selfdebug.repair.edits.python_source import Place, PythonSource
+from mlx_selfdebug.repair.edits.python_source import Place, PythonSource, names_bound_in
 
 ARITHMETIC: Mapping[type[ast.AST], str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.FloorDiv: "//", ast.Div: "/", ast.Mod: "%", ast.Pow: "**",
@@ -292,7 +292,7 @@ class _Scopes:
 
     def __init__(self, tree: ast.Module) -> None:
         self._of: dict[ast.AST, list[str]] = {}
-        self._walk(tree, _bound([tree], ()))
+        self._walk(tree, names_bound_in(tree))
 
     def others(self, name: ast.Name) -> list[str]:
         return [other for other in self._of.get(name, ()) if other != name.id]
@@ -301,21 +301,10 @@ class _Scopes:
         for child in ast.iter_child_nodes(node):
             inner = names
             if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-                inner = _bound([child], tuple(names) if isinstance(child, ast.Lambda) else ())
+                inner = names_bound_in(child, names if isinstance(child, ast.Lambda) else ())
             elif isinstance(child, ast.Name):
                 self._of[child] = names
             self._walk(child, inner)
-
-
-def _bound(nodes: Sequence[ast.AST], outer: Sequence[str]) -> list[str]:
-    names: dict[str, None] = dict.fromkeys(outer)
-    for top in nodes:
-        for node in ast.walk(top):
-            if isinstance(node, ast.arg):
-                names.setdefault(node.arg)
-            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                names.setdefault(node.id)
-    return [name for name in names if name not in ("self", "cls", "_")]
 
 
 _OPERATORS: tuple[Callable[[Expressions, Place], Iterator[Edit | None]], ...] = (

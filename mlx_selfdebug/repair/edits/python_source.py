@@ -6,7 +6,7 @@ A change of the tree can then be made in the text, and leaves the rest of the te
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -114,6 +114,17 @@ def _places(parent: ast.AST) -> Iterator[Place]:
             if isinstance(node, ast.AST) and not isinstance(node, _UNTOUCHED) and not is_constant_statement(node):
                 yield Place(node, parent, field)
                 yield from _places(node)
+
+
+def names_bound_in(tree: ast.AST, outer: Iterable[str] = ()) -> list[str]:
+    """Return the parameters and the assigned names of a tree after the ``outer`` ones, each once, those of inner blocks last."""
+    names: dict[str, None] = dict.fromkeys(outer)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            names.setdefault(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.setdefault(node.id)
+    return [name for name in names if name not in ("self", "cls", "_")]
 
 
 def is_constant_statement(node: ast.AST) -> bool:
