@@ -55,7 +55,7 @@ def read_tasks(path: Path, *, source: str = "") -> list[Task]:
     if not texts:
         problems = [f"{path}:1: the file holds no task, expected one JSON object per line"]
     if problems:
-        refuse_other_form(path, parsed(texts[0][1]) if texts else None, FIELDS)
+        refuse_other_form(path, parsed(texts[0][1]) if texts else None, tuple(FIELDS))
         raise _error(path, problems)
     return tasks
 

@@ -48,8 +48,8 @@ class Problem:
 
 def problems_of(record: Mapping[str, Any]) -> list[Problem]:
     """Return everything that is wrong with a line, field by field. If the list is empty, ``build`` can make a task of the line."""
-    problems = [_unknown(name, value) for name, value in record.items() if name not in _FIELDS]
-    for name, field in _FIELDS.items():
+    problems = [_unknown(name, value) for name, value in record.items() if name not in FIELDS]
+    for name, field in FIELDS.items():
         if name in record:
             problems += field.test(name, record[name])
         elif field.required:
@@ -101,9 +101,9 @@ def _unknown(name: str, value: object) -> Problem:
 
 def _text(name: str, value: object, allowed: str = "") -> Iterator[Problem]:
     if not isinstance(value, str):
-        yield Problem(name, "not a string", value, allowed or _FIELDS[name].allowed)
+        yield Problem(name, "not a string", value, allowed or FIELDS[name].allowed)
     elif not value.isascii() and not _encodes(value):
-        yield Problem(name, "contains half a surrogate pair", value, allowed or _FIELDS[name].allowed)
+        yield Problem(name, "contains half a surrogate pair", value, allowed or FIELDS[name].allowed)
 
 
 def _encodes(value: str) -> bool:
@@ -119,7 +119,7 @@ def _satisfies(test: Callable[[str], bool]) -> Callable[[str, object], Iterator[
         problems = list(_text(name, value))
         yield from problems
         if not problems and isinstance(value, str) and not test(value):
-            yield Problem(name, "empty" if value == "" else "not allowed", value, _FIELDS[name].allowed)
+            yield Problem(name, "empty" if value == "" else "not allowed", value, FIELDS[name].allowed)
 
     return check
 
@@ -133,21 +133,18 @@ def _is_name(value: str) -> bool:
 
 
 def _texts(name: str, value: object) -> Iterator[Problem]:
+    allowed = FIELDS[name].allowed
     if not isinstance(value, list):
-        yield Problem(name, "not a list", value, _FIELDS[name].allowed)
+        yield Problem(name, "not a list", value, allowed)
         return
     for position, item in enumerate(value):
         where = f"{name}[{position}]"
-        yield from (
-            [Problem(where, "empty", item, _FIELDS[name].allowed)]
-            if item == ""
-            else _text(where, item, _FIELDS[name].allowed)
-        )
+        yield from [Problem(where, "empty", item, allowed)] if item == "" else _text(where, item, allowed)
 
 
 def _share(name: str, value: object) -> Iterator[Problem]:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        yield Problem(name, "not allowed", value, _FIELDS[name].allowed)
+        yield Problem(name, "not allowed", value, FIELDS[name].allowed)
 
 
 def _code(name: str, value: object) -> Iterator[Problem]:
@@ -229,7 +226,7 @@ def _check_io(name: str, value: Mapping[str, object]) -> Iterator[Problem]:
 def _entry_point(record: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield a problem if the entry point is empty, which only a program's may be."""
     if record["entry_point"] == "" and not any(_is_program(record[name]) for name in ("public", "hidden")):
-        yield Problem("entry_point", "empty", "", _FIELDS["entry_point"].allowed)
+        yield Problem("entry_point", "empty", "", FIELDS["entry_point"].allowed)
 
 
 def _is_program(value: Any) -> bool:
@@ -250,7 +247,7 @@ def _defines(source: str, name: str, kinds: Any = ast.FunctionDef) -> bool:
 
 
 @dataclass(frozen=True)
-class _Field:
+class Field:
     """What one field of a line may hold."""
 
     test: Callable[[str, object], Iterator[Problem]]
@@ -260,28 +257,27 @@ class _Field:
     required: bool = False
 
 
-_FIELDS: Mapping[str, _Field] = {
-    "id": _Field(
+FIELDS: Mapping[str, Field] = {
+    "id": Field(
         _satisfies(_is_id), f"expected 1 to {MAX_ID_LENGTH} printable characters without spaces", required=True
     ),
-    "statement": _Field(
+    "statement": Field(
         _satisfies(lambda value: bool(value.strip())), "expected a string that says what is asked", required=True
     ),
-    "entry_point": _Field(
+    "entry_point": Field(
         _satisfies(lambda value: value == "" or _is_name(value)),
         "expected the name of the function or class that is tested, or an empty string for a program",
         required=True,
     ),
-    "public": _Field(_check_list, _CHECK_FORMS, required=True),
-    "hidden": _Field(_check_list, _CHECK_FORMS, required=True),
-    "domain": _Field(_satisfies(str.isidentifier), "expected the name of a domain, such as python"),
-    "starter_code": _Field(_text, "expected a string, the code that the answer begins with"),
-    "data": _Field(_text, "expected a string, the data that the domain's tests need beside the checks"),
-    "reference": _Field(_text, "expected a string, a complete program that passes all checks"),
-    "wrong": _Field(_texts, "expected a list of strings, answers that must not pass"),
-    "setup": _Field(_code, "expected Python source that runs before the checks"),
-    "difficulty": _Field(_satisfies(lambda value: value in DIFFICULTIES), f"expected one of {', '.join(DIFFICULTIES)}"),
-    "pass_rate": _Field(_share, "expected a number from 0 to 1, the share of drafts that passed"),
+    "public": Field(_check_list, _CHECK_FORMS, required=True),
+    "hidden": Field(_check_list, _CHECK_FORMS, required=True),
+    "domain": Field(_satisfies(str.isidentifier), "expected the name of a domain, such as python"),
+    "starter_code": Field(_text, "expected a string, the code that the answer begins with"),
+    "data": Field(_text, "expected a string, the data that the domain's tests need beside the checks"),
+    "reference": Field(_text, "expected a string, a complete program that passes all checks"),
+    "wrong": Field(_texts, "expected a list of strings, answers that must not pass"),
+    "setup": Field(_code, "expected Python source that runs before the checks"),
+    "difficulty": Field(_satisfies(lambda value: value in DIFFICULTIES), f"expected one of {', '.join(DIFFICULTIES)}"),
+    "pass_rate": Field(_share, "expected a number from 0 to 1, the share of drafts that passed"),
 }
-FIELDS = tuple(_FIELDS)
-"""The names of all fields, the required ones first."""
+"""Every field by its name, the required ones first."""
