@@ -19,14 +19,13 @@ from mlx_selfdebug.repair.edits.by_token import token_edits
 from mlx_selfdebug.repair.edits.edit import Edit
 from mlx_selfdebug.repair.edits.hints import Hints
 from mlx_selfdebug.repair.edits.python_expressions import Expressions
-from mlx_selfdebug.repair.edits.python_omissions import omission_edits
 from mlx_selfdebug.repair.edits.python_source import PythonSource
 from mlx_selfdebug.repair.edits.python_statements import statement_edits
 from mlx_selfdebug.repair.edits.weights import SLOPE, UNKNOWN, WEIGHTS
 from mlx_selfdebug.repair.reading import ProgramReading
 
 WITH_PYTHON = frozenset({"python", "pandas", "polars"})
-"""Domains whose programs are Python, to which the edits of the ``python_*.py`` files apply."""
+"""Domains whose programs are Python, to which ``python_expressions.py`` and ``python_statements.py`` apply."""
 MIN_RATIO = -20.0
 """The lowest log-ratio that an edit can have, in nats. Edits that the model finds even less likely count as equally unlikely."""
 MIN_SHARE = 1e-3
@@ -82,11 +81,9 @@ def traceable(domain: Domain) -> bool:
 
 
 def syntax_edits(body: str, domain: Domain, hints: Hints) -> list[Edit]:
-    """Return the edits of ``body``'s expressions, statements and omissions; none unless it is Python and parses."""
+    """Return the edits of the expressions and statements of ``body``; none unless it is Python and parses."""
     source = PythonSource.parsed(body) if domain.name in WITH_PYTHON else None
-    if source is None:
-        return []
-    return [*Expressions(source, hints).edits(), *statement_edits(source), *omission_edits(source)]
+    return [*Expressions(source, hints).edits(), *statement_edits(source)] if source else []
 
 
 def first_order(program: ProgramReading, bodies: Sequence[str]) -> list[float]:

@@ -1,6 +1,7 @@
 """Edits of Python statements.
 
-A statement is left out, moved out of its block or into the block before it, or it changes places with its neighbour.
+A statement is left out, moved out of its block or into the block before it, or it changes places with its neighbour. Where a
+program only passes, something may have been forgotten: one name of the function is added to another.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ import ast
 from collections.abc import Iterator
 
 from mlx_selfdebug.repair.edits.edit import Edit
-from mlx_selfdebug.repair.edits.python_source import PythonSource, is_constant_statement
+from mlx_selfdebug.repair.edits.python_source import PythonSource, is_constant_statement, names_bound_in
+
+MAX_NAMES = 8
+"""The largest number of names that are added to another name in place of one ``pass``. Those of inner blocks come first."""
 
 
 def statement_edits(source: PythonSource) -> Iterator[Edit]:
     """Yield every edit of a whole statement."""
+    yield from _forgotten(source)
     for owner, block in source.blocks:
         for i, statement in enumerate(block):
             if is_constant_statement(statement) or not source.begins_its_line(statement):
@@ -83,6 +88,47 @@ def _swapped(source: PythonSource, first: ast.stmt, second: ast.stmt) -> Iterato
     if not below.endswith("\n"):
         above, below = above.removesuffix("\n"), below + "\n"
     yield Edit(start, end, below + between + above, "order")
+
+
+def _forgotten(source: PythonSource) -> Iterator[Edit]:
+    """Yield the edits that put a statement with an effect in the place of a ``pass``."""
+    for function in ast.walk(source.tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            statements = list(_statements_of(function))
+            for node in statements:
+                if isinstance(node, ast.Pass):
+                    yield from (source.replaced(node, text, "effect") for text in _effects(function, statements))
+
+
+def _statements_of(function: ast.AST) -> Iterator[ast.stmt]:
+    """Yield the statements of a function without those of the functions and classes inside it."""
+    for node in ast.iter_child_nodes(function):
+        if isinstance(node, ast.stmt):
+            yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            yield from _statements_of(node)
+
+
+def _effects(function: ast.AST, statements: list[ast.stmt]) -> Iterator[str]:
+    """Yield statements that add one name, or 1, to a name whose first value is a list, a set, a dictionary or a constant."""
+    names = names_bound_in(function)[::-1][:MAX_NAMES]
+    for name, value in _assigned(statements):
+        others = [other for other in names if other != name]
+        if isinstance(value, ast.List):
+            yield from (f"{name}.append({other})" for other in others)
+        elif isinstance(value, ast.Dict):
+            yield from (f"{name}[{other}] = {name}.get({other}, 0) + 1" for other in others)
+        elif isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "set":
+            yield from (f"{name}.add({other})" for other in others)
+        elif isinstance(value, ast.Constant):
+            yield from (f"{name} {sign}= {other}" for other in ("1", *others) for sign in "+-")
+
+
+def _assigned(statements: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
+    """Yield each name that is assigned alone, with the value."""
+    for node in statements:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            yield node.targets[0].id, node.value
 
 
 def _last_block(node: ast.AST) -> list[ast.stmt]:
