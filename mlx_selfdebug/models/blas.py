@@ -18,7 +18,7 @@ import os
 import site
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,7 +30,8 @@ logger = logging.getLogger(__name__)
 
 BlasName = Literal["openblas", "mkl", "other", "reference", "accelerate", "cuda"]
 
-_OVERRIDE = "MLX_SELFDEBUG_BLAS"
+OVERRIDE = "MLX_SELFDEBUG_BLAS"
+"""The environment variable that names a library to use instead of searching."""
 _OPENBLAS = ("libopenblasp.so.0", "libopenblas.so.0")
 _MKL = ("libmkl_rt.so.3", "libmkl_rt.so.2")
 _FOLDERS = (
@@ -74,27 +75,31 @@ def load_blas() -> Blas:
         return Blas("cuda")
     if mapped := _already_mapped():
         return mapped
-    if "mlx.core" in sys.modules:
+    return choose_blas(_candidates(), override=os.environ.get(OVERRIDE, ""), mlx_is_imported="mlx.core" in sys.modules)
+
+
+def choose_blas(candidates: Iterable[str], *, override: str = "", mlx_is_imported: bool = False) -> Blas:
+    """Load the library that ``override`` names, or else the first of ``candidates`` that is a fast BLAS, and return it.
+
+    Nothing is loaded if mlx has been imported, since it would be too late. Then, or if there is no fast BLAS, a
+    :class:`SlowBlasWarning` is issued. Raises ModelError if ``override`` is not a BLAS that can be loaded.
+    """
+    if mlx_is_imported:
         _warn("mlx was imported before a fast BLAS could be loaded. Import mlx_selfdebug.models.backend before mlx.")
         return Blas("reference")
-    return _load_override() or _load_first() or _nothing_found()
+    if override:
+        return _load_override(override)
+    return next((library for name in candidates if (library := _try(name)) is not None), None) or _nothing_found()
 
 
-def _load_override() -> Blas | None:
-    path = os.environ.get(_OVERRIDE)
-    if not path:
-        return None
+def _load_override(path: str) -> Blas:
     library = _try(path)
     if library is None:
         raise ModelError(
-            f"{_OVERRIDE}={path} is not a BLAS library that can be loaded",
-            hint=f"unset {_OVERRIDE}, or set it to a libopenblas.so.0 or libmkl_rt.so.2",
+            f"{OVERRIDE}={path} is not a BLAS library that can be loaded",
+            hint=f"unset {OVERRIDE}, or set it to a libopenblas.so.0 or libmkl_rt.so.2",
         )
     return library
-
-
-def _load_first() -> Blas | None:
-    return next((library for name in _candidates() if (library := _try(name)) is not None), None)
 
 
 def _nothing_found() -> Blas:
@@ -103,7 +108,7 @@ def _nothing_found() -> Blas:
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, SlowBlasWarning, stacklevel=4)
+    warnings.warn(message, SlowBlasWarning, stacklevel=5)
 
 
 def _candidates() -> Iterator[str]:

@@ -17,50 +17,40 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=dict(blas.os.environ) | environment, check=False)
 
 
-@pytest.fixture
-def fresh() -> None:
-    blas.load_blas.cache_clear()
+NOTHING = ("libnothing.so.0",)
 
 
-@pytest.fixture
-def nothing_installed(monkeypatch: pytest.MonkeyPatch, fresh: None) -> None:
-    monkeypatch.setattr(blas.sys, "platform", "linux")
-    monkeypatch.setattr(blas, "_candidates", lambda: iter(["libnothing.so.0"]))
-    monkeypatch.setattr(blas, "_already_mapped", lambda: None)
-    monkeypatch.setattr(blas, "_has_cuda", lambda: False)
-    monkeypatch.delitem(sys.modules, "mlx.core", raising=False)
-
-
-def test_without_a_fast_blas_it_warns_and_says_what_to_install(nothing_installed: None) -> None:
+def test_without_a_fast_blas_it_warns_and_says_what_to_install() -> None:
     with pytest.warns(blas.SlowBlasWarning, match="libopenblas0-pthread.*pip install mkl"):
-        assert blas.load_blas() == blas.Blas("reference")
+        assert blas.choose_blas(NOTHING) == blas.Blas("reference")
 
 
-def test_it_warns_once_however_often_it_is_called(nothing_installed: None) -> None:
-    with pytest.warns(blas.SlowBlasWarning) as caught:
-        assert blas.load_blas() is blas.load_blas()
-    assert len(caught) == 1
+def test_it_is_loaded_once_however_often_it_is_asked_for() -> None:
+    assert blas.load_blas() is blas.load_blas()
 
 
-def test_mlx_imported_before_is_told_as_too_late(nothing_installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mlx.core", blas)
+def test_mlx_imported_before_is_told_as_too_late() -> None:
     with pytest.warns(blas.SlowBlasWarning, match="before mlx"):
-        blas.load_blas()
+        assert blas.choose_blas(NOTHING, mlx_is_imported=True) == blas.Blas("reference")
 
 
-def test_an_override_that_is_no_library_is_refused(nothing_installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLX_SELFDEBUG_BLAS", "/nonexistent/lib.so")
+def test_an_override_that_is_no_library_is_refused() -> None:
     with pytest.raises(ModelError, match=r"MLX_SELFDEBUG_BLAS=/nonexistent/lib\.so"):
-        blas.load_blas()
+        blas.choose_blas(NOTHING, override="/nonexistent/lib.so")
 
 
-@pytest.mark.parametrize(("platform", "name"), [("darwin", "accelerate"), ("linux", "cuda")])
-def test_nothing_is_loaded_where_the_cpu_backend_is_not_used(
-    platform: str, name: str, fresh: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(blas.sys, "platform", platform)
-    monkeypatch.setattr(blas, "_has_cuda", lambda: True)
-    assert blas.load_blas() == blas.Blas(name)  # type: ignore[arg-type]
+def test_nothing_is_loaded_on_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blas.sys, "platform", "darwin")
+    assert blas.load_blas.__wrapped__() == blas.Blas("accelerate")
+
+
+@linux_only
+def test_nothing_is_loaded_where_the_cuda_backend_is_installed(tmp_path: Path) -> None:
+    installed = tmp_path / "mlx_cuda_13-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: mlx-cuda-13\nVersion: 1.0\n")
+    code = "from mlx_selfdebug.models.blas import load_blas; print(load_blas())"
+    assert python(code, PYTHONPATH=str(tmp_path)).stdout == "Blas(name='cuda', path=None)\n"
 
 
 @linux_only

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from mlx_selfdebug.sandbox import Executed, ExecutedCall, Limits, TestRunner, executed_lines
 from mlx_selfdebug.sandbox.executed import MAX_CALLS, MAX_COUNT, MAX_LINES
 from mlx_selfdebug.sandbox.grading.traced import CallLog
+from mlx_selfdebug.sandbox.processes import launch
 from mlx_selfdebug.sandbox.wire import codec
 from mlx_selfdebug.values.checks import Checks
 
@@ -174,7 +176,7 @@ def test_the_run_is_as_confined_as_any(runner: TestRunner) -> None:
 
 def test_a_machine_that_cannot_run_it_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with TestRunner(workers=1, limits=Limits(wall_s=1)) as alone:
-        monkeypatch.setattr("mlx_selfdebug.sandbox.processes.launch._BOOT", "raise SystemExit('lost')")
+        monkeypatch.setattr(launch, "command", lambda _: [sys.executable, "-c", "raise SystemExit('lost')"])
         assert executed(alone, SIGN, "assert f(1) == 0") == Executed()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -166,7 +167,7 @@ def test_a_child_that_cannot_be_started_is_tried_again_and_then_the_machines_fau
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with TestRunner(workers=1) as runner:
-        monkeypatch.setattr(launch_module, "_BOOT", "raise SystemExit('lost')")
+        monkeypatch.setattr(launch_module, "command", lambda _: [sys.executable, "-c", "raise SystemExit('lost')"])
         verdict = runner.run(RIGHT, SQUARE, "square")
     assert verdict.outcome == "infrastructure"
     assert verdict.failures[0].error is not None
