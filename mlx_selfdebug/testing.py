@@ -297,7 +297,7 @@ def _scripted(ticket: int, request: Request, reply: str) -> Completion:
     if ended:
         for end in (i + 1 for i, character in enumerate(reply) if character == "\n"):
             if ended(given + reply[:end]):
-                return Completion(ticket, given + reply[:end], end, "copy")
+                return Completion(ticket, given + reply[:end], end, request.ended_as)
     return Completion(ticket, given + reply, len(reply), "fence")
 
 

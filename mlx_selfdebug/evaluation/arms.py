@@ -86,7 +86,13 @@ class Arm:
         stop = either(passed_in_public, spent(tokens))
         if self.then == "repairs" and not (self.edits or self.forks):
             return Repair(MAX_ATTEMPTS, stop)
-        return Search(self.edits, forks if self.forks else 0, self.then, stop, MAX_ATTEMPTS - 1)
+        return Search(
+            edits=self.edits,
+            forks=forks if self.forks else 0,
+            then=self.then,
+            stop=stop,
+            max_followups=MAX_ATTEMPTS - 1,
+        )
 
 
 ARMS = {

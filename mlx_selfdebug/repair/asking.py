@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.repair.forks import (
+    Fork,
+    Line,
     common_length,
     fork_filter,
     forks_of,
     greedy_start,
+    line_at,
+    line_filter,
     repeats,
     returns_to_known_program,
 )
@@ -35,9 +39,11 @@ FACTS_TOKENS = 200
 """The number of tokens that the facts of a repair prompt usually take at most, from which the length of a row is estimated."""
 FACTS_SHOWN = (MAX_FACTS, 1)
 """How many facts a repair prompt shows. The second number is tried only if the prompt would not fit the context with the first."""
-FORKS = 4
-"""The number of forks that share what is computed of their program's beginning. A network with a recurrent state needs it, because
-it cannot continue from the middle of a reading. More forks of one program are rare."""
+FORKS = LINES = 4
+"""The numbers of forks, and of forks of a line, that share what is computed of their program's beginning. A network with a
+recurrent state needs this, because it cannot continue from the middle of a reading. More forks of one program are rare."""
+MAX_LINE_TOKENS = 64
+"""The largest number of tokens in the line that a fork writes."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,8 @@ class Asked:
     request: Request
     tried: tuple[str, ...] = ()
     """The programs that the completion may turn out to be a copy of, if it is ended as a copy."""
+    line: Line | None = None
+    """The line of a program that the completion replaces; None if the completion is the whole program."""
     n_read_tokens: int = 0
     """The number of tokens that the model read for this attempt. A program that was read for an earlier attempt counts there."""
 
@@ -146,15 +154,19 @@ class Asking:
         """Return the request for ``move``, or a refusal with the reason why the move cannot be made.
 
         A move is refused if its prompt does not fit the context, or if it is a fork from a place that the program does not have.
-        A fork needs ``program``: the parent's program, read as an answer to ``question(task)``. ``attempts`` are those made before
-        the move. A fork is ended where it would only repeat what an earlier fork of the same parent wrote.
+        A fork, of a line or of the whole rest, needs ``program``: the parent's program, read as an answer to ``question(task)``.
+        ``attempts`` are those made before the move. A fork is ended where it would only repeat what an earlier fork of the same
+        parent wrote.
         """
         if move.parent is None:
             return self._asked(task, move, self.question(task))
-        if move.by == "fork":
+        if move.by in ("line", "fork"):
             if program is None:
                 raise ValueError(f"a fork needs its parent's reading, but {move.parent.id} was not read; pass program")
-            asked_fork = self._fork(task, move, program, _programs(move.parent, attempts))
+            if move.by == "line":
+                asked_fork = self._line(task, move, program)
+            else:
+                asked_fork = self._fork(task, move, program, _programs(move.parent, attempts))
             if isinstance(asked_fork, Refused) or move.place or _was_read(move.parent, attempts):
                 return asked_fork
             return replace(asked_fork, n_read_tokens=len(program.ids))
@@ -182,10 +194,40 @@ class Asking:
         )
         return Asked(self._arm, task, move, question.prompt, request)
 
+    def _line(self, task: Task, move: Move, program: ProgramReading) -> Asked | Refused:
+        allows = line_filter(program, fork_filter(program, self._model.eos_ids, domain_of(task.domain)))
+        forks = forks_of(program.reading, max(LINES, move.place + 1), allows, per_place=LINES)
+        asked = self._from_fork(task, move, program, forks)
+        if isinstance(asked, Refused):
+            return asked
+        line = line_at(program, forks[move.place].position)
+        max_tokens = min(MAX_LINE_TOKENS, asked.request.max_tokens)
+        request = replace(asked.request, max_tokens=max_tokens, ended=lambda _: True, ended_as="line")
+        return replace(asked, request=request, line=line)
+
     def _fork(self, task: Task, move: Move, program: ProgramReading, tried: tuple[str, ...]) -> Asked | Refused:
         domain = domain_of(task.domain)
         allows = fork_filter(program, self._model.eos_ids, domain)
         forks = forks_of(program.reading, max(FORKS, move.place + 1), allows)
+        asked = self._from_fork(task, move, program, forks)
+        if isinstance(asked, Refused):
+            return asked
+        request = asked.request
+        # Only a greedy fork is sure to repeat the rest of a program once it is back in it.
+        if not request.temperature:
+            failed, *others = tried
+            ended = returns_to_known_program(
+                failed,
+                others,
+                domain,
+                after=program.starts[forks[move.place].position],
+                greedy_from=greedy_start(program, len(failed.strip("\n"))),
+            )
+            request = replace(request, ended=ended)
+        return replace(asked, request=request, tried=tried)
+
+    def _from_fork(self, task: Task, move: Move, program: ProgramReading, forks: Sequence[Fork]) -> Asked | Refused:
+        """Return the request that goes on from the fork which ``move`` names. The others are those that may share its beginning."""
         if move.place >= len(forks):
             return Refused(
                 f"the program has {len(forks)} places to fork from, and {move.place} were tried", exhausted=True
@@ -194,26 +236,11 @@ class Asking:
         given = (*program.ids[: fork.position], fork.choice)
         if n_prompt + len(given) + self._decoding.max_tokens > self._model.context:
             return Refused(f"a fork after {len(given):,} tokens of the program does not fit the context")
-        asked = self._asked(
-            task,
-            replace(move, temperature=move.temperature or 0.0),
-            Question(program.prompt, program.prompt_ids, program.breaks),
-        )
-        request = replace(
-            asked.request,
-            given=given,
-            read=program.prompt_ids + program.ids,
-            read_breaks=tuple(sorted(n_prompt + other.position for other in forks)),
-        )
-        # Only a greedy fork is sure to repeat the rest of a program once it is back in it.
-        if not request.temperature:
-            failed, *others = tried
-            greedy_from = greedy_start(program, len(failed.strip("\n")))
-            ended = returns_to_known_program(
-                failed, others, domain, after=program.starts[fork.position], greedy_from=greedy_from
-            )
-            request = replace(request, ended=ended)
-        return replace(asked, move=move, request=request, tried=tried)
+        greedy = replace(move, temperature=move.temperature or 0.0)
+        asked = self._asked(task, greedy, Question(program.prompt, program.prompt_ids, program.breaks))
+        breaks = tuple(sorted({n_prompt + other.position for other in forks}))
+        request = replace(asked.request, given=given, read=program.prompt_ids + program.ids, read_breaks=breaks)
+        return replace(asked, move=move, request=request)
 
     def _require_that_all_fit(self) -> None:
         room = self._model.context - self._decoding.max_tokens

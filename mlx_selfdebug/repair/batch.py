@@ -153,14 +153,14 @@ class Batch:
 
     def _ask(self, job: Job) -> None:
         program = None
-        if job.move.by == "fork":
+        if job.move.by in ("line", "fork"):
             program = self._read(job)
             if program is None:
                 return
         asked = self._askings[job.arm].ask(job.task, job.move, attempts=job.attempts, program=program)
         if isinstance(asked, Asked):
             self._asked[self._decoder.submit(asked.request)] = asked
-        elif job.move.by == "fork":
+        elif job.move.by in ("line", "fork"):
             self._exhaust(job, asked)
         else:
             self._ended.append(GivenUp(job, asked.reason))

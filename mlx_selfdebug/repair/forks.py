@@ -4,10 +4,15 @@ A fork keeps the program up to a place, puts the token there that the model woul
 model reads a bug that someone else wrote, the most surprising place is most often the bug itself. Its own greedy program never
 surprises the model. There the places are ordered by how much the model hesitated, and many forks find their way back into the
 program that they left.
+
+A fork may also write one line alone, after which the program goes on as it was. It costs a dozen tokens, and several may begin at
+the same place with different tokens. Where a bug removed something, such as the value of a ``return``, these mend more than forks
+of the whole rest do.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -47,22 +52,26 @@ ForkFilter = Callable[[int, int], bool]
 """Decides from a position and a token id whether a fork may take the token at that position."""
 
 
-def forks_of(reading: Reading, max_forks: int, allows: ForkFilter = lambda _position, _choice: True) -> list[Fork]:
-    """Return at most ``max_forks`` forks, at most one per place, with the largest log p(choice) - log p(own token) first.
+def forks_of(
+    reading: Reading, max_forks: int, allows: ForkFilter = lambda _position, _choice: True, *, per_place: int = 1
+) -> list[Fork]:
+    """Return at most ``max_forks`` forks, with the largest log p(choice) - log p(own token) first.
 
-    The choice at a place is the likeliest token that ``allows`` allows there. Of equal forks the one at the earlier place comes
-    first.
+    There are at most ``per_place`` forks at one place, which take the likeliest tokens that ``allows`` allows there. Of equal forks
+    the one at the earlier place comes first.
     """
     ratios = reading.others_log_likelihood - reading.log_likelihood[:, None]
-    forks: dict[int, Fork] = {}
+    forks: list[Fork] = []
+    at_place: Counter[int] = Counter()
     for flat in np.argsort(-ratios, axis=None, kind="stable"):
         if len(forks) >= max_forks:
             break
         position, rank = (int(i) for i in np.unravel_index(flat, ratios.shape))
         choice = int(reading.others[position, rank])
-        if position not in forks and allows(position, choice):
-            forks[position] = Fork(position, choice, float(ratios[position, rank]))
-    return list(forks.values())
+        if at_place[position] < per_place and allows(position, choice):
+            at_place[position] += 1
+            forks.append(Fork(position, choice, float(ratios[position, rank])))
+    return forks
 
 
 def fork_filter(program: ProgramReading, end_ids: frozenset[int], domain: Domain) -> ForkFilter:
@@ -80,6 +89,42 @@ def fork_filter(program: ProgramReading, end_ids: frozenset[int], domain: Domain
         return choice not in end_ids and _is_text(text) and not leaves_text_as_it_is
 
     return allows
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a program, of which a fork keeps the beginning and writes the rest anew."""
+
+    start: int
+    """The character of the program's body at which the fork begins."""
+    rest: str
+    """The program's body after the line, from the newline on; "" if the line is the last one."""
+
+    def replaced_by(self, text: str) -> str:
+        """Return the body with the line of ``text``, which begins as the body does and may go on for longer than the line."""
+        end = text.find("\n", self.start)
+        return (text if end < 0 else text[:end]) + self.rest
+
+
+def line_at(program: ProgramReading, position: int) -> Line:
+    """Return the line of the program in which token ``position`` stands, for a fork that begins at this token."""
+    start = program.starts[position]
+    end = program.body.find("\n", start)
+    return Line(start, program.body[end:] if end >= 0 else "")
+
+
+def line_filter(program: ProgramReading, allows: ForkFilter) -> ForkFilter:
+    """Return a filter for forks of a single line: ``allows``, without tokens that end a line or begin a comment or docstring.
+
+    What ends a line at once has been tried as an edit of a token, and a comment changes nothing.
+    """
+
+    def allows_line(position: int, choice: int) -> bool:
+        text = program.speller.spell(choice)
+        writes_code = "\n" not in text and not text.lstrip().startswith(("#", '"""', "'''"))
+        return writes_code and program.starts[position] < len(program.body) and allows(position, choice)
+
+    return allows_line
 
 
 def greedy_start(program: ProgramReading, length: int) -> int:

@@ -143,11 +143,15 @@ class _Pending:
 
 
 def _tidied(asked: Asked, completion: Completion) -> Tidied:
-    """Return the code in a completion. A completion that was ended as a copy has the code of the program it is a copy of."""
+    """Return the code in a completion. A completion that was ended as a copy has the code of the program it is a copy of.
+
+    A completion that replaces a line has the code of the program with the new line.
+    """
     domain = domain_of(asked.task.domain)
     if completion.finish == "copy":
         return Tidied(copied_program(completion.text, asked.tried, domain))
-    return domain.extract(completion.text, asked.task)
+    text = asked.line.replaced_by(completion.text) if asked.line else completion.text
+    return domain.extract(text, asked.task)
 
 
 def _done(verdict: Verdict) -> Future[Verdict]:

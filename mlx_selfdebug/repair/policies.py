@@ -38,14 +38,15 @@ class Move:
     """The failed attempt that is followed up; None for a draft."""
     temperature: float | None = None
     """The sampling temperature; None is the temperature of the arm's decoding."""
-    by: Literal["asking", "edits", "fork"] = "asking"
+    by: Literal["asking", "edits", "line", "fork"] = "asking"
     """How the parent is followed up.
 
-    "asking" shows it to the model and asks for a repair, "edits" searches for a small edit of it that passes, and "fork" leaves it
-    at a surprising token and lets the model complete it from there.
+    "asking" shows it to the model and asks for a repair. "edits" searches for a small edit of it that passes. "fork" leaves it at a
+    surprising token and lets the model complete it from there, and "line" lets the model complete only the line of that token,
+    after which the parent goes on as it was.
     """
     place: int = 0
-    """The token at which a fork leaves the parent: 0 is the most surprising one."""
+    """Which fork or line of the parent this is: 0 begins with the token that the model would most like to change."""
     hidden: bool = False
     """Whether the search for an edit goes by the hidden checks instead of the public ones, as it may on training tasks."""
 
@@ -54,7 +55,7 @@ class Move:
         """Return the kind of the attempt that this move makes."""
         if self.parent is None:
             return "draft"
-        return "repair" if self.by == "asking" else self.by
+        return {"asking": "repair", "edits": "edits"}.get(self.by, "fork")  # type: ignore[return-value]
 
 
 class Policy(Protocol):
@@ -139,7 +140,7 @@ class Repair:
 
 EDITS_ROUND = 1
 FIRST_FORK_ROUND = 2
-"""The rounds of a sample at which its edits and its first fork are made.
+"""The rounds of a sample at which its edits and its first fork, of a line or of the whole rest, are made.
 
 With rounds counted in this order, attempts that are sorted by sample and round are in the order in which they were made.
 """
@@ -155,8 +156,10 @@ class Search:
 
     edits: bool = True
     """Whether to look for a small edit of the program that passes."""
-    forks: int = 3
-    """The largest number of forks, which are made one after another when no edit passed."""
+    lines: int = 4
+    """The largest number of forks of a single line. They are made one after another when no edit passed, if there are any forks."""
+    forks: int = 2
+    """The largest number of forks that write the rest of the program anew. They follow those of a line."""
     then: Literal["drafts", "repairs", "nothing"] = "drafts"
     """What follows when neither passed: fresh "drafts", "repairs" that are shown the failed program, or "nothing"."""
     stop: Stop = passed_in_public
@@ -180,9 +183,12 @@ class Search:
             return Move(0, EDITS_ROUND, failed, by="edits")
         forks = [attempt for attempt in attempts if attempt.kind == "fork"]
         # A program may have fewer places worth leaving it at than forks are allowed.
-        if len(forks) < self.forks and not any(fork.finish == EXHAUSTED for fork in forks):
-            return Move(0, FIRST_FORK_ROUND + len(forks), failed, by="fork", place=len(forks))
-        return None
+        n, lines = len(forks), self.lines if self.forks else 0
+        if n >= lines + self.forks or any(fork.finish == EXHAUSTED for fork in forks):
+            return None
+        if n < lines:
+            return Move(0, FIRST_FORK_ROUND + n, failed, by="line", place=n)
+        return Move(0, FIRST_FORK_ROUND + n, failed, by="fork", place=n - lines)
 
     def _draft(self, attempts: Sequence[Attempt]) -> Move | None:
         sample = attempts[-1].sample + 1

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-Finish = Literal["stop", "fence", "length", "copy"]
+Finish = Literal["stop", "fence", "length", "copy", "line"]
 """Why a completion is over.
 
 The model ended its turn (``stop``), the stop text came (``fence``), ``max_tokens`` were decoded (``length``), or the request's
-``ended`` said so (``copy``).
+``ended`` said so, because the completion repeats a program (``copy``) or because a line was all that was wanted (``line``).
 """
 
 
@@ -43,6 +43,8 @@ class Request:
     """Ascending positions in ``read`` from which this request and others go on."""
     ended: Callable[[str], bool] | None = field(default=None, compare=False, repr=False)
     """Called at the end of each line with the whole lines of the text so far. If it returns True, the completion ends there."""
+    ended_as: Finish = "copy"
+    """The finish of a completion that ``ended`` has ended."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Stopping:
         if request.ended and "\n" in model.decode(tokens[-1:]):
             lines = _whole_lines(model.decode(given + tokens))
             if request.ended(lines):
-                return lines, "copy"
+                return lines, request.ended_as
         if len(tokens) >= request.max_tokens:
             return model.decode(given + tokens), "length"
         return None

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -11,11 +11,13 @@ from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.repair.asking import Asked, Asking, Decoding, Refused
 from mlx_selfdebug.repair.forks import (
     Fork,
+    Line,
     copied_program,
     fork_filter,
     forks_of,
     greedy_start,
     lexical,
+    line_filter,
     repeats,
     returns_to_known_program,
 )
@@ -67,6 +69,10 @@ class Program:
     @property
     def ids(self) -> tuple[int, ...]:
         return tuple(map(ord, self.text))
+
+    @property
+    def body(self) -> str:
+        return self.text.removesuffix("```").strip("\n")
 
     @property
     def starts(self) -> tuple[int, ...]:
@@ -246,13 +252,19 @@ def asking(model: ScriptedModel, **how: Any) -> Asking:
 
 
 def ask(
-    one: Program, place: int = 0, *, context: int = 1 << 30, temperature: float | None = None, **more: Any
+    one: Program,
+    place: int = 0,
+    *,
+    by: Literal["line", "fork"] = "fork",
+    context: int = 1 << 30,
+    temperature: float | None = None,
+    **more: Any,
 ) -> Asked | Refused:
     model = ScriptedModel(lambda prompt, seed: "")
     opened = asking(model)
     model.context = context
     parent = make_attempt(verdict=FAILED, code=one.text)
-    move = Move(0, 2 + place, parent, temperature, by="fork", place=place)
+    move = Move(0, 2 + place, parent, temperature, by=by, place=place)
     return opened.ask(TASK, move, program=one, **more)
 
 
@@ -278,6 +290,42 @@ def test_forks_of_a_program_share_the_places_up_to_which_it_is_computed() -> Non
     assert first.request.read_breaks == second.request.read_breaks
     assert first.request.given != second.request.given
     assert first.request.seed != second.request.seed
+
+
+TWO_LINES = "a = 1\nb = 2\n"
+
+
+def test_a_fork_of_a_line_ends_with_the_line_and_the_program_goes_on_as_it_was() -> None:
+    asked = ask(program(TWO_LINES, {4: ("3", 3.0)}), by="line")
+    assert isinstance(asked, Asked)
+    assert asked.line == Line(4, "\nb = 2")
+    assert "".join(map(chr, asked.request.given)) == "a = 3"
+    assert asked.request.ended is not None
+    assert asked.request.ended("a = 30\n")
+    assert asked.request.ended_as == "line"
+    assert asked.line.replaced_by("a = 30\n    c") == "a = 30\nb = 2"
+    assert asked.line.replaced_by("a = 30") == "a = 30\nb = 2"
+
+
+def test_several_forks_of_a_line_may_begin_at_one_place() -> None:
+    reading = read([-9, -1], [[(7, -2), (8, -3), (9, -4)], [(7, -9), (8, -9), (9, -9)]])
+    assert forks_of(reading, 3, per_place=2) == [Fork(0, 7, 7.0), Fork(0, 8, 6.0), Fork(1, 7, -8.0)]
+
+
+@pytest.mark.parametrize(("choice", "taken"), [("x", True), (" # x", False), ("\n", False), ('"""', False)])
+def test_a_fork_of_a_line_writes_code_on_it(choice: str, taken: bool) -> None:
+    class Spelled(Characters):
+        def spell(self, id_: int) -> str:
+            return choice if id_ == 0 else super().spell(id_)
+
+    one = replace(program("a = 1\n"), speller=Spelled())
+    assert line_filter(one, lambda _position, _choice: True)(2, 0) is taken
+
+
+def test_a_fork_of_a_line_begins_inside_the_program() -> None:
+    allows = line_filter(program("a = 1\n```"), lambda _position, _choice: True)
+    assert allows(4, ord("2"))
+    assert not allows(9, ord("2"))
 
 
 def test_a_program_with_too_few_places_to_fork_from_is_exhausted() -> None:

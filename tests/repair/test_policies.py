@@ -128,35 +128,39 @@ def played(policy: Policy, *, places: int = 9, begun: Attempt = PUBLIC_FAILS) ->
     moves, attempts = list[Move](), [begun]
     while following := policy.moves(TASK, tuple(attempts)):
         [move] = following
-        ended = move.by == "edits" or (move.by == "fork" and move.place >= places)
+        ended = move.by == "edits" or (move.kind == "fork" and move.place >= places)
         attempts.append(made_by(move, finish=NOT_EDITED if ended else "fence"))
         moves.append(move)
     assert [(a.sample, a.round) for a in attempts] == sorted((a.sample, a.round) for a in attempts)
     return moves
 
 
-def test_a_search_tries_edits_once_then_forks_one_by_one_then_fresh_drafts() -> None:
-    moves = played(Search(forks=2, max_followups=2))
+def test_a_search_tries_edits_once_then_lines_then_forks_one_by_one_then_fresh_drafts() -> None:
+    moves = played(Search(lines=3, forks=2, max_followups=2))
     assert moves[0] == Move(0, 1, PUBLIC_FAILS, by="edits")
-    assert moves[1:3] == [Move(0, 2 + i, PUBLIC_FAILS, by="fork", place=i) for i in range(2)]
-    assert moves[3:] == [Move(1), Move(2)]
+    assert moves[1:4] == [Move(0, 2 + i, PUBLIC_FAILS, by="line", place=i) for i in range(3)]
+    assert moves[4:6] == [Move(0, 5 + i, PUBLIC_FAILS, by="fork", place=i) for i in range(2)]
+    assert moves[6:] == [Move(1), Move(2)]
 
 
 def test_a_search_may_end_in_repairs_of_the_program_that_was_searched() -> None:
-    moves = played(Search(forks=1, then="repairs", max_followups=2))
+    moves = played(Search(lines=0, forks=1, then="repairs", max_followups=2))
     assert moves[2:] == [Move(0, 3, PUBLIC_FAILS), Move(0, 4, PUBLIC_FAILS)]
 
 
 @pytest.mark.parametrize(
     ("policy", "by"),
-    [(Search(then="nothing", forks=0), ["edits"]), (Search(then="nothing", edits=False, forks=2), ["fork", "fork"])],
+    [
+        (Search(then="nothing", forks=0), ["edits"]),
+        (Search(then="nothing", edits=False, lines=1, forks=2), ["line", "fork", "fork"]),
+    ],
 )
 def test_a_search_may_end_where_nothing_was_found(policy: Search, by: list[str]) -> None:
     assert [move.by for move in played(policy)] == by
 
 
 def test_where_the_places_to_fork_at_run_out_the_drafts_follow() -> None:
-    assert [move.kind for move in played(Search(forks=5, max_followups=1), places=2)] == [
+    assert [move.kind for move in played(Search(lines=0, forks=5, max_followups=1), places=2)] == [
         "edits",
         *["fork"] * 3,
         "draft",

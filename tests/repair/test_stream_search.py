@@ -62,7 +62,7 @@ def play(
 
 
 EDITS = Search(edits=True, forks=0, then="nothing")
-FORKS = Search(edits=False, forks=2, then="nothing")
+FORKS = Search(edits=False, lines=0, forks=2, then="nothing")
 
 
 def test_a_small_bug_is_mended_without_a_decoded_token(run: Run, runner: TestRunner) -> None:
@@ -147,6 +147,16 @@ def test_a_fork_leaves_the_program_where_the_model_would_rather_have_another_tok
     assert found.n_read_tokens > 0
 
 
+def test_a_fork_of_a_line_keeps_what_stands_around_the_line(run: Run, runner: TestRunner) -> None:
+    wrong = "def square(x):\n    y = x + 1\n    return y\n"
+    opinion = Opinionated({wrong.index("+"): "*"}, reply=" x\n    return 0\n```")
+    policy = Search(edits=False, lines=1, forks=1, then="nothing")
+    (found,) = play(run, opinion, runner, policy, [given(wrong)])
+    assert (found.kind, found.finish) == ("fork", "line")
+    assert (found.code, found.passed) == ("def square(x):\n    y = x * x\n    return y\n", True)
+    assert found.n_completion_tokens == len(" x\n") + 1
+
+
 def test_mining_edits_the_failed_drafts_and_goes_by_the_hidden_checks(run: Run, runner: TestRunner) -> None:
     task = replace(TASK, public=Checks())
     found = play(run, model(WRONG), runner, MiningPolicy(3, 1, 1, edits=2, forks=1), task=task)
@@ -192,7 +202,7 @@ class _Opinionated(ScriptedDecoder):
 
 def test_a_program_is_counted_as_read_once_whatever_is_made_of_it(run: Run, runner: TestRunner) -> None:
     task = replace(TASK, public=Checks.from_asserts(["assert square(7) == 'never'"]))
-    found = play(run, model(HOPELESS), runner, Search(forks=2, then="nothing"), [given(HOPELESS)], task)
+    found = play(run, model(HOPELESS), runner, Search(lines=1, forks=1, then="nothing"), [given(HOPELESS)], task)
     assert [(attempt.kind, attempt.n_read_tokens > 0) for attempt in found] == [
         ("edits", True), ("fork", False), ("fork", False)
     ]  # fmt: skip
@@ -229,7 +239,7 @@ def test_what_several_searches_lead_to_is_decoded_together_where_a_step_takes_as
         replace(TASK, id=f"test/{i}", public=Checks.from_asserts([f"assert square({i}) == 'never'"])) for i in range(4)
     ]
     begun = {task.id: [given(HOPELESS, task)] for task in tasks}
-    policy = Search(edits=True, forks=1, then="nothing")
+    policy = Search(edits=True, lines=0, forks=1, then="nothing")
     play = Play("arm", tasks, policy, Decoding(0.8, 0.05, 64, 8, 6 * 10**9), begun)
     made = Stream(run, Model(lambda prompt, seed: HOPELESS), runner, NullStage()).play(play)["arm"]
     assert sum(attempt.kind == "fork" for attempt in made) == 4
