@@ -1,16 +1,18 @@
 """Measure what reading a failed program is worth: compare edits and forks with fresh drafts, on others' bugs and the model's own.
 
-    python benchmarks/reading.py search SET ... [--humanevalpack FILE] [--mbpp FILE] [--limit N] [--folder runs/reading]
-    python benchmarks/reading.py table [--folder runs/reading] [--records benchmarks/results/reading]
+    python benchmarks/reading.py search SET ... [--arms search drafts] [--humanevalpack FILE] [--mbpp FILE] [--limit N]
+    python benchmarks/reading.py table [--records benchmarks/results/reading]
     python benchmarks/reading.py localise SET ...
     python benchmarks/reading.py speed
 
 ``search`` plays two arms on every failed program of a set, with at most ``--tokens`` decoded tokens each. One arm makes fresh
-drafts, the first of them greedy. The other searches: it tries small edits, then leaves the program at up to three surprising
-places, then makes fresh drafts. What the search solved before it drafted is read off the same attempts. Both arms see the public
-checks, and hidden checks score them. A run whose folder exists is resumed. ``table`` prints the results of all run folders, writes
-the raw records (one line per attempt) and ends with one JSON line. ``localise`` shows how often the bug is at the place that the
-search looks at first. ``speed`` shows how long a reading takes and how many edits are tried per second.
+drafts, the first of them greedy. The other searches: it tries small edits, then has the model rewrite up to four lines, then leaves
+the program at up to two surprising places, then makes fresh drafts. What the search solved before it drafted is read off the same
+attempts. Both arms see the public checks, and hidden checks score them. A run whose folder exists is resumed. The raw records, one
+line per attempt, are written to the folder ``--records``. An arm that was not played this time keeps the records that it has there,
+as long as these are of the same programs. ``table`` prints the results from the records alone and ends with one JSON line.
+``localise`` shows how often the bug is at the place that the search looks at first. ``speed`` shows how long a reading takes and
+how many edits are tried per second.
 
 The sets:
 
@@ -52,7 +54,7 @@ from mlx_selfdebug.progress import Bars
 from mlx_selfdebug.repair.asking import Asking, Decoding
 from mlx_selfdebug.repair.bugs import find_bugs, mutated, published, without_docstring
 from mlx_selfdebug.repair.edits.trying import TracingRunner, suspiciousness
-from mlx_selfdebug.repair.policies import repairable
+from mlx_selfdebug.repair.policies import FIRST_FORK_ROUND, Search, repairable
 from mlx_selfdebug.repair.reading import ProgramReading, Readings
 from mlx_selfdebug.repair.stream import Stream
 from mlx_selfdebug.sampling.language_model import open_decoder
@@ -60,11 +62,12 @@ from mlx_selfdebug.sandbox import Limits, TestRunner
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
+from mlx_selfdebug.values.verdict import Verdict
 
 TOKENS = 460
 """The number of tokens that an arm may decode per program, which is enough for about four drafts."""
 LIMITS = Limits(wall_s=3, cpu_s=3)
-FORKS = 3
+FORKS = 2
 GIVEN = "given"
 """The arm under which the failed programs themselves are stored."""
 
@@ -84,6 +87,7 @@ def main() -> None:
     parser.add_argument("command", choices=["search", "table", "localise", "speed"])
     parser.add_argument("sets", nargs="*", metavar="SET")
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
+    parser.add_argument("--arms", nargs="+", choices=["search", "drafts"], default=["search", "drafts"])
     parser.add_argument(
         "--humanevalpack", default="", metavar="FILE", help="file of HumanEvalPack; from the hub if it is not given"
     )
@@ -105,8 +109,9 @@ def search(options: argparse.Namespace) -> None:
         with sd.Run(options.folder / name, _config(options)) as run, TestRunner(2, LIMITS) as runner:
             units = units_of(name, options, run, runner, model)
             print(f"{name}: {len(units)} failed programs", flush=True)
-            with Bars().stage(name, 2 * len(units), "programs") as stage:
-                for arm in (SEARCH, BLIND):
+            arms = [{"search": SEARCH, "drafts": BLIND}[arm] for arm in options.arms]
+            with Bars().stage(name, len(arms) * len(units), "programs") as stage:
+                for arm in arms:
                     play = play_of(
                         ARMS[arm],
                         "base",
@@ -117,6 +122,7 @@ def search(options: argparse.Namespace) -> None:
                         forks=FORKS,
                     )
                     Stream(run, model, runner, stage).play(play)
+            _write_records(run, options.records / f"{name}.jsonl.gz")
     table(options)
 
 
@@ -198,27 +204,22 @@ def _own(
     ]
 
 
-STAGES: Mapping[str, frozenset[str]] = {
-    "edits": frozenset({"given", "edits"}),
-    "edits, forks": frozenset({"given", "edits", "fork"}),
-    "edits, forks, drafts": frozenset({"given", "edits", "fork", "draft"}),
-}
-"""For each stage that the search may stop after, the kinds of attempt that it has made by then."""
+STAGES = ("edits", "edits, lines", "edits, lines, forks", "edits, lines, forks, drafts")
+"""The stages that the search may stop after. An attempt belongs to the one with the index that ``_stage_of`` returns."""
 
 
 def table(options: argparse.Namespace) -> None:
     rows: dict[str, Any] = {}
-    print(f"{'':16}{'programs':>9}{'':22}{'solved':>8}{'tokens each':>12}{'wrong accepted':>15}")
-    for folder in sorted(options.folder.iterdir()):
-        with sd.Run(folder) as run:
-            result = _measured(run, options.tokens)
-            _write_records(run, options.records / f"{folder.name}.jsonl.gz")
+    print(f"{'':16}{'programs':>9}{'':30}{'solved':>8}{'tokens each':>12}{'wrong accepted':>15}")
+    for file in sorted(options.records.glob("*.jsonl.gz")):
+        name = file.name.removesuffix(".jsonl.gz")
+        result = _measured(_recorded(file), options.tokens)
         if result is None:
             continue
-        rows[folder.name] = result
+        rows[name] = result
         for i, (stage, row) in enumerate(result["stages"].items()):
-            head = f"{folder.name:16}{result['n']:9}" if i == 0 else " " * 25
-            print(f"{head}  {stage:20}{row['solved']:8}{row['tokens']:12.1f}{row['wrong_accepted']:15}")
+            head = f"{name:16}{result['n']:9}" if i == 0 else " " * 25
+            print(f"{head}  {stage:28}{row['solved']:8}{row['tokens']:12.1f}{row['wrong_accepted']:15}")
         gain = result["gain"]
         low, high = gain["interval"]
         print(
@@ -230,16 +231,16 @@ def table(options: argparse.Namespace) -> None:
     )
 
 
-def _measured(run: sd.Run, tokens: int) -> dict[str, Any] | None:
+def _measured(attempts: Sequence[Attempt], tokens: int) -> dict[str, Any] | None:
     """Return the results on the programs that both arms have finished; None if there is no such program."""
-    given = {attempt.task_id: attempt for attempt in run.attempts(GIVEN)}
-    made = {arm: _by_task(given, run.attempts(f"base/{arm}")) for arm in (SEARCH, BLIND)}
+    given = {attempt.task_id: attempt for attempt in attempts if attempt.arm == GIVEN}
+    made = {arm: _by_task(given, [a for a in attempts if a.arm == f"base/{arm}"]) for arm in (SEARCH, BLIND)}
     ids = [id_ for id_ in given if all(_done(made[arm][id_], tokens) for arm in made)]
     if not ids:
         return None
     stages = {
-        stage: _stage([[a for a in made[SEARCH][id_] if a.kind in kinds] for id_ in ids], tokens)
-        for stage, kinds in STAGES.items()
+        stage: _stage([[a for a in made[SEARCH][id_] if _stage_of(a) <= i] for id_ in ids], tokens)
+        for i, stage in enumerate(STAGES)
     }
     stages["drafts"] = _stage([made[BLIND][id_] for id_ in ids], tokens)
     searched = [next(a for a in made[SEARCH][id_] if a.kind == "edits") for id_ in ids]
@@ -253,6 +254,12 @@ def _measured(run: sd.Run, tokens: int) -> dict[str, Any] | None:
         "read_tokens": mean(attempt.n_read_tokens for attempt in searched),
         "gain": {"won": won, "lost": lost, "p": mcnemar(won, lost), "interval": [interval.low, interval.high]},
     }
+
+
+def _stage_of(attempt: Attempt) -> int:
+    if attempt.kind != "fork":
+        return 3 if attempt.kind == "draft" else 0
+    return 1 if attempt.round < FIRST_FORK_ROUND + Search().lines else 2
 
 
 def _done(attempts: Sequence[Attempt], tokens: int) -> bool:
@@ -277,14 +284,45 @@ def _stage(made: Sequence[Sequence[Attempt]], tokens: int) -> dict[str, Any]:
     }
 
 
+RECORDED = ("task_id", "arm", "sample", "round", "kind", "finish", "public_outcome", "outcome", "n_completion_tokens",
+            "n_read_tokens", "n_tries", "code")  # fmt: skip
+"""What is recorded of an attempt."""
+
+
 def _write_records(run: sd.Run, file: Path) -> None:
-    """Write one line per attempt. The same attempts give the same bytes."""
-    names = ("task_id", "arm", "sample", "round", "kind", "finish", "public_outcome", "outcome", "n_completion_tokens",
-             "n_read_tokens", "n_tries", "code")  # fmt: skip
-    rows = [{name: record[name] for name in names} for record in (a.to_record() for a in run.attempts())]
+    """Write one line per attempt. The same attempts give the same bytes.
+
+    Arms that the run has not played keep the records that the file has of them, if its failed programs are those of the run.
+    """
+    rows = [{name: record[name] for name in RECORDED} for record in (a.to_record() for a in run.attempts())]
+    arms = {row["arm"] for row in rows}
+    before = _rows(file) if file.exists() else []
+    if _given(before) == _given(rows):
+        rows += [row for row in before if row["arm"] not in arms]
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as out:
         out.writelines((json.dumps(row) + "\n").encode() for row in rows)
+
+
+def _given(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return {row["task_id"]: row["code"] for row in rows if row["arm"] == GIVEN}
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    with gzip.open(file, "rt") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def _recorded(file: Path) -> list[Attempt]:
+    """Return the recorded attempts. What is not recorded of them is empty."""
+    return [
+        Attempt(
+            row["task_id"], row["arm"], row["sample"], row["round"], "", "", "", row["code"], Verdict(row["outcome"]),
+            Verdict(row["public_outcome"]), 0, row["n_completion_tokens"], 0, row["finish"], (), row["kind"],
+            row["n_read_tokens"], row["n_tries"],
+        )
+        for row in _rows(file)
+    ]  # fmt: skip
 
 
 def localise(options: argparse.Namespace) -> None:

@@ -153,7 +153,12 @@ class EvalConfig(DecodingConfig):
         "arms to compare, separated by commas: what is tried after a program failed",
     )
     tokens: int = _setting(480, "tokens an arm may generate per task, including its first draft", low=1)
-    forks: int = _setting(3, "maximum number of forks of a failed program, in the arms that fork", low=1, high=32)
+    forks: int = _setting(
+        2,
+        "places from which a failed program is completed anew after four of its lines were, in the arms that fork",
+        low=1,
+        high=32,
+    )
     bugs: str = _setting(
         "operators",
         "what else to repair: bugs put into references (operators), humanevalfix, humanevalfix:FILE, or none",

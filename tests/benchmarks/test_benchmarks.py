@@ -134,16 +134,17 @@ def test_reading_is_held_against_drafting_and_what_is_stored_is_not_made_again(
         "20",
         "--batch",
         "16",
-        "--folder",
-        str(tmp_path / "runs"),
+        "--records",
+        str(tmp_path / "records"),
     ]
-    small += ["--records", str(tmp_path / "records")]
-    first = benchmark("reading", "search", "starter", *small)[1]["sets"]["starter"]
+    first = benchmark("reading", "search", "starter", *small, "--folder", str(tmp_path / "runs"))[1]["sets"]["starter"]
     assert first["n"] == 2
     assert first["stages"]["edits"]["tokens"] == 0 < first["stages"]["drafts"]["tokens"]
     assert benchmark("reading", "table", *small)[1]["sets"]["starter"] == first
     lines = gzip.decompress((tmp_path / "records" / "starter.jsonl.gz").read_bytes()).splitlines()
     assert {json.loads(line)["kind"] for line in lines} >= {"given", "edits", "draft"}
+    one_arm = ["--arms", "search", "--folder", str(tmp_path / "again")]
+    assert benchmark("reading", "search", "starter", *small, *one_arm)[1]["sets"]["starter"] == first
 
 
 def test_places_of_bugs_are_looked_for_by_reading_and_by_executed_lines(tiny_folder: Path, tmp_path: Path) -> None:
