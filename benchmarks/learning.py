@@ -85,6 +85,8 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "rate-5e-4": {"train.learning_rate": 5e-4},
     "rank-8": {"train.rank": 8},
     "one-fact": {"train.hide_facts_share": 1.0},
+    "facts-of-others": {"train.facts": "other"},
+    "no-facts": {"train.facts": "none"},
     "no-bugs": {"train.repair_share": 0.75, "train.bug_share": 0.0},
     "direct-alone": {
         "train.repair_share": 0.0, "train.bug_share": 0.0, "train.direct_share": 1.0, "train.keep_share": 0.0

@@ -111,6 +111,11 @@ class TrainConfig:
         low=1,
         high=64,
     )
+    facts: str = _setting(
+        "own",
+        "whose facts repair and bug prompts show: the failed code's own, those of another task (a control), or none (a control)",
+        choices=("own", "other", "none"),
+    )
     hide_facts_share: float = _setting(
         0.2, "share of repair and bug prompts that hide all facts but the first", low=0, high=1
     )

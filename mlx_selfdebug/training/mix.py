@@ -22,7 +22,7 @@ from mlx_selfdebug.repair import planting
 from mlx_selfdebug.repair.bugs import plain_source
 from mlx_selfdebug.repair.judging import distinct
 from mlx_selfdebug.values.attempt import Attempt
-from mlx_selfdebug.values.feedback import MAX_FACTS
+from mlx_selfdebug.values.feedback import CODE_ONLY, EVERYTHING, MAX_FACTS
 from mlx_selfdebug.values.pair import Pair, PairKind
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import SUSPICIOUS, Verdict
@@ -52,9 +52,10 @@ def make_pairs(attempts: Sequence[Attempt], tasks: Sequence[Task], config: Train
     # Tasks that also have failed attempts come first, so that direct and keep pairs are taken from these before others.
     sources = sorted((source for source in by_task if source.right), key=lambda source: not source.failed)
     rng = random.Random(seed)
+    prompts = _RepairPrompts(config, rng, sources)
     candidates: dict[PairKind, list[Pair]] = {
-        "repair": [_repair(source.task, bad, good, config, rng) for source in sources for bad, good in source.failed],
-        "bug": _round_robin([_bug(source, bug, config, rng) for bug in source.bugs] for source in sources),
+        "repair": [_repair(source.task, bad, good, prompts) for source in sources for bad, good in source.failed],
+        "bug": _round_robin([_bug(source, bug, config, rng, prompts) for bug in source.bugs] for source in sources),
         "direct": _round_robin([_direct(source.task, right) for right in source.right] for source in sources),
         "keep": _round_robin([_keep(source.task, right) for right in source.right] for source in sources),
     }
@@ -127,31 +128,48 @@ def _usable(attempt: Attempt) -> bool:
     return attempt.verdict.outcome not in SUSPICIOUS and attempt.finish != "length"
 
 
-def _repair(task: Task, bad: Attempt, right: Attempt, config: TrainConfig, rng: random.Random) -> Pair:
-    return _pair("repair", task, _prompt(task, bad, config, rng), right.code, bad, right)
+class _RepairPrompts:
+    """The writer of repair prompts, with facts shown and lines blanked as the settings say."""
+
+    def __init__(self, config: TrainConfig, rng: random.Random, sources: Sequence[_TaskAttempts]) -> None:
+        self._config, self._rng = config, rng
+        self._all = [attempt for source in sources for attempt in (*(bad for bad, _ in source.failed), *source.bugs)]
+        self._places = {attempt.id: i for i, attempt in enumerate(self._all)}
+
+    def of(self, task: Task, bad: Attempt) -> str:
+        """Return the prompt that shows a failed attempt."""
+        config, rng = self._config, self._rng
+        facts = 1 if rng.random() < config.hide_facts_share else MAX_FACTS
+        blanked = rng.random() < config.blank_share
+        shown = replace(bad, code=_blanked(bad.code, rng)) if blanked else bad
+        facts_of = self._of_another_task(bad) if config.facts == "other" else shown
+        feedback = CODE_ONLY if config.facts == "none" or facts_of is None else EVERYTHING
+        return domain_of(task.domain).repair_prompt(task, shown, max_facts=facts, feedback=feedback, facts_of=facts_of)
+
+    def _of_another_task(self, bad: Attempt) -> Attempt | None:
+        """Return the next failed attempt that is of another task, or None if there is none."""
+        place = self._places[bad.id]
+        following = (*self._all[place + 1 :], *self._all[:place])
+        return next((attempt for attempt in following if attempt.task_id != bad.task_id), None)
 
 
-def _bug(source: _TaskAttempts, bug: Attempt, config: TrainConfig, rng: random.Random) -> Pair:
+def _repair(task: Task, bad: Attempt, right: Attempt, prompts: _RepairPrompts) -> Pair:
+    return _pair("repair", task, prompts.of(task, bad), right.code, bad, right)
+
+
+def _bug(source: _TaskAttempts, bug: Attempt, config: TrainConfig, rng: random.Random, prompts: _RepairPrompts) -> Pair:
     """Return the pair for ``bug``. Its target is the minimal fix or, if there is one, another right draft of the task."""
     task = source.task
     # A bug in the reference has no attempt as its parent. Its origin is the first right code: the reference itself, unless the
     # task has been solved as well.
     origin = next((right for right in source.right if right.id == bug.parent), source.right[0])
     others = [right for right in source.right if right is not origin]
-    prompt = _prompt(task, bug, config, rng)
+    prompt = prompts.of(task, bug)
     if others and rng.random() >= config.minimal_share:
         other = rng.choice(others)
         return _pair("bug", task, prompt, other.code, bug, other)
     # The fix is laid out as the bug is, so that the bug is all that differs between them.
     return _pair("bug", task, prompt, plain_source(origin.code, task.entry_point), bug, origin)
-
-
-def _prompt(task: Task, bad: Attempt, config: TrainConfig, rng: random.Random) -> str:
-    """Return the repair prompt for a failed attempt, with facts hidden and lines blanked as often as the settings say."""
-    facts = 1 if rng.random() < config.hide_facts_share else MAX_FACTS
-    blanked = rng.random() < config.blank_share
-    shown = replace(bad, code=_blanked(bad.code, rng)) if blanked else bad
-    return domain_of(task.domain).repair_prompt(task, shown, max_facts=facts)
 
 
 def _blanked(code: str, rng: random.Random) -> str:

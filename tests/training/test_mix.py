@@ -11,7 +11,7 @@ from mlx_selfdebug.testing import make_attempt, make_task
 from mlx_selfdebug.training.mix import make_pairs
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
-from mlx_selfdebug.values.verdict import Verdict
+from mlx_selfdebug.values.verdict import Failure, Verdict
 
 from ..support.values import FAILED
 
@@ -166,6 +166,39 @@ def test_a_repair_prompt_carries_the_task_the_code_and_the_facts() -> None:
     pair = repairs([good("def f(x):\n    return x\n"), bad("def f(x):\n    return 6\n", 1)])[0]
     for part in (TASK.statement, "return 6", "Input: 3", "Expected: 9"):
         assert part in pair.prompt
+
+
+OTHER = replace(TASK, id="test/other")
+ELSEWHERE = Verdict("failed", (Failure("other(1)", expected="'elsewhere'", got="2"),), n_checks=1)
+
+
+def mixed(facts: str) -> str:
+    """The prompt of the repair pair of TASK, where another task has a failure too."""
+    config = replace(REPAIRS_ONLY, facts=facts)
+    attempts = [good("def f(x): return 3"), bad("def f(x): return 1", 1)]
+    attempts += [replace(a, task_id=OTHER.id) for a in (good("y = 3"), bad("y = 1", 1, ELSEWHERE, public=ELSEWHERE))]
+    [pair] = [pair for pair in make_pairs(attempts, [TASK, OTHER], config, 0) if pair.task_id == TASK.id]
+    return pair.prompt
+
+
+def test_prompts_show_the_failed_codes_own_facts() -> None:
+    assert "Expected: 9" in mixed("own")
+    assert "elsewhere" not in mixed("own")
+
+
+def test_as_a_control_prompts_show_the_facts_of_another_task() -> None:
+    assert "Expected: 9" not in mixed("other")
+    assert "elsewhere" in mixed("other")
+
+
+def test_as_a_control_prompts_show_no_facts() -> None:
+    assert "Expected: " not in mixed("none")
+    assert "def f(x): return 1" in mixed("none")
+
+
+def test_where_no_other_task_failed_the_control_shows_no_facts() -> None:
+    [pair] = repairs([good("def f(x): return 3"), bad("def f(x): return 1", 1)], replace(REPAIRS_ONLY, facts="other"))
+    assert "Expected: " not in pair.prompt
 
 
 def test_the_same_attempts_give_the_same_pairs() -> None:
