@@ -38,7 +38,7 @@ from mlx_selfdebug.evaluation.readings import remember_readings
 from mlx_selfdebug.evaluation.result import Result, read_result
 from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.progress import NullProgress, Progress, Spent, Stage
-from mlx_selfdebug.repair.stream import Stream
+from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.stages.common import decoding_of, measured, remember_isolation
 from mlx_selfdebug.store import Key, Run
@@ -100,7 +100,7 @@ def evaluate(
         starts = _starting_points(run, source, tasks, held_back, runner, spent)
         total = starts.plays(len(arms), len(adapters), rated=run.config.eval.hard_drafts > 0)
         with (progress or NullProgress()).stage("evaluate", total, "tasks") as stage:
-            playing = _Playing(run, model, runner, stage, spent)
+            playing = Playing(run, model, runner, stage, spent)
             playing.rate(starts.rated)
             playing.everything(BASE, starts, arms)
             remember_readings(run, model, [*starts.tasks, *starts.bugs])
@@ -116,7 +116,7 @@ def evaluate(
 
 def _starting_points(
     run: Run, source: str, tasks: Sequence[Task], held_back: Sequence[Task], runner: TestRunner, spent: Spent
-) -> _StartingPoints:
+) -> StartingPoints:
     """Return what the models begin with. The figures of its tasks and bugs are stored, and so are the bugs.
 
     Raises TaskError if a reference fails its own hidden checks.
@@ -132,7 +132,7 @@ def _starting_points(
         figures |= figures_of(_origins([*bugs, *gate_bugs], figures), runner)
         for key, half in ((Key.BUG_FIGURES, bugs), (Key.GATE_BUG_FIGURES, gate_bugs)):
             remember_figures(run, key, {bug.id: figures[origin_id(bug)] for bug in half})
-    return _StartingPoints(tasks, bugs, held_back, gate_bugs)
+    return StartingPoints(tasks, bugs, held_back, gate_bugs)
 
 
 def _origins(bugs: Sequence[Task], known: Container[str]) -> list[Task]:
@@ -185,14 +185,14 @@ def _remember_overlap(run: Run, tasks: Sequence[Task], trained_on: Sequence[Task
 
 
 @dataclass(frozen=True)
-class _StartingPoints:
+class StartingPoints:
     """What the models begin with: tasks to draft and bugs, for the evaluation and for the gate."""
 
     tasks: Sequence[Task]
-    bugs: Sequence[Task]
-    held_back: Sequence[Task]
+    bugs: Sequence[Task] = ()
+    held_back: Sequence[Task] = ()
     """The tasks to draft for the gate."""
-    gate_bugs: Sequence[Task]
+    gate_bugs: Sequence[Task] = ()
 
     def plays(self, arms: int, adapters: int, *, rated: bool) -> int:
         """Return how many tasks are played, counted over all arms and models."""
@@ -206,45 +206,62 @@ class _StartingPoints:
         return [*self.tasks, *_origins(self.bugs, {task.id for task in self.tasks})]
 
 
-class _Playing:
+@dataclass(frozen=True)
+class _Half:
+    """Tasks that a model drafts, and the arms that go on from its drafts."""
+
+    who: str
+    """The model, with a prefix if its attempts are those of the gate."""
+    tasks: Sequence[Task]
+    arms: Sequence[Arm]
+
+
+class Playing:
     """Plays arms with the adapter that is currently applied to the model, or with the base."""
 
     def __init__(self, run: Run, model: Model, runner: TestRunner, stage: Stage, spent: Spent) -> None:
         self._run, self._model, self._runner, self._stage, self._spent = run, model, runner, stage, spent
         self._decoding = decoding_of(run.config.eval, run.config)
 
-    def everything(self, who: str, starts: _StartingPoints, arms: Sequence[Arm]) -> None:
-        """Play both halves for the model named ``who`` and, if it is the base or the adapter, those of the gate."""
-        self.all_arms(who, starts.tasks, arms)
-        self.bugs(EVALUATION, who, starts.bugs, arms)
+    def everything(self, who: str, starts: StartingPoints, arms: Sequence[Arm]) -> None:
+        """Play both halves for the model named ``who`` and, if it is the base or the adapter, those of the gate.
+
+        What can be decoded side by side shares a batch, since a batch is slow while only its last rows are left. So bugs, which
+        all arms can begin with at once, are played beside the first drafts, and the arms that follow the drafts come after.
+        """
+        halves = [_Half(who, starts.tasks, arms)]
+        plays = self._from_bugs(EVALUATION, who, starts.bugs, arms)
         if who in (BASE, ADAPTER):
             if starts.held_back:
-                self.all_arms(f"{HELD_BACK_PREFIX}{who}", starts.held_back, arms_named(REPAIR))
-            self.bugs(GATE, who, starts.gate_bugs, arms_named(REPAIR))
-
-    def all_arms(self, who: str, tasks: Sequence[Task], arms: Sequence[Arm]) -> None:
-        """Make the first drafts and play every arm from there. Attempts are stored as they end."""
-        first = first_drafts(who, tasks, replace(self._decoding, temperature=0.0))
-        drafts = {attempt.task_id: attempt for attempt in self._stream().play(first)[first.arm]}
-        self._play(who, tasks, arms, drafts)
-
-    def bugs(self, kept: Kept, who: str, bugs: Sequence[Task], arms: Sequence[Arm]) -> None:
-        """Play every arm from ``bugs``, whose failed programs are those stored under ``kept``."""
-        if bugs:
-            self._play(f"{kept.prefix}{who}", bugs, arms, given_attempts(self._run, kept))
+                halves.append(_Half(f"{HELD_BACK_PREFIX}{who}", starts.held_back, arms_named(REPAIR)))
+            plays += self._from_bugs(GATE, who, starts.gate_bugs, arms_named(REPAIR))
+        greedy = replace(self._decoding, temperature=0.0)
+        drafts = [first_drafts(half.who, half.tasks, greedy) for half in halves]
+        made = self._stream().play(*drafts, *plays)
+        following: list[Play] = []
+        for half, draft in zip(halves, drafts, strict=True):
+            begun = {attempt.task_id: attempt for attempt in made[draft.arm]}
+            following += self._plays(half.who, half.tasks, half.arms, begun)
+        if following:
+            self._stream().play(*following)
 
     def rate(self, tasks: Sequence[Task]) -> None:
         """Draft the tasks whose pass rates are not known yet, to find out which of them are hard."""
         if drafts := drafts_for_hardness(self._run, tasks, self._decoding):
             self._stream().play(drafts)
 
-    def _play(self, who: str, tasks: Sequence[Task], arms: Sequence[Arm], begun: Mapping[str, Attempt]) -> None:
+    def _from_bugs(self, kept: Kept, who: str, bugs: Sequence[Task], arms: Sequence[Arm]) -> list[Play]:
+        """Return every arm on ``bugs``, whose failed programs are those stored under ``kept``."""
+        if not bugs:
+            return []
+        return self._plays(f"{kept.prefix}{who}", bugs, arms, given_attempts(self._run, kept))
+
+    def _plays(self, who: str, tasks: Sequence[Task], arms: Sequence[Arm], begun: Mapping[str, Attempt]) -> list[Play]:
+        """Return every arm on ``tasks``, from the attempts with which they begin."""
         config = self._run.config.eval
-        plays = [
+        return [
             play_of(arm, who, tasks, self._decoding, begun, tokens=config.tokens, forks=config.forks) for arm in arms
         ]
-        if plays:
-            self._stream().play(*plays)
 
     def _stream(self) -> Stream:
         return Stream(self._run, self._model, self._runner, self._stage, self._spent)
