@@ -99,8 +99,8 @@ class TrainConfig:
     direct_share: float = _setting(0.15, "share of direct pairs (task -> correct code)", low=0, high=1)
     keep_share: float = _setting(0.15, "share of keep pairs (code that passes -> the same code)", low=0, high=1)
     minimal_share: float = _setting(
-        0.5,
-        "share of bug pairs fixed by the minimal edit; the others are fixed by another correct draft",
+        0.0,
+        "share of repair and bug pairs whose target is as near to the failed code as possible, not another correct draft",
         low=0,
         high=1,
     )
@@ -123,18 +123,18 @@ class TrainConfig:
         0.0, "share of repair and bug prompts in which some lines of the failed code are blanked", low=0, high=1
     )
     copied_weight: float = _setting(
-        0.2, "weight of target tokens copied from the failed code; tokens that change it weigh 1", low=0, high=1
+        1.0, "weight of target tokens copied from the failed code; tokens that change it weigh 1", low=0, high=1
     )
     method: str = _setting(
         "lora", "lora, or dora (slower: it also learns the magnitudes of the weights)", choices=("lora", "dora")
     )
-    rank: int = _setting(8, "LoRA rank", low=1, high=512)
+    rank: int = _setting(16, "LoRA rank", low=1, high=512)
     scale: float = _setting(2.0, "LoRA scale (alpha / rank)", low=0)
     layers: int = _setting(-1, "number of layers, from the top, that get an adapter; -1 = all", low=-1)
     learning_rate: float = _setting(
-        1e-4, "peak learning rate of AdamW, with linear warm-up, then cosine", low=0, high=1
+        2e-4, "peak learning rate of AdamW, with linear warm-up, then cosine", low=0, high=1
     )
-    epochs: int = _setting(2, "passes over the pairs", low=1, high=100)
+    epochs: int = _setting(1, "passes over the pairs", low=1, high=100)
     batch_size: int = _setting(4, "pairs per optimizer step (gradients are accumulated)", low=1, high=512)
     held_back_share: float = _setting(
         0.2,

@@ -1,8 +1,9 @@
 """Make training pairs from attempts and bugs: choose the failed code to show, its target, and how many pairs of each kind to take.
 
-Attempts that differ only in layout count once. The target for a failed attempt is the *nearest* right code of the same task, by
-token edit distance, and never a wrong one. The target for a bug, which was put into right code, is either its minimal fix or
-another right draft of the task. That draft was written without sight of the bug, so copying the prompt does not give it.
+Attempts that differ only in layout count once. A target is right code of the same task, never a wrong program. It may be as near
+as possible to the code that failed: for a failed attempt that is the *nearest* right code, by token edit distance, and for a bug,
+which was put into right code, its minimal fix. Or it is another right draft. That draft was written without sight of the failure,
+so copying the prompt does not give it.
 
 Repair, bug, direct and keep pairs are mixed, because training on repairs alone makes a model worse.
 """
@@ -45,6 +46,11 @@ class _TaskAttempts:
     failed: tuple[tuple[Attempt, Attempt], ...]
     bugs: tuple[Attempt, ...]
 
+    @property
+    def by_reference(self) -> bool:
+        """Whether the only right code is the reference."""
+        return any(attempt.arm == REFERENCE for attempt in self.right)
+
 
 def make_pairs(attempts: Sequence[Attempt], tasks: Sequence[Task], config: TrainConfig, seed: int) -> list[Pair]:
     """Return the training pairs in a seeded order. The same attempts give the same pairs, whatever order they are given in."""
@@ -53,12 +59,14 @@ def make_pairs(attempts: Sequence[Attempt], tasks: Sequence[Task], config: Train
     sources = sorted((source for source in by_task if source.right), key=lambda source: not source.failed)
     rng = random.Random(seed)
     prompts = _RepairPrompts(config, rng, sources)
-    candidates: dict[PairKind, list[Pair]] = {
-        "repair": [_repair(source.task, bad, good, prompts) for source in sources for bad, good in source.failed],
-        "bug": _round_robin([_bug(source, bug, config, rng, prompts) for bug in source.bugs] for source in sources),
-        "direct": _round_robin([_direct(source.task, right) for right in source.right] for source in sources),
-        "keep": _round_robin([_keep(source.task, right) for right in source.right] for source in sources),
-    }
+    candidates: dict[PairKind, list[Pair]] = {"repair": [], "bug": [], "direct": [], "keep": []}
+    # References fill up only what the model's own code leaves open.
+    for by_reference in (False, True):
+        group = [source for source in sources if source.by_reference == by_reference]
+        candidates["repair"] += [_repair(source, bad, near, prompts) for source in group for bad, near in source.failed]
+        candidates["bug"] += _round_robin([_bug(source, bug, prompts) for bug in source.bugs] for source in group)
+        candidates["direct"] += _round_robin([_direct(source.task, code) for code in source.right] for source in group)
+        candidates["keep"] += _round_robin([_keep(source.task, code) for code in source.right] for source in group)
     available = {kind: len(of_kind) for kind, of_kind in candidates.items()}
     pairs = [pair for kind, n in _counts(available, config).items() for pair in candidates[kind][:n]]
     rng.shuffle(pairs)
@@ -129,7 +137,7 @@ def _usable(attempt: Attempt) -> bool:
 
 
 class _RepairPrompts:
-    """The writer of repair prompts, with facts shown and lines blanked as the settings say."""
+    """The writer of repair prompts, with facts shown and lines blanked, and with targets chosen, as the settings say."""
 
     def __init__(self, config: TrainConfig, rng: random.Random, sources: Sequence[_TaskAttempts]) -> None:
         self._config, self._rng = config, rng
@@ -146,6 +154,11 @@ class _RepairPrompts:
         feedback = CODE_ONLY if config.facts == "none" or facts_of is None else EVERYTHING
         return domain_of(task.domain).repair_prompt(task, shown, max_facts=facts, feedback=feedback, facts_of=facts_of)
 
+    def another_draft(self, source: _TaskAttempts, near: Attempt) -> Attempt | None:
+        """Draw right code of the task other than ``near``. Return None if there is none, or if ``near`` is to be the target."""
+        others = [right for right in source.right if right is not near]
+        return self._rng.choice(others) if others and self._rng.random() >= self._config.minimal_share else None
+
     def _of_another_task(self, bad: Attempt) -> Attempt | None:
         """Return the next failed attempt that is of another task, or None if there is none."""
         place = self._places[bad.id]
@@ -153,20 +166,19 @@ class _RepairPrompts:
         return next((attempt for attempt in following if attempt.task_id != bad.task_id), None)
 
 
-def _repair(task: Task, bad: Attempt, right: Attempt, prompts: _RepairPrompts) -> Pair:
-    return _pair("repair", task, prompts.of(task, bad), right.code, bad, right)
+def _repair(source: _TaskAttempts, bad: Attempt, nearest: Attempt, prompts: _RepairPrompts) -> Pair:
+    prompt = prompts.of(source.task, bad)
+    right = prompts.another_draft(source, nearest) or nearest
+    return _pair("repair", source.task, prompt, right.code, bad, right)
 
 
-def _bug(source: _TaskAttempts, bug: Attempt, config: TrainConfig, rng: random.Random, prompts: _RepairPrompts) -> Pair:
-    """Return the pair for ``bug``. Its target is the minimal fix or, if there is one, another right draft of the task."""
+def _bug(source: _TaskAttempts, bug: Attempt, prompts: _RepairPrompts) -> Pair:
     task = source.task
     # A bug in the reference has no attempt as its parent. Its origin is the first right code: the reference itself, unless the
     # task has been solved as well.
     origin = next((right for right in source.right if right.id == bug.parent), source.right[0])
-    others = [right for right in source.right if right is not origin]
     prompt = prompts.of(task, bug)
-    if others and rng.random() >= config.minimal_share:
-        other = rng.choice(others)
+    if other := prompts.another_draft(source, origin):
         return _pair("bug", task, prompt, other.code, bug, other)
     # The fix is laid out as the bug is, so that the bug is all that differs between them.
     return _pair("bug", task, prompt, plain_source(origin.code, task.entry_point), bug, origin)

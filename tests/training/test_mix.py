@@ -29,8 +29,8 @@ def bad(code: str, sample: int = 0, verdict: Verdict = FAILED, **changes: object
 
 
 WITHOUT_BUGS = TrainConfig(repair_share=0.5, bug_share=0, direct_share=0.3, keep_share=0.2)
-REPAIRS_ONLY = TrainConfig(repair_share=1, bug_share=0, direct_share=0, keep_share=0)
-BUGS_ONLY = TrainConfig(repair_share=0, bug_share=1, direct_share=0, keep_share=0, hide_facts_share=0)
+REPAIRS_ONLY = TrainConfig(repair_share=1, bug_share=0, direct_share=0, keep_share=0, minimal_share=1)
+BUGS_ONLY = TrainConfig(repair_share=0, bug_share=1, direct_share=0, keep_share=0, minimal_share=1, hide_facts_share=0)
 CUBE = "def f(x):\n    y = x * x\n    z = y * x\n    return z\n"
 
 
@@ -47,6 +47,22 @@ def test_a_failed_attempt_is_paired_with_the_nearest_passing_code() -> None:
     far = "def square(x):\n    return x ** 2\n"
     pairs = repairs([good(far, 0), good(near, 1), bad("def square(x):\n    y = x + x\n    return y\n", 2)])
     assert [pair.target for pair in pairs] == [DOMAIN.completion(near)]
+
+
+def test_or_with_another_draft_that_copying_does_not_give() -> None:
+    near, far = good("def f(x):\n    y = x * x\n    return y\n"), good("def f(x):\n    return x ** 2\n", 1)
+    failed = bad("def f(x):\n    y = x + x\n    return y\n", 2)
+    other = replace(REPAIRS_ONLY, minimal_share=0)
+    assert [pair.target for pair in repairs([near, far, failed], other)] == [DOMAIN.completion(far.code)]
+    assert [pair.target for pair in repairs([near, failed], other)] == [DOMAIN.completion(near.code)]
+
+
+def test_references_fill_up_only_what_the_models_own_code_leaves_open() -> None:
+    unsolved = replace(TASK, id="test/a")
+    attempts = [bad("def f(x): return 0"), good("def f(x): return 3", 1), replace(bad("x = 1"), task_id=unsolved.id)]
+    one, both = (replace(REPAIRS_ONLY, max_pairs=n) for n in (1, 2))
+    assert [pair.task_id for pair in make_pairs(attempts, [unsolved, TASK], one, 0)] == [TASK.id]
+    assert {pair.task_id for pair in make_pairs(attempts, [unsolved, TASK], both, 0)} == {TASK.id, unsolved.id}
 
 
 def test_codes_that_differ_in_layout_comments_or_docstrings_count_once() -> None:
