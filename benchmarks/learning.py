@@ -7,8 +7,8 @@
 
 ``collect`` makes what all trainings learn from. It drafts on half of the starter set and on MBPP 651-974, and puts bugs into right
 programs. ``train`` makes the pairs of a recipe (one of ``RECIPES``), trains an adapter for each seed and asks it to repair the
-failed programs of each set. It is asked for one greedy repair, and shown the code and the facts of the failed public checks. Hidden
-checks score the repair. ``base`` asks the model without an adapter. Run it before ``train`` on the sets of own failures, since a
+failed programs of each set. It is asked for one greedy repair, and shown the code and the facts of the failed public checks. A
+repair is right if it passes all checks, the public and the hidden ones. ``base`` asks the model without an adapter. Run it before ``train`` on the sets of own failures, since a
 set is made by the model that uses it first. ``table`` prints all results, writes the raw records (one line per attempt) and ends
 with one JSON line. Everything is resumed: a training from its checkpoint, a set from its stored repairs.
 
@@ -240,7 +240,7 @@ def _row(name: str, made: Sequence[Attempt], options: argparse.Namespace) -> dic
     normalise = domain_of("python").normalise
     return {
         "n": len(made),
-        "right": sum(attempt.passed for attempt in made),
+        "right": sum(attempt.passed and attempt.public.passed for attempt in made),
         "copies": sum(normalise(attempt.code) == normalise(given.get(attempt.parent, "")) for attempt in made),
         "tokens": mean(attempt.n_completion_tokens for attempt in made),
     }

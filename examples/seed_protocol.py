@@ -17,13 +17,14 @@ config = sd.load_config(
         "collect.samples": 4,
         "collect.max_tokens": 120,
         "train.rank": 4,
+        "train.learning_rate": 1e-4,
         "train.max_pairs": 13,
         "train.targets": "own",
         "train.repair_share": 1.0,
         "train.bug_share": 0.0,
         "train.direct_share": 0.0,
         "train.keep_share": 0.0,
-        "train.copied_weight": 1.0,
+        "train.minimal_share": 1.0,  # the nearest right code is the target
         "train.batch_size": 1,
         "train.epochs": 3,  # 13 pairs, 39 steps
         "train.held_back_share": 0.0,
