@@ -10,8 +10,8 @@ programs. ``train`` makes the pairs of a recipe (one of ``RECIPES``), trains an 
 failed programs of each set. It is asked for one greedy repair, and shown the code and the facts of the failed public checks. A
 repair is right if it passes all checks, the public and the hidden ones. ``base`` asks the model without an adapter. Run it before
 ``train`` on the sets of own failures, since a set is made by the model that uses it first. ``table`` prints all results, writes the
-raw records (one line per attempt) and ends with one JSON line. Everything is resumed: a training from its checkpoint, a set from its
-stored repairs.
+raw records (one line per attempt) and ends with one JSON line. Everything is resumed: a training from its checkpoint, a set from
+its stored repairs.
 
 A recipe is chosen on ``choose-bugs`` and ``choose-own`` (MBPP 601-650, never trained on here). It is then tested once on these:
 
