@@ -70,12 +70,15 @@ COMMON: Mapping[str, Any] = {
 """The settings of every recipe, except those that the recipe sets itself. Two cores train 96 pairs in about ten minutes."""
 OWN_DRAFT: Mapping[str, Any] = {"train.minimal_share": 0.0, "train.targets": "own"}
 """Targets that the model wrote itself without sight of the bug, and nothing from tasks that it has not solved."""
+GENTLE: Mapping[str, Any] = {"train.learning_rate": 1e-4, "train.rank": 8, "train.max_pairs": 64}
+"""Fewer and smaller steps."""
 CHANGES: Mapping[str, Any] = {"train.copied_weight": 0.2, "train.learning_rate": 5e-4, "train.max_pairs": 64}
 """Few and large steps, mostly on the tokens that change the code."""
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "mixed": {},
     "minimal": {"train.minimal_share": 1.0},
     "own-draft": OWN_DRAFT,
+    "own-draft-gentle": {**OWN_DRAFT, **GENTLE},
     "own-draft-changes": {**CHANGES, "train.minimal_share": 0.0},
     "minimal-changes": {**CHANGES, "train.minimal_share": 1.0},
     "copied-0.2": {"train.copied_weight": 0.2},

@@ -128,11 +128,11 @@ class TrainConfig:
     method: str = _setting(
         "lora", "lora, or dora (slower: it also learns the magnitudes of the weights)", choices=("lora", "dora")
     )
-    rank: int = _setting(16, "LoRA rank", low=1, high=512)
+    rank: int = _setting(8, "LoRA rank", low=1, high=512)
     scale: float = _setting(2.0, "LoRA scale (alpha / rank)", low=0)
     layers: int = _setting(-1, "number of layers, from the top, that get an adapter; -1 = all", low=-1)
     learning_rate: float = _setting(
-        2e-4, "peak learning rate of AdamW, with linear warm-up, then cosine", low=0, high=1
+        1e-4, "peak learning rate of AdamW, with linear warm-up, then cosine", low=0, high=1
     )
     epochs: int = _setting(1, "passes over the pairs", low=1, high=100)
     batch_size: int = _setting(4, "pairs per optimizer step (gradients are accumulated)", low=1, high=512)

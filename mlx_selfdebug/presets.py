@@ -51,8 +51,6 @@ _SEED = {
     "train.direct_share": 0.3,
     "train.keep_share": 0.2,
     "train.minimal_share": 1.0,
-    "train.rank": 8,
-    "train.learning_rate": 1e-4,
     "train.max_pairs": 13,
     "train.epochs": 3,
 }
