@@ -54,7 +54,7 @@ from mlx_selfdebug.progress import Bars
 from mlx_selfdebug.repair.asking import Asking, Decoding
 from mlx_selfdebug.repair.bugs import find_bugs, mutated, published, without_docstring
 from mlx_selfdebug.repair.edits.trying import TracingRunner, suspiciousness
-from mlx_selfdebug.repair.policies import FIRST_FORK_ROUND, Search, repairable
+from mlx_selfdebug.repair.policies import repairable
 from mlx_selfdebug.repair.reading import ProgramReading, Readings
 from mlx_selfdebug.repair.stream import Stream
 from mlx_selfdebug.sampling.language_model import open_decoder
@@ -259,7 +259,7 @@ def _measured(attempts: Sequence[Attempt], tokens: int) -> dict[str, Any] | None
 def _stage_of(attempt: Attempt) -> int:
     if attempt.kind != "fork":
         return 3 if attempt.kind == "draft" else 0
-    return 1 if attempt.round < FIRST_FORK_ROUND + Search().lines else 2
+    return 1 if attempt.finish == "line" else 2
 
 
 def _done(attempts: Sequence[Attempt], tokens: int) -> bool:
