@@ -160,7 +160,7 @@ class EvalConfig(DecodingConfig):
     tokens: int = _setting(480, "tokens an arm may generate per task, including its first draft", low=1)
     forks: int = _setting(
         2,
-        "places from which a failed program is completed anew after four of its lines were, in the arms that fork",
+        "places from which a failed program is completed anew after three of its lines were, in the arms that fork",
         low=1,
         high=32,
     )

@@ -39,9 +39,11 @@ FACTS_TOKENS = 200
 """The number of tokens that the facts of a repair prompt usually take at most, from which the length of a row is estimated."""
 FACTS_SHOWN = (MAX_FACTS, 1)
 """How many facts a repair prompt shows. The second number is tried only if the prompt would not fit the context with the first."""
-FORKS = LINES = 4
-"""The numbers of forks, and of forks of a line, that share what is computed of their program's beginning. A network with a
-recurrent state needs this, because it cannot continue from the middle of a reading. More forks of one program are rare."""
+SHARING_FORKS = 4
+"""The number of forks of one kind that share what is computed of their program's beginning. A network with a recurrent state needs
+this, because it cannot continue from the middle of a reading. More forks of one program are rare."""
+LINES_PER_PLACE = 4
+"""The largest number of forks of a line that begin at the same place, each with another token."""
 MAX_LINE_TOKENS = 64
 """The largest number of tokens in the line that a fork writes."""
 
@@ -196,7 +198,7 @@ class Asking:
 
     def _line(self, task: Task, move: Move, program: ProgramReading) -> Asked | Refused:
         allows = line_filter(program, fork_filter(program, self._model.eos_ids, domain_of(task.domain)))
-        forks = forks_of(program.reading, max(LINES, move.place + 1), allows, per_place=LINES)
+        forks = forks_of(program.reading, max(SHARING_FORKS, move.place + 1), allows, per_place=LINES_PER_PLACE)
         asked = self._from_fork(task, move, program, forks)
         if isinstance(asked, Refused):
             return asked
@@ -208,7 +210,7 @@ class Asking:
     def _fork(self, task: Task, move: Move, program: ProgramReading, tried: tuple[str, ...]) -> Asked | Refused:
         domain = domain_of(task.domain)
         allows = fork_filter(program, self._model.eos_ids, domain)
-        forks = forks_of(program.reading, max(FORKS, move.place + 1), allows)
+        forks = forks_of(program.reading, max(SHARING_FORKS, move.place + 1), allows)
         asked = self._from_fork(task, move, program, forks)
         if isinstance(asked, Refused):
             return asked

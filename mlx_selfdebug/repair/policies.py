@@ -156,7 +156,7 @@ class Search:
 
     edits: bool = True
     """Whether to look for a small edit of the program that passes."""
-    lines: int = 4
+    lines: int = 3
     """The largest number of forks of a single line. They are made one after another when no edit passed, if there are any forks."""
     forks: int = 2
     """The largest number of forks that write the rest of the program anew. They follow those of a line."""
