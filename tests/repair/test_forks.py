@@ -312,18 +312,28 @@ def test_several_forks_of_a_line_may_begin_at_one_place() -> None:
     assert forks_of(reading, 3, per_place=2) == [Fork(0, 7, 7.0), Fork(0, 8, 6.0), Fork(1, 7, -8.0)]
 
 
-@pytest.mark.parametrize(("choice", "taken"), [("x", True), (" # x", False), ("\n", False), ('"""', False)])
-def test_a_fork_of_a_line_writes_code_on_it(choice: str, taken: bool) -> None:
+@pytest.mark.parametrize(
+    ("domain", "choice", "taken"),
+    [
+        ("python", "x", True),
+        ("python", " # x", False),
+        ("python", "\n", False),
+        ("python", '"""', False),
+        ("sql", " --", False),
+        ("regex", "#", True),
+    ],
+)
+def test_a_fork_of_a_line_writes_code_on_it(domain: str, choice: str, taken: bool) -> None:
     class Spelled(Characters):
         def spell(self, id_: int) -> str:
             return choice if id_ == 0 else super().spell(id_)
 
     one = replace(program("a = 1\n"), speller=Spelled())
-    assert line_filter(one, lambda _position, _choice: True)(2, 0) is taken
+    assert line_filter(one, lambda _position, _choice: True, domain_of(domain))(2, 0) is taken
 
 
 def test_a_fork_of_a_line_begins_inside_the_program() -> None:
-    allows = line_filter(program("a = 1\n```"), lambda _position, _choice: True)
+    allows = line_filter(program("a = 1\n```"), lambda _position, _choice: True, domain_of("python"))
     assert allows(4, ord("2"))
     assert not allows(9, ord("2"))
 
