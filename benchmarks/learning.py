@@ -74,11 +74,16 @@ GENTLE: Mapping[str, Any] = {"train.learning_rate": 1e-4, "train.rank": 8, "trai
 """Fewer and smaller steps."""
 CHANGES: Mapping[str, Any] = {"train.copied_weight": 0.2, "train.learning_rate": 5e-4, "train.max_pairs": 64}
 """Few and large steps, mostly on the tokens that change the code."""
+DISTILLED: Mapping[str, Any] = {"train.distilled_share": 0.5, "train.rank": 8, "train.max_pairs": 64}
+"""Half of each target token's weight goes to imitating the base, which is shown the task alone."""
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "mixed": {},
     "minimal": {"train.minimal_share": 1.0},
     "own-draft": OWN_DRAFT,
     "own-draft-gentle": {**OWN_DRAFT, **GENTLE},
+    "distilled": {**OWN_DRAFT, **DISTILLED},
+    "distilled-alone": {**OWN_DRAFT, **DISTILLED, "train.distilled_share": 1.0},
+    "distilled-minimal": {**DISTILLED, "train.minimal_share": 1.0},
     "own-draft-changes": {**CHANGES, "train.minimal_share": 0.0},
     "minimal-changes": {**CHANGES, "train.minimal_share": 1.0},
     "copied-0.2": {"train.copied_weight": 0.2},

@@ -125,6 +125,12 @@ class TrainConfig:
     copied_weight: float = _setting(
         1.0, "weight of target tokens copied from the failed code; tokens that change it weigh 1", low=0, high=1
     )
+    distilled_share: float = _setting(
+        0.0,
+        "share of each target token's weight that goes to imitating the base, which is shown the task alone (self-distillation)",
+        low=0,
+        high=1,
+    )
     method: str = _setting(
         "lora", "lora, or dora (slower: it also learns the magnitudes of the weights)", choices=("lora", "dora")
     )

@@ -102,7 +102,9 @@ def _training(model: Model, config: Config, run: Run | None) -> StageEstimate:
 def _workload(model: Model, config: TrainConfig, run: Run | None) -> Workload:
     codes = {attempt.id: attempt.code for attempt in run.attempts()} if run else {}
     pairs = run.pairs() if run else []
-    examples, _ = encode_pairs(model, pairs, config.max_length, codes, config.copied_weight)
+    examples, _ = encode_pairs(
+        model, pairs, config.max_length, codes, config.copied_weight, distilled=config.distilled_share > 0
+    )
     if examples:
         return Workload.of(examples)
     longest = config.max_length - 1

@@ -96,7 +96,9 @@ def _examples(run: Run, model: Model, config: TrainConfig) -> list[Example]:
     name = "train.max_length" if max_length == config.max_length else f"the context of {model.name}"
     limit = f"{name} = {max_length} tokens"
     codes = {attempt.id: attempt.code for attempt in run.attempts()}
-    examples, left_out = encode_pairs(model, pairs, max_length, codes, config.copied_weight)
+    examples, left_out = encode_pairs(
+        model, pairs, max_length, codes, config.copied_weight, distilled=config.distilled_share > 0
+    )
     run.remember(Key.PAIRS_LEFT_OUT, len(left_out))
     if left_out:
         names = ", ".join(f"{pair.kind} {pair.task_id}" for pair in left_out)

@@ -46,6 +46,8 @@ MIGRATIONS: tuple[Statements, ...] = (
         "ALTER TABLE attempts ADD COLUMN n_tries INTEGER NOT NULL DEFAULT 0",
         "UPDATE attempts SET kind = 'repair' WHERE parent <> ''",
     ),
+    # Version 5: the task's prompt of a pair, from which the base is imitated.
+    ("ALTER TABLE pairs ADD COLUMN task_prompt TEXT NOT NULL DEFAULT ''",),
 )
 
 SCHEMA_VERSION = 1 + len(MIGRATIONS)

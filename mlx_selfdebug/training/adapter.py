@@ -103,6 +103,21 @@ def remove_adapter(network: nn.Module) -> None:
     network.update_modules(tree_unflatten(wrapped))
 
 
+@contextmanager
+def without_adapter(network: nn.Module) -> Iterator[None]:
+    """Take an adapter's layers out of ``network`` inside the block, so that it is the base there, and put the same ones back."""
+    adapted = [
+        (name, module)
+        for name, module in network.named_modules()
+        if isinstance(module, (*_ADAPTED, *_ADAPTED_EMBEDDINGS))
+    ]
+    remove_adapter(network)
+    try:
+        yield
+    finally:
+        network.update_modules(tree_unflatten(adapted))
+
+
 def mark_adapter(path: Path, about: Mapping[str, Any]) -> None:
     """Add ``about`` to the settings of the adapter at ``path``. mlx-lm ignores what it does not know there."""
     file = path / SETTINGS

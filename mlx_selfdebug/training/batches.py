@@ -25,6 +25,21 @@ STEPS_PER_OCTAVE = 4
 
 
 @dataclass(frozen=True)
+class BaseRows:
+    """The rows from which the base is read in order to imitate it: the prompts of the tasks alone, with the same completions."""
+
+    ids: npt.NDArray[np.int32]
+    """The tokens, of shape (rows, length), padded with 0 at the end of each row."""
+    where: npt.NDArray[np.int32]
+    """The positions in the flattened ``ids`` that predict the supervised tokens of the micro-batch, of shape (supervised,).
+
+    It is 0 for a token at which the base is not imitated.
+    """
+    imitated: npt.NDArray[np.float32]
+    """1 for each supervised token at which the base is imitated, and 0 for the others, of shape (supervised,)."""
+
+
+@dataclass(frozen=True)
 class MicroBatch:
     """Rows of tokens that are computed together."""
 
@@ -36,6 +51,8 @@ class MicroBatch:
     """The supervised tokens, of shape (supervised,)."""
     weights: npt.NDArray[np.float32]
     """The weights of the targets in the loss, of shape (supervised,)."""
+    base: BaseRows | None = None
+    """The rows from which the base is read, or None if it is imitated nowhere in this micro-batch."""
 
     @property
     def n_tokens(self) -> int:
@@ -85,15 +102,49 @@ def _together(examples: Sequence[Example]) -> MicroBatch:
     The last token of a row is predicted but predicts nothing itself, so it is not among the ids. A token of weight 0 is among the
     ids but not among the targets.
     """
-    length = padded_length(max(len(example.ids) - 1 for example in examples))
-    ids = np.zeros((len(examples), length), np.int32)
+    ids = _padded([example.ids for example in examples])
     where, targets, weights = [], [], []
     for row, example in enumerate(examples):
-        ids[row, : len(example.ids) - 1] = example.ids[:-1]
-        n = len(example.ids) - example.start
-        row_weights = np.array(example.weights or (1.0,) * n, np.float32)
-        supervised = np.flatnonzero(row_weights).astype(np.int32)
-        where.append(row * length + example.start - 1 + supervised)
-        targets.append(np.array(example.ids[example.start :], np.int32)[supervised])
-        weights.append(row_weights[supervised])
-    return MicroBatch(ids, np.concatenate(where), np.concatenate(targets), np.concatenate(weights))
+        supervised = _supervised(example)
+        where.append(row * ids.shape[1] + example.start - 1 + supervised)
+        targets.append(np.array(example.completion, np.int32)[supervised])
+        weights.append(_weights(example)[supervised])
+    return MicroBatch(
+        ids, np.concatenate(where), np.concatenate(targets), np.concatenate(weights), _base_rows(examples)
+    )
+
+
+def _base_rows(examples: Sequence[Example]) -> BaseRows | None:
+    imitating = [example for example in examples if example.base_prompt]
+    if not imitating:
+        return None
+    ids = _padded([(*example.base_prompt, *example.completion) for example in imitating])
+    where, imitated = [], []
+    row = 0
+    for example in examples:
+        supervised = _supervised(example)
+        imitated.append(np.full(supervised.size, bool(example.base_prompt), np.float32))
+        if example.base_prompt:
+            where.append(row * ids.shape[1] + len(example.base_prompt) - 1 + supervised)
+            row += 1
+        else:
+            where.append(np.zeros_like(supervised))
+    return BaseRows(ids, np.concatenate(where), np.concatenate(imitated))
+
+
+def _weights(example: Example) -> npt.NDArray[np.float32]:
+    """Return the weight of each token of the completion."""
+    return np.array(example.weights or (1.0,) * len(example.completion), np.float32)
+
+
+def _supervised(example: Example) -> npt.NDArray[np.int32]:
+    """Return the indices of the supervised tokens in the completion."""
+    return np.flatnonzero(_weights(example)).astype(np.int32)
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int32]:
+    """Return the rows without their last tokens, which predict nothing, padded at their end."""
+    ids = np.zeros((len(rows), padded_length(max(len(row) - 1 for row in rows))), np.int32)
+    for i, row in enumerate(rows):
+        ids[i, : len(row) - 1] = row[:-1]
+    return ids

@@ -34,6 +34,13 @@ class Example:
     A token of weight 0 is not supervised, and one of negative weight is made less likely. Pairs only ever give weights from 0 to 1;
     negative ones are for rewards.
     """
+    base_prompt: tuple[int, ...] = ()
+    """The tokens of the prompt from which the base is read, to imitate what it would write; empty if it is not imitated."""
+
+    @property
+    def completion(self) -> tuple[int, ...]:
+        """The tokens of the completion and the end of turn."""
+        return self.ids[self.start :]
 
     @property
     def n_supervised(self) -> int:
@@ -46,8 +53,10 @@ class Example:
         return sum(map(abs, self.weights)) if self.weights else float(len(self.ids) - self.start)
 
 
-def encode_pair(model: Model, pair: Pair, failed: str = "", copied_weight: float = 1.0) -> Example:
-    """Return the example of ``pair``.
+def encode_pair(
+    model: Model, pair: Pair, failed: str = "", copied_weight: float = 1.0, *, distilled: bool = False
+) -> Example:
+    """Return the example of ``pair``, with the prompt of the task alone if the base is to be imitated (``distilled``).
 
     ``failed`` is the failed code that a repair or bug pair shows. Tokens of the target that are copied from it weigh
     ``copied_weight``, and those that change it weigh 1.
@@ -61,7 +70,12 @@ def encode_pair(model: Model, pair: Pair, failed: str = "", copied_weight: float
         weights = change_weights([*model.encode(domain.completion(failed)), end], completion, copied_weight)
         # A target that changes nothing has no tokens to stress, so all of its tokens weigh 1.
         weights = weights if 1.0 in weights else ()
-    return Example((*prompt, *completion), len(prompt), f"{pair.kind} {pair.task_id}", weights)
+    base_prompt: list[int] = []
+    if distilled and pair.task_prompt:
+        base_prompt = model.render([{"role": "user", "content": pair.task_prompt}], reply_prefix=domain.reply_prefix)
+    return Example(
+        (*prompt, *completion), len(prompt), f"{pair.kind} {pair.task_id}", weights, base_prompt=tuple(base_prompt)
+    )
 
 
 def change_weights(failed: list[int], target: list[int], copied_weight: float) -> tuple[float, ...]:
@@ -85,6 +99,8 @@ def encode_pairs(
     max_length: int,
     failed: Mapping[str, str] | None = None,
     copied_weight: float = 1.0,
+    *,
+    distilled: bool = False,
 ) -> tuple[list[Example], list[Pair]]:
     """Return the examples, and the pairs that are left out because they are longer than ``max_length`` tokens.
 
@@ -93,7 +109,7 @@ def encode_pairs(
     kept, left_out = [], []
     for pair in pairs:
         shown = (failed or {}).get(pair.attempts[0], "") if pair.kind in ("repair", "bug") and pair.attempts else ""
-        example = encode_pair(model, pair, shown, copied_weight)
+        example = encode_pair(model, pair, shown, copied_weight, distilled=distilled)
         if len(example.ids) <= max_length:
             kept.append(example)
         else:

@@ -88,7 +88,7 @@ def train_steps(
     skipped = 0
     batches = steps_of(examples, config.batch_size, config.epochs, seed)
     for number, batch in enumerate(islice(batches, first, None), first):
-        step = _step(network, optimizer, number, batch, shape)
+        step = _step(network, optimizer, number, batch, shape, config.distilled_share)
         skipped = skipped + 1 if step.skipped else 0
         if skipped == MAX_SKIPPED:
             raise TrainingError(
@@ -100,10 +100,17 @@ def train_steps(
         yield step
 
 
-def _step(network: nn.Module, optimizer: optim.Optimizer, number: int, batch: Sequence[Example], shape: Shape) -> Step:
+def _step(
+    network: nn.Module,
+    optimizer: optim.Optimizer,
+    number: int,
+    batch: Sequence[Example],
+    shape: Shape,
+    distilled_share: float,
+) -> Step:
     begin = time.monotonic()
     with training_forms(network, recompute=shape.recompute):
-        loss, gradient = _accumulated(network, batch, shape.max_tokens)
+        loss, gradient = _accumulated(network, batch, shape.max_tokens, distilled_share)
     gradient, norm = optim.clip_grad_norm(gradient, MAX_GRAD_NORM)
     mx.eval(gradient, norm)
     if math.isfinite(loss) and math.isfinite(norm.item()):
@@ -117,7 +124,9 @@ def _step(network: nn.Module, optimizer: optim.Optimizer, number: int, batch: Se
     return Step(number, loss, n_tokens, rate, float(norm.item()), time.monotonic() - begin)
 
 
-def _accumulated(network: nn.Module, batch: Sequence[Example], max_tokens: int) -> tuple[float, Any]:
+def _accumulated(
+    network: nn.Module, batch: Sequence[Example], max_tokens: int, distilled_share: float
+) -> tuple[float, Any]:
     """Return the weighted mean of the supervised tokens' losses over the whole step, and its gradient.
 
     Both are the same however the step is cut into micro-batches.
@@ -125,7 +134,7 @@ def _accumulated(network: nn.Module, batch: Sequence[Example], max_tokens: int) 
     weight = sum(example.total_weight for example in batch)
     total, summed = 0.0, None
     for micro in micro_batches(batch, max_tokens):
-        part = loss_and_gradient(network, micro)
+        part = loss_and_gradient(network, micro, distilled_share=distilled_share)
         summed = part.gradient if summed is None else tree_map(mx.add, summed, part.gradient)
         mx.eval(summed)
         total += part.loss

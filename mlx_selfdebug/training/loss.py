@@ -12,6 +12,10 @@ supervised tokens, in float32. It is computed as follows:
    cut out.
 
 This is valid because LoRA leaves the head as it is. A network whose trunk is not known (``models/trunk.py``) is computed whole.
+
+A share of a token's weight may go to imitating the base (self-distillation). The base is the network without its adapter. It is
+read on the prompt of the task alone, with the same completion. The loss of that share is the divergence KL(base || network) over
+the whole vocabulary, and its gradient is that of the cross-entropy with the base's probabilities in place of the target's one.
 """
 
 from __future__ import annotations
@@ -23,9 +27,11 @@ from typing import Any
 from mlx_selfdebug.models.backend import mx, nn
 
 import numpy as np
+import numpy.typing as npt
 
 from mlx_selfdebug.models.activations import exp_here
 from mlx_selfdebug.models.trunk import parts_of
+from mlx_selfdebug.training.adapter import without_adapter
 from mlx_selfdebug.training.batches import MicroBatch
 
 HEAD_ROWS = 64
@@ -42,19 +48,23 @@ class LossAndGradient:
     """The gradient of ``loss`` for every trainable parameter, as a tree of arrays."""
 
 
-def loss_and_gradient(network: nn.Module, batch: MicroBatch, *, head_rows: int = HEAD_ROWS) -> LossAndGradient:
+def loss_and_gradient(
+    network: nn.Module, batch: MicroBatch, *, distilled_share: float = 0.0, head_rows: int = HEAD_ROWS
+) -> LossAndGradient:
     """Return the weighted sum of the supervised tokens' losses and its gradient, both evaluated.
 
-    ``head_rows`` positions go through the head at a time.
+    ``distilled_share`` of each weight goes to imitating the base where the batch says so. ``head_rows`` positions go through the
+    head at a time.
     """
     parts = parts_of(network)
+    base = _base_states(network, batch) if distilled_share else None
 
     def surrogate_and_loss(_: nn.Module) -> tuple[mx.array, mx.array]:
         if parts is None:
-            loss = plain_loss(network, batch)
+            loss = plain_loss(network, batch, distilled_share=distilled_share, base_logits=base)
             return loss, loss
-        hidden = _supervised(parts.trunk(mx.array(batch.ids)), batch)
-        loss, slope = _through_head(parts.head, mx.stop_gradient(hidden), batch, head_rows)
+        hidden = _states(parts.trunk(mx.array(batch.ids)), batch.where)
+        loss, slope = _through_head(parts.head, mx.stop_gradient(hidden), batch, head_rows, distilled_share, base)
         return mx.sum(hidden.astype(mx.float32) * mx.stop_gradient(slope)), loss
 
     # Nothing is evaluated before this point: whatever is evaluated while it is traced would be kept until the end.
@@ -63,50 +73,105 @@ def loss_and_gradient(network: nn.Module, batch: MicroBatch, *, head_rows: int =
     return LossAndGradient(float(np.array(loss)), gradient)
 
 
-def plain_loss(network: nn.Module, batch: MicroBatch) -> mx.array:
-    """Return the same loss from the logits of the whole network. The lean loss is tested against this one."""
-    logits = _supervised(network(mx.array(batch.ids)), batch).astype(mx.float32)
+def plain_loss(
+    network: nn.Module, batch: MicroBatch, *, distilled_share: float = 0.0, base_logits: mx.array | None = None
+) -> mx.array:
+    """Return the same loss from the logits of the whole network. The lean loss is tested against this one.
+
+    ``base_logits`` are the base's, (supervised, vocabulary).
+    """
+    logits = _states(network(mx.array(batch.ids)), batch.where).astype(mx.float32)
     losses = nn.losses.cross_entropy(logits, mx.array(batch.targets), reduction="none")
+    if base_logits is not None and batch.base is not None:
+        share = distilled_share * mx.array(batch.base.imitated)
+        divergence = nn.losses.kl_div_loss(_log_softmax(logits), _log_softmax(base_logits.astype(mx.float32)), axis=-1)
+        losses = (1 - share) * losses + share * divergence
     return mx.sum(losses * mx.array(batch.weights))
 
 
+def _log_softmax(logits: mx.array) -> mx.array:
+    return logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+
+
+def _base_states(network: nn.Module, batch: MicroBatch) -> mx.array | None:
+    """Return what the base computes where it is imitated, evaluated: hidden states (supervised, hidden).
+
+    They are the logits, (supervised, vocabulary), of a network whose trunk is not known.
+    """
+    if batch.base is None:
+        return None
+    with without_adapter(network):
+        parts = parts_of(network)
+        compute = network if parts is None else parts.trunk
+        states = _states(compute(mx.array(batch.base.ids)), batch.base.where)
+        mx.eval(states)
+    return states
+
+
 def _through_head(
-    head: Callable[[mx.array], mx.array], hidden: mx.array, batch: MicroBatch, rows: int
+    head: Callable[[mx.array], mx.array],
+    hidden: mx.array,
+    batch: MicroBatch,
+    rows: int,
+    distilled_share: float,
+    base: mx.array | None,
 ) -> tuple[mx.array, mx.array]:
-    """Return the summed loss and its gradient with respect to ``hidden``, (n, hidden) in float32, computed chunk by chunk."""
+    """Return the summed loss and its gradient with respect to ``hidden``, (n, hidden) in float32, computed chunk by chunk.
+
+    ``base`` are the base's hidden states, (n, hidden).
+    """
     targets, weights = mx.array(batch.targets), mx.array(batch.weights)
+    shares = None if base is None or batch.base is None else distilled_share * mx.array(batch.base.imitated)
     losses: list[mx.array] = []
     slopes: list[mx.array] = []
     for start in range(0, hidden.shape[0], rows):
         # Without this dependency MLX would hold the logits of several chunks at once.
-        part = mx.depends(hidden[start : start + rows], [*losses[-1:], *slopes[-1:]])
-        loss, slope = _chunk(head, part, targets[start : start + rows], weights[start : start + rows])
+        chunk, earlier = slice(start, start + rows), [*losses[-1:], *slopes[-1:]]
+        part = mx.depends(hidden[chunk], earlier)
+        imitated = None if base is None or shares is None else (mx.depends(base[chunk], earlier), shares[chunk])
+        loss, slope = _chunk(head, part, targets[chunk], weights[chunk], imitated)
         losses.append(loss)
         slopes.append(slope.astype(mx.float32))
     return mx.sum(mx.stack(losses)), mx.concatenate(slopes)
 
 
 def _chunk(
-    head: Callable[[mx.array], mx.array], hidden: mx.array, targets: mx.array, weights: mx.array
+    head: Callable[[mx.array], mx.array],
+    hidden: mx.array,
+    targets: mx.array,
+    weights: mx.array,
+    imitated: tuple[mx.array, mx.array] | None,
 ) -> tuple[mx.array, mx.array]:
     """Return the weighted loss of some positions and its gradient with respect to ``hidden``.
 
     The gradient of cross-entropy with respect to the logits is the softmax, minus one at the target. It is written out here, so
-    that each logit takes a single exponential.
+    that each logit takes a single exponential. ``imitated`` holds the base's hidden states and the share of each weight that goes
+    to imitating the base. This share's gradient is the softmax minus the base's.
     """
     logits = head(hidden).astype(mx.float32)
     highest = mx.max(logits, axis=-1, keepdims=True)
     exponentials = exp_here(logits - highest)
     total = mx.sum(exponentials, axis=-1, keepdims=True)
     target_logits = mx.take_along_axis(logits, targets[:, None], axis=-1)
-    loss = mx.sum((mx.log(total) + highest - target_logits) * weights[:, None])
-    slope = (exponentials * (weights[:, None] / total)).at[mx.arange(targets.size), targets].add(-weights)
+    losses = mx.log(total) + highest - target_logits
+    slope = exponentials * (weights[:, None] / total)
+    on_target = weights
+    if imitated:
+        base_hidden, shares = imitated
+        base_log_p = _log_softmax(head(base_hidden).astype(mx.float32))
+        base_p = exp_here(base_log_p)
+        divergence = mx.sum(base_p * (base_log_p - logits), axis=-1, keepdims=True) + mx.log(total) + highest
+        losses = (1 - shares[:, None]) * losses + shares[:, None] * divergence
+        slope = slope - base_p * (weights * shares)[:, None]
+        on_target = weights * (1 - shares)
+    loss = mx.sum(losses * weights[:, None])
+    slope = slope.at[mx.arange(targets.size), targets].add(-on_target)
     # mx.vjp describes a second pass through the head, but a linear head's gradient does not need its output, so MLX,
     # which is lazy, never computes it.
     _, (hidden_slope,) = mx.vjp(head, [hidden], [slope.astype(hidden.dtype)])
     return loss, hidden_slope
 
 
-def _supervised(states: mx.array, batch: MicroBatch) -> mx.array:
-    """Return the states at the positions that predict a supervised token: (rows, length, size) -> (n, size)."""
-    return states.reshape(-1, states.shape[-1])[mx.array(batch.where)]
+def _states(states: mx.array, where: npt.NDArray[np.int32]) -> mx.array:
+    """Return the states at the flat positions ``where``: (rows, length, size) -> (n, size)."""
+    return states.reshape(-1, states.shape[-1])[mx.array(where)]

@@ -58,13 +58,13 @@ def make_pairs(attempts: Sequence[Attempt], tasks: Sequence[Task], config: Train
     # Tasks that also have failed attempts come first, so that direct and keep pairs are taken from these before others.
     sources = sorted((source for source in by_task if source.right), key=lambda source: not source.failed)
     rng = random.Random(seed)
-    prompts = _RepairPrompts(config, rng, sources)
+    writer = _PairWriter(config, rng, sources)
     candidates: dict[PairKind, list[Pair]] = {"repair": [], "bug": [], "direct": [], "keep": []}
     # References fill up only what the model's own code leaves open.
     for by_reference in (False, True):
         group = [source for source in sources if source.by_reference == by_reference]
-        candidates["repair"] += [_repair(source, bad, near, prompts) for source in group for bad, near in source.failed]
-        candidates["bug"] += _round_robin([_bug(source, bug, prompts) for bug in source.bugs] for source in group)
+        candidates["repair"] += [writer.repair(source, bad, near) for source in group for bad, near in source.failed]
+        candidates["bug"] += _round_robin([writer.bug(source, bug) for bug in source.bugs] for source in group)
         candidates["direct"] += _round_robin([_direct(source.task, code) for code in source.right] for source in group)
         candidates["keep"] += _round_robin([_keep(source.task, code) for code in source.right] for source in group)
     available = {kind: len(of_kind) for kind, of_kind in candidates.items()}
@@ -136,15 +136,33 @@ def _usable(attempt: Attempt) -> bool:
     return attempt.verdict.outcome not in SUSPICIOUS and attempt.finish != "length"
 
 
-class _RepairPrompts:
-    """The writer of repair prompts, with facts shown and lines blanked, and with targets chosen, as the settings say."""
+class _PairWriter:
+    """The writer of repair and bug pairs. It shows facts, blanks lines and chooses targets as the settings say."""
 
     def __init__(self, config: TrainConfig, rng: random.Random, sources: Sequence[_TaskAttempts]) -> None:
         self._config, self._rng = config, rng
         self._all = [attempt for source in sources for attempt in (*(bad for bad, _ in source.failed), *source.bugs)]
         self._places = {attempt.id: i for i, attempt in enumerate(self._all)}
 
-    def of(self, task: Task, bad: Attempt) -> str:
+    def repair(self, source: _TaskAttempts, bad: Attempt, nearest: Attempt) -> Pair:
+        """Return the pair of an own failure, whose nearest right code is ``nearest``."""
+        prompt = self._prompt(source.task, bad)
+        right = self._another_draft(source, nearest) or nearest
+        return _pair("repair", source.task, prompt, right.code, bad, right)
+
+    def bug(self, source: _TaskAttempts, bug: Attempt) -> Pair:
+        """Return the pair of a bug that was put into right code."""
+        task = source.task
+        # A bug in the reference has no attempt as its parent. Its origin is the first right code: the reference itself, unless
+        # the task has been solved as well.
+        origin = next((right for right in source.right if right.id == bug.parent), source.right[0])
+        prompt = self._prompt(task, bug)
+        if other := self._another_draft(source, origin):
+            return _pair("bug", task, prompt, other.code, bug, other)
+        # The fix is laid out as the bug is, so that the bug is all that differs between them.
+        return _pair("bug", task, prompt, plain_source(origin.code, task.entry_point), bug, origin)
+
+    def _prompt(self, task: Task, bad: Attempt) -> str:
         """Return the prompt that shows a failed attempt."""
         config, rng = self._config, self._rng
         facts = 1 if rng.random() < config.hide_facts_share else MAX_FACTS
@@ -154,7 +172,7 @@ class _RepairPrompts:
         feedback = CODE_ONLY if config.facts == "none" or facts_of is None else EVERYTHING
         return domain_of(task.domain).repair_prompt(task, shown, max_facts=facts, feedback=feedback, facts_of=facts_of)
 
-    def another_draft(self, source: _TaskAttempts, near: Attempt) -> Attempt | None:
+    def _another_draft(self, source: _TaskAttempts, near: Attempt) -> Attempt | None:
         """Draw right code of the task other than ``near``. Return None if there is none, or if ``near`` is to be the target."""
         others = [right for right in source.right if right is not near]
         return self._rng.choice(others) if others and self._rng.random() >= self._config.minimal_share else None
@@ -164,24 +182,6 @@ class _RepairPrompts:
         place = self._places[bad.id]
         following = (*self._all[place + 1 :], *self._all[:place])
         return next((attempt for attempt in following if attempt.task_id != bad.task_id), None)
-
-
-def _repair(source: _TaskAttempts, bad: Attempt, nearest: Attempt, prompts: _RepairPrompts) -> Pair:
-    prompt = prompts.of(source.task, bad)
-    right = prompts.another_draft(source, nearest) or nearest
-    return _pair("repair", source.task, prompt, right.code, bad, right)
-
-
-def _bug(source: _TaskAttempts, bug: Attempt, prompts: _RepairPrompts) -> Pair:
-    task = source.task
-    # A bug in the reference has no attempt as its parent. Its origin is the first right code: the reference itself, unless the
-    # task has been solved as well.
-    origin = next((right for right in source.right if right.id == bug.parent), source.right[0])
-    prompt = prompts.of(task, bug)
-    if other := prompts.another_draft(source, origin):
-        return _pair("bug", task, prompt, other.code, bug, other)
-    # The fix is laid out as the bug is, so that the bug is all that differs between them.
-    return _pair("bug", task, prompt, plain_source(origin.code, task.entry_point), bug, origin)
 
 
 def _blanked(code: str, rng: random.Random) -> str:
@@ -205,7 +205,9 @@ def _keep(task: Task, right: Attempt) -> Pair:
 
 def _pair(kind: PairKind, task: Task, prompt: str, target: str, *made_of: Attempt) -> Pair:
     ids = tuple(attempt.id for attempt in made_of if attempt.arm != REFERENCE)
-    return Pair(kind, task.domain, task.id, prompt, domain_of(task.domain).completion(target), ids)
+    domain = domain_of(task.domain)
+    task_prompt = "" if kind == "keep" else domain.prompt(task)
+    return Pair(kind, task.domain, task.id, prompt, domain.completion(target), ids, task_prompt)
 
 
 def _round_robin(groups: Iterable[Sequence[Pair]]) -> list[Pair]:

@@ -137,8 +137,17 @@ def _step_of(network: nn.Module, layers: int, config: TrainConfig, rows: Rows, s
     Two steps are measured. A step before them creates the optimizer's state and whatever else is made only once.
     """
     start = rows.length + 1 - rows.supervised
-    examples = [Example((1,) * (rows.length + 1), start)] * rows.n
-    probe_config = TrainConfig(method=config.method, rank=config.rank, scale=config.scale, batch_size=rows.n, epochs=3)
+    # The prompt of a task alone is about half as long as one that shows failed code too.
+    base_prompt = (1,) * max(1, start // 2) if config.distilled_share else ()
+    examples = [Example((1,) * (rows.length + 1), start, base_prompt=base_prompt)] * rows.n
+    probe_config = TrainConfig(
+        method=config.method,
+        rank=config.rank,
+        scale=config.scale,
+        batch_size=rows.n,
+        epochs=3,
+        distilled_share=config.distilled_share,
+    )
     training, before = network.training, mx.get_active_memory()
     with first_layers(network, layers):
         insert_adapter(network, probe_config, 0)
@@ -182,6 +191,7 @@ def _key(model_config: dict[str, Any], config: TrainConfig, rows: Rows, shape: S
     known = {
         "model": model_config,
         "adapter": (config.method, config.rank),
+        "distilled": config.distilled_share > 0,
         "rows": asdict(rows),
         "recompute": shape.recompute,
         "machine": [hardware()[name] for name in ("machine", "chip", "cores", "memory_bytes")],

@@ -34,6 +34,8 @@ class Pair(Shown):
 
     For a repair or bug pair, the failed attempt comes first, then the right one unless the target is the task's reference.
     """
+    task_prompt: str = ""
+    """The message that asks for the task alone. It is "" for a keep pair, whose target is right because of what it is shown."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -19,7 +19,10 @@ from mlx_selfdebug.values.pair import Pair
 from ..support.values import small_config
 from .test_kill import heed_interrupts
 
-PAIRS = [Pair("repair", "python", f"t{i}", f"Fix {i}.", f"def f(): return {i}\n```", ("a", "b")) for i in range(40)]
+PAIRS = [
+    Pair("repair", "python", f"t{i}", f"Fix {i}.", f"def f(): return {i}\n```", ("a", "b"), f"Write {i}.")
+    for i in range(40)
+]
 
 
 def python(code: str) -> list[str]:
@@ -79,8 +82,11 @@ def test_on_macos_alone_the_gpus_watchdog_is_asked_for_patience(
     assert run_all(tmp_path, code) == (0, [])
 
 
-def open_run(path: Path, model: Path) -> None:
-    with Run(path, small_config(model=str(model), train__batch_size=2, train__epochs=10)) as run:
+def open_run(path: Path, model: Path, *, distilled_share: float = 0.0) -> None:
+    config = small_config(
+        model=str(model), train__batch_size=2, train__epochs=10, train__distilled_share=distilled_share
+    )
+    with Run(path, config) as run:
         run.replace_pairs(PAIRS)
 
 
@@ -153,7 +159,7 @@ def test_a_training_killed_at_ten_random_steps_ends_with_the_same_adapter_bit_fo
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     for name in ("whole", "cut"):
-        open_run(tmp_path / name, tiny_folder)
+        open_run(tmp_path / name, tiny_folder, distilled_share=0.5)
     with begin(tmp_path / "whole") as process:
         assert process.wait(timeout=120) == 0
     for moment in sorted(random.Random(5).sample(range(1, 150), 10)):

@@ -13,6 +13,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from mlx_selfdebug.testing import tiny_model
+from mlx_selfdebug.training.adapter import without_adapter
 from mlx_selfdebug.training.batches import MicroBatch, micro_batches
 from mlx_selfdebug.training.examples import Example, change_weights, encode_pair, encode_pairs
 from mlx_selfdebug.training.loss import loss_and_gradient, plain_loss
@@ -64,6 +65,65 @@ def test_the_lean_loss_and_its_gradient_are_the_plain_ones(tmp_path: Path, archi
     for name, gradient in tree_flatten(wanted):
         difference, size = mx.max(mx.abs(got[name] - gradient)).item(), mx.max(mx.abs(gradient)).item()
         assert difference <= tolerance * max(size, 1.0), name
+
+
+def imitating(all_examples: list[Example]) -> list[Example]:
+    """The examples, two of three of which imitate the base on prompts of their own."""
+    return [replace(e, base_prompt=(7,) * (3 + i)) if i % 3 else e for i, e in enumerate(all_examples)]
+
+
+def base_logits(network: Any, batch: MicroBatch) -> mx.array:
+    """What the base computes where the batch imitates it, from the logits of the whole network."""
+    assert batch.base is not None
+    with without_adapter(network):
+        logits = network(mx.array(batch.base.ids))
+    return logits.reshape(-1, logits.shape[-1])[mx.array(batch.base.where)]
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "4 bit"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_lean_loss_that_imitates_the_base_is_the_plain_one(tmp_path: Path, architecture: str, kind: str) -> None:
+    network = with_lora(tmp_path, architecture, kind)
+    (batch,) = micro_batches(imitating(examples()), 10_000)
+    base = base_logits(network, batch)
+    plain, wanted = nn.value_and_grad(
+        network, lambda model: plain_loss(model, batch, distilled_share=0.4, base_logits=base)
+    )(network)
+    lean = loss_and_gradient(network, batch, distilled_share=0.4, head_rows=7)
+    tolerance = 1e-5 if kind != "bfloat16" else 2e-2
+    assert lean.loss == pytest.approx(plain.item(), rel=tolerance)
+    got = dict(tree_flatten(lean.gradient))
+    for name, gradient in tree_flatten(wanted):
+        difference, size = mx.max(mx.abs(got[name] - gradient)).item(), mx.max(mx.abs(gradient)).item()
+        assert difference <= tolerance * max(size, 1.0), name
+
+
+def test_a_network_whose_trunk_is_not_known_imitates_the_base_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = with_lora(tmp_path, "qwen2", "float32")
+    (batch,) = micro_batches(imitating(examples()), 10_000)
+    lean = loss_and_gradient(network, batch, distilled_share=0.4).loss
+    monkeypatch.setattr("mlx_selfdebug.models.trunk.PLAIN_HEADS", frozenset())
+    assert loss_and_gradient(network, batch, distilled_share=0.4).loss == pytest.approx(lean, rel=1e-5)
+
+
+def test_a_model_that_is_still_the_base_has_nothing_to_learn_from_imitating_it(tiny: Any) -> None:
+    prompt = (5, 9, 60)
+    (batch,) = micro_batches([Example((*prompt, 61, 62, 258), 3, base_prompt=prompt)], 1)
+    assert loss_and_gradient(tiny.network, batch, distilled_share=1.0).loss == pytest.approx(0.0, abs=1e-5)
+
+
+def test_an_adapter_that_is_taken_out_for_a_block_is_the_same_afterwards(tmp_path: Path) -> None:
+    network = with_lora(tmp_path, "qwen2", "float32")
+    ids = mx.array([[1, 2, 3, 4]])
+    adapted, modules = network(ids), dict(network.named_modules())
+    with without_adapter(network):
+        base = network(ids)
+        assert not any("lora_a" in module for _, module in network.named_modules())
+    assert dict(network.named_modules()) == modules
+    assert mx.array_equal(network(ids), adapted).item()
+    assert not mx.allclose(base, adapted).item()
 
 
 def test_layers_that_recompute_give_the_same_gradient_and_are_themselves_again(tmp_path: Path) -> None:
@@ -142,6 +202,13 @@ def test_an_example_is_the_sampling_prompt_then_the_completion_then_the_end_of_t
     assert tiny.decode(example.ids[example.start : -1]) == PAIR.target
     assert example.ids[-1] in tiny.eos_ids
     assert example.n_supervised == len(tiny.encode(PAIR.target)) + 1
+
+
+def test_an_example_that_imitates_the_base_has_the_prompt_of_the_task_alone(tiny: Any) -> None:
+    pair = replace(PAIR, prompt="Mend f.", task_prompt="Write f.")
+    prompt = tiny.render([{"role": "user", "content": "Write f."}], reply_prefix="```python\n")
+    assert list(encode_pair(tiny, pair, distilled=True).base_prompt) == prompt
+    assert encode_pair(tiny, pair).base_prompt == ()
 
 
 def test_a_control_token_named_in_a_target_ends_no_turn(tiny: Any) -> None:
