@@ -1,19 +1,24 @@
-"""Confine a process with Landlock: it reads only the files that the layout names, uses no TCP, and signals nothing outside."""
+"""Confine a process with Landlock: it reaches only the files that rules name, uses no TCP, and signals nothing outside."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from struct import pack
 
 from mlx_selfdebug.sandbox.confinement.capabilities import forbid_new_privileges
 from mlx_selfdebug.sandbox.confinement.kernel import Prepared, call
 from mlx_selfdebug.sandbox.confinement.layout import Layout
+from mlx_selfdebug.sandbox.confinement.reach import Reach
 
-_WRITE_FILE, _READ_FILE, _READ_FOLDER, _TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 14
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_FOLDER, _TRUNCATE = 1, 1 << 1, 1 << 2, 1 << 3, 1 << 14
+# Reading, and all that may be done in a folder to write in: write, remove, make files, folders, pipes and links, move, truncate.
+# Not among them are executing, making devices and sockets, and controlling devices.
+_READ = _READ_FILE | _READ_FOLDER
+_READ_AND_WRITE = _READ | _WRITE_FILE | 0b1_0101_1011_0000 | 1 << 13 | _TRUNCATE
 _ASK_VERSION, _BENEATH_PATH = 1, 1
 _ALL_TCP, _ALL_SCOPES = 0b11, 0b11
 # The versions of Landlock that introduced rules for TCP, scopes, and control of the log.
@@ -32,13 +37,16 @@ def describe(abi: int) -> str:
     return f"ABI {abi}: {', '.join(parts)}"
 
 
-def enter(layout: Layout, abi: int) -> None:
-    """Confine this process and every process that it forks. Raises OSError if the kernel refuses."""
+def enter(rules: Iterable[Rule], abi: int, *, network: bool = False) -> None:
+    """Confine this process and every process that it forks to what the rules allow.
+
+    With ``network`` they may use TCP. Raises OSError if the kernel refuses.
+    """
     forbid_new_privileges()
     handled = file_rights(abi)
-    ruleset = create(abi, handled, _ALL_TCP)
+    ruleset = create(abi, handled, 0 if network else _ALL_TCP)
     try:
-        for rule in rules(layout):
+        for rule in rules:
             _allow(ruleset, rule, handled)
         prepared(ruleset, abi)()
     finally:
@@ -94,9 +102,19 @@ def rules(layout: Layout) -> Iterator[Rule]:
     for folder in (*layout.stdlib, *layout.libraries):
         yield from _around(folder, layout.hidden)
     for path in (*layout.packages, *layout.files):
-        yield Rule(path, _READ_FILE | _READ_FOLDER)
+        yield Rule(path, _READ)
     for folder in sorted({os.path.dirname(package) for package in layout.packages}):
         yield Rule(folder, _READ_FOLDER)
+
+
+def command_rules(reach: Reach, writable: Iterable[str]) -> Iterator[Rule]:
+    """Yield the rules for a confined command, which may write in the folders of ``writable`` and execute its interpreter."""
+    for path in (*reach.layout.files, *reach.read_only):
+        yield Rule(path, _READ)
+    for path in reach.executables:
+        yield Rule(path, _READ | _EXECUTE)
+    for path in writable:
+        yield Rule(path, _READ_AND_WRITE)
 
 
 def _around(folder: str, hidden: tuple[str, ...]) -> Iterator[Rule]:
@@ -104,7 +122,7 @@ def _around(folder: str, hidden: tuple[str, ...]) -> Iterator[Rule]:
         return
     inside = [path for path in hidden if path.startswith(folder + "/")]
     if not inside:
-        yield Rule(folder, _READ_FILE | _READ_FOLDER)
+        yield Rule(folder, _READ)
         return
     yield Rule(folder, _READ_FOLDER)
     for name in os.listdir(folder):

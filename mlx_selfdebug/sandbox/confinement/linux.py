@@ -1,4 +1,6 @@
-"""Confine a zygote and what it forks on Linux, with every layer that the kernel allows. It needs only the standard library.
+"""Confine a zygote and what it forks, or a command, on Linux, with every layer that the kernel allows.
+
+It needs only the standard library.
 
     confinement = confine_zygote(Plan(layout, keep_fds=(0, 1, 2, control)))   # once, before anything untrusted is read
     if not os.fork():
@@ -15,12 +17,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import partial
 
 from mlx_selfdebug.sandbox.confinement import capabilities, landlock, namespaces, seccomp
+from mlx_selfdebug.sandbox.confinement.command_policy import command_filter
 from mlx_selfdebug.sandbox.confinement.kernel import PR_SET_PDEATHSIG, Prepared, close_all_but
 from mlx_selfdebug.sandbox.confinement.layout import Layout, Plan
+from mlx_selfdebug.sandbox.confinement.policy import zygote_filter
+from mlx_selfdebug.sandbox.confinement.reach import Reach
+from mlx_selfdebug.sandbox.confinement.roots import SHARED_MEMORY, open_for, sealed
 from mlx_selfdebug.sandbox.confinement.syscalls import Machine, this_machine
 
 LAYERS = ("namespaces", "capabilities", "landlock", "seccomp")
@@ -95,10 +102,10 @@ def confine_zygote(plan: Plan) -> ChildConfinement:
 
 def _entries(layout: Layout) -> list[tuple[str, Callable[[], str]]]:
     return [
-        ("namespaces", lambda: namespaces.enter(layout)),
+        ("namespaces", lambda: namespaces.enter(sealed(layout))),
         ("capabilities", capabilities.drop),
-        ("landlock", lambda: _enter_landlock(layout)),
-        ("seccomp", lambda: seccomp.enter(_machine())),
+        ("landlock", lambda: _enter_landlock(landlock.rules(layout))),
+        ("seccomp", lambda: seccomp.enter(_machine(), zygote_filter(_machine()))),
     ]
 
 
@@ -114,10 +121,49 @@ def _entered(name: str, enter: Callable[[], str], without: frozenset[str], detai
     return True
 
 
-def _enter_landlock(layout: Layout) -> str:
+def _enter_landlock(rules: Iterable[landlock.Rule], *, network: bool = False) -> str:
     abi = landlock.version()
-    landlock.enter(layout, abi)
+    landlock.enter(rules, abi, network=network)
     return landlock.describe(abi)
+
+
+@dataclass
+class CommandConfinement:
+    """The confinement of a command, which its keeper and the command enter one after the other.
+
+    The keeper enters the layers of ``separate``, stays the parent of the command, and ends everything that the command started.
+    The forked child enters those of ``confine`` before it becomes the command.
+    """
+
+    reach: Reach
+    without: frozenset[str] = frozenset()
+    """Names of layers to leave out, for tests and where bubblewrap has made the namespaces."""
+    details: dict[str, str] = field(default_factory=dict)
+
+    def separate(self) -> None:
+        """Enter the layers of the keeper, which must have one thread. It returns in another process (see ``namespaces.py``)."""
+        self._enter({"namespaces": lambda: namespaces.enter(open_for(self.reach)), "capabilities": capabilities.drop})
+
+    def confine(self) -> None:
+        """Enter the layers of the forked child. Afterwards it should do nothing but become the command."""
+        network, memory = self.reach.network, (SHARED_MEMORY,) if "namespaces" in self.layers else ()
+        places = [each.place for each in self.reach.writable]
+        rules = landlock.command_rules(self.reach, (*places, self.reach.temporary, *memory))
+        self._enter(
+            {
+                "landlock": lambda: _enter_landlock(rules, network=network),
+                "seccomp": lambda: seccomp.enter(_machine(), command_filter(_machine(), network=network)),
+            }
+        )
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the layers in force."""
+        return tuple(name for name, detail in self.details.items() if not detail.startswith("absent: "))
+
+    def _enter(self, entries: dict[str, Callable[[], str]]) -> None:
+        for name, enter in entries.items():
+            _entered(name, enter, self.without, self.details)
 
 
 def _machine() -> Machine:

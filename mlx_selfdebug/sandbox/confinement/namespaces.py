@@ -1,4 +1,4 @@
-"""Move the zygote into namespaces of its own: a root that holds only the interpreter, no network, and no other processes.
+"""Move this process into namespaces of its own: a root that holds only what is planned, no network, and no other processes.
 
 ``enter`` returns in a new process, which is number 1 of its namespace. The process that called it stays behind as the launcher: it
 waits for the new process, ends as that one does, and does nothing else. Without the right to make namespaces, nothing changes.
@@ -7,67 +7,40 @@ waits for the new process, ends as that one does, and does nothing else. Without
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import signal
-import stat
-from dataclasses import dataclass
 from struct import pack
 from typing import NoReturn
 
 from mlx_selfdebug.sandbox.confinement.kernel import PR_SET_PDEATHSIG, call, call_on_path, close_all_but, mount, prctl
-from mlx_selfdebug.sandbox.confinement.layout import Layout
+from mlx_selfdebug.sandbox.confinement.roots import NODEV, NOEXEC, NOSUID, RDONLY, Bind, Memory, Root
 
-_NEW_MOUNTS, _NEW_CONTROL_GROUPS, _NEW_USER = 0x00020000, 0x02000000, 0x10000000
-_SPACES = _NEW_MOUNTS | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000  # host name, IPC, processes, network
-_ATTEMPTS = (_SPACES | _NEW_CONTROL_GROUPS, _SPACES)
+_NEW_MOUNTS, _NEW_CONTROL_GROUPS, _NEW_USER, _NEW_NETWORK = 0x00020000, 0x02000000, 0x10000000, 0x40000000
+_SPACES = _NEW_MOUNTS | 0x04000000 | 0x08000000 | 0x20000000  # host name, IPC, processes
 
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
 _SEALED = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
-# mount_setattr uses the same bits for the attributes of a mount, with 1 for read-only.
-_RDONLY, _NOSUID, _NODEV, _NOEXEC = 1, 2, 4, 8
 _DETACH, _HERE, _RECURSIVE = 2, -100, 0x8000
 _OLD_ROOT = "/.outside"
+_MAX_FILES = 100_000
+"""The number of files that a file system in memory may hold."""
 
 
-@dataclass(frozen=True)
-class _Bind:
-    """A mount that shows the file or folder ``source`` of the outside at ``target``, with these mount attributes."""
-
-    source: str
-    target: str
-    attributes: int
-
-
-@dataclass(frozen=True)
-class _World:
-    """The plan of the new root, made while every path can still be reached."""
-
-    base: str
-    """The folder on which the new root is mounted before it becomes the root."""
-    binds: tuple[_Bind, ...]
-    hidden: tuple[str, ...]
-    """Folders that are covered by empty ones."""
-    packages: tuple[_Bind, ...]
-    """Packages that are shown although they lie in hidden folders."""
-    links: tuple[tuple[str, str], ...]
-    """Links in the root, such as /lib, and what they point to."""
-
-
-def enter(layout: Layout) -> str:
-    """Enter the namespaces and return a description of what is separate now.
+def enter(root: Root) -> str:
+    """Enter the namespaces with this root and return a description of what is separate now.
 
     The process must have one thread. Afterwards its number is 1 and its parent's is 0, and all numbers are those of the namespace.
     Raises OSError if any part of this is refused, in which case nothing has changed.
     """
-    world = _world(layout)
-    _try_out(world)
-    detail = _separate(world)
+    _try_out(root)
+    detail = _separate(root)
     _become_first()
     return detail
 
 
-def _try_out(world: _World) -> None:
+def _try_out(root: Root) -> None:
     """Try everything in a process that ends at once, and raise OSError if a part fails.
 
     Without this trial a failure could leave this process with half of its namespaces, which would be worse than none.
@@ -75,7 +48,7 @@ def _try_out(world: _World) -> None:
     pid = os.fork()
     if not pid:
         try:
-            _separate(world)
+            _separate(root)
             os._exit(0)
         except OSError as error:
             os._exit(min(error.errno or 1, 255))
@@ -86,7 +59,7 @@ def _try_out(world: _World) -> None:
         raise OSError(status, f"namespaces: {os.strerror(status) if 0 < status < 255 else 'failed'}")
 
 
-def _separate(world: _World) -> str:
+def _separate(root: Root) -> str:
     # The folder is opened first because there is no /proc afterwards. The files in it are opened later because a file that was
     # opened now would still belong to the old user namespace.
     itself = os.open("/proc/self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -94,17 +67,25 @@ def _separate(world: _World) -> str:
         user, group = os.getuid(), os.getgid()
         # A privileged process makes its root before it gives up its privileges in a user namespace: afterwards it could no longer
         # enter the home folder of another user.
-        privileged = _unshared(*_ATTEMPTS)
+        attempts = _attempts(root)
+        privileged = _unshared(*attempts)
         if not privileged:
-            _unshare(*(_NEW_USER | flags for flags in _ATTEMPTS))
+            _unshare(*(_NEW_USER | flags for flags in attempts))
             _map_ids(itself, user, group)
-        _make_root(world)
+        _make_root(root)
         own_user = not privileged or _unshared(_NEW_USER)
         if privileged and own_user:
             _map_ids(itself, user, group)
     finally:
         os.close(itself)
-    return "mounts, processes, network, IPC, host name" + (", users" if own_user else "")
+    network = "" if root.network else "network, "
+    return f"mounts, processes, {network}IPC, host name" + (", users" if own_user else "")
+
+
+def _attempts(root: Root) -> tuple[int, ...]:
+    """Return the sets of namespaces to ask for, the best first. Some kernels have none for control groups."""
+    spaces = _SPACES | (0 if root.network else _NEW_NETWORK)
+    return spaces | _NEW_CONTROL_GROUPS, spaces
 
 
 def _unshare(*attempts: int) -> None:
@@ -133,42 +114,23 @@ def _map_ids(itself: int, user: int, group: int) -> None:
             os.close(fd)
 
 
-def _world(layout: Layout) -> _World:
-    folders = [_bind(path, _RDONLY | _NOSUID | _NODEV) for path in (*layout.stdlib, *layout.libraries)]
-    links = [name for name in os.listdir("/") if name.startswith("lib") and os.path.islink(f"/{name}")]
-    return _World(
-        base=os.path.realpath(layout.stdlib[0]),
-        binds=tuple(folders + [_bind(path, _file_attributes(path)) for path in layout.files]),
-        hidden=layout.hidden,
-        packages=tuple(_bind(path, _RDONLY | _NOSUID | _NODEV) for path in layout.packages),
-        links=tuple((f"/{name}", os.readlink(f"/{name}")) for name in links),
-    )
-
-
-def _bind(path: str, attributes: int) -> _Bind:
-    return _Bind(os.path.realpath(path), path, attributes)
-
-
-def _file_attributes(path: str) -> int:
-    if stat.S_ISCHR(os.stat(path).st_mode):
-        return _RDONLY | _NOSUID | _NOEXEC
-    return _RDONLY | _NOSUID | _NODEV | (0 if ".so" in os.path.basename(path) else _NOEXEC)
-
-
-def _make_root(world: _World) -> None:
+def _make_root(root: Root) -> None:
     mount("", "/", flags=_MS_REC | _MS_PRIVATE)
     # Any folder serves as the place of this mount, which moves away when the root changes.
-    mount("tmpfs", world.base, "tmpfs", _SEALED, "mode=0755,size=4m")
-    os.mkdir(world.base + _OLD_ROOT)
-    _pivot(world.base)
-    for target, source in world.links:
-        os.symlink(source, target)
-    for bind in world.binds:
-        _show(bind)
-    _hide(world)
+    mount("tmpfs", root.base, "tmpfs", _SEALED, "mode=0755,size=4m")
+    os.mkdir(root.base + _OLD_ROOT)
+    _pivot(root.base)
+    for target, source in root.links:
+        if os.path.dirname(target) == "/":  # what is mounted below lies behind such links
+            os.symlink(source, target)
+    for each in root.mounts:
+        _mount(each)
+    for target, source in root.links:
+        _link(source, target)
+    _hide(root)
     call_on_path("umount2", _OLD_ROOT, _DETACH)
     os.rmdir(_OLD_ROOT)
-    _set_attributes("/", _RDONLY | _NOSUID | _NODEV | _NOEXEC, 0)
+    _set_attributes("/", RDONLY | NOSUID | NODEV | NOEXEC, 0)
 
 
 def _pivot(base: str) -> None:
@@ -177,23 +139,50 @@ def _pivot(base: str) -> None:
     os.chdir("/")
 
 
-def _hide(world: _World) -> None:
-    for path in world.hidden:
+def _hide(root: Root) -> None:
+    for path in root.hidden:
         if os.path.isdir(path):
             mount("tmpfs", path, "tmpfs", _SEALED, "mode=0755,size=64k")
-    for bind in world.packages:
+    for bind in root.packages:
         _show(bind)
-    for path in world.hidden:
+    for path in root.hidden:
         if os.path.isdir(path):
-            _set_attributes(path, _RDONLY | _NOSUID | _NODEV | _NOEXEC, 0)
+            _set_attributes(path, RDONLY | NOSUID | NODEV | NOEXEC, 0)
 
 
-def _show(bind: _Bind) -> None:
+def _mount(planned: Bind | Memory) -> None:
+    if isinstance(planned, Bind):
+        _show(planned)
+        return
+    _require_real(planned.target)
+    os.makedirs(planned.target, exist_ok=True)
+    mount("tmpfs", planned.target, "tmpfs", _SEALED, f"mode=0700,size={planned.n_bytes},nr_inodes={_MAX_FILES}")
+
+
+def _link(text: str, path: str) -> None:
+    if not os.path.lexists(path):
+        _require_real(os.path.dirname(path))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.symlink(text, path)
+
+
+def _show(bind: Bind) -> None:
     source = _OLD_ROOT + bind.source
+    _require_real(bind.target)
     if not os.path.exists(bind.target):
         _make_mount_point(source, bind.target)
     mount(source, bind.target, flags=_MS_BIND | _MS_REC)
     _set_attributes(bind.target, bind.attributes, _RECURSIVE)
+
+
+def _require_real(path: str) -> None:
+    """Raise OSError if a link leads elsewhere.
+
+    A folder that is already shown may hold links that someone else made, and through one that led into the old root something
+    could be made there.
+    """
+    if os.path.realpath(path) != path:
+        raise OSError(errno.ELOOP, f"a link stands in the way of {path}")
 
 
 def _make_mount_point(source: str, target: str) -> None:

@@ -68,16 +68,16 @@ CHILD_SELF_KILLED = "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo"
 CHILD_SELF_REFUSED = "sched_setaffinity sched_setscheduler sched_setparam sched_setattr"
 
 _X32 = 0x40000000
-_THREAD, _NEW_NAMESPACES = 0x00010000, 0x7E020080
-_AF_UNIX, _AF_NETLINK, _STREAM, _TYPE_MASK = 1, 16, 1, 0xF
+_THREAD, NEW_NAMESPACES = 0x00010000, 0x7E020080
+AF_UNIX, AF_NETLINK, _STREAM, _TYPE_MASK = 1, 16, 1, 0xF
 _TRUNCATE, _ACCESS_MODE = 0o1000, 0o3
 # Allowed: terminal attributes and size, close-on-exec, blocking, bytes waiting. Others could change files or direct signals.
-_IOCTLS = (0x5401, 0x802C542A, 0x5413, 0x5450, 0x5451, 0x5421, 0x541B)
+IOCTLS = (0x5401, 0x802C542A, 0x5413, 0x5450, 0x5451, 0x5421, 0x541B)
 # Refused: choosing which process gets the signal of a descriptor, and which signal; and watching folders.
-_SIGNAL_FCNTLS = (8, 10, 15, 1026)
+SIGNAL_FCNTLS = (8, 10, 15, 1026)
 # Allowed: PR_SET_NAME, and reading the death signal, dumpable, keepcaps, name, seccomp, bounding set, timer slack and
 # no_new_privs.
-_PRCTLS = (15, 2, 3, 7, 16, 21, 23, 30, 39)
+PRCTLS = (15, 2, 3, 7, 16, 21, 23, 30, 39)
 _OWN_PID = 0x7A7A7A7A
 """Stands for the process number of the child, which is known only after the fork. No process has this number."""
 
@@ -93,11 +93,11 @@ class ChildFilter:
 
 def zygote_filter(machine: Machine) -> bytes:
     """Return the filter of the zygote, which still has to fork, pass on descriptors and end its children."""
-    rules = _words(machine, KILL, *KILLED.values())
+    rules = words(machine, KILL, *KILLED.values())
     for error, names in REFUSED.items():
-        rules |= _words(machine, refuse(error), names)
-    rules |= _numbered(machine, _zygote_arguments())
-    return _whole(machine, select(rules, verdict(ALLOW)))
+        rules |= words(machine, refuse(error), names)
+    rules |= numbered(machine, _zygote_arguments())
+    return whole(machine, select(rules, verdict(ALLOW)))
 
 
 def child_filter(machine: Machine) -> ChildFilter:
@@ -105,11 +105,11 @@ def child_filter(machine: Machine) -> ChildFilter:
 
     It lets the child start no process, signal only itself, and not change its limits.
     """
-    rules = _words(machine, KILL, CHILD_KILLED) | _words(machine, refuse(errno.EPERM), CHILD_REFUSED)
+    rules = words(machine, KILL, CHILD_KILLED) | words(machine, refuse(errno.EPERM), CHILD_REFUSED)
     own = {name: _own_pid(KILL) for name in CHILD_SELF_KILLED.split()}
     own |= {name: _own_pid(refuse(errno.EPERM)) for name in CHILD_SELF_REFUSED.split()}
-    rules |= _numbered(machine, own | _child_arguments())
-    code = _whole(machine, choose(rules, verdict(ALLOW)))
+    rules |= numbered(machine, own | _child_arguments())
+    code = whole(machine, choose(rules, verdict(ALLOW)))
     return ChildFilter(code, _places(code, pack("I", _OWN_PID)))
 
 
@@ -118,19 +118,17 @@ def _zygote_arguments() -> dict[str, Code]:
     no_truncation = masked(
         _TRUNCATE | _ACCESS_MODE, branch(EQUAL, _TRUNCATE, verdict(refuse(errno.EACCES)), verdict(ALLOW))
     )
-    stream = argument(1, masked(_TYPE_MASK, branch(EQUAL, _STREAM, allow, verdict(refuse(errno.EACCES)))))
     return {
-        "clone": argument(0, branch(ANY_BIT, _NEW_NAMESPACES, kill, allow)),
+        "clone": argument(0, branch(ANY_BIT, NEW_NAMESPACES, kill, allow)),
         # Older versions of Landlock allow emptying a file, by opening it, even if it may only be read.
         "open": argument(1, no_truncation),
         "openat": argument(2, no_truncation),
         # The C library tries to reach name services over these two kinds of socket, and can do without them.
-        "socket": argument(0, one_of((_AF_UNIX, _AF_NETLINK), verdict(refuse(errno.EACCES)), kill)),
-        # A datagram pair could send to sockets in the file system. asyncio needs only a stream.
-        "socketpair": argument(0, branch(EQUAL, _AF_UNIX, stream, kill)),
-        "ioctl": argument(1, one_of(_IOCTLS, allow, verdict(refuse(errno.ENOTTY)))),
-        "fcntl": argument(1, one_of(_SIGNAL_FCNTLS, verdict(refuse(errno.EPERM)), allow)),
-        "prlimit64": _if_new_limit(argument(0, branch(EQUAL, 0, allow, kill))),
+        "socket": argument(0, one_of((AF_UNIX, AF_NETLINK), verdict(refuse(errno.EACCES)), kill)),
+        "socketpair": stream_pair(kill),
+        "ioctl": argument(1, one_of(IOCTLS, allow, verdict(refuse(errno.ENOTTY)))),
+        "fcntl": argument(1, one_of(SIGNAL_FCNTLS, verdict(refuse(errno.EPERM)), allow)),
+        "prlimit64": if_new_limit(argument(0, branch(EQUAL, 0, allow, kill))),
     }
 
 
@@ -138,8 +136,8 @@ def _child_arguments() -> dict[str, Code]:
     allow, refused = verdict(ALLOW), verdict(refuse(errno.EPERM))
     return {
         "clone": argument(0, branch(ANY_BIT, _THREAD, allow, verdict(KILL))),
-        "prlimit64": _if_new_limit(refused),
-        "prctl": argument(0, one_of(_PRCTLS, allow, refused)),
+        "prlimit64": if_new_limit(refused),
+        "prctl": argument(0, one_of(PRCTLS, allow, refused)),
     }
 
 
@@ -152,7 +150,16 @@ def _own_pid(otherwise: int) -> Code:
     return argument(0, one_of(own, verdict(ALLOW), verdict(otherwise)))
 
 
-def _if_new_limit(code: Code) -> Code:
+def stream_pair(otherwise: Code) -> Code:
+    """Return code for ``socketpair`` that allows a pair of streams and runs ``otherwise`` for other families.
+
+    A pair for datagrams could send to sockets in the file system. asyncio needs only a stream.
+    """
+    stream = masked(_TYPE_MASK, branch(EQUAL, _STREAM, verdict(ALLOW), verdict(refuse(errno.EACCES))))
+    return argument(0, branch(EQUAL, AF_UNIX, argument(1, stream), otherwise))
+
+
+def if_new_limit(code: Code) -> Code:
     """Return code that allows ``prlimit64`` if it sets no new limit, and runs ``code`` if it does.
 
     It sets none if its third argument is a null pointer, which has two halves that are both zero.
@@ -161,15 +168,18 @@ def _if_new_limit(code: Code) -> Code:
     return argument(2, branch(EQUAL, 0, low, code), high=True)
 
 
-def _words(machine: Machine, action: int, *names: str) -> dict[int, Code]:
-    return _numbered(machine, {name: verdict(action) for group in names for name in group.split()})
+def words(machine: Machine, action: int, *names: str) -> dict[int, Code]:
+    """Return rules that give all calls in ``names``, which are separated by spaces, the same action."""
+    return numbered(machine, {name: verdict(action) for group in names for name in group.split()})
 
 
-def _numbered(machine: Machine, rules: dict[str, Code]) -> dict[int, Code]:
+def numbered(machine: Machine, rules: dict[str, Code]) -> dict[int, Code]:
+    """Return the rules by the numbers of their calls, without calls that the machine never had."""
     return {machine.numbers[name]: code for name, code in rules.items() if name in machine.numbers}
 
 
-def _whole(machine: Machine, known: Code) -> bytes:
+def whole(machine: Machine, known: Code) -> bytes:
+    """Return the filter that judges the calls of this machine by ``known``, refuses newer ones and kills those of any other machine."""
     number = branch(AT_LEAST, FIRST_UNKNOWN, verdict(refuse(errno.ENOSYS)), known)
     native: Code = [(LOAD, 0, 0, NUMBER), *branch(AT_LEAST, _X32, verdict(KILL), number)]
     return program(branch(EQUAL, machine.audit, native, verdict(KILL)), load=ARCHITECTURE)

@@ -1,4 +1,4 @@
-"""Install the two filters of ``policy.py``.
+"""Install the filters of ``policy.py`` and ``command_policy.py``.
 
 The child's filter is laid out in memory before the fork, so that installing it costs each child one call.
 """
@@ -11,7 +11,7 @@ from struct import pack_into
 
 from mlx_selfdebug.sandbox.confinement.capabilities import forbid_new_privileges
 from mlx_selfdebug.sandbox.confinement.kernel import PR_GET_SECCOMP, Prepared, prctl
-from mlx_selfdebug.sandbox.confinement.policy import child_filter, zygote_filter
+from mlx_selfdebug.sandbox.confinement.policy import child_filter
 from mlx_selfdebug.sandbox.confinement.syscalls import Machine
 
 _SET_FILTER, _ALL_THREADS = 1, 1
@@ -52,10 +52,10 @@ class ChildFilter(Filter):
         super().install()
 
 
-def enter(machine: Machine) -> str:
-    """Install the zygote's filter and return a description of it. Raises OSError if the kernel has no filters."""
+def enter(machine: Machine, code: bytes) -> str:
+    """Install a filter for this machine and return a description of it. Raises OSError if the kernel has no filters."""
     forbid_new_privileges()
-    filter_ = Filter(zygote_filter(machine))
+    filter_ = Filter(code)
     filter_.install()
     if prctl(PR_GET_SECCOMP) != _FILTERING:
         raise OSError("the filter is not in force")

@@ -1,4 +1,4 @@
-"""Start the interpreter that becomes a zygote, confined from its start where this system can do that."""
+"""Start the interpreters that become zygotes and keepers, a zygote confined from its start where this system can do that."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,8 +31,8 @@ _FLAGS = ("-S", "-s", "-P", "-B")
 # The path at which the package is found is the last of the list, so that nothing that lies beside the package can be imported in
 # place of the standard library.
 _BOOT = (
-    "import sys; path = sys.argv[1]; sys.path.append(path); from mlx_selfdebug.sandbox.processes import zygote; "
-    "sys.path.remove(path); del sys.argv[1:]; zygote.main()"
+    "import sys; path = sys.argv[1]; sys.path.append(path); from mlx_selfdebug.sandbox.processes import MODULE; "
+    "sys.path.remove(path); del sys.argv[1:]; MODULE.main()"
 )
 _PACKAGE = Path(__file__).parents[2]
 
@@ -73,37 +74,52 @@ class Launched:
 
 def launch(setup: Setup, control: socket.socket) -> Launched:
     """Start a process that has ``control`` as its descriptor 0. Raises OSError if that fails."""
-    words = command(setup)
     reading, writing = os.pipe()
-    # The new process gets its descriptors 0 to 2 below. If this program has closed its own, a socket or pipe may have one of these
-    # numbers here, so both are copied to numbers that cannot collide.
-    fd = fcntl.fcntl(control, fcntl.F_DUPFD_CLOEXEC, 10)
-    stderr = fcntl.fcntl(writing, fcntl.F_DUPFD_CLOEXEC, 10)
     try:
-        pid = os.posix_spawn(
-            words[0],
-            words,
-            ENVIRONMENT,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, fd, 0),
-                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-                (os.POSIX_SPAWN_DUP2, stderr, 2),
-            ],
-            setsigmask=[],
-            setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGXCPU, signal.SIGPIPE],
-        )
+        pid = spawn(command(setup), ENVIRONMENT, (control.fileno(), None, writing))
     except OSError:
         os.close(reading)
         raise
     finally:
-        for end in (fd, stderr, writing):
-            os.close(end)
+        os.close(writing)
     return Launched(pid, reading)
+
+
+def spawn(words: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int | None]) -> int:
+    """Start a process that gets copies of these descriptors as its own 0, 1, 2, and return its number.
+
+    None stands for the null device. Raises OSError if the process cannot be started.
+    """
+    # If this program has closed its own descriptors 0 to 2, one of the given ones may have such a number here. So all are first
+    # copied to numbers that cannot collide.
+    copies = [None if fd is None else fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in descriptors]
+    actions = [
+        (os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) if fd is None else (os.POSIX_SPAWN_DUP2, fd, number)
+        for number, fd in enumerate(copies)
+    ]
+    try:
+        return os.posix_spawn(
+            words[0],
+            words,
+            environment,
+            file_actions=actions,
+            setsigmask=[],
+            setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGXCPU, signal.SIGPIPE],
+        )
+    finally:
+        for fd in copies:
+            if fd is not None:
+                os.close(fd)
+
+
+def boot(layout: Layout, module: str) -> list[str]:
+    """Return the command line that starts an interpreter which runs ``main`` of a module of this folder."""
+    return [layout.executable, *_FLAGS, "-c", _BOOT.replace("MODULE", module), str(_PACKAGE.parent)]
 
 
 def command(setup: Setup) -> list[str]:
     """Return the whole command line that starts the zygote."""
-    inner = [setup.layout.executable, *_FLAGS, "-c", _BOOT, str(_PACKAGE.parent)]
+    inner = boot(setup.layout, "zygote")
     if sys.platform == "darwin" and "seatbelt" not in setup.without:
         return seatbelt.command(_with_own_code(setup.layout), inner, executables=[setup.layout.executable])
     if setup.bubblewrap:

@@ -1,0 +1,122 @@
+"""Plan the root folder that a process sees in namespaces of its own. ``namespaces.py`` mounts it.
+
+A plan is made while every path can still be reached. There are two kinds: ``sealed`` for zygotes, in which nothing can be written,
+and ``open_for`` for confined commands, which have folders to write in.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mlx_selfdebug.sandbox.confinement.layout import Layout
+from mlx_selfdebug.sandbox.confinement.reach import Reach
+
+# The attributes of a mount, with the bits that mount_setattr has for them.
+RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
+SHARED_MEMORY = "/dev/shm"
+"""The folder of POSIX semaphores and shared memory, which ``multiprocessing`` needs."""
+_SHARED_MEMORY_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A mount that shows the file or folder ``source`` of the outside at ``target``, with these mount attributes."""
+
+    source: str
+    target: str
+    attributes: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A mount of an empty file system in memory, in which files may be written and not executed."""
+
+    target: str
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class Root:
+    """The plan of a root folder."""
+
+    base: str
+    """The folder on which the new root is mounted before it becomes the root."""
+    mounts: tuple[Bind | Memory, ...]
+    hidden: tuple[str, ...] = ()
+    """Folders that are covered by empty ones."""
+    packages: tuple[Bind, ...] = ()
+    """Packages that are shown although they lie in hidden folders."""
+    links: tuple[tuple[str, str], ...] = ()
+    """Symbolic links, such as /lib, and what they point to."""
+    network: bool = False
+    """Whether the network is that of the outside."""
+
+
+def sealed(layout: Layout) -> Root:
+    """Return the root that holds only the files of the layout, read-only."""
+    return Root(
+        base=os.path.realpath(layout.stdlib[0]),
+        mounts=_installation(layout),
+        hidden=layout.hidden,
+        packages=tuple(_folder(path) for path in layout.packages),
+        links=_library_links(),
+    )
+
+
+def open_for(reach: Reach) -> Root:
+    """Return the root that holds what the command may read, its writable folders and private folders in memory."""
+    shown = [_folder(path) for path in reach.read_only]
+    writable = [Bind(each.folder, each.place, NOSUID | NODEV | NOEXEC) for each in reach.writable]
+    memory = [Memory(reach.temporary, reach.temporary_bytes), Memory(SHARED_MEMORY, _SHARED_MEMORY_BYTES)]
+    return Root(
+        base=os.path.realpath(reach.layout.stdlib[0]),
+        mounts=_outermost_first([*_installation(reach.layout), *writable, *memory, *shown]),
+        links=(*_library_links(), *reach.links),
+        network=reach.network,
+    )
+
+
+def _installation(layout: Layout) -> tuple[Bind, ...]:
+    folders = [_folder(path) for path in (*layout.stdlib, *layout.libraries)]
+    return tuple(folders + [_bind(path, _file_attributes(path)) for path in layout.files])
+
+
+def _outermost_first(mounts: Iterable[Bind | Memory]) -> tuple[Bind | Memory, ...]:
+    """Return the mounts in an order in which none covers another, without those that show nothing new.
+
+    Of several for one target the first is kept, so that a folder is not read-only because it can be read as well.
+    """
+    by_target = {mount.target: mount for mount in reversed(list(mounts))}
+    kept: list[Bind | Memory] = []
+    for target in sorted(by_target, key=lambda path: path.split("/")):
+        around = next((each for each in reversed(kept) if target.startswith(each.target + "/")), None)
+        if not (_is_as_outside(around) and _is_as_outside(by_target[target])):
+            kept.append(by_target[target])
+    return tuple(kept)
+
+
+def _is_as_outside(mount: Bind | Memory | None) -> bool:
+    """Return whether what the mount shows lies at the same path outside and is shown read-only with everything in it."""
+    return isinstance(mount, Bind) and mount.source == os.path.realpath(mount.target) and bool(mount.attributes & RDONLY)
+
+
+def _library_links() -> tuple[tuple[str, str], ...]:
+    links = [name for name in os.listdir("/") if name.startswith("lib") and os.path.islink(f"/{name}")]
+    return tuple((f"/{name}", os.readlink(f"/{name}")) for name in links)
+
+
+def _folder(path: str) -> Bind:
+    return _bind(path, RDONLY | NOSUID | NODEV)
+
+
+def _bind(path: str, attributes: int) -> Bind:
+    return Bind(os.path.realpath(path), path, attributes)
+
+
+def _file_attributes(path: str) -> int:
+    if stat.S_ISCHR(os.stat(path).st_mode):
+        return RDONLY | NOSUID | NOEXEC
+    return RDONLY | NOSUID | NODEV | (0 if ".so" in os.path.basename(path) else NOEXEC)
