@@ -1,4 +1,4 @@
-"""The resources that one test run may use."""
+"""The resources that one test run, or one confined command, may use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,40 @@ class Limits:
     """Bytes of each value that the candidate returns, in its encoded form."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not value > 0:
-                raise ValueError(f"Limits.{field.name} is {value!r}; it must be positive")
+        _require_positive(self)
+
+
+@dataclass(frozen=True)
+class CommandLimits:
+    """The limits of one confined command and all that it starts. Raises ValueError unless all of them are positive."""
+
+    wall_s: float = 120.0
+    """Seconds from the start of the command."""
+    cpu_s: float = 600.0
+    """Processor seconds of all processes together. Each process is also limited to as many by the kernel, in whole seconds."""
+    memory_bytes: int = 4 << 30
+    """Bytes of memory of all processes together, without the pages of files. On Linux the kernel also limits what each process may
+    map for itself to as many.
+    """
+    processes: int = 256
+    """Processes and threads at one time."""
+    output_bytes: int = 16 << 20
+    """Bytes written to standard output and standard error together."""
+    tail_bytes: int = 64 << 10
+    """Bytes that are kept of each of the two, from their ends."""
+    disk_bytes: int = 1 << 30
+    """Bytes by which the files in the writable folders may grow together, and which each file may have."""
+    files: int = 100_000
+    """Files and folders that may be added to the writable folders."""
+    temporary_bytes: int = 256 << 20
+    """Bytes in the private temporary folder, which lies in memory where there are namespaces."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self)
+
+
+def _require_positive(limits: Limits | CommandLimits) -> None:
+    for field in fields(limits):
+        value = getattr(limits, field.name)
+        if not value > 0:
+            raise ValueError(f"{type(limits).__name__}.{field.name} is {value!r}; it must be positive")

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -26,6 +26,7 @@ from mlx_selfdebug.sandbox.confinement.command_policy import command_filter
 from mlx_selfdebug.sandbox.confinement.kernel import PR_SET_PDEATHSIG, Prepared, close_all_but
 from mlx_selfdebug.sandbox.confinement.layout import Layout, Plan
 from mlx_selfdebug.sandbox.confinement.policy import zygote_filter
+from mlx_selfdebug.sandbox.confinement.process_limit import kernel_version
 from mlx_selfdebug.sandbox.confinement.reach import Reach
 from mlx_selfdebug.sandbox.confinement.roots import SHARED_MEMORY, open_for, sealed
 from mlx_selfdebug.sandbox.confinement.syscalls import Machine, this_machine
@@ -136,13 +137,20 @@ class CommandConfinement:
     """
 
     reach: Reach
+    processes: int
+    """The number of processes and threads that must be possible at one time."""
     without: frozenset[str] = frozenset()
     """Names of layers to leave out, for tests and where bubblewrap has made the namespaces."""
     details: dict[str, str] = field(default_factory=dict)
 
     def separate(self) -> None:
         """Enter the layers of the keeper, which must have one thread. It returns in another process (see ``namespaces.py``)."""
-        self._enter({"namespaces": lambda: namespaces.enter(open_for(self.reach)), "capabilities": capabilities.drop})
+        self._enter(
+            {
+                "namespaces": lambda: namespaces.enter(open_for(self.reach), processes=self.processes),
+                "capabilities": capabilities.drop,
+            }
+        )
 
     def confine(self) -> None:
         """Enter the layers of the forked child. Afterwards it should do nothing but become the command."""
@@ -155,6 +163,19 @@ class CommandConfinement:
                 "seccomp": lambda: seccomp.enter(_machine(), command_filter(_machine(), network=network)),
             }
         )
+
+    def command(self, argv: Sequence[str]) -> list[str]:
+        """Return the command line that the confined child executes."""
+        return list(argv)
+
+    @property
+    def counts_own_processes(self) -> bool:
+        """Whether the kernel's limit on processes counts those of the command alone, and holds for this user.
+
+        It counts them by user namespace since Linux 5.14, and it has never held for root.
+        """
+        counts = kernel_version(os.uname().release) >= (5, 14)
+        return counts and os.getuid() != 0 and ", users" in self.details.get("namespaces", "")
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from struct import pack
 from typing import NoReturn
 
 from mlx_selfdebug.sandbox.confinement.kernel import PR_SET_PDEATHSIG, call, call_on_path, close_all_but, mount, prctl
+from mlx_selfdebug.sandbox.confinement.process_limit import ProcessLimit
 from mlx_selfdebug.sandbox.confinement.roots import NODEV, NOEXEC, NOSUID, RDONLY, Bind, Memory, Root
 
 _NEW_MOUNTS, _NEW_CONTROL_GROUPS, _NEW_USER, _NEW_NETWORK = 0x00020000, 0x02000000, 0x10000000, 0x40000000
@@ -28,16 +29,18 @@ _MAX_FILES = 100_000
 """The number of files that a file system in memory may hold."""
 
 
-def enter(root: Root) -> str:
+def enter(root: Root, *, processes: int = 0) -> str:
     """Enter the namespaces with this root and return a description of what is separate now.
 
-    The process must have one thread. Afterwards its number is 1 and its parent's is 0, and all numbers are those of the namespace.
+    If ``processes`` is given, there can hardly be more of them, where the kernel has such a limit. The process must have one thread. Afterwards its number is 1 and its parent's is 0, and all numbers are those of the namespace.
     Raises OSError if any part of this is refused, in which case nothing has changed.
     """
     _try_out(root)
+    limit = ProcessLimit() if processes else None
     detail = _separate(root)
     _become_first()
-    return detail
+    limited = limit is not None and limit.set(processes)
+    return detail + (", a number of processes" if limited else "")
 
 
 def _try_out(root: Root) -> None:

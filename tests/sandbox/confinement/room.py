@@ -31,6 +31,7 @@ _MODULES = (
     "layout",
     "reach",
     "roots",
+    "process_limit",
     "landlock",
     "namespaces",
     "seccomp",

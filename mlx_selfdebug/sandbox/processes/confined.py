@@ -1,0 +1,303 @@
+"""Run one confined command: start its keeper, read its output, watch over its limits, and return how it ended."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from mlx_selfdebug.errors import SandboxError
+from mlx_selfdebug.sandbox.confinement.layout import this_interpreter
+from mlx_selfdebug.sandbox.confinement.reach import Reach
+from mlx_selfdebug.sandbox.limits import CommandLimits
+from mlx_selfdebug.sandbox.processes.family import Family
+from mlx_selfdebug.sandbox.processes.growth import Growth
+from mlx_selfdebug.sandbox.processes.launch import ENVIRONMENT, boot, spawn
+from mlx_selfdebug.sandbox.wire import codec, messages
+from mlx_selfdebug.sandbox.wire.channel import Channel, ChannelError
+from mlx_selfdebug.sandbox.wire.messages import frame
+
+Ending = Literal["exited", "killed", "timed_out", "output", "memory", "processes", "disk", "policy"]
+"""How a command ended.
+
+``exited``: by itself. ``killed``: by a signal. ``policy``: by a system call that only an attack makes. Otherwise by a limit: on its
+time, on its output, on its memory, on the number of its processes, or on the space that its files take.
+"""
+
+START_S = 60.0
+EXIT_S = 20.0
+LOOK_S = 0.02
+"""Seconds between two looks at the processes. If a look takes long, the next one comes later."""
+DISK_LOOK_S = 0.25
+_SHARE = 0.1
+"""The largest share of its time that the caller spends on looking."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command and what it is confined to."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    folder: str
+    """The working folder, as the command sees it."""
+    reach: Reach
+    limits: CommandLimits
+    without: frozenset[str] = frozenset()
+    """Names of layers to leave out, for tests."""
+    required: frozenset[str] = frozenset()
+    """Names of layers that must be in force, since the probes found them in force."""
+
+
+@dataclass
+class Tail:
+    """The end of what a command has written to one of its outputs."""
+
+    max_bytes: int
+    n_bytes: int = 0
+    """The number of all bytes that were written."""
+    _data: bytearray = field(default_factory=bytearray)
+
+    def add(self, data: bytes) -> None:
+        self.n_bytes += len(data)
+        self._data += data
+        if len(self._data) > 2 * self.max_bytes:
+            del self._data[: -self.max_bytes]
+
+    def text(self) -> str:
+        return bytes(self._data[-self.max_bytes :]).decode("utf-8", "replace")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a command."""
+
+    ending: Ending
+    status: int
+    """The exit code, or the negative number of the signal that ended the command."""
+    reason: str
+    """The limit that was exceeded, in a few words, if there was one."""
+    stdout: Tail
+    stderr: Tail
+    wall_s: float
+    cpu_s: float
+    peak_bytes: int
+    layers: Mapping[str, str]
+    """A detail of each confinement layer."""
+    in_force: frozenset[str]
+
+
+def run(command: Command) -> Outcome:
+    """Run the command and return what became of it. Raises SandboxError if it could not be run as it should be."""
+    with _Running(command) as running:
+        return running.wait()
+
+
+class _Running:
+    """A command that runs. Everything that it has started is gone when the block ends, however it ends."""
+
+    def __init__(self, command: Command) -> None:
+        self._command = command
+        self._limits = command.limits
+        self._outputs: dict[int, Tail] = {}
+        self._pid = 0
+        self._peak_bytes = 0
+        self._cpu_s = 0.0
+        self._limit: tuple[Ending, str] | None = None
+
+    def __enter__(self) -> _Running:
+        self._control, theirs = socket.socketpair()
+        self._channel = Channel(self._control)
+        pipes = [os.pipe() for _ in range(2)]
+        self._outputs = {reading: Tail(self._limits.tail_bytes) for reading, _ in pipes}
+        self._stdout, self._stderr = self._outputs.values()
+        try:
+            words = boot(this_interpreter(), "keeper")
+            self._pid = spawn(words, ENVIRONMENT, (theirs.fileno(), *(writing for _, writing in pipes)))
+        except OSError as error:
+            self._close()
+            raise SandboxError(f"the confined command {self._command.argv[0]} cannot be started: {error}") from error
+        finally:
+            theirs.close()
+            for _, writing in pipes:
+                os.close(writing)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+        self._close()
+
+    def wait(self) -> Outcome:
+        """Wait until the command has ended, and end it when it exceeds a limit."""
+        layers, details = self._greet()
+        begin = time.monotonic()
+        self._family = Family(self._pid, keepers=2 if "namespaces" in layers else 1)
+        status, cpu_s, peak_bytes, killed = self._watch(begin)
+        wall_s = time.monotonic() - begin
+        self._drain()
+        cpu_s = max(cpu_s, self._cpu_s)
+        ending, reason = self._ending(status, cpu_s, killed)
+        return Outcome(
+            ending,
+            os.waitstatus_to_exitcode(status),
+            reason,
+            self._stdout,
+            self._stderr,
+            wall_s,
+            cpu_s,
+            max(peak_bytes, self._peak_bytes),
+            details,
+            frozenset(layers),
+        )
+
+    def _greet(self) -> tuple[tuple[str, ...], dict[str, str]]:
+        command = self._command
+        settings = {
+            "argv": command.argv,
+            "environment": dict(command.environment),
+            "folder": command.folder,
+            "reach": asdict(command.reach),
+            "limits": _kernel_limits(command.limits),
+            "without": tuple(sorted(command.without)),
+            "required": tuple(sorted(command.required)),
+        }
+        try:
+            self._channel.send_raw(frame(messages.SETTINGS, 0, settings), START_S)
+            started = self._channel.receive(messages.MAX_SETTINGS_BYTES, START_S)
+            content = codec.decode(started.body, messages.MAX_SETTINGS_BYTES)
+        except (ChannelError, codec.CodecError) as error:
+            self._drain(1.0)
+            said = self._stderr.text().strip().splitlines() or [str(error)]
+            raise SandboxError(f"the process that keeps a confined command ended before it was ready: {said[-1]}") from error
+        if started.kind != messages.STARTED:
+            raise SandboxError(f"the confined command {command.argv[0]} was not started: {content}")
+        layers, details = content
+        return layers, details
+
+    def _watch(self, begin: float) -> tuple[int, float, int, bool]:
+        """Return the command's wait status, processor seconds, peak memory and whether it was ended."""
+        growth = Growth([each.folder for each in self._command.reach.writable], self._limits.files)
+        poll = select.poll()
+        for fd in (self._control.fileno(), *self._outputs):
+            poll.register(fd, select.POLLIN)
+        deadline = begin + self._limits.wall_s
+        next_look, next_disk_look = begin, begin + DISK_LOOK_S
+        while True:
+            due = min(next_look, next_disk_look, deadline)
+            ready = [fd for fd, _ in poll.poll(max(0.0, due - time.monotonic()) * 1000)]
+            for fd in set(ready).intersection(self._outputs):
+                if not self._read(fd):
+                    poll.unregister(fd)
+            if self._control.fileno() in ready:
+                return self._receive_done()
+            now = time.monotonic()
+            if now >= next_look:
+                self._look()
+                next_look = _next(now, LOOK_S)
+            if now >= next_disk_look:
+                if reason := growth.excess(self._limits.disk_bytes):
+                    self._exceed("disk", reason)
+                next_disk_look = _next(now, DISK_LOOK_S)
+            if now >= deadline:
+                self._exceed("timed_out", f"more than {self._limits.wall_s:g} s")
+            if self._limit:
+                self._control.send(b"e")
+                return self._receive_done()
+
+    def _look(self) -> None:
+        load = self._family.look(self._limits.processes, self._limits.memory_bytes)
+        self._peak_bytes = max(self._peak_bytes, load.memory_bytes)
+        self._cpu_s = max(self._cpu_s, load.cpu_s)
+        if load.processes > self._limits.processes:
+            self._exceed("processes", f"more than {self._limits.processes} processes and threads")
+        if load.memory_bytes > self._limits.memory_bytes:
+            self._exceed("memory", f"more than {self._limits.memory_bytes} bytes of memory")
+        if load.cpu_s > self._limits.cpu_s:
+            self._exceed("timed_out", f"more than {self._limits.cpu_s:g} processor seconds")
+
+    def _read(self, fd: int) -> bool:
+        """Read what is there, and return whether the output is still open."""
+        data = os.read(fd, 1 << 16)
+        self._outputs[fd].add(data)
+        if sum(tail.n_bytes for tail in self._outputs.values()) > self._limits.output_bytes:
+            self._exceed("output", f"more than {self._limits.output_bytes} bytes of output")
+        return bool(data)
+
+    def _exceed(self, ending: Ending, reason: str) -> None:
+        self._limit = self._limit or (ending, reason)
+
+    def _receive_done(self) -> tuple[int, float, int, bool]:
+        try:
+            done = self._channel.receive(1 << 10, EXIT_S)
+            status, cpu_s, peak_bytes, killed = codec.decode(done.body, 1 << 10)
+        except (ChannelError, codec.CodecError, ValueError) as error:
+            if self._limit:  # the machine is too busy with what is to be ended, which _end does
+                return signal.SIGKILL, 0.0, 0, True
+            raise SandboxError(f"the process that keeps a confined command was lost: {error}") from error
+        return status, cpu_s, peak_bytes, killed
+
+    def _drain(self, timeout_s: float = EXIT_S) -> None:
+        """Read the rest of the outputs, which are closed once every process of the command is gone."""
+        deadline = time.monotonic() + timeout_s
+        waiting = set(self._outputs)
+        while waiting and (left := deadline - time.monotonic()) > 0:
+            for fd in select.select(list(waiting), [], [], left)[0]:
+                data = os.read(fd, 1 << 16)
+                self._outputs[fd].add(data)
+                if not data:
+                    waiting.discard(fd)
+
+    def _ending(self, status: int, cpu_s: float, killed: bool) -> tuple[Ending, str]:
+        if self._limit and (killed or self._limit[0] != "timed_out"):
+            return self._limit
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        if number == signal.SIGSYS:
+            return "policy", "a system call that the sandbox forbids"
+        if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu_s >= self._limits.cpu_s):
+            return "timed_out", f"more than {self._limits.cpu_s:g} processor seconds"
+        return ("killed", f"signal {number}") if number else ("exited", "")
+
+    def _end(self) -> None:
+        """End the keeper, and with it everything that the command has started."""
+        self._control.close()
+        deadline = time.monotonic() + EXIT_S
+        while self._pid and time.monotonic() < deadline:
+            if self._reaped():
+                return
+            time.sleep(0.002)
+        if self._pid:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+
+    def _reaped(self) -> bool:
+        try:
+            return os.waitpid(self._pid, os.WNOHANG)[0] != 0
+        except ChildProcessError:  # another part of this program has already waited for this process
+            return True
+
+    def _close(self) -> None:
+        self._control.close()
+        for fd in self._outputs:
+            os.close(fd)
+
+
+def _next(begin: float, interval_s: float) -> float:
+    """Return the time of the next look after one that began at ``begin`` and has just ended."""
+    now = time.monotonic()
+    return now + max(interval_s, (now - begin) / _SHARE)
+
+
+def _kernel_limits(limits: CommandLimits) -> dict[str, int]:
+    return {
+        "cpu_s": max(1, -int(-limits.cpu_s // 1)),
+        "memory_bytes": limits.memory_bytes,
+        "disk_bytes": limits.disk_bytes,
+        "processes": limits.processes,
+    }
