@@ -1,5 +1,7 @@
 """The test runner: it runs untrusted programs against checks, and a program that it reports as passed did pass.
 
+Beside it, a command of a project runs confined in a scratch copy.
+
 README.md says what the runner protects against and what it does not cover yet.
 """
 
@@ -9,40 +11,58 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mlx_selfdebug.sandbox.command import Completed as Completed
+    from mlx_selfdebug.sandbox.command import describe_command_isolation as describe_command_isolation
+    from mlx_selfdebug.sandbox.command import run_confined as run_confined
     from mlx_selfdebug.sandbox.executed import Executed as Executed
     from mlx_selfdebug.sandbox.executed import ExecutedCall as ExecutedCall
     from mlx_selfdebug.sandbox.executed import executed_lines as executed_lines
     from mlx_selfdebug.sandbox.isolation import describe_isolation as describe_isolation
     from mlx_selfdebug.sandbox.isolation import isolation_notice as isolation_notice
+    from mlx_selfdebug.sandbox.limits import CommandLimits as CommandLimits
     from mlx_selfdebug.sandbox.limits import Limits as Limits
     from mlx_selfdebug.sandbox.runner import TestRunner as TestRunner
+    from mlx_selfdebug.sandbox.scratch import Scratch as Scratch
+    from mlx_selfdebug.sandbox.scratch import scratch_copy as scratch_copy
     from mlx_selfdebug.values.verdict import ErrorFact as ErrorFact
     from mlx_selfdebug.values.verdict import Failure as Failure
     from mlx_selfdebug.values.verdict import Verdict as Verdict
 
 _MODULES = {
+    "CommandLimits": "sandbox.limits",
+    "Completed": "sandbox.command",
     "ErrorFact": "values.verdict",
     "Executed": "sandbox.executed",
     "ExecutedCall": "sandbox.executed",
     "Failure": "values.verdict",
     "Limits": "sandbox.limits",
+    "Scratch": "sandbox.scratch",
     "TestRunner": "sandbox.runner",
     "Verdict": "values.verdict",
+    "describe_command_isolation": "sandbox.command",
     "describe_isolation": "sandbox.isolation",
     "executed_lines": "sandbox.executed",
     "isolation_notice": "sandbox.isolation",
+    "run_confined": "sandbox.command",
+    "scratch_copy": "sandbox.scratch",
 }
 __all__ = [
+    "CommandLimits",
+    "Completed",
     "ErrorFact",
     "Executed",
     "ExecutedCall",
     "Failure",
     "Limits",
+    "Scratch",
     "TestRunner",
     "Verdict",
+    "describe_command_isolation",
     "describe_isolation",
     "executed_lines",
     "isolation_notice",
+    "run_confined",
+    "scratch_copy",
 ]
 
 

@@ -7,30 +7,27 @@
 
 The command is a Python interpreter with its arguments. It can read the interpreter's installation, its virtual environment and
 ``readable``; it can write in ``folder``, ``writable`` and a private temporary folder; it can start its own interpreter and no other
-program; it has no network unless that is allowed. It sees no home, no environment variables and no process of the outside. Everything
-that it has started is gone when ``run_confined`` returns, and also if the calling program is killed.
+program; it has no network unless that is allowed. It sees no home, no environment variables and no process of the outside. All that
+it has started is gone when ``run_confined`` returns, and also if the calling program is killed.
 
-Which limits are exact and which are looked after, and what is not covered, is said in README.md.
+README.md says which limits are exact, and what is not covered.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 
 from mlx_selfdebug.errors import SandboxError
-from mlx_selfdebug.sandbox.confinement.layout import Layout
-from mlx_selfdebug.sandbox.confinement.reach import Reach, Writable, layout_of, virtual_environment
+from mlx_selfdebug.sandbox.command_probes import probe_command
+from mlx_selfdebug.sandbox.isolation import Isolation, Level, level_of, require_level
 from mlx_selfdebug.sandbox.limits import CommandLimits
-from mlx_selfdebug.sandbox.processes.confined import Command, Ending, Outcome, run
+from mlx_selfdebug.sandbox.prepared_command import Wanted, interpreter_of, prepared
+from mlx_selfdebug.sandbox.processes.confined import Ending, Outcome, run
 
-PREFIX = "selfdebug-command-"
+_DEFAULT_LIMITS = CommandLimits()
 
 
 @dataclass(frozen=True)
@@ -55,8 +52,8 @@ class Completed:
     """Processor seconds of all its processes together."""
     peak_bytes: int
     """The most memory that its processes were seen to hold together."""
-    in_force: frozenset[str]
-    """The names of the confinement layers that were in force."""
+    isolation: Level
+    """How well commands of this interpreter are isolated on this machine."""
 
     @property
     def succeeded(self) -> bool:
@@ -64,49 +61,76 @@ class Completed:
         return self.ending == "exited" and self.exit_code == 0
 
 
-@dataclass(frozen=True)
-class Confinement:
-    """What a command is given to reach, and the layers that it must have."""
-
-    folder: str
-    seen_at: str
-    readable: tuple[str, ...] = ()
-    writable: tuple[str, ...] = ()
-    network: bool = False
-    without: frozenset[str] = frozenset()
-    required: frozenset[str] = frozenset()
-
-
-def run_unprobed(
-    argv: Sequence[str], confinement: Confinement, environment: Mapping[str, str], limits: CommandLimits
+def run_confined(
+    argv: Sequence[str],
+    *,
+    folder: str | os.PathLike[str],
+    seen_at: str | os.PathLike[str] | None = None,
+    readable: Sequence[str | os.PathLike[str]] = (),
+    writable: Sequence[str | os.PathLike[str]] = (),
+    environment: Mapping[str, str] | None = None,
+    limits: CommandLimits = _DEFAULT_LIMITS,
+    allow_network: bool = False,
+    level: Level = "full",
+    without: frozenset[str] = frozenset(),
 ) -> Completed:
-    """Run the command with the layers that this machine offers, without asking whether they suffice."""
-    interpreter = _interpreter(argv)
-    environment_folder = virtual_environment(interpreter)
-    readable = (*confinement.readable, *([environment_folder] if environment_folder else []))
-    with _temporary_folder() as temporary:
-        reach = Reach(
-            layout=_layout(interpreter),
-            interpreter=interpreter,
-            temporary=temporary,
-            temporary_bytes=limits.temporary_bytes,
-            readable=readable,
-            writable=_writable(confinement, interpreter),
-            network=confinement.network,
-        )
-        command = Command(
-            argv=(interpreter, *argv[1:]),
-            environment=_environment(interpreter, temporary) | dict(environment),
-            folder=reach.writable[0].place,
-            reach=reach,
-            limits=limits,
-            without=confinement.without,
-            required=confinement.required,
-        )
-        return _completed(run(command))
+    """Run a command confined, wait until it ends or exceeds a limit, and return how it ended.
+
+    Args:
+        argv: The path of a Python interpreter and its arguments.
+        folder: The working folder, in which the command may write: a scratch copy (see ``scratch.py``), not the project itself.
+        seen_at: The path at which the command sees ``folder``, where there are namespaces. With the path of the project here, an
+            editable install of the project leads to the scratch copy.
+        readable: Further files and folders that the command may read.
+        writable: Further folders that it may write in.
+        environment: Variables beside ``HOME``, ``LC_ALL``, ``LD_ORIGIN_PATH``, ``PATH``, ``TMPDIR`` and ``USER``, or for these.
+        limits: The resources that the command may use.
+        allow_network: Whether it may use the network of this machine, which includes its local services.
+        level: The isolation that is required. Nothing is run if this machine gives less.
+        without: Names of layers to leave out, for tests.
+
+    Raises SandboxError if the isolation is weaker than ``level`` or the command cannot be started, and ValueError if an argument
+    makes no sense.
+    """
+    wanted = Wanted(
+        argv=tuple(argv),
+        folder=os.fspath(folder),
+        seen_at=os.fspath(seen_at or ""),
+        readable=tuple(os.fspath(path) for path in readable),
+        writable=tuple(os.fspath(path) for path in writable),
+        environment=environment or {},
+        limits=limits,
+        network=allow_network,
+        without=without,
+    )
+    isolation = describe_command_isolation(interpreter_of(argv), allow_network=allow_network, without=without)
+    require_level(isolation, level)
+    with_layers = replace(
+        wanted, required=isolation.in_force - {"bubblewrap"}, bubblewrap="bubblewrap" in isolation.in_force
+    )
+    with prepared(with_layers) as command:
+        if command.folder != os.path.realpath(folder) and not isolation.in_force & {"namespaces", "bubblewrap"}:
+            raise SandboxError(
+                f"{folder} cannot be shown at {seen_at} without namespaces, which this machine does not offer",
+                hint="leave out seen_at, and let PYTHONPATH name the scratch copy",
+            )
+        return _completed(run(command), isolation.level)
 
 
-def _completed(outcome: Outcome) -> Completed:
+@cache
+def describe_command_isolation(
+    interpreter: str, *, allow_network: bool = False, without: frozenset[str] = frozenset()
+) -> Isolation:
+    """Probe how commands of this interpreter are isolated on this machine, and return that.
+
+    Probing takes a few seconds; the result is cached until this process ends. Raises SandboxError if no confined command can be
+    started at all.
+    """
+    findings = probe_command(interpreter, network=allow_network, without=without)
+    return Isolation(level_of(findings), dict(findings.layers), findings.in_force, findings.probes)
+
+
+def _completed(outcome: Outcome, level: Level) -> Completed:
     return Completed(
         ending=outcome.ending,
         exit_code=outcome.status if outcome.status >= 0 else None,
@@ -118,60 +142,5 @@ def _completed(outcome: Outcome) -> Completed:
         wall_s=outcome.wall_s,
         cpu_s=outcome.cpu_s,
         peak_bytes=outcome.peak_bytes,
-        in_force=outcome.in_force,
+        isolation=level,
     )
-
-
-def _interpreter(argv: Sequence[str]) -> str:
-    if not argv:
-        raise ValueError("argv is empty; its first word must be the path of a Python interpreter")
-    path = os.path.abspath(argv[0])
-    if not os.access(path, os.X_OK) or os.path.isdir(path):
-        raise ValueError(f"argv[0] is {argv[0]!r}, which is no program; it must be the path of a Python interpreter")
-    return path
-
-
-@lru_cache(maxsize=16)
-def _layout(interpreter: str) -> Layout:
-    return layout_of(interpreter)
-
-
-def _writable(confinement: Confinement, interpreter: str) -> tuple[Writable, ...]:
-    folders = [os.path.realpath(path) for path in (confinement.folder, *confinement.writable)]
-    for path in folders:
-        _require_harmless(path, interpreter)
-    return (
-        Writable(folders[0], os.path.realpath(confinement.seen_at)),
-        *(Writable(path, path) for path in folders[1:]),
-    )
-
-
-def _require_harmless(folder: str, interpreter: str) -> None:
-    """Raise ValueError if it would be a mistake to let a command write in this folder."""
-    if not os.path.isdir(folder):
-        raise ValueError(f"{folder} is no folder; a command needs a folder in which it may write")
-    home = os.path.realpath(os.path.expanduser("~"))
-    for path, what in ((home, "the home folder"), (os.path.realpath(interpreter), "the interpreter")):
-        if os.path.commonpath([path, folder]) == folder:
-            raise ValueError(f"a command may not write in {folder}, which holds {what}; make a scratch copy of the project")
-
-
-def _environment(interpreter: str, temporary: str) -> dict[str, str]:
-    return {
-        "HOME": os.path.join(temporary, "home"),
-        "LC_ALL": "C.UTF-8",
-        # Without /proc, the loader learns from this where libraries lie that are named relative to the interpreter.
-        "LD_ORIGIN_PATH": os.path.dirname(os.path.realpath(interpreter)),
-        "PATH": os.path.dirname(interpreter),
-        "TMPDIR": temporary,
-        "USER": "sandbox",
-    }
-
-
-@contextmanager
-def _temporary_folder() -> Iterator[str]:
-    folder = os.path.realpath(tempfile.mkdtemp(prefix=PREFIX))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -50,7 +50,7 @@ def describe_isolation(*, packages: tuple[str, ...] = (), without: frozenset[str
     started at all.
     """
     findings = probe(packages=packages, without=without)
-    return Isolation(_level(findings), dict(findings.layers), findings.in_force, findings.probes)
+    return Isolation(level_of(findings), dict(findings.layers), findings.in_force, findings.probes)
 
 
 def require_level(isolation: Isolation, level: Level) -> None:
@@ -74,7 +74,8 @@ def isolation_notice(isolation: Isolation) -> str:
     return f"isolation: {isolation.level}. Code that the model writes runs on this machine, and here it could {ways}."
 
 
-def _level(findings: Findings) -> Level:
+def level_of(findings: Findings) -> Level:
+    """Return the level that follows from the results of the probes."""
     held = [item.held for item in findings.probes if item.held is not None]
     if all(held):
         return "full"

@@ -1,8 +1,9 @@
 """Decide which system calls are denied to a confined command, in one seccomp filter.
 
 A command is a program with processes, threads, pipes and files of its own, so it may do much that a candidate may not (see
-``policy.py``): fork, start its interpreter, write, change modes and signal what it started. What honest test suites try now and then,
-such as a socket, is refused with an error, so that one test fails and not the whole suite. What only an attack tries ends the process.
+``policy.py``): fork, start its interpreter, write, change modes and signal what it started. What honest test suites try now and
+then, such as a socket, is refused with an error, so that one test fails and not the whole suite. What only an attack tries ends the
+process.
 
 A filter sees no paths. That nothing outside is written, executed or signalled is up to the namespaces and Landlock.
 """
@@ -105,8 +106,8 @@ _SCHEDULING = ("sched_setaffinity", "sched_setscheduler", "sched_setparam", "sch
 def _modes() -> dict[str, Code]:
     """Return the rules for calls that set a file's mode.
 
-    They refuse the bits by which a file gives its owner's rights to whoever executes it: the files of a scratch copy lie on the disk
-    of the outside, where another user might find such a file.
+    They refuse the bits by which a file gives its owner's rights to whoever executes it: the files of a scratch copy lie on the
+    disk of the outside, where another user might find such a file.
     """
     allow, refused = verdict(ALLOW), verdict(refuse(errno.EPERM))
     plain = branch(ANY_BIT, _SPECIAL_MODES, refused, allow)

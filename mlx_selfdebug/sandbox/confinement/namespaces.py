@@ -32,8 +32,9 @@ _MAX_FILES = 100_000
 def enter(root: Root, *, processes: int = 0) -> str:
     """Enter the namespaces with this root and return a description of what is separate now.
 
-    If ``processes`` is given, there can hardly be more of them, where the kernel has such a limit. The process must have one thread. Afterwards its number is 1 and its parent's is 0, and all numbers are those of the namespace.
-    Raises OSError if any part of this is refused, in which case nothing has changed.
+    The process must have one thread. Afterwards its number is 1 and its parent's is 0, and all numbers are those of the namespace.
+    If ``processes`` is given, there can hardly be more of them, where the kernel has such a limit. Raises OSError if any part of
+    this is refused, in which case nothing has changed.
     """
     _try_out(root)
     limit = ProcessLimit() if processes else None

@@ -179,7 +179,7 @@ def numbered(machine: Machine, rules: dict[str, Code]) -> dict[int, Code]:
 
 
 def whole(machine: Machine, known: Code) -> bytes:
-    """Return the filter that judges the calls of this machine by ``known``, refuses newer ones and kills those of any other machine."""
+    """Return the filter that judges this machine's calls by ``known``, refuses newer ones, and kills those of other machines."""
     number = branch(AT_LEAST, FIRST_UNKNOWN, verdict(refuse(errno.ENOSYS)), known)
     native: Code = [(LOAD, 0, 0, NUMBER), *branch(AT_LEAST, _X32, verdict(KILL), number)]
     return program(branch(EQUAL, machine.audit, native, verdict(KILL)), load=ARCHITECTURE)

@@ -98,9 +98,13 @@ def layout_of(interpreter: str) -> Layout:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ValueError(f"{interpreter} is not a Python interpreter of version 3.9 or later: {last}")
     found, packages = json.loads(done.stdout)
-    layout = Layout(**{name: value if isinstance(value, str) else tuple(value) for name, value in found.items()})
-    folders = (*layout.libraries, *(os.path.realpath(path) for path in packages if os.path.isdir(path)))
-    return Layout(layout.executable, layout.stdlib, libraries=tuple(dict.fromkeys(folders)), files=layout.files)
+    folders = [*found["libraries"], *(os.path.realpath(path) for path in packages if os.path.isdir(path))]
+    return Layout(
+        found["executable"],
+        tuple(found["stdlib"]),
+        libraries=tuple(dict.fromkeys(folders)),
+        files=tuple(found["files"]),
+    )
 
 
 def virtual_environment(interpreter: str) -> str | None:

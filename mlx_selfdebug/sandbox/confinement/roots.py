@@ -100,7 +100,9 @@ def _outermost_first(mounts: Iterable[Bind | Memory]) -> tuple[Bind | Memory, ..
 
 def _is_as_outside(mount: Bind | Memory | None) -> bool:
     """Return whether what the mount shows lies at the same path outside and is shown read-only with everything in it."""
-    return isinstance(mount, Bind) and mount.source == os.path.realpath(mount.target) and bool(mount.attributes & RDONLY)
+    return (
+        isinstance(mount, Bind) and mount.source == os.path.realpath(mount.target) and bool(mount.attributes & RDONLY)
+    )
 
 
 def _library_links() -> tuple[tuple[str, str], ...]:

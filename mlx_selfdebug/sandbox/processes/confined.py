@@ -53,6 +53,8 @@ class Command:
     """Names of layers to leave out, for tests."""
     required: frozenset[str] = frozenset()
     """Names of layers that must be in force, since the probes found them in force."""
+    bubblewrap: bool = False
+    """Whether bubblewrap makes the namespaces instead of the keeper."""
 
 
 @dataclass
@@ -174,7 +176,9 @@ class _Running:
         except (ChannelError, codec.CodecError) as error:
             self._drain(1.0)
             said = self._stderr.text().strip().splitlines() or [str(error)]
-            raise SandboxError(f"the process that keeps a confined command ended before it was ready: {said[-1]}") from error
+            raise SandboxError(
+                f"the process that keeps a confined command ended before it was ready: {said[-1]}"
+            ) from error
         if started.kind != messages.STARTED:
             raise SandboxError(f"the confined command {command.argv[0]} was not started: {content}")
         layers, details = content

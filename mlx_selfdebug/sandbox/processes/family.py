@@ -117,7 +117,9 @@ def _below(pid: int, most: int) -> list[int]:
 
 def _held_bytes(pid: int) -> int:
     """Return the memory that a process holds, without the pages of files, which the kernel can drop."""
-    kib = [line.split() for line in _read(f"/proc/{pid}/status").splitlines() if line.startswith(("RssAnon", "RssShmem"))]
+    kib = [
+        line.split() for line in _read(f"/proc/{pid}/status").splitlines() if line.startswith(("RssAnon", "RssShmem"))
+    ]
     return sum(int(words[1]) for words in kib) << 10
 
 

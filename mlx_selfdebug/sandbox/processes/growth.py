@@ -28,8 +28,8 @@ class Growth:
     def excess(self, max_bytes: int) -> str:
         """Return in which way the folders have grown too much, or an empty text.
 
-        Space is not counted if no name leads to it or if it lies in a folder that this user cannot list. Such space is bounded by the
-        limit for each file, and by what has to stay free on the disk.
+        Space is not counted if no name leads to it or if it lies in a folder that this user cannot list. Such space is bounded by
+        the limit for each file, and by what has to stay free on the disk.
         """
         try:
             n_bytes, n_files = self._sum(self._first_files + self._max_files)

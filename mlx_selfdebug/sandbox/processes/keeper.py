@@ -86,9 +86,7 @@ class _Keeper:
         _end_all(alone)
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         unit = 1 if sys.platform == "darwin" else 1024
-        self._control.sendall(
-            frame(DONE, 0, (status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, killed))
-        )
+        self._control.sendall(frame(DONE, 0, (status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, killed)))
         os._exit(0)
 
     def _start(self) -> dict[str, Any]:
@@ -261,7 +259,9 @@ def _descendants() -> list[int]:
         pid = waiting.pop()
         try:
             threads = os.listdir(f"/proc/{pid}/task")
-            children = [int(word) for tid in threads for word in Path(f"/proc/{pid}/task/{tid}/children").read_text().split()]
+            children = [
+                int(word) for tid in threads for word in Path(f"/proc/{pid}/task/{tid}/children").read_text().split()
+            ]
         except OSError:
             continue
         found += children

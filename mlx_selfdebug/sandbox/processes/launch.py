@@ -100,7 +100,7 @@ def spawn(words: Sequence[str], environment: Mapping[str, str], descriptors: Seq
     try:
         return os.posix_spawn(
             words[0],
-            words,
+            list(words),
             environment,
             file_actions=actions,
             setsigmask=[],
