@@ -61,7 +61,7 @@ def test_with_a_layer_off_no_program_forges_a_pass(layer: str) -> None:
 
 
 def test_all_outcomes_are_the_same_for_another_user() -> None:
-    python = _python_of_others()
+    python = python_of_others()
     command = [python, "-m", "tests.sandbox.as_other_user"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
@@ -71,7 +71,7 @@ def test_all_outcomes_are_the_same_for_another_user() -> None:
     assert found["wrong"] == {}
 
 
-def _python_of_others() -> str:
+def python_of_others() -> str:
     """An interpreter that any user can run: the package's own often lies in a home folder."""
     if os.getuid() != 0:
         pytest.skip("these tests already ran as another user than root")

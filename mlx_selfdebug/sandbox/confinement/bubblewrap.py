@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 from mlx_selfdebug.sandbox.confinement.layout import Layout, this_interpreter
+from mlx_selfdebug.sandbox.confinement.roots import RDONLY, Memory, Root
 
 _TRIAL_S = 10
 _FIXED = ("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv", "--chdir", "/")
@@ -33,6 +34,28 @@ def command(
     """
     variables = [word for name, value in (environment or {}).items() for word in ("--setenv", name, value)]
     return [program, *_FIXED, *variables, *_mounts(layout), "--remount-ro", "/", "--", *inner]
+
+
+def command_for(root: Root, inner: Sequence[str], *, program: str = "bwrap", environment: dict[str, str]) -> list[str]:
+    """Return the command line that runs ``inner`` in the root that is planned for a confined command.
+
+    ``inner`` starts the keeper, so what it needs must be in the root as well. Bubblewrap mounts nothing without the right to
+    execute, which leaves that to Landlock.
+    """
+    variables = [word for name, value in environment.items() for word in ("--setenv", name, value)]
+    network = ["--share-net"] if root.network else []
+    links = [word for path, text in root.links for word in ("--symlink", text, path)]
+    return [program, *_FIXED, *network, *variables, *links, *_planned(root), "--remount-ro", "/", "--", *inner]
+
+
+def _planned(root: Root) -> Iterator[str]:
+    for mount in root.mounts:
+        if isinstance(mount, Memory):
+            yield from ("--size", str(mount.n_bytes), "--tmpfs", mount.target)
+        elif mount.attributes & RDONLY and stat.S_ISCHR(os.stat(mount.source).st_mode):
+            yield from ("--dev-bind", mount.source, mount.target)
+        else:
+            yield from ("--ro-bind" if mount.attributes & RDONLY else "--bind", mount.source, mount.target)
 
 
 @cache

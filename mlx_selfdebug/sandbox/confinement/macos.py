@@ -17,14 +17,16 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
 from mlx_selfdebug.machine.darwin import footprint
 from mlx_selfdebug.sandbox.confinement.layout import Plan
+from mlx_selfdebug.sandbox.confinement.reach import Reach
+from mlx_selfdebug.sandbox.confinement.seatbelt_command import command_line
 
-__all__ = ["LAYERS", "ChildConfinement", "confine_zygote", "footprint"]
+__all__ = ["LAYERS", "ChildConfinement", "CommandConfinement", "confine_zygote", "footprint"]
 
 LAYERS: tuple[str, ...] = ("seatbelt", "process_limit", "footprint")
 """The layers of macOS.
@@ -59,6 +61,44 @@ class ChildConfinement:
         """
         if "process_limit" in self.layers:
             _forbid_processes()
+
+
+class CommandConfinement:
+    """The confinement of a command, which is in force from the command's first instruction.
+
+    The keeper stays outside of it. What the sandbox denies is found out by the probes (see ``command_probes.py``).
+    """
+
+    def __init__(self, reach: Reach, without: frozenset[str] = frozenset()) -> None:
+        self._reach = reach
+        self._left_out = "seatbelt" in without
+        self.details: dict[str, str] = {}
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the layers that the command line puts in force."""
+        return tuple(name for name, detail in self.details.items() if not detail.startswith("absent: "))
+
+    @property
+    def counts_own_processes(self) -> bool:
+        """Whether the kernel's limit on processes counts those of the command alone, which it never does here."""
+        return False
+
+    def separate(self) -> None:
+        """Enter the layers of the keeper: there are none on macOS."""
+
+    def confine(self) -> None:
+        """Enter the layers of the forked child, which the command line does."""
+        self.details["seatbelt"] = "absent: left out" if self._left_out else "by the profile of the command line"
+
+    def command(self, argv: Sequence[str]) -> list[str]:
+        """Return the command line that the confined child executes."""
+        if self._left_out:
+            return list(argv)
+        reach = self._reach
+        writable = [*(each.place for each in reach.writable), reach.temporary]
+        readable = [os.path.realpath(path) for path in reach.readable]
+        return command_line(reach.layout, argv, readable=readable, writable=writable, network=reach.network)
 
 
 def confine_zygote(plan: Plan) -> ChildConfinement:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import glob
 import json
 import os
-import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +85,8 @@ def layout_of(interpreter: str) -> Layout:
 
     The interpreter is started for that, isolated and without reading installed packages. Raises ValueError if it does not answer.
     """
+    import subprocess  # here because keepers import this module too, and each of them would take the time
+
     source = (Path(__file__).parent / "layout.py").read_text("utf-8")
     command = [interpreter, "-I", "-S", "-B", "-c", _QUERY]
     try:

@@ -36,8 +36,8 @@ The first happens inside another sandbox.
 PROFILE_EXIT = 65
 """``EX_DATAERR``: this macOS does not understand the profile."""
 
-_READ = ("file-read*", "file-read-data", "file-read-metadata")
-_WRITE = (
+READ = ("file-read*", "file-read-data", "file-read-metadata")
+WRITE = (
     "file-write*",
     "file-write-create",
     "file-write-data",
@@ -49,8 +49,8 @@ _WRITE = (
     "file-write-unlink",
     "file-write-xattr",
 )
-_MAP = ("file-map-executable",)
-_EXECUTE = ("process-exec*", "process-exec-interpreter")
+MAP = ("file-map-executable",)
+EXECUTE = ("process-exec*", "process-exec-interpreter")
 _SHARED_MEMORY = (
     "ipc-posix-shm*",
     "ipc-posix-shm-read*",
@@ -73,7 +73,7 @@ _PRIVATE = (
     "/private",
     "/usr/local",
 )
-_SYSTEM = (
+SYSTEM = (
     "/Library/Apple/System/Library",
     "/Library/Apple/usr/lib",
     "/Library/Apple/usr/libexec/oah",  # Rosetta
@@ -83,8 +83,8 @@ _SYSTEM = (
     "/private/var/db/dyld",
     "/usr/lib",
 )
-_DATA = ("/private/etc/localtime", "/private/var/db/timezone", "/usr/share")
-_DEVICES = (
+DATA = ("/private/etc/localtime", "/private/var/db/timezone", "/usr/share")
+DEVICES = (
     "/dev/autofs_nowait",
     "/dev/dtracehelper",
     "/dev/fd",
@@ -96,7 +96,7 @@ _DEVICES = (
 _ALL_PATHS = ('(subpath "/")',)
 _PACKAGES = '(regex #"/(site|dist)-packages($|/)")'
 """Matches folders of packages wherever they are, since Homebrew keeps packages in the folders of its libraries too."""
-_LINKS = ('(literal "/etc")', '(literal "/var")')
+LINKS = ('(literal "/etc")', '(literal "/var")')
 
 
 def profile(layout: Layout, *, executables: Sequence[str]) -> str:
@@ -105,12 +105,12 @@ def profile(layout: Layout, *, executables: Sequence[str]) -> str:
     It lets the layout's executable and ``executables`` be started. Raises ValueError for a path that a profile cannot contain.
     """
     sections = (
-        _head(),
-        _defaults(),
-        _revoked(),
-        _system(),
-        _interpreter(layout, _started(layout, executables)),
-        _self(),
+        head(),
+        defaults(),
+        revoked(),
+        system(),
+        _interpreter(layout, started(layout, executables)),
+        own_processes(),
     )
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
 
@@ -122,7 +122,7 @@ def command(
 
     Raises ValueError if the profile does not allow the program of ``inner`` to be started.
     """
-    allowed = spellings(_started(layout, executables))
+    allowed = spellings(started(layout, executables))
     if inner[0] not in allowed:
         raise ValueError(f"the profile allows only {', '.join(allowed)} to be started, not {inner[0]!r}")
     return [sandbox_exec, "-p", profile(layout, executables=executables), *inner]
@@ -157,7 +157,7 @@ def framework(executable: str) -> str | None:
     return match[1] if match else None
 
 
-def _started(layout: Layout, executables: Sequence[str]) -> tuple[str, ...]:
+def started(layout: Layout, executables: Sequence[str]) -> tuple[str, ...]:
     """Return all programs that must be allowed to start.
 
     A framework's ``bin/python`` replaces itself with the program in its ``Python.app``, so that one is needed as well.
@@ -167,20 +167,21 @@ def _started(layout: Layout, executables: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*named, *(f"{home}/Resources/Python.app/Contents/MacOS/Python" for home in homes)]))
 
 
-def _head() -> list[str]:
+def head() -> list[str]:
+    """Return the first rules of every profile."""
     return ["(version 1)", "(deny default)", '(import "system.sb")', "(deny default)"]
 
 
-def _defaults() -> list[str]:
+def defaults() -> list[str]:
     """Return what applies where no filter matches.
 
     Some of these operations are allowed by default in spite of ``(deny default)``.
     """
     return [
         "; Denied unless a filter below allows it.",
-        rule("deny", _READ),
-        rule("deny", [*_MAP, "file-ioctl"]),
-        rule("deny", [*_EXECUTE, "process-info*", *_INFORMATION, "signal"]),
+        rule("deny", READ),
+        rule("deny", [*MAP, "file-ioctl"]),
+        rule("deny", [*EXECUTE, "process-info*", *_INFORMATION, "signal"]),
         rule("deny", ["network*", "network-bind", "network-inbound", "network-outbound", "system-socket"]),
         rule(
             "deny", ["mach-lookup", "mach-register", "mach-priv-task-port", "appleevent-send", "lsopen", "pseudo-tty"]
@@ -189,16 +190,16 @@ def _defaults() -> list[str]:
     ]
 
 
-def _revoked() -> list[str]:
+def revoked() -> list[str]:
     """Return rules with filters, which win over those of ``system.sb``.
 
     ``system.sb`` lets programs reach the system log, preferences and core dumps.
     """
     return [
         "; Taken back from system.sb.",
-        rule("deny", [*_READ, *_MAP], subpaths(_PRIVATE)),
-        rule("deny", [*_WRITE, "file-ioctl"], _ALL_PATHS),
-        rule("deny", _EXECUTE, _ALL_PATHS),
+        rule("deny", [*READ, *MAP], subpaths(_PRIVATE)),
+        rule("deny", [*WRITE, "file-ioctl"], _ALL_PATHS),
+        rule("deny", EXECUTE, _ALL_PATHS),
         rule("deny", ["network-bind", "network-inbound", "network-outbound"], _ALL_PATHS),
         rule("deny", ["network-outbound"], ['(remote ip "*:*")']),
         rule("deny", ["network-bind", "network-inbound"], ['(local ip "*:*")']),
@@ -208,15 +209,15 @@ def _revoked() -> list[str]:
     ]
 
 
-def _system() -> list[str]:
+def system() -> list[str]:
     """Return the rules that any program on a Mac needs to start.
 
     The loader reads the root folder, which shows only the names in it.
     """
     return [
         "; The system: its libraries, time zones and locales.",
-        rule("allow", _READ, ['(literal "/")', *subpaths([*_SYSTEM, *_DATA, *_DEVICES])]),
-        rule("allow", _MAP, subpaths(_SYSTEM)),
+        rule("allow", READ, ['(literal "/")', *subpaths([*SYSTEM, *DATA, *DEVICES])]),
+        rule("allow", MAP, subpaths(SYSTEM)),
         rule("allow", ["file-write-data"], literals(["/dev/null"])),
         rule("allow", ["file-write-data", "file-ioctl"], literals(["/dev/dtracehelper"])),
         "; The processor and its caches, but neither processes, which show their environment, nor the network.",
@@ -225,27 +226,32 @@ def _system() -> list[str]:
     ]
 
 
-def _interpreter(layout: Layout, started: Sequence[str]) -> list[str]:
-    homes = [home for home in map(framework, started) if home]
-    applications = [f"{home}/Resources/Python.app" for home in homes]
-    images = [f"{home}/{_image(home)}" for home in homes]
-    shown = [*layout.stdlib, *layout.libraries, *applications, *images, *started, *_environment_files(started)]
+def _interpreter(layout: Layout, programs: Sequence[str]) -> list[str]:
+    shown = installation(layout, programs)
     exceptions = [*layout.packages, *layout.files]
     lines = [
         "; The interpreter.",
-        rule("allow", [*_READ, *_MAP], subpaths(shown)),
-        rule("allow", ["process-exec*"], literals(started)),
+        rule("allow", [*READ, *MAP], subpaths(shown)),
+        rule("allow", ["process-exec*"], literals(programs)),
         "; Packages are denied, except those named below.",
-        rule("deny", [*_READ, *_MAP], [_PACKAGES, *subpaths(layout.hidden)]),
+        rule("deny", [*READ, *MAP], [_PACKAGES, *subpaths(layout.hidden)]),
     ]
     if exceptions:
-        lines.append(rule("allow", [*_READ, *_MAP], subpaths(exceptions)))
+        lines.append(rule("allow", [*READ, *MAP], subpaths(exceptions)))
     if layout.packages:
         # An import lists the folder that holds the package.
         lines.append(rule("allow", ["file-read-data"], literals(_parents(layout.packages))))
-    folders = ancestors(spellings([*shown, *exceptions, *_SYSTEM, *_DATA, *_DEVICES]))
+    folders = ancestors(spellings([*shown, *exceptions, *SYSTEM, *DATA, *DEVICES]))
     lines.append("; The folders above all these: whether they exist, but not what is in them.")
-    return [*lines, rule("allow", ["file-read-metadata"], [*_LINKS, *literals(folders)])]
+    return [*lines, rule("allow", ["file-read-metadata"], [*LINKS, *literals(folders)])]
+
+
+def installation(layout: Layout, programs: Sequence[str]) -> list[str]:
+    """Return the files and folders that an interpreter consists of, among them ``programs``, which are started."""
+    homes = [home for home in map(framework, programs) if home]
+    applications = [f"{home}/Resources/Python.app" for home in homes]
+    images = [f"{home}/{_image(home)}" for home in homes]
+    return [*layout.stdlib, *layout.libraries, *applications, *images, *programs, *_environment_files(programs)]
 
 
 def _image(home: str) -> str:
@@ -256,12 +262,12 @@ def _image(home: str) -> str:
     return home.rsplit(".framework/", 1)[0].rsplit("/", 1)[1]
 
 
-def _environment_files(started: Sequence[str]) -> list[str]:
+def _environment_files(programs: Sequence[str]) -> list[str]:
     """Return the files in which a starting interpreter looks for a virtual environment.
 
     Access to them is allowed so that the interpreter finds that they do not exist, instead of being refused.
     """
-    folders = chain.from_iterable((_parent(path), _parent(_parent(path))) for path in started)
+    folders = chain.from_iterable((_parent(path), _parent(_parent(path))) for path in programs)
     return [f"{folder.rstrip('/')}/pyvenv.cfg" for folder in dict.fromkeys(folders)]
 
 
@@ -273,8 +279,8 @@ def _parent(path: str) -> str:
     return path.rsplit("/", 1)[0] or "/"
 
 
-def _self() -> list[str]:
-    """Return the rules for the process itself and its children.
+def own_processes() -> list[str]:
+    """Return the rules for the processes themselves and their children.
 
     They name ``children`` and not ``same-sandbox``, with which one run could end another, or its zygote.
     """

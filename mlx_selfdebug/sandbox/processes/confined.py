@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from mlx_selfdebug.errors import SandboxError
-from mlx_selfdebug.sandbox.confinement.layout import this_interpreter
 from mlx_selfdebug.sandbox.confinement.reach import Reach
 from mlx_selfdebug.sandbox.limits import CommandLimits
 from mlx_selfdebug.sandbox.processes.family import Family
 from mlx_selfdebug.sandbox.processes.growth import Growth
-from mlx_selfdebug.sandbox.processes.launch import ENVIRONMENT, boot, spawn
-from mlx_selfdebug.sandbox.wire import codec, messages
-from mlx_selfdebug.sandbox.wire.channel import Channel, ChannelError
-from mlx_selfdebug.sandbox.wire.messages import frame
+from mlx_selfdebug.sandbox.processes.launch import ENVIRONMENT, keeper_command, spawn
 
 Ending = Literal["exited", "killed", "timed_out", "output", "memory", "processes", "disk", "policy"]
 """How a command ended.
@@ -109,18 +106,18 @@ class _Running:
         self._limits = command.limits
         self._outputs: dict[int, Tail] = {}
         self._pid = 0
+        self._said = b""
         self._peak_bytes = 0
         self._cpu_s = 0.0
         self._limit: tuple[Ending, str] | None = None
 
     def __enter__(self) -> _Running:
         self._control, theirs = socket.socketpair()
-        self._channel = Channel(self._control)
         pipes = [os.pipe() for _ in range(2)]
         self._outputs = {reading: Tail(self._limits.tail_bytes) for reading, _ in pipes}
         self._stdout, self._stderr = self._outputs.values()
         try:
-            words = boot(this_interpreter(), "keeper")
+            words = keeper_command(self._command.reach, in_bubblewrap=self._command.bubblewrap)
             self._pid = spawn(words, ENVIRONMENT, (theirs.fileno(), *(writing for _, writing in pipes)))
         except OSError as error:
             self._close()
@@ -139,7 +136,7 @@ class _Running:
         """Wait until the command has ended, and end it when it exceeds a limit."""
         layers, details = self._greet()
         begin = time.monotonic()
-        self._family = Family(self._pid, keepers=2 if "namespaces" in layers else 1)
+        self._family = Family(self._pid, _generations(layers, self._command.bubblewrap))
         status, cpu_s, peak_bytes, killed = self._watch(begin)
         wall_s = time.monotonic() - begin
         self._drain()
@@ -169,20 +166,32 @@ class _Running:
             "without": tuple(sorted(command.without)),
             "required": tuple(sorted(command.required)),
         }
-        try:
-            self._channel.send_raw(frame(messages.SETTINGS, 0, settings), START_S)
-            started = self._channel.receive(messages.MAX_SETTINGS_BYTES, START_S)
-            content = codec.decode(started.body, messages.MAX_SETTINGS_BYTES)
-        except (ChannelError, codec.CodecError) as error:
+        with suppress(OSError):  # if the keeper is gone, it says nothing either
+            self._control.sendall(json.dumps(settings).encode() + b"\n")
+        started = self._receive(START_S)
+        if started is None:
             self._drain(1.0)
-            said = self._stderr.text().strip().splitlines() or [str(error)]
-            raise SandboxError(
-                f"the process that keeps a confined command ended before it was ready: {said[-1]}"
-            ) from error
-        if started.kind != messages.STARTED:
-            raise SandboxError(f"the confined command {command.argv[0]} was not started: {content}")
-        layers, details = content
+            said = self._stderr.text().strip().splitlines() or ["no message"]
+            raise SandboxError(f"the process that keeps a confined command ended before it was ready: {said[-1]}")
+        if started["error"]:
+            raise SandboxError(f"the confined command {command.argv[0]} was not started: {started['error']}")
+        layers, details = tuple(started["layers"]), dict(started["details"])
+        if command.bubblewrap:
+            return (*layers, "bubblewrap"), details | {
+                "bubblewrap": "mounts, processes, network, IPC, host name, users"
+            }
         return layers, details
+
+    def _receive(self, timeout_s: float) -> dict[str, Any] | None:
+        """Return the next line of the keeper, or None if it is gone or says nothing in time."""
+        deadline = time.monotonic() + timeout_s
+        while b"\n" not in self._said:
+            more = self._control.recv(1 << 16) if _readable([self._control.fileno()], deadline) else b""
+            if not more:
+                return None
+            self._said += more
+        line, _, self._said = self._said.partition(b"\n")
+        return dict(json.loads(line))
 
     def _watch(self, begin: float) -> tuple[int, float, int, bool]:
         """Return the command's wait status, processor seconds, peak memory and whether it was ended."""
@@ -211,7 +220,8 @@ class _Running:
             if now >= deadline:
                 self._exceed("timed_out", f"more than {self._limits.wall_s:g} s")
             if self._limit:
-                self._control.send(b"e")
+                with suppress(OSError):
+                    self._control.sendall(b"e")
                 return self._receive_done()
 
     def _look(self) -> None:
@@ -237,21 +247,19 @@ class _Running:
         self._limit = self._limit or (ending, reason)
 
     def _receive_done(self) -> tuple[int, float, int, bool]:
-        try:
-            done = self._channel.receive(1 << 10, EXIT_S)
-            status, cpu_s, peak_bytes, killed = codec.decode(done.body, 1 << 10)
-        except (ChannelError, codec.CodecError, ValueError) as error:
-            if self._limit:  # the machine is too busy with what is to be ended, which _end does
-                return signal.SIGKILL, 0.0, 0, True
-            raise SandboxError(f"the process that keeps a confined command was lost: {error}") from error
-        return status, cpu_s, peak_bytes, killed
+        done = self._receive(EXIT_S)
+        if done is not None:
+            return done["status"], done["cpu_s"], done["peak_bytes"], done["killed"]
+        if self._limit:  # the machine is too busy with what is to be ended, which _end does
+            return signal.SIGKILL, 0.0, 0, True
+        raise SandboxError("the process that keeps a confined command was lost; it may have been killed from outside")
 
     def _drain(self, timeout_s: float = EXIT_S) -> None:
         """Read the rest of the outputs, which are closed once every process of the command is gone."""
         deadline = time.monotonic() + timeout_s
         waiting = set(self._outputs)
-        while waiting and (left := deadline - time.monotonic()) > 0:
-            for fd in select.select(list(waiting), [], [], left)[0]:
+        while waiting and time.monotonic() < deadline:
+            for fd in _readable(waiting, deadline):
                 data = os.read(fd, 1 << 16)
                 self._outputs[fd].add(data)
                 if not data:
@@ -290,6 +298,19 @@ class _Running:
         self._control.close()
         for fd in self._outputs:
             os.close(fd)
+
+
+def _generations(layers: Sequence[str], bubblewrap: bool) -> int:
+    """Return the number of processes that come before the command: the keeper, and what made its namespaces."""
+    return 3 if bubblewrap else 2 if "namespaces" in layers else 1
+
+
+def _readable(fds: Iterable[int], deadline: float) -> list[int]:
+    """Return those descriptors that can be read or are closed, as soon as there is one, or none at the deadline."""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return [fd for fd, _ in poll.poll(max(0.0, deadline - time.monotonic()) * 1000)]
 
 
 def _next(begin: float, interval_s: float) -> float:

@@ -2,6 +2,9 @@
 
     caller --settings--> keeper --fork--> command --fork--> whatever it starts
 
+Caller and keeper exchange lines of JSON: the settings; then the layers that are in force, or an error; then, once everything has
+ended, how the command did. A single byte from the caller ends the command before.
+
 The keeper is the first process of its namespace, so nothing that the command starts can outlive it: the kernel ends them all with
 it. Where there are no namespaces, it adopts the command's orphans and ends them itself. It ends when the caller does, because the
 control socket is closed then. It runs no code of the command, and takes from it nothing but the status with which it ended.
@@ -26,13 +29,9 @@ from mlx_selfdebug.sandbox.confinement.kernel import PR_SET_CHILD_SUBREAPER, PR_
 from mlx_selfdebug.sandbox.confinement.layout import Layout
 from mlx_selfdebug.sandbox.confinement.reach import Reach, Writable
 from mlx_selfdebug.sandbox.confinement.system import CommandConfinement, command_confinement
-from mlx_selfdebug.sandbox.wire import codec
-from mlx_selfdebug.sandbox.wire.channel import Channel
-from mlx_selfdebug.sandbox.wire.messages import DONE, MAX_SETTINGS_BYTES, START_FAILED, STARTED, frame
 
 CONTROL = 10
 """The descriptor of the control socket. Those from 0 to 2 are the command's."""
-START_S = 60.0
 MAX_OPEN_FILES = 1024
 KERNEL_ROOM = 2
 """How many times its limit of processes the kernel lets a command have.
@@ -54,13 +53,25 @@ def main() -> NoReturn:
     os.closerange(CONTROL + 1, 1 << 16)
     os.closerange(3, CONTROL)
     control = socket.socket(fileno=CONTROL)
-    settings = codec.decode(Channel(control).receive(MAX_SETTINGS_BYTES, START_S).body, MAX_SETTINGS_BYTES)
-    control.setblocking(True)
     try:
-        _Keeper(control, settings).serve()
+        _Keeper(control, _settings(control)).serve()
     except Exception as error:
-        control.sendall(frame(START_FAILED, 0, f"{type(error).__name__}: {error}"))
+        _say(control, {"error": f"{type(error).__name__}: {error}"})
         os._exit(1)
+
+
+def _settings(control: socket.socket) -> dict[str, Any]:
+    data = b""
+    while not data.endswith(b"\n"):
+        more = control.recv(1 << 16)
+        if not more:  # the caller is gone
+            os._exit(0)
+        data += more
+    return dict(json.loads(data))
+
+
+def _say(control: socket.socket, message: dict[str, Any]) -> None:
+    control.sendall(json.dumps(message).encode() + b"\n")
 
 
 class _Keeper:
@@ -80,13 +91,14 @@ class _Keeper:
         report = self._start()
         if report["error"]:
             raise RuntimeError(report["error"])
-        self._control.sendall(frame(STARTED, 0, (tuple(report["layers"]), report["details"])))
+        _say(self._control, report)
         _release_output()
         status, killed = self._wait(wakeup)
         _end_all(alone)
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         unit = 1 if sys.platform == "darwin" else 1024
-        self._control.sendall(frame(DONE, 0, (status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, killed)))
+        cpu_s, peak_bytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit
+        _say(self._control, {"status": status, "cpu_s": cpu_s, "peak_bytes": peak_bytes, "killed": killed})
         os._exit(0)
 
     def _start(self) -> dict[str, Any]:

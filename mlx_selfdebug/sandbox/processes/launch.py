@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlx_selfdebug.sandbox.confinement import bubblewrap, seatbelt
-from mlx_selfdebug.sandbox.confinement.layout import Layout
+from mlx_selfdebug.sandbox.confinement.layout import Layout, this_interpreter
+from mlx_selfdebug.sandbox.confinement.reach import Reach
+from mlx_selfdebug.sandbox.confinement.roots import open_for
 from mlx_selfdebug.sandbox.limits import Limits
 
 ENVIRONMENT = {
@@ -126,6 +128,18 @@ def command(setup: Setup) -> list[str]:
         program = shutil.which("bwrap") or "bwrap"
         return bubblewrap.command(_with_own_code(setup.layout), inner, program=program, environment=ENVIRONMENT)
     return inner
+
+
+def keeper_command(reach: Reach, *, in_bubblewrap: bool) -> list[str]:
+    """Return the whole command line that starts the keeper of a confined command."""
+    layout = this_interpreter()
+    inner = boot(layout, "keeper")
+    if not in_bubblewrap:
+        return inner
+    own = _with_own_code(layout)
+    needed = (*own.stdlib, *own.libraries, *own.packages, own.executable, str(_PACKAGE / "__init__.py"))
+    root = open_for(replace(reach, readable=(*reach.readable, *needed)))
+    return bubblewrap.command_for(root, inner, program=shutil.which("bwrap") or "bwrap", environment=ENVIRONMENT)
 
 
 def start_failure(setup: Setup, status: int | None, stderr: str) -> str:

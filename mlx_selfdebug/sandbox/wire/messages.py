@@ -1,9 +1,7 @@
-"""Define the messages between the runner, the zygote and the grader, and those of a keeper, which travel as frames.
+"""Define the messages between the runner, the zygote and the grader, which travel as frames.
 
     runner  -> zygote   SETTINGS once; then orders of a fixed size: GRADER (with a link's descriptor), RUN, END
     zygote  -> runner   STARTED or START_FAILED once; DONE after each END
-    caller  -> keeper   SETTINGS once; then one byte, of any value, to end the command
-    keeper  -> caller   STARTED or START_FAILED once; DONE when everything has ended
     runner  -> grader   REQUEST
     grader  -> runner   PREPARED (id 1: the checks may share a grader) if the request brought no prepared checks;
                         EXECUTED if the run is traced; REPORT
@@ -24,7 +22,6 @@ from mlx_selfdebug.sandbox.wire import codec
 
 SETTINGS, STARTED, START_FAILED, DONE, REQUEST, PREPARED, REPORT, EXECUTED = range(32, 40)
 GRADER, RUN, END, END_GRADER = range(1, 5)
-MAX_SETTINGS_BYTES = 4 << 20
 MAX_REPORT_BYTES = 1 << 20
 MAX_EXECUTED_BYTES = 4 << 20
 MAX_REQUEST_BYTES = 1 << 30

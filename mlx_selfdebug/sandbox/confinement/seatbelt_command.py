@@ -1,0 +1,102 @@
+"""Write the profile for ``sandbox-exec`` that says what a confined command on macOS may do, and the command line that starts it.
+
+    argv = command_line(layout, argv, readable=[environment], writable=[scratch, temporary], network=False)
+
+This module only writes text, so nothing in it needs a Mac. All paths are real ones. See ``seatbelt.py`` for the order of the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlx_selfdebug.sandbox.confinement.layout import Layout
+from mlx_selfdebug.sandbox.confinement.sbpl import ancestors, literals, rule, spellings, subpaths
+from mlx_selfdebug.sandbox.confinement.seatbelt import (
+    DATA,
+    DEVICES,
+    LINKS,
+    MAP,
+    READ,
+    SANDBOX_EXEC,
+    SYSTEM,
+    WRITE,
+    defaults,
+    head,
+    installation,
+    own_processes,
+    revoked,
+    started,
+    system,
+)
+
+# Neither the wildcard, which holds operations that are not known here, nor the bits that give away the owner's rights.
+_WRITE_IN_FOLDERS = tuple(name for name in WRITE if name not in ("file-write*", "file-write-setugid"))
+_NAME_SERVICE = "/private/var/run/mDNSResponder"
+_NETWORK_FILES = (
+    "/private/etc/hosts",
+    "/private/etc/resolv.conf",
+    "/private/etc/services",
+    "/private/etc/ssl",
+    "/private/var/run/resolv.conf",
+)
+
+
+def command_line(
+    layout: Layout, argv: Sequence[str], *, readable: Sequence[str], writable: Sequence[str], network: bool
+) -> list[str]:
+    """Return the command line that runs ``argv`` under the profile."""
+    return [SANDBOX_EXEC, "-p", command_profile(layout, readable=readable, writable=writable, network=network), *argv]
+
+
+def command_profile(layout: Layout, *, readable: Sequence[str], writable: Sequence[str], network: bool) -> str:
+    """Return the profile of a command of the layout's interpreter and of all that it starts.
+
+    Raises ValueError for a path that a profile cannot contain.
+    """
+    sections = [
+        head(),
+        defaults(),
+        revoked(),
+        system(),
+        _files(layout, readable, writable),
+        _semaphores(),
+        own_processes(),
+        *([_network()] if network else []),
+    ]
+    return "\n\n".join("\n".join(section) for section in sections) + "\n"
+
+
+def _files(layout: Layout, readable: Sequence[str], writable: Sequence[str]) -> list[str]:
+    programs = started(layout, ())
+    shown = [*installation(layout, programs), *layout.files, *readable]
+    folders = ancestors(spellings([*shown, *writable, *SYSTEM, *DATA, *DEVICES]))
+    return [
+        "; The interpreter with all that is installed, and what else may be read.",
+        rule("allow", [*READ, *MAP], subpaths(shown)),
+        rule("allow", ["process-exec*"], literals(programs)),
+        "; Where it may write, and neither start nor load what it wrote.",
+        rule("allow", [*READ, *_WRITE_IN_FOLDERS], subpaths(writable)),
+        "; The folders above all these: whether they exist, but not what is in them.",
+        rule("allow", ["file-read-metadata"], [*LINKS, *literals(folders)]),
+    ]
+
+
+def _semaphores() -> list[str]:
+    """Return the rule for the semaphores of ``multiprocessing``, which exist by name for all programs of the user.
+
+    Shared memory is not allowed, since its names can be guessed and others keep their data in it.
+    """
+    return [
+        "; The semaphores of multiprocessing.",
+        rule("allow", ["ipc-posix-sem"], ['(ipc-posix-name-regex #"^/mp-")']),
+    ]
+
+
+def _network() -> list[str]:
+    return [
+        "; The network, with the names of hosts.",
+        rule("allow", ["system-socket"]),
+        rule("allow", ["network-outbound"], ['(remote ip "*:*")', *literals([_NAME_SERVICE])]),
+        rule("allow", ["network-bind", "network-inbound"], ['(local ip "*:*")']),
+        rule("allow", READ, subpaths(_NETWORK_FILES)),
+    ]
