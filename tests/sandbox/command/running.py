@@ -65,7 +65,9 @@ class Outside:
             _bound(socket.AF_UNIX, socket.SOCK_STREAM, f"{self.folder}/socket"),
             _bound(socket.AF_UNIX, socket.SOCK_STREAM, "\0" + abstract),
         ]
-        self.process = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(3600)"])
+        self.process = subprocess.Popen(
+            [sys.executable, "-S", "-c", "import time; time.sleep(3600)"], stdout=subprocess.DEVNULL
+        )
         self.names: dict[str, Any] = {
             "outside": str(self.folder),
             "home": f"{self.folder}/home",
@@ -88,7 +90,7 @@ class Outside:
         return found + ([] if self.process.poll() is None else ["the process outside has ended"])
 
     def close(self) -> None:
-        del os.environ["SELFDEBUG_SECRET"]
+        os.environ.pop("SELFDEBUG_SECRET", None)
         self.process.kill()
         self.process.wait()
         for server in self.sockets:
