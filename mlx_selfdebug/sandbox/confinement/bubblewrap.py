@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 from mlx_selfdebug.sandbox.confinement.layout import Layout, this_interpreter
-from mlx_selfdebug.sandbox.confinement.roots import RDONLY, Memory, Root
+from mlx_selfdebug.sandbox.confinement.roots import NODEV, RDONLY, Memory, Root
 
 _TRIAL_S = 10
 _FIXED = ("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv", "--chdir", "/")
@@ -52,7 +52,7 @@ def _planned(root: Root) -> Iterator[str]:
     for mount in root.mounts:
         if isinstance(mount, Memory):
             yield from ("--size", str(mount.n_bytes), "--tmpfs", mount.target)
-        elif mount.attributes & RDONLY and stat.S_ISCHR(os.stat(mount.source).st_mode):
+        elif not mount.attributes & NODEV:
             yield from ("--dev-bind", mount.source, mount.target)
         else:
             yield from ("--ro-bind" if mount.attributes & RDONLY else "--bind", mount.source, mount.target)

@@ -38,7 +38,7 @@ def test_files_in_tmp_path(tmp_path):
 
 
 def test_captured_output(capsys):
-    print("hello")
+    sys.stdout.write("hello\n")
     assert capsys.readouterr().out == "hello\n"
 
 

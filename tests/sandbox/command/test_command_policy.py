@@ -20,10 +20,11 @@ from mlx_selfdebug.sandbox.confinement.syscalls import FIRST_UNKNOWN, MACHINES, 
 from tests.sandbox.confinement.machine import judge
 
 EPERM, EACCES = refuse(errno.EPERM), refuse(errno.EACCES)
+MODES = ("chmod", "fchmod", "fchmodat", "fchmodat2", "creat", "open", "openat", "mknod", "mknodat")
 LOOKS = (
-    "clone socket socketpair ioctl fcntl prctl prlimit64 setpriority ioprio_set sched_setaffinity sched_setscheduler sched_setparam "
-    "sched_setattr chmod fchmod fchmodat fchmodat2 creat open openat mknod mknodat"
-).split()
+    *MODES, "clone", "socket", "socketpair", "ioctl", "fcntl", "prctl", "prlimit64", "setpriority", "ioprio_set",
+    "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr",
+)  # fmt: skip
 both = pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
 
 

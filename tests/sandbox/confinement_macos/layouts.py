@@ -1,4 +1,4 @@
-"""How interpreters lie on Macs, written by hand: where the files of each installation are, and what must stay out of reach."""
+"""How interpreters and projects lie on Macs, written by hand: where the files of each are, and what must stay out of reach."""
 
 from __future__ import annotations
 
@@ -76,3 +76,8 @@ INSTALLATIONS = {
     "behind_links": _unix("/var/tools/py", libraries=("/tmp/lib",)),
 }
 """By name of golden file. The last lies behind /var and /tmp, links into /private on every Mac."""
+
+PROJECT = "/Users/ana/work/shapes"
+ENVIRONMENT = f"{PROJECT}/.venv"
+SCRATCH = "/private/var/folders/x1/abc/T/mlx-selfdebug-501/scratch-1/shapes"
+TEMPORARY = "/private/var/folders/x1/abc/T/mlx-selfdebug-501/command-1"
