@@ -33,6 +33,11 @@ _START_MADE = """
 shutil.copy(sys.executable, "made")
 assert not os.waitpid(os.posix_spawn("./made", ["./made", "-S", "-c", ""], os.environ), 0)[1]
 """
+# Outside, this sets the limits of the caller to what they are.
+_SET_LIMITS = """
+import resource
+resource.prlimit(keeper, resource.RLIMIT_CORE, resource.prlimit(keeper, resource.RLIMIT_CORE))
+"""
 # Each is run in a process of its own and reaches its end only if the escape succeeds. ``x`` holds what there is to reach.
 _ATTEMPTS: tuple[tuple[str, Group, str], ...] = (
     ("read a file outside its folders", "files", "open(x['canary']).read()"),
@@ -43,17 +48,21 @@ _ATTEMPTS: tuple[tuple[str, Group, str], ...] = (
     ("remove a file outside its folders", "files", "os.unlink(x['doomed'])"),
     ("follow a link out of its folder", "files", "os.symlink(x['canary'], 'link'); open('link').read()"),
     ("change its interpreter's library", "files", "open(os.__file__, 'a').close()"),
+    ("make a program that runs as its owner", "files", "open('owner', 'w').close(); os.chmod('owner', 0o4755)"),
     ("connect over TCP", "network", "socket.create_connection(('127.0.0.1', x['tcp']), 5).close()"),
     ("send over UDP", "network", "socket.socket(2, 2).sendto(b'x', ('127.0.0.1', x['udp']))"),
     ("connect to a local socket", "network", "socket.socket(socket.AF_UNIX).connect(x['unix'])"),
     ("start another program", "processes", "assert not os.waitpid(os.posix_spawn('/bin/sh', ['sh', '-c', ':'], {}), 0)[1]"),
     ("start a program that it made", "processes", _START_MADE),
+    ("make namespaces of its own", "processes", "import ctypes; assert not ctypes.CDLL(None).unshare(0x10000000)"),
+    ("set the limits of the process that keeps it", "processes", _SET_LIMITS),
     ("signal a process outside", "processes", "os.kill(x['pid'], 0)"),
     ("read the environment of a process outside", "processes", "open(f\"/proc/{x['pid']}/environ\").read()"),
 )  # fmt: skip
 _PROGRAM = """
 import json, os, shutil, socket, sys
 attempts, x = json.loads(sys.argv[1])
+keeper = os.getppid()
 reached = []
 for name, source in attempts:
     pid = os.fork()

@@ -116,7 +116,8 @@ def _require_harmless(folder: str, interpreter: str) -> None:
     if not os.path.isdir(folder):
         raise ValueError(f"{folder} is no folder; a command needs a folder in which it may write")
     home = os.path.realpath(os.path.expanduser("~"))
-    for path, what in ((home, "the home folder"), (os.path.realpath(interpreter), "the interpreter")):
+    programs = [(path, "the interpreter") for path in (interpreter, os.path.realpath(interpreter))]
+    for path, what in ((home, "the home folder"), *programs):
         if os.path.commonpath([path, folder]) == folder:
             raise ValueError(
                 f"a command may not write in {folder}, which holds {what}; make a scratch copy of the project"

@@ -20,7 +20,7 @@ ROOMY = CommandLimits(
     files=400,
     temporary_bytes=6 << 20,
 )
-QUICK = replace(ROOMY, wall_s=1.0)
+QUICK = replace(ROOMY, wall_s=0.5)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_selfdebug.sandbox.confinement.sbpl import real_path
 from mlx_selfdebug.sandbox.confinement.seatbelt import SANDBOX_EXEC
 from mlx_selfdebug.sandbox.confinement.seatbelt_command import command_line, command_profile
 
