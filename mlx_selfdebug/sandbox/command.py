@@ -25,7 +25,8 @@ from mlx_selfdebug.sandbox.command_probes import probe_command
 from mlx_selfdebug.sandbox.isolation import Isolation, Level, level_of, require_level
 from mlx_selfdebug.sandbox.limits import CommandLimits
 from mlx_selfdebug.sandbox.prepared_command import Wanted, interpreter_of, prepared
-from mlx_selfdebug.sandbox.processes.confined import Ending, Outcome, run
+from mlx_selfdebug.sandbox.processes.confined import run
+from mlx_selfdebug.sandbox.processes.outcome import Ending, Outcome
 
 _DEFAULT_LIMITS = CommandLimits()
 

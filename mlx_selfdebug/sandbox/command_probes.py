@@ -24,7 +24,8 @@ from mlx_selfdebug.sandbox.confinement.system import command_layer_names
 from mlx_selfdebug.sandbox.limits import CommandLimits
 from mlx_selfdebug.sandbox.prepared_command import Wanted, prepared
 from mlx_selfdebug.sandbox.probes import CONTROL_TIMEOUT_S, Findings, Group, Probe
-from mlx_selfdebug.sandbox.processes.confined import Ending, Outcome, run
+from mlx_selfdebug.sandbox.processes.confined import run
+from mlx_selfdebug.sandbox.processes.outcome import Ending, Outcome
 
 _LIMITS = CommandLimits(
     wall_s=60, cpu_s=60, memory_bytes=256 << 20, processes=32, output_bytes=1 << 20, disk_bytes=4 << 20, files=1000

@@ -12,7 +12,7 @@ from mlx_selfdebug.sandbox.confinement.layout import Layout
 from mlx_selfdebug.sandbox.confinement.reach import Reach, Writable, layout_of, virtual_environment
 from mlx_selfdebug.sandbox.limits import CommandLimits
 from mlx_selfdebug.sandbox.owned_folders import default_parent, owned_folder
-from mlx_selfdebug.sandbox.processes.confined import Command
+from mlx_selfdebug.sandbox.processes.outcome import Command
 
 
 @dataclass(frozen=True)

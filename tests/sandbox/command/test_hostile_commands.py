@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 # What is to be reached is not there on every machine, or for root alone.
 MAY_LACK = {
     "reads the memory of a process outside", "sets an attribute outside", "connects by IPv6", "sends datagrams over a pair",
-    "moves its folder away", "moves a file outside into its folder", "fetches a page",
+    "moves a file outside into its folder", "fetches a page",
 }  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def test_nothing_outside_has_changed_and_nobody_was_reached(
 def test_the_attempts_on_what_is_outside_succeed_where_nothing_is_in_force() -> None:
     """Otherwise their failing would mean nothing. The others would do harm to this machine."""
     failed = {}
-    for attempt in (each for each in ATTEMPTS if "x['" in each.source):
+    for attempt in (each for each in ATTEMPTS if "x['" in each.source and "x['folder']" not in each.source):
         with outside() as there:
             failed |= {
                 name: status for name, status in statuses_unconfined([attempt], sys.executable, there).items() if status
