@@ -2,7 +2,7 @@
 
 ``demo`` runs every stage once, in minutes, and is too small to show anything. ``air`` is meant for a MacBook Air M4. ``full`` uses
 every task and every arm, and 8 drafts per task to find the hard tasks. ``cpu`` is meant for two cores, on which it
-took 33 minutes. ``seed`` is the size that this project began with: 13 pairs of the model's own code.
+takes about half an hour. ``seed`` is the size that this project began with: 13 pairs of the model's own code.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 
 _CPU = {
     "collect.tasks": "starter-mixed",
-    "collect.limit": 40,
+    "collect.limit": 32,
     "collect.samples": 6,
     "collect.max_tokens": 200,
     "collect.edits": 2,
     "collect.rounds": 0,
-    "train.max_pairs": 64,
-    "eval.limit": 24,
+    "train.max_pairs": 48,
+    "eval.limit": 16,
     "eval.arms": "blind,facts,edits+forks+blind",
     "eval.bugs_limit": 8,
     "eval.tokens": 240,
