@@ -124,7 +124,7 @@ def run_ours(
 def run_plain(
     model: Model, examples: list[Example], config: TrainConfig, optimizer: Any, options: argparse.Namespace
 ) -> dict[str, Any]:
-    def plain(network: nn.Module, batch: Any) -> LossAndGradient:
+    def plain(network: nn.Module, batch: Any, **_: Any) -> LossAndGradient:
         value, gradient = nn.value_and_grad(network, plain_loss)(network, batch)
         mx.eval(value, gradient)
         return LossAndGradient(float(value.item()), gradient)

@@ -105,7 +105,7 @@ def test_a_verdict_frames_its_failures() -> None:
 
 def test_pairs_frame_their_texts() -> None:
     frame = Rows([Pair("repair", "python", "t", "asked", "said", ("a", "b"))]).to_frame()
-    assert list(frame.columns) == ["kind", "domain", "task_id", "prompt", "target", "attempts"]
+    assert list(frame.columns) == ["kind", "domain", "task_id", "prompt", "target", "attempts", "task_prompt"]
     assert frame.attempts[0] == "a b"
 
 

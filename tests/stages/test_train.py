@@ -273,9 +273,9 @@ def test_a_single_step_that_is_not_a_number_is_skipped_and_the_rest_goes_on(
         train(run, tiny)  # so that no probe is counted below
     real, calls = loop.loss_and_gradient, []
 
-    def once_broken(network: Any, batch: Any) -> Any:
+    def once_broken(network: Any, batch: Any, **options: Any) -> Any:
         calls.append(1)
-        found = real(network, batch)
+        found = real(network, batch, **options)
         return LossAndGradient(float("nan"), found.gradient) if len(calls) == 2 else found
 
     monkeypatch.setattr(loop, "loss_and_gradient", once_broken)
