@@ -7,6 +7,7 @@ processes share are counted in each of them.
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 from types import TracebackType
@@ -105,18 +106,31 @@ class Governor:
     def width(self) -> int:
         """Return the maximum number of rows to have now.
 
-        The memory is measured at most twice per second. Near the budget there are a quarter fewer rows each time, and far from
-        it one more.
+        The memory is measured at most twice per second. Near the budget, free memory is given back to the system. If that does
+        not help there are a quarter fewer rows each time, and far from the budget one more.
         """
         now = time.monotonic()
         if now >= self._next:
             self._next = now + CHECK_S
             used = tree_bytes() / self._budget
             if used > NEAR:
+                release_free_memory()
+                used = tree_bytes() / self._budget
+            if used > NEAR:
                 self._width = max(1, self._width * 3 // 4)
             elif used < FAR:
                 self._width = min(self._max_width, self._width + 1)
         return self._width
+
+
+def release_free_memory() -> None:
+    """Give memory that is free back to the system, where the C library can do that (glibc's ``malloc_trim``).
+
+    After a wide batch, up to half a gigabyte of freed buffers was seen to stay with this process otherwise. It takes about 0.05 s.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def watched_by(pid: int | None) -> None:

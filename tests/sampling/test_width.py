@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import platform
 from typing import Any
 
 import pytest
@@ -54,11 +56,28 @@ def test_a_budget_too_small_is_refused_with_the_smallest_that_works(tiny: Any) -
 
 
 def test_near_the_budget_the_batch_gets_narrower_and_far_from_it_wider_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    used = [97, 97, 50, 50, 90]
+    used = [97, 97, 97, 97, 50, 50, 90]
     monkeypatch.setattr(memory, "tree_bytes", lambda: used.pop(0))
     monkeypatch.setattr(memory, "CHECK_S", 0.0)
     governor = Governor(100, 16)
     assert [governor.width() for _ in range(5)] == [12, 9, 10, 11, 11]
+
+
+def test_a_batch_stays_as_wide_if_giving_free_memory_back_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = [97, 80]
+    monkeypatch.setattr(memory, "tree_bytes", lambda: used.pop(0))
+    assert Governor(100, 16).width() == 16
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps free memory until it is asked for it")
+def test_free_memory_is_given_back_to_the_system() -> None:
+    blocks = [bytearray(2000) for _ in range(50_000)]
+    last = bytearray(2000)  # the memory above the last block would go back by itself
+    del blocks
+    before = memory.process_bytes(os.getpid())
+    memory.release_free_memory()
+    assert before - memory.process_bytes(os.getpid()) > 50 * 10**6
+    assert last
 
 
 def test_memory_is_looked_at_twice_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
