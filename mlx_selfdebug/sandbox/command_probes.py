@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from mlx_selfdebug.sandbox.confinement import bubblewrap
 from mlx_selfdebug.sandbox.confinement.system import command_layer_names
 from mlx_selfdebug.sandbox.limits import CommandLimits
 from mlx_selfdebug.sandbox.prepared_command import Wanted, prepared
-from mlx_selfdebug.sandbox.probes import CONTROL_TIMEOUT_S, Findings, Group, Probe
+from mlx_selfdebug.sandbox.probes import CONTROL_TIMEOUT_S, Findings, Group, Probe, open_targets
 from mlx_selfdebug.sandbox.processes.confined import run
 from mlx_selfdebug.sandbox.processes.outcome import Ending, Outcome
 
@@ -43,7 +42,7 @@ resource.prlimit(keeper, resource.RLIMIT_CORE, resource.prlimit(keeper, resource
 _ATTEMPTS: tuple[tuple[str, Group, str], ...] = (
     ("read a file outside its folders", "files", "open(x['canary']).read()"),
     ("list the home folder", "files", "os.listdir(x['home'])"),
-    ("write a file outside its folders", "files", "open(x['outside'] + '/written', 'w').write('x')"),
+    ("write a file outside its folders", "files", "open(x['folder'] + '/written', 'w').write('x')"),
     ("empty a file outside its folders", "files", "os.truncate(x['victim'], 0)"),
     ("change the mode of a file outside", "files", "os.chmod(x['victim'], 0o600)"),
     ("remove a file outside its folders", "files", "os.unlink(x['doomed'])"),
@@ -106,11 +105,11 @@ def probe_command(interpreter: str, *, network: bool, without: frozenset[str]) -
     Raises SandboxError if no such command can be started.
     """
     attempts = [attempt for attempt in _ATTEMPTS if not (network and attempt[1] == "network")]
-    with _targets() as targets, _folder() as folder:
-        possible = _reached_unconfined(_program(interpreter, attempts, targets), folder)
-    with _targets() as targets, _folder() as folder:
+    with open_targets() as reachable, _folder() as folder:
+        possible = _reached_unconfined(_program(interpreter, attempts, reachable), folder)
+    with open_targets() as reachable, _folder() as folder:
         wanted = Wanted(
-            _program(interpreter, attempts, targets), folder, limits=_LIMITS, network=network, without=without
+            _program(interpreter, attempts, reachable), folder, limits=_LIMITS, network=network, without=without
         )
         wanted, outcome = _as_well_as_possible(wanted)
         reached = _names(outcome.stdout.text())
@@ -120,10 +119,10 @@ def probe_command(interpreter: str, *, network: bool, without: frozenset[str]) -
 
 
 def _program(
-    interpreter: str, attempts: Sequence[tuple[str, Group, str]], targets: Mapping[str, object]
+    interpreter: str, attempts: Sequence[tuple[str, Group, str]], reachable: Mapping[str, object]
 ) -> tuple[str, ...]:
     sources = [(name, source) for name, _, source in attempts]
-    return interpreter, "-I", "-S", "-c", _PROGRAM, json.dumps([sources, targets])
+    return interpreter, "-I", "-S", "-c", _PROGRAM, json.dumps([sources, reachable])
 
 
 def _reached_unconfined(program: Sequence[str], folder: str) -> frozenset[str]:
@@ -149,7 +148,7 @@ def _limit_probes(interpreter: str, wanted: Wanted) -> Iterator[Probe]:
             yield Probe(name, "limits", outcome.ending == ending)
     with _folder() as folder:
         _outcome(_python(interpreter, _LINGER, replace(wanted, folder=folder)))
-        yield Probe("leave a process behind", "limits", _is_released(Path(folder, "held")))
+        yield Probe("leave a process behind", "limits", is_released(Path(folder, "held")))
     with _folder() as folder:
         yield Probe(
             "end the process that keeps it", "processes", _keeper_survives(interpreter, replace(wanted, folder=folder))
@@ -164,7 +163,7 @@ def _keeper_survives(interpreter: str, wanted: Wanted) -> bool:
     return outcome.ending == "exited"
 
 
-def _is_released(path: Path) -> bool:
+def is_released(path: Path) -> bool:
     """Return whether no process holds a lock on the file any more."""
     with path.open() as file:
         try:
@@ -195,30 +194,3 @@ def _names(text: str) -> frozenset[str]:
 def _folder() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="selfdebug-", ignore_cleanup_errors=True) as folder:
         yield os.path.realpath(folder)
-
-
-@contextmanager
-def _targets() -> Iterator[dict[str, object]]:
-    """Set up what the attempts try to reach: files, listening sockets and a process."""
-    with (
-        _folder() as folder,
-        socket.socket() as tcp,
-        socket.socket(type=socket.SOCK_DGRAM) as udp,
-        socket.socket(socket.AF_UNIX) as unix,
-    ):
-        for name in ("canary", "victim", "doomed"):
-            Path(folder, name).write_text("canary", encoding="utf-8")
-        for server in (tcp, udp):
-            server.bind(("127.0.0.1", 0))
-        unix.bind(f"{folder}/socket")
-        tcp.listen(8)
-        unix.listen(8)
-        yield {
-            **{name: f"{folder}/{name}" for name in ("canary", "victim", "doomed")},
-            "outside": folder,
-            "home": str(Path.home()) if os.environ.get("HOME") else "/",
-            "tcp": tcp.getsockname()[1],
-            "udp": udp.getsockname()[1],
-            "unix": f"{folder}/socket",
-            "pid": os.getpid(),
-        }

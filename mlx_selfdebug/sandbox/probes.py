@@ -88,7 +88,7 @@ def probe(*, packages: tuple[str, ...] = (), without: frozenset[str] = frozenset
     worker = Worker(Setup(this_interpreter(packages), LIMITS, packages=packages, without=without))
     try:
         worker.start()
-        with _targets() as targets:
+        with open_targets() as targets:
             reached = _reached_unconfined(targets)
             probes = [
                 Probe(a.name, a.group, _is_stopped(worker, a, targets) if a.name in reached else None)
@@ -143,23 +143,24 @@ def _reached_unconfined(targets: Mapping[str, object]) -> frozenset[str]:
 
 
 @contextmanager
-def _targets() -> Iterator[dict[str, object]]:
+def open_targets() -> Iterator[dict[str, object]]:
     """Set up what the attempts try to reach: files, listening sockets and a process."""
     with (
-        tempfile.TemporaryDirectory(prefix="selfdebug-") as folder,
+        tempfile.TemporaryDirectory(prefix="selfdebug-", ignore_cleanup_errors=True) as name,
         socket.socket() as tcp,
         socket.socket(type=socket.SOCK_DGRAM) as udp,
         socket.socket(socket.AF_UNIX) as unix,
     ):
-        canary = Path(folder) / "canary"
-        canary.write_text("canary", encoding="utf-8")
+        folder = os.path.realpath(name)
+        for file in ("canary", "victim", "doomed"):
+            Path(folder, file).write_text("canary", encoding="utf-8")
         for server in (tcp, udp):
             server.bind(("127.0.0.1", 0))
         unix.bind(f"{folder}/socket")
         tcp.listen(8)
         unix.listen(8)
         yield {
-            "canary": str(canary),
+            **{file: f"{folder}/{file}" for file in ("canary", "victim", "doomed")},
             "folder": folder,
             "home": str(Path.home()) if os.environ.get("HOME") else "/",
             "package": __file__,

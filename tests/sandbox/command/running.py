@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_selfdebug.sandbox import Completed, run_confined
+from mlx_selfdebug.sandbox.command_probes import is_released
 from mlx_selfdebug.sandbox.owned_folders import remove_tree
 from tests.sandbox.command.corpus import ROOMY, Hostile
 
@@ -185,16 +185,6 @@ def _wrong(hostile: Hostile, done: Completed, folder: Path) -> Iterator[str]:
         yield f"it ended with {done.ending} ({done.reason}), not {' or '.join(sorted(hostile.endings))}: {said}"
     if (folder / "held").exists() and not is_released(folder / "held"):
         yield "a process of it is still there"
-
-
-def is_released(path: Path) -> bool:
-    """Whether no process holds a lock on the file any more."""
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
 
 
 def run_all(

@@ -77,7 +77,7 @@ INSTALLATIONS = {
 }
 """By name of golden file. The last lies behind /var and /tmp, links into /private on every Mac."""
 
-PROJECT = "/Users/ana/work/shapes"
+PROJECT = "/Users/ana/projects/shapes"
 ENVIRONMENT = f"{PROJECT}/.venv"
 SCRATCH = "/private/var/folders/x1/abc/T/mlx-selfdebug-501/scratch-1/shapes"
 TEMPORARY = "/private/var/folders/x1/abc/T/mlx-selfdebug-501/command-1"
