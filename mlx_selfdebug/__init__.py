@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from mlx_selfdebug.evaluation.evidence import read_evidence as read_evidence
     from mlx_selfdebug.evaluation.result import Result as Result
     from mlx_selfdebug.evaluation.result import read_result as read_result
+    from mlx_selfdebug.fixing.fix import fix_project as fix_project
+    from mlx_selfdebug.fixing.notebook import fix as fix
+    from mlx_selfdebug.fixing.result import FixResult as FixResult
     from mlx_selfdebug.models.load import Model as Model
     from mlx_selfdebug.models.load import load_model as load_model
     from mlx_selfdebug.progress import Bars as Bars
@@ -55,6 +58,7 @@ _HOMES = {
     "Checks": "values.checks",
     "Config": "config",
     "Failure": "values.verdict",
+    "FixResult": "fixing.result",
     "Limits": "sandbox.limits",
     "Model": "models.load",
     "Pair": "values.pair",
@@ -68,6 +72,8 @@ _HOMES = {
     "collect": "stages.collect",
     "dump_tasks": "tasks.jsonl",
     "evaluate": "stages.evaluate",
+    "fix": "fixing.notebook",
+    "fix_project": "fixing.fix",
     "load_config": "config",
     "load_model": "models.load",
     "load_tasks": "tasks.load",

@@ -22,6 +22,7 @@ COMMANDS = {
     "collect": ("stages", "Draft, test and repair on the training tasks; make the pairs."),
     "train": ("stages", "Train a LoRA adapter on a run's pairs."),
     "eval": ("stages", "Compare the base model and the adapter on held-out tasks."),
+    "fix": ("fix", "Make failing tests of a project pass with a small, proven change."),
     "report": ("report", "Write what a run did and found as HTML, Markdown or JSON."),
     "estimate": ("estimate", "Estimate memory and time of each stage before loading weights."),
     "tasks": ("tasks", "List, show, check, audit and compare task sets."),

@@ -94,7 +94,7 @@ class Judging:
         return [future for item in self._pending for future in item.futures if not future.done()]
 
     def begin(self, asked: Asked, completion: Completion) -> None:
-        tidied = _tidied(asked, completion)
+        tidied = tidied_by(asked, completion)
         self._pending.append(_Pending(asked, completion, tidied, self.memory.tests(tidied.code, asked.task)))
 
     def finished(self) -> Iterator[Attempt]:
@@ -142,7 +142,7 @@ class _Pending:
         )
 
 
-def _tidied(asked: Asked, completion: Completion) -> Tidied:
+def tidied_by(asked: Asked, completion: Completion) -> Tidied:
     """Return the code in a completion. A completion that was ended as a copy has the code of the program it is a copy of.
 
     A completion that replaces a line has the code of the program with the new line.

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mlx_selfdebug.sandbox.runner import TestRunner as TestRunner
     from mlx_selfdebug.sandbox.scratch import Scratch as Scratch
     from mlx_selfdebug.sandbox.scratch import scratch_copy as scratch_copy
+    from mlx_selfdebug.sandbox.session import Session as Session
+    from mlx_selfdebug.sandbox.session import confined_session as confined_session
     from mlx_selfdebug.values.verdict import ErrorFact as ErrorFact
     from mlx_selfdebug.values.verdict import Failure as Failure
     from mlx_selfdebug.values.verdict import Verdict as Verdict
@@ -37,8 +39,10 @@ _MODULES = {
     "Failure": "values.verdict",
     "Limits": "sandbox.limits",
     "Scratch": "sandbox.scratch",
+    "Session": "sandbox.session",
     "TestRunner": "sandbox.runner",
     "Verdict": "values.verdict",
+    "confined_session": "sandbox.session",
     "describe_command_isolation": "sandbox.command",
     "describe_isolation": "sandbox.isolation",
     "executed_lines": "sandbox.executed",
@@ -55,8 +59,10 @@ __all__ = [
     "Failure",
     "Limits",
     "Scratch",
+    "Session",
     "TestRunner",
     "Verdict",
+    "confined_session",
     "describe_command_isolation",
     "describe_isolation",
     "executed_lines",

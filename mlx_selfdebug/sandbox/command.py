@@ -16,7 +16,8 @@ README.md says which limits are exact, and what is not covered.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -26,9 +27,11 @@ from mlx_selfdebug.sandbox.isolation import Isolation, Level, level_of, require_
 from mlx_selfdebug.sandbox.limits import CommandLimits
 from mlx_selfdebug.sandbox.prepared_command import Wanted, interpreter_of, prepared
 from mlx_selfdebug.sandbox.processes.confined import run
-from mlx_selfdebug.sandbox.processes.outcome import Ending, Outcome
+from mlx_selfdebug.sandbox.processes.outcome import Command, Ending, Outcome
 
 _DEFAULT_LIMITS = CommandLimits()
+NAMESPACES = frozenset({"namespaces", "bubblewrap"})
+"""The layers with which a command has a view of the file system, and process numbers, of its own."""
 
 
 @dataclass(frozen=True)
@@ -104,18 +107,30 @@ def run_confined(
         network=allow_network,
         without=without,
     )
-    isolation = describe_command_isolation(interpreter_of(argv), allow_network=allow_network, without=without)
+    with confinable(wanted, level) as (command, isolation):
+        return completed(run(command), isolation)
+
+
+@contextmanager
+def confinable(wanted: Wanted, level: Level) -> Iterator[tuple[Command, Level]]:
+    """Give the command that is wanted, and how well it will be isolated. What it needs on the disk exists until the block ends.
+
+    Raises SandboxError if the isolation is weaker than ``level``, and ValueError if something is wanted that makes no sense.
+    """
+    isolation = describe_command_isolation(
+        interpreter_of(wanted.argv), allow_network=wanted.network, without=wanted.without
+    )
     require_level(isolation, level)
     with_layers = replace(
         wanted, required=isolation.in_force - {"bubblewrap"}, bubblewrap="bubblewrap" in isolation.in_force
     )
     with prepared(with_layers) as command:
-        if command.folder != os.path.realpath(folder) and not isolation.in_force & {"namespaces", "bubblewrap"}:
+        if command.folder != os.path.realpath(wanted.folder) and not isolation.in_force & NAMESPACES:
             raise SandboxError(
-                f"{folder} cannot be shown at {seen_at} without namespaces, which this machine does not offer",
+                f"{wanted.folder} cannot be shown at {wanted.seen_at} without namespaces, which this machine does not offer",
                 hint="leave out seen_at, and let PYTHONPATH name the scratch copy",
             )
-        return _completed(run(command), isolation.level)
+        yield command, isolation.level
 
 
 @cache
@@ -131,7 +146,8 @@ def describe_command_isolation(
     return Isolation(level_of(findings), dict(findings.layers), findings.in_force, findings.probes)
 
 
-def _completed(outcome: Outcome, level: Level) -> Completed:
+def completed(outcome: Outcome, level: Level) -> Completed:
+    """Return how a command ended in the words of the public function."""
     return Completed(
         ending=outcome.ending,
         exit_code=outcome.status if outcome.status >= 0 else None,

@@ -73,7 +73,7 @@ class TestRunner:
         packages: Sequence[str] = (),
         without: frozenset[str] = frozenset(),
     ) -> None:
-        self.workers = workers or _n_processors()
+        self.workers = workers or n_processors()
         self.limits = limits
         self.description = describe_isolation(packages=tuple(packages), without=without)
         require_level(self.description, level)
@@ -302,6 +302,7 @@ class _PreparedCache:
 _NOT_PREPARED = PreparedChecks()
 
 
-def _n_processors() -> int:
+def n_processors() -> int:
+    """Return the number of processors that this process may use."""
     affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1

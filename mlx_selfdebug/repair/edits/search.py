@@ -35,13 +35,21 @@ Certain = Callable[[Verdict], Verdict]
 class EditSearch:
     """The search for an edit of one failed program, in which at most ``max_tries`` edits are run.
 
+    ``further`` edits are still tried after the first that passed.
+
     The search drives itself in the threads in which its runs end, so that it goes on while the caller decodes. The future ``ended``
     is done when the search is over. Then ``found`` holds the edits that passed, in the order of the tries, and ``n_tries`` is the
     number of edits whose results were taken.
     """
 
     def __init__(
-        self, candidates: Iterable[Candidate], run: Run, max_tries: int, certain: Certain = lambda verdict: verdict
+        self,
+        candidates: Iterable[Candidate],
+        run: Run,
+        max_tries: int,
+        certain: Certain = lambda verdict: verdict,
+        *,
+        further: int = FURTHER,
     ) -> None:
         self.ended: Future[None] = Future()
         self.found: list[Candidate] = []
@@ -50,7 +58,7 @@ class EditSearch:
         self._waiting: Iterator[Candidate] = iter(candidates)
         self._run = run
         self._certain = certain
-        self._end = max_tries
+        self._end, self._further = max_tries, further
         self._under_way: deque[tuple[Candidate, Future[Verdict]]] = deque()
         self._lock = threading.Lock()
         self._advance()
@@ -83,7 +91,7 @@ class EditSearch:
                 self._end = self.n_tries
             if verdict.passed:
                 if not self.found:
-                    self._end = min(self._end, self.n_tries + FURTHER)
+                    self._end = min(self._end, self.n_tries + self._further)
                 self.found.append(candidate)
 
     def _begin_more(self) -> None:

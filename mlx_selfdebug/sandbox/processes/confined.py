@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -29,17 +30,21 @@ _SHARE = 0.1
 """The largest share of its time that the caller spends on looking."""
 
 
-def run(command: Command) -> Outcome:
-    """Run the command and return what became of it. Raises SandboxError if it could not be run as it should be."""
-    with _Running(command) as running:
+def run(command: Command, stop: threading.Event | None = None) -> Outcome:
+    """Run the command and return what became of it. It is ended as soon as ``stop`` is set.
+
+    Raises SandboxError if the command could not be run as it should be.
+    """
+    with _Running(command, stop or threading.Event()) as running:
         return running.wait()
 
 
 class _Running:
     """A command that runs. Everything that it has started is gone when the block ends, however it ends."""
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: Command, stop: threading.Event) -> None:
         self._command = command
+        self._stop = stop
         self._limits = command.limits
         self._outputs: dict[int, Tail] = {}
         self._pid = 0
@@ -55,7 +60,9 @@ class _Running:
         self._stdout, self._stderr = self._outputs.values()
         try:
             words = keeper_command(self._command.reach, in_bubblewrap=self._command.bubblewrap)
-            self._pid = spawn(words, ENVIRONMENT, (theirs.fileno(), *(writing for _, writing in pipes)))
+            channel = [] if self._command.channel is None else [self._command.channel]
+            given = (theirs.fileno(), *(writing for _, writing in pipes), *channel)
+            self._pid = spawn(words, ENVIRONMENT, given)
         except OSError as error:
             self._close()
             raise SandboxError(f"the confined command {self._command.argv[0]} cannot be started: {error}") from error
@@ -102,6 +109,7 @@ class _Running:
             "limits": _kernel_limits(command.limits),
             "without": tuple(sorted(command.without)),
             "required": tuple(sorted(command.required)),
+            "channel": command.channel is not None,
         }
         with suppress(OSError):  # if the keeper is gone, it says nothing either
             self._control.sendall(json.dumps(settings).encode() + b"\n")
@@ -156,6 +164,8 @@ class _Running:
                 next_disk_look = _next(now, DISK_LOOK_S)
             if now >= deadline:
                 self._exceed("timed_out", f"more than {self._limits.wall_s:g} s")
+            if self._stop.is_set():
+                self._exceed("killed", "ended by its caller")
             if self._limit:
                 with suppress(OSError):
                     self._control.sendall(b"e")

@@ -32,6 +32,9 @@ from mlx_selfdebug.sandbox.confinement.system import CommandConfinement, command
 
 CONTROL = 10
 """The descriptor of the control socket. Those from 0 to 2 are the command's."""
+CHANNEL = 11
+"""The descriptor that becomes the command's standard input, if the caller wants to talk with the command."""
+_GIVEN_CHANNEL = 3
 MAX_OPEN_FILES = 1024
 KERNEL_ROOM = 2
 """How many times its limit of processes the kernel lets a command have.
@@ -44,17 +47,19 @@ _MAX_REPORT_BYTES = 1 << 16
 def main() -> NoReturn:
     """Start the command of the settings that arrive on descriptor 0, the control socket, and stay with it until it ends.
 
-    The command gets this process's descriptors 1 and 2.
+    The command gets this process's descriptors 1 and 2, and 3 as its standard input if the settings say that it is a channel.
     """
     os.setsid()
     os.dup2(0, CONTROL, inheritable=False)
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
+    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     os.closerange(CONTROL + 1, 1 << 16)
-    os.closerange(3, CONTROL)
     control = socket.socket(fileno=CONTROL)
     try:
-        _Keeper(control, _settings(control)).serve()
+        settings = _settings(control)
+        if settings["channel"]:
+            os.dup2(_GIVEN_CHANNEL, CHANNEL, inheritable=False)
+        os.closerange(3, CONTROL)
+        _Keeper(control, settings).serve()
     except Exception as error:
         _say(control, {"error": f"{type(error).__name__}: {error}"})
         os._exit(1)
@@ -92,7 +97,7 @@ class _Keeper:
         if report["error"]:
             raise RuntimeError(report["error"])
         _say(self._control, report)
-        _release_output()
+        _release_descriptors(channel=self._settings["channel"])
         status, killed = self._wait(wakeup)
         _end_all(alone)
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -181,10 +186,12 @@ def _wake_on_children() -> int:
     return reading
 
 
-def _release_output() -> None:
-    """Let go of the command's output, so that its end shows that every process of the command is gone."""
+def _release_descriptors(*, channel: bool) -> None:
+    """Let go of the command's output and channel, so that their end shows that every process of the command is gone."""
     for fd in (1, 2):
         os.dup2(0, fd)
+    if channel:
+        os.close(CHANNEL)
 
 
 def _become(settings: dict[str, Any], confinement: CommandConfinement, report: int) -> NoReturn:
@@ -207,6 +214,8 @@ def _become(settings: dict[str, Any], confinement: CommandConfinement, report: i
             say("it has less confinement than was probed, without " + ", ".join(missing))
             os._exit(127)
         command = confinement.command(argv)
+        if settings["channel"]:
+            os.dup2(CHANNEL, 0)
         say("")
         os.execve(command[0], command, environment)
     except (OSError, ValueError) as error:

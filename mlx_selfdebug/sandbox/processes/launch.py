@@ -88,7 +88,7 @@ def launch(setup: Setup, control: socket.socket) -> Launched:
 
 
 def spawn(words: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int | None]) -> int:
-    """Start a process that gets copies of these descriptors as its own 0, 1, 2, and return its number.
+    """Start a process that gets copies of these descriptors as its own 0, 1, 2 and so on, and return its number.
 
     None stands for the null device. Raises OSError if the process cannot be started.
     """

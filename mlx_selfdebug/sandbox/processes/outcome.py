@@ -33,6 +33,8 @@ class Command:
     """Names of layers that must be in force, since the probes found them in force."""
     bubblewrap: bool = False
     """Whether bubblewrap makes the namespaces instead of the keeper."""
+    channel: int | None = None
+    """The descriptor that becomes the command's standard input; the null device if there is none."""
 
 
 @dataclass

@@ -1,0 +1,227 @@
+"""Define the command ``fix``, which repairs a function of a real project until its tests pass."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mlx_selfdebug.cli import options
+from mlx_selfdebug.cli.completers import complete_model
+from mlx_selfdebug.cli.paths import PathType
+from mlx_selfdebug.errors import UsageError
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.fixing import FixResult, FixSettings, Project
+    from mlx_selfdebug.models.load import Model
+
+WIDTH = 78
+
+
+@click.command("fix")
+@click.argument("paths", nargs=-1, type=PathType())
+@click.option("--test", metavar="COMMAND", default="", help='command that tests the project, such as "pytest -q tests"')
+@click.option(
+    "--python",
+    metavar="PATH",
+    default="",
+    help="interpreter of the project  [default: that of its virtual environment]",
+)
+@click.option("--model", metavar="NAME", default="qwen2.5-coder-0.5b", show_default=True, shell_complete=complete_model,
+              help="model that reads and writes")  # fmt: skip
+@click.option(
+    "--adapter", type=PathType(file_okay=False), metavar="FOLDER", help="run or adapter to use with the model"
+)
+@click.option(
+    "--attempts", type=click.IntRange(0), default=4, show_default=True, help="repairs and drafts of each function"
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1),
+    default=120.0,
+    show_default=True,
+    help="time after which nothing new is tried",
+)
+@click.option(
+    "--test-seconds", type=click.FloatRange(1), default=30.0, show_default=True, help="time for a single test"
+)
+@click.option(
+    "--test-memory-gb", type=click.FloatRange(0.1), default=4.0, show_default=True, help="memory of the tests together"
+)
+@click.option("--diff", "as_diff", is_flag=True, help="print the diff alone, as git apply reads it")
+@click.option(
+    "--apply", "apply", is_flag=True, help="write the change into the file, and keep a copy of what was there"
+)
+@click.option("--force", is_flag=True, help="with --apply: also if the file has changes that are not committed")
+@click.option("--explain", is_flag=True, help="show the suspicious functions as the model reads them")
+@click.option("--watch", is_flag=True, help="keep the model loaded, and begin again whenever a file is saved")
+@click.option("--allow-network", is_flag=True, help="let the tests use the network of this machine")
+@options.weak_sandbox_option
+@options.json_option
+@options.quiet_option
+@options.debug_option
+def fix_command(
+    paths: tuple[Path, ...],
+    test: str,
+    python: str,
+    model: str,
+    adapter: Path | None,
+    attempts: int,
+    seconds: float,
+    test_seconds: float,
+    test_memory_gb: float,
+    as_diff: bool,
+    apply: bool,
+    force: bool,
+    explain: bool,
+    watch: bool,
+    allow_network: bool,
+    allow_weak_sandbox: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Make failing tests pass with a small, proven change of one function.
+
+    PATHS are the files or folders that may be changed; without them, those of the project around the working folder. The tests run
+    confined in a scratch copy of the project, and nothing is written to it without --apply. A change is only shown if all tests
+    that passed before still pass and all that failed do, too.
+
+    \b
+    Examples:
+      mlx-selfdebug fix
+      mlx-selfdebug fix src/parser.py --test "pytest -q tests/test_parser.py"
+      mlx-selfdebug fix --diff | git apply
+      mlx-selfdebug fix --apply
+      mlx-selfdebug fix --explain --seconds 30
+      mlx-selfdebug fix --watch --adapter runs/default
+
+    Exit codes: 0 fixed or nothing to fix, 1 not fixed, 2 usage.
+    """
+    if sum((as_diff, as_json, watch)) > 1:
+        raise UsageError("give only one of --diff, --json and --watch")
+    if force and not apply:
+        raise UsageError("--force goes with --apply")
+    from mlx_selfdebug.fixing import Project
+
+    project = Project.found(paths, test=test, python=python)
+    settings = _settings(attempts, seconds, test_seconds, test_memory_gb, allow_network, allow_weak_sandbox)
+    show = _Shown(as_diff=as_diff, as_json=as_json, explain=explain, apply=apply, force=force)
+    with _status(quiet) as tell:
+        loaded = _Lazy(model, adapter)
+        if watch:
+            return _watch(project, loaded, settings, show, tell)
+        result = _fixed(project, loaded, settings, tell)
+    return show.show(result)
+
+
+def _settings(
+    attempts: int, seconds: float, test_seconds: float, test_memory_gb: float, network: bool, weak: bool
+) -> FixSettings:
+    from mlx_selfdebug.fixing import Effort, FixSettings, SuiteLimits
+
+    limits = SuiteLimits(stall_s=test_seconds, memory_bytes=int(test_memory_gb * 10**9))
+    effort = replace(Effort(), repairs=attempts, drafts=attempts)
+    return FixSettings(
+        seconds=seconds, effort=effort, limits=limits, level="none" if weak else "full", allow_network=network
+    )
+
+
+class _Lazy:
+    """A model that is loaded when it is first needed, with an adapter if there is one, and then kept."""
+
+    def __init__(self, name: str, adapter: Path | None) -> None:
+        self._name, self._adapter = name, _adapter_folder(adapter) if adapter else None
+        self._loaded: Model | None = None
+
+    def __call__(self) -> Model:
+        if self._loaded is None:
+            from mlx_selfdebug.models.load import load_model
+
+            self._loaded = load_model(self._name, adapter=self._adapter)
+        return self._loaded
+
+
+def _adapter_folder(path: Path) -> Path:
+    """Return the folder of the adapter: that of a run, or the given one. Raises UsageError if there is none."""
+    folder = path / "adapter" if (path / "run.db").exists() else path
+    if not (folder / "adapters.safetensors").exists():
+        raise UsageError(
+            f"{path} holds no adapter",
+            hint="name a run that was trained, or the folder that holds adapters.safetensors",
+        )
+    return folder
+
+
+def _fixed(project: Project, model: _Lazy, settings: FixSettings, tell: Callable[[str], None]) -> FixResult:
+    from mlx_selfdebug.fixing import fix_project
+
+    return fix_project(project, model, settings=settings, tell=tell)
+
+
+class _Shown:
+    """How a result is shown."""
+
+    def __init__(self, *, as_diff: bool, as_json: bool, explain: bool, apply: bool, force: bool) -> None:
+        self._as_diff, self._as_json, self._explain = as_diff, as_json, explain
+        self._apply, self._force = apply, force
+
+    def show(self, result: FixResult) -> int:
+        """Print the result, write the change if that is wanted, and return the exit code."""
+        if self._as_json:
+            click.echo(result.to_json())
+        elif self._as_diff:
+            click.echo(result.change.diff() if result.fixed and result.change else "", nl=False)
+            if not result.fixed:
+                click.echo(str(result), err=True)
+        else:
+            click.echo(str(result))
+        if self._explain:
+            for explained in result.explained:
+                click.echo(f"\n{explained}", err=self._as_diff or self._as_json)
+        if self._apply and result.fixed and result.change:
+            from mlx_selfdebug.fixing import apply_change
+
+            kept = apply_change(result.change, result.project, force=self._force)
+            click.echo(
+                f"written: {result.change.file.name}; as it was: {kept.name}", err=self._as_diff or self._as_json
+            )
+        return int(result.outcome == "not_fixed")
+
+
+def _watch(project: Project, model: _Lazy, settings: FixSettings, show: _Shown, tell: Callable[[str], None]) -> int:
+    from mlx_selfdebug.fixing.watching import saved_files
+
+    for changed in saved_files(project):
+        if changed:
+            click.echo(f"\nsaved: {', '.join(changed[:5])}")
+        try:
+            show.show(_fixed(project, model, settings, tell))
+        except UsageError as error:  # What was saved may not be ready to be tested.
+            click.echo(f"Error: {error}", err=True)
+        tell("waiting for a file to be saved; Ctrl-C ends")
+    return 0
+
+
+@contextmanager
+def _status(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Give a function that shows what is going on: in one line of a terminal, or else each step in a line of its own."""
+    is_terminal, last = sys.stderr.isatty(), [""]
+
+    def tell(words: str) -> None:
+        step = words.partition(":")[0]
+        if quiet or (not is_terminal and step == last[0]):
+            return
+        last[0] = step
+        text = words[:WIDTH]
+        click.echo(f"\r{text:<{WIDTH}}" if is_terminal else step, err=True, nl=not is_terminal)
+
+    try:
+        yield tell
+    finally:
+        if is_terminal and not quiet and last[0]:
+            click.echo("\r" + " " * WIDTH + "\r", err=True, nl=False)

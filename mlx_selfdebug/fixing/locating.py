@@ -1,0 +1,97 @@
+"""Find the functions in which a bug may be: those that failing tests run, the most suspicious first.
+
+A line is suspicious if failing tests run it and passing tests do not: Ochiai's coefficient (Abreu, Zoeteweij and van Gemund 2006),
+failed(line) / sqrt(failed * (failed(line) + passed(line))). A function is as suspicious as its most suspicious line. Of equal
+functions, one that stands in the traceback of a failing test comes first, the deepest before the others, then the shorter one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mlx_selfdebug.fixing.source import Function, SourceFile, functions_of
+from mlx_selfdebug.fixing.suite_run import SuiteRun
+
+Lines = Mapping[str, frozenset[int]]
+"""The lines that a test runs, by the name of the file within the project."""
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A function in which the bug may be."""
+
+    function: Function
+    suspicion: float
+    """From 0, where no failing test runs it, to 1, where all failing tests do and no other."""
+    depth: int = 0
+    """How deep in the traceback of a failing test it stands, from 1; 0 if it stands in none."""
+    shares: Mapping[int, float] = field(default_factory=dict)
+    """For each line of the function's program, the share of the failing tests that run it."""
+
+
+def suspects_of(
+    files: Iterable[SourceFile],
+    failing: Sequence[Lines],
+    passing: Sequence[Lines],
+    frames: Sequence[Sequence[tuple[str, int]]],
+) -> list[Suspect]:
+    """Return the functions that failing tests run, the most suspicious first.
+
+    ``failing`` and ``passing`` are the lines that each test runs. ``frames`` are the tracebacks of the failing tests, as files and
+    lines, outermost first.
+    """
+    counts = {name: Counter(line for test in failing for line in test.get(name, ())) for name in _names(failing)}
+    passed = {name: Counter(line for test in passing for line in test.get(name, ())) for name in counts}
+    suspects = [
+        suspect
+        for file in files
+        if file.name in counts or any(name == file.name for trace in frames for name, _ in trace)
+        for function in functions_of(file)
+        if (
+            suspect := _suspect(
+                function, counts.get(file.name, {}), passed.get(file.name, {}), len(failing), _depth(function, frames)
+            )
+        )
+    ]
+    return sorted(suspects, key=lambda s: (-round(s.suspicion, 6), -s.depth, len(s.function.lines), s.function.id))
+
+
+def _names(tests: Sequence[Lines]) -> set[str]:
+    return {name for test in tests for name in test}
+
+
+def _suspect(
+    function: Function, failed: Mapping[int, int], passed: Mapping[int, int], n_failing: int, depth: int
+) -> Suspect | None:
+    # The line of ``def`` runs when the module is imported, and its decorators with it.
+    body = function.node.body[0].lineno
+    own = range(function.line_in_file(body), function.last + 1)
+    if not depth and not any(failed.get(line) for line in own):
+        return None
+    scores = [failed[n] / (n_failing * (failed[n] + passed.get(n, 0))) ** 0.5 for n in own if failed.get(n)]
+    offset = function.line_in_file(1) - 1
+    shares = {line - offset: failed[line] / n_failing for line in own if failed.get(line)}
+    return Suspect(function, max(scores, default=0.0), depth, shares)
+
+
+def _depth(function: Function, frames: Sequence[Sequence[tuple[str, int]]]) -> int:
+    return max(
+        (
+            depth
+            for trace in frames
+            for depth, (name, line) in enumerate(trace, 1)
+            if name == function.file.name and function.first <= line <= function.last
+        ),
+        default=0,
+    )
+
+
+def failing_lines(run: SuiteRun, ids: Iterable[str], names: Mapping[str, str]) -> list[Lines]:
+    """Return what the tests ``ids`` of a traced run ran. ``names`` gives the name within the project of each traced path."""
+    return [
+        {names[path]: lines for path, lines in run.lines.get(id_, {}).items() if path in names}
+        for id_ in ids
+        if run.lines.get(id_)
+    ]

@@ -1,0 +1,67 @@
+"""Fix a program that is given as text with its tests, as in a notebook."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlx_selfdebug.errors import UsageError
+from mlx_selfdebug.fixing.fix import FixSettings, Tell, fix_project
+from mlx_selfdebug.fixing.project import Project, TestCommand
+from mlx_selfdebug.fixing.result import FixResult
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.sampling.language_model import LanguageModel
+
+PROGRAM, TESTS = "program.py", "test_program.py"
+_HEAD = "import program\n\nglobals().update({k: v for k, v in vars(program).items() if not k.startswith('__')})\n\n"
+
+
+def fix(
+    source: str,
+    tests: str,
+    model: str | LanguageModel = "qwen2.5-coder-0.5b",
+    *,
+    settings: FixSettings | None = None,
+    tell: Tell = lambda _: None,
+) -> FixResult:
+    """Try to make ``tests`` pass with a small change of one function of ``source``, and return what was found.
+
+    ``tests`` are test functions as pytest runs them, or plain asserts, each of which then counts as a test. They see all names of
+    the program. pytest has to be installed. The result shows the change and the tests before and after; in a notebook it shows the
+    function as the model read it, too. Raises what ``fix_project`` raises, and UsageError if one of the two texts does not parse.
+
+        >>> fix("def double(x):\\n    return x * x\\n", "assert double(3) == 6").change.diff()      # doctest: +SKIP
+    """
+    _require_parses(source, "the program")
+    with tempfile.TemporaryDirectory(prefix="mlx-selfdebug-fix-") as folder:
+        (Path(folder) / PROGRAM).write_text(source, "utf-8")
+        (Path(folder) / TESTS).write_text(_HEAD + _test_functions(tests), "utf-8")
+        project = Project(Path(folder).resolve(), sys.executable, TestCommand("pytest", (TESTS,)), (PROGRAM,))
+        return fix_project(project, model, settings=settings, tell=tell)
+
+
+def _require_parses(text: str, what: str) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except SyntaxError as error:
+        raise UsageError(f"{what} does not parse: line {error.lineno}: {error.msg}") from error
+
+
+def _test_functions(tests: str) -> str:
+    """Return the tests with each assert at the top level as a test function of its own."""
+    tree = _require_parses(tests, "the tests")
+    if not any(isinstance(node, ast.Assert) for node in tree.body):
+        return tests
+    lines, n = [], 0
+    for node in tree.body:
+        text = ast.get_source_segment(tests, node) or ast.unparse(node)
+        if isinstance(node, ast.Assert):
+            n += 1
+            lines.append(f"def test_{n}():\n    {ast.unparse(node)}\n")
+        else:
+            lines.append(text)
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,324 @@
+"""Propose other versions of suspicious functions, the cheapest first: edits, lines, forks, repairs, drafts.
+
+The model reads each function as an answer to what stands in for its statement. Its own token edits and the operators' small edits
+are then tried in one order over all functions, and no token is decoded. After that the model writes: single lines and whole rests
+at the places that surprised it, repairs that are shown the facts, and fresh drafts. What is proposed here passes the tests that
+failed, and nothing more is known of it.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field, replace
+
+from mlx_selfdebug.domains import domain_of
+from mlx_selfdebug.domains.python_source import parse
+from mlx_selfdebug.errors import UnreadableError
+from mlx_selfdebug.fixing.judging import Judge, Proposal
+from mlx_selfdebug.fixing.locating import Suspect
+from mlx_selfdebug.fixing.source import Function
+from mlx_selfdebug.repair.asking import Asked, Asking, Decoding
+from mlx_selfdebug.repair.edits.candidates import Candidate, candidates, worthwhile
+from mlx_selfdebug.repair.edits.hints import hints_of
+from mlx_selfdebug.repair.edits.search import EditSearch
+from mlx_selfdebug.repair.judging import tidied_by
+from mlx_selfdebug.repair.policies import Move
+from mlx_selfdebug.repair.reading import ProgramReading, Readings
+from mlx_selfdebug.sampling.language_model import Decoder, LanguageModel, open_decoder
+from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.task import Task
+from mlx_selfdebug.values.verdict import Verdict
+
+ARM = "fix"
+MIN_SUSPICION = 1e-3
+SUSPICION_WEIGHT = 2.0
+"""How many nats an edit loses per nat by which its function is less suspicious than another."""
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is tried."""
+
+    functions: int = 3
+    """The number of functions that are searched together."""
+    waves: int = 3
+    """How often the search goes on with as many functions more."""
+    tries: int = 300
+    """The largest number of edits that are run for the functions of one wave."""
+    further: int = 16
+    """The number of edits that are still tried after the first one that passes, to have a choice."""
+    lines: int = 3
+    """The number of single lines that are written anew in each function."""
+    forks: int = 2
+    """The number of places from which the rest of each function is written anew."""
+    repairs: int = 4
+    """The number of repairs, of each of the two most suspicious functions, that are shown the facts."""
+    drafts: int = 4
+    """The number of fresh drafts of each of them."""
+    temperature: float = 0.8
+    """The temperature of all repairs and drafts but the first, which is greedy."""
+    min_p: float = 0.05
+    max_tokens: int = 400
+    """The largest number of tokens in one completion."""
+
+
+@dataclass
+class Case:
+    """A suspicious function with its task and the facts of its failing tests."""
+
+    suspect: Suspect
+    task: Task
+    verdict: Verdict
+    reading: ProgramReading | None = None
+
+    @property
+    def function(self) -> Function:
+        return self.suspect.function
+
+    @property
+    def given(self) -> Attempt:
+        """Return the program that fails, as the attempt that others are made from."""
+        return Attempt(
+            self.task.id, ARM, 0, 0, "", "", "", self.function.program, self.verdict, self.verdict, 0, 0, 0, "given", kind="given"
+        )  # fmt: skip
+
+
+@dataclass
+class Spent:
+    """What the proposals have cost."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Seconds by step."""
+    decoded_tokens: int = 0
+    read_tokens: int = 0
+    tried: dict[str, int] = field(default_factory=dict)
+    """The number of programs that were tested, by how they were made."""
+
+    def add(self, step: str, seconds: float) -> None:
+        self.seconds[step] = self.seconds.get(step, 0.0) + seconds
+
+
+class Proposing:
+    """The search for versions of ``cases``, the most suspicious first, that pass the tests which fail."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        cases: Sequence[Case],
+        judge: Judge,
+        effort: Effort,
+        *,
+        budget_bytes: int,
+        reserved_bytes: int,
+        deadline: float,
+        tell: Tell,
+        spent: Spent,
+        seed: int = 0,
+    ) -> None:
+        self.spent = spent
+        self._model, self._judge, self._effort, self._tell = model, judge, effort, tell
+        self._cases = list(cases)
+        self._deadline = deadline
+        decoding = Decoding(effort.temperature, effort.min_p, effort.max_tokens, 16, budget_bytes, reserved_bytes)
+        self._asking = Asking(model, [case.task for case in self._cases], decoding, seed, ARM)
+        self._decoding = decoding
+        self._decoder: Decoder | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is used up."""
+        return time.monotonic() >= self._deadline
+
+    def steps(self) -> Iterator[list[Proposal]]:
+        """Yield, step by step, the proposals that pass the tests which failed, the most promising first; some steps yield none."""
+        effort = self._effort
+        for wave in range(effort.waves):
+            cases = self._cases[wave * effort.functions : (wave + 1) * effort.functions]
+            if not cases or self.is_over:
+                break
+            yield self._edits(cases)
+            yield self._written(
+                "line", [(c, Move(0, 2 + k, c.given, by="line", place=k)) for k in range(effort.lines) for c in cases]
+            )
+            yield self._written(
+                "fork",
+                [
+                    (c, Move(0, 2 + effort.lines + k, c.given, by="fork", place=k))
+                    for k in range(effort.forks)
+                    for c in cases
+                ],
+            )
+            if wave == 0:
+                yield from self._asked_for(cases[:2])
+
+    def _asked_for(self, cases: Sequence[Case]) -> Iterator[list[Proposal]]:
+        effort, first = self._effort, self._effort.lines + self._effort.forks + 2
+        temperatures = [0.0] + [None] * max(effort.repairs, effort.drafts)
+        yield self._written(
+            "repair", [(c, Move(0, first + k, c.given, temperatures[k])) for k in range(effort.repairs) for c in cases]
+        )
+        described = [case for case in cases if ast.get_docstring(case.function.node)]
+        yield self._written(
+            "draft", [(c, Move(1 + k, 0, None, temperatures[k])) for k in range(effort.drafts) for c in described]
+        )
+
+    def _edits(self, cases: Sequence[Case]) -> list[Proposal]:
+        """Try the edits of some functions in one order, and return those that pass, the likeliest first."""
+        begin = time.monotonic()
+        decoder = self._open()
+        for case in cases:
+            self._tell(f"reading {case.function.id}")
+            self._read(case, decoder)
+        self.spent.add("reading", time.monotonic() - begin)
+        ordered = sorted(self._candidates(cases), key=lambda pair: -pair[0].score)
+        proposals = {candidate.code: _proposal(case, candidate) for candidate, case in reversed(ordered)}
+        begin, n_before = time.monotonic(), self._judge.n_tries
+        search = EditSearch(
+            self._until_deadline([candidate for candidate, _ in ordered]),
+            lambda code: self._judge.submit(proposals[code]),
+            self._effort.tries,
+            further=self._effort.further,
+        )
+        while not search.ended.done():
+            wait([search.ended], timeout=1.0)
+            self._tell(f"trying edits: {search.n_tries}")
+        search.ended.result()
+        self.spent.add("trying edits", time.monotonic() - begin)
+        self.spent.tried["edits"] = self.spent.tried.get("edits", 0) + self._judge.n_tries - n_before
+        return [proposals[candidate.code] for candidate in search.found]
+
+    def _candidates(self, cases: Sequence[Case]) -> Iterator[tuple[Candidate, Case]]:
+        domain = domain_of("python")
+        for case in cases:
+            if case.reading is None:
+                continue
+            penalty = SUSPICION_WEIGHT * math.log(max(case.suspect.suspicion, MIN_SUSPICION))
+            hints = hints_of(case.task, case.verdict.failures)
+            ordered = candidates(case.reading, domain, hints, case.suspect.shares or None)
+            n = 0
+            for candidate in worthwhile(ordered, case.reading, domain):
+                if case.function.own_lines(candidate.code) is not None:
+                    yield replace(candidate, score=candidate.score + penalty), case
+                    n += 1
+                    if n >= self._effort.tries:
+                        break
+
+    def _until_deadline(self, ordered: Sequence[Candidate]) -> Iterator[Candidate]:
+        for candidate in ordered:
+            if self.is_over:
+                return
+            yield candidate
+
+    def _written(self, by: str, moves: Sequence[tuple[Case, Move]]) -> list[Proposal]:
+        """Have the model write, all moves in one batch, and return what passes. The first program that passes ends the batch."""
+        if self.is_over or not moves:
+            return []
+        begin = time.monotonic()
+        decoder, asked = self._open(), dict[int, tuple[Case, Asked]]()
+        n_before = decoder.counts.decoded_tokens
+        for case, move in moves:
+            if move.by in ("line", "fork") and case.reading is None:
+                continue
+            request = self._asking.ask(case.task, move, attempts=(case.given,), program=case.reading)
+            if isinstance(request, Asked):
+                asked[decoder.submit(request.request)] = case, request
+        passing = self._decoded(by, decoder, asked) if asked else []
+        self.spent.decoded_tokens += decoder.counts.decoded_tokens - n_before
+        if decoder.active or decoder.waiting:  # What is left of this batch would only hold up the next one.
+            self._decoder = None
+        self.spent.add(
+            {"line": "writing lines", "fork": "writing forks"}.get(by, f"writing {by}s"), time.monotonic() - begin
+        )
+        return passing
+
+    def _decoded(self, by: str, decoder: Decoder, asked: dict[int, tuple[Case, Asked]]) -> list[Proposal]:
+        tests: dict[Future[Verdict], Proposal] = {}
+        n_written = 0
+        while (decoder.active or decoder.waiting) and not self.is_over:
+            for completion in decoder.step():
+                n_written += 1
+                case, request = asked[completion.ticket]
+                program = fitted(case.function, tidied_by(request, completion).code)
+                if program is not None and program != case.function.program:
+                    proposal = Proposal(case.function, program, by)
+                    tests.setdefault(self._judge.submit(proposal), proposal)
+            self._tell(f"writing {by}s: {n_written} of {len(asked)}")
+            if any(future.done() and future.result().passed for future in tests):
+                break
+        wait(tests)
+        self.spent.tried[by] = self.spent.tried.get(by, 0) + len(tests)
+        return [proposal for future, proposal in tests.items() if future.result().passed]
+
+    def _open(self) -> Decoder:
+        if self._decoder is None:
+            decoding = self._decoding
+            self._decoder = open_decoder(
+                self._model,
+                budget_bytes=decoding.budget_bytes,
+                reserved_bytes=decoding.reserved_bytes,
+                max_rows=decoding.batch_size,
+                max_row_tokens=self._asking.max_row_tokens,
+            )
+        return self._decoder
+
+    def _read(self, case: Case, decoder: Decoder) -> None:
+        question = self._asking.question(case.task)
+        try:
+            case.reading = Readings(self._model, decoder).read(
+                case.task, case.function.program, question.prompt, question.ids, question.breaks
+            )
+        except UnreadableError:
+            return
+        self.spent.read_tokens += len(case.reading.ids)
+
+
+def _proposal(case: Case, candidate: Candidate) -> Proposal:
+    return Proposal(case.function, candidate.code, "edits", candidate.ratio)
+
+
+def fitted(function: Function, code: str) -> str | None:
+    """Return ``code`` as a version of ``function``: what it says of the function, at the function's own indentation.
+
+    The decorators stay as they are, and so does what stands above the body if the parameters are the same. Returns None if the code
+    does not hold the function.
+    """
+    tree = parse(code)
+    old = function.node
+    name = old.name
+    nodes = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)] if tree else []
+    node = next((n for n in nodes if n.name == name), None)
+    if node is None or type(node) is not type(old):
+        return None
+    body = _body(code, node)
+    lines = function.program.split("\n")
+    same_parameters = ast.dump(node.args) == ast.dump(old.args)
+    has_docstring = ast.get_docstring(old) is not None and ast.get_docstring(node) is None
+    first = old.body[1] if has_docstring and len(old.body) > 1 else old.body[0]
+    if not same_parameters or body is None or first.lineno <= old.lineno:
+        return code.strip("\n") + "\n" if function.spliced(code) is not None else None
+    column = len(lines[first.lineno - 1]) - len(lines[first.lineno - 1].lstrip())
+    indentation = lines[first.lineno - 1][:column]
+    start = _start(first)
+    head = lines[: start - 1]
+    program = "\n".join([*head, *(f"{indentation}{line}" if line else "" for line in body)]) + "\n"
+    spliced = parse(program)
+    return program if spliced is not None and function.spliced(program) is not None else None
+
+
+def _start(node: ast.stmt) -> int:
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
+
+
+def _body(code: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str] | None:
+    """Return the lines of a function's body, moved to the left margin, or None if it begins on the line of ``def``."""
+    first, last = node.body[0], node.body[-1]
+    if first.lineno <= node.lineno:
+        return None
+    return textwrap.dedent("\n".join(code.split("\n")[_start(first) - 1 : last.end_lineno])).split("\n")

@@ -1,0 +1,312 @@
+"""Run a project's tests, confined, as often as it takes: all of them or some, with files replaced, several runs at a time.
+
+    with open_suite(project) as suite:
+        before = suite.run(facts=True).result()
+        after = suite.run(before.failed(), {"package/module.py": patched}).result()
+
+The tests run in a scratch copy of the project, inside one confined command that stays (``suite_server/``). It has imported
+the test framework, and once it is ``warmed`` also the packages that the tests import, so that a run costs only what the project's
+own code takes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlx_selfdebug.errors import SandboxError, UsageError
+from mlx_selfdebug.fixing.project import Framework, Project
+from mlx_selfdebug.fixing.suite_run import SuiteRun, suite_run_of
+from mlx_selfdebug.sandbox import CommandLimits, Scratch, describe_command_isolation, scratch_copy
+from mlx_selfdebug.sandbox.command import NAMESPACES
+from mlx_selfdebug.sandbox.isolation import Level
+from mlx_selfdebug.sandbox.runner import n_processors
+from mlx_selfdebug.sandbox.session import Session, confined_session
+
+_SERVER = Path(__file__).parent / "suite_server"
+# The project's folder comes first, as it does for ``python -m pytest``, and the server's own leaves no trace.
+_BOOT = (
+    f"import os, sys; sys.path.insert(0, {str(_SERVER.parent)!r}); from suite_server.server import main; "
+    "sys.path[0] = os.getcwd(); main()"
+)
+_START_S = 60.0
+_IMPORT_S = 60.0
+_VALUE_OPTIONS = frozenset({"-p", "-c", "-o", "-W", "-n", "-r"})
+"""Short options of pytest that are followed by a value."""
+_SELECTING = frozenset({"-k", "-m"})
+"""Options that select tests, which are dropped where tests are named."""
+
+
+@dataclass(frozen=True)
+class SuiteLimits:
+    """What a run of the tests may take."""
+
+    wall_s: float = 600.0
+    """Seconds for all tests together."""
+    stall_s: float = 30.0
+    """Seconds for one test. A run that reports nothing for so long is ended."""
+    memory_bytes: int = 4 << 30
+    """Bytes of memory of all processes together."""
+    session_s: float = 7200.0
+    """Seconds that the process which serves the runs may stay."""
+
+
+@dataclass
+class _Wanted:
+    """A run that waits or is under way."""
+
+    request: dict[str, Any]
+    future: Future[SuiteRun] = field(default_factory=Future)
+    lost: int = 0
+    """How often the process that served this run was lost."""
+
+
+class Suite:
+    """The tests of a project in a scratch copy of it. ``open_suite`` makes one."""
+
+    def __init__(
+        self, project: Project, scratch: Scratch, limits: SuiteLimits, *, level: Level, allow_network: bool
+    ) -> None:
+        self.project, self.scratch, self.limits = project, scratch, limits
+        self.framework: Framework = project.command.framework
+        self.width = max(1, n_processors())
+        """The number of runs at a time."""
+        self.on_disk = False
+        """Whether replaced files are written to the scratch copy, which takes one run at a time, and not only shown to imports."""
+        self._level, self._allow_network = level, allow_network
+        in_force = describe_command_isolation(project.python, allow_network=allow_network).in_force
+        self.seen = scratch.project if in_force & NAMESPACES else scratch.folder
+        """The folder in which the tests see the project."""
+        self._modules: list[str] = []
+        self._lock = threading.Lock()
+        self._waiting: deque[_Wanted] = deque()
+        self._under_way: dict[int, _Wanted] = {}
+        self._n = 0
+        self._session: Session | None = None
+        self._stack = ExitStack()
+
+    def start(self) -> None:
+        """Start the process that serves the runs. Raises SandboxError if it cannot be started."""
+        self._session = self._stack.enter_context(self._new_session())
+        self._session.send({"do": "hello", "id": 0, "alone": self._session.has_namespaces})
+        hello = self._session.receive(_START_S)
+        if hello is None:
+            raise SandboxError(f"the tests cannot be started with {self.project.python}: {self._last_words()}")
+        found = hello.get("framework")
+        self.framework = self.framework or ("pytest" if found == "pytest" else "unittest")
+        if self.framework == "pytest" and found != "pytest":
+            raise UsageError(
+                f"{self.project.python} has no pytest",
+                hint=f"{self.project.python} -m pip install pytest, or name another interpreter with --python",
+            )
+        if self._modules:
+            self._session.send({"do": "import", "id": 0, "modules": self._modules})
+            self._session.receive(_IMPORT_S)
+        threading.Thread(target=self._serve, args=(self._session,), name="tests", daemon=True).start()
+
+    def close(self) -> None:
+        """End the process that serves the runs, and all runs."""
+        with self._lock:
+            self._session, session = None, self._session
+        if session is not None:
+            self._stack.close()
+
+    def warm(self, modules: Sequence[str]) -> None:
+        """Start again with ``modules`` imported before the tests are."""
+        self.close()
+        self._modules = list(modules)
+        self.start()
+
+    def run(
+        self,
+        tests: Sequence[str] = (),
+        files: Mapping[str, str] | None = None,
+        *,
+        first_failure: bool = False,
+        facts: bool = False,
+        trace: Sequence[str] = (),
+        wall_s: float | None = None,
+        stall_s: float | None = None,
+    ) -> Future[SuiteRun]:
+        """Begin a run, and return its future result.
+
+        Args:
+            tests: The ids of the tests to run; none means those that the project's command names.
+            files: Texts to put in the place of files of the project, by their path within it.
+            first_failure: Whether to end the run with the first test that fails.
+            facts: Whether to report why tests failed, what they load and what they print.
+            trace: Files of the project of which the lines that each test runs are reported.
+            wall_s: Seconds for the whole run, if it may not take as long as the limits allow.
+            stall_s: Seconds for one test, likewise.
+        """
+        wanted = _Wanted(
+            {
+                "do": "run",
+                "framework": self.framework,
+                "arguments": self._arguments(tests),
+                "tests": list(tests) if self.framework != "script" else [],
+                "files": {str(self.seen / name): text for name, text in (files or {}).items()},
+                "on_disk": self.on_disk and bool(files),
+                "first_failure": first_failure,
+                "facts": facts,
+                "trace": [str(self.seen / name) for name in trace],
+                "wall_s": min(wall_s or self.limits.wall_s, self.limits.wall_s),
+                "stall_s": min(stall_s or self.limits.stall_s, self.limits.stall_s),
+            }
+        )
+        with self._lock:
+            self._waiting.append(wanted)
+            self._send_more()
+        return wanted.future
+
+    def relative(self, path: str) -> str | None:
+        """Return the path within the project of a file that the tests have named, or None if it lies outside."""
+        full = os.path.normpath(os.path.join(self.seen, path))
+        return os.path.relpath(full, self.seen) if full.startswith(f"{self.seen}{os.sep}") else None
+
+    def _arguments(self, tests: Sequence[str]) -> list[str]:
+        arguments = list(self.project.command.arguments)
+        return options_of(arguments, self.project.root) if tests and self.framework == "pytest" else arguments
+
+    def _new_session(self) -> Any:
+        seen_at = self.scratch.project if self.seen == self.scratch.project else None
+        path = [str(self.seen)] if seen_at is None else []
+        path += [str(self.seen / "src")] if (self.scratch.folder / "src").is_dir() else []
+        limits = self.limits
+        return confined_session(
+            [self.project.python, "-c", _BOOT],
+            folder=self.scratch.folder,
+            seen_at=seen_at,
+            readable=[_SERVER.parent],
+            environment={"PYTHONPATH": os.pathsep.join(path), "PYTHONHASHSEED": "0"}
+            if path
+            else {"PYTHONHASHSEED": "0"},
+            limits=CommandLimits(
+                wall_s=limits.session_s, cpu_s=limits.session_s * self.width, memory_bytes=limits.memory_bytes
+            ),
+            allow_network=self._allow_network,
+            level=self._level,
+        )
+
+    def _send_more(self) -> None:
+        """Send as many requests as may be under way. The caller holds the lock."""
+        while self._session and self._waiting and self._may_send(self._waiting[0]):
+            wanted = self._waiting.popleft()
+            if wanted.lost or wanted.future.set_running_or_notify_cancel():
+                self._n += 1
+                self._under_way[self._n] = wanted
+                self._session.send(wanted.request | {"id": self._n})
+
+    def _may_send(self, wanted: _Wanted) -> bool:
+        # A run that may have ended the session before, or that changes files on the disk, has the session for itself.
+        alone = wanted.lost or wanted.request["on_disk"]
+        others_alone = any(other.lost or other.request["on_disk"] for other in self._under_way.values())
+        return not others_alone and len(self._under_way) < (1 if alone else self.width)
+
+    def _serve(self, session: Session) -> None:
+        """Take the answers of a session until it ends."""
+        try:
+            while (answer := session.receive()) is not None:
+                with self._lock:
+                    wanted = self._under_way.pop(answer.get("id", 0), None)
+                    self._send_more()
+                if wanted:
+                    wanted.future.set_result(suite_run_of(answer))
+        except SandboxError:  # It no longer speaks sense, which is as good as gone.
+            pass
+        self._lose(session)
+
+    def _lose(self, session: Session) -> None:
+        """Go on with a new session after this one has ended, unless it was closed."""
+        with self._lock:
+            closed = self._session is not session
+            lost, self._under_way = list(self._under_way.values()), {}
+            gone = [w for w in lost if closed or w.lost or len(lost) == 1]
+            for wanted in lost:
+                wanted.lost += 1
+            if closed:
+                gone += [w for w in self._waiting if w.future.set_running_or_notify_cancel()]
+                self._waiting.clear()
+            self._waiting.extendleft(wanted for wanted in reversed(lost) if wanted not in gone)
+            self._session = None
+        ending = "closed" if closed else self._ending(session)
+        for wanted in gone:
+            wanted.future.set_result(SuiteRun(ending, {}))
+        if not closed:
+            self._stack.close()
+            self._restart()
+
+    def _restart(self) -> None:
+        try:
+            self.start()
+        except Exception as error:
+            with self._lock:
+                waiting, self._waiting = list(self._waiting), deque()
+            for wanted in waiting:
+                wanted.future.set_exception(error)
+            return
+        with self._lock:
+            self._send_more()
+
+    def _ending(self, session: Session) -> str:
+        try:
+            return session.completed().ending
+        except (SandboxError, TimeoutError):
+            return "lost"
+
+    def _last_words(self) -> str:
+        if self._session is None:
+            return "no message"
+        done = self._session.completed()
+        return done.reason or (done.stderr.strip().splitlines() or ["no message"])[-1]
+
+
+def options_of(arguments: Sequence[str], root: Path) -> list[str]:
+    """Return the arguments of pytest without those that select tests."""
+    kept: list[str] = []
+    words = deque(arguments)
+    while words:
+        word = words.popleft()
+        takes_value = word in _VALUE_OPTIONS | _SELECTING or (
+            word.startswith("--") and "=" not in word and bool(words) and _is_value(words[0], root)
+        )
+        value = [words.popleft()] if takes_value and words else []
+        if word.startswith("-") and word[:2] not in _SELECTING:
+            kept += [word, *value]
+    return kept
+
+
+def _is_value(word: str, root: Path) -> bool:
+    return not word.startswith("-") and "::" not in word and not (root / word).exists()
+
+
+@contextmanager
+def open_suite(
+    project: Project,
+    limits: SuiteLimits | None = None,
+    *,
+    level: Level = "full",
+    allow_network: bool = False,
+    files: Mapping[str, bytes] | None = None,
+) -> Iterator[Suite]:
+    """Give the suite of a project, in a scratch copy that exists until the block ends.
+
+    ``files`` are written into the copy, by their path within the project. Raises SandboxError if confined commands are isolated
+    less well than ``level``, and UsageError if the project is too large or its interpreter lacks pytest.
+    """
+    with scratch_copy(project.root) as scratch:
+        for name, data in (files or {}).items():
+            (scratch.folder / name).write_bytes(data)
+        suite = Suite(project, scratch, limits or SuiteLimits(), level=level, allow_network=allow_network)
+        try:
+            suite.start()
+            yield suite
+        finally:
+            suite.close()

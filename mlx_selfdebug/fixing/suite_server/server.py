@@ -1,0 +1,159 @@
+"""Serve requests for runs: the process that stays, and the runs that are under way in its children."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import importlib.util
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from .child import replaced_on_disk, run_in_child
+from .reports import say
+
+MAX_REPORT_BYTES = 16 << 20
+"""The largest number of bytes that one run may report."""
+LAST_REPORT = b'{"exit":'
+"""What the last report of a run begins with."""
+CHANNEL = 9
+
+
+def main() -> NoReturn:
+    """Serve requests until the channel is closed."""
+    os.dup2(0, CHANNEL, inheritable=False)
+    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+    Server().serve()
+
+
+class Server:
+    """The process that stays."""
+
+    def __init__(self) -> None:
+        self._runs: dict[int, Run] = {}
+        self._received = b""
+        self._alone = False
+
+    def serve(self) -> NoReturn:
+        while True:
+            due = min((run.deadline for run in self._runs.values()), default=time.monotonic() + 60)
+            ready = select.select([CHANNEL, *self._runs], [], [], max(0.0, due - time.monotonic()))[0]
+            for fd in ready:
+                if fd == CHANNEL:
+                    self._take_requests()
+                elif not self._runs[fd].read():
+                    self._end(fd, "ended")
+            for fd in [fd for fd, run in self._runs.items() if time.monotonic() >= run.deadline]:
+                self._end(fd, "timed_out")
+
+    def _take_requests(self) -> None:
+        more = os.read(CHANNEL, 1 << 20)
+        if not more:
+            os._exit(0)
+        *lines, self._received = (self._received + more).split(b"\n")
+        for line in lines:
+            request = json.loads(line)
+            {"hello": self._hello, "import": self._import, "run": self._run}[request["do"]](request)
+
+    def _hello(self, request: dict[str, Any]) -> None:
+        self._alone = request["alone"]
+        framework = "pytest" if importlib.util.find_spec("pytest") else "unittest"
+        importlib.import_module(framework)
+        say(CHANNEL, {"id": request["id"], "framework": framework})
+
+    def _import(self, request: dict[str, Any]) -> None:
+        failed = [name for name in request["modules"] if not imported(name)]
+        # What is there already need not be looked at again by the garbage collector of each child.
+        gc.collect()
+        gc.freeze()
+        say(CHANNEL, {"id": request["id"], "failed": failed})
+
+    def _run(self, request: dict[str, Any]) -> None:
+        restore = replaced_on_disk(request["files"]) if request["on_disk"] else _nothing
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if not pid:
+            try:
+                os.close(reading)
+                run_in_child(request, writing, CHANNEL)
+            finally:
+                os._exit(70)
+        os.close(writing)
+        self._runs[reading] = Run(request, pid, reading, restore)
+
+    def _end(self, fd: int, ending: str) -> None:
+        """End a run and all that it has started, and say what it reported."""
+        run = self._runs.pop(fd)
+        for kill in (os.killpg, os.kill):
+            with suppress(OSError):
+                kill(run.pid, signal.SIGKILL)
+        # Where all processes that can be seen were started from here, nothing of a finished run is left behind.
+        if self._alone and not self._runs:
+            with suppress(OSError):
+                os.kill(-1, signal.SIGKILL)
+        os.waitpid(run.pid, 0)
+        self._reap()
+        os.close(fd)
+        run.restore()
+        say(CHANNEL, run.answer(ending))
+
+    def _reap(self) -> None:
+        """Reap what finished runs have left behind, but none of the runs that are under way."""
+        with suppress(ChildProcessError):
+            while not self._runs and os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+class Run:
+    """One run of tests that is under way in a child."""
+
+    def __init__(self, request: dict[str, Any], pid: int, fd: int, restore: Callable[[], None]) -> None:
+        self.pid, self.restore = pid, restore
+        self._id, self._fd = request["id"], fd
+        self._begin = time.monotonic()
+        self._end, self._stall_s = self._begin + request["wall_s"], request["stall_s"]
+        self.deadline = min(self._end, self._begin + self._stall_s)
+        self._data = bytearray()
+
+    def read(self) -> bool:
+        """Read what is there, and return whether the child may report more.
+
+        Processes that a test has left behind may hold the pipe open, so the last report counts as the end.
+        """
+        more = os.read(self._fd, 1 << 20)
+        self._data += more
+        self.deadline = min(self._end, time.monotonic() + self._stall_s)
+        last = self._data.rfind(b"\n", 0, -1) + 1
+        finished = self._data.endswith(b"\n") and self._data.startswith(LAST_REPORT, last)
+        return bool(more) and not finished and len(self._data) <= MAX_REPORT_BYTES
+
+    def answer(self, ending: str) -> dict[str, Any]:
+        """Return all reports of the run as one answer."""
+        answer: dict[str, Any] = {"tests": {}, "lines": {}}
+        for line in bytes(self._data).split(b"\n"):
+            with suppress(ValueError):  # The child may have been ended while it wrote its last line.
+                for name, value in json.loads(line).items():
+                    if name in ("tests", "lines"):
+                        answer[name].update(value)
+                    else:
+                        answer[name] = value
+        return {**answer, "id": self._id, "ending": ending, "wall_s": time.monotonic() - self._begin}
+
+
+def imported(name: str) -> bool:
+    """Import a module, and return whether that worked."""
+    try:
+        importlib.import_module(name)
+    except BaseException:  # Whatever a module does while it is imported, the tests will find out for themselves.
+        return False
+    return name in sys.modules
+
+
+def _nothing() -> None:
+    """Restore nothing."""

@@ -1,0 +1,90 @@
+"""Run tests with pytest."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from .reports import MAX_LONG_TEXT, MAX_TEXT, Compared, Reports, facts_of, text_of
+
+_PLUGINS = {"xdist": ["-n0"], "pytest_cov": ["--no-cov"], "pytest_randomly": ["-p", "no:randomly"]}
+"""What keeps plugins from running tests elsewhere, slowing them down or shuffling them."""
+
+
+def run_pytest(request: Mapping[str, Any], reports: Reports) -> int:
+    """Run the tests of a request and return pytest's exit code."""
+    import pytest
+
+    arguments = [*request["arguments"], *request["tests"], f"--maxfail={int(request['first_failure'])}"]
+    for package, words in _PLUGINS.items():
+        if importlib.util.find_spec(package):
+            arguments += words
+    return int(pytest.main(arguments, plugins=[_plugin(reports)]))
+
+
+def _plugin(reports: Reports) -> object:
+    import pytest
+
+    class Plugin:
+        """Reports each test of a session of pytest."""
+
+        def __init__(self) -> None:
+            self._phases: dict[str, tuple[str, dict[str, Any]]] = {}
+            self._compared: Compared | None = None
+            self._collecting: BaseException | None = None
+
+        @pytest.hookimpl(hookwrapper=True)
+        def pytest_runtest_protocol(self, item: Any) -> Generator[None, Any, None]:
+            self._compared = None
+            begin = time.monotonic()
+            reports.begin(item.nodeid)
+            with reports.tracing():
+                yield
+            outcome, facts = self._phases.pop(item.nodeid, ("skipped", {}))
+            place = {**_place(item), "wall_s": time.monotonic() - begin} if reports.with_facts else {}
+            reports.end(item.nodeid, outcome, {**place, **facts})
+
+        @pytest.hookimpl(hookwrapper=True)
+        def pytest_runtest_makereport(self, item: Any, call: Any) -> Generator[None, Any, None]:
+            report = (yield).get_result()
+            before = self._phases.get(item.nodeid, ("passed", {}))
+            if report.failed and before[0] != "failed":
+                error = call.excinfo.value if call.excinfo else None
+                facts = facts_of(error, self._compared) if reports.with_facts and error else {}
+                self._phases[item.nodeid] = ("failed", facts)
+            elif report.skipped:
+                self._phases[item.nodeid] = ("skipped", {})
+            else:
+                self._phases.setdefault(item.nodeid, before)
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> None:
+            if reports.with_facts:
+                self._compared = (op, text_of(left), text_of(right))
+
+        def pytest_exception_interact(self, call: Any) -> None:
+            if call.when == "collect":
+                self._collecting = call.excinfo.value
+
+        def pytest_collectreport(self, report: Any) -> None:
+            if report.failed:
+                text = getattr(report, "longreprtext", "")
+                error = self._collecting
+                facts = facts_of(error, None) if error else {"type": "CollectError", "message": text[-MAX_TEXT:]}
+                more = {"collecting": True, "text": text[-MAX_LONG_TEXT:]}
+                reports.end(report.nodeid or "collection", "failed", {**facts, **more})
+
+    return Plugin()
+
+
+def _place(item: Any) -> dict[str, Any]:
+    """Return where a test stands, and the parameters of this case."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return {
+        "path": str(getattr(item, "path", None) or item.fspath),
+        "name": item.location[2],
+        "line": (item.location[1] or 0) + 1,
+        "parameters": {name: text_of(value) for name, value in parameters.items()},
+    }

@@ -1,0 +1,39 @@
+"""Run a Python program that is no test framework. It counts as one test, which passes if the program ends well."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from .reports import Reports, facts_of
+
+ID = "command"
+
+
+def run_script(request: Mapping[str, Any], reports: Reports) -> int:
+    """Run the program of a request, and return 0 if it ends well."""
+    reports.begin(ID)
+    error: BaseException | None = None
+    with reports.tracing():
+        try:
+            _run(request["arguments"])
+        except SystemExit as exit_:
+            error = exit_ if exit_.code not in (None, 0) else None
+        except BaseException as raised:
+            error = raised
+    facts = facts_of(error, None) if error and reports.with_facts else {}
+    reports.end(ID, "failed" if error else "passed", facts)
+    return int(error is not None)
+
+
+def _run(words: list[str]) -> None:
+    if words[0] == "-m":
+        sys.argv = words[1:]
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = words
+        sys.path.insert(0, os.path.dirname(os.path.abspath(words[0])))
+        runpy.run_path(words[0], run_name="__main__")

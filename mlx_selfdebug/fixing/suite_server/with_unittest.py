@@ -1,0 +1,91 @@
+"""Run tests with unittest."""
+
+from __future__ import annotations
+
+import time
+import unittest
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from .reports import Compared, Reports, facts_of, text_of
+
+
+def run_unittest(request: Mapping[str, Any], reports: Reports) -> int:
+    """Run the tests of a request, and return 0 if there are some and all of them pass."""
+    loader = unittest.TestLoader()
+    names = request["tests"] or [name for name in request["arguments"] if not name.startswith("-")]
+    suite = loader.loadTestsFromNames(names) if names else loader.discover(".")
+    result = _Result(reports, first_failure=request["first_failure"])
+    suite.run(result)
+    return 0 if result.wasSuccessful() and result.testsRun else 1
+
+
+class _Result(unittest.TestResult):
+    """Reports each test of a run of unittest."""
+
+    def __init__(self, reports: Reports, *, first_failure: bool) -> None:
+        super().__init__()
+        self._reports, self._first_failure = reports, first_failure
+        self._outcome, self._facts = "passed", dict[str, Any]()
+        self._begin = 0.0
+        self._tracing = reports.tracing()
+
+    def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802
+        super().startTest(test)
+        self._outcome, self._facts = "passed", {}
+        self._begin = time.monotonic()
+        self._reports.begin(test.id())
+        self._tracing.__enter__()
+
+    def stopTest(self, test: unittest.TestCase) -> None:  # noqa: N802
+        self._tracing.__exit__(None, None, None)
+        super().stopTest(test)
+        place = {**_place(test), "wall_s": time.monotonic() - self._begin} if self._reports.with_facts else {}
+        self._reports.end(test.id(), self._outcome, {**place, **self._facts})
+
+    def addFailure(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802
+        super().addFailure(test, err)
+        self._fail(err)
+
+    def addError(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802
+        super().addError(test, err)
+        self._fail(err)
+        if not hasattr(test, "_testMethodName"):  # A class or a module could not be set up.
+            self._reports.end(test.id(), "failed", self._facts)
+
+    def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Any) -> None:  # noqa: N802
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self._fail(err)
+
+    def addSkip(self, test: unittest.TestCase, reason: str) -> None:  # noqa: N802
+        super().addSkip(test, reason)
+        self._outcome = "skipped"
+
+    def addUnexpectedSuccess(self, test: unittest.TestCase) -> None:  # noqa: N802
+        super().addUnexpectedSuccess(test)
+        self._outcome = "failed"
+
+    def _fail(self, error: Any) -> None:
+        self._outcome = "failed"
+        self._facts = facts_of(error[1], _compared_in(error[2])) if self._reports.with_facts else {}
+        if self._first_failure:
+            self.stop()
+
+
+def _place(test: unittest.TestCase) -> dict[str, Any]:
+    code = getattr(getattr(test, getattr(test, "_testMethodName", ""), None), "__code__", None)
+    if code is None:
+        return {}
+    return {"path": code.co_filename, "line": code.co_firstlineno, "name": code.co_name, "parameters": {}}
+
+
+def _compared_in(trace: TracebackType | None) -> Compared | None:
+    """Return what an ``assertEqual`` in the traceback has compared, or None."""
+    while trace is not None:
+        values = trace.tb_frame.f_locals
+        if trace.tb_frame.f_code.co_name == "assertEqual" and {"first", "second"} <= values.keys():
+            return "==", text_of(values["first"]), text_of(values["second"])
+        trace = trace.tb_next
+    return None
