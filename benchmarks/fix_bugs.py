@@ -33,6 +33,7 @@ from fix_rebuilding import (
     Project,
     Record,
     Replaced,
+    functions_called,
     read_records,
     read_text,
     rebuild,
@@ -119,11 +120,14 @@ class Search:
                 yield record
 
     def _functions(self) -> Iterator[tuple[Path, FunctionText]]:
+        """Yield the functions that the tests call, in the order of files and lines."""
+        called = functions_called(self.project)
         root = self.project.folder / self.package.sources
         for file in sorted(root.rglob("*.py")):
             if not any(part.startswith(NO_SOURCES) for part in file.relative_to(self.project.folder).parts):
                 for function in functions_of(read_text(file)):
-                    yield file, function
+                    if (str(file), function.name) in called:
+                        yield file, function
 
     def _record(self, file: Path, function: FunctionText, within: bool) -> Record | None:
         """Return the record of a bug in the function, or None if none of those that were tried is caught as it should be."""

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from fix_rebuilding import Replaced
+
 from mlx_selfdebug.auditing.mutants import mutants_of
 from mlx_selfdebug.domains.python_source import parse
 from mlx_selfdebug.repair.edits.edit import Edit
@@ -28,7 +30,13 @@ PAIRS = 12
 """The number of pairs of changes that are drawn for the operator that makes two changes."""
 MIN_PART = 4
 """The smallest number of nodes that an expression loses when it is replaced by a part of it."""
+SLACK = 80
+"""The number of characters by which an edit may lie beside the difference of two texts that it is looked for at."""
 _MOVES = ("order", "indentation")
+_LIKE_MUTANTS = (
+    "arithmetic", "comparison", "boolean", "operand", "unary", "condition", "constant", "boundary", "slice", "loop exit", "call",
+    "argument", "statement",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,8 +99,9 @@ def _function(source: PythonSource, node: ast.stmt, name: str) -> FunctionText |
 
 def in_search(right: str, wrong: str) -> bool:
     """Return whether some single edit of the search, tokens of the model aside, makes ``wrong`` what ``right`` is."""
-    wanted = _normal(right)
-    return any(_normal(edit.applied(wrong)) == wanted for edit in _edits(wrong))
+    wanted, changed = _normal(right), Replaced.between(wrong, right)
+    near = (edit for edit in _edits(wrong) if edit.start - SLACK <= changed.end and changed.start <= edit.end + SLACK)
+    return any(_normal(edit.applied(wrong)) == wanted for edit in near)
 
 
 def _edits(code: str) -> list[Edit]:
@@ -115,7 +124,7 @@ def _small_changes(code: str) -> list[tuple[str, Edit]]:
     """Return the edits of the function that are mutants of it or moves of lines, each program once, with their operators."""
     operators = {_normal(mutant.source): mutant.operator for mutant in mutants_of(code)}
     changes: dict[str, tuple[str, Edit]] = {}
-    for edit in _edits(code):
+    for edit in [edit for edit in _edits(code) if edit.operator in (*_MOVES, *_LIKE_MUTANTS)]:
         normal = _normal(edit.applied(code))
         operator = operators.get(normal, edit.operator if edit.operator in _MOVES else "")
         if normal and operator and normal != _normal(code):

@@ -243,6 +243,37 @@ def run_tests(project: Project, wall_s: float = WALL_S, most: int = 0) -> Outcom
     return Outcome(done.returncode, tuple(sorted(names)), _number_run(done.stdout), time.perf_counter() - started)
 
 
+_NOTING = """
+import json, runpy, sys
+
+called = set()
+
+def note(frame, event, argument):
+    if event == "call":
+        called.add((frame.f_code.co_filename, frame.f_code.co_qualname))
+
+result, sys.argv = sys.argv[1], sys.argv[2:]
+sys.setprofile(note)
+try:
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+finally:
+    sys.setprofile(None)
+    with open(result, "w") as file:
+        json.dump(sorted(called), file)
+"""
+"""A program that runs a module and writes down which functions were called, by file and name."""
+
+
+def functions_called(project: Project) -> set[tuple[str, str]]:
+    """Run the tests, and return the file and the qualified name of each function that they call in the main thread."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "called.json"
+        # The tests' arguments begin with -m.
+        command = [str(project.python), "-c", _NOTING, str(result), *project.tests[1:], "-p", "no:cacheprovider"]
+        subprocess.run(command, cwd=project.folder, env=_variables(), capture_output=True, check=True)
+        return {(file, name) for file, name in json.loads(result.read_text())}
+
+
 def _variables() -> dict[str, str]:
     """Return the environment of a run of tests.
 
