@@ -39,6 +39,7 @@ from fix_rebuilding import (
     rebuild,
     run_tests,
     unpacked,
+    write_records,
 )
 
 OPERATORS_PER_FUNCTION = 2
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--per-package", type=int, default=4, help="number of bugs per package, half of each kind")
     parser.add_argument("--most", type=int, default=20, help="largest number of tests that may catch a bug")
+    parser.add_argument("--write-times", action="store_true", help="record the seconds that a check measures")
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder for sources and requirements")
     parser.add_argument("--records", type=Path, default=RECORDS, help="file of the records")
     options = parser.parse_args()
@@ -62,13 +64,12 @@ def main() -> None:
 
 def find(options: argparse.Namespace) -> None:
     """Write the records of all packages. What the file already has of a package is kept, so that a broken search goes on."""
-    options.records.parent.mkdir(parents=True, exist_ok=True)
     records = read_records(options.records) if options.records.exists() else []
     for package in PACKAGES:
         known = [record for record in records if record.package == package.name]
         if not known:
             records += found_in(package, Counter(record.operator for record in records), options)
-            options.records.write_text("".join(f"{record.to_json()}\n" for record in records), encoding="utf-8")
+            write_records(records, options.records)
     summary(options)
 
 
@@ -186,26 +187,31 @@ class Search:
 
 def check(options: argparse.Namespace) -> None:
     """Rebuild the bugs, and exit with 1 if the tests of some do not fail as recorded or do not pass without the bug."""
-    records = [record for record in read_records(options.records) if not options.ids or record.id in options.ids]
-    wrong = []
-    for record in records:
-        reason = _difference(record, options.cache)
+    records = read_records(options.records)
+    chosen = [record for record in records if not options.ids or record.id in options.ids]
+    wrong, seconds = [], dict[str, float]()
+    for record in chosen:
+        reason, suite_s = _difference(record, options.cache)
         wrong += [record.id] if reason else []
+        seconds[record.package] = min(suite_s, seconds.get(record.package, suite_s))
         print(f"{record.id:40}{reason or 'as recorded'}", flush=True)
-    print(json.dumps({"benchmark": "fix_bugs", "checked": len(records), "wrong": wrong}))
+    if options.write_times:
+        timed = [replace(record, suite_s=round(seconds.get(record.package, record.suite_s), 2)) for record in records]
+        write_records(timed, options.records)
+    print(json.dumps({"benchmark": "fix_bugs", "checked": len(chosen), "wrong": wrong}))
     sys.exit(bool(wrong))
 
 
-def _difference(record: Record, cache: Path) -> str:
-    """Return in which way a rebuilt bug differs from its record, or "" if it does not."""
+def _difference(record: Record, cache: Path) -> tuple[str, float]:
+    """Return in which way a rebuilt bug differs from its record, or "", and the seconds that the tests took without the bug."""
     with tempfile.TemporaryDirectory() as folder:
         project = rebuild(record, Path(folder) / "bug", cache)
         with_bug = run_tests(project)
-        if with_bug.failing != record.failing or not with_bug.honest:
-            return f"other tests fail: {with_bug.failing or with_bug.code}"
         project.write(project.original)
         without = run_tests(project)
-        return "" if without.passed else f"tests fail without the bug: {without.failing or without.code}"
+    if with_bug.failing != record.failing or not with_bug.honest:
+        return f"other tests fail: {with_bug.failing or with_bug.code}", without.seconds
+    return "" if without.passed else f"tests fail without the bug: {without.failing or without.code}", without.seconds
 
 
 def summary(options: argparse.Namespace) -> None:

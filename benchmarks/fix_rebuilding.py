@@ -22,6 +22,7 @@ import sysconfig
 import tarfile
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -145,6 +146,12 @@ class Outcome:
 def read_records(path: Path = RECORDS) -> list[Record]:
     """Return the records of a file, in its order."""
     return [Record.from_json(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+
+def write_records(records: Iterable[Record], path: Path = RECORDS) -> None:
+    """Write one line per record into a file, whose folder is made if it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{record.to_json()}\n" for record in records), encoding="utf-8")
 
 
 def rebuild(record: Record, folder: Path, cache: Path = CACHE) -> Project:

@@ -168,7 +168,7 @@ def a_record(**changes: object) -> object:
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     records = [a_record(), a_record(id="toolz:constant-2", in_search=False)]
     path = tmp_path / "bugs.jsonl"
-    path.write_text("".join(f"{record.to_json()}\n" for record in records), encoding="utf-8")
+    rebuilding.write_records(records, path)
     assert rebuilding.read_records(path) == records
 
 
