@@ -47,7 +47,6 @@ PACKAGES = (
         "src",
     ),
     Package("toolz", "1.2.0", "9667a038e9d6ecba37995e26cb2f59ec6420b6ad8dd9677de59db9b956b08490", ("toolz/tests",)),
-    Package("pathspec", "1.1.1", "17db5ecd524104a120e173814c90367a96a98d07c45b2e10c2f3919fff91bf5a", ("tests",)),
     Package(
         "webcolors",
         "25.10.0",
