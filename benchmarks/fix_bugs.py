@@ -1,14 +1,15 @@
 """Plant small bugs in real packages, for a benchmark of ``mlx-selfdebug fix``, and check that they can be rebuilt.
 
     python benchmarks/fix_bugs.py find [--seed N] [--per-package N]
-    python benchmarks/fix_bugs.py check [ID ...]
+    python benchmarks/fix_bugs.py check [ID ...] [--write-times]
     python benchmarks/fix_bugs.py list
 
 ``find`` draws the bugs and writes one record per bug. In each package it plants as many bugs that a single edit of the search
 undoes as bugs that none undoes, in as many functions, and keeps those that at least one test and at most ``--most`` tests catch.
-Of the operators that can be applied to a function it takes the one that was used least so far. ``check`` rebuilds each bug from
-its record and runs the tests with and without it. Both fetch sources from the package index once, into the cache, and run
-the tests of these packages outside the sandbox. ``list`` counts the bugs. Each prints a table, then one JSON line.
+Of the operators that can be applied to a function it takes the one that was used least so far. Packages whose bugs the file has
+already are left as they are. ``check`` rebuilds each bug from its record and runs the tests with and without it. Both fetch sources
+from the package index once, into the cache, and run the tests of these packages outside the sandbox. ``list`` counts the bugs. Each
+prints a table, then one JSON line.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class Record:
     """The changed function; a method as "Class.method"."""
     operator: str
     in_search: bool
-    """Whether some single edit of the search makes the function what it was."""
+    """Whether some single edit of the search makes the function what it was. If none does, one may still make the tests pass."""
     line: int
     """The first changed line, from 1."""
     replaced: Replaced
