@@ -125,25 +125,6 @@ PACKAGES = (
         ("tests",),
         "src",
     ),
-    Package(
-        "humanize",
-        "4.17.0",
-        "1d6a36c453dbfbb3f0b34601d2e0b4ce5d48d780305cd45714843f0068fde6ac",
-        ("tests", "--ignore=tests/test_benchmarks.py"),
-        "src",
-        ("freezegun==1.5.5",),
-    ),
-    Package("sqlparse", "0.6.1", "ca722573f848ff2d30e40ea30f53a104b7dea7635ea9285891263eb2c58fb6e7", ("tests",)),
-    Package(
-        "boltons",
-        "26.2.0",
-        "d39cfd15c1a1c3bd4d705c82252fa9edb8e4f5e8cc039f8e39afac7b1b47e92c",
-        (
-            "tests/test_dictutils.py", "tests/test_formatutils.py", "tests/test_iterutils.py", "tests/test_listutils.py",
-            "tests/test_mathutils.py", "tests/test_setutils.py", "tests/test_statsutils.py", "tests/test_strutils.py",
-            "tests/test_timeutils.py", "tests/test_urlutils.py",
-        ),
-    ),
 )  # fmt: skip
 
 
