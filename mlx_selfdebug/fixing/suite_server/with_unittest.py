@@ -45,19 +45,19 @@ class _Result(unittest.TestResult):
         self._reports.end(test.id(), self._outcome, {**place, **self._facts})
 
     def addFailure(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802
+        self._fail(err)  # before the frames of unittest, which hold what was compared, are taken out of the traceback
         super().addFailure(test, err)
-        self._fail(err)
 
     def addError(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802
-        super().addError(test, err)
         self._fail(err)
+        super().addError(test, err)
         if not hasattr(test, "_testMethodName"):  # A class or a module could not be set up.
             self._reports.end(test.id(), "failed", self._facts)
 
     def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Any) -> None:  # noqa: N802
-        super().addSubTest(test, subtest, err)
         if err is not None:
             self._fail(err)
+        super().addSubTest(test, subtest, err)
 
     def addSkip(self, test: unittest.TestCase, reason: str) -> None:  # noqa: N802
         super().addSkip(test, reason)

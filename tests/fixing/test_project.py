@@ -1,0 +1,108 @@
+"""A project is found with its interpreter, its tests and the files that may be changed; what makes no sense is refused in one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlx_selfdebug.errors import UsageError
+from mlx_selfdebug.fixing.project import Project, TestCommand, is_test
+from mlx_selfdebug.fixing.suite import options_of
+from tests.fixing.projects import write_project
+
+
+@pytest.mark.parametrize(
+    ("text", "framework", "arguments"),
+    [
+        ("pytest -q tests", "pytest", ("-q", "tests")),
+        ("python -m pytest 'a b.py'", "pytest", ("a b.py",)),
+        ("python3 -m unittest discover", "unittest", ()),
+        ("python check.py --fast", "script", ("check.py", "--fast")),
+        ("python -m checks all", "script", ("-m", "checks", "all")),
+    ],
+)
+def test_a_test_command_is_read(text: str, framework: str, arguments: tuple[str, ...]) -> None:
+    assert TestCommand.parsed(text) == TestCommand(framework, arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["make test", "python", "pytest 'a", " "])
+def test_what_is_no_test_command_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UsageError) as error:
+        TestCommand.parsed(text)
+    assert "--test" in str(error.value.hint)
+
+
+def test_the_folder_above_that_holds_a_project_is_its_root(tmp_path: Path) -> None:
+    write_project(tmp_path, {"pkg/deep/m.py": "", "pkg/deep/n.py": ""})
+    project = Project.found([tmp_path / "pkg/deep/m.py"], python=sys.executable)
+    assert (project.root, project.paths) == (tmp_path.resolve(), ("pkg/deep/m.py",))
+    assert project.sources() == ["pkg/deep/m.py"]
+
+
+def test_a_folder_without_a_project_around_it_is_its_own_root(tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_text("")
+    assert Project.found([tmp_path], python=sys.executable).root == tmp_path.resolve()
+
+
+def test_tests_and_what_is_not_written_by_hand_may_not_be_changed(tmp_path: Path) -> None:
+    wanted = {"pkg/a.py": "", "b.py": ""}
+    others = ["tests/helper.py", "pkg/test_a.py", "pkg/a_test.py", "conftest.py", "setup.py", "build/c.py", "_vendor/d.py", ".tox/e.py"]
+    write_project(tmp_path, {**wanted, **dict.fromkeys(others, ""), "env/pyvenv.cfg": "", "env/lib/f.py": ""})
+    assert Project.found([tmp_path], python=sys.executable).sources() == sorted(wanted)
+    assert is_test("tests/helper.py")
+
+
+def test_the_virtual_environment_of_the_project_is_its_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    write_project(tmp_path, {"m.py": "", ".venv/pyvenv.cfg": ""})
+    (tmp_path / ".venv/bin").mkdir()
+    os.symlink(sys.executable, tmp_path / ".venv/bin/python")
+    assert Project.found([tmp_path]).python == str(tmp_path.resolve() / ".venv/bin/python")
+
+
+def test_without_a_virtual_environment_this_interpreter_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    (tmp_path / "m.py").write_text("")
+    assert Project.found([tmp_path]).python == sys.executable
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("none.py", "does not exist"), ("a.ipynb", "is a notebook"), ("a.txt", "is no Python file")]
+)
+def test_a_path_that_cannot_be_repaired_is_named(tmp_path: Path, name: str, message: str) -> None:
+    for other in ("a.ipynb", "a.txt"):
+        (tmp_path / other).write_text("")
+    with pytest.raises(UsageError, match=message):
+        Project.found([tmp_path / name])
+
+
+def test_an_interpreter_that_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--python nowhere is no program"):
+        Project.found([tmp_path], python="nowhere")
+
+
+def test_two_projects_at_once_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_project(tmp_path / name, {})
+    with pytest.raises(UsageError, match="different projects"):
+        Project.found([tmp_path / "a", tmp_path / "b"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (["-q", "tests/test_a.py"], ["-q"]),
+        (["-k", "fast and not slow", "-x"], ["-x"]),
+        (["-m", "unit", "--tb", "short", "tests"], ["--tb", "short"]),
+        (["-p", "no:x", "--rootdir=.", "a.py::test_b"], ["-p", "no:x", "--rootdir=."]),
+        (["-kfast", "--strict-markers", "tests"], ["--strict-markers"]),
+    ],
+)
+def test_options_that_select_tests_are_dropped_where_tests_are_named(
+    tmp_path: Path, arguments: list[str], options: list[str]
+) -> None:
+    (tmp_path / "tests").mkdir()
+    assert options_of(arguments, tmp_path) == options
