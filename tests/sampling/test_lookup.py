@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.sampling.decoder import BatchDecoder
-from mlx_selfdebug.sampling.language_model import complete
+from mlx_selfdebug.sampling.language_model import DecodingCounts, complete
 from mlx_selfdebug.sampling.lookup import Lookup
 from mlx_selfdebug.sampling.prefixes import Prefixes
 from mlx_selfdebug.sampling.request import Completion, Request
@@ -79,20 +79,20 @@ def request(model: Any, text: str = PROGRAM, **changes: Any) -> Request:
     return Request(tuple(model.encode(text)), **{"max_tokens": 40, **changes})
 
 
-def decode(model: Any, requests: list[Request], **options: Any) -> tuple[list[Completion], BatchDecoder]:
-    """Decode the requests one after the other, each alone."""
+def decode(model: Any, requests: list[Request], **options: Any) -> tuple[list[Completion], DecodingCounts]:
+    """The completions of the requests, each of which is decoded alone, and what the decoder did."""
     decoder = BatchDecoder(model, 16, **options)
-    return [completion for one in requests for completion in complete(decoder, [one])], decoder
+    return [completion for one in requests for completion in complete(decoder, [one])], decoder.counts
 
 
-def foreseen(model: Any, asked: Request) -> Request:
-    """Return the same request with a text to copy from that holds what it will decode."""
-    seen: list[int] = list(asked.prompt + asked.given)
-    n = len(seen) + asked.max_tokens
-    while len(seen) < n:
-        done = decode(model, [replace(asked, prompt=tuple(seen), given=(), max_tokens=1, stop_text="")], guesses=0)[0]
-        seen += model.encode(done[0].text) or [next(iter(model.eos_ids))]
-    return replace(asked, read=tuple(seen))
+def greedy(model: Any, prompt: tuple[int, ...], n: int) -> tuple[int, ...]:
+    """The prompt and the n tokens that the network alone would decode after it."""
+    from mlx_selfdebug.models.backend import mx
+
+    ids = list(prompt)
+    for _ in range(n):
+        ids.append(mx.argmax(model.network(mx.array(ids)[None])[0, -1]).item())
+    return tuple(ids)
 
 
 PROMPTS = [PROGRAM, PROGRAM * 3, "x", "abcabcabcabc", "a longer prompt than the other, with no program"]
@@ -105,7 +105,211 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return tiny_model(tmp_path_factory.mktemp(request.param), architecture=request.param, layers=2)
 
 
+@pytest.fixture(scope="module")
+def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from mlx_selfdebug.testing import tiny_model
+
+    return tiny_model(tmp_path_factory.mktemp("hybrid"), architecture="qwen3_5", layers=4)
+
+
 @pytest.mark.parametrize("guesses", [None, 1, 5, 40])
-def test_guessing_changes_no_completion(model: Any, guesses: int | None) -> None:
+def test_guesses_change_no_completion(model: Any, guesses: int | None) -> None:
     asked = [request(model, text, max_tokens=n) for text in PROMPTS for n in (1, 2, 17, 90)]
-    assert decode(model, asked, guesses=guesses)[0] == decode(model, asked, guesses=0)[0]
+    guessed, counts = decode(model, asked, guesses=guesses)
+    assert guessed == decode(model, asked, guesses=0)[0]
+    assert 0 < counts.accepted_tokens < counts.guessed_tokens
+
+
+def test_a_row_that_is_guessed_decodes_what_the_model_alone_would(model: Any) -> None:
+    for text in PROMPTS:
+        asked = request(model, text)
+        [done], _ = decode(model, [asked])
+        ids = greedy(model, asked.prompt, done.n_tokens)[len(asked.prompt) :]
+        assert done.text == model.decode([i for i in ids if i not in model.eos_ids])
+
+
+def test_a_text_that_foresees_the_completion_makes_a_step_decode_sixteen_tokens(tiny: Any) -> None:
+    asked = request(tiny, "x", max_tokens=48)
+    foreseen = replace(asked, read=greedy(tiny, asked.prompt, 48))
+    [done], counts = decode(tiny, [foreseen])
+    assert (done.n_tokens, counts.steps) == (48, 3)
+    assert [done] == decode(tiny, [foreseen], guesses=0)[0]
+
+
+def test_a_fork_copies_from_the_program_that_was_read(tiny: Any) -> None:
+    prompt, program = tuple(tiny.encode("add two numbers")), tuple(tiny.encode(PROGRAM))
+    fork = Request(prompt, 40, given=program[:9], read=prompt + program, breaks=(5,))
+    guessed, counts = decode(tiny, [fork])
+    assert guessed == decode(tiny, [fork], guesses=0)[0]
+    assert guessed[0].text.startswith(PROGRAM[:9])
+    assert counts.guessed_tokens
+
+
+def test_a_stop_text_among_tokens_that_were_guessed_right_ends_a_completion_before_it(model: Any) -> None:
+    free = decode(model, [request(model, max_tokens=90)])[0][0].text
+    stops = [free[i : i + 2] for i in range(0, 60, 7)]
+    asked = [request(model, max_tokens=90, stop_text=stop) for stop in stops]
+    guessed, counts = decode(model, asked)
+    assert guessed == decode(model, asked, guesses=0)[0]
+    assert {one.finish for one in guessed} == {"fence"}
+    assert counts.decoded_tokens == sum(one.n_tokens for one in guessed)
+
+
+def test_the_end_of_turn_among_tokens_that_were_guessed_right_ends_a_completion(tiny: Any) -> None:
+    from mlx_selfdebug.models.backend import mx
+
+    # With these weights of the head, every token is followed by the next one, and "z" by the end of turn.
+    eos = min(tiny.eos_ids)
+    text = "abcdefghijklmnopqrstuvwxyz"
+    after = dict(zip(tiny.encode(text), [*tiny.encode(text)[1:], eos], strict=True))
+    tiny.network = _Scripted(tiny.network, mx.array([after.get(i, 0) for i in range(tiny.network.args.vocab_size)]))
+    asked = request(tiny, text + "abc", read=(*tiny.encode(text + "abc" + text[3:]), eos, eos))
+    [done], counts = decode(tiny, [asked])
+    assert (done.text, done.finish, done.n_tokens) == (text[3:], "stop", 24)
+    assert counts.steps == 2
+
+
+class _Scripted:
+    """A network whose likeliest token follows from the last one by a table, while its caches are filled as before."""
+
+    def __init__(self, network: Any, after: Any) -> None:
+        self._network, self._after = network, after
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._network, name)
+
+    def __call__(self, ids: Any, cache: Any = None) -> Any:
+        from mlx_selfdebug.models.backend import mx
+
+        logits = self._network(ids, cache=cache)
+        return logits * 0 + (mx.arange(logits.shape[-1]) == self._after[ids][..., None])
+
+
+def test_a_request_that_looks_at_its_lines_is_asked_the_same_questions(tiny: Any) -> None:
+    prompts = ["\n" * n + text for n, text in enumerate(PROMPTS * 4)]
+    asked = [request(tiny, text, max_tokens=200) for text in prompts]
+    seen: dict[int | None, list[str]] = {}
+    for guesses in (None, 0):
+        lines = seen[guesses] = []
+        decode(
+            tiny, [replace(one, ended=lambda text, to=lines: bool(to.append(text))) for one in asked], guesses=guesses
+        )
+    assert seen[None] == seen[0]
+    assert len(seen[0]) > 5
+
+
+@pytest.mark.parametrize("finish", ["copy", "line"])
+def test_a_request_that_ends_at_a_line_ends_there_as_it_says(tiny: Any, finish: Any) -> None:
+    prompts = ["\n" * n + text for n, text in enumerate(PROMPTS * 4)]
+    asked = [request(tiny, text, max_tokens=200, ended=lambda text: True, ended_as=finish) for text in prompts]
+    guessed = decode(tiny, asked)[0]
+    assert guessed == decode(tiny, asked, guesses=0)[0]
+    assert finish in {one.finish for one in guessed}
+
+
+def test_a_completion_may_fill_the_context_to_its_end(tiny: Any) -> None:
+    prompt = tuple(tiny.encode("ab" * 2040))
+    asked = Request(prompt, tiny.context - len(prompt))
+    assert decode(tiny, [asked])[0] == decode(tiny, [asked], guesses=0)[0]
+
+
+def test_only_a_greedy_request_is_guessed(tiny: Any) -> None:
+    asked = [request(tiny, temperature=1.0, seed=seed) for seed in range(3)]
+    guessed, counts = decode(tiny, asked)
+    assert guessed == decode(tiny, asked, guesses=0)[0]
+    assert counts.guessed_tokens == 0
+
+
+def test_a_network_with_a_recurrent_state_is_not_guessed(hybrid: Any) -> None:
+    asked = [request(hybrid, text) for text in PROMPTS]
+    guessed, counts = decode(hybrid, asked, guesses=15)
+    assert guessed == decode(hybrid, asked, guesses=0)[0]
+    assert counts.guessed_tokens == 0
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_row_that_others_join_goes_on_without_guesses_and_is_guessed_again_when_they_left(
+    tiny: Any, ahead: bool
+) -> None:
+    first, others = request(tiny, max_tokens=150), [request(tiny, text, max_tokens=9) for text in PROMPTS]
+    decoder = BatchDecoder(tiny, 16, ahead=ahead)
+    decoder.submit(first)
+    got, guessed = decoder.step() + decoder.step(), [decoder.counts.guessed_tokens]
+    for one in others:
+        decoder.submit(one)
+    while decoder.active > 1 or decoder.waiting:
+        got += decoder.step()
+        guessed.append(decoder.counts.guessed_tokens)
+    got += complete(decoder, [])
+    assert 0 < guessed[0] == guessed[-1] < decoder.counts.guessed_tokens
+    alone = [decode(tiny, [one], guesses=0)[0][0] for one in (first, *others)]
+    assert [one.text for one in sorted(got, key=lambda one: one.ticket)] == [one.text for one in alone]
+
+
+@pytest.mark.parametrize("width", [1, 2, 16, 29])
+def test_a_batch_of_any_width_guesses_with_the_rows_that_would_be_idle(tiny: Any, width: int) -> None:
+    decoder = BatchDecoder(tiny, width)
+    [done] = complete(decoder, [request(tiny)])
+    assert done.text == decode(tiny, [request(tiny)], guesses=0)[0][0].text
+    assert decoder.counts.row_steps == decoder.counts.steps * decoder.min_rows
+    assert bool(decoder.counts.guessed_tokens) == (width > 1)
+
+
+def test_more_guesses_than_idle_rows_become_fewer_after_a_wrong_one(tiny: Any) -> None:
+    # Nothing of the copy comes, so each guess is as short as it may get.
+    asked = replace(request(tiny, "x", max_tokens=30), read=tuple(tiny.encode("x" + "q" * 60)))
+    decoder = BatchDecoder(tiny, 1, guesses=40)
+    list(complete(decoder, [asked]))
+    assert decoder.counts.row_steps <= 30 + 29 + 3 * 30
+
+
+def test_each_token_of_a_lone_request_is_counted_as_a_step_or_as_accepted(tiny: Any) -> None:
+    done, counts = decode(tiny, [request(tiny, text, max_tokens=60) for text in PROMPTS])
+    assert counts.decoded_tokens == sum(one.n_tokens for one in done)
+    assert counts.steps <= counts.decoded_tokens <= counts.steps + counts.accepted_tokens
+    assert counts.accepted_tokens < counts.guessed_tokens < counts.row_steps
+
+
+def test_logits_that_are_not_numbers_stop_a_row_that_is_guessed_at_the_position_where_they_came(tiny: Any) -> None:
+    from mlx_selfdebug.models.backend import mx
+
+    tiny.network.model.norm.weight = mx.full(tiny.network.model.norm.weight.shape, float("nan"))
+    with pytest.raises(ModelError, match="not numbers at position 0 of a completion"):
+        decode(tiny, [request(tiny)])
+    with pytest.raises(ModelError, match="not numbers at position 0 of a completion"):
+        decode(tiny, [request(tiny)], guesses=0)
+
+
+def test_tokens_that_a_row_takes_at_once_are_computed_as_one_after_the_other(model: Any) -> None:
+    ids = model.encode(PROGRAM)
+    one_by_one, at_once = (loaded(model, ids[:-10]) for _ in range(2))
+    rows = [take(model, one_by_one, [token], 15, n_kept=1)[0] for token in ids[-10:]]
+    run = take(model, at_once, ids[-10:], 6, n_kept=10)
+    assert np.allclose(rows, run[:10], rtol=1e-4, atol=1e-4)
+    assert [row.argmax() for row in rows] == run[:10].argmax(-1).tolist()
+
+
+def test_a_row_goes_on_as_if_tokens_that_it_did_not_keep_had_never_been(model: Any) -> None:
+    ids = model.encode(PROGRAM)
+    fresh, rolled_back = (loaded(model, ids[:-10]) for _ in range(2))
+    take(model, rolled_back, [ids[-10], *model.encode("wrong guess")], 4, n_kept=1)
+    take(model, fresh, ids[-10:-9], 15, n_kept=1)
+    a, b = (take(model, slots, ids[-9:-8], 15, n_kept=1)[0] for slots in (fresh, rolled_back))
+    assert (a == b).all()
+
+
+def loaded(model: Any, ids: list[int]) -> Slots:
+    slots = Slots(model.network, 16, additive_mask=True)
+    slots.load(3, Prefixes(model.network, 512, 10**6).caches((*ids, 0), ()), len(ids))
+    return slots
+
+
+def take(model: Any, slots: Slots, ids: list[int], n_idle: int, n_kept: int) -> Any:
+    """The logits of a step in which row 3 takes ``ids``."""
+    from mlx_selfdebug.models.backend import mx
+
+    slots.begin_run(3, len(ids), n_idle)
+    logits = model.network(mx.array([*ids, *[0] * n_idle])[:, None], cache=slots.layers)[:, -1]
+    mx.eval(logits, slots.state)
+    slots.end_run(3, n_kept)
+    return np.array(logits)
