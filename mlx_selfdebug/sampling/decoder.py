@@ -23,7 +23,7 @@ import numpy.typing as npt
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.models.load import Model, loaded_bytes
 from mlx_selfdebug.sampling.language_model import DecodableModel, DecodingCounts
-from mlx_selfdebug.sampling.lookup import Lookup
+from mlx_selfdebug.sampling.lookup import guess
 from mlx_selfdebug.sampling.prefixes import Prefixes
 from mlx_selfdebug.sampling.reading import Reader, Reading
 from mlx_selfdebug.sampling.request import Completion, Request
@@ -61,8 +61,6 @@ class _Row:
     ticket: int
     request: Request
     tokens: list[int] = field(default_factory=list)
-    lookup: Lookup | None = None
-    """Where tokens are guessed from, once that was done for this row."""
     n_right: int | None = None
     """The number of tokens that were guessed right the last time, or None if none were guessed yet."""
 
@@ -71,16 +69,9 @@ class _Row:
 
         After a guess that was wrong early, at most ``free`` are guessed, or about twice as many as were right.
         """
-        if self.lookup is None:
-            self.lookup = Lookup((*self.request.prompt, *self.request.given, *self.tokens), self.request.read)
-        room = self.request.max_tokens - len(self.tokens) - 1
+        request, room = self.request, self.request.max_tokens - len(self.tokens) - 1
         hoped = most if self.n_right is None else max(free, 2 * self.n_right + 2)
-        return self.lookup.guess(min(most, room, hoped))
-
-    def add(self, token: int) -> None:
-        self.tokens.append(token)
-        if self.lookup:
-            self.lookup.add([token])
+        return guess([*request.prompt, *request.given, *self.tokens], min(most, room, hoped), request.read)
 
 
 class BatchDecoder:
@@ -188,8 +179,8 @@ class BatchDecoder:
         if not self.active:
             return []
         alone = None if self._launched else self._alone()
-        guess = [] if alone is None else self._guess(alone)
-        completions = self._plain_step() if alone is None or not guess else self._guessed_step(alone, guess)
+        guessed = [] if alone is None else self._guess(alone)
+        completions = self._plain_step() if alone is None or not guessed else self._guessed_step(alone, guessed)
         self.counts.decode_s += time.perf_counter() - admitted
         return completions
 
@@ -213,22 +204,22 @@ class BatchDecoder:
         row = self._rows[i]
         return row.guess(self._guesses, self.min_rows - 1) if row else []
 
-    def _guessed_step(self, i: int, guess: list[int]) -> list[Completion]:
-        """Decode one token for row ``i``, which is alone, and as many more as ``guess`` is right about.
+    def _guessed_step(self, i: int, guessed: list[int]) -> list[Completion]:
+        """Decode one token for row ``i``, which is alone, and as many more as were ``guessed`` right.
 
-        The step has at least as many tokens as one without a guess has rows, so that each is computed with the same numbers.
+        The step has at least as many tokens as one without a guess has rows, so that the same kernels compute it.
         """
-        n_tokens = 1 + len(guess)
+        n_tokens = 1 + len(guessed)
         n_idle = max(0, self.min_rows - n_tokens)
         self._slots.begin_run(i, n_tokens, n_idle)
-        logits = self._logits(mx.array([int(self._last[i]), *guess, *[0] * n_idle]))
+        logits = self._logits(mx.array([int(self._last[i]), *guessed, *[0] * n_idle]))
         drawn, sane = mx.argmax(logits, axis=-1), mx.isfinite(mx.max(logits, axis=-1))
         self.counts.row_steps += n_tokens + n_idle
         mx.eval(drawn, sane, self._slots.state)
         tokens = np.array(drawn)[:n_tokens].astype(np.int64)
-        n_right = next((k for k, token in enumerate(guess) if token != tokens[k]), len(guess))
+        n_right = next((k for k, token in enumerate(guessed) if token != tokens[k]), len(guessed))
         self._slots.end_run(i, n_right + 1)
-        return self._take_run(i, tokens[: n_right + 1], np.array(sane), len(guess))
+        return self._take_run(i, tokens[: n_right + 1], np.array(sane), len(guessed))
 
     def _take_run(
         self, i: int, tokens: npt.NDArray[np.int64], sane: npt.NDArray[np.bool_], n_guessed: int
@@ -310,7 +301,7 @@ class BatchDecoder:
 
     def _take(self, i: int, row: _Row, token: int, *, may_end: bool) -> list[Completion]:
         """Add ``token`` to row ``i``, and return its completion if it ends with it."""
-        row.add(token)
+        row.tokens.append(token)
         self._last[i] = token
         if not may_end and len(row.tokens) < row.request.max_tokens:
             return []

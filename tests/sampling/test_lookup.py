@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.sampling.decoder import BatchDecoder
 from mlx_selfdebug.sampling.language_model import DecodingCounts, complete
-from mlx_selfdebug.sampling.lookup import Lookup
+from mlx_selfdebug.sampling.lookup import LONGEST, guess
 from mlx_selfdebug.sampling.prefixes import Prefixes
 from mlx_selfdebug.sampling.request import Completion, Request
 from mlx_selfdebug.sampling.slots import Slots
@@ -24,55 +24,59 @@ PROGRAM = "def add(a, b):\n    total = a - b\n    return total\n"
 
 @given(tokens, st.integers(0, 20))
 def test_a_guess_is_what_follows_another_place_of_the_last_token(text: list[int], most: int) -> None:
-    guess = Lookup(text).guess(most)
-    longer = text + guess
+    guessed = guess(text, most)
+    longer = text + guessed
     places = [i for i, token in enumerate(text[:-1]) if token == text[-1]]
-    assert len(guess) == (most if places else 0)
-    assert not guess or any(longer[i + 1 : i + 1 + most] == guess for i in places)
+    assert len(guessed) == (most if places else 0)
+    assert not guessed or any(longer[i + 1 : i + 1 + most] == guessed for i in places)
+
+
+@given(tokens, tokens)
+def test_no_other_place_agrees_with_more_of_the_last_tokens(other: list[int], text: list[int]) -> None:
+    known = [*other, -1, *text]
+    agreeing = {i: agreement(known, i) for i in range(len(known) - 1)}
+    best = max(i for i in agreeing if agreeing[i] == max(agreeing.values()))
+    expected = known[best + 1 : best + 2] if agreeing[best] else []
+    assert guess(text, 1, other) == [token for token in expected if token >= 0]
+
+
+def agreement(text: list[int], place: int) -> int:
+    """The number of tokens up to this place that are the last tokens of the text, as far as they are compared."""
+    n = 0
+    while n <= min(place, LONGEST - 1) and text[place - n] == text[len(text) - 1 - n]:
+        n += 1
+    return n
 
 
 @given(tokens, tokens, st.integers(1, 20))
 def test_a_guess_crosses_from_no_text_into_another(other: list[int], text: list[int], most: int) -> None:
-    guess = Lookup(text, other).guess(most)
-    assert all(0 <= token <= 4 for token in guess)
-    assert len(guess) <= most
+    guessed = guess(text, most, other)
+    assert all(0 <= token <= 4 for token in guessed)
+    assert len(guessed) <= most
 
 
 @given(st.lists(st.integers(0, 200), unique=True, min_size=2, max_size=60), st.data())
 def test_a_copy_of_a_text_without_repetitions_is_guessed_to_its_end(text: list[int], data: st.DataObject) -> None:
     n = data.draw(st.integers(1, len(text) - 1))
-    assert Lookup([*text, 999, *text[:n]]).guess(len(text) - n) == text[n:]
+    assert guess([*text, 999, *text[:n]], len(text) - n) == text[n:]
 
 
 @given(st.lists(st.integers(0, 200), unique=True, min_size=2, max_size=60), st.data())
 def test_another_text_is_copied_from_as_well(text: list[int], data: st.DataObject) -> None:
     n = data.draw(st.integers(1, len(text) - 1))
-    assert Lookup([999, *text[:n]], text).guess(80) == text[n:]
-
-
-@given(tokens, tokens)
-def test_tokens_that_are_added_are_looked_up_like_those_before(text: list[int], more: list[int]) -> None:
-    lookup = Lookup(text)
-    for token in more:
-        lookup.add([token])
-    assert lookup.guess(9) == Lookup(text + more).guess(9)
+    assert guess([999, *text[:n]], 80, text) == text[n:]
 
 
 def test_the_place_that_agrees_with_more_of_the_last_tokens_is_taken() -> None:
-    assert Lookup([1, 2, 3, 7, 9, 2, 3, 8, 1, 2, 3]).guess(1) == [7]
+    assert guess([1, 2, 3, 7, 9, 2, 3, 8, 1, 2, 3], 1) == [7]
 
 
-def test_of_places_that_agree_alike_the_next_one_is_taken() -> None:
-    lookup = Lookup([1, 7, 1, 8, 1, 9, 5, 6, 5])
-    lookup.guess(1)
-    lookup = Lookup([1, 7, 0, 2, 1, 8, 0, 3, 1, 9, 0, 0, 4, 2])
-    assert lookup.guess(1) == [1]
-    lookup.add([5, 1])
-    assert lookup.guess(1) == [8]
+def test_of_places_that_agree_alike_the_last_one_is_taken() -> None:
+    assert guess([1, 7, 0, 1, 8, 2, 1], 2) == [8, 2]
 
 
 def test_what_repeats_itself_is_guessed_to_go_on() -> None:
-    assert Lookup([1, 2, 3, 1, 2, 3]).guess(7) == [1, 2, 3, 1, 2, 3, 1]
+    assert guess([1, 2, 3, 1, 2, 3], 7) == [1, 2, 3, 1, 2, 3, 1]
 
 
 def request(model: Any, text: str = PROGRAM, **changes: Any) -> Request:
