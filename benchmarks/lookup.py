@@ -1,6 +1,7 @@
 """Compare greedy repairs that are decoded alone, with their next tokens guessed from the prompt and without.
 
-    python benchmarks/lookup.py [--model qwen2.5-coder-0.5b] [--repairs 50] [--guesses 15] [--max-tokens 300] [--peers 8]
+    python benchmarks/lookup.py [--model qwen2.5-coder-0.5b] [--repairs 50] [--guesses 15] [--max-tokens 300]
+                                [--ways whole ended] [--peers 8]
 
 Every repair is one of a bug that was put into the reference of a starter task, asked for as the package asks. Each is decoded
 alone, with guesses (``lookup``) and without (``plain``), which take turns at going first. This is done twice: in ``whole``, a
@@ -114,17 +115,18 @@ def main() -> None:
     parser.add_argument("--guesses", type=int, help="tokens to guess at a time; the decoder's default if not given")
     parser.add_argument("--max-tokens", type=int, default=300)
     parser.add_argument("--peers", type=int, default=8, help="repairs that mlx-lm decodes as well")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     options = parser.parse_args()
     model = load_model(options.model)
     requests = repairs(model, options.repairs, options.max_tokens)
     print(f"{len(requests)} repairs, load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
     peer = Peer(model)
-    ways = compare(model, requests, options.guesses, peer, options.peers)
+    ways = compare(model, requests, peer, options)
     machine = {"machine": platform.machine(), "device": device_name(), "python": platform.python_version()}
     versions = {name: version(name) for name in ("mlx", "mlx-lm")}
     result = {"repairs": len(requests), "ways": show(ways), "load_average": os.getloadavg()[0]}
     if peer.seconds:
-        result["peer"] = show_peer(peer, ways["whole"], options.peers)
+        result["peer"] = show_peer(peer, ways[options.ways[0]], options.peers)
     print(json.dumps({"benchmark": "lookup", "model": options.model, **machine, **versions, **result}))
 
 
@@ -140,19 +142,19 @@ def repairs(model: Model, n: int, max_tokens: int) -> list[Request]:
 
 
 def compare(
-    model: Model, requests: Sequence[Request], guesses: int | None, peer: Peer, peers: int
+    model: Model, requests: Sequence[Request], peer: Peer, options: argparse.Namespace
 ) -> dict[str, dict[str, Side]]:
-    decoders = [BatchDecoder(model, 16, guesses=n) for n in (0, guesses)]
+    decoders = [BatchDecoder(model, 16, guesses=n) for n in (0, options.guesses)]
     for decoder in decoders:
         list(complete(decoder, [Request(requests[0].prompt, max_tokens=4)]))  # only warms up
-    ways = {way: {name: Side(decoder) for name, decoder in zip(SIDES, decoders, strict=True)} for way in WAYS}
+    ways = {way: {name: Side(decoder) for name, decoder in zip(SIDES, decoders, strict=True)} for way in options.ways}
     for i, request in enumerate(requests):
         for way, sides in ways.items():
             for name in SIDES[:: -1 if i % 2 else 1]:
                 sides[name].decode(request if way == "ended" else replace(request, ended=None))
-        if i < peers:
+        if i < options.peers:
             peer.decode(request)
-        rates = ", ".join(f"{name} {side.tokens_per_s():.1f}" for name, side in ways["whole"].items())
+        rates = ", ".join(f"{name} {side.tokens_per_s():.1f}" for name, side in ways[options.ways[0]].items())
         print(f"  {i + 1} of {len(requests)}: tokens per second {rates}", flush=True)
     return ways
 
@@ -177,9 +179,9 @@ def show(ways: dict[str, dict[str, Side]]) -> dict[str, Any]:
     return rows
 
 
-def show_peer(peer: Peer, whole: dict[str, Side], n: int) -> dict[str, Any]:
+def show_peer(peer: Peer, sides: dict[str, Side], n: int) -> dict[str, Any]:
     """Print how fast each side is on the repairs that mlx-lm decoded as well, and return the figures."""
-    rates = {"mlx-lm": peer.tokens / peer.seconds, **{name: side.tokens_per_s(n) for name, side in whole.items()}}
+    rates = {"mlx-lm": peer.tokens / peer.seconds, **{name: side.tokens_per_s(n) for name, side in sides.items()}}
     print(f"first {n}: " + ", ".join(f"{name} {rate:.1f} tokens/s" for name, rate in rates.items()))
     return {"repairs": n, "tokens_per_s": rates}
 

@@ -133,8 +133,9 @@ def test_a_row_that_is_guessed_decodes_what_the_model_alone_would(model: Any) ->
 
 
 def test_a_text_that_foresees_the_completion_makes_a_step_decode_sixteen_tokens(tiny: Any) -> None:
-    asked = request(tiny, "x", max_tokens=48)
-    foreseen = replace(asked, read=greedy(tiny, asked.prompt, 48))
+    tiny.network = Scripted(tiny.network, {i: i + 1 for i in range(200)})
+    prompt = tuple(tiny.encode("!"))
+    foreseen = Request(prompt, 48, read=tuple(range(prompt[0], prompt[0] + 49)))
     [done], counts = decode(tiny, [foreseen])
     assert (done.n_tokens, counts.steps) == (48, 3)
     assert [done] == decode(tiny, [foreseen], guesses=0)[0]
@@ -160,24 +161,22 @@ def test_a_stop_text_among_tokens_that_were_guessed_right_ends_a_completion_befo
 
 
 def test_the_end_of_turn_among_tokens_that_were_guessed_right_ends_a_completion(tiny: Any) -> None:
-    from mlx_selfdebug.models.backend import mx
-
-    # With these weights of the head, every token is followed by the next one, and "z" by the end of turn.
-    eos = min(tiny.eos_ids)
-    text = "abcdefghijklmnopqrstuvwxyz"
-    after = dict(zip(tiny.encode(text), [*tiny.encode(text)[1:], eos], strict=True))
-    tiny.network = _Scripted(tiny.network, mx.array([after.get(i, 0) for i in range(tiny.network.args.vocab_size)]))
-    asked = request(tiny, text + "abc", read=(*tiny.encode(text + "abc" + text[3:]), eos, eos))
-    [done], counts = decode(tiny, [asked])
+    eos, text = min(tiny.eos_ids), "abcdefghijklmnopqrstuvwxyz"
+    ids = tiny.encode(text)
+    tiny.network = Scripted(tiny.network, dict(zip(ids, [*ids[1:], eos], strict=True)))
+    [done], counts = decode(tiny, [Request((*ids, *ids[:3]), 40, read=(*ids, *ids, eos, eos))])
     assert (done.text, done.finish, done.n_tokens) == (text[3:], "stop", 24)
     assert counts.steps == 2
 
 
-class _Scripted:
+class Scripted:
     """A network whose likeliest token follows from the last one by a table, while its caches are filled as before."""
 
-    def __init__(self, network: Any, after: Any) -> None:
-        self._network, self._after = network, after
+    def __init__(self, network: Any, after: dict[int, int]) -> None:
+        from mlx_selfdebug.models.backend import mx
+
+        self._network = network
+        self._after = mx.array([after.get(i, 0) for i in range(network.args.vocab_size)])
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._network, name)
@@ -260,7 +259,7 @@ def test_a_batch_of_any_width_guesses_with_the_rows_that_would_be_idle(tiny: Any
 
 
 def test_more_guesses_than_idle_rows_become_fewer_after_a_wrong_one(tiny: Any) -> None:
-    # Nothing of the copy comes, so each guess is as short as it may get.
+    # Nothing of what is guessed comes, so each guess is as short as it may get.
     asked = replace(request(tiny, "x", max_tokens=30), read=tuple(tiny.encode("x" + "q" * 60)))
     decoder = BatchDecoder(tiny, 1, guesses=40)
     list(complete(decoder, [asked]))
