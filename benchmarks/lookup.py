@@ -5,8 +5,8 @@
 
 Every repair is one of a bug that was put into the reference of a starter task, asked for as the package asks. Each is decoded
 alone, with guesses (``lookup``) and without (``plain``), which take turns at going first. This is done twice: in ``whole``, a
-repair goes on until it ends by itself; in ``ended``, it also ends where it only repeats the failed program, as in a run. The first
-few repairs are decoded by ``mlx_lm.stream_generate`` as well, which computes a single row instead of 16.
+repair goes on until it ends by itself; in ``ended``, it also ends where it only repeats the failed program, as in a run. Of the
+first few repairs, ``mlx_lm.stream_generate`` decodes as many tokens as well. It computes a single row instead of 16.
 
 Tokens per second are those of decoding; the time that the prompts take is shown beside them. ``ratio`` is the number of tokens per
 second with a guess divided by that without. Prints a table, then one JSON line.
@@ -96,12 +96,12 @@ class Peer:
     tokens: int = 0
     seconds: float = 0.0
 
-    def decode(self, request: Request) -> None:
-        """Decode greedily until the end of turn. The first token, which ends the computing of the prompt, does not count."""
+    def decode(self, request: Request, n_tokens: int) -> None:
+        """Decode ``n_tokens`` greedily. The first of them, which ends the computing of the prompt, does not count."""
         begin, n = 0.0, -1
         with plain_layers(self.model):
             stream = stream_generate(
-                self.model.network, self.model.tokenizer, list(request.prompt), max_tokens=request.max_tokens
+                self.model.network, self.model.tokenizer, list(request.prompt), max_tokens=n_tokens
             )
             for _ in stream:
                 begin, n = begin or time.perf_counter(), n + 1
@@ -153,9 +153,11 @@ def compare(
             for name in SIDES[:: -1 if i % 2 else 1]:
                 sides[name].decode(request if way == "ended" else replace(request, ended=None))
         if i < options.peers:
-            peer.decode(request)
-        rates = ", ".join(f"{name} {side.tokens_per_s():.1f}" for name, side in ways[options.ways[0]].items())
-        print(f"  {i + 1} of {len(requests)}: tokens per second {rates}", flush=True)
+            peer.decode(request, ways[options.ways[0]]["plain"].completions[i].n_tokens)
+        print(f"  {i + 1} of {len(requests)}", end="", flush=True)
+        for name, side in ways[options.ways[0]].items():
+            print(f"; {name} {side.tokens} tokens, {side.steps} steps, {side.tokens_per_s():.2f} tokens/s", end="")
+        print(flush=True)
     return ways
 
 

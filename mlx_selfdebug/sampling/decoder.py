@@ -41,19 +41,25 @@ With OpenBLAS's kernel, a step of 16 rows takes two thirds to four fifths of the
 
 
 def open_batch_decoder(
-    model: Model, *, budget_bytes: int, max_rows: int, max_row_tokens: int, reserved_bytes: int = 0
+    model: Model,
+    *,
+    budget_bytes: int,
+    max_rows: int,
+    max_row_tokens: int,
+    reserved_bytes: int = 0,
+    guesses: int | None = None,
 ) -> BatchDecoder:
     """Return a decoder with the widest batch that the budget allows.
 
-    The parameters are those of :func:`mlx_selfdebug.sampling.language_model.open_decoder`. Raises BudgetError if not even
-    one row fits.
+    ``guesses`` is that of :class:`BatchDecoder`, and the other parameters are those of
+    :func:`mlx_selfdebug.sampling.language_model.open_decoder`. Raises BudgetError if not even one row fits.
     """
     budget = {"budget_bytes": budget_bytes, "reserved_bytes": reserved_bytes}
     plan = plan_decoding(
         model.network, model.name, loaded_bytes(model), **budget, max_rows=max_rows, max_row_tokens=max_row_tokens
     )
     mx.set_cache_limit(plan.cache_bytes)
-    return BatchDecoder(model, plan.width, chunk=plan.chunk, prefix_bytes=plan.prefix_bytes)
+    return BatchDecoder(model, plan.width, chunk=plan.chunk, prefix_bytes=plan.prefix_bytes, guesses=guesses)
 
 
 @dataclass
