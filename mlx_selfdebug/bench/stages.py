@@ -23,7 +23,8 @@ from mlx_selfdebug.config import Config, load_config
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.running import open_runner
 from mlx_selfdebug.models.load import Model, load_model
-from mlx_selfdebug.sampling.language_model import DecodingCounts, complete, open_decoder
+from mlx_selfdebug.sampling.decoder import open_batch_decoder
+from mlx_selfdebug.sampling.language_model import DecodingCounts, complete
 from mlx_selfdebug.sampling.request import Request
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.stages.collect import collect
@@ -111,8 +112,9 @@ class Workbench:
 
     def _decode(self, requests: Iterable[Request]) -> DecodingCounts:
         decoding = decoding_of(self.config.collect, self.config)
-        decoder = open_decoder(
-            self.model, budget_bytes=decoding.budget_bytes, max_rows=DRAFTS, max_row_tokens=MAX_TOKENS
+        # Guesses would make the speed of one draft depend on how much of its prompt it happens to repeat.
+        decoder = open_batch_decoder(
+            self.model, budget_bytes=decoding.budget_bytes, max_rows=DRAFTS, max_row_tokens=MAX_TOKENS, guesses=0
         )
         for _ in complete(decoder, list(requests)):
             pass

@@ -29,7 +29,11 @@ class DecodingCounts:
     """The tokens of programs that were read, without their prompts."""
     steps: int = 0
     row_steps: int = 0
-    """The rows of all steps together, idle rows included."""
+    """The rows of all steps together, idle rows included. A guessed token takes a row."""
+    guessed_tokens: int = 0
+    """The tokens that were guessed for a request that was alone, and then checked."""
+    accepted_tokens: int = 0
+    """The part of these tokens that was right and became part of a completion. They count as decoded."""
     prefill_s: float = 0.0
     decode_s: float = 0.0
 
@@ -47,7 +51,7 @@ class Decoder(Protocol):
         """Queue a request and return its ticket."""
 
     def step(self) -> list[Completion]:
-        """Decode one more token for every row, and return the completions that ended with it.
+        """Decode at least one more token for every row, and return the completions that ended with them.
 
         Does nothing if there are no requests.
         """

@@ -3,6 +3,10 @@
 The keys and values of a row lie at their own positions from 0 on. A row may therefore come or go without the others being copied,
 and what a row computes does not depend on how long the others are. Layers with a recurrent state (mlx-lm's ``ArraysCache``) keep
 one state per row.
+
+A step may also take several tokens of a single row, at positions that follow each other. They are computed like as many rows with
+one token each, all of which look at the keys of that row. The row can be given back to what it was before any of these tokens by
+not making it longer, because what lies after a row's end is never seen.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from typing import Any
 from mlx_selfdebug.models.backend import mx, nn
 
 import numpy as np
+import numpy.typing as npt
 from mlx_lm.models.cache import ArraysCache, KVCache, RotatingKVCache, make_prompt_cache
 
 from mlx_selfdebug.errors import ModelError
@@ -27,7 +32,7 @@ CAPACITY_STEP = 256
 
 
 class Slots:
-    """The caches of ``width`` rows, each of which takes one new token per step.
+    """The caches of ``width`` rows, each of which takes one new token per step, or one of which takes several.
 
     ``layers`` is what the network takes as its cache. With ``additive_mask``, the attention mask holds float32 numbers to add
     instead of booleans, because on the CPU a choice takes longer than an addition. Raises ModelError for a network whose cache
@@ -46,6 +51,11 @@ class Slots:
     def state(self) -> list[mx.array]:
         """All arrays that are held, to be evaluated together with the step that made them."""
         return [array for layer in self.layers for array in _arrays(layer)]
+
+    @property
+    def take_runs(self) -> bool:
+        """Whether a row can take several tokens in a step. A recurrent state could not be given back to what it was before."""
+        return all(isinstance(layer, _RowKeys) for layer in self.layers)
 
     def load(self, row: int, prefix: Sequence[Any], length: int) -> None:
         """Fill ``row`` with the first ``length`` tokens of ``prefix``, which are caches of one row, one cache per layer.
@@ -66,6 +76,19 @@ class Slots:
 
     def begin_step(self) -> None:
         self.clock.begin_step()
+
+    def begin_run(self, row: int, n_tokens: int, n_idle: int) -> None:
+        """Begin a step that takes ``n_tokens`` tokens of ``row``, and ``n_idle`` after them that nobody looks at.
+
+        Raises ValueError if there are tokens that nobody looks at and no other row to write them to.
+        """
+        if n_idle and self.width == 1:
+            raise ValueError("with a single row, there is no place for tokens that nobody looks at")
+        self.clock.begin_run(row, n_tokens, n_idle)
+
+    def end_run(self, row: int, n_kept: int) -> None:
+        """Make ``row`` longer by the first ``n_kept`` of the tokens that it took. The others are as if they had never been."""
+        self.clock.lengths[row] += n_kept
 
     def end_step(self, rows: Sequence[int]) -> None:
         """Make the given rows one token longer.
@@ -101,6 +124,8 @@ class _Clock:
         self.lengths = np.zeros(width, np.int32)
         self.capacity = 0
         self.extent = 0
+        self.shared: int | None = None
+        """The row whose keys all tokens of the step look at, or None if each looks at those of its own row."""
         self._additive = additive_mask
 
     def make_room(self, tokens: int) -> None:
@@ -108,11 +133,23 @@ class _Clock:
             self.capacity = -(-tokens // CAPACITY_STEP) * CAPACITY_STEP
 
     def begin_step(self) -> None:
-        longest = int(self.lengths.max()) + 1
+        self._begin(np.arange(self.lengths.size), self.lengths)
+        self.shared = None
+
+    def begin_run(self, row: int, n_tokens: int, n_idle: int) -> None:
+        rows, offset = np.full(n_tokens + n_idle, row), np.zeros(n_tokens + n_idle, np.int32)
+        offset[:n_tokens] = self.lengths[row] + np.arange(n_tokens)
+        # What nobody looks at is written to the first position of another row, which is idle.
+        rows[n_tokens:] = 1 if row == 0 else 0
+        self._begin(rows, offset)
+        self.shared = row
+
+    def _begin(self, rows: npt.NDArray[np.int64], offset: npt.NDArray[np.int32]) -> None:
+        """Begin a step whose tokens are written to ``rows`` at the positions ``offset``."""
+        longest = int(offset.max()) + 1
         self.make_room(longest)
         self.extent = min(-(-longest // EXTENT_STEP) * EXTENT_STEP, self.capacity)
-        self.offset = mx.array(self.lengths)
-        self.rows = mx.arange(self.lengths.size)
+        self.rows, self.offset = mx.array(rows), mx.array(offset)
 
     def keep(self, rows: Sequence[int], width: int) -> None:
         lengths = np.zeros(width, np.int32)
@@ -120,9 +157,9 @@ class _Clock:
         self.lengths = lengths
 
     def mask(self, window: int | None) -> mx.array:
-        """Return the attention mask (rows, 1, 1, extent).
+        """Return the attention mask (tokens, 1, 1, extent), with one token per row, or several tokens of one row.
 
-        A row sees the token being written and those before it, or only the last ``window`` of these if that is given.
+        A token sees itself and those before it, or only the last ``window`` of these if that is given.
         """
         places, last = mx.arange(self.extent)[None], self.offset[:, None]
         seen = places <= last
@@ -150,10 +187,19 @@ class _RowKeys:
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         held_keys, held_values = self._held(keys, values)
-        rows, offset, extent = self._clock.rows, self._clock.offset, self._clock.extent
+        clock = self._clock
+        rows, offset = clock.rows, clock.offset
         held_keys[rows, :, offset] = keys[:, :, 0]
         held_values[rows, :, offset] = values[:, :, 0]
-        return held_keys[:, :, :extent], held_values[:, :, :extent]
+        if clock.shared is None:
+            return held_keys[:, :, : clock.extent], held_values[:, :, : clock.extent]
+        n, row = rows.size, clock.shared
+        return self._shared(held_keys, row, n), self._shared(held_values, row, n)
+
+    def _shared(self, held: mx.array, row: int, n: int) -> mx.array:
+        """Return ``n`` views of what is ``held`` of ``row``. Nothing is copied."""
+        one = held[row : row + 1, :, : self._clock.extent]
+        return mx.broadcast_to(one, (n, *one.shape[1:]))
 
     def load(self, row: int, single: Any, length: int) -> None:
         if length:

@@ -109,6 +109,13 @@ def test_each_choice_of_a_decode_step_is_timed_both_ways(tiny_folder: Path) -> N
     assert set(milliseconds["12"]) == {"as it is", "activations", "mask", "sampler"}
 
 
+def test_repairs_are_decoded_with_guesses_and_without(tiny_folder: Path) -> None:
+    record = benchmark("lookup", "--model", str(tiny_folder), "--repairs", "2", "--max-tokens", "9", "--peers", "1")[1]
+    assert set(record["ways"]) == {"whole", "ended"}
+    assert all(way["same"] == record["repairs"] == 2 for way in record["ways"].values())
+    assert set(record["peer"]["tokens_per_s"]) == {"mlx-lm", "plain", "lookup"}
+
+
 def test_a_recurrent_layer_is_compared_in_speed_memory_and_result() -> None:
     small = ["--tokens", "40", "--hidden", "32", "--heads", "2", "--size", "16", "--repeats", "1"]
     record = benchmark("gated_delta", *small)[1]
