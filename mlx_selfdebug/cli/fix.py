@@ -60,6 +60,9 @@ WIDTH = 78
 @click.option("--force", is_flag=True, help="with --apply: also if the file has changes that are not committed")
 @click.option("--explain", is_flag=True, help="show the suspicious functions as the model reads them")
 @click.option("--watch", is_flag=True, help="keep the model loaded, and begin again whenever a file is saved")
+@click.option(
+    "--read", "readable", multiple=True, type=PathType(), help="further file or folder that the tests may read"
+)
 @click.option("--allow-network", is_flag=True, help="let the tests use the network of this machine")
 @options.weak_sandbox_option
 @options.json_option
@@ -80,6 +83,7 @@ def fix_command(
     force: bool,
     explain: bool,
     watch: bool,
+    readable: tuple[Path, ...],
     allow_network: bool,
     allow_weak_sandbox: bool,
     as_json: bool,
@@ -109,7 +113,12 @@ def fix_command(
     from mlx_selfdebug.fixing import Project
 
     project = Project.found(paths, test=test, python=python)
-    settings = _settings(attempts, seconds, test_seconds, test_memory_gb, allow_network, allow_weak_sandbox)
+    settings = replace(
+        _settings(attempts, seconds, test_seconds, test_memory_gb),
+        level="none" if allow_weak_sandbox else "full",
+        allow_network=allow_network,
+        readable=tuple(map(str, readable)),
+    )
     show = _Shown(as_diff=as_diff, as_json=as_json, explain=explain, apply=apply, force=force)
     with _status(quiet) as tell:
         loaded = _Lazy(model, adapter)
@@ -119,16 +128,11 @@ def fix_command(
     return show.show(result)
 
 
-def _settings(
-    attempts: int, seconds: float, test_seconds: float, test_memory_gb: float, network: bool, weak: bool
-) -> FixSettings:
+def _settings(attempts: int, seconds: float, test_seconds: float, test_memory_gb: float) -> FixSettings:
     from mlx_selfdebug.fixing import Effort, FixSettings, SuiteLimits
 
     limits = SuiteLimits(stall_s=test_seconds, memory_bytes=int(test_memory_gb * 10**9))
-    effort = replace(Effort(), repairs=attempts, drafts=attempts)
-    return FixSettings(
-        seconds=seconds, effort=effort, limits=limits, level="none" if weak else "full", allow_network=network
-    )
+    return FixSettings(seconds=seconds, effort=replace(Effort(), repairs=attempts, drafts=attempts), limits=limits)
 
 
 class _Lazy:

@@ -32,7 +32,7 @@ from mlx_selfdebug.fixing.result import Counts, FixResult
 from mlx_selfdebug.fixing.source import SourceFile, read_source
 from mlx_selfdebug.fixing.statement import task_of, test_text, verdict_of
 from mlx_selfdebug.fixing.suite import Suite, SuiteLimits, open_suite
-from mlx_selfdebug.fixing.suite_run import SKIPPED, SuiteRun
+from mlx_selfdebug.fixing.suite_run import HUNG, SKIPPED, SuiteRun
 from mlx_selfdebug.sandbox.isolation import Level
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ MAX_JUDGED = 20
 MAX_TRACED = 200
 """The number of passing tests whose lines are recorded beside those of all failing tests."""
 _MIN_TRY_S = 2.0
+_HUNG_S = 5.0
+"""Seconds for a test that is known not to end, in the run that records its lines."""
 _SLOWDOWN = 5.0
 """A try may take five times as long as the same tests took on the program that fails."""
-_PATIENCE_S = 1.0
-"""Seconds that the tests get alone before the model is loaded beside them: a quick suite that passes needs no model."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,10 @@ class FixSettings:
     level: Level = "full"
     """The isolation that is required of the confined tests."""
     allow_network: bool = False
+    readable: tuple[str, ...] = ()
+    """Further files and folders that the tests may read."""
+    patience_s: float = 1.0
+    """Seconds that the tests get alone before the model is loaded beside them: a quick suite that passes needs no model."""
     budget_bytes: int = 6 * 10**9
     """Memory for the model and all tests together."""
     reserved_bytes: int = 10**9
@@ -110,6 +114,7 @@ class _Fix:
         self._begin = time.monotonic()
         self._spent = Spent()
         self._notes: list[str] = []
+        self._try_s = _MIN_TRY_S
 
     def result(self) -> FixResult:
         with self._open() as suite:
@@ -136,7 +141,12 @@ class _Fix:
     def _open(self, files: Mapping[str, bytes] | None = None) -> Iterator[Suite]:
         settings = self._settings
         with open_suite(
-            self._project, settings.limits, level=settings.level, allow_network=settings.allow_network, files=files
+            self._project,
+            settings.limits,
+            level=settings.level,
+            allow_network=settings.allow_network,
+            readable=settings.readable,
+            files=files,
         ) as suite:
             yield suite
 
@@ -156,7 +166,7 @@ class _Fix:
     def _first_run(self, suite: Suite) -> SuiteRun:
         with self._timed("running the tests", "running the tests"):
             future = suite.run(facts=True)
-            wait([future], timeout=_PATIENCE_S)
+            wait([future], timeout=self._settings.patience_s)
             if not future.done():
                 self._load()
             run = future.result()
@@ -199,6 +209,7 @@ class _Fix:
                 facts=True,
                 trace=[file.name for file in files],
                 wall_s=limit,
+                stall_s=_HUNG_S if any(_hung(first, id_) for id_ in failed) else None,
             ).result()
         flaky = {
             id_
@@ -226,12 +237,14 @@ class _Fix:
     def _warm(self, suite: Suite, baseline: Baseline) -> None:
         """Have the modules imported that do not belong to the project, unless the tests then end otherwise."""
         modules = [name for name, path in baseline.run.modules.items() if suite.relative(path) is None]
+        ending = [id_ for id_ in baseline.failing[:MAX_JUDGED] if not _hung(baseline.run, id_)]
         with self._timed("warming up", "warming up"):
             suite.warm(modules)
-            again = suite.run(baseline.failing[:MAX_JUDGED], wall_s=self._settings.limits.wall_s).result()
-            self._try_s = max(_MIN_TRY_S, _SLOWDOWN * again.wall_s)
-            if set(again.failed()) != set(baseline.failing[:MAX_JUDGED]):
-                suite.warm([])
+            if ending:
+                again = suite.run(ending).result()
+                self._try_s = max(_MIN_TRY_S, _SLOWDOWN * again.wall_s)
+                if set(again.failed()) != set(ending):
+                    suite.warm([])
 
     def _searched(self, suite: Suite, baseline: Baseline, suspects: Sequence[Suspect]) -> FixResult:
         results = [baseline.run.tests[id_] for id_ in baseline.failing]
@@ -252,6 +265,8 @@ class _Fix:
                 budget_bytes=self._settings.budget_bytes, reserved_bytes=self._settings.reserved_bytes,
                 deadline=self._begin + self._settings.seconds, tell=self._tell, spent=self._spent, seed=self._settings.seed,
             ), proving)  # fmt: skip
+        if judge.first_verdict is not None:
+            self._spent.seconds["until the first verdict"] = judge.first_verdict - self._begin
         return self._handed_over(baseline, suspects, changes, judge, proving, cases)
 
     def _proved(self, proposing: Proposing, proving: Proving) -> list[Change]:
@@ -315,6 +330,12 @@ def _loaded(wanted: str | LanguageModel | Callable[[], LanguageModel]) -> Langua
 
         return load_model(wanted)
     return wanted() if callable(wanted) else wanted
+
+
+def _hung(run: SuiteRun, id_: str) -> bool:
+    """Return whether a test did not end."""
+    facts = run.tests[id_].facts
+    return facts is not None and facts.type == HUNG
 
 
 def _nearest(first: SuiteRun, failed: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -41,6 +42,8 @@ class Judge:
     wall_s: float
     """Seconds that the tests may take together, so that an endless loop is cheap."""
     n_tries: int = 0
+    first_verdict: float | None = None
+    """When the first proposal was judged, by the monotonic clock."""
     best: tuple[int, Proposal | None] = (0, None)
     """The largest number of failing tests that a proposal passed without passing all of them, and the first such proposal."""
     _known: dict[tuple[str, str], Future[Verdict]] = field(default_factory=dict)
@@ -48,7 +51,7 @@ class Judge:
     def submit(self, proposal: Proposal) -> Future[Verdict]:
         """Begin to test a proposal and return its future verdict. One that was tested before is not tested again."""
         key = proposal.function.id, proposal.program
-        if key not in self._known:
+        if key not in self._known or self._known[key].cancelled():
             self._known[key] = self._begun(proposal)
         return self._known[key]
 
@@ -63,15 +66,20 @@ class Judge:
         run = self.suite.run(self.failing, files, first_failure=True, wall_s=self.wall_s, stall_s=self.wall_s)
 
         def take(done: Future[SuiteRun]) -> None:
+            if done.cancelled() or not future.set_running_or_notify_cancel():
+                return
             if error := done.exception():
                 future.set_exception(error)
-                return
-            future.set_result(self._verdict(done.result(), proposal))
+            else:
+                future.set_result(self._verdict(done.result(), proposal))
 
         run.add_done_callback(take)
+        # A search that is over cancels what it no longer waits for.
+        future.add_done_callback(lambda done: done.cancelled() and run.cancel())
         return future
 
     def _verdict(self, run: SuiteRun, proposal: Proposal) -> Verdict:
+        self.first_verdict = self.first_verdict or time.monotonic()
         n_passed = sum(run.passed(id_) for id_ in self.failing)
         if n_passed == len(self.failing):
             return Verdict("passed", (), n_passed, n_passed, run.wall_s)

@@ -67,12 +67,15 @@ def _suspect(
 ) -> Suspect | None:
     # The line of ``def`` runs when the module is imported, and its decorators with it.
     body = function.node.body[0].lineno
-    own = range(function.line_in_file(body), function.last + 1)
+    own = {
+        line: place
+        for line in range(function.first, function.last + 1)
+        if (place := function.line_in_program(line) or 0) >= body
+    }
     if not depth and not any(failed.get(line) for line in own):
         return None
     scores = [failed[n] / (n_failing * (failed[n] + passed.get(n, 0))) ** 0.5 for n in own if failed.get(n)]
-    offset = function.line_in_file(1) - 1
-    shares = {line - offset: failed[line] / n_failing for line in own if failed.get(line)}
+    shares = {place: failed[line] / n_failing for line, place in own.items() if failed.get(line)}
     return Suspect(function, max(scores, default=0.0), depth, shares)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlx_selfdebug.errors import UsageError
+from mlx_selfdebug.sandbox.confinement.reach import virtual_environment
 
 ROOT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "pytest.ini", "tox.ini", ".git", ".hg")
 """The names by which the folder of a project is recognised."""
@@ -120,6 +121,19 @@ def is_test(name: str) -> bool:
         or file in ("conftest.py", "test.py", "tests.py", "setup.py", "noxfile.py")
         or not _TEST_FOLDERS.isdisjoint(folders)
     )
+
+
+def linked_folders(python: str) -> list[str]:
+    """Return the folders outside of a virtual environment that its ``.pth`` files name, such as those of editable installs.
+
+    Lines that would run code are left out, as is the home folder with what is above it.
+    """
+    environment = virtual_environment(python)
+    files = sorted(Path(environment).glob("lib/python*/site-packages/*.pth")) if environment else []
+    lines = [line.strip() for file in files for line in file.read_text("utf-8", "replace").splitlines()]
+    home = os.path.realpath(os.path.expanduser("~"))
+    folders = {os.path.realpath(line) for line in lines if os.path.isabs(line) and os.path.isdir(line)}
+    return sorted(folder for folder in folders if os.path.commonpath([folder, home]) != folder)
 
 
 def _is_source_folder(folder: Path) -> bool:

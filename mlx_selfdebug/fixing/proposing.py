@@ -9,10 +9,11 @@ failed, and nothing more is known of it.
 from __future__ import annotations
 
 import ast
+import heapq
 import math
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 
@@ -49,7 +50,7 @@ class Effort:
     """The number of functions that are searched together."""
     waves: int = 3
     """How often the search goes on with as many functions more."""
-    tries: int = 300
+    tries: int = 150
     """The largest number of edits that are run for the functions of one wave."""
     further: int = 16
     """The number of edits that are still tried after the first one that passes, to have a choice."""
@@ -163,24 +164,27 @@ class Proposing:
         yield self._written(
             "repair", [(c, Move(0, first + k, c.given, temperatures[k])) for k in range(effort.repairs) for c in cases]
         )
-        described = [case for case in cases if ast.get_docstring(case.function.node)]
         yield self._written(
-            "draft", [(c, Move(1 + k, 0, None, temperatures[k])) for k in range(effort.drafts) for c in described]
+            "draft", [(c, Move(1 + k, 0, None, temperatures[k])) for k in range(effort.drafts) for c in cases]
         )
 
     def _edits(self, cases: Sequence[Case]) -> list[Proposal]:
         """Try the edits of some functions in one order, and return those that pass, the likeliest first."""
-        begin = time.monotonic()
+        effort, begin = self._effort, time.monotonic()
+        if not (effort.tries or effort.lines or effort.forks):
+            return []
         decoder = self._open()
         for case in cases:
             self._tell(f"reading {case.function.id}")
             self._read(case, decoder)
         self.spent.add("reading", time.monotonic() - begin)
-        ordered = sorted(self._candidates(cases), key=lambda pair: -pair[0].score)
-        proposals = {candidate.code: _proposal(case, candidate) for candidate, case in reversed(ordered)}
+        if not effort.tries:
+            return []
+        ordered = heapq.merge(*map(self._candidates, cases), key=lambda pair: -pair[0].score)
+        proposals: dict[str, Proposal] = {}
         begin, n_before = time.monotonic(), self._judge.n_tries
         search = EditSearch(
-            self._until_deadline([candidate for candidate, _ in ordered]),
+            self._until_deadline(ordered, proposals),
             lambda code: self._judge.submit(proposals[code]),
             self._effort.tries,
             further=self._effort.further,
@@ -193,27 +197,28 @@ class Proposing:
         self.spent.tried["edits"] = self.spent.tried.get("edits", 0) + self._judge.n_tries - n_before
         return [proposals[candidate.code] for candidate in search.found]
 
-    def _candidates(self, cases: Sequence[Case]) -> Iterator[tuple[Candidate, Case]]:
+    def _candidates(self, case: Case) -> Iterator[tuple[Candidate, Case]]:
+        """Yield the edits of one function that are worth a run, the best first."""
         domain = domain_of("python")
-        for case in cases:
-            if case.reading is None:
-                continue
-            penalty = SUSPICION_WEIGHT * math.log(max(case.suspect.suspicion, MIN_SUSPICION))
-            hints = hints_of(case.task, case.verdict.failures)
-            ordered = candidates(case.reading, domain, hints, case.suspect.shares or None)
-            n = 0
-            for candidate in worthwhile(ordered, case.reading, domain):
-                if case.function.own_lines(candidate.code) is not None:
-                    yield replace(candidate, score=candidate.score + penalty), case
-                    n += 1
-                    if n >= self._effort.tries:
-                        break
+        if case.reading is None:
+            return
+        penalty = SUSPICION_WEIGHT * math.log(max(case.suspect.suspicion, MIN_SUSPICION))
+        hints = hints_of(case.task, case.verdict.failures)
+        ordered = candidates(case.reading, domain, hints, case.suspect.shares or None)
+        for candidate in worthwhile(ordered, case.reading, domain):
+            if case.function.own_lines(candidate.code) is not None:
+                yield replace(candidate, score=candidate.score + penalty), case
 
-    def _until_deadline(self, ordered: Sequence[Candidate]) -> Iterator[Candidate]:
-        for candidate in ordered:
+    def _until_deadline(
+        self, ordered: Iterable[tuple[Candidate, Case]], proposals: dict[str, Proposal]
+    ) -> Iterator[Candidate]:
+        """Yield candidates until the time is used up, and note the proposal that each stands for."""
+        for candidate, case in ordered:
             if self.is_over:
                 return
-            yield candidate
+            if candidate.code not in proposals:
+                proposals[candidate.code] = _proposal(case, candidate)
+                yield candidate
 
     def _written(self, by: str, moves: Sequence[tuple[Case, Move]]) -> list[Proposal]:
         """Have the model write, all moves in one batch, and return what passes. The first program that passes ends the batch."""
@@ -285,30 +290,24 @@ def _proposal(case: Case, candidate: Candidate) -> Proposal:
 def fitted(function: Function, code: str) -> str | None:
     """Return ``code`` as a version of ``function``: what it says of the function, at the function's own indentation.
 
-    The decorators stay as they are, and so does what stands above the body if the parameters are the same. Returns None if the code
+    The decorators stay as they are, as does all that stands above the body if the parameters are the same. Returns None if the code
     does not hold the function.
     """
-    tree = parse(code)
-    old = function.node
-    name = old.name
+    tree, old = parse(code), function.node
     nodes = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)] if tree else []
-    node = next((n for n in nodes if n.name == name), None)
-    if node is None or type(node) is not type(old):
+    node = next((n for n in nodes if n.name == old.name and type(n) is type(old)), None)
+    if node is None:
         return None
-    body = _body(code, node)
-    lines = function.program.split("\n")
-    same_parameters = ast.dump(node.args) == ast.dump(old.args)
-    has_docstring = ast.get_docstring(old) is not None and ast.get_docstring(node) is None
-    first = old.body[1] if has_docstring and len(old.body) > 1 else old.body[0]
-    if not same_parameters or body is None or first.lineno <= old.lineno:
+    body, first = _body(code, node), old.body[0]
+    if ast.dump(node.args) != ast.dump(old.args) or body is None or first.lineno <= old.lineno:
         return code.strip("\n") + "\n" if function.spliced(code) is not None else None
-    column = len(lines[first.lineno - 1]) - len(lines[first.lineno - 1].lstrip())
-    indentation = lines[first.lineno - 1][:column]
-    start = _start(first)
-    head = lines[: start - 1]
-    program = "\n".join([*head, *(f"{indentation}{line}" if line else "" for line in body)]) + "\n"
-    spliced = parse(program)
-    return program if spliced is not None and function.spliced(program) is not None else None
+    lines = function.program.split("\n")
+    line = lines[first.lineno - 1]
+    indentation = line[: len(line) - len(line.lstrip())]
+    program = (
+        "\n".join([*lines[: _start(first) - 1], *(f"{indentation}{line}" if line else "" for line in body)]) + "\n"
+    )
+    return program if function.spliced(program) is not None else None
 
 
 def _start(node: ast.stmt) -> int:
@@ -317,8 +316,12 @@ def _start(node: ast.stmt) -> int:
 
 
 def _body(code: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str] | None:
-    """Return the lines of a function's body, moved to the left margin, or None if it begins on the line of ``def``."""
-    first, last = node.body[0], node.body[-1]
+    """Return the lines of a function's body without a docstring, moved to the left margin.
+
+    Returns None if the body begins on the line of ``def``.
+    """
+    statements = node.body[1:] if ast.get_docstring(node) is not None and len(node.body) > 1 else node.body
+    first, last = statements[0], statements[-1]
     if first.lineno <= node.lineno:
         return None
     return textwrap.dedent("\n".join(code.split("\n")[_start(first) - 1 : last.end_lineno])).split("\n")

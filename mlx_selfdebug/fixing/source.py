@@ -13,11 +13,14 @@ from __future__ import annotations
 import ast
 import codecs
 import difflib
+import inspect
 import io
 import re
+import textwrap
 import tokenize
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from mlx_selfdebug.domains.python_source import Function as FunctionNode
@@ -40,7 +43,7 @@ class SourceFile:
     mark: bytes = b""
     """The byte order mark that the file begins with, if it has one."""
 
-    @property
+    @cached_property
     def lines(self) -> list[str]:
         """Return the lines as Python counts them, each with its end."""
         return lines_of(self.text)
@@ -52,7 +55,11 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Function:
-    """A function or method of a source file, which a program stands for: the headers of its classes, then its own lines."""
+    """A function or method of a source file, which a program stands for.
+
+    The program holds a header for each class around the function, then the function's own lines without its docstring, which is
+    told as a part of the statement instead.
+    """
 
     file: SourceFile
     name: str
@@ -62,6 +69,8 @@ class Function:
     first: int
     """The number of its first line, from 1, decorators included."""
     last: int
+    docstring: tuple[int, int] | None = None
+    """The first and the last line of its docstring; None if it has none that stands on lines of its own above other statements."""
 
     @property
     def id(self) -> str:
@@ -72,12 +81,14 @@ class Function:
         """Return the name that a program for this function defines at its top level."""
         return self.name.partition(".")[0]
 
-    @property
+    @cached_property
     def lines(self) -> list[str]:
-        """Return the function's own lines, each with its end."""
-        return self.file.lines[self.first - 1 : self.last]
+        """Return the function's own lines without the docstring, each with its end."""
+        start, end = self.docstring or (self.last + 1, self.last)
+        lines = self.file.lines
+        return [*lines[self.first - 1 : start - 1], *lines[end : self.last]]
 
-    @property
+    @cached_property
     def program(self) -> str:
         """Return the headers and the function as text with plain ends of lines."""
         return "".join(f"{line}\n" for line in (*self.headers, *map(_bare, self.lines)))
@@ -87,9 +98,23 @@ class Function:
         """Return the syntax tree of the function within its program."""
         return _only_function(ast.parse(self.program))
 
-    def line_in_file(self, line: int) -> int:
-        """Return the number in the file of a line of the program, both from 1."""
-        return self.first + line - 1 - len(self.headers)
+    @property
+    def description(self) -> str:
+        """Return the text of its docstring, without indentation; "" if it has none."""
+        if self.docstring is None:
+            return ast.get_docstring(self.node) or ""
+        start, end = self.docstring
+        text = textwrap.dedent("".join(self.file.lines[start - 1 : end]))
+        return inspect.cleandoc(str(ast.literal_eval(text.strip())))
+
+    def line_in_program(self, line: int) -> int | None:
+        """Return the number in the program of a line of the file, both from 1; None for a line that is not in the program."""
+        if not self.first <= line <= self.last:
+            return None
+        start, end = self.docstring or (self.last + 1, self.last)
+        if start <= line <= end:
+            return None
+        return line - self.first + 1 + len(self.headers) - (end - start + 1 if line > end else 0)
 
     def own_lines(self, program: str) -> list[str] | None:
         """Return the lines of ``program`` that belong to the function, or None if the lines before them are not its headers."""
@@ -102,8 +127,15 @@ class Function:
         own = self.own_lines(program)
         if own is None or not _is_one_function(program, self.name):
             return None
-        before, after = self.file.lines[: self.first - 1], self.file.lines[self.last :]
-        return "".join([*before, *_with_ends(self.lines, own), *after])
+        all_lines = self.file.lines
+        before, after = all_lines[: self.first - 1], all_lines[self.last :]
+        new = _with_ends(self.lines, own)
+        if self.docstring:
+            start, end = self.docstring
+            new[start - self.first : start - self.first] = all_lines[start - 1 : end]
+            if not _keeps_docstring("".join([*(f"{line}\n" for line in self.headers), *new])):
+                return None
+        return "".join([*before, *new, *after])
 
 
 def read_source(root: Path, name: str) -> SourceFile:
@@ -130,7 +162,8 @@ def functions_of(file: SourceFile) -> list[Function]:
         return []
     lines = file.lines
     found = (
-        Function(file, name, headers, first, last) for name, headers, first, last in _functions(tree, lines, (), ())
+        Function(file, name, headers, *_lines_of_node(node), docstring=_docstring_lines(node, lines))
+        for name, headers, node in _functions(tree, lines, (), ())
     )
     return [function for function in found if _is_one_function(function.program, function.name)]
 
@@ -142,16 +175,40 @@ def lines_of(text: str) -> list[str]:
 
 def _functions(
     node: ast.AST, lines: Sequence[str], names: tuple[str, ...], headers: tuple[str, ...]
-) -> Iterator[tuple[str, tuple[str, ...], int, int]]:
+) -> Iterator[tuple[str, tuple[str, ...], FunctionNode]]:
     for child in _statements(node):
         if isinstance(child, FunctionNode):
-            first = min([child.lineno, *(decorator.lineno for decorator in child.decorator_list)])
-            yield ".".join([*names, child.name]), headers, first, child.end_lineno or child.lineno
+            yield ".".join([*names, child.name]), headers, child
         elif isinstance(child, ast.ClassDef):
             header = _indentation(lines[child.lineno - 1]) + _class_header(child)
             yield from _functions(child, lines, (*names, child.name), (*headers, header))
         elif isinstance(child, ast.If | ast.Try | ast.With):
             yield from _functions(child, lines, names, (*headers, _indentation(lines[child.lineno - 1]) + "if True:"))
+
+
+def _lines_of_node(node: FunctionNode) -> tuple[int, int]:
+    """Return the first and the last line of a function, decorators included."""
+    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    return first, node.end_lineno or node.lineno
+
+
+def _docstring_lines(node: FunctionNode, lines: Sequence[str]) -> tuple[int, int] | None:
+    """Return the lines of a docstring that has them for itself and stands above other statements."""
+    if ast.get_docstring(node) is None or len(node.body) < 2:
+        return None
+    first, second = node.body[:2]
+    end = first.end_lineno or first.lineno
+    above = node.args.args[-1].end_lineno if node.args.args else node.lineno
+    begins_line = not lines[first.lineno - 1].encode()[: first.col_offset].strip()
+    ends_line = not lines[end - 1].encode()[first.end_col_offset or 0 :].strip()
+    alone = begins_line and ends_line and first.lineno > (above or 0) and second.lineno > end
+    return (first.lineno, end) if alone else None
+
+
+def _keeps_docstring(program: str) -> bool:
+    """Return whether the function in a program has a docstring."""
+    tree = parse(program)
+    return tree is not None and ast.get_docstring(_only_function(tree)) is not None
 
 
 def _class_header(node: ast.ClassDef) -> str:

@@ -24,8 +24,7 @@ MAX_TEST_LINES = 24
 
 def task_of(function: Function, tests: Sequence[str]) -> Task:
     """Return the task of writing ``function``. ``tests`` are the texts of tests that it has to pass (``test_text``)."""
-    node = function.node
-    parts = [ast.get_docstring(node) or ""]
+    parts = [function.description]
     if tests:
         shown = "\n\n".join(tests[:MAX_TESTS])
         parts.append(f"It is tested like this:\n\n```python\n{shown}\n```")
@@ -34,7 +33,7 @@ def task_of(function: Function, tests: Sequence[str]) -> Task:
         domain="python",
         statement="\n\n".join(part for part in parts if part),
         entry_point=function.entry_point,
-        starter_code=_signature(function, node),
+        starter_code=_signature(function, function.node),
         source="project",
     )
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_selfdebug.errors import SandboxError, UsageError
-from mlx_selfdebug.fixing.project import Framework, Project
+from mlx_selfdebug.fixing.project import Framework, Project, linked_folders
 from mlx_selfdebug.fixing.suite_run import SuiteRun, suite_run_of
 from mlx_selfdebug.sandbox import CommandLimits, Scratch, describe_command_isolation, scratch_copy
 from mlx_selfdebug.sandbox.command import NAMESPACES
@@ -72,7 +72,14 @@ class Suite:
     """The tests of a project in a scratch copy of it. ``open_suite`` makes one."""
 
     def __init__(
-        self, project: Project, scratch: Scratch, limits: SuiteLimits, *, level: Level, allow_network: bool
+        self,
+        project: Project,
+        scratch: Scratch,
+        limits: SuiteLimits,
+        *,
+        level: Level,
+        allow_network: bool,
+        readable: Sequence[str] = (),
     ) -> None:
         self.project, self.scratch, self.limits = project, scratch, limits
         self.framework: Framework = project.command.framework
@@ -81,6 +88,7 @@ class Suite:
         self.on_disk = False
         """Whether replaced files are written to the scratch copy, which takes one run at a time, and not only shown to imports."""
         self._level, self._allow_network = level, allow_network
+        self._readable = [str(_SERVER.parent), *linked_folders(project.python), *readable]
         in_force = describe_command_isolation(project.python, allow_network=allow_network).in_force
         self.seen = scratch.project if in_force & NAMESPACES else scratch.folder
         """The folder in which the tests see the project."""
@@ -184,7 +192,7 @@ class Suite:
             [self.project.python, "-c", _BOOT],
             folder=self.scratch.folder,
             seen_at=seen_at,
-            readable=[_SERVER.parent],
+            readable=self._readable,
             environment={"PYTHONPATH": os.pathsep.join(path), "PYTHONHASHSEED": "0"}
             if path
             else {"PYTHONHASHSEED": "0"},
@@ -294,17 +302,21 @@ def open_suite(
     *,
     level: Level = "full",
     allow_network: bool = False,
+    readable: Sequence[str] = (),
     files: Mapping[str, bytes] | None = None,
 ) -> Iterator[Suite]:
     """Give the suite of a project, in a scratch copy that exists until the block ends.
 
-    ``files`` are written into the copy, by their path within the project. Raises SandboxError if confined commands are isolated
-    less well than ``level``, and UsageError if the project is too large or its interpreter lacks pytest.
+    The tests can read ``readable`` beside the project and its interpreter. ``files`` are written into the copy, by their path
+    within the project. Raises SandboxError if confined commands are isolated less well than ``level``, and UsageError if the
+    project is too large or its interpreter lacks pytest.
     """
     with scratch_copy(project.root) as scratch:
         for name, data in (files or {}).items():
             (scratch.folder / name).write_bytes(data)
-        suite = Suite(project, scratch, limits or SuiteLimits(), level=level, allow_network=allow_network)
+        suite = Suite(
+            project, scratch, limits or SuiteLimits(), level=level, allow_network=allow_network, readable=readable
+        )
         try:
             suite.start()
             yield suite

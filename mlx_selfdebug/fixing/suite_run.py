@@ -82,7 +82,11 @@ class SuiteRun:
     """The traceback of the framework, if it failed itself."""
 
     def passed(self, id_: str) -> bool:
-        return id_ in self.tests and self.tests[id_].outcome == PASSED
+        """Return whether a test passed. A file that could not be collected passes once tests in it run and none of them fails."""
+        if id_ in self.tests:
+            return self.tests[id_].outcome == PASSED
+        inside = [test for other, test in self.tests.items() if other.startswith(f"{id_}::")]
+        return bool(inside) and all(test.outcome != FAILED for test in inside)
 
     def failed(self) -> list[str]:
         """Return the ids of the tests that failed, in order."""

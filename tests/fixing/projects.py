@@ -70,7 +70,9 @@ def write_project(folder: Path, files: Mapping[str, str | bytes]) -> Path:
 
 def write_stats(folder: Path, **changed: str) -> Path:
     """Write the project of the median that is wrong."""
-    return write_project(folder, {"pkg/__init__.py": "", "pkg/stats.py": STATS, "tests/test_stats.py": TESTS, **changed})
+    return write_project(
+        folder, {"pkg/__init__.py": "", "pkg/stats.py": STATS, "tests/test_stats.py": TESTS, **changed}
+    )
 
 
 def project_at(folder: Path, *arguments: str, framework: str = "pytest") -> Project:

@@ -25,7 +25,9 @@ def lines(*numbers: int) -> dict[str, frozenset[int]]:
     return {"m.py": frozenset(numbers)}
 
 
-def found(failing: list[dict[str, frozenset[int]]], passing: list[dict[str, frozenset[int]]], frames=()) -> list[tuple[str, float]]:
+def found(
+    failing: list[dict[str, frozenset[int]]], passing: list[dict[str, frozenset[int]]], frames=()
+) -> list[tuple[str, float]]:
     return [(s.function.name, round(s.suspicion, 3)) for s in suspects_of([FILE], failing, passing, list(frames))]
 
 

@@ -49,13 +49,24 @@ def test_a_folder_without_a_project_around_it_is_its_own_root(tmp_path: Path) ->
 
 def test_tests_and_what_is_not_written_by_hand_may_not_be_changed(tmp_path: Path) -> None:
     wanted = {"pkg/a.py": "", "b.py": ""}
-    others = ["tests/helper.py", "pkg/test_a.py", "pkg/a_test.py", "conftest.py", "setup.py", "build/c.py", "_vendor/d.py", ".tox/e.py"]
+    others = [
+        "tests/helper.py",
+        "pkg/test_a.py",
+        "pkg/a_test.py",
+        "conftest.py",
+        "setup.py",
+        "build/c.py",
+        "_vendor/d.py",
+        ".tox/e.py",
+    ]
     write_project(tmp_path, {**wanted, **dict.fromkeys(others, ""), "env/pyvenv.cfg": "", "env/lib/f.py": ""})
     assert Project.found([tmp_path], python=sys.executable).sources() == sorted(wanted)
     assert is_test("tests/helper.py")
 
 
-def test_the_virtual_environment_of_the_project_is_its_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_virtual_environment_of_the_project_is_its_interpreter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("VIRTUAL_ENV", raising=False)
     write_project(tmp_path, {"m.py": "", ".venv/pyvenv.cfg": ""})
     (tmp_path / ".venv/bin").mkdir()
@@ -63,7 +74,9 @@ def test_the_virtual_environment_of_the_project_is_its_interpreter(tmp_path: Pat
     assert Project.found([tmp_path]).python == str(tmp_path.resolve() / ".venv/bin/python")
 
 
-def test_without_a_virtual_environment_this_interpreter_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_virtual_environment_this_interpreter_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("VIRTUAL_ENV", raising=False)
     (tmp_path / "m.py").write_text("")
     assert Project.found([tmp_path]).python == sys.executable

@@ -58,7 +58,9 @@ def test_methods_stand_under_the_headers_of_their_classes() -> None:
     text = "class A(Base, metaclass=M):\n    x = 1\n\n    class B:\n        @property\n        def f(self):\n            return 1\n"
     (function,) = functions_of(source(text))
     assert function.name == "A.B.f"
-    assert function.program.startswith("class A(Base, metaclass=M):\n    class B:\n        @property\n        def f(self):")
+    assert function.program.startswith(
+        "class A(Base, metaclass=M):\n    class B:\n        @property\n        def f(self):"
+    )
     assert function.spliced(function.program.replace("1", "2")) == text.replace("return 1", "return 2")
 
 
@@ -75,7 +77,9 @@ def test_a_file_that_does_not_parse_has_no_functions() -> None:
     assert names("def f(:\n") == []
 
 
-@pytest.mark.parametrize("program", ["def g(a):\n    return a\n", "def f(a:\n", "x = 1\n", "", "def f(a):\n    return a\nx = 1\n"])
+@pytest.mark.parametrize(
+    "program", ["def g(a):\n    return a\n", "def f(a:\n", "x = 1\n", "", "def f(a):\n    return a\nx = 1\n"]
+)
 def test_what_is_no_other_version_of_the_function_is_not_put_in(program: str) -> None:
     (function,) = functions_of(source("def f(a):\n    return a\n"))
     assert function.spliced(program) is None
@@ -112,3 +116,39 @@ def test_a_file_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     (tmp_path / "m.py").write_bytes(b"x = '\xff'\n")
     with pytest.raises(UsageError, match=r"m\.py cannot be read as Python"):
         read_source(tmp_path, "m.py")
+
+
+DOCUMENTED = 'def f(a):\r\n    """Say\r\n    it."""\r\n    # Now.\r\n    return a\r\n'
+
+
+def test_a_docstring_is_no_part_of_the_program_and_stays_in_the_file() -> None:
+    (function,) = functions_of(source(DOCUMENTED))
+    assert function.program == "def f(a):\n    # Now.\n    return a\n"
+    assert function.description == "Say\nit."
+    assert function.spliced("def f(b):\n    # Now.\n    x = 1\n    return b\n") == DOCUMENTED.replace(
+        "(a)", "(b)"
+    ).replace("    return a", "    x = 1\r\n    return b")
+
+
+def test_lines_of_the_file_are_found_in_the_program() -> None:
+    (function,) = functions_of(
+        source(
+            "class A:\n    x = 1\n\n"
+            + "".join(f"    {line}" for line in DOCUMENTED.replace("\r", "").splitlines(keepends=True))
+        )
+    )
+    lines = function.program.split("\n")
+    found = {n: function.line_in_program(n) for n in range(1, 10)}
+    assert [n for n, place in found.items() if place is None] == [1, 2, 3, 5, 6, 9]
+    assert lines[(found[8] or 0) - 1].strip() == "return a"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['def f():\n    """Say it."""\n', 'def f(): "Say it."; return 1\n', 'def f():\n    "Say"; x = 1\n    return x\n'],
+)
+def test_a_docstring_that_shares_its_lines_or_stands_alone_is_a_part_of_the_program(text: str) -> None:
+    (function,) = functions_of(source(text))
+    assert function.program == text
+    assert function.description in ("Say it.", "Say")
+    assert function.spliced(text) == text

@@ -134,7 +134,10 @@ def test_a_test_that_does_not_end_fails_and_the_others_before_it_count(tmp_path:
     text = "def test_a():\n    pass\n\ndef test_b():\n    while True:\n        pass\n"
     run = run_once(write_project(tmp_path, {"test_m.py": text}), limits=SuiteLimits(stall_s=2))
     assert run.ending == "timed_out"
-    assert {id_: test.outcome for id_, test in run.tests.items()} == {"test_m.py::test_a": "passed", "test_m.py::test_b": "failed"}
+    assert {id_: test.outcome for id_, test in run.tests.items()} == {
+        "test_m.py::test_a": "passed",
+        "test_m.py::test_b": "failed",
+    }
 
 
 @pytest.mark.parametrize("how", ["os._exit(0)", "os.kill(os.getpid(), 9)", "os.abort()"])

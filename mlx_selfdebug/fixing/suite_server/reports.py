@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -19,6 +20,8 @@ MAX_FRAMES = 40
 MAX_OUTPUT_BYTES = 8 << 10
 """The number of bytes that are kept of the end of a run's output."""
 MAX_LONG_TEXT = 4000
+LONG_S = 1.0
+"""Seconds after which the lines that a test has run so far are reported."""
 _STARTS_PROGRAMS = frozenset({"subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system"})
 
 Compared = tuple[str, str, str]
@@ -41,13 +44,21 @@ class Reports:
         self.with_facts: bool = request["facts"]
         """Whether to report why tests failed and what they load."""
         self._spawns = False
+        self._timer: threading.Timer | None = None
         if self.with_facts:
             sys.addaudithook(self._audit)
 
     def begin(self, id_: str) -> None:
-        """Report that a test begins."""
+        """Report that a test begins. If it takes long, the lines that it has run by then are reported: it may never end."""
         self._spawns = False
         self._tell({"started": id_})
+        if self._tracer:
+            self._timer = threading.Timer(LONG_S, self._tell_lines, (id_, self._tracer))
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _tell_lines(self, id_: str, tracer: Tracer) -> None:
+        self._tell({"lines": {id_: tracer.so_far()}})
 
     def tracing(self) -> AbstractContextManager[Any]:
         """Return a block in which the lines that run are recorded, if that is wanted."""
@@ -56,6 +67,9 @@ class Reports:
     def end(self, id_: str, outcome: str, facts: Mapping[str, Any]) -> None:
         """Report how a test ended, and which lines it ran."""
         if self._tracer:
+            if self._timer:
+                self._timer.cancel()
+                self._timer.join()
             self._tell({"lines": {id_: self._tracer.taken()}})
         spawns = {"spawns": True} if self._spawns else {}
         self._tell({"tests": {id_: {**facts, **spawns, "outcome": outcome}}})

@@ -33,6 +33,10 @@ class Tracer:
             lines.clear()
         return taken
 
+    def so_far(self) -> dict[str, list[int]]:
+        """Return the lines that ran since the last call of ``taken``, by file. May be called from another thread."""
+        return {path: sorted(lines.copy()) for path, lines in list(self._lines.items()) if lines}
+
     def _call(self, frame: FrameType, _event: str, _argument: Any) -> Any:
         name = frame.f_code.co_filename
         if name not in self._known:

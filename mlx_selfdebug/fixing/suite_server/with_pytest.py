@@ -66,7 +66,9 @@ def _plugin(reports: Reports) -> object:
 
         def pytest_exception_interact(self, call: Any) -> None:
             if call.when == "collect":
-                self._collecting = call.excinfo.value
+                error = call.excinfo.value
+                # pytest wraps what a module raises while it is imported.
+                self._collecting = error.__cause__ or error
 
         def pytest_collectreport(self, report: Any) -> None:
             if report.failed:
