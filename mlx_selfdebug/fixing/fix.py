@@ -30,7 +30,7 @@ from mlx_selfdebug.fixing.proposing import Case, Effort, Proposing, Spent
 from mlx_selfdebug.fixing.proving import Baseline, Proving
 from mlx_selfdebug.fixing.result import Counts, FixResult
 from mlx_selfdebug.fixing.source import SourceFile, read_source
-from mlx_selfdebug.fixing.statement import task_of, test_text, verdict_of
+from mlx_selfdebug.fixing.statement import task_of, tests_text, verdict_of
 from mlx_selfdebug.fixing.suite import Suite, SuiteLimits, open_suite
 from mlx_selfdebug.fixing.suite_run import HUNG, SKIPPED, SuiteRun
 from mlx_selfdebug.sandbox.isolation import Level
@@ -255,10 +255,10 @@ class _Fix:
         if suspects:
             model = self._load()
             effort = self._settings.effort
-            texts = [text for test in results[:3] if (text := test_text(test, suite.seen))]
+            told = tests_text(results, suite.seen)
             cases = [
-                Case(suspect, task_of(suspect.function, texts), verdict_of(results, suspect.function, suite.seen))
-                for suspect in suspects[: effort.functions * effort.waves]
+                Case(suspect, task_of(suspect.function, told), verdict_of(results, suspect.function, suite.seen))
+                for suspect in suspects[: sum(effort.waves)]
             ]
             changes = self._proved(Proposing(
                 model, cases, judge, effort,

@@ -46,20 +46,20 @@ Tell = Callable[[str], None]
 class Effort:
     """How much is tried."""
 
-    functions: int = 3
-    """The number of functions that are searched together."""
-    waves: int = 3
-    """How often the search goes on with as many functions more."""
-    tries: int = 150
+    waves: tuple[int, ...] = (1, 2, 3)
+    """The numbers of functions that are searched together: the most suspicious one first, then the next two, then three more."""
+    tries: int = 120
     """The largest number of edits that are run for the functions of one wave."""
     further: int = 16
     """The number of edits that are still tried after the first one that passes, to have a choice."""
     lines: int = 3
     """The number of single lines that are written anew in each function."""
     forks: int = 2
-    """The number of places from which the rest of each function is written anew."""
+    """The number of places from which the rest of each of the ``written`` most suspicious functions is written anew."""
+    written: int = 2
+    """The number of functions that are written anew, as a whole or from a place on."""
     repairs: int = 4
-    """The number of repairs, of each of the two most suspicious functions, that are shown the facts."""
+    """The number of repairs of each of them that are shown the facts."""
     drafts: int = 4
     """The number of fresh drafts of each of them."""
     temperature: float = 0.8
@@ -138,31 +138,26 @@ class Proposing:
 
     def steps(self) -> Iterator[list[Proposal]]:
         """Yield, step by step, the proposals that pass the tests which failed, the most promising first; some steps yield none."""
-        effort = self._effort
-        for wave in range(effort.waves):
-            cases = self._cases[wave * effort.functions : (wave + 1) * effort.functions]
+        effort, start = self._effort, 0
+        for size in effort.waves:
+            cases = self._cases[start : start + size]
             if not cases or self.is_over:
                 break
             yield self._edits(cases)
-            yield self._written(
-                "line", [(c, Move(0, 2 + k, c.given, by="line", place=k)) for k in range(effort.lines) for c in cases]
-            )
-            yield self._written(
-                "fork",
-                [
-                    (c, Move(0, 2 + effort.lines + k, c.given, by="fork", place=k))
-                    for k in range(effort.forks)
-                    for c in cases
-                ],
-            )
-            if wave == 0:
-                yield from self._asked_for(cases[:2])
+            lines = [(c, Move(0, 2 + k, c.given, by="line", place=k)) for k in range(effort.lines) for c in cases]
+            yield self._written("line", lines)
+            start += size
+        yield from self._written_anew(self._cases[: effort.written])
 
-    def _asked_for(self, cases: Sequence[Case]) -> Iterator[list[Proposal]]:
-        effort, first = self._effort, self._effort.lines + self._effort.forks + 2
+    def _written_anew(self, cases: Sequence[Case]) -> Iterator[list[Proposal]]:
+        """Have the model write the rests of functions, then repairs, then fresh drafts."""
+        effort, n = self._effort, 2 + self._effort.lines
+        forks = [(c, Move(0, n + k, c.given, by="fork", place=k)) for k in range(effort.forks) for c in cases]
+        yield self._written("fork", forks)
+        n += effort.forks
         temperatures = [0.0] + [None] * max(effort.repairs, effort.drafts)
         yield self._written(
-            "repair", [(c, Move(0, first + k, c.given, temperatures[k])) for k in range(effort.repairs) for c in cases]
+            "repair", [(c, Move(0, n + k, c.given, temperatures[k])) for k in range(effort.repairs) for c in cases]
         )
         yield self._written(
             "draft", [(c, Move(1 + k, 0, None, temperatures[k])) for k in range(effort.drafts) for c in cases]

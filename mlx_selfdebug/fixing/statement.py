@@ -6,8 +6,8 @@ A function in a project has no statement. Its signature, its docstring and the t
 from __future__ import annotations
 
 import ast
-import textwrap
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from mlx_selfdebug.domains.python_source import parse
@@ -16,22 +16,26 @@ from mlx_selfdebug.fixing.suite_run import Frame, TestResult
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import ErrorFact, Failure, Verdict
 
-MAX_TESTS = 3
-"""The number of failing tests that are shown."""
-MAX_TEST_LINES = 24
-"""The number of lines that are shown of a test."""
+MAX_TESTS = 2
+"""The number of failing test functions that are shown."""
+MAX_CASES = 2
+"""The number of cases of one test function of which the parameters are shown."""
+MAX_STATEMENTS = 6
+"""The number of statements that are shown of a test: the one that failed, and those before it."""
+MAX_DESCRIPTION = 600
+"""The largest number of characters that are shown of a docstring, from its beginning."""
+MAX_FACTS = 4
+"""The number of failing tests whose facts are kept for prompts."""
 
 
-def task_of(function: Function, tests: Sequence[str]) -> Task:
-    """Return the task of writing ``function``. ``tests`` are the texts of tests that it has to pass (``test_text``)."""
-    parts = [function.description]
-    if tests:
-        shown = "\n\n".join(tests[:MAX_TESTS])
-        parts.append(f"It is tested like this:\n\n```python\n{shown}\n```")
+def task_of(function: Function, tests: str) -> Task:
+    """Return the task of writing ``function``. ``tests`` is the text of tests that it has to pass (``tests_text``)."""
+    description = function.description[:MAX_DESCRIPTION]
+    shown = f"It is tested like this:\n\n```python\n{tests}\n```" if tests else ""
     return Task(
         id=function.id,
         domain="python",
-        statement="\n\n".join(part for part in parts if part),
+        statement="\n\n".join(part for part in (description, shown) if part),
         entry_point=function.entry_point,
         starter_code=_signature(function, function.node),
         source="project",
@@ -44,25 +48,42 @@ def _signature(function: Function, node: ast.FunctionDef | ast.AsyncFunctionDef)
     return "\n".join(lines[: max(node.lineno, node.body[0].lineno - 1)])
 
 
-def test_text(test: TestResult, root: Path) -> str:
-    """Return the source of a test, cut off after some lines, with the parameters of this case above it; "" if it is not found."""
-    tree_text = _read(root / test.path) if test.path else None
-    tree = parse(tree_text) if tree_text else None
-    if tree is None or tree_text is None:
-        return ""
-    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    inside = [node for node in nodes if node.name == test.name.partition("[")[0].rpartition(".")[2]]
-    if not inside:
-        return ""
-    node = min(inside, key=lambda node: abs(node.lineno - test.line))
-    lines = tree_text.split("\n")[node.lineno - 1 : node.end_lineno]
-    text = textwrap.dedent("\n".join(lines[:MAX_TEST_LINES]))
-    given = ", ".join(f"{name}={value}" for name, value in test.parameters.items())
-    return f"# with {given}\n{text}" if given else text
+def tests_text(tests: Sequence[TestResult], root: Path) -> str:
+    """Return the sources of some failing tests, each up to the statement that failed, with the parameters of some cases."""
+    cases: dict[str, list[TestResult]] = {}
+    for test in tests:
+        cases.setdefault(test.id.partition("[")[0], []).append(test)
+    shown = [_test_text(same, root) for same in list(cases.values())[:MAX_TESTS]]
+    return "\n\n".join(text for text in shown if text)
 
 
-# pytest would otherwise take a function of this name for a test.
-test_text.__test__ = False  # type: ignore[attr-defined]
+def _test_text(cases: Sequence[TestResult], root: Path) -> str:
+    """Return the source of a test without comments and docstring; "" if it is not found."""
+    test = cases[0]
+    tree = _tree(root / test.path) if test.path else None
+    name = test.name.partition("[")[0].rpartition(".")[2]
+    inner = ast.walk(tree) if tree else ()
+    nodes = [n for n in inner if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) and n.name == name]
+    if not nodes:
+        return ""
+    node = min(nodes, key=lambda node: abs(node.lineno - test.line))
+    frame = _frame_of_test(test)
+    last = frame.line if frame and node.lineno <= frame.line <= (node.end_lineno or 0) else node.end_lineno or 0
+    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    shown = [statement for statement in body if statement.lineno <= last][-MAX_STATEMENTS:] or [ast.Pass()]
+    plain = type(node)(**{**vars(node), "body": shown, "decorator_list": [], "returns": None})
+    given = [_given(case) for case in cases[:MAX_CASES] if case.parameters]
+    return "\n".join([*(f"# with {text}" for text in given), ast.unparse(plain)])
+
+
+def _given(test: TestResult) -> str:
+    return ", ".join(f"{name}={value}" for name, value in test.parameters.items())
+
+
+@lru_cache(maxsize=64)
+def _tree(path: Path) -> ast.Module | None:
+    text = _read(path)
+    return parse(text) if text else None
 
 
 def _read(path: Path) -> str | None:
@@ -74,14 +95,15 @@ def _read(path: Path) -> str | None:
 
 def verdict_of(tests: Sequence[TestResult], function: Function, root: Path) -> Verdict:
     """Return the facts of failing tests as a verdict on ``function``, for prompts that show them."""
-    return Verdict("failed", tuple(_failure(test, function, root) for test in tests if test.facts), n_checks=len(tests))
+    failures = tuple(_failure(test, function, root) for test in tests[:MAX_FACTS] if test.facts)
+    return Verdict("failed", failures, n_checks=len(tests))
 
 
 def _failure(test: TestResult, function: Function, root: Path) -> Failure:
     facts = test.facts
     assert facts is not None
     check = _statement_at(root, _frame_of_test(test))
-    given = ", ".join(f"{name}={value}" for name, value in test.parameters.items())
+    given = _given(test)
     if facts.op == "==":
         got, expected = _got_and_expected(check, facts.left, facts.right)
         return Failure(check, input=given, expected=expected, got=got)
@@ -105,8 +127,7 @@ def _is_in(frame: Frame, function: Function, root: Path) -> bool:
 
 def _statement_at(root: Path, frame: Frame | None) -> str:
     """Return the whole statement of a test that a line belongs to."""
-    text = _read(root / frame.path) if frame else None
-    tree = parse(text) if text else None
+    tree = _tree(root / frame.path) if frame else None
     if tree is None or frame is None:
         return ""
     around = [n for n in ast.walk(tree) if isinstance(n, ast.stmt) and n.lineno <= frame.line <= (n.end_lineno or 0)]

@@ -61,6 +61,17 @@ def test_the_lines_that_each_test_runs_are_recorded(stats: Suite) -> None:
     assert STATS.split("\n").index("    return (ordered[n // 2 - 1] + ordered[n // 2 + 1]) / 2") + 1 not in ran
 
 
+def test_what_is_run_only_to_say_why_a_test_failed_is_not_recorded(tmp_path: Path) -> None:
+    files = {
+        "m.py": "class A:\n    def __init__(self, x):\n        self.x = x\n\n    def __repr__(self):\n        return 'A'\n",
+        "test_m.py": "from m import A\n\ndef test_a():\n    assert A(1) == A(2)\n",
+    }
+    with open_suite(project_at(write_project(tmp_path, files))) as suite:
+        (lines,) = suite.run(facts=True, trace=["m.py"]).result().lines["test_m.py::test_a"].values()
+    assert 3 in lines
+    assert 6 not in lines
+
+
 def test_a_file_is_replaced_for_one_run_alone(stats: Suite) -> None:
     assert not stats.run((), {"pkg/stats.py": GOOD}).result().failed()
     assert len(stats.run().result().failed()) == 2

@@ -64,6 +64,11 @@ class Reports:
         """Return a block in which the lines that run are recorded, if that is wanted."""
         return self._tracer or nullcontext()
 
+    def pause(self) -> None:
+        """Stop recording lines until the next test: what follows only says why this one failed."""
+        if self._tracer:
+            self._tracer.__exit__()
+
     def end(self, id_: str, outcome: str, facts: Mapping[str, Any]) -> None:
         """Report how a test ended, and which lines it ran."""
         if self._tracer:

@@ -61,6 +61,7 @@ def _plugin(reports: Reports) -> object:
 
         @pytest.hookimpl(tryfirst=True)
         def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> None:
+            reports.pause()
             if reports.with_facts:
                 self._compared = (op, text_of(left), text_of(right))
 
