@@ -75,12 +75,27 @@ def math() -> None:
         one_task_of(f"gsm8k:{path}", "reasoning-gym:chain_sum,size=1")
 
 
+def fix() -> None:
+    import watchfiles
+
+    from mlx_selfdebug.fixing import Project
+    from mlx_selfdebug.fixing.suite import open_suite
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "test_sum.py").write_text("def test_sum():\n    assert 1 + 1 == 2\n", encoding="utf-8")
+        with open_suite(Project(Path(folder).resolve(), sys.executable)) as suite:
+            run = suite.run().result()
+    assert run.passed("test_sum.py::test_sum"), run
+    print(f"{suite.framework} runs confined; watchfiles {watchfiles.__version__} is there")
+
+
 USES: dict[str, Callable[[], None]] = {
     "cpu": cpu,
     "report": report,
     "sets": sets,
     "math": math,
     "tables": lambda: one_task_of("pandas", "polars", "jq"),
+    "fix": fix,
     "duckdb": lambda: one_task_of("garden-duckdb"),
 }
 

@@ -3,16 +3,37 @@
 README.md says how it goes about it, what it is worth, and what it does not do.
 """
 
-from mlx_selfdebug.fixing.applying import apply_change
-from mlx_selfdebug.fixing.change import Change
-from mlx_selfdebug.fixing.explaining import Explained
-from mlx_selfdebug.fixing.fix import FixSettings, fix_project
-from mlx_selfdebug.fixing.notebook import fix
-from mlx_selfdebug.fixing.project import Project, TestCommand
-from mlx_selfdebug.fixing.proposing import Effort
-from mlx_selfdebug.fixing.result import Counts, FixResult
-from mlx_selfdebug.fixing.suite import SuiteLimits
+from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.fixing.applying import apply_change as apply_change
+    from mlx_selfdebug.fixing.change import Change as Change
+    from mlx_selfdebug.fixing.explaining import Explained as Explained
+    from mlx_selfdebug.fixing.fix import FixSettings as FixSettings
+    from mlx_selfdebug.fixing.fix import fix_project as fix_project
+    from mlx_selfdebug.fixing.project import Project as Project
+    from mlx_selfdebug.fixing.project import TestCommand as TestCommand
+    from mlx_selfdebug.fixing.proposing import Effort as Effort
+    from mlx_selfdebug.fixing.result import Counts as Counts
+    from mlx_selfdebug.fixing.result import FixResult as FixResult
+    from mlx_selfdebug.fixing.suite import SuiteLimits as SuiteLimits
+
+_MODULES = {
+    "Change": "change",
+    "Counts": "result",
+    "Effort": "proposing",
+    "Explained": "explaining",
+    "FixResult": "result",
+    "FixSettings": "fix",
+    "Project": "project",
+    "SuiteLimits": "suite",
+    "TestCommand": "project",
+    "apply_change": "applying",
+    "fix_project": "fix",
+}
 __all__ = [
     "Change",
     "Counts",
@@ -24,6 +45,12 @@ __all__ = [
     "SuiteLimits",
     "TestCommand",
     "apply_change",
-    "fix",
     "fix_project",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first asked for, so that the tests of a project can be run without loading a model's code."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

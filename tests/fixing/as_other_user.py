@@ -1,0 +1,31 @@
+"""The attacks as user nobody, for ``test_hostile_suites.py``: prints what went wrong as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+NOBODY = 65534
+
+
+def main() -> None:
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+    from mlx_selfdebug.sandbox import describe_command_isolation
+    from tests.fixing.hostile_tests import ATTACKS
+    from tests.fixing.test_hostile_suites import Place
+
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place(Path(folder), "unittest")
+        with place.open() as suite:
+            found = {name: wrong for name in ATTACKS if (wrong := place.attacked(suite, name))}
+    level = describe_command_isolation(sys.executable).level
+    json.dump({"uid": os.getuid(), "level": level, "wrong": found}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
