@@ -58,7 +58,7 @@ class SuiteLimits:
     """Seconds that the process which serves the runs may stay."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Wanted:
     """A run that waits or is under way."""
 
@@ -98,15 +98,17 @@ class Suite:
         self._under_way: dict[int, _Wanted] = {}
         self._n = 0
         self._session: Session | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
         self._stack = ExitStack()
 
     def start(self) -> None:
-        """Start the process that serves the runs. Raises SandboxError if it cannot be started."""
-        self._session = self._stack.enter_context(self._new_session())
-        self._session.send({"do": "hello", "id": 0, "alone": self._session.has_namespaces})
-        hello = self._session.receive(_START_S)
+        """Start the process that serves the runs. Raises SandboxError if it cannot be started, UsageError if it lacks pytest."""
+        session = self._stack.enter_context(self._new_session())
+        session.send({"do": "hello", "id": 0, "alone": session.has_namespaces})
+        hello = session.receive(_START_S)
         if hello is None:
-            raise SandboxError(f"the tests cannot be started with {self.project.python}: {self._last_words()}")
+            raise SandboxError(f"the tests cannot be started with {self.project.python}: {_last_words(session)}")
         found = hello.get("framework")
         self.framework = self.framework or ("pytest" if found == "pytest" else "unittest")
         if self.framework == "pytest" and found != "pytest":
@@ -115,20 +117,27 @@ class Suite:
                 hint=f"{self.project.python} -m pip install pytest, or name another interpreter with --python",
             )
         if self._modules:
-            self._session.send({"do": "import", "id": 0, "modules": self._modules})
-            self._session.receive(_IMPORT_S)
-        threading.Thread(target=self._serve, args=(self._session,), name="tests", daemon=True).start()
+            session.send({"do": "import", "id": 0, "modules": self._modules})
+            session.receive(_IMPORT_S)
+        self._session = session  # from now on, runs are sent to it
+        self._thread = threading.Thread(target=self._serve, args=(session,), name="tests", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
-        """End the process that serves the runs, and all runs."""
+        """End the process that serves the runs, and all runs that wait or are under way."""
         with self._lock:
-            self._session, session = None, self._session
-        if session is not None:
+            self._closed = True
+        while (thread := self._thread) is not None:  # It may be starting a new process in place of one that was lost.
             self._stack.close()
+            thread.join()
+            if thread is self._thread:
+                self._thread = None
+        self._stack.close()
 
     def warm(self, modules: Sequence[str]) -> None:
         """Start again with ``modules`` imported before the tests are."""
         self.close()
+        self._closed = False
         self._modules = list(modules)
         self.start()
 
@@ -232,18 +241,18 @@ class Suite:
         self._lose(session)
 
     def _lose(self, session: Session) -> None:
-        """Go on with a new session after this one has ended, unless it was closed."""
+        """Answer the runs that were under way when a session ended, and go on with a new one unless the suite is closed."""
         with self._lock:
-            closed = self._session is not session
+            closed, self._session = self._closed, None
             lost, self._under_way = list(self._under_way.values()), {}
-            gone = [w for w in lost if closed or w.lost or len(lost) == 1]
+            # If there was only one, or it was alone the second time, it has ended the session. Otherwise it may have been another.
+            gone = [wanted for wanted in lost if closed or wanted.lost or len(lost) == 1]
             for wanted in lost:
                 wanted.lost += 1
-            if closed:
-                gone += [w for w in self._waiting if w.future.set_running_or_notify_cancel()]
-                self._waiting.clear()
             self._waiting.extendleft(wanted for wanted in reversed(lost) if wanted not in gone)
-            self._session = None
+            if closed:
+                gone += [wanted for wanted in self._waiting if wanted.future.set_running_or_notify_cancel()]
+                self._waiting.clear()
         ending = "closed" if closed else self._ending(session)
         for wanted in gone:
             wanted.future.set_result(SuiteRun(ending, {}))
@@ -258,7 +267,8 @@ class Suite:
             with self._lock:
                 waiting, self._waiting = list(self._waiting), deque()
             for wanted in waiting:
-                wanted.future.set_exception(error)
+                if wanted.lost or wanted.future.set_running_or_notify_cancel():
+                    wanted.future.set_exception(error)
             return
         with self._lock:
             self._send_more()
@@ -269,11 +279,14 @@ class Suite:
         except (SandboxError, TimeoutError):
             return "lost"
 
-    def _last_words(self) -> str:
-        if self._session is None:
-            return "no message"
-        done = self._session.completed()
-        return done.reason or (done.stderr.strip().splitlines() or ["no message"])[-1]
+
+def _last_words(session: Session) -> str:
+    """Return why a session has ended, in a few words."""
+    try:
+        done = session.completed()
+    except TimeoutError:
+        return "it does not answer"
+    return done.reason or (done.stderr.strip().splitlines() or ["no message"])[-1]
 
 
 def options_of(arguments: Sequence[str], root: Path) -> list[str]:
