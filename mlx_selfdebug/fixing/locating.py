@@ -1,8 +1,9 @@
 """Find the functions in which a bug may be: those that failing tests run, the most suspicious first.
 
 A line is suspicious if failing tests run it and passing tests do not: Ochiai's coefficient (Abreu, Zoeteweij and van Gemund 2006),
-failed(line) / sqrt(failed * (failed(line) + passed(line))). A function is as suspicious as its most suspicious line. Of equal
-functions, one that stands in the traceback of a failing test comes first, the deepest before the others, then the shorter one.
+failed(line) / sqrt(failed * (failed(line) + passed(line))). A function is as suspicious as its most suspicious line. One in which
+a failing test raised its exception is half as far from certainty as its lines alone would put it. Of equal functions, one that
+stands deeper in the traceback of a failing test comes first, then the shorter one.
 """
 
 from __future__ import annotations
@@ -49,11 +50,7 @@ def suspects_of(
         for file in files
         if file.name in counts or any(name == file.name for trace in frames for name, _ in trace)
         for function in functions_of(file)
-        if (
-            suspect := _suspect(
-                function, counts.get(file.name, {}), passed.get(file.name, {}), len(failing), _depth(function, frames)
-            )
-        )
+        if (suspect := _suspect(function, counts.get(file.name, {}), passed.get(file.name, {}), len(failing), frames))
     ]
     return sorted(suspects, key=lambda s: (-round(s.suspicion, 6), -s.depth, len(s.function.lines), s.function.id))
 
@@ -63,7 +60,11 @@ def _names(tests: Sequence[Lines]) -> set[str]:
 
 
 def _suspect(
-    function: Function, failed: Mapping[int, int], passed: Mapping[int, int], n_failing: int, depth: int
+    function: Function,
+    failed: Mapping[int, int],
+    passed: Mapping[int, int],
+    n_failing: int,
+    frames: Sequence[Sequence[tuple[str, int]]],
 ) -> Suspect | None:
     # The line of ``def`` runs when the module is imported, and its decorators with it.
     body = function.node.body[0].lineno
@@ -72,23 +73,24 @@ def _suspect(
         for line in range(function.first, function.last + 1)
         if (place := function.line_in_program(line) or 0) >= body
     }
-    if not depth and not any(failed.get(line) for line in own):
+    if not _depth(function, frames) and not any(failed.get(line) for line in own):
         return None
+    raised = any(trace and _holds(function, *trace[-1]) for trace in frames)
     scores = [failed[n] / (n_failing * (failed[n] + passed.get(n, 0))) ** 0.5 for n in own if failed.get(n)]
     shares = {place: failed[line] / n_failing for line, place in own.items() if failed.get(line)}
-    return Suspect(function, max(scores, default=0.0), depth, shares)
+    suspicion = max(scores, default=0.0)
+    return Suspect(function, (1 + suspicion) / 2 if raised else suspicion, _depth(function, frames), shares)
 
 
 def _depth(function: Function, frames: Sequence[Sequence[tuple[str, int]]]) -> int:
     return max(
-        (
-            depth
-            for trace in frames
-            for depth, (name, line) in enumerate(trace, 1)
-            if name == function.file.name and function.first <= line <= function.last
-        ),
+        (depth for trace in frames for depth, (name, line) in enumerate(trace, 1) if _holds(function, name, line)),
         default=0,
     )
+
+
+def _holds(function: Function, name: str, line: int) -> bool:
+    return name == function.file.name and function.first <= line <= function.last
 
 
 def failing_lines(run: SuiteRun, ids: Iterable[str], names: Mapping[str, str]) -> list[Lines]:

@@ -16,13 +16,13 @@ from mlx_selfdebug.fixing.suite_run import Frame, TestResult
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import ErrorFact, Failure, Verdict
 
-MAX_TESTS = 2
-"""The number of failing test functions that are shown."""
+MAX_TESTS = 1
+"""The number of failing test functions that are shown. What is shown is read with every function, which takes time."""
 MAX_CASES = 2
 """The number of cases of one test function of which the parameters are shown."""
-MAX_STATEMENTS = 6
+MAX_STATEMENTS = 4
 """The number of statements that are shown of a test: the one that failed, and those before it."""
-MAX_DESCRIPTION = 600
+MAX_DESCRIPTION = 400
 """The largest number of characters that are shown of a docstring, from its beginning."""
 MAX_FACTS = 4
 """The number of failing tests whose facts are kept for prompts."""

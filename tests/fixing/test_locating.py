@@ -45,8 +45,9 @@ def test_of_equal_functions_the_deepest_in_the_traceback_comes_first() -> None:
     assert [name for name, _ in found([lines(2, 3, 8)], [], [trace])] == ["a", "b"]
 
 
-def test_a_function_in_the_traceback_is_suspected_even_if_no_line_was_recorded() -> None:
-    assert found([], [], [[("m.py", 12)]]) == [("c", 0.0)]
+def test_a_function_that_raised_is_half_as_far_from_certainty_even_if_no_line_was_recorded() -> None:
+    assert found([], [], [[("m.py", 12)]]) == [("c", 0.5)]
+    assert found([lines(2, 3, 8)], [lines(2, 4, 8)] * 3, [[("m.py", 8)]]) == [("a", 1.0), ("b", 0.75)]
 
 
 def test_a_line_of_def_which_runs_on_import_counts_for_nothing() -> None:

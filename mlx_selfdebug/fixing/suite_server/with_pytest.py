@@ -40,11 +40,21 @@ def _plugin(reports: Reports) -> object:
             self._compared = None
             begin = time.monotonic()
             reports.begin(item.nodeid)
-            with reports.tracing():
-                yield
+            yield
             outcome, facts = self._phases.pop(item.nodeid, ("skipped", {}))
             place = {**_place(item), "wall_s": time.monotonic() - begin} if reports.with_facts else {}
             reports.end(item.nodeid, outcome, {**place, **facts})
+
+        # What pytest runs to report a failure, such as the ``__repr__`` of what was passed, is not traced.
+        @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+        def pytest_runtest_setup(self) -> Generator[None, Any, None]:
+            with reports.tracing():
+                yield
+
+        @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+        def pytest_runtest_call(self) -> Generator[None, Any, None]:
+            with reports.tracing():
+                yield
 
         @pytest.hookimpl(hookwrapper=True)
         def pytest_runtest_makereport(self, item: Any, call: Any) -> Generator[None, Any, None]:
