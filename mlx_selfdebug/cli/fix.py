@@ -14,6 +14,7 @@ import click
 from mlx_selfdebug.cli import options
 from mlx_selfdebug.cli.completers import complete_model
 from mlx_selfdebug.cli.paths import PathType
+from mlx_selfdebug.config import ENV_PREFIX
 from mlx_selfdebug.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ WIDTH = 78
     default="",
     help="interpreter of the project  [default: that of its virtual environment]",
 )
-@click.option("--model", metavar="NAME", default="qwen2.5-coder-0.5b", show_default=True, shell_complete=complete_model,
+@click.option("--model", metavar="NAME", envvar=f"{ENV_PREFIX}MODEL", default="qwen2.5-coder-0.5b", show_default=True, shell_complete=complete_model,
               help="model that reads and writes")  # fmt: skip
 @click.option(
     "--adapter", type=PathType(file_okay=False), metavar="FOLDER", help="run or adapter to use with the model"
