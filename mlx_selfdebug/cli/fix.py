@@ -33,8 +33,15 @@ WIDTH = 78
     default="",
     help="interpreter of the project  [default: that of its virtual environment]",
 )
-@click.option("--model", metavar="NAME", envvar=f"{ENV_PREFIX}MODEL", default="qwen2.5-coder-0.5b", show_default=True, shell_complete=complete_model,
-              help="model that reads and writes")  # fmt: skip
+@click.option(
+    "--model",
+    metavar="NAME",
+    envvar=f"{ENV_PREFIX}MODEL",
+    default="qwen2.5-coder-0.5b",
+    show_default=True,
+    shell_complete=complete_model,
+    help="model that reads and writes",
+)
 @click.option(
     "--adapter", type=PathType(file_okay=False), metavar="FOLDER", help="run or adapter to use with the model"
 )
