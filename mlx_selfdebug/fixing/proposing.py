@@ -39,6 +39,8 @@ ARM = "fix"
 MIN_SUSPICION = 1e-3
 SUSPICION_WEIGHT = 2.0
 """How many nats an edit loses per nat by which its function is less suspicious than another."""
+READING_SHARE = 0.25
+"""The largest share of the time that is left which the reading of one function may be expected to take."""
 Tell = Callable[[str], None]
 
 
@@ -130,6 +132,7 @@ class Proposing:
         self._asking = Asking(model, [case.task for case in self._cases], decoding, seed, ARM)
         self._decoding = decoding
         self._decoder: Decoder | None = None
+        self._read_tokens, self._read_s = 0, 0.0
 
     @property
     def is_over(self) -> bool:
@@ -268,7 +271,11 @@ class Proposing:
         return self._decoder
 
     def _read(self, case: Case, decoder: Decoder) -> None:
-        question = self._asking.question(case.task)
+        """Read a function, unless that would take too much of the time that is left."""
+        question, begin = self._asking.question(case.task), time.monotonic()
+        n_tokens = len(question.ids) + len(self._model.spans(case.function.program)[0])
+        if self._read_tokens and n_tokens * self._read_s / self._read_tokens > READING_SHARE * (self._deadline - begin):
+            return
         try:
             case.reading = Readings(self._model, decoder).read(
                 case.task, case.function.program, question.prompt, question.ids, question.breaks
@@ -276,6 +283,8 @@ class Proposing:
         except UnreadableError:
             return
         self.spent.read_tokens += len(case.reading.ids)
+        self._read_tokens += n_tokens
+        self._read_s += time.monotonic() - begin
 
 
 def _proposal(case: Case, candidate: Candidate) -> Proposal:
