@@ -123,17 +123,19 @@ def is_test(name: str) -> bool:
     )
 
 
-def linked_folders(python: str) -> list[str]:
-    """Return the folders outside of a virtual environment that its ``.pth`` files name, such as those of editable installs.
+def linked_folders(python: str, root: Path) -> list[str]:
+    """Return the folders that the ``.pth`` files of a virtual environment name, such as those of editable installs.
 
-    Lines that would run code are left out, as is the home folder with what is above it.
+    Those of the project at ``root`` are left out, since the tests see a copy of the project. So are lines that would run code, and
+    the home folder with what is above it.
     """
     environment = virtual_environment(python)
     files = sorted(Path(environment).glob("lib/python*/site-packages/*.pth")) if environment else []
     lines = [line.strip() for file in files for line in file.read_text("utf-8", "replace").splitlines()]
     home = os.path.realpath(os.path.expanduser("~"))
     folders = {os.path.realpath(line) for line in lines if os.path.isabs(line) and os.path.isdir(line)}
-    return sorted(folder for folder in folders if os.path.commonpath([folder, home]) != folder)
+    inside = {folder for folder in folders if os.path.commonpath([folder, root]) in (folder, str(root))}
+    return sorted(folder for folder in folders - inside if os.path.commonpath([folder, home]) != folder)
 
 
 def _is_source_folder(folder: Path) -> bool:

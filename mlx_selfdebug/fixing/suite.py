@@ -88,7 +88,7 @@ class Suite:
         self.on_disk = False
         """Whether replaced files are written to the scratch copy, which takes one run at a time, and not only shown to imports."""
         self._level, self._allow_network = level, allow_network
-        self._readable = [str(_SERVER.parent), *linked_folders(project.python), *readable]
+        self._readable = [str(_SERVER.parent), *linked_folders(project.python, project.root), *readable]
         in_force = describe_command_isolation(project.python, allow_network=allow_network).in_force
         self.seen = scratch.project if in_force & NAMESPACES else scratch.folder
         """The folder in which the tests see the project."""

@@ -91,6 +91,29 @@ def test_a_file_replaced_on_the_disk_is_what_other_programs_see(tmp_path: Path) 
         assert suite.run().result().failed()
 
 
+def test_an_installed_project_is_the_copy_and_not_the_original(tmp_path: Path) -> None:
+    """An editable install names the project's own folder, which was shown to the tests as it lies outside."""
+    import os
+    import subprocess
+    import sys
+    import sysconfig
+    from dataclasses import replace
+
+    folder = write_project(
+        tmp_path / "p", {"src/m.py": "x = 1\n", "test_m.py": "from m import x\n\ndef test_it():\n    assert x == 2\n"}
+    )
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    places = {"base": str(venv), "platbase": str(venv)}
+    linked = Path(sysconfig.get_path("purelib", "venv", vars=places)) / "linked.pth"
+    linked.write_text(f"{folder / 'src'}\n{sysconfig.get_path('purelib')}\n")
+    project = replace(project_at(folder), python=os.fspath(venv / "bin/python"))
+    with open_suite(project) as suite:
+        suite.on_disk = True
+        assert suite.run().result().failed() == ["test_m.py::test_it"]
+        assert not suite.run((), {"src/m.py": "x = 2\n"}).result().failed()
+
+
 def test_many_runs_at_once_all_answer_with_their_own_files(stats: Suite) -> None:
     versions = [GOOD if n % 3 else STATS for n in range(12)]
     runs = [stats.run((), {"pkg/stats.py": text}) for text in versions]
