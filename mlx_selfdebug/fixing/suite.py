@@ -93,6 +93,8 @@ class Suite:
         self.seen = scratch.project if in_force & NAMESPACES else scratch.folder
         """The folder in which the tests see the project."""
         self._modules: list[str] = []
+        self._originals: dict[str, bytes] = {}
+        """What the files that runs have replaced on the disk hold otherwise, by their path within the project."""
         self._lock = threading.Lock()
         self._waiting: deque[_Wanted] = deque()
         self._under_way: dict[int, _Wanted] = {}
@@ -178,6 +180,10 @@ class Suite:
                 "stall_s": min(stall_s or self.limits.stall_s, self.limits.stall_s),
             }
         )
+        if wanted.request["on_disk"]:
+            for name in files or {}:
+                if name not in self._originals:
+                    self._originals[name] = (self.scratch.folder / name).read_bytes()
         with self._lock:
             self._waiting.append(wanted)
             self._send_more()
@@ -254,10 +260,14 @@ class Suite:
                 gone += [wanted for wanted in self._waiting if wanted.future.set_running_or_notify_cancel()]
                 self._waiting.clear()
         ending = "closed" if closed else self._ending(session)
+        if not closed:
+            self._stack.close()
+            # The process that was lost cannot restore what it had replaced.
+            for name, data in self._originals.items():
+                (self.scratch.folder / name).write_bytes(data)
         for wanted in gone:
             wanted.future.set_result(SuiteRun(ending, {}))
         if not closed:
-            self._stack.close()
             self._restart()
 
     def _restart(self) -> None:

@@ -231,3 +231,9 @@ def test_slips_are_counted_by_the_operators_that_mend_them(tmp_path: Path) -> No
         sd.collect(run, ScriptedModel(lambda prompt, seed: fenced("def square(x):\n    return x / x")), [task])
     record = benchmark("slips", str(tmp_path / "run"))[1]
     assert (record["programs"], record["mended"], record["operators"]) == (1, 1, {"arithmetic": 1})
+
+
+def test_the_table_of_fixed_bugs_is_made_from_the_records() -> None:
+    text, record = benchmark("fix", "table")
+    assert "| edits, lines and forks |" in text
+    assert record["edits, lines and forks"][4] == "0", "a fix that was reported does not hold"

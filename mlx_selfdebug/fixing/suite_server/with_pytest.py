@@ -40,8 +40,11 @@ def _plugin(reports: Reports) -> object:
             self._compared = None
             begin = time.monotonic()
             reports.begin(item.nodeid)
-            yield
-            outcome, facts = self._phases.pop(item.nodeid, ("skipped", {}))
+            ended = yield
+            # A test passes only if its call was seen to. One that ends pytest itself, or breaks its report, fails.
+            outcome, facts = self._phases.pop(item.nodeid, ("failed", {}))
+            if ended.excinfo is not None:
+                outcome, facts = "failed", facts_of(ended.excinfo[1], None) if reports.with_facts else {}
             place = {**_place(item), "wall_s": time.monotonic() - begin} if reports.with_facts else {}
             reports.end(item.nodeid, outcome, {**place, **facts})
 
@@ -59,15 +62,14 @@ def _plugin(reports: Reports) -> object:
         @pytest.hookimpl(hookwrapper=True)
         def pytest_runtest_makereport(self, item: Any, call: Any) -> Generator[None, Any, None]:
             report = (yield).get_result()
-            before = self._phases.get(item.nodeid, ("passed", {}))
-            if report.failed and before[0] != "failed":
+            if report.failed and self._phases.get(item.nodeid, ("", {}))[0] != "failed":
                 error = call.excinfo.value if call.excinfo else None
                 facts = facts_of(error, self._compared) if reports.with_facts and error else {}
                 self._phases[item.nodeid] = ("failed", facts)
             elif report.skipped:
                 self._phases[item.nodeid] = ("skipped", {})
-            else:
-                self._phases.setdefault(item.nodeid, before)
+            elif report.passed and report.when == "call":
+                self._phases.setdefault(item.nodeid, ("passed", {}))
 
         @pytest.hookimpl(tryfirst=True)
         def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> None:
