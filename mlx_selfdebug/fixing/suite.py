@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -38,6 +39,9 @@ _BOOT = (
 )
 _START_S = 60.0
 _IMPORT_S = 60.0
+_GRACE_S = 10.0
+"""Seconds after the time of a run in which the process that serves it has to say so."""
+_LOOK_S = 0.5
 _VALUE_OPTIONS = frozenset({"-p", "-c", "-o", "-W", "-n", "-r"})
 """Short options of pytest that are followed by a value."""
 _SELECTING = frozenset({"-k", "-m"})
@@ -66,6 +70,8 @@ class _Wanted:
     future: Future[SuiteRun] = field(default_factory=Future)
     lost: int = 0
     """How often the process that served this run was lost."""
+    due: float = 0.0
+    """When it must have ended, by the monotonic clock."""
 
 
 class Suite:
@@ -225,6 +231,7 @@ class Suite:
             if wanted.lost or wanted.future.set_running_or_notify_cancel():
                 self._n += 1
                 self._under_way[self._n] = wanted
+                wanted.due = time.monotonic() + wanted.request["wall_s"] + _GRACE_S
                 self._session.send(wanted.request | {"id": self._n})
 
     def _may_send(self, wanted: _Wanted) -> bool:
@@ -236,7 +243,10 @@ class Suite:
     def _serve(self, session: Session) -> None:
         """Take the answers of a session until it ends."""
         try:
-            while (answer := session.receive()) is not None:
+            while not self._is_lost(session):
+                answer = session.receive(_LOOK_S)
+                if answer is None:
+                    continue
                 with self._lock:
                     wanted = self._under_way.pop(answer.get("id", 0), None)
                     self._send_more()
@@ -245,6 +255,12 @@ class Suite:
         except SandboxError:  # It no longer speaks sense, which is as good as gone.
             pass
         self._lose(session)
+
+    def _is_lost(self, session: Session) -> bool:
+        """Return whether a session has ended, or is silent long after it should have ended a run, as if it had been stopped."""
+        with self._lock:
+            overdue = any(time.monotonic() > wanted.due for wanted in self._under_way.values())
+        return overdue or session.has_ended
 
     def _lose(self, session: Session) -> None:
         """Answer the runs that were under way when a session ended, and go on with a new one unless the suite is closed."""
@@ -259,9 +275,10 @@ class Suite:
             if closed:
                 gone += [wanted for wanted in self._waiting if wanted.future.set_running_or_notify_cancel()]
                 self._waiting.clear()
-        ending = "closed" if closed else self._ending(session)
         if not closed:
             self._stack.close()
+        ending = "closed" if closed else self._ending(session)
+        if not closed:
             # The process that was lost cannot restore what it had replaced.
             for name, data in self._originals.items():
                 (self.scratch.folder / name).write_bytes(data)

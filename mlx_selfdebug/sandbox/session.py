@@ -72,6 +72,11 @@ class Session:
         del self._received[: end + 1]
         return _answer(line)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the command is gone."""
+        return self._ended.done()
+
     def completed(self, timeout_s: float = 30.0) -> Completed:
         """Wait until the command has ended, and return how. Raises SandboxError if it could not be run, and TimeoutError."""
         return completed(self._ended.result(timeout_s), self.isolation)

@@ -18,7 +18,7 @@ from tests.fixing.projects import contents, project_at, write_project
 from tests.sandbox.test_escapes import python_of_others
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the attacks use Linux's ways out")
-LIMITS = SuiteLimits(wall_s=20, stall_s=2, memory_bytes=512 << 20)
+LIMITS = SuiteLimits(wall_s=10, stall_s=2, memory_bytes=512 << 20)
 HONEST = "import unittest\n\nclass T(unittest.TestCase):\n    def test_ok(self):\n        pass\n"
 ROOT = Path(__file__).parents[2]
 
