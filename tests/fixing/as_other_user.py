@@ -16,8 +16,8 @@ def main() -> None:
     os.setgid(NOBODY)
     os.setuid(NOBODY)
     from mlx_selfdebug.sandbox import describe_command_isolation
+    from tests.fixing.hostile_place import Place
     from tests.fixing.hostile_tests import ATTACKS
-    from tests.fixing.test_hostile_suites import Place
 
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder), "unittest")
