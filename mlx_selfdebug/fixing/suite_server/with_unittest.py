@@ -27,13 +27,13 @@ class _Result(unittest.TestResult):
     def __init__(self, reports: Reports, *, first_failure: bool) -> None:
         super().__init__()
         self._reports, self._first_failure = reports, first_failure
-        self._outcome, self._facts = "passed", dict[str, Any]()
+        self._outcome, self._facts = "failed", dict[str, Any]()
         self._begin = 0.0
         self._tracing = reports.tracing()
 
     def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802
         super().startTest(test)
-        self._outcome, self._facts = "passed", {}
+        self._outcome, self._facts = "failed", {}  # until it is known to have passed
         self._begin = time.monotonic()
         self._reports.begin(test.id())
         self._tracing.__enter__()
@@ -43,6 +43,14 @@ class _Result(unittest.TestResult):
         super().stopTest(test)
         place = {**_place(test), "wall_s": time.monotonic() - self._begin} if self._reports.with_facts else {}
         self._reports.end(test.id(), self._outcome, {**place, **self._facts})
+
+    def addSuccess(self, test: unittest.TestCase) -> None:  # noqa: N802
+        super().addSuccess(test)
+        self._outcome = "passed"
+
+    def addExpectedFailure(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802
+        super().addExpectedFailure(test, err)
+        self._outcome = "skipped"
 
     def addFailure(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802
         self._fail(err)  # before the frames of unittest, which hold what was compared, are taken out of the traceback
