@@ -35,7 +35,7 @@ from mlx_selfdebug.models.backend import device_name, mx
 
 from fix_rebuilding import CACHE, RECORDS, Record, read_records, rebuild, run_tests
 
-from mlx_selfdebug.evaluation.statistics import mcnemar
+from mlx_selfdebug.evaluation.statistics import mcnemar, wilson
 from mlx_selfdebug.fixing import Effort, FixResult, FixSettings, Project, TestCommand, fix_project
 from mlx_selfdebug.models.load import Model, load_model
 
@@ -162,21 +162,14 @@ def rows() -> Iterator[tuple[str, list[str], dict[str, bool]]]:
 def _cells(results: Sequence[Mapping[str, Any]], fixed: Mapping[str, bool]) -> list[str]:
     good = [r for r in results if fixed[r["id"]]]
     n, k = len(results), len(good)
-    low, high = interval(k, n)
+    interval = wilson(k, n)
     return [
         f"{k} of {n}",
-        f"{100 * k / n:.0f} % ({low:.0f} to {high:.0f})",
+        f"{100 * k / n:.0f} % ({100 * interval.low:.0f} to {100 * interval.high:.0f})",
         f"{median(r['wall_s'] for r in good):.0f} s" if good else "-",
         str(sum(r["same_program"] for r in good)),
         str(sum(not r["holds"] for r in good)),
     ]
-
-
-def interval(k: int, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share in percent, by Wilson's score."""
-    z, p = 1.96, k / n
-    middle, half = p + z * z / (2 * n), z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    return 100 * (middle - half) / (1 + z * z / n), 100 * (middle + half) / (1 + z * z / n)
 
 
 def table() -> None:
@@ -203,6 +196,11 @@ def table() -> None:
         lost = sum(drafts[id_] and not search[id_] for id_ in both)
         summary["search against drafts"] = {"won": won, "lost": lost, "p": mcnemar(won, lost)}
         print(f"search against drafts: {won} won, {lost} lost, p = {mcnemar(won, lost):.2g}")
+    ranks = [r["rank"] for r in results_of("search")]
+    for most in (1, 3):
+        print(
+            f"the function with the bug among the first {most}: {sum(bool(r) and r <= most for r in ranks)} of {len(ranks)}"
+        )
     steps = [r["seconds"] for r in results_of("search")]
     for step in STEPS:
         values = [seconds[step] for seconds in steps if step in seconds]

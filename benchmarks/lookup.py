@@ -19,8 +19,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
@@ -28,8 +27,8 @@ from typing import Any
 from mlx_selfdebug.models.backend import device_name
 
 from mlx_lm import stream_generate
+from plain_layers import plain_layers
 
-from mlx_selfdebug.models import activations
 from mlx_selfdebug.models.load import Model, load_model
 from mlx_selfdebug.repair.asking import Asked, Asking, Decoding
 from mlx_selfdebug.repair.bugs import find_bugs, mutated
@@ -186,17 +185,6 @@ def show_peer(peer: Peer, sides: dict[str, Side], n: int) -> dict[str, Any]:
     rates = {"mlx-lm": peer.tokens / peer.seconds, **{name: side.tokens_per_s(n) for name, side in sides.items()}}
     print(f"first {n}: " + ", ".join(f"{name} {rate:.1f} tokens/s" for name, rate in rates.items()))
     return {"repairs": n, "tokens_per_s": rates}
-
-
-@contextmanager
-def plain_layers(model: Model) -> Iterator[None]:
-    """Have the network compute with mlx-lm's own layers inside the block, without this package's activations."""
-    fast = [(m, type(m)) for _, m in model.network.named_modules() if type(m).__call__ is activations._forward]
-    for layer, kind in fast:
-        layer.__class__ = kind.__mro__[1]
-    yield
-    for layer, kind in fast:
-        layer.__class__ = kind
 
 
 if __name__ == "__main__":

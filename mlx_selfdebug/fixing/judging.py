@@ -22,7 +22,7 @@ class Proposal:
     by: str
     """How it was made: "edits", "line", "fork", "repair" or "draft"."""
     likelihood: float = 0.0
-    """By how many nats likelier the model finds it than the program that fails, to first order."""
+    """By how many nats likelier the model finds the whole program than the one that fails; 0 if they were not compared."""
 
     @property
     def text(self) -> str:

@@ -27,6 +27,7 @@ from mlx_selfdebug.repair.asking import Asked, Asking, Decoding
 from mlx_selfdebug.repair.edits.candidates import Candidate, candidates, worthwhile
 from mlx_selfdebug.repair.edits.hints import hints_of
 from mlx_selfdebug.repair.edits.search import EditSearch
+from mlx_selfdebug.repair.edits.searching import MAX_COMPARED
 from mlx_selfdebug.repair.judging import tidied_by
 from mlx_selfdebug.repair.policies import Move
 from mlx_selfdebug.repair.reading import ProgramReading, Readings
@@ -193,7 +194,23 @@ class Proposing:
         search.ended.result()
         self.spent.add("trying edits", time.monotonic() - begin)
         self.spent.tried["edits"] = self.spent.tried.get("edits", 0) + self._judge.n_tries - n_before
-        return [proposals[candidate.code] for candidate in search.found]
+        return self._compared([proposals[candidate.code] for candidate in search.found], cases, decoder)
+
+    def _compared(self, found: Sequence[Proposal], cases: Sequence[Case], decoder: Decoder) -> list[Proposal]:
+        """Return the first proposals of a search, the likeliest whole program first."""
+        first = list(found[:MAX_COMPARED])
+        if len(first) < 2:
+            return first
+        readings, of = Readings(self._model, decoder), {case.function.id: case.reading for case in cases}
+        compared = []
+        for proposal in first:
+            reading = of[proposal.function.id]
+            assert reading is not None
+            gain = readings.log_likelihoods(reading, [proposal.program])[0] - float(
+                reading.reading.log_likelihood.sum()
+            )
+            compared.append(replace(proposal, likelihood=gain))
+        return sorted(compared, key=lambda proposal: -proposal.likelihood)
 
     def _candidates(self, case: Case) -> Iterator[tuple[Candidate, Case]]:
         """Yield the edits of one function that are worth a run, the best first."""
@@ -288,7 +305,7 @@ class Proposing:
 
 
 def _proposal(case: Case, candidate: Candidate) -> Proposal:
-    return Proposal(case.function, candidate.code, "edits", candidate.ratio)
+    return Proposal(case.function, candidate.code, "edits")
 
 
 def fitted(function: Function, code: str) -> str | None:

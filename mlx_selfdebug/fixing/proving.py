@@ -49,14 +49,12 @@ class Proving:
     def __init__(self, suite: Suite, baseline: Baseline, judge: Judge, results: Sequence[TestResult]) -> None:
         self._suite, self._baseline, self._judge = suite, baseline, judge
         self._results = results
-        self.n_runs = 0
 
     def proved(self, proposals: Sequence[Proposal]) -> list[Change]:
         """Return the changes among ``proposals`` that break no test, the best first."""
         tested = [self._smaller(proposal) for proposal in proposals[:MAX_PROVED]]
         distinct = {proposal.program: proposal for proposal in tested}.values()
         runs = [(p, self._suite.run((), {p.function.file.name: p.text})) for p in distinct]
-        self.n_runs += len(runs)
         changes = [(p, self._change(p, future.result())) for p, future in runs]
         good = [(p, change) for p, change in changes if change is not None]
         good.sort(key=lambda pair: (pair[1].special_cases, pair[1].n_lines, -pair[0].likelihood))
@@ -65,7 +63,6 @@ class Proving:
     def partial(self, proposal: Proposal) -> Change | None:
         """Return the change of a proposal that fixes some of the failing tests, unless it breaks others."""
         run = self._suite.run((), {proposal.function.file.name: proposal.text}).result()
-        self.n_runs += 1
         if not self._baseline.fixed_by(run) or self._baseline.broken_by(run):
             return None
         return self._made(proposal, run)

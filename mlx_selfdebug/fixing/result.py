@@ -13,8 +13,6 @@ from mlx_selfdebug.fixing.explaining import Explained
 from mlx_selfdebug.fixing.suite_run import FAILED, PASSED, SKIPPED, SuiteRun
 
 FixOutcome = Literal["fixed", "not_fixed", "nothing_failed"]
-MAX_LISTED = 8
-"""The number of tests that are named."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.machinery
 import os
 import resource
@@ -12,11 +13,12 @@ from contextlib import suppress
 from typing import IO, Any, NoReturn
 
 from .reports import Reports
-from .with_pytest import run_pytest
-from .with_script import run_script
-from .with_unittest import run_unittest
 
-_FRAMEWORKS = {"pytest": run_pytest, "unittest": run_unittest, "script": run_script}
+
+def runner_of(framework: str) -> Callable[[Mapping[str, Any], Reports], int]:
+    """Return the function that runs tests with "pytest" or "unittest", or runs a "script"."""
+    run: Callable[[Mapping[str, Any], Reports], int] = importlib.import_module(f".with_{framework}", __package__).run
+    return run
 
 
 def run_in_child(request: dict[str, Any], writing: int, channel: int) -> NoReturn:
@@ -31,7 +33,7 @@ def run_in_child(request: dict[str, Any], writing: int, channel: int) -> NoRetur
     if not request["on_disk"]:
         replace_in_memory(request["files"])
     try:
-        status = _FRAMEWORKS[request["framework"]](request, reports)
+        status = runner_of(request["framework"])(request, reports)
     except BaseException as error:
         reports.broken(error)
         os._exit(70)

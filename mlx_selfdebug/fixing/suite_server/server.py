@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from .child import replaced_on_disk, run_in_child
+from .child import replaced_on_disk, run_in_child, runner_of
 from .reports import say
 
 MAX_REPORT_BYTES = 16 << 20
@@ -66,7 +66,7 @@ class Server:
     def _hello(self, request: dict[str, Any]) -> None:
         self._alone = request["alone"]
         framework = "pytest" if importlib.util.find_spec("pytest") else "unittest"
-        importlib.import_module(framework)
+        runner_of(framework)  # imported once, for all children
         say(CHANNEL, {"id": request["id"], "framework": framework})
 
     def _import(self, request: dict[str, Any]) -> None:

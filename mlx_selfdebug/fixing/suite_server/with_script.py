@@ -13,13 +13,13 @@ from .reports import Reports, facts_of
 ID = "command"
 
 
-def run_script(request: Mapping[str, Any], reports: Reports) -> int:
+def run(request: Mapping[str, Any], reports: Reports) -> int:
     """Run the program of a request, and return 0 if it ends well."""
     reports.begin(ID)
     error: BaseException | None = None
     with reports.tracing():
         try:
-            _run(request["arguments"])
+            _run_program(request["arguments"])
         except SystemExit as exit_:
             error = exit_ if exit_.code not in (None, 0) else None
         except BaseException as raised:
@@ -29,7 +29,7 @@ def run_script(request: Mapping[str, Any], reports: Reports) -> int:
     return int(error is not None)
 
 
-def _run(words: list[str]) -> None:
+def _run_program(words: list[str]) -> None:
     if words[0] == "-m":
         sys.argv = words[1:]
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)

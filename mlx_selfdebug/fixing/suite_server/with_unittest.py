@@ -11,7 +11,7 @@ from typing import Any
 from .reports import Compared, Reports, facts_of, text_of
 
 
-def run_unittest(request: Mapping[str, Any], reports: Reports) -> int:
+def run(request: Mapping[str, Any], reports: Reports) -> int:
     """Run the tests of a request, and return 0 if there are some and all of them pass."""
     loader = unittest.TestLoader()
     names = request["tests"] or [name for name in request["arguments"] if not name.startswith("-")]
