@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlx_selfdebug.fixing.suite import Suite, SuiteLimits, open_suite
@@ -24,11 +25,16 @@ class Place:
         self.outside.write_text("as it was")
         self.before = contents(folder)
         self.folder = folder
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.listener.setblocking(False)
 
-    def open(self) -> AbstractContextManager[Suite]:
-        return open_suite(project_at(self.project, framework=self.framework), LIMITS)
+    @contextmanager
+    def open(self) -> Iterator[Suite]:
+        """Open the project's suite, and listen for as long as it is open to who is called from inside."""
+        with (
+            socket.create_server(("127.0.0.1", 0)) as self.listener,
+            open_suite(project_at(self.project, framework=self.framework), LIMITS) as suite,
+        ):
+            self.listener.setblocking(False)
+            yield suite
 
     def attacked(self, suite: Suite, name: str) -> list[str]:
         """Run one attack and return what is wrong with how it ended."""
