@@ -52,7 +52,8 @@ def _backend(training_gb: float) -> Iterator[Finding]:
         if device == "metal":
             yield working_set(mx.device_info(), training_gb)
         return
-    yield judged("BLAS", f"{blas.name}, {speed}", (gflops < MIN_GFLOPS, "warning", _BLAS_MEND))
+    name = f"{blas.name} for {blas.core}" if blas.core else blas.name
+    yield judged("BLAS", f"{name}, {speed}", (gflops < MIN_GFLOPS, "warning", _BLAS_MEND))
     compiler = shutil.which("g++") or shutil.which("c++")
     yield judged(
         "C++ compiler", compiler or "-", (not compiler, "warning", "sudo apt-get install g++   (gains a few percent)")

@@ -6,11 +6,12 @@ place, which makes float32 matrix products up to 100 times faster (896x4864 by 1
 mlx.
 
     from mlx_selfdebug.models.blas import load_blas
-    load_blas()        # Blas(name='openblas', path='/usr/lib/x86_64-linux-gnu/libopenblas.so.0')
+    load_blas()        # Blas(name='openblas', path='/usr/lib/x86_64-linux-gnu/libopenblas.so.0', core='Zen')
 """
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import importlib.metadata
 import logging
@@ -18,8 +19,8 @@ import os
 import site
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -42,6 +43,9 @@ _FOLDERS = (
     "/usr/local/lib",
     "/opt/OpenBLAS/lib",
 )
+_CORE_TYPE = "OPENBLAS_CORETYPE"
+_OLD_CORES = frozenset({"Prescott", "Core2", "Penryn", "Dunnington", "Atom", "Nehalem"})
+"""What OpenBLAS calls processors of Intel without AVX."""
 _INSTALL = "Install one: `apt-get install libopenblas0-pthread` (Debian, Ubuntu) or `pip install mkl`."
 
 
@@ -56,6 +60,8 @@ class Blas:
     name: BlasName
     path: str | None = None
     """The file of the fast BLAS in this process; None if mlx uses the library that it was built with."""
+    core: str = ""
+    """The kind of processor for which OpenBLAS has chosen its kernels, such as "SkylakeX"; "" if it is not known."""
 
 
 @cache
@@ -123,14 +129,63 @@ def _candidates() -> Iterator[str]:
 def _try(name: str) -> Blas | None:
     """Load ``name`` for the whole process if it exists and has the 32-bit-integer CBLAS symbols that mlx calls."""
     try:
-        if not hasattr(ctypes.CDLL(name), "cblas_sgemm"):
+        loaded = ctypes.CDLL(name)
+        if not hasattr(loaded, "cblas_sgemm"):
             return None
+        loaded = with_better_kernels(loaded, name)
         ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
     except OSError:
         return None
-    library = _already_mapped() or Blas("other", name)
+    library = replace(_already_mapped() or Blas("other", name), core=core_of(loaded))
     logger.debug("loaded the BLAS %s from %s", library.name, library.path)
     return library
+
+
+def core_of(library: ctypes.CDLL) -> str:
+    """Return the kind of processor for which a loaded OpenBLAS has chosen its kernels; "" if it is another library."""
+    try:
+        name = library.openblas_get_corename
+    except AttributeError:
+        return ""
+    name.restype = ctypes.c_char_p
+    return (name() or b"").decode(errors="replace")
+
+
+def with_better_kernels(library: ctypes.CDLL, name: str) -> ctypes.CDLL:
+    """Load OpenBLAS again for the instructions that this processor has, if it has chosen kernels from before there was AVX2.
+
+    OpenBLAS up to 0.3.24 does so on Intel processors that are newer than itself, and is four times slower then (its issue 4267).
+    The environment variable that names the kernels is only read while the library is loaded. One that the user has set is kept.
+    """
+    if _CORE_TYPE in os.environ or core_of(library) not in _OLD_CORES:
+        return library
+    for core in better_cores(_processor_flags()):
+        _ctypes.dlclose(library._handle)
+        os.environ[_CORE_TYPE] = core
+        try:
+            library = ctypes.CDLL(name)
+        finally:
+            del os.environ[_CORE_TYPE]
+        if core_of(library) not in _OLD_CORES:
+            break
+    return library
+
+
+def better_cores(flags: Container[str]) -> list[str]:
+    """Return the kinds of processors whose kernels run on one with these ``flags``, the fastest first."""
+    needed = {
+        "SKYLAKEX": ("avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl", "avx2", "fma"),
+        "HASWELL": ("avx2", "fma"),
+    }
+    return [core for core, names in needed.items() if all(name in flags for name in names)]
+
+
+def _processor_flags() -> frozenset[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), ()))
 
 
 def _already_mapped() -> Blas | None:

@@ -50,7 +50,7 @@ def test_nothing_is_loaded_where_the_cuda_backend_is_installed(tmp_path: Path) -
     installed.mkdir()
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: mlx-cuda-13\nVersion: 1.0\n")
     code = "from mlx_selfdebug.models.blas import load_blas; print(load_blas())"
-    assert python(code, PYTHONPATH=str(tmp_path)).stdout == "Blas(name='cuda', path=None)\n"
+    assert python(code, PYTHONPATH=str(tmp_path)).stdout == "Blas(name='cuda', path=None, core='')\n"
 
 
 @linux_only
@@ -74,6 +74,44 @@ def test_an_override_is_what_gets_loaded(tmp_path: Path) -> None:
     link.symlink_to(found)
     code = "from mlx_selfdebug.models.blas import load_blas; print(load_blas().name)"
     assert python(code, MLX_SELFDEBUG_BLAS=str(link)).stdout.strip() == python(code).stdout.strip()
+
+
+AVX2 = {"sse2", "avx", "avx2", "fma"}
+AVX512 = {*AVX2, "avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "cores"),
+    [(AVX512, ["SKYLAKEX", "HASWELL"]), (AVX2, ["HASWELL"]), (AVX512 - {"avx512vl"}, ["HASWELL"]), ({"sse2"}, [])],
+)
+def test_kernels_are_chosen_by_the_instructions_that_the_processor_has(flags: set[str], cores: list[str]) -> None:
+    assert blas.better_cores(flags) == cores
+
+
+@linux_only
+def test_an_openblas_that_chose_kernels_of_an_old_processor_is_loaded_again(tmp_path: Path) -> None:
+    if not blas.better_cores(blas._processor_flags()):
+        pytest.skip("this processor has no newer kernels")
+    # The first load sees the variable, as if OpenBLAS did not know this processor, and the second does not.
+    code = (
+        "import ctypes, os\n"
+        "from mlx_selfdebug.models.blas import core_of, with_better_kernels, _candidates\n"
+        "os.environ['OPENBLAS_CORETYPE'] = 'PRESCOTT'\n"
+        "for name in _candidates():\n"
+        "    try: library = ctypes.CDLL(name)\n"
+        "    except OSError: continue\n"
+        "    before = core_of(library)\n"
+        "    kept = core_of(with_better_kernels(library, name))\n"
+        "    del os.environ['OPENBLAS_CORETYPE']\n"
+        "    print(before, kept, core_of(with_better_kernels(library, name)), os.environ.get('OPENBLAS_CORETYPE'))\n"
+        "    break\n"
+    )
+    words = python(code).stdout.split()
+    if not words or words[0] != "Prescott":
+        pytest.skip("no OpenBLAS here that has several kernels")
+    assert words[1] == "Prescott"  # what the user has named is kept
+    assert words[2] in {"SkylakeX", "Haswell"}
+    assert words[3] == "None"
 
 
 def test_importing_the_models_room_imports_no_mlx() -> None:
