@@ -138,6 +138,21 @@ class Readings:
         return ProgramReading(prompt, ids, breaks, code, tuple(program), tuple(starts), reading, domain, self._speller)
 
 
+def unread(speller: Speller, task: Task, code: str) -> ProgramReading:
+    """Return a stand-in for the reading of ``code``, in which no token surprises and the model would rather have nothing else.
+
+    Edits of the syntax can be made from it. Raises UnreadableError if the program is empty.
+    """
+    from mlx_selfdebug.sampling.reading import indifferent_reading
+
+    domain = domain_of(task.domain)
+    if not code.strip():
+        raise UnreadableError("an empty program cannot be read")
+    ids, starts = speller.spans(domain.completion(code))
+    reading = indifferent_reading(ids, n_others=0)
+    return ProgramReading("", (), (), code, tuple(ids), tuple(starts), reading, domain, speller)
+
+
 def read(model: Model, task: Task, code: str) -> ProgramReading:
     """Return how likely ``model`` finds each token of ``code`` as an answer to ``task``, and what it would rather have written.
 

@@ -19,6 +19,7 @@ from mlx_selfdebug.models.backend import mx, nn
 
 from mlx_lm.models.cache import ArraysCache, KVCache, RotatingKVCache, make_prompt_cache
 
+from mlx_selfdebug.models.attention import quick_attention
 from mlx_selfdebug.sampling.request import Request
 
 Tokens = tuple[int, ...]
@@ -103,10 +104,11 @@ class Prefixes:
 
     def _computed(self, caches: list[Any], tokens: Tokens, forward: Forward) -> list[Any]:
         caches = [_copy(cache) for cache in caches]
-        for start in range(0, len(tokens), self._chunk):
-            forward(mx.array(tokens[start : start + self._chunk])[None], cache=caches)
-            # Only the caches are evaluated, so that the head is never computed.
-            mx.eval([cache.state for cache in caches if not cache.empty()])
+        with quick_attention(self._network):
+            for start in range(0, len(tokens), self._chunk):
+                forward(mx.array(tokens[start : start + self._chunk])[None], cache=caches)
+                # Only the caches are evaluated, so that the head is never computed.
+                mx.eval([cache.state for cache in caches if not cache.empty()])
         self.n_computed += len(tokens)
         for cache in caches:
             _trim(cache)

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from mlx_selfdebug.errors import ModelError, UnreadableError
 from mlx_selfdebug.models.activations import exp_here
+from mlx_selfdebug.models.attention import quick_attention
 from mlx_selfdebug.models.trunk import Parts, parts_of
 from mlx_selfdebug.sampling.language_model import DecodableModel
 from mlx_selfdebug.sampling.prefixes import Prefixes
@@ -76,14 +77,16 @@ class _Likelihoods(Protocol):
     def log_likelihood_of(self, places: Ids, ids: Ids) -> Floats: ...
 
 
-def indifferent_reading(program: Sequence[int], n_prompt: int = 0, nats: float = -1.0) -> Reading:
-    """Return the reading of a model that finds every token as likely as any other, for tests and scripted models."""
+def indifferent_reading(program: Sequence[int], n_prompt: int = 0, nats: float = -1.0, *, n_others: int = 1) -> Reading:
+    """Return the reading of a model that finds every token as likely as any other.
+
+    It stands for the reading of a program that no model has read. ``n_others`` is the number of other tokens at each place, 0 or 1.
+    """
     n, ids = len(program), np.asarray(program, np.int64)
     # Any token will do that does not stand there.
-    others = np.where(ids == 120, 121, 120)[:, None]
-    return Reading(
-        ids, np.full(n, nats, np.float32), others, np.full((n, 1), nats, np.float32), n_prompt, _Indifferent(nats)
-    )
+    others = np.where(ids == 120, 121, 120)[:, None][:, :n_others]
+    same = np.full((n, n_others), nats, np.float32)
+    return Reading(ids, np.full(n, nats, np.float32), others, same, n_prompt, _Indifferent(nats))
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,8 @@ class Reader:
         if caches is None:
             return float(self.read(prompt, program, breaks, others=1).log_likelihood.sum())
         tokens = (prompt + program)[len(prompt) + n_same - 1 :]
-        states: mx.array = self._forward(mx.array(list(tokens[:-1]))[None], cache=caches)[0]
+        with quick_attention(self._model.network):
+            states: mx.array = self._forward(mx.array(list(tokens[:-1]))[None], cache=caches)[0]
         own = mx.array(list(tokens[1:]))[:, None]
         after = [
             mx.take_along_axis(logits, own[start : start + HEAD_ROWS], axis=-1)[:, 0] - _log_total(logits)

@@ -38,7 +38,7 @@ from mlx_selfdebug.models.backend import mx, nn
 from mlx_lm.models import gated_delta
 from mlx_lm.models.gated_delta import gated_delta_ops as token_by_token
 
-from mlx_selfdebug.training.binding import bound
+from mlx_selfdebug.models.binding import bound
 
 CHUNK = 32
 """The number of tokens that are solved for at once, a power of two.

@@ -109,6 +109,11 @@ def test_each_choice_of_a_decode_step_is_timed_both_ways(tiny_folder: Path) -> N
     assert set(milliseconds["12"]) == {"as it is", "activations", "mask", "sampler"}
 
 
+def test_a_prefill_is_timed_with_attention_by_blocks_and_with_that_of_mlx(tiny_folder: Path) -> None:
+    record = benchmark("prefill", "--model", str(tiny_folder), "--lengths", "40", "--turns", "1")[1]
+    assert record["milliseconds"]["40"]["ratio"] > 0
+
+
 def test_repairs_are_decoded_with_guesses_and_without(tiny_folder: Path) -> None:
     record = benchmark("lookup", "--model", str(tiny_folder), "--repairs", "2", "--max-tokens", "9", "--peers", "1")[1]
     assert set(record["ways"]) == {"whole", "ended"}

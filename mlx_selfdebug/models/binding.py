@@ -13,7 +13,7 @@ def bound(module: ModuleType, name: str, value: Any) -> Iterator[None]:
     """Bind ``module.name`` to ``value`` inside the block, and to its earlier value after it.
 
     mlx-lm's models look their functions up in their modules. So a function can be replaced in this way, without a copy of the
-    model. The binding holds for the whole process, so the block should contain one training step and nothing else.
+    model. The binding holds for the whole process, so the block should contain as little as possible.
     """
     before = getattr(module, name)
     setattr(module, name, value)
