@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import TYPE_CHECKING
 
 from mlx_selfdebug.errors import UsageError
@@ -235,11 +236,12 @@ class _Fix:
         return suspects_of(files, failing, passing, frames)
 
     def _warm(self, suite: Suite, baseline: Baseline) -> None:
-        """Have the modules imported that do not belong to the project, unless the tests then end otherwise."""
+        """Have other packages imported and the project loaded before the tries, unless the tests then end otherwise."""
         modules = [name for name, path in baseline.run.modules.items() if suite.relative(path) is None]
-        ending = [id_ for id_ in baseline.failing[:MAX_JUDGED] if not _hung(baseline.run, id_)]
+        judging = baseline.failing[:MAX_JUDGED]
+        ending = [id_ for id_ in judging if not _hung(baseline.run, id_)]
         with self._timed("warming up", "warming up"):
-            suite.warm(modules)
+            suite.warm(modules, judging)
             if ending:
                 again = suite.run(ending).result()
                 self._try_s = max(_MIN_TRY_S, _SLOWDOWN * again.wall_s)
@@ -267,6 +269,7 @@ class _Fix:
             ), proving)  # fmt: skip
         if judge.first_verdict is not None:
             self._spent.seconds["until the first verdict"] = judge.first_verdict - self._begin
+            self._spent.seconds["a try (median)"] = median(judge.seconds)
         return self._handed_over(baseline, suspects, changes, judge, proving, cases)
 
     def _proved(self, proposing: Proposing, proving: Proving) -> list[Change]:

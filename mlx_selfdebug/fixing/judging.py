@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from mlx_selfdebug.fixing.source import Function
-from mlx_selfdebug.fixing.suite import Suite
+from mlx_selfdebug.fixing.suite import Suite, Swap
 from mlx_selfdebug.fixing.suite_run import SuiteRun
 from mlx_selfdebug.values.verdict import Verdict
 
@@ -23,6 +23,14 @@ class Proposal:
     """How it was made: "edits", "line", "fork", "repair" or "draft"."""
     likelihood: float = 0.0
     """By how many nats likelier the model finds the whole program than the one that fails; 0 if they were not compared."""
+
+    @property
+    def swap(self) -> Swap | None:
+        """Return what makes the function into this version of it once it is loaded; None if more than its body differs."""
+        program = self.function.swapped(self.program)
+        if program is None:
+            return None
+        return Swap(self.function.file.name, self.function.name.rpartition(".")[2], self.function.first, program)
 
     @property
     def text(self) -> str:
@@ -44,6 +52,8 @@ class Judge:
     n_tries: int = 0
     first_verdict: float | None = None
     """When the first proposal was judged, by the monotonic clock."""
+    seconds: list[float] = field(default_factory=list)
+    """How long each try took."""
     best: tuple[int, Proposal | None] = (0, None)
     """The largest number of failing tests that a proposal passed without passing all of them, and the first such proposal."""
     _known: dict[tuple[str, str], Future[Verdict]] = field(default_factory=dict)
@@ -63,7 +73,9 @@ class Judge:
             return future
         self.n_tries += 1
         files = {proposal.function.file.name: text}
-        run = self.suite.run(self.failing, files, first_failure=True, wall_s=self.wall_s, stall_s=self.wall_s)
+        run = self.suite.run(
+            self.failing, files, swap=proposal.swap, first_failure=True, wall_s=self.wall_s, stall_s=self.wall_s
+        )
 
         def take(done: Future[SuiteRun]) -> None:
             if done.cancelled() or not future.set_running_or_notify_cancel():
@@ -80,6 +92,7 @@ class Judge:
 
     def _verdict(self, run: SuiteRun, proposal: Proposal) -> Verdict:
         self.first_verdict = self.first_verdict or time.monotonic()
+        self.seconds.append(run.wall_s)
         n_passed = sum(run.passed(id_) for id_ in self.failing)
         if n_passed == len(self.failing):
             return Verdict("passed", (), n_passed, n_passed, run.wall_s)

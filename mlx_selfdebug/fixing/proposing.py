@@ -30,7 +30,7 @@ from mlx_selfdebug.repair.edits.search import EditSearch
 from mlx_selfdebug.repair.edits.searching import MAX_COMPARED
 from mlx_selfdebug.repair.judging import tidied_by
 from mlx_selfdebug.repair.policies import Move
-from mlx_selfdebug.repair.reading import ProgramReading, Readings
+from mlx_selfdebug.repair.reading import ProgramReading, Readings, unread
 from mlx_selfdebug.sampling.language_model import Decoder, LanguageModel, open_decoder
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
@@ -40,8 +40,11 @@ ARM = "fix"
 MIN_SUSPICION = 1e-3
 SUSPICION_WEIGHT = 2.0
 """How many nats an edit loses per nat by which its function is less suspicious than another."""
-READING_SHARE = 0.25
+READING_SHARE = 0.12
 """The largest share of the time that is left which the reading of one function may be expected to take."""
+UNREAD_PENALTY = 4.0
+"""How many nats the edits of a function that was not read lose against those of one that was: what an edit loses on average when
+its function is read."""
 Tell = Callable[[str], None]
 
 
@@ -49,9 +52,9 @@ Tell = Callable[[str], None]
 class Effort:
     """How much is tried."""
 
-    waves: tuple[int, ...] = (1, 2, 3)
-    """The numbers of functions that are searched together: the most suspicious one first, then the next two, then three more."""
-    tries: int = 120
+    waves: tuple[int, ...] = (1, 2, 3, 6)
+    """The numbers of functions that are searched together: the most suspicious one first, then the next two, and so on."""
+    tries: int = 500
     """The largest number of edits that are run for the functions of one wave."""
     further: int = 16
     """The number of edits that are still tried after the first one that passes, to have a choice."""
@@ -80,6 +83,8 @@ class Case:
     task: Task
     verdict: Verdict
     reading: ProgramReading | None = None
+    unread: ProgramReading | None = None
+    """What stands for the reading where it would take too long."""
 
     @property
     def function(self) -> Function:
@@ -204,23 +209,24 @@ class Proposing:
         readings, of = Readings(self._model, decoder), {case.function.id: case.reading for case in cases}
         compared = []
         for proposal in first:
-            reading = of[proposal.function.id]
-            assert reading is not None
-            gain = readings.log_likelihoods(reading, [proposal.program])[0] - float(
-                reading.reading.log_likelihood.sum()
-            )
+            reading, gain = of[proposal.function.id], 0.0
+            if reading is not None:
+                before = float(reading.reading.log_likelihood.sum())
+                gain = readings.log_likelihoods(reading, [proposal.program])[0] - before
             compared.append(replace(proposal, likelihood=gain))
         return sorted(compared, key=lambda proposal: -proposal.likelihood)
 
     def _candidates(self, case: Case) -> Iterator[tuple[Candidate, Case]]:
         """Yield the edits of one function that are worth a run, the best first."""
         domain = domain_of("python")
-        if case.reading is None:
+        program = case.reading or case.unread
+        if program is None:
             return
         penalty = SUSPICION_WEIGHT * math.log(max(case.suspect.suspicion, MIN_SUSPICION))
+        penalty -= UNREAD_PENALTY if case.reading is None else 0.0
         hints = hints_of(case.task, case.verdict.failures)
-        ordered = candidates(case.reading, domain, hints, case.suspect.shares or None)
-        for candidate in worthwhile(ordered, case.reading, domain):
+        ordered = candidates(program, domain, hints, case.suspect.shares or None)
+        for candidate in worthwhile(ordered, program, domain):
             if case.function.own_lines(candidate.code) is not None:
                 yield replace(candidate, score=candidate.score + penalty), case
 
@@ -288,12 +294,14 @@ class Proposing:
         return self._decoder
 
     def _read(self, case: Case, decoder: Decoder) -> None:
-        """Read a function, unless that would take too much of the time that is left."""
+        """Read a function. If that would take too much of the time that is left, only its syntax is edited."""
         question, begin = self._asking.question(case.task), time.monotonic()
         n_tokens = len(question.ids) + len(self._model.spans(case.function.program)[0])
-        if self._read_tokens and n_tokens * self._read_s / self._read_tokens > READING_SHARE * (self._deadline - begin):
-            return
+        expected_s = n_tokens * self._read_s / self._read_tokens if self._read_tokens else 0.0
         try:
+            if expected_s > READING_SHARE * (self._deadline - begin):
+                case.unread = unread(self._model, case.task, case.function.program)
+                return
             case.reading = Readings(self._model, decoder).read(
                 case.task, case.function.program, question.prompt, question.ids, question.breaks
             )

@@ -98,6 +98,10 @@ class Function:
         """Return the syntax tree of the function within its program."""
         return _only_function(ast.parse(self.program))
 
+    @cached_property
+    def _interface(self) -> str:
+        return _interface(self.node)
+
     @property
     def description(self) -> str:
         """Return the text of its docstring, without indentation; "" if it has none."""
@@ -121,6 +125,22 @@ class Function:
         lines = program.strip("\n").split("\n")
         n = len(self.headers)
         return lines[n:] if tuple(lines[:n]) == self.headers and len(lines) > n else None
+
+    def swapped(self, program: str) -> str | None:
+        """Return the function of ``program`` on the lines on which it would stand in the file, below its headers.
+
+        Returns None unless ``program`` is another version of the function that differs in nothing but the body.
+        """
+        own = self.own_lines(program)
+        if own is None or not _is_one_function(program, self.name):
+            return None
+        if _interface(_only_function(ast.parse(program))) != self._interface:
+            return None
+        if self.docstring:
+            start, end = self.docstring
+            own[start - self.first : start - self.first] = [""] * (end - start + 1)
+        above = [""] * (self.first - 1 - len(self.headers))
+        return "".join(f"{line}\n" for line in (*above, *self.headers, *own))
 
     def spliced(self, program: str) -> str | None:
         """Return the text of the file with the function of ``program``, or None if ``program`` is no other version of it."""
@@ -203,6 +223,12 @@ def _docstring_lines(node: FunctionNode, lines: Sequence[str]) -> tuple[int, int
     ends_line = not lines[end - 1].encode()[first.end_col_offset or 0 :].strip()
     alone = begins_line and ends_line and first.lineno > (above or 0) and second.lineno > end
     return (first.lineno, end) if alone else None
+
+
+def _interface(node: FunctionNode) -> str:
+    """Return all of a function but its body, as text."""
+    parts = [node.args, *node.decorator_list, *([node.returns] if node.returns else [])]
+    return "\n".join([type(node).__name__, *map(ast.dump, parts)])
 
 
 def _keeps_docstring(program: str) -> bool:

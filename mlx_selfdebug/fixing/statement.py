@@ -6,6 +6,7 @@ A function in a project has no statement. Its signature, its docstring and the t
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -22,20 +23,26 @@ MAX_CASES = 2
 """The number of cases of one test function of which the parameters are shown."""
 MAX_STATEMENTS = 4
 """The number of statements that are shown of a test: the one that failed, and those before it."""
+MAX_VALUE = 60
+"""The largest number of characters that are shown of the value of a parameter."""
 MAX_DESCRIPTION = 400
 """The largest number of characters that are shown of a docstring, from its beginning."""
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 MAX_FACTS = 4
 """The number of failing tests whose facts are kept for prompts."""
 
 
 def task_of(function: Function, tests: str) -> Task:
-    """Return the task of writing ``function``. ``tests`` is the text of tests that it has to pass (``tests_text``)."""
+    """Return the task of writing ``function``. ``tests`` is the text of tests that it has to pass (``tests_text``).
+
+    The tests come first: all functions are read with the same ones, so that this part of the prompt is computed once.
+    """
     description = function.description[:MAX_DESCRIPTION]
     shown = f"It is tested like this:\n\n```python\n{tests}\n```" if tests else ""
     return Task(
         id=function.id,
         domain="python",
-        statement="\n\n".join(part for part in (description, shown) if part),
+        statement="\n\n".join(part for part in (shown, description) if part),
         entry_point=function.entry_point,
         starter_code=_signature(function, function.node),
         source="project",
@@ -77,7 +84,13 @@ def _test_text(cases: Sequence[TestResult], root: Path) -> str:
 
 
 def _given(test: TestResult) -> str:
-    return ", ".join(f"{name}={value}" for name, value in test.parameters.items())
+    return ", ".join(f"{name}={_short(value)}" for name, value in test.parameters.items())
+
+
+def _short(value: str) -> str:
+    """Return a value as it was written, without addresses in memory, and cut if it is long."""
+    text = _ADDRESS.sub("", value)
+    return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 4]} ..."
 
 
 @lru_cache(maxsize=64)

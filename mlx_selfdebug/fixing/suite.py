@@ -62,6 +62,20 @@ class SuiteLimits:
     """Seconds that the process which serves the runs may stay."""
 
 
+@dataclass(frozen=True)
+class Swap:
+    """Other code for one function, of which nothing but the body differs."""
+
+    file: str
+    """The path of the function's file within the project."""
+    name: str
+    """The function's name, without those of its classes."""
+    first: int
+    """The number of its first line, from 1, decorators included."""
+    program: str
+    """A text that holds the function on the lines on which it stands in its file, below a header for each block around it."""
+
+
 @dataclass(eq=False)
 class _Wanted:
     """A run that waits or is under way."""
@@ -99,6 +113,7 @@ class Suite:
         self.seen = scratch.project if in_force & NAMESPACES else scratch.folder
         """The folder in which the tests see the project."""
         self._modules: list[str] = []
+        self._collected: list[str] = []
         self._originals: dict[str, bytes] = {}
         """What the files that runs have replaced on the disk hold otherwise, by their path within the project."""
         self._lock = threading.Lock()
@@ -127,6 +142,14 @@ class Suite:
         if self._modules:
             session.send({"do": "import", "id": 0, "modules": self._modules})
             session.receive(_IMPORT_S)
+        if self._collected:
+            session.send(
+                {
+                    "do": "collect", "id": 0, "framework": self.framework, "arguments": self._arguments(self._collected),
+                    "tests": self._collected, "facts": False, "trace": [], "first_failure": False, "wall_s": _IMPORT_S,
+                }
+            )  # fmt: skip
+            session.receive(2 * _IMPORT_S)
         self._session = session  # from now on, runs are sent to it
         self._thread = threading.Thread(target=self._serve, args=(session,), name="tests", daemon=True)
         self._thread.start()
@@ -142,11 +165,15 @@ class Suite:
                 self._thread = None
         self._stack.close()
 
-    def warm(self, modules: Sequence[str]) -> None:
-        """Start again with ``modules`` imported before the tests are."""
+    def warm(self, modules: Sequence[str], tests: Sequence[str] = ()) -> None:
+        """Start again with ``modules`` imported before the tests are.
+
+        If ``tests`` are named, the project is also loaded once for them, so that a run of just these tests with the code of one
+        function swapped costs little more than the tests.
+        """
         self.close()
         self._closed = False
-        self._modules = list(modules)
+        self._modules, self._collected = list(modules), list(tests) if self.framework != "script" else []
         self.start()
 
     def run(
@@ -154,6 +181,7 @@ class Suite:
         tests: Sequence[str] = (),
         files: Mapping[str, str] | None = None,
         *,
+        swap: Swap | None = None,
         first_failure: bool = False,
         facts: bool = False,
         trace: Sequence[str] = (),
@@ -165,6 +193,8 @@ class Suite:
         Args:
             tests: The ids of the tests to run; none means those that the project's command names.
             files: Texts to put in the place of files of the project, by their path within it.
+            swap: The only function in which ``files`` differ from the project, if its body alone does. If the suite is warmed for
+                ``tests``, the function is then swapped in the project that is loaded already, where that comes to the same.
             first_failure: Whether to end the run with the first test that fails.
             facts: Whether to report why tests failed, what they load and what they print.
             trace: Files of the project of which the lines that each test runs are reported.
@@ -179,6 +209,7 @@ class Suite:
                 "tests": list(tests) if self.framework != "script" else [],
                 "files": {str(self.seen / name): text for name, text in (files or {}).items()},
                 "on_disk": self.on_disk and bool(files),
+                "swap": None if swap is None or self.on_disk else self._swap(swap),
                 "first_failure": first_failure,
                 "facts": facts,
                 "trace": [str(self.seen / name) for name in trace],
@@ -194,6 +225,9 @@ class Suite:
             self._waiting.append(wanted)
             self._send_more()
         return wanted.future
+
+    def _swap(self, swap: Swap) -> dict[str, Any]:
+        return {"path": str(self.seen / swap.file), "name": swap.name, "first": swap.first, "program": swap.program}
 
     def relative(self, path: str) -> str | None:
         """Return the path within the project of a file that the tests have named, or None if it lies outside."""

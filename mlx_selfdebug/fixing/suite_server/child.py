@@ -27,8 +27,8 @@ def run_in_child(request: dict[str, Any], writing: int, channel: int) -> NoRetur
     os.close(channel)
     report = os.dup(writing)
     os.close(writing)
-    _limit_processor_time(int(request["wall_s"]) + 2)
-    output = _redirected(kept=request["facts"])
+    limit_processor_time(int(request["wall_s"]) + 2)
+    output = redirect_output(kept=request["facts"])
     reports = Reports(report, request)
     if not request["on_disk"]:
         replace_in_memory(request["files"])
@@ -84,14 +84,14 @@ def replace_in_memory(files: Mapping[str, str]) -> None:
     loader.get_data, loader.path_stats = get_data, path_stats
 
 
-def _limit_processor_time(seconds: int) -> None:
+def limit_processor_time(seconds: int) -> None:
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     if hard != resource.RLIM_INFINITY:
         seconds = min(seconds, hard - 1)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
 
 
-def _redirected(*, kept: bool) -> IO[bytes] | None:
+def redirect_output(*, kept: bool) -> IO[bytes] | None:
     """Send the output of this process to a file, which is returned, or to nowhere."""
     output: IO[bytes] = tempfile.TemporaryFile() if kept else open(os.devnull, "wb")  # noqa: SIM115
     for fd in (1, 2):

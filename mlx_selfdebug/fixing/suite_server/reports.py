@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import IO, Any
@@ -43,10 +43,18 @@ class Reports:
         self._tracer = Tracer(request["trace"]) if request["trace"] else None
         self.with_facts: bool = request["facts"]
         """Whether to report why tests failed and what they load."""
+        self.first_failure: bool = request["first_failure"]
+        """Whether the run ends with the first test that fails."""
         self._spawns = False
         self._timer: threading.Timer | None = None
         if self.with_facts:
             sys.addaudithook(self._audit)
+
+    def collected(self, ids: Collection[str]) -> None:
+        """Take note that the tests are collected and that the first of them is about to run."""
+
+    def all_ran(self, status: int) -> None:
+        """Take note that the last test has run, and of the exit code that follows from the tests."""
 
     def begin(self, id_: str) -> None:
         """Report that a test begins. If it takes long, the lines that it has run by then are reported: it may never end."""

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from .child import replaced_on_disk, run_in_child, runner_of
+from .collected import Collected
 from .reports import say
 
 MAX_REPORT_BYTES = 16 << 20
@@ -41,6 +42,7 @@ class Server:
         self._runs: dict[int, Run] = {}
         self._received = b""
         self._alone = False
+        self._collected: Collected | None = None
 
     def serve(self) -> NoReturn:
         while True:
@@ -61,7 +63,9 @@ class Server:
         *lines, self._received = (self._received + more).split(b"\n")
         for line in lines:
             request = json.loads(line)
-            {"hello": self._hello, "import": self._import, "run": self._run}[request["do"]](request)
+            {"hello": self._hello, "import": self._import, "collect": self._collect, "run": self._run}[request["do"]](
+                request
+            )
 
     def _hello(self, request: dict[str, Any]) -> None:
         self._alone = request["alone"]
@@ -76,7 +80,37 @@ class Server:
         gc.freeze()
         say(CHANNEL, {"id": request["id"], "failed": failed})
 
+    def _collect(self, request: dict[str, Any]) -> None:
+        self._collected = Collected(request, CHANNEL)
+        if not self._collected.is_ready:
+            self._forget_collected()
+        say(CHANNEL, {"id": request["id"], "ready": self._collected is not None})
+
+    def _forget_collected(self) -> None:
+        if self._collected:
+            self._collected.end()
+        self._collected = None
+
     def _run(self, request: dict[str, Any]) -> None:
+        if not self._run_collected(request):
+            self._run_anew(request)
+
+    def _run_collected(self, request: dict[str, Any]) -> bool:
+        """Begin a run in which the project is loaded already, and return whether that is possible."""
+        if self._collected is None or request["swap"] is None or request["tests"] != self._collected.tests:
+            return False
+        reading, writing = os.pipe()
+        pid = self._collected.start(request, writing)
+        os.close(writing)
+        if pid is None:
+            os.close(reading)
+            self._forget_collected()
+            return False
+        self._runs[reading] = Run(request, pid, reading, _nothing, self._collected.reap)
+        return True
+
+    def _run_anew(self, request: dict[str, Any]) -> None:
+        """Begin a run in which the project is loaded with its files replaced."""
         restore = replaced_on_disk(request["files"]) if request["on_disk"] else _nothing
         reading, writing = os.pipe()
         pid = os.fork()
@@ -87,7 +121,7 @@ class Server:
             finally:
                 os._exit(70)
         os.close(writing)
-        self._runs[reading] = Run(request, pid, reading, restore)
+        self._runs[reading] = Run(request, pid, reading, restore, _reap)
 
     def _end(self, fd: int, ending: str) -> None:
         """End a run and all that it has started, and say what it reported."""
@@ -95,17 +129,22 @@ class Server:
         for kill in (os.killpg, os.kill):
             with suppress(OSError):
                 kill(run.pid, signal.SIGKILL)
-        # Where all processes that can be seen were started from here, nothing of a finished run is left behind.
-        if self._alone and not self._runs:
+        # Where all processes that can be seen were started from here, nothing of a finished run is left behind, unless that would
+        # also end the process that has collected the tests.
+        if self._alone and not self._runs and self._collected is None:
             with suppress(OSError):
                 os.kill(-1, signal.SIGKILL)
-        os.waitpid(run.pid, 0)
-        self._reap()
+        run.reap(run.pid)
+        self._reap_others()
         os.close(fd)
         run.restore()
-        say(CHANNEL, run.answer(ending))
+        answer = run.answer(ending)
+        if "unfit" in answer:
+            self._run_anew(run.request)
+        else:
+            say(CHANNEL, answer)
 
-    def _reap(self) -> None:
+    def _reap_others(self) -> None:
         """Reap what finished runs have left behind, but none of the runs that are under way."""
         with suppress(ChildProcessError):
             while not self._runs and os.waitpid(-1, os.WNOHANG)[0]:
@@ -115,9 +154,11 @@ class Server:
 class Run:
     """One run of tests that is under way in a child."""
 
-    def __init__(self, request: dict[str, Any], pid: int, fd: int, restore: Callable[[], None]) -> None:
-        self.pid, self.restore = pid, restore
-        self._id, self._fd = request["id"], fd
+    def __init__(
+        self, request: dict[str, Any], pid: int, fd: int, restore: Callable[[], None], reap: Callable[[int], None]
+    ) -> None:
+        self.request, self.pid, self.restore, self.reap = request, pid, restore, reap
+        self._fd = fd
         self._begin = time.monotonic()
         self._end, self._stall_s = self._begin + request["wall_s"], request["stall_s"]
         self.deadline = min(self._end, self._begin + COLLECTING * self._stall_s)
@@ -145,7 +186,7 @@ class Run:
                         answer[name].update(value)
                     else:
                         answer[name] = value
-        return {**answer, "id": self._id, "ending": ending, "wall_s": time.monotonic() - self._begin}
+        return {**answer, "id": self.request["id"], "ending": ending, "wall_s": time.monotonic() - self._begin}
 
 
 def imported(name: str) -> bool:
@@ -159,3 +200,9 @@ def imported(name: str) -> bool:
 
 def _nothing() -> None:
     """Restore nothing."""
+
+
+def _reap(pid: int) -> None:
+    """Reap a child that has been ended."""
+    with suppress(ChildProcessError):
+        os.waitpid(pid, 0)

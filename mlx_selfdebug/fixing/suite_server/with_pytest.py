@@ -17,7 +17,9 @@ _PLUGINS = {"xdist": ["-n0"], "pytest_cov": ["--no-cov"], "pytest_randomly": ["-
 
 def run(request: Mapping[str, Any], reports: Reports) -> int:
     """Run the tests of a request and return pytest's exit code."""
-    arguments = [*request["arguments"], *request["tests"], f"--maxfail={int(request['first_failure'])}"]
+    arguments = [*request["arguments"], *request["tests"]]
+    if not request["facts"]:
+        arguments.append("--tb=no")  # To find the source of a traceback takes longer than most tests.
     for package, words in _PLUGINS.items():
         if importlib.util.find_spec(package):
             arguments += words
@@ -32,6 +34,13 @@ class _Plugin:
         self._phases: dict[str, tuple[str, dict[str, Any]]] = {}
         self._compared: Compared | None = None
         self._collecting: BaseException | None = None
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: Any) -> Generator[None, Any, None]:
+        self._reports.collected([item.nodeid for item in session.items] if not session.testsfailed else [])
+        session.config.option.maxfail = int(self._reports.first_failure)
+        yield
+        self._reports.all_ran(int(session.testsfailed > 0))
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: Any) -> Generator[None, Any, None]:

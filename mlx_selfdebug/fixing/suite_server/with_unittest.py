@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import unittest
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -16,17 +16,28 @@ def run(request: Mapping[str, Any], reports: Reports) -> int:
     loader = unittest.TestLoader()
     names = request["tests"] or [name for name in request["arguments"] if not name.startswith("-")]
     suite = loader.loadTestsFromNames(names) if names else loader.discover(".")
-    result = _Result(reports, first_failure=request["first_failure"])
+    reports.collected([test.id() for test in _tests_in(suite)])
+    result = _Result(reports)
     suite.run(result)
-    return 0 if result.wasSuccessful() and result.testsRun else 1
+    status = 0 if result.wasSuccessful() and result.testsRun else 1
+    reports.all_ran(status)
+    return status
+
+
+def _tests_in(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
+    for test in suite:
+        if isinstance(test, unittest.TestSuite):
+            yield from _tests_in(test)
+        else:
+            yield test
 
 
 class _Result(unittest.TestResult):
     """Reports each test of a run of unittest."""
 
-    def __init__(self, reports: Reports, *, first_failure: bool) -> None:
+    def __init__(self, reports: Reports) -> None:
         super().__init__()
-        self._reports, self._first_failure = reports, first_failure
+        self._reports = reports
         self._outcome, self._facts = "failed", dict[str, Any]()
         self._begin = 0.0
         self._tracing = reports.tracing()
@@ -78,7 +89,7 @@ class _Result(unittest.TestResult):
     def _fail(self, error: Any) -> None:
         self._outcome = "failed"
         self._facts = facts_of(error[1], _compared_in(error[2])) if self._reports.with_facts else {}
-        if self._first_failure:
+        if self._reports.first_failure:
             self.stop()
 
 
