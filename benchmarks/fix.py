@@ -46,10 +46,11 @@ STEPS = (
     "warming up",
     "reading",
     "until the first verdict",
+    "a try (median)",
     "trying edits",
     "total",
 )
-ALONE = Effort(waves=(2,), tries=0, lines=0, forks=0, repairs=0, drafts=0)
+ALONE = Effort(waves=(2,), tries=0, lines=0, insertions=0, forks=0, repairs=0, drafts=0)
 ARMS: Mapping[str, Effort] = {
     "search": Effort(repairs=0, drafts=0),
     "repairs": replace(ALONE, repairs=24),
@@ -205,7 +206,7 @@ def table() -> None:
     for step in STEPS:
         values = [seconds[step] for seconds in steps if step in seconds]
         if values:
-            print(f"{step}: median {median(values):.2f} s, largest {max(values):.2f} s")
+            print(f"{step}: median {median(values):.3g} s, largest {max(values):.3g} s")
     print(json.dumps({**summary, "machine": platform.processor() or platform.machine(), "python": platform.python_version(),
                       "mlx": mx.__version__, "device": device_name()}))  # fmt: skip
 

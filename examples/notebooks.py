@@ -20,7 +20,7 @@ import nbformat
 from nbclient import NotebookClient
 
 HERE = Path(__file__).parent
-NAMES = ("first_steps", "reading_a_report", "own_tasks", "own_domain", "seed_protocol")
+NAMES = ("first_steps", "fix_failing_tests", "reading_a_report", "own_tasks", "own_domain", "seed_protocol")
 """In the order in which they are to be run."""
 LAST_PRINT = re.compile(r"^print\((\w+(\[:\d+\])?)\)\Z", re.MULTILINE)
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}

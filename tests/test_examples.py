@@ -16,9 +16,11 @@ import pytest
 from mlx_selfdebug.store import open_stored
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-NAMES = ("first_steps", "reading_a_report", "own_tasks", "own_domain", "seed_protocol")
+NAMES = ("first_steps", "fix_failing_tests", "reading_a_report", "own_tasks", "own_domain", "seed_protocol")
 """In the order in which they are to be run: one reads what another left."""
 ABOUT = {
+    ("fix_failing_tests", "ordered[n // 2]) / 2"),
+    ("fix_failing_tests", "by a small edit"),
     ("first_steps", "Pair(kind="),
     ("first_steps", "There is no evidence that the trained model repairs better"),
     ("reading_a_report", "GB of the whole process tree"),

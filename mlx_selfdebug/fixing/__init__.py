@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlx_selfdebug.fixing.applying import apply_change as apply_change
+    from mlx_selfdebug.fixing.case import Effort as Effort
     from mlx_selfdebug.fixing.change import Change as Change
     from mlx_selfdebug.fixing.explaining import Explained as Explained
     from mlx_selfdebug.fixing.fix import FixSettings as FixSettings
     from mlx_selfdebug.fixing.fix import fix_project as fix_project
     from mlx_selfdebug.fixing.project import Project as Project
     from mlx_selfdebug.fixing.project import TestCommand as TestCommand
-    from mlx_selfdebug.fixing.proposing import Effort as Effort
     from mlx_selfdebug.fixing.result import Counts as Counts
     from mlx_selfdebug.fixing.result import FixResult as FixResult
     from mlx_selfdebug.fixing.suite import SuiteLimits as SuiteLimits
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "Change": "change",
     "Counts": "result",
-    "Effort": "proposing",
+    "Effort": "case",
     "Explained": "explaining",
     "FixResult": "result",
     "FixSettings": "fix",

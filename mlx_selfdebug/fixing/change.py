@@ -25,7 +25,7 @@ class Change:
     text: str
     """The text of the whole file after the change."""
     by: str
-    """How it was made: "edits", "line", "fork", "repair" or "draft"."""
+    """How it was made: "edits", "line", "insertion", "fork", "repair" or "draft"."""
     fixed: tuple[str, ...]
     """The tests that failed before and pass now."""
     special_cases: bool = False

@@ -22,12 +22,13 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from mlx_selfdebug.errors import UsageError
+from mlx_selfdebug.fixing.case import Case, Effort, Spent
 from mlx_selfdebug.fixing.change import Change
 from mlx_selfdebug.fixing.explaining import Explained
 from mlx_selfdebug.fixing.judging import Judge
 from mlx_selfdebug.fixing.locating import Suspect, failing_lines, suspects_of
 from mlx_selfdebug.fixing.project import Project, is_test
-from mlx_selfdebug.fixing.proposing import Case, Effort, Proposing, Spent
+from mlx_selfdebug.fixing.proposing import Proposing
 from mlx_selfdebug.fixing.proving import Baseline, Proving
 from mlx_selfdebug.fixing.result import Counts, FixResult
 from mlx_selfdebug.fixing.source import SourceFile, read_source

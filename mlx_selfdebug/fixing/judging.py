@@ -20,7 +20,7 @@ class Proposal:
     function: Function
     program: str
     by: str
-    """How it was made: "edits", "line", "fork", "repair" or "draft"."""
+    """How it was made: "edits", "line", "insertion", "fork", "repair" or "draft"."""
     likelihood: float = 0.0
     """By how many nats likelier the model finds the whole program than the one that fails; 0 if they were not compared."""
 

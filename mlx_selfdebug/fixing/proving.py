@@ -15,8 +15,8 @@ from mlx_selfdebug.fixing.judging import Judge, Proposal
 from mlx_selfdebug.fixing.suite import Suite
 from mlx_selfdebug.fixing.suite_run import PASSED, SuiteRun, TestResult
 
-MAX_PROVED = 6
-"""The number of proposals of one step that are judged by the whole suite."""
+AT_ONCE = 6
+"""The number of proposals that are judged by the whole suite before it is seen whether one of them holds."""
 MAX_SMALLER = 12
 """The number of tests that may be spent on making a change smaller."""
 
@@ -51,8 +51,14 @@ class Proving:
         self._results = results
 
     def proved(self, proposals: Sequence[Proposal]) -> list[Change]:
-        """Return the changes among ``proposals`` that break no test, the best first."""
-        tested = [self._smaller(proposal) for proposal in proposals[:MAX_PROVED]]
+        """Return the first changes among ``proposals`` that break no test, the best first."""
+        for start in range(0, len(proposals), AT_ONCE):
+            if changes := self._proved(proposals[start : start + AT_ONCE]):
+                return changes
+        return []
+
+    def _proved(self, proposals: Sequence[Proposal]) -> list[Change]:
+        tested = [self._smaller(proposal) for proposal in proposals]
         distinct = {proposal.program: proposal for proposal in tested}.values()
         runs = [(p, self._suite.run((), {p.function.file.name: p.text})) for p in distinct]
         changes = [(p, self._change(p, future.result())) for p, future in runs]

@@ -142,11 +142,19 @@ class FixResult:
 _BY = {
     "edits": "a small edit",
     "line": "a line written anew",
+    "insertion": "a statement put in",
     "fork": "a rest written anew",
     "repair": "a repair",
     "draft": "a fresh draft",
 }
-_MADE = {"edits": "edits", "line": "lines", "fork": "forks", "repair": "repairs", "draft": "drafts"}
+_MADE = {
+    "edits": "edits",
+    "line": "lines",
+    "insertion": "insertions",
+    "fork": "forks",
+    "repair": "repairs",
+    "draft": "drafts",
+}
 _NO_SUSPECT = "the failing tests run no function of the project that may be changed"
 
 

@@ -14,11 +14,14 @@ from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.repair.forks import (
     Fork,
+    Insertion,
     Line,
     common_length,
     fork_filter,
     forks_of,
     greedy_start,
+    insertion_at,
+    insertion_filter,
     line_at,
     line_filter,
     repeats,
@@ -44,8 +47,10 @@ SHARING_FORKS = 4
 this, because it cannot continue from the middle of a reading. More forks of one program are rare."""
 LINES_PER_PLACE = 4
 """The largest number of forks of a line that begin at the same place, each with another token."""
+INSERTIONS_PER_PLACE = 2
+"""The largest number of forks that insert a statement at the same place, each beginning with another token."""
 MAX_LINE_TOKENS = 64
-"""The largest number of tokens in the line that a fork writes."""
+"""The largest number of tokens in the line or the statement that a fork writes."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,8 @@ class Asked:
     request: Request
     tried: tuple[str, ...] = ()
     """The programs that the completion may turn out to be a copy of, if it is ended as a copy."""
-    line: Line | None = None
-    """The line of a program that the completion replaces; None if the completion is the whole program."""
+    line: Line | Insertion | None = None
+    """The line of a program that the completion replaces, or stands above; None if the completion is the whole program."""
     n_read_tokens: int = 0
     """The number of tokens that the model read for this attempt. A program that was read for an earlier attempt counts there."""
 
@@ -162,11 +167,13 @@ class Asking:
         """
         if move.parent is None:
             return self._asked(task, move, self.question(task))
-        if move.by in ("line", "fork"):
+        if move.by in ("line", "insert", "fork"):
             if program is None:
                 raise ValueError(f"a fork needs its parent's reading, but {move.parent.id} was not read; pass program")
             if move.by == "line":
                 asked_fork = self._line(task, move, program)
+            elif move.by == "insert":
+                asked_fork = self._insert(task, move, program)
             else:
                 asked_fork = self._fork(task, move, program, _programs(move.parent, attempts))
             if isinstance(asked_fork, Refused) or move.place or _was_read(move.parent, attempts):
@@ -207,6 +214,19 @@ class Asking:
         max_tokens = min(MAX_LINE_TOKENS, asked.request.max_tokens)
         request = replace(asked.request, max_tokens=max_tokens, ended=lambda _: True, ended_as="line")
         return replace(asked, request=request, line=line)
+
+    def _insert(self, task: Task, move: Move, program: ProgramReading) -> Asked | Refused:
+        domain = domain_of(task.domain)
+        may_be_written = line_filter(program, fork_filter(program, self._model.eos_ids, domain), domain)
+        allows = insertion_filter(program, may_be_written)
+        forks = forks_of(program.reading, max(SHARING_FORKS, move.place + 1), allows, per_place=INSERTIONS_PER_PLACE)
+        asked = self._from_fork(task, move, program, forks)
+        if isinstance(asked, Refused):
+            return asked
+        place = insertion_at(program, forks[move.place].position)
+        max_tokens = min(MAX_LINE_TOKENS, asked.request.max_tokens)
+        request = replace(asked.request, max_tokens=max_tokens, ended=place.is_complete, ended_as="line")
+        return replace(asked, request=request, line=place)
 
     def _fork(self, task: Task, move: Move, program: ProgramReading, tried: tuple[str, ...]) -> Asked | Refused:
         domain = domain_of(task.domain)

@@ -106,6 +106,45 @@ class Line:
         return (text if end < 0 else text[:end]) + self.rest
 
 
+@dataclass(frozen=True)
+class Insertion:
+    """A place above a line of a program, where a fork writes a statement that the program lacks."""
+
+    start: int
+    """The character of the program's body at which the line begins."""
+    below: str
+    """The program's body from that line on."""
+
+    def replaced_by(self, text: str) -> str:
+        """Return the body with the statement of ``text``, which begins as the body does above the line."""
+        return f"{text.rstrip()}\n{self.below}"
+
+    def is_complete(self, text: str) -> bool:
+        """Return whether the lines that were written so far end with a whole statement. A block has one statement."""
+        return not text[self.start :].rstrip().endswith(_OPEN)
+
+
+_OPEN = (":", ",", "(", "[", "{", "\\")
+"""What a line of Python ends with if the statement goes on in the next one."""
+
+
+def insertion_at(program: ProgramReading, position: int) -> Insertion:
+    """Return the place above the line of the program that token ``position`` begins."""
+    start = program.body.rfind("\n", 0, program.starts[position]) + 1
+    return Insertion(start, program.body[start:])
+
+
+def insertion_filter(program: ProgramReading, allows: ForkFilter) -> ForkFilter:
+    """Return a filter for forks that insert a statement: ``allows``, at tokens that begin a line other than the first."""
+
+    def allows_insertion(position: int, choice: int) -> bool:
+        start = program.starts[position]
+        above, newline, before = program.body[:start].rpartition("\n")
+        return bool(newline and above.strip()) and not before.strip() and allows(position, choice)
+
+    return allows_insertion
+
+
 def line_at(program: ProgramReading, position: int) -> Line:
     """Return the line of the program in which token ``position`` stands, for a fork that begins at this token."""
     start = program.starts[position]

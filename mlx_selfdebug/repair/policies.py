@@ -38,12 +38,13 @@ class Move:
     """The failed attempt that is followed up; None for a draft."""
     temperature: float | None = None
     """The sampling temperature; None is the temperature of the arm's decoding."""
-    by: Literal["asking", "edits", "line", "fork"] = "asking"
+    by: Literal["asking", "edits", "line", "insert", "fork"] = "asking"
     """How the parent is followed up.
 
     "asking" shows it to the model and asks for a repair. "edits" searches for a small edit of it that passes. "fork" leaves it at a
     surprising token and lets the model complete it from there, and "line" lets the model complete only the line of that token,
-    after which the parent goes on as it was.
+    after which the parent goes on as it was. "insert" lets the model write a statement above a line that it would not have begun
+    as the parent does.
     """
     place: int = 0
     """Which fork or line of the parent this is: 0 begins with the token that the model would most like to change."""
