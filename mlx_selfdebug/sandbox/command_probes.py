@@ -13,7 +13,6 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -143,17 +142,10 @@ def _as_well_as_possible(wanted: Wanted) -> tuple[Wanted, Outcome]:
 
 
 def _limit_probes(interpreter: str, wanted: Wanted) -> Iterator[Probe]:
-    def ends(attempt: tuple[str, Ending, CommandLimits, str]) -> Probe:
-        name, ending, limits, source = attempt
+    for name, ending, limits, source in _LIMIT_ATTEMPTS:
         with _folder() as folder:
             outcome = _outcome(_python(interpreter, source, replace(wanted, folder=folder, limits=limits)))
-        return Probe(name, "limits", outcome.ending == ending)
-
-    # Most of their time is spent waiting, so they run at once. The one that starts processes would get in the others' way.
-    alone = [attempt for attempt in _LIMIT_ATTEMPTS if attempt[1] == "processes"]
-    with ThreadPoolExecutor(len(_LIMIT_ATTEMPTS)) as threads:
-        yield from threads.map(ends, [attempt for attempt in _LIMIT_ATTEMPTS if attempt not in alone])
-    yield from map(ends, alone)
+            yield Probe(name, "limits", outcome.ending == ending)
     with _folder() as folder:
         _outcome(_python(interpreter, _LINGER, replace(wanted, folder=folder)))
         yield Probe("leave a process behind", "limits", is_released(Path(folder, "held")))

@@ -135,6 +135,15 @@ def test_warm_runs_end_as_cold_ones_do(tmp_path: Path) -> None:
         assert suite.run().result().failed() == cold.failed()
 
 
+def test_tests_that_are_made_from_a_set_have_the_same_names_after_every_start(tmp_path: Path) -> None:
+    text = "import pytest\n\n@pytest.mark.parametrize('x', {(None, str(n)) for n in range(20)})\ndef test_x(x):\n    assert x\n"
+    with open_suite(project_at(write_project(tmp_path / "p", {"test_x.py": text}))) as suite:
+        names = list(suite.run().result().tests)
+        assert len(names) == 20
+        suite.warm([])
+        assert list(suite.run().result().tests) == names
+
+
 def test_nothing_is_written_to_the_project(tmp_path: Path) -> None:
     folder = write_stats(tmp_path)
     before = contents(folder)

@@ -22,10 +22,17 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mlx_selfdebug.sandbox.confinement.kernel import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, prctl
+from mlx_selfdebug.sandbox.confinement.kernel import (
+    ADDR_NO_RANDOMIZE,
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_PDEATHSIG,
+    call,
+    prctl,
+)
 from mlx_selfdebug.sandbox.confinement.layout import Layout
 from mlx_selfdebug.sandbox.confinement.reach import Reach, Writable
 from mlx_selfdebug.sandbox.confinement.system import CommandConfinement, command_confinement
@@ -208,6 +215,7 @@ def _become(settings: dict[str, Any], confinement: CommandConfinement, report: i
         os.makedirs(environment["HOME"], mode=0o700, exist_ok=True)
         os.chdir(settings["folder"])
         _set_limits(settings["limits"], count_processes=confinement.counts_own_processes)
+        _fix_addresses()
         confinement.confine()
         missing = sorted(frozenset(settings["required"]).difference(confinement.layers))
         if missing:
@@ -229,6 +237,17 @@ def _reset_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
     if sys.platform == "linux":
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _fix_addresses() -> None:
+    """Have the command loaded at the same addresses each time, where the kernel allows it.
+
+    What is ordered by the addresses of objects then comes in the same order in each run. Up to Python 3.11, a set that holds None
+    does, and so the names of tests that are made from one.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):
+            call("personality", ADDR_NO_RANDOMIZE)
 
 
 def _set_limits(limits: dict[str, int], *, count_processes: bool) -> None:
