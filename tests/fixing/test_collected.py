@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,15 @@ def function_named(name: str, folder: Path, file: str = "m.py") -> Function:
     return next(function for function in functions_of(read_source(folder, file)) if function.name == name)
 
 
-def run(suite: Suite, function: Function, program: str, tests: Sequence[str], *, swapped: bool = True) -> SuiteRun:
+def begun(
+    suite: Suite, function: Function, program: str, tests: Sequence[str], *, swapped: bool = True
+) -> Future[SuiteRun]:
     proposal = Proposal(function, program, "edits")
-    swap = proposal.swap if swapped else None
-    return suite.run(tests, {function.file.name: proposal.text}, swap=swap, stall_s=3).result()
+    return suite.run(tests, {function.file.name: proposal.text}, swap=proposal.swap if swapped else None, stall_s=2)
+
+
+def run(suite: Suite, function: Function, program: str, tests: Sequence[str]) -> SuiteRun:
+    return begun(suite, function, program, tests).result()
 
 
 def n_loads(suite: Suite) -> int:
@@ -64,12 +70,15 @@ def test_every_edit_of_every_function_ends_as_with_the_whole_file(framework: str
         suite.warm([], ids)
         for function in functions_of(read_source(folder, "pkg/stats.py")):
             body = function.program.strip("\n")
-            edits = syntax_edits(body, domain_of("python"), Hints())[::4]
+            edits = syntax_edits(body, domain_of("python"), Hints())[::12]
             programs = [program for edit in edits if function.spliced(program := edit.applied(body) + "\n")]
             assert programs
-            for program in programs:
-                quick, whole = (run(suite, function, program, ids, swapped=swapped) for swapped in (True, False))
-                assert outcomes(quick) == outcomes(whole), program
+            runs = [
+                [begun(suite, function, program, ids, swapped=swapped) for swapped in (True, False)]
+                for program in programs
+            ]
+            for program, (quick, whole) in zip(programs, runs, strict=True):
+                assert outcomes(quick.result()) == outcomes(whole.result()), program
 
 
 METHODS = (
@@ -227,7 +236,6 @@ def test_many_tries_at_once_all_answer_with_their_own_function(tmp_path: Path) -
         before = n_loads(suite)
         function = function_named("double", folder)
         programs = [function.program.replace("+ 1", f"+ {n % 3}") for n in range(30)]
-        proposals = [Proposal(function, program, "edits") for program in programs]
-        futures = [suite.run(ids, {"m.py": p.text}, swap=p.swap) for p in proposals]
+        futures = [begun(suite, function, program, ids) for program in programs]
         assert [future.result().count("passed") for future in futures] == [int(n % 3 == 0) for n in range(30)]
         assert n_loads(suite) == before
