@@ -11,11 +11,13 @@ from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.repair.asking import Asked, Asking, Decoding, Refused
 from mlx_selfdebug.repair.forks import (
     Fork,
+    Insertion,
     Line,
     copied_program,
     fork_filter,
     forks_of,
     greedy_start,
+    insertion_filter,
     lexical,
     line_filter,
     repeats,
@@ -255,7 +257,7 @@ def ask(
     one: Program,
     place: int = 0,
     *,
-    by: Literal["line", "fork"] = "fork",
+    by: Literal["line", "insert", "fork"] = "fork",
     context: int = 1 << 30,
     temperature: float | None = None,
     **more: Any,
@@ -305,6 +307,46 @@ def test_a_fork_of_a_line_ends_with_the_line_and_the_program_goes_on_as_it_was()
     assert asked.request.ended_as == "line"
     assert asked.line.replaced_by("a = 30\n    c") == "a = 30\nb = 2"
     assert asked.line.replaced_by("a = 30") == "a = 30\nb = 2"
+
+
+BLOCK = "def f(x):\n    y = x\n    return y\n"
+
+
+def test_an_inserted_statement_stands_above_the_line_that_it_is_begun_on() -> None:
+    place = BLOCK.index("return")
+    asked = ask(program(BLOCK, {place: ("i", 3.0), BLOCK.index("= x") + 2: ("7", 9.0)}), by="insert")
+    assert isinstance(asked, Asked)
+    assert isinstance(asked.line, Insertion)
+    assert "".join(map(chr, asked.request.given)) == BLOCK[:place] + "i"
+    written = f"{BLOCK[:place]}if x is None:\n        return 0\n"
+    assert asked.line.replaced_by(written) == f"{BLOCK[:place]}if x is None:\n        return 0\n    return y"
+
+
+@pytest.mark.parametrize(
+    ("written", "is_complete"),
+    [
+        ("y = 2\n", True),
+        ("if x:\n", False),
+        ("if x:\n    y = 2\n", True),
+        ("y = f(\n", False),
+        ("y = f(\n    x)\n", True),
+    ],
+)
+def test_an_inserted_statement_ends_where_it_is_whole(written: str, is_complete: bool) -> None:
+    asked = ask(program(BLOCK, {BLOCK.index("return"): ("i", 3.0)}), by="insert")
+    assert isinstance(asked, Asked)
+    assert asked.request.ended is not None
+    above = BLOCK[: BLOCK.index("return")]
+    assert asked.request.ended(above + written) is is_complete
+
+
+def test_a_statement_is_inserted_neither_inside_a_line_nor_above_the_program() -> None:
+    allows = insertion_filter(program(BLOCK), lambda _position, _choice: True)
+    allowed = [position for position in range(len(BLOCK)) if allows(position, ord("z"))]
+    assert {BLOCK[position] for position in allowed} <= {" ", "y", "r"}
+    assert {BLOCK.index("y = x"), BLOCK.index("return")} <= set(allowed)
+    assert BLOCK.index("= x") not in allowed
+    assert 0 not in allowed
 
 
 def test_several_forks_of_a_line_may_begin_at_one_place() -> None:

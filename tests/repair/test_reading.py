@@ -8,8 +8,9 @@ import pytest
 import mlx_selfdebug as sd
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import ModelError
+from mlx_selfdebug.repair.edits.candidates import candidates
 from mlx_selfdebug.repair.picture import Shade, as_html, as_text, most_surprising
-from mlx_selfdebug.repair.reading import MAX_KNOWN, Readings
+from mlx_selfdebug.repair.reading import MAX_KNOWN, Readings, unread
 from mlx_selfdebug.sampling.reading import Reading, indifferent_reading
 from mlx_selfdebug.testing import make_task
 
@@ -42,6 +43,14 @@ def test_the_body_is_the_program_without_the_empty_lines_around_it(tiny: Any) ->
     assert program.body == "def add(a, b):\n    return a - b"
     assert program.code_of("x") == "\n\nx\n\n"
     assert program.first_line == 3
+
+
+def test_an_unread_program_can_be_edited_by_the_operators_alone(tiny: Any) -> None:
+    program = unread(tiny, TASK, CODE)
+    assert (program.body, program.first_line) == ("def add(a, b):\n    return a - b", 3)
+    found = candidates(program, domain_of("python"))
+    assert "\n\ndef add(a, b):\n    return a + b\n\n" in [candidate.code for candidate in found]
+    assert {candidate.edit.operator for candidate in found}.isdisjoint({"token", "inserted token"})
 
 
 def test_an_empty_program_cannot_be_read(tiny: Any) -> None:
