@@ -32,7 +32,7 @@ class Counts:
         return f"{self.passed} passed, {self.failed} failed{skipped}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FixResult:
     """The result of one ``fix``."""
 
@@ -91,6 +91,9 @@ class FixResult:
 
     def to_json(self) -> str:
         return json.dumps(self.to_record(), indent=2)
+
+    def __repr__(self) -> str:
+        return f"<FixResult: {self.outcome}, {len(self.failing)} failing tests, {self.wall_s:.1f} s>"
 
     def __str__(self) -> str:
         return "\n".join(self._lines())

@@ -29,7 +29,7 @@ def begun(
     suite: Suite, function: Function, program: str, tests: Sequence[str], *, swapped: bool = True
 ) -> Future[SuiteRun]:
     proposal = Proposal(function, program, "edits")
-    return suite.run(tests, {function.file.name: proposal.text}, swap=proposal.swap if swapped else None, stall_s=2)
+    return suite.run(tests, {function.file.name: proposal.text}, swap=proposal.swap if swapped else None, stall_s=1)
 
 
 def run(suite: Suite, function: Function, program: str, tests: Sequence[str]) -> SuiteRun:
@@ -70,7 +70,7 @@ def test_every_edit_of_every_function_ends_as_with_the_whole_file(framework: str
         suite.warm([], ids)
         for function in functions_of(read_source(folder, "pkg/stats.py")):
             body = function.program.strip("\n")
-            edits = syntax_edits(body, domain_of("python"), Hints())[::12]
+            edits = syntax_edits(body, domain_of("python"), Hints())[::20]
             programs = [program for edit in edits if function.spliced(program := edit.applied(body) + "\n")]
             assert programs
             runs = [

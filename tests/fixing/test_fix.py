@@ -15,7 +15,7 @@ from mlx_selfdebug.fixing.suite import SuiteLimits
 from mlx_selfdebug.testing import ScriptedModel, fenced
 from tests.fixing.projects import FIXED_LINE, STATS, TESTS, contents, project_at, write_project, write_stats
 
-QUICK = FixSettings(effort=Effort(lines=0, forks=0, repairs=1, drafts=1))
+QUICK = FixSettings(effort=Effort(lines=0, insertions=0, forks=0, repairs=1, drafts=1))
 SILENT = ScriptedModel(lambda prompt, seed: "I do not know.")
 
 
@@ -35,6 +35,7 @@ def test_a_small_edit_is_found_and_nothing_is_written(tmp_path: Path) -> None:
     assert (result.before.failed, result.after.failed) == (2, 0)
     assert result.decoded_tokens == 0
     assert contents(folder) == before
+    assert repr(result).startswith("<FixResult: fixed, 2 failing tests, ")
 
 
 def test_every_byte_outside_of_the_function_stays(tmp_path: Path) -> None:
@@ -62,6 +63,15 @@ def test_where_no_edit_helps_the_models_draft_is_taken_and_the_docstring_stays(t
     assert result.change is not None
     assert result.change.by in ("repair", "draft")
     assert result.change.text == MISSING.replace("return None", RIGHT.split("\n")[1].strip())
+
+
+def test_a_statement_that_is_missing_is_put_in_above_a_line(tmp_path: Path) -> None:
+    folder = write_project(tmp_path, {"shop.py": MISSING, "test_shop.py": STOCK_TESTS})
+    settings = replace(QUICK, effort=replace(QUICK.effort, insertions=4, repairs=0, drafts=0))
+    result = fixed(folder, lambda prompt, seed: fenced(RIGHT), settings)
+    assert result.change is not None
+    assert result.change.by == "insertion"
+    assert "a statement put in" in str(result)
 
 
 def test_the_repair_is_shown_what_the_test_expected_and_got(tmp_path: Path) -> None:
