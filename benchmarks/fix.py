@@ -11,7 +11,7 @@ bug that is in there is not run again. ``table`` makes the table from these reco
 
 The arms:
 
-``search``     edits, then lines, then forks; what edits fix alone is read off the same runs
+``search``     edits, then lines and statements put in, then forks; what edits fix alone is read off the same runs
 ``repairs``    repairs that are shown the function and the facts
 ``drafts``     fresh drafts
 ``adapter``    repairs with ``--adapter``

@@ -31,6 +31,8 @@ SUSPICION_WEIGHT = 2.0
 """How many nats an edit loses per nat by which its function is less suspicious than another."""
 READING_SHARE = 0.12
 """The largest share of the time that is left which the reading of one function may be expected to take."""
+TOKENS_PER_S = 100.0
+"""The speed of reading that is assumed on the CPU until it is known. Elsewhere the first function is always read."""
 UNREAD_PENALTY = 4.0
 """How many nats the edits of a function that was not read lose against those of one that was.
 
@@ -141,9 +143,8 @@ class Editing:
     def _read(self, case: Case, decoder: Decoder) -> None:
         question, begin = self._asking.question(case.task), time.monotonic()
         n_tokens = len(question.ids) + len(self._model.spans(case.function.program)[0])
-        expected_s = n_tokens * self._read_s / self._read_tokens if self._read_tokens else 0.0
         try:
-            if expected_s > READING_SHARE * (self._deadline - begin):
+            if self._expected_s(n_tokens) > READING_SHARE * (self._deadline - begin):
                 case.unread = unread(self._model, case.task, case.function.program)
                 return
             case.reading = Readings(self._model, decoder).read(
@@ -154,6 +155,14 @@ class Editing:
         self._spent.read_tokens += len(case.reading.ids)
         self._read_tokens += n_tokens
         self._read_s += time.monotonic() - begin
+
+    def _expected_s(self, n_tokens: int) -> float:
+        """Return how many seconds it may take to read so many tokens."""
+        if self._read_tokens:
+            return n_tokens * self._read_s / self._read_tokens
+        from mlx_selfdebug.models.backend import device_name
+
+        return n_tokens / TOKENS_PER_S if device_name() == "cpu" else 0.0
 
 
 def _in_order(ordered: Iterable[Iterator[_Rated]]) -> Iterator[_Rated]:

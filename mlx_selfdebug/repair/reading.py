@@ -58,6 +58,11 @@ class ProgramReading:
     speller: Speller = field(repr=False)
 
     @property
+    def is_read(self) -> bool:
+        """Whether a model has read the program; what ``unread`` returns was read by none."""
+        return bool(self.prompt_ids)
+
+    @property
     def body(self) -> str:
         """Return the program without the empty lines around it: the part that was read and may be changed."""
         return self.code.strip("\n")

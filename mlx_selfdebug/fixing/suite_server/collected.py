@@ -72,8 +72,8 @@ class Collected:
     def _answer(self) -> int:
         """Return the number that comes back, or 0 if none does."""
         try:
-            return int(_received(self._socket)[0])
-        except (OSError, ValueError, TypeError):
+            return int(self._socket.recv(32))
+        except (OSError, ValueError):
             return 0
 
 
@@ -87,7 +87,7 @@ def _send(connection: socket.socket, message: object, fd: int | None = None) -> 
 
 
 def _received(connection: socket.socket) -> tuple[Any, int | None]:
-    """Return the next message and the descriptor that came with it. Raises OSError at the end."""
+    """Return the next message of the server and the descriptor that came with it. Raises OSError at the end."""
     data, fds, _, _ = socket.recv_fds(connection, 1 << 16, 1)
     while data[-1:] != b"\n":
         more = connection.recv(1 << 16)

@@ -17,7 +17,8 @@ _PLUGINS = {"xdist": ["-n0"], "pytest_cov": ["--no-cov"], "pytest_randomly": ["-
 
 def run(request: Mapping[str, Any], reports: Reports) -> int:
     """Run the tests of a request and return pytest's exit code."""
-    arguments = [*request["arguments"], *request["tests"]]
+    # All tests are collected, whatever the project has set. What ends a run is set after that.
+    arguments = [*request["arguments"], *request["tests"], "--maxfail=0"]
     if not request["facts"]:
         arguments.append("--tb=no")  # To find the source of a traceback takes longer than most tests.
     for package, words in _PLUGINS.items():

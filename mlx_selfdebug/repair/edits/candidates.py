@@ -69,9 +69,15 @@ def candidates(
 
 
 def _rated(program: ProgramReading, domain: Domain, hints: Hints) -> Iterator[tuple[Edit, float]]:
-    """Yield the token edits of a program and, if it is Python that parses, its syntax edits, each with its log-ratio."""
-    yield from token_edits(program)
+    """Yield the token edits of a program and, if it is Python that parses, its syntax edits, each with its log-ratio.
+
+    Of a program that no model has read, there are only syntax edits, and all of their ratios are 0.
+    """
     edits = syntax_edits(program.body, domain, hints)
+    if not program.is_read:
+        yield from zip(edits, [0.0] * len(edits), strict=True)
+        return
+    yield from token_edits(program)
     yield from zip(edits, first_order(program, [edit.applied(program.body) for edit in edits]), strict=True)
 
 
