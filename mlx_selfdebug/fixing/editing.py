@@ -36,7 +36,7 @@ TOKENS_PER_S = 100.0
 UNREAD_PENALTY = 4.0
 """How many nats the edits of a function that was not read lose against those of one that was.
 
-It is about what the edits of a function lose when it is read, since the model finds most of them unlikely.
+The model finds most edits of a function that it reads unlikely, so they lose something, too. The number was set by hand.
 """
 Tell = Callable[[str], None]
 _Rated = tuple[Candidate, Case]

@@ -33,10 +33,7 @@ MAX_FACTS = 4
 
 
 def task_of(function: Function, tests: str) -> Task:
-    """Return the task of writing ``function``. ``tests`` is the text of tests that it has to pass (``tests_text``).
-
-    The tests come first: all functions are read with the same ones, so that this part of the prompt is computed once.
-    """
+    """Return the task of writing ``function``. ``tests`` is the text of tests that it has to pass (``tests_text``)."""
     description = function.description[:MAX_DESCRIPTION]
     shown = f"It is tested like this:\n\n```python\n{tests}\n```" if tests else ""
     return Task(

@@ -159,7 +159,7 @@ def with_better_kernels(library: ctypes.CDLL, name: str) -> ctypes.CDLL:
     """
     if _CORE_TYPE in os.environ or core_of(library) not in _OLD_CORES:
         return library
-    for core in better_cores(_processor_flags()):
+    for core in better_cores(processor_flags()):
         _ctypes.dlclose(library._handle)
         os.environ[_CORE_TYPE] = core
         try:
@@ -180,7 +180,8 @@ def better_cores(flags: Container[str]) -> list[str]:
     return [core for core, names in needed.items() if all(name in flags for name in names)]
 
 
-def _processor_flags() -> frozenset[str]:
+def processor_flags() -> frozenset[str]:
+    """Return the names of the instructions that this processor has, as Linux lists them; none elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -170,10 +170,8 @@ class Asking:
         if move.by in ("line", "insert", "fork"):
             if program is None:
                 raise ValueError(f"a fork needs its parent's reading, but {move.parent.id} was not read; pass program")
-            if move.by == "line":
-                asked_fork = self._line(task, move, program)
-            elif move.by == "insert":
-                asked_fork = self._insert(task, move, program)
+            if move.by in ("line", "insert"):
+                asked_fork = self._part(task, move, program)
             else:
                 asked_fork = self._fork(task, move, program, _programs(move.parent, attempts))
             if isinstance(asked_fork, Refused) or move.place or _was_read(move.parent, attempts):
@@ -203,27 +201,21 @@ class Asking:
         )
         return Asked(self._arm, task, move, question.prompt, request)
 
-    def _line(self, task: Task, move: Move, program: ProgramReading) -> Asked | Refused:
+    def _part(self, task: Task, move: Move, program: ProgramReading) -> Asked | Refused:
+        """Return the request for a line, or for a statement above a line, after which the program goes on as it was."""
         domain = domain_of(task.domain)
-        allows = line_filter(program, fork_filter(program, self._model.eos_ids, domain), domain)
-        forks = forks_of(program.reading, max(SHARING_FORKS, move.place + 1), allows, per_place=LINES_PER_PLACE)
+        allows, per_place = (
+            line_filter(program, fork_filter(program, self._model.eos_ids, domain), domain),
+            LINES_PER_PLACE,
+        )
+        if move.by == "insert":
+            allows, per_place = insertion_filter(program, allows), INSERTIONS_PER_PLACE
+        forks = forks_of(program.reading, max(SHARING_FORKS, move.place + 1), allows, per_place=per_place)
         asked = self._from_fork(task, move, program, forks)
         if isinstance(asked, Refused):
             return asked
-        line = line_at(program, forks[move.place].position)
-        max_tokens = min(MAX_LINE_TOKENS, asked.request.max_tokens)
-        request = replace(asked.request, max_tokens=max_tokens, ended=lambda _: True, ended_as="line")
-        return replace(asked, request=request, line=line)
-
-    def _insert(self, task: Task, move: Move, program: ProgramReading) -> Asked | Refused:
-        domain = domain_of(task.domain)
-        may_be_written = line_filter(program, fork_filter(program, self._model.eos_ids, domain), domain)
-        allows = insertion_filter(program, may_be_written)
-        forks = forks_of(program.reading, max(SHARING_FORKS, move.place + 1), allows, per_place=INSERTIONS_PER_PLACE)
-        asked = self._from_fork(task, move, program, forks)
-        if isinstance(asked, Refused):
-            return asked
-        place = insertion_at(program, forks[move.place].position)
+        place_at = insertion_at if move.by == "insert" else line_at
+        place: Line | Insertion = place_at(program, forks[move.place].position)
         max_tokens = min(MAX_LINE_TOKENS, asked.request.max_tokens)
         request = replace(asked.request, max_tokens=max_tokens, ended=place.is_complete, ended_as="line")
         return replace(asked, request=request, line=place)

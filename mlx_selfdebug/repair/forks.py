@@ -45,6 +45,8 @@ class Fork:
     """By how many nats the model finds ``choice`` likelier there than the program's own token."""
 
 
+_OPEN = (":", ",", "(", "[", "{", "\\")
+"""What a line of Python ends with if the statement goes on in the next one."""
 MAX_PIECES = 8
 """The largest number of the program's tokens that are joined to see whether they spell the text of one other token."""
 
@@ -105,6 +107,10 @@ class Line:
         end = text.find("\n", self.start)
         return (text if end < 0 else text[:end]) + self.rest
 
+    def is_complete(self, text: str) -> bool:  # noqa: ARG002
+        """Return whether the lines that were written so far are all that is wanted: the first one is."""
+        return True
+
 
 @dataclass(frozen=True)
 class Insertion:
@@ -122,10 +128,6 @@ class Insertion:
     def is_complete(self, text: str) -> bool:
         """Return whether the lines that were written so far end with a whole statement. A block has one statement."""
         return not text[self.start :].rstrip().endswith(_OPEN)
-
-
-_OPEN = (":", ",", "(", "[", "{", "\\")
-"""What a line of Python ends with if the statement goes on in the next one."""
 
 
 def insertion_at(program: ProgramReading, position: int) -> Insertion:

@@ -90,7 +90,7 @@ def test_kernels_are_chosen_by_the_instructions_that_the_processor_has(flags: se
 
 @linux_only
 def test_an_openblas_that_chose_kernels_of_an_old_processor_is_loaded_again(tmp_path: Path) -> None:
-    if not blas.better_cores(blas._processor_flags()):
+    if not blas.better_cores(blas.processor_flags()):
         pytest.skip("this processor has no newer kernels")
     # The first load sees the variable, as if OpenBLAS did not know this processor, and the second does not.
     code = (
