@@ -44,7 +44,7 @@ def run(source: str, folder: Path, *arguments: str, **options: object) -> Comple
 
 
 def test_here_every_probe_is_stopped_and_every_control_gets_there() -> None:
-    isolation = describe_command_isolation(sys.executable)
+    isolation = describe_command_isolation(sys.executable, afresh=True)
     unproven = {"change its interpreter's library"} if os.getuid() else set()
     assert {probe.name for probe in isolation.probes if not probe.held} <= unproven
     assert isolation.level == "full"
