@@ -7,10 +7,13 @@ import pytest
 from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.sandbox import Limits, TestRunner, describe_isolation, isolation_notice
 from mlx_selfdebug.sandbox.confinement import bubblewrap
+from mlx_selfdebug.sandbox.confinement.layout import this_interpreter
 from mlx_selfdebug.sandbox.confinement.system import layer_names
 from mlx_selfdebug.sandbox.isolation import Isolation, require_level
 from mlx_selfdebug.sandbox.probes import Probe
+from mlx_selfdebug.sandbox.processes.launch import Setup
 from mlx_selfdebug.sandbox.processes.worker import Worker
+from mlx_selfdebug.sandbox.wire.messages import Request
 from mlx_selfdebug.values.checks import Checks
 
 SQUARE = Checks.from_asserts(["assert candidate(3) == 9"])
@@ -67,14 +70,15 @@ def test_an_unknown_level_is_named_with_those_that_exist() -> None:
 
 
 @pytest.mark.skipif(not bubblewrap.works(), reason="there is no bubblewrap that works")
-def test_where_namespaces_are_refused_bubblewrap_takes_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Worker, "_needs_bubblewrap", lambda self: not self._setup.bubblewrap)
-    with TestRunner(1) as runner:
-        verdict = runner.run(RIGHT, SQUARE, "square")
-        layers = runner._all[0].layers
-    assert verdict.passed
-    assert {"bubblewrap", "landlock", "seccomp"} <= set(layers)
-    assert "namespaces" not in layers
+def test_in_namespaces_of_bubblewrap_a_program_is_confined_as_well() -> None:
+    worker = Worker(Setup(this_interpreter(), Limits()).with_bubblewrap())
+    try:
+        worker.start()
+        ran = worker.run(Request(RIGHT, "", "square", SQUARE.source, "", b"", 5.0, 1 << 16), shared=False)
+    finally:
+        worker.close()
+    assert ran.report.outcome == "passed"
+    assert set(worker.layers) == {"bubblewrap", "landlock", "seccomp", "capabilities"}
 
 
 def test_an_unknown_package_is_named() -> None:
