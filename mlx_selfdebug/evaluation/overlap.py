@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_selfdebug.domains import domain_of
-from mlx_selfdebug.domains.python_source import parse
+from mlx_selfdebug.parsing import parse
 from mlx_selfdebug.values.task import Task
 
 GRAM = 5

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from mlx_selfdebug.auditing.mutants import Mutant, mutants_of
 from mlx_selfdebug.auditing.verify import reason_of
 from mlx_selfdebug.domains import domain_of
-from mlx_selfdebug.domains.python_source import function_named, parse
+from mlx_selfdebug.domains.python_source import function_named
 from mlx_selfdebug.errors import SandboxError
+from mlx_selfdebug.parsing import parse
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task

@@ -16,7 +16,8 @@ def run(request: Mapping[str, Any], reports: Reports) -> int:
     loader = unittest.TestLoader()
     names = request["tests"] or [name for name in request["arguments"] if not name.startswith("-")]
     suite = loader.loadTestsFromNames(names) if names else loader.discover(".")
-    reports.collected([test.id() for test in _tests_in(suite)])
+    wanted = reports.collected([test.id() for test in _tests_in(suite)])
+    suite = unittest.TestSuite(test for test in _tests_in(suite) if test.id() in wanted)
     result = _Result(reports)
     suite.run(result)
     status = 0 if result.wasSuccessful() and result.testsRun else 1

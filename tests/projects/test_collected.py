@@ -10,12 +10,12 @@ import pytest
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.fixing.judging import Proposal
-from mlx_selfdebug.fixing.source import Function, functions_of, read_source
-from mlx_selfdebug.fixing.suite import Suite, SuiteLimits, open_suite
-from mlx_selfdebug.fixing.suite_run import SuiteRun
+from mlx_selfdebug.projects.source import Function, functions_of, read_source
+from mlx_selfdebug.projects.suite import Suite, SuiteLimits, open_suite
+from mlx_selfdebug.projects.suite_run import SuiteRun
 from mlx_selfdebug.repair.edits.candidates import syntax_edits
 from mlx_selfdebug.repair.edits.hints import Hints
-from tests.fixing.projects import TESTS, project_at, write_project, write_stats
+from tests.projects.made import TESTS, project_at, write_project, write_stats
 
 LOADS = "with open('loads.txt', 'a') as file:\n    file.write('x')\n"
 """What a module begins with that counts how often it is loaded."""

@@ -38,7 +38,9 @@ class _Plugin:
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: Any) -> Generator[None, Any, None]:
-        self._reports.collected([item.nodeid for item in session.items] if not session.testsfailed else [])
+        wanted = self._reports.collected([item.nodeid for item in session.items] if not session.testsfailed else [])
+        if not session.testsfailed:
+            session.items[:] = [item for item in session.items if item.nodeid in wanted]
         session.config.option.maxfail = int(self._reports.first_failure)
         yield
         self._reports.all_ran(int(session.testsfailed > 0))

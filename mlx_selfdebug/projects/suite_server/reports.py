@@ -50,8 +50,9 @@ class Reports:
         if self.with_facts:
             sys.addaudithook(self._audit)
 
-    def collected(self, ids: Collection[str]) -> None:
-        """Take note that the tests are collected and that the first of them is about to run."""
+    def collected(self, ids: Collection[str]) -> Collection[str]:
+        """Take note that the tests are collected and that the first of them is about to run. Returns the tests to run."""
+        return ids
 
     def all_ran(self, status: int) -> None:
         """Take note that the last test has run, and of the exit code that follows from the tests."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import mlx_selfdebug
 from mlx_selfdebug.errors import UsageError
-from mlx_selfdebug.fixing.source import SourceFile, functions_of, lines_of, read_source
+from mlx_selfdebug.projects.source import SourceFile, functions_of, lines_of, read_source
 
 PACKAGE = Path(mlx_selfdebug.__file__).parent
 
@@ -23,7 +23,7 @@ def names(text: str) -> list[str]:
     return [function.name for function in functions_of(source(text))]
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("fixing/*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("projects/*.py")), ids=lambda path: path.name)
 def test_every_function_of_this_package_is_put_back_as_it_was(path: Path) -> None:
     file = read_source(path.parent, path.name)
     assert all(function.spliced(function.program) == file.text for function in functions_of(file))
