@@ -25,6 +25,10 @@ from mlx_selfdebug.parsing import parse
 # are recognised.
 
 
+MUTABLE = frozenset({"python", "project"})
+"""Domains of whose programs mutants can be made."""
+
+
 @dataclass(frozen=True)
 class Mutant:
     """A program that differs from the reference by one change."""

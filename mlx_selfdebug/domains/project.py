@@ -28,6 +28,7 @@ from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.parsing import literal, parse_quietly
 from mlx_selfdebug.projects.fitting import fitted
 from mlx_selfdebug.projects.place import Place
+from mlx_selfdebug.projects.project import Project
 from mlx_selfdebug.projects.source import Function, Placed, SourceFile, functions_of
 from mlx_selfdebug.projects.suite import Swap
 from mlx_selfdebug.projects.suite_run import SuiteRun
@@ -84,8 +85,7 @@ class ProjectDomain(PythonDomain):
         Raises UsageError if the project has no such function any more or cannot be tested, SandboxError as ``open_suite`` does.
         """
         place, tests = Place.read(task.data), _tests_of(checks)
-        project = place.project
-        warm = runner.kept((project, self.name), lambda level: open_warm_suite(project, level))
+        warm = kept_suite(place.project, runner)
         warm.prepare(place.tests, tests)
         function = warm.function(place.file, place.function)
         if error := _syntax_error(code):
@@ -101,11 +101,13 @@ class ProjectDomain(PythonDomain):
     def nothing(self, task: Task) -> str:
         """Return the function with a body that returns None."""
         lines = task.starter_code.strip("\n").split("\n")
-        head = next(line for line in reversed(lines) if line.strip() and not line.lstrip().startswith("#"))
-        inner = _stub(task.starter_code)
-        first = next((line for line in lines if line.lstrip().startswith(("def ", "async def ", "@"))), head)
-        indentation = first[: len(first) - len(first.lstrip())] if inner else ""
-        return "\n".join([*lines, f"{indentation}    return None"]) + "\n"
+        begin = next(line for line in lines if line.lstrip().startswith(("def ", "async def ")))
+        return "\n".join([*lines, f"{begin[: len(begin) - len(begin.lstrip())]}    return None"]) + "\n"
+
+
+def kept_suite(project: Project, runner: Runner) -> WarmSuite:
+    """Return the suite of a project, which is opened once for each runner and closed with it."""
+    return runner.kept(("project", project), lambda level: open_warm_suite(project, level))
 
 
 def checks_of(tests: Iterable[str], shown: str = "") -> Checks:
