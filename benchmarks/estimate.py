@@ -26,8 +26,8 @@ from mlx_selfdebug.models.backend import device_name, mx
 import numpy as np
 
 from mlx_selfdebug.config import TrainConfig
+from mlx_selfdebug.machine.cache_folder import CACHE_VARIABLE, default_cache_dir
 from mlx_selfdebug.memory import Meter
-from mlx_selfdebug.models.cache import CACHE_VARIABLE, default_cache_dir
 from mlx_selfdebug.models.load import load_model, open_model
 from mlx_selfdebug.stages.estimate import training_planner
 from mlx_selfdebug.training.adapter import insert_adapter

@@ -24,7 +24,7 @@ def examine_sandbox() -> Iterator[Finding]:
     from mlx_selfdebug.sandbox.isolation import describe_isolation
 
     try:
-        isolation = describe_isolation()
+        isolation = describe_isolation(afresh=True)
     except SelfDebugError as error:
         yield Finding("sandbox", "problem", "-", str(error))
         return
@@ -78,7 +78,7 @@ def _unreachable(url: str) -> str | None:
 
 
 def examine_folders(model: str) -> Iterator[Finding]:
-    from mlx_selfdebug.models.cache import CACHE_VARIABLE, default_cache_dir
+    from mlx_selfdebug.machine.cache_folder import CACHE_VARIABLE, default_cache_dir
 
     try:
         cache = default_cache_dir()

@@ -57,6 +57,11 @@ def read_hardware(ask: Ask = ask) -> Hardware:
     )
 
 
+def boot_session(ask: Ask = ask) -> str | None:
+    """Return the name that macOS gives to the time since it was started, such as ``1D2A4F7E-...``."""
+    return parse_sysctl(ask(["/usr/sbin/sysctl", "kern.bootsessionuuid"])).get("kern.bootsessionuuid") or None
+
+
 def system_name(ask: Ask = ask) -> str | None:
     """Return the name, version and build of the system, such as ``macOS 15.1 (24B83)``."""
     return parse_sw_vers(ask(["/usr/bin/sw_vers"]))

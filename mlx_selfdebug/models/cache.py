@@ -1,8 +1,7 @@
-"""Find the folder that models are kept in, check that it has room, and keep processes from working on the same part of it at once.
+"""Check that the cache folder has room for models, and keep processes from working on the same part of it at once.
 
-The folder is ``MLX_SELFDEBUG_CACHE`` or else the platform's usual place: ``~/Library/Caches/mlx-selfdebug`` on macOS,
-``$XDG_CACHE_HOME/mlx-selfdebug`` or ``~/.cache/mlx-selfdebug`` elsewhere. Below it, ``models/`` holds repacked models
-and ``downloads/`` holds what is not complete yet. Hub repositories stay in the hub's own cache.
+In the cache folder (``machine/cache_folder.py``), ``models/`` holds repacked models and ``downloads/`` holds what is not complete
+yet. Hub repositories stay in the hub's own cache.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import errno
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,29 +17,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mlx_selfdebug.errors import DownloadError, ModelError
+from mlx_selfdebug.machine.cache_folder import CACHE_VARIABLE
 
 logger = logging.getLogger(__name__)
 
-CACHE_VARIABLE = "MLX_SELFDEBUG_CACHE"
 _HINT = f"set {CACHE_VARIABLE} to a folder that can be written, on a disk with enough space"
-
-
-def default_cache_dir() -> Path:
-    """Return the path of the cache folder. Nothing is created.
-
-    Raises:
-        ModelError: the variable is not set, and there is no home directory.
-    """
-    if named := os.environ.get(CACHE_VARIABLE):
-        return Path(named).expanduser().absolute()
-    xdg = os.environ.get("XDG_CACHE_HOME", "")
-    if sys.platform != "darwin" and os.path.isabs(xdg):
-        return Path(xdg) / "mlx-selfdebug"
-    try:
-        home = Path.home()
-    except RuntimeError as error:
-        raise ModelError("there is no home directory to keep models in", hint=_HINT) from error
-    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "mlx-selfdebug"
 
 
 def make_writable(folder: Path) -> Path:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_selfdebug.errors import DownloadError, FormatError, ModelError, UnknownNameError
-from mlx_selfdebug.models.cache import default_cache_dir
+from mlx_selfdebug.machine.cache_folder import default_cache_dir
 from mlx_selfdebug.models.catalog import ALIASES, Alias, GgufSource
 from mlx_selfdebug.models.sealed import is_sound, sha256_of
 from mlx_selfdebug.progress import NullProgress, Progress

@@ -28,6 +28,7 @@ from mlx_selfdebug.sandbox.limits import CommandLimits
 from mlx_selfdebug.sandbox.prepared_command import Wanted, interpreter_of, prepared
 from mlx_selfdebug.sandbox.processes.confined import run
 from mlx_selfdebug.sandbox.processes.outcome import Command, Ending, Outcome
+from mlx_selfdebug.sandbox.remembered import remembered, seen
 
 _DEFAULT_LIMITS = CommandLimits()
 NAMESPACES = frozenset({"namespaces", "bubblewrap"})
@@ -135,14 +136,17 @@ def confinable(wanted: Wanted, level: Level) -> Iterator[tuple[Command, Level]]:
 
 @cache
 def describe_command_isolation(
-    interpreter: str, *, allow_network: bool = False, without: frozenset[str] = frozenset()
+    interpreter: str, *, allow_network: bool = False, without: frozenset[str] = frozenset(), afresh: bool = False
 ) -> Isolation:
-    """Probe how commands of this interpreter are isolated on this machine, and return that.
+    """Return how well commands of this interpreter are isolated on this machine, which the probes find out.
 
-    Probing takes a few seconds; the result is cached until this process ends. Raises SandboxError if no confined command can be
-    started at all.
+    Probing takes a few seconds. The result is kept until this process ends and, if it is the best, for a day (``remembered.py``);
+    with ``afresh`` the probes are made again. Raises SandboxError if no confined command can be started at all.
     """
-    findings = probe_command(interpreter, network=allow_network, without=without)
+    what = ("commands", interpreter, seen(interpreter), allow_network, sorted(without))
+    findings = remembered(
+        what, lambda: probe_command(interpreter, network=allow_network, without=without), afresh=afresh
+    )
     return Isolation(level_of(findings), dict(findings.layers), findings.in_force, findings.probes)
 
 

@@ -10,7 +10,9 @@ from functools import cache
 from typing import Literal
 
 from mlx_selfdebug.errors import SandboxError
+from mlx_selfdebug.sandbox.confinement.layout import this_interpreter
 from mlx_selfdebug.sandbox.probes import Findings, Probe, probe
+from mlx_selfdebug.sandbox.remembered import remembered
 
 Level = Literal["full", "weaker", "none"]
 """How well a program is isolated.
@@ -42,14 +44,17 @@ class Isolation:
 
 
 @cache
-def describe_isolation(*, packages: tuple[str, ...] = (), without: frozenset[str] = frozenset()) -> Isolation:
-    """Probe this machine and return its isolation.
+def describe_isolation(
+    *, packages: tuple[str, ...] = (), without: frozenset[str] = frozenset(), afresh: bool = False
+) -> Isolation:
+    """Return how well this machine isolates programs, which the probes find out.
 
-    Probing takes about half a second; the result is cached until this process ends. ``packages`` names the installed packages
-    that programs may import, and ``without`` names layers to leave out. Raises SandboxError if no sandboxed process can be
-    started at all.
+    Probing takes one or two seconds. The result is kept until this process ends and, if it is the best, for a day
+    (``remembered.py``); with ``afresh`` the probes are made again. ``packages`` names the installed packages that programs may
+    import, and ``without`` names layers to leave out. Raises SandboxError if no sandboxed process can be started at all.
     """
-    findings = probe(packages=packages, without=without)
+    what = ("programs", this_interpreter(packages), packages, sorted(without))
+    findings = remembered(what, lambda: probe(packages=packages, without=without), afresh=afresh)
     return Isolation(level_of(findings), dict(findings.layers), findings.in_force, findings.probes)
 
 

@@ -22,9 +22,9 @@ from mlx.utils import tree_flatten
 
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.errors import StoreError, TrainingError
+from mlx_selfdebug.machine.cache_folder import default_cache_dir
 from mlx_selfdebug.machine.facts import hardware
 from mlx_selfdebug.machine.versions import versions
-from mlx_selfdebug.models.cache import default_cache_dir
 from mlx_selfdebug.store import write_atomically
 from mlx_selfdebug.training.adapter import insert_adapter, remove_adapter
 from mlx_selfdebug.training.examples import Example

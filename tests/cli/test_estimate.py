@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mlx_selfdebug.models.cache import CACHE_VARIABLE
+from mlx_selfdebug.machine.cache_folder import CACHE_VARIABLE
 from mlx_selfdebug.stages.estimate import _attempts
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.testing import make_task

@@ -68,6 +68,12 @@ def test_the_system_is_named_with_its_build() -> None:
     assert apple.system_name(answering(sw_vers=text)) == "macOS 14.2.1 (23C71)"
 
 
+def test_the_time_since_the_start_has_a_name() -> None:
+    text = "kern.bootsessionuuid: 5F7B0E9C-6D1A-4C55-9A7F-0A6B1C2D3E4F\n"
+    assert apple.boot_session(answering(sysctl=text)) == "5F7B0E9C-6D1A-4C55-9A7F-0A6B1C2D3E4F"
+    assert apple.boot_session(answering()) is None
+
+
 @pytest.mark.parametrize(
     ("text", "source"),
     [

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlx_selfdebug.errors import DownloadError
-from mlx_selfdebug.models.cache import CACHE_VARIABLE, default_cache_dir
+from mlx_selfdebug.machine.cache_folder import CACHE_VARIABLE, default_cache_dir
 from tests.models.tiny import MakeGguf, write_gguf
 
 

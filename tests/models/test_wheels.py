@@ -267,32 +267,3 @@ def test_a_cache_that_cannot_be_made_is_told_with_the_variable(tmp_path: Path) -
     with pytest.raises(ModelError, match="cannot write to the model cache") as caught:
         cache.make_writable(tmp_path / "file" / "cache")
     assert "MLX_SELFDEBUG_CACHE" in str(caught.value.hint)
-
-
-@pytest.mark.parametrize(
-    ("platform", "xdg", "expected"),
-    [
-        ("darwin", "/xdg", "Library/Caches/mlx-selfdebug"),
-        ("linux", "", ".cache/mlx-selfdebug"),
-        ("linux", "relative", ".cache/mlx-selfdebug"),
-        ("linux", "/xdg", "/xdg/mlx-selfdebug"),
-    ],
-)
-def test_the_cache_is_where_the_platform_keeps_such_things(
-    platform: str, xdg: str, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv(cache.CACHE_VARIABLE, raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", xdg)
-    monkeypatch.setattr(cache.sys, "platform", platform)
-    assert cache.default_cache_dir() == Path.home() / expected
-
-
-def test_without_a_home_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    def homeless() -> Path:
-        raise RuntimeError
-
-    monkeypatch.delenv(cache.CACHE_VARIABLE, raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(cache.Path, "home", homeless)
-    with pytest.raises(ModelError, match="no home directory"):
-        cache.default_cache_dir()

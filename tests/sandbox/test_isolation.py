@@ -7,10 +7,13 @@ import pytest
 from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.sandbox import Limits, TestRunner, describe_isolation, isolation_notice
 from mlx_selfdebug.sandbox.confinement import bubblewrap
+from mlx_selfdebug.sandbox.confinement.layout import this_interpreter
 from mlx_selfdebug.sandbox.confinement.system import layer_names
 from mlx_selfdebug.sandbox.isolation import Isolation, require_level
 from mlx_selfdebug.sandbox.probes import Probe
+from mlx_selfdebug.sandbox.processes.launch import Setup
 from mlx_selfdebug.sandbox.processes.worker import Worker
+from mlx_selfdebug.sandbox.wire.messages import Request
 from mlx_selfdebug.values.checks import Checks
 
 SQUARE = Checks.from_asserts(["assert candidate(3) == 9"])
@@ -22,9 +25,10 @@ def found(level: str) -> Isolation:
 
 
 def test_here_every_probe_is_stopped_and_every_control_gets_there() -> None:
-    assert {probe.name: probe.held for probe in describe_isolation().probes if not probe.held} == {}
-    assert describe_isolation().level == "full"
-    assert isolation_notice(describe_isolation()) == ""
+    isolation = describe_isolation(afresh=True)
+    assert {probe.name: probe.held for probe in isolation.probes if not probe.held} == {}
+    assert isolation.level == "full"
+    assert isolation_notice(isolation) == ""
 
 
 def test_without_any_layer_the_level_is_none_and_the_open_ways_are_named() -> None:
@@ -66,14 +70,15 @@ def test_an_unknown_level_is_named_with_those_that_exist() -> None:
 
 
 @pytest.mark.skipif(not bubblewrap.works(), reason="there is no bubblewrap that works")
-def test_where_namespaces_are_refused_bubblewrap_takes_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Worker, "_needs_bubblewrap", lambda self: not self._setup.bubblewrap)
-    with TestRunner(1) as runner:
-        verdict = runner.run(RIGHT, SQUARE, "square")
-        layers = runner._all[0].layers
-    assert verdict.passed
-    assert {"bubblewrap", "landlock", "seccomp"} <= set(layers)
-    assert "namespaces" not in layers
+def test_in_namespaces_of_bubblewrap_a_program_is_confined_as_well() -> None:
+    worker = Worker(Setup(this_interpreter(), Limits()).with_bubblewrap())
+    try:
+        worker.start()
+        ran = worker.run(Request(RIGHT, "", "square", SQUARE.source, "", b"", 5.0, 1 << 16), shared=False)
+    finally:
+        worker.close()
+    assert ran.report.outcome == "passed"
+    assert set(worker.layers) == {"bubblewrap", "landlock", "seccomp", "capabilities"}
 
 
 def test_an_unknown_package_is_named() -> None:

@@ -15,7 +15,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 from mlx_selfdebug.errors import BudgetError, ModelError, StoreError, TrainingError
-from mlx_selfdebug.models.cache import CACHE_VARIABLE
+from mlx_selfdebug.machine.cache_folder import CACHE_VARIABLE
 from mlx_selfdebug.stages.common import measured
 from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Run

@@ -30,13 +30,17 @@ ENVIRONMENT = {
 """The whole environment of a zygote."""
 MAX_STDERR_BYTES = 4096
 _FLAGS = ("-S", "-s", "-P", "-B")
-# The path at which the package is found is the last of the list, so that nothing that lies beside the package can be imported in
-# place of the standard library.
+# The package is loaded from its own folder. The folder in which that lies need not be listed, and nothing beside the package can be
+# imported in place of the standard library.
 _BOOT = (
-    "import sys; path = sys.argv[1]; sys.path.append(path); from mlx_selfdebug.sandbox.processes import MODULE; "
-    "sys.path.remove(path); del sys.argv[1:]; MODULE.main()"
+    "import sys; from importlib import util; folder = sys.argv[1]; del sys.argv[1:]; "
+    "spec = util.spec_from_file_location('mlx_selfdebug', folder + '/__init__.py', submodule_search_locations=[folder]); "
+    "package = sys.modules['mlx_selfdebug'] = util.module_from_spec(spec); spec.loader.exec_module(package); "
+    "from mlx_selfdebug.sandbox.processes import MODULE; MODULE.main()"
 )
-_PACKAGE = Path(__file__).parents[2]
+_PACKAGE = Path(__file__).resolve().parents[2]
+_OWN_FOLDERS, _OWN_FILES = ("machine", "sandbox", "values"), ("__init__.py", "errors.py", "notebook.py")
+"""What the processes of the sandbox import of this package."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,10 @@ class Setup:
     """Names of layers that must be in force, since the probes found them in force. A zygote that lacks one is not used."""
     bubblewrap: bool = False
     """Whether bubblewrap makes the namespaces instead of the zygote."""
+
+    def with_bubblewrap(self) -> Setup:
+        """Return the same settings for a zygote whose namespaces bubblewrap makes."""
+        return replace(self, folder="/", without=self.without | {"namespaces"}, bubblewrap=True)
 
 
 @dataclass(frozen=True)
@@ -116,17 +124,17 @@ def spawn(words: Sequence[str], environment: Mapping[str, str], descriptors: Seq
 
 def boot(layout: Layout, module: str) -> list[str]:
     """Return the command line that starts an interpreter which runs ``main`` of a module of this folder."""
-    return [layout.executable, *_FLAGS, "-c", _BOOT.replace("MODULE", module), str(_PACKAGE.parent)]
+    return [layout.executable, *_FLAGS, "-c", _BOOT.replace("MODULE", module), str(_PACKAGE)]
 
 
 def command(setup: Setup) -> list[str]:
     """Return the whole command line that starts the zygote."""
     inner = boot(setup.layout, "zygote")
     if sys.platform == "darwin" and "seatbelt" not in setup.without:
-        return seatbelt.command(_with_own_code(setup.layout), inner, executables=[setup.layout.executable])
+        return seatbelt.command(with_own_code(setup.layout), inner, executables=[setup.layout.executable])
     if setup.bubblewrap:
         program = shutil.which("bwrap") or "bwrap"
-        return bubblewrap.command(_with_own_code(setup.layout), inner, program=program, environment=ENVIRONMENT)
+        return bubblewrap.command(with_own_code(setup.layout), inner, program=program, environment=ENVIRONMENT)
     return inner
 
 
@@ -136,8 +144,9 @@ def keeper_command(reach: Reach, *, in_bubblewrap: bool) -> list[str]:
     inner = boot(layout, "keeper")
     if not in_bubblewrap:
         return inner
-    own = _with_own_code(layout)
-    needed = (*own.stdlib, *own.libraries, *own.packages, own.executable, str(_PACKAGE / "__init__.py"))
+    own = with_own_code(layout)
+    files = (str(_PACKAGE / name) for name in _OWN_FILES)
+    needed = (*own.stdlib, *own.libraries, *own.packages, own.executable, *files)
     root = open_for(replace(reach, readable=(*reach.readable, *needed)))
     return bubblewrap.command_for(root, inner, program=shutil.which("bwrap") or "bwrap", environment=ENVIRONMENT)
 
@@ -150,13 +159,13 @@ def start_failure(setup: Setup, status: int | None, stderr: str) -> str:
     return f"{command(setup)[0]} ended with status {status} before it was ready: {last_line}"
 
 
-def _with_own_code(layout: Layout) -> Layout:
+def with_own_code(layout: Layout) -> Layout:
     """Return the layout with the sandbox's own code added.
 
     A zygote that is confined before it starts needs this to load its code. The tasks, which lie beside that code, stay hidden.
     """
     return replace(
         layout,
-        packages=(*layout.packages, str(_PACKAGE / "sandbox")),
-        files=(*layout.files, str(_PACKAGE / "__init__.py")),
+        packages=(*layout.packages, *(str(_PACKAGE / name) for name in _OWN_FOLDERS)),
+        files=(*layout.files, *(str(_PACKAGE / name) for name in _OWN_FILES)),
     )

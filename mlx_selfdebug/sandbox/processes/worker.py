@@ -95,8 +95,7 @@ class Worker:
             return
         self._launch()
         if self._needs_bubblewrap():
-            without = self._setup.without | {"namespaces"}
-            self._setup = replace(self._setup, folder="/", without=without, bubblewrap=True)
+            self._setup = self._setup.with_bubblewrap()
             self._launch()
         self._require_layers()
 

@@ -17,7 +17,10 @@ import pytest
 
 from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.sandbox import CommandLimits, Completed, describe_command_isolation, run_confined
+from mlx_selfdebug.sandbox.confinement import bubblewrap
 from mlx_selfdebug.sandbox.confinement.system import command_layer_names
+from mlx_selfdebug.sandbox.prepared_command import Wanted, prepared
+from mlx_selfdebug.sandbox.processes.confined import run as run_command
 from tests.sandbox.command.corpus import ATTEMPTS
 from tests.sandbox.command.running import is_released, not_contained, outside, statuses_of
 
@@ -44,7 +47,7 @@ def run(source: str, folder: Path, *arguments: str, **options: object) -> Comple
 
 
 def test_here_every_probe_is_stopped_and_every_control_gets_there() -> None:
-    isolation = describe_command_isolation(sys.executable)
+    isolation = describe_command_isolation(sys.executable, afresh=True)
     unproven = {"change its interpreter's library"} if os.getuid() else set()
     assert {probe.name for probe in isolation.probes if not probe.held} <= unproven
     assert isolation.level == "full"
@@ -255,3 +258,18 @@ def _wait_until(holds: object, timeout_s: float = 120) -> None:
     while not holds():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.skipif(not bubblewrap.works(), reason="there is no bubblewrap that works")
+def test_in_namespaces_of_bubblewrap_a_command_is_confined_as_well(tmp_path: Path) -> None:
+    (tmp_path / "outside").write_text("canary")
+    (tmp_path / "project").mkdir()
+    source = "import sys; open('inside', 'w').write('written'); open(sys.argv[1])"
+    argv = (sys.executable, "-S", "-c", source, str(tmp_path / "outside"))
+    wanted = Wanted(argv, str(tmp_path / "project"), without=frozenset({"namespaces"}), bubblewrap=True)
+    with prepared(wanted) as command:
+        outcome = run_command(command)
+    assert outcome.in_force == LAYERS - {"namespaces"} | {"bubblewrap"}
+    assert (tmp_path / "project" / "inside").read_text() == "written"
+    assert outcome.status == 1
+    assert "outside" in outcome.stderr.text()
