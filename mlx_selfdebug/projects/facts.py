@@ -18,6 +18,8 @@ MAX_CASES = 2
 """The number of cases of one test function of which the parameters are shown."""
 MAX_VALUE = 60
 """The largest number of characters that are shown of the value of a parameter."""
+_SAID = re.compile(r"^ *ACTUAL: (.*)\n *DESIRED: (.*)", re.MULTILINE)
+"""What numpy's assertions say of two numbers."""
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -104,11 +106,14 @@ def failure_of(test: TestResult, span: Span, root: Path) -> Failure:
     if facts.op == "==":
         got, expected = _got_and_expected(check, facts.left, facts.right)
         return Failure(check, input=given, expected=expected, got=got)
-    if facts.type == "AssertionError":
+    if said := _SAID.search(facts.message):
+        return Failure(check, input=given, expected=said[2].strip(), got=said[1].strip())
+    if facts.type == "AssertionError" and check.startswith("assert "):
         return Failure(check, input=given, expected="True", got=facts.message.split("\n")[0])
     inner = [frame.line for frame in facts.frames if _is_in(frame, span, root)]
     line = inner[-1] if inner else 0
-    return Failure(check, input=given, error=ErrorFact(facts.type, facts.message, line, span.line(line)))
+    message = " ".join(facts.message.split())
+    return Failure(check, input=given, error=ErrorFact(facts.type, message, line, span.line(line)))
 
 
 def _frame_of_test(test: TestResult) -> Frame | None:
@@ -131,12 +136,15 @@ def _statement_at(root: Path, frame: Frame | None) -> str:
 
 
 def _got_and_expected(check: str, left: str, right: str) -> tuple[str, str]:
-    """Return what the program gave and what was expected: mostly the side that is written as a value is the expected one."""
+    """Return what the program gave and what was expected: mostly the side that calls nothing is the expected one."""
     tree = parse(check)
     node = tree.body[0] if tree and tree.body else None
     test = node.test if isinstance(node, ast.Assert) else None
-    if isinstance(test, ast.Compare) and _is_value(test.left) and not _is_value(test.comparators[0]):
-        return right, left
+    if isinstance(test, ast.Compare):
+        sides = test.left, test.comparators[0]
+        has_call = [any(isinstance(inner, ast.Call) for inner in ast.walk(side)) for side in sides]
+        if has_call == [False, True] or (_is_value(sides[0]) and not _is_value(sides[1])):
+            return right, left
     return left, right
 
 

@@ -149,6 +149,16 @@ def facts_of(error: BaseException, compared: Compared | None) -> dict[str, Any]:
     return facts
 
 
+def compared_in(trace: TracebackType | None) -> Compared | None:
+    """Return what an ``assertEqual`` in the traceback has compared, or None."""
+    while trace is not None:
+        values = trace.tb_frame.f_locals
+        if trace.tb_frame.f_code.co_name == "assertEqual" and {"first", "second"} <= values.keys():
+            return "==", text_of(values["first"]), text_of(values["second"])
+        trace = trace.tb_next
+    return None
+
+
 def frames_of(error: BaseException) -> list[tuple[str, int, str]]:
     """Return the traceback, outermost first, as files, lines and functions."""
     frames: list[tuple[str, int, str]] = []

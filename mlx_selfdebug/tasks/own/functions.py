@@ -73,7 +73,8 @@ class Possible:
         """Take over what the project's own suite has shown: it is the last word on what it has run."""
         known = {_name(task) for task in found.tasks}
         self.functions = {name: why for name, why in (self.functions | found.functions).items() if name not in known}
-        self.tests = {test: why for test, why in (self.tests | found.tests).items() if test not in found.used}
+        reasons = self.tests | found.tests | dict.fromkeys(self.tests.keys() & found.passing, "no task is judged by it")
+        self.tests = {test: why for test, why in reasons.items() if test not in found.used}
         self.files |= found.files
         self.suite = found.problem
 

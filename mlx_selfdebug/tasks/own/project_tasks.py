@@ -55,8 +55,10 @@ class Found:
     """Why functions that tests run are no tasks, by their names."""
     tests: dict[tuple[str, str], str] = field(default_factory=dict)
     """Why tests judge nothing, by the path of the file and the name of the test."""
+    passing: set[tuple[str, str]] = field(default_factory=set)
+    """The tests that could judge."""
     used: set[tuple[str, str]] = field(default_factory=set)
-    """The tests that are part of a task."""
+    """Those that are part of a task."""
     files: dict[str, str] = field(default_factory=dict)
     problem: str = ""
     """Why the suite could not be used at all, or an empty string."""
@@ -130,6 +132,7 @@ class _Search:
     def run(self) -> None:
         first, traced = self._runs()
         passing = self._passing(first, traced)
+        self._found.passing = {_label_of(id_) for id_ in passing}
         possible = [item for file in self._files for item in self._of_file(file, passing, traced)]
         if not possible:
             return
