@@ -107,7 +107,8 @@ def failure_of(test: TestResult, span: Span, root: Path) -> Failure:
         got, expected = _got_and_expected(check, facts.left, facts.right)
         return Failure(check, input=given, expected=expected, got=got)
     if said := _SAID.search(facts.message):
-        return Failure(check, input=given, expected=said[2].strip(), got=said[1].strip())
+        got, expected = _got_and_expected(check, said[1].strip(), said[2].strip())
+        return Failure(check, input=given, expected=expected, got=got)
     if facts.type == "AssertionError" and check.startswith("assert "):
         return Failure(check, input=given, expected="True", got=facts.message.split("\n")[0])
     inner = [frame.line for frame in facts.frames if _is_in(frame, span, root)]
@@ -137,15 +138,23 @@ def _statement_at(root: Path, frame: Frame | None) -> str:
 
 def _got_and_expected(check: str, left: str, right: str) -> tuple[str, str]:
     """Return what the program gave and what was expected: mostly the side that calls nothing is the expected one."""
+    sides = _compared(check)
+    if len(sides) < 2:
+        return left, right
+    has_call = [any(isinstance(inner, ast.Call) for inner in ast.walk(side)) for side in sides]
+    is_reversed = has_call == [False, True] or (_is_value(sides[0]) and not _is_value(sides[1]))
+    return (right, left) if is_reversed else (left, right)
+
+
+def _compared(check: str) -> Sequence[ast.expr]:
+    """Return what an assert, or a call such as ``assertEqual``, compares: at least two expressions, or none."""
     tree = parse(check)
     node = tree.body[0] if tree and tree.body else None
-    test = node.test if isinstance(node, ast.Assert) else None
-    if isinstance(test, ast.Compare):
-        sides = test.left, test.comparators[0]
-        has_call = [any(isinstance(inner, ast.Call) for inner in ast.walk(side)) for side in sides]
-        if has_call == [False, True] or (_is_value(sides[0]) and not _is_value(sides[1])):
-            return right, left
-    return left, right
+    if isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare):
+        return [node.test.left, node.test.comparators[0]]
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        return node.value.args
+    return []
 
 
 def _is_value(node: ast.AST) -> bool:

@@ -34,21 +34,22 @@ class WarmSuite:
         self._under_way: set[Future[SuiteRun]] = set()
         self._lock = threading.RLock()
 
-    def prepare(self, files: Sequence[str], tests: Sequence[str]) -> None:
+    def prepare(self, files: Sequence[str], tests: Sequence[str], known: SuiteRun | None = None) -> None:
         """Have the project loaded for the tests in ``files``, unless it is already. ``tests`` are some of them, which pass.
 
-        If they end otherwise once the project is loaded, each try will load it anew.
+        If they do not pass any more once the project is loaded, each try will load it anew. ``known`` is a run with facts, if there
+        was one.
         """
         with self._lock:
             if self._files.issuperset(files):
                 return
             wait(self._under_way)
             self._files |= set(files)
-            run = self.suite.run(tests, facts=True).result()
+            run = known or self.suite.run(tests, facts=True).result()
             modules = [name for name, path in run.modules.items() if self.suite.relative(path) is None]
             self.suite.warm(modules, sorted(self._files))
             again = self.suite.run(tests).result()
-            if set(again.failed()) != set(run.failed()):
+            if not all(again.passed(id_) for id_ in tests):
                 self.suite.warm([])
 
     def function(self, file: str, name: str) -> Function:

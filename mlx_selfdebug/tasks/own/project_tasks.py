@@ -138,7 +138,7 @@ class _Search:
             return
         files = sorted({_file_of(id_) for item in possible for id_ in item.tests})
         one_of_each = {_file_of(id_): id_ for item in possible for id_ in item.tests}
-        self._warm.prepare(files, list(one_of_each.values()))
+        self._warm.prepare(files, list(one_of_each.values()), known=first)
         for item in self._sound(possible):
             self._found.tasks.append(self._task(item, files, first))
             self._found.used |= {_label_of(id_) for id_ in item.tests}
