@@ -1,5 +1,8 @@
 """Make tasks of the functions of a user's own package that its tests cover, and of the same functions with bugs put in.
 
+What this module makes of the sources of tests can be tested anywhere and cannot be fooled. What cannot be made in this way is left to
+the project's own suite (project_tasks.py).
+
 The modules and test modules of a folder, and the module-level functions that the tests import, are found without running anything.
 A function becomes a task if its module needs nothing but the standard library, if at least two tests use it and nothing else of the
 package, and if it passes them in the test runner while an empty answer does not. The first third of its tests is public, and the
@@ -128,7 +131,7 @@ def _fit_tasks(folder: Path, runner: TestRunner) -> list[Task]:
         raise TaskError(
             f"{folder}: the folder has no function that can be a task",
             problems=[reason for reasons in possible.reasons().values() for reason in reasons],
-            hint="a function needs two tests that use nothing else of the package, in files named test_*.py, *_test.py or tests.py",
+            hint="a function needs two tests that run it and pass: try pytest in that folder, with the project's interpreter",
         )
     return fit
 
