@@ -1,7 +1,7 @@
 """Make tasks of the functions of a user's own package that its tests cover, and of the same functions with bugs put in.
 
-What this module makes of the sources of tests can be tested anywhere and cannot be fooled. What cannot be made in this way is left to
-the project's own suite (project_tasks.py).
+What this module makes of the sources of tests can be tested anywhere and cannot be fooled. What cannot be made in this way is left
+to the project's own suite (project_tasks.py).
 
 The modules and test modules of a folder, and the module-level functions that the tests import, are found without running anything.
 A function becomes a task if its module needs nothing but the standard library, if at least two tests use it and nothing else of the
