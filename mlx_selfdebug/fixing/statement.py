@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlx_selfdebug.projects.facts import Span, failure_of, tests_text
+from mlx_selfdebug.projects.facts import Span, failure_of, source_of_tests
 from mlx_selfdebug.projects.source import Function
 from mlx_selfdebug.projects.suite_run import TestResult
 from mlx_selfdebug.values.task import Task
@@ -40,7 +40,7 @@ def task_of(function: Function, tests: str) -> Task:
 
 def shown_tests(tests: Sequence[TestResult], root: Path) -> str:
     """Return the sources of the failing tests that are shown, each up to the statement that failed."""
-    return tests_text(tests, root, max_tests=MAX_TESTS, max_statements=MAX_STATEMENTS)
+    return source_of_tests(tests, root, max_tests=MAX_TESTS, max_statements=MAX_STATEMENTS)
 
 
 def verdict_of(tests: Sequence[TestResult], function: Function, root: Path) -> Verdict:

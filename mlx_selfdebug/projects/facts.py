@@ -44,7 +44,7 @@ class Span:
         return lines[number - 1].strip() if 0 < number <= len(lines) else ""
 
 
-def tests_text(tests: Sequence[TestResult], root: Path, *, max_tests: int, max_statements: int) -> str:
+def source_of_tests(tests: Sequence[TestResult], root: Path, *, max_tests: int, max_statements: int) -> str:
     """Return the sources of some tests with the parameters of some cases, each up to the statement that failed if one did.
 
     At most ``max_tests`` test functions are shown, and of each at most ``max_statements`` statements, the last ones.
@@ -80,8 +80,8 @@ def _given(test: TestResult) -> str:
 
 
 def _short(value: str) -> str:
-    """Return a value as it was written, without addresses in memory, and cut if it is long."""
-    text = _ADDRESS.sub("", value)
+    """Return a value as it was written, in one line and without addresses in memory, and cut if it is long."""
+    text = _ADDRESS.sub("", " ".join(value.splitlines()))
     return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 4]} ..."
 
 

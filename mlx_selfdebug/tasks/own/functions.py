@@ -70,7 +70,7 @@ class Possible:
     """The reasons by the path of the file and the name of the test."""
     files: dict[str, str] = field(default_factory=dict)
     suite: str = ""
-    """Why the project's own suite was not used, or an empty string."""
+    """Why the project's own suite, or a part of it, was not used, or an empty string."""
 
     def take(self, found: Found) -> None:
         """Take over what the project's own suite has shown: it is the last word on what it has run."""
@@ -124,9 +124,7 @@ def _fit_tasks(folder: Path, runner: TestRunner) -> list[Task]:
         if reasons:
             logger.warning("%s: these %s are left out:\n  %s", folder, kind, "\n  ".join(reasons))
     if possible.suite:
-        logger.warning(
-            "%s: functions that need more than the standard library are no tasks: %s", folder, possible.suite
-        )
+        logger.warning("%s: %s", folder, possible.suite)
     if not fit:
         raise TaskError(
             f"{folder}: the folder has no function that can be a task",

@@ -17,7 +17,7 @@ from pathlib import Path
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.project import checks_of, kept_suite
 from mlx_selfdebug.errors import SandboxError, UsageError
-from mlx_selfdebug.projects.facts import tests_text
+from mlx_selfdebug.projects.facts import source_of_tests
 from mlx_selfdebug.projects.place import Place
 from mlx_selfdebug.projects.project import Project, TestCommand
 from mlx_selfdebug.projects.source import Function, SourceFile, functions_of, read_source
@@ -61,7 +61,7 @@ class Found:
     """Those that are part of a task."""
     files: dict[str, str] = field(default_factory=dict)
     problem: str = ""
-    """Why the suite could not be used at all, or an empty string."""
+    """Why the suite, or a part of it, was not used, or an empty string."""
 
 
 @dataclass
@@ -93,7 +93,8 @@ def project_tasks(folder: Path, runner: TestRunner, taken: Collection[str]) -> F
         warm = kept_suite(Project(project.root, project.python, TestCommand("pytest")), runner)
         _Search(folder, project, warm, files, taken, found).run()
     except (UsageError, SandboxError) as error:
-        found.problem = f"{error}" + (f" ({error.hint})" if error.hint else "")
+        hint = f" ({error.hint})" if error.hint else ""
+        found.problem = f"functions that need more than the standard library are no tasks: {error}{hint}"
     return found
 
 
@@ -152,6 +153,11 @@ class _Search:
         first = suite.run(tests, facts=True).result()
         if not any(test.outcome == PASSED for test in first.tests.values()):
             raise UsageError(_nothing_passed(first, root))
+        if first.ending != "ended":
+            self._found.problem = (
+                f"the project's own tests were ended after {first.wall_s:.0f} s ({first.ending}); "
+                "functions that only the tests after that run are no tasks"
+            )
         trace = [file.name for file in self._files]
         return first, suite.run(tests, trace=trace, wall_s=30 + 20 * first.wall_s).result()
 
@@ -224,7 +230,7 @@ class _Search:
         function, project = item.function, self._project
         public = _public(item)
         place = Place(str(project.root), project.python, function.file.name, function.name, tuple(files), item.seconds)
-        shown = tests_text(
+        shown = source_of_tests(
             [first.tests[id_] for id_ in public], self._warm.suite.seen,
             max_tests=MAX_SHOWN_TESTS, max_statements=MAX_SHOWN_STATEMENTS,
         )  # fmt: skip
