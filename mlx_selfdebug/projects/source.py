@@ -152,7 +152,7 @@ class Function:
         own = self.own_lines(program)
         if own is None or not _is_one_function(program, self.name):
             return None
-        node = _only_function(ast.parse(program))
+        node = _only_function(ast.parse(program.strip("\n")))
         if _interface(node) != self._interface:
             return None
         place = self._docstring_place(own, node)
@@ -175,6 +175,7 @@ class Function:
         For a method, ``code`` is a program as it is described above. For a function of a module, other statements may stand beside
         it, such as imports and helpers. The docstring is put into the function if there is a line for it.
         """
+        code = code.strip("\n") + "\n"
         own, node = self.own_lines(code), self._node_in(code)
         if own is None or node is None:
             return None
@@ -182,7 +183,9 @@ class Function:
         new = _with_ends(self.lines, own)
         if self.docstring and place is not None:
             start, end = self.docstring
-            new[place:place] = _indented_as(self.file.lines[start - 1 : end], new[place])
+            new[place:place] = _indented_as(
+                self.file.lines[start - 1 : end], own[node.body[0].lineno - 1 - len(self.headers)]
+            )
             docstring = (self.first + place, end - start + 1)
         lines = self.file.lines
         text = "".join([*lines[: self.first - 1], *new, *lines[self.last :]])

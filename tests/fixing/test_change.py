@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_selfdebug.fixing.change import special_cases, unified_diff, without_hunk
-from mlx_selfdebug.fixing.fitting import fitted
 from mlx_selfdebug.fixing.judging import Proposal
+from mlx_selfdebug.projects.fitting import fitted
 from mlx_selfdebug.projects.source import SourceFile, functions_of, lines_of
 from mlx_selfdebug.projects.suite_run import TestFacts, TestResult
 

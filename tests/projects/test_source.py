@@ -159,12 +159,17 @@ LONG = 'def f(\n    a,\n    b,\n):\n    """Say it."""\n    return """x\ny\nz\nw"
 
 def test_a_docstring_stays_where_a_new_signature_has_other_lines() -> None:
     (function,) = functions_of(source(LONG))
-    program = 'def f(a, b):\n    return """x\ny\nz\nw""" * b\n'
+    program = '\n\ndef f(a, b):\n    return """x\ny\nz\nw""" * b\n'
     spliced = 'def f(a, b):\n    """Say it."""\n    return """x\ny\nz\nw""" * b\n'
     assert function.spliced(program) == spliced
     swapped = function.swapped(program)
     assert swapped is not None
     assert '"""x\ny\nz\nw"""' in swapped
+
+
+def test_a_docstring_above_an_empty_line_keeps_its_indentation() -> None:
+    (function,) = functions_of(source('def f(a):\n    """Say it."""\n\n    return a\n'))
+    assert function.spliced(function.program) == function.file.text
 
 
 def test_imports_and_helpers_may_stand_beside_a_function_and_lines_are_told_in_the_code() -> None:
