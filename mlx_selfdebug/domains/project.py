@@ -34,7 +34,7 @@ from mlx_selfdebug.projects.suite import Swap
 from mlx_selfdebug.projects.suite_run import SuiteRun
 from mlx_selfdebug.projects.verdicts import executed_by, verdict_on
 from mlx_selfdebug.projects.warm import WarmSuite, open_warm_suite
-from mlx_selfdebug.sandbox.isolation import Level
+from mlx_selfdebug.sandbox.executed import Executed
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import ErrorFact, Failure, Outcome, Verdict
@@ -89,13 +89,13 @@ class ProjectDomain(PythonDomain):
         warm.prepare(place.tests, tests)
         function = warm.function(place.file, place.function)
         if error := _syntax_error(code):
-            return _done("load_error", error, warm.suite.isolation, len(tests))
+            return _not_run("load_error", error, runner, warm, len(tests))
         program = fitted(function, code) if function.headers else code
         placed = function.placed(program) if program else None
         if program is None or placed is None:
             name = function.name.rpartition(".")[2]
             error = ErrorFact("NameError", f"name {name!r} is not defined as a function")
-            return _done("missing_entry", error, warm.suite.isolation, len(tests))
+            return _not_run("missing_entry", error, runner, warm, len(tests))
         return _tried(warm, function, program, placed, tests, place.seconds, runner)
 
     def nothing(self, task: Task) -> str:
@@ -208,7 +208,10 @@ def _then(run: Future[SuiteRun], read: Callable[[SuiteRun], _T]) -> Future[_T]:
     return future
 
 
-def _done(outcome: Outcome, error: ErrorFact, isolation: Level, n_checks: int) -> Future[Verdict]:
-    future: Future[Verdict] = Future()
-    future.set_result(Verdict(outcome, (Failure("", error=error),), n_checks=n_checks, isolation=isolation))
+def _not_run(outcome: Outcome, error: ErrorFact, runner: Runner, warm: WarmSuite, n_checks: int) -> Future[Any]:
+    """Return what is known without a run: the verdict that the code cannot be run, or that no lines of it run."""
+    failure = Failure("", error=error)
+    verdict = Verdict(outcome, (failure,), n_checks=n_checks, isolation=warm.suite.isolation)
+    future: Future[Any] = Future()
+    future.set_result(Executed() if runner.manner.traced else verdict)
     return future

@@ -15,7 +15,7 @@ from mlx_selfdebug.domains.project import checks_of
 from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.projects.place import Place
 from mlx_selfdebug.repair.edits.trying import QuickRunner, TracingRunner
-from mlx_selfdebug.sandbox import Limits, TestRunner
+from mlx_selfdebug.sandbox import Executed, Limits, TestRunner
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Verdict
@@ -140,6 +140,12 @@ def test_a_quick_run_ends_at_the_first_failure_and_a_traced_one_tells_the_lines(
         (True, False),
         (True, False),
     ]
+
+
+@pytest.mark.parametrize("code", ["def median(values:\n", "def mean(values):\n    return 1\n"])
+def test_a_traced_run_of_what_cannot_be_run_tells_no_lines(runner: TestRunner, median: Task, code: str) -> None:
+    executed = domain_of("project").judge(code, median, median.public, TracingRunner(runner, 1.0)).result()
+    assert executed == Executed()
 
 
 def test_a_prompt_shows_the_public_tests_unless_they_are_kept_from_the_model(median: Task) -> None:
