@@ -79,7 +79,7 @@ def fix() -> None:
     import watchfiles
 
     from mlx_selfdebug.fixing import Project
-    from mlx_selfdebug.fixing.suite import open_suite
+    from mlx_selfdebug.projects.suite import open_suite
 
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "test_sum.py").write_text("def test_sum():\n    assert 1 + 1 == 2\n", encoding="utf-8")

@@ -17,7 +17,7 @@ from itertools import pairwise
 from fix_rebuilding import Replaced
 
 from mlx_selfdebug.auditing.mutants import mutants_of
-from mlx_selfdebug.domains.python_source import parse
+from mlx_selfdebug.parsing import parse
 from mlx_selfdebug.repair.edits.edit import Edit
 from mlx_selfdebug.repair.edits.hints import Hints
 from mlx_selfdebug.repair.edits.python_expressions import Expressions

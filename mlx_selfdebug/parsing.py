@@ -23,6 +23,14 @@ def parse_quietly(source: str) -> ast.Module:
     return tree
 
 
+def parse(source: str) -> ast.Module | None:
+    """Return the tree of ``source``, or None if it is not Python, is nested too deeply or holds characters that source may not."""
+    try:
+        return parse_quietly(source)
+    except (SyntaxError, ValueError):
+        return None
+
+
 def parse_expression(text: str) -> ast.expr:
     """Return the tree of one expression. Raises SyntaxError or ValueError for any text that is none."""
     expression: ast.Expression = _parse(text, "eval")

@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mlx_selfdebug.auditing.mutants import Mutant, mutants_of
+from mlx_selfdebug.auditing.mutants import MUTABLE, Mutant, mutants_of
 from mlx_selfdebug.auditing.verify import reason_of
 from mlx_selfdebug.config import SandboxConfig
 from mlx_selfdebug.domains import domain_of
@@ -132,7 +132,7 @@ def audit_tasks(
 
 def _start_audit(task: Task, runner: TestRunner, max_mutants: int, seed: str) -> _StartedAudit | TaskAudit:
     """Start the test runs of a task, or return its audit if no runs can be made."""
-    if task.domain != "python":
+    if task.domain not in MUTABLE:
         return TaskAudit(task.id, unknown=f"no mutants can be made of tasks of the domain {task.domain}")
     if not (task.hidden or task.public):
         return TaskAudit(task.id, unknown="the task has no checks")

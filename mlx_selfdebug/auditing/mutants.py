@@ -16,12 +16,17 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from mlx_selfdebug.domains.python_source import parse, same_scope
+from mlx_selfdebug.domains.python_source import same_scope
+from mlx_selfdebug.parsing import parse
 
 # The operators work on `ast`, without a library. cosmic-ray's operators can be used on a string, but bring 13 packages (aiohttp,
 # SQLAlchemy, ...), and mutmut's bring pytest and textual. libcst (2 MB and PyYAML) has no operators, and it preserves layout and
 # comments, which a program that is run once and dropped does not need. `ast.unparse` also gives the normal form by which duplicates
 # are recognised.
+
+
+MUTABLE = frozenset({"python", "project"})
+"""Domains of whose programs mutants can be made."""
 
 
 @dataclass(frozen=True)

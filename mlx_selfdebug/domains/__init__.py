@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from mlx_selfdebug.domains.base import Domain, Tidied
 from mlx_selfdebug.domains.jq import JqDomain
 from mlx_selfdebug.domains.mathematics import MathDomain
+from mlx_selfdebug.domains.project import ProjectDomain
 from mlx_selfdebug.domains.prompted import Prompted, tested_text
 from mlx_selfdebug.domains.python import PythonDomain
 from mlx_selfdebug.domains.reasoning import ReasoningDomain
@@ -79,5 +80,6 @@ for _domain in (
     PolarsDomain(),
     RegexDomain(),
     JqDomain(),
+    ProjectDomain(),
 ):
     register(_domain)

@@ -5,16 +5,21 @@ Each file here defines one domain, or two that are closely related; ``__init__.p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from mlx_selfdebug.sandbox.isolation import Level
+from mlx_selfdebug.sandbox.runner import Manner
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.feedback import EVERYTHING, MAX_FACTS, Feedback
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Verdict
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,13 @@ class Runner(Protocol):
 
     def submit(self, source: str, checks: Checks, entry_point: str, *, prelude: str = "") -> Future[Verdict]:
         """Start to test ``source`` and return its future verdict; see ``TestRunner.submit``."""
+
+    @property
+    def manner(self) -> Manner:
+        """Return how programs are run, for a domain that runs them by other means than ``submit``."""
+
+    def kept(self, key: Hashable, opened: Callable[[Level], AbstractContextManager[T]]) -> T:
+        """Return what a domain runs programs with, which stays open as long as the test runner does; see ``TestRunner.kept``."""
 
 
 class Domain(Protocol):

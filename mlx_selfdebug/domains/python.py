@@ -14,8 +14,8 @@ from dataclasses import replace
 from mlx_selfdebug.domains.base import Runner, Tidied
 from mlx_selfdebug.domains.prompted import Prompted, plain_statements, shown_checks, tested_text
 from mlx_selfdebug.domains.python_prelude import prelude
-from mlx_selfdebug.domains.python_source import parse
 from mlx_selfdebug.domains.python_tidy import tidy
+from mlx_selfdebug.parsing import parse
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Failure, Verdict

@@ -10,7 +10,7 @@ import ast
 import builtins
 from types import MappingProxyType
 
-from mlx_selfdebug.domains.python_source import parse
+from mlx_selfdebug.parsing import parse
 from mlx_selfdebug.values.task import Task
 
 _MODULES = (

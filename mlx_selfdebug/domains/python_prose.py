@@ -10,7 +10,8 @@ import ast
 import keyword
 import re
 
-from mlx_selfdebug.domains.python_source import parse, same_scope
+from mlx_selfdebug.domains.python_source import same_scope
+from mlx_selfdebug.parsing import parse
 
 _LEAD = re.compile(r"(?:[-*+>\u2022]+|\d+[.)])[ \t]+")
 _MARKS = re.compile(r"[*_`\"'(\u201c\u2018]+")

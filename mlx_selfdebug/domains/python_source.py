@@ -5,18 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 
-from mlx_selfdebug.parsing import parse_quietly
+from mlx_selfdebug.parsing import parse
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _NEW_SCOPE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-
-
-def parse(code: str) -> ast.Module | None:
-    """Return the tree of ``code``, or None if it is not Python, is nested too deeply or holds characters that source may not."""
-    try:
-        return parse_quietly(code)
-    except (SyntaxError, ValueError):
-        return None
 
 
 def defines(code: str, name: str) -> bool:

@@ -39,9 +39,10 @@ from typing import Literal, get_args
 from mlx_selfdebug.domains.base import Tidied
 from mlx_selfdebug.domains.python_prelude import lacks
 from mlx_selfdebug.domains.python_prose import is_prose, without_prose_statements
-from mlx_selfdebug.domains.python_source import defines, function_named, parse, same_scope
+from mlx_selfdebug.domains.python_source import defines, function_named, same_scope
 from mlx_selfdebug.domains.python_unicode import plain
 from mlx_selfdebug.domains.tidying import without_thoughts_and_markers
+from mlx_selfdebug.parsing import parse
 from mlx_selfdebug.values.task import Task
 
 Step = Literal["thoughts", "markers", "unicode", "fence", "dedent", "prose", "bare_body", "truncated", "imports"]

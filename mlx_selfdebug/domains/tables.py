@@ -20,7 +20,7 @@ from mlx_selfdebug.domains.inside import source_of
 from mlx_selfdebug.domains.prompted import failed_check_text, got_text, rewritten, tested_text
 from mlx_selfdebug.domains.python import PythonDomain
 from mlx_selfdebug.domains.python_prelude import prelude
-from mlx_selfdebug.domains.python_source import parse
+from mlx_selfdebug.parsing import parse
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Failure, Verdict

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mlx_selfdebug.auditing.mutants import MUTABLE
 from mlx_selfdebug.errors import ConfigError, TaskError
 from mlx_selfdebug.evaluation.played import BUGS_PREFIX, HELD_BACK_PREFIX, given_arm
 from mlx_selfdebug.repair.bugs import HUMANEVALFIX, Candidate, find_bugs, mutated, published
@@ -114,9 +115,9 @@ def _candidates(source: str, origins: Sequence[Task], seed: int) -> dict[str, li
 
 
 def _warn_of_left_out(source: str, tasks: Sequence[Task]) -> None:
-    others = sorted({task.domain for task in tasks if task.domain != "python"})
+    others = sorted({task.domain for task in tasks if task.domain not in MUTABLE})
     if source == OPERATORS and others:
-        n = sum(task.domain != "python" for task in tasks)
+        n = sum(task.domain not in MUTABLE for task in tasks)
         logger.warning(
             "no bugs are put into %d of the tasks (domain%s %s): bugs can be put into Python programs only",
             n, "" if len(others) == 1 else "s", ", ".join(others),

@@ -23,8 +23,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mlx_selfdebug.auditing.mutants import MUTABLE
 from mlx_selfdebug.domains import domain_of
-from mlx_selfdebug.domains.python_source import parse
+from mlx_selfdebug.parsing import parse
 from mlx_selfdebug.values.task import Task
 
 GRAM = 5
@@ -109,7 +110,7 @@ def _grams(tokens: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 
 def _code(task: Task, numbers: _Numbers) -> set[int]:
-    tree = parse(task.reference) if task.domain == "python" else None
+    tree = parse(task.reference) if task.domain in MUTABLE else None
     if tree is None:
         return set()
     subtrees: set[int] = set()

@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from mlx_selfdebug.fixing.explaining import Explained as Explained
     from mlx_selfdebug.fixing.fix import FixSettings as FixSettings
     from mlx_selfdebug.fixing.fix import fix_project as fix_project
-    from mlx_selfdebug.fixing.project import Project as Project
-    from mlx_selfdebug.fixing.project import TestCommand as TestCommand
     from mlx_selfdebug.fixing.result import Counts as Counts
     from mlx_selfdebug.fixing.result import FixResult as FixResult
-    from mlx_selfdebug.fixing.suite import SuiteLimits as SuiteLimits
+    from mlx_selfdebug.projects.project import Project as Project
+    from mlx_selfdebug.projects.project import TestCommand as TestCommand
+    from mlx_selfdebug.projects.suite import SuiteLimits as SuiteLimits
 
 _MODULES = {
-    "Change": "change",
-    "Counts": "result",
-    "Effort": "case",
-    "Explained": "explaining",
-    "FixResult": "result",
-    "FixSettings": "fix",
-    "Project": "project",
-    "SuiteLimits": "suite",
-    "TestCommand": "project",
-    "apply_change": "applying",
-    "fix_project": "fix",
+    "Change": "fixing.change",
+    "Counts": "fixing.result",
+    "Effort": "fixing.case",
+    "Explained": "fixing.explaining",
+    "FixResult": "fixing.result",
+    "FixSettings": "fixing.fix",
+    "Project": "projects.project",
+    "SuiteLimits": "projects.suite",
+    "TestCommand": "projects.project",
+    "apply_change": "fixing.applying",
+    "fix_project": "fixing.fix",
 }
 __all__ = [
     "Change",
@@ -53,4 +53,4 @@ def __getattr__(name: str) -> object:
     """Import a public name when it is first asked for, so that the tests of a project can be run without loading a model's code."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return getattr(import_module(f"mlx_selfdebug.{_MODULES[name]}"), name)

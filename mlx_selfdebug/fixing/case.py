@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mlx_selfdebug.fixing.locating import Suspect
-from mlx_selfdebug.fixing.source import Function
+from mlx_selfdebug.projects.source import Function
 from mlx_selfdebug.repair.reading import ProgramReading
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task

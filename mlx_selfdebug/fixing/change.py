@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from mlx_selfdebug.domains.python_source import parse
 from mlx_selfdebug.fixing.judging import Proposal
-from mlx_selfdebug.fixing.source import SourceFile, lines_of
-from mlx_selfdebug.fixing.suite_run import TestResult
+from mlx_selfdebug.parsing import parse
+from mlx_selfdebug.projects.source import SourceFile, lines_of
+from mlx_selfdebug.projects.suite_run import TestResult
 from mlx_selfdebug.repair.edits.hints import TRIVIAL
 
 

@@ -27,14 +27,14 @@ from mlx_selfdebug.fixing.change import Change
 from mlx_selfdebug.fixing.explaining import Explained
 from mlx_selfdebug.fixing.judging import Judge
 from mlx_selfdebug.fixing.locating import Suspect, failing_lines, suspects_of
-from mlx_selfdebug.fixing.project import Project, is_test
 from mlx_selfdebug.fixing.proposing import Proposing
 from mlx_selfdebug.fixing.proving import Baseline, Prover
 from mlx_selfdebug.fixing.result import Counts, FixResult
-from mlx_selfdebug.fixing.source import SourceFile, read_source
-from mlx_selfdebug.fixing.statement import task_of, tests_text, verdict_of
-from mlx_selfdebug.fixing.suite import Suite, SuiteLimits, open_suite
-from mlx_selfdebug.fixing.suite_run import HUNG, SuiteRun
+from mlx_selfdebug.fixing.statement import shown_tests, task_of, verdict_of
+from mlx_selfdebug.projects.project import Project, is_test
+from mlx_selfdebug.projects.source import SourceFile, read_source
+from mlx_selfdebug.projects.suite import Suite, SuiteLimits, open_suite
+from mlx_selfdebug.projects.suite_run import HUNG, SuiteRun
 from mlx_selfdebug.sandbox.isolation import Level
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ class _Fix:
         if suspects:
             model = self._load()
             effort = self._settings.effort
-            told = tests_text(results, suite.seen)
+            told = shown_tests(results, suite.seen)
             cases = [
                 Case(suspect, task_of(suspect.function, told), verdict_of(results, suspect.function, suite.seen))
                 for suspect in suspects[: sum(effort.waves)]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from mlx_selfdebug.fixing.source import Function
-from mlx_selfdebug.fixing.suite import Suite, Swap
-from mlx_selfdebug.fixing.suite_run import SuiteRun
+from mlx_selfdebug.projects.source import Function
+from mlx_selfdebug.projects.suite import Suite, Swap
+from mlx_selfdebug.projects.suite_run import SuiteRun
 from mlx_selfdebug.values.verdict import Verdict
 
 
@@ -27,10 +27,7 @@ class Proposal:
     @property
     def swap(self) -> Swap | None:
         """Return what makes the function into this version of it once it is loaded; None if more than its body differs."""
-        program = self.function.swapped(self.program)
-        if program is None:
-            return None
-        return Swap(self.function.file.name, self.function.name.rpartition(".")[2], self.function.first, program)
+        return Swap.to(self.function, self.program)
 
     @property
     def text(self) -> str:

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mlx_selfdebug.fixing.source import Function, SourceFile, functions_of
-from mlx_selfdebug.fixing.suite_run import SuiteRun
+from mlx_selfdebug.projects.source import Function, SourceFile, functions_of
+from mlx_selfdebug.projects.suite_run import SuiteRun
 
 Lines = Mapping[str, frozenset[int]]
 """The lines that a test runs, by the name of the file within the project."""
@@ -66,13 +66,7 @@ def _suspect(
     n_failing: int,
     frames: Sequence[Sequence[tuple[str, int]]],
 ) -> Suspect | None:
-    # The line of ``def`` runs when the module is imported, and its decorators with it.
-    body = function.node.body[0].lineno
-    own = {
-        line: place
-        for line in range(function.first, function.last + 1)
-        if (place := function.line_in_program(line) or 0) >= body
-    }
+    own = function.body_lines
     if not _depth(function, frames) and not any(failed.get(line) for line in own):
         return None
     raised = any(trace and _holds(function, *trace[-1]) for trace in frames)

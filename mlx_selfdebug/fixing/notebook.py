@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.fixing.fix import FixSettings, Tell, fix_project
-from mlx_selfdebug.fixing.project import Project, TestCommand
 from mlx_selfdebug.fixing.result import FixResult
+from mlx_selfdebug.projects.project import Project, TestCommand
 
 if TYPE_CHECKING:
     from mlx_selfdebug.sampling.language_model import LanguageModel

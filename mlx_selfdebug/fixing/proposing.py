@@ -13,8 +13,8 @@ from concurrent.futures import Future, wait
 
 from mlx_selfdebug.fixing.case import ARM, Case, Effort, Spent
 from mlx_selfdebug.fixing.editing import Editing
-from mlx_selfdebug.fixing.fitting import fitted
 from mlx_selfdebug.fixing.judging import Judge, Proposal
+from mlx_selfdebug.projects.fitting import fitted
 from mlx_selfdebug.repair.asking import Asked, Asking, Decoding
 from mlx_selfdebug.repair.judging import tidied_by
 from mlx_selfdebug.repair.policies import Move

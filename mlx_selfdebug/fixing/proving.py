@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from mlx_selfdebug.fixing.change import Change, special_cases, without_hunk
 from mlx_selfdebug.fixing.judging import Judge, Proposal
-from mlx_selfdebug.fixing.suite import Suite
-from mlx_selfdebug.fixing.suite_run import PASSED, SuiteRun, TestResult
+from mlx_selfdebug.projects.suite import Suite
+from mlx_selfdebug.projects.suite_run import PASSED, SuiteRun, TestResult
 
 AT_ONCE = 6
 """The number of proposals that the whole suite judges at once. The next ones are tried only if none of these holds."""

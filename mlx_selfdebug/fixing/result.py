@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from mlx_selfdebug.fixing.change import Change
 from mlx_selfdebug.fixing.explaining import Explained
-from mlx_selfdebug.fixing.suite_run import FAILED, PASSED, SKIPPED, SuiteRun
+from mlx_selfdebug.projects.suite_run import FAILED, PASSED, SKIPPED, SuiteRun
 
 FixOutcome = Literal["fixed", "not_fixed", "nothing_failed"]
 

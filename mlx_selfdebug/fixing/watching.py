@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.fixing.applying import BACKUP_SUFFIX
-from mlx_selfdebug.fixing.project import Project
+from mlx_selfdebug.projects.project import Project
 
 
 def saved_files(project: Project) -> Iterator[list[str]]:

@@ -15,9 +15,10 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mlx_selfdebug.auditing.mutants import Mutant, mutants_of
+from mlx_selfdebug.auditing.mutants import MUTABLE, Mutant, mutants_of
 from mlx_selfdebug.domains import domain_of
-from mlx_selfdebug.domains.python_source import function_named, parse
+from mlx_selfdebug.domains.python_source import function_named
+from mlx_selfdebug.parsing import parse
 from mlx_selfdebug.repair.judging import require_tested
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.values.attempt import Attempt
@@ -91,7 +92,7 @@ def mutated(task: Task, seed: int) -> list[Candidate]:
     All operators that can be applied to the reference are equally likely and take turns, so that the many constants do not crowd
     out the rest. There are no candidates for a task without public checks, or in a domain without operators.
     """
-    if task.domain != "python" or not task.public:
+    if task.domain not in MUTABLE or not task.public:
         return []
     numbered: dict[str, list[tuple[int, Mutant]]] = {}
     for mutant in mutants_of(without_docstring(task.reference, task.entry_point), task.entry_point):
@@ -125,7 +126,7 @@ def stacked(
     a task without public checks, in a domain without operators, or for code that does not parse.
     """
     right = plain_source(code, task.entry_point)
-    if task.domain != "python" or not task.public or not right:
+    if task.domain not in MUTABLE or not task.public or not right:
         return []
     draw = random.Random(f"{seed}:{task.id}:{parent}:stacked")
     mutants = _Mutants(task.entry_point, weights or {})

@@ -18,11 +18,11 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlx_selfdebug.sandbox.confinement.layout import this_interpreter
 from mlx_selfdebug.sandbox.executed import MAX_CALLS, Executed
@@ -50,6 +50,18 @@ MAX_PREPARED_BYTES = 1 << 18
 """Prepared checks that are longer than this are not kept, so every run prepares them again."""
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a runner runs programs."""
+
+    wall_s: float
+    """Seconds that a program may take."""
+    first_failure: bool = False
+    """Whether a run ends at the first failure."""
+    traced: bool = False
+    """Whether a run only finds out which lines a program runs. Its future then holds an ``Executed`` instead of a verdict."""
 
 
 class TestRunner:
@@ -94,6 +106,10 @@ class TestRunner:
         for worker in self._all:
             self._idle.put(worker)
         self._prepared = _PreparedCache()
+        self._level: Level = level
+        self._kept: dict[Hashable, Any] = {}
+        self._kept_open = ExitStack()
+        self._opening = threading.Lock()
 
     @property
     def isolation(self) -> Level:
@@ -107,11 +123,33 @@ class TestRunner:
         self.close()
 
     def close(self) -> None:
-        """Cancel the runs that have not begun, wait for the others, which end within their limits, and end all processes."""
+        """Cancel the runs that have not begun, wait for the others, which end within their limits, and end all processes.
+
+        What was kept is closed, too.
+        """
+        self._kept_open.close()
+        self._kept.clear()
         self._pool.shutdown(cancel_futures=True)
         for worker in self._all:
             worker.close()
         self._folder.cleanup()
+
+    @property
+    def manner(self) -> Manner:
+        """Return how ``submit`` runs programs."""
+        return Manner(self.limits.wall_s)
+
+    def kept(self, key: Hashable, opened: Callable[[Level], AbstractContextManager[_T]]) -> _T:
+        """Return what was opened for ``key``. It is opened now if it was not before, and stays open until this runner is closed.
+
+        This is for what a domain runs programs with beside this runner, such as the test suite of a project. ``opened`` is given
+        the weakest isolation that this runner accepts. Raises what it raises.
+        """
+        with self._opening:
+            if key not in self._kept:
+                self._kept[key] = self._kept_open.enter_context(opened(self._level))
+            found: _T = self._kept[key]
+        return found
 
     def submit(
         self,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from mlx_selfdebug.models.backend import mx
 
+from mlx_selfdebug.auditing.mutants import MUTABLE
 from mlx_selfdebug.config import CollectConfig, Config, EvalConfig, TrainConfig
 from mlx_selfdebug.errors import BudgetError
 from mlx_selfdebug.evaluation.arms import Arm, arms_named
@@ -160,7 +161,7 @@ def _bugs(config: EvalConfig, tasks: Sequence[Task]) -> int:
     """Return about how many bugs there will be."""
     if config.bugs == NONE:
         return 0
-    n_python = sum(task.domain == "python" for task in tasks)
+    n_python = sum(task.domain in MUTABLE for task in tasks)
     n = config.bugs_per_task * n_python if config.bugs == OPERATORS else PUBLISHED_BUGS
     return min(n, config.bugs_limit) if config.bugs_limit else n
 

@@ -199,7 +199,9 @@ _SETS = {
     "pandas": _Set("22 functions over data frames; comes with the package", _tables("pandas"), shipped=True),
     "polars": _Set("the tasks of pandas for polars; comes with the package", _tables("polars"), shipped=True),
     "functions": _of_file(
-        "the functions of your own package that its tests cover: functions:FOLDER", "own.functions", "function_tasks"
+        "the functions and methods of your own project that its tests run: functions:FOLDER",
+        "own.functions",
+        "function_tasks",
     ),
     "bugs": _of_file("the same functions with bugs put in, to be corrected: bugs:FOLDER", "own.functions", "bug_tasks"),
 }

@@ -15,7 +15,13 @@ def test_every_stage_is_repeated_and_says_how_fast_it_was(tiny_folder: Path, mon
     from mlx_selfdebug.bench import stages
 
     sizes = {"DRAFTS": 2, "DRAFT_TOKENS": 4, "TESTED": 4, "REPAIRED": 1, "TRAINED": 3, "EVALUATED": 1}
-    settings = {"collect.max_tokens": 8, "collect.edits": 0, "collect.forks": 0, "eval.tokens": 16, "eval.max_tokens": 8}
+    settings = {
+        "collect.max_tokens": 8,
+        "collect.edits": 0,
+        "collect.forks": 0,
+        "eval.tokens": 16,
+        "eval.max_tokens": 8,
+    }
     for name, n in sizes.items():
         monkeypatch.setattr(stages, name, n)
     for name, n in settings.items():

@@ -10,7 +10,7 @@ import pytest
 
 from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.fixing import Change, apply_change
-from mlx_selfdebug.fixing.source import read_source
+from mlx_selfdebug.projects.source import read_source
 
 BEFORE, AFTER = "def f():\r\n    return 1\r\n", "def f():\r\n    return 2\r\n"
 

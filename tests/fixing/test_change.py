@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_selfdebug.fixing.change import special_cases, unified_diff, without_hunk
-from mlx_selfdebug.fixing.fitting import fitted
 from mlx_selfdebug.fixing.judging import Proposal
-from mlx_selfdebug.fixing.source import SourceFile, functions_of, lines_of
-from mlx_selfdebug.fixing.suite_run import TestFacts, TestResult
+from mlx_selfdebug.projects.fitting import fitted
+from mlx_selfdebug.projects.source import SourceFile, functions_of, lines_of
+from mlx_selfdebug.projects.suite_run import TestFacts, TestResult
 
 BEFORE = "def f(x):\n    y = x + 1\n    z = y * 2\n    return z\n"
 

@@ -11,9 +11,9 @@ import pytest
 import mlx_selfdebug as sd
 from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.fixing import Effort, FixResult, FixSettings, fix_project
-from mlx_selfdebug.fixing.suite import SuiteLimits
+from mlx_selfdebug.projects.suite import SuiteLimits
 from mlx_selfdebug.testing import ScriptedModel, fenced
-from tests.fixing.projects import FIXED_LINE, STATS, TESTS, contents, project_at, write_project, write_stats
+from tests.projects.made import FIXED_LINE, STATS, TESTS, contents, project_at, write_project, write_stats
 
 QUICK = FixSettings(effort=Effort(lines=0, insertions=0, forks=0, repairs=1, drafts=1))
 SILENT = ScriptedModel(lambda prompt, seed: "I do not know.")

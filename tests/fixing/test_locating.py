@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlx_selfdebug.fixing.locating import suspects_of
-from mlx_selfdebug.fixing.source import SourceFile
+from mlx_selfdebug.projects.source import SourceFile
 
 TEXT = """def a(x):
     if x:

@@ -9,7 +9,7 @@ import pytest
 
 from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.fixing.watching import saved_files
-from tests.fixing.projects import project_at, write_project
+from tests.projects.made import project_at, write_project
 
 
 def test_it_begins_at_once_and_again_when_a_file_is_saved(tmp_path: Path) -> None:

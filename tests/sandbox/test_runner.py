@@ -8,6 +8,8 @@ import shutil
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -21,6 +23,22 @@ from mlx_selfdebug.values.checks import Checks
 
 SQUARE = Checks.from_asserts(["assert candidate(3) == 9", "assert candidate(4) == 16"])
 RIGHT = "def square(x): return x * x"
+
+
+def test_what_is_kept_is_opened_once_for_each_key_and_closed_with_the_runner() -> None:
+    open_now: list[str] = []
+
+    @contextmanager
+    def opened(name: str, level: str) -> Iterator[str]:
+        open_now.append(f"{name} at {level}")
+        yield name
+        open_now.remove(f"{name} at {level}")
+
+    with TestRunner(1) as runner:
+        for name in ("one", "two", "one"):
+            assert runner.kept(name, lambda level, name=name: opened(name, level)) == name
+        assert open_now == ["one at full", "two at full"]
+    assert open_now == []
 
 
 def test_nothing_is_left_after_200_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from mlx_selfdebug.domains.base import Domain
-from mlx_selfdebug.domains.python_source import parse
+from mlx_selfdebug.parsing import parse
 from mlx_selfdebug.repair.edits.by_token import token_edits
 from mlx_selfdebug.repair.edits.edit import Edit
 from mlx_selfdebug.repair.edits.hints import Hints
@@ -24,7 +24,7 @@ from mlx_selfdebug.repair.edits.python_statements import statement_edits
 from mlx_selfdebug.repair.edits.weights import SLOPE, UNKNOWN, WEIGHTS
 from mlx_selfdebug.repair.reading import ProgramReading
 
-WITH_PYTHON = frozenset({"python", "pandas", "polars"})
+WITH_PYTHON = frozenset({"python", "project", "pandas", "polars"})
 """Domains whose programs are Python, to which ``python_expressions.py`` and ``python_statements.py`` apply."""
 MIN_RATIO = -20.0
 """The lowest log-ratio that an edit can have, in nats. Edits that the model finds even less likely count as equally unlikely."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 
 from mlx_selfdebug.sandbox.executed import Executed, executed_lines
-from mlx_selfdebug.sandbox.runner import TestRunner
+from mlx_selfdebug.sandbox.isolation import Level
+from mlx_selfdebug.sandbox.runner import Manner, TestRunner
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.verdict import Verdict
 
+T = TypeVar("T")
 MIN_WALL_S, MAX_SLOWDOWN = 0.25, 20.0
 """A try may take 0.25 s, or twenty times as long as the failed program took if that is more. Most tries take 5 ms."""
 TIMEOUTS = frozenset({"timeout_wall", "timeout_cpu"})
@@ -28,11 +31,26 @@ def wall_s_of(verdict: Verdict, max_wall_s: float) -> float:
     return min(max_wall_s, max(MIN_WALL_S, MAX_SLOWDOWN * verdict.wall_s))
 
 
-class QuickRunner:
+class _StandIn:
+    """What both stand-ins have in common: they run programs in another manner, with what the runner keeps."""
+
+    def __init__(self, runner: TestRunner, manner: Manner) -> None:
+        self._runner, self._manner, self._wall_s = runner, manner, manner.wall_s
+
+    @property
+    def manner(self) -> Manner:
+        return self._manner
+
+    def kept(self, key: Hashable, opened: Callable[[Level], AbstractContextManager[T]]) -> T:
+        """Return what the runner keeps; see ``TestRunner.kept``."""
+        return self._runner.kept(key, opened)
+
+
+class QuickRunner(_StandIn):
     """A runner that tests a program up to its first failed check, for at most ``wall_s`` seconds."""
 
     def __init__(self, runner: TestRunner, wall_s: float) -> None:
-        self._runner, self._wall_s = runner, wall_s
+        super().__init__(runner, Manner(wall_s, first_failure=True))
 
     def submit(self, source: str, checks: Checks, entry_point: str, *, prelude: str = "") -> Future[Verdict]:
         """Begin to test ``source``; see ``TestRunner.submit``."""
@@ -41,14 +59,14 @@ class QuickRunner:
         )
 
 
-class TracingRunner:
+class TracingRunner(_StandIn):
     """A runner that runs a program once to see which of its lines run.
 
     The futures that it returns end with an ``Executed`` instead of a verdict.
     """
 
     def __init__(self, runner: TestRunner, wall_s: float) -> None:
-        self._runner, self._wall_s = runner, wall_s
+        super().__init__(runner, Manner(wall_s, traced=True))
 
     def submit(self, source: str, checks: Checks, entry_point: str, *, prelude: str = "") -> Future[Any]:
         """Begin to run ``source``; see ``sandbox.executed.executed_lines``."""

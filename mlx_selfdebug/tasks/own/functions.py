@@ -1,5 +1,8 @@
 """Make tasks of the functions of a user's own package that its tests cover, and of the same functions with bugs put in.
 
+What this module makes of the sources of tests can be tested anywhere and cannot be fooled. What cannot be made in this way is left
+to the project's own suite (project_tasks.py).
+
 The modules and test modules of a folder, and the module-level functions that the tests import, are found without running anything.
 A function becomes a task if its module needs nothing but the standard library, if at least two tests use it and nothing else of the
 package, and if it passes them in the test runner while an empty answer does not. The first third of its tests is public, and the
@@ -26,6 +29,7 @@ from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.tasks.own.annotations import with_quoted_annotations
 from mlx_selfdebug.tasks.own.modules import Module, Package, Target, packages_needed, read_modules
+from mlx_selfdebug.tasks.own.project_tasks import Found, project_tasks
 from mlx_selfdebug.tasks.own.source import joined, parsed, starter_of
 from mlx_selfdebug.tasks.statements import to_be_mended
 from mlx_selfdebug.translating.imports import is_foreign
@@ -39,6 +43,7 @@ MAX_BUGS = 3
 """The number of bugs per function."""
 MAX_TRIED_MUTANTS = 12
 """The number of mutants per function among which bugs are looked for."""
+_CAUGHT = frozenset({"failed", "raised"})
 NO_DOCSTRING = "Write this function so that its tests pass."
 
 logger = logging.getLogger(__name__)
@@ -64,6 +69,17 @@ class Possible:
     tests: dict[tuple[str, str], str] = field(default_factory=dict)
     """The reasons by the path of the file and the name of the test."""
     files: dict[str, str] = field(default_factory=dict)
+    suite: str = ""
+    """Why the project's own suite, or a part of it, was not used, or an empty string."""
+
+    def take(self, found: Found) -> None:
+        """Take over what the project's own suite has shown: it is the last word on what it has run."""
+        known = {_name(task) for task in found.tasks}
+        self.functions = {name: why for name, why in (self.functions | found.functions).items() if name not in known}
+        reasons = self.tests | found.tests | dict.fromkeys(self.tests.keys() & found.passing, "no task is judged by it")
+        self.tests = {test: why for test, why in reasons.items() if test not in found.used}
+        self.files |= found.files
+        self.suite = found.problem
 
     def reasons(self) -> dict[str, list[str]]:
         """Return what is left out, by kind, each with its reason. Tests of a file with the same reason are named together."""
@@ -100,20 +116,33 @@ def bug_tasks(folder: Path) -> list[Task]:
 
 def _fit_tasks(folder: Path, runner: TestRunner) -> list[Task]:
     possible = _possible_tasks(folder)
-    for problem in check_tasks(possible.tasks, runner):
-        if problem.severity == "error":
-            possible.functions[problem.task_id.removeprefix("functions/")] = problem.what
-    fit = [task for task in possible.tasks if task.id.removeprefix("functions/") not in possible.functions]
+    fit = _checked(possible.tasks, possible, runner)
+    found = project_tasks(folder, runner, {_name(task) for task in fit})
+    possible.take(found)
+    fit += _checked(found.tasks, possible, runner)
     for kind, reasons in possible.reasons().items():
         if reasons:
             logger.warning("%s: these %s are left out:\n  %s", folder, kind, "\n  ".join(reasons))
+    if possible.suite:
+        logger.warning("%s: %s", folder, possible.suite)
     if not fit:
         raise TaskError(
             f"{folder}: the folder has no function that can be a task",
             problems=[reason for reasons in possible.reasons().values() for reason in reasons],
-            hint="a function needs two tests that use nothing else of the package, in files named test_*.py, *_test.py or tests.py",
+            hint="a function needs two tests that run it and pass: try pytest in that folder, with the project's interpreter",
         )
     return fit
+
+
+def _checked(tasks: Sequence[Task], possible: Possible, runner: TestRunner) -> list[Task]:
+    """Return the tasks that are sound, and note why the others are not."""
+    wrong = {problem.task_id: problem.what for problem in check_tasks(tasks, runner) if problem.severity == "error"}
+    possible.functions |= {task_id.removeprefix("functions/"): what for task_id, what in wrong.items()}
+    return [task for task in tasks if task.id not in wrong]
+
+
+def _name(task: Task) -> str:
+    return task.id.removeprefix("functions/")
 
 
 def _possible_tasks(folder: Path) -> Possible:
@@ -237,8 +266,10 @@ def _bugs(task: Task, runner: TestRunner) -> Iterator[Task]:
     source = _without_docstring(task.reference)
     drawn = mutants_of(source, task.entry_point, max_mutants=MAX_TRIED_MUTANTS, seed=task.id)
     mutants = [mutant for mutant in drawn if mutant.operator != "return"]
-    runs = [(mutant, domain.judge(mutant.source, task, task.hidden, runner)) for mutant in mutants]
-    caught = [mutant for mutant, run in runs if run.result().outcome in ("failed", "raised")]
+    # What the tests of a project show of a bug is all that is known of it, so a public one has to fail as well.
+    kinds = (task.hidden, task.public) if task.domain == "project" else (task.hidden,)
+    runs = [(mutant, [domain.judge(mutant.source, task, checks, runner) for checks in kinds]) for mutant in mutants]
+    caught = [mutant for mutant, of_kinds in runs if all(run.result().outcome in _CAUGHT for run in of_kinds)]
     for number, mutant in enumerate(caught[:: max(1, len(caught) // MAX_BUGS)][:MAX_BUGS], 1):
         yield replace(
             task,

@@ -149,7 +149,7 @@ def test_an_edit_changes_one_stretch_and_nearly_always_still_parses(reference: s
 
 
 def _parses(code: str) -> bool:
-    from mlx_selfdebug.domains.python_source import parse
+    from mlx_selfdebug.parsing import parse
 
     return parse(code) is not None
 

@@ -1,4 +1,4 @@
-"""Functions of a package with its own tests, and bugs put into them."""
+"""Functions of a package whose tests are translated, and bugs put into them. Those of its own suite are in test_project_tasks.py."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.tasks import load_tasks
+from mlx_selfdebug.tasks.own.project_tasks import Found
 
 PRICES = '''\
 import math
@@ -95,6 +96,12 @@ def test_store():
 def test_store_empty():
     assert both([], []) == 0
 """
+
+
+@pytest.fixture(autouse=True)
+def _without_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The project's own suite is not run, which would make tasks of what is left out here."""
+    monkeypatch.setattr("mlx_selfdebug.tasks.own.functions.project_tasks", lambda *_: Found())
 
 
 @pytest.fixture

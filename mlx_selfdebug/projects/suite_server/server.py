@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from .child import replaced_on_disk, run_in_child, runner_of
-from .collected import Collected
+from .collected import OTHERS, Collected
 from .reports import say
 
 MAX_REPORT_BYTES = 16 << 20
@@ -97,14 +97,18 @@ class Server:
 
     def _run_collected(self, request: dict[str, Any]) -> bool:
         """Begin a run in which the project is loaded already, and return whether that is possible."""
-        if self._collected is None or request["swap"] is None or request["tests"] != self._collected.tests:
+        if self._collected is None or request["swap"] is None or request["trace"]:
             return False
         reading, writing = os.pipe()
-        pid = self._collected.start(request, writing)
-        os.close(writing)
-        if pid is None:
-            os.close(reading)
+        try:
+            pid = self._collected.start(request, writing)
+        except OSError:
             self._forget_collected()
+            pid = OTHERS
+        finally:
+            os.close(writing)
+        if pid == OTHERS:
+            os.close(reading)
             return False
         self._runs[reading] = Run(request, pid, reading, _nothing, self._collected.reap)
         return True

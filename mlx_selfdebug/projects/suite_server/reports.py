@@ -50,8 +50,9 @@ class Reports:
         if self.with_facts:
             sys.addaudithook(self._audit)
 
-    def collected(self, ids: Collection[str]) -> None:
-        """Take note that the tests are collected and that the first of them is about to run."""
+    def collected(self, ids: Collection[str]) -> Collection[str]:
+        """Take note that the tests are collected and that the first of them is about to run. Returns the tests to run."""
+        return ids
 
     def all_ran(self, status: int) -> None:
         """Take note that the last test has run, and of the exit code that follows from the tests."""
@@ -146,6 +147,16 @@ def facts_of(error: BaseException, compared: Compared | None) -> dict[str, Any]:
     if compared and isinstance(error, AssertionError):
         facts["op"], facts["left"], facts["right"] = compared
     return facts
+
+
+def compared_in(trace: TracebackType | None) -> Compared | None:
+    """Return what an ``assertEqual`` in the traceback has compared, or None."""
+    while trace is not None:
+        values = trace.tb_frame.f_locals
+        if trace.tb_frame.f_code.co_name == "assertEqual" and {"first", "second"} <= values.keys():
+            return "==", text_of(values["first"]), text_of(values["second"])
+        trace = trace.tb_next
+    return None
 
 
 def frames_of(error: BaseException) -> list[tuple[str, int, str]]:

@@ -10,12 +10,12 @@ import pytest
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.fixing.judging import Proposal
-from mlx_selfdebug.fixing.source import Function, functions_of, read_source
-from mlx_selfdebug.fixing.suite import Suite, SuiteLimits, open_suite
-from mlx_selfdebug.fixing.suite_run import SuiteRun
+from mlx_selfdebug.projects.source import Function, functions_of, read_source
+from mlx_selfdebug.projects.suite import Suite, SuiteLimits, Swap, open_suite
+from mlx_selfdebug.projects.suite_run import SuiteRun
 from mlx_selfdebug.repair.edits.candidates import syntax_edits
 from mlx_selfdebug.repair.edits.hints import Hints
-from tests.fixing.projects import TESTS, project_at, write_project, write_stats
+from tests.projects.made import TESTS, project_at, write_project, write_stats
 
 LOADS = "with open('loads.txt', 'a') as file:\n    file.write('x')\n"
 """What a module begins with that counts how often it is loaded."""
@@ -238,4 +238,32 @@ def test_many_tries_at_once_all_answer_with_their_own_function(tmp_path: Path) -
         programs = [function.program.replace("+ 1", f"+ {n % 3}") for n in range(30)]
         futures = [begun(suite, function, program, ids) for program in programs]
         assert [future.result().count("passed") for future in futures] == [int(n % 3 == 0) for n in range(30)]
+        assert n_loads(suite) == before
+
+
+def test_some_of_the_collected_tests_run_alone_and_with_their_facts(tmp_path: Path) -> None:
+    folder = write_stats(tmp_path / "p")
+    with open_suite(project_at(folder)) as suite:
+        ids = list(suite.run(facts=True).result().tests)
+        suite.warm([], ["tests/test_stats.py"])
+        function = function_named("median", folder, "pkg/stats.py")
+        wrong = function.program.replace("n % 2 == 1", "n % 2 == 0")
+        files, some = {"pkg/stats.py": str(function.spliced(wrong))}, [id_ for id_ in ids if "median" in id_][1:]
+        run = suite.run(some, files, swap=Swap.to(function, wrong), facts=True).result()
+        assert list(run.tests) == some
+        facts = run.tests[some[0]].facts
+        assert facts is not None
+        assert (facts.op, facts.left, facts.right) == ("==", "3", "2.5")
+
+
+def test_tests_that_were_not_collected_are_run_all_the_same(tmp_path: Path) -> None:
+    folder = double_project(tmp_path / "p")
+    write_project(folder, {"test_more.py": "from m import double\n\ndef test_more():\n    assert double(1) == 2\n"})
+    with open_suite(project_at(folder)) as suite:
+        suite.warm([], ["test_m.py"])
+        function = function_named("double", folder)
+        program = function.program.replace("+ 1", "")
+        assert run(suite, function, program, ["test_more.py::test_more"]).count("passed") == 1
+        before = n_loads(suite)
+        assert run(suite, function, program, ["test_m.py::test_it"]).count("passed") == 1
         assert n_loads(suite) == before

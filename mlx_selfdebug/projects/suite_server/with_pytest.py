@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .reports import MAX_LONG_TEXT, MAX_TEXT, Compared, Reports, facts_of, text_of
+from .reports import MAX_LONG_TEXT, MAX_TEXT, Compared, Reports, compared_in, facts_of, text_of
 
 _PLUGINS = {"xdist": ["-n0"], "pytest_cov": ["--no-cov"], "pytest_randomly": ["-p", "no:randomly"]}
 """What keeps plugins from running tests elsewhere, slowing them down or shuffling them."""
@@ -38,7 +38,9 @@ class _Plugin:
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: Any) -> Generator[None, Any, None]:
-        self._reports.collected([item.nodeid for item in session.items] if not session.testsfailed else [])
+        wanted = self._reports.collected([item.nodeid for item in session.items] if not session.testsfailed else [])
+        if not session.testsfailed:
+            session.items[:] = [item for item in session.items if item.nodeid in wanted]
         session.config.option.maxfail = int(self._reports.first_failure)
         yield
         self._reports.all_ran(int(session.testsfailed > 0))
@@ -72,7 +74,9 @@ class _Plugin:
         report = (yield).get_result()
         if report.failed and self._phases.get(item.nodeid, ("", {}))[0] != "failed":
             error = call.excinfo.value if call.excinfo else None
-            facts = facts_of(error, self._compared) if self._reports.with_facts and error else {}
+            # Tests may also be those of unittest, whose assertions are not pytest's.
+            compared = self._compared or (compared_in(error.__traceback__) if error else None)
+            facts = facts_of(error, compared) if self._reports.with_facts and error else {}
             self._phases[item.nodeid] = ("failed", facts)
         elif report.skipped:
             self._phases[item.nodeid] = ("skipped", {})

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 import unittest
 from collections.abc import Iterator, Mapping
-from types import TracebackType
 from typing import Any
 
-from .reports import Compared, Reports, facts_of, text_of
+from .reports import Reports, compared_in, facts_of
 
 
 def run(request: Mapping[str, Any], reports: Reports) -> int:
@@ -16,7 +15,8 @@ def run(request: Mapping[str, Any], reports: Reports) -> int:
     loader = unittest.TestLoader()
     names = request["tests"] or [name for name in request["arguments"] if not name.startswith("-")]
     suite = loader.loadTestsFromNames(names) if names else loader.discover(".")
-    reports.collected([test.id() for test in _tests_in(suite)])
+    wanted = reports.collected([test.id() for test in _tests_in(suite)])
+    suite = unittest.TestSuite(test for test in _tests_in(suite) if test.id() in wanted)
     result = _Result(reports)
     suite.run(result)
     status = 0 if result.wasSuccessful() and result.testsRun else 1
@@ -88,7 +88,7 @@ class _Result(unittest.TestResult):
 
     def _fail(self, error: Any) -> None:
         self._outcome = "failed"
-        self._facts = facts_of(error[1], _compared_in(error[2])) if self._reports.with_facts else {}
+        self._facts = facts_of(error[1], compared_in(error[2])) if self._reports.with_facts else {}
         if self._reports.first_failure:
             self.stop()
 
@@ -98,13 +98,3 @@ def _place(test: unittest.TestCase) -> dict[str, Any]:
     if code is None:
         return {}
     return {"path": code.co_filename, "line": code.co_firstlineno, "name": code.co_name, "parameters": {}}
-
-
-def _compared_in(trace: TracebackType | None) -> Compared | None:
-    """Return what an ``assertEqual`` in the traceback has compared, or None."""
-    while trace is not None:
-        values = trace.tb_frame.f_locals
-        if trace.tb_frame.f_code.co_name == "assertEqual" and {"first", "second"} <= values.keys():
-            return "==", text_of(values["first"]), text_of(values["second"])
-        trace = trace.tb_next
-    return None

@@ -1,4 +1,4 @@
-"""Collect tests once and fork for each run of them, with the code of one function swapped.
+"""Collect tests once and fork for each run of some of them, with the code of one function swapped.
 
 To load a project anew for each try costs most of a try's time. Here, a process loads the project and collects the tests, then
 waits. For each try it forks, and the child puts other code into the one function that a try changes, and runs the tests.
@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -25,11 +25,14 @@ ANSWER_S = 10.0
 """Seconds in which the process that has collected the tests must have forked."""
 
 
+OTHERS = 1
+"""The answer to a request for tests that were not collected."""
+
+
 class Collected:
     """The process that has collected some tests, as the server sees it."""
 
     def __init__(self, request: Mapping[str, Any], channel: int) -> None:
-        self.tests: Sequence[str] = request["tests"]
         self._socket, other = socket.socketpair()
         self.pid = os.fork()
         if not self.pid:
@@ -44,16 +47,18 @@ class Collected:
         self.is_ready = self._answer() == 1 and hasattr(socket, "send_fds")
         self._socket.settimeout(ANSWER_S)
 
-    def start(self, request: Mapping[str, Any], writing: int) -> int | None:
-        """Have the tests run in a new process that reports on ``writing``. Returns its number, or None if there can be none."""
-        swap, first_failure = request["swap"], request["first_failure"]
-        message = {"swap": swap, "first_failure": first_failure, "wall_s": request["wall_s"]}
-        try:
-            _send(self._socket, message, writing)
-        except OSError:
-            return None
+    def start(self, request: Mapping[str, Any], writing: int) -> int:
+        """Have tests run in a new process that reports on ``writing``.
+
+        Returns its number, or ``OTHERS`` if not all of the tests were collected. Raises OSError if the process that has collected
+        tests is gone.
+        """
+        message = {name: request[name] for name in ("tests", "swap", "first_failure", "facts", "wall_s")}
+        _send(self._socket, message, writing)
         pid = self._answer()
-        return pid if pid > 1 else None
+        if not pid:
+            raise OSError("the process that collected the tests does not answer")
+        return pid
 
     def reap(self, pid: int) -> None:
         """Take note that a process which was started here has been ended."""
@@ -106,6 +111,11 @@ def _collect(request: Mapping[str, Any], connection: socket.socket) -> NoReturn:
     os._exit(0)
 
 
+def _is_there(test: str, ids: Collection[str]) -> bool:
+    """Return whether a test was collected, or some of those in a file or class."""
+    return test in ids or any(id_.startswith(test + "::") for id_ in ids)
+
+
 class _Serving(Reports):
     """The reports of the process that collects: between collecting and running, it serves."""
 
@@ -115,15 +125,16 @@ class _Serving(Reports):
         self._functions = Functions()
         self._functions.watch()
 
-    def collected(self, ids: Collection[str]) -> None:
-        """Fork for each run that is wanted. Returns in the processes that run the tests."""
+    def collected(self, ids: Collection[str]) -> Collection[str]:
+        """Fork for each run that is wanted. Returns, in the processes that run tests, which of the tests to run."""
         self._functions.stop_watching()
         # Other threads would be missing in the forked processes.
-        is_ready = set(ids) == set(self._tests) and threading.active_count() == 1
+        is_ready = all(_is_there(test, ids) for test in self._tests) and threading.active_count() == 1
         _send(self._connection, int(is_ready))
         if not is_ready:
             os._exit(0)
         self._functions.find()
+        there = set(ids)
         gc.collect()
         gc.freeze()
         while True:
@@ -136,20 +147,20 @@ class _Serving(Reports):
                     os.waitpid(message["reap"], 0)
                 _send(self._connection, 1)
                 continue
-            pid = os.fork()
+            assert fd is not None
+            are_known = there.issuperset(message["tests"]) and bool(message["tests"])
+            pid = os.fork() if are_known else OTHERS
             if not pid:
-                assert fd is not None
                 self._begin_run(message, fd)
-                return
-            if fd is not None:
-                os.close(fd)
+                return set(message["tests"])
+            os.close(fd)
             _send(self._connection, pid)
 
     def _begin_run(self, message: Mapping[str, Any], fd: int) -> None:
         os.setpgid(0, 0)
         self._connection.close()
         limit_processor_time(int(message["wall_s"]) + 2)
-        self._fd, self.first_failure = fd, message["first_failure"]
+        self._fd, self.first_failure, self.with_facts = fd, message["first_failure"], message["facts"]
         if message["swap"] and not self._functions.swap(message["swap"]):
             self._tell({"unfit": True, "exit": 1})
             os._exit(0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import mlx_selfdebug
 from mlx_selfdebug.errors import UsageError
-from mlx_selfdebug.fixing.source import SourceFile, functions_of, lines_of, read_source
+from mlx_selfdebug.projects.source import SourceFile, functions_of, lines_of, read_source
 
 PACKAGE = Path(mlx_selfdebug.__file__).parent
 
@@ -23,7 +23,7 @@ def names(text: str) -> list[str]:
     return [function.name for function in functions_of(source(text))]
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("fixing/*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("projects/*.py")), ids=lambda path: path.name)
 def test_every_function_of_this_package_is_put_back_as_it_was(path: Path) -> None:
     file = read_source(path.parent, path.name)
     assert all(function.spliced(function.program) == file.text for function in functions_of(file))
@@ -152,3 +152,41 @@ def test_a_docstring_that_shares_its_lines_or_stands_alone_is_a_part_of_the_prog
     assert function.program == text
     assert function.description in ("Say it.", "Say")
     assert function.spliced(text) == text
+
+
+LONG = 'def f(\n    a,\n    b,\n):\n    """Say it."""\n    return """x\ny\nz\nw""" * a\n'
+
+
+def test_a_docstring_stays_where_a_new_signature_has_other_lines() -> None:
+    (function,) = functions_of(source(LONG))
+    program = '\n\ndef f(a, b):\n    return """x\ny\nz\nw""" * b\n'
+    spliced = 'def f(a, b):\n    """Say it."""\n    return """x\ny\nz\nw""" * b\n'
+    assert function.spliced(program) == spliced
+    swapped = function.swapped(program)
+    assert swapped is not None
+    assert '"""x\ny\nz\nw"""' in swapped
+
+
+def test_a_docstring_above_an_empty_line_keeps_its_indentation() -> None:
+    (function,) = functions_of(source('def f(a):\n    """Say it."""\n\n    return a\n'))
+    assert function.spliced(function.program) == function.file.text
+
+
+def test_imports_and_helpers_may_stand_beside_a_function_and_lines_are_told_in_the_code() -> None:
+    (_, function) = functions_of(source("x = 1\n\n\ndef g():\n    return 1\n\n\n" + LONG))
+    code = "import math\n\n\ndef f(a, b):\n    # Now.\n    return math.sqrt(a)\n"
+    placed = function.placed(code)
+    assert placed is not None
+    lines = placed.text.split("\n")
+    assert '    """Say it."""' in lines
+    for number, line in enumerate(lines, 1):
+        inside = placed.line_in_code(number)
+        assert inside == 0 or code.split("\n")[inside - 1] == line
+    assert {placed.line_in_code(number) for number in range(1, len(lines) + 1)} >= {1, 4, 5, 6}
+
+
+def test_a_signature_has_headers_decorators_and_no_part_of_the_body() -> None:
+    text = "class A:\n    @property\n    def f(\n        self,\n    ):\n        'Say it.'\n        return 1\n\n    def g(self): return 2\n"
+    f, g = functions_of(source(text))
+    assert f.signature == "class A:\n    @property\n    def f(\n        self,\n    ):"
+    assert g.signature == "class A:\n    def g(self):"

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from mlx_selfdebug.errors import SandboxError, UsageError
-from mlx_selfdebug.fixing.project import Framework, Project, linked_folders
-from mlx_selfdebug.fixing.suite_run import SuiteRun, suite_run_of
+from mlx_selfdebug.projects.project import Framework, Project, linked_folders
+from mlx_selfdebug.projects.source import Function
+from mlx_selfdebug.projects.suite_run import SuiteRun, suite_run_of
 from mlx_selfdebug.sandbox import CommandLimits, Scratch, describe_command_isolation, scratch_copy
 from mlx_selfdebug.sandbox.command import NAMESPACES
 from mlx_selfdebug.sandbox.isolation import Level
@@ -75,6 +76,12 @@ class Swap:
     program: str
     """A text that holds the function on the lines on which it stands in its file, below a header for each block around it."""
 
+    @classmethod
+    def to(cls, function: Function, program: str) -> Swap | None:
+        """Return what makes a function into the one of ``program`` once it is loaded; None if more than its body differs."""
+        swapped = function.swapped(program)
+        return Swap(function.file.name, function.name.rpartition(".")[2], function.first, swapped) if swapped else None
+
 
 @dataclass(eq=False)
 class _Wanted:
@@ -109,7 +116,10 @@ class Suite:
         """Whether replaced files are written to the scratch copy, which takes one run at a time, and not only shown to imports."""
         self._level, self._allow_network = level, allow_network
         self._readable = [str(_SERVER.parent), *linked_folders(project.python, project.root), *readable]
-        in_force = describe_command_isolation(project.python, allow_network=allow_network).in_force
+        described = describe_command_isolation(project.python, allow_network=allow_network)
+        self.isolation: Level = described.level
+        """How well the tests are isolated."""
+        in_force = described.in_force
         self.seen = scratch.project if in_force & NAMESPACES else scratch.folder
         """The folder in which the tests see the project."""
         self._modules: list[str] = []
@@ -168,8 +178,8 @@ class Suite:
     def warm(self, modules: Sequence[str], tests: Sequence[str] = ()) -> None:
         """Start again with ``modules`` imported before the tests are.
 
-        If ``tests`` are named, the project is also loaded once for them, so that a run of just these tests with the code of one
-        function swapped costs little more than the tests.
+        If ``tests`` are named, or files of tests, the project is also loaded once for them, so that a run of some of these tests
+        with the code of one function swapped costs little more than the tests.
         """
         self.close()
         self._closed = False
@@ -194,7 +204,7 @@ class Suite:
             tests: The ids of the tests to run; none means those that the project's command names.
             files: Texts to put in the place of files of the project, by their path within it.
             swap: The only function in which ``files`` differ from the project, if its body alone does. If the suite is warmed for
-                ``tests``, the function is then swapped in the project that is loaded already, where that comes to the same.
+                all of ``tests``, the function is swapped in the project that is loaded already, where that comes to the same.
             first_failure: Whether to end the run with the first test that fails.
             facts: Whether to report why tests failed, what they load and what they print.
             trace: Files of the project of which the lines that each test runs are reported.

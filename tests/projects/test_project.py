@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mlx_selfdebug.errors import UsageError
-from mlx_selfdebug.fixing.project import Project, TestCommand, is_test
-from mlx_selfdebug.fixing.suite import options_of
-from tests.fixing.projects import write_project
+from mlx_selfdebug.projects.project import Project, TestCommand, is_test
+from mlx_selfdebug.projects.suite import options_of
+from tests.projects.made import write_project
 
 
 @pytest.mark.parametrize(

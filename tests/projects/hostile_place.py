@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlx_selfdebug.fixing.suite import Suite, SuiteLimits, open_suite
-from tests.fixing.hostile_tests import file_with
-from tests.fixing.projects import contents, project_at, write_project
+from mlx_selfdebug.projects.suite import Suite, SuiteLimits, open_suite
+from tests.projects.hostile_tests import file_with
+from tests.projects.made import contents, project_at, write_project
 
 LIMITS = SuiteLimits(wall_s=10, stall_s=2, memory_bytes=512 << 20)
 HONEST = "import unittest\n\nclass T(unittest.TestCase):\n    def test_ok(self):\n        pass\n"

@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mlx_selfdebug.domains.python_source import Function as FunctionNode
-from mlx_selfdebug.domains.python_source import parse
 from mlx_selfdebug.errors import UsageError
+from mlx_selfdebug.parsing import parse
 
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 MAX_FILE_BYTES = 4 << 20
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
 
@@ -126,6 +126,24 @@ class Function:
         n = len(self.headers)
         return lines[n:] if tuple(lines[:n]) == self.headers and len(lines) > n else None
 
+    @property
+    def signature(self) -> str:
+        """Return the headers of the program and the lines of the function above its body, as they are written."""
+        lines, node = self.program.split("\n"), self.node
+        first = node.body[0]
+        above = lines[first.lineno - 1].encode()[: first.col_offset].decode().rstrip()
+        return "\n".join([*lines[: first.lineno - 1], *([above] if above else [])])
+
+    @cached_property
+    def body_lines(self) -> dict[int, int]:
+        """Return the lines of the file, from 1, that belong to the body, each with its number in the program.
+
+        The other lines of a function, those of its decorators and of ``def``, run when the module is imported.
+        """
+        body = self.node.body[0].lineno
+        lines = {line: self.line_in_program(line) or 0 for line in range(self.first, self.last + 1)}
+        return {line: place for line, place in lines.items() if place >= body}
+
     def swapped(self, program: str) -> str | None:
         """Return the function of ``program`` on the lines on which it would stand in the file, below its headers.
 
@@ -134,28 +152,91 @@ class Function:
         own = self.own_lines(program)
         if own is None or not _is_one_function(program, self.name):
             return None
-        if _interface(_only_function(ast.parse(program))) != self._interface:
+        node = _only_function(ast.parse(program.strip("\n")))
+        if _interface(node) != self._interface:
             return None
-        if self.docstring:
+        place = self._docstring_place(own, node)
+        if self.docstring and place is not None:
             start, end = self.docstring
-            own[start - self.first : start - self.first] = [""] * (end - start + 1)
+            own[place:place] = [""] * (end - start + 1)
         above = [""] * (self.first - 1 - len(self.headers))
         return "".join(f"{line}\n" for line in (*above, *self.headers, *own))
 
     def spliced(self, program: str) -> str | None:
         """Return the text of the file with the function of ``program``, or None if ``program`` is no other version of it."""
-        own = self.own_lines(program)
-        if own is None or not _is_one_function(program, self.name):
+        if not _is_one_function(program, self.name):
             return None
-        all_lines = self.file.lines
-        before, after = all_lines[: self.first - 1], all_lines[self.last :]
+        placed = self.placed(program)
+        return placed.text if placed and (placed.docstring or not self.docstring) else None
+
+    def placed(self, code: str) -> Placed | None:
+        """Return the file with ``code`` in the place of the function, or None if ``code`` does not stand for it.
+
+        For a method, ``code`` is a program as it is described above. For a function of a module, other statements may stand beside
+        it, such as imports and helpers. The docstring is put into the function if there is a line for it.
+        """
+        code = code.strip("\n") + "\n"
+        own, node = self.own_lines(code), self._node_in(code)
+        if own is None or node is None:
+            return None
+        place, docstring = self._docstring_place(own, node), None
         new = _with_ends(self.lines, own)
-        if self.docstring:
+        if self.docstring and place is not None:
             start, end = self.docstring
-            new[start - self.first : start - self.first] = all_lines[start - 1 : end]
-            if not _keeps_docstring("".join([*(f"{line}\n" for line in self.headers), *new])):
-                return None
-        return "".join([*before, *new, *after])
+            new[place:place] = _indented_as(
+                self.file.lines[start - 1 : end], own[node.body[0].lineno - 1 - len(self.headers)]
+            )
+            docstring = (self.first + place, end - start + 1)
+        lines = self.file.lines
+        text = "".join([*lines[: self.first - 1], *new, *lines[self.last :]])
+        return Placed(text, self.first, self.first + len(new) - 1, len(self.headers), docstring)
+
+    def _node_in(self, code: str) -> FunctionNode | None:
+        """Return the function in ``code`` that takes the place of this one, or None if there is none."""
+        tree = parse(code)
+        if tree is None:
+            return None
+        if self.headers:
+            return _only_function(tree) if _is_one_function(code, self.name) else None
+        return next((n for n in reversed(tree.body) if isinstance(n, FunctionNode) and n.name == self.name), None)
+
+    def _docstring_place(self, own: Sequence[str], node: FunctionNode) -> int | None:
+        """Return before which of the lines of another version the docstring belongs; None if there is no line for it."""
+        if self.docstring is None:
+            return None
+        usual = self.docstring[0] - self.first
+        if list(own[:usual]) == [_bare(line) for line in self.lines[:usual]] and usual < len(own):
+            return usual
+        first = node.body[0]
+        place = first.lineno - 1 - len(self.headers)
+        if own[place].encode()[: first.col_offset].strip():
+            return None
+        while not own[place - 1].strip() or own[place - 1].lstrip().startswith("#"):
+            place -= 1
+        return place
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A file with other code in the place of a function."""
+
+    text: str
+    """The text of the file."""
+    first: int
+    """The number of the first line of the code in the file, from 1."""
+    last: int
+    n_headers: int
+    docstring: tuple[int, int] | None = None
+    """The first line and the number of lines of the docstring that was put in; None if none was."""
+
+    def line_in_code(self, line: int) -> int:
+        """Return the number in the code of a line of the file; 0 for a line that is not in the code."""
+        if not self.first <= line <= self.last:
+            return 0
+        start, n = self.docstring or (self.last + 1, 0)
+        if start <= line < start + n:
+            return 0
+        return line - self.first + 1 + self.n_headers - (n if line > start else 0)
 
 
 def read_source(root: Path, name: str) -> SourceFile:
@@ -231,10 +312,10 @@ def _interface(node: FunctionNode) -> str:
     return "\n".join([type(node).__name__, *map(ast.dump, parts)])
 
 
-def _keeps_docstring(program: str) -> bool:
-    """Return whether the function in a program has a docstring."""
-    tree = parse(program)
-    return tree is not None and ast.get_docstring(_only_function(tree)) is not None
+def _indented_as(docstring: Sequence[str], line: str) -> list[str]:
+    """Return the lines of a docstring, the first one with the indentation of ``line``."""
+    first, *others = docstring
+    return [_indentation(line) + first.lstrip(), *others]
 
 
 def _class_header(node: ast.ClassDef) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import textwrap
 
-from mlx_selfdebug.domains.python_source import parse
-from mlx_selfdebug.fixing.source import Function
+from mlx_selfdebug.parsing import parse
+from mlx_selfdebug.projects.source import Function
 
 
 def fitted(function: Function, code: str) -> str | None:

@@ -16,8 +16,8 @@ def main() -> None:
     os.setgid(NOBODY)
     os.setuid(NOBODY)
     from mlx_selfdebug.sandbox import describe_command_isolation
-    from tests.fixing.hostile_place import Place
-    from tests.fixing.hostile_tests import ATTACKS
+    from tests.projects.hostile_place import Place
+    from tests.projects.hostile_tests import ATTACKS
 
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder), "unittest")

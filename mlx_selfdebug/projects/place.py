@@ -1,0 +1,59 @@
+"""Say where a function of a project stands and how it is tested, as text that a task can carry.
+
+>>> place = Place("/home/me/shop", "/usr/bin/python3", "shop/prices.py", "total", tests=("tests/test_prices.py",), seconds=0.2)
+>>> Place.read(place.text()) == place
+True
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from mlx_selfdebug.errors import UsageError
+from mlx_selfdebug.projects.project import Project, TestCommand
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of a function in a project, and what its tests take."""
+
+    root: str
+    """The path of the project."""
+    python: str
+    """The path of the interpreter that runs the tests."""
+    file: str
+    """The path of the function's file within the project."""
+    function: str
+    """The qualified name of the function, such as "Window.mean"."""
+    tests: tuple[str, ...]
+    """The files of tests, within the project, that are collected together."""
+    seconds: float
+    """How long the tests of this function took when the project was loaded anew for them."""
+
+    @property
+    def project(self) -> Project:
+        """Return the project. Raises UsageError if it is gone."""
+        if not Path(self.root).is_dir():
+            raise UsageError(
+                f"the project {self.root} is not there; tasks of a project are tested where it was when they were made",
+                hint="make the tasks again, from the folder where it is now: functions:FOLDER",
+            )
+        return Project(Path(self.root), self.python, TestCommand("pytest"))
+
+    def text(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def read(cls, text: str) -> Place:
+        """Return the place that ``text`` describes. Raises UsageError if it describes none."""
+        try:
+            values = json.loads(text)
+            return cls(**{**values, "tests": tuple(values["tests"]), "seconds": float(values["seconds"])})
+        except (ValueError, TypeError, KeyError) as error:
+            names = ", ".join(field.name for field in fields(cls))
+            raise UsageError(
+                f"the data of a task of a project cannot be read: {text[:60]!r}; it is a JSON object with {names}",
+                hint="make such tasks with functions:FOLDER",
+            ) from error
