@@ -21,7 +21,7 @@ from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
 from mlx_selfdebug.values.step import Step
 
-STAGES = ("collect", "train", "evaluate")
+STAGES = ("collect", "train", "rewards", "evaluate")
 """The stages in the order in which a run goes through them."""
 PASS_AT = (1, 2, 4, 8, 16, 32, 64)
 """The numbers of drafts k for which pass@k is reported."""
@@ -149,7 +149,7 @@ def _stages(run: StoredRun) -> list[StageRecord]:
 def budget_bytes(config: Config, stage: str) -> int:
     """Return the memory budget of a stage in bytes."""
     budget = config.budget
-    return int((budget.training_gb if stage == "train" else budget.inference_gb) * 1e9)
+    return int((budget.training_gb if stage in ("train", "rewards") else budget.inference_gb) * 1e9)
 
 
 def _collected(attempts: Sequence[Attempt], facts: Facts) -> Collected:

@@ -99,16 +99,25 @@ class _RepairEach:
 class Selection:
     """The checks of one training, and the choice of the best one.
 
-    ``training`` is the digest of the examples. Checks are stored under it, so that another training does not recall them.
+    ``training`` is the digest of the examples. Checks are stored under it, so that another training does not recall them. Their
+    repairs are attempts in arms whose names begin with ``arm``.
     """
 
     def __init__(
-        self, run: Run, model: Model, tasks: Sequence[Task], runner: TestRunner, decoding: Decoding, training: str
+        self,
+        run: Run,
+        model: Model,
+        tasks: Sequence[Task],
+        runner: TestRunner,
+        decoding: Decoding,
+        training: str,
+        arm: str = ARM,
     ) -> None:
         self.checks: list[Check] = []
         self._run, self._model, self._tasks = run, model, tasks
         self._runner, self._decoding = runner, decoding
         self._training = training[:12]
+        self._arm = arm
         failures = [*run.attempts("collect"), *run.attempts(planting.ARM)]
         self._failed = to_repair(failures, tasks, run.config.train.failed_per_task)
 
@@ -138,7 +147,7 @@ class Selection:
 
     def repair_all(self, step: int) -> Check:
         """Have the model repair the failed attempts now, and store the check that this makes."""
-        arm = f"{ARM}/{step:06d}"
+        arm = f"{self._arm}/{step:06d}"
         # A check that was cut short starts over, because a repair depends slightly on what else is decoded in its batch.
         self._run.delete_attempts(arm)
         self._model.network.eval()
