@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mlx_selfdebug.models.backend import mx
 
-from mlx_selfdebug.config import TrainConfig
+from mlx_selfdebug.config import Config, TrainConfig
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.running import open_runner
 from mlx_selfdebug.errors import StoreError, TrainingError
@@ -36,7 +36,7 @@ from mlx_selfdebug.training.reward_prompts import RewardPrompt, described, promp
 from mlx_selfdebug.training.reward_session import RewardSession
 from mlx_selfdebug.training.rollouts import ARM, Rollouts
 from mlx_selfdebug.training.selection import ARM as HELD_BACK_ARM
-from mlx_selfdebug.training.selection import Selection, held_back_tasks
+from mlx_selfdebug.training.selection import REWARDS, Selection, held_back_tasks
 from mlx_selfdebug.values.task import Task
 
 logger = logging.getLogger(__name__)
@@ -95,10 +95,10 @@ def train_by_rewards(
         origin = {"prompts": mix["digest"], "adapter": begun_with.digest() if begun_with else ""}
         selection = None
         if held_back:
-            digest = f"{STAGE}-{mix['digest']}"
+            digest = f"{REWARDS}{mix['digest']}"
             arm = f"{HELD_BACK_ARM}/{ARM}"
-            selection = Selection(run, model, held_back, runner, greedy_decoding(run), digest, arm)
-        rollouts = Rollouts(run, model, runner, rollout_decoding(run))
+            selection = Selection(run, model, held_back, runner, greedy_decoding(run.config), digest, arm)
+        rollouts = Rollouts(run, model, runner, rollout_decoding(run.config))
         session = RewardSession(rollouts, prompts, plan, spent, origin, selection)
         with (progress or NullProgress()).stage(STAGE, config.reward_steps, "steps") as stage:
             ending = session.make_steps(stage.advance)
@@ -114,11 +114,10 @@ def for_planning(config: TrainConfig) -> TrainConfig:
     return replace(config, epochs=1, batch_size=2, distilled_share=float(config.reward_kl > 0))
 
 
-def rollout_decoding(run: StoredRun) -> Decoding:
+def rollout_decoding(config: Config) -> Decoding:
     """Return how rollouts are decoded: from the model's own distribution, within the memory budget of training."""
-    decoding = greedy_decoding(run)
-    longest = run.config.train.reward_max_tokens
-    return replace(decoding, temperature=1.0, min_p=0.0, max_tokens=longest, keep_tokens=True)
+    longest = config.train.reward_max_tokens
+    return replace(greedy_decoding(config), temperature=1.0, min_p=0.0, max_tokens=longest, keep_tokens=True)
 
 
 def _tasks_to_train_on(run: StoredRun, tasks: Sequence[Task] | None) -> list[Task]:

@@ -99,7 +99,7 @@ def _train_on_pairs(
             runner = stack.enter_context(
                 open_runner(run.config.sandbox, held_back, allow_weak_sandbox=allow_weak_sandbox)
             )
-            session.select_by(Selection(run, model, held_back, runner, greedy_decoding(run), session.digest))
+            session.select_by(Selection(run, model, held_back, runner, greedy_decoding(run.config), session.digest))
         settings = stack.enter_context(with_adapter(model, run.config.train, run.config.seed))
         with (progress or NullProgress()).stage("train", len(examples) * run.config.train.epochs, "pairs") as stage:
             session.make_steps(stage.advance)

@@ -10,11 +10,11 @@ from typing import Any
 
 from mlx_selfdebug.models.backend import mx
 
-from mlx_selfdebug.config import TrainConfig
+from mlx_selfdebug.config import Config, TrainConfig
 from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.repair.asking import Decoding
 from mlx_selfdebug.stages.common import decoding_of
-from mlx_selfdebug.store import Family, Run, StoredRun
+from mlx_selfdebug.store import Family, Run
 from mlx_selfdebug.training.adapter import insert_adapter, remove_adapter
 from mlx_selfdebug.training.plan import Planner, TrainingPlan, Workload, processes_bytes
 
@@ -52,8 +52,7 @@ def with_adapter(model: Model, config: TrainConfig, seed: int) -> Iterator[dict[
         model.network.eval()
 
 
-def greedy_decoding(run: StoredRun) -> Decoding:
+def greedy_decoding(config: Config) -> Decoding:
     """Return how repairs of held-back tasks are decoded: greedily, and within the memory budget of training."""
-    config = run.config
     budget_bytes = int(config.budget.training_gb * 1e9)
     return replace(decoding_of(config.collect, config), temperature=0.0, budget_bytes=budget_bytes)

@@ -85,7 +85,8 @@ class RewardSession:
         done = self._begin(advance)
         saved, in_network = time.monotonic(), done
         while not (reason := self._over(done)):
-            self._run.add_reward_step(self._step(done, advance))
+            step = self._step(done)
+            self._run.add_reward_step(step)
             done = in_network = done + 1
             if done % config.reward_every == 0 or done == config.reward_steps:
                 self._check(done, advance)
@@ -93,6 +94,7 @@ class RewardSession:
                 save_checkpoint(folder, done, self._model.network, self._optimizer, self._settings)
                 time.sleep(config.cooldown_s)
                 saved = time.monotonic()
+            advance(1, _note(step))
         best = self._selection.best if self._selection else None
         if best and best.step != in_network:
             restore_best(folder, best.step, self._model.network)
@@ -125,7 +127,7 @@ class RewardSession:
             return f"{config.patience} tries of the held-back tasks in a row repaired no more than the best before them"
         return ""
 
-    def _step(self, number: int, advance: Advance) -> RewardStep:
+    def _step(self, number: int) -> RewardStep:
         spent, begin = Spent(), time.monotonic()
         prompts = choose(self._prompts, number, self._rates, self._config, self._seed)
         self._model.network.eval()
@@ -139,9 +141,7 @@ class RewardSession:
         updated = time.monotonic()
         for part, seconds in {**spent.seconds, "gradients": updated - rolled_out}.items():
             self._spent.add(part, seconds)
-        step = _record(number, groups, made, rolled_out - begin, spent.seconds.get(TESTS, 0.0), updated - rolled_out)
-        advance(1, _note(step))
-        return step
+        return _record(number, groups, made, rolled_out - begin, spent.seconds.get(TESTS, 0.0), updated - rolled_out)
 
     def _update(self, number: int, groups: Sequence[Group]) -> Update:
         """Make the update of a step. If no group has two different rewards, nothing is changed."""

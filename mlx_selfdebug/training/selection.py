@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model
 
 ARM = "held back"
+REWARDS = "rewards-"
+"""What the digest of a training by rewards begins with. Its checks are kept apart from those of a training on pairs."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,14 @@ class Selection:
 
 
 def stored_checks(run: StoredRun, training: str = "") -> list[Check]:
-    """Return the stored checks of a training, or those of all trainings, in the order of their steps."""
+    """Return the stored checks of a training, in the order of their steps.
+
+    ``training`` is the beginning of its digest: ``REWARDS`` for the training by rewards, and "" for all trainings on pairs.
+    """
     stored = run.facts().family(Family.CHECK)
-    checks = [Check(**value) for name, value in stored.items() if name.startswith(training)]
+    checks = [
+        Check(**value)
+        for name, value in stored.items()
+        if name.startswith(training) and (training or not name.startswith(REWARDS))
+    ]
     return sorted(checks, key=lambda check: check.step)

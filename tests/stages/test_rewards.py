@@ -18,7 +18,7 @@ from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Key, Run
 from mlx_selfdebug.testing import make_attempt, make_task, write_taught_model
 from mlx_selfdebug.training import reward_session
-from mlx_selfdebug.training.selection import stored_checks
+from mlx_selfdebug.training.selection import REWARDS, stored_checks
 from mlx_selfdebug.values.task import Task
 
 from ..support.values import FAILED, small_config
@@ -194,7 +194,7 @@ def test_the_best_step_s_adapter_is_kept_and_may_be_the_one_it_began_with(
     with open_run(tmp_path / "run", tasks, held_back=True, **options) as run:
         kept = go(run, taught, tasks)
         assert run.facts().stored[Key.REWARD_ENDING] == {"steps": 4, "reason": "all 4 steps were made", "kept": 2}
-        assert [check.step for check in stored_checks(run)] == [0, 2, 4]
+        assert [check.step for check in stored_checks(run, REWARDS)] == [0, 2, 4]
     with open_run(tmp_path / "shorter", train__reward_steps=2) as run:
         assert same(go(run, taught), kept)
 
@@ -308,3 +308,23 @@ def test_the_steps_survive_export_and_import(taught: Any, tmp_path: Path) -> Non
     import_run(tmp_path / "run.jsonl", tmp_path / "again")
     with open_stored(tmp_path / "again") as run:
         assert (run.reward_steps(), rollouts(run)) == (wanted, tokens)  # type: ignore[arg-type]
+
+
+def test_the_report_and_the_summary_show_the_rewards_and_how_they_ended(taught: Any, tmp_path: Path) -> None:
+    from mlx_selfdebug.reporting.records import read_records
+    from mlx_selfdebug.reporting.report.markdown import report_markdown
+    from mlx_selfdebug.reporting.report.page import report_html
+    from mlx_selfdebug.reporting.summary import summarize
+
+    tasks = [TASK, OTHER]
+    with open_run(tmp_path / "run", tasks, held_back=True, train__reward_steps=2, train__reward_every=1) as run:
+        go(run, taught, tasks)
+        records, summary = read_records(run), summarize(run, None)
+    text, page = report_markdown(records), report_html(records)
+    assert "## Training by rewards" in text
+    assert "The training by rewards ended after 2 steps: all 2 steps were made." in text
+    assert 'aria-label="Training by rewards"' in page
+    assert [stage.name for stage in records.stages] == ["rewards"]
+    assert summary["rewards"]["steps"] == 2
+    assert summary["attempts"]["by_arm"]["rewards"] == 16
+    assert len(summary["rewards"]["checks"]) == 3
