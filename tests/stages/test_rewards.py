@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import random
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +18,10 @@ from mlx_selfdebug.models.backend import mx
 
 import pytest
 
-from mlx_selfdebug.errors import BudgetError, ConfigError, TrainingError
+from mlx_selfdebug.errors import BudgetError, ConfigError, StoreError, TrainingError
+from mlx_selfdebug.models.cache import CACHE_VARIABLE
 from mlx_selfdebug.stages.train import train
-from mlx_selfdebug.store import Key, Run
+from mlx_selfdebug.store import Key, Run, StoredRun, export_run, import_run, open_stored, read_attempts, reading
 from mlx_selfdebug.testing import make_attempt, make_task, write_taught_model
 from mlx_selfdebug.training import reward_session
 from mlx_selfdebug.training.selection import REWARDS, stored_checks
@@ -23,6 +29,7 @@ from mlx_selfdebug.values.task import Task
 
 from ..support.values import FAILED, small_config
 
+ROOT = Path(__file__).parents[2]
 TASK = make_task("f", "x * x")
 RIGHT, WRONG = "def f(x):\n    return x * x\n", "def f(x):\n    return x + x\n"
 OTHER = make_task("g", "x * x")
@@ -44,7 +51,7 @@ def taught(taught_folder: Path) -> Any:
     return load_model(str(taught_folder))
 
 
-def open_run(path: Path, tasks: list[Task] | None = None, *, held_back: bool = False, **overrides: Any) -> Run:
+def open_run(path: Path | str, tasks: list[Task] | None = None, *, held_back: bool = False, **overrides: Any) -> Run:
     """A run of drafts alone: two groups of eight per step, no pairs."""
     settings = {
         "train__reward_steps": 8,
@@ -75,11 +82,11 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one.keys() == other.keys() and all(mx.array_equal(one[name], other[name]).item() for name in one)
 
 
-def rollouts(run: Run) -> list[tuple[str, tuple[int, ...]]]:
+def rollouts(run: StoredRun) -> list[tuple[str, tuple[int, ...]]]:
     return [(attempt.id, attempt.tokens) for attempt in run.attempts() if attempt.arm.startswith("rewards/")]
 
 
-def timeless(run: Run) -> list[dict[str, Any]]:
+def timeless(run: StoredRun) -> list[dict[str, Any]]:
     return [{**step.to_record(), "rollouts_s": 0, "tests_s": 0, "gradient_s": 0} for step in run.reward_steps()]
 
 
@@ -297,8 +304,6 @@ def test_groups_that_do_not_fit_the_budget_are_refused_with_what_would(taught: A
 
 
 def test_the_steps_survive_export_and_import(taught: Any, tmp_path: Path) -> None:
-    from mlx_selfdebug.store import export_run, import_run, open_stored
-
     with open_run(tmp_path / "run", train__reward_steps=1) as run:
         go(run, taught)
         wanted, tokens = run.reward_steps(), rollouts(run)
@@ -328,3 +333,51 @@ def test_the_report_and_the_summary_show_the_rewards_and_how_they_ended(taught: 
     assert summary["rewards"]["steps"] == 2
     assert summary["attempts"]["by_arm"]["rewards"] == 16
     assert len(summary["rewards"]["checks"]) == 3
+
+
+REWARDING = """
+import sys
+from mlx_selfdebug.models.load import load_model
+from mlx_selfdebug.training import reward_session
+from tests.stages.test_rewards import go, open_run
+reward_session.CHECKPOINT_S = 0.0
+with open_run(sys.argv[1]) as run:
+    go(run, load_model(sys.argv[2]))
+"""
+
+
+def rewarding(run: Path, model: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, CACHE_VARIABLE: str(run.parent / "cache")}
+    return subprocess.Popen([sys.executable, "-c", REWARDING, str(run), str(model)], cwd=ROOT, env=environment)
+
+
+def n_stored(path: Path) -> int:
+    """Attempts on disk; none while the folder is still being made."""
+    try:
+        with reading(path) as db:
+            return len(list(read_attempts(db)))
+    except StoreError:
+        return 0
+
+
+def test_a_process_killed_ten_times_ends_with_the_rollouts_and_the_adapter_of_one_left_alone(
+    taught_folder: Path, tmp_path: Path
+) -> None:
+    assert rewarding(tmp_path / "whole", taught_folder).wait(timeout=240) == 0
+    whole = n_stored(tmp_path / "whole")
+    moments = sorted(random.Random(0).sample(range(whole - 4), 10))
+    for moment in moments:
+        process = rewarding(tmp_path / "cut", taught_folder)
+        while n_stored(tmp_path / "cut") < moment and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+    assert 0 < n_stored(tmp_path / "cut") < whole
+    assert rewarding(tmp_path / "cut", taught_folder).wait(timeout=240) == 0
+    ends = []
+    for name in ("whole", "cut"):
+        with open_stored(tmp_path / name) as run:
+            weights: Any = mx.load(str(run.adapter_path / "adapters.safetensors"))
+            ends.append((rollouts(run), timeless(run), weights))
+    assert ends[0][:2] == ends[1][:2]
+    assert same(ends[0][2], ends[1][2])
