@@ -23,7 +23,7 @@ from mlx_selfdebug.models.adapters import WEIGHTS
 from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.repair import planting
-from mlx_selfdebug.repair.asking import Decoding
+from mlx_selfdebug.repair.asking import FACTS_TOKENS, Decoding
 from mlx_selfdebug.stages.common import measured
 from mlx_selfdebug.stages.within_budget import greedy_decoding, planned, with_adapter
 from mlx_selfdebug.store import Key, Run, StoredRun
@@ -83,7 +83,8 @@ def train_by_rewards(
             )
         begun_with = _begun_with(run)
         with spent.on("planning"):
-            work = GroupWorkload.of_steps(lengths, config, USUAL_COMPLETION)
+            longest = _longest(prompts, lengths, config, model)
+            work = replace(GroupWorkload.of_steps(lengths, config, USUAL_COMPLETION), prompt=longest)
             plan = stack.enter_context(planned(run, model, work, for_planning(config), smaller, f"{STAGE}."))
         runner = stack.enter_context(
             open_runner(run.config.sandbox, [*trained_on, *held_back], allow_weak_sandbox=allow_weak_sandbox)
@@ -99,7 +100,9 @@ def train_by_rewards(
             arm = f"{HELD_BACK_ARM}/{ARM}"
             selection = Selection(run, model, held_back, runner, greedy_decoding(run.config), digest, arm)
         rollouts = Rollouts(run, model, runner, rollout_decoding(run.config))
-        session = RewardSession(rollouts, prompts, plan, spent, origin, selection)
+        session = RewardSession(
+            rollouts, prompts, plan, spent, origin, lambda prompt: _length(model, prompt) <= longest, selection
+        )
         with (progress or NullProgress()).stage(STAGE, config.reward_steps, "steps") as stage:
             ending = session.make_steps(stage.advance)
         run.remember(Key.REWARD_ENDING, asdict(ending))
@@ -139,7 +142,7 @@ def _tasks_to_train_on(run: StoredRun, tasks: Sequence[Task] | None) -> list[Tas
 def _prompts(run: Run, model: Model, tasks: Sequence[Task]) -> tuple[list[RewardPrompt], list[int]]:
     """Return the prompts that may be asked, and the number of tokens of each. Those that are too long are left out and counted."""
     config = run.config.train
-    room = min(config.max_length, model.context) - config.reward_max_tokens
+    room = _room(config, model)
     prompts = prompts_of([*run.attempts("collect"), *run.attempts(planting.ARM)], tasks, config)
     lengths = [_length(model, prompt) for prompt in prompts]
     kept = [(prompt, n) for prompt, n in zip(prompts, lengths, strict=True) if n <= room]
@@ -159,6 +162,20 @@ def _prompts(run: Run, model: Model, tasks: Sequence[Task]) -> tuple[list[Reward
             hint="start a run with a larger --train-max-length or a smaller --train-reward-max-tokens",
         )
     return [prompt for prompt, _ in kept], [n for _, n in kept]
+
+
+def _room(config: TrainConfig, model: Model) -> int:
+    """Return how many tokens a prompt may have, so that a completion has room beside it."""
+    return min(config.max_length, model.context) - config.reward_max_tokens
+
+
+def _longest(prompts: Sequence[RewardPrompt], lengths: Sequence[int], config: TrainConfig, model: Model) -> int:
+    """Return the number of tokens of the longest prompt to plan for, which may be the repair of a draft that is not made yet."""
+    drafts = [n for prompt, n in zip(prompts, lengths, strict=True) if prompt.kind == "draft"]
+    if not drafts or not config.reward_repair_share:
+        return max(lengths)
+    repair = max(drafts) + config.reward_max_tokens + FACTS_TOKENS
+    return max(*lengths, min(repair, _room(config, model)))
 
 
 def _length(model: Model, prompt: RewardPrompt) -> int:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.repair import planting
+from mlx_selfdebug.repair.policies import repairable
 from mlx_selfdebug.training.selection import to_repair
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
@@ -54,6 +55,19 @@ def prompts_of(attempts: Sequence[Attempt], tasks: Sequence[Task], config: Train
         prompts += [RewardPrompt("bug" if a.arm == planting.ARM else "repair", task, a) for a in failed[task.id]]
     wanted = shares(config)
     return [prompt for prompt in prompts if wanted[prompt.kind]]
+
+
+def latest_failures(drafts: Iterable[Attempt]) -> dict[str, Attempt]:
+    """Return the failed draft of each task that may be shown to be repaired, by the task's id: the first of the latest step.
+
+    ``drafts`` are rollouts, whose arms are in the order of their steps. So repairs are asked of what the model gets wrong now, and
+    not only of what it got wrong when the run was collected.
+    """
+    latest: dict[str, Attempt] = {}
+    failed = [draft for draft in drafts if not draft.parent and repairable(draft)]
+    for draft in sorted(failed, key=lambda a: (a.arm, -a.sample)):
+        latest[draft.task_id] = draft
+    return latest
 
 
 def shares(config: TrainConfig) -> dict[PromptKind, float]:

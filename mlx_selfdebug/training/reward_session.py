@@ -22,10 +22,11 @@ from mlx_selfdebug.progress import Spent
 from mlx_selfdebug.training.checkpoint import newest_checkpoint, restore_best, save_best, save_checkpoint
 from mlx_selfdebug.training.loop import MAX_SKIPPED
 from mlx_selfdebug.training.plan import TrainingPlan
-from mlx_selfdebug.training.reward_prompts import RewardPrompt, choose
+from mlx_selfdebug.training.reward_prompts import RewardPrompt, choose, latest_failures
 from mlx_selfdebug.training.reward_update import Update, reward_optimizer, update
-from mlx_selfdebug.training.rollouts import Group, Rollouts, examples_of, pass_rates, remembered_rates
+from mlx_selfdebug.training.rollouts import Group, Rollouts, examples_of, pass_rates, remembered_rates, step_of
 from mlx_selfdebug.training.selection import Selection
+from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.step import RewardStep
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ class Ending:
 class RewardSession:
     """The steps of one training by rewards.
 
-    ``origin`` says what the training depends on beside the settings: the prompts and the adapter that it began with.
+    ``origin`` says what the training depends on beside the settings: the prompts and the adapter that it began with. ``fits`` says
+    whether a prompt is no longer than planned for. The repair of a task's latest failed draft joins the prompts if it is not.
     """
 
     def __init__(
@@ -64,9 +66,13 @@ class RewardSession:
         plan: TrainingPlan,
         spent: Spent,
         origin: Mapping[str, Any],
+        fits: Callable[[RewardPrompt], bool],
         selection: Selection | None = None,
     ) -> None:
         self._rollouts, self._prompts, self._plan, self._spent = rollouts, prompts, plan, spent
+        self._tasks = {prompt.task.id: prompt.task for prompt in prompts}
+        self._fits = fits
+        self._failures: dict[str, Attempt] = {}
         self._run, self._model = rollouts.run, rollouts.model
         self._config, self._seed = self._run.config.train, self._run.config.seed
         self._selection = selection
@@ -107,7 +113,10 @@ class RewardSession:
         if start:
             start.restore(self._model.network, self._optimizer)
         self._run.delete_reward_steps(done)
-        self._rates = remembered_rates(self._run.attempts(), done) if done else {}
+        if done:
+            steps = [(step_of(attempt), attempt) for attempt in self._run.attempts()]
+            rollouts = [attempt for step, attempt in steps if step is not None and step < done]
+            self._rates, self._failures = remembered_rates(rollouts), latest_failures(rollouts)
         advance(done, "resumed" if done else "")
         if self._selection:
             self._selection.recall(done if done else -1)
@@ -129,12 +138,13 @@ class RewardSession:
 
     def _step(self, number: int) -> RewardStep:
         spent, begin = Spent(), time.monotonic()
-        prompts = choose(self._prompts, number, self._rates, self._config, self._seed)
+        prompts = choose(self._all_prompts(), number, self._rates, self._config, self._seed)
         self._model.network.eval()
         groups = [group for group in self._rollouts.make(number, prompts, spent) if group.attempts]
         # What is learned from has to be on disk before it changes the weights.
         self._run.flush()
         self._rates |= pass_rates(groups)
+        self._failures |= latest_failures(attempt for group in groups for attempt in group.attempts)
         self._limit_cache()
         rolled_out = time.monotonic()
         made = self._update(number, groups)
@@ -142,6 +152,13 @@ class RewardSession:
         for part, seconds in {**spent.seconds, "gradients": updated - rolled_out}.items():
             self._spent.add(part, seconds)
         return _record(number, groups, made, rolled_out - begin, spent.seconds.get(TESTS, 0.0), updated - rolled_out)
+
+    def _all_prompts(self) -> list[RewardPrompt]:
+        """Return the prompts of the run, and the repairs of what the model got wrong when it was last asked for drafts."""
+        if not self._config.reward_repair_share:
+            return list(self._prompts)
+        fresh = [RewardPrompt("repair", self._tasks[id_], failed) for id_, failed in sorted(self._failures.items())]
+        return [*self._prompts, *filter(self._fits, fresh)]
 
     def _update(self, number: int, groups: Sequence[Group]) -> Update:
         """Make the update of a step. If no group has two different rewards, nothing is changed."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import mean
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.progress import NullStage, Spent
 from mlx_selfdebug.repair.asking import Decoding
+from mlx_selfdebug.repair.judging import Memory
 from mlx_selfdebug.repair.policies import Move
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sandbox.runner import TestRunner
@@ -39,6 +41,12 @@ ARM = "rewards"
 def arm_of(step: int) -> str:
     """Return the arm of a step's rollouts."""
     return f"{ARM}/{step:06d}"
+
+
+def step_of(attempt: Attempt) -> int | None:
+    """Return the step whose rollout the attempt is, or None if it is none."""
+    arm, _, number = attempt.arm.partition("/")
+    return int(number) if arm == ARM else None
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,11 @@ class Rollouts:
     decoding: Decoding
     """At a temperature of 1 and without ``min_p``, so that completions are drawn from the distribution that is trained."""
 
+    @cached_property
+    def memory(self) -> Memory:
+        """Return what is known of programs that were tested, which is read from the store once and not in every step."""
+        return Memory(self.runner, self.run.attempts())
+
     def make(self, step: int, prompts: Sequence[RewardPrompt], spent: Spent) -> list[Group]:
         """Return the groups of ``step``: made now, or taken from the store as far as they are there."""
         size = self.run.config.train.reward_group_size
@@ -100,7 +113,7 @@ class Rollouts:
             )
         tasks = list({prompt.task.id: prompt.task for prompt in prompts}.values())
         play = Play(arm_of(step), tasks, _Complete(moves), self.decoding)
-        made = Stream(self.run, self.model, self.runner, NullStage(), spent).play(play)[play.arm]
+        made = Stream(self.run, self.model, self.runner, NullStage(), spent, self.memory).play(play)[play.arm]
         return [
             self._group(prompt, [attempt for attempt in made if attempt.sample // size == place])
             for place, prompt in enumerate(prompts)
@@ -136,19 +149,13 @@ def pass_rates(groups: Iterable[Group]) -> dict[str, float]:
     return {group.prompt.key: group.pass_rate for group in groups if group.attempts}
 
 
-def remembered_rates(attempts: Iterable[Attempt], before: int) -> dict[str, float]:
-    """Return the pass rates as they were last found in the steps before ``before``, from the stored rollouts of all steps."""
-    last: dict[str, tuple[int, list[bool]]] = {}
-    for attempt in attempts:
-        arm, _, number = attempt.arm.partition("/")
-        if arm != ARM or int(number) >= before:
-            continue
+def remembered_rates(rollouts: Iterable[Attempt]) -> dict[str, float]:
+    """Return the pass rates as they were last found in these stored rollouts, by the keys of their prompts."""
+    last: dict[str, tuple[str, list[bool]]] = {}
+    for attempt in sorted(rollouts, key=lambda a: a.arm):
         key, passed = attempt.parent or attempt.task_id, attempt.passed and attempt.public.passed
-        step, found = last.get(key, (-1, []))
-        if int(number) > step:
-            last[key] = (int(number), [passed])
-        elif int(number) == step:
-            found.append(passed)
+        arm, found = last.get(key, ("", []))
+        last[key] = (attempt.arm, [*found, passed] if arm == attempt.arm else [passed])
     return {key: mean(found) for key, (_, found) in last.items()}
 
 

@@ -151,10 +151,13 @@ def test_a_training_killed_at_ten_moments_has_the_same_rollouts_and_the_same_ada
 ) -> None:
     monkeypatch.setattr(reward_session, "CHECKPOINT_S", 0.0)
     options: dict[str, Any] = {"train__reward_steps": 6, "train__reward_every": 2, "held_back": True}
+    options |= {"train__reward_repair_share": 0.5, "train__reward_draft_share": 0.5}
     tasks = [TASK, OTHER]
     with open_run(tmp_path / "whole", tasks, **options) as run:
         wanted, wanted_rollouts, wanted_steps = go(run, taught, tasks), rollouts(run), timeless(run)
     assert len(wanted_rollouts) == 48
+    # The first step drafts, and later ones repair what failed there.
+    assert {id_.split(":")[-1] for id_, _ in wanted_rollouts} == {"0", "1"}
     for moment in (0, 3, 9, 10, 14, 5, 2, 7, 11, 1):
         with open_run(tmp_path / "cut", tasks, **options) as run:
             undo = killing(run, moment)
@@ -266,6 +269,18 @@ def test_the_stage_goes_on_from_the_adapter_of_the_pairs_and_keeps_that_beside(t
     with open_run(tmp_path / "pairs", train__reward_steps=0, train__learning_rate=1e-3) as run:
         run.replace_pairs(pairs)
         assert same(go(run, taught), of_pairs)
+
+
+def test_the_divergence_from_the_base_is_a_part_of_the_loss_once_the_model_has_moved(
+    taught: Any, tmp_path: Path
+) -> None:
+    steps = {}
+    for weight in (0.0, 0.5):
+        with open_run(tmp_path / str(weight), train__reward_kl=weight, train__reward_steps=3) as run:
+            go(run, taught)
+            steps[weight] = run.reward_steps()
+    assert steps[0.0][0].loss == pytest.approx(steps[0.5][0].loss, abs=1e-5)
+    assert [step.loss for step in steps[0.0][1:]] != [step.loss for step in steps[0.5][1:]]
 
 
 def test_hidden_checks_that_equal_the_public_ones_are_said(
