@@ -49,8 +49,12 @@ COMMON: Mapping[str, Any] = {
     "train.reward_steps": 400,
     "train.reward_max_tokens": 200,
     "train.rank": 16,
+    "train.patience": 0,
 }
-"""The settings of every recipe, except those that the recipe sets itself: rewards alone, from a fresh adapter."""
+"""The settings of every recipe, except those that the recipe sets itself: rewards alone, from a fresh adapter.
+
+No training ends because tries of the held-back tasks bring nothing better, so that the whole curve is seen.
+"""
 PAIRS: Mapping[str, Any] = {**learning.COMMON, **learning.RECIPES["own-draft-gentle"]}
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "rewards": {},
@@ -83,7 +87,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=4, help="number of drafts per task when collecting")
     parser.add_argument("--steps", type=int, default=COMMON["train.reward_steps"])
     parser.add_argument("--prompts", type=int, default=8, help="groups per step")
-    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--folder", type=Path, default=Path("runs/rewards"))
     parser.add_argument("--records", type=Path, default=Path("benchmarks/results/rewards"))
     options = parser.parse_args()
