@@ -104,7 +104,9 @@ class TrainConfig:
         low=0,
         high=1,
     )
-    max_pairs: int = _setting(200, "maximum number of pairs to train on", low=1)
+    max_pairs: int = _setting(
+        200, "maximum number of pairs to train on; 0 = none, for a training by rewards alone", low=0
+    )
     failed_per_task: int = _setting(
         3,
         "maximum number of failed attempts per task made into repair pairs, and of its bugs made into bug pairs",
@@ -151,6 +153,44 @@ class TrainConfig:
     patience: int = _setting(3, "epochs without a better checkpoint after which training stops; 0 = never", low=0)
     cooldown_s: float = _setting(0.0, "seconds of rest every half minute, for machines without a fan", low=0, high=600)
     max_length: int = _setting(1024, "maximum length of a pair in tokens; longer ones are left out and counted", low=16)
+    reward_steps: int = _setting(
+        0, "steps of training by rewards, which follows the training on pairs; 0 = none", low=0, high=100_000
+    )
+    reward_prompts: int = _setting(8, "prompts per reward step, each completed as a group", low=1, high=512)
+    reward_group_size: int = _setting(8, "completions per prompt, drawn at a temperature of 1", low=2, high=256)
+    reward_max_tokens: int = _setting(
+        256, "maximum length of a completion that is rewarded, in tokens", low=1, high=32768
+    )
+    reward_repair_share: float = _setting(
+        0.4, "share of reward prompts that show the model's own failed code and its facts", low=0, high=1
+    )
+    reward_bug_share: float = _setting(
+        0.4, "share of reward prompts that show correct code with a bug put in and its facts", low=0, high=1
+    )
+    reward_draft_share: float = _setting(0.2, "share of reward prompts that show the task alone", low=0, high=1)
+    reward_by: str = _setting(
+        "checks",
+        "what is rewarded: programs that pass the public and hidden checks (checks), or chance (random, a control)",
+        choices=("checks", "random"),
+    )
+    reward_of_copy: float = _setting(
+        -0.1,
+        "reward of a verbatim copy of the failed code; a program that passes gets 1, and any other gets 0",
+        low=-10,
+        high=0,
+    )
+    reward_learning_rate: float = _setting(
+        2e-5, "learning rate of AdamW in training by rewards, constant after a linear warm-up", low=0, high=1
+    )
+    reward_kl: float = _setting(
+        0.0, "weight of the divergence from the base, KL(base || model) per token, in training by rewards", low=0
+    )
+    reward_every: int = _setting(
+        10, "reward steps from one try of the held-back tasks to the next, by which the best step is chosen", low=1
+    )
+    reward_barren: int = _setting(
+        10, "reward steps in a row without two different rewards in any group, after which training ends", low=1
+    )
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def values_for(setting: Setting) -> st.SearchStrategy[Any]:
         if setting.choices:
             return st.sampled_from(setting.choices)
         return st.text(st.characters(blacklist_categories=["Cs", "Cc"]), max_size=20)
-    low, high = setting.low or 0, setting.high or 1000
+    low, high = setting.low or 0, 1000 if setting.high is None else setting.high
     return st.integers(int(low), int(high)) if setting.type is int else st.floats(float(low), float(high))
 
 

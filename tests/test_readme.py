@@ -38,6 +38,9 @@ NOTHING_LEARNED = {"mlx-selfdebug run --run runs/sql --collect-tasks garden --ev
 BEFORE = {
     "mlx-selfdebug runs compare runs/mine runs/other": ["cp -r runs/mine runs/other"],
     "mlx-selfdebug train --run runs/seed-1": ["mlx-selfdebug runs branch runs/mine --run runs/seed-1 --seed 1"],
+    "mlx-selfdebug train --run runs/rewards": [
+        "mlx-selfdebug runs branch runs/mine --run runs/rewards --train-reward-steps 1 --train-reward-prompts 2"
+    ],
     "mlx-selfdebug eval --run runs/mine --adapter seed-1=runs/seed-1": ["cp -r runs/mine runs/seed-1"],
 }
 """What a reader has typed before a command, beside ``RUN``."""
@@ -47,6 +50,7 @@ MAKES = {
     "mlx-selfdebug runs export runs/mine --output run.jsonl": "run.jsonl",
     "mlx-selfdebug report --run runs/mine": "runs/mine/report.html",
     "mlx-selfdebug train --run runs/seed-1": "runs/seed-1/adapter/adapters.safetensors",
+    "mlx-selfdebug train --run runs/rewards": "runs/rewards/adapter-of-pairs/adapters.safetensors",
     "mlx-selfdebug config init": "mlx-selfdebug.toml",
 }
 """The file that each of these commands leaves behind."""

@@ -199,6 +199,7 @@ def _collect(session: Session, run: Run, model: Model) -> None:
 
 def _train(session: Session, run: Run, model: Model) -> Adapter:
     from mlx_selfdebug.stages.train import train
+    from mlx_selfdebug.store import Key
 
     adapter = train(
         run,
@@ -207,10 +208,16 @@ def _train(session: Session, run: Run, model: Model) -> Adapter:
         allow_weak_sandbox=session.allow_weak_sandbox,
         smaller=session.flags.smaller,
     )
-    steps = run.steps()
-    session.say(
-        f"train: {len(steps)} steps, loss {steps[0].loss:.3f} -> {steps[-1].loss:.3f}, adapter in {adapter.path}"
-    )
+    if steps := run.steps():
+        session.say(
+            f"train: {len(steps)} steps, loss {steps[0].loss:.3f} -> {steps[-1].loss:.3f}, adapter in {adapter.path}"
+        )
+    if ending := run.facts().stored.get(Key.REWARD_ENDING):
+        made = run.reward_steps()
+        session.say(
+            f"rewards: {ending['steps']} steps, mean reward {made[0].reward:.2f} -> {made[-1].reward:.2f}; ended because "
+            f"{ending['reason']}; kept the adapter after {ending['kept']} steps"
+        )
     return adapter
 
 
@@ -328,13 +335,15 @@ def collect_command(session: Session) -> None:
 
 @stage_command("train", "train", "sandbox", "budget")
 def train_command(session: Session) -> int:
-    """Train a LoRA adapter on a run's pairs.
+    """Train a LoRA adapter on a run's pairs, and then by rewards if --train-reward-steps says so.
 
-    The training has a process of its own. If that dies, it is started again from its last checkpoint.
+    Rewards: completions are drawn from the model as it is and tested; what passes becomes more likely, and the rest less. The
+    training has a process of its own. If that dies, it is started again from its last checkpoint.
 
     \b
     Example:
       mlx-selfdebug train --run runs/mine
+      mlx-selfdebug train --run runs/by-rewards --train-reward-steps 100
     """
     session.announce()
     session.require_sandbox()

@@ -73,6 +73,8 @@ class Decoding:
     """What the prompts show: the public checks, the failed code and its facts, or only some of these."""
     borrowed: Mapping[str, Attempt] = field(default_factory=dict)
     """By task id, an attempt of another task. Repairs of the task are shown the facts of that attempt instead of their own."""
+    keep_tokens: bool = False
+    """Whether the attempts hold the tokens that were decoded."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class Asked:
     """The line of a program that the completion replaces, or stands above; None if the completion is the whole program."""
     n_read_tokens: int = 0
     """The number of tokens that the model read for this attempt. A program that was read for an earlier attempt counts there."""
+    keep_tokens: bool = False
+    """Whether the attempt is to hold the tokens that were decoded."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,7 @@ class Asking:
             domain_of(task.domain).stop_text,
             question.breaks,
         )
-        return Asked(self._arm, task, move, question.prompt, request)
+        return Asked(self._arm, task, move, question.prompt, request, keep_tokens=decoding.keep_tokens)
 
     def _part(self, task: Task, move: Move, program: ProgramReading) -> Asked | Refused:
         """Return the request for a line, or for a statement above a line, after which the program goes on as it was."""

@@ -141,6 +141,7 @@ class _Pending:
             tidied=self.tidied.steps,
             kind=move.kind,
             n_read_tokens=self.asked.n_read_tokens,
+            tokens=self.completion.tokens if self.asked.keep_tokens else (),
         )
 
 

@@ -87,14 +87,22 @@ class Stream:
     """Makes the attempts of one or more arms, and stores each attempt as soon as it is finished.
 
     A stream is used for one ``play``. Its ``counts`` are those of the decoding, and ``spent`` records what the time was spent on.
+    ``cache`` knows which programs were tested before; by default it is made of the attempts that the run has stored.
     """
 
     def __init__(
-        self, run: Run, model: LanguageModel, runner: TestRunner, stage: Stage, spent: Spent | None = None
+        self,
+        run: Run,
+        model: LanguageModel,
+        runner: TestRunner,
+        stage: Stage,
+        spent: Spent | None = None,
+        cache: VerdictCache | None = None,
     ) -> None:
         self.counts = DecodingCounts()
         self._spent = spent or Spent()
         self._run, self._model, self._runner, self._stage = run, model, runner, stage
+        self._cache = cache
         self._stored: dict[str, Attempt] = {}
         self._machines: dict[tuple[str, str], _TaskMachine] = {}
         self._n_solved = 0
@@ -123,8 +131,12 @@ class Stream:
         return made
 
     def _batch(self, plays: Sequence[Play]) -> Batch:
-        tasks = {task.id for play in plays for task in play.tasks}
-        cache = VerdictCache(self._runner, [attempt for attempt in self._run.attempts() if attempt.task_id in tasks])
+        cache = self._cache
+        if cache is None:
+            tasks = {task.id for play in plays for task in play.tasks}
+            cache = VerdictCache(
+                self._runner, [attempt for attempt in self._run.attempts() if attempt.task_id in tasks]
+            )
         seed = self._run.config.seed
         askings = {play.arm: Asking(self._model, play.tasks, play.decoding, seed, play.arm) for play in plays}
         return Batch(self._model, self._runner, cache, askings, plays[0].decoding, self._spent)

@@ -16,7 +16,7 @@ from mlx_selfdebug.evaluation.arms import FIRST
 from mlx_selfdebug.evaluation.played import BUGS, OWN
 from mlx_selfdebug.evaluation.result import Half, Result, Score, read_result
 from mlx_selfdebug.models.catalog import ALIASES
-from mlx_selfdebug.store import StoredRun, write_atomically
+from mlx_selfdebug.store import Key, StoredRun, write_atomically
 from mlx_selfdebug.values.pair import KINDS
 
 FILE = "README.md"
@@ -81,11 +81,19 @@ def _about(run: StoredRun) -> str:
     train, pairs = run.config.train, run.pairs()
     kinds = ", ".join(f"{sum(pair.kind == kind for pair in pairs)} {kind}" for kind in KINDS)
     references = " and, where it solved nothing, the tasks' references" if train.targets == "reference" else ""
+    steps, ending = run.reward_steps(), run.facts().stored.get(Key.REWARD_ENDING)
+    rewards = ""
+    if steps and ending:
+        rewards = (
+            f"Then {ending['steps']} steps of training by rewards followed, on {sum(step.n_completions for step in steps)} "
+            f"completions that were tested (learning rate {train.reward_learning_rate:g}); the adapter is that after "
+            f"{ending['kept']} of them. "
+        )
     return (
         f"Trained by mlx-selfdebug on {len(pairs)} pairs ({kinds}). They were made from the base model's own drafts on "
         f"`{run.config.collect.tasks}`{references}, and the results of tests. "
         f"Training used rank {train.rank}, scale {train.scale:g}, "
-        f"learning rate {train.learning_rate:g}, {train.epochs} epochs and seed {run.config.seed}. "
+        f"learning rate {train.learning_rate:g}, {train.epochs} epochs and seed {run.config.seed}. {rewards}"
         f"Base weights: `{run.facts().model}`."
     )
 

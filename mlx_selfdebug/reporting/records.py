@@ -16,12 +16,12 @@ from mlx_selfdebug.evaluation.readings import StoredReading, read_readings
 from mlx_selfdebug.machine.facts import hardware
 from mlx_selfdebug.machine.versions import versions
 from mlx_selfdebug.store import Facts, Key, StoredRun
-from mlx_selfdebug.training.selection import Check, stored_checks
+from mlx_selfdebug.training.selection import REWARDS, Check, stored_checks
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
-from mlx_selfdebug.values.step import Step
+from mlx_selfdebug.values.step import RewardStep, Step
 
-STAGES = ("collect", "train", "evaluate")
+STAGES = ("collect", "train", "rewards", "evaluate")
 """The stages in the order in which a run goes through them."""
 PASS_AT = (1, 2, 4, 8, 16, 32, 64)
 """The numbers of drafts k for which pass@k is reported."""
@@ -81,6 +81,11 @@ class Records:
     steps: tuple[Step, ...]
     checks: Sequence[Check]
     """The repairs of held-back tasks after each epoch, by which the epoch was chosen."""
+    reward_steps: tuple[RewardStep, ...]
+    reward_checks: Sequence[Check]
+    """The repairs of held-back tasks during the training by rewards, by which the step was chosen."""
+    reward_ending: Mapping[str, Any]
+    """How the training by rewards ended: its steps, the reason, and the steps that led to the adapter; empty before."""
     collected: Collected
     pairs: tuple[Pair, ...]
     attempts: Mapping[str, Attempt]
@@ -111,6 +116,9 @@ def read_records(run: StoredRun) -> Records:
         stages=tuple(_stages(run)),
         steps=tuple(run.steps()),
         checks=stored_checks(run),
+        reward_steps=tuple(run.reward_steps()),
+        reward_checks=stored_checks(run, REWARDS),
+        reward_ending=facts.stored.get(Key.REWARD_ENDING) or {},
         collected=_collected(collected, facts),
         pairs=tuple(pairs),
         attempts={attempt.id: attempt for attempt in collected if attempt.id in used},
@@ -149,7 +157,7 @@ def _stages(run: StoredRun) -> list[StageRecord]:
 def budget_bytes(config: Config, stage: str) -> int:
     """Return the memory budget of a stage in bytes."""
     budget = config.budget
-    return int((budget.training_gb if stage == "train" else budget.inference_gb) * 1e9)
+    return int((budget.training_gb if stage in ("train", "rewards") else budget.inference_gb) * 1e9)
 
 
 def _collected(attempts: Sequence[Attempt], facts: Facts) -> Collected:

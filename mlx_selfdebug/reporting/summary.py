@@ -15,9 +15,13 @@ from mlx_selfdebug.evaluation.result import Result
 from mlx_selfdebug.machine.facts import hardware
 from mlx_selfdebug.machine.versions import versions
 from mlx_selfdebug.reporting.words import gigabytes
-from mlx_selfdebug.store import Run, write_atomically
-from mlx_selfdebug.training.selection import stored_checks
+from mlx_selfdebug.store import Key, Run, write_atomically
+from mlx_selfdebug.training.rollouts import ARM as REWARD_ARM
+from mlx_selfdebug.training.selection import REWARDS, stored_checks
 from mlx_selfdebug.values.pair import KINDS
+
+REWARD_SPAN = 10
+"""The number of reward steps over which the summary takes means."""
 
 
 def summarize(run: Run, result: Result | None) -> dict[str, Any]:
@@ -39,7 +43,7 @@ def summarize(run: Run, result: Result | None) -> dict[str, Any]:
         },
         "attempts": {
             "total": len(attempts),
-            "by_arm": dict(sorted(Counter(a.arm for a in attempts).items())),
+            "by_arm": dict(sorted(Counter(_arm(a.arm) for a in attempts).items())),
             "collect_by_outcome": dict(
                 Counter(a.verdict.outcome for a in attempts if a.arm == "collect").most_common()
             ),
@@ -48,9 +52,15 @@ def summarize(run: Run, result: Result | None) -> dict[str, Any]:
         },
         "pairs": {kind: kinds[kind] for kind in KINDS},
         "training": _training(run),
+        "rewards": _rewards(run),
         "evaluation_tasks": facts.evaluation_tasks,
         **scores,
     }
+
+
+def _arm(name: str) -> str:
+    """Return the name under which an arm's attempts are counted. The steps of training by rewards count together."""
+    return REWARD_ARM if name.startswith(f"{REWARD_ARM}/") else name
 
 
 def write_summary(run: Run, result: Result | None) -> dict[str, Any]:
@@ -103,4 +113,22 @@ def _training(run: Run) -> dict[str, Any] | None:
         "pairs_left_out": facts.n_pairs_left_out,
         "held_back": list(facts.held_back),
         "checks": [asdict(check) for check in stored_checks(run)],
+    }
+
+
+def _rewards(run: Run) -> dict[str, Any] | None:
+    """Return the training by rewards in numbers: the means of its first and of its last ten steps."""
+    steps = run.reward_steps()
+    if not steps:
+        return None
+    spans = {"first": steps[:REWARD_SPAN], "last": steps[-REWARD_SPAN:]}
+    names = ("reward", "passed", "copies", "varied_share", "n_tokens")
+    return {
+        "steps": len(steps),
+        **{
+            span: {name: sum(getattr(step, name) for step in of_span) / len(of_span) for name in names}
+            for span, of_span in spans.items()
+        },
+        "ending": run.facts().stored.get(Key.REWARD_ENDING),
+        "checks": [asdict(check) for check in stored_checks(run, REWARDS)],
     }

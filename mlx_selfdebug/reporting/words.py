@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from mlx_selfdebug.evaluation.evidence import HalfEvidence
 from mlx_selfdebug.evaluation.played import BUGS, OWN
@@ -35,6 +37,14 @@ def half_text(name: str, half: HalfEvidence) -> str:
         models = [contrast.model for contrast in half.searching if contrast.verdict == verdict]
         findings += [f"{finding} for {' and '.join(models)}"] if models else []
     return f"{HALVES[name]}, {'; '.join(findings)}." if findings else ""
+
+
+def ending_text(ending: Mapping[str, Any]) -> str:
+    """Return how a training by rewards ended, and which step's adapter was kept, in one sentence."""
+    return (
+        f"The training by rewards ended after {ending['steps']} steps: {ending['reason']}. "
+        f"Kept is the adapter after {ending['kept']} steps."
+    )
 
 
 def percent(share: float | None, digits: int = 1) -> str:

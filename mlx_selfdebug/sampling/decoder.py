@@ -315,7 +315,7 @@ class BatchDecoder:
         if not ended:
             return []
         self._leave(i)
-        return [Completion(row.ticket, ended[0], len(row.tokens), ended[1])]
+        return [Completion(row.ticket, ended[0], len(row.tokens), ended[1], tuple(row.tokens))]
 
     def _leave(self, i: int) -> None:
         self._rows[i] = None

@@ -58,3 +58,5 @@ class Completion:
     n_tokens: int
     """The number of tokens that were decoded, including the end of turn but not the tokens that were given."""
     finish: Finish
+    tokens: tuple[int, ...] = ()
+    """The tokens that were decoded; () if the decoder has no tokens."""

@@ -21,16 +21,18 @@ from mlx_selfdebug.evaluation.arms import Arm, arms_named
 from mlx_selfdebug.evaluation.bugs import NONE, OPERATORS
 from mlx_selfdebug.models.load import Model, load_thin, loaded_bytes, open_model
 from mlx_selfdebug.progress import NullProgress, Progress
-from mlx_selfdebug.repair.asking import Asking
+from mlx_selfdebug.repair.asking import FACTS_TOKENS, Asking
 from mlx_selfdebug.sampling.decoder import BatchDecoder
 from mlx_selfdebug.sampling.request import Request
 from mlx_selfdebug.sampling.width import plan_decoding
 from mlx_selfdebug.stages.common import decoding_of
+from mlx_selfdebug.stages.rewards import for_planning, rollout_decoding
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.training.examples import encode_pairs
-from mlx_selfdebug.training.plan import Planner, Workload, processes_bytes
+from mlx_selfdebug.training.plan import GroupWorkload, Planner, Workload, processes_bytes
 from mlx_selfdebug.training.probe import first_layers, layer_count, min_layers
+from mlx_selfdebug.training.reward_prompts import shares
 from mlx_selfdebug.values.task import Task
 
 COMPLETION_TOKENS, PAIR_TOKENS, PAIR_SUPERVISED = 80, 320, 80
@@ -68,16 +70,22 @@ class StageEstimate:
 
 
 def estimate(config: Config, run: Run | None = None, *, progress: Progress | None = None) -> list[StageEstimate]:
-    """Return what the stages collect, train and evaluate will take with these settings.
+    """Return what the stages collect, train, rewards (if there are reward steps) and evaluate will take with these settings.
 
     If ``run`` has pairs, training is estimated for these pairs. Raises ModelError and TaskError as the stages would. A budget that
     is too small is not an error: the estimate says so.
     """
     model = open_model(config.model, progress=progress)
     estimates = []
-    with (progress or NullProgress()).stage("estimate", 3, "stages") as stage:
-        for name in ("collect", "train", "evaluate"):
-            estimates.append(_training(model, config, run) if name == "train" else _decoding(model, config, name))
+    names = ["collect", "train", *(["rewards"] if config.train.reward_steps else []), "evaluate"]
+    with (progress or NullProgress()).stage("estimate", len(names), "stages") as stage:
+        for name in names:
+            if name == "train":
+                estimates.append(_training(model, config, run))
+            elif name == "rewards":
+                estimates.append(_rewards(model, config))
+            else:
+                estimates.append(_decoding(model, config, name))
             stage.advance(1)
     return estimates
 
@@ -98,6 +106,45 @@ def _training(model: Model, config: Config, run: Run | None) -> StageEstimate:
     except BudgetError as error:
         return StageEstimate("train", error.needed_bytes, budget, None, error.hint or "")
     return StageEstimate("train", plan.peak_bytes, budget, plan.wall_s)
+
+
+def _rewards(model: Model, config: Config) -> StageEstimate:
+    """Return what the training by rewards will take: the larger of its decoding and its gradients, and the time of both.
+
+    Repairs of held-back tasks, by which the step is chosen, are not in the time.
+    """
+    train, budget = config.train, int(config.budget.training_gb * 1e9)
+    tasks = load_tasks(config.collect.tasks).spread(config.collect.limit)
+    decoding = rollout_decoding(config)
+    asking = Asking(model, tasks, decoding, config.seed, "rewards")
+    longest = min(train.max_length, model.context) - train.reward_max_tokens
+    drafts = train.reward_draft_share / (sum(shares(train).values()) or 1.0)
+    usual = sum(asking.prompt_lengths) / len(tasks) + (1 - drafts) * (COMPLETION_TOKENS + FACTS_TOKENS / 2)
+    work = GroupWorkload.of_steps([round(min(usual, longest))] * train.reward_prompts, train, COMPLETION_TOKENS)
+    work = replace(work, prompt=min(max(asking.prompt_lengths) + decoding.max_tokens + FACTS_TOKENS, longest))
+    planner = training_planner(model, for_planning(train))
+    planner = replace(planner, fixed_bytes=planner.fixed_bytes + WATCHER_BYTES)
+    limits = {"budget_bytes": budget, "reserved_bytes": decoding.reserved_bytes}
+    try:
+        plan = planner.plan(work, budget)
+        rows = min(decoding.batch_size, train.reward_prompts * train.reward_group_size)
+        decode_plan = plan_decoding(
+            model.network,
+            model.name,
+            loaded_bytes(model),
+            **limits,
+            max_rows=rows,
+            max_row_tokens=asking.max_row_tokens,
+        )
+    except BudgetError as error:
+        return StageEstimate("rewards", error.needed_bytes, budget, None, error.hint or "")
+    completions = train.reward_prompts * train.reward_group_size
+    width = max(1, min(decode_plan.width, completions))
+    token_s, step_s = _speed(model, width)
+    tokens = completions * min(COMPLETION_TOKENS, train.reward_max_tokens)
+    rollouts_s = train.reward_prompts * usual * token_s + tokens / (width * FULL_SHARE) * step_s
+    peak = max(plan.peak_bytes, decode_plan.predicted_bytes)
+    return StageEstimate("rewards", peak, budget, plan.wall_s + train.reward_steps * rollouts_s)
 
 
 def _workload(model: Model, config: TrainConfig, run: Run | None) -> Workload:

@@ -2,31 +2,28 @@
 
 The loss is recorded step by step. A training that was cut short continues from its last checkpoint and ends with the same adapter
 as one that was not, bit for bit. It runs in the calling process. The command line gives it a process of its own
-(``cli/supervise.py``).
+(``cli/supervise.py``). With ``train.reward_steps`` the stage ``rewards`` follows.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
-from typing import Any
-
-from mlx_selfdebug.models.backend import mx
+from collections.abc import Sequence
+from contextlib import ExitStack
 
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.domains.running import open_runner
 from mlx_selfdebug.errors import TrainingError
 from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.progress import NullProgress, Progress
-from mlx_selfdebug.repair.asking import Decoding
-from mlx_selfdebug.stages.common import decoding_of, measured
-from mlx_selfdebug.store import Family, Key, Run
-from mlx_selfdebug.training.adapter import Adapter, insert_adapter, open_adapter, remove_adapter, save_adapter
+from mlx_selfdebug.stages.common import measured
+from mlx_selfdebug.stages.rewards import train_by_rewards
+from mlx_selfdebug.stages.within_budget import greedy_decoding, planned, with_adapter
+from mlx_selfdebug.store import Key, Run
+from mlx_selfdebug.training.adapter import Adapter, open_adapter, save_adapter
 from mlx_selfdebug.training.examples import Example, encode_pairs
-from mlx_selfdebug.training.plan import Planner, TrainingPlan, Workload, processes_bytes
+from mlx_selfdebug.training.plan import Workload
 from mlx_selfdebug.training.selection import Selection, held_back_tasks
 from mlx_selfdebug.training.session import Session
 from mlx_selfdebug.values.task import Task
@@ -46,7 +43,8 @@ def train(
     """Train an adapter for ``model`` on the run's pairs, save it and return it; ``model`` is the base again afterwards.
 
     If tasks were held back from the pairs, the adapter is that of the epoch which repaired most of their failed attempts, and
-    otherwise that of the last epoch. ``tasks`` are those that the run collected on; without them ``collect.tasks`` is loaded. A
+    otherwise that of the last epoch. With ``train.reward_steps`` the training goes on by rewards (``stages/rewards.py``), from a
+    fresh adapter if there are no pairs. ``tasks`` are those that the run collected on; without them ``collect.tasks`` is loaded. A
     finished adapter is returned as it is.
 
     How much is computed at a time follows from ``budget.training_gb``. ``smaller`` leaves out that many of the first
@@ -57,41 +55,60 @@ def train(
     be tested.
     """
     run.require(Key.MODEL, model.origin, "model")
-    if run.is_done("train"):
-        return open_adapter(run.adapter_path)
+    if not run.is_done("train") and _has_pairs(run):
+        _train_on_pairs(run, model, tasks, progress, allow_weak_sandbox=allow_weak_sandbox, smaller=smaller)
+    if run.config.train.reward_steps:
+        return train_by_rewards(
+            run, model, tasks=tasks, progress=progress, allow_weak_sandbox=allow_weak_sandbox, smaller=smaller
+        )
+    return open_adapter(run.adapter_path)
+
+
+def _has_pairs(run: Run) -> bool:
+    """Return whether there are pairs to train on. Without them, rewards begin with a fresh adapter.
+
+    Raises TrainingError if there are neither pairs nor rewards.
+    """
+    if run.pairs():
+        return True
+    if run.config.train.reward_steps:
+        return False
+    raise TrainingError(
+        f"{run.path} has no pairs to train on: no task has both a failed program and a right one",
+        hint="collect more: raise --collect-samples or take other tasks with --collect-tasks",
+    )
+
+
+def _train_on_pairs(
+    run: Run,
+    model: Model,
+    tasks: Sequence[Task] | None,
+    progress: Progress | None,
+    *,
+    allow_weak_sandbox: bool,
+    smaller: int,
+) -> None:
     with measured(run, "train", run.config.budget.training_gb) as spent, ExitStack() as stack:
         examples = _examples(run, model, run.config.train)
         with spent.on("planning"):
-            plan = stack.enter_context(_planned(run, model, examples, smaller))
+            work = Workload.of(examples)
+            plan = stack.enter_context(planned(run, model, work, run.config.train, smaller))
         session = Session(run, model, examples, plan, spent)
         held_back = held_back_tasks(run, tasks)
         if held_back:
             runner = stack.enter_context(
                 open_runner(run.config.sandbox, held_back, allow_weak_sandbox=allow_weak_sandbox)
             )
-            session.select_by(Selection(run, model, held_back, runner, _decoding(run), session.digest))
-        settings = stack.enter_context(_with_adapter(model, run.config.train, run.config.seed))
+            session.select_by(Selection(run, model, held_back, runner, greedy_decoding(run.config), session.digest))
+        settings = stack.enter_context(with_adapter(model, run.config.train, run.config.seed))
         with (progress or NullProgress()).stage("train", len(examples) * run.config.train.epochs, "pairs") as stage:
             session.make_steps(stage.advance)
-        adapter = save_adapter(model.network, run.adapter_path, settings, model.origin)
+        save_adapter(model.network, run.adapter_path, settings, model.origin)
     shutil.rmtree(run.training_path, ignore_errors=True)
-    return adapter
-
-
-def _decoding(run: Run) -> Decoding:
-    """Return how repairs of held-back tasks are decoded: greedily, and within the memory budget of training."""
-    config = run.config
-    budget_bytes = int(config.budget.training_gb * 1e9)
-    return replace(decoding_of(config.collect, config), temperature=0.0, budget_bytes=budget_bytes)
 
 
 def _examples(run: Run, model: Model, config: TrainConfig) -> list[Example]:
     pairs = run.pairs()
-    if not pairs:
-        raise TrainingError(
-            f"{run.path} has no pairs to train on: no task has both a failed program and a right one",
-            hint="collect more: raise --collect-samples or take other tasks with --collect-tasks",
-        )
     max_length = min(config.max_length, model.context)
     name = "train.max_length" if max_length == config.max_length else f"the context of {model.name}"
     limit = f"{name} = {max_length} tokens"
@@ -108,29 +125,3 @@ def _examples(run: Run, model: Model, config: TrainConfig) -> list[Example]:
             f"all {len(pairs)} pairs are longer than {limit}", hint="start a run with a larger --train-max-length"
         )
     return examples
-
-
-@contextmanager
-def _planned(run: Run, model: Model, examples: list[Example], smaller: int) -> Iterator[TrainingPlan]:
-    """Yield the plan of the training, and hold MLX to its memory limits inside the block."""
-    budget, processes = int(run.config.budget.training_gb * 1e9), processes_bytes()
-    planner = Planner(model.network, model.config, run.config.train, processes + mx.get_active_memory())
-    plan = planner.plan(Workload.of(examples), budget, smaller=smaller)
-    run.remember(Family.PLAN.key(str(smaller)), asdict(plan))
-    logger.info("%s", plan)
-    cache, memory = mx.set_cache_limit(plan.cache_bytes), mx.set_memory_limit(budget - processes)
-    try:
-        yield plan
-    finally:
-        mx.set_cache_limit(cache)
-        mx.set_memory_limit(memory)
-
-
-@contextmanager
-def _with_adapter(model: Model, config: TrainConfig, seed: int) -> Iterator[dict[str, Any]]:
-    """Put a fresh adapter into ``model`` inside the block and yield the settings that describe it."""
-    try:
-        yield insert_adapter(model.network, config, seed)
-    finally:
-        remove_adapter(model.network)
-        model.network.eval()

@@ -24,7 +24,7 @@ from mlx_selfdebug.errors import ConfigError, StoreError
 from mlx_selfdebug.store.codec import MisfitError, parse
 from mlx_selfdebug.store.database import LIST_RUNS, open_for_writing, reading, reported, transaction
 from mlx_selfdebug.store.files import making_folder, write_atomically
-from mlx_selfdebug.store.rows import ATTEMPTS, ENVIRONMENT, MEMORY, PAIRS, PARTS, STAGES, STEPS, Table
+from mlx_selfdebug.store.rows import ATTEMPTS, ENVIRONMENT, MEMORY, PAIRS, PARTS, REWARD_STEPS, STAGES, STEPS, Table
 from mlx_selfdebug.store.schema import SCHEMA_VERSION
 from mlx_selfdebug.store.stored import stored_config
 
@@ -33,6 +33,7 @@ TYPES: Mapping[str, Table[Any]] = MappingProxyType(
         "attempt": ATTEMPTS,
         "pair": PAIRS,
         "step": STEPS,
+        "reward_step": REWARD_STEPS,
         "stage": STAGES,
         "memory": MEMORY,
         "part": PARTS,

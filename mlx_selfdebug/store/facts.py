@@ -27,6 +27,8 @@ class Key(StrEnum):
     BUG_OPERATORS = "collect.bugs"
     HELD_BACK = "train.held_back"
     PAIRS_LEFT_OUT = "train.left_out"
+    REWARD_PROMPTS = "rewards.prompts"
+    REWARD_ENDING = "rewards.ending"
     EVALUATION_TASKS = "eval.tasks"
     OVERLAP = "eval.overlap"
     PASS_RATES = "eval.pass_rates"

@@ -19,7 +19,7 @@ from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.store.codec import MisfitError, hints_of, parse, plain
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
-from mlx_selfdebug.values.step import Step
+from mlx_selfdebug.values.step import RewardStep, Step
 
 T = TypeVar("T")
 
@@ -132,6 +132,7 @@ ATTEMPTS = Table(
 )
 PAIRS = Table("pairs", Pair, ("position",))
 STEPS = Table("steps", Step, ("step",))
+REWARD_STEPS = Table("reward_steps", RewardStep, ("step",))
 STAGES = Table("stages", StageTime, ("name",))
 MEMORY = Table("memory", MemorySample, ("stage", "at_s"))
 PARTS = Table("parts", PartTime, ("stage", "part"))

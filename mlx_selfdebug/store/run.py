@@ -27,6 +27,7 @@ from mlx_selfdebug.store.rows import (
     MEMORY,
     PAIRS,
     PARTS,
+    REWARD_STEPS,
     STAGES,
     STEPS,
     Fact,
@@ -39,7 +40,7 @@ from mlx_selfdebug.store.stored import StoredRun, stored_config
 from mlx_selfdebug.store.writer import Writer
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
-from mlx_selfdebug.values.step import Step
+from mlx_selfdebug.values.step import RewardStep, Step
 
 _ADD_STAGE = (
     STAGES.insert() + " ON CONFLICT (name) DO UPDATE SET wall_s = wall_s + excluded.wall_s, "
@@ -122,6 +123,14 @@ class Run(StoredRun):
     def delete_steps(self, first: int = 0) -> None:
         """Delete the training steps from number ``first`` on."""
         self._write("DELETE FROM steps WHERE step >= ?", (first,))
+
+    def add_reward_step(self, step: RewardStep) -> None:
+        """Store a step of a training by rewards, in the place of one of the same number."""
+        self._write(REWARD_STEPS.insert("INSERT OR REPLACE"), REWARD_STEPS.to_row(step))
+
+    def delete_reward_steps(self, first: int = 0) -> None:
+        """Delete the steps of a training by rewards from number ``first`` on. Their attempts stay."""
+        self._write("DELETE FROM reward_steps WHERE step >= ?", (first,))
 
     def add_stage_time(
         self,

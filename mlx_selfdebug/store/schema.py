@@ -48,6 +48,16 @@ MIGRATIONS: tuple[Statements, ...] = (
     ),
     # Version 5: the task's prompt of a pair, from which the base is imitated.
     ("ALTER TABLE pairs ADD COLUMN task_prompt TEXT NOT NULL DEFAULT ''",),
+    # Version 6: training by rewards, which learns from the very tokens that were decoded.
+    (
+        "ALTER TABLE attempts ADD COLUMN tokens TEXT NOT NULL DEFAULT '[]'",
+        """CREATE TABLE reward_steps (
+            step INTEGER PRIMARY KEY, n_groups INTEGER NOT NULL, n_varied INTEGER NOT NULL, n_completions INTEGER NOT NULL,
+            reward REAL NOT NULL, passed REAL NOT NULL, copies REAL NOT NULL, n_tokens REAL NOT NULL, loss REAL NOT NULL,
+            learning_rate REAL NOT NULL, grad_norm REAL NOT NULL, rollouts_s REAL NOT NULL, tests_s REAL NOT NULL,
+            gradient_s REAL NOT NULL
+        )""",
+    ),
 )
 
 SCHEMA_VERSION = 1 + len(MIGRATIONS)

@@ -21,6 +21,7 @@ from mlx_selfdebug.store.rows import (
     ENVIRONMENT,
     MEMORY,
     PARTS,
+    REWARD_STEPS,
     STAGES,
     STEPS,
     MemorySample,
@@ -30,7 +31,7 @@ from mlx_selfdebug.store.rows import (
 )
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
-from mlx_selfdebug.values.step import Step
+from mlx_selfdebug.values.step import RewardStep, Step
 
 Call = Callable[[Callable[[sqlite3.Connection], Any]], Any]
 """A function that calls another with the run's database and returns its result."""
@@ -55,6 +56,16 @@ class StoredRun:
     def training_path(self) -> Path:
         """The folder with the checkpoints of a training under way."""
         return self.path / "training"
+
+    @property
+    def rewards_path(self) -> Path:
+        """The folder with the checkpoints of a training by rewards under way."""
+        return self.path / "rewards"
+
+    @property
+    def pairs_adapter_path(self) -> Path:
+        """The folder of the adapter that pairs gave, where rewards have gone on from it."""
+        return self.path / "adapter-of-pairs"
 
     @property
     def summary_path(self) -> Path:
@@ -89,6 +100,10 @@ class StoredRun:
     def steps(self) -> Rows[Step]:
         """Return the training steps in their order. A step that was skipped is missing."""
         return Rows(self._call(lambda db: list(STEPS.read(db))))
+
+    def reward_steps(self) -> Rows[RewardStep]:
+        """Return the steps of training by rewards in their order."""
+        return Rows(self._call(lambda db: list(REWARD_STEPS.read(db))))
 
     def stages(self) -> dict[str, StageTime]:
         """Return the time and memory that each stage took so far, by its name."""

@@ -19,6 +19,7 @@ from mlx_selfdebug.models.backend import mx, nn
 
 from mlx_selfdebug.models.activations import exp_here
 from mlx_selfdebug.models.attention import attended, blocks, group, replaced_attention, scores, ungroup
+from mlx_selfdebug.training.prompt_states import AttentionStates
 
 BLOCK = 128
 """The number of queries that are computed at a time."""
@@ -41,8 +42,8 @@ def _attention(
     cache: Any = None,
     **options: Any,
 ) -> mx.array:
-    plain = cache is None and options.get("mask") == "causal" and set(options) <= {"mask", "scale"}
-    if not plain or queries.shape[2] != keys.shape[2]:
+    trained = cache is None or isinstance(cache, AttentionStates)
+    if not trained or options.get("mask") != "causal" or not set(options) <= {"mask", "scale"}:
         return original(queries, keys, values, cache=cache, **options)
     return causal_attention(queries, keys, values, options["scale"])
 
@@ -50,8 +51,9 @@ def _attention(
 def causal_attention(queries: mx.array, keys: mx.array, values: mx.array, scale: float) -> mx.array:
     """Return the attention's output, of shape (rows, heads, length, value size).
 
-    ``queries`` have shape (rows, heads, length, size), ``keys`` (rows, key heads, length, size), and ``values`` (rows, key heads,
-    length, value size). The number of heads is a multiple of that of key heads. Probabilities are computed in float32.
+    ``queries`` have shape (rows, heads, length, size), ``keys`` (rows, key heads, all, size), and ``values`` (rows, key heads, all,
+    value size). The queries are those of the last ``length`` of all positions. The number of heads is a multiple of that of key
+    heads. Probabilities are computed in float32.
     """
     rows, heads, length, size = queries.shape
     groups = keys.shape[1]
@@ -69,10 +71,12 @@ def _grouped(queries: mx.array, keys: mx.array, values: mx.array) -> tuple[mx.ar
     """
     outs: list[mx.array] = []
     logs: list[mx.array] = []
+    earlier = keys.shape[2] - queries.shape[3]
     for start, stop in blocks(queries.shape[3], BLOCK):
         # Without this dependency MLX would compute the scores of all blocks first.
         block = mx.depends(queries[:, :, :, start:stop], outs[-1:])
-        out, log = attended(block, keys[:, :, :stop], values[:, :, :stop])
+        seen = earlier + stop
+        out, log = attended(block, keys[:, :, :seen], values[:, :, :seen])
         outs.append(out)
         logs.append(log)
     return mx.concatenate(outs, axis=3), mx.concatenate(logs, axis=3)
@@ -85,12 +89,14 @@ def _grouped_vjp(
     (queries, keys, values), (cotangent, _), (out, logs) = primals, cotangents, outputs
     share = mx.sum((cotangent * out).astype(mx.float32), axis=-1, keepdims=True)
     for_queries, for_keys, for_values = [], mx.zeros_like(keys), mx.zeros_like(values)
+    earlier = keys.shape[2] - queries.shape[3]
     for start, stop in blocks(queries.shape[3], BLOCK):
-        part, seen_keys = slice(start, stop), keys[:, :, :stop]
+        part, seen = slice(start, stop), earlier + stop
+        seen_keys = keys[:, :, :seen]
         block = mx.depends(queries[:, :, :, part], [for_keys, for_values])
         slope = group(cotangent[:, :, :, part])
         probabilities = exp_here(scores(block, seen_keys) - group(logs[:, :, :, part]))
-        score_slope = slope @ values[:, :, :stop].swapaxes(-1, -2) - group(share[:, :, :, part])
+        score_slope = slope @ values[:, :, :seen].swapaxes(-1, -2) - group(share[:, :, :, part])
         score_slope = (probabilities * score_slope).astype(queries.dtype)
         for_queries.append(ungroup(score_slope @ seen_keys, queries.shape[2]))
         for_keys = _add_first(for_keys, score_slope.swapaxes(-1, -2) @ group(block))

@@ -69,19 +69,21 @@ def steps_of(examples: Sequence[T], batch_size: int, epochs: int, seed: int) -> 
             yield order[start : start + batch_size]
 
 
-def micro_batches(examples: Sequence[Example], max_tokens: int) -> list[MicroBatch]:
+def micro_batches(examples: Sequence[Example], max_tokens: int, *, rounded: bool = True) -> list[MicroBatch]:
     """Return ``examples`` in micro-batches of rows of similar length.
 
     A micro-batch has at most ``max_tokens`` tokens, including padding, unless a single row is longer, which is then computed alone.
+    Unless the lengths are to be ``rounded`` up to a few, rows are only padded to the longest one beside them.
     """
     batches: list[list[Example]] = []
     for example in sorted(examples, key=lambda e: len(e.ids)):
-        length = padded_length(len(example.ids) - 1)
+        length = len(example.ids) - 1
+        length = padded_length(length) if rounded else length
         if batches and (len(batches[-1]) + 1) * length <= max_tokens:
             batches[-1].append(example)
         else:
             batches.append([example])
-    return [_together(batch) for batch in batches]
+    return [_together(batch, rounded=rounded) for batch in batches]
 
 
 def padded_length(length: int) -> int:
@@ -96,13 +98,13 @@ def padded_length(length: int) -> int:
     return -(-length // step) * step
 
 
-def _together(examples: Sequence[Example]) -> MicroBatch:
+def _together(examples: Sequence[Example], *, rounded: bool) -> MicroBatch:
     """Return ``examples`` as one micro-batch.
 
     The last token of a row is predicted but predicts nothing itself, so it is not among the ids. A token of weight 0 is among the
     ids but not among the targets.
     """
-    ids = _padded([example.ids for example in examples])
+    ids = _padded([example.ids for example in examples], rounded=rounded)
     where, targets, weights = [], [], []
     for row, example in enumerate(examples):
         supervised = _supervised(example)
@@ -142,9 +144,10 @@ def _supervised(example: Example) -> npt.NDArray[np.int32]:
     return np.flatnonzero(_weights(example)).astype(np.int32)
 
 
-def _padded(rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int32]:
+def _padded(rows: Sequence[Sequence[int]], *, rounded: bool = True) -> npt.NDArray[np.int32]:
     """Return the rows without their last tokens, which predict nothing, padded at their end."""
-    ids = np.zeros((len(rows), padded_length(max(len(row) - 1 for row in rows))), np.int32)
+    longest = max(len(row) - 1 for row in rows)
+    ids = np.zeros((len(rows), padded_length(longest) if rounded else longest), np.int32)
     for i, row in enumerate(rows):
         ids[i, : len(row) - 1] = row[:-1]
     return ids

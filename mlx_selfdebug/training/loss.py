@@ -63,8 +63,9 @@ def loss_and_gradient(
         if parts is None:
             loss = plain_loss(network, batch, distilled_share=distilled_share, base_logits=base)
             return loss, loss
-        hidden = _states(parts.trunk(mx.array(batch.ids)), batch.where)
-        loss, slope = _through_head(parts.head, mx.stop_gradient(hidden), batch, head_rows, distilled_share, base)
+        hidden = states_at(parts.trunk(mx.array(batch.ids)), batch.where)
+        targets = Targets.of(batch, base, distilled_share)
+        loss, slope = through_head(parts.head, mx.stop_gradient(hidden), targets, head_rows)
         return mx.sum(hidden.astype(mx.float32) * mx.stop_gradient(slope)), loss
 
     # Nothing is evaluated before this point: whatever is evaluated while it is traced would be kept until the end.
@@ -80,7 +81,7 @@ def plain_loss(
 
     ``base_logits`` are the base's, (supervised, vocabulary).
     """
-    logits = _states(network(mx.array(batch.ids)), batch.where).astype(mx.float32)
+    logits = states_at(network(mx.array(batch.ids)), batch.where).astype(mx.float32)
     losses = nn.losses.cross_entropy(logits, mx.array(batch.targets), reduction="none")
     if base_logits is not None and batch.base is not None:
         share = distilled_share * mx.array(batch.base.imitated)
@@ -103,75 +104,87 @@ def _base_states(network: nn.Module, batch: MicroBatch) -> mx.array | None:
     with without_adapter(network):
         parts = parts_of(network)
         compute = network if parts is None else parts.trunk
-        states = _states(compute(mx.array(batch.base.ids)), batch.base.where)
+        states = states_at(compute(mx.array(batch.base.ids)), batch.base.where)
         mx.eval(states)
     return states
 
 
-def _through_head(
-    head: Callable[[mx.array], mx.array],
-    hidden: mx.array,
-    batch: MicroBatch,
-    rows: int,
-    distilled_share: float,
-    base: mx.array | None,
-) -> tuple[mx.array, mx.array]:
-    """Return the summed loss and its gradient with respect to ``hidden``, (n, hidden) in float32, computed chunk by chunk.
+@dataclass(frozen=True)
+class Targets:
+    """What some positions are to predict, and how much each of them weighs."""
 
-    ``base`` are the base's hidden states, (n, hidden).
-    """
-    targets, weights = mx.array(batch.targets), mx.array(batch.weights)
-    shares = None if base is None or batch.base is None else distilled_share * mx.array(batch.base.imitated)
+    ids: mx.array
+    """The target tokens, (n,)."""
+    weights: mx.array
+    """The weight of each target's cross-entropy, (n,). It may be negative."""
+    base_weights: mx.array | None = None
+    """The weight of each position's divergence from the base, (n,); None if the base is not imitated."""
+    base: mx.array | None = None
+    """The base's hidden states, (n, hidden), if it is imitated."""
+
+    @classmethod
+    def of(cls, batch: MicroBatch, base: mx.array | None, distilled_share: float) -> Targets:
+        """Return the targets of ``batch``, with ``distilled_share`` of each weight moved to the divergence from ``base``."""
+        ids, weights = mx.array(batch.targets), mx.array(batch.weights)
+        if base is None or batch.base is None:
+            return cls(ids, weights)
+        moved = weights * distilled_share * mx.array(batch.base.imitated)
+        return cls(ids, weights - moved, moved, base)
+
+    def part(self, chunk: slice, after: list[mx.array]) -> Targets:
+        """Return the targets of some positions; what is computed of the base there waits for ``after``."""
+        if self.base is None or self.base_weights is None:
+            return Targets(self.ids[chunk], self.weights[chunk])
+        base = mx.depends(self.base[chunk], after)
+        return Targets(self.ids[chunk], self.weights[chunk], self.base_weights[chunk], base)
+
+
+def through_head(
+    head: Callable[[mx.array], mx.array], hidden: mx.array, targets: Targets, rows: int
+) -> tuple[mx.array, mx.array]:
+    """Return the summed loss and its gradient with respect to ``hidden``, (n, hidden) in float32, computed chunk by chunk."""
     losses: list[mx.array] = []
     slopes: list[mx.array] = []
     for start in range(0, hidden.shape[0], rows):
         # Without this dependency MLX would hold the logits of several chunks at once.
         chunk, earlier = slice(start, start + rows), [*losses[-1:], *slopes[-1:]]
         part = mx.depends(hidden[chunk], earlier)
-        imitated = None if base is None or shares is None else (mx.depends(base[chunk], earlier), shares[chunk])
-        loss, slope = _chunk(head, part, targets[chunk], weights[chunk], imitated)
+        loss, slope = _chunk(head, part, targets.part(chunk, earlier))
         losses.append(loss)
         slopes.append(slope.astype(mx.float32))
     return mx.sum(mx.stack(losses)), mx.concatenate(slopes)
 
 
-def _chunk(
-    head: Callable[[mx.array], mx.array],
-    hidden: mx.array,
-    targets: mx.array,
-    weights: mx.array,
-    imitated: tuple[mx.array, mx.array] | None,
-) -> tuple[mx.array, mx.array]:
+def _chunk(head: Callable[[mx.array], mx.array], hidden: mx.array, targets: Targets) -> tuple[mx.array, mx.array]:
     """Return the weighted loss of some positions and its gradient with respect to ``hidden``.
 
     The gradient of cross-entropy with respect to the logits is the softmax, minus one at the target. It is written out here, so
-    that each logit takes a single exponential. ``imitated`` holds the base's hidden states and the share of each weight that goes
-    to imitating the base. This share's gradient is the softmax minus the base's.
+    that each logit takes a single exponential. The gradient of the divergence from the base is the softmax minus the base's.
     """
     logits = head(hidden).astype(mx.float32)
     highest = mx.max(logits, axis=-1, keepdims=True)
     exponentials = exp_here(logits - highest)
     total = mx.sum(exponentials, axis=-1, keepdims=True)
-    target_logits = mx.take_along_axis(logits, targets[:, None], axis=-1)
-    losses = mx.log(total) + highest - target_logits
-    slope = exponentials * (weights[:, None] / total)
-    on_target = weights
-    if imitated:
-        base_hidden, shares = imitated
-        base_log_p = _log_softmax(head(base_hidden).astype(mx.float32))
+    log_total = mx.log(total) + highest
+    target_logits = mx.take_along_axis(logits, targets.ids[:, None], axis=-1)
+    losses = (log_total - target_logits) * targets.weights[:, None]
+    both = targets.weights
+    if targets.base is not None and targets.base_weights is not None:
+        base_weights = targets.base_weights[:, None]
+        base_log_p = _log_softmax(head(targets.base).astype(mx.float32))
         base_p = exp_here(base_log_p)
-        divergence = mx.sum(base_p * (base_log_p - logits), axis=-1, keepdims=True) + mx.log(total) + highest
-        losses = (1 - shares[:, None]) * losses + shares[:, None] * divergence
-        slope = slope - base_p * (weights * shares)[:, None]
-        on_target = weights * (1 - shares)
-    loss = mx.sum(losses * weights[:, None])
-    slope = slope.at[mx.arange(targets.size), targets].add(-on_target)
+        losses = losses + base_weights * (mx.sum(base_p * (base_log_p - logits), axis=-1, keepdims=True) + log_total)
+        both = both + targets.base_weights
+        slope = exponentials * (both[:, None] / total) - base_p * base_weights
+    else:
+        slope = exponentials * (both[:, None] / total)
+    slope = slope.at[mx.arange(targets.ids.size), targets.ids].add(-targets.weights)
     # mx.vjp describes a second pass through the head, but a linear head's gradient does not need its output, so MLX,
     # which is lazy, never computes it.
     _, (hidden_slope,) = mx.vjp(head, [hidden], [slope.astype(hidden.dtype)])
-    return loss, hidden_slope
+    return mx.sum(losses), hidden_slope
 
 
-def _states(states: mx.array, where: npt.NDArray[np.int32]) -> mx.array:
+def states_at(states: mx.array, where: npt.NDArray[np.int32]) -> mx.array:
     """Return the states at the flat positions ``where``: (rows, length, size) -> (n, size)."""
     return states.reshape(-1, states.shape[-1])[mx.array(where)]

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,8 @@ MAX_CACHE_BYTES = 10**9
 """The most bytes of freed buffers that MLX may keep. On the CPU it keeps none, since they gain nothing there."""
 SHORTER_LENGTHS = (768, 512, 384, 256, 192, 128, 64)
 """The lengths, in tokens, that are tried for the longest pair when a budget is too small."""
+SMALLER_GROUPS = (4, 2)
+"""The sizes that are tried for a group of completions when a budget is too small."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,66 @@ class Workload:
         longest = padded_length(max(self.lengths))
         n = max(1, min(len(self.lengths), batch_size, shape.max_tokens // longest))
         return Rows(n, longest, min(HEAD_ROWS, longest))
+
+    @property
+    def largest_item(self) -> str:
+        """What has to fit at the least, in words."""
+        return f"pairs of up to {max(self.lengths) + 1} tokens"
+
+    def smaller(self) -> Iterator[tuple[str, Workload]]:
+        """Yield smaller workloads to try where this one does not fit, with what the user would have to change."""
+        longest = max(self.lengths) + 1
+        for length in (length for length in SHORTER_LENGTHS if length < longest):
+            shorter = replace(self, lengths=[min(length - 1, n) for n in self.lengths])
+            yield f"a run with --train-max-length {length}", shorter
+
+
+@dataclass(frozen=True)
+class GroupWorkload(Workload):
+    """The groups of a training by rewards, whose prompts are computed once (``shared_prompt.py``).
+
+    The completions of a group are computed some at a time. So a group of any size fits as soon as its prompt and one completion do.
+    """
+
+    prompt: int
+    """The tokens of the longest prompt."""
+    completion: int
+    """The largest number of tokens of a completion."""
+    size: int
+    """The number of completions of a prompt."""
+
+    @classmethod
+    def of_steps(cls, prompts: Sequence[int], config: TrainConfig, usual_completion: int) -> GroupWorkload:
+        """Return the workload of all reward steps, from the lengths of the prompts that may be asked.
+
+        ``usual_completion`` is the usual number of tokens of a completion.
+        """
+        size, usual = config.reward_group_size, min(usual_completion, config.reward_max_tokens)
+        n = config.reward_steps * min(config.reward_prompts, len(prompts))
+        group = round(sum(prompts) / len(prompts)) + size * usual
+        return cls([group] * n, n * size * usual, max(prompts), config.reward_max_tokens, size)
+
+    def largest(self, shape: Shape, batch_size: int) -> Rows:  # noqa: ARG002
+        """Return one row of as many tokens as are computed at a time at the most."""
+        one, all_ = self.prompt + self.completion, self.prompt + self.size * self.completion
+        tokens = padded_length(max(one, min(shape.max_tokens, all_)))
+        return Rows(1, tokens, min(HEAD_ROWS, tokens))
+
+    @property
+    def largest_item(self) -> str:
+        return f"a prompt of {self.prompt} tokens and completions of up to {self.completion}, {self.size} of them"
+
+    def smaller(self) -> Iterator[tuple[str, Workload]]:
+        for size in (size for size in SMALLER_GROUPS if size < self.size):
+            yield f"a run with --train-reward-group-size {size}", replace(self, size=size)
+        for length in (length for length in SHORTER_LENGTHS if length < self.completion):
+            yield f"a run with --train-reward-max-tokens {length}", replace(self, completion=length, size=2)
+        for length in (length for length in SHORTER_LENGTHS if length < self.prompt):
+            completion = min(self.completion, SHORTER_LENGTHS[-1])
+            yield (
+                f"a run with --train-max-length {length + completion} and --train-reward-max-tokens {completion}",
+                replace(self, prompt=length, completion=completion, size=2),
+            )
 
 
 @dataclass(frozen=True)
@@ -104,16 +166,14 @@ class Planner:
         return replace(plan, peak_bytes=plan.peak_bytes + cache, cache_bytes=cache)
 
     def _too_small(self, work: Workload, budget_bytes: int, needed_bytes: int) -> BudgetError:
-        longest = max(work.lengths) + 1
         hints = [f"--budget-training-gb {-(-needed_bytes // 10**8) / 10:.1f}"]
-        for length in (length for length in SHORTER_LENGTHS if length < longest):
-            shorter = replace(work, lengths=[min(length - 1, n) for n in work.lengths])
-            if self.with_shape(shorter, SHAPES[-1]).peak_bytes <= budget_bytes:
-                hints.append(f"a run with --train-max-length {length}")
-                break
+        fitting = (
+            hint for hint, less in work.smaller() if self.with_shape(less, SHAPES[-1]).peak_bytes <= budget_bytes
+        )
+        hints += [hint for hint in [next(fitting, "")] if hint]
         return BudgetError(
-            f"training does not fit its budget: at least {needed_bytes / 1e9:.2f} GB are needed for pairs of up to "
-            f"{longest} tokens, but {budget_bytes / 1e9:.2f} GB are allowed",
+            f"training does not fit its budget: at least {needed_bytes / 1e9:.2f} GB are needed for {work.largest_item}, "
+            f"but {budget_bytes / 1e9:.2f} GB are allowed",
             needed_bytes=needed_bytes,
             hint=", or ".join([*hints, "a smaller model"]),
         )

@@ -12,6 +12,8 @@ from typing import Any
 
 from mlx_selfdebug.models.backend import mx, nn
 
+from mlx_selfdebug.training.prompt_states import Arrays, PromptStates
+
 
 @contextmanager
 def recomputed(layers: Sequence[nn.Module]) -> Iterator[None]:
@@ -29,10 +31,20 @@ def recomputed(layers: Sequence[nn.Module]) -> Iterator[None]:
 
 def _recomputing(kind: Any) -> Any:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        def inner(parameters: Any, *args: Any, **kwargs: Any) -> Any:
-            self.update(parameters)
-            return kind.__call__(self, *args, **kwargs)
+        # What a layer goes on from and what it leaves must enter and leave the recomputed function, or it gets no gradient.
+        states = [value for value in (*args, *kwargs.values()) if isinstance(value, PromptStates)]
 
-        return mx.checkpoint(inner)(self.trainable_parameters(), *args, **kwargs)
+        def inner(parameters: Any, given: list[Arrays], *args: Any, **kwargs: Any) -> Any:
+            self.update(parameters)
+            for state, arrays in zip(states, given, strict=True):
+                state.given = arrays
+            out = kind.__call__(self, *args, **kwargs)
+            return out, [state.kept for state in states]
+
+        given = [state.given for state in states]
+        out, kept = mx.checkpoint(inner)(self.trainable_parameters(), given, *args, **kwargs)
+        for state, before, after in zip(states, given, kept, strict=True):
+            state.given, state.kept = before, after
+        return out
 
     return call

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model
 
 ARM = "held back"
+REWARDS = "rewards-"
+"""What the digest of a training by rewards begins with. Its checks are kept apart from those of a training on pairs."""
 
 
 @dataclass(frozen=True)
@@ -99,16 +101,25 @@ class _RepairEach:
 class Selection:
     """The checks of one training, and the choice of the best one.
 
-    ``training`` is the digest of the examples. Checks are stored under it, so that another training does not recall them.
+    ``training`` is the digest of the examples. Checks are stored under it, so that another training does not recall them. Their
+    repairs are attempts in arms whose names begin with ``arm``.
     """
 
     def __init__(
-        self, run: Run, model: Model, tasks: Sequence[Task], runner: TestRunner, decoding: Decoding, training: str
+        self,
+        run: Run,
+        model: Model,
+        tasks: Sequence[Task],
+        runner: TestRunner,
+        decoding: Decoding,
+        training: str,
+        arm: str = ARM,
     ) -> None:
         self.checks: list[Check] = []
         self._run, self._model, self._tasks = run, model, tasks
         self._runner, self._decoding = runner, decoding
         self._training = training[:12]
+        self._arm = arm
         failures = [*run.attempts("collect"), *run.attempts(planting.ARM)]
         self._failed = to_repair(failures, tasks, run.config.train.failed_per_task)
 
@@ -138,7 +149,7 @@ class Selection:
 
     def repair_all(self, step: int) -> Check:
         """Have the model repair the failed attempts now, and store the check that this makes."""
-        arm = f"{ARM}/{step:06d}"
+        arm = f"{self._arm}/{step:06d}"
         # A check that was cut short starts over, because a repair depends slightly on what else is decoded in its batch.
         self._run.delete_attempts(arm)
         self._model.network.eval()
@@ -154,7 +165,14 @@ class Selection:
 
 
 def stored_checks(run: StoredRun, training: str = "") -> list[Check]:
-    """Return the stored checks of a training, or those of all trainings, in the order of their steps."""
+    """Return the stored checks of a training, in the order of their steps.
+
+    ``training`` is the beginning of its digest: ``REWARDS`` for the training by rewards, and "" for all trainings on pairs.
+    """
     stored = run.facts().family(Family.CHECK)
-    checks = [Check(**value) for name, value in stored.items() if name.startswith(training)]
+    checks = [
+        Check(**value)
+        for name, value in stored.items()
+        if name.startswith(training) and (training or not name.startswith(REWARDS))
+    ]
     return sorted(checks, key=lambda check: check.step)

@@ -54,6 +54,8 @@ class Attempt(Shown):
     """The number of tokens of given programs that the model read to make this attempt. They were not decoded."""
     n_tries: int = 0
     """The number of edits that were run to make this attempt. They were not decoded either."""
+    tokens: tuple[int, ...] = ()
+    """The tokens that were decoded, where they are to be learned from (rewards). Elsewhere they are not kept."""
 
     @property
     def id(self) -> str:

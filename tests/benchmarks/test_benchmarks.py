@@ -226,6 +226,30 @@ def test_recipes_are_trained_and_asked_to_repair_and_what_is_stored_is_not_made_
     assert [json.loads(line)["arm"] for line in lines] == ["choose-bugs"]
 
 
+def test_rewards_are_trained_in_sittings_and_written_down_step_by_step(tiny_folder: Path, tmp_path: Path) -> None:
+    asserts = [f"assert square({n}) == {n * n}" for n in (3, 5, -2)]
+    mbpp = tmp_path / "mbpp.jsonl"
+    mbpp.write_text(json.dumps({**SQUARE, "task_id": 700, "text": "Square x.", "test_list": asserts}) + "\n")
+    small = ["--model", str(tiny_folder), "--mbpp", str(mbpp), "--limit", "2", "--samples", "1", "--batch", "4"]
+    small += ["--folder", str(tmp_path / "runs"), "--records", str(tmp_path / "records")]
+    small += ["--steps", "2", "--prompts", "1"]
+    assert benchmark("rewards", "collect", *small)[1]["bugs"] > 0
+    sitting = benchmark("rewards", "train", "copies-cost-nothing", "--minutes", "0.001", *small)[1]
+    assert sitting["recipes"]["copies-cost-nothing-0"]["steps"] == 1
+    whole = benchmark("rewards", "train", "copies-cost-nothing", *small)[1]["recipes"]["copies-cost-nothing-0"]
+    assert whole["ending"]["reason"] == "all 2 steps were made"
+    lines = gzip.decompress((tmp_path / "records" / "copies-cost-nothing-0.jsonl.gz").read_bytes()).splitlines()
+    kinds = [json.loads(line)["type"] for line in lines]
+    assert (kinds.count("step"), kinds.count("completion")) == (2, 16)
+
+
+def test_a_shared_prompt_is_held_against_separate_rows(tiny_folder: Path) -> None:
+    small = ["--model", str(tiny_folder), "--prompt", "40", "--completions", "12", "--repeats", "1"]
+    record = benchmark("shared_prompt", *small)[1]
+    assert record["gradient_difference"] < 1e-4
+    assert record["speed_ratio"] > 0 < record["peak_ratio"]
+
+
 def test_slips_are_counted_by_the_operators_that_mend_them(tmp_path: Path) -> None:
     task = make_task("square", "x * x", public=(3, 4), hidden=(5, -2))
     sd.dump_tasks([task], tmp_path / "tasks.jsonl")

@@ -42,6 +42,17 @@ def test_every_stage_has_its_bytes_budget_and_seconds(tiny_folder: Path, tmp_pat
     assert not (tmp_path / "none").exists()
 
 
+def test_training_by_rewards_is_estimated_where_it_is_asked_for(tiny_folder: Path, tmp_path: Path) -> None:
+    more = ("--train-reward-steps", "5", "--collect-limit", "4")
+    code, stages, _ = estimate(tiny_folder, tmp_path / "none", *more)
+    assert code == 0
+    assert [stage["stage"] for stage in stages] == ["collect", "train", "rewards", "evaluate"]
+    rewards = stages[2]
+    assert rewards["fits"]
+    assert rewards["wall_s"] > 0
+    assert rewards["budget_bytes"] == 10e9
+
+
 def test_what_does_not_fit_exits_with_3_and_what_it_says_would_fit_fits(tiny_folder: Path, tmp_path: Path) -> None:
     code, stages, text = estimate(tiny_folder, tmp_path / "none", "--budget-training-gb", "0.1")
     assert code == 3

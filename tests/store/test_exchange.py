@@ -141,14 +141,32 @@ def exported(run: Run, tmp_path: Path) -> Path:
 def test_the_first_line_says_what_follows(exported: Path, run: Run) -> None:
     header = json.loads(exported.read_text().splitlines()[0])
     assert header["type"] == "run"
-    counts = {"attempt": 3, "pair": 1, "step": 1, "stage": 1, "memory": 0, "part": 0, "environment": 1}
+    counts = {
+        "attempt": 3,
+        "pair": 1,
+        "step": 1,
+        "stage": 1,
+        "memory": 0,
+        "part": 0,
+        "environment": 1,
+        "reward_step": 0,
+    }
     assert header["lines"] == counts
     assert header["config"]["collect.samples"] == run.config.collect.samples
 
 
 def test_an_imported_run_can_be_gone_on_with(exported: Path, tmp_path: Path) -> None:
     counts = import_run(exported, tmp_path / "copy")
-    assert counts == {"attempt": 3, "pair": 1, "step": 1, "stage": 1, "memory": 0, "part": 0, "environment": 1}
+    assert counts == {
+        "attempt": 3,
+        "pair": 1,
+        "step": 1,
+        "stage": 1,
+        "memory": 0,
+        "part": 0,
+        "environment": 1,
+        "reward_step": 0,
+    }
     with Run(tmp_path / "copy") as copy:
         copy.add_attempt(make_attempt(sample=3))
         assert len(copy.attempts()) == 4

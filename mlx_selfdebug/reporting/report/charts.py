@@ -91,7 +91,7 @@ def bars(title: str, rows: Sequence[Bar], unit: str, *, max_value: float | None 
 def lines(
     title: str, series: Sequence[Series], x_unit: str, y_unit: str, *, step: bool = False, limit: float | None = None
 ) -> Markup:
-    """Draw lines over a shared axis that begins at 0.
+    """Draw lines over a shared axis that begins at 0, or at the lowest value if that is negative.
 
     With ``step`` a value holds up to the next point. ``limit`` is drawn as a dashed horizontal line.
     """
@@ -99,7 +99,7 @@ def lines(
     xs = [x for line in series for x, _ in line.points]
     ys = [y for line in series for _, y in line.points if math.isfinite(y)] + ([limit] if limit else [])
     x = _Scale(0.0, max(xs, default=0.0) or 1.0, left, WIDTH - 16)
-    y = _Scale(0.0, 1.05 * max(ys, default=0.0) or 1.0, height - BOTTOM, TOP)
+    y = _Scale(min([0.0, *ys]), 1.05 * max(ys, default=0.0) or 1.0, height - BOTTOM, TOP)
     drawn = [
         *_x_axis(x, TOP, height - BOTTOM, _ticks(0.0, x.high), x_unit, _short),
         *_y_axis(y, left, _ticks(0.0, y.high), y_unit),

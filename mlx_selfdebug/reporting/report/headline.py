@@ -33,7 +33,9 @@ def headline(records: Records) -> Headline:
 
 def _unfinished(records: Records) -> str:
     done = {stage.name for stage in records.stages if stage.done}
-    if "train" in done:
+    if any(stage.name == "rewards" and not stage.done for stage in records.stages):
+        return "The training by rewards is not finished yet."
+    if done & {"train", "rewards"}:
         return "The adapter is trained, but not evaluated yet."
     if "collect" in done:
         return "Attempts are collected, but no adapter is trained yet."

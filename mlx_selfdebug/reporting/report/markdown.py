@@ -18,6 +18,7 @@ from mlx_selfdebug.reporting.report import tables
 from mlx_selfdebug.reporting.report.diff import diff_lines
 from mlx_selfdebug.reporting.report.headline import headline
 from mlx_selfdebug.reporting.report.tables import Table
+from mlx_selfdebug.reporting.words import ending_text
 
 READ = """\
 These failed programs were given to the base model as if each were its own answer to the statement; it was not told that they
@@ -46,6 +47,12 @@ def _parts(records: Records) -> Iterator[str]:
     yield from _section("Pairs", tables.pairs_table(records))
     yield from _section(
         "Repairs of held-back tasks, which decided the epoch that was kept", tables.checks_table(records)
+    )
+    yield from _section("Training by rewards", tables.reward_steps_table(records))
+    if records.reward_ending:
+        yield ending_text(records.reward_ending)
+    yield from _section(
+        "Repairs of held-back tasks during the training by rewards", tables.reward_checks_table(records)
     )
     yield from _section("Attempts on the training tasks", tables.collected_table(records.collected))
     yield from _section("Training tasks nearest to test tasks", tables.overlap_table(records))

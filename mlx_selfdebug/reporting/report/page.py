@@ -23,7 +23,7 @@ from mlx_selfdebug.reporting.report import charts, tables
 from mlx_selfdebug.reporting.report.charts import Bar, Dot, Series
 from mlx_selfdebug.reporting.report.diff import DiffLine, diff_lines
 from mlx_selfdebug.reporting.report.headline import headline
-from mlx_selfdebug.reporting.words import gigabytes, percent, seconds
+from mlx_selfdebug.reporting.words import ending_text, gigabytes, percent, seconds
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.feedback import MAX_FACTS
 from mlx_selfdebug.values.pair import KINDS, Pair
@@ -163,7 +163,7 @@ def _facts(attempt: Attempt) -> tuple[Failure, ...]:
 
 
 def _charts(records: Records) -> dict[str, Any]:
-    return {"memory": _memory(records), "time": _time(records), "loss": _loss(records)}
+    return {"memory": _memory(records), "time": _time(records), "loss": _loss(records), "rewards": _rewards(records)}
 
 
 def _look(evidence: HalfEvidence, arm: ArmEvidence) -> str:
@@ -214,6 +214,28 @@ def _loss(records: Records) -> Markup:
     return charts.lines("Training loss", series, "optimizer step", "nats per token")
 
 
+REWARD_SERIES = (
+    ("mean reward", "c0 d0"), ("share that passes", "c1 d0"), ("share of groups that vary", "c2 d1"),
+    ("held-back failures repaired, share", "c3 d0"),
+)  # fmt: skip
+"""The lines of the chart of training by rewards, with their classes of the style sheet."""
+
+
+def _rewards(records: Records) -> Markup:
+    steps = records.reward_steps
+    if not steps:
+        return Markup("")
+    checks = [(float(check.step), check.repaired / check.attempts) for check in records.reward_checks if check.attempts]
+    drawn: list[list[tuple[float, float]]] = [
+        [(step.step, step.reward) for step in steps],
+        [(step.step, step.passed) for step in steps],
+        [(step.step, step.varied_share) for step in steps],
+        checks,
+    ]
+    series = [Series(name, look, of) for (name, look), of in zip(REWARD_SERIES, drawn, strict=True)]
+    return charts.lines("Training by rewards", series, "reward step", "reward, share")
+
+
 def _memory(records: Records) -> list[tuple[str, Markup]]:
     drawn = []
     for stage in records.stages:
@@ -256,6 +278,8 @@ def _environment() -> Environment:
     environment.filters |= {"percent": percent, "gigabytes": gigabytes, "seconds": seconds}
     environment.filters["strength"] = lambda shade: shade.strength(SHADES)
     environment.globals["time_legend"] = time_legend
+    environment.globals["reward_legend"] = REWARD_SERIES
+    environment.globals["ending_text"] = ending_text
     return environment
 
 

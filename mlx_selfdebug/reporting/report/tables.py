@@ -192,6 +192,34 @@ def steps_table(records: Records) -> Table:
     return Table(["step", "loss, nats per token", "tokens", "learning rate", "gradient norm"], rows)
 
 
+def reward_checks_table(records: Records) -> Table:
+    rows = [[str(check.step), fraction((check.repaired, check.attempts))] for check in records.reward_checks]
+    return Table(["after reward step", "failed attempts repaired"], rows)
+
+
+def reward_steps_table(records: Records) -> Table:
+    """Return at most fifty steps of training by rewards, evenly spread."""
+    every = -(-len(records.reward_steps) // 50) or 1
+    head = [
+        "step",
+        "mean reward",
+        "passed",
+        "copies",
+        "groups that vary",
+        "tokens each",
+        "gradient norm",
+        "rollouts, s",
+        "gradient, s",
+    ]
+    rows = [
+        [str(step.step), number(step.reward, 3), percent(step.passed), percent(step.copies),
+         fraction((step.n_varied, step.n_groups)), number(step.n_tokens, 1), number(step.grad_norm), number(step.rollouts_s, 1),
+         number(step.gradient_s, 1)]
+        for step in records.reward_steps[::every]
+    ]  # fmt: skip
+    return Table(head, rows)
+
+
 def mapping_table(values: Iterable[tuple[str, object]], head: tuple[str, str] = ("", "")) -> Table:
     return Table(head, [[key, UNKNOWN if value is None else str(value)] for key, value in values], left=2)
 

@@ -1,0 +1,58 @@
+"""Provide what training on pairs and training by rewards have in common: the plan within the budget, the adapter, the decoding."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+from mlx_selfdebug.models.backend import mx
+
+from mlx_selfdebug.config import Config, TrainConfig
+from mlx_selfdebug.models.load import Model
+from mlx_selfdebug.repair.asking import Decoding
+from mlx_selfdebug.stages.common import decoding_of
+from mlx_selfdebug.store import Family, Run
+from mlx_selfdebug.training.adapter import insert_adapter, remove_adapter
+from mlx_selfdebug.training.plan import Planner, TrainingPlan, Workload, processes_bytes
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def planned(
+    run: Run, model: Model, work: Workload, config: TrainConfig, smaller: int, name: str = ""
+) -> Iterator[TrainingPlan]:
+    """Yield the plan of a training, and hold MLX to its memory limits inside the block.
+
+    The plan is recorded with the run, under ``smaller`` and the ``name`` of the training. Raises BudgetError if no plan fits.
+    """
+    budget, processes = int(run.config.budget.training_gb * 1e9), processes_bytes()
+    planner = Planner(model.network, model.config, config, processes + mx.get_active_memory())
+    plan = planner.plan(work, budget, smaller=smaller)
+    run.remember(Family.PLAN.key(f"{name}{smaller}"), asdict(plan))
+    logger.info("%s", plan)
+    cache, memory = mx.set_cache_limit(plan.cache_bytes), mx.set_memory_limit(budget - processes)
+    try:
+        yield plan
+    finally:
+        mx.set_cache_limit(cache)
+        mx.set_memory_limit(memory)
+
+
+@contextmanager
+def with_adapter(model: Model, config: TrainConfig, seed: int) -> Iterator[dict[str, Any]]:
+    """Put a fresh adapter into ``model`` inside the block and yield the settings that describe it."""
+    try:
+        yield insert_adapter(model.network, config, seed)
+    finally:
+        remove_adapter(model.network)
+        model.network.eval()
+
+
+def greedy_decoding(config: Config) -> Decoding:
+    """Return how repairs of held-back tasks are decoded: greedily, and within the memory budget of training."""
+    budget_bytes = int(config.budget.training_gb * 1e9)
+    return replace(decoding_of(config.collect, config), temperature=0.0, budget_bytes=budget_bytes)
