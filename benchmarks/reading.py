@@ -443,10 +443,10 @@ def _reading_seconds(model: Model, programs: Sequence[ProgramReading]) -> tuple[
 def _tried(programs: Sequence[tuple[Unit, ProgramReading]], runner: TestRunner) -> tuple[int, float]:
     """Return the number of tries and the seconds of all searches, which run one after the other on programs already read."""
     from mlx_selfdebug.repair.edits.searching import AskedSearch, Searching
-    from mlx_selfdebug.repair.judging import Memory
+    from mlx_selfdebug.repair.judging import VerdictCache
     from mlx_selfdebug.repair.policies import Move
 
-    searching = Searching(runner, Memory(runner), lambda _, codes: [0.0] * len(codes))
+    searching = Searching(runner, VerdictCache(runner), lambda _, codes: [0.0] * len(codes))
     begin, n_tries = time.perf_counter(), 0
     for unit, program in programs:
         searching.begin(AskedSearch("speed", unit.task, Move(0, 1, unit.given, by="edits"), program, 0))

@@ -15,6 +15,7 @@ from typing import Any, Protocol, SupportsIndex, TypeVar, overload
 from mlx_selfdebug.errors import UsageError
 
 ROWS_SHOWN = 20
+"""The number of rows that the table of a long list shows."""
 MAX_CELL = 80
 """The maximum number of characters of a cell in a table of many rows."""
 MAX_TEXT = 20_000
@@ -66,7 +67,7 @@ class Rows(list[T]):
 
 def sheet(record: Mapping[str, Any]) -> str:
     """Return one record as an HTML table with one row per field."""
-    rows = [f"<tr><th>{escape(key)}</th><td>{_whole(value)}</td></tr>" for key, value in record.items()]
+    rows = [f"<tr><th>{escape(key)}</th><td>{_long_cell(value)}</td></tr>" for key, value in record.items()]
     return f"<table>{''.join(rows)}</table>"
 
 
@@ -82,7 +83,7 @@ def frame(records: Sequence[Mapping[str, Any]]) -> Any:
 def table(records: Sequence[Mapping[str, Any]], total: int | None = None) -> str:
     """Return records as an HTML table. If these are only the first, ``total`` says how many there are."""
     if not records:
-        return "<p>nothing</p>"
+        return "<p>no rows</p>"
     head = "".join(f"<th>{escape(key)}</th>" for key in records[0])
     rows = ["".join(f"<td>{escape(_cell(value))}</td>" for value in record.values()) for record in records]
     body = "".join(f"<tr>{row}</tr>" for row in rows)
@@ -95,7 +96,8 @@ def _cell(value: Any) -> str:
     return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
 
 
-def _whole(value: Any) -> str:
+def _long_cell(value: Any) -> str:
+    """Return the value as HTML, cut only if it is longer than ``MAX_TEXT``."""
     text = _plain(value)
     if len(text) > MAX_TEXT:
         text = text[:MAX_TEXT] + f"… ({len(text) - MAX_TEXT} more characters)"

@@ -75,7 +75,7 @@ def test_a_slice_is_a_table_too_and_a_list_as_ever() -> None:
     assert isinstance(rows[1:3], Rows)
     assert [a.sample for a in rows[1:3]] == [1, 2]
     assert rows[0] == make_attempt(sample=0)
-    assert Rows([])._repr_html_() == "<p>nothing</p>"
+    assert Rows([])._repr_html_() == "<p>no rows</p>"
 
 
 def test_a_frame_has_a_row_an_attempt_with_natural_types() -> None:

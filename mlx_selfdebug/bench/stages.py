@@ -39,7 +39,7 @@ from mlx_selfdebug.training.mix import reference_pairs
 from mlx_selfdebug.values.task import Task
 
 STAGES = ("load", "sample", "test", "repair", "train", "evaluate")
-SIZE = {
+SIZE: dict[str, int | float | str] = {
     "collect.samples": 2,
     "collect.rounds": 1,
     "collect.repairs": 1,

@@ -154,10 +154,10 @@ class Session:
         Raises ConfigError for an unknown arm or source, and TaskError if the bugs cannot be obtained.
         """
         from mlx_selfdebug.evaluation.arms import arms_named
-        from mlx_selfdebug.evaluation.bugs import check_source
+        from mlx_selfdebug.evaluation.bugs import require_bug_source
 
         arms_named(self.config.eval.arms)
-        check_source(self.config.eval.bugs)
+        require_bug_source(self.config.eval.bugs)
 
     def open(self) -> Run:
         """Open the run, or create it."""

@@ -1,6 +1,6 @@
 """The protocol that every domain follows. A domain says how one kind of task is asked, how a reply is read, and how it is judged.
 
-Each domain is one file here and one registration in ``__init__.py``.
+Each file here defines one domain, or two that are closely related; ``__init__.py`` registers them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Tidied:
 
 
 class Runner(Protocol):
-    """Something that tests programs: a TestRunner, or an object that passes programs on to one."""
+    """The interface of a test runner that domains use: ``TestRunner`` has it, and so have wrappers around one."""
 
     def submit(self, source: str, checks: Checks, entry_point: str, *, prelude: str = "") -> Future[Verdict]:
         """Start to test ``source`` and return its future verdict; see ``TestRunner.submit``."""
@@ -66,7 +66,7 @@ class Domain(Protocol):
         """Return the text that ends the completion. If it is empty, the model's own end-of-text token does."""
 
     def prompt(self, task: Task, *, feedback: Feedback = EVERYTHING) -> str:
-        """Return the message that asks for a draft."""
+        """Return the message that asks for a draft. ``feedback.public_checks`` decides whether it shows the public checks."""
 
     def repair_prompt(
         self,
@@ -79,7 +79,8 @@ class Domain(Protocol):
     ) -> str:
         """Return the message that shows an attempt with the facts of its tests, or says that it passed.
 
-        The message should begin with the draft's message, since the model then computes the shared beginning only once.
+        At most ``max_facts`` failed checks are shown. The message should begin with the draft's message, since the model then
+        computes the shared beginning only once.
         ``facts_of`` is the attempt whose facts are shown. It is ``attempt`` itself unless a control shows the facts of another one.
         """
 
@@ -87,7 +88,7 @@ class Domain(Protocol):
         """Return the code in ``text``, which is a completion without ``reply_prefix``, as it will be judged. Never raises."""
 
     def completion(self, code: str) -> str:
-        """Return the completion that carries ``code``, which is what training teaches. ``extract`` is its inverse."""
+        """Return the completion that carries ``code``, which is what training teaches. ``extract`` gets ``code`` back."""
 
     def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:
         """Test ``code`` against ``checks`` and return a future verdict, so that decoding can go on in the meantime."""

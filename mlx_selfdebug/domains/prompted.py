@@ -126,6 +126,11 @@ def got_text(failure: Failure) -> str:
 
 def tested_text(failure: Failure, verdict: Verdict) -> str:
     """Return a failed check of a function as text: its input, what was expected, and what came instead."""
+    return failed_check_text(failure, f"Got: {failure.got or NO_VALUE.get(verdict.outcome, 'nothing')}")
+
+
+def failed_check_text(failure: Failure, result: str) -> str:
+    """Return a failed check of a function as text. Unless it raised an error, ``result`` is the line that says what came."""
     lines = ["Test failed:"]
     if failure.input:
         lines.append(f"Input: {failure.input}")
@@ -135,7 +140,7 @@ def tested_text(failure: Failure, verdict: Verdict) -> str:
         where = f" in line `{failure.error.source.strip()}`" if failure.error.source.strip() else ""
         lines.append(f"Error: {error_text(failure)}{where}")
     else:
-        lines.append(f"Got: {failure.got or NO_VALUE.get(verdict.outcome, 'nothing')}")
+        lines.append(result)
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from mlx_selfdebug.domains.base import Runner
 from mlx_selfdebug.domains.inside import source_of
-from mlx_selfdebug.domains.prompted import got_text, rewritten
+from mlx_selfdebug.domains.prompted import failed_check_text, got_text, rewritten, tested_text
 from mlx_selfdebug.domains.python import PythonDomain
 from mlx_selfdebug.domains.python_prelude import prelude
 from mlx_selfdebug.parsing import parse
@@ -26,17 +26,17 @@ from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Failure, Verdict
 
 
-class PandasDomain(PythonDomain):
-    name = "pandas"
-    draft = "Write this Python function with pandas.\n\n{task}"
-    packages: tuple[str, ...] = ("pandas", "numpy", "dateutil", "pytz", "six", "tzdata")
+class _TablesDomain(PythonDomain):
     install = "pip install 'mlx-selfdebug[tables]'"
-    # Strings must not be stored in Arrow, whose memory pool reserves more address space than a test run may have.
-    before = "__import__('pandas').set_option('mode.string_storage', 'python')\n"
+    setup_code = ""
+    """Code that runs before the answer."""
 
     def failure_text(self, failure: Failure, verdict: Verdict, task: Task) -> str:
-        text = super().failure_text(replace(failure, expected=""), verdict, task)
-        return text.replace(f"Got: {failure.got}", f"Wrong result: {got_text(failure)}") if failure.got else text
+        """Return the input and the first difference of the result, which says what was expected as well."""
+        shown = replace(failure, input=self.given(failure, task), expected="")
+        if not failure.got:
+            return tested_text(shown, verdict)
+        return failed_check_text(shown, f"Wrong result: {got_text(failure)}")
 
     def given(self, failure: Failure, task: Task) -> str:
         """Return the arguments as the check writes them, so that frames appear as ``DataFrame(...)``."""
@@ -50,25 +50,33 @@ class PandasDomain(PythonDomain):
         # The source around the function has a namespace of its own, so that it replaces no name of the answer.
         around = f"__selfdebug_frames__ = {{}}\nexec({source_of('frames_program')!r}, __selfdebug_frames__)\n"
         wrapped = f"    {name} = __selfdebug_frames__['over_frames']({name}, {self.name!r})\n"
+        # If the answer does not define the function, the runner says so.
         program = f"{code}\n{around}if {name!r} in globals():\n{wrapped}"
-        before = f"{prelude(code, task)}\n{self.before}"
+        before = f"{prelude(code, task)}\n{self.setup_code}"
         return runner.submit(program, compared(checks, self.name), name, prelude=before)
 
 
-class PolarsDomain(PandasDomain):
+class PandasDomain(_TablesDomain):
+    name = "pandas"
+    draft = "Write this Python function with pandas.\n\n{task}"
+    packages: tuple[str, ...] = ("pandas", "numpy", "dateutil", "pytz", "six", "tzdata")
+    # Strings must not be stored in Arrow, whose memory pool reserves more address space than a test run may have.
+    setup_code = "__import__('pandas').set_option('mode.string_storage', 'python')\n"
+
+
+class PolarsDomain(_TablesDomain):
     name = "polars"
     draft = "Write this Python function with polars.\n\n{task}"
     packages: tuple[str, ...] = ("polars",)
-    before = ""
 
 
 @lru_cache(maxsize=1024)
 def compared(checks: Checks, library: str) -> Checks:
-    """Return the same checks with each ``==`` and ``!=`` made a call of ``difference``, which explains what differs."""
-    return rewritten(checks, _Compared(), f"{source_of('frames')}\nLIBRARY = {library!r}")
+    """Return the same checks with each single ``==`` or ``!=`` replaced by a call of ``difference``, which says what differs."""
+    return rewritten(checks, _CompareByDifference(), f"{source_of('frames')}\nLIBRARY = {library!r}")
 
 
-class _Compared(ast.NodeTransformer):
+class _CompareByDifference(ast.NodeTransformer):
     def visit_Compare(self, node: ast.Compare) -> ast.Compare:
         self.generic_visit(node)
         if len(node.ops) > 1 or not isinstance(node.ops[0], ast.Eq | ast.NotEq):

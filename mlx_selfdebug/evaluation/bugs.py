@@ -1,4 +1,4 @@
-"""Provide the bugs that the second half of an evaluation begins with, each as a task with a failed program that is given.
+"""Draw, store and load the bugs of an evaluation's second half. Each bug is a task together with a wrong program for it.
 
 The bugs are stored with the run before a model sees them, so a run that is resumed goes on with the same programs. A bug is a
 task of its own. Its id says where it came from, such as "HumanEval/3#constant-1"; its statement and its checks are those of the
@@ -25,24 +25,25 @@ from mlx_selfdebug.values.task import Task
 logger = logging.getLogger(__name__)
 
 OPERATORS, NONE = "operators", "none"
+"""Values of ``eval.bugs``: bugs are put into the evaluation tasks by operators, or there are none."""
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Where the bugs of a set of tasks are stored."""
+class BugStore:
+    """The place of one set of bugs in a run."""
 
     key: str
     """The key in the run's environment."""
     prefix: str
-    """What the names of the arms that play these bugs begin with."""
+    """The prefix of the names of the arms that repair these bugs."""
 
 
-EVALUATION = Kept(Key.BUGS, BUGS_PREFIX)
-GATE = Kept(Key.GATE_BUGS, f"{HELD_BACK_PREFIX}{BUGS_PREFIX}")
+EVALUATION = BugStore(Key.BUGS, BUGS_PREFIX)
+GATE = BugStore(Key.GATE_BUGS, f"{HELD_BACK_PREFIX}{BUGS_PREFIX}")
 
 
-def check_source(source: str) -> None:
-    """Raise ConfigError if ``source`` names no source of bugs, and TaskError if its file cannot be read."""
+def require_bug_source(source: str) -> None:
+    """Raise ConfigError if ``source`` names no source of bugs, and TaskError if HumanEvalFix is wanted and cannot be loaded."""
     kind, colon, path = source.partition(":")
     if source not in (OPERATORS, NONE) and (kind != HUMANEVALFIX or (colon and not path)):
         raise ConfigError(
@@ -52,16 +53,18 @@ def check_source(source: str) -> None:
         load_tasks(source)
 
 
-def bugs_of(run: Run, kept: Kept, source: str, tasks: Sequence[Task], runner: TestRunner) -> list[Task]:
-    """Return the bugs as tasks: the stored ones, or bugs that are drawn and stored now. Operators put bugs into ``tasks``.
+def bugs_of(run: Run, store: BugStore, source: str, tasks: Sequence[Task], runner: TestRunner) -> list[Task]:
+    """Return the bugs as tasks: the stored ones, or bugs that are drawn and stored now.
 
-    Raises TaskError if a published bug belongs to a task that was trained on, and SandboxError if programs cannot be tested.
+    With the source "operators", bugs are put into ``tasks``; otherwise ``tasks`` are not used. Raises TaskError if a published bug
+    belongs to a task that was trained on, and SandboxError if programs cannot be tested.
     """
     origins = _origins(run, source, tasks)
-    stored = run.facts().stored.get(kept.key)
+    stored = run.facts().stored.get(store.key)
     if stored is None:
-        stored = _draw(run, kept, source, origins, runner)
+        stored = _draw(run, store, source, origins, runner)
     known = {task.id: task for task in origins}
+    # The wrong answers of a published task are the bugs themselves, which a bug need not carry along.
     return [replace(known[unit["task"]], id=unit["id"], wrong=()) for unit in stored["units"]]
 
 
@@ -70,9 +73,9 @@ def origin_id(bug: Task) -> str:
     return bug.id.rpartition("#")[0]
 
 
-def given_attempts(run: StoredRun, kept: Kept) -> dict[str, Attempt]:
+def given_attempts(run: StoredRun, store: BugStore) -> dict[str, Attempt]:
     """Return the failed programs by the ids of their bugs."""
-    return {attempt.task_id: attempt for attempt in run.attempts(given_arm(kept.prefix))}
+    return {attempt.task_id: attempt for attempt in run.attempts(given_arm(store.prefix))}
 
 
 def _origins(run: Run, source: str, tasks: Sequence[Task]) -> list[Task]:
@@ -86,12 +89,13 @@ def _origins(run: Run, source: str, tasks: Sequence[Task]) -> list[Task]:
     return published_tasks
 
 
-def _draw(run: Run, kept: Kept, source: str, origins: Sequence[Task], runner: TestRunner) -> Mapping[str, Any]:
+def _draw(run: Run, store: BugStore, source: str, origins: Sequence[Task], runner: TestRunner) -> Mapping[str, Any]:
+    """Find bugs, store their programs and their ids, and return the record of them that is stored."""
     settings = run.config.eval
     candidates = _candidates(source, origins, run.config.seed)
     _warn_of_left_out(source, origins)
     bugs = find_bugs(candidates, runner, per_task=settings.bugs_per_task, limit=settings.bugs_limit)
-    arm = given_arm(kept.prefix)
+    arm = given_arm(store.prefix)
     # A draw that was interrupted may have stored some programs already, and this draw may choose others.
     run.delete_attempts(arm)
     for bug in bugs:
@@ -99,7 +103,7 @@ def _draw(run: Run, kept: Kept, source: str, origins: Sequence[Task], runner: Te
     units = [
         {"id": bug.candidate.id, "task": bug.candidate.task.id, "operator": bug.candidate.operator} for bug in bugs
     ]
-    stored: Mapping[str, Any] = run.remember(kept.key, {"source": source, "units": units})
+    stored: Mapping[str, Any] = run.remember(store.key, {"source": source, "units": units})
     return stored
 
 
@@ -131,6 +135,9 @@ def _refuse_trained_on(run: Run, tasks: Sequence[Task]) -> None:
 
 
 def _problem(task_id: str) -> str:
-    """Return the same name for a problem of HumanEval, whichever of its published sets the id comes from."""
+    """Return the same name for a problem of HumanEval, whichever of its published sets the id comes from.
+
+    The ids of other sets are returned unchanged.
+    """
     family, _, number = task_id.rpartition("/")
     return f"HumanEval/{number}" if family.startswith("HumanEval") else task_id

@@ -28,7 +28,7 @@ from mlx_selfdebug.fixing.explaining import Explained
 from mlx_selfdebug.fixing.judging import Judge
 from mlx_selfdebug.fixing.locating import Suspect, failing_lines, suspects_of
 from mlx_selfdebug.fixing.proposing import Proposing
-from mlx_selfdebug.fixing.proving import Baseline, Proving
+from mlx_selfdebug.fixing.proving import Baseline, Prover
 from mlx_selfdebug.fixing.result import Counts, FixResult
 from mlx_selfdebug.fixing.statement import shown_tests, task_of, verdict_of
 from mlx_selfdebug.projects.project import Project, is_test
@@ -252,7 +252,7 @@ class _Fix:
     def _searched(self, suite: Suite, baseline: Baseline, suspects: Sequence[Suspect]) -> FixResult:
         results = [baseline.run.tests[id_] for id_ in baseline.failing]
         judge = Judge(suite, baseline.failing[:MAX_JUDGED], self._try_s)
-        proving = Proving(suite, baseline, judge, results)
+        prover = Prover(suite, baseline, judge, results)
         changes: list[Change] = []
         cases: list[Case] = []
         if suspects:
@@ -267,17 +267,17 @@ class _Fix:
                 model, cases, judge, effort,
                 budget_bytes=self._settings.budget_bytes, reserved_bytes=self._settings.reserved_bytes,
                 deadline=self._begin + self._settings.seconds, tell=self._tell, spent=self._spent, seed=self._settings.seed,
-            ), proving)  # fmt: skip
+            ), prover)  # fmt: skip
         if judge.first_verdict is not None:
             self._spent.seconds["until the first verdict"] = judge.first_verdict - self._begin
             self._spent.seconds["a try (median)"] = median(judge.seconds)
-        return self._handed_over(baseline, suspects, changes, judge, proving, cases)
+        return self._handed_over(baseline, suspects, changes, judge, prover, cases)
 
-    def _proved(self, proposing: Proposing, proving: Proving) -> list[Change]:
+    def _proved(self, proposing: Proposing, prover: Prover) -> list[Change]:
         for proposals in proposing.steps():
             if proposals:
                 with self._timed("running the whole suite", "running the whole suite"):
-                    changes = proving.proved(proposals)
+                    changes = prover.proved(proposals)
                 if changes:
                     return changes
         return []
@@ -288,7 +288,7 @@ class _Fix:
         suspects: Sequence[Suspect],
         changes: Sequence[Change],
         judge: Judge,
-        proving: Proving,
+        prover: Prover,
         cases: Sequence[Case],
     ) -> FixResult:
         change, after = self._confirmed(changes, baseline)
@@ -300,7 +300,7 @@ class _Fix:
                 before=Counts.of(baseline.run),
                 failing=baseline.failing,
                 flaky=tuple(sorted(baseline.flaky)),
-                change=change or (proving.partial(partial) if partial else None),
+                change=change or (prover.partial_change(partial) if partial else None),
                 after=Counts.of(after) if after else None,
                 others=tuple(other for other in changes if other is not change),
                 suspects=tuple((suspect.function.id, suspect.suspicion) for suspect in suspects[:10]),

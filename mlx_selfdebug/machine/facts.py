@@ -1,4 +1,4 @@
-"""Read what the machine is and what state it is in. A value that is unknown is None.
+"""Read the machine's hardware, its operating system and its present state. A value that is unknown is None.
 
 >>> read_machine().memory_bytes > 0
 True
@@ -54,19 +54,20 @@ class State:
 
 
 def read_machine() -> Machine:
+    """Return this machine's hardware and operating system."""
     memory = int(psutil.virtual_memory().total)
     if sys.platform == "darwin":
         mac = apple.read_hardware()
         return Machine(
-            apple.system_name() or f"macOS {platform.mac_ver()[0]}",
-            platform.machine(),
-            mac.chip,
-            os.cpu_count(),
-            memory,
-            mac.performance_cores,
-            mac.efficiency_cores,
-            mac.gpu_cores,
-            mac.wired_limit_bytes,
+            system=apple.system_name() or f"macOS {platform.mac_ver()[0]}",
+            architecture=platform.machine(),
+            chip=mac.chip,
+            cores=os.cpu_count(),
+            memory_bytes=memory,
+            performance_cores=mac.performance_cores,
+            efficiency_cores=mac.efficiency_cores,
+            gpu_cores=mac.gpu_cores,
+            wired_limit_bytes=mac.wired_limit_bytes,
         )
     system = linux.system_name() if sys.platform == "linux" else None
     chip = linux.chip() if sys.platform == "linux" else None
@@ -76,6 +77,7 @@ def read_machine() -> Machine:
 
 
 def read_state() -> State:
+    """Return the present state of this machine: its swap, power and temperature."""
     try:
         swap: int | None = int(psutil.swap_memory().used)
     except OSError:  # some containers hide the swap

@@ -16,7 +16,7 @@ from mlx_selfdebug.memory import Governor
 from mlx_selfdebug.progress import Spent
 from mlx_selfdebug.repair.asking import Asked, Asking, Decoding, Refused
 from mlx_selfdebug.repair.edits.searching import AskedSearch, Searching
-from mlx_selfdebug.repair.judging import Judging, Memory
+from mlx_selfdebug.repair.judging import Judging, VerdictCache
 from mlx_selfdebug.repair.policies import EXHAUSTED, Move
 from mlx_selfdebug.repair.reading import ProgramReading, Readings
 from mlx_selfdebug.sampling.language_model import DecodingCounts, LanguageModel, open_decoder
@@ -58,7 +58,7 @@ class Batch:
         self,
         model: LanguageModel,
         runner: TestRunner,
-        memory: Memory,
+        cache: VerdictCache,
         askings: Mapping[str, Asking],
         decoding: Decoding,
         spent: Spent,
@@ -74,8 +74,8 @@ class Batch:
         self._spent = spent
         self._governor = Governor(decoding.budget_bytes, self._decoder.width)
         self._readings = Readings(model, self._decoder)
-        self._judging = Judging(memory)
-        self._searching = Searching(runner, memory, self._readings.log_likelihoods)
+        self._judging = Judging(cache)
+        self._searching = Searching(runner, cache, self._readings.log_likelihoods)
         self._ready: deque[Job] = deque()
         self._to_search: deque[Job] = deque()
         self._asked: dict[int, Asked] = {}
@@ -88,12 +88,12 @@ class Batch:
     @property
     def busy(self) -> bool:
         waiting = self._ready or self._to_search or self._asked or self._ended
-        return bool(waiting or self._judging.pending or self._searching.pending)
+        return bool(waiting or self._judging.n_pending or self._searching.pending)
 
     @property
     def n_in_test(self) -> int:
         """The number of completions whose tests are not done."""
-        return self._judging.pending
+        return self._judging.n_pending
 
     @property
     def n_searched(self) -> int:

@@ -16,11 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlx_selfdebug.auditing.mutants import MUTABLE, Mutant, mutants_of
-from mlx_selfdebug.auditing.verify import reason_of
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.python_source import function_named
-from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.parsing import parse
+from mlx_selfdebug.repair.judging import require_tested
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
@@ -308,15 +307,6 @@ def _tested(candidates: Sequence[Candidate], runner: TestRunner) -> list[tuple[V
         for c in candidates
     ]
     return [
-        (_certain(public.result(), candidate), _certain(hidden.result(), candidate))
+        (require_tested(public.result(), candidate.id), require_tested(hidden.result(), candidate.id))
         for candidate, (public, hidden) in zip(candidates, futures, strict=True)
     ]
-
-
-def _certain(verdict: Verdict, candidate: Candidate) -> Verdict:
-    if verdict.outcome == "infrastructure":
-        raise SandboxError(
-            f"the tests of {candidate.id} could not be run: {reason_of(verdict)}",
-            hint="look at the task with: mlx-selfdebug tasks check SET; then run the same command again",
-        )
-    return verdict

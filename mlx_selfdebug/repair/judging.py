@@ -1,15 +1,17 @@
 """Turn completions into attempts: take out their code and test it in other processes while decoding goes on.
 
-The same code of the same task is tested only once, whichever arm it comes from. Later attempts take over its verdicts.
+The same code of the same task is tested once, whichever arm it comes from, as long as its verdicts are in the cache. Later
+attempts take them over.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from mlx_selfdebug.auditing.verify import reason_of
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.base import Tidied
 from mlx_selfdebug.errors import SandboxError
@@ -18,13 +20,12 @@ from mlx_selfdebug.repair.forks import copied_program
 from mlx_selfdebug.sampling.request import Completion
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.values.attempt import Attempt
-from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Verdict
 
 NO_CHECKS = Verdict("passed")
 """The public verdict on a program whose task has no public checks: nothing was shown to fail."""
-MAX_KNOWN = 8192
+MAX_CACHED = 8192
 """The largest number of programs whose verdicts are remembered. Those that were tested first are forgotten first."""
 
 
@@ -44,8 +45,8 @@ class Tests:
         return [self.hidden, self.public] if self.public else [self.hidden]
 
 
-class Memory:
-    """A cache of tests, by task and code, which has new programs tested by ``runner``.
+class VerdictCache:
+    """A cache of tests by task and code. New programs are tested by ``runner``.
 
     The verdicts of ``attempts`` are taken over if their tests ran at the same level of isolation as those of ``runner`` do.
     """
@@ -73,19 +74,19 @@ class Memory:
         return Tests(hidden, judge(code, task, task.public, self._runner) if task.public else None)
 
     def _forget(self) -> None:
-        while len(self._tests) > MAX_KNOWN:
+        while len(self._tests) > MAX_CACHED:
             self._tests.popitem(last=False)
 
 
 class Judging:
-    """A queue of completions whose tests have begun, or whose verdicts ``memory`` knows already."""
+    """A queue of completions whose tests have begun, or whose verdicts are in ``cache`` already."""
 
-    def __init__(self, memory: Memory) -> None:
-        self.memory = memory
+    def __init__(self, cache: VerdictCache) -> None:
+        self.cache = cache
         self._pending: list[_Pending] = []
 
     @property
-    def pending(self) -> int:
+    def n_pending(self) -> int:
         return len(self._pending)
 
     @property
@@ -94,17 +95,18 @@ class Judging:
         return [future for item in self._pending for future in item.futures if not future.done()]
 
     def begin(self, asked: Asked, completion: Completion) -> None:
+        """Take the code out of a completion and begin to test it."""
         tidied = tidied_by(asked, completion)
-        self._pending.append(_Pending(asked, completion, tidied, self.memory.tests(tidied.code, asked.task)))
+        self._pending.append(_Pending(asked, completion, tidied, self.cache.tests(tidied.code, asked.task)))
 
-    def finished(self) -> Iterator[Attempt]:
+    def finished(self) -> list[Attempt]:
         """Remove the attempts whose tests are done from the queue, and return them in the order of their completions.
 
         Raises SandboxError if tests could not be run.
         """
         done = [item for item in self._pending if all(future.done() for future in item.futures)]
         self._pending = [item for item in self._pending if item not in done]
-        return (item.attempt() for item in done)
+        return [item.attempt() for item in done]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +131,7 @@ class _Pending:
             prompt=self.asked.prompt,
             completion=self.completion.text,
             code=self.tidied.code,
-            verdict=certain(self.tests.hidden.result(), task, task.hidden),
+            verdict=require_tested(self.tests.hidden.result(), f"{task.id} (hidden checks)"),
             public=public_of(self.tests, task),
             n_prompt_tokens=len(request.prompt),
             # A fork is given the program up to its place and then its own choice, which counts as a token of the completion.
@@ -154,27 +156,19 @@ def tidied_by(asked: Asked, completion: Completion) -> Tidied:
     return domain.extract(text, asked.task)
 
 
-def _done(verdict: Verdict) -> Future[Verdict]:
-    future: Future[Verdict] = Future()
-    future.set_result(verdict)
-    return future
-
-
 def public_of(tests: Tests, task: Task) -> Verdict:
     """Return the public verdict of tests that are done. Raises SandboxError if they could not be run."""
-    return certain(tests.public.result(), task, task.public) if tests.public else NO_CHECKS
+    return require_tested(tests.public.result(), f"{task.id} (public checks)") if tests.public else NO_CHECKS
 
 
-def certain(verdict: Verdict, task: Task, checks: Checks) -> Verdict:
-    """Return ``verdict``. Raises SandboxError if it says that the machine failed, which is no failure of the program."""
-    if verdict.outcome != "infrastructure":
-        return verdict
-    error = verdict.failures[0].error if verdict.failures else None
-    which = "public" if checks is task.public else "hidden"
-    raise SandboxError(
-        f"the tests of {task.id} ({which} checks) could not be run: {error.type + ': ' + error.message if error else 'unknown'}",
-        hint="look at the task with: mlx-selfdebug tasks check SET; then run the same command again",
-    )
+def require_tested(verdict: Verdict, what: str) -> Verdict:
+    """Return ``verdict`` if the tests could be run. Raises SandboxError, which names ``what`` was tested, otherwise."""
+    if verdict.outcome == "infrastructure":
+        raise SandboxError(
+            f"the tests of {what} could not be run: {reason_of(verdict)}",
+            hint="look at the task with: mlx-selfdebug tasks check SET; then run the same command again",
+        )
+    return verdict
 
 
 def distinct(attempts: Iterable[Attempt], task: Task) -> list[Attempt]:
@@ -184,3 +178,9 @@ def distinct(attempts: Iterable[Attempt], task: Task) -> list[Attempt]:
     for attempt in sorted(attempts, key=lambda a: (a.round, a.sample)):
         seen.setdefault(domain.normalise(attempt.code), attempt)
     return list(seen.values())
+
+
+def _done(verdict: Verdict) -> Future[Verdict]:
+    future: Future[Verdict] = Future()
+    future.set_result(verdict)
+    return future

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from mlx_selfdebug.progress import Spent, Stage
 from mlx_selfdebug.repair.asking import Asking, Decoding
 from mlx_selfdebug.repair.batch import Batch, GivenUp, Job
-from mlx_selfdebug.repair.judging import Memory
+from mlx_selfdebug.repair.judging import VerdictCache
 from mlx_selfdebug.repair.policies import Move, Policy
 from mlx_selfdebug.sampling.language_model import DecodingCounts, LanguageModel
 from mlx_selfdebug.sandbox.runner import TestRunner
@@ -124,10 +124,10 @@ class Stream:
 
     def _batch(self, plays: Sequence[Play]) -> Batch:
         tasks = {task.id for play in plays for task in play.tasks}
-        memory = Memory(self._runner, [attempt for attempt in self._run.attempts() if attempt.task_id in tasks])
+        cache = VerdictCache(self._runner, [attempt for attempt in self._run.attempts() if attempt.task_id in tasks])
         seed = self._run.config.seed
         askings = {play.arm: Asking(self._model, play.tasks, play.decoding, seed, play.arm) for play in plays}
-        return Batch(self._model, self._runner, memory, askings, plays[0].decoding, self._spent)
+        return Batch(self._model, self._runner, cache, askings, plays[0].decoding, self._spent)
 
     def _carry_out(self, jobs: Sequence[Job], batch: Batch) -> None:
         """Carry out jobs and those that follow from them, until no policy wants anything more."""

@@ -18,11 +18,11 @@ from mlx_selfdebug.evaluation.bugs import (
     GATE,
     NONE,
     OPERATORS,
-    Kept,
+    BugStore,
     bugs_of,
-    check_source,
     given_attempts,
     origin_id,
+    require_bug_source,
 )
 from mlx_selfdebug.evaluation.figures import figures_of
 from mlx_selfdebug.evaluation.hard import drafts_for_hardness
@@ -83,7 +83,7 @@ def evaluate(
     adapters = {ADAPTER: adapter, **_named(others or {})}
     arms = arms_named(run.config.eval.arms)
     source = run.config.eval.bugs if arms else NONE
-    check_source(source)
+    require_bug_source(source)
     run.require(Key.MODEL, model.origin, "model")
     run.require(Key.EVALUATION_TASKS, [task.id for task in tasks], "set of evaluation tasks")
     _refuse_trained_on(run, tasks)
@@ -250,11 +250,11 @@ class Playing:
         if drafts := drafts_for_hardness(self._run, tasks, self._decoding):
             self._stream().play(drafts)
 
-    def _from_bugs(self, kept: Kept, who: str, bugs: Sequence[Task], arms: Sequence[Arm]) -> list[Play]:
+    def _from_bugs(self, store: BugStore, who: str, bugs: Sequence[Task], arms: Sequence[Arm]) -> list[Play]:
         """Return every arm on ``bugs``, whose failed programs are those stored under ``kept``."""
         if not bugs:
             return []
-        return self._plays(f"{kept.prefix}{who}", bugs, arms, given_attempts(self._run, kept))
+        return self._plays(f"{store.prefix}{who}", bugs, arms, given_attempts(self._run, store))
 
     def _plays(self, who: str, tasks: Sequence[Task], arms: Sequence[Arm], begun: Mapping[str, Attempt]) -> list[Play]:
         """Return every arm on ``tasks``, from the attempts with which they begin."""

@@ -14,8 +14,12 @@ from mlx_selfdebug.errors import UsageError
 def test_every_stage_is_repeated_and_says_how_fast_it_was(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlx_selfdebug.bench import stages
 
-    for name, n in {"TESTED": 4, "REPAIRED": 2, "TRAINED": 3, "EVALUATED": 1}.items():
+    sizes = {"DRAFTS": 2, "DRAFT_TOKENS": 4, "TESTED": 4, "REPAIRED": 1, "TRAINED": 3, "EVALUATED": 1}
+    settings = {"collect.max_tokens": 8, "collect.edits": 0, "collect.forks": 0, "eval.tokens": 16, "eval.max_tokens": 8}
+    for name, n in sizes.items():
         monkeypatch.setattr(stages, name, n)
+    for name, n in settings.items():
+        monkeypatch.setitem(stages.SIZE, name, n)
     record = bench(str(tiny_folder))
     assert [stage.name for stage in record.stages] == list(STAGES)
     assert {len(stage.trials) for stage in record.stages} == {3}

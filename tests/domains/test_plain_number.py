@@ -100,4 +100,4 @@ def test_the_digits_of_a_number_stay_as_they_are_written(text: str, written: str
 def test_no_text_keeps_the_reading_busy_for_long(piece: str) -> None:
     started = time.process_time()
     numbers(piece * (4_000 // len(piece)))
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 30

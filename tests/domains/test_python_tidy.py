@@ -149,7 +149,7 @@ def test_only_the_steps_named_change_anything(text: str) -> None:
 def test_no_answer_keeps_the_tidying_busy_for_long(text: str) -> None:
     started = time.process_time()
     tidy(text, TASK)
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 30
 
 
 def test_an_answer_too_long_to_be_one_is_left_as_it_is() -> None:

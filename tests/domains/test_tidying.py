@@ -123,4 +123,4 @@ def test_no_domain_takes_a_draft_for_the_answer(name: str) -> None:
 def test_no_completion_keeps_the_cutting_busy_for_long(text: str) -> None:
     started = time.process_time()
     without_thoughts_and_markers(text)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 30

@@ -13,7 +13,7 @@ import pytest
 
 from mlx_selfdebug.errors import ConfigError, TaskError
 from mlx_selfdebug.evaluation import bugs as module
-from mlx_selfdebug.evaluation.bugs import EVALUATION, GATE, bugs_of, check_source, given_attempts, origin_id
+from mlx_selfdebug.evaluation.bugs import EVALUATION, GATE, bugs_of, given_attempts, origin_id, require_bug_source
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.store import Run
@@ -101,7 +101,7 @@ def test_what_no_bug_can_be_put_into_is_left_out_and_said_once(
 @pytest.mark.parametrize("source", ["", "mutants", "humanevalfixed", "humanevalfix:", "none:x"])
 def test_a_source_nobody_knows_is_refused_with_those_there_are(source: str) -> None:
     with pytest.raises(ConfigError, match=r"Known: operators, humanevalfix, humanevalfix:FILE, none"):
-        check_source(source)
+        require_bug_source(source)
 
 
 @pytest.fixture
@@ -135,4 +135,4 @@ def test_published_bugs_of_a_problem_that_was_trained_on_are_refused(
 
 def test_published_bugs_that_cannot_be_had_are_an_error_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(TaskError):
-        check_source(f"humanevalfix:{tmp_path / 'nowhere.jsonl'}")
+        require_bug_source(f"humanevalfix:{tmp_path / 'nowhere.jsonl'}")

@@ -8,7 +8,7 @@ import pytest
 
 from mlx_selfdebug.progress import NullStage
 from mlx_selfdebug.repair.asking import Asked, Decoding
-from mlx_selfdebug.repair.judging import MAX_KNOWN, Judging, Memory
+from mlx_selfdebug.repair.judging import MAX_CACHED, Judging, VerdictCache
 from mlx_selfdebug.repair.policies import Move, Repair, Resample
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sampling.request import Completion, Request
@@ -52,9 +52,9 @@ def asked(move: Move = Move(0), request: Request = Request((1, 2), 16), **more: 
 
 
 def judged(asked: Asked, completion: Completion, runner: Any = None, known: tuple[Attempt, ...] = ()) -> Attempt:
-    judging = Judging(Memory(runner or Counting(), known))
+    judging = Judging(VerdictCache(runner or Counting(), known))
     judging.begin(asked, completion)
-    return next(judging.finished())
+    return judging.finished()[0]
 
 
 def test_a_fork_is_judged_whole_and_its_own_token_counts() -> None:
@@ -81,7 +81,7 @@ def test_a_completion_ended_as_a_copy_has_the_code_it_is_a_copy_of_and_its_own_t
 
 def test_the_same_code_of_a_task_is_tested_once() -> None:
     runner = Counting()
-    judging = Judging(Memory(runner))  # type: ignore[arg-type]
+    judging = Judging(VerdictCache(runner))  # type: ignore[arg-type]
     judging.begin(asked(Move(0)), Completion(0, WRONG, 7, "fence"))
     judging.begin(asked(Move(1)), Completion(1, WRONG, 7, "fence"))
     first, second = judging.finished()
@@ -106,10 +106,10 @@ def test_the_same_code_of_another_task_is_tested() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    judging = Judging(Memory(Counting()))  # type: ignore[arg-type]
-    for i in range(MAX_KNOWN + 9):
-        judging.memory.tests(f"x = {i}\n", TASK)
-    assert len(judging.memory._tests) == MAX_KNOWN
+    judging = Judging(VerdictCache(Counting()))  # type: ignore[arg-type]
+    for i in range(MAX_CACHED + 9):
+        judging.cache.tests(f"x = {i}\n", TASK)
+    assert len(judging.cache._tests) == MAX_CACHED
 
 
 def test_an_arm_tests_no_program_that_another_has_tested(run: Run, runner: TestRunner, monkeypatch: Any) -> None:

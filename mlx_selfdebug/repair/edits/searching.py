@@ -18,7 +18,7 @@ from mlx_selfdebug.repair.edits.candidates import Candidate, candidates, traceab
 from mlx_selfdebug.repair.edits.hints import hints_of
 from mlx_selfdebug.repair.edits.search import EditSearch, likeliest
 from mlx_selfdebug.repair.edits.trying import QuickRunner, TracingRunner, failing_shares, wall_s_of
-from mlx_selfdebug.repair.judging import Memory, Tests, certain, public_of
+from mlx_selfdebug.repair.judging import Tests, VerdictCache, public_of, require_tested
 from mlx_selfdebug.repair.policies import EXHAUSTED, Move
 from mlx_selfdebug.repair.reading import ProgramReading
 from mlx_selfdebug.sandbox.runner import TestRunner
@@ -62,11 +62,11 @@ class AskedSearch:
 class Searching:
     """The searches that are under way.
 
-    ``runner`` runs the tries. Of the edits that pass, ``likelihood`` decides which one wins, and ``memory`` has its program tested.
+    ``runner`` runs the tries. Of the edits that pass, ``likelihood`` decides which one wins, and ``cache`` has its program tested.
     """
 
-    def __init__(self, runner: TestRunner, memory: Memory, likelihood: Likelihood) -> None:
-        self._runner, self._memory, self._likelihood = runner, memory, likelihood
+    def __init__(self, runner: TestRunner, cache: VerdictCache, likelihood: Likelihood) -> None:
+        self._runner, self._cache, self._likelihood = runner, cache, likelihood
         self._under_way: list[_Search] = []
 
     @property
@@ -79,7 +79,7 @@ class Searching:
         return [future for search in self._under_way for future in search.futures]
 
     def begin(self, asked: AskedSearch) -> None:
-        self._under_way.append(_Search(asked, self._runner, self._memory, self._likelihood))
+        self._under_way.append(_Search(asked, self._runner, self._cache, self._likelihood))
 
     def finished(self) -> Iterator[Attempt]:
         """Advance all searches, and yield the attempts of those that are over. Raises SandboxError if tests could not be run."""
@@ -93,8 +93,8 @@ class Searching:
 class _Search:
     """One search, which waits for the trace, then for the tries, and then for the tests of the edit that won."""
 
-    def __init__(self, asked: AskedSearch, runner: TestRunner, memory: Memory, likelihood: Likelihood) -> None:
-        self._asked, self._runner, self._memory, self._likelihood = asked, runner, memory, likelihood
+    def __init__(self, asked: AskedSearch, runner: TestRunner, cache: VerdictCache, likelihood: Likelihood) -> None:
+        self._asked, self._runner, self._cache, self._likelihood = asked, runner, cache, likelihood
         self._domain = domain_of(asked.task.domain)
         self._wall_s = wall_s_of(asked.parent.public, runner.limits.wall_s)
         self._trace = self._traced()
@@ -123,7 +123,7 @@ class _Search:
             return self._attempt(self._asked.parent.code, None, EXHAUSTED)
         if self._tests is None:
             self._chosen = self._choose(self._search.found)
-            self._tests = self._memory.tests(self._chosen.code, self._asked.task)
+            self._tests = self._cache.tests(self._chosen.code, self._asked.task)
         if any(not future.done() for future in self._tests.futures):
             return None
         assert self._chosen is not None
@@ -144,7 +144,7 @@ class _Search:
             worthwhile(ordered, program, self._domain, self._asked.tried),
             lambda code: self._domain.judge(code, task, self._checks, quick),
             MAX_TRIES,
-            lambda verdict: certain(verdict, task, self._checks),
+            lambda verdict: require_tested(verdict, task.id),
         )
 
     @property
@@ -166,7 +166,9 @@ class _Search:
             prompt=program.prompt,
             completion=self._domain.completion(code),
             code=code,
-            verdict=certain(tests.hidden.result(), asked.task, asked.task.hidden) if tests else parent.verdict,
+            verdict=require_tested(tests.hidden.result(), f"{asked.task.id} (hidden checks)")
+            if tests
+            else parent.verdict,
             public=public_of(tests, asked.task) if tests else parent.public,
             n_prompt_tokens=len(program.prompt_ids),
             n_completion_tokens=0,

@@ -1,6 +1,7 @@
-"""Confine a zygote and what it forks, or a command, on Linux, with every layer that the kernel allows.
+"""Confine processes on Linux, with every layer that the kernel allows.
 
-It needs only the standard library.
+The processes are a zygote, which is the prepared interpreter from which each test run is forked, and what it forks; or a command
+with its keeper, which is the parent process that watches over it. This module needs only the standard library.
 
     confinement = confine_zygote(Plan(layout, keep_fds=(0, 1, 2, control)))   # once, before anything untrusted is read
     if not os.fork():
@@ -17,7 +18,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -33,6 +34,8 @@ from mlx_selfdebug.sandbox.confinement.syscalls import Machine, this_machine
 
 LAYERS = ("namespaces", "capabilities", "landlock", "seccomp")
 """The layers in the order in which they are entered. Each needs rights that the next one takes away."""
+_ABSENT = "absent: "
+"""How the detail of a layer begins that is not in force."""
 
 
 class ChildConfinement:
@@ -58,8 +61,8 @@ class ChildConfinement:
     def apply(self) -> None:
         """Confine the forked child. Call this after its limits are set and before any untrusted code runs.
 
-        From here on the child dies with its zygote, starts no process, signals only itself, and cannot change its limits. Raises
-        OSError if a layer cannot be applied.
+        From here on the child dies with its zygote. With seccomp it starts no process, signals only itself, and cannot change its
+        limits; with Landlock alone it signals only itself. Raises OSError if a layer cannot be applied.
         """
         for step in self._steps:
             step()
@@ -97,29 +100,34 @@ def confine_zygote(plan: Plan) -> ChildConfinement:
         return ChildConfinement(dict.fromkeys(LAYERS, "absent: not Linux"), ())
     close_all_but(*plan.keep_fds)
     details: dict[str, str] = {}
-    layers = tuple(name for name, enter in _entries(plan.layout) if _entered(name, enter, plan.without, details))
-    return ChildConfinement(details, layers)
+    _enter(_zygote_layers(plan.layout), plan.without, details)
+    return ChildConfinement(details, _in_force(details))
 
 
-def _entries(layout: Layout) -> list[tuple[str, Callable[[], str]]]:
-    return [
-        ("namespaces", lambda: namespaces.enter(sealed(layout))),
-        ("capabilities", capabilities.drop),
-        ("landlock", lambda: _enter_landlock(landlock.rules(layout))),
-        ("seccomp", lambda: seccomp.enter(_machine(), zygote_filter(_machine()))),
-    ]
+def _zygote_layers(layout: Layout) -> Mapping[str, Callable[[], str]]:
+    """Return for each layer of a zygote, in the order of ``LAYERS``, the function that enters it and returns a line on it."""
+    return {
+        "namespaces": lambda: namespaces.enter(sealed(layout)),
+        "capabilities": capabilities.drop,
+        "landlock": lambda: _enter_landlock(landlock.rules(layout)),
+        "seccomp": lambda: seccomp.enter(_machine(), zygote_filter(_machine())),
+    }
 
 
-def _entered(name: str, enter: Callable[[], str], without: frozenset[str], details: dict[str, str]) -> bool:
-    if name in without:
-        details[name] = "absent: left out"
-        return False
-    try:
-        details[name] = enter()
-    except OSError as error:
-        details[name] = f"absent: {error.strerror or error}"
-        return False
-    return True
+def _enter(layers: Mapping[str, Callable[[], str]], without: frozenset[str], details: dict[str, str]) -> None:
+    """Enter each layer that can be entered, and add a line on each to ``details``, which begins with "absent: " if it cannot."""
+    for name, enter in layers.items():
+        if name in without:
+            details[name] = f"{_ABSENT}left out"
+            continue
+        try:
+            details[name] = enter()
+        except OSError as error:
+            details[name] = f"{_ABSENT}{error.strerror or error}"
+
+
+def _in_force(details: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(name for name, detail in details.items() if not detail.startswith(_ABSENT))
 
 
 def _enter_landlock(rules: Iterable[landlock.Rule], *, network: bool = False) -> str:
@@ -138,34 +146,33 @@ class CommandConfinement:
 
     reach: Reach
     processes: int
-    """The number of processes and threads that must be possible at one time."""
+    """The number of processes and threads that the command may have at one time. The kernel may allow some more."""
     without: frozenset[str] = frozenset()
     """Names of layers to leave out, for tests and where bubblewrap has made the namespaces."""
     details: dict[str, str] = field(default_factory=dict)
 
     def separate(self) -> None:
         """Enter the layers of the keeper, which must have one thread. It returns in another process (see ``namespaces.py``)."""
-        self._enter(
-            {
-                "namespaces": lambda: namespaces.enter(open_for(self.reach), processes=self.processes),
-                "capabilities": capabilities.drop,
-            }
-        )
+        layers = {
+            "namespaces": lambda: namespaces.enter(open_for(self.reach), processes=self.processes),
+            "capabilities": capabilities.drop,
+        }
+        _enter(layers, self.without, self.details)
 
     def confine(self) -> None:
         """Enter the layers of the forked child. Afterwards it should do nothing but become the command."""
-        network, memory = self.reach.network, (SHARED_MEMORY,) if "namespaces" in self.layers else ()
+        network = self.reach.network
+        memory = (SHARED_MEMORY,) if "namespaces" in self.layers else ()
         places = [each.place for each in self.reach.writable]
         rules = landlock.command_rules(self.reach, (*places, self.reach.temporary, *memory))
-        self._enter(
-            {
-                "landlock": lambda: _enter_landlock(rules, network=network),
-                "seccomp": lambda: seccomp.enter(_machine(), command_filter(_machine(), network=network)),
-            }
-        )
+        layers = {
+            "landlock": lambda: _enter_landlock(rules, network=network),
+            "seccomp": lambda: seccomp.enter(_machine(), command_filter(_machine(), network=network)),
+        }
+        _enter(layers, self.without, self.details)
 
     def command(self, argv: Sequence[str]) -> list[str]:
-        """Return the command line that the confined child executes."""
+        """Return ``argv`` unchanged. On macOS the sandbox is a part of the command line."""
         return list(argv)
 
     @property
@@ -175,16 +182,12 @@ class CommandConfinement:
         It counts them by user namespace since Linux 5.14, and it has never held for root.
         """
         counts = kernel_version(os.uname().release) >= (5, 14)
-        return counts and os.getuid() != 0 and ", users" in self.details.get("namespaces", "")
+        return counts and os.getuid() != 0 and namespaces.OWN_USER in self.details.get("namespaces", "")
 
     @property
     def layers(self) -> tuple[str, ...]:
         """The names of the layers in force."""
-        return tuple(name for name, detail in self.details.items() if not detail.startswith("absent: "))
-
-    def _enter(self, entries: dict[str, Callable[[], str]]) -> None:
-        for name, enter in entries.items():
-            _entered(name, enter, self.without, self.details)
+        return _in_force(self.details)
 
 
 def _machine() -> Machine:

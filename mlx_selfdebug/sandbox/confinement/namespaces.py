@@ -25,6 +25,8 @@ _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 8, 409
 _SEALED = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
 _DETACH, _HERE, _RECURSIVE = 2, -100, 0x8000
 _OLD_ROOT = "/.outside"
+OWN_USER = ", users"
+"""What the description says where the users are those of a namespace of its own."""
 _MAX_FILES = 100_000
 """The number of files that a file system in memory may hold."""
 
@@ -83,7 +85,7 @@ def _separate(root: Root) -> str:
     finally:
         os.close(itself)
     network = "" if root.network else "network, "
-    return f"mounts, processes, {network}IPC, host name" + (", users" if own_user else "")
+    return f"mounts, processes, {network}IPC, host name" + (OWN_USER if own_user else "")
 
 
 def _attempts(root: Root) -> tuple[int, ...]:

@@ -1,12 +1,13 @@
-"""Plan the root folder that a process sees in namespaces of its own. ``namespaces.py`` mounts it.
+"""Describe the root folder that a process sees in namespaces of its own. ``namespaces.py`` mounts it.
 
-A plan is made while every path can still be reached. There are two kinds: ``sealed`` for zygotes, in which nothing can be written,
-and ``open_for`` for confined commands, which have folders to write in.
+A root is described while every path can still be reached. There are two kinds: ``sealed`` for zygotes, in which nothing can be
+written, and ``open_for`` for confined commands, which have folders to write in.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ _SHARED_MEMORY_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Bind:
-    """A mount that shows the file or folder ``source`` of the outside at ``target``, with these mount attributes."""
+    """A mount that shows the file or folder ``source`` from outside the sandbox at ``target``, with these mount attributes."""
 
     source: str
     target: str
@@ -40,10 +41,10 @@ class Memory:
 
 @dataclass(frozen=True)
 class Root:
-    """The plan of a root folder."""
+    """The description of a root folder."""
 
     base: str
-    """The folder on which the new root is mounted before it becomes the root."""
+    """The folder on which the new root is mounted before it becomes the root. Any folder that exists will do."""
     mounts: tuple[Bind | Memory, ...]
     hidden: tuple[str, ...] = ()
     """Folders that are covered by empty ones."""
@@ -52,7 +53,7 @@ class Root:
     links: tuple[tuple[str, str], ...] = ()
     """Symbolic links, such as /lib, and what they point to."""
     network: bool = False
-    """Whether the network is that of the outside."""
+    """Whether the process keeps the network of the host."""
 
 
 def sealed(layout: Layout) -> Root:
@@ -85,20 +86,23 @@ def _installation(layout: Layout) -> tuple[Bind, ...]:
 
 
 def _outermost_first(mounts: Iterable[Bind | Memory]) -> tuple[Bind | Memory, ...]:
-    """Return the mounts in an order in which none covers another, without those that show nothing new.
+    """Return the mounts with outer folders before inner ones, and without those whose files an outer mount shows already.
 
-    Of several for one target the first is kept, so that a folder is not read-only because it can be read as well.
+    If several mounts have the same target, the first is kept. Writable ones come first, so a folder that is both readable and
+    writable stays writable.
     """
-    by_target = {mount.target: mount for mount in reversed(list(mounts))}
+    by_target: dict[str, Bind | Memory] = {}
+    for mount in mounts:
+        by_target.setdefault(mount.target, mount)
     kept: list[Bind | Memory] = []
     for target in sorted(by_target, key=lambda path: path.split("/")):
         around = next((each for each in reversed(kept) if target.startswith(each.target + "/")), None)
-        if not (_is_as_outside(around) and _is_as_outside(by_target[target])):
+        if not (_shows_same_path_read_only(around) and _shows_same_path_read_only(by_target[target])):
             kept.append(by_target[target])
     return tuple(kept)
 
 
-def _is_as_outside(mount: Bind | Memory | None) -> bool:
+def _shows_same_path_read_only(mount: Bind | Memory | None) -> bool:
     """Return whether what the mount shows lies at the same path outside and is shown read-only with everything in it."""
     return (
         isinstance(mount, Bind) and mount.source == os.path.realpath(mount.target) and bool(mount.attributes & RDONLY)
@@ -119,6 +123,8 @@ def _bind(path: str, attributes: int) -> Bind:
 
 
 def _file_attributes(path: str) -> int:
+    """Return the attributes for a single file: a device stays a device, and only a shared library may be mapped as code."""
     if stat.S_ISCHR(os.stat(path).st_mode):
         return RDONLY | NOSUID | NOEXEC
-    return RDONLY | NOSUID | NODEV | (0 if ".so" in os.path.basename(path) else NOEXEC)
+    is_library = re.search(r"\.so(\.\d+)*$", os.path.basename(path)) is not None
+    return RDONLY | NOSUID | NODEV | (0 if is_library else NOEXEC)

@@ -1,7 +1,8 @@
 """Compare the output of programs, and what an interactive session shows, with the expected text.
 
-Words are compared as text, and so are whole numbers: ``007``, ``+7`` and ``7.0`` are not ``7``. A number that is expected with a
-point or an exponent is compared by its value, however it is written: ``+0.50`` and ``5e-1`` are ``0.5``, and ``1`` is ``1.0``.
+``outputs_match`` compares words as text, and also whole numbers: ``007``, ``+7`` and ``7.0`` are not ``7``. A number that is
+expected with a point or an exponent is compared by its value, however it is written: ``+0.50`` and ``5e-1`` are ``0.5``, and ``1``
+is ``1.0``. ``shows`` compares text only.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from mlx_selfdebug.sandbox.wire.codec import OpaqueValueError
 RELATIVE = ABSOLUTE = Decimal("1e-6")
 """The tolerance for a number where the expected one is written with a decimal point or an exponent."""
 LARGEST_DIFFERENCE = Decimal("1e-4")
-"""Whatever the tolerance, a number does not differ by as much as this and by one unit of the last place that is expected."""
+"""However large the tolerance is, a number must differ by less than this, or by less than one unit in the last place of the
+expected number, whichever is larger."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$", re.ASCII)
-_MAX_DIGITS = 400
+_MAX_NUMBER_CHARACTERS = 400
 END = "(end of output)"
+"""What is shown in place of a line where one of the texts has ended."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,14 @@ class Difference:
 
 
 def outputs_match(got: object, expected: str) -> bool:
+    """Return whether the output matches the expected text. Raises OpaqueValueError if ``got`` is not a string."""
     return first_difference(_text(got), expected) is None
 
 
 def first_difference(got: str, expected: str) -> Difference | None:
     """Return the first line that differs, or None if the texts match.
 
-    White space at the ends of lines and of the text is ignored, and so is the amount of white space between words.
+    Indentation, blank lines at the end and the amount of white space between words are ignored. Blank lines at the beginning count.
     """
     got_lines, expected_lines = _lines(got), _lines(expected)
     for index in range(max(len(got_lines), len(expected_lines))):
@@ -50,7 +54,10 @@ def first_difference(got: str, expected: str) -> Difference | None:
 
 
 def shows(got: object, expected: str) -> bool:
-    """Return whether a doctest would accept ``got``: the amount of white space is ignored, and ``...`` stands for any text."""
+    """Return whether a doctest with NORMALIZE_WHITESPACE and ELLIPSIS would accept ``got``.
+
+    The amount of white space is ignored, and ``...`` stands for any text. Raises OpaqueValueError if ``got`` is not a string.
+    """
     words, wanted = " ".join(_text(got).split()), " ".join(expected.split())
     if "..." not in wanted:
         return words == wanted
@@ -59,12 +66,11 @@ def shows(got: object, expected: str) -> bool:
 
 def _with_gaps(text: str, pieces: list[str]) -> bool:
     """Return whether ``text`` holds the pieces in their order, starts with the first and ends with the last."""
-    first, *middle, last = (piece.strip() if 0 < i < len(pieces) - 1 else piece for i, piece in enumerate(pieces))
-    first, last = first.rstrip(), last.lstrip()
+    first, middle, last = pieces[0].rstrip(), pieces[1:-1], pieces[-1].lstrip()
     if not text.startswith(first) or not text.endswith(last) or len(text) < len(first) + len(last):
         return False
     position, end = len(first), len(text) - len(last)
-    for piece in middle:
+    for piece in map(str.strip, middle):
         position = text.find(piece, position, end)
         if position < 0:
             return False
@@ -102,7 +108,7 @@ def _tokens_match(token: str, expected: str) -> bool:
 
 
 def _number(token: str) -> Decimal | None:
-    if len(token) > _MAX_DIGITS or not _NUMBER.match(token):
+    if len(token) > _MAX_NUMBER_CHARACTERS or not _NUMBER.match(token):
         return None
     try:
         return Decimal(token)

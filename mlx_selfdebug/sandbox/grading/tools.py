@@ -1,7 +1,7 @@
 """Define what checks may use without an import.
 
 These tools are ``raises``, ``approx``, ``almost_equal``, ``shows``, ``outputs_match`` and ``independent_test``. ``raises`` and
-``approx`` behave as those of pytest do, as far as checks of values go, and ``import pytest`` gives them too. In most places
+``approx`` support what checks of values need of pytest's, and ``import pytest`` gives them too. In most places
 asserts.py replaces a use of ``raises`` or ``independent_test`` with a call of the recorder.
 """
 
@@ -17,15 +17,17 @@ from mlx_selfdebug.sandbox.grading.outputs import outputs_match, shows
 from mlx_selfdebug.sandbox.grading.signals import CandidateDied, StopChecks
 from mlx_selfdebug.sandbox.wire.codec import OpaqueValueError
 
-RELATIVE, ABSOLUTE = 1e-6, 1e-12
+APPROX_RELATIVE, APPROX_ABSOLUTE = 1e-6, 1e-12
+"""The tolerances of ``approx`` where none is given, which are those of pytest."""
 Ending = Literal["raised", "not raised", "other"]
 
 
 class Raises:
     """A context manager that expects an exception, as in ``with Raises(ValueError, match="no") as caught``.
 
-    Afterwards, ``caught.value`` and ``caught.exception`` are the exception that was raised. ``kinds`` may also be the name of a
-    class that only the candidate has. ``end`` is called with the way the block ended and the exception, if there was one, and
+    Afterwards, ``caught.value``, as pytest names it, and ``caught.exception``, as unittest does, are the exception that was raised.
+    ``kinds`` may also be the name of a class that only the candidate has. ``match`` is a pattern to be found in the error's text,
+    and ``message`` is the whole text. ``end`` is called with the way the block ended and the exception, if there was one, and
     returns whether the exception is swallowed. By default it asserts that the expected exception was raised.
     """
 
@@ -48,11 +50,10 @@ class Raises:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
         if error is None:
             return self._end("not raised", None)
-        if isinstance(error, CandidateDied | StopChecks):
+        if isinstance(error, CandidateDied | StopChecks):  # These end the run, whatever the checks expect.
             return False
-        if isinstance(error, OpaqueValueError):
-            return self._end("other", error)
-        if not self._expects(error):
+        # An error of the grader itself must not satisfy ``raises(Exception)``.
+        if isinstance(error, OpaqueValueError) or not self._expects(error):
             return self._end("other", error)
         self.value = self.exception = error
         return self._end("raised", error)
@@ -74,12 +75,12 @@ def _assert_raised(ending: Ending, _: BaseException | None) -> bool:
 
 @contextmanager
 def independent_test(_name: str) -> Iterator[None]:
-    """Run the block as it stands. Only the recorder's version keeps the checks going after a failure in it."""
+    """Run the block unchanged. The recorder replaces this by a version that goes on with the next test if the block fails."""
     yield
 
 
 class Approx:
-    """A value that equals numbers close to ``expected``, and lists, tuples and dicts of such numbers."""
+    """A value that equals numbers close to ``expected``, and lists, tuples and dicts of such numbers. Others must be equal."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -117,8 +118,10 @@ class Approx:
             return self.nan_ok and got != got and expected != expected
         if abs(expected) == float("inf"):
             return False
-        absolute = ABSOLUTE if self.abs is None else self.abs
-        relative = self.rel if self.rel is not None else RELATIVE if self.abs is None else 0.0
+        absolute = APPROX_ABSOLUTE if self.abs is None else self.abs
+        relative = self.rel
+        if relative is None:  # As in pytest, an absolute tolerance that is given stands alone.
+            relative = APPROX_RELATIVE if self.abs is None else 0.0
         return bool(abs(got - expected) <= max(absolute, relative * abs(expected)))
 
 
