@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.projects.project import Project, TestCommand
@@ -50,10 +50,22 @@ class Place:
         """Return the place that ``text`` describes. Raises UsageError if it describes none."""
         try:
             values = json.loads(text)
-            return cls(**{**values, "tests": tuple(values["tests"]), "seconds": float(values["seconds"])})
+            place = cls(**{**values, "tests": tuple(values["tests"]), "seconds": float(values["seconds"])})
+            outside = [name for name in (place.file, *place.tests) if not _is_inside(name)]
         except (ValueError, TypeError, KeyError) as error:
             names = ", ".join(field.name for field in fields(cls))
             raise UsageError(
                 f"the data of a task of a project cannot be read: {text[:60]!r}; it is a JSON object with {names}",
                 hint="make such tasks with functions:FOLDER",
             ) from error
+        if outside:
+            raise UsageError(
+                f"the data of a task of a project names {outside[0]!r}, but its files must be within the project",
+                hint="make such tasks with functions:FOLDER",
+            )
+        return place
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePath(name)
+    return not path.is_absolute() and ".." not in path.parts
