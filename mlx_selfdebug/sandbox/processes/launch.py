@@ -39,7 +39,7 @@ _BOOT = (
     "from mlx_selfdebug.sandbox.processes import MODULE; MODULE.main()"
 )
 _PACKAGE = Path(__file__).resolve().parents[2]
-_OWN_FOLDERS, _OWN_FILES = ("machine", "sandbox", "values"), ("__init__.py", "errors.py", "notebook.py")
+_OWN_FOLDERS, _OWN_FILES = ("machine", "sandbox", "values"), ("__init__.py",)
 """What the processes of the sandbox import of this package."""
 
 
