@@ -9,6 +9,7 @@ from mlx_selfdebug.models.backend import mx
 import pytest
 from mlx_lm.models import qwen2
 
+from mlx_selfdebug.models.attention import attended
 from mlx_selfdebug.training import attention
 from mlx_selfdebug.training.attention import causal_attention, lean_attention
 
@@ -90,3 +91,14 @@ def test_generation_inside_the_block_has_its_own_attention(tiny: Any) -> None:
     wanted = tiny.network(ids, cache=make_prompt_cache(tiny.network))
     with lean_attention(tiny.network):
         assert mx.array_equal(tiny.network(ids, cache=make_prompt_cache(tiny.network)), wanted)
+
+
+def test_masked_positions_have_a_probability_of_exactly_0_in_the_backward_pass() -> None:
+    """It was 2^-126, and products with it are denormal numbers, with which some processors are slow."""
+    queries, keys, values = some(4, 2, 40)[:3]
+    grouped = (queries * SCALE).reshape(2, 2, 2, 40, 16)
+    _, logs = attended(grouped, keys, values)
+    found = attention._probabilities(grouped, keys, logs).reshape(2, 2, 2, 40, 40)
+    later = mx.arange(40)[None] > mx.arange(40)[:, None]
+    assert mx.all(mx.where(later, found, 0.0) == 0).item()
+    assert mx.allclose(found.sum(axis=-1), mx.ones((2, 2, 2, 40)), atol=1e-5).item()
