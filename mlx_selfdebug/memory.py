@@ -27,7 +27,7 @@ NEAR, FAR = 0.94, 0.85
 
 
 class History:
-    """The memory over time, as pairs of the seconds since the start and the maximum bytes since the pair before.
+    """The memory over time, as pairs of the seconds since the start and the maximum bytes from then until the next pair.
 
     There are at most ``most`` pairs, however long the recording lasts: when there are more, neighbours are merged.
     """

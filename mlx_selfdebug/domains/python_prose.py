@@ -1,4 +1,6 @@
-"""Decide whether a line of an answer is prose or code. It is only used on text that does not parse as Python as it stands.
+"""Tell prose from code in an answer.
+
+``is_prose`` judges a line of text that does not parse as Python. ``without_prose_statements`` takes prose out of text that does.
 
 >>> [is_prose(line) for line in ("Here is the code:", "This returns `x`.", "def f(:", "print(f(3)", "x = = 3")]
 [True, True, False, False, False]

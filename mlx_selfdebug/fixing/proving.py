@@ -1,6 +1,6 @@
 """Prove proposals: every failing test now passes, and every test that passed before still does.
 
-A proposal that passes the failing tests is first made smaller, if it passes them with less. Then the whole suite judges it. Of
+A proposal that passes the failing tests is first reduced to the hunks that it needs for that. Then the whole suite is run on it. Of
 several that hold, one that does not special-case a test wins, then the one that changes fewest lines, then the one that the model
 finds likeliest.
 """
@@ -45,9 +45,9 @@ class Baseline:
 
 
 class Prover:
-    """Judges proposals by the whole suite.
+    """Proves proposals by the whole suite.
 
-    ``results`` are those of the failing tests, by which a change that only special-cases them is recognised.
+    ``results`` are those of the failing tests. They reveal a change that only special-cases these tests.
     """
 
     def __init__(self, suite: Suite, baseline: Baseline, judge: Judge, results: Sequence[TestResult]) -> None:
@@ -55,10 +55,7 @@ class Prover:
         self._results = results
 
     def proved(self, proposals: Sequence[Proposal]) -> list[Change]:
-        """Return the changes of the first batch in which a proposal fixes all failing tests and breaks none, the best first.
-
-        The result is empty if there is no such batch.
-        """
+        """Return the proven changes, the best first. Proposals are tried in batches, up to the first batch that proves any."""
         for start in range(0, len(proposals), AT_ONCE):
             if changes := self._proved(proposals[start : start + AT_ONCE]):
                 return changes

@@ -131,32 +131,32 @@ class FixResult:
         if self.change:
             if self.change.special_cases:
                 lines += [
-                    "warning: this change only special-cases what a failing test asks; look at it before you use it"
+                    "warning: this change only special-cases the input of a failing test; review it before you apply it"
                 ]
             lines += ["", self.change.diff().rstrip("\n"), ""]
         if self.others:
             n = len(self.others)
             lines += [f"{n} other change{'s' if n > 1 else ''} would pass all tests too: --json shows them"]
-        tried = ", ".join(f"{n} {_MADE[by]}" for by, n in self.tried.items() if n)
-        lines += [f"tried:  {tried or 'nothing'}; {self.decoded_tokens:,} tokens written in {self.wall_s:.1f} s"]
+        tried = ", ".join(f"{n} {_MADE[by]}{'s' if n > 1 else ''}" for by, n in self.tried.items() if n)
+        lines += [f"tried:  {tried or 'nothing'}; {self.decoded_tokens:,} tokens decoded in {self.wall_s:.1f} s"]
         return lines
 
 
 _BY = {
     "edits": "a small edit",
-    "line": "a line written anew",
-    "insertion": "a statement put in",
-    "fork": "a rest written anew",
+    "line": "a rewritten line",
+    "insertion": "an inserted statement",
+    "fork": "a rewrite of the rest of the function",
     "repair": "a repair",
     "draft": "a fresh draft",
 }
 _MADE = {
-    "edits": "edits",
-    "line": "lines",
-    "insertion": "insertions",
-    "fork": "forks",
-    "repair": "repairs",
-    "draft": "drafts",
+    "edits": "edit",
+    "line": "line",
+    "insertion": "insertion",
+    "fork": "fork",
+    "repair": "repair",
+    "draft": "draft",
 }
 _NO_SUSPECT = "the failing tests run no function of the project that may be changed"
 

@@ -90,7 +90,8 @@ def read_gguf(path: str | Path) -> GgufFile:
     """Read and check the header of ``path``.
 
     Raises:
-        FormatError: anything at all is wrong with the file. The message says what, and at which byte.
+        FormatError: anything at all is wrong with the file. The message says what and, for the header, at which byte reading
+            stopped.
     """
     path = Path(path)
     try:

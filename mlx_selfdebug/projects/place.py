@@ -1,4 +1,4 @@
-"""Say where a function of a project stands and how it is tested, as text that a task can carry.
+"""Describe where a function of a project is and how it is tested, as text that a task can carry.
 
 >>> place = Place("/home/me/shop", "/usr/bin/python3", "shop/prices.py", "total", tests=("tests/test_prices.py",), seconds=0.2)
 >>> Place.read(place.text()) == place
@@ -17,7 +17,7 @@ from mlx_selfdebug.projects.project import Project, TestCommand
 
 @dataclass(frozen=True)
 class Place:
-    """The place of a function in a project, and what its tests take."""
+    """The place of a function in a project, with its tests and the time that they take."""
 
     root: str
     """The path of the project."""
@@ -30,19 +30,20 @@ class Place:
     tests: tuple[str, ...]
     """The files of tests, within the project, that are collected together."""
     seconds: float
-    """How long the tests of this function took when the project was loaded anew for them."""
+    """The seconds that the tests of this function took, loading the project included."""
 
     @property
     def project(self) -> Project:
         """Return the project. Raises UsageError if it is gone."""
         if not Path(self.root).is_dir():
             raise UsageError(
-                f"the project {self.root} is not there; tasks of a project are tested where it was when they were made",
+                f"the project {self.root} is not there; the tasks of a project are tested in the folder that they were made from",
                 hint="make the tasks again, from the folder where it is now: functions:FOLDER",
             )
         return Project(Path(self.root), self.python, TestCommand("pytest"))
 
     def text(self) -> str:
+        """Return the place as JSON, which ``read`` takes."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @classmethod
@@ -55,12 +56,12 @@ class Place:
         except (ValueError, TypeError, KeyError) as error:
             names = ", ".join(field.name for field in fields(cls))
             raise UsageError(
-                f"the data of a task of a project cannot be read: {text[:60]!r}; it is a JSON object with {names}",
+                f"the data of a project's task cannot be read: {text[:60]!r}; it must be a JSON object with {names}",
                 hint="make such tasks with functions:FOLDER",
             ) from error
         if outside:
             raise UsageError(
-                f"the data of a task of a project names {outside[0]!r}, but its files must be within the project",
+                f"the data of a project's task names {outside[0]!r}, but its files must be within the project",
                 hint="make such tasks with functions:FOLDER",
             )
         return place

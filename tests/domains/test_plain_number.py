@@ -88,7 +88,16 @@ def test_any_text_is_read_without_an_error(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "written"),
-    [("1,000 apples", "1000"), ("007", "007"), ("2/4", "2/4"), ("5 million", ""), (r"-\$5", "-5"), ("5 or 6", "")],
+    [
+        ("1,000 apples", "1000"),
+        ("007", "007"),
+        ("2/4", "2/4"),
+        ("5 million", ""),
+        ("- 5", "-5"),
+        ("1 1/2 cups", "1 1/2"),
+        (r"-\$5", "-5"),
+        ("5 or 6", ""),
+    ],
 )
 def test_the_digits_of_a_number_stay_as_they_are_written(text: str, written: str) -> None:
     assert digits(text) == written

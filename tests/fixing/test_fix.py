@@ -71,7 +71,7 @@ def test_a_statement_that_is_missing_is_put_in_above_a_line(tmp_path: Path) -> N
     result = fixed(folder, lambda prompt, seed: fenced(RIGHT), settings)
     assert result.change is not None
     assert result.change.by == "insertion"
-    assert "a statement put in" in str(result)
+    assert "an inserted statement" in str(result)
 
 
 def test_the_repair_is_shown_what_the_test_expected_and_got(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def test_a_place_comes_back_as_it_was() -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"root": "/home/me/shop"}', PLACE.text().replace("0.2", '"soon"')])
 def test_what_describes_no_place_is_refused_with_what_is_needed(text: str) -> None:
-    with pytest.raises(UsageError, match="it is a JSON object with root, python, file"):
+    with pytest.raises(UsageError, match="it must be a JSON object with root, python, file"):
         Place.read(text)
 
 

@@ -69,13 +69,13 @@ CHANGING = re.compile(
     r"|#\s*(?:squared|cubed)\b",
     re.IGNORECASE,
 )
-"""Matches words that make a number another one, or no number at all. ``#`` stands for the number."""
+"""Matches words that change the value of a number, or make it no number at all. ``#`` stands for the number."""
 
 
 def numbers(text: str) -> frozenset[Fraction]:
     """Return the values that the number in ``text`` may have, which is none if it states no number or more than one.
 
-    A percentage may be meant as itself or as a part of one, and dozens as dozens or as what they hold. Others have one value.
+    "50%" may mean 50 or 1/2, and "5 dozen" may mean 5 or 60. Every other number has one value.
     """
     number = only_number(text)
     value = value_of(number) if number else None
@@ -92,9 +92,12 @@ def numbers(text: str) -> frozenset[Fraction]:
 
 
 def digits(text: str) -> str:
-    """Return the number in ``text`` as it is written, without what stands around it, or an empty string if it is not just that."""
+    """Return the number in ``text`` as it is written, or an empty string if the words around it change its value."""
     number = only_number(text)
-    return "" if number is None or numbers(text).isdisjoint(numbers(number[0])) else number[0].replace(" ", "")
+    if number is None or numbers(text).isdisjoint(numbers(number[0])):
+        return ""
+    # Between the parts of a mixed number, as in 1 1/2, the space has to stay.
+    return re.sub(r"(?<=[+-])\s+", "", number[0]).strip()
 
 
 def only_number(text: str) -> re.Match[str] | None:

@@ -1,7 +1,8 @@
 """Edits of Python statements.
 
-A statement is left out, moved out of its block or into the block before it, or it changes places with its neighbour. Where a
-program only passes, something may have been forgotten: one name of the function is added to another.
+A statement is left out, moved out of its block or into the block before it, or it changes places with its neighbour. An ``if``
+loses its condition, and ``break`` and ``continue``, ``if`` and ``while``, ``elif`` and ``if`` are exchanged. Where a block has
+only ``pass``, a statement may have been forgotten: it is replaced by one such as ``total += x`` or ``items.append(x)``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from mlx_selfdebug.repair.edits.edit import Edit
 from mlx_selfdebug.repair.edits.python_source import PythonSource, is_constant_statement, names_bound_in
 
 MAX_NAMES = 8
-"""The largest number of names that are added to another name in place of one ``pass``. Those of inner blocks come first."""
+"""The largest number of names that are tried as what is added to another name in place of a ``pass``.
+
+Those of inner blocks come first.
+"""
 
 
 def statement_edits(source: PythonSource) -> Iterator[Edit]:
@@ -41,7 +45,12 @@ def _left_out(source: PythonSource, block: list[ast.stmt], statement: ast.stmt) 
         yield source.replaced(statement, "pass", "statement")
     if isinstance(statement, ast.If) and not statement.orelse:
         # Without the condition, the statements that it guards are always run.
-        yield Edit(start, end, _indented(source, statement.body, -_step(source, statement)), "condition")
+        first, last = statement.body[0], statement.body[-1]
+        if source.begins_its_line(first):
+            yield Edit(start, end, _indented(source, statement.body, -_step(source, statement)), "condition")
+        else:  # as in ``if x: return``
+            text = source.code[source.span(first)[0] : source.span(last)[1]]
+            yield Edit(*source.span(statement), text, "condition")
 
 
 def _exits(source: PythonSource, statement: ast.stmt) -> Iterator[Edit]:
@@ -60,7 +69,7 @@ def _exits(source: PythonSource, statement: ast.stmt) -> Iterator[Edit]:
 
 
 def _moved_out(source: PythonSource, owner: ast.AST, block: list[ast.stmt], i: int) -> Iterator[Edit]:
-    """Yield the edit that moves the last statements of a block behind it, which mends a ``return`` that is indented too far."""
+    """Yield the edit that moves the last statements of a block to after it, which mends a ``return`` that is indented too far."""
     if (
         not i
         or isinstance(owner, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
@@ -91,7 +100,7 @@ def _swapped(source: PythonSource, first: ast.stmt, second: ast.stmt) -> Iterato
 
 
 def _forgotten(source: PythonSource) -> Iterator[Edit]:
-    """Yield the edits that put a statement with an effect in the place of a ``pass``."""
+    """Yield the edits that replace a ``pass`` by a statement with an effect."""
     for function in ast.walk(source.tree):
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             statements = list(_statements_of(function))
@@ -110,7 +119,10 @@ def _statements_of(function: ast.AST) -> Iterator[ast.stmt]:
 
 
 def _effects(function: ast.AST, statements: list[ast.stmt]) -> Iterator[str]:
-    """Yield statements that add one name, or 1, to a name whose first value is a list, a set, a dictionary or a constant."""
+    """Yield statements that add another name to a name which is assigned a list or a set somewhere, or count it in a dictionary.
+
+    A name that is assigned a constant grows or shrinks by another name, or by 1.
+    """
     names = names_bound_in(function)[::-1][:MAX_NAMES]
     for name, value in _assigned(statements):
         others = [other for other in names if other != name]
@@ -125,7 +137,7 @@ def _effects(function: ast.AST, statements: list[ast.stmt]) -> Iterator[str]:
 
 
 def _assigned(statements: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
-    """Yield each name that is assigned alone, with the value."""
+    """Yield the name and the value of each assignment to a single name."""
     for node in statements:
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
             yield node.targets[0].id, node.value

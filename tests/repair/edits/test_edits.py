@@ -71,6 +71,7 @@ def test_a_slip_is_among_the_edits_of_its_program(wrong: str, right: str) -> Non
         ("x = 1\ny = 2", "y = 2\nx = 1"),
         ("x = 1\ny = 2", "x = 1"),
         ("if a:\n    b = 1\nc = 2", "b = 1\nc = 2"),
+        ("if a: return 1\nreturn 2", "return 1\nreturn 2"),
         ("if a:\n    b = 1\nelif c:\n    d = 2", "if a:\n    b = 1\nif c:\n    d = 2"),
         ("for x in a:\n    break", "for x in a:\n    continue"),
         ("if a:\n    b = 1", "while a:\n    b = 1"),
