@@ -24,7 +24,7 @@ EASY_ERRORS = frozenset({"NameError", "UnboundLocalError", "TypeError", "Attribu
 """Errors that a small model fixes when it is told of them. After a failed assertion it mostly returns the same program again."""
 
 EXHAUSTED = "exhausted"
-"""The ``finish`` of a search that found nothing. Its attempt holds the failed program as it was."""
+"""The ``finish`` of a follow-up that found nothing or could not be made. Its attempt holds the failed program as it was."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ class Move:
     """One attempt to make: a draft, or something made from an attempt that failed."""
 
     sample: int
-    """With ``round``, the name of the attempt within its task and arm."""
+    """Together with ``round``, this identifies the attempt within its task and arm."""
     round: int = 0
+    """0 for a draft; what follows it up counts from 1."""
     parent: Attempt | None = None
     """The failed attempt that is followed up; None for a draft."""
     temperature: float | None = None
@@ -41,13 +42,13 @@ class Move:
     by: Literal["asking", "edits", "line", "insert", "fork"] = "asking"
     """How the parent is followed up.
 
-    "asking" shows it to the model and asks for a repair. "edits" searches for a small edit of it that passes. "fork" leaves it at a
-    surprising token and lets the model complete it from there, and "line" lets the model complete only the line of that token,
-    after which the parent goes on as it was. "insert" lets the model write a statement above a line that it would not have begun
-    as the parent does.
+    "asking" shows it to the model and asks for a repair. "edits" searches for a small edit of it that passes. "fork" cuts it off
+    at a surprising token and lets the model complete it from there, and "line" lets the model complete only the line of that
+    token, after which the parent continues as it was. "insert" lets the model insert a statement above a line whose beginning
+    surprises it.
     """
     place: int = 0
-    """Which fork or line of the parent this is: 0 begins with the token that the model would most like to change."""
+    """Which fork, line or insertion of the parent this is: 0 begins with the token that the model would most like to change."""
     hidden: bool = False
     """Whether the search for an edit goes by the hidden checks instead of the public ones, as it may on training tasks."""
 
@@ -147,6 +148,11 @@ With rounds counted in this order, attempts that are sorted by sample and round 
 """
 
 
+def _may_go_on(made: Sequence[Attempt], limit: int) -> bool:
+    """Return whether one more of these follow-ups may be made: a program may have fewer places for them than are allowed."""
+    return len(made) < limit and all(attempt.finish != EXHAUSTED for attempt in made)
+
+
 @dataclass(frozen=True)
 class Search:
     """A policy that searches the first attempt's failed program, and then makes drafts or repairs, until ``stop``.
@@ -158,11 +164,11 @@ class Search:
     edits: bool = True
     """Whether to look for a small edit of the program that passes."""
     lines: int = 3
-    """The largest number of forks of a single line. They are made one after another when no edit passed, if there are any forks."""
+    """The largest number of forks of a single line. They are made one after another when no edit passed; none if ``forks`` is 0."""
     forks: int = 2
     """The largest number of forks that write the rest of the program anew. They follow those of a line."""
     then: Literal["drafts", "repairs", "nothing"] = "drafts"
-    """What follows when neither passed: fresh "drafts", "repairs" that are shown the failed program, or "nothing"."""
+    """What follows when no edit and no fork passed: fresh "drafts", "repairs" that are shown the failed program, or "nothing"."""
     stop: Stop = passed_in_public
     max_followups: int = 64
     """The largest number of drafts or repairs after the first attempt."""
@@ -182,14 +188,15 @@ class Search:
         failed = attempts[0]
         if self.edits and not any(attempt.kind == "edits" for attempt in attempts):
             return Move(0, EDITS_ROUND, failed, by="edits")
+        max_lines = self.lines if self.forks else 0
         forks = [attempt for attempt in attempts if attempt.kind == "fork"]
-        # A program may have fewer places worth leaving it at than forks are allowed.
-        n, lines = len(forks), self.lines if self.forks else 0
-        if n >= lines + self.forks or any(fork.finish == EXHAUSTED for fork in forks):
-            return None
-        if n < lines:
-            return Move(0, FIRST_FORK_ROUND + n, failed, by="line", place=n)
-        return Move(0, FIRST_FORK_ROUND + n, failed, by="fork", place=n - lines)
+        lines = [fork for fork in forks if fork.round < FIRST_FORK_ROUND + max_lines]
+        if _may_go_on(lines, max_lines):
+            return Move(0, FIRST_FORK_ROUND + len(lines), failed, by="line", place=len(lines))
+        rests = [fork for fork in forks if fork.round >= FIRST_FORK_ROUND + max_lines]
+        if _may_go_on(rests, self.forks):
+            return Move(0, FIRST_FORK_ROUND + max_lines + len(rests), failed, by="fork", place=len(rests))
+        return None
 
     def _draft(self, attempts: Sequence[Attempt]) -> Move | None:
         sample = attempts[-1].sample + 1
@@ -244,7 +251,7 @@ class MiningPolicy:
     edits: int = 0
     """The largest number of failed drafts that are searched for a small edit."""
     forks: int = 0
-    """The number of places at which each of them is forked."""
+    """The number of places at which each failed draft is forked."""
 
     def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:
         if not attempts:

@@ -167,6 +167,11 @@ def test_where_the_places_to_fork_at_run_out_the_drafts_follow() -> None:
     ]
 
 
+def test_where_the_lines_to_fork_run_out_the_forks_of_the_whole_rest_follow() -> None:
+    moves = played(Search(lines=3, forks=2, then="nothing"), places=1)
+    assert [(move.by, move.place) for move in moves[1:]] == [("line", 0), ("line", 1), ("fork", 0), ("fork", 1)]
+
+
 @pytest.mark.parametrize("stage", range(3))
 def test_a_search_ends_as_soon_as_an_attempt_passes_in_public(stage: int) -> None:
     attempts = [PUBLIC_FAILS]

@@ -1,7 +1,8 @@
 """Edits of Python expressions: changes of a program's text that undo common slips.
 
 They are the inverses of the operators that put bugs into programs (``auditing/mutants.py``), and further changes that the failures
-of small models turned out to need: another name in scope, a number of the statement, one side of an operator, a call more or less.
+of small models turned out to need: another name in scope, a number from the task's text, only one side of an operator, a call added
+or removed.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _TWINS_OF = {name: [other for other in group if other != name] for group in TWIN
 WRAPPERS = ("abs", "len", "sorted", "list", "set", "str", "int", "float", "sum", "max", "min", "tuple", "round")
 """Functions of one argument that a programmer may forget to call on a value."""
 MAX_NAMES, MAX_NUMBERS, MAX_TEXTS = 8, 6, 6
-"""The largest numbers of other names, numbers and strings that are tried in the place of one."""
+"""How many other names, numbers and strings are tried in the place of one. Those of the program come before those of the task."""
 
 
 class Expressions:
@@ -168,7 +169,7 @@ class Expressions:
             yield from (Edit(end, end, f" {sign} 1", operator) for sign in "+-")
 
     def _ranges(self, place: Place) -> Iterator[Edit]:
-        """Yield the edits that change the first number or the step of a range."""
+        """Yield the edits that change where a range starts, its step or its direction."""
         node, source = place.node, self._source
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range"):
             return
@@ -235,7 +236,7 @@ class Expressions:
             yield Edit(end, end, ", reverse=True" if node.func.id == "sorted" else ", default=0", "argument")
 
     def _wraps(self, place: Place) -> Iterator[Edit]:
-        """Yield the edits that put a value into a call which may have been forgotten."""
+        """Yield the edits that put a value into a call which may have been forgotten, or that reverse it."""
         node, parent = place.node, place.parent
         held = isinstance(parent, ast.Return | ast.Assign | ast.For | ast.Compare | ast.comprehension)
         if held and place.field in ("value", "iter", "left", "comparators") and _is_whole(node):
@@ -270,7 +271,7 @@ def _is_value(node: ast.AST) -> bool:
 
 
 def _is_whole(node: ast.AST) -> bool:
-    """Return whether the node is an expression that computes something, and not a constant or a display of several values."""
+    """Return whether the node is an expression other than a constant, a starred value, a tuple, a list or a dictionary."""
     return isinstance(node, ast.expr) and not isinstance(
         node, ast.Constant | ast.Starred | ast.Tuple | ast.List | ast.Dict
     )
