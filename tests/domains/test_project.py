@@ -160,7 +160,7 @@ def test_a_project_that_is_gone_or_has_lost_the_function_is_one_clear_line(
 ) -> None:
     with pytest.raises(UsageError, match="has no function 'mode' any more"):
         judged(RIGHT, task_of(project, "mode", "def mode(values):", MEDIANS))
-    with pytest.raises(UsageError, match="is not there; tasks of a project are tested where it was"):
+    with pytest.raises(UsageError, match="is not there; the tasks of a project are tested in the folder"):
         judged(RIGHT, task_of(project / "gone", "median", "def median(values):", MEDIANS))
     with pytest.raises(UsageError, match="cannot be read: 'no JSON'"):
         judged(RIGHT, replace(median, data="no JSON"))
