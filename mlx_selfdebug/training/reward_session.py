@@ -19,13 +19,14 @@ from mlx_selfdebug.models.backend import mx, optim
 from mlx_selfdebug.config import ADJUSTABLE
 from mlx_selfdebug.errors import TrainingError
 from mlx_selfdebug.progress import Spent
-from mlx_selfdebug.training.checkpoint import newest_checkpoint, restore_best, save_best, save_checkpoint
-from mlx_selfdebug.training.loop import MAX_SKIPPED
+from mlx_selfdebug.training.checkpoint import newest_checkpoint, restore_best, save_checkpoint
+from mlx_selfdebug.training.loop import MAX_SKIPPED, Advance
 from mlx_selfdebug.training.plan import TrainingPlan
 from mlx_selfdebug.training.reward_prompts import RewardPrompt, choose, latest_failures
 from mlx_selfdebug.training.reward_update import Update, reward_optimizer, update
 from mlx_selfdebug.training.rollouts import Group, Rollouts, examples_of, pass_rates, remembered_rates, step_of
 from mlx_selfdebug.training.selection import Selection
+from mlx_selfdebug.training.session import check_and_keep_best
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.step import RewardStep
 
@@ -36,7 +37,6 @@ CHECKPOINT_S = 30.0
 TESTS = "waiting for tests"
 """The kind of work under which the stream records that nothing was left to do but to wait for tests."""
 
-Advance = Callable[[int, str], None]
 """Called with the number of steps that were finished and a short note for the progress display."""
 
 
@@ -184,12 +184,7 @@ class RewardSession:
     def _check(self, done: int, advance: Advance) -> None:
         if self._selection is None:
             return
-        advance(0, "testing repairs")
-        with self._spent.on("repairs of held-back tasks"):
-            check = self._selection.check(done)
-        advance(0, f"{check.repaired} of {check.attempts} repaired")
-        if self._selection.best == check:
-            save_best(self._run.rewards_path, done, self._model.network)
+        check_and_keep_best(self._selection, done, self._run.rewards_path, self._model.network, self._spent, advance)
         self._limit_cache()
 
     def _limit_cache(self) -> None:

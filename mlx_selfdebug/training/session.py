@@ -9,9 +9,10 @@ import hashlib
 import logging
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from mlx_selfdebug.models.backend import mx
+from mlx_selfdebug.models.backend import mx, nn
 
 from mlx_selfdebug.config import ADJUSTABLE, TrainConfig
 from mlx_selfdebug.models.load import Model
@@ -86,15 +87,22 @@ class Session:
     def _check(self, done: int, advance: Advance) -> None:
         if self._selection is None:
             return
-        advance(0, "testing repairs")
-        with self._spent.on("repairs of held-back tasks"):
-            check = self._selection.check(done)
-        advance(0, f"{check.repaired} of {check.attempts} repaired")
-        if self._selection.best == check:
-            save_best(self._run.training_path, done, self._model.network)
+        check_and_keep_best(self._selection, done, self._run.training_path, self._model.network, self._spent, advance)
         # Decoding the repairs has set a cache limit of its own.
         mx.set_cache_limit(self._plan.cache_bytes)
         mx.clear_cache()
+
+
+def check_and_keep_best(
+    selection: Selection, done: int, folder: Path, network: nn.Module, spent: Spent, advance: Advance
+) -> None:
+    """Have the model repair the held-back failures after ``done`` steps, and save the adapter in ``folder`` if it is the best."""
+    advance(0, "testing repairs")
+    with spent.on("repairs of held-back tasks"):
+        check = selection.check(done)
+    advance(0, f"{check.repaired} of {check.attempts} repaired")
+    if selection.best == check:
+        save_best(folder, done, network)
 
 
 def _lasting(config: TrainConfig) -> dict[str, Any]:

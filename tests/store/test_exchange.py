@@ -124,6 +124,10 @@ def test_an_attempt_with_storable_texts_comes_back_exactly(attempt: Attempt) -> 
     assert ATTEMPTS.from_row(row) == clean  # type: ignore[arg-type]
 
 
+COUNTS = {"attempt": 3, "pair": 1, "step": 1, "stage": 1, "memory": 0, "part": 0, "environment": 1, "reward_step": 0}
+"""The lines of the run that is exported here, by what they hold."""
+
+
 @pytest.fixture
 def exported(run: Run, tmp_path: Path) -> Path:
     """A run's export, of eight lines."""
@@ -141,32 +145,13 @@ def exported(run: Run, tmp_path: Path) -> Path:
 def test_the_first_line_says_what_follows(exported: Path, run: Run) -> None:
     header = json.loads(exported.read_text().splitlines()[0])
     assert header["type"] == "run"
-    counts = {
-        "attempt": 3,
-        "pair": 1,
-        "step": 1,
-        "stage": 1,
-        "memory": 0,
-        "part": 0,
-        "environment": 1,
-        "reward_step": 0,
-    }
-    assert header["lines"] == counts
+    assert header["lines"] == COUNTS
     assert header["config"]["collect.samples"] == run.config.collect.samples
 
 
 def test_an_imported_run_can_be_gone_on_with(exported: Path, tmp_path: Path) -> None:
     counts = import_run(exported, tmp_path / "copy")
-    assert counts == {
-        "attempt": 3,
-        "pair": 1,
-        "step": 1,
-        "stage": 1,
-        "memory": 0,
-        "part": 0,
-        "environment": 1,
-        "reward_step": 0,
-    }
+    assert counts == COUNTS
     with Run(tmp_path / "copy") as copy:
         copy.add_attempt(make_attempt(sample=3))
         assert len(copy.attempts()) == 4
