@@ -6,9 +6,9 @@
     done.ending, done.exit_code, done.stdout
 
 The command is a Python interpreter with its arguments. It can read the interpreter's installation, its virtual environment and
-``readable``; it can write in ``folder``, ``writable`` and a private temporary folder; it can start its own interpreter and no other
-program; it has no network unless that is allowed. It sees no home, no environment variables and no process of the outside. All that
-it has started is gone when ``run_confined`` returns, and also if the calling program is killed.
+``readable``; it can write in ``folder``, ``writable`` and a private temporary folder; it can start its own interpreter, those of
+``programs`` and no other program; it has no network unless that is allowed. It sees no home, no environment variables and no outer
+process. All that it has started is gone when ``run_confined`` returns, and also if the calling program is killed.
 
 README.md says which limits are exact, and what is not covered.
 """
@@ -72,6 +72,7 @@ def run_confined(
     folder: str | os.PathLike[str],
     seen_at: str | os.PathLike[str] | None = None,
     readable: Sequence[str | os.PathLike[str]] = (),
+    programs: Sequence[str | os.PathLike[str]] = (),
     writable: Sequence[str | os.PathLike[str]] = (),
     environment: Mapping[str, str] | None = None,
     limits: CommandLimits = _DEFAULT_LIMITS,
@@ -87,6 +88,7 @@ def run_confined(
         seen_at: The path at which the command sees ``folder``, where there are namespaces. With the path of the project here, an
             editable install of the project leads to the scratch copy.
         readable: Further files and folders that the command may read.
+        programs: Programs that the command may start beside its interpreter. What they need to read has to be in ``readable``.
         writable: Further folders that it may write in.
         environment: Variables beside ``HOME``, ``LC_ALL``, ``LD_ORIGIN_PATH``, ``PATH``, ``TMPDIR`` and ``USER``, or for these.
         limits: The resources that the command may use.
@@ -102,6 +104,7 @@ def run_confined(
         folder=os.fspath(folder),
         seen_at=os.fspath(seen_at or ""),
         readable=tuple(os.fspath(path) for path in readable),
+        programs=tuple(os.fspath(path) for path in programs),
         writable=tuple(os.fspath(path) for path in writable),
         environment=environment or {},
         limits=limits,

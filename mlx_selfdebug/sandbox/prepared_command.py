@@ -25,6 +25,8 @@ class Wanted:
     seen_at: str = ""
     """The path at which the command sees the working folder; its own path if this is empty."""
     readable: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    """The programs that the command may start beside its interpreter."""
     writable: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     limits: CommandLimits = field(default_factory=CommandLimits)
@@ -52,6 +54,7 @@ def prepared(wanted: Wanted) -> Iterator[Command]:
             temporary=str(temporary),
             temporary_bytes=wanted.limits.temporary_bytes,
             readable=_readable(wanted, interpreter),
+            programs=_programs(wanted),
             writable=writable,
             network=wanted.network,
         )
@@ -92,6 +95,14 @@ def _readable(wanted: Wanted, interpreter: str) -> tuple[str, ...]:
         if not os.path.exists(name):
             raise ValueError(f"{name} does not exist, so a command cannot be allowed to read it")
     return tuple(names)
+
+
+def _programs(wanted: Wanted) -> tuple[str, ...]:
+    names = tuple(os.path.abspath(path) for path in wanted.programs)
+    for name in names:
+        if not os.access(name, os.X_OK) or os.path.isdir(name):
+            raise ValueError(f"{name} is no program, so a command cannot be allowed to start it")
+    return names
 
 
 def _writable(wanted: Wanted, interpreter: str) -> tuple[Writable, ...]:

@@ -98,7 +98,10 @@ class CommandConfinement:
         reach = self._reach
         writable = [*(each.place for each in reach.writable), reach.temporary]
         readable = [os.path.realpath(path) for path in reach.readable]
-        return command_line(reach.layout, argv, readable=readable, writable=writable, network=reach.network)
+        programs = [os.path.realpath(path) for path in reach.programs]
+        return command_line(
+            reach.layout, argv, readable=readable, programs=programs, writable=writable, network=reach.network
+        )
 
 
 def confine_zygote(plan: Plan) -> ChildConfinement:

@@ -57,27 +57,29 @@ class Reach:
     """The size of that file system."""
     readable: tuple[str, ...] = ()
     """Names of files and folders that may be read, with everything in them."""
+    programs: tuple[str, ...] = ()
+    """Names of the programs that may be started beside the interpreter."""
     writable: tuple[Writable, ...] = ()
     network: bool = False
 
     @property
     def executables(self) -> tuple[str, ...]:
-        """The only files that may be executed: the interpreter and the dynamic loader that the kernel starts it with."""
-        found = (os.path.realpath(path) for pattern in _LOADERS for path in glob.glob(pattern))
-        return tuple(dict.fromkeys([self.layout.executable, *found]))
+        """The only files that may be executed: the interpreter, ``programs``, and the loader that the kernel starts with them."""
+        loaders = (os.path.realpath(path) for pattern in _LOADERS for path in glob.glob(pattern))
+        return tuple(dict.fromkeys([self.layout.executable, *map(os.path.realpath, self.programs), *loaders]))
 
     @property
     def read_only(self) -> tuple[str, ...]:
         """The real paths of everything that may be read and not written, outermost first."""
         network = [path for path in _NETWORK_FILES if self.network and os.path.exists(path)]
-        named = map(os.path.realpath, (*self.readable, *network))
+        named = map(os.path.realpath, (*self.readable, *self.programs, *network))
         return tuple(sorted({*self.layout.stdlib, *self.layout.libraries, *named, self.layout.executable}))
 
     @property
     def links(self) -> tuple[tuple[str, str], ...]:
         """The symbolic links by which the interpreter and the readable files are named, each with its text."""
-        found = (links_on_the_way(name) for name in (self.interpreter, *self.readable, *_homes(self.interpreter)))
-        return tuple(dict.fromkeys(link for links in found for link in links))
+        names = (self.interpreter, *self.readable, *self.programs, *_homes(self.interpreter))
+        return tuple(dict.fromkeys(link for name in names for link in links_on_the_way(name)))
 
 
 def layout_of(interpreter: str) -> Layout:

@@ -42,14 +42,28 @@ _NETWORK_FILES = (
 
 
 def command_line(
-    layout: Layout, argv: Sequence[str], *, readable: Sequence[str], writable: Sequence[str], network: bool
+    layout: Layout,
+    argv: Sequence[str],
+    *,
+    readable: Sequence[str],
+    programs: Sequence[str] = (),
+    writable: Sequence[str],
+    network: bool,
 ) -> list[str]:
     """Return the command line that runs ``argv`` under the profile."""
-    return [SANDBOX_EXEC, "-p", command_profile(layout, readable=readable, writable=writable, network=network), *argv]
+    profile = command_profile(layout, readable=readable, programs=programs, writable=writable, network=network)
+    return [SANDBOX_EXEC, "-p", profile, *argv]
 
 
-def command_profile(layout: Layout, *, readable: Sequence[str], writable: Sequence[str], network: bool) -> str:
-    """Return the profile of a command of the layout's interpreter and of all that it starts.
+def command_profile(
+    layout: Layout,
+    *,
+    readable: Sequence[str],
+    programs: Sequence[str] = (),
+    writable: Sequence[str],
+    network: bool,
+) -> str:
+    """Return the profile of a command of the layout's interpreter and of all that it starts, which may also be ``programs``.
 
     Raises ValueError for a path that a profile cannot contain.
     """
@@ -58,7 +72,7 @@ def command_profile(layout: Layout, *, readable: Sequence[str], writable: Sequen
         defaults(),
         revoked(),
         system(),
-        _files(layout, readable, writable),
+        _files(layout, readable, programs, writable),
         _semaphores(),
         own_processes(),
         *([_network()] if network else []),
@@ -66,14 +80,14 @@ def command_profile(layout: Layout, *, readable: Sequence[str], writable: Sequen
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
 
 
-def _files(layout: Layout, readable: Sequence[str], writable: Sequence[str]) -> list[str]:
-    programs = started(layout, ())
-    shown = [*installation(layout, programs), *layout.files, *readable]
+def _files(layout: Layout, readable: Sequence[str], programs: Sequence[str], writable: Sequence[str]) -> list[str]:
+    interpreters = started(layout, ())
+    shown = [*installation(layout, interpreters), *layout.files, *programs, *readable]
     folders = ancestors(spellings([*shown, *writable, *SYSTEM, *DATA, *DEVICES]))
     return [
         "; The interpreter with all that is installed, and what else may be read.",
         rule("allow", [*READ, *MAP], subpaths(shown)),
-        rule("allow", ["process-exec*"], literals(programs)),
+        rule("allow", ["process-exec*"], literals([*interpreters, *programs])),
         "; Where it may write, and neither start nor load what it wrote.",
         rule("allow", [*READ, *_WRITE_IN_FOLDERS], subpaths(writable)),
         "; The folders above all these: whether they exist, but not what is in them.",

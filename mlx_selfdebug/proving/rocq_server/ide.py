@@ -1,0 +1,187 @@
+"""Speak with ``coqidetop`` in the XML protocol of Rocq's editors.
+
+What Rocq prints is escaped in this protocol, so no message that a proof provokes can pass for another one. The protocol is
+described in ``dev/doc/xml-protocol.md`` of Rocq's sources.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import subprocess
+import time
+from typing import Any
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+MAX_ANSWER_BYTES = 8 << 20
+"""The largest answer to one call. A proof that makes Rocq print more is ended."""
+_STACK_BYTES = 64 << 20
+# Rocq writes spaces as an entity that XML itself does not know, and sends a row of answers where XML has one outermost element.
+_PROLOGUE = '<!DOCTYPE answers [<!ENTITY nbsp " ">]><answers>'
+
+
+class Ended(Exception):  # noqa: N818 - nothing went wrong in this program
+    """The end of a process of Rocq: ``timed_out``, ``memory``, ``output`` or ``crashed``."""
+
+
+class Failed(Exception):  # noqa: N818 - an answer of Rocq, not an error here
+    """A call that Rocq has answered with an error."""
+
+    def __init__(self, message: str, state: int) -> None:
+        super().__init__(message)
+        self.state = state
+        """The last state that Rocq has reached without an error; 0 if a sentence could not be parsed."""
+
+
+class Ide:
+    """One process of ``coqidetop``."""
+
+    def __init__(self, program: str, memory_bytes: int) -> None:
+        def limit() -> None:
+            resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+            hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+            stack = _STACK_BYTES if hard == resource.RLIM_INFINITY else min(_STACK_BYTES, hard)
+            resource.setrlimit(resource.RLIMIT_STACK, (stack, hard))
+
+        self._process = subprocess.Popen(
+            [program, "-q", "-main-channel", "stdfds", "-async-proofs", "off"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=limit,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._input, self._output = self._process.stdin, self._process.stdout
+        self.deadline = float("inf")
+        """When this process is ended, by the monotonic clock."""
+        self.messages: dict[int, list[str]] = {}
+        """What Rocq has printed since the last call of ``add``, by the state that printed it."""
+        self.has_admitted = False
+        """Whether Rocq has said that a sentence added an axiom, since this was last set to false."""
+        self._restart_parser()
+
+    def version(self) -> tuple[str, str]:
+        """Return the version of Rocq and that of the protocol."""
+        strings = [element.text or "" for element in self._call("About", "<unit/>").iter("string")]
+        return strings[0], strings[1]
+
+    def initial(self) -> int:
+        """Return the number of the state in which nothing has been said yet."""
+        return _state(self._call("Init", '<option val="none"/>'))
+
+    def add(self, sentence: str, state: int) -> int:
+        """Add a sentence after ``state``, without executing it, and return the number of the state that follows.
+
+        Only the first sentence of a text is taken. Raises Failed if it cannot be parsed.
+        """
+        self.messages = {}
+        text = f"<pair><string>{escape(sentence)}</string><int>-1</int></pair>"
+        place = f'<pair><state_id val="{state}"/><bool val="false"/></pair>'
+        zeros = "<pair><int>0</int><int>0</int></pair>"
+        answer = self._call("Add", f"<pair><pair><pair>{text}{place}</pair><int>0</int></pair>{zeros}</pair>")
+        return _state(answer)
+
+    def goals(self) -> list[str] | None:
+        """Execute all that was added and return the goals in focus as text; None outside of a proof.
+
+        Raises Failed with the last state that was reached if a sentence fails.
+        """
+        goals = self._call("Goal", "<unit/>").find("./option/goals")
+        # The first list holds the goals in focus. Those in the background, shelved and given up follow.
+        return None if goals is None else [_goal(goal) for goal in goals.findall("./list[1]/goal")]
+
+    def open_proofs(self) -> list[str]:
+        """Return the names of the theorems whose proofs are open."""
+        return [
+            each.text or "" for each in self._call("Status", '<bool val="true"/>').findall("./status/list[2]/string")
+        ]
+
+    def go_back(self, state: int) -> None:
+        """Forget everything that was added after ``state``."""
+        self._call("Edit_at", f'<state_id val="{state}"/>')
+
+    def end(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        self._input.close()
+        self._output.close()
+
+    def _restart_parser(self) -> None:
+        self._parser: Any = ElementTree.XMLPullParser(("end",))
+        self._parser.feed(_PROLOGUE)
+
+    def _call(self, name: str, argument: str) -> ElementTree.Element:
+        """Return the element that answers a call. Raises Failed if it is an error, and Ended if there is none."""
+        try:
+            self._input.write(f'<call val="{name}">{argument}</call>'.encode())
+            self._input.flush()
+        except OSError:
+            raise Ended("crashed") from None
+        received = 0
+        while True:
+            data = self._read()
+            received += len(data)
+            if received > MAX_ANSWER_BYTES:
+                raise Ended("output")
+            try:
+                self._parser.feed(data)
+            except ElementTree.ParseError:
+                raise Ended("crashed") from None
+            for _, element in self._parser.read_events():
+                if element.tag == "feedback":
+                    self._take_message(element)
+                elif element.tag == "value":
+                    self._restart_parser()  # which forgets the elements that were read
+                    return _good(element)
+
+    def _read(self) -> bytes:
+        wait = self.deadline - time.monotonic()
+        if not select.select([self._output], [], [], max(0.0, min(wait, 3600.0)))[0]:
+            raise Ended("timed_out")
+        data = os.read(self._output.fileno(), 1 << 16)
+        if not data:
+            raise Ended("crashed")
+        return data
+
+    def _take_message(self, feedback: ElementTree.Element) -> None:
+        self.has_admitted |= feedback.find("./feedback_content[@val='addedaxiom']") is not None
+        message = feedback.find("./feedback_content[@val='message']/message")
+        state = feedback.find("state_id")
+        if message is not None and state is not None:
+            self.messages.setdefault(_number(state), []).append(_text(message.find("richpp")))
+
+
+def _good(element: ElementTree.Element) -> ElementTree.Element:
+    """Return the answer to a call if it is no error. Raises Failed for an error, and Ended if memory has run out."""
+    if element.get("val") == "good":
+        return element
+    message = _text(element.find("richpp"))
+    if "out of memory" in message.lower():
+        raise Ended("memory")
+    raise Failed(message, _state(element))
+
+
+def _goal(goal: ElementTree.Element) -> str:
+    """Return a goal as Rocq prints it: the hypotheses, a line, and what is to be shown."""
+    hypotheses = [_text(each) for each in goal.findall("./list/richpp")]
+    return "\n".join([*hypotheses, "=" * 28, _text(goal.find("richpp"))])
+
+
+def _state(answer: ElementTree.Element) -> int:
+    """Return the number of the first state that an answer names."""
+    state = answer.find(".//state_id")
+    if state is None:
+        raise Ended("crashed")
+    return _number(state)
+
+
+def _number(state: ElementTree.Element) -> int:
+    return int(state.get("val", "0"))
+
+
+def _text(rich: ElementTree.Element | None) -> str:
+    return "" if rich is None else "".join(rich.itertext()).strip()
