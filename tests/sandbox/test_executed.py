@@ -197,15 +197,15 @@ def test_whatever_is_said_the_log_stays_what_can_be_read_back(said: list[Any]) -
     log, depth = CallLog(20), 0
     for event in said:
         if event == "asked":
-            log.asked()
+            log.begin_request()
             depth += 1
         elif event == "answered" and depth:
-            log.answered(alive=True)
+            log.end_request(alive=True)
             depth -= 1
         elif type(event) is bytes:
-            log.said(event)
+            log.add_report(event)
         else:
-            log.judged(event == "passed")
+            log.add_check(passed=event == "passed")
     found = log.executed()
     assert Executed.from_tuple(found.to_tuple()) == found
     assert all(1 <= line <= 20 for call in found.calls for line in call.lines)

@@ -13,6 +13,7 @@ from mlx_selfdebug.sandbox.grading.checking import BrokenChecksError, Prepared, 
 from mlx_selfdebug.sandbox.grading.recorder import Recorder
 from mlx_selfdebug.sandbox.grading.remote import RemoteCandidate
 from mlx_selfdebug.sandbox.grading.report import Report, broken_checks
+from mlx_selfdebug.sandbox.grading.shareable import are_shareable
 from mlx_selfdebug.sandbox.grading.traced import TracedCandidate, TracedRecorder
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.processes.limits import close_from, renumber, set_limits
@@ -83,6 +84,6 @@ def _prepared(runner: Channel, request: Request) -> Prepared:
     if request.prepared:
         return prepared_checks.unpack(request.prepared)
     prepared = prepare(request.checks, request.setup, request.entry_point)
-    shareable = prepared_checks.shareable(request.checks, request.setup)
+    shareable = are_shareable(request.checks, request.setup)
     runner.send(messages.PREPARED, shareable, prepared_checks.pack(prepared), START_S)
     return prepared
