@@ -176,7 +176,7 @@ def test_the_run_is_as_confined_as_any(runner: TestRunner) -> None:
 
 def test_a_machine_that_cannot_run_it_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with TestRunner(workers=1, limits=Limits(wall_s=1)) as alone:
-        monkeypatch.setattr(launch, "command", lambda _: [sys.executable, "-c", "raise SystemExit('lost')"])
+        monkeypatch.setattr(launch, "zygote_command", lambda _: [sys.executable, "-c", "raise SystemExit('lost')"])
         assert executed(alone, SIGN, "assert f(1) == 0") == Executed()
 
 

@@ -34,7 +34,7 @@ from mlx_selfdebug.sandbox.grading.taint import ARGUMENT, Taint
 from mlx_selfdebug.sandbox.grading.text import cut
 
 CHECK = "check"
-"""The name of the function in the source of the checks that makes them."""
+"""The function in the source of the checks that is called with the candidate."""
 RECORDER = "__selfdebug_recorder__"
 """The name under which the rewritten checks find the recorder."""
 _ERROR = "__selfdebug_error__"
