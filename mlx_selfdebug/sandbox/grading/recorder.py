@@ -43,6 +43,7 @@ class OpenAssert:
     """An assert that is being evaluated."""
 
     site: Site
+    """The place of the assert in the source."""
     left: Any = _MISSING
     """The value of the left side of the comparison."""
     right: Any = _MISSING
@@ -68,11 +69,13 @@ class Recorder:
 
     def __init__(self, compiled: Compiled, candidate: RemoteCandidate, *, stop_at_first_failure: bool = False) -> None:
         self.stop_at_first_failure = stop_at_first_failure
+        """Whether the run ends at its first failed check."""
         self.ended = False
         """Whether a failed check has ended the run. Nothing that happens later changes the record."""
         self.n_checks = 0
         """The number of checks that ran or were counted as failed."""
         self.n_passed = 0
+        """The number of checks that passed."""
         self.first_fault: Fault | None = None
         """The kind of the first failed check, or None as long as no check has failed."""
         self.death_record = -1
@@ -153,7 +156,7 @@ class Recorder:
         return Raises(kinds, match, message=message, end=lambda ending, error: self._end_raises(index, ending, error))
 
     def _end_raises(self, index: int, ending: Ending, error: BaseException | None) -> bool:
-        """Count the check of a block ``with raises(...)``, and return that its exception is swallowed."""
+        """Count the check that a block ``with raises(...)`` makes. Return True, so that its exception is swallowed."""
         if ending == "other" and error is not None:
             self.enter(index)
             self.fail(error)

@@ -15,10 +15,10 @@ from mlx_selfdebug.sandbox.grading.handles import Handle, text_of
 MAX_CHARS = 300
 """The maximum number of characters of a text in the record of a failure."""
 _MAX_DEPTH = 200
-"""The depth of nesting below which a value is written as ``...``.
+"""The depth of nesting beyond which a part of a value is written as ``...``.
 
-A level of lists takes four of the 1,000 levels of recursion that Python allows. Values from the candidate are nested no deeper than
-this either (``codec.MAX_DEPTH``), and of deeper ones nothing below it would be left after ``cut``.
+Each level of lists takes four of the 1,000 levels of recursion that Python allows. Values from the candidate are nested no deeper
+than this (``codec.MAX_DEPTH``). In the text of a deeper value, ``cut`` would remove those parts anyway.
 """
 _MAX_INT_BITS = 14_000
 """The size up to which an int is written in digits. It has fewer than 4,300 of them, the most that Python converts to text."""
@@ -53,7 +53,10 @@ def scrub(text: str) -> str:
 
 
 def _literal(value: Any, depth: int) -> str:
-    """Return a value that stands at a depth of nesting as text. Exact types decide, since a subclass may show itself otherwise."""
+    """Return a value as text. ``depth`` is the number of containers around it.
+
+    Only the exact types of containers are taken apart here, since a subclass may have a ``repr`` of its own.
+    """
     kind = type(value)
     if depth > _MAX_DEPTH:
         return "..."
@@ -79,7 +82,7 @@ def _items(items: Sequence[Any], depth: int) -> str:
 
 
 def _set_literal(value: Collection[Any], name: str, depth: int) -> str:
-    """Return a set with its elements in the order of their values, or in that of their texts where values may not be comparable."""
+    """Return a set as text. Ints or strings are in the order of their values, and other elements in the order of their texts."""
     if not value:
         return f"{name}()"
     comparable = {type(item) for item in value} in ({int}, {str})

@@ -93,7 +93,7 @@ def _grade_traced(
 
 
 def _prepare(runner: Channel, request: Request) -> Prepared:
-    """Return the prepared checks. If the request does not hold them, prepare them, and send them to the runner for later requests."""
+    """Return the prepared checks. If the request does not hold them, prepare them, and send them to the runner."""
     if request.prepared:
         return prepared_checks.unpack(request.prepared)
     prepared = prepare(request.checks, request.setup, request.entry_point)

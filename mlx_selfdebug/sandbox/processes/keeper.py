@@ -70,11 +70,14 @@ class Settings(TypedDict):
     argv: list[str]
     environment: dict[str, str]
     folder: str
+    """The working folder, as the command sees it."""
     reach: dict[str, Any]
     """The fields of a ``Reach``."""
     limits: KernelLimits
     without: list[str]
+    """Names of confinement layers to leave out, for tests."""
     required: list[str]
+    """Names of layers that must be in force."""
     channel: bool
     """Whether the keeper's descriptor 3 becomes the command's standard input."""
 
@@ -96,7 +99,9 @@ class Done(TypedDict):
     status: int
     """The status as ``os.waitpid`` returns it."""
     cpu_s: float
+    """Processor seconds of all these processes."""
     peak_bytes: int
+    """The highest memory use of any one of them."""
     killed: bool
     """Whether the caller had the command ended."""
 
@@ -144,7 +149,7 @@ class _Keeper:
     def __init__(self, control: socket.socket, settings: Settings) -> None:
         self._control = control
         self._settings = settings
-        self._command = 0  # the number of its process
+        self._command = 0  # the number of the command's process
         processes, without = KERNEL_ROOM * settings["limits"]["processes"], frozenset(settings["without"])
         self._confinement: CommandConfinement = command_confinement(_reach(settings), processes, without)
 
@@ -185,9 +190,8 @@ class _Keeper:
         lines = data.splitlines()
         if not lines:
             return Started(error="the command's process ended before it reported", layers=[], details={})
-        report: Started = json.loads(
-            lines[-1]
-        )  # if the command could not be executed, an error follows the first report
+        # If the command could not be executed, a second report with the error follows the first.
+        report: Started = json.loads(lines[-1])
         return report
 
     def _wait(self, wakeup: int) -> tuple[int, bool]:
@@ -321,10 +325,8 @@ def _set_limits(limits: KernelLimits, *, count_processes: bool) -> None:
     ``count_processes`` says that the kernel counts the processes of the command alone, so that their number can be limited here.
     """
     wanted = {
-        "RLIMIT_CPU": (
-            limits["cpu_s"],
-            limits["cpu_s"] + 1,
-        ),  # a second more for programs that ignore the signal of the first
+        # The hard limit is one second later, for programs that ignore the signal of the soft one.
+        "RLIMIT_CPU": (limits["cpu_s"], limits["cpu_s"] + 1),
         "RLIMIT_FSIZE": (limits["disk_bytes"],) * 2,
         "RLIMIT_NOFILE": (MAX_OPEN_FILES,) * 2,
         "RLIMIT_CORE": (0, 0),

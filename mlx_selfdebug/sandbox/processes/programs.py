@@ -137,9 +137,8 @@ class _Output:
         self._max_bytes = max_bytes
         self._flooded = flooded
         self._chunks: list[bytes] = []
-        self._null = posix.dup(
-            1
-        )  # descriptor 1 is the null device, which cannot be opened again where opening is forbidden
+        # Descriptor 1 is the null device. It is copied, since it cannot be opened again where opening files is forbidden.
+        self._null = posix.dup(1)
         self._reading, writing = posix.pipe()
         self._waiting, self._waking = posix.pipe()  # a byte in this pipe ends the collecting
         posix.dup2(writing, 1)

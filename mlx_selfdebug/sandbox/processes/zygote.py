@@ -167,15 +167,16 @@ class Zygote:
         self._answers = answers
         self._confinement = confinement
         self._limits = limits
+        # 0 means no limit, for systems on which the size of the map is not known.
         self._candidate_address_space = map_bytes and map_bytes + limits.memory_bytes
         self._grader_address_space = map_bytes and map_bytes + limits.grader_memory_bytes
         self._alone = os.getpid() == 1  # in a namespace of its own, where it sees no processes but its own
         self._no_forks = "seccomp" in confinement.layers  # whether its children cannot start processes
-        self._measure = footprint_of_this_system(confinement)
+        self._measure = footprint_of_this_system(confinement)  # None where the kernel enforces the memory limit
         self._watch = MemoryWatch(self._measure(os.getpid()) if self._measure else 0)
         self._spare = _NO_SPARE
-        self._candidate = 0  # the number of its process, or 0
-        self._grader = 0  # likewise
+        self._candidate = 0  # the numbers of the processes of the current run, or 0
+        self._grader = 0
         self._feed = -1  # the descriptor over which the grader gets its candidates
 
     def serve(self) -> NoReturn:
@@ -196,8 +197,8 @@ class Zygote:
         data, fds = b"", [-1]
         while len(data) < ORDER_BYTES:
             if self._measure and wait_readable(self._control.fileno(), self._watch, self._measure):
-                # A memory limit that cannot be enforced is a failure of the machine. The runner takes the death of the grader for
-                # one.
+                # A memory limit cannot be enforced, which is a failure of the machine. The runner sees such a failure in the death
+                # of the grader.
                 _kill(self._grader)
             more, received, _, _ = socket.recv_fds(self._control, ORDER_BYTES - len(data), 1)
             if not more:
