@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from mlx_selfdebug.sandbox.grading.asserts import RECORDER, compile_checks
 from mlx_selfdebug.sandbox.grading.checking import prepare, run_checks
-from mlx_selfdebug.sandbox.grading.remote import CandidateError, Death
-from mlx_selfdebug.sandbox.grading.signals import raisable
+from mlx_selfdebug.sandbox.grading.remote import Death
+from mlx_selfdebug.sandbox.grading.signals import CandidateError, raisable
 from mlx_selfdebug.sandbox.grading.taint import ARGUMENT, CALL, CLEAN, RESULT, Taint
 from mlx_selfdebug.sandbox.grading.tools import TOOLS
 from mlx_selfdebug.values.verdict import ErrorFact
@@ -148,7 +148,7 @@ def test_lines_of_the_source_are_kept() -> None:
         "def check(candidate):\n    assert f(1) == 1\n    for i in (1,):\n        assert f(i) == 1\n    assert f(2)\n",
         "f",
     )
-    assert [(site.line, site.straight) for site in compiled.sites] == [(2, True), (4, False), (5, True)]
+    assert [(site.line, site.runs_once) for site in compiled.sites] == [(2, True), (4, False), (5, True)]
     assert compiled.remaining(2) == 1
 
 
@@ -171,4 +171,4 @@ def check(candidate):
     for item in result:
         pass
 """
-    assert Taint(ast.parse(source), "f").of(ast.parse(expression, mode="eval").body) == level
+    assert Taint(ast.parse(source), "f").level_of(ast.parse(expression, mode="eval").body) == level

@@ -176,7 +176,7 @@ def test_the_run_is_as_confined_as_any(runner: TestRunner) -> None:
 
 def test_a_machine_that_cannot_run_it_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with TestRunner(workers=1, limits=Limits(wall_s=1)) as alone:
-        monkeypatch.setattr(launch, "command", lambda _: [sys.executable, "-c", "raise SystemExit('lost')"])
+        monkeypatch.setattr(launch, "zygote_command", lambda _: [sys.executable, "-c", "raise SystemExit('lost')"])
         assert executed(alone, SIGN, "assert f(1) == 0") == Executed()
 
 
@@ -197,15 +197,15 @@ def test_whatever_is_said_the_log_stays_what_can_be_read_back(said: list[Any]) -
     log, depth = CallLog(20), 0
     for event in said:
         if event == "asked":
-            log.asked()
+            log.begin_request()
             depth += 1
         elif event == "answered" and depth:
-            log.answered(alive=True)
+            log.end_request(alive=True)
             depth -= 1
         elif type(event) is bytes:
-            log.said(event)
+            log.add_report(event)
         else:
-            log.judged(event == "passed")
+            log.add_check(passed=event == "passed")
     found = log.executed()
     assert Executed.from_tuple(found.to_tuple()) == found
     assert all(1 <= line <= 20 for call in found.calls for line in call.lines)

@@ -185,7 +185,9 @@ def test_a_child_that_cannot_be_started_is_tried_again_and_then_the_machines_fau
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with TestRunner(workers=1) as runner:
-        monkeypatch.setattr(launch_module, "command", lambda _: [sys.executable, "-c", "raise SystemExit('lost')"])
+        monkeypatch.setattr(
+            launch_module, "zygote_command", lambda _: [sys.executable, "-c", "raise SystemExit('lost')"]
+        )
         verdict = runner.run(RIGHT, SQUARE, "square")
     assert verdict.outcome == "infrastructure"
     assert verdict.failures[0].error is not None
@@ -194,7 +196,7 @@ def test_a_child_that_cannot_be_started_is_tried_again_and_then_the_machines_fau
 
 def test_a_missing_interpreter_is_the_machines_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     with TestRunner(workers=1) as runner:
-        monkeypatch.setattr(launch_module, "command", lambda _: [os.devnull + "/none"])
+        monkeypatch.setattr(launch_module, "zygote_command", lambda _: [os.devnull + "/none"])
         assert runner.run(RIGHT, SQUARE, "square").outcome == "infrastructure"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlx_selfdebug.sandbox.grading.prepared import shareable
+from mlx_selfdebug.sandbox.grading.shareable import are_shareable
 from tests.sandbox.humaneval import problems
 
 
@@ -24,7 +24,7 @@ def body(text: str) -> str:
     ],
 )
 def test_plain_checks_keep_to_themselves(text: str) -> None:
-    assert shareable(body(text), "import math\ndef helper(x): return math.sqrt(x)")
+    assert are_shareable(body(text), "import math\ndef helper(x): return math.sqrt(x)")
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def test_plain_checks_keep_to_themselves(text: str) -> None:
     ],
 )
 def test_checks_that_could_reach_further_get_a_grader_of_their_own(text: str) -> None:
-    assert not shareable(body(text), "")
+    assert not are_shareable(body(text), "")
 
 
 def test_what_the_setup_does_counts_as_well() -> None:
-    assert not shareable(body("assert candidate(3) == 9"), "import os")
+    assert not are_shareable(body("assert candidate(3) == 9"), "import os")
 
 
 def test_nearly_all_checks_of_humaneval_share_a_grader() -> None:
-    found = [shareable(problem.checks.source, problem.checks.setup) for problem in problems()]
+    found = [are_shareable(problem.checks.source, problem.checks.setup) for problem in problems()]
     assert sum(found) >= 160

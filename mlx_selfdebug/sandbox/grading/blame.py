@@ -1,4 +1,4 @@
-"""Decide from where an exception was raised whether it shows that the checks themselves are broken."""
+"""Tell from the place where an exception was raised whether the checks themselves are broken."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ _NAMESPACE_FILE = namespace.__file__
 
 
 def is_missing_name(error: BaseException) -> bool:
-    """Return whether the error is about a name or module that the checks lack.
+    """Return whether the checks raised this error because they use a name or a module that does not exist.
 
-    A local name that is not bound yet does not count: that may be due to a value that the candidate returned.
+    A local name without a value does not count, since whether it gets one may depend on what the candidate returned. Python raises
+    UnboundLocalError for it, or a NameError about a "free variable" if an inner function uses it.
     """
     if not isinstance(error, NameError | ImportError) or isinstance(error, UnboundLocalError):
         return False
-    return "free variable" not in str(error) and _last_file(error) in _CHECKS_FILES
+    return "free variable" not in str(error) and _raising_file(error) in _CHECKS_FILES
 
 
-def _last_file(error: BaseException) -> str:
+def _raising_file(error: BaseException) -> str:
     """Return the file of the innermost frame that does not belong to the import machinery."""
-    tb, file = error.__traceback__, ""
-    while tb is not None:
-        name = tb.tb_frame.f_code.co_filename
-        file = name if name in _CHECKS_FILES or not _is_import(name) else file
-        tb = tb.tb_next
-    return file
-
-
-def _is_import(file: str) -> bool:
-    return file.startswith("<frozen importlib") or file == _NAMESPACE_FILE
+    traceback, raising_file = error.__traceback__, ""
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        # The checks' ``__import__`` is defined in namespace.py and belongs to that machinery.
+        if not (file.startswith("<frozen importlib") or file == _NAMESPACE_FILE):
+            raising_file = file
+        traceback = traceback.tb_next
+    return raising_file

@@ -1,6 +1,7 @@
-"""Run the checks of one candidate on the trusted side.
+"""Run checks against one candidate, in the grader.
 
-The setup code runs first, then ``check(stub)``, where the stub stands in for the candidate. Every assert is recorded.
+The setup code runs first, then the source of the checks, then ``check(stub)``, where the stub stands in for the candidate. A
+recorder records each assert.
 """
 
 from __future__ import annotations
@@ -17,17 +18,20 @@ from mlx_selfdebug.sandbox.grading.asserts import CHECK, RECORDER, Compiled, che
 from mlx_selfdebug.sandbox.grading.handles import EntryPoint
 from mlx_selfdebug.sandbox.grading.namespace import trusted_namespace
 from mlx_selfdebug.sandbox.grading.recorder import Recorder
-from mlx_selfdebug.sandbox.grading.remote import RemoteCandidate, StopChecks
+from mlx_selfdebug.sandbox.grading.remote import RemoteCandidate
 from mlx_selfdebug.sandbox.grading.report import Report, broken_checks
+from mlx_selfdebug.sandbox.grading.signals import StopChecks
 from mlx_selfdebug.sandbox.grading.text import scrub
 from mlx_selfdebug.values.verdict import ErrorFact, Failure, Outcome
 
-_COMPILING = threading.Lock()
+_WARNINGS_LOCK = threading.Lock()
+"""Held while warnings are silenced, since ``warnings.catch_warnings`` changes them for all threads."""
 _CHECK_NAMES = {CHECK, check_name(CHECK)}
+"""The names that the function ``check`` may have in the rewritten source."""
 
 
 class BrokenChecksError(Exception):
-    """An error about checks that do not compile or are empty."""
+    """The error of checks that are empty or do not compile."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +39,20 @@ class Prepared:
     """Checks that are ready to run. The same object can serve many candidates and threads."""
 
     setup: CodeType
+    """The code that runs before the checks."""
     checks: Compiled
+    """The rewritten checks."""
 
 
 @lru_cache(maxsize=1024)
 def prepare(source: str, setup: str, entry_point: str) -> Prepared:
-    """Compile the checks and their setup. Raises BrokenChecksError if that fails."""
+    """Compile the checks and their setup, and return them. Raises BrokenChecksError if that fails."""
     if not source.strip():
         raise BrokenChecksError("there are no checks: their source is empty")
     try:
-        # Checks compare literals with ``is`` and contain odd escapes. Warnings about that are for their authors, not for whoever
-        # runs them.
-        with _COMPILING, warnings.catch_warnings():
+        # Python warns of checks that compare literals with ``is`` or contain invalid escapes. That is for their authors to know,
+        # not for those who run them.
+        with _WARNINGS_LOCK, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return Prepared(compile(setup, "<setup>", "exec", dont_inherit=True), compile_checks(source, entry_point))
     except (SyntaxError, ValueError, RecursionError) as error:
@@ -58,8 +64,8 @@ def run_checks(
 ) -> Report:
     """Run the checks to their end and return the report.
 
-    They are run even if the candidate is dead, so that all of them are counted. A ``recorder`` with ``stop_at_first_failure``
-    ends them at the first failure.
+    They run even if the candidate is dead, so that all of them are counted. To end them at the first failure, pass a ``recorder``
+    with ``stop_at_first_failure``.
     """
     recorder = recorder or Recorder(prepared.checks, candidate)
     if candidate.death:
@@ -82,13 +88,14 @@ def run_checks(
         except BaseException as error:
             if recorder.blames_checks(error):
                 return broken_checks(error)
-            recorder.stopped(error, _line_in_checks(error))
+            recorder.record_stop(error, _line_in_checks(error))
     except StopChecks as error:
         stop = error
     return _report(recorder, candidate, None if recorder.ended else stop)
 
 
 def _report(recorder: Recorder, candidate: RemoteCandidate, stop: StopChecks | None) -> Report:
+    """Return the report of a run that is over. ``stop`` is what ended the checks early, if that may decide the outcome."""
     if stop and stop.outcome == "infrastructure" and not candidate.death:
         return Report("infrastructure", (Failure("", error=ErrorFact("BrokenChecksError", scrub(str(stop)))),))
     # If a failed check ended the run, that check decides, although the candidate may have died while the checks unwound.
@@ -115,11 +122,14 @@ def _check_function(namespace: dict[str, Any], entry_point: str) -> Callable[[An
 
 
 def _line_in_checks(error: BaseException) -> int:
-    """Return the line of ``check`` in which the error was raised."""
-    tb, line = error.__traceback__, 0
-    while tb is not None:
-        code = tb.tb_frame.f_code
+    """Return the line of ``check`` from which the error came, or else a line of other code of the checks, or 0.
+
+    The innermost line may lie in a helper function, whose line does not tell which asserts of ``check`` come after it.
+    """
+    traceback, line = error.__traceback__, 0
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
         if code.co_filename == "<checks>" and (code.co_name in _CHECK_NAMES or not line):
-            line = tb.tb_lineno
-        tb = tb.tb_next
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
     return line

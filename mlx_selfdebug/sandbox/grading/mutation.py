@@ -1,4 +1,4 @@
-"""Apply the changes that a call made to its arguments to the checks' own objects."""
+"""Change the checks' own objects as a call of the candidate changed the copies of them that it got as arguments."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import Any
 
 
 def mutate(old: Any, new: Any) -> Any:
-    """Make ``old`` equal to ``new`` in place and return it, or return ``new`` where ``old`` cannot be changed."""
+    """Make ``old`` equal to ``new`` in place and return it, or return ``new`` if ``old`` cannot be changed.
+
+    Parts that both have stay the same objects and are changed in place, too, so that other references to them see the change.
+    """
     kind = type(old)
-    if isinstance(old, dict) and isinstance(new, dict):  # the codec turns a defaultdict into a dict
+    if isinstance(old, dict) and isinstance(
+        new, dict
+    ):  # the codec turns a defaultdict into a dict, so their types may differ
         _change_dict(old, new)
         return old
     if kind is not type(new):

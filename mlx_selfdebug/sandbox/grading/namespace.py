@@ -1,4 +1,7 @@
-"""Build the namespace that check code runs in: with its own seeded ``random``, a silent ``print`` and the tools of tools.py."""
+"""Build the namespace in which the code of the checks runs.
+
+It has its own seeded ``random``, a ``print`` that prints nothing, and the tools of tools.py.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,14 @@ from mlx_selfdebug.sandbox.grading.handles import own_callable, own_isinstance
 from mlx_selfdebug.sandbox.grading.tools import TOOLS, pytest_module
 
 SEED = 0
+"""The seed of the random numbers that checks draw."""
 
 
 def trusted_namespace(name: str = "checks") -> dict[str, Any]:
-    """Return globals for check code. Each has its own ``random``, so that verdicts repeat and threads share no state."""
+    """Return globals for the code of checks, in a module called ``name``.
+
+    Each call makes a new ``random``, so that a verdict is the same in every run and threads share no state.
+    """
     own_modules = {"random": _seeded_random(), "pytest": pytest_module()}
 
     def import_(
@@ -42,10 +49,11 @@ def trusted_namespace(name: str = "checks") -> dict[str, Any]:
 
 
 def _seeded_random() -> ModuleType:
-    """Return a module like ``random`` whose functions draw from their own generator, which always starts with the same seed."""
+    """Return a module like ``random`` whose functions draw from a generator of their own, seeded with ``SEED``."""
     module = ModuleType("random")
     generator = random.Random(SEED)
     for name in random.__all__:
+        # The classes, such as Random, are those of the real module. The functions are methods of the generator.
         module.__dict__[name] = getattr(random if name[0].isupper() else generator, name)
     return module
 

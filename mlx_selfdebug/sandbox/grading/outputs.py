@@ -1,27 +1,35 @@
-"""Compare the output of programs, and what an interactive session shows, with the expected text.
+"""Compare the output of a program, or what an interactive session shows, with the expected text.
 
-``outputs_match`` compares words as text, and also whole numbers: ``007``, ``+7`` and ``7.0`` are not ``7``. A number that is
-expected with a point or an exponent is compared by its value, however it is written: ``+0.50`` and ``5e-1`` are ``0.5``, and ``1``
-is ``1.0``. ``shows`` compares text only.
+``outputs_match`` compares words as text, whole numbers included: ``007``, ``+7`` and ``7.0`` do not match ``7``. Where the expected
+number is written with a decimal point or an exponent, values are compared instead, with a tolerance: ``+0.50`` and ``5e-1`` match
+``0.5``, and ``1`` matches ``1.0``. ``shows`` compares text only, as a doctest does.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from mlx_selfdebug.sandbox.wire.codec import OpaqueValueError
 
-RELATIVE = ABSOLUTE = Decimal("1e-6")
-"""The tolerance for a number where the expected one is written with a decimal point or an exponent."""
-LARGEST_DIFFERENCE = Decimal("1e-4")
-"""However large the tolerance is, a number must differ by less than this, or by less than one unit in the last place of the
-expected number, whichever is larger."""
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$", re.ASCII)
-_MAX_NUMBER_CHARACTERS = 400
+TOLERANCE = Decimal("1e-6")
+"""The tolerance for a number that is compared by its value, both absolute and relative to the expected number."""
+MAX_DIFFERENCE = Decimal("1e-4")
+"""The bound on the relative tolerance, which would otherwise accept a large number that is visibly wrong.
+
+The two numbers must differ by less than this, or by less than one unit in the last place of the expected number, whichever is
+larger.
+"""
 END = "(end of output)"
-"""What is shown in place of a line where one of the texts has ended."""
+"""What stands in for a line after the end of one of the two texts."""
+
+# A decimal number: digits before a point, after it or on both sides, and an exponent of at most three digits, since ``decimal``
+# raises Overflow on numbers such as 1e9999999. Only ASCII digits count: ``\d`` would match those of every script, and Decimal reads
+# them all.
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_MAX_NUMBER_CHARS = 400
+"""The maximum length of a word that is read as a number. With ``%f``, the largest float is written in 316 characters."""
 
 
 @dataclass(frozen=True)
@@ -31,25 +39,31 @@ class Difference:
     line: int
     """The number of the line, from 1."""
     expected: str
+    """The line of the expected text, or ``END`` if that text has ended."""
     got: str
+    """The line of the output, or ``END`` if the output has ended."""
 
 
 def outputs_match(got: object, expected: str) -> bool:
     """Return whether the output matches the expected text. Raises OpaqueValueError if ``got`` is not a string."""
-    return first_difference(_text(got), expected) is None
+    return first_difference(_require_text(got), expected) is None
 
 
 def first_difference(got: str, expected: str) -> Difference | None:
-    """Return the first line that differs, or None if the texts match.
+    """Return the first line in which the texts differ, or None if they match.
 
-    Indentation, blank lines at the end and the amount of white space between words are ignored. Blank lines at the beginning count.
+    Indentation, the amount of white space between words, and blank lines at the end are ignored. Blank lines elsewhere count.
     """
     got_lines, expected_lines = _lines(got), _lines(expected)
     for index in range(max(len(got_lines), len(expected_lines))):
-        line = got_lines[index] if index < len(got_lines) else None
-        wanted = expected_lines[index] if index < len(expected_lines) else None
-        if line is None or wanted is None or not _lines_match(line, wanted):
-            return Difference(index + 1, END if wanted is None else wanted, END if line is None else line)
+        got_line = got_lines[index] if index < len(got_lines) else None
+        expected_line = expected_lines[index] if index < len(expected_lines) else None
+        if got_line is None or expected_line is None or not _lines_match(got_line, expected_line):
+            return Difference(
+                line=index + 1,
+                expected=END if expected_line is None else expected_line,
+                got=END if got_line is None else got_line,
+            )
     return None
 
 
@@ -58,14 +72,14 @@ def shows(got: object, expected: str) -> bool:
 
     The amount of white space is ignored, and ``...`` stands for any text. Raises OpaqueValueError if ``got`` is not a string.
     """
-    words, wanted = " ".join(_text(got).split()), " ".join(expected.split())
-    if "..." not in wanted:
-        return words == wanted
-    return _with_gaps(words, wanted.split("..."))
+    got_words, expected_words = " ".join(_require_text(got).split()), " ".join(expected.split())
+    if "..." not in expected_words:
+        return got_words == expected_words
+    return _holds_in_order(got_words, expected_words.split("..."))
 
 
-def _with_gaps(text: str, pieces: list[str]) -> bool:
-    """Return whether ``text`` holds the pieces in their order, starts with the first and ends with the last."""
+def _holds_in_order(text: str, pieces: list[str]) -> bool:
+    """Return whether ``text`` holds at least two ``pieces`` in their order, starts with the first and ends with the last."""
     first, middle, last = pieces[0].rstrip(), pieces[1:-1], pieces[-1].lstrip()
     if not text.startswith(first) or not text.endswith(last) or len(text) < len(first) + len(last):
         return False
@@ -78,39 +92,37 @@ def _with_gaps(text: str, pieces: list[str]) -> bool:
     return True
 
 
-def _text(value: object) -> str:
+def _require_text(value: object) -> str:
     if type(value) is not str:
         raise OpaqueValueError("the value is not a string")
     return value
 
 
 def _lines(text: str) -> list[str]:
+    """Return the lines without white space at their ends and without blank lines after the last one."""
     return [line.rstrip() for line in text.replace("\r\n", "\n").rstrip().split("\n")] if text.strip() else []
 
 
-def _lines_match(line: str, expected: str) -> bool:
-    if line == expected:
+def _lines_match(got: str, expected: str) -> bool:
+    if got == expected:
         return True
-    tokens, expected_tokens = line.split(), expected.split()
-    return len(tokens) == len(expected_tokens) and all(map(_tokens_match, tokens, expected_tokens))
+    got_words, expected_words = got.split(), expected.split()
+    return len(got_words) == len(expected_words) and all(map(_words_match, got_words, expected_words))
 
 
-def _tokens_match(token: str, expected: str) -> bool:
-    if token == expected:
+def _words_match(got: str, expected: str) -> bool:
+    if got == expected:
         return True
-    if not set(expected) & set(".eE"):
+    if not set(expected) & set(".eE"):  # a whole number is compared as text, like any other word
         return False
-    got, wanted = _number(token), _number(expected)
-    if got is None or wanted is None:
+    got_number, expected_number = _number(got), _number(expected)
+    if got_number is None or expected_number is None:
         return False
-    difference, last_place = abs(got - wanted), Decimal(1).scaleb(int(wanted.as_tuple().exponent))
-    return difference <= max(ABSOLUTE, RELATIVE * abs(wanted)) and difference < max(last_place, LARGEST_DIFFERENCE)
+    difference = abs(got_number - expected_number)
+    last_place = Decimal(1).scaleb(int(expected_number.as_tuple().exponent))
+    tolerance = max(TOLERANCE, TOLERANCE * abs(expected_number))
+    return difference <= tolerance and difference < max(last_place, MAX_DIFFERENCE)
 
 
-def _number(token: str) -> Decimal | None:
-    if len(token) > _MAX_NUMBER_CHARACTERS or not _NUMBER.match(token):
-        return None
-    try:
-        return Decimal(token)
-    except InvalidOperation:
-        return None
+def _number(word: str) -> Decimal | None:
+    return Decimal(word) if len(word) <= _MAX_NUMBER_CHARS and _NUMBER.fullmatch(word) else None

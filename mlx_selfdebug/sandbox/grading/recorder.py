@@ -1,11 +1,14 @@
-"""Count the asserts of one run of the checks and turn each failed assert into facts."""
+"""Count the asserts in one run of the checks, and record for each failed one what went in, what was expected and what came back.
+
+The rewritten checks (see asserts.py) call the recorder before, in and after each assert.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,64 +25,79 @@ from mlx_selfdebug.values.verdict import ExpectedKind, Failure, Outcome
 MAX_FAILURES = 8
 """The maximum number of failures that are kept per run."""
 MAX_FAILURES_PER_SITE = 3
-"""The maximum number of failures of one assert that are kept."""
+"""The maximum number of failures that are kept of one assert, which may run many times."""
 MAX_LOST_CHECKS = 2000
-"""The number of checks that are counted as failed after the candidate's death before the checks are ended."""
+"""The number of checks after the candidate's death that are counted as failed before the checks are ended."""
 MAX_CHECK_S = 60.0
-"""Seconds that the checks may take beyond the time that the candidate may take."""
+"""Seconds that the checks may take in addition to the time that the candidate may take."""
 _ENDED = "the run ends at its first failed check"
 _MISSING: Any = object()
+"""Stands for a side of an assert that was not evaluated."""
 
 Fault = Literal["failed", "raised", "bad_value", "policy_denied"]
+"""The outcome of a run in which a check failed and the candidate lived on."""
 
 
 @dataclass
-class _Open:
+class OpenAssert:
     """An assert that is being evaluated."""
 
     site: Site
+    """The place of the assert in the source."""
     left: Any = _MISSING
+    """The value of the left side of the comparison."""
     right: Any = _MISSING
+    """The value of the right side of the comparison."""
 
     @property
     def got(self) -> Any:
+        """The value of the side that holds the candidate's value."""
         return self.left if self.site.got_left else self.right
 
     @property
     def expected(self) -> Any:
+        """The value of the other side."""
         return self.right if self.site.got_left else self.left
 
 
 class Recorder:
-    """The object that the rewritten checks call, and that counts and records what they report.
+    """The object that the rewritten checks call, which counts and records their asserts.
 
-    ``first_fault`` is the kind of the first failed check, or None as long as no check has failed. The recorder raises StopChecks
-    out of the checks where going on makes no sense. With ``stop_at_first_failure``, that is once a check has failed: ``ended`` is
-    then true, and nothing that happens later changes the record.
+    It raises StopChecks out of the checks where it makes no sense to go on: when they take too long, when they are broken, or with
+    ``stop_at_first_failure`` once a check has failed.
     """
 
     def __init__(self, compiled: Compiled, candidate: RemoteCandidate, *, stop_at_first_failure: bool = False) -> None:
         self.stop_at_first_failure = stop_at_first_failure
+        """Whether the run ends at its first failed check."""
         self.ended = False
+        """Whether a failed check has ended the run. Nothing that happens later changes the record."""
         self.n_checks = 0
+        """The number of checks that ran or were counted as failed."""
         self.n_passed = 0
+        """The number of checks that passed."""
         self.first_fault: Fault | None = None
+        """The kind of the first failed check, or None as long as no check has failed."""
+        self.death_record = -1
+        """The index of the failure in which the candidate died, or -1."""
         self._compiled = compiled
         self._candidate = candidate
         self._failures: list[Failure] = []
         self._n_kept: Counter[Site] = Counter()
-        self._open: list[_Open] = []
-        self.death_record = -1
+        self._open: list[OpenAssert] = []  # outermost first: while one assert is evaluated, a helper may run others
         self._n_lost = 0
         self._deadline = time.monotonic() + candidate.wall_s + MAX_CHECK_S
 
     @property
     def failures(self) -> tuple[Failure, ...]:
+        """The failures that were kept, at most ``MAX_FAILURES`` and one more for the death of the candidate."""
         return tuple(self._failures)
 
+    # The methods that the rewritten checks call.
+
     def enter(self, index: int) -> None:
-        """Begin the assert with that index."""
-        self._open.append(_Open(self._compiled.sites[index]))
+        """Begin the assert with that index in ``Compiled.sites``. Raises StopChecks if the checks have taken too long."""
+        self._open.append(OpenAssert(self._compiled.sites[index]))
         self._begin()
         if time.monotonic() > self._deadline:
             outcome: Outcome = "timeout_wall" if self._candidate.n_answers else "infrastructure"
@@ -88,12 +106,12 @@ class Recorder:
             raise CandidateDied
 
     def left(self, value: Any) -> Any:
-        """Note the left side of the current assert and return it."""
+        """Note the value of the left side of the current assert, and return it."""
         self._open[-1].left = value
         return value
 
     def right(self, value: Any) -> Any:
-        """Note the right side of the current assert and return it."""
+        """Note the value of the right side of the current assert, and return it."""
         self._open[-1].right = value
         return value
 
@@ -106,7 +124,11 @@ class Recorder:
         self._open.pop()
 
     def fail(self, error: BaseException, evaluate_right: Callable[[], Any] | None = None) -> None:
-        """End the current assert, which raised ``error``. ``evaluate_right`` evaluates the right side, if that was not reached."""
+        """End the current assert, in which ``error`` was raised, and let the checks go on.
+
+        Raises ``error`` itself if it must end the checks or if they may catch it, and StopChecks if it shows that the checks are
+        broken. ``evaluate_right`` evaluates the right side, in case it was not reached.
+        """
         opened = self._open.pop()
         if isinstance(error, StopChecks) or (
             isinstance(error, GeneratorExit) and not isinstance(error, CandidateError)
@@ -120,20 +142,21 @@ class Recorder:
         self._fail(opened, error, evaluate_right)
 
     def raised(self) -> None:
-        """Count a passed check: the expected exception was raised."""
+        """Count a passed check, in which the expected exception was raised."""
         self._begin()
         self._pass()
 
     def not_raised(self, index: int) -> None:
-        """Count a failed check: the expected exception was not raised."""
+        """Count a failed check, in which the expected exception was not raised."""
         self._begin()
-        self._fail(_Open(self._compiled.sites[index]), None)
+        self._fail(OpenAssert(self._compiled.sites[index]), None)
 
     def raises(self, index: int, kinds: Any, match: str | None = None, *, message: str | None = None) -> Raises:
-        """Return the context manager for ``with raises(...)``. It is one check, and the checks go on after it."""
+        """Return the context manager for ``with raises(...)``. The block is one check, and the checks go on after it."""
         return Raises(kinds, match, message=message, end=lambda ending, error: self._end_raises(index, ending, error))
 
     def _end_raises(self, index: int, ending: Ending, error: BaseException | None) -> bool:
+        """Count the check that a block ``with raises(...)`` makes. Return True, so that its exception is swallowed."""
         if ending == "other" and error is not None:
             self.enter(index)
             self.fail(error)
@@ -145,8 +168,11 @@ class Recorder:
 
     @contextmanager
     def independent_test(self, name: str) -> Iterator[None]:
-        """Keep the checks going after the block, whatever is raised in it. A block without an assert is one passed check."""
-        before = self.n_checks
+        """Run the block as a test of its own, after which the checks go on, whatever is raised in it.
+
+        A block that runs no assert and raises nothing is one passed check.
+        """
+        n_checks_before = self.n_checks
         try:
             yield
         except BaseException as error:
@@ -156,35 +182,44 @@ class Recorder:
             if self.blames_checks(error):
                 raise StopChecks(f"{type(error).__name__}: {error} in `{site.text}`", "infrastructure") from error
             self._begin()
-            self._fail(_Open(site), error)
+            self._fail(OpenAssert(site), error)
         else:
-            if self.n_checks == before and not self._candidate.death:
+            if self.n_checks == n_checks_before and not self._candidate.death:
                 self.raised()
 
     def expect_objects(self) -> None:
         """Note that the checks work with objects of the candidate (see objects.py)."""
         self._candidate.expects_objects = True
 
+    # The methods that checking.py calls.
+
     def finish(self) -> None:
-        """Note that ``check`` came to its end. If it ran no assert, that counts as one passed check."""
+        """Note that ``check`` came to its end, which counts as one passed check if it ran no assert."""
         if not self.n_checks and not self._candidate.death:
             self.n_checks = self.n_passed = 1
 
-    def stopped(self, error: BaseException, line: int) -> None:
-        """Note that a statement at ``line`` that is not an assert has raised. The asserts after it count as failed."""
+    def record_stop(self, error: BaseException, line: int) -> None:
+        """Record that a statement on ``line``, which is not an assert, raised ``error`` and so ended the checks.
+
+        The asserts after it count as failed if they would have run exactly once.
+        """
         if self.ended:
             return
         text = self._compiled.lines[line - 1].strip() if 0 < line <= len(self._compiled.lines) else ""
         self.n_checks += 1 if self.stop_at_first_failure else self._compiled.remaining(line) or 1
-        self._record(_Open(Site(line, cut(text), "predicate", "")), error, None)
+        self._record(OpenAssert(Site(line, cut(text), "predicate", "")), error, None)
 
     def record_death(self) -> None:
-        """Add one record for a candidate that died outside any assert."""
+        """Record the death of the candidate, unless an assert has recorded it."""
         if self.death_record < 0 and not self.ended:
-            self._record(_Open(Site(0, "", "predicate", "")), CandidateDied(), None)
+            self._record(OpenAssert(Site(0, "", "predicate", "")), CandidateDied(), None)
 
     def blames_checks(self, error: BaseException) -> bool:
-        """Return whether the checks themselves are broken, since nothing that the candidate did can have caused ``error``."""
+        """Return whether ``error`` shows that the checks themselves are broken.
+
+        It does if nothing that the candidate did can have caused it: the candidate has not been called, the checks passed to it
+        what cannot be sent, or they use a name that does not exist. Once a check has failed, the checks are no longer blamed.
+        """
         if (
             isinstance(error, CandidateError | CandidateDied | OpaqueValueError)
             or self.first_fault
@@ -194,6 +229,7 @@ class Recorder:
         return not self._candidate.n_calls or isinstance(error, UnsendableError) or is_missing_name(error)
 
     def _begin(self) -> None:
+        """Count a check that begins."""
         if self.ended:  # the checks caught the exception that was to end them
             raise StopChecks(_ENDED)
         self.n_checks += 1
@@ -202,14 +238,22 @@ class Recorder:
         self.n_passed += 1
 
     def _fail(
-        self, opened: _Open, error: BaseException | None, evaluate_right: Callable[[], Any] | None = None
+        self, opened: OpenAssert, error: BaseException | None, evaluate_right: Callable[[], Any] | None = None
     ) -> None:
+        """Record a failed check, and end the run if it ends at its first failure."""
         self._record(opened, error, evaluate_right)
         if self.stop_at_first_failure:
             self.ended = self._candidate.closed = True
             raise StopChecks(_ENDED)
 
-    def _record(self, opened: _Open, error: BaseException | None, evaluate_right: Callable[[], Any] | None) -> None:
+    def _record(
+        self, opened: OpenAssert, error: BaseException | None, evaluate_right: Callable[[], Any] | None
+    ) -> None:
+        """Keep the facts of a failed check, if there is room for them.
+
+        The first record after the candidate's death is always kept. The checks that fail after it, since no call is answered any
+        more, are only counted.
+        """
         self.first_fault = self.first_fault or self._fault(error)
         if self._candidate.death and self.death_record >= 0:
             self._n_lost += 1
@@ -229,9 +273,13 @@ class Recorder:
             return "policy_denied" if is_denial(error.fact) else "raised"
         return "bad_value" if self._candidate.returned_opaque or isinstance(error, OpaqueValueError) else "failed"
 
-    def _failure(self, opened: _Open, error: BaseException | None, evaluate_right: Callable[[], Any] | None) -> Failure:
+    def _failure(
+        self, opened: OpenAssert, error: BaseException | None, evaluate_right: Callable[[], Any] | None
+    ) -> Failure:
+        """Return the facts of a failed check."""
         if opened.expected is _MISSING and evaluate_right is not None:
-            self._evaluate(opened, evaluate_right)
+            with suppress(Exception):  # the value is needed only for the facts, which can do without it
+                opened.right = evaluate_right()
         expected, kind = _expected(opened)
         fact = error.fact if isinstance(error, CandidateError) else None
         death = self._candidate.death
@@ -246,6 +294,7 @@ class Recorder:
         )
 
     def _input(self, site: Site) -> str:
+        """Return the arguments of the latest call as text, or the standard input if a program was run."""
         arguments = self._candidate.last_arguments()
         if arguments is None:
             return ""
@@ -254,7 +303,8 @@ class Recorder:
             return scrub(args[0])
         return show_call(args, kwargs)
 
-    def _got(self, opened: _Open) -> str:
+    def _got(self, opened: OpenAssert) -> str:
+        """Return the candidate's value as text: of a program's output, the first line that differs."""
         difference = _difference(opened)
         if difference is not None:
             return f"line {difference.line}: {scrub(difference.got)}"
@@ -264,22 +314,17 @@ class Recorder:
             return show(opened.got)
         return show(self._candidate.last_value) if self._candidate.n_answers else ""
 
-    def _evaluate(self, opened: _Open, evaluate_right: Callable[[], Any]) -> None:
-        try:
-            opened.right = evaluate_right()
-        except Exception:
-            return  # the value is only needed for the facts, so they do without it
 
-
-def _expected(opened: _Open) -> tuple[str, ExpectedKind]:
+def _expected(opened: OpenAssert) -> tuple[str, ExpectedKind]:
+    """Return the expected value as text, and what kind of expectation it is."""
     site = opened.site
     if site.form == "raises":
         return site.expected, "raises"
     if site.form in ("text", "output") and type(opened.right) is str:
         difference = _difference(opened)
-        return (
-            f"line {difference.line}: {scrub(difference.expected)}" if difference else scrub(opened.right.rstrip())
-        ), "text"
+        if difference is None:
+            return scrub(opened.right.rstrip()), "text"
+        return f"line {difference.line}: {scrub(difference.expected)}", "text"
     if opened.expected is _MISSING or site.form in ("truth", "predicate"):
         return site.expected, "predicate"
     if site.form == "approx":
@@ -291,7 +336,8 @@ def _expected(opened: _Open) -> tuple[str, ExpectedKind]:
     return site.expected, "predicate"
 
 
-def _difference(opened: _Open) -> Difference | None:
+def _difference(opened: OpenAssert) -> Difference | None:
+    """Return the first line in which a program's output differs from the expected text, or None for any other check."""
     if opened.site.form != "output" or type(opened.left) is not str or type(opened.right) is not str:
         return None
     return first_difference(opened.left, opened.right)

@@ -1,4 +1,4 @@
-"""Keep track, at the trusted end, of the checks' callables and the candidate's objects that have gone over the channel."""
+"""Keep track, in the grader, of the checks' callables and the candidate's objects that have crossed the channel as references."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from mlx_selfdebug.sandbox.grading.handles import EntryPoint, Handle, Owner, nam
 from mlx_selfdebug.sandbox.wire import codec
 
 MAX_HANDLES = 1 << 16
-"""The maximum number of objects of a candidate."""
+"""The maximum number of objects of a candidate that the checks may have handles of, per run."""
 MAX_CALLBACKS = 1 << 14
-"""The maximum number of callables that the checks may pass to a candidate."""
+"""The maximum number of callables that the checks may pass to a candidate, per run."""
 _PLAIN_TYPES = frozenset(
     {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "set", "str", "tuple"}
 )
+"""Names of the built-in types that a candidate may refer to even if the checks did not send them."""
 
 
 class References:
-    """A table of numbered references. A number that comes back means the callable or object that was given out under it."""
+    """A table that maps the numbers in references to the callables and objects that they stand for.
+
+    The checks give numbers to their callables, and the candidate gives numbers to its objects.
+    """
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
@@ -29,7 +33,7 @@ class References:
         self._built_ins = set(_PLAIN_TYPES)
 
     def refer(self, value: Any) -> tuple[bytes, int, str] | None:
-        """Return the reference with which ``value`` travels to the candidate, or None if it cannot."""
+        """Return the kind, the number and the name of the reference as which ``value`` travels, or None if it cannot travel."""
         if type(value) is Handle:
             own = owner_of(value) is self._owner
             return (codec.HANDLE, number_of(value), name_of(value)) if own else None
@@ -51,7 +55,11 @@ class References:
         return codec.CALLBACK, number, name if type(name) is str and name.isidentifier() else "callback"
 
     def resolve(self, tag: bytes, number: int, name: str) -> Any:
-        """Return what the candidate refers to. Raises CodecError if the candidate was never given that."""
+        """Return the callable, the built-in or the handle that a reference from the candidate stands for.
+
+        Raises CodecError if the candidate refers to a callable or a built-in that it was never given, and LimitError if it refers
+        to too many objects of its own.
+        """
         if tag == codec.CALLBACK:
             return self.callback(number)
         if tag == codec.BUILTIN:
@@ -66,11 +74,12 @@ class References:
         return handle
 
     def entry(self) -> Handle:
-        """Return the handle of the entry point, which the candidate keeps under the first number."""
+        """Return the handle of the entry point, which is the candidate's object number 0."""
         handle: Handle = self.resolve(codec.HANDLE, 0, "function")
         return handle
 
     def callback(self, number: object) -> Callable[..., Any]:
+        """Return the callable of the checks with that number. Raises CodecError if the candidate was never given one."""
         if type(number) is not int or not 0 <= number < len(self._callables):
             raise codec.CodecError("the reference is to a callable that was not sent")
         return self._callables[number]

@@ -1,4 +1,7 @@
-"""Define the report that travels from the process that ran the checks, and verify it when it is read."""
+"""Define the report of one run, which the grader sends to the runner, and verify it when it is read.
+
+The grader runs untrusted code, so every part of a report that arrives is checked for its type and its bounds.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ from mlx_selfdebug.sandbox.grading.text import scrub
 from mlx_selfdebug.values.verdict import OUTCOMES, ErrorFact, ExpectedKind, Failure, Outcome
 
 Silence = Literal["", "time", "exit"]
-"""Why the candidate answers no more: no answer came in time, or the channel was closed.
+"""Why the candidate stopped answering: ``time`` if no answer came in time, ``exit`` if it closed its channel, empty if it did not
+stop, or if the reason is known.
 
-The checks' side cannot tell the cause; it shows in how the process ended (see processes/ending.py).
+The grader cannot tell what lies behind such a silence. How the candidate's process ended does (see processes/ending.py).
 """
 
 MAX_FAILURES = 64
@@ -23,21 +27,25 @@ class Report:
     """The results of the checks of one run."""
 
     outcome: Outcome
-    """The outcome of the run; only a first guess if there is a ``silence``."""
+    """The outcome of the run. With a ``silence``, it is only a first guess."""
     failures: tuple[Failure, ...] = ()
+    """The records of failed checks. Where many checks fail, only some have one (see recorder.py)."""
     n_passed: int = 0
+    """The number of checks that passed."""
     n_checks: int = 0
+    """The number of checks that ran or were counted as failed."""
     silence: Silence = ""
+    """Why the candidate stopped answering, as far as the grader can tell."""
     death_record: int = -1
     """The index of the failure in which the candidate died, or -1. With a ``silence``, that failure still lacks its error."""
 
     def to_tuple(self) -> tuple[Any, ...]:
-        """Return the same content as plain data that the codec can carry."""
+        """Return the content of the report as plain data that the codec can carry."""
         return astuple(self)
 
     @classmethod
     def from_tuple(cls, data: Any) -> Report:
-        """Read what ``to_tuple`` returned.
+        """Return the report from the plain data that ``to_tuple`` returned.
 
         Raises ValueError or TypeError unless every part has its type and is within its bounds.
         """
@@ -57,7 +65,7 @@ class Report:
 
 
 def broken_checks(error: BaseException) -> Report:
-    """Return a report with the outcome ``infrastructure``, which is never the candidate's fault."""
+    """Return the report of checks that are broken by ``error``. Its outcome ``infrastructure`` is never the candidate's fault."""
     return Report("infrastructure", (Failure("", error=ErrorFact(type(error).__name__, scrub(str(error)))),))
 
 

@@ -1,4 +1,7 @@
-"""Define the exceptions that end or interrupt checks. The remote candidate, its handles and the recorder raise and catch them."""
+"""Define the exceptions that interrupt or end the checks.
+
+CandidateDied and StopChecks derive from BaseException alone, so that no ``except Exception`` of the checks catches them.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,22 @@ from mlx_selfdebug.values.verdict import ErrorFact, Outcome
 
 
 class CandidateError(BaseException):
-    """An exception that the candidate raised. The checks see a subclass that is also the built-in type that was raised."""
+    """An exception that the candidate raised.
+
+    The checks see a subclass that also derives from the built-in type that was raised (see ``raisable``), so that they can expect
+    and catch it like that type.
+    """
 
     fact: ErrorFact
+    """The type, the message and the line of the exception, for the record of a failed check."""
 
 
 class CandidateDied(BaseException):
-    """An exception that says that the candidate answers no more.
-
-    It derives from BaseException, so that no ``except Exception`` of a check swallows it.
-    """
+    """The error of a call to a candidate that no longer answers."""
 
 
 class StopChecks(BaseException):
-    """An exception that ends the checks. ``outcome`` is given if it decides the run."""
+    """The exception that ends the checks early. If that decides the run, ``outcome`` is the run's outcome."""
 
     def __init__(self, message: str, outcome: Outcome | None = None) -> None:
         super().__init__(message)
@@ -30,11 +35,14 @@ class StopChecks(BaseException):
 
 
 class UnsendableError(Exception):
-    """An exception about an argument that cannot be sent to the candidate. That is the checks' fault, not the candidate's."""
+    """The error of an argument that cannot be sent to the candidate, which is the fault of the checks."""
 
 
 def raisable(fact: ErrorFact, base_name: str) -> CandidateError:
-    """Return an exception for ``fact`` that is of the built-in type with that name, or of Exception where that cannot be made."""
+    """Return an exception for ``fact`` that also is an instance of the built-in exception type called ``base_name``.
+
+    If there is no such type, or if it is an exception group, which needs the exceptions in it, it is an instance of Exception.
+    """
     base = getattr(builtins, base_name, Exception)
     if not (isinstance(base, type) and issubclass(base, BaseException)) or issubclass(base, BaseExceptionGroup):
         base = Exception
@@ -45,12 +53,12 @@ def raisable(fact: ErrorFact, base_name: str) -> CandidateError:
 
 
 def base_name(kind: type[BaseException]) -> str:
-    """Return the name of the nearest built-in type among the exception's bases."""
+    """Return the name of the nearest built-in type among ``kind`` and its bases."""
     return next((c.__name__ for c in kind.__mro__ if c.__module__ == "builtins"), "Exception")
 
 
 def _no_init(self: CandidateError, *_: object) -> None:
-    """Accept any arguments: the constructors of some built-in exceptions insist on arguments of their own."""
+    """Accept any arguments. The constructors of some built-in exceptions, such as UnicodeDecodeError, insist on certain ones."""
 
 
 def _message(self: CandidateError) -> str:

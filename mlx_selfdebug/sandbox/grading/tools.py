@@ -1,8 +1,8 @@
-"""Define what checks may use without an import.
+"""Define the tools that checks can use without an import.
 
-These tools are ``raises``, ``approx``, ``almost_equal``, ``shows``, ``outputs_match`` and ``independent_test``. ``raises`` and
-``approx`` support what checks of values need of pytest's, and ``import pytest`` gives them too. In most places
-asserts.py replaces a use of ``raises`` or ``independent_test`` with a call of the recorder.
+These are ``raises``, ``approx``, ``almost_equal``, ``shows``, ``outputs_match`` and ``independent_test``. The first two cover what
+checks of values use of pytest's functions of the same names, and ``import pytest`` gives the checks these as well. Most uses of
+``raises`` and ``independent_test`` never get here, since asserts.py replaces them with calls of the recorder.
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ from mlx_selfdebug.sandbox.grading.signals import CandidateDied, StopChecks
 from mlx_selfdebug.sandbox.wire.codec import OpaqueValueError
 
 APPROX_RELATIVE, APPROX_ABSOLUTE = 1e-6, 1e-12
-"""The tolerances of ``approx`` where none is given, which are those of pytest."""
+"""The tolerances of ``approx`` if none is given. They are those of pytest."""
 Ending = Literal["raised", "not raised", "other"]
+"""How a block that expects an exception ended: with that exception, without any, or with another one."""
 
 
 class Raises:
     """A context manager that expects an exception, as in ``with Raises(ValueError, match="no") as caught``.
 
-    Afterwards, ``caught.value``, as pytest names it, and ``caught.exception``, as unittest does, are the exception that was raised.
-    ``kinds`` may also be the name of a class that only the candidate has. ``match`` is a pattern to be found in the error's text,
-    and ``message`` is the whole text. ``end`` is called with the way the block ended and the exception, if there was one, and
-    returns whether the exception is swallowed. By default it asserts that the expected exception was raised.
+    After the block, the exception is ``caught.value``, its name in pytest, and also ``caught.exception``, its name in unittest.
+
+    ``kinds`` is an exception type, a tuple of such types, or the name of a class that only the candidate has. ``match`` is a
+    regular expression that must be found in the text of the exception, and ``message`` is the whole text. ``end`` is called with
+    the way in which the block ended and with the exception, if there was one. It returns whether the exception is swallowed. By
+    default, it asserts that an exception was raised, and swallows the expected one.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class Raises:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
         if error is None:
             return self._end("not raised", None)
-        if isinstance(error, CandidateDied | StopChecks):  # These end the run, whatever the checks expect.
+        if isinstance(error, CandidateDied | StopChecks):  # these end the run, whatever the checks expect
             return False
         # An error of the grader itself must not satisfy ``raises(Exception)``.
         if isinstance(error, OpaqueValueError) or not self._expects(error):
@@ -60,7 +63,7 @@ class Raises:
 
     def _expects(self, error: BaseException) -> bool:
         if isinstance(self._kinds, str):
-            names = {c.__name__ for c in type(error).__mro__}
+            names = {base.__name__ for base in type(error).__mro__}
             is_expected = self._kinds.rpartition(".")[2] in names
         else:
             is_expected = isinstance(error, self._kinds)
@@ -75,12 +78,16 @@ def _assert_raised(ending: Ending, _: BaseException | None) -> bool:
 
 @contextmanager
 def independent_test(_name: str) -> Iterator[None]:
-    """Run the block unchanged. The recorder replaces this by a version that goes on with the next test if the block fails."""
+    """Run the block as it is. In recorded checks, ``Recorder.independent_test`` takes its place, and goes on if the block fails."""
     yield
 
 
 class Approx:
-    """A value that equals numbers close to ``expected``, and lists, tuples and dicts of such numbers. Others must be equal."""
+    """A value that equals every number that is close to ``expected``, as ``approx`` of pytest does.
+
+    ``expected`` may also be a list, a tuple, a dict or an array, whose elements are compared one by one. Values that are no numbers
+    must be equal.
+    """
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -114,29 +121,29 @@ class Approx:
         return self._within(got, expected)
 
     def _within(self, got: Any, expected: Any) -> bool:
-        if got != got or expected != expected:
+        if got != got or expected != expected:  # one of them is not a number
             return self.nan_ok and got != got and expected != expected
         if abs(expected) == float("inf"):
             return False
         absolute = APPROX_ABSOLUTE if self.abs is None else self.abs
         relative = self.rel
-        if relative is None:  # As in pytest, an absolute tolerance that is given stands alone.
+        if relative is None:  # as in pytest, an absolute tolerance that is given replaces the relative one
             relative = APPROX_RELATIVE if self.abs is None else 0.0
         return bool(abs(got - expected) <= max(absolute, relative * abs(expected)))
 
 
 def almost_equal(first: Any, second: Any, places: int | None = None, delta: Any = None) -> bool:
-    """Return whether ``unittest``'s ``assertAlmostEqual`` would accept the two values."""
+    """Return whether ``assertAlmostEqual`` of ``unittest`` would accept the two values."""
     if first == second:
         return True
     difference = abs(first - second)
     if delta is not None:
         return bool(difference <= delta)
-    return bool(round(difference, 7 if places is None else places) == 0)
+    return bool(round(difference, 7 if places is None else places) == 0)  # 7 is the default of unittest
 
 
 def pytest_module() -> ModuleType:
-    """Return a module that stands in for pytest in checks; pytest itself is not imported for them."""
+    """Return a module that stands in for pytest in checks. pytest itself is not imported for them."""
     module = ModuleType("pytest")
     module.__dict__.update(raises=Raises, approx=Approx)
     return module
@@ -150,3 +157,4 @@ TOOLS = {
     "outputs_match": outputs_match,
     "independent_test": independent_test,
 }
+"""The tools by the names under which checks use them."""

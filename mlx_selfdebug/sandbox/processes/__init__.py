@@ -1,1 +1,1 @@
-"""Start the processes of a test run, say what they run, and record how they end."""
+"""Start the processes of test runs and confined commands, define what they run, and record how they end."""

@@ -1,8 +1,8 @@
-"""Load the candidate's source and answer calls to it, in the candidate's process once that is set up.
+"""Load the candidate's source and answer calls to it, in the candidate's process.
 
 Everything in this process is untrusted as soon as the source is loaded. This module holds no expected value and decides nothing:
 whatever the candidate does to it, it can only answer with values. While a call runs, the candidate may call the callables that the
-checks passed to it, and may be called again before such a call returns.
+checks passed to it, and the checks may call the candidate again before such a callable returns.
 
 The module is loaded bare, together with the codec, unboxing, references, programs and tracing. It imports nothing of the package.
 """
@@ -29,7 +29,9 @@ else:
     import _selfdebug_unboxing as unboxing
 
 CANDIDATE_FILE = "<candidate>"
+"""The file name of the candidate's source in tracebacks."""
 MAX_MESSAGE = 2000
+"""The maximum number of characters of the message of an exception."""
 CHANNEL_FAILED = 70
 """The exit status of a process whose channel is closed or broken."""
 WARM_UPS = 24
@@ -37,12 +39,12 @@ WARM_UPS = 24
 
 _channel = -1
 _output_bytes = 0
-_current: int | None = None  # the id of the request being answered
-_main_thread = 0
+_current: int | None = None  # the id of the innermost request that is being answered
+_main_thread = 0  # the thread that answers requests
 
 
 def serve(channel: int, output_bytes: int) -> NoReturn:
-    """Load the candidate and answer requests until the channel closes, then end this process.
+    """Load the candidate's source, answer requests until the channel closes, and then end this process.
 
     Requests arrive on the descriptor ``channel``. A reply has at most ``output_bytes``.
     """
@@ -54,14 +56,14 @@ def serve(channel: int, output_bytes: int) -> NoReturn:
     tracer = tracing.Tracer(CANDIDATE_FILE, _send_executed) if kind == codec.LOAD_TRACED else None
     if tracer:
         load = tracer.around(load)
-    answer = load(prelude, source, entry_point)
-    if not callable(answer):
-        kind, record = answer
-        send(kind, id_, codec.encode(record))
+    loaded = load(prelude, source, entry_point)
+    if not callable(loaded):
+        kind, content = loaded
+        send(kind, id_, codec.encode(content))
         posix._exit(0)
     send(codec.LOADED, id_, b"")
-    _table.refer(references.Kept(answer))  # the entry point gets the number 0
-    functions = {codec.CALL: answer, codec.OPERATE: references.operate}
+    _table.refer(references.Kept(loaded))  # the entry point gets the number 0
+    functions = {codec.CALL: loaded, codec.OPERATE: references.operate}
     if tracer:
         functions = {kind: tracer.around(function) for kind, function in functions.items()}
     _table.functions = functions
@@ -71,9 +73,9 @@ def serve(channel: int, output_bytes: int) -> NoReturn:
 
 
 def warm_up() -> None:
-    """Do in the zygote what every run does.
+    """Do in the zygote what every run does, so that runs are faster.
 
-    The interpreter specialises code that runs often. The children inherit the specialised code through the fork.
+    The interpreter specialises code that runs often, and the children of the zygote inherit the specialised code.
     """
     source = "def add(x, y=0):\n    return x\n"
     values = (([1, 2], "a", 1.5, None, True, {"a": (1,)}, {1}), {"y": -1})
@@ -89,26 +91,32 @@ def _send_executed(counts: dict[int, int]) -> None:
 
 
 def _load_program(prelude: str, source: str, _entry_point: str) -> Callable[..., Any] | tuple[int, Any]:
-    """Return a function from standard input to output that runs the program, or the reply that says why there is none."""
+    """Return a function that runs the program, from its standard input to its standard output.
+
+    If the source does not compile, return the kind and the content of the reply that says so.
+    """
     try:
         code = compile(source, CANDIDATE_FILE, "exec", dont_inherit=True)
-        before = compile(prelude, "<prelude>", "exec", dont_inherit=True)
+        prelude_code = compile(prelude, "<prelude>", "exec", dont_inherit=True)
     except BaseException as error:
         return codec.LOAD_FAILED, _record(error)
-    return programs.Program((before, code), CANDIDATE_FILE, _output_bytes, _flooded)
+    return programs.Program((prelude_code, code), CANDIDATE_FILE, _output_bytes, _flooded)
 
 
 def _flooded() -> NoReturn:
     """Report that the program printed more than it may, and end this process.
 
-    This is called from the thread that reads the output, because the program itself may never end.
+    The thread that reads the output calls this, since the program itself may never end.
     """
     send(codec.TOO_LARGE, _current or 0, b"")
     posix._exit(0)
 
 
 def _load(prelude: str, source: str, entry_point: str) -> Callable[..., Any] | tuple[int, Any]:
-    """Return the entry point, or the kind and content of the reply that says why there is none."""
+    """Run the prelude and the source in one module, and return the entry point.
+
+    If there is none, return the kind and the content of the reply that says why.
+    """
     try:
         code = compile(source, CANDIDATE_FILE, "exec", dont_inherit=True)
     except BaseException as error:
@@ -130,15 +138,17 @@ def _load(prelude: str, source: str, entry_point: str) -> Callable[..., Any] | t
 
 
 def _answer(function: Callable[..., Any], id_: int, body: bytes) -> tuple[int, int, bytes]:
-    """Return the kind, id and body of the reply to one request."""
+    """Answer one request with ``function``, and return the kind, the id and the body of the reply.
+
+    The reply holds the arguments as well if the call has changed them.
+    """
     global _current
     outer, _current = _current, id_
     try:
         args, kwargs = _decoded(body)
         kind, result = _call(function, args, kwargs)
-        after = _encode((args, kwargs), len(body) + _output_bytes)
-        mutated = None if after == body else (args, kwargs)
-        return kind, id_, _encoded(result, mutated)
+        are_unchanged = _encode((args, kwargs), len(body) + _output_bytes) == body
+        return kind, id_, _encoded_reply(result, None if are_unchanged else (args, kwargs))
     except codec.LimitError:
         return codec.TOO_LARGE, id_, b""
     except MemoryError:
@@ -148,7 +158,10 @@ def _answer(function: Callable[..., Any], id_: int, body: bytes) -> tuple[int, i
 
 
 def _ask(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a callable of the checks and return its result. Answer the requests that arrive in the meantime."""
+    """Call a callable of the checks by its number and return its result. Requests that arrive in the meantime are answered.
+
+    Raises RuntimeError if no request is being answered, or if another thread than the one that answers it calls.
+    """
     id_ = _current
     if id_ is None or _thread.get_ident() != _main_thread:
         raise RuntimeError(
@@ -165,6 +178,8 @@ def _ask(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 class _Table(references.References):
+    """The references of this process, and the functions that answer requests by the kind of the request."""
+
     functions: dict[int, Callable[..., Any]]
 
 
@@ -196,9 +211,9 @@ def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
         return codec.RAISED, _record(error)
 
 
-def _encoded(result: Any, mutated: Any) -> bytes:
+def _encoded_reply(result: Any, changed_arguments: Any) -> bytes:
     try:
-        return _encode((result, mutated), _output_bytes)
+        return _encode((result, changed_arguments), _output_bytes)
     except (codec.LimitError, MemoryError):
         raise
     except BaseException:  # raised by an object that lies about its class
@@ -206,15 +221,15 @@ def _encoded(result: Any, mutated: Any) -> bytes:
 
 
 def _record(error: BaseException) -> tuple[str, str, str, int]:
-    """Return the type, nearest built-in type, message, and line in the candidate of an exception.
+    """Return the names of an exception's type and of the nearest built-in type, its message, and its line in the candidate or 0.
 
     All of them may be lies, because the candidate's classes supply them.
     """
     kind = type(error)
     try:
-        base = next((c.__name__ for c in type.mro(kind) if c.__module__ == "builtins"), "Exception")
+        base = next((base.__name__ for base in type.mro(kind) if base.__module__ == "builtins"), "Exception")
         line = _line(error, error.__traceback__)
-        # The frames of the traceback may keep alive the objects that filled the memory.
+        # The objects that filled the memory may still be alive in the frames of the traceback.
         error.__traceback__ = error.__context__ = error.__cause__ = None
         return _text(kind.__name__), _text(base), _message(error), line
     except BaseException:
@@ -234,28 +249,32 @@ def _text(value: object) -> str:
     return value[:MAX_MESSAGE] if type(value) is str else ""
 
 
-def _line(error: BaseException, tb: TracebackType | None) -> int:
+def _line(error: BaseException, traceback: TracebackType | None) -> int:
+    """Return the innermost line of the candidate from which the exception came, or 0 if there is none."""
     line = 0
     if isinstance(error, SyntaxError) and error.filename == CANDIDATE_FILE:
         line = error.lineno or 0
-    while tb is not None:
-        if tb.tb_frame.f_code.co_filename == CANDIDATE_FILE:
-            line = tb.tb_lineno
-        tb = tb.tb_next
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == CANDIDATE_FILE:
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
     return line if type(line) is int else 0
 
 
 def _exit_code(error: SystemExit) -> int:
+    """Return the exit code that Python derives from a SystemExit: an int as it is, None as 0, and anything else as 1."""
     code = error.code
     return code if type(code) is int and abs(code) < 1 << 31 else int(code is not None)
 
 
 def _receive() -> tuple[int, int, bytes]:
+    """Return the kind, the id and the body of the next frame from the grader."""
     kind, id_, length = codec.unpack_header(_read(codec.HEADER_BYTES))
     return kind, id_, _read(length)
 
 
 def _read(size: int) -> bytes:
+    """Return the next ``size`` bytes of the channel, or end this process if it is closed or broken."""
     data = b""
     while len(data) < size:
         try:
@@ -269,6 +288,7 @@ def _read(size: int) -> bytes:
 
 
 def send(kind: int, id_: int, body: bytes) -> None:
+    """Send a frame to the grader, or end this process if the channel is closed or broken."""
     data = memoryview(codec.pack_header(kind, id_, len(body)) + body)
     while data:
         try:

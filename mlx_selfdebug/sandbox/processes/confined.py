@@ -1,8 +1,9 @@
-"""Run one confined command: start its keeper, read its output, watch over its limits, and return how it ended."""
+"""Run one confined command: start its keeper, read its output, enforce its limits, and return how it ended."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import signal
@@ -12,7 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.sandbox.limits import CommandLimits
@@ -21,37 +22,44 @@ from mlx_selfdebug.sandbox.processes.growth import Growth
 from mlx_selfdebug.sandbox.processes.launch import ENVIRONMENT, keeper_command, spawn
 from mlx_selfdebug.sandbox.processes.outcome import Command, Ending, Outcome, Tail
 
+if TYPE_CHECKING:
+    from mlx_selfdebug.sandbox.processes.keeper import Done, KernelLimits, Settings, Started
+
 START_S = 60.0
+"""Seconds that the keeper may take to start the command."""
 EXIT_S = 20.0
+"""Seconds that the keeper may take to end everything that the command has started."""
 LOOK_S = 0.02
 """Seconds between two looks at the processes. If a look takes long, the next one comes later."""
 DISK_LOOK_S = 0.25
-_SHARE = 0.1
-"""The largest share of its time that the caller spends on looking."""
+"""Seconds between two looks at the writable folders."""
+_MAX_LOOKING_SHARE = 0.1
+"""The maximum share of its time that the caller spends on looking."""
+_READ_BYTES = 1 << 16
 
 
 def run(command: Command, stop: threading.Event | None = None) -> Outcome:
-    """Run the command and return what became of it. It is ended as soon as ``stop`` is set.
+    """Run the command to its end and return its outcome. If ``stop`` is set, the command is ended soon after.
 
-    Raises SandboxError if the command could not be run as it should be.
+    Raises SandboxError if the command cannot be started with the confinement that it requires, or if its keeper is lost.
     """
     with _Running(command, stop or threading.Event()) as running:
         return running.wait()
 
 
 class _Running:
-    """A command that runs. Everything that it has started is gone when the block ends, however it ends."""
+    """A running command, as a context manager. At the end of the block, everything that the command has started is gone."""
 
     def __init__(self, command: Command, stop: threading.Event) -> None:
         self._command = command
         self._stop = stop
         self._limits = command.limits
         self._outputs: dict[int, Tail] = {}
-        self._pid = 0
-        self._said = b""
+        self._pid = 0  # the number of the keeper
+        self._received = b""  # what the keeper has sent of its next line
         self._peak_bytes = 0
         self._cpu_s = 0.0
-        self._limit: tuple[Ending, str] | None = None
+        self._limit: tuple[Ending, str] | None = None  # the first limit that was exceeded, and how
 
     def __enter__(self) -> _Running:
         self._control, theirs = socket.socketpair()
@@ -61,8 +69,8 @@ class _Running:
         try:
             words = keeper_command(self._command.reach, in_bubblewrap=self._command.bubblewrap)
             channel = [] if self._command.channel is None else [self._command.channel]
-            given = (theirs.fileno(), *(writing for _, writing in pipes), *channel)
-            self._pid = spawn(words, ENVIRONMENT, given)
+            descriptors = (theirs.fileno(), *(writing for _, writing in pipes), *channel)
+            self._pid = spawn(words, ENVIRONMENT, descriptors)
         except OSError as error:
             self._close()
             raise SandboxError(f"the confined command {self._command.argv[0]} cannot be started: {error}") from error
@@ -78,46 +86,47 @@ class _Running:
 
     def wait(self) -> Outcome:
         """Wait until the command has ended, and end it when it exceeds a limit."""
-        layers, details = self._greet()
+        layers, details = self._begin()
         begin = time.monotonic()
         self._family = Family(self._pid, _generations(layers, self._command.bubblewrap))
-        status, cpu_s, peak_bytes, killed = self._watch(begin)
+        done = self._watch(begin)
         wall_s = time.monotonic() - begin
         self._drain()
-        cpu_s = max(cpu_s, self._cpu_s)
-        ending, reason = self._ending(status, cpu_s, killed)
+        cpu_s = max(done["cpu_s"], self._cpu_s)
+        ending, reason = self._ending(done["status"], cpu_s, done["killed"])
         return Outcome(
-            ending,
-            os.waitstatus_to_exitcode(status),
-            reason,
-            self._stdout,
-            self._stderr,
-            wall_s,
-            cpu_s,
-            max(peak_bytes, self._peak_bytes),
-            details,
-            frozenset(layers),
+            ending=ending,
+            status=os.waitstatus_to_exitcode(done["status"]),
+            reason=reason,
+            stdout=self._stdout,
+            stderr=self._stderr,
+            wall_s=wall_s,
+            cpu_s=cpu_s,
+            peak_bytes=max(done["peak_bytes"], self._peak_bytes),
+            layers=details,
+            in_force=frozenset(layers),
         )
 
-    def _greet(self) -> tuple[tuple[str, ...], dict[str, str]]:
+    def _begin(self) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Have the keeper start the command, and return the confinement layers in force and a line of detail on each layer."""
         command = self._command
-        settings = {
-            "argv": command.argv,
+        settings: Settings = {
+            "argv": list(command.argv),
             "environment": dict(command.environment),
             "folder": command.folder,
             "reach": asdict(command.reach),
             "limits": _kernel_limits(command.limits),
-            "without": tuple(sorted(command.without)),
-            "required": tuple(sorted(command.required)),
+            "without": sorted(command.without),
+            "required": sorted(command.required),
             "channel": command.channel is not None,
         }
-        with suppress(OSError):  # if the keeper is gone, it says nothing either
+        with suppress(OSError):  # if the keeper is gone, nothing is received below
             self._control.sendall(json.dumps(settings).encode() + b"\n")
-        started = self._receive(START_S)
+        started: Started | None = self._receive(START_S)
         if started is None:
             self._drain(1.0)
-            said = self._stderr.text().strip().splitlines() or ["no message"]
-            raise SandboxError(f"the process that keeps a confined command ended before it was ready: {said[-1]}")
+            lines = self._stderr.text().strip().splitlines() or ["no message"]
+            raise SandboxError(f"the process that keeps a confined command ended before it was ready: {lines[-1]}")
         if started["error"]:
             raise SandboxError(f"the confined command {command.argv[0]} was not started: {started['error']}")
         layers, details = tuple(started["layers"]), dict(started["details"])
@@ -127,20 +136,20 @@ class _Running:
             }
         return layers, details
 
-    def _receive(self, timeout_s: float) -> dict[str, Any] | None:
-        """Return the next line of the keeper, or None if it is gone or says nothing in time."""
+    def _receive(self, timeout_s: float) -> Any:
+        """Return the next message of the keeper, or None if the keeper is gone or sends none in time."""
         deadline = time.monotonic() + timeout_s
-        while b"\n" not in self._said:
-            more = self._control.recv(1 << 16) if _readable([self._control.fileno()], deadline) else b""
+        while b"\n" not in self._received:
+            more = self._control.recv(_READ_BYTES) if _readable([self._control.fileno()], deadline) else b""
             if not more:
                 return None
-            self._said += more
-        line, _, self._said = self._said.partition(b"\n")
-        return dict(json.loads(line))
+            self._received += more
+        line, _, self._received = self._received.partition(b"\n")
+        return json.loads(line)
 
-    def _watch(self, begin: float) -> tuple[int, float, int, bool]:
-        """Return the command's wait status, processor seconds, peak memory and whether it was ended."""
-        growth = Growth([each.folder for each in self._command.reach.writable], self._limits.files)
+    def _watch(self, begin: float) -> Done:
+        """Read the outputs and look at what the command uses until it ends or exceeds a limit, which ends it."""
+        growth = Growth([writable.folder for writable in self._command.reach.writable], self._limits.files)
         poll = select.poll()
         for fd in (self._control.fileno(), *self._outputs):
             poll.register(fd, select.POLLIN)
@@ -167,11 +176,12 @@ class _Running:
             if self._stop.is_set():
                 self._exceed("killed", "ended by its caller")
             if self._limit:
-                with suppress(OSError):
+                with suppress(OSError):  # the keeper may have ended in the meantime
                     self._control.sendall(b"e")
                 return self._receive_done()
 
     def _look(self) -> None:
+        """Measure what the processes of the command use, and note a limit that they exceed."""
         load = self._family.look(self._limits.processes, self._limits.memory_bytes)
         self._peak_bytes = max(self._peak_bytes, load.memory_bytes)
         self._cpu_s = max(self._cpu_s, load.cpu_s)
@@ -183,36 +193,41 @@ class _Running:
             self._exceed("timed_out", f"more than {self._limits.cpu_s:g} processor seconds")
 
     def _read(self, fd: int) -> bool:
-        """Read what is there, and return whether the output is still open."""
-        data = os.read(fd, 1 << 16)
+        """Read what an output holds, and return whether it is still open."""
+        data = os.read(fd, _READ_BYTES)
         self._outputs[fd].add(data)
         if sum(tail.n_bytes for tail in self._outputs.values()) > self._limits.output_bytes:
             self._exceed("output", f"more than {self._limits.output_bytes} bytes of output")
         return bool(data)
 
     def _exceed(self, ending: Ending, reason: str) -> None:
+        """Note why the command has to end, unless there is such a reason already."""
         self._limit = self._limit or (ending, reason)
 
-    def _receive_done(self) -> tuple[int, float, int, bool]:
-        done = self._receive(EXIT_S)
+    def _receive_done(self) -> Done:
+        done: Done | None = self._receive(EXIT_S)
         if done is not None:
-            return done["status"], done["cpu_s"], done["peak_bytes"], done["killed"]
-        if self._limit:  # the machine is too busy with what is to be ended, which _end does
-            return signal.SIGKILL, 0.0, 0, True
+            return done
+        if self._limit:  # what the command started keeps the machine too busy, until _end has the keeper killed
+            return {"status": signal.SIGKILL, "cpu_s": 0.0, "peak_bytes": 0, "killed": True}
         raise SandboxError("the process that keeps a confined command was lost; it may have been killed from outside")
 
     def _drain(self, timeout_s: float = EXIT_S) -> None:
         """Read the rest of the outputs, which are closed once every process of the command is gone."""
         deadline = time.monotonic() + timeout_s
-        waiting = set(self._outputs)
-        while waiting and time.monotonic() < deadline:
-            for fd in _readable(waiting, deadline):
-                data = os.read(fd, 1 << 16)
+        open_fds = set(self._outputs)
+        while open_fds and time.monotonic() < deadline:
+            for fd in _readable(open_fds, deadline):
+                data = os.read(fd, _READ_BYTES)
                 self._outputs[fd].add(data)
                 if not data:
-                    waiting.discard(fd)
+                    open_fds.discard(fd)
 
     def _ending(self, status: int, cpu_s: float, killed: bool) -> tuple[Ending, str]:
+        """Return how the command ended and why. ``killed`` says that the keeper ended it.
+
+        If the command ended by itself just when its time was over, it was in time.
+        """
         if self._limit and (killed or self._limit[0] != "timed_out"):
             return self._limit
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
@@ -248,12 +263,12 @@ class _Running:
 
 
 def _generations(layers: Sequence[str], bubblewrap: bool) -> int:
-    """Return the number of processes that come before the command: the keeper, and what made its namespaces."""
+    """Return the number of processes that come before the command: the keeper, and those that made its namespaces."""
     return 3 if bubblewrap else 2 if "namespaces" in layers else 1
 
 
 def _readable(fds: Iterable[int], deadline: float) -> list[int]:
-    """Return those descriptors that can be read or are closed, as soon as there is one, or none at the deadline."""
+    """Wait until some of the descriptors can be read or are closed, and return these, or an empty list at the deadline."""
     poll = select.poll()
     for fd in fds:
         poll.register(fd, select.POLLIN)
@@ -263,12 +278,12 @@ def _readable(fds: Iterable[int], deadline: float) -> list[int]:
 def _next(begin: float, interval_s: float) -> float:
     """Return the time of the next look after one that began at ``begin`` and has just ended."""
     now = time.monotonic()
-    return now + max(interval_s, (now - begin) / _SHARE)
+    return now + max(interval_s, (now - begin) / _MAX_LOOKING_SHARE)
 
 
-def _kernel_limits(limits: CommandLimits) -> dict[str, int]:
+def _kernel_limits(limits: CommandLimits) -> KernelLimits:
     return {
-        "cpu_s": max(1, -int(-limits.cpu_s // 1)),
+        "cpu_s": max(1, math.ceil(limits.cpu_s)),
         "memory_bytes": limits.memory_bytes,
         "disk_bytes": limits.disk_bytes,
         "processes": limits.processes,

@@ -1,4 +1,4 @@
-"""Describe how a candidate's process ended, and derive from it the outcome of a candidate that stopped answering."""
+"""Describe how a candidate's process ended, and decide from that the outcome of a candidate that stopped answering."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.values.verdict import ErrorFact, Outcome
 
 _MEMORY_SHARE = 0.8
-"""A killed process whose peak reached this share of its memory limit counts as out of memory."""
+"""The share of its memory limit that the peak of a killed process must reach for the process to count as out of memory."""
 _CPU_SHARE = 0.95
-"""A process that was ended after this share of its processor time counts as out of time."""
+"""The share of its processor time after which a process that was ended counts as out of time.
+
+The kernel ends a process at the tick that reaches the limit, and may then report a time slightly below it.
+"""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Ending:
     status: int
     """The status as ``os.wait4`` returns it."""
     cpu_s: float
+    """The processor seconds that the process used."""
     peak_bytes: int
     """The highest memory use; 0 if it was not measured."""
     killed: bool = False
@@ -36,9 +40,10 @@ class Ending:
 
 
 def settle(report: Report, ending: Ending, limits: Limits) -> Report:
-    """Return the report with the outcome and error of a candidate that fell silent.
+    """Return the report with the outcome and the error of a candidate that stopped answering. Other reports are returned as they
+    are.
 
-    The grader cannot tell why a candidate stopped answering, but the end of its process can.
+    The grader cannot tell why a candidate stopped answering, but the way in which its process ended can.
     """
     if not report.silence:
         return report
@@ -50,8 +55,8 @@ def settle(report: Report, ending: Ending, limits: Limits) -> Report:
 
 
 def _settle_timeout(ending: Ending, limits: Limits) -> tuple[Outcome, ErrorFact | None]:
-    spent = ending.signal == signal.SIGXCPU or ending.cpu_s >= limits.cpu_s
-    return ("timeout_cpu" if spent else "timeout_wall"), None
+    out_of_cpu = ending.signal == signal.SIGXCPU or ending.cpu_s >= limits.cpu_s
+    return ("timeout_cpu" if out_of_cpu else "timeout_wall"), None
 
 
 def _settle_exit(ending: Ending, limits: Limits) -> tuple[Outcome, ErrorFact | None]:
@@ -61,8 +66,7 @@ def _settle_exit(ending: Ending, limits: Limits) -> tuple[Outcome, ErrorFact | N
         return "early_exit", ErrorFact("SystemExit", f"exit code {os.waitstatus_to_exitcode(ending.status)}")
     if ending.signal == signal.SIGSYS:
         return "policy_denied", ErrorFact("PermissionError", "a system call that the sandbox forbids")
-    # The kernel counts processor time in whole seconds, and kills at the tick that reaches the limit. The time that it reports
-    # may be slightly below the limit then.
+    # The kernel's limit is in whole seconds.
     if ending.signal == signal.SIGXCPU or ending.cpu_s >= math.ceil(limits.cpu_s) * _CPU_SHARE:
         return "timeout_cpu", None
     if ending.signal == signal.SIGKILL and ending.peak_bytes >= limits.memory_bytes * _MEMORY_SHARE:
@@ -73,5 +77,5 @@ def _settle_exit(ending: Ending, limits: Limits) -> tuple[Outcome, ErrorFact | N
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
-    except ValueError:  # a real-time signal
+    except ValueError:  # a real-time signal has no name
         return f"signal {number}"

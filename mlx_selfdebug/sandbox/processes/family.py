@@ -1,6 +1,6 @@
-"""See what a confined command and all that it has started use: processes and threads, memory, processor time.
+"""Measure how many processes, how much memory and how much processor time a confined command uses, with all that it has started.
 
-Everything is read from outside the sandbox, so nothing that the command says is believed.
+Everything is read from outside the sandbox, so nothing depends on what the command says.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+"""The unit of processor time in /proc."""
 
 
 @dataclass(frozen=True)
@@ -18,46 +19,52 @@ class Load:
     """What a command uses at one moment."""
 
     processes: int = 0
-    """Processes and threads."""
+    """The number of its processes and threads."""
     memory_bytes: int = 0
+    """The memory of all processes together."""
     cpu_s: float = 0.0
-    """Processor seconds, with those of processes that have ended."""
+    """The processor seconds of all processes together, with those of processes that have ended."""
 
 
 class Family:
-    """The processes below one process, of which the first generations are not the command's but those that keep it."""
+    """The processes of one command.
+
+    They are the descendants of the process ``pid`` without its first generations: ``keepers`` is the number of processes, this one
+    included, that come before the command itself.
+    """
 
     def __init__(self, pid: int, keepers: int) -> None:
         self._pid = pid
         self._keepers = keepers
 
     def look(self, max_processes: int, memory_limit: int) -> Load:
-        """Return what the command's processes use now. If there are more than ``max_processes``, only these are counted.
+        """Return what the command's processes use now. If there are more than ``max_processes``, only their number is returned.
 
-        Pages that processes share are counted in each of them. Only if that exceeds ``memory_limit`` are they divided among them,
-        since that takes time.
+        A page of memory that several processes share is counted in each of them. Only if that sum exceeds ``memory_limit`` is
+        such a page divided among them, since to find that out takes longer.
         """
         if sys.platform != "linux":
             return self._look_elsewhere()
         keeper, members = self._members(max_processes)
         if len(members) > max_processes:
             return Load(len(members))
-        stats = [found for pid in members if (found := _Stat.of(pid)) is not None]
+        stats = [stat for pid in members if (stat := _Stat.of(pid)) is not None]
         memory_bytes = sum(_held_bytes(pid) for pid in members)
         if memory_bytes > memory_limit:
-            memory_bytes = sum(_share_bytes(pid) for pid in members)
-        waited = _Stat.of(keeper)
-        cpu_s = sum(each.cpu_s for each in stats) + (waited.children_cpu_s if waited else 0.0)
-        return Load(sum(each.threads for each in stats), memory_bytes, cpu_s)
+            memory_bytes = sum(_shared_bytes(pid) for pid in members)
+        keeper_stat = _Stat.of(keeper)  # the keeper has waited for the processes that have ended
+        cpu_s = sum(stat.cpu_s for stat in stats) + (keeper_stat.children_cpu_s if keeper_stat else 0.0)
+        return Load(sum(stat.threads for stat in stats), memory_bytes, cpu_s)
 
-    def _members(self, most: int) -> tuple[int, list[int]]:
-        """Return the number of the keeper and those of the command's processes, not many more than ``most``."""
+    def _members(self, max_processes: int) -> tuple[int, list[int]]:
+        """Return the number of the keeper and the numbers of the command's processes, stopping soon after ``max_processes``."""
         keeper = self._pid
         for _ in range(self._keepers - 1):
             keeper = next(iter(_children(keeper)), 0)
-        return keeper, _below(keeper, most) if keeper else []
+        return keeper, _descendants(keeper, max_processes) if keeper else []
 
     def _look_elsewhere(self) -> Load:
+        """Return what the command's processes use, where there is no /proc."""
         import psutil
 
         from mlx_selfdebug.machine.darwin import footprint
@@ -67,37 +74,41 @@ class Family:
             members = psutil.Process(self._pid).children(recursive=True)
         except psutil.Error:
             return load
-        for each in members:
+        for member in members:
             try:
-                times, threads = each.cpu_times(), each.num_threads()
+                times, threads = member.cpu_times(), member.num_threads()
             except psutil.Error:
                 continue
             cpu_s = times.user + times.system
-            load = Load(load.processes + threads, load.memory_bytes + footprint(each.pid), load.cpu_s + cpu_s)
+            load = Load(load.processes + threads, load.memory_bytes + footprint(member.pid), load.cpu_s + cpu_s)
         return load
 
 
 @dataclass(frozen=True)
 class _Stat:
-    """What /proc/PID/stat says of one process."""
+    """Numbers in /proc/PID/stat about one process."""
 
     threads: int
     cpu_s: float
+    """Processor seconds of the process and of the children that it has waited for."""
     children_cpu_s: float
-    """Processor seconds of the children that it has waited for."""
+    """Processor seconds of these children alone."""
 
     @classmethod
     def of(cls, pid: int) -> _Stat | None:
-        # The second field is the name of the program, which may hold anything but ends with the last bracket.
+        """Return the numbers of a process, or None if they cannot be read, as after its end."""
+        # The second field is the name of the program in brackets. It may hold anything, so it is taken to end at the last
+        # bracket. The fields after it are, from index 0 on, those that proc(5) numbers from 3 on.
         fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
         if len(fields) < 18:
             return None
-        user, system, children_user, children_system = (int(field) / _TICKS for field in fields[11:15])
+        user, system, children_user, children_system = (int(field) / _TICKS_PER_S for field in fields[11:15])
         children_cpu_s = children_user + children_system
         return cls(int(fields[17]), user + system + children_cpu_s, children_cpu_s)
 
 
 def _children(pid: int) -> list[int]:
+    """Return the numbers of the processes that any thread of a process has started and that have not been waited for."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
@@ -105,26 +116,25 @@ def _children(pid: int) -> list[int]:
     return [int(word) for thread in threads for word in _read(f"/proc/{pid}/task/{thread}/children").split()]
 
 
-def _below(pid: int, most: int) -> list[int]:
-    found: list[int] = []
-    waiting = [pid]
-    while waiting and len(found) <= most:
-        children = _children(waiting.pop())
-        found += children
-        waiting += children
-    return found
+def _descendants(pid: int, max_processes: int) -> list[int]:
+    """Return the numbers of all processes below one, or of somewhat more than ``max_processes`` of them if there are more."""
+    descendants: list[int] = []
+    unvisited = [pid]
+    while unvisited and len(descendants) <= max_processes:
+        children = _children(unvisited.pop())
+        descendants += children
+        unvisited += children
+    return descendants
 
 
 def _held_bytes(pid: int) -> int:
     """Return the memory that a process holds, without the pages of files, which the kernel can drop."""
-    kib = [
-        line.split() for line in _read(f"/proc/{pid}/status").splitlines() if line.startswith(("RssAnon", "RssShmem"))
-    ]
-    return sum(int(words[1]) for words in kib) << 10
+    lines = _read(f"/proc/{pid}/status").splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssShmem"))) << 10
 
 
-def _share_bytes(pid: int) -> int:
-    """Return the memory that a process holds, with its share alone of pages that others hold too, if that can be read."""
+def _shared_bytes(pid: int) -> int:
+    """Return the memory that a process holds, where a page that n processes hold counts as 1/n of a page, if that can be read."""
     lines = [line.split() for line in _read(f"/proc/{pid}/smaps_rollup").splitlines()]
     kib = [int(words[1]) for words in lines if words and words[0] in ("Pss_Anon:", "Pss_Shmem:")]
     return sum(kib) << 10 if kib else _held_bytes(pid)
@@ -133,5 +143,5 @@ def _share_bytes(pid: int) -> int:
 def _read(path: str) -> str:
     try:
         return Path(path).read_text("utf-8", "replace")
-    except OSError:  # the process has ended, or is another user's
+    except OSError:  # the process has ended, or belongs to another user
         return ""

@@ -1,4 +1,4 @@
-"""See how much space folders take beyond what they took at first, while an untrusted command writes in them."""
+"""Measure by how much folders grow while an untrusted command writes in them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import sys
 from collections.abc import Iterator, Sequence
 
 MAX_DEPTH = 200
-"""The number of folders within one another in which the space is still counted."""
+"""The maximum depth of nested folders in which space is counted."""
 RESERVE_BYTES = 512 << 20
-"""The space that a command leaves free on a disk."""
+"""The space that a command must leave free on a disk, or half of what was free at first if that is less."""
 
 
 class TooDeepError(Exception):
-    """The error of folders that are nested more than ``MAX_DEPTH`` deep, in which files could hide."""
+    """The error of folders that are nested more than ``MAX_DEPTH`` deep, where the space of files would not be counted."""
 
 
 class Growth:
-    """The space that folders take beyond what they took at first."""
+    """The growth of folders since this object was made.
+
+    ``max_files`` is the number of files and folders that may be added to them.
+    """
 
     def __init__(self, folders: Sequence[str], max_files: int) -> None:
         self._folders = tuple(folders)
@@ -26,10 +29,11 @@ class Growth:
         self._first_bytes, self._first_files = self._sum(sys.maxsize)
 
     def excess(self, max_bytes: int) -> str:
-        """Return in which way the folders have grown too much, or an empty text.
+        """Return in a few words how the folders have grown too much, or an empty string if they have not.
 
-        Space is not counted if no name leads to it or if it lies in a folder that this user cannot list. Such space is bounded by
-        the limit for each file, and by what has to stay free on the disk.
+        Their files may have grown by ``max_bytes`` together. Deleted files that are still open are not counted, nor are files in
+        folders that this user cannot list. Their space is bounded by the limit for each file, and by what has to stay free on the
+        disk.
         """
         try:
             n_bytes, n_files = self._sum(self._first_files + self._max_files)
@@ -43,6 +47,7 @@ class Growth:
         return f"less than {RESERVE_BYTES} bytes left on the disk of {full[0]}" if full else ""
 
     def _sum(self, max_files: int) -> tuple[int, int]:
+        """Return the bytes that the folders take and the number of files and folders in them, stopping after ``max_files``."""
         n_bytes, n_files = 0, 0
         for folder in self._folders:
             for size in _sizes(folder):
@@ -53,7 +58,10 @@ class Growth:
 
 
 def _sizes(folder: str) -> Iterator[int]:
-    """Yield the space of each file and folder in ``folder``, following no links. Raises TooDeepError."""
+    """Yield the bytes that each file and folder in ``folder`` takes on the disk. No links are followed.
+
+    Raises TooDeepError if folders are nested too deep.
+    """
     levels = [_Level(folder)]
     try:
         while levels:
@@ -72,7 +80,7 @@ def _sizes(folder: str) -> Iterator[int]:
 
 
 class _Level:
-    """An open folder whose entries are being looked at. It stays the same folder if another takes its name."""
+    """A folder that is being listed. It is held open by a descriptor, so that the command cannot put another one in its place."""
 
     def __init__(self, name: str, parent: int | None = None) -> None:
         self.fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
@@ -86,18 +94,20 @@ class _Level:
 def _descend(levels: list[_Level], name: str) -> None:
     try:
         levels.append(_Level(name, levels[-1].fd))
-    except OSError:  # it was removed meanwhile, or its mode forbids it, as it does to the command
+    except OSError:  # the folder was removed in the meantime, or its mode forbids this user to list it
         return
 
 
 def _space(entry: os.DirEntry[str]) -> int:
+    """Return the bytes that an entry takes on the disk. A file with several names counts once, a part for each name."""
     try:
-        found = entry.stat(follow_symlinks=False)
-    except OSError:
+        stat = entry.stat(follow_symlinks=False)
+    except OSError:  # the entry was removed in the meantime
         return 0
-    return found.st_blocks * 512 // max(found.st_nlink if not entry.is_dir(follow_symlinks=False) else 1, 1)
+    n_names = 1 if entry.is_dir(follow_symlinks=False) else max(stat.st_nlink, 1)
+    return stat.st_blocks * 512 // n_names  # st_blocks counts units of 512 bytes, whatever the blocks of the disk
 
 
 def _free_bytes(folder: str) -> int:
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
+    file_system = os.statvfs(folder)
+    return file_system.f_bavail * file_system.f_frsize

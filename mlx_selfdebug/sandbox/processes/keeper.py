@@ -2,14 +2,15 @@
 
     caller --settings--> keeper --fork--> command --fork--> whatever it starts
 
-Caller and keeper exchange lines of JSON: the settings; then the layers that are in force, or an error; then, once everything has
-ended, how the command did. A single byte from the caller ends the command before.
+Caller and keeper exchange lines of JSON over a control socket: ``Settings``, then ``Started``, then ``Done`` once everything has
+ended. A single byte from the caller ends the command early. The keeper ends when the caller does, because the control socket is
+closed then.
 
-The keeper is the first process of its namespace, so nothing that the command starts can outlive it: the kernel ends them all with
-it. Where there are no namespaces, it adopts the command's orphans and ends them itself. It ends when the caller does, because the
-control socket is closed then. It runs no code of the command, and takes from it nothing but the status with which it ended.
+The keeper is the first process of its namespace, so nothing that the command starts can outlive it: the kernel ends such processes
+along with the keeper. Where there are no namespaces, the keeper adopts the orphans of the command and ends them itself. It runs no
+code of the command, and uses nothing that the command says except its exit status.
 
-The keeper loads everything before it enters the namespaces, where its own interpreter may not exist.
+The keeper loads everything before it enters the namespaces, in which its own interpreter may not exist.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypedDict
 
 from mlx_selfdebug.sandbox.confinement.kernel import (
     ADDR_NO_RANDOMIZE,
@@ -38,17 +39,71 @@ from mlx_selfdebug.sandbox.confinement.reach import Reach, Writable
 from mlx_selfdebug.sandbox.confinement.system import CommandConfinement, command_confinement
 
 CONTROL = 10
-"""The descriptor of the control socket. Those from 0 to 2 are the command's."""
+"""The descriptor of the control socket. The descriptors from 0 to 2 are the command's."""
 CHANNEL = 11
 """The descriptor that becomes the command's standard input, if the caller wants to talk with the command."""
 _GIVEN_CHANNEL = 3
+"""The descriptor at which the keeper gets this channel."""
+_MAX_FDS = 1 << 16
 MAX_OPEN_FILES = 1024
+"""The maximum number of files that a process of the command may have open."""
 KERNEL_ROOM = 2
-"""How many times its limit of processes the kernel lets a command have.
+"""The bound that the kernel sets on the number of processes, as a multiple of the command's limit.
 
-The caller ends a command in which it sees more processes than the limit. The kernel's bound holds until it has seen them.
+The caller ends a command in which it sees more processes than the limit. The bound of the kernel holds until then.
 """
 _MAX_REPORT_BYTES = 1 << 16
+
+
+class KernelLimits(TypedDict):
+    """The limits of a command that the kernel enforces."""
+
+    cpu_s: int
+    memory_bytes: int
+    disk_bytes: int
+    processes: int
+
+
+class Settings(TypedDict):
+    """What the caller tells the keeper about the command (see ``outcome.Command``)."""
+
+    argv: list[str]
+    environment: dict[str, str]
+    folder: str
+    """The working folder, as the command sees it."""
+    reach: dict[str, Any]
+    """The fields of a ``Reach``."""
+    limits: KernelLimits
+    without: list[str]
+    """Names of confinement layers to leave out, for tests."""
+    required: list[str]
+    """Names of layers that must be in force."""
+    channel: bool
+    """Whether the keeper's descriptor 3 becomes the command's standard input."""
+
+
+class Started(TypedDict):
+    """What the keeper tells the caller once the command runs, or has failed to start."""
+
+    error: str
+    """Why the command was not started, or an empty string."""
+    layers: list[str]
+    """The names of the confinement layers in force."""
+    details: dict[str, str]
+    """A line of detail on each layer."""
+
+
+class Done(TypedDict):
+    """What the keeper tells the caller once the command and everything that it started have ended."""
+
+    status: int
+    """The status as ``os.waitpid`` returns it."""
+    cpu_s: float
+    """Processor seconds of all these processes."""
+    peak_bytes: int
+    """The highest memory use of any one of them."""
+    killed: bool
+    """Whether the caller had the command ended."""
 
 
 def main() -> NoReturn:
@@ -59,7 +114,7 @@ def main() -> NoReturn:
     os.setsid()
     os.dup2(0, CONTROL, inheritable=False)
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-    os.closerange(CONTROL + 1, 1 << 16)
+    os.closerange(CONTROL + 1, _MAX_FDS)
     control = socket.socket(fileno=CONTROL)
     try:
         settings = _settings(control)
@@ -68,36 +123,40 @@ def main() -> NoReturn:
         os.closerange(3, CONTROL)
         _Keeper(control, settings).serve()
     except Exception as error:
-        _say(control, {"error": f"{type(error).__name__}: {error}"})
+        _say(control, Started(error=f"{type(error).__name__}: {error}", layers=[], details={}))
         os._exit(1)
 
 
-def _settings(control: socket.socket) -> dict[str, Any]:
+def _settings(control: socket.socket) -> Settings:
+    """Receive the settings, or end this process if the caller is gone."""
     data = b""
     while not data.endswith(b"\n"):
         more = control.recv(1 << 16)
-        if not more:  # the caller is gone
+        if not more:
             os._exit(0)
         data += more
-    return dict(json.loads(data))
+    settings: Settings = json.loads(data)
+    return settings
 
 
-def _say(control: socket.socket, message: dict[str, Any]) -> None:
+def _say(control: socket.socket, message: Started | Done) -> None:
     control.sendall(json.dumps(message).encode() + b"\n")
 
 
 class _Keeper:
-    def __init__(self, control: socket.socket, settings: dict[str, Any]) -> None:
+    """The process that starts the command of the settings, and stays with it until it ends."""
+
+    def __init__(self, control: socket.socket, settings: Settings) -> None:
         self._control = control
         self._settings = settings
-        self._command = 0
+        self._command = 0  # the number of the command's process
         processes, without = KERNEL_ROOM * settings["limits"]["processes"], frozenset(settings["without"])
         self._confinement: CommandConfinement = command_confinement(_reach(settings), processes, without)
 
     def serve(self) -> NoReturn:
-        """Start the command, tell the caller so, wait until the command ends or has to, and say how it ended."""
+        """Start the command, tell the caller, wait until the command has ended, and tell the caller how."""
         self._confinement.separate()
-        alone = os.getpid() == 1
+        alone = os.getpid() == 1  # in a namespace of its own, where it sees no processes but the command's
         _adopt_orphans()
         wakeup = _wake_on_children()
         report = self._start()
@@ -108,13 +167,13 @@ class _Keeper:
         status, killed = self._wait(wakeup)
         _end_all(alone)
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        unit = 1 if sys.platform == "darwin" else 1024
-        cpu_s, peak_bytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit
-        _say(self._control, {"status": status, "cpu_s": cpu_s, "peak_bytes": peak_bytes, "killed": killed})
+        maxrss_bytes = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
+        cpu_s, peak_bytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * maxrss_bytes
+        _say(self._control, Done(status=status, cpu_s=cpu_s, peak_bytes=peak_bytes, killed=killed))
         os._exit(0)
 
-    def _start(self) -> dict[str, Any]:
-        """Fork the command and return what it reported before it became the command."""
+    def _start(self) -> Started:
+        """Fork a process that becomes the command, and return what it reported before it did."""
         reading, writing = os.pipe()
         self._command = os.fork()
         if not self._command:
@@ -128,13 +187,18 @@ class _Keeper:
         while more := os.read(reading, _MAX_REPORT_BYTES):
             data += more
         os.close(reading)
-        lines = data.splitlines() or [b'{"error": "the command\'s process ended before it reported"}']
-        return dict(json.loads(lines[-1]))
+        lines = data.splitlines()
+        if not lines:
+            return Started(error="the command's process ended before it reported", layers=[], details={})
+        # If the command could not be executed, a second report with the error follows the first.
+        report: Started = json.loads(lines[-1])
+        return report
 
     def _wait(self, wakeup: int) -> tuple[int, bool]:
-        """Wait until the command has ended, and end it if the caller asks for that or is gone.
+        """Wait until the command has ended, and end it if the caller asks for that.
 
-        Return the status of the command and whether it was ended.
+        Return the status of the command, and whether the caller asked for its end. If the caller is gone, end everything, this
+        process included.
         """
         killed = False
         poll = select.poll()
@@ -156,22 +220,22 @@ class _Keeper:
 
     def _reaped(self) -> int | None:
         """Reap every process that has ended, and return the status of the command if it is among them."""
-        found = None
+        command_status = None
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return found
+                return command_status
             if not pid:
-                return found
+                return command_status
             if pid == self._command:
-                found = status
+                command_status = status
 
 
-def _reach(settings: dict[str, Any]) -> Reach:
+def _reach(settings: Settings) -> Reach:
     fields = dict(settings["reach"])
     fields["layout"] = Layout(**fields["layout"])
-    fields["writable"] = tuple(Writable(**each) for each in fields["writable"])
+    fields["writable"] = tuple(Writable(**folder) for folder in fields["writable"])
     return Reach(**fields)
 
 
@@ -183,9 +247,10 @@ def _adopt_orphans() -> None:
 def _wake_on_children() -> int:
     """Return a descriptor that can be read as soon as a child has ended.
 
-    The first process of a namespace gets no signal from within that it does not handle, and it handles this one alone.
+    SIGCHLD is the only signal that the keeper handles. The kernel keeps all others from the first process of a namespace if they
+    are sent from inside it, so that the command cannot end its keeper.
     """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python itself would handle this one
     signal.signal(signal.SIGCHLD, lambda *_: None)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -194,19 +259,22 @@ def _wake_on_children() -> int:
 
 
 def _release_descriptors(*, channel: bool) -> None:
-    """Let go of the command's output and channel, so that their end shows that every process of the command is gone."""
+    """Close this process's copies of the command's outputs and channel.
+
+    Whoever reads them then gets the end of the file once every process of the command is gone.
+    """
     for fd in (1, 2):
         os.dup2(0, fd)
     if channel:
         os.close(CHANNEL)
 
 
-def _become(settings: dict[str, Any], confinement: CommandConfinement, report: int) -> NoReturn:
-    """Confine this process and become the command. Report the layers, or what went wrong."""
+def _become(settings: Settings, confinement: CommandConfinement, report_fd: int) -> NoReturn:
+    """Confine this process and become the command. Before that, write a ``Started`` as a line of JSON to ``report_fd``."""
 
-    def say(error: str) -> None:
-        answer = {"error": error, "layers": confinement.layers, "details": confinement.details}
-        os.write(report, json.dumps(answer).encode() + b"\n")
+    def report(error: str) -> None:
+        started = Started(error=error, layers=list(confinement.layers), details=confinement.details)
+        os.write(report_fd, json.dumps(started).encode() + b"\n")
 
     argv, environment = settings["argv"], settings["environment"]
     try:
@@ -219,19 +287,20 @@ def _become(settings: dict[str, Any], confinement: CommandConfinement, report: i
         confinement.confine()
         missing = sorted(frozenset(settings["required"]).difference(confinement.layers))
         if missing:
-            say("it has less confinement than was probed, without " + ", ".join(missing))
+            report("it has less confinement than was probed, without " + ", ".join(missing))
             os._exit(127)
         command = confinement.command(argv)
         if settings["channel"]:
             os.dup2(CHANNEL, 0)
-        say("")
+        report("")
         os.execve(command[0], command, environment)
     except (OSError, ValueError) as error:
-        say(f"{type(error).__name__}: {error}")
+        report(f"{type(error).__name__}: {error}")
         os._exit(127)
 
 
 def _reset_signals() -> None:
+    """Give the signals that Python changed their default effect, and have this process killed when the keeper ends."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
@@ -240,19 +309,23 @@ def _reset_signals() -> None:
 
 
 def _fix_addresses() -> None:
-    """Have the command loaded at the same addresses each time, where the kernel allows it.
+    """Have the command loaded at the same addresses in each run, where the kernel allows it.
 
-    What is ordered by the addresses of objects then comes in the same order in each run. Up to Python 3.11, a set that holds None
-    does, and so the names of tests that are made from one.
+    Whatever is ordered by the addresses of objects then has the same order in each run. Up to Python 3.11, this is so for a set
+    that holds None, and for the names of tests that are made from such a set.
     """
     if sys.platform == "linux":
         with suppress(OSError):
             call("personality", ADDR_NO_RANDOMIZE)
 
 
-def _set_limits(limits: dict[str, int], *, count_processes: bool) -> None:
-    """Set the limits of this process and of each process that it starts."""
+def _set_limits(limits: KernelLimits, *, count_processes: bool) -> None:
+    """Set the limits of this process and of each process that it starts.
+
+    ``count_processes`` says that the kernel counts the processes of the command alone, so that their number can be limited here.
+    """
     wanted = {
+        # The hard limit is one second later, for programs that ignore the signal of the soft one.
         "RLIMIT_CPU": (limits["cpu_s"], limits["cpu_s"] + 1),
         "RLIMIT_FSIZE": (limits["disk_bytes"],) * 2,
         "RLIMIT_NOFILE": (MAX_OPEN_FILES,) * 2,
@@ -267,6 +340,7 @@ def _set_limits(limits: dict[str, int], *, count_processes: bool) -> None:
 
 
 def _lower(which: int, soft: int, hard: int) -> None:
+    """Set a limit, or keep to the hard limit that this process has if that is lower."""
     highest = resource.getrlimit(which)[1]
     if highest != resource.RLIM_INFINITY:
         soft, hard = min(soft, highest), min(hard, highest)
@@ -276,10 +350,12 @@ def _lower(which: int, soft: int, hard: int) -> None:
 def _end_all(alone: bool) -> None:
     """End and reap everything that the command has started.
 
-    If this process is neither the first of a namespace nor can see what it has adopted, its own end is left to do that.
+    ``alone`` says that this process is the first of its namespace. If it is not, and there is no /proc that lists the processes
+    below it, nothing is done: the processes that are left end with this one.
     """
     if not alone and not os.path.isdir("/proc/self"):
         return
+    # In a namespace, -1 stands for every process but this one. New ones may appear while the others are being killed.
     targets: Callable[[], list[int]] = (lambda: [-1]) if alone else _descendants
     while True:
         for pid in targets():
@@ -293,20 +369,20 @@ def _end_all(alone: bool) -> None:
 
 
 def _descendants() -> list[int]:
-    """Return the numbers of all processes below this one, which can be seen only outside a namespace."""
-    found, waiting = [], [os.getpid()]
-    while waiting:
-        pid = waiting.pop()
+    """Return the numbers of all processes below this one, as /proc lists them."""
+    descendants, unvisited = [], [os.getpid()]
+    while unvisited:
+        pid = unvisited.pop()
         try:
             threads = os.listdir(f"/proc/{pid}/task")
             children = [
                 int(word) for tid in threads for word in Path(f"/proc/{pid}/task/{tid}/children").read_text().split()
             ]
-        except OSError:
+        except OSError:  # the process has ended
             continue
-        found += children
-        waiting += children
-    return found
+        descendants += children
+        unvisited += children
+    return descendants
 
 
 def _kill(pid: int) -> None:

@@ -1,4 +1,7 @@
-"""Start the interpreters that become zygotes and keepers, a zygote confined from its start where this system can do that."""
+"""Start the interpreters that become zygotes and keepers.
+
+Where Seatbelt or bubblewrap confines such a process before it starts, the command line made here runs it through that program.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,12 @@ ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "HOME": "/",
 }
-"""The whole environment of a zygote."""
+"""All environment variables of a zygote or a keeper."""
 MAX_STDERR_BYTES = 4096
 _FLAGS = ("-S", "-s", "-P", "-B")
-# The package is loaded from its own folder. The folder in which that lies need not be listed, and nothing beside the package can be
-# imported in place of the standard library.
+"""Nothing installed is imported, the working folder is not on the search path, and no bytecode is written."""
+# The package is loaded from its own folder, which is the first argument. The folder around it is not added to the search path. So
+# it need not be readable, and nothing that lies in it can be imported in place of the standard library.
 _BOOT = (
     "import sys; from importlib import util; folder = sys.argv[1]; del sys.argv[1:]; "
     "spec = util.spec_from_file_location('mlx_selfdebug', folder + '/__init__.py', submodule_search_locations=[folder]); "
@@ -40,7 +44,7 @@ _BOOT = (
 )
 _PACKAGE = Path(__file__).resolve().parents[2]
 _OWN_FOLDERS, _OWN_FILES = ("machine", "sandbox", "values"), ("__init__.py",)
-"""What the processes of the sandbox import of this package."""
+"""The parts of this package that the processes of the sandbox import."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,15 @@ class Setup:
     """The settings with which a zygote is started."""
 
     layout: Layout
+    """The installation of the interpreter that runs the programs."""
     limits: Limits
+    """The limits of each run."""
     folder: str = "/"
-    """The working folder of programs, which should be empty; ``/`` where programs can reach no such folder."""
+    """The working folder of programs, which should be empty, or ``/`` where programs can reach no such folder."""
     packages: tuple[str, ...] = ()
     """Names of the installed packages that programs and checks may import."""
     without: frozenset[str] = frozenset()
-    """Names of layers to leave out, for tests."""
+    """Names of confinement layers to leave out, for tests."""
     required: frozenset[str] = frozenset()
     """Names of layers that must be in force, since the probes found them in force. A zygote that lacks one is not used."""
     bubblewrap: bool = False
@@ -67,7 +73,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Launched:
-    """A process that was started."""
+    """A process that was started, and its standard error."""
 
     pid: int
     stderr: int
@@ -83,10 +89,10 @@ class Launched:
 
 
 def launch(setup: Setup, control: socket.socket) -> Launched:
-    """Start a process that has ``control`` as its descriptor 0. Raises OSError if that fails."""
+    """Start a zygote that has ``control`` as its descriptor 0. Raises OSError if that fails."""
     reading, writing = os.pipe()
     try:
-        pid = spawn(command(setup), ENVIRONMENT, (control.fileno(), None, writing))
+        pid = spawn(zygote_command(setup), ENVIRONMENT, (control.fileno(), None, writing))
     except OSError:
         os.close(reading)
         raise
@@ -96,12 +102,12 @@ def launch(setup: Setup, control: socket.socket) -> Launched:
 
 
 def spawn(words: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int | None]) -> int:
-    """Start a process that gets copies of these descriptors as its own 0, 1, 2 and so on, and return its number.
+    """Start a process that gets copies of ``descriptors`` as its own 0, 1, 2 and so on, and return its number.
 
     None stands for the null device. Raises OSError if the process cannot be started.
     """
-    # If this program has closed its own descriptors 0 to 2, one of the given ones may have such a number here. So all are first
-    # copied to numbers that cannot collide.
+    # If this program has closed its own descriptors 0 to 2, one of the given ones may have such a number, and would be overwritten
+    # before it is copied. So all are first copied to numbers from 10 on.
     copies = [None if fd is None else fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in descriptors]
     actions = [
         (os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) if fd is None else (os.POSIX_SPAWN_DUP2, fd, number)
@@ -123,12 +129,12 @@ def spawn(words: Sequence[str], environment: Mapping[str, str], descriptors: Seq
 
 
 def boot(layout: Layout, module: str) -> list[str]:
-    """Return the command line that starts an interpreter which runs ``main`` of a module of this folder."""
+    """Return the command line of an interpreter that runs ``main`` of a module in this folder."""
     return [layout.executable, *_FLAGS, "-c", _BOOT.replace("MODULE", module), str(_PACKAGE)]
 
 
-def command(setup: Setup) -> list[str]:
-    """Return the whole command line that starts the zygote."""
+def zygote_command(setup: Setup) -> list[str]:
+    """Return the command line that starts a zygote, with that of Seatbelt or bubblewrap around it where one of them is used."""
     inner = boot(setup.layout, "zygote")
     if sys.platform == "darwin" and "seatbelt" not in setup.without:
         return seatbelt.command(with_own_code(setup.layout), inner, executables=[setup.layout.executable])
@@ -139,30 +145,38 @@ def command(setup: Setup) -> list[str]:
 
 
 def keeper_command(reach: Reach, *, in_bubblewrap: bool) -> list[str]:
-    """Return the whole command line that starts the keeper of a confined command."""
+    """Return the command line that starts the keeper of a confined command, with that of bubblewrap around it if so wanted."""
     layout = this_interpreter()
     inner = boot(layout, "keeper")
     if not in_bubblewrap:
         return inner
     own = with_own_code(layout)
-    files = (str(_PACKAGE / name) for name in _OWN_FILES)
-    needed = (*own.stdlib, *own.libraries, *own.packages, own.executable, *files)
+    needed = (
+        *own.stdlib,
+        *own.libraries,
+        *own.packages,
+        own.executable,
+        *(str(_PACKAGE / name) for name in _OWN_FILES),
+    )
     root = open_for(replace(reach, readable=(*reach.readable, *needed)))
     return bubblewrap.command_for(root, inner, program=shutil.which("bwrap") or "bwrap", environment=ENVIRONMENT)
 
 
 def start_failure(setup: Setup, status: int | None, stderr: str) -> str:
-    """Return a message that tells the user why a process ended before it was ready."""
+    """Return a message that tells the user why a zygote ended before it was ready.
+
+    ``status`` is its exit status, or None if that is not known, and ``stderr`` is what it wrote to its standard error.
+    """
     if sys.platform == "darwin" and status is not None:
         return seatbelt.start_failure(status, stderr, setup.layout.executable)
     last_line = (stderr.strip().splitlines()[-1:] or ["no message"])[0]
-    return f"{command(setup)[0]} ended with status {status} before it was ready: {last_line}"
+    return f"{zygote_command(setup)[0]} ended with status {status} before it was ready: {last_line}"
 
 
 def with_own_code(layout: Layout) -> Layout:
     """Return the layout with the sandbox's own code added.
 
-    A zygote that is confined before it starts needs this to load its code. The tasks, which lie beside that code, stay hidden.
+    A process that is confined before it starts needs this to load its code. The tasks, which lie beside that code, stay hidden.
     """
     return replace(
         layout,

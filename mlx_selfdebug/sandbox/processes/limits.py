@@ -1,6 +1,7 @@
-"""Set the descriptors and limits of a forked child before anything untrusted runs.
+"""Set the descriptors and the limits of a forked child before anything untrusted runs in it.
 
-Each step is a bare system call, because every memory page that Python code touches here has to be copied in every run.
+The functions do little more than make system calls. A child shares the memory pages of its parent until it touches them, so every
+page that code here touches is copied in every run.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ import os
 import resource
 
 MAX_OPEN_FILES = 64
-# A zygote has few descriptors, and some systems close them one by one.
 _MAX_FDS = 256
+"""The bound of the descriptors that are closed. A zygote has fewer, and some systems close a range one by one."""
 
 
 def renumber(*fds: int) -> None:
-    """Start a session and move ``fds`` to the numbers from 3 on.
+    """Start a session and copy the descriptors ``fds`` to the numbers from 3 on.
 
-    Their present numbers must be higher than any of the new ones.
+    Their present numbers must be higher than all the new ones, so that no copy takes the place of one that is still needed.
     """
     os.setsid()
     for number, fd in enumerate(fds, 3):
@@ -24,13 +25,14 @@ def renumber(*fds: int) -> None:
 
 
 def close_from(fd: int) -> None:
+    """Close all descriptors from ``fd`` on."""
     os.closerange(fd, _MAX_FDS)
 
 
 def set_limits(cpu_s: int, address_space: int) -> None:
-    """Set the limits of this process: processor seconds, bytes of address space, files and core dumps.
+    """Limit this process to ``cpu_s`` processor seconds, ``address_space`` bytes of memory, and ``MAX_OPEN_FILES`` open files.
 
-    If ``cpu_s`` or ``address_space`` is 0, there is no such limit.
+    It can then write neither files nor core dumps. A ``cpu_s`` or ``address_space`` of 0 means no such limit.
     """
     set_limit = resource.setrlimit
     if cpu_s:

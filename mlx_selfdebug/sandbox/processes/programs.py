@@ -1,8 +1,10 @@
 """Run a source as a program that reads text from descriptor 0 and writes text to descriptor 1.
 
-Both descriptors are pipes that are served by threads, so everything that a program may do with them works as it does elsewhere. A
-program that leaves its input unread does not hang, and one that reads too much gets the end of the file. What the program writes to
-its standard error is discarded. The module is loaded bare, beside the codec.
+Both descriptors are pipes. Threads feed the one and empty the other, so they work for a program as they do elsewhere: one that
+leaves its input unread does not hang, and one that reads past its input gets the end of the file. What the program writes to its
+standard error is discarded.
+
+The module is loaded bare in the candidate's process, beside the codec, and imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -20,19 +22,22 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 CHUNK = 1 << 16
+"""The maximum number of bytes that are read or written at a time."""
 
 
 class ExitError(BaseException):
-    """The program ended with an exit code other than 0."""
+    """The error of a program that ends with an exit code other than 0. Records call it SystemExit."""
 
 
+# A real SystemExit would be taken for an attempt to end the candidate's process.
 ExitError.__name__ = ExitError.__qualname__ = "SystemExit"
 
 
 class Program:
-    """A program as a function of its standard input that returns its standard output.
+    """A program as a function that takes its standard input and returns its standard output.
 
-    ``flooded`` is called from another thread once the output is longer than ``max_bytes``.
+    ``codes`` run one after the other in one module. ``flooded`` is called from another thread once the output is longer than
+    ``max_bytes``.
     """
 
     def __init__(self, codes: tuple[CodeType, ...], file: str, max_bytes: int, flooded: Callable[[], NoReturn]) -> None:
@@ -42,6 +47,7 @@ class Program:
         self._flooded = flooded
 
     def __call__(self, stdin: str) -> str:
+        """Run the program once. Raises ExitError if its exit code is not 0, and any exception that the program does not catch."""
         _connect_input(stdin.encode("utf-8", "surrogateescape"))
         output = _Output(self._max_bytes, self._flooded)
         try:
@@ -63,8 +69,9 @@ class Program:
             if error.code not in (None, 0):
                 raise ExitError(_exit_message(error.code)).with_traceback(error.__traceback__) from None
         finally:
+            # What the interpreter does at its end. The program may have put another object in the place of sys.stdout.
             for step in (_join_threads, _run_at_exit, stdout.flush, lambda: sys.stdout.flush()):
-                _quietly(step)
+                _run_quietly(step)
 
 
 def _open(fd: int, mode: str) -> Any:
@@ -72,6 +79,7 @@ def _open(fd: int, mode: str) -> Any:
 
 
 def _exit_message(code: object) -> str:
+    """Return the message for an exit code as ``sys.exit`` takes it: a number, or something to print before exiting with 1."""
     if isinstance(code, int):
         return f"exit code {int(code)}"
     return f"exit code 1: {code}" if type(code) is str else "exit code 1"
@@ -92,11 +100,8 @@ def _run_at_exit() -> None:
         atexit._run_exitfuncs()
 
 
-def _quietly(step: Callable[[], Any]) -> None:
-    """Run ``step`` and ignore its errors.
-
-    The program may have closed, replaced or broken what the steps at its end need.
-    """
+def _run_quietly(step: Callable[[], Any]) -> None:
+    """Run ``step`` and ignore its errors, since the program may have closed, replaced or broken what the step needs."""
     try:
         step()
     except BaseException:
@@ -104,6 +109,7 @@ def _quietly(step: Callable[[], Any]) -> None:
 
 
 def _connect_input(data: bytes) -> None:
+    """Make descriptor 0 a pipe from which ``data`` can be read."""
     reading, writing = posix.pipe()
     posix.dup2(reading, 0)
     posix.close(reading)
@@ -121,19 +127,20 @@ def _feed(fd: int, data: bytes) -> None:
 
 
 def _close(fd: int) -> None:
-    _quietly(lambda: posix.close(fd))
+    _run_quietly(lambda: posix.close(fd))
 
 
 class _Output:
-    """A collector of what is written to descriptor 1, which it takes over until ``end``."""
+    """A collector of what is written to descriptor 1, which is a pipe to it until ``end`` is called."""
 
     def __init__(self, max_bytes: int, flooded: Callable[[], NoReturn]) -> None:
         self._max_bytes = max_bytes
         self._flooded = flooded
         self._chunks: list[bytes] = []
-        self._nowhere = posix.dup(1)  # copied because opening files may be forbidden
+        # Descriptor 1 is the null device. It is copied, since it cannot be opened again where opening files is forbidden.
+        self._null = posix.dup(1)
         self._reading, writing = posix.pipe()
-        self._waiting, self._waking = posix.pipe()
+        self._waiting, self._waking = posix.pipe()  # a byte in this pipe ends the collecting
         posix.dup2(writing, 1)
         posix.close(writing)
         self._ended = _thread.allocate_lock()
@@ -149,6 +156,7 @@ class _Output:
             self._ended.release()
 
     def _collect_all(self) -> None:
+        """Read the output until its pipe is closed, or until nothing is left in it and a byte wakes this thread."""
         poll = select.poll()
         poll.register(self._reading, select.POLLIN)
         poll.register(self._waiting, select.POLLIN)
@@ -163,14 +171,14 @@ class _Output:
                 self._flooded()
 
     def end(self) -> bytes:
-        """Return what was written until now.
+        """Stop collecting, and return what was written.
 
-        Afterwards, what is written to descriptor 1 is discarded, and descriptor 0 is at the end of its file.
+        Descriptors 0 and 1 become the null device again: later output is discarded, and later input is empty.
         """
         for fd in (1, 0):
-            _quietly(lambda fd=fd: posix.dup2(self._nowhere, fd))  # type: ignore[misc]
-        _quietly(lambda: posix.write(self._waking, b"."))
+            _run_quietly(lambda fd=fd: posix.dup2(self._null, fd))  # type: ignore[misc]
+        _run_quietly(lambda: posix.write(self._waking, b"."))
         self._ended.acquire()
-        for fd in (self._reading, self._waiting, self._waking, self._nowhere):
+        for fd in (self._reading, self._waiting, self._waking, self._null):
             _close(fd)
         return b"".join(self._chunks)

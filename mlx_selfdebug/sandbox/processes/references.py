@@ -1,7 +1,10 @@
-"""Keep the candidate's side of references to objects that do not travel.
+"""Keep track, in the candidate's process, of the objects that cross the channel as references.
 
-The candidate's objects have numbers, the callables of the checks have stand-ins, and the checks may do certain operations with an
-object. The module is loaded bare in the candidate's process, and is untrusted like everything that runs there.
+An object of the candidate gets a number, by which the checks can have operations performed on it. A callable of the checks gets a
+stand-in here, which calls it over the channel.
+
+The module is loaded bare in the candidate's process, beside the codec and unboxing, and imports nothing of the package. It is as
+untrusted as everything that runs there.
 """
 
 from __future__ import annotations
@@ -21,22 +24,22 @@ else:
     import _selfdebug_unboxing as unboxing
 
 MAX_HANDLES = 1 << 16
-_type_name = type.__dict__["__name__"].__get__
-_MISSING = object()
+"""The maximum number of objects that get a number."""
+_type_name = type.__dict__["__name__"].__get__  # the name of a type, even if its metaclass defines another __name__
 
 
 class Kept:
-    """A value that travels as a handle even if it is plain data."""
+    """A wrapper around a value that travels as a handle, even if the value is plain data."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
 
 class References:
-    """The objects of both sides that are known here by numbers.
+    """A table of the candidate's objects and of the checks' callables, by their numbers.
 
-    ``ask`` calls a callable of the checks by its number. The candidate's objects are kept until the process ends, so that a number
-    always means the same object.
+    ``ask`` calls a callable of the checks by its number. The candidate's objects are kept alive until the process ends, so that a
+    number always means the same object.
     """
 
     def __init__(self, ask: Callable[[int, tuple[Any, ...], dict[str, Any]], Any]) -> None:
@@ -44,10 +47,12 @@ class References:
         self._objects: list[Any] = []
         self._numbers: dict[Any, int] = {}
         self._stand_ins: dict[int, Callable[..., Any]] = {}
-        self._received: dict[int, tuple[bytes, int, str]] = {}
+        self._received: dict[
+            int, tuple[bytes, int, str]
+        ] = {}  # by the id of what came from the checks, which goes back as it came
 
     def refer(self, value: Any) -> tuple[bytes, int, str] | None:
-        """Return the tag, number and type name under which ``value`` travels, or None if there are too many objects."""
+        """Return the kind, the number and the name of the reference as which ``value`` travels, or None if there are too many."""
         kind = type(value)
         if kind is Kept:
             value = value.value
@@ -65,7 +70,7 @@ class References:
         return codec.HANDLE, number, _type_name(kind)
 
     def resolve(self, tag: bytes, number: int, name: str) -> Any:
-        """Return the object, built-in or stand-in that a received reference means."""
+        """Return the object, the built-in or the stand-in that a reference from the checks means."""
         if tag == codec.HANDLE:
             return self._objects[number]
         if tag == codec.BUILTIN:
@@ -79,9 +84,9 @@ class References:
 
 
 def _key(kind: type, value: Any) -> Any:
-    """Return the key by which an object is recognised.
+    """Return the key by which an object is recognised: its id, unless it is a bound method.
 
-    Python makes a new object at each access to a bound method. The objects of the same method must share a number.
+    Python makes a new object each time a bound method is read. All objects of the same method must share a number.
     """
     if kind is _METHOD:
         return id(value.__self__), id(value.__func__)
@@ -90,7 +95,7 @@ def _key(kind: type, value: Any) -> Any:
     return id(value)
 
 
-_METHOD = type(References(lambda *_: None).refer)
+_METHOD = type(References(lambda *_: None).refer)  # types.MethodType, which would have to be imported
 _BUILTIN_METHOD = type("".join)
 
 
@@ -103,9 +108,9 @@ def _stand_in(ask: Callable[..., Any], number: int, name: str) -> Callable[..., 
 
 
 def operate(name: str, target: Any, /, *args: Any, **kwargs: Any) -> Any:
-    """Do an operation on an object for the checks and return its result.
+    """Perform an operation on an object for the checks, and return its result.
 
-    If the name begins with ``+``, the result stays in this process and travels as a handle, whatever it is.
+    If the name begins with ``+``, the result stays in this process, and a handle of it is returned.
     """
     if name[:1] == "+":
         return Kept(_OPERATIONS[name[1:]](target, *args, **kwargs))
@@ -121,7 +126,10 @@ def _power(left: Any, right: Any, modulus: Any = None) -> Any:
 
 
 def _leave(target: Any, name: str, message: str) -> bool:
-    """Call ``__exit__``. An exception of the checks becomes the built-in one of the same name; an empty name means none."""
+    """Leave a ``with`` block of the checks, and return whether the exception in it is swallowed.
+
+    ``name`` is the name of the exception's built-in type, or empty if there was no exception.
+    """
     if not name:
         return bool(type(target).__exit__(target, None, None, None))
     error = built_in_error(name, message)
@@ -129,10 +137,7 @@ def _leave(target: Any, name: str, message: str) -> bool:
 
 
 def built_in_error(name: str, message: str) -> BaseException:
-    """Return an exception of the built-in type with this name.
-
-    Return an Exception instead if the type cannot be made from a message alone.
-    """
+    """Return an exception of the built-in type with this name, or an Exception if that type takes more than a message."""
     kind = getattr(sys.modules["builtins"], name, Exception)
     try:
         error = kind(message)
@@ -142,6 +147,7 @@ def built_in_error(name: str, message: str) -> BaseException:
 
 
 def _copied(name: str) -> Callable[[Any], Any]:
+    # The module copy is imported only when it is used.
     return lambda target: getattr(__import__("copy"), name)(target)
 
 

@@ -1,7 +1,9 @@
 """Count the lines of the candidate's source that each request runs, in a traced run.
 
-The counts are untrusted like everything that comes from the candidate's process: they may be false, and they decide nothing. Only
-the thread that answers requests is traced. The module is loaded bare, beside ``answers``.
+The counts are untrusted, like everything that comes from the candidate's process. They may be false, and they decide nothing. Only
+the thread that answers requests is traced.
+
+The module is loaded bare in the candidate's process, beside ``answers``, and imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -20,13 +22,14 @@ else:
 
 
 class TooManyLinesError(BaseException):
-    """The exception that ends a call which runs more lines than are counted. Such a call would most likely never end."""
+    """The exception that ends a call after ``codec.MAX_TRACED_LINES`` lines. Such a call would most likely never end by itself."""
 
 
 class Tracer:
-    """A tracer of the functions that ``around`` returns.
+    """A counter of the lines of ``file`` that functions run.
 
-    ``send`` sends counts by line number, which replace those that were sent before for the same lines.
+    ``send`` is called with counts by line number. They replace the counts that were sent before for the same lines of the same
+    call.
     """
 
     def __init__(self, file: str, send: Callable[[dict[int, int]], None]) -> None:
@@ -35,13 +38,13 @@ class Tracer:
         self._n_calls = 0
 
     def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that does the same as ``function`` and sends the counts of its lines.
+        """Return a function that does what ``function`` does, and sends the counts of the lines that it runs.
 
-        Calls after the first ``MAX_TRACED_CALLS`` are not counted.
+        Only the loading of the source and the first ``codec.MAX_TRACED_CALLS`` calls are counted.
         """
 
         def traced(*args: Any, **kwargs: Any) -> Any:
-            if self._n_calls > codec.MAX_TRACED_CALLS:  # loading the source is one call more
+            if self._n_calls > codec.MAX_TRACED_CALLS:  # greater, since loading the source counts as a call as well
                 return function(*args, **kwargs)
             counts: dict[int, int] = {}
             outer = sys.gettrace()
@@ -57,9 +60,9 @@ class Tracer:
         return traced
 
     def _trace(self, counts: dict[int, int]) -> Callable[[FrameType, str, Any], Any]:
-        """Return a function for ``sys.settrace``.
+        """Return a function for ``sys.settrace`` that adds to ``counts``.
 
-        Each new line is sent at once. A call that hangs in a line causes no further event, so it could not be sent later.
+        Each new line is sent at once. If the call hangs in it or dies, there is no later event at which it could be sent.
         """
         file, send, lines_left = self._file, self._send, codec.MAX_TRACED_LINES
 
@@ -75,7 +78,7 @@ class Tracer:
                 send({line: 1})
             lines_left -= 1
             if lines_left <= 0:
-                # The counts are sent now because the program may catch the exception, and is not traced after it.
+                # The counts are sent now, since the program may catch the exception and is not traced after that.
                 send(counts)
                 raise TooManyLinesError
             return count

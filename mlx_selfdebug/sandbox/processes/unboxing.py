@@ -1,7 +1,8 @@
-"""Make plain data of values that stand for plain data, in the candidate's process: NumPy's scalars and arrays, and some others.
+"""Turn values that stand for plain data into that data: NumPy's scalars and arrays, named tuples, and some others.
 
-What this module makes is sent like any other data of the candidate: it is no more than what the candidate says, and is compared at
-the trusted end. The module is loaded bare, beside the codec.
+The result is sent like any other data of the candidate. It is as untrusted as that, and it is the grader that compares it.
+
+The module is loaded bare in the candidate's process, beside the codec, and imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -12,40 +13,40 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_VIEWS: tuple[type, ...] = type({}.keys()), type({}.items())
+_DICT_VIEWS: tuple[type, ...] = type({}.keys()), type({}.items())
 
 
 def unboxed(value: Any) -> Any:
-    """Return a scalar of NumPy or an array without dimensions as plain data, and any other value as it is.
+    """Return a NumPy scalar, or an array without dimensions, as the plain data that it holds. Any other value is returned as it is.
 
-    A scalar that has no equal among plain data stays as it is: a long double, or a time that is no whole number of microseconds.
+    So is a scalar that no plain data equals: a long double, a missing time, or a time that is not a whole number of microseconds.
     """
     numpy = sys.modules.get("numpy")
     if numpy is None or not issubclass(type(value), (numpy.generic, numpy.ndarray)) or value.ndim:
         return value
     plain, is_time = value.item(), value.dtype.kind in "mM"
-    if is_time and type(plain) is int:
+    if is_time and type(plain) is int:  # a time in units finer than microseconds, such as nanoseconds
         in_microseconds = value.astype(f"{value.dtype.kind}8[us]")
         plain = in_microseconds.item() if in_microseconds == value else None
-    has_none = plain is None or issubclass(type(plain), numpy.generic) or (is_time and type(plain) is int)
-    return value if has_none else plain
+    is_not_plain = plain is None or issubclass(type(plain), numpy.generic) or (is_time and type(plain) is int)
+    return value if is_not_plain else plain
 
 
 def plain_form(value: Any) -> Any:
-    """Return the plain data that equals ``value`` in Python or holds the same, or None if there is none.
+    """Return the plain data that an object stands for, or None if it stands for none.
 
-    That is a tuple of the fields of a named tuple, a list of the elements of an array, a set for the keys or items of a dict, and a
-    datetime or time with the offset of its time zone in place of the zone.
+    A named tuple stands for the tuple of its fields, an array for the list of its elements, the keys or items of a dict for a
+    set, and a datetime or time for the same with the offset of its time zone in place of the zone.
     """
     kind = type(value)
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return tuple(tuple.__iter__(value))  # the candidate's class cannot replace the iteration of tuple itself
     numpy, datetime = sys.modules.get("numpy"), sys.modules["datetime"]
     if numpy is not None and issubclass(kind, numpy.ndarray):
-        # As nanoseconds, times would become whole numbers.
+        # ``tolist`` would turn times in nanoseconds into whole numbers.
         in_nanoseconds = value.dtype.kind in "mM" and numpy.datetime_data(value.dtype)[0] == "ns"
         return (value.astype(f"{value.dtype.kind}8[us]") if in_nanoseconds else value).tolist()
-    if kind in _VIEWS:
+    if kind in _DICT_VIEWS:
         return set(value)
     if kind in (datetime.datetime, datetime.time):
         offset = value.utcoffset()

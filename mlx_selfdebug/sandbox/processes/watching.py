@@ -1,4 +1,7 @@
-"""Wait for a descriptor and end processes that hold too much memory meanwhile, where the kernel enforces no such limit."""
+"""Wait for a descriptor, and in the meantime end processes that hold too much memory.
+
+This is needed where the kernel enforces no limit on memory.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from mlx_selfdebug.sandbox.confinement.memory_watch import MemoryWatch
 def wait_readable(fd: int, watch: MemoryWatch, measure: Callable[[int], int]) -> tuple[int, ...]:
     """Wait until ``fd`` can be read or is closed, and return an empty tuple.
 
-    If there are processes that could not be measured for too long, return their numbers at once instead. ``measure`` returns the
-    bytes that a process holds.
+    Processes that exceed their budget in ``watch`` are killed. If some processes could not be measured for too long, their
+    numbers are returned at once. ``measure`` returns the bytes that a process holds, or 0 if it cannot be measured.
     """
     poll = select.poll()
     poll.register(fd, select.POLLIN)
@@ -30,4 +33,5 @@ def wait_readable(fd: int, watch: MemoryWatch, measure: Callable[[int], int]) ->
 
 
 def _timeout_ms(due: float) -> float | None:
+    """Return the milliseconds until ``due``, or None if no look is due."""
     return None if math.isinf(due) and due > 0 else max(0.0, (due - time.monotonic()) * 1000)

@@ -1,4 +1,4 @@
-"""Start a zygote for the runner, give it one run after the other, and start another when it is gone."""
+"""Start a zygote for the runner, give it one run after the other, and replace it when it is gone or has served long enough."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, replace
+from typing import TYPE_CHECKING
 
 from mlx_selfdebug.sandbox.confinement import bubblewrap
 from mlx_selfdebug.sandbox.confinement.system import layer_names
@@ -23,16 +24,24 @@ from mlx_selfdebug.sandbox.wire.channel import Channel, ChannelError, ChannelTim
 from mlx_selfdebug.sandbox.wire.messages import ChildLimits, Done, Order, Request, frame
 from mlx_selfdebug.values.verdict import ErrorFact, Failure
 
+if TYPE_CHECKING:
+    from mlx_selfdebug.sandbox.processes.zygote import Settings
+
 START_S = 60.0
+"""Seconds that a zygote may take to start, and to accept an order."""
 EXIT_S = 10.0
+"""Seconds that a zygote may take to end a run, or to end itself."""
 GRADER_S = 130.0
 """Seconds that the checks themselves may take in addition to the candidate's time.
 
 This is a little more than the grader allows itself.
 """
 GRADER_MEMORY_BYTES = 2 << 30
+"""Memory of a grader, on top of what the zygote maps."""
 RUNS_PER_ZYGOTE = 2000
 """The number of runs after which a zygote is replaced."""
+_MAX_MESSAGE_BYTES = 1 << 20
+"""The maximum length of a message from the zygote."""
 _NOTHING = Executed()
 
 
@@ -42,12 +51,12 @@ class WorkerError(Exception):
 
 @dataclass(frozen=True)
 class PreparedChecks:
-    """The form into which a grader has brought the checks."""
+    """Checks as a grader has prepared them."""
 
     data: bytes = b""
-    """The prepared checks, for later graders alone to read."""
+    """The prepared checks, which only later graders may read."""
     shareable: bool = False
-    """Whether a grader that runs other checks too may run these."""
+    """Whether the grader that runs these checks may also run others."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +65,16 @@ class Result:
 
     report: Report
     ending: Ending
+    """How the candidate's process ended."""
     prepared: PreparedChecks | None = None
-    """The prepared checks, if the request did not bring them."""
+    """The prepared checks, if the request did not hold them."""
     executed: Executed = _NOTHING
     """The lines that were executed, if the run was traced."""
 
 
 @dataclass(frozen=True)
 class _Reply:
-    """The messages of a grader about one run."""
+    """What a grader has sent about one run."""
 
     report: Report | None = None
     prepared: PreparedChecks | None = None
@@ -76,18 +86,20 @@ class _Reply:
 
 
 class Worker:
-    """A handle on one zygote at a time, which is started when first needed. It may be used by one thread at a time."""
+    """A manager of one zygote at a time, which is started when it is needed. Only one thread may use a worker at a time."""
 
     def __init__(self, setup: Setup) -> None:
-        self._setup = setup
-        self._pid = 0
-        self._n_runs = 0
-        self._runs = itertools.count(1)
-        self._control: socket.socket | None = None
-        self._channel: Channel | None = None
-        self._link: Channel | None = None
         self.layers: tuple[str, ...] = ()
+        """The names of the confinement layers in force for the zygote."""
         self.details: dict[str, str] = {}
+        """A line of detail on each layer."""
+        self._setup = setup
+        self._pid = 0  # the number of the zygote, or 0
+        self._n_runs = 0  # the runs of this zygote
+        self._runs = itertools.count(1)  # numbers for the runs of all zygotes
+        self._control: socket.socket | None = None
+        self._channel: Channel | None = None  # on the control socket
+        self._link: Channel | None = None  # to the grader
 
     def start(self) -> None:
         """Start a zygote unless there is one that can still be used. Raises WorkerError if that fails."""
@@ -100,7 +112,10 @@ class Worker:
         self._require_layers()
 
     def _require_layers(self) -> None:
-        """Close a zygote that lacks a required layer, as one may that was started while the system was short of processes."""
+        """Raise WorkerError and end the zygote if it lacks a required layer.
+
+        A layer can fail in one zygote alone, for example while the system is short of processes.
+        """
         missing = self._setup.required.difference(self.layers)
         if missing:
             reasons = "; ".join(f"{name}: {self.details.get(name, 'not offered')}" for name in sorted(missing))
@@ -119,22 +134,23 @@ class Worker:
             theirs.close()
         self._pid, self._control, self._channel, self._n_runs = launched.pid, ours, Channel(ours), 0
         try:
-            self._greet(launched)
+            self._begin(launched)
         finally:
             os.close(launched.stderr)
 
     def _needs_bubblewrap(self) -> bool:
-        """Return whether this program may not make namespaces but bubblewrap may.
+        """Return whether this program may not make namespaces, but bubblewrap may.
 
-        Where the probes did make namespaces, failing to make them now is a passing trouble, and bubblewrap is not its cure.
+        If the probes could make namespaces, the failure to make them now will pass, and bubblewrap is not needed.
         """
-        lacking = "namespaces" in layer_names() and "namespaces" not in self.layers
-        wanted = "namespaces" not in self._setup.without | self._setup.required
-        return lacking and wanted and bubblewrap.works()
+        are_lacking = "namespaces" in layer_names() and "namespaces" not in self.layers
+        may_be_replaced = "namespaces" not in self._setup.without | self._setup.required
+        return are_lacking and may_be_replaced and bubblewrap.works()
 
-    def _greet(self, launched: Launched) -> None:
+    def _begin(self, launched: Launched) -> None:
+        """Send a new zygote its settings, and wait until it is ready. Raises WorkerError if it does not get ready."""
         setup = self._setup
-        settings = {
+        settings: Settings = {
             "layout": asdict(setup.layout),
             "folder": setup.folder,
             "packages": setup.packages,
@@ -145,7 +161,7 @@ class Worker:
         try:
             self._send(frame(messages.SETTINGS, 0, settings))
             started = self._receive(START_S)
-            content = codec.decode(started.body, 1 << 20)
+            content = codec.decode(started.body, _MAX_MESSAGE_BYTES)
         except (ChannelError, codec.CodecError) as error:
             status = self.close()
             raise WorkerError(start_failure(setup, status, launched.read_stderr())) from error
@@ -160,8 +176,8 @@ class Worker:
     def run(self, request: Request, *, shared: bool) -> Result:
         """Run one program against its checks and return the result.
 
-        ``shared`` says that the checks affect nothing outside themselves, so that their grader may serve other runs too. Raises
-        WorkerError if the machine fails.
+        ``shared`` says that the checks touch nothing but their own objects, so that they may run in a grader that serves other
+        runs as well. Raises WorkerError if the machine fails.
         """
         self.start()
         self._n_runs += 1
@@ -191,6 +207,7 @@ class Worker:
             socket.send_fds(self._control, [Order(messages.GRADER).pack()], [theirs.fileno()])
 
     def _receive_reply(self, request: Request, number: int) -> _Reply:
+        """Send the request to the grader, and return what it sends up to its report, or why there is no report."""
         reply = _Reply()
         link, deadline = self._link, time.monotonic() + request.wall_s + GRADER_S
         assert link is not None
@@ -198,7 +215,7 @@ class Worker:
             link.send_raw(frame(messages.REQUEST, number, astuple(request)), GRADER_S)
             while reply.report is None:
                 received = link.receive(messages.MAX_PREPARED_BYTES, deadline - time.monotonic())
-                reply = _with(reply, received, number)
+                reply = _add_message(reply, received, number)
         except ChannelTimeoutError:
             return replace(reply, report=_endless_checks(request.wall_s), stuck=True)
         except (ChannelError, codec.CodecError) as error:
@@ -206,9 +223,10 @@ class Worker:
         return reply
 
     def _end_run(self, number: int, reply: _Reply, shared: bool) -> Done:
-        last = reply.report is None or reply.stuck or not shared
+        """Have the zygote end the run, and return how the candidate ended."""
+        end_grader = reply.report is None or reply.stuck or not shared
         grace = reply.report is not None and reply.report.silence == "exit"
-        self._order(messages.END_GRADER if last else messages.END, number, grace)
+        self._order(messages.END_GRADER if end_grader else messages.END, number, grace)
         done = Done(*codec.decode(self._receive(EXIT_S).body, 1 << 10))
         if done.run != number:
             raise codec.CodecError("the zygote reported the end of another run")
@@ -225,9 +243,9 @@ class Worker:
         self._send(Order(kind, run, grace).pack())
 
     def close(self) -> int | None:
-        """End the zygote and everything that it started, and return its exit status if there was a zygote.
+        """End the zygote and everything that it started, and return its exit status, or None if that is not known.
 
-        May be called more than once.
+        If there is no zygote, nothing is done and None is returned.
         """
         if not self._pid:
             return None
@@ -252,32 +270,35 @@ class Worker:
 
     def _receive(self, timeout_s: float) -> Frame:
         assert self._channel is not None
-        return self._channel.receive(1 << 20, timeout_s)
+        return self._channel.receive(_MAX_MESSAGE_BYTES, timeout_s)
 
 
 def _child_limits(limits: Limits) -> ChildLimits:
     return ChildLimits(math.ceil(limits.cpu_s), limits.memory_bytes, limits.output_bytes, GRADER_MEMORY_BYTES)
 
 
-def _with(reply: _Reply, received: Frame, number: int) -> _Reply:
-    """Return the reply with a message added. Raises CodecError if the message is not a valid report or not valid lines."""
+def _add_message(reply: _Reply, received: Frame, number: int) -> _Reply:
+    """Return the reply with a message of the grader added. Raises CodecError if the message is not valid."""
     if received.kind == messages.REPORT and received.id == number:
         return replace(reply, report=messages.read_report(received.body))
     if received.kind == messages.EXECUTED and received.id == number:
         return replace(reply, executed=messages.read_executed(received.body))
+    # In this message, the id says whether the checks are shareable.
     return replace(reply, prepared=PreparedChecks(received.body, received.id == 1))
 
 
 def _endless_checks(wall_s: float) -> Report:
-    """Return the report for checks that did not end.
+    """Return the report of a run whose checks did not end in time.
 
-    Most likely a value of the candidate made them so slow. Checks that never end by themselves fail their own reference as well.
+    It counts against the candidate, since most likely a value of the candidate made them so slow. Checks that never end by
+    themselves fail their own reference as well.
     """
     error = ErrorFact("TimeoutError", f"the checks did not finish within {wall_s + GRADER_S:.0f} s")
     return Report("timeout_wall", (Failure("", error=error),), 0, 1)
 
 
 def _describe_exit(status: int | None) -> str:
+    """Return how a grader ended, in words. ``status`` is None if there was no grader left to end."""
     if status is None:
         return "it is gone"
     code = os.waitstatus_to_exitcode(status)
@@ -285,6 +306,7 @@ def _describe_exit(status: int | None) -> str:
 
 
 def _wait(pid: int, options: int) -> tuple[int, int | None]:
+    """Return the number of the process, or 0 if it is still running, and its exit code if that is known."""
     try:
         ended, status = os.waitpid(pid, options)
     except ChildProcessError:  # another part of this program has already waited for this process
