@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from mlx_selfdebug.machine.cache_folder import CACHE_VARIABLE
-from mlx_selfdebug.sandbox.probes import Findings, Probe
 from mlx_selfdebug.sandbox.findings_cache import MAX_AGE_S, cached_findings
+from mlx_selfdebug.sandbox.probes import Findings, Probe
 
 BEST = Findings({"seccomp": "a filter"}, frozenset({"seccomp"}), (Probe("write a file", "files", True),))
 

@@ -226,7 +226,11 @@ def test_without_namespaces_a_folder_cannot_be_shown_elsewhere(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("argv", "part"),
-    [([], "argv is empty"), (["/nothing/python"], "'/nothing/python', which is not a program"), (["/"], "not a program")],
+    [
+        ([], "argv is empty"),
+        (["/nothing/python"], "'/nothing/python', which is not a program"),
+        (["/"], "not a program"),
+    ],
 )
 def test_an_interpreter_that_is_not_there_is_named(argv: list[str], part: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=part):
