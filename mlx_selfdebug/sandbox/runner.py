@@ -46,7 +46,7 @@ MAX_WAITING = 10_000
 """The maximum number of runs that are queued or running; beyond that, ``submit`` blocks."""
 MAX_PREPARED = 4096
 """The maximum number of prepared checks in the cache."""
-MAX_PREPARED_BYTES = 1 << 18
+MAX_CACHED_BYTES = 1 << 18
 """The maximum length of prepared checks in the cache. Longer ones are prepared again by every run."""
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -343,7 +343,7 @@ class _PreparedCache:
 
     def put(self, key: tuple[str, str, str], prepared: PreparedChecks) -> None:
         """Keep prepared checks. Of those that are too long, only ``shareable`` is kept."""
-        if len(prepared.data) > MAX_PREPARED_BYTES:
+        if len(prepared.data) > MAX_CACHED_BYTES:
             prepared = PreparedChecks(b"", prepared.shareable)
         with self._lock:
             self._entries[key] = prepared
