@@ -62,7 +62,7 @@ def test_the_page_of_the_command_line_describes_every_preset() -> None:
 
 def test_the_page_of_the_doctor_has_a_line_for_every_finding_that_can_be_other_than_ok() -> None:
     from mlx_selfdebug.doctor.hardware import examine_hardware
-    from mlx_selfdebug.machine.facts import Machine, State
+    from mlx_selfdebug.machine.this_machine import Machine, State
 
     rows = re.findall(r"^\| ([a-zA-Z][^|]*) \|", page("doctor"), flags=re.MULTILINE)
     named = {name.strip() for row in rows for name in row.split(",")}

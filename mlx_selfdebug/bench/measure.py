@@ -14,7 +14,7 @@ from mlx_selfdebug.bench.record import Record
 from mlx_selfdebug.bench.sizes import weights_size
 from mlx_selfdebug.bench.trial import StageTrials, run_trial
 from mlx_selfdebug.errors import UsageError
-from mlx_selfdebug.machine.facts import read_machine
+from mlx_selfdebug.machine.this_machine import read_machine
 from mlx_selfdebug.machine.versions import versions
 from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.progress import NullProgress, Progress

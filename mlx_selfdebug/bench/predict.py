@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from mlx_selfdebug.machine.facts import Machine
+from mlx_selfdebug.machine.this_machine import Machine
 
 REACHED_SHARE = 0.65
 OPERATIONS_PER_PARAMETER = 4

@@ -14,7 +14,7 @@ from typing import Any
 
 from mlx_selfdebug.bench.trial import StageTrials
 from mlx_selfdebug.errors import FormatError, StoreError
-from mlx_selfdebug.machine.facts import Machine
+from mlx_selfdebug.machine.this_machine import Machine
 from mlx_selfdebug.store.codec import parse, plain
 from mlx_selfdebug.store.files import write_atomically
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from mlx_selfdebug.bench.power import PowerMeter
-from mlx_selfdebug.machine.facts import read_state
+from mlx_selfdebug.machine.this_machine import read_state
 from mlx_selfdebug.memory import Meter
 
 Work = Callable[[], Mapping[str, float]]

@@ -10,7 +10,7 @@ from mlx_selfdebug.doctor.finding import Finding
 from mlx_selfdebug.doctor.hardware import examine_hardware
 from mlx_selfdebug.doctor.software import examine_software
 from mlx_selfdebug.doctor.surroundings import examine_folders, examine_hub, examine_sandbox
-from mlx_selfdebug.machine.facts import read_machine, read_state
+from mlx_selfdebug.machine.this_machine import read_machine, read_state
 
 
 def examine(config: Config | None = None) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mlx_selfdebug.config import BudgetConfig
 from mlx_selfdebug.doctor.finding import Finding, judged, ok
-from mlx_selfdebug.machine.facts import Machine, State
+from mlx_selfdebug.machine.this_machine import Machine, State
 
 MIN_MEMORY_BYTES = 4 * 10**9
 SYSTEM_BYTES = 4 * 10**9

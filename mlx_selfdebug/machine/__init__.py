@@ -1,1 +1,1 @@
-"""Describe the machine that the work runs on and its current state. Every command-line tool of macOS is called in ``apple``."""
+"""Describe the machine that the work runs on and its current state. All calls of macOS's command-line tools are in ``apple``."""

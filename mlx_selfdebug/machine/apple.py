@@ -1,7 +1,8 @@
 """Ask macOS's own tools about the machine and parse what they print.
 
-Each tool has one function that calls it and one parser. A parser returns None where it does not understand the text. The calls
-work on macOS only. The parsers run on any system and are tested on text in the form that macOS prints. No call needs a password.
+For each value there is a function that calls a tool and a parser for what the tool prints. A parser returns None where it does not
+understand the text. The calls work on macOS only, and none needs a password. The parsers run on any system and are tested on text
+in the form that macOS prints.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Ask = Callable[[Sequence[str]], str]
 """A function that runs a command and returns what it prints, or an empty text if the command cannot be run."""
 
 TIMEOUT_S = 2.0
-_SYSCTL = (
+_SYSCTL_KEYS = (
     "machdep.cpu.brand_string", "hw.perflevel0.physicalcpu", "hw.perflevel1.physicalcpu", "iogpu.wired_limit_mb",
 )  # fmt: skip
 _PRESSURES = ("nominal", "moderate", "heavy", "trapping", "sleeping")
@@ -25,7 +26,7 @@ _PRESSURES = ("nominal", "moderate", "heavy", "trapping", "sleeping")
 
 
 def ask(command: Sequence[str]) -> str:
-    """Run ``command`` and return what it prints, or an empty text if it fails to start or exceeds ``TIMEOUT_S``."""
+    """Run ``command`` and return what it prints, or an empty text if it does not start or takes longer than ``TIMEOUT_S``."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False).stdout
     except (OSError, subprocess.SubprocessError):
@@ -45,8 +46,9 @@ class Hardware:
 
 
 def read_hardware(ask: Ask = ask) -> Hardware:
+    """Return the hardware of this Mac, as ``sysctl`` and ``ioreg`` report it."""
     # For a key that this chip does not have, sysctl prints an error on stderr; it still prints the values of the others.
-    values = parse_sysctl(ask(["/usr/sbin/sysctl", *_SYSCTL]))
+    values = parse_sysctl(ask(["/usr/sbin/sysctl", *_SYSCTL_KEYS]))
     wired_limit_mb = _number(values.get("iogpu.wired_limit_mb"))
     return Hardware(
         values.get("machdep.cpu.brand_string") or None,
@@ -58,7 +60,7 @@ def read_hardware(ask: Ask = ask) -> Hardware:
 
 
 def boot_session(ask: Ask = ask) -> str | None:
-    """Return the name that macOS gives to the time since it was started, such as ``1D2A4F7E-...``."""
+    """Return the identifier of the time since this Mac was started, such as ``1D2A4F7E-...``. Each start gets a new one."""
     return parse_sysctl(ask(["/usr/sbin/sysctl", "kern.bootsessionuuid"])).get("kern.bootsessionuuid") or None
 
 
@@ -68,14 +70,17 @@ def system_name(ask: Ask = ask) -> str | None:
 
 
 def power_source(ask: Ask = ask) -> Literal["mains", "battery"] | None:
+    """Return the source from which this Mac draws its power."""
     return parse_power_source(ask(["/usr/bin/pmset", "-g", "batt"]))
 
 
 def low_power_mode(ask: Ask = ask) -> bool | None:
+    """Return whether the Low Power Mode is on."""
     return parse_low_power(ask(["/usr/bin/pmset", "-g"]))
 
 
 def thermal_pressure(ask: Ask = ask) -> str | None:
+    """Return the thermal pressure: nominal, moderate, heavy, trapping or sleeping."""
     return parse_pressure(ask(["/usr/bin/notifyutil", "-g", "com.apple.system.thermalpressurelevel"]))
 
 
@@ -86,12 +91,14 @@ def parse_sysctl(text: str) -> dict[str, str]:
 
 
 def parse_gpu_cores(text: str) -> int | None:
+    """Return the number of GPU cores in the output of ``ioreg``, which has a line such as ``"gpu-core-count" = 10``."""
     match = re.search(r'"gpu-core-count"\s*=\s*(\d+)', text)
     return int(match[1]) if match else None
 
 
 def parse_sw_vers(text: str) -> str | None:
-    values = parse_sysctl(text)
+    """Return the name, version and build of the system in the output of ``sw_vers``."""
+    values = parse_sysctl(text)  # sw_vers prints lines of the same form
     name, number, build = (values.get(key) for key in ("ProductName", "ProductVersion", "BuildVersion"))
     if not name or not number:
         return None
@@ -124,7 +131,7 @@ def parse_pressure(text: str) -> str | None:
 
 @dataclass(frozen=True)
 class PowerSample:
-    """A measurement of power, as printed in one line by ``macmon pipe``."""
+    """A measurement of power, which ``macmon pipe`` prints in one line."""
 
     watts: float
     """The power of the whole machine, or of the chip alone where the machine's is not known."""
@@ -133,7 +140,7 @@ class PowerSample:
 
 
 def parse_macmon(line: str) -> PowerSample | None:
-    """Return the measurement in a line of ``macmon pipe``, or None if the line does not state the power."""
+    """Return the measurement in one line of JSON from ``macmon pipe``, or None if the line does not state the power."""
     try:
         values: dict[str, Any] = json.loads(line)
         watts = values.get("sys_power") or values["all_power"]

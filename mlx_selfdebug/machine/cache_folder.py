@@ -1,7 +1,7 @@
 """Find the folder in which this package keeps what it can make or fetch again.
 
-The folder is ``MLX_SELFDEBUG_CACHE`` or else the platform's usual place: ``~/Library/Caches/mlx-selfdebug`` on macOS,
-``$XDG_CACHE_HOME/mlx-selfdebug`` or ``~/.cache/mlx-selfdebug`` elsewhere.
+The environment variable ``MLX_SELFDEBUG_CACHE`` names the folder. If it is not set, the platform's usual place is taken:
+``~/Library/Caches/mlx-selfdebug`` on macOS, and ``$XDG_CACHE_HOME/mlx-selfdebug`` or ``~/.cache/mlx-selfdebug`` elsewhere.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ CACHE_VARIABLE = "MLX_SELFDEBUG_CACHE"
 
 
 def default_cache_dir() -> Path:
-    """Return the path of the cache folder. Nothing is created.
+    """Return the path of the cache folder, without creating it.
 
-    Raises UsageError if the variable is not set and there is no home directory.
+    Raises UsageError if no variable names it and there is no home directory.
     """
     if named := os.environ.get(CACHE_VARIABLE):
         return Path(named).expanduser().absolute()
-    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    xdg = os.environ.get("XDG_CACHE_HOME", "")  # the specification says to ignore a relative path
     if sys.platform != "darwin" and os.path.isabs(xdg):
         return Path(xdg) / "mlx-selfdebug"
     try:

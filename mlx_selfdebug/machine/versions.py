@@ -1,4 +1,4 @@
-"""Look up the versions of Python and of the packages that the work depends on."""
+"""Look up the versions of Python and of the packages on which the results depend."""
 
 from __future__ import annotations
 

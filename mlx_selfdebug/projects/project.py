@@ -168,7 +168,7 @@ def _root_of(path: Path) -> Path:
 def _python_of(root: Path, python: str) -> str:
     if python:
         if not os.access(python, os.X_OK) or os.path.isdir(python):
-            raise UsageError(f"--python {python} is no program; it is the interpreter that runs the project's tests")
+            raise UsageError(f"--python {python} is not a program; it is the interpreter that runs the project's tests")
         return os.path.abspath(python)
     active = os.environ.get("VIRTUAL_ENV")
     folders = [*(root / name for name in VIRTUAL_ENVIRONMENTS), *([Path(active)] if active else [])]

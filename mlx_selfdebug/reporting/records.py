@@ -13,7 +13,7 @@ from mlx_selfdebug.evaluation.evidence import Evidence, read_evidence
 from mlx_selfdebug.evaluation.metrics import mean_pass_at_k
 from mlx_selfdebug.evaluation.overlap import Overlap
 from mlx_selfdebug.evaluation.readings import StoredReading, read_readings
-from mlx_selfdebug.machine.facts import hardware
+from mlx_selfdebug.machine.this_machine import hardware
 from mlx_selfdebug.machine.versions import versions
 from mlx_selfdebug.store import Facts, Key, StoredRun
 from mlx_selfdebug.training.selection import REWARDS, Check, stored_checks

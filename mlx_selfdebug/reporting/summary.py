@@ -12,7 +12,7 @@ from typing import Any
 from mlx_selfdebug.columns import columns
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.evaluation.result import Result
-from mlx_selfdebug.machine.facts import hardware
+from mlx_selfdebug.machine.this_machine import hardware
 from mlx_selfdebug.machine.versions import versions
 from mlx_selfdebug.reporting.words import gigabytes
 from mlx_selfdebug.store import Key, Run, write_atomically

@@ -1,8 +1,8 @@
-"""The test runner: it runs untrusted programs against checks, and a program that it reports as passed did pass.
+"""Run untrusted programs against checks, and the commands of a project, in confinement.
 
-Beside it, a command of a project runs confined in a scratch copy.
-
-README.md says what the runner protects against and what it does not cover yet.
+``TestRunner`` tests programs. A program that it reports as passed did pass. ``run_confined`` and ``confined_session`` run a
+command, such as a test suite, in a scratch copy of its project. README.md says what both protect against and what they do not
+cover.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Import a public name when it is first asked for.
 
-    The sandboxed processes import the folders below, and must not load the code that starts such processes along with them.
+    The sandboxed processes import modules of the folders below this one. They would otherwise load the code that starts such
+    processes as well.
     """
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

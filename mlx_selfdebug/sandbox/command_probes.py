@@ -14,15 +14,15 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.sandbox.confinement import bubblewrap
 from mlx_selfdebug.sandbox.confinement.system import command_layer_names
 from mlx_selfdebug.sandbox.limits import CommandLimits
-from mlx_selfdebug.sandbox.prepared_command import Wanted, prepared
-from mlx_selfdebug.sandbox.probes import CONTROL_TIMEOUT_S, Findings, Group, Probe, open_targets
+from mlx_selfdebug.sandbox.prepared_command import CommandRequest, prepare_command
+from mlx_selfdebug.sandbox.probes import CONTROL_TIMEOUT_S, Attempt, Findings, Probe, open_targets
 from mlx_selfdebug.sandbox.processes.confined import run
 from mlx_selfdebug.sandbox.processes.outcome import Ending, Outcome
 
@@ -33,32 +33,33 @@ _START_MADE = """
 shutil.copy(sys.executable, "made")
 assert not os.waitpid(os.posix_spawn("./made", ["./made", "-S", "-c", ""], os.environ), 0)[1]
 """
-# Outside, this sets the limits of the caller to what they are.
+# This replaces a limit by itself, so that the control, which runs it on the calling program, changes nothing.
 _SET_LIMITS = """
 import resource
 resource.prlimit(keeper, resource.RLIMIT_CORE, resource.prlimit(keeper, resource.RLIMIT_CORE))
 """
-# Each is run in a process of its own and reaches its end only if the escape succeeds. ``x`` holds what there is to reach.
-_ATTEMPTS: tuple[tuple[str, Group, str], ...] = (
-    ("read a file outside its folders", "files", "open(x['canary']).read()"),
-    ("list the home folder", "files", "os.listdir(x['home'])"),
-    ("write a file outside its folders", "files", "open(x['folder'] + '/written', 'w').write('x')"),
-    ("empty a file outside its folders", "files", "os.truncate(x['victim'], 0)"),
-    ("change the mode of a file outside", "files", "os.chmod(x['victim'], 0o600)"),
-    ("remove a file outside its folders", "files", "os.unlink(x['doomed'])"),
-    ("follow a link out of its folder", "files", "os.symlink(x['canary'], 'link'); open('link').read()"),
-    ("change its interpreter's library", "files", "open(os.__file__, 'a').close()"),
-    ("make a program that runs as its owner", "files", "open('owner', 'w').close(); os.chmod('owner', 0o4755)"),
-    ("connect over TCP", "network", "socket.create_connection(('127.0.0.1', x['tcp']), 5).close()"),
-    ("send over UDP", "network", "socket.socket(2, 2).sendto(b'x', ('127.0.0.1', x['udp']))"),
-    ("connect to a local socket", "network", "socket.socket(socket.AF_UNIX).connect(x['unix'])"),
-    ("start another program", "processes", "assert not os.waitpid(os.posix_spawn('/bin/sh', ['sh', '-c', ':'], {}), 0)[1]"),
-    ("start a program that it made", "processes", _START_MADE),
-    ("make namespaces of its own", "processes", "import ctypes; assert not ctypes.CDLL(None).unshare(0x10000000)"),
-    ("set the limits of the process that keeps it", "processes", _SET_LIMITS),
-    ("signal a process outside", "processes", "os.kill(x['pid'], 0)"),
-    ("read the environment of a process outside", "processes", "open(f\"/proc/{x['pid']}/environ\").read()"),
+# Each attempt is run in a process of its own, in which ``keeper`` is the number of the process that keeps the command.
+_ATTEMPTS = (
+    Attempt("read a file outside its folders", "files", "open(x['canary']).read()"),
+    Attempt("list the home folder", "files", "os.listdir(x['home'])"),
+    Attempt("write a file outside its folders", "files", "open(x['folder'] + '/written', 'w').write('x')"),
+    Attempt("empty a file outside its folders", "files", "os.truncate(x['victim'], 0)"),
+    Attempt("change the mode of a file outside", "files", "os.chmod(x['victim'], 0o600)"),
+    Attempt("remove a file outside its folders", "files", "os.unlink(x['doomed'])"),
+    Attempt("follow a link out of its folder", "files", "os.symlink(x['canary'], 'link'); open('link').read()"),
+    Attempt("change its interpreter's library", "files", "open(os.__file__, 'a').close()"),
+    Attempt("make a program that runs as its owner", "files", "open('owner', 'w').close(); os.chmod('owner', 0o4755)"),
+    Attempt("connect over TCP", "network", "socket.create_connection(('127.0.0.1', x['tcp']), 5).close()"),
+    Attempt("send over UDP", "network", "socket.socket(2, 2).sendto(b'x', ('127.0.0.1', x['udp']))"),
+    Attempt("connect to a local socket", "network", "socket.socket(socket.AF_UNIX).connect(x['unix'])"),
+    Attempt("start another program", "processes", "assert not os.waitpid(os.posix_spawn('/bin/sh', ['sh', '-c', ':'], {}), 0)[1]"),
+    Attempt("start a program that it made", "processes", _START_MADE),
+    Attempt("make namespaces of its own", "processes", "import ctypes; assert not ctypes.CDLL(None).unshare(0x10000000)"),
+    Attempt("set the limits of the process that keeps it", "processes", _SET_LIMITS),
+    Attempt("signal a process outside", "processes", "os.kill(x['pid'], 0)"),
+    Attempt("read the environment of a process outside", "processes", "open(f\"/proc/{x['pid']}/environ\").read()"),
 )  # fmt: skip
+# The program of the command: it makes the attempts and prints the names of those that succeeded.
 _PROGRAM = """
 import json, os, shutil, socket, sys
 attempts, x = json.loads(sys.argv[1])
@@ -76,16 +77,44 @@ for name, source in attempts:
         reached.append(name)
 print(json.dumps(reached))
 """
-_LIMIT_ATTEMPTS: tuple[tuple[str, Ending, CommandLimits, str], ...] = (
-    ("run past its time limit", "timed_out", replace(_LIMITS, wall_s=0.3), "import time; time.sleep(60)"),
-    ("use more than its memory limit", "memory", replace(_LIMITS, memory_bytes=64 << 20),
-     "import mmap, time; m = mmap.mmap(-1, 96 << 20); [m.write(b'x' * (1 << 20)) for _ in range(96)]; time.sleep(60)"),
-    ("start more processes than its limit", "processes", _LIMITS,
-     "import os, time; all(os.fork() for _ in range(40)); time.sleep(60)"),
-    ("write more than its limit of output", "output", _LIMITS, "import time; print('x' * (2 << 20)); time.sleep(60)"),
-    ("fill more of the disk than its limit", "disk", _LIMITS,
-     "import time; [open(f'f{i}', 'wb').write(b'x' * (1 << 20)) for i in range(8)]; time.sleep(60)"),
-)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _LimitAttempt:
+    """An attempt to use more than a limit allows."""
+
+    name: str
+    ending: Ending
+    """How the command must end if the limit holds."""
+    limits: CommandLimits
+    code: str
+
+
+_LIMIT_ATTEMPTS = (
+    _LimitAttempt("run past its time limit", "timed_out", replace(_LIMITS, wall_s=0.3), "import time; time.sleep(60)"),
+    _LimitAttempt(
+        "use more than its memory limit",
+        "memory",
+        replace(_LIMITS, memory_bytes=64 << 20),
+        "import mmap, time; m = mmap.mmap(-1, 96 << 20); [m.write(b'x' * (1 << 20)) for _ in range(96)]; time.sleep(60)",
+    ),
+    _LimitAttempt(
+        "start more processes than its limit",
+        "processes",
+        _LIMITS,
+        "import os, time; all(os.fork() for _ in range(40)); time.sleep(60)",
+    ),
+    _LimitAttempt(
+        "write more than its limit of output", "output", _LIMITS, "import time; print('x' * (2 << 20)); time.sleep(60)"
+    ),
+    _LimitAttempt(
+        "fill more of the disk than its limit",
+        "disk",
+        _LIMITS,
+        "import time; [open(f'f{i}', 'wb').write(b'x' * (1 << 20)) for i in range(8)]; time.sleep(60)",
+    ),
+)
+# A process that leaves its session and its parent, and holds a lock for as long as it lives.
 _LINGER = """
 import fcntl, os, time
 held = open("held", "w")
@@ -96,75 +125,92 @@ if not os.fork():
         time.sleep(60)
     os._exit(0)
 """
+# The command can go on to its end only if the process that keeps it survives the signal.
 _KILL_KEEPER = "import os, time; os.kill(os.getppid(), 9); time.sleep(0.1); print('kept')"
 
 
 def probe_command(interpreter: str, *, network: bool, without: frozenset[str]) -> Findings:
     """Make every attempt in a confined command of this interpreter and return the results.
 
-    Raises SandboxError if no such command can be started.
+    With ``network``, commands may use the network, so no attempt to reach it is made. ``without`` names layers to leave out. Raises
+    SandboxError if no such command can be started.
     """
-    attempts = [attempt for attempt in _ATTEMPTS if not (network and attempt[1] == "network")]
-    with open_targets() as reachable, _folder() as folder:
-        possible = _reached_unconfined(_program(interpreter, attempts, reachable), folder)
-    with open_targets() as reachable, _folder() as folder:
-        wanted = Wanted(
-            _program(interpreter, attempts, reachable), folder, limits=_LIMITS, network=network, without=without
+    attempts = [attempt for attempt in _ATTEMPTS if not (network and attempt.group == "network")]
+    with open_targets() as targets, _folder() as folder:
+        possible = _reached_unconfined(_program(interpreter, attempts, targets), folder)
+    # The control has removed and emptied files, so the confined command gets targets of its own.
+    with open_targets() as targets, _folder() as folder:
+        argv = _program(interpreter, attempts, targets)
+        request, outcome = _run_with_namespaces(
+            CommandRequest(argv, folder, limits=_LIMITS, network=network, without=without)
         )
-        wanted, outcome = _as_well_as_possible(wanted)
-        reached = _names(outcome.stdout.text())
-    probes = [Probe(name, group, name not in reached if name in possible else None) for name, group, _ in attempts]
-    limited = replace(wanted, required=outcome.in_force - {"bubblewrap"})
+        reached = _printed_names(outcome.stdout.text())
+    probes = [
+        Probe(attempt.name, attempt.group, attempt.name not in reached if attempt.name in possible else None)
+        for attempt in attempts
+    ]
+    limited = replace(request, required=outcome.in_force - {"bubblewrap"})
     return Findings(outcome.layers, outcome.in_force, (*probes, *_limit_probes(interpreter, limited)))
 
 
-def _program(
-    interpreter: str, attempts: Sequence[tuple[str, Group, str]], reachable: Mapping[str, object]
-) -> tuple[str, ...]:
-    sources = [(name, source) for name, _, source in attempts]
-    return interpreter, "-I", "-S", "-c", _PROGRAM, json.dumps([sources, reachable])
+def _program(interpreter: str, attempts: Sequence[Attempt], targets: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the command line of the program that makes the attempts."""
+    sources = [(attempt.name, attempt.code) for attempt in attempts]
+    return interpreter, "-I", "-S", "-c", _PROGRAM, json.dumps([sources, targets])
 
 
 def _reached_unconfined(program: Sequence[str], folder: str) -> frozenset[str]:
     """Return the names of the attempts that succeed in a process that is not confined."""
     done = subprocess.run(program, capture_output=True, text=True, cwd=folder, timeout=CONTROL_TIMEOUT_S, check=False)
-    return _names(done.stdout) if done.returncode == 0 else frozenset()
+    return _printed_names(done.stdout) if done.returncode == 0 else frozenset()
 
 
-def _as_well_as_possible(wanted: Wanted) -> tuple[Wanted, Outcome]:
-    """Run what is wanted, with the namespaces of bubblewrap if this program may make none, and return how it was run."""
-    outcome = _outcome(wanted)
+def _printed_names(text: str) -> frozenset[str]:
+    """Return the names that the program of attempts printed. Raises SandboxError if it printed none."""
+    try:
+        return frozenset(json.loads(text))
+    except ValueError as error:
+        raise SandboxError(f"a command that probes the sandbox printed no result: {text[-200:]!r}") from error
+
+
+def _run_with_namespaces(request: CommandRequest) -> tuple[CommandRequest, Outcome]:
+    """Run a command in namespaces if there is any way to make them.
+
+    If this program may make none, bubblewrap is tried. Return the request that was run in the end, and its outcome.
+    """
+    outcome = _run(request)
     lacking = "namespaces" in command_layer_names() and "namespaces" not in outcome.in_force
-    if lacking and "namespaces" not in wanted.without and bubblewrap.works():
-        wanted = replace(wanted, without=wanted.without | {"namespaces"}, bubblewrap=True)
-        outcome = _outcome(wanted)
-    return wanted, outcome
+    if lacking and "namespaces" not in request.without and bubblewrap.works():
+        request = replace(request, without=request.without | {"namespaces"}, bubblewrap=True)
+        outcome = _run(request)
+    return request, outcome
 
 
-def _limit_probes(interpreter: str, wanted: Wanted) -> Iterator[Probe]:
-    for name, ending, limits, source in _LIMIT_ATTEMPTS:
+def _limit_probes(interpreter: str, request: CommandRequest) -> Iterator[Probe]:
+    """Yield the results of the attempts that each take a command of their own: those against limits and against the keeper."""
+    for attempt in _LIMIT_ATTEMPTS:
         with _folder() as folder:
-            outcome = _outcome(_python(interpreter, source, replace(wanted, folder=folder, limits=limits)))
-            yield Probe(name, "limits", outcome.ending == ending)
+            limited = replace(request, folder=folder, limits=attempt.limits)
+            outcome = _run(_with_code(interpreter, attempt.code, limited))
+            yield Probe(attempt.name, "limits", outcome.ending == attempt.ending)
     with _folder() as folder:
-        _outcome(_python(interpreter, _LINGER, replace(wanted, folder=folder)))
+        _run(_with_code(interpreter, _LINGER, replace(request, folder=folder)))
         yield Probe("leave a process behind", "limits", is_released(Path(folder, "held")))
     with _folder() as folder:
-        yield Probe(
-            "end the process that keeps it", "processes", _keeper_survives(interpreter, replace(wanted, folder=folder))
-        )
+        held = _keeper_survives(interpreter, replace(request, folder=folder))
+        yield Probe("end the process that keeps it", "processes", held)
 
 
-def _keeper_survives(interpreter: str, wanted: Wanted) -> bool:
+def _keeper_survives(interpreter: str, request: CommandRequest) -> bool:
     try:
-        outcome = _outcome(_python(interpreter, _KILL_KEEPER, wanted))
+        outcome = _run(_with_code(interpreter, _KILL_KEEPER, request))
     except SandboxError:
         return False
     return outcome.ending == "exited"
 
 
 def is_released(path: Path) -> bool:
-    """Return whether no process holds a lock on the file any more."""
+    """Return whether no process holds a lock on the file."""
     with path.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -173,21 +219,13 @@ def is_released(path: Path) -> bool:
     return True
 
 
-def _python(interpreter: str, source: str, wanted: Wanted) -> Wanted:
-    return replace(wanted, argv=(interpreter, "-I", "-S", "-c", source))
+def _with_code(interpreter: str, code: str, request: CommandRequest) -> CommandRequest:
+    return replace(request, argv=(interpreter, "-I", "-S", "-c", code))
 
 
-def _outcome(wanted: Wanted) -> Outcome:
-    with prepared(wanted) as command:
+def _run(request: CommandRequest) -> Outcome:
+    with prepare_command(request) as command:
         return run(command)
-
-
-def _names(text: str) -> frozenset[str]:
-    """Return the names that the program of attempts printed. Raises SandboxError if it printed none."""
-    try:
-        return frozenset(json.loads(text))
-    except ValueError as error:
-        raise SandboxError(f"a command that probes the sandbox printed no result: {text[-200:]!r}") from error
 
 
 @contextmanager

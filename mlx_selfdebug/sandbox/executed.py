@@ -35,14 +35,14 @@ MAX_COUNT = MAX_TRACED_LINES
 
 @dataclass(frozen=True)
 class ExecutedCall:
-    """The lines of the source that one call ran."""
+    """The lines of the source that one call of the program ran."""
 
     lines: Mapping[int, int]
     """How often the call ran each line, keyed by line number (from 1), in the order in which the lines were first run."""
     passed: bool
-    """Whether every check about this call passed; false if the checks ended before any of them was about it."""
+    """Whether every check about this call passed. It is false if the checks ended before any of them was about this call."""
     stopped: bool = False
-    """Whether the call did not end by itself: it ran 100,000 lines, or the program died in it."""
+    """Whether the call did not end by itself, because it ran 100,000 lines or the program died in it."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,15 @@ class Executed:
     calls: tuple[ExecutedCall, ...] = ()
     """The calls that ran lines of the source, in the order in which they began."""
     loading: Mapping[int, int] = field(default_factory=dict)
-    """How often each line ran while the source was loaded, keyed by line number."""
+    """How often each line ran while the source was loaded, keyed by line number (from 1)."""
 
     def to_tuple(self) -> tuple[Any, ...]:
-        """Return the same content as plain data that the codec can carry."""
+        """Return the same content as plain data that the codec can encode."""
         return dict(self.loading), tuple((dict(call.lines), call.passed, call.stopped) for call in self.calls)
 
     @classmethod
     def from_tuple(cls, data: Any) -> Executed:
-        """Read what ``to_tuple`` returned.
+        """Return the executed lines that ``to_tuple`` turned into plain data.
 
         Raises ValueError or TypeError unless every part has its type and is within its bounds.
         """
@@ -79,14 +79,14 @@ def executed_lines(
     prelude: str = "",
     wall_s: float | None = None,
 ) -> Future[Executed]:
-    """Run ``source`` once against the checks, confined as in any run, and return which of its lines each call ran.
+    """Run ``source`` once against the checks, confined as in any run, and return a future of the lines that each call ran.
 
     The program counts its own lines, so a hostile program can report anything it likes. Use the result to order what is tried
     next, never to decide whether a program is right. A traced run gives no verdict, and no verdict may be based on it.
 
-    The first 64 calls are counted. An operation of the checks on an object of the program (a method call, the next element)
-    counts as a call, just like a call of the entry point. A program that reads input and prints makes one call per case. A
-    call that runs no line of the source is left out. Only the thread that is called is counted, and no line of ``prelude``.
+    The first 64 calls are kept. An operation of the checks on an object of the program (a method call, the next element) counts
+    as a call, just like a call of the entry point. A program that reads input and prints makes one call per case. A call that
+    runs no line of the source is left out. Only the lines of the thread that is called are counted, and no line of ``prelude``.
 
     A call is ended with an exception after 100,000 lines, so a call that loops for ever shows its loop and the checks go on. A
     call that hangs within one line, or dies, shows the lines until then; their counts may be too low. The result is empty if

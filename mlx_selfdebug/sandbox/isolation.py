@@ -1,6 +1,6 @@
 """Measure how well programs are isolated on this machine, and refuse to run them if that is not enough.
 
-The level is not assumed from what the system claims to support: probes try to escape from a real run (see probes.py).
+The level does not follow from what the system claims to support. Probes try to escape from a real run (see ``probes.py``).
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from typing import Literal
 
 from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.sandbox.confinement.layout import this_interpreter
+from mlx_selfdebug.sandbox.findings_cache import cached_findings
 from mlx_selfdebug.sandbox.probes import Findings, Probe, probe
-from mlx_selfdebug.sandbox.remembered import remembered
 
 Level = Literal["full", "weaker", "none"]
 """How well a program is isolated.
 
-``full``: every probe was stopped. ``weaker``: some attempts to escape were stopped. ``none``: no attempt to escape was stopped, so
-a program has a process of its own with limits and nothing more.
+- ``full``: every probe was stopped.
+- ``weaker``: some attempts to escape were stopped.
+- ``none``: no attempt to escape was stopped, so a program has a process of its own with limits and nothing more.
 """
 
 _STRENGTH: dict[Level, int] = {"none": 0, "weaker": 1, "full": 2}
@@ -31,7 +32,7 @@ class Isolation:
 
     level: Level
     layers: dict[str, str]
-    """A detail of each confinement layer, keyed by the layer's name. An absent layer's detail says why it is absent."""
+    """A few words on each confinement layer, keyed by the layer's name. For an absent layer they say why it is absent."""
     in_force: frozenset[str]
     """The names of the layers that are in force."""
     probes: tuple[Probe, ...]
@@ -39,7 +40,7 @@ class Isolation:
 
     @property
     def open_ways(self) -> tuple[str, ...]:
-        """Return what a program could do here although it should not: the names of the probes that were not stopped."""
+        """Return the names of the probes that were not stopped, which say what a program can do here and should not."""
         return tuple(item.name for item in self.probes if item.held is False)
 
 
@@ -47,14 +48,14 @@ class Isolation:
 def describe_isolation(
     *, packages: tuple[str, ...] = (), without: frozenset[str] = frozenset(), afresh: bool = False
 ) -> Isolation:
-    """Return how well this machine isolates programs, which the probes find out.
+    """Probe how well this machine isolates programs, and return what was found.
 
-    Probing takes one or two seconds. The result is kept until this process ends and, if it is the best, for a day
-    (``remembered.py``); with ``afresh`` the probes are made again. ``packages`` names the installed packages that programs may
-    import, and ``without`` names layers to leave out. Raises SandboxError if no sandboxed process can be started at all.
+    Probing takes one or two seconds. The result is kept until this process ends and, if every probe was stopped, for a day
+    (``findings_cache.py``); with ``afresh`` the probes are made again. ``packages`` names the installed packages that programs
+    may import, and ``without`` names layers to leave out. Raises SandboxError if no sandboxed process can be started at all.
     """
-    what = ("programs", this_interpreter(packages), packages, sorted(without))
-    findings = remembered(what, lambda: probe(packages=packages, without=without), afresh=afresh)
+    probed = ("programs", this_interpreter(packages), packages, sorted(without))
+    findings = cached_findings(probed, lambda: probe(packages=packages, without=without), afresh=afresh)
     return Isolation(level_of(findings), dict(findings.layers), findings.in_force, findings.probes)
 
 
@@ -72,7 +73,7 @@ def require_level(isolation: Isolation, level: Level) -> None:
 
 
 def isolation_notice(isolation: Isolation) -> str:
-    """Return the warning that a user must see before model-written code is run. It is empty at level ``full``."""
+    """Return the warning that a user must see before model-written code is run, or an empty text at level ``full``."""
     if isolation.level == "full":
         return ""
     ways = "; ".join(isolation.open_ways)
@@ -80,7 +81,10 @@ def isolation_notice(isolation: Isolation) -> str:
 
 
 def level_of(findings: Findings) -> Level:
-    """Return the level that follows from the results of the probes."""
+    """Return the level that follows from the results of the probes.
+
+    A probe with an unknown result does not count. Limits alone do not make a level ``weaker``: they stop no attempt to escape.
+    """
     held = [item.held for item in findings.probes if item.held is not None]
     if all(held):
         return "full"

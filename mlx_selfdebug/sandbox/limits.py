@@ -7,10 +7,13 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of one test run. Raises ValueError unless all of them are positive."""
+    """The limits of one test run. Raises ValueError if one of them is not positive."""
 
     wall_s: float = 5.0
-    """Seconds that the runner waits for the candidate. The start of the interpreter does not count."""
+    """Seconds that the checks wait in all while the candidate loads and answers calls.
+
+    The start of the interpreter does not count.
+    """
     cpu_s: float = 4.0
     """Processor seconds of the candidate, rounded up to whole seconds."""
     memory_bytes: int = 512 << 20
@@ -27,28 +30,29 @@ class Limits:
 
 @dataclass(frozen=True)
 class CommandLimits:
-    """The limits of one confined command and all that it starts. Raises ValueError unless all of them are positive."""
+    """The limits of one confined command and all that it starts. Raises ValueError if one of them is not positive."""
 
     wall_s: float = 120.0
     """Seconds from the start of the command."""
     cpu_s: float = 600.0
-    """Processor seconds of all processes together. Each process is also limited to as many by the kernel, in whole seconds."""
+    """Processor seconds of all processes together. The kernel also holds each process to this limit, in whole seconds."""
     memory_bytes: int = 4 << 30
-    """Bytes of memory of all processes together, without the pages of files. On Linux the kernel also limits what each process may
-    map for itself to as many.
+    """Bytes of memory of all processes together, without the pages of files.
+
+    On Linux the kernel also holds each process to this limit, by what the process maps for itself.
     """
     processes: int = 256
-    """Processes and threads at one time."""
+    """The number of processes and threads at one time."""
     output_bytes: int = 16 << 20
     """Bytes written to standard output and standard error together."""
     tail_bytes: int = 64 << 10
-    """Bytes that are kept of each of the two, from their ends."""
+    """Bytes that are kept of each of the two outputs, from its end."""
     disk_bytes: int = 1 << 30
-    """Bytes by which the files in the writable folders may grow together, and which each file may have."""
+    """Bytes by which all files in the writable folders together may grow. No single file may be larger than that."""
     files: int = 100_000
-    """Files and folders that may be added to the writable folders."""
+    """The number of files and folders that may be added to the writable folders."""
     temporary_bytes: int = 256 << 20
-    """Bytes in the private temporary folder, which lies in memory where there are namespaces."""
+    """Bytes of the files in the private temporary folder, which lies in memory where there are namespaces."""
 
     def __post_init__(self) -> None:
         _require_positive(self)

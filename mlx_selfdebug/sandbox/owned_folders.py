@@ -1,7 +1,7 @@
 """Make folders that are removed when their owner is done with them, and also after their owner was killed.
 
-Each folder has a lock file beside it, which its owner holds. A lock file that nobody holds belongs to a process that is gone, so
-the next owner removes it and its folder first.
+Each folder has a lock file beside it, on which its owner holds a lock. A lock file that nobody has locked was left by a process
+that is gone. Whoever makes the next folder removes such lock files and their folders first.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from pathlib import Path
 
 from mlx_selfdebug.errors import SandboxError
 
-_LOCK = ".lock"
+_LOCK_SUFFIX = ".lock"
 
 
 @contextmanager
 def owned_folder(parent: Path, kind: str) -> Iterator[Path]:
-    """Make a folder in ``parent`` that exists until the block ends, and remove those of owners that are gone.
+    """Make a folder in ``parent`` and yield its path. It exists until the block ends.
 
-    ``kind`` begins the folder's name. Raises SandboxError if ``parent`` cannot be trusted with it.
+    Folders in ``parent`` whose owners are gone are removed first. The name of the new folder begins with ``kind``. Raises
+    SandboxError if another user could write in ``parent``.
     """
-    _prepare(parent)
+    _prepare_parent(parent)
     _remove_abandoned(parent)
-    folder, lock = _made(parent, kind)
+    folder, lock = _make_locked(parent, kind)
     try:
         yield folder
     finally:
@@ -37,26 +38,28 @@ def owned_folder(parent: Path, kind: str) -> Iterator[Path]:
 
 
 def default_parent() -> Path:
-    """Return the folder of this user among the temporary files. Nothing is created."""
+    """Return the path of this user's folder among the temporary files, without creating it."""
     return Path(os.path.realpath(tempfile.gettempdir())) / f"mlx-selfdebug-{os.geteuid()}"
 
 
 def lock_path(folder: Path) -> Path:
-    return folder.with_name(folder.name + _LOCK)
+    """Return the path of the lock file of a folder."""
+    return folder.with_name(folder.name + _LOCK_SUFFIX)
 
 
-def _prepare(parent: Path) -> None:
+def _prepare_parent(parent: Path) -> None:
+    """Create ``parent`` if it does not exist. Raises SandboxError unless it is a folder in which only this user can write."""
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = parent.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+    status = parent.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise SandboxError(
             f"{parent} is not a folder that only you can write in, so others could change what is run there",
             hint=f"rename {parent}, or set TMPDIR to a folder of your own",
         )
 
 
-def _made(parent: Path, kind: str) -> tuple[Path, int]:
-    """Return a new folder and the descriptor of its lock file, which is held."""
+def _make_locked(parent: Path, kind: str) -> tuple[Path, int]:
+    """Make a folder and its lock file, lock that file, and return the path of the folder and the descriptor of the lock file."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=parent))
         lock = os.open(lock_path(folder), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -68,7 +71,8 @@ def _made(parent: Path, kind: str) -> tuple[Path, int]:
 
 
 def _remove_abandoned(parent: Path) -> None:
-    for path in parent.glob(f"*{_LOCK}"):
+    """Remove every folder in ``parent`` whose owner is gone, with its lock file."""
+    for path in parent.glob(f"*{_LOCK_SUFFIX}"):
         try:
             lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:  # its owner has just removed it
@@ -76,7 +80,7 @@ def _remove_abandoned(parent: Path) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_current(lock, path):
-                remove_tree(path.with_name(path.name.removesuffix(_LOCK)))
+                remove_tree(path.with_name(path.name.removesuffix(_LOCK_SUFFIX)))
                 path.unlink(missing_ok=True)
         except BlockingIOError:  # its owner is alive
             pass
@@ -85,57 +89,60 @@ def _remove_abandoned(parent: Path) -> None:
 
 
 def _is_current(lock: int, path: Path) -> bool:
+    """Return whether an open lock file is still the one at ``path``, and not one that another process has removed."""
     with suppress(OSError):
         return os.path.samestat(os.fstat(lock), path.lstat())
     return False
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder that untrusted code has written in, which no longer runs. It need not exist.
+    """Remove a folder in which untrusted code has written. That code must have ended; the folder need not exist.
 
-    No link is followed. Folders may be nested deeper than a path can name, and forbid their owner to list them.
+    No link is followed. ``shutil.rmtree`` will not do: the folders may be nested deeper than a path can name or a recursion can
+    follow, and they may forbid their owner to list them.
     """
     try:
-        current = _opened(str(folder))
+        current = _open_folder(str(folder))
     except FileNotFoundError:
         return
-    names: list[str] = []
-    waiting = [_emptied(current)]
+    names: list[str] = []  # the way from ``folder`` to the current folder
+    remaining = [_remove_files(current)]  # for each folder on this way, the folders in it that are still to be removed
     try:
-        while waiting:
-            if waiting[-1]:
-                names.append(waiting[-1].pop())
-                current = _moved(current, names[-1])
-                waiting.append(_emptied(current))
+        while remaining:
+            if remaining[-1]:
+                names.append(remaining[-1].pop())
+                current = _change_folder(current, names[-1])
+                remaining.append(_remove_files(current))
             else:
-                waiting.pop()
-                if waiting:
-                    current = _moved(current, "..")
+                remaining.pop()
+                if remaining:
+                    current = _change_folder(current, "..")
                     os.rmdir(names.pop(), dir_fd=current)
     finally:
         os.close(current)
     folder.rmdir()
 
 
-def _emptied(folder: int) -> list[str]:
-    """Remove everything but folders from an open folder, and return the names of the folders."""
-    with os.scandir(folder) as entries:
-        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-    for name, is_folder in found:
+def _remove_files(folder: int) -> list[str]:
+    """Remove everything but folders from an open folder, and return the names of the folders in it."""
+    with os.scandir(folder) as scan:
+        entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in scan]
+    for name, is_folder in entries:
         if not is_folder:
             os.unlink(name, dir_fd=folder)
-    return [name for name, is_folder in found if is_folder]
+    return [name for name, is_folder in entries if is_folder]
 
 
-def _moved(current: int, name: str) -> int:
-    """Close one folder and return the one that it calls ``name``, opened."""
+def _change_folder(current: int, name: str) -> int:
+    """Open the folder ``name`` in the current one, close the current one, and return the new descriptor."""
     try:
-        return _opened(name, current)
+        return _open_folder(name, current)
     finally:
         os.close(current)
 
 
-def _opened(name: str, parent: int | None = None) -> int:
+def _open_folder(name: str, parent: int | None = None) -> int:
+    """Open a folder, after giving its owner the rights to list it and to change it. Return the descriptor."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     mode = stat.S_IMODE(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
     if mode & 0o700 != 0o700 and name != "..":

@@ -1,4 +1,7 @@
-"""Turn what a caller wants to run into a command that can be confined: what it reaches, its environment, its private folder."""
+"""Turn the request for a command into a command that can be confined.
+
+Its arguments are checked here. It gets a private folder, an environment, and the list of all that it may reach.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +19,26 @@ from mlx_selfdebug.sandbox.processes.outcome import Command
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a caller wants to run, and what it lets the command reach."""
+class CommandRequest:
+    """What a caller wants to run, and what the command may reach."""
 
     argv: tuple[str, ...]
+    """The path of a Python interpreter and its arguments."""
     folder: str
     """The working folder, in which the command may write."""
     seen_at: str = ""
-    """The path at which the command sees the working folder; its own path if this is empty."""
+    """The path at which the command sees the working folder, or an empty text for the folder's own path."""
     readable: tuple[str, ...] = ()
+    """Further files and folders that the command may read."""
     programs: tuple[str, ...] = ()
-    """The programs that the command may start beside its interpreter."""
+    """The programs that the command may start besides its interpreter."""
     writable: tuple[str, ...] = ()
+    """Further folders in which the command may write."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables that are added to those of every command, or replace them."""
     limits: CommandLimits = field(default_factory=CommandLimits)
     network: bool = False
+    """Whether the command may use the network of this machine."""
     without: frozenset[str] = frozenset()
     """Names of layers to leave out, for tests."""
     required: frozenset[str] = frozenset()
@@ -40,80 +48,96 @@ class Wanted:
 
 
 @contextmanager
-def prepared(wanted: Wanted) -> Iterator[Command]:
-    """Give the command that is wanted, whose private folder exists until the block ends.
+def prepare_command(request: CommandRequest) -> Iterator[Command]:
+    """Yield the command for a request. Its private folder exists until the block ends.
 
-    Raises ValueError if something is wanted that does not exist or would be a mistake.
+    Raises ValueError if a path of the request does not exist, or if it would be a mistake to let the command write there.
     """
-    interpreter = interpreter_of(wanted.argv)
-    layout, writable = _layout(interpreter), _writable(wanted, interpreter)
+    interpreter = interpreter_of(request.argv)
+    layout, writable = _layout(interpreter), _writable(request, interpreter)
     with owned_folder(default_parent(), "command") as temporary:
         reach = Reach(
             layout=layout,
             interpreter=interpreter,
             temporary=str(temporary),
-            temporary_bytes=wanted.limits.temporary_bytes,
-            readable=_readable(wanted, interpreter),
-            programs=_programs(wanted),
+            temporary_bytes=request.limits.temporary_bytes,
+            readable=_readable(request, interpreter),
+            programs=_programs(request),
             writable=writable,
-            network=wanted.network,
+            network=request.network,
         )
         yield Command(
-            argv=(interpreter, *wanted.argv[1:]),
-            environment=_environment(interpreter, str(temporary)) | _checked(wanted.environment),
+            argv=(interpreter, *request.argv[1:]),
+            environment=_base_environment(interpreter, str(temporary)) | _checked_environment(request.environment),
             folder=writable[0].place,
             reach=reach,
-            limits=wanted.limits,
-            without=wanted.without,
-            required=wanted.required,
-            bubblewrap=wanted.bubblewrap,
+            limits=request.limits,
+            without=request.without,
+            required=request.required,
+            bubblewrap=request.bubblewrap,
         )
 
 
 def interpreter_of(argv: Sequence[str]) -> str:
-    """Return the absolute path of the interpreter that the command starts, with links unresolved.
+    """Return the absolute path of the interpreter that the command starts, without following links.
 
-    Raises ValueError if it is no program.
+    A link in a virtual environment has to stay as it is, since an interpreter knows its environment by the path that starts it.
+    Raises ValueError if there is no program at this path.
     """
     if not argv:
         raise ValueError("argv is empty; its first word must be the path of a Python interpreter")
     path = os.path.abspath(argv[0])
     if not os.access(path, os.X_OK) or os.path.isdir(path):
-        raise ValueError(f"argv[0] is {argv[0]!r}, which is no program; it must be the path of a Python interpreter")
+        raise ValueError(f"argv[0] is {argv[0]!r}, which is not a program; it must be the path of a Python interpreter")
     return path
 
 
 @lru_cache(maxsize=16)
 def _layout(interpreter: str) -> Layout:
+    """Return the layout of an interpreter, which is started for that the first time only."""
     return layout_of(interpreter)
 
 
-def _readable(wanted: Wanted, interpreter: str) -> tuple[str, ...]:
+def _readable(request: CommandRequest, interpreter: str) -> tuple[str, ...]:
     environment = virtual_environment(interpreter)
-    names = [os.path.abspath(path) for path in (*wanted.readable, *([environment] if environment else []))]
-    for name in names:
-        if not os.path.exists(name):
-            raise ValueError(f"{name} does not exist, so a command cannot be allowed to read it")
-    return tuple(names)
+    paths = [os.path.abspath(path) for path in (*request.readable, *([environment] if environment else []))]
+    for path in paths:
+        if not os.path.exists(path):
+            raise ValueError(f"{path} does not exist, so a command cannot be allowed to read it")
+    return tuple(paths)
 
 
-def _programs(wanted: Wanted) -> tuple[str, ...]:
-    names = tuple(os.path.abspath(path) for path in wanted.programs)
-    for name in names:
-        if not os.access(name, os.X_OK) or os.path.isdir(name):
-            raise ValueError(f"{name} is no program, so a command cannot be allowed to start it")
-    return names
+def _programs(request: CommandRequest) -> tuple[str, ...]:
+    paths = tuple(os.path.abspath(path) for path in request.programs)
+    for path in paths:
+        if not os.access(path, os.X_OK) or os.path.isdir(path):
+            raise ValueError(f"{path} is not a program, so a command cannot be allowed to start it")
+    return paths
 
 
-def _writable(wanted: Wanted, interpreter: str) -> tuple[Writable, ...]:
-    folders = [os.path.realpath(path) for path in (wanted.folder, *wanted.writable)]
+def _writable(request: CommandRequest, interpreter: str) -> tuple[Writable, ...]:
+    """Return the folders in which the command may write, of which the first is its working folder."""
+    folders = [os.path.realpath(path) for path in (request.folder, *request.writable)]
     for path in folders:
         _require_harmless(path, interpreter)
-    place = os.path.realpath(wanted.seen_at) if wanted.seen_at else folders[0]
+    place = os.path.realpath(request.seen_at) if request.seen_at else folders[0]
     return Writable(folders[0], place), *(Writable(path, path) for path in folders[1:])
 
 
-def _checked(environment: Mapping[str, str]) -> dict[str, str]:
+def _require_harmless(folder: str, interpreter: str) -> None:
+    """Raise ValueError unless this is a folder that holds neither the home folder nor the interpreter."""
+    if not os.path.isdir(folder):
+        raise ValueError(f"{folder} is not a folder; a command needs a folder in which it may write")
+    home = os.path.realpath(os.path.expanduser("~"))
+    programs = [(path, "the interpreter") for path in (interpreter, os.path.realpath(interpreter))]
+    for path, description in ((home, "the home folder"), *programs):
+        if os.path.commonpath([path, folder]) == folder:
+            raise ValueError(
+                f"a command may not write in {folder}, which holds {description}; make a scratch copy of the project"
+            )
+
+
+def _checked_environment(environment: Mapping[str, str]) -> dict[str, str]:
     for name, value in environment.items():
         if not name or "=" in name or "\0" in name + value:
             raise ValueError(
@@ -122,24 +146,12 @@ def _checked(environment: Mapping[str, str]) -> dict[str, str]:
     return dict(environment)
 
 
-def _require_harmless(folder: str, interpreter: str) -> None:
-    """Raise ValueError if it would be a mistake to let a command write in this folder."""
-    if not os.path.isdir(folder):
-        raise ValueError(f"{folder} is no folder; a command needs a folder in which it may write")
-    home = os.path.realpath(os.path.expanduser("~"))
-    programs = [(path, "the interpreter") for path in (interpreter, os.path.realpath(interpreter))]
-    for path, what in ((home, "the home folder"), *programs):
-        if os.path.commonpath([path, folder]) == folder:
-            raise ValueError(
-                f"a command may not write in {folder}, which holds {what}; make a scratch copy of the project"
-            )
-
-
-def _environment(interpreter: str, temporary: str) -> dict[str, str]:
+def _base_environment(interpreter: str, temporary: str) -> dict[str, str]:
+    """Return the variables that every command gets. It gets none of the variables of this process."""
     return {
         "HOME": os.path.join(temporary, "home"),
         "LC_ALL": "C.UTF-8",
-        # Without /proc, the loader learns from this where libraries lie that are named relative to the interpreter.
+        # Where there is no /proc, the loader needs this to find libraries that are named relative to the interpreter.
         "LD_ORIGIN_PATH": os.path.dirname(os.path.realpath(interpreter)),
         "PATH": os.path.dirname(interpreter),
         "TMPDIR": temporary,

@@ -1,7 +1,8 @@
 """Try to escape from a real run, the way a hostile program would, and report which attempts were stopped.
 
 Each attempt to escape has a positive control: the same code must succeed in a process that is not confined. Where it does not,
-its failure inside the sandbox would prove nothing, and ``held`` is None.
+its failure inside the sandbox would prove nothing, and ``held`` is None. The attempts against limits need no control, since what
+would happen without a limit is known.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from mlx_selfdebug.sandbox.processes.worker import Worker, WorkerError
 from mlx_selfdebug.sandbox.wire.messages import Request
 
 Group = Literal["files", "network", "processes", "limits"]
+"""What an attempt is directed against."""
 LIMITS = Limits(wall_s=0.5, cpu_s=1, memory_bytes=64 << 20)
 CONTROL_TIMEOUT_S = 60.0
+"""Seconds after which the process without confinement is given up."""
 
 
 @dataclass(frozen=True)
@@ -35,66 +38,76 @@ class Probe:
     """The result of one attempt."""
 
     name: str
-    """What the program tried to do."""
+    """What the program tried to do, such as "write a file"."""
     group: Group
     held: bool | None
-    """Whether the sandbox stopped the attempt; None if the control failed too, so that nothing is known."""
+    """Whether the sandbox stopped the attempt. None if nothing is known, because the attempt fails outside of the sandbox too."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The detail of each confinement layer, the names of those in force, and the results of all probes."""
+    """What the probes have found out about one kind of sandboxed process."""
 
     layers: Mapping[str, str]
+    """A few words on each confinement layer, keyed by the layer's name."""
     in_force: frozenset[str]
+    """The names of the layers that are in force."""
     probes: tuple[Probe, ...]
+    """The result of every attempt."""
 
 
 @dataclass(frozen=True)
-class _Attempt:
-    """The body of a function of ``x`` that reaches its end only if the escape succeeds."""
+class Attempt:
+    """An attempt to escape."""
 
     name: str
+    """What is attempted, such as "write a file"."""
     group: Group
-    body: str
-    argument: str = ""
+    code: str
+    """Statements that reach their end only if the escape succeeds. ``x`` holds what there is to reach (see ``open_targets``)."""
 
 
+# Each attempt is the body of a function of ``x``, so further lines of it are indented by four spaces. A parent with the number 0 is
+# one that the process cannot see; to signal number 0 would reach the own process group, hence the division by zero.
 _ATTEMPTS = (
-    _Attempt("read one of the runner's files", "files", "open(x['canary']).read()"),
-    _Attempt("list the home folder", "files", "import os; os.listdir(x['home'])"),
-    _Attempt("read installed packages", "files", "open(x['package']).read()"),
-    _Attempt("write a file", "files", "open(x['folder'] + '/written', 'w').write('x')"),
-    _Attempt("change a file's mode", "files", "import os; os.chmod(x['canary'], 0o600)"),
-    _Attempt("connect over TCP", "network", "import socket; socket.create_connection(('127.0.0.1', x['tcp']), 5).close()"),
-    _Attempt("send over UDP", "network", "import socket as s; s.socket(2, 2).sendto(b'x', ('127.0.0.1', x['udp']))"),
-    _Attempt("connect to a local socket", "network", "import socket as s; s.socket(s.AF_UNIX).connect(x['unix'])"),
-    _Attempt("start a process by fork", "processes", "import os\n    if os.fork() == 0: os._exit(0)"),
-    _Attempt("start another program", "processes", "import os; os.waitpid(os.posix_spawn(x['python'], [x['python'], '-V'], {}, "
-             "file_actions=[(os.POSIX_SPAWN_OPEN, 1, '/dev/null', os.O_WRONLY, 0)]), 0)"),
-    _Attempt("signal the runner", "processes", "import os; os.kill(x['pid'], 0)"),
-    _Attempt("signal its parent process", "processes", "import os; os.kill(os.getppid() or 1 / 0, 0)"),
+    Attempt("read one of the runner's files", "files", "open(x['canary']).read()"),
+    Attempt("list the home folder", "files", "import os; os.listdir(x['home'])"),
+    Attempt("read installed packages", "files", "open(x['package']).read()"),
+    Attempt("write a file", "files", "open(x['folder'] + '/written', 'w').write('x')"),
+    Attempt("change a file's mode", "files", "import os; os.chmod(x['canary'], 0o600)"),
+    Attempt("connect over TCP", "network", "import socket; socket.create_connection(('127.0.0.1', x['tcp']), 5).close()"),
+    Attempt("send over UDP", "network", "import socket as s; s.socket(2, 2).sendto(b'x', ('127.0.0.1', x['udp']))"),
+    Attempt("connect to a local socket", "network", "import socket as s; s.socket(s.AF_UNIX).connect(x['unix'])"),
+    Attempt("start a process by fork", "processes", "import os\n    if os.fork() == 0: os._exit(0)"),
+    Attempt("start another program", "processes", "import os; os.waitpid(os.posix_spawn(x['python'], [x['python'], '-V'], {}, "
+            "file_actions=[(os.POSIX_SPAWN_OPEN, 1, '/dev/null', os.O_WRONLY, 0)]), 0)"),
+    Attempt("signal the runner", "processes", "import os; os.kill(x['pid'], 0)"),
+    Attempt("signal its parent process", "processes", "import os; os.kill(os.getppid() or 1 / 0, 0)"),
 )  # fmt: skip
 _LIMIT_ATTEMPTS = (
-    _Attempt(
+    Attempt(
         "use twice its memory limit", "limits", f"import time; x = b'x' * {2 * LIMITS.memory_bytes}; time.sleep(0.1)"
     ),
-    _Attempt("run past its time limit", "limits", "import time; time.sleep(3)"),
+    Attempt("run past its time limit", "limits", "import time; time.sleep(3)"),
 )
 
 
 def probe(*, packages: tuple[str, ...] = (), without: frozenset[str] = frozenset()) -> Findings:
-    """Make every attempt in a sandboxed process and return the results. Raises SandboxError if no such process can be started."""
+    """Make every attempt in a sandboxed process and return the results.
+
+    ``packages`` names the installed packages that programs may import, and ``without`` names layers to leave out. Raises
+    SandboxError if no sandboxed process can be started.
+    """
     worker = Worker(Setup(this_interpreter(packages), LIMITS, packages=packages, without=without))
     try:
         worker.start()
         with open_targets() as targets:
             reached = _reached_unconfined(targets)
-            probes = [
-                Probe(a.name, a.group, _is_stopped(worker, a, targets) if a.name in reached else None)
-                for a in _ATTEMPTS
-            ]
-            probes += [Probe(a.name, a.group, _is_stopped(worker, a, targets)) for a in _LIMIT_ATTEMPTS]
+            probes = []
+            for attempt in (*_ATTEMPTS, *_LIMIT_ATTEMPTS):
+                is_known = attempt.name in reached or attempt in _LIMIT_ATTEMPTS
+                held = _is_stopped(worker, attempt, targets) if is_known else None
+                probes.append(Probe(attempt.name, attempt.group, held))
         return Findings(dict(worker.details), frozenset(worker.layers), tuple(probes))
     except WorkerError as error:
         raise SandboxError(
@@ -104,8 +117,8 @@ def probe(*, packages: tuple[str, ...] = (), without: frozenset[str] = frozenset
         worker.close()
 
 
-def _is_stopped(worker: Worker, attempt: _Attempt, targets: Mapping[str, object]) -> bool:
-    """Return whether the attempt failed to give the right answer.
+def _is_stopped(worker: Worker, attempt: Attempt, targets: Mapping[str, object]) -> bool:
+    """Make the attempt in a sandboxed process, and return whether it failed to reach its end.
 
     Raises WorkerError if the machine could not make the run, since that proves nothing.
     """
@@ -114,8 +127,8 @@ def _is_stopped(worker: Worker, attempt: _Attempt, targets: Mapping[str, object]
     return worker.run(request, shared=False).report.outcome != "passed"
 
 
-def _source(attempt: _Attempt) -> str:
-    return f"def attempt(x):\n    {attempt.body}\n    return 'reached'\n"
+def _source(attempt: Attempt) -> str:
+    return f"def attempt(x):\n    {attempt.code}\n    return 'reached'\n"
 
 
 def _reached_unconfined(targets: Mapping[str, object]) -> frozenset[str]:
@@ -144,7 +157,11 @@ def _reached_unconfined(targets: Mapping[str, object]) -> frozenset[str]:
 
 @contextmanager
 def open_targets() -> Iterator[dict[str, object]]:
-    """Set up what the attempts try to reach: files, listening sockets and a process."""
+    """Set up what the attempts try to reach, which are files, listening sockets and this process, and yield how to reach it.
+
+    The keys are ``canary``, ``victim`` and ``doomed`` for files, ``folder``, ``home`` and ``package`` for other paths, ``tcp`` and
+    ``udp`` for ports, ``unix`` for a socket, ``python`` for the interpreter and ``pid`` for the number of this process.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="selfdebug-", ignore_cleanup_errors=True) as name,
         socket.socket() as tcp,

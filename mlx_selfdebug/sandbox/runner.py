@@ -1,4 +1,4 @@
-"""The test runner takes a program and its checks and returns a verdict. It runs many tests at a time and serves any thread.
+"""Test a program against its checks and return a verdict. Many tests can run at a time, and any thread may ask for them.
 
     >>> from mlx_selfdebug.tasks import Checks
     >>> with TestRunner(workers=1) as runner:
@@ -41,20 +41,20 @@ if TYPE_CHECKING:
     from mlx_selfdebug.values.checks import Checks
 
 MAX_ATTEMPTS = 3
-"""How often a run is tried before the fault of the machine is reported."""
+"""How often a run is tried before it is reported as a fault of the machine."""
 MAX_WAITING = 10_000
 """The maximum number of runs that are queued or running; beyond that, ``submit`` blocks."""
 MAX_PREPARED = 4096
 """The maximum number of prepared checks in the cache."""
-MAX_PREPARED_BYTES = 1 << 18
-"""Prepared checks that are longer than this are not kept, so every run prepares them again."""
+MAX_CACHED_BYTES = 1 << 18
+"""The maximum length of prepared checks in the cache. Longer ones are prepared again by every run."""
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Manner:
-    """How a runner runs programs."""
+    """The manner in which a runner runs programs, for domains that run them by other means (see ``TestRunner.kept``)."""
 
     wall_s: float
     """Seconds that a program may take."""
@@ -67,14 +67,14 @@ class Manner:
 class TestRunner:
     """A pool of confined processes that tests programs against checks.
 
-    It makes ``workers`` runs at a time, each within ``limits``; by default there are as many workers as processors that this
+    It makes ``workers`` runs at a time, each within ``limits``. By default there are as many workers as processors that this
     program may use. ``level`` is the weakest isolation that is accepted: ``full``, ``weaker`` or ``none`` (see
     ``describe_isolation``). ``packages`` names installed packages, such as numpy, that programs and checks may import.
     ``without`` names confinement layers to leave out. Raises SandboxError if the machine gives less isolation than ``level``,
     and ValueError for a package that is not installed.
     """
 
-    __test__ = False
+    __test__ = False  # otherwise pytest would collect this class for its name
 
     def __init__(
         self,
@@ -100,10 +100,10 @@ class TestRunner:
             required=self.description.in_force,
         )
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="sandbox")
-        self._waiting = threading.BoundedSemaphore(MAX_WAITING)
+        self._free_places = threading.BoundedSemaphore(MAX_WAITING)
         self._idle: queue.LifoQueue[Worker] = queue.LifoQueue()
-        self._all = [Worker(setup) for _ in range(self.workers)]
-        for worker in self._all:
+        self._all_workers = [Worker(setup) for _ in range(self.workers)]
+        for worker in self._all_workers:
             self._idle.put(worker)
         self._prepared = _PreparedCache()
         self._level: Level = level
@@ -113,7 +113,7 @@ class TestRunner:
 
     @property
     def isolation(self) -> Level:
-        """Return the level of isolation that is in force, as probed."""
+        """Return the level of isolation that is in force, as the probes found it."""
         return self.description.level
 
     def __enter__(self) -> TestRunner:
@@ -125,31 +125,32 @@ class TestRunner:
     def close(self) -> None:
         """Cancel the runs that have not begun, wait for the others, which end within their limits, and end all processes.
 
-        What was kept is closed, too.
+        Everything that ``kept`` has opened is closed as well.
         """
         self._kept_open.close()
         self._kept.clear()
         self._pool.shutdown(cancel_futures=True)
-        for worker in self._all:
+        for worker in self._all_workers:
             worker.close()
         self._folder.cleanup()
 
     @property
     def manner(self) -> Manner:
-        """Return how ``submit`` runs programs."""
+        """Return the manner in which ``submit`` runs programs, unless its arguments say otherwise."""
         return Manner(self.limits.wall_s)
 
     def kept(self, key: Hashable, opened: Callable[[Level], AbstractContextManager[_T]]) -> _T:
-        """Return what was opened for ``key``. It is opened now if it was not before, and stays open until this runner is closed.
+        """Return the resource that is kept open under ``key``, and open it first if there is none.
 
-        This is for what a domain runs programs with beside this runner, such as the test suite of a project. ``opened`` is given
-        the weakest isolation that this runner accepts. Raises what it raises.
+        A domain keeps here what it runs programs with instead of this runner, such as the test suite of a project. ``opened``
+        gets the weakest isolation that this runner accepts, and returns the context manager of the resource. It stays open until
+        this runner is closed. Raises whatever ``opened`` raises.
         """
         with self._opening:
             if key not in self._kept:
                 self._kept[key] = self._kept_open.enter_context(opened(self._level))
-            found: _T = self._kept[key]
-        return found
+            resource: _T = self._kept[key]
+        return resource
 
     def submit(
         self,
@@ -161,7 +162,7 @@ class TestRunner:
         wall_s: float | None = None,
         stop_at_first_failure: bool = False,
     ) -> Future[Verdict]:
-        """Queue a test of ``source`` and return a future of its verdict.
+        """Queue a test of ``source`` and return a future that will hold its verdict.
 
         The source must define ``entry_point`` as a function or class; a whole program needs no entry point. ``prelude`` runs
         before the source, in the same module. ``wall_s`` shortens ``limits.wall_s`` for this run; a longer time does not
@@ -169,14 +170,14 @@ class TestRunner:
 
         ``stop_at_first_failure`` ends the run at its first failed check, or at the first failed case of a program. The same
         programs pass as in a full run, and the failure has the same facts. ``n_checks`` then counts the checks that were begun.
-        The outcome is that of the failure. A full run may differ there, since a program that dies later gets the outcome of
+        The outcome is that of the failure. In a full run it may be another, since a program that dies later gets the outcome of
         its death.
 
         The future never holds an exception of the candidate: whatever goes wrong is in the verdict. Blocks while
         ``MAX_WAITING`` runs are waiting. Raises ValueError if ``wall_s`` is not positive, and RuntimeError once the runner is
         closed.
         """
-        job = _Job(source, checks, entry_point, prelude, self._bounded(wall_s), stop_at_first_failure)
+        job = _Job(source, checks, entry_point, prelude, self._bounded_wall_s(wall_s), stop_at_first_failure)
         return self._enqueue(self._judge, job)
 
     def run(
@@ -197,14 +198,16 @@ class TestRunner:
     def submit_traced(
         self, source: str, checks: Checks, entry_point: str, *, prelude: str = "", wall_s: float | None = None
     ) -> Future[Executed]:
-        """Queue a run that finds out which lines of ``source`` each call runs and gives no verdict (see ``executed_lines``).
+        """Queue a run that gives no verdict, and return a future of the lines of ``source`` that each call runs.
+
+        See ``executed_lines`` for what is counted.
 
         Raises what ``submit`` raises.
         """
-        job = _Job(source, checks, entry_point, prelude, self._bounded(wall_s), traced=True)
+        job = _Job(source, checks, entry_point, prelude, self._bounded_wall_s(wall_s), traced=True)
         return self._enqueue(self._trace, job)
 
-    def _bounded(self, wall_s: float | None) -> float:
+    def _bounded_wall_s(self, wall_s: float | None) -> float:
         if wall_s is None:
             return self.limits.wall_s
         if not wall_s > 0:
@@ -212,13 +215,13 @@ class TestRunner:
         return min(wall_s, self.limits.wall_s)
 
     def _enqueue(self, work: Callable[[_Job], _T], job: _Job) -> Future[_T]:
-        self._waiting.acquire()
+        self._free_places.acquire()
         try:
             future = self._pool.submit(work, job)
-        except RuntimeError:
-            self._waiting.release()
+        except RuntimeError:  # the runner is closed
+            self._free_places.release()
             raise
-        future.add_done_callback(lambda _: self._waiting.release())
+        future.add_done_callback(lambda _: self._free_places.release())
         return future
 
     def _judge(self, job: _Job) -> Verdict:
@@ -230,7 +233,7 @@ class TestRunner:
         return merge(verdicts)
 
     def _trace(self, job: _Job) -> Executed:
-        """Trace every case and join the results. The lines that loading ran are those of the first case."""
+        """Trace every case until there are enough calls, and join the results. ``loading`` is that of the first case."""
         cases: list[Executed] = []
         for case in job.cases():
             cases.append(self._run_with_retries(case).executed)
@@ -257,7 +260,10 @@ class TestRunner:
         )
 
     def _run_with_retries(self, job: _Job) -> Result:
-        """Make the run, again with new processes if the machine failed, and report ``infrastructure`` if it keeps failing."""
+        """Make the run and return its result. If the machine fails, repeat the run with new processes.
+
+        If the machine fails ``MAX_ATTEMPTS`` times, the outcome in the report is ``infrastructure``.
+        """
         key = (job.checks.source, job.checks.setup, job.entry_point)
         error: WorkerError | None = None
         for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -274,11 +280,12 @@ class TestRunner:
             if result.prepared:
                 self._prepared.put(key, result.prepared)
             return result
-        assert error is not None
+        assert error is not None  # every attempt has failed
         return Result(broken_checks(error), Ending(0, 0.0, 0))
 
     @contextmanager
     def _worker(self) -> Iterator[Worker]:
+        """Wait for an idle worker, and yield it for the length of the block."""
         worker = self._idle.get()
         try:
             yield worker
@@ -288,7 +295,7 @@ class TestRunner:
 
 @dataclass(frozen=True)
 class _Job:
-    """A source, its checks and how to run them."""
+    """A run that was asked for, with the arguments of ``TestRunner.submit``."""
 
     source: str
     checks: Checks
@@ -297,12 +304,15 @@ class _Job:
     wall_s: float
     stop_at_first_failure: bool = False
     traced: bool = False
+    """Whether the run only finds out which lines are run."""
 
     def cases(self) -> list[_Job]:
+        """Return a job for each case, since each runs in a process of its own. Checks of a function are one case."""
         entry_point = PROGRAM if self.checks.kind == "program" else self.entry_point
         return [replace(self, checks=case, entry_point=entry_point) for case in self.checks.cases()]
 
     def request(self, prepared: bytes, output_bytes: int) -> Request:
+        """Return the message to the grader. It holds the text of the checks only if there are no prepared ones."""
         return Request(
             source=self.source,
             prelude=self.prelude,
@@ -317,6 +327,9 @@ class _Job:
         )
 
 
+_NOT_PREPARED = PreparedChecks()
+
+
 class _PreparedCache:
     """A cache of the most recently prepared checks, keyed by their source, setup and entry point. Threads may share it."""
 
@@ -329,15 +342,13 @@ class _PreparedCache:
             return self._entries.get(key, _NOT_PREPARED)
 
     def put(self, key: tuple[str, str, str], prepared: PreparedChecks) -> None:
-        if len(prepared.data) > MAX_PREPARED_BYTES:
+        """Keep prepared checks. Of those that are too long, only ``shareable`` is kept."""
+        if len(prepared.data) > MAX_CACHED_BYTES:
             prepared = PreparedChecks(b"", prepared.shareable)
         with self._lock:
             self._entries[key] = prepared
             if len(self._entries) > MAX_PREPARED:
                 self._entries.popitem(last=False)
-
-
-_NOT_PREPARED = PreparedChecks()
 
 
 def n_processors() -> int:

@@ -5,15 +5,17 @@
         run_confined([python, "-m", "pytest"], folder=scratch.folder, seen_at=scratch.project)
 
 A copy holds the files that git tracks and those that are new and not ignored. Without git it holds all but virtual environments,
-caches and the folders of version control. Where the file system can, the files share their blocks with the originals until one of
-the two is written. Links that lead out of the project are left out, and so is what is neither a file nor a folder nor a link.
+caches and the folders of version control. Where the file system can do that, a copied file shares its blocks with the original
+until one of the two is written. Links that lead out of the project are left out, and so is everything that is neither a file nor a
+folder nor a link.
 
-A copy is removed when its block ends. If the program is killed before, the next copy removes it.
+A copy is removed when its block ends. If the program is killed before that, the next program that makes a copy removes it.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import stat
@@ -23,19 +25,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.sandbox.owned_folders import default_parent, owned_folder
 
 MAX_BYTES = 1 << 30
 MAX_FILES = 50_000
-_GIT_S = 60.0
+_GIT_TIMEOUT_S = 60.0
 _VERSION_CONTROL = frozenset({".git", ".hg", ".svn"})
 _CACHES = frozenset(
     {"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".tox", ".nox", "node_modules"}
 )
-_SHARE_BLOCKS = 0x40049409
-"""FICLONE, the request of Linux to let one file share the blocks of another."""
+_FICLONE = 0x40049409
+"""The request by which Linux lets one file share the blocks of another (``linux/fs.h``)."""
+_Result = Literal["shared", "copied", "linked", "skipped", "left out"]
+"""What was done with one file or link: ``skipped`` if it is neither, ``left out`` if it is a link that leads out of the project."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +50,11 @@ class Scratch:
     project: Path
     """The real path of the project."""
     folder: Path
-    """The copy."""
+    """The path of the copy."""
     n_files: int
+    """The number of files and links in the copy."""
     n_bytes: int
+    """The size of all files in the project that were to be copied."""
     shares_blocks: bool
     """Whether all files share their blocks with the originals, so that the copy takes hardly any space."""
     left_out: tuple[str, ...]
@@ -63,41 +70,41 @@ def scratch_copy(
     max_files: int = MAX_FILES,
     parent: str | os.PathLike[str] | None = None,
 ) -> Iterator[Scratch]:
-    """Give a copy of the project that exists until the block ends.
+    """Copy the project, and yield a description of the copy, which exists until the block ends.
 
     Args:
         project: The folder of the project.
         also: Paths within the project that are copied although git ignores them, such as a generated ``_version.py``.
-        max_bytes: The size of all files together.
-        max_files: The number of files and links.
-        parent: The folder in which the copy is made. Files can share blocks only within one file system. By default it is a folder
-            of this user among the temporary files.
+        max_bytes: The size that all files together may have.
+        max_files: The number of files and links that there may be.
+        parent: The folder in which the copy is made. By default it is a folder of this user among the temporary files. Files can
+            share blocks only within one file system.
 
     Raises UsageError if the project is not a folder or is larger than allowed, and SandboxError if others may write in ``parent``.
     """
     root = Path(os.path.realpath(project))
     if not root.is_dir():
         raise UsageError(f"{project} is not a folder; a scratch copy is made of the folder of a project")
-    names = _names(root, also)
-    n_bytes = _require_size(root, names, max_bytes, max_files)
+    paths = _paths_to_copy(root, also)
+    n_bytes = _require_size(root, paths, max_bytes, max_files)
     with owned_folder(Path(parent) if parent else default_parent(), "scratch") as owned:
         folder = owned / root.name
         folder.mkdir()
-        copied = [_copy(root, folder, name) for name in names]
-        left_out = tuple(name for name, how in zip(names, copied, strict=True) if how == "left out")
-        yield Scratch(root, folder, len(names) - len(left_out), n_bytes, "copied" not in copied, left_out)
+        results = [_copy(root, folder, path) for path in paths]
+        left_out = tuple(path for path, result in zip(paths, results, strict=True) if result == "left out")
+        yield Scratch(root, folder, len(paths) - len(left_out), n_bytes, "copied" not in results, left_out)
 
 
-def _names(root: Path, also: Sequence[str]) -> list[str]:
-    """Return the paths of the files and links to copy, sorted."""
+def _paths_to_copy(root: Path, also: Sequence[str]) -> list[str]:
+    """Return the paths of the files and links to copy, relative to ``root`` and sorted."""
     listed = _listed_by_git(root)
-    names = set(_walked(root, "")) if listed is None else set(listed)
-    for name in also:
-        if os.path.isabs(name) or ".." in Path(name).parts or not os.path.lexists(root / name):
-            raise UsageError(f"also holds {name!r}, which is no path of something within {root}")
-        names.add(os.path.normpath(name))
-    folders = [name for name in names if _is_folder(root / name)]
-    return sorted(names.difference(folders).union(*(_walked(root, name) for name in folders)))
+    paths = set(_files_below(root, "")) if listed is None else set(listed)
+    for path in also:
+        if os.path.isabs(path) or ".." in Path(path).parts or not os.path.lexists(root / path):
+            raise UsageError(f"also holds {path!r}, which is not the path of something within {root}")
+        paths.add(os.path.normpath(path))
+    folders = [path for path in paths if _is_folder(root / path)]  # git lists a repository in the project as one path
+    return sorted(paths.difference(folders).union(*(_files_below(root, path) for path in folders)))
 
 
 def _listed_by_git(root: Path) -> list[str] | None:
@@ -108,29 +115,19 @@ def _listed_by_git(root: Path) -> list[str] | None:
     git = shutil.which("git")
     if git is None:
         return None
+    no_programs = ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]
+    command = [git, *no_programs, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    # Variables such as GIT_DIR would send git to another repository.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    command = [
-        git,
-        "-c",
-        "core.fsmonitor=false",
-        "-c",
-        "core.hooksPath=/dev/null",
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-    ]
-    done = subprocess.run(
-        [*command, "--exclude-standard"], cwd=root, env=environment, capture_output=True, timeout=_GIT_S, check=False
-    )
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, timeout=_GIT_TIMEOUT_S, check=False)
     if done.returncode:
         return None
-    names = [os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
-    return [name.rstrip("/") for name in names if os.path.lexists(root / name)]
+    paths = [os.fsdecode(path) for path in done.stdout.split(b"\0") if path]
+    return [path.rstrip("/") for path in paths if os.path.lexists(root / path)]
 
 
-def _walked(root: Path, inside: str) -> Iterator[str]:
-    """Yield the paths of all files and links below a folder of the project, without what can be made again."""
+def _files_below(root: Path, inside: str) -> Iterator[str]:
+    """Yield the paths of all files and links below a folder of the project, except in folders that are not the project's own."""
     for folder, folders, files in os.walk(root / inside):
         here = os.path.relpath(folder, root)
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
@@ -140,6 +137,7 @@ def _walked(root: Path, inside: str) -> Iterator[str]:
 
 
 def _is_own(folder: Path) -> bool:
+    """Return whether a folder is neither a cache nor a virtual environment nor the store of a version control system."""
     return folder.name not in _VERSION_CONTROL | _CACHES and not (folder / "pyvenv.cfg").exists()
 
 
@@ -147,16 +145,17 @@ def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
 
-def _require_size(root: Path, names: Sequence[str], max_bytes: int, max_files: int) -> int:
-    if len(names) > max_files:
+def _require_size(root: Path, paths: Sequence[str], max_bytes: int, max_files: int) -> int:
+    """Return the number of bytes to copy. Raises UsageError if there are too many bytes or too many files."""
+    if len(paths) > max_files:
         raise UsageError(
-            f"{root} holds {len(names):,} files to copy; at most {max_files:,} are allowed",
+            f"{root} holds {len(paths):,} files to copy; at most {max_files:,} are allowed",
             hint="name folders that the tests do not need in .gitignore",
         )
-    sizes = {name: (root / name).lstat().st_size for name in names}
+    sizes = {path: (root / path).lstat().st_size for path in paths}
     total = sum(sizes.values())
     if total > max_bytes:
-        largest = max(sizes, key=lambda name: sizes[name])
+        largest = max(sizes, key=lambda path: sizes[path])
         raise UsageError(
             f"{root} holds {total:,} bytes to copy; at most {max_bytes:,} are allowed. "
             f"The largest file is {largest} with {sizes[largest]:,}",
@@ -165,9 +164,9 @@ def _require_size(root: Path, names: Sequence[str], max_bytes: int, max_files: i
     return total
 
 
-def _copy(root: Path, folder: Path, name: str) -> str:
-    """Copy one file or link, and return how: "shared", "copied", "linked", "skipped" or "left out"."""
-    source, target = root / name, folder / name
+def _copy(root: Path, folder: Path, path: str) -> _Result:
+    """Copy one file or link of the project into ``folder``, and return what was done."""
+    source, target = root / path, folder / path
     target.parent.mkdir(parents=True, exist_ok=True)
     mode = source.lstat().st_mode
     if stat.S_ISLNK(mode):
@@ -177,40 +176,47 @@ def _copy(root: Path, folder: Path, name: str) -> str:
     return _copy_file(source, target)
 
 
-def _copy_link(root: Path, source: Path, target: Path) -> str:
-    """Copy a link. One that names a file of the project by its whole path names the copy of that file afterwards."""
-    aim, text = Path(os.path.realpath(source)), os.readlink(source)
-    by_name = Path(os.path.normpath(source.parent / text))
-    if not aim.is_relative_to(root):
+def _copy_link(root: Path, source: Path, target: Path) -> _Result:
+    """Copy a link, unless it leads out of the project.
+
+    If its text names a file of the project by a way that leads out of the project, such as the absolute path, the copied link gets
+    a relative text, which leads to the copy of that file.
+    """
+    destination, text = Path(os.path.realpath(source)), os.readlink(source)
+    if not destination.is_relative_to(root):
         return "left out"
-    if os.path.isabs(text) or not by_name.is_relative_to(root):
-        text = os.path.relpath(aim, source.parent)
+    named = Path(os.path.normpath(source.parent / text))
+    if os.path.isabs(text) or not named.is_relative_to(root):
+        text = os.path.relpath(destination, source.parent)
     os.symlink(text, target)
     return "linked"
 
 
-def _copy_file(source: Path, target: Path) -> str:
+def _copy_file(source: Path, target: Path) -> _Result:
+    """Copy a file with its times and mode. The owner may always write the copy."""
     with (
         open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as original,
         open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as copy,
     ):
-        found = os.fstat(original.fileno())
+        status = os.fstat(original.fileno())
         shared = _share_blocks(original.fileno(), copy.fileno())
         if not shared:
             shutil.copyfileobj(original, copy, 1 << 20)
             copy.flush()
-        os.fchmod(copy.fileno(), stat.S_IMODE(found.st_mode) & 0o777 | 0o200)
-        os.utime(copy.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
+        os.fchmod(copy.fileno(), stat.S_IMODE(status.st_mode) & 0o777 | 0o200)
+        os.utime(copy.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
     return "shared" if shared else "copied"
 
 
 def _share_blocks(original: int, copy: int) -> bool:
+    """Let the file ``copy`` share the blocks of ``original``, and return whether the file system can do that.
+
+    Raises OSError if the disk is full or broken, where an ordinary copy would fail as well.
+    """
     if sys.platform != "linux":
         return False
-    import fcntl
-
     try:
-        fcntl.ioctl(copy, _SHARE_BLOCKS, original)
+        fcntl.ioctl(copy, _FICLONE, original)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mlx_selfdebug.config import Config, DecodingConfig
-from mlx_selfdebug.machine.facts import hardware
+from mlx_selfdebug.machine.this_machine import hardware
 from mlx_selfdebug.machine.versions import versions
 from mlx_selfdebug.memory import Meter
 from mlx_selfdebug.progress import Spent

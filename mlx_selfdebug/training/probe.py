@@ -23,7 +23,7 @@ from mlx.utils import tree_flatten
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.errors import StoreError, TrainingError
 from mlx_selfdebug.machine.cache_folder import default_cache_dir
-from mlx_selfdebug.machine.facts import hardware
+from mlx_selfdebug.machine.this_machine import hardware
 from mlx_selfdebug.machine.versions import versions
 from mlx_selfdebug.store import write_atomically
 from mlx_selfdebug.training.adapter import insert_adapter, remove_adapter

@@ -4,7 +4,7 @@ from typing import Any
 
 from mlx_selfdebug.bench.record import Record
 from mlx_selfdebug.bench.trial import StageTrials, Trial
-from mlx_selfdebug.machine.facts import Machine
+from mlx_selfdebug.machine.this_machine import Machine
 
 AIR = Machine("macOS 26.1 (25B78)", "arm64", "Apple M4", 10, 16 * 2**30, 4, 6, 10)
 SERVER = Machine("Debian GNU/Linux 12, Linux 6.1", "x86_64", "AMD EPYC", 2, 24 * 2**30)

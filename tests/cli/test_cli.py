@@ -216,7 +216,7 @@ from mlx_selfdebug.sandbox import isolation
 from mlx_selfdebug.sandbox.confinement.system import layer_names
 probe = isolation.probe
 isolation.probe = lambda *, packages, without: probe(packages=packages, without=frozenset(layer_names()))
-isolation.remembered = lambda what, find, afresh: find()
+isolation.cached_findings = lambda probed, probe, afresh: probe()
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -11,7 +11,7 @@ from mlx_selfdebug.doctor.finding import judged, worst
 from mlx_selfdebug.doctor.hardware import examine_hardware
 from mlx_selfdebug.doctor.software import working_set
 from mlx_selfdebug.doctor.surroundings import examine_folders, examine_hub
-from mlx_selfdebug.machine.facts import Machine, State
+from mlx_selfdebug.machine.this_machine import Machine, State
 
 AIR = Machine("macOS 26.1 (25B78)", "arm64", "Apple M4", 10, 16 * 2**30, 4, 6, 10)
 RESTED = State(0, "mains", False, "nominal")

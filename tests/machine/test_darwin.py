@@ -23,7 +23,7 @@ def test_the_footprint_is_the_eighth_number_after_the_identifier() -> None:
 
 
 def test_the_size_of_the_map_is_the_first_number() -> None:
-    assert darwin.parse_map_bytes(TASKINFO) == 200
+    assert darwin.parse_address_space(TASKINFO) == 200
     assert len(TASKINFO) == 96
 
 
@@ -45,18 +45,18 @@ def test_the_kernel_is_asked_for_the_oldest_version(library: dict[str, object]) 
 
 
 def test_what_the_kernel_does_not_tell_is_0(library: dict[str, object]) -> None:
-    assert (darwin.footprint(42), darwin.map_bytes(42)) == (0, 0)
+    assert (darwin.footprint(42), darwin.address_space_bytes(42)) == (0, 0)
     library |= {"proc_pid_rusage": lambda *_: -1, "proc_pidinfo": lambda *_: 0}
-    assert (darwin.footprint(42), darwin.map_bytes(42)) == (0, 0)
+    assert (darwin.footprint(42), darwin.address_space_bytes(42)) == (0, 0)
 
 
 @pytest.mark.skipif(sys.platform != "darwin", reason="the kernel of a Mac")
 def test_this_process_has_memory() -> None:
-    assert 1 << 20 < darwin.footprint(os.getpid()) < darwin.map_bytes(os.getpid())
+    assert 1 << 20 < darwin.footprint(os.getpid()) < darwin.address_space_bytes(os.getpid())
 
 
 def test_limits_lie_above_what_is_mapped_and_grow() -> None:
-    limits = darwin.address_space_limit(10**9 + 1, 10**8)
+    limits = darwin.address_space_limits(10**9 + 1, 10**8)
     assert limits[0] >= 11 * 10**8 + 1
     assert list(limits) == sorted(limits)
     assert all(limit % 4096 == 0 for limit in limits)

@@ -93,7 +93,7 @@ def test_a_path_that_cannot_be_repaired_is_named(tmp_path: Path, name: str, mess
 
 
 def test_an_interpreter_that_is_none_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--python nowhere is no program"):
+    with pytest.raises(UsageError, match="--python nowhere is not a program"):
         Project.found([tmp_path], python="nowhere")
 
 

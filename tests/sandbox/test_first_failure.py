@@ -161,7 +161,7 @@ def test_a_timeout_costs_the_worker_no_process_but_the_candidates() -> None:
     with TestRunner(workers=1) as runner:
         for _ in range(2):  # checks are known as fit to share a process after their first run
             assert runner.run("def f(x): return x", checks, "f").passed
-        link, pid = runner._all[0]._link, runner._all[0]._pid
+        link, pid = runner._all_workers[0]._link, runner._all_workers[0]._pid
         assert runner.run(LOOP, checks, "f", wall_s=0.2).outcome == "timeout_wall"
-        assert (runner._all[0]._link, runner._all[0]._pid) == (link, pid)
+        assert (runner._all_workers[0]._link, runner._all_workers[0]._pid) == (link, pid)
         assert runner.run("def f(x): return x", checks, "f").passed

@@ -20,17 +20,21 @@ from mlx_selfdebug.sandbox.confinement.kernel import (
     prctl,
 )
 
-_VERSION_3 = 0x20080522
+_CAPABILITY_VERSION_3 = 0x20080522
 _MAX_CAPABILITIES = 64
 _AMBIENT_CLEAR_ALL = 4
-# Being root gives no capabilities, nor does a change of the user id; none can be kept or made ambient. All bits are locked.
 _SECURE_BITS = 0b11101111
+"""The secure bits with their locks: neither root nor a change of the user id gives capabilities, and none can be made ambient.
+
+The bit that is not set would let capabilities be kept through a change of the user id. Its lock is set.
+"""
 
 
 def drop() -> str:
     """Give up all privileges and return a description of what was given up. Raises OSError if capabilities are left."""
-    bounded = _try_all()
-    header, nothing = ctypes.create_string_buffer(pack("Ii", _VERSION_3, 0)), ctypes.create_string_buffer(24)
+    bounded = _drop_for_good()
+    header = ctypes.create_string_buffer(pack("Ii", _CAPABILITY_VERSION_3, 0))
+    nothing = ctypes.create_string_buffer(24)  # three empty sets, each of two words of 32 bits
     call("capset", ctypes.addressof(header), ctypes.addressof(nothing))
     forbid_new_privileges()
     prctl(PR_SET_DUMPABLE, 0)
@@ -38,25 +42,29 @@ def drop() -> str:
 
 
 def forbid_new_privileges() -> None:
-    """Forbid this process new privileges. Landlock and seccomp demand this of an unprivileged process."""
+    """Forbid this process to gain privileges, such as from set-user-id programs.
+
+    Landlock and seccomp demand this of an unprivileged process.
+    """
     prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
-def _try_all() -> bool:
-    """Take the steps that need some privilege, and that a process without any does not need.
+def _drop_for_good() -> bool:
+    """Close every way to get capabilities back, as far as this process may. Return whether the bounding set is empty now.
 
-    Return whether the bounding set is empty now.
+    These steps need some privilege. A process without any privilege does not need them, so it is no error if they fail.
     """
-    dropped = [_tried(PR_CAPBSET_DROP, number) for number in range(_MAX_CAPABILITIES)]
-    _tried(PR_SET_SECUREBITS, _SECURE_BITS)
-    _tried(PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL)
-    _tried(PR_SET_KEEPCAPS, 0)
+    dropped = [_try_prctl(PR_CAPBSET_DROP, number) for number in range(_MAX_CAPABILITIES)]
+    _try_prctl(PR_SET_SECUREBITS, _SECURE_BITS)
+    _try_prctl(PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL)
+    _try_prctl(PR_SET_KEEPCAPS, 0)
     return all(dropped)
 
 
-def _tried(option: int, argument: int) -> bool:
+def _try_prctl(option: int, argument: int) -> bool:
+    """Return whether the call succeeded or concerns a capability that this kernel does not have."""
     try:
         prctl(option, argument)
     except OSError as error:
-        return error.errno == errno.EINVAL  # a capability that this kernel does not have
+        return error.errno == errno.EINVAL
     return True

@@ -10,14 +10,16 @@ from functools import cache
 from mlx_selfdebug.sandbox.confinement.syscalls import this_machine
 
 ADDR_NO_RANDOMIZE = 0x0040000
+"""The flag of ``personality`` with which programs are loaded at the same addresses each time."""
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_GET_SECCOMP, PR_SET_KEEPCAPS, PR_SET_CHILD_SUBREAPER = 1, 4, 21, 8, 36
 PR_CAPBSET_DROP, PR_SET_SECUREBITS, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 24, 28, 38, 47
 
 
 class Prepared:
-    """A system call whose arguments were converted beforehand.
+    """A system call whose arguments are converted beforehand, so that a forked child only has to make it.
 
-    Children make such calls because every object that a forked child touches costs it the copy of a memory page.
+    Every object that a forked child touches costs it the copy of a memory page. Raises OSError if there is no system call table for
+    this machine.
     """
 
     def __init__(self, name: str, *arguments: int) -> None:
@@ -47,19 +49,25 @@ def call(name: str, *arguments: int) -> int:
 
 
 def prctl(option: int, *arguments: int) -> int:
-    """Call ``prctl`` with 0 for the missing arguments, as some options demand, and return its result."""
+    """Call ``prctl`` with 0 for the missing arguments, and return its result. Some options demand the zeros.
+
+    Raises OSError like ``call``.
+    """
     return call("prctl", option, *arguments, *(0,) * (4 - len(arguments)))
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
-    """Call ``mount``. An empty text is passed as a null pointer."""
+    """Call ``mount`` and raise OSError like ``call``. An empty text is passed as a null pointer."""
     texts = [ctypes.create_string_buffer(os.fsencode(text)) for text in (source, target, kind, data)]
     source_at, target_at, kind_at, data_at = (ctypes.addressof(text) if text.value else 0 for text in texts)
     call("mount", source_at, target_at, kind_at, flags, data_at)
 
 
 def call_on_path(name: str, path: str, *arguments: int, before: tuple[int, ...] = ()) -> int:
-    """Make a system call that takes ``path`` between ``before`` and ``arguments``, and return its result."""
+    """Make a system call whose arguments are ``before``, ``path`` and ``arguments``, in this order, and return its result.
+
+    Raises OSError like ``call``.
+    """
     text = ctypes.create_string_buffer(os.fsencode(path))
     return call(name, *before, ctypes.addressof(text), *arguments)
 

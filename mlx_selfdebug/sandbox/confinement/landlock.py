@@ -14,16 +14,22 @@ from mlx_selfdebug.sandbox.confinement.kernel import Prepared, call
 from mlx_selfdebug.sandbox.confinement.layout import Layout
 from mlx_selfdebug.sandbox.confinement.reach import Reach
 
-_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_FOLDER, _TRUNCATE = 1, 1 << 1, 1 << 2, 1 << 3, 1 << 14
-# Reading, and all that may be done in a folder to write in: write, remove, make files, folders, pipes and links, move, truncate.
-# Not among them are executing, making devices and sockets, and controlling devices.
+# Rights on files, as bits (``linux/landlock.h``).
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_FOLDER = 1, 1 << 1, 1 << 2, 1 << 3
+_REMOVE_FOLDER, _REMOVE_FILE = 1 << 4, 1 << 5
+_MAKE_FOLDER, _MAKE_FILE, _MAKE_PIPE, _MAKE_LINK = 1 << 7, 1 << 8, 1 << 10, 1 << 12
+_MOVE, _TRUNCATE = 1 << 13, 1 << 14
 _READ = _READ_FILE | _READ_FOLDER
-_READ_AND_WRITE = _READ | _WRITE_FILE | 0b1_0101_1011_0000 | 1 << 13 | _TRUNCATE
+_REMOVE = _REMOVE_FOLDER | _REMOVE_FILE
+_MAKE = _MAKE_FOLDER | _MAKE_FILE | _MAKE_PIPE | _MAKE_LINK
+_READ_AND_WRITE = _READ | _WRITE_FILE | _REMOVE | _MAKE | _MOVE | _TRUNCATE
+"""All that may be done in a writable folder. Not among it are executing, making devices and sockets, and controlling devices."""
 _ASK_VERSION, _BENEATH_PATH = 1, 1
 _ALL_TCP, _ALL_SCOPES = 0b11, 0b11
 # The versions of Landlock that introduced rules for TCP, scopes, and control of the log.
 _TCP_FROM, _SCOPES_FROM, _LOG_FROM = 4, 6, 7
 _NO_LOG = 0b101
+"""The flags that turn off the kernel's log of what is denied to this program and in rulesets that it adds later."""
 
 
 def version() -> int:
@@ -40,47 +46,45 @@ def describe(abi: int) -> str:
 def enter(rules: Iterable[Rule], abi: int, *, network: bool = False) -> None:
     """Confine this process and every process that it forks to what the rules allow.
 
-    With ``network`` they may use TCP. Raises OSError if the kernel refuses.
+    ``abi`` is the version that the kernel offers. With ``network`` the processes may use TCP. Raises OSError if the kernel refuses.
     """
     forbid_new_privileges()
-    handled = file_rights(abi)
-    ruleset = create(abi, handled, 0 if network else _ALL_TCP)
+    deniable = file_rights(abi)
+    ruleset = create(abi, deniable, 0 if network else _ALL_TCP)
     try:
         for rule in rules:
-            _allow(ruleset, rule, handled)
-        prepared(ruleset, abi)()
+            _allow(ruleset, rule, deniable)
+        prepare_restriction(ruleset, abi)()
     finally:
         os.close(ruleset)
 
 
 def child_ruleset(abi: int) -> int | None:
-    """Return the descriptor of a ruleset that lets a child signal only itself.
-
-    Return None if this version has no such rule.
-    """
+    """Return the descriptor of a ruleset that lets a child signal only itself, or None if this version has no such rule."""
     return create(abi, 0, 0) if abi >= _SCOPES_FROM else None
 
 
 def file_rights(abi: int) -> int:
     """Return all rights on files that this version can deny, as bits.
 
-    The first version knows 13. Later ones added moving, truncating and device controls.
+    The first version knows 13 rights. Versions 2, 3 and 5 added moving, truncating and the control of devices.
     """
     return (1 << (13 + (abi >= 2) + (abi >= 3) + (abi >= 5))) - 1
 
 
 def create(abi: int, files: int, tcp: int) -> int:
-    """Create a ruleset that denies these rights and all scopes, and return its descriptor, which is closed on exec.
+    """Create a ruleset that denies the rights ``files`` and ``tcp`` and all scopes, and return its descriptor.
 
-    Fields that this version does not know are left out.
+    The descriptor is closed on exec. Kinds of rights that this version does not know are left out. Raises OSError if the kernel
+    refuses.
     """
-    fields = 1 + (abi >= _TCP_FROM) + (abi >= _SCOPES_FROM)
-    size = 8 * fields
+    n_fields = 1 + (abi >= _TCP_FROM) + (abi >= _SCOPES_FROM)
+    size = 8 * n_fields
     attributes = ctypes.create_string_buffer(pack("QQQ", files, tcp, _ALL_SCOPES)[:size], size)
     return call("landlock_create_ruleset", ctypes.addressof(attributes), size, 0)
 
 
-def prepared(ruleset: int, abi: int) -> Prepared:
+def prepare_restriction(ruleset: int, abi: int) -> Prepared:
     """Return the prepared call that puts the ruleset in force for good."""
     return Prepared("landlock_restrict_self", ruleset, _NO_LOG if abi >= _LOG_FROM else 0)
 
@@ -91,6 +95,7 @@ class Rule:
 
     path: str
     rights: int
+    """The rights as bits."""
 
 
 def rules(layout: Layout) -> Iterator[Rule]:
@@ -108,7 +113,7 @@ def rules(layout: Layout) -> Iterator[Rule]:
 
 
 def command_rules(reach: Reach, writable: Iterable[str]) -> Iterator[Rule]:
-    """Yield the rules for a confined command, which may write in the folders of ``writable`` and execute its interpreter."""
+    """Yield the rules for a confined command, which may write in the folders ``writable`` and execute its interpreter."""
     for path in (*reach.layout.files, *reach.read_only):
         yield Rule(path, _READ)
     for path in reach.executables:
@@ -118,6 +123,7 @@ def command_rules(reach: Reach, writable: Iterable[str]) -> Iterator[Rule]:
 
 
 def _around(folder: str, hidden: tuple[str, ...]) -> Iterator[Rule]:
+    """Yield rules that let everything in ``folder`` be read except the hidden folders in it."""
     if folder in hidden:
         return
     inside = [path for path in hidden if path.startswith(folder + "/")]
@@ -132,13 +138,14 @@ def _around(folder: str, hidden: tuple[str, ...]) -> Iterator[Rule]:
             yield from _around(path, tuple(inside))
 
 
-def _allow(ruleset: int, rule: Rule, handled: int) -> None:
+def _allow(ruleset: int, rule: Rule, deniable: int) -> None:
+    """Add a rule to the ruleset. Rights that this version of Landlock cannot deny need no rule, and the kernel refuses one."""
     try:
         fd = os.open(rule.path, os.O_PATH | os.O_CLOEXEC)
     except OSError:  # hidden by another layer, or out of this user's reach anyway
         return
     try:
-        rights = _fitting(rule.rights, os.fstat(fd).st_mode) & handled
+        rights = _applicable_rights(rule.rights, os.fstat(fd).st_mode) & deniable
         attributes = ctypes.create_string_buffer(pack("=Qi", rights, fd), 12)
         if rights:
             call("landlock_add_rule", ruleset, _BENEATH_PATH, ctypes.addressof(attributes), 0)
@@ -146,10 +153,11 @@ def _allow(ruleset: int, rule: Rule, handled: int) -> None:
         os.close(fd)
 
 
-def _fitting(rights: int, mode: int) -> int:
-    """Return the rights that a rule may grant on a file of this kind.
+def _applicable_rights(rights: int, mode: int) -> int:
+    """Return the rights that a rule grants on a file of this mode.
 
-    The kernel refuses rules that grant a folder's rights on a file. Devices such as /dev/null exist to be written.
+    The kernel refuses rules that grant a folder's rights on a file. Devices such as /dev/null exist to be written, so a right to
+    write is added for them.
     """
     if stat.S_ISDIR(mode):
         return rights

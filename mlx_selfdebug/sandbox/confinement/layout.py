@@ -1,4 +1,8 @@
-"""Find what a sandboxed program may read: the interpreter's standard library and the shared libraries that it needs."""
+"""Find what a sandboxed program may read: the interpreter's standard library and the shared libraries that it needs.
+
+``reach.py`` also runs the source of this module in the interpreter of a project. So the module imports only the standard library,
+and keeps to what Python 3.9 understands.
+"""
 
 from __future__ import annotations
 
@@ -47,15 +51,16 @@ class Plan:
 
     layout: Layout
     keep_fds: tuple[int, ...]
-    """The only descriptors that stay open in the zygote. Descriptors 0 to 2 are closed too unless they are listed."""
+    """The only descriptors that stay open in the zygote. Descriptors 0 to 2 are closed as well unless they are listed."""
     without: frozenset[str] = frozenset()
     """Names of layers to leave out, for tests."""
 
 
 def this_interpreter(packages: Sequence[str] = ()) -> Layout:
-    """Return the layout of the running interpreter, outside its virtual environment if it is in one.
+    """Return the layout of the running interpreter. If it belongs to a virtual environment, return that of the base interpreter.
 
-    ``packages`` are importable top-level names. They are located without being imported. Raises ValueError if one is not there.
+    ``packages`` are the top-level names of packages that may be read. They are located without being imported. Raises ValueError if
+    one is not installed.
     """
     stdlib = _stdlib()
     libraries = tuple(path for path in _library_folders() if path not in stdlib)
@@ -70,6 +75,7 @@ def this_interpreter(packages: Sequence[str] = ()) -> Layout:
 
 
 def _stdlib() -> tuple[str, ...]:
+    # In a virtual environment, sysconfig would name the folders of the environment, so the base prefixes are put in.
     variables = dict.fromkeys(("base", "installed_base"), sys.base_prefix)
     variables |= dict.fromkeys(("platbase", "installed_platbase"), sys.base_exec_prefix)
     folders = [sysconfig.get_path(name, vars=variables) for name in ("stdlib", "platstdlib")]
@@ -85,20 +91,24 @@ def _library_folders() -> tuple[str, ...]:
 
 
 def _homebrew() -> tuple[str, ...]:
-    """Return the folders of all packages if this Python comes from Homebrew, otherwise nothing.
+    """Return the folders of all Homebrew packages if this Python comes from Homebrew, and none otherwise.
 
-    Homebrew's extension modules load the libraries of its other packages, which lie beside Python's.
+    Python's extension modules load libraries of other Homebrew packages, which lie beside Python's own.
     """
     parts = os.path.realpath(sys.base_prefix).split("/Cellar/")
     return _outermost([f"{parts[0]}/Cellar", f"{parts[0]}/opt"]) if len(parts) > 1 else ()
 
 
 def _library_files(folders: tuple[str, ...]) -> list[str]:
-    """Return single libraries from folders that hold much else as well, such as /usr/lib."""
-    beside = os.path.join(os.path.realpath(sys.base_prefix), "lib")
-    patterns = [f"{folder}/*.so*" for folder in (beside, "/lib", "/usr/lib") if os.path.realpath(folder) not in folders]
-    framework = [os.path.join(os.path.realpath(sys.base_prefix), "Python")]
-    mac = [*glob.glob(f"{glob.escape(beside)}/*.dylib"), *framework] if sys.platform == "darwin" else []
+    """Return single libraries from folders that hold much else as well, such as /usr/lib.
+
+    Folders that may be read as a whole are left out. A library keeps the name of its link, by which the loader looks for it.
+    """
+    prefix = os.path.realpath(sys.base_prefix)
+    own = os.path.join(prefix, "lib")
+    patterns = [f"{folder}/*.so*" for folder in (own, "/lib", "/usr/lib") if os.path.realpath(folder) not in folders]
+    framework = os.path.join(prefix, "Python")  # the library of a framework build
+    mac = [*glob.glob(f"{glob.escape(own)}/*.dylib"), framework] if sys.platform == "darwin" else []
     paths = [path for pattern in patterns for path in glob.glob(pattern)]
     return sorted(
         {os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)) for path in paths + mac}
@@ -106,6 +116,7 @@ def _library_files(folders: tuple[str, ...]) -> list[str]:
 
 
 def _hidden(*groups: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the folders of installed packages that lie directly in the given folders or in a ``python*`` folder there."""
     folders = [folder for group in groups for folder in group]
     patterns = [
         f"{glob.escape(folder)}{inner}/{name}"
@@ -117,12 +128,13 @@ def _hidden(*groups: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _package(name: str) -> list[str]:
-    # Imported here because the sandboxed processes import this module and need only the class.
+    """Return the paths of an installed package. Raises ValueError if there is no such package."""
+    # Imported here because the sandboxed processes import this module and need only the classes.
     from importlib.util import find_spec
 
     spec = find_spec(name) if name.isidentifier() else None
-    places = list(spec.submodule_search_locations or [spec.origin or ""]) if spec else []
-    paths = [os.path.realpath(path) for path in places if os.path.exists(path)]
+    locations = list(spec.submodule_search_locations or [spec.origin or ""]) if spec else []
+    paths = [os.path.realpath(path) for path in locations if os.path.exists(path)]
     if not paths:
         raise ValueError(f"the package {name!r} is not installed in this interpreter ({sys.executable})")
     # A wheel installs the shared libraries that it brings in a folder beside the package.
@@ -130,6 +142,6 @@ def _package(name: str) -> list[str]:
 
 
 def _outermost(paths: Iterable[str]) -> tuple[str, ...]:
-    """Return the real paths of those that exist, without paths that lie inside others."""
+    """Return the real paths of the existing ones among ``paths``, sorted, without those that lie inside others."""
     real = sorted({os.path.realpath(path) for path in paths if os.path.exists(path)})
     return tuple(path for path in real if not any(path.startswith(other + "/") for other in real))

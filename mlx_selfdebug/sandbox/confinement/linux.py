@@ -1,7 +1,7 @@
 """Confine processes on Linux, with every layer that the kernel allows.
 
-The processes are a zygote, which is the prepared interpreter from which each test run is forked, and what it forks; or a command
-with its keeper, which is the parent process that watches over it. This module needs only the standard library.
+There are two kinds of sandbox. In one, a zygote, which is an interpreter with everything loaded, forks a child for each test run.
+In the other, a keeper starts a command and watches over it as its parent. This module needs only the standard library.
 
     confinement = confine_zygote(Plan(layout, keep_fds=(0, 1, 2, control)))   # once, before anything untrusted is read
     if not os.fork():
@@ -9,8 +9,8 @@ with its keeper, which is the parent process that watches over it. This module n
         confinement.apply()
         run_untrusted_code()
 
-A layer that the kernel lacks is not in ``layers``, and ``details`` says why. Whether the layers suffice is not decided here, but by
-the probes (see ``isolation.py``).
+A layer that the kernel lacks is not in ``layers``, and ``details`` says why. Not this module but the probes decide whether the
+layers suffice (see ``isolation.py``).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from mlx_selfdebug.sandbox.confinement.syscalls import Machine, this_machine
 LAYERS = ("namespaces", "capabilities", "landlock", "seccomp")
 """The layers in the order in which they are entered. Each needs rights that the next one takes away."""
 _ABSENT = "absent: "
-"""How the detail of a layer begins that is not in force."""
+"""The beginning of the detail of a layer that is not in force."""
 
 
 class ChildConfinement:
@@ -61,13 +61,14 @@ class ChildConfinement:
     def apply(self) -> None:
         """Confine the forked child. Call this after its limits are set and before any untrusted code runs.
 
-        From here on the child dies with its zygote. With seccomp it starts no process, signals only itself, and cannot change its
-        limits; with Landlock alone it signals only itself. Raises OSError if a layer cannot be applied.
+        From here on the child dies with its zygote. With seccomp it can start no process, signal only itself, and not change its
+        limits. With Landlock alone it can signal only itself. Raises OSError if a layer cannot be applied.
         """
         for step in self._steps:
             step()
 
     def _prepare(self) -> None:
+        """Prepare the steps that ``apply`` takes, so that a child has to make as few objects as possible."""
         self._steps = [Prepared("prctl", PR_SET_PDEATHSIG, signal.SIGKILL), self._require_zygote]
         if "seccomp" in self.layers:
             self._steps.append(seccomp.ChildFilter(_machine()).install)
@@ -77,13 +78,13 @@ class ChildConfinement:
     def _prepare_landlock(self) -> None:
         """Prepare a ruleset that lets a child signal only itself.
 
-        It is used only where no seccomp filter does the same, since a child's domain copies every rule of the zygote's, which
-        takes as long as all other steps together.
+        It is used only where no seccomp filter does the same. To put it in force, the kernel copies every rule of the zygote for
+        the child, which takes as long as all other steps together.
         """
         abi = landlock.version()
         self._ruleset = landlock.child_ruleset(abi)
         if self._ruleset is not None:
-            self._steps += [landlock.prepared(self._ruleset, abi), partial(os.close, self._ruleset)]
+            self._steps += [landlock.prepare_restriction(self._ruleset, abi), partial(os.close, self._ruleset)]
 
     def _require_zygote(self) -> None:
         # The zygote may have died before this process asked to be killed when it dies.
@@ -92,9 +93,10 @@ class ChildConfinement:
 
 
 def confine_zygote(plan: Plan) -> ChildConfinement:
-    """Enter every layer that the kernel allows in this process, which must have one thread.
+    """Enter every layer that the kernel allows in this process, which must have one thread, and return what is in force.
 
-    With namespaces this function returns in another process (see ``namespaces.py``). A layer that the kernel lacks raises nothing.
+    With namespaces this function returns in another process (see ``namespaces.py``). No error is raised for a layer that the kernel
+    lacks.
     """
     if sys.platform != "linux":
         return ChildConfinement(dict.fromkeys(LAYERS, "absent: not Linux"), ())
@@ -105,7 +107,7 @@ def confine_zygote(plan: Plan) -> ChildConfinement:
 
 
 def _zygote_layers(layout: Layout) -> Mapping[str, Callable[[], str]]:
-    """Return for each layer of a zygote, in the order of ``LAYERS``, the function that enters it and returns a line on it."""
+    """Return, for each layer of a zygote in the order of ``LAYERS``, the function that enters it and returns a few words on it."""
     return {
         "namespaces": lambda: namespaces.enter(sealed(layout)),
         "capabilities": capabilities.drop,
@@ -115,7 +117,10 @@ def _zygote_layers(layout: Layout) -> Mapping[str, Callable[[], str]]:
 
 
 def _enter(layers: Mapping[str, Callable[[], str]], without: frozenset[str], details: dict[str, str]) -> None:
-    """Enter each layer that can be entered, and add a line on each to ``details``, which begins with "absent: " if it cannot."""
+    """Enter each layer that can be entered, and add a few words on each to ``details``.
+
+    They begin with "absent: " if the layer is left out or cannot be entered.
+    """
     for name, enter in layers.items():
         if name in without:
             details[name] = f"{_ABSENT}left out"
@@ -138,21 +143,26 @@ def _enter_landlock(rules: Iterable[landlock.Rule], *, network: bool = False) ->
 
 @dataclass
 class CommandConfinement:
-    """The confinement of a command, which its keeper and the command enter one after the other.
+    """The confinement of a command, which the keeper and its forked child enter one after the other.
 
     The keeper enters the layers of ``separate``, stays the parent of the command, and ends everything that the command started.
-    The forked child enters those of ``confine`` before it becomes the command.
+    The forked child enters the layers of ``confine`` before it becomes the command.
     """
 
     reach: Reach
+    """What the command may reach."""
     processes: int
     """The number of processes and threads that the command may have at one time. The kernel may allow some more."""
     without: frozenset[str] = frozenset()
     """Names of layers to leave out, for tests and where bubblewrap has made the namespaces."""
     details: dict[str, str] = field(default_factory=dict)
+    """A few words on each layer that was entered or left out, keyed by its name."""
 
     def separate(self) -> None:
-        """Enter the layers of the keeper, which must have one thread. It returns in another process (see ``namespaces.py``)."""
+        """Enter the layers of the keeper, which must have one thread.
+
+        With namespaces this method returns in another process (see ``namespaces.py``).
+        """
         layers = {
             "namespaces": lambda: namespaces.enter(open_for(self.reach), processes=self.processes),
             "capabilities": capabilities.drop,
@@ -172,17 +182,17 @@ class CommandConfinement:
         _enter(layers, self.without, self.details)
 
     def command(self, argv: Sequence[str]) -> list[str]:
-        """Return ``argv`` unchanged. On macOS the sandbox is a part of the command line."""
+        """Return ``argv`` as a list, since on Linux no part of the sandbox is in the command line."""
         return list(argv)
 
     @property
     def counts_own_processes(self) -> bool:
-        """Whether the kernel's limit on processes counts those of the command alone, and holds for this user.
+        """Whether RLIMIT_NPROC counts the processes of the command alone, and holds for this user.
 
-        It counts them by user namespace since Linux 5.14, and it has never held for root.
+        Since Linux 5.14 it counts the processes of each user namespace. It has never held for root.
         """
-        counts = kernel_version(os.uname().release) >= (5, 14)
-        return counts and os.getuid() != 0 and namespaces.OWN_USER in self.details.get("namespaces", "")
+        by_namespace = kernel_version(os.uname().release) >= (5, 14)
+        return by_namespace and os.getuid() != 0 and namespaces.OWN_USER in self.details.get("namespaces", "")
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -191,6 +201,7 @@ class CommandConfinement:
 
 
 def _machine() -> Machine:
+    """Return this machine. Raises OSError if it has no system call table."""
     machine = this_machine()
     if machine is None:
         raise OSError("there is no system call table for this machine")

@@ -1,4 +1,6 @@
-"""Confine a zygote and what it forks on macOS. It needs only the standard library, and can be imported on any system.
+"""Confine a zygote and its children, or a command, on macOS.
+
+This module needs only the standard library and can be imported on any system.
 
     confinement = confine_zygote(Plan(layout, keep_fds=(0, 1, 2, control)))   # once, before anything untrusted is read
     if not os.fork():
@@ -6,8 +8,9 @@
         confinement.apply()
         run_untrusted_code()
 
-The sandbox is in force before this module runs (see ``seatbelt.py``). The module tries it out, so that a profile that denies too
-little or too much is noticed before a candidate runs. A layer that failed its trial is not in ``layers``, and ``details`` says why.
+For a zygote, the sandbox is in force before this module runs (see ``seatbelt.py``). The module tries it out, so that a profile that
+denies too little or too much is noticed before a candidate runs. A layer that failed its trial is not in ``layers``, and
+``details`` says why.
 """
 
 from __future__ import annotations
@@ -36,7 +39,9 @@ measure the memory of its children and end them.
 """
 
 _MAX_OPEN_FILES = 1 << 16
+"""The number of descriptors that are closed, open or not, if the open ones cannot be listed and the limit is not lower."""
 _REFUSED, _FORKED = b"r", b"f"
+"""What a child on trial reports: whether it was refused a process of its own or could fork one."""
 
 
 class ChildConfinement:
@@ -66,7 +71,7 @@ class ChildConfinement:
 class CommandConfinement:
     """The confinement of a command, which is in force from the command's first instruction.
 
-    The keeper stays outside of it. What the sandbox denies is found out by the probes (see ``command_probes.py``).
+    The keeper is not confined. The probes find out what the sandbox denies (see ``command_probes.py``).
     """
 
     def __init__(self, reach: Reach, without: frozenset[str] = frozenset()) -> None:
@@ -81,18 +86,18 @@ class CommandConfinement:
 
     @property
     def counts_own_processes(self) -> bool:
-        """Whether the kernel's limit on processes counts those of the command alone, which it never does here."""
+        """Whether RLIMIT_NPROC counts the processes of the command alone. On macOS it always counts all processes of the user."""
         return False
 
     def separate(self) -> None:
-        """Enter the layers of the keeper: there are none on macOS."""
+        """Do nothing, since on macOS the keeper has no layers."""
 
     def confine(self) -> None:
-        """Enter the layers of the forked child, which the command line does."""
+        """Note the layer in ``details``. The command line puts it in force when the child executes it."""
         self.details["seatbelt"] = "absent: left out" if self._left_out else "by the profile of the command line"
 
     def command(self, argv: Sequence[str]) -> list[str]:
-        """Return the command line that the confined child executes."""
+        """Return the command line that the child executes, which applies the profile and then becomes ``argv``."""
         if self._left_out:
             return list(argv)
         reach = self._reach
@@ -105,9 +110,9 @@ class CommandConfinement:
 
 
 def confine_zygote(plan: Plan) -> ChildConfinement:
-    """Close all descriptors but ``plan.keep_fds`` and try out every layer in this process, which must have one thread.
+    """Close all descriptors but ``plan.keep_fds``, try out every layer, and return what is in force.
 
-    No error is raised for a layer that fails its trial. It is left out of ``layers``.
+    This process must have one thread. No error is raised for a layer that fails its trial.
     """
     if not _on_macos():
         return ChildConfinement(dict.fromkeys(LAYERS, "absent: not macOS"), ())
@@ -129,7 +134,7 @@ class _Finding:
 
     in_force: bool
     detail: str
-    """What was seen, in a few words; it begins with "absent: " if the layer is not in force."""
+    """What was seen, in a few words. They begin with "absent: " if the layer is not in force."""
 
 
 def _absent(reason: str) -> _Finding:
@@ -137,6 +142,7 @@ def _absent(reason: str) -> _Finding:
 
 
 def _on_macos() -> bool:
+    # A function, so that tests can replace it and go through the trials on other systems.
     return sys.platform == "darwin"
 
 
@@ -162,7 +168,7 @@ def _examine_seatbelt() -> _Finding:
 
     Each action is something that any unconfined program may do. The sandbox is in force if one was denied and none succeeded.
     """
-    outcomes = {name: _denied(action) for name, action in _FORBIDDEN_ACTIONS.items()}
+    outcomes = {name: _is_denied(action) for name, action in _FORBIDDEN_ACTIONS.items()}
     possible = [name for name, was_denied in outcomes.items() if was_denied is False]
     if possible:
         return _absent(f"it was possible to {' and to '.join(possible)}")
@@ -172,8 +178,8 @@ def _examine_seatbelt() -> _Finding:
     return _Finding(True, f"denied: to {', to '.join(denied_names)}")
 
 
-def _denied(action: Callable[[], None]) -> bool | None:
-    """Return whether the action was denied, or None if it failed for another reason."""
+def _is_denied(action: Callable[[], None]) -> bool | None:
+    """Try the action, and return whether it was denied, or None if it failed for another reason."""
     try:
         action()
     except PermissionError:
@@ -213,7 +219,7 @@ class _Trial:
     ended: bool
     """Whether the zygote could end the child."""
     footprint_bytes: int
-    """The memory of the child as the zygote measured it; 0 if that failed."""
+    """The memory of the child as the zygote measured it, or 0 if that failed."""
 
 
 def _try_child() -> _Trial | _Finding:
@@ -225,6 +231,7 @@ def _try_child() -> _Trial | _Finding:
 
 
 def _observe_child() -> _Trial:
+    """Fork a child that tries to fork as well, measure its memory, and end it."""
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
@@ -234,7 +241,7 @@ def _observe_child() -> _Trial:
     with ours:
         refused = ours.recv(1) == _REFUSED
         measured = footprint(pid)
-        ended = _denied(lambda: os.kill(pid, signal.SIGKILL)) is False
+        ended = _is_denied(lambda: os.kill(pid, signal.SIGKILL)) is False
     # If the child could not be ended, it ends itself now, because its channel is closed.
     os.waitpid(pid, 0)
     return _Trial(refused, ended, measured)
@@ -249,6 +256,7 @@ def _trial_child(channel: socket.socket) -> NoReturn:
 
 
 def _refuses_processes() -> bool:
+    """Forbid processes to this process, and return whether it is now refused one."""
     _forbid_processes()
     try:
         if os.fork() == 0:
@@ -259,10 +267,10 @@ def _refuses_processes() -> bool:
 
 
 def _forbid_processes() -> None:
-    """Let this process start no others.
+    """Let this process start no other process.
 
-    XNU compares the limit with the number of the user's processes, of which there is at least one more. It does not count threads,
-    and it does not limit root.
+    XNU compares the limit with the number of the user's processes. There are at least two of them, this process and its parent. The
+    limit does not count threads, and it does not hold for root.
     """
     resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
 

@@ -1,6 +1,6 @@
 """Decide which processes hold too much memory, and when to measure them again.
 
-It is written for an event loop, and has neither a clock nor processes of its own:
+This module only decides. Its caller is an event loop, which has the clock, measures the processes and ends them:
 
     watch.add(child, budget_bytes)                                        # as it is forked
     ...
@@ -10,8 +10,8 @@ It is written for an event loop, and has neither a clock nor processes of its ow
     ...
     watch.remove(child)                                                   # as it is reaped, not before
 
-This is needed where the kernel enforces no limit on memory. Memory that a process takes between two looks goes unnoticed, which
-is some tens of MiB.
+This is needed where the kernel enforces no limit on memory. What a process takes between two looks, which is some tens of MiB,
+goes unnoticed.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ BLIND_LOOKS = 10
 
 @dataclass(frozen=True)
 class Sight:
-    """The processes that need attention after one look, by their numbers."""
+    """The numbers of the processes that need attention after one look."""
 
     over: tuple[int, ...] = ()
     """Processes that have exceeded their budget and must be killed."""
     blind: tuple[int, ...] = ()
-    """Processes that could not be measured for ``BLIND_LOOKS`` looks in a row, so that their budget is not enforced.
+    """Processes that could not be measured ``BLIND_LOOKS`` times in a row, so that their budget is not enforced.
 
     This is the fault of the machine, not of the candidate.
     """
@@ -43,15 +43,18 @@ class Sight:
 
 @dataclass
 class _Watched:
+    """What is known of one process."""
+
     budget_bytes: int
     peak_bytes: int = 0
-    unseen: int = 0
+    n_failed_looks: int = 0
+    """The number of measurements that have failed since the last one that succeeded."""
 
-    def see(self, footprint_bytes: int) -> None:
+    def add_measurement(self, footprint_bytes: int) -> None:
         if not footprint_bytes:
-            self.unseen += 1
+            self.n_failed_looks += 1
             return
-        self.unseen = 0
+        self.n_failed_looks = 0
         self.peak_bytes = max(self.peak_bytes, footprint_bytes)
 
 
@@ -62,7 +65,7 @@ class MemoryWatch:
     baseline_bytes: int = 0
     """The memory that a child holds before it runs a program, which is added to each budget."""
     due: float = math.inf
-    """The time of the next look, by the clock of the caller."""
+    """The time of the next look, by the caller's clock: infinity if nothing is watched."""
     _watched: dict[int, _Watched] = field(default_factory=dict)
 
     def add(self, pid: int, budget_bytes: int) -> None:
@@ -79,6 +82,7 @@ class MemoryWatch:
 
     @property
     def pids(self) -> tuple[int, ...]:
+        """The numbers of the processes that are being watched."""
         return tuple(self._watched)
 
     def look(self, now: float, footprints: Mapping[int, int]) -> Sight:
@@ -87,10 +91,10 @@ class MemoryWatch:
         Footprints are in bytes. One that is unknown is 0 or absent.
         """
         for pid, watched in self._watched.items():
-            watched.see(footprints.get(pid, 0))
+            watched.add_measurement(footprints.get(pid, 0))
         near = any(watched.peak_bytes > watched.budget_bytes // 2 for watched in self._watched.values())
         self.due = now + (NEAR_S if near else FAR_S) if self._watched else math.inf
         return Sight(
             over=tuple(pid for pid, watched in self._watched.items() if watched.peak_bytes > watched.budget_bytes),
-            blind=tuple(pid for pid, watched in self._watched.items() if watched.unseen >= BLIND_LOOKS),
+            blind=tuple(pid for pid, watched in self._watched.items() if watched.n_failed_looks >= BLIND_LOOKS),
         )

@@ -1,7 +1,7 @@
-"""Describe the root folder that a process sees in namespaces of its own. ``namespaces.py`` mounts it.
+"""Plan the root folder that a process sees in namespaces of its own. ``namespaces.py`` mounts it.
 
-A root is described while every path can still be reached. There are two kinds: ``sealed`` for zygotes, in which nothing can be
-written, and ``open_for`` for confined commands, which have folders to write in.
+A root is planned while every path can still be reached. ``sealed`` plans the root of a zygote, in which nothing can be written, and
+``open_for`` that of a confined command, which has folders to write in.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from mlx_selfdebug.sandbox.confinement.layout import Layout
 from mlx_selfdebug.sandbox.confinement.reach import Reach
 
-# The attributes of a mount, with the bits that mount_setattr has for them.
+# The attributes of a mount, as the bits of mount_setattr (``linux/mount.h``).
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
 SHARED_MEMORY = "/dev/shm"
 """The folder of POSIX semaphores and shared memory, which ``multiprocessing`` needs."""
@@ -37,27 +37,29 @@ class Memory:
 
     target: str
     n_bytes: int
+    """The size of the file system."""
 
 
 @dataclass(frozen=True)
 class Root:
-    """The description of a root folder."""
+    """The plan of a root folder."""
 
     base: str
     """The folder on which the new root is mounted before it becomes the root. Any folder that exists will do."""
     mounts: tuple[Bind | Memory, ...]
+    """What is mounted, in this order."""
     hidden: tuple[str, ...] = ()
     """Folders that are covered by empty ones."""
     packages: tuple[Bind, ...] = ()
     """Packages that are shown although they lie in hidden folders."""
     links: tuple[tuple[str, str], ...] = ()
-    """Symbolic links, such as /lib, and what they point to."""
+    """Symbolic links, such as /lib, each with the text that it holds."""
     network: bool = False
     """Whether the process keeps the network of the host."""
 
 
 def sealed(layout: Layout) -> Root:
-    """Return the root that holds only the files of the layout, read-only."""
+    """Return the plan of a root that holds only the files of the layout, read-only."""
     return Root(
         base=os.path.realpath(layout.stdlib[0]),
         mounts=_installation(layout),
@@ -68,7 +70,7 @@ def sealed(layout: Layout) -> Root:
 
 
 def open_for(reach: Reach) -> Root:
-    """Return the root that holds what the command may read, its writable folders and private folders in memory."""
+    """Return the plan of a root that holds what the command may read, its writable folders, and private folders in memory."""
     shown = [_folder(path) for path in reach.read_only]
     writable = [Bind(each.folder, each.place, NOSUID | NODEV | NOEXEC) for each in reach.writable]
     memory = [Memory(reach.temporary, reach.temporary_bytes), Memory(SHARED_MEMORY, _SHARED_MEMORY_BYTES)]
@@ -81,6 +83,7 @@ def open_for(reach: Reach) -> Root:
 
 
 def _installation(layout: Layout) -> tuple[Bind, ...]:
+    """Return the mounts of an interpreter's standard library, its shared libraries, and the single files that it needs."""
     folders = [_folder(path) for path in (*layout.stdlib, *layout.libraries)]
     return tuple(folders + [_bind(path, _file_attributes(path)) for path in layout.files])
 
@@ -88,28 +91,31 @@ def _installation(layout: Layout) -> tuple[Bind, ...]:
 def _outermost_first(mounts: Iterable[Bind | Memory]) -> tuple[Bind | Memory, ...]:
     """Return the mounts with outer folders before inner ones, and without those whose files an outer mount shows already.
 
-    If several mounts have the same target, the first is kept. Writable ones come first, so a folder that is both readable and
-    writable stays writable.
+    If several mounts have the same target, the first of them is kept. ``open_for`` lists writable folders before readable ones, so
+    that a folder which is both stays writable.
     """
     by_target: dict[str, Bind | Memory] = {}
     for mount in mounts:
         by_target.setdefault(mount.target, mount)
     kept: list[Bind | Memory] = []
+    # Sorted by their parts, paths come directly after the folder that holds them.
     for target in sorted(by_target, key=lambda path: path.split("/")):
-        around = next((each for each in reversed(kept) if target.startswith(each.target + "/")), None)
-        if not (_shows_same_path_read_only(around) and _shows_same_path_read_only(by_target[target])):
-            kept.append(by_target[target])
+        mount = by_target[target]
+        outer = next((each for each in reversed(kept) if target.startswith(each.target + "/")), None)
+        if not (_shows_same_path_read_only(outer) and _shows_same_path_read_only(mount)):
+            kept.append(mount)
     return tuple(kept)
 
 
 def _shows_same_path_read_only(mount: Bind | Memory | None) -> bool:
-    """Return whether what the mount shows lies at the same path outside and is shown read-only with everything in it."""
+    """Return whether the mount shows, read-only, what lies at the same path outside. Then it shows everything below as well."""
     return (
         isinstance(mount, Bind) and mount.source == os.path.realpath(mount.target) and bool(mount.attributes & RDONLY)
     )
 
 
 def _library_links() -> tuple[tuple[str, str], ...]:
+    """Return the links in the root folder that lead to libraries, such as /lib64, which leads to usr/lib64 on many systems."""
     links = [name for name in os.listdir("/") if name.startswith("lib") and os.path.islink(f"/{name}")]
     return tuple((f"/{name}", os.readlink(f"/{name}")) for name in links)
 

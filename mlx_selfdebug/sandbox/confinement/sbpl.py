@@ -1,7 +1,7 @@
 """Write the parts of Apple's sandbox profile language: quoted texts, the spellings of a path, and rules.
 
 A rule names operations and filters, and applies if any of the filters matches. A rule without a filter says what applies where no
-filter matches. What is allowed is decided in ``seatbelt.py``.
+filter matches. This module only writes rules; ``seatbelt.py`` and ``seatbelt_command.py`` decide what they allow.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ The kernel compares paths after following links, so a rule that names a link nev
 def quote(text: str) -> str:
     """Return ``text`` as a string literal.
 
-    Raises ValueError if that is impossible, because it contains a control character or is not UTF-8.
+    Raises ValueError if ``text`` contains a control character or cannot be encoded as UTF-8.
     """
     if any(character < " " or character == "\x7f" for character in text):
         raise ValueError(f"a sandbox profile cannot name {text!r}: it holds a control character")
@@ -32,7 +32,7 @@ def quote(text: str) -> str:
 
 
 def real_path(path: str) -> str:
-    """Return ``path`` after following those links into /private that exist on every Mac.
+    """Return ``path`` after following the links into /private that exist on every Mac.
 
     Raises ValueError unless the path is absolute and free of ``.``, ``..`` and ``//``.
     """
@@ -43,7 +43,7 @@ def real_path(path: str) -> str:
 
 
 def spellings(paths: Iterable[str]) -> tuple[str, ...]:
-    """Return the real paths in all their spellings: as they are, with composed and with decomposed accents, each once.
+    """Return each real path as it is, with composed accents and with decomposed ones, without repeating equal spellings.
 
     The kernel compares bytes, and which form a volume keeps depends on its age and on the program that named the file.
     """
@@ -53,7 +53,7 @@ def spellings(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def ancestors(paths: Iterable[str]) -> tuple[str, ...]:
-    """Return every folder on the way to ``paths`` except the root, sorted."""
+    """Return every folder above one of ``paths`` except the root, sorted."""
     folders = set()
     for path in paths:
         while (path := os.path.dirname(path)) != "/":
@@ -72,5 +72,5 @@ def subpaths(paths: Iterable[str]) -> list[str]:
 
 
 def rule(action: str, operations: Sequence[str], filters: Sequence[str] = ()) -> str:
-    """Return one rule, with each filter on a line of its own."""
+    """Return one rule as text, with each filter on a line of its own. ``action`` is ``allow`` or ``deny``."""
     return "".join([f"({action} {' '.join(operations)}", *(f"\n    {text}" for text in filters), ")"])

@@ -14,8 +14,11 @@ The order of the rules follows Apple's compiler (``sbpl_1_prelude.scm``). For an
 2. the rule for the operation itself that has no filter, wherever it stands;
 3. the rules of both kinds for the wildcard to which the operation belongs, in the same order.
 
-So a rule of ``system.sb`` for ``file-write-data`` outlives a later denial of ``file-write*``, and an exception must name the same
-operations as the denial. The profile is written so that it means the same if simply the last matching rule applies.
+So a rule of Apple's ``system.sb`` for ``file-write-data`` outlives a later denial of ``file-write*``, and an exception must name
+the same operations as the denial. That is why the groups of operations below list operations beside their wildcards. The profile is
+written so that it means the same if simply the last matching rule applies.
+
+The functions after ``start_failure`` write the sections of a profile. ``seatbelt_command.py`` uses them for commands.
 """
 
 from __future__ import annotations
@@ -29,13 +32,14 @@ from mlx_selfdebug.sandbox.confinement.sbpl import ancestors, literals, rule, sp
 
 SANDBOX_EXEC = "/usr/bin/sandbox-exec"
 NESTED_EXIT = 71
-"""``EX_OSERR``: the profile could not be applied, or the program could not be started under it.
+"""The exit status ``EX_OSERR`` of sandbox-exec: the profile could not be applied, or the program could not be started under it.
 
-The first happens inside another sandbox.
+A profile cannot be applied inside another sandbox.
 """
 PROFILE_EXIT = 65
-"""``EX_DATAERR``: this macOS does not understand the profile."""
+"""The exit status ``EX_DATAERR`` of sandbox-exec: this macOS does not understand the profile."""
 
+# Groups of operations.
 READ = ("file-read*", "file-read-data", "file-read-metadata")
 WRITE = (
     "file-write*",
@@ -61,6 +65,8 @@ _SHARED_MEMORY = (
 )
 _INFORMATION = ("process-info-pidinfo", "process-info-pidfdinfo", "process-info-rusage", "process-info-setcontrol")
 
+# Groups of paths. Everything in _PRIVATE is denied, even where system.sb allows it. SYSTEM, DATA and DEVICES are what every program
+# needs to start, and DATA and SYSTEM lie partly in _PRIVATE, so they are allowed after it is denied.
 _PRIVATE = (
     "/Applications",
     "/Library",
@@ -95,14 +101,16 @@ DEVICES = (
 )
 _ALL_PATHS = ('(subpath "/")',)
 _PACKAGES = '(regex #"/(site|dist)-packages($|/)")'
-"""Matches folders of packages wherever they are, since Homebrew keeps packages in the folders of its libraries too."""
+"""A filter for folders of packages wherever they are, since Homebrew keeps packages in the folders of its libraries too."""
 LINKS = ('(literal "/etc")', '(literal "/var")')
+"""Filters for the links by which the system itself names files in /private."""
 
 
 def profile(layout: Layout, *, executables: Sequence[str]) -> str:
     """Return the profile of a zygote and of all that it forks.
 
-    It lets the layout's executable and ``executables`` be started. Raises ValueError for a path that a profile cannot contain.
+    The profile lets the layout's executable and ``executables`` be started. Raises ValueError for a path that a profile cannot
+    contain.
     """
     sections = (
         head(),
@@ -134,6 +142,7 @@ def start_failure(status: int, stderr: str, executable: str) -> str:
     ``status`` is its exit status, or the negative number of the signal that ended it.
     """
     message = next((line.strip() for line in stderr.splitlines() if line.strip()), "no message")
+    # sandbox-exec names execvp if it could apply the profile and not start the program.
     if status == NESTED_EXIT and "execvp" not in stderr:
         return f"macOS refuses a sandbox inside a sandbox ({message}): start this from a terminal that is not itself sandboxed."
     if status == NESTED_EXIT:
@@ -158,9 +167,9 @@ def framework(executable: str) -> str | None:
 
 
 def started(layout: Layout, executables: Sequence[str]) -> tuple[str, ...]:
-    """Return all programs that must be allowed to start.
+    """Return all programs that must be allowed to start: the layout's executable, ``executables``, and what these start.
 
-    A framework's ``bin/python`` replaces itself with the program in its ``Python.app``, so that one is needed as well.
+    The ``bin/python`` of a framework replaces itself with the program in the framework's ``Python.app``.
     """
     named = (layout.executable, *executables)
     homes = [home for home in map(framework, named) if home]
@@ -168,14 +177,14 @@ def started(layout: Layout, executables: Sequence[str]) -> tuple[str, ...]:
 
 
 def head() -> list[str]:
-    """Return the first rules of every profile."""
+    """Return the first rules of every profile, which deny everything by default, before and after the import of ``system.sb``."""
     return ["(version 1)", "(deny default)", '(import "system.sb")', "(deny default)"]
 
 
 def defaults() -> list[str]:
-    """Return what applies where no filter matches.
+    """Return the rules without filters, which apply where no filter matches.
 
-    Some of these operations are allowed by default in spite of ``(deny default)``.
+    They are needed because some of these operations are allowed by default in spite of ``(deny default)``.
     """
     return [
         "; Denied unless a filter below allows it.",
@@ -191,7 +200,7 @@ def defaults() -> list[str]:
 
 
 def revoked() -> list[str]:
-    """Return rules with filters, which win over those of ``system.sb``.
+    """Return the rules that take back what ``system.sb`` allows. They have filters, so they win over its rules.
 
     ``system.sb`` lets programs reach the system log, preferences and core dumps.
     """
@@ -227,6 +236,7 @@ def system() -> list[str]:
 
 
 def _interpreter(layout: Layout, programs: Sequence[str]) -> list[str]:
+    """Return the rules for the interpreter, its packages, and the folders above them."""
     shown = installation(layout, programs)
     exceptions = [*layout.packages, *layout.files]
     lines = [
@@ -247,7 +257,7 @@ def _interpreter(layout: Layout, programs: Sequence[str]) -> list[str]:
 
 
 def installation(layout: Layout, programs: Sequence[str]) -> list[str]:
-    """Return the files and folders that an interpreter consists of, among them ``programs``, which are started."""
+    """Return the files and folders of which an interpreter consists, among them the ``programs`` that are started."""
     homes = [home for home in map(framework, programs) if home]
     applications = [f"{home}/Resources/Python.app" for home in homes]
     images = [f"{home}/{_image(home)}" for home in homes]
@@ -255,7 +265,7 @@ def installation(layout: Layout, programs: Sequence[str]) -> list[str]:
 
 
 def _image(home: str) -> str:
-    """Return the file name of a framework's library, which is the name of the framework.
+    """Return the file name of the library of a framework, which is the name of the framework itself.
 
     It is Python, or PythonT for the build without the global lock.
     """
@@ -280,9 +290,9 @@ def _parent(path: str) -> str:
 
 
 def own_processes() -> list[str]:
-    """Return the rules for the processes themselves and their children.
+    """Return the rules for what a process may do to itself and to its children.
 
-    They name ``children`` and not ``same-sandbox``, with which one run could end another, or its zygote.
+    They name ``children`` and not ``same-sandbox``, which would let one run end another run or its zygote.
     """
     return [
         "; Itself. A zygote forks, ends and measures its children; a child has none, so this lets it harm only itself.",

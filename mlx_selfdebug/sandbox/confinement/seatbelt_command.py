@@ -2,7 +2,8 @@
 
     argv = command_line(layout, argv, readable=[environment], writable=[scratch, temporary], network=False)
 
-This module only writes text, so nothing in it needs a Mac. All paths are real ones. See ``seatbelt.py`` for the order of the rules.
+This module only writes text, so nothing in it needs a Mac. All paths must be real paths. ``seatbelt.py`` explains the order of the
+rules.
 """
 
 from __future__ import annotations
@@ -29,9 +30,14 @@ from mlx_selfdebug.sandbox.confinement.seatbelt import (
     system,
 )
 
-# Neither the wildcard, which holds operations that are not known here, nor the bits that give away the owner's rights.
 _WRITE_IN_FOLDERS = tuple(name for name in WRITE if name not in ("file-write*", "file-write-setugid"))
+"""The operations that are allowed in writable folders.
+
+The wildcard is left out because it holds operations that are not known here. The other operation left out sets the bits by which a
+program runs with the rights of its file's owner.
+"""
 _NAME_SERVICE = "/private/var/run/mDNSResponder"
+"""The socket over which the names of hosts are looked up."""
 _NETWORK_FILES = (
     "/private/etc/hosts",
     "/private/etc/resolv.conf",
@@ -50,7 +56,7 @@ def command_line(
     writable: Sequence[str],
     network: bool,
 ) -> list[str]:
-    """Return the command line that runs ``argv`` under the profile."""
+    """Return the command line that runs ``argv`` under the profile. The arguments and errors are those of ``command_profile``."""
     profile = command_profile(layout, readable=readable, programs=programs, writable=writable, network=network)
     return [SANDBOX_EXEC, "-p", profile, *argv]
 
@@ -65,7 +71,8 @@ def command_profile(
 ) -> str:
     """Return the profile of a command of the layout's interpreter and of all that it starts, which may also be ``programs``.
 
-    Raises ValueError for a path that a profile cannot contain.
+    It may read ``readable`` besides the layout and ``programs``, read and write in ``writable``, and use the network if ``network``
+    says so. Raises ValueError for a path that a profile cannot contain.
     """
     sections = [
         head(),
@@ -81,6 +88,7 @@ def command_profile(
 
 
 def _files(layout: Layout, readable: Sequence[str], programs: Sequence[str], writable: Sequence[str]) -> list[str]:
+    """Return the rules for files, among them the programs that may be started."""
     interpreters = started(layout, ())
     shown = [*installation(layout, interpreters), *layout.files, *programs, *readable]
     folders = ancestors(spellings([*shown, *writable, *SYSTEM, *DATA, *DEVICES]))
@@ -96,9 +104,9 @@ def _files(layout: Layout, readable: Sequence[str], programs: Sequence[str], wri
 
 
 def _semaphores() -> list[str]:
-    """Return the rule for the semaphores of ``multiprocessing``, which exist by name for all programs of the user.
+    """Return the rule for the semaphores of ``multiprocessing``. All programs of the user can reach them by their names.
 
-    Shared memory is not allowed, since its names can be guessed and others keep their data in it.
+    Shared memory is not allowed, since its names can be guessed and other programs keep their data in it.
     """
     return [
         "; The semaphores of multiprocessing.",

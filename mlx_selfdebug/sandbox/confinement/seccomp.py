@@ -1,6 +1,7 @@
-"""Install the filters of ``policy.py`` and ``command_policy.py``.
+"""Install the seccomp filters of ``policy.py`` and ``command_policy.py``.
 
-The child's filter is laid out in memory before the fork, so that installing it costs each child one call.
+The filter of the children is laid out in memory before the fork, so that each child only has to write its number into it and make
+one system call.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ from mlx_selfdebug.sandbox.confinement.kernel import PR_GET_SECCOMP, Prepared, p
 from mlx_selfdebug.sandbox.confinement.policy import child_filter
 from mlx_selfdebug.sandbox.confinement.syscalls import Machine
 
-_SET_FILTER, _ALL_THREADS = 1, 1
-_FILTERING = 2
+# The operation and the flag of the call (``linux/seccomp.h``).
+_SET_MODE_FILTER, _FOR_ALL_THREADS = 1, 1
+_MODE_FILTER = 2
+"""What PR_GET_SECCOMP answers while a filter is in force."""
 
 
 class _Program(ctypes.Structure):
+    """``struct sock_fprog``: the number of instructions and the address of the first."""
+
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
@@ -28,11 +33,11 @@ class Filter:
     def __init__(self, code: bytes) -> None:
         self.code = ctypes.create_string_buffer(code, len(code))
         self._program = _Program(len(code) // 8, ctypes.addressof(self.code))
-        self._call = Prepared("seccomp", _SET_FILTER, _ALL_THREADS, ctypes.addressof(self._program))
+        self._call = Prepared("seccomp", _SET_MODE_FILTER, _FOR_ALL_THREADS, ctypes.addressof(self._program))
 
     def install(self) -> None:
         """Install the filter for every thread of this process, for good. Raises OSError if the kernel refuses."""
-        if self._call():
+        if self._call():  # the call returns the number of a thread that it could not bring along
             raise OSError("the filter could not be installed for every thread")
 
 
@@ -53,10 +58,13 @@ class ChildFilter(Filter):
 
 
 def enter(machine: Machine, code: bytes) -> str:
-    """Install a filter for this machine and return a description of it. Raises OSError if the kernel has no filters."""
+    """Install the filter ``code``, which was made for this machine, and return a description of it.
+
+    Raises OSError if the kernel has no filters.
+    """
     forbid_new_privileges()
     filter_ = Filter(code)
     filter_.install()
-    if prctl(PR_GET_SECCOMP) != _FILTERING:
+    if prctl(PR_GET_SECCOMP) != _MODE_FILTER:
         raise OSError("the filter is not in force")
     return f"{machine.name}: {len(filter_.code) // 8} instructions"

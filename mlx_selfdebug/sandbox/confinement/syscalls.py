@@ -1,6 +1,7 @@
-"""List the numbers of the system calls that the confinement makes or denies, for the two machines that it knows.
+"""List the numbers of the system calls that the confinement makes or denies, for x86-64 and aarch64.
 
-Every other call below ``FIRST_UNKNOWN`` is allowed, such as those for reading, memory, time, threads and waiting.
+A call that is not in the table is allowed if its number is below ``FIRST_UNKNOWN``. Calls for reading, memory, time, threads and
+waiting are of this kind.
 """
 
 from __future__ import annotations
@@ -10,10 +11,7 @@ import sys
 from dataclasses import dataclass
 
 FIRST_UNKNOWN = 463
-"""Calls from this number on are newer than the table and are therefore refused.
-
-Numbers from 424 on are the same on every machine.
-"""
+"""The first number that is newer than the table. Calls from it on are refused. From 424 on, the numbers of all machines agree."""
 
 
 @dataclass(frozen=True)
@@ -21,18 +19,22 @@ class Machine:
     """A kind of processor and its system calls."""
 
     name: str
+    """The name that ``uname`` has for the machine."""
     audit: int
-    """The number by which the kernel names this machine in the data that a seccomp filter sees."""
+    """The number by which the kernel names the machine in the data that a seccomp filter sees (``linux/audit.h``)."""
     numbers: dict[str, int]
-    """The numbers of the calls by name, without calls that this machine never had."""
+    """The number of each call by its name, without calls that the machine never had."""
 
 
 def this_machine() -> Machine | None:
-    """Return this machine, or None if it has no table or if a 32-bit interpreter runs on a 64-bit kernel."""
+    """Return the machine that this interpreter runs on.
+
+    Return None if there is no table for it, or if a 32-bit interpreter runs on a 64-bit kernel, since its calls have other numbers.
+    """
     return MACHINES.get(platform.machine()) if sys.maxsize > 2**32 else None
 
 
-# Each line has the name of a call, its number on x86-64, and its number on aarch64; - if the machine never had the call.
+# Each line has the name of a call, its number on x86-64, and its number on aarch64, or - where the machine never had the call.
 _TABLE = """
 _sysctl                  156   -
 accept                    43 202

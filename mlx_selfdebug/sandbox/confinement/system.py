@@ -1,7 +1,8 @@
 """Offer the confinement of this operating system behind one interface.
 
-A zygote enters it once, and each child that the zygote forks enters a second part of it. Of a command's, the keeper enters one part
-and the command the other.
+A confinement has two parts. For test runs, the zygote enters the first part once, and each child that it forks enters the second.
+For a command, the keeper enters the first part, and the child that becomes the command enters the second. Only the module of the
+running system is imported.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class ChildConfinement(Protocol):
 
     @property
     def details(self) -> dict[str, str]:
-        """A line of detail on each layer."""
+        """A few words on each layer, keyed by its name."""
 
     def apply(self) -> None:
         """Confine a child. This is its last step before untrusted code runs."""
@@ -38,11 +39,11 @@ class CommandConfinement(Protocol):
 
     @property
     def details(self) -> dict[str, str]:
-        """A line of detail on each layer."""
+        """A few words on each layer, keyed by its name."""
 
     @property
     def counts_own_processes(self) -> bool:
-        """Whether the kernel's limit on processes counts those of the command alone, and holds for this user."""
+        """Whether RLIMIT_NPROC counts the processes of the command alone, and holds for this user."""
 
     def separate(self) -> None:
         """Enter the layers of the keeper. It may return in another process."""
@@ -68,9 +69,10 @@ def layer_names() -> tuple[str, ...]:
 
 
 def confine_zygote(layout: Layout, keep_fds: tuple[int, ...], without: frozenset[str]) -> ChildConfinement:
-    """Enter, for good, every layer that works here.
+    """Enter every layer that works here, for good, and return the confinement that is in force.
 
-    On Linux this function may return in another process, which is the first of its namespace.
+    Every descriptor except ``keep_fds`` is closed, and the layers ``without`` are left out. On Linux this function may return in
+    another process, which is the first of its namespace.
     """
     if sys.platform == "linux":
         from mlx_selfdebug.sandbox.confinement import linux
@@ -80,7 +82,7 @@ def confine_zygote(layout: Layout, keep_fds: tuple[int, ...], without: frozenset
         from mlx_selfdebug.sandbox.confinement import macos
 
         return macos.confine_zygote(Plan(layout, keep_fds, without))
-    return _Nothing()
+    return _NoConfinement()
 
 
 def command_layer_names() -> tuple[str, ...]:
@@ -89,9 +91,9 @@ def command_layer_names() -> tuple[str, ...]:
 
 
 def command_confinement(reach: Reach, processes: int, without: frozenset[str]) -> CommandConfinement:
-    """Return the confinement of a command, none of which is in force yet.
+    """Return the confinement of a command that may reach what ``reach`` says. None of it is in force yet.
 
-    ``processes`` is the number of processes and threads that it must be able to have at one time.
+    ``processes`` is the number of processes and threads that the command must be able to have at one time.
     """
     if sys.platform == "linux":
         from mlx_selfdebug.sandbox.confinement import linux
@@ -101,11 +103,11 @@ def command_confinement(reach: Reach, processes: int, without: frozenset[str]) -
         from mlx_selfdebug.sandbox.confinement import macos
 
         return macos.CommandConfinement(reach, without)
-    return _Nothing()
+    return _NoConfinement()
 
 
 def footprint_of_this_system(confinement: ChildConfinement) -> Callable[[int], int] | None:
-    """Return a function that measures the bytes a child holds, or None where the kernel itself enforces a limit."""
+    """Return a function that measures the bytes that a process holds, or None unless the confinement relies on measuring."""
     if "footprint" not in confinement.layers:
         return None
     from mlx_selfdebug.sandbox.confinement import macos
@@ -113,7 +115,9 @@ def footprint_of_this_system(confinement: ChildConfinement) -> Callable[[int], i
     return macos.footprint
 
 
-class _Nothing:
+class _NoConfinement:
+    """The confinement of a system that offers none, for children and for commands."""
+
     layers: tuple[str, ...] = ()
     details: dict[str, str] = {}  # noqa: RUF012
 

@@ -19,7 +19,7 @@ class ChannelClosedError(ChannelError):
 
 
 class ChannelTimeoutError(ChannelError):
-    """The error of a channel whose other side did not send, or take, a whole frame in time."""
+    """The error of a channel whose other side did not send or receive a whole frame in time."""
 
 
 class FrameError(ChannelError):
@@ -33,12 +33,13 @@ class Frame:
     kind: int
     """What the message means: one of the kinds in codec.py and messages.py."""
     id: int
-    """The request or run that the message belongs to, for most kinds."""
+    """The number of the request or run to which the message belongs, for most kinds."""
     body: bytes
+    """The content of the message, which is an encoded value for most kinds."""
 
 
 class Channel:
-    """The trusted end of a connected stream socket, which the channel takes over."""
+    """The trusted end of a connected stream socket. The channel owns the socket and closes it."""
 
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
@@ -76,6 +77,7 @@ class Channel:
         self._socket.close()
 
     def _read(self, size: int, deadline: float) -> bytes:
+        """Return exactly ``size`` bytes. Raises ChannelClosedError or ChannelTimeoutError."""
         data = bytearray()
         while len(data) < size:
             try:
@@ -91,6 +93,7 @@ class Channel:
         return bytes(data)
 
     def _wait(self, event: int, deadline: float) -> None:
+        """Wait until the socket is ready for ``event``. Raises ChannelTimeoutError at the deadline."""
         left = deadline - time.monotonic()
         self._poll.register(self._socket, event)
         if left <= 0 or not self._poll.poll(left * 1000):

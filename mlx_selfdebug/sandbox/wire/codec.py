@@ -1,17 +1,20 @@
-"""Encode values and frames as bytes and decode them again. Both sides of the test runner share this module.
+"""Encode values and the headers of frames as bytes, and decode them again. Both sides of the test runner share this module.
 
-It uses the standard library only, and no pickle. Plain data of exact types can be encoded: None, bool, int, float, complex, str
-(lone surrogates too), bytes, bytearray, list, tuple, set, frozenset, dict, range, Decimal, Fraction, date, time, datetime,
-timedelta, timezone, Counter, deque and OrderedDict. A time or datetime may have no time zone or a ``timezone``, and no other. A
-defaultdict arrives as a dict.
+Plain data of exact types can be encoded: None, bool, int, float, complex, str (with lone surrogates), bytes, bytearray, list,
+tuple, set, frozenset, dict, range, Decimal, Fraction, date, time, datetime, timedelta, timezone, Counter, deque and OrderedDict. A
+time or datetime must have no time zone or a ``timezone``. A defaultdict arrives as a dict.
 
-Any other value, an instance of a subclass included, travels as a reference: a kind, a number and the name of its type, unless the
-encoder's ``unbox`` makes plain data of it. The encoder's ``refer`` makes the reference, and the decoder's ``resolve`` turns it into
-an object again. Without these two functions
-the value arrives as an ``Opaque``, which refuses to be compared. The depth of a value, its number of nodes, the size of its
-integers and its length in bytes are bounded on both sides.
+Any other value, such as an instance of a subclass, is treated in one of three ways:
 
-The child gets this module's compiled code over the channel, so the module imports nothing of the package and little else.
+- If the encoder's ``unbox`` makes plain data of it, that data is sent.
+- Otherwise, if the encoder's ``refer`` makes a reference, that is sent: a kind, a number and the name of the value's type. The
+  decoder's ``resolve`` turns it into an object again.
+- Otherwise only the name of its type is sent. It arrives as an ``Opaque``, which refuses to be compared.
+
+The depth of a value, its number of parts, the size of its integers and its length in bytes are bounded on both sides.
+
+The child gets this module's compiled code over the channel. So the module imports nothing of the package and little of the standard
+library. It uses no pickle, which would run code of the other side.
 
     >>> decode(encode([1, (2.5, "a")]), 100)
     [1, (2.5, 'a')]
@@ -28,22 +31,29 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 200
 MAX_NODES = 1 << 18
+"""The maximum number of parts of a value, at all depths together."""
 MAX_INT_BYTES = 1 << 15
 MAX_FRACTION_BITS = 1 << 13
+"""The maximum length of a numerator or denominator. It is less than that of an int, since making a Fraction reduces it."""
 MAX_EXPONENT = 10**5
+"""The maximum exponent of a Decimal. To convert one with a larger exponent to an int would take all memory."""
 MAX_NAME_BYTES = 80
+"""The maximum length of the name of a type. Longer names are cut."""
 MAX_EQUAL_HASHES = 64
+"""The maximum number of members of a set or dict whose hash another member has too. To build a set of many such takes hours."""
 MAX_TRACED_CALLS = 64
 MAX_TRACED_LINES = 100_000
 """The number of lines that a traced call may run, each counted as often as it runs, before it is stopped."""
 
+# The kinds of frames that a candidate sends, and those that it receives. The kinds for all other channels are in messages.py.
 READY, LOADED, LOAD_FAILED, MISSING, RETURNED, RAISED, EXITED, NO_MEMORY, TOO_LARGE, CALL_BACK, TRACED = range(1, 12)
 LOAD, CALL, OPERATE, GIVEN_BACK, FAILED_BACK, LOAD_TRACED = range(16, 22)
 HANDLE, CALLBACK, BUILTIN = b"P", b"K", b"G"
-"""The kinds of references: an object of the candidate, a callable of the checks, and a built-in by its name."""
+"""The kinds of references: to an object of the candidate, to a callable of the checks, and to a built-in by its name."""
 PROGRAM = "__main__"
-"""The entry point of a whole program: each call runs the source once."""
+"""The entry point of a whole program, of which each call runs the source once."""
 HEADER_BYTES = 13
+"""The length of the header of a frame: a kind of 1 byte, an id of 8 bytes, and the length of the body in 4 bytes."""
 
 
 class CodecError(ValueError):
@@ -57,7 +67,7 @@ class LimitError(CodecError):
 class OpaqueValueError(Exception):
     """An error about a value that is not plain data and was compared or tested for truth.
 
-    It is not a TypeError, since checks may expect and catch one.
+    It is not a TypeError, because checks may expect and catch TypeErrors.
     """
 
 
@@ -81,16 +91,17 @@ class Opaque:
 
 
 def identifier(name: str) -> str:
-    """Return ``name``, which the candidate chose, if it can be the name of a type, and "object" otherwise."""
+    """Return ``name`` if it can be the name of a type, and "object" otherwise. The candidate may have chosen any text."""
     return name if name.isidentifier() else "object"
 
 
 def pack_header(kind: int, id_: int, length: int) -> bytes:
+    """Return the header of a frame whose body has ``length`` bytes."""
     return bytes((kind,)) + id_.to_bytes(8, "little") + length.to_bytes(4, "little")
 
 
 def unpack_header(header: bytes) -> tuple[int, int, int]:
-    """Return the kind, the id and the length of the body in bytes."""
+    """Return the kind of a frame, its id, and the length of its body in bytes."""
     return header[0], int.from_bytes(header[1:9], "little"), int.from_bytes(header[9:13], "little")
 
 
@@ -102,11 +113,12 @@ def encode(value: Any, max_bytes: int = 1 << 30) -> bytes:
 
 
 class Encoder:
-    """A writer of values to ``out``.
+    """A writer of values to the byte array ``out``.
 
-    ``foreign`` is the name of the type of a part that could be sent neither as plain data nor as a reference, if there was one.
-    ``unbox`` returns the plain data that an object stands for, or the object itself. ``refer`` returns the kind, the number and the
-    name of the reference for an object, or None if it cannot be referred to.
+    Every value begins with a tag of one byte. ``foreign`` is the name of the type of a part that could be sent neither as plain
+    data nor as a reference, or an empty text. ``unbox`` returns the plain data that an object stands for, or the object itself.
+    ``refer`` returns the kind, the number and the name of the reference to an object, or None if it cannot be referred to. Methods
+    raise LimitError if the value exceeds ``max_bytes`` or the bounds of this module.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -118,6 +130,7 @@ class Encoder:
         self.refer: Callable[[Any], tuple[bytes, int, str] | None] | None = None
 
     def put(self, value: Any, depth: int) -> None:
+        """Write a value that is nested ``depth`` deep."""
         self.nodes += 1
         if self.nodes > MAX_NODES or depth > MAX_DEPTH or len(self.out) > self.max_bytes:
             raise LimitError("the value is too large")
@@ -129,6 +142,7 @@ class Encoder:
             self._put_rare(kind, value, depth)
 
     def _put_rare(self, kind: type, value: Any, depth: int) -> None:
+        """Write a value that is of a rarer type, or that is to be unboxed, sent as a reference, or named only."""
         for module, name, tag, parts in _RARE:
             if kind is getattr(sys.modules.get(module), name, None):
                 plain = parts(value)
@@ -152,6 +166,7 @@ class Encoder:
             self.sized(tag + number.to_bytes(4, "little"), name.encode("utf-8", "replace")[:MAX_NAME_BYTES])
 
     def sized(self, tag: bytes, data: bytes | bytearray) -> None:
+        """Write a tag, the length of ``data`` and ``data``."""
         if len(self.out) + len(data) > self.max_bytes:
             raise LimitError("the value is too large")
         self.out += tag + len(data).to_bytes(4, "little")
@@ -164,6 +179,7 @@ class Encoder:
         self.sized(b"i", value.to_bytes(size, "little", signed=True))
 
     def many(self, tag: bytes, items: Iterable[Any], count: int, depth: int) -> None:
+        """Write a tag, the number of the items, and the items, which are nested one level deeper."""
         self.out += tag + count.to_bytes(4, "little")
         for item in items:
             self.put(item, depth + 1)
@@ -178,6 +194,7 @@ class Encoder:
         self.out += tag
 
     def opaque(self, name: str) -> None:
+        """Write the name of a type in place of a value."""
         self.sized(b"O", name.encode("utf-8", "surrogatepass")[:MAX_NAME_BYTES])
 
 
@@ -202,7 +219,10 @@ _TIME = ("hour", "minute", "second", "microsecond")
 
 
 def _fields(value: Any, names: tuple[str, ...]) -> tuple[Any, ...] | None:
-    """Return the fields and a ``timezone`` if there is one, or None for a time zone of another kind."""
+    """Return the named fields of a date or time, and its time zone if it has one.
+
+    Return None if the time zone is not a ``datetime.timezone``, so that the value is not plain data.
+    """
     zone = getattr(value, "tzinfo", None)
     if zone is not None and type(zone) is not sys.modules["datetime"].timezone:
         return None
@@ -210,8 +230,9 @@ def _fields(value: Any, names: tuple[str, ...]) -> tuple[Any, ...] | None:
     return fields if zone is None else (*fields, zone)
 
 
-# The module and name of the type, its tag, and a function that returns its parts as plain data, or None if the value is none that
-# is plain. These modules are looked up in sys.modules: a value of such a type can only exist where its module has been imported.
+# Each line has the module and the name of a type, its tag, and a function that returns the parts of a value as plain data, or None
+# if the value is not plain data. The modules are looked up in sys.modules instead of imported, which would take time: a value of
+# such a type can only exist where its module has been imported. A defaultdict has no tag, so its dict is written in its place.
 _RARE: tuple[tuple[str, str, bytes, Callable[[Any], Any]], ...] = (
     ("collections", "Counter", b"C", dict),
     ("collections", "OrderedDict", b"o", dict),
@@ -228,15 +249,19 @@ _RARE: tuple[tuple[str, str, bytes, Callable[[Any], Any]], ...] = (
 
 
 def decode(data: bytes, max_bytes: int) -> Any:
-    """Return the value that ``data`` encodes. Raises LimitError beyond the bounds, CodecError on bytes that no encoder wrote."""
+    """Return the value that ``data`` encodes.
+
+    Raises LimitError if it exceeds ``max_bytes`` or the bounds of this module, and CodecError on bytes that no encoder wrote.
+    """
     return Decoder(data, max_bytes).whole()
 
 
 class Decoder:
-    """A reader of one value from bytes.
+    """A reader of one value from bytes that an untrusted process may have written.
 
-    ``saw_opaque`` says whether any part of the value was not plain data. ``resolve`` returns the object for the kind, the number
-    and the name of a reference, and raises CodecError on a reference that was never given out.
+    ``saw_opaque`` says whether a part of the value was not plain data. ``resolve`` returns the object for the kind, the number and
+    the name of a reference, and raises CodecError on a reference that was never given out. The methods below ``whole`` read one
+    part of the value from the current position. Whatever they raise on bytes that no encoder wrote, ``whole`` raises as CodecError.
     """
 
     def __init__(self, data: bytes, max_bytes: int) -> None:
@@ -249,6 +274,7 @@ class Decoder:
         self.resolve: Callable[[bytes, int, str], Any] | None = None
 
     def whole(self) -> Any:
+        """Return the value. Raises CodecError on bytes that no encoder wrote, and on bytes after the value."""
         try:
             value = self.get(0)
         except (ValueError, TypeError, ArithmeticError, LookupError, OpaqueValueError) as error:
@@ -258,6 +284,7 @@ class Decoder:
         return value
 
     def get(self, depth: int) -> Any:
+        """Return the next value, which is nested ``depth`` deep."""
         self._nodes += 1
         if self._nodes > MAX_NODES or depth > MAX_DEPTH:
             raise LimitError("the value is too large")
@@ -268,12 +295,14 @@ class Decoder:
         return read(self, depth)
 
     def count(self) -> int:
+        """Return the next number, which has 4 bytes."""
         self._position += 4
         if self._position > len(self._data):
             raise CodecError("the bytes are cut short")
         return int.from_bytes(self._data[self._position - 4 : self._position], "little")
 
     def sized(self) -> bytes:
+        """Return the next bytes, before which their number stands."""
         size = self.count()
         self._position += size
         if self._position > len(self._data):
@@ -303,6 +332,7 @@ class Decoder:
         return [self.get(depth + 1) for _ in range(count)]
 
     def unique(self, depth: int) -> list[Any]:
+        """Return the members of a set, which may still contain equal ones."""
         return _require_spread_hashes(self.items(depth))
 
     def pairs(self, depth: int) -> dict[Any, Any]:
@@ -321,18 +351,21 @@ class Decoder:
         return Opaque(identifier(name))
 
     def reference(self, tag: bytes) -> Any:
+        """Return the object of a reference, or an ``Opaque`` if there is no ``resolve``."""
         number = self.count()
         name = self.sized()[:MAX_NAME_BYTES].decode("utf-8", "replace")
         self.saw_opaque = self.saw_opaque or tag == HANDLE or self.resolve is None
         return self.resolve(tag, number, name) if self.resolve else Opaque(identifier(name))
 
     def parts(self, depth: int, *types: type) -> tuple[Any, ...]:
+        """Return the next value, which must be a tuple of values of exactly these types."""
         value = self.get(depth + 1)
         if type(value) is not tuple or tuple(map(type, value)) != types:
             raise CodecError("the parts have the wrong types")
         return value
 
     def part(self, depth: int, kind: type) -> Any:
+        """Return the next value, which must be of exactly this type."""
         value = self.get(depth + 1)
         if type(value) is not kind:
             raise CodecError("a part has the wrong type")
@@ -345,7 +378,6 @@ class Decoder:
             value = Decimal(self.part(depth, str))
         except InvalidOperation:
             raise CodecError("the text is not a decimal number") from None
-        # Converting a number with such an exponent to an int would take all memory.
         if value.is_finite() and abs(value.adjusted()) > MAX_EXPONENT:
             raise LimitError("the decimal is too large")
         return value
@@ -377,10 +409,11 @@ class Decoder:
         return Fraction(numerator, denominator)
 
     def moment(self, depth: int, name: str, n_fields: int) -> Any:
+        """Return a date, time, datetime or timedelta, whose type has this name and this number of fields."""
         import datetime
 
         fields = self.part(depth, tuple)
-        zone = fields[n_fields:] if name in ("time", "datetime") else ()
+        zone = fields[n_fields:] if name in ("time", "datetime") else ()  # a time zone or nothing
         if [*map(type, fields)] != [int] * n_fields + [datetime.timezone] * len(zone) or len(zone) > 1:
             raise CodecError("the parts have the wrong types")
         return getattr(datetime, name)(*fields[:n_fields], **({"tzinfo": zone[0]} if zone else {}))
@@ -395,18 +428,21 @@ class Decoder:
 
 
 def _require_spread_hashes(items: list[Any]) -> list[Any]:
-    """Return the items, or raise LimitError if many hashes are equal: building a set of colliding keys would take hours."""
+    """Return the items. Raises LimitError if the hashes of more than ``MAX_EQUAL_HASHES`` of them are repeated."""
     if len(items) - len({hash(item) for item in items}) > MAX_EQUAL_HASHES:
         raise LimitError("too many members have equal hashes")
     return items
 
 
 def _require_count(value: Sized, count: int) -> None:
+    """Raise CodecError unless the collection has ``count`` members, because then two of them were equal."""
     if len(value) != count:
         raise CodecError("a set or dict has the same member twice")
 
 
 def _set_of(kind: type) -> Callable[[Decoder, int], Any]:
+    """Return a function that reads a set of this type."""
+
     def read(decoder: Decoder, depth: int) -> Any:
         items = decoder.unique(depth)
         members: Sized = kind(items)

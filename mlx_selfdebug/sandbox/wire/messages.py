@@ -6,8 +6,8 @@
     grader  -> runner   PREPARED (id 1: the checks may share a grader) if the request brought no prepared checks;
                         EXECUTED if the run is traced; REPORT
 
-A grader runs the checks' code, so its messages are read as untrusted data: they decide the outcome of its own runs and nothing
-else.
+A grader runs the code of the checks, so its messages are read as untrusted data. They decide the outcome of its own runs and
+nothing else.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from mlx_selfdebug.sandbox.executed import Executed
 from mlx_selfdebug.sandbox.grading.report import Report
 from mlx_selfdebug.sandbox.wire import codec
 
+# The kinds of frames. Those between a grader and its candidate are in codec.py and have lower numbers.
 SETTINGS, STARTED, START_FAILED, DONE, REQUEST, PREPARED, REPORT, EXECUTED = range(32, 40)
+# The kinds of orders.
 GRADER, RUN, END, END_GRADER = range(1, 5)
+# The maximum lengths of the bodies of frames.
 MAX_REPORT_BYTES = 1 << 20
 MAX_EXECUTED_BYTES = 4 << 20
 MAX_REQUEST_BYTES = 1 << 30
@@ -35,16 +38,19 @@ class Order:
     """An order of the runner to the zygote."""
 
     kind: int
+    """What to do: ``GRADER``, ``RUN``, ``END`` or ``END_GRADER``."""
     run: int = 0
     """The number of the run."""
     grace: bool = False
-    """Whether to wait a moment before ending the candidate: it closed its channel, so it may be about to end by itself."""
+    """Whether to wait a moment before ending a candidate that closed its channel, since it may be about to end by itself."""
 
     def pack(self) -> bytes:
+        """Return the order as ``ORDER_BYTES`` bytes."""
         return _ORDER.pack(self.kind, self.grace, self.run)
 
     @classmethod
     def unpack(cls, data: bytes) -> Order:
+        """Return the order that ``pack`` turned into bytes."""
         kind, grace, run = _ORDER.unpack(data)
         return cls(kind, run, bool(grace))
 
@@ -56,11 +62,11 @@ class ChildLimits:
     cpu_s: int
     """Processor seconds of a candidate."""
     memory_bytes: int
-    """Memory of a candidate, on top of what the zygote maps."""
+    """Bytes of memory of a candidate, on top of what the zygote maps."""
     output_bytes: int
-    """Length of an encoded value that a candidate returns."""
+    """The maximum length in bytes of an encoded value that a candidate returns."""
     grader_memory_bytes: int
-    """Memory of a grader, on top of what the zygote maps."""
+    """Bytes of memory of a grader, on top of what the zygote maps."""
 
 
 @dataclass(frozen=True)
@@ -74,44 +80,47 @@ class Done:
     cpu_s: float
     """The processor seconds that the candidate used."""
     peak_bytes: int
-    """The candidate's peak memory; 0 if it was not measured."""
+    """The candidate's peak memory in bytes, or 0 if it was not measured."""
     killed: bool
     """Whether the candidate was still alive and the zygote killed it."""
     grader: int | None = None
-    """The exit status of the grader, if it ended too."""
+    """The exit status of the grader if it has ended as well, or None."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One program and its checks, as the grader is asked to test them."""
+    """A program and its checks, which a grader is to test."""
 
     source: str
+    """The code of the program."""
     prelude: str
     """Code that runs before the source, in the same module."""
     entry_point: str
+    """The name of the function or class that the checks call, or ``PROGRAM`` for a whole program."""
     checks: str
-    """The source of the checks; empty if ``prepared`` is given."""
+    """The source of the checks. It is empty if ``prepared`` is given."""
     setup: str
-    """Code that runs before the checks; empty if ``prepared`` is given."""
+    """Code that runs before the checks. It is empty if ``prepared`` is given."""
     prepared: bytes
-    """What an earlier grader made of the checks and their setup; empty if there was none."""
+    """The checks and their setup in the form into which an earlier grader brought them. It is empty if there was no such grader."""
     wall_s: float
-    """Seconds that the grader waits for the candidate."""
+    """Seconds that the grader waits for the candidate in all."""
     output_bytes: int
-    """The maximum length of an encoded value that the candidate returns."""
+    """The maximum length in bytes of an encoded value that the candidate returns."""
     stop_at_first_failure: bool = False
+    """Whether the run ends at its first failed check."""
     traced: bool = False
-    """Whether to report which lines of the source each call runs, too."""
+    """Whether to report in addition which lines of the source each call runs."""
 
 
 def frame(kind: int, run: int, content: Any) -> bytes:
-    """Return a packed frame whose body is ``content``, encoded."""
+    """Return a whole frame as bytes, whose id is ``run`` and whose body is the encoded ``content``."""
     body = codec.encode(content)
     return codec.pack_header(kind, run, len(body)) + body
 
 
 def read_report(body: bytes) -> Report:
-    """Return the report that a grader sent. Raises CodecError on anything but a report."""
+    """Return the report in the body of a frame from a grader. Raises CodecError on anything but a report."""
     content = codec.decode(body, MAX_REPORT_BYTES)
     try:
         return Report.from_tuple(content)
@@ -120,7 +129,10 @@ def read_report(body: bytes) -> Report:
 
 
 def read_executed(body: bytes) -> Executed:
-    """Return the executed lines that a grader sent. Raises CodecError on anything but executed lines within their bounds."""
+    """Return the executed lines in the body of a frame from a grader.
+
+    Raises CodecError on anything but executed lines within their bounds.
+    """
     content = codec.decode(body, MAX_EXECUTED_BYTES)
     try:
         return Executed.from_tuple(content)

@@ -19,7 +19,7 @@ from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.sandbox import CommandLimits, Completed, describe_command_isolation, run_confined
 from mlx_selfdebug.sandbox.confinement import bubblewrap
 from mlx_selfdebug.sandbox.confinement.system import command_layer_names
-from mlx_selfdebug.sandbox.prepared_command import Wanted, prepared
+from mlx_selfdebug.sandbox.prepared_command import CommandRequest, prepare_command
 from mlx_selfdebug.sandbox.processes.confined import run as run_command
 from tests.sandbox.command.corpus import ATTEMPTS
 from tests.sandbox.command.running import is_released, not_contained, outside, statuses_of
@@ -226,7 +226,11 @@ def test_without_namespaces_a_folder_cannot_be_shown_elsewhere(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("argv", "part"),
-    [([], "argv is empty"), (["/nothing/python"], "'/nothing/python', which is no program"), (["/"], "no program")],
+    [
+        ([], "argv is empty"),
+        (["/nothing/python"], "'/nothing/python', which is not a program"),
+        (["/"], "not a program"),
+    ],
 )
 def test_an_interpreter_that_is_not_there_is_named(argv: list[str], part: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=part):
@@ -240,7 +244,7 @@ def test_a_program_that_is_no_python_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["/", os.path.expanduser("~"), "/nothing/here", sys.prefix])
 def test_a_folder_in_which_writing_would_do_harm_is_refused(folder: str) -> None:
-    with pytest.raises(ValueError, match=r"may not write in|is no folder"):
+    with pytest.raises(ValueError, match=r"may not write in|is not a folder"):
         run_confined([sys.executable, "-c", "pass"], folder=folder)
 
 
@@ -266,8 +270,8 @@ def test_in_namespaces_of_bubblewrap_a_command_is_confined_as_well(tmp_path: Pat
     (tmp_path / "project").mkdir()
     source = "import sys; open('inside', 'w').write('written'); open(sys.argv[1])"
     argv = (sys.executable, "-S", "-c", source, str(tmp_path / "outside"))
-    wanted = Wanted(argv, str(tmp_path / "project"), without=frozenset({"namespaces"}), bubblewrap=True)
-    with prepared(wanted) as command:
+    request = CommandRequest(argv, str(tmp_path / "project"), without=frozenset({"namespaces"}), bubblewrap=True)
+    with prepare_command(request) as command:
         outcome = run_command(command)
     assert outcome.in_force == LAYERS - {"namespaces"} | {"bubblewrap"}
     assert (tmp_path / "project" / "inside").read_text() == "written"

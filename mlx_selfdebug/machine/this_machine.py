@@ -26,7 +26,9 @@ class Machine:
     system: str
     """The name and version of the operating system."""
     architecture: str
+    """The kind of processor, such as ``arm64`` or ``x86_64``."""
     chip: str | None
+    """The name of the processor."""
     cores: int | None
     """The number of logical cores."""
     memory_bytes: int
@@ -47,6 +49,7 @@ class State:
 
     swap_used_bytes: int | None
     power: Power | None = None
+    """Where the power comes from."""
     low_power: bool | None = None
     """Whether the Low Power Mode of macOS is on."""
     thermal: str | None = None
@@ -69,10 +72,13 @@ def read_machine() -> Machine:
             gpu_cores=mac.gpu_cores,
             wired_limit_bytes=mac.wired_limit_bytes,
         )
-    system = linux.system_name() if sys.platform == "linux" else None
-    chip = linux.chip() if sys.platform == "linux" else None
+    on_linux = sys.platform == "linux"
     return Machine(
-        system or f"{platform.system()} {platform.release()}", platform.machine(), chip, os.cpu_count(), memory
+        system=linux.system_name() if on_linux else f"{platform.system()} {platform.release()}",
+        architecture=platform.machine(),
+        chip=linux.chip() if on_linux else None,
+        cores=os.cpu_count(),
+        memory_bytes=memory,
     )
 
 
@@ -88,7 +94,7 @@ def read_state() -> State:
 
 
 def hardware() -> dict[str, str | int | None]:
-    """Return the machine's hardware in the form in which it is recorded with a run."""
+    """Return the hardware and operating system of this machine in the form in which they are recorded with a run."""
     machine = read_machine()
     return {
         "system": machine.system,

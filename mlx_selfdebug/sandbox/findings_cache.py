@@ -1,9 +1,9 @@
-"""Keep what the probes have found, so that not every program that is started has to wait for them.
+"""Keep the findings of the probes on disk, so that not every program that is started has to wait for the probes.
 
 Only the best result is kept: every attempt to escape was possible outside of the sandbox and was stopped inside. It holds for a day
-at most, for one start of the machine, and as long as nothing changes that the outcome depends on (``surroundings``). The file is
-ignored unless it belongs to this user and nobody else can write it; confined programs cannot. Whatever it says, each process still
-has to enter all layers that it names, or runs no program.
+at most, until the machine is started again, and as long as nothing changes on which the outcome depends (``surroundings``). A file
+is ignored unless it belongs to this user and nobody else can write it; confined programs cannot. Whatever it says, each process
+still has to enter all layers that it names, or runs no program.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from mlx_selfdebug.machine.cache_folder import default_cache_dir
 from mlx_selfdebug.sandbox.probes import Findings, Probe
 
 MAX_AGE_S = 24 * 3600.0
-_SANDBOX = Path(__file__).parent
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_SANDBOX_CODE = Path(__file__).parent
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# Settings of the kernel and of its security modules that decide which layers a process may enter.
 _KERNEL_FILES = (
     "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
     "/proc/sys/kernel/unprivileged_userns_clone",
@@ -38,64 +39,68 @@ _KERNEL_FILES = (
     "/proc/self/attr/current",
     "/sys/kernel/security/lsm",
 )
-_STATUS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters")
+# The lines of /proc/self/status that say what this process is allowed to do.
+_RIGHTS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters")
 
 
-def remembered(what: Sequence[object], find: Callable[[], Findings], *, afresh: bool = False) -> Findings:
-    """Return the findings about ``what``, kept ones if there are any that still hold, else those of ``find``.
+def cached_findings(probed: Sequence[object], probe: Callable[[], Findings], *, afresh: bool = False) -> Findings:
+    """Return the findings about the processes that ``probed`` describes: kept ones that still hold, or else those of ``probe``.
 
-    ``what`` describes by its ``repr`` which processes were probed. With ``afresh`` the probes are made in any case. Raises what
-    ``find`` raises; a folder that cannot be read or written only means that nothing is kept.
+    The ``repr`` of ``probed`` tells one kind of process from another. With ``afresh`` the probes are made in any case. Raises what
+    ``probe`` raises. If the folder cannot be read or written, nothing is kept and no error is raised.
     """
-    around = {**surroundings(), "what": repr(what)}
+    around = {**surroundings(), "what": repr(probed)}
     file = _file(around)
     if not afresh and file and (kept := _read(file, around)):
         return kept
-    findings = find()
-    if file and all(probe.held for probe in findings.probes):
+    findings = probe()
+    if file and all(each.held for each in findings.probes):
         _write(file, around, findings)
     return findings
 
 
 @cache
 def surroundings() -> Mapping[str, str]:
-    """Return what the outcome of the probes depends on, apart from the processes that are probed.
+    """Return everything on which the outcome of the probes depends, apart from the processes that are probed.
 
-    "boot" is empty where it is unknown since when the machine has been running.
+    "boot" identifies the time since the machine was started. It is empty where that is unknown.
     """
     return {
-        "boot": _boot(),
+        "boot": _boot_id(),
         "kernel": platform.platform(),
-        "python": f"{sys.version} {seen(sys.executable)}",
+        "python": f"{sys.version} {file_identity(sys.executable)}",
         "user": f"{os.getuid()} {os.geteuid()} {os.getgid()} {sorted(os.getgroups())} {os.path.expanduser('~')}",
         "namespaces": str({name: _link(f"/proc/self/ns/{name}") for name in ("mnt", "net", "pid", "user", "cgroup")}),
-        "rights": str([line for line in _text("/proc/self/status").splitlines() if line.partition(":")[0] in _STATUS]),
+        "rights": str([line for line in _text("/proc/self/status").splitlines() if line.partition(":")[0] in _RIGHTS]),
         "settings": str({path: _text(path) for path in _KERNEL_FILES}),
-        "bubblewrap": seen(shutil.which("bwrap") or ""),
+        "bubblewrap": file_identity(shutil.which("bwrap") or ""),
         "temporary files": tempfile.gettempdir(),
         "sandbox": _digest_of_sources(),
     }
 
 
-def seen(path: str) -> str:
-    """Return the real path of a file with its size and time of change, by which another one in its place is noticed."""
+def file_identity(path: str) -> str:
+    """Return the real path, size and time of change of a file, which tell when another file has taken its place.
+
+    Return an empty text if there is no such file.
+    """
     real = os.path.realpath(path)
     try:
-        found = os.stat(real)
+        status = os.stat(real)
     except OSError:
         return ""
-    return f"{real} {found.st_size} {found.st_mtime_ns}"
+    return f"{real} {status.st_size} {status.st_mtime_ns}"
 
 
-def _boot() -> str:
+def _boot_id() -> str:
     if sys.platform == "darwin":
         return apple.boot_session() or ""
-    return _text(str(_BOOT))
+    return _text(str(_BOOT_ID))
 
 
 def _digest_of_sources() -> str:
     digest = hashlib.sha256()
-    for path in sorted(_SANDBOX.rglob("*.py")):
+    for path in sorted(_SANDBOX_CODE.rglob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -115,7 +120,10 @@ def _link(path: str) -> str:
 
 
 def _file(around: Mapping[str, str]) -> Path | None:
-    """Return the file that keeps the findings, or None if none are to be kept."""
+    """Return the file for the findings, or None if nothing can be kept.
+
+    Nothing can be kept without a cache folder, nor where it is unknown when the machine was started.
+    """
     try:
         name = hashlib.sha256(around["what"].encode()).hexdigest()[:32]
         return default_cache_dir() / "isolation" / f"{name}.json" if around["boot"] else None
@@ -124,25 +132,27 @@ def _file(around: Mapping[str, str]) -> Path | None:
 
 
 def _read(file: Path, around: Mapping[str, str]) -> Findings | None:
-    """Return the findings in a file, or None if they do not hold now or anybody else can have written them."""
+    """Return the findings in a file, or None if they no longer hold or another user may have written them."""
     try:
+        # Without O_NONBLOCK, opening a named pipe in the place of the file would wait for ever.
         with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as opened:
-            found = os.fstat(opened.fileno())
-            if found.st_uid != os.geteuid() or not stat.S_ISREG(found.st_mode) or found.st_mode & 0o022:
+            status = os.fstat(opened.fileno())
+            if status.st_uid != os.geteuid() or not stat.S_ISREG(status.st_mode) or status.st_mode & 0o022:
                 return None
-            if not 0 <= time.time() - found.st_mtime < MAX_AGE_S:
+            if not 0 <= time.time() - status.st_mtime < MAX_AGE_S:
                 return None
             kept = json.load(opened)
         if kept["surroundings"] != around:
             return None
         probes = tuple(Probe(name, group, held is True or None) for name, group, held in kept["probes"])
         layers = {str(name): str(detail) for name, detail in kept["layers"].items()}
-        return Findings(layers, frozenset(kept["in_force"]), probes) if all(p.held for p in probes) else None
+        return Findings(layers, frozenset(kept["in_force"]), probes) if all(each.held for each in probes) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def _write(file: Path, around: Mapping[str, str], findings: Findings) -> None:
+    """Write the findings to a file in one step, and remove files that are too old. Errors of the file system are ignored."""
     text = json.dumps(
         {
             "surroundings": around,
@@ -153,7 +163,7 @@ def _write(file: Path, around: Mapping[str, str], findings: Findings) -> None:
     )
     with suppress(OSError):
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=file.parent)  # readable and writable for this user alone
+        descriptor, partial = tempfile.mkstemp(dir=file.parent)  # only this user can read or write it
         try:
             with open(descriptor, "w", encoding="utf-8") as opened:
                 opened.write(text)

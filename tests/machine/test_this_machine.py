@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import psutil
 
-from mlx_selfdebug.machine.facts import hardware, read_machine, read_state
+from mlx_selfdebug.machine.this_machine import hardware, read_machine, read_state
 from mlx_selfdebug.machine.versions import installed_version, versions
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from mlx_selfdebug.machine.cache_folder import CACHE_VARIABLE
+from mlx_selfdebug.sandbox.findings_cache import MAX_AGE_S, cached_findings
 from mlx_selfdebug.sandbox.probes import Findings, Probe
-from mlx_selfdebug.sandbox.remembered import MAX_AGE_S, remembered
 
 BEST = Findings({"seccomp": "a filter"}, frozenset({"seccomp"}), (Probe("write a file", "files", True),))
 
@@ -37,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def kept(folder: Path) -> Path:
-    assert remembered(("runs",), Prober()) == BEST
+    assert cached_findings(("runs",), Prober()) == BEST
     [file] = folder.iterdir()
     return file
 
@@ -77,29 +77,29 @@ WAYS = {
 
 def test_probes_are_made_once_for_what_is_the_same(folder: Path) -> None:
     prober = Prober()
-    assert [remembered(("runs",), prober) for _ in range(3)] == [BEST] * 3
+    assert [cached_findings(("runs",), prober) for _ in range(3)] == [BEST] * 3
     assert prober.calls == 1
 
 
 def test_other_processes_are_probed_for_themselves(folder: Path) -> None:
     prober = Prober()
-    remembered(("runs",), prober)
-    remembered(("commands",), prober)
+    cached_findings(("runs",), prober)
+    cached_findings(("commands",), prober)
     assert prober.calls == 2
 
 
 def test_probes_are_made_afresh_where_that_is_asked_for(folder: Path) -> None:
     prober = Prober()
-    remembered(("runs",), prober)
-    remembered(("runs",), prober, afresh=True)
+    cached_findings(("runs",), prober)
+    cached_findings(("runs",), prober, afresh=True)
     assert prober.calls == 2
 
 
 @pytest.mark.parametrize("held", [False, None])
 def test_only_the_best_result_is_kept(held: bool | None, folder: Path) -> None:
     prober = Prober(Findings({}, frozenset(), (Probe("write a file", "files", held),)))
-    remembered(("runs",), prober)
-    remembered(("runs",), prober)
+    cached_findings(("runs",), prober)
+    cached_findings(("runs",), prober)
     assert prober.calls == 2
 
 
@@ -107,7 +107,7 @@ def test_only_the_best_result_is_kept(held: bool | None, folder: Path) -> None:
 def test_findings_that_may_not_hold_are_found_again(way: str, folder: Path) -> None:
     WAYS[way](kept(folder))
     prober = Prober()
-    assert remembered(("runs",), prober) == BEST
+    assert cached_findings(("runs",), prober) == BEST
     assert prober.calls == 1
 
 
@@ -115,14 +115,14 @@ def test_findings_that_may_not_hold_are_found_again(way: str, folder: Path) -> N
 def test_findings_of_another_user_are_not_believed(folder: Path) -> None:
     give_away(kept(folder))
     prober = Prober()
-    remembered(("runs",), prober)
+    cached_findings(("runs",), prober)
     assert prober.calls == 1
 
 
 def test_a_file_that_was_kept_too_long_is_removed_with_the_next_one(folder: Path) -> None:
     old = kept(folder)
     age(old)
-    remembered(("commands",), Prober())
+    cached_findings(("commands",), Prober())
     assert not old.exists()
 
 
@@ -132,7 +132,7 @@ def test_where_nothing_can_be_kept_the_probes_are_made_each_time(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file"))
     prober = Prober()
-    assert [remembered(("runs",), prober) for _ in range(2)] == [BEST] * 2
+    assert [cached_findings(("runs",), prober) for _ in range(2)] == [BEST] * 2
     assert prober.calls == 2
 
 
