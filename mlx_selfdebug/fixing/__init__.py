@@ -1,4 +1,4 @@
-"""Fix a real project: make its failing tests pass with a small change of one function, and prove the change by the whole test suite.
+"""Fix a real project: make its failing tests pass with a small change of one function, and prove it by the whole test suite.
 
 README.md describes the steps, what they are worth, and what is not done. ``fix_project`` is the way in:
 

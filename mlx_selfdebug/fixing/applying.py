@@ -36,7 +36,8 @@ def apply_change(change: Change, root: Path, *, force: bool = False) -> Path:
         return _replace(path, change.data)
     except OSError as error:
         raise UsageError(
-            f"{change.file.name} cannot be written: {error.strerror}", hint="print the change with --diff, and apply it yourself"
+            f"{change.file.name} cannot be written: {error.strerror}",
+            hint="print the change with --diff, and apply it yourself",
         ) from error
 
 

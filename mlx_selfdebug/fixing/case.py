@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mlx_selfdebug.fixing.judging import Origin
@@ -13,6 +14,8 @@ from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Verdict
 
+Tell = Callable[[str], None]
+"""A function that is told in a few words what is going on."""
 ARM = "fix"
 """The arm of every attempt that is made to fix a project. The seeds of attempts depend on it."""
 

@@ -40,7 +40,10 @@ class Change:
 
     @property
     def n_lines(self) -> int:
-        """Return the size of the change in lines. A hunk counts the lines that it removes or those that it adds, whichever are more."""
+        """Return the size of the change in lines.
+
+        Each hunk counts with the lines that it removes or with those that it adds, whichever are more.
+        """
         return sum(max(hunk.end - hunk.start, hunk.new_end - hunk.new_start) for hunk in self._hunks())
 
     def diff(self) -> str:
@@ -52,7 +55,10 @@ class Change:
 
 
 class _Hunk(NamedTuple):
-    """Lines ``start`` to ``end`` of an old text, which became lines ``new_start`` to ``new_end`` of a new one. Ends are exclusive."""
+    """The lines ``start`` to ``end`` of an old text, which became the lines ``new_start`` to ``new_end`` of a new text.
+
+    Lines count from 0, and the ends are exclusive.
+    """
 
     start: int
     end: int
@@ -92,8 +98,8 @@ def without_hunk(proposal: Proposal) -> Iterator[Proposal]:
 def special_cases(before: str, after: str, tests: Iterable[TestResult]) -> bool:
     """Return whether a change adds a comparison with, or a return of, a value that a failing test holds.
 
-    ``before`` and ``after`` are programs, and ``tests`` are the results of the failing tests. Values that any program may hold, such
-    as 0 or True, do not count. Returns False if one of the programs does not parse.
+    ``before`` and ``after`` are programs, and ``tests`` are the results of the failing tests. Values that any program may hold,
+    such as 0 or True, do not count. Returns False if one of the programs does not parse.
     """
     old, new = parse(before), parse(after)
     if old is None or new is None:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import wait
 from dataclasses import replace
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import UnreadableError
-from mlx_selfdebug.fixing.case import Case, Cost
+from mlx_selfdebug.fixing.case import Case, Cost, Tell
 from mlx_selfdebug.fixing.judging import Judge, Proposal
 from mlx_selfdebug.repair.asking import Asking
 from mlx_selfdebug.repair.edits.candidates import Candidate, candidates, worthwhile
@@ -38,11 +38,9 @@ TOKENS_PER_S = 100.0
 UNREAD_PENALTY = 4.0
 """The nats that the edits of an unread function lose against those of a function that was read.
 
-The model finds most edits unlikely, which lowers their scores. Edits of an unread function have no such term, so without the penalty
-they would come first. The number was set by hand.
+The model finds most edits unlikely, which lowers their scores. The edits of an unread function have no such term, so they would
+come first without the penalty. The number was set by hand.
 """
-Tell = Callable[[str], None]
-"""Is told in a few words what is going on."""
 _RatedEdit = tuple[Candidate, Case]
 """An edited program, whose score includes the suspicion of its function, and the case of this function."""
 
@@ -125,13 +123,13 @@ class Editing:
         if program is None:
             return
         domain = domain_of("python")
-        bonus = SUSPICION_WEIGHT * math.log(max(case.suspect.suspicion, MIN_SUSPICION))
-        bonus -= UNREAD_PENALTY if case.reading is None else 0.0
+        adjustment = SUSPICION_WEIGHT * math.log(max(case.suspect.suspicion, MIN_SUSPICION))
+        adjustment -= UNREAD_PENALTY if case.reading is None else 0.0
         hints = hints_of(case.task, case.verdict.failures)
         ordered = candidates(program, domain, hints, case.suspect.shares or None)
         for candidate in worthwhile(ordered, program, domain):
             if case.function.own_lines(candidate.code) is not None:
-                yield replace(candidate, score=candidate.score + bonus), case
+                yield replace(candidate, score=candidate.score + adjustment), case
 
     def _try(self, ordered: Iterator[_RatedEdit], max_tries: int, decoder: Decoder) -> list[Proposal]:
         """Run edits in their order, up to ``max_tries`` or the deadline, and return those that pass, with the likeliest first."""

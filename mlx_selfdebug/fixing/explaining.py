@@ -24,7 +24,7 @@ class Explanation:
     """How suspicious the function is, from 0 to 1."""
     reading: ProgramReading
     shares: Mapping[int, float]
-    """For each line of the program, from 1, the share of the failing tests that run it. Lines that none of them runs are left out."""
+    """For each line of the program, from 1, the share of the failing tests that run it. Other lines are left out."""
 
     def __str__(self) -> str:
         """Return the program as text, with marks at the most surprising token of each line and at lines that failing tests run."""
