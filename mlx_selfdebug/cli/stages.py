@@ -1,4 +1,7 @@
-"""Define the commands ``run``, ``collect``, ``train`` and ``eval``. Each goes on from what the run has stored."""
+"""Define the commands ``run``, ``collect``, ``train`` and ``eval``. Each goes on from what the run has stored.
+
+The commands share a ``Session``, which holds the settings and options of one call and the steps that several commands take.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +32,17 @@ if TYPE_CHECKING:
 
 
 STAGES: Mapping[str, str] = {"collect": "collect", "train": "train", "eval": "evaluate"}
-"""The commands that are stages of a run, in their order, and the names under which runs keep the stages' records."""
+"""The commands that are stages of a run, in their order, and the name under which a run stores each stage."""
 Body = Callable[["Session"], int | None]
+"""A function that does what a command does, and returns the exit code or None."""
 Decorator = Callable[[Any], Any]
 
 
 def stage_command(name: str, *sections: str, more: Sequence[Decorator] = ()) -> Callable[[Body], click.Command]:
-    """Return a decorator that makes a command of a function whose argument is a session.
+    """Return a decorator that turns a function of a session into the command ``name``.
 
-    The command has the shared options, the settings of ``sections`` and the options in ``more``.
+    The command has the options that all stages share, an option for each setting of ``sections``, and the options in ``more``.
+    The docstring of the function is the help of the command.
     """
 
     def decorate(body: Body) -> click.Command:
@@ -61,6 +66,7 @@ def stage_command(name: str, *sections: str, more: Sequence[Decorator] = ()) -> 
             return body(Session(run_path, resolved, flags)) or 0
 
         command.__doc__ = body.__doc__
+        # As with decorators that are stacked, the option that is added last stands first in the help.
         sandboxed = [options.weak_sandbox_option] if "sandbox" in sections else []
         for option in (options.debug_option, options.quiet_option, options.json_option, options.dry_run_option,
                        options.watched_option, options.smaller_option, *sandboxed, *more,
@@ -79,15 +85,15 @@ class _Flags:
     quiet: bool
     allow_weak_sandbox: bool
     watched: bool
-    """Whether this process is a stage that another process of this package supervises. That one makes all announcements."""
+    """Whether another process of this package supervises this one. The supervising process makes all announcements."""
     smaller: int
-    """How often the stage has died before."""
+    """How often the process of this stage has died before. Training computes less at a time with each death."""
     adapters: Sequence[str] = ()
-    """Other adapters to evaluate, each as NAME=FOLDER."""
+    """Further adapters to evaluate, each as NAME=FOLDER."""
 
 
 class Session:
-    """One call of a stage command: its settings and options, and the steps that several stages share."""
+    """One call of a stage command: its settings and options, and the steps that several commands share."""
 
     def __init__(self, run_path: Path, resolved: Resolved, flags: _Flags) -> None:
         self.run_path = run_path
@@ -111,7 +117,7 @@ class Session:
         click.echo(text, err=self.as_json)
 
     def announce(self) -> None:
-        """Print the run, model, preset and seed, unless the supervising process has done so."""
+        """Print the run, the model, the preset and the seed, unless the supervising process has done so."""
         if self.flags.watched:
             return
         self.say(
@@ -121,6 +127,7 @@ class Session:
             self.say("MLX runs on the CPU here, so the smaller preset `cpu` was chosen. --preset full runs everything.")
 
     def require_sandbox(self) -> None:
+        """Raise SandboxError if programs cannot be confined as required, unless the supervising process has checked this."""
         if not self.flags.watched:
             require_sandbox(self.say, allow_weak=self.allow_weak_sandbox)
 
@@ -131,12 +138,13 @@ class Session:
         if self.allow_weak_sandbox:
             arguments.append("--allow-weak-sandbox")
         return supervise(
-            lambda starts: process_command(name, self.run_path, starts, arguments),
+            lambda n_deaths: process_command(name, self.run_path, n_deaths, arguments),
             self.run_path,
             died=lambda n, death: self._died(STAGES[name], n, death),
         )
 
     def _died(self, stage: str, n: int, death: Death) -> None:
+        """Record and report the n-th death of a stage's process."""
         from mlx_selfdebug.store import Family, Run
 
         with Run(self.run_path) as run:
@@ -144,6 +152,7 @@ class Session:
         click.echo(f"{stage}: its process {death}; the stage goes on from what is stored", err=True)
 
     def tasks(self, name: str, limit: int) -> TaskSet:
+        """Load a task set, and return ``limit`` tasks of it, evenly spread, or all if ``limit`` is 0."""
         from mlx_selfdebug.tasks import load_tasks
 
         return load_tasks(name).spread(limit)
@@ -160,11 +169,11 @@ class Session:
         require_bug_source(self.config.eval.bugs)
 
     def open(self) -> Run:
-        """Open the run, or create it."""
+        """Open the run, or create it. Raises ModelError or UsageError if there is no such model."""
         from mlx_selfdebug.models.resolve import resolve_model
         from mlx_selfdebug.store import Run
 
-        # The model is looked up first, so that a wrong name does not leave a run folder behind.
+        # The model is looked up first, so that a wrong name leaves no run folder behind.
         resolve_model(self.config.model, progress=self.progress)
         return Run(self.run_path, self.config)
 
@@ -183,21 +192,23 @@ class Session:
 
 
 def _collect(session: Session, run: Run, model: Model) -> None:
+    """Collect the attempts and the pairs of a run, and print their numbers."""
     from mlx_selfdebug.stages.collect import collect
     from mlx_selfdebug.values.pair import KINDS
 
     tasks = session.tasks(session.config.collect.tasks, session.config.collect.limit)
     attempts = collect(run, model, tasks, progress=session.progress, allow_weak_sandbox=session.allow_weak_sandbox)
-    solved = len({a.task_id for a in attempts if a.passed})
+    n_solved = len({attempt.task_id for attempt in attempts if attempt.passed})
     kinds = [pair.kind for pair in run.pairs()]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in KINDS)
-    passed = sum(a.passed for a in attempts)
+    n_passed = sum(attempt.passed for attempt in attempts)
     session.say(
-        f"collect: {len(attempts)} attempts on {len(tasks)} tasks, {passed} passed; {solved} tasks solved; pairs: {counts}"
+        f"collect: {len(attempts)} attempts on {len(tasks)} tasks, {n_passed} passed; {n_solved} tasks solved; pairs: {counts}"
     )
 
 
 def _train(session: Session, run: Run, model: Model) -> Adapter:
+    """Train the adapter of a run, print how the training went, and return the adapter."""
     from mlx_selfdebug.stages.train import train
     from mlx_selfdebug.store import Key
 
@@ -213,15 +224,16 @@ def _train(session: Session, run: Run, model: Model) -> Adapter:
             f"train: {len(steps)} steps, loss {steps[0].loss:.3f} -> {steps[-1].loss:.3f}, adapter in {adapter.path}"
         )
     if ending := run.facts().stored.get(Key.REWARD_ENDING):
-        made = run.reward_steps()
+        reward_steps = run.reward_steps()
         session.say(
-            f"rewards: {ending['steps']} steps, mean reward {made[0].reward:.2f} -> {made[-1].reward:.2f}; ended because "
-            f"{ending['reason']}; kept the adapter after {ending['kept']} steps"
+            f"rewards: {ending['steps']} steps, mean reward {reward_steps[0].reward:.2f} -> {reward_steps[-1].reward:.2f}; "
+            f"ended because {ending['reason']}; kept the adapter after {ending['kept']} steps"
         )
     return adapter
 
 
 def _evaluate(session: Session, run: Run, model: Model, adapter: Adapter, others: Mapping[str, Adapter]) -> Result:
+    """Evaluate the base, the adapter of a run and ``others``, print the result and return it."""
     from mlx_selfdebug.stages.evaluate import evaluate
 
     tasks = session.tasks(session.config.eval.tasks, session.config.eval.limit)
@@ -244,7 +256,7 @@ def _evaluate(session: Session, run: Run, model: Model, adapter: Adapter, others
 
 
 def _adapters(named: Sequence[str]) -> dict[str, Adapter]:
-    """Open the adapters given as NAME=FOLDER, where the folder is a run's or an adapter's, and return them by name.
+    """Open adapters that are given as NAME=FOLDER, and return them by name. The folder is that of a run or of an adapter.
 
     Raises UsageError for a text of another form, and ModelError for a folder without an adapter.
     """
@@ -256,7 +268,7 @@ def _adapters(named: Sequence[str]) -> dict[str, Adapter]:
         name, equals, folder = text.partition("=")
         if not (name and equals and folder):
             raise UsageError(f"--adapter {text}: the form must be NAME=FOLDER, as in seed-1=runs/seed-1")
-        # A shell expands a ~ at the beginning of a word alone.
+        # A shell expands ~ only at the beginning of a word, and here it stands behind the =.
         path = Path(os.path.expanduser(folder))
         adapters[name] = open_adapter(path / "adapter" if (path / "adapter").is_dir() else path)
     return adapters
@@ -275,6 +287,7 @@ def _show(session: Session, run: Run) -> None:
 
 
 def _finish(session: Session, run: Run, result: Result | None) -> None:
+    """Write the model card, the report and the summary of a run, and print where they are."""
     from mlx_selfdebug.reporting.model_card import write_model_card
     from mlx_selfdebug.reporting.report import write_report
     from mlx_selfdebug.reporting.summary import stage_table, write_summary
@@ -292,7 +305,7 @@ def _finish(session: Session, run: Run, result: Result | None) -> None:
 def run_command(session: Session) -> int:
     """Collect, train and evaluate: the whole loop. `make train` runs this.
 
-    It goes on from where an earlier call stopped. A finished run is shown, not computed again.
+    The run goes on from where an earlier call stopped. A finished run is shown, and not computed again.
 
     \b
     Examples:
@@ -337,8 +350,8 @@ def collect_command(session: Session) -> None:
 def train_command(session: Session) -> int:
     """Train a LoRA adapter on a run's pairs, and then by rewards if --train-reward-steps says so.
 
-    Rewards: completions are drawn from the model as it is and tested; what passes becomes more likely, and the rest less. The
-    training has a process of its own. If that dies, it is started again from its last checkpoint.
+    In training by rewards, completions are drawn from the current model and tested. Those that pass become more likely, and the
+    others less likely. The training has a process of its own. If the process dies, it is started again from its last checkpoint.
 
     \b
     Example:
@@ -364,15 +377,15 @@ def train_command(session: Session) -> int:
             "adapters",
             multiple=True,
             metavar="NAME=FOLDER",
-            help="another adapter of the same base, under a name; the folder is a run's or an adapter's (repeatable)",
+            help="another adapter of the same base, with a name; the folder is that of a run or of an adapter (repeatable)",
         )
     ],
 )
 def eval_command(session: Session) -> None:
     """Compare the base model and the adapter on held-out tasks, and write the report.
 
-    Adapters given with --adapter run the same arms, for example those of other training seeds or one trained on direct pairs
-    alone (see `runs branch`).
+    Adapters that are given with --adapter run the same arms. They may come from other training seeds, or from training on direct
+    pairs alone (see `runs branch`).
 
     \b
     Examples:
