@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlx_selfdebug.cli.stages import Session, stage_command
+from mlx_selfdebug.cli.session import Session, stage_command
 
 if TYPE_CHECKING:
     from mlx_selfdebug.stages.estimate import StageEstimate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model
 
 STATUS_WIDTH = 78
-"""The width of the status line, which is overwritten with blanks in the end."""
+"""The width of the status line in characters. A shorter text is padded, so that nothing of the one before stays visible."""
 
 
 @click.command("fix")
@@ -101,8 +101,8 @@ def fix_command(
     """Make failing tests pass with a small, proven change of one function.
 
     PATHS are the files or folders that may be changed; without them, those of the project around the working folder. The tests run
-    confined in a scratch copy of the project. Nothing is written to the project without --apply. A fix is shown only if all tests
-    pass with it that passed before or failed.
+    confined in a scratch copy of the project, and nothing is written to the project without --apply. A change counts as a fix only
+    if all failing tests pass with it, and all tests that passed before still pass.
 
     \b
     Examples:
@@ -176,18 +176,22 @@ def _fix(project: Project, model: _LazyModel, settings: FixSettings, tell: Calla
     return fix_project(project, model, settings=settings, tell=tell)
 
 
+@dataclass(frozen=True)
 class _Output:
     """What is printed of a result, and whether its change is applied."""
 
-    def __init__(self, *, as_diff: bool, as_json: bool, explain: bool, apply: bool, force: bool) -> None:
-        self._as_diff, self._as_json, self._explain = as_diff, as_json, explain
-        self._apply, self._force = apply, force
+    as_diff: bool
+    as_json: bool
+    explain: bool
+    apply: bool
+    force: bool
+    """Whether a change is applied to a file with uncommitted changes, too."""
 
     def show(self, result: FixResult) -> int:
         """Print the result, write the change if that is wanted, and return the exit code."""
-        if self._as_json:
+        if self.as_json:
             click.echo(result.to_json())
-        elif self._as_diff:
+        elif self.as_diff:
             click.echo(result.change.diff() if result.fixed and result.change else "", nl=False)
             if not result.fixed:
                 click.echo(str(result), err=True)
@@ -195,19 +199,19 @@ class _Output:
             click.echo(str(result))
             if result.others:
                 click.echo("--json shows the other changes, too")
-        if self._explain:
+        if self.explain:
             for explanation in result.explained:
                 self._say(f"\n{explanation}")
-        if self._apply and result.fixed and result.change:
+        if self.apply and result.fixed and result.change:
             from mlx_selfdebug.fixing import apply_change
 
-            backup = apply_change(result.change, result.project, force=self._force)
+            backup = apply_change(result.change, result.project, force=self.force)
             self._say(f"written: {result.change.file.name}; the old file is kept as {backup.name}")
         return int(result.outcome == "not_fixed")
 
     def _say(self, text: str) -> None:
         """Print a text for a person: to stdout, or to stderr if stdout carries a diff or JSON."""
-        click.echo(text, err=self._as_diff or self._as_json)
+        click.echo(text, err=self.as_diff or self.as_json)
 
 
 def _watch(

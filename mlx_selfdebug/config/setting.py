@@ -107,7 +107,8 @@ def _settings(section: type, prefix: str = "") -> Iterator[Setting]:
 
 def _setting_of(item: Field[Any], kind: type, prefix: str) -> Setting:
     meta = item.metadata
-    return Setting(prefix + item.name, kind, item.default, meta["help"], meta["low"], meta["high"], meta["choices"])
+    default: Any = item.default
+    return Setting(prefix + item.name, kind, default, meta["help"], meta["low"], meta["high"], meta["choices"])
 
 
 SETTINGS: Mapping[str, Setting] = MappingProxyType({setting.key: setting for setting in _settings(Config)})

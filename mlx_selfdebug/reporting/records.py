@@ -129,7 +129,7 @@ def read_records(run: StoredRun) -> Records:
         checks=stored_checks(run),
         reward_steps=tuple(run.reward_steps()),
         reward_checks=stored_checks(run, REWARDS),
-        reward_ending=facts.stored.get(Key.REWARD_ENDING) or {},
+        reward_ending=facts.stored.get(Key.REWARD_ENDING) or RewardEnding(),
         collected=_collected(collected, facts),
         pairs=tuple(pairs),
         attempts={attempt.id: attempt for attempt in collected if attempt.id in used},

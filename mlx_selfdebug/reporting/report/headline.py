@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,13 +11,17 @@ from mlx_selfdebug.evaluation.result import NOT_COMPARED, on_bugs
 from mlx_selfdebug.reporting.records import Records
 from mlx_selfdebug.reporting.words import half_text, verdict_text
 
+Tone = Literal["good", "open", "bad"]
+_TONES: Mapping[str, Tone] = {"shown": "good", "shown worse": "bad"}
+"""The tone of each verdict on the primary contrast. All other verdicts leave the question open."""
+
 
 @dataclass(frozen=True)
 class Headline:
     """The headline of a report and the lines below it."""
 
     sentence: str
-    tone: Literal["good", "open", "bad"]
+    tone: Tone
     """What the sentence means for the adapter. The page chooses the colour of the sentence by it."""
     lines: tuple[str, ...]
     """Sentences with the numbers behind the headline."""
@@ -29,8 +34,7 @@ def headline(records: Records) -> Headline:
         return Headline(_unfinished(records), "open", (f"Continue with: mlx-selfdebug run --run {records.path}",))
     if evidence.primary is None:
         return Headline(NOT_COMPARED, "open", tuple(_lines(evidence)))
-    tones: dict[str, Literal["good", "bad"]] = {"shown": "good", "shown worse": "bad"}
-    tone = tones.get(evidence.primary.verdict, "open")
+    tone = _TONES.get(evidence.primary.verdict, "open")
     return Headline(verdict_text(evidence.primary), tone, tuple(_lines(evidence)))
 
 
