@@ -9,7 +9,7 @@
         adapter = sd.train(run, model)
         result = sd.evaluate(run, model, adapter, sd.load_tasks("humaneval")[:50])
 
-Names are imported when they are first used: ``import mlx_selfdebug`` does not import mlx.
+Each public name is imported when it is first used, so ``import mlx_selfdebug`` does not import mlx.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from mlx_selfdebug.values.verdict import Failure as Failure
     from mlx_selfdebug.values.verdict import Verdict as Verdict
 
-_HOMES = {
+_MODULES = {  # for each public name, its module within this package
     "Adapter": "training.adapter",
     "Attempt": "values.attempt",
     "Bars": "progress",
@@ -85,16 +85,17 @@ _HOMES = {
     "train": "stages.train",
     "write_report": "reporting.report",
 }
-__all__ = sorted(_HOMES)
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    """Import a public name when it is first used."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_MODULES})

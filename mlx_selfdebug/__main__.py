@@ -1,4 +1,4 @@
-"""``python -m mlx_selfdebug``."""
+"""Run the command line as ``python -m mlx_selfdebug``."""
 
 from mlx_selfdebug.cli.main import main
 

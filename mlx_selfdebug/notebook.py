@@ -1,9 +1,10 @@
-"""Show values in a notebook as small HTML tables, and turn them into data frames where pandas is installed.
+"""Show values in a notebook as small HTML tables, and turn them into pandas data frames.
 
-    attempts = sd.collect(run, model, tasks)      # a table: the first rows, long texts cut
+    attempts = sd.collect(run, model, tasks)      # shown as a table of the first rows, with long texts cut
     attempts.to_frame().groupby("task_id").passed.mean()
 
-Everything is escaped, so what a model wrote stays text. Colours are the notebook's own, light or dark.
+Everything is escaped, so that what a model wrote is shown as text. The tables have no colours of their own, so they fit a light or
+a dark notebook.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from typing import Any, Protocol, SupportsIndex, TypeVar, overload
 from mlx_selfdebug.errors import UsageError
 
 ROWS_SHOWN = 20
-"""The number of rows that the table of a long list shows."""
+"""The largest number of rows in the table of a list."""
 MAX_CELL = 80
-"""The maximum number of characters of a cell in a table of many rows."""
+"""The largest number of characters in a cell of a table of several records."""
 MAX_TEXT = 20_000
-"""The maximum number of characters of a text that is shown by itself."""
+"""The largest number of characters in a cell of the table of a single record."""
 
 
 class Record(Protocol):
     """A value that can be written as one row of a table."""
 
     def to_record(self) -> dict[str, Any]:
-        """Return the value as a flat dictionary from columns to texts, numbers or booleans."""
+        """Return the value as a flat dictionary of texts, numbers, booleans or None, by column."""
 
 
 T = TypeVar("T", bound=Record)
@@ -39,7 +40,7 @@ class Shown:
         raise NotImplementedError
 
     def to_frame(self) -> Any:
-        """Return a pandas frame of one row. Raises UsageError if pandas is not installed."""
+        """Return a pandas data frame of one row. Raises UsageError if pandas is not installed."""
         return frame([self.to_record()])
 
     def _repr_html_(self) -> str:
@@ -47,7 +48,7 @@ class Shown:
 
 
 class Rows(list[T]):
-    """A list of records that shows itself as a table in a notebook. A slice of it does so too."""
+    """A list of records that shows itself as a table in a notebook, and so does a slice of it."""
 
     @overload
     def __getitem__(self, key: SupportsIndex) -> T: ...
@@ -58,7 +59,7 @@ class Rows(list[T]):
         return Rows(item) if isinstance(key, slice) else item  # type: ignore[arg-type, return-value]
 
     def to_frame(self) -> Any:
-        """Return a pandas frame with one row per record. Raises UsageError if pandas is not installed."""
+        """Return a pandas data frame with one row per record. Raises UsageError if pandas is not installed."""
         return frame([value.to_record() for value in self])
 
     def _repr_html_(self) -> str:
@@ -66,13 +67,13 @@ class Rows(list[T]):
 
 
 def sheet(record: Mapping[str, Any]) -> str:
-    """Return one record as an HTML table with one row per field."""
+    """Return one record as an HTML table with one row per column of the record."""
     rows = [f"<tr><th>{escape(key)}</th><td>{_long_cell(value)}</td></tr>" for key, value in record.items()]
     return f"<table>{''.join(rows)}</table>"
 
 
 def frame(records: Sequence[Mapping[str, Any]]) -> Any:
-    """Return records as a pandas frame. Raises UsageError if pandas is not installed."""
+    """Return records as a pandas data frame. Raises UsageError if pandas is not installed."""
     try:
         import pandas as pd
     except ImportError:
@@ -81,7 +82,7 @@ def frame(records: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def table(records: Sequence[Mapping[str, Any]], total: int | None = None) -> str:
-    """Return records as an HTML table. If these are only the first, ``total`` says how many there are."""
+    """Return records as an HTML table. If they are only the first of more records, ``total`` is the number of all of them."""
     if not records:
         return "<p>no rows</p>"
     head = "".join(f"<th>{escape(key)}</th>" for key in records[0])
@@ -92,12 +93,13 @@ def table(records: Sequence[Mapping[str, Any]], total: int | None = None) -> str
 
 
 def _cell(value: Any) -> str:
+    """Return a value as one line of text, cut if it is longer than ``MAX_CELL``."""
     text = " ".join(_plain(value).split())
     return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
 
 
 def _long_cell(value: Any) -> str:
-    """Return the value as HTML, cut only if it is longer than ``MAX_TEXT``."""
+    """Return a value as HTML with its lines kept, cut if it is longer than ``MAX_TEXT``."""
     text = _plain(value)
     if len(text) > MAX_TEXT:
         text = text[:MAX_TEXT] + f"… ({len(text) - MAX_TEXT} more characters)"
@@ -105,5 +107,5 @@ def _long_cell(value: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Return a value as text: ``-`` for None, and characters that no page can hold written out as escapes."""
+    """Return a value as text, or ``-`` for None. Lone surrogates, which UTF-8 cannot encode, are written as escapes."""
     return "-" if value is None else str(value).encode("utf-8", "backslashreplace").decode()

@@ -1,17 +1,21 @@
-"""Define the presets: settings that are chosen together for a kind of machine or a purpose.
+"""Define the presets: groups of settings that are chosen together for a kind of machine or a purpose.
 
-``demo`` runs every stage once, in minutes, and is too small to show anything. ``air`` is meant for a MacBook Air M4. ``full`` uses
-every task and every arm, and 8 drafts per task to find the hard tasks. ``cpu`` is meant for two cores, on which it
-takes about half an hour. ``seed`` is the size that this project began with: 13 pairs of the model's own code.
+- demo: runs every stage once, in minutes. It is too small to show anything.
+- air: meant for a MacBook Air M4.
+- full: every task and every arm, and 8 drafts per task to find the hard tasks.
+- cpu: meant for two cores of a CPU, on which a run takes about half an hour.
+- seed: the size that this project began with, at most 13 pairs of the model's own code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
-_CPU = {
+Preset = Mapping[str, int | float | str]
+"""Some settings by dotted key."""
+
+_CPU: Preset = {
     "collect.tasks": "starter-mixed",
     "collect.limit": 32,
     "collect.samples": 6,
@@ -25,7 +29,7 @@ _CPU = {
     "eval.tokens": 240,
     "eval.max_tokens": 256,
 }
-_DEMO = {
+_DEMO: Preset = {
     "collect.limit": 8,
     "collect.samples": 4,
     "collect.max_tokens": 120,
@@ -34,15 +38,15 @@ _DEMO = {
     "eval.bugs_limit": 2,
     "eval.max_tokens": 160,
 }
-_AIR = {
+_AIR: Preset = {
     "collect.tasks": "starter-mixed",
     "collect.rounds": 0,
     "eval.limit": 50,
     "eval.arms": "blind,facts,edits+forks+blind",
     "eval.bugs_limit": 16,
 }
-_FULL = {"eval.hard_drafts": 8}
-_SEED = {
+_FULL: Preset = {"eval.hard_drafts": 8}
+_SEED: Preset = {
     **_AIR,
     "collect.bugs": 0,
     "train.targets": "own",
@@ -54,7 +58,7 @@ _SEED = {
     "train.max_pairs": 13,
     "train.epochs": 3,
 }
-PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "demo": MappingProxyType({**_CPU, **_DEMO}),
         "air": MappingProxyType(_AIR),
@@ -63,4 +67,4 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "seed": MappingProxyType(_SEED),
     }
 )
-"""The settings of each preset by dotted key; the others keep their defaults."""
+"""The settings of each preset, by dotted key. All other settings keep their defaults."""

@@ -1,8 +1,9 @@
-"""Make models and tasks for tests, yours and ours: tiny real models, a scripted model, and tasks to give them.
+"""Make models, tasks and attempts for tests, those of this package and your own.
 
-A tiny model is a real MLX network with random weights and a byte-level tokenizer. It is built in a second, in each architecture,
-and it runs the real code but says nothing sensible. A taught model answers with one of the codes it was shown, right or wrong, so
-that there is something to learn from. The scripted model decodes nothing: a function of yours returns its completions.
+There are three kinds of models. A tiny model is a real MLX network with random weights and a byte-level tokenizer. It is built in
+about a second and runs the real code, but it says nothing sensible. A taught model is a tiny model that was trained to answer each
+task with one of some given programs, right or wrong, so that a whole loop can be run on it. A scripted model decodes nothing: a
+function of yours returns its completions.
 
     def test_a_wrong_draft_is_repaired(tmp_path):
         task = make_task("double", "x + x")
@@ -38,6 +39,7 @@ CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+"""The chat template of tiny models, in the form that Qwen models use."""
 _RECURRENT = {
     "full_attention_interval": 2,
     "linear_num_value_heads": 4,
@@ -45,9 +47,10 @@ _RECURRENT = {
     "linear_key_head_dim": 32,
     "linear_value_head_dim": 16,
 }
+"""The further settings of an architecture with recurrent layers."""
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 ARCHITECTURES = ("qwen2", "llama", "qwen3", "qwen3_5")
-"""The architectures of tiny models. In ``qwen3_5`` every second layer has a recurrent state instead of keys and values."""
+"""The architectures of tiny models. In ``qwen3_5``, every second layer has a recurrent state instead of keys and values."""
 
 
 def write_tiny_model(
@@ -94,8 +97,26 @@ def _tiny_config(architecture: str, hidden_size: int, layers: int) -> dict[str, 
     }
 
 
+def _write_tokenizer(path: Path) -> None:
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={symbol: i for i, symbol in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIAL_TOKENS])
+    tokenizer.save(str(path / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "chat_template": CHAT_TEMPLATE,
+    }
+    (path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+
+
 def tiny_model(folder: str | Path, **options: Any) -> Model:
-    """Write a tiny model to ``folder`` and load it. ``options`` are those of ``write_tiny_model``."""
+    """Write a tiny model to ``folder``, load it and return it. ``options`` are passed on to ``write_tiny_model``."""
     from mlx_selfdebug.models.load import load_model
 
     return load_model(str(write_tiny_model(folder, **options)))
@@ -104,10 +125,11 @@ def tiny_model(folder: str | Path, **options: Any) -> Model:
 def write_taught_model(
     folder: str | Path, lessons: Mapping[Task, Sequence[str]], *, steps: int = 80, **options: Any
 ) -> Path:
-    """Write a tiny model that answers each task with one of its codes, each about as often, and return ``folder``.
+    """Write a tiny model that was trained to answer tasks, and return ``folder``.
 
-    Such a model both fails and solves tasks, so a whole loop can be run on it: with a right and a wrong code for a task there are
-    pairs to train on. Writing it takes some seconds. ``options`` are those of ``write_tiny_model``.
+    ``lessons`` holds some programs for each task. The model answers a task with one of them, and with each about as often. If a
+    task has a right and a wrong program, the model both solves it and fails, so there are pairs to train on. The training makes
+    ``steps`` steps and takes some seconds. ``options`` are passed on to ``write_tiny_model``.
     """
     from mlx_selfdebug.models.backend import mx, nn, optim  # isort: skip
 
@@ -115,14 +137,15 @@ def write_taught_model(
 
     model = tiny_model(folder, **options)
     rows = [_lesson(model, task, code) for task, codes in lessons.items() for code in codes]
-    longest = max(len(ids) for ids, _ in rows)
-    ids = mx.array([ids + [0] * (longest - len(ids)) for ids, _ in rows])
-    places = mx.arange(1, longest)
-    counted = mx.stack([(places >= start) & (places < len(ids)) for ids, start in rows])
+    length = max(len(row) for row, _ in rows)
+    ids = mx.array([row + [0] * (length - len(row)) for row, _ in rows])
+    positions = mx.arange(1, length)
+    # The loss counts the tokens of the completions, and neither those of the prompts nor the padding.
+    mask = mx.stack([(positions >= start) & (positions < len(row)) for row, start in rows])
 
     def loss(network: Any) -> Any:
-        each = nn.losses.cross_entropy(network(ids[:, :-1]), ids[:, 1:])
-        return (each * counted).sum() / counted.sum()
+        losses = nn.losses.cross_entropy(network(ids[:, :-1]), ids[:, 1:])
+        return (losses * mask).sum() / mask.sum()
 
     network = model.network
     optimizer, step = optim.Adam(learning_rate=3e-3), nn.value_and_grad(network, loss)
@@ -135,7 +158,7 @@ def write_taught_model(
 
 
 def _lesson(model: Model, task: Task, code: str) -> tuple[list[int], int]:
-    """Return the ids of prompt and completion together, and the position at which the completion begins."""
+    """Return the token ids of the prompt and the completion together, and the position at which the completion begins."""
     domain = domain_of(task.domain)
     message = {"role": "user", "content": domain.prompt(task)}
     prompt = model.render([message], reply_prefix=domain.reply_prefix)
@@ -150,7 +173,10 @@ def make_task(
     hidden: Sequence[Any] = (4, 5, -1),
     statement: str = "",
 ) -> Task:
-    """Return the Python task to write ``name(x)``, whose value is ``expression``, with one check computed for each argument.
+    """Return the Python task of writing a function ``name(x)`` whose value is ``expression``.
+
+    There is one public check for each argument in ``public`` and one hidden check for each in ``hidden``. The expected values are
+    computed from ``expression``.
 
     >>> make_task("double", "x + x").reference
     'def double(x):\\n    return x + x\\n'
@@ -173,14 +199,14 @@ def make_task(
 
 
 def fenced(code: str) -> str:
-    """Return ``code`` with a closing fence, as models of this kind write it after the opening fence that they are given."""
+    """Return ``code`` followed by a closing fence: the completion of a prompt that ends with an opening fence."""
     return f"{code.strip()}\n```"
 
 
 def make_attempt(**changes: Any) -> Attempt:
-    """Return an attempt that passed its two checks, with the fields in ``changes`` instead of its own.
+    """Return an attempt that passed its two checks, with the fields of ``changes`` replaced.
 
-    ``public`` is the verdict on the hidden checks, ``verdict``, if nothing else is said.
+    The verdict on the public checks is the same as ``verdict`` unless ``changes`` holds ``public``.
     """
     verdict = changes.get("verdict", Verdict("passed", n_passed=2, n_checks=2))
     values: dict[str, Any] = {
@@ -203,10 +229,10 @@ def make_attempt(**changes: Any) -> Attempt:
 
 
 class ScriptedModel:
-    """A language model whose completions come from ``reply(prompt, seed)``. Each character is one token.
+    """A language model whose completions are what ``reply(prompt, seed)`` returns. Each character is one token.
 
-    ``prompt`` is the chat as text, followed by what the completion begins with if that is given. ``seed`` is that of the attempt.
-    ``asked`` lists all requests so far.
+    ``prompt`` is the chat as text. If the request gives the beginning of the completion, that follows. ``seed`` is the seed of the
+    attempt. The attribute ``asked`` lists all requests so far.
 
     >>> ScriptedModel(lambda prompt, seed: "def f():\\n    return 1\\n")
     ScriptedModel('scripted')
@@ -245,7 +271,7 @@ class ScriptedModel:
 
 
 class ScriptedDecoder:
-    """A decoder that completes up to ``width`` requests per step."""
+    """The decoder of a scripted model. Each step completes up to ``width`` requests, in the order in which they were submitted."""
 
     def __init__(self, model: ScriptedModel, width: int) -> None:
         self.counts = DecodingCounts()
@@ -262,7 +288,7 @@ class ScriptedDecoder:
         return len(self._queue)
 
     def limit(self, width: int) -> None:
-        """Do nothing, because a script takes no memory."""
+        """Ignore the limit. It is meant to save memory, and a script takes none."""
 
     def submit(self, request: Request) -> int:
         ticket = next(self._tickets)
@@ -270,7 +296,7 @@ class ScriptedDecoder:
         return ticket
 
     def read(self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Sequence[int] = ()) -> Reading:  # noqa: ARG002
-        """Return a reading that finds no token more surprising than another, because a script has no opinion."""
+        """Return a reading in which no token is more surprising than another."""
         from mlx_selfdebug.sampling.reading import indifferent_reading
 
         return indifferent_reading(program, len(prompt))
@@ -282,38 +308,21 @@ class ScriptedDecoder:
         program: tuple[int, ...],
         breaks: Sequence[int] = (),  # noqa: ARG002
     ) -> float:
+        """Return a number that makes shorter programs likelier."""
         return -float(len(program))
 
     def step(self) -> list[Completion]:
-        taken = [self._queue.popleft() for _ in range(min(self.width, self.waiting))]
-        completions = [_scripted(ticket, request, self._model.reply(request)) for ticket, request in taken]
+        batch = [self._queue.popleft() for _ in range(min(self.width, self.waiting))]
+        completions = [_completion(ticket, request, self._model.reply(request)) for ticket, request in batch]
         self.counts.decoded_tokens += sum(completion.n_tokens for completion in completions)
         return completions
 
 
-def _scripted(ticket: int, request: Request, reply: str) -> Completion:
-    """Return the completion that ``reply`` makes of what is given, up to the line at which the request ends it."""
-    given, ended = "".join(map(chr, request.given)), request.ended
-    if ended:
+def _completion(ticket: int, request: Request, reply: str) -> Completion:
+    """Return the completion of a request: the beginning that it gives, then ``reply`` up to the line at which it is to end."""
+    given = "".join(map(chr, request.given))
+    if request.ended:
         for end in (i + 1 for i, character in enumerate(reply) if character == "\n"):
-            if ended(given + reply[:end]):
+            if request.ended(given + reply[:end]):
                 return Completion(ticket, given + reply[:end], end, request.ended_as)
     return Completion(ticket, given + reply, len(reply), "fence")
-
-
-def _write_tokenizer(path: Path) -> None:
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={symbol: i for i, symbol in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIAL_TOKENS])
-    tokenizer.save(str(path / "tokenizer.json"))
-    settings = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "eos_token": "<|im_end|>",
-        "pad_token": "<|endoftext|>",
-        "chat_template": CHAT_TEMPLATE,
-    }
-    (path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Measure this machine stage by stage, keep the result as a record, and make tables of many machines' records.
+"""Measure this machine stage by stage, keep the result as a record, and make tables of the records of many machines.
 
 record = bench("qwen2.5-coder-0.5b", repeats=3)
 record.save("benchmarks/results")

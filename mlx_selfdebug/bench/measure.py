@@ -1,4 +1,4 @@
-"""Measure every stage in turn: a warm-up that is not counted, then the repetitions."""
+"""Measure every stage in turn. Each begins with a warm-up that is not counted, and then the repetitions follow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.sandbox.isolation import describe_isolation
 
 MIN_REPEATS = 3
-"""The smallest number of repetitions that shows how far they differ."""
+"""The smallest number of repetitions. With fewer, the standard deviation of a stage says little."""
 
 
 def bench(
@@ -33,39 +33,40 @@ def bench(
     progress: Progress | None = None,
     allow_weak_sandbox: bool = False,
 ) -> Record:
-    """Measure each stage ``repeats`` times, after a warm-up, and return the record. Nothing else is kept.
+    """Measure each of ``stages`` ``repeats`` times, after a warm-up, and return the record. The runs of the work are deleted.
 
-    Raises UsageError for an unknown stage or fewer than three repetitions, and ModelError, SandboxError and BudgetError as the
-    stages themselves would.
+    Raises UsageError for an unknown stage or fewer than ``MIN_REPEATS`` repetitions, and whatever the stages themselves raise:
+    ModelError, SandboxError or BudgetError.
     """
     if unknown := [name for name in stages if name not in work.STAGES]:
         raise UsageError(f"unknown stage {unknown[0]!r}. Known: {', '.join(work.STAGES)}")
     if repeats < MIN_REPEATS:
         raise UsageError(f"repeats is {repeats}, but at least {MIN_REPEATS} are needed to show how far they differ")
     with tempfile.TemporaryDirectory(prefix="mlx-selfdebug-bench-") as folder:
-        bench = work.Workbench(model, Path(folder), seed=seed, allow_weak_sandbox=allow_weak_sandbox)
+        workbench = work.Workbench(model, Path(folder), seed=seed, allow_weak_sandbox=allow_weak_sandbox)
         with (progress or NullProgress()).stage("bench", len(stages) * (repeats + 1), "trials") as bar:
             measured = []
             for name in stages:
                 bar.advance(0, name)
-                bench.work(name)()
+                workbench.work(name)()
                 bar.advance(1, f"{name}: warm-up")
                 trials = []
                 for n in range(repeats):
-                    trials.append(run_trial(bench.work(name)))
+                    trials.append(run_trial(workbench.work(name)))
                     bar.advance(1, f"{name}: {n + 1} of {repeats}")
                 measured.append(StageTrials(name, tuple(trials)))
-        return _record(bench.model, measured)
+        return _record(workbench.model, measured)
 
 
 def _record(model: Model, stages: Sequence[StageTrials]) -> Record:
+    """Return the record of this machine, without any path of its owner."""
     size = weights_size(model.path)
     sizes = {"drafts": work.DRAFTS, "draft_tokens": work.DRAFT_TOKENS, "tested": work.TESTED}
     sizes |= {"repaired": work.REPAIRED, "trained": work.TRAINED, "evaluated": work.EVALUATED}
     return Record(
         machine=read_machine(),
         device=device_name(),
-        # Records are published, so the path of a local model is left out.
+        # Records are published, so only the name of a local model's folder is kept.
         model=model.path.name if Path(model.name).exists() else model.name,
         origin=model.origin if not model.origin.startswith("folder:") else "folder",
         parameters=size.parameters,

@@ -1,6 +1,6 @@
-"""Measure the power while something runs, with ``macmon`` if it is on the path. Without it the power is unknown.
+"""Measure the power of the machine while something runs.
 
-``macmon`` runs on Apple chips and needs no password.
+The power is read from ``macmon``, which runs on Apple chips and needs no password. If it is not on the path, the power is unknown.
 """
 
 from __future__ import annotations
@@ -15,16 +15,24 @@ from types import TracebackType
 from mlx_selfdebug.machine.apple import PowerSample, parse_macmon
 
 INTERVAL_MS = 250
+"""The milliseconds between two samples."""
 
 
 def macmon_command() -> tuple[str, ...]:
-    """Return the command that prints one sample per line until it is ended. It is empty if macmon is not installed."""
+    """Return the command that prints one sample per line until it is ended, or an empty command if macmon is not installed."""
     path = shutil.which("macmon")
     return (path, "pipe", "-i", str(INTERVAL_MS)) if path else ()
 
 
 class PowerMeter:
-    """A meter that samples power while its block runs: ``with PowerMeter() as power: ...``, then ``power.joules(seconds)``."""
+    """A meter that samples the power while a block runs.
+
+        with PowerMeter() as power:
+            work()
+        energy = power.joules(seconds)
+
+    ``command`` prints the samples; by default it is that of macmon.
+    """
 
     def __init__(self, command: Sequence[str] | None = None) -> None:
         self._command = macmon_command() if command is None else command
@@ -56,12 +64,12 @@ class PowerMeter:
             self._process.stdout.close()
 
     def joules(self, seconds: float) -> float | None:
-        """Return the energy in joules, which is the mean power times ``seconds``, or None if nothing was sampled."""
+        """Return the energy in joules, as the mean power times ``seconds``, or None if nothing was sampled."""
         return statistics.fmean(sample.watts for sample in self._samples) * seconds if self._samples else None
 
     @property
     def gpu_celsius(self) -> float | None:
-        """Return the highest temperature of the GPU that was sampled, or None."""
+        """Return the highest temperature of the GPU that was sampled, or None if none was sampled."""
         return max((s.gpu_celsius for s in self._samples if s.gpu_celsius is not None), default=None)
 
     def _read(self) -> None:

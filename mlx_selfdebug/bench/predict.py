@@ -1,14 +1,17 @@
-"""Compute bounds of speed from a chip's published figures. They are arithmetic, not measurements.
+"""Compute upper bounds of speed from the published figures of a chip. They are arithmetic, not measurements.
 
-A draft alone reads every weight once per token, so memory bandwidth bounds it:
-    tokens/s <= bandwidth / bytes of the weights.
-Training a LoRA adapter computes forward and backward through frozen weights, without their gradients. That takes about 4 operations
-per parameter and token, at the share of the GPU's float rate that MLX reaches:
-    tokens/s <= 0.65 x FLOP/s / (4 x parameters).
+A draft that is decoded alone reads every weight once per token, so the memory bandwidth bounds its speed:
 
-The share of 0.65 was seen elsewhere on an M4 (2.5 to 2.8 TFLOP/s in MLX, where the GPU's rate is about 4.0).
-The bandwidths are those that Apple has published. The GPU's float32 rate is 256 operations per core and clock cycle. The clocks are
-the commonly reported ones, because Apple states none. We have checked neither on a machine.
+    tokens/s <= bandwidth / bytes of the weights
+
+Training a LoRA adapter computes forward and backward through frozen weights, without the gradients of these weights. This takes
+about 4 operations per parameter and token, at the share of the GPU's float32 rate that MLX reaches:
+
+    tokens/s <= 0.65 x FLOP/s / (4 x parameters)
+
+The share of 0.65 was reported by others for an M4: 2.5 to 2.8 TFLOP/s in MLX, where the GPU's rate is about 4.0. The bandwidths are
+those that Apple has published. A GPU core makes 256 float32 operations per clock cycle. The clocks are the commonly reported ones,
+because Apple states none. We have not checked any of these figures on a machine.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ from dataclasses import dataclass
 from mlx_selfdebug.machine.this_machine import Machine
 
 REACHED_SHARE = 0.65
+"""The share of the GPU's float32 rate that training reaches in MLX."""
 OPERATIONS_PER_PARAMETER = 4
+"""The operations of training per parameter and token."""
 _OPERATIONS_PER_CYCLE = 256
 """The float32 operations per GPU core and clock cycle."""
 
@@ -32,16 +37,17 @@ class Chip:
     bandwidth: float
     """Memory bandwidth in bytes per second."""
     gpu_cores: int
-    """The GPU cores of the full chip. Some machines have fewer."""
+    """The number of GPU cores of the full chip. Some machines have fewer."""
     gpu_hz: float
-    """The clock of the GPU."""
+    """The clock of the GPU in cycles per second."""
 
     def flops(self, gpu_cores: int | None = None) -> float:
-        """Return the float32 operations per second of the GPU, with ``gpu_cores`` cores or those of the full chip."""
+        """Return the float32 operations per second of a GPU with ``gpu_cores`` cores, by default those of the full chip."""
         return (gpu_cores or self.gpu_cores) * _OPERATIONS_PER_CYCLE * self.gpu_hz
 
 
 _M1, _M2, _M3, _M4, _M5 = 1.278e9, 1.398e9, 1.38e9, 1.578e9, 1.62e9
+"""The clocks of the GPUs of each generation, in cycles per second."""
 CHIPS = {
     chip.name: chip
     for chip in (
@@ -67,19 +73,24 @@ CHIPS = {
 
 @dataclass(frozen=True)
 class Prediction:
-    """Upper bounds of speed, not measurements."""
+    """Upper bounds of speed, which are not measurements."""
 
     decode_alone_tokens_per_s: float
+    """Tokens per second of a draft that is decoded alone."""
     train_tokens_per_s: float
+    """Tokens per second of training a LoRA adapter."""
 
 
 def predict(chip: Chip, parameters: int, weights_bytes: int, *, gpu_cores: int | None = None) -> Prediction:
-    """Return the bounds for a model with ``parameters`` parameters whose weights take ``weights_bytes`` in memory."""
+    """Return the bounds for a model with ``parameters`` parameters, whose weights take ``weights_bytes`` bytes of memory.
+
+    ``gpu_cores`` is the number of GPU cores of the machine, by default that of the full chip.
+    """
     train_flops = REACHED_SHARE * chip.flops(gpu_cores)
     return Prediction(chip.bandwidth / weights_bytes, train_flops / (OPERATIONS_PER_PARAMETER * parameters))
 
 
 def chip_of(machine: Machine) -> Chip | None:
-    """Return the chip of a Mac by its name, or None if it is not known."""
+    """Return the figures of a machine's chip, or None if the chip is not among ``CHIPS``."""
     name = re.sub(r"\s+", " ", machine.chip or "").strip()
     return CHIPS.get(name)

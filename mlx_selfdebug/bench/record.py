@@ -1,6 +1,6 @@
-"""Store the measurements of one machine and one model, with every trial, as one JSON file.
+"""Store the measurements of one model on one machine, with every trial, as one JSON file.
 
-Such a file is benchmarks/results/apple-m4-10-gpu-16-gb-qwen2.5-coder-0.5b.json.
+The name of the file says what was measured, as in benchmarks/results/apple-m4-10-gpu-16-gb-qwen2.5-coder-0.5b.json.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mlx_selfdebug.store.codec import parse, plain
 from mlx_selfdebug.store.files import write_atomically
 
 FORMAT = 2
+"""The version of the file format. Files of another version are refused."""
 
 
 @dataclass(frozen=True)
@@ -29,28 +30,33 @@ class Record:
     device: str
     """The MLX backend: "metal", "cuda" or "cpu"."""
     model: str
+    """The alias or the repository of the model, or the name of a local folder."""
     origin: str
-    """The exact weights, by repository and revision or by hash, or "folder" for weights of a local folder."""
+    """The repository and revision, or the hash, of the exact weights; "folder" for the weights of a local folder."""
     parameters: int
-    """The parameters that are multiplied with every token."""
+    """The number of parameters that are multiplied with every token."""
     weights_bytes: int
-    """The size of those parameters on disk."""
+    """The size of these parameters on disk, in bytes."""
     date: str
     """The day of the measurement, as YYYY-MM-DD in UTC."""
     versions: Mapping[str, str | None]
-    """The versions of the packages that matter, by name."""
+    """The versions of the packages that matter, by name; None for a package that is not installed."""
     blas: str
+    """The name of the library that multiplies matrices on the CPU."""
     isolation: str
-    """The level of confinement of the sandbox."""
+    """The level to which the sandbox confines programs."""
     size: Mapping[str, Any]
-    """The settings and counts of the work. Records of different sizes are not compared."""
+    """The settings and counts that decide how much work a stage is. Only records of the same size are compared."""
     stages: tuple[StageTrials, ...]
+    """The trials of each stage that was measured."""
 
     def stage(self, name: str) -> StageTrials:
+        """Return the trials of a stage; there are none if it was not measured."""
         return next((stage for stage in self.stages if stage.name == name), StageTrials(name))
 
     @property
     def file_name(self) -> str:
+        """Return the name of the record's file, which says the machine, the model and, except for Metal, the backend."""
         machine = self.machine
         cores = f"{machine.gpu_cores} gpu" if machine.gpu_cores else f"{machine.cores or 0} cores"
         memory = f"{round(machine.memory_bytes / 2**30)} gb"
@@ -62,9 +68,10 @@ class Record:
         return {"format": FORMAT, **plain(self)}
 
     def save(self, folder: str | Path) -> Path:
-        """Write the record into ``folder``, in place of an earlier one of the same machine and model, and return its path.
+        """Write the record into ``folder``, and return the path of its file. An earlier record of the same
+        machine, model and backend is replaced.
 
-        Raises StoreError.
+        Raises StoreError if the folder cannot be created or the file cannot be written.
         """
         path = Path(folder) / self.file_name
         try:
@@ -78,7 +85,7 @@ class Record:
 
 
 def parse_record(data: Any) -> Record:
-    """Build a record from the data of its file. Raises ValueError, which lists everything that does not fit."""
+    """Return the record that the JSON data of a file describes. Raises ValueError, which lists everything that does not fit."""
     if not isinstance(data, dict) or "format" not in data:
         raise ValueError("it is not an object with a format")
     if data["format"] != FORMAT:
@@ -88,9 +95,9 @@ def parse_record(data: Any) -> Record:
 
 
 def read_records(folder: str | Path) -> list[Record]:
-    """Read every record in ``folder``, in the order of the file names.
+    """Return all records in ``folder``, in the order of their file names.
 
-    Raises FormatError, which lists every file that is not a record.
+    Raises FormatError, which lists every JSON file that is not a record.
     """
     records, problems = [], []
     for path in sorted(Path(folder).glob("*.json")):

@@ -1,6 +1,6 @@
-"""Measure how large a model's weights are on disk, which is the form in which a GPU keeps them.
+"""Measure the size of a model's weights on disk. A GPU keeps them in the same form.
 
-It reads only the headers of the files and does not import mlx.
+Only the headers of the weight files are read, and mlx is not imported.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from mlx_selfdebug.errors import FormatError
 class Size:
     """The size of the weights that are multiplied with every token.
 
-    The embedding counts if it is also the head. A table that is only looked up does not.
+    The embedding counts if it also serves as the output head. A table that is only looked up does not count.
     """
 
     parameters: int
-    """The number of parameters. Quantized ones, several of which are packed into one number, are counted individually."""
+    """The number of parameters. Quantized parameters, several of which are packed into one number, are counted one by one."""
     weights_bytes: int
-    """The bytes in which they are stored."""
+    """The bytes in which these parameters are stored."""
 
 
 def weights_size(folder: Path) -> Size:
-    """Return the size of the weights in a model folder. Raises FormatError for a file that is not valid safetensors."""
+    """Return the size of the weights in the folder of a model. Raises FormatError for a file that is not valid safetensors."""
     tensors = dict(item for path in sorted(folder.glob("*.safetensors")) for item in _tensors(path))
+    # A model with a head of its own only looks up its embedding.
     if any(".lm_head." in f".{name}" for name in tensors):
         tensors = {name: tensor for name, tensor in tensors.items() if ".embed_tokens." not in f".{name}"}
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -41,7 +42,6 @@ def weights_size(folder: Path) -> Size:
 
 @dataclass(frozen=True)
 class _Tensor:
-    dtype: str
     shape: tuple[int, ...]
     n_bytes: int
 
@@ -49,7 +49,8 @@ class _Tensor:
 def _parameters(name: str, tensors: Mapping[str, _Tensor], quantization: Mapping[str, Any]) -> int:
     """Return the number of parameters that one tensor holds.
 
-    Of a quantized weight the scales and biases count as none, and each scale stands for one group of packed parameters.
+    A quantized weight is stored as three tensors: packed parameters, scales and biases. Each scale belongs to one group of
+    parameters, so the packed tensor counts with the number of scales times the size of a group, and the other two count with 0.
     """
     stem, _, leaf = name.rpartition(".")
     scales = tensors.get(f"{stem}.scales")
@@ -57,13 +58,14 @@ def _parameters(name: str, tensors: Mapping[str, _Tensor], quantization: Mapping
         return math.prod(tensors[name].shape)
     if leaf != "weight":
         return 0
-    own = quantization.get(stem)
-    group = (own if isinstance(own, dict) else quantization).get("group_size", 64)
-    return math.prod(scales.shape) * int(group)
+    # The configuration may give a layer another group size than the rest of the model. Without any, MLX groups 64 parameters.
+    of_layer = quantization.get(stem)
+    group_size = (of_layer if isinstance(of_layer, dict) else quantization).get("group_size", 64)
+    return math.prod(scales.shape) * int(group_size)
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, _Tensor]]:
-    """Yield the name, type, shape and size of every tensor from the header of a file."""
+    """Yield the name, shape and size of every tensor in a safetensors file. Only the header is read: its length, then JSON."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
@@ -73,4 +75,4 @@ def _tensors(path: Path) -> Iterator[tuple[str, _Tensor]]:
     for name, tensor in header.items():
         if name != "__metadata__":
             begin, end = tensor["data_offsets"]
-            yield name, _Tensor(tensor["dtype"], tuple(tensor["shape"]), end - begin)
+            yield name, _Tensor(tuple(tensor["shape"]), end - begin)

@@ -1,11 +1,11 @@
-"""Define the stages that are measured. Their work is seeded and the same everywhere, and uses the package's own calls.
+"""Define the stages that are measured. Their work is seeded, so it is the same everywhere, and it uses the package's own calls.
 
-load      loads the weights into memory
-sample    decodes one draft alone, whose speed is bounded by memory bandwidth, then drafts side by side
-test      runs references through the test runner
-repair    drafts, tests and repairs in one stream, as ``collect`` does
-train     trains an adapter on pairs
-evaluate  evaluates base and adapter, with one arm each
+- load: load the weights into memory.
+- sample: decode one draft alone, which memory bandwidth bounds, and then drafts side by side.
+- test: run references through the test runner.
+- repair: draft, test and repair in one stream, as ``collect`` does.
+- train: train an adapter on pairs.
+- evaluate: evaluate base and adapter, with one arm each.
 """
 
 from __future__ import annotations
@@ -52,24 +52,25 @@ SIZE: dict[str, int | float | str] = {
     "eval.tokens": 128,
     "eval.max_tokens": 64,
 }
-"""The settings of the stages that run as part of a run."""
+"""The settings of the runs in which repair, train and evaluate are measured: small ones, so that a repetition takes little time."""
 DRAFTS, DRAFT_TOKENS, MAX_TOKENS = 16, 64, 1024
-"""The drafts decoded side by side, the tokens of each, and the tokens a row may have with its prompt."""
+"""The number of drafts decoded side by side, the tokens of each, and the largest number of tokens of a draft with its prompt."""
 TESTED, REPAIRED, TRAINED, EVALUATED = 128, 8, 16, 4
-"""The tasks of one repetition of each stage."""
+"""The number of tasks in one repetition of test, repair, train and evaluate."""
 
 
 class Workbench:
-    """The work of each stage on one model. Its runs are created in ``folder``, and ``close`` frees the model."""
+    """The work of each stage on one model. The runs that it needs are created in ``folder``."""
 
     def __init__(self, model: str, folder: Path, *, seed: int = 0, allow_weak_sandbox: bool = False) -> None:
         self.config: Config = load_config(overrides={**SIZE, "model": model, "seed": seed}, environment={})
-        self._name, self._folder, self._weak = model, folder, allow_weak_sandbox
-        self._numbers = count()
+        self._model_name, self._folder, self._allow_weak_sandbox = model, folder, allow_weak_sandbox
+        self._run_numbers = count()
         self._model: Model | None = None
         self._adapter: Adapter | None = None
 
     def work(self, stage: str) -> Work:
+        """Return the function that does the work of a stage once."""
         works: Mapping[str, Work] = {
             "load": self._load,
             "sample": self._sample,
@@ -82,23 +83,25 @@ class Workbench:
 
     @property
     def model(self) -> Model:
+        """Return the model, and load it if it is not loaded."""
         if self._model is None:
             self._load()
         assert self._model is not None
         return self._model
 
     def close(self) -> None:
+        """Free the model and the memory that MLX keeps for reuse."""
         self._model = None
         gc.collect()
         mx.clear_cache()
 
     def _load(self) -> Mapping[str, float]:
         self.close()
-        self._model = load_model(self._name)
+        self._model = load_model(self._model_name)
         return {}
 
     def _sample(self) -> Mapping[str, float]:
-        prompts = [self._ids(task) for task in _tasks("starter", DRAFTS)]
+        prompts = [self._prompt_ids(task) for task in _tasks("starter", DRAFTS)]
         alone = self._decode([Request(prompts[0], DRAFT_TOKENS)])
         settings = self.config.collect
         together = self._decode(
@@ -112,7 +115,7 @@ class Workbench:
 
     def _decode(self, requests: Iterable[Request]) -> DecodingCounts:
         decoding = decoding_of(self.config.collect, self.config)
-        # Guesses would make the speed of one draft depend on how much of its prompt it happens to repeat.
+        # Without guesses: they would make the speed of a draft depend on how much of its prompt it happens to repeat.
         decoder = open_batch_decoder(
             self.model, budget_bytes=decoding.budget_bytes, max_rows=DRAFTS, max_row_tokens=MAX_TOKENS, guesses=0
         )
@@ -120,25 +123,27 @@ class Workbench:
             pass
         return decoder.counts
 
-    def _ids(self, task: Task) -> tuple[int, ...]:
+    def _prompt_ids(self, task: Task) -> tuple[int, ...]:
         domain = domain_of(task.domain)
         message = {"role": "user", "content": domain.prompt(task)}
         return tuple(self.model.render([message], reply_prefix=domain.reply_prefix))
 
     def _test(self) -> Mapping[str, float]:
         tasks = _tasks("starter", TESTED)
-        with open_runner(self.config.sandbox, tasks, allow_weak_sandbox=self._weak) as runner:
-            # These first runs start the workers, whose start is not to be measured.
-            _judge(tasks[: self.config.sandbox.workers], runner)
+        with open_runner(self.config.sandbox, tasks, allow_weak_sandbox=self._allow_weak_sandbox) as runner:
+            # These runs start the workers, which is not to be measured.
+            _run_references(tasks[: self.config.sandbox.workers], runner)
             begin = time.perf_counter()
-            _judge(tasks, runner)
+            _run_references(tasks, runner)
             wall_s = time.perf_counter() - begin
         return {"runs_per_s": len(tasks) / wall_s}
 
     def _repair(self) -> Mapping[str, float]:
         with self._run() as run:
             begin = time.perf_counter()
-            attempts = collect(run, self.model, _tasks("starter", REPAIRED), allow_weak_sandbox=self._weak)
+            attempts = collect(
+                run, self.model, _tasks("starter", REPAIRED), allow_weak_sandbox=self._allow_weak_sandbox
+            )
             wall_s = time.perf_counter() - begin
         tokens = sum(attempt.n_completion_tokens for attempt in attempts)
         return {"attempts_per_s": len(attempts) / wall_s, "generated_tokens_per_s": tokens / wall_s}
@@ -159,20 +164,20 @@ class Workbench:
         tasks = _tasks("humaneval", EVALUATED)
         with self._run() as run:
             begin = time.perf_counter()
-            evaluate(run, self.model, self._adapter, tasks, allow_weak_sandbox=self._weak)
+            evaluate(run, self.model, self._adapter, tasks, allow_weak_sandbox=self._allow_weak_sandbox)
             wall_s = time.perf_counter() - begin
             tokens = sum(attempt.n_completion_tokens for attempt in run.attempts())
         return {"generated_tokens_per_s": tokens / wall_s}
 
     def _run(self) -> Run:
-        return Run(self._folder / f"run-{next(self._numbers)}", self.config)
+        return Run(self._folder / f"run-{next(self._run_numbers)}", self.config)
 
 
 def _tasks(name: str, n: int) -> Sequence[Task]:
     return load_tasks(name).spread(n)
 
 
-def _judge(tasks: Sequence[Task], runner: TestRunner) -> None:
-    """Run every reference against its hidden checks, as many side by side as the runner has workers."""
+def _run_references(tasks: Sequence[Task], runner: TestRunner) -> None:
+    """Run the reference of each task against its hidden checks, as many side by side as the runner has workers."""
     for future in [domain_of(task.domain).judge(task.reference, task, task.hidden, runner) for task in tasks]:
         future.result()

@@ -1,6 +1,6 @@
-"""Make tables of records, one of Macs and one of everything else.
+"""Make tables of records: as Markdown for a page of many machines, and as text for the terminal.
 
-The bounds that arithmetic gives for a chip are shown beside what was measured.
+On the page, Macs have a table of their own, with the bounds by arithmetic beside what was measured.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mlx_selfdebug.bench.predict import CHIPS, Prediction, chip_of, predict
+from mlx_selfdebug.bench.predict import CHIPS, chip_of, predict
 from mlx_selfdebug.bench.record import Record
 from mlx_selfdebug.bench.trial import StageTrials
 from mlx_selfdebug.columns import columns, markdown_table
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+"""The marks between which a page holds the tables."""
 UNKNOWN = "-"
 
 
@@ -24,11 +25,11 @@ class Column:
     head: str
     """The heading, with the unit."""
     cell: Callable[[Record], str]
-    """Returns the cell of a record."""
+    """A function that returns the text of this column for a record."""
 
 
 def rate(stage: str, figure: str) -> Callable[[Record], str]:
-    """Return a function that gives the mean and standard deviation of a stage's figure."""
+    """Return a function that shows the mean and the standard deviation of a figure of a stage."""
 
     def cell(record: Record) -> str:
         trials = record.stage(stage)
@@ -38,7 +39,7 @@ def rate(stage: str, figure: str) -> Callable[[Record], str]:
 
 
 def peak(*stages: str) -> Callable[[Record], str]:
-    """Return a function that gives the peak memory of the process tree over ``stages``, in GB."""
+    """Return a function that shows the peak memory of the process tree over ``stages``, in GB."""
 
     def cell(record: Record) -> str:
         peaks = [n for stage in stages if (n := record.stage(stage).peak())]
@@ -48,7 +49,7 @@ def peak(*stages: str) -> Callable[[Record], str]:
 
 
 def energy(record: Record) -> str:
-    """Return the joules of one repetition of every stage, or ``-`` if those of a stage are unknown."""
+    """Return the joules of one repetition of all stages together, or ``-`` if those of any stage are unknown."""
     means = [stage.mean("joules") for stage in record.stages]
     known = [mean for mean in means if mean is not None]
     return f"{sum(known):.0f}" if known and len(known) == len(means) else UNKNOWN
@@ -70,6 +71,7 @@ COLUMNS = (
 
 
 def mean_and_sd(mean: float | None, sd: float | None) -> str:
+    """Return a mean with its standard deviation, such as "12.3 ± 0.4", with about three digits."""
     if mean is None:
         return UNKNOWN
     digits = 0 if mean >= 100 else 1 if mean >= 10 else 2
@@ -77,6 +79,7 @@ def mean_and_sd(mean: float | None, sd: float | None) -> str:
 
 
 def machine_name(record: Record) -> str:
+    """Return what identifies a machine to a reader, such as "Apple M4, 10-core GPU, 16 GB"."""
     machine = record.machine
     gpu = f", {machine.gpu_cores}-core GPU" if machine.gpu_cores else ""
     cores = f", {machine.cores} cores" if not gpu and machine.cores else ""
@@ -89,6 +92,7 @@ def is_apple(record: Record) -> bool:
 
 
 def row(record: Record) -> list[str]:
+    """Return the row of a record in the table, below ``head``."""
     return [machine_name(record), record.model, *(column.cell(record) for column in COLUMNS), record.date]
 
 
@@ -97,24 +101,23 @@ def head() -> list[str]:
 
 
 def tables(records: Sequence[Record]) -> str:
-    """Return the records as Markdown tables.
+    """Return the records as Markdown tables: one of Apple chips, with the bounds by arithmetic below it, and one of other machines.
 
-    Apple chips have a table of their own, and below it the bounds by arithmetic. Records whose work differs from that of the newest
-    record are left out and named.
+    Records whose work differs from that of the newest record are left out and named.
     """
     newest = max(records, key=lambda record: record.date, default=None)
-    others = [record for record in records if newest and record.size != newest.size]
-    records = [record for record in records if record not in others]
-    apple = [record for record in records if is_apple(record)]
-    other = [record for record in records if not is_apple(record)]
-    parts = ["### Apple chips (Metal)", _table(apple), "### Other machines", _table(other)]
-    bounds = [line for record in apple if (line := _bounds(record))]
-    if bounds:
-        parts[2:2] = ["Measured, and the bound by arithmetic (a prediction, not a measurement):", markdown_table(
-            [["machine", "decode 1 tok/s", "bound", "train tok/s", "bound"], *bounds]
-        )]  # fmt: skip
-    if others:
-        names = "; ".join(machine_name(record) for record in others)
+    left_out = [record for record in records if newest and record.size != newest.size]
+    compared = [record for record in records if record not in left_out]
+    apple = [record for record in compared if is_apple(record)]
+    others = [record for record in compared if not is_apple(record)]
+    parts = ["### Apple chips (Metal)", _table(apple)]
+    if bounds := [cells for record in apple if (cells := _bounds_row(record))]:
+        bounds_head = ["machine", "decode 1 tok/s", "bound", "train tok/s", "bound"]
+        parts.append("Measured, and the bound by arithmetic (a prediction, not a measurement):")
+        parts.append(markdown_table([bounds_head, *bounds]))
+    parts += ["### Other machines", _table(others)]
+    if left_out:
+        names = "; ".join(machine_name(record) for record in left_out)
         parts.append(f"Measured on other work and left out, to be measured again: {names}.")
     return "\n\n".join(parts) + "\n"
 
@@ -123,7 +126,8 @@ def _table(records: Sequence[Record]) -> str:
     return markdown_table([head(), *map(row, records)]) if records else "None has been measured yet."
 
 
-def _bounds(record: Record) -> list[str]:
+def _bounds_row(record: Record) -> list[str]:
+    """Return what was measured on a Mac, and the bounds; an empty list if the chip is not known."""
     chip = chip_of(record.machine)
     if chip is None:
         return []
@@ -138,10 +142,10 @@ def _bounds(record: Record) -> list[str]:
 
 
 def predictions(parameters: int, weights_bytes: int) -> list[list[str]]:
-    """Return one row per chip with the bounds that its published figures allow, after a row of headings."""
+    """Return a row of headings, then one row per chip with its published figures and the bounds that follow from them."""
     rows = [["chip", "GB/s", "TFLOP/s", "decode 1 tok/s", "train tok/s"]]
     for chip in CHIPS.values():
-        bound: Prediction = predict(chip, parameters, weights_bytes)
+        bound = predict(chip, parameters, weights_bytes)
         figures = (chip.bandwidth / 1e9, chip.flops() / 1e12, bound.decode_alone_tokens_per_s, bound.train_tokens_per_s)
         rows.append([chip.name, *(f"{value:.{digits}f}" for value, digits in zip(figures, (0, 1, 0, 0), strict=True))])
     return rows
@@ -149,7 +153,7 @@ def predictions(parameters: int, weights_bytes: int) -> list[list[str]]:
 
 def sheet(record: Record) -> str:
     """Return one record as text for a terminal: the cost of each stage, then the speeds that were measured in it."""
-    costs = [["stage", "seconds", "tree GB", "MLX GB", "swap GB", "joules"], *map(_cost, record.stages)]
+    costs = [["stage", "seconds", "tree GB", "MLX GB", "swap GB", "joules"], *map(_cost_row, record.stages)]
     speeds = [
         [stage.name, figure.removesuffix("_per_s").replace("_", " ") + "/s", rate(stage.name, figure)(record)]
         for stage in record.stages
@@ -159,7 +163,7 @@ def sheet(record: Record) -> str:
     return "\n\n".join(parts)
 
 
-def _cost(stage: StageTrials) -> list[str]:
+def _cost_row(stage: StageTrials) -> list[str]:
     return [
         stage.name,
         mean_and_sd(stage.mean("wall_s"), stage.sd("wall_s")),
@@ -175,7 +179,10 @@ def _gb(n_bytes: int | None) -> str:
 
 
 def rewrite(text: str, records: Sequence[Record]) -> str:
-    """Return ``text`` with the tables of ``records`` between its two marks. Raises ValueError unless each mark occurs once."""
+    """Return the page ``text`` with the tables of ``records`` between its two marks.
+
+    Raises ValueError unless each mark occurs exactly once.
+    """
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ValueError(f"the marks {BEGIN} and {END} must each occur once")
     before, _, rest = text.partition(BEGIN)

@@ -1,4 +1,4 @@
-"""Provide the command line. It imports neither mlx nor the stages until a command needs them, so that ``--help`` is quick."""
+"""Provide the command line. mlx and the stages are imported only when a command needs them, so that ``--help`` is quick."""
 
 from mlx_selfdebug.cli.main import main
 

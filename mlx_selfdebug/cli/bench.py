@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlx_selfdebug.bench.record import Record
 
 RESULTS = "benchmarks/results"
+"""The folder of records in a checkout of this repository."""
 
 results_option = click.option(
     "--results",
@@ -31,11 +32,11 @@ results_option = click.option(
 
 
 class _Bench(Group):
-    """The group of bench commands. Called without a subcommand, it runs ``bench run``."""
+    """The group of bench commands. Without a subcommand it runs ``bench run``, whose options may then be given to ``bench``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        first = args[0] if args else ""
-        if first not in ("-h", "--help") and (not first or first.startswith("-")):
+        has_subcommand = bool(args) and not args[0].startswith("-")
+        if not has_subcommand and args[:1] not in (["-h"], ["--help"]):
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
@@ -77,8 +78,8 @@ def run(
 ) -> None:
     """Measure every stage a few times and keep every trial.
 
-    It measures time, tokens and test runs per second, the peak memory of the whole process tree and of MLX, the growth of
-    swap and, if macmon is on the path, energy, each with mean and standard deviation. The record is written to --results.
+    Measured are time, tokens and test runs per second, the peak memory of the whole process tree and of MLX, the growth of
+    swap and, if macmon is on the path, energy. The record is written to --results.
 
     \b
     Examples:
@@ -114,6 +115,7 @@ def run(
 
 
 def _submission(record: Record, path: Path) -> str:
+    """Return the row of a record in the table, and how to contribute it."""
     from mlx_selfdebug.bench.table import head, row
     from mlx_selfdebug.columns import markdown_table
 

@@ -1,4 +1,4 @@
-"""Complete option values in a shell: with known names, or with files if no name matches."""
+"""Complete option values in a shell: with known names, or with files if no known name matches."""
 
 from __future__ import annotations
 

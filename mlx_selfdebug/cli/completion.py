@@ -1,4 +1,4 @@
-"""Define the command ``completion``, with which a shell completes commands, options and names."""
+"""Define the command ``completion``, which lets a shell complete commands, options and names."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from mlx_selfdebug.errors import UsageError
 
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_MLX_SELFDEBUG_COMPLETE"
+"""The environment variable by which a shell asks click for completions. click derives this name from that of the program."""
 
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(SHELLS))
 @options.debug_option
 def completion_command(shell: str) -> None:
-    """Print the script with which a shell completes this command.
+    """Print the script that lets a shell complete this command.
 
     \b
     Examples:
@@ -30,6 +31,6 @@ def completion_command(shell: str) -> None:
     completion_class = get_completion_class(shell)
     if completion_class is None:
         raise UsageError(f"there is no completion for {shell}")
-    # The script is filled in here, because its class would start bash to check its version.
+    # The template is filled in here, because the method of its class would start bash to check its version.
     script = completion_class(cli, {}, "mlx-selfdebug", VARIABLE)
     click.echo(script.source_template % script.source_vars())

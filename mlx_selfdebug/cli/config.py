@@ -1,4 +1,4 @@
-"""Define the command group ``config``, which shows the settings and writes them to a file."""
+"""Define the command group ``config``, which shows the settings, and writes them to a file."""
 
 from __future__ import annotations
 

@@ -6,14 +6,18 @@ import json
 import shutil
 import textwrap
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mlx_selfdebug.cli import options
 
+if TYPE_CHECKING:
+    from mlx_selfdebug.doctor import Finding
+
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
-NAME_WIDTH, STATE_WIDTH = 16, 7
+STATE_WIDTH, NAME_WIDTH = 7, 16
+"""The widths of the first two columns, in characters."""
 
 
 @click.command("doctor")
@@ -31,7 +35,7 @@ def doctor_command(as_json: bool, **values: Any) -> int:
       mlx-selfdebug doctor
       mlx-selfdebug doctor --json > doctor.json     to attach to a bug report
     """
-    from mlx_selfdebug.doctor import Finding, examine
+    from mlx_selfdebug.doctor import examine
     from mlx_selfdebug.doctor.finding import worst
 
     findings: list[Finding] = []
@@ -48,14 +52,14 @@ def doctor_command(as_json: bool, **values: Any) -> int:
     return 1 if state == "problem" else 0
 
 
-def _show(finding: Any) -> None:
-    """Print a finding and, below it, how to fix it, within the width of the terminal."""
+def _show(finding: Finding) -> None:
+    """Print a finding and, below it, how to fix it. Lines are wrapped to the width of the terminal."""
     width = min(100, shutil.get_terminal_size().columns)
-    indent = " " * (STATE_WIDTH + NAME_WIDTH + 4)
-    text = textwrap.wrap(finding.value, width - len(indent), break_on_hyphens=False) or ["-"]
+    indent = " " * (STATE_WIDTH + 2 + NAME_WIDTH + 2)
+    lines = textwrap.wrap(finding.value, width - len(indent), break_on_hyphens=False) or ["-"]
     state = click.style(finding.state.ljust(STATE_WIDTH), fg=_COLOURS[finding.state])
-    click.echo(f"{state}  {finding.name.ljust(NAME_WIDTH)}  {text[0]}")
-    for line in text[1:]:
+    click.echo(f"{state}  {finding.name.ljust(NAME_WIDTH)}  {lines[0]}")
+    for line in lines[1:]:
         click.echo(indent + line)
     if finding.mend:
         mend = textwrap.wrap(finding.mend, width - len(indent) - 3, break_on_hyphens=False, break_long_words=False)

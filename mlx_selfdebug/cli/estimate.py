@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from mlx_selfdebug.cli.stages import Session, stage_command
+from mlx_selfdebug.cli.session import Session, stage_command
 
 if TYPE_CHECKING:
     from mlx_selfdebug.stages.estimate import StageEstimate
 
 OVER_BUDGET = 3
+"""The exit code if a stage does not fit its budget."""
 
 
 @stage_command("estimate", "collect", "train", "eval", "sandbox", "budget")
 def estimate_command(session: Session) -> int:
     """Estimate the memory and time of each stage before any weights are loaded.
 
-    The exit code is 3 if a stage does not fit its budget. The memory is that of all processes. For training, a few of the model's
-    layers are tried out once and the result is kept. The times are rough. An existing run is estimated with its settings and its
-    pairs.
+    The exit code is 3 if a stage does not fit its budget. The memory is that of all processes together. For training, a few of the
+    model's layers are tried out once, and the result is kept. The times are rough. An existing run is estimated with its own
+    settings and pairs.
 
     \b
     Examples:
@@ -42,19 +44,20 @@ def estimate_command(session: Session) -> int:
     return 0 if all(stage.fits for stage in estimates) else OVER_BUDGET
 
 
-def _show(session: Session, estimates: list[StageEstimate]) -> None:
+def _show(session: Session, estimates: Sequence[StageEstimate]) -> None:
+    """Print the estimates as a table, how to make the stages fit that do not, and with --json the estimates as JSON."""
     from mlx_selfdebug.columns import columns
 
     head = ["stage", "peak GB", "budget GB", "", "time"]
     rows = [
         [
-            s.stage,
-            f"{s.peak_bytes / 1e9:.2f}",
-            f"{s.budget_bytes / 1e9:.2f}",
-            "fits" if s.fits else "DOES NOT FIT",
-            _span(s.wall_s),
+            stage.stage,
+            f"{stage.peak_bytes / 1e9:.2f}",
+            f"{stage.budget_bytes / 1e9:.2f}",
+            "fits" if stage.fits else "DOES NOT FIT",
+            _duration(stage.wall_s),
         ]
-        for s in estimates
+        for stage in estimates
     ]
     session.say(
         f"model {session.config.model} · preset {session.config.preset}\n\n{columns([head, *rows], right=(1, 2, 4))}"
@@ -66,7 +69,7 @@ def _show(session: Session, estimates: list[StageEstimate]) -> None:
         click.echo(json.dumps([{**asdict(stage), "fits": stage.fits} for stage in estimates]))
 
 
-def _span(seconds: float | None) -> str:
+def _duration(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

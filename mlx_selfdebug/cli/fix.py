@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from mlx_selfdebug.fixing import FixResult, FixSettings, Project
     from mlx_selfdebug.models.load import Model
 
-WIDTH = 78
+STATUS_WIDTH = 78
+"""The width of the status line in characters. A shorter text is padded, so that nothing of the one before stays visible."""
 
 
 @click.command("fix")
@@ -100,8 +101,8 @@ def fix_command(
     """Make failing tests pass with a small, proven change of one function.
 
     PATHS are the files or folders that may be changed; without them, those of the project around the working folder. The tests run
-    confined in a scratch copy of the project, and nothing is written to it without --apply. A change is only shown if all tests
-    that passed before still pass and all that failed do, too.
+    confined in a scratch copy of the project, and nothing is written to the project without --apply. A change counts as a fix only
+    if all failing tests pass with it, and all tests that passed before still pass.
 
     \b
     Examples:
@@ -127,13 +128,13 @@ def fix_command(
         allow_network=allow_network,
         readable=tuple(map(str, readable)),
     )
-    show = _Shown(as_diff=as_diff, as_json=as_json, explain=explain, apply=apply, force=force)
-    with _status(quiet) as tell:
-        loaded = _Lazy(model, adapter)
+    output = _Output(as_diff=as_diff, as_json=as_json, explain=explain, apply=apply, force=force)
+    with _status_line(quiet) as tell:
+        lazy_model = _LazyModel(model, adapter)
         if watch:
-            return _watch(project, loaded, settings, show, tell)
-        result = _fixed(project, loaded, settings, tell)
-    return show.show(result)
+            return _watch(project, lazy_model, settings, output, tell)
+        result = _fix(project, lazy_model, settings, tell)
+    return output.show(result)
 
 
 def _settings(attempts: int, seconds: float, test_seconds: float, test_memory_gb: float) -> FixSettings:
@@ -143,8 +144,8 @@ def _settings(attempts: int, seconds: float, test_seconds: float, test_memory_gb
     return FixSettings(seconds=seconds, effort=replace(Effort(), repairs=attempts, drafts=attempts), limits=limits)
 
 
-class _Lazy:
-    """A model that is loaded when it is first needed, with an adapter if there is one, and then kept."""
+class _LazyModel:
+    """A function that loads a model, with an adapter if there is one, when it is first called. It then keeps the model."""
 
     def __init__(self, name: str, adapter: Path | None) -> None:
         self._name, self._adapter = name, _adapter_folder(adapter) if adapter else None
@@ -169,50 +170,61 @@ def _adapter_folder(path: Path) -> Path:
     return folder
 
 
-def _fixed(project: Project, model: _Lazy, settings: FixSettings, tell: Callable[[str], None]) -> FixResult:
+def _fix(project: Project, model: _LazyModel, settings: FixSettings, tell: Callable[[str], None]) -> FixResult:
     from mlx_selfdebug.fixing import fix_project
 
     return fix_project(project, model, settings=settings, tell=tell)
 
 
-class _Shown:
-    """How a result is shown."""
+@dataclass(frozen=True)
+class _Output:
+    """What is printed of a result, and whether its change is applied."""
 
-    def __init__(self, *, as_diff: bool, as_json: bool, explain: bool, apply: bool, force: bool) -> None:
-        self._as_diff, self._as_json, self._explain = as_diff, as_json, explain
-        self._apply, self._force = apply, force
+    as_diff: bool
+    as_json: bool
+    explain: bool
+    apply: bool
+    force: bool
+    """Whether a change is applied to a file with uncommitted changes, too."""
 
     def show(self, result: FixResult) -> int:
         """Print the result, write the change if that is wanted, and return the exit code."""
-        if self._as_json:
+        if self.as_json:
             click.echo(result.to_json())
-        elif self._as_diff:
+        elif self.as_diff:
             click.echo(result.change.diff() if result.fixed and result.change else "", nl=False)
             if not result.fixed:
                 click.echo(str(result), err=True)
         else:
             click.echo(str(result))
-        if self._explain:
-            for explained in result.explained:
-                click.echo(f"\n{explained}", err=self._as_diff or self._as_json)
-        if self._apply and result.fixed and result.change:
+            if result.others:
+                click.echo("--json shows the other changes, too")
+        if self.explain:
+            for explanation in result.explained:
+                self._say(f"\n{explanation}")
+        if self.apply and result.fixed and result.change:
             from mlx_selfdebug.fixing import apply_change
 
-            kept = apply_change(result.change, result.project, force=self._force)
-            click.echo(
-                f"written: {result.change.file.name}; as it was: {kept.name}", err=self._as_diff or self._as_json
-            )
+            backup = apply_change(result.change, result.project, force=self.force)
+            self._say(f"written: {result.change.file.name}; the old file is kept as {backup.name}")
         return int(result.outcome == "not_fixed")
 
+    def _say(self, text: str) -> None:
+        """Print a text for a person: to stdout, or to stderr if stdout carries a diff or JSON."""
+        click.echo(text, err=self.as_diff or self.as_json)
 
-def _watch(project: Project, model: _Lazy, settings: FixSettings, show: _Shown, tell: Callable[[str], None]) -> int:
+
+def _watch(
+    project: Project, model: _LazyModel, settings: FixSettings, output: _Output, tell: Callable[[str], None]
+) -> int:
+    """Fix the project at once and again whenever a file of it is saved, until the user interrupts this."""
     from mlx_selfdebug.fixing.watching import saved_files
 
-    for changed in saved_files(project):
-        if changed:
-            click.echo(f"\nsaved: {', '.join(changed[:5])}")
+    for names in saved_files(project):
+        if names:
+            click.echo(f"\nsaved: {', '.join(names[:5])}")
         try:
-            show.show(_fixed(project, model, settings, tell))
+            output.show(_fix(project, model, settings, tell))
         except UsageError as error:  # What was saved may not be ready to be tested.
             click.echo(f"Error: {error}", err=True)
         tell("waiting for a file to be saved; Ctrl-C ends")
@@ -220,20 +232,24 @@ def _watch(project: Project, model: _Lazy, settings: FixSettings, show: _Shown, 
 
 
 @contextmanager
-def _status(quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Give a function that shows what is going on: in one line of a terminal, or else each step in a line of its own."""
-    is_terminal, last = sys.stderr.isatty(), [""]
+def _status_line(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows on stderr what is going on.
+
+    In a terminal it overwrites a single line. Elsewhere each step gets a line of its own, without the numbers behind its colon.
+    """
+    is_terminal, last_step = sys.stderr.isatty(), ""
 
     def tell(words: str) -> None:
+        nonlocal last_step
         step = words.partition(":")[0]
-        if quiet or (not is_terminal and step == last[0]):
+        if quiet or (not is_terminal and step == last_step):
             return
-        last[0] = step
-        text = words[:WIDTH]
-        click.echo(f"\r{text:<{WIDTH}}" if is_terminal else step, err=True, nl=not is_terminal)
+        last_step = step
+        text = words[:STATUS_WIDTH]
+        click.echo(f"\r{text:<{STATUS_WIDTH}}" if is_terminal else step, err=True, nl=not is_terminal)
 
     try:
         yield tell
     finally:
-        if is_terminal and not quiet and last[0]:
-            click.echo("\r" + " " * WIDTH + "\r", err=True, nl=False)
+        if is_terminal and not quiet and last_step:
+            click.echo("\r" + " " * STATUS_WIDTH + "\r", err=True, nl=False)

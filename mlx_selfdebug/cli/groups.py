@@ -1,4 +1,4 @@
-"""Provide groups of commands that answer a mistyped command with the nearest known one."""
+"""Provide groups of commands that answer a mistyped command with the nearest known command."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Group(click.Group):
 
 
 def unknown_command(name: str, known: Iterable[str]) -> str:
+    """Return the message for an unknown command: the nearest known command, or all of them if none is near."""
     names = list(known)
     meant = did_you_mean(name, names) or f"Known: {', '.join(names)}"
     return f"no such command {name!r}. {meant}"

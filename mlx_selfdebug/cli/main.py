@@ -1,4 +1,4 @@
-"""Run the command line: find the command, and turn every error into one clear line and an exit code.
+"""Run the command line: find the command, run it, and turn every error into one clear line and an exit code.
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 over the memory budget, 130 interrupted.
 """
@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
@@ -33,6 +33,7 @@ COMMANDS = {
     "config": ("config", "Show the settings; write them to a file."),
     "completion": ("completion", "Make the shell complete commands, options and names."),
 }
+"""For each command, its module in this package and its summary. The summaries stand here so that ``--help`` imports no module."""
 
 
 class _Commands(Group):
@@ -73,7 +74,7 @@ def cli(ctx: click.Context) -> None:
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit."""
+    """Run the command line with ``args``, by default those of the process, and exit."""
     arguments = list(sys.argv[1:] if args is None else args)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.captureWarnings(True)
@@ -81,8 +82,9 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: list[str], *, debug: bool) -> int:
+    """Run a command and return the exit code. With ``debug``, errors are raised, so that their traceback is shown."""
     try:
-        # Outside its standalone mode click returns what ctx.exit() was given instead of raising it.
+        # Outside of its standalone mode, click returns the code that ctx.exit() was given, and raises no SystemExit.
         code = cli.main(arguments, prog_name="mlx-selfdebug", standalone_mode=False)
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -93,7 +95,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         _say("\nInterrupted. What is finished is stored, and the same command goes on from there.")
         return 130
     except BrokenPipeError:
-        # The reader of the pipe went away, as `head` does. The interpreter must not complain about it when it exits.
+        # The reader of the pipe has ended, as `head` does. Without stderr, the interpreter cannot complain about it at exit.
         sys.stderr.close()
         return 1
     except SelfDebugError as error:
@@ -111,5 +113,5 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _say(text: Any) -> None:
+def _say(text: str) -> None:
     click.echo(text, err=True)

@@ -1,4 +1,4 @@
-"""Define the command group ``models``, which lists the known models and shows where one comes from."""
+"""Define the command group ``models``, which lists the models that have a short name, and fetches and shows a model."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ def list_models(as_json: bool) -> None:
       mlx-selfdebug models list
     """
     if as_json:
-        click.echo(json.dumps([{"name": a.name, "about": a.about, "hub": a.hub} for a in ALIASES.values()]))
+        click.echo(
+            json.dumps([{"name": alias.name, "about": alias.about, "hub": alias.hub} for alias in ALIASES.values()])
+        )
     else:
-        click.echo(columns([[a.name, a.hub, a.about] for a in ALIASES.values()]))
+        click.echo(columns([[alias.name, alias.hub, alias.about] for alias in ALIASES.values()]))
 
 
 @models_command.command("show")

@@ -1,4 +1,4 @@
-"""Define the options that commands share, and derive an option from each setting."""
+"""Define the options that several commands share, and derive an option from each setting."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ COMPLETERS = {
     "collect.tasks": complete_set,
     "eval.tasks": complete_set,
 }
+"""The settings whose values a shell can complete, by dotted key."""
 F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_RUN = "runs/default"
 
@@ -41,14 +42,15 @@ weak_sandbox_option = click.option(
     envvar=f"{ENV_PREFIX}ALLOW_WEAK_SANDBOX",
     help="run model-written code even where it cannot be fully confined",
 )
+# These two options are for the processes of stages (``supervise.py``), so ``--help`` does not show them.
 watched_option = click.option("--watched", is_flag=True, hidden=True)
 smaller_option = click.option("--smaller", type=click.IntRange(min=0), default=0, hidden=True)
 dry_run_option = click.option("--dry-run", is_flag=True, help="show the settings and stop")
 
 
 def setting_options(*sections: str) -> Callable[[F], F]:
-    """Return a decorator that adds an option for each top-level setting and each setting of ``sections``."""
-    chosen = [s for s in SETTINGS.values() if "." not in s.key or s.key.partition(".")[0] in sections]
+    """Return a decorator that adds an option for each top-level setting and for each setting of ``sections``."""
+    chosen = [setting for key, setting in SETTINGS.items() if "." not in key or key.partition(".")[0] in sections]
 
     def decorate(function: F) -> F:
         for setting in reversed(chosen):
@@ -59,16 +61,17 @@ def setting_options(*sections: str) -> Callable[[F], F]:
 
 
 def overrides_of(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that were given among a command's keyword arguments, by dotted key."""
+    """Return the settings that the user gave, by dotted key. ``values`` are the keyword arguments that ``setting_options`` add."""
     return {name.replace("__", "."): value for name, value in values.items() if value is not None}
 
 
 def _option(setting: Setting) -> Callable[[F], F]:
-    by_preset = [f"{name}: {p[setting.key]}" for name, p in PRESETS.items() if setting.key in p]
+    """Return the option of a setting. Its help names the default and the presets that have another value."""
+    by_preset = [f"{name}: {preset[setting.key]}" for name, preset in PRESETS.items() if setting.key in preset]
     default = "; ".join([str(setting.default) if setting.default != "" else "none", *by_preset])
     return click.option(
         setting.option,
-        setting.key.replace(".", "__"),
+        setting.key.replace(".", "__"),  # the keyword argument, since a dot is not allowed in it
         type=setting.type,
         default=None,
         shell_complete=COMPLETERS.get(setting.key),
@@ -78,9 +81,9 @@ def _option(setting: Setting) -> Callable[[F], F]:
 
 
 def resolve_for(run_path: Path, config_file: Path | None, values: dict[str, Any], *, watched: bool = False) -> Resolved:
-    """Return the settings of a command on a run. An existing run supplies them in place of presets and defaults.
+    """Return the settings of a command on a run. A run that exists supplies its settings in place of presets and defaults.
 
-    A ``watched`` stage ignores the environment: the process that started it has already applied it to the run.
+    A ``watched`` stage ignores the environment, because the process that started it has already applied that to the run.
     """
     base: Config | None = stored_config(run_path)
     return resolve(
@@ -98,13 +101,14 @@ def resolve_new(values: dict[str, Any]) -> Resolved:
 
 
 def _preset() -> str:
+    """Return the preset that is the default on this machine."""
     from mlx_selfdebug.models.backend import device_name
 
     return "cpu" if device_name() == "cpu" else "air"
 
 
 def show_settings(resolved: Resolved, keys: Sequence[str] = tuple(SETTINGS)) -> str:
-    """Return the settings as lines ``key = value  # origin``."""
+    """Return the settings ``keys``, by default all, as lines of the form ``key = value  # origin``."""
     from mlx_selfdebug.columns import columns
     from mlx_selfdebug.config import get
 

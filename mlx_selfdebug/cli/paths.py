@@ -1,4 +1,4 @@
-"""The type of every option and argument that is a path."""
+"""Define the type of every option and argument that is a path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 
 class PathType(click.Path):
-    """A path, in which ``~`` at the beginning is the home folder. No shell expands it in ``--run=~/runs/mine``."""
+    """A path in which ``~`` at the beginning is the home folder. A shell does not expand it in ``--run=~/runs/mine``."""
 
     def __init__(self, *, file_okay: bool = True, dir_okay: bool = True, allow_dash: bool = False) -> None:
         super().__init__(path_type=Path, file_okay=file_okay, dir_okay=dir_okay, allow_dash=allow_dash)

@@ -26,8 +26,8 @@ from mlx_selfdebug.store import open_stored, write_atomically
 def report_command(run_path: Path, as_markdown: bool, as_json: bool, output: Path | None) -> None:
     """Write what a run did and found as one HTML page, Markdown or JSON.
 
-    The report is made from the run's records alone, so it can be made at any stage of the run, even while the run is in use. The
-    page needs no network and no other files.
+    The report is made from the records of the run alone, so it can be made at any stage of the run, even while the run is in use.
+    The page needs no network and no other files.
 
     \b
     Examples:

@@ -27,7 +27,7 @@ from mlx_selfdebug.store import (
 )
 from mlx_selfdebug.store.database import LIST_RUNS
 
-RUN = click.argument("run_path", metavar="RUN", type=PathType())
+run_argument = click.argument("run_path", metavar="RUN", type=PathType())
 
 
 @click.group("runs", cls=Group)
@@ -50,12 +50,14 @@ def list_runs(folder: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows))
     elif rows:
-        click.echo(columns([list(rows[0]), *([_cell(v) for v in row.values()] for row in rows)]))
+        cells = [["-" if value is None else str(value) for value in row.values()] for row in rows]
+        click.echo(columns([list(rows[0]), *cells]))
     else:
         click.echo(f"there are no runs in {folder}")
 
 
 def _overview(path: Path) -> dict[str, Any]:
+    """Return how far a run has come. If its database cannot be read, the reason is printed, and the counts are None."""
     try:
         with reading(path) as db:
             attempts, pairs = (
@@ -69,12 +71,8 @@ def _overview(path: Path) -> dict[str, Any]:
     return {"run": str(path), "state": state, "attempts": attempts, "pairs": pairs, "stages": ",".join(done) or "-"}
 
 
-def _cell(value: Any) -> str:
-    return "-" if value is None else str(value)
-
-
 @runs_command.command("show")
-@RUN
+@run_argument
 @options.json_option
 @options.debug_option
 def show(run_path: Path, as_json: bool) -> None:
@@ -92,7 +90,7 @@ def show(run_path: Path, as_json: bool) -> None:
 
 
 @runs_command.command("pairs")
-@RUN
+@run_argument
 @click.option("--output", type=PathType(dir_okay=False), help="file to write; the default is stdout")
 @options.debug_option
 def pairs(run_path: Path, output: Path | None) -> None:
@@ -113,7 +111,7 @@ def pairs(run_path: Path, output: Path | None) -> None:
 
 
 @runs_command.command("export")
-@RUN
+@run_argument
 @click.option(
     "--output",
     type=PathType(dir_okay=False, allow_dash=True),
@@ -165,8 +163,8 @@ def import_(file: Path, run_path: Path) -> None:
 def compare_runs(first: Path, second: Path, as_json: bool) -> None:
     """Compare what two runs solved, arm by arm.
 
-    The comparison is paired on the tasks that both runs were evaluated on. Runs that were evaluated or tested with different
-    settings are refused, and those settings are listed.
+    The comparison is paired: it is made on the tasks on which both runs were evaluated. Runs that were evaluated or tested with
+    different settings are refused, and these settings are listed.
 
     \b
     Example:
@@ -187,7 +185,8 @@ def compare_runs(first: Path, second: Path, as_json: bool) -> None:
 def branch_run(source: Path, run_path: Path, **values: Any) -> None:
     """Create a new run from what RUN has collected.
 
-    The new run has another seed or other training settings, so that it can serve as a control for a claim.
+    The new run has the same attempts, and it may have another seed or other training settings. It can serve as a control for a
+    claim.
 
     \b
     Examples:
@@ -209,13 +208,13 @@ def branch_run(source: Path, run_path: Path, **values: Any) -> None:
 
 
 @runs_command.command("upgrade")
-@RUN
+@run_argument
 @options.debug_option
 def upgrade(run_path: Path) -> None:
     """Upgrade a run from an older version.
 
-    The database is migrated to the current schema, and a copy of the old one is kept beside it. The stages do this by
-    themselves; this command is for a run that is only to be read.
+    The database is migrated to the current schema, and a copy of the old database is kept beside it. The stages do this by
+    themselves. This command is for a run that is only to be read.
 
     \b
     Example:
@@ -227,4 +226,5 @@ def upgrade(run_path: Path) -> None:
 
 
 def _counted(counts: dict[str, int]) -> str:
+    """Return the numbers of lines by type as text, such as "120 attempts, 1 stage"."""
     return ", ".join(f"{n} {name}{'' if n == 1 or name == 'environment' else 's'}" for name, n in counts.items())

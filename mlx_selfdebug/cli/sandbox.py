@@ -1,4 +1,4 @@
-"""Checks, before model-written code is run, that it can be confined here or that the user accepts that it cannot."""
+"""Check, before model-written code is run, that it can be confined here, or that the user accepts that it cannot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ WIDTH = 80
 
 
 def require_sandbox(say: Callable[[str], None], *, allow_weak: bool) -> None:
-    """Check the sandbox and print what a program could do here if it is only weakly confined.
+    """Check the sandbox, and if it is weak, say what a program could do here.
 
     Raises SandboxError if the sandbox is weak and ``allow_weak`` is false.
     """

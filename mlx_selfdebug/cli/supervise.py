@@ -1,9 +1,10 @@
 """Run a stage in its own process, watch it, and start it again if it dies of something that Python cannot catch.
 
-That may be an abort in C++ when Metal has no memory left, the out-of-memory killer, the GPU's watchdog, or a hang.
+Such a death may be an abort in C++ when Metal has no memory left, or be caused by the out-of-memory killer, by the GPU's watchdog,
+or by a hang.
 
-The watching process holds no model. A restarted stage goes on from what is stored, and a training also computes less at a time with
-each restart. When the watching process ends, for whatever reason, the stage ends as well.
+The watching process holds no model. A restarted stage goes on from what is stored. Training also computes less at a time after each
+restart. When the watching process ends, for whatever reason, the stage ends, too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ MAX_RESTARTS = 3
 HANG_S = 1800.0
 """A stage that stores nothing for this many seconds counts as hung."""
 POLL_S = 0.2
+"""The seconds between two looks at what the stage has stored."""
 INTERRUPTED = 130
+"""The exit code of a stage that the user has interrupted."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,9 @@ class Death:
     """The death of a stage's process."""
 
     reason: str
+    """What killed the process, as a phrase such as "killed by SIGABRT"."""
     after_s: float
-    """The seconds that the process had run."""
+    """The seconds for which the process had run."""
 
     def __str__(self) -> str:
         return f"died after {self.after_s:.0f} s ({self.reason})"
@@ -47,18 +51,18 @@ def supervise(
     restarts: int = MAX_RESTARTS,
     hang_s: float = HANG_S,
 ) -> int:
-    """Run ``command(0)``, then ``command(n)`` after the n-th death, and return the exit code of the process that ended by itself.
+    """Run ``command(0)``, and ``command(n)`` after the n-th death. Return the exit code of the process that ends by itself.
 
-    ``died`` is called after each death. A process is killed, which counts as a death, if nothing in ``folder`` is written to for
-    ``hang_s`` seconds. Raises TrainingError if there are more than ``restarts`` deaths.
+    ``died(n, death)`` is called after the n-th death. If no file in ``folder`` is written to for ``hang_s`` seconds, the process is
+    killed, which counts as a death. Raises TrainingError after more than ``restarts`` deaths.
     """
     deaths: list[Death] = []
     while len(deaths) <= restarts:
-        ended = _run(command(len(deaths)), folder, hang_s)
-        if isinstance(ended, int):
-            return ended
-        deaths.append(ended)
-        died(len(deaths), ended)
+        end = _run(command(len(deaths)), folder, hang_s)
+        if isinstance(end, int):
+            return end
+        deaths.append(end)
+        died(len(deaths), end)
     reasons = ", ".join(death.reason for death in deaths)
     raise TrainingError(
         f"the process died {len(deaths)} times: {reasons}; what is finished is stored",
@@ -67,9 +71,10 @@ def supervise(
 
 
 def end_with_parent() -> None:
-    """End this process, a stage, when the process that watches it ends.
+    """Have this process, which runs a stage, end when the process that watches it ends.
 
-    The standard input of a stage is a pipe to which nothing is written, so that a read returns only when the watcher has ended.
+    The standard input of a stage is a pipe to which nothing is written. A read from it returns only when the watching process has
+    ended, because that closes the pipe.
     """
 
     def wait() -> None:
@@ -80,16 +85,17 @@ def end_with_parent() -> None:
 
 
 def _run(command: Sequence[str], folder: Path, hang_s: float) -> int | Death:
+    """Run a command, and return its exit code if it ended by itself or was interrupted, or else its death."""
     begin = time.monotonic()
     # The stage has its own process group, so that Ctrl-C in the terminal does not reach it. It is interrupted below, once.
     with subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0, env=_environment()) as process:
         try:
-            hung = not _ended(process, folder, hang_s)
+            is_hung = not _wait(process, folder, hang_s)
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)
             process.wait()
             return INTERRUPTED
-        if hung:
+        if is_hung:
             process.kill()
             process.wait()
             return Death(f"killed since nothing was stored for {hang_s:.0f} s", time.monotonic() - begin)
@@ -97,50 +103,50 @@ def _run(command: Sequence[str], folder: Path, hang_s: float) -> int | Death:
         return process.returncode
     if -process.returncode in (signal.SIGINT, signal.SIGTERM):
         return INTERRUPTED
-    return Death(f"killed by {_signal(-process.returncode)}", time.monotonic() - begin)
+    return Death(f"killed by {_signal_name(-process.returncode)}", time.monotonic() - begin)
 
 
 def _environment() -> dict[str, str]:
     """Return the environment of a stage.
 
-    On macOS the GPU's watchdog may end long work while the display is on. The variable makes it more patient, in part.
+    On macOS, the GPU's watchdog may end long work while the display is on. The variable makes the watchdog more patient, in part.
     """
     patient = {"AGX_RELAX_CDM_CTXSTORE_TIMEOUT": "1"} if sys.platform == "darwin" else {}
     return {**patient, **os.environ}
 
 
-def _ended(process: subprocess.Popen[bytes], folder: Path, hang_s: float) -> bool:
-    """Wait for the process and return whether it ended. False means that it hangs."""
-    last, since = _written(folder), time.monotonic()
+def _wait(process: subprocess.Popen[bytes], folder: Path, hang_s: float) -> bool:
+    """Wait for the process, and return whether it ended. False means that it has stored nothing for ``hang_s`` seconds."""
+    last, since = _last_write(folder), time.monotonic()
     while True:
         try:
             process.wait(POLL_S)
             return True
         except subprocess.TimeoutExpired:
-            now = _written(folder)
-            if now != last:
-                last, since = now, time.monotonic()
+            current = _last_write(folder)
+            if current != last:
+                last, since = current, time.monotonic()
             if time.monotonic() - since > hang_s:
                 return False
 
 
-def _written(folder: Path) -> float:
-    """Return the time at which a file in the run's folder was last written to."""
+def _last_write(folder: Path) -> float:
+    """Return the time at which any file in the folder of the run was last written to, or 0 if it cannot be read."""
     try:
         return max((entry.stat().st_mtime for entry in os.scandir(folder)), default=0.0)
     except OSError:
         return 0.0
 
 
-def _signal(number: int) -> str:
+def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
 
 
-def process_command(stage: str, run: Path, starts: int, flags: Sequence[str]) -> list[str]:
-    """Return the command that runs one stage of ``run`` as a watched process, after ``starts`` deaths."""
+def process_command(stage: str, run: Path, n_deaths: int, flags: Sequence[str]) -> list[str]:
+    """Return the command line that runs a stage of ``run`` as a watched process, after ``n_deaths`` deaths of earlier processes."""
     return [
         sys.executable,
         "-m",
@@ -150,6 +156,6 @@ def process_command(stage: str, run: Path, starts: int, flags: Sequence[str]) ->
         str(run),
         "--watched",
         "--smaller",
-        str(starts),
+        str(n_deaths),
         *flags,
     ]

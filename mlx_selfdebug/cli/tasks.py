@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from mlx_selfdebug.auditing.audit import TaskAudit
     from mlx_selfdebug.evaluation.overlap import Overlap
 
-SET = click.argument("name", metavar="SET", shell_complete=complete_set)
+set_argument = click.argument("name", metavar="SET", shell_complete=complete_set)
 
 
 @click.group("tasks", cls=Group)
@@ -54,7 +55,7 @@ def list_sets(as_json: bool) -> None:
 
 
 @tasks_command.command("show")
-@SET
+@set_argument
 @click.argument("task_id", metavar="[TASK]", required=False)
 @options.json_option
 @options.debug_option
@@ -77,16 +78,11 @@ def show(name: str, task_id: str | None, as_json: bool) -> None:
     if task_id not in tasks.by_id:
         raise UnknownNameError("task", task_id, tasks.by_id)
     task = tasks.by_id[task_id]
-    click.echo(json.dumps(_fields(task)) if as_json else _text(task))
-
-
-def _fields(task: Task) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(task)
+    click.echo(json.dumps(asdict(task)) if as_json else _text(task))
 
 
 def _text(task: Task) -> str:
+    """Return a task in full, for a person to read."""
     parts = [
         ("statement", task.statement),
         ("starter code", task.starter_code),
@@ -125,7 +121,7 @@ def check(ctx: click.Context, names: tuple[str, ...], allow_weak_sandbox: bool, 
     problems: list[dict[str, Any]] = []
     for name in names or shipped_sets():
         try:
-            problems += _check(name, allow_weak_sandbox=allow_weak_sandbox, quiet=quiet, as_json=as_json)
+            problems += _check_set(name, allow_weak_sandbox=allow_weak_sandbox, quiet=quiet, as_json=as_json)
         except UsageError as error:
             if names:
                 raise
@@ -135,7 +131,8 @@ def check(ctx: click.Context, names: tuple[str, ...], allow_weak_sandbox: bool, 
     ctx.exit(1 if any(problem["severity"] == "error" for problem in problems) else 0)
 
 
-def _check(name: str, *, allow_weak_sandbox: bool, quiet: bool, as_json: bool) -> list[dict[str, Any]]:
+def _check_set(name: str, *, allow_weak_sandbox: bool, quiet: bool, as_json: bool) -> list[dict[str, Any]]:
+    """Check one task set, print the problems unless JSON is wanted, and return them as plain data."""
     from mlx_selfdebug.auditing.verify import check_tasks
     from mlx_selfdebug.domains.running import open_runner
 
@@ -153,7 +150,7 @@ def _check(name: str, *, allow_weak_sandbox: bool, quiet: bool, as_json: bool) -
 
 
 @tasks_command.command("audit")
-@SET
+@set_argument
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
@@ -189,9 +186,9 @@ def audit(
 ) -> None:
     """Measure how many wrong programs the checks catch.
 
-    Mutants of the references are run against the checks. A mutant that behaves like the reference counts as let through, so the
-    shares are lower bounds. `collect` leaves weak tasks out (see collect.weak_share). The exit code is 1 if a reference fails its
-    own checks.
+    Mutants of the references are run against the checks. A mutant that behaves just like the reference cannot be caught, but it
+    counts, so the shares are lower bounds. `collect` leaves weak tasks out (see collect.weak_share). The exit code is 1 if a
+    reference fails its own checks.
 
     \b
     Examples:
@@ -212,7 +209,13 @@ def audit(
     ctx.exit(1 if any(audit.problem for audit in audits) else 0)
 
 
+_Catch = Literal["caught", "by_hidden", "by_public"]
+_CATCHES: tuple[_Catch, ...] = get_args(_Catch)
+"""The fields of an audit that say how many mutants were caught: by any checks, by the hidden ones, by the public ones."""
+
+
 def _audit_text(audits: Sequence[TaskAudit], weak_share: float) -> str:
+    """Return a table of the audits, then the problems, then the mutants that pass weak checks, then the totals."""
     weak = [audit for audit in audits if audit.is_weak(weak_share)]
     rows = [["task", "mutants", "caught by hidden", "by public", ""]]
     rows += [_audit_row(audit, "weak" if audit in weak else "") for audit in audits if audit.runs]
@@ -223,7 +226,7 @@ def _audit_text(audits: Sequence[TaskAudit], weak_share: float) -> str:
         for audit in weak
         for mutant in audit.survivors
     ]
-    caught, by_hidden, by_public = (_in_all(audits, name) for name in ("caught", "by_hidden", "by_public"))
+    caught, by_hidden, by_public = (_total_share(audits, name) for name in _CATCHES)
     lines.append(
         f"{len(audits)} tasks, {sum(len(audit.runs) for audit in audits)} mutants: at least {caught} caught, {by_hidden} by hidden "
         f"checks, {by_public} by public ones; {len(weak)} tasks weak (below {weak_share:.0%})"
@@ -236,10 +239,13 @@ def _audit_row(audit: TaskAudit, flag: str) -> list[str]:
     return [audit.task_id, str(n), _percent(audit.by_hidden, n), _percent(audit.by_public, n), flag]
 
 
-def _in_all(audits: Sequence[TaskAudit], name: str) -> str:
-    """Return the caught share of all mutants that were run against checks of this kind."""
-    counted = [audit for audit in audits if audit.runs and getattr(audit, name) is not None]
-    return _percent(sum(getattr(audit, name) for audit in counted), sum(len(audit.runs) for audit in counted))
+def _total_share(audits: Sequence[TaskAudit], field: _Catch) -> str:
+    """Return the share of all mutants that were caught by any checks, by the hidden ones or by the public ones.
+
+    Tasks without such checks do not count.
+    """
+    counted = [audit for audit in audits if audit.runs and getattr(audit, field) is not None]
+    return _percent(sum(getattr(audit, field) for audit in counted), sum(len(audit.runs) for audit in counted))
 
 
 def _percent(part: int | None, whole: int) -> str:
@@ -260,10 +266,10 @@ def _percent(part: int | None, whole: int) -> str:
 def overlap(train: str, test: str, above: float | None, as_json: bool) -> None:
     """Find tasks of SET_A that resemble tasks of SET_B.
 
-    SET_A is meant for training and SET_B for testing. Tasks are compared by their runs of five words or code tokens, and by the
-    subtrees of their references, where the names that a program defines are ignored. In the output, text is the shared part of
-    the smaller task's runs, jaccard the shared part of both tasks' runs, and code the shared part of the subtrees. The similarity
-    of a pair is the larger of text and code.
+    SET_A is meant for training and SET_B for testing. Two things are compared: the runs of five words or code tokens in the tasks,
+    and the subtrees of their references, in which the names that a program defines are ignored. In the output, "text" is the share
+    of the smaller task's runs that both tasks have, "jaccard" the share of all runs of either task, and "code" the share of the
+    subtrees. The similarity of a pair is the larger of text and code.
 
     \b
     Example:
@@ -280,7 +286,8 @@ def overlap(train: str, test: str, above: float | None, as_json: bool) -> None:
     shown = near or [pair for pair in [nearest_pair(tasks, others)] if pair]
     if shown:
         click.echo(_overlap_text(shown))
-    click.echo(f"{len(tasks)} x {len(others)} tasks: {len(near)} pairs at or above {above:g}" + _nearest_note(near))
+    note = "" if near else "; the nearest is shown"
+    click.echo(f"{len(tasks)} x {len(others)} tasks: {len(near)} pairs at or above {above:g}{note}")
 
 
 def _overlap_text(pairs: Sequence[Overlap]) -> str:
@@ -289,7 +296,3 @@ def _overlap_text(pairs: Sequence[Overlap]) -> str:
         shares = (pair.containment, pair.jaccard, pair.code)
         rows.append([pair.train_id, pair.test_id, *(f"{share:.2f}" for share in shares)])
     return columns(rows, right=(2, 3, 4))
-
-
-def _nearest_note(near: Sequence[Overlap]) -> str:
-    return "" if near else "; the nearest is shown"

@@ -1,6 +1,6 @@
-"""Check whether this machine can do the work. It changes nothing.
+"""Check whether this machine can do the work, and explain how to fix what is missing. Nothing is changed.
 
-There is one finding per fact, and a finding that is not ok says how to fix it:
+There is one finding per fact. A finding that is not ok says how to fix it.
 
     for finding in examine():
         print(finding.state, finding.name, finding.value)

@@ -1,4 +1,4 @@
-"""Collect all findings, in the order of a person's questions: the machine, the software, the surroundings."""
+"""Run all checks, in the order in which a person would ask: the machine, the software, the sandbox, the hub, the folders."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from mlx_selfdebug.machine.this_machine import read_machine, read_state
 
 
 def examine(config: Config | None = None) -> Iterator[Finding]:
-    """Yield every finding as soon as it is known. All of them take about three seconds.
+    """Yield every finding as soon as it is known. All of them together take about three seconds.
 
-    The memory budgets and the model are those of ``config``.
+    The machine is checked against the memory budgets of ``config``, by default the default configuration, and its model is looked
+    for.
     """
     config = config or Config()
     with ThreadPoolExecutor(1) as pool:

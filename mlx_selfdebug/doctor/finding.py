@@ -1,4 +1,4 @@
-"""Define a finding: one fact about the machine, and whether it stands in the way of the work."""
+"""Define a finding: one fact about the machine, and whether it makes the work slower, less safe or impossible."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 State = Literal["ok", "warning", "problem"]
+"""A warning means that the work is slower or less safe, and a problem means that it cannot be done."""
 
 
 @dataclass(frozen=True)
@@ -15,11 +16,10 @@ class Finding:
 
     name: str
     state: State
-    """A warning means that the work is slower or less safe, and a problem that it cannot be done."""
     value: str
-    """The fact as text for people, or ``-`` if it is not known."""
+    """The fact as text for a person, or ``-`` if it is not known."""
     mend: str = ""
-    """What to type or do if the state is not ok."""
+    """How to fix it: what to type or do. It is empty if the state is ok."""
 
 
 def ok(name: str, value: str) -> Finding:
@@ -27,7 +27,10 @@ def ok(name: str, value: str) -> Finding:
 
 
 def judged(name: str, value: str, *cases: tuple[bool, State, str]) -> Finding:
-    """Build a finding from the first case that holds, or an ok finding if none does. A case is (holds, state, mend)."""
+    """Return a finding by the first of ``cases`` that holds, or an ok finding if none does.
+
+    A case consists of whether it holds, the state, and how to fix it.
+    """
     for holds, state, mend in cases:
         if holds:
             return Finding(name, state, value, mend)
@@ -35,5 +38,6 @@ def judged(name: str, value: str, *cases: tuple[bool, State, str]) -> Finding:
 
 
 def worst(findings: Sequence[Finding]) -> State:
+    """Return the worst state of any finding, or "ok" if there are no findings."""
     states = {finding.state for finding in findings}
     return "problem" if "problem" in states else "warning" if "warning" in states else "ok"

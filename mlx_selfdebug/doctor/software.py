@@ -15,13 +15,17 @@ from mlx_selfdebug.machine.versions import installed_version
 
 MIN_PYTHON = (3, 11)
 MIN_GFLOPS = 10.0
+"""A CPU that multiplies matrices more slowly than this most likely has no optimized BLAS."""
 MATRIX_SIZE = 1024
+REFERENCE_S = 0.5
+"""A product of two matrices that takes longer than this means the reference BLAS, and need not be measured again."""
 _BLAS_MEND = "sudo apt-get install libopenblas0-pthread   (or: pip install mkl)"
 
 
 def examine_software(training_gb: float) -> Iterator[Finding]:
-    old = sys.version_info < MIN_PYTHON
-    yield judged("Python", platform.python_version(), (old, "problem", "make clean && make PYTHON=python3.12"))
+    """Yield the findings about Python, the packages and MLX's backend. ``training_gb`` is the memory budget of training."""
+    is_old = sys.version_info < MIN_PYTHON
+    yield judged("Python", platform.python_version(), (is_old, "problem", "make clean && make PYTHON=python3.12"))
     for name in ("mlx-selfdebug", "mlx", "mlx-lm"):
         version = installed_version(name)
         yield judged(name, version or "-", (version is None, "problem", _install()))
@@ -33,10 +37,10 @@ def _install() -> str:
 
 
 def _backend(training_gb: float) -> Iterator[Finding]:
-    """Check the backend. mlx is first imported here, so that a machine without it still gets all other findings."""
+    """Yield the findings about MLX's backend. mlx is imported only here, so that a machine without it gets the other findings."""
     try:
         with warnings.catch_warnings():
-            # The warning of a slow BLAS is not shown, because it becomes a finding below.
+            # The warning about a slow BLAS is not shown, because it becomes a finding below.
             warnings.simplefilter("ignore")
             from mlx_selfdebug.models.backend import blas, device_name, mx
     except ModelError as error:
@@ -61,19 +65,22 @@ def _backend(training_gb: float) -> Iterator[Finding]:
 
 
 def working_set(info: Mapping[str, str | int], training_gb: float) -> Finding:
-    """Check how much memory Metal lets one process keep resident, according to ``mx.device_info()``."""
+    """Check how much memory Metal lets one process keep resident. ``info`` is what ``mx.device_info()`` returns."""
     size = info.get("max_recommended_working_set_size")
     if not isinstance(size, int):
         return ok("GPU memory", "-")
-    small = size < training_gb * 1e9
+    is_small = size < training_gb * 1e9
     mend = (
         f"sudo sysctl iogpu.wired_limit_mb={round(training_gb * 1e9 / 2**20)}, or --budget-training-gb {size / 1e9:.0f}"
     )
-    return judged("GPU memory", f"{size / 1e9:.1f} GB", (small, "warning", mend))
+    return judged("GPU memory", f"{size / 1e9:.1f} GB", (is_small, "warning", mend))
 
 
 def measure_gflops(size: int = MATRIX_SIZE, repeats: int = 3) -> float:
-    """Return the best GFLOP/s of several float32 products of two ``size`` x ``size`` matrices, each of 2 size^3 operations."""
+    """Return the GFLOP/s of the fastest of several float32 products of two ``size`` x ``size`` matrices.
+
+    A product takes 2 size^3 operations. Of ``repeats`` + 1 products, the fastest counts.
+    """
     from mlx_selfdebug.models.backend import mx  # isort: skip
 
     left, right = mx.random.normal((size, size)), mx.random.normal((size, size))
@@ -83,7 +90,6 @@ def measure_gflops(size: int = MATRIX_SIZE, repeats: int = 3) -> float:
         begin = time.perf_counter()
         mx.eval(left @ right)
         best = min(best, time.perf_counter() - begin)
-        # So slow a product means the reference BLAS, and repeating it would only take longer.
-        if best > 0.5:
+        if best > REFERENCE_S:
             break
     return 2 * size**3 / best / 1e9

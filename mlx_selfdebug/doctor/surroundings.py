@@ -1,4 +1,4 @@
-"""Check the sandbox, the model hub, and the folders in which models are kept."""
+"""Check what is around the package: the sandbox, the model hub, and the folders in which models are kept."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from mlx_selfdebug.errors import SelfDebugError
 
 HUB_TIMEOUT_S = 2.5
 LOW_SPACE_BYTES, MIN_SPACE_BYTES = 5 * 10**9, 10**9
+"""The free disk space below which there is a warning, and below which there is a problem."""
 _OFFLINE = "check the network or HF_ENDPOINT; models that are here already need no hub"
 
 
 def examine_sandbox() -> Iterator[Finding]:
-    """Check how well model-written code is confined, and name everything that a program could do here."""
+    """Yield the findings about the sandbox. If it is not full, the first names everything that a program could do here."""
     from mlx_selfdebug.sandbox.isolation import describe_isolation
 
     try:
@@ -30,13 +31,16 @@ def examine_sandbox() -> Iterator[Finding]:
         return
     state: State = "ok" if isolation.level == "full" else "warning" if isolation.level == "weaker" else "problem"
     tried = [probe for probe in isolation.probes if probe.held is not None]
-    held = sum(bool(probe.held) for probe in tried)
+    n_held = sum(bool(probe.held) for probe in tried)
     mend = f"a program could {'; '.join(isolation.open_ways)}: {_confine()}"
-    yield judged("sandbox", f"{isolation.level}: {held} of {len(tried)} escapes stopped", (state != "ok", state, mend))
+    yield judged(
+        "sandbox", f"{isolation.level}: {n_held} of {len(tried)} escapes stopped", (state != "ok", state, mend)
+    )
     yield Finding("sandbox layers", "ok", ", ".join(isolation.layers) or "-")
 
 
 def _confine() -> str:
+    """Return how to confine programs better, or to accept that they are not confined."""
     if sys.platform == "darwin":
         return "run it as a user who has nothing to lose, and pass --allow-weak-sandbox"
     install = "" if shutil.which("bwrap") else "sudo apt-get install bubblewrap, "
@@ -44,6 +48,7 @@ def _confine() -> str:
 
 
 def examine_hub() -> Finding:
+    """Check whether the model hub answers, or whether ``HF_HUB_OFFLINE`` says not to ask it."""
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
         return Finding("hub", "warning", "offline by HF_HUB_OFFLINE", "unset HF_HUB_OFFLINE to fetch models")
@@ -55,7 +60,7 @@ def examine_hub() -> Finding:
 def _unreachable(url: str) -> str | None:
     """Return why ``url`` does not answer, or None if it does.
 
-    The request runs in its own thread, because the look-up of a host name can hang beyond any timeout.
+    The request runs in a thread of its own, because no timeout limits the look-up of a host name.
     """
     answer: list[str | None] = []
 
@@ -65,7 +70,7 @@ def _unreachable(url: str) -> str | None:
             urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S).close()
             answer.append(None)
         except urllib.error.HTTPError:
-            # An error status is an answer as well: the hub can be reached.
+            # An error status is an answer, too, so the hub can be reached.
             answer.append(None)
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
@@ -78,6 +83,7 @@ def _unreachable(url: str) -> str | None:
 
 
 def examine_folders(model: str) -> Iterator[Finding]:
+    """Yield the findings about the disk, the cache of models, and whether ``model`` is already in it."""
     from mlx_selfdebug.machine.cache_folder import CACHE_VARIABLE, default_cache_dir
 
     try:
@@ -85,7 +91,7 @@ def examine_folders(model: str) -> Iterator[Finding]:
     except SelfDebugError as error:
         yield Finding("cache", "problem", "-", f"{error}: {error.hint}")
         return
-    parent = _existing(cache)
+    parent = _nearest_existing(cache)
     free = shutil.disk_usage(parent).free
     mend = f"free some disk space, or set {CACHE_VARIABLE} and HF_HOME to folders on another disk"
     yield judged(
@@ -94,9 +100,9 @@ def examine_folders(model: str) -> Iterator[Finding]:
         (free < MIN_SPACE_BYTES, "problem", mend),
         (free < LOW_SPACE_BYTES, "warning", mend),
     )
-    writable = os.access(parent, os.W_OK | os.X_OK)
+    is_writable = os.access(parent, os.W_OK | os.X_OK)
     value = f"{cache} ({_gb(cache)})" if cache.is_dir() else f"{cache} (not made yet)"
-    yield judged("cache", value, (not writable, "problem", f"export {CACHE_VARIABLE}=/folder/that/can/be/written"))
+    yield judged("cache", value, (not is_writable, "problem", f"export {CACHE_VARIABLE}=/folder/that/can/be/written"))
     yield _model(model)
 
 
@@ -110,13 +116,13 @@ def _model(name: str) -> Finding:
     return Finding("model", "ok", f"{name} ({_gb(model.path)})")
 
 
-def _existing(path: Path) -> Path:
+def _nearest_existing(path: Path) -> Path:
     """Return ``path``, or the nearest folder above it that exists."""
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
 def _gb(folder: Path) -> str:
-    """Return the size of a folder's files as text. A link counts as the file it points to."""
+    """Return the size of all files in a folder as text. A link counts as the file that it points to."""
     total = 0
     for path in folder.rglob("*"):
         try:

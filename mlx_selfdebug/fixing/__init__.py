@@ -1,6 +1,10 @@
-"""Repair a real project: make its failing tests pass with a small change of one function, and prove it by its whole test suite.
+"""Fix a real project: make its failing tests pass with a small change of one function, and prove it by the whole test suite.
 
-README.md says how it goes about it, what it is worth, and what it does not do.
+README.md describes the steps, what they are worth, and what is not done. ``fix_project`` is the way in:
+
+    result = fix_project("my_project", test="pytest -q tests")
+    if result.fixed:
+        apply_change(result.change, result.project)
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ if TYPE_CHECKING:
     from mlx_selfdebug.fixing.applying import apply_change as apply_change
     from mlx_selfdebug.fixing.case import Effort as Effort
     from mlx_selfdebug.fixing.change import Change as Change
-    from mlx_selfdebug.fixing.explaining import Explained as Explained
+    from mlx_selfdebug.fixing.explaining import Explanation as Explanation
     from mlx_selfdebug.fixing.fix import FixSettings as FixSettings
     from mlx_selfdebug.fixing.fix import fix_project as fix_project
     from mlx_selfdebug.fixing.result import Counts as Counts
@@ -21,11 +25,11 @@ if TYPE_CHECKING:
     from mlx_selfdebug.projects.project import TestCommand as TestCommand
     from mlx_selfdebug.projects.suite import SuiteLimits as SuiteLimits
 
-_MODULES = {
+_MODULES = {  # for each public name, its module within mlx_selfdebug
     "Change": "fixing.change",
     "Counts": "fixing.result",
     "Effort": "fixing.case",
-    "Explained": "fixing.explaining",
+    "Explanation": "fixing.explaining",
     "FixResult": "fixing.result",
     "FixSettings": "fixing.fix",
     "Project": "projects.project",
@@ -38,7 +42,7 @@ __all__ = [
     "Change",
     "Counts",
     "Effort",
-    "Explained",
+    "Explanation",
     "FixResult",
     "FixSettings",
     "Project",
@@ -50,7 +54,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for, so that the tests of a project can be run without loading a model's code."""
+    """Import a public name when it is first used, so that a project's tests can be run before the code of models is imported."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"mlx_selfdebug.{_MODULES[name]}"), name)

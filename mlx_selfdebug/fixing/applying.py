@@ -1,4 +1,4 @@
-"""Write a change into the project: at once or not at all, with a copy of the file as it was kept beside it."""
+"""Write a change into its project. The file is replaced in one step, and a copy of the old file is kept beside it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ BACKUP_SUFFIX = ".before-fix"
 
 
 def apply_change(change: Change, root: Path, *, force: bool = False) -> Path:
-    """Write ``change`` into the project at ``root``, and return the path of the copy that is kept of the file.
+    """Write ``change`` into the project at ``root``, and return the path of the copy that is kept of the old file.
 
-    The file is replaced in one step and keeps its mode. Raises UsageError, and changes nothing, if the file is no longer what the
-    change was made for, if git says that it has changes which are not committed and ``force`` is false, or if it cannot be written.
+    The file is replaced in one step and keeps its mode. UsageError is raised, and nothing is changed, in three cases: the file is
+    no longer the one that the change was made for, git knows of uncommitted changes in it and ``force`` is false, or it cannot be
+    written.
     """
     path = Path(os.path.realpath(root / change.file.name))
     data = path.read_bytes() if path.is_file() else b""
@@ -29,18 +30,20 @@ def apply_change(change: Change, root: Path, *, force: bool = False) -> Path:
     if not force and is_dirty(path):
         raise UsageError(
             f"{change.file.name} has changes that are not committed",
-            hint="commit them, or write into the file all the same with --force; a copy of it is kept",
+            hint="commit them, or use --force; a copy of the file is kept in any case",
         )
     try:
-        return _replaced(path, change.data)
+        return _replace(path, change.data)
     except OSError as error:
         raise UsageError(
-            f"{change.file.name} cannot be written: {error.strerror}", hint="take the diff with --diff"
+            f"{change.file.name} cannot be written: {error.strerror}",
+            hint="print the change with --diff, and apply it yourself",
         ) from error
 
 
-def _replaced(path: Path, data: bytes) -> Path:
-    backup = _backup_of(path)
+def _replace(path: Path, data: bytes) -> Path:
+    """Replace the content of a file in one step, and return the path of the copy that is kept of the old one."""
+    backup = _unused_backup(path)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -57,8 +60,8 @@ def _replaced(path: Path, data: bytes) -> Path:
     return backup
 
 
-def _backup_of(path: Path) -> Path:
-    """Return a path beside the file at which there is nothing yet."""
+def _unused_backup(path: Path) -> Path:
+    """Return a path beside the file, named after it, at which nothing exists yet."""
     backup, n = path.with_name(path.name + BACKUP_SUFFIX), 1
     while backup.exists():
         n += 1
@@ -67,10 +70,11 @@ def _backup_of(path: Path) -> Path:
 
 
 def is_dirty(path: Path) -> bool:
-    """Return whether git tracks the file and knows of changes in it that are not committed."""
+    """Return whether git tracks the file and knows of uncommitted changes in it; False if there is no git or no repository."""
     git = shutil.which("git")
     if git is None:
         return False
+    # A project may configure any program as its fsmonitor, and git would run it.
     command = [git, "-c", "core.fsmonitor=false", "status", "--porcelain", "--untracked-files=no", "--", path.name]
     done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False, timeout=60)
     return done.returncode == 0 and bool(done.stdout.strip())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from mlx_selfdebug.fixing.judging import Origin
 from mlx_selfdebug.fixing.locating import Suspect
 from mlx_selfdebug.projects.source import Function
 from mlx_selfdebug.repair.reading import ProgramReading
@@ -11,73 +14,95 @@ from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Verdict
 
+Tell = Callable[[str], None]
+"""A function that is told in a few words what is going on."""
 ARM = "fix"
+"""The arm of every attempt that is made to fix a project. The seeds of attempts depend on it."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is tried."""
+    """How much is tried. Edits are tried in waves of functions, and the model writes in the most suspicious functions only."""
 
     waves: tuple[int, ...] = (1, 2, 3, 6)
-    """The numbers of functions that are searched together: the most suspicious one first, then the next two, and so on."""
+    """The number of functions in each wave: first the most suspicious function alone, then the next two together, and so on."""
     tries: int = 500
-    """The largest number of edits that are run for the functions of one wave."""
+    """The largest number of edits that are run per wave."""
     late_tries: int = 1500
-    """The largest number of edits that are run after the last wave, of all functions together."""
-    further: int = 16
-    """The number of edits that are still tried after the first one that passes, to have a choice."""
-    written: int = 2
-    """The number of functions, the most suspicious ones, in which the model writes: lines, rests, or the whole function."""
+    """The largest number of edits that are run after the last wave, among those that no wave has reached."""
+    extra_tries: int = 16
+    """The number of edits that a wave still runs after the first one that passes, so that there is a choice."""
+    n_written: int = 2
+    """The number of functions in which the model writes. The following numbers are per function."""
     lines: int = 4
-    """The number of single lines that are written anew in each of them."""
+    """The number of single lines that the model writes anew."""
     insertions: int = 4
-    """The number of statements that are written between the lines of each of them."""
+    """The number of statements that the model inserts between two lines."""
     forks: int = 2
-    """The number of places from which the rest of each of them is written anew."""
+    """The number of places from which the model writes the rest of the function anew."""
     repairs: int = 4
-    """The number of repairs of each of them that are shown the facts."""
+    """The number of repairs, which are shown the function and the facts of its failing tests."""
     drafts: int = 4
-    """The number of fresh drafts of each of them."""
+    """The number of fresh drafts."""
     temperature: float = 0.8
-    """The temperature of all repairs and drafts but the first, which is greedy."""
+    """The sampling temperature of repairs and drafts. The first repair and the first draft are greedy."""
     min_p: float = 0.05
+    """Tokens that are less likely than this share of the likeliest token's probability are not sampled."""
     max_tokens: int = 400
     """The largest number of tokens in one completion."""
 
 
 @dataclass
 class Case:
-    """A suspicious function with its task and the facts of its failing tests."""
+    """A suspicious function with the task that stands for it, and the facts of its failing tests."""
 
     suspect: Suspect
     task: Task
     verdict: Verdict
+    """The failures of the tests, in the words that prompts use."""
     reading: ProgramReading | None = None
+    """The model's reading of the function; None before it is read, or if it cannot be read."""
     unread: ProgramReading | None = None
-    """What stands for the reading where it would take too long."""
+    """A stand-in for the reading, from which edits of the syntax can be made, if a reading would take too long."""
 
     @property
     def function(self) -> Function:
         return self.suspect.function
 
     @property
-    def given(self) -> Attempt:
-        """Return the program that fails, as the attempt that others are made from."""
+    def failing_attempt(self) -> Attempt:
+        """Return the function as it is, as an attempt that failed. Repairs and forks are made from it."""
         return Attempt(
-            self.task.id, ARM, 0, 0, "", "", "", self.function.program, self.verdict, self.verdict, 0, 0, 0, "given", kind="given"
-        )  # fmt: skip
+            task_id=self.task.id,
+            arm=ARM,
+            sample=0,
+            round=0,
+            parent="",
+            prompt="",
+            completion="",
+            code=self.function.program,
+            verdict=self.verdict,
+            public=self.verdict,
+            n_prompt_tokens=0,
+            n_completion_tokens=0,
+            seed=0,
+            finish="given",
+            kind="given",
+        )
 
 
 @dataclass
-class Spent:
-    """What the proposals have cost."""
+class Cost:
+    """What a fix has cost so far."""
 
     seconds: dict[str, float] = field(default_factory=dict)
-    """Seconds by step."""
+    """Seconds by step, such as "trying edits"."""
     decoded_tokens: int = 0
+    """The number of tokens that the model wrote."""
     read_tokens: int = 0
-    tried: dict[str, int] = field(default_factory=dict)
+    """The number of tokens of suspicious functions that the model read."""
+    tried: Counter[Origin] = field(default_factory=Counter)
     """The number of programs that were tested, by how they were made."""
 
-    def add(self, step: str, seconds: float) -> None:
+    def add_seconds(self, step: str, seconds: float) -> None:
         self.seconds[step] = self.seconds.get(step, 0.0) + seconds

@@ -1,8 +1,9 @@
 """Search for small edits of suspicious functions that make the failing tests pass.
 
-The model reads each function as an answer to what stands in for its statement. Its own token edits and the operators' small edits
-are then tried in one order over several functions, and no token is decoded. A function that would take too long to read is only
-edited by the operators, without the model. Edits that were not reached remain for a later search.
+The model reads each function as an answer to the task that stands for it. Two kinds of edits are then tried, in one order over
+several functions: the tokens that the model would rather have written, and the fixed small edits of the operators. No token is
+decoded. A function that would take too long to read gets the operators' edits only. Edits that a search does not reach are kept for
+a later search.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import wait
 from dataclasses import replace
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import UnreadableError
-from mlx_selfdebug.fixing.case import Case, Spent
+from mlx_selfdebug.fixing.case import Case, Cost, Tell
 from mlx_selfdebug.fixing.judging import Judge, Proposal
 from mlx_selfdebug.repair.asking import Asking
 from mlx_selfdebug.repair.edits.candidates import Candidate, candidates, worthwhile
@@ -27,23 +28,29 @@ from mlx_selfdebug.repair.reading import Readings, unread
 from mlx_selfdebug.sampling.language_model import Decoder, LanguageModel
 
 MIN_SUSPICION = 1e-3
+"""The suspicion that is assumed for a function with less, so that its logarithm is finite."""
 SUSPICION_WEIGHT = 2.0
-"""How many nats an edit loses per nat by which its function is less suspicious than another."""
+"""The weight of the logarithm of a function's suspicion in the score of its edits, which is in nats."""
 READING_SHARE = 0.12
-"""The largest share of the time that is left which the reading of one function may be expected to take."""
+"""A function is not read if this is expected to take more than this share of the time that is left."""
 TOKENS_PER_S = 100.0
-"""The speed of reading that is assumed on the CPU until it is known. Elsewhere the first function is always read."""
+"""The speed of reading that is assumed on the CPU before anything was read. On a GPU the first function is always read."""
 UNREAD_PENALTY = 4.0
-"""How many nats the edits of a function that was not read lose against those of one that was.
+"""The nats that the edits of an unread function lose against those of a function that was read.
 
-The model finds most edits of a function that it reads unlikely, so they lose something, too. The number was set by hand.
+The model finds most edits unlikely, which lowers their scores. The edits of an unread function have no such term, so they would
+come first without the penalty. The number was set by hand.
 """
-Tell = Callable[[str], None]
-_Rated = tuple[Candidate, Case]
+_RatedEdit = tuple[Candidate, Case]
+"""An edited program, whose score includes the suspicion of its function, and the case of this function."""
 
 
 class Editing:
-    """The search for edits of functions. ``asking`` knows the tasks of all of them."""
+    """The search for edits of several functions.
+
+    ``asking`` knows the tasks of all of these functions. After the first edit that passes, ``extra_tries`` more are run. Nothing
+    new is tried after ``deadline``, which is a time of the monotonic clock.
+    """
 
     def __init__(
         self,
@@ -51,94 +58,40 @@ class Editing:
         asking: Asking,
         judge: Judge,
         *,
-        further: int,
+        extra_tries: int,
         deadline: float,
         tell: Tell,
-        spent: Spent,
+        cost: Cost,
     ) -> None:
         self._model, self._asking, self._judge = model, asking, judge
-        self._further, self._deadline, self._tell, self._spent = further, deadline, tell, spent
-        self._left: list[Iterator[_Rated]] = []
+        self._extra_tries, self._deadline, self._tell, self._cost = extra_tries, deadline, tell, cost
+        self._leftovers: list[Iterator[_RatedEdit]] = []
         self._read_tokens, self._read_s = 0, 0.0
+        """The tokens read so far, prompts included, and the seconds that this took: the speed of reading."""
 
     def read(self, cases: Sequence[Case], decoder: Decoder) -> None:
-        """Read some functions, unless that would take too much of the time that is left."""
+        """Read the functions of ``cases``, except those that would take too much of the time that is left."""
         begin = time.monotonic()
         for case in cases:
             self._tell(f"reading {case.function.id}")
             self._read(case, decoder)
-        self._spent.add("reading", time.monotonic() - begin)
+        self._cost.add_seconds("reading", time.monotonic() - begin)
 
-    def tried(self, cases: Sequence[Case], tries: int, decoder: Decoder) -> list[Proposal]:
-        """Try the edits of some functions in one order, and return those that pass, the likeliest first."""
-        ordered = _in_order([self._candidates(case) for case in cases])
-        self._left.append(ordered)
-        return self._searched(ordered, tries, decoder)
+    def search(self, cases: Sequence[Case], max_tries: int, decoder: Decoder) -> list[Proposal]:
+        """Try the edits of ``cases`` in one order, and return those that pass, with the likeliest first."""
+        ordered = _merge(self._edits(case) for case in cases)
+        self._leftovers.append(ordered)
+        return self._try(ordered, max_tries, decoder)
 
-    def late(self, tries: int, decoder: Decoder) -> Iterator[list[Proposal]]:
-        """Try what the earlier searches have left, in one order, and yield what passes, some at a time."""
-        ordered = _in_order(self._left)
-        end = self._judge.n_tries + tries
+    def search_leftovers(self, max_tries: int, decoder: Decoder) -> Iterator[list[Proposal]]:
+        """Try the edits that earlier searches have not reached, in one order. Yield those that pass, a few at a time."""
+        ordered = _merge(self._leftovers)
+        end = self._judge.n_tries + max_tries
         while self._judge.n_tries < end and (first := next(ordered, None)) is not None:
             ordered = heapq.merge([first], ordered, key=_rank)
-            yield self._searched(ordered, end - self._judge.n_tries, decoder)
+            yield self._try(ordered, end - self._judge.n_tries, decoder)
             if time.monotonic() >= self._deadline:
                 return
-
-    def _searched(self, ordered: Iterator[_Rated], tries: int, decoder: Decoder) -> list[Proposal]:
-        proposals: dict[str, tuple[Proposal, Case]] = {}
-        begin, n_before = time.monotonic(), self._judge.n_tries
-        search = EditSearch(
-            self._until_deadline(ordered, proposals),
-            lambda code: self._judge.submit(proposals[code][0]),
-            tries,
-            further=self._further,
-        )
-        while not search.ended.done():
-            wait([search.ended], timeout=1.0)
-            self._tell(f"trying edits: {search.n_tries}")
-        search.ended.result()
-        self._spent.add("trying edits", time.monotonic() - begin)
-        self._spent.tried["edits"] = self._spent.tried.get("edits", 0) + self._judge.n_tries - n_before
-        return self._compared([proposals[candidate.code] for candidate in search.found], decoder)
-
-    def _compared(self, found: Sequence[tuple[Proposal, Case]], decoder: Decoder) -> list[Proposal]:
-        """Return the proposals of a search. Of the first few, the likeliest whole program comes first."""
-        if len(found) < 2:
-            return [proposal for proposal, _ in found]
-        readings, compared = Readings(self._model, decoder), []
-        for proposal, case in found[:MAX_COMPARED]:
-            gain = 0.0
-            if case.reading is not None:
-                before = float(case.reading.reading.log_likelihood.sum())
-                gain = readings.log_likelihoods(case.reading, [proposal.program])[0] - before
-            compared.append(replace(proposal, likelihood=gain))
-        others = [proposal for proposal, _ in found[MAX_COMPARED:]]
-        return sorted(compared, key=lambda proposal: -proposal.likelihood) + others
-
-    def _candidates(self, case: Case) -> Iterator[_Rated]:
-        """Yield the edits of one function that are worth a run, the best first."""
-        domain = domain_of("python")
-        program = case.reading or case.unread
-        if program is None:
-            return
-        penalty = SUSPICION_WEIGHT * math.log(max(case.suspect.suspicion, MIN_SUSPICION))
-        penalty -= UNREAD_PENALTY if case.reading is None else 0.0
-        hints = hints_of(case.task, case.verdict.failures)
-        ordered = candidates(program, domain, hints, case.suspect.shares or None)
-        for candidate in worthwhile(ordered, program, domain):
-            if case.function.own_lines(candidate.code) is not None:
-                yield replace(candidate, score=candidate.score + penalty), case
-
-    def _until_deadline(
-        self, ordered: Iterator[_Rated], proposals: dict[str, tuple[Proposal, Case]]
-    ) -> Iterator[Candidate]:
-        """Yield candidates until the time is used up, and note the proposal that each stands for."""
-        while time.monotonic() < self._deadline and (rated := next(ordered, None)) is not None:
-            candidate, case = rated
-            if candidate.code not in proposals:
-                proposals[candidate.code] = Proposal(case.function, candidate.code, "edits"), case
-                yield candidate
 
     def _read(self, case: Case, decoder: Decoder) -> None:
         question, begin = self._asking.question(case.task), time.monotonic()
@@ -152,22 +105,79 @@ class Editing:
             )
         except UnreadableError:
             return
-        self._spent.read_tokens += len(case.reading.ids)
+        self._cost.read_tokens += len(case.reading.ids)
         self._read_tokens += n_tokens
         self._read_s += time.monotonic() - begin
 
     def _expected_s(self, n_tokens: int) -> float:
-        """Return how many seconds it may take to read so many tokens."""
+        """Return how many seconds the reading of ``n_tokens`` tokens is expected to take."""
         if self._read_tokens:
             return n_tokens * self._read_s / self._read_tokens
         from mlx_selfdebug.models.backend import device_name
 
         return n_tokens / TOKENS_PER_S if device_name() == "cpu" else 0.0
 
+    def _edits(self, case: Case) -> Iterator[_RatedEdit]:
+        """Yield the edits of one function that are worth a run, with the best first."""
+        program = case.reading or case.unread
+        if program is None:
+            return
+        domain = domain_of("python")
+        adjustment = SUSPICION_WEIGHT * math.log(max(case.suspect.suspicion, MIN_SUSPICION))
+        adjustment -= UNREAD_PENALTY if case.reading is None else 0.0
+        hints = hints_of(case.task, case.verdict.failures)
+        ordered = candidates(program, domain, hints, case.suspect.shares or None)
+        for candidate in worthwhile(ordered, program, domain):
+            if case.function.own_lines(candidate.code) is not None:
+                yield replace(candidate, score=candidate.score + adjustment), case
 
-def _in_order(ordered: Iterable[Iterator[_Rated]]) -> Iterator[_Rated]:
+    def _try(self, ordered: Iterator[_RatedEdit], max_tries: int, decoder: Decoder) -> list[Proposal]:
+        """Run edits in their order, up to ``max_tries`` or the deadline, and return those that pass, with the likeliest first."""
+        proposals: dict[str, tuple[Proposal, Case]] = {}
+        begin, n_before = time.monotonic(), self._judge.n_tries
+        search = EditSearch(
+            self._until_deadline(ordered, proposals),
+            lambda code: self._judge.submit(proposals[code][0]),
+            max_tries,
+            further=self._extra_tries,
+        )
+        while not search.ended.done():
+            wait([search.ended], timeout=1.0)
+            self._tell(f"trying edits: {search.n_tries}")
+        search.ended.result()  # raises the error that ended the search, if one did
+        self._cost.add_seconds("trying edits", time.monotonic() - begin)
+        self._cost.tried["edits"] += self._judge.n_tries - n_before
+        return self._likeliest_first([proposals[candidate.code] for candidate in search.found], decoder)
+
+    def _until_deadline(
+        self, ordered: Iterator[_RatedEdit], proposals: dict[str, tuple[Proposal, Case]]
+    ) -> Iterator[Candidate]:
+        """Yield the next edits until the deadline, each text once, and put the proposal of each into ``proposals``."""
+        while time.monotonic() < self._deadline and (rated := next(ordered, None)) is not None:
+            candidate, case = rated
+            if candidate.code not in proposals:
+                proposals[candidate.code] = Proposal(case.function, candidate.code, "edits"), case
+                yield candidate
+
+    def _likeliest_first(self, passing: Sequence[tuple[Proposal, Case]], decoder: Decoder) -> list[Proposal]:
+        """Return the proposals that passed. The first few are ordered by the likelihood of the whole program; the rest follow."""
+        if len(passing) < 2:
+            return [proposal for proposal, _ in passing]
+        readings, compared = Readings(self._model, decoder), []
+        for proposal, case in passing[:MAX_COMPARED]:
+            gain = 0.0
+            if case.reading is not None:
+                before = float(case.reading.reading.log_likelihood.sum())
+                gain = readings.log_likelihoods(case.reading, [proposal.program])[0] - before
+            compared.append(replace(proposal, likelihood=gain))
+        rest = [proposal for proposal, _ in passing[MAX_COMPARED:]]
+        return sorted(compared, key=lambda proposal: -proposal.likelihood) + rest
+
+
+def _merge(ordered: Iterable[Iterator[_RatedEdit]]) -> Iterator[_RatedEdit]:
+    """Merge sequences of edits, each with its best edit first, into one such sequence."""
     return heapq.merge(*ordered, key=_rank)
 
 
-def _rank(rated: _Rated) -> float:
+def _rank(rated: _RatedEdit) -> float:
     return -rated[0].score

@@ -1,4 +1,4 @@
-"""Judge proposed programs of a function by the tests that fail, and count what was tried."""
+"""Judge proposed versions of a function by the tests that fail, and count what was tried."""
 
 from __future__ import annotations
 
@@ -6,32 +6,44 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Literal
 
 from mlx_selfdebug.projects.source import Function
 from mlx_selfdebug.projects.suite import Suite, Swap
 from mlx_selfdebug.projects.suite_run import SuiteRun
-from mlx_selfdebug.values.verdict import Verdict
+from mlx_selfdebug.values.verdict import Outcome, Verdict
+
+Origin = Literal["edits", "line", "insertion", "fork", "repair", "draft"]
+"""How a version of a function was made.
+
+- edits: the search tried a small edit.
+- line: the model wrote one line anew.
+- insertion: the model wrote a statement between two lines.
+- fork: the model wrote the rest of the function anew, from a place that surprised it.
+- repair: the model was shown the function and the facts of its failing tests.
+- draft: the model wrote the function from its description, and was not shown the failing version.
+"""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """Another version of a function."""
+    """Another version of a function, which is to be tested."""
 
     function: Function
     program: str
-    by: str
-    """How it was made: "edits", "line", "insertion", "fork", "repair" or "draft"."""
+    """The text of the new version, in the form of ``function.program``."""
+    by: Origin
     likelihood: float = 0.0
-    """By how many nats likelier the model finds the whole program than the one that fails; 0 if they were not compared."""
+    """The log-likelihood of the program minus that of the failing program, in nats. It is 0 if the model did not compare them."""
 
     @property
     def swap(self) -> Swap | None:
-        """Return what makes the function into this version of it once it is loaded; None if more than its body differs."""
+        """Return the swap that puts this version into a loaded project, or None if more than the function's body differs."""
         return Swap.to(self.function, self.program)
 
     @property
     def text(self) -> str:
-        """Return the text of the whole file with this version of the function. Raises ValueError if it does not fit in."""
+        """Return the text of the whole file with this version. Raises ValueError if the program is no version of the function."""
         text = self.function.spliced(self.program)
         if text is None:
             raise ValueError(f"the proposal is no version of {self.function.id}")
@@ -40,61 +52,65 @@ class Proposal:
 
 @dataclass
 class Judge:
-    """Runs the tests that fail on proposals. A proposal passes if all of them do."""
+    """Runs the failing tests on proposals. A proposal passes if all of these tests pass."""
 
     suite: Suite
     failing: Sequence[str]
+    """The ids of the tests that judge."""
     wall_s: float
-    """Seconds that the tests may take together, so that an endless loop is cheap."""
+    """Seconds that these tests may take together. The limit is tight, so that a proposal with an endless loop costs little."""
     n_tries: int = 0
+    """The number of test runs that were begun."""
     first_verdict: float | None = None
-    """When the first proposal was judged, by the monotonic clock."""
+    """When the first verdict arrived, by the monotonic clock."""
     seconds: list[float] = field(default_factory=list)
-    """How long each try took."""
-    best: tuple[int, Proposal | None] = (0, None)
-    """The largest number of failing tests that a proposal passed without passing all of them, and the first such proposal."""
-    _known: dict[tuple[str, str], Future[Verdict]] = field(default_factory=dict)
+    """How long each test run took."""
+    partial: Proposal | None = None
+    """Of the proposals that failed, the first of those that passed the most tests; None if none passed any test."""
+    n_passed_by_partial: int = 0
+    _verdicts: dict[tuple[str, str], Future[Verdict]] = field(default_factory=dict)
+    """The verdicts so far, by the id of the function and the program."""
 
     def submit(self, proposal: Proposal) -> Future[Verdict]:
-        """Begin to test a proposal and return its future verdict. One that was tested before is not tested again."""
+        """Begin to test a proposal, and return its future verdict. The same program is tested only once."""
         key = proposal.function.id, proposal.program
-        if key not in self._known or self._known[key].cancelled():
-            self._known[key] = self._begun(proposal)
-        return self._known[key]
+        if key not in self._verdicts or self._verdicts[key].cancelled():
+            self._verdicts[key] = self._run(proposal)
+        return self._verdicts[key]
 
-    def _begun(self, proposal: Proposal) -> Future[Verdict]:
-        future: Future[Verdict] = Future()
+    def _run(self, proposal: Proposal) -> Future[Verdict]:
+        verdict: Future[Verdict] = Future()
         text = proposal.function.spliced(proposal.program)
         if text is None:
-            future.set_result(Verdict("load_error"))
-            return future
+            verdict.set_result(Verdict("load_error"))
+            return verdict
         self.n_tries += 1
         files = {proposal.function.file.name: text}
         run = self.suite.run(
             self.failing, files, swap=proposal.swap, first_failure=True, wall_s=self.wall_s, stall_s=self.wall_s
         )
 
-        def take(done: Future[SuiteRun]) -> None:
-            if done.cancelled() or not future.set_running_or_notify_cancel():
+        def set_verdict(run: Future[SuiteRun]) -> None:
+            if run.cancelled() or not verdict.set_running_or_notify_cancel():
                 return
-            if error := done.exception():
-                future.set_exception(error)
+            if error := run.exception():
+                verdict.set_exception(error)
             else:
-                future.set_result(self._verdict(done.result(), proposal))
+                verdict.set_result(self._verdict(run.result(), proposal))
 
-        run.add_done_callback(take)
-        # A search that is over cancels what it no longer waits for.
-        future.add_done_callback(lambda done: done.cancelled() and run.cancel())
-        return future
+        run.add_done_callback(set_verdict)
+        # A search that is over cancels the verdicts that it no longer waits for. Their runs are then cancelled, too.
+        verdict.add_done_callback(lambda verdict: verdict.cancelled() and run.cancel())
+        return verdict
 
     def _verdict(self, run: SuiteRun, proposal: Proposal) -> Verdict:
+        """Return the verdict on a proposal after its run, and keep the records of this judge up to date."""
         self.first_verdict = self.first_verdict or time.monotonic()
         self.seconds.append(run.wall_s)
-        n_passed = sum(run.passed(id_) for id_ in self.failing)
-        if n_passed == len(self.failing):
-            return Verdict("passed", (), n_passed, n_passed, run.wall_s)
-        if n_passed > self.best[0]:
-            self.best = n_passed, proposal
-        return Verdict(
-            "timeout_wall" if run.ending == "timed_out" else "failed", (), n_passed, len(self.failing), run.wall_s
-        )
+        n_tests, n_passed = len(self.failing), sum(run.passed(id_) for id_ in self.failing)
+        if n_passed == n_tests:
+            return Verdict("passed", (), n_passed, n_tests, run.wall_s)
+        if n_passed > self.n_passed_by_partial:
+            self.partial, self.n_passed_by_partial = proposal, n_passed
+        outcome: Outcome = "timeout_wall" if run.ending == "timed_out" else "failed"
+        return Verdict(outcome, (), n_passed, n_tests, run.wall_s)

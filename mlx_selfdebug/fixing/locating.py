@@ -1,9 +1,14 @@
 """Find the functions in which a bug may be: those that failing tests run, the most suspicious first.
 
-A line is suspicious if failing tests run it and passing tests do not: Ochiai's coefficient (Abreu, Zoeteweij and van Gemund 2006),
-failed(line) / sqrt(failed * (failed(line) + passed(line))). A function is as suspicious as its most suspicious line. One in which
-a failing test raised its exception is half as far from certainty as its lines alone would put it. Of equal functions, one that
-stands deeper in the traceback of a failing test comes first, then the shorter one.
+A line is suspicious if failing tests run it and passing tests do not. This is measured by Ochiai's coefficient (Abreu, Zoeteweij
+and van Gemund 2006):
+
+    suspicion(line) = failed(line) / sqrt(failed * (failed(line) + passed(line)))
+
+Here failed(line) and passed(line) are the numbers of failing and passing tests that run the line, and failed is the number of all
+failing tests. A function is as suspicious as its most suspicious line. If a failing test raised its exception in the function, the
+distance of its suspicion from 1 is halved. Among equally suspicious functions, the one that stands deeper in a traceback comes
+first, and then the shorter one.
 """
 
 from __future__ import annotations
@@ -16,7 +21,9 @@ from mlx_selfdebug.projects.source import Function, SourceFile, functions_of
 from mlx_selfdebug.projects.suite_run import SuiteRun
 
 Lines = Mapping[str, frozenset[int]]
-"""The lines that a test runs, by the name of the file within the project."""
+"""The lines that one test runs, by the path of the file within the project."""
+Traceback = Sequence[tuple[str, int]]
+"""The frames of a failed test within the project, outermost first: the path of a file and a line in it, from 1."""
 
 
 @dataclass(frozen=True)
@@ -25,38 +32,40 @@ class Suspect:
 
     function: Function
     suspicion: float
-    """From 0, where no failing test runs it, to 1, where all failing tests do and no other."""
+    """From 0, if no failing test runs the function, to 1, if all failing tests run it and no passing test does."""
     depth: int = 0
-    """How deep in the traceback of a failing test it stands, from 1; 0 if it stands in none."""
+    """The position of the function in the traceback of a failing test, counted from the outermost frame; 0 if it is in none."""
     shares: Mapping[int, float] = field(default_factory=dict)
-    """For each line of the function's program, the share of the failing tests that run it."""
+    """For each line of the function's program, from 1, the share of the failing tests that run it. Other lines are left out."""
 
 
 def suspects_of(
     files: Iterable[SourceFile],
     failing: Sequence[Lines],
     passing: Sequence[Lines],
-    frames: Sequence[Sequence[tuple[str, int]]],
+    tracebacks: Sequence[Traceback],
 ) -> list[Suspect]:
-    """Return the functions that failing tests run, the most suspicious first.
+    """Return the functions of ``files`` that failing tests run or raise in, the most suspicious first.
 
-    ``failing`` and ``passing`` are the lines that each test runs. ``frames`` are the tracebacks of the failing tests, as files and
-    lines, outermost first.
+    ``failing`` and ``passing`` hold the lines of each test, and ``tracebacks`` those of the failing tests.
     """
-    counts = {name: Counter(line for test in failing for line in test.get(name, ())) for name in _names(failing)}
-    passed = {name: Counter(line for test in passing for line in test.get(name, ())) for name in counts}
+    names = {name for test in failing for name in test}
+    failed = {name: Counter(line for test in failing for line in test.get(name, ())) for name in names}
+    passed = {name: Counter(line for test in passing for line in test.get(name, ())) for name in names}
+    involved = names | {name for traceback in tracebacks for name, _ in traceback}
     suspects = [
         suspect
         for file in files
-        if file.name in counts or any(name == file.name for trace in frames for name, _ in trace)
+        if file.name in involved
         for function in functions_of(file)
-        if (suspect := _suspect(function, counts.get(file.name, {}), passed.get(file.name, {}), len(failing), frames))
+        if (
+            suspect := _suspect(
+                function, failed.get(file.name, {}), passed.get(file.name, {}), len(failing), tracebacks
+            )
+        )
     ]
+    # Rounding makes functions equal whose suspicions differ by an error of floating-point arithmetic alone.
     return sorted(suspects, key=lambda s: (-round(s.suspicion, 6), -s.depth, len(s.function.lines), s.function.id))
-
-
-def _names(tests: Sequence[Lines]) -> set[str]:
-    return {name for test in tests for name in test}
 
 
 def _suspect(
@@ -64,31 +73,47 @@ def _suspect(
     failed: Mapping[int, int],
     passed: Mapping[int, int],
     n_failing: int,
-    frames: Sequence[Sequence[tuple[str, int]]],
+    tracebacks: Sequence[Traceback],
 ) -> Suspect | None:
-    own = function.body_lines
-    if not _depth(function, frames) and not any(failed.get(line) for line in own):
+    """Return a function as a suspect, or None if no failing test runs its body or has it in its traceback.
+
+    ``failed`` and ``passed`` are the numbers of failing and passing tests that run each line of the function's file.
+    """
+    depth = _depth(function, tracebacks)
+    executed = {line: place for line, place in function.body_lines.items() if failed.get(line)}
+    if not depth and not executed:
         return None
-    raised = any(trace and _holds(function, *trace[-1]) for trace in frames)
-    scores = [failed[n] / (n_failing * (failed[n] + passed.get(n, 0))) ** 0.5 for n in own if failed.get(n)]
-    shares = {place: failed[line] / n_failing for line, place in own.items() if failed.get(line)}
-    suspicion = max(scores, default=0.0)
-    return Suspect(function, (1 + suspicion) / 2 if raised else suspicion, _depth(function, frames), shares)
+    suspicion = max(
+        (failed[line] / (n_failing * (failed[line] + passed.get(line, 0))) ** 0.5 for line in executed), default=0.0
+    )
+    if any(traceback and _contains(function, *traceback[-1]) for traceback in tracebacks):
+        suspicion = (1 + suspicion) / 2
+    shares = {place: failed[line] / n_failing for line, place in executed.items()}
+    return Suspect(function, suspicion, depth, shares)
 
 
-def _depth(function: Function, frames: Sequence[Sequence[tuple[str, int]]]) -> int:
+def _depth(function: Function, tracebacks: Sequence[Traceback]) -> int:
+    """Return the deepest position of a function in any traceback, from 1, or 0 if it is in none."""
     return max(
-        (depth for trace in frames for depth, (name, line) in enumerate(trace, 1) if _holds(function, name, line)),
+        (
+            depth
+            for traceback in tracebacks
+            for depth, (name, line) in enumerate(traceback, 1)
+            if _contains(function, name, line)
+        ),
         default=0,
     )
 
 
-def _holds(function: Function, name: str, line: int) -> bool:
+def _contains(function: Function, name: str, line: int) -> bool:
     return name == function.file.name and function.first <= line <= function.last
 
 
-def failing_lines(run: SuiteRun, ids: Iterable[str], names: Mapping[str, str]) -> list[Lines]:
-    """Return what the tests ``ids`` of a traced run ran. ``names`` gives the name within the project of each traced path."""
+def lines_of_tests(run: SuiteRun, ids: Iterable[str], names: Mapping[str, str]) -> list[Lines]:
+    """Return the lines that each of the tests ``ids`` ran in a traced run. Tests of which no lines were recorded are left out.
+
+    ``names`` maps each traced path, as the tests see it, to the path within the project.
+    """
     return [
         {names[path]: lines for path, lines in run.lines.get(id_, {}).items() if path in names}
         for id_ in ids

@@ -1,4 +1,4 @@
-"""Fix a program that is given as text with its tests, as in a notebook."""
+"""Fix a program that is given as text together with its tests, as in a notebook."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlx_selfdebug.errors import UsageError
-from mlx_selfdebug.fixing.fix import FixSettings, Tell, fix_project
+from mlx_selfdebug.fixing.case import Tell
+from mlx_selfdebug.fixing.fix import FixSettings, fix_project
 from mlx_selfdebug.fixing.result import FixResult
 from mlx_selfdebug.projects.project import Project, TestCommand
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from mlx_selfdebug.sampling.language_model import LanguageModel
 
 PROGRAM, TESTS = "program.py", "test_program.py"
-_HEAD = "import program\n\nglobals().update({k: v for k, v in vars(program).items() if not k.startswith('__')})\n\n"
+# Unlike ``from program import *``, this also gives the tests the names that begin with a single underscore.
+_IMPORTS = "import program\n\nglobals().update({k: v for k, v in vars(program).items() if not k.startswith('__')})\n\n"
 
 
 def fix(
@@ -28,23 +30,25 @@ def fix(
     settings: FixSettings | None = None,
     tell: Tell = lambda _: None,
 ) -> FixResult:
-    """Try to make ``tests`` pass with a small change of one function of ``source``, and return what was found.
+    """Try to make ``tests`` pass with a small change of one function of ``source``, and return the result.
 
-    ``tests`` are test functions as pytest runs them, or plain asserts, each of which then counts as a test. They see all names of
-    the program. pytest has to be installed. The result shows the change and the tests before and after; in a notebook it shows the
-    function as the model read it, too. Raises what ``fix_project`` raises, and UsageError if one of the two texts does not parse.
+    ``tests`` are test functions in the form that pytest runs, or plain asserts, each of which counts as a test. They see all names
+    of the program. pytest has to be installed. The result shows the change, and the tests before and after it. In a notebook it
+    also shows the most suspicious function as the model read it. ``model``, ``settings`` and ``tell`` are those of ``fix_project``.
+
+    Raises what ``fix_project`` raises, and UsageError if one of the two texts does not parse.
 
         >>> fix("def double(x):\\n    return x * x\\n", "assert double(3) == 6").change.diff()      # doctest: +SKIP
     """
-    _require_parses(source, "the program")
+    _parse(source, "the program")  # raises UsageError before anything is run
     with tempfile.TemporaryDirectory(prefix="mlx-selfdebug-fix-") as folder:
         (Path(folder) / PROGRAM).write_text(source, "utf-8")
-        (Path(folder) / TESTS).write_text(_HEAD + _test_functions(tests), "utf-8")
+        (Path(folder) / TESTS).write_text(_IMPORTS + _test_functions(tests), "utf-8")
         project = Project(Path(folder).resolve(), sys.executable, TestCommand("pytest", (TESTS,)), (PROGRAM,))
         return fix_project(project, model, settings=settings, tell=tell)
 
 
-def _require_parses(text: str, what: str) -> ast.Module:
+def _parse(text: str, what: str) -> ast.Module:
     try:
         return ast.parse(text)
     except SyntaxError as error:
@@ -52,16 +56,15 @@ def _require_parses(text: str, what: str) -> ast.Module:
 
 
 def _test_functions(tests: str) -> str:
-    """Return the tests with each assert at the top level as a test function of its own."""
-    tree = _require_parses(tests, "the tests")
+    """Return the tests with each top-level assert turned into a test function of its own."""
+    tree = _parse(tests, "the tests")
     if not any(isinstance(node, ast.Assert) for node in tree.body):
         return tests
-    lines, n = [], 0
+    parts, n = [], 0
     for node in tree.body:
-        text = ast.get_source_segment(tests, node) or ast.unparse(node)
         if isinstance(node, ast.Assert):
             n += 1
-            lines.append(f"def test_{n}():\n    {ast.unparse(node)}\n")
+            parts.append(f"def test_{n}():\n    {ast.unparse(node)}\n")
         else:
-            lines.append(text)
-    return "\n".join(lines) + "\n"
+            parts.append(ast.get_source_segment(tests, node) or ast.unparse(node))
+    return "\n".join(parts) + "\n"

@@ -1,19 +1,21 @@
-"""Propose other versions of suspicious functions, the cheapest first: edits, lines, forks, repairs, drafts.
+"""Propose other versions of suspicious functions, the cheapest kind first: edits, lines, forks, repairs, drafts.
 
-Small edits are tried first (``editing.py``), the most suspicious function alone, then more and more functions together. In the most
-suspicious functions, the model also writes: single lines and statements at the places that surprised it, then whole rests, repairs
-that are shown the facts, and fresh drafts. What is proposed here passes the tests that failed, and nothing more is known of it.
+Small edits are tried first (``editing.py``): on the most suspicious function alone, then on more and more functions together. In
+the most suspicious functions the model also writes: single lines and statements at the places that surprised it, then the rest of
+the function from such a place, then repairs that are shown the facts, and fresh drafts. A proposal has passed the failing tests,
+and no other tests were run on it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
+from typing import Literal
 
-from mlx_selfdebug.fixing.case import ARM, Case, Effort, Spent
+from mlx_selfdebug.fixing.case import ARM, Case, Cost, Effort, Tell
 from mlx_selfdebug.fixing.editing import Editing
-from mlx_selfdebug.fixing.judging import Judge, Proposal
+from mlx_selfdebug.fixing.judging import Judge, Origin, Proposal
 from mlx_selfdebug.projects.fitting import fitted
 from mlx_selfdebug.repair.asking import Asked, Asking, Decoding
 from mlx_selfdebug.repair.judging import tidied_by
@@ -21,11 +23,26 @@ from mlx_selfdebug.repair.policies import Move
 from mlx_selfdebug.sampling.language_model import Decoder, LanguageModel, open_decoder
 from mlx_selfdebug.values.verdict import Verdict
 
-Tell = Callable[[str], None]
+BATCH_SIZE = 16
+"""The largest number of completions that are decoded side by side."""
+FIRST_ROUND = 2
+"""The round of the first completion that follows up a function. Each has a round of its own, from which its seed is derived."""
+_NOUNS: dict[Origin, str] = {
+    "line": "lines",
+    "insertion": "lines",
+    "fork": "forks",
+    "repair": "repairs",
+    "draft": "drafts",
+}
+"""What the model is writing, in the words of the progress. They are also keys of ``FixResult.seconds``."""
 
 
 class Proposing:
-    """The search for versions of ``cases``, the most suspicious first, that pass the tests which fail."""
+    """The search for versions of suspicious functions that pass the failing tests.
+
+    ``cases`` are the functions, the most suspicious first. Nothing new is tried after ``deadline``, a time of the monotonic clock.
+    The model and all tests together may take ``budget_bytes`` of memory, of which ``reserved_bytes`` are kept for the tests.
+    """
 
     def __init__(
         self,
@@ -38,107 +55,125 @@ class Proposing:
         reserved_bytes: int,
         deadline: float,
         tell: Tell,
-        spent: Spent,
+        cost: Cost,
         seed: int = 0,
     ) -> None:
-        self.spent = spent
-        self._model, self._judge, self._effort, self._tell = model, judge, effort, tell
+        self._model, self._judge, self._effort, self._tell, self._cost = model, judge, effort, tell, cost
         self._cases = list(cases)
         self._deadline = deadline
-        decoding = Decoding(effort.temperature, effort.min_p, effort.max_tokens, 16, budget_bytes, reserved_bytes)
-        self._asking = Asking(model, [case.task for case in self._cases], decoding, seed, ARM)
-        self._decoding = decoding
+        self._decoding = Decoding(
+            effort.temperature, effort.min_p, effort.max_tokens, BATCH_SIZE, budget_bytes, reserved_bytes
+        )
+        self._asking = Asking(model, [case.task for case in self._cases], self._decoding, seed, ARM)
         self._decoder: Decoder | None = None
         self._editing = Editing(
-            model, self._asking, judge, further=effort.further, deadline=deadline, tell=tell, spent=spent
+            model, self._asking, judge, extra_tries=effort.extra_tries, deadline=deadline, tell=tell, cost=cost
         )
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the time is used up."""
-        return time.monotonic() >= self._deadline
-
-    def steps(self) -> Iterator[list[Proposal]]:
-        """Yield, step by step, the proposals that pass the tests which failed, the most promising first; some steps yield none."""
+    def proposals(self) -> Iterator[list[Proposal]]:
+        """Yield the proposals of one step after another, those of a step with the most promising first. A step may yield none."""
         effort, start = self._effort, 0
         if effort.tries or effort.lines or effort.insertions or effort.forks:
             for size in effort.waves:
                 cases = self._cases[start : start + size]
-                if not cases or self.is_over:
+                if not cases or self._is_over:
                     break
-                self._editing.read(cases, self._open())
+                self._editing.read(cases, self._open_decoder())
                 if effort.tries:
-                    yield self._editing.tried(cases, effort.tries, self._open())
-                yield self._written(self._lines(self._cases[start : min(start + size, effort.written)]))
+                    yield self._editing.search(cases, effort.tries, self._open_decoder())
+                yield self._write(self._lines(self._cases[start : min(start + size, effort.n_written)]))
                 start += size
-            yield from self._editing.late(effort.late_tries if effort.tries else 0, self._open())
-        yield from self._written_anew(self._cases[: effort.written])
+            yield from self._editing.search_leftovers(effort.late_tries if effort.tries else 0, self._open_decoder())
+        written = self._cases[: effort.n_written]
+        yield self._write(self._forks(written))
+        yield self._write(self._repairs(written))
+        yield self._write(self._drafts(written))
+
+    @property
+    def _is_over(self) -> bool:
+        return time.monotonic() >= self._deadline
 
     def _lines(self, cases: Sequence[Case]) -> list[tuple[Case, Move]]:
-        """Return the moves that write single lines of functions anew, or statements between their lines."""
-        lines, n = self._effort.lines, 2 + self._effort.lines
+        """Return the moves that write single lines anew, and those that insert statements between lines."""
         return [
-            *((c, Move(0, 2 + k, c.given, by="line", place=k)) for k in range(lines) for c in cases),
-            *(
-                (c, Move(0, n + k, c.given, by="insert", place=k))
-                for k in range(self._effort.insertions)
-                for c in cases
-            ),
+            *self._follow_ups(cases, FIRST_ROUND, self._effort.lines, "line"),
+            *self._follow_ups(cases, FIRST_ROUND + self._effort.lines, self._effort.insertions, "insert"),
         ]
 
-    def _written_anew(self, cases: Sequence[Case]) -> Iterator[list[Proposal]]:
-        """Have the model write the rests of functions, then repairs, then fresh drafts."""
-        effort = self._effort
-        n = 2 + effort.lines + effort.insertions
-        forks = [(c, Move(0, n + k, c.given, by="fork", place=k)) for k in range(effort.forks) for c in cases]
-        yield self._written(forks)
-        n += effort.forks
-        temperatures = [0.0] + [None] * max(effort.repairs, effort.drafts)
-        yield self._written(
-            [(c, Move(0, n + k, c.given, temperatures[k])) for k in range(effort.repairs) for c in cases]
-        )
-        yield self._written([(c, Move(1 + k, 0, None, temperatures[k])) for k in range(effort.drafts) for c in cases])
+    def _forks(self, cases: Sequence[Case]) -> list[tuple[Case, Move]]:
+        """Return the moves that write the rest of a function anew."""
+        first_round = FIRST_ROUND + self._effort.lines + self._effort.insertions
+        return self._follow_ups(cases, first_round, self._effort.forks, "fork")
 
-    def _written(self, moves: Sequence[tuple[Case, Move]]) -> list[Proposal]:
+    def _follow_ups(
+        self, cases: Sequence[Case], first_round: int, n: int, by: Literal["line", "insert", "fork"]
+    ) -> list[tuple[Case, Move]]:
+        """Return ``n`` moves per function, one at each of the places that surprised the model most."""
+        return [
+            (case, Move(0, first_round + i, case.failing_attempt, by=by, place=i)) for i in range(n) for case in cases
+        ]
+
+    def _repairs(self, cases: Sequence[Case]) -> list[tuple[Case, Move]]:
+        """Return the moves that ask for repairs. The first repair of each function is greedy."""
+        effort = self._effort
+        first_round = FIRST_ROUND + effort.lines + effort.insertions + effort.forks
+        return [
+            (case, Move(0, first_round + i, case.failing_attempt, _temperature(i)))
+            for i in range(effort.repairs)
+            for case in cases
+        ]
+
+    def _drafts(self, cases: Sequence[Case]) -> list[tuple[Case, Move]]:
+        """Return the moves that ask for fresh drafts. The first draft of each function is greedy."""
+        return [(case, Move(1 + i, 0, None, _temperature(i))) for i in range(self._effort.drafts) for case in cases]
+
+    def _write(self, moves: Sequence[tuple[Case, Move]]) -> list[Proposal]:
         """Have the model write, all moves in one batch, and return what passes. The first program that passes ends the batch."""
-        if self.is_over or not moves:
+        if self._is_over or not moves:
             return []
         begin = time.monotonic()
-        decoder, asked = self._open(), dict[int, tuple[Case, Asked]]()
+        decoder = self._open_decoder()
+        asked: dict[int, tuple[Case, Asked]] = {}
         n_before = decoder.counts.decoded_tokens
         for case, move in moves:
             if move.by in ("line", "insert", "fork") and case.reading is None:
                 continue
-            request = self._asking.ask(case.task, move, attempts=(case.given,), program=case.reading)
+            request = self._asking.ask(case.task, move, attempts=(case.failing_attempt,), program=case.reading)
             if isinstance(request, Asked):
                 asked[decoder.submit(request.request)] = case, request
-        passing = self._decoded(decoder, asked) if asked else []
-        self.spent.decoded_tokens += decoder.counts.decoded_tokens - n_before
+        noun = _NOUNS[_origin(moves[0][1])]
+        passing = self._decode(decoder, asked, noun) if asked else []
+        self._cost.decoded_tokens += decoder.counts.decoded_tokens - n_before
         if decoder.active or decoder.waiting:  # What is left of this batch would only hold up the next one.
             self._decoder = None
-        self.spent.add(f"writing {_KIND[_made_by(moves[0][1])]}", time.monotonic() - begin)
+        self._cost.add_seconds(f"writing {noun}", time.monotonic() - begin)
         return passing
 
-    def _decoded(self, decoder: Decoder, asked: dict[int, tuple[Case, Asked]]) -> list[Proposal]:
+    def _decode(self, decoder: Decoder, asked: dict[int, tuple[Case, Asked]], noun: str) -> list[Proposal]:
+        """Decode a batch and test each program as soon as it is complete. Return the programs that pass, in order.
+
+        ``asked`` holds the case and the request of each ticket of the decoder.
+        """
         tests: dict[Future[Verdict], Proposal] = {}
-        n_written, kind = 0, _KIND[_made_by(next(iter(asked.values()))[1].move)]
-        while (decoder.active or decoder.waiting) and not self.is_over:
+        n_written = 0
+        while (decoder.active or decoder.waiting) and not self._is_over:
             for completion in decoder.step():
                 n_written += 1
                 case, request = asked[completion.ticket]
                 program = fitted(case.function, tidied_by(request, completion).code)
                 if program is not None and program != case.function.program:
-                    proposal = Proposal(case.function, program, _made_by(request.move))
+                    proposal = Proposal(case.function, program, _origin(request.move))
                     tests.setdefault(self._judge.submit(proposal), proposal)
-            self._tell(f"writing {kind}: {n_written} of {len(asked)}")
+            self._tell(f"writing {noun}: {n_written} of {len(asked)}")
             if any(future.done() and future.result().passed for future in tests):
                 break
         wait(tests)
         for proposal in tests.values():
-            self.spent.tried[proposal.by] = self.spent.tried.get(proposal.by, 0) + 1
+            self._cost.tried[proposal.by] += 1
         return [proposal for future, proposal in tests.items() if future.result().passed]
 
-    def _open(self) -> Decoder:
+    def _open_decoder(self) -> Decoder:
+        """Return the decoder of earlier batches, or a new one."""
         if self._decoder is None:
             decoding = self._decoding
             self._decoder = open_decoder(
@@ -151,10 +186,13 @@ class Proposing:
         return self._decoder
 
 
-_KIND = {"line": "lines", "insertion": "lines", "fork": "forks", "repair": "repairs", "draft": "drafts"}
-"""What is written, in the words of the progress."""
+def _temperature(i: int) -> float | None:
+    """Return the temperature of the i-th completion of its kind: greedy for the first, then that of the decoding (None)."""
+    return 0.0 if i == 0 else None
 
 
-def _made_by(move: Move) -> str:
-    """Return how the program of a move is made, in the words of a proposal."""
-    return {"insert": "insertion", "asking": "draft" if move.parent is None else "repair"}.get(move.by, move.by)
+def _origin(move: Move) -> Origin:
+    """Return how the program of a move is made."""
+    if move.by == "asking":
+        return "draft" if move.parent is None else "repair"
+    return "insertion" if move.by == "insert" else move.by

@@ -1,51 +1,28 @@
 """Prove proposals: every failing test now passes, and every test that passed before still does.
 
-A proposal that passes the failing tests is first reduced to the hunks that it needs for that. Then the whole suite is run on it. Of
-several that hold, one that does not special-case a test wins, then the one that changes fewest lines, then the one that the model
-finds likeliest.
+A proposal that passes the failing tests is first reduced to the hunks that it needs for that. Then the whole suite is run on it. If
+several proposals hold, those that special-case no test come first, then those that change fewer lines, then those that the model
+finds likelier.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from mlx_selfdebug.fixing.baseline import Baseline
 from mlx_selfdebug.fixing.change import Change, special_cases, without_hunk
 from mlx_selfdebug.fixing.judging import Judge, Proposal
 from mlx_selfdebug.projects.suite import Suite
-from mlx_selfdebug.projects.suite_run import PASSED, SuiteRun, TestResult
+from mlx_selfdebug.projects.suite_run import SuiteRun, TestResult
 
-AT_ONCE = 6
-"""The number of proposals that the whole suite judges at once. The next ones are tried only if none of these holds."""
+BATCH_SIZE = 6
+"""The number of proposals on which the whole suite runs at once. The next batch is tried only if no proposal of this one holds."""
 MAX_REVERTED_HUNKS = 12
 """The largest number of hunks that are taken back from one proposal."""
 
 
-@dataclass(frozen=True)
-class Baseline:
-    """The tests before any change."""
-
-    run: SuiteRun
-    failing: tuple[str, ...]
-    """The tests that failed and are not flaky. A proven change makes all of them pass."""
-    flaky: frozenset[str] = frozenset()
-    """The tests that passed in one run and failed in another. They prove nothing."""
-
-    @property
-    def passing(self) -> list[str]:
-        return [id_ for id_, test in self.run.tests.items() if test.outcome == PASSED and id_ not in self.flaky]
-
-    def broken_by(self, run: SuiteRun) -> list[str]:
-        """Return the tests that passed before and do not pass in ``run``."""
-        return [id_ for id_ in self.passing if not run.passed(id_)]
-
-    def fixed_by(self, run: SuiteRun) -> list[str]:
-        """Return the failing tests that pass in ``run``."""
-        return [id_ for id_ in self.failing if run.passed(id_)]
-
-
 class Prover:
-    """Proves proposals by the whole suite.
+    """Proves proposals by running the whole suite.
 
     ``results`` are those of the failing tests. They reveal a change that only special-cases these tests.
     """
@@ -54,40 +31,46 @@ class Prover:
         self._suite, self._baseline, self._judge = suite, baseline, judge
         self._results = results
 
-    def proved(self, proposals: Sequence[Proposal]) -> list[Change]:
-        """Return the proven changes, the best first. Proposals are tried in batches, up to the first batch that proves any."""
-        for start in range(0, len(proposals), AT_ONCE):
-            if changes := self._proved(proposals[start : start + AT_ONCE]):
+    def prove(self, proposals: Sequence[Proposal]) -> list[Change]:
+        """Return the proven changes, with the best first. Batches are tried in order, up to the first that proves any change."""
+        for start in range(0, len(proposals), BATCH_SIZE):
+            if changes := self._prove_batch(proposals[start : start + BATCH_SIZE]):
                 return changes
         return []
 
-    def _proved(self, proposals: Sequence[Proposal]) -> list[Change]:
-        tested = [self._smaller(proposal) for proposal in proposals]
+    def _prove_batch(self, proposals: Sequence[Proposal]) -> list[Change]:
         distinct: dict[tuple[str, str], Proposal] = {}
-        for proposal in tested:  # The likeliest comes first, and two proposals may have become the same.
+        for proposal in map(self._reduce, proposals):
+            # Two proposals may have become the same. The likeliest comes first, so the first is kept.
             distinct.setdefault((proposal.function.id, proposal.program), proposal)
         runs = [(p, self._suite.run((), {p.function.file.name: p.text})) for p in distinct.values()]
-        changes = [(p, self._full_change(p, future.result())) for p, future in runs]
-        good = [(p, change) for p, change in changes if change is not None]
-        good.sort(key=lambda pair: (pair[1].special_cases, pair[1].n_lines, -pair[0].likelihood))
-        return [change for _, change in good]
+        changes = [(p, self._proven_change(p, future.result())) for p, future in runs]
+        proven = [(p, change) for p, change in changes if change is not None]
+        proven.sort(key=lambda pair: (pair[1].special_cases, pair[1].n_lines, -pair[0].likelihood))
+        return [change for _, change in proven]
+
+    def _reduce(self, proposal: Proposal) -> Proposal:
+        """Take back hunks of a proposal, one at a time, as long as the failing tests still pass, and return what is left."""
+        for _ in range(MAX_REVERTED_HUNKS):
+            smaller = next((p for p in without_hunk(proposal) if self._judge.submit(p).result().passed), None)
+            if smaller is None:
+                return proposal
+            proposal = smaller
+        return proposal
+
+    def _proven_change(self, proposal: Proposal, run: SuiteRun) -> Change | None:
+        """Return the change of a proposal, or None if ``run``, the whole suite on it, does not prove it."""
+        return self._change_of(proposal, run) if self._baseline.is_fixed_by(run) else None
 
     def partial_change(self, proposal: Proposal) -> Change | None:
-        """Return the change of a proposal that fixes some of the failing tests, unless it breaks others."""
+        """Run the whole suite on a proposal that fixes some failing tests. Return its change, or None if it breaks other tests."""
         run = self._suite.run((), {proposal.function.file.name: proposal.text}).result()
         if not self._baseline.fixed_by(run) or self._baseline.broken_by(run):
             return None
         return self._change_of(proposal, run)
 
-    def _full_change(self, proposal: Proposal, run: SuiteRun) -> Change | None:
-        """Return the change of a proposal that fixes all failing tests and breaks none in ``run``."""
-        fixed = self._baseline.fixed_by(run)
-        if len(fixed) < len(self._baseline.failing) or self._baseline.broken_by(run):
-            return None
-        return self._change_of(proposal, run)
-
     def _change_of(self, proposal: Proposal, run: SuiteRun) -> Change | None:
-        """Return the change, or None if the encoding of its file lacks a character of it."""
+        """Return the change of a proposal, or None if the file's encoding lacks one of its characters."""
         function = proposal.function
         try:
             function.file.encoded(proposal.text)
@@ -101,12 +84,3 @@ class Prover:
             fixed=tuple(self._baseline.fixed_by(run)),
             special_cases=special_cases(function.program, proposal.program, self._results),
         )
-
-    def _smaller(self, proposal: Proposal) -> Proposal:
-        """Return the proposal without the hunks that the failing tests do not need, which are taken back one at a time."""
-        for _ in range(MAX_REVERTED_HUNKS):
-            smaller = next((p for p in without_hunk(proposal) if self._judge.submit(p).result().passed), None)
-            if smaller is None:
-                return proposal
-            proposal = smaller
-        return proposal

@@ -1,23 +1,35 @@
-"""What ``fix`` has found out and proposes, as a value."""
+"""Hold the result of a fix as a value, and show it as text, as HTML and as JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from mlx_selfdebug.fixing.change import Change
-from mlx_selfdebug.fixing.explaining import Explained
+from mlx_selfdebug.fixing.explaining import Explanation
+from mlx_selfdebug.fixing.judging import Origin
 from mlx_selfdebug.projects.suite_run import FAILED, PASSED, SKIPPED, SuiteRun
 
 FixOutcome = Literal["fixed", "not_fixed", "nothing_failed"]
 
+MAX_SUSPECTS_SHOWN = 5
+"""The largest number of suspects in the text of a result."""
+_ORIGIN_PHRASES: Mapping[Origin, str] = {
+    "edits": "a small edit",
+    "line": "a rewritten line",
+    "insertion": "an inserted statement",
+    "fork": "a rewrite of the rest of the function",
+    "repair": "a repair",
+    "draft": "a fresh draft",
+}
+
 
 @dataclass(frozen=True)
 class Counts:
-    """How many tests passed, failed and were skipped."""
+    """The numbers of tests that passed, failed and were skipped in one run."""
 
     passed: int
     failed: int
@@ -34,32 +46,36 @@ class Counts:
 
 @dataclass(frozen=True, repr=False)
 class FixResult:
-    """The result of one ``fix``."""
+    """The result of one fix. Printed, or in a notebook, it shows the change, the tests before and after, and what was tried."""
 
     outcome: FixOutcome
     project: Path
+    """The folder of the project."""
     before: Counts
+    """The tests before any change."""
     failing: tuple[str, ...] = ()
-    """The tests that failed and were to be fixed."""
+    """The ids of the tests that failed and were to be fixed."""
     flaky: tuple[str, ...] = ()
-    """Tests that passed in one run and failed in another; nothing is concluded from them."""
+    """The ids of tests that passed in one run and failed in another. Nothing is concluded from them."""
     change: Change | None = None
-    """The change that fixes all failing tests, or the best that fixes some of them if the outcome is "not_fixed"."""
+    """The change that fixes all failing tests. If the outcome is "not_fixed", the best change that fixes some of them, or None."""
     after: Counts | None = None
-    """The tests with the change, run from the start in a new scratch copy."""
+    """The tests with the change, run from the start in a new scratch copy; None if nothing was fixed."""
     others: tuple[Change, ...] = ()
-    """Other changes that pass all tests as well."""
+    """Other changes with which the whole suite passes, too."""
     suspects: tuple[tuple[str, float], ...] = ()
-    """The functions that were suspected, with their suspicion from 0 to 1."""
-    tried: Mapping[str, int] = field(default_factory=dict)
+    """The functions that were suspected, each with its suspicion from 0 to 1, the most suspicious first."""
+    tried: Mapping[Origin, int] = field(default_factory=dict)
     """The number of programs that were tested, by how they were made."""
     decoded_tokens: int = 0
+    """The number of tokens that the model wrote."""
     read_tokens: int = 0
+    """The number of tokens of suspicious functions that the model read."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Seconds by step."""
+    """Seconds by step, and under "total" those of the whole fix."""
     notes: tuple[str, ...] = ()
-    """What a user should know about the tests."""
-    explained: tuple[Explained, ...] = ()
+    """What a user should know about the tests, as sentences without a full stop."""
+    explained: tuple[Explanation, ...] = ()
     """The functions that the model read, the most suspicious first."""
 
     @property
@@ -68,10 +84,11 @@ class FixResult:
 
     @property
     def wall_s(self) -> float:
+        """Return how long the whole fix took, in seconds."""
         return self.seconds.get("total", 0.0)
 
     def to_record(self) -> dict[str, Any]:
-        """Return everything but the readings as plain data."""
+        """Return everything but the readings as plain data that JSON can hold."""
         return {
             "outcome": self.outcome,
             "project": str(self.project),
@@ -79,8 +96,8 @@ class FixResult:
             "after": vars(self.after) if self.after else None,
             "failing": list(self.failing),
             "flaky": list(self.flaky),
-            "change": _record(self.change),
-            "others": [_record(change) for change in self.others],
+            "change": _change_record(self.change) if self.change else None,
+            "others": [_change_record(change) for change in self.others],
             "suspects": [{"function": name, "suspicion": round(value, 4)} for name, value in self.suspects],
             "tried": dict(self.tried),
             "decoded_tokens": self.decoded_tokens,
@@ -101,69 +118,49 @@ class FixResult:
     def _repr_html_(self) -> str:
         from html import escape
 
-        pictures = "".join(explained._repr_html_() for explained in self.explained[:1])
-        return f"<pre>{escape(str(self))}</pre>{pictures}"
+        picture = self.explained[0]._repr_html_() if self.explained else ""
+        return f"<pre>{escape(str(self))}</pre>{picture}"
 
-    def _lines(self) -> Sequence[str]:
-        lines = [f"note: {note}" for note in self.notes]
+    def _lines(self) -> Iterator[str]:
+        """Yield the text of the result, line by line. The diff is a single item."""
+        yield from (f"note: {note}" for note in self.notes)
         if self.outcome == "nothing_failed":
-            return [*lines, f"All tests pass ({self.before}); there is nothing to fix."]
-        lines += [f"before: {self.before}"]
-        if self.fixed and self.change:
-            lines += [
-                f"after:  {self.after}",
-                f"fixed:  {self.change.function} in {self.change.file.name}, by {_BY[self.change.by]}",
-            ]
-        else:
-            lines += [
-                "not fixed: "
-                + ("no change that was tried makes the failing tests pass" if self.suspects else _NO_SUSPECT)
-            ]
-            lines += (
-                ["suspected: " + ", ".join(f"{name} ({value:.2f})" for name, value in self.suspects[:5])]
-                if self.suspects
-                else []
-            )
-            if self.change:
-                lines += [
-                    f"The best change that was found fixes {len(self.change.fixed)} of {len(self.failing)} failing tests:"
-                ]
+            yield f"All tests pass ({self.before}); there is nothing to fix."
+            return
+        yield f"before: {self.before}"
+        yield from self._verdict_lines()
         if self.change:
             if self.change.special_cases:
-                lines += [
-                    "warning: this change only special-cases the input of a failing test; review it before you apply it"
-                ]
-            lines += ["", self.change.diff().rstrip("\n"), ""]
+                yield "warning: this change only special-cases the input of a failing test; review it before you apply it"
+            yield from ("", self.change.diff().rstrip("\n"), "")
         if self.others:
-            n = len(self.others)
-            lines += [f"{n} other change{'s' if n > 1 else ''} would pass all tests too: --json shows them"]
-        tried = ", ".join(f"{n} {_MADE[by]}{'s' if n > 1 else ''}" for by, n in self.tried.items() if n)
-        lines += [f"tried:  {tried or 'nothing'}; {self.decoded_tokens:,} tokens decoded in {self.wall_s:.1f} s"]
-        return lines
+            plural = "s" if len(self.others) > 1 else ""
+            yield f"{len(self.others)} other change{plural} would pass all tests too"
+        yield f"tried:  {self._tried_text()}; {self.decoded_tokens:,} tokens decoded in {self.wall_s:.1f} s"
+
+    def _verdict_lines(self) -> Iterator[str]:
+        if self.fixed and self.change:
+            yield f"after:  {self.after}"
+            by = _ORIGIN_PHRASES[self.change.by]
+            yield f"fixed:  {self.change.function} in {self.change.file.name}, by {by}"
+            return
+        if self.suspects:
+            yield "not fixed: no change that was tried makes the failing tests pass"
+            named = self.suspects[:MAX_SUSPECTS_SHOWN]
+            yield "suspected: " + ", ".join(f"{name} ({value:.2f})" for name, value in named)
+        else:
+            yield "not fixed: the failing tests run no function of the project that may be changed"
+        if self.change:
+            fixed, failing = len(self.change.fixed), len(self.failing)
+            yield f"The best change that was found fixes {fixed} of {failing} failing tests:"
+
+    def _tried_text(self) -> str:
+        """Return what was tried, such as "36 edits, 4 lines"."""
+        counts = [(n, "edit" if origin == "edits" else origin) for origin, n in self.tried.items() if n]
+        return ", ".join(f"{n} {noun}{'s' if n > 1 else ''}" for n, noun in counts) or "nothing"
 
 
-_BY = {
-    "edits": "a small edit",
-    "line": "a rewritten line",
-    "insertion": "an inserted statement",
-    "fork": "a rewrite of the rest of the function",
-    "repair": "a repair",
-    "draft": "a fresh draft",
-}
-_MADE = {
-    "edits": "edit",
-    "line": "line",
-    "insertion": "insertion",
-    "fork": "fork",
-    "repair": "repair",
-    "draft": "draft",
-}
-_NO_SUSPECT = "the failing tests run no function of the project that may be changed"
-
-
-def _record(change: Change | None) -> dict[str, Any] | None:
-    if change is None:
-        return None
+def _change_record(change: Change) -> dict[str, Any]:
     return {
         "file": change.file.name,
         "function": change.function,

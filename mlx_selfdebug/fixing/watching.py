@@ -11,8 +11,9 @@ from mlx_selfdebug.projects.project import Project
 
 
 def saved_files(project: Project) -> Iterator[list[str]]:
-    """Yield an empty list at once, and then the Python files that were saved, as paths within the project, whenever some were.
+    """Yield an empty list at once, then a list of files each time that Python files of the project are saved.
 
+    The files are given as paths within the project, in alphabetical order. The copies that ``apply_change`` keeps do not count.
     Raises UsageError if watchfiles is not installed.
     """
     try:

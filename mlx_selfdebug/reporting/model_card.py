@@ -1,7 +1,7 @@
-"""Write the model card of an adapter: what it is, how it was trained, and the same figures as in the report.
+"""Write the model card of an adapter: what it is, how it was trained, and the figures of the report.
 
-The figures are in the text and in the front matter that the hub reads. The card is written beside the weights as ``README.md``, so
-that it goes where they go.
+The card is the ``README.md`` in the adapter's folder, so it is copied with the weights. The figures stand in its text, and also in
+its front matter, from which the Hugging Face hub reads them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def write_model_card(run: StoredRun) -> None:
 
 
 def model_card(run: StoredRun) -> str:
-    """Return the card as Markdown; it has no figures where the run was not evaluated."""
+    """Return the card as Markdown. If the run was not evaluated, it has no figures and says so."""
     result = read_result(run)
     title = f"# {_name(run.config)}: {run.config.train.method.upper()} adapter that repairs its own code"
     figures = _figures(run.config, result) if result else "The adapter was not evaluated."
@@ -72,6 +72,7 @@ def _dataset(config: Config, half: str, n: int) -> str:
 
 
 def _named_scores(half: Half, name: str, tokens: int) -> Iterator[tuple[str, Score]]:
+    """Yield the adapter's scores on one half of the evaluation, each with what was done to reach it."""
     if name == OWN:
         yield "first draft, greedy", half.adapter.first_pass
     yield from ((f"then {arm}, {tokens} tokens per task", score) for arm, score in half.adapter.arms.items())
@@ -81,24 +82,29 @@ def _about(run: StoredRun) -> str:
     train, pairs = run.config.train, run.pairs()
     kinds = ", ".join(f"{sum(pair.kind == kind for pair in pairs)} {kind}" for kind in KINDS)
     references = " and, where it solved nothing, the tasks' references" if train.targets == "reference" else ""
-    steps, ending = run.reward_steps(), run.facts().stored.get(Key.REWARD_ENDING)
-    rewards = ""
-    if steps and ending:
-        rewards = (
-            f"Then {ending['steps']} steps of training by rewards followed, on {sum(step.n_completions for step in steps)} "
-            f"completions that were tested (learning rate {train.reward_learning_rate:g}); the adapter is that after "
-            f"{ending['kept']} of them. "
-        )
     return (
         f"Trained by mlx-selfdebug on {len(pairs)} pairs ({kinds}). They were made from the base model's own drafts on "
         f"`{run.config.collect.tasks}`{references}, and the results of tests. "
         f"Training used rank {train.rank}, scale {train.scale:g}, "
-        f"learning rate {train.learning_rate:g}, {train.epochs} epochs and seed {run.config.seed}. {rewards}"
+        f"learning rate {train.learning_rate:g}, {train.epochs} epochs and seed {run.config.seed}. {_rewards(run)}"
         f"Base weights: `{run.facts().model}`."
     )
 
 
+def _rewards(run: StoredRun) -> str:
+    """Return a sentence about the training by rewards, or "" if there was none."""
+    steps, ending = run.reward_steps(), run.facts().stored.get(Key.REWARD_ENDING)
+    if not steps or not ending:
+        return ""
+    n_completions = sum(step.n_completions for step in steps)
+    return (
+        f"Then {ending['steps']} steps of training by rewards followed, on {n_completions} completions that were tested "
+        f"(learning rate {run.config.train.reward_learning_rate:g}); the adapter is that after {ending['kept']} of them. "
+    )
+
+
 def _figures(config: Config, result: Result) -> str:
+    """Return the tables of both halves of the evaluation, and the sentences that the result says about them."""
     setting = (
         f"Results on `{config.eval.tasks}`. Repairs are shown the results of public checks and scored on hidden ones, with at most "
         f"{result.tokens} generated tokens per task:"
@@ -111,6 +117,7 @@ def _figures(config: Config, result: Result) -> str:
 
 
 def _table(half: Half, name: str) -> str:
+    """Return a table with one row per arm, and with the problems solved and the checks passed by each model."""
     head = ["", *(f"{model}: {unit}" for model in half.models for unit in ("problems", "checks"))]
     rows = [["first draft" if arm == FIRST else f"then {arm}", *_cells([m.scores.get(arm) for m in half.models.values()])]
             for arm in (*([FIRST] if name == OWN else []), *half.base.arms)]  # fmt: skip
@@ -118,11 +125,10 @@ def _table(half: Half, name: str) -> str:
 
 
 def _cells(scores: list[Score | None]) -> list[str]:
-    return [f"{part}/{whole}" if score else "-" for score in scores for part, whole in _counts(score)]
-
-
-def _counts(score: Score | None) -> tuple[tuple[int, int], tuple[int, int]]:
-    return (score.problems, score.checks) if score else ((0, 0), (0, 0))
+    cells = []
+    for score in scores:
+        cells += [f"{part}/{whole}" for part, whole in (score.problems, score.checks)] if score else ["-", "-"]
+    return cells
 
 
 def _share(score: Score) -> float:
@@ -131,9 +137,10 @@ def _share(score: Score) -> float:
 
 
 def _base_model(config: Config) -> str:
-    """Return the base model's name on the hub where it has one, or else the name that the run was given."""
+    """Return the base model's repository on the hub if it has an alias, or else the name that the run was given."""
     return ALIASES[config.model].hub if config.model in ALIASES else config.model
 
 
 def _name(config: Config) -> str:
+    """Return the last part of the base model's name, such as "Qwen2.5-Coder-0.5B-Instruct"."""
     return _base_model(config).rstrip("/").rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""Read a run as its report shows it: all of its records, read once from its folder, and the evidence that follows from them."""
+"""Read a run for its report: all of its records, read once from its folder, and the evidence that follows from them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from mlx_selfdebug.evaluation.overlap import Overlap
 from mlx_selfdebug.evaluation.readings import StoredReading, read_readings
 from mlx_selfdebug.machine.this_machine import hardware
 from mlx_selfdebug.machine.versions import versions
+from mlx_selfdebug.reporting.words import RewardEnding
 from mlx_selfdebug.store import Facts, Key, StoredRun
 from mlx_selfdebug.training.selection import REWARDS, Check, stored_checks
 from mlx_selfdebug.values.attempt import Attempt
@@ -29,7 +30,7 @@ PASS_AT = (1, 2, 4, 8, 16, 32, 64)
 
 @dataclass(frozen=True)
 class Sample:
-    """A measurement of memory."""
+    """One measurement of the memory that a stage takes."""
 
     at_s: float
     """Seconds since the stage began."""
@@ -39,73 +40,83 @@ class Sample:
 
 @dataclass(frozen=True)
 class StageRecord:
-    """What a stage took in time and memory."""
+    """The time and memory that one stage of a run took."""
 
     name: str
+    """One of ``STAGES``."""
     wall_s: float
+    """Seconds over all sessions of the stage."""
     peak_bytes: int
-    """The most memory that the whole process tree took at once."""
+    """The largest memory of the whole process tree at any time, in bytes."""
     budget_bytes: int
-    """The memory that the stage was allowed."""
+    """The memory that the stage was allowed, in bytes."""
     done: bool
+    """Whether the stage is finished."""
     parts: Mapping[str, float]
     """Seconds by kind of work, such as "decoding"."""
     memory: tuple[Sample, ...]
+    """The memory over time, in order."""
 
 
 @dataclass(frozen=True)
 class Collected:
-    """The attempts on the training tasks, in numbers."""
+    """Counts of the attempts on the training tasks."""
 
     n_tasks: int
+    """The number of tasks that were drafted."""
     n_solved: int
-    """Tasks that some attempt solved."""
+    """The number of tasks that at least one attempt solved."""
     n_attempts: int
     outcomes: Mapping[str, int]
     """The number of attempts per outcome, most frequent first."""
     pass_at: Mapping[int, float]
-    """The unbiased estimate of pass@k of the drafts by k, as a share of the tasks."""
+    """The unbiased estimate of pass@k from the drafts, averaged over the tasks, by k."""
     left_out: Mapping[str, str]
-    """Tasks that were left out because their checks cannot be trusted, each with the reason."""
+    """The reason for each task that was left out because its checks cannot be trusted, by task id."""
 
 
 @dataclass(frozen=True)
 class Records:
-    """Everything that a report shows of a run."""
+    """Everything that the report of a run shows."""
 
     path: Path
+    """The folder of the run."""
     config: Config
     facts: Facts
-    """Values that the run remembers by key."""
+    """Values that the run stores by key, beside its rows."""
     stages: tuple[StageRecord, ...]
+    """The stages that were begun, in the order of ``STAGES``."""
     steps: tuple[Step, ...]
+    """The optimizer steps of the training on pairs."""
     checks: Sequence[Check]
-    """The repairs of held-back tasks after each epoch, by which the epoch was chosen."""
+    """The repairs of held-back tasks after each epoch, by which the epoch to keep was chosen."""
     reward_steps: tuple[RewardStep, ...]
+    """The steps of the training by rewards."""
     reward_checks: Sequence[Check]
-    """The repairs of held-back tasks during the training by rewards, by which the step was chosen."""
-    reward_ending: Mapping[str, Any]
-    """How the training by rewards ended: its steps, the reason, and the steps that led to the adapter; empty before."""
+    """The repairs of held-back tasks during the training by rewards, by which the step to keep was chosen."""
+    reward_ending: RewardEnding
+    """How the training by rewards ended; empty if it has not ended, or if there was none."""
     collected: Collected
     pairs: tuple[Pair, ...]
+    """The pairs that the adapter is trained on."""
     attempts: Mapping[str, Attempt]
     """The attempts that pairs were made from, by id."""
     evidence: Evidence | None
-    """What follows from the evaluation; None where the run was not evaluated."""
+    """What follows from the evaluation; None if the run was not evaluated."""
     readings: tuple[StoredReading, ...]
-    """Up to three failed programs as the base read them."""
+    """Up to three failed programs as the base model read them."""
     overlap: tuple[Overlap, ...]
-    """Training tasks that are nearly test tasks; where there are none, the nearest ones."""
+    """Pairs of a training task and a test task that are nearly the same; if there are none, the most similar pairs."""
     versions: Mapping[str, str | None]
-    """Versions of packages on the machine of the last stage that ran."""
+    """The versions of packages on the machine of the last stage that ran; None for a package that was not installed."""
     hardware: Mapping[str, str | int | None]
-    """Hardware of the machine of the last stage that ran."""
+    """The hardware of the machine of the last stage that ran; None for a property that is not known."""
     isolation: str | None
-    """How fully the test runner confined programs."""
+    """The level to which the test runner confined programs; None if no program was run."""
 
 
 def read_records(run: StoredRun) -> Records:
-    """Read the records of a run at any stage."""
+    """Return the records of a run, which may be at any stage."""
     facts, pairs, collected = run.facts(), run.pairs(), run.attempts("collect")
     used = {id_ for pair in pairs for id_ in pair.attempts}
     machine = _machine(facts)
@@ -118,7 +129,7 @@ def read_records(run: StoredRun) -> Records:
         checks=stored_checks(run),
         reward_steps=tuple(run.reward_steps()),
         reward_checks=stored_checks(run, REWARDS),
-        reward_ending=facts.stored.get(Key.REWARD_ENDING) or {},
+        reward_ending=facts.stored.get(Key.REWARD_ENDING) or RewardEnding(),
         collected=_collected(collected, facts),
         pairs=tuple(pairs),
         attempts={attempt.id: attempt for attempt in collected if attempt.id in used},
@@ -132,7 +143,7 @@ def read_records(run: StoredRun) -> Records:
 
 
 def _machine(facts: Facts) -> Mapping[str, Any]:
-    """Return versions and hardware of the last stage that ran, or of this process where none has run."""
+    """Return the versions and the hardware of the last stage that ran, or those of this machine if no stage has run."""
     machines = [facts.machines[stage] for stage in reversed(STAGES) if stage in facts.machines]
     return machines[0] if machines else {"versions": versions(), "hardware": hardware()}
 

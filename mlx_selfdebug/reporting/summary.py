@@ -1,4 +1,4 @@
-"""Render ``summary.json`` from a run's records: what the run did, in numbers. It is the last file that a run writes."""
+"""Summarize a run in numbers: write ``summary.json``, the last file that a run writes, and show it as text."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from mlx_selfdebug.training.selection import REWARDS, stored_checks
 from mlx_selfdebug.values.pair import KINDS
 
 REWARD_SPAN = 10
-"""The number of reward steps over which the summary takes means."""
+"""The number of reward steps, first and last ones, over which the summary takes means."""
 
 
 def summarize(run: Run, result: Result | None) -> dict[str, Any]:
-    """Return the summary as a dictionary. ``base`` and ``adapter`` are None where the run was not evaluated."""
+    """Return the summary as plain data. ``base``, ``adapter`` and ``bugs`` are None if the run was not evaluated."""
     config, attempts, pairs = run.config, run.attempts(), run.pairs()
     kinds = Counter(pair.kind for pair in pairs)
     facts = run.facts()
@@ -59,19 +59,19 @@ def summarize(run: Run, result: Result | None) -> dict[str, Any]:
 
 
 def _arm(name: str) -> str:
-    """Return the name under which an arm's attempts are counted. The steps of training by rewards count together."""
+    """Return the name under which the attempts of an arm are counted. All steps of training by rewards share one name."""
     return REWARD_ARM if name.startswith(f"{REWARD_ARM}/") else name
 
 
 def write_summary(run: Run, result: Result | None) -> dict[str, Any]:
-    """Write ``summary.json``, whole or not at all, and return the summary."""
+    """Write ``summary.json``, whole or not at all, and return the summary. Raises StoreError if it cannot be written."""
     summary = summarize(run, result)
     write_atomically(run.summary_path, json.dumps(summary, indent=2) + "\n")
     return summary
 
 
 def read_summary(path: Path) -> dict[str, Any]:
-    """Return the summary of a finished run. Raises StoreError if the run is not finished or the file is damaged."""
+    """Read the summary of the run in ``path``. Raises StoreError if the run is not finished or the file is damaged."""
     file, hint = path / "summary.json", f"mlx-selfdebug run --run {path}"
     try:
         summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -95,12 +95,14 @@ def summary_text(summary: Mapping[str, Any], result: Result | None) -> str:
 
 
 def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a table of the seconds and the peak memory of each stage. ``stages`` is the entry of that name in a summary."""
     rows = [["stage", "seconds", "peak GB"]]
-    rows += [[name, f"{s['wall_s']:.1f}", gigabytes(s["peak_bytes"])] for name, s in stages.items()]
+    rows += [[name, f"{stage['wall_s']:.1f}", gigabytes(stage["peak_bytes"])] for name, stage in stages.items()]
     return columns(rows, right=(1, 2))
 
 
 def _training(run: Run) -> dict[str, Any] | None:
+    """Return the training on pairs in numbers, or None if no step of it was made."""
     steps = run.steps()
     if not steps:
         return None
@@ -117,7 +119,7 @@ def _training(run: Run) -> dict[str, Any] | None:
 
 
 def _rewards(run: Run) -> dict[str, Any] | None:
-    """Return the training by rewards in numbers: the means of its first and of its last ten steps."""
+    """Return the training by rewards in numbers, or None if no step of it was made."""
     steps = run.reward_steps()
     if not steps:
         return None
@@ -126,8 +128,8 @@ def _rewards(run: Run) -> dict[str, Any] | None:
     return {
         "steps": len(steps),
         **{
-            span: {name: sum(getattr(step, name) for step in of_span) / len(of_span) for name in names}
-            for span, of_span in spans.items()
+            span: {name: sum(getattr(step, name) for step in in_span) / len(in_span) for name in names}
+            for span, in_span in spans.items()
         },
         "ending": run.facts().stored.get(Key.REWARD_ENDING),
         "checks": [asdict(check) for check in stored_checks(run, REWARDS)],

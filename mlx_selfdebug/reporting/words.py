@@ -1,10 +1,9 @@
-"""Turn numbers and verdicts into the words of a report. What is not known is ``-``, never 0."""
+"""Turn numbers and verdicts into the words of a report. A value that is not known is shown as ``-``, never as 0."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 from mlx_selfdebug.evaluation.evidence import HalfEvidence
 from mlx_selfdebug.evaluation.played import BUGS, OWN
@@ -20,6 +19,18 @@ VERDICTS = {
 }
 """The headline for each verdict of the primary contrast."""
 HALVES = {OWN: "On the models' own failures", BUGS: "On bugs put into right code"}
+"""How a sentence about each half of the evaluation begins."""
+
+
+class RewardEnding(TypedDict, total=False):
+    """How a training by rewards ended, as a run stores it."""
+
+    steps: int
+    """The number of steps that were made."""
+    reason: str
+    """Why no further step was made."""
+    kept: int
+    """The number of steps after which the adapter was kept."""
 
 
 def verdict_text(primary: Primary) -> str:
@@ -28,9 +39,9 @@ def verdict_text(primary: Primary) -> str:
 
 
 def half_text(name: str, half: HalfEvidence) -> str:
-    """Return the findings of one half as one sentence without numbers: about training, then about searching.
+    """Return the findings of one half of the evaluation as one sentence without numbers.
 
-    Returns "" where neither was tested.
+    The sentence says first what training did and then what searching did. It is "" if neither was tested.
     """
     findings = [PRIMARY_FINDINGS[half.primary.verdict]] if half.primary else []
     for verdict, finding in SEARCHING_FINDINGS.items():
@@ -39,8 +50,8 @@ def half_text(name: str, half: HalfEvidence) -> str:
     return f"{HALVES[name]}, {'; '.join(findings)}." if findings else ""
 
 
-def ending_text(ending: Mapping[str, Any]) -> str:
-    """Return how a training by rewards ended, and which step's adapter was kept, in one sentence."""
+def ending_text(ending: RewardEnding) -> str:
+    """Return two sentences that say how a training by rewards ended, and after how many steps the adapter was kept."""
     return (
         f"The training by rewards ended after {ending['steps']} steps: {ending['reason']}. "
         f"Kept is the adapter after {ending['kept']} steps."
@@ -48,21 +59,22 @@ def ending_text(ending: Mapping[str, Any]) -> str:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """Return a share from 0 to 1 as text such as "56.7 %"."""
+    """Return a share from 0 to 1 as a percentage, such as "56.7 %"."""
     return UNKNOWN if share is None or math.isnan(share) else f"{100 * share:.{digits}f} %"
 
 
 def points(share: float | None) -> str:
-    """Return a difference of shares in percentage points, with its sign."""
+    """Return a difference of two shares in percentage points, with its sign, such as "+3.1"."""
     return UNKNOWN if share is None or math.isnan(share) else f"{100 * share:+.1f}"
 
 
 def p_value(p: float) -> str:
+    """Return a p-value with three digits after the point."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def gigabytes(n_bytes: int | None) -> str:
-    """Return a number of bytes in GB of 10^9 bytes, without the unit."""
+    """Return a number of bytes in GB of 10^9 bytes, without the unit. None and 0 are both unknown."""
     return f"{n_bytes / 1e9:.2f}" if n_bytes else UNKNOWN
 
 

@@ -54,7 +54,7 @@ OF_HALVES: dict[str, OfHalf] = {
     "wrong in the first draft and right in the answer, right and wrong": lambda half: [
         (arm(half).transitions.fixed, arm(half).transitions.broken)
     ],
-    "problems solved within 150 tokens a problem (the curve)": lambda half: [
+    "problems solved within 150 tokens per problem (the curve)": lambda half: [
         ([point.solved for point in arm(half).curve if point.tokens <= 150][-1],)
     ],
     "problems solved after two attempts": lambda half: [(arm(half).after[1],)],
@@ -87,7 +87,7 @@ EXPECTED: dict[str, Expected] = {
     "memory in time": lambda r: sorted((s.name, m.at_s, m.n_bytes) for s in r.stages for m in s.memory),
     "where time went": lambda r: sorted((s.name, part, wall) for s in r.stages for part, wall in s.parts.items()),
 }
-PASS_AT = "drafts and right ones of each training task, of which pass@k is computed"
+PASS_AT = "drafts and correct drafts of each training task, from which pass@k is computed"
 
 
 def rows(records: Records, title: str, names: Mapping[str, str] = MappingProxyType({})) -> list[tuple[Any, ...]]:

@@ -1,9 +1,10 @@
 """Render the report of a run: as one self-contained HTML page, as Markdown, and as plain data.
 
-    page.py       records -> HTML                   charts.py     numbers -> SVG
-    tables.py     records -> heads and rows         diff.py       two codes -> the lines and words that changed
-    headline.py   records -> the main findings      markdown.py   records -> Markdown
-    data.py       records -> plain data             templates/    the page's frame, style and script
+    page.py       records -> HTML                   page_charts.py  records -> the charts of the page
+    tables.py     records -> heads and rows         charts.py       numbers -> SVG
+    headline.py   records -> the main findings      diff.py         two programs -> the lines and words that changed
+    markdown.py   records -> Markdown               templates/      the template of the page, its style and its script
+    data.py       records -> plain data
 
 >>> with open_stored("runs/first") as run:                                              # doctest: +SKIP
 ...     write_report(run)
@@ -25,7 +26,7 @@ FILE = "report.html"
 
 
 def write_report(run: StoredRun) -> Path:
-    """Write the page into the run's folder and return its path. Raises StoreError if it cannot be written."""
+    """Write the HTML page into the folder of the run, and return its path. Raises StoreError if it cannot be written."""
     path = run.path / FILE
     write_atomically(path, report_html(read_records(run)))
     return path

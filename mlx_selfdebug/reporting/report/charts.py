@@ -1,19 +1,21 @@
-"""Draw small charts as SVG text, without a library or a script. Colours and lines are classes of the page's style sheet.
+"""Draw small charts as SVG text, without a library or a script. Their colours and dashes are classes of the page's style sheet.
 
-Every chart has a title and a description for readers who cannot see it, and the page has its numbers in a table as well.
+Every chart has a title and a description for readers who cannot see it. The page also shows the numbers of each chart in a table.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from markupsafe import Markup
 
 WIDTH, ROW, LEFT, RIGHT, TOP, BOTTOM = 720, 22, 200, 60, 10, 44
-"""The width of a chart, the height of a row, and the margins, all in pixels."""
+"""The width of a chart, the height of a row, and the four margins, in units of the drawing, which the page scales."""
+MAX_LABEL = 60
+"""The largest number of characters in a label. Longer labels are cut."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,9 @@ class Series:
 
     label: str
     look: str
-    """Classes of the style sheet, such as "c1 d0" for colour 1 and dash 0."""
+    """Classes of the style sheet, such as "c1 d0" for colour 1 and dash pattern 0."""
     points: Sequence[tuple[float, float]]
-    """Pairs of x and y."""
+    """Pairs of x and y, with x ascending."""
 
 
 @dataclass(frozen=True)
@@ -33,25 +35,27 @@ class Bar:
 
     label: str
     parts: Sequence[tuple[float, str]]
-    """Pairs of a value and a class of the style sheet, drawn one after the other."""
+    """Pairs of a length and classes of the style sheet, drawn one after the other."""
     text: str
-    """What is written at the end of the bar."""
+    """What is written behind the end of the bar."""
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A value with its interval; ``value``, ``low`` and ``high`` are from 0 to 1."""
+    """One share with its interval. ``value``, ``low`` and ``high`` are from 0 to 1."""
 
     label: str
     look: str
+    """Classes of the style sheet."""
     value: float
     low: float
     high: float
     text: str
+    """What is written at the right edge of the row."""
 
 
 def dots(title: str, rows: Sequence[Dot]) -> Markup:
-    """Draw shares with their intervals, one per row, on an axis from 0 to 100 %."""
+    """Return a chart of shares with their 95 % intervals, one per row, on an axis from 0 to 100 %."""
     height = TOP + ROW * len(rows) + BOTTOM
     x = _Scale(0.0, 1.0, LEFT, WIDTH - RIGHT - 20)
     drawn = [
@@ -69,7 +73,10 @@ def dots(title: str, rows: Sequence[Dot]) -> Markup:
 
 
 def bars(title: str, rows: Sequence[Bar], unit: str, *, max_value: float | None = None) -> Markup:
-    """Draw horizontal bars on an axis from 0 to ``max_value``, or to the longest bar."""
+    """Return a chart of horizontal bars on an axis from 0 to ``max_value``, or else to the longest bar.
+
+    ``unit`` stands below the axis. If ``max_value`` is 1, the axis shows percentages.
+    """
     height = TOP + ROW * len(rows) + BOTTOM
     longest = max_value or max((sum(value for value, _ in row.parts) for row in rows), default=0.0) or 1.0
     x = _Scale(0.0, longest, LEFT, WIDTH - RIGHT - 40)
@@ -91,9 +98,9 @@ def bars(title: str, rows: Sequence[Bar], unit: str, *, max_value: float | None 
 def lines(
     title: str, series: Sequence[Series], x_unit: str, y_unit: str, *, step: bool = False, limit: float | None = None
 ) -> Markup:
-    """Draw lines over a shared axis that begins at 0, or at the lowest value if that is negative.
+    """Return a chart of lines. The x axis begins at 0, and the y axis at 0 or at the lowest value if that is negative.
 
-    With ``step`` a value holds up to the next point. ``limit`` is drawn as a dashed horizontal line.
+    With ``step``, each value holds until the next point, so the lines are drawn as stairs. ``limit`` is a dashed horizontal line.
     """
     height, left = 280, 64
     xs = [x for line in series for x, _ in line.points]
@@ -114,7 +121,7 @@ def lines(
 
 @dataclass(frozen=True)
 class _Scale:
-    """Maps values from ``low`` to ``high`` to pixels from ``start`` to ``end``."""
+    """Maps the values from ``low`` to ``high`` to the positions from ``start`` to ``end``. Call it with a value."""
 
     low: float
     high: float
@@ -126,7 +133,7 @@ class _Scale:
 
 
 def _path(points: Sequence[tuple[float, float]], x: _Scale, y: _Scale, *, step: bool) -> str:
-    """Return the points as an SVG path, with a gap where a value is not finite."""
+    """Return the points as an SVG path. A value that is not finite leaves a gap."""
     drawn, pen = [], "M"
     for i, (at, value) in enumerate(points):
         if not math.isfinite(value):
@@ -140,8 +147,10 @@ def _path(points: Sequence[tuple[float, float]], x: _Scale, y: _Scale, *, step: 
     return "".join(drawn)
 
 
-def _x_axis(x: _Scale, top: float, bottom: float, ticks: Sequence[float], unit: str, label: object) -> list[str]:
-    assert callable(label)
+def _x_axis(
+    x: _Scale, top: float, bottom: float, ticks: Sequence[float], unit: str, label: Callable[[float], str]
+) -> list[str]:
+    """Return an x axis: a grid line and a label at each tick, and the unit below."""
     drawn = []
     for tick in ticks:
         at = x(tick)
@@ -151,6 +160,7 @@ def _x_axis(x: _Scale, top: float, bottom: float, ticks: Sequence[float], unit: 
 
 
 def _y_axis(y: _Scale, left: float, ticks: Sequence[float], unit: str) -> list[str]:
+    """Return a y axis: a grid line and a label at each tick, and the unit, which is turned by 90 degrees, on the left."""
     drawn = []
     for tick in ticks:
         at = y(tick)
@@ -161,11 +171,12 @@ def _y_axis(y: _Scale, left: float, ticks: Sequence[float], unit: str) -> list[s
     return [*drawn, turned]
 
 
-def _ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Return round numbers from ``low`` to ``high``, in about ``about`` equal steps."""
-    raw = (high - low) / about
-    power = 10 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
+def _ticks(low: float, high: float, n_steps: int = 5) -> list[float]:
+    """Return ticks from ``low`` to ``high`` whose distance is a round number. There are at most about ``n_steps`` steps."""
+    min_step = (high - low) / n_steps
+    power = 10 ** math.floor(math.log10(min_step))
+    # The factors just below and above 1 keep errors of floating-point arithmetic from losing a step or a tick.
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= min_step * 0.999)
     return [low + i * step for i in range(int((high - low) / step + 1e-9) + 1)]
 
 
@@ -178,12 +189,12 @@ def _short(value: float) -> str:
 
 
 def _text(x: float, y: float, text: str, anchor: str, look: str = "") -> str:
-    shown = text if len(text) <= 60 else text[:59] + "…"
+    shown = text if len(text) <= MAX_LABEL else text[: MAX_LABEL - 1] + "…"
     return f'<text class="{look}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(shown)}</text>'
 
 
-def _svg(title: str, about: str, height: float, drawn: Sequence[str]) -> Markup:
-    head = f"<title>{escape(title)}</title><desc>{escape(about)}</desc>"
+def _svg(title: str, description: str, height: float, drawn: Sequence[str]) -> Markup:
+    head = f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
     return Markup(
         f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">{head}{"".join(drawn)}</svg>'
     )

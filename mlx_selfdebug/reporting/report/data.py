@@ -1,4 +1,7 @@
-"""Return the whole report as plain data for JSON, with the verdicts that follow from it. Numbers that are not finite are None."""
+"""Turn the records of a run into plain data for JSON, with the verdicts that follow from them.
+
+Numbers that are not finite become None, because JSON has no form for them.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ from mlx_selfdebug.reporting.report.headline import headline
 
 
 def report_data(records: Records) -> dict[str, Any]:
-    """Return a dictionary whose keys are the fields of :class:`Records`, and "headline".
+    """Return the report as a dictionary. Its keys are "headline" and the fields of :class:`Records`.
 
-    ``attempts`` are left out, because ``mlx-selfdebug runs export`` writes them.
+    The field ``attempts`` is left out, because ``mlx-selfdebug runs export`` writes the attempts.
     """
     names = [item.name for item in fields(records) if item.name not in ("attempts", "config", "evidence")]
     data = {name: _plain(getattr(records, name)) for name in names}
@@ -31,6 +34,7 @@ def report_data(records: Records) -> dict[str, Any]:
 
 
 def _evidence(evidence: Evidence) -> dict[str, Any]:
+    """Return the evidence as plain data, with what its properties compute and ``_plain`` does not see."""
     data = _half(evidence)
     if evidence.gate:
         data["gate"]["passed"] = evidence.gate.passed
@@ -41,14 +45,15 @@ def _half(half: HalfEvidence) -> dict[str, Any]:
     data: dict[str, Any] = _plain(half)
     if half.primary:
         data["primary"] |= {"verdict": half.primary.verdict, "p_values": list(half.primary.p_values)}
-    for plain, contrast in zip(data["contrasts"], half.contrasts, strict=True):
-        plain |= {"gain": contrast.gain, "verdict": contrast.verdict}
-    for plain, searching in zip(data["searching"], half.searching, strict=True):
-        plain["verdict"] = searching.verdict
+    for entry, contrast in zip(data["contrasts"], half.contrasts, strict=True):
+        entry |= {"gain": contrast.gain, "verdict": contrast.verdict}
+    for entry, searching in zip(data["searching"], half.searching, strict=True):
+        entry["verdict"] = searching.verdict
     return data
 
 
 def _plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: dataclasses and mappings as dictionaries, sequences as lists, paths as text."""
     if is_dataclass(value) and not isinstance(value, type):
         return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Compare two codes line by line, and mark the words that changed."""
+"""Compare two programs line by line, and mark the words that changed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from difflib import SequenceMatcher
 from itertools import zip_longest
 
 MAX_LINES = 400
-"""How many lines of each code are compared."""
+"""The largest number of lines of each program that are compared."""
+MIN_RATIO = 0.4
+"""The least similarity of two lines, from 0 to 1, at which the words that changed are marked."""
 _WORDS = re.compile(r"\w+|\s+|[^\w\s]")
+"""Splits a line without a rest into words, runs of blanks, and single other characters."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +21,9 @@ class DiffLine:
     """One line of a diff."""
 
     sign: str
-    """Either "+" for an added line, "-" for a removed one, or " " for one that is kept."""
+    """"+" for an added line, "-" for a removed line, or " " for a line that is kept."""
     parts: tuple[tuple[str, bool], ...]
-    """The line's text in parts, each with whether it changed."""
+    """The text of the line in parts, each with whether that part changed."""
 
     @property
     def text(self) -> str:
@@ -28,31 +31,31 @@ class DiffLine:
 
 
 def diff_lines(before: str, after: str) -> list[DiffLine]:
-    """Return all lines of both codes as a diff. Lines after the first ``MAX_LINES`` of each are left out."""
+    """Return all lines of two programs as a diff. Lines after the first ``MAX_LINES`` of each program are left out."""
     old, new = before.splitlines()[:MAX_LINES], after.splitlines()[:MAX_LINES]
     lines: list[DiffLine] = []
-    for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if kind == "equal":
-            lines += [DiffLine(" ", ((line, False),)) for line in old[a:b]]
+    for tag, i1, i2, j1, j2 in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if tag == "equal":
+            lines += [DiffLine(" ", ((line, False),)) for line in old[i1:i2]]
         else:
-            lines += _replaced(old[a:b], new[c:d])
+            lines += _hunk(old[i1:i2], new[j1:j2])
     return lines
 
 
-def _replaced(old: Sequence[str], new: Sequence[str]) -> Iterator[DiffLine]:
-    """Yield the removed lines, then the added ones. Each is compared with the line at the same position on the other side."""
+def _hunk(old: Sequence[str], new: Sequence[str]) -> Iterator[DiffLine]:
+    """Yield the removed lines, then the added lines. Each is compared with the line at the same position on the other side."""
     pairs = list(zip_longest(old, new))
     yield from (DiffLine("-", _words(removed, added)) for removed, added in pairs if removed is not None)
     yield from (DiffLine("+", _words(added, removed)) for removed, added in pairs if added is not None)
 
 
 def _words(line: str, other: str | None) -> tuple[tuple[str, bool], ...]:
-    """Split ``line`` into parts that ``other`` has too and parts that it does not have."""
+    """Split ``line`` into parts, each with whether it is missing in ``other``, the line on the other side if there is one."""
     if other is None:
         return ((line, False),)
     words = _WORDS.findall(line)
     matcher = SequenceMatcher(None, words, _WORDS.findall(other), autojunk=False)
     # Where two lines have little in common, marks on nearly every word would say nothing.
-    if matcher.ratio() < 0.4:
+    if matcher.ratio() < MIN_RATIO:
         return ((line, False),)
-    return tuple(("".join(words[a:b]), kind != "equal") for kind, a, b, _, _ in matcher.get_opcodes() if b > a)
+    return tuple(("".join(words[a:b]), tag != "equal") for tag, a, b, _, _ in matcher.get_opcodes() if b > a)

@@ -1,6 +1,6 @@
-"""Render the report as Markdown: its headline, its tables, and what the model read as text.
+"""Render the report as Markdown: its headline, its tables, and the programs that the model read.
 
-Charts, pairs and the codes of regressions are in the page only.
+The charts, the pairs and the programs of regressions are only in the HTML page.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlx_selfdebug.reporting.report.headline import headline
 from mlx_selfdebug.reporting.report.tables import Table
 from mlx_selfdebug.reporting.words import ending_text
 
-READ = """\
+READINGS_INTRODUCTION = """\
 These failed programs were given to the base model as if each were its own answer to the statement; it was not told that they
 failed. The most surprising token of a line is marked, with what the model would rather have written: `[- -> +]`. Below each program
 are its most surprising places and the edit that is right. The programs are examples, chosen among those that an edit fixed."""
@@ -39,7 +39,7 @@ def _parts(records: Records) -> Iterator[str]:
         yield from _evaluation(records.evidence)
     if records.readings:
         yield "## What the model reads"
-        yield READ
+        yield READINGS_INTRODUCTION
         for reading in records.readings:
             yield from _reading(reading)
     yield from _section("Stages", tables.stages_table(records))
@@ -68,7 +68,7 @@ def _evaluation(evidence: Evidence) -> Iterator[str]:
 
 
 def _half(half: HalfEvidence, title: str, label: str) -> Iterator[str]:
-    """Yield the sections of one half. ``label`` stands before every title but the first."""
+    """Yield the sections of one half of the evaluation. ``label`` stands before every title but the first."""
 
     def titled(text: str, table: Table) -> Iterator[str]:
         return _section(f"{label}{text[0].lower() + text[1:] if label else text}", table)
@@ -90,22 +90,24 @@ def _half(half: HalfEvidence, title: str, label: str) -> Iterator[str]:
 
 
 def _reading(reading: StoredReading) -> Iterator[str]:
-    """Yield one reading. All of it is in fenced blocks, since Markdown would interpret some of what models write."""
+    """Yield one reading. It stands in fenced blocks, because Markdown would interpret some of what models write."""
     places = tables.places_table(reading.shades)
     yield f"### {reading.title}"
     yield _fenced(as_text(reading.shades))
     if places.rows:
-        yield _fenced(columns([places.head, *places.rows], right=range(places.left, len(places.head))))
+        yield _fenced(columns([places.head, *places.rows], right=range(places.n_text_columns, len(places.head))))
     edit = (f"{line.sign} {line.text}" for line in diff_lines(reading.code, reading.edited.strip("\n")))
     yield _fenced("\n".join(edit), "diff")
 
 
 def _fenced(text: str, language: str = "") -> str:
+    """Return a fenced block. Its fence is longer than any run of backticks in the text."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _section(title: str, table: Table) -> Iterator[str]:
+    """Yield a title and a table, or nothing if the table has no rows."""
     if table.rows:
         yield f"## {title}"
         yield markdown_table([table.head, *table.rows])

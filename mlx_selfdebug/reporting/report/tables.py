@@ -1,11 +1,13 @@
-"""Build the tables of a report: heads and rows of text, which are the same in the page and in Markdown."""
+"""Build the tables of a report. They consist of text, and are the same in the page and in Markdown."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeVar
 
+from mlx_selfdebug.evaluation.arms import FIRST
 from mlx_selfdebug.evaluation.evidence import ArmEvidence, HalfEvidence
 from mlx_selfdebug.evaluation.metrics import Share
 from mlx_selfdebug.repair.picture import Shade, most_surprising
@@ -13,37 +15,44 @@ from mlx_selfdebug.reporting.records import Collected, Records, StageRecord
 from mlx_selfdebug.reporting.words import UNKNOWN, gigabytes, number, p_value, percent, points, seconds
 from mlx_selfdebug.values.pair import KINDS
 
-PLACES = 3
-"""How many of a program's most surprising places are shown."""
+MAX_PLACES = 3
+"""The largest number of surprising places that are shown of a program."""
+MAX_ATTEMPT_COLUMNS = 12
+"""The largest number of columns in the table of problems solved after each attempt."""
+MAX_STEPS = 50
+"""The largest number of training steps in a table."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text; every row is as long as the head."""
+    """A table of text. Every row is as long as the head."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
-    left: int = 1
-    """How many columns are text; the columns after them are numbers and are aligned to the right."""
+    n_text_columns: int = 1
+    """The number of columns that hold text. The columns after them hold numbers and are aligned to the right."""
 
 
-def arms_table(evidence: HalfEvidence) -> Table:
+def arms_table(half: HalfEvidence) -> Table:
+    """Return the figures of every arm of every model, one row each."""
     head = ["model", "arm", "problems", "95 %", "checks", "fixed", "broken", "wrong accepted", "copies", "edit", "attempts",
             "tokens", "read", "tries"]  # fmt: skip
-    return Table(head, [_arm_row(arm) for arm in evidence.arms], left=2)
+    return Table(head, [_arm_row(arm) for arm in half.arms], n_text_columns=2)
 
 
 def _arm_row(arm: ArmEvidence) -> list[str]:
     low, high = percent(arm.interval.low, 0), percent(arm.interval.high, 0)
-    first = arm.arm == "first"
+    is_first = arm.arm == FIRST
     return [
         arm.model,
-        "first draft" if first else f"then {arm.arm}",
+        "first draft" if is_first else f"then {arm.arm}",
         f"{fraction(arm.score.problems)} ({percent(_ratio(arm.score.problems))})",
         f"{low} to {high}",
         fraction(arm.score.checks),
-        UNKNOWN if first else str(arm.transitions.fixed),
-        UNKNOWN if first else str(arm.transitions.broken),
+        UNKNOWN if is_first else str(arm.transitions.fixed),
+        UNKNOWN if is_first else str(arm.transitions.broken),
         share(arm.wrong_accepted),
         share(arm.copies),
         number(arm.edit_tokens),
@@ -54,73 +63,82 @@ def _arm_row(arm: ArmEvidence) -> list[str]:
     ]
 
 
-def contrasts_table(evidence: HalfEvidence) -> Table:
+def contrasts_table(half: HalfEvidence) -> Table:
+    """Return the declared contrasts, one row each."""
     head = ["question", "left", "right", "only left", "only right", "difference, points", "95 %", "p", "p (Holm)"]
     rows = [
         [c.question, c.left, c.right, str(c.won), str(c.lost), points(c.gain),
          f"{points(c.interval.low)} to {points(c.interval.high)}", p_value(c.p), p_value(c.p_holm)]
-        for c in evidence.contrasts
+        for c in half.contrasts
     ]  # fmt: skip
-    return Table(head, rows, left=3)
+    return Table(head, rows, n_text_columns=3)
 
 
-def groups_table(evidence: HalfEvidence, what: str) -> Table:
-    """Return one row per arm and one column per group, where ``what`` is "by_error" or "by_size"."""
-    groups_by_arm: list[Mapping[str, Share]] = [getattr(arm, what) for arm in evidence.arms]
+def groups_table(half: HalfEvidence, grouping: Literal["by_error", "by_size"]) -> Table:
+    """Return the problems solved in each group of problems, with one row per arm and one column per group."""
+    groups_by_arm: list[Mapping[str, Share]] = [getattr(arm, grouping) for arm in half.arms]
     names = list(dict.fromkeys(name for groups in groups_by_arm for name in groups))
     rows = [
         [arm.name, *(share(groups.get(name)) for name in names)]
-        for arm, groups in zip(evidence.arms, groups_by_arm, strict=True)
+        for arm, groups in zip(half.arms, groups_by_arm, strict=True)
     ]
     return Table(["", *names], rows)
 
 
-def operators_table(evidence: HalfEvidence) -> Table:
-    """Return the bugs repaired, with one row per operator that made them and one column per arm."""
-    units = Counter(evidence.operators.values())
+def operators_table(half: HalfEvidence) -> Table:
+    """Return the number of bugs that each arm repairs, with one row per operator that made the bugs and one column per arm."""
+    n_bugs = Counter(half.operators.values())
     rows = [
-        [operator, str(n), *(str(arm.by_operator[operator].count) for arm in evidence.arms)]
-        for operator, n in units.most_common()
+        [operator, str(n), *(str(arm.by_operator[operator].count) for arm in half.arms)]
+        for operator, n in n_bugs.most_common()
     ]
-    return Table(["operator", "bugs", *(arm.name for arm in evidence.arms)], rows)
+    return Table(["operator", "bugs", *(arm.name for arm in half.arms)], rows)
 
 
-def hard_table(evidence: HalfEvidence) -> Table:
-    """Return how many of the problems that no draft of the base solves each arm solves; empty where there are none."""
-    if not evidence.hard:
+def hard_table(half: HalfEvidence) -> Table:
+    """Return how many hard problems each arm solves. A hard problem is one that no draft of the base solves.
+
+    The table has no rows if there are none, or if the run did not look for them.
+    """
+    if not half.hard:
         return Table(["", ""], [])
-    return Table(["", "hard problems solved"], [[arm.name, share(arm.hard)] for arm in evidence.arms])
+    return Table(["", "hard problems solved"], [[arm.name, share(arm.hard)] for arm in half.arms])
 
 
-def after_table(evidence: HalfEvidence) -> Table:
-    """Return the problems solved after each attempt per task. An arm that makes no more attempts keeps its last number."""
-    n_columns = min(max((len(arm.after) for arm in evidence.arms), default=0), 12)
-    arms = [arm for arm in evidence.arms if arm.arm != "first" and arm.after]
+def after_table(half: HalfEvidence) -> Table:
+    """Return the problems solved after 1, 2, ... attempts per task, with one row per arm.
+
+    An arm that makes fewer attempts than there are columns keeps its last number.
+    """
+    n_columns = min(max((len(arm.after) for arm in half.arms), default=0), MAX_ATTEMPT_COLUMNS)
+    arms = [arm for arm in half.arms if arm.arm != FIRST and arm.after]
     rows = [[arm.name, *(str(arm.after[min(i, len(arm.after) - 1)]) for i in range(n_columns))] for arm in arms]
     return Table(["problems solved after", *(f"{i + 1}" for i in range(n_columns))], rows)
 
 
-def curves_table(evidence: HalfEvidence) -> Table:
-    """Return the problems solved at every tenth of the tokens that an arm may generate per task."""
-    marks = sorted({round(evidence.tokens * i / 10) for i in range(1, 11)})
-    rows = [[arm.name, *(str(_at(arm, tokens)) for tokens in marks)] for arm in evidence.arms]
-    return Table(["tokens per task", *map(str, marks)], rows)
+def curves_table(half: HalfEvidence) -> Table:
+    """Return the problems solved at every tenth of the tokens that an arm may generate per task, with one row per arm."""
+    limits = sorted({round(half.tokens * i / 10) for i in range(1, 11)})
+    rows = [[arm.name, *(str(_solved_within(arm, tokens)) for tokens in limits)] for arm in half.arms]
+    return Table(["tokens per task", *map(str, limits)], rows)
 
 
-def _at(arm: ArmEvidence, tokens: int) -> int:
+def _solved_within(arm: ArmEvidence, tokens: int) -> int:
+    """Return the number of problems that an arm solves with at most ``tokens`` generated tokens per task."""
     return next((point.solved for point in reversed(arm.curve) if point.tokens <= tokens), 0)
 
 
 def places_table(shades: Sequence[Shade]) -> Table:
-    """Return the most surprising places of a program. Texts are quoted, so that spaces and line ends can be seen."""
+    """Return the most surprising places of a program. Tokens are quoted, so that spaces and line ends can be seen."""
     rows = [
         [str(place.line), repr(place.shade.text), place.shade.favourites, f"{place.shade.nats:.1f}"]
-        for place in most_surprising(shades, PLACES)
+        for place in most_surprising(shades, MAX_PLACES)
     ]
-    return Table(["line", "the program has", "the model would rather have", "nats"], rows, left=3)
+    return Table(["line", "the program has", "the model would rather have", "nats"], rows, n_text_columns=3)
 
 
 def stages_table(records: Records) -> Table:
+    """Return the time, the peak memory and the memory budget of each stage."""
     rows = [
         [stage.name, seconds(stage.wall_s), gigabytes(stage.peak_bytes), gigabytes(stage.budget_bytes),
          "done" if stage.done else "not done"]
@@ -130,18 +148,19 @@ def stages_table(records: Records) -> Table:
 
 
 def parts_table(records: Records) -> Table:
+    """Return the time of each stage by kind of work."""
     rows = [[stage.name, part, seconds(value)] for stage in records.stages for part, value in with_other(stage)]
-    return Table(["stage", "work", "time"], rows, left=2)
+    return Table(["stage", "work", "time"], rows, n_text_columns=2)
 
 
 def with_other(stage: StageRecord) -> list[tuple[str, float]]:
-    """Return the seconds of a stage by kind of work, the largest first. What no kind accounts for comes last, as "other"."""
+    """Return the seconds of a stage by kind of work, in descending order. Time that no kind accounts for comes last, as "other"."""
     rest = stage.wall_s - sum(stage.parts.values())
     return [*sorted(stage.parts.items(), key=lambda item: -item[1]), *([("other", rest)] if rest > 0 else [])]
 
 
 def history_table(records: Records) -> Table:
-    """Return how the run came about: the run it branched from, how training was computed, and which processes died."""
+    """Return the history of the run: which run it was branched from, how training was computed, and which processes died."""
     facts = records.facts
     rows = [["branched from", facts.branch_of]] if facts.branch_of else []
     for plan in facts.training_plans:
@@ -153,10 +172,11 @@ def history_table(records: Records) -> Table:
     for name, death in facts.deaths.items():
         stage = name.partition(".")[0]
         rows.append([f"a process of {stage} died", f"after {seconds(death['after_s'])}: {death['reason']}"])
-    return Table(["", ""], rows, left=2)
+    return Table(["", ""], rows, n_text_columns=2)
 
 
 def collected_table(collected: Collected) -> Table:
+    """Return the counts of the attempts on the training tasks, pass@k of the drafts, and the outcomes."""
     rows = [["tasks", str(collected.n_tasks)], ["tasks solved", str(collected.n_solved)],
             ["attempts", str(collected.n_attempts)]]  # fmt: skip
     rows += [[f"unbiased pass@{k} of the drafts", percent(value)] for k, value in collected.pass_at.items()]
@@ -165,41 +185,43 @@ def collected_table(collected: Collected) -> Table:
 
 
 def overlap_table(records: Records) -> Table:
+    """Return the pairs of similar training and test tasks, each with the shares of text and code that they have in common."""
     head = ["training task", "test task", "shared n-grams, of the smaller task's", "shared subtrees of code"]
     rows = [
         [pair.train_id, pair.test_id, percent(pair.containment, 0), percent(pair.code, 0)] for pair in records.overlap
     ]
-    return Table(head, rows, left=2)
+    return Table(head, rows, n_text_columns=2)
 
 
 def pairs_table(records: Records) -> Table:
+    """Return the number of pairs of each kind."""
     rows = [[kind, str(sum(pair.kind == kind for pair in records.pairs))] for kind in KINDS]
     return Table(["kind of pair", "pairs"], rows)
 
 
 def checks_table(records: Records) -> Table:
+    """Return how many failed attempts on held-back tasks were repaired after each epoch."""
     rows = [[str(check.step), fraction((check.repaired, check.attempts))] for check in records.checks]
     return Table(["after step", "failed attempts repaired"], rows)
 
 
 def steps_table(records: Records) -> Table:
-    """Return at most fifty training steps, evenly spread."""
-    every = -(-len(records.steps) // 50) or 1
+    """Return the training steps, or ``MAX_STEPS`` of them at most, evenly spread."""
     rows = [
         [str(step.step), number(step.loss, 4), str(step.n_tokens), number(step.learning_rate), number(step.grad_norm)]
-        for step in records.steps[::every]
+        for step in _spread(records.steps)
     ]
     return Table(["step", "loss, nats per token", "tokens", "learning rate", "gradient norm"], rows)
 
 
 def reward_checks_table(records: Records) -> Table:
+    """Return how many failed attempts on held-back tasks were repaired during the training by rewards."""
     rows = [[str(check.step), fraction((check.repaired, check.attempts))] for check in records.reward_checks]
     return Table(["after reward step", "failed attempts repaired"], rows)
 
 
 def reward_steps_table(records: Records) -> Table:
-    """Return at most fifty steps of training by rewards, evenly spread."""
-    every = -(-len(records.reward_steps) // 50) or 1
+    """Return the steps of training by rewards, or ``MAX_STEPS`` of them at most, evenly spread."""
     head = [
         "step",
         "mean reward",
@@ -215,21 +237,30 @@ def reward_steps_table(records: Records) -> Table:
         [str(step.step), number(step.reward, 3), percent(step.passed), percent(step.copies),
          fraction((step.n_varied, step.n_groups)), number(step.n_tokens, 1), number(step.grad_norm), number(step.rollouts_s, 1),
          number(step.gradient_s, 1)]
-        for step in records.reward_steps[::every]
+        for step in _spread(records.reward_steps)
     ]  # fmt: skip
     return Table(head, rows)
 
 
+def _spread(steps: Sequence[T]) -> Sequence[T]:
+    """Return at most ``MAX_STEPS`` of the steps, evenly spread, beginning with the first."""
+    stride = -(-len(steps) // MAX_STEPS) or 1
+    return steps[::stride]
+
+
 def mapping_table(values: Iterable[tuple[str, object]], head: tuple[str, str] = ("", "")) -> Table:
-    return Table(head, [[key, UNKNOWN if value is None else str(value)] for key, value in values], left=2)
+    """Return names and values as a table of two columns of text. None is shown as ``-``."""
+    return Table(head, [[key, UNKNOWN if value is None else str(value)] for key, value in values], n_text_columns=2)
 
 
 def fraction(counts: tuple[int, int]) -> str:
+    """Return a part and its whole as text such as "3/16", or ``-`` if the whole is 0."""
     part, whole = counts
     return f"{part}/{whole}" if whole else UNKNOWN
 
 
 def share(value: Share | None) -> str:
+    """Return a share as text such as "3/16", or ``-`` if it is not known."""
     return fraction((value.count, value.total)) if value else UNKNOWN
 
 

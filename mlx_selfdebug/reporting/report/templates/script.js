@@ -22,11 +22,11 @@
     kind.addEventListener("change", show);
     show();
   }
-  // On paper nothing can be unfolded, so everything is opened for printing except the pairs, of which there are many.
+  // On paper nothing can be unfolded, so everything is opened for printing. The pairs stay folded, because there are too many of them.
   let opened = [];
   window.addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll("details:not([open])")].filter((one) => !one.closest("#pair-list"));
-    for (const one of opened) one.open = true;
+    opened = [...document.querySelectorAll("details:not([open])")].filter((details) => !details.closest("#pair-list"));
+    for (const details of opened) details.open = true;
   });
-  window.addEventListener("afterprint", () => { for (const one of opened) one.open = false; });
+  window.addEventListener("afterprint", () => { for (const details of opened) details.open = false; });
 })();

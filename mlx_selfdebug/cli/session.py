@@ -1,0 +1,189 @@
+"""Provide what the commands of stages share: their options, and a session, which is one call of such a command.
+
+@stage_command("collect", "collect", "train", "sandbox", "budget")
+def collect_command(session: Session) -> None:
+    ...  # its docstring is the help of the command
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlx_selfdebug.cli import options
+from mlx_selfdebug.cli.progress import progress
+from mlx_selfdebug.cli.sandbox import require_sandbox
+from mlx_selfdebug.cli.supervise import Death, end_with_parent, process_command, supervise
+from mlx_selfdebug.config import Config, Resolved
+from mlx_selfdebug.progress import Progress
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.models.load import Model
+    from mlx_selfdebug.store import Run
+    from mlx_selfdebug.tasks import TaskSet
+
+STAGES: Mapping[str, str] = {"collect": "collect", "train": "train", "eval": "evaluate"}
+"""The commands that are stages of a run, in their order, and the name under which a run stores each stage."""
+Body = Callable[["Session"], int | None]
+"""A function that does what a command does, and returns the exit code or None."""
+Decorator = Callable[[Any], Any]
+
+
+def stage_command(name: str, *sections: str, more: Sequence[Decorator] = ()) -> Callable[[Body], click.Command]:
+    """Return a decorator that turns a function of a session into the command ``name``.
+
+    The command has the options that all stages share, an option for each setting of ``sections``, and the options in ``more``.
+    The docstring of the function is the help of the command.
+    """
+
+    def decorate(body: Body) -> click.Command:
+        def command(
+            run_path: Path,
+            config_file: Path | None,
+            dry_run: bool,
+            as_json: bool,
+            quiet: bool,
+            watched: bool,
+            smaller: int,
+            allow_weak_sandbox: bool = False,
+            adapters: tuple[str, ...] = (),
+            **values: Any,
+        ) -> int:
+            resolved = options.resolve_for(run_path, config_file, values, watched=watched)
+            if dry_run:
+                click.echo(options.show_settings(resolved))
+                return 0
+            flags = _Flags(as_json, quiet, allow_weak_sandbox, watched, smaller, adapters)
+            return body(Session(run_path, resolved, flags)) or 0
+
+        command.__doc__ = body.__doc__
+        # As with decorators that are stacked, the option that is added last stands first in the help.
+        sandboxed = [options.weak_sandbox_option] if "sandbox" in sections else []
+        for option in (options.debug_option, options.quiet_option, options.json_option, options.dry_run_option,
+                       options.watched_option, options.smaller_option, *sandboxed, *more,
+                       options.setting_options(*sections), options.config_option, options.run_option):  # fmt: skip
+            command = option(command)
+        return click.command(name)(command)
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class _Flags:
+    """The options of a stage command that are not settings."""
+
+    as_json: bool
+    quiet: bool
+    allow_weak_sandbox: bool
+    watched: bool
+    """Whether another process of this package supervises this one. The supervising process makes all announcements."""
+    smaller: int
+    """How often the process of this stage has died before. Training computes less at a time with each death."""
+    adapters: Sequence[str] = ()
+    """Further adapters to evaluate, each as NAME=FOLDER."""
+
+
+class Session:
+    """One call of a stage command: its settings and options, and the steps that several commands share."""
+
+    def __init__(self, run_path: Path, resolved: Resolved, flags: _Flags) -> None:
+        self.run_path = run_path
+        self.resolved = resolved
+        self.flags = flags
+        self.as_json = flags.as_json
+        self.progress: Progress = progress(quiet=flags.quiet)
+        self.allow_weak_sandbox = flags.allow_weak_sandbox
+        if flags.watched:
+            from mlx_selfdebug.memory import watched_by
+
+            end_with_parent()
+            watched_by(os.getppid())
+
+    @property
+    def config(self) -> Config:
+        return self.resolved.config
+
+    def say(self, text: str) -> None:
+        """Print a text for a person: to stdout, or to stderr if stdout carries JSON."""
+        click.echo(text, err=self.as_json)
+
+    def announce(self) -> None:
+        """Print the run, the model, the preset and the seed, unless the supervising process has done so."""
+        if self.flags.watched:
+            return
+        self.say(
+            f"run {self.run_path} · model {self.config.model} · preset {self.config.preset} · seed {self.config.seed}"
+        )
+        if self.resolved.origins["preset"] == "default" and self.config.preset == "cpu":
+            self.say("MLX runs on the CPU here, so the smaller preset `cpu` was chosen. --preset full runs everything.")
+
+    def require_sandbox(self) -> None:
+        """Raise SandboxError if programs cannot be confined as required, unless the supervising process has checked this."""
+        if not self.flags.watched:
+            require_sandbox(self.say, allow_weak=self.allow_weak_sandbox)
+
+    def stage(self, name: str) -> int:
+        """Run a stage in a process of its own, start it again if it dies, and return its exit code."""
+        arguments = [*(["--quiet"] if self.flags.quiet else []), *(["--json"] if self.as_json else [])]
+        arguments += ["--debug"] if "--debug" in sys.argv else []
+        if self.allow_weak_sandbox:
+            arguments.append("--allow-weak-sandbox")
+        return supervise(
+            lambda n_deaths: process_command(name, self.run_path, n_deaths, arguments),
+            self.run_path,
+            died=lambda n, death: self._died(STAGES[name], n, death),
+        )
+
+    def _died(self, stage: str, n: int, death: Death) -> None:
+        """Record and report the n-th death of a stage's process."""
+        from mlx_selfdebug.store import Family, Run
+
+        with Run(self.run_path) as run:
+            run.remember(Family.DEATH.key(f"{stage}.{n}.{int(time.time())}"), vars(death))
+        click.echo(f"{stage}: its process {death}; the stage goes on from what is stored", err=True)
+
+    def tasks(self, name: str, limit: int) -> TaskSet:
+        """Load a task set, and return ``limit`` tasks of it, evenly spread, or all if ``limit`` is 0."""
+        from mlx_selfdebug.tasks import load_tasks
+
+        return load_tasks(name).spread(limit)
+
+    def check_evaluation(self) -> None:
+        """Check the arms and the source of bugs before any work is done.
+
+        Raises ConfigError for an unknown arm or source, and TaskError if the bugs cannot be obtained.
+        """
+        from mlx_selfdebug.evaluation.arms import arms_named
+        from mlx_selfdebug.evaluation.bugs import require_bug_source
+
+        arms_named(self.config.eval.arms)
+        require_bug_source(self.config.eval.bugs)
+
+    def open(self) -> Run:
+        """Open the run, or create it. Raises ModelError or UsageError if there is no such model."""
+        from mlx_selfdebug.models.resolve import resolve_model
+        from mlx_selfdebug.store import Run
+
+        # The model is looked up first, so that a wrong name leaves no run folder behind.
+        resolve_model(self.config.model, progress=self.progress)
+        return Run(self.run_path, self.config)
+
+    def open_existing(self) -> Run:
+        """Open the run for a stage that needs an earlier one. Raises StoreError if there is no run."""
+        from mlx_selfdebug.errors import StoreError
+
+        if not (self.run_path / "config.toml").exists():
+            raise StoreError(f"there is no run in {self.run_path}", hint="start one with: mlx-selfdebug collect")
+        return self.open()
+
+    def model(self) -> Model:
+        from mlx_selfdebug.models.load import load_model
+
+        return load_model(self.config.model, progress=self.progress)
