@@ -11,10 +11,10 @@ from typing import Literal
 
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.models.blas import Blas, load_blas
-from mlx_selfdebug.progress import without_widgets
+from mlx_selfdebug.progress import import_tqdm_quietly
 
 blas: Blas = load_blas()
-without_widgets()
+import_tqdm_quietly()
 
 try:
     import mlx.core as mx
