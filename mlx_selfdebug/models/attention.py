@@ -38,8 +38,8 @@ Attention = Callable[..., mx.array]
 def quick_attention(network: nn.Module) -> Iterator[None]:
     """Compute the causal attention of the network's prefills in blocks of queries until the ``with`` block ends.
 
-    Nothing changes on other devices than the CPU, where this is not faster, nor for attention with another mask or of single tokens.
-    The attention cannot be differentiated.
+    Only on the CPU is this faster, so nothing changes on other devices. Attention with another mask, and that of single tokens,
+    stays as it is too. The attention cannot be differentiated.
     """
     if device_name() != "cpu":
         yield

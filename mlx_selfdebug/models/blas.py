@@ -52,7 +52,7 @@ _NEEDED_FLAGS = {
     "SKYLAKEX": ("avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl", "avx2", "fma"),
     "HASWELL": ("avx2", "fma"),
 }
-"""The instruction sets that OpenBLAS's kernels for a kind of processor need, as Linux names them. The fastest kernels come first."""
+"""The instruction sets, as Linux names them, that OpenBLAS's kernels for a kind of processor need. The fastest come first."""
 _INSTALL = "Install one: `apt-get install libopenblas0-pthread` (Debian, Ubuntu) or `pip install mkl`."
 
 

@@ -40,7 +40,7 @@ def make_writable(folder: Path) -> Path:
 
 
 def require_space(folder: Path, n_bytes: int, what: str) -> None:
-    """Raise DownloadError unless ``n_bytes`` are free on the disk of ``folder``. ``what`` names what needs them, for the message."""
+    """Raise DownloadError unless the disk of ``folder`` has ``n_bytes`` free. ``what`` names what needs them, for the message."""
     free = shutil.disk_usage(folder).free
     if free < n_bytes:
         raise DownloadError(
