@@ -250,7 +250,7 @@ def _assemble(resolved: ResolvedModel, network: nn.Module, config: dict[str, Any
 
 
 def _checked(path: Path, load: Callable[[], T], errors: tuple[type[Exception], ...] = _FILE_ERRORS) -> T:
-    """Return what ``load`` returns. If it raises one of ``errors``, raise FormatError, which says that ``path`` cannot be loaded."""
+    """Return what ``load`` returns. If it raises one of ``errors``, raise a FormatError that names ``path`` instead."""
     try:
         return load()
     except errors as error:
