@@ -23,7 +23,7 @@ MAX_CORE_SHARE = 0.01
 MAX_SAMPLES = 400
 """The maximum length of a history."""
 FIRST_SAMPLE_S = 0.25
-"""The seconds that a sample covers in a history of up to 100 s, which is ``MAX_SAMPLES`` of them. In a longer one they cover more."""
+"""The seconds that a sample covers at first. Samples become longer when more than ``MAX_SAMPLES`` would be needed, after 100 s."""
 CHECK_S = 0.5
 """The seconds that a governor waits before it measures the memory again."""
 NARROW_ABOVE, WIDEN_BELOW = 0.94, 0.85

@@ -33,7 +33,7 @@ from mlx_selfdebug.sampling.stopping import Stopping
 from mlx_selfdebug.sampling.width import plan_decoding
 
 ROWS_CPU = 16
-"""On the CPU, the number of rows of a batch is a multiple of this, idle rows included.
+"""On the CPU, the number of rows of a batch is a multiple of this, idle rows included, where its maximum width allows it.
 
 With OpenBLAS's kernel, a step of 16 rows takes two thirds to four fifths of the time of a step of 12
 (``benchmarks/decode_step.py``). Below 12 rows OpenBLAS uses another kernel, whose sums differ in the last digit.
@@ -112,8 +112,8 @@ class BatchDecoder:
         ahead: whether a step is begun before the tokens of the step before it are read. This keeps a GPU busy, and wastes one
             step of a row for every row that ends. By default it is done everywhere but on the CPU.
         guesses: the maximum number of tokens that are guessed at a time for a greedy request that is alone. By default it is the
-            number of rows that would be idle: 15 on the CPU and none elsewhere. With 0, no tokens are guessed. Nothing is guessed
-            for a network with a recurrent state. No step is begun ahead where guesses are possible.
+            number of rows that would be idle: 15 on the CPU, if ``width`` is at least 16, and none elsewhere. With 0, no tokens
+            are guessed. Nothing is guessed for a network with a recurrent state. No step is begun ahead where guesses are possible.
 
     >>> decoder.submit(Request((1, 2, 3), max_tokens=16))  # doctest: +SKIP
     >>> while decoder.active or decoder.waiting: decoder.step()  # doctest: +SKIP

@@ -62,7 +62,7 @@ class Slots:
 
     @property
     def take_runs(self) -> bool:
-        """Whether a row can take several tokens in a step. With a recurrent state it cannot, because such tokens cannot be undone."""
+        """Whether a row can take several tokens in a step. It cannot with a recurrent state, in which tokens cannot be undone."""
         return all(isinstance(layer, _RowKeys) for layer in self.layers)
 
     def load(self, row: int, prefix: Sequence[Any], length: int) -> None:
