@@ -95,7 +95,7 @@ def test_where_a_state_cannot_be_cut_back_forks_share_what_comes_before_them(hyb
 def test_a_draft_and_a_reading_share_their_prompt(tiny: Any) -> None:
     asked = fork(tiny, 0)
     prefixes = Prefixes(tiny.network, 512, 10**9)
-    prefixes.of(Request(asked.prompt, 8, breaks=asked.breaks))
+    prefixes.for_request(Request(asked.prompt, 8, breaks=asked.breaks))
     prefixes.whole(asked.read, (*asked.breaks, len(asked.prompt) - 1))
     assert prefixes.n_computed == len(asked.read)
 
