@@ -1,4 +1,7 @@
-"""Measure how much memory a stage takes, by sampling the bytes of the whole process tree while it runs.
+"""Measure how much memory a stage takes, and keep a decode batch within its memory budget.
+
+:class:`Meter` samples the bytes of the whole process tree while a block runs, and :class:`Governor` tells a decoder how many rows it
+may have.
 
 The tree is this process, its descendants, and the process that watches over it if there is one. On macOS the physical footprint
 counts, which Activity Monitor calls memory and which includes what the GPU holds. Elsewhere the resident size counts. Pages that
@@ -23,7 +26,7 @@ MAX_CORE_SHARE = 0.01
 MAX_SAMPLES = 400
 """The maximum length of a history."""
 FIRST_SAMPLE_S = 0.25
-"""The seconds that a sample covers at first. Samples become longer when more than ``MAX_SAMPLES`` would be needed, after 100 s."""
+"""The seconds that a sample covers at first. After 100 s, which is ``MAX_SAMPLES`` samples, they begin to cover more."""
 CHECK_S = 0.5
 """The seconds that a governor waits before it measures the memory again."""
 NARROW_ABOVE, WIDEN_BELOW = 0.94, 0.85

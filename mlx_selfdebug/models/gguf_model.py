@@ -143,6 +143,7 @@ class _Metadata:
         raise FormatError(f"{self.file.path}: {what}", hint=_OTHER)
 
     def integer(self, key: str, default: int | None = None, limit: int = 1 << 24) -> int:
+        """Return the value of ``key``, or ``default`` if it is missing. Raises FormatError unless it is from 1 to ``limit``."""
         value = self.file.metadata.get(f"{self.architecture}.{key}", default)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= limit:
             what = f"{self.architecture}.{key} is {value!r}; it must be an integer from 1 to {limit}"
@@ -150,6 +151,7 @@ class _Metadata:
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
+        """Return the value of ``key``, or ``default`` if it is missing. Raises FormatError unless it is positive and finite."""
         value = self.file.metadata.get(f"{self.architecture}.{key}", default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             what = f"{self.architecture}.{key} is {value!r}; it must be a positive number"
