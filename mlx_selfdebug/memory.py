@@ -1,6 +1,6 @@
 """Measure how much memory a stage takes, and keep a decode batch within its memory budget.
 
-:class:`Meter` samples the bytes of the whole process tree while a block runs, and :class:`Governor` tells a decoder how many rows it
+:class:`Meter` samples the bytes of the whole process tree while a block runs. :class:`Governor` tells a decoder how many rows it
 may have.
 
 The tree is this process, its descendants, and the process that watches over it if there is one. On macOS the physical footprint
