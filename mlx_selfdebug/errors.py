@@ -1,20 +1,21 @@
 """Define every error that this package raises on purpose.
 
-    SelfDebugError            one clear line: what is wrong, where, which value, what is allowed, what to type next
-    ├── UsageError            the caller asked for something that does not exist or does not fit (exit code 2)
-    │   ├── ConfigError       an unknown key, a value out of range, or a run folder of another configuration
-    │   ├── TaskError         a task set that cannot be read; carries every problem found, not only the first
-    │   └── UnknownNameError  a model, task set, domain or command that does not exist; suggests the nearest
-    ├── ModelError            a model that cannot be fetched or cannot be trusted
-    │   ├── DownloadError     no network, an interruption, or no space; what was downloaded is kept
-    │   ├── FormatError       a file that is truncated, corrupt, hostile or of a kind that is not read
-    │   └── UnreadableError   a program that the model cannot read: empty, or too long for its context
-    ├── StoreError            a run folder that is damaged, locked or full
-    ├── BudgetError           more memory is needed than the budget allows; carries both numbers (exit code 3)
-    ├── TrainingError         training cannot start or cannot go on
-    └── SandboxError          the test runner itself failed, which is never the fault of the code under test
+    SelfDebugError            exit code 1, unless a class below says otherwise
+    ├── UsageError            exit code 2
+    │   ├── ConfigError
+    │   ├── TaskError
+    │   └── UnknownNameError
+    ├── ModelError
+    │   ├── DownloadError
+    │   ├── FormatError
+    │   └── UnreadableError
+    ├── StoreError
+    ├── BudgetError           exit code 3
+    ├── TrainingError
+    └── SandboxError
 
-The command line prints the message and exits with ``exit_code``; ``--debug`` shows the traceback.
+A message says in one clear line what is wrong, where, which value is there and what is allowed; the hint says what to type next.
+The command line prints both and exits with ``exit_code``; ``--debug`` shows the traceback.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ from collections.abc import Iterable, Sequence
 
 
 class SelfDebugError(Exception):
-    """The base class of all errors of this package. ``hint`` is the command or action that helps."""
+    """The base class of all errors of this package."""
 
     exit_code = 1
+    """The exit code of the command line."""
+    hint: str | None
+    """The command or action that helps, if one is known."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -34,15 +38,20 @@ class SelfDebugError(Exception):
 
 
 class UsageError(SelfDebugError):
+    """The caller asked for something that does not exist or does not fit."""
+
     exit_code = 2
 
 
 class ConfigError(UsageError):
-    pass
+    """An unknown key, a value out of range, or a run folder of another configuration."""
 
 
 class TaskError(UsageError):
-    """A task set with problems. ``problems`` lists each of them as ``file:line: what is wrong``."""
+    """A task set that cannot be read. The error holds every problem that was found, not only the first."""
+
+    problems: tuple[str, ...]
+    """The problems, each as ``file:line: what is wrong``."""
 
     def __init__(self, message: str, *, problems: Sequence[str] = (), hint: str | None = None) -> None:
         super().__init__("\n  ".join([message, *problems]), hint=hint)
@@ -50,39 +59,48 @@ class TaskError(UsageError):
 
 
 class UnknownNameError(UsageError):
-    """A name that does not exist. ``kind`` is what was looked up ("model", "task set"), ``name`` what was asked for."""
+    """A model, task set, domain or command that does not exist. The message lists the known names and suggests the nearest.
+
+    Args:
+        kind: what was looked up, such as "model" or "task set".
+        name: the name that was asked for.
+        allowed: the names that exist.
+        hint: the command or action that helps, if one is known.
+    """
 
     def __init__(self, kind: str, name: str, allowed: Iterable[str], *, hint: str | None = None) -> None:
         names = sorted(allowed)
-        parts = [f"unknown {kind} {name!r}.", did_you_mean(name, names), f"Known: {', '.join(names)}"]
-        super().__init__(" ".join(part for part in parts if part), hint=hint)
+        sentences = [f"unknown {kind} {name!r}.", did_you_mean(name, names), f"Known: {', '.join(names)}"]
+        super().__init__(" ".join(filter(None, sentences)), hint=hint)
         self.name = name
 
 
 class ModelError(SelfDebugError):
-    pass
+    """A model that cannot be fetched or cannot be trusted."""
 
 
 class DownloadError(ModelError):
-    pass
-
-
-class UnreadableError(ModelError):
-    pass
+    """No network, an interruption, or no space. What was downloaded is kept."""
 
 
 class FormatError(ModelError):
-    pass
+    """A file that is truncated, corrupt, hostile or of a kind that is not read."""
+
+
+class UnreadableError(ModelError):
+    """A program that the model cannot read, because it is empty or too long for the model's context."""
 
 
 class StoreError(SelfDebugError):
-    pass
+    """A run folder that is damaged, locked or full."""
 
 
 class BudgetError(SelfDebugError):
-    """A budget that is too small. ``needed_bytes`` is the smallest budget that works."""
+    """More memory is needed than the budget allows."""
 
     exit_code = 3
+    needed_bytes: int
+    """The smallest budget that works."""
 
     def __init__(self, message: str, *, needed_bytes: int, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -90,19 +108,19 @@ class BudgetError(SelfDebugError):
 
 
 class TrainingError(SelfDebugError):
-    pass
+    """Training cannot start or cannot go on."""
 
 
 class SandboxError(SelfDebugError):
-    pass
+    """The test runner itself failed, which is never the fault of the code under test."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question that suggests the nearest of ``known`` for a mistyped name, or "" if none is near."""
+    """Return a question that suggests the name in ``known`` nearest to a mistyped name, or "" if none is near."""
     near = nearest(name, known)
     return f"Did you mean {near!r}?" if near else ""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the one of ``known`` that a mistyped name was most likely meant to be, or None if none is near."""
+    """Return the name in ``known`` that a mistyped name was most likely meant to be, or None if none is near."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)

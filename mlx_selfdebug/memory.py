@@ -1,4 +1,7 @@
-"""Measure how much memory a stage takes, by sampling the bytes of the whole process tree while it runs.
+"""Measure how much memory a stage takes, and keep a decode batch within its memory budget.
+
+:class:`Meter` samples the bytes of the whole process tree while a block runs. :class:`Governor` tells a decoder how many rows it
+may have.
 
 The tree is this process, its descendants, and the process that watches over it if there is one. On macOS the physical footprint
 counts, which Activity Monitor calls memory and which includes what the GPU holds. Elsewhere the resident size counts. Pages that
@@ -17,43 +20,55 @@ import psutil
 from mlx_selfdebug.machine.darwin import footprint
 
 INTERVAL_S = 0.05
+"""The seconds between two measurements of a meter, unless that would take too much of a core."""
 MAX_CORE_SHARE = 0.01
 """The maximum share of one core that a meter uses."""
 MAX_SAMPLES = 400
+"""The maximum length of a history."""
+FIRST_SAMPLE_S = 0.25
+"""The seconds that a sample covers at first. After 100 s, which is ``MAX_SAMPLES`` samples, they begin to cover more."""
 CHECK_S = 0.5
 """The seconds that a governor waits before it measures the memory again."""
-NEAR, FAR = 0.94, 0.85
+NARROW_ABOVE, WIDEN_BELOW = 0.94, 0.85
 """Shares of the budget above which a batch is made narrower, and below which it may widen again."""
 
 
 class History:
-    """The memory over time, as pairs of the seconds since the start and the maximum bytes from then until the next pair.
+    """The memory over time, in at most ``max_samples`` samples, however long the recording lasts.
 
-    There are at most ``most`` pairs, however long the recording lasts: when there are more, neighbours are merged.
+    When there are more samples, neighbours are merged, so that each sample covers twice the time from then on.
     """
 
-    def __init__(self, most: int = MAX_SAMPLES) -> None:
+    def __init__(self, max_samples: int = MAX_SAMPLES) -> None:
         self.samples: list[tuple[float, int]] = []
-        self._max_samples = most
-        self._min_interval_s = 0.25
+        """Pairs: the seconds since the start, and the maximum number of bytes from then until the next sample."""
+        self._max_samples = max_samples
+        self._sample_s = FIRST_SAMPLE_S
 
     def add(self, at_s: float, n_bytes: int) -> None:
-        if self.samples and at_s < self.samples[-1][0] + self._min_interval_s:
+        """Add a measurement of ``n_bytes`` that was made ``at_s`` seconds after the start, not before the last one."""
+        if self.samples and at_s < self.samples[-1][0] + self._sample_s:
             last_s, last_bytes = self.samples[-1]
             self.samples[-1] = last_s, max(last_bytes, n_bytes)
         else:
             self.samples.append((at_s, n_bytes))
         if len(self.samples) > self._max_samples:
-            self._min_interval_s *= 2
-            pairs = zip(self.samples[::2], [*self.samples[1::2], (0.0, 0)], strict=False)
-            self.samples = [(first[0], max(first[1], second[1])) for first, second in pairs]
+            self._merge_neighbours()
+
+    def _merge_neighbours(self) -> None:
+        self._sample_s *= 2
+        # If the number of samples is odd, the last one is paired with an empty sample.
+        pairs = zip(self.samples[::2], [*self.samples[1::2], (0.0, 0)], strict=False)
+        self.samples = [
+            (start_s, max(first_bytes, second_bytes)) for (start_s, first_bytes), (_, second_bytes) in pairs
+        ]
 
 
 class Meter:
     """A meter of the memory and the wall time of a block: ``with Meter() as meter: ...``.
 
     The results are ``meter.peak_bytes``, ``meter.wall_s`` and ``meter.history``; they can also be read while the block runs.
-    The memory is measured 20 times per second, or less often where that would take more than a hundredth of a core.
+    The memory is measured every ``interval_s`` seconds, or less often where that would take more than a hundredth of a core.
     """
 
     def __init__(self, interval_s: float = INTERVAL_S) -> None:
@@ -66,6 +81,7 @@ class Meter:
 
     @property
     def wall_s(self) -> float:
+        """The seconds from the start of the block to its end, or until now while the block runs."""
         return (self._end or time.monotonic()) - self._start
 
     def __enter__(self) -> Meter:
@@ -96,61 +112,64 @@ class Meter:
 
 
 class Governor:
-    """A governor that keeps a decoder of at most ``most`` rows narrower while the process tree is near its memory budget."""
+    """A governor that narrows a decoder's batch of ``max_width`` rows while the process tree is near its memory budget."""
 
-    def __init__(self, budget_bytes: int, most: int) -> None:
-        self._budget = budget_bytes
-        self._max_width = self._width = most
-        self._next = 0.0
+    def __init__(self, budget_bytes: int, max_width: int) -> None:
+        self._budget_bytes = budget_bytes
+        self._max_width = self._width = max_width
+        self._next_check = 0.0
 
     def width(self) -> int:
-        """Return the maximum number of rows to have now.
+        """Return the maximum number of rows that the batch should have now.
 
-        The memory is measured at most twice per second. Near the budget, free memory is given back to the system. If that does
-        not help there are a quarter fewer rows each time, and far from the budget one more.
+        The memory is measured at most once every ``CHECK_S`` seconds. Near the budget, free memory is given back to the system.
+        If the tree is still near the budget, the width shrinks by a quarter. Far from the budget, the width grows by one row.
         """
         now = time.monotonic()
-        if now >= self._next:
-            self._next = now + CHECK_S
-            used = tree_bytes() / self._budget
-            if used > NEAR:
+        if now >= self._next_check:
+            self._next_check = now + CHECK_S
+            share = tree_bytes() / self._budget_bytes
+            if share > NARROW_ABOVE:
                 release_free_memory()
-                used = tree_bytes() / self._budget
-            if used > NEAR:
+                share = tree_bytes() / self._budget_bytes
+            if share > NARROW_ABOVE:
                 self._width = max(1, self._width * 3 // 4)
-            elif used < FAR:
+            elif share < WIDEN_BELOW:
                 self._width = min(self._max_width, self._width + 1)
         return self._width
 
 
 def release_free_memory() -> None:
-    """Give memory that is free back to the system, where the C library can do that (glibc's ``malloc_trim``).
+    """Give freed memory back to the system, where the C library can do that (glibc's ``malloc_trim``).
 
-    After a wide batch, up to half a gigabyte of freed buffers was seen to stay with this process otherwise. It takes about 0.05 s.
+    Otherwise, up to half a gigabyte of freed buffers was seen to stay with this process after a wide batch. A call takes about
+    0.05 s.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
-def watched_by(pid: int | None) -> None:
-    """Count the process ``pid``, which watches over this one, as part of the tree from now on; None means that no process does."""
-    global _watcher
-    _watcher = pid
+_watcher_pid: int | None = None
 
 
-_watcher: int | None = None
+def set_watcher(pid: int | None) -> None:
+    """Count the process ``pid``, which watches over this one, as part of the tree from now on. None means that there is none."""
+    global _watcher_pid
+    _watcher_pid = pid
 
 
 def tree_bytes() -> int:
     """Return the number of bytes that this process, all its descendants and its watcher take now."""
-    me = psutil.Process()
-    watcher = [] if _watcher is None else [_watcher]
-    return sum(map(process_bytes, [me.pid, *(child.pid for child in me.children(recursive=True)), *watcher]))
+    process = psutil.Process()
+    pids = [process.pid, *(child.pid for child in process.children(recursive=True))]
+    if _watcher_pid is not None:
+        pids.append(_watcher_pid)
+    return sum(map(process_bytes, pids))
 
 
 def process_bytes(pid: int) -> int:
-    """Return the footprint of a process on macOS and its resident size elsewhere, or 0 if the process has ended."""
+    """Return the footprint of a process on macOS and its resident size elsewhere, in bytes, or 0 if the process has ended."""
     try:
         return footprint(pid) or int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:

@@ -1,8 +1,8 @@
-"""Parse Python source, from any thread and without warnings about it. Nothing here runs the source.
+"""Parse Python source from any thread, without showing warnings about the source. Nothing here runs the source.
 
-CPython up to 3.11.7 counts the depth of the tree under construction once for all threads (gh-106905), so two threads that parse at
-the same time can end in a SystemError about source that is right. Here one thread parses at a time, and whoever is disturbed by a
-parse from elsewhere parses again.
+CPython up to 3.11.7 keeps one count of the depth of the tree for all threads (gh-106905). If two threads parse at the same time, a
+SystemError can be raised about source that is right. The functions of this module therefore parse in one thread at a time. Where
+code that does not use them parses meanwhile and a SystemError is raised, they parse again.
 """
 
 from __future__ import annotations
@@ -10,21 +10,26 @@ from __future__ import annotations
 import ast
 import threading
 import warnings
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-ATTEMPTS = 5
-"""How often a parse is made again that another thread disturbed."""
+T = TypeVar("T")
+
+MAX_ATTEMPTS = 5
+"""The maximum number of times that a source is parsed while another thread disturbs it."""
 _LOCK = threading.RLock()
 
 
 def parse_quietly(source: str) -> ast.Module:
-    """Return the tree of ``source``. Raises SyntaxError or ValueError for any source that does not parse."""
-    tree: ast.Module = _parse(source, "exec")
-    return tree
+    """Return the tree of the module ``source``. Raises SyntaxError or ValueError for any source that does not parse."""
+    return _parse_alone(lambda: ast.parse(source))
 
 
 def parse(source: str) -> ast.Module | None:
-    """Return the tree of ``source``, or None if it is not Python, is nested too deeply or holds characters that source may not."""
+    """Return the tree of the module ``source``, or None if it does not parse.
+
+    That is the case if it is not Python, is nested too deeply, or holds characters that source may not contain.
+    """
     try:
         return parse_quietly(source)
     except (SyntaxError, ValueError):
@@ -32,9 +37,8 @@ def parse(source: str) -> ast.Module | None:
 
 
 def parse_expression(text: str) -> ast.expr:
-    """Return the tree of one expression. Raises SyntaxError or ValueError for any text that is none."""
-    expression: ast.Expression = _parse(text, "eval")
-    return expression.body
+    """Return the tree of one expression. Raises SyntaxError or ValueError if ``text`` is anything else."""
+    return _parse_alone(lambda: ast.parse(text, mode="eval")).body
 
 
 def literal(text: str) -> Any:
@@ -42,14 +46,15 @@ def literal(text: str) -> Any:
     return ast.literal_eval(parse_expression(text.lstrip(" \t")))
 
 
-def _parse(source: str, mode: Literal["exec", "eval"]) -> Any:
+def _parse_alone(parse_source: Callable[[], T]) -> T:
+    """Return the tree that ``parse_source`` returns. It runs while no other thread is in this function."""
     with _LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a model's code may hold invalid escapes and the like
-        for _ in range(ATTEMPTS):
+        warnings.simplefilter("ignore")  # A model's code often causes warnings, for example about invalid escapes.
+        for _ in range(MAX_ATTEMPTS):
             try:
-                return ast.parse(source, mode=mode)
+                return parse_source()
             except (RecursionError, MemoryError) as error:
                 raise ValueError("the source is nested too deeply") from error
             except SystemError as error:
-                disturbed = error
-        raise disturbed
+                last_error = error
+        raise last_error

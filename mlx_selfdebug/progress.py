@@ -1,6 +1,7 @@
-"""Report how far long work has come: one small protocol, a silent default, and bars for those who want them.
+"""Report how far long work has come, and measure what its time is spent on.
 
-The library never draws by itself. A caller may pass a :class:`Progress`; the command line passes :class:`Bars`.
+The library draws nothing by itself: by default it reports to :class:`NullProgress`, which is silent. A caller may pass another
+:class:`Progress`; the command line passes :class:`Bars`.
 
     with progress.stage("download", total=491_400_064, unit="B") as stage:
         stage.advance(65_536, note="part 1 of 6")
@@ -17,16 +18,19 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 class Stage(Protocol):
-    """One piece of work under way."""
+    """A piece of work that is under way."""
 
     def advance(self, n: int = 1, note: str = "") -> None:
         """Report that ``n`` more units are done.
 
-        ``note`` says in a few words what is going on, and stands until the next note.
+        ``note`` says in a few words what is going on. It is shown until the next note is given.
         """
 
 
@@ -34,10 +38,18 @@ class Progress(Protocol):
     """A reporter of stages. Stages may nest, and each ends when its ``with`` block ends, even by an exception."""
 
     def stage(self, name: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Stage]:
-        """Begin the stage ``name`` of ``total`` units of ``unit`` ("B", "tensors", "tasks"); None means an unknown total."""
+        """Begin the stage ``name``.
+
+        Args:
+            name: a word or two for the work, such as "download".
+            total: the number of units of work, or None if it is unknown.
+            unit: what is counted, in the plural, such as "tensors" or "tasks"; "B" for bytes.
+        """
 
 
 class NullStage:
+    """A stage that reports nothing."""
+
     def advance(self, n: int = 1, note: str = "") -> None:
         pass
 
@@ -49,18 +61,8 @@ class NullProgress:
         return nullcontext(NullStage())
 
 
-def without_widgets() -> None:
-    """Import ``tqdm.auto`` without its warning, before a library that draws with it imports it.
-
-    In a notebook without widgets it warns that they are missing, and none of our bars needs them.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import tqdm.auto  # noqa: F401
-
-
 class Bars:
-    """A progress that writes one line of text per stage to ``file``, by default stderr.
+    """A progress that writes one line of text per stage to ``file``, by default to stderr.
 
     The line shows the share that is done, the time left, the units per second, and the stage's last note.
     """
@@ -81,7 +83,7 @@ class Bars:
 
 
 class _Bar:
-    def __init__(self, bar: Any) -> None:
+    def __init__(self, bar: tqdm) -> None:
         self._bar = bar
 
     def advance(self, n: int = 1, note: str = "") -> None:
@@ -90,18 +92,29 @@ class _Bar:
         self._bar.update(n)
 
 
+def import_tqdm_quietly() -> None:
+    """Import ``tqdm.auto`` without its warning, before another library imports it.
+
+    In a notebook without widgets ``tqdm.auto`` warns that they are missing, but none of our bars needs them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tqdm.auto  # noqa: F401
+
+
 class Spent:
-    """The seconds spent on each kind of work."""
+    """The wall time that is spent on each part of the work."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        """The seconds by part, such as "reading" or "waiting for tests"."""
 
     def add(self, part: str, seconds: float) -> None:
         self.seconds[part] = self.seconds.get(part, 0.0) + seconds
 
     @contextmanager
     def on(self, part: str) -> Iterator[None]:
-        """Add the seconds that the block takes to ``part``."""
+        """Add the seconds that the ``with`` block takes to ``part``."""
         begin = time.monotonic()
         try:
             yield

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_selfdebug import memory
-from mlx_selfdebug.memory import History, Meter, process_bytes, tree_bytes, watched_by
+from mlx_selfdebug.memory import History, Meter, process_bytes, set_watcher, tree_bytes
 
 HOLD = "import sys; held = bytearray(80_000_000); print('ready', flush=True); sys.stdin.read()"
 
@@ -33,11 +33,11 @@ def test_a_childs_memory_counts(holder: subprocess.Popen[bytes]) -> None:
 
 def test_the_watchers_memory_counts() -> None:
     alone = tree_bytes()
-    watched_by(os.getppid())
+    set_watcher(os.getppid())
     try:
         assert tree_bytes() > alone
     finally:
-        watched_by(None)
+        set_watcher(None)
 
 
 def test_a_process_that_has_ended_has_no_memory(holder: subprocess.Popen[bytes]) -> None:
@@ -79,7 +79,7 @@ def test_a_costly_look_is_taken_less_often(monkeypatch: pytest.MonkeyPatch) -> N
 
 @given(st.lists(st.tuples(st.floats(0.001, 30.0), st.integers(1, 10**10)), min_size=1, max_size=300))
 def test_a_history_stays_short_keeps_the_peak_and_is_in_order(steps: list[tuple[float, int]]) -> None:
-    history, at_s = History(most=16), 0.0
+    history, at_s = History(max_samples=16), 0.0
     for seconds, n_bytes in steps:
         at_s += seconds
         history.add(at_s, n_bytes)

@@ -101,10 +101,10 @@ class Session:
         self.progress: Progress = progress(quiet=flags.quiet)
         self.allow_weak_sandbox = flags.allow_weak_sandbox
         if flags.watched:
-            from mlx_selfdebug.memory import watched_by
+            from mlx_selfdebug.memory import set_watcher
 
             end_with_parent()
-            watched_by(os.getppid())
+            set_watcher(os.getppid())
 
     @property
     def config(self) -> Config:

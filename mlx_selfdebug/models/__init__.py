@@ -1,4 +1,4 @@
 """Turn the name of a model into a network and its tokenizer.
 
-Callers begin with ``load``. Everything that does not need mlx is in ``resolve``.
+Start with ``load.py``, which needs mlx. ``resolve.py`` finds or fetches a model's folder without mlx.
 """

@@ -1,6 +1,6 @@
-"""Read adapters in mlx-lm's format, and refuse what is none in one line that says why and what to do.
+"""Read adapters in mlx-lm's format: folders with adapter_config.json and adapters.safetensors.
 
-An adapter is a folder with adapter_config.json and adapters.safetensors.
+A folder in another format is refused with an error that says in one line what it is, and in a hint what to do about it.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from mlx_selfdebug.errors import ModelError
 WEIGHTS = "adapters.safetensors"
 SETTINGS = "adapter_config.json"
 METHODS = ("lora", "dora")
+"""The values of ``fine_tune_type`` that make an adapter. mlx-lm writes a third one, "full", for whole models."""
 _HINT = "make an adapter with: mlx-selfdebug train"
-_PARAMETERS = {"rank": int, "scale": (int, float), "dropout": (int, float)}
-
-# What mlx and mlx_lm raise on weights that are damaged or belong to another model.
-_BAD_WEIGHTS = (ValueError, KeyError, TypeError, IndexError, RuntimeError, OSError)
+_PARAMETER_TYPES: dict[str, tuple[type, ...]] = {"rank": (int,), "scale": (int, float), "dropout": (int, float)}
+"""The keys of ``lora_parameters`` that mlx-lm needs."""
+_WEIGHT_ERRORS = (ValueError, KeyError, TypeError, IndexError, RuntimeError, OSError)
+"""What mlx and mlx_lm raise if weights are damaged or belong to another model."""
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Return the settings of the adapter in ``folder``.
+    """Return the content of adapter_config.json in the folder of an adapter.
 
     Raises ModelError if a file is missing, if the settings cannot be read, or if they are not those of a LoRA or DoRA adapter.
     """
@@ -48,48 +49,48 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def add_adapter(network: nn.Module, folder: Path, name: str) -> None:
-    """Add the adapter in ``folder`` to ``network``, which is that of the model ``name``.
+    """Add the adapter in ``folder`` to ``network``, in place. ``name`` is the name of the network's model, for messages.
 
-    Raises ModelError as :func:`read_settings` does, and if the weights are damaged or do not fit the network, which may then hold
-    layers of the adapter.
+    Raises ModelError as :func:`read_settings` does, and if the weights are damaged or do not fit the network. In the latter case
+    the network may be left with some layers of the adapter.
     """
     read_settings(folder)
     try:
         load_adapters(network, str(folder))
         mx.eval(network.parameters())
-    except _BAD_WEIGHTS as error:
+    except _WEIGHT_ERRORS as error:
         what = f"the adapter {folder} does not fit {name}: {error}"
         raise ModelError(what, hint="load the model that it was trained on") from error
 
 
 def _check(file: Path, settings: dict[str, Any]) -> None:
-    """Raise ModelError for the first setting that mlx-lm needs and that is missing or wrong."""
+    """Raise ModelError if a setting that mlx-lm needs is missing or wrong. The message is about the first of them."""
     method = settings.get("fine_tune_type", "lora")
     if method == "full":
-        what = f"{file}: fine_tune_type is 'full': the folder holds a whole model's weights, which is no adapter"
+        what = f"{file}: fine_tune_type is 'full': the folder holds the weights of a whole model, not an adapter"
         raise ModelError(what, hint="make a model of it with: mlx_lm.fuse, and load that model by its folder")
     if method not in METHODS:
         raise ModelError(f"{file}: fine_tune_type is {method!r}, but it must be {' or '.join(METHODS)}", hint=_HINT)
     if "lora_layers" in settings and "num_layers" not in settings:
         what = f"{file} was written by an older mlx-lm, which called num_layers lora_layers"
         raise ModelError(what, hint=f"in {file} write num_layers instead of lora_layers")
-    if not _is(settings.get("num_layers"), int):
-        raise ModelError(
-            f"{file}: num_layers is {settings.get('num_layers')!r}, but must be a whole number", hint=_HINT
-        )
+    n_layers = settings.get("num_layers")
+    if not _is_number(n_layers, (int,)):
+        raise ModelError(f"{file}: num_layers is {n_layers!r}, but must be a whole number", hint=_HINT)
     parameters = settings.get("lora_parameters")
     if not isinstance(parameters, dict):
         raise ModelError(f"{file}: lora_parameters is {parameters!r}, but must be an object", hint=_HINT)
     if "alpha" in parameters and "scale" not in parameters:
-        what = f"{file}: lora_parameters has alpha, where mlx-lm has scale, which is alpha divided by the rank"
+        what = f"{file}: lora_parameters has alpha, but mlx-lm reads scale, which is alpha divided by the rank"
         raise ModelError(
             what, hint=f'in {file} write "scale" instead of "alpha", with the value that was used in training'
         )
-    for key, kinds in _PARAMETERS.items():
-        if not _is(parameters.get(key), kinds):
+    for key, types in _PARAMETER_TYPES.items():
+        if not _is_number(parameters.get(key), types):
             what = f"{file}: lora_parameters.{key} is {parameters.get(key)!r}, but must be a number"
             raise ModelError(what, hint=_HINT)
 
 
-def _is(value: Any, kinds: Any) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool)
+def _is_number(value: object, types: tuple[type, ...]) -> bool:
+    # JSON's true and false are not numbers, but Python's bool is an int.
+    return isinstance(value, types) and not isinstance(value, bool)

@@ -1,11 +1,13 @@
-"""Compute causal attention some queries at a time, which is faster on the CPU and needs less memory everywhere.
+"""Compute causal attention in blocks of queries, which is faster on the CPU and needs less memory everywhere.
 
 A block of queries sees only the keys up to its end, so about half of the scores are never computed. All heads that share keys go
-through one matrix product. The exponential is that of ``activations.py``: on x86, MLX's own takes most of the time of a prefill's
-attention.
+through one matrix product. The exponential is that of ``activations.py``, because on x86 MLX's own takes most of the time of a
+prefill's attention.
 
     with quick_attention(network):
         network(ids, cache=caches)
+
+``training/attention.py`` builds on the same blocks for attention that can be differentiated.
 """
 
 from __future__ import annotations
@@ -26,16 +28,18 @@ NAME = "scaled_dot_product_attention"
 BLOCK = 64
 """The number of queries that are computed at a time in a prefill."""
 MIN_QUERIES = 8
-"""The smallest number of queries for which blocks pay."""
+"""The smallest number of queries for which computing in blocks is worthwhile."""
 
 Attention = Callable[..., mx.array]
+"""An attention function with the parameters of mlx-lm's ``scaled_dot_product_attention``."""
 
 
 @contextmanager
 def quick_attention(network: nn.Module) -> Iterator[None]:
-    """Have the network compute the causal attention of prefills by blocks inside the block, where that is faster: on the CPU.
+    """Compute the causal attention of the network's prefills in blocks of queries until the ``with`` block ends.
 
-    It cannot be differentiated. Attention with another mask, and that of single tokens, stays as it is.
+    Only on the CPU is this faster, so nothing changes on other devices. Attention with another mask, and that of single tokens,
+    stays as it is too. The attention cannot be differentiated.
     """
     if device_name() != "cpu":
         yield
@@ -46,10 +50,13 @@ def quick_attention(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def replaced_attention(network: nn.Module, replacement: Attention) -> Iterator[None]:
-    """Bind ``replacement`` where the network's modules look their attention up. Its first argument is the original."""
-    modules = {type(module).__module__ for _, module in network.named_modules()}
+    """Have the network call ``replacement`` instead of its attention function until the ``with`` block ends.
+
+    ``replacement`` gets the original function as its first argument, before those of the call.
+    """
+    module_names = {type(layer).__module__ for _, layer in network.named_modules()}
     with ExitStack() as stack:
-        for name in sorted(modules):
+        for name in sorted(module_names):
             original = getattr(sys.modules.get(name), NAME, None)
             if original is not None:
                 stack.enter_context(bound(sys.modules[name], NAME, partial(replacement, original)))
@@ -59,25 +66,34 @@ def replaced_attention(network: nn.Module, replacement: Attention) -> Iterator[N
 def _quick(
     original: Attention, queries: mx.array, keys: mx.array, values: mx.array, cache: Any = None, **options: Any
 ) -> mx.array:
+    # Only a cache with quantized keys has an attribute "bits".
     is_plain = options.get("mask") == "causal" and set(options) <= {"mask", "scale"} and not hasattr(cache, "bits")
     if not is_plain or queries.shape[2] < MIN_QUERIES or queries.dtype != mx.float32:
         return original(queries, keys, values, cache=cache, **options)
     rows, heads, length, size = queries.shape
-    groups, earlier = keys.shape[1], keys.shape[2] - length
+    groups, n_earlier = keys.shape[1], keys.shape[2] - length
     grouped = (queries * options["scale"]).reshape(rows, groups, heads // groups, length, size)
     outs = []
     for start, stop in blocks(length, BLOCK):
-        seen = earlier + stop
-        out, _ = attended(grouped[:, :, :, start:stop], keys[:, :, :seen], values[:, :, :seen])
+        n_seen = n_earlier + stop
+        out, _ = attended(grouped[:, :, :, start:stop], keys[:, :, :n_seen], values[:, :, :n_seen])
         outs.append(out)
     return mx.concatenate(outs, axis=3).reshape(rows, heads, length, values.shape[-1])
 
 
 def attended(queries: mx.array, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-    """Return the output of a block of queries, and for each query the logarithm of the sum of its weights.
+    """Return the output of a block of queries, and for each query the logarithm of the sum of its exponentiated scores.
 
-    ``queries`` are scaled and have shape (rows, groups, heads per group, queries, size). They are the last ones of the positions
-    of ``keys`` and ``values``, of shape (rows, groups, keys, size). Probabilities are computed in float32.
+    Probabilities are computed in float32.
+
+    Args:
+        queries: scaled queries of shape (rows, groups, heads per group, queries, size). They belong to the last positions of the
+            keys. A group is the set of heads that share keys.
+        keys: all keys up to the end of the block, of shape (rows, groups, keys, size).
+        values: the values of the same positions, of shape (rows, groups, keys, value size).
+
+    Returns:
+        Arrays of shapes (rows, groups, heads per group, queries, value size) and (rows, groups, heads per group, queries, 1).
     """
     masked = scores(queries, keys)
     highest = mx.max(masked, axis=-1, keepdims=True)
@@ -89,32 +105,32 @@ def attended(queries: mx.array, keys: mx.array, values: mx.array) -> tuple[mx.ar
 
 
 def scores(queries: mx.array, keys: mx.array) -> mx.array:
-    """Return the masked scores of a block of queries with all keys up to the block's end, in float32.
+    """Return the scores of a block of queries with all keys up to the block's end, in float32. Later keys are masked.
 
-    Their shape is (rows, groups, heads per group * queries, keys).
+    ``queries`` and ``keys`` are those of :func:`attended`. The scores have shape (rows, groups, heads per group * queries, keys).
     """
-    n, seen = queries.shape[3], keys.shape[2]
-    later = mx.arange(seen)[None] > mx.arange(seen - n, seen)[:, None]
+    n_queries, n_keys = queries.shape[3], keys.shape[2]
+    is_later = mx.arange(n_keys)[None] > mx.arange(n_keys - n_queries, n_keys)[:, None]
     plain = (group(queries) @ keys.swapaxes(-1, -2)).astype(mx.float32)
-    masked = plain.reshape(*queries.shape[:3], n, seen) + mx.where(later, -1e30, 0.0)
+    masked = plain.reshape(*queries.shape[:3], n_queries, n_keys) + mx.where(is_later, -1e30, 0.0)
     return masked.reshape(plain.shape)
 
 
 def blocks(length: int, size: int) -> list[tuple[int, int]]:
-    """Return where blocks of at most ``size`` positions begin and end."""
+    """Divide ``length`` positions into blocks of at most ``size``, and return the start and the end of each block."""
     return [(start, min(start + size, length)) for start in range(0, length, size)]
 
 
 def group(x: mx.array) -> mx.array:
-    """Join the heads of a group, so that one matrix product serves them all.
+    """Join the heads of each group, so that one matrix product serves them all.
 
-    (rows, groups, heads, queries, size) -> (rows, groups, heads * queries, size)
+    The shape changes from (rows, groups, heads, queries, size) to (rows, groups, heads * queries, size).
     """
     rows, groups, heads, n, size = x.shape
     return x.reshape(rows, groups, heads * n, size)
 
 
 def ungroup(x: mx.array, heads: int) -> mx.array:
-    """Undo ``group``."""
+    """Undo :func:`group`, where ``heads`` is the number of heads per group."""
     rows, groups, n, size = x.shape
     return x.reshape(rows, groups, heads, n // heads, size)

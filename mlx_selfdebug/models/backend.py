@@ -11,10 +11,11 @@ from typing import Literal
 
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.models.blas import Blas, load_blas
-from mlx_selfdebug.progress import without_widgets
+from mlx_selfdebug.progress import import_tqdm_quietly
 
 blas: Blas = load_blas()
-without_widgets()
+"""The BLAS that mlx's CPU backend uses in this process."""
+import_tqdm_quietly()  # Modules that are imported later, such as huggingface_hub, import tqdm.auto.
 
 try:
     import mlx.core as mx

@@ -1,4 +1,4 @@
-"""Bind a name in a module to another value for the length of a block."""
+"""Replace a function of a module while a ``with`` block runs, so that a model of mlx-lm can be changed without a copy of it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 @contextmanager
 def bound(module: ModuleType, name: str, value: Any) -> Iterator[None]:
-    """Bind ``module.name`` to ``value`` inside the block, and to its earlier value after it.
+    """Bind ``module.name`` to ``value`` inside the ``with`` block, and bind it to its earlier value again afterwards.
 
-    mlx-lm's models look their functions up in their modules. So a function can be replaced in this way, without a copy of the
-    model. The binding holds for the whole process, so the block should contain as little as possible.
+    This replaces functions that mlx-lm's models call, because the models look them up in their modules at each call. The binding
+    holds for the whole process, so the block should contain as little as possible.
     """
-    before = getattr(module, name)
+    original = getattr(module, name)
     setattr(module, name, value)
     try:
         yield
     finally:
-        setattr(module, name, before)
+        setattr(module, name, original)

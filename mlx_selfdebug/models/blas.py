@@ -1,6 +1,6 @@
 """Load a fast BLAS for the CPU backend on Linux, before mlx is imported.
 
-The ``mlx-cpu`` wheel contains the reference BLAS. A library that was loaded earlier with ``RTLD_GLOBAL`` takes its
+The ``mlx-cpu`` wheel contains the reference BLAS. A library that is loaded earlier with ``RTLD_GLOBAL`` takes its
 place, which makes float32 matrix products up to 100 times faster (896x4864 by 1024 rows on two cores: 52 ms instead of
 5158 ms). The library has to be loaded before the first ``import mlx.core`` of the process. This module does not import
 mlx.
@@ -43,9 +43,16 @@ _FOLDERS = (
     "/usr/local/lib",
     "/opt/OpenBLAS/lib",
 )
+"""The folders where Linux distributions and OpenBLAS's own installation put the library."""
 _CORE_TYPE = "OPENBLAS_CORETYPE"
+"""The environment variable that makes OpenBLAS take the kernels for a kind of processor."""
 _OLD_CORES = frozenset({"Prescott", "Core2", "Penryn", "Dunnington", "Atom", "Nehalem"})
-"""What OpenBLAS calls processors of Intel without AVX."""
+"""OpenBLAS's names for Intel processors without AVX."""
+_NEEDED_FLAGS = {
+    "SKYLAKEX": ("avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl", "avx2", "fma"),
+    "HASWELL": ("avx2", "fma"),
+}
+"""The instruction sets, as Linux names them, that OpenBLAS's kernels for a kind of processor need. The fastest come first."""
 _INSTALL = "Install one: `apt-get install libopenblas0-pthread` (Debian, Ubuntu) or `pip install mkl`."
 
 
@@ -68,7 +75,7 @@ class Blas:
 def load_blas() -> Blas:
     """Load the first fast BLAS that is found, and return it.
 
-    This happens once per process: later calls return the first call's answer. Nothing is loaded on macOS, where mlx
+    This happens once per process: later calls return what the first call returned. Nothing is loaded on macOS, where mlx
     uses Accelerate, or where mlx's CUDA backend is installed. ``MLX_SELFDEBUG_BLAS`` names a library to use instead of
     searching. If there is no fast BLAS, or if mlx was imported before, a :class:`SlowBlasWarning` is issued.
 
@@ -85,40 +92,38 @@ def load_blas() -> Blas:
 
 
 def choose_blas(candidates: Iterable[str], *, override: str = "", mlx_is_imported: bool = False) -> Blas:
-    """Load the library that ``override`` names, or else the first of ``candidates`` that is a fast BLAS, and return it.
+    """Load a fast BLAS and return it: the library ``override`` if that is given, or else the first of ``candidates`` that is one.
 
-    Nothing is loaded if mlx has been imported, since it would be too late. Then, or if there is no fast BLAS, a
+    Nothing is loaded if mlx has been imported, because that would be too late. In this case, and if there is no fast BLAS, a
     :class:`SlowBlasWarning` is issued. Raises ModelError if ``override`` is not a BLAS that can be loaded.
     """
     if mlx_is_imported:
         _warn("mlx was imported before a fast BLAS could be loaded. Import mlx_selfdebug.models.backend before mlx.")
         return Blas("reference")
     if override:
-        return _load_override(override)
-    return next((library for name in candidates if (library := _try(name)) is not None), None) or _nothing_found()
-
-
-def _load_override(path: str) -> Blas:
-    library = _try(path)
-    if library is None:
-        raise ModelError(
-            f"{OVERRIDE}={path} is not a BLAS library that can be loaded",
-            hint=f"unset {OVERRIDE}, or set it to a libopenblas.so.0 or libmkl_rt.so.2",
-        )
-    return library
-
-
-def _nothing_found() -> Blas:
+        blas = _try_to_load(override)
+        if blas is None:
+            raise ModelError(
+                f"{OVERRIDE}={override} is not a BLAS library that can be loaded",
+                hint=f"unset {OVERRIDE}, or set it to a libopenblas.so.0 or libmkl_rt.so.2",
+            )
+        return blas
+    for name in candidates:
+        if (blas := _try_to_load(name)) is not None:
+            return blas
     _warn(f"No OpenBLAS or MKL was found: matrix products on the CPU will be about 100 times slower. {_INSTALL}")
     return Blas("reference")
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, SlowBlasWarning, stacklevel=5)
+    warnings.warn(message, SlowBlasWarning, stacklevel=4)  # The warning shows the caller of load_blas.
 
 
 def _candidates() -> Iterator[str]:
-    """Yield names for the loader's own search, and files in the distribution's folders and then under this Python's prefix."""
+    """Yield the libraries to try, in order: names for the loader's own search, and files in known folders.
+
+    These are the folders of the distributions, and then those of this Python and of the user's packages.
+    """
     yield from _OPENBLAS
     folders = [*map(Path, _FOLDERS), Path(sys.prefix) / "lib", Path(site.getuserbase()) / "lib"]
     for names in (_OPENBLAS, _MKL):
@@ -126,8 +131,11 @@ def _candidates() -> Iterator[str]:
     yield from _MKL
 
 
-def _try(name: str) -> Blas | None:
-    """Load ``name`` for the whole process if it exists and has the 32-bit-integer CBLAS symbols that mlx calls."""
+def _try_to_load(name: str) -> Blas | None:
+    """Load the library ``name`` for the whole process and return it, or return None if it does not exist or is of no use.
+
+    A library is of use if it has the CBLAS symbols with 32-bit integers that mlx calls.
+    """
     try:
         loaded = ctypes.CDLL(name)
         if not hasattr(loaded, "cblas_sgemm"):
@@ -136,26 +144,27 @@ def _try(name: str) -> Blas | None:
         ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
     except OSError:
         return None
-    library = replace(_already_mapped() or Blas("other", name), core=core_of(loaded))
-    logger.debug("loaded the BLAS %s from %s", library.name, library.path)
-    return library
+    blas = replace(_already_mapped() or Blas("other", name), core=core_of(loaded))
+    logger.debug("loaded the BLAS %s from %s", blas.name, blas.path)
+    return blas
 
 
 def core_of(library: ctypes.CDLL) -> str:
-    """Return the kind of processor for which a loaded OpenBLAS has chosen its kernels; "" if it is another library."""
+    """Return the kind of processor for which a loaded OpenBLAS has chosen its kernels, or "" for any other library."""
     try:
-        name = library.openblas_get_corename
+        get_core_name = library.openblas_get_corename
     except AttributeError:
         return ""
-    name.restype = ctypes.c_char_p
-    return (name() or b"").decode(errors="replace")
+    get_core_name.restype = ctypes.c_char_p
+    return (get_core_name() or b"").decode(errors="replace")
 
 
 def with_better_kernels(library: ctypes.CDLL, name: str) -> ctypes.CDLL:
-    """Load OpenBLAS again for the instructions that this processor has, if it has chosen kernels from before there was AVX2.
+    """Load the library ``name`` again with faster kernels if it is an OpenBLAS that has chosen kernels without AVX.
 
-    OpenBLAS up to 0.3.24 does so on Intel processors that are newer than itself, and is four times slower then (its issue 4267).
-    The environment variable that names the kernels is only read while the library is loaded. One that the user has set is kept.
+    OpenBLAS up to 0.3.24 chooses such kernels on Intel processors that are newer than itself, and is four times slower with them
+    (its issue 4267). The environment variable that names the kernels is only read while the library is loaded. If the user has
+    set this variable, nothing is changed. Returns the library that is loaded in the end.
     """
     if _CORE_TYPE in os.environ or core_of(library) not in _OLD_CORES:
         return library
@@ -172,16 +181,12 @@ def with_better_kernels(library: ctypes.CDLL, name: str) -> ctypes.CDLL:
 
 
 def better_cores(flags: Container[str]) -> list[str]:
-    """Return the kinds of processors whose kernels run on one with these ``flags``, the fastest first."""
-    needed = {
-        "SKYLAKEX": ("avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl", "avx2", "fma"),
-        "HASWELL": ("avx2", "fma"),
-    }
-    return [core for core, names in needed.items() if all(name in flags for name in names)]
+    """Return the kinds of processors whose kernels a processor with these ``flags`` can run, the fastest kernels first."""
+    return [core for core, needed in _NEEDED_FLAGS.items() if all(flag in flags for flag in needed)]
 
 
 def processor_flags() -> frozenset[str]:
-    """Return the names of the instructions that this processor has, as Linux lists them; none elsewhere."""
+    """Return the instruction sets of this processor, as Linux names them. On other systems, the set is empty."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -190,9 +195,9 @@ def processor_flags() -> frozenset[str]:
 
 
 def _already_mapped() -> Blas | None:
-    """Return the fast BLAS that this process has mapped, whether we loaded it or LD_PRELOAD did.
+    """Return the fast BLAS that is mapped in this process, no matter whether this module or LD_PRELOAD loaded it.
 
-    NumPy's private copy has another file name and is not taken for one.
+    NumPy's private copy of OpenBLAS does not count. Its file name is different.
     """
     try:
         lines = Path("/proc/self/maps").read_text().splitlines()

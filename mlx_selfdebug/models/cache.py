@@ -1,7 +1,7 @@
 """Check that the cache folder has room for models, and keep processes from working on the same part of it at once.
 
-In the cache folder (``machine/cache_folder.py``), ``models/`` holds repacked models and ``downloads/`` holds what is not complete
-yet. Hub repositories stay in the hub's own cache.
+In the cache folder (``machine/cache_folder.py``), ``models/`` holds repacked models and ``downloads/`` holds GGUF files until they
+are repacked. Repositories of the hub stay in the hub's own cache.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def make_writable(folder: Path) -> Path:
 
 
 def require_space(folder: Path, n_bytes: int, what: str) -> None:
-    """Raise DownloadError, with both numbers, unless ``n_bytes`` are free in ``folder``. ``what`` names what needs the space."""
+    """Raise DownloadError unless the disk of ``folder`` has ``n_bytes`` free. ``what`` names what needs them, for the message."""
     free = shutil.disk_usage(folder).free
     if free < n_bytes:
         raise DownloadError(
@@ -51,7 +51,7 @@ def require_space(folder: Path, n_bytes: int, what: str) -> None:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turn an OSError that is raised inside the block into a DownloadError that names ``folder``."""
+    """Turn an OSError that is raised inside the ``with`` block into a DownloadError that names ``folder``."""
     try:
         yield
     except OSError as error:
@@ -61,7 +61,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path`` inside the block. If another process holds it, say so in the log and wait."""
+    """Hold the lock file ``path`` inside the ``with`` block. If another process holds it, log that and wait."""
     lock = FileLock(path)
     with writing(path.parent):
         try:

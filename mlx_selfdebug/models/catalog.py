@@ -1,8 +1,8 @@
 """List the models that have a short name, and every place from which each can be fetched.
 
-A hub repository comes first. Where the hub cannot be reached, some models can also be fetched as a GGUF file that is
-stored inside wheels. Each wheel is downloaded as a plain archive and one member is taken out of it; nothing is imported
-or installed. The file is used only if its size and SHA-256 are the ones written here.
+The first place is a repository on the hub. If the hub cannot be reached, some models can also be fetched as a GGUF file
+that is stored inside wheels. Each wheel is downloaded as a plain archive, and one member is taken out of it; nothing is
+imported or installed. The GGUF file is used only if its size and SHA-256 are those in this list.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ class WheelPart:
     package: str
     """The name of the wheel's package in the index."""
     version: str
+    """The pinned version of the package."""
     member: str
     """The member's path inside the wheel."""
     size: int
@@ -30,6 +31,7 @@ class GgufSource:
     """A GGUF file that is stored in parts inside wheels."""
 
     filename: str
+    """The name of the file, without a folder."""
     size: int
     """The size of the whole file in bytes."""
     sha256: str
@@ -43,12 +45,13 @@ class Alias:
     """A short name for a model, and the places from which the model can be fetched."""
 
     name: str
+    """The short name, as it is given to ``--model``."""
     about: str
     """One line about the model, for people who choose one."""
     hub: str
     """The repository on the hub, as ``owner/name``."""
     gguf: GgufSource | None = None
-    """The GGUF file to fall back on, or None if the hub is the only place."""
+    """The GGUF file to use if the hub cannot be reached, or None if the hub is the only place."""
 
 
 def _coder_part(number: int, size: int, sha256: str) -> WheelPart:
@@ -87,6 +90,7 @@ _SMOLLM2 = GgufSource(
 )
 
 DEFAULT_MODEL = "qwen2.5-coder-0.5b"
+"""The name of the model that is used unless another one is given."""
 
 ALIASES: dict[str, Alias] = {
     alias.name: alias
@@ -106,3 +110,4 @@ ALIASES: dict[str, Alias] = {
         Alias("qwen3.5-0.8b", "Qwen3.5 0.8B: newer and slower to train", "mlx-community/Qwen3.5-0.8B-4bit"),
     )
 }
+"""The models by their short names."""

@@ -1,6 +1,7 @@
-"""Render a chat as token ids. A message is only text: where it names a control token, it is encoded letter by letter.
+"""Render a chat as token ids, in which only the chat template makes control tokens.
 
-Otherwise a task about chat templates, or an attempt that holds ``<|im_end|>``, would end the user's turn in the middle.
+The content of a message is only text. Where it names a control token, such as ``<|im_end|>``, it is encoded letter by letter.
+Otherwise a task about chat templates, or an attempt that contains ``<|im_end|>``, would end the user's turn in the middle.
 """
 
 from __future__ import annotations
@@ -11,25 +12,32 @@ from typing import Any
 
 _MARK = "\ue000{}\ue001"
 _MARKS = re.compile("\ue000(\\d+)\ue001")
-"""What stands for a message while the template is rendered: characters for private use, which no template has."""
+"""A mark is a placeholder for the content of a message while the template is rendered.
+
+It is the message's index between two characters of Unicode's private use area, which no template contains.
+"""
 
 
 def chat_ids(tokenizer: Any, messages: Sequence[Mapping[str, str]], encode: Callable[[str], list[int]]) -> list[int]:
-    """Return the ids of a chat up to where the reply begins. Raises whatever the chat template raises.
+    """Return the token ids of a chat up to where the reply begins. Raises whatever the chat template raises.
 
-    ``encode`` gives the ids of a text in which nothing is a control token.
+    Args:
+        tokenizer: a tokenizer of transformers, or mlx-lm's wrapper around one.
+        messages: the chat, each message with the keys "role" and "content".
+        encode: returns the ids of a text and takes nothing in it for a control token.
     """
     options = {"add_generation_prompt": True, "enable_thinking": False}
     inner = getattr(tokenizer, "_tokenizer", tokenizer)
     controls = [token.content for token in inner.added_tokens_decoder.values() if token.special]
-    if not any(name in message["content"] for message in messages for name in controls):
+    if not any(control in message["content"] for message in messages for control in controls):
         return list(tokenizer.apply_chat_template([dict(message) for message in messages], **options))
-    marked = [{**message, "content": _MARK.format(number)} for number, message in enumerate(messages)]
+    marked = [{**message, "content": _MARK.format(index)} for index, message in enumerate(messages)]
+    rendered = tokenizer.apply_chat_template(marked, tokenize=False, **options)
     ids: list[int] = []
-    # A split by a pattern with a group gives what is between the matches and what the group matched, in turn.
-    for position, part in enumerate(_MARKS.split(tokenizer.apply_chat_template(marked, tokenize=False, **options))):
-        is_message = position % 2 == 1
-        ids += (
-            encode(messages[int(part)]["content"]) if is_message else inner(part, add_special_tokens=False)["input_ids"]
-        )
+    # Splitting by a pattern with one group returns the text between the matches and the group's matches in turn.
+    for position, part in enumerate(_MARKS.split(rendered)):
+        if position % 2:
+            ids += encode(messages[int(part)]["content"])
+        else:
+            ids += inner(part, add_special_tokens=False)["input_ids"]
     return ids

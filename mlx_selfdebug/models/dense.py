@@ -1,9 +1,9 @@
 """Turn quantized layers into dense float32 layers, which the CPU computes fast.
 
-The largest layer is converted first, while there is still room for the copies that this takes. After that, the memory
+The largest layer is converted first, while there is still room for the copies that this takes. Afterwards the memory
 peaks at the size of the float32 model plus one layer. The values are those of ``mx.dequantize`` with float32 scales.
-Weights are unpacked in NumPy where possible, because mlx's own unpacking is five times slower for 5 bits, which most
-weights of a Q4_K_M file have.
+Weights are unpacked with NumPy where possible, because mlx's own unpacking is five times slower for 5 bits, and most
+weights of a Q4_K_M file have 5 bits.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ Floats = npt.NDArray[np.float32]
 def dequantize_network(network: nn.Module, progress: Progress) -> None:
     """Replace every quantized layer of ``network`` with a dense one and convert all other parameters to float32, in place.
 
-    If the network has a separate head, its embedding stays packed, with float32 scales: it is never part of a matrix
-    product, and the few rows that are looked up are quick to unpack. This saves 0.5 GB for the 0.5B.
+    If the network has a head of its own, its embedding stays packed, with float32 scales: the embedding is then never
+    part of a matrix product, and the few rows that are looked up are quick to unpack. This saves 0.5 GB for the 0.5B.
     """
-    quantized = [(path, module) for path, module in network.named_modules() if "scales" in module]
+    quantized = [(path, layer) for path, layer in network.named_modules() if "scales" in layer]
     quantized.sort(key=lambda item: item[1].weight.nbytes)
     with progress.stage("load", len(quantized), "tensors") as stage:
         while quantized:
             # Taking the layer off the list frees its quantized weights before the next layer is read.
-            path, module = quantized.pop()
-            if not _only_looked_up(network, module):
-                _replace(network, path, _dense(module))
+            path, layer = quantized.pop()
+            if not _stays_packed(network, layer):
+                _replace(network, path, _dequantize(layer))
             stage.advance(note=path)
     network.set_dtype(mx.float32)
 
@@ -45,21 +45,26 @@ def dense_bytes(network: nn.Module) -> int:
 
     Nothing is computed.
     """
+    # Packed weights, and nothing else, are uint32.
     total: int = sum(4 * array.size for _, array in tree_flatten(network.parameters()) if array.dtype != mx.uint32)
-    for _, module in network.named_modules():
-        if "scales" not in module:
+    for _, layer in network.named_modules():
+        if "scales" not in layer:
             continue
-        packed_bytes, n_weights = module.weight.nbytes, module.weight.size * 32 // module.bits
+        packed_bytes, n_weights = layer.weight.nbytes, layer.weight.size * 32 // layer.bits
         # The sum above counts the scales and biases, which a dense layer does not have.
-        scale_bytes = 4 * (module.scales.size + (module.biases.size if "biases" in module else 0))
-        total += packed_bytes if _only_looked_up(network, module) else 4 * n_weights - scale_bytes
+        scale_bytes = 4 * (layer.scales.size + (layer.biases.size if "biases" in layer else 0))
+        total += packed_bytes if _stays_packed(network, layer) else 4 * n_weights - scale_bytes
     return total
 
 
 def unpack(weight: npt.NDArray[np.uint32], scales: Floats, biases: Floats, bits: int) -> Floats:
-    """Return affine-packed rows as float32 of shape (rows, columns).
+    """Return the weights of a layer in MLX's affine format as float32 of shape (rows, columns).
 
-    ``weight`` has shape (rows, columns * bits / 32), ``scales`` and ``biases`` have shape (rows, groups).
+    Args:
+        weight: the packed codes, of shape (rows, columns * bits / 32).
+        scales: a scale per group of columns, of shape (rows, groups).
+        biases: what is added to each group, of the same shape.
+        bits: the number of bits per code: 4, 5 or 8.
     """
     octets = weight.view(np.uint8)
     rows = weight.shape[0]
@@ -79,6 +84,7 @@ def unpack(weight: npt.NDArray[np.uint32], scales: Floats, biases: Floats, bits:
 
 def _unpack_five_bits(octets: npt.NDArray[np.uint8], out: Floats) -> None:
     """Write the codes in ``octets`` to ``out``. Five bytes hold eight codes, the first in the lowest bits."""
+    # Each five bytes are padded to a 64-bit integer, from which the codes can be shifted out.
     padded = np.zeros((octets.size // 5, 8), np.uint8)
     padded[:, :5] = octets.reshape(-1, 5)
     words = padded.view(np.uint64)[:, 0]
@@ -87,43 +93,44 @@ def _unpack_five_bits(octets: npt.NDArray[np.uint8], out: Floats) -> None:
         eights[:, i] = words >> np.uint64(5 * i) & np.uint64(31)
 
 
-def _only_looked_up(network: nn.Module, module: nn.Module) -> bool:
-    return isinstance(module, nn.QuantizedEmbedding) and "lm_head" in network
+def _stays_packed(network: nn.Module, layer: nn.Module) -> bool:
+    return isinstance(layer, nn.QuantizedEmbedding) and "lm_head" in network
 
 
-def _dense(module: nn.Module) -> nn.Module:
-    """Return the same layer with dense float32 weights."""
+def _dequantize(layer: nn.Module) -> nn.Module:
+    """Return a dense float32 layer with the weights of ``layer``."""
     # The scales are converted first, because fp16 scales would round each weight to fp16.
-    module.set_dtype(mx.float32)
-    known = isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding) and module.mode == "affine"
-    dense = _unpacked(module) if known and module.bits in (4, 5, 8) else _by_mlx(module)
+    layer.set_dtype(mx.float32)
+    is_affine = isinstance(layer, nn.QuantizedLinear | nn.QuantizedEmbedding) and layer.mode == "affine"
+    dense = _dequantize_with_numpy(layer) if is_affine and layer.bits in (4, 5, 8) else _dequantize_with_mlx(layer)
     mx.eval(dense.parameters())
     return dense
 
 
-def _unpacked(module: nn.Module) -> nn.Module:
-    arrays = [np.array(module[name], copy=False) for name in ("weight", "scales", "biases")]
-    weight = mx.array(unpack(arrays[0], arrays[1], arrays[2], module.bits))
+def _dequantize_with_numpy(layer: nn.Module) -> nn.Module:
+    packed, scales, biases = (np.array(layer[name], copy=False) for name in ("weight", "scales", "biases"))
+    weight = mx.array(unpack(packed, scales, biases, layer.bits))
     rows, columns = weight.shape
-    if isinstance(module, nn.QuantizedEmbedding):
-        layer = nn.Embedding(rows, columns)
+    if isinstance(layer, nn.QuantizedEmbedding):
+        dense = nn.Embedding(rows, columns)
     else:
-        layer = nn.Linear(columns, rows, bias="bias" in module)
-    layer.weight = weight
-    if "bias" in module:
-        layer.bias = module.bias
-    return layer
+        dense = nn.Linear(columns, rows, bias="bias" in layer)
+    dense.weight = weight
+    if "bias" in layer:
+        dense.bias = layer.bias
+    return dense
 
 
-def _by_mlx(module: nn.Module) -> nn.Module:
-    holder = nn.Module()
-    holder.layer = module
-    layer = dequantize_model(holder).layer
-    layer.set_dtype(mx.float32)
-    return layer
+def _dequantize_with_mlx(layer: nn.Module) -> nn.Module:
+    holder = nn.Module()  # dequantize_model replaces the layers inside a module, but not the module itself.
+    holder.layer = layer
+    dense = dequantize_model(holder).layer
+    dense.set_dtype(mx.float32)
+    return dense
 
 
 def _replace(network: nn.Module, path: str, layer: nn.Module) -> None:
+    """Put ``layer`` in the place ``path`` of the network, such as ``model.layers.0.mlp.up_proj``. A number is a list's index."""
     *parents, last = path.split(".")
     owner: Any = network
     for name in parents:

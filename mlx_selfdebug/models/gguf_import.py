@@ -1,8 +1,8 @@
 """Turn a GGUF file into a sealed MLX folder with repacked weights, config.json and the tokenizer's files.
 
 Tensors are read and written in pieces of a few million weights, so memory stays under a few hundred megabytes whatever
-the model's size. The folder is built under another name and renamed when it is complete. A process that is killed on
-the way leaves only a folder that the next import removes. This module needs numpy, not mlx.
+the model's size. The folder is built under a temporary name and renamed when it is complete. A process that is killed
+meanwhile leaves only a folder that the next import removes. This module needs numpy, not mlx.
 
     folder = import_gguf(Path("model.gguf"), Path("~/.cache/mlx-selfdebug/models").expanduser(), sha256)
     mlx_lm.load(str(folder))
@@ -16,7 +16,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,10 +33,11 @@ from mlx_selfdebug.progress import NullProgress, Progress, Stage
 logger = logging.getLogger(__name__)
 
 WEIGHTS_PER_PIECE = 1 << 22
+"""The maximum number of a tensor's weights that are in memory at a time."""
 
 
 def folder_for(models: Path, sha256: str) -> Path:
-    """Return the path of the folder for the repacked GGUF file with this SHA-256. The folder need not exist."""
+    """Return the folder below ``models`` for the repacked GGUF file with this SHA-256. The folder need not exist."""
     return models / f"gguf-{sha256[:16]}"
 
 
@@ -46,11 +47,13 @@ def import_gguf(path: Path, models: Path, sha256: str, progress: Progress | None
     Args:
         path: the GGUF file. It is read and never changed.
         models: the folder that holds repacked models. It is created if it does not exist.
-        sha256: the SHA-256 of the file's content, which names the folder and goes into its seal.
+        sha256: the SHA-256 of the file's content, which gives the folder its name and is recorded in its seal.
+        progress: told of each piece that is written; silent by default.
 
     Raises:
         FormatError: the file is damaged, or of a kind that is not read. Nothing is left behind.
-        DownloadError: the disk is full.
+        ModelError: ``models`` cannot be created or written.
+        DownloadError: the disk is full, or another error of the system occurs while the folder is written.
     """
     folder = folder_for(models, sha256)
     if is_sound(folder, sha256):
@@ -68,6 +71,7 @@ def _build(path: Path, folder: Path, sha256: str, progress: Progress) -> None:
     if tokenizer.size > plan.config["vocab_size"]:
         rows = plan.config["vocab_size"]
         raise FormatError(f"{path} has {tokenizer.size} tokens, but its embedding has only {rows} rows")
+    # The repacked model is up to an eighth larger than the GGUF file.
     require_space(folder.parent, path.stat().st_size * 9 // 8, f"the repacked {path.name}")
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -103,32 +107,46 @@ def _write_weights(target: Path, file: GgufFile, plan: ModelPlan, progress: Prog
 
 
 def _header(plan: ModelPlan) -> bytes:
+    """Return the header of the safetensors file: its length in 8 bytes, and JSON that says where each array is in the data."""
     entries: dict[str, Any] = {"__metadata__": {"format": "mlx"}}
-    at = 0
+    start = 0
     for placement in plan.placements:
-        for name, dtype, shape, size in _arrays(placement):
-            entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
-            at += size
+        for array in _arrays(placement):
+            end = start + array.n_bytes
+            entries[array.name] = {"dtype": array.dtype, "shape": array.shape, "data_offsets": [start, end]}
+            start = end
     text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-len(text) % 8)  # so that the data begins at a multiple of 8 bytes
     return len(text).to_bytes(8, "little") + text
 
 
-def _arrays(placement: Placement) -> Iterator[tuple[str, str, list[int], int]]:
-    """Yield the name, safetensors dtype, shape and size in bytes of each array that a tensor becomes."""
-    shape, path = list(placement.source.shape), placement.path
+class _Array(NamedTuple):
+    """An array of the safetensors file."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+    n_bytes: int
+
+
+def _arrays(placement: Placement) -> Iterator[_Array]:
+    """Yield the arrays that a tensor becomes, in the order in which :func:`_write_tensor` writes them."""
+    source, path = placement.source, placement.path
     if not placement.quantized:
-        yield f"{path}.{placement.leaf}", DENSE[placement.source.type_name], shape, placement.source.n_bytes
+        yield _Array(f"{path}.{placement.parameter}", DENSE[source.type_name], list(source.shape), source.n_bytes)
         return
-    words = shape[1] * BITS[placement.source.type_name] // 32
-    groups = shape[1] // GROUP_SIZE
-    yield f"{path}.weight", "U32", [shape[0], words], 4 * shape[0] * words
-    yield f"{path}.scales", "F16", [shape[0], groups], 2 * shape[0] * groups
-    yield f"{path}.biases", "F16", [shape[0], groups], 2 * shape[0] * groups
+    rows, columns = source.shape
+    words, groups = columns * BITS[source.type_name] // 32, columns // GROUP_SIZE
+    yield _Array(f"{path}.weight", "U32", [rows, words], 4 * rows * words)
+    yield _Array(f"{path}.scales", "F16", [rows, groups], 2 * rows * groups)
+    yield _Array(f"{path}.biases", "F16", [rows, groups], 2 * rows * groups)
 
 
 def _write_tensor(stream: BinaryIO, file: GgufFile, placement: Placement, stage: Stage) -> None:
-    """Write the weights of a tensor piece by piece, and then its scales and biases, which are a tenth of them."""
+    """Write the weights of a tensor piece by piece, and then its scales and biases.
+
+    Scales and biases are kept in memory until then, because they are only a tenth of the tensor.
+    """
     source = placement.source
     scales: list[bytes] = []
     biases: list[bytes] = []
@@ -145,7 +163,10 @@ def _write_tensor(stream: BinaryIO, file: GgufFile, placement: Placement, stage:
 
 
 def _pieces(file: GgufFile, placement: Placement) -> Iterator[Bytes]:
-    """Yield the tensor's raw rows in pieces. Rows that llama.cpp reordered are put back into their original order."""
+    """Yield the tensor's raw rows in pieces. Rows that llama.cpp reordered are put back into their original order.
+
+    A tensor with reordered rows is a single piece, because its rows are needed in another order than that of the file.
+    """
     source = placement.source
     if len(source.shape) == 1:
         yield file.read_rows(source, 0, 1)
@@ -159,6 +180,6 @@ def _pieces(file: GgufFile, placement: Placement) -> Iterator[Bytes]:
 
 
 def _row_order(source: GgufTensor, heads: int) -> npt.NDArray[np.intp]:
-    """Return the order that puts a head's rows back in place: llama.cpp stores them as pairs (i, i + half)."""
+    """Return the indices that put the rows of each head back in place: llama.cpp stores them as pairs (i, i + half)."""
     half = source.shape[0] // heads // 2
     return np.arange(source.shape[0]).reshape(heads, half, 2).swapaxes(1, 2).ravel()

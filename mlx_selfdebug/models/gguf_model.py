@@ -3,8 +3,9 @@
 Two architectures are read: ``qwen2`` and ``llama``. What the metadata promises is checked against the tensors: each
 tensor that the model needs must be there with the right shape, and there must be no tensor without a place in it.
 
-In ``llama`` files the rows of the q and k projections are reordered, because llama.cpp rotates neighbouring pairs,
-while Hugging Face and MLX rotate halves. :attr:`Placement.heads` says how many heads there are to put back in order.
+In ``llama`` files the rows of the q and k projections are reordered, because llama.cpp applies the rotary embedding to
+neighbouring pairs of rows, while Hugging Face and MLX pair row i with row i + half. :attr:`Placement.heads` is the number
+of heads whose rows have to be put back in order.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from mlx_selfdebug.errors import FormatError
 from mlx_selfdebug.models.gguf_file import GgufFile, GgufTensor
 from mlx_selfdebug.models.gguf_repack import BITS, GROUP_SIZE
 
 Config = dict[str, Any]
+"""The content of config.json."""
 
 ARCHITECTURES = ("llama", "qwen2")
 DENSE = {"F32": "F32", "F16": "F16", "BF16": "BF16"}
+"""The dtype in safetensors, for each GGUF type that is not quantized."""
 MAX_LAYERS = 1024
+MAX_SHOWN = 8
+"""The maximum number of problems that an error message lists."""
 _OTHER = "use a model of a supported kind, or an MLX conversion of this one from the hub"
 
 
@@ -31,15 +36,17 @@ class Placement:
     """The place of one GGUF tensor in the MLX model."""
 
     source: GgufTensor
+    """The tensor in the GGUF file."""
     path: str
     """The path of the MLX module, such as ``model.layers.0.mlp.up_proj``."""
-    leaf: str
+    parameter: str
     """The parameter of that module: ``weight`` or ``bias``."""
     heads: int = 0
     """The number of heads whose rows have to be put back in order; 0 if the rows stay as they are."""
 
     @property
     def quantized(self) -> bool:
+        """Whether the tensor is quantized in the file, and therefore in the MLX model too."""
         return self.source.type_name in BITS
 
 
@@ -50,10 +57,13 @@ class ModelPlan:
     config: Config
     """The content of config.json, without the token ids, which come from the tokenizer."""
     placements: tuple[Placement, ...]
+    """The places of all tensors of the file."""
 
 
 @dataclass(frozen=True)
 class _Shape:
+    """The architecture of a model and its sizes."""
+
     architecture: str
     layers: int
     hidden: int
@@ -78,8 +88,8 @@ def plan_model(file: GgufFile) -> ModelPlan:
         f"there is no place for tensor {name!r}" for name in file.tensors.keys() - {p.source.name for p in placements}
     ]
     if problems:
-        more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""
-        raise FormatError(f"{file.path}: {'; '.join(sorted(problems)[:8])}{more}", hint=_OTHER)
+        more = f"; and {len(problems) - MAX_SHOWN} more" if len(problems) > MAX_SHOWN else ""
+        raise FormatError(f"{file.path}: {'; '.join(sorted(problems)[:MAX_SHOWN])}{more}", hint=_OTHER)
     return ModelPlan(_config(file, shape, tied, placements), tuple(placements))
 
 
@@ -90,39 +100,39 @@ def _read_shape(file: GgufFile) -> _Shape:
             f"{file.path}: architecture {architecture!r} is not supported; {' and '.join(ARCHITECTURES)} are",
             hint=_OTHER,
         )
-    get = _Getter(file, str(architecture))
-    get.refuse_unknown_features()
-    heads, hidden = get.integer("attention.head_count"), get.integer("embedding_length")
-    head_dim = get.integer("attention.key_length", hidden // heads)
+    metadata = _Metadata(file, str(architecture))
+    metadata.refuse_unknown_features()
+    heads, hidden = metadata.integer("attention.head_count"), metadata.integer("embedding_length")
+    head_dim = metadata.integer("attention.key_length", hidden // heads)
     embedding = file.tensors.get("token_embd.weight")
     shape = _Shape(
-        architecture=get.architecture,
-        layers=get.integer("block_count", limit=MAX_LAYERS),
+        architecture=metadata.architecture,
+        layers=metadata.integer("block_count", limit=MAX_LAYERS),
         hidden=hidden,
-        feed_forward=get.integer("feed_forward_length"),
+        feed_forward=metadata.integer("feed_forward_length"),
         heads=heads,
-        kv_heads=get.integer("attention.head_count_kv", heads),
+        kv_heads=metadata.integer("attention.head_count_kv", heads),
         head_dim=head_dim,
         vocabulary=embedding.shape[0] if embedding else 0,
     )
-    _check_heads(get, shape)
+    _check_heads(metadata, shape)
     return shape
 
 
-def _check_heads(get: _Getter, shape: _Shape) -> None:
-    rotated = get.integer("rope.dimension_count", shape.head_dim)
+def _check_heads(metadata: _Metadata, shape: _Shape) -> None:
+    rotated = metadata.integer("rope.dimension_count", shape.head_dim)
     if shape.heads % shape.kv_heads or shape.head_dim % 2 or rotated != shape.head_dim:
-        get.fail(
+        metadata.fail(
             f"{shape.heads} attention heads of size {shape.head_dim} ({rotated} of it rotated) and {shape.kv_heads} heads"
             " for keys and values do not fit together"
         )
     if shape.architecture == "qwen2" and shape.heads * shape.head_dim != shape.hidden:
-        get.fail(
+        metadata.fail(
             f"{shape.heads} attention heads of size {shape.head_dim} do not add up to a hidden size of {shape.hidden}"
         )
 
 
-class _Getter:
+class _Metadata:
     """Typed and bounded access to the metadata of one architecture."""
 
     def __init__(self, file: GgufFile, architecture: str) -> None:
@@ -133,6 +143,7 @@ class _Getter:
         raise FormatError(f"{self.file.path}: {what}", hint=_OTHER)
 
     def integer(self, key: str, default: int | None = None, limit: int = 1 << 24) -> int:
+        """Return the value of ``key``, or ``default`` if it is missing. Raises FormatError unless it is from 1 to ``limit``."""
         value = self.file.metadata.get(f"{self.architecture}.{key}", default)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= limit:
             what = f"{self.architecture}.{key} is {value!r}; it must be an integer from 1 to {limit}"
@@ -140,6 +151,7 @@ class _Getter:
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
+        """Return the value of ``key``, or ``default`` if it is missing. Raises FormatError unless it is positive and finite."""
         value = self.file.metadata.get(f"{self.architecture}.{key}", default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             what = f"{self.architecture}.{key} is {value!r}; it must be a positive number"
@@ -147,7 +159,7 @@ class _Getter:
         return float(value)
 
     def refuse_unknown_features(self) -> None:
-        """Refuse by name, rather than ignore, what changes the arithmetic and is not supported."""
+        """Raise FormatError if the model has a feature that changes its arithmetic and is not supported."""
         for key in ("expert_count", "attention.sliding_window", "logit_scale", "attention.clamp_kqv"):
             if value := self.file.metadata.get(f"{self.architecture}.{key}"):
                 self.fail(f"{self.architecture}.{key} is {value!r}, which is not supported")
@@ -164,7 +176,7 @@ class _Getter:
 
 
 def _config(file: GgufFile, shape: _Shape, tied: bool, placements: list[Placement]) -> Config:
-    get = _Getter(file, shape.architecture)
+    metadata = _Metadata(file, shape.architecture)
     config: Config = {
         "model_type": shape.architecture,
         "architectures": ["Qwen2ForCausalLM" if shape.architecture == "qwen2" else "LlamaForCausalLM"],
@@ -175,10 +187,10 @@ def _config(file: GgufFile, shape: _Shape, tied: bool, placements: list[Placemen
         "num_key_value_heads": shape.kv_heads,
         "head_dim": shape.head_dim,
         "vocab_size": shape.vocabulary,
-        "max_position_embeddings": get.integer("context_length", limit=1 << 31),
-        "rms_norm_eps": get.number("attention.layer_norm_rms_epsilon"),
-        "rope_theta": get.number("rope.freq_base", 10_000.0),
-        "rope_scaling": get.rope_scaling(),
+        "max_position_embeddings": metadata.integer("context_length", limit=1 << 31),
+        "rms_norm_eps": metadata.number("attention.layer_norm_rms_epsilon"),
+        "rope_theta": metadata.number("rope.freq_base", 10_000.0),
+        "rope_scaling": metadata.rope_scaling(),
         "tie_word_embeddings": tied,
     }
     if quantization := _quantization(placements):
@@ -187,28 +199,31 @@ def _config(file: GgufFile, shape: _Shape, tied: bool, placements: list[Placemen
 
 
 def _quantization(placements: list[Placement]) -> Config:
-    """Return the ``quantization`` entry of config.json.
+    """Return the ``quantization`` entry of config.json, which is empty if no tensor is quantized.
 
-    mlx_lm reads the entry under a module's path. The two values at the top are a default that no module falls back to.
+    mlx_lm reads a module's own entry, which is stored under the module's path. The format also requires the two values
+    at the top, but every quantized module has an entry of its own.
     """
     entries = {p.path: {"group_size": GROUP_SIZE, "bits": BITS[p.source.type_name]} for p in placements if p.quantized}
     return {"group_size": GROUP_SIZE, "bits": 4, **entries} if entries else {}
 
 
 def _place_all(file: GgufFile, shape: _Shape, tied: bool) -> tuple[list[Placement], list[str]]:
+    """Return the places of the tensors that are as expected, and what is wrong with the others."""
     placements: list[Placement] = []
     problems: list[str] = []
-    for name, path, expected, heads in _expected(shape, tied):
+    for expected in _expected_tensors(shape, tied):
+        name, types = expected.name, _types_for(expected.shape)
         tensor = file.tensors.get(name)
         if tensor is None:
             problems.append(f"tensor {name!r} is missing")
-        elif tensor.shape != expected:
-            problems.append(f"tensor {name!r} has shape {tensor.shape}, expected {expected}")
-        elif tensor.type_name not in _types_for(expected):
-            types = ", ".join(_types_for(expected))
-            problems.append(f"tensor {name!r} has type {tensor.type_name}; supported types are {types}")
+        elif tensor.shape != expected.shape:
+            problems.append(f"tensor {name!r} has shape {tensor.shape}, expected {expected.shape}")
+        elif tensor.type_name not in types:
+            problems.append(f"tensor {name!r} has type {tensor.type_name}; supported types are {', '.join(types)}")
         else:
-            placements.append(Placement(tensor, path, name.rsplit(".", 1)[1], heads))
+            parameter = name.rsplit(".", 1)[1]
+            placements.append(Placement(tensor, expected.path, parameter, expected.heads))
     return placements, problems
 
 
@@ -216,27 +231,38 @@ def _types_for(shape: tuple[int, ...]) -> list[str]:
     return sorted(DENSE | BITS if len(shape) == 2 else DENSE)
 
 
-def _expected(shape: _Shape, tied: bool) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
-    """Yield each tensor's name in the file, its MLX module, its shape, and the number of heads to put back in order."""
-    yield "token_embd.weight", "model.embed_tokens", (shape.vocabulary, shape.hidden), 0
-    yield "output_norm.weight", "model.norm", (shape.hidden,), 0
+class _Expected(NamedTuple):
+    """A tensor that the file must hold."""
+
+    name: str
+    """The name in the file."""
+    path: str
+    """The path of the MLX module."""
+    shape: tuple[int, ...]
+    heads: int = 0
+    """The number of heads whose rows have to be put back in order."""
+
+
+def _expected_tensors(shape: _Shape, tied: bool) -> Iterator[_Expected]:
+    yield _Expected("token_embd.weight", "model.embed_tokens", (shape.vocabulary, shape.hidden))
+    yield _Expected("output_norm.weight", "model.norm", (shape.hidden,))
     if not tied:
-        yield "output.weight", "lm_head", (shape.vocabulary, shape.hidden), 0
+        yield _Expected("output.weight", "lm_head", (shape.vocabulary, shape.hidden))
     for layer in range(shape.layers):
         yield from _expected_in_layer(shape, f"blk.{layer}.", f"model.layers.{layer}.")
 
 
-def _expected_in_layer(shape: _Shape, source: str, target: str) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
-    hidden, wide = shape.hidden, shape.feed_forward
-    yield f"{source}attn_norm.weight", f"{target}input_layernorm", (hidden,), 0
-    yield f"{source}ffn_norm.weight", f"{target}post_attention_layernorm", (hidden,), 0
-    yield f"{source}ffn_gate.weight", f"{target}mlp.gate_proj", (wide, hidden), 0
-    yield f"{source}ffn_up.weight", f"{target}mlp.up_proj", (wide, hidden), 0
-    yield f"{source}ffn_down.weight", f"{target}mlp.down_proj", (hidden, wide), 0
-    yield f"{source}attn_output.weight", f"{target}self_attn.o_proj", (hidden, shape.heads * shape.head_dim), 0
+def _expected_in_layer(shape: _Shape, source: str, target: str) -> Iterator[_Expected]:
+    hidden, feed_forward = shape.hidden, shape.feed_forward
+    yield _Expected(f"{source}attn_norm.weight", f"{target}input_layernorm", (hidden,))
+    yield _Expected(f"{source}ffn_norm.weight", f"{target}post_attention_layernorm", (hidden,))
+    yield _Expected(f"{source}ffn_gate.weight", f"{target}mlp.gate_proj", (feed_forward, hidden))
+    yield _Expected(f"{source}ffn_up.weight", f"{target}mlp.up_proj", (feed_forward, hidden))
+    yield _Expected(f"{source}ffn_down.weight", f"{target}mlp.down_proj", (hidden, feed_forward))
+    yield _Expected(f"{source}attn_output.weight", f"{target}self_attn.o_proj", (hidden, shape.heads * shape.head_dim))
     for letter, heads in (("q", shape.heads), ("k", shape.kv_heads), ("v", shape.kv_heads)):
         path, rows = f"{target}self_attn.{letter}_proj", heads * shape.head_dim
-        permuted = heads if shape.architecture == "llama" and letter in "qk" else 0
-        yield f"{source}attn_{letter}.weight", path, (rows, hidden), permuted
+        reordered = heads if shape.architecture == "llama" and letter in "qk" else 0
+        yield _Expected(f"{source}attn_{letter}.weight", path, (rows, hidden), reordered)
         if shape.architecture == "qwen2":
-            yield f"{source}attn_{letter}.bias", path, (rows,), 0
+            yield _Expected(f"{source}attn_{letter}.bias", path, (rows,))

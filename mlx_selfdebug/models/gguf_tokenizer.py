@@ -1,8 +1,8 @@
 """Turn the tokenizer inside a GGUF file into the tokenizer.json and tokenizer_config.json that transformers reads.
 
 Only byte-level BPE is read (``tokenizer.ggml.model`` is ``gpt2``), with the pre-tokenizers in :data:`PRE_TOKENIZERS`.
-Any other pre-tokenizer is refused by name, because a tokenizer that is almost right gives a model that is quietly
-worse. SentencePiece vocabularies (``llama``) are refused too.
+Any other pre-tokenizer is refused by name, because a tokenizer that is only almost right makes the model worse without
+any error. SentencePiece vocabularies (``llama``) are refused too.
 """
 
 from __future__ import annotations
@@ -19,11 +19,17 @@ from mlx_selfdebug.errors import FormatError
 from mlx_selfdebug.models.gguf_file import GgufFile
 
 _CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5
-_END_NAMES = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>")
+"""GGUF's codes of the token types that are treated in a special way."""
+_END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>")
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+r"""The pattern by which Qwen2 and Llama 3 split text before BPE, as it is in their tokenizer.json.
+
+Its parts are English contractions, words with one leading character, digits, punctuation with the line breaks after it, line
+breaks, and other white space. ``%s`` says how many digits make one piece: one for Qwen2, up to three for Llama 3.
+"""
 _HINT = "use an MLX conversion of this model from the hub"
 
 
@@ -36,12 +42,14 @@ class GgufTokenizer:
     settings: dict[str, Any]
     """The content of tokenizer_config.json."""
     end_ids: tuple[int, ...]
-    """The ids that end a completion, beginning with the eos id."""
+    """The ids that end a completion, beginning with the eos id if there is one."""
     bos_id: int | None
+    """The id of the token that begins a text, if there is one."""
     size: int
     """The number of tokens."""
 
     def save(self, folder: Path) -> None:
+        """Write tokenizer.json and tokenizer_config.json into ``folder``."""
         self.tokenizer.save(str(folder / "tokenizer.json"))
         (folder / "tokenizer_config.json").write_text(json.dumps(self.settings, indent=1, ensure_ascii=False), "utf-8")
 
@@ -52,19 +60,23 @@ def read_tokenizer(file: GgufFile) -> GgufTokenizer:
     Raises:
         FormatError: the tokenizer is of another kind, or its tokens, merges and ids do not fit together.
     """
-    reader = _Reader(file)
-    reader.check_kind()
-    tokens, kinds = reader.tokens()
-    end_ids = reader.end_ids(tokens, kinds)
-    bos = reader.token_id("bos", len(tokens))
-    tokenizer = _bpe(reader, tokens)
-    tokenizer.add_special_tokens(_added(tokens, kinds, _CONTROL))
-    tokenizer.add_tokens(_added(tokens, kinds, _USER_DEFINED))
-    if bos is not None and file.metadata.get("tokenizer.ggml.add_bos_token") is True:
+    metadata = _Metadata(file)
+    metadata.check_kind()
+    tokens, types = metadata.tokens()
+    end_ids = metadata.end_ids(tokens, types)
+    bos_id = metadata.token_id("bos", len(tokens))
+    tokenizer = _bpe(metadata, tokens)
+    tokenizer.add_special_tokens(_added(tokens, types, _CONTROL))
+    tokenizer.add_tokens(_added(tokens, types, _USER_DEFINED))
+    if bos_id is not None and file.metadata.get("tokenizer.ggml.add_bos_token") is True:
+        bos = tokens[bos_id]
         tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{tokens[bos]} $A", pair=f"{tokens[bos]} $A {tokens[bos]} $B", special_tokens=[(tokens[bos], bos)]
+            single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, bos_id)]
         )
-    return GgufTokenizer(tokenizer, _settings(reader, tokens), end_ids, bos, len(tokens))
+    return GgufTokenizer(tokenizer, _settings(metadata, tokens), end_ids, bos_id, len(tokens))
+
+
+# Each of the following functions sets the pre-tokenizer of one entry of PRE_TOKENIZERS.
 
 
 def _smollm(tokenizer: Tokenizer) -> None:
@@ -101,104 +113,112 @@ PRE_TOKENIZERS: dict[str, Callable[[Tokenizer], None]] = {
     "qwen2": _qwen2,
     "smollm": _smollm,
 }
+"""The functions that set a tokenizer's pre-tokenizer, by the value of ``tokenizer.ggml.pre``."""
 
 
-def _bpe(reader: _Reader, tokens: list[str]) -> Tokenizer:
-    kind = reader.pre
+def _bpe(metadata: _Metadata, tokens: list[str]) -> Tokenizer:
     vocabulary = {token: i for i, token in enumerate(tokens)}
-    merges = reader.merges(vocabulary)
-    tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=kind == "llama-bpe"))
-    PRE_TOKENIZERS[kind](tokenizer)
+    merges = metadata.merges(vocabulary)
+    # Llama 3 takes a word that is a token as it is, even where merging its parts would end elsewhere.
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=metadata.pre_tokenizer == "llama-bpe"))
+    PRE_TOKENIZERS[metadata.pre_tokenizer](tokenizer)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     return tokenizer
 
 
-def _added(tokens: list[str], kinds: list[int], kind: int) -> list[AddedToken]:
-    special = kind == _CONTROL
-    return [AddedToken(t, special=special, normalized=False) for t, k in zip(tokens, kinds, strict=True) if k == kind]
+def _added(tokens: list[str], types: list[int], added_type: int) -> list[AddedToken]:
+    special = added_type == _CONTROL
+    return [
+        AddedToken(token, special=special, normalized=False)
+        for token, token_type in zip(tokens, types, strict=True)
+        if token_type == added_type
+    ]
 
 
-def _settings(reader: _Reader, tokens: list[str]) -> dict[str, Any]:
+def _settings(metadata: _Metadata, tokens: list[str]) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "tokenizer_class": "TokenizersBackend",
         "clean_up_tokenization_spaces": False,
-        "model_max_length": reader.context_length(),
+        "model_max_length": metadata.context_length(),
     }
     for name, key in (("bos", "bos_token"), ("eos", "eos_token"), ("padding", "pad_token"), ("unknown", "unk_token")):
-        token_id = reader.token_id(name, len(tokens))
+        token_id = metadata.token_id(name, len(tokens))
         if token_id is not None:
             settings[key] = tokens[token_id]
-    template = reader.file.metadata.get("tokenizer.chat_template")
+    template = metadata.file.metadata.get("tokenizer.chat_template")
     if isinstance(template, str):
         settings["chat_template"] = template
     return settings
 
 
-class _Reader:
-    """Checked access to the metadata of the tokenizer."""
+class _Metadata:
+    """Checked access to the metadata of the tokenizer. The methods raise FormatError for what is missing or wrong."""
 
     def __init__(self, file: GgufFile) -> None:
         self.file = file
-        self.pre = str(file.metadata.get("tokenizer.ggml.pre", "missing"))
+        self.pre_tokenizer = str(file.metadata.get("tokenizer.ggml.pre", "missing"))
 
-    def fail(self, what: str) -> FormatError:
+    def error(self, what: str) -> FormatError:
         return FormatError(f"{self.file.path}: {what}", hint=_HINT)
 
     def check_kind(self) -> None:
         model = self.file.metadata.get("tokenizer.ggml.model")
         if model != "gpt2":
-            raise self.fail(f"tokenizer.ggml.model is {model!r}; only 'gpt2' (byte-level BPE) is read")
-        if self.pre not in PRE_TOKENIZERS:
-            raise self.fail(f"tokenizer.ggml.pre is {self.pre!r}; only {', '.join(sorted(PRE_TOKENIZERS))} are read")
+            raise self.error(f"tokenizer.ggml.model is {model!r}; only 'gpt2' (byte-level BPE) is read")
+        if self.pre_tokenizer not in PRE_TOKENIZERS:
+            known = ", ".join(sorted(PRE_TOKENIZERS))
+            raise self.error(f"tokenizer.ggml.pre is {self.pre_tokenizer!r}; only {known} are read")
 
     def strings(self, key: str) -> list[str]:
         value = self.file.metadata.get(f"tokenizer.ggml.{key}")
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.fail(f"tokenizer.ggml.{key} is missing or is not a list of strings")
+            raise self.error(f"tokenizer.ggml.{key} is missing or is not a list of strings")
         return [str(item) for item in value]
 
     def tokens(self) -> tuple[list[str], list[int]]:
-        """Return the tokens and their kinds, without unused tokens at the end, which only pad the rows of the embedding."""
+        """Return the tokens and their types, without the unused tokens at the end, which only fill up the embedding."""
         tokens = self.strings("tokens")
-        kinds = self.file.metadata.get("tokenizer.ggml.token_type")
-        if not isinstance(kinds, list) or len(kinds) != len(tokens):
-            raise self.fail("tokenizer.ggml.token_type is missing or is not as long as tokenizer.ggml.tokens")
+        types = self.file.metadata.get("tokenizer.ggml.token_type")
+        if not isinstance(types, list) or len(types) != len(tokens):
+            raise self.error("tokenizer.ggml.token_type is missing or is not as long as tokenizer.ggml.tokens")
         n = len(tokens)
-        while n and kinds[n - 1] == _UNUSED:
+        while n and types[n - 1] == _UNUSED:
             n -= 1
         tokens = tokens[:n]
         if not tokens or len(set(tokens)) != n or "" in tokens:
-            raise self.fail("tokenizer.ggml.tokens is empty, or a token is empty or occurs twice")
-        return tokens, [int(kind) for kind in kinds[:n]]
+            raise self.error("tokenizer.ggml.tokens is empty, or a token is empty or occurs twice")
+        return tokens, [int(token_type) for token_type in types[:n]]
 
     def merges(self, vocabulary: dict[str, int]) -> list[tuple[str, str]]:
         merges: list[tuple[str, str]] = []
         for line in self.strings("merges"):
             left, _, right = line.partition(" ")
             if left not in vocabulary or right not in vocabulary or left + right not in vocabulary:
-                raise self.fail(f"merge {line[:80]!r} does not join two tokens into a third")
+                raise self.error(f"merge {line[:80]!r} does not join two tokens into a third")
             merges.append((left, right))
         return merges
 
     def token_id(self, name: str, n_tokens: int) -> int | None:
+        """Return the id of the token with the role ``name``, such as "bos", or None if the metadata has none."""
         value = self.file.metadata.get(f"tokenizer.ggml.{name}_token_id")
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < n_tokens:
             what = f"tokenizer.ggml.{name}_token_id is {value!r}; it must be an integer from 0 to {n_tokens - 1}"
-            raise self.fail(what)
+            raise self.error(what)
         return value
 
-    def end_ids(self, tokens: list[str], kinds: list[int]) -> tuple[int, ...]:
-        """Return the ids that end a completion: the eos id, an explicit end of turn, and control tokens known by their names."""
-        named = [self.token_id(name, len(tokens)) for name in ("eos", "eot")]
-        listed = [i for i, (t, k) in enumerate(zip(tokens, kinds, strict=True)) if k == _CONTROL and t in _END_NAMES]
-        ids = dict.fromkeys([i for i in named if i is not None] + listed)
-        if not ids:
-            raise self.fail("the metadata names no end-of-sequence token")
-        return tuple(ids)
+    def end_ids(self, tokens: list[str], types: list[int]) -> tuple[int, ...]:
+        """Return the ids that end a completion: the eos id, the end-of-turn id if there is one, and known control tokens."""
+        ids = [self.token_id(name, len(tokens)) for name in ("eos", "eot")]
+        ids += [i for i, token in enumerate(tokens) if types[i] == _CONTROL and token in _END_TOKENS]
+        unique = tuple(dict.fromkeys(i for i in ids if i is not None))
+        if not unique:
+            raise self.error("the metadata names no end-of-sequence token")
+        return unique
 
     def context_length(self) -> int:
+        """Return the number of tokens that the model can read, or 2^20 if the metadata does not say it."""
         value = self.file.metadata.get(f"{self.file.metadata.get('general.architecture')}.context_length")
         return value if isinstance(value, int) and value > 0 else 1 << 20

@@ -1,4 +1,4 @@
-"""Find models in the Hugging Face hub's local cache or download them, and give up soon where there is no network.
+"""Find models in the Hugging Face hub's local cache or download them, and give up quickly where there is no network.
 
 Only data is fetched: safetensors, JSON, text and templates, but no Python files and no pickles. Weights are compared
 with the SHA-256 that the hub states for them.
@@ -25,7 +25,9 @@ logger = logging.getLogger(__name__)
 _AGAIN = "run the same command again; what was downloaded is kept"
 
 ALLOWED = ["*.json", "*.safetensors", "tokenizer.model", "*.tiktoken", "*.txt", "*.jinja"]
+"""Patterns of the names of the files that are fetched."""
 PROBE_TIMEOUT_S = 6.0
+"""The maximum number of seconds to wait for the hub's first answer."""
 
 
 def find_hub(repo: str, revision: str | None = None) -> Path | None:
@@ -40,12 +42,17 @@ def find_hub(repo: str, revision: str | None = None) -> Path | None:
     except Exception as error:
         logger.debug("%s is not in the hub's cache: %s", repo, error)
         return None
-    complete = (path / "config.json").is_file() and any(path.glob("*.safetensors")) and not _missing_weights(path)
-    return path if complete else None
+    is_complete = (path / "config.json").is_file() and any(path.glob("*.safetensors")) and not _missing_weights(path)
+    return path if is_complete else None
 
 
 def fetch_hub(repo: str, revision: str | None = None, *, progress: Progress | None = None) -> Path:
-    """Download ``repo`` at ``revision`` (a branch, tag or commit, by default the newest) and return the snapshot.
+    """Download ``repo`` at ``revision`` and return the folder of the snapshot in the hub's local cache.
+
+    Args:
+        repo: the repository, as ``owner/name``.
+        revision: a branch, tag or commit, or None for the newest commit.
+        progress: told of the bytes as they arrive; silent by default.
 
     Raises:
         DownloadError: the hub cannot be reached within about six seconds, or the connection breaks later.
@@ -55,12 +62,12 @@ def fetch_hub(repo: str, revision: str | None = None, *, progress: Progress | No
     from huggingface_hub import snapshot_download
 
     info = _probe(repo, revision)
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings or [] if _wanted(file.rfilename)}
-    with (progress or NullProgress()).stage("download", sum(sizes.values()) or None, "B") as stage:
+    n_bytes = sum(file.size or 0 for file in info.siblings or [] if _is_allowed(file.rfilename))
+    with (progress or NullProgress()).stage("download", n_bytes or None, "B") as stage:
         try:
             path = snapshot_download(
                 repo,
-                revision=revision,  # Passed by name, so that the hub's cache knows the name when offline next time.
+                revision=revision,  # the name and not the commit, so that the cache knows the name when offline next time
                 allow_patterns=ALLOWED,
                 etag_timeout=PROBE_TIMEOUT_S,
                 tqdm_class=_bar_for(stage),
@@ -71,14 +78,14 @@ def fetch_hub(repo: str, revision: str | None = None, *, progress: Progress | No
     return Path(path)
 
 
-def _wanted(filename: str) -> bool:
+def _is_allowed(filename: str) -> bool:
     return any(fnmatch(filename, pattern) for pattern in ALLOWED)
 
 
 def _probe(repo: str, revision: str | None) -> ModelInfo:
-    """Ask the hub about ``repo``.
+    """Return what the hub says about ``repo``. Raises ModelError or DownloadError as :func:`fetch_hub` does.
 
-    This is done in a thread of its own, because the name lookup can hang long past any timeout.
+    The hub is asked in a thread of its own, because looking up its network address can take much longer than any timeout.
     """
     from huggingface_hub import HfApi
 
@@ -95,11 +102,12 @@ def _probe(repo: str, revision: str | None) -> ModelInfo:
     thread.join(PROBE_TIMEOUT_S)
     result = answer[0] if answer else TimeoutError(f"no answer within {PROBE_TIMEOUT_S:.0f} s")
     if isinstance(result, Exception):
-        raise _explain(repo, revision, result)
+        raise _explained(repo, revision, result)
     return result
 
 
-def _explain(repo: str, revision: str | None, error: Exception) -> ModelError:
+def _explained(repo: str, revision: str | None, error: Exception) -> ModelError:
+    """Return an error of ours that says what an error of the hub's client means and what to do about it."""
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     if isinstance(error, GatedRepoError):
@@ -115,20 +123,22 @@ def _explain(repo: str, revision: str | None, error: Exception) -> ModelError:
 
 
 def _verify(path: Path, info: ModelInfo) -> None:
+    """Compare large files with the hub's SHA-256. Raises FormatError for the first that differs, and removes it."""
     for file in info.siblings or []:
         local = path / file.rfilename
         if file.lfs is None or not local.is_file() or sha256_of(local) == file.lfs.sha256:
             continue
+        # A file of a snapshot is a link to the content.
         local.resolve().unlink(missing_ok=True)
         local.unlink(missing_ok=True)
         raise FormatError(f"{info.id}: {file.rfilename} differs from the hub's checksum; it was removed", hint=_AGAIN)
 
 
 def _missing_weights(path: Path) -> set[str]:
-    """Return the files that the index of the weights names and the snapshot lacks.
+    """Return the files that the index of the weights names and that are not in the snapshot.
 
-    An index of which no file is there, beside a whole ``model.safetensors``, is left over from before the model was converted into
-    that one file. It is not heeded, as mlx_lm does not heed it.
+    If none of the files is there, but a whole ``model.safetensors`` is, the index is left over from before the model was converted
+    into this file. It is then ignored, as mlx_lm ignores it.
     """
     try:
         index = json.loads((path / "model.safetensors.index.json").read_text("utf-8"))
@@ -143,18 +153,19 @@ def _missing_weights(path: Path) -> set[str]:
 
 
 def _bar_for(stage: Stage) -> Any:
-    """Return the tqdm class through which the hub reports. It draws nothing and passes the bytes on to ``stage``."""
+    """Return a tqdm class for the hub's client. Its bars draw nothing and pass the bytes on to ``stage``."""
     from huggingface_hub.utils.tqdm import tqdm
 
     base: Any = tqdm
 
     class Bar(base):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            self._counts = kwargs.get("name") == "huggingface_hub.snapshot_download"
+            # The client also makes bars that count files and what the network transfers. Only this one counts the files' bytes.
+            self._counts_bytes = kwargs.get("name") == "huggingface_hub.snapshot_download"
             super().__init__(*args, **{**kwargs, "disable": True})
 
         def update(self, n: float | None = 1) -> bool | None:
-            if self._counts:
+            if self._counts_bytes:
                 stage.advance(int(n or 0))
             return None
 

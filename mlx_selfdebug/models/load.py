@@ -1,7 +1,7 @@
 """Load a model by its name, in the form in which this machine computes it fast.
 
 On Metal and CUDA the weights stay quantized, as they are on disk. On the CPU, where only dense float32 is fast, they
-are dequantized while they are loaded, one layer after the other: see :mod:`mlx_selfdebug.models.dense`.
+are dequantized while they are loaded, one layer after the other (``dense.py``).
 
     model = load_model("qwen2.5-coder-0.5b")
     ids = model.render([{"role": "user", "content": "Write a function that reverses a string."}])
@@ -38,22 +38,27 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Messages = Sequence[Mapping[str, str]]
+"""A chat: messages with the keys "role" and "content"."""
 CACHE_LIMIT_BYTES = 10**9
-"""The most bytes of freed buffers that MLX may keep for reuse.
+"""The maximum number of bytes of freed buffers that MLX may keep for reuse.
 
 MLX's own limit is nearly all of the memory, and none of its peak figures show these buffers.
 """
 _NEWLINES = ("\n", "\u010a")
-"""How vocabularies spell the end of a line: as it is, or as the letter that stands for it in byte-level vocabularies."""
+"""The two ways to spell the end of a line in a vocabulary: as it is, or as the letter for its byte in a byte-level vocabulary."""
 
-# The exceptions that mlx, mlx_lm, tokenizers and transformers raise on files whose content is wrong. They are caught around calls
-# of these libraries alone.
-_BAD_FILES = (
+_FILE_ERRORS = (
     ValueError, KeyError, TypeError, ArithmeticError, AssertionError, RuntimeError, OSError, StrictDataclassError
 )  # fmt: skip
-# What mlx raises when weights are read that a file promised and does not hold. Nothing else is caught around code of our own, whose
-# faults must not pass for those of a file.
-_BAD_WEIGHTS = (ValueError, RuntimeError, OSError)
+"""What mlx, mlx_lm, tokenizers and transformers raise on files whose content is wrong.
+
+These errors are caught only around calls of these libraries.
+"""
+_WEIGHT_ERRORS = (ValueError, RuntimeError, OSError)
+"""What mlx raises if a file does not hold the weights that it promises.
+
+Nothing else is caught around code of our own, so that a fault in it does not look like a damaged file.
+"""
 
 
 @dataclass(eq=False, repr=False)
@@ -63,7 +68,10 @@ class Model:
     name: str
     """The name that the model was loaded by."""
     origin: str
-    """Where exactly the weights come from: ``hub:repo@revision``, ``gguf:sha256`` or ``folder:path``."""
+    """Where exactly the weights come from: ``hub:repo@revision``, ``gguf:sha256`` or ``folder:path``.
+
+    Revisions and SHA-256 are shortened to 12 digits.
+    """
     path: Path
     """The folder in MLX format that the model was loaded from."""
     network: nn.Module
@@ -77,8 +85,9 @@ class Model:
     dtype: str
     """The dtype that activations are computed in."""
     adapter: Path | None = None
-    """The folder of the adapter that was loaded with the model."""
+    """The folder of the adapter that was loaded with the model, if there is one."""
     _spelled: dict[int, str] = field(default_factory=dict)
+    """The texts that :meth:`spell` has returned, by id."""
 
     def __repr__(self) -> str:
         adapter = f", adapter={self.adapter.name!r}" if self.adapter else ""
@@ -92,51 +101,53 @@ class Model:
     @property
     def context(self) -> int:
         """The maximum number of tokens of prompt and completion together."""
-        text = self.config.get("text_config", self.config)
-        return int(text.get("max_position_embeddings", 1 << 30))
+        settings = self.config.get("text_config", self.config)
+        return int(settings.get("max_position_embeddings", 1 << 30))
 
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of ``text`` alone, with nothing put before or after it.
+        """Return the token ids of ``text`` alone, without tokens that begin or end a text.
 
         A text is only text: where it names a control token, such as ``<|im_end|>`` in a program about chat templates, it is encoded
         letter by letter and not as that token. This holds for :meth:`encode_all` and :meth:`spans` too.
         """
-        return list(self._fast(text)["input_ids"])
+        return list(self._call_tokenizer(text)["input_ids"])
 
     def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of a sequence of token ids."""
         return str(self.tokenizer.decode(list(ids)))
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of each text, as :meth:`encode` gives them."""
-        return [list(ids) for ids in self._fast(list(texts))["input_ids"]] if texts else []
+        """Return the token ids of each text, as :meth:`encode` would."""
+        return [list(ids) for ids in self._call_tokenizer(list(texts))["input_ids"]] if texts else []
 
     def spans(self, text: str) -> tuple[list[int], list[int]]:
-        """Return the token ids of ``text``, and the character at which each token begins, followed by the length of ``text``.
+        """Return the token ids of ``text``, and the index of the character at which each token begins.
 
-        Tokens that share a character, because its bytes are spread over them, all begin at that character.
+        The list of indices is longer by one than that of ids: it ends with the length of ``text``. If the bytes of a character are
+        spread over several tokens, all of them begin at this character.
         """
-        encoding = self._fast(text, return_offsets_mapping=True)
+        encoding = self._call_tokenizer(text, return_offsets_mapping=True)
         return list(encoding["input_ids"]), [*(start for start, _ in encoding["offset_mapping"]), len(text)]
 
     def spell(self, id_: int) -> str:
-        """Return the text of one token as it stands inside a longer text.
+        """Return the text of one token as it is inside a longer text.
 
-        Some tokenizers give a token a space there that it lacks when it is decoded alone.
+        With some tokenizers, a token has a space there that is missing when the token is decoded alone.
         """
         if id_ not in self._spelled:
             anchor = self.encode("\n")[-1]
             self._spelled[id_] = self.decode([anchor, id_]).removeprefix(self.decode([anchor]))
         return self._spelled[id_]
 
-    def _fast(self, text: str | list[str], **options: Any) -> Any:
-        """Call the tokenizer itself, below mlx-lm's wrapper."""
+    def _call_tokenizer(self, text: str | list[str], **options: Any) -> Any:
+        """Call the tokenizer of transformers that is inside mlx-lm's wrapper. The wrapper itself cannot be called."""
         tokenizer = getattr(self.tokenizer, "_tokenizer", self.tokenizer)
         return tokenizer(text, add_special_tokens=False, split_special_tokens=True, **options)
 
     def render(self, messages: Messages, *, reply_prefix: str = "") -> list[int]:
-        """Return the ids of a chat up to where the model's reply begins, followed by the ids of ``reply_prefix``.
+        """Return the token ids of a chat up to where the model's reply begins, followed by those of ``reply_prefix``.
 
-        Models that can think aloud are asked not to, because the reply is to be the code.
+        The templates of models that can think before they reply are told that they should not, because the reply should be code.
 
         Raises:
             ModelError: the model has no chat template, or its template does not accept these messages.
@@ -150,19 +161,20 @@ class Model:
         return [*ids, *self.encode(reply_prefix)]
 
     def ids_holding(self, character: str) -> npt.NDArray[np.bool_]:
-        """Return, for each id, whether its text may contain ``character``: shape (vocabulary,)."""
+        """Return, for each id of the vocabulary, whether the token's text may contain ``character``: shape (vocabulary,)."""
         vocabulary: dict[str, int] = self.tokenizer.get_vocab()
         size = max(int(self.config.get("vocab_size", 0)), max(vocabulary.values()) + 1)
-        holding = np.zeros(size, np.bool_)
-        plain = character.isascii() and character.isprintable() and character != " "
-        spellings = _NEWLINES if character == "\n" else (character,) if plain else ()
+        may_hold = np.zeros(size, np.bool_)
+        is_plain = character.isascii() and character.isprintable() and character != " "
+        spellings = _NEWLINES if character == "\n" else (character,) if is_plain else ()
         for text, id_ in vocabulary.items():
-            # "<0x60>" is how some vocabularies write a single byte.
-            holding[id_] = text.startswith("<0x") or any(spelling in text for spelling in spellings)
-        if not plain and not (spellings and holding[self.encode(character)].all()):
-            # Each vocabulary spells such characters in its own way, so any token may contain one.
-            holding[:] = True
-        return holding
+            # Some vocabularies write a single byte as "<0x60>".
+            may_hold[id_] = text.startswith("<0x") or any(spelling in text for spelling in spellings)
+        # Each vocabulary spells all other characters in its own way, and the end of a line may have a spelling that is not known
+        # here. Then every token may contain the character.
+        if not is_plain and not (spellings and may_hold[self.encode(character)].all()):
+            may_hold[:] = True
+        return may_hold
 
 
 def load_model(
@@ -173,9 +185,14 @@ def load_model(
     offline: bool = False,
     progress: Progress | None = None,
 ) -> Model:
-    """Load the model ``name``, with the adapter in the folder ``adapter`` if one is given.
+    """Load the model ``name``.
 
-    :func:`resolve_model` describes which names there are.
+    Args:
+        name: an alias, a repository of the hub, a folder or a GGUF file; see :func:`resolve_model`.
+        adapter: the folder of an adapter to load with the model.
+        cache_dir: the folder to use instead of the default cache folder.
+        offline: use only what is on this machine.
+        progress: told of downloads and of the layers that are loaded; silent by default.
 
     Raises:
         ModelError: the model or the adapter cannot be fetched, read or trusted, or they do not belong together.
@@ -183,9 +200,9 @@ def load_model(
     """
     resolved = resolve_model(name, cache_dir=cache_dir, offline=offline, progress=progress)
     mx.set_cache_limit(CACHE_LIMIT_BYTES)
-    network, config = _trying(resolved.path, lambda: load_network(resolved.path, lazy=True))
+    network, config = _checked(resolved.path, lambda: load_network(resolved.path, lazy=True))
     progress = progress or NullProgress()
-    _trying(resolved.path, lambda: _settle(network, resolved.path, device_name(), progress), _BAD_WEIGHTS)
+    _checked(resolved.path, lambda: _read_weights(network, resolved.path, device_name(), progress), _WEIGHT_ERRORS)
     model = _assemble(resolved, network, config)
     if adapter is not None:
         model.adapter = Path(os.path.expanduser(adapter))
@@ -198,21 +215,24 @@ def load_model(
 def open_model(name: str, *, cache_dir: Path | None = None, progress: Progress | None = None) -> Model:
     """Return the model ``name`` without reading its weights, to render prompts or to look at shapes.
 
-    Raises what :func:`load_model` raises.
+    The parameters are those of :func:`load_model`, which also lists the errors.
     """
     resolved = resolve_model(name, cache_dir=cache_dir, progress=progress)
-    network, config = _trying(resolved.path, lambda: load_network(resolved.path, lazy=True))
+    network, config = _checked(resolved.path, lambda: load_network(resolved.path, lazy=True))
     if device_name() == "cpu":
         network.set_dtype(mx.float32)
     return _assemble(resolved, network, config)
 
 
 def load_thin(model: Model, layers: int) -> nn.Module:
-    """Load the first ``layers`` layers of ``model`` with its embedding and head, as :func:`load_model` would load them."""
+    """Load a network with only the first ``layers`` layers of ``model``, its embedding and its head.
+
+    Their weights are in the same form as those that :func:`load_model` loads.
+    """
     fewer = {**model.config.get("text_config", {}), "num_hidden_layers": layers}
     changed = {"text_config": fewer} if "text_config" in model.config else {"num_hidden_layers": layers}
-    network, _ = _trying(model.path, lambda: load_network(model.path, lazy=True, strict=False, model_config=changed))
-    _trying(model.path, lambda: _settle(network, model.path, model.device, NullProgress()), _BAD_WEIGHTS)
+    network, _ = _checked(model.path, lambda: load_network(model.path, lazy=True, strict=False, model_config=changed))
+    _checked(model.path, lambda: _read_weights(network, model.path, model.device, NullProgress()), _WEIGHT_ERRORS)
     return network
 
 
@@ -225,38 +245,38 @@ def loaded_bytes(model: Model) -> int:
 
 def _assemble(resolved: ResolvedModel, network: nn.Module, config: dict[str, Any]) -> Model:
     path = resolved.path
-    tokenizer = _trying(path, lambda: load_tokenizer(path, eos_token_ids=config.get("eos_token_id")))
+    tokenizer = _checked(path, lambda: load_tokenizer(path, eos_token_ids=config.get("eos_token_id")))
     return Model(resolved.name, resolved.origin, path, network, tokenizer, config, device_name(), _dtype_of(network))
 
 
-def _trying(path: Path, step: Callable[[], T], errors: tuple[type[Exception], ...] = _BAD_FILES) -> T:
-    """Return what ``step`` returns. If it raises one of ``errors``, raise FormatError about the files below ``path`` instead."""
+def _checked(path: Path, load: Callable[[], T], errors: tuple[type[Exception], ...] = _FILE_ERRORS) -> T:
+    """Return what ``load`` returns. If it raises one of ``errors``, raise a FormatError that names ``path`` instead."""
     try:
-        return step()
+        return load()
     except errors as error:
         reason = str(error) or f"{type(error).__name__} in the library that reads it"
         raise FormatError(f"{path} cannot be loaded: {reason}", hint="mlx-selfdebug models list") from error
 
 
-def _settle(network: nn.Module, path: Path, device: str, progress: Progress) -> None:
-    """Bring the weights, which are lazy until now, into memory in the form that this device computes fast."""
+def _read_weights(network: nn.Module, path: Path, device: str, progress: Progress) -> None:
+    """Read the weights of a lazy network into memory, in the form that ``device`` computes fast."""
     if device == "cpu":
         dequantize_network(network, progress)
         speed_up_activations(network)
-    elif read_seal(path) is not None:
-        _match_scales(network)
+    elif read_seal(path) is not None and _has_quantized_layers(network):
+        # Only repacked GGUF models have a seal. Their norms and biases are float32, which would make all activations float32, while
+        # their scales are float16.
+        network.set_dtype(mx.float16)
     mx.eval(network.parameters())
     mx.clear_cache()
 
 
-def _match_scales(network: nn.Module) -> None:
-    """Convert a repacked GGUF model to float16: its norms and biases are float32, which would make all activations float32."""
-    if any(isinstance(module, nn.QuantizedLinear) for _, module in network.named_modules()):
-        network.set_dtype(mx.float16)
+def _has_quantized_layers(network: nn.Module) -> bool:
+    return any(isinstance(layer, nn.QuantizedLinear) for _, layer in network.named_modules())
 
 
 def _dtype_of(network: nn.Module) -> str:
-    """Return the dtype of the first norm layer, which is the one that activations are computed in."""
-    norm = next((m for _, m in network.named_modules() if isinstance(m, nn.RMSNorm | nn.LayerNorm)), None)
+    """Return the name of the dtype of the first norm layer, which is the dtype of the activations."""
+    norm = next((layer for _, layer in network.named_modules() if isinstance(layer, nn.RMSNorm | nn.LayerNorm)), None)
     dtype = norm.weight.dtype if norm is not None else mx.float32
     return str(dtype).rsplit(".", 1)[-1]

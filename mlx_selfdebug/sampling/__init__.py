@@ -1,4 +1,4 @@
-"""Decode and read with a model: continuous batches, seeds and the sampler.
+"""Decode requests with a model in one continuous batch, and read given programs with it.
 
 Importing this package does not import mlx; importing ``sampling.decoder`` does.
 """

@@ -1,11 +1,11 @@
-"""Decode requests in one batch: they come at any time, take a row when one is free, and leave it when they end.
+"""Decode requests in one batch: a request may come at any time, takes a row when one is free, and leaves it when it ends.
 
 The tokens of a request depend on its own prompt, seed and settings. They do not depend on what shares the batch or on when the
-request came, up to the numerics of the batch's shape; the README beside this file says how far that holds on which backend. All
-work is done on the calling thread.
+request came, except for the rounding that comes with the shape of the batch; the README beside this file says how far that holds
+on which backend. All work is done on the calling thread.
 
-A greedy request that is alone in the batch gets the rows that would be idle: they check a guess of its next tokens, which is looked
-up in its prompt (``lookup.py``). A step then decodes one token, and as many more as were guessed right.
+A greedy request that is alone in the batch also uses the rows that would be idle: they check a guess of its next tokens, which is
+looked up in its prompt (``lookup.py``). A step then decodes one token, and as many more as were guessed right.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from mlx_selfdebug.sampling.stopping import Stopping
 from mlx_selfdebug.sampling.width import plan_decoding
 
 ROWS_CPU = 16
-"""On the CPU, the number of rows of a batch is a multiple of this, idle rows included.
+"""On the CPU, the number of rows of a batch is a multiple of this, idle rows included, where its maximum width allows it.
 
 With OpenBLAS's kernel, a step of 16 rows takes two thirds to four fifths of the time of a step of 12
 (``benchmarks/decode_step.py``). Below 12 rows OpenBLAS uses another kernel, whose sums differ in the last digit.
@@ -54,9 +54,14 @@ def open_batch_decoder(
     ``guesses`` is that of :class:`BatchDecoder`, and the other parameters are those of
     :func:`mlx_selfdebug.sampling.language_model.open_decoder`. Raises BudgetError if not even one row fits.
     """
-    budget = {"budget_bytes": budget_bytes, "reserved_bytes": reserved_bytes}
     plan = plan_decoding(
-        model.network, model.name, loaded_bytes(model), **budget, max_rows=max_rows, max_row_tokens=max_row_tokens
+        model.network,
+        model.name,
+        loaded_bytes(model),
+        budget_bytes=budget_bytes,
+        max_rows=max_rows,
+        max_row_tokens=max_row_tokens,
+        reserved_bytes=reserved_bytes,
     )
     mx.set_cache_limit(plan.cache_bytes)
     return BatchDecoder(model, plan.width, chunk=plan.chunk, prefix_bytes=plan.prefix_bytes, guesses=guesses)
@@ -64,32 +69,51 @@ def open_batch_decoder(
 
 @dataclass
 class _Row:
+    """A request and what was decoded for it so far."""
+
     ticket: int
     request: Request
     tokens: list[int] = field(default_factory=list)
+    """The tokens that were decoded, without those that were given."""
     n_right: int | None = None
     """The number of tokens that were guessed right the last time, or None if none were guessed yet."""
 
-    def guess(self, most: int, free: int) -> list[int]:
-        """Return tokens that may come next: at most ``most``, and no more than ``max_tokens`` leaves room for.
+    def guess(self, max_guesses: int, n_free: int) -> list[int]:
+        """Return at most ``max_guesses`` tokens that may come next, and no more than ``max_tokens`` leaves room for.
 
-        After a guess that was wrong early, at most ``free`` are guessed, or about twice as many as were right.
+        ``n_free`` tokens can be guessed without making a step longer. More are guessed only at first, and after a guess that was
+        right for long enough: up to about twice as many as were right.
         """
         request, room = self.request, self.request.max_tokens - len(self.tokens) - 1
-        hoped = most if self.n_right is None else max(free, 2 * self.n_right + 2)
-        return guess([*request.prompt, *request.given, *self.tokens], min(most, room, hoped), request.read)
+        promising = max_guesses if self.n_right is None else max(n_free, 2 * self.n_right + 2)
+        return guess([*request.prompt, *request.given, *self.tokens], min(max_guesses, room, promising), request.read)
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """A step that is being computed."""
+
+    rows: list[_Row | None]
+    """The rows of the batch when the step began."""
+    tokens: mx.array
+    """The token that was drawn for each row, of shape (rows,)."""
+    are_numbers: mx.array
+    """Whether the logits of each row are numbers, of shape (rows,)."""
 
 
 class BatchDecoder:
-    """A decoder that keeps at most ``width`` requests in one batch, one row for each.
+    """A decoder that works on at most ``width`` requests in one batch, one row for each.
 
-    ``chunk`` and ``prefix_bytes`` are those of :class:`Prefixes`. With ``ahead``, a step is computed before the tokens of the
-    step before it are looked at. That keeps a GPU busy, and costs one wasted step of a row for every row that ends. By default
-    it is done everywhere but on the CPU.
-
-    ``guesses`` is the largest number of tokens that are guessed at a time for a greedy request that is alone. By default it is the
-    number of rows that a step has idle anyway: 15 on the CPU and none elsewhere. With 0, no tokens are guessed. Nothing is guessed
-    for a network with a recurrent state. A step is not computed ahead where guesses are possible.
+    Args:
+        model: the model to decode with.
+        width: the maximum number of rows.
+        chunk: the maximum number of tokens of a prompt that are computed at a time.
+        prefix_bytes: the maximum number of bytes of prompts' caches that are kept.
+        ahead: whether a step is begun before the tokens of the step before it are read. This keeps a GPU busy, and wastes one
+            step of a row for every row that ends. By default it is done everywhere but on the CPU.
+        guesses: the maximum number of tokens that are guessed at a time for a greedy request that is alone. By default it is the
+            number of rows that would be idle: 15 on the CPU, if ``width`` is at least 16, and none elsewhere. With 0, no tokens
+            are guessed. Nothing is guessed for a network with a recurrent state. No step is begun ahead where guesses are possible.
 
     >>> decoder.submit(Request((1, 2, 3), max_tokens=16))  # doctest: +SKIP
     >>> while decoder.active or decoder.waiting: decoder.step()  # doctest: +SKIP
@@ -113,8 +137,8 @@ class BatchDecoder:
         self._multiple = ROWS_CPU if on_cpu else 1
         self.min_rows = min(self._multiple, width)
         self._ahead = not on_cpu if ahead is None else ahead
-        self._guesses = self.min_rows - 1 if guesses is None else guesses
-        self._additive = on_cpu
+        self._max_guesses = self.min_rows - 1 if guesses is None else guesses
+        self._additive_mask = on_cpu
         self._stopping = Stopping(model)
         self._prefixes = Prefixes(model.network, chunk, prefix_bytes)
         self._reader = Reader(model, self._prefixes)
@@ -123,21 +147,25 @@ class BatchDecoder:
         self._open(self.min_rows)
 
     def _open(self, width: int) -> None:
-        self._slots = Slots(self._model.network, width, additive_mask=self._additive)
+        """Make an empty batch of ``width`` rows."""
+        self._slots = Slots(self._model.network, width, additive_mask=self._additive_mask)
         self._sampler = Sampler(width)
         self._rows: list[_Row | None] = [None] * width
-        self._last = np.zeros(width, np.int64)
+        self._last_tokens = np.zeros(width, np.int64)
         self._launched: _Step | None = None
 
     @property
     def waiting(self) -> int:
+        """The number of requests that have no row yet."""
         return len(self._queue)
 
     @property
     def active(self) -> int:
+        """The number of rows that are being decoded."""
         return sum(row is not None for row in self._rows)
 
     def limit(self, width: int) -> None:
+        """Begin no further request while at least ``width`` rows are active. The rows that are active go on."""
         width = max(1, min(width, self.width))
         if width < self._limit:
             mx.clear_cache()
@@ -146,10 +174,10 @@ class BatchDecoder:
     def submit(self, request: Request) -> int:
         """Queue a request and return its ticket.
 
-        Raises ModelError for an empty prompt, for one that leaves no room for ``max_tokens`` in the model's context, and for
-        a request whose ``read`` does not begin with the tokens to continue from.
+        Raises ModelError if the prompt is empty or leaves no room for ``max_tokens`` in the model's context, or if ``read`` does
+        not begin with the tokens to continue from.
         """
-        self._refuse(request)
+        self._check(request)
         row = _Row(self._next_ticket, request)
         self._next_ticket += 1
         self.counts.prompt_tokens += len(request.prompt) + len(request.given)
@@ -157,10 +185,10 @@ class BatchDecoder:
         return row.ticket
 
     def read(self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Sequence[int] = ()) -> Reading:
-        """Read ``program`` as the completion of ``prompt``, between two steps, and keep its keys and values for forks of it.
+        """Read ``program`` as the completion of ``prompt``, between two steps, and keep its keys and values for its forks.
 
-        Raises ModelError if one of the two is empty, if together they do not fit the context, or if the model's logits are
-        not numbers.
+        Raises UnreadableError if one of the two is empty or if together they do not fit the context, and ModelError if the
+        model's logits are not numbers.
         """
         self.counts.read_tokens += len(program)
         return self._reader.read(prompt, program, breaks)
@@ -168,7 +196,7 @@ class BatchDecoder:
     def log_likelihood(
         self, prompt: tuple[int, ...], reading: Reading, program: tuple[int, ...], breaks: Sequence[int] = ()
     ) -> float:
-        """Return the log-likelihood of ``program`` in nats, given the ``reading`` of another program; see :class:`Reader`."""
+        """Return the log-likelihood of ``program`` in nats, where ``reading`` is that of another program; see :class:`Reader`."""
         return self._reader.log_likelihood(prompt, reading, program, breaks)
 
     def step(self) -> list[Completion]:
@@ -184,60 +212,62 @@ class BatchDecoder:
         self.counts.prefill_s += admitted - begin
         if not self.active:
             return []
-        alone = None if self._launched else self._alone()
+        alone = None if self._launched else self._guessable_row()
         guessed = [] if alone is None else self._guess(alone)
         completions = self._plain_step() if alone is None or not guessed else self._guessed_step(alone, guessed)
         self.counts.decode_s += time.perf_counter() - admitted
         return completions
 
     def _plain_step(self) -> list[Completion]:
+        """Decode one token for every row, and begin the next step if steps are computed ahead."""
         step = self._launched or self._launch(None)
-        # A step computed ahead would have the wrong shape after a resize, and would be of no use at the end. A guess has to know
-        # the last token.
-        go_ahead = self._ahead and not self._should_resize() and self._alone() is None
+        # A step that is begun ahead would have the wrong shape after a resize, and would be useless at the end of the work. A guess
+        # cannot be made before the last token is known.
+        go_ahead = self._ahead and not self._should_resize() and self._guessable_row() is None
         self._launched = self._launch(step) if go_ahead else None
-        return self._read(step)
+        return self._take_step(step)
 
-    def _alone(self) -> int | None:
-        """Return the row whose next tokens may be guessed: the only active one, if it is greedy. Otherwise return None."""
-        active = [i for i, row in enumerate(self._rows) if row]
-        if not self._guesses or len(active) != 1 or not self._slots.take_runs:
+    def _guessable_row(self) -> int | None:
+        """Return the row whose next tokens may be guessed, or None. It is the only active row, if that is greedy."""
+        active = [(i, row) for i, row in enumerate(self._rows) if row]
+        if not self._max_guesses or len(active) != 1 or not self._slots.take_runs:
             return None
-        row = self._rows[active[0]]
-        return None if row is None or row.request.temperature else active[0]
+        i, row = active[0]
+        return None if row.request.temperature else i
 
     def _guess(self, i: int) -> list[int]:
         row = self._rows[i]
-        return row.guess(self._guesses, self.min_rows - 1) if row else []
+        return row.guess(self._max_guesses, self.min_rows - 1) if row else []
 
     def _guessed_step(self, i: int, guessed: list[int]) -> list[Completion]:
-        """Decode one token for row ``i``, which is alone, and as many more as were ``guessed`` right.
+        """Decode one token for row ``i``, which is alone, and as many more as the beginning of ``guessed`` that is right.
 
-        The step has at least as many tokens as one without a guess has rows, so that the same kernels compute it.
+        The step has at least as many tokens as a step without guesses has rows, so that the same kernels compute it.
         """
         n_tokens = 1 + len(guessed)
         n_idle = max(0, self.min_rows - n_tokens)
         self._slots.begin_run(i, n_tokens, n_idle)
-        logits = self._logits(mx.array([int(self._last[i]), *guessed, *[0] * n_idle]))
-        drawn, sane = mx.argmax(logits, axis=-1), mx.isfinite(mx.max(logits, axis=-1))
+        logits = self._logits(mx.array([int(self._last_tokens[i]), *guessed, *[0] * n_idle]))
+        best, are_numbers = mx.argmax(logits, axis=-1), mx.isfinite(mx.max(logits, axis=-1))
         self.counts.row_steps += n_tokens + n_idle
-        mx.eval(drawn, sane, self._slots.state)
-        tokens = np.array(drawn)[:n_tokens].astype(np.int64)
+        mx.eval(best, are_numbers, self._slots.state)
+        tokens = np.array(best)[:n_tokens].astype(np.int64)
         n_right = next((k for k, token in enumerate(guessed) if token != tokens[k]), len(guessed))
         self._slots.end_run(i, n_right + 1)
-        return self._take_run(i, tokens[: n_right + 1], np.array(sane), len(guessed))
+        return self._take_run(i, tokens[: n_right + 1], np.array(are_numbers), len(guessed))
 
     def _take_run(
-        self, i: int, tokens: npt.NDArray[np.int64], sane: npt.NDArray[np.bool_], n_guessed: int
+        self, i: int, tokens: npt.NDArray[np.int64], are_numbers: npt.NDArray[np.bool_], n_guessed: int
     ) -> list[Completion]:
-        """Add ``tokens`` to row ``i``, up to the one that ends it. All but the last were guessed."""
+        """Add ``tokens`` to row ``i``, up to the one that ends it. All tokens but the last were guessed."""
         row = self._rows[i]
         assert row is not None
         n_before, row.n_right = len(row.tokens), len(tokens) - 1
         may_end, completions = self._stopping.may_end(tokens, [row.request]), list[Completion]()
-        for token, is_sane, may in zip(tokens, sane, may_end, strict=False):
-            self._require_sane(row, sane=bool(is_sane))
-            completions += self._take(i, row, int(token), may_end=bool(may))
+        for k, token in enumerate(tokens):
+            if not are_numbers[k]:
+                raise self._not_numbers(row)
+            completions += self._take(i, row, int(token), may_end=bool(may_end[k]))
             if completions:
                 break
         n_taken = len(row.tokens) - n_before
@@ -247,6 +277,7 @@ class BatchDecoder:
         return completions
 
     def _admit(self) -> None:
+        """Give free rows to waiting requests, and compute their prompts up to the last token."""
         free = [i for i, row in enumerate(self._rows) if row is None]
         room = self._limit - self.active
         for i in free[: max(0, room)]:
@@ -255,43 +286,48 @@ class BatchDecoder:
             row = self._queue.popleft()
             tokens = row.request.prompt + row.request.given
             before = self._prefixes.n_computed
-            self._slots.load(i, self._prefixes.of(row.request), len(tokens) - 1)
+            self._slots.load(i, self._prefixes.for_request(row.request), len(tokens) - 1)
             self.counts.prefilled_tokens += self._prefixes.n_computed - before
             self._sampler.set(i, row.request)
             self._rows[i] = row
-            self._last[i] = tokens[-1]
+            self._last_tokens[i] = tokens[-1]
 
     def _launch(self, before: _Step | None) -> _Step:
-        """Begin to compute one token per row.
+        """Begin to compute one token per row, and return the step without waiting for it.
 
-        If the tokens of the step ``before`` have not been read yet, the new ones continue from them nevertheless.
+        ``before`` is the step before it, if its tokens have not been read yet. The new tokens then continue from these, which
+        are still being computed.
         """
-        tokens = mx.array(self._last)
-        drawn = np.array([len(row.tokens) if row else 0 for row in self._rows], np.int32)
+        tokens = mx.array(self._last_tokens)
+        positions = np.array([len(row.tokens) if row else 0 for row in self._rows], np.int32)
         if before is not None:
-            same = np.array([row is not None and row is old for row, old in zip(self._rows, before.rows, strict=True)])
-            tokens = mx.where(mx.array(same), before.tokens.astype(tokens.dtype), tokens)
-            drawn += same
+            goes_on = np.array(
+                [row is not None and row is old for row, old in zip(self._rows, before.rows, strict=True)]
+            )
+            tokens = mx.where(mx.array(goes_on), before.tokens.astype(tokens.dtype), tokens)
+            positions += goes_on
         self._slots.begin_step()
         logits = self._logits(tokens)
         rows = list(self._rows)
-        step = _Step(rows, self._sampler.draw(logits, mx.array(drawn)), mx.isfinite(mx.max(logits, axis=-1)))
+        step = _Step(rows, self._sampler.draw(logits, mx.array(positions)), mx.isfinite(mx.max(logits, axis=-1)))
         self._slots.end_step([i for i, row in enumerate(rows) if row])
         self.counts.row_steps += len(rows)
-        mx.async_eval(step.tokens, step.sane, self._slots.state)  # type: ignore[no-untyped-call]
+        mx.async_eval(step.tokens, step.are_numbers, self._slots.state)  # type: ignore[no-untyped-call]
         return step
 
     def _logits(self, tokens: mx.array) -> mx.array:
-        """Return the logits (tokens, vocabulary) of the step that the slots have begun."""
+        """Return the logits, of shape (tokens, vocabulary), of the step that the slots have begun."""
         self.counts.steps += 1
         logits: mx.array = self._model.network(tokens[:, None], cache=self._slots.layers)[:, -1]
         return logits
 
-    def _read(self, step: _Step) -> list[Completion]:
-        tokens, sane = np.array(step.tokens).astype(np.int64), np.array(step.sane)
+    def _take_step(self, step: _Step) -> list[Completion]:
+        """Wait for ``step``, add its tokens to the rows that have not ended since it began, and return what ends now."""
+        tokens, are_numbers = np.array(step.tokens).astype(np.int64), np.array(step.are_numbers)
         live = [(i, row) for i, row in enumerate(step.rows) if row is not None and row is self._rows[i]]
         for i, row in live:
-            self._require_sane(row, sane=bool(sane[i]))
+            if not are_numbers[i]:
+                raise self._not_numbers(row)
         self.counts.decoded_tokens += len(live)
         may_end = self._stopping.may_end(tokens, [row.request for row in self._rows if row])
         completions = []
@@ -299,54 +335,56 @@ class BatchDecoder:
             completions += self._take(i, row, int(tokens[i]), may_end=bool(may_end[i]))
         return completions
 
-    def _require_sane(self, row: _Row, *, sane: bool) -> None:
-        if not sane:
-            raise ModelError(
-                f"{self._model.name} gave logits that are not numbers at position {len(row.tokens)} of a completion"
-            )
+    def _not_numbers(self, row: _Row) -> ModelError:
+        position = len(row.tokens)
+        return ModelError(f"{self._model.name} gave logits that are not numbers at position {position} of a completion")
 
     def _take(self, i: int, row: _Row, token: int, *, may_end: bool) -> list[Completion]:
-        """Add ``token`` to row ``i``, and return its completion if it ends with it."""
+        """Add ``token`` to row ``i``. If the row ends with it, free the row and return its completion in a list."""
         row.tokens.append(token)
-        self._last[i] = token
+        self._last_tokens[i] = token
         if not may_end and len(row.tokens) < row.request.max_tokens:
             return []
         ended = self._stopping.ended(row.tokens, row.request)
         if not ended:
             return []
-        self._leave(i)
-        return [Completion(row.ticket, ended[0], len(row.tokens), ended[1], tuple(row.tokens))]
-
-    def _leave(self, i: int) -> None:
+        text, finish = ended
         self._rows[i] = None
         self._slots.clear(i)
         self._sampler.clear(i)
+        return [Completion(row.ticket, text, len(row.tokens), finish, tuple(row.tokens))]
 
-    def _wanted(self) -> int:
-        """Return the number of rows to have: enough for the work, rounded up where idle rows cost nothing, at least the minimum."""
-        work = max(self.active, min(self._limit, self.active + self.waiting))
-        whole = -(-work // self._multiple) * self._multiple
-        return max(self.min_rows, work, min(self._limit, whole))
+    def _best_width(self) -> int:
+        """Return the number of rows that the batch should have for the work there is.
+
+        It is rounded up to a multiple of the rows that a kernel computes together, but not above the limit, and is at least the
+        minimum.
+        """
+        n_rows = max(self.active, min(self._limit, self.active + self.waiting))
+        rounded = -(-n_rows // self._multiple) * self._multiple
+        return max(self.min_rows, n_rows, min(self._limit, rounded))
 
     def _should_resize(self) -> bool:
-        """Return whether there is work for more rows, or a quarter of the rows would be idle."""
-        wanted, have = self._wanted(), len(self._rows)
-        return wanted > have or (wanted < have and (wanted <= 3 * have // 4 or wanted == self.min_rows))
+        """Return whether there is work for more rows, or a quarter of the rows would be idle, or the minimum is enough."""
+        best, width = self._best_width(), len(self._rows)
+        return best > width or (best < width and (best <= 3 * width // 4 or best == self.min_rows))
 
     def _resize(self) -> None:
         if not self._should_resize():
             return
-        wanted = self._wanted()
+        width = self._best_width()
         kept = [i for i, row in enumerate(self._rows) if row]
         if not kept:
-            self._open(wanted)
+            self._open(width)
             return
-        self._slots.keep(kept, wanted)
-        self._sampler.keep(kept, wanted)
-        self._last = np.concatenate([self._last[kept], np.zeros(wanted - len(kept), np.int64)])
-        self._rows = [*(self._rows[i] for i in kept), *[None] * (wanted - len(kept))]
+        n_idle = width - len(kept)
+        self._slots.keep(kept, width)
+        self._sampler.keep(kept, width)
+        self._last_tokens = np.concatenate([self._last_tokens[kept], np.zeros(n_idle, np.int64)])
+        self._rows = [*(self._rows[i] for i in kept), *[None] * n_idle]
 
-    def _refuse(self, request: Request) -> None:
+    def _check(self, request: Request) -> None:
+        """Raise ModelError if ``request`` cannot be completed."""
         context, tokens = self._model.context, request.prompt + request.given
         if not request.prompt:
             raise ModelError("an empty prompt cannot be completed")
@@ -362,14 +400,3 @@ class BatchDecoder:
                 "a completion can go on only from what was read: `read` must begin with the prompt and all given tokens but"
                 " the last"
             )
-
-
-@dataclass(frozen=True, eq=False)
-class _Step:
-    """A step that is being computed."""
-
-    rows: list[_Row | None]
-    tokens: mx.array
-    """The token that was drawn for each row, shape (rows,)."""
-    sane: mx.array
-    """Whether the logits of each row are numbers, shape (rows,)."""

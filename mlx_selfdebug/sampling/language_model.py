@@ -1,4 +1,7 @@
-"""Define what the loop needs of a model and its decoder, so that tests can put a scripted model in place of a real one."""
+"""Define what the loop needs from a model and its decoder, so that tests can replace a real model by a scripted one.
+
+:func:`open_decoder` opens the decoder of either, and :func:`complete` decodes a list of requests with it.
+"""
 
 from __future__ import annotations
 
@@ -21,37 +24,42 @@ class DecodingCounts:
     """What a decoder has done so far, and how long it took."""
 
     prompt_tokens: int = 0
-    """The tokens of all requests when they were submitted: their prompts, and what their completions begin with."""
+    """The tokens of all submitted requests: their prompts, and the given tokens that their completions begin with."""
     prefilled_tokens: int = 0
-    """The part of these tokens that was computed, because no earlier computation could be taken over."""
+    """The part of the prompt tokens that was computed, because no earlier computation could be reused."""
     decoded_tokens: int = 0
+    """The tokens that were decoded, of complete and incomplete completions."""
     read_tokens: int = 0
     """The tokens of programs that were read, without their prompts."""
     steps: int = 0
+    """The number of forward passes of the decode batch."""
     row_steps: int = 0
-    """The rows of all steps together, idle rows included. A guessed token takes a row."""
+    """The sum of the rows over all steps, idle rows included. A guessed token takes a row."""
     guessed_tokens: int = 0
     """The tokens that were guessed for a request that was alone, and then checked."""
     accepted_tokens: int = 0
-    """The part of these tokens that was right and became part of a completion. They count as decoded."""
+    """The part of the guessed tokens that was right and became part of a completion. They count as decoded too."""
     prefill_s: float = 0.0
+    """The seconds spent on giving requests their rows, most of which is the computation of prompts."""
     decode_s: float = 0.0
+    """The seconds spent on the steps themselves."""
 
 
 class Decoder(Protocol):
-    """A decoder of requests side by side. All calls come from one thread."""
+    """A decoder that works on several requests at a time. All calls must come from the same thread."""
 
     counts: DecodingCounts
+    """What the decoder has done so far."""
     min_rows: int
-    """The number of rows up to which a step takes as long as for one."""
+    """The number of rows up to which a step takes as long as a step of one row."""
     shares_cores: bool
-    """Whether the model computes on the processors that tests run on, so that both at once slow each other down."""
+    """Whether the model computes on the processors that tests run on, so that each slows the other down."""
 
     def submit(self, request: Request) -> int:
         """Queue a request and return its ticket."""
 
     def step(self) -> list[Completion]:
-        """Decode at least one more token for every row, and return the completions that ended with them.
+        """Decode at least one more token for every row, and return the completions that have ended.
 
         Does nothing if there are no requests.
         """
@@ -59,7 +67,7 @@ class Decoder(Protocol):
     def read(self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Sequence[int] = ()) -> Reading:
         """Read ``program`` as the completion of ``prompt``.
 
-        Both are token ids, and ``breaks`` are like those of a request. Raises ModelError if one of the two is empty, or if
+        Both are token ids, and ``breaks`` are like those of a request. Raises UnreadableError if one of the two is empty, or if
         together they do not fit the model's context.
         """
 
@@ -84,14 +92,15 @@ class Decoder(Protocol):
         """The maximum number of rows at a time."""
 
     def limit(self, width: int) -> None:
-        """Begin no further request while ``width`` or more rows are active."""
+        """Begin no further request while at least ``width`` rows are active."""
 
 
 class LanguageModel(Protocol):
-    """A language model as the loop sees it."""
+    """What the loop needs from a language model, real or scripted."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name that the model was loaded by."""
 
     @property
     def origin(self) -> str:
@@ -109,13 +118,13 @@ class LanguageModel(Protocol):
         """Return the token ids of a chat up to where the model's reply begins, followed by those of ``reply_prefix``."""
 
     def spans(self, text: str) -> tuple[list[int], list[int]]:
-        """Return the token ids of ``text``, and the character at which each token begins, followed by the length of ``text``."""
+        """Return the token ids of ``text``, and the index of each token's first character, followed by the length of ``text``."""
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text."""
 
     def spell(self, id_: int) -> str:
-        """Return the text of one token as it stands inside a longer text."""
+        """Return the text of one token as it is inside a longer text."""
 
 
 @runtime_checkable
@@ -127,11 +136,11 @@ class DecodesItself(Protocol):
 
 
 class DecodableModel(Protocol):
-    """An MLX model as decoding and reading see it."""
+    """What decoding and reading need from an MLX model. :class:`mlx_selfdebug.models.load.Model` documents the members."""
 
     name: str
     network: Any
-    """Maps ids (batch, length) and a cache to logits (batch, length, vocabulary)."""
+    """Maps ids of shape (batch, length) and a cache to logits of shape (batch, length, vocabulary)."""
     device: str
     """The device that computes: ``metal``, ``cuda`` or ``cpu``."""
 
@@ -143,23 +152,29 @@ class DecodableModel(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str: ...
 
-    def ids_holding(self, character: str) -> npt.NDArray[np.bool_]:
-        """Return, for each id, whether its text may contain ``character``: shape (vocabulary,)."""
+    def ids_holding(self, character: str) -> npt.NDArray[np.bool_]: ...
 
 
 def open_decoder(
     model: LanguageModel, *, budget_bytes: int, max_rows: int, max_row_tokens: int, reserved_bytes: int = 0
 ) -> Decoder:
-    """Return a decoder for ``model`` that stays within ``budget_bytes`` of memory.
+    """Return a decoder for ``model`` that stays within a memory budget.
 
-    It has at most ``most`` rows of at most ``longest`` tokens each, and leaves ``reserved_bytes`` of the budget to others.
-    Raises BudgetError if not even one row fits.
+    Args:
+        model: a real model, or one that has a decoder of its own.
+        budget_bytes: the memory that all processes may take together, the weights included.
+        max_rows: the maximum number of requests that are decoded at a time.
+        max_row_tokens: the maximum number of tokens of a request, prompt and completion together.
+        reserved_bytes: the part of the budget that is left to other processes, such as those that run tests.
+
+    Raises:
+        BudgetError: not even one row fits the budget.
     """
     if isinstance(model, DecodesItself):
         return model.decoder(
             budget_bytes=budget_bytes, max_rows=max_rows, max_row_tokens=max_row_tokens, reserved_bytes=reserved_bytes
         )
-    # Only a real model needs mlx, which takes a second to import.
+    # Only a real model needs mlx, whose import takes a second.
     from mlx_selfdebug.sampling.decoder import open_batch_decoder
 
     return open_batch_decoder(

@@ -1,9 +1,9 @@
-"""Guess the next tokens of a completion by looking up its last ones in its prompt, which it may be copying.
+"""Guess the next tokens of a completion by looking up its last tokens in its prompt, which it may be copying.
 
-Most of a repair is the failed program, which stands in its prompt. The tokens that were decoded last are found there again, and
-what follows them is the guess. Nothing is computed here; the decoder checks a guess in one step.
+Most of a repair repeats the failed program, which is in its prompt. The tokens that were decoded last are looked up there, and the
+tokens that follow them are the guess. The model is not used here; the decoder checks a guess in one step.
 
-    >>> guess([5, 6, 7, 8, 9, 1, 5, 6], most=3)
+    >>> guess([5, 6, 7, 8, 9, 1, 5, 6], max_guesses=3)
     [7, 8, 9]
 """
 
@@ -14,34 +14,38 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-LONGEST = 32
-"""The largest number of last tokens that are compared."""
-_SEAM = -1
-"""What stands between two texts. It is no token, so no guess crosses it."""
+MAX_COMPARED = 32
+"""The maximum number of last tokens that are compared."""
+_SEPARATOR = -1
+"""Stands between two texts. It is not the id of a token, so a guess never continues from one text into the other."""
 
 
-def guess(tokens: Sequence[int], most: int, other: Sequence[int] = ()) -> list[int]:
-    """Return at most ``most`` tokens that may follow ``tokens``: those after the place that agrees with the most last tokens.
+def guess(tokens: Sequence[int], max_guesses: int, other: Sequence[int] = ()) -> list[int]:
+    """Return at most ``max_guesses`` tokens that may follow ``tokens``, which are a prompt and its completion so far.
 
-    ``tokens`` are a prompt and its completion so far. They and the ``other`` text are looked through. Of several such places, the
-    last one is taken. If the last token occurs nowhere else, the guess is empty.
+    The last tokens are looked up in ``tokens`` themselves and in the text ``other``. The guess is what follows the place that
+    agrees with as many of them as possible, or the last such place if there are several. If the last token occurs nowhere else,
+    the guess is empty.
     """
-    known = np.array([*other, _SEAM, *tokens] if other else tokens, np.int64)
+    known = np.array([*other, _SEPARATOR, *tokens] if other else tokens, np.int64)
     places = np.flatnonzero(known[:-1] == known[-1])
-    if not places.size or most < 1:
+    if not places.size or max_guesses < 1:
         return []
-    after = int(_agreeing_most(known, places)[-1]) + 1
-    # What follows may be the last tokens themselves, which then repeat.
-    guessed: list[int] = known[after + np.arange(most) % (known.size - after)].tolist()
-    return guessed[: guessed.index(_SEAM)] if _SEAM in guessed else guessed
+    start = int(_longest_matches(known, places)[-1]) + 1
+    # If the guess reaches the end of the known tokens, it goes on from its own start: a text that repeats itself keeps repeating.
+    guessed: list[int] = known[start + np.arange(max_guesses) % (known.size - start)].tolist()
+    return guessed[: guessed.index(_SEPARATOR)] if _SEPARATOR in guessed else guessed
 
 
-def _agreeing_most(known: npt.NDArray[np.int64], places: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """Return those of ``places`` that end with the most last tokens of ``known``, in the same order."""
-    for back in range(1, LONGEST):
-        inside = places[places >= back]
-        agreeing = inside[known[inside - back] == known[-1 - back]]
-        if not agreeing.size:
+def _longest_matches(known: npt.NDArray[np.int64], places: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Return the places at which the longest matches with the last tokens of ``known`` end, in ascending order.
+
+    ``places`` are the places that match the last token.
+    """
+    for distance in range(1, MAX_COMPARED):
+        candidates = places[places >= distance]
+        matching = candidates[known[candidates - distance] == known[-1 - distance]]
+        if not matching.size:
             break
-        places = agreeing
+        places = matching
     return places

@@ -1,12 +1,15 @@
-"""Compute prompts once: keep the caches of what prompts share up to a break, and drop the least recently used ones first.
+"""Compute each prompt once: keep its cache up to each of its breaks for other prompts that begin in the same way.
+
+A break is a position up to which other prompts may be the same. The least recently used caches are dropped first.
 
 Where tokens are cut into pieces depends only on the tokens and their breaks, never on what is kept. Each attempt is therefore
 computed in the same pieces, and with the same numbers, whatever ran before it. The last token of a request is left to the decode
 batch.
 
-A fork goes on from the middle of a program that was read. The keys and values of a position do not depend on what comes after it,
-so the fork's beginning is taken from those of the whole reading. A recurrent state holds only the end of what went in. Where a
-network has one, the beginnings that the forks need are computed, each on top of the one before.
+A fork continues from the middle of a program that was read. The keys and values of a position do not depend on what comes after
+it, so the fork takes over the keys and values of its beginning from the reading of the whole program. This is impossible for a
+recurrent state, which exists only for the end of what was computed. With such a network, the beginnings that the forks need are
+computed, each on top of the one before.
 """
 
 from __future__ import annotations
@@ -23,78 +26,82 @@ from mlx_selfdebug.models.attention import quick_attention
 from mlx_selfdebug.sampling.request import Request
 
 Tokens = tuple[int, ...]
+LayerCache = Any
+"""mlx-lm's cache of one layer: a ``KVCache``, or an ``ArraysCache`` for a recurrent state."""
 Forward = Callable[..., object]
-"""A function that takes ids (1, length) and ``cache``, the caches to add to, one per layer."""
+"""A function that takes ids of shape (1, length) and, as ``cache``, the caches to add to, one per layer."""
 _Key = tuple[Tokens, Tokens]
-"""The tokens, and where they were cut into pieces: the same tokens in other pieces give other numbers in the last digits."""
+"""The tokens, and the positions where their pieces end. The same tokens in other pieces give other numbers in the last digits."""
 
 
 class Prefixes:
     """The caches of prompts and programs, computed when they are first needed and then kept.
 
-    At most ``chunk`` tokens are computed at a time, and at most ``max_bytes`` are kept. ``n_computed`` counts the tokens that
-    were computed.
+    At most ``chunk`` tokens are computed at a time. Of the caches, at most ``max_bytes`` are kept, but always the latest.
     """
 
     def __init__(self, network: nn.Module, chunk: int, max_bytes: int) -> None:
         self.n_computed = 0
+        """The number of tokens that were computed so far."""
         self._network = network
         self._chunk = chunk
         self._max_bytes = max_bytes
-        self._kept: OrderedDict[_Key, list[Any]] = OrderedDict()
+        self._kept: OrderedDict[_Key, list[LayerCache]] = OrderedDict()
         self._bytes = 0
-        self._recurrent = any(isinstance(cache, ArraysCache) for cache in self._new())
+        self._is_recurrent = any(isinstance(cache, ArraysCache) for cache in self._new())
 
-    def of(self, request: Request) -> list[Any]:
-        """Return caches of at least all tokens of ``request`` but the last one. They must not be written to."""
-        tokens, breaks = request.prompt + request.given, set(request.breaks)
+    def for_request(self, request: Request) -> list[LayerCache]:
+        """Return caches that hold at least all tokens of ``request`` but the last one. They must not be written to."""
+        breaks = set(request.breaks)
         if request.given:
-            breaks.add(len(request.prompt) - 1)
-        if request.read and not self._recurrent:
+            breaks.add(len(request.prompt) - 1)  # A reading of the prompt is cut there too.
+        if request.read and not self._is_recurrent:
             return self.whole(request.read, breaks)
         if request.read:
             breaks |= set(request.read_breaks)
-        return self.caches(tokens, breaks)
+        return self.caches(request.prompt + request.given, breaks)
 
-    def caches(self, prompt: Tokens, breaks: Iterable[int]) -> list[Any]:
+    def caches(self, prompt: Tokens, breaks: Iterable[int]) -> list[LayerCache]:
         """Return the caches of ``prompt`` without its last token, one per layer. They must not be written to."""
         return self._up_to(len(prompt) - 1, prompt, breaks)
 
-    def whole(self, tokens: Tokens, breaks: Iterable[int], through: Forward | None = None) -> list[Any]:
+    def whole(self, tokens: Tokens, breaks: Iterable[int], forward: Forward | None = None) -> list[LayerCache]:
         """Return the caches of all of ``tokens``, including the last one. They must not be written to.
 
-        If ``through`` is given, the tokens after the last break go through it, in pieces of at most ``chunk`` tokens, even if
-        their caches are kept already. A caller that reads these tokens can thus see what comes out of the network, and still
-        leaves their caches here.
+        If ``forward`` is given, it computes the tokens after the last break instead of the network, at most ``chunk`` tokens at a
+        time, even if their caches are kept already. In this way a caller can look at what the network returns for these tokens,
+        and still leaves their caches here.
         """
-        return self._up_to(len(tokens), tokens, breaks, through)
+        return self._up_to(len(tokens), tokens, breaks, forward)
 
-    def beginning(self, tokens: Tokens, breaks: Iterable[int], n: int) -> list[Any] | None:
-        """Return caches of the first ``n`` of ``tokens`` that may be written to, cut from the caches of all of them.
+    def beginning(self, tokens: Tokens, breaks: Iterable[int], n: int) -> list[LayerCache] | None:
+        """Return caches of the first ``n`` of ``tokens``, cut from the caches of all of them. They may be written to.
 
         Returns None for a network with a recurrent state, which cannot be cut back.
         """
-        if self._recurrent:
+        if self._is_recurrent:
             return None
         caches = [_copy(cache) for cache in self.whole(tokens, breaks)]
         for cache in caches:
             cache.keys, cache.values, cache.offset = cache.keys[..., :n, :], cache.values[..., :n, :], n
         return caches
 
-    def _up_to(self, last: int, tokens: Tokens, breaks: Iterable[int], through: Forward | None = None) -> list[Any]:
+    def _up_to(
+        self, last: int, tokens: Tokens, breaks: Iterable[int], forward: Forward | None = None
+    ) -> list[LayerCache]:
+        """Return the caches of ``tokens[:last]``, which are cut at the breaks. ``forward`` is that of :meth:`whole`."""
         ends = [end for end in sorted({*breaks, last}) if 0 < end <= last]
-        known = ends[:-1] if through else ends
-        n_done, caches = self._longest(tokens, known)
-        start = ends[n_done - 1] if n_done else 0
-        for i in range(n_done, len(ends)):
-            forward = through if through and ends[i] == last else self._network
-            caches = self._computed(caches, tokens[start : ends[i]], forward)
+        n_kept, caches = self._longest_kept(tokens, ends[:-1] if forward else ends)
+        start = ends[n_kept - 1] if n_kept else 0
+        for i in range(n_kept, len(ends)):
+            compute = forward if forward and ends[i] == last else self._network
+            caches = self._extended(caches, tokens[start : ends[i]], compute)
             self._keep((tokens[: ends[i]], tuple(ends[: i + 1])), caches)
             start = ends[i]
         return caches
 
-    def _longest(self, tokens: Tokens, ends: list[int]) -> tuple[int, list[Any]]:
-        """Return how many of the pieces that end at ``ends`` are kept, counted from the first, and their caches."""
+    def _longest_kept(self, tokens: Tokens, ends: list[int]) -> tuple[int, list[LayerCache]]:
+        """Return how many of the pieces that end at ``ends`` are kept, counted from the first, and the caches of these pieces."""
         for n in range(len(ends), 0, -1):
             key = tokens[: ends[n - 1]], tuple(ends[:n])
             if key in self._kept:
@@ -102,7 +109,8 @@ class Prefixes:
                 return n, self._kept[key]
         return 0, self._new()
 
-    def _computed(self, caches: list[Any], tokens: Tokens, forward: Forward) -> list[Any]:
+    def _extended(self, caches: list[LayerCache], tokens: Tokens, forward: Forward) -> list[LayerCache]:
+        """Return copies of ``caches`` to which ``forward`` has added ``tokens``."""
         caches = [_copy(cache) for cache in caches]
         with quick_attention(self._network):
             for start in range(0, len(tokens), self._chunk):
@@ -115,7 +123,7 @@ class Prefixes:
         mx.eval([cache.state for cache in caches])
         return caches
 
-    def _keep(self, key: _Key, caches: list[Any]) -> None:
+    def _keep(self, key: _Key, caches: list[LayerCache]) -> None:
         self._bytes -= _bytes(self._kept.pop(key, []))
         self._kept[key] = caches
         self._bytes += _bytes(caches)
@@ -123,15 +131,18 @@ class Prefixes:
             _, dropped = self._kept.popitem(last=False)
             self._bytes -= _bytes(dropped)
 
-    def _new(self) -> list[Any]:
-        # A layer with a sliding window keeps all of its keys: the batch's mask says which of them are seen.
-        return [KVCache() if isinstance(c, RotatingKVCache) else c for c in make_prompt_cache(self._network)]
+    def _new(self) -> list[LayerCache]:
+        """Return empty caches."""
+        # A layer with a sliding window keeps all of its keys. The decode batch's mask hides those outside the window.
+        caches = make_prompt_cache(self._network)
+        return [KVCache() if isinstance(cache, RotatingKVCache) else cache for cache in caches]
 
 
-def _copy(cache: Any) -> Any:
+def _copy(cache: LayerCache) -> LayerCache:
     """Return a copy of ``cache`` that may be written to.
 
-    The two can share their arrays, because a full KVCache makes new ones when it grows, and a state is replaced as a whole.
+    The two can share their arrays, because a KVCache without spare room makes new arrays when it grows, and a recurrent state is
+    replaced as a whole.
     """
     if isinstance(cache, ArraysCache):
         copy = ArraysCache(len(cache.cache))
@@ -142,12 +153,12 @@ def _copy(cache: Any) -> Any:
     return copy
 
 
-def _trim(cache: Any) -> None:
-    """Cut off the room after the last token, so that nothing is ever written in place."""
+def _trim(cache: LayerCache) -> None:
+    """Cut off the spare room after the last token, so that arrays that several caches share are never written to."""
     if isinstance(cache, KVCache) and cache.keys is not None:
         cache.keys = mx.contiguous(cache.keys[..., : cache.offset, :])
         cache.values = mx.contiguous(cache.values[..., : cache.offset, :])
 
 
-def _bytes(caches: list[Any]) -> int:
+def _bytes(caches: list[LayerCache]) -> int:
     return sum(int(cache.nbytes) for cache in caches)

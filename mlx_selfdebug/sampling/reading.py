@@ -1,8 +1,9 @@
 """Read a given program: run the model over it in one pass, as if the program were its own completion of a prompt.
 
-For every token of the program, a reading says how likely the model found it there, and what the model would rather have written.
-The prompt's keys and values are computed once and shared, its positions never reach the head, and of each distribution only the
-likeliest tokens are kept. The likelihood of any other token at any place can still be asked for, at the price of one dot product.
+For every token of the program, a reading says how likely the model found it at its place, and which other tokens the model would
+rather have written. The prompt's keys and values are computed once and shared, its positions never reach the head, and only the
+likeliest tokens of each distribution are kept. The likelihood of any other token at any place can still be computed, by one dot
+product.
 
     >>> reading = read(model, prompt_ids, program_ids)                                  # doctest: +SKIP
     >>> reading.log_likelihood[3], reading.others[3, 0]                                 # doctest: +SKIP
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 from mlx_selfdebug.models.backend import mx
 
@@ -25,13 +26,13 @@ from mlx_selfdebug.models.activations import exp_here
 from mlx_selfdebug.models.attention import quick_attention
 from mlx_selfdebug.models.trunk import Parts, parts_of
 from mlx_selfdebug.sampling.language_model import DecodableModel
-from mlx_selfdebug.sampling.prefixes import Prefixes
+from mlx_selfdebug.sampling.prefixes import LayerCache, Prefixes
 from mlx_selfdebug.sampling.sampler import BLOCK
 
 OTHERS = 16
 """The number of likeliest other tokens that are kept for each place."""
 HEAD_ROWS = 64
-"""The positions that go through the head at a time. With a vocabulary of 150,000 tokens, their logits take 40 MB."""
+"""The number of positions that go through the head at a time. With a vocabulary of 150,000 tokens, their logits take 40 MB."""
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -39,54 +40,63 @@ Ids = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """A model's view of a program of n tokens: how likely it finds each token, and what it would rather have written."""
+    """What a model says about a program of n tokens: how likely each token is, and which tokens would be likelier."""
 
     ids: Ids
-    """The tokens of the program, shape (n,)."""
+    """The tokens of the program, of shape (n,)."""
     log_likelihood: Floats
-    """The log-likelihood of each token in nats, given all tokens before it, shape (n,)."""
+    """The log-likelihood of each token in nats, given the prompt and all tokens before it, of shape (n,)."""
     others: Ids
-    """For each place, the likeliest tokens that do not stand there, the likeliest first, shape (n, k)."""
+    """For each place, the k likeliest tokens other than the program's own, the likeliest first: shape (n, k)."""
     others_log_likelihood: Floats
-    """The log-likelihood of each of ``others`` in nats, shape (n, k)."""
+    """The log-likelihood of each of ``others`` in nats, of shape (n, k)."""
     n_prompt: int
     """The number of tokens of the prompt."""
-    _states: _Likelihoods = field(repr=False)
+    _likelihoods: _Likelihoods = field(repr=False)
 
     def __len__(self) -> int:
         return int(self.ids.size)
 
     @property
     def surprise(self) -> Floats:
-        """The number of nats by which the likeliest other token is likelier than each token: shape (n,).
+        """The nats by which the likeliest other token at each place is likelier than the program's token: shape (n,).
 
-        The value is negative where the token itself is the likeliest.
+        The value is negative where the program's token is the likeliest.
         """
-        best: Floats = self.others_log_likelihood[:, 0]
-        return best - self.log_likelihood
+        likeliest: Floats = self.others_log_likelihood[:, 0]
+        return likeliest - self.log_likelihood
 
     def log_likelihood_of(self, places: Sequence[int], ids: Sequence[int]) -> Floats:
-        """Return the log-likelihood of token ``ids[i]`` at place ``places[i]`` of the program, given what stands before it.
+        """Return the log-likelihood in nats of token ``ids[i]`` at place ``places[i]`` of the program, for each i.
 
-        The place after the last token is the program's end. The result has shape (len(places),).
+        It is that of the token after the prompt and the program's tokens before the place. Places count from 0. Place n, after the
+        last token, is the end of the program. The result has shape (len(places),).
         """
-        return self._states.log_likelihood_of(np.asarray(places, np.int64), np.asarray(ids, np.int64))
+        return self._likelihoods.log_likelihood_of(np.asarray(places, np.int64), np.asarray(ids, np.int64))
 
 
 class _Likelihoods(Protocol):
+    """The source of the likelihoods of arbitrary tokens."""
+
     def log_likelihood_of(self, places: Ids, ids: Ids) -> Floats: ...
 
 
 def indifferent_reading(program: Sequence[int], n_prompt: int = 0, nats: float = -1.0, *, n_others: int = 1) -> Reading:
     """Return the reading of a model that finds every token as likely as any other.
 
-    It stands for the reading of a program that no model has read. ``n_others`` is the number of other tokens at each place, 0 or 1.
+    It replaces a real reading where no model has read the program.
+
+    Args:
+        program: the token ids of the program.
+        n_prompt: the number of tokens of the prompt.
+        nats: the log-likelihood of every token.
+        n_others: the number of other tokens at each place, 0 or 1.
     """
     n, ids = len(program), np.asarray(program, np.int64)
-    # Any token will do that does not stand there.
+    # Any id serves as the other token if it is not the program's own.
     others = np.where(ids == 120, 121, 120)[:, None][:, :n_others]
-    same = np.full((n, n_others), nats, np.float32)
-    return Reading(ids, np.full(n, nats, np.float32), others, same, n_prompt, _Indifferent(nats))
+    others_log_likelihood = np.full((n, n_others), nats, np.float32)
+    return Reading(ids, np.full(n, nats, np.float32), others, others_log_likelihood, n_prompt, _Indifferent(nats))
 
 
 @dataclass(frozen=True)
@@ -98,9 +108,10 @@ class _Indifferent:
 
 
 class _States:
-    """The data that further likelihoods are computed from.
+    """The hidden states of a reading, from which the likelihood of any token is computed.
 
-    These are hidden states (n + 1, size), or logits if trunk and head are not known.
+    ``states`` has shape (n + 1, size). They are logits instead if the network's parts are not known. ``log_total`` holds the
+    logarithm of the sum of the exponentiated logits of each place.
     """
 
     def __init__(self, parts: Parts | None, states: mx.array, log_total: Floats) -> None:
@@ -109,27 +120,29 @@ class _States:
     def log_likelihood_of(self, places: Ids, ids: Ids) -> Floats:
         if not places.size:
             return np.zeros(0, np.float32)
-        rows = self._states[mx.array(places)].astype(mx.float32)
+        states = self._states[mx.array(places)].astype(mx.float32)
         if self._parts is None:
-            wanted = mx.take_along_axis(rows, mx.array(ids)[:, None], axis=-1)[:, 0]
+            logits = mx.take_along_axis(states, mx.array(ids)[:, None], axis=-1)[:, 0]
         else:
-            wanted = mx.sum(rows * self._parts.rows(mx.array(ids)).astype(mx.float32), axis=-1)
-        return np.array(wanted) - self._log_total[places]
+            logits = mx.sum(states * self._parts.rows(mx.array(ids)).astype(mx.float32), axis=-1)
+        return np.array(logits) - self._log_total[places]
 
 
 def read(model: DecodableModel, prompt: Sequence[int], program: Sequence[int], *, others: int = OTHERS) -> Reading:
-    """Read ``program`` as the completion of ``prompt``, both given as token ids.
+    """Read ``program`` as the completion of ``prompt``, and keep the ``others`` likeliest other tokens for each place.
 
-    The model must do nothing else meanwhile; ``BatchDecoder.read`` is for a model that also decodes. Raises ModelError if one of
-    the two is empty, if together they do not fit the model's context, or if the model's logits are not numbers.
+    Both are token ids. The model must do nothing else meanwhile; use ``BatchDecoder.read`` for a model that also decodes.
+
+    Raises:
+        UnreadableError: the prompt or the program is empty, or together they do not fit the model's context.
+        ModelError: the model's logits are not numbers.
     """
-    return Reader(model, Prefixes(model.network, chunk=512, max_bytes=1)).read(
-        tuple(prompt), tuple(program), others=others
-    )
+    reader = Reader(model, Prefixes(model.network, chunk=512, max_bytes=1))
+    return reader.read(tuple(prompt), tuple(program), others=others)
 
 
 class Reader:
-    """A reader of programs with ``model``, which keeps the keys and values of prompts and programs in ``prefixes``."""
+    """A reader of programs that keeps the keys and values of prompts and programs in ``prefixes``."""
 
     def __init__(self, model: DecodableModel, prefixes: Prefixes) -> None:
         self._model, self._prefixes = model, prefixes
@@ -139,21 +152,21 @@ class Reader:
     def read(
         self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Sequence[int] = (), *, others: int = OTHERS
     ) -> Reading:
-        """Read ``program`` as the completion of ``prompt``, and keep the ``others`` likeliest other tokens for each place.
+        """Read ``program`` as the completion of ``prompt``, as :func:`read` does.
 
         ``breaks`` are positions in the prompt up to which other prompts may be the same. The keys and values of prompt and
         program stay with the prefixes, so that a fork may continue from them.
         """
         _require_room(self._model, prompt, program)
-        states: list[mx.array] = []
+        pieces: list[mx.array] = []
 
-        def through(ids: mx.array, cache: list[Any]) -> None:
-            states.append(self._forward(ids, cache=cache)[0])
+        def forward(ids: mx.array, cache: list[LayerCache]) -> None:
+            pieces.append(self._forward(ids, cache=cache)[0])
 
-        self._prefixes.whole(prompt + program, self._breaks(prompt, breaks), through)
-        all_states = mx.concatenate(states)
-        mx.eval(all_states)
-        return self._reading(all_states, program, others, len(prompt))
+        self._prefixes.whole(prompt + program, self._cuts(prompt, breaks), forward)
+        states = mx.concatenate(pieces)
+        mx.eval(states)
+        return self._reading(states, program, others, len(prompt))
 
     def log_likelihood(
         self, prompt: tuple[int, ...], reading: Reading, program: tuple[int, ...], breaks: Sequence[int] = ()
@@ -163,85 +176,105 @@ class Reader:
         ``reading`` is the reading of another program under the same prompt. The tokens that both programs begin with are not
         computed again, unless the network has a recurrent state.
         """
-        read = tuple(reading.ids.tolist())
-        n_same = next(
-            (i for i, (a, b) in enumerate(zip(read, program, strict=False)) if a != b), min(len(read), len(program))
-        )
+        read_ids = tuple(reading.ids.tolist())
+        n_same = _n_same(read_ids, program)
+        same_nats = float(reading.log_likelihood[:n_same].sum())
         if n_same == len(program):
-            return float(reading.log_likelihood[:n_same].sum())
-        caches = self._prefixes.beginning(prompt + read, self._breaks(prompt, breaks), len(prompt) + n_same - 1)
+            return same_nats
+        # The token before the first different one is computed again, because its output predicts the different one.
+        n_cached = len(prompt) + n_same - 1
+        caches = self._prefixes.beginning(prompt + read_ids, self._cuts(prompt, breaks), n_cached)
         if caches is None:
             return float(self.read(prompt, program, breaks, others=1).log_likelihood.sum())
-        tokens = (prompt + program)[len(prompt) + n_same - 1 :]
+        tokens = (prompt + program)[n_cached:]
         with quick_attention(self._model.network):
             states: mx.array = self._forward(mx.array(list(tokens[:-1]))[None], cache=caches)[0]
         own = mx.array(list(tokens[1:]))[:, None]
-        after = [
-            mx.take_along_axis(logits, own[start : start + HEAD_ROWS], axis=-1)[:, 0] - _log_total(logits)
-            for start in range(0, len(tokens) - 1, HEAD_ROWS)
-            for logits in [self._head(states[start : start + HEAD_ROWS]).astype(mx.float32)]
-        ]
-        return float(reading.log_likelihood[:n_same].sum()) + float(np.array(mx.sum(mx.concatenate(after))))
+        nats = []
+        for start in range(0, len(tokens) - 1, HEAD_ROWS):
+            logits = self._head(states[start : start + HEAD_ROWS]).astype(mx.float32)
+            own_logits = mx.take_along_axis(logits, own[start : start + HEAD_ROWS], axis=-1)[:, 0]
+            nats.append(own_logits - _log_total(logits))
+        return same_nats + float(np.array(mx.sum(mx.concatenate(nats))))
 
     @staticmethod
-    def _breaks(prompt: tuple[int, ...], breaks: Sequence[int]) -> set[int]:
-        """Return where the tokens are cut. The prompt's last token goes with the program, whose first token it predicts."""
+    def _cuts(prompt: tuple[int, ...], breaks: Sequence[int]) -> set[int]:
+        """Return the positions at which prompt and program are cut into pieces that are computed one after the other.
+
+        The last token of the prompt belongs to the program's piece, because its output predicts the program's first token.
+        """
         return {*breaks, len(prompt) - 1} - {0}
 
     def _head(self, states: mx.array) -> mx.array:
         return states if self._parts is None else self._parts.head(states)
 
     def _reading(self, states: mx.array, program: tuple[int, ...], n_others: int, n_prompt: int) -> Reading:
+        # The last row, after the program's end, is only needed for its log_total. Its own token may be any.
         n, own = len(program), np.asarray([*program, program[-1]], np.int64)
-        parts = [
+        distributions = [
             _distributions(self._head(states[start : start + HEAD_ROWS]), own[start : start + HEAD_ROWS], n_others)
             for start in range(0, n + 1, HEAD_ROWS)
         ]
-        own_logits, ids, logits, log_total = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        own_logits, others, others_logits, log_total = (
+            np.concatenate(arrays) for arrays in zip(*distributions, strict=True)
+        )
         if not np.isfinite(log_total).all():
-            at = int(np.flatnonzero(~np.isfinite(log_total))[0])
-            raise ModelError(f"{self._model.name} gave logits that are not numbers at position {at} of a program")
+            position = int(np.flatnonzero(~np.isfinite(log_total))[0])
+            raise ModelError(f"{self._model.name} gave logits that are not numbers at position {position} of a program")
         return Reading(
             ids=own[:n],
             log_likelihood=(own_logits - log_total)[:n],
-            others=ids[:n],
-            others_log_likelihood=(logits - log_total[:, None])[:n],
+            others=others[:n],
+            others_log_likelihood=(others_logits - log_total[:, None])[:n],
             n_prompt=n_prompt,
-            _states=_States(self._parts, states, log_total),
+            _likelihoods=_States(self._parts, states, log_total),
         )
 
 
-def _distributions(logits: mx.array, own: Ids, n_others: int) -> tuple[Floats, Ids, Floats, Floats]:
-    """Return what a reading keeps of logits (rows, vocabulary).
+class _Distributions(NamedTuple):
+    """What a reading keeps of the logits of several positions."""
 
-    These are the logits (rows,) of the program's ``own`` tokens, the ids and the logits (rows, n_others) of the likeliest other
-    tokens, and the logarithm (rows,) of the sum of exponentials.
-    """
+    own_logits: Floats
+    """The logits of the program's own tokens, of shape (rows,)."""
+    others: Ids
+    """The ids of the likeliest other tokens, of shape (rows, k)."""
+    others_logits: Floats
+    """The logits of these tokens, of shape (rows, k)."""
+    log_total: Floats
+    """The logarithm of the sum of the exponentiated logits, of shape (rows,)."""
+
+
+def _distributions(logits: mx.array, own: Ids, n_others: int) -> _Distributions:
+    """Return what a reading keeps of ``logits`` (rows, vocabulary), where the program's tokens are ``own`` (rows,)."""
     logits = logits.astype(mx.float32)
     index = mx.array(own)[:, None]
     own_logits = mx.take_along_axis(logits, index, axis=-1)[:, 0]
     log_total = _log_total(logits)
-    ids, likeliest = _likeliest(mx.put_along_axis(logits, index, mx.array(-float("inf")), axis=-1), n_others)
-    mx.eval(own_logits, log_total, ids, likeliest)
-    return np.array(own_logits), np.array(ids).astype(np.int64), np.array(likeliest), np.array(log_total)
+    without_own = mx.put_along_axis(logits, index, mx.array(-float("inf")), axis=-1)
+    others, others_logits = _likeliest(without_own, n_others)
+    mx.eval(own_logits, log_total, others, others_logits)
+    return _Distributions(
+        np.array(own_logits), np.array(others).astype(np.int64), np.array(others_logits), np.array(log_total)
+    )
 
 
 def _log_total(logits: mx.array) -> mx.array:
-    """Return the logarithm of the sum of exponentials of each row."""
-    top = mx.max(logits, axis=-1, keepdims=True)
-    return mx.log(mx.sum(exp_here(logits - top), axis=-1)) + top[:, 0]
+    """Return the logarithm of the sum of the exponentiated logits of each row."""
+    highest = mx.max(logits, axis=-1, keepdims=True)
+    return mx.log(mx.sum(exp_here(logits - highest), axis=-1)) + highest[:, 0]
 
 
 def _likeliest(logits: mx.array, n: int) -> tuple[mx.array, mx.array]:
-    """Return the ids and the values (rows, n) of the ``n`` largest logits of each row, the largest first.
+    """Return the ids and the values of the ``n`` largest logits of each row, the largest first: shape (rows, n) each.
 
-    The n largest lie in the n blocks with the largest maxima, so a vocabulary of 150,000 tokens is never sorted.
+    The n largest are in the n blocks with the largest maxima. So only the maxima and these blocks are sorted, and never a whole
+    vocabulary of 150,000 tokens.
     """
     rows, size = logits.shape
     n = min(n, size - 1)
-    spare = -size % BLOCK
-    if spare:
-        logits = mx.pad(logits, [(0, 0), (0, spare)], constant_values=-float("inf"))
+    missing = -size % BLOCK
+    if missing:
+        logits = mx.pad(logits, [(0, 0), (0, missing)], constant_values=-float("inf"))
     blocks = logits.reshape(rows, -1, BLOCK)
     n_blocks = min(n, blocks.shape[1])
     chosen = mx.argsort(-mx.max(blocks, axis=-1), axis=-1)[:, :n_blocks]
@@ -251,7 +284,14 @@ def _likeliest(logits: mx.array, n: int) -> tuple[mx.array, mx.array]:
     return mx.take_along_axis(ids, order, axis=-1), mx.take_along_axis(values, order, axis=-1)
 
 
+def _n_same(first: tuple[int, ...], second: tuple[int, ...]) -> int:
+    """Return the number of tokens that both programs begin with."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
 def _require_room(model: DecodableModel, prompt: Sequence[int], program: Sequence[int]) -> None:
+    """Raise UnreadableError if prompt or program is empty, or if together they do not fit the model's context."""
     if not prompt:
         raise UnreadableError("a program cannot be read without a prompt")
     if not program:

@@ -1,4 +1,4 @@
-"""Define what is asked of a model and what comes back, as plain values that do not need MLX."""
+"""Define requests to a decoder and the completions that it returns, as plain values that do not need MLX."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Finish = Literal["stop", "fence", "length", "copy", "line"]
-"""Why a completion is over.
+"""Why a completion ended.
 
-The model ended its turn (``stop``), the stop text came (``fence``), ``max_tokens`` were decoded (``length``), or the request's
-``ended`` said so, because the completion repeats a program (``copy``) or because a line was all that was wanted (``line``).
+    stop    the model ended its turn
+    fence   the stop text came
+    length  ``max_tokens`` tokens were decoded
+    copy    the request's ``ended`` returned True, because the completion repeats a program
+    line    the request's ``ended`` returned True, because only a line was asked for
 """
 
 
@@ -29,22 +32,29 @@ class Request:
     seed: int = 0
     """The seed, which alone decides the random choices."""
     stop_text: str = ""
-    """A text that ends the completion and is not part of it. It is looked for in what is decoded after ``given``."""
+    """A text that ends the completion and is not part of it. It is looked for in the text that is decoded after ``given``."""
     breaks: tuple[int, ...] = ()
-    """Ascending positions in the prompt up to which other prompts may be the same. What is computed up to each is kept for them."""
-    given: tuple[int, ...] = ()
-    """Tokens that the completion begins with. Its text includes them."""
-    read: tuple[int, ...] = ()
-    """A prompt with a program that was read, from which the completion goes on.
+    """Ascending positions in the prompt up to which other prompts may be the same.
 
-    It must begin with ``prompt`` and all of ``given`` but the last. The keys and values of these are taken from the reading.
+    The keys and values up to each break are kept for these prompts.
+    """
+    given: tuple[int, ...] = ()
+    """Tokens that the completion begins with. They are not decoded, but the text of the completion includes them."""
+    read: tuple[int, ...] = ()
+    """The tokens of a prompt and of a program that was read under it, if the completion is a fork of this program.
+
+    They must begin with ``prompt`` and all of ``given`` but the last token. The keys and values of these tokens are taken from the
+    reading.
     """
     read_breaks: tuple[int, ...] = ()
-    """Ascending positions in ``read`` from which this request and others go on."""
+    """Ascending positions in ``read`` at which this fork and other forks of the program begin.
+
+    They are only used for networks with a recurrent state.
+    """
     ended: Callable[[str], bool] | None = field(default=None, compare=False, repr=False)
-    """Called at the end of each line with the whole lines of the text so far. If it returns True, the completion ends there."""
+    """Called at the end of each line with the complete lines of the text so far. If it returns True, the completion ends there."""
     ended_as: Finish = "copy"
-    """The finish of a completion that ``ended`` has ended."""
+    """The finish of a completion for which ``ended`` returned True."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +62,12 @@ class Completion:
     """A completion that was decoded."""
 
     ticket: int
-    """The number that the request was given when it was submitted."""
+    """The number of the request, which ``submit`` returned."""
     text: str
-    """The text, which includes the tokens that were given."""
+    """The text, which includes the given tokens."""
     n_tokens: int
-    """The number of tokens that were decoded, including the end of turn but not the tokens that were given."""
+    """The number of tokens that were decoded, including the end of turn but not the given tokens."""
     finish: Finish
+    """Why the completion ended."""
     tokens: tuple[int, ...] = ()
-    """The tokens that were decoded; () if the decoder has no tokens."""
+    """The tokens that were decoded, or () if the decoder does not tell them."""

@@ -1,12 +1,12 @@
-"""Hold the caches of a decode batch: a fixed number of rows, each with its own length, taken and given back one by one.
+"""Hold the caches of a decode batch: a fixed number of rows, each with its own length, which are taken and freed one by one.
 
-The keys and values of a row lie at their own positions from 0 on. A row may therefore come or go without the others being copied,
-and what a row computes does not depend on how long the others are. Layers with a recurrent state (mlx-lm's ``ArraysCache``) keep
-one state per row.
+The keys and values of a row are stored at its own positions, from 0 on. A row may therefore come or go without any other row being
+copied, and what a row computes does not depend on the lengths of the others. Layers with a recurrent state (mlx-lm's
+``ArraysCache``) keep one state per row.
 
-A step may also take several tokens of a single row, at positions that follow each other. They are computed like as many rows with
-one token each, all of which look at the keys of that row. The row can be given back to what it was before any of these tokens by
-not making it longer, because what lies after a row's end is never seen.
+A step may also take several consecutive tokens of a single row, which is called a run. They are computed like as many rows with
+one token each, all of which look at the keys of that row. Any of these tokens can be undone by not making the row longer, because
+nothing looks at the positions after the end of a row.
 """
 
 from __future__ import annotations
@@ -23,29 +23,37 @@ from mlx_lm.models.cache import ArraysCache, KVCache, RotatingKVCache, make_prom
 from mlx_selfdebug.errors import ModelError
 
 EXTENT_STEP = 32
-"""Attention looks at lengths rounded up to a multiple of this.
+"""Attention looks at lengths that are rounded up to a multiple of this number.
 
-So there are few shapes, and the order of its sums does not depend on the longest row.
+So it has few different shapes, and the order of its sums does not depend on the longest row.
 """
 CAPACITY_STEP = 256
-"""There is room for a multiple of this many tokens in each row."""
+"""The arrays have room for a multiple of this number of tokens in each row."""
 
 
 class Slots:
-    """The caches of ``width`` rows, each of which takes one new token per step, or one of which takes several.
+    """The caches of ``width`` rows. In a step, either each row takes one token, or a single row takes several.
 
-    ``layers`` is what the network takes as its cache. With ``additive_mask``, the attention mask holds float32 numbers to add
-    instead of booleans, because on the CPU a choice takes longer than an addition. Raises ModelError for a network whose cache
-    cannot be kept by row.
+    With ``additive_mask``, the attention mask holds float32 numbers to add instead of booleans, because on the CPU a choice takes
+    longer than an addition. Raises ModelError for a network whose cache cannot be kept by row.
     """
 
     def __init__(self, network: nn.Module, width: int, *, additive_mask: bool) -> None:
-        self.clock = _Clock(width, additive_mask=additive_mask)
-        self.layers: list[Any] = [self._layer(cache) for cache in make_prompt_cache(network)]
+        self.layers: list[Any] = []
+        """The cache of each layer, as the network takes them."""
+        self._positions = _Positions(width, additive_mask=additive_mask)
+        for cache in make_prompt_cache(network):
+            if type(cache) in (KVCache, RotatingKVCache):
+                self.layers.append(_RowKeys(self._positions))
+            elif type(cache) is ArraysCache:
+                self.layers.append(ArraysCache(len(cache.cache)))
+            else:
+                raise ModelError(f"a model whose cache is a {type(cache).__name__} cannot be decoded in a batch")
 
     @property
     def width(self) -> int:
-        return self.clock.lengths.size
+        """The number of rows, idle rows included."""
+        return self._positions.lengths.size
 
     @property
     def state(self) -> list[mx.array]:
@@ -54,52 +62,54 @@ class Slots:
 
     @property
     def take_runs(self) -> bool:
-        """Whether a row can take several tokens in a step. A recurrent state could not be given back to what it was before."""
+        """Whether a row can take several tokens in a step. It cannot with a recurrent state, in which tokens cannot be undone."""
         return all(isinstance(layer, _RowKeys) for layer in self.layers)
 
     def load(self, row: int, prefix: Sequence[Any], length: int) -> None:
-        """Fill ``row`` with the first ``length`` tokens of ``prefix``, which are caches of one row, one cache per layer.
+        """Fill ``row`` with the first ``length`` tokens of ``prefix``, which holds mlx-lm's cache of one row for each layer.
 
         The states of recurrent layers are copied as a whole.
         """
-        self.clock.lengths[row] = length
-        self.clock.make_room(length + 1)
-        for layer, single in zip(self.layers, prefix, strict=True):
+        self._positions.lengths[row] = length
+        self._positions.make_room(length + 1)
+        for layer, cache in zip(self.layers, prefix, strict=True):
             if isinstance(layer, _RowKeys):
-                layer.load(row, single, length)
+                layer.load(row, cache, length)
             else:
-                _load_state(layer, row, single, self.width)
+                _load_state(layer, row, cache, self.width)
         mx.eval(self.state)
 
     def clear(self, row: int) -> None:
-        self.clock.lengths[row] = 0
+        """Make ``row`` idle."""
+        self._positions.lengths[row] = 0
 
     def begin_step(self) -> None:
-        self.clock.begin_step()
-
-    def begin_run(self, row: int, n_tokens: int, n_idle: int) -> None:
-        """Begin a step that takes ``n_tokens`` tokens of ``row``, and ``n_idle`` after them that nobody looks at.
-
-        Raises ValueError if there are tokens that nobody looks at and no other row to write them to.
-        """
-        if n_idle and self.width == 1:
-            raise ValueError("with a single row, there is no place for tokens that nobody looks at")
-        self.clock.begin_run(row, n_tokens, n_idle)
-
-    def end_run(self, row: int, n_kept: int) -> None:
-        """Make ``row`` longer by the first ``n_kept`` of the tokens that it took. The others are as if they had never been."""
-        self.clock.lengths[row] += n_kept
+        """Begin a step that takes one token of every row."""
+        self._positions.begin_step()
 
     def end_step(self, rows: Sequence[int]) -> None:
         """Make the given rows one token longer.
 
-        The step also wrote to the first position of every idle row, which nobody reads.
+        The step also wrote to the first position of every idle row, which is never read.
         """
-        self.clock.lengths[list(rows)] += 1
+        self._positions.lengths[list(rows)] += 1
+
+    def begin_run(self, row: int, n_tokens: int, n_idle: int) -> None:
+        """Begin a step that takes ``n_tokens`` tokens of ``row``, and after them ``n_idle`` tokens whose output is not used.
+
+        Raises ValueError if there are such tokens but no other row to which they could be written.
+        """
+        if n_idle and self.width == 1:
+            raise ValueError("with a single row, there is no place for tokens whose output is not used")
+        self._positions.begin_run(row, n_tokens, n_idle)
+
+    def end_run(self, row: int, n_kept: int) -> None:
+        """Make ``row`` longer by the first ``n_kept`` tokens of the run. The other tokens are undone."""
+        self._positions.lengths[row] += n_kept
 
     def keep(self, rows: Sequence[int], width: int) -> None:
-        """Keep these rows, in this order, as the first of ``width`` rows."""
-        self.clock.keep(rows, width)
+        """Make these rows, in this order, the first of ``width`` rows. The other rows become idle."""
+        self._positions.keep(rows, width)
         index = mx.array([*rows, *([0] * (width - len(rows)))])
         for layer in self.layers:
             if isinstance(layer, _RowKeys):
@@ -109,46 +119,45 @@ class Slots:
             # Each layer is evaluated by itself, so that the copies of all layers are never in memory together.
             mx.eval(_arrays(layer))
 
-    def _layer(self, cache: Any) -> Any:
-        if type(cache) in (KVCache, RotatingKVCache):
-            return _RowKeys(self.clock)
-        if type(cache) is ArraysCache:
-            return ArraysCache(len(cache.cache))
-        raise ModelError(f"a model whose cache is a {type(cache).__name__} cannot be decoded in a batch")
 
-
-class _Clock:
-    """The lengths of all rows, which all layers share, on the host, and what a step needs of them on the device."""
+class _Positions:
+    """The lengths of all rows, and where the tokens of the current step are written. All layers share one such object."""
 
     def __init__(self, width: int, *, additive_mask: bool) -> None:
         self.lengths = np.zeros(width, np.int32)
         self.capacity = 0
+        """The number of tokens that the arrays have room for in each row."""
         self.extent = 0
-        self.shared: int | None = None
+        """The number of positions, from 0 on, that attention looks at in the current step."""
+        self.run_row: int | None = None
         """The row whose keys all tokens of the step look at, or None if each looks at those of its own row."""
-        self._additive = additive_mask
+        self.rows: mx.array
+        """The row to which each token of the current step is written."""
+        self.offset: mx.array
+        """The position in this row to which it is written."""
+        self._additive_mask = additive_mask
 
-    def make_room(self, tokens: int) -> None:
-        if tokens > self.capacity:
-            self.capacity = -(-tokens // CAPACITY_STEP) * CAPACITY_STEP
+    def make_room(self, n_tokens: int) -> None:
+        if n_tokens > self.capacity:
+            self.capacity = -(-n_tokens // CAPACITY_STEP) * CAPACITY_STEP
 
     def begin_step(self) -> None:
         self._begin(np.arange(self.lengths.size), self.lengths)
-        self.shared = None
+        self.run_row = None
 
     def begin_run(self, row: int, n_tokens: int, n_idle: int) -> None:
         rows, offset = np.full(n_tokens + n_idle, row), np.zeros(n_tokens + n_idle, np.int32)
         offset[:n_tokens] = self.lengths[row] + np.arange(n_tokens)
-        # What nobody looks at is written to the first position of another row, which is idle.
+        # Tokens whose output is not used are written to the first position of another row, which is idle.
         rows[n_tokens:] = 1 if row == 0 else 0
         self._begin(rows, offset)
-        self.shared = row
+        self.run_row = row
 
     def _begin(self, rows: npt.NDArray[np.int64], offset: npt.NDArray[np.int32]) -> None:
         """Begin a step whose tokens are written to ``rows`` at the positions ``offset``."""
-        longest = int(offset.max()) + 1
-        self.make_room(longest)
-        self.extent = min(-(-longest // EXTENT_STEP) * EXTENT_STEP, self.capacity)
+        max_length = int(offset.max()) + 1
+        self.make_room(max_length)
+        self.extent = min(-(-max_length // EXTENT_STEP) * EXTENT_STEP, self.capacity)
         self.rows, self.offset = mx.array(rows), mx.array(offset)
 
     def keep(self, rows: Sequence[int], width: int) -> None:
@@ -157,77 +166,84 @@ class _Clock:
         self.lengths = lengths
 
     def mask(self, window: int | None) -> mx.array:
-        """Return the attention mask (tokens, 1, 1, extent), with one token per row, or several tokens of one row.
+        """Return the attention mask, of shape (tokens, 1, 1, extent), for the tokens of the current step.
 
-        A token sees itself and those before it, or only the last ``window`` of these if that is given.
+        A token sees itself and the tokens before it, or only the last ``window`` of these if that is given.
         """
-        places, last = mx.arange(self.extent)[None], self.offset[:, None]
-        seen = places <= last
+        positions, last = mx.arange(self.extent)[None], self.offset[:, None]
+        is_seen = positions <= last
         if window:
-            seen = seen & (places > last - window)
-        seen = seen[:, None, None]
-        return mx.where(seen, 0.0, -float("inf")) if self._additive else seen
+            is_seen = is_seen & (positions > last - window)
+        is_seen = is_seen[:, None, None]
+        return mx.where(is_seen, 0.0, -float("inf")) if self._additive_mask else is_seen
 
 
 class _RowKeys:
-    """The keys and values (rows, heads, capacity, head size) of one layer, in mlx-lm's cache protocol."""
+    """The keys and values of one layer, of shape (rows, heads, capacity, head size), in mlx-lm's cache protocol."""
 
-    def __init__(self, clock: _Clock) -> None:
-        self._clock = clock
+    def __init__(self, positions: _Positions) -> None:
+        self._positions = positions
         # The arrays are made when the first row comes, which shows their shape and dtype.
         self.keys: mx.array | None = None
         self.values: mx.array | None = None
 
     @property
     def offset(self) -> mx.array:
-        return self._clock.offset
+        """The position of each token of the step, for the rotary embedding."""
+        return self._positions.offset
 
     def make_mask(self, _n: int, *, return_array: bool = False, window_size: int | None = None) -> mx.array:  # noqa: ARG002
-        return self._clock.mask(window_size)
+        return self._positions.mask(window_size)
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        held_keys, held_values = self._held(keys, values)
-        clock = self._clock
-        rows, offset = clock.rows, clock.offset
-        held_keys[rows, :, offset] = keys[:, :, 0]
-        held_values[rows, :, offset] = values[:, :, 0]
-        if clock.shared is None:
-            return held_keys[:, :, : clock.extent], held_values[:, :, : clock.extent]
-        n, row = rows.size, clock.shared
-        return self._shared(held_keys, row, n), self._shared(held_values, row, n)
+        """Write the keys and values of the step's tokens, and return those that each token may look at."""
+        all_keys, all_values = self._arrays(keys, values)
+        positions = self._positions
+        rows, offset = positions.rows, positions.offset
+        all_keys[rows, :, offset] = keys[:, :, 0]
+        all_values[rows, :, offset] = values[:, :, 0]
+        if positions.run_row is None:
+            return all_keys[:, :, : positions.extent], all_values[:, :, : positions.extent]
+        return self._repeated(all_keys, positions.run_row), self._repeated(all_values, positions.run_row)
 
-    def _shared(self, held: mx.array, row: int, n: int) -> mx.array:
-        """Return ``n`` views of what is ``held`` of ``row``. Nothing is copied."""
-        one = held[row : row + 1, :, : self._clock.extent]
-        return mx.broadcast_to(one, (n, *one.shape[1:]))
+    def _repeated(self, array: mx.array, row: int) -> mx.array:
+        """Return a view of ``row`` of ``array`` for each token of the step. Nothing is copied."""
+        view = array[row : row + 1, :, : self._positions.extent]
+        return mx.broadcast_to(view, (self._positions.rows.size, *view.shape[1:]))
 
-    def load(self, row: int, single: Any, length: int) -> None:
+    def load(self, row: int, cache: KVCache, length: int) -> None:
+        """Copy the first ``length`` positions of ``cache``, which holds a single row, to ``row``."""
         if length:
-            held_keys, held_values = self._held(single.keys, single.values)
-            held_keys[row, :, :length] = single.keys[0, :, :length]
-            held_values[row, :, :length] = single.values[0, :, :length]
+            all_keys, all_values = self._arrays(cache.keys, cache.values)
+            all_keys[row, :, :length] = cache.keys[0, :, :length]
+            all_values[row, :, :length] = cache.values[0, :, :length]
 
     def keep(self, index: mx.array) -> None:
+        """Replace the rows by those with the numbers ``index``."""
         if self.keys is not None and self.values is not None:
             self.keys, self.values = self.keys[index], self.values[index]
 
-    def _held(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        """Return the arrays with room for every row; heads, head size and dtype are those of ``keys`` and ``values``."""
+    def _arrays(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        """Return the arrays of all rows, with room for the capacity.
+
+        If they do not exist yet, they are made with the heads, the head size and the dtype of ``keys`` and ``values``.
+        """
         if self.keys is None or self.values is None:
             self.keys, self.values = self._empty(keys), self._empty(values)
-        missing = self._clock.capacity - self.keys.shape[2]
+        missing = self._positions.capacity - self.keys.shape[2]
         if missing > 0:
-            room = [(0, 0), (0, 0), (0, missing), (0, 0)]
-            self.keys, self.values = mx.pad(self.keys, room), mx.pad(self.values, room)
+            padding = [(0, 0), (0, 0), (0, missing), (0, 0)]
+            self.keys, self.values = mx.pad(self.keys, padding), mx.pad(self.values, padding)
         return self.keys, self.values
 
     def _empty(self, like: mx.array) -> mx.array:
         _, heads, _, size = like.shape
-        return mx.zeros((self._clock.lengths.size, heads, self._clock.capacity, size), like.dtype)
+        return mx.zeros((self._positions.lengths.size, heads, self._positions.capacity, size), like.dtype)
 
 
-def _load_state(layer: ArraysCache, row: int, single: ArraysCache, width: int) -> None:
-    for i, array in enumerate(single.cache):
+def _load_state(layer: ArraysCache, row: int, prefix: ArraysCache, width: int) -> None:
+    """Copy the recurrent state in ``prefix``, which holds a single row, to ``row`` of ``layer``, which has ``width`` rows."""
+    for i, array in enumerate(prefix.cache):
         if array is None:
             continue
         if layer.cache[i] is None:
@@ -236,5 +252,6 @@ def _load_state(layer: ArraysCache, row: int, single: ArraysCache, width: int) -
 
 
 def _arrays(layer: Any) -> list[mx.array]:
-    held = layer.cache if isinstance(layer, ArraysCache) else [layer.keys, layer.values]
-    return [array for array in held if array is not None]
+    """Return the arrays that the cache of a layer holds."""
+    arrays = layer.cache if isinstance(layer, ArraysCache) else [layer.keys, layer.values]
+    return [array for array in arrays if array is not None]

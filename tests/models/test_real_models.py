@@ -25,7 +25,7 @@ TOLERANCE = {"Q4_K": 2**-10, "Q6_K": 1 / 128}
 
 
 def as_stored(weights: dict[str, mx.array], placement: Placement) -> np.ndarray:
-    weight = weights[f"{placement.path}.{placement.leaf}"]
+    weight = weights[f"{placement.path}.{placement.parameter}"]
     if not placement.quantized:
         return np.array(weight.astype(mx.float32))
     scales, biases = (weights[f"{placement.path}.{part}"].astype(mx.float32) for part in ("scales", "biases"))

@@ -95,7 +95,7 @@ def test_where_a_state_cannot_be_cut_back_forks_share_what_comes_before_them(hyb
 def test_a_draft_and_a_reading_share_their_prompt(tiny: Any) -> None:
     asked = fork(tiny, 0)
     prefixes = Prefixes(tiny.network, 512, 10**9)
-    prefixes.of(Request(asked.prompt, 8, breaks=asked.breaks))
+    prefixes.for_request(Request(asked.prompt, 8, breaks=asked.breaks))
     prefixes.whole(asked.read, (*asked.breaks, len(asked.prompt) - 1))
     assert prefixes.n_computed == len(asked.read)
 
@@ -115,7 +115,7 @@ def test_whoever_reads_a_program_sees_all_of_it_and_leaves_what_its_forks_go_on_
         prefixes.whole(asked.read, breaks, through)
         assert tuple(seen) == asked.read[len(asked.prompt) - 1 :]
     computed = prefixes.n_computed
-    kept, alone = prefixes.of(asked), Prefixes(tiny.network, chunk, 10**9).of(asked)
+    kept, alone = prefixes.for_request(asked), Prefixes(tiny.network, chunk, 10**9).for_request(asked)
     assert prefixes.n_computed == computed
     assert all(np.array_equal(np.array(a.keys), np.array(b.keys)) for a, b in zip(kept, alone, strict=True))
 

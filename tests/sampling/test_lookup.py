@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.sampling.decoder import BatchDecoder
 from mlx_selfdebug.sampling.language_model import DecodingCounts, complete
-from mlx_selfdebug.sampling.lookup import LONGEST, guess
+from mlx_selfdebug.sampling.lookup import MAX_COMPARED, guess
 from mlx_selfdebug.sampling.prefixes import Prefixes
 from mlx_selfdebug.sampling.request import Completion, Request
 from mlx_selfdebug.sampling.slots import Slots
@@ -43,7 +43,7 @@ def test_no_other_place_agrees_with_more_of_the_last_tokens(other: list[int], te
 def agreement(text: list[int], place: int) -> int:
     """The number of tokens up to this place that are the last tokens of the text, as far as they are compared."""
     n = 0
-    while n <= min(place, LONGEST - 1) and text[place - n] == text[len(text) - 1 - n]:
+    while n <= min(place, MAX_COMPARED - 1) and text[place - n] == text[len(text) - 1 - n]:
         n += 1
     return n
 

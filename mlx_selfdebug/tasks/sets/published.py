@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_selfdebug.errors import TaskError
-from mlx_selfdebug.progress import without_widgets
+from mlx_selfdebug.progress import import_tqdm_quietly
 
 TIMEOUT_S = 6.0
 
@@ -27,7 +27,7 @@ class Published:
 
         Raises TaskError, which says how to read the set ``name`` from a file instead.
         """
-        without_widgets()
+        import_tqdm_quietly()
         try:
             return self._cached() or self._downloaded()
         except Exception as error:
