@@ -84,8 +84,8 @@ class Domain(Protocol):
     ) -> str:
         """Return the message that shows an attempt with the facts of its tests and asks for a better one.
 
-        If the attempt passed, the message says so. It shows at most ``max_facts`` failed checks and leaves out what ``feedback`` does
-        not show. It should begin with the message that asks for a draft, so that the model computes the shared beginning once.
+        If the attempt passed, the message says so. It shows at most ``max_facts`` failed checks, and only what ``feedback`` allows.
+        It should begin with the message that asks for a draft, so that the model computes the shared beginning only once.
         ``facts_of`` is the attempt whose facts are shown. The default is ``attempt``; a control may show the facts of another one.
         """
 

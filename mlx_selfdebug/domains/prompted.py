@@ -132,10 +132,14 @@ def got_text(failure: Failure) -> str:
         return failure.got.strip("'\"")  # Cutting a long literal to its maximum length may have broken an escape.
 
 
-def tested_text(failure: Failure, verdict: Verdict, *, heading: str = "Test failed:") -> str:
-    """Return a failed check of a function as text: the heading, the input, what was expected, and what came instead."""
-    result = f"Got: {failure.got or NO_VALUE.get(verdict.outcome, 'nothing')}"
-    return failed_check_text(failure, result, heading=heading)
+def tested_text(failure: Failure, verdict: Verdict) -> str:
+    """Return a failed check of a function as text: its input, what was expected, and what came instead."""
+    return failed_check_text(failure, got_line(failure, verdict))
+
+
+def got_line(failure: Failure, verdict: Verdict) -> str:
+    """Return the line that says which value came, or why there is none."""
+    return f"Got: {failure.got or NO_VALUE.get(verdict.outcome, 'nothing')}"
 
 
 def failed_check_text(failure: Failure, result: str, *, heading: str = "Test failed:") -> str:
