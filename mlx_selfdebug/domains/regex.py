@@ -1,8 +1,8 @@
 """Define the regex domain: an answer is one pattern for Python's ``re`` module.
 
 A check lists all matches of the pattern in a text, from left to right and without regard to groups:
-``assert find("a1 b2") == ["1", "2"]``. Blanks at the ends of a pattern belong to it. A pattern may also be written as a string, as a
-call of Python's ``re`` module, or between slashes with flags.
+``assert find("a1 b2") == ["1", "2"]``. Blanks at the ends of a pattern belong to it. A pattern may also be written as a string, as
+a call of Python's ``re`` module, or between slashes with flags.
 
 >>> RegexDomain().extract("re.compile(r'[a-z]+', re.I)", Task("t", "regex", "", "find")).code
 '(?i)[a-z]+\\n'
