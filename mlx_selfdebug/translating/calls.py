@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from mlx_selfdebug.translating.classes import Function
-from mlx_selfdebug.translating.collection import Found
+from mlx_selfdebug.translating.collection import FoundTest
 
 MODULE_FUNCTIONS = (
     "setUpModule", "setup_module", "tearDownModule", "teardown_module", "setup_function", "teardown_function"
@@ -20,7 +20,7 @@ def values_name(test: str, number: int) -> str:
     return f"_values_{test}_{number}"
 
 
-def check_source(found: Iterable[Found], functions: Mapping[str, Function], *, with_params: bool) -> str:
+def check_source(found: Iterable[FoundTest], functions: Mapping[str, Function], *, with_params: bool) -> str:
     """Return the source of ``check``. ``functions`` are those of the module by name."""
     lines = [_call("", functions, name) for name in ("setUpModule", "setup_module") if name in functions]
     for path, tests in groupby(found, lambda test: test.label.rpartition(".")[0]):
@@ -29,7 +29,9 @@ def check_source(found: Iterable[Found], functions: Mapping[str, Function], *, w
     return "def check(candidate):\n" + textwrap.indent("\n".join(lines), "    ") + "\n"
 
 
-def _group(path: str, tests: Sequence[Found], functions: Mapping[str, Function], with_params: bool) -> Iterator[str]:
+def _group(
+    path: str, tests: Sequence[FoundTest], functions: Mapping[str, Function], with_params: bool
+) -> Iterator[str]:
     """Yield the statements that run the tests of one class, or tests that belong to no class."""
     owner = tests[0].owner
     members = owner.members if owner else {}
@@ -60,7 +62,7 @@ def _call(owner: str, functions: Mapping[str, Function], name: str, test: str = 
     return f"{owner}.{name}({argument})".removeprefix(".")
 
 
-def _run(test: Found, path: str, called: str, before: list[str], after: list[str], with_params: bool) -> str:
+def _run(test: FoundTest, path: str, called: str, before: list[str], after: list[str], with_params: bool) -> str:
     name = called.rpartition(".")[2]
     values = [f"({ast.unparse(given.values)})" for given in test.around]
     for number, given in enumerate(test.own):

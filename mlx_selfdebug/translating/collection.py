@@ -20,7 +20,7 @@ _NO_FRAMEWORK = "its class is no TestCase and has no name that begins with Test,
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundTest:
     """A test that was found."""
 
     label: str
@@ -35,7 +35,7 @@ class Found:
     """The reason why the test cannot be run, or an empty string."""
 
 
-def find_tests(tree: ast.Module, imports: Imports) -> list[Found]:
+def find_tests(tree: ast.Module, imports: Imports) -> list[FoundTest]:
     """Return the tests of a module, those that cannot be run included."""
     finder = _Finder(tree, imports)
     finder.note_problems(tree.body, "")
@@ -54,7 +54,7 @@ class _Finder:
     def __init__(self, tree: ast.Module, imports: Imports) -> None:
         self.imports = imports
         self.classes = read_classes(tree, imports)
-        self.found: list[Found] = []
+        self.found: list[FoundTest] = []
         self._functions = {node.name: node for node in tree.body if isinstance(node, Function)}
         assigned = assigned_names(tree.body)
         self._marks = named_marks(assigned, imports)
@@ -74,12 +74,12 @@ class _Finder:
                 self._replaced.add(id(node))
             for label, test in _tests_inside(node, prefix):
                 self._accounted.add(id(test))
-                self.found.append(Found(label, test, problem=reason))
+                self.found.append(FoundTest(label, test, problem=reason))
             if isinstance(node, ast.Assign) and self._makes_function(node.value):
                 names = [target.id for target in node.targets if isinstance(target, ast.Name)]
                 reason = "it is assigned; only tests that are written with def are run"
                 tests = (f"{prefix}{name}" for name in names if name.startswith("test"))
-                self.found += [Found(label, node, problem=reason) for label in tests]
+                self.found += [FoundTest(label, node, problem=reason) for label in tests]
 
     def _makes_function(self, value: ast.expr) -> bool:
         """Return whether the value is a function, or is made by a function of the module that has a function inside."""
@@ -118,9 +118,9 @@ class _Finder:
         """Add the tests of a class as tests that cannot be run, or the class itself if all its tests are inherited."""
         self._accounted |= {id(item) for item in known.tests.values()}
         for name, item in known.tests.items():
-            self.found.append(Found(f"{path}.{name}", item, known, problem=problem))
+            self.found.append(FoundTest(f"{path}.{name}", item, known, problem=problem))
         if not known.tests:
-            self.found.append(Found(path, known.node, known, problem=problem))
+            self.found.append(FoundTest(path, known.node, known, problem=problem))
 
     def add(self, label: str, node: Function, owner: KnownClass | None) -> None:
         if id(node) in self._replaced:
@@ -132,9 +132,9 @@ class _Finder:
                 raise ValueError("parametrize is not supported in a TestCase")
             _check_function(node, Counter(name for given in (*own, *around) for name in given.names), owner is not None)
         except ValueError as error:
-            self.found.append(Found(label, node, owner, problem=str(error)))
+            self.found.append(FoundTest(label, node, owner, problem=str(error)))
         else:
-            self.found.append(Found(label, node, owner, tuple(own), tuple(around)))
+            self.found.append(FoundTest(label, node, owner, tuple(own), tuple(around)))
 
     def _marks_around(self, owner: KnownClass | None) -> list[ast.expr]:
         marks = list(self._module_marks)
@@ -148,7 +148,7 @@ class _Finder:
         for known in self.classes:
             for name, item in known.functions.items():
                 if name.startswith("test") and id(item) not in self._accounted:
-                    self.found.append(Found(f"{known.path}.{name}", item, problem=_NO_FRAMEWORK))
+                    self.found.append(FoundTest(f"{known.path}.{name}", item, problem=_NO_FRAMEWORK))
 
 
 def _tests_inside(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.stmt]]:

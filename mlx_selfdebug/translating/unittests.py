@@ -33,7 +33,7 @@ from mlx_selfdebug.parsing import parse_quietly
 from mlx_selfdebug.translating.assertions import PARAM_SOURCE, STAND_IN, STAND_IN_SOURCE
 from mlx_selfdebug.translating.calls import MODULE_FUNCTIONS, check_source, values_name
 from mlx_selfdebug.translating.classes import Function, KnownClass
-from mlx_selfdebug.translating.collection import Found, find_tests
+from mlx_selfdebug.translating.collection import FoundTest, find_tests
 from mlx_selfdebug.translating.imports import FRAMEWORKS, Imports, Renamed, is_foreign, sole_name
 from mlx_selfdebug.translating.marks import NOT_EMPTY, NOT_EMPTY_SOURCE, Parameters
 from mlx_selfdebug.translating.translation import Translation
@@ -127,7 +127,7 @@ class Suite:
         parts = [_unparsed(future), *(helper for helper, used in is_used.items() if used), rest, check]
         return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
-    def _translated(self, test: Found) -> Found:
+    def _translated(self, test: FoundTest) -> FoundTest:
         try:
             return _visited(test, self._translation.translator)
         except ValueError as error:
@@ -147,7 +147,7 @@ class Suite:
         is_standard = origin.partition(".")[0] in sys.stdlib_module_names - FRAMEWORKS
         return not is_standard and not hasattr(builtins, ast.unparse(decorator))
 
-    def _case(self, test: Found) -> Case:
+    def _case(self, test: FoundTest) -> Case:
         needed = self._needed(test)
         reasons = [test.problem, self._translation.problem]
         reasons += [self._translation.problems.get(id(node), "") for node in (*needed.statements, *needed.parts)]
@@ -159,7 +159,7 @@ class Suite:
             self._uses[id(part)] = self.imports.used(part)
         return self._uses[id(part)]
 
-    def _needed(self, test: Found) -> _Needed:
+    def _needed(self, test: FoundTest) -> _Needed:
         """Return the statements of the module that a test needs, with those that every test needs."""
         given = [parameters.values for parameters in (*test.own, *test.around)]
         classes = _classes_around(test.owner) if test.owner else []
@@ -224,7 +224,7 @@ def _reduced(node: ast.stmt, tests: Container[int], chosen: Mapping[int, Sequenc
     return reduced
 
 
-def _visited(test: Found, transformer: ast.NodeTransformer) -> Found:
+def _visited(test: FoundTest, transformer: ast.NodeTransformer) -> FoundTest:
     """Return the test with the values of its parameters transformed."""
 
     def visited(given: Sequence[Parameters]) -> tuple[Parameters, ...]:
