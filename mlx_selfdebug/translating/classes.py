@@ -86,7 +86,7 @@ def assigned_names(body: Sequence[ast.stmt]) -> dict[str, ast.expr]:
 
 
 class _Reader:
-    """Reads classes one after another. ``aliases`` are the names and dotted names that the module assigns to other names."""
+    """Reads classes one after another. ``aliases`` maps each name that the module assigns to the source of its value."""
 
     def __init__(self, imports: Imports, aliases: Mapping[str, str]) -> None:
         self.imports, self.aliases = imports, aliases
