@@ -1,8 +1,8 @@
 """Measure how many wrong programs a task's checks would let through.
 
-Mutants of the task's reference are run against its checks, and each should be caught. A wrong answer that passes weak checks
-teaches the model to be wrong, so a task is called *weak* if its checks catch too small a share of its mutants. A mutant that
-behaves like the reference cannot be caught, and cannot be recognised automatically, so **a share is a lower bound** on what the
+Mutants of the task's reference are run against its checks, and the checks should catch each of them. A wrong answer that passes
+teaches the model a mistake, so a task is called *weak* if its checks catch too small a share of the mutants. A mutant that behaves
+like the reference cannot be caught, and it cannot be recognised automatically. **The share is therefore a lower bound** on what the
 checks catch. Timeouts, crashes and all other failures count as caught.
 
 >>> from mlx_selfdebug.tasks import load_tasks
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from mlx_selfdebug.sandbox.runner import TestRunner
 
 MUTANTS = 20
-"""The number of mutants that are drawn per task by default."""
+"""The default for the number of mutants that are drawn per task."""
 
 MIN_MUTANTS = 5
-"""The number of mutants a task must have to be called weak. With fewer, a single one that is no mistake would decide."""
+"""The minimum number of mutants of a task that may be called weak. With fewer, one mutant that is no mistake could decide."""
 
 CPU_S, WALL_S = 1.0, 3.0
-"""The limits of a test run. They are short because one mutant in sixty never ends, and each is waited for."""
+"""The time limits of a test run, in seconds. They are short because about one mutant in sixty never ends and runs into them."""
 
 
 @dataclass(frozen=True)
 class MutantRun:
-    """One mutant and the outcomes of its tests."""
+    """A mutant and the outcomes of its tests."""
 
     mutant: Mutant
     hidden: Outcome | None
@@ -52,6 +52,7 @@ class MutantRun:
 
     @property
     def caught(self) -> bool:
+        """Return whether the hidden or the public checks fail the mutant."""
         return any(outcome not in ("passed", None) for outcome in (self.hidden, self.public))
 
 
@@ -61,6 +62,7 @@ class TaskAudit:
 
     task_id: str
     runs: tuple[MutantRun, ...] = ()
+    """The runs of the mutants that were drawn, in the order of the source."""
     problem: str = ""
     """Why the reference does not pass its checks, or empty if it does."""
     unknown: str = ""
@@ -68,11 +70,12 @@ class TaskAudit:
 
     @property
     def survivors(self) -> list[Mutant]:
+        """Return the mutants that pass all checks."""
         return [run.mutant for run in self.runs if not run.caught]
 
     @property
     def caught(self) -> int:
-        """Return the number of mutants that the hidden or the public checks catch. An answer must pass both to be learned from."""
+        """Return the number of mutants that the hidden or the public checks catch. Only answers that pass both are learned from."""
         return len(self.runs) - len(self.survivors)
 
     @property
@@ -86,10 +89,11 @@ class TaskAudit:
         return _n_caught([run.public for run in self.runs])
 
     def is_weak(self, below: float) -> bool:
-        """Return whether a smaller share than ``below`` was caught of at least ``MIN_MUTANTS`` mutants."""
+        """Return whether there are at least ``MIN_MUTANTS`` mutants and the share caught is smaller than ``below`` (0 to 1)."""
         return len(self.runs) >= MIN_MUTANTS and self.caught < below * len(self.runs)
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the audit as a dictionary that can be written as JSON."""
         counts = {"caught": self.caught, "by_hidden": self.by_hidden, "by_public": self.by_public}
         reasons = {"problem": self.problem, "unknown": self.unknown}
         survivors = [asdict(mutant) for mutant in self.survivors]
@@ -101,7 +105,10 @@ def _n_caught(outcomes: Sequence[Outcome | None]) -> int | None:
 
 
 def open_audit_runner(config: SandboxConfig, *, allow_weak_sandbox: bool = False) -> TestRunner:
-    """Open a test runner with short limits, since some of its programs never end. Raises SandboxError as ``open_runner`` does."""
+    """Open a test runner with the limits ``CPU_S`` and ``WALL_S``, or those of ``config`` if they are shorter.
+
+    Raises SandboxError if programs cannot be fully confined on this machine, unless a weak sandbox is allowed.
+    """
     from mlx_selfdebug.domains.running import open_runner
 
     limits = replace(config, cpu_s=min(config.cpu_s, CPU_S), wall_s=min(config.wall_s, WALL_S))
@@ -116,10 +123,10 @@ def audit_tasks(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[TaskAudit]:
-    """Audit each task with at most ``mutants`` mutants, or with all of them if ``mutants`` is 0.
+    """Return the audit of each task, in the order of the tasks.
 
-    The mutants are drawn by ``seed`` and the task's id. The audits are in the order of the tasks. Raises SandboxError if a test
-    could not be run.
+    At most ``mutants`` mutants are drawn per task, or all of them if ``mutants`` is 0. The draw depends only on ``seed`` and the
+    task's id. Raises SandboxError if a test could not be run.
     """
     started = [_start_audit(task, runner, mutants, f"{seed}:{task.id}") for task in tasks]
     audits = []
@@ -131,7 +138,7 @@ def audit_tasks(
 
 
 def _start_audit(task: Task, runner: TestRunner, max_mutants: int, seed: str) -> _StartedAudit | TaskAudit:
-    """Start the test runs of a task, or return its audit if no runs can be made."""
+    """Start the test runs of a task, or return its audit if there is nothing to run."""
     if task.domain not in MUTABLE:
         return TaskAudit(task.id, unknown=f"no mutants can be made of tasks of the domain {task.domain}")
     if not (task.hidden or task.public):
@@ -145,7 +152,7 @@ def _start_audit(task: Task, runner: TestRunner, max_mutants: int, seed: str) ->
 
 
 _Runs = Mapping[str, "Future[Verdict] | None"]
-"""The runs by the names "hidden" and "public". A run is None if the task has no checks of that kind."""
+"""The runs of one program, under the keys "hidden" and "public". A run is None if the task has no checks of that kind."""
 
 
 def _start_runs(task: Task, source: str, runner: TestRunner) -> _Runs:
@@ -163,19 +170,20 @@ class _StartedAudit:
     mutants: Mapping[Mutant, _Runs]
 
     def result(self) -> TaskAudit:
+        """Wait for the runs and return the audit. The mutants do not count if the reference fails."""
         for name, verdict in self._verdicts(self.reference):
             if verdict and not verdict.passed:
                 self._cancel()
-                return self._without_reference(name, verdict)
+                return self._with_failed_reference(name, verdict)
         return TaskAudit(self.task_id, tuple(self._run_of(mutant, runs) for mutant, runs in self.mutants.items()))
 
     def _run_of(self, mutant: Mutant, runs: _Runs) -> MutantRun:
         outcomes = {name: verdict.outcome if verdict else None for name, verdict in self._verdicts(runs)}
         return MutantRun(mutant, outcomes["hidden"], outcomes["public"])
 
-    def _without_reference(self, name: str, verdict: Verdict) -> TaskAudit:
+    def _with_failed_reference(self, name: str, verdict: Verdict) -> TaskAudit:
         if verdict.outcome in ("timeout_cpu", "timeout_wall"):
-            # The audit's limits are shorter than those of a run, under which the reference may well pass.
+            # This is no problem of the task: the reference may well pass within the longer limits that other stages use.
             return TaskAudit(self.task_id, unknown="its reference takes longer than the time limit of an audit")
         return TaskAudit(self.task_id, problem=f"the reference does not pass the {name} checks: {reason_of(verdict)}")
 

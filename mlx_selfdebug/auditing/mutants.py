@@ -1,9 +1,9 @@
 """Make mutants of a reference: programs that are one small change away from it.
 
-They show which mistakes a task's checks would let through. The changes are the standard operators of mutation testing (Jia and
-Harman, "An Analysis and Survey of the Development of Mutation Testing", 2011; the tools PIT, mutmut and cosmic-ray), and slips that
-models make: a bound that is off by one, or a method in place of its twin. A mutant may behave like the reference, which cannot be
-detected here.
+Mutants show which mistakes a task's checks would let through. Most operators are the standard ones of mutation testing (Jia and
+Harman, "An Analysis and Survey of the Development of Mutation Testing", 2011; the tools PIT, mutmut and cosmic-ray). The rest make
+mistakes that language models make, such as a bound that is off by one, or ``max`` instead of ``min``. A mutant may happen to behave
+like the reference. That is not detected here.
 
     >>> [(mutant.operator, mutant.after) for mutant in mutants_of("def f(a, b):\\n    return a + b\\n", "f")]
     [('return', 'return None'), ('arithmetic', 'return a - b')]
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ast
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlx_selfdebug.domains.python_source import same_scope
@@ -21,12 +21,11 @@ from mlx_selfdebug.parsing import parse
 
 # The operators work on `ast`, without a library. cosmic-ray's operators can be used on a string, but bring 13 packages (aiohttp,
 # SQLAlchemy, ...), and mutmut's bring pytest and textual. libcst (2 MB and PyYAML) has no operators, and it preserves layout and
-# comments, which a program that is run once and dropped does not need. `ast.unparse` also gives the normal form by which duplicates
-# are recognised.
-
+# comments, which do not matter in a program that is run once and dropped. `ast.unparse` also gives the normal form by which
+# duplicates are recognised.
 
 MUTABLE = frozenset({"python", "project"})
-"""Domains of whose programs mutants can be made."""
+"""The domains whose programs are Python, so that mutants can be made of them."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,10 @@ class Mutant:
 
 
 def mutants_of(source: str, entry_point: str = "", *, max_mutants: int = 0, seed: str | int = 0) -> list[Mutant]:
-    """Return mutants of the code that ``entry_point`` uses, in the order of the source. No two of them are the same.
+    """Return the distinct mutants of the code that ``entry_point`` uses, in the order of the source.
 
-    If ``entry_point`` is empty, all of ``source`` is changed. If ``max_mutants`` is above 0, at most that many are drawn, and the
-    same ``seed`` draws the same ones. The list is empty if ``source`` does not parse or is nested too deeply to be unparsed.
+    If ``entry_point`` is empty, all of ``source`` is mutated. If ``max_mutants`` is above 0, at most that many mutants are drawn at
+    random, and the same ``seed`` draws the same ones. The list is empty if ``source`` does not parse or cannot be unparsed.
     """
     try:
         mutants = _all_mutants(source, entry_point)
@@ -69,7 +68,7 @@ def _all_mutants(source: str, entry_point: str) -> list[Mutant]:
     reference = ast.unparse(tree)
     # The reference is in the dictionary so that a change without effect is skipped as a duplicate.
     by_text: dict[str, Mutant] = {reference: Mutant("none", 0, "", "", reference)}
-    for statement in _reached(tree, entry_point):
+    for statement in _reached_statements(tree, entry_point):
         for place in _places(statement):
             for operator, changed in _changes(place):
                 text = place.text_with(changed, tree)
@@ -83,19 +82,22 @@ def _first_difference(reference: str, text: str) -> tuple[str, str]:
     return next(((a.strip(), b.strip()) for a, b in pairs if a != b), ("", ""))
 
 
-def _reached(tree: ast.Module, entry_point: str) -> list[ast.stmt]:
-    """Return the statements of the module that the entry point uses. A mutant of a helper that nothing calls cannot be caught."""
-    bound = {node: _bound(node) for node in tree.body}
-    waiting = {entry_point}
-    reached: set[ast.stmt] = {node for node, names in bound.items() if not names or not entry_point}
-    waiting |= {name for node in reached for name in _used(node)}
-    while new := {node for node, names in bound.items() if names & waiting and node not in reached}:
+def _reached_statements(tree: ast.Module, entry_point: str) -> list[ast.stmt]:
+    """Return the statements of the module that the entry point uses, or all of them if it is empty.
+
+    The rest is left alone, since no check can catch a mutant of a helper that nothing calls. A statement that defines no name, such
+    as a bare call, is always among the returned ones: it runs when the module is loaded.
+    """
+    defined = {node: _defined_names(node) for node in tree.body}
+    reached: set[ast.stmt] = {node for node, names in defined.items() if not names or not entry_point}
+    needed = {entry_point}.union(*map(_used_names, reached))
+    while new := {node for node, names in defined.items() if names & needed and node not in reached}:
         reached |= new
-        waiting |= {name for node in new for name in _used(node)}
+        needed = needed.union(*map(_used_names, new))
     return [node for node in tree.body if node in reached]
 
 
-def _bound(statement: ast.stmt) -> set[str]:
+def _defined_names(statement: ast.stmt) -> set[str]:
     """Return the names that the statement defines in the module."""
     names = set()
     for node in same_scope([statement]):
@@ -106,13 +108,13 @@ def _bound(statement: ast.stmt) -> set[str]:
     return names
 
 
-def _used(statement: ast.stmt) -> set[str]:
+def _used_names(statement: ast.stmt) -> set[str]:
     return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
 
 
 @dataclass(frozen=True)
 class _Place:
-    """The place of a node in the tree: ``parent.field``, or ``parent.field[index]``."""
+    """The place of a node in the tree: ``parent.field``, or ``parent.field[index]`` if the field is a list."""
 
     node: ast.AST
     parent: ast.AST
@@ -121,11 +123,12 @@ class _Place:
 
     @property
     def line(self) -> int:
+        """The line of the node, counted from 1, or 0 if it is not known."""
         # An operator node such as ast.Add has no line of its own.
         return getattr(self.node, "lineno", 0) or getattr(self.parent, "lineno", 0)
 
     def text_with(self, changed: ast.AST, tree: ast.Module) -> str:
-        """Return the program with ``changed`` in this place. The tree itself is unchanged afterwards."""
+        """Return the source of ``tree`` with ``changed`` in this place. The tree is left as it was."""
         self._put(changed)
         try:
             return ast.unparse(tree)
@@ -144,9 +147,9 @@ _UNTOUCHED = (ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal)
 
 
 def _places(parent: ast.AST) -> Iterator[_Place]:
-    """Yield the places below ``parent`` that may be changed, in the order of the source.
+    """Yield the places below ``parent`` that may be mutated, in the order of the source.
 
-    Docstrings, annotations, decorators and imports are left alone.
+    Docstrings, the literal text of f-strings, annotations, decorators, imports, ``global`` and ``nonlocal`` are left alone.
     """
     for field, value in ast.iter_fields(parent):
         if field in _UNTOUCHED_FIELDS:
@@ -161,23 +164,26 @@ def _places(parent: ast.AST) -> Iterator[_Place]:
 
 def _place_and_below(place: _Place) -> Iterator[_Place]:
     node = place.node
-    is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    is_text = is_text or (isinstance(node, ast.Constant) and isinstance(place.parent, ast.JoinedStr))
-    if not is_text and not isinstance(node, _UNTOUCHED):
+    is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    is_text_of_f_string = isinstance(node, ast.Constant) and isinstance(place.parent, ast.JoinedStr)
+    if not is_docstring and not is_text_of_f_string and not isinstance(node, _UNTOUCHED):
         yield place
         yield from _places(node)
 
 
-_Changes = Iterator[ast.AST]
-
-
 def _changes(place: _Place) -> Iterator[tuple[str, ast.AST]]:
+    """Yield the name of an operator and a node that it puts into this place, for each change of each operator."""
     for name, operator in _OPERATORS:
         for changed in operator(place):
             yield name, changed
 
 
-_ARITHMETIC: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
+_NodeType = type[ast.AST]
+_Replacements = Mapping[_NodeType, tuple[_NodeType, ...]]
+_Changed = Iterator[ast.AST]
+"""What an operator yields: the nodes that may take the place of a node."""
+
+_ARITHMETIC: _Replacements = {
     ast.Add: (ast.Sub,),
     ast.Sub: (ast.Add,),
     ast.Mult: (ast.Div,),
@@ -191,11 +197,11 @@ _ARITHMETIC: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.BitOr: (ast.BitAnd,),
     ast.BitXor: (ast.BitAnd,),
 }
-# Each replacement gives another result than the comparison in only one of three cases: the left side is less than, equal to or
-# greater than the right side. For the case that no comparison covers there is a constant (see _decided). Checks that catch these
-# replacements catch every other one, the comparison's opposite among them (Kaminski, Ammann and Offutt, "Improving logic-based
-# testing", 2013).
-_COMPARISON: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
+# The left side of a comparison is less than, equal to or greater than the right side. Each replacement of an order or an equality
+# differs from the original in only one of these three cases. The constant of _decide_comparison differs in the case that is left.
+# Checks that catch these mutants also catch every other replacement, such as the comparison's opposite (Kaminski, Ammann and
+# Offutt, "Improving logic-based testing", 2013).
+_COMPARISON: _Replacements = {
     ast.Lt: (ast.LtE, ast.NotEq),
     ast.LtE: (ast.Lt, ast.Eq),
     ast.Gt: (ast.GtE, ast.NotEq),
@@ -207,46 +213,48 @@ _COMPARISON: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.Is: (ast.IsNot,),
     ast.IsNot: (ast.Is,),
 }
-# If the left side cannot be less than 0, comparing it with 0 by these replacements gives the same result as before.
-_SAME_FROM_ZERO: dict[type[ast.AST], type[ast.AST]] = {
+# If the left side of a comparison with 0 cannot be negative, these replacements never change its result.
+_SAME_FROM_ZERO: Mapping[_NodeType, _NodeType] = {
     ast.Eq: ast.LtE, ast.NotEq: ast.Gt, ast.Gt: ast.NotEq, ast.LtE: ast.Eq
 }  # fmt: skip
-_LOOP_EXIT: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {ast.Break: (ast.Continue,), ast.Continue: (ast.Break,)}
-_CONNECTIVE: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {ast.And: (ast.Or,), ast.Or: (ast.And,)}
+_LOOP_EXIT: _Replacements = {ast.Break: (ast.Continue,), ast.Continue: (ast.Break,)}
+_CONNECTIVE: _Replacements = {ast.And: (ast.Or,), ast.Or: (ast.And,)}
 
 
-def _swap(table: dict[type[ast.AST], tuple[type[ast.AST], ...]]) -> Callable[[_Place], _Changes]:
-    return lambda place: (kind() for kind in table.get(type(place.node), ()))
+def _swap(table: _Replacements) -> Callable[[_Place], _Changed]:
+    """Return an operator that replaces a node by its replacements in ``table``."""
+    return lambda place: (replacement() for replacement in table.get(type(place.node), ()))
 
 
-def _compared(place: _Place) -> _Changes:
+def _swap_comparison(place: _Place) -> _Changed:
     node, parent = place.node, place.parent
-    for kind in _COMPARISON.get(type(node), ()):
-        if not (kind is _SAME_FROM_ZERO.get(type(node)) and isinstance(parent, ast.Compare) and _from_zero(parent)):
-            yield kind()
+    for replacement in _COMPARISON.get(type(node), ()):
+        is_same = replacement is _SAME_FROM_ZERO.get(type(node))
+        if not (is_same and isinstance(parent, ast.Compare) and _compares_with_zero(parent)):
+            yield replacement()
 
 
-def _from_zero(node: ast.Compare) -> bool:
-    """Return whether the comparison is of 0 with something that is seldom or never negative: a remainder or a length."""
+def _compares_with_zero(node: ast.Compare) -> bool:
+    """Return whether 0 is compared with a remainder or a length, which are seldom or never negative."""
     left, right = node.left, node.comparators[0]
-    remainder = isinstance(left, ast.BinOp) and isinstance(left.op, ast.Mod)
-    length = isinstance(left, ast.Call) and isinstance(left.func, ast.Name) and left.func.id == "len"
-    return (remainder or length) and isinstance(right, ast.Constant) and right.value == 0
+    is_remainder = isinstance(left, ast.BinOp) and isinstance(left.op, ast.Mod)
+    is_length = isinstance(left, ast.Call) and isinstance(left.func, ast.Name) and left.func.id == "len"
+    return (is_remainder or is_length) and isinstance(right, ast.Constant) and right.value == 0
 
 
-def _decided(place: _Place) -> _Changes:
-    """Yield a constant in place of a comparison: the result that the comparison seldom has."""
+def _decide_comparison(place: _Place) -> _Changed:
+    """Yield the constant that replaces a comparison: False for ``<``, ``>`` and ``==``, True for ``<=``, ``>=`` and ``!=``."""
     node = place.node
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
         if isinstance(node.ops[0], ast.Lt | ast.Gt | ast.Eq):
             yield ast.Constant(False)
-        # A condition that is always true would make an endless loop, which any check catches, but only after seconds.
+        # A loop whose condition is always true mostly does not end. Any check catches that, but only after seconds.
         elif isinstance(node.ops[0], ast.LtE | ast.GtE | ast.NotEq) and not isinstance(place.parent, ast.While):
             yield ast.Constant(True)
 
 
-def _one_side(place: _Place) -> _Changes:
-    """Yield the boolean expression without one of its operands, as ``a`` for ``a and b``."""
+def _drop_operand(place: _Place) -> _Changed:
+    """Yield a boolean expression without one of its operands, such as ``a`` instead of ``a and b``."""
     node = place.node
     if isinstance(node, ast.BoolOp):
         for i in range(len(node.values)):
@@ -254,20 +262,26 @@ def _one_side(place: _Place) -> _Changes:
             yield rest[0] if len(rest) == 1 else ast.BoolOp(node.op, rest)
 
 
-def _negated(place: _Place) -> _Changes:
-    """Yield the negation of a condition, unless other operators already give its opposite or a mutant that is harder to catch."""
+def _negate_condition(place: _Place) -> _Changed:
+    """Yield the negation of a condition.
+
+    A comparison, a negation and a constant are left to other operators, which make their opposite or a mutant that is harder to
+    catch.
+    """
     node = place.node
-    other = isinstance(node, ast.Compare | ast.UnaryOp | ast.Constant)
-    if place.field in ("test", "ifs") and isinstance(node, ast.expr) and not other:
+    is_left_to_others = isinstance(node, ast.Compare | ast.UnaryOp | ast.Constant)
+    if place.field in ("test", "ifs") and isinstance(node, ast.expr) and not is_left_to_others:
         yield ast.UnaryOp(ast.Not(), node)
 
 
-def _without_sign(place: _Place) -> _Changes:
+def _drop_unary(place: _Place) -> _Changed:
+    """Yield the operand of a sign, of ``~`` or of ``not``."""
     if isinstance(place.node, ast.UnaryOp):
         yield place.node.operand
 
 
-def _constant(place: _Place) -> _Changes:
+def _change_constant(place: _Place) -> _Changed:
+    """Yield the opposite of a boolean, a number plus and minus 1, an empty string for any other, and "XX" for an empty string."""
     value = place.node.value if isinstance(place.node, ast.Constant) else None
     if isinstance(value, bool):
         yield ast.Constant(not value)
@@ -277,8 +291,8 @@ def _constant(place: _Place) -> _Changes:
         yield ast.Constant("" if value else "XX")
 
 
-def _off_by_one(place: _Place) -> _Changes:
-    """Yield a bound of a range or slice plus and minus 1. A bound that holds a number is left to the changes of that number."""
+def _shift_bound(place: _Place) -> _Changed:
+    """Yield a bound of a range or slice plus and minus 1, unless it holds a constant, which ``_change_constant`` changes."""
     node = place.node
     if isinstance(node, ast.expr) and _is_bound(place) and not any(isinstance(n, ast.Constant) for n in ast.walk(node)):
         yield ast.BinOp(node, ast.Add(), ast.Constant(1))
@@ -292,7 +306,8 @@ def _is_bound(place: _Place) -> bool:
     return isinstance(parent, ast.Slice) and place.field != "step"
 
 
-def _slice(place: _Place) -> _Changes:
+def _drop_slice_part(place: _Place) -> _Changed:
+    """Yield a slice without its lower bound, without its upper bound, and without its step."""
     node = place.node
     if isinstance(node, ast.Slice):
         for name in ("lower", "upper", "step"):
@@ -300,13 +315,13 @@ def _slice(place: _Place) -> _Changes:
             yield ast.Slice(**kept)
 
 
-def _return(place: _Place) -> _Changes:
+def _return_none(place: _Place) -> _Changed:
     if isinstance(place.node, ast.Return) and place.node.value is not None:
         yield ast.Return(ast.Constant(None))
 
 
-def _statement(place: _Place) -> _Changes:
-    """Yield ``pass`` in place of a statement that is executed for its effect."""
+def _drop_statement(place: _Place) -> _Changed:
+    """Yield ``pass`` instead of a statement that has an effect and no control flow: an expression or an augmented assignment."""
     if isinstance(place.node, ast.Expr | ast.AugAssign):
         yield ast.Pass()
 
@@ -315,11 +330,12 @@ _TWINS = (
     ("min", "max"), ("any", "all"), ("lower", "upper"), ("islower", "isupper"), ("isalpha", "isalnum"), ("lstrip", "rstrip"),
     ("startswith", "endswith"), ("find", "rfind"), ("index", "rindex"), ("floor", "ceil"),
 )  # fmt: skip
+"""Functions and methods that are easily confused, in pairs."""
 _TWIN = {**dict(_TWINS), **{b: a for a, b in _TWINS}}
 
 
-def _call(place: _Place) -> _Changes:
-    """Yield the call with the twin of its function, and the call without one of its keyword arguments."""
+def _change_call(place: _Place) -> _Changed:
+    """Yield a call of the twin of the called function, and the call without each of its keyword arguments."""
     node = place.node
     if isinstance(node, ast.Call):
         func = node.func
@@ -331,19 +347,19 @@ def _call(place: _Place) -> _Changes:
             yield ast.Call(func, node.args, node.keywords[:i] + node.keywords[i + 1 :])
 
 
-_OPERATORS: tuple[tuple[str, Callable[[_Place], _Changes]], ...] = (
+_OPERATORS: Sequence[tuple[str, Callable[[_Place], _Changed]]] = (
     ("arithmetic", _swap(_ARITHMETIC)),
-    ("comparison", _compared),
-    ("comparison", _decided),
+    ("comparison", _swap_comparison),
+    ("comparison", _decide_comparison),
     ("boolean", _swap(_CONNECTIVE)),
-    ("boolean", _one_side),
-    ("condition", _negated),
-    ("unary", _without_sign),
-    ("constant", _constant),
-    ("boundary", _off_by_one),
-    ("slice", _slice),
+    ("boolean", _drop_operand),
+    ("condition", _negate_condition),
+    ("unary", _drop_unary),
+    ("constant", _change_constant),
+    ("boundary", _shift_bound),
+    ("slice", _drop_slice_part),
     ("loop exit", _swap(_LOOP_EXIT)),
-    ("return", _return),
-    ("statement", _statement),
-    ("call", _call),
+    ("return", _return_none),
+    ("statement", _drop_statement),
+    ("call", _change_call),
 )

@@ -1,4 +1,4 @@
-"""Check whether a task set is fit to learn from: references must pass their checks, and a program that does nothing must not.
+"""Check whether tasks are fit to learn from: references must pass, known wrong answers and programs that do nothing must fail.
 
 >>> from mlx_selfdebug.sandbox import TestRunner                                        # doctest: +SKIP
 >>> with TestRunner(workers=2) as runner:                                               # doctest: +SKIP
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from mlx_selfdebug.sandbox.runner import TestRunner
 
 
+_NO_CHECKS = {"public": "nothing can be fed back to the model", "hidden": "an answer cannot be scored"}
+"""What the lack of each kind of checks means, in words."""
+
+
 @dataclass(frozen=True)
 class TaskProblem:
     """Something that is wrong with a task."""
@@ -31,10 +35,14 @@ class TaskProblem:
     severity: Literal["error", "warning"]
     """An error makes results on the task wrong. A warning says what the task cannot be used for."""
     what: str
+    """The problem in words."""
 
 
 def check_tasks(tasks: Iterable[Task], runner: TestRunner, *, progress: Progress | None = None) -> list[TaskProblem]:
-    """Return every problem in the order of the tasks. Each task costs three test runs, and one more per wrong answer it has."""
+    """Return the problems of all tasks, in the order of the tasks.
+
+    A task takes at most three test runs, and one more for each of its known wrong answers.
+    """
     started = [(task, _start(task, runner)) for task in tasks]
     problems: list[TaskProblem] = []
     with (progress or NullProgress()).stage("check", len(started), "tasks") as bar:
@@ -49,9 +57,13 @@ class _Runs:
     """The test runs of a task. A run is None if the task lacks the program or the checks for it."""
 
     public: Future[Verdict] | None
+    """The reference under the public checks."""
     hidden: Future[Verdict] | None
+    """The reference under the hidden checks."""
     nothing: Future[Verdict] | None
-    wrong: tuple[Future[Verdict], ...] = ()
+    """A program that does nothing under the hidden checks."""
+    wrong: tuple[Future[Verdict], ...]
+    """The known wrong answers under the hidden checks."""
 
 
 def _start(task: Task, runner: TestRunner) -> _Runs:
@@ -86,11 +98,8 @@ def _problems(task: Task, runs: _Runs) -> Iterator[TaskProblem]:
             yield TaskProblem(task.id, "error", f"wrong answer {number} passes the hidden checks")
 
 
-_NO_CHECKS = {"public": "nothing can be fed back to the model", "hidden": "an answer cannot be scored"}
-
-
 def reason_of(verdict: Verdict) -> str:
-    """Return the outcome, with the first failed check and what came instead."""
+    """Return a line that says why a program did not pass: the outcome, the first failed check, and the value or error that came."""
     if not verdict.failures:
         return verdict.outcome
     failure = verdict.failures[0]

@@ -1,6 +1,6 @@
-"""The registry of domains: ``domain_of`` looks one up by its name.
+"""Register domains, and look them up by name with ``domain_of``.
 
-A domain from outside the package is found through an entry point of the group ``mlx_selfdebug.domains``, or is registered by hand:
+A domain of another package is found through an entry point of the group ``mlx_selfdebug.domains``, or is registered by hand:
 
 >>> from mlx_selfdebug.domains import register
 >>> register(MyDomain())                                                                # doctest: +SKIP
@@ -32,23 +32,23 @@ _DOMAINS: dict[str, Domain] = {}
 
 
 def register(domain: Domain) -> None:
-    """Register ``domain`` under its name. It replaces a domain that was registered under the same name before."""
+    """Register ``domain`` under its name, in place of any domain that was registered under that name before."""
     _DOMAINS[domain.name] = domain
 
 
 def domain_of(name: str) -> Domain:
     """Return the domain of that name. Raises UnknownNameError if there is none."""
     if name not in _DOMAINS:
-        _from_entry_points()
+        _register_entry_points()
     if name not in _DOMAINS:
         raise UnknownNameError("domain", name, _DOMAINS)
     return _DOMAINS[name]
 
 
 def packages_of(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the packages that the tests of these domains import, each once.
+    """Return the packages that the tests of the domains with these names import, each once.
 
-    Raises UsageError if one of them is not installed, UnknownNameError if a name is not that of a domain.
+    Raises UsageError if a package is not installed, and UnknownNameError if no domain has one of the names.
     """
     packages: list[str] = []
     for name in sorted(names):
@@ -64,7 +64,7 @@ def packages_of(names: Iterable[str]) -> tuple[str, ...]:
 
 
 @cache
-def _from_entry_points() -> None:
+def _register_entry_points() -> None:
     for entry in entry_points(group="mlx_selfdebug.domains"):
         if entry.name not in _DOMAINS:
             register(entry.load()())

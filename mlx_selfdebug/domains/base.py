@@ -1,6 +1,7 @@
-"""The protocol that every domain follows. A domain says how one kind of task is asked, how a reply is read, and how it is judged.
+"""Define the protocol that every domain follows.
 
-Each file here defines one domain, or two that are closely related; ``__init__.py`` registers them.
+A domain handles one kind of task. It writes the prompts, takes the code out of a reply, and has the code tested. Most other modules
+of this package define one domain each, or two that are closely related, and ``__init__.py`` registers them.
 """
 
 from __future__ import annotations
@@ -32,17 +33,20 @@ class Tidied:
 
 
 class Runner(Protocol):
-    """The interface of a test runner that domains use: ``TestRunner`` has it, and so have wrappers around one."""
+    """The part of a test runner that domains use. ``TestRunner`` provides it, and so do the wrappers around a ``TestRunner``."""
 
     def submit(self, source: str, checks: Checks, entry_point: str, *, prelude: str = "") -> Future[Verdict]:
-        """Start to test ``source`` and return its future verdict; see ``TestRunner.submit``."""
+        """Start a test of ``source`` and return the future of its verdict; see ``TestRunner.submit``."""
 
     @property
     def manner(self) -> Manner:
-        """Return how programs are run, for a domain that runs them by other means than ``submit``."""
+        """Return how programs are to be run, for a domain that does not run them by ``submit``."""
 
     def kept(self, key: Hashable, opened: Callable[[Level], AbstractContextManager[T]]) -> T:
-        """Return what a domain runs programs with, which stays open as long as the test runner does; see ``TestRunner.kept``."""
+        """Return what ``opened`` has opened for ``key``, such as the test suite of a project.
+
+        It stays open until the test runner is closed; see ``TestRunner.kept``.
+        """
 
 
 class Domain(Protocol):
@@ -52,6 +56,7 @@ class Domain(Protocol):
     """
 
     name: str
+    """The name that tasks refer to the domain by, such as "python"."""
     packages: tuple[str, ...]
     """The packages that the tests of this domain import."""
     install: str
@@ -59,11 +64,11 @@ class Domain(Protocol):
 
     @property
     def reply_prefix(self) -> str:
-        """Return the text that the reply begins with. It is given to the model, which continues it."""
+        """Return the text that the reply begins with. The prompt ends with it, and the model continues from there."""
 
     @property
     def stop_text(self) -> str:
-        """Return the text that ends the completion. If it is empty, the model's own end-of-text token does."""
+        """Return the text that ends the completion. If it is empty, only the model's own end-of-text token does."""
 
     def prompt(self, task: Task, *, feedback: Feedback = EVERYTHING) -> str:
         """Return the message that asks for a draft. ``feedback.public_checks`` decides whether it shows the public checks."""
@@ -77,27 +82,27 @@ class Domain(Protocol):
         feedback: Feedback = EVERYTHING,
         facts_of: Attempt | None = None,
     ) -> str:
-        """Return the message that shows an attempt with the facts of its tests, or says that it passed.
+        """Return the message that shows an attempt with the facts of its tests and asks for a better one.
 
-        At most ``max_facts`` failed checks are shown. The message should begin with the draft's message, since the model then
-        computes the shared beginning only once.
-        ``facts_of`` is the attempt whose facts are shown. It is ``attempt`` itself unless a control shows the facts of another one.
+        If the attempt passed, the message says so. It shows at most ``max_facts`` failed checks, and only what ``feedback`` allows.
+        It should begin with the message that asks for a draft, so that the model computes the shared beginning only once.
+        ``facts_of`` is the attempt whose facts are shown. The default is ``attempt``; a control may show the facts of another one.
         """
 
     def extract(self, text: str, task: Task) -> Tidied:
-        """Return the code in ``text``, which is a completion without ``reply_prefix``, as it will be judged. Never raises."""
+        """Return the code to judge in ``text``, which is a completion without ``reply_prefix``. Never raises."""
 
     def completion(self, code: str) -> str:
-        """Return the completion that carries ``code``, which is what training teaches. ``extract`` gets ``code`` back."""
+        """Return the completion that training teaches for ``code``. ``extract`` must take ``code`` out of it again."""
 
     def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:
-        """Test ``code`` against ``checks`` and return a future verdict, so that decoding can go on in the meantime."""
+        """Start a test of ``code`` against ``checks`` and return the future of its verdict. Decoding goes on in the meantime."""
 
     def nothing(self, task: Task) -> str:
-        """Return an answer that does nothing. It must fail the hidden checks of every task."""
+        """Return an answer that does nothing. It must fail the hidden checks of its task."""
 
     def normalise(self, code: str) -> str:
-        """Return a normal form that is equal for two programs that differ only in layout, comments or docstrings."""
+        """Return a normal form of ``code``. It is equal for programs that differ only in layout, comments or docstrings."""
 
     def tokens(self, code: str) -> Sequence[str]:
-        """Return the lexical tokens of ``code``, from which edit distances are computed."""
+        """Return the lexical tokens of ``code``, in which edit distances are counted."""

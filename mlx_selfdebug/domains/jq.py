@@ -1,7 +1,7 @@
-"""The jq domain: an answer is one jq filter.
+"""Define the jq domain: an answer is one jq filter, and its outputs are compared as JSON.
 
-A check gives the filter an input and expects the list of all its outputs: ``assert outputs({"a": 1}) == [1]``. What a check
-compares is compared as JSON, so ``true`` is not 1.
+A check gives the filter an input and expects the list of all its outputs: ``assert outputs({"a": 1}) == [1]``. Values are compared
+together with their types, so ``true`` is not 1.
 
 >>> task = Task("t", "jq", "Give the names.", "outputs", public=Checks.from_asserts(['assert outputs({"name": None}) == [None]']))
 >>> print(JqDomain().task_text(task, public_checks=True))
@@ -32,14 +32,19 @@ from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Failure, Verdict
 
 _TOKEN = re.compile(r"\"(?:\\.|[^\"\\])*\"|[.$@]?\w+|[<>=!/|+*-]+|\S")
+"""Matches a string, a name with its ``.``, ``$`` or ``@``, an operator, or one other character."""
 _COMMENT = re.compile(r"#[^\n]*")
 _COMMAND = re.compile(r"(?:\$\s+)?(?:cat\s+[^\s|]+\s*\|\s*)?jq\s+")
-_OF_OUTPUT = re.compile(
+"""Matches the beginning of a command for a shell, up to the options: ``jq ``, ``$ jq `` or ``cat FILE | jq ``."""
+_PRINTING_OPTION = re.compile(
     r"-[rcMCSaje]+|--(?:(?:raw|compact|join|ascii|color|monochrome)-output|sort-keys|tab|exit-status|unbuffered)"
 )
-"""The options of the command that change how outputs are printed, and not what they are."""
-_AS_A_STRING = re.compile(r"\"([.\[{](?:\\\\|\\\"|[^\"\\])*)\"")
-"""A filter in double quotes. jq itself reads this as a constant text, which solves no task. ``\\(`` would make it no constant."""
+"""Matches an option of the command that changes how outputs are printed, but not what they are."""
+_QUOTED_FILTER = re.compile(r"\"([.\[{](?:\\\\|\\\"|[^\"\\])*)\"")
+r"""Matches a filter in double quotes, which jq itself would read as a constant string. A constant solves no task.
+
+A string with ``\(...)`` in it is no constant and is not matched.
+"""
 
 
 class JqDomain(Prompted):
@@ -59,19 +64,20 @@ class JqDomain(Prompted):
         return "\n\n".join([task.statement.strip(), *([shown] if public_checks and shown else [])])
 
     def failure_text(self, failure: Failure, verdict: Verdict, task: Task) -> str:  # noqa: ARG002
-        lines = ["Test failed:", f"Input: {_read(failure.input)}", f"Expected: {_read(failure.expected, every=True)}"]
+        """Return the input, the expected outputs, and the outputs or the error that came instead, as JSON."""
+        lines = ["Test failed:", f"Input: {_input_text(failure.input)}", f"Expected: {_outputs_text(failure.expected)}"]
         if failure.error:
             message = failure.error.message.removeprefix("jq: error: ").splitlines()
             lines.append(f"Error: {message[0] if message else error_text(failure)}")
         else:
-            got = _read(failure.got, every=True) if failure.got else NO_VALUE.get(verdict.outcome, "nothing")
+            got = _outputs_text(failure.got) if failure.got else NO_VALUE.get(verdict.outcome, "nothing")
             lines.append(f"Got: {got}")
         return "\n".join(lines)
 
     def extract(self, text: str, task: Task) -> Tidied:  # noqa: ARG002
         """Return the filter. If it is written as for a shell (``jq -r '.a' file``), the command and the quotes are removed."""
         tidied = fenced_or_whole(text)
-        unquoted = _unquoted(tidied.code.strip())
+        unquoted = _without_command(tidied.code.strip())
         return Tidied(f"{unquoted}\n", (*tidied.steps, "quotes")) if unquoted else tidied
 
     def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:
@@ -90,7 +96,7 @@ class JqDomain(Prompted):
 
 @lru_cache(maxsize=1024)
 def compared_as_json(checks: Checks) -> Checks:
-    """Return the same checks with one side of each ``==``, ``!=``, ``in`` and ``not in`` as ``Json``, which compares types too.
+    """Return the same checks with one side of each ``==``, ``!=``, ``in`` and ``not in`` made a ``Json``, which compares types too.
 
     >>> compared_as_json(Checks.from_asserts(["assert outputs(None) == [True]"])).source
     'def check(candidate):\\n    assert outputs(None) == Json([True])\\n'
@@ -114,9 +120,12 @@ def _json(node: ast.expr) -> ast.expr:
     return ast.Call(ast.Name("Json", ast.Load()), [node], [])
 
 
-def _unquoted(code: str) -> str | None:
-    """Return the filter in a command of a shell, or None if there is no command or it changes what the filter gets as its input."""
-    string = _AS_A_STRING.fullmatch(code)
+def _without_command(code: str) -> str | None:
+    """Return the filter in a command for a shell, or in quotes, or None if there is none.
+
+    A command counts only if its options leave the filter's input as it is.
+    """
+    string = _QUOTED_FILTER.fullmatch(code)
     if string:
         return re.sub(r"\\(.)", r"\1", string[1]).strip()
     command = _COMMAND.match(code)
@@ -126,19 +135,22 @@ def _unquoted(code: str) -> str | None:
         words = shlex.split(code[command.end() :] if command else code)
     except ValueError:
         return None
-    words = [word for word in words if not _OF_OUTPUT.fullmatch(word)]
-    is_plain = (
-        words and not any(word.startswith("-") or "|" in word for word in words[1:]) and (command or len(words) == 1)
-    )
-    return words[0].replace("\\$", "$").strip() if is_plain and not re.match(r"--?[A-Za-z]", words[0]) else None
+    words = [word for word in words if not _PRINTING_OPTION.fullmatch(word)]
+    # The filter comes first. Only names of files may follow it, and only after a command.
+    if not words or re.match(r"--?[A-Za-z]", words[0]) or (len(words) > 1 and not command):
+        return None
+    if any(word.startswith("-") or "|" in word for word in words[1:]):
+        return None
+    return words[0].replace("\\$", "$").strip()
 
 
 def as_json(value: Any) -> str:
+    """Return ``value`` as JSON in one line, in which other scripts than ASCII's stay readable."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def _cases(checks: Checks) -> Iterator[tuple[Any, Any]]:
-    """Yield the input and the expected outputs of each check. Checks of another form than the one above are skipped."""
+    """Yield the input and the expected outputs of each assert that compares a call with literals. Other asserts are skipped."""
     for node in ast.walk(parse_quietly(checks.source)):
         if isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare) and isinstance(node.test.left, ast.Call):
             try:
@@ -148,14 +160,24 @@ def _cases(checks: Checks) -> Iterator[tuple[Any, Any]]:
 
 
 def _outputs(values: Any) -> str:
-    """Return all outputs in one line, each as jq prints it."""
+    """Return a list of outputs in one line, each as JSON."""
     return " ".join(map(as_json, values)) if isinstance(values, list) else as_json(values)
 
 
-def _read(text: str, *, every: bool = False) -> str:
-    """Return the Python literal ``text`` as JSON, or ``text`` itself if it is no literal, as when a failure shows it cut short."""
+# The texts of a failure are Python literals. A long one was cut, so that it may be no literal any more, and is then shown as it is.
+
+
+def _input_text(text: str) -> str:
+    """Return the literal ``text`` as JSON, or ``text`` itself if it is no literal."""
     try:
-        value = literal(text)
+        return as_json(literal(text))
     except (ValueError, SyntaxError):
         return text
-    return (_outputs(value) or "nothing") if every else as_json(value)
+
+
+def _outputs_text(text: str) -> str:
+    """Return the outputs in the literal ``text`` in one line, or "nothing". If it is no literal, ``text`` itself is returned."""
+    try:
+        return _outputs(literal(text)) or "nothing"
+    except (ValueError, SyntaxError):
+        return text

@@ -1,8 +1,8 @@
-"""The mathematics domain: a problem in words or symbols is answered in free text, and its final answer is compared exactly.
+"""Define the mathematics domain: a problem is answered in free text, and the final answer in it is compared exactly with a key.
 
-A problem has a single key, so its public and hidden checks are the same. A model is told that its answer was wrong, how the answer
-was read and what form is expected, but never the key. An arm that stops at its first right answer has learned from the key that it
-was right. Compare such an arm with the blind arm, for which the same holds.
+A problem has a single key, so its public and hidden checks are the same. The model is told that its answer was wrong, how the
+answer was read and what form is expected, but never the key. An arm that stops at its first right answer knows only from the key
+that it was right. Compare such an arm with the blind arm, for which the same holds.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Failure, Verdict
 
 _TOKEN = re.compile(r"\\?\w+|[^\w\s]")
+"""Matches a word, a number, a command of LaTeX, or one other character."""
 
 
 class MathDomain(Prompted):
@@ -36,13 +37,12 @@ class MathDomain(Prompted):
         return task.statement.strip()
 
     def failure_text(self, failure: Failure, verdict: Verdict, task: Task) -> str:  # noqa: ARG002
+        """Return what is wrong with the final answer, as a sentence in the words of ``inside/math_program.py``."""
         if failure.error:
             return f"The reply cannot be read: {error_text(failure)}"
-        text = (
-            got_text(failure)
-            if failure.got
-            else f"the reply cannot be read: {NO_VALUE.get(verdict.outcome, verdict.outcome)}"
-        )
+        if not failure.got:
+            return f"The reply cannot be read: {NO_VALUE.get(verdict.outcome, verdict.outcome)}."
+        text = got_text(failure)
         return text[:1].upper() + text[1:] + "."
 
     def extract(self, text: str, task: Task) -> Tidied:  # noqa: ARG002
@@ -62,12 +62,12 @@ class MathDomain(Prompted):
 
 
 def key_checks(key: str) -> Checks:
-    """Return checks that the final answer equals ``key``, which is LaTeX, a number or words."""
+    """Return checks that the final answer equals ``key``, which may be LaTeX, a number or words."""
     return Checks.from_asserts([f"assert candidate({key.strip()!r}, {form_of(key)!r}) == ''"])
 
 
 def form_of(key: str) -> str:
-    """Return the form of ``key`` in words that do not reveal the key."""
+    """Return the form of ``key`` in words that do not reveal the key, such as "a whole number"."""
     if values := numbers(key):
         return "a whole number" if all(value.denominator == 1 for value in values) else "a number"
     return "a word" if re.fullmatch(r"[A-Za-z]+", key.strip()) else "an expression"

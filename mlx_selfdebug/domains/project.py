@@ -1,13 +1,13 @@
-"""The domain of functions of a user's project: the project's own tests judge them, in its own interpreter, run by pytest.
+"""Define the domain of functions in a user's project: the project's own tests decide whether an answer is right.
 
-A task's ``data`` says where the function stands (``projects/place.py``). Its checks name tests, and the setup of the public checks
-shows what these do:
+Pytest runs them in the project's own interpreter. A task's ``data`` says where its function is (``projects/place.py``). Its checks
+name tests by their pytest ids, and the setup of the public checks is the source of these tests, which prompts show:
 
     >>> checks_of(["tests/test_prices.py::test_total"]).source
     "def check(candidate):\\n    assert passes('tests/test_prices.py::test_total')\\n"
 
-An answer is put into the function's place in a copy of the project, and exactly the tests of its checks are run. For a method, the
-answer is its class with nothing but the method in it.
+An answer is put in the place of the function in a copy of the project, and exactly the named tests are run. An answer to a task for
+a method is its class with nothing but the method in it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from mlx_selfdebug.domains.base import Runner, Tidied
-from mlx_selfdebug.domains.prompted import tested_text
+from mlx_selfdebug.domains.prompted import failed_check_text, got_line
 from mlx_selfdebug.domains.python import PythonDomain
 from mlx_selfdebug.domains.python_source import defines
 from mlx_selfdebug.errors import UsageError
@@ -40,49 +40,52 @@ from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import ErrorFact, Failure, Outcome, Verdict
 
 SLOWDOWN = 4.0
-"""An answer may take four times as long as the right function took, if that is more than the runner grants."""
+"""An answer may take this many times as long as the right function took, or the runner's time limit if that is longer."""
 TRACED_SLOWDOWN = 5.0
-"""How many times longer a run may take that records the lines which run."""
+"""A run that records which lines are executed may take this many times as long as one that does not."""
 _T = TypeVar("_T")
 
 
 class ProjectDomain(PythonDomain):
     name = "project"
 
-    def asks(self, task: Task) -> tuple[str, str]:
-        if not _is_method(task):
-            return self.draft, self.again
-        return self.draft.replace("function", "method", 1), self.again.replace("function", "method", 1)
+    def noun(self, task: Task) -> str:
+        """Return the word for what the task asks for: "function" or "method"."""
+        return "method" if _is_method(task) else "function"
 
     def task_text(self, task: Task, *, public_checks: bool) -> str:
-        """Return the starter code, the statement, and the source of the public tests."""
+        """Return the starter code, the statement, and, with ``public_checks``, the source of the public tests."""
         parts = [f"```python\n{task.starter_code.strip()}\n```", task.statement.strip()]
         if public_checks and task.public.setup.strip():
             parts.append(f"It is tested like this:\n\n```python\n{task.public.setup.strip()}\n```")
         return "\n\n".join(parts)
 
     def failure_text(self, failure: Failure, verdict: Verdict, task: Task) -> str:  # noqa: ARG002
-        return tested_text(failure, verdict).replace("Test failed:", f"Test failed: {failure.check}".rstrip(), 1)
+        """Return one failed test as text, with the statement that failed in its heading."""
+        heading = f"Test failed: {failure.check}".rstrip()
+        return failed_check_text(failure, got_line(failure, verdict), heading=heading)
 
     def extract(self, text: str, task: Task) -> Tidied:
-        """Return the program in ``text``. Of an answer to a method, the method alone is kept, under the header of its class."""
+        """Return the program in ``text``. If the task asks for a method, only the method is kept, under the header of its class."""
         tidied = super().extract(text, task)
         stub = _stub(task.starter_code)
         if stub and _is_method(task):
             if not defines(tidied.code, task.entry_point):
+                # The answer may be the method without its class.
                 name = stub.name.rpartition(".")[2]
                 bare = replace(task, entry_point=name, starter_code=textwrap.dedent(_without_headers(stub)))
                 tidied = super().extract(text, bare)
             code = fitted(stub, tidied.code)
             if code and code != tidied.code:
                 tidied = Tidied(code, (*tidied.steps, "method"))
-        # The file around the function has the imports, so that nothing is imported for an answer.
+        # No imports are added to an answer here, since the file around the function has them.
         return Tidied(tidied.code, tuple(step for step in tidied.steps if step != "imports"))
 
     def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:
-        """Run the tests of ``checks`` on the project with ``code`` in it.
+        """Start the tests that ``checks`` name on the project with ``code`` in it, and return the future of the verdict.
 
-        Raises UsageError if the project has no such function any more or cannot be tested, SandboxError as ``open_suite`` does.
+        If the runner traces (see ``Manner``), the future holds an ``Executed`` instead. Raises UsageError if the project no longer
+        has the function or cannot be tested, and SandboxError as ``open_suite`` does.
         """
         place, tests = Place.read(task.data), _tests_of(checks)
         warm = kept_suite(place.project, runner)
@@ -96,22 +99,23 @@ class ProjectDomain(PythonDomain):
             name = function.name.rpartition(".")[2]
             error = ErrorFact("NameError", f"name {name!r} is not defined as a function")
             return _not_run("missing_entry", error, runner, warm, len(tests))
-        return _tried(warm, function, program, placed, tests, place.seconds, runner)
+        return _start_tests(warm, function, program, placed, tests, place.seconds, runner)
 
     def nothing(self, task: Task) -> str:
         """Return the function with a body that returns None."""
         lines = task.starter_code.strip("\n").split("\n")
-        begin = next(line for line in lines if line.lstrip().startswith(("def ", "async def ")))
-        return "\n".join([*lines, f"{begin[: len(begin) - len(begin.lstrip())]}    return None"]) + "\n"
+        def_line = next(line for line in lines if line.lstrip().startswith(("def ", "async def ")))
+        indentation = def_line[: len(def_line) - len(def_line.lstrip())]
+        return "\n".join([*lines, f"{indentation}    return None"]) + "\n"
 
 
 def kept_suite(project: Project, runner: Runner) -> WarmSuite:
-    """Return the suite of a project, which is opened once for each runner and closed with it."""
+    """Return the test suite of a project. It is opened once per runner, and closed when the runner is."""
     return runner.kept(("project", project), lambda level: open_warm_suite(project, level))
 
 
 def checks_of(tests: Iterable[str], shown: str = "") -> Checks:
-    """Return the checks that ``tests``, which are ids of pytest, pass. ``shown`` is the source of what may be shown of them."""
+    """Return checks that the tests with these pytest ids pass. ``shown`` is the source of the tests that a prompt may show."""
     return Checks.from_asserts([f"assert passes({id_!r})" for id_ in tests], shown)
 
 
@@ -119,10 +123,10 @@ def checks_of(tests: Iterable[str], shown: str = "") -> Checks:
 def _tests_of(checks: Checks) -> tuple[str, ...]:
     """Return the ids of the tests that ``checks`` name. Raises UsageError if they name none."""
     calls = [node for node in ast.walk(parse_quietly(checks.source)) if isinstance(node, ast.Call)]
-    named = [node.args for node in calls if isinstance(node.func, ast.Name) and node.func.id == "passes"]
+    arguments = [node.args for node in calls if isinstance(node.func, ast.Name) and node.func.id == "passes"]
     try:
-        tests = tuple(str(literal(ast.unparse(id_))) for (id_,) in named)
-    except ValueError:
+        tests = tuple(str(literal(ast.unparse(id_))) for (id_,) in arguments)
+    except ValueError:  # A call has another number of arguments than one, or its argument is no literal.
         tests = ()
     if not tests:
         raise UsageError(
@@ -138,10 +142,10 @@ def _is_method(task: Task) -> bool:
 
 @lru_cache(maxsize=1024)
 def _stub(starter_code: str) -> Function | None:
-    """Return the function that starter code begins, with an empty body; None if it begins none."""
+    """Return the function whose first lines are the starter code, with an empty body, or None if there is not exactly one."""
     lines = starter_code.strip("\n").split("\n")
-    deepest = max((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
-    text = "\n".join([*lines, " " * (deepest + 4) + "pass"]) + "\n"
+    indent = max((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+    text = "\n".join([*lines, " " * (indent + 4) + "pass"]) + "\n"
     functions = functions_of(SourceFile("", text, "utf-8"))
     return functions[0] if len(functions) == 1 else None
 
@@ -151,6 +155,7 @@ def _without_headers(stub: Function) -> str:
 
 
 def _syntax_error(code: str) -> ErrorFact | None:
+    """Return the error that keeps ``code`` from being parsed, or None if it parses."""
     try:
         parse_quietly(code)
     except SyntaxError as error:
@@ -161,7 +166,7 @@ def _syntax_error(code: str) -> ErrorFact | None:
     return None
 
 
-def _tried(
+def _start_tests(
     warm: WarmSuite,
     function: Function,
     program: str,
@@ -170,7 +175,11 @@ def _tried(
     seconds: float,
     runner: Runner,
 ) -> Future[Any]:
-    """Begin to test a function in its place. The result is a verdict, or an Executed if the runner traces."""
+    """Start ``tests`` with ``program``, a version of ``function``, in its place, which gives the file ``placed.text``.
+
+    ``seconds`` is the time that the tests took with the right function. The future holds a verdict, or an Executed if the runner
+    traces.
+    """
     manner, file = runner.manner, function.file.name
     wall_s = max(manner.wall_s, SLOWDOWN * seconds) * (TRACED_SLOWDOWN if manner.traced else 1)
     run = warm.run(
@@ -192,7 +201,7 @@ def _tried(
 
 
 def _then(run: Future[SuiteRun], read: Callable[[SuiteRun], _T]) -> Future[_T]:
-    """Return the future of what ``read`` makes of a run. If it is cancelled, so is the run."""
+    """Return a future of what ``read`` returns for the result of ``run``. Cancelling it cancels the run as well."""
     future: Future[_T] = Future()
 
     def take(done: Future[SuiteRun]) -> None:
@@ -209,7 +218,7 @@ def _then(run: Future[SuiteRun], read: Callable[[SuiteRun], _T]) -> Future[_T]:
 
 
 def _not_run(outcome: Outcome, error: ErrorFact, runner: Runner, warm: WarmSuite, n_checks: int) -> Future[Any]:
-    """Return what is known without a run: the verdict that the code cannot be run, or that no lines of it run."""
+    """Return a finished future for code that cannot be run: a verdict with ``error``, or an empty Executed if the runner traces."""
     failure = Failure("", error=error)
     verdict = Verdict(outcome, (failure,), n_checks=n_checks, isolation=warm.suite.isolation)
     future: Future[Any] = Future()

@@ -1,6 +1,6 @@
-"""The Python domain: the prompts for functions and classes, the code in an answer, and how it is tested.
+"""Define the Python domain: an answer is a function or a class, and asserts that call it decide whether it is right.
 
-The model's reply is started with an opening fence and ends at the closing one, so that no tokens are spent on prose.
+A reply starts with an opening fence, which the prompt ends with, and it ends at the closing fence. No tokens are spent on prose.
 """
 
 from __future__ import annotations
@@ -20,66 +20,72 @@ from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Failure, Verdict
 
-DO_NOTHING = "def {entry_point}(*args, **kwargs):\n    return None\n"
-
 _TOKEN = re.compile(
     r"""
-      \#[^\n]*                                                    # a comment, left out later
-    | [a-zA-Z]{0,2}(?:\"{3}(?:\\.|[^\\])*?\"{3} | '{3}(?:\\.|[^\\])*?'{3})   # a string of several lines
-    | [a-zA-Z]{0,2}(?:"(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*')   # a string
+      \#[^\n]*                                                    # a comment, which ``tokens`` drops
+    | [a-zA-Z]{0,2}(?:\"{3}(?:\\.|[^\\])*?\"{3} | '{3}(?:\\.|[^\\])*?'{3})   # a string that may span lines
+    | [a-zA-Z]{0,2}(?:"(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*')   # any other string, with its prefix
     | [^\W\d]\w* | \.?\d(?:[eE][+-]|[\w.])*                    # a name, a number
-    | \n[ \t]*(?=[^\s#])                                        # a line's beginning, with its indentation
-    | ->|\.{3} | (?:\*\*|//|<<|>>|[-+*/%@&|^=!<>:])=?            # operators
-    | [^\s#]
+    | \n[ \t]*(?=[^\s#])                                        # the end of a line and the next line's indentation
+    | ->|\.{3} | (?:\*\*|//|<<|>>|[-+*/%@&|^=!<>:])=?            # an operator
+    | [^\s#]                                                   # any other character, such as a bracket
     """,
     re.VERBOSE | re.DOTALL,
 )
-"""Matches the lexical tokens of Python, also in code that does not parse. ``tokenize`` takes thirty times as long."""
+"""Matches a lexical token of Python, in code that may not parse. ``tokenize`` takes thirty times as long."""
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+"""The fields of syntax trees that hold statements."""
 
 
 class PythonDomain(Prompted):
     name = "python"
     fence = "python"
-    draft = "Write this Python function.\n\n{task}"
-    again = "Write the function again so that it passes."
+    draft = "Write this Python {noun}.\n\n{task}"
+    again = "Write the {noun} again so that it passes."
 
     def asks(self, task: Task) -> tuple[str, str]:
-        if f"class {task.entry_point}" not in task.starter_code:
-            return self.draft, self.again
-        return self.draft.replace("function", "class", 1), self.again.replace("function", "class", 1)
+        """Return ``draft`` and ``again`` with the noun for what the task asks for."""
+        noun = self.noun(task)
+        return self.draft.replace("{noun}", noun), self.again.replace("{noun}", noun)
+
+    def noun(self, task: Task) -> str:
+        """Return the word for what the task asks for: "function" or "class"."""
+        return "class" if f"class {task.entry_point}" in task.starter_code else "function"
 
     def task_text(self, task: Task, *, public_checks: bool) -> str:
-        """Return the starter code, then the statement.
+        """Return the starter code, the statement, and the public checks unless the statement shows calls of the entry point.
 
-        The statement is not put into the code as a docstring, since the model would repeat it at 2.5 times the tokens.
+        The statement is not put into the code as a docstring. The model would repeat it then, at 2.5 times the tokens.
         """
         parts = [f"```python\n{task.starter_code.strip() or task.entry_point}\n```", task.statement.strip()]
         shown = shown_checks(task.public) if public_checks else ""
-        if shown and not _has_examples(task):
+        has_examples = f"{task.entry_point}(" in task.statement
+        if shown and not has_examples:
             parts.append(shown)
         return "\n\n".join(parts)
 
     def failure_text(self, failure: Failure, verdict: Verdict, task: Task) -> str:
-        return tested_text(replace(failure, input=self.given(failure, task)), verdict)
+        return tested_text(replace(failure, input=self.input_text(failure, task)), verdict)
 
-    def given(self, failure: Failure, task: Task) -> str:
-        """Return the input of the tested function as text."""
+    def input_text(self, failure: Failure, task: Task) -> str:
+        """Return the arguments of the tested call, or the statements and the call if statements of the check lead up to it."""
         return _session(failure, task) or failure.input
 
     def extract(self, text: str, task: Task) -> Tidied:
-        """Return the program in ``text`` (see python_tidy.py). It always ends with exactly one newline."""
+        """Return the program in ``text`` (see python_tidy.py), ending with one newline."""
         tidied = tidy(text, task)
         return Tidied(tidied.code.strip("\n") + "\n", tidied.steps)
 
     def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:
-        """Test ``code`` inside the module that surrounds the function, which is the task's ``data``."""
+        """Test ``code`` in one module with the task's ``data``, which is the source around the function, and with the prelude."""
         before = "\n".join(part for part in (task.data, prelude(code, task)) if part)
         return runner.submit(code, checks, task.entry_point, prelude=before)
 
     def nothing(self, task: Task) -> str:
-        return DO_NOTHING.format(entry_point=task.entry_point)
+        return f"def {task.entry_point}(*args, **kwargs):\n    return None\n"
 
     def normalise(self, code: str) -> str:
+        """Return the syntax tree as text, without docstrings, or ``code`` itself if it does not parse."""
         tree = parse(code)
         if tree is None:
             return code.strip()
@@ -90,14 +96,10 @@ class PythonDomain(Prompted):
         return [token for token in _TOKEN.findall(code) if not token.startswith("#")]
 
 
-def _has_examples(task: Task) -> bool:
-    return f"{task.entry_point}(" in task.statement
-
-
 def _session(failure: Failure, task: Task) -> str:
-    """Return the statements that lead up to the failed check, such as the creation of an object and calls of its methods.
+    """Return the statements before the failed assert, such as the creation of an object, and the tested expression.
 
-    The result is empty if the check needs no statements before it.
+    They are joined by semicolons. The result is empty if no statements stand between the assert and the one before it.
     """
     for checks in (task.public, task.hidden):
         before: list[str] = []
@@ -113,7 +115,7 @@ def _session(failure: Failure, task: Task) -> str:
 
 
 def _drop_docstrings(statements: list[ast.stmt]) -> list[ast.stmt]:
-    """Return ``statements`` without their docstring. Functions and classes inside them are changed in place."""
+    """Return ``statements`` without their docstring, and drop the docstrings of the functions and classes in them in place."""
     for node in _nested(statements):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             node.body = _without_docstring(node.body) or [ast.Pass()]
@@ -126,11 +128,8 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
 
 
 def _nested(statements: Sequence[ast.AST]) -> Iterator[ast.AST]:
-    """Yield the statements and all statements inside them. Expressions are skipped: none of them can hold a docstring."""
+    """Yield the statements and all statements inside them. Expressions are not visited, since they hold no docstring."""
     for node in statements:
         yield node
         for name in _BLOCKS:
             yield from _nested(getattr(node, name, ()))
-
-
-_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")

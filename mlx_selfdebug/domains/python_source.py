@@ -1,4 +1,4 @@
-"""Parse Python source that may hold anything, without raising and without warnings. Nothing here runs the source."""
+"""Find out which names and functions Python source defines, without running it. Source that does not parse defines none."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ _NEW_SCOPE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
 def defines(code: str, name: str) -> bool:
-    """Return whether ``code`` parses and binds ``name`` at module level, by def, class, import or assignment."""
+    """Return whether ``code`` parses and binds ``name`` at module level, by a def, class, import or assignment."""
     tree = parse(code)
     return tree is not None and any(_binds(node, name) for node in same_scope(tree.body))
 
 
 def function_named(tree: ast.Module, name: str) -> Function | None:
-    """Return the last module-level function of that name, or None."""
+    """Return the last module-level function with that name, or None if there is none."""
     functions = [node for node in tree.body if isinstance(node, Function) and node.name == name]
     return functions[-1] if functions else None
 
 
 def same_scope(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Yield every node of ``body`` that runs in its scope. Functions and classes are yielded, but not the nodes inside them."""
+    """Yield the nodes of ``body``, in the order of the source, that belong to its scope.
+
+    Functions, classes and lambdas are yielded, but not the nodes inside them.
+    """
     waiting = list(body)[::-1]
     while waiting:
         node = waiting.pop()

@@ -1,25 +1,25 @@
-"""Take the program out of a model's answer, and name each step that was taken on the way.
+"""Take the program out of a model's answer, and name each step that this takes.
 
-Code that parses and defines the entry point is not changed by a single byte. Otherwise the least tidying that gives such code is
-done. If nothing gives such code, only thoughts, fences and chat markers are removed, so that a broken program is judged as the
-broken program it is. Nothing is written for the model: a step cuts, shifts or joins what is there. The only line that is ever added
-is the signature that the task gave.
+Code is *good* if it parses and defines the entry point. Good code is not changed by a single byte. For any other answer, the least
+tidying that gives good code is done. If no tidying does, only thoughts, fences and special tokens are removed, and the broken
+program is judged as it is. Nothing is written for the model: a step cuts, shifts or joins what the answer holds. The only line that
+is ever added is the signature from the task's starter code.
 
 This is the complete list of steps:
 
 - ``thoughts``   what the model thinks aloud, as in ``<think>...</think>``, is dropped: a draft in it is no answer (see tidying.py)
-- ``markers``    the answer is cut at the first marker of a chat template, such as ``<|im_end|>``, which may be cut off itself
-- ``unicode``    typographic quotes, odd spaces, byte order marks and CRLF outside of strings are replaced, if it then parses
-- ``fence``      of several fenced blocks, the first that defines the entry point is taken; it may be unclosed
+- ``markers``    the answer is cut at the first special token, such as ``<|im_end|>``, which may itself be cut off
+- ``unicode``    typographic quotes, odd spaces, byte order marks and CRLF outside of strings are replaced, if that gives good code
+- ``fence``      of several fenced blocks, the first that gives good code is taken; its closing fence may be missing
 - ``dedent``     indentation that all lines share is removed
 - ``prose``      sentences before and after the code are dropped
-- ``bare_body``  a function body without its ``def`` line is put under the starter code's signature
+- ``bare_body``  a function body without its ``def`` line is put under the signature from the starter code
 - ``truncated``  an answer that breaks off loses its last top-level statement, but never a part of the entry point
-- ``imports``    the code is left alone, and standard imports or helpers that it lacks run before it (see python_prelude.py)
+- ``imports``    the code is left alone; imports and helpers that it uses but does not define run before it (see python_prelude.py)
 
 Some things are *not* done. Tests, prints and main guards after the function stay, since they are part of a program that runs. A
-program that fails its own assert while it loads does fail. A function of another name, a method in a class and a half-written entry
-point stay wrong.
+program that fails its own assert while it loads does fail. A function with another name, a method in a class and a half-written
+entry point stay wrong.
 
     >>> task = Task("t", "python", "", "f", "def f(x):")
     >>> tidy("    return x * x\\n", task)
@@ -37,7 +37,7 @@ from itertools import islice
 from typing import Literal, get_args
 
 from mlx_selfdebug.domains.base import Tidied
-from mlx_selfdebug.domains.python_prelude import lacks
+from mlx_selfdebug.domains.python_prelude import needs_prelude
 from mlx_selfdebug.domains.python_prose import is_prose, without_prose_statements
 from mlx_selfdebug.domains.python_source import defines, function_named, same_scope
 from mlx_selfdebug.domains.python_unicode import plain
@@ -49,62 +49,66 @@ Step = Literal["thoughts", "markers", "unicode", "fence", "dedent", "prose", "ba
 STEPS: tuple[Step, ...] = get_args(Step)
 
 MAX_CHARS = 30_000
-"""Longer answers are judged as they are, without thoughts. No answer of a small model comes near this length."""
+"""The maximum length of an answer that is tidied, which no small model comes near. A longer one only loses thoughts and markers."""
 MAX_PARSED_CHARS = 1_000_000
-"""The number of characters that one pass may parse, so that no answer takes longer than about half a second."""
+"""The maximum number of characters that one pass parses, so that no answer takes longer than about half a second."""
 MAX_FENCES = 12
+"""The maximum number of fences in an answer for which segments that span several fences are tried."""
 MAX_PLACES = 40
-"""The number of places where code may begin or end that are tried in one segment."""
+"""The maximum number of places in a segment where code is taken to begin, and of places where it is taken to end."""
 
 _FENCE = re.compile(r"[ \t]*(?:```+|~~~+)[^`]*$")
-_CLOSED_IN_LINE = re.compile(r"(?<=[^\s`~])[ \t]*(?:```+|~~~+)[ \t]*$", re.MULTILINE)
+"""Matches a line that is a fence, perhaps with the name of a language."""
+_FENCE_AFTER_CODE = re.compile(r"(?<=[^\s`~])[ \t]*(?:```+|~~~+)[ \t]*$", re.MULTILINE)
+"""Matches a closing fence at the end of a line of code, instead of on a line of its own."""
 _CODE_START = re.compile(r"(?:async\s+def|def|class|from|import)\s|@\w")
+"""Matches the beginning of a line with which a program may begin."""
 
-Candidate = tuple[str, tuple[Step, ...]]
+_Candidate = tuple[str, tuple[Step, ...]]
 """Code, and the steps that led to it."""
 
 
 def tidy(text: str, task: Task) -> Tidied:
-    """Return the code in ``text`` and the steps that took it out, in the order of ``STEPS``.
+    """Return the code in ``text`` and the steps that took it out, in the order of ``STEPS``. Never raises.
 
-    Never raises. Tidying code that was tidied already changes nothing.
+    Passes are made until one changes nothing, so tidying the result again changes nothing either.
     """
     code, steps = text, set[str]()
     while True:
-        tidier, taken = _pass(code, task)
+        tidier, pass_steps = _pass(code, task)
         if tidier == code:
             break
-        steps.update(taken)
+        steps.update(pass_steps)
         code = tidier
-    if lacks(code, task):
+    if needs_prelude(code, task):
         steps.add("imports")
     return Tidied(code, tuple(step for step in STEPS if step in steps))
 
 
 def _pass(text: str, task: Task) -> tuple[str, tuple[str, ...]]:
-    good = _Judge(task.entry_point)
-    if good(text):
+    """Return the code in ``text`` after one pass of tidying, and the steps that it took."""
+    is_good = _Judge(task.entry_point)
+    if is_good(text):
         return text, ()
     # Thoughts are dropped before the length counts, since they may be many times as long as the answer.
     answer = without_thoughts_and_markers(text)
-    kept, spoken = answer.code, answer.steps
-    if len(kept) > MAX_CHARS:
-        return kept, spoken
-    for version, unicode in _versions(kept):
+    if len(answer.code) > MAX_CHARS:
+        return answer.code, answer.steps
+    for version, version_steps in _versions(answer.code):
         segments = list(_segments(version))
         for mend in _MENDS:
             for segment in segments:
-                candidate = mend(segment, task, good)
+                candidate = mend(segment, task, is_good)
                 if candidate:
                     code, steps = candidate
                     fence: tuple[Step, ...] = ("fence",) if segment != version else ()
-                    return code, (*spoken, *unicode, *fence, *steps)
-    whole = _likeliest(kept, task.entry_point)
-    return whole, (*spoken, "fence") if whole != kept else spoken
+                    return code, (*answer.steps, *version_steps, *fence, *steps)
+    broken = _likeliest_segment(answer.code, task.entry_point)
+    return broken, (*answer.steps, "fence") if broken != answer.code else answer.steps
 
 
 class _Judge:
-    """A test of whether code parses and defines the entry point. It answers no once it has read ``MAX_PARSED_CHARS``."""
+    """Decides whether code is good. Once it has parsed ``MAX_PARSED_CHARS`` characters, it takes no code for good any more."""
 
     def __init__(self, entry_point: str) -> None:
         self._entry_point, self._chars_left = entry_point, MAX_PARSED_CHARS
@@ -116,7 +120,8 @@ class _Judge:
         return self._chars_left >= 0 and defines(code, self._entry_point)
 
 
-def _versions(text: str) -> Iterator[tuple[str, tuple[Step, ...]]]:
+def _versions(text: str) -> Iterator[_Candidate]:
+    """Yield the text as it is, then with plain quotes and spaces if that changes it."""
     yield text, ()
     plainer = plain(text)
     if plainer != text:
@@ -126,78 +131,81 @@ def _versions(text: str) -> Iterator[tuple[str, tuple[Step, ...]]]:
 def _segments(text: str) -> Iterator[str]:
     """Yield the texts between two fences, or the whole text if it has no fence.
 
-    Neighbouring fences come first and wider spans after them, since a docstring may hold fences itself. The answer begins inside a
-    fence, which the reply's prefix opened, and may end inside one.
+    Segments between neighbouring fences come first. Wider ones follow, since a docstring may hold fences itself. The beginning and
+    the end of the answer count as fences: the reply's prefix has opened one, and the last one may not be closed.
     """
-    lines = _CLOSED_IN_LINE.sub("\n```", text).split("\n")
+    lines = _FENCE_AFTER_CODE.sub("\n```", text).split("\n")
     fences = [i for i, line in enumerate(lines) if _FENCE.match(line)]
     if not fences:
         yield text
         return
     edges = [-1, *fences, len(lines)]
-    widths = range(1, len(edges) - 1 if len(fences) <= MAX_FENCES else 2)
-    for width in widths:
+    max_width = len(edges) - 2 if len(fences) <= MAX_FENCES else 1
+    for width in range(1, max_width + 1):
         for start, end in zip(edges, edges[width:], strict=False):
             segment = "\n".join(lines[start + 1 : end])
             yield segment if segment.endswith("\n") else segment + "\n"
 
 
-def _likeliest(text: str, entry_point: str) -> str:
-    """Return the segment to judge when none is good: one with the entry point's ``def``, or else the first that is not blank."""
-    if not any(_FENCE.match(line) for line in _CLOSED_IN_LINE.sub("\n```", text).split("\n")):
+def _likeliest_segment(text: str, entry_point: str) -> str:
+    """Return the segment to judge if none gives good code: the first with the entry point's ``def``, or the first not blank."""
+    if not any(_FENCE.match(line) for line in _FENCE_AFTER_CODE.sub("\n```", text).split("\n")):
         return text
     segments = [segment for segment in islice(_segments(text), MAX_FENCES) if segment.strip()]
-    named = [segment for segment in segments if f"def {entry_point}" in segment]
-    return next(iter([*named, *segments]), text)
+    with_def = [segment for segment in segments if f"def {entry_point}" in segment]
+    return next(iter([*with_def, *segments]), text)
 
 
-def _as_it_is(segment: str, _task: Task, good: _Judge) -> Candidate | None:
-    return (segment, ()) if good(segment) else None
+# The mends follow, in the order of _MENDS, in which they are tried. Each returns good code that is made from a segment, or None.
 
 
-def _dedented(segment: str, _task: Task, good: _Judge) -> Candidate | None:
-    return next(((code, ("dedent",)) for code in _dedents(segment) if good(code)), None)
+def _as_it_is(segment: str, _task: Task, is_good: _Judge) -> _Candidate | None:
+    return (segment, ()) if is_good(segment) else None
 
 
-def _without_prose(segment: str, _task: Task, good: _Judge) -> Candidate | None:
-    return _cut_prose(segment, good)
+def _dedented(segment: str, _task: Task, is_good: _Judge) -> _Candidate | None:
+    return next(((code, ("dedent",)) for code in _dedents(segment) if is_good(code)), None)
 
 
-def _cut_short(segment: str, _task: Task, good: _Judge) -> Candidate | None:
-    # Prose may come before the code here as well. _cut_prose does not handle such an answer, because its end is not prose.
-    for start, steps in ((segment, ()), *islice(_after_prose(segment), MAX_PLACES)):
-        code = _whole_statements(start, good)
+def _without_prose(segment: str, _task: Task, is_good: _Judge) -> _Candidate | None:
+    return _cut_prose(segment, is_good)
+
+
+def _without_broken_end(segment: str, _task: Task, is_good: _Judge) -> _Candidate | None:
+    # Prose may come before such code too. _without_prose does not find the code, because it ends with a broken statement.
+    for rest, steps in ((segment, ()), *islice(_rests_after_prose(segment), MAX_PLACES)):
+        code = _without_last_statement(rest, is_good)
         if code:
             return code, (*steps, "truncated")
     return None
 
 
-def _under_signature(segment: str, task: Task, good: _Judge) -> Candidate | None:
+def _under_signature(segment: str, task: Task, is_good: _Judge) -> _Candidate | None:
     # Any text that parses could be put under a signature, so only text that returns or yields in its own scope is taken for a body.
     signature = _signature(task)
     if not signature or not segment.strip():
         return None
-    for body, steps in ((segment, ()), *islice(_after_prose(segment), MAX_PLACES)):
+    for body, steps in ((segment, ()), *islice(_rests_after_prose(segment), MAX_PLACES)):
         for code in _wrapped(signature, body.strip("\n")):
-            candidate = (code, ()) if good(code) else _cut_prose(code, good, whole_start=True)
-            if candidate and _answers(candidate[0], task.entry_point):
+            candidate = (code, ()) if is_good(code) else _cut_prose(code, is_good, begins_with_code=True)
+            if candidate and _returns_or_yields(candidate[0], task.entry_point):
                 return candidate[0], (*steps, *candidate[1], "bare_body")
     return None
 
 
-_MENDS: tuple[Callable[[str, Task, _Judge], Candidate | None], ...] = (
+_MENDS: tuple[Callable[[str, Task, _Judge], _Candidate | None], ...] = (
     _as_it_is,
     _dedented,
     _without_prose,
-    _cut_short,
+    _without_broken_end,
     _under_signature,
 )
 
 
 def _dedents(text: str) -> Iterator[str]:
-    """Yield the text without the indentation that all lines share, then without that of the lines after the first.
+    """Yield the text without the indentation that all lines share, then without the one that all lines after the first share.
 
-    The second form is for an answer whose first line lost its indentation.
+    The second form is for an answer whose first line has lost its indentation.
     """
     yield textwrap.dedent(text)
     first, newline, rest = text.lstrip("\n").partition("\n")
@@ -205,20 +213,26 @@ def _dedents(text: str) -> Iterator[str]:
         yield first.lstrip() + newline + textwrap.dedent(rest)
 
 
-def _cut_prose(segment: str, good: _Judge, *, whole_start: bool = False) -> Candidate | None:
-    """Return the longest run of lines that is good and has nothing but prose next to it, or None."""
-    starts = [(segment, ())] if whole_start else [(segment, ()), *islice(_after_prose(segment), MAX_PLACES)]
+def _cut_prose(segment: str, is_good: _Judge, *, begins_with_code: bool = False) -> _Candidate | None:
+    """Return the longest run of lines that is good code and has only prose before and after it, or None.
+
+    With ``begins_with_code``, the run is at the beginning of the segment.
+    """
+    starts: list[_Candidate] = [(segment, ())]
+    if not begins_with_code:
+        starts += islice(_rests_after_prose(segment), MAX_PLACES)
     for text, steps in starts:
-        for end in islice(_prose_after(text), MAX_PLACES):
+        for end in islice(_ends_before_prose(text), MAX_PLACES):
             code = text[:end]
-            if good(code):
+            if is_good(code):
                 trimmed = without_prose_statements(code)
-                return (trimmed if good(trimmed) else code), (*steps, *(() if "prose" in steps else ("prose",)))
+                all_steps: tuple[Step, ...] = steps if "prose" in steps else (*steps, "prose")
+                return (trimmed if is_good(trimmed) else code), all_steps
     return None
 
 
-def _after_prose(text: str) -> Iterator[Candidate]:
-    """Yield the rest of the text after each line of prose, the longest first. Indented code is shifted to the left."""
+def _rests_after_prose(text: str) -> Iterator[_Candidate]:
+    """Yield the rest of the text after each line of prose, the longest rest first. Indented code is shifted to the left."""
     lines = text.split("\n")
     after_prose = False
     for i, line in enumerate(lines):
@@ -230,45 +244,48 @@ def _after_prose(text: str) -> Iterator[Candidate]:
             if not indent or not _CODE_START.match(line.lstrip()):
                 yield rest, ("prose",)
             else:
-                yield _block(lines[i:], indent), ("dedent", "prose")
+                yield _shifted(lines[i:], indent), ("dedent", "prose")
         after_prose = is_prose(line)
 
 
-def _block(lines: list[str], indent: int) -> str:
-    """Return the lines, those before the first that is indented less than ``indent`` shifted to the left."""
-    end = next((i for i, x in enumerate(lines) if x.strip() and len(x) - len(x.lstrip()) < indent), len(lines))
-    return "\n".join([*(x[indent:] for x in lines[:end]), *lines[end:]])
+def _shifted(lines: list[str], indent: int) -> str:
+    """Return the lines as text, with those before the first that is indented by less than ``indent`` shifted to the left."""
+    indented_less = (i for i, line in enumerate(lines) if line.strip() and len(line) - len(line.lstrip()) < indent)
+    end = next(indented_less, len(lines))
+    return "\n".join([*(line[indent:] for line in lines[:end]), *lines[end:]])
 
 
-def _prose_after(text: str) -> Iterator[int]:
-    """Yield where the text may be cut: at its end, then where lines of prose begin, from the last to the first.
+def _ends_before_prose(text: str) -> Iterator[int]:
+    """Yield the indices where code may end: the end of the text, then the beginnings of lines of prose, the last first.
 
-    An indented line is no place to cut, since it belongs to the statement above it.
+    Code does not end before an indented line, since that belongs to the statement above it.
     """
     yield len(text)
-    starts, at = list[int](), 0
+    starts, index = list[int](), 0
     for line in text.split("\n"):
-        if at and not line[:1].isspace() and is_prose(line):
-            starts.append(at)
-        at += len(line) + 1
+        if index and not line[:1].isspace() and is_prose(line):
+            starts.append(index)
+        index += len(line) + 1
     yield from reversed(starts)
 
 
-def _whole_statements(text: str, good: _Judge) -> str | None:
-    """Return ``text`` without its last top-level statement if the text breaks off in that one and the rest is good."""
+def _without_last_statement(text: str, is_good: _Judge) -> str | None:
+    """Return ``text`` without its last top-level statement if that one breaks off and the rest is good, or else None."""
+    # A statement begins with a line that is not indented, is no comment and does not close a bracket.
     starts = [m.start() for m in re.finditer(r"^(?=[^\s#)\]}])", text, re.MULTILINE)]
     for start in islice(reversed(starts[1:]), MAX_PLACES):
-        if good(text[:start]):
+        if is_good(text[:start]):
             return text[:start] if _breaks_off(text[start:]) else None
     return None
 
 
 def _breaks_off(statement: str) -> bool:
-    """Return whether ``statement`` lacks its end: a bracket or block is left open, or the error is where the text ends."""
+    """Return whether ``statement`` is unfinished: a bracket or block is left open, or the syntax error is at its very end."""
     try:
         return compile_command(statement, symbol="exec") is None
     except SyntaxError as error:
         lines = statement.rstrip().split("\n")
+        # For a string that is cut off, Python reports the place where the string begins.
         at_end = (error.offset or 0) > len(lines[-1]) or "unterminated" in str(error)
         return (error.lineno or 0) >= len(lines) and at_end
     except (ValueError, OverflowError, RecursionError, MemoryError):
@@ -276,15 +293,16 @@ def _breaks_off(statement: str) -> bool:
 
 
 def _signature(task: Task) -> str:
-    """Return the entry point's ``def`` line or lines as the starter code writes them, or an empty string if it has none."""
+    """Return the entry point's decorators and ``def`` as the starter code writes them, or an empty string if it has no ``def``."""
     source = task.starter_code.rstrip() + "\n"
+    # The second text is for starter code that ends with a bare def line.
     for text in (source, source + "    pass\n"):
         tree = parse(text)
         function = function_named(tree, task.entry_point) if tree else None
         if function:
             first = min([function.lineno, *(d.lineno for d in function.decorator_list)])
             lines, body = text.split("\n"), function.body[0]
-            if body.lineno == function.lineno:
+            if body.lineno == function.lineno:  # The body is on the line of the def, as in: def f(x): ...
                 return "\n".join(
                     [*lines[first - 1 : body.lineno - 1], lines[body.lineno - 1][: body.col_offset].rstrip()]
                 )
@@ -293,6 +311,7 @@ def _signature(task: Task) -> str:
 
 
 def _wrapped(signature: str, body: str) -> Iterator[str]:
+    """Yield ``body`` under ``signature``: as it is if it is indented, then indented anew in the two ways of ``_dedents``."""
     if body[:1].isspace():
         yield f"{signature}\n{body}\n"
     yield signature + "\n" + textwrap.indent(textwrap.dedent(body), "    ") + "\n"
@@ -300,7 +319,7 @@ def _wrapped(signature: str, body: str) -> Iterator[str]:
     yield signature + "\n" + textwrap.indent(first.lstrip() + "\n" + textwrap.dedent(rest), "    ") + "\n"
 
 
-def _answers(code: str, entry_point: str) -> bool:
+def _returns_or_yields(code: str, entry_point: str) -> bool:
     tree = parse(code)
     function = function_named(tree, entry_point) if tree else None
     return function is not None and any(

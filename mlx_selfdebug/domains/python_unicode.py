@@ -1,4 +1,10 @@
-"""Replace typographic quotes and spaces in code with the plain characters of Python. Strings and comments stay as they are."""
+"""Replace typographic quotes and unusual spaces in code with plain characters, which Python needs.
+
+Strings and comments stay as they are.
+
+>>> plain("print(\u201chello\u201d)  # \u201chello\u201d")
+'print("hello")  # \u201chello\u201d'
+"""
 
 from __future__ import annotations
 
@@ -6,9 +12,11 @@ import re
 
 _QUOTES = {"\u201c": '"', "\u201d": '"', "\u201e": '"', "\u2018": "'", "\u2019": "'"}
 _SPACES = dict.fromkeys("\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\u3000", " ")
-_NOTHING = dict.fromkeys("\ufeff\u200b\u2060", "")
-_PLAIN = str.maketrans({**_QUOTES, **_SPACES, **_NOTHING, "\r": ""})
+_INVISIBLE = dict.fromkeys("\ufeff\u200b\u2060", "")
+"""The byte order mark, the zero-width space and the word joiner, which are dropped."""
+_PLAIN_CHARACTERS = str.maketrans({**_QUOTES, **_SPACES, **_INVISIBLE, "\r": ""})
 
+# A string in typographic quotes becomes one in plain quotes, unless it holds these itself. Its content stays as it is.
 _PIECE = re.compile(
     r"""
       (?P<string> (?P<triple>\"{3}|'{3}) .*? (?:(?P=triple)|\Z)
@@ -21,16 +29,20 @@ _PIECE = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+"""Matches a string or comment as a whole, or else one character of code. A string may lack its closing quotes."""
 
 
 def plain(text: str) -> str:
-    """Return ``text`` with plain quotes, spaces and newlines, and without byte order marks, everywhere outside of strings."""
-    return _PIECE.sub(_piece, text.replace("\r\n", "\n"))
+    r"""Return ``text`` with plain quotes and spaces and without invisible characters, outside of strings and comments.
+
+    Every ``\r\n`` becomes ``\n``, in strings and comments too.
+    """
+    return _PIECE.sub(_plain_piece, text.replace("\r\n", "\n"))
 
 
-def _piece(match: re.Match[str]) -> str:
+def _plain_piece(match: re.Match[str]) -> str:
     if match["double"] is not None:
         return f'"{match["in_double"]}"'
     if match["single"] is not None:
         return f"'{match['in_single']}'"
-    return match["code"].translate(_PLAIN) if match["code"] else match[0]
+    return match["code"].translate(_PLAIN_CHARACTERS) if match["code"] else match[0]

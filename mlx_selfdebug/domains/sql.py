@@ -1,11 +1,11 @@
-"""The SQL domains: a question over a database is answered by one query that only reads.
+"""Define the SQL domains: an answer is one query that only reads, and it must give the right rows.
 
 The facts for a repair are the database's error, or the rows that differ.
 
 A task's ``starter_code`` is the schema that the prompt shows. Its ``data`` holds the databases that the checks name, as JSON:
-``{"a": {"script": "CREATE TABLE ..."}}``, or for a file ``{"a": {"sqlite": base 85 of its compressed bytes}}``. The query runs in
-the candidate's process, and the rows are compared on the trusted side. They are compared as a multiset, or in order if the
-reference has an ORDER BY.
+``{"a": {"script": "CREATE TABLE ..."}}``, or for a database file ``{"a": {"sqlite": ...}}`` with its bytes, compressed by zlib and
+written in base 85. The query runs in the candidate's process, and the checks compare the rows in another one: as a multiset, or in
+order if the reference has an ORDER BY.
 
     >>> is_ordered("SELECT name FROM t ORDER BY name"), is_ordered("SELECT max(x) FROM (SELECT x FROM t ORDER BY y)")
     (True, False)
@@ -28,10 +28,12 @@ from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Failure, Verdict
 
 ENTRY_POINT = "answer"
+"""The name of the function, in the programs that run a query, which the checks call."""
 _TOKEN = re.compile(
     r"""'(?:''|[^'])*' | "(?:""|[^"])*" | `[^`]*` | \[[^\]]*\] | [^\W\d]\w* | \d[\w.]* | [<>=!|]+ | [^\s\w]""",
     re.VERBOSE,
 )
+"""Matches a string, a quoted name in one of three ways, a word, a number, an operator, or one other character."""
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
@@ -43,6 +45,7 @@ class SqlDomain(Prompted):
     tested = "This query was run:\n\n{code}\n\n{facts}"
     hidden = "A query for it was run.\n\n{facts}"
     program = "sqlite_program"
+    """The file in ``inside/`` that runs a query."""
 
     def task_text(self, task: Task, *, public_checks: bool) -> str:  # noqa: ARG002
         return f"```sql\n{task.starter_code.strip()}\n```\n\n{task.statement.strip()}"
@@ -67,6 +70,7 @@ class SqlDomain(Prompted):
         return "SELECT NULL WHERE 0\n"
 
     def normalise(self, code: str) -> str:
+        """Return the tokens in lower case, except strings and quoted names, without semicolons and comments."""
         return " ".join(token if token[0] in "'\"`[" else token.lower() for token in self.tokens(code) if token != ";")
 
     def tokens(self, code: str) -> Sequence[str]:
@@ -74,7 +78,7 @@ class SqlDomain(Prompted):
 
 
 class DuckDbDomain(SqlDomain):
-    """The SQL domain on DuckDB. Its databases are always given as scripts."""
+    """The SQL domain on DuckDB. Its databases are always scripts."""
 
     name = "duckdb"
     draft = "Write one DuckDB query that answers the question.\n\n{task}"
@@ -84,7 +88,10 @@ class DuckDbDomain(SqlDomain):
 
 
 def rows_checks(expected: Mapping[str, Sequence[Sequence[Any]]], *, ordered: bool) -> Checks:
-    """Return checks that a query gives the expected rows on each database. ``expected`` maps a database's name to its rows."""
+    """Return checks that a query gives the expected rows on each database.
+
+    ``expected`` maps the names of databases to rows. With ``ordered``, the order of the rows counts.
+    """
     lines = [
         f"    assert difference(candidate({name!r}), {[list(row) for row in rows]!r}, {ordered}) == ''\n"
         for name, rows in expected.items()
@@ -93,7 +100,7 @@ def rows_checks(expected: Mapping[str, Sequence[Sequence[Any]]], *, ordered: boo
 
 
 def is_ordered(query: str) -> bool:
-    """Return whether the outermost query has an ORDER BY."""
+    """Return whether the outermost query of ``query`` has an ORDER BY."""
     depth, words = 0, []
     for token in _TOKEN.findall(_COMMENT.sub(" ", query)):
         depth += (token == "(") - (token == ")")

@@ -1,8 +1,8 @@
-"""The pandas and polars domains: functions over data frames, compared by columns, dtypes and values.
+"""Define the pandas and polars domains: an answer is a function over data frames.
 
-The facts for a repair are the first differences. Checks are written as usual:
-``assert f(DataFrame({"a": [1, 2]})) == DataFrame({"a": [2]})``. Their ``DataFrame`` is not the library's: it only holds plain
-values. The candidate's process turns these into a frame of the library, and turns the result back into plain values.
+Results are compared by columns, dtypes and values, and the facts for a repair are the first differences. Checks are written as
+usual: ``assert f(DataFrame({"a": [1, 2]})) == DataFrame({"a": [2]})``. Their ``DataFrame`` is not that of the library: it holds
+plain values. The candidate's process turns these into a frame of the library, and turns the result back into plain values.
 
     >>> compared(Checks.from_asserts(["assert f(1) == 2"]), "pandas").source
     "def check(candidate):\\n    assert difference(f(1), 2) == ''\\n"
@@ -29,16 +29,16 @@ from mlx_selfdebug.values.verdict import Failure, Verdict
 class _TablesDomain(PythonDomain):
     install = "pip install 'mlx-selfdebug[tables]'"
     setup_code = ""
-    """Code that runs before the answer."""
+    """Code that runs before the answer, such as settings of the library."""
 
     def failure_text(self, failure: Failure, verdict: Verdict, task: Task) -> str:
-        """Return the input and the first difference of the result, which says what was expected as well."""
-        shown = replace(failure, input=self.given(failure, task), expected="")
+        """Return the input and the first differences of the result, which also say what was expected."""
+        shown = replace(failure, input=self.input_text(failure, task), expected="")
         if not failure.got:
             return tested_text(shown, verdict)
         return failed_check_text(shown, f"Wrong result: {got_text(failure)}")
 
-    def given(self, failure: Failure, task: Task) -> str:
+    def input_text(self, failure: Failure, task: Task) -> str:
         """Return the arguments as the check writes them, so that frames appear as ``DataFrame(...)``."""
         tree = parse(failure.check)
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)] if tree else []
@@ -46,33 +46,37 @@ class _TablesDomain(PythonDomain):
         return ", ".join(map(ast.unparse, call.args)) if call else failure.input
 
     def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:
+        """Test ``code`` with its function wrapped by ``over_frames``, which turns plain values into frames and back."""
         name = task.entry_point
-        # The source around the function has a namespace of its own, so that it replaces no name of the answer.
-        around = f"__selfdebug_frames__ = {{}}\nexec({source_of('frames_program')!r}, __selfdebug_frames__)\n"
-        wrapped = f"    {name} = __selfdebug_frames__['over_frames']({name}, {self.name!r})\n"
-        # If the answer does not define the function, the runner says so.
-        program = f"{code}\n{around}if {name!r} in globals():\n{wrapped}"
+        # The wrapper's source runs in a namespace of its own, so that it replaces no name of the answer.
+        wrapper = f"__selfdebug_frames__ = {{}}\nexec({source_of('frames_program')!r}, __selfdebug_frames__)\n"
+        wrap = f"    {name} = __selfdebug_frames__['over_frames']({name}, {self.name!r})\n"
+        # If the answer does not define the function, nothing is wrapped, and the runner reports that the function is missing.
+        program = f"{code}\n{wrapper}if {name!r} in globals():\n{wrap}"
         before = f"{prelude(code, task)}\n{self.setup_code}"
         return runner.submit(program, compared(checks, self.name), name, prelude=before)
 
 
 class PandasDomain(_TablesDomain):
     name = "pandas"
-    draft = "Write this Python function with pandas.\n\n{task}"
+    draft = "Write this Python {noun} with pandas.\n\n{task}"
     packages: tuple[str, ...] = ("pandas", "numpy", "dateutil", "pytz", "six", "tzdata")
-    # Strings must not be stored in Arrow, whose memory pool reserves more address space than a test run may have.
+    # pandas must not store strings in Arrow, whose memory pool reserves more address space than a test run may use.
     setup_code = "__import__('pandas').set_option('mode.string_storage', 'python')\n"
 
 
 class PolarsDomain(_TablesDomain):
     name = "polars"
-    draft = "Write this Python function with polars.\n\n{task}"
+    draft = "Write this Python {noun} with polars.\n\n{task}"
     packages: tuple[str, ...] = ("polars",)
 
 
 @lru_cache(maxsize=1024)
 def compared(checks: Checks, library: str) -> Checks:
-    """Return the same checks with each single ``==`` or ``!=`` replaced by a call of ``difference``, which says what differs."""
+    """Return the same checks with each ``a == b`` as ``difference(a, b) == ''``, and ``!=`` likewise. Chains stay as they are.
+
+    ``difference`` says in words what differs, and ``library`` is the one whose rules it follows ("pandas" or "polars").
+    """
     return rewritten(checks, _CompareByDifference(), f"{source_of('frames')}\nLIBRARY = {library!r}")
 
 

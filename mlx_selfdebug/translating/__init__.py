@@ -1,1 +1,4 @@
-"""Turn the tests of unittest, pytest, docstrings and interactive sessions into plain asserts. See README.md."""
+"""Turn tests for unittest and pytest, and the examples in docstrings and interactive sessions, into plain asserts.
+
+See README.md.
+"""

@@ -1,6 +1,6 @@
 """Turn the assertions of unittest and pytest into plain ``assert``, ``with raises(...)`` and ``approx(...)``.
 
-The names are resolved by the imports of the module (imports.py). Whatever a test run does not have raises ValueError that says so.
+Names are resolved by the imports of the module (imports.py). A use of a framework that is not supported raises ValueError.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from mlx_selfdebug.parsing import parse_expression, parse_quietly
 from mlx_selfdebug.translating.imports import FRAMEWORKS, Imports, Scoped
 
 STAND_IN = "_UnittestTestCase"
-"""The name of the class that takes the place of ``unittest.TestCase`` among the bases of a class."""
+"""The name of the class that takes the place of ``unittest.TestCase`` among the bases of test classes."""
 STAND_IN_SOURCE = f"""\
 class {STAND_IN}:
     def setUp(self): pass
@@ -25,8 +25,8 @@ PARAM_SOURCE = """\
 class param(tuple):
     def __new__(cls, *values, id=None): return super().__new__(cls, values)
 """
-"""A stand-in for ``pytest.param``: a tuple that can be told from others."""
-# Each form takes the arguments as {0}, {1}, ... Keyword arguments that change the meaning are added by _assertion.
+"""The source of a stand-in for ``pytest.param``. It is a subclass of tuple, so that it can be told from a value that is a tuple."""
+# The condition for each assertion, in which {0}, {1}, ... are the arguments. _assertion adds keyword arguments that matter.
 _ASSERTIONS = {
     "assertEqual": "{0} == {1}",
     "assertNotEqual": "{0} != {1}",
@@ -63,18 +63,25 @@ _OTHER_METHODS = frozenset(
         "doCleanups", "enterContext", "enterClassContext", "id", "shortDescription",
     }
 )  # fmt: skip
+"""Other methods of unittest.TestCase. Only ``fail`` and ``subTest`` are supported."""
 _TOOLS = {"pytest.raises": "raises", "pytest.approx": "approx", "pytest.param": "param"}
+"""The names that the supported functions of pytest have in checks."""
 
 
 class Translator(Scoped, ast.NodeTransformer):
-    """Translates one statement at a time. ``own`` are the attributes that the module's classes set, which stay as they are."""
+    """Translates one statement at a time. Raises ValueError for what is not supported.
 
-    def __init__(self, imports: Imports, own: set[str]) -> None:
+    ``attributes`` are the names of methods and attributes that the module itself defines. A call such as ``self.assertSlug(...)``
+    of one of them stays as it is.
+    """
+
+    def __init__(self, imports: Imports, attributes: set[str]) -> None:
         super().__init__(imports)
-        self.own = own
+        self.attributes = attributes
+
+    # Annotations are dropped, since they may use names that are only there in the module under test.
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        # Annotations are dropped, since they may name what only the module under test has.
         node.returns = None
         return self.generic_visit(node)
 
@@ -89,12 +96,13 @@ class Translator(Scoped, ast.NodeTransformer):
     def visit_Name(self, node: ast.Name) -> ast.AST:
         if node.id == "__file__":
             raise ValueError("__file__ is not supported: the files beside the tests are not there in a test run")
-        return self._tool(node) or node
+        return self._translated_name(node) or node
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        return self._tool(node) or self.generic_visit(node)
+        return self._translated_name(node) or self.generic_visit(node)
 
-    def _tool(self, node: ast.Name | ast.Attribute) -> ast.expr | None:
+    def _translated_name(self, node: ast.Name | ast.Attribute) -> ast.expr | None:
+        """Return the name in checks of a function of pytest, or None if ``node`` is something else."""
         origin = self.origin(node)
         if origin in _TOOLS:
             return ast.copy_location(ast.Name(_TOOLS[origin], ast.Load()), node)
@@ -106,24 +114,24 @@ class Translator(Scoped, ast.NodeTransformer):
         call = node.value
         if not isinstance(call, ast.Call):
             return self.generic_visit(node)
-        origin, name = self.origin(call.func), self._own_method(call)
+        origin, name = self.origin(call.func), self._test_case_method(call)
         if origin == "pytest.fail":
             return self.generic_visit(parse_quietly(_fail(call)).body[0])
-        if origin == "pytest.raises" and len(call.args) > 1:
-            return self._raises_call(call, 1)
-        if name in _RAISES and len(call.args) > 1 + (name == "assertRaisesRegex"):
-            return self._raises_call(call, 1 + (name == "assertRaisesRegex"))
+        # The function that has to raise follows the exception, or the exception and the pattern of its message.
+        n_before = 2 if name == "assertRaisesRegex" else 1
+        if (origin == "pytest.raises" or name in _RAISES) and len(call.args) > n_before:
+            return self._raises_call(call, n_before)
         return self.generic_visit(parse_quietly(_assertion(call, name)).body[0] if name else node)
 
     def visit_With(self, node: ast.With) -> ast.AST:
         for item in node.items:
-            name = self._own_method(item.context_expr)
+            name = self._test_case_method(item.context_expr)
             if name and isinstance(item.context_expr, ast.Call):
                 item.context_expr = _context(item.context_expr, name)
         return self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        name = self._own_method(node)
+        name = self._test_case_method(node)
         if name:
             raise ValueError(f"self.{name} is not supported here")
         if self.origin(node.func) == "pytest.raises" and len(node.args) > 1:
@@ -132,25 +140,28 @@ class Translator(Scoped, ast.NodeTransformer):
             raise ValueError("pytest.param with marks is not supported")
         return self.generic_visit(node)
 
-    def _own_method(self, node: ast.expr) -> str:
-        """Return the name in ``self.name(...)`` if it is a method of unittest, otherwise an empty string."""
+    def _test_case_method(self, node: ast.expr) -> str:
+        """Return the name in ``self.name(...)`` if it is a method of ``unittest.TestCase``, or else an empty string."""
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             return ""
         owner, name = node.func.value, node.func.attr
-        is_own = isinstance(owner, ast.Name) and owner.id in ("self", "cls") and name not in self.own
-        return name if is_own and (name.startswith("assert") or name in _OTHER_METHODS) else ""
+        is_inherited = isinstance(owner, ast.Name) and owner.id in ("self", "cls") and name not in self.attributes
+        return name if is_inherited and (name.startswith("assert") or name in _OTHER_METHODS) else ""
 
-    def _raises_call(self, call: ast.Call, n_own: int) -> ast.AST:
-        """Return the ``with`` statement for a call that names the function which has to raise."""
-        inner = ast.Call(call.args[n_own], call.args[n_own + 1 :], call.keywords)
-        own = ast.Call(call.func, call.args[:n_own], [])
-        context = (
-            _context(own, call.func.attr) if self._own_method(call) and isinstance(call.func, ast.Attribute) else own
-        )
-        return self.generic_visit(ast.With([ast.withitem(context)], [ast.Expr(inner)]))
+    def _raises_call(self, call: ast.Call, n_before: int) -> ast.AST:
+        """Return the ``with`` statement for a call such as ``pytest.raises(ValueError, f, 1)``.
+
+        ``n_before`` is the number of arguments before the function that has to raise.
+        """
+        raising = ast.Call(call.args[n_before], call.args[n_before + 1 :], call.keywords)
+        manager = ast.Call(call.func, call.args[:n_before], [])
+        name = self._test_case_method(call)
+        context = _context(manager, name) if name else manager
+        return self.generic_visit(ast.With([ast.withitem(context)], [ast.Expr(raising)]))
 
 
 def _assertion(call: ast.Call, name: str) -> str:
+    """Return the statement for the call of the assertion ``name``. Raises ValueError if it is not supported."""
     if name == "fail":
         return _fail(call)
     form = _ASSERTIONS.get(name)
@@ -172,6 +183,7 @@ def _fail(call: ast.Call) -> str:
 
 
 def _context(call: ast.Call, name: str) -> ast.expr:
+    """Return the context manager for the call of the method ``name``. Raises ValueError if it is not supported."""
     if name == "subTest":
         label = ast.unparse(call).partition("(")[2][:-1]
         return ast.Call(ast.Name("independent_test", ast.Load()), [ast.Constant(f"subTest({label})")], [])

@@ -1,4 +1,4 @@
-"""Read the classes of a module with what they inherit from each other, without running anything."""
+"""Read the classes of a module, and what they inherit from each other, without running anything."""
 
 from __future__ import annotations
 
@@ -17,55 +17,60 @@ TEST_CASES = frozenset(
         "twisted.trial.unittest.TestCase", "testtools.TestCase",
     }
 )  # fmt: skip
+"""The origins (see imports.py) of ``unittest.TestCase`` and of the classes of other packages that are like it."""
 
 
 @dataclass(eq=False)
 class KnownClass:
-    """A class of the module, with what is known of it from its source."""
+    """A class of the module, as far as its source tells."""
 
     node: ast.ClassDef
     outer: KnownClass | None
+    """The class that this one is defined in, or None at the top level."""
     bases: list[KnownClass] = field(default_factory=list)
+    """The bases that are classes of the module."""
     is_test_case: bool = False
-    """Whether ``unittest.TestCase``, or a class of another framework that is like it, is among its bases."""
+    """Whether one of ``TEST_CASES`` is among its own bases."""
     unknown: str = ""
-    """What is said about a base of which nothing is known."""
+    """The reason why what it inherits is not known, or an empty string."""
     order: tuple[KnownClass, ...] = ()
-    """This class and those of the module that it inherits from, in the order in which Python looks up an attribute."""
+    """This class and the classes of the module that it inherits from, in the order in which Python looks up an attribute."""
 
     @property
     def path(self) -> str:
-        """The name with the names of the classes around it: ``Outer.Inner``."""
+        """Return the name with the names of the classes around it, such as ``Outer.Inner``."""
         return f"{self.outer.path}.{self.node.name}" if self.outer else self.node.name
 
     @property
     def functions(self) -> dict[str, Function]:
+        """Return the functions that the class itself defines, by name."""
         return {item.name: item for item in self.node.body if isinstance(item, Function)}
 
     @property
     def members(self) -> dict[str, Function]:
-        """The functions of this class, inherited ones included."""
+        """Return the functions of this class by name, inherited ones included."""
         return {name: item for known in reversed(self.order) for name, item in known.functions.items()}
 
     @property
     def tests(self) -> dict[str, Function]:
+        """Return the members whose names begin with "test"."""
         return {name: item for name, item in self.members.items() if name.startswith("test")}
 
     @property
     def constants(self) -> dict[str, ast.expr]:
-        """What the class assigns to single names, inherited ones included."""
+        """Return the expressions that the class assigns to single names, inherited ones included."""
         return {
             name: value for known in reversed(self.order) for name, value in assigned_names(known.node.body).items()
         }
 
     @property
     def is_like_a_test(self) -> bool:
-        """Whether a test class is meant, as far as the names of the class and its bases say."""
+        """Return whether the names of the class or its bases suggest that it is meant as a test class."""
         return any("Test" in name for name in (self.node.name, *map(ast.unparse, self.node.bases)))
 
 
 def read_classes(tree: ast.Module, imports: Imports) -> list[KnownClass]:
-    """Return the classes at the top level of a module and of other classes, each before those inside it."""
+    """Return the classes at the top level of a module, each followed by the classes inside it."""
     reader = _Reader(imports, {name: ast.unparse(value) for name, value in assigned_names(tree.body).items()})
     reader.read(tree.body, None)
     return reader.classes
@@ -81,6 +86,8 @@ def assigned_names(body: Sequence[ast.stmt]) -> dict[str, ast.expr]:
 
 
 class _Reader:
+    """Reads classes one after another. ``aliases`` maps each name that the module assigns to the source of its value."""
+
     def __init__(self, imports: Imports, aliases: Mapping[str, str]) -> None:
         self.imports, self.aliases = imports, aliases
         self.classes: list[KnownClass] = []
@@ -115,6 +122,8 @@ class _Reader:
             known.unknown = f"its base {ast.unparse(base)} is not known from the source"
 
     def _without_alias(self, name: str) -> str:
+        """Return what ``name`` stands for after assignments such as ``Base = TestCase``."""
+        # There can be no more steps than aliases, unless they form a circle.
         for _ in self.aliases:
             if name in self._by_path or name not in self.aliases:
                 break
@@ -123,13 +132,16 @@ class _Reader:
 
 
 def _lookup_order(known: KnownClass) -> tuple[KnownClass, ...]:
-    """Return the class and its bases in Python's own order. Raises TypeError where Python would."""
-    shapes: dict[KnownClass, type] = {}
+    """Return the class and its bases in the order in which Python looks up an attribute. Raises TypeError where Python would.
 
-    def shape(of: KnownClass) -> type:
-        if of not in shapes:
-            shapes[of] = type(of.node.name, tuple(shape(base) for base in of.bases), {})
-        return shapes[of]
+    Python computes the order itself, for empty classes with the same bases.
+    """
+    empty_classes: dict[KnownClass, type] = {}
 
-    order = shape(known).__mro__
-    return tuple(sorted(shapes, key=lambda other: order.index(shapes[other])))
+    def empty_class(of: KnownClass) -> type:
+        if of not in empty_classes:
+            empty_classes[of] = type(of.node.name, tuple(empty_class(base) for base in of.bases), {})
+        return empty_classes[of]
+
+    order = empty_class(known).__mro__
+    return tuple(sorted(empty_classes, key=lambda other: order.index(empty_classes[other])))

@@ -1,7 +1,7 @@
 """Find the tests of a module as pytest and unittest do, without running anything.
 
-Every function whose name begins with "test" is accounted for: it is a test that can be run, or a problem says why it is not.
-Functions inside other functions are no tests.
+Each function whose name begins with "test" becomes a test that can be run, or one with a problem that says why it cannot. Functions
+inside other functions are no tests.
 """
 
 from __future__ import annotations
@@ -20,23 +20,25 @@ _NO_FRAMEWORK = "its class is no TestCase and has no name that begins with Test,
 
 
 @dataclass(frozen=True)
-class Found:
-    """A test that was found."""
+class FoundTest:
+    """A test of a module, which can be run unless ``problem`` says why not."""
 
     label: str
-    """The name with those of its classes: ``TestPrices.test_total``."""
+    """The name of the test after the names of its classes, such as ``TestPrices.test_total``."""
     node: ast.stmt
+    """The function, or the statement that stands for tests that cannot be run."""
     owner: KnownClass | None = None
+    """The class that runs the test, which may have inherited it, or None for a function of the module."""
     own: tuple[Parameters, ...] = ()
-    """The parameters that decorate the test itself."""
+    """The parameters in the decorators of the test itself."""
     around: tuple[Parameters, ...] = ()
     """The parameters that its classes and the module give to all of their tests."""
     problem: str = ""
     """The reason why the test cannot be run, or an empty string."""
 
 
-def find_tests(tree: ast.Module, imports: Imports) -> list[Found]:
-    """Return the tests of a module, those that cannot be run included."""
+def find_tests(tree: ast.Module, imports: Imports) -> list[FoundTest]:
+    """Return the tests of a module, including those that cannot be run."""
     finder = _Finder(tree, imports)
     finder.note_problems(tree.body, "")
     for known in finder.classes:
@@ -51,19 +53,26 @@ def find_tests(tree: ast.Module, imports: Imports) -> list[Found]:
 
 
 class _Finder:
+    """Collects the tests of a module in ``found``."""
+
     def __init__(self, tree: ast.Module, imports: Imports) -> None:
         self.imports = imports
         self.classes = read_classes(tree, imports)
-        self.found: list[Found] = []
+        self.found: list[FoundTest] = []
         self._functions = {node.name: node for node in tree.body if isinstance(node, Function)}
         assigned = assigned_names(tree.body)
         self._marks = named_marks(assigned, imports)
         self._module_marks = marks_in(assigned["pytestmark"]) if "pytestmark" in assigned else []
         self._accounted: set[int] = set()
+        """The ``id()`` of each function that is among the found tests, or that a class deliberately does not run."""
         self._replaced: set[int] = set()
+        """The ``id()`` of each function and class that a later definition of the same name replaces."""
 
     def note_problems(self, body: Sequence[ast.stmt], prefix: str) -> None:
-        """Add the tests of a module or class that are replaced by others, made by a call, or inside an ``if``."""
+        """Add the tests in the body of a module or class that are replaced by others, assigned, or inside an ``if`` or the like.
+
+        ``prefix`` is the path of the class with a dot, or empty for the module.
+        """
         last = {node.name: node for node in body if isinstance(node, _Definition)}
         for node in body:
             reason = f"it stands inside `{type(node).__name__.lower()}`; only tests at the top level of a file or class are run"
@@ -74,22 +83,25 @@ class _Finder:
                 self._replaced.add(id(node))
             for label, test in _tests_inside(node, prefix):
                 self._accounted.add(id(test))
-                self.found.append(Found(label, test, problem=reason))
+                self.found.append(FoundTest(label, test, problem=reason))
             if isinstance(node, ast.Assign) and self._makes_function(node.value):
                 names = [target.id for target in node.targets if isinstance(target, ast.Name)]
                 reason = "it is assigned; only tests that are written with def are run"
                 tests = (f"{prefix}{name}" for name in names if name.startswith("test"))
-                self.found += [Found(label, node, problem=reason) for label in tests]
+                self.found += [FoundTest(label, node, problem=reason) for label in tests]
 
     def _makes_function(self, value: ast.expr) -> bool:
-        """Return whether the value is a function, or is made by a function of the module that has a function inside."""
+        """Return whether the value of an assignment is a function, or may be: the result of a function that defines another."""
         if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id in self._functions:
             maker = self._functions[value.func.id]
             return any(isinstance(part, Function | ast.Lambda) for part in ast.walk(maker) if part is not maker)
         return isinstance(value, ast.Lambda) or (isinstance(value, ast.Name) and value.id in self._functions)
 
     def add_class(self, known: KnownClass, around: str) -> None:
-        """Add the tests of a class if a framework would run them. ``around`` is the path of the test class around it."""
+        """Add the tests of a class, and of the classes inside it, if a framework would run them.
+
+        ``around`` is the path of the test class around it, with a dot, or empty at the top level.
+        """
         path = f"{around}{known.node.name}"
         is_test_case = any(other.is_test_case for other in known.order)
         is_run = is_test_case or known.node.name.startswith("Test")
@@ -118,11 +130,12 @@ class _Finder:
         """Add the tests of a class as tests that cannot be run, or the class itself if all its tests are inherited."""
         self._accounted |= {id(item) for item in known.tests.values()}
         for name, item in known.tests.items():
-            self.found.append(Found(f"{path}.{name}", item, known, problem=problem))
+            self.found.append(FoundTest(f"{path}.{name}", item, known, problem=problem))
         if not known.tests:
-            self.found.append(Found(path, known.node, known, problem=problem))
+            self.found.append(FoundTest(path, known.node, known, problem=problem))
 
     def add(self, label: str, node: Function, owner: KnownClass | None) -> None:
+        """Add a test with its parameters, or with the reason why it cannot be run."""
         if id(node) in self._replaced:
             return
         try:
@@ -132,11 +145,12 @@ class _Finder:
                 raise ValueError("parametrize is not supported in a TestCase")
             _check_function(node, Counter(name for given in (*own, *around) for name in given.names), owner is not None)
         except ValueError as error:
-            self.found.append(Found(label, node, owner, problem=str(error)))
+            self.found.append(FoundTest(label, node, owner, problem=str(error)))
         else:
-            self.found.append(Found(label, node, owner, tuple(own), tuple(around)))
+            self.found.append(FoundTest(label, node, owner, tuple(own), tuple(around)))
 
     def _marks_around(self, owner: KnownClass | None) -> list[ast.expr]:
+        """Return the marks of the module, of the class and of its bases, each once."""
         marks = list(self._module_marks)
         for known in owner.order if owner else ():
             marks += known.node.decorator_list
@@ -144,15 +158,15 @@ class _Finder:
         return list({ast.unparse(mark): mark for mark in marks}.values())
 
     def add_rest(self) -> None:
-        """Add the tests of classes that no framework runs, and that no other class inherits."""
+        """Add the tests that are not accounted for: those of classes that no framework runs and no test class inherits from."""
         for known in self.classes:
             for name, item in known.functions.items():
                 if name.startswith("test") and id(item) not in self._accounted:
-                    self.found.append(Found(f"{known.path}.{name}", item, problem=_NO_FRAMEWORK))
+                    self.found.append(FoundTest(f"{known.path}.{name}", item, problem=_NO_FRAMEWORK))
 
 
 def _tests_inside(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.stmt]]:
-    """Yield the tests inside a statement, but not those inside functions."""
+    """Yield the label and the node of each test in a statement, without those inside functions."""
     if isinstance(node, Function):
         if node.name.startswith("test"):
             yield f"{prefix}{node.name}", node
@@ -164,7 +178,10 @@ def _tests_inside(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.stmt]]:
 
 
 def _check_function(node: Function, given: Counter[str], in_class: bool) -> None:
-    """Raise ValueError if the test is no plain function, or takes other arguments than those that are given."""
+    """Raise ValueError if the test is no plain function, or if its arguments are not those that ``parametrize`` gives.
+
+    ``given`` counts how often each argument is given.
+    """
     if isinstance(node, ast.AsyncFunctionDef):
         raise ValueError("async tests are not supported")
     if any(isinstance(part, ast.Yield | ast.YieldFrom) for part in _own_parts(node)):
@@ -183,7 +200,7 @@ def _check_function(node: Function, given: Counter[str], in_class: bool) -> None
 
 
 def _own_parts(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the parts of a function, but not those of functions inside it."""
+    """Yield the nodes inside a function, without those inside its inner functions."""
     for child in ast.iter_child_nodes(node):
         yield child
         if not isinstance(child, Function | ast.Lambda):

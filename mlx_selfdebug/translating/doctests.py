@@ -1,8 +1,8 @@
-"""Turn the examples of an interactive session (``>>> f(2)`` and its output) into the statements of checks, in their order.
+"""Turn the examples of an interactive session (``>>> f(2)`` and its output) into statements of checks, in the same order.
 
-Every example is taken as it is written, unlike in examples.py, which reads prose and leaves out what is in doubt. Assignments,
-imports and calls without output prepare later examples. ``...`` in an output stands for anything, and a traceback means that the
-exception is expected. Printed output is only compared if the statement is a single ``print(...)``.
+Every example counts as it is written, unlike in examples.py, which reads prose and leaves out what is in doubt. Assignments and
+imports prepare later examples. ``...`` in an output stands for anything, and a traceback means that the exception is expected.
+Printed output is compared only if the statement is a single ``print(...)``.
 
     >>> doctest_statements(">>> x = 2\\n>>> f(x)\\n4\\n")
     ['x = 2', 'assert f(x) == 4']
@@ -11,6 +11,7 @@ exception is expected. Printed output is only compared if the statement is a sin
 from __future__ import annotations
 
 import ast
+import builtins
 import textwrap
 from collections.abc import Iterator
 
@@ -20,9 +21,9 @@ from mlx_selfdebug.translating.imports import Imports, Renamed, sole_name
 
 
 def doctest_statements(text: str, entry_point: str = "") -> list[str]:
-    """Return the statements of the examples in ``text``. ``entry_point`` is the name of what is tested, if it is known.
+    """Return the statements of the examples in ``text``, without examples that doctest would skip.
 
-    Raises ValueError if the text has no example, or one that is not Python. Examples that doctest skips are left out.
+    ``entry_point`` is the name of what is tested, if it is known. Raises ValueError if there is no example or one does not parse.
     """
     import doctest
 
@@ -33,16 +34,11 @@ def doctest_statements(text: str, entry_point: str = "") -> list[str]:
     trees = [_parsed(example.source) for example in examples]
     imports = Imports(ast.Module([node for tree in trees for node in tree.body], []))
     renamed = Renamed(imports, sole_name(imports, entry_point))
-    return [
-        statement
-        for example, tree in zip(examples, trees, strict=True)
-        for statement in _statements(_body(renamed.visit(tree)), example.want, example.exc_msg)
-    ]
-
-
-def _body(tree: ast.AST) -> list[ast.stmt]:
-    assert isinstance(tree, ast.Module)
-    return tree.body
+    statements: list[str] = []
+    for example, tree in zip(examples, trees, strict=True):
+        renamed.visit(tree)  # changes the tree in place
+        statements += _statements(tree.body, example.want, example.exc_msg)
+    return statements
 
 
 def _parsed(source: str) -> ast.Module:
@@ -53,6 +49,7 @@ def _parsed(source: str) -> ast.Module:
 
 
 def _statements(nodes: list[ast.stmt], want: str, exception: str | None) -> Iterator[str]:
+    """Yield the statements of one example. The last of them is compared with the output ``want`` or has to raise ``exception``."""
     kept = [node for node in nodes if not isinstance(node, ast.Pass)]
     if not kept:
         return
@@ -68,15 +65,18 @@ def _statements(nodes: list[ast.stmt], want: str, exception: str | None) -> Iter
 
 
 def _raising(text: str, exception: str) -> str:
+    """Return the statement ``text`` in a block that expects ``exception``, which is the last line of a traceback."""
     name, _, message = exception.partition(":")
     name, message = name.strip(), message.strip()
-    arguments = name if name.isidentifier() and hasattr(__import__("builtins"), name) else repr(name)
+    # An exception of the tested module is given by its name as a string, since checks cannot import it.
+    arguments = name if name.isidentifier() and hasattr(builtins, name) else repr(name)
     if message and "..." not in message:
         arguments += f", message={message!r}"
     return f"with raises({arguments}):\n{textwrap.indent(text, '    ')}"
 
 
 def _assertion(node: ast.expr, text: str, want: str) -> str:
+    """Return the assert that the expression ``node``, whose source is ``text``, has the output ``want``."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
         return f"assert shows({_printed(node)}, {want!r})" if not node.keywords else text
     if not want.strip():
@@ -85,11 +85,12 @@ def _assertion(node: ast.expr, text: str, want: str) -> str:
     if value in ("True", "False"):
         # 1 == True, but a session that returns 1 does not print True.
         return f"assert {text} is {value}"
-    # An output that is no literal, such as NaN or <Stack>, is compared with the repr of the value.
+    # An output that is no literal, such as nan or <Stack>, is compared with the repr of the value.
     return f"assert {text} == {value}" if value is not None else f"assert shows(repr({text}), {want!r})"
 
 
 def _printed(node: ast.Call) -> str:
+    """Return an expression for the text that a call of ``print`` would print."""
     if len(node.args) == 1 and not isinstance(node.args[0], ast.Starred):
         return f"str({ast.unparse(node.args[0])})"
     return f"' '.join(map(str, [{', '.join(map(ast.unparse, node.args))}]))"

@@ -1,10 +1,10 @@
-"""Say what the names of a module stand for, without importing anything.
+"""Find out what the imported names of a module stand for, without importing anything.
 
     >>> Imports(ast.parse("import pytest as pt\\nfrom shop import prices")).origins
     {'pt': 'pytest', 'prices': 'shop.prices'}
 
-The dotted name that a name stands for is called its *origin*. The origin of a relative import begins with a dot, unless it is known
-in which module the import stands.
+The full dotted name that a name stands for is called its *origin*. The origin of a relative import begins with a dot, unless the
+name of the importing module is known.
 """
 
 from __future__ import annotations
@@ -14,30 +14,36 @@ import sys
 from collections.abc import Callable
 
 FRAMEWORKS = frozenset({"unittest", "pytest", "doctest"})
-_KNOWN = (sys.stdlib_module_names - FRAMEWORKS) | {"numpy", "pandas"}
+"""The modules whose use in tests is translated. Checks do not import them."""
+_AVAILABLE = (sys.stdlib_module_names - FRAMEWORKS) | {"numpy", "pandas"}
+"""The modules that checks can import."""
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
 def is_foreign(origin: str) -> bool:
-    """Return whether checks cannot import what ``origin`` names. The module under test is foreign, and so are other packages."""
-    return bool(origin) and origin.partition(".")[0] not in _KNOWN | FRAMEWORKS
+    """Return whether checks cannot import what ``origin`` names, as with the module under test and most packages.
+
+    Test frameworks are not foreign, since their use is translated.
+    """
+    return bool(origin) and origin.partition(".")[0] not in _AVAILABLE | FRAMEWORKS
 
 
 class Imports:
-    """The imports of a module, wherever in it they stand, and other names that its top level gives to what it imports."""
+    """The imports of a module, at its top level and anywhere else in it, and what its top level assigns from them to names."""
 
-    def __init__(self, tree: ast.Module, inside: str = "") -> None:
-        """Read the imports of ``tree``. ``inside`` is the dotted name of the module, if it is known."""
+    def __init__(self, tree: ast.Module, module_name: str = "") -> None:
+        """Read the imports of ``tree``. ``module_name`` is the dotted name of the module, if it is known."""
         self.origins: dict[str, str] = {}
+        """The origins of the names that imports and such assignments bind, by these names."""
         self.modules: set[str] = set()
-        """The origins that are modules for certain."""
+        """The origins that are certainly modules, because ``import`` names them."""
         self.stars: list[str] = []
-        """The modules from which everything is imported."""
+        """The modules from which ``*`` is imported."""
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 self._add_modules(node)
             elif isinstance(node, ast.ImportFrom):
-                self._add_names(node, inside)
+                self._add_names(node, module_name)
         for node in tree.body:
             if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
                 origin = self.origin(node.value)
@@ -49,8 +55,8 @@ class Imports:
             first = alias.name.partition(".")[0]
             self.origins[alias.asname or first] = alias.name if alias.asname else first
 
-    def _add_names(self, node: ast.ImportFrom, inside: str) -> None:
-        home = _home(node, inside)
+    def _add_names(self, node: ast.ImportFrom, module_name: str) -> None:
+        home = _home(node, module_name)
         for alias in node.names:
             if alias.name == "*":
                 self.stars.append(home)
@@ -58,7 +64,7 @@ class Imports:
                 self.origins[alias.asname or alias.name] = f"{home.rstrip('.')}.{alias.name}" if home else alias.name
 
     def origin(self, node: ast.AST) -> str:
-        """Return the origin of a name, or of an attribute of one, or an empty string."""
+        """Return the origin of an imported name or of an attribute of one. It is empty for any other node."""
         if isinstance(node, ast.Name):
             return self.origins.get(node.id, "")
         if isinstance(node, ast.Attribute):
@@ -67,29 +73,37 @@ class Imports:
         return ""
 
     def used(self, node: ast.AST) -> set[str]:
-        """Return the origins of everything that ``node`` uses, each as long as it is written."""
+        """Return the origins of everything that ``node`` uses, such as "os.path.join" for ``os.path.join(a, b)``."""
         collector = _Collector(self)
         collector.visit(node)
         return collector.used
 
 
-def _home(node: ast.ImportFrom, inside: str) -> str:
-    """Return the module that names are imported from. It begins with a dot if it is relative to a module that is not known."""
+def _home(node: ast.ImportFrom, module_name: str) -> str:
+    """Return the module from which ``node`` imports names.
+
+    If the import is relative and the name of the importing module is not known, the result begins with a dot.
+    """
     if not node.level:
         return node.module or ""
-    if not inside:
+    if not module_name:
         return f".{node.module or ''}"
-    return ".".join([*inside.split(".")[: -node.level], *([node.module] if node.module else [])])
+    return ".".join([*module_name.split(".")[: -node.level], *([node.module] if node.module else [])])
 
 
 class Scoped(ast.NodeTransformer):
-    """A transformer that knows what names stand for. The parameters and variables of a function are no imported names."""
+    """A transformer of syntax trees that knows the origins of names.
+
+    A name that a function has as a parameter or variable does not stand for an import inside that function.
+    """
 
     def __init__(self, imports: Imports) -> None:
         self.imports = imports
         self._shadowed: list[set[str]] = []
+        """The local names of the functions around the node that is visited, from the outermost to the innermost."""
 
     def origin(self, node: ast.AST) -> str:
+        """Return the origin of a name or attribute in the scope that is visited, or an empty string."""
         root = node
         while isinstance(root, ast.Attribute):
             root = root.value
@@ -113,6 +127,8 @@ def _local_names(node: _Function) -> set[str]:
 
 
 class _Collector(Scoped):
+    """Collects the origins of everything that is used. Annotations of variables do not count."""
+
     def __init__(self, imports: Imports) -> None:
         super().__init__(imports)
         self.used: set[str] = set()
@@ -136,9 +152,10 @@ class _Collector(Scoped):
 
 
 class Renamed(Scoped):
-    """Replaces each name for whose origin ``name_of`` returns another name, and drops the imports that checks cannot have."""
+    """Gives tested things the names that they have in checks, and drops the imports that checks cannot make."""
 
     def __init__(self, imports: Imports, name_of: Callable[[str], str]) -> None:
+        """``name_of`` returns the new name for what has a certain origin, or an empty string if its name stays."""
         super().__init__(imports)
         self.name_of = name_of
 
@@ -154,7 +171,7 @@ class Renamed(Scoped):
         return ast.copy_location(ast.Name(name, node.ctx), node) if name else None
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
-        """Drop what has become ``f = f``, after ``f = module.f``: within a function, it would hide the tested ``f``."""
+        """Drop an assignment such as ``f = module.f`` that has become ``f = f``. In a function, it would hide the tested ``f``."""
         self.generic_visit(node)
         names = {ast.unparse(part) for part in (*node.targets, node.value)}
         return ast.copy_location(ast.Pass(), node) if len(names) == 1 and isinstance(node.value, ast.Name) else node
@@ -173,10 +190,11 @@ class Renamed(Scoped):
 
 
 def sole_name(imports: Imports, entry_point: str = "") -> Callable[[str], str]:
-    """Return a function that gives the name in checks of the thing with a certain origin, if that is what is tested.
+    """Return the function ``name_of`` for tests of a single thing (see ``Renamed``).
 
-    The tested thing is imported from anywhere that checks cannot import, and has the name ``entry_point``. Without an
-    ``entry_point``, everything that is imported from there may be it.
+    It returns the last part of an origin that may be the tested thing, and otherwise an empty string. The tested thing is imported
+    from a foreign module (see ``is_foreign``) and has the name ``entry_point``. If that is empty, everything that is imported from
+    such a module may be it.
     """
     imported = set(imports.origins.values())
 

@@ -1,4 +1,7 @@
-"""Read the decorators of tests: ``parametrize`` says with which values a test runs; other marks change nothing or are refused."""
+"""Read the decorators of tests, which pytest calls marks.
+
+``parametrize`` gives the values that a test runs with. Some marks keep a test from being run, and the others change nothing.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +19,28 @@ def {NOT_EMPTY}(values):
     if not values: raise LookupError('parametrize has no values, so that its test does not run')
     return values
 """
-"""A function around values that are computed, for example from files that a test run does not have."""
+"""The source of a function that raises LookupError if computed values are empty.
+
+Values may be computed from files, for example, which a test run does not have.
+"""
 _REFUSED = frozenset({"skip", "skipif", "xfail", "usefixtures"})
+"""The marks that keep a test from being run. Custom marks are ignored."""
 _ARGUMENTS = ("argnames", "argvalues", "indirect", "ids", "scope")
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """One ``parametrize``: names of arguments, and an expression of the values for them."""
+    """One ``parametrize``: the names of arguments, and the expression for their values."""
 
     names: tuple[str, ...]
     values: ast.expr
     is_bare: bool
-    """Whether each value is that of the only name, instead of a sequence with a value per name."""
+    """Whether there is one name and each value is the name's own, instead of a sequence with one value per name."""
 
     def loop(self, values: str, *, with_params: bool) -> str:
-        """Return the head of a ``for`` statement that binds each name, with an underscore before it, to its value.
+        """Return the first line of a ``for`` loop that binds each name, with an underscore before it, to its value.
 
-        ``with_params`` says that some values may have been written as ``pytest.param(...)``.
+        ``values`` is the source of the values. With ``with_params``, some of them may be ``param(...)`` (see assertions.py).
         """
         names = [f"_{name}" for name in self.names]
         if not isinstance(self.values, ast.List | ast.Tuple):
@@ -46,9 +53,10 @@ class Parameters:
 
 
 def read_marks(decorators: Sequence[ast.expr], imports: Imports, named: Mapping[str, ast.expr]) -> list[Parameters]:
-    """Return what ``parametrize`` gives. ``named`` are marks that the module gave names to.
+    """Return the parameters of each ``parametrize`` among the decorators.
 
-    Raises ValueError if a decorator is none that a test run can do without.
+    ``named`` holds the marks that the module assigns to names. Raises ValueError for a decorator that is neither a mark that can be
+    ignored nor ``staticmethod`` or ``classmethod``.
     """
     parameters = []
     for decorator in decorators:
@@ -65,12 +73,12 @@ def read_marks(decorators: Sequence[ast.expr], imports: Imports, named: Mapping[
 
 
 def marks_in(node: ast.expr) -> list[ast.expr]:
-    """Return the marks that ``pytestmark = ...`` sets: one, or a list of them."""
+    """Return the marks in the value of ``pytestmark = ...``, which is one mark or a list of them."""
     return list(node.elts) if isinstance(node, ast.List | ast.Tuple) else [node]
 
 
 def named_marks(assigned: Mapping[str, ast.expr], imports: Imports) -> dict[str, ast.expr]:
-    """Return the marks among what the module assigns to names, as in ``many = pytest.mark.parametrize(...)``."""
+    """Return the marks that a module assigns to names, as in ``many = pytest.mark.parametrize(...)``."""
     return {name: value for name, value in assigned.items() if _is_mark(value, imports)}
 
 

@@ -1,4 +1,4 @@
-"""Translate the statements of a module of tests one by one, and note what keeps each of them from being run."""
+"""Translate the statements of a test module for checks, one by one, and note which of them cannot be run, and why."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from mlx_selfdebug.translating.marks import MARK
 
 
 class Translation:
-    """The statements of a module for checks, without those that concern the frameworks alone."""
+    """The statements of a test module for checks, without those that only concern the frameworks."""
 
     def __init__(self, tree: ast.Module, imports: Imports, tests: Container[int]) -> None:
-        """Translate ``tree``, which is changed. ``tests`` are the ids of its tests, whose decorators are known already."""
+        """Translate ``tree``, which is changed in place.
+
+        ``tests`` holds the ``id()`` of each node that is a test. The decorators of tests have been read before, and are dropped.
+        """
         self.imports, self.tests = imports, tests
         self.problem = _dynamic_tests(tree)
         """The reason why no test of the module can be run, or an empty string."""
         self.problems: dict[int, str] = {}
-        """The reasons why statements cannot be run, by the ids of the statements."""
+        """The reasons why statements cannot be run, by the ``id()`` of the statement."""
         self.translator = Translator(imports, _attributes(tree))
         self.body = self._statements(tree.body)
+        """The translated statements. One that cannot be translated stays as it is."""
 
     def _statements(self, body: Sequence[ast.stmt]) -> list[ast.stmt]:
         translated: list[ast.stmt] = []
@@ -55,28 +59,29 @@ class Translation:
         return self.translator.visit(node)  # type: ignore[return-value]
 
     def _is_dropped(self, node: ast.stmt) -> bool:
+        """Return whether checks do not need the statement: a main guard, a fixture, a mark, or an alias of a framework's name."""
         if isinstance(node, ast.If):
             return "__name__" in ast.unparse(node.test)
         if isinstance(node, Function):
-            # A test that uses a fixture is refused. A fixture that is used by itself stays, and its problem is that of all tests.
+            # Tests that ask for a fixture are refused, so its function is not needed. An autouse fixture concerns all tests. It
+            # stays, cannot be translated, and so keeps all of them from being run.
             fixtures = [item for item in node.decorator_list if self.called(item) == "pytest.fixture"]
             return bool(fixtures) and "autouse" not in ast.unparse(fixtures[0])
         if isinstance(node, ast.Expr):
             return self.called(node.value).startswith("sys.path.") or self.called(node.value) == "unittest.main"
         if not isinstance(node, ast.Assign):
             return False
-        is_of_framework = self.imports.origin(node.value).partition(".")[0] in FRAMEWORKS
-        return (
-            is_of_framework or self.called(node.value).startswith(MARK) or ast.unparse(node.targets[0]) == "pytestmark"
-        )
+        is_alias = self.imports.origin(node.value).partition(".")[0] in FRAMEWORKS
+        is_mark = self.called(node.value).startswith(MARK) or ast.unparse(node.targets[0]) == "pytestmark"
+        return is_alias or is_mark
 
     def called(self, node: ast.expr) -> str:
-        """Return the origin of what is called, or of the expression itself if it is no call."""
+        """Return the origin of the function that ``node`` calls, or of ``node`` itself if it is no call."""
         return self.imports.origin(node.func if isinstance(node, ast.Call) else node)
 
 
 def _dynamic_tests(tree: ast.Module) -> str:
-    """Return what keeps all tests of a module from being run if more tests are added when the module runs."""
+    """Return why no test of a module can be run if it makes tests while it is loaded, or else an empty string."""
     if any(isinstance(node, Function) and node.name == "load_tests" for node in tree.body):
         return "load_tests is not supported"
     for part in ast.walk(tree):
@@ -89,7 +94,7 @@ def _dynamic_tests(tree: ast.Module) -> str:
 
 
 def _attributes(tree: ast.Module) -> set[str]:
-    """Return the names of all functions, and of all attributes that are set."""
+    """Return the names of all functions in a module, and of all attributes that are assigned in it."""
     parts = list(ast.walk(tree))
     stored = {part.attr for part in parts if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store)}
     return stored | {part.name for part in parts if isinstance(part, Function)}

@@ -1,8 +1,8 @@
-"""Turn test modules written for unittest or pytest into the source of checks. Each assertion becomes a plain ``assert``.
+"""Turn test modules for unittest or pytest into the source of checks. Each assertion becomes a plain ``assert``.
 
-Supported are ``TestCase`` classes with ``setUp``, ``tearDown`` and their class-wide and module-wide forms, ``subTest``, classes and
-functions whose name begins with "test", inherited tests, nested classes, ``parametrize``, ``raises`` and ``approx``. Neither
-framework is imported. Fixtures, skips, async tests and mocks are not supported. Every test is run, or it is said why not.
+Supported are ``TestCase`` classes with ``setUp``, ``tearDown`` and their forms for classes and modules, ``subTest``, classes and
+functions whose name begins with "test", inherited tests, nested classes, ``parametrize``, ``raises`` and ``approx``. Fixtures,
+skips, async tests and mocks are not supported. Each test is run, or a reason is given why it is not. Neither framework is imported.
 
     >>> print(tests_to_source("def test_f():\\n    assert f(2) == 4"))
     def test_f():
@@ -13,9 +13,9 @@ framework is imported. Fixtures, skips, async tests and mocks are not supported.
             test_f()
     <BLANKLINE>
 
-The names that the module imports are resolved (imports.py), and its tests are found (collection.py) in its functions and classes
-(classes.py), with their marks (marks.py). Its statements are translated (translation.py, assertions.py). Checks consist of some of
-the tests, the statements of the module that these need, and a function that calls them (calls.py).
+The steps are these. The names that the module imports are resolved (imports.py). Its tests are found (collection.py) in its
+functions and classes (classes.py), with their marks (marks.py). Its statements are translated (translation.py, assertions.py).
+Finally, checks are put together from some of the tests, the statements that these need, and a function that calls them (calls.py).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from mlx_selfdebug.parsing import parse_quietly
 from mlx_selfdebug.translating.assertions import PARAM_SOURCE, STAND_IN, STAND_IN_SOURCE
 from mlx_selfdebug.translating.calls import MODULE_FUNCTIONS, check_source, values_name
 from mlx_selfdebug.translating.classes import Function, KnownClass
-from mlx_selfdebug.translating.collection import Found, find_tests
+from mlx_selfdebug.translating.collection import FoundTest, find_tests
 from mlx_selfdebug.translating.imports import FRAMEWORKS, Imports, Renamed, is_foreign, sole_name
 from mlx_selfdebug.translating.marks import NOT_EMPTY, NOT_EMPTY_SOURCE, Parameters
 from mlx_selfdebug.translating.translation import Translation
@@ -42,7 +42,8 @@ from mlx_selfdebug.translating.translation import Translation
 def tests_to_source(source: str) -> str:
     """Return source that defines ``check(candidate)``, which runs all tests of ``source``.
 
-    Raises SyntaxError if ``source`` does not parse, and ValueError that names every test that cannot be run, or if there is none.
+    Raises SyntaxError if ``source`` does not parse, and ValueError if it has no tests or some that cannot be run. The message names
+    these tests with the reasons.
     """
     suite = Suite(source)
     if refusals := suite.refusals():
@@ -52,43 +53,49 @@ def tests_to_source(source: str) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """A test of a suite."""
+    """A test of a suite, as it appears to callers."""
 
     label: str
+    """The name of the test after the names of its classes, such as ``TestPrices.test_total``."""
     uses: frozenset[str]
-    """The origins of everything that the test and the statements it needs use of other modules (see imports.py)."""
+    """The origins of everything from other modules that the test, and the statements it needs, use (see imports.py)."""
     problem: str
     """The reason why the test cannot be run, or an empty string."""
 
 
 class Suite:
-    """The tests of one module."""
+    """The tests of one module, from which checks can be made."""
 
-    def __init__(self, source: str, inside: str = "") -> None:
-        """Read the tests. ``inside`` is the dotted name of the module, if it is known. Raises SyntaxError for other than Python."""
+    def __init__(self, source: str, module_name: str = "") -> None:
+        """Read the tests of ``source``. ``module_name`` is the dotted name of the module, if it is known.
+
+        Raises SyntaxError or ValueError if the source does not parse.
+        """
         tree = parse_quietly(textwrap.dedent(source))
         tree.body = [_without_annotation(node) for node in tree.body]
-        self.imports = Imports(tree, inside)
+        self.imports = Imports(tree, module_name)
         self._has_params = "pytest.param" in self.imports.used(tree)
         found = find_tests(tree, self.imports)
         self._tests = {id(test.node) for test in found}
         self._translation = Translation(tree, self.imports, self._tests)
         self._found = [self._translated(test) for test in found]
         self._uses: dict[int, set[str]] = {}
+        """The origins that a node uses, by the ``id()`` of the node. This is a cache for ``_used``."""
         self._bindings: dict[str, list[ast.stmt]] = {}
-        """The statements that are only needed by what uses their names, by these names."""
+        """For each name, the statements that do nothing but bind it. Only what uses the name needs them."""
         for node in self._translation.body:
             for name in self._bound(node):
                 self._bindings.setdefault(name, []).append(node)
 
     @cached_property
     def cases(self) -> tuple[Case, ...]:
+        """The tests of the module, including those that cannot be run."""
         return tuple(self._case(found) for found in self._found)
 
     def refusals(self, name_of: Callable[[str], str] | None = None) -> list[str]:
-        """Return what keeps tests from being run: their names and the reason, each reason once.
+        """Return the reasons why tests cannot be run, each once, after the labels of the tests.
 
-        With ``name_of``, that includes the use of imported things for which it gives no name.
+        With ``name_of`` (see ``Renamed``), one reason is the use of a foreign thing for which it returns no name.
         """
         reasons: dict[str, list[str]] = {}
         for case in self.cases:
@@ -100,25 +107,24 @@ class Suite:
         return [f"{', '.join(labels)}: {reason}" for reason, labels in reasons.items()]
 
     def source(self, name_of: Callable[[str], str], labels: Container[str] | None = None) -> str:
-        """Return the source of checks that run the tests with these labels, or all tests.
+        """Return the source of checks that run the tests with these labels, or all tests. Tests with a problem are left out.
 
-        ``name_of`` gives the name in checks of what is tested, by its origin.
+        ``name_of`` returns the name that a tested thing has in checks, by its origin (see ``Renamed``).
         """
-        found = [test for test in self._found if not test.problem and (labels is None or test.label in labels)]
-        needed = {id(node) for test in found for node in self._needed(test).statements}
-        own = {id(test.node): test.own for test in found}
-        kept = copy.deepcopy(
-            [_reduced(node, self._tests, own) for node in self._translation.body if id(node) in needed]
-        )
+        chosen = [test for test in self._found if not test.problem and (labels is None or test.label in labels)]
+        needed = {id(node) for test in chosen for node in self._needed(test).statements}
+        parameters = {id(test.node): test.own for test in chosen}
+        statements = [_reduced(node, self._tests, parameters) for node in self._translation.body if id(node) in needed]
         renamed = Renamed(self.imports, name_of)
-        visited = map(renamed.visit, kept)
+        visited = map(renamed.visit, copy.deepcopy(statements))
         body = [node for node in visited if isinstance(node, ast.stmt) and not isinstance(node, ast.Pass)]
+        # Imports from __future__ have to come first, even before the helpers.
         future: list[ast.stmt] = [
             node for node in body if isinstance(node, ast.ImportFrom) and node.module == "__future__"
         ]
         rest = _unparsed([node for node in body if node not in future])
         functions = {node.name: node for node in body if isinstance(node, Function)}
-        check = check_source([_visited(test, renamed) for test in found], functions, with_params=self._has_params)
+        check = check_source([_visited(test, renamed) for test in chosen], functions, with_params=self._has_params)
         is_used = {
             STAND_IN_SOURCE: STAND_IN in rest,
             PARAM_SOURCE: self._has_params,
@@ -127,7 +133,8 @@ class Suite:
         parts = [_unparsed(future), *(helper for helper, used in is_used.items() if used), rest, check]
         return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
-    def _translated(self, test: Found) -> Found:
+    def _translated(self, test: FoundTest) -> FoundTest:
+        """Return the test with the values of its parameters translated, or with the reason why they cannot be."""
         try:
             return _visited(test, self._translation.translator)
         except ValueError as error:
@@ -143,11 +150,12 @@ class Suite:
         return []
 
     def _may_register(self, decorator: ast.expr) -> bool:
+        """Return whether a decorator may do more than return a function, such as register it, since it is not a standard one."""
         origin = self._translation.called(decorator)
         is_standard = origin.partition(".")[0] in sys.stdlib_module_names - FRAMEWORKS
         return not is_standard and not hasattr(builtins, ast.unparse(decorator))
 
-    def _case(self, test: Found) -> Case:
+    def _case(self, test: FoundTest) -> Case:
         needed = self._needed(test)
         reasons = [test.problem, self._translation.problem]
         reasons += [self._translation.problems.get(id(node), "") for node in (*needed.statements, *needed.parts)]
@@ -159,8 +167,8 @@ class Suite:
             self._uses[id(part)] = self.imports.used(part)
         return self._uses[id(part)]
 
-    def _needed(self, test: Found) -> _Needed:
-        """Return the statements of the module that a test needs, with those that every test needs."""
+    def _needed(self, test: FoundTest) -> _Needed:
+        """Return the statements of the module that a test needs, directly or through other statements."""
         given = [parameters.values for parameters in (*test.own, *test.around)]
         classes = _classes_around(test.owner) if test.owner else []
         statements = [node for node in self._translation.body if not self._bound(node)]
@@ -171,7 +179,7 @@ class Suite:
             *(part for node in (*statements, *(known.node for known in classes)) for part in self._parts(node)),
         ]
         names: set[str] = set()
-        for part in parts:  # grows
+        for part in parts:  # The list grows while it is read: what a needed statement uses is needed too.
             for name in _names(part) - names:
                 names.add(name)
                 for node in self._bindings.get(name, ()):
@@ -181,7 +189,7 @@ class Suite:
         return _Needed(statements, parts)
 
     def _parts(self, node: ast.stmt) -> list[ast.AST]:
-        """Return what belongs to a statement. The tests of a class do not belong to it."""
+        """Return the nodes that a statement needs by itself: for a class, its body without tests, its bases and its decorators."""
         if not isinstance(node, ast.ClassDef):
             return [node]
         inner = [item for item in node.body if id(item) not in self._tests]
@@ -190,8 +198,12 @@ class Suite:
 
 @dataclass(frozen=True)
 class _Needed:
+    """What a test needs."""
+
     statements: list[ast.stmt]
+    """The statements at the top level of the module."""
     parts: list[ast.AST]
+    """The test, its values, and the nodes of the statements that count: their classes may hold tests that are not needed."""
 
 
 def _classes_around(owner: KnownClass) -> list[KnownClass]:
@@ -207,7 +219,10 @@ def _classes_around(owner: KnownClass) -> list[KnownClass]:
 
 
 def _reduced(node: ast.stmt, tests: Container[int], chosen: Mapping[int, Sequence[Parameters]]) -> ast.stmt:
-    """Return a class without the tests that were not chosen, and with the values of the others before them."""
+    """Return a class without the tests that were not chosen, and with the values of each chosen test assigned above it.
+
+    Any other statement is returned as it is. ``tests`` holds the ``id()`` of each test, and ``chosen`` the parameters by ``id()``.
+    """
     if not isinstance(node, ast.ClassDef):
         return node
     body: list[ast.stmt] = []
@@ -224,8 +239,8 @@ def _reduced(node: ast.stmt, tests: Container[int], chosen: Mapping[int, Sequenc
     return reduced
 
 
-def _visited(test: Found, transformer: ast.NodeTransformer) -> Found:
-    """Return the test with the values of its parameters transformed."""
+def _visited(test: FoundTest, transformer: ast.NodeTransformer) -> FoundTest:
+    """Return the test with the values of its parameters transformed. The values of ``test`` stay as they are."""
 
     def visited(given: Sequence[Parameters]) -> tuple[Parameters, ...]:
         return tuple(replace(item, values=transformer.visit(copy.deepcopy(item.values))) for item in given)
@@ -234,7 +249,7 @@ def _visited(test: Found, transformer: ast.NodeTransformer) -> Found:
 
 
 def _lacking(case: Case, name_of: Callable[[str], str]) -> str:
-    """Return the reason why the test cannot be run if it uses imported things that are not tested, or an empty string."""
+    """Return the reason why a test that uses a foreign thing without a name cannot be run, or else an empty string."""
     for origin in sorted(filter(is_foreign, case.uses)):
         parts = origin.split(".")
         if not any(name_of(".".join(parts[:n])) for n in range(1, len(parts) + 1)):
@@ -243,6 +258,7 @@ def _lacking(case: Case, name_of: Callable[[str], str]) -> str:
 
 
 def _without_annotation(node: ast.stmt) -> ast.stmt:
+    """Return ``x: int = 1`` as ``x = 1``, and any other statement as it is."""
     if isinstance(node, ast.AnnAssign) and node.value is not None:
         return ast.copy_location(ast.Assign([node.target], node.value), node)
     return node

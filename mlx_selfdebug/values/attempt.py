@@ -12,10 +12,10 @@ Kind = Literal["draft", "repair", "edits", "fork", "given"]
 """How an attempt was made.
 
 - draft: the model answered the task's statement.
-- repair: the model answered a failed program and its facts.
+- repair: the model was shown an earlier program with its facts and wrote it again.
 - edits: a search tried small edits of a failed program.
 - fork: the model completed a failed program from a place that surprised it.
-- given: nothing made the attempt. It is a wrong program that was given, and other attempts are made from it.
+- given: the model did not make the attempt in this run. Its program came from elsewhere, and other attempts may start from it.
 """
 
 
@@ -28,8 +28,11 @@ class Attempt(Shown):
 
     task_id: str
     arm: str
+    """The name of the series of attempts that this one belongs to, such as one arm of an evaluation."""
     sample: int
+    """The number of the sample, from 0. A sample begins with one program and goes on with attempts that are made from it."""
     round: int
+    """The number of the attempt within its sample. The first program has round 0."""
     parent: str
     """The id of the attempt that this one was made from, or empty for a draft."""
     prompt: str
@@ -43,22 +46,27 @@ class Attempt(Shown):
     public: Verdict
     """The verdict on the checks that a model may see."""
     n_prompt_tokens: int
+    """The number of tokens in the prompt."""
     n_completion_tokens: int
+    """The number of tokens that were decoded for the completion."""
     seed: int
+    """The seed of the random choices while decoding."""
     finish: str
-    """Why the completion ended."""
+    """Why the completion ended: a ``Finish`` of ``sampling/request.py``, or how a search for edits ended."""
     tidied: tuple[str, ...] = ()
     """The names of the steps that took the code out of the completion."""
     kind: Kind = "draft"
+    """How the attempt was made."""
     n_read_tokens: int = 0
-    """The number of tokens of given programs that the model read to make this attempt. They were not decoded."""
+    """The number of tokens of a failed program that the model read to make this attempt. They were not decoded."""
     n_tries: int = 0
-    """The number of edits that were run to make this attempt. They were not decoded either."""
+    """The number of edits that were run to make this attempt. No tokens were decoded for them."""
     tokens: tuple[int, ...] = ()
-    """The tokens that were decoded, where they are to be learned from (rewards). Elsewhere they are not kept."""
+    """The ids of the decoded tokens, if training by rewards learns from them. Otherwise they are not kept."""
 
     @property
     def id(self) -> str:
+        """Return the id, which holds the natural key (see ``attempt_id``)."""
         return attempt_id(self.arm, self.task_id, self.sample, self.round)
 
     @property
@@ -101,4 +109,5 @@ class Attempt(Shown):
 
 
 def attempt_id(arm: str, task_id: str, sample: int, round_: int) -> str:
+    """Return the id of the attempt with this natural key, such as ``base/facts:HumanEval/0:0:1``."""
     return f"{arm}:{task_id}:{sample}:{round_}"

@@ -1,7 +1,7 @@
-"""Define ``Checks``, which decide whether a program is right. They are Python source that the trusted side runs.
+"""Define ``Checks``, which decide whether a program is right. They are Python source that runs apart from the program.
 
-``Checks.source`` defines ``check(candidate)``. Its asserts call the candidate, which lives in another process, through a stub. The
-entry point's own name is bound to the same stub, so ``assert add(1, 2) == 3`` works as it is written.
+``Checks.source`` defines ``check(candidate)``. The program under test is the *candidate*. It runs in a process of its own, and the
+asserts call it through a stub. The stub also has the name of the entry point, so ``assert add(1, 2) == 3`` works as it is written.
 
     >>> Checks.from_asserts(["assert add(1, 2) == 3"]).source
     'def check(candidate):\\n    assert add(1, 2) == 3\\n'
@@ -20,28 +20,26 @@ from typing import Literal
 from mlx_selfdebug.parsing import parse_quietly
 
 Kind = Literal["call", "program"]
+"""How checks use the candidate: they call a function or class ("call"), or they run a whole program ("program")."""
 _HEAD = "def check(candidate):\n"
 
 
 @dataclass(frozen=True)
 class Checks:
-    """Checks of one program. Checks with an empty source are false and stand for no checks."""
+    """Checks of one program. An empty source stands for no checks, and such checks are false in a condition."""
 
     source: str = ""
     """Python source that defines ``check(candidate)``."""
     setup: str = ""
-    """Code that the checks may use, such as imports and helpers of the prompt. It runs on the trusted side before ``source``."""
+    """Code that runs before ``source`` in the same module, such as imports and helpers that the checks use."""
     kind: Kind = "call"
-    """What the candidate is: a function for "call", or a whole program for "program".
-
-    ``candidate(stdin)`` runs a whole program and returns what it printed.
-    """
+    """How the checks use the candidate. For "program", ``candidate(stdin)`` runs it and returns what it printed."""
 
     @classmethod
     def from_source(cls, source: str, setup: str = "", kind: Kind = "call") -> Checks:
-        """Make checks of source that defines ``check(candidate)``.
+        """Make checks from source that defines ``check(candidate)``.
 
-        Raises SyntaxError if the source does not parse, and ValueError if it defines no ``check``.
+        Raises SyntaxError if ``source`` or ``setup`` does not parse, and ValueError if ``source`` defines no ``check``.
         """
         tree = parse_quietly(source)
         if not any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in tree.body):
@@ -51,7 +49,7 @@ class Checks:
 
     @classmethod
     def from_asserts(cls, asserts: Iterable[str], setup: str = "") -> Checks:
-        """Make checks of statements, one per string, most often asserts. Raises SyntaxError if one does not parse."""
+        """Make checks from statements, one per string, which are mostly asserts. Raises SyntaxError if one does not parse."""
         # The statements are parsed and unparsed, since indenting their text would also indent the lines of multi-line strings.
         lines = [textwrap.indent(ast.unparse(parse_quietly(textwrap.dedent(text))), "    ") for text in asserts]
         if not lines:
@@ -60,7 +58,7 @@ class Checks:
 
     @classmethod
     def from_io(cls, cases: Iterable[tuple[str, str]]) -> Checks:
-        """Make checks of a program from pairs of standard input and expected output. Each pair is run alone (see ``cases``)."""
+        """Make checks of a whole program from pairs of standard input and expected output."""
         lines = [
             f"    assert outputs_match(candidate({stdin!r}), {stdout!r}), 'case {number}'\n"
             for number, (stdin, stdout) in enumerate(cases, 1)
@@ -69,20 +67,29 @@ class Checks:
 
     @classmethod
     def from_doctest(cls, text: str, setup: str = "") -> Checks:
-        """Make checks of the ``>>>`` examples of a docstring (see doctests.py). Raises ValueError if there are none."""
+        """Make checks from the ``>>>`` examples in a text (see ``translating/doctests.py``).
+
+        Raises ValueError if the text has no example, or one that does not parse.
+        """
         from mlx_selfdebug.translating.doctests import doctest_statements
 
         return cls.from_asserts(doctest_statements(text), setup)
 
     @classmethod
     def from_unittest(cls, source: str, setup: str = "") -> Checks:
-        """Make checks of a test module for unittest or pytest (see unittests.py). Raises ValueError for unsupported tests."""
+        """Make checks from the source of a test module for unittest or pytest (see ``translating/unittests.py``).
+
+        Raises SyntaxError if the source does not parse, and ValueError if it has no test, or one that is not supported.
+        """
         from mlx_selfdebug.translating.unittests import tests_to_source
 
         return cls.from_source(tests_to_source(source), setup)
 
     def cases(self) -> tuple[Checks, ...]:
-        """Return checks that each need a process of their own: one per case of a program, or else these checks as a whole."""
+        """Return the parts of these checks that need a process each, because a whole program runs once in a process.
+
+        Each assert on a whole program is a part. Checks of any other form are a single part.
+        """
         if self.kind == "call" or not self.source:
             return (self,)
         tree = parse_quietly(self.source)

@@ -1,6 +1,6 @@
-"""Define ``Feedback``: what a repair prompt shows of the attempt that failed.
+"""Define ``Feedback``: which parts of a failed attempt a repair prompt shows.
 
-A control shows less than everything, to find out which part helped.
+In an evaluation, some arms are controls: their prompts leave out a part, to find out whether that part helps.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Feedback:
-    """What a prompt shows of a task and of a failed attempt."""
+    """Which parts of a task and of a failed attempt a prompt shows."""
 
     code: bool = True
     """Whether the failed code is shown."""
@@ -22,7 +22,8 @@ class Feedback:
 
 EVERYTHING = Feedback()
 CODE_ONLY = Feedback(facts=False)
+"""The prompt shows the failed code, and says that a test failed without its facts."""
 NOTICE = Feedback(code=False, facts=False)
 """The prompt only says that the attempt failed."""
 MAX_FACTS = 3
-"""The most failed checks that a repair prompt shows. Training and inference must agree, so this is said once, here."""
+"""The maximum number of failed checks that a repair prompt shows. Training and inference must both use this number."""

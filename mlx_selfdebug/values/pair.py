@@ -1,4 +1,4 @@
-"""Define ``Pair``: what the model is shown in training, and what it should answer."""
+"""Define ``Pair``: a prompt, and the completion that the model learns to give for it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ KINDS: tuple[PairKind, ...] = get_args(PairKind)
 
 @dataclass(frozen=True)
 class Pair(Shown):
-    """One example to learn from: a message, and the completion that should answer it.
+    """One example to learn from: a prompt, and the completion that should answer it."""
 
-    A pair has one of these kinds:
+    kind: PairKind
+    """What the prompt shows, and what the target is.
 
     - repair: the prompt shows the model's own failed code and its facts, and the target is the nearest right code.
-    - bug: the prompt shows right code with a bug put in and its facts, and the target is right code.
+    - bug: the prompt shows right code into which a bug was put, and its facts, and the target is right code.
     - direct: the prompt is the task, and the target is right code.
     - keep: the prompt shows right code, and the target is the same code.
     """
-
-    kind: PairKind
     domain: str
+    """The name of the task's domain."""
     task_id: str
     prompt: str
+    """The message to the model."""
     target: str
     """The completion that is learned."""
     attempts: tuple[str, ...]
@@ -35,11 +36,12 @@ class Pair(Shown):
     For a repair or bug pair, the failed attempt comes first, then the right one unless the target is the task's reference.
     """
     task_prompt: str = ""
-    """The message that asks for the task alone. It is "" for a keep pair, whose target is right because of what it is shown."""
+    """The message that asks for a draft of the task. It is empty for a keep pair, whose target depends on the code it shows."""
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the pair as a dictionary with a key per field."""
         return asdict(self)
 
     def to_record(self) -> dict[str, Any]:
-        """Return a flat record for a table or a data frame."""
+        """Return a flat record for a table or a data frame. The ids of the attempts are joined by spaces."""
         return {**self.to_dict(), "attempts": " ".join(self.attempts)}

@@ -1,4 +1,4 @@
-"""The program that runs a query on DuckDB in a test run. The domain sets ``DATABASES`` and ``QUERY`` in lines after it."""
+"""Run a query on DuckDB. This is the program of a test run; the domain sets ``DATABASES`` and ``QUERY`` in lines after it."""
 
 import datetime
 import decimal
@@ -9,13 +9,18 @@ import duckdb
 
 MAX_ROWS = 5_000
 DATABASES: dict[str, dict[str, str]] = {}
+"""The databases by name. Each has a "script" that creates it."""
 QUERY = ""
 
 
 def answer(database: str) -> list[list[Any]]:
-    """Return the rows of the query, each as a list. Raises duckdb.Error."""
+    """Return the rows of the query on a database, each as a list.
+
+    Raises duckdb.Error if the query fails, is not a single SELECT, or gives more than ``MAX_ROWS`` rows.
+    """
     connection = duckdb.connect(":memory:", config={"threads": "1"})
     connection.execute(DATABASES[database]["script"])
+    # From here on, the query cannot reach files or the network, and it cannot change that.
     for setting in ("enable_external_access=false", "lock_configuration=true"):
         connection.execute(f"SET {setting}")
     statements = connection.extract_statements(QUERY)
@@ -28,12 +33,13 @@ def answer(database: str) -> list[list[Any]]:
 
 
 def plain(value: Any) -> Any:
-    """Return the value as SQLite would give it: a date as a string, a decimal as a float. Lists and structs keep their parts."""
+    """Return the value as SQLite would give it: a date as a string, a decimal as a float, and so on in lists and structs."""
     if isinstance(value, list | tuple):
         return [plain(part) for part in value]
     if isinstance(value, dict):
         return {key: plain(part) for key, part in value.items()}
     if isinstance(value, decimal.Decimal):
         return float(value)
-    text = datetime.date | datetime.time | datetime.timedelta | uuid.UUID
-    return str(value) if isinstance(value, text) else value
+    if isinstance(value, datetime.date | datetime.time | datetime.timedelta | uuid.UUID):
+        return str(value)
+    return value

@@ -1,6 +1,6 @@
-"""Data frames as plain values, and the comparison of two of them, on the trusted side of a test run.
+"""Write data frames as plain values, and compare them. This becomes part of the checks of a test run.
 
-A model is told the differences in the words that are chosen here.
+A frame is ``{"frame": columns}``, with a ``Column`` for each. The differences are told to a model in the words chosen here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,22 +9,22 @@ from typing import Any
 from mlx_selfdebug.domains.inside.tolerance import equal_numbers
 
 MAX_SHOWN = 3
-"""The number of differing cells that are shown."""
+"""The maximum number of differing cells that are shown."""
 MAX_CELL_CHARS = 40
 RELATIVE = 1e-9
-"""The tolerance for numbers with a fraction."""
+"""The tolerance for floats, relative to their size."""
 LIBRARY = "pandas"
-"""The library of the frames. The domain sets it in a line after this file."""
+"""The library of the frames, "pandas" or "polars". The domain sets it in a line after this file."""
 Column = tuple[Any, str, list[Any]]
-"""A name, a dtype and the values."""
+"""The name of a column, its dtype and its values."""
 
 
 def DataFrame(columns: Mapping[Any, Sequence[Any]], dtypes: Mapping[str, str] | None = None) -> dict[str, Any]:  # noqa: N802
-    """Return a frame as plain values. The name is that of the libraries, so that a check reads like ordinary code.
+    """Return a frame as plain values. The function has the name that libraries use, so that a check reads like ordinary code.
 
-    A column's dtype follows from its values: int, float, bool, str, date, datetime and so on. All widths of integers are the same
-    dtype. If the values do not show it, because there are none or all are missing, any dtype is right. A category counts as the
-    values that it holds, unless ``dtypes`` names "category". None and NaN are missing values.
+    The dtype of a column follows from its values: int, float, bool, str, date, datetime and so on. All widths of integers count as
+    the same dtype. If the column has no values, or only missing ones, any dtype is right. A category counts as the values that it
+    holds, unless ``dtypes`` says "category" for the column. None and NaN are missing values.
     """
     frame = []
     for name, given in columns.items():
@@ -34,6 +34,7 @@ def DataFrame(columns: Mapping[Any, Sequence[Any]], dtypes: Mapping[str, str] | 
 
 
 def dtype_of(values: Sequence[Any]) -> str:
+    """Return the name of the type of the values, or "any" if they have none or several. Ints and floats together are floats."""
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int, float}:
         return "float"
@@ -41,51 +42,54 @@ def dtype_of(values: Sequence[Any]) -> str:
 
 
 def difference(got: Any, expected: Any) -> str:
-    """Return what differs first, or an empty string if columns, dtypes and values are the same and in the same order."""
+    """Return the first differences in words, or an empty string if columns, dtypes and values are the same, in the same order."""
     if not is_frame(expected):
         return "" if alike(got, expected) else f"expected {short(expected)}, got {short(got)}"
     if not is_frame(got):
         return f"a DataFrame is expected, got {kind_of(got)}"
-    mine: list[Column] = got["frame"]
-    theirs: list[Column] = expected["frame"]
-    names, wanted = [name for name, *_ in mine], [name for name, *_ in theirs]
-    if not alike(names, wanted):
-        return f"columns expected: {', '.join(map(str, wanted))}; got: {', '.join(map(str, names)) or 'none'}"
-    types = [
-        f"column {name} has dtype {dtype}, {right} is expected"
-        for (name, dtype, _), (_, right, values) in zip(mine, theirs, strict=True)
-        if not is_right(dtype, right, values)
+    got_columns: list[Column] = got["frame"]
+    expected_columns: list[Column] = expected["frame"]
+    got_names, expected_names = [name for name, *_ in got_columns], [name for name, *_ in expected_columns]
+    if not alike(got_names, expected_names):
+        got_text = ", ".join(map(str, got_names)) or "none"
+        return f"columns expected: {', '.join(map(str, expected_names))}; got: {got_text}"
+    pairs = list(zip(got_columns, expected_columns, strict=True))
+    dtypes = [
+        f"column {name} has dtype {dtype}, {expected_dtype} is expected"
+        for (name, dtype, _), (_, expected_dtype, expected_values) in pairs
+        if not is_right_dtype(dtype, expected_dtype, expected_values)
     ]
-    sizes = [(len(values), len(right)) for (*_, values), (*_, right) in zip(mine, theirs, strict=True)]
-    rows = [f"{right} rows expected, got {size}" for size, right in sizes if size != right][:1]
-    return "; ".join([*types, *rows, *cells(mine, theirs)])
+    sizes = [(len(values), len(expected_values)) for (*_, values), (*_, expected_values) in pairs]
+    rows = [f"{expected_size} rows expected, got {size}" for size, expected_size in sizes if size != expected_size]
+    return "; ".join([*dtypes, *rows[:1], *differing_cells(got_columns, expected_columns)])
 
 
-def is_right(dtype: str, right: str, values: Sequence[Any]) -> bool:
-    """Return whether a column of dtype ``dtype`` may hold the values, for which ``right`` is expected."""
-    kind, _, of = dtype.partition(" of ")
-    if right != "category" and of:
-        kind = of
+def is_right_dtype(dtype: str, expected: str, expected_values: Sequence[Any]) -> bool:
+    """Return whether a column with this dtype may hold the expected values, whose own dtype is ``expected``."""
+    kind, _, held = dtype.partition(" of ")
+    if held and expected != "category":
+        kind = held  # A category counts as the values that it holds.
     # pandas stores whole numbers as floats if there are missing ones among them.
-    stored = "float" if LIBRARY == "pandas" and right == "int" and None in values else right
-    return right == "any" or kind in (right, stored) or (kind == "any" and all(value is None for value in values))
+    stored = "float" if LIBRARY == "pandas" and expected == "int" and None in expected_values else expected
+    all_missing = all(value is None for value in expected_values)
+    return expected == "any" or kind in (expected, stored) or (kind == "any" and all_missing)
 
 
-def cells(mine: Sequence[Column], theirs: Sequence[Column]) -> list[str]:
-    """Return the first cells that differ, row by row."""
-    n_rows = min([len(values) for _, _, values in (*mine, *theirs)], default=0)
+def differing_cells(got: Sequence[Column], expected: Sequence[Column]) -> list[str]:
+    """Return the first cells that differ, row by row, each in words, and at the end how many more there are."""
+    n_rows = min([len(values) for _, _, values in (*got, *expected)], default=0)
     differences = [
-        f"row {row} of {name}: {short(right[row])} expected, got {short(values[row])}"
+        f"row {row} of {name}: {short(expected_values[row])} expected, got {short(values[row])}"
         for row in range(n_rows)
-        for (name, _, values), (_, _, right) in zip(mine, theirs, strict=True)
-        if not alike(values[row], right[row])
+        for (name, _, values), (_, _, expected_values) in zip(got, expected, strict=True)
+        if not alike(values[row], expected_values[row])
     ]
     n_more = len(differences) - MAX_SHOWN
     return differences[:MAX_SHOWN] + ([f"and {n_more} more cells"] if n_more > 0 else [])
 
 
 def alike(a: Any, b: Any) -> bool:
-    """Return whether two values are equal. A whole number equals a float of the same value, but no boolean."""
+    """Return whether two values, or all their parts, are equal. An int equals a float of the same value, but no boolean."""
     kinds = {type(a), type(b)}
     if is_frame(a) and is_frame(b):
         return not difference(a, b)
@@ -103,11 +107,13 @@ def is_frame(value: Any) -> bool:
 
 
 def kind_of(value: Any) -> str:
+    """Return what a value is that should have been a frame, such as "a Series" or "int 3"."""
     if type(value) is dict and list(value) == ["series"]:
         return "a Series"
     return "nothing" if value is None else f"{type(value).__name__} {short(value)}"
 
 
 def short(value: Any) -> str:
+    """Return the value as text of at most ``MAX_CELL_CHARS`` characters."""
     text = "a missing value" if value is None else repr(value)
     return text if len(text) <= MAX_CELL_CHARS else text[: MAX_CELL_CHARS - 3] + "..."

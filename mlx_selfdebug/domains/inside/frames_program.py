@@ -1,6 +1,7 @@
-"""The program that runs a function over data frames in a test run.
+"""Run a function over data frames. This becomes part of the program of a test run.
 
-It makes frames of the plain values that the checks give, and plain values of the frames that the function returns.
+The plain values that the checks give are turned into frames, and the frames that the function returns are turned into plain values,
+both in the form that ``frames.py`` describes.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,8 @@ from typing import Any
 
 PANDAS = {"int": "int64", "float": "float64", "bool": "bool", "str": "str", "category": "category"}
 POLARS = {"int": "Int64", "float": "Float64", "bool": "Boolean", "str": "String", "category": "Categorical"}
-KINDS = {
+"""The dtypes of each library for the dtypes that a check may give. For any other, the library chooses by the values."""
+POLARS_PLAIN = {
     "Boolean": "bool",
     "String": "str",
     "Date": "date",
@@ -24,10 +26,14 @@ KINDS = {
     "Categorical": "category of str",
     "Enum": "category of str",
 }
-"""For the dtypes of polars, the type of the values."""
+"""The plain dtypes, by which columns are compared, of the dtypes of polars. Numbers are not among them (see ``polars_dtype``)."""
 
 
 def over_frames(function: Callable[..., Any], library: str) -> Callable[..., Any]:
+    """Return ``function`` with plain values in place of frames, for its arguments and its result.
+
+    ``library`` is "pandas" or "polars".
+    """
     module = import_module(library)
     framed, plain = (pandas_framed, pandas_plain) if library == "pandas" else (polars_framed, polars_plain)
 
@@ -38,18 +44,20 @@ def over_frames(function: Callable[..., Any], library: str) -> Callable[..., Any
 
 
 def pandas_framed(pandas: Any, value: Any) -> Any:
+    """Return the data frame that ``value`` describes, or ``value`` itself if it describes none."""
     if type(value) is not dict or list(value) != ["frame"]:
         return value
     return pandas.DataFrame({name: pandas_series(pandas, values, dtype) for name, dtype, values in value["frame"]})
 
 
 def pandas_series(pandas: Any, values: list[Any], dtype: str) -> Any:
-    """Return the values as a column. One with missing values that its dtype cannot hold gets the dtype that pandas chooses."""
-    holds = not (dtype in ("int", "bool") and None in values)
-    return pandas.Series(values, dtype=PANDAS.get(dtype) if holds else None)
+    """Return the values as a column. If its dtype cannot hold the missing values among them, pandas chooses another."""
+    can_hold = not (dtype in ("int", "bool") and None in values)
+    return pandas.Series(values, dtype=PANDAS.get(dtype) if can_hold else None)
 
 
 def polars_framed(polars: Any, value: Any) -> Any:
+    """Return the data frame that ``value`` describes, or ``value`` itself if it describes none."""
     if type(value) is not dict or list(value) != ["frame"]:
         return value
     types = {name: getattr(polars, POLARS[dtype]) if dtype in POLARS else None for name, dtype, _ in value["frame"]}
@@ -57,7 +65,7 @@ def polars_framed(polars: Any, value: Any) -> Any:
 
 
 def pandas_plain(pandas: Any, value: Any) -> Any:
-    """Return the value as plain values, a frame without its index, which is not compared."""
+    """Return a result of pandas as plain values. The index of a frame is left out, since it is not compared."""
     if isinstance(value, pandas.Series):
         return {"series": pandas_values(pandas, value)}
     if isinstance(value, pandas.Index | pandas.api.extensions.ExtensionArray):
@@ -75,11 +83,16 @@ def pandas_plain(pandas: Any, value: Any) -> Any:
 
 
 def pandas_values(pandas: Any, column: Any) -> list[Any]:
+    """Return the values of a column as plain data, with None for missing ones."""
     return [None if pandas.isna(value) is True else unboxed(value) for value in column.astype(object).tolist()]
 
 
 def pandas_dtype(pandas: Any, column: Any) -> str:
-    """Return the type of the column's values if its dtype is what pandas gives to such values, otherwise the dtype's own name."""
+    """Return the plain dtype of a column.
+
+    It is the type of the values if pandas gives them this dtype by itself, and otherwise the name of the dtype. A column of objects
+    counts as "str", for example, if it holds only strings, but integers among objects are not what pandas makes of integers.
+    """
     types = pandas.api.types
     if isinstance(column.dtype, pandas.CategoricalDtype):
         return f"category of {pandas_dtype(pandas, column.cat.categories.to_series())}"
@@ -100,6 +113,7 @@ def pandas_dtype(pandas: Any, column: Any) -> str:
 
 
 def polars_plain(polars: Any, value: Any) -> Any:
+    """Return a result of polars as plain values."""
     if isinstance(value, polars.LazyFrame):
         value = value.collect()
     if isinstance(value, polars.Series):
@@ -113,19 +127,20 @@ def polars_plain(polars: Any, value: Any) -> Any:
 
 
 def polars_dtype(dtype: Any) -> str:
+    """Return the plain dtype of a column with this dtype."""
     if dtype.is_integer() or dtype.is_float():
         return "int" if dtype.is_integer() else "float"
     name: str = dtype.base_type().__name__
-    return KINDS.get(name, name)
+    return POLARS_PLAIN.get(name, name)
 
 
 def unboxed(value: Any) -> Any:
-    """Return a value of NumPy, pandas or Python, and each part of it, as plain data. NaN and NaT are None: a missing value.
+    """Return a value of NumPy, pandas or Python as plain data of Python, with all its parts.
 
-    A datetime gets the offset of its time zone in place of the zone.
+    Missing values, such as NaN and NaT, become None. A datetime gets the fixed offset of its time zone instead of the zone.
     """
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
-        if value.dtype.kind in "mM":  # as nanoseconds, they would become whole numbers
+        if value.dtype.kind in "mM":  # Dates and durations in nanoseconds would become whole numbers.
             value = value.astype(f"{value.dtype.kind}8[us]")
         value = value.tolist()
     if type(value) in (list, tuple):
@@ -134,6 +149,7 @@ def unboxed(value: Any) -> Any:
         return {unboxed(key): unboxed(part) for key, part in value.items()}
     if type(value).__name__ in ("NaTType", "NAType") or (isinstance(value, float) and value != value):
         return None
+    # A Timestamp or Timedelta of pandas becomes one of Python, unless that would lose nanoseconds.
     if isinstance(value, datetime | timedelta) and not getattr(value, "nanosecond", getattr(value, "nanoseconds", 0)):
         for name in ("to_pydatetime", "to_pytimedelta"):
             value = getattr(value, name)() if hasattr(value, name) else value

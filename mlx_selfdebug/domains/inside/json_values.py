@@ -1,12 +1,13 @@
-"""JSON values that are compared together with their types, on the trusted side of a test run."""
+"""Compare JSON values together with their types. This becomes part of the checks of a test run."""
 
 from typing import Any
 
 
 class Json:
-    """A JSON value that equals only the same JSON value.
+    """A JSON value that is equal to the same JSON value only.
 
-    ``true`` is not 1, and numbers are equal if their values are: 1 is 1.0. The order of an object's keys does not count.
+    In Python, ``True == 1``, but in JSON ``true`` is not 1. Numbers of the same value are equal, such as 1 and 1.0. The order of an
+    object's keys does not count.
     """
 
     def __init__(self, value: Any) -> None:
@@ -20,6 +21,7 @@ class Json:
 
 
 def same_json(a: Any, b: Any) -> bool:
+    """Return whether two values, made of what ``json`` can read, are the same in JSON."""
     kinds = {type(a), type(b)}
     if kinds == {dict}:
         return a.keys() == b.keys() and all(same_json(a[key], b[key]) for key in a)

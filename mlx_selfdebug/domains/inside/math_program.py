@@ -1,9 +1,9 @@
-r"""The program that checks an answer of mathematics in a test run.
+r"""Check the final answer of a reply against the key of a mathematics problem.
 
-A number is read and compared here, exactly. Any other answer is read by math-verify, after decimals have become fractions: what
-math-verify compares is then exact too, where it would round decimals to six places. ``0.333333`` is not ``\frac{1}{3}``.
+Numbers are read and compared here, exactly. Any other answer is read by math-verify, after its decimals were written as fractions.
+math-verify would round decimals to six places, but compares fractions exactly: ``0.333333`` is not ``\frac{1}{3}``.
 
-The domain sets ``TEXT`` in a line after it.
+This is the program of a test run; the domain sets ``TEXT``, the reply, in a line after it.
 """
 
 import re
@@ -14,26 +14,32 @@ from math_verify import LatexExtractionConfig, parse, verify
 from sympy import Expr, Rational, Set
 
 from mlx_selfdebug.domains.inside.final_answer import final_answer
-from mlx_selfdebug.domains.inside.plain_number import GROUPED, cleaned, keep_a_number, numbers
+from mlx_selfdebug.domains.inside.plain_number import GROUPED, cleaned, keeps_value, numbers
 
 TEXT = ""
 MAX_REPLY_CHARS = 20_000
+"""The maximum number of characters, from the end of a reply, that are read."""
 DIGITS = 400
-"""The digits to which numbers inside sets, intervals and matrices are compared if sympy cannot decide whether they are equal."""
+"""To how many digits numbers in sets, intervals and matrices are compared if sympy cannot decide whether they are equal."""
 DECIMAL_POINT = re.compile(r"(\d*)\.(\d+)(\s*\^)?")
+"""Matches a decimal, and the sign of a power after it."""
 TRAILING_UNIT = re.compile(
     r"(?<=[\d})])(?:\s|~|\\[,;: ])*(?:\\(?:text|mathrm|mbox)\s*\{(?P<text>[^{}]*)\}|(?P<word>[A-Za-z]{2,}))"
     r"(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?\s*$"
 )
+"""Matches a unit after a number at the end of an answer, as a word or in a command of LaTeX, with its power."""
 VARIABLES = re.compile(r"[a-df-hj-np-tv-z]{2,3}")
-"""Matches a short word that reads as a product of variables, whose order does not count."""
+"""Matches two or three letters without e, i, o and u. They read as a product of variables, whose order does not count."""
 CONFIG = (
     LatexExtractionConfig(normalization_config=NormalizationConfig(malformed_operators=True, nits=True, units=False)),
 )
 
 
 def answer(key: str, form: str) -> str:
-    """Return what is wrong with the final answer, or an empty string if it equals ``key``. The words never reveal the key."""
+    """Return in words what is wrong with the final answer, or an empty string if it equals ``key``.
+
+    ``form`` says what form of answer is expected. The words never reveal the key.
+    """
     final = final_answer(TEXT[-MAX_REPLY_CHARS:])
     if final is None:
         return f"no final answer was found; {form} in \\boxed{{}} is expected"
@@ -43,34 +49,38 @@ def answer(key: str, form: str) -> str:
         return wrong if stated.isdisjoint(expected) else ""
     if words(key) and words(final) and not VARIABLES.fullmatch(words(key)):
         return "" if words(final) == words(key) else wrong
-    read = [Rational(value) for value in stated] or symbolic(final)
-    if not read:
+    parsed_final = [Rational(value) for value in stated] or symbolic(final)
+    if not parsed_final:
         return f"the final answer {final[:60]!r} cannot be read; {form} is expected"
-    if expected and isinstance(read[0], Set):
+    if expected and isinstance(parsed_final[0], Set):
         return wrong
-    return "" if equal([Rational(value) for value in expected] or symbolic(key), read) else wrong
+    parsed_key = [Rational(value) for value in expected] or symbolic(key)
+    return "" if equal(parsed_key, parsed_final) else wrong
 
 
-def equal(wanted: list[Any], read: list[Any]) -> bool:
-    """Return whether an answer equals the key. Sympy decides on two numbers if it can, and math-verify on everything else."""
-    first = [wanted[0], read[0]] if wanted else []
+def equal(key: list[Any], final: list[Any]) -> bool:
+    """Return whether an answer equals the key. Both are lists of readings, as math-verify gives them.
+
+    Sympy decides on two numbers if it can, and math-verify decides on everything else.
+    """
+    first = [key[0], final[0]] if key else []
     if first and all(isinstance(value, Expr) and value.is_number for value in first):
         same = (first[0].doit() - first[1].doit()).equals(0)
         if same is not None:
             return bool(same)
-    return bool(verify(wanted, read, numeric_precision=DIGITS, timeout_seconds=None))
+    return bool(verify(key, final, numeric_precision=DIGITS, timeout_seconds=None))
 
 
 def words(text: str) -> str:
-    """Return the letters and words that ``text`` consists of, or an empty string if it holds anything else."""
+    """Return the words of ``text`` in lower case, or an empty string if it does not consist of words or letters alone."""
     plain = " ".join(cleaned(text).strip(" .:;'\"()").casefold().split())
     return plain if re.fullmatch(r"[^\W\d_]+(?:[ '-][^\W\d_]+)*", plain) else ""
 
 
 def symbolic(latex: str) -> list[Any]:
-    """Return ``latex`` as math-verify reads it, with exact fractions for decimals and without a unit at its end."""
+    """Return the readings of ``latex`` by math-verify, with fractions for decimals and without a unit at the end."""
     unit = TRAILING_UNIT.search(latex)
-    if unit and keep_a_number("", unit["word"] or f" {unit['text']}"):
+    if unit and keeps_value("", unit["word"] or f" {unit['text']}"):
         latex = latex[: unit.start()]
     latex = latex.replace("\\!", "").replace("{,}", ",")
     latex = GROUPED.sub(lambda grouped: re.sub(r"\D", "", grouped[0]), latex)
@@ -78,6 +88,6 @@ def symbolic(latex: str) -> list[Any]:
 
 
 def fraction(decimal: re.Match[str]) -> str:
-    r"""Return a decimal as a fraction in LaTeX, in brackets if a power follows: ``0.5`` is ``\frac{5}{10}``."""
+    r"""Return a matched decimal as a fraction in LaTeX, in brackets if a power follows: ``0.5`` becomes ``\frac{5}{10}``."""
     exact = f"\\frac{{{int(decimal[1] + decimal[2])}}}{{{10 ** len(decimal[2])}}}"
     return f"({exact})^" if decimal[3] else exact

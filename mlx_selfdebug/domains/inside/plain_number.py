@@ -1,6 +1,6 @@
-r"""Read a text that states one number, exactly: with a currency, a unit, an ordinal's ending, thousands or words around it.
+r"""Read the exact value of a text that states one number, with a currency, a unit, an ordinal's ending or words around it.
 
-A text with no number or several, or with words that change its number, such as "5 or more", is not read.
+A text that states no number or several is not read, and neither is one whose words change the number, such as "5 or more".
 
 >>> numbers(r"\$1{,}234.50 \text{ per day}"), numbers(r"3^{\text{rd}}"), numbers("5x"), numbers("5 or 6")
 (frozenset({Fraction(2469, 2)}), frozenset({Fraction(3, 1)}), frozenset(), frozenset())
@@ -10,9 +10,10 @@ import re
 from fractions import Fraction
 
 MAX_CHARS = 4_000
+"""Longer texts are not read."""
 GAP = r"(?:\\[,;: ]|~|\\thinspace\b ?|[ '_\u00a0\u2009\u202f])"
 GROUPED = re.compile(rf"(?<![\d.,])\d{{1,3}}(?:(?:,\d{{3}})+|(?:,?{GAP}\d{{3}})+)(?!\d|,\d)")
-"""Matches a whole number, or what stands before the point of one, whose thousands are kept apart by commas or gaps."""
+"""Matches the whole part of a number whose thousands are separated by commas, spaces or the like, as in 1,000 or 1\\,000."""
 DECIMAL = r"(?:\d+(?:\.\d*)?|\.\d+)"
 NUMBER = re.compile(
     rf"""
@@ -25,9 +26,14 @@ NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
+r"""Matches a number with its sign, in one of three forms: ``\frac{1}{2}``, ``1/2``, or a decimal.
+
+A fraction may follow a whole number, as in ``1 1/2``. A decimal may have a power of ten, as in ``1.5 \times 10^3`` or ``1.5e3``.
+"""
 WRAPPER = re.compile(
     r"\\(?:(?:text|math)(?:bf|it|rm|sf|tt|normal)?|mbox|fbox|boxed|bm|boldsymbol|emph|underline|operatorname)\s*\{([^{}]*)\}"
 )
+"""Matches a command of LaTeX that only changes how its argument looks."""
 CLEANED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile("[\u2212\u2012\u2013\u2014\uff0d]"), "-"),
     (re.compile(r"\\(?:left|right|displaystyle|textstyle)(?![A-Za-z])|\\!|\\[()\[\]]"), ""),
@@ -43,13 +49,18 @@ CLEANED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\\%"), "%"),
     (re.compile(r"\b([ap])\.\s?m\b\.?"), r"\1m"),
 )  # fmt: skip
-"""What is replaced by what before a number is read, in this order."""
+"""The replacements that are made before a number is read, in this order: signs, fractions, currencies, degrees, ordinals and so on.
+
+The first three come before the commands of ``WRAPPER`` are removed, and the others after them.
+"""
 SPACE = re.compile(r"\\[,;: ]|~|\\(?:q?quad|thinspace|enspace)(?![A-Za-z])|[\s\u00a0\u2009\u202f]+")
 NEGATED = re.compile(r"\b(?:minus|negative) (?=[\d.\\])", re.IGNORECASE)
 UNIT_POWER = re.compile(
     r"(?<=[A-Za-z])\s*\^\s*(?:\{\s*-?[1-4]\s*\}|-?[1-4](?!\d))|[\u00b2\u00b3]|(?<=[cm]m|.m|ft|in)[23](?![\w.])"
 )
+"""Matches the power of a unit, as in m^2 or cm2, whose digit is no number of the text."""
 RELATION = re.compile(r"[<>\u2260\u2264\u2265\u00b1|!]|\\(?:neq?|leq?|geq?|lt|gt|in|pm|mp|sim|to)(?![A-Za-z])")
+"""Matches a sign of an inequality or the like. A text with one states no single number."""
 
 ABBREVIATIONS = frozenset((
     "m", "g", "s", "h", "l", "L", "C", "F", "K", "N", "J", "W", "V", "cm", "mm", "km", "dm", "nm", "ft", "in", "yd", "mi",
@@ -73,9 +84,9 @@ CHANGING = re.compile(
 
 
 def numbers(text: str) -> frozenset[Fraction]:
-    """Return the values that the number in ``text`` may have, which is none if it states no number or more than one.
+    """Return the values that the number in ``text`` may have. There are none if the text states no number or several.
 
-    "50%" may mean 50 or 1/2, and "5 dozen" may mean 5 or 60. Every other number has one value.
+    "50%" may mean 50 or 1/2, and "5 dozen" may mean 5 or 60. Any other number has one value.
     """
     number = only_number(text)
     value = value_of(number) if number else None
@@ -84,7 +95,7 @@ def numbers(text: str) -> frozenset[Fraction]:
     after = number.string[number.end() :]
     while scale := SCALE.match(after):
         value, after = value * SCALES[scale[1].lower()], after[scale.end() :]
-    if not keep_a_number(number.string[: number.start()], after):
+    if not keeps_value(number.string[: number.start()], after):
         return frozenset()
     if re.search(r"%|\bpercent|\bpct\b", after, re.IGNORECASE):
         return frozenset((value, value / 100))
@@ -92,28 +103,29 @@ def numbers(text: str) -> frozenset[Fraction]:
 
 
 def digits(text: str) -> str:
-    """Return the number in ``text`` as it is written, or an empty string if the words around it change its value."""
+    """Return the number in ``text`` as it is written, or an empty string if the text states no number or changes its value."""
     number = only_number(text)
     if number is None or numbers(text).isdisjoint(numbers(number[0])):
         return ""
-    # Between the parts of a mixed number, as in 1 1/2, the space has to stay.
+    # Spaces after the sign are dropped. The space in a mixed number, such as 1 1/2, has to stay.
     return re.sub(r"(?<=[+-])\s+", "", number[0]).strip()
 
 
 def only_number(text: str) -> re.Match[str] | None:
-    """Return where in the cleaned text, after the last equals sign, its only number stands, or None if there is no such place."""
+    """Return the match of the only number after the last equals sign of the cleaned text, or None if there is none or several."""
     text = cleaned(text) if len(text) <= MAX_CHARS else ""
     head, _, tail = text.rpartition("=")
     if RELATION.search(text) or re.search(r"[,;]|\b(?:and|or)\b", head):
         return None
-    stated = list(NUMBER.finditer(UNIT_POWER.sub("", tail)))
-    return stated[0] if len(stated) == 1 else None
+    matches = list(NUMBER.finditer(UNIT_POWER.sub("", tail)))
+    return matches[0] if len(matches) == 1 else None
 
 
 def cleaned(text: str) -> str:
-    """Return ``text`` without the marks of currencies and the commands of LaTeX that only change how it looks."""
+    """Return ``text`` with plain signs and digits, and without currencies and commands of LaTeX that only change how it looks."""
     for pattern, plain in CLEANED[:3]:
         text = pattern.sub(plain, text)
+    # Commands may be nested. Spaces separate a word from the number, but an ending of one or two letters ("th") stays with it.
     while (unwrapped := WRAPPER.sub(lambda m: f" {m[1]} " if len(m[1].strip()) > 2 else m[1], text)) != text:
         text = unwrapped
     for pattern, plain in CLEANED[3:]:
@@ -123,7 +135,7 @@ def cleaned(text: str) -> str:
 
 
 def value_of(number: re.Match[str]) -> Fraction | None:
-    """Return the exact value of a number, or None if it is divided by zero."""
+    """Return the exact value of a match of ``NUMBER``, or None if it divides by zero."""
     if number["decimal"]:
         power = int(number["power"] or number["digits"] or number["exponent"] or 0)
         value = Fraction(number["decimal"]) * Fraction(10) ** power
@@ -136,13 +148,18 @@ def value_of(number: re.Match[str]) -> Fraction | None:
     return -value if (number["sign"] or "").startswith("-") else value
 
 
-def keep_a_number(before: str, after: str) -> bool:
-    """Return whether the text around a number leaves it what it is: units and plain words, and no variables or operators."""
+def keeps_value(before: str, after: str) -> bool:
+    """Return whether the text around a number leaves its value unchanged.
+
+    Units and plain words do. Variables, operators, other digits and words such as "twice" do not.
+    """
     around = f"{before}#{after}"
     if re.search(r"[^\w\s.,:;'\"(){}#/\u00b7%\u00b0\u00a2\u2019-]|[\d_]|\w\(*#", around) or CHANGING.search(around):
         return False
-    glued = re.match(r"[^\W\d_]+", after)
-    if glued and len(glued[0]) < 4 and glued[0] not in ABBREVIATIONS:
+    # A short word could be a product of variables, as in 5ab, unless it is a known unit or has a vowel. Right after the number, it
+    # has to be a known unit or ending.
+    adjacent = re.match(r"[^\W\d_]+", after)
+    if adjacent and len(adjacent[0]) < 4 and adjacent[0] not in ABBREVIATIONS:
         return False
     return all(
         len(word) > 3

@@ -1,6 +1,6 @@
-"""The program that checks an answer to a reasoning-gym task in a test run, with the scorer of the task's generator.
+"""Check the answer to a task of reasoning-gym with the scorer of the task's generator.
 
-The domain sets ``TEXT`` in a line after it.
+This is the program of a test run; the domain sets ``TEXT``, the reply, in a line after it.
 """
 
 import json
@@ -14,13 +14,15 @@ from mlx_selfdebug.domains.inside.plain_number import digits, numbers
 
 TEXT = ""
 MAX_REPLY_CHARS = 20_000
+"""The maximum number of characters, from the end of a reply, that are read."""
 LABEL = re.compile(r"(?<![A-Za-z])answer[*_`]*\s*:", re.IGNORECASE)
 
 
 def answer(entry: str, form: str) -> str:
-    """Return what is wrong with the final answer, or an empty string if the scorer gives it full marks.
+    """Return in words what is wrong with the final answer, or an empty string if the scorer gives it full marks.
 
-    The words never reveal the right answer.
+    ``entry`` is the generator's record as JSON, and ``form`` says what form of answer is expected. The words never reveal the right
+    answer.
     """
     record = json.loads(entry)
     given = readings(TEXT[-MAX_REPLY_CHARS:], record)
@@ -33,9 +35,9 @@ def answer(entry: str, form: str) -> str:
 
 
 def readings(text: str, record: dict[str, Any]) -> list[str]:
-    """Return the final answer as it is written, then without what may stand around it: emphasis, a box, a unit, a full stop.
+    """Return the ways to read the final answer: as it is written, and without emphasis, a box, a unit or a full stop around it.
 
-    An answer of several lines, such as a grid, is everything after the last label. It has no other reading.
+    If the right answer has several lines, such as a grid, the only reading is everything after the last label "Answer:".
     """
     expected = str(record["answer"])
     labelled = [part for part in (part.strip().strip("*`").strip() for part in LABEL.split(text)[1:]) if part]

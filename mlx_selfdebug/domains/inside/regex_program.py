@@ -1,4 +1,4 @@
-"""The program that runs a regular expression in a test run. The domain sets ``PATTERN`` in a line after it."""
+"""Run a regular expression. This is the program of a test run; the domain sets ``PATTERN`` in a line after it."""
 
 import re
 
@@ -6,5 +6,5 @@ PATTERN = ""
 
 
 def find(text: str) -> list[str]:
-    """Return all whole matches from left to right. Raises re.error."""
+    """Return all matches, whole and from left to right. Raises re.error if the pattern is not valid."""
     return [match.group() for match in re.finditer(PATTERN, text)]

@@ -1,6 +1,6 @@
-"""The program that runs a query on SQLite in a test run. The query can only read, and only within limits.
+"""Run a query on SQLite, which can only read, within limits on its work and its results.
 
-The domain sets ``DATABASES`` and ``QUERY`` in lines after it.
+This is the program of a test run; the domain sets ``DATABASES`` and ``QUERY`` in lines after it.
 """
 
 import base64
@@ -11,25 +11,28 @@ from typing import Any
 
 MAX_ROWS = 5_000
 MAX_STEPS = 50_000_000
-"""The number of instructions of SQLite's virtual machine after which a query is ended."""
+"""The maximum number of instructions of SQLite's virtual machine that a query may take."""
 STEPS_PER_CALL = 1_000_000
 """The number of instructions between two calls of the progress handler."""
-ALLOWED = {
-    sqlite3.SQLITE_SELECT,
-    sqlite3.SQLITE_READ,
-    sqlite3.SQLITE_RECURSIVE,
-}
+ALLOWED_ACTIONS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
+"""The actions of a query that the authorizer allows. Calls of functions are decided by ``FORBIDDEN_FUNCTIONS``."""
 FORBIDDEN_FUNCTIONS = {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"}
+"""The functions that load code, or that reach files or other programs."""
 DATABASES: dict[str, dict[str, str]] = {}
+"""The databases by name. Each has a "script" that creates it, or the bytes of a file as "sqlite" (see ``opened``)."""
 QUERY = ""
 
 
 def answer(database: str) -> list[list[Any]]:
+    """Return the rows of ``QUERY`` on a database; see ``rows_of``."""
     return rows_of(DATABASES[database], QUERY)
 
 
 def rows_of(database: Mapping[str, str], query: str) -> list[list[Any]]:
-    """Return the rows of the query, each as a list. Raises sqlite3.Error."""
+    """Return the rows of the query, each as a list.
+
+    Raises sqlite3.Error if the query fails, does more than reading, or exceeds a limit.
+    """
     connection = opened(database)
     connection.set_authorizer(read_only)
     connection.set_progress_handler(Budget(MAX_STEPS), STEPS_PER_CALL)
@@ -50,7 +53,7 @@ def rows_of(database: Mapping[str, str], query: str) -> list[list[Any]]:
 
 
 def opened(database: Mapping[str, str]) -> sqlite3.Connection:
-    """Open a database in memory, made from a script or from the bytes of a database file."""
+    """Open a database in memory, made from a "script" of SQL or from a file's bytes, which "sqlite" holds in base 85 of zlib."""
     connection = sqlite3.connect(":memory:")
     connection.text_factory = lambda data: data.decode("utf-8", "replace")
     if "script" in database:
@@ -61,10 +64,10 @@ def opened(database: Mapping[str, str]) -> sqlite3.Connection:
 
 
 def read_only(action: int, _: str | None, second: str | None, *__: str | None) -> int:
-    allowed = action in ALLOWED or (
-        action == sqlite3.SQLITE_FUNCTION and (second or "").lower() not in FORBIDDEN_FUNCTIONS
-    )
-    return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+    """Return whether SQLite may take this action. For the call of a function, ``second`` is the function's name."""
+    is_function = action == sqlite3.SQLITE_FUNCTION
+    is_allowed = action in ALLOWED_ACTIONS or (is_function and (second or "").lower() not in FORBIDDEN_FUNCTIONS)
+    return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY
 
 
 class Budget:
@@ -79,6 +82,7 @@ class Budget:
 
 
 def explained(message: str) -> str:
+    """Return a message of SQLite in words that say what the limits of this program are."""
     return {
         "interrupted": "the query takes too long",
         "not authorized": "only reading is allowed: SELECT",
