@@ -2,9 +2,10 @@
 
     python benchmarks/proofs.py [--cold 60] [--rounds 3]
 
-The scripts are all references and wrong answers of the set ``proofs``. The warm checker is the one that drafts and repairs are judged
-by: confined, with one process per processor, which has read the imports already. Each ``coqc`` is started for a file with the theorem and one
-script, not confined, and as many run at a time. Both sides must give the same verdicts. Prints a table, then one JSON line.
+The scripts are all references and wrong answers of the set ``proofs``. The warm checker is the one that judges drafts and
+repairs: confined, with one process per processor, which has read the imports already. Each ``coqc`` is started for a file with the
+theorem and one script, not confined, and as many run at a time. Both sides must give the same verdicts. Prints a table, then one
+JSON line.
 """
 
 from __future__ import annotations
@@ -41,8 +42,12 @@ class Script:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cold", type=int, default=60, help="number of scripts, spread over all, for which coqc is started")
-    parser.add_argument("--rounds", type=int, default=3, help="number of times that the warm checker judges all scripts")
+    parser.add_argument(
+        "--cold", type=int, default=60, help="number of scripts, spread over all, for which coqc is started"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="number of times that the warm checker judges all scripts"
+    )
     options = parser.parse_args()
     scripts = all_scripts()
     chosen = scripts[:: max(1, len(scripts) // options.cold)][: options.cold]

@@ -11,20 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 
 from mlx_selfdebug.domains.base import Domain, Tidied
 from mlx_selfdebug.domains.jq import JqDomain
 from mlx_selfdebug.domains.mathematics import MathDomain
 from mlx_selfdebug.domains.project import ProjectDomain
 from mlx_selfdebug.domains.prompted import Prompted, tested_text
+from mlx_selfdebug.domains.proof import ProofDomain
 from mlx_selfdebug.domains.python import PythonDomain
 from mlx_selfdebug.domains.reasoning import ReasoningDomain
 from mlx_selfdebug.domains.regex import RegexDomain
 from mlx_selfdebug.domains.sql import DuckDbDomain, SqlDomain
 from mlx_selfdebug.domains.tables import PandasDomain, PolarsDomain
 from mlx_selfdebug.domains.tidying import fenced_or_whole
-from mlx_selfdebug.errors import UnknownNameError, UsageError
+from mlx_selfdebug.errors import UnknownNameError
 
 __all__ = ["Domain", "Prompted", "Tidied", "domain_of", "fenced_or_whole", "packages_of", "register", "tested_text"]
 
@@ -48,19 +48,13 @@ def domain_of(name: str) -> Domain:
 def packages_of(names: Iterable[str]) -> tuple[str, ...]:
     """Return the packages that the tests of the domains with these names import, each once.
 
-    Raises UsageError if a package is not installed, and UnknownNameError if no domain has one of the names.
+    Raises UsageError if one of them, or a program that the tests need, is not installed, and UnknownNameError if no domain has one
+    of the names.
     """
-    packages: list[str] = []
-    for name in sorted(names):
-        domain = domain_of(name)
-        missing = [package for package in domain.packages if find_spec(package) is None]
-        if missing:
-            raise UsageError(
-                f"tasks of the domain {name} need packages that are not installed: {', '.join(missing)}",
-                hint=domain.install,
-            )
-        packages += domain.packages
-    return tuple(dict.fromkeys(packages))
+    domains = [domain_of(name) for name in sorted(names)]
+    for domain in domains:
+        domain.require_installed()
+    return tuple(dict.fromkeys(package for domain in domains for package in domain.packages))
 
 
 @cache
@@ -81,5 +75,6 @@ for _domain in (
     RegexDomain(),
     JqDomain(),
     ProjectDomain(),
+    ProofDomain(),
 ):
     register(_domain)

@@ -62,6 +62,9 @@ class Domain(Protocol):
     install: str
     """The command that installs ``packages``."""
 
+    def require_installed(self) -> None:
+        """Raise UsageError if something is not installed that the tests of this domain need."""
+
     @property
     def reply_prefix(self) -> str:
         """Return the text that the reply begins with. The prompt ends with it, and the model continues from there."""

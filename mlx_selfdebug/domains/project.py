@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import ast
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from mlx_selfdebug.domains.base import Runner, Tidied
+from mlx_selfdebug.domains.futures import derived, not_run
 from mlx_selfdebug.domains.prompted import failed_check_text, got_line
 from mlx_selfdebug.domains.python import PythonDomain
 from mlx_selfdebug.domains.python_source import defines
@@ -31,13 +32,11 @@ from mlx_selfdebug.projects.place import Place
 from mlx_selfdebug.projects.project import Project
 from mlx_selfdebug.projects.source import Function, Placed, SourceFile, functions_of
 from mlx_selfdebug.projects.suite import Swap
-from mlx_selfdebug.projects.suite_run import SuiteRun
 from mlx_selfdebug.projects.verdicts import executed_by, verdict_on
 from mlx_selfdebug.projects.warm import WarmSuite, open_warm_suite
-from mlx_selfdebug.sandbox.executed import Executed
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
-from mlx_selfdebug.values.verdict import ErrorFact, Failure, Outcome, Verdict
+from mlx_selfdebug.values.verdict import ErrorFact, Failure, Verdict
 
 SLOWDOWN = 4.0
 """An answer may take this many times as long as the right function took, or the runner's time limit if that is longer."""
@@ -92,13 +91,13 @@ class ProjectDomain(PythonDomain):
         warm.prepare(place.tests, tests)
         function = warm.function(place.file, place.function)
         if error := _syntax_error(code):
-            return _not_run("load_error", error, runner, warm, len(tests))
+            return not_run("load_error", error, runner, warm.suite.isolation, len(tests))
         program = fitted(function, code) if function.headers else code
         placed = function.placed(program) if program else None
         if program is None or placed is None:
             name = function.name.rpartition(".")[2]
             error = ErrorFact("NameError", f"name {name!r} is not defined as a function")
-            return _not_run("missing_entry", error, runner, warm, len(tests))
+            return not_run("missing_entry", error, runner, warm.suite.isolation, len(tests))
         return _start_tests(warm, function, program, placed, tests, place.seconds, runner)
 
     def nothing(self, task: Task) -> str:
@@ -194,33 +193,7 @@ def _start_tests(
     )
     suite = warm.suite
     if manner.traced:
-        return _then(run, lambda result: executed_by(placed, str(suite.seen / file), result, tests))
-    return _then(
+        return derived(run, lambda result: executed_by(placed, str(suite.seen / file), result, tests))
+    return derived(
         run, lambda result: replace(verdict_on(placed, file, result, tests, suite.seen), isolation=suite.isolation)
     )
-
-
-def _then(run: Future[SuiteRun], read: Callable[[SuiteRun], _T]) -> Future[_T]:
-    """Return a future of what ``read`` returns for the result of ``run``. Cancelling it cancels the run as well."""
-    future: Future[_T] = Future()
-
-    def take(done: Future[SuiteRun]) -> None:
-        if done.cancelled() or not future.set_running_or_notify_cancel():
-            return
-        try:
-            future.set_result(read(done.result()))
-        except BaseException as error:
-            future.set_exception(error)
-
-    run.add_done_callback(take)
-    future.add_done_callback(lambda done: done.cancelled() and run.cancel())
-    return future
-
-
-def _not_run(outcome: Outcome, error: ErrorFact, runner: Runner, warm: WarmSuite, n_checks: int) -> Future[Any]:
-    """Return a finished future for code that cannot be run: a verdict with ``error``, or an empty Executed if the runner traces."""
-    failure = Failure("", error=error)
-    verdict = Verdict(outcome, (failure,), n_checks=n_checks, isolation=warm.suite.isolation)
-    future: Future[Any] = Future()
-    future.set_result(Executed() if runner.manner.traced else verdict)
-    return future

@@ -11,7 +11,9 @@ import ast
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 
+from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.parsing import literal, parse_quietly
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.checks import Checks
@@ -39,6 +41,7 @@ NO_VALUE: Mapping[str, str] = {
 class Prompted(ABC):
     """The base class of a domain that uses the shared prompts in its own words."""
 
+    name: str
     draft: str
     """The request for a draft. The task takes the place of ``{task}``."""
     again: str
@@ -53,6 +56,15 @@ class Prompted(ABC):
     """The packages that the tests of this domain import."""
     install = ""
     """The command that installs ``packages``."""
+
+    def require_installed(self) -> None:
+        """Raise UsageError if one of ``packages`` is not installed."""
+        missing = [package for package in self.packages if find_spec(package) is None]
+        if missing:
+            raise UsageError(
+                f"tasks of the domain {self.name} need packages that are not installed: {', '.join(missing)}",
+                hint=self.install,
+            )
 
     @property
     def reply_prefix(self) -> str:

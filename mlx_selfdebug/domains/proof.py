@@ -17,16 +17,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import lru_cache
 from typing import Any
 
 from mlx_selfdebug.domains.base import Runner, Tidied
+from mlx_selfdebug.domains.futures import derived, not_run
 from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted, got_text
 from mlx_selfdebug.domains.tidying import fenced_or_whole
 from mlx_selfdebug.errors import UsageError
-from mlx_selfdebug.proving.rocq import Rocq, installation, open_rocq
+from mlx_selfdebug.proving.rocq import installation, open_rocq
 from mlx_selfdebug.proving.script import ScriptError, tactics_of
 from mlx_selfdebug.proving.sentences import sentences_of
 from mlx_selfdebug.proving.theorem import CheckedProof, Theorem
@@ -84,7 +85,7 @@ class ProofDomain(Prompted):
     def completion(self, code: str) -> str:
         return super().completion(code.removeprefix("Proof.\n"))
 
-    def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:  # noqa: ARG002
+    def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Any]:  # noqa: ARG002
         """Have Rocq check the script ``code``.
 
         Raises UsageError if Rocq is not installed or cannot read the theorem, SandboxError if it cannot be confined.
@@ -94,14 +95,14 @@ class ProofDomain(Prompted):
             theorem = theorem_of(task)
         except ValueError as error:
             raise UsageError(str(error)) from None
-        if runner.manner.traced:  # The lines of a script are no lines that run.
-            return _done(Executed())
         try:
             checked = rocq.check(theorem, code, runner.manner.wall_s)
         except ScriptError as error:
             fact = ErrorFact("ScriptError", str(error), error.line, error.source)
-            return _done(Verdict("load_error", (Failure("", error=fact),), n_checks=1, isolation=rocq.isolation))
-        return _then(checked, lambda proof: _verdict(proof, rocq))
+            return not_run("load_error", fact, runner, rocq.isolation, 1)
+        if runner.manner.traced:  # A script has no lines that run.
+            return derived(checked, lambda _: Executed())
+        return derived(checked, lambda proof: _verdict(proof, rocq.isolation))
 
     def nothing(self, task: Task) -> str:  # noqa: ARG002
         return "Proof.\nQed.\n"
@@ -144,39 +145,16 @@ def _without_statement(code: str) -> str:
     return code[end.end() :] if end and _STATES.match(code) else code
 
 
-def _verdict(proof: CheckedProof, rocq: Rocq) -> Verdict:
+def _verdict(proof: CheckedProof, isolation: str) -> Verdict:
     if proof.proved:
-        return Verdict("passed", (), 1, 1, proof.wall_s, isolation=rocq.isolation)
+        return Verdict("passed", (), 1, 1, proof.wall_s, isolation=isolation)
     if proof.ending:
         outcome = _ENDINGS.get(proof.ending, "infrastructure")
-        return Verdict(outcome, (Failure(""),), 0, 1, proof.wall_s, isolation=rocq.isolation)
+        return Verdict(outcome, (Failure(""),), 0, 1, proof.wall_s, isolation=isolation)
     goals = "\n\n".join(proof.goals)
     if proof.n_goals > len(proof.goals):
         goals += f"\n\nand {proof.n_goals - len(proof.goals)} more"
     fact = ErrorFact("Error", proof.message, proof.line, proof.source)
     outcome = "raised" if proof.source else "failed"
     failure = Failure("", got=repr(goals) if goals else "", error=fact)
-    return Verdict(outcome, (failure,), 0, 1, proof.wall_s, isolation=rocq.isolation)
-
-
-def _done(value: Verdict | Executed) -> Future[Any]:
-    future: Future[Any] = Future()
-    future.set_result(value)
-    return future
-
-
-def _then(proof: Future[CheckedProof], read: Callable[[CheckedProof], Verdict]) -> Future[Verdict]:
-    """Return the future of what ``read`` makes of a proof. If it is cancelled, so is the check."""
-    future: Future[Verdict] = Future()
-
-    def take(done: Future[CheckedProof]) -> None:
-        if done.cancelled() or not future.set_running_or_notify_cancel():
-            return
-        try:
-            future.set_result(read(done.result()))
-        except BaseException as error:
-            future.set_exception(error)
-
-    proof.add_done_callback(take)
-    future.add_done_callback(lambda done: done.cancelled() and proof.cancel())
-    return future
+    return Verdict(outcome, (failure,), 0, 1, proof.wall_s, isolation=isolation)

@@ -198,6 +198,13 @@ _SETS = {
     "jq": _Set("19 jq filters; comes with the package", _tables("jq"), shipped=True),
     "pandas": _Set("22 functions over data frames; comes with the package", _tables("pandas"), shipped=True),
     "polars": _Set("the tasks of pandas for polars; comes with the package", _tables("polars"), shipped=True),
+    "proofs": _Set(
+        "95 theorems to prove in Rocq, or your own: proofs:FILE; comes with the package",
+        _reader("sets.proofs", "proof_tasks"),
+        takes_path=True,
+        installed=True,
+        shipped=True,
+    ),
     "functions": _of_file(
         "the functions and methods of your own project that its tests run: functions:FOLDER",
         "own.functions",

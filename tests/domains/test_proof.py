@@ -60,7 +60,8 @@ def test_the_theorem_is_the_last_sentence_of_the_starter_code():
 
 
 @pytest.mark.parametrize(
-    "starter", ["", "Require Import Arith.", "Theorem other : True.", "Theorem add_zero : True", "Definition add_zero := 1."]
+    "starter",
+    ["", "Require Import Arith.", "Theorem other : True.", "Theorem add_zero : True", "Definition add_zero := 1."],
 )
 def test_starter_code_without_the_theorem_is_an_error_and_no_failed_proof(starter: str, runner):
     with pytest.raises(UsageError, match="does not end with"):

@@ -21,7 +21,7 @@ REFUSED = {
     "adds what it needs to the context": "Context (absurd : False). destruct absurd.",
     "ends the proof and goes on": "reflexivity. Qed. Theorem other : True. exact I.",
     "redefines equality": 'Notation "x = y" := True. exact I.',
-    "redefines a number": "Notation \"1\" := 2. reflexivity.",
+    "redefines a number": 'Notation "1" := 2. reflexivity.',
     "redefines a number, locally": "Local Notation two := 1. reflexivity.",
     "writes a tactic that admits": "Ltac easy_proof := admit. easy_proof.",
     "switches off the check of guards": "Unset Guard Checking. fix absurd 1.",
@@ -82,6 +82,6 @@ FAIL = {
     "uses itself": "fix self 0.",
     "uses itself by its name": "exact false_theorem.",
     "is guarded by nothing": "cofix self. exact self.",
-    "prints very much": "do 100000 (idtac \"a line of output that is not short at all, and is repeated very often\").",
+    "prints very much": 'do 100000 (idtac "a line of output that is not short at all, and is repeated very often").',
 }
 """Scripts that the checker sees, and that have to fail."""

@@ -16,7 +16,9 @@ from .hostile import FAIL, REFUSED
 
 FALSE = Theorem("false_theorem", "Theorem false_theorem : 1 = 2.")
 ADD = Theorem("add_zero", "Theorem add_zero : forall n, n + 0 = n.")
-WITH_LISTS = Theorem("nil", "Theorem nil : forall l : list nat, l ++ [] = l.", ("Require Import List.", "Import ListNotations."))
+WITH_LISTS = Theorem(
+    "nil", "Theorem nil : forall l : list nat, l ++ [] = l.", ("Require Import List.", "Import ListNotations.")
+)
 
 
 def has_rocq() -> bool:
@@ -130,7 +132,10 @@ def test_an_axiom_is_refused_unless_it_is_allowed(rocq: Rocq):
 def test_an_axiom_before_the_theorem_is_refused_too(rocq: Rocq, beginning: str):
     sentences = tuple(text.strip() + "." for text in beginning.rstrip(".").split(". "))
     theorem = Theorem("false_theorem", FALSE.statement, sentences)
-    assert "may not be assumed" in check(rocq, theorem, "destruct (absurd 0)." if "nat" in beginning else "destruct absurd.").message
+    assert (
+        "may not be assumed"
+        in check(rocq, theorem, "destruct (absurd 0)." if "nat" in beginning else "destruct absurd.").message
+    )
 
 
 @needs_rocq
@@ -143,7 +148,12 @@ def test_a_theorem_that_cannot_be_read_is_no_failed_proof(rocq: Rocq):
 
 @needs_rocq
 def test_checks_made_at_the_same_time_do_not_disturb_each_other(rocq: Rocq):
-    scripts = ["induction n; simpl; auto.", "reflexivity.", "auto.", "induction n as [| n IH]; simpl; [auto | rewrite IH; auto]."]
+    scripts = [
+        "induction n; simpl; auto.",
+        "reflexivity.",
+        "auto.",
+        "induction n as [| n IH]; simpl; [auto | rewrite IH; auto].",
+    ]
     futures = [rocq.check(ADD, script) for _ in range(15) for script in scripts]
     assert [future.result(60).proved for future in futures] == [True, False, False, True] * 15
 

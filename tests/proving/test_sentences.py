@@ -65,4 +65,6 @@ def test_a_text_is_split_or_refused_and_nothing_but_comments_and_space_is_lost(s
     kept = without_comments(source)
     assert len(kept) == len(source)
     assert "".join("".join(sentences).split()) == "".join(kept.split())
-    assert all(source[begin:end].startswith("(*") and source[begin:end].endswith("*)") for begin, end in comments_of(source))
+    assert all(
+        source[begin:end].startswith("(*") and source[begin:end].endswith("*)") for begin, end in comments_of(source)
+    )
