@@ -247,7 +247,7 @@ def find_bugs(
 
 
 def _batches(ids: Sequence[str], size: int) -> list[list[str]]:
-    """Return the ids in batches of about ``size``: first ids that are spread evenly over all, then those in between.
+    """Return the ids in batches of at most ``size``: first ids that are spread evenly over all, then those in between.
 
     A size of 0 gives one batch with all ids.
     """
