@@ -124,8 +124,8 @@ class _SharedHalf:
 def compare(first: StoredRun, second: StoredRun) -> Comparison:
     """Compare every arm that both runs played, with an exact McNemar test per arm, corrected over both halves (Holm).
 
-    Raises UsageError if a run was not evaluated, if the runs have no task in common, or if their figures cannot be compared: settings
-    of the evaluation or of the test runner differ, or the number of hidden checks of a shared task does.
+    Raises UsageError if a run was not evaluated, if the runs have no task in common, or if their figures cannot be compared. They
+    cannot if settings of the evaluation or of the test runner differ, or the number of hidden checks of a shared task.
     """
     shared = [_SharedHalf(_own_failures(first), _own_failures(second))]
     bugs = read_bugs(first), read_bugs(second)

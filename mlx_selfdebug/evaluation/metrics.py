@@ -84,9 +84,9 @@ def mean_pass_at_k(counts: Iterable[tuple[int, int]], k: int) -> float:
 def solved_by_tokens(made: Mapping[str, Sequence[Attempt]], max_tokens: int) -> tuple[Point, ...]:
     """Return the curve of problems solved against generated tokens per task, up to ``max_tokens``.
 
-    ``made`` gives each task's attempts by task id. A problem counts as solved at a number of tokens if its answer within that number
-    is right. A first draft that alone takes more tokens does not count there, although ``arms.answer`` would count it. The curve
-    may fall, since an answer may go from right to wrong as attempts are added. There is a point at 0 and one at every change.
+    ``made`` gives each task's attempts by task id. A problem counts as solved at a number of tokens if its answer within that
+    number is right. A first draft that alone takes more tokens does not count there, although ``arms.answer`` would count it. The
+    curve may fall, since an answer may go from right to wrong as attempts are added. There is a point at 0 and one at every change.
     """
     changes: dict[int, int] = {0: 0}
     for attempts in made.values():
