@@ -77,14 +77,14 @@ class HalfCompared:
 
 @dataclass(frozen=True)
 class Comparison(HalfCompared):
-    """The comparison of two runs: its own fields are the half of the models' own failures."""
+    """The comparison of two runs. The inherited fields are those of the half of the models' own failures."""
 
     runs: tuple[str, str]
     """Paths of the first run and the second."""
     differences: Mapping[str, tuple[Any, Any]]
     """Settings in which the runs differ, with both values; they may explain a difference in the figures."""
     bugs: HalfCompared | None = None
-    """The half of the bugs; None where the runs share no bug."""
+    """The half of the bugs; None if the runs share no bug."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain data for JSON."""

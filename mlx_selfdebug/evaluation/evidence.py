@@ -129,7 +129,7 @@ class HalfEvidence:
 
 @dataclass(frozen=True)
 class Evidence(HalfEvidence):
-    """Everything that follows from an evaluation: its own fields are the first half, the models' own failures."""
+    """Everything that follows from an evaluation. The inherited fields are those of the first half, the models' own failures."""
 
     gate: Gate | None
     """The decision whether the adapter is recommended; None if no tasks were held back from training."""

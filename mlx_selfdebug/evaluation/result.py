@@ -143,7 +143,7 @@ class Half:
 
 @dataclass(frozen=True)
 class Result(Half):
-    """The result of an evaluation: its own fields are the first half, the models' own failures."""
+    """The result of an evaluation. The inherited fields are those of the first half, the models' own failures."""
 
     tokens: int
     """How many tokens an arm may generate per task, its first draft included."""

@@ -1,7 +1,7 @@
-"""Policies: small objects that decide what is attempted next on a task, given what was attempted before. You can write your own.
+"""Define policies: small objects that decide what is attempted next on a task. You can write your own.
 
 A policy is asked when no attempt on the task is under way. It sees the finished attempts, ordered by sample and round, and returns
-the next moves; an empty list ends the task. It looks at nothing else, so that a run that was killed continues as it would have.
+the next moves; an empty list ends the task. It looks at nothing else, so a run that was killed continues as it would have.
 
     class Twice:
         def moves(self, task, attempts):
@@ -50,10 +50,10 @@ class Move:
     by: Literal["asking", "edits", "line", "insert", "fork"] = "asking"
     """How the parent is followed up.
 
-    "asking" shows it to the model and asks for a repair. "edits" searches for a small edit of it that passes. "fork" cuts it off
-    at a surprising token and lets the model complete it from there, and "line" lets the model complete only the line of that
-    token, after which the parent continues as it was. "insert" lets the model insert a statement above a line whose beginning
-    surprises it.
+    "asking" shows the parent to the model and asks for a repair. "edits" searches for a small edit of the parent's program that
+    passes. "fork" cuts the program off at a surprising token and lets the model complete it from there. "line" lets the model
+    complete only the line of that token, after which the program continues as it was. "insert" lets the model insert a statement
+    above a line whose beginning surprises it.
     """
     place: int = 0
     """Which fork, line or insertion of the parent this is: 0 begins with the token that the model would most like to change."""
@@ -245,7 +245,7 @@ def _failed_with_easy_error(attempt: Attempt) -> bool:
 
 @dataclass(frozen=True)
 class MiningPolicy:
-    """A policy that mines training data: several drafts at once, followed by what can be made of those that failed.
+    """A policy that mines training data: it makes several drafts at once, and then follows up those that failed.
 
     First, failed drafts are searched for a small edit that passes. If the task has no right program after that, failed drafts are
     forked. If that does not help either, rounds of repairs follow, each made from the failed attempts of the round before. The

@@ -1,8 +1,8 @@
 """Run one search: try the edits of a failed program in their order until some pass the checks that the search goes by.
 
 Several edits are run at once, but their results are taken in the order of the edits. So the result of a search does not depend on
-which run ended first. Weak checks let wrong edits pass too, so more edits are tried after the first that passes. Of all that pass,
-the edit wins whose whole program the model finds likeliest (``likeliest``).
+which run ended first. Weak checks let wrong edits pass too, so more edits are tried after the first that passes. ``likeliest`` then
+chooses the edit whose whole program the model finds likeliest.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class EditSearch:
         self._lock = threading.Lock()
         self._advance()
 
-    def _advance(self, _: object = None) -> None:
-        """Take the results that have arrived, in order, and begin new runs in their place."""
+    def _advance(self, _: Future[Verdict] | None = None) -> None:
+        """Take the results that have arrived, in order, and begin new runs in their place. Each run calls this when it ends."""
         # The lock guards the state. A thread that does not get the lock returns at once: the thread that holds it looks for more
         # results after it has released the lock, so none is missed.
         while not self.ended.done() and self._has_result() and self._lock.acquire(blocking=False):

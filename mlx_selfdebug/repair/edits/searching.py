@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.repair.edits.candidates import Candidate, candidates, traceable, worthwhile
@@ -21,6 +21,7 @@ from mlx_selfdebug.repair.edits.trying import QuickRunner, TracingRunner, failin
 from mlx_selfdebug.repair.judging import Tests, VerdictCache, public_of, require_tested
 from mlx_selfdebug.repair.policies import EXHAUSTED, Move
 from mlx_selfdebug.repair.reading import ProgramReading
+from mlx_selfdebug.sandbox.executed import Executed
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
@@ -138,14 +139,16 @@ class _Search:
         hidden = require_tested(self._tests.hidden.result(), f"{self._asked.task.id} (hidden checks)")
         return self._attempt(self._winner.code, hidden, public_of(self._tests, self._asked.task), EDITED)
 
-    def _begin_trace(self) -> Future[Any] | None:
+    def _begin_trace(self) -> Future[Executed] | None:
         """Begin to run the failed program to see which lines its failing calls run. Return None if it is not Python."""
         if not traceable(self._domain):
             return None
         tracing = TracingRunner(self._runner, self._wall_s)
-        return self._domain.judge(self._asked.parent.code, self._asked.task, self._checks, tracing)
+        trace = self._domain.judge(self._asked.parent.code, self._asked.task, self._checks, tracing)
+        # A domain passes on the futures of its runner, and those of a ``TracingRunner`` hold no verdicts.
+        return cast("Future[Executed]", trace)
 
-    def _begin_search(self, trace: Future[Any] | None) -> EditSearch:
+    def _begin_search(self, trace: Future[Executed] | None) -> EditSearch:
         """Put the edits in order, by what the trace shows if there is one, and begin to try them."""
         task, program = self._asked.task, self._asked.program
         executed = failing_shares(trace.result()) if trace else None
