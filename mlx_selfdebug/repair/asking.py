@@ -141,6 +141,7 @@ class Asking:
         self._run_seed, self._arm = run_seed, arm
         self._drafts = {task.id: self._draft(task) for task in tasks}
         self._require_that_all_fit()
+        # What the prompts of two tasks have in common is taken for what the prompts of all tasks have in common.
         first, *others = self._drafts.values()
         self._common = common_length(first.ids, others[0].ids) if others else 0
 
@@ -190,15 +191,16 @@ class Asking:
         return attempt_seed(self._run_seed, task.id, self._arm, move.sample, move.round)
 
     def _asked(self, task: Task, move: Move, question: Question) -> Asked:
+        """Return the request that asks ``question``, with the settings of the arm's decoding and the seed of ``move``."""
         decoding = self._decoding
         request = Request(
-            question.ids,
-            decoding.max_tokens,
-            decoding.temperature if move.temperature is None else move.temperature,
-            decoding.min_p,
-            self.seed_of(task, move),
-            domain_of(task.domain).stop_text,
-            question.breaks,
+            prompt=question.ids,
+            max_tokens=decoding.max_tokens,
+            temperature=decoding.temperature if move.temperature is None else move.temperature,
+            min_p=decoding.min_p,
+            seed=self.seed_of(task, move),
+            stop_text=domain_of(task.domain).stop_text,
+            breaks=question.breaks,
         )
         return Asked(self._arm, task, move, question.prompt, request, keep_tokens=decoding.keep_tokens)
 

@@ -86,6 +86,7 @@ class Batch:
 
     @property
     def counts(self) -> DecodingCounts:
+        """What was decoded so far."""
         return self._decoder.counts
 
     @property

@@ -149,9 +149,18 @@ class Readings:
         domain = domain_of(task.domain)
         if not code.strip():
             raise UnreadableError("an empty program cannot be read")
-        program, starts = self._speller.spans(domain.completion(code))
-        reading = self._decoder.read(ids, tuple(program), breaks)
-        return ProgramReading(prompt, ids, breaks, code, tuple(program), tuple(starts), reading, domain, self._speller)
+        program_ids, starts = self._speller.spans(domain.completion(code))
+        return ProgramReading(
+            prompt=prompt,
+            prompt_ids=ids,
+            breaks=breaks,
+            code=code,
+            ids=tuple(program_ids),
+            starts=tuple(starts),
+            reading=self._decoder.read(ids, tuple(program_ids), breaks),
+            domain=domain,
+            speller=self._speller,
+        )
 
 
 def unread(speller: Speller, task: Task, code: str) -> ProgramReading:
@@ -167,8 +176,17 @@ def unread(speller: Speller, task: Task, code: str) -> ProgramReading:
     if not code.strip():
         raise UnreadableError("an empty program cannot be read")
     ids, starts = speller.spans(domain.completion(code))
-    reading = indifferent_reading(ids, n_others=0)
-    return ProgramReading("", (), (), code, tuple(ids), tuple(starts), reading, domain, speller)
+    return ProgramReading(
+        prompt="",
+        prompt_ids=(),
+        breaks=(),
+        code=code,
+        ids=tuple(ids),
+        starts=tuple(starts),
+        reading=indifferent_reading(ids, n_others=0),
+        domain=domain,
+        speller=speller,
+    )
 
 
 def read(model: Model, task: Task, code: str) -> ProgramReading:

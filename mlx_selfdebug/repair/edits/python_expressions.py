@@ -58,7 +58,7 @@ class Expressions:
         self._texts = _distinct(chain(_constants(source.tree, (str,)), hints.texts))
 
     def edits(self) -> Iterator[Edit]:
-        """Yield every edit, in the order of the source."""
+        """Yield every edit, place by place in the order of the tree."""
         for place in self._source.places():
             for edits_at in _FAMILIES:
                 # ``PythonSource.between`` returns None for an operator that is written in another way, such as ``not  in``.
@@ -164,7 +164,11 @@ class Expressions:
             yield from ("0", "[]", "''", "False", "True")
 
     def _bounds(self, place: Place) -> Iterator[Edit]:
-        """Yield the edits that make a value one more or one less."""
+        """Yield the edits that make a value one more or one less.
+
+        In a range, an index or a slice such an edit is a "boundary"; beside an operator, in a ``return`` or in an assignment it is
+        a "plus one".
+        """
         node, parent, source = place.node, place.parent, self._source
         if not (_is_value(node) or isinstance(node, ast.BinOp)):
             return
