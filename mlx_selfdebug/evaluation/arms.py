@@ -1,9 +1,9 @@
-"""Define the arms of an evaluation: what is done after a program failed a public check, at equal generated tokens.
+"""Define the arms of an evaluation: the ways of going on after a program has failed a public check.
 
 All arms of a model begin with the same failed programs, which are its own greedy drafts or bugs. Each arm then goes on, task by
-task, until an attempt passes the public checks or the task's tokens are spent. The arms differ in what the model is shown, and in
-whether the failed program is first searched for a small edit that passes and for places to leave it. The arm "blind" is the
-control: without it, a gain from repairing cannot be told from the gain that resampling alone brings.
+task, until an attempt passes the public checks or the task's tokens are spent. All arms may generate equally many tokens. They
+differ in what the model is shown, and in whether the failed program is first searched for a small edit and then forked. The arm
+"blind" is the control: without it, a gain from repairing cannot be told from the gain that resampling alone brings.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from mlx_selfdebug.values.feedback import CODE_ONLY, EVERYTHING, NOTICE, Feedbac
 from mlx_selfdebug.values.task import Task
 
 FIRST = "first"
-"""The greedy drafts that all arms of a model share."""
+"""The arm of the greedy drafts with which all other arms of a model begin."""
 BLIND = "blind"
-"""The arm that resamples: fresh drafts that are shown nothing of the failure."""
+"""The arm that resamples: it makes fresh drafts, which are shown nothing of the failure."""
 REPAIR = "facts"
-"""The arm whose answers are what a user gets after repair."""
+"""The arm that repairs with facts. Its answers are what a user gets after repair."""
 SEARCH = "edits+forks+blind"
 """The arm that searches the failed program before it resamples."""
 MAX_ATTEMPTS = 64
-"""The most drafts or repairs that an arm makes on a task, however few tokens they take."""
+"""The largest number of drafts or repairs that an arm makes on a task, however few tokens they take."""
 
 
 class ArmKey(str):
     """The name of one arm of one model, under which its attempts are stored, such as "base/blind" or "bugs/adapter/facts".
 
-    It is a string, so that it can be a key in JSON and in the store, and it knows its two parts.
+    It is a string, so it can be a key in JSON and in the store. Unlike a plain string, it knows its two parts.
     """
 
     __slots__ = ()
@@ -44,16 +44,17 @@ class ArmKey(str):
         return super().__new__(cls, f"{model}/{arm}")
 
     def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
-        """Return what ``__new__`` takes, from which copies are made."""
+        """Return the arguments of ``__new__``, which ``copy`` and ``pickle`` need because they are not those of ``str``."""
         return self.model, self.arm
 
     @property
     def model(self) -> str:
-        """The model's name, with the prefixes of the half and the gate."""
+        """The model's name, with the prefixes of the half and the gate: "bugs/adapter" in "bugs/adapter/facts"."""
         return self.rpartition("/")[0]
 
     @property
     def arm(self) -> str:
+        """The arm's name: "facts" in "bugs/adapter/facts"."""
         return self.rpartition("/")[2]
 
 
@@ -65,8 +66,10 @@ class Arm:
     about: str
     """What follows the failed program, in a few words."""
     then: Literal["drafts", "repairs", "nothing"]
-    """What the model writes, after the search if there is one. Repairs are of the last failed program; after a search they are of
-    the program that was searched."""
+    """What the model writes, after the search if there is one.
+
+    Each repair is made from the attempt before it. After a search, all repairs are made from the program that was searched.
+    """
     feedback: Feedback = EVERYTHING
     """What a repair is shown."""
     of_another: bool = False
@@ -113,7 +116,7 @@ ARMS = {
 
 
 def arms_named(names: str) -> list[Arm]:
-    """Return the arms of a comma-separated list, in the order of ``ARMS``. Raises ConfigError for an unknown name."""
+    """Return the arms that a comma-separated list names, in the order of ``ARMS``. Raises ConfigError for an unknown name."""
     wanted = {name.strip() for name in names.split(",") if name.strip()}
     if unknown := sorted(wanted - ARMS.keys()):
         raise ConfigError(f"eval.arms: unknown arm {unknown[0]!r}. Known: {', '.join(ARMS)}")
@@ -121,7 +124,7 @@ def arms_named(names: str) -> list[Arm]:
 
 
 def first_drafts(model: str, tasks: Sequence[Task], decoding: Decoding) -> Play:
-    """Return the greedy drafts of ``model``, such as "base" or "adapter", that its arms begin with."""
+    """Return the play that makes the greedy drafts of ``model``, such as "base" or "adapter", with which its arms begin."""
     return Play(ArmKey(model, FIRST), tasks, Greedy(), decoding)
 
 
@@ -135,22 +138,22 @@ def play_of(
     tokens: int,
     forks: int = 0,
 ) -> Play:
-    """Return what ``arm`` has to play for ``model``.
+    """Return the play of ``arm`` for ``model``.
 
-    ``begun`` gives, by task id, the attempt that the arm begins with. ``tokens`` is how many tokens may be generated per task,
-    including those of a draft in ``begun``.
+    ``begun`` gives, by task id, the attempt with which the arm begins. Up to ``tokens`` tokens may be generated per task, including
+    those of a draft in ``begun``, and up to ``forks`` forks of the whole rest may be made per program.
     """
     given = {id_: [attempt] for id_, attempt in begun.items()}
     decoding, policy = replace(decoding, feedback=arm.feedback), arm.policy(tokens, forks)
     if arm.of_another:
         borrowed = _facts_of_another(tasks, begun)
-        decoding, policy = replace(decoding, borrowed=borrowed), _Among(borrowed, policy)
+        decoding, policy = replace(decoding, borrowed=borrowed), _OnTasks(borrowed, policy)
     return Play(ArmKey(model, arm.name), tasks, policy, decoding, given)
 
 
 @dataclass(frozen=True)
-class _Among:
-    """A policy that is applied to some tasks only; nothing is attempted on the others."""
+class _OnTasks:
+    """A policy that is applied to some tasks only. Nothing is attempted on the others."""
 
     ids: Collection[str]
     policy: Policy
@@ -160,10 +163,10 @@ class _Among:
 
 
 def _facts_of_another(tasks: Sequence[Task], begun: Mapping[str, Attempt]) -> dict[str, Attempt]:
-    """Return, by task id, the attempt of the next other task that failed with facts; after the last task comes the first.
+    """Return, by task id, the attempt on the next other task that failed with facts. After the last task comes the first.
 
-    A task is left out where no other task failed with facts. Two bugs of the same task have the same statement, so they count as
-    the same task.
+    A task is left out if no other task failed with facts. Two bugs of the same task have the same statement, so they count as the
+    same task.
     """
     failing = [task for task in tasks if begun[task.id].public.failures]
     order = {task.id: i for i, task in enumerate(tasks)}
@@ -181,11 +184,11 @@ def _facts_of_another(tasks: Sequence[Task], begun: Mapping[str, Attempt]) -> di
 def answer(attempts: Sequence[Attempt], tokens: int) -> Attempt:
     """Return one arm's answer to a task within ``tokens``: the first attempt that passes the public checks, or else the last one.
 
-    ``attempts`` are in the order in which they were made. The first attempt counts even where it alone takes more tokens.
+    ``attempts`` are in the order in which they were made. The first attempt counts even if it alone takes more tokens.
     """
-    used, within = 0, list(attempts[:1])
+    n_tokens, within_tokens = 0, list(attempts[:1])
     for attempt in attempts:
-        used += attempt.n_completion_tokens
-        if used <= tokens and attempt is not attempts[0]:
-            within.append(attempt)
-    return next((attempt for attempt in within if attempt.public.passed), within[-1])
+        n_tokens += attempt.n_completion_tokens
+        if n_tokens <= tokens and attempt is not attempts[0]:
+            within_tokens.append(attempt)
+    return next((attempt for attempt in within_tokens if attempt.public.passed), within_tokens[-1])

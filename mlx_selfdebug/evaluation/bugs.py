@@ -1,16 +1,16 @@
-"""Draw, store and load the bugs of an evaluation's second half. Each bug is a task together with a wrong program for it.
+"""Draw, store and load the bugs of an evaluation's second half. A bug is a task together with a wrong program for it.
 
-The bugs are stored with the run before a model sees them, so a run that is resumed goes on with the same programs. A bug is a
-task of its own. Its id says where it came from, such as "HumanEval/3#constant-1"; its statement and its checks are those of the
-task that it was put into.
+The bugs are stored with the run before a model sees them, so a run that is resumed goes on with the same programs. Each bug counts
+as a task of its own. Its id says where it came from, such as "HumanEval/3#constant-1". Its statement and its checks are those of
+the task that it was put into.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypedDict
 
 from mlx_selfdebug.auditing.mutants import MUTABLE
 from mlx_selfdebug.errors import ConfigError, TaskError
@@ -39,11 +39,32 @@ class BugStore:
 
 
 EVALUATION = BugStore(Key.BUGS, BUGS_PREFIX)
+"""The place of the bugs of the evaluation's second half."""
 GATE = BugStore(Key.GATE_BUGS, f"{HELD_BACK_PREFIX}{BUGS_PREFIX}")
+"""The place of the bugs that are put into the tasks held back from training."""
+
+
+class _StoredBug(TypedDict):
+    """The record of one bug."""
+
+    id: str
+    task: str
+    """The id of the task that the bug was put into."""
+    operator: str
+
+
+class _StoredBugs(TypedDict):
+    """The record of one set of bugs."""
+
+    source: str
+    units: list[_StoredBug]
 
 
 def require_bug_source(source: str) -> None:
-    """Raise ConfigError if ``source`` names no source of bugs, and TaskError if HumanEvalFix is wanted and cannot be loaded."""
+    """Require that ``source`` is a valid value of ``eval.bugs``.
+
+    Raises ConfigError if it names no source of bugs, and TaskError if HumanEvalFix is wanted and cannot be loaded.
+    """
     kind, colon, path = source.partition(":")
     if source not in (OPERATORS, NONE) and (kind != HUMANEVALFIX or (colon and not path)):
         raise ConfigError(
@@ -54,18 +75,18 @@ def require_bug_source(source: str) -> None:
 
 
 def bugs_of(run: Run, store: BugStore, source: str, tasks: Sequence[Task], runner: TestRunner) -> list[Task]:
-    """Return the bugs as tasks: the stored ones, or bugs that are drawn and stored now.
+    """Return the bugs as tasks. If ``store`` has none yet, they are drawn and stored now.
 
     With the source "operators", bugs are put into ``tasks``; otherwise ``tasks`` are not used. Raises TaskError if a published bug
     belongs to a task that was trained on, and SandboxError if programs cannot be tested.
     """
     origins = _origins(run, source, tasks)
-    stored = run.facts().stored.get(store.key)
+    stored: _StoredBugs | None = run.facts().stored.get(store.key)
     if stored is None:
         stored = _draw(run, store, source, origins, runner)
-    known = {task.id: task for task in origins}
-    # The wrong answers of a published task are the bugs themselves, which a bug need not carry along.
-    return [replace(known[unit["task"]], id=unit["id"], wrong=()) for unit in stored["units"]]
+    origins_by_id = {task.id: task for task in origins}
+    # The wrong answers of a published task are the bugs themselves, so a bug need not carry them along.
+    return [replace(origins_by_id[bug["task"]], id=bug["id"], wrong=()) for bug in stored["units"]]
 
 
 def origin_id(bug: Task) -> str:
@@ -79,7 +100,7 @@ def given_attempts(run: StoredRun, store: BugStore) -> dict[str, Attempt]:
 
 
 def _origins(run: Run, source: str, tasks: Sequence[Task]) -> list[Task]:
-    """Return the tasks that the bugs belong to."""
+    """Return the tasks that the bugs belong to. Raises TaskError if a published one was trained on."""
     if source == NONE:
         return []
     if source == OPERATORS:
@@ -89,8 +110,8 @@ def _origins(run: Run, source: str, tasks: Sequence[Task]) -> list[Task]:
     return published_tasks
 
 
-def _draw(run: Run, store: BugStore, source: str, origins: Sequence[Task], runner: TestRunner) -> Mapping[str, Any]:
-    """Find bugs, store their programs and their ids, and return the record of them that is stored."""
+def _draw(run: Run, store: BugStore, source: str, origins: Sequence[Task], runner: TestRunner) -> _StoredBugs:
+    """Find bugs, store their programs and the record of them, and return this record."""
     settings = run.config.eval
     candidates = _candidates(source, origins, run.config.seed)
     _warn_of_left_out(source, origins)
@@ -101,13 +122,14 @@ def _draw(run: Run, store: BugStore, source: str, origins: Sequence[Task], runne
     for bug in bugs:
         run.add_attempt(bug.to_attempt(arm, bug.candidate.id))
     units = [
-        {"id": bug.candidate.id, "task": bug.candidate.task.id, "operator": bug.candidate.operator} for bug in bugs
+        _StoredBug(id=bug.candidate.id, task=bug.candidate.task.id, operator=bug.candidate.operator) for bug in bugs
     ]
-    stored: Mapping[str, Any] = run.remember(store.key, {"source": source, "units": units})
+    stored: _StoredBugs = run.remember(store.key, _StoredBugs(source=source, units=units))
     return stored
 
 
 def _candidates(source: str, origins: Sequence[Task], seed: int) -> dict[str, list[Candidate]]:
+    """Return the wrong programs to choose from, by the id of the task."""
     if source in (OPERATORS, NONE):
         return {task.id: mutated(task, seed) for task in origins}
     wrong = {_problem(task.id): task.wrong[0] for task in load_tasks(source)}
@@ -115,12 +137,12 @@ def _candidates(source: str, origins: Sequence[Task], seed: int) -> dict[str, li
 
 
 def _warn_of_left_out(source: str, tasks: Sequence[Task]) -> None:
-    others = sorted({task.domain for task in tasks if task.domain not in MUTABLE})
-    if source == OPERATORS and others:
-        n = sum(task.domain not in MUTABLE for task in tasks)
+    domains = [task.domain for task in tasks if task.domain not in MUTABLE]
+    if source == OPERATORS and domains:
+        names = sorted(set(domains))
         logger.warning(
             "no bugs are put into %d of the tasks (domain%s %s): bugs can be put into Python programs only",
-            n, "" if len(others) == 1 else "s", ", ".join(others),
+            len(domains), "" if len(names) == 1 else "s", ", ".join(names),
         )  # fmt: skip
 
 
@@ -135,7 +157,7 @@ def _refuse_trained_on(run: Run, tasks: Sequence[Task]) -> None:
 
 
 def _problem(task_id: str) -> str:
-    """Return the same name for a problem of HumanEval, whichever of its published sets the id comes from.
+    """Return the name of the problem of a task, such as "HumanEval/3", which all published sets of HumanEval share.
 
     The ids of other sets are returned unchanged.
     """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from mlx_selfdebug.columns import columns
@@ -41,7 +42,7 @@ class Row:
     arm: str
     """Model and arm, such as "adapter/facts"."""
     solved: tuple[int, int]
-    """Problems solved by the first run and by the second."""
+    """The numbers of problems that the first run solves and that the second solves."""
     only_first: int
     """Problems that the first run solves and the second does not."""
     only_second: int
@@ -76,19 +77,21 @@ class HalfCompared:
 
 @dataclass(frozen=True)
 class Comparison(HalfCompared):
-    """The comparison of two runs: its own fields are the half of the models' own failures."""
+    """The comparison of two runs. The inherited fields are those of the half of the models' own failures."""
 
     runs: tuple[str, str]
     """Paths of the first run and the second."""
     differences: Mapping[str, tuple[Any, Any]]
     """Settings in which the runs differ, with both values; they may explain a difference in the figures."""
     bugs: HalfCompared | None = None
-    """The half of the bugs; None where the runs share no bug."""
+    """The half of the bugs; None if the runs share no bug."""
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain data for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
+        """Return the tables of both halves and the settings that differ, as text."""
         first, second = self.runs
         head = f"A: {first}\nB: {second}\nproblems solved, of the {len(self.tasks)} that both runs were evaluated on"
         parts = [head, self.table()]
@@ -98,43 +101,51 @@ class Comparison(HalfCompared):
         return "\n\n".join(part for part in (*parts, "\n".join(other)) if part)
 
 
+@dataclass(frozen=True)
+class _SharedHalf:
+    """One half of the evaluation that both runs played."""
+
+    first: Played
+    second: Played
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        """Ids of the tasks that both runs have in this half."""
+        return tuple(id_ for id_ in self.first.figures if id_ in self.second.figures)
+
+    def compared(self) -> HalfCompared:
+        """Compare every arm that both runs played. The p values are not corrected yet."""
+        tasks = set(self.tasks)
+        keys = [key for key in _arms(self.first) if key in _arms(self.second)]
+        rows = [_row(key, self.first.solved[key] & tasks, self.second.solved[key] & tasks, self.tasks) for key in keys]
+        return HalfCompared(self.tasks, tuple(rows))
+
+
 def compare(first: StoredRun, second: StoredRun) -> Comparison:
     """Compare every arm that both runs played, with an exact McNemar test per arm, corrected over both halves (Holm).
 
-    Raises UsageError if a run was not evaluated, if the runs have no task in common, or if their figures cannot be compared because
-    the settings of the evaluation or of the test runner differ, or the hidden checks of a shared task.
+    Raises UsageError if a run was not evaluated, if the runs have no task in common, or if their figures cannot be compared. They
+    cannot if settings of the evaluation or of the test runner differ, or the number of hidden checks of a shared task.
     """
-    runs = (first, second)
-    own, bugs = [_played(run) for run in runs], [read_bugs(run) for run in runs]
-    shared = _shared(own)
-    pairs = [(own, shared)]
+    shared = [_SharedHalf(_own_failures(first), _own_failures(second))]
+    bugs = read_bugs(first), read_bugs(second)
     if bugs[0] and bugs[1]:
-        given = [bugs[0], bugs[1]]
-        pairs.append((given, _shared(given)))
-    _refuse_incomparable(runs, pairs)
-    halves = [HalfCompared(tasks, tuple(_rows(played, tasks))) for played, tasks in pairs if tasks]
+        shared.append(_SharedHalf(bugs[0], bugs[1]))
+    _refuse_incomparable(first, second, shared)
+    halves = [half.compared() for half in shared if half.tasks]
     corrected = iter(holm([row.p for half in halves for row in half.rows]))
     halves = [replace(half, rows=tuple(replace(row, p_holm=next(corrected)) for row in half.rows)) for half in halves]
     return Comparison(
-        shared,
-        halves[0].rows,
-        (str(first.path), str(second.path)),
-        _differences(first, second),
-        halves[1] if len(halves) > 1 else None,
+        tasks=halves[0].tasks,
+        rows=halves[0].rows,
+        runs=(str(first.path), str(second.path)),
+        differences=_differences(first, second),
+        bugs=halves[1] if len(halves) > 1 else None,
     )
 
 
-def _shared(played: list[Played]) -> tuple[str, ...]:
-    return tuple(id_ for id_ in played[0].figures if id_ in played[1].figures)
-
-
-def _rows(played: list[Played], tasks: tuple[str, ...]) -> list[Row]:
-    names = [name for name in _arms(played[0]) if name in _arms(played[1])]
-    solved = {name: [half.solved[name] & set(tasks) for half in played] for name in names}
-    return [_row(name, first, second, tasks) for name, (first, second) in solved.items()]
-
-
-def _played(run: StoredRun) -> Played:
+def _own_failures(run: StoredRun) -> Played:
+    """Return the half of the model's own failures. Raises UsageError if the run has no finished evaluation."""
     played = read_own_failures(run)
     if played is None:
         raise UsageError(
@@ -144,24 +155,18 @@ def _played(run: StoredRun) -> Played:
     return played
 
 
-def _refuse_incomparable(
-    runs: tuple[StoredRun, StoredRun], halves: Sequence[tuple[list[Played], tuple[str, ...]]]
-) -> None:
-    """Raise a UsageError that names everything that does not match."""
-    first, second = runs
-    if not halves[0][1]:
+def _refuse_incomparable(first: StoredRun, second: StoredRun, halves: Sequence[_SharedHalf]) -> None:
+    """Raise a UsageError that names everything that does not match, if anything does not. The first half is own failures."""
+    if not halves[0].tasks:
         raise UsageError(f"{first.path} and {second.path} have no evaluation task in common")
     problems = [
         f"{key}: {get(first.config, key)!r} and {get(second.config, key)!r}"
         for key in MUST_MATCH
         if get(first.config, key) != get(second.config, key)
     ]
-    problems += [
-        f"{id_}: {a.figures[id_].n_checks} and {b.figures[id_].n_checks} hidden checks"
-        for (a, b), shared in halves
-        for id_ in shared
-        if a.figures[id_].n_checks != b.figures[id_].n_checks
-    ]
+    for half in halves:
+        n_checks = {id_: (half.first.figures[id_].n_checks, half.second.figures[id_].n_checks) for id_ in half.tasks}
+        problems += [f"{id_}: {a} and {b} hidden checks" for id_, (a, b) in n_checks.items() if a != b]
     if problems:
         raise UsageError(
             f"{first.path} and {second.path} cannot be compared because they were evaluated differently:\n  "
@@ -171,7 +176,7 @@ def _refuse_incomparable(
 
 
 def _differences(first: StoredRun, second: StoredRun) -> dict[str, tuple[Any, Any]]:
-    """Return the settings in which the runs differ, and the weights if they began with different ones."""
+    """Return the settings in which the runs differ, with both values, and under "weights" the models if those differ."""
     origins = tuple(run.facts().model for run in (first, second))
     weights = {"weights": origins} if origins[0] != origins[1] else {}
     pairs = {key: (get(first.config, key), get(second.config, key)) for key in SETTINGS}
@@ -179,15 +184,25 @@ def _differences(first: StoredRun, second: StoredRun) -> dict[str, tuple[Any, An
 
 
 def _arms(played: Played) -> list[ArmKey]:
-    """Return the arms of base and adapter; the names of other adapters mean something in their own run only.
+    """Return the arms of base and adapter. Other adapters are left out, since their names have a meaning in their own run only.
 
     In the half of the bugs the first drafts are left out, since they are the bugs and no model drafted them.
     """
     arms = [(model, arm) for model in (BASE, ADAPTER) for arm in played.models.get(model, {})]
-    return [ArmKey(model, arm) for model, arm in arms if not (played.origins and arm == FIRST)]
+    is_half_of_bugs = bool(played.origins)
+    return [ArmKey(model, arm) for model, arm in arms if not (is_half_of_bugs and arm == FIRST)]
 
 
-def _row(name: str, first: Set[str], second: Set[str], tasks: tuple[str, ...]) -> Row:
+def _row(arm: str, first: Set[str], second: Set[str], tasks: Sequence[str]) -> Row:
+    """Return the row of one arm, from the ids of the tasks that each run solves. Its ``p_holm`` is not corrected yet."""
     only_first, only_second = len(first - second), len(second - first)
     p = mcnemar(only_second, only_first)
-    return Row(name, (len(first), len(second)), only_first, only_second, p, p, difference(second, first, tasks))
+    return Row(
+        arm=arm,
+        solved=(len(first), len(second)),
+        only_first=only_first,
+        only_second=only_second,
+        p=p,
+        p_holm=p,
+        interval=difference(second, first, tasks),
+    )

@@ -1,7 +1,7 @@
 """Declare the contrasts before any result is looked at: which arm is compared with which, and the question that this answers.
 
-Every contrast whose two arms were played is computed, in both halves, and all their p values are corrected together (Holm). One of
-them is the contrast that searching is judged by: ``edits+forks+blind`` against ``blind``. The primary contrast of training is not
+Every contrast whose two arms were played is computed, in both halves, and all p values are corrected together (Holm). One of the
+contrasts is the one by which searching is judged: ``edits+forks+blind`` against ``blind``. The primary contrast of training is not
 among them, since it has a test of its own (``primary.py``).
 """
 
@@ -20,7 +20,7 @@ BETWEEN_MODELS = {
     REPAIR: "does it solve more than the base by repairing with facts?",
     SEARCH: "does it solve more than the base by searching first?",
 }
-"""arm -> the question that the arm answers about an adapter, compared with the base."""
+"""By arm, the question that comparing an adapter with the base in this arm answers."""
 BETWEEN_ARMS = {
     (REPAIR, BLIND): "is repairing with facts better than resampling?",
     (REPAIR, "notice"): "is repairing with facts better than being told only that the code failed?",
@@ -31,7 +31,7 @@ BETWEEN_ARMS = {
     (SEARCH, "edits+blind"): "do forks help beyond edits?",
     ("edits+forks+facts", SEARCH): "where searching found nothing, is repairing better than resampling?",
 }
-"""(left arm, right arm) -> the question, in the order in which they are shown."""
+"""By left and right arm, the question that comparing the two arms of one model answers, in the order in which they are shown."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,19 @@ class Contrast:
     right: ArmKey
     """The arm that it is compared with."""
     question: str
+    """The question that the comparison answers, with the model's name: "adapter: is repairing with facts better than ...?"."""
     won: int
     """Problems that ``left`` solves and ``right`` does not."""
     lost: int
     """Problems that ``right`` solves and ``left`` does not."""
     n: int
-    """All problems."""
+    """The number of all problems of the half."""
     p: float
     """The p value of the exact McNemar test."""
     p_holm: float
     """``p`` corrected for all contrasts that were computed (Holm)."""
     interval: Interval
-    """The 95 % interval of the difference of shares, from a bootstrap clustered by task."""
+    """The 95 % interval of ``gain``, from a bootstrap over tasks."""
 
     @property
     def gain(self) -> float:
@@ -82,68 +83,82 @@ class Question:
 
 @dataclass(frozen=True)
 class Solved:
-    """Which problems of one half every arm solves."""
+    """The problems of one half that each arm solves."""
 
     half: str
     """Either "own failures" or "bugs"."""
     by_arm: Mapping[str, Collection[str]]
-    """Ids of the problems whose answer is right, by the keys of the arms."""
+    """Ids of the problems whose answer is right, by the arm's key, such as "adapter/facts"."""
     n: int
-    """All problems of this half."""
+    """The number of all problems of the half."""
     models: Sequence[str]
     """The models' names, "base" first."""
 
 
 def declared(models: Sequence[str], half: str = OWN) -> list[Question]:
-    """Return the questions that are asked about ``models``, "base" first, whichever arms were played.
+    """Return the questions that are asked about ``models``, whichever arms were played.
 
     First drafts are not compared in the half of the bugs, because all models begin with the same bugs there.
     """
-    asked = [
+    with_base = [
         Question(ArmKey(model, arm), ArmKey(BASE, arm), f"{model}: {text}")
         for model in models
         if model != BASE
         for arm, text in BETWEEN_MODELS.items()
         if not (half == BUGS and arm == FIRST)
     ]
-    asked += [
+    within_model = [
         Question(ArmKey(model, left), ArmKey(model, right), f"{model}: {text}")
         for model in models
         for (left, right), text in BETWEEN_ARMS.items()
     ]
-    others = [model for model in models if model not in (BASE, ADAPTER)]
-    asked += [
+    others = [model for model in models if model not in (BASE, ADAPTER)] if ADAPTER in models else []
+    with_other_adapters = [
         Question(
             ArmKey(ADAPTER, REPAIR),
             ArmKey(other, REPAIR),
             f"does the adapter solve more than {other} by repairing with facts?",
         )
         for other in others
-        if ADAPTER in models
     ]
-    return asked
+    return [*with_base, *within_model, *with_other_adapters]
 
 
 def contrasts(halves: Sequence[Solved]) -> list[Contrast]:
     """Compute the declared contrasts whose arms were played in ``halves``, with p values corrected for their number (Holm)."""
-    computed = [
+    uncorrected = [
         _contrast(solved, question)
         for solved in halves
         for question in declared(solved.models, solved.half)
         if question.left in solved.by_arm and question.right in solved.by_arm
     ]
-    corrected = holm([contrast.p for contrast in computed])
-    return [replace(contrast, p_holm=p) for contrast, p in zip(computed, corrected, strict=True)]
+    p_values = holm([contrast.p for contrast in uncorrected])
+    return [replace(contrast, p_holm=p) for contrast, p in zip(uncorrected, p_values, strict=True)]
 
 
-def _contrast(solved: Solved, asked: Question) -> Contrast:
-    left, right = (set(solved.by_arm[name]) for name in (asked.left, asked.right))
+def _contrast(solved: Solved, question: Question) -> Contrast:
+    """Return one contrast, whose ``p_holm`` is not corrected yet."""
+    left, right = (set(solved.by_arm[key]) for key in (question.left, question.right))
     won, lost = len(left - right), len(right - left)
-    p, interval = mcnemar(won, lost), bootstrap_gain(won, lost, solved.n)
-    return Contrast(solved.half, asked.left, asked.right, asked.text, won, lost, solved.n, p, p, interval)
+    p = mcnemar(won, lost)
+    return Contrast(
+        half=solved.half,
+        left=question.left,
+        right=question.right,
+        question=question.text,
+        won=won,
+        lost=lost,
+        n=solved.n,
+        p=p,
+        p_holm=p,
+        interval=bootstrap_gain(won, lost, solved.n),
+    )
 
 
 def difference(left: Collection[str], right: Collection[str], tasks: Sequence[str]) -> Interval:
-    """Return the bootstrap interval of the difference between the shares of ``tasks`` that ``left`` and ``right`` solve."""
+    """Return the 95 % bootstrap interval of the share of ``tasks`` that ``left`` contains minus the share that ``right`` contains.
+
+    ``left`` and ``right`` hold the ids of the tasks that two sides solve.
+    """
     won, lost = (sum(id_ in a and id_ not in b for id_ in tasks) for a, b in ((left, right), (right, left)))
     return bootstrap_gain(won, lost, len(tasks))

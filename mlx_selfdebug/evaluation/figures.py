@@ -1,4 +1,4 @@
-"""Determine what a task's results are counted by: the number of its hidden checks, and the length of its reference.
+"""Determine two figures of each task, by which results are counted: its number of hidden checks and the length of its reference.
 
 The reference is run to find the number of checks.
 """
@@ -16,9 +16,10 @@ from mlx_selfdebug.values.task import Task
 
 @dataclass(frozen=True)
 class TaskFigures:
-    """What a task's results are counted by."""
+    """The figures of one task, by which results are counted."""
 
     domain: str
+    """The name of the task's domain."""
     n_checks: int
     """The number of hidden checks."""
     size: int
@@ -30,6 +31,7 @@ def figures_of(tasks: Sequence[Task], runner: TestRunner) -> dict[str, TaskFigur
 
     Raises a TaskError that names every task whose reference fails its own hidden checks.
     """
+    # All references are submitted before the first result is awaited, so that they run side by side.
     futures = {task.id: domain_of(task.domain).judge(task.reference, task, task.hidden, runner) for task in tasks}
     verdicts = {id_: future.result() for id_, future in futures.items()}
     problems = [f"{id_}: {verdict.outcome}" for id_, verdict in verdicts.items() if not verdict.passed]
@@ -39,8 +41,11 @@ def figures_of(tasks: Sequence[Task], runner: TestRunner) -> dict[str, TaskFigur
             problems=problems,
             hint="mlx-selfdebug tasks check",
         )
-    return {task.id: TaskFigures(task.domain, verdicts[task.id].n_checks, _size(task)) for task in tasks}
-
-
-def _size(task: Task) -> int:
-    return len(domain_of(task.domain).tokens(task.reference))
+    return {
+        task.id: TaskFigures(
+            task.domain,
+            n_checks=verdicts[task.id].n_checks,
+            size=len(domain_of(task.domain).tokens(task.reference)),
+        )
+        for task in tasks
+    }

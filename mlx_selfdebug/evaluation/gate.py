@@ -1,8 +1,8 @@
 """Decide whether an adapter is recommended, by its results on training tasks that were held back from it.
 
-The decision is made before any other figure is looked at. The adapter must draft no worse than the base and repair better, where
-own failures and the bugs put into those tasks are taken together. An adapter that does not is kept and marked, and the base is
-recommended.
+The decision is made before any other figure is looked at. The adapter must solve at least as many problems as the base with its
+first drafts. It must also repair more than the base, counting own failures and the bugs put into those tasks together. If it does
+not, the base is recommended, and the adapter is kept and marked.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Gate:
     n: int
     """The number of tasks that were held back."""
     bugs: tuple[int, int] = (0, 0)
-    """Bugs repaired, of those that were put into these tasks."""
+    """Bugs repaired, among those that were put into these tasks."""
     n_bugs: int = 0
     """The number of bugs that were put into these tasks."""
 
@@ -33,9 +33,11 @@ class Gate:
         return self.first[1] >= self.first[0] and adapter > base
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields and ``passed``, for JSON."""
         return {**asdict(self), "passed": self.passed}
 
     def __str__(self) -> str:
+        """Return the recommendation and the figures behind it, as sentences."""
         text = (
             f"Recommended: the {'adapter' if self.passed else 'base'}. On {self.n} training tasks that were held back, base and "
             f"adapter solve {self.first[0]} and {self.first[1]} with their first drafts, and {self.repaired[0]} and "

@@ -1,4 +1,4 @@
-"""Compute metrics of attempts: pass@k, problems solved against tokens and attempts, what repairs change, and what they copy.
+"""Compute metrics of attempts: pass@k, problems solved against tokens and attempts, and how much repairs change or copy.
 
 >>> round(pass_at_k(n=8, c=2, k=4), 4)
 0.7857
@@ -20,30 +20,32 @@ from mlx_selfdebug.domains import Domain
 from mlx_selfdebug.evaluation.arms import answer
 from mlx_selfdebug.repair.policies import EXHAUSTED
 from mlx_selfdebug.values.attempt import Attempt
-from mlx_selfdebug.values.verdict import Verdict
 
 LENGTHS = ("short", "middle", "long")
+"""The names of the thirds of a set of tasks, by the length of the reference."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """A number of things and how many of them count, such as problems and problems solved."""
+    """A share as two numbers, such as the problems that are solved and all problems."""
 
     count: int
     total: int
 
     @property
     def value(self) -> float | None:
-        """The share as a number from 0 to 1; None where ``total`` is 0."""
+        """The share as a number from 0 to 1; None if ``total`` is 0."""
         return self.count / self.total if self.total else None
 
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a step curve: ``solved`` problems once every task may take ``tokens`` tokens, up to the next point."""
+    """A point of a step curve, which stays at ``solved`` up to the next point."""
 
     tokens: int
+    """The number of tokens that every task may take."""
     solved: int
+    """The number of problems that are solved within these tokens."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     """Return the unbiased estimate of the chance that at least one of ``k`` drafts is right (Chen et al. 2021).
 
     It is estimated from ``n`` independent drafts, of which ``c`` are right. Attempts that stop at the first right one are not
-    independent, so it must not be used for them. Raises ValueError unless 0 <= c <= n and 1 <= k <= n.
+    independent, so the estimate does not hold for them. Raises ValueError unless 0 <= c <= n and 1 <= k <= n.
     """
     if not 0 <= c <= n or not 1 <= k <= n:
         raise ValueError(f"pass@{k} cannot be estimated from {n} drafts of which {c} are right")
@@ -82,20 +84,21 @@ def mean_pass_at_k(counts: Iterable[tuple[int, int]], k: int) -> float:
 def solved_by_tokens(made: Mapping[str, Sequence[Attempt]], max_tokens: int) -> tuple[Point, ...]:
     """Return the curve of problems solved against generated tokens per task, up to ``max_tokens``.
 
-    At each number of tokens the problems are counted whose answer within that number is right. A task whose first draft takes
-    more tokens is not solved there, whereas ``arms.answer`` would count that draft. The curve may fall, since an answer may go
-    from right to wrong as attempts are added. There is a point at 0 and one at every change.
+    ``made`` gives each task's attempts by task id. A problem counts as solved at a number of tokens if its answer within that
+    number is right. A first draft that alone takes more tokens does not count there, although ``arms.answer`` would count it. The
+    curve may fall, since an answer may go from right to wrong as attempts are added. There is a point at 0 and one at every change.
     """
     changes: dict[int, int] = {0: 0}
     for attempts in made.values():
-        right, used = False, 0
+        was_right, n_tokens = False, 0
         for i, attempt in enumerate(attempts):
-            used += attempt.n_completion_tokens
-            if used > max_tokens:
+            n_tokens += attempt.n_completion_tokens
+            if n_tokens > max_tokens:
                 break
-            now = answer(attempts[: i + 1], used).passed
-            changes[used] = changes.get(used, 0) + now - right
-            right = now
+            is_right = answer(attempts[: i + 1], n_tokens).passed
+            changes[n_tokens] = changes.get(n_tokens, 0) + is_right - was_right
+            was_right = is_right
+            # The first attempt that passes the public checks is the answer, whatever follows it.
             if attempt.public.passed:
                 break
     points: list[Point] = []
@@ -108,22 +111,30 @@ def solved_by_tokens(made: Mapping[str, Sequence[Attempt]], max_tokens: int) -> 
 
 
 def solved_after(made: Mapping[str, Sequence[Attempt]], max_tokens: int) -> tuple[int, ...]:
-    """Return the problems solved after one attempt per task, after two, and so on, within ``max_tokens`` tokens per task."""
-    longest = max(map(len, made.values()), default=0)
-    answers = [
+    """Return the number of problems solved after one attempt per task, after two, and so on.
+
+    At most ``max_tokens`` tokens count per task. A task with fewer attempts keeps its last answer.
+    """
+    max_attempts = max(map(len, made.values()), default=0)
+    right_after = [
         [answer(attempts[:n], max_tokens).passed for n in range(1, len(attempts) + 1)] for attempts in made.values()
     ]
-    return tuple(sum(given[min(n, len(given)) - 1] for given in answers) for n in range(1, longest + 1))
+    return tuple(sum(right[min(n, len(right)) - 1] for right in right_after) for n in range(1, max_attempts + 1))
 
 
 def transitions(first: Mapping[str, Attempt], answers: Mapping[str, Attempt]) -> Transitions:
-    """Count the tasks by whether first draft and answer pass the hidden checks; both are given by task id."""
-    pairs = [(first[id_].passed, given.passed) for id_, given in answers.items()]
-    return Transitions(*(pairs.count(pair) for pair in ((True, True), (False, True), (True, False), (False, False))))
+    """Count the tasks by whether first draft and answer pass the hidden checks. Both are given by task id."""
+    pairs = [(first[id_].passed, answered.passed) for id_, answered in answers.items()]
+    return Transitions(
+        kept=pairs.count((True, True)),
+        fixed=pairs.count((False, True)),
+        broken=pairs.count((True, False)),
+        unsolved=pairs.count((False, False)),
+    )
 
 
 class Codes:
-    """Compares codes of one domain. Each code is normalised and split into tokens once, since it may be compared many times."""
+    """A comparer of codes of one domain. Each code is normalised and split into tokens once, however often it is compared."""
 
     def __init__(self, domain: Domain) -> None:
         self._domain = domain
@@ -155,15 +166,16 @@ class Retries:
     """Figures of the attempts that the model wrote after another attempt on the same task."""
 
     copies: Share
-    """Retries that repeat the code before them. For blind drafts, which are shown nothing, this is the rate of chance."""
+    """The share of retries that repeat the code before them. For blind drafts, which are shown nothing, it is due to chance."""
     edit_tokens: float | None
-    """The median number of lexical tokens that the other retries changed; None where there are no others."""
+    """The median number of lexical tokens that the other retries changed; None if there are no others."""
 
 
 def retries(made: Mapping[str, Sequence[Attempt]], codes_of: Callable[[Attempt], Codes]) -> Retries:
-    """Compare every attempt that the model wrote after a task's first with the attempt it was made from, or else the one before.
+    """Compare every retry with the attempt that it was made from or, if it is a fresh draft, with the attempt before it.
 
-    Searches for an edit, and searches that found nothing, are left out because the model did not write their code.
+    ``made`` gives each task's attempts by task id, and ``codes_of`` what compares codes of the attempt's domain. Searches for an
+    edit, and follow-ups that found nothing, are left out because the model did not write their code.
     """
     pairs = [pair for attempts in made.values() for pair in _retried(attempts)]
     changed = [(before, after) for before, after in pairs if not codes_of(after).same(before.code, after.code)]
@@ -172,6 +184,7 @@ def retries(made: Mapping[str, Sequence[Attempt]], codes_of: Callable[[Attempt],
 
 
 def _retried(attempts: Sequence[Attempt]) -> list[tuple[Attempt, Attempt]]:
+    """Return each retry on one task, after the attempt with which it is compared."""
     by_id = {attempt.id: attempt for attempt in attempts}
     written = [a for a in attempts if a.kind != "edits" and a.finish != EXHAUSTED]
     pairs = [(by_id.get(after.parent, before), after) for before, after in pairwise(written)]
@@ -180,34 +193,34 @@ def _retried(attempts: Sequence[Attempt]) -> list[tuple[Attempt, Attempt]]:
 
 
 def wrong_accepted(answers: Iterable[Attempt]) -> Share:
-    """Return, of the answers that pass the public checks, the share that fails hidden ones.
+    """Return the share of the answers that pass the public checks which fail a hidden one.
 
-    Nobody would have looked at such an answer again, so it counts as wrongly accepted. Answers without a public check are left out.
+    Nobody would have looked at such an answer again, so it is wrongly accepted. Answers to tasks without public checks are left
+    out.
     """
-    accepted = [given for given in answers if given.public.passed and given.public.n_checks]
-    return Share(sum(not given.passed for given in accepted), len(accepted))
+    accepted = [attempt for attempt in answers if attempt.public.passed and attempt.public.n_checks]
+    return Share(sum(not attempt.passed for attempt in accepted), len(accepted))
 
 
 def error_kind(attempt: Attempt) -> str:
     """Return how an attempt failed: "wrong answer", the type of the exception, or the outcome in words; "" if it passed.
 
     The exception is the one that the program raised, or that kept it from being loaded. The public checks decide, since a repair is
-    told of those, and the hidden checks only where the public ones passed.
+    told of their failures. The hidden checks decide only if the public ones passed.
     """
     verdict = attempt.verdict if attempt.public.passed else attempt.public
     if verdict.passed:
         return ""
-    return "wrong answer" if verdict.outcome == "failed" else _error_type(verdict) or verdict.outcome.replace("_", " ")
-
-
-def _error_type(verdict: Verdict) -> str:
-    if verdict.outcome not in ("raised", "load_error"):
-        return ""
-    return next((failure.error.type for failure in verdict.failures if failure.error), "")
+    if verdict.outcome == "failed":
+        return "wrong answer"
+    error_type = ""
+    if verdict.outcome in ("raised", "load_error"):
+        error_type = next((failure.error.type for failure in verdict.failures if failure.error), "")
+    return error_type or verdict.outcome.replace("_", " ")
 
 
 def by_group(solved: Collection[str], groups: Mapping[str, str]) -> dict[str, Share]:
-    """Return the share of tasks solved per group, largest group first. ``groups`` gives each task's group."""
+    """Return the share of tasks solved, by group, the largest group first. ``groups`` gives the group of each task by its id."""
     members: dict[str, list[str]] = {}
     for id_, group in groups.items():
         members.setdefault(group, []).append(id_)
@@ -216,13 +229,19 @@ def by_group(solved: Collection[str], groups: Mapping[str, str]) -> dict[str, Sh
 
 
 def by_length(solved: Collection[str], sizes: Mapping[str, int]) -> dict[str, Share]:
-    """Return the share of tasks solved per third of the reference's length, a measure of difficulty that no model influences."""
+    """Return the share of tasks solved, by third of the reference's length (``LENGTHS``). ``sizes`` gives each task's length.
+
+    The length is a measure of difficulty that no model influences.
+    """
     shares = by_group(solved, thirds(sizes))
     return {name: shares[name] for name in LENGTHS if name in shares}
 
 
 def thirds(sizes: Mapping[str, int]) -> dict[str, str]:
-    """Return by task id in which third of the set its size lies. Tasks of equal size all go where the middle one of them goes."""
+    """Return, by task id, the third of the set in which the task's size lies: "short", "middle" or "long".
+
+    Tasks of equal size are all in the third in which the middle one of them lies.
+    """
     ordered = sorted(sizes.values())
-    middle = {size: (bisect_left(ordered, size) + bisect_right(ordered, size)) / 2 for size in set(ordered)}
-    return {id_: LENGTHS[min(2, int(3 * middle[size] / len(ordered)))] for id_, size in sizes.items()}
+    mean_rank = {size: (bisect_left(ordered, size) + bisect_right(ordered, size)) / 2 for size in set(ordered)}
+    return {id_: LENGTHS[min(2, int(3 * mean_rank[size] / len(ordered)))] for id_, size in sizes.items()}

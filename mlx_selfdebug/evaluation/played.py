@@ -1,4 +1,4 @@
-"""Read the attempts that an evaluation stored, by model, arm and task, and store what their results are counted by.
+"""Read the attempts that an evaluation stored, by model, arm and task. Store the tasks' figures and the models' digests.
 
 Every figure of an evaluation is computed from these attempts, so it can be computed again at any time. An evaluation has two
 halves: in the first the models begin with drafts of their own, in the second all models begin with the same bugs.
@@ -16,13 +16,14 @@ from mlx_selfdebug.store import Family, Key, Run, StoredRun
 from mlx_selfdebug.values.attempt import Attempt
 
 BASE, ADAPTER = "base", "adapter"
+"""The names of the two models that every evaluation compares."""
 OWN, BUGS = "own failures", "bugs"
 """The names of the two halves."""
 HELD_BACK_PREFIX, BUGS_PREFIX = "held back/", "bugs/"
-"""Prefixes of the models' names: for the tasks of the gate, and for bugs."""
+"""What a model's name begins with in an ``ArmKey`` on the tasks of the gate, and on bugs."""
 
 ByArm = Mapping[str, Mapping[str, Sequence[Attempt]]]
-"""Arm -> task id -> attempts in the order in which they were made. Every arm's attempts begin with the first draft, or the bug."""
+"""By arm and then by task id, the attempts in the order in which they were made. They begin with the first draft, or the bug."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ class Played:
     """The attempts of one half of an evaluation, or of the gate."""
 
     figures: Mapping[str, TaskFigures]
-    """The number of hidden checks and the length of the reference, by task id."""
+    """The domain, the number of hidden checks and the length of the reference, by task id."""
     tokens: int
     """How many tokens an arm may generate per task."""
     models: Mapping[str, ByArm]
-    """The attempts by the models' names, "base" and "adapter" first."""
+    """The attempts, by the names of the models without prefixes. "base" and "adapter" come first."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """The task that each bug was put into, by the bug's id; empty in the half of own failures."""
     operators: Mapping[str, str] = field(default_factory=dict)
@@ -53,13 +54,13 @@ class Played:
     def solved(self) -> Mapping[ArmKey, frozenset[str]]:
         """Ids of the tasks whose answer is right, by arm."""
         return {
-            key: frozenset(id_ for id_, given in answers.items() if given.passed)
+            key: frozenset(id_ for id_, answered in answers.items() if answered.passed)
             for key, answers in self.answers.items()
         }
 
 
 def given_arm(prefix: str) -> str:
-    """Return the name of the arm that holds the given programs, which the arms of all models begin with."""
+    """Return the name of the arm that holds the given programs, with which the arms of all models begin."""
     return f"{prefix}given"
 
 
@@ -74,34 +75,31 @@ def remember_model(run: Run, name: str, digest: str) -> None:
 
 
 def read_own_failures(run: StoredRun) -> Played | None:
-    """Return the first half; None where the evaluation is not finished."""
-    return _read_half(run, Key.FIGURES, "", arms_named(run.config.eval.arms)) if _is_done(run) else None
+    """Return the half of the models' own failures, or None if the evaluation is not finished."""
+    if not run.is_done("evaluate"):
+        return None
+    return _read_half(run, Key.FIGURES, "", arms_named(run.config.eval.arms))
 
 
 def read_bugs(run: StoredRun) -> Played | None:
-    """Return the second half; None where the evaluation is not finished, or had no bugs."""
-    return (
-        _read_half_of_bugs(run, Key.BUG_FIGURES, Key.BUGS, "", arms_named(run.config.eval.arms))
-        if _is_done(run)
-        else None
-    )
+    """Return the half of the bugs, or None if the evaluation is not finished or had no bugs."""
+    if not run.is_done("evaluate"):
+        return None
+    return _read_half_of_bugs(run, Key.BUG_FIGURES, Key.BUGS, "", arms_named(run.config.eval.arms))
 
 
 def read_gate(run: StoredRun) -> Played | None:
-    """Return the attempts of base and adapter on the tasks held back from training; None where there are none."""
+    """Return the attempts of base and adapter on the tasks held back from training, or None if there are none."""
     return _read_half(run, Key.GATE_FIGURES, HELD_BACK_PREFIX, arms_named(REPAIR))
 
 
 def read_gate_bugs(run: StoredRun) -> Played | None:
-    """Return the attempts of base and adapter on bugs put into the tasks held back from training; None where there are none."""
+    """Return the attempts of base and adapter on bugs put into the tasks held back from training, or None if there are none."""
     return _read_half_of_bugs(run, Key.GATE_BUG_FIGURES, Key.GATE_BUGS, HELD_BACK_PREFIX, arms_named(REPAIR))
 
 
-def _is_done(run: StoredRun) -> bool:
-    return run.is_done("evaluate")
-
-
 def _read_half(run: StoredRun, figures_key: str, prefix: str, arms: Sequence[Arm]) -> Played | None:
+    """Return the attempts that begin with drafts, or None if no figures are stored under ``figures_key``."""
     figures = _figures(run, figures_key)
     if not figures:
         return None
@@ -109,7 +107,10 @@ def _read_half(run: StoredRun, figures_key: str, prefix: str, arms: Sequence[Arm
     return Played(figures, run.config.eval.tokens, {name: attempts for name, attempts in models.items() if attempts})
 
 
-def _read_half_of_bugs(run: StoredRun, figures_key: str, key: str, prefix: str, arms: Sequence[Arm]) -> Played | None:
+def _read_half_of_bugs(
+    run: StoredRun, figures_key: str, bugs_key: str, prefix: str, arms: Sequence[Arm]
+) -> Played | None:
+    """Return the attempts that begin with bugs, or None if there are no bugs or base or adapter did not attempt them."""
     figures, prefix = _figures(run, figures_key), prefix + BUGS_PREFIX
     given = by_task(run.attempts(given_arm(prefix)))
     if not figures or not given:
@@ -119,8 +120,9 @@ def _read_half_of_bugs(run: StoredRun, figures_key: str, key: str, prefix: str, 
     models = {name: arms_of for name, arms_of in models.items() if any(made != given for made in arms_of.values())}
     if not {BASE, ADAPTER} <= models.keys():
         return None
-    units = run.facts().stored[key]["units"]
-    origins, operators = ({unit["id"]: unit[column] for unit in units} for column in ("task", "operator"))
+    stored_bugs = run.facts().stored[bugs_key]["units"]
+    origins = {bug["id"]: bug["task"] for bug in stored_bugs}
+    operators = {bug["id"]: bug["operator"] for bug in stored_bugs}
     return Played(figures, run.config.eval.tokens, models, origins, operators)
 
 
@@ -129,12 +131,16 @@ def _figures(run: StoredRun, key: str) -> dict[str, TaskFigures]:
 
 
 def _models(run: StoredRun) -> list[str]:
+    """Return the names of the evaluated models: base, adapter, then the others in alphabetical order."""
     names = sorted(run.facts().evaluated)
     return [BASE, ADAPTER, *(name for name in names if name not in (BASE, ADAPTER))]
 
 
 def by_arm(run: StoredRun, model: str, arms: Sequence[Arm]) -> ByArm:
-    """Return the stored attempts of ``model``, by arm and task; empty where it has no first drafts."""
+    """Return the stored attempts of ``model`` by arm and task, or an empty mapping if it has no first drafts.
+
+    ``model`` is the model's name with its prefixes.
+    """
     first = by_task(run.attempts(ArmKey(model, FIRST)))
     return _continue_from(run, model, arms, first) if first else {}
 

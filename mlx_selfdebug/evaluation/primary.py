@@ -1,14 +1,15 @@
-"""Test the one contrast that training is judged by: the adapter repairing with facts against resampling, at equal tokens.
+"""Test the one contrast by which training is judged: the adapter repairing with facts against resampling, at equal tokens.
 
-The adapter must beat both the base and itself resampling (the arm ``blind``), each by an exact McNemar test over problems.
-Demanding both, which is an intersection-union test (Berger 1982), keeps the rate of false alarms below the level of one test.
-Picking the better of the two opponents on the same problems would not.
+The adapter's repairs must beat two opponents, each in an exact McNemar test over problems: the base and the adapter itself, both
+resampling (the arm ``blind``). Demanding both, which is an intersection-union test (Berger 1982), keeps the rate of false alarms
+below the level of one test. Picking the better of the two opponents on the same problems would not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mlx_selfdebug.evaluation.statistics import LEVEL, mcnemar
 
@@ -20,6 +21,22 @@ FINDINGS = {
 """What each verdict means, as a clause of a sentence."""
 
 
+class Opponent(NamedTuple):
+    """The numbers of problems in the comparison with one opponent."""
+
+    solved: int
+    """Problems that the opponent solves by resampling."""
+    won: int
+    """Problems that the adapter solves by repairing with facts and the opponent does not solve."""
+    lost: int
+    """Problems that the opponent solves and the adapter does not solve by repairing with facts."""
+
+    @property
+    def p(self) -> float:
+        """The p value of the exact McNemar test."""
+        return mcnemar(self.won, self.lost)
+
+
 @dataclass(frozen=True)
 class Primary:
     """The primary contrast of one half: the numbers of problems that both of its tests compare."""
@@ -27,42 +44,48 @@ class Primary:
     solved: int
     """Problems that the adapter solves by repairing with facts."""
     n: int
-    """All problems."""
-    base: tuple[int, int, int]
-    """Problems that the base solves by resampling, then the wins and the losses of the adapter's repairs against it."""
-    adapter: tuple[int, int, int]
-    """The same three numbers against the adapter itself resampling."""
+    """The number of all problems of the half."""
+    base: Opponent
+    """The comparison with the base resampling."""
+    adapter: Opponent
+    """The comparison with the adapter itself resampling."""
 
     @classmethod
     def of(cls, facts: Collection[str], base_blind: Collection[str], adapter_blind: Collection[str], n: int) -> Primary:
-        """Count wins and losses from the ids of the tasks that each side solves, of ``n`` tasks."""
+        """Count wins and losses from the ids of the tasks that each side solves.
+
+        ``facts`` are the tasks that the adapter solves by repairing with facts, ``base_blind`` and ``adapter_blind`` those that the
+        opponents solve by resampling, and ``n`` is the number of all tasks.
+        """
         repaired, opponents = set(facts), (set(base_blind), set(adapter_blind))
-        base, adapter = ((len(other), len(repaired - other), len(other - repaired)) for other in opponents)
+        base, adapter = (Opponent(len(ids), len(repaired - ids), len(ids - repaired)) for ids in opponents)
         return cls(len(repaired), n, base, adapter)
 
     @property
     def p_values(self) -> tuple[float, float]:
         """The p values of the tests against the base and against the adapter itself."""
-        return mcnemar(self.base[1], self.base[2]), mcnemar(self.adapter[1], self.adapter[2])
+        return self.base.p, self.adapter.p
 
     @property
     def verdict(self) -> str:
         """One of "shown", "not shown", "shown worse".
 
-        "shown" requires a gain over both opponents, "shown worse" a loss to one of them, each tested at half the level.
+        "shown" requires a gain over both opponents, each tested at ``LEVEL``. "shown worse" requires a loss to one of them, each
+        tested at half of ``LEVEL``.
         """
-        opponents = list(zip((self.base, self.adapter), self.p_values, strict=True))
-        if all(won > lost and p <= LEVEL for (_, won, lost), p in opponents):
+        opponents = (self.base, self.adapter)
+        if all(opponent.won > opponent.lost and opponent.p <= LEVEL for opponent in opponents):
             return "shown"
-        if any(lost > won and p <= LEVEL / 2 for (_, won, lost), p in opponents):
+        if any(opponent.lost > opponent.won and opponent.p <= LEVEL / 2 for opponent in opponents):
             return "shown worse"
         return "not shown"
 
     def __str__(self) -> str:
+        """Return the finding and the figures behind it, as one sentence."""
         finding = FINDINGS[self.verdict]
         p_values = " and ".join(f"{p:.2g}" for p in self.p_values)
         return (
             f"{finding[:1].upper()}{finding[1:]}: repairing with facts, the adapter solves {self.solved} of {self.n} problems; "
-            f"resampling, the base solves {self.base[0]} and the adapter {self.adapter[0]} (exact McNemar test: p = {p_values}; "
-            f"evidence of a gain requires both to be at most {LEVEL})."
+            f"resampling, the base solves {self.base.solved} and the adapter {self.adapter.solved} (exact McNemar test: "
+            f"p = {p_values}; evidence of a gain requires both to be at most {LEVEL})."
         )

@@ -1,4 +1,4 @@
-"""Hold what an evaluation found, and read it from a run's records; no model is needed.
+"""Hold the result of an evaluation, and read it from a run's records. No model is needed.
 
 >>> with open_stored("runs/first") as run:                                              # doctest: +SKIP
 ...     print(read_result(run))
@@ -44,18 +44,20 @@ HEADS = {
     (BUGS, "problems"): "bugs repaired",
     (BUGS, "checks"): "checks passed, bugs",
 }
+"""The title of each printed table, by half and unit."""
 HARD_HEADS = {OWN: "hard problems solved", BUGS: "bugs of hard tasks"}
+"""The title of the printed table of hard problems, by half."""
 NOT_COMPARED = "Repairing was not compared with resampling: the comparison needs the arms blind and facts."
 
 
 @dataclass(frozen=True)
 class Score:
-    """A score in both units; a problem is solved when all of its hidden checks pass."""
+    """A score in both units. A problem is solved if all of its hidden checks pass."""
 
     problems: tuple[int, int]
-    """Problems solved, and all problems."""
+    """The number of problems solved, and the number of all problems."""
     checks: tuple[int, int]
-    """Hidden checks passed, and all hidden checks."""
+    """The number of hidden checks passed, and the number of all hidden checks."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,13 @@ class ModelResult:
     """The scores of one model on one half of the evaluation."""
 
     first_pass: Score
-    """The score of the first drafts; in the half of the bugs, of the bugs themselves."""
+    """The score of the first drafts or, in the half of the bugs, of the bugs themselves."""
     after_repair: Score
     """The score of the answers after repair with facts."""
     arms: Mapping[str, Score] = field(default_factory=dict)
     """The score of every arm's answers, at equal tokens."""
     solved: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Ids of the tasks whose answer is right, by arm; "first" is among the arms."""
+    """Ids of the tasks whose answer is right, by arm. "first" is among the arms."""
 
     @property
     def scores(self) -> dict[str, Score]:
@@ -86,9 +88,9 @@ class Half:
     others: Mapping[str, ModelResult] = field(default_factory=dict, kw_only=True)
     """The results of other adapters, by name."""
     hard: Sequence[str] | None = field(default=None, kw_only=True)
-    """Problems of which none of several drafts of the base is right; None where this was not looked for."""
+    """Ids of the problems on which none of several drafts of the base is right; None if this was not looked for."""
     operators: Mapping[str, str] = field(default_factory=dict, kw_only=True)
-    """The operator that made each bug, by the bug's id."""
+    """The operator that made each bug, by the bug's id; empty in the half of own failures."""
 
     @property
     def models(self) -> dict[str, ModelResult]:
@@ -107,55 +109,59 @@ class Half:
 
     @property
     def primary(self) -> Primary | None:
-        """The contrast that training is judged by; None where an arm that it needs was not played."""
+        """The contrast by which training is judged; None if an arm that it needs was not played."""
         if not {BLIND, REPAIR} <= self.base.solved.keys() & self.adapter.solved.keys():
             return None
         return Primary.of(self.adapter.solved[REPAIR], self.base.solved[BLIND], self.adapter.solved[BLIND], self.n)
 
     def scores(self) -> Iterator[tuple[str, str, Score]]:
-        """Yield model, arm and score, beginning with the first drafts of each model."""
+        """Yield the model, the arm and the score of every arm. The first drafts of a model come before its other arms."""
         for name, model in self.models.items():
             for arm, arm_score in model.scores.items():
                 yield name, arm, arm_score
 
     def table(self, head: str, cell: Callable[[ModelResult, str], str], *, first: bool = True) -> list[list[str]]:
-        """Return rows of text with one column per model and one row per arm. ``cell`` makes a cell from a model and an arm.
+        """Return the rows of a text table, with one column per model and one row per arm.
 
-        ``first`` adds a row for the first drafts.
+        ``head`` is the title in the first cell, and ``cell`` returns the text of a cell from a model and an arm. If ``first`` is
+        true, the first drafts have a row as well.
         """
         models = self.models
         rows = [[head, *models]]
         if first:
             rows.append(["first draft", *(cell(model, FIRST) for model in models.values())])
-        return rows + [[f"then {arm}", *(cell(model, arm) for model in models.values())] for arm in self.base.arms]
+        rows += [[f"then {arm}", *(cell(model, arm) for model in models.values())] for arm in self.base.arms]
+        return rows
 
     def hard_cell(self, model: ModelResult, arm: str) -> str:
-        """Return the number of hard problems that an arm solves, of all hard problems, as text such as "2/7"."""
+        """Return how many of the hard problems an arm solves, as text such as "2/7"; "-" if the arm was not played."""
+        if arm not in model.solved:
+            return "-"
         hard = set(self.hard or ())
-        return f"{len(hard.intersection(model.solved[arm]))}/{len(hard)}" if arm in model.solved else "-"
+        return f"{len(hard.intersection(model.solved[arm]))}/{len(hard)}"
 
 
 @dataclass(frozen=True)
 class Result(Half):
-    """The result of an evaluation: its own fields are the first half, the models' own failures."""
+    """The result of an evaluation. The inherited fields are those of the first half, the models' own failures."""
 
     tokens: int
     """How many tokens an arm may generate per task, its first draft included."""
     gate: Gate | None = None
-    """Whether the adapter is recommended; None where no tasks were held back from training."""
+    """The decision whether the adapter is recommended; None if no tasks were held back from training."""
     bugs: Half | None = None
-    """The second half, in which all models begin with the same bugs; None where there were no bugs."""
+    """The second half, in which all models begin with the same bugs; None if there were no bugs."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields, and the verdicts that follow from them: of the gate, the primary contrast and searching."""
+        """Return the fields as plain data for JSON, with the verdicts of the gate, the primary contrast and searching."""
         data = {**asdict(self), "gate": self.gate.to_dict() if self.gate else None, **self._verdicts(OWN)}
         if self.bugs:
             data["bugs"] |= self._verdicts(BUGS)
         return data
 
-    def _verdicts(self, name: str) -> dict[str, Any]:
-        primary = self.halves[name].primary
-        searching = {contrast.model: contrast.verdict for contrast in self.searching(name)}
+    def _verdicts(self, half: str) -> dict[str, str | dict[str, str] | None]:
+        primary = self.halves[half].primary
+        searching = {contrast.model: contrast.verdict for contrast in self.searching(half)}
         return {"primary": primary.verdict if primary else None, "searching": searching}
 
     @property
@@ -170,19 +176,23 @@ class Result(Half):
         return tuple(contrasts(solved))
 
     def searching(self, half: str = OWN) -> tuple[Searching, ...]:
-        """Return the contrast that searching is judged by, for each model that played both of its arms in ``half``."""
+        """Return the contrast by which searching is judged, for each model that played both of its arms in ``half``."""
         solved = {name: len(ids) for name, ids in self.halves[half].by_arm.items()}
         return searching_in(self.contrasts, half, solved)
 
     @property
-    def said(self) -> list[str]:
-        """The findings as sentences: those about own failures, those about bugs, and the gate's."""
-        own = [str(self.primary or NOT_COMPARED), *map(str, self.searching(OWN))]
-        bugs = [*([self.bugs.primary] if self.bugs.primary else []), *self.searching(BUGS)] if self.bugs else []
-        return [*own, *(on_bugs(str(finding)) for finding in bugs), *([str(self.gate)] if self.gate else [])]
+    def findings(self) -> list[str]:
+        """The findings as sentences: those about own failures, those about bugs, and the recommendation of the gate."""
+        findings = [str(self.primary or NOT_COMPARED), *map(str, self.searching(OWN))]
+        if self.bugs:
+            primary = [self.bugs.primary] if self.bugs.primary else []
+            findings += [on_bugs(str(finding)) for finding in (*primary, *self.searching(BUGS))]
+        if self.gate:
+            findings.append(str(self.gate))
+        return findings
 
     def to_records(self) -> list[dict[str, Any]]:
-        """Return flat rows, one per half, model and arm; in the half of the bugs there are no first drafts."""
+        """Return flat rows, one per half, model and arm. First drafts have no row in the half of the bugs."""
         return [
             {
                 "half": name,
@@ -203,18 +213,19 @@ class Result(Half):
         return frame(self.to_records())
 
     def _repr_html_(self) -> str:
-        return table(self.to_records()) + "".join(f"<p>{escape(text)}</p>" for text in self.said)
+        return table(self.to_records()) + "".join(f"<p>{escape(text)}</p>" for text in self.findings)
 
     def __str__(self) -> str:
-        """Return the tables of every arm of every model, in both units and for each half, and then the findings as sentences."""
-        tables = [self._table(name, unit) for name in self.halves for unit in ("problems", "checks")]
+        """Return a table of all arms and models for each half and unit, and then the findings as sentences."""
+        tables = [self._table(half, unit) for half in self.halves for unit in ("problems", "checks")]
         tables += [self._hard_table(name) for name, half in self.halves.items() if half.hard]
-        title = [f"at most {self.tokens} generated tokens per task, first draft included"] if self.base.arms else []
-        return "\n\n".join([*tables, *(fill(text, TEXT_WIDTH) for text in [*title, *self.said])])
+        note = [f"at most {self.tokens} generated tokens per task, first draft included"] if self.base.arms else []
+        return "\n\n".join([*tables, *(fill(text, TEXT_WIDTH) for text in [*note, *self.findings])])
 
-    def _table(self, name: str, unit: str) -> str:
-        head = HEADS[name, unit]
-        rows = self.halves[name].table(head, lambda model, arm: _cell(model.scores.get(arm), unit), first=name == OWN)
+    def _table(self, half: str, unit: str) -> str:
+        rows = self.halves[half].table(
+            HEADS[half, unit], lambda model, arm: _cell(model.scores.get(arm), unit), first=half == OWN
+        )
         return columns(rows, right=range(1, len(rows[0])))
 
     def _hard_table(self, name: str) -> str:
@@ -235,29 +246,8 @@ def _cell(score: Score | None, unit: str) -> str:
     return f"{part}/{whole}"
 
 
-def score_model(played: Played, model: str) -> ModelResult:
-    """Score the answers of every arm of ``model``."""
-    keys = [ArmKey(model, arm) for arm in played.models[model]]
-    scores = {key.arm: score(played.answers[key].values(), played.figures) for key in keys}
-    solved = {key.arm: sorted(played.solved[key]) for key in keys}
-    after = {arm: scored for arm, scored in scores.items() if arm != FIRST}
-    return ModelResult(scores[FIRST], scores.get(REPAIR, scores[FIRST]), after, solved)
-
-
-def score(answers: Iterable[Attempt], figures: Mapping[str, TaskFigures]) -> Score:
-    """Score one answer per task. The checks of a task without an answer count as failed."""
-    given = list(answers)
-    solved = sum(a.passed for a in given)
-    passed = sum(_passed_checks(a, figures[a.task_id].n_checks) for a in given)
-    return Score((solved, len(figures)), (passed, sum(task.n_checks for task in figures.values())))
-
-
-def _passed_checks(attempt: Attempt, n_checks: int) -> int:
-    return n_checks if attempt.passed else min(attempt.verdict.n_passed, n_checks)
-
-
 def read_result(run: StoredRun) -> Result | None:
-    """Return the result of a run's evaluation, computed from its records; None where the evaluation is not finished."""
+    """Return the result of a run's evaluation, computed from its records, or None if the evaluation is not finished."""
     own = read_own_failures(run)
     return result_of(run, own, read_bugs(run)) if own else None
 
@@ -266,37 +256,67 @@ def result_of(run: StoredRun, own: Played, bugs: Played | None) -> Result:
     """Return the result that follows from the attempts of both halves of a run's evaluation."""
     rates = pass_rates(run)
     return Result(
-        **_scored(own, rates),
+        **vars(_score_half(own, rates)),
         tokens=own.tokens,
-        bugs=Half(**_scored(bugs, rates)) if bugs else None,
+        bugs=_score_half(bugs, rates) if bugs else None,
         gate=_read_gate(run),
     )
 
 
 def _read_gate(run: StoredRun) -> Gate | None:
+    """Return the gate's decision, or None if no tasks were held back from training."""
     own, bugs = read_gate(run), read_gate_bugs(run)
     if own is None:
         return None
-    half = Half(**_scored(own, {}))
-    first = half.base.first_pass.problems[0], half.adapter.first_pass.problems[0]
-    repaired, n = _repaired(half)
-    return Gate(first, repaired, n, *(_repaired(Half(**_scored(bugs, {}))) if bugs else ()))
+    half = _score_half(own, {})
+    bug_half = _score_half(bugs, {}) if bugs else None
+    return Gate(
+        first=(half.base.first_pass.problems[0], half.adapter.first_pass.problems[0]),
+        repaired=_solved_after_repair(half),
+        n=half.n,
+        bugs=_solved_after_repair(bug_half) if bug_half else (0, 0),
+        n_bugs=bug_half.n if bug_half else 0,
+    )
 
 
-def _repaired(half: Half) -> tuple[tuple[int, int], int]:
-    """Return the problems that (base, adapter) solve after repair, and the number of all problems."""
-    (base, n), (adapter, _) = half.base.after_repair.problems, half.adapter.after_repair.problems
-    return (base, adapter), n
+def _solved_after_repair(half: Half) -> tuple[int, int]:
+    """Return the number of problems that (base, adapter) solve after repair with facts."""
+    return half.base.after_repair.problems[0], half.adapter.after_repair.problems[0]
 
 
-def _scored(played: Played, rates: Mapping[str, float]) -> dict[str, Any]:
-    """Return the fields of a ``Half``."""
+def _score_half(played: Played, rates: Mapping[str, float]) -> Half:
+    """Score the answers of all models. ``rates`` gives the base's share of right drafts by task id, as far as it is known."""
     scored = {name: score_model(played, name) for name in played.models}
+    # A bug is as hard as the task that it was put into.
     rated = {id_: rates[task] for id_ in played.figures if (task := played.origins.get(id_, id_)) in rates}
-    return {
-        "base": scored.pop(BASE),
-        "adapter": scored.pop(ADAPTER),
-        "others": scored,
-        "hard": sorted(id_ for id_, rate in rated.items() if not rate) if rated else None,
-        "operators": played.operators,
-    }
+    return Half(
+        base=scored.pop(BASE),
+        adapter=scored.pop(ADAPTER),
+        others=scored,
+        hard=sorted(id_ for id_, rate in rated.items() if not rate) if rated else None,
+        operators=played.operators,
+    )
+
+
+def score_model(played: Played, model: str) -> ModelResult:
+    """Score the answers of every arm of ``model``."""
+    keys = [ArmKey(model, arm) for arm in played.models[model]]
+    scores = {key.arm: score(played.answers[key].values(), played.figures) for key in keys}
+    return ModelResult(
+        first_pass=scores[FIRST],
+        after_repair=scores.get(REPAIR, scores[FIRST]),
+        arms={arm: arm_score for arm, arm_score in scores.items() if arm != FIRST},
+        solved={key.arm: sorted(played.solved[key]) for key in keys},
+    )
+
+
+def score(answers: Iterable[Attempt], figures: Mapping[str, TaskFigures]) -> Score:
+    """Score one answer per task. ``figures`` are those of all tasks. The checks of a task without an answer count as failed."""
+    answers = list(answers)
+    n_solved = sum(attempt.passed for attempt in answers)
+    n_passed = sum(_n_passed_checks(attempt, figures[attempt.task_id].n_checks) for attempt in answers)
+    return Score((n_solved, len(figures)), (n_passed, sum(task.n_checks for task in figures.values())))
+
+
+def _n_passed_checks(attempt: Attempt, n_checks: int) -> int:
+    return n_checks if attempt.passed else min(attempt.verdict.n_passed, n_checks)

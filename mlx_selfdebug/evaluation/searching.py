@@ -1,6 +1,6 @@
-"""Test the contrast that searching is judged by: searching a failed program before resampling, against resampling at once.
+"""Test the contrast by which searching is judged: searching a failed program before resampling, against resampling at once.
 
-It is one of the declared contrasts, for each model and in each half, and its p value is corrected together with theirs.
+For each model and in each half, it is one of the declared contrasts, and its p value is corrected together with theirs.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ FINDINGS = {
     "not shown": "there is no evidence that searching the failed code before resampling is better than resampling at once",
     "shown worse": "there is evidence that searching the failed code before resampling is worse than resampling at once",
 }
-"""What each verdict means, as a clause of a sentence; "for" and the models' names follow it."""
+"""The meaning of each verdict, as a clause of a sentence. It is followed by "for" and the models' names."""
 
 
 @dataclass(frozen=True)
 class Searching:
-    """The contrast that searching is judged by, for one model in one half."""
+    """The contrast by which searching is judged, for one model in one half."""
 
     model: str
     solved: int
@@ -30,6 +30,7 @@ class Searching:
     blind: int
     """Problems solved when the model resamples at once."""
     contrast: Contrast
+    """The comparison of the two arms."""
 
     @property
     def verdict(self) -> str:
@@ -37,6 +38,7 @@ class Searching:
         return self.contrast.verdict
 
     def __str__(self) -> str:
+        """Return the finding and the figures behind it, as one sentence."""
         finding, interval = FINDINGS[self.verdict], self.contrast.interval
         return (
             f"{finding[:1].upper()}{finding[1:]} for {self.model}: it solves {self.solved} of {self.contrast.n} problems where the "
@@ -47,7 +49,10 @@ class Searching:
 
 
 def searching_in(contrasts: tuple[Contrast, ...], half: str, solved: Mapping[str, int]) -> tuple[Searching, ...]:
-    """Return the contrast of every model that played both arms in ``half``. ``solved`` gives problems solved by "model/arm"."""
+    """Return the contrast by which searching is judged, for every model that played both of its arms in ``half``.
+
+    ``solved`` gives the number of problems solved, by the key of the arm, such as "base/blind".
+    """
     return tuple(
         Searching(contrast.left.model, solved[contrast.left], solved[contrast.right], contrast)
         for contrast in contrasts

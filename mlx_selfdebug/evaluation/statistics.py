@@ -17,17 +17,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom, binomtest, norm
+from scipy.stats import binom, binomtest, multivariate_normal, norm
 
 LEVEL = 0.05
 """The level of significance of every test."""
 RESAMPLES = 10_000
+"""The number of times that a bootstrap draws the tasks."""
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An interval of a figure. A format such as ``f"{interval:.1%}"`` applies to both of its ends."""
+    """A confidence interval. A format such as ``f"{interval:.1%}"`` applies to both of its ends."""
 
     low: float
     high: float
@@ -42,14 +43,19 @@ class Interval:
 def mcnemar(won: int, lost: int) -> float:
     """Return the two-sided p value of the exact McNemar test (McNemar 1947).
 
-    Problems that only one side solves are ``won`` or ``lost``; under the null hypothesis each falls either way with equal chance.
+    ``won`` and ``lost`` are the numbers of problems that only the one and only the other side solves. Under the null hypothesis
+    such a problem is won or lost with equal chance.
     """
     return float(binomtest(min(won, lost), won + lost).pvalue) if won + lost else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return every p value corrected for the number of tests, in the order given (Holm 1979)."""
-    n, corrected, largest = len(p_values), [0.0] * len(p_values), 0.0
+    n = len(p_values)
+    corrected = [0.0] * n
+    # From the smallest p value on, each is multiplied by the number of tests that are left. No corrected value may be smaller
+    # than one before it.
+    largest = 0.0
     for rank, i in enumerate(sorted(range(n), key=p_values.__getitem__)):
         largest = max(largest, (n - rank) * p_values[i])
         corrected[i] = min(1.0, largest)
@@ -57,7 +63,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def wilson(solved: int, n: int, level: float = 0.95) -> Interval:
-    """Return the Wilson interval of the share of problems solved (Wilson 1927); 0 to 1 where there is no problem."""
+    """Return the Wilson interval of the share of problems solved (Wilson 1927), or 0 to 1 if there is no problem."""
     if not n:
         return Interval(0.0, 1.0)
     interval = binomtest(solved, n).proportion_ci(level, method="wilson")
@@ -74,25 +80,26 @@ def bootstrap(
 ) -> Interval:
     """Return the percentile interval of a statistic over tasks that are drawn with replacement (Efron 1979).
 
-    A task is drawn with its values in all columns. Each of ``columns`` holds one value per task, such as the task's mean over
-    training seeds. ``statistic`` takes one array of shape (resamples, tasks) per column and returns an array of shape (resamples,).
+    Each of ``columns`` holds one value per task, such as the task's mean over training seeds. A task is drawn with its values in
+    all columns. ``statistic`` takes one array of shape (resamples, tasks) per column and returns an array of shape (resamples,).
     Raises ValueError if there is no task or the columns differ in length.
     """
     values = np.asarray(columns, np.float64)
     if values.ndim != 2 or not values.shape[1]:
         raise ValueError("a bootstrap needs columns of one value per task, of the same length and not empty")
     rng, n = np.random.default_rng(seed), values.shape[1]
-    statistics = [statistic(*values[:, rng.integers(0, n, (rows, n))]) for rows in _chunks(resamples, n)]
+    statistics = [statistic(*values[:, rng.integers(0, n, (n_resamples, n))]) for n_resamples in _chunks(resamples, n)]
     return _percentiles(np.concatenate(statistics), level)
 
 
 def bootstrap_gain(
     won: int, lost: int, n: int, *, seed: int = 0, level: float = 0.95, resamples: int = RESAMPLES
 ) -> Interval:
-    """Return the interval that ``bootstrap`` gives for a difference of shares, from the numbers of tasks won and lost alone.
+    """Return the bootstrap interval of the share of tasks won minus the share lost, of ``n`` tasks.
 
-    Every task is won, lost or neither, so drawing tasks with replacement amounts to drawing these numbers. Raises ValueError if
-    there is no task, or if more tasks are won and lost than there are.
+    Every task is won, lost or neither, so drawing tasks with replacement amounts to drawing these three numbers from a multinomial
+    distribution. This is ``bootstrap`` for such a difference, only faster. Raises ValueError if there is no task, or if more tasks
+    are won and lost than there are.
     """
     if not n or won + lost > n:
         raise ValueError(f"a bootstrap cannot be drawn from {won} won and {lost} lost of {n} tasks")
@@ -107,85 +114,92 @@ def _percentiles(values: Floats, level: float) -> Interval:
 
 
 def _chunks(resamples: int, n: int) -> list[int]:
-    """Split ``resamples`` into chunks of at most two million values, to bound the memory that a bootstrap takes."""
-    max_rows = max(1, 2_000_000 // n)
-    whole, rest = divmod(resamples, max_rows)
-    return [max_rows] * whole + ([rest] if rest else [])
+    """Split ``resamples`` of ``n`` tasks into chunks of at most two million values, to bound the memory that a bootstrap takes."""
+    max_resamples = max(1, 2_000_000 // n)
+    n_whole, rest = divmod(resamples, max_resamples)
+    return [max_resamples] * n_whole + ([rest] if rest else [])
 
 
 def mcnemar_power(n: int, gain: float, discordant: float, level: float = LEVEL) -> float:
     """Return the power of the exact McNemar test on ``n`` problems: the chance that it is significant in favour of the better side.
 
     ``discordant`` is the share of problems that only one side solves, and ``gain`` is the share won minus the share lost. The power
-    is summed over all numbers of discordant problems and of wins among them, without any approximation.
+    is summed over all numbers of discordant problems and of wins among them, without any approximation. Raises ValueError if
+    ``gain`` is larger than ``discordant``, or ``discordant`` is not a share.
     """
-    _check_shares(gain, discordant)
+    if not 0 <= discordant <= 1 or abs(gain) > discordant + 1e-12:
+        raise ValueError(f"a gain of {gain:g} needs at least that share of discordant problems, not {discordant:g}")
     if not discordant:
         return 0.0
-    wins = (discordant + gain) / (2 * discordant)
+    p_win = (discordant + gain) / (2 * discordant)
     m = np.arange(1, n + 1)
-    return float(np.sum(binom.pmf(m, n, discordant) * binom.sf(_needed(n, level)[1:] - 1, m, wins)))
+    return float(np.sum(binom.pmf(m, n, discordant) * binom.sf(_wins_needed(n, level)[1:] - 1, m, p_win)))
 
 
 @lru_cache(maxsize=32)
-def _needed(n: int, level: float) -> npt.NDArray[np.int64]:
-    """Return, by the number of discordant problems m, the smallest number of wins that is significant; m + 1 where none is."""
+def _wins_needed(n: int, level: float) -> npt.NDArray[np.int64]:
+    """Return, for each number m of discordant problems from 0 to ``n``, the smallest number of wins that is significant.
+
+    It is m + 1 if no number is.
+    """
     m = np.arange(n + 1)
-    max_lost = binom.ppf(level / 2, m, 0.5)
-    max_lost = max_lost - (2 * binom.cdf(max_lost, m, 0.5) > level)
-    return np.asarray(m - max_lost, np.int64)
+    # The quantile is the first number of losses whose tail reaches level / 2. If the tail exceeds it, this is one loss too many.
+    max_losses = binom.ppf(level / 2, m, 0.5)
+    max_losses = max_losses - (2 * binom.cdf(max_losses, m, 0.5) > level)
+    return np.asarray(m - max_losses, np.int64)
 
 
 def smallest_gain(n: int, discordant: float, power: float = 0.8, level: float = LEVEL) -> float | None:
-    """Return the smallest gain that is detected with this ``power`` on ``n`` problems; None where no gain is.
+    """Return the smallest gain that is detected with this ``power`` on ``n`` problems, or None if no gain is.
 
-    ``discordant`` is the share of problems that only one side solves. A gain needs at least as large a share of discordant
-    problems, so for gains above ``discordant`` the share is taken to be the gain itself.
+    The gain is a share of the problems, exact to 0.0001. ``discordant`` is the share of problems that only one side solves. A gain
+    needs at least as large a share of discordant problems, so for gains above ``discordant`` the share is taken to be the gain
+    itself.
     """
     if not n or mcnemar_power(n, 1.0, 1.0, level) < power:
         return None
     low, high = 0.0, 1.0
     while high - low > 1e-4:
         middle = (low + high) / 2
-        enough = mcnemar_power(n, middle, max(middle, discordant), level) >= power
-        low, high = (low, middle) if enough else (middle, high)
+        if mcnemar_power(n, middle, max(middle, discordant), level) >= power:
+            high = middle
+        else:
+            low = middle
     return high
 
 
 def both_power(shares: Sequence[float], n: int, level: float = LEVEL) -> float:
     """Return the power of the primary contrast on ``n`` problems: the chance that the first of three models beats both others.
 
-    ``shares`` are the shares of problems by who solves them: 8 numbers that sum to 1, at 4 * first + 2 * second + third. Each of
-    the two tests has the exact power of ``mcnemar_power`` alone. Their joint power is approximated: the numbers of wins over both
-    opponents are taken as bivariate normal, with the numbers of discordant problems at their means and a correlation that follows
-    from the problems that both opponents share. Over random tables of shares it was off from an exact sum by at most 2.5 points at
-    50 problems, 1.1 at 164 and 0.2 at 500. The sum and simulations are in ``benchmarks/evidence.py``.
+    ``shares`` holds the share of problems for each combination of models that solve them: 8 numbers that sum to 1, with the index
+    4 * first + 2 * second + third, where each is 1 for a model that solves the problem and otherwise 0.
+
+    Each of the two tests by itself has the exact power that ``mcnemar_power`` gives. Their joint power is approximated: the numbers
+    of wins over both opponents are taken as bivariate normal, with the numbers of discordant problems at their means and a
+    correlation that follows from the problems that both opponents share. Over random tables of shares it was off from an exact sum
+    by at most 2.5 points at 50 problems, 1.1 at 164 and 0.2 at 500. The sum and simulations are in ``benchmarks/evidence.py``.
+
+    Raises ValueError if the shares do not sum to 1 or one of them is negative.
     """
     table = np.asarray(shares, np.float64).reshape(2, 2, 2)
     if table.min() < 0 or abs(table.sum() - 1) > 1e-9:
         raise ValueError("shares must be 8 numbers of at least 0 that sum to 1")
     first, second, third = np.indices((2, 2, 2))
-    sides = [first - second, first - third]
-    powers = [mcnemar_power(n, float((table * d).sum()), float((table * d**2).sum()), level) for d in sides]
+    # For each opponent and combination: 1 if the problem is won against the opponent, -1 if it is lost, otherwise 0.
+    outcomes = [first - second, first - third]
+    powers = [mcnemar_power(n, float((table * d).sum()), float((table * d**2).sum()), level) for d in outcomes]
     if min(powers) < 1e-9:
         return 0.0
-    covariance = (table * sides[0] * sides[1]).sum() - (table * sides[0]).sum() * (table * sides[1]).sum()
-    variances = [(table * d**2).sum() - (table * d).sum() ** 2 for d in sides]
+    covariance = (table * outcomes[0] * outcomes[1]).sum() - (table * outcomes[0]).sum() * (table * outcomes[1]).sum()
+    variances = [(table * d**2).sum() - (table * d).sum() ** 2 for d in outcomes]
     correlation = float(covariance / np.sqrt(variances[0] * variances[1])) if min(variances) > 0 else 1.0
-    return _both_below(powers[0], powers[1], correlation)
+    return _joint_chance(powers[0], powers[1], correlation)
 
 
-def _both_below(first: float, second: float, correlation: float) -> float:
+def _joint_chance(first: float, second: float, correlation: float) -> float:
     """Return the chance that two events of these chances both happen, if their normal scores have this correlation."""
     if max(first, second) > 1 - 1e-9 or correlation > 1 - 1e-9:
         return min(first, second)
-    from scipy.stats import multivariate_normal
-
     scores = norm.ppf([first, second])
-    together = multivariate_normal([0.0, 0.0], [[1.0, correlation], [correlation, 1.0]])
-    return float(together.cdf(scores))
-
-
-def _check_shares(gain: float, discordant: float) -> None:
-    if not 0 <= discordant <= 1 or abs(gain) > discordant + 1e-12:
-        raise ValueError(f"a gain of {gain:g} needs at least that share of discordant problems, not {discordant:g}")
+    joint = multivariate_normal([0.0, 0.0], [[1.0, correlation], [correlation, 1.0]])
+    return float(joint.cdf(scores))

@@ -1,7 +1,7 @@
 """Turn a task and a move into a request for the model.
 
-A request holds the token ids of its prompt, and the positions up to which other prompts may be the same. What the model computes
-of such a shared beginning is then computed only once.
+A request holds the token ids of its prompt, and the positions up to which other prompts may be the same. The model then computes
+such a shared beginning only once.
 """
 
 from __future__ import annotations
@@ -90,9 +90,9 @@ class Asked:
     tried: tuple[str, ...] = ()
     """The programs that the completion may turn out to be a copy of, if it is ended as a copy."""
     line: Line | Insertion | None = None
-    """The line of a program that the completion replaces, or stands above; None if the completion is the whole program."""
+    """The line that the completion replaces, or above which it is inserted; None if the completion is the whole program."""
     n_read_tokens: int = 0
-    """The number of tokens that the model read for this attempt. A program that was read for an earlier attempt counts there."""
+    """The number of tokens that the model read for this attempt; 0 if an earlier attempt already counts the same reading."""
     keep_tokens: bool = False
     """Whether the attempt is to hold the tokens that were decoded."""
 
@@ -130,7 +130,8 @@ class _Draft:
 class Asking:
     """The builder of one arm's requests on ``tasks``.
 
-    Raises ModelError, which names every task whose draft prompt does not fit the model's context.
+    ``run_seed`` and ``arm`` decide the seeds of the attempts. Raises a ModelError that names every task whose draft prompt does not
+    fit the model's context.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class Asking:
         self._run_seed, self._arm = run_seed, arm
         self._drafts = {task.id: self._draft(task) for task in tasks}
         self._require_that_all_fit()
+        # What the prompts of two tasks have in common is taken for what the prompts of all tasks have in common.
         first, *others = self._drafts.values()
         self._common = common_length(first.ids, others[0].ids) if others else 0
 
@@ -165,66 +167,63 @@ class Asking:
         """Return the request for ``move``, or a refusal with the reason why the move cannot be made.
 
         A move is refused if its prompt does not fit the context, or if it is a fork from a place that the program does not have.
-        A fork, of a line or of the whole rest, needs ``program``: the parent's program, read as an answer to ``question(task)``.
-        ``attempts`` are those made before the move. A fork is ended where it would only repeat what an earlier fork of the same
-        parent wrote.
+        Forks and insertions need ``program``: the parent's program, read as an answer to ``question(task)``. ``attempts`` are those
+        made before the move. A fork of the whole rest ends early once it only repeats the parent or an earlier fork of the parent.
+
+        Raises ValueError if a fork or an insertion comes without ``program``.
         """
         if move.parent is None:
             return self._asked(task, move, self.question(task))
-        if move.by in ("line", "insert", "fork"):
-            if program is None:
-                raise ValueError(f"a fork needs its parent's reading, but {move.parent.id} was not read; pass program")
-            if move.by in ("line", "insert"):
-                asked_fork = self._part(task, move, program)
-            else:
-                asked_fork = self._fork(task, move, program, _programs(move.parent, attempts))
-            if isinstance(asked_fork, Refused) or move.place or _was_read(move.parent, attempts):
-                return asked_fork
-            return replace(asked_fork, n_read_tokens=len(program.ids))
-        repair = self._repair(task, move.parent)
-        if isinstance(repair, Refused):
-            return repair
-        asked = self._asked(task, move, repair)
-        ended = repeats(move.parent.code, domain_of(task.domain))
-        return replace(asked, request=replace(asked.request, ended=ended), tried=(move.parent.code,))
+        if move.by not in ("line", "insert", "fork"):
+            return self._repair(task, move, move.parent)
+        if program is None:
+            raise ValueError(f"a fork needs its parent's reading, but {move.parent.id} was not read; pass program")
+        if move.by == "fork":
+            asked = self._fork(task, move, program, _programs(move.parent, attempts))
+        else:
+            asked = self._line_or_insertion(task, move, program)
+        if isinstance(asked, Refused) or move.place or _was_read(move.parent, attempts):
+            return asked
+        return replace(asked, n_read_tokens=len(program.ids))
 
     def seed_of(self, task: Task, move: Move) -> int:
         """Return the seed of the attempt that ``move`` makes."""
         return attempt_seed(self._run_seed, task.id, self._arm, move.sample, move.round)
 
     def _asked(self, task: Task, move: Move, question: Question) -> Asked:
+        """Return the request that asks ``question``, with the settings of the arm's decoding and the seed of ``move``."""
         decoding = self._decoding
         request = Request(
-            question.ids,
-            decoding.max_tokens,
-            decoding.temperature if move.temperature is None else move.temperature,
-            decoding.min_p,
-            self.seed_of(task, move),
-            domain_of(task.domain).stop_text,
-            question.breaks,
+            prompt=question.ids,
+            max_tokens=decoding.max_tokens,
+            temperature=decoding.temperature if move.temperature is None else move.temperature,
+            min_p=decoding.min_p,
+            seed=self.seed_of(task, move),
+            stop_text=domain_of(task.domain).stop_text,
+            breaks=question.breaks,
         )
         return Asked(self._arm, task, move, question.prompt, request, keep_tokens=decoding.keep_tokens)
 
-    def _part(self, task: Task, move: Move, program: ProgramReading) -> Asked | Refused:
+    def _line_or_insertion(self, task: Task, move: Move, program: ProgramReading) -> Asked | Refused:
         """Return the request for a line, or for a statement above a line, after which the program goes on as it was."""
         domain = domain_of(task.domain)
-        allows, per_place = (
-            line_filter(program, fork_filter(program, self._model.eos_ids, domain), domain),
-            LINES_PER_PLACE,
-        )
+        allows = line_filter(program, fork_filter(program, self._model.eos_ids, domain), domain)
+        per_place = LINES_PER_PLACE
         if move.by == "insert":
-            allows, per_place = insertion_filter(program, allows), INSERTIONS_PER_PLACE
+            allows = insertion_filter(program, allows)
+            per_place = INSERTIONS_PER_PLACE
         forks = forks_of(program.reading, max(SHARING_FORKS, move.place + 1), allows, per_place=per_place)
         asked = self._from_fork(task, move, program, forks)
         if isinstance(asked, Refused):
             return asked
-        place_at = insertion_at if move.by == "insert" else line_at
-        place: Line | Insertion = place_at(program, forks[move.place].position)
+        line_or_insertion_at = insertion_at if move.by == "insert" else line_at
+        line: Line | Insertion = line_or_insertion_at(program, forks[move.place].position)
         max_tokens = min(MAX_LINE_TOKENS, asked.request.max_tokens)
-        request = replace(asked.request, max_tokens=max_tokens, ended=place.is_complete, ended_as="line")
-        return replace(asked, request=request, line=place)
+        request = replace(asked.request, max_tokens=max_tokens, ended=line.is_complete, ended_as="line")
+        return replace(asked, request=request, line=line)
 
     def _fork(self, task: Task, move: Move, program: ProgramReading, tried: tuple[str, ...]) -> Asked | Refused:
+        """Return the request that writes the whole rest of the program, and ends once it is back in one of ``tried``."""
         domain = domain_of(task.domain)
         allows = fork_filter(program, self._model.eos_ids, domain)
         forks = forks_of(program.reading, max(SHARING_FORKS, move.place + 1), allows)
@@ -246,7 +245,10 @@ class Asking:
         return replace(asked, request=request, tried=tried)
 
     def _from_fork(self, task: Task, move: Move, program: ProgramReading, forks: Sequence[Fork]) -> Asked | Refused:
-        """Return the request that goes on from the fork which ``move`` names. The others are those that may share its beginning."""
+        """Return the request that completes the program from the fork ``forks[move.place]``.
+
+        The other forks are those that may share what the model computes of the program's beginning.
+        """
         if move.place >= len(forks):
             return Refused(
                 f"the program has {len(forks)} places to fork from, and {move.place} were tried", exhausted=True
@@ -255,15 +257,18 @@ class Asking:
         given = (*program.ids[: fork.position], fork.choice)
         if n_prompt + len(given) + self._decoding.max_tokens > self._model.context:
             return Refused(f"a fork after {len(given):,} tokens of the program does not fit the context")
-        greedy = replace(move, temperature=move.temperature or 0.0)
-        asked = self._asked(task, greedy, Question(program.prompt, program.prompt_ids, program.breaks))
+        # A fork without a temperature of its own is greedy, unlike a draft or a repair.
+        with_temperature = replace(move, temperature=move.temperature or 0.0)
+        asked = self._asked(task, with_temperature, Question(program.prompt, program.prompt_ids, program.breaks))
         breaks = tuple(sorted({n_prompt + other.position for other in forks}))
         request = replace(asked.request, given=given, read=program.prompt_ids + program.ids, read_breaks=breaks)
         return replace(asked, move=move, request=request)
 
     def _require_that_all_fit(self) -> None:
-        room = self._model.context - self._decoding.max_tokens
-        too_long = {task_id: len(draft.ids) for task_id, draft in self._drafts.items() if len(draft.ids) > room}
+        max_prompt_tokens = self._model.context - self._decoding.max_tokens
+        too_long = {
+            task_id: len(draft.ids) for task_id, draft in self._drafts.items() if len(draft.ids) > max_prompt_tokens
+        }
         if too_long:
             names = ", ".join(f"{task_id} ({n:,} tokens)" for task_id, n in too_long.items())
             raise ModelError(
@@ -272,11 +277,22 @@ class Asking:
                 hint="leave these tasks out, or lower max_tokens",
             )
 
-    def _repair(self, task: Task, parent: Attempt) -> Question | Refused:
+    def _repair(self, task: Task, move: Move, parent: Attempt) -> Asked | Refused:
+        question = self._repair_question(task, parent)
+        if isinstance(question, Refused):
+            return question
+        asked = self._asked(task, move, question)
+        ended = repeats(parent.code, domain_of(task.domain))
+        return replace(asked, request=replace(asked.request, ended=ended), tried=(parent.code,))
+
+    def _repair_question(self, task: Task, parent: Attempt) -> Question | Refused:
+        """Return the question that asks for a repair of ``parent``, with as many facts as the context has room for."""
         domain, decoding, draft = domain_of(task.domain), self._decoding, self._drafts[task.id]
         facts_of = decoding.borrowed.get(task.id, parent)
-        for n in FACTS_SHOWN:
-            prompt = domain.repair_prompt(task, parent, max_facts=n, feedback=decoding.feedback, facts_of=facts_of)
+        for max_facts in FACTS_SHOWN:
+            prompt = domain.repair_prompt(
+                task, parent, max_facts=max_facts, feedback=decoding.feedback, facts_of=facts_of
+            )
             ids = self._ids(task, prompt)
             if len(ids) + decoding.max_tokens <= self._model.context:
                 return Question(prompt, ids, (self._common, min(draft.shared, common_length(draft.ids, ids))))
@@ -285,6 +301,7 @@ class Asking:
     def _draft(self, task: Task) -> _Draft:
         prompt = domain_of(task.domain).prompt(task, feedback=self._decoding.feedback)
         ids = self._ids(task, prompt)
+        # The last tokens of the prompt may change when more text follows, so a longer prompt shows which of them stay.
         return _Draft(prompt, ids, common_length(ids, self._ids(task, prompt + "\n\n")))
 
     def _ids(self, task: Task, prompt: str) -> tuple[int, ...]:

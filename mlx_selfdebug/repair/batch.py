@@ -1,6 +1,6 @@
 """Carry moves out: hand them to the decode batch, the searches and the tests, and return the attempts as they are finished.
 
-All MLX work is done on the thread that calls. The tests run in other processes meanwhile.
+All MLX work is done on the calling thread. The tests run in other processes meanwhile.
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ MAX_SEARCHES = 4
 
 @dataclass(frozen=True)
 class Job:
-    """One attempt to make on ``task`` in ``arm``, and the ``attempts`` that were made before it."""
+    """One attempt to make."""
 
     arm: str
+    """The name of the arm that the attempt belongs to."""
     task: Task
     move: Move
     attempts: tuple[Attempt, ...]
+    """The attempts that the arm has made on the task before, ordered by sample and round."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,10 @@ class GivenUp:
 
 
 class Batch:
-    """The jobs of some arms that wait or are under way, over one decode batch as wide as ``decoding`` allows.
+    """The jobs of all arms of a stream, those that wait and those that are under way, with the decode batch that they share.
 
-    ``askings`` turn the moves of each arm into requests. Raises BudgetError if no row fits the memory budget.
+    The decode batch is as wide as ``decoding`` allows. ``askings`` gives, by arm, what turns the arm's moves into requests. The
+    seconds that each activity takes are added to ``spent``. Raises BudgetError if no row fits the memory budget.
     """
 
     def __init__(
@@ -83,38 +86,45 @@ class Batch:
 
     @property
     def counts(self) -> DecodingCounts:
+        """What was decoded so far."""
         return self._decoder.counts
 
     @property
     def busy(self) -> bool:
+        """Whether a job waits, is under way, or has ended without having been returned."""
         waiting = self._ready or self._to_search or self._asked or self._ended
         return bool(waiting or self._judging.n_pending or self._searching.pending)
 
     @property
     def n_in_test(self) -> int:
-        """The number of completions whose tests are not done."""
+        """The number of completions whose tests are under way."""
         return self._judging.n_pending
 
     @property
     def n_searched(self) -> int:
-        """The number of programs that are searched or wait to be."""
+        """The number of programs that are being searched for an edit, or that wait for a search."""
         return self._searching.pending + len(self._to_search)
 
     def add(self, jobs: Sequence[Job]) -> None:
-        """Add jobs, before those that have not begun."""
+        """Queue jobs in front of those that have not begun."""
         self._ready.extendleft(reversed(jobs))
 
     def advance(self) -> list[Attempt | GivenUp]:
-        """Begin what there is room for, decode one step, and return the jobs that have ended: as attempts, or given up."""
+        """Begin the jobs that there is room for, decode one step, and return the jobs that have ended.
+
+        A job that was carried out is returned as its attempt, any other as ``GivenUp``. If nothing is being decoded, this waits
+        until a test or a search ends. Raises SandboxError if tests cannot be run.
+        """
         self._decoder.limit(self._governor.width())
-        self._submit()
+        self._begin_jobs()
         if self._decoder.shares_cores:
             # The model computes on the cores on which the tests run. Hundreds of test runs beside a matrix product take far
             # longer than first the runs and then the product.
             with self._spent.on("trying edits"):
                 wait(self._searching.futures)
-        # A step takes as long for one row as for ``min_rows``, so the batch waits until several searches have asked for rows.
-        completions = self._decoder.step() if self._is_full or not self._to_search else []
+        # A step takes as long for one row as for ``min_rows``. While programs wait to be searched, more rows may still follow from
+        # the searches, so no step is made until it is full.
+        completions = self._decoder.step() if self._step_is_full or not self._to_search else []
         for completion in completions:
             self._judging.begin(self._asked.pop(completion.ticket), completion)
         if not self._asked and not self._ended:
@@ -125,16 +135,16 @@ class Batch:
         return ended
 
     @property
-    def _is_full(self) -> bool:
-        """Whether there are as many rows to decode as a step takes at least."""
+    def _step_is_full(self) -> bool:
+        """Whether at least ``min_rows`` rows are being decoded or wait for it."""
         return self._decoder.active + self._decoder.waiting >= self._decoder.min_rows
 
-    def _submit(self) -> None:
-        """Hand over only what the batch will want next, so that prompts are rendered, and programs read, as late as possible."""
+    def _begin_jobs(self) -> None:
+        """Begin no more jobs than the next step needs, so that prompts are rendered, and programs read, as late as possible."""
         max_searches = MAX_SEARCHES
         if self._decoder.shares_cores:
-            # The edits of one search keep all cores busy. Once the batch is full, decoding comes first.
-            max_searches = 0 if self._is_full else 1
+            # The edits of one search keep all cores busy. Once a step is full, decoding comes first.
+            max_searches = 0 if self._step_is_full else 1
         while self._to_search and self._searching.pending < max_searches:
             self._search(self._to_search.popleft())
         while self._ready and self._decoder.waiting < self._decoder.width:
@@ -145,6 +155,7 @@ class Batch:
                 self._ask(job)
 
     def _search(self, job: Job) -> None:
+        """Read the parent's program and begin to search it for an edit."""
         program = self._read(job)
         if program is not None:
             tried = tuple(attempt.code for attempt in job.attempts)
@@ -152,21 +163,23 @@ class Batch:
             self._searching.begin(AskedSearch(job.arm, job.task, job.move, program, seed, tried))
 
     def _ask(self, job: Job) -> None:
+        """Hand the request of a draft, a repair or a fork to the decoder, or end the job if its move is refused."""
+        is_fork = job.move.by in ("line", "fork")
         program = None
-        if job.move.by in ("line", "fork"):
+        if is_fork:
             program = self._read(job)
             if program is None:
                 return
         asked = self._askings[job.arm].ask(job.task, job.move, attempts=job.attempts, program=program)
         if isinstance(asked, Asked):
             self._asked[self._decoder.submit(asked.request)] = asked
-        elif job.move.by in ("line", "fork"):
+        elif is_fork:
             self._exhaust(job, asked)
         else:
             self._ended.append(GivenUp(job, asked.reason))
 
     def _read(self, job: Job) -> ProgramReading | None:
-        """Return the reading of the parent's program. If it cannot be read, the move is exhausted and the result is None."""
+        """Return the reading of the parent's program. If it cannot be read, the job is ended and the result is None."""
         assert job.move.parent is not None
         question = self._askings[job.arm].question(job.task)
         try:
@@ -179,7 +192,10 @@ class Batch:
             return None
 
     def _exhaust(self, job: Job, refused: Refused) -> None:
-        """End a move that leads nowhere with an attempt, so that the policy sees it and goes on with something else."""
+        """End a job whose move was refused with an attempt that holds the parent's program and is marked ``EXHAUSTED``.
+
+        The policy sees this attempt and goes on with something else.
+        """
         if not refused.exhausted:
             logger.warning("%s: %s", job.task.id, refused.reason)
         assert job.move.parent is not None

@@ -4,8 +4,8 @@ Wrong programs are made by putting bugs into right code, or taken from a publish
 the operators of ``auditing/mutants.py``, for an evaluation that reports operators one by one. ``stacked`` applies a few of them one
 after the other, for training. A seed and the task's id decide which operators are applied, and where.
 
-``find_bugs`` runs these candidates and keeps those that fail a public check and a hidden one. Programs that cannot be loaded, or
-that do what no honest program does, are not bugs. A program that runs into a limit is kept only if its task has too few other bugs.
+``find_bugs`` runs these candidates and keeps those that fail a public check and a hidden one. Programs that cannot be loaded and
+those whose outcome is suspicious are not bugs. A program that runs into a limit is kept only if its task has too few other bugs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import ast
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from mlx_selfdebug.auditing.mutants import MUTABLE, Mutant, mutants_of
 from mlx_selfdebug.domains import domain_of
@@ -87,33 +88,25 @@ class Bug:
 
 
 def mutated(task: Task, seed: int) -> list[Candidate]:
-    """Return the task's reference with one change each, in the order in which these candidates should be tried.
+    """Return programs that differ from the task's reference by one change, in the order in which they should be tried.
 
-    All operators that can be applied to the reference are equally likely and take turns, so that the many constants do not crowd
-    out the rest. There are no candidates for a task without public checks, or in a domain without operators.
+    The operators take turns in a random order, so that the many changes of constants do not crowd out the rest. There are no
+    candidates for a task without public checks, or in a domain whose programs the operators cannot change.
     """
     if task.domain not in MUTABLE or not task.public:
         return []
-    numbered: dict[str, list[tuple[int, Mutant]]] = {}
+    by_operator: dict[str, list[Candidate]] = {}
     for mutant in mutants_of(without_docstring(task.reference, task.entry_point), task.entry_point):
-        of_operator = numbered.setdefault(mutant.operator, [])
-        of_operator.append((len(of_operator) + 1, mutant))
+        candidates = by_operator.setdefault(mutant.operator, [])
+        name = f"{mutant.operator.replace(' ', '-')}-{len(candidates) + 1}"
+        candidates.append(Candidate(task, name, mutant.operator, mutant.source.strip("\n") + "\n"))
     draw = random.Random(f"{seed}:{task.id}:bugs")
-    operators = sorted(numbered)
+    operators = sorted(by_operator)
     draw.shuffle(operators)
     for operator in operators:
-        draw.shuffle(numbered[operator])
-    longest = max(map(len, numbered.values()), default=0)
-    turns = [
-        (operator, *numbered[operator][i])
-        for i in range(longest)
-        for operator in operators
-        if i < len(numbered[operator])
-    ]
-    return [
-        Candidate(task, f"{operator.replace(' ', '-')}-{number}", operator, mutant.source.strip("\n") + "\n")
-        for operator, number, mutant in turns[:MAX_CANDIDATES]
-    ]  # fmt: skip
+        draw.shuffle(by_operator[operator])
+    turns = zip_longest(*(by_operator[operator] for operator in operators))
+    return [candidate for turn in turns for candidate in turn if candidate is not None][:MAX_CANDIDATES]
 
 
 def stacked(
@@ -121,72 +114,79 @@ def stacked(
 ) -> list[Candidate]:
     """Return up to ``n`` different programs, each of them one to ``max_edits`` edits away from ``code``, which is right.
 
-    Each further edit is half as likely as the one before it. ``weights`` gives the relative frequency with which an operator is
-    drawn, among those that can be applied to the code; it is 1 for an operator that is missing there. There are no candidates for
-    a task without public checks, in a domain without operators, or for code that does not parse.
+    Each further edit is half as likely as the one before it. ``parent`` is the id of the attempt that ``code`` comes from, or "".
+    ``weights`` gives the relative frequency with which each operator is drawn, among those that can be applied to the code. An
+    operator without a weight has the weight 1. There are no candidates for a task without public checks, in a domain whose programs
+    the operators cannot change, or for code that does not parse.
     """
     right = plain_source(code, task.entry_point)
     if task.domain not in MUTABLE or not task.public or not right:
         return []
     draw = random.Random(f"{seed}:{task.id}:{parent}:stacked")
     mutants = _Mutants(task.entry_point, weights or {})
-    drawn: dict[str, Candidate] = {}
+    by_source: dict[str, Candidate] = {}
     # Twice as many draws as programs, because some draws repeat a program or end where they began.
     for _ in range(2 * n):
-        operators, source = [], right
-        for _ in range(_number_of_edits(draw, max_edits)):
-            mutant = mutants.draw(source, draw)
-            if mutant is None:
-                break
-            operators.append(mutant.operator)
-            source = mutant.source
-        text = source.strip("\n") + "\n"
-        if operators and text != right and len(drawn) < n:
-            name = f"stacked-{len(drawn) + 1}"
-            drawn.setdefault(text, Candidate(task, name, "+".join(operators), text, parent))
-    return list(drawn.values())
+        operators, source = _stack_of_edits(right, mutants, max_edits, draw)
+        if operators and source != right and len(by_source) < n:
+            name = f"stacked-{len(by_source) + 1}"
+            by_source.setdefault(source, Candidate(task, name, "+".join(operators), source, parent))
+    return list(by_source.values())
+
+
+def _stack_of_edits(source: str, mutants: _Mutants, max_edits: int, draw: random.Random) -> tuple[list[str], str]:
+    """Apply one to ``max_edits`` operators, one after the other. Return their names and the changed program.
+
+    There are fewer operators, or none, if no operator can be applied any more.
+    """
+    n_edits = 1
+    while n_edits < max_edits and draw.random() < 0.5:
+        n_edits += 1
+    operators: list[str] = []
+    for _ in range(n_edits):
+        mutant = mutants.draw(source, draw)
+        if mutant is None:
+            break
+        operators.append(mutant.operator)
+        source = mutant.source
+    return operators, source.strip("\n") + "\n"
+
+
+class _Mutants:
+    """The mutants of programs, each computed once, to draw from."""
+
+    def __init__(self, entry_point: str, weights: Mapping[str, float]) -> None:
+        self._entry_point, self._weights = entry_point, weights
+        self._by_source: dict[str, dict[str, list[Mutant]]] = {}
+        """The mutants of each program, by the operator that made them."""
+
+    def draw(self, source: str, draw: random.Random) -> Mutant | None:
+        """Draw an operator by its weight, then one of its mutants of ``source``. Return None if there is none."""
+        if source not in self._by_source:
+            by_operator: dict[str, list[Mutant]] = {}
+            for mutant in mutants_of(source, self._entry_point):
+                by_operator.setdefault(mutant.operator, []).append(mutant)
+            self._by_source[source] = by_operator
+        mutants = self._by_source[source]
+        weights = [self._weights.get(operator, 1.0) for operator in mutants]
+        if not any(weights):
+            return None
+        [operator] = draw.choices(list(mutants), weights)
+        return draw.choice(mutants[operator])
 
 
 def plain_source(code: str, entry_point: str) -> str:
     """Return ``code`` in the layout of ``ast.unparse``, without comments and without the entry point's docstring.
 
     Bugs are put into code of this form, and their fix is written in this form as well, so that the bug is the only difference.
-    Code that does not parse gives "".
+    Returns "" for code that does not parse, or that is nested too deeply.
     """
     tree = parse(without_docstring(code, entry_point))
     try:
         return ast.unparse(tree).strip("\n") + "\n" if tree else ""
     except (ValueError, RecursionError):
+        # ast.unparse of Python 3.11 raises ValueError for some f-strings.
         return ""
-
-
-def _number_of_edits(draw: random.Random, max_edits: int) -> int:
-    n = 1
-    while n < max_edits and draw.random() < 0.5:
-        n += 1
-    return n
-
-
-class _Mutants:
-    """A cache of the mutants of programs."""
-
-    def __init__(self, entry_point: str, weights: Mapping[str, float]) -> None:
-        self._entry_point, self._weights = entry_point, weights
-        self._known: dict[str, dict[str, list[Mutant]]] = {}
-
-    def draw(self, source: str, draw: random.Random) -> Mutant | None:
-        """Draw an operator by its weight, then one of its mutants of ``source``. Return None if there is none."""
-        if source not in self._known:
-            by_operator: dict[str, list[Mutant]] = {}
-            for mutant in mutants_of(source, self._entry_point):
-                by_operator.setdefault(mutant.operator, []).append(mutant)
-            self._known[source] = by_operator
-        mutants = self._known[source]
-        weights = [self._weights.get(operator, 1.0) for operator in mutants]
-        if not any(weights):
-            return None
-        [operator] = draw.choices(list(mutants), weights)
-        return draw.choice(mutants[operator])
 
 
 def published(task: Task, wrong: str) -> list[Candidate]:
@@ -198,42 +198,48 @@ def published(task: Task, wrong: str) -> list[Candidate]:
 
 
 def without_docstring(source: str, entry_point: str) -> str:
-    """Return ``source`` without the entry point's docstring, which would only repeat the task's statement."""
+    """Return ``source`` without the entry point's docstring, which would only repeat the task's statement.
+
+    Other strings that stand alone in the body of the entry point are removed as well. ``source`` is returned unchanged if it does
+    not parse, if it has no function ``entry_point``, or if nothing else would be left of the function's body.
+    """
     tree = parse(source)
     function = function_named(tree, entry_point) if tree else None
     if function is None:
         return source
-    texts = [node for node in function.body if _is_text(node)]
-    if len(texts) == len(function.body):
+    strings = [node for node in function.body if _is_string_statement(node)]
+    if len(strings) == len(function.body):
         return source
     lines = source.splitlines(keepends=True)
-    for node in texts:
-        before = lines[node.lineno - 1].encode()[: node.col_offset]
-        after = lines[(node.end_lineno or node.lineno) - 1].encode()[node.end_col_offset :]
-        # Whole lines are removed, so a string that shares its line with other code stays.
+    for node in strings:
+        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+        before = lines[first].encode()[: node.col_offset]
+        after = lines[last].encode()[node.end_col_offset :]
+        # Whole lines are removed, so a string that shares its line with other code stays. Emptied lines stay in the list, so that
+        # the line numbers of the nodes remain right.
         if not before.strip() and not after.strip():
-            lines[node.lineno - 1 : node.end_lineno] = [""] * ((node.end_lineno or node.lineno) - node.lineno + 1)
+            lines[first : last + 1] = [""] * (last - first + 1)
     return "".join(lines)
 
 
-def _is_text(node: ast.stmt) -> bool:
+def _is_string_statement(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def find_bugs(
     candidates: Mapping[str, Sequence[Candidate]], runner: TestRunner, *, per_task: int = 1, limit: int = 0
 ) -> list[Bug]:
-    """Return the first of each task's candidates that are bugs, at most ``per_task``, in the order of the tasks.
+    """Return the first candidates of each task that are bugs, at most ``per_task``, in the order of the tasks.
 
-    ``candidates`` are given by task id. A ``limit`` above 0 is the largest number of bugs in all: only as many tasks are examined
-    as this takes, spread evenly over the set. A reference that fails a public check gives no bugs. Raises SandboxError if programs
-    cannot be tested.
+    ``candidates`` are given by task id. If ``limit`` is above 0, at most that many bugs are returned in all. Then only as many
+    tasks are examined as this takes, and they are spread evenly over the set. A task whose reference fails a public check has no
+    bugs. Raises SandboxError if programs cannot be tested.
     """
     ids = list(candidates)
     by_task: dict[str, list[Bug]] = {}
-    for batch in _batches(ids, -(-limit // per_task)):
-        missing = limit - sum(map(len, by_task.values()))
-        if limit and missing <= 0:
+    tasks_per_batch = -(-limit // per_task)  # rounded up
+    for batch in _batches(ids, tasks_per_batch):
+        if limit and sum(map(len, by_task.values())) >= limit:
             break
         by_task |= _find_in([candidates[id_] for id_ in batch], runner, per_task)
     bugs = [bug for id_ in ids for bug in by_task.get(id_, [])]
@@ -247,10 +253,10 @@ def _batches(ids: Sequence[str], size: int) -> list[list[str]]:
     """
     if not size or size >= len(ids):
         return [list(ids)]
-    steps = -(-len(ids) // size)
+    n_batches = -(-len(ids) // size)  # rounded up
     first = [ids[i * len(ids) // size] for i in range(size)]
     rest = [id_ for id_ in ids if id_ not in first]
-    return [first, *(rest[i::steps] for i in range(steps))]
+    return [first, *(rest[i::n_batches] for i in range(n_batches))]
 
 
 @dataclass
@@ -258,35 +264,38 @@ class _TaskSearch:
     """The search for the bugs of one task."""
 
     waiting: list[Candidate]
+    """Candidates that were not run yet."""
     bugs: list[Bug] = field(default_factory=list)
-    slow: list[Bug] = field(default_factory=list)
+    limit_bugs: list[Bug] = field(default_factory=list)
     """Bugs that ran into a limit."""
 
-    def next(self, wanted: int) -> list[Candidate]:
-        """Remove the candidates to run next from those that wait, and return them."""
-        batch = self.waiting[: wanted - len(self.bugs)]
+    def next(self, n_bugs: int) -> list[Candidate]:
+        """Remove from the waiting candidates as many as bugs are missing to ``n_bugs``, and return them."""
+        batch = self.waiting[: n_bugs - len(self.bugs)]
         self.waiting = self.waiting[len(batch) :]
         return batch
 
-    def take(self, bug: Bug) -> None:
-        outcomes = {bug.public.outcome, bug.hidden.outcome}
-        if bug.public.passed or bug.hidden.passed or outcomes & (SUSPICIOUS | _NO_PROGRAM):
+    def add_if_bug(self, candidate: Candidate, public: Verdict, hidden: Verdict) -> None:
+        outcomes = {public.outcome, hidden.outcome}
+        if public.passed or hidden.passed or outcomes & (SUSPICIOUS | _NO_PROGRAM):
             return
-        (self.slow if outcomes & _LIMITS else self.bugs).append(bug)
+        (self.limit_bugs if outcomes & _LIMITS else self.bugs).append(Bug(candidate, public, hidden))
 
 
-def _find_in(candidates: Sequence[Sequence[Candidate]], runner: TestRunner, per_task: int) -> dict[str, list[Bug]]:
+def _find_in(groups: Sequence[Sequence[Candidate]], runner: TestRunner, per_task: int) -> dict[str, list[Bug]]:
     """Test the next candidates of all tasks side by side until each task has its bugs or no candidate is left.
 
-    Returns the bugs by task id.
+    ``groups`` holds the candidates of one task each. Returns the bugs by task id.
     """
-    by_task = [list(of_task) for of_task in candidates if of_task]
-    sound = _with_passing_reference([of_task[0].task for of_task in by_task if not of_task[0].parent], runner)
-    searches = [_TaskSearch(of_task) for of_task in by_task if of_task[0].parent or of_task[0].task.id in sound]
+    groups = [group for group in groups if group]
+    # Code that comes from an attempt (``parent``) has passed its checks already, unlike a reference.
+    sound = _with_passing_reference([group[0].task for group in groups if not group[0].parent], runner)
+    searches = [_TaskSearch(list(group)) for group in groups if group[0].parent or group[0].task.id in sound]
     while wave := [(search, candidate) for search in searches for candidate in search.next(per_task)]:
-        for (search, candidate), (public, hidden) in zip(wave, _tested([c for _, c in wave], runner), strict=True):
-            search.take(Bug(candidate, public, hidden))
-    chosen = [[*search.bugs, *search.slow][:per_task] for search in searches]
+        verdicts = _tested([candidate for _, candidate in wave], runner)
+        for (search, candidate), (public, hidden) in zip(wave, verdicts, strict=True):
+            search.add_if_bug(candidate, public, hidden)
+    chosen = [[*search.bugs, *search.limit_bugs][:per_task] for search in searches]
     return {bugs[0].candidate.task.id: bugs for bugs in chosen if bugs}
 
 

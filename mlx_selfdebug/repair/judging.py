@@ -1,7 +1,7 @@
-"""Turn completions into attempts: take out their code and test it in other processes while decoding goes on.
+"""Turn completions into attempts: extract their code, and test it in other processes while decoding goes on.
 
-The same code of the same task is tested once, whichever arm it comes from, as long as its verdicts are in the cache. Later
-attempts take them over.
+The same code of the same task is tested once, whichever arm it comes from. Later attempts take over its verdicts, as long as they
+are in the cache.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ MAX_CACHED = 8192
 
 @dataclass(frozen=True)
 class Tests:
-    """The tests of one program, which are under way or done."""
+    """The tests of one program, under way or done."""
 
     hidden: Future[Verdict]
     public: Future[Verdict] | None
     """None if the task has no public checks."""
 
-    # pytest would otherwise take a class of this name for a class of tests.
+    # Without this, pytest would collect the class because of its name.
     __test__ = False
 
     @property
@@ -56,22 +56,20 @@ class VerdictCache:
         self._tests: OrderedDict[tuple[str, str], Tests] = OrderedDict()
         for attempt in attempts:
             if attempt.verdict.isolation == runner.isolation:
-                tests = Tests(_done(attempt.verdict), _done(attempt.public))
+                tests = Tests(_done_future(attempt.verdict), _done_future(attempt.public))
                 self._tests.setdefault((attempt.task_id, attempt.code), tests)
         self._forget()
 
     def tests(self, code: str, task: Task) -> Tests:
-        """Return the tests of ``code``. They begin now if this code of the task is new."""
+        """Return the tests of ``code``. If the cache does not have them, they begin now."""
         key = task.id, code
         if key not in self._tests:
-            self._tests[key] = self._begun(code, task)
+            judge = domain_of(task.domain).judge
+            hidden = judge(code, task, task.hidden, self._runner)
+            public = judge(code, task, task.public, self._runner) if task.public else None
+            self._tests[key] = Tests(hidden, public)
             self._forget()
         return self._tests[key]
-
-    def _begun(self, code: str, task: Task) -> Tests:
-        judge = domain_of(task.domain).judge
-        hidden = judge(code, task, task.hidden, self._runner)
-        return Tests(hidden, judge(code, task, task.public, self._runner) if task.public else None)
 
     def _forget(self) -> None:
         while len(self._tests) > MAX_CACHED:
@@ -79,7 +77,7 @@ class VerdictCache:
 
 
 class Judging:
-    """A queue of completions whose tests have begun, or whose verdicts are in ``cache`` already."""
+    """A queue of completions whose tests are under way, or whose verdicts ``cache`` has already."""
 
     def __init__(self, cache: VerdictCache) -> None:
         self.cache = cache
@@ -95,7 +93,7 @@ class Judging:
         return [future for item in self._pending for future in item.futures if not future.done()]
 
     def begin(self, asked: Asked, completion: Completion) -> None:
-        """Take the code out of a completion and begin to test it."""
+        """Extract the code of a completion, begin to test it, and queue the completion until its verdicts are in."""
         tidied = tidied_by(asked, completion)
         self._pending.append(_Pending(asked, completion, tidied, self.cache.tests(tidied.code, asked.task)))
 
@@ -111,6 +109,8 @@ class Judging:
 
 @dataclass(frozen=True, eq=False)
 class _Pending:
+    """A completion in the queue."""
+
     asked: Asked
     completion: Completion
     tidied: Tidied
@@ -146,9 +146,10 @@ class _Pending:
 
 
 def tidied_by(asked: Asked, completion: Completion) -> Tidied:
-    """Return the code in a completion. A completion that was ended as a copy has the code of the program it is a copy of.
+    """Return the code of a completion, and the steps that extracted it.
 
-    A completion that replaces a line has the code of the program with the new line.
+    A completion that was ended as a copy has the code of the program that it copies. A completion that replaces a line, or is
+    inserted above one, has the code of the whole program after this change.
     """
     domain = domain_of(asked.task.domain)
     if completion.finish == "copy":
@@ -163,7 +164,7 @@ def public_of(tests: Tests, task: Task) -> Verdict:
 
 
 def require_tested(verdict: Verdict, what: str) -> Verdict:
-    """Return ``verdict`` if the tests could be run. Raises SandboxError, which names ``what`` was tested, otherwise."""
+    """Return ``verdict`` unchanged. Raises a SandboxError that names ``what`` was tested if the tests could not be run."""
     if verdict.outcome == "infrastructure":
         raise SandboxError(
             f"the tests of {what} could not be run: {reason_of(verdict)}",
@@ -173,7 +174,7 @@ def require_tested(verdict: Verdict, what: str) -> Verdict:
 
 
 def distinct(attempts: Iterable[Attempt], task: Task) -> list[Attempt]:
-    """Return the earliest attempt on ``task`` for each different code. Codes that differ only in layout are the same."""
+    """Return the earliest attempt on ``task`` for each different code. Codes that differ only in layout count as the same."""
     domain = domain_of(task.domain)
     seen: dict[str, Attempt] = {}
     for attempt in sorted(attempts, key=lambda a: (a.round, a.sample)):
@@ -181,7 +182,7 @@ def distinct(attempts: Iterable[Attempt], task: Task) -> list[Attempt]:
     return list(seen.values())
 
 
-def _done(verdict: Verdict) -> Future[Verdict]:
+def _done_future(verdict: Verdict) -> Future[Verdict]:
     future: Future[Verdict] = Future()
     future.set_result(verdict)
     return future

@@ -1,6 +1,6 @@
 """Show a reading as a picture: the code shaded by how much it surprised the model, with what the model would rather have written.
 
-Shades are plain values that are stored with a run, so that a report can show them without a model.
+Shades are plain values that are stored with a run, so a report can show them without a model.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Shade:
 
     text: str
     nats: float
-    """By how many nats the model finds its favourite likelier than this token; 0 where the token itself is the favourite."""
+    """By how many nats the model finds its favourite likelier than this token; 0 if the token itself is the favourite."""
     rather: tuple[str, ...]
-    """The texts of the model's favourites, the likeliest first; empty where the token itself is the favourite."""
+    """The texts of the model's favourites, the likeliest first; empty if the token itself is the favourite."""
 
     @property
     def favourites(self) -> str:
@@ -39,6 +39,7 @@ class Shade:
 
     @property
     def title(self) -> str:
+        """Return the surprise and the favourites as a phrase: "4.2 nats; rather ' +' or ' *'"."""
         return f"{self.nats:.1f} nats; rather {self.favourites}"
 
     def strength(self, steps: int) -> int:
@@ -60,7 +61,7 @@ def shades_of(program: ProgramReading) -> list[Shade]:
     reading, starts, body = program.reading, program.starts, program.body
     shades: list[Shade] = []
     for i, nats in enumerate(reading.surprise):
-        if starts[i] >= len(body):
+        if starts[i] >= len(body):  # The tokens that close the completion follow.
             break
         text = body[starts[i] : starts[i + 1]]
         rather = tuple(program.speller.spell(int(id_)) for id_ in reading.others[i, :SHOWN_OTHERS]) if nats > 0 else ()
@@ -75,8 +76,8 @@ def as_html(shades: Sequence[Shade]) -> str:
 
 def as_text(shades: Sequence[Shade]) -> str:
     """Return the code with the most surprising token of each line marked: ``return a [- -> +] b``."""
-    marked = _most_surprising_of_each_line(shades)
-    return "".join(_marked(shade) if i in marked else shade.text for i, shade in enumerate(shades))
+    to_mark = _most_surprising_of_each_line(shades)
+    return "".join(_marked(shade) if i in to_mark else shade.text for i, shade in enumerate(shades))
 
 
 def most_surprising(shades: Sequence[Shade], max_places: int) -> list[Place]:
@@ -102,10 +103,11 @@ def _marked(shade: Shade) -> str:
 
 
 def _most_surprising_of_each_line(shades: Sequence[Shade]) -> set[int]:
-    best: dict[int, int] = {}
+    """Return the indices of the tokens to mark. Tokens that are, or would be, only white space are never marked."""
+    by_line: dict[int, int] = {}
     line = 0
     for i, shade in enumerate(shades):
         if shade.nats >= MARKED_NATS and shade.text.strip() and shade.rather[0].strip():
-            best[line] = max(best.get(line, i), i, key=lambda j: shades[j].nats)
+            by_line[line] = max(by_line.get(line, i), i, key=lambda j: shades[j].nats)
         line += shade.text.count("\n")
-    return set(best.values())
+    return set(by_line.values())

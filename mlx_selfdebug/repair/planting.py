@@ -2,12 +2,13 @@
 
 Failures that are made in this way cost no tokens, and their minimal fix is known. The right programs are the model's own drafts
 that passed, and the reference of a task that the model has not solved. The bugs are stored with the run as attempts of an arm of
-their own, each with its verdicts and with the draft it was made from as its parent. Training pairs can then be made from them as
-from any other failure.
+their own. Each has its verdicts, and its parent is the draft that it was made from. Training pairs can then be made from the bugs
+as from any other failure.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import zip_longest
 
@@ -25,6 +26,7 @@ ARM = "bugs"
 TRIES_PER_BUG = 4
 """The number of programs to run per bug that is wanted. Some of them still pass, and some fail in a way that cannot be shown."""
 TASKS_PER_BATCH = 32
+"""The number of tasks whose bugs are looked for at a time. Progress is reported, and bugs are stored, after each batch."""
 
 
 def plant_bugs(
@@ -32,8 +34,8 @@ def plant_bugs(
 ) -> list[Attempt]:
     """Return the bugs of ``tasks`` as attempts. They are made, tested and stored now, unless the run has all of them already.
 
-    ``attempts`` are the model's own attempts on these tasks. Bugs can be put into Python programs alone, so that tasks of other
-    domains have none. Raises SandboxError if programs cannot be tested.
+    ``attempts`` are the model's own attempts on these tasks. Bugs can only be put into Python programs, so tasks of other domains
+    have none. Raises SandboxError if programs cannot be tested.
     """
     config = run.config.collect
     if not config.bugs:
@@ -44,10 +46,10 @@ def plant_bugs(
         operators: dict[str, str] = {}
         with progress.stage("bugs", len(tasks), "tasks") as stage:
             for start in range(0, len(tasks), TASKS_PER_BATCH):
-                part = tasks[start : start + TASKS_PER_BATCH]
-                candidates = {task.id: _candidates(task, attempts, config, run.config.seed) for task in part}
+                batch = tasks[start : start + TASKS_PER_BATCH]
+                candidates = {task.id: _candidates(task, attempts, config, run.config.seed) for task in batch}
                 operators |= _store(run, find_bugs(candidates, runner, per_task=config.bugs))
-                stage.advance(len(part), f"{len(operators)} bugs")
+                stage.advance(len(batch), f"{len(operators)} bugs")
         run.flush()
         run.remember(Key.BUG_OPERATORS, operators)
     return list(run.attempts(ARM))
@@ -58,14 +60,15 @@ def _candidates(task: Task, attempts: Sequence[Attempt], config: CollectConfig, 
     n = TRIES_PER_BUG * config.bugs
     right = _right_programs(task, attempts)
     drawn = [stacked(task, code, parent, seed=seed, max_edits=config.bug_edits, n=n) for parent, code in right.items()]
-    in_turn = [candidate for row in zip_longest(*drawn) for candidate in row if candidate is not None]
-    return in_turn[:n]
+    turns = zip_longest(*drawn)
+    return [candidate for turn in turns for candidate in turn if candidate is not None][:n]
 
 
 def _right_programs(task: Task, attempts: Sequence[Attempt]) -> dict[str, str]:
     """Return the codes into which bugs are put, by the ids of their attempts.
 
-    They are the model's own right programs, each different one once. Without any it is the reference, whose id is "".
+    They are the model's own right programs, each different code once. If there are none, the reference takes their place, under
+    the id "".
     """
     own = distinct([attempt for attempt in attempts if attempt.task_id == task.id], task)
     codes = {attempt.id: attempt.code for attempt in own if attempt.passed and attempt.public.passed}
@@ -73,13 +76,13 @@ def _right_programs(task: Task, attempts: Sequence[Attempt]) -> dict[str, str]:
 
 
 def _store(run: Run, bugs: Sequence[Bug]) -> dict[str, str]:
-    """Store each bug as an attempt, and return the operators by which it was made, by the attempt's id."""
-    operators = {}
-    numbers: dict[str, int] = {}
+    """Store each bug as an attempt. Return, by the attempt's id, the operators that made the bug, joined by "+"."""
+    operators: dict[str, str] = {}
+    n_stored: Counter[str] = Counter()
     for bug in bugs:
         task_id = bug.candidate.task.id
-        number = numbers[task_id] = numbers.get(task_id, -1) + 1
-        attempt = bug.to_attempt(ARM, task_id, number)
+        attempt = bug.to_attempt(ARM, task_id, sample=n_stored[task_id])
+        n_stored[task_id] += 1
         run.add_attempt(attempt)
         operators[attempt.id] = bug.candidate.operator
     return operators

@@ -1,7 +1,7 @@
-"""Policies: small objects that decide what is attempted next on a task, given what was attempted before. You can write your own.
+"""Define policies: small objects that decide what is attempted next on a task. You can write your own.
 
 A policy is asked when no attempt on the task is under way. It sees the finished attempts, ordered by sample and round, and returns
-the next moves; an empty list ends the task. It looks at nothing else, so that a run that was killed continues as it would have.
+the next moves; an empty list ends the task. It looks at nothing else, so a run that was killed continues as it would have.
 
     class Twice:
         def moves(self, task, attempts):
@@ -26,6 +26,14 @@ EASY_ERRORS = frozenset({"NameError", "UnboundLocalError", "TypeError", "Attribu
 EXHAUSTED = "exhausted"
 """The ``finish`` of a follow-up that found nothing or could not be made. Its attempt holds the failed program as it was."""
 
+EDITS_ROUND = 1
+"""The round of a sample in which its failed program is searched for an edit."""
+FIRST_FORK_ROUND = 2
+"""The round of a sample in which its first fork is made, be it of a line or of the whole rest.
+
+Edits come before forks, so attempts that are sorted by sample and round are in the order in which they were made.
+"""
+
 
 @dataclass(frozen=True)
 class Move:
@@ -34,7 +42,7 @@ class Move:
     sample: int
     """Together with ``round``, this identifies the attempt within its task and arm."""
     round: int = 0
-    """0 for a draft; what follows it up counts from 1."""
+    """0 for a draft, 1 and more for the attempts that follow it up."""
     parent: Attempt | None = None
     """The failed attempt that is followed up; None for a draft."""
     temperature: float | None = None
@@ -42,10 +50,10 @@ class Move:
     by: Literal["asking", "edits", "line", "insert", "fork"] = "asking"
     """How the parent is followed up.
 
-    "asking" shows it to the model and asks for a repair. "edits" searches for a small edit of it that passes. "fork" cuts it off
-    at a surprising token and lets the model complete it from there, and "line" lets the model complete only the line of that
-    token, after which the parent continues as it was. "insert" lets the model insert a statement above a line whose beginning
-    surprises it.
+    "asking" shows the parent to the model and asks for a repair. "edits" searches for a small edit of the parent's program that
+    passes. "fork" cuts the program off at a surprising token and lets the model complete it from there. "line" lets the model
+    complete only the line of that token, after which the program continues as it was. "insert" lets the model insert a statement
+    above a line whose beginning surprises it.
     """
     place: int = 0
     """Which fork, line or insertion of the parent this is: 0 begins with the token that the model would most like to change."""
@@ -57,7 +65,9 @@ class Move:
         """Return the kind of the attempt that this move makes."""
         if self.parent is None:
             return "draft"
-        return {"asking": "repair", "edits": "edits"}.get(self.by, "fork")  # type: ignore[return-value]
+        if self.by == "asking":
+            return "repair"
+        return "edits" if self.by == "edits" else "fork"
 
 
 class Policy(Protocol):
@@ -92,7 +102,7 @@ def either(*stops: Stop) -> Stop:
 
 
 def repairable(attempt: Attempt) -> bool:
-    """Return whether ``attempt`` failed a check that may be shown to a model, and is an honest program."""
+    """Return whether ``attempt`` failed a public check and neither of its verdicts is suspicious (``SUSPICIOUS``)."""
     return not attempt.public.passed and SUSPICIOUS.isdisjoint({attempt.public.outcome, attempt.verdict.outcome})
 
 
@@ -140,33 +150,20 @@ class Repair:
         return [Move(0, last.round + 1, last, self.temperature)]
 
 
-EDITS_ROUND = 1
-FIRST_FORK_ROUND = 2
-"""The rounds of a sample at which its edits and its first fork, of a line or of the whole rest, are made.
-
-With rounds counted in this order, attempts that are sorted by sample and round are in the order in which they were made.
-"""
-
-
-def _may_go_on(made: Sequence[Attempt], limit: int) -> bool:
-    """Return whether one more of these follow-ups may be made: a program may have fewer places for them than are allowed."""
-    return len(made) < limit and all(attempt.finish != EXHAUSTED for attempt in made)
-
-
 @dataclass(frozen=True)
 class Search:
     """A policy that searches the first attempt's failed program, and then makes drafts or repairs, until ``stop``.
 
-    A program that failed no public check, or that did what no honest program does, is not searched. The first draft on a task is
-    greedy, as a user's first draft is; later drafts have the temperature of the arm's decoding.
+    Only a program that is ``repairable`` is searched. The first draft on a task is greedy, as a user's first draft is; later
+    drafts have the temperature of the arm's decoding.
     """
 
     edits: bool = True
     """Whether to look for a small edit of the program that passes."""
     lines: int = 3
-    """The largest number of forks of a single line. They are made one after another when no edit passed; none if ``forks`` is 0."""
+    """The largest number of forks of a single line, which follow if no edit passed. If ``forks`` is 0, none are made."""
     forks: int = 2
-    """The largest number of forks that write the rest of the program anew. They follow those of a line."""
+    """The largest number of forks of the whole rest of the program, which follow the forks of a line."""
     then: Literal["drafts", "repairs", "nothing"] = "drafts"
     """What follows when no edit and no fork passed: fresh "drafts", "repairs" that are shown the failed program, or "nothing"."""
     stop: Stop = passed_in_public
@@ -185,34 +182,43 @@ class Search:
         return [move] if move else []
 
     def _search(self, attempts: Sequence[Attempt]) -> Move | None:
+        """Return the next search for an edit, fork of a line or fork of the whole rest, or None once all have been made."""
         failed = attempts[0]
         if self.edits and not any(attempt.kind == "edits" for attempt in attempts):
             return Move(0, EDITS_ROUND, failed, by="edits")
+        # Both sorts of fork have the same kind. Their rounds tell them apart.
         max_lines = self.lines if self.forks else 0
+        first_rest_round = FIRST_FORK_ROUND + max_lines
         forks = [attempt for attempt in attempts if attempt.kind == "fork"]
-        lines = [fork for fork in forks if fork.round < FIRST_FORK_ROUND + max_lines]
-        if _may_go_on(lines, max_lines):
+        lines = [fork for fork in forks if fork.round < first_rest_round]
+        if len(lines) < max_lines and not _any_exhausted(lines):
             return Move(0, FIRST_FORK_ROUND + len(lines), failed, by="line", place=len(lines))
-        rests = [fork for fork in forks if fork.round >= FIRST_FORK_ROUND + max_lines]
-        if _may_go_on(rests, self.forks):
-            return Move(0, FIRST_FORK_ROUND + max_lines + len(rests), failed, by="fork", place=len(rests))
+        rests = [fork for fork in forks if fork.round >= first_rest_round]
+        if len(rests) < self.forks and not _any_exhausted(rests):
+            return Move(0, first_rest_round + len(rests), failed, by="fork", place=len(rests))
         return None
 
     def _draft(self, attempts: Sequence[Attempt]) -> Move | None:
         sample = attempts[-1].sample + 1
+        # The first attempt may be a given program, after which the model has not drafted yet.
         drafted = any(attempt.kind == "draft" for attempt in attempts)
         return Move(sample, temperature=None if drafted else 0.0) if sample <= self.max_followups else None
 
     def _repair(self, attempts: Sequence[Attempt]) -> Move | None:
-        failed, n = attempts[0], sum(attempt.kind == "repair" for attempt in attempts)
-        if self.then != "repairs" or n >= self.max_followups or not repairable(failed):
+        failed, n_repairs = attempts[0], sum(attempt.kind == "repair" for attempt in attempts)
+        if self.then != "repairs" or n_repairs >= self.max_followups or not repairable(failed):
             return None
         return Move(0, attempts[-1].round + 1, failed)
 
 
+def _any_exhausted(forks: Sequence[Attempt]) -> bool:
+    """Return whether one of the forks found no place left. A program may have fewer places than the policy would fork."""
+    return any(fork.finish == EXHAUSTED for fork in forks)
+
+
 @dataclass(frozen=True)
 class Alternate:
-    """A policy that repairs errors of name, type and syntax at once.
+    """A policy that repairs an attempt at once if it failed with an error of name, type or syntax (``EASY_ERRORS``).
 
     After a failed assertion, a fresh draft and a repair of that draft take turns.
     """
@@ -228,18 +234,22 @@ class Alternate:
         if len(attempts) >= self.max_attempts or self.stop(attempts):
             return []
         fresh_draft_failed = last.round == 0 and last.sample > 0
-        if repairable(last) and (_easy(last) or fresh_draft_failed):
+        if repairable(last) and (_failed_with_easy_error(last) or fresh_draft_failed):
             return [Move(last.sample, last.round + 1, last)]
         return [Move(last.sample + 1)]
 
 
+def _failed_with_easy_error(attempt: Attempt) -> bool:
+    return any(failure.error and failure.error.type in EASY_ERRORS for failure in attempt.public.failures[:1])
+
+
 @dataclass(frozen=True)
 class MiningPolicy:
-    """A policy that mines training data: several drafts at once, followed by what can be made of those that failed.
+    """A policy that mines training data: it makes several drafts at once, and then follows up those that failed.
 
     First, failed drafts are searched for a small edit that passes. If the task has no right program after that, failed drafts are
     forked. If that does not help either, rounds of repairs follow, each made from the failed attempts of the round before. The
-    searches go by the hidden checks. Attempts of the same code count once.
+    searches go by the hidden checks. Attempts with the same code count as one.
     """
 
     samples: int
@@ -256,44 +266,44 @@ class MiningPolicy:
     def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:
         if not attempts:
             return [Move(sample) for sample in range(self.samples)]
-        made = {attempt.kind for attempt in attempts}
-        failed = self._failed(task, [attempt for attempt in attempts if attempt.kind == "draft"])
-        if self.edits and failed and "edits" not in made:
+        kinds = {attempt.kind for attempt in attempts}
+        failed = _distinct_failed(task, [attempt for attempt in attempts if attempt.kind == "draft"])
+        if self.edits and failed and "edits" not in kinds:
             return [Move(a.sample, EDITS_ROUND, a, by="edits", hidden=True) for a in failed[: self.edits]]
         if solved(attempts):
             return []
-        if self.forks and failed and "fork" not in made:
-            places = range(self.forks)
+        if self.forks and failed and "fork" not in kinds:
             return [
-                Move(a.sample, FIRST_FORK_ROUND + k, a, by="fork", place=k)
+                Move(a.sample, FIRST_FORK_ROUND + place, a, by="fork", place=place)
                 for a in failed[: self.repairs]
-                for k in places
+                for place in range(self.forks)
             ]
         return self._repairs(task, attempts, failed)
 
-    def _repairs(self, task: Task, attempts: Sequence[Attempt], failed: Sequence[Attempt]) -> list[Move]:
-        before = self._rounds_before_repairs
+    def _repairs(self, task: Task, attempts: Sequence[Attempt], failed_drafts: Sequence[Attempt]) -> list[Move]:
+        """Return the next round of repairs: of the failed drafts at first, then of the failed repairs of the round before."""
         repairs = [attempt for attempt in attempts if attempt.kind == "repair"]
-        last = max((attempt.round for attempt in repairs), default=before)
-        if last >= before + self.rounds:
+        last_round = max((repair.round for repair in repairs), default=self._rounds_before_repairs)
+        if last_round >= self._rounds_before_repairs + self.rounds:
             return []
-        again = self._failed(task, [attempt for attempt in repairs if attempt.round == last]) if repairs else failed
-        return [Move(a.sample, last + 1, a) for a in again[: self.repairs]]
+        failed = failed_drafts
+        if repairs:
+            failed = _distinct_failed(task, [repair for repair in repairs if repair.round == last_round])
+        return [Move(a.sample, last_round + 1, a) for a in failed[: self.repairs]]
 
     @property
     def _rounds_before_repairs(self) -> int:
-        """Return the number of rounds that the searches may take before the first repair of a sample."""
-        return FIRST_FORK_ROUND - 1 + self.forks if self.forks else EDITS_ROUND if self.edits else 0
-
-    def _failed(self, task: Task, attempts: Sequence[Attempt]) -> list[Attempt]:
-        """Return the attempts that failed by honest means, one for each different code."""
-        normalise = domain_of(task.domain).normalise
-        by_code: dict[str, Attempt] = {}
-        for attempt in attempts:
-            if not attempt.passed and attempt.verdict.outcome not in SUSPICIOUS:
-                by_code.setdefault(normalise(attempt.code), attempt)
-        return list(by_code.values())
+        """Return the number of rounds that are reserved for edits and forks, before the first repair of a sample."""
+        if self.forks:
+            return FIRST_FORK_ROUND - 1 + self.forks
+        return EDITS_ROUND if self.edits else 0
 
 
-def _easy(attempt: Attempt) -> bool:
-    return any(failure.error and failure.error.type in EASY_ERRORS for failure in attempt.public.failures[:1])
+def _distinct_failed(task: Task, attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Return the attempts that failed without anything suspicious, one for each different code."""
+    normalise = domain_of(task.domain).normalise
+    by_code: dict[str, Attempt] = {}
+    for attempt in attempts:
+        if not attempt.passed and attempt.verdict.outcome not in SUSPICIOUS:
+            by_code.setdefault(normalise(attempt.code), attempt)
+    return list(by_code.values())

@@ -1,7 +1,7 @@
 """Read a program under its task's statement, as if the program were the model's own answer to the statement.
 
 Where the model finds a token unlikely, it would have written something else. A bug in a program that someone else wrote is often
-just such a place. A program of the model's own surprises it much less.
+at such a place. The model's own programs surprise it much less.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.base import Domain
 from mlx_selfdebug.errors import UnreadableError
+from mlx_selfdebug.repair.asking import Asking, Decoding
 from mlx_selfdebug.repair.picture import Shade, as_html, as_text, shades_of
 from mlx_selfdebug.values.task import Task
 
@@ -43,37 +44,41 @@ class ProgramReading:
     """A program and the model's reading of it."""
 
     prompt: str
-    """The message that the program was read as an answer to."""
+    """The message to which the program was read as an answer."""
     prompt_ids: tuple[int, ...]
     """The token ids of the chat with this message, up to the point where the model's reply begins."""
     breaks: tuple[int, ...]
     """Positions in ``prompt_ids``, ascending, up to which other prompts may be the same."""
     code: str
+    """The whole program, with any empty lines around it."""
     ids: tuple[int, ...]
     """The n tokens of the text that was read: the body of the program, followed by what closes a completion."""
     starts: tuple[int, ...]
-    """The character of that text at which each token begins, followed by the length of the text: n + 1 numbers."""
+    """The offset in that text, in characters, at which each token begins, followed by the length of the text: n + 1 numbers."""
     reading: Reading
+    """How likely the model found each token, and which tokens it would rather have written."""
     domain: Domain = field(repr=False)
+    """The domain of the task."""
     speller: Speller = field(repr=False)
+    """The tokenizer of the model that read the program."""
 
     @property
     def is_read(self) -> bool:
-        """Whether a model has read the program; what ``unread`` returns was read by none."""
+        """Whether a model has read the program. It is false for what ``unread`` returns."""
         return bool(self.prompt_ids)
 
     @property
     def body(self) -> str:
-        """Return the program without the empty lines around it: the part that was read and may be changed."""
+        """Return the program without the empty lines around it: the part that was read and that edits and forks may change."""
         return self.code.strip("\n")
 
     @property
     def first_line(self) -> int:
-        """Return the number of the line, from 1, in which the body of the program begins."""
+        """Return the number of the line of ``code``, counted from 1, in which the body begins."""
         return 1 + len(self.code) - len(self.code.lstrip("\n"))
 
     def shades(self) -> list[Shade]:
-        """Return the tokens of the body with the surprise of each. The pictures are made of these."""
+        """Return the tokens of the body with the surprise of each, from which the pictures are made."""
         return shades_of(self)
 
     def __str__(self) -> str:
@@ -84,11 +89,12 @@ class ProgramReading:
         return as_html(self.shades())
 
     def code_of(self, body: str) -> str:
-        """Return the program whose body is ``body``."""
+        """Return the program with ``body`` in the place of its own body."""
         before, _, after = self.code.partition(self.body)
         return f"{before}{body}{after}"
 
     def completion_of(self, body: str) -> str:
+        """Return the completion by which a model would have answered with ``body``."""
         return self.domain.completion(body)
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
@@ -98,15 +104,17 @@ class ProgramReading:
 class Decoder(Protocol):
     """The part of a decode batch that reads programs. It uses the keys and values that the batch has of the prompts."""
 
-    def read(self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Sequence[int] = ()) -> Reading: ...
+    def read(self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Sequence[int] = ()) -> Reading:
+        """Read ``program`` as the completion of ``prompt``; see ``sampling.reading.Reader.read``."""
 
     def log_likelihood(
         self, prompt: tuple[int, ...], reading: Reading, program: tuple[int, ...], breaks: Sequence[int] = ()
-    ) -> float: ...
+    ) -> float:
+        """Return the log-likelihood of ``program`` in nats; see ``sampling.reading.Reader.log_likelihood``."""
 
 
 class Readings:
-    """A reader of programs that remembers its latest readings."""
+    """A reader of programs that remembers the readings it used last."""
 
     def __init__(self, speller: Speller, decoder: Decoder) -> None:
         self._speller, self._decoder = speller, decoder
@@ -115,8 +123,9 @@ class Readings:
     def read(self, task: Task, code: str, prompt: str, ids: tuple[int, ...], breaks: tuple[int, ...]) -> ProgramReading:
         """Return the reading of ``code`` as an answer to ``task``.
 
-        ``prompt`` is the message that asks for ``task``, and ``ids`` are its token ids. Raises ModelError if the program is empty
-        or does not fit the model's context.
+        ``prompt`` is the message that asks for ``task``, and ``ids`` are its token ids. ``breaks`` are positions in ``ids``,
+        ascending, up to which other prompts may be the same. Raises UnreadableError if the program is empty, and ModelError if it
+        does not fit the model's context.
         """
         key = task.id, code
         if key not in self._known:
@@ -129,8 +138,10 @@ class Readings:
     def log_likelihoods(self, program: ProgramReading, codes: Sequence[str]) -> list[float]:
         """Return the log-likelihood, in nats, of each of ``codes`` as an answer to the prompt of ``program``."""
         completions = self._speller.encode_all([program.domain.completion(code) for code in codes])
-        given = program.prompt_ids, program.reading
-        return [self._decoder.log_likelihood(*given, tuple(ids), program.breaks) for ids in completions]
+        return [
+            self._decoder.log_likelihood(program.prompt_ids, program.reading, tuple(ids), program.breaks)
+            for ids in completions
+        ]
 
     def _read(
         self, task: Task, code: str, prompt: str, ids: tuple[int, ...], breaks: tuple[int, ...]
@@ -138,24 +149,44 @@ class Readings:
         domain = domain_of(task.domain)
         if not code.strip():
             raise UnreadableError("an empty program cannot be read")
-        program, starts = self._speller.spans(domain.completion(code))
-        reading = self._decoder.read(ids, tuple(program), breaks)
-        return ProgramReading(prompt, ids, breaks, code, tuple(program), tuple(starts), reading, domain, self._speller)
+        program_ids, starts = self._speller.spans(domain.completion(code))
+        return ProgramReading(
+            prompt=prompt,
+            prompt_ids=ids,
+            breaks=breaks,
+            code=code,
+            ids=tuple(program_ids),
+            starts=tuple(starts),
+            reading=self._decoder.read(ids, tuple(program_ids), breaks),
+            domain=domain,
+            speller=self._speller,
+        )
 
 
 def unread(speller: Speller, task: Task, code: str) -> ProgramReading:
-    """Return a stand-in for the reading of ``code``, in which no token surprises and the model would rather have nothing else.
+    """Return a stand-in for a reading of ``code``, for a program that no model reads.
 
-    Edits of the syntax can be made from it. Raises UnreadableError if the program is empty.
+    All of its tokens are equally likely, and there are no tokens that a model would rather have written. Edits of the syntax can be
+    made from it. Raises UnreadableError if the program is empty.
     """
+    # Importing this at the top would load MLX, which the classes of this module do not need.
     from mlx_selfdebug.sampling.reading import indifferent_reading
 
     domain = domain_of(task.domain)
     if not code.strip():
         raise UnreadableError("an empty program cannot be read")
     ids, starts = speller.spans(domain.completion(code))
-    reading = indifferent_reading(ids, n_others=0)
-    return ProgramReading("", (), (), code, tuple(ids), tuple(starts), reading, domain, speller)
+    return ProgramReading(
+        prompt="",
+        prompt_ids=(),
+        breaks=(),
+        code=code,
+        ids=tuple(ids),
+        starts=tuple(starts),
+        reading=indifferent_reading(ids, n_others=0),
+        domain=domain,
+        speller=speller,
+    )
 
 
 def read(model: Model, task: Task, code: str) -> ProgramReading:
@@ -164,11 +195,13 @@ def read(model: Model, task: Task, code: str) -> ProgramReading:
     In a notebook the result shows itself as a picture, the code shaded by surprise. Printed, it marks the most surprising token of
     each line. Raises ModelError if the program is empty, or if it does not fit the model's context together with its task.
     """
-    from mlx_selfdebug.repair.asking import Asking, Decoding
+    # Importing these at the top would load MLX, which the classes of this module do not need.
     from mlx_selfdebug.sampling.prefixes import Prefixes
     from mlx_selfdebug.sampling.reading import Reader
 
     # Nothing is decoded here. The settings only have to leave room for one token of completion.
-    question = Asking(model, [task], Decoding(0.0, 0.0, 1, 1, 0), 0, "").question(task)
+    decoding = Decoding(temperature=0.0, min_p=0.0, max_tokens=1, batch_size=1, budget_bytes=0)
+    question = Asking(model, [task], decoding, run_seed=0, arm="").question(task)
+    # A limit of one byte: a single program is read, and none of its keys and values are kept for another.
     reader = Reader(model, Prefixes(model.network, chunk=512, max_bytes=1))
     return Readings(model, reader).read(task, code, question.prompt, question.ids, question.breaks)

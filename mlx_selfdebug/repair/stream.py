@@ -1,10 +1,10 @@
-"""Run drafts, tests and repairs as one stream. Every task is a small state machine, and all of them share one decode batch.
+"""Run drafts, tests and repairs as one stream. Every task is a small state machine, and all tasks share one decode batch.
 
     policy --moves--> decode batch --completion--> tests (other processes) --verdict--> store, policy --moves--> ...
 
-The next prompt of a task joins the batch as soon as the task's verdicts are in. Other rows go on decoding meanwhile. Several arms
-may play side by side in one batch. Attempts that are stored already count as made. An attempt depends only on its own key and on
-its parent, not on the order of events.
+The next prompt of a task joins the batch as soon as the task's verdicts are in. The batch's other rows go on decoding meanwhile.
+Several arms may play side by side in one batch. Attempts that are stored already count as made. An attempt depends only on its own
+key and on its parent, not on the order of events.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class _TaskMachine:
         self.arm = play.arm
         self.attempts: list[Attempt] = list(play.given.get(task.id, []))
         self._policy = play.policy
+        self._given_up = False
         self._under_way: set[tuple[int, int]] = set()
+        """The sample and the round of each move that is under way."""
 
     @property
     def busy(self) -> bool:
@@ -60,8 +62,8 @@ class _TaskMachine:
         return any(attempt.passed for attempt in self.attempts)
 
     def next_moves(self) -> Sequence[Move]:
-        """Return the moves to make now, none while any is under way."""
-        if self._under_way:
+        """Return the moves to make now: none while any is under way, and none once the task was given up."""
+        if self._under_way or self._given_up:
             return []
         moves = self._policy.moves(self.task, tuple(self.attempts))
         self._under_way = {(move.sample, move.round) for move in moves}
@@ -69,7 +71,7 @@ class _TaskMachine:
 
     def give_up(self, move: Move) -> None:
         """End the task, because ``move`` cannot be made. Its other attempts that are under way are still finished."""
-        self._policy = _Nothing()
+        self._given_up = True
         self._under_way.remove((move.sample, move.round))
 
     def finish(self, attempt: Attempt) -> None:
@@ -78,16 +80,11 @@ class _TaskMachine:
         self.attempts.sort(key=lambda a: (a.sample, a.round))
 
 
-class _Nothing:
-    def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:  # noqa: ARG002
-        return []
-
-
 class Stream:
     """Makes the attempts of one or more arms, and stores each attempt as soon as it is finished.
 
-    A stream is used for one ``play``. Its ``counts`` are those of the decoding, and ``spent`` records what the time was spent on.
-    ``cache`` knows which programs were tested before; by default it is made of the attempts that the run has stored.
+    A stream plays once. Afterwards, ``counts`` says what was decoded. The seconds that each activity took are added to ``spent``.
+    ``cache`` knows the verdicts of programs that were tested before; by default it is made of the attempts that the run has stored.
     """
 
     def __init__(
@@ -110,8 +107,8 @@ class Stream:
     def play(self, *plays: Play) -> dict[str, list[Attempt]]:
         """Make all attempts that the arms' policies ask for, and return them by arm.
 
-        The attempts of an arm, which include those that it was given, are ordered by task, then by sample and round. One batch
-        holds all arms, as wide as the decoding of the first play allows.
+        The attempts of an arm include those that it was given. They are ordered by task, then by sample and round. All arms share
+        one batch, which is as wide as the decoding of the first play allows.
 
         Raises ModelError if the prompt of a draft does not fit the model's context or if the model's logits are not numbers,
         BudgetError if no row fits the memory budget, SandboxError if tests cannot be run, and StoreError if an attempt cannot be
@@ -133,10 +130,9 @@ class Stream:
     def _batch(self, plays: Sequence[Play]) -> Batch:
         cache = self._cache
         if cache is None:
-            tasks = {task.id for play in plays for task in play.tasks}
-            cache = VerdictCache(
-                self._runner, [attempt for attempt in self._run.attempts() if attempt.task_id in tasks]
-            )
+            task_ids = {task.id for play in plays for task in play.tasks}
+            stored = [attempt for attempt in self._run.attempts() if attempt.task_id in task_ids]
+            cache = VerdictCache(self._runner, stored)
         seed = self._run.config.seed
         askings = {play.arm: Asking(self._model, play.tasks, play.decoding, seed, play.arm) for play in plays}
         return Batch(self._model, self._runner, cache, askings, plays[0].decoding, self._spent)
@@ -150,25 +146,26 @@ class Stream:
             while batch.busy:
                 for ended in batch.advance():
                     batch.add(self._give_up(ended) if isinstance(ended, GivenUp) else self._finish(ended))
-                self._tell(batch, time.monotonic() - begin)
+                self._report_progress(batch, time.monotonic() - begin)
         finally:
             self._spent.add("prompts", self.counts.prefill_s)
             self._spent.add("decoding", self.counts.decode_s)
 
     def _next_jobs(self, machine: _TaskMachine) -> list[Job]:
-        """Take over the attempts on a task that are stored already, and return the next ones to make.
+        """Take over the attempts on a task that are stored already, and return the jobs that come next.
 
-        There are none while any is under way. A task on which nothing is left to do is counted as done.
+        There are none while an attempt is under way. A task on which nothing is left to do is counted as done.
         """
         missing: list[Job] = []
+        # If all attempts that the policy asks for are stored, it is asked again.
         while not missing and (moves := machine.next_moves()):
-            before = tuple(machine.attempts)
+            earlier = tuple(machine.attempts)
             for move in moves:
                 stored = self._stored.get(attempt_id(machine.arm, machine.task.id, move.sample, move.round))
                 if stored:
                     machine.finish(stored)
                 else:
-                    missing.append(Job(machine.arm, machine.task, move, before))
+                    missing.append(Job(machine.arm, machine.task, move, earlier))
         if not machine.busy:
             self._n_solved += machine.solved
             self._stage.advance(1)
@@ -187,7 +184,7 @@ class Stream:
         machine.give_up(job.move)
         return self._next_jobs(machine)
 
-    def _tell(self, batch: Batch, seconds: float) -> None:
+    def _report_progress(self, batch: Batch, seconds: float) -> None:
         rate = self.counts.decoded_tokens / seconds
         searched = f", {batch.n_searched} searched" if batch.n_searched else ""
         self._stage.advance(0, f"{self._n_solved} solved, {rate:.0f} tokens/s, {batch.n_in_test} in test{searched}")

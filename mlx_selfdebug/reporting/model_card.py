@@ -113,7 +113,7 @@ def _figures(config: Config, result: Result) -> str:
     if result.bugs:
         bugs = f"Results on {result.bugs.n} bugs ({config.eval.bugs}), which are the same for every model:"
         parts += [bugs, _table(result.bugs, BUGS)]
-    return "\n\n".join([*parts, *result.said])
+    return "\n\n".join([*parts, *result.findings])
 
 
 def _table(half: Half, name: str) -> str:

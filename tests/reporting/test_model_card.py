@@ -33,7 +33,7 @@ def test_the_text_has_every_arm_the_verdict_and_the_gate(tmp_path: Path) -> None
         text, result = model_card(run), read_result(run)
     assert result
     assert result.bugs
-    assert all(said in text for said in result.said)
+    assert all(finding in text for finding in result.findings)
     assert f"Results on {result.bugs.n} bugs (operators), which are the same for every model:" in text
     assert str(result.gate) in text
     for arm in ("first draft", "then blind", "then other-facts"):

@@ -1,1 +1,4 @@
-"""Search for a small edit of a failed program that passes. Edits are tried in order of how likely the model finds them."""
+"""Search for a small edit of a failed program that passes its checks. Edits that the model finds likelier are tried first.
+
+``candidates`` makes the edits and puts them in order, ``search`` tries them, and ``searching`` runs the searches of a stream.
+"""

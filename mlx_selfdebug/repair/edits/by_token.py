@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from mlx_selfdebug.repair.edits.edit import Edit
 from mlx_selfdebug.repair.reading import ProgramReading
 
-OTHERS = 8
+MAX_FAVOURITES = 8
 """The number of the model's favourite tokens that are tried at each place."""
 
 
@@ -25,11 +25,13 @@ def token_edits(program: ProgramReading) -> Iterator[tuple[Edit, float]]:
     next_likelihoods = reading.log_likelihood_of(range(len(reading) - 1), reading.ids[1:].tolist())
     for i, own in enumerate(reading.log_likelihood):
         start, end = starts[i], starts[i + 1]
+        # Tokens after the body close the completion. A token without text is a part of a character.
         if end > end_of_body or end <= start:
             continue
-        for id_, likelihood in zip(reading.others[i, :OTHERS], reading.others_log_likelihood[i], strict=False):
+        favourites = zip(reading.others[i, :MAX_FAVOURITES], reading.others_log_likelihood[i], strict=False)
+        for id_, likelihood in favourites:
             text = program.speller.spell(int(id_))
-            if text and "\ufffd" not in text:
+            if text and "\ufffd" not in text:  # U+FFFD stands for a part of a character.
                 ratio = float(likelihood - own)
                 yield Edit(start, end, text, "token"), ratio
                 yield Edit(start, start, text, "inserted token"), ratio

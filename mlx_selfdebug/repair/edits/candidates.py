@@ -1,9 +1,11 @@
-"""Put all edits of a program in one order: the edited program that the model finds likeliest under the statement comes first.
+"""Put all edits of a program in one order, the most promising first.
 
-Edits are ordered by a sum of three terms, in nats. The first is the first-order change of the program's log-likelihood: how much
-likelier the first token in which the edited program differs is than the token that stood there. The second is a weight of the
-edit's kind, which was learned on bugs whose fix is known (``weights.py``). The third is the logarithm of the share of the failing
-calls that ran the changed line.
+Edits are ordered by a sum of three terms, in nats:
+
+1. ``SLOPE`` times the first-order change of the program's log-likelihood. This is how much likelier the model finds the first token
+   that the edit changes than the token that stood there.
+2. A weight of the edit's kind, which was learned on bugs whose fix is known (``weights.py``).
+3. The logarithm of the share of the failing calls that ran the changed line, if the program was traced.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
 from mlx_selfdebug.domains.base import Domain
 from mlx_selfdebug.parsing import parse
@@ -22,16 +23,17 @@ from mlx_selfdebug.repair.edits.python_expressions import Expressions
 from mlx_selfdebug.repair.edits.python_source import PythonSource
 from mlx_selfdebug.repair.edits.python_statements import statement_edits
 from mlx_selfdebug.repair.edits.weights import SLOPE, UNKNOWN, WEIGHTS
+from mlx_selfdebug.repair.forks import common_length
 from mlx_selfdebug.repair.reading import ProgramReading
 
-WITH_PYTHON = frozenset({"python", "project", "pandas", "polars"})
+PYTHON_DOMAINS = frozenset({"python", "project", "pandas", "polars"})
 """Domains whose programs are Python, to which ``python_expressions.py`` and ``python_statements.py`` apply."""
 MIN_RATIO = -20.0
 """The lowest log-ratio that an edit can have, in nats. Edits that the model finds even less likely count as equally unlikely."""
 MIN_SHARE = 1e-3
-"""The share that is assumed for a line which no failing call ran, so that its logarithm is finite."""
+"""The share that is assumed for a line which no failing call ran, so that its logarithm is finite: about -7 nats."""
 ANSWER_PENALTY = 100.0
-"""Nats taken off an edit that only writes the answer to a failing check: enough to bring it behind all others."""
+"""What an edit loses, in nats, if it only writes the answer to a failing check. This puts it behind all others."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,10 @@ def candidates(
     executed: Mapping[int, float] | None = None,
     weights: Mapping[str, float] = WEIGHTS,
 ) -> list[Candidate]:
-    """Return the edited programs with the best first, each text once.
+    """Return the edited programs, the best first. If several edits give the same program, only the best of them is returned.
 
-    ``executed`` gives, by line from 1, the share of the failing calls that ran the line. An edit of a line that none of them ran
-    loses seven nats.
+    ``executed`` gives, by line from 1, the share of the failing calls that ran the line; None if this is not known. ``weights``
+    gives the weight of each kind of edit.
     """
     best: dict[str, Candidate] = {}
     for edit, ratio in _rated(program, domain, hints):
@@ -71,11 +73,11 @@ def candidates(
 def _rated(program: ProgramReading, domain: Domain, hints: Hints) -> Iterator[tuple[Edit, float]]:
     """Yield the token edits of a program and, if it is Python that parses, its syntax edits, each with its log-ratio.
 
-    Of a program that no model has read, there are only syntax edits, and all of their ratios are 0.
+    A program that no model has read has only syntax edits, whose log-ratios are all 0.
     """
     edits = syntax_edits(program.body, domain, hints)
     if not program.is_read:
-        yield from zip(edits, [0.0] * len(edits), strict=True)
+        yield from ((edit, 0.0) for edit in edits)
         return
     yield from token_edits(program)
     yield from zip(edits, first_order(program, [edit.applied(program.body) for edit in edits]), strict=True)
@@ -83,37 +85,34 @@ def _rated(program: ProgramReading, domain: Domain, hints: Hints) -> Iterator[tu
 
 def traceable(domain: Domain) -> bool:
     """Return whether programs of ``domain`` are Python, so that the lines which they run can be traced."""
-    return domain.name in WITH_PYTHON
+    return domain.name in PYTHON_DOMAINS
 
 
 def syntax_edits(body: str, domain: Domain, hints: Hints) -> list[Edit]:
     """Return the edits of the expressions and statements of ``body``; none unless it is Python and parses."""
-    source = PythonSource.parsed(body) if domain.name in WITH_PYTHON else None
+    source = PythonSource.parsed(body) if domain.name in PYTHON_DOMAINS else None
     return [*Expressions(source, hints).edits(), *statement_edits(source)] if source else []
 
 
 def first_order(program: ProgramReading, bodies: Sequence[str]) -> list[float]:
-    """Return, for each edited text, log p of its first token that differs minus log p of the token that stood there, in nats.
+    """Return, for each of the edited ``bodies``, its log-ratio in nats.
 
-    Both tokens are given the same beginning, so this is the first term of the change of the whole program's log-likelihood. It
-    costs nothing once the program was read. A text whose tokens are all the program's own gets ``MIN_RATIO``.
+    This is log p of the first token in which the edited text differs from the program, minus log p of the token that stood there.
+    Both tokens follow the same beginning, so the log-ratio is the first term of the change of the whole program's log-likelihood.
+    The model need not be run for it once it has read the program. A text without a differing token gets ``MIN_RATIO``.
     """
     encoded = program.encode_all([program.completion_of(body) for body in bodies])
-    places = [_first_difference(program.ids, ids) for ids in encoded]
-    # Where one text only begins the other, no token differs.
-    known = [
+    places = [common_length(program.ids, ids) for ids in encoded]
+    # If one text is only the beginning of the other, no token differs.
+    differing = [
         i for i, (place, ids) in enumerate(zip(places, encoded, strict=True)) if place < min(len(program.ids), len(ids))
     ]
     reading = program.reading
-    likelihoods = reading.log_likelihood_of([places[i] for i in known], [encoded[i][places[i]] for i in known])
+    likelihoods = reading.log_likelihood_of([places[i] for i in differing], [encoded[i][places[i]] for i in differing])
     ratios = [MIN_RATIO] * len(bodies)
-    for i, likelihood in zip(known, likelihoods, strict=True):
+    for i, likelihood in zip(differing, likelihoods, strict=True):
         ratios[i] = max(MIN_RATIO, float(likelihood - reading.log_likelihood[places[i]]))
     return ratios
-
-
-def _first_difference(left: Sequence[int], right: Sequence[int]) -> int:
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))
 
 
 def _score(
@@ -138,10 +137,11 @@ def worthwhile(
 ) -> Iterator[Candidate]:
     """Yield, in order, the candidates that are worth a run.
 
-    They parse if they are Python, and they differ in more than layout from the program, from ``tried`` and from each other.
+    Candidates in Python that do not parse are left out. So are those that differ only in layout from the program, from a code in
+    ``tried`` or from an earlier candidate.
     """
     seen = {domain.normalise(program.code), *(domain.normalise(code) for code in tried)}
-    is_python = domain.name in WITH_PYTHON
+    is_python = domain.name in PYTHON_DOMAINS
     for candidate in ordered:
         if is_python and parse(candidate.code) is None:
             continue

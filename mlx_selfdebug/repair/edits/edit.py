@@ -1,4 +1,4 @@
-"""The form of an edit: one stretch of a program's text is replaced by another."""
+"""Define ``Edit``, the replacement of one stretch of a program's text by another."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Edit:
-    """The replacement of the characters from ``start`` to ``end`` by ``text``."""
+    """The replacement of the characters from ``start`` up to ``end`` by ``text``. If both are equal, ``text`` is inserted."""
 
     start: int
     end: int
     text: str
     operator: str
-    """The kind of change, by which ``weights.py`` has a weight for it."""
+    """The kind of change, such as "comparison". ``weights.py`` has a weight for each kind."""
 
     def applied(self, code: str) -> str:
         """Return ``code`` with the edit made.

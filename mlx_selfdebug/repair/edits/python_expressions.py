@@ -2,7 +2,7 @@
 
 They are the inverses of the operators that put bugs into programs (``auditing/mutants.py``), and further changes that the failures
 of small models turned out to need: another name in scope, a number from the task's text, only one side of an operator, a call added
-or removed.
+or removed. Each edit carries the name of its kind, such as "comparison", for which ``weights.py`` has a weight.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from typing import TypeGuard
 
 from mlx_selfdebug.repair.edits.edit import Edit
 from mlx_selfdebug.repair.edits.hints import Hints
 from mlx_selfdebug.repair.edits.python_source import Place, PythonSource, names_bound_in
 
+# Within each of these tables, any operator may be mistaken for any other.
 ARITHMETIC: Mapping[type[ast.AST], str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.FloorDiv: "//", ast.Div: "/", ast.Mod: "%", ast.Pow: "**",
 }  # fmt: skip
@@ -40,8 +42,10 @@ _TWINS_OF = {name: [other for other in group if other != name] for group in TWIN
 
 WRAPPERS = ("abs", "len", "sorted", "list", "set", "str", "int", "float", "sum", "max", "min", "tuple", "round")
 """Functions of one argument that a programmer may forget to call on a value."""
-MAX_NAMES, MAX_NUMBERS, MAX_TEXTS = 8, 6, 6
-"""How many other names, numbers and strings are tried in the place of one. Those of the program come before those of the task."""
+MAX_NAMES = 8
+"""The largest number of other names that are tried in the place of a name."""
+MAX_NUMBERS, MAX_TEXTS = 6, 6
+"""The largest number of known numbers and strings that are tried in the place of one. The program's own come before the task's."""
 
 
 class Expressions:
@@ -54,12 +58,14 @@ class Expressions:
         self._texts = _distinct(chain(_constants(source.tree, (str,)), hints.texts))
 
     def edits(self) -> Iterator[Edit]:
-        """Yield every edit, in the order of the source."""
+        """Yield every edit, place by place in the order of the tree."""
         for place in self._source.places():
-            for operator in _OPERATORS:
-                yield from filter(None, operator(self, place))
+            for edits_at in _FAMILIES:
+                # ``PythonSource.between`` returns None for an operator that is written in another way, such as ``not  in``.
+                yield from filter(None, edits_at(self, place))
 
     def _operator_swaps(self, place: Place) -> Iterator[Edit | None]:
+        """Yield the edits that put another operator in the place of an arithmetic, bitwise or assignment operator."""
         node = place.node
         if isinstance(node, ast.BinOp):
             for table in (ARITHMETIC, BITS):
@@ -75,6 +81,7 @@ class Expressions:
                 yield self._source.between(node.targets[0], node.value, "=", new, "assignment")
 
     def _comparisons(self, place: Place) -> Iterator[Edit | None]:
+        """Yield the edits that put another operator in the place of a comparison operator."""
         node = place.node
         if not isinstance(node, ast.Compare):
             return
@@ -93,47 +100,55 @@ class Expressions:
         old, new = ("and", "or") if isinstance(node.op, ast.And) else ("or", "and")
         for left, right in zip(node.values, node.values[1:], strict=False):
             yield source.between(left, right, old, new, "boolean")
-        for i, value in enumerate(node.values):
-            other = node.values[i - 1] if i else node.values[1]
-            start = source.span(other)[1] if i else source.span(value)[0]
-            end = source.span(value)[1] if i else source.span(other)[0]
-            yield Edit(start, end, "", "operand")
+        # The first part is dropped together with the connective after it, every other part with the one before it.
+        yield Edit(source.span(node.values[0])[0], source.span(node.values[1])[0], "", "operand")
+        for before, value in zip(node.values, node.values[1:], strict=False):
+            yield Edit(source.span(before)[1], source.span(value)[1], "", "operand")
 
     def _operands(self, place: Place) -> Iterator[Edit]:
         """Yield the edits that keep only one side of an operator, and the edit that swaps its sides."""
         node, source = place.node, self._source
         sides = _sides(source, node) if isinstance(node, ast.BinOp) else None
-        if sides:
-            left, between, right = sides
-            yield source.replaced(node, left, "operand")
-            yield source.replaced(node, right, "operand")
-            if not isinstance(node.op, ast.Mult | ast.BitAnd | ast.BitOr | ast.BitXor):  # type: ignore[attr-defined]
-                yield source.replaced(node, f"{right}{between}{left}", "swap")
+        if not isinstance(node, ast.BinOp) or sides is None:
+            return
+        left, between, right = sides
+        yield source.replaced(node, left, "operand")
+        yield source.replaced(node, right, "operand")
+        # These operators give the same result with their sides swapped. ``+`` does not, for strings and lists.
+        if not isinstance(node.op, ast.Mult | ast.BitAnd | ast.BitOr | ast.BitXor):
+            yield source.replaced(node, f"{right}{between}{left}", "swap")
 
     def _signs(self, place: Place) -> Iterator[Edit]:
+        """Yield the edits that drop a sign or a ``not``, and those that put ``-`` or ``not`` before an expression."""
         node, source = place.node, self._source
         if isinstance(node, ast.UnaryOp):
             yield source.replaced(node, source.text(node.operand), "unary")
-        elif _is_value(node) and place.field in ("value", "right", "slice", "args", "comparators", "left", "elt"):
-            yield Edit(*(source.span(node)[0],) * 2, "-", "unary")
-        if place.field in ("test", "ifs") and isinstance(node, ast.expr) and not isinstance(node, ast.UnaryOp):
+            return
+        if _is_value(node) and place.field in ("value", "right", "slice", "args", "comparators", "left", "elt"):
+            start = source.span(node)[0]
+            yield Edit(start, start, "-", "unary")
+        if not isinstance(node, ast.expr):
+            return
+        is_returned = place.field == "value" and isinstance(place.parent, ast.Return)
+        if place.field in ("test", "ifs"):
             yield source.replaced(node, f"not ({source.text(node)})", "condition")
-        returned = place.field == "value" and isinstance(place.parent, ast.Return)
-        if (returned or place.field == "values") and isinstance(node, ast.expr) and not isinstance(node, ast.UnaryOp):
+        elif is_returned or place.field == "values":  # the parts of ``and`` and ``or``, and the values of a dictionary
             yield source.replaced(node, f"not {source.text(node)}", "condition")
 
     def _constants(self, place: Place) -> Iterator[Edit]:
+        """Yield the edits that put another constant in the place of a constant, which may be a number with a minus sign."""
         node = place.node
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            inner = node.operand
-            if isinstance(inner, ast.Constant) and type(inner.value) in (int, float):
-                for text in self._other_constants(-inner.value):  # type: ignore[operator]
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+            value = node.operand.value
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                for text in self._other_constants(-value):
                     yield self._source.replaced(node, text, "constant")
         elif isinstance(node, ast.Constant):
             for text in self._other_constants(node.value):
                 yield self._source.replaced(node, text, "constant")
 
     def _other_constants(self, value: object) -> Iterator[str]:
+        """Yield the source text of constants that may have been meant instead of ``value``, the nearest first."""
         if isinstance(value, bool):
             yield str(not value)
         elif isinstance(value, int | float):
@@ -149,18 +164,21 @@ class Expressions:
             yield from ("0", "[]", "''", "False", "True")
 
     def _bounds(self, place: Place) -> Iterator[Edit]:
-        """Yield the edits that make a value one more or one less."""
+        """Yield the edits that make a value one more or one less.
+
+        In a range, an index or a slice such an edit is a "boundary"; beside an operator, in a ``return`` or in an assignment it is
+        a "plus one".
+        """
         node, parent, source = place.node, place.parent, self._source
-        if not isinstance(node, ast.expr) or isinstance(node, ast.Constant | ast.Slice | ast.Tuple | ast.Starred):
-            return
         if not (_is_value(node) or isinstance(node, ast.BinOp)):
             return
-        is_range = isinstance(parent, ast.Call) and isinstance(parent.func, ast.Name) and parent.func.id == "range"
-        operator = "boundary"
-        if not ((is_range and place.field == "args") or place.field in ("slice", "lower", "upper", "step")):
+        in_range = _is_call_of_range(parent) and place.field == "args"
+        if in_range or place.field in ("slice", "lower", "upper", "step"):
+            operator = "boundary"
+        elif place.field in ("comparators", "left", "right") or isinstance(parent, ast.Return | ast.Assign):
             operator = "plus one"
-            if place.field not in ("comparators", "left", "right") and not isinstance(parent, ast.Return | ast.Assign):
-                return
+        else:
+            return
         end = source.span(node)[1]
         # Beside an operator that binds more tightly than + and -, the sum needs parentheses.
         if isinstance(parent, ast.BinOp) and not isinstance(parent.op, ast.Add | ast.Sub):
@@ -171,7 +189,7 @@ class Expressions:
     def _ranges(self, place: Place) -> Iterator[Edit]:
         """Yield the edits that change where a range starts, its step or its direction."""
         node, source = place.node, self._source
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range"):
+        if not _is_call_of_range(node):
             return
         texts = [source.text(argument) for argument in node.args]
         if len(texts) == 1:
@@ -185,18 +203,19 @@ class Expressions:
             yield source.replaced(node, f"range({texts[0]}, {texts[1]}, 2)", "range")
 
     def _slices(self, place: Place) -> Iterator[Edit]:
+        """Yield the edits that drop a subscript or one part of a slice, and those that give a slice a step of -1 or 2."""
         node, source = place.node, self._source
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
             yield source.replaced(node, source.text(node.value), "slice")
         if not isinstance(node, ast.Slice):
             return
-        parts = [source.text(part) if part else "" for part in (node.lower, node.upper, node.step)]
-        for i in range(3):
-            without = [*parts[:i], "", *parts[i + 1 :]]
-            yield source.replaced(node, ":".join(without).removesuffix(":") or ":", "slice")
-        if not parts[2]:
-            yield source.replaced(node, f"{parts[0]}:{parts[1]}:-1", "slice")
-            yield source.replaced(node, f"{parts[0]}:{parts[1]}:2", "slice")
+        lower, upper, step = (source.text(part) if part else "" for part in (node.lower, node.upper, node.step))
+        for parts in (("", upper, step), (lower, "", step), (lower, upper, "")):
+            # Without a step, the second colon is dropped as well: "a:b" instead of "a:b:".
+            yield source.replaced(node, ":".join(parts).removesuffix(":") or ":", "slice")
+        if not step:
+            yield source.replaced(node, f"{lower}:{upper}:-1", "slice")
+            yield source.replaced(node, f"{lower}:{upper}:2", "slice")
 
     def _names(self, place: Place) -> Iterator[Edit]:
         """Yield the edits that put another name of the same scope in the place of a name."""
@@ -206,40 +225,50 @@ class Expressions:
                 yield self._source.replaced(node, name, "name")
 
     def _calls(self, place: Place) -> Iterator[Edit]:
+        """Yield the edits that call a twin of a function instead, that drop a call, or that change its arguments."""
         node, source = place.node, self._source
         if not isinstance(node, ast.Call):
             return
-        func = node.func
-        name = func.id if isinstance(func, ast.Name) else func.attr if isinstance(func, ast.Attribute) else ""
+        function = node.func
+        name = ""
+        if isinstance(function, ast.Name):
+            name = function.id
+        elif isinstance(function, ast.Attribute):
+            name = function.attr
         for twin in _TWINS_OF.get(name, ()):
-            end = source.span(func)[1]
+            end = source.span(function)[1]
             yield Edit(end - len(name), end, twin, "call")
-        if isinstance(func, ast.Attribute) and not isinstance(place.parent, ast.Expr):
-            yield source.replaced(node, source.text(func.value), "unwrap")
-        if len(node.args) == 1 and not isinstance(place.parent, ast.Expr):
-            yield source.replaced(node, source.text(node.args[0]), "unwrap")
+        # A call that is a statement has an effect, and would have none once it is dropped.
+        if not isinstance(place.parent, ast.Expr):
+            if isinstance(function, ast.Attribute):
+                yield source.replaced(node, source.text(function.value), "unwrap")
+            if len(node.args) == 1:
+                yield source.replaced(node, source.text(node.args[0]), "unwrap")
         yield from self._arguments(node)
 
-    def _arguments(self, node: ast.Call) -> Iterator[Edit]:
+    def _arguments(self, call: ast.Call) -> Iterator[Edit]:
+        """Yield the edits that swap the first two arguments, drop the last one, or add one that is often forgotten."""
         source = self._source
-        if len(node.args) >= 2:
-            (start, middle), (again, end) = source.span(node.args[0]), source.span(node.args[1])
-            first, second = source.code[start:middle], source.code[again:end]
-            yield Edit(start, end, f"{second}{source.code[middle:again]}{first}", "swap")
-            yield Edit(source.span(node.args[-2])[1], source.span(node.args[-1])[1], "", "argument")
-        if node.keywords:
-            before = [*node.args, *node.keywords[:-1]]
-            start = source.span(before[-1])[1] if before else source.span(node.keywords[-1])[0]
-            yield Edit(start, source.span(node.keywords[-1])[1], "", "argument")
-        if isinstance(node.func, ast.Name) and node.func.id in ("sorted", "max", "min"):
-            end = source.span(node)[1] - 1
-            yield Edit(end, end, ", reverse=True" if node.func.id == "sorted" else ", default=0", "argument")
+        if len(call.args) >= 2:
+            (first_start, first_end), (second_start, second_end) = map(source.span, call.args[:2])
+            first, second = source.code[first_start:first_end], source.code[second_start:second_end]
+            between = source.code[first_end:second_start]
+            yield Edit(first_start, second_end, f"{second}{between}{first}", "swap")
+            yield Edit(source.span(call.args[-2])[1], source.span(call.args[-1])[1], "", "argument")
+        if call.keywords:
+            before = [*call.args, *call.keywords[:-1]]
+            start = source.span(before[-1])[1] if before else source.span(call.keywords[-1])[0]
+            yield Edit(start, source.span(call.keywords[-1])[1], "", "argument")
+        if isinstance(call.func, ast.Name) and call.func.id in ("sorted", "max", "min"):
+            closing_parenthesis = source.span(call)[1] - 1
+            argument = ", reverse=True" if call.func.id == "sorted" else ", default=0"
+            yield Edit(closing_parenthesis, closing_parenthesis, argument, "argument")
 
     def _wraps(self, place: Place) -> Iterator[Edit]:
         """Yield the edits that put a value into a call which may have been forgotten, or that reverse it."""
         node, parent = place.node, place.parent
-        held = isinstance(parent, ast.Return | ast.Assign | ast.For | ast.Compare | ast.comprehension)
-        if held and place.field in ("value", "iter", "left", "comparators") and _is_whole(node):
+        may_be_wrapped = isinstance(parent, ast.Return | ast.Assign | ast.For | ast.Compare | ast.comprehension)
+        if may_be_wrapped and place.field in ("value", "iter", "left", "comparators") and _is_whole(node):
             text = self._source.text(node)
             for name in WRAPPERS:
                 yield self._source.replaced(node, f"{name}({text})", "wrap")
@@ -247,8 +276,28 @@ class Expressions:
                 yield self._source.replaced(node, f"{text}[::-1]", "wrap")
 
 
+_FAMILIES: tuple[Callable[[Expressions, Place], Iterator[Edit | None]], ...] = (
+    Expressions._operator_swaps,
+    Expressions._comparisons,
+    Expressions._connectives,
+    Expressions._operands,
+    Expressions._signs,
+    Expressions._constants,
+    Expressions._bounds,
+    Expressions._ranges,
+    Expressions._slices,
+    Expressions._names,
+    Expressions._calls,
+    Expressions._wraps,
+)
+"""The families of edits, in the order in which they are made at each place."""
+
+
 def _sides(source: PythonSource, node: ast.BinOp) -> tuple[str, str, str] | None:
-    """Return the text of both sides of an operator, with their parentheses, and what stands between them."""
+    """Return the left side of an operator, what stands between the sides, and the right side.
+
+    Both sides have their parentheses. Returns None if the operator is not found between them.
+    """
     start, end = source.span(node)
     left_end, right_start = source.span(node.left)[1], source.span(node.right)[0]
     operator = {**ARITHMETIC, **BITS, ast.MatMult: "@"}[type(node.op)]
@@ -263,8 +312,15 @@ def _others(table: Mapping[type[ast.AST], str], old: str) -> Iterator[str]:
     return (text for text in table.values() if text != old)
 
 
+def _is_call_of_range(node: ast.AST) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range"
+
+
 def _is_value(node: ast.AST) -> bool:
-    """Return whether something may be written directly after the node's text, or a sign directly before it."""
+    """Return whether ``-`` may be written directly before the node, and ``[::-1]`` or ``+ 1`` directly after it.
+
+    Names that are assigned or deleted are excluded, as are numbers and other constants.
+    """
     return isinstance(node, ast.Name | ast.Call | ast.Attribute | ast.Subscript) and isinstance(
         getattr(node, "ctx", ast.Load()), ast.Load
     )
@@ -278,6 +334,7 @@ def _is_whole(node: ast.AST) -> bool:
 
 
 def _constants(tree: ast.AST, kinds: tuple[type, ...]) -> Iterator[int | float | str]:
+    """Yield the constants of a program whose type is exactly one of ``kinds``, so that True is not taken for a number."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and type(node.value) in kinds:
             yield node.value  # type: ignore[misc]
@@ -289,36 +346,24 @@ def _distinct(values: Iterable[int | float | str]) -> list[int | float | str]:
 
 
 class _Scopes:
-    """The names that each function has: its parameters, and the names that are assigned in it."""
+    """The names in scope at each use of a name: the parameters of the function around it, and the names assigned in it.
+
+    A lambda also has the names of the function around it. Outside of functions, the names of the whole program are in scope.
+    """
 
     def __init__(self, tree: ast.Module) -> None:
-        self._of: dict[ast.AST, list[str]] = {}
+        self._names_at: dict[ast.Name, list[str]] = {}
         self._walk(tree, names_bound_in(tree))
 
     def others(self, name: ast.Name) -> list[str]:
-        return [other for other in self._of.get(name, ()) if other != name.id]
+        """Return the names in scope at ``name`` except its own."""
+        return [other for other in self._names_at.get(name, ()) if other != name.id]
 
     def _walk(self, node: ast.AST, names: list[str]) -> None:
         for child in ast.iter_child_nodes(node):
-            inner = names
+            inner_names = names
             if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-                inner = names_bound_in(child, names if isinstance(child, ast.Lambda) else ())
+                inner_names = names_bound_in(child, names if isinstance(child, ast.Lambda) else ())
             elif isinstance(child, ast.Name):
-                self._of[child] = names
-            self._walk(child, inner)
-
-
-_OPERATORS: tuple[Callable[[Expressions, Place], Iterator[Edit | None]], ...] = (
-    Expressions._operator_swaps,
-    Expressions._comparisons,
-    Expressions._connectives,
-    Expressions._operands,
-    Expressions._signs,
-    Expressions._constants,
-    Expressions._bounds,
-    Expressions._ranges,
-    Expressions._slices,
-    Expressions._names,
-    Expressions._calls,
-    Expressions._wraps,
-)
+                self._names_at[child] = names
+            self._walk(child, inner_names)

@@ -1,6 +1,6 @@
-"""Hold a Python program as text and as a tree at once.
+"""Hold a Python program both as text and as a syntax tree.
 
-A change of the tree can then be made in the text, and leaves the rest of the text as it is.
+A change is found in the tree and made in the text, so the rest of the text stays as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from mlx_selfdebug.parsing import parse
 from mlx_selfdebug.repair.edits.edit import Edit
 
 _UNTOUCHED = (ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal, ast.JoinedStr)
+"""Nodes that are never changed, nor anything inside them. Before Python 3.12, offsets inside f-strings are not reliable."""
+_UNTOUCHED_FIELDS = {"annotation", "returns", "decorator_list", "format_spec", "type_params", "type_comment"}
+"""Fields of nodes whose contents are never changed."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +26,18 @@ class Place:
     node: ast.AST
     parent: ast.AST
     field: str
-    """The field of ``parent`` that holds the node, or holds the list in which it stands."""
+    """The field of ``parent`` that holds the node, or that holds the list in which the node stands."""
 
 
 class PythonSource:
-    """A Python program, ``code``, with its syntax tree. Offsets are in characters."""
+    """A Python program, ``code``, with its syntax tree, ``tree``. All offsets are in characters."""
 
     def __init__(self, code: str, tree: ast.Module) -> None:
         self.code = code
         self.tree = tree
         self._lines = code.split("\n")
         self._starts = [0]
+        """The offset at which each line begins, and at last the offset after the whole program."""
         for line in self._lines:
             self._starts.append(self._starts[-1] + len(line) + 1)
 
@@ -44,7 +48,7 @@ class PythonSource:
         return cls(code, tree) if tree is not None else None
 
     def span(self, node: ast.AST) -> tuple[int, int]:
-        """Return where the text of ``node`` begins and ends."""
+        """Return the offsets at which the text of ``node`` begins and ends."""
         return (
             self._offset(node.lineno, node.col_offset),  # type: ignore[attr-defined]
             self._offset(node.end_lineno, node.end_col_offset),  # type: ignore[attr-defined]
@@ -59,17 +63,18 @@ class PythonSource:
         return Edit(*self.span(node), text, operator)
 
     def between(self, left: ast.AST, right: ast.AST, old: str, new: str, operator: str) -> Edit | None:
-        """Return the edit that replaces ``old``, which stands between two nodes, by ``new``. Return None if it is not there."""
+        """Return the edit that replaces ``old`` by ``new`` between two nodes, or None if ``old`` does not stand there."""
         start, end = self.span(left)[1], self.span(right)[0]
         at = self.code.find(old, start, end)
         return Edit(at, at + len(old), new, operator) if at >= 0 else None
 
     def lines_of(self, node: ast.stmt) -> tuple[int, int]:
-        """Return where the first line of a statement begins and where its last line ends, including the newline."""
+        """Return the offsets at which the first line of a statement begins and its last line ends, including the newline."""
         last = node.end_lineno or node.lineno
         return self._starts[node.lineno - 1], min(self._starts[last], len(self.code))
 
     def indentation(self, node: ast.stmt) -> str:
+        """Return the white space at the beginning of the first line of ``node``."""
         line = self._lines[node.lineno - 1]
         return line[: len(line) - len(line.lstrip())]
 
@@ -78,16 +83,16 @@ class PythonSource:
         return self.span(node)[0] == self._starts[node.lineno - 1] + len(self.indentation(node))
 
     def places(self) -> Iterator[Place]:
-        """Yield every place that may be changed, in the order of the source.
+        """Yield every place that may be changed, in the order of the tree.
 
-        Left out are docstrings, annotations, decorators and type parameters, imports, ``global`` and ``nonlocal``, f-strings, and
-        format specifications.
+        Docstrings, annotations, decorators, type parameters, imports, ``global``, ``nonlocal``, f-strings and format specifications
+        are left out.
         """
         yield from _places(self.tree)
 
     @cached_property
     def blocks(self) -> tuple[tuple[ast.AST, list[ast.stmt]], ...]:
-        """Return every block of statements with the node that owns it."""
+        """Every block of statements, with the node to which it belongs."""
         return tuple(
             (node, block)
             for node in ast.walk(self.tree)
@@ -96,19 +101,16 @@ class PythonSource:
         )
 
     def _offset(self, line: int, column: int) -> int:
-        """Return the offset in characters of a position in the tree, whose columns count bytes."""
+        """Return the offset of a position that the tree gives as a line, counted from 1, and a column in bytes of UTF-8."""
         text = self._lines[line - 1]
         if not text.isascii():
             column = len(text.encode()[:column].decode(errors="ignore"))
         return self._starts[line - 1] + column
 
 
-_SKIPPED_FIELDS = {"annotation", "returns", "decorator_list", "format_spec", "type_params", "type_comment"}
-
-
 def _places(parent: ast.AST) -> Iterator[Place]:
     for field, value in ast.iter_fields(parent):
-        if field in _SKIPPED_FIELDS:
+        if field in _UNTOUCHED_FIELDS:
             continue
         for node in value if isinstance(value, list) else [value]:
             if isinstance(node, ast.AST) and not isinstance(node, _UNTOUCHED) and not is_constant_statement(node):
@@ -117,7 +119,10 @@ def _places(parent: ast.AST) -> Iterator[Place]:
 
 
 def names_bound_in(tree: ast.AST, outer: Iterable[str] = ()) -> list[str]:
-    """Return the parameters and the assigned names of a tree after the ``outer`` ones, each once, those of inner blocks last."""
+    """Return the ``outer`` names, then the parameters and assigned names of ``tree``, each name once.
+
+    Names of inner blocks come last. ``self``, ``cls`` and ``_`` are left out.
+    """
     names: dict[str, None] = dict.fromkeys(outer)
     for node in ast.walk(tree):
         if isinstance(node, ast.arg):

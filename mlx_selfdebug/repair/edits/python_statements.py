@@ -1,8 +1,8 @@
-"""Edits of Python statements.
+"""Edits of whole Python statements.
 
-A statement is left out, moved out of its block or into the block before it, or it changes places with its neighbour. An ``if``
-loses its condition, and ``break`` and ``continue``, ``if`` and ``while``, ``elif`` and ``if`` are exchanged. Where a block has
-only ``pass``, a statement may have been forgotten: it is replaced by one such as ``total += x`` or ``items.append(x)``.
+A statement is left out, moved out of its block, moved into the block before it, or swapped with the statement before it. An ``if``
+loses its condition. ``break`` and ``continue``, ``if`` and ``while``, ``elif`` and ``if`` are exchanged. A ``pass`` may stand for a
+statement that was forgotten, so it is replaced by one such as ``total += x`` or ``items.append(x)``.
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ from mlx_selfdebug.repair.edits.edit import Edit
 from mlx_selfdebug.repair.edits.python_source import PythonSource, is_constant_statement, names_bound_in
 
 MAX_NAMES = 8
-"""The largest number of names that are tried as what is added to another name in place of a ``pass``.
-
-Those of inner blocks come first.
-"""
+"""The largest number of names that are tried as what a forgotten statement adds, appends or counts."""
 
 
 def statement_edits(source: PythonSource) -> Iterator[Edit]:
@@ -27,7 +24,8 @@ def statement_edits(source: PythonSource) -> Iterator[Edit]:
         for i, statement in enumerate(block):
             if is_constant_statement(statement) or not source.begins_its_line(statement):
                 continue
-            yield from _exits(source, statement)
+            yield from _other_keyword(source, statement)
+            # Statements of modules and classes, which are mostly imports, functions and methods, stay where they are.
             if isinstance(owner, ast.Module | ast.ClassDef):
                 continue
             yield from _left_out(source, block, statement)
@@ -38,6 +36,7 @@ def statement_edits(source: PythonSource) -> Iterator[Edit]:
 
 
 def _left_out(source: PythonSource, block: list[ast.stmt], statement: ast.stmt) -> Iterator[Edit]:
+    """Yield the edit that drops a statement and, for an ``if`` without ``else``, the edit that drops only its condition."""
     start, end = source.lines_of(statement)
     if len(block) > 1:
         yield Edit(start, end, "", "statement")
@@ -53,28 +52,28 @@ def _left_out(source: PythonSource, block: list[ast.stmt], statement: ast.stmt) 
             yield Edit(*source.span(statement), text, "condition")
 
 
-def _exits(source: PythonSource, statement: ast.stmt) -> Iterator[Edit]:
-    if isinstance(statement, ast.Break | ast.Continue):
-        other = "continue" if isinstance(statement, ast.Break) else "break"
-        yield source.replaced(statement, other, "loop exit")
-    elif isinstance(statement, ast.If):
-        start = source.span(statement)[0]
-        if source.code.startswith("elif", start):
-            yield Edit(start, start + 4, "if", "loop exit")
-        else:
-            yield Edit(start, start + 2, "while", "loop exit")
+def _other_keyword(source: PythonSource, statement: ast.stmt) -> Iterator[Edit]:
+    """Yield the edit that exchanges ``break`` and ``continue``, ``if`` and ``while``, or writes ``if`` instead of ``elif``."""
+    start = source.span(statement)[0]
+    if isinstance(statement, ast.Break):
+        old, new = "break", "continue"
+    elif isinstance(statement, ast.Continue):
+        old, new = "continue", "break"
     elif isinstance(statement, ast.While):
-        start = source.span(statement)[0]
-        yield Edit(start, start + 5, "if", "loop exit")
+        old, new = "while", "if"
+    elif isinstance(statement, ast.If):
+        old, new = ("elif", "if") if source.code.startswith("elif", start) else ("if", "while")
+    else:
+        return
+    yield Edit(start, start + len(old), new, "loop exit")
 
 
 def _moved_out(source: PythonSource, owner: ast.AST, block: list[ast.stmt], i: int) -> Iterator[Edit]:
-    """Yield the edit that moves the last statements of a block to after it, which mends a ``return`` that is indented too far."""
-    if (
-        not i
-        or isinstance(owner, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        or not isinstance(owner, ast.stmt)
-    ):
+    """Yield the edit that moves the statements of ``block`` from ``i`` on out of it, to after ``owner``.
+
+    It repairs a ``return`` that is indented too far.
+    """
+    if not i or not isinstance(owner, ast.stmt) or isinstance(owner, ast.FunctionDef | ast.AsyncFunctionDef):
         return
     if block is not _last_block(owner):
         return
@@ -92,11 +91,12 @@ def _moved_in(source: PythonSource, before: ast.stmt, statement: ast.stmt) -> It
 
 
 def _swapped(source: PythonSource, first: ast.stmt, second: ast.stmt) -> Iterator[Edit]:
-    (start, middle), (again, end) = source.lines_of(first), source.lines_of(second)
-    above, between, below = source.code[start:middle], source.code[middle:again], source.code[again:end]
-    if not below.endswith("\n"):
+    (first_start, first_end), (second_start, second_end) = source.lines_of(first), source.lines_of(second)
+    above, below = source.code[first_start:first_end], source.code[second_start:second_end]
+    between = source.code[first_end:second_start]
+    if not below.endswith("\n"):  # The last line of a program may have no newline.
         above, below = above.removesuffix("\n"), below + "\n"
-    yield Edit(start, end, below + between + above, "order")
+    yield Edit(first_start, second_end, below + between + above, "order")
 
 
 def _forgotten(source: PythonSource) -> Iterator[Edit]:
@@ -119,10 +119,12 @@ def _statements_of(function: ast.AST) -> Iterator[ast.stmt]:
 
 
 def _effects(function: ast.AST, statements: list[ast.stmt]) -> Iterator[str]:
-    """Yield statements that add another name to a name which is assigned a list or a set somewhere, or count it in a dictionary.
+    """Yield statements that may have been forgotten, for each name to which ``statements`` assign a value.
 
-    A name that is assigned a constant grows or shrinks by another name, or by 1.
+    Another name is appended to a list, added to a set or counted in a dictionary. A name that is assigned a constant grows or
+    shrinks by another name, or by 1.
     """
+    # Reversed, so that the names of inner blocks come first.
     names = names_bound_in(function)[::-1][:MAX_NAMES]
     for name, value in _assigned(statements):
         others = [other for other in names if other != name]
@@ -144,6 +146,7 @@ def _assigned(statements: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _last_block(node: ast.AST) -> list[ast.stmt]:
+    """Return the last block of a statement, such as that of its ``else``; empty if it has none."""
     for name in ("finalbody", "orelse", "body"):
         block = getattr(node, name, None)
         if isinstance(block, list) and block and isinstance(block[0], ast.stmt):
@@ -152,14 +155,15 @@ def _last_block(node: ast.AST) -> list[ast.stmt]:
 
 
 def _step(source: PythonSource, owner: ast.stmt) -> int:
-    """Return by how many columns the block of ``owner`` is indented more than ``owner``."""
+    """Return by how many columns the last block of ``owner`` is indented more than ``owner``."""
     return len(source.indentation(_last_block(owner)[0])) - len(source.indentation(owner))
 
 
-def _indented(source: PythonSource, statements: list[ast.stmt], by: int) -> str:
-    """Return the lines of the statements, indented by ``by`` columns more, or less if it is negative."""
+def _indented(source: PythonSource, statements: list[ast.stmt], columns: int) -> str:
+    """Return the lines of the statements, indented by ``columns`` more, or by less if ``columns`` is negative."""
     text = source.code[source.lines_of(statements[0])[0] : source.lines_of(statements[-1])[1]]
     lines = text.split("\n")
-    if by < 0:
-        return "\n".join(line[-by:] if not line[:-by].strip() else line for line in lines)
-    return "\n".join(" " * by + line if line.strip() else line for line in lines)
+    if columns < 0:
+        # A line that is indented by less, as inside a string of several lines, stays as it is.
+        return "\n".join(line[-columns:] if not line[:-columns].strip() else line for line in lines)
+    return "\n".join(" " * columns + line if line.strip() else line for line in lines)

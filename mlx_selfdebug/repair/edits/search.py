@@ -1,8 +1,8 @@
 """Run one search: try the edits of a failed program in their order until some pass the checks that the search goes by.
 
-Several runs are under way at once, but their results are taken in the order of the edits. What a search finds therefore does not
-depend on which run ended first. Weak checks let wrong edits pass too, so a few more edits are tried after the first that passes. Of
-all that pass, the one whose whole program the model finds likeliest wins.
+Several edits are run at once, but their results are taken in the order of the edits. So the result of a search does not depend on
+which run ended first. Weak checks let wrong edits pass too, so more edits are tried after the first that passes. ``likeliest`` then
+chooses the edit whose whole program the model finds likeliest.
 """
 
 from __future__ import annotations
@@ -16,30 +16,31 @@ from mlx_selfdebug.repair.edits.candidates import Candidate
 from mlx_selfdebug.repair.edits.trying import TIMEOUTS
 from mlx_selfdebug.values.verdict import Verdict
 
-AHEAD = 8
-"""The largest number of runs of one search that are under way at a time."""
+MAX_RUNS = 8
+"""The largest number of edits of one search that are run at a time."""
 FURTHER = 40
 """The number of edits that are still tried after the first one that passed, to have a choice."""
 MAX_TIMEOUTS = 50
 """The number of edits that may run into the time limit before a search gives up.
 
-Where the bug is an endless loop, nearly all edits would run into it.
+If the bug is an endless loop, nearly all edits run into it.
 """
 
 Run = Callable[[str], "Future[Verdict]"]
-"""Runs a program against the checks that the search goes by."""
+"""Begins to run a program against the checks that the search goes by."""
 Certain = Callable[[Verdict], Verdict]
-"""Returns a verdict, or raises SandboxError if it says that the machine failed, which is no failure of an edit."""
+"""Returns the verdict unchanged, or raises SandboxError if the machine failed, which says nothing about the edit."""
 
 
 class EditSearch:
-    """The search for an edit of one failed program, in which at most ``max_tries`` edits are run.
+    """The search for an edit of one failed program.
 
-    ``further`` edits are still tried after the first that passed.
+    At most ``max_tries`` of the ``candidates`` are run, by ``run``. After the first that passes, ``further`` more are tried.
+    ``certain`` checks each verdict.
 
-    The search drives itself in the threads in which its runs end, so that it goes on while the caller decodes. The future ``ended``
-    is done when the search is over. Then ``found`` holds the edits that passed, in the order of the tries, and ``n_tries`` is the
-    number of edits whose results were taken.
+    The search goes on in the threads in which its runs end, so the caller may decode meanwhile. The future ``ended`` is done when
+    the search is over, and holds the error if a run failed. Then ``found`` holds the edits that passed, in the order of the tries,
+    and ``n_tries`` is the number of edits whose results were taken.
     """
 
     def __init__(
@@ -58,55 +59,58 @@ class EditSearch:
         self._waiting: Iterator[Candidate] = iter(candidates)
         self._run = run
         self._certain = certain
-        self._end, self._further = max_tries, further
+        self._max_tries, self._further = max_tries, further
         self._under_way: deque[tuple[Candidate, Future[Verdict]]] = deque()
         self._lock = threading.Lock()
         self._advance()
 
-    def _advance(self, _: object = None) -> None:
-        """Take the results that have arrived, in order, and begin as many new runs."""
-        # The thread that holds the lock checks for news again after releasing it, so no other thread has to wait for the lock.
-        while not self.ended.done() and self._has_news() and self._lock.acquire(blocking=False):
+    def _advance(self, _: Future[Verdict] | None = None) -> None:
+        """Take the results that have arrived, in order, and begin new runs in their place. Each run calls this when it ends."""
+        # The lock guards the state. A thread that does not get the lock returns at once: the thread that holds it looks for more
+        # results after it has released the lock, so none is missed.
+        while not self.ended.done() and self._has_result() and self._lock.acquire(blocking=False):
             try:
-                self._take()
-                self._begin_more()
+                self._take_results()
+                self._begin_runs()
             except BaseException as error:
                 self._finish(error)
             finally:
                 self._lock.release()
 
-    def _has_news(self) -> bool:
+    def _has_result(self) -> bool:
+        """Return whether the next result in order has arrived, or nothing is under way."""
         try:
             return self._under_way[0][1].done()
-        except IndexError:  # Another thread has just taken the last result.
+        except IndexError:  # At the beginning, or if another thread has just taken the last result.
             return True
 
-    def _take(self) -> None:
-        while self._under_way and self.n_tries < self._end and self._under_way[0][1].done():
+    def _take_results(self) -> None:
+        while self._under_way and self.n_tries < self._max_tries and self._under_way[0][1].done():
             candidate, future = self._under_way.popleft()
             self.n_tries += 1
             verdict = self._certain(future.result())
             self._n_timeouts += verdict.outcome in TIMEOUTS
             if self._n_timeouts >= MAX_TIMEOUTS:
-                self._end = self.n_tries
+                self._max_tries = self.n_tries
             if verdict.passed:
                 if not self.found:
-                    self._end = min(self._end, self.n_tries + self._further)
+                    self._max_tries = min(self._max_tries, self.n_tries + self._further)
                 self.found.append(candidate)
 
-    def _begin_more(self) -> None:
-        while len(self._under_way) < min(AHEAD, self._end - self.n_tries):
+    def _begin_runs(self) -> None:
+        """Begin as many runs as there is room for, or end the search if nothing is left to run."""
+        while len(self._under_way) < min(MAX_RUNS, self._max_tries - self.n_tries):
             candidate = next(self._waiting, None)
             if candidate is None:
                 break
             future = self._run(candidate.code)
             self._under_way.append((candidate, future))
             future.add_done_callback(self._advance)
-        if self.n_tries >= self._end or not self._under_way:
+        if self.n_tries >= self._max_tries or not self._under_way:
             self._finish(None)
 
     def _finish(self, error: BaseException | None) -> None:
-        """End the search. Runs that are still under way no longer count."""
+        """End the search, with the error if there was one. Runs that are still under way no longer count."""
         for _, future in self._under_way:
             future.cancel()
         self._under_way.clear()
@@ -117,7 +121,7 @@ class EditSearch:
 
 
 def likeliest(passing: Sequence[Candidate], log_likelihood: Callable[[Sequence[str]], Sequence[float]]) -> Candidate:
-    """Return the candidate whose whole program is likeliest; of equal ones, the first.
+    """Return the candidate whose whole program is likeliest. Of equally likely candidates, the first is returned.
 
     ``log_likelihood`` returns the log-likelihood of each program, in nats. It is not called for a single candidate.
     """

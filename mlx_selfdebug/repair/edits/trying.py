@@ -1,4 +1,4 @@
-"""Stand-ins for a test runner, through which a domain tests an edited program quickly, or sees which lines of a program ran."""
+"""Stand-ins for a test runner. Through them a domain tests an edited program quickly, or sees which lines of a program ran."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.verdict import Verdict
 
 T = TypeVar("T")
-MIN_WALL_S, MAX_SLOWDOWN = 0.25, 20.0
-"""A try may take 0.25 s, or twenty times as long as the failed program took if that is more. Most tries take 5 ms."""
+MIN_WALL_S = 0.25
+"""The time that any try may take, in seconds. Most tries take 5 ms."""
+MAX_SLOWDOWN = 20.0
+"""A try may take this many times as long as the failed program took, if that is more than ``MIN_WALL_S``."""
 TIMEOUTS = frozenset({"timeout_wall", "timeout_cpu"})
+"""Outcomes of programs that ran into a time limit."""
 
 
 def wall_s_of(verdict: Verdict, max_wall_s: float) -> float:
-    """Return how many seconds a try may take, given the ``verdict`` on the failed program, so that endless loops are cheap.
+    """Return how many seconds a try may take, at most ``max_wall_s``. The limit is low, so that endless loops are cheap.
 
-    If the failed program itself ran into a time limit, nothing is known about how long its edits should take. They get as little
-    time as the edits of a quick program.
+    It follows from the time that the failed program took, which its ``verdict`` says. If the failed program itself ran into a time
+    limit, nothing is known about how long its edits should take. They get as little time as the edits of a quick program.
     """
     if verdict.outcome in TIMEOUTS:
         return min(max_wall_s, MIN_WALL_S)
@@ -32,7 +35,7 @@ def wall_s_of(verdict: Verdict, max_wall_s: float) -> float:
 
 
 class _StandIn:
-    """What both stand-ins have in common: they run programs in another manner, with what the runner keeps."""
+    """The part that both stand-ins share: a manner of running programs, and access to what the runner keeps."""
 
     def __init__(self, runner: TestRunner, manner: Manner) -> None:
         self._runner, self._manner, self._wall_s = runner, manner, manner.wall_s
@@ -62,7 +65,8 @@ class QuickRunner(_StandIn):
 class TracingRunner(_StandIn):
     """A runner that runs a program once to see which of its lines run.
 
-    The futures that it returns end with an ``Executed`` instead of a verdict.
+    The futures that it returns hold an ``Executed`` instead of a verdict. They are typed ``Future[Any]`` because a domain takes
+    this runner in the place of one that returns verdicts.
     """
 
     def __init__(self, runner: TestRunner, wall_s: float) -> None:
@@ -76,7 +80,7 @@ class TracingRunner(_StandIn):
 def failing_shares(executed: Executed) -> Mapping[int, float] | None:
     """Return, by line, the share of the failing calls that ran the line, or None if no failing call is known.
 
-    A failing call that ran every line tells nothing, so the shares are useful only in addition to another order.
+    A failing call that ran every line says nothing about where the bug is, so the shares can only refine another order.
     """
     failing = [call for call in executed.calls if not call.passed]
     if not failing:
@@ -86,12 +90,12 @@ def failing_shares(executed: Executed) -> Mapping[int, float] | None:
 
 
 def suspiciousness(executed: Executed) -> Mapping[int, float]:
-    """Return, by line, how suspicious the line is: Ochiai's coefficient (Abreu, Zoeteweij and van Gemund 2006).
+    """Return, by line, how suspicious the line is, from 0 to 1: Ochiai's coefficient (Abreu, Zoeteweij and van Gemund 2006).
 
     It is failed(line) / sqrt(failed * (failed(line) + passed(line))). Here failed(line) and passed(line) are the numbers of failing
-    and passing calls that ran the line, and failed is the number of all failing calls.
+    and passing calls that ran the line, and failed is the number of all failing calls. If no call fails, all lines have 0.
     """
     failing = [call for call in executed.calls if not call.passed]
-    failed = Counter(line for call in failing for line in call.lines)
-    ran = Counter(line for call in executed.calls for line in call.lines)
-    return {line: failed[line] / (len(failing) * ran[line]) ** 0.5 if failing else 0.0 for line in ran}
+    n_failing = Counter(line for call in failing for line in call.lines)
+    n_all = Counter(line for call in executed.calls for line in call.lines)
+    return {line: n_failing[line] / (len(failing) * n_all[line]) ** 0.5 if failing else 0.0 for line in n_all}

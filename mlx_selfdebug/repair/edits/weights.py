@@ -1,9 +1,12 @@
-"""The weight of each kind of edit in the order of tries, in nats, learned on bugs put into starter and MBPP training references.
+"""Define the weight of each kind of edit in the order of tries, in nats.
 
-The order is a conditional logit model with score = ``SLOPE`` * ratio + weight and a normal prior on the weights. The chance that a
-search names a right edit is the sum of exp(score) over the right edits of its program, divided by the same sum over all its edits.
-76 programs were enough for the common kinds; the weights of the others stay near 0. The numbers are rounded by hand from one such
-fit, which was made by a forerunner of ``benchmarks/edit_weights.py``. That script has not been run on the real model yet.
+The weights were learned on bugs put into references of starter and MBPP training tasks, by a conditional logit model with
+score = ``SLOPE`` * log-ratio + weight and a normal prior on the weights. In this model, the chance that a search names a right edit
+of a program is the sum of exp(score) over the right edits, divided by the same sum over all edits. 76 programs were enough for the
+common kinds of edit; the weights of the others stay near 0.
+
+The numbers are rounded by hand from one such fit. It was made by a forerunner of ``benchmarks/edit_weights.py``, which has not been
+run on the real model yet.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from types import MappingProxyType
 SLOPE = 0.43
 """The factor by which the first-order change of log-likelihood counts."""
 UNKNOWN = -0.5
-"""The weight of a kind of edit that fixed too few programs to learn its weight."""
+"""The weight of a kind of edit that repaired too few programs for its own weight to be learned."""
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
         "dropped token": 2.0,
