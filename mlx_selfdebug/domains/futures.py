@@ -10,7 +10,8 @@ from mlx_selfdebug.domains.base import Runner
 from mlx_selfdebug.sandbox.executed import Executed
 from mlx_selfdebug.values.verdict import ErrorFact, Failure, Outcome, Verdict
 
-_S, _T = TypeVar("_S"), TypeVar("_T")
+_S = TypeVar("_S")
+_T = TypeVar("_T")
 
 
 def derived(source: Future[_S], read: Callable[[_S], _T]) -> Future[_T]:
