@@ -84,7 +84,7 @@ class ProjectDomain(PythonDomain):
 
         Raises UsageError if the project has no such function any more or cannot be tested, SandboxError as ``open_suite`` does.
         """
-        place, tests = Place.read(task.data), _tests_of(checks)
+        place, tests = Place.from_json(task.data), _tests_of(checks)
         warm = kept_suite(place.project, runner)
         warm.prepare(place.tests, tests)
         function = warm.function(place.file, place.function)

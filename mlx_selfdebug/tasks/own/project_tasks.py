@@ -85,7 +85,7 @@ def project_tasks(folder: Path, runner: TestRunner, taken: Collection[str]) -> F
     """
     folder = folder.resolve()
     found = Found()
-    project = Project.found([folder])
+    project = Project.find([folder])
     files = _files(project, found)
     if not [name for file in files for name in _named(file, project, folder) if name not in taken]:
         return found
@@ -242,7 +242,7 @@ class _Search:
             starter_code=function.signature,
             public=checks_of(public, shown),
             hidden=checks_of([id_ for id_ in item.tests if id_ not in public]),
-            data=place.text(),
+            data=place.to_json(),
             reference=function.program,
             source="functions",
         )
