@@ -26,7 +26,7 @@ VIRTUAL_ENVIRONMENTS = (".venv", "venv", "env", ".env")
 _FOLDERS_WITHOUT_SOURCES = frozenset(
     {"node_modules", "build", "dist", "site-packages", "vendor", "_vendor", "vendored", "third_party"}
 )
-"""Folders whose files tools have generated, or that hold copies of other projects."""
+"""Names of folders whose files are generated, or copied from other projects."""
 _TEST_FOLDERS = frozenset({"test", "tests", "testing"})
 
 Framework = Literal["", "pytest", "unittest", "script"]
