@@ -70,8 +70,8 @@ def source_of_tests(tests: Sequence[TestResult], root: Path, *, max_tests: int, 
 def failure_of(test: TestResult, span: Span, root: Path) -> Failure:
     """Return the facts of a failed test.
 
-    If the test compared two values, the facts are what it got and what it expected. Otherwise they are the exception. The line of an
-    exception is the number of the innermost line within ``span`` that it passed through, in the file, or 0 if there is none.
+    If the test compared two values, the facts are what it got and what it expected. Otherwise they are the exception, whose line is
+    the number, in the file, of the innermost line within ``span`` that it passed through, or 0 if there is none.
 
     Args:
         test: The result of the test.
@@ -176,11 +176,15 @@ def _is_value(node: ast.AST) -> bool:
     return not any(isinstance(inner, ast.Call) for inner in ast.walk(node)) and not isinstance(node, ast.Name)
 
 
-@lru_cache(maxsize=64)
 def _tree(path: Path) -> ast.Module | None:
-    """Return the syntax tree of a file, or None if it cannot be read or parsed. A file that has been read is not read again."""
+    """Return the syntax tree of a file, or None if it cannot be read or parsed. It is kept until the file changes."""
     try:
-        text = path.read_text("utf-8")
+        return _tree_at(path, path.stat().st_mtime_ns)
     except (OSError, UnicodeDecodeError):
         return None
+
+
+@lru_cache(maxsize=64)
+def _tree_at(path: Path, mtime_ns: int) -> ast.Module | None:  # noqa: ARG001
+    text = path.read_text("utf-8")
     return parse(text) if text else None
