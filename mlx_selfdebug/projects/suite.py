@@ -5,8 +5,8 @@
         after = suite.run(before.failed(), {"package/module.py": patched}).result()
 
 The tests run in a scratch copy of the project, inside one confined command, the server (``suite_server/``), which forks for each
-run. It has imported the test framework, and after ``Suite.warm`` also the packages that the tests import, so that a run takes little
-longer than the project's own code does.
+run. It has imported the test framework, and after ``Suite.warm`` also the packages that the tests import, so that a run takes
+little longer than the project's own code does.
 
 This module sends requests to the server and reads its answers. If the server is lost, as a test can cause, another one is started.
 """

@@ -1,7 +1,7 @@
 """Define the result of a run of a project's tests, and read it from the server's answer.
 
-All of it comes from the process in which the project's code runs, so it may be false, and any part of an answer may be missing or of
-a wrong type.
+All of it comes from the process in which the project's code runs, so it may be false, and any part of an answer may be missing or
+of a wrong type.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class SuiteRun:
     tests: Mapping[str, TestResult]
     """The results by id, in the order in which the tests ended. A test that was begun and did not end is the last one."""
     lines: Mapping[str, Mapping[str, frozenset[int]]] = field(default_factory=dict)
-    """The numbers of the lines that ran, by the id of the test and the path of the file, as the tests see it, if files were traced."""
+    """The numbers of the lines of traced files that ran, by the id of the test and the path of the file, as the tests see it."""
     wall_s: float = 0.0
     """The time that the run took, in seconds."""
     status: int | None = None
@@ -92,7 +92,7 @@ class SuiteRun:
     output: str = ""
     """The end of what the tests printed, in runs with facts."""
     modules: Mapping[str, str] = field(default_factory=dict)
-    """The paths of the modules that were loaded in the end, by their names, in runs with facts."""
+    """The paths of the modules that were loaded when the run ended, by their names, in runs with facts."""
     spawning: frozenset[str] = frozenset()
     """The ids of the tests that started other programs, in runs with facts."""
     broken: str = ""
