@@ -31,7 +31,7 @@ from mlx_selfdebug.tasks.own.annotations import with_quoted_annotations
 from mlx_selfdebug.tasks.own.modules import Module, Package, Target, packages_needed, read_modules
 from mlx_selfdebug.tasks.own.project_tasks import Found, project_tasks
 from mlx_selfdebug.tasks.own.source import joined, parsed, starter_of
-from mlx_selfdebug.tasks.statements import to_be_mended
+from mlx_selfdebug.tasks.statements import repair_statement
 from mlx_selfdebug.translating.imports import is_foreign
 from mlx_selfdebug.translating.unittests import Case
 from mlx_selfdebug.values.checks import Checks
@@ -274,7 +274,7 @@ def _bugs(task: Task, runner: TestRunner) -> Iterator[Task]:
         yield replace(
             task,
             id=f"{task.id.replace('functions/', 'bugs/', 1)}/{number}",
-            statement=to_be_mended(mutant.source, task.statement),
+            statement=repair_statement(mutant.source, task.statement),
             wrong=(mutant.source,),
             source="bugs",
         )
