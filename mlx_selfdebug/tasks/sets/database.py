@@ -94,10 +94,12 @@ def _schema(connection: sqlite3.Connection) -> str:
 
 def _table(connection: sqlite3.Connection, name: str) -> str:
     """Return the ``CREATE TABLE`` statement of one table."""
-    columns = []
-    for row in connection.execute(f"PRAGMA table_xinfo({_quoted(name)})").fetchall():
-        if row[_XINFO_HIDDEN] != _HIDDEN_OF_VIRTUAL_TABLE:
-            columns.append(_name(row[_XINFO_NAME]) + (f" {_type(row[_XINFO_TYPE])}" if row[_XINFO_TYPE] else ""))
+    rows = connection.execute(f"PRAGMA table_xinfo({_quoted(name)})").fetchall()
+    columns = [
+        _name(row[_XINFO_NAME]) + (f" {_type(row[_XINFO_TYPE])}" if row[_XINFO_TYPE] else "")
+        for row in rows
+        if row[_XINFO_HIDDEN] != _HIDDEN_OF_VIRTUAL_TABLE
+    ]
     return f"CREATE TABLE {_name(name)} ({', '.join(columns)});"
 
 
