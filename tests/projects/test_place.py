@@ -16,7 +16,9 @@ def test_a_place_comes_back_as_it_was() -> None:
     assert Place.from_json(PLACE.to_json()) == PLACE
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"root": "/home/me/shop"}', PLACE.to_json().replace("0.2", '"soon"')])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"root": "/home/me/shop"}', PLACE.to_json().replace("0.2", '"soon"')]
+)
 def test_what_describes_no_place_is_refused_with_what_is_needed(text: str) -> None:
     with pytest.raises(UsageError, match="it must be a JSON object with root, python, file"):
         Place.from_json(text)

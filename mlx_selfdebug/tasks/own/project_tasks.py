@@ -93,12 +93,12 @@ def project_tasks(folder: Path, runner: TestRunner, taken: Collection[str]) -> S
     """Return the tasks that the suite of a project can judge.
 
     Args:
-        folder: The project, or a folder inside it, to whose functions and tests the tasks are limited.
+        folder: The project, or a folder inside it to whose functions the tasks are limited. If the folder has tests, only they run.
         runner: The test runner that keeps the project's suite open.
         taken: The names of functions that are tasks already. A name is the path of the module from ``folder``, with dots, and the
             qualified name of the function.
 
-    A suite that cannot be run raises nothing: ``SuiteTasks.problem`` says why.
+    If the suite cannot be run, nothing is raised: ``SuiteTasks.problem`` says why.
     """
     folder = folder.resolve()
     result = SuiteTasks()
@@ -179,7 +179,7 @@ class _Search:
         """Return the ids of the tests that can judge, and note why the others cannot."""
         passing = []
         for id_, test in first.tests.items():
-            reason = _why_not(test, id_, first, traced)
+            reason = _why_it_cannot_judge(test, id_, first, traced)
             if not reason:
                 passing.append(id_)
             elif test.collecting:
@@ -276,7 +276,7 @@ class _Search:
         )
 
 
-def _why_not(test: TestResult, id_: str, first: SuiteRun, traced: SuiteRun) -> str:
+def _why_it_cannot_judge(test: TestResult, id_: str, first: SuiteRun, traced: SuiteRun) -> str:
     """Return why a test cannot judge a function, or an empty string if it can."""
     facts = test.facts
     said = f": {facts.type}: {facts.message.splitlines()[0]}" if facts and facts.message else ""
