@@ -121,7 +121,7 @@ def fix_command(
         raise UsageError("--force goes with --apply")
     from mlx_selfdebug.fixing import Project
 
-    project = Project.found(paths, test=test, python=python)
+    project = Project.find(paths, test=test, python=python)
     settings = replace(
         _settings(attempts, seconds, test_seconds, test_memory_gb),
         level="none" if allow_weak_sandbox else "full",

@@ -86,7 +86,7 @@ class ProjectDomain(PythonDomain):
         If the runner traces (see ``Manner``), the future holds an ``Executed`` instead. Raises UsageError if the project no longer
         has the function or cannot be tested, and SandboxError as ``open_suite`` does.
         """
-        place, tests = Place.read(task.data), _tests_of(checks)
+        place, tests = Place.from_json(task.data), _tests_of(checks)
         warm = kept_suite(place.project, runner)
         warm.prepare(place.tests, tests)
         function = warm.function(place.file, place.function)

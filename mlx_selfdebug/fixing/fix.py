@@ -104,7 +104,7 @@ def fix_project(
     Raises UsageError if there are no tests or they cannot be run, SandboxError if tests cannot be isolated as well as required, and
     ModelError if the model cannot be loaded. Nothing is written to the project.
     """
-    project = folder if isinstance(folder, Project) else Project.found([folder], test=test, python=python)
+    project = folder if isinstance(folder, Project) else Project.find([folder], test=test, python=python)
     return _Fix(project, model, settings or FixSettings(), tell).result()
 
 

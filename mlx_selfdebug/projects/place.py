@@ -1,7 +1,9 @@
-"""Describe where a function of a project is and how it is tested, as text that a task can carry.
+"""Locate a function of a project and the tests that judge it, as a value that is stored in a task.
+
+A task holds only text, so the value is written as JSON into ``Task.data`` and read back when an answer is judged:
 
 >>> place = Place("/home/me/shop", "/usr/bin/python3", "shop/prices.py", "total", tests=("tests/test_prices.py",), seconds=0.2)
->>> Place.read(place.text()) == place
+>>> Place.from_json(place.to_json()) == place
 True
 """
 
@@ -17,24 +19,24 @@ from mlx_selfdebug.projects.project import Project, TestCommand
 
 @dataclass(frozen=True)
 class Place:
-    """The place of a function in a project, with its tests and the time that they take."""
+    """Where a function of a project is defined, and which tests judge it."""
 
     root: str
-    """The path of the project."""
+    """The absolute path of the project's folder."""
     python: str
     """The path of the interpreter that runs the tests."""
     file: str
-    """The path of the function's file within the project."""
+    """The path of the file that defines the function, relative to ``root``."""
     function: str
     """The qualified name of the function, such as "Window.mean"."""
     tests: tuple[str, ...]
-    """The files of tests, within the project, that are collected together."""
+    """The paths of the test files that are loaded together to judge functions of this project, relative to ``root``."""
     seconds: float
-    """The seconds that the tests of this function took, loading the project included."""
+    """The wall time in seconds that the tests of this function took, which includes loading the project."""
 
     @property
     def project(self) -> Project:
-        """Return the project. Raises UsageError if it is gone."""
+        """Return the project, which is tested with pytest. Raises UsageError if its folder no longer exists."""
         if not Path(self.root).is_dir():
             raise UsageError(
                 f"the project {self.root} is not there; the tasks of a project are tested in the folder that they were made from",
@@ -42,13 +44,16 @@ class Place:
             )
         return Project(Path(self.root), self.python, TestCommand("pytest"))
 
-    def text(self) -> str:
-        """Return the place as JSON, which ``read`` takes."""
+    def to_json(self) -> str:
+        """Return the place as a JSON object, which ``from_json`` reads."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @classmethod
-    def read(cls, text: str) -> Place:
-        """Return the place that ``text`` describes. Raises UsageError if it describes none."""
+    def from_json(cls, text: str) -> Place:
+        """Read what ``to_json`` has written.
+
+        Raises UsageError if ``text`` is not such an object, or if it names a file outside of the project.
+        """
         try:
             values = json.loads(text)
             place = cls(**{**values, "tests": tuple(values["tests"]), "seconds": float(values["seconds"])})
@@ -67,6 +72,6 @@ class Place:
         return place
 
 
-def _is_inside(name: str) -> bool:
-    path = PurePath(name)
-    return not path.is_absolute() and ".." not in path.parts
+def _is_inside(path: str) -> bool:
+    parts = PurePath(path)
+    return not parts.is_absolute() and ".." not in parts.parts

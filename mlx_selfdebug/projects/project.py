@@ -1,4 +1,10 @@
-"""Find a project: its folder, its interpreter, the command that tests it, and the files that may be changed."""
+"""Find the project that a user means: its folder, its interpreter, the command that tests it, and the files that may be changed.
+
+Nothing of the project is run here.
+
+>>> TestCommand.parse("python -m pytest -q tests")
+TestCommand(framework='pytest', arguments=('-q', 'tests'))
+"""
 
 from __future__ import annotations
 
@@ -14,15 +20,17 @@ from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.sandbox.confinement.reach import virtual_environment
 
 ROOT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "pytest.ini", "tox.ini", ".git", ".hg")
-"""The names by which the folder of a project is recognised."""
+"""Files and folders that only the top folder of a project usually holds."""
 VIRTUAL_ENVIRONMENTS = (".venv", "venv", "env", ".env")
-_NO_SOURCES = frozenset(
+"""The usual names of a project's virtual environment, in the order in which they are tried."""
+_FOLDERS_WITHOUT_SOURCES = frozenset(
     {"node_modules", "build", "dist", "site-packages", "vendor", "_vendor", "vendored", "third_party"}
 )
+"""Names of folders whose files are generated, or copied from other projects."""
 _TEST_FOLDERS = frozenset({"test", "tests", "testing"})
 
 Framework = Literal["", "pytest", "unittest", "script"]
-"""How the tests are run; "" is pytest if the interpreter has it, else unittest."""
+"""What runs the tests: a test framework, or a "script" that is a test by itself. "" is pytest if it is installed, else unittest."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +39,16 @@ class TestCommand:
 
     framework: Framework = ""
     arguments: tuple[str, ...] = ()
+    """The arguments of the framework, or the command line of the script without the interpreter."""
 
-    # pytest would otherwise take a class of this name for a class of tests.
+    # The name begins with "Test", so that pytest would otherwise take this for a class of tests.
     __test__ = False
 
     @classmethod
-    def parsed(cls, text: str) -> TestCommand:
-        """Return the command that a user has typed, such as "pytest -q tests" or "python -m unittest".
+    def parse(cls, text: str) -> TestCommand:
+        """Parse a command line that a user has typed, such as "pytest -q tests" or "python -m unittest".
 
-        Raises UsageError if it is not a command of Python.
+        Raises UsageError if the command runs neither pytest, nor unittest, nor a Python program.
         """
         try:
             words = shlex.split(text)
@@ -53,8 +62,10 @@ class TestCommand:
             words = words[1:] if words[1:2] in (["pytest"], ["unittest"]) else words
         if not words:
             raise UsageError("--test names no command", hint='for example: --test "pytest -q tests/test_parser.py"')
-        if words[0] in ("pytest", "py.test", "unittest"):
-            return cls("unittest" if words[0] == "unittest" else "pytest", tuple(_without_discover(words[1:])))
+        if words[0] in ("pytest", "py.test"):
+            return cls("pytest", tuple(words[1:]))
+        if words[0] == "unittest":
+            return cls("unittest", tuple(words[2:] if words[1:2] == ["discover"] else words[1:]))
         if words[0] != "-m" and not words[0].endswith(".py"):
             raise UsageError(
                 f"--test {text!r}: {words[0]!r} is not known. Known are pytest, unittest, and a Python program (check.py, -m NAME)",
@@ -63,45 +74,54 @@ class TestCommand:
         return cls("script", tuple(words))
 
 
-def _without_discover(words: Sequence[str]) -> Sequence[str]:
-    return words[1:] if words[:1] == ["discover"] else words
-
-
 @dataclass(frozen=True)
 class Project:
-    """A project that can be tested."""
+    """A project of the user, with all that is needed to test it."""
 
     root: Path
-    """The real path of its folder."""
+    """The project's folder, as an absolute path without symbolic links."""
     python: str
-    """The path of its interpreter."""
+    """The path of the interpreter that runs the tests."""
     command: TestCommand = TestCommand()
     paths: tuple[str, ...] = ()
-    """Files and folders within the project to which changes are limited, relative to ``root``; none means all."""
+    """The files and folders to which changes are limited, relative to ``root``. An empty tuple means no limit."""
 
     @classmethod
-    def found(
+    def find(
         cls,
         paths: Sequence[str | os.PathLike[str]] = (),
         *,
         test: str = "",
         python: str | os.PathLike[str] = "",
     ) -> Project:
-        """Return the project that ``paths`` belong to, or that of the working folder. Raises UsageError if there is none."""
-        real = [_existing(path) for path in paths] or [Path.cwd()]
-        roots = {_root_of(path) for path in real}
+        """Find the project that files or folders belong to.
+
+        Args:
+            paths: The files and folders to which changes are limited. Without any, the project is that of the working folder.
+            test: The command that tests the project, such as "pytest -q tests".
+            python: The interpreter that runs the tests. Without it, that of the project's virtual environment is used, else that of
+                the active one, else our own.
+
+        Raises UsageError if a path is missing or is no Python file, if the paths belong to different projects, or if ``test`` or
+        ``python`` cannot be used.
+        """
+        real_paths = [_existing(path) for path in paths] or [Path.cwd()]
+        roots = {_root_of(path) for path in real_paths}
         if len(roots) > 1:
             raise UsageError("the paths belong to different projects: " + ", ".join(sorted(map(str, roots))))
         (root,) = roots
-        inside = tuple(str(path.relative_to(root)) for path in real if path != root)
-        command = TestCommand.parsed(test) if test else TestCommand()
+        inside = tuple(str(path.relative_to(root)) for path in real_paths if path != root)
+        command = TestCommand.parse(test) if test else TestCommand()
         return cls(root, _python_of(root, str(python)), command, inside)
 
     def sources(self) -> list[str]:
-        """Return the Python files that may be changed, relative to ``root`` and sorted: no tests, nothing generated or vendored."""
-        return sorted(name for name in self._python_files() if not is_test(name) and self._is_wanted(name))
+        """Return the Python files that may be changed, relative to ``root`` and sorted.
 
-    def _is_wanted(self, name: str) -> bool:
+        They are within ``paths``. Tests and generated or vendored code are left out.
+        """
+        return sorted(name for name in self._python_files() if not is_test(name) and self._may_change(name))
+
+    def _may_change(self, name: str) -> bool:
         return not self.paths or any(Path(name).is_relative_to(path) for path in self.paths)
 
     def _python_files(self) -> Iterator[str]:
@@ -113,7 +133,10 @@ class Project:
 
 
 def is_test(name: str) -> bool:
-    """Return whether a path within a project is that of a test or of what tests need."""
+    """Return whether a file of a project holds tests, fixtures or other code that only tests and builds need.
+
+    ``name`` is the path of the file, relative to the project's folder.
+    """
     *folders, file = Path(name).parts
     return (
         file.startswith("test_")
@@ -124,26 +147,29 @@ def is_test(name: str) -> bool:
 
 
 def linked_folders(python: str, root: Path) -> list[str]:
-    """Return the folders that the ``.pth`` files of a virtual environment name, such as those of editable installs.
+    """Return the folders outside of the project that its virtual environment adds to the import path, such as editable installs.
 
-    Those of the project at ``root`` are left out, since the tests see a copy of the project. So are lines that would run code, and
-    the home folder with what is above it.
+    They are the folders that the ``.pth`` files of the environment name. Folders that lie within the project at ``root`` or contain
+    it are left out, since the tests see a copy of the project. The home folder and the folders above it are left out too, so that
+    the tests cannot read them.
     """
     environment = virtual_environment(python)
     files = sorted(Path(environment).glob("lib/python*/site-packages/*.pth")) if environment else []
     lines = [line.strip() for file in files for line in file.read_text("utf-8", "replace").splitlines()]
     home = os.path.realpath(os.path.expanduser("~"))
+    # Lines that begin with "import" are run by Python. They are no absolute paths, so they are skipped here.
     folders = {os.path.realpath(line) for line in lines if os.path.isabs(line) and os.path.isdir(line)}
-    inside = {folder for folder in folders if os.path.commonpath([folder, root]) in (folder, str(root))}
-    return sorted(folder for folder in folders - inside if os.path.commonpath([folder, home]) != folder)
+    of_project = {folder for folder in folders if os.path.commonpath([folder, root]) in (folder, str(root))}
+    return sorted(folder for folder in folders - of_project if os.path.commonpath([folder, home]) != folder)
 
 
 def _is_source_folder(folder: Path) -> bool:
     hidden = folder.name.startswith(".") or folder.name == "__pycache__" or folder.name.endswith(".egg-info")
-    return not hidden and folder.name not in _NO_SOURCES and not (folder / "pyvenv.cfg").exists()
+    return not hidden and folder.name not in _FOLDERS_WITHOUT_SOURCES and not (folder / "pyvenv.cfg").exists()
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:
+    """Return the real path of a folder or a Python file that a user has named. Raises UsageError if it is neither."""
     real = Path(os.path.realpath(path))
     if not real.exists():
         raise UsageError(f"{os.fspath(path)} does not exist; PATHS are files or folders of the project to repair")
@@ -154,7 +180,10 @@ def _existing(path: str | os.PathLike[str]) -> Path:
 
 
 def _root_of(path: Path) -> Path:
-    """Return the folder of the project that a file or folder belongs to."""
+    """Return the nearest folder around ``path`` that holds one of ``ROOT_FILES``, or else the folder of ``path`` itself.
+
+    The home folder and the folders above it are not taken for a project, whatever they hold.
+    """
     folder = path if path.is_dir() else path.parent
     home = Path(os.path.realpath(os.path.expanduser("~")))
     for parent in (folder, *folder.parents):
@@ -166,11 +195,12 @@ def _root_of(path: Path) -> Path:
 
 
 def _python_of(root: Path, python: str) -> str:
+    """Return the interpreter of a project: ``python`` if it is given, else that of a virtual environment, else our own."""
     if python:
         if not os.access(python, os.X_OK) or os.path.isdir(python):
             raise UsageError(f"--python {python} is not a program; it is the interpreter that runs the project's tests")
         return os.path.abspath(python)
     active = os.environ.get("VIRTUAL_ENV")
     folders = [*(root / name for name in VIRTUAL_ENVIRONMENTS), *([Path(active)] if active else [])]
-    found = (folder / "bin" / "python" for folder in folders if (folder / "pyvenv.cfg").exists())
-    return next((str(path) for path in found if os.access(path, os.X_OK)), sys.executable)
+    interpreters = (folder / "bin" / "python" for folder in folders if (folder / "pyvenv.cfg").exists())
+    return next((str(path) for path in interpreters if os.access(path, os.X_OK)), sys.executable)

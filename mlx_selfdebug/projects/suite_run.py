@@ -1,14 +1,21 @@
-"""What a run of a project's tests has shown, as values. All of it comes from the project's own code, so it may be false."""
+"""Define the result of a run of a project's tests, and read it from the server's answer.
+
+All of it comes from the process in which the project's code runs, so it may be false, and any part of an answer may be missing or
+of a wrong type.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+TestOutcome = Literal["passed", "failed", "skipped"]
+PASSED: TestOutcome = "passed"
+FAILED: TestOutcome = "failed"
+SKIPPED: TestOutcome = "skipped"
 HUNG = "Timeout"
-"""The type of error of a test that did not end."""
+"""The ``TestFacts.type`` of a test that did not end: it took too long, or the process ended in it."""
 
 
 @dataclass(frozen=True)
@@ -16,27 +23,32 @@ class Frame:
     """A line of a traceback."""
 
     path: str
+    """The path of the file, as the tests see it."""
     line: int
+    """The number of the line, from 1."""
     function: str
 
 
 @dataclass(frozen=True)
 class TestFacts:
-    """What is known of why a test failed. All texts are cut at a few hundred characters."""
+    """Why a test failed. Long values and messages are shortened (``suite_server/reports.py``)."""
 
     type: str = ""
-    """The type of the exception."""
+    """The name of the exception's type."""
     message: str = ""
+    """The text of the exception."""
     op: str = ""
-    """The comparison of the assert that failed, such as "==", or empty if it was none."""
+    """The operator of the comparison that failed, such as "==", or an empty string if the test failed in another way."""
     left: str = ""
+    """The ``repr`` of the value on the left of that comparison."""
     right: str = ""
+    """The ``repr`` of the value on its right."""
     frames: tuple[Frame, ...] = ()
-    """The traceback, outermost first."""
+    """The traceback, outermost frame first."""
     text: str = ""
-    """What pytest says of a file that it cannot collect."""
+    """What pytest printed about a file that it could not collect."""
 
-    # pytest would otherwise take a class of this name for a class of tests.
+    # The name begins with "Test", so that pytest would otherwise take this for a class of tests.
     __test__ = False
 
 
@@ -45,59 +57,72 @@ class TestResult:
     """The result of one test."""
 
     id: str
-    outcome: str
-    """"passed", "failed" or "skipped"."""
+    """The id by which the framework names the test, or the path of a file that could not be collected."""
+    outcome: TestOutcome
     path: str = ""
-    """The file that holds the test, as the tests see it."""
+    """The path of the file that holds the test, as the tests see it. Known only in runs with facts, like the next three."""
     name: str = ""
+    """The name of the test within its file, such as "StatsTest.test_mean[1]"."""
     line: int = 0
-    """The line in which the test begins, from 1; 0 if it is not known."""
+    """The number of the line in which the test begins, from 1, or 0 if it is not known."""
     parameters: Mapping[str, str] = field(default_factory=dict)
+    """The ``repr`` of each parameter of a parametrized test."""
     facts: TestFacts | None = None
+    """Why the test failed, or None if it did not."""
     collecting: bool = False
-    """Whether this is a file that could not be collected."""
+    """Whether this is not a test but a file that could not be collected."""
 
     __test__ = False
 
 
 @dataclass(frozen=True)
 class SuiteRun:
-    """A run of some tests or all of them."""
+    """The result of one run of a project's tests."""
 
     ending: str
-    """"ended", "timed_out", or what ended the whole session, such as "memory"."""
+    """Either "ended", "timed_out", or what ended the whole server, such as "memory", "lost" or "closed"."""
     tests: Mapping[str, TestResult]
-    """The tests that ended, by id, in the order in which they ran."""
+    """The results by id, in the order in which the tests ended. A test that was begun and did not end is the last one."""
     lines: Mapping[str, Mapping[str, frozenset[int]]] = field(default_factory=dict)
-    """For each traced test and each file, the lines that ran."""
+    """The numbers of the lines of traced files that ran, by the id of the test and the path of the file, as the tests see it."""
     wall_s: float = 0.0
+    """The time that the run took, in seconds."""
     status: int | None = None
-    """The exit code of pytest, or None if the run did not end by itself."""
+    """The exit code of the framework, or None if the run did not end by itself."""
     output: str = ""
+    """The end of what the tests printed, in runs with facts."""
     modules: Mapping[str, str] = field(default_factory=dict)
-    """The modules that the tests loaded, by name, with their files."""
+    """The paths of the modules that were loaded when the run ended, by their names, in runs with facts."""
     spawning: frozenset[str] = frozenset()
-    """The tests that started other programs."""
+    """The ids of the tests that started other programs, in runs with facts."""
     broken: str = ""
-    """The traceback of the framework, if it failed itself."""
+    """The traceback of an exception that the framework itself raised, or an empty string."""
 
     def passed(self, id_: str) -> bool:
-        """Return whether a test passed. A file that could not be collected passes once tests in it run and none of them fails."""
+        """Return whether the test of this id passed.
+
+        ``id_`` may also name a file that could not be collected in an earlier run. It passes if some of its tests ran and none of
+        them failed.
+        """
         if id_ in self.tests:
             return self.tests[id_].outcome == PASSED
-        inside = [test for other, test in self.tests.items() if other.startswith(f"{id_}::")]
-        return bool(inside) and all(test.outcome != FAILED for test in inside)
+        in_file = [test for other, test in self.tests.items() if other.startswith(f"{id_}::")]
+        return bool(in_file) and all(test.outcome != FAILED for test in in_file)
 
     def failed(self) -> list[str]:
         """Return the ids of the tests that failed, in order."""
         return [id_ for id_, test in self.tests.items() if test.outcome == FAILED]
 
-    def count(self, outcome: str) -> int:
+    def count(self, outcome: TestOutcome) -> int:
+        """Return the number of tests with this outcome."""
         return sum(test.outcome == outcome for test in self.tests.values())
 
 
 def suite_run_of(answer: Mapping[str, Any]) -> SuiteRun:
-    """Read the answer of the program inside the sandbox. What is missing or of the wrong type is taken as empty."""
+    """Read the server's answer to a request for a run. A part that is missing or of a wrong type is read as empty.
+
+    A test that was begun and has no result fails, with ``HUNG`` as the type of its exception.
+    """
     tests = {id_: _result(id_, values) for id_, values in _mapping(answer.get("tests")).items()}
     started = answer.get("started")
     if isinstance(started, str) and started not in tests:

@@ -1,7 +1,7 @@
-"""Read a run of a project's tests on other code for one of its functions as a verdict, or as the lines that ran.
+"""Turn a run of a project's tests, with other code in one of its functions, into a verdict on that code or the lines it ran.
 
-What a run shows comes from the project's own process, in which the code under test runs too. A verdict of this kind is only as
-trustworthy as that code is: see README.md.
+What a run reports comes from the process in which the code under test runs. Such a verdict is therefore only as trustworthy as that
+code: see README.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mlx_selfdebug.sandbox.executed import MAX_CALLS, Executed, ExecutedCall
 from mlx_selfdebug.values.verdict import ErrorFact, Failure, Outcome, Verdict
 
 MAX_FAILURES = 8
-"""The largest number of failed tests whose facts are kept."""
+"""The largest number of failed tests whose facts a verdict holds."""
 _ENDINGS: dict[str, Outcome] = {
     "timed_out": "timeout_wall",
     "memory": "memory",
@@ -27,23 +27,34 @@ _ENDINGS: dict[str, Outcome] = {
     "closed": "infrastructure",
     "lost": "infrastructure",
 }
-"""The outcomes of runs that did not end by themselves. Any other way in which the process ended is a crash."""
+"""The outcome for each ``SuiteRun.ending`` of a run that did not end by itself. An ending that is not listed is a crash."""
 _ASSERTIONS = frozenset({"AssertionError", "Failed", ""})
-"""The types of error by which a test says that something is not as expected: of assert, of pytest, and unknown."""
+"""The exceptions by which a test says that a result is wrong: that of assert, that of ``pytest.fail``, and unknown ones."""
 
 
 def verdict_on(placed: Placed, file: str, run: SuiteRun, tests: Sequence[str], root: Path) -> Verdict:
-    """Return the verdict on the code that was put into ``file``, by a run of ``tests`` that saw the project at ``root``."""
+    """Return the verdict that a run of tests gives on the code that was put into a file.
+
+    The code passes only if every one of ``tests`` ran and passed, and every file could be collected.
+
+    Args:
+        placed: The file with the code in it.
+        file: The path of that file, relative to the project's folder.
+        run: The run of the tests.
+        tests: The ids of the tests that were to run.
+        root: The folder in which the tests saw the project.
+    """
     results = [run.tests[id_] for id_ in tests if id_ in run.tests]
     n_passed = sum(result.outcome == PASSED for result in results)
     span = Span(file, placed.first, placed.last, placed.text)
     failed = [result for result in results if result.outcome != PASSED]
+    # A file that could not be collected has an entry of its own, beside the tests that were asked for.
     failed += [result for result in run.tests.values() if result.collecting and result.outcome == FAILED]
     outcome = _outcome(run, failed, n_passed == len(tests))
     failures = [_failure(result, span, placed, root) for result in failed[:MAX_FAILURES]]
     if not failures and outcome in ("load_error", "infrastructure"):
-        last = (run.broken.strip().splitlines() or [f"the tests were ended: {run.ending}"])[-1]
-        failures = [Failure("", error=ErrorFact("TestError", last))]
+        reason = (run.broken.strip().splitlines() or [f"the tests were ended: {run.ending}"])[-1]
+        failures = [Failure("", error=ErrorFact("TestError", reason))]
     return Verdict(outcome, tuple(failures), n_passed, len(tests), run.wall_s)
 
 
@@ -54,13 +65,14 @@ def _outcome(run: SuiteRun, failed: Sequence[TestResult], all_passed: bool) -> O
         return "passed"
     facts = [result.facts for result in failed if result.facts]
     if any(fact.type == HUNG for fact in facts):
-        return "crashed"  # Its process ended in the middle of a test.
+        return "crashed"  # The process ended in the middle of a test.
     if not failed or any(result.collecting for result in failed):
         return "load_error"
     return "failed" if not facts or any(fact.op or fact.type in _ASSERTIONS for fact in facts) else "raised"
 
 
 def _failure(result: TestResult, span: Span, placed: Placed, root: Path) -> Failure:
+    """Return the facts of a test that did not pass, with the line of an exception as a line of the code and not of its file."""
     if result.facts is None or result.facts.type in (HUNG, ""):
         return Failure(result.id, got="skipped" if result.outcome == "skipped" else "")
     failure = failure_of(result, span, root)
@@ -71,11 +83,20 @@ def _failure(result: TestResult, span: Span, placed: Placed, root: Path) -> Fail
 
 
 def executed_by(placed: Placed, path: str, run: SuiteRun, tests: Sequence[str]) -> Executed:
-    """Return which lines of the code each test ran. ``path`` is the path of the file as the tests see it."""
+    """Return the lines of the code that each test ran, as one call per test. Tests that ran none of its lines are left out.
+
+    A run does not report how often a line ran, so each count is 1. At most ``MAX_CALLS`` tests are returned.
+
+    Args:
+        placed: The file with the code in it.
+        path: The path of that file as the tests saw it.
+        run: A run in which that file was traced.
+        tests: The ids of the tests.
+    """
     calls = []
     for id_ in tests:
-        ran = (placed.line_in_code(line) for line in sorted(run.lines.get(id_, {}).get(path, ())))
-        lines = {line: 1 for line in ran if line}
-        if lines:
-            calls.append(ExecutedCall(lines, run.passed(id_)))
+        lines = (placed.line_in_code(line) for line in sorted(run.lines.get(id_, {}).get(path, ())))
+        counts = {line: 1 for line in lines if line}
+        if counts:
+            calls.append(ExecutedCall(counts, run.passed(id_)))
     return Executed(tuple(calls[:MAX_CALLS]))

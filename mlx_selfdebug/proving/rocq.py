@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -114,11 +115,13 @@ class Rocq:
         Raises ScriptError if the script holds anything but tactics. The future raises SandboxError if the checker cannot be run.
         """
         tactics = tactics_of(script)
+        # The script cannot know this name, so it cannot state and prove another theorem under it.
+        name = f"goal_{secrets.token_hex(8)}"
         request = {
             "do": "check",
-            "name": theorem.name,
+            "name": name,
             "beginning": theorem.beginning,
-            "statement": theorem.statement,
+            "statement": re.sub(rf"^(\w+\s+){re.escape(theorem.name)}\b", rf"\g<1>{name}", theorem.statement),
             "tactics": [sentence.text for sentence in tactics],
             "wall_s": wall_s,
         }

@@ -1,6 +1,6 @@
-"""Tasks and task sets. A task is what is asked, with the checks that decide whether an answer is right.
+"""Load sets of tasks. A task is a request for code, with the checks that decide whether an answer is right.
 
-README.md describes the file format.
+README.md beside this file describes the sets and the format of your own task files.
 
 >>> from mlx_selfdebug.tasks import load_tasks
 >>> load_tasks("starter")[:2]

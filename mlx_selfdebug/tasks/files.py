@@ -1,7 +1,7 @@
-"""Read the JSON texts of a file of tasks or records: one object per line, objects of several lines, or an array.
+"""Split a file of tasks or records into the texts of its JSON values: one object per line, objects of several lines, or an array.
 
-A file may be compressed with gzip. What a file is is told by its first bytes and not by its name. A file of another kind is refused
-with what it is and how to convert it.
+A file may be compressed with gzip. The kind of a file is recognised by its first bytes and not by its name. A file of a kind that
+is not read is refused with an error that names the kind and says how to convert it.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -29,25 +29,26 @@ MAX_BYTES = 256 << 20
 _PARQUET = b"PAR1"
 _GZIP = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_BETWEEN = re.compile(r"[ \t\r\n,]*")
-_TO_LINES = (
+_SEPARATORS = re.compile(r"[ \t\r\n,]*")
+"""What may stand between two values of an array, or between two objects."""
+_CONVERT_PARQUET = (
     'convert it: python -c "import pandas; '
     "pandas.read_parquet('{path}').to_json('tasks.jsonl', orient='records', lines=True)\""
 )
-_TO_UTF8 = "save it as UTF-8: iconv -f UTF-16 -t UTF-8 '{path}' > tasks.jsonl"
+_CONVERT_UTF16 = "save it as UTF-8: iconv -f UTF-16 -t UTF-8 '{path}' > tasks.jsonl"
 _OTHER_KINDS: Mapping[bytes, tuple[str, str]] = {
-    _PARQUET: ("a Parquet file", _TO_LINES),
+    _PARQUET: ("a Parquet file", _CONVERT_PARQUET),
     b"PK\x03\x04": ("a zip archive", "unpack it, and give the path of the file that was in it: unzip '{path}'"),
     b"\x28\xb5\x2f\xfd": ("compressed with zstd", "decompress it: zstd -d '{path}'"),
     b"\xfd7zXZ\x00": ("compressed with xz", "decompress it: xz -dk '{path}'"),
     b"BZh": ("compressed with bzip2", "decompress it: bzip2 -dk '{path}'"),
     b"SQLite format 3\x00": ("a SQLite database", "questions over a database are read with spider:FILE"),
-    b"\xff\xfe": ("text in UTF-16", _TO_UTF8),
-    b"\xfe\xff": ("text in UTF-16", _TO_UTF8),
+    b"\xff\xfe": ("text in UTF-16", _CONVERT_UTF16),
+    b"\xfe\xff": ("text in UTF-16", _CONVERT_UTF16),
     b"version https://git-lfs": ("a pointer of Git LFS and not the file itself", "fetch the file: git lfs pull"),
     b"<": ("a web page or XML", "download the file itself, which web sites often call the raw file"),
 }
-"""The kinds of files that are not read, by their first bytes: what such a file is, and what to do with it."""
+"""The kinds of files that are not read, by their first bytes: what such a file is called, and what the user can do with it."""
 
 
 def stem(path: Path) -> str:
@@ -56,7 +57,10 @@ def stem(path: Path) -> str:
 
 
 def is_parquet(path: Path) -> bool:
-    """Return whether a file is in Parquet's format. A pipe is not looked into, since what is read from it is gone."""
+    """Return whether a file begins like a Parquet file.
+
+    False for a pipe: its first bytes could not be read again, so they are left in it.
+    """
     try:
         with path.open("rb") if path.is_file() else BytesIO() as file:
             return file.read(len(_PARQUET)) == _PARQUET
@@ -67,14 +71,16 @@ def is_parquet(path: Path) -> bool:
 def json_texts(path: Path) -> Iterator[tuple[str, bytes]]:
     """Yield the place and the text of each JSON value of a file.
 
-    Places are ``file:line``, or ``file[index]`` in an array. Blank lines are skipped. Whether a line holds JSON is not looked at.
+    A place is ``file:line``, or ``file[index]`` in an array. Blank lines are skipped. If a file has one value per line, its lines
+    are yielded without being parsed, so that whoever parses them can report all bad lines at once (``parsed``).
 
-    Raises TaskError if the file is missing, cannot be read, is larger than ``MAX_BYTES`` or is of a kind that is not read, and if
-    an array or an object of several lines is not JSON.
+    Raises TaskError if the file is missing, cannot be read, is larger than ``MAX_BYTES`` or is of a kind that is not read, or if an
+    array or an object of several lines is not JSON.
     """
     data = _contents(path)
+    # An object that spans several lines usually begins with a "{" that has a line to itself.
     if data.lstrip()[:1] == b"[" or data.lstrip().partition(b"\n")[0].strip() == b"{":
-        yield from _document(path, data)
+        yield from _texts_in_document(path, data)
         return
     for number, line in enumerate(data.split(b"\n"), 1):
         if line.strip():
@@ -82,7 +88,7 @@ def json_texts(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def parsed(text: bytes) -> Any:
-    """Return the value of a JSON text, or a ValueError that says why it is none."""
+    """Parse a JSON text. If it is not JSON, a ValueError that says why is returned, not raised."""
     try:
         return json.loads(text.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -94,8 +100,9 @@ def parsed(text: bytes) -> Any:
 
 
 def _contents(path: Path) -> bytes:
+    """Return the decompressed bytes of a file, without a byte order mark. Raises TaskError as ``json_texts`` does."""
     try:
-        # The file may be a pipe, so its first bytes are looked at without moving in it.
+        # The file may be a pipe, which cannot be read twice, so its first bytes are looked at in the buffer.
         with path.open("rb") as file:
             is_compressed = file.peek(2)[:2] == _GZIP
             data = (gzip.GzipFile(fileobj=file) if is_compressed else file).read(MAX_BYTES + 1)
@@ -110,14 +117,14 @@ def _contents(path: Path) -> bytes:
             f"{path}: the file is larger than {MAX_BYTES >> 20} MiB, which is more than is read",
             hint="split it into several files",
         )
-    for beginning, (what, advice) in _OTHER_KINDS.items():
-        if data.startswith(beginning):
-            raise TaskError(f"{path}: the file is {what}", hint=advice.format(path=path))
+    for first_bytes, (kind, advice) in _OTHER_KINDS.items():
+        if data.startswith(first_bytes):
+            raise TaskError(f"{path}: the file is {kind}", hint=advice.format(path=path))
     return data.removeprefix(_BYTE_ORDER_MARK)
 
 
-def _document(path: Path, data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield the place and the text of each value of an array, or of each object of several lines."""
+def _texts_in_document(path: Path, data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield the place and the text of each value of an array, or of each of several objects that span lines."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -127,24 +134,27 @@ def _document(path: Path, data: bytes) -> Iterator[tuple[str, bytes]]:
     begin = text.index("[") + 1 if is_array else 0
     try:
         if is_array:
-            json.loads(text)
-        places = list(_values(text, begin))
+            json.loads(text)  # finds what ``_spans`` does not look for, such as a missing comma or "]"
+        spans = list(_spans(text, begin))
     except json.JSONDecodeError as error:
         raise TaskError(f"{path}:{error.lineno}: not JSON at column {error.colno} ({error.msg})") from None
     except (ValueError, RecursionError) as error:
         raise TaskError(f"{path}: not JSON that can be read ({error})") from None
-    line, counted = 1, 0
-    for index, (start, end) in enumerate(places):
-        line, counted = line + text.count("\n", counted, start), start
+    line, position = 1, 0
+    for index, (start, end) in enumerate(spans):
+        line, position = line + text.count("\n", position, start), start
         yield f"{path}[{index}]" if is_array else f"{path}:{line}", text[start:end].encode("utf-8", "surrogatepass")
 
 
-def _values(text: str, position: int) -> Iterator[tuple[int, int]]:
-    """Yield where each value begins and ends, from ``position`` to the end of the text or of the array."""
+def _spans(text: str, position: int) -> Iterator[tuple[int, int]]:
+    """Yield where in ``text`` each JSON value begins and ends, from ``position`` to the end of the text or of the array.
+
+    Raises JSONDecodeError if something there is not JSON.
+    """
     decoder = json.JSONDecoder()
     while True:
-        between = _BETWEEN.match(text, position)
-        start = between.end() if between else position
+        separators = _SEPARATORS.match(text, position)
+        start = separators.end() if separators else position
         if start == len(text) or text[start] == "]":
             return
         _, position = decoder.raw_decode(text, start)

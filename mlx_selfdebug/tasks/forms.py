@@ -1,4 +1,4 @@
-"""Recognise the form of a file's records, so that a file given under the wrong name is refused with the right one.
+"""Recognise the form of a file's records: if a file is loaded under a wrong name, the error says under which name it can be loaded.
 
 >>> advice(Path("all.jsonl"), {"task_id": 11, "text": "Add.", "code": "", "test_list": []}, asked={"id", "statement"})
 "its records have MBPP's form; load it as mbpp:all.jsonl, mbpp-train:all.jsonl or mbpp-validation:all.jsonl"
@@ -16,15 +16,16 @@ from mlx_selfdebug.errors import TaskError
 
 @dataclass(frozen=True)
 class Form:
-    """A form that records can have."""
+    """A form that records can have: the fields of a published set or of our own task files."""
 
-    whose: str
+    possessive: str
+    """Whose form it is, in the possessive that messages use, such as "MBPP's"."""
     fields: frozenset[str]
-    """The fields by which the form is recognised."""
+    """The fields by which the form is recognised. A record may have others."""
     sets: tuple[str, ...] = ()
     """The names of the sets that are read from files of this form."""
     conversion: str = ""
-    """What to do with a file if no set is read from this form."""
+    """What the user can do with a file of this form if no set is read from it."""
 
 
 FORMS = (
@@ -51,23 +52,31 @@ FORMS = (
         conversion="load it by its path alone: {path}",
     ),
 )
-"""The known forms. A form comes before those whose fields it has too."""
+"""The known forms. The first one whose fields a record has is its form, so a form stands before those with fewer of its fields."""
 
 
 def advice(path: Path, record: Mapping[str, Any], asked: Collection[str]) -> str:
-    """Return what the form of ``record`` is and how to load its file, or "" if the form is not known or is the one asked for.
+    """Return which form a record has and how to load its file, for an error message.
 
-    ``asked`` has the fields that were expected.
+    Args:
+        path: The file, as it is named in the advice.
+        record: A record of the file.
+        asked: The fields that were expected of the record.
+
+    Returns an empty string if the form is not known, or if it is the one that was expected.
     """
     form = next((form for form in FORMS if form.fields <= record.keys()), None)
     if form is None or form.fields <= set(asked):
         return ""
     names = [f"{name}:{path}" for name in form.sets]
     listed = " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-    return f"its records have {form.whose} form; " + (form.conversion.format(path=path) or f"load it as {listed}")
+    return f"its records have {form.possessive} form; " + (form.conversion.format(path=path) or f"load it as {listed}")
 
 
 def refuse_other_form(path: Path, record: object, asked: Collection[str]) -> None:
-    """Raise TaskError if ``record``, from the file ``path``, has a known form other than the one whose fields are asked for."""
+    """Raise TaskError with ``advice`` if a record has another form than the one that was expected.
+
+    ``record`` is any JSON value of the file ``path``, and ``asked`` has the fields that were expected.
+    """
     if isinstance(record, dict) and (text := advice(path, record, asked)):
         raise TaskError(f"{path}: {text}")

@@ -1,8 +1,8 @@
 """Read and write our own task files, which hold one JSON object per task. README.md beside this file documents the format.
 
 ``read_tasks`` reads one object per line, objects of several lines, or an array, also compressed with gzip (files.py). It reports
-every problem of a file at once, and schema.py says what an object may hold. ``dump_tasks`` writes one object per line. Only the
-``source`` of a task is not written, since it says where the task was read from.
+all problems of a file at once; schema.py says what an object may hold. ``dump_tasks`` writes one object per line. It writes every
+field of a task but ``source``, which says where the task was read from.
 
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
@@ -33,11 +33,12 @@ from mlx_selfdebug.values.task import Task
 MAX_LINE_BYTES = 1_000_000
 """The largest size of the JSON text of one task."""
 MAX_PROBLEMS = 100
+"""The largest number of problems that an error lists."""
 FORMAT_HINT = "the format is described in mlx_selfdebug/tasks/README.md"
 
 
 class LineError(Exception):
-    """Raised for a line that cannot be read as a JSON object."""
+    """The text of a task is not a JSON object. The arguments are those of ``Problem``."""
 
     def __init__(self, field: str, what: str, value: object, allowed: str) -> None:
         self.problem = Problem(field, what, value, allowed)
@@ -45,13 +46,15 @@ class LineError(Exception):
 
 
 def read_tasks(path: Path, *, source: str = "") -> list[Task]:
-    """Read the tasks of a file. ``source`` becomes the source of each task, by default the file's name without its suffix.
+    """Read the tasks of a file in our own format.
 
-    Raises TaskError with all problems, each as ``file:line: field: what, value, what is allowed``. A file in the form of a public
-    set is refused with the name under which that form is read.
+    ``source`` becomes the source of each task. By default it is the file's name without its suffix.
+
+    Raises TaskError with all problems of the file, each as ``file:line: field: what, value, what is allowed``. If the records have
+    the form of a public set, the error says under which name to load the file instead.
     """
     texts = list(json_texts(path))
-    tasks, problems = _read(texts, source or stem(path))
+    tasks, problems = _read_texts(texts, source or stem(path))
     if not texts:
         problems = [f"{path}:1: the file holds no task, expected one JSON object per line"]
     if problems:
@@ -61,21 +64,21 @@ def read_tasks(path: Path, *, source: str = "") -> list[Task]:
 
 
 def dump_tasks(tasks: Iterable[Task], path: str | Path) -> None:
-    """Write ``tasks`` to a file that ``read_tasks`` reads.
+    """Write tasks to a file that ``read_tasks`` reads, and replace the file if it exists.
 
-    Raises TaskError before anything is written if a task does not fit the format.
+    Raises TaskError, with all problems, if a task does not fit the format. Then nothing is written.
     """
     file = Path(path)
     lines = [json.dumps(_to_json(task), ensure_ascii=False) for task in tasks]
     texts = ((f"{file}:{number}", line.encode("utf-8", "surrogatepass")) for number, line in enumerate(lines, 1))
-    _, problems = _read(texts, "")
+    _, problems = _read_texts(texts, "")
     if problems:
         raise _error(file, problems)
     file.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
-def _read(texts: Iterable[tuple[str, bytes]], source: str) -> tuple[list[Task], list[str]]:
-    """Return the tasks of the texts and all problems. Each text comes after its place, which begins the text of its problems."""
+def _read_texts(texts: Iterable[tuple[str, bytes]], source: str) -> tuple[list[Task], list[str]]:
+    """Build the tasks of JSON texts, each of which is given after its place. Also returns all problems, each with its place."""
     tasks: dict[str, tuple[str, Task]] = {}
     problems: list[str] = []
     for place, text in texts:
@@ -100,6 +103,7 @@ def _error(path: Path, problems: list[str]) -> TaskError:
 
 
 def _read_task(text: bytes, source: str) -> tuple[list[Problem], Task | None]:
+    """Return the task of a JSON text, or the problems that keep it from being one."""
     try:
         record = _parse_json(text)
     except LineError as error:
@@ -109,6 +113,7 @@ def _read_task(text: bytes, source: str) -> tuple[list[Problem], Task | None]:
 
 
 def _parse_json(line: bytes) -> dict[str, Any]:
+    """Return the object of a JSON text. Raises LineError if it is too long or not such an object."""
     if len(line) > MAX_LINE_BYTES:
         raise LineError("line", "too long", "", f"at most {MAX_LINE_BYTES:,} bytes are allowed")
     try:
@@ -129,6 +134,7 @@ def _parse_json(line: bytes) -> dict[str, Any]:
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its keys and values. Raises LineError if a key is repeated, of which ``json`` would keep only the last."""
     record = dict(pairs)
     if len(record) < len(pairs):
         names = [name for name, _ in pairs]
@@ -152,7 +158,7 @@ def _to_json(task: Task) -> dict[str, Any]:
         "difficulty": task.difficulty,
         "pass_rate": task.pass_rate,
     }
-    optional: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "domain": "python",
         "starter_code": "",
         "data": "",
@@ -161,11 +167,11 @@ def _to_json(task: Task) -> dict[str, Any]:
         "difficulty": "",
         "pass_rate": None,
     }
-    return {key: value for key, value in record.items() if key not in optional or value != optional[key]}
+    return {key: value for key, value in record.items() if key not in defaults or value != defaults[key]}
 
 
 def _checks_to_json(checks: Checks) -> list[str] | dict[str, str]:
-    """Return a list of asserts if that gives the same checks, otherwise an object with the source as it is."""
+    """Return the checks as a list of asserts if reading that list gives the same checks, otherwise as an object with the source."""
     asserts = _asserts(checks.source)
     if checks.kind == "call" and asserts is not None and Checks.from_asserts(asserts) == checks:
         return asserts
@@ -174,7 +180,10 @@ def _checks_to_json(checks: Checks) -> list[str] | dict[str, str]:
 
 
 def _asserts(source: str) -> list[str] | None:
-    """Return the asserts of the checks, each below the statements that prepare it; None if they are not of that form."""
+    """Return the asserts of a function ``check``, each below the statements that stand between it and the previous one.
+
+    Returns None if the source is not a single function, or if statements follow its last assert.
+    """
     if not source:
         return []
     body = parse_quietly(source).body

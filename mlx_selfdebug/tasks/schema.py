@@ -1,6 +1,6 @@
-"""Describe what one line of a task file may hold: the fields, what is allowed in each, and the task that is built from them.
+"""Check one object of a task file, field by field, and build a task from it.
 
-Nothing is run here. Whether a reference passes its checks is decided in auditing/verify.py.
+Code in it is parsed but not run. Whether a reference passes its checks is tested in auditing/verify.py.
 
     >>> [str(problem) for problem in problems_of({"id": "a", "statment": "Add."})][0]
     "statment: unknown field, 'Add.', did you mean 'statement'?"
@@ -22,22 +22,25 @@ from mlx_selfdebug.values.task import Task
 
 MAX_ID_LENGTH = 200
 DIFFICULTIES = ("easy", "medium", "hard")
-_CHECK_FORMS = (
+KINDS = get_args(Kind)
+_ALLOWED_CHECKS = (
     'expected a list of assert statements, [] for none, {"source": "def check(candidate): ...", "setup": "..."}, '
     'or for a program {"io": [["its input", "its output"]]}'
 )
 _CHECK_FIELDS = ("source", "setup", "kind", "io")
-KINDS = get_args(Kind)
+"""The fields of checks that are given as an object."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a line of a task file."""
+    """One thing that is wrong with an object of a task file."""
 
     field: str
+    """The field with the problem, such as "public[2]" for an entry of a list."""
     what: str
+    """What is wrong, in words."""
     value: object
-    """The value that the line gives, or None if it gives none."""
+    """The value that the object has in this field, or None if it has none."""
     allowed: str
     """What the field may hold, in words."""
 
@@ -47,7 +50,7 @@ class Problem:
 
 
 def problems_of(record: Mapping[str, Any]) -> list[Problem]:
-    """Return everything that is wrong with a line, field by field. If the list is empty, ``build`` can make a task of the line."""
+    """Return everything that is wrong with an object of a task file. If nothing is, ``build`` can make a task of it."""
     problems = [_unknown(name, value) for name, value in record.items() if name not in FIELDS]
     for name, field in FIELDS.items():
         if name in record:
@@ -55,12 +58,12 @@ def problems_of(record: Mapping[str, Any]) -> list[Problem]:
         elif field.required:
             problems.append(Problem(name, "missing", None, field.allowed))
     if not problems and record.get("domain", "python") == "python":
-        problems += [*_entry_point(record), *_reference(record)]
+        problems += [*_entry_point_problems(record), *_reference_problems(record)]
     return problems
 
 
 def build(record: Mapping[str, Any], source: str) -> Task:
-    """Build the task of a line that has no problems."""
+    """Build the task of an object that has no problems. ``source`` is the source of the task."""
     setup = record.get("setup", "")
     return Task(
         id=record["id"],
@@ -88,9 +91,10 @@ def _checks(value: Any, setup: str) -> Checks:
 
 
 def _short(value: object) -> str:
-    text = reprlib.Repr()
-    text.maxstring = text.maxother = 60
-    return text.repr(value)
+    """Return the ``repr`` of a value, with long texts and lists shortened."""
+    shortener = reprlib.Repr()
+    shortener.maxstring = shortener.maxother = 60
+    return shortener.repr(value)
 
 
 def _unknown(name: str, value: object) -> Problem:
@@ -100,6 +104,7 @@ def _unknown(name: str, value: object) -> Problem:
 
 
 def _text(name: str, value: object, allowed: str = "") -> Iterator[Problem]:
+    """Yield a problem if ``value`` is not a string that can be written as UTF-8. By default, the field's own rule is cited."""
     if not isinstance(value, str):
         yield Problem(name, "not a string", value, allowed or FIELDS[name].allowed)
     elif not value.isascii() and not _encodes(value):
@@ -115,6 +120,8 @@ def _encodes(value: str) -> bool:
 
 
 def _satisfies(test: Callable[[str], bool]) -> Callable[[str, object], Iterator[Problem]]:
+    """Return a ``Field.test`` that yields a problem if the value is not a string, or if ``test`` is false for it."""
+
     def check(name: str, value: object) -> Iterator[Problem]:
         problems = list(_text(name, value))
         yield from problems
@@ -164,18 +171,18 @@ def _parse_problems(name: str, source: str, allowed: str) -> Iterator[Problem]:
         yield Problem(name, f"does not parse{where} ({what})", source, allowed)
 
 
-def _check_list(name: str, value: object) -> Iterator[Problem]:
+def _any_checks(name: str, value: object) -> Iterator[Problem]:
     if isinstance(value, list):
         for position, item in enumerate(value):
-            yield from _statement(f"{name}[{position}]", item)
+            yield from _assert_problems(f"{name}[{position}]", item)
     elif isinstance(value, dict):
-        yield from _check_source(name, value)
+        yield from _check_object_problems(name, value)
     else:
-        yield Problem(name, "of the wrong type", value, _CHECK_FORMS)
+        yield Problem(name, "of the wrong type", value, _ALLOWED_CHECKS)
 
 
-def _statement(name: str, value: object) -> Iterator[Problem]:
-    """Yield what keeps ``Checks.from_asserts`` from using one entry of a list of checks."""
+def _assert_problems(name: str, value: object) -> Iterator[Problem]:
+    """Yield a problem if an entry of a list of checks does not parse or has no assert statement."""
     allowed = "expected an assert statement"
     problems = list(_text(name, value, allowed))
     if not problems and isinstance(value, str):
@@ -187,13 +194,14 @@ def _statement(name: str, value: object) -> Iterator[Problem]:
             yield Problem(name, "asserts nothing", value, allowed)
 
 
-def _check_source(name: str, value: Mapping[str, object]) -> Iterator[Problem]:
+def _check_object_problems(name: str, value: Mapping[str, object]) -> Iterator[Problem]:
+    """Yield what is wrong with checks that are given as an object."""
     known = f"the known fields are {', '.join(_CHECK_FIELDS)}"
     for key in value:
         if key not in _CHECK_FIELDS:
             yield Problem(f"{name}.{key}", "unknown field", value[key], known)
     if "io" in value:
-        yield from _check_io(name, value)
+        yield from _io_problems(name, value)
         return
     if value.get("kind", "call") not in KINDS:
         yield Problem(f"{name}.kind", "not allowed", value["kind"], f"expected one of {', '.join(KINDS)}")
@@ -209,7 +217,8 @@ def _check_source(name: str, value: Mapping[str, object]) -> Iterator[Problem]:
         yield Problem(f"{name}.source", "defines no function check(candidate)", source, allowed)
 
 
-def _check_io(name: str, value: Mapping[str, object]) -> Iterator[Problem]:
+def _io_problems(name: str, value: Mapping[str, object]) -> Iterator[Problem]:
+    """Yield what is wrong with checks that are given as pairs of input and output."""
     cases, allowed = value["io"], 'expected a list of pairs of strings, [["its input", "its output"]]'
     for key in value:
         if key != "io":
@@ -223,8 +232,8 @@ def _check_io(name: str, value: Mapping[str, object]) -> Iterator[Problem]:
             yield Problem(f"{name}.io[{position}]", "not a pair of strings", case, allowed)
 
 
-def _entry_point(record: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield a problem if the entry point is empty, which only a program's may be."""
+def _entry_point_problems(record: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield a problem if the entry point is empty though no checks are those of a whole program."""
     if record["entry_point"] == "" and not any(_is_program(record[name]) for name in ("public", "hidden")):
         yield Problem("entry_point", "empty", "", FIELDS["entry_point"].allowed)
 
@@ -233,25 +242,30 @@ def _is_program(value: Any) -> bool:
     return isinstance(value, dict) and ("io" in value or value.get("kind") == "program")
 
 
-def _reference(record: Mapping[str, Any]) -> Iterator[Problem]:
+def _reference_problems(record: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield a problem if the reference does not parse or does not define the entry point."""
     source, entry_point = record.get("reference", ""), record["entry_point"]
     problems = list(_parse_problems("reference", source, "expected a complete program"))
     yield from problems
-    if source and not problems and entry_point and not _defines(source, entry_point, ast.FunctionDef | ast.ClassDef):
+    if source and not problems and entry_point and not _defines(source, entry_point, or_class=True):
         allowed = "expected a complete program that defines the entry point"
         yield Problem("reference", f"does not define {entry_point!r}", source, allowed)
 
 
-def _defines(source: str, name: str, kinds: Any = ast.FunctionDef) -> bool:
+def _defines(source: str, name: str, *, or_class: bool = False) -> bool:
+    """Return whether ``source`` defines a function, or with ``or_class`` a class, of this name at its top level."""
+    kinds: tuple[type[ast.FunctionDef | ast.ClassDef], ...] = (ast.FunctionDef,)
+    if or_class:
+        kinds = (ast.FunctionDef, ast.ClassDef)
     return any(isinstance(node, kinds) and node.name == name for node in parse_quietly(source).body)
 
 
 @dataclass(frozen=True)
 class Field:
-    """What one field of a line may hold."""
+    """The rule for one field of an object."""
 
     test: Callable[[str, object], Iterator[Problem]]
-    """Yields what is wrong with a value, given the field's name and the value."""
+    """Yields what is wrong with a value, given the name of the field and the value."""
     allowed: str
     """What the field may hold, in words."""
     required: bool = False
@@ -269,8 +283,8 @@ FIELDS: Mapping[str, Field] = {
         "expected the name of the function or class that is tested, or an empty string for a program",
         required=True,
     ),
-    "public": Field(_check_list, _CHECK_FORMS, required=True),
-    "hidden": Field(_check_list, _CHECK_FORMS, required=True),
+    "public": Field(_any_checks, _ALLOWED_CHECKS, required=True),
+    "hidden": Field(_any_checks, _ALLOWED_CHECKS, required=True),
     "domain": Field(_satisfies(str.isidentifier), "expected the name of a domain, such as python"),
     "starter_code": Field(_text, "expected a string, the code that the answer begins with"),
     "data": Field(_text, "expected a string, the data that the domain's tests need beside the checks"),
@@ -280,4 +294,4 @@ FIELDS: Mapping[str, Field] = {
     "difficulty": Field(_satisfies(lambda value: value in DIFFICULTIES), f"expected one of {', '.join(DIFFICULTIES)}"),
     "pass_rate": Field(_share, "expected a number from 0 to 1, the share of drafts that passed"),
 }
-"""Every field by its name, the required ones first."""
+"""The rule for each field, the required fields first."""

@@ -1,8 +1,8 @@
-"""Task statements that several sets share."""
+"""Word the statements that several task sets share."""
 
 from __future__ import annotations
 
-_MEND = """\
+_REPAIR = """\
 This function is wrong. Write it correctly.
 
 ```python
@@ -15,6 +15,6 @@ It should do this:
 {statement}"""
 
 
-def to_be_mended(code: str, statement: str) -> str:
-    """Return a statement that asks for ``code`` to be corrected so that it does what ``statement`` says."""
-    return _MEND.format(code=code.strip("\n"), statement=statement)
+def repair_statement(code: str, statement: str) -> str:
+    """Return a statement that shows the wrong function ``code`` and asks to write it so that it does what ``statement`` says."""
+    return _REPAIR.format(code=code.strip("\n"), statement=statement)

@@ -1,4 +1,4 @@
-"""The task set: a named sequence of tasks with unique ids.
+"""Define ``TaskSet``, a named sequence of tasks with unique ids.
 
 >>> from mlx_selfdebug.tasks import Task
 >>> tasks = TaskSet("mine", [Task("mine/a", "python", "Return 1.", "one")])
@@ -17,12 +17,10 @@ from mlx_selfdebug.values.task import Task
 
 
 class TaskSet(Sequence[Task]):
-    """A named, immutable sequence of tasks. A slice of it is a TaskSet of the same name.
-
-    Raises ValueError if two tasks share an id.
-    """
+    """A named, immutable sequence of tasks. A slice of it is a TaskSet of the same name."""
 
     def __init__(self, name: str, tasks: Iterable[Task]) -> None:
+        """Collect ``tasks`` in their order. Raises ValueError if two of them share an id."""
         self.name = name
         self._tasks = tuple(tasks)
         if len(self.by_id) != len(self._tasks):
@@ -30,13 +28,11 @@ class TaskSet(Sequence[Task]):
 
     @cached_property
     def by_id(self) -> Mapping[str, Task]:
+        """Return the tasks by their ids."""
         return MappingProxyType({task.id: task for task in self._tasks})
 
     def spread(self, n: int) -> TaskSet:
-        """Return ``n`` tasks that are evenly spaced over the set, in order.
-
-        Return the set itself if ``n`` is 0 or at least the size of the set.
-        """
+        """Return ``n`` tasks that are evenly spaced over the set, in order; the whole set if ``n`` is 0 or at least its size."""
         if n == 0 or n >= len(self):
             return self
         return TaskSet(self.name, (self._tasks[i * len(self) // n] for i in range(n)))

@@ -59,7 +59,7 @@ def add(project: Path) -> Task:
 
 def task_of(project: Path, name: str, starter: str, tests: list[str]) -> Task:
     place = Place(str(project), sys.executable, "pkg/stats.py", name, (FILE,), 0.3)
-    return Task(name, "project", "Do it.", name.partition(".")[0], starter, checks_of(tests), data=place.text())
+    return Task(name, "project", "Do it.", name.partition(".")[0], starter, checks_of(tests), data=place.to_json())
 
 
 @pytest.mark.parametrize("code", [RIGHT, f"import math\n\n{RIGHT}", f"{RIGHT}\n\ndef helper():\n    return 1\n"])

@@ -13,13 +13,15 @@ PLACE = Place("/home/me/shop", "/usr/bin/python3", "shop/prices.py", "total", ("
 
 
 def test_a_place_comes_back_as_it_was() -> None:
-    assert Place.read(PLACE.text()) == PLACE
+    assert Place.from_json(PLACE.to_json()) == PLACE
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"root": "/home/me/shop"}', PLACE.text().replace("0.2", '"soon"')])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"root": "/home/me/shop"}', PLACE.to_json().replace("0.2", '"soon"')]
+)
 def test_what_describes_no_place_is_refused_with_what_is_needed(text: str) -> None:
     with pytest.raises(UsageError, match="it must be a JSON object with root, python, file"):
-        Place.read(text)
+        Place.from_json(text)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +35,7 @@ def test_what_describes_no_place_is_refused_with_what_is_needed(text: str) -> No
 )
 def test_a_file_outside_of_the_project_is_refused(place: Place) -> None:
     with pytest.raises(UsageError, match="must be within the project"):
-        Place.read(place.text())
+        Place.from_json(place.to_json())
 
 
 def test_a_project_that_is_gone_is_named_with_what_to_do() -> None:

@@ -25,26 +25,26 @@ from tests.projects.made import write_project
     ],
 )
 def test_a_test_command_is_read(text: str, framework: str, arguments: tuple[str, ...]) -> None:
-    assert TestCommand.parsed(text) == TestCommand(framework, arguments)  # type: ignore[arg-type]
+    assert TestCommand.parse(text) == TestCommand(framework, arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["make test", "python", "pytest 'a", " "])
 def test_what_is_no_test_command_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(UsageError) as error:
-        TestCommand.parsed(text)
+        TestCommand.parse(text)
     assert "--test" in str(error.value.hint)
 
 
 def test_the_folder_above_that_holds_a_project_is_its_root(tmp_path: Path) -> None:
     write_project(tmp_path, {"pkg/deep/m.py": "", "pkg/deep/n.py": ""})
-    project = Project.found([tmp_path / "pkg/deep/m.py"], python=sys.executable)
+    project = Project.find([tmp_path / "pkg/deep/m.py"], python=sys.executable)
     assert (project.root, project.paths) == (tmp_path.resolve(), ("pkg/deep/m.py",))
     assert project.sources() == ["pkg/deep/m.py"]
 
 
 def test_a_folder_without_a_project_around_it_is_its_own_root(tmp_path: Path) -> None:
     (tmp_path / "m.py").write_text("")
-    assert Project.found([tmp_path], python=sys.executable).root == tmp_path.resolve()
+    assert Project.find([tmp_path], python=sys.executable).root == tmp_path.resolve()
 
 
 def test_tests_and_what_is_not_written_by_hand_may_not_be_changed(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_tests_and_what_is_not_written_by_hand_may_not_be_changed(tmp_path: Path
         ".tox/e.py",
     ]
     write_project(tmp_path, {**wanted, **dict.fromkeys(others, ""), "env/pyvenv.cfg": "", "env/lib/f.py": ""})
-    assert Project.found([tmp_path], python=sys.executable).sources() == sorted(wanted)
+    assert Project.find([tmp_path], python=sys.executable).sources() == sorted(wanted)
     assert is_test("tests/helper.py")
 
 
@@ -71,7 +71,7 @@ def test_the_virtual_environment_of_the_project_is_its_interpreter(
     write_project(tmp_path, {"m.py": "", ".venv/pyvenv.cfg": ""})
     (tmp_path / ".venv/bin").mkdir()
     os.symlink(sys.executable, tmp_path / ".venv/bin/python")
-    assert Project.found([tmp_path]).python == str(tmp_path.resolve() / ".venv/bin/python")
+    assert Project.find([tmp_path]).python == str(tmp_path.resolve() / ".venv/bin/python")
 
 
 def test_without_a_virtual_environment_this_interpreter_is_taken(
@@ -79,7 +79,7 @@ def test_without_a_virtual_environment_this_interpreter_is_taken(
 ) -> None:
     monkeypatch.delenv("VIRTUAL_ENV", raising=False)
     (tmp_path / "m.py").write_text("")
-    assert Project.found([tmp_path]).python == sys.executable
+    assert Project.find([tmp_path]).python == sys.executable
 
 
 @pytest.mark.parametrize(
@@ -89,19 +89,19 @@ def test_a_path_that_cannot_be_repaired_is_named(tmp_path: Path, name: str, mess
     for other in ("a.ipynb", "a.txt"):
         (tmp_path / other).write_text("")
     with pytest.raises(UsageError, match=message):
-        Project.found([tmp_path / name])
+        Project.find([tmp_path / name])
 
 
 def test_an_interpreter_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--python nowhere is not a program"):
-        Project.found([tmp_path], python="nowhere")
+        Project.find([tmp_path], python="nowhere")
 
 
 def test_two_projects_at_once_are_refused(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_project(tmp_path / name, {})
     with pytest.raises(UsageError, match="different projects"):
-        Project.found([tmp_path / "a", tmp_path / "b"])
+        Project.find([tmp_path / "a", tmp_path / "b"])
 
 
 @pytest.mark.parametrize(

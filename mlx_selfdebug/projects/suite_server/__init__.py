@@ -1,11 +1,16 @@
-"""Run a project's tests again and again inside the sandbox, each time in a fresh copy of one process.
+"""Run a project's tests again and again inside the sandbox, each time in a fresh fork of one process.
 
-This package runs in the project's own interpreter, which may be any Python from 3.9 on, so it uses the standard library alone and
-imports nothing of its surroundings. Its process imports the test framework once, and other modules when it is told to. For every
-run it forks (``server.py``). The child runs the tests with some files replaced (``child.py``) and reports each test as it ends
-(``reports.py``); the parent ends the child and all that the child has started, and passes the reports on. Runs of the same tests
-with the code of one function swapped come from a child that has loaded the project and collected the tests already
-(``collected.py``).
+This package runs in the project's own interpreter, which may be any Python from 3.9 on. It therefore uses the standard library
+alone, and imports nothing of the package around it.
 
-Requests and answers are lines of JSON on descriptor 0. What an answer says comes from the project's code, so it may be false.
+- ``server.py`` is the process that stays. It imports the test framework once, and other modules when it is told to, and forks for
+  each run. When a run ends, it kills the child with all that the child has started, and answers with the child's reports.
+- ``child.py`` is the child: it runs the tests with some files replaced. ``with_pytest.py``, ``with_unittest.py`` and
+  ``with_script.py`` each run one kind of tests.
+- ``reports.py`` reports each test as it ends, and ``tracer.py`` records the lines that it runs.
+- ``collected.py`` is a child that has loaded the project and collected the tests. Runs that change the body of one function alone
+  fork from it, and ``swapping.py`` puts the other body into the loaded function.
+
+Requests (``messages.py``) and answers are lines of JSON on descriptor 0. An answer comes from a process in which the project's code
+runs, so it may be false.
 """

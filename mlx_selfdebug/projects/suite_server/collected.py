@@ -1,7 +1,10 @@
-"""Collect tests once and fork for each run of some of them, with the code of one function swapped.
+"""Collect tests once, and fork for each run of some of them with the code of one function swapped.
 
-To load a project anew for each try costs most of a try's time. Here, a process loads the project and collects the tests, then
-waits. For each try it forks, and the child puts other code into the one function that a try changes, and runs the tests.
+Loading a project anew takes most of the time of a try. So one process loads the project, collects the tests and waits. For each try
+it forks; the child puts other code into the one function that the try changes, and runs the tests.
+
+``Collected`` is the server's side. The process itself runs the framework, which calls ``_WaitingReports.collected`` between
+collecting and running: there the process waits and forks, and only its children return, to run tests.
 """
 
 from __future__ import annotations
@@ -11,28 +14,31 @@ import json
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from .child import limit_processor_time, redirect_output, runner_of
+from .child import EXIT_BROKEN, flush_output, limit_processor_time, redirect_output, runner_of
+from .messages import CollectRequest, RunRequest
 from .reports import Reports
 from .swapping import Functions
 
 ANSWER_S = 10.0
-"""Seconds in which the process that has collected the tests must have forked."""
-
-
-OTHERS = 1
-"""The answer to a request for tests that were not collected."""
+"""Seconds in which the process that has collected the tests must answer. It has only to fork, or to reap a child."""
+NOT_COLLECTED = 1
+"""The answer to a request for tests of which some were not collected. No run has this process number."""
 
 
 class Collected:
-    """The process that has collected some tests, as the server sees it."""
+    """The process that has collected some tests, as the server sees it.
 
-    def __init__(self, request: Mapping[str, Any], channel: int) -> None:
+    Args:
+        request: The tests to collect.
+        channel: The server's channel, which the process must not hold.
+    """
+
+    def __init__(self, request: CollectRequest, channel: int) -> None:
         self._socket, other = socket.socketpair()
         self.pid = os.fork()
         if not self.pid:
@@ -41,19 +47,26 @@ class Collected:
                 self._socket.close()
                 _collect(request, other)
             finally:
-                os._exit(70)
+                os._exit(EXIT_BROKEN)
         other.close()
         self._socket.settimeout(request["wall_s"])
         self.is_ready = self._answer() == 1 and hasattr(socket, "send_fds")
+        """Whether all tests were collected in time, and runs can be forked from the process."""
         self._socket.settimeout(ANSWER_S)
 
-    def start(self, request: Mapping[str, Any], writing: int) -> int:
-        """Have tests run in a new process that reports on ``writing``.
+    def start(self, request: RunRequest, writing: int) -> int:
+        """Start a run in a new process, which reports on descriptor ``writing``.
 
-        Returns its number, or ``OTHERS`` if not all of the tests were collected. Raises OSError if the process that has collected
-        tests is gone.
+        Returns the number of the process, or ``NOT_COLLECTED`` if some of the tests were not collected. Raises OSError if the
+        process that has collected the tests is gone.
         """
-        message = {name: request[name] for name in ("tests", "swap", "first_failure", "facts", "wall_s")}
+        message = {
+            "tests": request["tests"],
+            "swap": request["swap"],
+            "first_failure": request["first_failure"],
+            "facts": request["facts"],
+            "wall_s": request["wall_s"],
+        }
         _send(self._socket, message, writing)
         pid = self._answer()
         if not pid:
@@ -61,13 +74,13 @@ class Collected:
         return pid
 
     def reap(self, pid: int) -> None:
-        """Take note that a process which was started here has been ended."""
+        """Let the process reap one of its children that was killed."""
         with suppress(OSError):
             _send(self._socket, {"reap": pid})
             self._answer()
 
     def end(self) -> None:
-        """End the process. The runs that it has started are not ended."""
+        """Kill the process. The runs that were forked from it go on."""
         self._socket.close()
         with suppress(OSError):
             os.kill(self.pid, signal.SIGKILL)
@@ -75,7 +88,7 @@ class Collected:
             os.waitpid(self.pid, 0)
 
     def _answer(self) -> int:
-        """Return the number that comes back, or 0 if none does."""
+        """Return the number that the process answers with, or 0 if it does not answer."""
         try:
             return int(self._socket.recv(32))
         except (OSError, ValueError):
@@ -83,16 +96,20 @@ class Collected:
 
 
 def _send(connection: socket.socket, message: object, fd: int | None = None) -> None:
+    """Send a message as a line of JSON, with a descriptor if one is given."""
     data = json.dumps(message).encode() + b"\n"
     if fd is not None:
-        # A descriptor travels with the first byte.
+        # The descriptor goes with the first byte, since ``send_fds`` may send only a part of what it is given.
         socket.send_fds(connection, [data[:1]], [fd])
         data = data[1:]
     connection.sendall(data)
 
 
-def _received(connection: socket.socket) -> tuple[Any, int | None]:
-    """Return the next message of the server and the descriptor that came with it. Raises OSError at the end."""
+def _receive(connection: socket.socket) -> tuple[dict[str, Any], int | None]:
+    """Return the server's next message, and the descriptor that came with it if any.
+
+    Raises OSError if the server has closed the connection.
+    """
     data, fds, _, _ = socket.recv_fds(connection, 1 << 16, 1)
     while data[-1:] != b"\n":
         more = connection.recv(1 << 16)
@@ -102,44 +119,38 @@ def _received(connection: socket.socket) -> tuple[Any, int | None]:
     return json.loads(data), fds[0] if fds else None
 
 
-def _collect(request: Mapping[str, Any], connection: socket.socket) -> NoReturn:
-    """Load the tests of a request, then serve runs of them until the connection ends."""
+def _collect(request: CollectRequest, connection: socket.socket) -> NoReturn:
+    """Load the project and collect the tests of a request, then fork runs of them until the connection ends."""
     os.setpgid(0, 0)
     redirect_output(kept=False)
-    serving = _Serving(request, connection)
-    runner_of(request["framework"])(request, serving)
+    runner_of(request["framework"])(request, _WaitingReports(request, connection))
     os._exit(0)
 
 
-def _is_there(test: str, ids: Collection[str]) -> bool:
-    """Return whether a test was collected, or some of those in a file or class."""
-    return test in ids or any(id_.startswith(test + "::") for id_ in ids)
+class _WaitingReports(Reports):
+    """The reports of the process that collects, which waits and forks before the first test runs."""
 
-
-class _Serving(Reports):
-    """The reports of the process that collects: between collecting and running, it serves."""
-
-    def __init__(self, request: Mapping[str, Any], connection: socket.socket) -> None:
-        super().__init__(-1, request)
+    def __init__(self, request: CollectRequest, connection: socket.socket) -> None:
+        super().__init__(-1, request)  # nothing is reported until a run begins and brings a descriptor
         self._connection, self._tests = connection, request["tests"]
         self._functions = Functions()
         self._functions.watch()
 
     def collected(self, ids: Collection[str]) -> Collection[str]:
-        """Fork for each run that is wanted. Returns, in the processes that run tests, which of the tests to run."""
+        """Fork for each run that the server requests. Returns only in the children, with the ids of the tests to run."""
         self._functions.stop_watching()
-        # Other threads would be missing in the forked processes.
-        is_ready = all(_is_there(test, ids) for test in self._tests) and threading.active_count() == 1
+        # Only the thread that forks is there in a child. A project that has started others would lack them.
+        is_ready = all(_is_collected(test, ids) for test in self._tests) and threading.active_count() == 1
         _send(self._connection, int(is_ready))
         if not is_ready:
             os._exit(0)
         self._functions.find()
-        there = set(ids)
+        known_ids = set(ids)
         gc.collect()
         gc.freeze()
         while True:
             try:
-                message, fd = _received(self._connection)
+                message, fd = _receive(self._connection)
             except OSError:
                 os._exit(0)
             if "reap" in message:
@@ -148,27 +159,31 @@ class _Serving(Reports):
                 _send(self._connection, 1)
                 continue
             assert fd is not None
-            are_known = there.issuperset(message["tests"]) and bool(message["tests"])
-            pid = os.fork() if are_known else OTHERS
+            are_known = known_ids.issuperset(message["tests"]) and bool(message["tests"])
+            pid = os.fork() if are_known else NOT_COLLECTED
             if not pid:
                 self._begin_run(message, fd)
                 return set(message["tests"])
             os.close(fd)
             _send(self._connection, pid)
 
+    def all_ran(self, status: int) -> None:
+        """Report the end of the run and end the process: what the framework does after its last test is not needed."""
+        flush_output()
+        self.finish(status, None)
+        os._exit(0)
+
     def _begin_run(self, message: Mapping[str, Any], fd: int) -> None:
+        """Make this process, which has just been forked, the child of one run, and swap the function."""
         os.setpgid(0, 0)
         self._connection.close()
         limit_processor_time(int(message["wall_s"]) + 2)
         self._fd, self.first_failure, self.with_facts = fd, message["first_failure"], message["facts"]
         if message["swap"] and not self._functions.swap(message["swap"]):
-            self._tell({"unfit": True, "exit": 1})
+            self._report({"unfit": True, "exit": 1})  # the server then loads the project for this run
             os._exit(0)
 
-    def all_ran(self, status: int) -> None:
-        """End the process: what the framework does after its last test is not needed."""
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):
-                stream.flush()
-        self.finish(status, None)
-        os._exit(0)
+
+def _is_collected(test: str, ids: Collection[str]) -> bool:
+    """Return whether a test was collected. ``test`` may also name a file or a class, of which some test must be there."""
+    return test in ids or any(id_.startswith(test + "::") for id_ in ids)

@@ -1,4 +1,7 @@
-"""Report what tests have shown. Each test is reported at once, so that a test which ends the process loses no other."""
+"""Report how tests end, as lines of JSON on a pipe to the server.
+
+Each test is reported as soon as it ends, so that the reports are not lost if a later test ends the process.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +13,38 @@ import traceback
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
+from .messages import CollectRequest
 from .tracer import Tracer
 
 MAX_TEXT = 400
-"""The largest number of characters of a value or a message."""
+"""The largest number of characters that are kept of a value or a message, from its beginning and its end."""
 MAX_FRAMES = 40
+"""The largest number of frames that are kept of a traceback."""
+N_OUTER_FRAMES = 4
+"""How many of these are the outermost ones; the others are the innermost ones."""
 MAX_OUTPUT_BYTES = 8 << 10
-"""The number of bytes that are kept of the end of a run's output."""
+"""The largest number of bytes that are kept of a run's output, from its end."""
 MAX_LONG_TEXT = 4000
+"""The largest number of characters that are kept of what the framework prints about an error, from its end."""
 LONG_S = 1.0
-"""Seconds after which the lines that a test has run so far are reported."""
+"""Seconds after which the lines that a test has run so far are reported, since it may never end."""
 _STARTS_PROGRAMS = frozenset({"subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system"})
-
-Compared = tuple[str, str, str]
-"""An operator, and the values on its left and its right."""
+"""The audit events that Python raises when a program is started."""
 
 
-def say(fd: int, message: Mapping[str, Any]) -> None:
+class Compared(NamedTuple):
+    """A comparison that failed."""
+
+    op: str
+    """The operator, such as "=="."""
+    left: str
+    """The ``repr`` of the value on the left."""
+    right: str
+
+
+def send(fd: int, message: Mapping[str, Any]) -> None:
     """Write a message as one line of JSON."""
     data = json.dumps(message).encode() + b"\n"
     while data:
@@ -36,9 +52,14 @@ def say(fd: int, message: Mapping[str, Any]) -> None:
 
 
 class Reports:
-    """What is reported of a run."""
+    """Reports a run. The module that runs the tests calls the methods in the order in which they stand here.
 
-    def __init__(self, fd: int, request: Mapping[str, Any]) -> None:
+    Args:
+        fd: The descriptor to which reports are written.
+        request: The request for the run.
+    """
+
+    def __init__(self, fd: int, request: CollectRequest) -> None:
         self._fd = fd
         self._tracer = Tracer(request["trace"]) if request["trace"] else None
         self.with_facts: bool = request["facts"]
@@ -51,60 +72,61 @@ class Reports:
             sys.addaudithook(self._audit)
 
     def collected(self, ids: Collection[str]) -> Collection[str]:
-        """Take note that the tests are collected and that the first of them is about to run. Returns the tests to run."""
+        """Return the ids of the tests to run, given those of all tests that were collected."""
         return ids
 
-    def all_ran(self, status: int) -> None:
-        """Take note that the last test has run, and of the exit code that follows from the tests."""
-
     def begin(self, id_: str) -> None:
-        """Report that a test begins. If it takes long, the lines that it has run by then are reported: it may never end."""
+        """Report that a test begins. If it takes long, the lines that it has run by then are reported as well."""
         self._spawns = False
-        self._tell({"started": id_})
+        self._report({"started": id_})
         if self._tracer:
-            self._timer = threading.Timer(LONG_S, self._tell_lines, (id_, self._tracer))
+            self._timer = threading.Timer(LONG_S, self._report_lines_so_far, (id_, self._tracer))
             self._timer.daemon = True
             self._timer.start()
 
-    def _tell_lines(self, id_: str, tracer: Tracer) -> None:
-        self._tell({"lines": {id_: tracer.so_far()}})
-
     def tracing(self) -> AbstractContextManager[Any]:
-        """Return a block in which the lines that run are recorded, if that is wanted."""
+        """Return a context in which the lines that run are recorded, if the request asks for them."""
         return self._tracer or nullcontext()
 
-    def pause(self) -> None:
-        """Stop recording lines until the next test: what follows only says why this one failed."""
+    def stop_tracing(self) -> None:
+        """Stop recording lines before the end of the context, since what follows only serves to report a failure."""
         if self._tracer:
             self._tracer.__exit__()
 
     def end(self, id_: str, outcome: str, facts: Mapping[str, Any]) -> None:
-        """Report how a test ended, and which lines it ran."""
+        """Report how a test ended: "passed", "failed" or "skipped", with facts about it, and the lines that it ran."""
         if self._tracer:
             if self._timer:
                 self._timer.cancel()
                 self._timer.join()
-            self._tell({"lines": {id_: self._tracer.taken()}})
+            self._report({"lines": {id_: self._tracer.take_lines()}})
         spawns = {"spawns": True} if self._spawns else {}
-        self._tell({"tests": {id_: {**facts, **spawns, "outcome": outcome}}})
+        self._report({"tests": {id_: {**facts, **spawns, "outcome": outcome}}})
+
+    def all_ran(self, status: int) -> None:
+        """Take note that the last test has run. ``status`` is the exit code to which the tests lead."""
 
     def broken(self, error: BaseException) -> None:
-        """Report that the framework itself has failed."""
+        """Report an exception that the framework itself has raised."""
         lines = traceback.format_exception(type(error), error, error.__traceback__)
-        self._tell({"broken": "".join(lines)[-MAX_LONG_TEXT:]})
+        self._report({"broken": "".join(lines)[-MAX_LONG_TEXT:]})
 
     def finish(self, status: int, output: IO[bytes] | None) -> None:
-        """Report the end of the run."""
+        """Report the end of the run: its exit code, and with facts also the modules that are loaded and the end of ``output``."""
+        # The server recognises the last report by its first key.
         message: dict[str, Any] = {"exit": status}
         if output is not None:
             output.seek(max(0, output.seek(0, os.SEEK_END) - MAX_OUTPUT_BYTES))
             message["output"] = output.read().decode("utf-8", "replace")
         if self.with_facts:
             message["modules"] = _loaded_modules()
-        self._tell(message)
+        self._report(message)
 
-    def _tell(self, message: Mapping[str, Any]) -> None:
-        say(self._fd, message)
+    def _report(self, message: Mapping[str, Any]) -> None:
+        send(self._fd, message)
+
+    def _report_lines_so_far(self, id_: str, tracer: Tracer) -> None:
+        self._report({"lines": {id_: tracer.lines_so_far()}})
 
     def _audit(self, event: str, _: object) -> None:
         if event in _STARTS_PROGRAMS:
@@ -112,7 +134,7 @@ class Reports:
 
 
 def _loaded_modules() -> dict[str, str]:
-    """Return the names and files of the modules that are loaded, but those of this package."""
+    """Return the paths of the modules that are loaded from files, by name. Those of this package are left out."""
     own = __name__.partition(".")[0]
     files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
     return {
@@ -123,44 +145,50 @@ def _loaded_modules() -> dict[str, str]:
 
 
 def text_of(value: object) -> str:
-    """Return how a value is written, cut in the middle if it is long. Never raises."""
+    """Return the ``repr`` of a value, shortened if it is long. Never raises."""
     try:
         text = repr(value)
-    except BaseException as error:
+    except BaseException as error:  # the project's own ``__repr__`` may raise anything
         text = f"<{type(value).__name__} without a repr: {type(error).__name__}>"
-    return cut(text)
+    return shortened(text)
 
 
-def cut(text: str) -> str:
-    """Return ``text``, cut in the middle if it is long."""
+def shortened(text: str) -> str:
+    """Return ``text`` without its middle if it is longer than ``MAX_TEXT`` characters."""
     half = MAX_TEXT // 2
     return text if len(text) <= MAX_TEXT else f"{text[:half]} ... {text[-half:]}"
 
 
 def facts_of(error: BaseException, compared: Compared | None) -> dict[str, Any]:
-    """Return what is known of an exception: its type and message, the values that were compared, and where it was raised."""
+    """Return the facts about an exception, with the keys of ``TestFacts`` in ``projects/suite_run.py``.
+
+    ``compared`` is the comparison that failed, if one was seen. It counts only if the exception is an AssertionError.
+    """
     try:
         message = str(error)
     except BaseException:
         message = ""
-    facts: dict[str, Any] = {"type": type(error).__name__, "message": cut(message), "frames": frames_of(error)}
+    facts: dict[str, Any] = {"type": type(error).__name__, "message": shortened(message), "frames": frames_of(error)}
     if compared and isinstance(error, AssertionError):
         facts["op"], facts["left"], facts["right"] = compared
     return facts
 
 
 def compared_in(trace: TracebackType | None) -> Compared | None:
-    """Return what an ``assertEqual`` in the traceback has compared, or None."""
+    """Return what unittest's ``assertEqual`` has compared, from its frame in a traceback; None if it is not there."""
     while trace is not None:
         values = trace.tb_frame.f_locals
         if trace.tb_frame.f_code.co_name == "assertEqual" and {"first", "second"} <= values.keys():
-            return "==", text_of(values["first"]), text_of(values["second"])
+            return Compared("==", text_of(values["first"]), text_of(values["second"]))
         trace = trace.tb_next
     return None
 
 
 def frames_of(error: BaseException) -> list[tuple[str, int, str]]:
-    """Return the traceback, outermost first, as files, lines and functions."""
+    """Return the frames of a traceback, outermost first: the file, the line and the function of each.
+
+    For a SyntaxError, the place in the file that does not parse is added as the innermost frame.
+    """
     frames: list[tuple[str, int, str]] = []
     trace: TracebackType | None = error.__traceback__
     while trace is not None:
@@ -169,4 +197,6 @@ def frames_of(error: BaseException) -> list[tuple[str, int, str]]:
         trace = trace.tb_next
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         frames.append((error.filename, error.lineno, "<module>"))
-    return frames if len(frames) <= MAX_FRAMES else [*frames[:4], *frames[-MAX_FRAMES + 4 :]]
+    if len(frames) <= MAX_FRAMES:
+        return frames
+    return [*frames[:N_OUTER_FRAMES], *frames[N_OUTER_FRAMES - MAX_FRAMES :]]

@@ -1,4 +1,8 @@
-"""Serve requests for runs: the process that stays, and the runs that are under way in its children."""
+"""Serve requests: keep one process from which every run forks, watch the runs, and answer with what they report.
+
+A run forks from one of two processes: from this one, which has imported the test framework, or from the one that has also collected
+the tests (``collected.py``).
+"""
 
 from __future__ import annotations
 
@@ -15,17 +19,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from .child import replaced_on_disk, run_in_child, runner_of
-from .collected import OTHERS, Collected
-from .reports import say
+from .child import EXIT_BROKEN, replaced_on_disk, run_in_child, runner_of
+from .collected import NOT_COLLECTED, Collected
+from .messages import CollectRequest, RunRequest
+from .reports import send
 
-MAX_REPORT_BYTES = 16 << 20
-"""The largest number of bytes that one run may report."""
-LAST_REPORT = b'{"exit":'
-"""What the last report of a run begins with."""
-COLLECTING = 4
-"""How many times longer than a single test it may take until the first one begins, since all modules are loaded before."""
 CHANNEL = 9
+"""The descriptor of the channel to ``suite.py``. It is moved here from 0, which tests may read from."""
+MAX_REPORT_BYTES = 16 << 20
+"""The largest number of bytes that one run may report. A run that reports more is ended."""
+LAST_REPORT = b'{"exit":'
+"""What the last report of a run begins with (``Reports.finish``)."""
+COLLECTING_FACTOR = 4
+"""How many times longer than a single test it may take until the first test begins, since all modules are loaded before."""
 
 
 def main() -> NoReturn:
@@ -36,86 +42,95 @@ def main() -> NoReturn:
 
 
 class Server:
-    """The process that stays."""
+    """The process that stays, from which runs fork."""
 
     def __init__(self) -> None:
         self._runs: dict[int, Run] = {}
+        """The runs that are under way, by the descriptors from which their reports are read."""
         self._received = b""
+        """The beginning of a request whose end has not arrived yet."""
         self._alone = False
+        """Whether this process sees no processes but its own, so that it may kill all that it sees."""
         self._collected: Collected | None = None
 
     def serve(self) -> NoReturn:
+        """Take requests and reports as they arrive, and end the runs that take too long."""
+        handlers: dict[str, Callable[[Any], None]] = {
+            "hello": self._hello,
+            "import": self._import,
+            "collect": self._collect,
+            "run": self._run,
+        }
         while True:
-            due = min((run.deadline for run in self._runs.values()), default=time.monotonic() + 60)
-            ready = select.select([CHANNEL, *self._runs], [], [], max(0.0, due - time.monotonic()))[0]
-            for fd in ready:
+            deadline = min((run.deadline for run in self._runs.values()), default=time.monotonic() + 60)
+            timeout_s = max(0.0, deadline - time.monotonic())
+            for fd in select.select([CHANNEL, *self._runs], [], [], timeout_s)[0]:
                 if fd == CHANNEL:
-                    self._take_requests()
+                    for line in self._read_lines():
+                        request = json.loads(line)
+                        handlers[request["do"]](request)
                 elif not self._runs[fd].read():
                     self._end(fd, "ended")
             for fd in [fd for fd, run in self._runs.items() if time.monotonic() >= run.deadline]:
                 self._end(fd, "timed_out")
 
-    def _take_requests(self) -> None:
-        more = os.read(CHANNEL, 1 << 20)
-        if not more:
+    def _read_lines(self) -> list[bytes]:
+        """Return the whole requests that have arrived. Ends the process if the channel is closed."""
+        data = os.read(CHANNEL, 1 << 20)
+        if not data:
             os._exit(0)
-        *lines, self._received = (self._received + more).split(b"\n")
-        for line in lines:
-            request = json.loads(line)
-            {"hello": self._hello, "import": self._import, "collect": self._collect, "run": self._run}[request["do"]](
-                request
-            )
+        *lines, self._received = (self._received + data).split(b"\n")
+        return lines
 
     def _hello(self, request: dict[str, Any]) -> None:
         self._alone = request["alone"]
         framework = "pytest" if importlib.util.find_spec("pytest") else "unittest"
-        runner_of(framework)  # imported once, for all children
-        say(CHANNEL, {"id": request["id"], "framework": framework})
+        runner_of(framework)  # imports the framework once, for all children
+        send(CHANNEL, {"id": request["id"], "framework": framework})
 
     def _import(self, request: dict[str, Any]) -> None:
         failed = [name for name in request["modules"] if not imported(name)]
-        # What is there already need not be looked at again by the garbage collector of each child.
+        # The garbage collector of a child need not look through all that was there before the child.
         gc.collect()
         gc.freeze()
-        say(CHANNEL, {"id": request["id"], "failed": failed})
+        send(CHANNEL, {"id": request["id"], "failed": failed})
 
-    def _collect(self, request: dict[str, Any]) -> None:
+    def _collect(self, request: CollectRequest) -> None:
         self._collected = Collected(request, CHANNEL)
         if not self._collected.is_ready:
-            self._forget_collected()
-        say(CHANNEL, {"id": request["id"], "ready": self._collected is not None})
+            self._drop_collected()
+        send(CHANNEL, {"id": request["id"], "ready": self._collected is not None})
 
-    def _forget_collected(self) -> None:
+    def _drop_collected(self) -> None:
         if self._collected:
             self._collected.end()
         self._collected = None
 
-    def _run(self, request: dict[str, Any]) -> None:
-        if not self._run_collected(request):
-            self._run_anew(request)
+    def _run(self, request: RunRequest) -> None:
+        if not self._fork_from_collected(request):
+            self._fork_from_here(request)
 
-    def _run_collected(self, request: dict[str, Any]) -> bool:
-        """Begin a run in which the project is loaded already, and return whether that is possible."""
+    def _fork_from_collected(self, request: RunRequest) -> bool:
+        """Begin a run in which the project is loaded already, and return whether that was possible."""
         if self._collected is None or request["swap"] is None or request["trace"]:
             return False
         reading, writing = os.pipe()
         try:
             pid = self._collected.start(request, writing)
         except OSError:
-            self._forget_collected()
-            pid = OTHERS
+            self._drop_collected()
+            pid = NOT_COLLECTED
         finally:
             os.close(writing)
-        if pid == OTHERS:
+        if pid == NOT_COLLECTED:
             os.close(reading)
             return False
-        self._runs[reading] = Run(request, pid, reading, _nothing, self._collected.reap)
+        self._runs[reading] = Run(request, pid, reading, restore=_restore_nothing, reap=self._collected.reap)
         return True
 
-    def _run_anew(self, request: dict[str, Any]) -> None:
-        """Begin a run in which the project is loaded with its files replaced."""
-        restore = replaced_on_disk(request["files"]) if request["on_disk"] else _nothing
+    def _fork_from_here(self, request: RunRequest) -> None:
+        """Begin a run that loads the project with its files replaced."""
+        restore = replaced_on_disk(request["files"]) if request["on_disk"] else _restore_nothing
         reading, writing = os.pipe()
         pid = os.fork()
         if not pid:
@@ -123,68 +138,77 @@ class Server:
                 os.close(reading)
                 run_in_child(request, writing, CHANNEL)
             finally:
-                os._exit(70)
+                os._exit(EXIT_BROKEN)
         os.close(writing)
-        self._runs[reading] = Run(request, pid, reading, restore, _reap)
+        self._runs[reading] = Run(request, pid, reading, restore=restore, reap=_reap)
 
     def _end(self, fd: int, ending: str) -> None:
-        """End a run and all that it has started, and say what it reported."""
+        """Kill the processes of a run, and answer with what it reported; or begin it again if its function could not be swapped."""
         run = self._runs.pop(fd)
         for kill in (os.killpg, os.kill):
             with suppress(OSError):
                 kill(run.pid, signal.SIGKILL)
-        # Where all processes that can be seen were started from here, nothing of a finished run is left behind, unless that would
-        # also end the process that has collected the tests.
+        # A process that has left the group of its run is still killed, if all processes that are seen here belong to runs that have
+        # ended. The process that has collected the tests would be killed too.
         if self._alone and not self._runs and self._collected is None:
             with suppress(OSError):
                 os.kill(-1, signal.SIGKILL)
         run.reap(run.pid)
-        self._reap_others()
+        self._reap_orphans()
         os.close(fd)
         run.restore()
         answer = run.answer(ending)
         if "unfit" in answer:
-            self._run_anew(run.request)
+            self._fork_from_here(run.request)
         else:
-            say(CHANNEL, answer)
+            send(CHANNEL, answer)
 
-    def _reap_others(self) -> None:
-        """Reap what finished runs have left behind, but none of the runs that are under way."""
+    def _reap_orphans(self) -> None:
+        """Reap the processes that ended runs have left behind. While runs are under way, that could reap theirs, so it waits."""
         with suppress(ChildProcessError):
             while not self._runs and os.waitpid(-1, os.WNOHANG)[0]:
                 pass
 
 
 class Run:
-    """One run of tests that is under way in a child."""
+    """A run of tests that is under way in a child.
+
+    Args:
+        request: The request for this run.
+        pid: The number of the child's process, which is also that of its process group.
+        fd: The descriptor from which the child's reports are read.
+        restore: Restores the files that were replaced on the disk.
+        reap: Reaps the child, given its number, once it was killed. Only the process that has forked the child can do this.
+    """
 
     def __init__(
-        self, request: dict[str, Any], pid: int, fd: int, restore: Callable[[], None], reap: Callable[[int], None]
+        self, request: RunRequest, pid: int, fd: int, *, restore: Callable[[], None], reap: Callable[[int], None]
     ) -> None:
         self.request, self.pid, self.restore, self.reap = request, pid, restore, reap
         self._fd = fd
         self._begin = time.monotonic()
         self._end, self._stall_s = self._begin + request["wall_s"], request["stall_s"]
-        self.deadline = min(self._end, self._begin + COLLECTING * self._stall_s)
+        self.deadline = min(self._end, self._begin + COLLECTING_FACTOR * self._stall_s)
+        """The monotonic time at which the run is ended unless it has reported something before."""
         self._data = bytearray()
 
     def read(self) -> bool:
-        """Read what is there, and return whether the child may report more.
+        """Read the reports that have arrived, and return whether more may follow.
 
-        Processes that a test has left behind may hold the pipe open, so the last report counts as the end.
+        None follows the last report, even if the pipe is still open: processes that a test has left behind may hold it open.
         """
-        more = os.read(self._fd, 1 << 20)
-        self._data += more
+        data = os.read(self._fd, 1 << 20)
+        self._data += data
         self.deadline = min(self._end, time.monotonic() + self._stall_s)
-        last = self._data.rfind(b"\n", 0, -1) + 1
-        finished = self._data.endswith(b"\n") and self._data.startswith(LAST_REPORT, last)
-        return bool(more) and not finished and len(self._data) <= MAX_REPORT_BYTES
+        last_line = self._data.rfind(b"\n", 0, -1) + 1
+        is_finished = self._data.endswith(b"\n") and self._data.startswith(LAST_REPORT, last_line)
+        return bool(data) and not is_finished and len(self._data) <= MAX_REPORT_BYTES
 
     def answer(self, ending: str) -> dict[str, Any]:
-        """Return all reports of the run as one answer."""
+        """Return all reports of the run, merged into the answer to its request."""
         answer: dict[str, Any] = {"tests": {}, "lines": {}}
         for line in bytes(self._data).split(b"\n"):
-            with suppress(ValueError):  # The child may have been ended while it wrote its last line.
+            with suppress(ValueError):  # the child may have been killed while it wrote its last line
                 for name, value in json.loads(line).items():
                     if name in ("tests", "lines"):
                         answer[name].update(value)
@@ -197,16 +221,15 @@ def imported(name: str) -> bool:
     """Import a module, and return whether that worked."""
     try:
         importlib.import_module(name)
-    except BaseException:  # Whatever a module does while it is imported, the tests will find out for themselves.
+    except BaseException:  # a module may raise anything, and the tests that need it will find that out for themselves
         return False
     return name in sys.modules
 
 
-def _nothing() -> None:
-    """Restore nothing."""
+def _restore_nothing() -> None:
+    pass
 
 
 def _reap(pid: int) -> None:
-    """Reap a child that has been ended."""
     with suppress(ChildProcessError):
         os.waitpid(pid, 0)

@@ -1,7 +1,7 @@
 """Put other code into functions that are loaded already.
 
-That is the same as loading their file with the other code if nothing but the function's body differs and if the function was not
-called while the project was loaded: nothing that was computed then can depend on it.
+The result is that of loading their file with the other code, on two conditions: nothing but the function's body differs, and the
+function was not called while the project was loaded, so that nothing which was computed then depends on it.
 """
 
 from __future__ import annotations
@@ -10,54 +10,62 @@ import __future__
 import gc
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
+from .messages import SwapRequest
+
 _FUTURES = 0
+"""The compiler flags of all ``from __future__`` imports together."""
 for _name in __future__.all_feature_names:
     _FUTURES |= getattr(__future__, _name).compiler_flag
 
 Place = tuple[str, int, str]
-"""A function's file, its first line, decorators included, and its name."""
+"""The file of a function, the number of its first line, decorators included, and its name without those of its classes."""
 
 
 class Functions:
-    """The functions that are loaded, by their places."""
+    """The functions that are loaded, by their places.
+
+    Call ``watch`` before the project is loaded, and ``stop_watching`` and ``find`` once it is.
+    """
 
     def __init__(self) -> None:
-        self._found: dict[Place, list[FunctionType]] = {}
+        self._functions: dict[Place, list[FunctionType]] = {}
+        """One place has several functions if its ``def`` was run several times."""
         self._called: dict[int, CodeType] = {}
 
     def watch(self) -> None:
-        """Take note of the functions that are called from now on."""
+        """Take note of all functions that are called from now on."""
         called = self._called
 
-        def call(frame: FrameType, _event: str, _argument: Any) -> None:
-            called[id(frame.f_code)] = frame.f_code
+        def note_call(frame: FrameType, _event: str, _argument: Any) -> None:
+            called[id(frame.f_code)] = frame.f_code  # keeping the code alive, so that no other one gets its id
 
-        sys.settrace(call)
+        sys.settrace(note_call)
 
     def stop_watching(self) -> None:
         sys.settrace(None)
 
     def find(self) -> None:
-        """Find all functions that can be swapped."""
+        """Find the loaded functions that can be swapped: those that were not called while this object watched."""
         called = {_place_of(code) for code in self._called.values()}
         self._called.clear()
-        paths: dict[str, str] = {}
-        for thing in gc.get_objects():
-            if type(thing) is FunctionType:
-                name = thing.__code__.co_filename
-                path = paths.get(name) or paths.setdefault(name, os.path.realpath(name))
-                place = _place_of(thing.__code__)
+        real_paths: dict[str, str] = {}
+        for candidate in gc.get_objects():
+            # The type is compared, since ``isinstance`` asks objects for their ``__class__``, which may run code of the project.
+            if type(candidate) is FunctionType:
+                place = _place_of(candidate.__code__)
+                name = place[0]
+                path = real_paths.get(name) or real_paths.setdefault(name, os.path.realpath(name))
                 if place not in called:
-                    self._found.setdefault((path, *place[1:]), []).append(thing)
+                    self._functions.setdefault((path, *place[1:]), []).append(candidate)
 
-    def swap(self, swap: Mapping[str, Any]) -> bool:
-        """Put other code into a function, and return whether that was possible."""
+    def swap(self, swap: SwapRequest) -> bool:
+        """Put other code into a function. Returns whether that was possible; if not, nothing has changed."""
         place = os.path.realpath(swap["path"]), swap["first"], swap["name"]
-        functions = self._found.get(place, [])
+        functions = self._functions.get(place, [])
         if not functions:
             return False
         old = functions[0].__code__
@@ -66,6 +74,7 @@ class Functions:
         except (SyntaxError, ValueError):
             return False
         new = next((code for code in _codes_in(module) if _place_of(code)[1:] == place[1:]), None)
+        # Code fits a function only if it uses the same variables of the functions around it.
         if new is None or any(new.co_freevars != function.__code__.co_freevars for function in functions):
             return False
         for function in functions:
@@ -78,6 +87,7 @@ def _place_of(code: CodeType) -> Place:
 
 
 def _codes_in(code: CodeType) -> Iterator[CodeType]:
+    """Yield the code of all functions and classes inside ``code``, at any depth."""
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield constant

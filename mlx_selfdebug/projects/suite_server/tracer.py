@@ -1,4 +1,4 @@
-"""Record which lines of the project's files run, with ``sys.settrace``."""
+"""Record which lines of some files run, with ``sys.settrace``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,19 @@ from typing import Any
 
 
 class Tracer:
-    """A record of the lines of ``files`` that run inside its ``with`` block, in all threads that begin there."""
+    """Records the lines of files that run inside its ``with`` block, in this thread and in all threads that begin there.
+
+    Args:
+        files: The real paths of the files.
+    """
 
     def __init__(self, files: Sequence[str]) -> None:
         self._files = set(files)
-        self._known: dict[str, set[int] | None] = {}
+        self._lines_by_name: dict[str, set[int] | None] = {}
+        """The recorded lines by the name that code has for its file, or None for a file that is not recorded.
+
+        The names of one file may differ, for example by links. Finding the real path takes too long to do it for every call.
+        """
         self._lines: dict[str, set[int]] = {}
 
     def __enter__(self) -> None:
@@ -26,30 +34,31 @@ class Tracer:
         sys.settrace(None)
         threading.settrace(None)
 
-    def taken(self) -> dict[str, list[int]]:
-        """Return the lines that ran since the last call, by file."""
+    def take_lines(self) -> dict[str, list[int]]:
+        """Return the lines that ran since the last call, by the real path of the file."""
         taken = {path: sorted(lines) for path, lines in self._lines.items() if lines}
         for lines in self._lines.values():
             lines.clear()
         return taken
 
-    def so_far(self) -> dict[str, list[int]]:
-        """Return the lines that ran since the last call of ``taken``, by file. May be called from another thread."""
+    def lines_so_far(self) -> dict[str, list[int]]:
+        """Return what ``take_lines`` would return, but keep the record. May be called from another thread."""
         return {path: sorted(lines.copy()) for path, lines in list(self._lines.items()) if lines}
 
     def _call(self, frame: FrameType, _event: str, _argument: Any) -> Any:
+        """Return the function that Python is to call for each line of a frame that begins, or None to leave the frame alone."""
         name = frame.f_code.co_filename
-        if name not in self._known:
+        if name not in self._lines_by_name:
             path = os.path.realpath(name)
-            self._known[name] = self._lines.setdefault(path, set()) if path in self._files else None
-        lines = self._known[name]
+            self._lines_by_name[name] = self._lines.setdefault(path, set()) if path in self._files else None
+        lines = self._lines_by_name[name]
         if lines is None:
             return None
         add = lines.add
 
-        def line(frame: FrameType, _event: str, _argument: Any) -> Any:
+        def record_line(frame: FrameType, _event: str, _argument: Any) -> Any:
             add(frame.f_lineno)
-            return line
+            return record_line
 
         add(frame.f_lineno)
-        return line
+        return record_line

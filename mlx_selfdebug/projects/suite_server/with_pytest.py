@@ -1,43 +1,62 @@
-"""Run tests with pytest. Imported only where the project's interpreter has it."""
+"""Run tests with pytest, which is imported here. So this module is imported only where the project's interpreter has pytest."""
 
 from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
+from .messages import CollectRequest
 from .reports import MAX_LONG_TEXT, MAX_TEXT, Compared, Reports, compared_in, facts_of, text_of
 
-_PLUGINS = {"xdist": ["-n0"], "pytest_cov": ["--no-cov"], "pytest_randomly": ["-p", "no:randomly"]}
-"""What keeps plugins from running tests elsewhere, slowing them down or shuffling them."""
+_PLUGIN_OPTIONS = {"xdist": ["-n0"], "pytest_cov": ["--no-cov"], "pytest_randomly": ["-p", "no:randomly"]}
+"""The options that keep plugins from running tests in other processes, slowing them down or shuffling them, by package."""
 
 
-def run(request: Mapping[str, Any], reports: Reports) -> int:
-    """Run the tests of a request and return pytest's exit code."""
-    # All tests are collected, whatever the project has set. What ends a run is set after that.
+def run(request: CollectRequest, reports: Reports) -> int:
+    """Run the tests of a request, and return pytest's exit code."""
+    # Whatever limit of failures the project sets, all files are collected. ``pytest_runtestloop`` then sets that of the request.
     arguments = [*request["arguments"], *request["tests"], "--maxfail=0"]
     if not request["facts"]:
-        arguments.append("--tb=no")  # To find the source of a traceback takes longer than most tests.
-    for package, words in _PLUGINS.items():
+        arguments.append("--tb=no")  # finding the source of a traceback takes longer than most tests
+    for package, options in _PLUGIN_OPTIONS.items():
         if importlib.util.find_spec(package):
-            arguments += words
+            arguments += options
     return int(pytest.main(arguments, plugins=[_Plugin(reports)]))
 
 
 class _Plugin:
-    """Reports each test of a session of pytest."""
+    """Reports each test of a session of pytest. The methods are pytest's hooks, in the order in which it calls them."""
 
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
-        self._phases: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._results: dict[str, tuple[str, dict[str, Any]]] = {}
+        """The outcome and the facts of the test that is under way so far, by its id. Set-up, call and tear-down add to them."""
         self._compared: Compared | None = None
-        self._collecting: BaseException | None = None
+        """The last comparison of this test that failed."""
+        self._collect_error: BaseException | None = None
+        """The last exception that a file has raised while it was collected."""
+
+    def pytest_exception_interact(self, call: Any) -> None:
+        if call.when == "collect":
+            error = call.excinfo.value
+            # pytest wraps what a module raises while it is imported.
+            self._collect_error = error.__cause__ or error
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.failed:
+            text = getattr(report, "longreprtext", "")
+            error = self._collect_error
+            facts = facts_of(error, None) if error else {"type": "CollectError", "message": text[-MAX_TEXT:]}
+            details = {"collecting": True, "text": text[-MAX_LONG_TEXT:]}
+            self._reports.end(report.nodeid or "collection", "failed", {**facts, **details})
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: Any) -> Generator[None, Any, None]:
+        # If a file could not be collected, pytest runs no test, unless it is told to.
         wanted = self._reports.collected([item.nodeid for item in session.items] if not session.testsfailed else [])
         if not session.testsfailed:
             session.items[:] = [item for item in session.items if item.nodeid in wanted]
@@ -50,15 +69,15 @@ class _Plugin:
         self._compared = None
         begin = time.monotonic()
         self._reports.begin(item.nodeid)
-        ended = yield
-        # A test passes only if its call was seen to. One that ends pytest itself, or breaks its report, fails.
-        outcome, facts = self._phases.pop(item.nodeid, ("failed", {}))
-        if ended.excinfo is not None:
-            outcome, facts = "failed", facts_of(ended.excinfo[1], None) if self._reports.with_facts else {}
+        result = yield
+        # A test passes only if its call was seen to pass. A test that ends pytest itself, or breaks its report, fails.
+        outcome, facts = self._results.pop(item.nodeid, ("failed", {}))
+        if result.excinfo is not None:
+            outcome, facts = "failed", facts_of(result.excinfo[1], None) if self._reports.with_facts else {}
         place = {**_place(item), "wall_s": time.monotonic() - begin} if self._reports.with_facts else {}
         self._reports.end(item.nodeid, outcome, {**place, **facts})
 
-    # What pytest runs to report a failure, such as the ``__repr__`` of what was passed, is not traced.
+    # Only set-up and call are traced. What pytest runs to report a failure, such as the ``__repr__`` of arguments, is not.
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_setup(self) -> Generator[None, Any, None]:
         with self._reports.tracing():
@@ -69,43 +88,30 @@ class _Plugin:
         with self._reports.tracing():
             yield
 
-    @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_makereport(self, item: Any, call: Any) -> Generator[None, Any, None]:
-        report = (yield).get_result()
-        if report.failed and self._phases.get(item.nodeid, ("", {}))[0] != "failed":
-            error = call.excinfo.value if call.excinfo else None
-            # Tests may also be those of unittest, whose assertions are not pytest's.
-            compared = self._compared or (compared_in(error.__traceback__) if error else None)
-            facts = facts_of(error, compared) if self._reports.with_facts and error else {}
-            self._phases[item.nodeid] = ("failed", facts)
-        elif report.skipped:
-            self._phases[item.nodeid] = ("skipped", {})
-        elif report.passed and report.when == "call":
-            self._phases.setdefault(item.nodeid, ("passed", {}))
-
     @pytest.hookimpl(tryfirst=True)
     def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> None:
-        self._reports.pause()
+        self._reports.stop_tracing()
         if self._reports.with_facts:
-            self._compared = (op, text_of(left), text_of(right))
+            self._compared = Compared(op, text_of(left), text_of(right))
 
-    def pytest_exception_interact(self, call: Any) -> None:
-        if call.when == "collect":
-            error = call.excinfo.value
-            # pytest wraps what a module raises while it is imported.
-            self._collecting = error.__cause__ or error
-
-    def pytest_collectreport(self, report: Any) -> None:
-        if report.failed:
-            text = getattr(report, "longreprtext", "")
-            error = self._collecting
-            facts = facts_of(error, None) if error else {"type": "CollectError", "message": text[-MAX_TEXT:]}
-            more = {"collecting": True, "text": text[-MAX_LONG_TEXT:]}
-            self._reports.end(report.nodeid or "collection", "failed", {**facts, **more})
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(self, item: Any, call: Any) -> Generator[None, Any, None]:
+        # It is called once each for set-up, call and tear-down. The first failure counts.
+        report = (yield).get_result()
+        if report.failed and self._results.get(item.nodeid, ("", {}))[0] != "failed":
+            error = call.excinfo.value if call.excinfo else None
+            # pytest also runs the tests of unittest, whose assertions do not call pytest_assertrepr_compare.
+            compared = self._compared or (compared_in(error.__traceback__) if error else None)
+            facts = facts_of(error, compared) if self._reports.with_facts and error else {}
+            self._results[item.nodeid] = ("failed", facts)
+        elif report.skipped:
+            self._results[item.nodeid] = ("skipped", {})
+        elif report.passed and report.when == "call":
+            self._results.setdefault(item.nodeid, ("passed", {}))
 
 
 def _place(item: Any) -> dict[str, Any]:
-    """Return where a test stands, and the parameters of this case."""
+    """Return where a test is defined and the parameters of its case, with the keys of ``TestResult`` in ``suite_run.py``."""
     parameters = getattr(getattr(item, "callspec", None), "params", {})
     return {
         "path": str(getattr(item, "path", None) or item.fspath),

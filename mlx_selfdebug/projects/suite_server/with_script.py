@@ -1,20 +1,20 @@
-"""Run a Python program that is no test framework. It counts as one test, which passes if the program ends well."""
+"""Run a Python program that is a test by itself. It counts as one test, which passes if the program exits with 0."""
 
 from __future__ import annotations
 
 import os
 import runpy
 import sys
-from collections.abc import Mapping
-from typing import Any
 
+from .messages import CollectRequest
 from .reports import Reports, facts_of
 
 ID = "command"
+"""The id of the only test."""
 
 
-def run(request: Mapping[str, Any], reports: Reports) -> int:
-    """Run the program of a request, and return 0 if it ends well."""
+def run(request: CollectRequest, reports: Reports) -> int:
+    """Run the program of a request. Returns 0 if it exits with 0, and 1 if it exits in another way or raises."""
     reports.begin(ID)
     error: BaseException | None = None
     with reports.tracing():
@@ -30,6 +30,7 @@ def run(request: Mapping[str, Any], reports: Reports) -> int:
 
 
 def _run_program(words: list[str]) -> None:
+    """Run "-m NAME" or a file with its arguments, as the command ``python`` would."""
     if words[0] == "-m":
         sys.argv = words[1:]
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)

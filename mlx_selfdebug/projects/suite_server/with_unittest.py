@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 import unittest
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
+from .messages import CollectRequest
 from .reports import Reports, compared_in, facts_of
 
 
-def run(request: Mapping[str, Any], reports: Reports) -> int:
-    """Run the tests of a request, and return 0 if there are some and all of them pass."""
+def run(request: CollectRequest, reports: Reports) -> int:
+    """Run the tests of a request. Returns 0 if at least one ran and none failed, and 1 otherwise."""
     loader = unittest.TestLoader()
     names = request["tests"] or [name for name in request["arguments"] if not name.startswith("-")]
     suite = loader.loadTestsFromNames(names) if names else loader.discover(".")
@@ -25,6 +26,7 @@ def run(request: Mapping[str, Any], reports: Reports) -> int:
 
 
 def _tests_in(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
+    """Yield the tests of a suite and of the suites inside it."""
     for test in suite:
         if isinstance(test, unittest.TestSuite):
             yield from _tests_in(test)
@@ -44,7 +46,7 @@ class _Result(unittest.TestResult):
 
     def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802
         super().startTest(test)
-        self._outcome, self._facts = "failed", {}  # until it is known to have passed
+        self._outcome, self._facts = "failed", {}  # a test that ends in an unforeseen way has not passed
         self._begin = time.monotonic()
         self._reports.begin(test.id())
         self._tracing.__enter__()
@@ -64,13 +66,15 @@ class _Result(unittest.TestResult):
         self._outcome = "skipped"
 
     def addFailure(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802
-        self._fail(err)  # before the frames of unittest, which hold what was compared, are taken out of the traceback
+        # The base class takes the frames of unittest out of the traceback, which hold what was compared.
+        self._fail(err)
         super().addFailure(test, err)
 
     def addError(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802
         self._fail(err)
         super().addError(test, err)
-        if not hasattr(test, "_testMethodName"):  # A class or a module could not be set up.
+        # If a class or a module could not be set up, no test is started or stopped: ``test`` only stands for the error.
+        if not hasattr(test, "_testMethodName"):
             self._reports.end(test.id(), "failed", self._facts)
 
     def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Any) -> None:  # noqa: N802
@@ -94,6 +98,7 @@ class _Result(unittest.TestResult):
 
 
 def _place(test: unittest.TestCase) -> dict[str, Any]:
+    """Return where a test is defined, with the keys of ``TestResult`` in ``projects/suite_run.py``; empty if it is not known."""
     code = getattr(getattr(test, getattr(test, "_testMethodName", ""), None), "__code__", None)
     if code is None:
         return {}

@@ -153,8 +153,12 @@ class Ready:
             return self._failed(at, str(failed), self.ide.goals())
         if unparsed:
             return self._failed(len(states) - 1, str(unparsed), goals)
-        assumptions = self._said(f"Print Assumptions {name}.", states[-1]) if self._assumes else NOTHING
         admitted = self.ide.has_admitted
+        try:
+            assumptions = self._said(f"{'Print Assumptions' if self._assumes else 'Check'} {name}.", states[-1])
+        except Failed as failed:  # There is no theorem of this name.
+            return self._failed(len(states) - 1, str(failed), None)
+        assumptions = assumptions if self._assumes else NOTHING
         return {"at": None, "open": self.ide.open_proofs(), "admitted": admitted, "assumptions": assumptions}
 
     def _failed(self, at: int, message: str, goals: list[str] | None) -> dict[str, Any]:

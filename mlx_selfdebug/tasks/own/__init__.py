@@ -1,1 +1,1 @@
-"""Tasks made of what a user has: folders of a statement, a reference and tests, or the tested functions of a package."""
+"""Make tasks of a user's own code: of folders with a statement, a reference and tests, or of the tested functions of a project."""

@@ -7,8 +7,8 @@
                                      *_test.py and tests.py are read as well
                     wrong_*.py       answers that must not pass, if there are any
 
-A folder that holds a task.md itself is read as a single task. Every test of a task is run. If one cannot be, the task is refused,
-with the names of the tests and the reasons.
+A folder that holds a task.md itself is read as a single task. Every test of a task is run. If one cannot be, the task is refused
+with an error that names the test and the reason.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ STATEMENT, REFERENCE, PUBLIC = "task.md", "reference.py", "test_public.py"
 
 
 def folder_tasks(folder: Path) -> list[Task]:
-    """Return the tasks in the order of their folders' names. Raises TaskError with everything that is wrong with any of them."""
+    """Return the tasks of a folder in the order of their folders' names. Raises TaskError with all problems of all tasks."""
     if (folder / STATEMENT).is_file():
         folders = [folder]
     else:
-        # A folder with only one of the two files is a task with something missing.
+        # A folder with only one of the two files is meant as a task: it is read, and the other file is reported as missing.
         folders = sorted({path.parent for name in (STATEMENT, REFERENCE) for path in folder.glob(f"*/{name}")})
     if not folders:
         raise TaskError(
@@ -47,21 +47,29 @@ def folder_tasks(folder: Path) -> list[Task]:
         try:
             tasks.append(_Reader(task_folder, problems).task(folder.name if task_folder != folder else ""))
         except _UnreadableError:
-            continue
+            continue  # its reasons are among the problems
     raise_problems(folder, problems)
     return tasks
 
 
 class _UnreadableError(Exception):
-    """The error of a task that cannot be read. The reasons are in the list of problems."""
+    """A task cannot be read. The reader has added the reasons to its problems."""
 
 
 class _Reader:
+    """Reads the folder of one task, and adds what is wrong with it to a list of problems.
+
+    Args:
+        folder: The folder of the task.
+        problems: The list to which problems are added, each as ``file: what`` or ``file:line: what``.
+    """
+
     def __init__(self, folder: Path, problems: list[str]) -> None:
         self.folder, self.problems = folder, problems
-        self.n_before = len(problems)
+        self.n_earlier_problems = len(problems)
 
     def task(self, set_name: str) -> Task:
+        """Return the task, with the name of its set before its id. Raises _UnreadableError if there was any problem."""
         text = self._text(STATEMENT)
         reference = self._text(REFERENCE)
         node = self._entry(reference)
@@ -77,9 +85,9 @@ class _Reader:
             self._problem(REFERENCE, f"the folder has no test_*.py besides {PUBLIC}", at=self.folder)
         has_public = (self.folder / PUBLIC).is_file()
         public = self._tests([PUBLIC], entry_point) if has_public else self._examples(text, entry_point)
-        checks = self._tests(hidden, entry_point)
+        hidden_checks = self._tests(hidden, entry_point)
         wrong = tuple(self._text(path.name) for path in sorted(self.folder.glob("wrong_*.py")))
-        if len(self.problems) > self.n_before or node is None:
+        if len(self.problems) > self.n_earlier_problems or node is None:
             raise _UnreadableError
         return Task(
             id=f"{set_name}/{self.folder.name}".strip("/").replace(" ", "-"),
@@ -88,13 +96,14 @@ class _Reader:
             entry_point=node.name,
             starter_code=starter_of(reference, node),
             public=public,
-            hidden=checks,
+            hidden=hidden_checks,
             reference=reference,
             wrong=wrong,
             source=set_name or self.folder.name,
         )
 
     def _text(self, name: str) -> str:
+        """Return the text of a file, or an empty string if it cannot be read."""
         try:
             text = read_text(self.folder / name)
         except ValueError as error:
@@ -105,7 +114,7 @@ class _Reader:
         return text
 
     def _entry(self, reference: str) -> ast.FunctionDef | ast.ClassDef | None:
-        """Return the only public function or class, or the one that is named like the folder."""
+        """Return what is tested: the function or class that is named like the folder, or else the only public one."""
         try:
             body = parsed(reference).body
         except ValueError as error:
@@ -124,8 +133,9 @@ class _Reader:
         return named
 
     def _tests(self, names: list[str], entry_point: str) -> Checks:
+        """Return checks that run all tests of these files. ``entry_point`` is empty if it is not known."""
         sources = [(name, text) for name in names if (text := self._text(name)).strip()]
-        made = []
+        checks = []
         for name, text in sources:
             try:
                 suite = Suite(text)
@@ -140,10 +150,11 @@ class _Reader:
             for refusal in refusals:
                 self._problem(name, refusal)
             if not refusals:
-                made.append(Checks.from_source(suite.source(name_of)))
-        return joined(made)
+                checks.append(Checks.from_source(suite.source(name_of)))
+        return joined(checks)
 
     def _examples(self, text: str, entry_point: str) -> Checks:
+        """Return the examples in the statement, which begin with ``>>>``, as checks."""
         if ">>>" not in text:
             return Checks()
         try:
@@ -153,11 +164,13 @@ class _Reader:
             return Checks()
 
     def _problem(self, name: str, what: str, at: Path | None = None) -> None:
-        what = re.sub(r"^line (\d+): ", r"\1: ", what)
+        """Add a problem of the file ``name``, or of the path ``at``. A text "line 3: ..." is added as ``file:3: ...``."""
         place = str(at or self.folder / name)
-        self.problems.append(f"{place}:{what}" if what[:1].isdigit() else f"{place}: {what}")
+        line = re.match(r"line (\d+): ", what)
+        self.problems.append(f"{place}:{line[1]}: {what[line.end() :]}" if line else f"{place}: {what}")
 
 
 def _without_heading(text: str) -> str:
+    """Return a statement without a heading in its first line, unless the heading is all of it."""
     first, _, rest = text.strip().partition("\n")
     return rest.strip() if first.startswith("#") and rest.strip() else text.strip()

@@ -1,4 +1,4 @@
-"""Find the modules and test modules of a folder, and the functions that names in the tests stand for. Nothing is run."""
+"""Find the modules and test modules of a folder, and resolve names in the tests to functions of the modules. Nothing is run."""
 
 from __future__ import annotations
 
@@ -9,17 +9,32 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.tasks.own.source import is_test_file, parsed, read_text
 from mlx_selfdebug.translating.unittests import Suite
 
 MAX_FILES = 5_000
+"""The largest number of Python files in a folder."""
 SKIPPED = frozenset({"node_modules", "site-packages", "dist-packages", "__pycache__"})
+"""Names of folders that are not looked into."""
 SKIPPED_UNLESS_PACKAGE = frozenset({"build", "dist", "env", "venv"})
-"""Folders that hold what tools made, unless they have an ``__init__.py``."""
-Target = tuple[str, str]
-"""A module and a name in it."""
+"""Names of folders that tools fill. They are looked into only if they have an ``__init__.py``."""
+_IMPORTS = (ast.Import, ast.ImportFrom)
+_CATCHING_IMPORT_ERRORS = frozenset({"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
+"""The exceptions whose handlers let a module do without something that it imports."""
+
+
+class Target(NamedTuple):
+    """Something in the package that a test uses."""
+
+    module: str
+    """The dotted path of the module."""
+    name: str
+    """The name within the module, or an empty string for the module itself."""
+    is_function: bool = True
+    """Whether it is a function that the module defines at its top level, and not a class, a constant or a module."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +43,9 @@ class Module:
 
     path: Path
     dotted: str
-    """The path from the folder with dots: ``src.pkg.mod``."""
+    """The path from the folder, with dots and without suffix, such as ``src.pkg.mod``."""
     source: str
+    """The text of the file."""
 
     @cached_property
     def tree(self) -> ast.Module:
@@ -37,10 +53,12 @@ class Module:
 
     @cached_property
     def functions(self) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:
+        """Return the functions of the top level by name."""
         return {node.name: node for node in self.tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
     @cached_property
     def suite(self) -> Suite:
+        """Return the tests in this module, as they can be translated."""
         return Suite(self.source, self.dotted)
 
     @property
@@ -49,7 +67,10 @@ class Module:
 
 
 def read_modules(folder: Path) -> tuple[list[Module], dict[str, str]]:
-    """Return the modules of a folder, and the reason for each file that is none, by its path. Raises TaskError for no folder."""
+    """Return the modules of a folder, and by path the reasons why other Python files in it cannot be read.
+
+    Raises TaskError if there is no such folder, or if it holds too many files.
+    """
     if not folder.is_dir():
         raise TaskError(f"{folder}: there is no such folder")
     paths: list[Path] = []
@@ -58,7 +79,7 @@ def read_modules(folder: Path) -> tuple[list[Module], dict[str, str]]:
         if len(paths) > MAX_FILES:
             raise TaskError(f"{folder}: more than {MAX_FILES:,} Python files", hint="name the folder of one package")
     modules: list[Module] = []
-    unread: dict[str, str] = {}
+    unreadable: dict[str, str] = {}
     for path in sorted(paths):
         relative = path.relative_to(folder)
         dotted = ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
@@ -66,10 +87,10 @@ def read_modules(folder: Path) -> tuple[list[Module], dict[str, str]]:
             module = Module(path, dotted, read_text(path))
             assert module.tree  # parsed here, so that a file that is not Python is left out
         except ValueError as error:
-            unread[str(relative)] = str(error)
+            unreadable[str(relative)] = str(error)
         else:
             modules.append(module)
-    return modules, unread
+    return modules, unreadable
 
 
 def _python_files(folder: Path) -> Iterator[Path]:
@@ -92,50 +113,56 @@ class Package:
         self.modules = modules
 
     def add_star_imports(self, suite: Suite) -> None:
-        """Tell ``suite`` what it imports with a star from the modules of the package."""
+        """Add to the imports of ``suite`` the functions that it imports with a star from modules of the package."""
         for star in suite.imports.stars:
             for module in self.modules:
                 names = module.functions if _is_named(module.dotted, star) else ()
                 suite.imports.origins |= {name: f"{star}.{name}" for name in names}
 
     def target(self, origin: str) -> Target | None:
-        """Return the module and the name that ``origin`` stands for, or None if it is not of the package.
+        """Return what a dotted name in a test stands for, or None if it is not of the package.
 
-        The module of what is not a function, such as a class or a constant, is its module with a space at the end.
+        ``origin`` is the name after imports are resolved, such as ``pkg.stats.median``.
         """
         parts = origin.split(".")
+        # The longest part of the name that is a module decides. What follows the next name belongs to the thing of that name.
         for length in range(len(parts) - 1, 0, -1):
-            home = self._home(".".join(parts[:length]), parts[length])
-            if home:
-                return home, parts[length]
-        return (f"{origin} ", "") if any(_is_named(module.dotted, origin) for module in self.modules) else None
+            target = self._target_in(".".join(parts[:length]), parts[length])
+            if target:
+                return target
+        is_module = any(_is_named(module.dotted, origin) for module in self.modules)
+        return Target(origin, "", is_function=False) if is_module else None
 
-    def _home(self, name: str, function: str) -> str:
-        """Return the dotted path of the module that defines ``function``, which is looked up in the module ``name``.
+    def _target_in(self, module_name: str, name: str) -> Target | None:
+        """Return what ``name`` stands for in the module ``module_name``, or None if there is no such module.
 
-        That is ``name`` itself, or a module inside it if ``name`` only passes the function on.
+        A function is defined by the module itself, or by one inside it from which the module imports it.
         """
-        near = [module for module in self.modules if _is_named(module.dotted, name)]
-        is_standard = name.partition(".")[0] in sys.stdlib_module_names and not near
-        inside = [] if is_standard else [module for module in self.modules if f".{name}." in f".{module.dotted}."]
-        for chosen in (near, inside):
-            homes = [module.dotted for module in chosen if function in module.functions]
-            if len(homes) == 1:
-                return homes[0]
-        return f"{near[0].dotted} " if near else ""
+        named = [module for module in self.modules if _is_named(module.dotted, module_name)]
+        is_standard = module_name.partition(".")[0] in sys.stdlib_module_names and not named
+        inside = [] if is_standard else [m for m in self.modules if f".{module_name}." in f".{m.dotted}."]
+        for modules in (named, inside):
+            defining = [module.dotted for module in modules if name in module.functions]
+            if len(defining) == 1:
+                return Target(defining[0], name)
+        return Target(named[0].dotted, name, is_function=False) if named else None
 
 
 def _is_named(dotted: str, name: str) -> bool:
-    # Of two modules with one name, that of the standard library is meant unless the other can be imported by this name alone.
+    """Return whether tests may import the module with the path ``dotted`` under ``name``.
+
+    The folder from which tests import may be any one inside, such as ``src``, so ``name`` may be only the end of ``dotted``. A name
+    of the standard library means that library, unless the module can be imported by this name alone.
+    """
     if name.partition(".")[0] in sys.stdlib_module_names:
         return dotted in (name, f"src.{name}")
     return dotted == name or dotted.endswith(f".{name}")
 
 
 def packages_needed(module: Module, function: ast.AST) -> list[str]:
-    """Return the packages that a run of ``function`` imports and that are not in the standard library.
+    """Return the packages outside of the standard library that a run of ``function`` imports, sorted by name.
 
-    Imports that only a type checker sees do not count, nor those that may fail, nor those inside other functions.
+    Imports that only a type checker sees, imports that may fail, and imports inside other functions do not count.
     """
     nodes = [*_imports_at_load(module.tree.body), *(part for part in ast.walk(function) if isinstance(part, _IMPORTS))]
     names = set()
@@ -147,12 +174,8 @@ def packages_needed(module: Module, function: ast.AST) -> list[str]:
     return sorted(name for name in names if name not in sys.stdlib_module_names)
 
 
-_IMPORTS = (ast.Import, ast.ImportFrom)
-_MAY_BE_MISSING = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
-
-
 def _imports_at_load(body: Sequence[ast.stmt]) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Yield the imports that are made, and have to work, when a module is loaded."""
+    """Yield the imports that have to succeed when the statements of a module run."""
     for node in body:
         if isinstance(node, _IMPORTS):
             yield node
@@ -163,16 +186,19 @@ def _imports_at_load(body: Sequence[ast.stmt]) -> Iterator[ast.Import | ast.Impo
 
 
 def is_for_type_checkers(node: ast.If) -> bool:
+    """Return whether the body of an ``if`` is never run, and is there for type checkers."""
     test = ast.unparse(node.test)
     return test in ("TYPE_CHECKING", "False") or (test.endswith(".TYPE_CHECKING") and not test.startswith("not "))
 
 
 def _may_fail(node: ast.stmt) -> bool:
+    """Return whether an import in the body of a statement may fail without consequence."""
     if isinstance(node, ast.Try):
-        kinds = [
-            kind
+        # ``except:`` without a type catches everything, like ``except Exception``.
+        types = [
+            part
             for handler in node.handlers
-            for kind in (ast.walk(handler.type) if handler.type else [ast.Name("Exception")])
+            for part in (ast.walk(handler.type) if handler.type else [ast.Name("Exception")])
         ]
-        return any(isinstance(kind, ast.Name) and kind.id in _MAY_BE_MISSING for kind in kinds)
+        return any(isinstance(part, ast.Name) and part.id in _CATCHING_IMPORT_ERRORS for part in types)
     return isinstance(node, ast.With) and any("suppress(" in ast.unparse(item.context_expr) for item in node.items)

@@ -1,15 +1,18 @@
 """Make tasks of the functions and methods of a project that its own test suite runs, whatever they and the tests need.
 
-The suite is run twice, confined, in the project's own interpreter: once for the facts, once to see which lines each test runs. A
-function becomes a task if at least two tests run it and pass, also by themselves, and fail once its body does nothing. The domain
-``project`` judges such tasks.
+1. The suite is run twice, confined, in the project's own interpreter: first for the facts of each test, then to record which lines
+   each test runs. Only tests that pass both times can judge.
+2. For each function that at least two of them run, these are run by themselves, and then with a body that does nothing.
+3. The function becomes a task if at least two tests pass by themselves and fail on the body that does nothing.
+
+The domain ``project`` judges such tasks.
 """
 
 from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,94 +32,103 @@ from mlx_selfdebug.tasks.own.source import is_test_file
 from mlx_selfdebug.values.task import Task
 
 MAX_TESTS = 30
-"""The largest number of tests that judge one function: those that run the fewest other functions."""
+"""The largest number of tests that judge one function. Of more, those that run the least code are taken."""
 TESTS_PER_PUBLIC_TEST = 3
 """One of this many tests of a function is public."""
 MAX_SHOWN_TESTS = 3
-"""The number of public test functions whose source is shown."""
+"""The largest number of public test functions whose source is shown."""
 MAX_SHOWN_STATEMENTS = 12
-"""The number of statements that are shown of each."""
+"""The largest number of statements that are shown of each."""
 MAX_INIT_LINES = 12
-"""The largest ``__init__`` that is shown with a method, in lines."""
+"""The largest number of lines of an ``__init__`` that is shown with a method of its class."""
 NO_DOCSTRING = "Write this {kind} so that its tests pass."
 SLOWDOWN = 4.0
-"""A body that does nothing may take four times as long as the function did."""
+"""How many times longer the tests may take on a body that does nothing than they did on the function."""
 MIN_S = 3.0
-LEAST_TESTS = "two are needed, one to show and one to score"
+"""The seconds that they may take in any case."""
+TRACED_SLOWDOWN, TRACED_EXTRA_S = 20, 30.0
+"""How many times longer the whole suite may take while the lines are recorded, and the seconds that are added to that."""
+NEEDED_TESTS = "two are needed, one to show and one to score"
 _ENCODINGS = frozenset({"utf-8", "utf-8-sig", "ascii"})
+
+TestKey = tuple[str, str]
+"""The path of the file of a test, and the name of the test function, in which "." separates it from its classes."""
 
 
 @dataclass
-class Found:
-    """What a project's own suite has shown."""
+class SuiteTasks:
+    """The tasks that a project's own suite can judge, and why functions and tests of the project are not part of any."""
 
     tasks: list[Task] = field(default_factory=list)
     functions: dict[str, str] = field(default_factory=dict)
-    """Why functions that tests run are no tasks, by their names."""
-    tests: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Why tests judge nothing, by the path of the file and the name of the test."""
-    passing: set[tuple[str, str]] = field(default_factory=set)
-    """The tests that could judge."""
-    used: set[tuple[str, str]] = field(default_factory=set)
-    """Those that are part of a task."""
+    """The reasons why functions that tests run are no tasks, by their names."""
+    tests: dict[TestKey, str] = field(default_factory=dict)
+    """The reasons why tests cannot judge."""
+    passing: set[TestKey] = field(default_factory=set)
+    """The tests that can judge."""
+    used: set[TestKey] = field(default_factory=set)
+    """The tests that are part of a task."""
     files: dict[str, str] = field(default_factory=dict)
+    """The reasons why files cannot be read or collected, by their paths."""
     problem: str = ""
-    """Why the suite, or a part of it, was not used, or an empty string."""
+    """The reason why the suite, or a part of it, was not used, or an empty string."""
 
 
 @dataclass
-class _Possible:
-    """A function that may become a task, and the tests that run it."""
+class _Candidate:
+    """A function that may become a task."""
 
     name: str
+    """The dotted name, from the folder of the tasks on."""
     function: Function
     tests: list[str]
+    """The ids of the tests that are to judge it. Those that do not pass by themselves are dropped."""
     seconds: float = 0.0
-    doing_nothing: SuiteRun = field(default_factory=lambda: SuiteRun("ended", {}))
-    """The run of these tests on a body that does nothing."""
+    """The time that these tests took by themselves, loading the project included."""
     noticing: frozenset[str] = frozenset()
-    """The tests that fail if the function does nothing."""
+    """Those of the tests that fail if the function does nothing."""
 
 
-def project_tasks(folder: Path, runner: TestRunner, taken: Collection[str]) -> Found:
-    """Return the tasks that the suite of the project at ``folder`` can judge, without the functions named in ``taken``.
+def project_tasks(folder: Path, runner: TestRunner, taken: Collection[str]) -> SuiteTasks:
+    """Return the tasks that the suite of a project can judge.
 
-    A function is named by its module's path from ``folder`` with dots, and its own qualified name.
+    Args:
+        folder: The project, or a folder inside it to whose functions the tasks are limited. If the folder has tests, only they run.
+        runner: The test runner that keeps the project's suite open.
+        taken: The names of functions that are tasks already. A name is the path of the module from ``folder``, with dots, and the
+            qualified name of the function.
+
+    If the suite cannot be run, nothing is raised: ``SuiteTasks.problem`` says why.
     """
     folder = folder.resolve()
-    found = Found()
-    project = Project.found([folder])
-    files = _files(project, found)
-    if not [name for file in files for name in _named(file, project, folder) if name not in taken]:
-        return found
-    try:
-        warm = kept_suite(Project(project.root, project.python, TestCommand("pytest")), runner)
-        _Search(folder, project, warm, files, taken, found).run()
-    except (UsageError, SandboxError) as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        found.problem = f"functions that need more than the standard library are no tasks: {error}{hint}"
-    return found
-
-
-def _files(project: Project, found: Found) -> list[SourceFile]:
+    result = SuiteTasks()
+    project = Project.find([folder])
     files = []
     for name in project.sources():
         try:
             files.append(read_source(project.root, name))
         except UsageError as error:
-            found.files[name] = str(error)
-    return files
+            result.files[name] = str(error)
+    if not [name for file in files for name in _functions_by_name(file, project, folder) if name not in taken]:
+        return result
+    try:
+        warm = kept_suite(Project(project.root, project.python, TestCommand("pytest")), runner)
+        _Search(folder, project, warm, files, taken, result).run()
+    except (UsageError, SandboxError) as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        result.problem = f"functions that need more than the standard library are no tasks: {error}{hint}"
+    return result
 
 
-def _named(file: SourceFile, project: Project, folder: Path) -> dict[str, Function]:
-    """Return the functions of a file by their names within ``folder``. One that is defined twice is named once."""
+def _functions_by_name(file: SourceFile, project: Project, folder: Path) -> dict[str, Function]:
+    """Return the functions of a file by their dotted names from ``folder`` on. Of one that is defined twice, the last counts."""
     path = (project.root / file.name).relative_to(folder).with_suffix("")
     dotted = ".".join(path.parts).removesuffix(".__init__")
     return {f"{dotted}.{function.name}": function for function in functions_of(file)}
 
 
 class _Search:
-    """The search for functions that the suite can judge."""
+    """Searches a project for functions that its suite can judge, and writes what it finds into ``result``."""
 
     def __init__(
         self,
@@ -125,130 +137,146 @@ class _Search:
         warm: WarmSuite,
         files: Sequence[SourceFile],
         taken: Collection[str],
-        found: Found,
+        result: SuiteTasks,
     ) -> None:
-        self._folder, self._project, self._warm, self._taken, self._found = folder, project, warm, taken, found
-        self._files = files
+        self._folder, self._project, self._warm, self._taken = folder, project, warm, taken
+        self._files, self._result = files, result
 
     def run(self) -> None:
-        first, traced = self._runs()
+        """Search the project. Raises UsageError if no test of it passes, and what a suite raises that cannot be run."""
+        first, traced = self._run_twice()
         passing = self._passing(first, traced)
-        self._found.passing = {_label_of(id_) for id_ in passing}
-        possible = [item for file in self._files for item in self._of_file(file, passing, traced)]
-        if not possible:
+        self._result.passing = {_key_of(id_) for id_ in passing}
+        candidates = [c for file in self._files for c in self._candidates(file, passing, traced)]
+        if not candidates:
             return
-        files = sorted({_file_of(id_) for item in possible for id_ in item.tests})
-        one_of_each = {_file_of(id_): id_ for item in possible for id_ in item.tests}
-        self._warm.prepare(files, list(one_of_each.values()), known=first)
-        for item in self._sound(possible):
-            self._found.tasks.append(self._task(item, files, first))
-            self._found.used |= {_label_of(id_) for id_ in item.tests}
+        one_test_by_file = {_file_of(id_): id_ for candidate in candidates for id_ in candidate.tests}
+        test_files = sorted(one_test_by_file)
+        self._warm.prepare(test_files, list(one_test_by_file.values()), known=first)
+        for candidate in self._noticing(self._passing_alone(candidates)):
+            self._result.tasks.append(self._task(candidate, test_files, first))
+            self._result.used |= {_key_of(id_) for id_ in candidate.tests}
 
-    def _runs(self) -> tuple[SuiteRun, SuiteRun]:
-        """Run the whole suite twice. Raises UsageError if it shows nothing."""
+    def _run_twice(self) -> tuple[SuiteRun, SuiteRun]:
+        """Return a run of the whole suite with facts, and a traced one. Raises UsageError if no test passes."""
         suite, root = self._warm.suite, self._project.root
         inside = str(self._folder.relative_to(root))
         has_tests = any(is_test_file(path.name) for path in self._folder.rglob("*.py"))
         tests = [inside] if self._folder != root and has_tests else []
         first = suite.run(tests, facts=True).result()
         if not any(test.outcome == PASSED for test in first.tests.values()):
-            raise UsageError(_nothing_passed(first, root))
+            raise UsageError(_why_nothing_passed(first, root))
         if first.ending != "ended":
-            self._found.problem = (
+            self._result.problem = (
                 f"the project's own tests were ended after {first.wall_s:.0f} s ({first.ending}); "
                 "functions that only the tests after that run are no tasks"
             )
         trace = [file.name for file in self._files]
-        return first, suite.run(tests, trace=trace, wall_s=30 + 20 * first.wall_s).result()
+        wall_s = TRACED_EXTRA_S + TRACED_SLOWDOWN * first.wall_s
+        return first, suite.run(tests, trace=trace, wall_s=wall_s).result()
 
     def _passing(self, first: SuiteRun, traced: SuiteRun) -> list[str]:
-        """Return the tests that can judge, and note why the others cannot."""
+        """Return the ids of the tests that can judge, and note why the others cannot."""
         passing = []
         for id_, test in first.tests.items():
-            reason = _why_not(test, id_, first, traced)
+            reason = _why_it_cannot_judge(test, id_, first, traced)
             if not reason:
                 passing.append(id_)
             elif test.collecting:
-                self._found.files[id_] = reason
+                self._result.files[id_] = reason
             else:
-                self._found.tests[_label_of(id_)] = reason
+                self._result.tests[_key_of(id_)] = reason
         return passing
 
-    def _of_file(self, file: SourceFile, passing: Sequence[str], traced: SuiteRun) -> Iterator[_Possible]:
-        """Yield the functions of a file that may become tasks, and note why others do not."""
+    def _candidates(self, file: SourceFile, passing: Sequence[str], traced: SuiteRun) -> Iterator[_Candidate]:
+        """Yield the functions of a file that at least two tests run, and note why others cannot become tasks."""
         path = str(self._warm.suite.seen / file.name)
-        twice = {name for name, n in Counter(function.name for function in functions_of(file)).items() if n > 1}
-        for name, function in _named(file, self._project, self._folder).items():
+        counts = Counter(function.name for function in functions_of(file))
+        repeated = {name for name, n in counts.items() if n > 1}
+        for name, function in _functions_by_name(file, self._project, self._folder).items():
             body = function.body_lines.keys()
             tests = [id_ for id_ in passing if body & traced.lines.get(id_, {}).get(path, frozenset())]
             if name in self._taken or not tests:
                 continue
-            reason = _unfit(function, twice)
+            reason = _why_unfit(function, repeated)
             if not reason and len(tests) < 2:
-                reason = f"1 of the project's tests runs it and passes; {LEAST_TESTS}"
+                reason = f"1 of the project's tests runs it and passes; {NEEDED_TESTS}"
             if reason:
-                self._found.functions[name] = reason
+                self._result.functions[name] = reason
             else:
-                yield _Possible(name, function, _nearest(tests, traced))
+                yield _Candidate(name, function, _with_least_code(tests, traced))
 
-    def _sound(self, possible: Sequence[_Possible]) -> Iterator[_Possible]:
-        """Yield those whose tests pass by themselves and notice if the function does nothing. Note why the others do not."""
-        for item in self._by_themselves(possible):
-            item.noticing = frozenset(id_ for id_ in item.tests if not item.doing_nothing.passed(id_))
-            if len(item.noticing) >= 2:
-                yield item
-            else:
-                fail = "1 fails" if item.noticing else "none fails"
-                of = f"of the {len(item.tests)} tests that run it"
-                self._found.functions[item.name] = f"{of}, {fail} if it does nothing; {LEAST_TESTS}"
+    def _passing_alone(self, candidates: Sequence[_Candidate]) -> Iterator[tuple[_Candidate, Future[SuiteRun]]]:
+        """Yield the candidates of which two tests pass without the other tests, each with a run that has begun.
 
-    def _by_themselves(self, possible: Sequence[_Possible]) -> Iterator[_Possible]:
-        """Yield those of which two tests pass without the other tests, with a run in which the function does nothing."""
-        alone = [self._warm.run(item.tests, {item.function.file.name: item.function.file.text}) for item in possible]
-        begun: list[tuple[_Possible, Future[SuiteRun]]] = []
-        for item, run in zip(possible, alone, strict=True):
+        In that run, the function does nothing. Runs are begun before others have ended, so that several are under way at a time.
+        """
+        runs = [self._warm.run(c.tests, {c.function.file.name: c.function.file.text}) for c in candidates]
+        begun: list[tuple[_Candidate, Future[SuiteRun]]] = []
+        for candidate, run in zip(candidates, runs, strict=True):
             result = run.result()
-            item.tests = [id_ for id_ in item.tests if result.passed(id_)]
-            item.seconds = round(result.wall_s, 3)
-            if len(item.tests) >= 2:
-                begun.append((item, self._doing_nothing(item)))
+            candidate.tests = [id_ for id_ in candidate.tests if result.passed(id_)]
+            candidate.seconds = round(result.wall_s, 3)
+            if len(candidate.tests) >= 2:
+                begun.append((candidate, self._run_doing_nothing(candidate)))
             else:
-                self._found.functions[item.name] = f"fewer than two of its tests pass by themselves; {LEAST_TESTS}"
-        for item, run in begun:
-            item.doing_nothing = run.result()
-            yield item
+                reason = f"fewer than two of its tests pass by themselves; {NEEDED_TESTS}"
+                self._result.functions[candidate.name] = reason
+        yield from begun
 
-    def _doing_nothing(self, item: _Possible) -> Future[SuiteRun]:
-        function, wall_s = item.function, max(MIN_S, SLOWDOWN * item.seconds)
+    def _noticing(self, begun: Iterable[tuple[_Candidate, Future[SuiteRun]]]) -> Iterator[_Candidate]:
+        """Yield the candidates of which two tests fail in the run in which the function does nothing."""
+        for candidate, run in begun:
+            result = run.result()
+            candidate.noticing = frozenset(id_ for id_ in candidate.tests if not result.passed(id_))
+            if len(candidate.noticing) >= 2:
+                yield candidate
+            else:
+                fail = "1 fails" if candidate.noticing else "none fails"
+                of = f"of the {len(candidate.tests)} tests that run it"
+                self._result.functions[candidate.name] = f"{of}, {fail} if it does nothing; {NEEDED_TESTS}"
+
+    def _run_doing_nothing(self, candidate: _Candidate) -> Future[SuiteRun]:
+        """Begin a run of a candidate's tests with a body that does nothing."""
+        function, wall_s = candidate.function, max(MIN_S, SLOWDOWN * candidate.seconds)
         program = domain_of("project").nothing(Task("", "project", "", "", function.signature))
         placed = function.placed(program)
         assert placed is not None
         files, swap = {function.file.name: placed.text}, Swap.to(function, program)
-        return self._warm.run(item.tests, files, swap=swap, wall_s=wall_s, stall_s=wall_s)
+        return self._warm.run(candidate.tests, files, swap=swap, wall_s=wall_s, stall_s=wall_s)
 
-    def _task(self, item: _Possible, files: Sequence[str], first: SuiteRun) -> Task:
-        function, project = item.function, self._project
-        public = _public(item)
-        place = Place(str(project.root), project.python, function.file.name, function.name, tuple(files), item.seconds)
+    def _task(self, candidate: _Candidate, test_files: Sequence[str], first: SuiteRun) -> Task:
+        function, project = candidate.function, self._project
+        public = _public_tests(candidate)
+        place = Place(
+            root=str(project.root),
+            python=project.python,
+            file=function.file.name,
+            function=function.name,
+            tests=tuple(test_files),
+            seconds=candidate.seconds,
+        )
         shown = source_of_tests(
-            [first.tests[id_] for id_ in public], self._warm.suite.seen,
-            max_tests=MAX_SHOWN_TESTS, max_statements=MAX_SHOWN_STATEMENTS,
-        )  # fmt: skip
+            [first.tests[id_] for id_ in public],
+            self._warm.suite.seen,
+            max_tests=MAX_SHOWN_TESTS,
+            max_statements=MAX_SHOWN_STATEMENTS,
+        )
         return Task(
-            id=f"functions/{item.name}",
+            id=f"functions/{candidate.name}",
             domain="project",
             statement=_statement(function),
             entry_point=function.entry_point,
             starter_code=function.signature,
             public=checks_of(public, shown),
-            hidden=checks_of([id_ for id_ in item.tests if id_ not in public]),
-            data=place.text(),
+            hidden=checks_of([id_ for id_ in candidate.tests if id_ not in public]),
+            data=place.to_json(),
             reference=function.program,
             source="functions",
         )
 
 
-def _why_not(test: TestResult, id_: str, first: SuiteRun, traced: SuiteRun) -> str:
+def _why_it_cannot_judge(test: TestResult, id_: str, first: SuiteRun, traced: SuiteRun) -> str:
     """Return why a test cannot judge a function, or an empty string if it can."""
     facts = test.facts
     said = f": {facts.type}: {facts.message.splitlines()[0]}" if facts and facts.message else ""
@@ -263,7 +291,8 @@ def _why_not(test: TestResult, id_: str, first: SuiteRun, traced: SuiteRun) -> s
     return "" if traced.passed(id_) else "it passed, but failed when the tests were run again: it is flaky"
 
 
-def _nothing_passed(run: SuiteRun, root: Path) -> str:
+def _why_nothing_passed(run: SuiteRun, root: Path) -> str:
+    """Return why no test passed in a run: the first failure, or the last line of what the framework said."""
     failed = run.failed()
     if failed:
         facts = run.tests[failed[0]].facts
@@ -273,9 +302,12 @@ def _nothing_passed(run: SuiteRun, root: Path) -> str:
     return f"pytest finds no tests in {root}" + (f": {lines[-1]}" if lines else "")
 
 
-def _unfit(function: Function, twice: Collection[str]) -> str:
-    """Return why no task can be made of a function whatever its tests are, or an empty string."""
-    if function.name in twice:
+def _why_unfit(function: Function, repeated: Collection[str]) -> str:
+    """Return why a function cannot become a task whatever its tests are, or an empty string if it can.
+
+    ``repeated`` are the names that its file defines more than once.
+    """
+    if function.name in repeated:
         return "it is defined more than once in its file"
     if any(not header.lstrip().startswith("class ") for header in function.headers):
         return "it stands in an if, try or with"
@@ -284,17 +316,20 @@ def _unfit(function: Function, twice: Collection[str]) -> str:
     return ""
 
 
-def _nearest(tests: Sequence[str], traced: SuiteRun) -> list[str]:
-    """Return the tests to judge by, in their order: if there are too many, those that run the fewest lines."""
-    lines = {id_: sum(map(len, traced.lines.get(id_, {}).values())) for id_ in tests}
-    nearest = set(sorted(tests, key=lambda id_: (lines[id_], id_))[:MAX_TESTS])
-    return [id_ for id_ in tests if id_ in nearest]
+def _with_least_code(tests: Sequence[str], traced: SuiteRun) -> list[str]:
+    """Return the ``MAX_TESTS`` tests that run the fewest lines of the project, in the order in which they were given."""
+    n_lines = {id_: sum(map(len, traced.lines.get(id_, {}).values())) for id_ in tests}
+    chosen = set(sorted(tests, key=lambda id_: (n_lines[id_], id_))[:MAX_TESTS])
+    return [id_ for id_ in tests if id_ in chosen]
 
 
-def _public(item: _Possible) -> list[str]:
-    """Return the public tests: the first third of those that notice if the function does nothing, and of the others."""
-    noticing = [id_ for id_ in item.tests if id_ in item.noticing]
-    others = [id_ for id_ in item.tests if id_ not in item.noticing]
+def _public_tests(candidate: _Candidate) -> list[str]:
+    """Return the ids of a third of the tests: the first ones of those that notice if the function does nothing, and of the others.
+
+    At least one that notices is public, and at least one scores.
+    """
+    noticing = [id_ for id_ in candidate.tests if id_ in candidate.noticing]
+    others = [id_ for id_ in candidate.tests if id_ not in candidate.noticing]
     n = TESTS_PER_PUBLIC_TEST
     return [*noticing[: max(1, len(noticing) // n)], *others[: len(others) // n]]
 
@@ -303,38 +338,38 @@ def _file_of(id_: str) -> str:
     return id_.partition("::")[0]
 
 
-def _label_of(id_: str) -> tuple[str, str]:
-    """Return the file of a test and its name, as tests are named where they are read without being run."""
+def _key_of(id_: str) -> TestKey:
+    """Return the key of a test from pytest's id: that under which the test is known where tests are only read (functions.py)."""
     file, _, name = id_.partition("[")[0].partition("::")
     return file, name.replace("::", ".")
 
 
 def _statement(function: Function) -> str:
-    """Return the docstring, and the first lines of what the function uses of its own file."""
+    """Return the docstring of a function, and the signatures of what it uses of its own file."""
     kind = "method" if function.headers else "function"
     text = function.description.strip() or NO_DOCSTRING.format(kind=kind)
-    there = "\n".join(_used(function))
-    return f"{text}\n\nThese are there:\n\n```python\n{there}\n```" if there else text
+    signatures = "\n".join(_used_signatures(function))
+    return f"{text}\n\nThese are there:\n\n```python\n{signatures}\n```" if signatures else text
 
 
-def _used(function: Function) -> Iterator[str]:
-    """Yield the first lines of the functions and methods of the same file that a function uses, and its class's ``__init__``."""
+def _used_signatures(function: Function) -> Iterator[str]:
+    """Yield the signatures of the functions of its file, and of the methods of its class, that a function uses.
+
+    For a method, the whole ``__init__`` of its class is yielded too, if it is short.
+    """
     nodes = list(ast.walk(function.node))
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
-    own = {node.attr for node in nodes if isinstance(node, ast.Attribute) and _is_self(node.value)}
-    owner = function.name.rpartition(".")[0]
-    for other in _by_name(function.file).values():
-        home, _, name = other.name.rpartition(".")
-        if other.name == function.name or home != (owner if home else ""):
+    own_attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute) and _is_self(node.value)}
+    class_name = function.name.rpartition(".")[0]
+    # Of a function that is defined several times, the last definition counts.
+    for other in {other.name: other for other in functions_of(function.file)}.values():
+        other_class, _, other_name = other.name.rpartition(".")
+        if other.name == function.name or other_class not in ("", class_name):
             continue
-        if home and name == "__init__" and len(other.lines) <= MAX_INIT_LINES:
+        if other_class and other_name == "__init__" and len(other.lines) <= MAX_INIT_LINES:
             yield other.program.rstrip()
-        elif name in (own if home else names):
+        elif other_name in (own_attributes if other_class else names):
             yield f"{other.signature} ..."
-
-
-def _by_name(file: SourceFile) -> Mapping[str, Function]:
-    return {function.name: function for function in functions_of(file)}
 
 
 def _is_self(node: ast.expr) -> bool:

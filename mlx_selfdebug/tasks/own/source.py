@@ -1,4 +1,4 @@
-"""Read files and functions of a user's Python source without running any of it, and join the checks of several files."""
+"""Read a user's Python source without running it, and join the checks that were made of several files."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from mlx_selfdebug.parsing import parse_quietly
 from mlx_selfdebug.values.checks import Checks
 
 MAX_BYTES = 1_000_000
+"""The largest size of a file."""
 
 
 def is_test_file(name: str) -> bool:
-    """Return whether a file of this name holds tests, by the habits of pytest, unittest and Django."""
+    """Return whether a file of this name holds tests, by the conventions of pytest, unittest and Django."""
     return name.endswith(".py") and (
         name.startswith("test_") or name.endswith("_test.py") or name in ("test.py", "tests.py")
     )
 
 
 def read_text(path: Path) -> str:
-    """Read a file, with every line ending as a single newline. Raises ValueError that says what is wrong with the file."""
+    """Read a file as UTF-8, with a single newline as the end of each line.
+
+    Raises ValueError if the file cannot be read, is larger than ``MAX_BYTES`` or is not UTF-8.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -35,7 +39,7 @@ def read_text(path: Path) -> str:
 
 
 def parsed(source: str) -> ast.Module:
-    """Parse ``source``. Raises ValueError that names the line if it is not valid Python."""
+    """Parse ``source``. Raises ValueError, with the number of the line, if it is not valid Python."""
     try:
         return parse_quietly(source)
     except SyntaxError as error:
@@ -43,7 +47,7 @@ def parsed(source: str) -> ast.Module:
 
 
 def starter_of(source: str, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str:
-    """Return the lines of a function up to its body. For a class, the first lines of its methods follow.
+    """Return starter code for a function or class: its lines up to the body, and for a class also those of its methods.
 
     >>> text = "class A:\\n    def get(self) -> int:\\n        return 1\\n"
     >>> print(starter_of(text, parse_quietly(text).body[0]))
@@ -58,7 +62,7 @@ def starter_of(source: str, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.C
 
 
 def _header(lines: list[str], node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str:
-    """Return the lines from ``def`` or ``class`` to the line before the body, or the part of one line that is before its body."""
+    """Return the source of a definition from ``def`` or ``class`` to its body, without decorators and comments above the body."""
     first = node.body[0]
     if first.lineno > node.lineno:
         decorators = first.decorator_list if isinstance(first, ast.FunctionDef | ast.ClassDef) else []
@@ -70,31 +74,32 @@ def _header(lines: list[str], node: ast.FunctionDef | ast.AsyncFunctionDef | ast
 
 
 def joined(checks: list[Checks]) -> Checks:
-    """Return one set of checks that runs all of ``checks``. The names that each of them defines stay separate."""
+    """Return checks that run all of ``checks``. Each is put into a function of its own, so that the names it defines stay apart."""
     if len(checks) < 2:
         return checks[0] if checks else Checks()
     first: list[ast.stmt] = []
     inner: list[ast.stmt] = []
     for number, part in enumerate(checks):
         body = _Nonlocal().visit(parsed(part.source)).body
-        # Python allows these imports at the top level of a module alone.
-        hoisted = [node for node in body if isinstance(node, ast.ImportFrom) and _is_for_modules(node)]
+        hoisted = [node for node in body if isinstance(node, ast.ImportFrom) and _must_be_at_top(node)]
         first += hoisted
         function = parse_quietly(f"def _module_{number}(candidate):\n    check(candidate)\n").body[0]
         assert isinstance(function, ast.FunctionDef)
         function.body = [*(node for node in body if node not in hoisted), *function.body]
         inner.append(function)
+    # Imports from ``__future__`` must come before everything else. Sorting puts False before True.
     first.sort(key=lambda node: isinstance(node, ast.ImportFrom) and node.module != "__future__")
     calls = "".join(f"    _module_{number}(candidate)\n" for number in range(len(checks)))
     return Checks.from_source(f"{ast.unparse(ast.Module([*first, *inner], []))}\n\ndef check(candidate):\n{calls}")
 
 
-def _is_for_modules(node: ast.ImportFrom) -> bool:
+def _must_be_at_top(node: ast.ImportFrom) -> bool:
+    """Return whether Python allows an import only at the top level of a module."""
     return node.module == "__future__" or any(alias.name == "*" for alias in node.names)
 
 
 class _Nonlocal(ast.NodeTransformer):
-    """Turns what was global in a module into variables of the function that the module has become."""
+    """Replaces ``global`` by ``nonlocal``: the globals of a module have become variables of the function around its code."""
 
     def visit_Global(self, node: ast.Global) -> ast.AST:
         return ast.copy_location(ast.Nonlocal(node.names), node)

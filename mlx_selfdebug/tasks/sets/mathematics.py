@@ -1,7 +1,7 @@
-"""Problems whose answer is compared with a key: GSM8K, and the problems that reasoning-gym generates.
+"""Read GSM8K, and generate problems with reasoning-gym. Public and hidden checks are the same: the answer is compared or scored.
 
 GSM8K is by Cobbe et al., "Training Verifiers to Solve Math Word Problems", 2021. reasoning-gym is by Stojanovski et al., "Reasoning
-Gym", 2025, and its sets are named ``reasoning-gym:GENERATOR,size=100,seed=0``.
+Gym", 2025. Its sets are named ``reasoning-gym:GENERATOR,size=100,seed=0``.
 """
 
 from __future__ import annotations
@@ -17,27 +17,30 @@ from mlx_selfdebug.domains.mathematics import key_checks
 from mlx_selfdebug.domains.reasoning import entry_checks
 from mlx_selfdebug.errors import TaskError, UnknownNameError, did_you_mean
 from mlx_selfdebug.tasks.files import stem
-from mlx_selfdebug.tasks.sets.records import build_tasks, read_records
+from mlx_selfdebug.tasks.sets.records import Record, build_tasks, read_records
 from mlx_selfdebug.values.task import Task
 
 DEFAULT_SIZE, MAX_SIZE = 100, 100_000
-"""The number of problems that are generated."""
+"""The number of problems that reasoning-gym generates unless it is given, and the largest that may be given."""
+_KEY = re.compile(r"-?\d+(\.\d+)?")
+_CALCULATION = re.compile(r"<<.*?>>")
+"""A calculator annotation in GSM8K's solutions, such as ``<<48/2=24>>``."""
 
 
 def gsm8k_tasks(path: Path) -> list[Task]:
-    """Return a task per object of ``question`` and ``answer``, which ends in ``#### KEY``.
+    """Return the tasks of a file in GSM8K's form: objects with ``question`` and ``answer``, which ends in ``#### KEY``.
 
-    Raises TaskError with everything that is wrong with the file.
+    Raises TaskError with all problems of the file.
     """
     records = read_records(path, {"question": str, "answer": str})
-    numbered = [type(record)(record.where, {**record.fields, "number": i}) for i, record in enumerate(records)]
+    numbered = [Record(record.where, {**record.fields, "number": i}) for i, record in enumerate(records)]
     return build_tasks(path, numbered, lambda fields: _gsm8k_task(fields, stem(path)))
 
 
 def _gsm8k_task(fields: Mapping[str, Any], name: str) -> Task:
     reasoning, mark, key = fields["answer"].rpartition("####")
     key = key.strip().replace(",", "")
-    if not mark or not re.fullmatch(r"-?\d+(\.\d+)?", key):
+    if not mark or not _KEY.fullmatch(key):
         raise ValueError(f"the answer does not end in #### and a number: {fields['answer'][-40:]!r}")
     checks = key_checks(key)
     return Task(
@@ -47,8 +50,8 @@ def _gsm8k_task(fields: Mapping[str, Any], name: str) -> Task:
         entry_point="answer",
         public=checks,
         hidden=checks,
-        reference=re.sub(r"<<.*?>>", "", reasoning).strip() + f"\n\\boxed{{{key}}}\n",
-        wrong=(f"\\boxed{{{key}1}}\n",),
+        reference=_CALCULATION.sub("", reasoning).strip() + f"\n\\boxed{{{key}}}\n",
+        wrong=(f"\\boxed{{{key}1}}\n",),  # another number: the key with one more digit
         source="gsm8k",
     )
 
@@ -56,13 +59,15 @@ def _gsm8k_task(fields: Mapping[str, Any], name: str) -> Task:
 def reasoning_tasks(generator: str) -> list[Task]:
     """Generate tasks with a generator of reasoning-gym.
 
-    ``generator`` is the generator's name, followed after commas by ``size=N``, ``seed=N`` and the generator's own settings of whole
-    numbers. Raises UnknownNameError for a name that reasoning-gym does not have, TaskError for settings that the generator does not
-    take, and UsageError if reasoning-gym is not installed.
+    ``generator`` is the name of a generator and then, after commas, any of ``size=N``, ``seed=N`` and those of the generator's own
+    settings that are whole numbers.
+
+    Raises UnknownNameError if reasoning-gym has no such generator, TaskError if the generator does not take a setting, and
+    UsageError if reasoning-gym is not installed.
     """
     packages_of(["reasoning"])
     with warnings.catch_warnings():
-        # Packages that reasoning_gym imports give these warnings if they were not compiled when they were installed.
+        # Packages that reasoning_gym imports cause such warnings when they are compiled, which may be now.
         warnings.simplefilter("ignore", SyntaxWarning)
         import reasoning_gym
         from reasoning_gym.factory import DATASETS
@@ -83,6 +88,7 @@ def reasoning_tasks(generator: str) -> list[Task]:
 
 
 def _settings(generator: str, settings: list[str]) -> dict[str, int]:
+    """Return settings such as "size=100" as numbers by name. Raises TaskError, which names ``generator``, for other texts."""
     values = {}
     for text in settings:
         key, equals, value = text.partition("=")

@@ -1,8 +1,8 @@
-"""MBPP (Austin et al., "Program Synthesis with Large Language Models", 2021): 974 tasks with three asserts each.
+"""Read MBPP (Austin et al., "Program Synthesis with Large Language Models", 2021): 974 tasks with three asserts each.
 
-The first assert is the public check, as in the usual prompt, where it also shows how the function is called. The others are hidden.
-The ids fix the splits: 601-974 to train on, 511-600 to validate, 11-510 to test, and 1-10 are the paper's examples. The sanitized
-part of the set has the statement in ``prompt`` and the imports of the asserts in ``test_imports``; both forms are read.
+The first assert is the public check, since the usual prompt shows it too, and with it how the function is called. The others are
+hidden. Two forms of records are read: that of the full set, and that of its sanitized part, which has the statement in
+``prompt`` and the imports of the asserts in ``test_imports``.
 
     >>> SPLITS["test"][0], SPLITS["test"][-1]
     (11, 510)
@@ -27,6 +27,7 @@ SPLITS: Mapping[str, range] = {
     "test": range(11, 511),
     "prompt": range(1, 11),
 }
+"""The ids of the tasks of each split. Those of "prompt" are the paper's examples."""
 LEFT_OUT: Mapping[str, str] = {
     "MBPP/123": "its reference takes about as long as a test run may",
     "MBPP/367": "its asserts build an object of a class that only its reference defines",
@@ -35,32 +36,33 @@ LEFT_OUT: Mapping[str, str] = {
     "MBPP/927": "the same reason as 367",
     "MBPP/954": "a function that returns None passes its asserts",
 }
-"""Tasks that no answer, or any answer, would pass."""
+"""Tasks that are left out, with the reasons: no answer would pass them, or any answer would."""
 
 FULL: Types = {"task_id": int, "text": str, "code": str, "test_list": list}
+"""The fields of a record of the full set."""
 SANITIZED: Types = {"task_id": int, "prompt": str, "code": str, "test_list": list, "test_imports": list}
 
 
 def mbpp_tasks(path: Path, split: str) -> list[Task]:
-    """Return the tasks of a split from the set's file. Raises TaskError with everything that is wrong with the file."""
+    """Return the tasks of a split, which is a key of ``SPLITS``, from a file of the set.
+
+    Raises TaskError with all problems of the file, or if it has no task of the split.
+    """
     ids = SPLITS[split]
-    inside = [record for record in read_records(path, FULL, SANITIZED) if record.fields["task_id"] in ids]
-    if not inside:
+    records = [record for record in read_records(path, FULL, SANITIZED) if record.fields["task_id"] in ids]
+    if not records:
         raise TaskError(
             f"{path}: the file has no task of the split {split}, whose ids are {ids[0]} to {ids[-1]}",
             hint="give tasks of your own an id (task_id) in that range",
         )
-    return [task for task in build_tasks(path, inside, _task) if task.id not in LEFT_OUT]
+    return [task for task in build_tasks(path, records, _task) if task.id not in LEFT_OUT]
 
 
 def _task(record: Mapping[str, Any]) -> Task:
-    reference, asserts = (
-        plain_lines(record["code"]).rstrip() + "\n",
-        [plain_lines(text) for text in record["test_list"]],
-    )
-    setup = plain_lines("\n".join([*(record.get("test_imports") or []), record.get("test_setup_code") or ""])).strip(
-        "\n"
-    )
+    reference = plain_lines(record["code"]).rstrip() + "\n"
+    asserts = [plain_lines(text) for text in record["test_list"]]
+    setup_lines = [*(record.get("test_imports") or []), record.get("test_setup_code") or ""]
+    setup = plain_lines("\n".join(setup_lines)).strip("\n")
     return Task(
         id=f"MBPP/{record['task_id']}",
         domain="python",
@@ -74,14 +76,14 @@ def _task(record: Mapping[str, Any]) -> Task:
 
 
 def plain_lines(text: str) -> str:
-    """Return a text with the line ends of Unix."""
+    """Return ``text`` with a single newline as the end of each line."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def entry_point(reference: str, asserts: list[str]) -> str:
-    """Return the name of the function of the reference that the asserts call.
+    """Return the name of the function or class of the reference that the asserts call.
 
-    Raises ValueError if there is none, and SyntaxError if the reference or an assert does not parse.
+    Raises ValueError if they call none, and SyntaxError if the reference or an assert does not parse.
     """
     defined = [node.name for node in parse_quietly(reference).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     for text in asserts:

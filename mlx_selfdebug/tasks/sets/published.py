@@ -1,6 +1,6 @@
-"""Fetch the file of a public set if no path is given.
+"""Fetch the file of a public set from the Hugging Face hub, or from the hub's cache on this machine.
 
-The file is taken from the cache of the Hugging Face hub, or else downloaded. If the hub cannot be reached, this fails soon.
+If the hub cannot be reached, this fails within seconds.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.progress import import_tqdm_quietly
 
 TIMEOUT_S = 6.0
+"""Seconds in which the hub has to answer."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,14 @@ class Published:
     """A file in a dataset repository of the Hugging Face hub."""
 
     repo: str
+    """The repository as OWNER/NAME."""
     filename: str
+    """The path of the file within the repository."""
 
     def fetch(self, name: str) -> Path:
-        """Return the path of the file in the hub's cache, and download it first if it is not there.
+        """Return the path of the file in the hub's cache, after downloading it if it is not there.
 
-        Raises TaskError, which says how to read the set ``name`` from a file instead.
+        Raises TaskError if it cannot be downloaded. The error says how to read the set ``name`` from a file instead.
         """
         import_tqdm_quietly()
         try:
@@ -49,12 +52,12 @@ class Published:
     def _downloaded(self) -> Path:
         from huggingface_hub import hf_hub_download
 
-        _probe(self.repo)
+        _probe(self.repo)  # fails within seconds if the hub cannot be reached
         return Path(hf_hub_download(self.repo, self.filename, repo_type="dataset", etag_timeout=TIMEOUT_S))
 
 
 def _probe(repo: str) -> None:
-    """Ask the hub for ``repo``. Raises the hub's error, or TimeoutError if the hub does not answer in time.
+    """Check that the hub knows ``repo``. Raises the hub's error, or TimeoutError if the hub does not answer in time.
 
     The request runs in a thread of its own, since looking up a host name can hang past any timeout.
     """

@@ -1,6 +1,6 @@
-"""Read the records of a published set's file, which is JSON lines, a JSON array (both also with gzip; files.py), or Parquet.
+"""Read the records of a published set and make tasks of them. All problems of a file are reported at once.
 
-All problems of a file are raised at once.
+A file is JSON lines, a JSON array (both also with gzip; files.py), or Parquet.
 
 >>> records = read_records(Path("mbpp.jsonl"), {"task_id": int, "text": str})           # doctest: +SKIP
 >>> records[0].where, records[0].fields["task_id"]
@@ -22,10 +22,12 @@ from mlx_selfdebug.tasks.forms import refuse_other_form
 from mlx_selfdebug.values.task import Task
 
 Types = Mapping[str, type | tuple[type, ...]]
-"""The fields that a record must have, with the types of their values."""
-_BAD_FIELDS = (ValueError, LookupError, TypeError, AttributeError, SyntaxError, RecursionError)
-"""What is raised when tasks are made of values that are not as a set's records have them."""
+"""A form of records: the fields that a record must have, with the types of their values."""
+_TYPE_NAMES: Mapping[type, str] = {str: "a string", int: "a whole number", list: "a list", dict: "an object"}
+_BUILD_ERRORS = (ValueError, LookupError, TypeError, AttributeError, SyntaxError, RecursionError)
+"""What may be raised when a task is made of a record whose values are not like those of the set."""
 MAX_PROBLEMS = 100
+"""The largest number of problems that an error lists."""
 PARQUET_HINT = "pip install 'mlx-selfdebug[sets]'"
 
 
@@ -34,16 +36,16 @@ class Record:
     """One record of a file."""
 
     where: str
-    """The file and the line, or the index in the array, for messages."""
+    """Where the record stands, for messages: ``file:line``, or ``file[index]`` in an array or in Parquet."""
     fields: Mapping[str, Any]
 
 
 def read_records(path: Path, *forms: Types) -> list[Record]:
-    """Read the objects of a file. Each must have the fields of one of ``forms``, with values of the types given there.
+    """Read the records of a file, each of which must have one of ``forms``.
 
-    Raises TaskError if the file cannot be read, has none of the formats named above or holds nothing. It is also raised if objects
-    lack a field or have one of another type, and then names all of them; what a record lacks is said for the form that it is
-    nearest to. If the records have the form of another set, the error says which.
+    Raises TaskError if the file cannot be read or is empty, or with all problems if records lack a field or have one of another
+    type. If several forms are allowed, the problems of a record are those with the form that fits it best. If the records have the
+    form of another set, the error says which.
     """
     objects = list(_objects(path))
     problems = [text for place, value in objects for text in _nearest_problems(place, value, forms)]
@@ -56,7 +58,7 @@ def read_records(path: Path, *forms: Types) -> list[Record]:
 
 
 def raise_problems(path: Path, problems: list[str]) -> None:
-    """Raise TaskError with ``problems`` if there are any."""
+    """Raise TaskError about the file or folder ``path`` with ``problems``, if there are any."""
     if problems:
         shown = problems[:MAX_PROBLEMS]
         if len(problems) > MAX_PROBLEMS:
@@ -65,9 +67,9 @@ def raise_problems(path: Path, problems: list[str]) -> None:
 
 
 def build_tasks(path: Path, records: list[Record], build: Callable[[Mapping[str, Any]], Task]) -> list[Task]:
-    """Return the task that ``build`` makes of each record.
+    """Return the task that ``build`` makes of the fields of each record.
 
-    Raises TaskError with all records that it cannot build, and those whose id an earlier record has.
+    Raises TaskError with all problems: records of which no task can be made, and tasks with the id of an earlier one.
     """
     tasks: dict[str, Task] = {}
     problems = []
@@ -76,7 +78,7 @@ def build_tasks(path: Path, records: list[Record], build: Callable[[Mapping[str,
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the code of a set may hold invalid escapes and the like
                 task = build(record.fields)
-        except _BAD_FIELDS as error:
+        except _BUILD_ERRORS as error:
             what = f"field {error} is missing" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
             problems.append(f"{record.where}: {what.splitlines()[0]}")
             continue
@@ -86,12 +88,13 @@ def build_tasks(path: Path, records: list[Record], build: Callable[[Mapping[str,
     return list(tasks.values())
 
 
-def _nearest_problems(place: str, value: Any, forms: Sequence[Types]) -> list[str]:
+def _nearest_problems(place: str, value: object, forms: Sequence[Types]) -> list[str]:
+    """Return the problems of a value with the form that it has the fewest problems with."""
     return min((list(_problems(place, value, form)) for form in forms), key=len)
 
 
-def _problems(place: str, value: Any, types: Types) -> Iterator[str]:
-    if isinstance(value, ValueError):
+def _problems(place: str, value: object, types: Types) -> Iterator[str]:
+    if isinstance(value, ValueError):  # the text was not JSON: see ``files.parsed``
         yield f"{place}: {value}"
     elif not isinstance(value, dict):
         yield f"{place}: not an object but {reprlib.repr(value)}"
@@ -100,22 +103,20 @@ def _problems(place: str, value: Any, types: Types) -> Iterator[str]:
             if name not in value:
                 yield f"{place}: {name}: missing, the required fields are {', '.join(types)}"
             elif not isinstance(value[name], kind):
-                allowed = " or ".join(_WORDS[choice] for choice in (kind if isinstance(kind, tuple) else (kind,)))
+                kinds = kind if isinstance(kind, tuple) else (kind,)
+                allowed = " or ".join(_TYPE_NAMES[choice] for choice in kinds)
                 yield f"{place}: {name}: {reprlib.repr(value[name])} is not {allowed}"
 
 
-_WORDS: Mapping[type, str] = {str: "a string", int: "a whole number", list: "a list", dict: "an object"}
-
-
 def _objects(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield the place and the value of each record. The value of a text that is not JSON is a ValueError."""
+    """Yield the place and the value of each record of a file. For a text that is not JSON, the value is a ValueError."""
     if path.suffix == ".parquet" or is_parquet(path):
-        yield from _of_parquet(path)
+        yield from _parquet_objects(path)
     else:
         yield from ((place, parsed(text)) for place, text in json_texts(path))
 
 
-def _of_parquet(path: Path) -> Iterator[tuple[str, Any]]:
+def _parquet_objects(path: Path) -> Iterator[tuple[str, Any]]:
     try:
         from pyarrow import parquet
     except ImportError:

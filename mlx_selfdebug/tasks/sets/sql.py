@@ -1,10 +1,10 @@
-"""Questions over databases, in the formats of GeoQuery and Spider, and the garden family, which comes with the package.
+"""Read questions to be answered in SQL: GeoQuery, Spider, and the garden sets, which come with the package.
 
-The rows of the reference query are the expected rows. A question is left out if its query does not run, takes too long or gives no
-value, or if its database cannot be read. The questions that are left out are logged, each with the reason.
+The expected rows are those that the reference query returns. A question is left out if its query does not run, takes too long or
+returns no value, or if its database cannot be read. The questions that are left out are logged, each with the reason.
 
-If there is a single database, the hidden checks use all of it, and the public checks use a copy without every third row of each
-table. What a repair is told about the rows is therefore never what scores.
+The hidden checks of GeoQuery and Spider use the whole database, and the public checks use a copy without every third row of each
+table. What a repair is told about the rows is therefore never what scores. Garden has several databases for the same purpose.
 
 - **GeoQuery** (Zelle and Mooney, 1996; as SQL by Finegan-Dollak et al., 2018) is ``geoquery:FOLDER`` with geography.json and
   geography.sqlite. Two of its queries, for five questions, are not in SQLite's SQL.
@@ -17,8 +17,8 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlx_selfdebug.domains.sql import is_ordered, rows_checks
@@ -31,38 +31,48 @@ from mlx_selfdebug.values.task import Task
 FOLDER = Path(__file__).parent.parent / "garden"
 SPLITS = ("train", "dev", "test")
 NOT_SQLITE = ("> ALL (", "SELECT DERIVED_TABLEalias1.STATE_NAME FROM (")
-"""Parts of those queries of GeoQuery that SQLite cannot run."""
+"""A part of each of the two queries of GeoQuery that SQLite cannot run."""
+MAX_LOGGED_QUERY = 200
+"""The largest number of characters of a query that are logged."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Question:
+    """A question of a set, with its reference query."""
+
     where: str
+    """Where the question stands in its file, for messages."""
     id: str
+    """The id of the task, or an empty string if it is not known yet."""
     text: str
     query: str
-    wrong: tuple[str, ...] = ()
+    database: str = ""
+    """The name of the database that the question is about."""
 
 
 def geoquery_tasks(path: Path, split: str) -> list[Task]:
-    """Return the tasks of a split of GeoQuery. ``path`` is its folder, or the JSON file in it.
+    """Return the tasks of a split of GeoQuery, which is one of ``SPLITS``.
 
-    Raises TaskError with everything that is wrong with the files.
+    ``path`` is the set's folder, or the JSON file in it. Raises TaskError with all problems of the files.
     """
     file = path / "geography.json" if path.is_dir() else path
     records = read_records(file, {"sentences": list, "sql": list})
     questions = [question for record in records for question in geo_questions(record, split)]
-    numbered = [
-        Question(question.where, f"GeoQuery/{split}/{number}", question.text, question.query)
-        for number, question in enumerate(questions)
-    ]
+    numbered = [replace(question, id=f"GeoQuery/{split}/{number}") for number, question in enumerate(questions)]
     runnable = [question for question in numbered if not any(part in question.query for part in NOT_SQLITE)]
-    return _tasks(file, runnable, {"": open_database(file.with_suffix(".sqlite"))}, lambda _: "", "geoquery")
+    return _tasks(file, runnable, {"": open_database(file.with_suffix(".sqlite"))}, "geoquery")
 
 
 def geo_questions(record: Record, split: str) -> Iterator[Question]:
-    """Yield the questions of one record of GeoQuery's file, without ids. Raises TaskError if the record is not in its format."""
+    """Yield the questions of one record of GeoQuery's file that belong to a split, without ids.
+
+    A record has several wordings of a question with one query. Both name variables, which are replaced by the values of the
+    wording.
+
+    Raises TaskError if the record is not in GeoQuery's format.
+    """
     try:
         for sentence in record.fields["sentences"]:
             if sentence["question-split"] == split:
@@ -75,9 +85,9 @@ def geo_questions(record: Record, split: str) -> Iterator[Question]:
 
 
 def spider_tasks(path: Path) -> list[Task]:
-    """Return the tasks of a file in Spider's format, without the questions that cannot be checked, which are logged.
+    """Return the tasks of a file in Spider's format. The questions that cannot be checked are left out and logged.
 
-    Raises TaskError if the file is not in that format, or if no question of it can be checked.
+    Raises TaskError if the file is not in that format, or if none of its questions can be checked.
     """
     records = read_records(path, {"db_id": str, "question": str, "query": str})
     databases: dict[str, Database | TaskError] = {}
@@ -87,23 +97,30 @@ def spider_tasks(path: Path) -> list[Task]:
         except TaskError as error:
             databases[name] = error
     questions = [
-        Question(record.where, f"{stem(path)}/{number}", record.fields["question"], record.fields["query"])
+        Question(
+            record.where,
+            f"{stem(path)}/{number}",
+            record.fields["question"],
+            record.fields["query"],
+            record.fields["db_id"],
+        )
         for number, record in enumerate(records)
     ]
-    database_of = {question.id: record.fields["db_id"] for question, record in zip(questions, records, strict=True)}
-    return _tasks(path, questions, databases, lambda question: database_of[question.id], stem(path))
+    return _tasks(path, questions, databases, stem(path))
 
 
 def _tasks(
-    path: Path,
-    questions: Sequence[Question],
-    databases: Mapping[str, Database | TaskError],
-    of: Callable[[Question], str],
-    source: str,
+    path: Path, questions: Sequence[Question], databases: Mapping[str, Database | TaskError], source: str
 ) -> list[Task]:
-    """Return tasks with public checks on the thinned copy of a database and hidden checks on all of it.
+    """Return the tasks of the questions that can be checked, and log the others with the reasons.
 
-    Log the questions that cannot be checked. Raises TaskError with the reasons if no question can be.
+    Args:
+        path: The file of the questions, for messages.
+        questions: The questions, each with the name of its database.
+        databases: The databases by name, or the errors of those that cannot be read.
+        source: The source of the tasks.
+
+    Raises TaskError with the reasons if none of the questions can be checked.
     """
     data = {
         name: json.dumps({"part": database.thinned.form, "whole": database.form})
@@ -113,12 +130,12 @@ def _tasks(
     tasks, left_out = [], []
     for question in questions:
         try:
-            database = databases[of(question)]
+            database = databases[question.database]
             if isinstance(database, TaskError):
                 raise database
-            tasks.append(_task(question, database, data[of(question)], source))
+            tasks.append(_task(question, database, data[question.database], source))
         except (TaskError, sqlite3.Error, sqlite3.Warning, ValueError) as error:
-            left_out.append(f"{question.where}: {error}: {question.query[:200]!r}")
+            left_out.append(f"{question.where}: {error}: {question.query[:MAX_LOGGED_QUERY]!r}")
     if not tasks:
         raise_problems(path, left_out)
     if left_out:
@@ -128,7 +145,10 @@ def _tasks(
 
 
 def _task(question: Question, database: Database, data: str, source: str) -> Task:
-    """Return the task of a question. Raises sqlite3.Error if its query does not run, and ValueError if it gives no value."""
+    """Return the task of a question, with public checks on a part of the database and hidden checks on the whole of it.
+
+    Raises sqlite3.Error if the query does not run, and ValueError if it returns no value.
+    """
     whole, part = database.rows(question.query), database.thinned.rows(question.query)
     if all(value is None for row in whole for value in row):
         raise ValueError("its query gives no value that could be compared")
@@ -148,7 +168,10 @@ def _task(question: Question, database: Database, data: str, source: str) -> Tas
 
 
 def garden_tasks(domain: str) -> list[Task]:
-    """Return the questions of the garden family, whose databases share a schema. ``domain`` is sql or duckdb."""
+    """Return the tasks of the garden sets, to be answered in the SQL of ``domain``, which is "sql" or "duckdb".
+
+    Each question is asked of several databases with the same schema. The first is public, and the others score.
+    """
     schema = (FOLDER / "schema.sql").read_text(encoding="utf-8")
     scripts = {file.stem: file.read_text(encoding="utf-8") for file in sorted((FOLDER / "rows").glob("*.sql"))}
     databases = {name: Database(schema, {"script": f"{schema}\n{rows}"}) for name, rows in scripts.items()}

@@ -10,7 +10,7 @@ import pytest
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.tasks import load_tasks
-from mlx_selfdebug.tasks.own.project_tasks import Found
+from mlx_selfdebug.tasks.own.project_tasks import SuiteTasks
 
 PRICES = '''\
 import math
@@ -101,7 +101,7 @@ def test_store_empty():
 @pytest.fixture(autouse=True)
 def _without_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
     """The project's own suite is not run, which would make tasks of what is left out here."""
-    monkeypatch.setattr("mlx_selfdebug.tasks.own.functions.project_tasks", lambda *_: Found())
+    monkeypatch.setattr("mlx_selfdebug.tasks.own.functions.project_tasks", lambda *_: SuiteTasks())
 
 
 @pytest.fixture
