@@ -99,7 +99,7 @@ def _states_after(network: nn.Module, parts: Parts, ids: tuple[int, ...]) -> lis
 def _hidden(network: nn.Module, parts: Parts, kept: list[Arrays], batch: MicroBatch) -> mx.array:
     """Return the hidden states that predict the batch's supervised tokens, (n, hidden)."""
     states = states_of(network, kept, len(batch.ids))
-    return states_at(parts.trunk(mx.array(batch.ids), cache=states), batch.where)
+    return states_at(parts.trunk(mx.array(batch.ids), cache=states), batch.positions)
 
 
 def _of_completions(
