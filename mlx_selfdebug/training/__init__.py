@@ -1,12 +1,15 @@
-"""Make pairs from attempts, and an adapter from the pairs or from rewards. See README.md, which follows a pair to its gradient.
+"""Make pairs from attempts, and an adapter from the pairs or from rewards.
 
-    mix.py, examples.py, batches.py            pairs, their tokens and weights, the rows that are computed together
-    loss.py, forms.py, loop.py                 the loss and its gradient in little memory, the optimizer's steps
-    attention.py, gated_delta.py, recompute.py the forms of layers that forms.py switches to
-    session.py, checkpoint.py, selection.py    the steps of one training, its state on disk, the epoch whose adapter is kept
-    plan.py, probe.py                          what fits the memory budget, measured with a few layers
-    adapter.py                                 puts adapters into a model and keeps them on disk
-    reward_prompts.py, rollouts.py             training by rewards: the prompts of a step, their completions and rewards
-    reward_update.py, reward_session.py        its update and its steps
-    shared_prompt.py, prompt_states.py         its gradient, with the prompt of a group computed once
+    mix.py                     pairs from attempts                        attention.py       causal attention without stored scores
+    examples.py, batches.py    their tokens and weights; micro-batches    gated_delta.py     recurrent layers chunk by chunk
+    loss.py                    the loss and its gradient                  recompute.py       layers that keep only their input
+    loop.py                    the optimizer's steps                      forms.py           switches a network to these three forms
+    session.py                 the steps of one training on pairs         checkpoint.py      the state of a training on disk
+    selection.py               the epoch or step whose adapter is kept    adapter.py         adapters in a model and on disk
+    plan.py, probe.py          what fits the memory budget                reward_prompts.py  the prompts of a reward step
+    rollouts.py                their completions and rewards              reward_update.py   the update of a reward step
+    reward_session.py          the steps of one training by rewards       shared_prompt.py   its gradient, each prompt computed once
+    prompt_states.py           what layers keep of a prompt
+
+README.md follows a pair to its gradient, in the order in which these modules call each other.
 """

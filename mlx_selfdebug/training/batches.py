@@ -73,8 +73,9 @@ def steps_of(examples: Sequence[T], batch_size: int, epochs: int, seed: int) -> 
 def micro_batches(examples: Sequence[Example], max_tokens: int, *, rounded: bool = True) -> list[MicroBatch]:
     """Return ``examples`` in micro-batches of rows of similar length.
 
-    A micro-batch has at most ``max_tokens`` tokens, including padding. A single row that is longer is computed alone. If ``rounded``,
-    rows are padded to one of a few lengths (``padded_length``), and otherwise only to the longest row of their micro-batch.
+    A micro-batch has at most ``max_tokens`` tokens, including padding. A single row that is longer is computed alone. If
+    ``rounded``, rows are padded to one of a few lengths (``padded_length``), and otherwise only to the longest row of their
+    micro-batch.
     """
     batches: list[list[Example]] = []
     for example in sorted(examples, key=lambda e: len(e.ids)):

@@ -4,8 +4,8 @@
     training/step-000040.json           their SHA-256 and the settings they belong to; written last
     training/best.safetensors           the adapter that has repaired most so far
 
-A checkpoint is written whole or not at all, and the newest two are kept. If the hash of a checkpoint is wrong, a warning says so and
-the checkpoint before it is used.
+A checkpoint is written whole or not at all, and the newest two are kept. If the hash of a checkpoint is wrong, a warning says so
+and the checkpoint before it is used.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def restore_best(folder: Path, step: int, network: nn.Module) -> None:
         raise StoreError(f"{file} cannot be read: {error}", hint=f"remove {folder} and train again") from error
     arrays, metadata = loaded
     if metadata.get("step") != str(step):
-        raise StoreError(f"{file} holds step {metadata.get('step')}, not {step}", hint=f"remove {folder} and train again")
+        raise StoreError(
+            f"{file} holds step {metadata.get('step')}, not {step}", hint=f"remove {folder} and train again"
+        )
     network.load_weights(list(arrays.items()), strict=False)
     mx.eval(network.trainable_parameters())
 

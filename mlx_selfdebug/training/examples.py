@@ -59,8 +59,8 @@ def encode_pair(
     """Return ``pair`` as token ids.
 
     ``failed`` is the failed code that a repair or bug pair shows. Tokens of the target that are copied from it weigh
-    ``copied_weight``, and those that change it weigh 1. If ``distilled``, the example also has the prompt of the task alone, on which
-    the base is imitated.
+    ``copied_weight``, and those that change it weigh 1. If ``distilled``, the example also has the prompt of the task alone, on
+    which the base is imitated.
     """
     domain = domain_of(pair.domain)
     prompt = model.render([{"role": "user", "content": pair.prompt}], reply_prefix=domain.reply_prefix)

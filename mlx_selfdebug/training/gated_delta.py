@@ -225,12 +225,12 @@ def _split_vjp(_x: mx.array, cotangents: Sequence[mx.array], _parts: Sequence[mx
 def unit_lower_inverse(a: mx.array) -> mx.array:
     """Return (I + a)^-1 for a strictly lower triangular ``a``, (..., C, C), where C is a power of two.
 
-    This is forward substitution by blocks. Let X hold the inverses of two neighbouring blocks on the diagonal, and let B be the part
-    of ``a`` to the left of the second block. Then X - X B X is the inverse of the block that the two form together. Blocks double in
-    size until a single one is left.
+    This is forward substitution by blocks. Let X hold the inverses of two neighbouring blocks on the diagonal, and let B be the
+    part of ``a`` to the left of the second block. Then X - X B X is the inverse of the block that the two form together. Blocks
+    double in size until a single one is left.
 
-    The rounding error is in proportion to the size of the inverse. The product (I - a)(I + a^2)(I + a^4)... would take as few steps,
-    but if 32 keys are the same, its powers reach 10^8 and cancel.
+    The rounding error is in proportion to the size of the inverse. The product (I - a)(I + a^2)(I + a^4)... would take as few
+    steps, but if 32 keys are the same, its powers reach 10^8 and cancel.
     """
     size = a.shape[-1]
     inverse = mx.eye(size) - _left_of_second_blocks(a, 1)
@@ -243,7 +243,7 @@ def unit_lower_inverse(a: mx.array) -> mx.array:
 
 @unit_lower_inverse.vjp
 def _unit_lower_inverse_vjp(_a: mx.array, cotangent: mx.array, inverse: mx.array) -> mx.array:
-    """Return the gradient of ``a``, which follows from d(X) = -X d(a) X for the inverse X. Only what is below the diagonal counts."""
+    """Return the gradient of ``a``, which follows from dX = -X da X for the inverse X. Only what is below the diagonal counts."""
     transposed = inverse.swapaxes(-1, -2)
     return mx.tril(-(transposed @ cotangent @ transposed), -1)
 

@@ -83,7 +83,8 @@ def train_steps(
 
     Between two steps the network is in evaluation mode and has its usual layers, so it may be used to decode.
 
-    Raises TrainingError, which names the pairs of the batch, if the loss or gradient is not a number ``MAX_SKIPPED`` steps in a row.
+    Raises TrainingError, which names the pairs of the batch, if the loss or gradient is not a number ``MAX_SKIPPED`` steps in a
+    row.
     """
     if start:
         start.restore(network, optimizer)

@@ -1,8 +1,8 @@
 """Compute the loss and its gradient in little memory ("the lean loss"), by keeping the head out of the gradient's graph.
 
-The head, which maps hidden states to logits, holds a quarter of a small model's weights, and a far larger share of the memory that a
-plain loss takes. With the head left out, a step needs only the memory of the trunk. The loss is the weighted cross-entropy of the
-supervised tokens, in float32. It is computed as follows:
+The head, which maps hidden states to logits, holds a quarter of a small model's weights, and a far larger share of the memory that
+a plain loss takes. With the head left out, a step needs only the memory of the trunk. The loss is the weighted cross-entropy of
+the supervised tokens, in float32. It is computed as follows:
 
 1. The trunk computes hidden states (rows, length, hidden). Those that predict a supervised token are taken: (n, hidden).
 2. They go through the frozen head some rows at a time. This gives logits (rows, vocabulary), the loss of these rows, and the
@@ -60,7 +60,7 @@ def loss_and_gradient(
     base = _base_states(network, batch) if distilled_share else None
 
     def surrogate_and_loss(_: nn.Module) -> tuple[mx.array, mx.array]:
-        """Return a number that has the gradient of the loss, and the loss."""
+        """Return a number whose gradient is that of the loss, and the loss."""
         if parts is None:
             loss = plain_loss(network, batch, distilled_share=distilled_share, base_logits=base)
             return loss, loss
