@@ -32,7 +32,7 @@ from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.training.adapter import Adapter, open_adapter, save_adapter
 from mlx_selfdebug.training.plan import GroupWorkload
 from mlx_selfdebug.training.prompt_states import can_share
-from mlx_selfdebug.training.reward_prompts import RewardPrompt, described, prompts_of
+from mlx_selfdebug.training.reward_prompts import RewardPrompt, describe, prompts_of
 from mlx_selfdebug.training.reward_session import RewardSession
 from mlx_selfdebug.training.rollouts import ARM, Rollouts
 from mlx_selfdebug.training.selection import ARM as HELD_BACK_ARM
@@ -71,7 +71,7 @@ def train_by_rewards(
         trained_on, held_back = _tasks_to_train_on(run, tasks), held_back_tasks(run, tasks)
         prompts, lengths = _prompts(run, model, trained_on)
         mix = {
-            **described(prompts),
+            **describe(prompts),
             "shares": [config.reward_repair_share, config.reward_bug_share, config.reward_draft_share],
         }
         run.require(Key.REWARD_PROMPTS, mix, "mix of prompts for rewards")

@@ -50,8 +50,9 @@ def _recomputing(kind: Any) -> Any:
 
         given = [state.given for state in states]
         out, kept = mx.checkpoint(inner)(self.trainable_parameters(), given, *args, **kwargs)
-        for state, before, after in zip(states, given, kept, strict=True):
-            state.given, state.kept = before, after
+        # Inside the recomputed function they were traced stand-ins.
+        for state, given_arrays, kept_arrays in zip(states, given, kept, strict=True):
+            state.given, state.kept = given_arrays, kept_arrays
         return out
 
     return call
