@@ -52,7 +52,7 @@ A training whose process died continues with a later one.
 """
 
 Advance = Callable[[int, str], None]
-"""A function to call with the number of pairs (of steps, in training by rewards) that were finished, and a note for the progress."""
+"""A function to call with the number of pairs that were finished (in training by rewards, of steps) and a note for the progress."""
 
 
 def optimizer_of(config: TrainConfig, n_steps: int) -> optim.Optimizer:

@@ -11,14 +11,18 @@ import hashlib
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from mlx_selfdebug.config import TrainConfig
+from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.repair import planting
 from mlx_selfdebug.repair.policies import repairable
 from mlx_selfdebug.training.selection import to_repair
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.models.load import Model
 
 PromptKind = Literal["repair", "bug", "draft"]
 KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
@@ -83,6 +87,13 @@ def shares(config: TrainConfig) -> dict[PromptKind, float]:
         "bug": config.reward_bug_share,
         "draft": config.reward_draft_share,
     }
+
+
+def count_tokens(prompt: RewardPrompt, model: Model) -> int:
+    """Return the number of tokens of ``prompt`` as it is rendered for ``model``."""
+    domain = domain_of(prompt.task.domain)
+    text = domain.repair_prompt(prompt.task, prompt.parent) if prompt.parent else domain.prompt(prompt.task)
+    return len(model.render([{"role": "user", "content": text}], reply_prefix=domain.reply_prefix))
 
 
 def describe(prompts: Sequence[RewardPrompt]) -> dict[str, int | str]:

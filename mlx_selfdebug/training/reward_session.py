@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 from typing import Any
@@ -21,7 +21,7 @@ from mlx_selfdebug.progress import Spent
 from mlx_selfdebug.training.checkpoint import newest_checkpoint, restore_best, save_checkpoint
 from mlx_selfdebug.training.loop import MAX_SKIPPED, Advance
 from mlx_selfdebug.training.plan import TrainingPlan
-from mlx_selfdebug.training.reward_prompts import RewardPrompt, choose, latest_failures
+from mlx_selfdebug.training.reward_prompts import RewardPrompt, choose, count_tokens, latest_failures
 from mlx_selfdebug.training.reward_update import Update, reward_optimizer, update
 from mlx_selfdebug.training.rollouts import Group, Rollouts, examples_of, pass_rates, remembered_rates, step_of
 from mlx_selfdebug.training.selection import Selection
@@ -52,23 +52,23 @@ class Ending:
 class RewardSession:
     """The steps of one training by rewards.
 
-    ``prompts`` may be chosen in every step. Repairs of the latest failed drafts join them if ``fits`` says that they are no longer
-    than ``plan`` allows for. ``origin`` holds what the training depends on beside the settings: the prompts and the adapter that it
-    began with. Without ``selection``, the adapter after the last step is kept.
+    ``prompts`` may be chosen in every step. Repairs of the latest failed drafts join them, unless they have more than
+    ``max_prompt_tokens`` tokens, for which ``plan`` was made. ``origin`` holds what the training depends on beside the settings:
+    the prompts and the adapter that it began with. Without ``selection``, the adapter after the last step is kept.
     """
 
     def __init__(
         self,
         rollouts: Rollouts,
         prompts: Sequence[RewardPrompt],
+        max_prompt_tokens: int,
         plan: TrainingPlan,
         spent: Spent,
-        origin: Mapping[str, Any],
-        fits: Callable[[RewardPrompt], bool],
+        origin: Mapping[str, str],
         selection: Selection | None = None,
     ) -> None:
-        self._rollouts, self._prompts, self._plan, self._spent = rollouts, prompts, plan, spent
-        self._fits, self._selection = fits, selection
+        self._rollouts, self._prompts, self._max_prompt_tokens = rollouts, prompts, max_prompt_tokens
+        self._plan, self._spent, self._selection = plan, spent, selection
         self._tasks = {prompt.task.id: prompt.task for prompt in prompts}
         self._run, self._model = rollouts.run, rollouts.model
         self._config, self._seed = self._run.config.train, self._run.config.seed
@@ -160,11 +160,12 @@ class RewardSession:
         return _record(number, groups, figures, rolled_out - began, spent.seconds.get(TESTS, 0.0), updated - rolled_out)
 
     def _all_prompts(self) -> list[RewardPrompt]:
-        """Return the prompts of the run, and the repairs of the latest failed drafts that fit the plan."""
+        """Return the prompts of the run, and the repairs of the latest failed drafts that are not too long."""
         if not self._config.reward_repair_share:
             return list(self._prompts)
         repairs = [RewardPrompt("repair", self._tasks[id_], failed) for id_, failed in sorted(self._failures.items())]
-        return [*self._prompts, *filter(self._fits, repairs)]
+        short = [prompt for prompt in repairs if count_tokens(prompt, self._model) <= self._max_prompt_tokens]
+        return [*self._prompts, *short]
 
     def _update(self, number: int, groups: Sequence[Group]) -> Update:
         """Make the update of a step and return its figures. If no group has two different rewards, nothing is changed."""
