@@ -39,7 +39,9 @@ def test_a_few_layers_tell_the_memory_of_all(deep: Any, shape: Shape, method: st
 def test_a_few_layers_of_a_recurrent_model_tell_the_memory_of_all(tmp_path: Path) -> None:
     model = tiny_model(tmp_path, layers=12, hidden_size=128, architecture="qwen3_5")
     told = measure(model.network, model.config, TrainConfig(), ROWS, Shape()).peak_bytes(12)
-    assert told == pytest.approx(probe._measure_step(model.network, 12, TrainConfig(), ROWS, Shape()).peak_bytes, rel=0.1)
+    assert told == pytest.approx(
+        probe._measure_step(model.network, 12, TrainConfig(), ROWS, Shape()).peak_bytes, rel=0.1
+    )
 
 
 def test_a_model_of_few_layers_is_measured_whole(tiny: Any) -> None:
