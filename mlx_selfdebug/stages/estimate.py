@@ -9,8 +9,9 @@ the default model on the starter tasks. So the memory can be relied on, while th
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from mlx_selfdebug.models.backend import mx
 
@@ -78,10 +79,12 @@ def estimate(config: Config, run: Run | None = None, *, progress: Progress | Non
     is too small is not an error: the estimate says so.
     """
     model = open_model(config.model, progress=progress)
-    estimators = [lambda: _estimate_decoding(model, config, "collect"), lambda: _estimate_training(model, config, run)]
-    if config.train.reward_steps:
-        estimators.append(lambda: _estimate_rewards(model, config))
-    estimators.append(lambda: _estimate_decoding(model, config, "evaluate"))
+    estimators: list[Callable[[], StageEstimate]] = [
+        partial(_estimate_decoding, model, config, "collect"),
+        partial(_estimate_training, model, config, run),
+        *([partial(_estimate_rewards, model, config)] if config.train.reward_steps else []),
+        partial(_estimate_decoding, model, config, "evaluate"),
+    ]
     estimates = []
     with (progress or NullProgress()).stage("estimate", len(estimators), "stages") as stage:
         for estimator in estimators:

@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable, Mapping, Set
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import cache, partial
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class MisfitError(ValueError):
 def parse(hint: type[T], data: Any) -> T:
     """Convert plain data to a value of the type ``hint``. Raises MisfitError, which lists every part that does not fit."""
     problems: list[str] = []
-    value: T = _parser(hint)(data, "", problems)
+    value: T = _parser(cast(Any, hint))(data, "", problems)
     if problems:
         raise MisfitError(problems)
     return value
@@ -71,7 +71,7 @@ def _parser(hint: Any) -> _Parser:
     if origin in (Union, types.UnionType):
         return partial(_optional, _parser(next(kind for kind in get_args(hint) if kind is not type(None))))
     if is_dataclass(hint):
-        parsers = {name: _parser(kind) for name, kind in hints_of(hint).items()}
+        parsers = {name: _parser(kind) for name, kind in hints_of(cast(Any, hint)).items()}
         required = frozenset(f.name for f in fields(hint) if f.default is MISSING and f.default_factory is MISSING)
         return partial(_record, hint, parsers, required)
     return partial(_number if hint in (int, float) else _text_or_bool, hint)

@@ -129,8 +129,8 @@ class Facts:
     @property
     def sandbox(self) -> StoredSandbox:
         """The layers of the confinement and the results of its probes."""
-        sandbox: StoredSandbox = self.stored.get(Key.SANDBOX) or {}
-        return sandbox
+        sandbox: StoredSandbox | None = self.stored.get(Key.SANDBOX)
+        return {} if sandbox is None else sandbox
 
     @property
     def branch_of(self) -> str | None:
