@@ -118,11 +118,7 @@ def evaluate(
     arms = arms_named(run.config.eval.arms)
     source = run.config.eval.bugs if arms else NONE
     require_bug_source(source)
-    run.require(Key.MODEL, model.origin, "model")
-    run.require(Key.EVALUATION_TASKS, [task.id for task in tasks], "set of evaluation tasks")
-    _refuse_trained_on(run, tasks)
-    for name, named_adapter in adapters.items():
-        remember_model(run, name, named_adapter.digest())
+    _require_same_subjects(run, model, adapters, tasks)
     held_back = _held_back(run, trained_on)
     with (
         measured(run, "evaluate", run.config.budget.inference_gb) as spent,
@@ -158,14 +154,21 @@ def _require_valid_names(adapters: Mapping[str, Adapter]) -> None:
             )
 
 
-def _refuse_trained_on(run: Run, tasks: Sequence[Task]) -> None:
-    """Raise TaskError if one of ``tasks`` is a training task."""
+def _require_same_subjects(run: Run, model: Model, adapters: Mapping[str, Adapter], tasks: Sequence[Task]) -> None:
+    """Record with the run what is evaluated and on which tasks, or check that it is what was recorded.
+
+    Raises ConfigError if it is not, and TaskError if one of ``tasks`` is a training task.
+    """
+    run.require(Key.MODEL, model.origin, "model")
+    run.require(Key.EVALUATION_TASKS, [task.id for task in tasks], "set of evaluation tasks")
     seen = set(run.facts().training_tasks) & {task.id for task in tasks}
     if seen:
         raise TaskError(
             f"{len(seen)} of the evaluation tasks were trained on, {min(seen)} among them",
             hint="evaluate on tasks the run has not seen: --eval-tasks",
         )
+    for name, adapter in adapters.items():
+        remember_model(run, name, adapter.digest())
 
 
 def _held_back(run: Run, trained_on: Sequence[Task] | None) -> list[Task]:
@@ -204,7 +207,7 @@ def _remember_overlap(run: Run, tasks: Sequence[Task], trained_on: Sequence[Task
 def _starting_points(
     run: Run, source: str, tasks: Sequence[Task], held_back: Sequence[Task], runner: TestRunner, spent: Spent
 ) -> StartingPoints:
-    """Draw the bugs, store them and the figures of all tasks and bugs, and return what the models begin with.
+    """Return what the models begin with. Draw and store the bugs if the run has none yet, and the figures of all tasks and bugs.
 
     Raises TaskError if a reference fails its own hidden checks.
     """

@@ -32,7 +32,7 @@ from mlx_selfdebug.values.step import RewardStep
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_S = 30.0
-"""The least seconds from one checkpoint to the next. A step of a real model takes longer, so that each step has a checkpoint."""
+"""The shortest time between two checkpoints, in seconds. A step of a real model takes longer, so each step has a checkpoint."""
 TESTS = "waiting for tests"
 """The kind of work to which the stream adds the seconds in which it could only wait for tests."""
 
@@ -171,6 +171,7 @@ class RewardSession:
         """Make the update of a step and return its figures. If no group has two different rewards, nothing is changed."""
         config, network = self._config, self._model.network
         varied = [group for group in groups if group.varied]
+        # The divergence from the base counts each completion once, so completions of the same tokens are merged only without it.
         by_group = [examples_of(group, self._model, merged=not config.reward_kl) for group in varied]
         by_group = [examples for examples in by_group if examples]
         if not by_group:

@@ -29,7 +29,7 @@ from mlx_selfdebug.values.step import Step
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_S = 30.0
-"""The least seconds from one checkpoint to the next, and so about the most that is lost when the process is killed."""
+"""The shortest time between two checkpoints, in seconds: about as much training is lost if the process is killed."""
 
 
 class Session:
