@@ -192,7 +192,8 @@ class Selection:
 def stored_checks(run: StoredRun, training: str = "") -> list[Check]:
     """Return the stored checks of a training, in the order of their steps.
 
-    ``training`` is the beginning of the training's digest: ``REWARDS`` for training by rewards, or "" for training on pairs.
+    ``training`` is the training's digest or the beginning of it: ``REWARDS`` is that of every training by rewards. With "", the
+    checks of all trainings on pairs are returned.
     """
     stored = run.facts().family(Family.CHECK)
     checks = [
