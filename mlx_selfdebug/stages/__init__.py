@@ -1,1 +1,1 @@
-"""The stages of a run, which put the other rooms to work. See README.md."""
+"""Run the stages of a run: collect, train, rewards and evaluate. Estimate what they will take, and branch runs. See README.md."""

@@ -1,10 +1,10 @@
-"""Run the stage ``collect``: draft on the training tasks, test, repair what failed, put bugs into what passed, and make pairs."""
+"""Run the stage ``collect``: draft on the training tasks, test, repair failed drafts, put bugs into right ones, and make pairs."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 from mlx_selfdebug.auditing.audit import MUTANTS, audit_tasks, open_audit_runner
 from mlx_selfdebug.domains.running import open_runner
@@ -23,8 +23,20 @@ from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
 
 ARM = "collect"
+"""The arm of the model's own attempts on the training tasks."""
 
 logger = logging.getLogger(__name__)
+
+
+class _StoredAudit(TypedDict):
+    """The audit as it is stored with the run."""
+
+    most: int
+    """The largest number of mutants per task."""
+    tasks: dict[str, dict[str, int]]
+    """The number of "mutants" of each task and how many of them were "caught", by the task's id."""
+    left_out: dict[str, str]
+    """Why tasks are left out, by their ids."""
 
 
 def collect(
@@ -35,22 +47,22 @@ def collect(
     progress: Progress | None = None,
     allow_weak_sandbox: bool = False,
 ) -> Rows[Attempt]:
-    """Draft ``collect.samples`` completions per task, test them, mend those that failed, and return the model's attempts.
+    """Draft ``collect.samples`` completions per task, test them, repair those that failed, and return the model's attempts.
 
-    Afterwards bugs are put into right programs, and pairs are made from all of these. Tasks whose checks catch less than
+    Afterwards bugs are put into right programs, and pairs are made from attempts and bugs. Tasks whose checks catch less than
     ``collect.weak_share`` of the mutants of their reference are left out before anything is drafted. The call continues where an
     earlier one stopped.
 
     Raises ConfigError if the run was begun with another model or other tasks, TaskError if all tasks are left out, and SandboxError
-    if tests cannot be run, or cannot be fully confined while a weak sandbox is not allowed. What is finished stays stored in any
-    case.
+    if tests cannot be run, or if they cannot be fully confined and ``allow_weak_sandbox`` is false. Attempts that are finished stay
+    stored in any case.
     """
     progress = progress or NullProgress()
     config = run.config.collect
     run.require(Key.MODEL, model.origin, "model")
     run.require(Key.TRAINING_TASKS, [task.id for task in tasks], "set of training tasks")
     with measured(run, "collect", run.config.budget.inference_gb) as spent:
-        # The audit has a runner of its own, with shorter limits. It is closed before the other one is opened, because two
+        # The audit has a runner of its own, with shorter limits. It is closed before the other runner is opened, because two
         # runners at a time take twice the memory.
         with spent.on("auditing checks"):
             tasks = _with_sound_checks(run, tasks, progress, allow_weak_sandbox=allow_weak_sandbox)
@@ -62,8 +74,8 @@ def collect(
                 attempts = Stream(run, model, runner, stage, spent).play(play)[ARM]
             with spent.on("putting bugs in"):
                 bugs = plant_bugs(run, tasks, attempts, runner, progress)
-        held = run.remember(Key.HELD_BACK, hold_back(attempts, tasks, run.config.train, run.config.seed))
-        trained_on = [task for task in tasks if task.id not in held]
+        held_back = run.remember(Key.HELD_BACK, hold_back(attempts, tasks, run.config.train, run.config.seed))
+        trained_on = [task for task in tasks if task.id not in held_back]
         run.replace_pairs(make_pairs([*attempts, *bugs], trained_on, run.config.train, run.config.seed))
         return Rows(attempts)
 
@@ -71,19 +83,20 @@ def collect(
 def _with_sound_checks(
     run: Run, tasks: Sequence[Task], progress: Progress, *, allow_weak_sandbox: bool
 ) -> Sequence[Task]:
-    """Return ``tasks`` without those whose checks are weak or whose reference fails. A warning names what is left out.
+    """Return ``tasks`` without those whose checks are weak or whose reference fails. A warning names the tasks that are left out.
 
-    The tasks are audited once per run.
+    The tasks are audited once per run. Raises TaskError if all of them are left out.
     """
-    audited = run.facts().stored.get(Key.AUDIT)
-    # A run of an earlier version has drafted without an audit, and continues without one.
-    if not run.config.collect.weak_share or (audited is None and run.attempts(ARM)):
+    audit: _StoredAudit | None = run.facts().stored.get(Key.AUDIT)
+    # A run that has drafted without an audit, by an earlier version of this program, continues without one.
+    if not run.config.collect.weak_share or (audit is None and run.attempts(ARM)):
         return tasks
-    if audited is None:
-        audited = run.remember(Key.AUDIT, _audit(run, tasks, progress, allow_weak_sandbox=allow_weak_sandbox))
-    left_out = audited["left_out"]
+    if audit is None:
+        audit = _audit(run, tasks, progress, allow_weak_sandbox=allow_weak_sandbox)
+        run.remember(Key.AUDIT, audit)
+    left_out = audit["left_out"]
     if left_out:
-        names = ", ".join(f"{task_id} ({why})" for task_id, why in left_out.items())
+        names = ", ".join(f"{task_id} ({reason})" for task_id, reason in left_out.items())
         logger.warning(
             "%d of %d tasks are left out, because their checks cannot be trusted: %s", len(left_out), len(tasks), names
         )
@@ -95,8 +108,8 @@ def _with_sound_checks(
     return [task for task in tasks if task.id not in left_out]
 
 
-def _audit(run: Run, tasks: Sequence[Task], progress: Progress, *, allow_weak_sandbox: bool) -> dict[str, Any]:
-    """Return the audit to be stored: the mutants of each task and how many were caught, and why tasks are left out."""
+def _audit(run: Run, tasks: Sequence[Task], progress: Progress, *, allow_weak_sandbox: bool) -> _StoredAudit:
+    """Audit the checks of ``tasks`` by running mutants of the references, and return the record to store."""
     with open_audit_runner(run.config.sandbox, allow_weak_sandbox=allow_weak_sandbox) as runner:
         audits = audit_tasks(tasks, runner, seed=run.config.seed, progress=progress)
     left_out = {audit.task_id: audit.problem for audit in audits if audit.problem}

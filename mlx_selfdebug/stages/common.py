@@ -1,4 +1,4 @@
-"""Provide what every stage does around its work: measuring time and memory, its decoding settings, recording the isolation."""
+"""Do what stages have in common: measure their time and memory, derive their decoding settings, record the isolation."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from mlx_selfdebug.store import Family, Key, Run
 
 logger = logging.getLogger(__name__)
 
+COMPLETION_TOKENS = 80
+"""The number of tokens of a usual completion, by which times are estimated."""
 WORKER_BYTES = 60 * 10**6
 """The resident memory of the processes of one test worker, without the program under test."""
 
 
 @contextmanager
 def measured(run: Run, name: str, budget_gb: float) -> Iterator[Spent]:
-    """Record the machine, time and memory of the stage ``name`` with the run, whether it ends well, fails or is interrupted.
+    """Record the machine, time and memory of the stage ``name`` with the run, whether the block ends well or with an error.
 
-    The seconds by kind of work that the block adds to the yielded value are recorded too. A warning is logged if the stage took
-    more than its budget after all.
+    The block may add the seconds of each kind of work to the yielded value, and these are recorded as well. A warning is logged if
+    the stage took more than ``budget_gb`` gigabytes (10^9 bytes) after all.
     """
     run.remember(Family.MACHINE.key(name), {"versions": versions(), "hardware": hardware()})
     done = False
@@ -46,17 +48,21 @@ def measured(run: Run, name: str, budget_gb: float) -> Iterator[Spent]:
 
 
 def decoding_of(stage_config: DecodingConfig, config: Config) -> Decoding:
-    """Return how a stage decodes: by its settings and within the budget, with memory reserved for its tests."""
-    budget = int(config.budget.inference_gb * 1e9)
+    """Return how a stage decodes: by its settings and within the budget of inference, with memory reserved for its tests."""
     # This allows for one program at its memory limit. If more of them reach it, the batch gets narrower for a while.
-    tests = config.sandbox.workers * WORKER_BYTES + config.sandbox.memory_mb * 10**6
+    reserved_bytes = config.sandbox.workers * WORKER_BYTES + config.sandbox.memory_mb * 10**6
     return Decoding(
-        stage_config.temperature, stage_config.min_p, stage_config.max_tokens, stage_config.batch_size, budget, tests
+        stage_config.temperature,
+        stage_config.min_p,
+        stage_config.max_tokens,
+        stage_config.batch_size,
+        budget_bytes=int(config.budget.inference_gb * 1e9),
+        reserved_bytes=reserved_bytes,
     )
 
 
 def remember_isolation(run: Run, runner: TestRunner) -> None:
-    """Record with the run how the programs under test were isolated."""
+    """Record with the run how ``runner`` isolates programs. The first record of a run stays."""
     isolation = runner.description
     run.remember(Key.ISOLATION, isolation.level)
     probes = {probe.name: probe.held for probe in isolation.probes}

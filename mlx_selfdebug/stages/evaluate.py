@@ -1,6 +1,6 @@
 """Run the stage ``evaluate``: compare base and adapter, arm by arm and at equal tokens, on the same held-out tasks and on bugs.
 
-Feedback comes only from public checks, and hidden checks score.
+Models are shown the results of public checks only, and hidden checks score.
 """
 
 from __future__ import annotations
@@ -51,8 +51,40 @@ from mlx_selfdebug.values.task import Task
 logger = logging.getLogger(__name__)
 
 NEAREST = 5
-"""The number of nearest pairs of a training and a test task that are recorded if no pair is nearly the same."""
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*", re.IGNORECASE)
+"""The number of pairs of a training task and a test task that are recorded if no pair is nearly the same."""
+_ADAPTER_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*", re.IGNORECASE)
+"""The names that an adapter may have. They become parts of the names of arms, in which "/" separates the parts."""
+
+
+@dataclass(frozen=True)
+class StartingPoints:
+    """What the models begin with: tasks to draft and bugs, for the evaluation and for the gate."""
+
+    tasks: Sequence[Task]
+    """The tasks to draft in the first half of the evaluation."""
+    bugs: Sequence[Task] = ()
+    """The bugs of the second half."""
+    held_back: Sequence[Task] = ()
+    """The tasks to draft for the gate."""
+    gate_bugs: Sequence[Task] = ()
+    """The bugs of the gate."""
+
+    def count_plays(self, n_arms: int, n_adapters: int, *, rates_tasks: bool) -> int:
+        """Return the number of tasks to play, counted once for each model and arm, for the progress display.
+
+        ``rates_tasks`` says whether tasks are also drafted to find out which of them are hard.
+        """
+        # Each model drafts the tasks once, and then every arm plays them; on bugs there are only the arms.
+        evaluation = ((1 + n_arms) * len(self.tasks) + n_arms * len(self.bugs)) * (1 + n_adapters)
+        # The gate compares two models, the base and the adapter, and has a single arm.
+        gate = 2 * (2 * len(self.held_back) + len(self.gate_bugs))
+        n_rated = sum(task.pass_rate is None for task in self.tasks_to_rate) if rates_tasks else 0
+        return evaluation + gate + n_rated
+
+    @property
+    def tasks_to_rate(self) -> list[Task]:
+        """The tasks that may be rated as hard or not: those to draft and those that bugs were put into, each once."""
+        return [*self.tasks, *_origins(self.bugs, {task.id for task in self.tasks})]
 
 
 def evaluate(
@@ -68,27 +100,25 @@ def evaluate(
 ) -> Result:
     """Evaluate ``model`` with and without ``adapter`` on ``tasks`` and on bugs, and return the result.
 
-    In the first half both models draft every task once, greedily, and every arm of ``eval.arms`` goes on from these drafts with
-    ``eval.tokens`` tokens per task. In the second half the arms begin with bugs, the same ones for every model, from the source
-    that ``eval.bugs`` names. Finished attempts are not decoded again.
+    In the first half, both models draft every task once, greedily, and every arm of ``eval.arms`` goes on from these drafts with
+    ``eval.tokens`` tokens per task. In the second half, the arms begin with bugs from the source that ``eval.bugs`` names. The bugs
+    are the same for every model. Finished attempts are not decoded again.
 
-    ``others`` are further adapters of the same base by name, for example those of other training seeds, or one trained only on
-    direct pairs. They play the same arms on the same tasks. Those of earlier calls are in the result too. ``trained_on`` are the
-    tasks that the run collected on; without them ``collect.tasks`` is loaded. The gate is decided on those of them that were held
-    back.
+    ``others`` are further adapters of the same base by name, for example those of other training seeds, or one that was trained
+    only on direct pairs. They play the same arms on the same tasks. The result also has the adapters of earlier calls.
+    ``trained_on`` are the tasks that the run collected on; if they are None, ``collect.tasks`` is loaded. The gate is decided on
+    the tasks among them that were held back.
 
-    Raises TaskError if a reference fails its own hidden checks or a task was trained on; UsageError for a name that cannot be used;
-    ConfigError for an unknown arm, or if the run was evaluated before on other tasks or with another adapter of the same name.
+    Raises TaskError if a reference fails its own hidden checks or a task was trained on; UsageError if an adapter has a name that
+    cannot be used; and ConfigError for an unknown arm, or if the run was evaluated before on other tasks or with another adapter of
+    the same name.
     """
-    adapters = {ADAPTER: adapter, **_named(others or {})}
+    _require_valid_names(others or {})
+    adapters = {ADAPTER: adapter, **(others or {})}
     arms = arms_named(run.config.eval.arms)
     source = run.config.eval.bugs if arms else NONE
     require_bug_source(source)
-    run.require(Key.MODEL, model.origin, "model")
-    run.require(Key.EVALUATION_TASKS, [task.id for task in tasks], "set of evaluation tasks")
-    _refuse_trained_on(run, tasks)
-    for name, named_adapter in adapters.items():
-        remember_model(run, name, named_adapter.digest())
+    _require_same_subjects(run, model, adapters, tasks)
     held_back = _held_back(run, trained_on)
     with (
         measured(run, "evaluate", run.config.budget.inference_gb) as spent,
@@ -98,26 +128,86 @@ def evaluate(
         with spent.on("looking for overlap"):
             _remember_overlap(run, tasks, trained_on)
         starts = _starting_points(run, source, tasks, held_back, runner, spent)
-        total = starts.plays(len(arms), len(adapters), rated=run.config.eval.hard_drafts > 0)
+        total = starts.count_plays(len(arms), len(adapters), rates_tasks=run.config.eval.hard_drafts > 0)
         with (progress or NullProgress()).stage("evaluate", total, "tasks") as stage:
-            playing = Playing(run, model, runner, stage, spent)
-            playing.rate(starts.rated)
-            playing.everything(BASE, starts, arms)
+            player = Player(run, model, runner, stage, spent)
+            player.rate(starts.tasks_to_rate)
+            player.play(BASE, starts, arms)
             remember_readings(run, model, [*starts.tasks, *starts.bugs])
             for name, named_adapter in adapters.items():
                 with named_adapter.applied(model):
-                    playing.everything(name, starts, arms)
+                    player.play(name, starts, arms)
     result = read_result(run)
-    assert result is not None
+    assert result is not None  # the stage is recorded as finished
     if result.gate:
         mark_adapter(adapter.path, {"gate": result.gate.to_dict()})
     return result
 
 
+def _require_valid_names(adapters: Mapping[str, Adapter]) -> None:
+    """Raise UsageError if an adapter has a name that cannot be used."""
+    for name in adapters:
+        if not _ADAPTER_NAME.fullmatch(name) or name.lower() in (BASE, ADAPTER):
+            raise UsageError(
+                f"an adapter cannot be named {name!r}: a name begins with a letter or digit, consists of letters, digits, '-', "
+                f"'_' and '.', and is neither {BASE} nor {ADAPTER}"
+            )
+
+
+def _require_same_subjects(run: Run, model: Model, adapters: Mapping[str, Adapter], tasks: Sequence[Task]) -> None:
+    """Record with the run what is evaluated and on which tasks, or check that it is what was recorded.
+
+    Raises ConfigError if it is not, and TaskError if one of ``tasks`` is a training task.
+    """
+    run.require(Key.MODEL, model.origin, "model")
+    run.require(Key.EVALUATION_TASKS, [task.id for task in tasks], "set of evaluation tasks")
+    seen = set(run.facts().training_tasks) & {task.id for task in tasks}
+    if seen:
+        raise TaskError(
+            f"{len(seen)} of the evaluation tasks were trained on, {min(seen)} among them",
+            hint="evaluate on tasks the run has not seen: --eval-tasks",
+        )
+    for name, adapter in adapters.items():
+        remember_model(run, name, adapter.digest())
+
+
+def _held_back(run: Run, trained_on: Sequence[Task] | None) -> list[Task]:
+    """Return the held-back tasks, on which the gate is decided.
+
+    There are none if the run held nothing back. If they are not in ``trained_on`` or, without it, in ``collect.tasks``, there are
+    none either, and a warning says so.
+    """
+    try:
+        return held_back_tasks(run, trained_on)
+    except (TrainingError, UsageError) as error:
+        logger.warning("the gate cannot be decided: %s (evaluate() takes the training tasks as trained_on)", error)
+        return []
+
+
+def _remember_overlap(run: Run, tasks: Sequence[Task], trained_on: Sequence[Task] | None) -> None:
+    """Record which training tasks are nearly the same as a test task or, if none is, the nearest few pairs of two such tasks.
+
+    Nothing is recorded if the training tasks cannot be found.
+    """
+    collect, ids = run.config.collect, run.facts().training_tasks
+    if Key.OVERLAP in run.facts().stored or not ids:
+        return
+    try:
+        training_set = load_tasks(collect.tasks).spread(collect.limit) if trained_on is None else trained_on
+    except UsageError:
+        return
+    known = {task.id: task for task in training_set}
+    if not set(ids) <= known.keys():
+        return
+    pairs = nearest_pairs([known[id_] for id_ in ids], tasks, above=0.0)
+    nearly_same = [pair for pair in pairs if pair.nearness >= ABOVE]
+    run.remember(Key.OVERLAP, [asdict(pair) for pair in nearly_same or pairs[:NEAREST]])
+
+
 def _starting_points(
     run: Run, source: str, tasks: Sequence[Task], held_back: Sequence[Task], runner: TestRunner, spent: Spent
 ) -> StartingPoints:
-    """Return what the models begin with. The figures of its tasks and bugs are stored, and so are the bugs.
+    """Return what the models begin with. Draw and store the bugs if the run has none yet, and the figures of all tasks and bugs.
 
     Raises TaskError if a reference fails its own hidden checks.
     """
@@ -130,147 +220,75 @@ def _starting_points(
         bugs = bugs_of(run, EVALUATION, source, tasks, runner)
         gate_bugs = bugs_of(run, GATE, NONE if source == NONE else OPERATORS, held_back, runner)
         figures |= figures_of(_origins([*bugs, *gate_bugs], figures), runner)
-        for key, half in ((Key.BUG_FIGURES, bugs), (Key.GATE_BUG_FIGURES, gate_bugs)):
-            remember_figures(run, key, {bug.id: figures[origin_id(bug)] for bug in half})
+        remember_figures(run, Key.BUG_FIGURES, {bug.id: figures[origin_id(bug)] for bug in bugs})
+        remember_figures(run, Key.GATE_BUG_FIGURES, {bug.id: figures[origin_id(bug)] for bug in gate_bugs})
     return StartingPoints(tasks, bugs, held_back, gate_bugs)
 
 
 def _origins(bugs: Sequence[Task], known: Container[str]) -> list[Task]:
-    """Return the tasks that bugs were put into, each once, without those whose ids are ``known``."""
+    """Return the tasks that ``bugs`` were put into, each once, except those whose ids are ``known``."""
     origins = {origin_id(bug): replace(bug, id=origin_id(bug)) for bug in bugs}
     return [task for id_, task in origins.items() if id_ not in known]
 
 
-def _named(adapters: Mapping[str, Adapter]) -> Mapping[str, Adapter]:
-    for name in adapters:
-        if not _NAME.fullmatch(name) or name.lower() in (BASE, ADAPTER):
-            raise UsageError(
-                f"an adapter cannot be named {name!r}: a name begins with a letter or digit, consists of letters, digits, '-', "
-                f"'_' and '.', and is neither {BASE} nor {ADAPTER}"
-            )
-    return adapters
-
-
-def _held_back(run: Run, trained_on: Sequence[Task] | None) -> list[Task]:
-    """Return the tasks on which the gate is decided.
-
-    There are none if the run held nothing back. There are none either, and a warning says so, if the held-back tasks are not among
-    ``trained_on`` or in the set that the run names.
-    """
-    try:
-        return held_back_tasks(run, trained_on)
-    except (TrainingError, UsageError) as error:
-        logger.warning("the gate cannot be decided: %s (evaluate() takes the training tasks as trained_on)", error)
-        return []
-
-
-def _remember_overlap(run: Run, tasks: Sequence[Task], trained_on: Sequence[Task] | None) -> None:
-    """Record which training tasks are nearly the same as a test task or, if none is, the nearest few.
-
-    Nothing is recorded if the training tasks cannot be found.
-    """
-    collect, ids = run.config.collect, run.facts().training_tasks
-    if Key.OVERLAP in run.facts().stored or not ids:
-        return
-    try:
-        learned = load_tasks(collect.tasks).spread(collect.limit) if trained_on is None else trained_on
-    except UsageError:
-        return
-    known = {task.id: task for task in learned}
-    if not set(ids) <= known.keys():
-        return
-    pairs = nearest_pairs([known[id_] for id_ in ids], tasks, above=0.0)
-    near = [pair for pair in pairs if pair.nearness >= ABOVE]
-    run.remember(Key.OVERLAP, [asdict(pair) for pair in near or pairs[:NEAREST]])
-
-
 @dataclass(frozen=True)
-class StartingPoints:
-    """What the models begin with: tasks to draft and bugs, for the evaluation and for the gate."""
-
-    tasks: Sequence[Task]
-    bugs: Sequence[Task] = ()
-    held_back: Sequence[Task] = ()
-    """The tasks to draft for the gate."""
-    gate_bugs: Sequence[Task] = ()
-
-    def plays(self, arms: int, adapters: int, *, rated: bool) -> int:
-        """Return how many tasks are played, counted over all arms and models."""
-        both = ((1 + arms) * len(self.tasks) + arms * len(self.bugs)) * (1 + adapters)
-        gate = 2 * (2 * len(self.held_back) + len(self.gate_bugs))
-        return both + gate + (sum(task.pass_rate is None for task in self.rated) if rated else 0)
-
-    @property
-    def rated(self) -> list[Task]:
-        """The tasks to be rated as hard or not: those to draft and those that bugs were put into, each once."""
-        return [*self.tasks, *_origins(self.bugs, {task.id for task in self.tasks})]
-
-
-@dataclass(frozen=True)
-class _Half:
+class _Drafting:
     """Tasks that a model drafts, and the arms that go on from its drafts."""
 
-    who: str
-    """The model, with a prefix if its attempts are those of the gate."""
+    player: str
+    """The model's name, with a prefix if its attempts are those of the gate."""
     tasks: Sequence[Task]
     arms: Sequence[Arm]
 
 
-class Playing:
-    """Plays arms with the adapter that is currently applied to the model, or with the base."""
+class Player:
+    """The player of an evaluation's arms, for the adapter that is currently applied to the model or, if none is, for the base."""
 
     def __init__(self, run: Run, model: Model, runner: TestRunner, stage: Stage, spent: Spent) -> None:
         self._run, self._model, self._runner, self._stage, self._spent = run, model, runner, stage, spent
         self._decoding = decoding_of(run.config.eval, run.config)
-
-    def everything(self, who: str, starts: StartingPoints, arms: Sequence[Arm]) -> None:
-        """Play both halves for the model named ``who`` and, if it is the base or the adapter, those of the gate.
-
-        What can be decoded side by side shares a batch, since a batch is slow while only its last rows are left. So bugs, which
-        all arms can begin with at once, are played beside the first drafts, and the arms that follow the drafts come after.
-        """
-        halves = [_Half(who, starts.tasks, arms)]
-        plays = self._from_bugs(EVALUATION, who, starts.bugs, arms)
-        if who in (BASE, ADAPTER):
-            if starts.held_back:
-                halves.append(_Half(f"{HELD_BACK_PREFIX}{who}", starts.held_back, arms_named(REPAIR)))
-            plays += self._from_bugs(GATE, who, starts.gate_bugs, arms_named(REPAIR))
-        greedy = replace(self._decoding, temperature=0.0)
-        drafts = [first_drafts(half.who, half.tasks, greedy) for half in halves]
-        made = self._stream().play(*drafts, *plays)
-        following: list[Play] = []
-        for half, draft in zip(halves, drafts, strict=True):
-            begun = {attempt.task_id: attempt for attempt in made[draft.arm]}
-            following += self._plays(half.who, half.tasks, half.arms, begun)
-        if following:
-            self._stream().play(*following)
 
     def rate(self, tasks: Sequence[Task]) -> None:
         """Draft the tasks whose pass rates are not known yet, to find out which of them are hard."""
         if drafts := drafts_for_hardness(self._run, tasks, self._decoding):
             self._stream().play(drafts)
 
-    def _from_bugs(self, store: BugStore, who: str, bugs: Sequence[Task], arms: Sequence[Arm]) -> list[Play]:
-        """Return every arm on ``bugs``, whose failed programs are those stored under ``kept``."""
+    def play(self, name: str, starts: StartingPoints, arms: Sequence[Arm]) -> None:
+        """Play both halves for the model called ``name`` and, if it is the base or the adapter, those of the gate.
+
+        What can be decoded side by side shares a batch, since a batch is slow while only its last rows are left. So the bugs, with
+        which all arms can begin at once, are played beside the first drafts. The arms that go on from the drafts come after.
+        """
+        draftings = [_Drafting(name, starts.tasks, arms)]
+        plays = self._plays_on_bugs(EVALUATION, name, starts.bugs, arms)
+        if name in (BASE, ADAPTER):
+            if starts.held_back:
+                draftings.append(_Drafting(f"{HELD_BACK_PREFIX}{name}", starts.held_back, arms_named(REPAIR)))
+            plays += self._plays_on_bugs(GATE, name, starts.gate_bugs, arms_named(REPAIR))
+        greedy = replace(self._decoding, temperature=0.0)
+        drafts = [first_drafts(drafting.player, drafting.tasks, greedy) for drafting in draftings]
+        attempts = self._stream().play(*drafts, *plays)
+        following: list[Play] = []
+        for drafting, draft in zip(draftings, drafts, strict=True):
+            begun = {attempt.task_id: attempt for attempt in attempts[draft.arm]}
+            following += self._plays(drafting.player, drafting.tasks, drafting.arms, begun)
+        if following:
+            self._stream().play(*following)
+
+    def _plays_on_bugs(self, store: BugStore, name: str, bugs: Sequence[Task], arms: Sequence[Arm]) -> list[Play]:
+        """Return the play of each arm on ``bugs``, which begins with the programs that are kept in ``store``."""
         if not bugs:
             return []
-        return self._plays(f"{store.prefix}{who}", bugs, arms, given_attempts(self._run, store))
+        return self._plays(f"{store.prefix}{name}", bugs, arms, given_attempts(self._run, store))
 
-    def _plays(self, who: str, tasks: Sequence[Task], arms: Sequence[Arm], begun: Mapping[str, Attempt]) -> list[Play]:
-        """Return every arm on ``tasks``, from the attempts with which they begin."""
+    def _plays(
+        self, player: str, tasks: Sequence[Task], arms: Sequence[Arm], begun: Mapping[str, Attempt]
+    ) -> list[Play]:
+        """Return the play of each arm on ``tasks``. ``begun`` holds the attempt that an arm begins with, by the task's id."""
         config = self._run.config.eval
         return [
-            play_of(arm, who, tasks, self._decoding, begun, tokens=config.tokens, forks=config.forks) for arm in arms
+            play_of(arm, player, tasks, self._decoding, begun, tokens=config.tokens, forks=config.forks) for arm in arms
         ]
 
     def _stream(self) -> Stream:
         return Stream(self._run, self._model, self._runner, self._stage, self._spent)
-
-
-def _refuse_trained_on(run: Run, tasks: Sequence[Task]) -> None:
-    seen = set(run.facts().training_tasks) & {task.id for task in tasks}
-    if seen:
-        raise TaskError(
-            f"{len(seen)} of the evaluation tasks were trained on, {min(seen)} among them",
-            hint="evaluate on tasks the run has not seen: --eval-tasks",
-        )

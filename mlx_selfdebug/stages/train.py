@@ -1,8 +1,8 @@
-"""Run the stage ``train``: LoRA on a run's pairs, in a seeded order, where only the tokens of the completions are supervised.
+"""Run the stage ``train``: train an adapter on a run's pairs, in a seeded order. Only the tokens of the completions are supervised.
 
-The loss is recorded step by step. A training that was cut short continues from its last checkpoint and ends with the same adapter
-as one that was not, bit for bit. It runs in the calling process. The command line gives it a process of its own
-(``cli/supervise.py``). With ``train.reward_steps`` the stage ``rewards`` follows.
+The loss is recorded step by step. A training that was cut short continues from its last checkpoint, and ends with the same adapter
+as one that was not cut short, bit for bit. The stage runs in the calling process; the command line gives it a process of its own
+(``cli/supervise.py``). If ``train.reward_steps`` is not 0, the stage ``rewards`` follows.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ def train(
     allow_weak_sandbox: bool = False,
     smaller: int = 0,
 ) -> Adapter:
-    """Train an adapter for ``model`` on the run's pairs, save it and return it; ``model`` is the base again afterwards.
+    """Train an adapter for ``model`` on the run's pairs, save it and return it. Afterwards ``model`` is the base again.
 
     If tasks were held back from the pairs, the adapter is that of the epoch which repaired most of their failed attempts, and
-    otherwise that of the last epoch. With ``train.reward_steps`` the training goes on by rewards (``stages/rewards.py``), from a
-    fresh adapter if there are no pairs. ``tasks`` are those that the run collected on; without them ``collect.tasks`` is loaded. A
-    finished adapter is returned as it is.
+    otherwise that of the last epoch. If ``train.reward_steps`` is not 0, training continues by rewards (``stages/rewards.py``),
+    from a fresh adapter if there are no pairs. A finished adapter is returned as it is.
 
-    How much is computed at a time follows from ``budget.training_gb``. ``smaller`` leaves out that many of the first
-    ``loop.SHAPES``. Computing less at a time gives the same adapter up to rounding.
+    ``tasks`` are those that the run collected on; if they are None, ``collect.tasks`` is loaded. How much is computed at a time
+    follows from ``budget.training_gb``, and ``smaller`` is the number of the first ``loop.SHAPES`` to leave out. Computing less at
+    a time gives the same adapter up to rounding.
 
-    Raises TrainingError if there are no pairs, or none short enough, or the loss is not a number three steps in a row; BudgetError
-    if training does not fit its budget; StoreError if a checkpoint or the adapter cannot be written; SandboxError if repairs cannot
-    be tested.
+    Raises TrainingError if there are no pairs, if all of them are too long, or if the loss is not a number three steps in a row;
+    BudgetError if training does not fit its budget; StoreError if a checkpoint or the adapter cannot be written; and SandboxError
+    if repairs cannot be tested.
     """
     run.require(Key.MODEL, model.origin, "model")
     if not run.is_done("train") and _has_pairs(run):
@@ -65,9 +65,9 @@ def train(
 
 
 def _has_pairs(run: Run) -> bool:
-    """Return whether there are pairs to train on. Without them, rewards begin with a fresh adapter.
+    """Return whether there are pairs to train on. Without pairs, training by rewards begins with a fresh adapter.
 
-    Raises TrainingError if there are neither pairs nor rewards.
+    Raises TrainingError if there are neither pairs nor reward steps.
     """
     if run.pairs():
         return True
@@ -108,6 +108,10 @@ def _train_on_pairs(
 
 
 def _examples(run: Run, model: Model, config: TrainConfig) -> list[Example]:
+    """Return the run's pairs as examples, without those that are too long, which a warning names.
+
+    Raises TrainingError if all of them are too long.
+    """
     pairs = run.pairs()
     max_length = min(config.max_length, model.context)
     name = "train.max_length" if max_length == config.max_length else f"the context of {model.name}"

@@ -1,4 +1,4 @@
-"""Provide what training on pairs and training by rewards have in common: the plan within the budget, the adapter, the decoding."""
+"""Do what training on pairs and training by rewards have in common: plan within the budget, insert the adapter, decode repairs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any
 
 from mlx_selfdebug.models.backend import mx
 
@@ -15,7 +14,7 @@ from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.repair.asking import Decoding
 from mlx_selfdebug.stages.common import decoding_of
 from mlx_selfdebug.store import Family, Run
-from mlx_selfdebug.training.adapter import insert_adapter, remove_adapter
+from mlx_selfdebug.training.adapter import AdapterSettings, insert_adapter, remove_adapter
 from mlx_selfdebug.training.plan import Planner, TrainingPlan, Workload, processes_bytes
 
 logger = logging.getLogger(__name__)
@@ -25,26 +24,28 @@ logger = logging.getLogger(__name__)
 def planned(
     run: Run, model: Model, work: Workload, config: TrainConfig, smaller: int, name: str = ""
 ) -> Iterator[TrainingPlan]:
-    """Yield the plan of a training, and hold MLX to its memory limits inside the block.
+    """Yield the plan of a training of ``work``, and hold MLX to the plan's memory limits inside the block.
 
-    The plan is recorded with the run, under ``smaller`` and the ``name`` of the training. Raises BudgetError if no plan fits.
+    The first ``smaller`` shapes are left out. The plan is recorded with the run, under the training's ``name`` and ``smaller``.
+    Raises BudgetError if no plan fits ``budget.training_gb``.
     """
     budget, processes = int(run.config.budget.training_gb * 1e9), processes_bytes()
     planner = Planner(model.network, model.config, config, processes + mx.get_active_memory())
     plan = planner.plan(work, budget, smaller=smaller)
     run.remember(Family.PLAN.key(f"{name}{smaller}"), asdict(plan))
     logger.info("%s", plan)
-    cache, memory = mx.set_cache_limit(plan.cache_bytes), mx.set_memory_limit(budget - processes)
+    earlier_cache_limit = mx.set_cache_limit(plan.cache_bytes)
+    earlier_memory_limit = mx.set_memory_limit(budget - processes)
     try:
         yield plan
     finally:
-        mx.set_cache_limit(cache)
-        mx.set_memory_limit(memory)
+        mx.set_cache_limit(earlier_cache_limit)
+        mx.set_memory_limit(earlier_memory_limit)
 
 
 @contextmanager
-def with_adapter(model: Model, config: TrainConfig, seed: int) -> Iterator[dict[str, Any]]:
-    """Put a fresh adapter into ``model`` inside the block and yield the settings that describe it."""
+def with_adapter(model: Model, config: TrainConfig, seed: int) -> Iterator[AdapterSettings]:
+    """Put a fresh adapter into ``model`` inside the block, and yield the settings that describe the adapter."""
     try:
         yield insert_adapter(model.network, config, seed)
     finally:

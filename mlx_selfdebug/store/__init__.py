@@ -1,12 +1,16 @@
 """Store a run in a folder: ``config.toml``, ``run.db`` (SQLite in WAL mode), ``adapter/`` and, written last, ``summary.json``.
 
-    run.py        Run: opens or creates a run, adds rows     lock.py       lets one process at a time write a run
+    run.py        Run: opens or creates a run and adds rows
     stored.py     StoredRun: reads a run, even while another process writes it
-    writer.py     the thread that commits rows in batches    database.py   opens, checks and migrates; raises StoreError
-    rows.py       converts values to rows and back           schema.py     the tables and their migrations
-    codec.py      converts values to plain JSON and back     exchange.py   exports a run to JSONL and imports it
     facts.py      what a run knows beside its rows, and the keys under which it is stored
+    rows.py       converts values to rows and back
+    codec.py      converts values to plain JSON data and back
+    schema.py     the tables and their migrations
+    database.py   opens, checks and migrates a database
+    writer.py     the thread that commits rows in batches
+    lock.py       lets one process at a time write a run
     files.py      writes files whole or not at all
+    exchange.py   exports a run to JSONL and imports it
 
 To store another field of an attempt, add it to the dataclass with a default, and add one migration to schema.py.
 """

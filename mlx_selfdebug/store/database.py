@@ -17,8 +17,11 @@ from mlx_selfdebug.store.rows import RowError
 from mlx_selfdebug.store.schema import MIGRATIONS, SCHEMA_VERSION, Statements, upgrade, version_of
 
 MAGIC = b"SQLite format 3\0"
+"""The first bytes of every database (https://www.sqlite.org/fileformat.html, 1.3.1)."""
 WAL_MAGICS = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
+"""The first bytes of a write-ahead log, one for each byte order of its checksums (same page, 4.1)."""
 BUSY_TIMEOUT_S = 30.0
+"""How long SQLite waits for another program that has the database open, in seconds."""
 HINTS = {
     sqlite3.SQLITE_FULL: "free some disk space, then run the same command again",
     sqlite3.SQLITE_IOERR: "free some disk space, then run the same command again",
@@ -26,6 +29,7 @@ HINTS = {
     sqlite3.SQLITE_READONLY: "check its permissions, then run the same command again",
     sqlite3.SQLITE_BUSY: "close the other program that has it open, then run the same command again",
 }
+"""What helps against an error of SQLite, by its primary result code."""
 RESTORE = "restore it from a copy, or start a new run in another folder with --run"
 LIST_RUNS = "list the runs with: mlx-selfdebug runs list"
 
@@ -35,9 +39,10 @@ def open_for_writing(file: Path, migrations: Sequence[Statements] = MIGRATIONS) 
 
     The caller holds the run's lock. The connection may be handed to another thread. Raises StoreError.
     """
+    newest = 1 + len(migrations)
     if not os.path.lexists(file):
         _create(file, migrations)
-    elif (version := _examine(file, 1 + len(migrations))) <= len(migrations):
+    elif (version := _examine(file, newest)) < newest:
         _migrate(file, version, migrations)
     with reported(file):
         return _connect(file)
@@ -53,8 +58,8 @@ def reading(path: str | Path) -> Iterator[sqlite3.Connection]:
     if not os.path.lexists(file):
         raise StoreError(f"{path} is not a run folder: it has no run.db", hint=LIST_RUNS)
     _check_header(file)
-    # In a folder that is not writable, SQLite cannot create the files it shares with a writer. There can be no writer either, so
-    # the database is opened as immutable, which needs no such files.
+    # In a folder that is not writable, SQLite cannot create the files that it shares with a writer. But then there can be no
+    # writer either, so the database is opened as immutable, which needs no such files.
     immutable = not os.access(path, os.W_OK) and not _wal(file).exists()
     with reported(file, writing=False), closing(_connect_read_only(file, immutable=immutable)) as db:
         _check_version(file, version_of(db), SCHEMA_VERSION)
@@ -81,7 +86,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def reported(file: Path, *, writing: bool = True) -> Iterator[None]:
-    """Raise the SQLite errors of the block as StoreError."""
+    """Raise the SQLite errors and the RowErrors of the block as StoreError. ``writing`` says which message fits."""
     try:
         yield
     except (sqlite3.Error, RowError) as error:
@@ -89,7 +94,8 @@ def reported(file: Path, *, writing: bool = True) -> Iterator[None]:
 
 
 def as_store_error(file: Path, error: Exception, unstored: int = 0, *, writing: bool = True) -> StoreError:
-    """Build the StoreError for ``error``, because of which ``unstored`` attempts are not on disk."""
+    """Return the StoreError that reports ``error``. ``unstored`` is the number of attempts that are not on disk because of it."""
+    # The low byte of SQLite's extended result code is the primary one.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or isinstance(error, RowError):
         return damaged(file, str(error))
@@ -103,6 +109,7 @@ def as_store_error(file: Path, error: Exception, unstored: int = 0, *, writing: 
 
 
 def damaged(file: Path, reason: str) -> StoreError:
+    """Return the StoreError that reports a damaged database."""
     return StoreError(f"{file} is damaged: {reason}. It was left as it is", hint=RESTORE)
 
 
@@ -121,9 +128,13 @@ def _create(file: Path, migrations: Sequence[Statements]) -> None:
 
 
 def _examine(file: Path, newest: int) -> int:
-    """Check that a database is intact and return its schema version. Writes nothing. Raises StoreError."""
+    """Check that a database is intact and return its schema version, without writing anything.
+
+    Raises StoreError if the database is damaged, or if its schema is newer than ``newest``.
+    """
     _check_header(file)
-    # Without a write-ahead log there is nothing to recover. An immutable database is read without creating files beside it.
+    # Without a write-ahead log there is nothing to recover, so the database can be opened as immutable. SQLite then creates no
+    # files beside it.
     immutable = not _wal(file).exists() or not _wal(file).stat().st_size
     with reported(file, writing=False), closing(_connect_read_only(file, immutable=immutable)) as db:
         version = version_of(db)
@@ -138,25 +149,30 @@ def _check_header(file: Path) -> None:
     """Check for damage that SQLite reports unclearly or mistakes for an empty database. Raises StoreError."""
     if file.is_dir():
         raise damaged(file, "it is a folder")
-    head, wal = _head(file), _head(_wal(file))
-    if not head:
+    header, wal_header = _header(file), _header(_wal(file))
+    if not header:
         raise damaged(file, "it is empty")
-    if head[:16] != MAGIC:
+    if header[:16] != MAGIC:
         raise damaged(file, "it is not a database")
-    # With a log beside it the file may end anywhere, because the log was being merged into it.
-    if not wal and file.stat().st_size < (expected := _size_in_header(head)):
+    # With a log beside it, the file may end anywhere: a process may have died while it merged the log into the file.
+    if not wal_header and file.stat().st_size < (expected := _declared_size(header)):
         raise damaged(file, f"it is cut short: {file.stat().st_size} of {expected} bytes are there")
-    if any(wal) and wal[:4] not in WAL_MAGICS:
+    # A log that is all zeros so far counts as empty.
+    if any(wal_header) and wal_header[:4] not in WAL_MAGICS:
         raise damaged(_wal(file), "it is not the log of a database")
 
 
-def _size_in_header(head: bytes) -> int:
-    """Return the size in bytes that the header declares: page size times pages (https://www.sqlite.org/fileformat.html, 1.3)."""
-    page_size = int.from_bytes(head[16:18], "big")
-    return (65536 if page_size == 1 else page_size) * int.from_bytes(head[28:32], "big")
+def _declared_size(header: bytes) -> int:
+    """Return the size in bytes that the header declares (https://www.sqlite.org/fileformat.html, 1.3).
+
+    It is the page size, at offset 16, times the number of pages, at offset 28. A page size of 65,536 is written as 1.
+    """
+    page_size = int.from_bytes(header[16:18], "big")
+    return (65536 if page_size == 1 else page_size) * int.from_bytes(header[28:32], "big")
 
 
-def _head(file: Path) -> bytes:
+def _header(file: Path) -> bytes:
+    """Return the first 100 bytes of a file, or fewer if it is shorter or does not exist. Raises StoreError."""
     try:
         with file.open("rb") as opened:
             return opened.read(100)
@@ -190,6 +206,7 @@ def _migrate(file: Path, version: int, migrations: Sequence[Statements]) -> None
 
 
 def _copy(db: sqlite3.Connection, target: Path) -> None:
+    """Copy a database to ``target``, whole or not at all."""
     partial = target.with_name(target.name + ".partial")
     _remove(partial)
     try:
@@ -201,11 +218,13 @@ def _copy(db: sqlite3.Connection, target: Path) -> None:
 
 
 def _free_name(file: Path) -> Path:
+    """Return ``file``, or the first of ``file-2``, ``file-3`` and so on that does not exist."""
     names = (file.with_name(f"{file.name}{'' if n == 1 else f'-{n}'}") for n in range(1, 1000))
     return next(name for name in names if not os.path.lexists(name))
 
 
 def _remove(file: Path) -> None:
+    """Remove a database and the files that SQLite puts beside it, as far as they exist."""
     for ending in ("", "-wal", "-shm", "-journal"):
         file.with_name(file.name + ending).unlink(missing_ok=True)
 
@@ -219,6 +238,7 @@ def _connect(file: Path) -> sqlite3.Connection:
     try:
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA journal_mode = WAL")
+        # In WAL mode anything less may lose the last commits when the power fails.
         db.execute("PRAGMA synchronous = FULL")
     except BaseException:
         db.close()

@@ -1,7 +1,8 @@
-"""Export a run to JSONL and import it: a header, then one line per row of its tables, each with a type.
+"""Export a run to a JSONL file and import it.
 
-The header holds the schema version, the configuration and the number of lines of each type, so that a truncated file is
-noticed. The adapter and the summary are not exported.
+The first line is a header. One line per row of the run's tables follows, and each line names its type. The header holds the schema
+version, the configuration and the number of lines of each type, so that a truncated file is noticed. The adapter and the summary
+are not exported.
 
     {"type": "run", "schema": 2, "lines": {"attempt": 248, ...}, "config": {"seed": 0, ...}}
     {"type": "attempt", "task_id": "starter/gcd", "arm": "collect", "sample": 0, ...}
@@ -40,7 +41,9 @@ TYPES: Mapping[str, Table[Any]] = MappingProxyType(
         "environment": ENVIRONMENT,
     }
 )
+"""The tables by the type of their lines."""
 MAX_PROBLEMS = 100
+"""The number of problems that an error lists."""
 EXPORT_AGAIN = "export it again with: mlx-selfdebug runs export RUN --output FILE"
 
 
@@ -64,8 +67,8 @@ def export_run(path: str | Path, file: IO[str]) -> dict[str, int]:
 def import_run(file: str | Path, path: str | Path) -> dict[str, int]:
     """Create a run at ``path`` from a file that ``export_run`` wrote, and return the number of lines of each type.
 
-    The import is all or nothing. Raises StoreError, which lists every problem as ``file:line: field: problem``, or if ``path``
-    exists and is not an empty folder.
+    The run is made whole or not at all. Raises StoreError if ``path`` exists and is not an empty folder, or if the file has
+    problems, which the error lists as ``file:line: field: problem``.
     """
     target = Path(path).absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -81,6 +84,7 @@ def import_run(file: str | Path, path: str | Path) -> dict[str, int]:
 
 
 def _load(file: Path, lines: Iterable[bytes], folder: Path) -> dict[str, int]:
+    """Fill ``folder`` with the run that ``lines`` describe. All lines are read before problems are raised."""
     problems = _Problems(file)
     numbered = enumerate(lines, 1)
     header, config = _header(problems, *next(numbered, (1, b"")))
@@ -117,19 +121,23 @@ class _Problems:
 
 @dataclass(frozen=True)
 class _Header:
+    """The first line of a file. Its objects are checked by ``_header``, since the codec does not look into them."""
+
     schema: int
     lines: Any
+    """The number of lines of each type."""
     config: Any
+    """The settings by their dotted keys."""
 
 
 def _header(problems: _Problems, number: int, line: bytes) -> tuple[_Header, Config]:
-    """Read the first line. If it is wrong, add the problem and return a header that fits any lines."""
-    fallback = _Header(SCHEMA_VERSION, {}, {}), Config()
+    """Return the header in the first line. If it is wrong, add the problem and return defaults, so that reading can go on."""
+    defaults = _Header(SCHEMA_VERSION, {}, {}), Config()
     try:
-        name, data = _typed(line)
+        name, data = _parse_line(line)
         if name != "run":
             raise MisfitError([f"type: {name!r}, but the first line must be the header, of type 'run'"])
-        header: _Header = parse(_Header, data)
+        header = parse(_Header, data)
         if not 1 <= header.schema <= SCHEMA_VERSION:
             raise MisfitError([f"schema: {header.schema}, but this program reads only up to {SCHEMA_VERSION}"])
         if not isinstance(header.config, dict) or not isinstance(header.lines, dict):
@@ -139,13 +147,13 @@ def _header(problems: _Problems, number: int, line: bytes) -> tuple[_Header, Con
         problems.add(number, *error.problems)
     except ConfigError as error:
         problems.add(number, str(error))
-    return fallback
+    return defaults
 
 
 def _load_line(db: sqlite3.Connection, problems: _Problems, number: int, line: bytes) -> str | None:
-    """Insert the row of a line and return the line's type, or None if the line was refused."""
+    """Insert the row of a line and return the line's type. If the line is wrong, add its problems and return None."""
     try:
-        name, data = _typed(line)
+        name, data = _parse_line(line)
         table = TYPES.get(name)
         if table is None:
             raise MisfitError([f"type: {name!r} is not one of {', '.join(TYPES)}"])
@@ -159,8 +167,8 @@ def _load_line(db: sqlite3.Connection, problems: _Problems, number: int, line: b
     return None
 
 
-def _typed(line: bytes) -> tuple[str, dict[str, Any]]:
-    """Return a line's type and the rest of its object. Raises MisfitError."""
+def _parse_line(line: bytes) -> tuple[str, dict[str, Any]]:
+    """Return a line's type and its other data. Raises MisfitError."""
     try:
         data = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -175,10 +183,9 @@ def _typed(line: bytes) -> tuple[str, dict[str, Any]]:
 
 def _compare_counts(problems: _Problems, header: _Header, counts: Counter[str]) -> None:
     for name in TYPES:
-        if header.lines.get(name, 0) != counts[name]:
-            problems.add(
-                1, f"lines.{name}: the header says {header.lines.get(name, 0)!r}, but there are {counts[name]}"
-            )
+        declared = header.lines.get(name, 0)
+        if declared != counts[name]:
+            problems.add(1, f"lines.{name}: the header says {declared!r}, but there are {counts[name]}")
 
 
 def _count(db: sqlite3.Connection, table: Table[Any]) -> int:

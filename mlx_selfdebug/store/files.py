@@ -14,7 +14,10 @@ from mlx_selfdebug.errors import StoreError
 
 @contextmanager
 def writing_atomically(path: Path) -> Iterator[IO[str]]:
-    """Yield a file to write, which replaces ``path`` when the block ends without an error. Raises StoreError."""
+    """Yield a text file to write, which replaces ``path`` when the block ends without an error.
+
+    Raises StoreError if it cannot be written.
+    """
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("w", encoding="utf-8") as file:
@@ -29,7 +32,7 @@ def writing_atomically(path: Path) -> Iterator[IO[str]]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees either the old content or the new one. Raises StoreError."""
+    """Write a text file so that a reader sees either the old content or the new one. Raises StoreError if that fails."""
     with writing_atomically(path) as file:
         file.write(text)
 

@@ -21,9 +21,9 @@ CHOOSE_ANOTHER = "choose another folder with --run"
 
 
 class RunLock:
-    """The lock on a run folder, held from the moment it is created until ``release``.
+    """The lock on a run folder. It is held from its creation until ``release`` is called.
 
-    Raises StoreError, which names the holder, if the run is already locked.
+    Raises StoreError if the folder cannot be written to, or if another process holds the lock, which the error then names.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,6 +40,7 @@ class RunLock:
         _write(self._handle, describe_process())
 
     def release(self) -> None:
+        """Release the lock. A second call does nothing."""
         if self._handle is not None:
             # A forked child shares the lock file with its parent and must not erase the parent's text.
             if self._pid == os.getpid():
@@ -59,13 +60,14 @@ def _take(handle: int, folder: Path) -> None:
 
 
 def _write(handle: int, text: str) -> None:
-    # The lock works without its text, so a full disk is left for the first write that matters to report.
+    # The lock works without its text. So if the disk is full, the first write that matters reports it.
     with suppress(OSError):
         os.ftruncate(handle, 0)
         os.pwrite(handle, text.encode("utf-8", "backslashreplace"), 0)
 
 
 def _in_use(folder: Path, holder: str) -> StoreError:
+    """Return the StoreError for a run that ``holder`` has locked: another process, or another ``Run`` in this one."""
     if holder.startswith(f"process {os.getpid()} on {socket.gethostname()} "):
         return StoreError(
             f"{folder} is in use by {holder}, which is this one",
@@ -75,13 +77,16 @@ def _in_use(folder: Path, holder: str) -> StoreError:
 
 
 def describe_process() -> str:
-    """Describe this process for a person: its id, host and command, and the time from which it holds the lock."""
+    """Return a description of this process for people to read: its id, host and command, and the present time."""
     since = datetime.now().astimezone().isoformat(" ", "seconds")
     return f"process {os.getpid()} on {socket.gethostname()} ({_command()}), since {since}"
 
 
 def _command() -> str:
-    """Return the program's name and, for mlx-selfdebug, its command words. Options are left out: they may be long or private."""
+    """Return the program's name and, for mlx-selfdebug, the command, such as "mlx-selfdebug runs list".
+
+    Options are left out, because they may be long or private.
+    """
     program = Path(sys.argv[0] or "python")
     name = "mlx-selfdebug" if program.parts[-2:] == ("mlx_selfdebug", "__main__.py") else program.name
     if name == "mlx-selfdebug":

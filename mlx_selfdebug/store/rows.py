@@ -1,9 +1,9 @@
-"""Convert values to rows and back.
+"""Convert values to rows of the database and back.
 
-A table's columns are the fields of its dataclass, with the same names and in the same order, followed by the derived columns.
+The columns of a table are the fields of its dataclass, with the same names and in the same order, followed by the derived columns.
+Strings and numbers are stored as they are, and everything else as JSON.
 
-Strings and numbers are stored as they are, and everything else as JSON. A new field needs a default and a migration in
-schema.py, because older databases do not have its column; this file needs no change.
+A new field needs a default and a migration in schema.py, because older databases do not have its column. This file needs no change.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ class StageTime:
     """The time and memory that a stage took, over all its sessions."""
 
     name: str
+    """The stage, such as "collect"."""
     wall_s: float
     """The seconds of all sessions together."""
     peak_bytes: int
     """The highest memory of the process tree in any session."""
     done: bool
+    """Whether the stage was finished."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Fact:
 
 
 class RowError(ValueError):
-    """An error for a row that cannot be converted to a value of its table."""
+    """An error for a row that cannot be converted to a value of its table's dataclass."""
 
 
 @dataclass(frozen=True)
@@ -79,48 +81,55 @@ class Table(Generic[T]):
     """The dataclass whose values the rows hold."""
     key: tuple[str, ...]
     """The columns of the natural key. Rows are read in its order."""
-    derived: Mapping[str, Callable[[T], Any]] = field(default_factory=dict)
-    """Columns computed from a value. They are written for queries and never read back."""
+    derived: Mapping[str, Callable[[T], str]] = field(default_factory=dict)
+    """The columns that are computed from a value, with how. They are written for queries and never read back."""
 
     @cached_property
     def hints(self) -> Mapping[str, Any]:
+        """The type of each field of the dataclass, by the field's name."""
         return hints_of(cast(Any, self.value_type))
 
     @cached_property
     def stored(self) -> tuple[str, ...]:
-        """Return the columns that are read back: the dataclass's fields."""
+        """The columns that are read back, which are the fields of the dataclass."""
         return tuple(self.hints)
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """All columns, the derived ones last."""
         return (*self.stored, *self.derived)
 
     def insert(self, verb: str = "INSERT") -> str:
+        """Return the statement that inserts a row. ``verb`` may be an "INSERT OR ..." of SQLite."""
         marks = ", ".join("?" * len(self.columns))
         return f"{verb} INTO {self.name} ({', '.join(self.columns)}) VALUES ({marks})"
 
     def to_row(self, value: T) -> tuple[Any, ...]:
-        """Convert a value to a row. Raises StoreError if a whole number does not fit into 64 bits."""
+        """Convert a value to the values of ``columns``. Raises StoreError if a whole number does not fit into 64 bits."""
         stored_values = (_encode(getattr(value, name), self.hints[name]) for name in self.stored)
         return (*stored_values, *(_encode(compute(value), str) for compute in self.derived.values()))
 
     def from_row(self, row: sqlite3.Row) -> T:
-        """Convert a row to a value. Raises RowError if the row does not hold a valid one."""
+        """Convert a row to a value of the dataclass. Raises RowError if the row does not hold a valid one."""
         try:
             data = {name: _decode(row[name], self.hints[name]) for name in self.stored}
         except (TypeError, ValueError) as error:
             raise RowError(f"a row of {self.name}, {self.key_text(row)}: not JSON: {error}") from error
         try:
-            value: T = parse(self.value_type, data)
+            return parse(self.value_type, data)
         except MisfitError as error:
             raise RowError(f"a row of {self.name}, {self.key_text(row)}: {error}") from error
-        return value
 
     def read(self, db: sqlite3.Connection, where: str = "", values: tuple[Any, ...] = ()) -> Iterator[T]:
+        """Yield the values of the rows in the order of their keys.
+
+        ``where`` is a WHERE clause and ``values`` are its parameters; without it all rows are read. Raises RowError.
+        """
         for row in db.execute(f"SELECT * FROM {self.name} {where} ORDER BY {', '.join(self.key)}", values):
             yield self.from_row(row)
 
     def key_text(self, row: sqlite3.Row) -> str:
+        """Return the key of a row for a message, such as "stage 'train', at_s 1.5"."""
         return ", ".join(f"{name} {row[name]!r}" for name in self.key)
 
 
@@ -150,7 +159,7 @@ def read_pairs(db: sqlite3.Connection) -> list[Pair]:
 
 
 def storable(text: str) -> str:
-    """Return the text with lone surrogates escaped: SQLite stores UTF-8, which cannot hold them."""
+    """Return the text with its lone surrogates escaped, because SQLite stores UTF-8, which cannot hold them."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 

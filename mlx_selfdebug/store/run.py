@@ -1,6 +1,6 @@
-"""Open or create a run folder for writing. One process writes it, and others may read it meanwhile.
+"""Open or create a run folder for writing. Only one process at a time writes it, while others may read it.
 
-A finished attempt is never rewritten, so a resumed run adds exactly what is missing. Pairs and steps may be replaced, and the times
+A stored attempt is never rewritten, so a resumed run adds exactly what is missing. Pairs and steps may be replaced, and the times
 of a stage are summed over its sessions.
 
     >>> with Run("runs/first") as run:                                                  # doctest: +SKIP
@@ -69,6 +69,7 @@ class Run(StoredRun):
         except BaseException:
             lock.release()
             raise
+        # The finalizer also runs if the run is never closed. It must not refer to the run, which would then never be collected.
         self._end = weakref.finalize(self, _end, self._writer, lock)
 
     def __enter__(self) -> Run:
@@ -103,11 +104,11 @@ class Run(StoredRun):
         self._writer.add(_ADD_ATTEMPT, ATTEMPTS.to_row(attempt))
 
     def delete_attempts(self, arm: str) -> None:
-        """Delete the attempts of ``arm``."""
+        """Delete the attempts of an arm, so that they can be made again."""
         self._write("DELETE FROM attempts WHERE arm = ?", (arm,))
 
     def replace_pairs(self, pairs: Iterable[Pair]) -> None:
-        """Store the run's pairs, given in training order, in place of earlier ones."""
+        """Store the run's pairs in place of earlier ones. They are given in training order."""
         rows = [PAIRS.to_row(pair) for pair in pairs]
 
         def replace(db: sqlite3.Connection) -> None:
@@ -117,19 +118,19 @@ class Run(StoredRun):
         self._writer.call(replace)
 
     def add_step(self, step: Step) -> None:
-        """Store a training step, in the place of one of the same number."""
+        """Store a step of training on pairs. It replaces a stored step of the same number."""
         self._write(STEPS.insert("INSERT OR REPLACE"), STEPS.to_row(step))
 
     def delete_steps(self, first: int = 0) -> None:
-        """Delete the training steps from number ``first`` on."""
+        """Delete the steps of training on pairs from number ``first`` on."""
         self._write("DELETE FROM steps WHERE step >= ?", (first,))
 
     def add_reward_step(self, step: RewardStep) -> None:
-        """Store a step of a training by rewards, in the place of one of the same number."""
+        """Store a step of training by rewards. It replaces a stored step of the same number."""
         self._write(REWARD_STEPS.insert("INSERT OR REPLACE"), REWARD_STEPS.to_row(step))
 
     def delete_reward_steps(self, first: int = 0) -> None:
-        """Delete the steps of a training by rewards from number ``first`` on. Their attempts stay."""
+        """Delete the steps of training by rewards from number ``first`` on, but not their attempts."""
         self._write("DELETE FROM reward_steps WHERE step >= ?", (first,))
 
     def add_stage_time(
@@ -142,38 +143,39 @@ class Run(StoredRun):
         parts: Mapping[str, float] | None = None,
         memory: Iterable[tuple[float, int]] = (),
     ) -> None:
-        """Add one session to the record of a stage. A resumed stage has several, and their seconds are summed.
+        """Add one session to the record of a stage. A resumed stage has several sessions, whose seconds are summed.
 
-        ``peak_bytes`` raises the stage's peak if it is higher. ``parts`` holds the seconds per kind of work, and ``memory``
-        pairs of seconds since the session began and bytes of the process tree.
+        ``peak_bytes`` becomes the stage's peak if it is higher than before. ``parts`` holds the seconds per kind of work.
+        ``memory`` holds pairs of the seconds since the session began and the bytes of the process tree.
         """
-        stage = STAGES.to_row(StageTime(name, wall_s, peak_bytes, done))
-        spent = [PARTS.to_row(PartTime(name, part, seconds)) for part, seconds in (parts or {}).items()]
+        stage_row = STAGES.to_row(StageTime(name, wall_s, peak_bytes, done))
+        part_rows = [PARTS.to_row(PartTime(name, part, seconds)) for part, seconds in (parts or {}).items()]
         stages = self.stages()
-        before = stages[name].wall_s if name in stages else 0.0
-        samples = [MEMORY.to_row(MemorySample(name, before + at_s, n_bytes)) for at_s, n_bytes in memory]
+        earlier_s = stages[name].wall_s if name in stages else 0.0
+        memory_rows = [MEMORY.to_row(MemorySample(name, earlier_s + at_s, n_bytes)) for at_s, n_bytes in memory]
 
         def add(db: sqlite3.Connection) -> None:
-            db.execute(_ADD_STAGE, stage)
-            db.executemany(_ADD_PART, spent)
-            db.executemany(MEMORY.insert("INSERT OR REPLACE"), samples)
+            db.execute(_ADD_STAGE, stage_row)
+            db.executemany(_ADD_PART, part_rows)
+            db.executemany(MEMORY.insert("INSERT OR REPLACE"), memory_rows)
 
         self._writer.call(add)
 
     def remember(self, key: str, value: Any) -> Any:
-        """Store the fact ``value`` under ``key`` unless there is one already, and return the stored value.
+        """Store the fact ``value``, which is JSON data, unless one is stored under ``key``. Return the stored value.
 
-        ``key`` is one of ``store.facts``.
+        ``key`` is a ``store.facts.Key`` or a key of a ``store.facts.Family``.
         """
         self._write(ENVIRONMENT.insert("INSERT OR IGNORE"), ENVIRONMENT.to_row(Fact(key, value)))
         return self.facts().stored[storable(key)]
 
     def require(self, key: str, value: Any, subject: str) -> None:
-        """Store ``value`` under ``key``, or check that the stored value equals it. ``subject`` names it in the error.
+        """Store the fact ``value`` under ``key``, or check that it equals the stored one.
 
-        Raises ConfigError if the stored value is another.
+        Raises ConfigError if it does not, with ``subject`` as the name of the fact.
         """
         stored = self.remember(key, value)
+        # The stored value has been through JSON, which turns tuples into lists.
         if stored != json.loads(json.dumps(value)):
             raise ConfigError(
                 f"{self.path}: this run was made with another {subject} ({_short(stored)}, now {_short(value)})",
@@ -181,12 +183,15 @@ class Run(StoredRun):
             )
 
     def _write(self, statement: str, values: tuple[Any, ...] = ()) -> None:
-        """Run one statement. Its effect is on disk when this returns."""
+        """Run one statement, whose effect is on disk when this method returns."""
         self._writer.call(lambda db: db.execute(statement, values).close())
 
 
 def _configure(path: Path, config: Config | None) -> Config:
-    """Return the run's configuration and keep it in the folder. Only ADJUSTABLE settings may differ from the stored ones."""
+    """Return the configuration of the run in the folder ``path``, and write it there if it is new or adjusted.
+
+    Raises ConfigError if ``config`` differs from the stored configuration in more than ``config.ADJUSTABLE`` settings.
+    """
     stored = stored_config(path)
     if stored is None:
         config = config or load_config(environment={})
@@ -210,6 +215,7 @@ def _end(writer: Writer, lock: RunLock) -> None:
 
 
 def _make_folder(path: Path) -> None:
+    """Create the folder if it does not exist. Raises StoreError if that fails, or if it holds something other than a run."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

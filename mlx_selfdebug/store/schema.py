@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 
 Statements = tuple[str, ...]
+"""The SQL statements that lead from one version of the schema to the next."""
 
 FIRST: Statements = (
     """CREATE TABLE attempts (
@@ -30,9 +31,10 @@ FIRST: Statements = (
     "CREATE TABLE stages (name TEXT PRIMARY KEY, wall_s REAL NOT NULL, peak_bytes INTEGER NOT NULL, done INTEGER NOT NULL)",
     "CREATE TABLE environment (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
 )
+"""The tables of version 1."""
 
 MIGRATIONS: tuple[Statements, ...] = (
-    # Version 2: the steps that tidied a completion.
+    # Version 2: the names of the steps that tidied a completion.
     ("ALTER TABLE attempts ADD COLUMN tidied TEXT NOT NULL DEFAULT '[]'",),
     # Version 3: memory over time, and the seconds per kind of work.
     (
@@ -46,9 +48,9 @@ MIGRATIONS: tuple[Statements, ...] = (
         "ALTER TABLE attempts ADD COLUMN n_tries INTEGER NOT NULL DEFAULT 0",
         "UPDATE attempts SET kind = 'repair' WHERE parent <> ''",
     ),
-    # Version 5: the task's prompt of a pair, from which the base is imitated.
+    # Version 5: the prompt of a pair's task alone, on which the base is read to be imitated.
     ("ALTER TABLE pairs ADD COLUMN task_prompt TEXT NOT NULL DEFAULT ''",),
-    # Version 6: training by rewards, which learns from the very tokens that were decoded.
+    # Version 6: training by rewards, which learns from the tokens that were decoded.
     (
         "ALTER TABLE attempts ADD COLUMN tokens TEXT NOT NULL DEFAULT '[]'",
         """CREATE TABLE reward_steps (
@@ -60,16 +62,21 @@ MIGRATIONS: tuple[Statements, ...] = (
     ),
 )
 
+"""The steps from version 1 to the present one, in order."""
+
 SCHEMA_VERSION = 1 + len(MIGRATIONS)
 
 
 def version_of(db: sqlite3.Connection) -> int:
+    """Return the schema version of a database, or 0 if it has none."""
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
 def upgrade(db: sqlite3.Connection, migrations: Sequence[Statements] = MIGRATIONS) -> None:
     """Migrate a database, which may be empty, to the newest version. The caller has opened a transaction."""
-    for version, statements in list(enumerate((FIRST, *migrations), 1))[version_of(db) :]:
+    steps = (FIRST, *migrations)
+    present = version_of(db)
+    for version, statements in enumerate(steps[present:], present + 1):
         for statement in statements:
             db.execute(statement)
         db.execute(f"PRAGMA user_version = {version}")

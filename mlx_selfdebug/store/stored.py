@@ -1,4 +1,4 @@
-"""Read a stored run. This works while another process writes it.
+"""Read a stored run, even while another process writes it.
 
 >>> with open_stored("runs/first") as run:                                          # doctest: +SKIP
 ...     len(run.attempts("collect"))
@@ -34,11 +34,14 @@ from mlx_selfdebug.values.pair import Pair
 from mlx_selfdebug.values.step import RewardStep, Step
 
 Call = Callable[[Callable[[sqlite3.Connection], Any]], Any]
-"""A function that calls another with the run's database and returns its result."""
+"""A function that calls the given function with the run's database and returns its result."""
 
 
 class StoredRun:
-    """The configuration and rows of the run at ``path``, read at each call."""
+    """The configuration and the rows of the run at ``path``. The rows are read anew at each call.
+
+    Every method raises StoreError if the database cannot be read.
+    """
 
     def __init__(self, path: Path, config: Config, call: Call) -> None:
         self.path = path
@@ -50,25 +53,27 @@ class StoredRun:
 
     @property
     def adapter_path(self) -> Path:
+        """The folder of the adapter that training ended with."""
         return self.path / "adapter"
 
     @property
     def training_path(self) -> Path:
-        """The folder with the checkpoints of a training under way."""
+        """The folder with the checkpoints of training on pairs. It exists only until the training is finished."""
         return self.path / "training"
 
     @property
     def rewards_path(self) -> Path:
-        """The folder with the checkpoints of a training by rewards under way."""
+        """The folder with the checkpoints of training by rewards. It exists only until the training is finished."""
         return self.path / "rewards"
 
     @property
     def pairs_adapter_path(self) -> Path:
-        """The folder of the adapter that pairs gave, where rewards have gone on from it."""
+        """The folder of the adapter that was trained on pairs. It exists if training by rewards goes on from that adapter."""
         return self.path / "adapter-of-pairs"
 
     @property
     def summary_path(self) -> Path:
+        """The file with the summary, which is written last."""
         return self.path / "summary.json"
 
     def attempts(self, arm: str | None = None) -> Rows[Attempt]:
@@ -83,30 +88,16 @@ class StoredRun:
         """Return the attempts as a pandas data frame, one row per attempt. Raises UsageError if pandas is not installed."""
         return self.attempts().to_frame()
 
-    def _repr_html_(self) -> str:
-        return table(self._overview()) + table(self._counts())
-
-    def _overview(self) -> list[dict[str, Any]]:
-        stages = self.stages()
-        return [{"run": str(self.path), "model": self.config.model, "seed": self.config.seed, "pairs": len(self.pairs()),
-                 **{name: f"{stage.wall_s:.0f} s, {stage.peak_bytes / 1e9:.1f} GB" + ("" if stage.done else ", not done")
-                    for name, stage in stages.items()}}]  # fmt: skip
-
-    def _counts(self) -> list[dict[str, Any]]:
-        """Return the numbers of attempts and passed attempts per arm."""
-        select = "SELECT arm, count(*) AS attempts, sum(outcome = 'passed') AS passed FROM attempts GROUP BY arm ORDER BY arm"
-        return [dict(row) for row in self._call(lambda db: db.execute(select).fetchall())]
-
     def steps(self) -> Rows[Step]:
-        """Return the training steps in their order. A step that was skipped is missing."""
+        """Return the steps of training on pairs, in order. Skipped steps are missing."""
         return Rows(self._call(lambda db: list(STEPS.read(db))))
 
     def reward_steps(self) -> Rows[RewardStep]:
-        """Return the steps of training by rewards in their order."""
+        """Return the steps of training by rewards, in order."""
         return Rows(self._call(lambda db: list(REWARD_STEPS.read(db))))
 
     def stages(self) -> dict[str, StageTime]:
-        """Return the time and memory that each stage took so far, by its name."""
+        """Return the time and memory that each stage has taken so far, by the stage's name."""
         return {stage.name: stage for stage in self._call(lambda db: list(STAGES.read(db)))}
 
     def is_done(self, stage: str) -> bool:
@@ -129,6 +120,23 @@ class StoredRun:
         """Return what the run knows beside its rows: model, tasks, machines and so on."""
         return Facts({item.key: item.value for item in self._call(lambda db: list(ENVIRONMENT.read(db)))})
 
+    def _repr_html_(self) -> str:
+        return table([self._overview()]) + table(self._counts())
+
+    def _overview(self) -> dict[str, Any]:
+        """Return the run's path, model, seed and number of pairs, and what each stage took."""
+        stages = {
+            name: f"{stage.wall_s:.0f} s, {stage.peak_bytes / 1e9:.1f} GB{'' if stage.done else ', not done'}"
+            for name, stage in self.stages().items()
+        }
+        run = {"run": str(self.path), "model": self.config.model, "seed": self.config.seed, "pairs": len(self.pairs())}
+        return {**run, **stages}
+
+    def _counts(self) -> list[dict[str, Any]]:
+        """Return the numbers of attempts and of passed attempts per arm."""
+        select = "SELECT arm, count(*) AS attempts, sum(outcome = 'passed') AS passed FROM attempts GROUP BY arm ORDER BY arm"
+        return [dict(row) for row in self._call(lambda db: db.execute(select).fetchall())]
+
 
 def stored_config(path: str | Path) -> Config | None:
     """Return the configuration of the run at ``path``, or None if there is no run yet."""
@@ -138,9 +146,9 @@ def stored_config(path: str | Path) -> Config | None:
 
 @contextmanager
 def open_stored(path: str | Path) -> Iterator[StoredRun]:
-    """Open the run at ``path`` for reading. Each call shows the run as it is then.
+    """Open the run at ``path`` for reading. Each call of a method shows the run as it is at that moment.
 
-    Raises StoreError if there is no run or it is damaged.
+    Raises StoreError if there is no run, or if it is damaged or has an older or newer schema.
     """
     with reading(path) as db:
         config = stored_config(path)

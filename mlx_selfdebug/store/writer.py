@@ -1,8 +1,8 @@
 """Run one thread that owns a database's connection and commits rows in batches.
 
-A row is on disk at the latest ``WINDOW_S`` after it was added, plus the time of one commit. A call that waits for an answer
-commits the rows before it as well, so they may be on disk sooner. Rows are stored in the order in which they were added. After a
-failure, all rows before the first that could not be written are stored. The rest are kept in memory, and the next ``flush`` tries
+A row is on disk at most ``WINDOW_S`` after it was added, plus the time of one commit. It may be on disk sooner, because a call that
+waits for an answer commits the rows before it as well. Rows are stored in the order in which they were added. After a failure, all
+rows before the first that could not be written are stored. The others are kept in memory, and the next ``call`` or ``flush`` tries
 them again.
 """
 
@@ -23,6 +23,7 @@ from mlx_selfdebug.store.rows import RowError
 
 T = TypeVar("T")
 WINDOW_S = 0.04
+"""The longest time for which a row waits for others to be committed with it, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class _Call:
 
 
 class Writer:
-    """A database that is open for writing, with the thread that writes it.
+    """A database that is open for writing, with the thread that writes it. Its methods may be called from any thread.
 
-    Methods may be called from any thread. Raises StoreError if ``file`` cannot be opened.
+    Raises StoreError if ``file`` cannot be opened.
     """
 
     def __init__(self, file: Path) -> None:
@@ -58,7 +59,7 @@ class Writer:
         self._thread.start()
 
     def add(self, statement: str, values: tuple[Any, ...]) -> None:
-        """Store a row soon. Raises StoreError, and does not take the row, if an earlier row could not be stored."""
+        """Store a row soon. If an earlier row could not be stored, refuse this one and raise StoreError."""
         with self._changed:
             self._refuse_if_closed()
             if self._error:
@@ -68,7 +69,10 @@ class Writer:
                 self._changed.notify()
 
     def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``work`` in its own transaction, after all earlier rows are on disk, and return its result."""
+        """Run ``work`` in its own transaction, after all earlier rows are on disk, and return its result.
+
+        Raises StoreError if earlier rows cannot be stored or the database fails, and whatever ``work`` raises.
+        """
         answer: Future[T] = Future()
         with self._changed:
             self._refuse_if_closed()
@@ -94,7 +98,7 @@ class Writer:
                 self._thread.join()
 
     def _refuse_if_closed(self) -> None:
-        # A process forked from the one that opened the run does not have the writer's thread.
+        # In a process that was forked from the one that opened the run, the writer's thread does not run.
         if self._closed or not self._thread.is_alive():
             raise StoreError(f"{self._file.parent} is closed", hint="open it again with Run(path)")
 
@@ -120,10 +124,11 @@ class Writer:
                 self._changed.wait(left)
             return bool(self._calls)
 
-    def _settle(self, rows: Sequence[_Row], stored: int, error: Exception | None) -> None:
+    def _settle(self, rows: Sequence[_Row], n_stored: int, error: Exception | None) -> None:
+        """Take the rows that were stored off the list, and remember the error that stopped the next one."""
         if rows:
             with self._changed:
-                del self._rows[:stored]
+                del self._rows[:n_stored]
                 self._error = error
 
     def _answer(self, db: sqlite3.Connection, call: _Call) -> None:
@@ -143,7 +148,7 @@ class Writer:
 def _store(db: sqlite3.Connection, rows: Sequence[_Row]) -> tuple[int, Exception | None]:
     """Store rows in one commit, or one by one if that fails.
 
-    Returns how many of the rows, counted from the first, are on disk, and the error that stopped the next.
+    Returns the number of rows, counted from the first, that are on disk now, and the error that stopped the next one.
     """
     try:
         if rows:

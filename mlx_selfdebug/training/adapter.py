@@ -1,6 +1,6 @@
 """Put adapters into a model, take them out, and keep them on disk in mlx-lm's format.
 
-``mlx_lm.generate --adapter-path DIR`` reads a saved adapter as it is.
+``mlx_lm.generate --adapter-path FOLDER`` reads a saved adapter as it is.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from mlx_selfdebug.models.adapters import SETTINGS, WEIGHTS, add_adapter, read_s
 from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.store import write_atomically
 
+AdapterSettings = dict[str, Any]
+"""The settings that describe an adapter's layers, in the form of mlx-lm's ``adapter_config.json``."""
 _ADAPTED = (LoRALinear, LoRASwitchLinear, DoRALinear)
 _ADAPTED_EMBEDDINGS = (LoRAEmbedding, DoRAEmbedding)
 
@@ -38,10 +40,10 @@ class Adapter:
     path: Path
     """The folder that holds its weights and settings."""
     base: str
-    """The origin of the model that it belongs to, or "" if the adapter does not say."""
+    """The origin of the model that the adapter was trained on, or "" if its settings do not say."""
 
     def digest(self) -> str:
-        """Return the SHA-256 of the weights."""
+        """Return the SHA-256 of the file of weights, in hexadecimal."""
         with (self.path / WEIGHTS).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -67,11 +69,11 @@ class Adapter:
 
 
 def open_adapter(path: Path) -> Adapter:
-    """Return the adapter at ``path``. Raises ModelError if there is none, or if it is none that mlx-lm can load."""
+    """Return the adapter at ``path``. Raises ModelError if there is none, or if mlx-lm cannot load it."""
     return Adapter(path, read_settings(path).get("base_origin", ""))
 
 
-def insert_adapter(network: nn.Module, config: TrainConfig, seed: int) -> dict[str, Any]:
+def insert_adapter(network: nn.Module, config: TrainConfig, seed: int) -> AdapterSettings:
     """Freeze ``network``, put fresh LoRA or DoRA layers into it, and return the settings that describe them.
 
     The same seed gives the same initial weights. Raises TrainingError if the network has layers that DoRA does not know.
@@ -95,17 +97,17 @@ def insert_adapter(network: nn.Module, config: TrainConfig, seed: int) -> dict[s
 def remove_adapter(network: nn.Module) -> None:
     """Replace the layers of an adapter by the layers that they wrap.
 
-    mlx-lm's own function for this is not used because it leaves the layers of DoRA in.
+    mlx-lm's own function for this is not used, because it leaves DoRA's layers in place.
     """
     modules = network.named_modules()
-    wrapped = [(name, module.linear) for name, module in modules if isinstance(module, _ADAPTED)]
-    wrapped += [(name, module.embedding) for name, module in modules if isinstance(module, _ADAPTED_EMBEDDINGS)]
-    network.update_modules(tree_unflatten(wrapped))
+    originals = [(name, module.linear) for name, module in modules if isinstance(module, _ADAPTED)]
+    originals += [(name, module.embedding) for name, module in modules if isinstance(module, _ADAPTED_EMBEDDINGS)]
+    network.update_modules(tree_unflatten(originals))
 
 
 @contextmanager
 def without_adapter(network: nn.Module) -> Iterator[None]:
-    """Take an adapter's layers out of ``network`` inside the block, so that it is the base there, and put the same ones back."""
+    """Take the adapter's layers out of ``network`` inside the block, so that it is the base there, and put them back after it."""
     adapted = [
         (name, module)
         for name, module in network.named_modules()
@@ -119,16 +121,17 @@ def without_adapter(network: nn.Module) -> Iterator[None]:
 
 
 def mark_adapter(path: Path, about: Mapping[str, Any]) -> None:
-    """Add ``about`` to the settings of the adapter at ``path``. mlx-lm ignores what it does not know there."""
+    """Add ``about`` to the settings of the adapter at ``path``. mlx-lm ignores keys that it does not know."""
     file = path / SETTINGS
     settings = json.loads(file.read_text(encoding="utf-8"))
     write_atomically(file, json.dumps({**settings, **about}, indent=2) + "\n")
 
 
-def save_adapter(network: nn.Module, path: Path, settings: dict[str, Any], base: str) -> Adapter:
+def save_adapter(network: nn.Module, path: Path, settings: AdapterSettings, base: str) -> Adapter:
     """Write the trainable weights of ``network`` to ``path``, then the settings, and return the adapter.
 
-    The settings come last because a folder without them does not count as an adapter. So one that was cut short is never opened.
+    ``base`` is the origin of the model. A folder without settings does not count as an adapter, so the settings are written last:
+    an adapter that was cut short is never opened. Raises StoreError if the folder cannot be written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

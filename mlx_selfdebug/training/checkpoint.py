@@ -4,8 +4,8 @@
     training/step-000040.json           their SHA-256 and the settings they belong to; written last
     training/best.safetensors           the adapter that has repaired most so far
 
-A checkpoint is written whole or not at all, and the newest two are kept. One whose hash is wrong is not used: a warning says so,
-and the one before it takes its place.
+A checkpoint is written whole or not at all, and the newest two are kept. If the hash of a checkpoint is wrong, a warning says so
+and the checkpoint before it is used.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def save_checkpoint(
 ) -> None:
     """Write the state after ``step`` steps, and delete all older states but the one before it.
 
-    Raises StoreError if the state cannot be written.
+    ``settings`` is all that the training depends on; the state can only be continued with the same settings. Raises StoreError if
+    the state cannot be written.
     """
     arrays = {f"adapter.{name}": array for name, array in tree_flatten(network.trainable_parameters())}
     arrays |= {f"optimizer.{name}": array for name, array in tree_flatten(optimizer.state)}
@@ -80,7 +81,7 @@ def save_checkpoint(
 
 
 def save_best(folder: Path, step: int, network: nn.Module) -> None:
-    """Keep the adapter after ``step`` steps as the best so far. Raises StoreError if it cannot be written."""
+    """Write the adapter after ``step`` steps as the best so far. Raises StoreError if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f"partial-{BEST}"
@@ -94,15 +95,20 @@ def save_best(folder: Path, step: int, network: nn.Module) -> None:
 
 
 def restore_best(folder: Path, step: int, network: nn.Module) -> None:
-    """Load the best adapter, which is that of ``step``, into ``network``. Raises StoreError if it is missing or damaged."""
+    """Load the best adapter into ``network``.
+
+    Raises StoreError if it is missing or damaged, or if it is not the adapter after ``step`` steps.
+    """
     file = folder / BEST
     try:
         loaded: Any = mx.load(str(file), return_metadata=True)
     except (OSError, RuntimeError, ValueError) as error:
         raise StoreError(f"{file} cannot be read: {error}", hint=f"remove {folder} and train again") from error
-    arrays, about = loaded
-    if about.get("step") != str(step):
-        raise StoreError(f"{file} holds step {about.get('step')}, not {step}", hint=f"remove {folder} and train again")
+    arrays, metadata = loaded
+    if metadata.get("step") != str(step):
+        raise StoreError(
+            f"{file} holds step {metadata.get('step')}, not {step}", hint=f"remove {folder} and train again"
+        )
     network.load_weights(list(arrays.items()), strict=False)
     mx.eval(network.trainable_parameters())
 
@@ -113,6 +119,7 @@ def newest_checkpoint(folder: Path, settings: Mapping[str, Any]) -> Checkpoint |
         try:
             record = json.loads(record_file.read_text(encoding="utf-8"))
             file = record_file.with_suffix(".safetensors")
+            # The recorded settings have been through JSON, which turns tuples into lists.
             if record["settings"] != json.loads(json.dumps(dict(settings))):
                 logger.warning("%s was made with other settings and is not used", file)
             elif _digest(file) != record["sha256"]:
@@ -127,9 +134,9 @@ def newest_checkpoint(folder: Path, settings: Mapping[str, Any]) -> Checkpoint |
 def _read(file: Path, step: int) -> Checkpoint:
     arrays: dict[str, mx.array] = mx.load(str(file))  # type: ignore[assignment]
     parts: dict[str, dict[str, mx.array]] = {"adapter": {}, "optimizer": {}}
-    for name, array in arrays.items():
-        part, _, rest = name.partition(".")
-        parts[part][rest] = array
+    for full_name, array in arrays.items():
+        part, _, name = full_name.partition(".")
+        parts[part][name] = array
     return Checkpoint(step, parts["adapter"], parts["optimizer"])
 
 

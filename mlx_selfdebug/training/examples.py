@@ -35,7 +35,7 @@ class Example:
     negative ones are for rewards.
     """
     base_prompt: tuple[int, ...] = ()
-    """The tokens of the prompt from which the base is read, to imitate what it would write; empty if it is not imitated."""
+    """The tokens of the prompt on which the base is read in order to imitate it; empty if it is not imitated."""
 
     @property
     def completion(self) -> tuple[int, ...]:
@@ -49,17 +49,18 @@ class Example:
 
     @property
     def total_weight(self) -> float:
-        """The sum of the weights' magnitudes, by which a summed loss is divided to give the weighted mean."""
+        """The sum of the weights' magnitudes. A summed loss divided by it is the weighted mean."""
         return sum(map(abs, self.weights)) if self.weights else float(len(self.ids) - self.start)
 
 
 def encode_pair(
     model: Model, pair: Pair, failed: str = "", copied_weight: float = 1.0, *, distilled: bool = False
 ) -> Example:
-    """Return the example of ``pair``, with the prompt of the task alone if the base is to be imitated (``distilled``).
+    """Return ``pair`` as token ids.
 
     ``failed`` is the failed code that a repair or bug pair shows. Tokens of the target that are copied from it weigh
-    ``copied_weight``, and those that change it weigh 1.
+    ``copied_weight``, and those that change it weigh 1. If ``distilled``, the example also has the prompt of the task alone, on
+    which the base is imitated.
     """
     domain = domain_of(pair.domain)
     prompt = model.render([{"role": "user", "content": pair.prompt}], reply_prefix=domain.reply_prefix)
@@ -82,7 +83,7 @@ def change_weights(failed: list[int], target: list[int], copied_weight: float) -
     """Return a weight for each token of ``target``: ``copied_weight`` if it is copied from ``failed``, and 1 if it is a change.
 
     The two are aligned by the fewest insertions, deletions and replacements of tokens. A deletion has no token of its own in
-    ``target``, so the token that follows it there counts as the change.
+    ``target``, so the token of ``target`` that follows the deletion counts as the change.
     """
     weights = [copied_weight] * len(target)
     for edit in Levenshtein.opcodes(failed, target):
@@ -97,19 +98,22 @@ def encode_pairs(
     model: Model,
     pairs: Iterable[Pair],
     max_length: int,
-    failed: Mapping[str, str] | None = None,
+    codes: Mapping[str, str] | None = None,
     copied_weight: float = 1.0,
     *,
     distilled: bool = False,
 ) -> tuple[list[Example], list[Pair]]:
-    """Return the examples, and the pairs that are left out because they are longer than ``max_length`` tokens.
+    """Return the examples of ``pairs``, and the pairs that are left out because they are longer than ``max_length`` tokens.
 
-    ``failed`` maps the ids of attempts to their code. The failed code of a repair or bug pair is looked up there.
+    ``codes`` maps the ids of attempts to their code. The failed code of a repair or bug pair is looked up there. For
+    ``copied_weight`` and ``distilled`` see ``encode_pair``.
     """
     kept, left_out = [], []
     for pair in pairs:
-        shown = (failed or {}).get(pair.attempts[0], "") if pair.kind in ("repair", "bug") and pair.attempts else ""
-        example = encode_pair(model, pair, shown, copied_weight, distilled=distilled)
+        # The failed attempt is the first of those that a repair or bug pair was made from.
+        has_failed = pair.kind in ("repair", "bug") and len(pair.attempts) > 0
+        failed = (codes or {}).get(pair.attempts[0], "") if has_failed else ""
+        example = encode_pair(model, pair, failed, copied_weight, distilled=distilled)
         if len(example.ids) <= max_length:
             kept.append(example)
         else:

@@ -1,6 +1,6 @@
-"""Switch a network to the forms in which it is trained: leaner in memory, or quicker, than those in which mlx-lm runs it.
+"""Switch a network's layers to forms that are better to train, because they take less memory or time than those of mlx-lm.
 
-The switch lasts for one block, because decoding between two optimizer steps uses mlx-lm's own forms.
+The switch lasts for one block, because decoding between two optimizer steps needs mlx-lm's own forms.
 
     with training_forms(network, recompute=False):
         loss_and_gradient(network, batch)
@@ -20,9 +20,9 @@ from mlx_selfdebug.training.recompute import recomputed
 
 @contextmanager
 def training_forms(network: nn.Module, *, recompute: bool) -> Iterator[None]:
-    """Put ``network`` into training mode and its lean forms inside the block, and into evaluation mode after it.
+    """Put ``network`` into training mode and into its training forms inside the block, and into evaluation mode after it.
 
-    With ``recompute``, its layers keep only their input for the backward pass and compute the rest again.
+    With ``recompute``, the layers keep only their input for the backward pass and compute the rest again.
     """
     network.train()
     recomputing = recomputed(network.layers) if recompute else nullcontext()

@@ -1,14 +1,16 @@
 """Compute the recurrence of GatedDeltaNet layers (Qwen3.5, Qwen3-Next) for training, chunk by chunk instead of token by token.
 
-Each head has a state S, (value size, key size), a decay g[t] in [0, 1] and a strength beta[t]:
+Each head has a state S of shape (value size, key size). Every token t has a query q[t], a key k[t], a value v[t], a decay g[t] in
+[0, 1] and a strength beta[t]. With ' for the transpose, the recurrence is:
 
     S[t] = g[t] S[t-1] + d[t] k[t]'        d[t] = beta[t] (v[t] - g[t] S[t-1] k[t])        y[t] = S[t] q[t]
 
-mlx-lm computes this in a Python loop over tokens, whose gradient keeps several states for every token. Here the d of a chunk of C
-tokens are solved for at once, in the WY form of "Gated Delta Networks" (Yang, Kautz, Hatamizadeh 2024, arXiv 2412.06464) and
-"Parallelizing Linear Transformers with the Delta Rule over Sequence Length" (Yang et al. 2024, arXiv 2406.06484). Let G(i, t) be
-the product of the decays after token i up to token t, where token 0 stands for the state S with which the chunk begins. The rows
-of the matrices are tokens, and D is the solution of a triangular system:
+mlx-lm computes this in a Python loop over tokens, whose gradient keeps several states for every token. Here the d[t] of a chunk of
+C tokens are solved for at once, in the WY form of "Gated Delta Networks" (Yang, Kautz, Hatamizadeh 2024, arXiv 2412.06464) and
+"Parallelizing Linear Transformers with the Delta Rule over Sequence Length" (Yang et al. 2024, arXiv 2406.06484).
+
+Number the tokens of a chunk from 1 to C, and let S be the state before token 1. Let G(i, t) be the product of the decays of the
+tokens i + 1 to t. In the matrices Q, K, V, D and Y a row is a token, and D is the solution of a triangular system:
 
     (I + A) D = beta V - (beta G(0, .) K) S'        A[t, i] = beta[t] G(i, t) k[t].k[i] for i < t, else 0
     Y = (G(0, .) Q) S' + P D                        P[t, i] = G(i, t) q[t].k[i] for i <= t, else 0
@@ -17,7 +19,7 @@ of the matrices are tokens, and D is the solution of a triangular system:
 Everything that does not contain S is computed for all chunks at once. S is passed from chunk to chunk and kept once per chunk.
 
 The result is that of mlx-lm's ``gated_delta_ops`` up to rounding, including the outputs of masked tokens. Two cases are not handled
-here: decays for each element of a key (Kimi) are left to mlx-lm's loop, and generation has kernels of its own. Decays below 1e-37
+here: decays for each element of a key (Kimi) are left to mlx-lm's loop, and decoding uses mlx-lm's own kernels. Decays below 1e-37
 count as 1e-37 and have no gradient.
 
     with chunked_gated_delta(network):
@@ -43,19 +45,20 @@ from mlx_selfdebug.models.binding import bound
 CHUNK = 32
 """The number of tokens that are solved for at once, a power of two.
 
-Measured on two busy x86 cores with 1,024 tokens and 16 heads of 128, forward and backward: chunks of 16, 32, 64 and 128 tokens take
-0.23, 0.21, 0.26 and 0.43 s and 263, 205, 206 and 251 MB, and mlx-lm's loop takes over 10 s and 4,428 MB. ``mx.checkpoint`` around
-the computation took a third more time and no less memory.
+It was measured on two busy x86 cores with 1,024 tokens and 16 heads of size 128, forward and backward. Chunks of 16, 32, 64 and 128
+tokens take 0.23, 0.21, 0.26 and 0.43 s and 263, 205, 206 and 251 MB. mlx-lm's loop takes over 10 s and 4,428 MB. ``mx.checkpoint``
+around the computation took a third more time and no less memory.
 """
 MIN_DECAY = 1e-37
+"""The smallest decay that is told from 0, so that every decay has a finite logarithm in float32."""
 
 
 @contextmanager
 def chunked_gated_delta(network: nn.Module) -> Iterator[None]:
     """Have the GatedDeltaNet layers of ``network``, if it has any, compute their recurrence by chunks inside the block.
 
-    mlx-lm's models import ``gated_delta_update`` by name, but that function looks ``gated_delta_ops`` up in the module that
-    defines both. So one binding there serves all models.
+    mlx-lm's models import ``gated_delta_update`` by name. That function looks ``gated_delta_ops`` up in the module that defines
+    both, so one binding in that module serves all models.
     """
     if not _has_gated_delta(network):
         yield
@@ -65,6 +68,7 @@ def chunked_gated_delta(network: nn.Module) -> Iterator[None]:
 
 
 def _has_gated_delta(network: nn.Module) -> bool:
+    """Return whether the module that defines a layer of ``network`` has imported mlx-lm's ``gated_delta_update``."""
     modules = {sys.modules.get(type(layer).__module__) for _, layer in network.named_modules()}
     return any(getattr(module, "gated_delta_update", None) is gated_delta.gated_delta_update for module in modules)
 
@@ -78,19 +82,20 @@ def chunked_gated_delta_ops(
     state: mx.array | None = None,
     mask: mx.array | None = None,
 ) -> tuple[mx.array, mx.array]:
-    """Return what mlx-lm's ``gated_delta_ops`` returns: y (B, T, Hv, Dv) in the type of q, and the last state.
+    """Return what mlx-lm's ``gated_delta_ops`` returns: y (B, T, Hv, Dv) in the type of q, and the last state (B, Hv, Dv, Dk).
 
     q, k: (B, T, Hk, Dk); v: (B, T, Hv, Dv), where Hv is a multiple of Hk; g, beta: (B, T, Hv); state: (B, Hv, Dv, Dk), zeros if
-    None; mask: (B, T), false where a token leaves the state as it is. All types of input are computed in float32.
+    None; mask: (B, T), false where a token leaves the state as it is. Inputs of any type are computed in float32.
     """
-    if g.ndim == 4:
+    if g.ndim == 4:  # a decay for each element of a key
         by_loop: tuple[mx.array, mx.array] = token_by_token(q, k, v, g, beta, state, mask)
         return by_loop
     batch, length, heads, value_size = v.shape
     if state is None:
         state = mx.zeros((batch, heads, value_size, k.shape[-1]), dtype=mx.float32)
+    # The type that mlx-lm's loop would give the state, which these inputs are multiplied into.
     state_type = reduce(mx.result_type, (state, k, v, g, beta), state.dtype)
-    chunk = min(CHUNK, 1 << (length - 1).bit_length())
+    chunk = min(CHUNK, 1 << (length - 1).bit_length())  # a short row needs only the next power of two
     repeats = heads // k.shape[2]
     masks = None if mask is None else _chunks(mask[..., None], chunk, filler=1)
     decays = _decays_of(_chunks(g, chunk, filler=1), masks)
@@ -114,7 +119,8 @@ def _chunks(x: mx.array, chunk: int, filler: float = 0) -> mx.array:
 class _Decays:
     """The products of decays in each chunk, from one token to a later one.
 
-    A masked token decays what it reads but not the state. It writes nothing, so its columns in ``between`` and ``to_end`` are 0.
+    A masked token decays what it reads but not the state. It writes nothing, so ``between`` is 0 in its column, and ``to_end`` is 0
+    for it.
     """
 
     between: mx.array
@@ -130,8 +136,8 @@ class _Decays:
 def _decays_of(g: mx.array, mask: mx.array | None) -> _Decays:
     """Return the products of the decays ``g``, (n, B, H, C); ``mask`` is (n, B, 1, C), 1 or 0.
 
-    Every product is the exponential of a sum of logarithms and never of a difference of such sums. So no large numbers cancel, and
-    the exponential is never taken of a positive number. What has to be 0 is set to -inf before the exponential, so that its
+    Every product is the exponential of a sum of logarithms, and never of a difference of two such sums. So no large numbers cancel,
+    and the exponential is never taken of a positive number. What has to be 0 is set to -inf before the exponential, so that its
     gradient is 0 and not nan.
     """
     logs = mx.log(mx.maximum(g, MIN_DECAY))
@@ -150,28 +156,34 @@ def _decays_of(g: mx.array, mask: mx.array | None) -> _Decays:
 
 @dataclass(frozen=True)
 class _Solved:
-    """The products of all chunks that do not need S, each of shape (n, B, H, C, ...). With them, a chunk takes three steps:
+    """The products of all chunks that do not need S. With them, a chunk takes three steps:
 
     D = writes - reads S'        Y = queries S' + scores D        S <- whole S + D' keys
     """
 
     writes: mx.array
+    """(I + A)^-1 beta V: (n, B, H, C, Dv)."""
     reads: mx.array
+    """(I + A)^-1 beta G(0, .) K: (n, B, H, C, Dk)."""
     queries: mx.array
+    """G(0, .) Q: (n, B, H, C, Dk)."""
     scores: mx.array
+    """P: (n, B, H, C, C)."""
     keys: mx.array
+    """G(., C) K: (n, B, H, C, Dk)."""
     whole: mx.array
+    """G(0, C): (n, B, H, 1, 1)."""
 
 
 def _solve(q: mx.array, k: mx.array, v: mx.array, beta: mx.array, decays: _Decays) -> _Solved:
     """Compute all products without S. q, k: (n, B, H, C, Dk); v: (n, B, H, C, Dv); beta: (n, B, H, C, 1)."""
-    across = k.swapaxes(-1, -2)
-    inverse: Any = unit_lower_inverse(beta * decays.between * (k @ across))
+    transposed_k = k.swapaxes(-1, -2)
+    inverse: Any = unit_lower_inverse(beta * decays.between * (k @ transposed_k))
     return _Solved(
         writes=inverse @ (beta * v),
         reads=inverse @ (beta * decays.from_start * k),
         queries=decays.from_start * q,
-        scores=(decays.between + mx.eye(k.shape[-2])) * (q @ across),
+        scores=(decays.between + mx.eye(k.shape[-2])) * (q @ transposed_k),
         keys=decays.to_end * k,
         whole=decays.whole,
     )
@@ -181,15 +193,16 @@ def _through_chunks(solved: _Solved, state: mx.array) -> tuple[mx.array, mx.arra
     """Pass the state through the chunks; return y (n, B, H, C, Dv) and the state (B, H, Dv, Dk) after the last chunk."""
     columns = (solved.writes, solved.reads, solved.queries, solved.scores, solved.keys, solved.whole)
     ys = []
-    for writes, reads, queries, scores, keys, whole in zip(*map(_one_by_one, columns), strict=True):
-        before = state.swapaxes(-1, -2)
-        deltas = writes - reads @ before
-        ys.append(queries @ before + scores @ deltas)
+    for writes, reads, queries, scores, keys, whole in zip(*map(_per_chunk, columns), strict=True):
+        transposed = state.swapaxes(-1, -2)
+        deltas = writes - reads @ transposed
+        ys.append(queries @ transposed + scores @ deltas)
         state = whole * state + deltas.swapaxes(-1, -2) @ keys
     return mx.stack(ys), state
 
 
-def _one_by_one(x: mx.array) -> list[mx.array]:
+def _per_chunk(x: mx.array) -> list[mx.array]:
+    """Return the arrays of the chunks, without the axis of chunks."""
     parts: Any = _split(x)
     return [mx.squeeze(part, 0) for part in parts]
 
@@ -212,28 +225,31 @@ def _split_vjp(_x: mx.array, cotangents: Sequence[mx.array], _parts: Sequence[mx
 def unit_lower_inverse(a: mx.array) -> mx.array:
     """Return (I + a)^-1 for a strictly lower triangular ``a``, (..., C, C), where C is a power of two.
 
-    This is forward substitution by blocks. Let X hold the inverses of two neighbouring blocks on the diagonal, and let a here be
-    only what stands left of the second block. Then X - X a X is the inverse of the block that the two form together. Blocks double
-    in size until a single one is left. The rounding error is in proportion to the size of the inverse. The product
-    (I - a)(I + a^2)(I + a^4)... would be as short, but for 32 keys that repeat, its powers reach 10^8 and cancel.
+    This is forward substitution by blocks. Let X hold the inverses of two neighbouring blocks on the diagonal, and let B be the
+    part of ``a`` to the left of the second block. Then X - X B X is the inverse of the block that the two form together. Blocks
+    double in size until a single one is left.
+
+    The rounding error is in proportion to the size of the inverse. The product (I - a)(I + a^2)(I + a^4)... would take as few
+    steps, but if 32 keys are the same, its powers reach 10^8 and cancel.
     """
     size = a.shape[-1]
-    inverse = mx.eye(size) - _below(a, 1)
+    inverse = mx.eye(size) - _left_of_second_blocks(a, 1)
     width = 2
     while width < size:
-        inverse = inverse - inverse @ _below(a, width) @ inverse
+        inverse = inverse - inverse @ _left_of_second_blocks(a, width) @ inverse
         width *= 2
     return inverse
 
 
 @unit_lower_inverse.vjp
 def _unit_lower_inverse_vjp(_a: mx.array, cotangent: mx.array, inverse: mx.array) -> mx.array:
-    across = inverse.swapaxes(-1, -2)
-    return mx.tril(-(across @ cotangent @ across), -1)
+    """Return the gradient of ``a``, which follows from dX = -X da X for the inverse X. Only what is below the diagonal counts."""
+    transposed = inverse.swapaxes(-1, -2)
+    return mx.tril(-(transposed @ cotangent @ transposed), -1)
 
 
-def _below(a: mx.array, width: int) -> mx.array:
-    """Pair the blocks of ``width`` on the diagonal; return ``a`` left of the second block of each pair, and 0 elsewhere."""
+def _left_of_second_blocks(a: mx.array, width: int) -> mx.array:
+    """Pair the blocks of ``width`` on the diagonal. Return ``a`` to the left of the second block of each pair, and 0 elsewhere."""
     block = mx.arange(a.shape[-1]) // width
     pair = block // 2
     return mx.where((pair[:, None] == pair) & (block[:, None] > block), a, 0.0)

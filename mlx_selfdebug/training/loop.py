@@ -1,4 +1,4 @@
-"""Make optimizer steps over examples.
+"""Make the optimizer steps of training on pairs.
 
 A step's examples follow from the seed and the step's number, and a checkpoint holds the state between two steps. So a training that
 continues from a checkpoint computes the same numbers as one that was never stopped.
@@ -27,10 +27,12 @@ from mlx_selfdebug.training.loss import loss_and_gradient
 from mlx_selfdebug.values.step import Step
 
 MAX_GRAD_NORM = 1.0
+"""The norm to which a longer gradient is clipped."""
 WARMUP_SHARE = 0.1
+"""The share of the steps in which the learning rate rises."""
 WEIGHT_DECAY = 0.01
 MAX_SKIPPED = 3
-"""The number of steps in a row whose loss or gradient is not a number at which training stops."""
+"""Training stops after this many steps in a row whose loss or gradient is not a number."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ A training whose process died continues with a later one.
 """
 
 Advance = Callable[[int, str], None]
-"""Called with the number of pairs that were finished and a short note for the progress display."""
+"""A function to call with the number of pairs that were finished (in training by rewards, of steps) and a note for the progress."""
 
 
 def optimizer_of(config: TrainConfig, n_steps: int) -> optim.Optimizer:
@@ -62,6 +64,7 @@ def optimizer_of(config: TrainConfig, n_steps: int) -> optim.Optimizer:
 
 
 def count_steps(n_examples: int, config: TrainConfig) -> int:
+    """Return the number of optimizer steps of all epochs. The last step of an epoch may be smaller than the others."""
     return -(-n_examples // config.batch_size) * config.epochs
 
 
@@ -76,11 +79,12 @@ def train_steps(
     start: Checkpoint | None,
     advance: Advance,
 ) -> Iterator[Step]:
-    """Make the steps from ``start`` on and yield each one, while the network and the optimizer hold the state after it.
+    """Make the steps that follow ``start`` and yield a record of each. Meanwhile network and optimizer hold the state after it.
 
-    Between two steps only the network's weights differ from what they were, so it may be used to decode.
+    Between two steps the network is in evaluation mode and has its usual layers, so it may be used to decode.
 
-    Raises TrainingError, which names the pairs of the batch, if the loss or gradient is not a number three steps in a row.
+    Raises TrainingError, which names the pairs of the batch, if the loss or gradient is not a number ``MAX_SKIPPED`` steps in a
+    row.
     """
     if start:
         start.restore(network, optimizer)
@@ -108,6 +112,7 @@ def _step(
     shape: Shape,
     distilled_share: float,
 ) -> Step:
+    """Make one step from the examples of ``batch``. If its loss or gradient is not a number, the weights stay as they are."""
     begin = time.monotonic()
     with training_forms(network, recompute=shape.recompute):
         loss, gradient = _accumulated(network, batch, shape.max_tokens, distilled_share)
@@ -132,10 +137,10 @@ def _accumulated(
     Both are the same however the step is cut into micro-batches.
     """
     weight = sum(example.total_weight for example in batch)
-    total, summed = 0.0, None
-    for micro in micro_batches(batch, max_tokens):
-        part = loss_and_gradient(network, micro, distilled_share=distilled_share)
-        summed = part.gradient if summed is None else tree_map(mx.add, summed, part.gradient)
-        mx.eval(summed)
-        total += part.loss
-    return total / weight, tree_map(lambda g: g / weight, summed)
+    loss, gradient = 0.0, None
+    for micro_batch in micro_batches(batch, max_tokens):
+        part = loss_and_gradient(network, micro_batch, distilled_share=distilled_share)
+        gradient = part.gradient if gradient is None else tree_map(mx.add, gradient, part.gradient)
+        mx.eval(gradient)
+        loss += part.loss
+    return loss / weight, tree_map(lambda array: array / weight, gradient)

@@ -1,8 +1,8 @@
-"""Compute the loss and its gradient while the head stays out of the gradient's graph.
+"""Compute the loss and its gradient in little memory ("the lean loss"), by keeping the head out of the gradient's graph.
 
-The head, which maps hidden states to logits, holds a quarter of a small model's weights and takes a far larger share of a plain
-loss's memory. With the head left out, a step needs only the memory of the trunk. The loss is the weighted cross-entropy of the
-supervised tokens, in float32. It is computed as follows:
+The head, which maps hidden states to logits, holds a quarter of a small model's weights, and a far larger share of the memory that
+a plain loss takes. With the head left out, a step needs only the memory of the trunk. The loss is the weighted cross-entropy of
+the supervised tokens, in float32. It is computed as follows:
 
 1. The trunk computes hidden states (rows, length, hidden). Those that predict a supervised token are taken: (n, hidden).
 2. They go through the frozen head some rows at a time. This gives logits (rows, vocabulary), the loss of these rows, and the
@@ -14,8 +14,8 @@ supervised tokens, in float32. It is computed as follows:
 This is valid because LoRA leaves the head as it is. A network whose trunk is not known (``models/trunk.py``) is computed whole.
 
 A share of a token's weight may go to imitating the base (self-distillation). The base is the network without its adapter. It is
-read on the prompt of the task alone, with the same completion. The loss of that share is the divergence KL(base || network) over
-the whole vocabulary, and its gradient is that of the cross-entropy with the base's probabilities in place of the target's one.
+read on the prompt of the task alone, followed by the same completion. The loss of that share is the divergence KL(base || network)
+over the whole vocabulary. Its gradient is that of a cross-entropy whose target is the base's distribution instead of one token.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class LossAndGradient:
     loss: float
     """The weighted sum of the supervised tokens' losses, in nats."""
     gradient: Any
-    """The gradient of ``loss`` for every trainable parameter, as a tree of arrays."""
+    """The gradient of ``loss`` with respect to the trainable parameters, as a tree of arrays that has their names."""
 
 
 def loss_and_gradient(
@@ -53,17 +53,18 @@ def loss_and_gradient(
 ) -> LossAndGradient:
     """Return the weighted sum of the supervised tokens' losses and its gradient, both evaluated.
 
-    ``distilled_share`` of each weight goes to imitating the base where the batch says so. ``head_rows`` positions go through the
-    head at a time.
+    Where the batch has rows for the base, ``distilled_share`` of each weight goes to imitating it. ``head_rows`` positions go
+    through the head at a time.
     """
     parts = parts_of(network)
     base = _base_states(network, batch) if distilled_share else None
 
     def surrogate_and_loss(_: nn.Module) -> tuple[mx.array, mx.array]:
+        """Return a number whose gradient is that of the loss, and the loss."""
         if parts is None:
             loss = plain_loss(network, batch, distilled_share=distilled_share, base_logits=base)
             return loss, loss
-        hidden = states_at(parts.trunk(mx.array(batch.ids)), batch.where)
+        hidden = states_at(parts.trunk(mx.array(batch.ids)), batch.positions)
         targets = Targets.of(batch, base, distilled_share)
         loss, slope = through_head(parts.head, mx.stop_gradient(hidden), targets, head_rows)
         return mx.sum(hidden.astype(mx.float32) * mx.stop_gradient(slope)), loss
@@ -77,11 +78,11 @@ def loss_and_gradient(
 def plain_loss(
     network: nn.Module, batch: MicroBatch, *, distilled_share: float = 0.0, base_logits: mx.array | None = None
 ) -> mx.array:
-    """Return the same loss from the logits of the whole network. The lean loss is tested against this one.
+    """Return the same loss, computed from the logits of the whole network. The lean loss is tested against this one.
 
-    ``base_logits`` are the base's, (supervised, vocabulary).
+    ``base_logits`` are those of the base, of shape (supervised, vocabulary).
     """
-    logits = states_at(network(mx.array(batch.ids)), batch.where).astype(mx.float32)
+    logits = states_at(network(mx.array(batch.ids)), batch.positions).astype(mx.float32)
     losses = nn.losses.cross_entropy(logits, mx.array(batch.targets), reduction="none")
     if base_logits is not None and batch.base is not None:
         share = distilled_share * mx.array(batch.base.imitated)
@@ -95,23 +96,23 @@ def _log_softmax(logits: mx.array) -> mx.array:
 
 
 def _base_states(network: nn.Module, batch: MicroBatch) -> mx.array | None:
-    """Return what the base computes where it is imitated, evaluated: hidden states (supervised, hidden).
+    """Return the base's hidden states where it is imitated, (supervised, hidden), evaluated; None if the batch has no rows for it.
 
-    They are the logits, (supervised, vocabulary), of a network whose trunk is not known.
+    If the network's trunk is not known, return the base's logits instead, (supervised, vocabulary).
     """
     if batch.base is None:
         return None
     with without_adapter(network):
         parts = parts_of(network)
         compute = network if parts is None else parts.trunk
-        states = states_at(compute(mx.array(batch.base.ids)), batch.base.where)
+        states = states_at(compute(mx.array(batch.base.ids)), batch.base.positions)
         mx.eval(states)
     return states
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What some positions are to predict, and how much each of them weighs."""
+    """The tokens that some positions are to predict, and the weights of the parts of their loss."""
 
     ids: mx.array
     """The target tokens, (n,)."""
@@ -120,7 +121,7 @@ class Targets:
     base_weights: mx.array | None = None
     """The weight of each position's divergence from the base, (n,); None if the base is not imitated."""
     base: mx.array | None = None
-    """The base's hidden states, (n, hidden), if it is imitated."""
+    """The base's hidden states, (n, hidden); None if the base is not imitated."""
 
     @classmethod
     def of(cls, batch: MicroBatch, base: mx.array | None, distilled_share: float) -> Targets:
@@ -131,35 +132,38 @@ class Targets:
         moved = weights * distilled_share * mx.array(batch.base.imitated)
         return cls(ids, weights - moved, moved, base)
 
-    def part(self, chunk: slice, after: list[mx.array]) -> Targets:
-        """Return the targets of some positions; what is computed of the base there waits for ``after``."""
+    def part(self, chunk: slice, earlier: list[mx.array]) -> Targets:
+        """Return the targets of the positions in ``chunk``. The base's logits there are computed after the ``earlier`` arrays."""
         if self.base is None or self.base_weights is None:
             return Targets(self.ids[chunk], self.weights[chunk])
-        base = mx.depends(self.base[chunk], after)
+        base = mx.depends(self.base[chunk], earlier)
         return Targets(self.ids[chunk], self.weights[chunk], self.base_weights[chunk], base)
 
 
 def through_head(
     head: Callable[[mx.array], mx.array], hidden: mx.array, targets: Targets, rows: int
 ) -> tuple[mx.array, mx.array]:
-    """Return the summed loss and its gradient with respect to ``hidden``, (n, hidden) in float32, computed chunk by chunk."""
+    """Return the summed loss and its gradient with respect to ``hidden``, (n, hidden) in float32.
+
+    ``rows`` positions at a time go through the head.
+    """
     losses: list[mx.array] = []
     slopes: list[mx.array] = []
     for start in range(0, hidden.shape[0], rows):
         # Without this dependency MLX would hold the logits of several chunks at once.
         chunk, earlier = slice(start, start + rows), [*losses[-1:], *slopes[-1:]]
         part = mx.depends(hidden[chunk], earlier)
-        loss, slope = _chunk(head, part, targets.part(chunk, earlier))
+        loss, slope = _chunk_loss(head, part, targets.part(chunk, earlier))
         losses.append(loss)
         slopes.append(slope.astype(mx.float32))
     return mx.sum(mx.stack(losses)), mx.concatenate(slopes)
 
 
-def _chunk(head: Callable[[mx.array], mx.array], hidden: mx.array, targets: Targets) -> tuple[mx.array, mx.array]:
-    """Return the weighted loss of some positions and its gradient with respect to ``hidden``.
+def _chunk_loss(head: Callable[[mx.array], mx.array], hidden: mx.array, targets: Targets) -> tuple[mx.array, mx.array]:
+    """Return the weighted loss of some positions, and its gradient with respect to ``hidden``.
 
-    The gradient of cross-entropy with respect to the logits is the softmax, minus one at the target. It is written out here, so
-    that each logit takes a single exponential. The gradient of the divergence from the base is the softmax minus the base's.
+    With respect to the logits, the gradient of the cross-entropy is the softmax, minus 1 at the target. That of the divergence from
+    the base is the softmax, minus the base's softmax. Both are written out here, so that each logit takes a single exponential.
     """
     logits = head(hidden).astype(mx.float32)
     highest = mx.max(logits, axis=-1, keepdims=True)
@@ -168,23 +172,22 @@ def _chunk(head: Callable[[mx.array], mx.array], hidden: mx.array, targets: Targ
     log_total = mx.log(total) + highest
     target_logits = mx.take_along_axis(logits, targets.ids[:, None], axis=-1)
     losses = (log_total - target_logits) * targets.weights[:, None]
-    both = targets.weights
-    if targets.base is not None and targets.base_weights is not None:
+    if targets.base is None or targets.base_weights is None:
+        slope = exponentials * (targets.weights[:, None] / total)
+    else:
         base_weights = targets.base_weights[:, None]
         base_log_p = _log_softmax(head(targets.base).astype(mx.float32))
         base_p = exp_here(base_log_p)
         losses = losses + base_weights * (mx.sum(base_p * (base_log_p - logits), axis=-1, keepdims=True) + log_total)
-        both = both + targets.base_weights
-        slope = exponentials * (both[:, None] / total) - base_p * base_weights
-    else:
-        slope = exponentials * (both[:, None] / total)
+        both_weights = targets.weights + targets.base_weights
+        slope = exponentials * (both_weights[:, None] / total) - base_p * base_weights
     slope = slope.at[mx.arange(targets.ids.size), targets.ids].add(-targets.weights)
-    # mx.vjp describes a second pass through the head, but a linear head's gradient does not need its output, so MLX,
-    # which is lazy, never computes it.
+    # mx.vjp describes a second pass through the head. MLX is lazy and never computes it, because the gradient of a linear head
+    # does not need the head's output.
     _, (hidden_slope,) = mx.vjp(head, [hidden], [slope.astype(hidden.dtype)])
     return mx.sum(losses), hidden_slope
 
 
-def states_at(states: mx.array, where: npt.NDArray[np.int32]) -> mx.array:
-    """Return the states at the flat positions ``where``: (rows, length, size) -> (n, size)."""
-    return states.reshape(-1, states.shape[-1])[mx.array(where)]
+def states_at(states: mx.array, positions: npt.NDArray[np.int32]) -> mx.array:
+    """Return the states at flat positions: (rows, length, size) -> (n, size)."""
+    return states.reshape(-1, states.shape[-1])[mx.array(positions)]

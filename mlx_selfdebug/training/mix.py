@@ -1,9 +1,11 @@
 """Make training pairs from attempts and bugs: choose the failed code to show, its target, and how many pairs of each kind to take.
 
-Attempts that differ only in layout count once. A target is right code of the same task, never a wrong program. It may be as near
-as possible to the code that failed: for a failed attempt that is the *nearest* right code, by token edit distance, and for a bug,
-which was put into right code, its minimal fix. Or it is another right draft. That draft was written without sight of the failure,
-so copying the prompt does not give it.
+Attempts that differ only in layout count once. The target of a repair or bug pair is right code of the same task. There are two
+kinds of it:
+
+- Another right draft. It was written without sight of the failure, so a model that copies its prompt does not reach it.
+- Code that is as near as possible to the failed code. For a failed attempt this is the right code at the smallest edit distance,
+  counted in lexical tokens. For a bug it is the minimal fix: the code that the bug was put into.
 
 Repair, bug, direct and keep pairs are mixed, because training on repairs alone makes a model worse.
 """
@@ -35,42 +37,51 @@ REFERENCE = "reference"
 
 
 @dataclass(frozen=True)
-class _TaskAttempts:
-    """The attempts on one task from which pairs can be made; all are empty if no right code of the task is known.
+class _Failure:
+    """A failed attempt of the model, and the right attempt on the same task whose code is nearest to it."""
 
-    Each failed attempt comes with the right one nearest to it, and the nearest of these couples come first.
-    """
+    attempt: Attempt
+    nearest: Attempt
+
+
+@dataclass(frozen=True)
+class _Material:
+    """The attempts on one task from which pairs can be made. There are none if no right code of the task is known."""
 
     task: Task
     right: tuple[Attempt, ...]
-    failed: tuple[tuple[Attempt, Attempt], ...]
+    """The right attempts of the model or, instead of these, the reference."""
+    failures: tuple[_Failure, ...]
+    """The model's own failures. Those that are nearest to right code come first."""
     bugs: tuple[Attempt, ...]
 
     @property
-    def by_reference(self) -> bool:
+    def has_only_reference(self) -> bool:
         """Whether the only right code is the reference."""
         return any(attempt.arm == REFERENCE for attempt in self.right)
 
 
 def make_pairs(attempts: Sequence[Attempt], tasks: Sequence[Task], config: TrainConfig, seed: int) -> list[Pair]:
     """Return the training pairs in a seeded order. The same attempts give the same pairs, whatever order they are given in."""
-    by_task = [_attempts_on(task, [a for a in attempts if a.task_id == task.id], config) for task in tasks]
+    by_task = [_material(task, [a for a in attempts if a.task_id == task.id], config) for task in tasks]
     # Tasks that also have failed attempts come first, so that direct and keep pairs are taken from these before others.
-    sources = sorted((source for source in by_task if source.right), key=lambda source: not source.failed)
+    solved = sorted((material for material in by_task if material.right), key=lambda material: not material.failures)
     rng = random.Random(seed)
-    writer = _PairWriter(config, rng, sources)
+    writer = _PairWriter(config, rng, solved)
     candidates: dict[PairKind, list[Pair]] = {"repair": [], "bug": [], "direct": [], "keep": []}
-    # References fill up only what the model's own code leaves open.
-    for by_reference in (False, True):
-        group = [source for source in sources if source.by_reference == by_reference]
-        candidates["repair"] += [writer.repair(source, bad, near) for source in group for bad, near in source.failed]
-        candidates["bug"] += _round_robin([writer.bug(source, bug) for bug in source.bugs] for source in group)
-        candidates["direct"] += _round_robin([_direct(source.task, code) for code in source.right] for source in group)
-        candidates["keep"] += _round_robin([_keep(source.task, code) for code in source.right] for source in group)
-    available = {kind: len(of_kind) for kind, of_kind in candidates.items()}
-    pairs = [pair for kind, n in _counts(available, config).items() for pair in candidates[kind][:n]]
-    rng.shuffle(pairs)
-    return pairs
+    # Pairs with references fill up only what the model's own code leaves open.
+    for only_reference in (False, True):
+        group = [material for material in solved if material.has_only_reference == only_reference]
+        candidates["repair"] += [
+            writer.repair(material, failure) for material in group for failure in material.failures
+        ]
+        candidates["bug"] += _round_robin([writer.bug(material, bug) for bug in material.bugs] for material in group)
+        candidates["direct"] += _round_robin([_direct(m.task, right) for right in m.right] for m in group)
+        candidates["keep"] += _round_robin([_keep(m.task, right) for right in m.right] for m in group)
+    available = {kind: len(pairs) for kind, pairs in candidates.items()}
+    chosen = [pair for kind, n in _counts(available, config).items() for pair in candidates[kind][:n]]
+    rng.shuffle(chosen)
+    return chosen
 
 
 def reference_pairs(tasks: Iterable[Task]) -> list[Pair]:
@@ -78,33 +89,8 @@ def reference_pairs(tasks: Iterable[Task]) -> list[Pair]:
     return [_direct(task, _reference(task, task.reference)) for task in tasks]
 
 
-def _counts(available: Mapping[PairKind, int], config: TrainConfig) -> dict[PairKind, int]:
-    """Return how many pairs of each kind to take: at most ``max_pairs`` in all.
-
-    Repair and bug pairs lead. As many are taken as there are, within their shares of ``max_pairs``, and if one kind runs short, the
-    other takes its place. Direct and keep pairs are added in proportion to them. If the shares of repair and bug pairs are both 0,
-    direct pairs lead in the same way.
-    """
-    shares: dict[PairKind, float] = {
-        "repair": config.repair_share, "bug": config.bug_share, "direct": config.direct_share, "keep": config.keep_share
-    }  # fmt: skip
-    whole = sum(shares.values())
-    if not whole:
-        return dict.fromkeys(shares, 0)
-    leading: list[PairKind] = [kind for kind in ("repair", "bug") if shares[kind]] or ["direct"]
-    share = sum(shares[kind] for kind in leading) / whole
-    n_leading = sum(available[kind] for kind in leading)
-    total = min(config.max_pairs, n_leading / share) if share else config.max_pairs
-    counts = {kind: min(available[kind], round(total * shares[kind] / whole)) for kind in shares}
-    for kind in leading:
-        missing = round(total * share) - sum(counts[other] for other in leading)
-        counts[kind] += max(0, min(missing, available[kind] - counts[kind]))
-    while sum(counts.values()) > config.max_pairs:  # each kind was rounded by itself
-        counts[max(counts, key=lambda kind: counts[kind])] -= 1
-    return counts
-
-
-def _attempts_on(task: Task, attempts: Sequence[Attempt], config: TrainConfig) -> _TaskAttempts:
+def _material(task: Task, attempts: Sequence[Attempt], config: TrainConfig) -> _Material:
+    """Return what pairs of ``task`` can be made from, given all ``attempts`` on it."""
     domain = domain_of(task.domain)
     bugs = tuple(distinct([a for a in attempts if a.arm == planting.ARM], task))
     own = distinct([a for a in attempts if a.arm != planting.ARM], task)
@@ -112,17 +98,17 @@ def _attempts_on(task: Task, attempts: Sequence[Attempt], config: TrainConfig) -
     if not right and config.targets == "reference" and task.reference:
         right = [_reference(task, plain_source(task.reference, task.entry_point) or task.reference)]
     if not right:
-        return _TaskAttempts(task, (), (), ())
-    tokens = [domain.tokens(attempt.code) for attempt in right]
-    nearest = []
-    for bad in own:
-        if not bad.passed and _usable(bad):
-            tokens_of_bad = domain.tokens(bad.code)
-            distance, i = min((Levenshtein.distance(tokens_of_bad, other), i) for i, other in enumerate(tokens))
-            nearest.append((distance, bad.id, bad, right[i]))
-    nearest.sort(key=lambda item: item[:2])
-    failed = tuple((bad, good) for _, _, bad, good in nearest[: config.failed_per_task])
-    return _TaskAttempts(task, tuple(right), failed, bugs[: config.failed_per_task])
+        return _Material(task, (), (), ())
+    right_tokens = [domain.tokens(attempt.code) for attempt in right]
+    failures = []
+    for attempt in own:
+        if not attempt.passed and _is_usable(attempt):
+            tokens = domain.tokens(attempt.code)
+            distance, i = min((Levenshtein.distance(tokens, other), i) for i, other in enumerate(right_tokens))
+            failures.append((distance, attempt.id, _Failure(attempt, right[i])))
+    failures.sort(key=lambda item: item[:2])
+    nearest = tuple(failure for _, _, failure in failures[: config.failed_per_task])
+    return _Material(task, tuple(right), nearest, bugs[: config.failed_per_task])
 
 
 def _reference(task: Task, code: str) -> Attempt:
@@ -131,60 +117,90 @@ def _reference(task: Task, code: str) -> Attempt:
     return Attempt(task.id, REFERENCE, 0, 0, "", "", "", code, passed, passed, 0, 0, 0, "given", kind="given")
 
 
-def _usable(attempt: Attempt) -> bool:
+def _is_usable(attempt: Attempt) -> bool:
     """Return whether a failure can be learned from: it is an honest program and was not cut off at the token limit."""
     return attempt.verdict.outcome not in SUSPICIOUS and attempt.finish != "length"
+
+
+def _counts(available: Mapping[PairKind, int], config: TrainConfig) -> dict[PairKind, int]:
+    """Return how many pairs of each kind to take, at most ``train.max_pairs`` in all.
+
+    Repair and bug pairs lead. As many of them are taken as there are, within their shares of ``max_pairs``. If one of the two kinds
+    runs short, the other takes its place. Direct and keep pairs are added in proportion to them. If the shares of repair and bug
+    pairs are both 0, direct pairs lead in the same way.
+    """
+    shares: dict[PairKind, float] = {
+        "repair": config.repair_share, "bug": config.bug_share, "direct": config.direct_share, "keep": config.keep_share
+    }  # fmt: skip
+    whole = sum(shares.values())
+    if not whole:
+        return dict.fromkeys(shares, 0)
+    leading: list[PairKind] = [kind for kind in ("repair", "bug") if shares[kind]] or ["direct"]
+    leading_share = sum(shares[kind] for kind in leading) / whole
+    n_leading = sum(available[kind] for kind in leading)
+    total = min(config.max_pairs, n_leading / leading_share) if leading_share else config.max_pairs
+    counts = {kind: min(available[kind], round(total * shares[kind] / whole)) for kind in shares}
+    for kind in leading:
+        n_missing = round(total * leading_share) - sum(counts[other] for other in leading)
+        counts[kind] += max(0, min(n_missing, available[kind] - counts[kind]))
+    # Each kind was rounded by itself, so there may be a few too many.
+    while sum(counts.values()) > config.max_pairs:
+        counts[max(counts, key=lambda kind: counts[kind])] -= 1
+    return counts
 
 
 class _PairWriter:
     """The writer of repair and bug pairs. It shows facts, blanks lines and chooses targets as the settings say."""
 
-    def __init__(self, config: TrainConfig, rng: random.Random, sources: Sequence[_TaskAttempts]) -> None:
+    def __init__(self, config: TrainConfig, rng: random.Random, by_task: Sequence[_Material]) -> None:
         self._config, self._rng = config, rng
-        self._all = [attempt for source in sources for attempt in (*(bad for bad, _ in source.failed), *source.bugs)]
-        self._places = {attempt.id: i for i, attempt in enumerate(self._all)}
+        self._failed: list[Attempt] = []
+        for material in by_task:
+            self._failed += [*(failure.attempt for failure in material.failures), *material.bugs]
+        self._places = {attempt.id: i for i, attempt in enumerate(self._failed)}
 
-    def repair(self, source: _TaskAttempts, bad: Attempt, nearest: Attempt) -> Pair:
-        """Return the pair of an own failure, whose nearest right code is ``nearest``."""
-        prompt = self._prompt(source.task, bad)
-        right = self._another_draft(source, nearest) or nearest
-        return _pair("repair", source.task, prompt, right.code, bad, right)
+    def repair(self, material: _Material, failure: _Failure) -> Pair:
+        """Return the pair that shows a failure of the model."""
+        prompt = self._prompt(material.task, failure.attempt)
+        right = self._another_draft(material, failure.nearest) or failure.nearest
+        return _pair("repair", material.task, prompt, right.code, failure.attempt, right)
 
-    def bug(self, source: _TaskAttempts, bug: Attempt) -> Pair:
-        """Return the pair of a bug that was put into right code."""
-        task = source.task
+    def bug(self, material: _Material, bug: Attempt) -> Pair:
+        """Return the pair that shows a bug."""
+        task = material.task
         # A bug in the reference has no attempt as its parent. Its origin is the first right code: the reference itself, unless
         # the task has been solved as well.
-        origin = next((right for right in source.right if right.id == bug.parent), source.right[0])
+        origin = next((right for right in material.right if right.id == bug.parent), material.right[0])
         prompt = self._prompt(task, bug)
-        if other := self._another_draft(source, origin):
+        if other := self._another_draft(material, origin):
             return _pair("bug", task, prompt, other.code, bug, other)
         # The fix is laid out as the bug is, so that the bug is all that differs between them.
         return _pair("bug", task, prompt, plain_source(origin.code, task.entry_point), bug, origin)
 
-    def _prompt(self, task: Task, bad: Attempt) -> str:
-        """Return the prompt that shows a failed attempt."""
+    def _prompt(self, task: Task, failed: Attempt) -> str:
+        """Return the prompt that shows a failed attempt or a bug."""
         config, rng = self._config, self._rng
-        facts = 1 if rng.random() < config.hide_facts_share else MAX_FACTS
-        blanked = rng.random() < config.blank_share
-        shown = replace(bad, code=_blanked(bad.code, rng)) if blanked else bad
-        facts_of = self._of_another_task(bad) if config.facts == "other" else shown
+        max_facts = 1 if rng.random() < config.hide_facts_share else MAX_FACTS
+        is_blanked = rng.random() < config.blank_share
+        shown = replace(failed, code=_blank_lines(failed.code, rng)) if is_blanked else failed
+        facts_of = self._failure_of_another_task(failed) if config.facts == "other" else shown
         feedback = CODE_ONLY if config.facts == "none" or facts_of is None else EVERYTHING
-        return domain_of(task.domain).repair_prompt(task, shown, max_facts=facts, feedback=feedback, facts_of=facts_of)
+        domain = domain_of(task.domain)
+        return domain.repair_prompt(task, shown, max_facts=max_facts, feedback=feedback, facts_of=facts_of)
 
-    def _another_draft(self, source: _TaskAttempts, near: Attempt) -> Attempt | None:
-        """Draw right code of the task other than ``near``. Return None if there is none, or if ``near`` is to be the target."""
-        others = [right for right in source.right if right is not near]
+    def _another_draft(self, material: _Material, nearest: Attempt) -> Attempt | None:
+        """Draw right code of the task other than ``nearest``. Return None if there is none, or if ``nearest`` is to be used."""
+        others = [right for right in material.right if right is not nearest]
         return self._rng.choice(others) if others and self._rng.random() >= self._config.minimal_share else None
 
-    def _of_another_task(self, bad: Attempt) -> Attempt | None:
-        """Return the next failed attempt that is of another task, or None if there is none."""
-        place = self._places[bad.id]
-        following = (*self._all[place + 1 :], *self._all[:place])
-        return next((attempt for attempt in following if attempt.task_id != bad.task_id), None)
+    def _failure_of_another_task(self, failed: Attempt) -> Attempt | None:
+        """Return the next failed attempt or bug that belongs to another task, or None if there is none."""
+        place = self._places[failed.id]
+        following = (*self._failed[place + 1 :], *self._failed[:place])
+        return next((attempt for attempt in following if attempt.task_id != failed.task_id), None)
 
 
-def _blanked(code: str, rng: random.Random) -> str:
+def _blank_lines(code: str, rng: random.Random) -> str:
     """Return ``code`` with some consecutive lines, never the first, replaced by one "..." that is indented like them."""
     lines = code.strip("\n").split("\n")
     if len(lines) < 3:
@@ -203,9 +219,11 @@ def _keep(task: Task, right: Attempt) -> Pair:
     return _pair("keep", task, domain_of(task.domain).repair_prompt(task, right), right.code, right)
 
 
-def _pair(kind: PairKind, task: Task, prompt: str, target: str, *made_of: Attempt) -> Pair:
-    ids = tuple(attempt.id for attempt in made_of if attempt.arm != REFERENCE)
+def _pair(kind: PairKind, task: Task, prompt: str, target: str, *attempts: Attempt) -> Pair:
+    """Return a pair that was made from ``attempts``. The code ``target`` is put into the form of a completion."""
+    ids = tuple(attempt.id for attempt in attempts if attempt.arm != REFERENCE)
     domain = domain_of(task.domain)
+    # The base is imitated on the task alone. The target of a keep pair is right only because of the code that its prompt shows.
     task_prompt = "" if kind == "keep" else domain.prompt(task)
     return Pair(kind, task.domain, task.id, prompt, domain.completion(target), ids, task_prompt)
 

@@ -1,4 +1,6 @@
-"""Choose how a training is computed within its memory budget: the quickest of ``loop.SHAPES`` that fits, or say what would fit.
+"""Choose how a training is computed within its memory budget: by the quickest of ``loop.SHAPES`` that fits.
+
+If none fits, an error says which budget or which shorter pairs would.
 
 >>> planner = Planner(model.network, model.config, config, fixed_bytes=2 * 10**9)  # doctest: +SKIP
 >>> plan = planner.plan(Workload.of(examples), budget_bytes=10 * 10**9)  # doctest: +SKIP
@@ -7,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,7 +26,7 @@ from mlx_selfdebug.training.loss import HEAD_ROWS
 from mlx_selfdebug.training.probe import Rows, layer_count, measure
 
 MAX_CACHE_BYTES = 10**9
-"""The most bytes of freed buffers that MLX may keep. On the CPU it keeps none, since they gain nothing there."""
+"""The largest number of bytes of freed buffers that MLX may keep. On the CPU it keeps none, since they gain nothing there."""
 SHORTER_LENGTHS = (768, 512, 384, 256, 192, 128, 64)
 """The lengths, in tokens, that are tried for the longest pair when a budget is too small."""
 SMALLER_GROUPS = (4, 2)
@@ -32,13 +35,13 @@ SMALLER_GROUPS = (4, 2)
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How a training is computed, and what that is estimated to take."""
+    """How a training is computed, and the memory and time that it is estimated to take."""
 
     shape: Shape
     peak_bytes: int
     """The peak memory of the process tree, including ``cache_bytes``."""
     cache_bytes: int
-    """The most bytes of freed buffers that MLX may keep."""
+    """The largest number of bytes of freed buffers that MLX may keep."""
     wall_s: float
     """About how many seconds all steps take together."""
 
@@ -54,6 +57,7 @@ class Workload:
 
     @classmethod
     def of(cls, examples: Sequence[Example]) -> Workload:
+        """Return the workload of one epoch over ``examples``."""
         return cls([len(e.ids) - 1 for e in examples], sum(e.n_supervised for e in examples))
 
     def largest(self, shape: Shape, batch_size: int) -> Rows:
@@ -64,15 +68,16 @@ class Workload:
 
     @property
     def largest_item(self) -> str:
-        """What has to fit at the least, in words."""
+        """A description of the largest item, which has to fit in any case."""
         return f"pairs of up to {max(self.lengths) + 1} tokens"
 
     def smaller(self) -> Iterator[tuple[str, Workload]]:
-        """Yield smaller workloads to try where this one does not fit, with what the user would have to change."""
+        """Yield smaller workloads to try if this one does not fit, each with what the user would have to change."""
         longest = max(self.lengths) + 1
-        for length in (length for length in SHORTER_LENGTHS if length < longest):
-            shorter = replace(self, lengths=[min(length - 1, n) for n in self.lengths])
-            yield f"a run with --train-max-length {length}", shorter
+        for length in SHORTER_LENGTHS:
+            if length < longest:
+                shorter = replace(self, lengths=[min(length - 1, n) for n in self.lengths])
+                yield f"a run with --train-max-length {length}", shorter
 
 
 @dataclass(frozen=True)
@@ -83,17 +88,18 @@ class GroupWorkload(Workload):
     """
 
     prompt: int
-    """The tokens of the longest prompt."""
+    """The number of tokens of the longest prompt."""
     completion: int
     """The largest number of tokens of a completion."""
     size: int
-    """The number of completions of a prompt."""
+    """The number of completions per prompt."""
 
     @classmethod
     def of_steps(cls, prompts: Sequence[int], config: TrainConfig, usual_completion: int) -> GroupWorkload:
-        """Return the workload of all reward steps, from the lengths of the prompts that may be asked.
+        """Return the workload of all reward steps.
 
-        ``usual_completion`` is the usual number of tokens of a completion.
+        ``prompts`` are the lengths of the prompts that may be chosen, and ``usual_completion`` is the length of a usual completion,
+        all in tokens.
         """
         size, usual = config.reward_group_size, min(usual_completion, config.reward_max_tokens)
         n = config.reward_steps * min(config.reward_prompts, len(prompts))
@@ -101,9 +107,9 @@ class GroupWorkload(Workload):
         return cls([group] * n, n * size * usual, max(prompts), config.reward_max_tokens, size)
 
     def largest(self, shape: Shape, batch_size: int) -> Rows:  # noqa: ARG002
-        """Return one row of as many tokens as are computed at a time at the most."""
-        one, all_ = self.prompt + self.completion, self.prompt + self.size * self.completion
-        tokens = padded_length(max(one, min(shape.max_tokens, all_)))
+        """Return one row with the largest number of tokens that are computed at a time."""
+        smallest, whole = self.prompt + self.completion, self.prompt + self.size * self.completion
+        tokens = padded_length(max(smallest, min(shape.max_tokens, whole)))
         return Rows(1, tokens, min(HEAD_ROWS, tokens))
 
     @property
@@ -111,28 +117,32 @@ class GroupWorkload(Workload):
         return f"a prompt of {self.prompt} tokens and completions of up to {self.completion}, {self.size} of them"
 
     def smaller(self) -> Iterator[tuple[str, Workload]]:
-        for size in (size for size in SMALLER_GROUPS if size < self.size):
-            yield f"a run with --train-reward-group-size {size}", replace(self, size=size)
-        for length in (length for length in SHORTER_LENGTHS if length < self.completion):
-            yield f"a run with --train-reward-max-tokens {length}", replace(self, completion=length, size=2)
-        for length in (length for length in SHORTER_LENGTHS if length < self.prompt):
-            completion = min(self.completion, SHORTER_LENGTHS[-1])
-            yield (
-                f"a run with --train-max-length {length + completion} and --train-reward-max-tokens {completion}",
-                replace(self, prompt=length, completion=completion, size=2),
-            )
+        for size in SMALLER_GROUPS:
+            if size < self.size:
+                yield f"a run with --train-reward-group-size {size}", replace(self, size=size)
+        for length in SHORTER_LENGTHS:
+            if length < self.completion:
+                yield f"a run with --train-reward-max-tokens {length}", replace(self, completion=length, size=2)
+        completion = min(self.completion, SHORTER_LENGTHS[-1])
+        for length in SHORTER_LENGTHS:
+            if length < self.prompt:
+                yield (
+                    f"a run with --train-max-length {length + completion} and --train-reward-max-tokens {completion}",
+                    replace(self, prompt=length, completion=completion, size=2),
+                )
 
 
 @dataclass(frozen=True)
 class Planner:
-    """The means to plan a training of one model with given settings."""
+    """The planner of a training of one model with given settings."""
 
     network: nn.Module
-    """The whole model or its first layers: see :func:`probe.measure`."""
+    """The whole network, or only its first layers; see ``probe.measure``."""
     model_config: dict[str, Any]
+    """The content of the model's ``config.json``."""
     config: TrainConfig
     fixed_bytes: int
-    """The bytes that weights and processes take, whatever the plan."""
+    """The bytes that weights and processes take, however the training is computed."""
 
     def plan(self, work: Workload, budget_bytes: int, *, smaller: int = 0) -> TrainingPlan:
         """Return the plan for the first of ``loop.SHAPES`` that fits the budget, leaving out the first ``smaller`` of them.
@@ -141,13 +151,14 @@ class Planner:
         """
         plans = []
         for shape in SHAPES[min(smaller, len(SHAPES) - 1) :]:
-            plans.append(self.with_shape(work, shape))
-            if plans[-1].peak_bytes <= budget_bytes:
-                return self._with_cache(plans[-1], budget_bytes)
+            plan = self.with_shape(work, shape)
+            if plan.peak_bytes <= budget_bytes:
+                return self._with_cache(plan, budget_bytes)
+            plans.append(plan)
         raise self._too_small(work, budget_bytes, min(plan.peak_bytes for plan in plans))
 
     def with_shape(self, work: Workload, shape: Shape) -> TrainingPlan:
-        """Return the plan for ``shape``, whether it fits a budget or not."""
+        """Return the plan for ``shape``, whether it fits the budget or not."""
         rows = work.largest(shape, self.config.batch_size)
         costs = measure(self.network, self.model_config, self.config, rows, shape)
         total = layer_count(self.model_config)
@@ -162,15 +173,18 @@ class Planner:
         return TrainingPlan(shape, self.fixed_bytes + peak, 0, self.config.epochs * (layers + head))
 
     def _with_cache(self, plan: TrainingPlan, budget_bytes: int) -> TrainingPlan:
+        """Return ``plan`` with what the budget leaves, up to ``MAX_CACHE_BYTES``, as MLX's cache of freed buffers."""
         cache = 0 if device_name() == "cpu" else min(MAX_CACHE_BYTES, budget_bytes - plan.peak_bytes)
         return replace(plan, peak_bytes=plan.peak_bytes + cache, cache_bytes=cache)
 
     def _too_small(self, work: Workload, budget_bytes: int, needed_bytes: int) -> BudgetError:
-        hints = [f"--budget-training-gb {-(-needed_bytes // 10**8) / 10:.1f}"]
-        fitting = (
-            hint for hint, less in work.smaller() if self.with_shape(less, SHAPES[-1]).peak_bytes <= budget_bytes
-        )
-        hints += [hint for hint in [next(fitting, "")] if hint]
+        """Return the BudgetError for a budget that is too small, with a hint of what would fit."""
+        enough_gb = math.ceil(needed_bytes / 10**8) / 10
+        hints = [f"--budget-training-gb {enough_gb:.1f}"]
+        for hint, smaller_work in work.smaller():
+            if self.with_shape(smaller_work, SHAPES[-1]).peak_bytes <= budget_bytes:
+                hints.append(hint)
+                break
         return BudgetError(
             f"training does not fit its budget: at least {needed_bytes / 1e9:.2f} GB are needed for {work.largest_item}, "
             f"but {budget_bytes / 1e9:.2f} GB are allowed",

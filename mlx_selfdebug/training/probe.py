@@ -1,9 +1,9 @@
-"""Measure what an optimizer step takes by making steps with a few of the model's layers.
+"""Measure the memory and time of an optimizer step by making steps with a few of the model's layers.
 
-Memory and time of a step grow by the same amount with every layer that has an adapter. So steps with a few layers and with twice as
-many tell what all layers take, from real kernels and real buffers and without a model of either. What is measured is what a step
-takes *in addition to* the weights, so it does not matter whether the other layers are loaded. Results are kept in the cache folder
-by machine, versions, model and shapes.
+Memory and time grow by the same amount with every layer that has an adapter. So two measurements, one with a few layers and one
+with twice as many, tell what all layers take. They use the real kernels and buffers, which no formula has to describe. The memory
+of a step is measured *in addition to* the weights, so it does not matter whether the other layers are loaded. Results are kept in
+the cache folder by machine, versions, model and shapes.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from mlx_selfdebug.training.loop import Shape, optimizer_of, train_steps
 logger = logging.getLogger(__name__)
 
 MIN_LAYERS, MIN_RECOMPUTING_LAYERS = 2, 4
-"""The smallest number of layers to measure.
+"""The smallest number of layers to measure: without and with layers that recompute.
 
-More are needed if layers recompute: with few of them, the peak is that of the single layer at work, and it does not yet grow with
-the inputs that the layers keep.
+With few layers that recompute, the peak is that of the single layer at work, and does not yet grow with the inputs that layers
+keep.
 """
 UNADAPTED_SHARE = 0.4
-"""The time that a layer without an adapter takes, as a share of that of a layer with one. The step only passes through it."""
+"""The time of a layer without an adapter, as a share of the time of a layer with one. The step only passes through it forward."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ class StepCost:
     peak_bytes: int
     """MLX's peak memory in addition to the weights."""
     gradient_bytes: int
+    """The size of the gradient."""
     wall_s: float
+    """The seconds of the step."""
 
 
 @dataclass(frozen=True)
@@ -71,42 +73,49 @@ class Costs:
     """Two measurements, from which the cost with any number of layers follows."""
 
     few: StepCost
+    """The cost of a step with a few layers."""
     more: StepCost
+    """The cost of a step with up to twice as many layers. It is the same as ``few`` if the model has no more."""
 
     def peak_bytes(self, adapted: int) -> int:
-        """Return the peak in addition to the weights, if ``adapted`` layers have an adapter. The other layers keep nothing."""
+        """Return the peak in bytes, in addition to the weights, if ``adapted`` layers have an adapter. The others keep nothing."""
         return round(self._at(adapted, self.few.peak_bytes, self.more.peak_bytes))
 
     def gradient_bytes(self, adapted: int) -> int:
-        """Return the size of the gradient if ``adapted`` layers have an adapter."""
+        """Return the size of the gradient in bytes, if ``adapted`` layers have an adapter."""
         return round(self._at(adapted, self.few.gradient_bytes, self.more.gradient_bytes))
 
     def layers_s(self, adapted: int, others: int) -> float:
-        """Return the seconds that a step takes in the layers: ``adapted`` ones with an adapter, and ``others`` without."""
+        """Return the seconds that a step spends in the layers, ``adapted`` of them with an adapter and ``others`` without."""
         per_layer = (self.more.wall_s - self.few.wall_s) / max(1, self.more.layers - self.few.layers)
         return max(0.0, per_layer) * (adapted + UNADAPTED_SHARE * others)
 
     def head_s(self) -> float:
-        """Return the seconds that a step takes outside the layers: in the head, and in all that is done once per step."""
+        """Return the seconds that a step spends outside the layers: in the head, and in all that is done once per step."""
         return max(0.0, self._at(0, self.few.wall_s, self.more.wall_s))
 
     def _at(self, layers: int, few: float, more: float) -> float:
+        """Extrapolate a figure to ``layers`` layers in a straight line through its two measured values."""
         if self.more.layers == self.few.layers:
             return few
         return few + (layers - self.few.layers) * (more - few) / (self.more.layers - self.few.layers)
 
 
 def measure(network: nn.Module, model_config: dict[str, Any], config: TrainConfig, rows: Rows, shape: Shape) -> Costs:
-    """Return what steps take, measured now or taken from the cache.
+    """Return the costs of a step over one micro-batch of the size ``rows``, measured now or taken from the cache.
 
-    ``network`` is the whole model or its first layers, at least twice as many as ``min_layers`` says. It is left as it was.
+    ``network`` is the whole network, or its first layers, at least twice as many as ``min_layers`` says. It is left as it was.
     """
     file = default_cache_dir() / "probes" / f"{_key(model_config, config, rows, shape)}.json"
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
         return Costs(StepCost(**kept["few"]), StepCost(**kept["more"]))
     except (OSError, ValueError, KeyError, TypeError):
-        costs = _measure(network, model_config, config, rows, shape)
+        pass
+    total = len(network.layers)
+    few = min(total, min_layers(model_config, recompute=shape.recompute))
+    more = min(total, 2 * few)
+    costs = Costs(*(_measure_step(network, layers, config, rows, shape) for layers in (few, more)))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps(asdict(costs)))
@@ -116,22 +125,18 @@ def measure(network: nn.Module, model_config: dict[str, Any], config: TrainConfi
 
 
 def layer_count(model_config: dict[str, Any]) -> int:
+    """Return the number of layers of the whole model. Some configurations keep it under ``text_config``."""
     return int(model_config.get("text_config", model_config)["num_hidden_layers"])
 
 
 def min_layers(model_config: dict[str, Any], *, recompute: bool = True) -> int:
-    """Return a small number of first layers that includes every kind of layer of the model."""
+    """Return the number of first layers to measure. They include every kind of layer of the model."""
     text = model_config.get("text_config", model_config)
+    # In a model with recurrent layers, only every n-th layer is one of full attention.
     return max(MIN_RECOMPUTING_LAYERS if recompute else MIN_LAYERS, int(text.get("full_attention_interval") or 1))
 
 
-def _measure(network: nn.Module, model_config: dict[str, Any], config: TrainConfig, rows: Rows, shape: Shape) -> Costs:
-    total = len(network.layers)
-    few = min(total, min_layers(model_config, recompute=shape.recompute))
-    return Costs(*(_step_of(network, layers, config, rows, shape) for layers in (few, min(total, 2 * few))))
-
-
-def _step_of(network: nn.Module, layers: int, config: TrainConfig, rows: Rows, shape: Shape) -> StepCost:
+def _measure_step(network: nn.Module, layers: int, config: TrainConfig, rows: Rows, shape: Shape) -> StepCost:
     """Return the cost of a step with ``layers`` layers.
 
     Two steps are measured. A step before them creates the optimizer's state and whatever else is made only once.
@@ -140,6 +145,7 @@ def _step_of(network: nn.Module, layers: int, config: TrainConfig, rows: Rows, s
     # The prompt of a task alone is about half as long as one that shows failed code too.
     base_prompt = (1,) * max(1, start // 2) if config.distilled_share else ()
     examples = [Example((1,) * (rows.length + 1), start, base_prompt=base_prompt)] * rows.n
+    # All rows make up one step, so each of the three epochs is one step.
     probe_config = TrainConfig(
         method=config.method,
         rank=config.rank,
@@ -148,7 +154,7 @@ def _step_of(network: nn.Module, layers: int, config: TrainConfig, rows: Rows, s
         epochs=3,
         distilled_share=config.distilled_share,
     )
-    training, before = network.training, mx.get_active_memory()
+    was_training, bytes_before = network.training, mx.get_active_memory()
     with first_layers(network, layers):
         insert_adapter(network, probe_config, 0)
         try:
@@ -160,14 +166,14 @@ def _step_of(network: nn.Module, layers: int, config: TrainConfig, rows: Rows, s
             mx.clear_cache()
             mx.reset_peak_memory()
             walls = []
-            with suppress(TrainingError):  # a loss that is not a number takes as long as any other
+            with suppress(TrainingError):  # a step whose loss is not a number takes as long as any other
                 for step in steps:
                     walls.append(step.wall_s)  # noqa: PERF401
-            peak = mx.get_peak_memory() - before
+            peak = mx.get_peak_memory() - bytes_before
             gradient = sum(array.nbytes for _, array in tree_flatten(network.trainable_parameters()))
         finally:
             remove_adapter(network)
-            network.train(training)
+            network.train(was_training)
     mx.clear_cache()
     return StepCost(layers, peak, gradient, min(walls))
 
@@ -177,17 +183,18 @@ def first_layers(network: nn.Module, layers: int) -> Iterator[None]:
     """Reduce ``network`` to its first ``layers`` layers inside the block."""
     # ``network.layers`` may be a copy, so the list that the network itself goes through is looked up among its modules.
     first = network.layers[0]
-    lists = [m["layers"] for _, m in network.named_modules() if "layers" in m]
-    held = next(layers for layers in lists if any(layer is first for layer in layers))
-    whole = list(held)
-    del held[layers:]
+    lists = [module["layers"] for _, module in network.named_modules() if "layers" in module]
+    own_list = next(layers for layers in lists if any(layer is first for layer in layers))
+    all_layers = list(own_list)
+    del own_list[layers:]
     try:
         yield
     finally:
-        held[:] = whole
+        own_list[:] = all_layers
 
 
 def _key(model_config: dict[str, Any], config: TrainConfig, rows: Rows, shape: Shape) -> str:
+    """Return the name of the file in which a measurement is kept: a digest of all that it depends on."""
     known = {
         "model": model_config,
         "adapter": (config.method, config.rank),

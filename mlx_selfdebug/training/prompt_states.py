@@ -1,9 +1,11 @@
-"""Keep what a network's layers compute of a prompt, so that several completions go on from it within a gradient's graph.
+"""Keep what a network's layers compute of a prompt, so that several completions can go on from it and gradients flow back into it.
 
-A layer of attention leaves the keys and values of the prompt. A layer with a recurrent state (GatedDeltaNet) leaves the state after
-the prompt. These classes take the place of mlx-lm's caches, which are made for decoding: nothing is written in place, so gradients
-flow through them, and one prompt serves any number of rows. A row of a completion sees the prompt and itself alone, and its
-positions continue after those of the prompt, as they would in a row of its own.
+A layer of attention keeps the keys and values of the prompt. A layer with a recurrent state (GatedDeltaNet) keeps the state after
+the prompt. The classes take the place of mlx-lm's caches, which are made for decoding and written in place. Nothing is written in
+place here, so gradients flow through the states, and one prompt serves any number of rows.
+
+A row of a completion sees the prompt and itself alone. Its positions continue after those of the prompt, as they would if prompt
+and completion were one row.
 """
 
 from __future__ import annotations
@@ -18,29 +20,30 @@ from mlx_lm.models.cache import ArraysCache, KVCache, make_prompt_cache
 from mlx_selfdebug.models.trunk import parts_of
 
 Arrays = list[mx.array]
+"""What one layer keeps of a prompt: keys and values, or the last inputs of the convolution and the recurrent state."""
 
 
 class PromptStates:
-    """What one layer goes on from, and what it leaves."""
+    """The states of one layer: those of the prompt, from which its rows go on, and those that it computes itself."""
 
     def __init__(self, given: Arrays, rows: int) -> None:
         self.given = given
-        """What the layer left of the prompt, in one row; empty while the prompt itself is computed."""
+        """The states of the prompt, in one row; empty while the prompt itself is computed."""
         self.rows = rows
-        """The number of rows that go on from it."""
+        """The number of rows that go on from the prompt."""
         self.kept: Arrays = []
-        """What the layer has left."""
+        """The states that the layer has computed from its own tokens."""
 
     def _for_each_row(self, array: mx.array) -> mx.array:
         return mx.broadcast_to(array, (self.rows, *array.shape[1:]))
 
 
 class AttentionStates(PromptStates):
-    """The keys and values of a prompt, (1, key heads, length, size), in the place of mlx-lm's KVCache."""
+    """The keys and values of a prompt, each (1, key heads, length, size), in the place of mlx-lm's ``KVCache``."""
 
     @property
     def offset(self) -> int:
-        """The number of positions before those that are computed."""
+        """The number of positions before the first token that is computed, from which mlx-lm counts positions."""
         return self.given[0].shape[2] if self.given else 0
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
@@ -56,9 +59,10 @@ class AttentionStates(PromptStates):
 
 
 class RecurrentStates(PromptStates):
-    """The last inputs of the convolution and the state after a prompt, in the place of mlx-lm's ArraysCache of two."""
+    """The last inputs of the convolution and the state after a prompt, in the place of mlx-lm's ``ArraysCache`` of two arrays."""
 
     lengths = None
+    """mlx-lm's name for the lengths of padded rows. None says that no row is padded."""
 
     def __getitem__(self, i: int) -> mx.array | None:
         return self._for_each_row(self.given[i]) if self.given else None
@@ -86,6 +90,10 @@ def can_share(network: nn.Module) -> bool:
 
 
 def states_of(network: nn.Module, given: Sequence[Arrays] = (), rows: int = 1) -> list[Any]:
-    """Return the states of all layers: those to compute a prompt with, or ``rows`` rows that go on from the ``given`` ones."""
+    """Return the states to pass to the trunk as its cache, one per layer.
+
+    Without ``given``, the tokens of a prompt are computed. With ``given``, which is what each layer kept of a prompt, ``rows`` rows
+    go on from the prompt.
+    """
     kinds = [_KINDS[type(cache)] for cache in make_prompt_cache(network)]
     return [kind(arrays, rows) for kind, arrays in zip(kinds, given or [[]] * len(kinds), strict=True)]

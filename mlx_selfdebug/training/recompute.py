@@ -1,4 +1,4 @@
-"""Have layers keep only their input for the backward pass and compute the rest again: less memory, but a third more time.
+"""Have layers keep only their input for the backward pass and compute the rest again. It takes less memory and a third more time.
 
 Only the given layers are changed, and only inside the block. mlx-lm's own switch for this changes the layers' class for the rest of
 the process.
@@ -17,10 +17,14 @@ from mlx_selfdebug.training.prompt_states import Arrays, PromptStates
 
 @contextmanager
 def recomputed(layers: Sequence[nn.Module]) -> Iterator[None]:
-    """Have ``layers`` recompute inside the block."""
+    """Have ``layers`` recompute inside the block.
+
+    Python looks ``__call__`` up in the class of an object and not in the object. So each layer gets a class of its own meanwhile.
+    """
     layers = list(layers)
     kinds = [type(layer) for layer in layers]
     for layer, kind in zip(layers, kinds, strict=True):
+        # The name of the module is kept, because attention and recurrences are replaced by it (``models/attention.py``).
         layer.__class__ = type(kind.__name__, (kind,), {"__call__": _recomputing(kind), "__module__": kind.__module__})
     try:
         yield
@@ -30,8 +34,11 @@ def recomputed(layers: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _recomputing(kind: Any) -> Any:
+    """Return a ``__call__`` that computes what that of the class ``kind`` computes, and computes it again in the backward pass."""
+
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        # What a layer goes on from and what it leaves must enter and leave the recomputed function, or it gets no gradient.
+        # The states of a prompt must be arguments and results of the recomputed function, or they get no gradient. So must the
+        # trainable parameters.
         states = [value for value in (*args, *kwargs.values()) if isinstance(value, PromptStates)]
 
         def inner(parameters: Any, given: list[Arrays], *args: Any, **kwargs: Any) -> Any:
@@ -43,8 +50,9 @@ def _recomputing(kind: Any) -> Any:
 
         given = [state.given for state in states]
         out, kept = mx.checkpoint(inner)(self.trainable_parameters(), given, *args, **kwargs)
-        for state, before, after in zip(states, given, kept, strict=True):
-            state.given, state.kept = before, after
+        # Inside the recomputed function they were traced stand-ins.
+        for state, given_arrays, kept_arrays in zip(states, given, kept, strict=True):
+            state.given, state.kept = given_arrays, kept_arrays
         return out
 
     return call

@@ -1,8 +1,8 @@
 """Choose the prompts of a reward step: repairs of own failures, repairs of bugs, and drafts, mixed by the shares in the settings.
 
-Where all completions of a prompt get the same reward, nothing can be learned from it. So the share of completions that passed is
-remembered for each prompt, and prompts of which some pass and some fail come more often. The choice depends on the seed, the step
-and what was remembered before it, and on nothing else: a resumed training asks what an uninterrupted one would have asked.
+If all completions of a prompt get the same reward, nothing can be learned from it. So each prompt's pass rate, the share of its
+completions that passed, is remembered. Prompts some of whose completions pass and some fail are chosen more often. The choice
+depends on the seed, the step and the pass rates from earlier steps alone, so a resumed training chooses as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -11,22 +11,29 @@ import hashlib
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from mlx_selfdebug.config import TrainConfig
+from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.repair import planting
 from mlx_selfdebug.repair.policies import repairable
 from mlx_selfdebug.training.selection import to_repair
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
 
+if TYPE_CHECKING:
+    from mlx_selfdebug.models.load import Model
+
 PromptKind = Literal["repair", "bug", "draft"]
 KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
 LEARNABLE = (0.1, 0.9)
-"""The pass rates between which a prompt is worth asking again: of eight completions, one to seven pass."""
+"""The lowest and the highest pass rate of a prompt from which much can be learned: of eight completions, one to seven pass."""
 UNSEEN_WEIGHT, LEARNABLE_WEIGHT, SETTLED_WEIGHT = 1.0, 4.0, 0.25
-"""How likely a prompt is to be chosen, relative to others: one that was never asked, one that is learnable, and one that was not
-learnable when it was last asked. The last kind still comes at times, because the model changes."""
+"""How likely a prompt is to be chosen, relative to others.
+
+The weights are those of a prompt that was never chosen, of one whose latest pass rate is ``LEARNABLE``, and of one whose latest
+pass rate is not. The last kind is still chosen at times, because the model changes.
+"""
 
 
 @dataclass(frozen=True)
@@ -34,20 +41,22 @@ class RewardPrompt:
     """A prompt whose completions are rewarded."""
 
     kind: PromptKind
+    """What the prompt shows: the model's own failed code ("repair"), a bug ("bug"), or the task alone ("draft")."""
     task: Task
     parent: Attempt | None = None
-    """The failed attempt that the prompt shows; None for a draft."""
+    """The failed attempt or the bug that the prompt shows; None for a draft."""
 
     @property
     def key(self) -> str:
-        """The prompt's name, which attempts made from it lead back to."""
+        """The id of the attempt that the prompt shows or, for a draft, of the task. Every completion refers to the same id."""
         return self.parent.id if self.parent else self.task.id
 
 
 def prompts_of(attempts: Sequence[Attempt], tasks: Sequence[Task], config: TrainConfig) -> list[RewardPrompt]:
-    """Return every prompt that may be asked: for each task its draft, and its repairs of different failures and bugs.
+    """Return all prompts that may be chosen: the draft of each task, and the repairs of its failed attempts and bugs.
 
-    At most ``train.failed_per_task`` own failures and as many bugs of a task are among them. Kinds whose share is 0 are left out.
+    A task has at most ``train.failed_per_task`` repairs of failed attempts and as many of bugs, all of different code. Kinds whose
+    share is 0 are left out.
     """
     failed = to_repair(attempts, tasks, config.failed_per_task)
     prompts = [RewardPrompt("draft", task) for task in tasks]
@@ -58,19 +67,21 @@ def prompts_of(attempts: Sequence[Attempt], tasks: Sequence[Task], config: Train
 
 
 def latest_failures(drafts: Iterable[Attempt]) -> dict[str, Attempt]:
-    """Return the failed draft of each task that may be shown to be repaired, by the task's id: the first of the latest step.
+    """Return one failed draft per task, by the task's id: the first of the latest step that has a draft that can be repaired.
 
-    ``drafts`` are rollouts, whose arms are in the order of their steps. So repairs are asked of what the model gets wrong now, and
-    not only of what it got wrong when the run was collected.
+    ``drafts`` are rollouts, whose arms are in the order of their steps. The model is asked to repair these drafts, so that it
+    learns from what it gets wrong now, and not only from what it got wrong when the run was collected.
     """
     latest: dict[str, Attempt] = {}
     failed = [draft for draft in drafts if not draft.parent and repairable(draft)]
+    # Later ones replace earlier ones, so the first draft of the latest step comes last.
     for draft in sorted(failed, key=lambda a: (a.arm, -a.sample)):
         latest[draft.task_id] = draft
     return latest
 
 
 def shares(config: TrainConfig) -> dict[PromptKind, float]:
+    """Return the share of each kind of prompt as it is set. The shares need not add up to 1."""
     return {
         "repair": config.reward_repair_share,
         "bug": config.reward_bug_share,
@@ -78,8 +89,15 @@ def shares(config: TrainConfig) -> dict[PromptKind, float]:
     }
 
 
-def described(prompts: Sequence[RewardPrompt]) -> dict[str, Any]:
-    """Return how many prompts there are of each kind, and a digest of all of them, by which a resumed training knows them."""
+def count_tokens(prompt: RewardPrompt, model: Model) -> int:
+    """Return the number of tokens of ``prompt`` as it is rendered for ``model``."""
+    domain = domain_of(prompt.task.domain)
+    text = domain.repair_prompt(prompt.task, prompt.parent) if prompt.parent else domain.prompt(prompt.task)
+    return len(model.render([{"role": "user", "content": text}], reply_prefix=domain.reply_prefix))
+
+
+def describe(prompts: Sequence[RewardPrompt]) -> dict[str, int | str]:
+    """Return the number of prompts of each kind, and a "digest" of all of them, by which a resumed training recognises them."""
     digest = hashlib.sha256(repr([(prompt.kind, prompt.key) for prompt in prompts]).encode()).hexdigest()
     return {**{kind: sum(prompt.kind == kind for prompt in prompts) for kind in KINDS}, "digest": digest[:16]}
 
@@ -89,41 +107,48 @@ def choose(
 ) -> list[RewardPrompt]:
     """Return the prompts of ``step``, at most ``train.reward_prompts`` different ones.
 
-    ``rates`` gives the pass rates of the prompts that were asked before, by their keys, as they were the last time.
+    ``rates`` holds the latest pass rate of each prompt that was chosen before, by the prompt's key.
     """
-    # Efraimidis and Spirakis 2006: the largest u^(1/w) are a weighted sample without replacement.
+    # The prompts with the largest u^(1/weight), for u drawn uniformly, are a weighted sample without replacement (Efraimidis and
+    # Spirakis 2006, "Weighted random sampling with a reservoir").
     drawn = sorted(
         ((_uniform(seed, step, p) ** (1 / _weight(rates.get(p.key))), i) for i, p in enumerate(prompts)), reverse=True
     )
-    counts = _counts(prompts, step, config)
+    order = [i for _, i in drawn]
     chosen: list[int] = []
-    for kind, n in counts.items():
-        chosen += [i for _, i in drawn if prompts[i].kind == kind][:n]
+    for kind, n in _counts(prompts, step, config).items():
+        chosen += [i for i in order if prompts[i].kind == kind][:n]
     # A kind that runs short leaves its places to the others.
-    missing = min(config.reward_prompts, len(prompts)) - len(chosen)
+    n_missing = min(config.reward_prompts, len(prompts)) - len(chosen)
     taken = set(chosen)
-    chosen += [i for _, i in drawn if i not in taken][:missing]
+    chosen += [i for i in order if i not in taken][:n_missing]
     return [prompts[i] for i in chosen]
 
 
 def _counts(prompts: Sequence[RewardPrompt], step: int, config: TrainConfig) -> dict[PromptKind, int]:
-    """Return how many prompts of each kind a step has. Over the steps the numbers add up to the shares."""
+    """Return how many prompts of each kind a step has, so that the numbers of all steps together are as the shares say.
+
+    With 8 prompts and a share of 0.2, a step has 1 or 2 prompts of the kind, and 1.6 on average.
+    """
     present = {prompt.kind for prompt in prompts}
     wanted = {kind: share for kind, share in shares(config).items() if kind in present}
     n, whole, before = config.reward_prompts, sum(wanted.values()), 0.0
     counts: dict[PromptKind, int] = {}
     for kind, share in wanted.items():
-        # The places of all steps together are a line, cut at the cumulative shares; each cut is rounded down in every step.
+        # The kinds of a step divide its places at their cumulative shares. So the counts of a step add up to its places.
         low, high = before / whole, (before + share) / whole
-        counts[kind] = _places(high, step, n) - _places(low, step, n)
+        counts[kind] = _places_below(high, step, n) - _places_below(low, step, n)
         before += share
     return counts
 
 
-def _places(share: float, step: int, n: int) -> int:
-    """Return how many of the ``n`` places of ``step`` lie below ``share``, so that over all steps it is this share of them."""
-    exact = 1e-9
-    return int((step + 1) * n * share + exact) - int(step * n * share + exact)
+def _places_below(share: float, step: int, n: int) -> int:
+    """Return how many of the ``n`` places of ``step`` lie below a cumulative share.
+
+    The places of all steps up to this one have been rounded down together, so rounding errors do not add up over the steps.
+    """
+    tolerance = 1e-9  # A product that falls just short of a whole number, by rounding, must not lose a place.
+    return int((step + 1) * n * share + tolerance) - int(step * n * share + tolerance)
 
 
 def _weight(rate: float | None) -> float:
@@ -133,4 +158,5 @@ def _weight(rate: float | None) -> float:
 
 
 def _uniform(seed: int, step: int, prompt: RewardPrompt) -> float:
+    """Draw a number from 0 to 1 that depends on nothing but seed, step and prompt."""
     return random.Random(f"{seed}:{step}:{prompt.kind}:{prompt.key}").random()

@@ -1,13 +1,15 @@
 """Make the update of a reward step: the policy gradient of its groups.
 
-The completions were drawn from the model as it is, so the ratio of new to old probabilities is 1 and nothing is clipped (GRPO, Shao
-et al. 2024, arXiv 2402.03300, at its first update). What is left is the lean loss with a signed weight per completion:
+The completions were drawn from the model as it is, so the ratio of new to old probabilities is 1 and nothing is clipped, as in the
+first update of GRPO (Shao et al. 2024, arXiv 2402.03300). What is left is the lean loss (``loss.py``) with a signed weight per
+completion. For completions i with advantages A[i] and tokens t, it is:
 
-    loss = - sum over completions i and their tokens t of  A[i] log p(token t of i)  / (groups * completions * longest)
+    loss = - (sum over i and t of A[i] log p(token t of i)) / (groups * completions * longest)
 
-The divisor is the same in every step: the numbers of groups and completions that are asked for, and the largest number of tokens of
-a completion. Dividing by the tokens of each completion instead would favour short right answers and long wrong ones, and dividing
-by those of the step would make steps with little to learn as large as others (Dr. GRPO, Liu et al. 2025, arXiv 2503.20783).
+The divisor is the same in every step. It is the product of three settings: the number of groups per step, the number of completions
+per group, and the largest number of tokens of a completion. Dividing by the tokens of each completion instead would favour short
+right answers and long wrong ones. Dividing by the tokens of the step would make steps with little to learn as large as others
+(Dr. GRPO: Liu et al. 2025, arXiv 2503.20783).
 """
 
 from __future__ import annotations
@@ -29,16 +31,19 @@ from mlx_selfdebug.training.loss import LossAndGradient, loss_and_gradient
 from mlx_selfdebug.training.shared_prompt import can_share_prompt, shared_prompt_loss_and_gradient
 
 WARMUP_UPDATES = 5
+"""The number of updates in which the learning rate rises."""
 
 
 @dataclass(frozen=True)
 class Update:
-    """What one update was made of."""
+    """The figures of one update."""
 
     loss: float
+    """The loss whose gradient was taken, divided as above."""
     grad_norm: float
     """The norm of the gradient before it was clipped."""
     learning_rate: float
+    """The learning rate before the update."""
 
     @property
     def skipped(self) -> bool:
@@ -47,9 +52,9 @@ class Update:
 
 
 def reward_optimizer(config: TrainConfig) -> optim.Optimizer:
-    """Return AdamW with a short linear warm-up and a constant rate, so that nothing depends on how many steps will follow.
+    """Return AdamW with a short linear warm-up and then a constant rate, which does not depend on how many steps will follow.
 
-    There is no weight decay, which would pull the adapter back to the base in steps that teach nothing.
+    There is no weight decay, which would pull the adapter back to the base in steps that teach little.
     """
     rate = config.reward_learning_rate
     rising = optim.linear_schedule(rate / WARMUP_UPDATES, rate, WARMUP_UPDATES)
@@ -64,37 +69,41 @@ def update(
     config: TrainConfig,
     shape: Shape,
 ) -> Update:
-    """Make one update from the examples of the groups that have something to teach. There must be at least one."""
+    """Make one update of the weights from the examples of each group, and return its figures.
+
+    There must be at least one group, and each must have an example. If the loss or gradient is not a number, the weights stay as
+    they are.
+    """
     divisor = config.reward_prompts * config.reward_group_size * config.reward_max_tokens
-    loss, summed = 0.0, None
+    loss, gradient = 0.0, None
     with training_forms(network, recompute=shape.recompute):
         for examples in groups:
             part = group_loss_and_gradient(network, examples, shape.max_tokens, config.reward_kl)
-            summed = part.gradient if summed is None else tree_map(mx.add, summed, part.gradient)
-            mx.eval(summed)
+            gradient = part.gradient if gradient is None else tree_map(mx.add, gradient, part.gradient)
+            mx.eval(gradient)
             loss += part.loss
-    gradient, norm = optim.clip_grad_norm(tree_map(lambda g: g / divisor, summed), MAX_GRAD_NORM)
+    gradient, norm = optim.clip_grad_norm(tree_map(lambda array: array / divisor, gradient), MAX_GRAD_NORM)
     mx.eval(gradient, norm)
-    made = Update(loss / divisor, float(norm.item()), float(optimizer.learning_rate.item()))
-    if not made.skipped:
+    figures = Update(loss / divisor, float(norm.item()), float(optimizer.learning_rate.item()))
+    if not figures.skipped:
         optimizer.update(network, gradient)
         mx.eval(network.trainable_parameters(), optimizer.state)
-    return made
+    return figures
 
 
 def group_loss_and_gradient(
     network: nn.Module, examples: Sequence[Example], max_tokens: int, base_weight: float
 ) -> LossAndGradient:
-    """Return the summed loss of a group and its gradient. Where it can be, the prompt is computed once.
+    """Return the summed loss of a group and its gradient. The prompt is computed once if the network allows that.
 
-    ``base_weight`` is that of the divergence from the base, which has an effect only where the prompt is shared.
+    ``base_weight`` is the weight of the divergence from the base, which is left out if the prompt cannot be computed once.
     """
     if can_share_prompt(network, examples):
         return shared_prompt_loss_and_gradient(network, examples, max_tokens, base_weight=base_weight)
     parts = [loss_and_gradient(network, batch) for batch in micro_batches(examples, max_tokens)]
-    loss, summed = parts[0].loss, parts[0].gradient
+    loss, gradient = parts[0].loss, parts[0].gradient
     for part in parts[1:]:
         loss += part.loss
-        summed = tree_map(mx.add, summed, part.gradient)
-    mx.eval(summed)
-    return LossAndGradient(loss, summed)
+        gradient = tree_map(mx.add, gradient, part.gradient)
+    mx.eval(gradient)
+    return LossAndGradient(loss, gradient)

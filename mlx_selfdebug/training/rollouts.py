@@ -1,12 +1,12 @@
 """Make the rollouts of a reward step: several completions of each prompt, drawn from the model as it is, tested and rewarded.
 
-Rollouts are attempts in an arm of their own, "rewards/000012" for step 12, and hold the tokens that were decoded. The sample of an
-attempt is its number within the step, so its key and its seed do not depend on when it was made, and a rollout that is stored is
-never drawn again.
+Rollouts are attempts in an arm of their own, "rewards/000012" for step 12, and hold the tokens that were decoded. The ``sample`` of
+an attempt is its number within the step. So its key and its seed do not depend on when it is made, and a stored rollout is never
+drawn again.
 
 A completion's advantage is its reward minus the mean reward of its group. It is not divided by the standard deviation, which would
-weigh groups that are almost always right or wrong more than others (Liu et al. 2025, "Understanding R1-Zero-Like Training: A
-Critical Perspective", arXiv 2503.20783, called Dr. GRPO).
+weigh groups that are almost always right or wrong more than others (Dr. GRPO: Liu et al. 2025, "Understanding R1-Zero-Like
+Training: A Critical Perspective", arXiv 2503.20783).
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model
 
 ARM = "rewards"
+"""The first part of the names of the arms of rollouts."""
 
 
 def arm_of(step: int) -> str:
-    """Return the arm of a step's rollouts."""
+    """Return the name of the arm of a step's rollouts."""
     return f"{ARM}/{step:06d}"
 
 
 def step_of(attempt: Attempt) -> int | None:
-    """Return the step whose rollout the attempt is, or None if it is none."""
+    """Return the number of the step that made ``attempt``, or None if it is not a rollout."""
     arm, _, number = attempt.arm.partition("/")
     return int(number) if arm == ARM else None
 
@@ -55,33 +56,37 @@ class Group:
 
     prompt: RewardPrompt
     attempts: Sequence[Attempt]
-    """Fewer than were asked for, or none, if the prompt did not fit the context."""
+    """The completions. There are fewer than were asked for, or none, if the prompt did not fit the context."""
     rewards: Sequence[float]
+    """The reward of each attempt."""
 
     @property
     def pass_rate(self) -> float:
+        """The share of completions that passed all checks, public and hidden."""
         return mean(attempt.passed and attempt.public.passed for attempt in self.attempts)
 
     @property
     def varied(self) -> bool:
-        """Whether two completions have different rewards, without which there is nothing to learn."""
+        """Whether two completions have different rewards. Otherwise there is nothing to learn from the group."""
         return len(set(self.rewards)) > 1
 
     @property
     def advantages(self) -> list[float]:
-        """Return each reward minus the mean of the group."""
+        """Each completion's reward minus the mean reward of the group."""
         return [reward - mean(self.rewards) for reward in self.rewards]
 
     @property
     def n_copies(self) -> int:
+        """The number of completions that only repeat the failed program in the prompt."""
         return sum(is_copy(attempt, self.prompt) for attempt in self.attempts)
 
 
 @dataclass(frozen=True)
-class _Complete:
+class _CompleteEach:
     """A policy that completes each of a step's prompts several times."""
 
     moves_by_task: Mapping[str, Sequence[Move]]
+    """All moves of the step, by the ids of their tasks."""
 
     def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:
         return [] if attempts else self.moves_by_task[task.id]
@@ -89,30 +94,29 @@ class _Complete:
 
 @dataclass(frozen=True)
 class Rollouts:
-    """The means to make rollouts with one model."""
+    """The rollouts of one run, which are made step by step."""
 
     run: Run
     model: Model
     runner: TestRunner
     decoding: Decoding
-    """At a temperature of 1 and without ``min_p``, so that completions are drawn from the distribution that is trained."""
+    """How completions are decoded: at a temperature of 1 and without ``min_p``, so from the distribution that is trained."""
 
     @cached_property
     def cache(self) -> VerdictCache:
-        """Return what is known of programs that were tested, which is read from the store once and not in every step."""
+        """The verdicts on programs that were tested before. They are read from the store once, and not in every step."""
         return VerdictCache(self.runner, self.run.attempts())
 
     def make(self, step: int, prompts: Sequence[RewardPrompt], spent: Spent) -> list[Group]:
-        """Return the groups of ``step``: made now, or taken from the store as far as they are there."""
+        """Return the groups of ``step``, one per prompt. Stored completions are used, and the missing ones are made now."""
         size = self.run.config.train.reward_group_size
         moves: dict[str, list[Move]] = {}
         for place, prompt in enumerate(prompts):
             round_ = 1 if prompt.parent else 0
-            moves.setdefault(prompt.task.id, []).extend(
-                Move(place * size + i, round_, prompt.parent) for i in range(size)
-            )
+            group = [Move(place * size + i, round_, prompt.parent) for i in range(size)]
+            moves.setdefault(prompt.task.id, []).extend(group)
         tasks = list({prompt.task.id: prompt.task for prompt in prompts}.values())
-        play = Play(arm_of(step), tasks, _Complete(moves), self.decoding)
+        play = Play(arm_of(step), tasks, _CompleteEach(moves), self.decoding)
         made = Stream(self.run, self.model, self.runner, NullStage(), spent, self.cache).play(play)[play.arm]
         return [
             self._group(prompt, [attempt for attempt in made if attempt.sample // size == place])
@@ -125,9 +129,10 @@ class Rollouts:
 
 
 def reward_of(attempt: Attempt, prompt: RewardPrompt, config: TrainConfig, seed: int) -> float:
-    """Return 1 if the program passes all checks, ``train.reward_of_copy`` if it is a copy of the failed one, and else 0.
+    """Return the reward of a completion.
 
-    With ``train.reward_by`` "random" it is 1 or 0 by chance.
+    It is 1 if the program passes all checks, ``train.reward_of_copy`` if it is a copy of the failed program, and 0 otherwise. If
+    ``train.reward_by`` is "random", it is 1 or 0 by chance.
     """
     if config.reward_by == "random":
         return float(random.Random(f"{seed}:reward:{attempt.id}").random() < 0.5)
@@ -137,7 +142,7 @@ def reward_of(attempt: Attempt, prompt: RewardPrompt, config: TrainConfig, seed:
 
 
 def is_copy(attempt: Attempt, prompt: RewardPrompt) -> bool:
-    """Return whether the program is the failed one that the prompt shows, apart from its layout."""
+    """Return whether the program equals the failed program in the prompt, apart from its layout."""
     if prompt.parent is None:
         return False
     normalise = domain_of(prompt.task.domain).normalise
@@ -145,37 +150,40 @@ def is_copy(attempt: Attempt, prompt: RewardPrompt) -> bool:
 
 
 def pass_rates(groups: Iterable[Group]) -> dict[str, float]:
-    """Return the pass rates of the prompts that were completed, by their keys."""
+    """Return the pass rates of the groups that have completions, by the keys of their prompts."""
     return {group.prompt.key: group.pass_rate for group in groups if group.attempts}
 
 
 def remembered_rates(rollouts: Iterable[Attempt]) -> dict[str, float]:
-    """Return the pass rates as they were last found in these stored rollouts, by the keys of their prompts."""
-    last: dict[str, tuple[str, list[bool]]] = {}
+    """Return the pass rate of each prompt in the latest step that chose it, by the prompt's key, from stored rollouts."""
+    latest: dict[str, tuple[str, list[bool]]] = {}
     for attempt in sorted(rollouts, key=lambda a: a.arm):
         key, passed = attempt.parent or attempt.task_id, attempt.passed and attempt.public.passed
-        arm, found = last.get(key, ("", []))
-        last[key] = (attempt.arm, [*found, passed] if arm == attempt.arm else [passed])
-    return {key: mean(found) for key, (_, found) in last.items()}
+        arm, results = latest.get(key, ("", []))
+        latest[key] = (attempt.arm, [*results, passed] if arm == attempt.arm else [passed])
+    return {key: mean(results) for key, (_, results) in latest.items()}
 
 
 def examples_of(group: Group, model: Model, *, merged: bool = True) -> list[Example]:
-    """Return the group's completions as examples whose tokens weigh the completion's advantage.
+    """Return the group's completions as examples. Each of a completion's tokens weighs the completion's advantage.
 
-    Completions of the same tokens are ``merged`` into one that weighs as much as all of them, which gives the same gradient.
+    If ``merged``, completions of the same tokens become one example that weighs as much as all of them, which gives the same
+    gradient. A completion without tokens, or whose weight is 0, gives no example.
     """
     first = group.attempts[0]
     prefix = domain_of(group.prompt.task.domain).reply_prefix
     prompt = tuple(model.render([{"role": "user", "content": first.prompt}], reply_prefix=prefix))
-    weights: dict[tuple[int, ...] | tuple[str, tuple[int, ...]], float] = {}
-    tokens: dict[tuple[int, ...] | tuple[str, tuple[int, ...]], tuple[int, ...]] = {}
-    for attempt, advantage in zip(group.attempts, group.advantages, strict=True):
-        key = attempt.tokens if merged else (attempt.id, attempt.tokens)
-        weights[key] = weights.get(key, 0.0) + advantage
-        tokens[key] = attempt.tokens
+    completions = [
+        (attempt.tokens, advantage) for attempt, advantage in zip(group.attempts, group.advantages, strict=True)
+    ]
+    if merged:
+        weights: dict[tuple[int, ...], float] = {}
+        for tokens, advantage in completions:
+            weights[tokens] = weights.get(tokens, 0.0) + advantage
+        completions = list(weights.items())
     name = f"{group.prompt.kind} {group.prompt.key}"
     return [
-        Example((*prompt, *tokens[key]), len(prompt), name, (weight,) * len(tokens[key]))
-        for key, weight in weights.items()
-        if weight and tokens[key]
+        Example((*prompt, *tokens), len(prompt), name, (weight,) * len(tokens))
+        for tokens, weight in completions
+        if weight and tokens
     ]

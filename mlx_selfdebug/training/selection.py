@@ -1,8 +1,9 @@
-"""Choose the epoch whose adapter is kept: the one that repairs most, found by running its repairs, not the one of the lowest loss.
+"""Choose the adapter that a training keeps: the one that repairs most, which is found by running its repairs.
 
-Some tasks are held back from the pairs. At the end of each epoch the model repairs the failed attempts on these tasks greedily, and
-the repairs are tested like any others. The adapter of the epoch that repaired most is kept, or the later of two that repaired
-equally many. Several epochs in a row without a better one end the training.
+Some tasks are held back from the pairs. At the end of each epoch, the model repairs the failed attempts on these tasks greedily,
+and the repairs are tested like any others. This is called a check. The adapter of the epoch that repaired most is kept, or the
+later of two that repaired equally many. Several checks in a row without a better one end the training. The loss has no say.
+Training by rewards has checks as well, every few steps.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model
 
 ARM = "held back"
+"""The first part of the names of the arms that repair held-back tasks."""
 REWARDS = "rewards-"
-"""What the digest of a training by rewards begins with. Its checks are kept apart from those of a training on pairs."""
+"""The beginning of the digest of a training by rewards, which tells its checks from those of a training on pairs."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Check:
     step: int
     """The number of optimizer steps that had been made."""
     repaired: int
+    """The number of repairs that passed the hidden checks."""
     attempts: int
     """The number of failed attempts that the model was asked to repair."""
 
@@ -48,7 +51,8 @@ class Check:
 def hold_back(attempts: Sequence[Attempt], tasks: Sequence[Task], config: TrainConfig, seed: int) -> list[str]:
     """Return the ids of the tasks to keep out of the pairs.
 
-    They are a share of the tasks that were both solved and failed in a way that a repair prompt can show.
+    They are drawn with ``seed`` from the tasks that have both a right attempt and a failed one that a repair prompt can show.
+    ``train.held_back_share`` of these tasks are held back.
     """
     solved = {a.task_id for a in attempts if a.passed}
     failed = {a.task_id for a in attempts if repairable(a)}
@@ -57,33 +61,53 @@ def hold_back(attempts: Sequence[Attempt], tasks: Sequence[Task], config: TrainC
 
 
 def held_back_tasks(run: StoredRun, tasks: Sequence[Task] | None = None) -> list[Task]:
-    """Return the tasks that were kept out of a run's pairs, looked up in ``tasks`` or, without these, in ``collect.tasks``.
+    """Return the tasks that were kept out of a run's pairs.
 
-    Raises TrainingError if one of them is not there.
+    They are looked up in ``tasks``, which are those that the run collected on, or in ``collect.tasks`` if ``tasks`` is None. Raises
+    TrainingError if one of them is not there.
     """
-    ids = run.facts().held_back
+    return _look_up(run, run.facts().held_back, tasks, "were held back for choosing a checkpoint")
+
+
+def tasks_to_train_on(run: StoredRun, tasks: Sequence[Task] | None = None) -> list[Task]:
+    """Return the tasks that the run collected on, without those that were held back or left out.
+
+    They are looked up as by ``held_back_tasks``. Raises TrainingError if one of them is not there.
+    """
+    facts = run.facts()
+    not_trained_on = {*facts.held_back, *facts.weak_tasks}
+    ids = [id_ for id_ in facts.training_tasks if id_ not in not_trained_on]
+    return _look_up(run, ids, tasks, "the run collected on")
+
+
+def _look_up(run: StoredRun, ids: Sequence[str], tasks: Sequence[Task] | None, role: str) -> list[Task]:
+    """Return the tasks named by ``ids`` from ``tasks`` or, if these are None, from ``collect.tasks``.
+
+    Raises TrainingError if one of them is not there. ``role`` completes "tasks that ..." in its message.
+    """
     if not ids:
         return []
     collect = run.config.collect
     known = {task.id: task for task in (load_tasks(collect.tasks).spread(collect.limit) if tasks is None else tasks)}
     if missing := [id_ for id_ in ids if id_ not in known]:
         raise TrainingError(
-            f"{len(missing)} of the tasks that were held back for choosing a checkpoint are missing, {missing[0]} among them",
+            f"{len(missing)} of the tasks that {role} are missing, {missing[0]} among them",
             hint="give train() the tasks that were given to collect()",
         )
     return [known[id_] for id_ in ids]
 
 
 def to_repair(attempts: Sequence[Attempt], tasks: Sequence[Task], max_each: int) -> dict[str, list[Attempt]]:
-    """Return the failed attempts to repair, by the ids of their tasks.
+    """Return the failed attempts and bugs to repair, by the ids of their tasks.
 
-    Those of one task have different code. At most ``max_each`` of them are the model's own and at most as many are bugs.
+    Those of one task have different code. At most ``max_each`` are the model's own failures, and at most ``max_each`` are bugs.
     """
     failed: dict[str, list[Attempt]] = {}
     for task in tasks:
-        of_task = distinct([a for a in attempts if a.task_id == task.id and repairable(a)], task)
-        bugs = [a for a in of_task if a.arm == planting.ARM]
-        failed[task.id] = [a for a in of_task if a not in bugs][:max_each] + bugs[:max_each]
+        repairables = distinct([a for a in attempts if a.task_id == task.id and repairable(a)], task)
+        own = [a for a in repairables if a.arm != planting.ARM]
+        bugs = [a for a in repairables if a.arm == planting.ARM]
+        failed[task.id] = own[:max_each] + bugs[:max_each]
     return failed
 
 
@@ -99,10 +123,11 @@ class _RepairEach:
 
 
 class Selection:
-    """The checks of one training, and the choice of the best one.
+    """The checks of one training, and the choice of the best of them.
 
-    ``training`` is the digest of the examples. Checks are stored under it, so that another training does not recall them. Their
-    repairs are attempts in arms whose names begin with ``arm``.
+    ``tasks`` are the held-back tasks. ``training`` is a digest of what is trained on. Checks are stored under its first 12
+    characters, so that another training does not recall them. The repairs of a check are attempts in an arm whose name begins with
+    ``arm``.
     """
 
     def __init__(
@@ -138,17 +163,17 @@ class Selection:
         return len(repaired) - 1 - repaired.index(max(repaired)) >= patience
 
     def recall(self, steps: int) -> None:
-        """Recall the checks that an earlier process made within the first ``steps`` steps."""
+        """Recall the checks that earlier processes made up to step ``steps``, and forget all others."""
         self.checks = [check for check in self._stored() if check.step <= steps]
 
     def check(self, step: int) -> Check:
-        """Return the check after ``step`` steps: made now, with the model as it is, or recalled from an earlier process."""
+        """Return the check after ``step`` steps. Make it now, with the model as it is, unless an earlier process has made it."""
         recalled = [check for check in self._stored() if check.step == step]
         self.checks.append(recalled[0] if recalled else self.repair_all(step))
         return self.checks[-1]
 
     def repair_all(self, step: int) -> Check:
-        """Have the model repair the failed attempts now, and store the check that this makes."""
+        """Have the model repair the failed attempts now, and store and return the check."""
         arm = f"{self._arm}/{step:06d}"
         # A check that was cut short starts over, because a repair depends slightly on what else is decoded in its batch.
         self._run.delete_attempts(arm)
@@ -167,7 +192,8 @@ class Selection:
 def stored_checks(run: StoredRun, training: str = "") -> list[Check]:
     """Return the stored checks of a training, in the order of their steps.
 
-    ``training`` is the beginning of its digest: ``REWARDS`` for the training by rewards, and "" for all trainings on pairs.
+    ``training`` is the training's digest or the beginning of it: ``REWARDS`` is that of every training by rewards. With "", the
+    checks of all trainings on pairs are returned.
     """
     stored = run.facts().family(Family.CHECK)
     checks = [

@@ -1,6 +1,7 @@
-"""Run the steps of one training: record them, keep checkpoints, and compare the epochs by what they repair.
+"""Run the steps of one training on pairs: record them, keep checkpoints, and compare the epochs by what they repair.
 
-A training that was cut short continues from its last checkpoint and ends with the same adapter as one that was not, bit for bit.
+A training that was cut short continues from its last checkpoint. It ends with the same adapter as one that was not cut short, bit
+for bit.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ from mlx_selfdebug.values.step import Step
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_S = 30.0
-"""The seconds between two checkpoints, and so about the longest stretch of training that is lost when the process is killed."""
+"""The shortest time between two checkpoints, in seconds: about as much training is lost if the process is killed."""
 
 
 class Session:
-    """The steps of one training, with its checkpoints and the choice of its best epoch."""
+    """The steps of one training on pairs, with its checkpoints and the choice of its best epoch."""
 
     def __init__(self, run: Run, model: Model, examples: list[Example], plan: TrainingPlan, spent: Spent) -> None:
-        self._run, self._model, self._examples, self._plan = run, model, examples, plan
-        self._spent = spent
+        self._run, self._model, self._examples = run, model, examples
+        self._plan, self._spent = plan, spent
         self._config, self._seed = run.config.train, run.config.seed
         self._digest = _digest(examples)
         self._selection: Selection | None = None
@@ -52,39 +53,51 @@ class Session:
         self._selection = selection
 
     def make_steps(self, advance: Advance) -> None:
-        """Make the steps that are missing, and leave the network with the adapter that is to be kept."""
+        """Make the steps that are missing, and leave the network with the adapter that is to be kept.
+
+        Raises TrainingError if the loss or gradient is not a number several steps in a row, and StoreError if a checkpoint cannot
+        be written.
+        """
         config, folder, network = self._config, self._run.training_path, self._model.network
-        settings = {"train": _lasting(config), "seed": self._seed, "model": self._model.origin, "pairs": self._digest}
+        settings = {
+            "train": lasting_settings(config),
+            "seed": self._seed,
+            "model": self._model.origin,
+            "pairs": self._digest,
+        }
         optimizer = optimizer_of(config, count_steps(len(self._examples), config))
         start = newest_checkpoint(folder, settings)
         done = start.step if start else 0
-        # How many steps have led to the adapter in the network; -1 until this process has made one.
+        # The number of steps that led to the adapter in the network. It is not known until this process has made a step, because
+        # the checkpoint is loaded only then.
         steps_in_network = -1
         self._begin(done, advance)
         steps = train_steps(
             network, self._examples, config, self._seed, optimizer, shape=self._plan.shape, start=start, advance=advance
         )
-        saved = time.monotonic()
+        saved_at = time.monotonic()
         while not (self._selection and self._selection.over) and (step := next(steps, None)):
             done = steps_in_network = step.step + 1
             _record(self._run, step)
             self._spent.add("steps", step.wall_s)
             if done % self._steps_per_epoch == 0:
                 self._check(done, advance)
-            if time.monotonic() - saved >= CHECKPOINT_S:
+            if time.monotonic() - saved_at >= CHECKPOINT_S:
                 save_checkpoint(folder, done, network, optimizer, settings)
                 time.sleep(config.cooldown_s)
-                saved = time.monotonic()
+                saved_at = time.monotonic()
         if self._selection and (best := self._selection.best) and best.step != steps_in_network:
             restore_best(folder, best.step, network)
 
     def _begin(self, done: int, advance: Advance) -> None:
+        """Continue after ``done`` steps: drop the records of later steps, and recall the checks of earlier ones."""
         self._run.delete_steps(done)
         advance(_pairs_before(done, len(self._examples), self._config.batch_size), "resumed" if done else "")
         if self._selection:
             self._selection.recall(done)
 
     def _check(self, done: int, advance: Advance) -> None:
+        """Have the model repair the held-back failures, if tasks were held back, and save the adapter if it is the best."""
         if self._selection is None:
             return
         check_and_keep_best(self._selection, done, self._run.training_path, self._model.network, self._spent, advance)
@@ -96,7 +109,10 @@ class Session:
 def check_and_keep_best(
     selection: Selection, done: int, folder: Path, network: nn.Module, spent: Spent, advance: Advance
 ) -> None:
-    """Have the model repair the held-back failures after ``done`` steps, and save the adapter in ``folder`` if it is the best."""
+    """Have the model repair the held-back failures after ``done`` steps, and save the adapter in ``folder`` if it is the best.
+
+    It is the best if it repaired at least as many as every earlier one.
+    """
     advance(0, "testing repairs")
     with spent.on("repairs of held-back tasks"):
         check = selection.check(done)
@@ -105,12 +121,13 @@ def check_and_keep_best(
         save_best(folder, done, network)
 
 
-def _lasting(config: TrainConfig) -> dict[str, Any]:
+def lasting_settings(config: TrainConfig) -> dict[str, Any]:
     """Return the settings on which the adapter depends, which are all but those that may change between sessions."""
     return {name: value for name, value in asdict(config).items() if f"train.{name}" not in ADJUSTABLE}
 
 
 def _digest(examples: list[Example]) -> str:
+    """Return the SHA-256 of the examples, without their names."""
     return hashlib.sha256(
         repr([(example.ids, example.start, example.weights) for example in examples]).encode()
     ).hexdigest()
@@ -125,7 +142,7 @@ def _record(run: Run, step: Step) -> None:
 
 
 def _pairs_before(step: int, n_examples: int, batch_size: int) -> int:
-    """Return how many pairs the first ``step`` steps have seen."""
+    """Return the number of pairs in the steps before ``step``, for the progress display. A pair counts once per epoch."""
     steps_per_epoch = -(-n_examples // batch_size)
     epochs, rest = divmod(step, steps_per_epoch)
     return epochs * n_examples + min(rest * batch_size, n_examples)

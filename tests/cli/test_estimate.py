@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mlx_selfdebug.machine.cache_folder import CACHE_VARIABLE
-from mlx_selfdebug.stages.estimate import _attempts
+from mlx_selfdebug.stages.estimate import _count_attempts
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.testing import make_task
 from mlx_selfdebug.values.pair import Pair
@@ -74,8 +74,8 @@ def test_what_does_not_fit_exits_with_3_and_what_it_says_would_fit_fits(tiny_fol
 def test_more_arms_bugs_and_drafts_to_find_hard_tasks_are_more_work(more: dict[str, Any]) -> None:
     tasks = [make_task(), make_task("double", "x + x")]
     plain = {"eval__arms": "blind", "eval__bugs": "none", "eval__hard_drafts": 0}
-    assert sum(_attempts(small_config(**{**plain, **more}).eval, tasks)) > sum(
-        _attempts(small_config(**plain).eval, tasks)
+    assert sum(_count_attempts(small_config(**{**plain, **more}).eval, tasks)) > sum(
+        _count_attempts(small_config(**plain).eval, tasks)
     )
 
 
@@ -83,7 +83,7 @@ def test_a_search_for_edits_alone_decodes_nothing_and_a_limit_bounds_the_bugs() 
     tasks = [make_task(), make_task("double", "x + x")]
 
     def repairs(**settings: Any) -> int:
-        return _attempts(small_config(**settings).eval, tasks)[1]
+        return _count_attempts(small_config(**settings).eval, tasks)[1]
 
     assert repairs(eval__arms="edits") == 0
     assert repairs(eval__arms="blind", eval__bugs_limit=1) < repairs(eval__arms="blind", eval__bugs_limit=2)

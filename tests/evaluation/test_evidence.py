@@ -18,7 +18,7 @@ from mlx_selfdebug.evaluation.statistics import holm, mcnemar
 from mlx_selfdebug.progress import NullStage, Spent
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.stages.evaluate import Playing, StartingPoints
+from mlx_selfdebug.stages.evaluate import Player, StartingPoints
 from mlx_selfdebug.store import Run, open_stored
 from mlx_selfdebug.store.facts import Key
 from mlx_selfdebug.testing import ScriptedModel, make_task
@@ -171,7 +171,7 @@ def evidence_of(path: Path, reply: Callable[[str, int], str]) -> dict[str, ArmEv
     with Run(path, config) as run, TestRunner(2, Limits(wall_s=5, cpu_s=4)) as runner:
         remember_figures(run, Key.FIGURES, figures_of(TASKS, runner))
         for who in ("base", "adapter"):
-            Playing(run, model, runner, NullStage(), Spent()).everything(
+            Player(run, model, runner, NullStage(), Spent()).play(
                 who, StartingPoints(TASKS), arms_named(config.eval.arms)
             )
         run.add_stage_time("evaluate", 1.0, 1, done=True)

@@ -21,7 +21,7 @@ from mlx_selfdebug.evaluation.result import Half, Result, read_result
 from mlx_selfdebug.progress import NullStage, Spent
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.stages.evaluate import Playing, StartingPoints, evaluate
+from mlx_selfdebug.stages.evaluate import Player, StartingPoints, evaluate
 from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.store.facts import Key
@@ -43,8 +43,8 @@ def play_bugs(path: Path, model: Any, arms: str) -> Result:
         remember_figures(run, Key.FIGURES, figures_of(TASKS, runner))
         remember_figures(run, Key.BUG_FIGURES, figures_of(bugs, runner))
         for who in ("base", "adapter"):
-            playing = Playing(run, model, runner, NullStage(), Spent())
-            playing.everything(who, StartingPoints(TASKS, bugs), arms_named(arms))
+            player = Player(run, model, runner, NullStage(), Spent())
+            player.play(who, StartingPoints(TASKS, bugs), arms_named(arms))
         run.add_stage_time("evaluate", 1.0, 1, done=True)
         result = read_result(run)
     assert result
@@ -92,8 +92,8 @@ def test_the_facts_of_another_task_are_not_those_of_another_bug_of_the_same(tmp_
     config = small_config(eval__tokens=200, eval__max_tokens=64, eval__bugs_per_task=2)
     with Run(tmp_path / "run", config) as run, TestRunner(2, Limits(wall_s=5, cpu_s=4)) as runner:
         bugs = bugs_of(run, EVALUATION, "operators", TASKS[:1], runner)
-        playing: Any = Playing(run, model, runner, NullStage(), Spent())  # type: ignore[arg-type]
-        playing.everything("base", StartingPoints(TASKS, bugs), arms)
+        player: Any = Player(run, model, runner, NullStage(), Spent())  # type: ignore[arg-type]
+        player.play("base", StartingPoints(TASKS, bugs), arms)
         assert len(bugs) == 2
         assert run.attempts("bugs/base/other-facts") == []
 
@@ -110,8 +110,8 @@ def test_bugs_are_played_in_the_batch_of_the_first_drafts(tmp_path: Path) -> Non
     config = small_config(eval__tokens=200, eval__max_tokens=64)
     with Run(tmp_path / "run", config) as run, TestRunner(2, Limits(wall_s=5, cpu_s=4)) as runner:
         bugs = bugs_of(run, EVALUATION, "operators", TASKS, runner)
-        playing: Any = Playing(run, model, runner, NullStage(), Spent())  # type: ignore[arg-type]
-        playing.everything("base", StartingPoints(TASKS, bugs, TASKS, ()), arms_named("blind,facts"))
+        player: Any = Player(run, model, runner, NullStage(), Spent())  # type: ignore[arg-type]
+        player.play("base", StartingPoints(TASKS, bugs, TASKS, ()), arms_named("blind,facts"))
         assert {attempt.arm for attempt in run.attempts()} >= {"base/blind", "bugs/base/blind"}
     assert len(opened) == 2, "one for the first drafts and the bugs, one for what follows the drafts"
 

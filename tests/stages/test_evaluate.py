@@ -17,7 +17,7 @@ from mlx_selfdebug.evaluation.result import Score, score, score_model
 from mlx_selfdebug.progress import NullStage, Spent
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.stages.evaluate import Playing, StartingPoints, evaluate
+from mlx_selfdebug.stages.evaluate import Player, StartingPoints, evaluate
 from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.store.facts import Key
@@ -108,7 +108,7 @@ def play(run: Run, reply: Callable[[str, int], str], names: str = "blind,notice,
     model: Any = ScriptedModel(reply)
     arms = arms_named(names)
     with TestRunner(2, Limits(wall_s=5, cpu_s=4)) as runner:
-        Playing(run, model, runner, NullStage(), Spent()).everything("base", StartingPoints(TASKS), arms)
+        Player(run, model, runner, NullStage(), Spent()).play("base", StartingPoints(TASKS), arms)
     return by_arm(run, "base", arms)
 
 

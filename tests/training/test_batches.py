@@ -40,9 +40,9 @@ def test_every_supervised_token_is_predicted_from_the_token_before_it(examples: 
         if weight
     )
     got = [
-        (int(batch.ids.reshape(-1)[where]), int(target), float(weight))
+        (int(batch.ids.reshape(-1)[position]), int(target), float(weight))
         for batch in micro_batches(examples, most)
-        for where, target, weight in zip(batch.where, batch.targets, batch.weights, strict=True)
+        for position, target, weight in zip(batch.positions, batch.targets, batch.weights, strict=True)
     ]
     assert sorted(got) == wanted
     assert len(got) == sum(e.n_supervised for e in examples)

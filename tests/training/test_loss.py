@@ -77,7 +77,7 @@ def base_logits(network: Any, batch: MicroBatch) -> mx.array:
     assert batch.base is not None
     with without_adapter(network):
         logits = network(mx.array(batch.base.ids))
-    return logits.reshape(-1, logits.shape[-1])[mx.array(batch.base.where)]
+    return logits.reshape(-1, logits.shape[-1])[mx.array(batch.base.positions)]
 
 
 @pytest.mark.parametrize("kind", ["float32", "bfloat16", "4 bit"])

@@ -33,13 +33,15 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_a_few_layers_tell_the_memory_of_all(deep: Any, shape: Shape, method: str) -> None:
     config = TrainConfig(method=method)
     told = measure(deep.network, deep.config, config, ROWS, shape).peak_bytes(16)
-    assert told == pytest.approx(probe._step_of(deep.network, 16, config, ROWS, shape).peak_bytes, rel=0.15)
+    assert told == pytest.approx(probe._measure_step(deep.network, 16, config, ROWS, shape).peak_bytes, rel=0.15)
 
 
 def test_a_few_layers_of_a_recurrent_model_tell_the_memory_of_all(tmp_path: Path) -> None:
     model = tiny_model(tmp_path, layers=12, hidden_size=128, architecture="qwen3_5")
     told = measure(model.network, model.config, TrainConfig(), ROWS, Shape()).peak_bytes(12)
-    assert told == pytest.approx(probe._step_of(model.network, 12, TrainConfig(), ROWS, Shape()).peak_bytes, rel=0.1)
+    assert told == pytest.approx(
+        probe._measure_step(model.network, 12, TrainConfig(), ROWS, Shape()).peak_bytes, rel=0.1
+    )
 
 
 def test_a_model_of_few_layers_is_measured_whole(tiny: Any) -> None:

@@ -94,7 +94,7 @@ def test_the_divergence_from_the_base_is_that_of_separate_rows(tmp_path: Path, a
 
 
 def at(logits: mx.array, batch: MicroBatch) -> mx.array:
-    return logits.reshape(-1, logits.shape[-1])[mx.array(batch.where)]
+    return logits.reshape(-1, logits.shape[-1])[mx.array(batch.positions)]
 
 
 def test_prompts_that_differ_or_are_a_single_token_are_not_shared(tmp_path: Path) -> None:
