@@ -75,7 +75,8 @@ class ProofDomain(Prompted):
 
     def extract(self, text: str, task: Task) -> Tidied:
         """Return the script from ``Proof.`` to ``Qed.``, without the theorem if it was repeated before it."""
-        tidied = fenced_or_whole(f"Proof.\n{text}")
+        before_fence = text.partition("\n```")[0]
+        tidied = fenced_or_whole(f"Proof.\n{before_fence if _END.search(before_fence) else text}")
         begins = list(_BEGIN.finditer(tidied.code))
         body = tidied.code[begins[-1].end() :] if begins else _without_statement(tidied.code)
         end = _END.search(body)

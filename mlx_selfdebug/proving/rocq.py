@@ -243,8 +243,10 @@ def _without_environment(message: str) -> str:
 def _unless_assumed(answer: dict[str, Any], theorem: Theorem, wall_s: float) -> CheckedProof:
     """Return that the theorem is proved, unless its proof is not finished or uses axioms that are not allowed."""
     said = str(answer["assumptions"])
-    if answer["open"] or answer["admitted"]:
+    if answer["open"]:
         return CheckedProof(message="the proof is not finished", wall_s=wall_s)
+    if answer["admitted"]:
+        return CheckedProof(message="the proof rests on something that was not proved", wall_s=wall_s)
     used = set() if said == NOTHING else set(_AXIOM.findall(said)) or {said[:200]}
     if refused := sorted(used - theorem.axioms):
         return CheckedProof(message=f"the proof rests on {', '.join(refused)}, which may not be assumed", wall_s=wall_s)

@@ -59,13 +59,14 @@ def test_the_theorem_is_the_last_sentence_of_the_starter_code():
     assert (theorem.name, theorem.beginning) == ("add_zero", ("Require Import Arith.",))
 
 
+@needs_rocq
 @pytest.mark.parametrize(
     "starter",
     ["", "Require Import Arith.", "Theorem other : True.", "Theorem add_zero : True", "Definition add_zero := 1."],
 )
-def test_starter_code_without_the_theorem_is_an_error_and_no_failed_proof(starter: str, runner):
+def test_starter_code_without_the_theorem_is_an_error_and_no_failed_proof(starter: str, judge):
     with pytest.raises(UsageError, match="does not end with"):
-        DOMAIN.judge(SCRIPT, Task("t", "proof", "", "add_zero", starter, CHECKS, CHECKS), CHECKS, runner)
+        judge(Task("t", "proof", "", "add_zero", starter, CHECKS, CHECKS), SCRIPT)
 
 
 @needs_rocq
@@ -89,7 +90,8 @@ def test_the_message_and_the_goals_are_told(told):
         ("Proof.\n  discriminate.\nQed.\n", "raised"),
         ("Proof.\n  admit.\nQed.\n", "load_error"),
         ("Proof.\nAdmitted.\n", "load_error"),
-        ("Proof.\n  auto", "load_error"),
+        ("Proof.\n  auto", "raised"),
+        ('Proof.\n  idtac "auto.\nQed.\n', "load_error"),
         ("Proof.\n  repeat (pose proof 1).\nQed.\n", "timeout_wall"),
     ],
 )
