@@ -74,7 +74,7 @@ def rocq_tasks(path: Path, *, source: str = "") -> list[Task]:
     except OSError as error:
         raise TaskError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise TaskError(f"{path} is no text in UTF-8: {error}") from error
+        raise TaskError(f"{path} is not a text in UTF-8: {error}") from error
     except UnreadableError as error:
         raise TaskError(f"{path}:{error.line}: {error}") from None
     if not marks:

@@ -62,6 +62,32 @@ def test_exit_code_and_both_outputs_come_back(tmp_path: Path) -> None:
     assert done.isolation == "full"
 
 
+_START = """
+import subprocess, sys
+for program in sys.argv[1:]:
+    try:
+        print(subprocess.run([program], stdin=subprocess.DEVNULL).returncode)
+    except OSError as error:
+        print(type(error).__name__)
+"""
+
+
+def test_of_other_programs_only_those_that_are_named_can_be_started(tmp_path: Path) -> None:
+    assert run(_START, tmp_path, "/usr/bin/true", "/usr/bin/false").stdout == "FileNotFoundError\nFileNotFoundError\n"
+    done = run(_START, tmp_path, "/usr/bin/true", "/usr/bin/false", programs=["/usr/bin/true"])
+    assert done.stdout == "0\nFileNotFoundError\n"
+    shown = run(
+        _START, tmp_path, "/usr/bin/true", "/usr/bin/false", programs=["/usr/bin/true"], readable=["/usr/bin/false"]
+    )
+    assert shown.stdout == "0\nPermissionError\n"
+
+
+def test_a_program_that_is_none_is_refused(tmp_path: Path) -> None:
+    for program in ("/nowhere", str(tmp_path), __file__):
+        with pytest.raises(ValueError, match="is not a program, so a command cannot be allowed to start it"):
+            run("", tmp_path, programs=[program])
+
+
 def test_the_signal_that_ended_it_comes_back(tmp_path: Path) -> None:
     done = run("import os; os.kill(os.getpid(), 15)", tmp_path)
     assert (done.ending, done.exit_code, done.signal) == ("killed", None, signal.SIGTERM)

@@ -94,6 +94,16 @@ def test_landlock_lets_the_interpreter_alone_be_executed_and_its_folders_alone_b
 
 
 @linux_only
+def test_landlock_lets_a_named_program_be_executed_by_its_real_path(tmp_path: Path) -> None:
+    (tmp_path / "prover").touch()
+    (tmp_path / "link").symlink_to("prover")
+    reach = Reach(LAYOUT, "/x/python", "/x/tmp", programs=(f"{tmp_path}/link",))
+    executable = {rule.path for rule in landlock.command_rules(reach, []) if rule.rights & 1}
+    assert str(tmp_path / "prover") in executable
+    assert (f"{tmp_path}/link", "prover") in reach.links
+
+
+@linux_only
 def test_bubblewraps_command_shows_the_same_root() -> None:
     reach = Reach(LAYOUT, "/x/python", "/x/tmp", temporary_bytes=7, writable=(Writable("/scratch", "/x/project"),))
     words = bubblewrap.command_for(open_for(reach), ["/x/python", "-c", "1"], environment={"A": "b"})

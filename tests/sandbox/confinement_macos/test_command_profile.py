@@ -54,6 +54,18 @@ def test_every_golden_file_has_its_installation() -> None:
     assert {path.stem for path in GOLDEN.iterdir()} == set(INSTALLATIONS)
 
 
+@pytest.mark.parametrize("name", INSTALLATIONS)
+def test_a_named_program_can_be_started_and_no_other_that_can_be_read(name: str) -> None:
+    layout = INSTALLATIONS[name].layout
+    text = command_profile(
+        layout, readable=["/opt/tool"], programs=["/opt/tool/bin/prover"], writable=WRITABLE, network=False
+    )
+    for system in SYSTEM_PROFILES.values():
+        policy = Policy.of(text, {"system.sb": system})
+        assert allowed(policy, ("process-exec*",), "/opt/tool/bin/prover") == {True}
+        assert allowed(policy, ("process-exec*",), "/opt/tool/bin/other") == {False}
+
+
 def test_what_is_installed_is_read_and_mapped(installation: Installation, policy: Policy) -> None:
     paths = [
         f"{installation.stdlib}/os.py",
