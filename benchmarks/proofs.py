@@ -25,7 +25,7 @@ from statistics import median
 
 from mlx_selfdebug.domains.proof import theorem_of
 from mlx_selfdebug.proving.rocq import Rocq, open_rocq
-from mlx_selfdebug.proving.script import tactics_of
+from mlx_selfdebug.proving.rocq_script import tactics_of
 from mlx_selfdebug.proving.theorem import Theorem
 from mlx_selfdebug.sandbox.runner import n_processors
 from mlx_selfdebug.tasks import load_tasks

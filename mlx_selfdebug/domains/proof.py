@@ -28,8 +28,9 @@ from mlx_selfdebug.domains.prompted import NO_VALUE, Prompted, got_text
 from mlx_selfdebug.domains.tidying import fenced_or_whole
 from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.proving.rocq import installation, open_rocq
-from mlx_selfdebug.proving.script import ScriptError, tactics_of
-from mlx_selfdebug.proving.sentences import sentences_of
+from mlx_selfdebug.proving.rocq_script import tactics_of
+from mlx_selfdebug.proving.rocq_sentences import sentences_of
+from mlx_selfdebug.proving.script import ScriptError
 from mlx_selfdebug.proving.theorem import CheckedProof, Theorem
 from mlx_selfdebug.sandbox.executed import Executed
 from mlx_selfdebug.values.checks import Checks

@@ -1,40 +1,9 @@
-"""Read a proof script, and refuse everything in it that is not a tactic.
-
->>> [sentence.text for sentence in tactics_of("Proof.\\n  intros n. reflexivity.\\nQed.\\n")]
-['intros n.', 'reflexivity.']
-
-A script can only be trusted if it can do nothing but apply tactics to the goals of the theorem. So every sentence has to be a
-bullet, a brace or a tactic. Tactics begin with a small letter. Commands, which could admit the goal, add an axiom, redefine a name,
-load a plugin or write a file, begin with a capital one. Tactics that admit a goal or start other programs are refused too.
-"""
+"""Define what the readers of proof scripts share: their limits, and the errors that say what is refused, and where."""
 
 from __future__ import annotations
 
-import re
-
-from mlx_selfdebug.proving.sentences import MARK, Sentence, UnreadableError, sentences_of
-
 MAX_CHARACTERS = 20_000
 """The largest length of a script."""
-MAX_SENTENCES = 500
-"""The largest number of sentences in a script."""
-REFUSED = {
-    "admit": "admits a goal without a proof",
-    "give_up": "admits a goal without a proof",
-    "abstract": "defines another lemma",
-    "transparent_abstract": "defines another lemma",
-    "native_compute": "compiles and starts a program",
-    "native_cast_no_check": "compiles and starts a program",
-    "par": "starts other processes",
-}
-"""Words that may not stand in a tactic, and what they would do."""
-# The goals that a tactic is applied to: "2:", "1-3, 5:", "all:", "!:", "[left]:".
-_SELECTOR = r"(?:(?:\d+(?:\s*-\s*\d+)?(?:\s*,\s*\d+(?:\s*-\s*\d+)?)*|all|!|\[\s*\w+\s*\])\s*:\s*)?"
-# A tactic is a call by a name with a small first letter, an expression in parentheses, or a list of tactics: "[> a | b]".
-_TACTIC = re.compile(_SELECTOR + r"(?:[a-z(]|\[>)", re.DOTALL)
-_WORD = re.compile(r'"(?:[^"]|"")*"|[^\W\d][\w\']*')
-_FIRST = re.compile(r"Proof\s*\.")
-_LAST = re.compile(r"(?:Qed|Defined)\s*\.")
 
 
 class ScriptError(ValueError):
@@ -45,37 +14,19 @@ class ScriptError(ValueError):
         self.line = line
         """The number of the line on which the trouble begins, from 1, or 0 if it has no place."""
         self.source = source
-        """The sentence that is refused, or an empty string."""
+        """The sentence or the line that is refused, or an empty string."""
 
 
-def tactics_of(script: str) -> list[Sentence]:
-    """Return the tactics, bullets and braces of a script, without ``Proof.`` at its beginning and ``Qed.`` at its end.
+class UnreadableError(ValueError):
+    """Source that cannot be split into its parts."""
 
-    Raises ScriptError if the script cannot be read, exceeds a limit, or holds anything else.
-    """
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+        """The number of the line on which the trouble begins, from 1."""
+
+
+def require_short(script: str) -> None:
+    """Raise ScriptError if a script is too long."""
     if len(script) > MAX_CHARACTERS:
         raise ScriptError(f"the script has {len(script):,} characters; at most {MAX_CHARACTERS:,} are allowed")
-    try:
-        sentences = sentences_of(script)
-    except UnreadableError as error:
-        raise ScriptError(str(error), error.line) from None
-    if len(sentences) > MAX_SENTENCES:
-        raise ScriptError(f"the script has {len(sentences)} sentences; at most {MAX_SENTENCES} are allowed")
-    if sentences and _FIRST.fullmatch(sentences[0].text):
-        del sentences[0]
-    if sentences and _LAST.fullmatch(sentences[-1].text):
-        del sentences[-1]
-    for sentence in sentences:
-        _require_tactic(sentence)
-    return sentences
-
-
-def _require_tactic(sentence: Sentence) -> None:
-    text = sentence.text
-    if MARK.fullmatch(text):
-        return
-    if not _TACTIC.match(text):
-        raise ScriptError("a proof may hold only tactics, bullets and braces", sentence.line, text)
-    for word in _WORD.findall(text):
-        if word in REFUSED:
-            raise ScriptError(f"{word} is not allowed: it {REFUSED[word]}", sentence.line, text)

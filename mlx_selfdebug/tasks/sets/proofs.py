@@ -25,7 +25,8 @@ from typing import Any
 
 from mlx_selfdebug.domains.proof import proof_checks, theorem_of
 from mlx_selfdebug.errors import TaskError
-from mlx_selfdebug.proving.sentences import Sentence, UnreadableError, comments_of, sentences_of
+from mlx_selfdebug.proving.rocq_sentences import Sentence, comments_of, sentences_of
+from mlx_selfdebug.proving.script import UnreadableError
 from mlx_selfdebug.tasks.files import stem
 from mlx_selfdebug.tasks.sets.records import build_tasks, raise_problems, read_records
 from mlx_selfdebug.values.task import Task

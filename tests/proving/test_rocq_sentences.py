@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlx_selfdebug.proving.sentences import UnreadableError, comments_of, sentences_of, without_comments
+from mlx_selfdebug.proving.rocq_sentences import comments_of, sentences_of, without_comments
+from mlx_selfdebug.proving.script import UnreadableError
 
 
 def texts(source: str) -> list[str]:

@@ -6,7 +6,6 @@ milliseconds where its start takes a third of a second. Processes for the last f
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -14,17 +13,15 @@ import time
 from collections import OrderedDict
 from typing import Any, NoReturn
 
-from .ide import Ended, Failed, Ide
+from .rocq_ide import Ended, Failed, Ide
+from .serving import MAX_TEXT, serve
 
-CHANNEL = 9
 MAX_PROCESSES = 2
 """The largest number of processes of Rocq, each of which has read another beginning."""
 MAX_CHECKS = 2000
 """The number of proofs after which a process is replaced, since it keeps a little memory for each."""
 BEGINNING_S = 60.0
 """Seconds that reading the imports and definitions may take."""
-MAX_TEXT = 4000
-"""The number of characters that are kept of a message or a goal."""
 NOTHING = "Closed under the global context"
 """What Rocq says of a theorem that rests on no axioms."""
 MAX_GOALS = 4
@@ -42,15 +39,8 @@ ASSUMING = re.compile(
 
 def main() -> NoReturn:
     """Answer requests until the channel is closed."""
-    os.dup2(0, CHANNEL, inheritable=False)
-    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     server = Server(sys.argv[1], int(sys.argv[2]))
-    with os.fdopen(CHANNEL, "r+b", buffering=0) as channel:
-        received = b""
-        while more := channel.read(1 << 20):
-            *lines, received = (received + more).split(b"\n")
-            for line in lines:
-                channel.write(json.dumps(server.answer(json.loads(line))).encode() + b"\n")
+    serve(server.answer)
     server.end()
     os._exit(0)
 

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mlx_selfdebug.proving.script import UnreadableError
+
 _END = re.compile(r"\.(?=\s|$)")
 MARK = re.compile(r"(-+|\++|\*+|\}|(?:(?:\d+|\[\s*\w+\s*\])\s*:\s*)?\{)")
 """A bullet or a brace, the latter perhaps with the goal that it focuses on: "--", "}", "2: {", "[left]: {"."""
@@ -31,15 +33,6 @@ class Sentence:
     """The number of the line on which it begins, from 1."""
     begin: int = 0
     """The position of its first character in the source, from 0."""
-
-
-class UnreadableError(ValueError):
-    """Source that cannot be split into sentences."""
-
-    def __init__(self, message: str, line: int) -> None:
-        super().__init__(message)
-        self.line = line
-        """The number of the line on which the trouble begins, from 1."""
 
 
 def sentences_of(text: str) -> list[Sentence]:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlx_selfdebug.proving.script import MAX_CHARACTERS, MAX_SENTENCES, ScriptError, tactics_of
+from mlx_selfdebug.proving.rocq_script import MAX_SENTENCES, tactics_of
+from mlx_selfdebug.proving.script import MAX_CHARACTERS, ScriptError
 
 from .hostile import REFUSED
 
