@@ -3,8 +3,8 @@
 A checker has as many threads as it may have processes. Each thread has a process of its own, in which a small server of ours
 (``servers/``) drives the real checker. A process that is lost is started again, and what it was asked is asked once more.
 
-A theorem is not stated under its own name, but under one that no script can know. So a script cannot state and prove another theorem
-in its place.
+A theorem is not stated under its own name, but under one that no script can know. So a script cannot state and prove another
+theorem in its place.
 """
 
 from __future__ import annotations
@@ -190,8 +190,12 @@ def new_name() -> str:
 
 
 def printed(command: list[str], hint: str) -> str:
-    """Return what a program of a checker prints. Raises UsageError with ``hint`` if it cannot be started."""
+    """Return what a program prints, or else what it says on standard error.
+
+    Raises UsageError with ``hint`` if it cannot be started.
+    """
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=_QUERY_S, check=False).stdout
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_QUERY_S, check=False)
     except (OSError, UnicodeDecodeError, subprocess.TimeoutExpired) as error:
         raise UsageError(f"{command[0]} cannot be started: {error}", hint=hint) from error
+    return done.stdout or done.stderr

@@ -14,9 +14,9 @@ class Theorem:
 
     name: str
     statement: str
-    """The sentence that states it, such as ``Theorem add_zero : forall n, n + 0 = n.``"""
+    """What states it: ``Theorem add_zero : forall n, n + 0 = n.`` in Rocq, and in Lean all that stands before ``:= by``."""
     beginning: tuple[str, ...] = ()
-    """The sentences before it: imports and definitions."""
+    """What stands before it, imports and definitions: its sentences in Rocq, and a single text in Lean."""
     axioms: frozenset[str] = frozenset()
     """The names of the axioms that a proof may use."""
 
@@ -31,11 +31,11 @@ class CheckedProof:
     message: str = ""
     """The checker's message if the theorem is not proved."""
     line: int = 0
-    """The line of the script on which the sentence that failed begins, from 1, or 0 if none did."""
+    """The line of the script on which what failed begins, from 1, or 0 if it has no place there."""
     source: str = ""
-    """The sentence that failed, or an empty string."""
+    """The sentence or the line that failed, or an empty string."""
     goals: tuple[str, ...] = ()
-    """The first goals that were left before that sentence, as the checker prints them."""
+    """The first goals that were left there, as the checker prints them."""
     n_goals: int = 0
     """The number of all these goals."""
     wall_s: float = 0.0

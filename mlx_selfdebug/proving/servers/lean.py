@@ -1,0 +1,127 @@
+"""Have Lean check one file after another, and answer in lines of JSON: the process that stays.
+
+Lean itself is started anew for each file, since it has no command line on which one could go back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import selectors
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .serving import MAX_TEXT, serve
+
+FILE = "proof.lean"
+MAX_OUTPUT_BYTES = 8 << 20
+"""The most that Lean may print about one file. A proof that makes it print more is ended."""
+PROCESSES = "/proc"
+"""Where Linux shows processes, and where this process sees its own working folder."""
+_MEBIBYTE = 1 << 20
+
+
+def main() -> NoReturn:
+    """Answer requests until the channel is closed."""
+    serve(Server(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])).answer)
+    os._exit(0)
+
+
+class Server:
+    """Runs Lean on files in the working folder."""
+
+    def __init__(self, program: str, memory_bytes: int, mapped_bytes: int) -> None:
+        self._program, self._mapped_bytes = program, mapped_bytes
+        self._command = [program, "--json", f"-M{memory_bytes // _MEBIBYTE}", FILE]
+        # Where there is no /proc, the loader needs this to find libraries that are named relative to the program.
+        self._environment = {**os.environ, "LD_ORIGIN_PATH": os.path.dirname(program)}
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return what Lean says about the source in a request."""
+        began = time.monotonic()
+        Path(FILE).write_text(request["source"], encoding="utf-8")
+        result = self._run(began + request["wall_s"])
+        return {"id": request["id"], "seconds": time.monotonic() - began, **result}
+
+    def _run(self, deadline: float) -> dict[str, Any]:
+        try:
+            process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self._environment,
+                preexec_fn=self._prepare,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            return _result("crashed", None, b"", str(error).encode())
+        with process:
+            try:
+                ended, out, err = _output(process, deadline)
+            finally:
+                process.kill()
+                code = process.wait()
+        shutil.rmtree(str(process.pid), ignore_errors=True)
+        if not ended and b"out of memory" in err.lower():
+            ended = "memory"
+        elif not ended and code < 0:
+            ended = "crashed"
+        return _result(ended, code, out, err)
+
+    def _prepare(self) -> None:
+        """Prepare the new process before it becomes Lean."""
+        if sys.platform != "linux":
+            return
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        mapped = self._mapped_bytes if hard == resource.RLIM_INFINITY else min(self._mapped_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (mapped, mapped))
+        if os.getcwd() == PROCESSES:
+            # Lean reads this link to learn where it is installed, and does not start without it.
+            os.mkdir(str(os.getpid()))
+            os.symlink(self._program, f"{os.getpid()}/exe")
+
+
+def _output(process: subprocess.Popen[bytes], deadline: float) -> tuple[str, bytes, bytes]:
+    """Return why the process has to be ended, or an empty string once it has closed its outputs, and both outputs."""
+    outputs = {process.stdout: bytearray(), process.stderr: bytearray()}
+    with selectors.DefaultSelector() as selector:
+        for stream in outputs:
+            assert stream is not None
+            selector.register(stream, selectors.EVENT_READ)
+        ended = ""
+        while selector.get_map() and not ended:
+            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            for key, _ in ready:
+                data = os.read(key.fd, 1 << 16)
+                outputs[key.fileobj] += data  # type: ignore[index]
+                if not data:
+                    selector.unregister(key.fileobj)
+            if sum(map(len, outputs.values())) > MAX_OUTPUT_BYTES:
+                ended = "output"
+            elif not ready:
+                ended = "timed_out"
+    if not ended:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            ended = "timed_out"
+    return ended, bytes(outputs[process.stdout]), bytes(outputs[process.stderr])
+
+
+def _result(ended: str, code: int | None, out: bytes, err: bytes) -> dict[str, Any]:
+    """Return the messages that Lean printed, each as a severity, a line and a text, with the end of its other output."""
+    messages = []
+    for line in out.splitlines():
+        try:
+            message = json.loads(line)
+            position = message["pos"]["line"]
+            messages.append([str(message["severity"]), int(position), str(message["data"])[:MAX_TEXT]])
+        except (ValueError, LookupError, TypeError, RecursionError):
+            continue  # no message
+    said = err.decode("utf-8", "replace").strip()[-MAX_TEXT:]
+    return {"ended": ended, "exit_code": code, "messages": messages, "said": said}
