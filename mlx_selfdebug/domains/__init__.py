@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 
 from mlx_selfdebug.domains.base import Domain, Tidied
 from mlx_selfdebug.domains.jq import JqDomain
+from mlx_selfdebug.domains.lean import LeanDomain
 from mlx_selfdebug.domains.mathematics import MathDomain
 from mlx_selfdebug.domains.project import ProjectDomain
 from mlx_selfdebug.domains.prompted import Prompted, tested_text
@@ -76,5 +77,6 @@ for _domain in (
     JqDomain(),
     ProjectDomain(),
     ProofDomain(),
+    LeanDomain(),
 ):
     register(_domain)

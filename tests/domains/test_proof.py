@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mlx_selfdebug.domains import domain_of
-from mlx_selfdebug.domains.proof import proof_checks, theorem_of
+from mlx_selfdebug.domains.proof import theorem_of
+from mlx_selfdebug.domains.proving import proof_checks
 from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.tasks import Task
 from tests.proving.test_rocq import needs_rocq

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -72,10 +73,11 @@ def forget_installation() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def lean(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lean]:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        put_stand_in(tmp_path_factory.mktemp("lean"), monkeypatch)
-        with open_lean(workers=2) as checker:
-            yield checker
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            put_stand_in(tmp_path_factory.mktemp("lean"), monkeypatch)
+            checker = stack.enter_context(open_lean(workers=2))
+        yield checker
 
 
 def check(lean: Lean, script: str, theorem: Theorem = ADD, wall_s: float = 30) -> CheckedProof:
