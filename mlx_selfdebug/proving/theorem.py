@@ -1,4 +1,4 @@
-"""Define ``Theorem``, what is to be proved, and ``Proof``, what a checker says about a proof of it."""
+"""Define ``Theorem``, what is to be proved, and ``CheckedProof``, what a checker says about a proof of it."""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ _SETS = {
     "pandas": _Set("22 functions over data frames; comes with the package", _table_tasks("pandas"), shipped=True),
     "polars": _Set("the tasks of pandas for polars; comes with the package", _table_tasks("polars"), shipped=True),
     "proofs": _Set(
-        "95 theorems to prove in Rocq, or your own: proofs:FILE; comes with the package",
+        "95 theorems to prove in Rocq, or your own in Rocq or Lean: proofs:FILE; comes with the package",
         _reader("sets.proofs", "proof_tasks"),
         takes_path=True,
         installed=True,

@@ -20,9 +20,11 @@ import pytest
 from mlx_selfdebug.errors import SandboxError, UsageError
 from mlx_selfdebug.proving import lean as lean_module
 from mlx_selfdebug.proving.lean import Lean, installation, open_lean
-from mlx_selfdebug.proving.lean_report import lean_file
+from mlx_selfdebug.proving.lean_report import AXIOMS, lean_file
 from mlx_selfdebug.proving.script import ScriptError
 from mlx_selfdebug.proving.theorem import CheckedProof, Theorem
+
+from .hostile_lean import REFUSED
 
 STAND_IN = Path(__file__).parent / "lean_stand_in.py"
 ADD = Theorem("add_comm", "theorem add_comm (a b : Nat) : a + b = b + a")
@@ -264,16 +266,45 @@ def test_the_file_states_the_theorem_under_the_given_name_and_knows_its_lines():
     assert (lines[file.by_line - 1], lines[file.last_line - 1]) == ("  := by", "#print axioms goal")
 
 
+@pytest.fixture(scope="module")
+def real_lean() -> Iterator[Lean]:
+    installation.cache_clear()
+    with open_lean() as checker:
+        yield checker
+
+
 @needs_lean
-def test_a_real_lean_passes_the_self_test_and_judges():
-    with open_lean(workers=1) as checker:
-        assert check(checker, "induction a with\n| zero => simp\n| succ n ih => omega").proved
-        proof = check(checker, "induction a with\n| zero => simp\n| succ n ih => skip")
-        assert not proved_or_ended(proof)
-        assert proof.goals
-        assert not proved_or_ended(check(checker, "exact Nat.mul_comm a b"))
-        assert not proved_or_ended(check(checker, "have h : a + b ="))
+def test_a_real_lean_passes_the_self_test_and_judges(real_lean: Lean):
+    assert check(real_lean, "induction a with\n| zero => simp\n| succ n ih => omega").proved
+    left = check(real_lean, "induction a with\n| zero => simp\n| succ n ih => skip")
+    assert (left.proved, left.ending, bool(left.goals)) == (False, "", True)
+    for script in ("exact Nat.mul_comm a b", "have h : a + b =", "intro x", "(", "exact no_such_name"):
+        failed = check(real_lean, script)
+        assert (failed.proved, failed.ending, bool(failed.message)) == (False, "", True)
 
 
-def proved_or_ended(proof: CheckedProof) -> bool:
-    return proof.proved or bool(proof.ending)
+@needs_lean
+def test_a_real_lean_is_told_apart_from_a_theorem_that_it_cannot_read(real_lean: Lean):
+    for theorem in (
+        Theorem("t", "theorem t : 1 +"),
+        Theorem("t", "theorem t : no_such_name"),
+        Theorem("t", "theorem t : True", ("import NoSuchModule\n",)),
+    ):
+        with pytest.raises(UsageError, match="Lean cannot read the theorem t"):
+            check(real_lean, "trivial", theorem)
+
+
+@needs_lean
+def test_a_real_lean_names_an_axiom_in_full_where_its_namespace_is_open(real_lean: Lean):
+    theorem = Theorem("t", "theorem t (p : Prop) : p → ¬ ¬ p", ("namespace Own\nopen Classical\n",))
+    assert check(real_lean, "intro h n\nexact byContradiction fun _ => n h", theorem).proved
+
+
+@needs_lean
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refused_script_would_also_fail_in_a_real_lean(real_lean: Lean, name: str):
+    """The words of a script are not the only thing that a false proof has to get past."""
+    lines = REFUSED[name].split("\n")
+    false = Theorem("false_theorem", "theorem false_theorem : 1 = 2")
+    report = real_lean._pool.submit(real_lean._report, false, lines, 20).result()
+    assert not report.verdict(AXIOMS).proved
