@@ -108,16 +108,16 @@ class Lean(Checker[list[str]]):
 
         right = tried(_TRUE, "exact Nat.add_comm a b")
         if not right.proved:
-            return f"a right proof is not accepted ({right.ending or right.message})"
+            return f"a right proof is not accepted ({_outcome(right)})"
         wrong = tried(_TRUE, "rfl")
         if wrong.proved or wrong.line != 1:
-            return f"a wrong proof does not fail at its line ({wrong.ending or wrong.message or 'it is accepted'})"
+            return f"a wrong proof does not fail at its line ({_outcome(wrong)})"
         unproved = tried(_TRUE, "sorry")
         if unproved.message != UNPROVED:
-            return f"sorry is not noticed ({unproved.ending or unproved.message or 'it is accepted'})"
+            return f"sorry is not noticed ({_outcome(unproved)})"
         assumed = tried(_FALSE, "exact False.elim self_test_absurd")
         if "rests on self_test_absurd," not in assumed.message:
-            return f"an axiom is not noticed ({assumed.ending or assumed.message or 'it is accepted'})"
+            return f"an axiom is not noticed ({_outcome(assumed)})"
         return ""
 
 
@@ -133,6 +133,11 @@ def open_lean(level: Level = "full", workers: int | None = None) -> Iterator[Lea
         yield lean
     finally:
         lean.close()
+
+
+def _outcome(proof: CheckedProof) -> str:
+    """Return what came out of a proof, in a few words."""
+    return "it is accepted" if proof.proved else ": ".join(filter(None, (proof.ending, proof.message)))
 
 
 def _place_of_folder() -> str | None:

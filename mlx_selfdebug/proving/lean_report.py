@@ -110,7 +110,7 @@ class Report:
         if error := self.first_error:
             return self._failed(error)
         if self.exit_code != 0:
-            return CheckedProof("crashed", wall_s=self.wall_s)
+            return CheckedProof("crashed", message=" ".join(self.said.split()), wall_s=self.wall_s)
         if any("sorry" in each.text for each in self.messages if each.severity == "warning"):
             return CheckedProof(message=UNPROVED, wall_s=self.wall_s)
         used = self._axioms()
