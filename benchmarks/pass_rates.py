@@ -4,8 +4,8 @@
 
 The drafts are sampled at collect's temperature and judged by the hidden checks. The table shows how the tasks of each theme spread
 over the number of drafts that pass. A task is *mixed* if some of its drafts pass and some do not. ``--write`` records ``pass_rate``
-and ``difficulty`` in the files of the starter set, or of ``proofs``. A task is easy if at least three quarters of its drafts pass, hard if at most
-one passes, and medium otherwise. A run whose folder exists is resumed. Ends with one JSON line.
+and ``difficulty`` in the files of the starter set, or of ``proofs``. A task is easy if at least three quarters of its drafts pass,
+hard if at most one passes, and medium otherwise. A run whose folder exists is resumed. Ends with one JSON line.
 """
 
 from __future__ import annotations
