@@ -1,5 +1,6 @@
 # make train   runs the main job: learn from the model's own test failures, then print the results before and after
-# make test    runs the test suite
+# make test    runs the test suite without its slow tests, in minutes
+# make test-all runs all tests, as continuous integration does
 # make bench   measures this machine, stage by stage
 # make proofs  installs the proof checker Rocq, which nothing but the domain of proofs needs
 # Each target sets up what it needs in a fresh checkout. A second call does no work twice.
@@ -17,7 +18,7 @@ ARGS    ?=
 # Tests run on all cores, but in at most four processes, because each may hold a real model in memory.
 PYTEST  := -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-.PHONY: setup train test lint bench proofs notebooks claims lock test-lowest clean blas
+.PHONY: setup train test test-all lint bench proofs notebooks claims lock test-lowest clean blas
 .DEFAULT_GOAL := setup
 
 setup: .venv/.ready blas
@@ -26,6 +27,9 @@ train: setup
 	$(BIN)/mlx-selfdebug run --run $(RUN) $(ARGS)
 
 test: .venv/.ready-dev blas
+	$(BIN)/python $(PYTEST) -m "not slow" $(ARGS)
+
+test-all: .venv/.ready-dev blas
 	$(BIN)/python $(PYTEST) $(ARGS)
 
 lint: .venv/.ready-dev
