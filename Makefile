@@ -1,6 +1,8 @@
 # make train   runs the main job: learn from the model's own test failures, then print the results before and after
-# make test    runs the test suite
+# make test    runs the test suite without its slow tests, in minutes
+# make test-all runs all tests, as continuous integration does
 # make bench   measures this machine, stage by stage
+# make proofs  installs the proof checker Rocq, which nothing but the domain of proofs needs
 # Each target sets up what it needs in a fresh checkout. A second call does no work twice.
 
 PYTHON  ?= python3
@@ -16,7 +18,7 @@ ARGS    ?=
 # Tests run on all cores, but in at most four processes, because each may hold a real model in memory.
 PYTEST  := -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-.PHONY: setup train test lint bench notebooks claims lock test-lowest clean blas
+.PHONY: setup train test test-all lint bench proofs notebooks claims lock test-lowest clean blas
 .DEFAULT_GOAL := setup
 
 setup: .venv/.ready blas
@@ -25,6 +27,9 @@ train: setup
 	$(BIN)/mlx-selfdebug run --run $(RUN) $(ARGS)
 
 test: .venv/.ready-dev blas
+	$(BIN)/python $(PYTEST) -m "not slow" $(ARGS)
+
+test-all: .venv/.ready-dev blas
 	$(BIN)/python $(PYTEST) $(ARGS)
 
 lint: .venv/.ready-dev
@@ -34,6 +39,19 @@ lint: .venv/.ready-dev
 
 bench: setup
 	$(BIN)/mlx-selfdebug bench $(ARGS)
+
+# Installs Rocq, which checks the proofs of the set `proofs`, where that needs no password. Elsewhere this prints what to type.
+proofs:
+	@command -v coqidetop.opt coqidetop >/dev/null || { \
+	  if [ "$(SYSTEM)" = Darwin ]; then echo "To check proofs: brew install rocq"; \
+	  elif ! command -v apt-get >/dev/null; then echo "To check proofs, install Rocq: https://rocq-prover.org/install"; \
+	  else \
+	    if [ "$$(id -u)" = 0 ]; then as=; else as="sudo -n"; fi; \
+	    if $$as true 2>/dev/null; then \
+	      $$as apt-get install -y -qq coq >/dev/null 2>&1 \
+	      || { $$as apt-get update -qq && $$as apt-get install -y -qq coq; } >/dev/null 2>&1 \
+	      || echo "Rocq could not be installed; proofs cannot be checked"; \
+	    else echo "To check proofs: sudo apt-get install coq"; fi; fi; }
 
 # Makes the notebooks in examples/ from the scripts beside them, run on the real model in an empty folder, with their outputs kept.
 notebooks: .venv/.ready-dev blas

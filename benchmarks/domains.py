@@ -34,13 +34,22 @@ SETS = {
     "polars": "polars",
     "regex": "regex",
     "jq": "jq",
+    "proof": "proofs",
 }
-SIZES = {"math": (4, 2), "reasoning": (4, 2), "pandas": (8, 4), "polars": (16, 4), "regex": (16, 5), "jq": (13, 4)}
+SIZES = {
+    "math": (4, 2),
+    "reasoning": (4, 2),
+    "pandas": (8, 4),
+    "polars": (16, 4),
+    "regex": (16, 5),
+    "jq": (13, 4),
+    "proof": (24, 8),
+}
 """By domain, the number of tasks to mine pairs from and the number held back; the other domains have 8 and 4.
 
 Domains in which the 0.5B model rarely succeeds have more.
 """
-MAX_TOKENS = {"math": 280, "reasoning": 60, "regex": 48, "jq": 64}
+MAX_TOKENS = {"math": 280, "reasoning": 60, "regex": 48, "jq": 64, "proof": 96}
 """By domain, the largest number of tokens in an answer; the other domains have 128."""
 
 

@@ -4,8 +4,8 @@
 
 The drafts are sampled at collect's temperature and judged by the hidden checks. The table shows how the tasks of each theme spread
 over the number of drafts that pass. A task is *mixed* if some of its drafts pass and some do not. ``--write`` records ``pass_rate``
-and ``difficulty`` in the files of the starter set. A task is easy if at least three quarters of its drafts pass, hard if at most
-one passes, and medium otherwise. A run whose folder exists is resumed. Ends with one JSON line.
+and ``difficulty`` in the files of the starter set, or of ``proofs``. A task is easy if at least three quarters of its drafts pass,
+hard if at most one passes, and medium otherwise. A run whose folder exists is resumed. Ends with one JSON line.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -22,6 +23,7 @@ import mlx_selfdebug as sd
 from mlx_selfdebug.config import CollectConfig, Config
 from mlx_selfdebug.store.files import write_atomically
 from mlx_selfdebug.tasks.load import STARTER_FOLDER
+from mlx_selfdebug.tasks.sets.proofs import FOLDER as PROOFS_FOLDER
 from mlx_selfdebug.values.attempt import Attempt
 
 
@@ -40,7 +42,7 @@ def main() -> None:
         rates = pass_rates(sd.collect(run, sd.load_model(options.model), tasks))
     show(rates, options.samples)
     if options.write:
-        record(rates, options.samples)
+        (record_in_proofs if options.tasks == "proofs" else record)(rates, options.samples)
     mixed = sum(0 < rate < 1 for rate in rates.values())
     machine = {"machine": platform.machine(), "device": device_name()}
     counts = {"tasks": len(rates), "mixed": mixed, "mean": sum(rates.values()) / len(rates)}
@@ -70,6 +72,18 @@ def show(rates: Mapping[str, float], samples: int) -> None:
         mixed = sum(0 < rate < 1 for rate in chosen)
         cells = "".join(f"{counts[n] or '.':>4}" for n in range(samples + 1))
         print(f"{theme.rpartition('/')[2] or 'all':16}{cells}{len(chosen):8}{mixed:7}{sum(chosen) / len(chosen):7.0%}")
+
+
+def record_in_proofs(rates: Mapping[str, float], samples: int) -> None:
+    """Write the rates into the comments before the theorems, in place of those that are there."""
+    for file in PROOFS_FOLDER.glob("*.v"):
+        text = file.read_text(encoding="utf-8")
+        for task_id, rate in rates.items():
+            lines = f"\n   pass_rate: {round(rate, 4):g}\n   difficulty: {difficulty(rate, samples)} *)"
+            # The comment that ends right before the theorem of this name.
+            mark = rf"(?:\n   pass_rate: [^\n]*)?(?:\n   difficulty: [^\n]*)?\s*\*\)(?=\nTheorem {task_id.rpartition('/')[2]}\b)"
+            text = re.sub(mark, lines, text)
+        write_atomically(file, text)
 
 
 def record(rates: Mapping[str, float], samples: int) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model as Model
     from mlx_selfdebug.models.load import load_model as load_model
     from mlx_selfdebug.progress import Bars as Bars
+    from mlx_selfdebug.progress import Lines as Lines
     from mlx_selfdebug.repair.reading import read as read
     from mlx_selfdebug.reporting.report import write_report as write_report
     from mlx_selfdebug.sandbox.limits import Limits as Limits
@@ -55,6 +56,7 @@ _MODULES = {  # for each public name, its module within this package
     "Adapter": "training.adapter",
     "Attempt": "values.attempt",
     "Bars": "progress",
+    "Lines": "progress",
     "Checks": "values.checks",
     "Config": "config",
     "Failure": "values.verdict",

@@ -1,7 +1,7 @@
 """Report how far long work has come, and measure what its time is spent on.
 
 The library draws nothing by itself: by default it reports to :class:`NullProgress`, which is silent. A caller may pass another
-:class:`Progress`; the command line passes :class:`Bars`.
+:class:`Progress`; the command line passes :class:`Bars` in a terminal, and :class:`Lines` where its output is kept in a file.
 
     with progress.stage("download", total=491_400_064, unit="B") as stage:
         stage.advance(65_536, note="part 1 of 6")
@@ -90,6 +90,74 @@ class _Bar:
         if note:
             self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(n)
+
+
+class Lines:
+    """A progress that writes a plain line per stage and minute, for output that is kept: a log, a pipe, continuous integration.
+
+    A line is written only when something was reported since the last one. A stage that ends before its first line writes nothing.
+
+        collect: 120 of 300 tasks, 4.1 per second, 44 s left
+    """
+
+    def __init__(self, file: TextIO | None = None, interval_s: float = 60.0) -> None:
+        """``file`` is stderr by default. ``interval_s`` is the number of seconds between two lines of a stage."""
+        self._file = file
+        self._interval_s = interval_s
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Stage]:
+        stage = _Lines(name, total, unit, self._file or sys.stderr, self._interval_s)
+        yield stage
+        stage.end()
+
+
+class _Lines:
+    def __init__(self, name: str, total: int | None, unit: str, file: TextIO, interval_s: float) -> None:
+        self._name, self._total, self._unit = name, total, unit
+        self._file, self._interval_s = file, interval_s
+        self._done = 0
+        self._note = ""
+        self._begin = self._last = time.monotonic()
+        self._has_written = False
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        self._done += n
+        self._note = note or self._note
+        if time.monotonic() - self._last >= self._interval_s:
+            self._write()
+
+    def end(self) -> None:
+        """Write a last line, if there were others."""
+        if self._has_written:
+            self._write()
+
+    def _write(self) -> None:
+        self._last = time.monotonic()
+        self._has_written = True
+        seconds = self._last - self._begin
+        rate = self._done / seconds if seconds else 0.0
+        done, total = (_amount(count, self._unit) for count in (self._done, self._total or 0))
+        parts = [f"{done} of {total}" if self._total else done, f"{_amount(rate, self._unit)} per second"]
+        if self._total and rate and self._done < self._total:
+            parts.append(f"{_duration((self._total - self._done) / rate)} left")
+        else:
+            parts.append(_duration(seconds))
+        parts[0] += f" {self._unit}" if self._unit not in ("", "B") else ""
+        note = f" ({self._note})" if self._note else ""
+        print(f"{self._name}: {', '.join(parts)}{note}", file=self._file, flush=True)
+
+
+def _amount(count: float, unit: str) -> str:
+    """Return a number of units as text, bytes in megabytes."""
+    if unit == "B":
+        return f"{count / 1e6:.1f} MB"
+    return f"{count:,}" if isinstance(count, int) else f"{count:.3g}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 def import_tqdm_quietly() -> None:

@@ -15,6 +15,8 @@ import pytest
 
 from mlx_selfdebug.store import open_stored
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NAMES = ("first_steps", "fix_failing_tests", "reading_a_report", "own_tasks", "own_domain", "seed_protocol")
 """In the order in which they are to be run: one reads what another left."""

@@ -16,6 +16,8 @@ from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.tasks.jsonl import dump_tasks
 from mlx_selfdebug.testing import make_task, write_taught_model
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", ROOT / "mlx_selfdebug/cli/README.md")
 

@@ -1,11 +1,14 @@
-"""Choose how progress is shown: as bars on stderr in a terminal, and not at all in a pipe or with ``--quiet``."""
+"""Choose how progress is shown: as bars in a terminal, as a line per minute in a pipe or a file, or not at all (``--quiet``)."""
 
 from __future__ import annotations
 
 import sys
 
-from mlx_selfdebug.progress import Bars, NullProgress, Progress
+from mlx_selfdebug.progress import Bars, Lines, NullProgress, Progress
 
 
 def progress(*, quiet: bool) -> Progress:
-    return NullProgress() if quiet or not sys.stderr.isatty() else Bars()
+    """Return the progress that suits stderr, to which it is written."""
+    if quiet:
+        return NullProgress()
+    return Bars() if sys.stderr.isatty() else Lines()

@@ -80,7 +80,8 @@ def scratch_copy(
         parent: The folder in which the copy is made. By default it is a folder of this user among the temporary files. Files can
             share blocks only within one file system.
 
-    Raises UsageError if the project is not a folder or is larger than allowed, and SandboxError if others may write in ``parent``.
+    Raises UsageError if the project is not a folder or is larger than allowed, or if git does not list its files in time, and
+    SandboxError if others may write in ``parent``.
     """
     root = Path(os.path.realpath(project))
     if not root.is_dir():
@@ -110,7 +111,7 @@ def _paths_to_copy(root: Path, also: Sequence[str]) -> list[str]:
 def _listed_by_git(root: Path) -> list[str] | None:
     """Return the paths that git tracks or would add, or None if the project is not under git.
 
-    Git is told to start no program that the project's own configuration names.
+    Git is told to start no program that the project's own configuration names. Raises UsageError if it does not answer in time.
     """
     git = shutil.which("git")
     if git is None:
@@ -119,7 +120,15 @@ def _listed_by_git(root: Path) -> list[str] | None:
     command = [git, *no_programs, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     # Variables such as GIT_DIR would send git to another repository.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, timeout=_GIT_TIMEOUT_S, check=False)
+    try:
+        done = subprocess.run(
+            command, cwd=root, env=environment, capture_output=True, timeout=_GIT_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise UsageError(
+            f"git did not list the files of {root} within {_GIT_TIMEOUT_S:g} s",
+            hint=f"try it yourself: git -C {root} ls-files",
+        ) from None
     if done.returncode:
         return None
     paths = [os.fsdecode(path) for path in done.stdout.split(b"\0") if path]

@@ -168,7 +168,8 @@ def examples_of(group: Group, model: Model, *, merged: bool = True) -> list[Exam
     """Return the group's completions as examples. Each of a completion's tokens weighs the completion's advantage.
 
     If ``merged``, completions of the same tokens become one example that weighs as much as all of them, which gives the same
-    gradient. A completion without tokens, or whose weight is 0, gives no example.
+    gradient. A completion without tokens gives no example. Neither does one whose weight is 0 if ``merged``; otherwise its distance
+    from the base model counts all the same.
     """
     first = group.attempts[0]
     prefix = domain_of(group.prompt.task.domain).reply_prefix
@@ -185,5 +186,5 @@ def examples_of(group: Group, model: Model, *, merged: bool = True) -> list[Exam
     return [
         Example((*prompt, *tokens), len(prompt), name, (weight,) * len(tokens))
         for tokens, weight in completions
-        if weight and tokens
+        if tokens and (weight or not merged)
     ]

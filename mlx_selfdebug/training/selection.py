@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 ARM = "held back"
 """The first part of the names of the arms that repair held-back tasks."""
 REWARDS = "rewards-"
-"""The beginning of the digest of a training by rewards, which tells its checks from those of a training on pairs."""
+"""What stands before the digest of a training by rewards, which tells its checks from those of a training on pairs."""
+_DIGEST_LENGTH = 12
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,9 @@ class _RepairEach:
 class Selection:
     """The checks of one training, and the choice of the best of them.
 
-    ``tasks`` are the held-back tasks. ``training`` is a digest of what is trained on. Checks are stored under its first 12
-    characters, so that another training does not recall them. The repairs of a check are attempts in an arm whose name begins with
-    ``arm``.
+    ``tasks`` are the held-back tasks. ``training`` is a digest of what is trained on, after ``REWARDS`` in a training by rewards.
+    Checks are stored under its first 12 characters, so that another training does not recall them. The repairs of a check are
+    attempts in an arm whose name begins with ``arm``.
     """
 
     def __init__(
@@ -143,7 +144,8 @@ class Selection:
         self.checks: list[Check] = []
         self._run, self._model, self._tasks = run, model, tasks
         self._runner, self._decoding = runner, decoding
-        self._training = training[:12]
+        digest = training.removeprefix(REWARDS)
+        self._training = training[: len(training) - len(digest)] + digest[:_DIGEST_LENGTH]
         self._arm = arm
         failures = [*run.attempts("collect"), *run.attempts(planting.ARM)]
         self._failed = to_repair(failures, tasks, run.config.train.failed_per_task)

@@ -18,7 +18,8 @@ class Pair(Shown):
     kind: PairKind
     """What the prompt shows, and what the target is.
 
-    - repair: the prompt shows the model's own failed code and its facts, and the target is the nearest right code.
+    - repair: the prompt shows the model's own failed code and its facts. The target is the nearest right code, or another right
+      draft of the model (``train.minimal_share``).
     - bug: the prompt shows right code into which a bug was put, and its facts, and the target is right code.
     - direct: the prompt is the task, and the target is right code.
     - keep: the prompt shows right code, and the target is the same code.

@@ -10,6 +10,8 @@ from mlx_selfdebug.bench import bench
 from mlx_selfdebug.bench.stages import STAGES
 from mlx_selfdebug.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_stage_is_repeated_and_says_how_fast_it_was(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlx_selfdebug.bench import stages

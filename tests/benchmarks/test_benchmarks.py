@@ -15,6 +15,8 @@ import pytest
 import mlx_selfdebug as sd
 from mlx_selfdebug.testing import ScriptedModel, fenced, make_task
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SQUARE = {
     "task_id": 1,

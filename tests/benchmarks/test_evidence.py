@@ -12,6 +12,8 @@ from mlx_selfdebug.evaluation.statistics import mcnemar
 
 from .test_benchmarks import ROOT, benchmark
 
+pytestmark = pytest.mark.slow
+
 
 def test_figures_are_those_of_others_and_the_primary_contrast_keeps_its_promises() -> None:
     text, record = benchmark("evidence", "--tables", "20", "--runs", "100")

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from .test_benchmarks import ROOT, benchmark
 
+pytestmark = pytest.mark.slow
+
 
 def module(name: str) -> ModuleType:
     """A module beside the benchmarks' scripts, which these import by its name alone."""

@@ -3,8 +3,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from ..bench.conftest import AIR, make_record
 from .test_cli import run_cli
+
+pytestmark = pytest.mark.slow
 
 
 def test_without_a_subcommand_the_machine_is_measured_and_the_row_to_contribute_printed(

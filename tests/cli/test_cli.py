@@ -16,6 +16,8 @@ from mlx_selfdebug.tasks import Checks, load_tasks
 from mlx_selfdebug.tasks.jsonl import dump_tasks
 from mlx_selfdebug.testing import make_task
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("--preset", "cpu", "--collect-samples", "2", "--collect-max-tokens", "8", "--quiet")
 
 

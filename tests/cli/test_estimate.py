@@ -18,6 +18,8 @@ from mlx_selfdebug.values.pair import Pair
 from ..support.values import small_config
 from .test_cli import run_cli
 
+pytestmark = pytest.mark.slow
+
 STAGES = ["collect", "train", "evaluate"]
 
 

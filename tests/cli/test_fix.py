@@ -12,6 +12,8 @@ import pytest
 from mlx_selfdebug.testing import write_tiny_model
 from tests.projects.made import contents, write_project
 
+pytestmark = pytest.mark.slow
+
 BROKEN = "def before(x):\n    return x + 1\n"
 TESTS = "from m import before\n\n\ndef test_before():\n    assert before(1) == 0\n    assert before(5) == 4\n"
 

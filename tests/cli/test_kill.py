@@ -10,10 +10,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.store import read_attempts, reading
 from mlx_selfdebug.tasks.jsonl import dump_tasks
 from mlx_selfdebug.testing import make_task
+
+pytestmark = pytest.mark.slow
 
 KILLS = 20
 DRAFTS = 8  # a task: enough that each of the killed processes finds something to do

@@ -14,6 +14,8 @@ from ..store.test_schema import make_first_version
 from ..support.runs import make_run
 from .test_cli import run_cli
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run_path(tmp_path: Path) -> Path:

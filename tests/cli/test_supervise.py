@@ -19,6 +19,8 @@ from mlx_selfdebug.values.pair import Pair
 from ..support.values import small_config
 from .test_kill import heed_interrupts
 
+pytestmark = pytest.mark.slow
+
 PAIRS = [
     Pair("repair", "python", f"t{i}", f"Fix {i}.", f"def f(): return {i}\n```", ("a", "b"), f"Write {i}.")
     for i in range(40)

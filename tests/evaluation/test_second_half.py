@@ -31,6 +31,8 @@ from mlx_selfdebug.values.task import Task
 
 from ..support.values import small_config
 
+pytestmark = pytest.mark.slow
+
 TASKS = [make_task(), make_task("double", "x + x"), make_task("cube", "x ** 3")]
 HELD_BACK = make_task("minus", "-x")
 

@@ -15,6 +15,8 @@ from mlx_selfdebug.projects.suite import SuiteLimits
 from mlx_selfdebug.testing import ScriptedModel, fenced
 from tests.projects.made import FIXED_LINE, STATS, TESTS, contents, project_at, write_project, write_stats
 
+pytestmark = pytest.mark.slow
+
 QUICK = FixSettings(effort=Effort(lines=0, insertions=0, forks=0, repairs=1, drafts=1))
 SILENT = ScriptedModel(lambda prompt, seed: "I do not know.")
 

@@ -18,7 +18,7 @@ from mlx_selfdebug.models.gguf_model import Placement, plan_model
 from mlx_selfdebug.models.gguf_repack import BITS
 from mlx_selfdebug.models.load import Model
 
-pytestmark = pytest.mark.real_model
+pytestmark = [pytest.mark.slow, pytest.mark.real_model]
 KIND = gguf.GGMLQuantizationType
 # Of the largest weight in the tensor. Q4_K: scales rounded to fp16. Q6_K: steps of a quarter scale, see gguf_repack.
 TOLERANCE = {"Q4_K": 2**-10, "Q6_K": 1 / 128}

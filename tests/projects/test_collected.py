@@ -17,6 +17,8 @@ from mlx_selfdebug.repair.edits.candidates import syntax_edits
 from mlx_selfdebug.repair.edits.hints import Hints
 from tests.projects.made import TESTS, project_at, write_project, write_stats
 
+pytestmark = pytest.mark.slow
+
 LOADS = "with open('loads.txt', 'a') as file:\n    file.write('x')\n"
 """What a module begins with that counts how often it is loaded."""
 

@@ -16,7 +16,7 @@ from tests.projects.hostile_place import Place
 from tests.projects.hostile_tests import ATTACKS
 from tests.sandbox.test_escapes import python_of_others
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the attacks use Linux's ways out")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="the attacks use Linux's ways out")]
 ROOT = Path(__file__).parents[2]
 
 

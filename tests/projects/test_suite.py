@@ -11,6 +11,8 @@ from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.projects.suite import Suite, SuiteLimits, open_suite
 from tests.projects.made import FIXED_LINE, STATS, contents, project_at, write_project, write_stats
 
+pytestmark = pytest.mark.slow
+
 GOOD = STATS.replace("    return (ordered[n // 2 - 1] + ordered[n // 2 + 1]) / 2", FIXED_LINE)
 MEDIAN = "tests/test_stats.py::test_median"
 

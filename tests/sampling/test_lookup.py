@@ -18,6 +18,8 @@ from mlx_selfdebug.sampling.prefixes import Prefixes
 from mlx_selfdebug.sampling.request import Completion, Request
 from mlx_selfdebug.sampling.slots import Slots
 
+pytestmark = pytest.mark.slow
+
 tokens = st.lists(st.integers(0, 4), min_size=1, max_size=60)
 PROGRAM = "def add(a, b):\n    total = a - b\n    return total\n"
 

@@ -18,7 +18,7 @@ from mlx_selfdebug.sandbox.confinement.system import layer_names
 from tests.sandbox.escapes import ESCAPES
 from tests.sandbox.hostile import ALL, FORGING, HANDLES, ROOMY, Hostile
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the programs use Linux's ways out")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="the programs use Linux's ways out")]
 FORGERS = [hostile for hostile in [*FORGING, *HANDLES] if hostile.limits == ROOMY]
 BRIEF = Limits(wall_s=4, cpu_s=4, memory_bytes=256 << 20)
 ROOT = Path(__file__).parents[2]

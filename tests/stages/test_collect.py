@@ -16,6 +16,8 @@ from mlx_selfdebug.values.attempt import Attempt
 
 from ..support.values import small_config
 
+pytestmark = pytest.mark.slow
+
 TASKS = [make_task(), make_task("double", "x + x"), make_task("cube", "x ** 3"), make_task("negate", "-x")]
 
 

@@ -29,6 +29,8 @@ from mlx_selfdebug.values.task import Task
 
 from ..support.values import FAILED, small_config
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TASK = make_task("f", "x * x")
 RIGHT, WRONG = "def f(x):\n    return x * x\n", "def f(x):\n    return x + x\n"

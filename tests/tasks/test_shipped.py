@@ -9,6 +9,8 @@ from mlx_selfdebug.config import SandboxConfig
 from mlx_selfdebug.domains.running import open_runner
 from mlx_selfdebug.tasks import load_tasks
 
+pytestmark = pytest.mark.slow
+
 EVERY = {"garden": 1, "garden-duckdb": 4, "regex": 1, "jq": 1, "pandas": 1, "polars": 1}
 """The starter set has tests of its own (test_starter.py)."""
 

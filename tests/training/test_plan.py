@@ -19,6 +19,8 @@ from mlx_selfdebug.training.loop import SHAPES, Shape
 from mlx_selfdebug.training.plan import Planner, Workload
 from mlx_selfdebug.training.probe import Costs, Rows, StepCost, measure
 
+pytestmark = pytest.mark.slow
+
 ROWS = Rows(2, 256, 64)
 WORK = Workload([255] * 8, 8 * 60)
 

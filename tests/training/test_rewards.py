@@ -67,6 +67,12 @@ def test_a_group_without_variance_has_no_examples(tiny: Any) -> None:
     assert len(examples_of(Group(DRAFT, attempts, [1.0, 0.0, 0.0, 0.0]), tiny)) == 4
 
 
+def test_a_completion_as_good_as_its_group_counts_only_by_its_distance_from_the_base_model(tiny: Any) -> None:
+    group = Group(DRAFT, [rollout(sample=i, tokens=(i + 3,)) for i in range(3)], [1.0, 0.5, 0.0])
+    assert [example.weights for example in examples_of(group, tiny)] == [(0.5,), (-0.5,)]
+    assert [example.weights for example in examples_of(group, tiny, merged=False)] == [(0.5,), (0.0,), (-0.5,)]
+
+
 def test_completions_of_the_same_tokens_are_computed_once_with_the_same_gradient(tiny: Any, tmp_path: Path) -> None:
     tokens = [(5, 6, 7), (5, 6, 7), (5, 9), (8, 8, 8, 8)]
     group = Group(DRAFT, [rollout(sample=i, tokens=t) for i, t in enumerate(tokens)], [0.0, 0.0, 1.0, -0.1])

@@ -17,12 +17,12 @@ T = TypeVar("T")
 MAX_HINTS = 8
 """The largest number of numbers that are kept of a task, and of strings."""
 MAX_TEXT_LENGTH = 16
-"""The largest number of characters in a string, or in a whole number, that may be meant as a constant."""
+"""The largest number of characters in a string or a number that may be meant as a constant."""
 TRIVIAL = frozenset({"True", "False", "None", "0", "1", "-1", "2", "''", "[]", "()", "{}"})
 """Expected values that a right program may well contain as a constant."""
 
-_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w.])")
-"""Matches a number that is no part of a name or of a version such as 1.2.3. A number right before a full stop is not matched."""
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?!\w|\.\w)")
+"""Matches a number that is no part of a name or of a version such as 1.2.3. A full stop may follow it."""
 _TEXT = re.compile(r"'([^'\n]*)'|\"([^\"\n]*)\"|`([^`\n]*)`")
 """Matches what stands between quotes or backticks on one line. Only one of the three groups is not empty."""
 
@@ -46,19 +46,14 @@ class Hints:
 def hints_of(task: Task, failures: Sequence[Failure] = ()) -> Hints:
     """Return the hints in the statement of ``task`` and in the ``failures`` of a program."""
     sources = [task.statement, *(failure.input for failure in failures), *(failure.expected for failure in failures)]
-    numbers = (_number(text) for source in sources for text in _NUMBER.findall(source))
+    numbers = (text for source in sources for text in _NUMBER.findall(source) if len(text) <= MAX_TEXT_LENGTH)
     texts = ("".join(groups) for source in sources for groups in _TEXT.findall(source))
     answers = frozenset(f.expected for f in failures if f.expected_kind == "value") - TRIVIAL
     return Hints(
-        _first_distinct(numbers),
+        _first_distinct(float(text) if "." in text else int(text) for text in numbers),
         _first_distinct(text for text in texts if 0 < len(text) <= MAX_TEXT_LENGTH),
         answers,
     )
-
-
-def _number(text: str) -> int | float:
-    # Python refuses to convert more than 4,300 digits, so a long whole number is cut.
-    return float(text) if "." in text else int(text[:MAX_TEXT_LENGTH])
 
 
 def _first_distinct(values: Iterable[T]) -> tuple[T, ...]:

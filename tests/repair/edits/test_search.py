@@ -191,6 +191,19 @@ def test_a_trivial_expected_value_is_no_answer_given_away() -> None:
     assert not hints_of(make_task("f"), [Failure("c", "1", "True", "value", "False")]).answers
 
 
+@pytest.mark.parametrize(
+    ("statement", "numbers"),
+    [
+        ("At most 15.", (15,)),
+        ("Between 3 and 7.5, or -2.", (3, 7.5, -2)),
+        ("Version 1.2.3 of x2 and 4th.", ()),
+        ("Up to " + "9" * 17 + " or 8", (8,)),
+    ],
+)
+def test_a_number_of_the_statement_is_a_hint_also_before_a_full_stop(statement: str, numbers: tuple[float, ...]):
+    assert hints_of(replace(make_task("f"), statement=statement)).numbers == numbers
+
+
 def test_a_try_may_take_longer_where_the_failed_program_does() -> None:
     assert wall_s_of(Verdict("failed", wall_s=0.001), 5.0) == 0.25
     assert wall_s_of(Verdict("failed", wall_s=0.1), 5.0) == 2.0

@@ -23,7 +23,7 @@ from tests.sandbox.command.running import (
 )
 from tests.sandbox.test_escapes import python_of_others
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the programs use Linux's ways out")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="the programs use Linux's ways out")]
 ROOT = Path(__file__).parents[3]
 # What is to be reached is not there on every machine, or for root alone.
 MAY_LACK = {

@@ -30,6 +30,8 @@ from mlx_selfdebug.values.task import Task
 from tests.projects.made import write_project
 from tests.support.values import small_config
 
+pytestmark = pytest.mark.slow
+
 FILES = {
     "pyproject.toml": "[tool.pytest.ini_options]\npythonpath = ['src']\naddopts = '-q'\n",
     "src/shop/__init__.py": "",
