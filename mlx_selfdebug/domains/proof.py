@@ -1,11 +1,11 @@
 """The domain of proofs in Rocq: an answer is a proof script.
 
-A task's ``starter_code`` is Rocq source: imports and definitions, and at its end the theorem. The answer is what follows it, from
-``Proof.`` to ``Qed.``.
+A task's ``starter_code`` is Rocq source: imports and definitions, and at its end the theorem. The reply begins with ``Proof.``, and
+the answer is what follows, up to ``Qed.``.
 
     >>> answer = "  intros n.\\n  reflexivity.\\nQed.\\n"
     >>> ProofDomain().extract(answer, Task("t", "proof", "", "add_zero")).code
-    'Proof.\\n  intros n.\\n  reflexivity.\\nQed.\\n'
+    '  intros n.\\n  reflexivity.\\nQed.\\n'
 """
 
 from __future__ import annotations
@@ -52,20 +52,17 @@ class ProofDomain(ProvingDomain):
         return theorem_of(task)
 
     def extract(self, text: str, task: Task) -> Tidied:
-        """Return the script from ``Proof.`` to ``Qed.``, without the theorem if it was repeated before it."""
+        """Return the script from the first tactic to ``Qed.``, without the theorem if it was repeated before it."""
         before_fence = text.partition("\n```")[0]
         tidied = fenced_or_whole(f"Proof.\n{before_fence if _END.search(before_fence) else text}")
         begins = list(_BEGIN.finditer(tidied.code))
         body = tidied.code[begins[-1].end() :] if begins else _without_statement(tidied.code)
         end = _END.search(body)
         body = (body[: end.start()] if end else body).strip("\n").rstrip()
-        return Tidied(f"Proof.\n{body}\nQed.\n" if body else self.nothing(task), tidied.steps)
-
-    def completion(self, code: str) -> str:
-        return super().completion(code.removeprefix("Proof.\n"))
+        return Tidied(f"{body}\nQed.\n" if body else self.nothing(task), tidied.steps)
 
     def nothing(self, task: Task) -> str:  # noqa: ARG002
-        return "Proof.\nQed.\n"
+        return "Qed.\n"
 
     def normalise(self, code: str) -> str:
         """Return the tactics, each with single spaces; the words of ``code`` if it is no script."""

@@ -14,7 +14,7 @@ from tests.proving.test_rocq import needs_rocq
 STARTER = "Require Import Arith.\nTheorem add_zero : forall n : nat, n + 0 = n.\n"
 CHECKS = proof_checks("add_zero")
 TASK = Task("t", "proof", "Zero is neutral.", "add_zero", STARTER, CHECKS, CHECKS)
-SCRIPT = "Proof.\n  intros n.\n  apply Nat.add_0_r.\nQed.\n"
+SCRIPT = "  intros n.\n  apply Nat.add_0_r.\nQed.\n"
 DOMAIN = domain_of("proof")
 
 

@@ -24,6 +24,7 @@ from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
 
+from ..proving.test_rocq import needs_rocq
 from ..support.values import FAILED
 
 TASK = make_task("square", "x * x", public=(3, 4), hidden=(5, -2))
@@ -135,6 +136,15 @@ def test_in_a_domain_without_operators_tokens_are_edited(run: Run, runner: TestR
     wrong = task.reference[:at] + "D" + task.reference[at + 1 :]
     (found,) = play(run, Opinionated({at: "d"}), runner, EDITS, [given(wrong, task)], task)
     assert (found.finish, found.public.passed) == ("edited", True)
+
+
+@needs_rocq
+def test_a_token_of_a_proof_is_edited(run: Run, runner: TestRunner) -> None:
+    task = load_tasks("proofs").by_id["proofs/negb_twice"]
+    wrong = "  intros b.\n  destruct c; reflexivity.\nQed.\n"
+    at = wrong.index("c; ")
+    (found,) = play(run, Opinionated({at: "b"}), runner, EDITS, [given(wrong, task)], task)
+    assert (found.finish, found.passed, found.code) == ("edited", True, task.reference)
 
 
 def test_a_fork_leaves_the_program_where_the_model_would_rather_have_another_token(

@@ -36,7 +36,7 @@ def _script(proof: list[Sentence]) -> str:
     for sentence in proof:
         if sentence.text != "Proof.":
             lines.setdefault(sentence.line, []).append(sentence.text)
-    return "".join(["Proof.\n", *(f"  {' '.join(texts)}\n" for texts in lines.values()), "Qed.\n"])
+    return "".join([*(f"  {' '.join(texts)}\n" for texts in lines.values()), "Qed.\n"])
 
 
 ROCQ = Language(
@@ -44,7 +44,7 @@ ROCQ = Language(
     comment=("(*", "*)"),
     comments_of=comments_of,
     proofs_of=_proofs_of,
-    script_of=lambda tactics: f"Proof.\n  {tactics}\nQed.\n",
+    script_of=lambda tactics: f"  {tactics}\nQed.\n",
     proof_form="ends with Qed.",
 )
 """How theorems are marked in Rocq files."""

@@ -55,8 +55,8 @@ def test_a_marked_theorem_is_a_task_with_all_that_its_comment_says(own: Path):
     first, second = load_tasks(f"proofs:{own}")
     assert (first.id, first.domain, first.entry_point) == ("proofs/own/double_one", "proof", "double_one")
     assert first.statement == "The double of one is two."
-    assert first.reference == "Proof.\n  unfold double.\n  reflexivity.\nQed.\n"
-    assert first.wrong == ("Proof.\n  discriminate.\nQed.\n", "Proof.\n  intros n. reflexivity.\nQed.\n")
+    assert first.reference == "  unfold double.\n  reflexivity.\nQed.\n"
+    assert first.wrong == ("  discriminate.\nQed.\n", "  intros n. reflexivity.\nQed.\n")
     assert (first.pass_rate, first.difficulty, first.data) == (0.5, "medium", "")
     assert json.loads(second.data) == {"axioms": ["classic", "functional_extensionality"]}
 
