@@ -16,7 +16,7 @@ import textwrap
 from collections.abc import Iterator
 
 from mlx_selfdebug.parsing import parse_quietly
-from mlx_selfdebug.translating.examples import literal
+from mlx_selfdebug.translating.examples import normal_literal
 from mlx_selfdebug.translating.imports import Imports, Renamed, sole_name
 
 
@@ -81,7 +81,7 @@ def _assertion(node: ast.expr, text: str, want: str) -> str:
         return f"assert shows({_printed(node)}, {want!r})" if not node.keywords else text
     if not want.strip():
         return f"assert {text} is None"
-    value = literal(want) if "..." not in want else None
+    value = normal_literal(want) if "..." not in want else None
     if value in ("True", "False"):
         # 1 == True, but a session that returns 1 does not print True.
         return f"assert {text} is {value}"
