@@ -43,7 +43,7 @@ def estimate_command(session: Session) -> int:
 
 
 def _show(session: Session, estimates: Sequence[StageEstimate]) -> None:
-    """Print the estimates as a table, then for each stage that does not fit what to change. With --json, also print them as JSON."""
+    """Print the estimates as a table, then what to change for each stage that does not fit. With --json, print them as JSON too."""
     from mlx_selfdebug.columns import columns
 
     head = ["stage", "peak GB", "budget GB", "", "time"]

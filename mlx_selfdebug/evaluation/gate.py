@@ -37,7 +37,7 @@ class Gate:
         return self.first[1] >= self.first[0] and adapter > base
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures and ``passed``, for JSON. There ``after_repair`` has the key "repaired", as in files stored earlier."""
+        """Return the figures and ``passed``, for JSON. In stored files, ``after_repair`` has the key "repaired"."""
         figures = {"repaired" if name == "after_repair" else name: value for name, value in asdict(self).items()}
         return {**figures, "passed": self.passed}
 

@@ -43,8 +43,8 @@ _BOOLEANS = {"true": "True", "false": "False"}
 class _Example(NamedTuple):
     """A call and its value, as a text gives them."""
 
-    index: int
-    """Where the example begins in the text."""
+    start: int
+    """The index in the text at which the example begins."""
     arguments: str
     """The arguments as they are written in a call: ``1, y=2``."""
     value: str

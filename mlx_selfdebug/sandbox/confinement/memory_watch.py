@@ -2,13 +2,13 @@
 
 This module only decides. Its caller is an event loop, which has the clock, measures the processes and ends them:
 
-    watch.add(child, budget_bytes)                                        # when it is forked
+    watch.add(child, budget_bytes)                              # when it is forked
     ...
-    if now >= watch.due:                                                  # watch.due bounds the loop's wait
+    if now >= watch.due:                                        # watch.due bounds the loop's wait
         for pid in watch.look(now, {pid: footprint(pid) for pid in watch.pids}).over:
             os.kill(pid, signal.SIGKILL)
     ...
-    watch.remove(child)                                                   # when it is reaped; a killed process stays watched until then
+    watch.remove(child)                                         # when it is reaped; a killed process is watched until then
 
 This is needed where the kernel enforces no limit on memory. What a process takes between two looks, which is some tens of MiB,
 goes unnoticed.

@@ -80,8 +80,8 @@ def confine_zygote(layout: Layout, keep_fds: tuple[int, ...], without: frozenset
     """Enter every layer that works here, for good, and return the confinement that is in force.
 
     The layers ``without`` are left out. On Linux and macOS, every descriptor except ``keep_fds`` is closed. On a system that offers
-    no confinement, all of them stay open. With Linux namespaces this forks: it returns in the child, which is the first process of its
-    namespace, and the first process waits.
+    no confinement, all of them stay open. With Linux namespaces this forks: it returns in the child, which is number 1 of its
+    namespace, and the process that called it waits.
     """
     if sys.platform == "linux":
         from mlx_selfdebug.sandbox.confinement import linux
