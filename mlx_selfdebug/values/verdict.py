@@ -107,7 +107,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Return whether all checks passed."""
+        """Whether all checks passed."""
         return self.outcome == "passed"
 
     def to_record(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class SearchRequest:
 
     @property
     def parent(self) -> Attempt:
-        """Return the failed attempt whose program is searched."""
+        """The failed attempt whose program is searched."""
         assert self.move.parent is not None
         return self.move.parent
 
@@ -84,12 +84,12 @@ class SearchPool:
 
     @property
     def pending(self) -> int:
-        """Return the number of searches that are under way."""
+        """The number of searches that are under way."""
         return len(self._under_way)
 
     @property
     def futures(self) -> list[Future[Any]]:
-        """Return the futures that the searches wait for."""
+        """The futures that the searches wait for."""
         return [future for job in self._under_way for future in job.futures]
 
     def begin(self, request: SearchRequest) -> None:
@@ -120,7 +120,7 @@ class _SearchJob:
 
     @property
     def futures(self) -> list[Future[Any]]:
-        """Return the futures that the search waits for now."""
+        """The futures that the search waits for now."""
         if self._tests:
             return [future for future in self._tests.futures if not future.done()]
         if self._search:

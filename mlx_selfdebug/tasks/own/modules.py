@@ -48,12 +48,12 @@ class Module:
 
     @cached_property
     def functions(self) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:
-        """Return the functions of the top level by name."""
+        """The functions of the top level by name."""
         return {node.name: node for node in self.tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
     @cached_property
     def suite(self) -> Suite:
-        """Return the tests in this module, as they can be translated."""
+        """The tests in this module, as they can be translated."""
         return Suite(self.source, self.dotted)
 
     @property
