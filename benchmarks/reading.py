@@ -442,18 +442,18 @@ def _reading_seconds(model: Model, programs: Sequence[ProgramReading]) -> tuple[
 
 def _tried(programs: Sequence[tuple[Unit, ProgramReading]], runner: TestRunner) -> tuple[int, float]:
     """Return the number of tries and the seconds of all searches, which run one after the other on programs already read."""
-    from mlx_selfdebug.repair.edits.searching import AskedSearch, Searching
+    from mlx_selfdebug.repair.edits.searching import SearchPool, SearchRequest
     from mlx_selfdebug.repair.judging import VerdictCache
     from mlx_selfdebug.repair.policies import Move
 
-    searching = Searching(runner, VerdictCache(runner), lambda _, codes: [0.0] * len(codes))
+    pool = SearchPool(runner, VerdictCache(runner), lambda _, codes: [0.0] * len(codes))
     begin, n_tries = time.perf_counter(), 0
     for unit, program in programs:
-        searching.begin(AskedSearch("speed", unit.task, Move(0, 1, unit.given, by="edits"), program, 0))
-        while searching.pending:
-            for future in searching.futures:
+        pool.begin(SearchRequest("speed", unit.task, Move(0, 1, unit.given, by="edits"), program, 0))
+        while pool.pending:
+            for future in pool.futures:
                 future.result()
-            n_tries += sum(attempt.n_tries for attempt in searching.finished())
+            n_tries += sum(attempt.n_tries for attempt in pool.finished())
     return n_tries, time.perf_counter() - begin
 
 

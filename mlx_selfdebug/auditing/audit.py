@@ -52,7 +52,7 @@ class MutantRun:
 
     @property
     def caught(self) -> bool:
-        """Return whether the hidden or the public checks fail the mutant."""
+        """Whether the hidden or the public checks fail the mutant."""
         return any(outcome not in ("passed", None) for outcome in (self.hidden, self.public))
 
 
@@ -70,22 +70,22 @@ class TaskAudit:
 
     @property
     def survivors(self) -> list[Mutant]:
-        """Return the mutants that pass all checks."""
+        """The mutants that pass all checks."""
         return [run.mutant for run in self.runs if not run.caught]
 
     @property
     def caught(self) -> int:
-        """Return the number of mutants that the hidden or the public checks catch. Only answers that pass both are learned from."""
+        """The number of mutants that the hidden or the public checks catch. Only answers that pass both are learned from."""
         return len(self.runs) - len(self.survivors)
 
     @property
     def by_hidden(self) -> int | None:
-        """Return the number of mutants that the hidden checks catch, or None without hidden checks or mutants."""
+        """The number of mutants that the hidden checks catch, or None without hidden checks or mutants."""
         return _n_caught([run.hidden for run in self.runs])
 
     @property
     def by_public(self) -> int | None:
-        """Return the number of mutants that the public checks catch, or None without public checks or mutants."""
+        """The number of mutants that the public checks catch, or None without public checks or mutants."""
         return _n_caught([run.public for run in self.runs])
 
     def is_weak(self, below: float) -> bool:

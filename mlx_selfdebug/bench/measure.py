@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -66,8 +67,8 @@ def _record(model: Model, stages: Sequence[StageTrials]) -> Record:
     return Record(
         machine=read_machine(),
         device=device_name(),
-        # Records are published, so only the name of a local model's folder is kept.
-        model=model.path.name if Path(model.name).exists() else model.name,
+        # Records are published, so only the name of a local model's folder is kept. A folder that was given as "." has none yet.
+        model=Path(os.path.abspath(model.path)).name if os.path.exists(os.path.expanduser(model.name)) else model.name,
         origin=model.origin if not model.origin.startswith("folder:") else "folder",
         parameters=size.parameters,
         weights_bytes=size.weights_bytes,

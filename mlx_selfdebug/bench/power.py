@@ -69,7 +69,7 @@ class PowerMeter:
 
     @property
     def gpu_celsius(self) -> float | None:
-        """Return the highest temperature of the GPU that was sampled, or None if none was sampled."""
+        """The highest temperature of the GPU that was sampled, or None if none was sampled."""
         return max((s.gpu_celsius for s in self._samples if s.gpu_celsius is not None), default=None)
 
     def _read(self) -> None:

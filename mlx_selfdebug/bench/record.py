@@ -56,7 +56,7 @@ class Record:
 
     @property
     def file_name(self) -> str:
-        """Return the name of the record's file, which says the machine, the model and, except for Metal, the backend."""
+        """The name of the record's file, which says the machine, the model and, except for Metal, the backend."""
         machine = self.machine
         cores = f"{machine.gpu_cores} gpu" if machine.gpu_cores else f"{machine.cores or 0} cores"
         memory = f"{round(machine.memory_bytes / 2**30)} gb"

@@ -83,7 +83,7 @@ class Workbench:
 
     @property
     def model(self) -> Model:
-        """Return the model, and load it if it is not loaded."""
+        """The model. It is loaded at the first use."""
         if self._model is None:
             self._load()
         assert self._model is not None

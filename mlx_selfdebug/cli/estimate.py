@@ -10,21 +10,19 @@ from typing import TYPE_CHECKING
 import click
 
 from mlx_selfdebug.cli.session import Session, stage_command
+from mlx_selfdebug.errors import BudgetError
 
 if TYPE_CHECKING:
     from mlx_selfdebug.stages.estimate import StageEstimate
 
-OVER_BUDGET = 3
-"""The exit code if a stage does not fit its budget."""
-
 
 @stage_command("estimate", "collect", "train", "eval", "sandbox", "budget")
 def estimate_command(session: Session) -> int:
-    """Estimate the memory and time of each stage before any weights are loaded.
+    """Estimate the memory and time of each stage before the whole model is loaded.
 
-    The exit code is 3 if a stage does not fit its budget. The memory is that of all processes together. For training, a few of the
-    model's layers are tried out once, and the result is kept. The times are rough. An existing run is estimated with its own
-    settings and pairs.
+    A few of the model's layers are loaded and timed; what training needs is measured once and cached. The memory is that of all
+    processes together. The times are rough. An existing run is estimated with its own settings and pairs. The exit code is 3 if a
+    stage does not fit its budget.
 
     \b
     Examples:
@@ -41,11 +39,11 @@ def estimate_command(session: Session) -> int:
     else:
         estimates = estimate(session.config, progress=session.progress)
     _show(session, estimates)
-    return 0 if all(stage.fits for stage in estimates) else OVER_BUDGET
+    return 0 if all(stage.fits for stage in estimates) else BudgetError.exit_code
 
 
 def _show(session: Session, estimates: Sequence[StageEstimate]) -> None:
-    """Print the estimates as a table, how to make the stages fit that do not, and with --json the estimates as JSON."""
+    """Print the estimates as a table, then what to change for each stage that does not fit. With --json, print them as JSON too."""
     from mlx_selfdebug.columns import columns
 
     head = ["stage", "peak GB", "budget GB", "", "time"]

@@ -44,7 +44,7 @@ weak_sandbox_option = click.option(
 )
 # These two options are for the processes of stages (``supervise.py``), so ``--help`` does not show them.
 watched_option = click.option("--watched", is_flag=True, hidden=True)
-smaller_option = click.option("--smaller", type=click.IntRange(min=0), default=0, hidden=True)
+deaths_option = click.option("--deaths", "n_deaths", type=click.IntRange(min=0), default=0, hidden=True)
 dry_run_option = click.option("--dry-run", is_flag=True, help="show the settings and stop")
 
 

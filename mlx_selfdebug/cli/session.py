@@ -51,7 +51,7 @@ def stage_command(name: str, *sections: str, more: Sequence[Decorator] = ()) -> 
             as_json: bool,
             quiet: bool,
             watched: bool,
-            smaller: int,
+            n_deaths: int,
             allow_weak_sandbox: bool = False,
             adapters: tuple[str, ...] = (),
             **values: Any,
@@ -60,14 +60,14 @@ def stage_command(name: str, *sections: str, more: Sequence[Decorator] = ()) -> 
             if dry_run:
                 click.echo(options.show_settings(resolved))
                 return 0
-            flags = _Flags(as_json, quiet, allow_weak_sandbox, watched, smaller, adapters)
+            flags = _Flags(as_json, quiet, allow_weak_sandbox, watched, n_deaths, adapters)
             return body(Session(run_path, resolved, flags)) or 0
 
         command.__doc__ = body.__doc__
         # As with decorators that are stacked, the option that is added last stands first in the help.
         sandboxed = [options.weak_sandbox_option] if "sandbox" in sections else []
         for option in (options.debug_option, options.quiet_option, options.json_option, options.dry_run_option,
-                       options.watched_option, options.smaller_option, *sandboxed, *more,
+                       options.watched_option, options.deaths_option, *sandboxed, *more,
                        options.setting_options(*sections), options.config_option, options.run_option):  # fmt: skip
             command = option(command)
         return click.command(name)(command)
@@ -84,7 +84,7 @@ class _Flags:
     allow_weak_sandbox: bool
     watched: bool
     """Whether another process of this package supervises this one. The supervising process makes all announcements."""
-    smaller: int
+    n_deaths: int
     """How often the process of this stage has died before. Training computes less at a time with each death."""
     adapters: Sequence[str] = ()
     """Further adapters to evaluate, each as NAME=FOLDER."""
@@ -138,10 +138,10 @@ class Session:
         return supervise(
             lambda n_deaths: process_command(name, self.run_path, n_deaths, arguments),
             self.run_path,
-            died=lambda n, death: self._died(STAGES[name], n, death),
+            on_death=lambda n, death: self._report_death(STAGES[name], n, death),
         )
 
-    def _died(self, stage: str, n: int, death: Death) -> None:
+    def _report_death(self, stage: str, n: int, death: Death) -> None:
         """Record and report the n-th death of a stage's process."""
         from mlx_selfdebug.store import Family, Run
 

@@ -45,7 +45,7 @@ def _train(session: Session, run: Run, model: Model) -> Adapter:
         model,
         progress=session.progress,
         allow_weak_sandbox=session.allow_weak_sandbox,
-        smaller=session.flags.smaller,
+        smaller=session.flags.n_deaths,
     )
     if steps := run.steps():
         session.say(

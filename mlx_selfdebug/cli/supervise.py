@@ -1,7 +1,7 @@
 """Run a stage in its own process, watch it, and start it again if it dies of something that Python cannot catch.
 
-Such a death may be an abort in C++ when Metal has no memory left, or be caused by the out-of-memory killer, by the GPU's watchdog,
-or by a hang.
+Such a death may be an abort in C++ when Metal has no memory left. The process may also be ended by the out-of-memory killer or by
+the GPU's watchdog, or it hangs and is killed here.
 
 The watching process holds no model. A restarted stage goes on from what is stored. Training also computes less at a time after each
 restart. When the watching process ends, for whatever reason, the stage ends, too.
@@ -27,7 +27,7 @@ HANG_S = 1800.0
 POLL_S = 0.2
 """The seconds between two looks at what the stage has stored."""
 INTERRUPTED = 130
-"""The exit code of a stage that the user has interrupted."""
+"""The exit code of a stage that the user interrupted."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,16 @@ def supervise(
     command: Callable[[int], Sequence[str]],
     folder: Path,
     *,
-    died: Callable[[int, Death], None],
+    on_death: Callable[[int, Death], None],
     restarts: int = MAX_RESTARTS,
     hang_s: float = HANG_S,
 ) -> int:
-    """Run ``command(0)``, and ``command(n)`` after the n-th death. Return the exit code of the process that ends by itself.
+    """Run ``command(0)``, and ``command(n)`` after the n-th death, until a process ends by itself or the user interrupts it.
 
-    ``died(n, death)`` is called after the n-th death. If no file in ``folder`` is written to for ``hang_s`` seconds, the process is
-    killed, which counts as a death. Raises TrainingError after more than ``restarts`` deaths.
+    Return the exit code of that process, or ``INTERRUPTED`` if it was interrupted. ``on_death(n, death)`` is called after the n-th
+    death. If no file that lies directly in ``folder`` is written to for ``hang_s`` seconds, the process is killed, which counts as
+    a death. Files in folders inside it do not count. A stage writes into the run's database, which is not in one of these. Raises
+    TrainingError after more than ``restarts`` deaths.
     """
     deaths: list[Death] = []
     while len(deaths) <= restarts:
@@ -62,7 +64,7 @@ def supervise(
         if isinstance(end, int):
             return end
         deaths.append(end)
-        died(len(deaths), end)
+        on_death(len(deaths), end)
     reasons = ", ".join(death.reason for death in deaths)
     raise TrainingError(
         f"the process died {len(deaths)} times: {reasons}; what is finished is stored",
@@ -84,6 +86,22 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, name="watch-parent", daemon=True).start()
 
 
+def process_command(stage: str, run: Path, n_deaths: int, flags: Sequence[str]) -> list[str]:
+    """Return the command line that runs a stage of ``run`` as a watched process, after ``n_deaths`` deaths of earlier processes."""
+    return [
+        sys.executable,
+        "-m",
+        "mlx_selfdebug",
+        stage,
+        "--run",
+        str(run),
+        "--watched",
+        "--deaths",
+        str(n_deaths),
+        *flags,
+    ]
+
+
 def _run(command: Sequence[str], folder: Path, hang_s: float) -> int | Death:
     """Run a command, and return its exit code if it ended by itself or was interrupted, or else its death."""
     begin = time.monotonic()
@@ -101,7 +119,9 @@ def _run(command: Sequence[str], folder: Path, hang_s: float) -> int | Death:
             return Death(f"killed since nothing was stored for {hang_s:.0f} s", time.monotonic() - begin)
     if process.returncode >= 0:
         return process.returncode
-    if -process.returncode in (signal.SIGINT, signal.SIGTERM):
+    # SIGINT is the user's. SIGTERM is not, because it would end this process first if it were sent to both: it comes from a daemon
+    # that frees memory, such as earlyoom, which ends the largest process alone.
+    if -process.returncode == signal.SIGINT:
         return INTERRUPTED
     return Death(f"killed by {_signal_name(-process.returncode)}", time.monotonic() - begin)
 
@@ -109,10 +129,11 @@ def _run(command: Sequence[str], folder: Path, hang_s: float) -> int | Death:
 def _environment() -> dict[str, str]:
     """Return the environment of a stage.
 
-    On macOS, the GPU's watchdog may end long work while the display is on. The variable makes the watchdog more patient, in part.
+    On macOS, the GPU's watchdog may end long work while the display is on (ml-explore/mlx#3267). The variable relaxes the driver's
+    context-store timeout for compute work. That helps on some machines, but not on all.
     """
-    patient = {"AGX_RELAX_CDM_CTXSTORE_TIMEOUT": "1"} if sys.platform == "darwin" else {}
-    return {**patient, **os.environ}
+    relaxed = {"AGX_RELAX_CDM_CTXSTORE_TIMEOUT": "1"} if sys.platform == "darwin" else {}
+    return {**relaxed, **os.environ}
 
 
 def _wait(process: subprocess.Popen[bytes], folder: Path, hang_s: float) -> bool:
@@ -131,7 +152,7 @@ def _wait(process: subprocess.Popen[bytes], folder: Path, hang_s: float) -> bool
 
 
 def _last_write(folder: Path) -> float:
-    """Return the time at which any file in the folder of the run was last written to, or 0 if it cannot be read."""
+    """Return the time of the last write to a file directly in the folder of the run, or 0 if the folder cannot be read."""
     try:
         return max((entry.stat().st_mtime for entry in os.scandir(folder)), default=0.0)
     except OSError:
@@ -143,19 +164,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def process_command(stage: str, run: Path, n_deaths: int, flags: Sequence[str]) -> list[str]:
-    """Return the command line that runs a stage of ``run`` as a watched process, after ``n_deaths`` deaths of earlier processes."""
-    return [
-        sys.executable,
-        "-m",
-        "mlx_selfdebug",
-        stage,
-        "--run",
-        str(run),
-        "--watched",
-        "--smaller",
-        str(n_deaths),
-        *flags,
-    ]

@@ -42,17 +42,17 @@ class Setting:
 
     @property
     def option(self) -> str:
-        """Return the command-line option, such as ``--collect-samples``."""
+        """The command-line option, such as ``--collect-samples``."""
         return "--" + self.key.replace(".", "-").replace("_", "-")
 
     @property
     def env(self) -> str:
-        """Return the environment variable, such as ``MLX_SELFDEBUG_COLLECT_SAMPLES``."""
+        """The environment variable, such as ``MLX_SELFDEBUG_COLLECT_SAMPLES``."""
         return ENV_PREFIX + self.key.replace(".", "_").upper()
 
     @property
     def explained(self) -> str:
-        """Return the help text, followed by the allowed values in parentheses if there is a limit."""
+        """The help text, followed by the allowed values in parentheses if there is a limit."""
         allowed = " or ".join(self.choices) or self._range()
         return f"{self.help} ({allowed})" if allowed else self.help
 

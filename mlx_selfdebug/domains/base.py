@@ -40,7 +40,7 @@ class Runner(Protocol):
 
     @property
     def manner(self) -> Manner:
-        """Return how programs are to be run, for a domain that does not run them by ``submit``."""
+        """How programs are to be run, for a domain that does not run them by ``submit``."""
 
     def kept(self, key: Hashable, opened: Callable[[Level], AbstractContextManager[T]]) -> T:
         """Return what ``opened`` has opened for ``key``, such as the test suite of a project.
@@ -67,11 +67,11 @@ class Domain(Protocol):
 
     @property
     def reply_prefix(self) -> str:
-        """Return the text that the reply begins with. The prompt ends with it, and the model continues from there."""
+        """The text that the reply begins with. The prompt ends with it, and the model continues from there."""
 
     @property
     def stop_text(self) -> str:
-        """Return the text that ends the completion. If it is empty, only the model's own end-of-text token does."""
+        """The text that ends the completion. If it is empty, only the model's own end-of-text token does."""
 
     def prompt(self, task: Task, *, feedback: Feedback = EVERYTHING) -> str:
         """Return the message that asks for a draft. ``feedback.public_checks`` decides whether it shows the public checks."""

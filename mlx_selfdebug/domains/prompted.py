@@ -68,12 +68,12 @@ class Prompted(ABC):
 
     @property
     def reply_prefix(self) -> str:
-        """Return the opening fence, with which a reply begins, or an empty string if answers are plain text."""
+        """The opening fence, with which a reply begins, or an empty string if answers are plain text."""
         return f"```{self.fence}\n" if self.fence else ""
 
     @property
     def stop_text(self) -> str:
-        """Return the closing fence, which ends a completion, or an empty string if answers are plain text."""
+        """The closing fence, which ends a completion, or an empty string if answers are plain text."""
         return "\n```" if self.fence else ""
 
     def asks(self, task: Task) -> tuple[str, str]:  # noqa: ARG002

@@ -1,8 +1,12 @@
 """Decide whether an adapter is recommended, by its results on training tasks that were held back from it.
 
-The decision is made before any other figure is looked at. The adapter must solve at least as many problems as the base with its
-first drafts. It must also repair more than the base, counting own failures and the bugs put into those tasks together. If it does
-not, the base is recommended, and the adapter is kept and marked.
+The rule was fixed beforehand and uses no other figure. The adapter must meet two conditions:
+
+1. It solves at least as many of these tasks as the base with its first drafts.
+2. It solves more than the base in the end. What counts is the tasks that are solved after repair, those solved by a first draft
+   included, plus the repaired bugs among those that were put into these tasks.
+
+If it fails either condition, the base is recommended. The adapter is kept, and its files are marked with the decision.
 """
 
 from __future__ import annotations
@@ -13,12 +17,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Gate:
-    """The results of base and adapter on the tasks that were held back. All pairs of numbers are (base, adapter)."""
+    """The results of base and adapter on the tasks that were held back. Each pair of numbers is (base, adapter)."""
 
     first: tuple[int, int]
-    """Problems solved by the first drafts."""
-    repaired: tuple[int, int]
-    """Problems solved after repair with facts."""
+    """Tasks solved by the first drafts."""
+    after_repair: tuple[int, int]
+    """Tasks solved after repair with facts, including those that a first draft solved."""
     n: int
     """The number of tasks that were held back."""
     bugs: tuple[int, int] = (0, 0)
@@ -29,19 +33,20 @@ class Gate:
     @property
     def passed(self) -> bool:
         """Whether the adapter is recommended."""
-        base, adapter = (own + bugs for own, bugs in zip(self.repaired, self.bugs, strict=True))
+        base, adapter = (tasks + bugs for tasks, bugs in zip(self.after_repair, self.bugs, strict=True))
         return self.first[1] >= self.first[0] and adapter > base
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields and ``passed``, for JSON."""
-        return {**asdict(self), "passed": self.passed}
+        """Return the figures and ``passed``, for JSON. In stored files, ``after_repair`` has the key "repaired"."""
+        figures = {"repaired" if name == "after_repair" else name: value for name, value in asdict(self).items()}
+        return {**figures, "passed": self.passed}
 
     def __str__(self) -> str:
         """Return the recommendation and the figures behind it, as sentences."""
         text = (
             f"Recommended: the {'adapter' if self.passed else 'base'}. On {self.n} training tasks that were held back, base and "
-            f"adapter solve {self.first[0]} and {self.first[1]} with their first drafts, and {self.repaired[0]} and "
-            f"{self.repaired[1]} after repair."
+            f"adapter solve {self.first[0]} and {self.first[1]} with their first drafts, and {self.after_repair[0]} and "
+            f"{self.after_repair[1]} after repair."
         )
         if self.n_bugs:
             bugs = "1 bug" if self.n_bugs == 1 else f"{self.n_bugs} bugs"

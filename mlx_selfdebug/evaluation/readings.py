@@ -51,7 +51,7 @@ class StoredReading:
 
     @property
     def code(self) -> str:
-        """Return the program that was read, without the empty lines around it."""
+        """The program that was read, without the empty lines around it."""
         return "".join(shade.text for shade in self.shades)
 
 

@@ -71,7 +71,7 @@ class Case:
 
     @property
     def failing_attempt(self) -> Attempt:
-        """Return the function as it is, as an attempt that failed. Repairs and forks are made from it."""
+        """The function as it is, as an attempt that failed. Repairs and forks are made from it."""
         return Attempt(
             task_id=self.task.id,
             arm=ARM,

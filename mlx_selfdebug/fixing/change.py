@@ -35,12 +35,12 @@ class Change:
 
     @property
     def data(self) -> bytes:
-        """Return the bytes of the file after the change."""
+        """The bytes of the file after the change."""
         return self.file.encoded(self.text)
 
     @property
     def n_lines(self) -> int:
-        """Return the size of the change in lines.
+        """The size of the change in lines.
 
         Each hunk counts with the lines that it removes or with those that it adds, whichever are more.
         """

@@ -38,12 +38,12 @@ class Proposal:
 
     @property
     def swap(self) -> Swap | None:
-        """Return the swap that puts this version into a loaded project, or None if more than the function's body differs."""
+        """The swap that puts this version into a loaded project, or None if more than the function's body differs."""
         return Swap.to(self.function, self.program)
 
     @property
     def text(self) -> str:
-        """Return the text of the whole file with this version. Raises ValueError if the program is no version of the function."""
+        """The text of the whole file with this version. Raises ValueError if the program is no version of the function."""
         text = self.function.spliced(self.program)
         if text is None:
             raise ValueError(f"the proposal is no version of {self.function.id}")

@@ -84,7 +84,7 @@ class FixResult:
 
     @property
     def wall_s(self) -> float:
-        """Return how long the whole fix took, in seconds."""
+        """How long the whole fix took, in seconds."""
         return self.seconds.get("total", 0.0)
 
     def to_record(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from mlx_selfdebug.errors import FormatError
 from mlx_selfdebug.models.cache import locked, make_writable, require_space, writing
 from mlx_selfdebug.models.gguf_file import Bytes, GgufFile, GgufTensor, read_gguf
-from mlx_selfdebug.models.gguf_model import DENSE, ModelPlan, Placement, plan_model
+from mlx_selfdebug.models.gguf_model import ModelPlan, Placement, plan_model
 from mlx_selfdebug.models.gguf_repack import BITS, GROUP_SIZE, repack
 from mlx_selfdebug.models.gguf_tokenizer import GgufTokenizer, read_tokenizer
 from mlx_selfdebug.models.sealed import is_sound, seal
@@ -133,7 +133,7 @@ def _arrays(placement: Placement) -> Iterator[_Array]:
     """Yield the arrays that a tensor becomes, in the order in which :func:`_write_tensor` writes them."""
     source, path = placement.source, placement.path
     if not placement.quantized:
-        yield _Array(f"{path}.{placement.parameter}", DENSE[source.type_name], list(source.shape), source.n_bytes)
+        yield _Array(f"{path}.{placement.parameter}", source.type_name, list(source.shape), source.n_bytes)
         return
     rows, columns = source.shape
     words, groups = columns * BITS[source.type_name] // 32, columns // GROUP_SIZE

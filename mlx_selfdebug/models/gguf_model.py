@@ -1,7 +1,7 @@
 """Find the MLX parameter that each GGUF tensor becomes, and the config.json that goes with them.
 
-Two architectures are read: ``qwen2`` and ``llama``. What the metadata promises is checked against the tensors: each
-tensor that the model needs must be there with the right shape, and there must be no tensor without a place in it.
+Two architectures are read: ``qwen2`` and ``llama``. The tensors are checked against the metadata: each tensor that the
+model needs must be there with the right shape, and there must be no tensor without a place in the model.
 
 In ``llama`` files the rows of the q and k projections are reordered, because llama.cpp applies the rotary embedding to
 neighbouring pairs of rows, while Hugging Face and MLX pair row i with row i + half. :attr:`Placement.heads` is the number
@@ -23,12 +23,12 @@ Config = dict[str, Any]
 """The content of config.json."""
 
 ARCHITECTURES = ("llama", "qwen2")
-DENSE = {"F32": "F32", "F16": "F16", "BF16": "BF16"}
-"""The dtype in safetensors, for each GGUF type that is not quantized."""
+DENSE = frozenset({"F32", "F16", "BF16"})
+"""The GGUF types that are not quantized. In safetensors they have the same names."""
 MAX_LAYERS = 1024
 MAX_SHOWN = 8
 """The maximum number of problems that an error message lists."""
-_OTHER = "use a model of a supported kind, or an MLX conversion of this one from the hub"
+_HINT = "use a model of a supported kind, or an MLX conversion of this one from the hub"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ModelPlan:
 
 
 @dataclass(frozen=True)
-class _Shape:
+class _Sizes:
     """The architecture of a model and its sizes."""
 
     architecture: str
@@ -81,31 +81,28 @@ def plan_model(file: GgufFile) -> ModelPlan:
         FormatError: the architecture is not supported, or a tensor is missing, misshapen, unknown or of a type that is
             not read.
     """
-    shape = _read_shape(file)
+    sizes = _read_sizes(file)
     tied = "output.weight" not in file.tensors
-    placements, problems = _place_all(file, shape, tied)
-    problems += [
-        f"there is no place for tensor {name!r}" for name in file.tensors.keys() - {p.source.name for p in placements}
-    ]
+    placements, problems = _place_all(file, sizes, tied)
     if problems:
         more = f"; and {len(problems) - MAX_SHOWN} more" if len(problems) > MAX_SHOWN else ""
-        raise FormatError(f"{file.path}: {'; '.join(sorted(problems)[:MAX_SHOWN])}{more}", hint=_OTHER)
-    return ModelPlan(_config(file, shape, tied, placements), tuple(placements))
+        raise FormatError(f"{file.path}: {'; '.join(sorted(problems)[:MAX_SHOWN])}{more}", hint=_HINT)
+    return ModelPlan(_config(file, sizes, tied, placements), tuple(placements))
 
 
-def _read_shape(file: GgufFile) -> _Shape:
+def _read_sizes(file: GgufFile) -> _Sizes:
     architecture = file.metadata.get("general.architecture")
     if architecture not in ARCHITECTURES:
         raise FormatError(
             f"{file.path}: architecture {architecture!r} is not supported; {' and '.join(ARCHITECTURES)} are",
-            hint=_OTHER,
+            hint=_HINT,
         )
     metadata = _Metadata(file, str(architecture))
     metadata.refuse_unknown_features()
     heads, hidden = metadata.integer("attention.head_count"), metadata.integer("embedding_length")
     head_dim = metadata.integer("attention.key_length", hidden // heads)
     embedding = file.tensors.get("token_embd.weight")
-    shape = _Shape(
+    sizes = _Sizes(
         architecture=metadata.architecture,
         layers=metadata.integer("block_count", limit=MAX_LAYERS),
         hidden=hidden,
@@ -115,20 +112,20 @@ def _read_shape(file: GgufFile) -> _Shape:
         head_dim=head_dim,
         vocabulary=embedding.shape[0] if embedding else 0,
     )
-    _check_heads(metadata, shape)
-    return shape
+    _check_heads(metadata, sizes)
+    return sizes
 
 
-def _check_heads(metadata: _Metadata, shape: _Shape) -> None:
-    rotated = metadata.integer("rope.dimension_count", shape.head_dim)
-    if shape.heads % shape.kv_heads or shape.head_dim % 2 or rotated != shape.head_dim:
+def _check_heads(metadata: _Metadata, sizes: _Sizes) -> None:
+    rotated = metadata.integer("rope.dimension_count", sizes.head_dim)
+    if sizes.heads % sizes.kv_heads or sizes.head_dim % 2 or rotated != sizes.head_dim:
         metadata.fail(
-            f"{shape.heads} attention heads of size {shape.head_dim} ({rotated} of it rotated) and {shape.kv_heads} heads"
+            f"{sizes.heads} attention heads of size {sizes.head_dim} ({rotated} of it rotated) and {sizes.kv_heads} heads"
             " for keys and values do not fit together"
         )
-    if shape.architecture == "qwen2" and shape.heads * shape.head_dim != shape.hidden:
+    if sizes.architecture == "qwen2" and sizes.heads * sizes.head_dim != sizes.hidden:
         metadata.fail(
-            f"{shape.heads} attention heads of size {shape.head_dim} do not add up to a hidden size of {shape.hidden}"
+            f"{sizes.heads} attention heads of size {sizes.head_dim} do not add up to a hidden size of {sizes.hidden}"
         )
 
 
@@ -140,22 +137,21 @@ class _Metadata:
         self.architecture = architecture
 
     def fail(self, what: str) -> NoReturn:
-        raise FormatError(f"{self.file.path}: {what}", hint=_OTHER)
+        """Raise FormatError with the path of the file and a hint."""
+        raise FormatError(f"{self.file.path}: {what}", hint=_HINT)
 
     def integer(self, key: str, default: int | None = None, limit: int = 1 << 24) -> int:
         """Return the value of ``key``, or ``default`` if it is missing. Raises FormatError unless it is from 1 to ``limit``."""
         value = self.file.metadata.get(f"{self.architecture}.{key}", default)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= limit:
-            what = f"{self.architecture}.{key} is {value!r}; it must be an integer from 1 to {limit}"
-            raise FormatError(f"{self.file.path}: {what}")
+            self.fail(f"{self.architecture}.{key} is {value!r}; it must be an integer from 1 to {limit}")
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
         """Return the value of ``key``, or ``default`` if it is missing. Raises FormatError unless it is positive and finite."""
         value = self.file.metadata.get(f"{self.architecture}.{key}", default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            what = f"{self.architecture}.{key} is {value!r}; it must be a positive number"
-            raise FormatError(f"{self.file.path}: {what}")
+            self.fail(f"{self.architecture}.{key} is {value!r}; it must be a positive number")
         return float(value)
 
     def refuse_unknown_features(self) -> None:
@@ -167,26 +163,36 @@ class _Metadata:
             self.fail("tensor 'rope_freqs.weight' (Llama 3.1 rope scaling) is not supported")
 
     def rope_scaling(self) -> dict[str, Any] | None:
-        kind = self.file.metadata.get(f"{self.architecture}.rope.scaling.type", "none")
+        """Return the ``rope_scaling`` of config.json, or None if positions are not scaled.
+
+        As in llama.cpp (``load_hparams``), the type is linear if it is missing, the factor may have an older key, and a factor of 0
+        stands for none. Raises FormatError for another type, and for a factor that is negative or not finite.
+        """
+        kind = self.file.metadata.get(f"{self.architecture}.rope.scaling.type", "linear")
         if kind == "none":
             return None
         if kind != "linear":
             self.fail(f"rope scaling {kind!r} is not supported; 'none' and 'linear' are")
-        return {"type": "linear", "factor": self.number("rope.scaling.factor")}
+        for key in ("rope.scaling.factor", "rope.scale_linear"):
+            value = self.file.metadata.get(f"{self.architecture}.{key}")
+            if value is not None:
+                factor = self.number(key) if value else 1.0
+                return {"type": "linear", "factor": factor} if factor != 1.0 else None
+        return None
 
 
-def _config(file: GgufFile, shape: _Shape, tied: bool, placements: list[Placement]) -> Config:
-    metadata = _Metadata(file, shape.architecture)
+def _config(file: GgufFile, sizes: _Sizes, tied: bool, placements: list[Placement]) -> Config:
+    metadata = _Metadata(file, sizes.architecture)
     config: Config = {
-        "model_type": shape.architecture,
-        "architectures": ["Qwen2ForCausalLM" if shape.architecture == "qwen2" else "LlamaForCausalLM"],
-        "hidden_size": shape.hidden,
-        "num_hidden_layers": shape.layers,
-        "intermediate_size": shape.feed_forward,
-        "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.kv_heads,
-        "head_dim": shape.head_dim,
-        "vocab_size": shape.vocabulary,
+        "model_type": sizes.architecture,
+        "architectures": ["Qwen2ForCausalLM" if sizes.architecture == "qwen2" else "LlamaForCausalLM"],
+        "hidden_size": sizes.hidden,
+        "num_hidden_layers": sizes.layers,
+        "intermediate_size": sizes.feed_forward,
+        "num_attention_heads": sizes.heads,
+        "num_key_value_heads": sizes.kv_heads,
+        "head_dim": sizes.head_dim,
+        "vocab_size": sizes.vocabulary,
         "max_position_embeddings": metadata.integer("context_length", limit=1 << 31),
         "rms_norm_eps": metadata.number("attention.layer_norm_rms_epsilon"),
         "rope_theta": metadata.number("rope.freq_base", 10_000.0),
@@ -208,12 +214,14 @@ def _quantization(placements: list[Placement]) -> Config:
     return {"group_size": GROUP_SIZE, "bits": 4, **entries} if entries else {}
 
 
-def _place_all(file: GgufFile, shape: _Shape, tied: bool) -> tuple[list[Placement], list[str]]:
+def _place_all(file: GgufFile, sizes: _Sizes, tied: bool) -> tuple[list[Placement], list[str]]:
     """Return the places of the tensors that are as expected, and what is wrong with the others."""
     placements: list[Placement] = []
     problems: list[str] = []
-    for expected in _expected_tensors(shape, tied):
+    unexpected_names = set(file.tensors)
+    for expected in _expected_tensors(sizes, tied):
         name, types = expected.name, _types_for(expected.shape)
+        unexpected_names.discard(name)
         tensor = file.tensors.get(name)
         if tensor is None:
             problems.append(f"tensor {name!r} is missing")
@@ -224,11 +232,13 @@ def _place_all(file: GgufFile, shape: _Shape, tied: bool) -> tuple[list[Placemen
         else:
             parameter = name.rsplit(".", 1)[1]
             placements.append(Placement(tensor, expected.path, parameter, expected.heads))
+    problems += [f"there is no place for tensor {name!r}" for name in unexpected_names]
     return placements, problems
 
 
 def _types_for(shape: tuple[int, ...]) -> list[str]:
-    return sorted(DENSE | BITS if len(shape) == 2 else DENSE)
+    """Return the GGUF types that a tensor of this shape may have. Only matrices may be quantized."""
+    return sorted(DENSE.union(BITS) if len(shape) == 2 else DENSE)
 
 
 class _Expected(NamedTuple):
@@ -243,26 +253,26 @@ class _Expected(NamedTuple):
     """The number of heads whose rows have to be put back in order."""
 
 
-def _expected_tensors(shape: _Shape, tied: bool) -> Iterator[_Expected]:
-    yield _Expected("token_embd.weight", "model.embed_tokens", (shape.vocabulary, shape.hidden))
-    yield _Expected("output_norm.weight", "model.norm", (shape.hidden,))
+def _expected_tensors(sizes: _Sizes, tied: bool) -> Iterator[_Expected]:
+    yield _Expected("token_embd.weight", "model.embed_tokens", (sizes.vocabulary, sizes.hidden))
+    yield _Expected("output_norm.weight", "model.norm", (sizes.hidden,))
     if not tied:
-        yield _Expected("output.weight", "lm_head", (shape.vocabulary, shape.hidden))
-    for layer in range(shape.layers):
-        yield from _expected_in_layer(shape, f"blk.{layer}.", f"model.layers.{layer}.")
+        yield _Expected("output.weight", "lm_head", (sizes.vocabulary, sizes.hidden))
+    for layer in range(sizes.layers):
+        yield from _expected_in_layer(sizes, f"blk.{layer}.", f"model.layers.{layer}.")
 
 
-def _expected_in_layer(shape: _Shape, source: str, target: str) -> Iterator[_Expected]:
-    hidden, feed_forward = shape.hidden, shape.feed_forward
+def _expected_in_layer(sizes: _Sizes, source: str, target: str) -> Iterator[_Expected]:
+    hidden, feed_forward = sizes.hidden, sizes.feed_forward
     yield _Expected(f"{source}attn_norm.weight", f"{target}input_layernorm", (hidden,))
     yield _Expected(f"{source}ffn_norm.weight", f"{target}post_attention_layernorm", (hidden,))
     yield _Expected(f"{source}ffn_gate.weight", f"{target}mlp.gate_proj", (feed_forward, hidden))
     yield _Expected(f"{source}ffn_up.weight", f"{target}mlp.up_proj", (feed_forward, hidden))
     yield _Expected(f"{source}ffn_down.weight", f"{target}mlp.down_proj", (hidden, feed_forward))
-    yield _Expected(f"{source}attn_output.weight", f"{target}self_attn.o_proj", (hidden, shape.heads * shape.head_dim))
-    for letter, heads in (("q", shape.heads), ("k", shape.kv_heads), ("v", shape.kv_heads)):
-        path, rows = f"{target}self_attn.{letter}_proj", heads * shape.head_dim
-        reordered = heads if shape.architecture == "llama" and letter in "qk" else 0
+    yield _Expected(f"{source}attn_output.weight", f"{target}self_attn.o_proj", (hidden, sizes.heads * sizes.head_dim))
+    for letter, heads in (("q", sizes.heads), ("k", sizes.kv_heads), ("v", sizes.kv_heads)):
+        path, rows = f"{target}self_attn.{letter}_proj", heads * sizes.head_dim
+        reordered = heads if sizes.architecture == "llama" and letter in "qk" else 0
         yield _Expected(f"{source}attn_{letter}.weight", path, (rows, hidden), reordered)
-        if shape.architecture == "qwen2":
+        if sizes.architecture == "qwen2":
             yield _Expected(f"{source}attn_{letter}.bias", path, (rows,))

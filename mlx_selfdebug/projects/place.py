@@ -36,7 +36,7 @@ class Place:
 
     @property
     def project(self) -> Project:
-        """Return the project, which is tested with pytest. Raises UsageError if its folder no longer exists."""
+        """The project, which is tested with pytest. Raises UsageError if its folder no longer exists."""
         if not Path(self.root).is_dir():
             raise UsageError(
                 f"the project {self.root} is not there; the tasks of a project are tested in the folder that they were made from",

@@ -47,7 +47,7 @@ class SourceFile:
 
     @cached_property
     def lines(self) -> list[str]:
-        """Return the lines as Python's parser counts them, each with its line end."""
+        """The lines as Python's parser counts them, each with its line end."""
         return lines_of(self.text)
 
     def encoded(self, text: str) -> bytes:
@@ -102,12 +102,12 @@ class Function:
 
     @property
     def entry_point(self) -> str:
-        """Return the name that the program defines at its top level: that of the function, or of the outermost class."""
+        """The name that the program defines at its top level: that of the function, or of the outermost class."""
         return self.name.partition(".")[0]
 
     @cached_property
     def lines(self) -> list[str]:
-        """Return the function's own lines without the docstring, each with its line end."""
+        """The function's own lines without the docstring, each with its line end."""
         lines = self.file.lines[self.first - 1 : self.last]
         if self.docstring:
             del lines[self.docstring.first - self.first : self.docstring.last - self.first + 1]
@@ -115,12 +115,12 @@ class Function:
 
     @cached_property
     def program(self) -> str:
-        r"""Return the program: the headers and the function's own lines, with "\n" at the end of each line."""
+        r"""The program: the headers and the function's own lines, with "\n" at the end of each line."""
         return "".join(f"{line}\n" for line in (*self.headers, *map(_without_end, self.lines)))
 
     @property
     def node(self) -> FunctionNode:
-        """Return the syntax tree of the function. Its line numbers are those of the program."""
+        """The syntax tree of the function. Its line numbers are those of the program."""
         return _only_function(ast.parse(self.program))
 
     @cached_property
@@ -129,7 +129,7 @@ class Function:
 
     @property
     def description(self) -> str:
-        """Return the text of the docstring without indentation, or an empty string if there is no docstring."""
+        """The text of the docstring without indentation, or an empty string if there is no docstring."""
         if self.docstring is None:
             return ast.get_docstring(self.node) or ""
         text = textwrap.dedent("".join(self.file.lines[self.docstring.first - 1 : self.docstring.last]))
@@ -137,7 +137,7 @@ class Function:
 
     @property
     def signature(self) -> str:
-        """Return the program up to the body of the function, as it is written."""
+        """The program up to the body of the function, as it is written."""
         lines, node = self.program.split("\n"), self.node
         body = node.body[0]
         # In ``def f(): return 1``, what comes before the body on its line belongs to the signature.
@@ -146,7 +146,7 @@ class Function:
 
     @cached_property
     def body_lines(self) -> dict[int, int]:
-        """Return the lines of the body: their numbers in the file with their numbers in the program, both from 1.
+        """The lines of the body: their numbers in the file with their numbers in the program, both from 1.
 
         The other lines of a function, those of its decorators and of ``def``, run when the module is imported.
         """

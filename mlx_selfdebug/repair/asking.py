@@ -147,12 +147,12 @@ class Asking:
 
     @property
     def prompt_lengths(self) -> list[int]:
-        """Return the number of tokens in each task's draft prompt."""
+        """The number of tokens in each task's draft prompt."""
         return [len(draft.ids) for draft in self._drafts.values()]
 
     @property
     def max_row_tokens(self) -> int:
-        """Return an estimate of how many tokens the longest prompt of these tasks and its completion take together."""
+        """An estimate of how many tokens the longest prompt of these tasks and its completion take together."""
         # A repair prompt adds the failed code, which is itself a completion, and its facts to the draft prompt.
         return min(max(self.prompt_lengths) + 2 * self._decoding.max_tokens + FACTS_TOKENS, self._model.context)
 

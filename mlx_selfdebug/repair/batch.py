@@ -15,7 +15,7 @@ from mlx_selfdebug.errors import UnreadableError
 from mlx_selfdebug.memory import Governor
 from mlx_selfdebug.progress import Spent
 from mlx_selfdebug.repair.asking import Asked, Asking, Decoding, Refused
-from mlx_selfdebug.repair.edits.searching import AskedSearch, Searching
+from mlx_selfdebug.repair.edits.searching import SearchPool, SearchRequest
 from mlx_selfdebug.repair.judging import Judging, VerdictCache
 from mlx_selfdebug.repair.policies import EXHAUSTED, Move
 from mlx_selfdebug.repair.reading import ProgramReading, Readings
@@ -78,7 +78,7 @@ class Batch:
         self._governor = Governor(decoding.budget_bytes, self._decoder.width)
         self._readings = Readings(model, self._decoder)
         self._judging = Judging(cache)
-        self._searching = Searching(runner, cache, self._readings.log_likelihoods)
+        self._searches = SearchPool(runner, cache, self._readings.log_likelihoods)
         self._ready: deque[Job] = deque()
         self._to_search: deque[Job] = deque()
         self._asked: dict[int, Asked] = {}
@@ -93,7 +93,7 @@ class Batch:
     def busy(self) -> bool:
         """Whether a job waits, is under way, or has ended without having been returned."""
         waiting = self._ready or self._to_search or self._asked or self._ended
-        return bool(waiting or self._judging.n_pending or self._searching.pending)
+        return bool(waiting or self._judging.n_pending or self._searches.pending)
 
     @property
     def n_in_test(self) -> int:
@@ -103,7 +103,7 @@ class Batch:
     @property
     def n_searched(self) -> int:
         """The number of programs that are being searched for an edit, or that wait for a search."""
-        return self._searching.pending + len(self._to_search)
+        return self._searches.pending + len(self._to_search)
 
     def add(self, jobs: Sequence[Job]) -> None:
         """Queue jobs in front of those that have not begun."""
@@ -121,7 +121,7 @@ class Batch:
             # The model computes on the cores on which the tests run. Hundreds of test runs beside a matrix product take far
             # longer than first the runs and then the product.
             with self._spent.on("trying edits"):
-                wait(self._searching.futures)
+                wait(self._searches.futures)
         # A step takes as long for one row as for ``min_rows``. While programs wait to be searched, more rows may still follow from
         # the searches, so no step is made until it is full.
         completions = self._decoder.step() if self._step_is_full or not self._to_search else []
@@ -129,8 +129,8 @@ class Batch:
             self._judging.begin(self._asked.pop(completion.ticket), completion)
         if not self._asked and not self._ended:
             with self._spent.on("waiting for tests"):
-                wait([*self._judging.futures, *self._searching.futures], return_when=FIRST_COMPLETED)
-        ended = [*self._ended, *self._judging.finished(), *self._searching.finished()]
+                wait([*self._judging.futures, *self._searches.futures], return_when=FIRST_COMPLETED)
+        ended = [*self._ended, *self._judging.finished(), *self._searches.finished()]
         self._ended.clear()
         return ended
 
@@ -145,7 +145,7 @@ class Batch:
         if self._decoder.shares_cores:
             # The edits of one search keep all cores busy. Once a step is full, decoding comes first.
             max_searches = 0 if self._step_is_full else 1
-        while self._to_search and self._searching.pending < max_searches:
+        while self._to_search and self._searches.pending < max_searches:
             self._search(self._to_search.popleft())
         while self._ready and self._decoder.waiting < self._decoder.width:
             job = self._ready.popleft()
@@ -160,7 +160,7 @@ class Batch:
         if program is not None:
             tried = tuple(attempt.code for attempt in job.attempts)
             seed = self._askings[job.arm].seed_of(job.task, job.move)
-            self._searching.begin(AskedSearch(job.arm, job.task, job.move, program, seed, tried))
+            self._searches.begin(SearchRequest(job.arm, job.task, job.move, program, seed, tried))
 
     def _ask(self, job: Job) -> None:
         """Hand the request of a draft, a repair or a fork to the decoder, or end the job if its move is refused."""

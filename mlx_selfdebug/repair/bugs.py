@@ -49,7 +49,7 @@ class Candidate:
 
     @property
     def id(self) -> str:
-        """Return a readable id.
+        """A readable id.
 
         The ids of ``mutated`` name the same program in every run: "HumanEval/3#constant-1" is the first mutant that the operator
         "constant" makes of the reference of HumanEval/3.

@@ -89,7 +89,7 @@ class Judging:
 
     @property
     def futures(self) -> list[Future[Verdict]]:
-        """Return the futures of the tests that are not done."""
+        """The futures of the tests that are not done."""
         return [future for item in self._pending for future in item.futures if not future.done()]
 
     def begin(self, asked: Asked, completion: Completion) -> None:

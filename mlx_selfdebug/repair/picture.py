@@ -34,12 +34,12 @@ class Shade:
 
     @property
     def favourites(self) -> str:
-        """Return what the model would rather have written, as a phrase to read: "' +' or ' *'"."""
+        """What the model would rather have written, as a phrase to read: "' +' or ' *'"."""
         return " or ".join(map(repr, self.rather))
 
     @property
     def title(self) -> str:
-        """Return the surprise and the favourites as a phrase: "4.2 nats; rather ' +' or ' *'"."""
+        """The surprise and the favourites as a phrase: "4.2 nats; rather ' +' or ' *'"."""
         return f"{self.nats:.1f} nats; rather {self.favourites}"
 
     def strength(self, steps: int) -> int:

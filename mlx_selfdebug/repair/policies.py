@@ -62,7 +62,7 @@ class Move:
 
     @property
     def kind(self) -> Kind:
-        """Return the kind of the attempt that this move makes."""
+        """The kind of the attempt that this move makes."""
         if self.parent is None:
             return "draft"
         if self.by == "asking":
@@ -293,7 +293,7 @@ class MiningPolicy:
 
     @property
     def _rounds_before_repairs(self) -> int:
-        """Return the number of rounds that are reserved for edits and forks, before the first repair of a sample."""
+        """The number of rounds that are reserved for edits and forks, before the first repair of a sample."""
         if self.forks:
             return FIRST_FORK_ROUND - 1 + self.forks
         return EDITS_ROUND if self.edits else 0

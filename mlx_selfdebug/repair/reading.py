@@ -69,12 +69,12 @@ class ProgramReading:
 
     @property
     def body(self) -> str:
-        """Return the program without the empty lines around it: the part that was read and that edits and forks may change."""
+        """The program without the empty lines around it: the part that was read and that edits and forks may change."""
         return self.code.strip("\n")
 
     @property
     def first_line(self) -> int:
-        """Return the number of the line of ``code``, counted from 1, in which the body begins."""
+        """The number of the line of ``code``, counted from 1, in which the body begins."""
         return 1 + len(self.code) - len(self.code.lstrip("\n"))
 
     def shades(self) -> list[Shade]:

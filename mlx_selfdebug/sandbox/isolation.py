@@ -40,7 +40,7 @@ class Isolation:
 
     @property
     def open_ways(self) -> tuple[str, ...]:
-        """Return the names of the probes that were not stopped, which say what a program can do here and should not."""
+        """The names of the probes that were not stopped, which say what a program can do here and should not."""
         return tuple(item.name for item in self.probes if item.held is False)
 
 

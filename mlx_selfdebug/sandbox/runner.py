@@ -113,7 +113,7 @@ class TestRunner:
 
     @property
     def isolation(self) -> Level:
-        """Return the level of isolation that is in force, as the probes found it."""
+        """The level of isolation that is in force, as the probes found it."""
         return self.description.level
 
     def __enter__(self) -> TestRunner:
@@ -136,7 +136,7 @@ class TestRunner:
 
     @property
     def manner(self) -> Manner:
-        """Return the manner in which ``submit`` runs programs, unless its arguments say otherwise."""
+        """The manner in which ``submit`` runs programs, unless its arguments say otherwise."""
         return Manner(self.limits.wall_s)
 
     def kept(self, key: Hashable, opened: Callable[[Level], AbstractContextManager[_T]]) -> _T:

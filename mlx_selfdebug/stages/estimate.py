@@ -1,4 +1,4 @@
-"""Estimate the memory and time of a run's stages before the model's weights are loaded.
+"""Estimate the memory and time of a run's stages before the whole model is loaded.
 
 The memory of decoding follows from the shapes of weights and caches. The memory of training follows from steps with a few of the
 model's layers (``training/probe.py``). Times follow from the speed of the model's first layers, which is measured here, and from

@@ -28,7 +28,7 @@ class TaskSet(Sequence[Task]):
 
     @cached_property
     def by_id(self) -> Mapping[str, Task]:
-        """Return the tasks by their ids."""
+        """The tasks by their ids."""
         return MappingProxyType({task.id: task for task in self._tasks})
 
     def spread(self, n: int) -> TaskSet:

@@ -60,7 +60,7 @@ def loss_and_gradient(
     base = _base_states(network, batch) if distilled_share else None
 
     def surrogate_and_loss(_: nn.Module) -> tuple[mx.array, mx.array]:
-        """Return a number whose gradient is that of the loss, and the loss."""
+        """Return a surrogate whose gradient is that of the loss, and the loss."""
         if parts is None:
             loss = plain_loss(network, batch, distilled_share=distilled_share, base_logits=base)
             return loss, loss
@@ -69,7 +69,7 @@ def loss_and_gradient(
         loss, slope = through_head(parts.head, mx.stop_gradient(hidden), targets, head_rows)
         return mx.sum(hidden.astype(mx.float32) * mx.stop_gradient(slope)), loss
 
-    # Nothing is evaluated before this point: whatever is evaluated while it is traced would be kept until the end.
+    # Nothing is evaluated while the loss is traced: MLX would keep it until the end.
     (_, loss), gradient = nn.value_and_grad(network, surrogate_and_loss)(network)
     mx.eval(loss, gradient)
     return LossAndGradient(float(np.array(loss)), gradient)

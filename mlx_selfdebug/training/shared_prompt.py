@@ -63,7 +63,10 @@ def shared_prompt_loss_and_gradient(
     base = _base_states(network, shared, batches) if base_weight else [None] * len(batches)
 
     def surrogate_and_results(_: nn.Module) -> tuple[mx.array, mx.array, Any]:
-        """Return a number whose gradient is that through the prompt, and the loss and gradient of the completions."""
+        """Return a surrogate, and the loss and gradient of the completions.
+
+        The gradient of the surrogate is the part of the gradient that flows through the prompt's states.
+        """
         kept = _prompt_states(network, parts, shared)
         constant = tree_map(mx.stop_gradient, kept)
         summed: Any = None
@@ -77,7 +80,7 @@ def shared_prompt_loss_and_gradient(
         products = tree_map(lambda array, slope: mx.sum(array.astype(mx.float32) * slope), kept, slopes)
         return sum((product for _, product in tree_flatten(products)), mx.array(0.0)), loss, gradient
 
-    # As in loss.py, nothing is evaluated before this point.
+    # Nothing is evaluated while the loss is traced: MLX would keep it until the end (see loss.py).
     (_, loss, gradient), through_prompt = nn.value_and_grad(network, surrogate_and_results)(network)
     total = tree_map(mx.add, gradient, through_prompt)
     mx.eval(loss, total)
@@ -117,7 +120,7 @@ def _completions_loss(
         return mx.sum(hidden.astype(mx.float32) * mx.stop_gradient(slope)), loss
 
     (_, loss), (gradient, slopes) = mx.value_and_grad(surrogate_and_loss, argnums=(0, 1))(parameters, kept)
-    # Tracing has left its stand-ins in the network.
+    # ``mx.value_and_grad`` left its traced arrays in the network; put the real ones back.
     network.update(parameters)
     return loss, gradient, tree_map(lambda slope: slope.astype(mx.float32), slopes)
 

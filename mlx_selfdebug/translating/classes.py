@@ -38,34 +38,34 @@ class KnownClass:
 
     @property
     def path(self) -> str:
-        """Return the name with the names of the classes around it, such as ``Outer.Inner``."""
+        """The name with the names of the classes around it, such as ``Outer.Inner``."""
         return f"{self.outer.path}.{self.node.name}" if self.outer else self.node.name
 
     @property
     def functions(self) -> dict[str, Function]:
-        """Return the functions that the class itself defines, by name."""
+        """The functions that the class itself defines, by name."""
         return {item.name: item for item in self.node.body if isinstance(item, Function)}
 
     @property
     def members(self) -> dict[str, Function]:
-        """Return the functions of this class by name, inherited ones included."""
+        """The functions of this class by name, inherited ones included."""
         return {name: item for known in reversed(self.order) for name, item in known.functions.items()}
 
     @property
     def tests(self) -> dict[str, Function]:
-        """Return the members whose names begin with "test"."""
+        """The members whose names begin with "test"."""
         return {name: item for name, item in self.members.items() if name.startswith("test")}
 
     @property
     def constants(self) -> dict[str, ast.expr]:
-        """Return the expressions that the class assigns to single names, inherited ones included."""
+        """The expressions that the class assigns to single names, inherited ones included."""
         return {
             name: value for known in reversed(self.order) for name, value in assigned_names(known.node.body).items()
         }
 
     @property
     def is_like_a_test(self) -> bool:
-        """Return whether the names of the class or its bases suggest that it is meant as a test class."""
+        """Whether the names of the class or its bases suggest that it is meant as a test class."""
         return any("Test" in name for name in (self.node.name, *map(ast.unparse, self.node.bases)))
 
 

@@ -15,8 +15,8 @@ import builtins
 import textwrap
 from collections.abc import Iterator
 
-from mlx_selfdebug.parsing import parse_quietly
-from mlx_selfdebug.translating.examples import literal
+from mlx_selfdebug.parsing import parse_expression, parse_quietly
+from mlx_selfdebug.translating.examples import normal_literal
 from mlx_selfdebug.translating.imports import Imports, Renamed, sole_name
 
 
@@ -80,13 +80,21 @@ def _assertion(node: ast.expr, text: str, want: str) -> str:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
         return f"assert shows({_printed(node)}, {want!r})" if not node.keywords else text
     if not want.strip():
-        return f"assert {text} is None"
-    value = literal(want) if "..." not in want else None
+        return _comparison(node, ast.Is(), "None")
+    value = normal_literal(want) if "..." not in want else None
     if value in ("True", "False"):
         # 1 == True, but a session that returns 1 does not print True.
-        return f"assert {text} is {value}"
+        return _comparison(node, ast.Is(), value)
     # An output that is no literal, such as nan or <Stack>, is compared with the repr of the value.
-    return f"assert {text} == {value}" if value is not None else f"assert shows(repr({text}), {want!r})"
+    return _comparison(node, ast.Eq(), value) if value is not None else f"assert shows(repr({text}), {want!r})"
+
+
+def _comparison(node: ast.expr, operator: ast.cmpop, value: str) -> str:
+    """Return the assert that compares ``node`` with a literal.
+
+    It is put together as a tree, because ``f(2) == 4 is True``, without brackets, would be a chain of two comparisons.
+    """
+    return f"assert {ast.unparse(ast.Compare(node, [operator], [parse_expression(value)]))}"
 
 
 def _printed(node: ast.Call) -> str:

@@ -3,27 +3,29 @@
 The forms that are read are ``>>> f(2)`` with its output, ``f(2) == 4``, ``f(2) ➞ 4``, ``f(2) returns 4``,
 ``For x = 2 the output should be 4``, and ``Input: x = 2`` with ``Output: 4``.
 
-Only a call of the function with literal arguments and a literal expected value counts. Anything in doubt is left out. Docstrings
+Only a call of the function with literal arguments and a literal expected value counts. Anything in doubt is left out: a value that
+is followed by other text than a remark in brackets, for example, or a comparison in a session whose output is not True. Docstrings
 contain mistakes, so the caller must compare each example with a reference.
 
-    >>> docstring_asserts("f(2) -> 4, f(x) -> x * x", "f", ("x",))
-    []
     >>> docstring_asserts("f(2) -> 4", "f", ("x",))
     ['assert f(2) == 4']
+    >>> docstring_asserts("f(x) -> x * x", "f", ("x",))  # no literals
+    []
+    >>> docstring_asserts("f(2) -> 4, or so", "f", ("x",))  # other text after the value
+    []
 """
 
 from __future__ import annotations
 
 import ast
 import re
-import warnings
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from mlx_selfdebug.parsing import literal as literal_value
 from mlx_selfdebug.parsing import parse_expression, parse_quietly
 
-# What may stand between a call and its value on one line.
-_ARROW = re.compile(r"[ \t]*(?:#[ \t]*)?(?:==>|=>|==|->|➞|=|returns\b|should return\b)[ \t]*")
+# What may stand between a call and its value on one line. Only ``==`` without a comment sign makes a comparison in Python.
+_ARROW = re.compile(r"[ \t]*(?P<comment>#[ \t]*)?(?P<sign>==>|=>|==|->|➞|=|returns\b|should return\b)[ \t]*")
 _SESSION_PROMPT = re.compile(r">>>[ \t]*$")
 # For x = 2 the output should be 4
 _SENTENCE = re.compile(
@@ -37,8 +39,23 @@ _SUM = re.compile(r"[\d\s+*/()-]+ = (?=-?\d+\s*$)")
 _AFTER_VALUE = re.compile(r"[ \t]*\.?[ \t]*(?:[#(].*)?$")
 _BOOLEANS = {"true": "True", "false": "False"}
 
-_Example = tuple[int, str, str]
-"""The index of an example in the text, the arguments of the call as they are written in one, and the expected value."""
+
+class _Example(NamedTuple):
+    """A call and its value, as a text gives them."""
+
+    start: int
+    """The index in the text at which the example begins."""
+    arguments: str
+    """The arguments as they are written in a call: ``1, y=2``."""
+    value: str
+    """The expected value as a Python literal."""
+
+
+class _Arguments(NamedTuple):
+    """The arguments of a call as Python literals."""
+
+    positional: list[str]
+    named: dict[str, str]
 
 
 def docstring_asserts(text: str, entry_point: str, parameters: Sequence[str], alias: str = "") -> list[str]:
@@ -47,10 +64,8 @@ def docstring_asserts(text: str, entry_point: str, parameters: Sequence[str], al
     ``parameters`` are the names of the function's parameters. ``alias`` is the name that the text uses for the function, if that is
     not ``entry_point``.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Prose that is parsed as code may hold invalid escapes and the like.
-        examples = [*_calls(text, alias or entry_point), *_labelled(text, parameters)]
-    asserts = [f"assert {entry_point}({arguments}) == {value}" for _, arguments, value in sorted(examples)]
+    examples = sorted([*_calls(text, alias or entry_point), *_labelled(text, parameters)])
+    asserts = [f"assert {entry_point}({example.arguments}) == {example.value}" for example in examples]
     return list(dict.fromkeys(asserts))
 
 
@@ -62,9 +77,10 @@ def _calls(text: str, name: str) -> Iterator[_Example]:
         if arguments is None:
             continue
         in_session = _SESSION_PROMPT.search(text, 0, match.start()) is not None
-        value = _value_after(text[end:], in_session)
+        value = _value_in_session(text[end:]) if in_session else _value_after_arrow(text[end:])
         if value is not None:
-            yield match.start(), ", ".join(arguments.values()), value
+            named = [f"{name}={argument}" for name, argument in arguments.named.items()]
+            yield _Example(match.start(), ", ".join([*arguments.positional, *named]), value)
 
 
 def _labelled(text: str, parameters: Sequence[str]) -> Iterator[_Example]:
@@ -72,9 +88,12 @@ def _labelled(text: str, parameters: Sequence[str]) -> Iterator[_Example]:
     for match in [*_SENTENCE.finditer(text), *_LABELS.finditer(text)]:
         arguments = _arguments(match["args"].strip())
         value = _line_value(text[match.end() :])
-        if arguments is None or value is None or list(arguments) not in ([*parameters], [*range(len(parameters))]):
+        if arguments is None or value is None:
             continue
-        yield match.start(), ", ".join(arguments.values()), value
+        by_position = len(arguments.positional) == len(parameters) and not arguments.named
+        by_name = list(arguments.named) == list(parameters) and not arguments.positional
+        if by_position or by_name:
+            yield _Example(match.start(), ", ".join([*arguments.positional, *arguments.named.values()]), value)
 
 
 def _closing(text: str, start: int) -> int | None:
@@ -89,27 +108,62 @@ def _closing(text: str, start: int) -> int | None:
     return None
 
 
-def _arguments(text: str) -> dict[str | int, str] | None:
-    """Return the literal arguments by name or position, or None if ``text`` holds anything else."""
+def _arguments(text: str) -> _Arguments | None:
+    """Return the arguments of a call, given the text between its brackets, or None if it holds anything but literals."""
     try:
         call = parse_expression(f"f({text})")
     except (SyntaxError, ValueError):
         return None
-    if not isinstance(call, ast.Call):
+    # ``2)(3`` would make a call of what a call returns.
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
         return None
-    nodes: dict[str | int, ast.expr] = dict(enumerate(call.args))
-    nodes.update({keyword.arg or "": keyword.value for keyword in call.keywords})
-    values = {key: literal(ast.unparse(node)) for key, node in nodes.items()}
-    literals = {key: value for key, value in values.items() if value is not None}
-    return literals if len(literals) == len(values) else None
+    arguments = _Arguments([], {})
+    for node in call.args:
+        value = normal_literal(ast.unparse(node))
+        if value is None:
+            return None
+        arguments.positional.append(value)
+    for keyword in call.keywords:
+        value = normal_literal(ast.unparse(keyword.value))
+        # ``**{'x': 2}`` has no name.
+        if value is None or keyword.arg is None or keyword.arg in arguments.named:
+            return None
+        arguments.named[keyword.arg] = value
+    return arguments
 
 
-def _value_after(rest: str, in_session: bool) -> str | None:
-    """Return the value that the text gives for a call: after an arrow on the same line, or in a session as the output below."""
+def _value_after_arrow(rest: str) -> str | None:
+    """Return the value that follows a call and an arrow on the same line, or None."""
     arrow = _ARROW.match(rest)
-    if arrow:
-        return _line_value(rest[arrow.end() :])
-    return _printed_value(rest) if in_session else None
+    return _line_value(rest[arrow.end() :]) if arrow else None
+
+
+def _value_in_session(rest: str) -> str | None:
+    """Return the value of a call that is entered in a session: after an arrow on its line, or as the output below.
+
+    If there are both, they must agree. None means that the value is in doubt. A call alone without output returned None.
+    """
+    output = _output_below(rest)
+    arrow = _ARROW.match(rest)
+    if arrow is None:
+        is_alone = not rest.partition("\n")[0].strip()
+        if not is_alone:
+            return None
+        return normal_literal(output) if output else "None"
+    value = _line_value(rest[arrow.end() :])
+    is_comparison = arrow["sign"] == "==" and not arrow["comment"]
+    agreeing_output = "True" if is_comparison else value
+    return value if not output or normal_literal(output) == agreeing_output else None
+
+
+def _output_below(rest: str) -> str:
+    """Return the lines below the first one, up to a blank line or the next ``>>>``."""
+    output: list[str] = []
+    for line in rest.split("\n")[1:]:
+        if not line.strip() or line.lstrip().startswith(">>>"):
+            break
+        output.append(line)
+    return "\n".join(output)
 
 
 def _line_value(rest: str) -> str | None:
@@ -123,29 +177,18 @@ def _line_value(rest: str) -> str | None:
         line = line[calculation.end() :]
     for end in range(len(line), 0, -1):
         remark = _AFTER_VALUE.match(line, end)
-        value = literal(line[:end]) if remark and not line[:end].endswith(".") else None
+        value = normal_literal(line[:end]) if remark and not line[:end].endswith(".") else None
         if value is not None:
             return value
     return None
 
 
-def _printed_value(rest: str) -> str | None:
-    """Return the value in the output of a session: the lines up to a blank one or the next ``>>>``.
-
-    No output means that None was returned. The result is None if the output is no literal.
-    """
-    first, _, below = rest.partition("\n")
-    if first.strip():
-        return None
-    output = re.split(r"\n\s*\n|\n?[ \t]*>>>", below, maxsplit=1)[0] if below.strip(" \t")[:1] != "\n" else ""
-    return literal(output) if output.strip() else "None"
-
-
-def literal(text: str) -> str | None:
+def normal_literal(text: str) -> str | None:
     """Return the normal form of the Python literal ``text``, or None if it is no literal."""
     text = _BOOLEANS.get(text.strip(), text.strip())
     try:
-        literal_value(text)
-        return ast.unparse(parse_expression(text))
+        node = parse_expression(text)
+        ast.literal_eval(node)
     except (SyntaxError, ValueError, TypeError):
         return None
+    return ast.unparse(node)

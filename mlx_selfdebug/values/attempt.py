@@ -66,12 +66,12 @@ class Attempt(Shown):
 
     @property
     def id(self) -> str:
-        """Return the id, which holds the natural key (see ``attempt_id``)."""
+        """The id, which holds the natural key (see ``attempt_id``)."""
         return attempt_id(self.arm, self.task_id, self.sample, self.round)
 
     @property
     def passed(self) -> bool:
-        """Return whether the code passed the hidden checks."""
+        """Whether the code passed the hidden checks."""
         return self.verdict.passed
 
     def to_record(self) -> dict[str, Any]:

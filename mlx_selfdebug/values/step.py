@@ -27,7 +27,7 @@ class Step(Shown):
 
     @property
     def skipped(self) -> bool:
-        """Return whether the step left the weights unchanged because its loss or gradient was not a finite number."""
+        """Whether the step left the weights unchanged because its loss or gradient was not a finite number."""
         return not (math.isfinite(self.loss) and math.isfinite(self.grad_norm))
 
     def to_record(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class RewardStep(Shown):
 
     @property
     def varied_share(self) -> float:
-        """Return the share of groups that contributed to the update, or 0 if there are no groups."""
+        """The share of groups that contributed to the update, or 0 if there are no groups."""
         return self.n_varied / self.n_groups if self.n_groups else 0.0
 
     def to_record(self) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class Verdict:
     n_passed: int = 0
     """The number of checks that passed."""
     n_checks: int = 0
-    """The number of checks that were counted."""
+    """The number of checks in all. If the run stopped at the first failure, only those that were begun."""
     wall_s: float = 0.0
     """The time that passed, in seconds."""
     cpu_s: float = 0.0
@@ -107,7 +107,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Return whether all checks passed."""
+        """Whether all checks passed."""
         return self.outcome == "passed"
 
     def to_record(self) -> dict[str, Any]:

@@ -39,6 +39,13 @@ def test_every_stage_is_repeated_and_says_how_fast_it_was(tiny_folder: Path, mon
     assert str(tiny_folder) not in str(record.to_dict())
 
 
+def test_a_model_in_a_folder_is_known_by_the_folders_name(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny_folder)
+    monkeypatch.setenv("HOME", str(tiny_folder.parent))
+    for name in (".", f"~/{tiny_folder.name}"):
+        assert bench(name, stages=["load"]).model == tiny_folder.name
+
+
 def test_a_stage_nobody_knows_and_too_few_repetitions_are_refused(tiny_folder: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown stage .smaple.\. Known: load, sample"):
         bench(str(tiny_folder), stages=["smaple"])

@@ -1,4 +1,4 @@
-"""``estimate`` says what each stage takes before weights are loaded, and exits with 3 where a budget is too small."""
+"""``estimate`` says what each stage takes before the whole model is loaded, and exits with 3 where a budget is too small."""
 
 from __future__ import annotations
 

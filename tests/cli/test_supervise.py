@@ -35,7 +35,7 @@ def run_all(tmp_path: Path, *codes: str, hang_s: float = 60.0) -> tuple[int, lis
     """Supervise a process that runs the first of ``codes``, after a death the second, and so on."""
     deaths: list[Death] = []
     code = supervise(
-        lambda starts: python(codes[starts]), tmp_path, died=lambda _, death: deaths.append(death), hang_s=hang_s
+        lambda starts: python(codes[starts]), tmp_path, on_death=lambda _, death: deaths.append(death), hang_s=hang_s
     )
     return code, deaths
 
@@ -46,12 +46,18 @@ def test_a_process_that_ends_by_itself_is_not_begun_again(tmp_path: Path, code: 
 
 
 @pytest.mark.parametrize(
-    ("death", "reason"), [("os.abort()", "SIGABRT"), ("os.kill(os.getpid(), 9)", "SIGKILL"), ("os.kill(os.getpid(), 11)", "SIGSEGV")]
+    ("death", "reason"), [("os.abort()", "SIGABRT"), ("os.kill(os.getpid(), 9)", "SIGKILL"), ("os.kill(os.getpid(), 11)", "SIGSEGV"),
+     ("os.kill(os.getpid(), 15)", "SIGTERM")]
 )  # fmt: skip
 def test_a_process_that_dies_is_begun_again_and_the_reason_is_told(tmp_path: Path, death: str, reason: str) -> None:
     code, deaths = run_all(tmp_path, f"import os; {death}", "raise SystemExit(0)")
     assert code == 0
     assert [d.reason for d in deaths] == [f"killed by {reason}"]
+
+
+def test_a_process_that_alone_is_interrupted_is_not_begun_again(tmp_path: Path) -> None:
+    code = "import os, signal; signal.signal(2, signal.SIG_DFL); os.kill(os.getpid(), 2)"
+    assert run_all(tmp_path, code) == (130, [])
 
 
 def test_a_process_that_stores_nothing_for_long_is_killed_and_begun_again(tmp_path: Path) -> None:

@@ -160,6 +160,10 @@ REFUSED = {
     "heads that do not fit": (bad(metadata={"qwen2.attention.head_count_kv": 3}), "fit together"),
     "heads given as text": (bad(metadata={"qwen2.attention.head_count": "four"}), "head_count is 'four'"),
     "no context length": (bad(metadata={"qwen2.context_length": None}), "context_length is None"),
+    "a factor that is no number": (
+        bad(metadata={"qwen2.rope.scale_linear": float("inf")}),
+        "rope.scale_linear is inf",
+    ),
     "yarn": (bad(metadata={"qwen2.rope.scaling.type": "yarn"}), "rope scaling 'yarn'"),
     "experts": (bad(metadata={"qwen2.expert_count": 8}), "expert_count"),
     "a partly rotated head": (bad(metadata={"qwen2.rope.dimension_count": 32}), "fit together"),
@@ -186,6 +190,37 @@ def test_linear_rope_scaling_goes_into_the_config(tmp_path: Path, make_gguf: Mak
     make_gguf(tmp_path / "m.gguf", "llama", metadata=scaling)
     config = plan_model(read_gguf(tmp_path / "m.gguf")).config
     assert config["rope_scaling"] == {"type": "linear", "factor": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "factor"),
+    [
+        ({"llama.rope.scale_linear": 4.0}, 4.0),  # the older key
+        ({"llama.rope.scaling.factor": 4.0}, 4.0),  # without a type, llama.cpp takes linear scaling
+        ({"llama.rope.scaling.factor": 4.0, "llama.rope.scale_linear": 2.0}, 4.0),
+        ({"llama.rope.scaling.type": "linear", "llama.rope.scale_linear": 2.0}, 2.0),
+        ({"llama.rope.scaling.type": "linear"}, None),
+        ({"llama.rope.scaling.factor": 0.0, "llama.rope.scale_linear": 2.0}, None),
+        ({"llama.rope.scaling.type": "none", "llama.rope.scale_linear": 2.0}, None),
+        ({"llama.rope.scale_linear": 1.0}, None),
+        ({}, None),
+    ],
+)
+def test_the_factor_of_linear_rope_scaling_is_read_as_llama_cpp_does(
+    metadata: dict[str, Any], factor: float | None, tmp_path: Path, make_gguf: MakeGguf
+) -> None:
+    make_gguf(tmp_path / "m.gguf", "llama", metadata=metadata)
+    config = plan_model(read_gguf(tmp_path / "m.gguf")).config
+    assert config["rope_scaling"] == ({"type": "linear", "factor": factor} if factor else None)
+
+
+@pytest.mark.parametrize("case", ["a misshapen tensor", "a type we do not read"])
+def test_a_tensor_that_is_not_as_expected_is_reported_once(case: str, tmp_path: Path, make_gguf: MakeGguf) -> None:
+    make_gguf(tmp_path / "m.gguf", **REFUSED[case][0])
+    with pytest.raises(FormatError) as caught:
+        plan_model(read_gguf(tmp_path / "m.gguf"))
+    assert str(caught.value).count("tensor 'blk") == 1
+    assert "no place" not in str(caught.value)
 
 
 def test_a_scale_that_is_no_number_leaves_no_folder(tmp_path: Path, make_gguf: MakeGguf) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 
 import psutil
+import pytest
 
 from mlx_selfdebug.sandbox.confinement.memory_watch import MemoryWatch
 from mlx_selfdebug.sandbox.processes.watching import wait_readable
@@ -40,6 +41,22 @@ def test_a_process_that_cannot_be_measured_is_told() -> None:
     assert wait_readable(reading, watch, lambda _: 0) == (12345678,)
     os.close(reading)
     os.close(writing)
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="not known on macOS before Python 3.13")
+def test_a_process_that_has_ended_by_itself_and_is_not_reaped_is_no_failure() -> None:
+    reading, writing = os.pipe()
+    watch = MemoryWatch()
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        watch.add(ended.pid, 100 << 20)
+        threading.Timer(1.0, lambda: os.write(writing, b"x")).start()
+        assert wait_readable(reading, watch, lambda _: 0 if zombie(ended.pid) else 1) == ()
+    os.close(reading)
+    os.close(writing)
+
+
+def zombie(pid: int) -> bool:
+    return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_closed_descriptor_ends_the_wait() -> None:

@@ -20,6 +20,12 @@ def runner():
     [
         (">>> f(2)\n4", ["assert f(2) == 4"]),
         (">>> f(2)\nTrue", ["assert f(2) is True"]),
+        (">>> f(2) == 4\nTrue", ["assert (f(2) == 4) is True"]),
+        (">>> f(2) == 5\nFalse", ["assert (f(2) == 5) is False"]),
+        (">>> f(2) in (4, 5) or None\nTrue", ["assert (f(2) in (4, 5) or None) is True"]),
+        (">>> f(2) if f(1) else 0\n4", ["assert (f(2) if f(1) else 0) == 4"]),
+        (">>> not f(2)\nTrue", ["assert (not f(2)) is True"]),
+        (">>> f(2) or None\n", ["assert (f(2) or None) is None"]),
         (">>> f(2)\n[1,\n 2]", ["assert f(2) == [1, 2]"]),
         (">>> x = 2\n>>> f(x)\n4", ["x = 2", "assert f(x) == 4"]),
         (">>> from shapes import f\n>>> import math\n>>> f(math.pi)\n4", ["import math", "assert f(math.pi) == 4"]),
@@ -88,3 +94,9 @@ def test_one_does_not_pass_where_a_session_prints_true(runner: TestRunner) -> No
     assert runner.run("def is_even(n): return n % 2 == 0", checks, "is_even").passed
     verdict = runner.run("def is_even(n): return 1", checks, "is_even")
     assert (verdict.outcome, verdict.failures[0].expected, verdict.failures[0].got) == ("failed", "True", "1")
+
+
+def test_a_comparison_in_a_session_passes_if_its_output_is_right(runner: TestRunner) -> None:
+    checks = Checks.from_doctest(">>> f(2) == 4\nTrue\n>>> f(2) == 5\nFalse\n")
+    assert runner.run("def f(x): return 2 * x", checks, "f").passed
+    assert not runner.run("def f(x): return 3 * x", checks, "f").passed

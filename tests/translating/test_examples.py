@@ -12,6 +12,8 @@ from mlx_selfdebug.translating.examples import docstring_asserts
     [
         ">>> f(2)\n4",
         ">>> f(2) == 4",
+        ">>> f(2) == 4\nTrue",
+        ">>> f(2) # => 4\n4",
         "f(2) == 4",
         "f(2) = 4",
         "f(2) -> 4",
@@ -50,6 +52,13 @@ def test_every_notation_gives_the_same_assert(text: str):
         "f(2) == f(3)",
         "f(2) == 'it",
         "f(*[2]) == 4",
+        "f(**{'x': 2}) == 4",
+        "f(x=2, x=3) == 4",
+        "f(2)(3) == 4",
+        ">>> f(2) == 5\nFalse",
+        ">>> f(2) == 4\nTraceback (most recent call last):",
+        ">>> f(2) == 4\n4",
+        ">>> f(2) # => 5\n4",
         "g.f(2) == 4",
         "off(2) == 4",
         ">>> g(f(2))\n4",
@@ -73,6 +82,16 @@ def test_a_doctest_without_output_means_none():
         "assert f([]) == None",
         "assert f([1]) == 1",
     ]
+
+
+def test_arguments_that_are_named_in_a_call_stay_named():
+    assert docstring_asserts("f(y=1, x=2) == 3", "f", ("x", "y")) == ["assert f(y=1, x=2) == 3"]
+    assert docstring_asserts(">>> f(1, y=2)\n3\n", "f", ("x", "y")) == ["assert f(1, y=2) == 3"]
+
+
+def test_the_output_of_a_comparison_ends_where_text_or_the_next_example_follows():
+    text = ">>> f(2) == 4\n\nThe number doubled.\n>>> f(3) == 6\n>>> f(4) == 9\nFalse\n"
+    assert docstring_asserts(text, "f", ("x",)) == ["assert f(2) == 4", "assert f(3) == 6"]
 
 
 def test_calls_and_outputs_may_go_over_several_lines():

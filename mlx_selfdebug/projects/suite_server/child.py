@@ -1,6 +1,6 @@
 """Run the tests of one request in the process that was forked for it, with some files of the project replaced.
 
-The parts of this are also used by the process that keeps collected tests (``collected.py``).
+The process that keeps collected tests (``collected.py``) uses functions of this module, too.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from .messages import CollectRequest, RunRequest
 from .reports import Reports
 
 EXIT_BROKEN = 70
-"""The exit code of a process in which this package or the test framework has failed (EX_SOFTWARE of sysexits.h)."""
+"""The exit code of a child if this package or the test framework fails (EX_SOFTWARE of sysexits.h)."""
 
 
 def runner_of(framework: str) -> Callable[[CollectRequest, Reports], int]:
-    """Return the function that runs tests with "pytest" or "unittest", or runs a "script". It returns an exit code."""
+    """Return the function that runs a request with ``framework``: "pytest", "unittest" or "script". It returns an exit code."""
     run: Callable[[CollectRequest, Reports], int] = importlib.import_module(f".with_{framework}", __package__).run
     return run
 
 
 def run_in_child(request: RunRequest, writing: int, channel: int) -> NoReturn:
-    """Run the tests of a request in this process, which has just been forked, then end the process.
+    """Run the tests of a request in this process, which was just forked, and end the process.
 
-    The reports are written to descriptor ``writing``. The server's own ``channel`` is closed, so that tests cannot write to it.
+    Reports are written to the descriptor ``writing``. The server's own ``channel`` is closed, so that tests cannot write to it.
     """
     os.setpgid(0, 0)  # a process group of its own, so that the server can kill all that the tests start
     os.close(channel)
@@ -53,7 +53,7 @@ def run_in_child(request: RunRequest, writing: int, channel: int) -> NoReturn:
 
 
 def replaced_on_disk(files: Mapping[str, str]) -> Callable[[], None]:
-    """Write texts to files that exist, and return a function that restores what was in them before."""
+    """Write texts to existing files, and return a function that restores their content."""
     originals = {}
     for path, text in files.items():
         with open(path, "rb") as file:
@@ -68,10 +68,10 @@ def replaced_on_disk(files: Mapping[str, str]) -> Callable[[], None]:
 
 
 def _write_newer(path: str, data: bytes) -> None:
-    """Write a file so that its time differs from that of the version before.
+    """Write a file and set its time at least a second later than before.
 
-    Python takes cached bytecode for that of a file if the file has the same size and the same time in whole seconds. Several
-    versions may be written within one second.
+    Python uses cached bytecode if the file has the same size and the same time in whole seconds as when the bytecode was made.
+    Several versions may be written within one second.
     """
     newer = os.stat(path).st_mtime_ns // 10**9 + 1
     with open(path, "wb") as file:
@@ -82,8 +82,8 @@ def _write_newer(path: str, data: bytes) -> None:
 def replace_in_memory(files: Mapping[str, str]) -> None:
     """Let imports read these texts instead of the files on the disk. This lasts until the process ends.
 
-    ``SourceFileLoader.get_data`` reads a source file. ``path_stats`` is asked for its time, to find cached bytecode: where it
-    raises OSError, Python compiles the text and neither reads nor writes bytecode.
+    ``SourceFileLoader.get_data`` reads a source file. ``path_stats`` returns the time of the file, by which cached bytecode is
+    recognised. If it raises OSError, Python compiles the text and neither reads nor writes bytecode.
     """
     loader: Any = importlib.machinery.SourceFileLoader
     original_get_data, original_path_stats = loader.get_data, loader.path_stats
@@ -102,7 +102,7 @@ def replace_in_memory(files: Mapping[str, str]) -> None:
 
 
 def limit_processor_time(seconds: int) -> None:
-    """Let the kernel end this process after so many seconds of processor time, or sooner if a limit is in force already."""
+    """Have the kernel kill this process after ``seconds`` of processor time, or sooner if a lower limit is in force already."""
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     if hard != resource.RLIM_INFINITY:
         seconds = min(seconds, hard - 1)
@@ -110,7 +110,7 @@ def limit_processor_time(seconds: int) -> None:
 
 
 def redirect_output(*, kept: bool) -> IO[bytes] | None:
-    """Send what this process prints to a temporary file, which is returned, or to nowhere if it is not ``kept``."""
+    """Redirect stdout and stderr to a temporary file and return it. Unless ``kept``, discard them and return None."""
     output: IO[bytes] = tempfile.TemporaryFile() if kept else open(os.devnull, "wb")  # noqa: SIM115
     for fd in (1, 2):
         os.dup2(output.fileno(), fd)
@@ -118,7 +118,7 @@ def redirect_output(*, kept: bool) -> IO[bytes] | None:
 
 
 def flush_output() -> None:
-    """Write out what is buffered: ``os._exit`` would drop it. Tests may have replaced or closed the streams."""
+    """Flush stdout and stderr, because ``os._exit`` does not. Errors are ignored: tests may have replaced or closed them."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()

@@ -1,10 +1,11 @@
-"""Collect tests once, and fork for each run of some of them with the code of one function swapped.
+"""Keep a process that has collected the tests, and fork a child from it for each run that changes a single function.
 
-Loading a project anew takes most of the time of a try. So one process loads the project, collects the tests and waits. For each try
-it forks; the child puts other code into the one function that the try changes, and runs the tests.
+Loading the project takes most of the time of a run. So one process loads the project, collects the tests and waits. For each run it
+forks a child. The child replaces the code of the function that the run changes, and runs the tests.
 
-``Collected`` is the server's side. The process itself runs the framework, which calls ``_WaitingReports.collected`` between
-collecting and running: there the process waits and forks, and only its children return, to run tests.
+``Collected`` is the server's side. In the process itself, the test framework calls ``_WaitingReports.collected`` after it has
+collected the tests. The process stays in this call, where it waits and forks. The call returns only in the children, which then run
+the tests.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from .reports import Reports
 from .swapping import Functions
 
 ANSWER_S = 10.0
-"""Seconds in which the process that has collected the tests must answer. It has only to fork, or to reap a child."""
+"""Seconds in which the process that has collected the tests must answer. It only has to fork or to reap a child."""
 NOT_COLLECTED = 1
-"""The answer to a request for tests of which some were not collected. No run has this process number."""
+"""The answer to a request that asks for tests which were not collected. No run has this pid."""
 
 
 class Collected:
@@ -35,7 +36,7 @@ class Collected:
 
     Args:
         request: The tests to collect.
-        channel: The server's channel, which the process must not hold.
+        channel: The descriptor of the server's channel, which is closed in the new process.
     """
 
     def __init__(self, request: CollectRequest, channel: int) -> None:
@@ -51,13 +52,13 @@ class Collected:
         other.close()
         self._socket.settimeout(request["wall_s"])
         self.is_ready = self._answer() == 1 and hasattr(socket, "send_fds")
-        """Whether all tests were collected in time, and runs can be forked from the process."""
+        """Whether all tests were collected in time and runs can be forked from the process."""
         self._socket.settimeout(ANSWER_S)
 
     def start(self, request: RunRequest, writing: int) -> int:
-        """Start a run in a new process, which reports on descriptor ``writing``.
+        """Start a run in a new process, which reports on the descriptor ``writing``.
 
-        Returns the number of the process, or ``NOT_COLLECTED`` if some of the tests were not collected. Raises OSError if the
+        Returns the pid of the new process, or ``NOT_COLLECTED`` if some of the tests were not collected. Raises OSError if the
         process that has collected the tests is gone.
         """
         message = {
@@ -74,13 +75,13 @@ class Collected:
         return pid
 
     def reap(self, pid: int) -> None:
-        """Let the process reap one of its children that was killed."""
+        """Have the process reap one of its children, which was killed."""
         with suppress(OSError):
             _send(self._socket, {"reap": pid})
             self._answer()
 
     def end(self) -> None:
-        """Kill the process. The runs that were forked from it go on."""
+        """Kill the process. Runs that were forked from it go on."""
         self._socket.close()
         with suppress(OSError):
             os.kill(self.pid, signal.SIGKILL)
@@ -88,7 +89,7 @@ class Collected:
             os.waitpid(self.pid, 0)
 
     def _answer(self) -> int:
-        """Return the number that the process answers with, or 0 if it does not answer."""
+        """Return the number with which the process answers, or 0 if it does not answer."""
         try:
             return int(self._socket.recv(32))
         except (OSError, ValueError):
@@ -99,7 +100,7 @@ def _send(connection: socket.socket, message: object, fd: int | None = None) -> 
     """Send a message as a line of JSON, with a descriptor if one is given."""
     data = json.dumps(message).encode() + b"\n"
     if fd is not None:
-        # The descriptor goes with the first byte, since ``send_fds`` may send only a part of what it is given.
+        # Only the first byte is sent along with the descriptor, because ``send_fds`` may send only a part of longer data.
         socket.send_fds(connection, [data[:1]], [fd])
         data = data[1:]
     connection.sendall(data)
@@ -120,7 +121,7 @@ def _receive(connection: socket.socket) -> tuple[dict[str, Any], int | None]:
 
 
 def _collect(request: CollectRequest, connection: socket.socket) -> NoReturn:
-    """Load the project and collect the tests of a request, then fork runs of them until the connection ends."""
+    """Load the project, collect the tests of a request, and fork runs until the server closes the connection."""
     os.setpgid(0, 0)
     redirect_output(kept=False)
     runner_of(request["framework"])(request, _WaitingReports(request, connection))
@@ -128,10 +129,10 @@ def _collect(request: CollectRequest, connection: socket.socket) -> NoReturn:
 
 
 class _WaitingReports(Reports):
-    """The reports of the process that collects, which waits and forks before the first test runs."""
+    """The reports of the process that collects the tests. Before the first test runs, it waits for requests and forks."""
 
     def __init__(self, request: CollectRequest, connection: socket.socket) -> None:
-        super().__init__(-1, request)  # nothing is reported until a run begins and brings a descriptor
+        super().__init__(-1, request)  # there is no descriptor for reports until a run begins
         self._connection, self._tests = connection, request["tests"]
         self._functions = Functions()
         self._functions.watch()
@@ -139,7 +140,7 @@ class _WaitingReports(Reports):
     def collected(self, ids: Collection[str]) -> Collection[str]:
         """Fork for each run that the server requests. Returns only in the children, with the ids of the tests to run."""
         self._functions.stop_watching()
-        # Only the thread that forks is there in a child. A project that has started others would lack them.
+        # A child has only the thread that forked it. If the project has started other threads, they would be missing.
         is_ready = all(_is_collected(test, ids) for test in self._tests) and threading.active_count() == 1
         _send(self._connection, int(is_ready))
         if not is_ready:
@@ -168,13 +169,13 @@ class _WaitingReports(Reports):
             _send(self._connection, pid)
 
     def all_ran(self, status: int) -> None:
-        """Report the end of the run and end the process: what the framework does after its last test is not needed."""
+        """Report the end of the run and end the process. What the framework does after its last test is not needed."""
         flush_output()
         self.finish(status, None)
         os._exit(0)
 
     def _begin_run(self, message: Mapping[str, Any], fd: int) -> None:
-        """Make this process, which has just been forked, the child of one run, and swap the function."""
+        """Prepare this process, which was just forked, for its run, and swap the function."""
         os.setpgid(0, 0)
         self._connection.close()
         limit_processor_time(int(message["wall_s"]) + 2)
@@ -185,5 +186,5 @@ class _WaitingReports(Reports):
 
 
 def _is_collected(test: str, ids: Collection[str]) -> bool:
-    """Return whether a test was collected. ``test`` may also name a file or a class, of which some test must be there."""
+    """Return whether a test was collected. For a file or a class, return whether any of its tests was."""
     return test in ids or any(id_.startswith(test + "::") for id_ in ids)

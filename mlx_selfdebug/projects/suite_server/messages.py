@@ -1,7 +1,7 @@
-"""Define the requests for runs of tests, which ``projects/suite.py`` sends to the server as lines of JSON.
+"""Define the requests that ``projects/suite.py`` sends to the server as lines of JSON.
 
-The field ``do`` of a request says what it asks for: "collect" for a ``CollectRequest``, "run" for a ``RunRequest``. Two further
-kinds have no class here: "hello" asks which test framework the interpreter has, and "import" has modules imported before any run.
+The field ``do`` names the kind of a request: "collect" for a ``CollectRequest``, "run" for a ``RunRequest``. Two further kinds have
+no class here: "hello" asks which test framework the interpreter has, and "import" has modules imported before any run.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TypedDict
 
 
 class SwapRequest(TypedDict):
-    """Other code for one function, to be put into the function that is loaded already."""
+    """New code for one function that is loaded already."""
 
     path: str
     """The file that defines the function, as the tests see it."""
@@ -19,7 +19,7 @@ class SwapRequest(TypedDict):
     first: int
     """The number of the function's first line in its file, from 1, decorators included."""
     program: str
-    """Source that defines the function on the same lines as its file does."""
+    """Source that defines the function on the same lines as the file."""
 
 
 class CollectRequest(TypedDict):
@@ -37,21 +37,21 @@ class CollectRequest(TypedDict):
     facts: bool
     """Whether to report why tests failed, what they load and what they print."""
     trace: list[str]
-    """The files, as the tests see them, of which the lines that each test runs are reported."""
+    """The paths, as the tests see them, of the files to trace: the lines that each test runs in them are reported."""
     first_failure: bool
     """Whether to end the run with the first test that fails."""
     wall_s: float
-    """Seconds for all of it."""
+    """The largest number of seconds for the whole request."""
 
 
 class RunRequest(CollectRequest):
     """A request to run tests with other text in some files of the project."""
 
     files: dict[str, str]
-    """The texts that take the place of files, by the paths of these files as the tests see them."""
+    """The texts that replace files, by the paths of the files as the tests see them."""
     on_disk: bool
     """Whether ``files`` are written to the disk. Otherwise only imports see them."""
     swap: SwapRequest | None
-    """The one function whose body is all that ``files`` change, or None if they may change more."""
+    """The function whose body is the only thing that ``files`` change, or None if they may change more."""
     stall_s: float
-    """Seconds for one test."""
+    """The largest number of seconds between two reports, and so for one test. Up to the first report, the server waits longer."""

@@ -1,6 +1,6 @@
-"""Report how tests end, as lines of JSON on a pipe to the server.
+"""Report the results of tests to the server, as lines of JSON on a pipe.
 
-Each test is reported as soon as it ends, so that the reports are not lost if a later test ends the process.
+Each test is reported as soon as it ends, so that its result is not lost if a later test ends the process.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ MAX_TEXT = 400
 MAX_FRAMES = 40
 """The largest number of frames that are kept of a traceback."""
 N_OUTER_FRAMES = 4
-"""How many of these are the outermost ones; the others are the innermost ones."""
+"""How many of the ``MAX_FRAMES`` frames are the outermost ones. The others are the innermost ones."""
 MAX_OUTPUT_BYTES = 8 << 10
 """The largest number of bytes that are kept of a run's output, from its end."""
 MAX_LONG_TEXT = 4000
 """The largest number of characters that are kept of what the framework prints about an error, from its end."""
 LONG_S = 1.0
-"""Seconds after which the lines that a test has run so far are reported, since it may never end."""
+"""After this many seconds, the lines that a test has run so far are reported, because the test may never end."""
 _STARTS_PROGRAMS = frozenset({"subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system"})
 """The audit events that Python raises when a program is started."""
 
@@ -42,17 +42,18 @@ class Compared(NamedTuple):
     left: str
     """The ``repr`` of the value on the left."""
     right: str
+    """The ``repr`` of the value on the right."""
 
 
 def send(fd: int, message: Mapping[str, Any]) -> None:
-    """Write a message as one line of JSON."""
+    """Write a message to the descriptor ``fd`` as one line of JSON."""
     data = json.dumps(message).encode() + b"\n"
     while data:
         data = data[os.write(fd, data) :]
 
 
 class Reports:
-    """Reports a run. The module that runs the tests calls the methods in the order in which they stand here.
+    """Reports a run. The module that runs the tests calls the methods in the order in which they are defined here.
 
     Args:
         fd: The descriptor to which reports are written.
@@ -76,7 +77,7 @@ class Reports:
         return ids
 
     def begin(self, id_: str) -> None:
-        """Report that a test begins. If it takes long, the lines that it has run by then are reported as well."""
+        """Report that a test begins. After ``LONG_S`` seconds, the lines that it has run so far are reported as well."""
         self._spawns = False
         self._report({"started": id_})
         if self._tracer:
@@ -85,16 +86,16 @@ class Reports:
             self._timer.start()
 
     def tracing(self) -> AbstractContextManager[Any]:
-        """Return a context in which the lines that run are recorded, if the request asks for them."""
+        """Return a context manager that records the lines that run inside it, if the request asks for them."""
         return self._tracer or nullcontext()
 
     def stop_tracing(self) -> None:
-        """Stop recording lines before the end of the context, since what follows only serves to report a failure."""
+        """Stop recording lines before the context ends. What runs afterwards only serves to report a failure."""
         if self._tracer:
             self._tracer.__exit__()
 
     def end(self, id_: str, outcome: str, facts: Mapping[str, Any]) -> None:
-        """Report how a test ended: "passed", "failed" or "skipped", with facts about it, and the lines that it ran."""
+        """Report the outcome of a test ("passed", "failed" or "skipped"), facts about it, and the lines that it ran."""
         if self._tracer:
             if self._timer:
                 self._timer.cancel()
@@ -104,16 +105,16 @@ class Reports:
         self._report({"tests": {id_: {**facts, **spawns, "outcome": outcome}}})
 
     def all_ran(self, status: int) -> None:
-        """Take note that the last test has run. ``status`` is the exit code to which the tests lead."""
+        """Do nothing. Called after the last test with the exit code ``status``; a subclass may end the process here."""
 
     def broken(self, error: BaseException) -> None:
-        """Report an exception that the framework itself has raised."""
+        """Report an exception that was raised outside of the tests, by the framework or by this package."""
         lines = traceback.format_exception(type(error), error, error.__traceback__)
         self._report({"broken": "".join(lines)[-MAX_LONG_TEXT:]})
 
     def finish(self, status: int, output: IO[bytes] | None) -> None:
-        """Report the end of the run: its exit code, and with facts also the modules that are loaded and the end of ``output``."""
-        # The server recognises the last report by its first key.
+        """Report the exit code of the run, the end of ``output`` if it is given and, with facts, the loaded modules."""
+        # The server recognises the last report by its first key (``LAST_REPORT`` in ``server.py``).
         message: dict[str, Any] = {"exit": status}
         if output is not None:
             output.seek(max(0, output.seek(0, os.SEEK_END) - MAX_OUTPUT_BYTES))
@@ -134,7 +135,7 @@ class Reports:
 
 
 def _loaded_modules() -> dict[str, str]:
-    """Return the paths of the modules that are loaded from files, by name. Those of this package are left out."""
+    """Return the path of each module that was loaded from a file, by the module's name. This package is left out."""
     own = __name__.partition(".")[0]
     files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
     return {
@@ -175,7 +176,7 @@ def facts_of(error: BaseException, compared: Compared | None) -> dict[str, Any]:
 
 
 def compared_in(trace: TracebackType | None) -> Compared | None:
-    """Return what unittest's ``assertEqual`` has compared, from its frame in a traceback; None if it is not there."""
+    """Return what unittest's ``assertEqual`` compared, from its frame in a traceback, or None if there is no such frame."""
     while trace is not None:
         values = trace.tb_frame.f_locals
         if trace.tb_frame.f_code.co_name == "assertEqual" and {"first", "second"} <= values.keys():

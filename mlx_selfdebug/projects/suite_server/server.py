@@ -1,7 +1,7 @@
-"""Serve requests: keep one process from which every run forks, watch the runs, and answer with what they report.
+"""Serve requests for test runs: fork a child for each run, watch it, and answer with what it reports.
 
-A run forks from one of two processes: from this one, which has imported the test framework, or from the one that has also collected
-the tests (``collected.py``).
+A run is forked from one of two processes: from this one, which has imported the test framework, or from the one that has also
+collected the tests (``collected.py``).
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from .messages import CollectRequest, RunRequest
 from .reports import send
 
 CHANNEL = 9
-"""The descriptor of the channel to ``suite.py``. It is moved here from 0, which tests may read from."""
+"""The descriptor of the channel to ``suite.py``. The channel arrives as descriptor 0 and is moved, since tests may read from 0."""
 MAX_REPORT_BYTES = 16 << 20
-"""The largest number of bytes that one run may report. A run that reports more is ended."""
+"""The largest number of bytes that one run may report. A run that reports more is killed."""
 LAST_REPORT = b'{"exit":'
-"""What the last report of a run begins with (``Reports.finish``)."""
-COLLECTING_FACTOR = 4
-"""How many times longer than a single test it may take until the first test begins, since all modules are loaded before."""
+"""The beginning of the last report of a run (``Reports.finish``)."""
+FIRST_REPORT_FACTOR = 4
+"""The first report may take this many times ``stall_s``, because all modules are imported first."""
 
 
 def main() -> NoReturn:
@@ -42,19 +42,20 @@ def main() -> NoReturn:
 
 
 class Server:
-    """The process that stays, from which runs fork."""
+    """The process that serves the requests. It lives as long as the channel is open."""
 
     def __init__(self) -> None:
         self._runs: dict[int, Run] = {}
-        """The runs that are under way, by the descriptors from which their reports are read."""
+        """The runs that are under way. The key is the descriptor from which the reports of the run are read."""
         self._received = b""
-        """The beginning of a request whose end has not arrived yet."""
+        """The part of a request that has arrived so far."""
         self._alone = False
-        """Whether this process sees no processes but its own, so that it may kill all that it sees."""
+        """Whether this process sees only itself and what it started, so that it may kill everything visible."""
         self._collected: Collected | None = None
+        """The process that has collected the tests, or None if there is none."""
 
     def serve(self) -> NoReturn:
-        """Take requests and reports as they arrive, and end the runs that take too long."""
+        """Handle requests and reports as they arrive, and kill the runs that take too long."""
         handlers: dict[str, Callable[[Any], None]] = {
             "hello": self._hello,
             "import": self._import,
@@ -75,7 +76,7 @@ class Server:
                 self._end(fd, "timed_out")
 
     def _read_lines(self) -> list[bytes]:
-        """Return the whole requests that have arrived. Ends the process if the channel is closed."""
+        """Return the requests that have arrived completely. Ends the process if the channel is closed."""
         data = os.read(CHANNEL, 1 << 20)
         if not data:
             os._exit(0)
@@ -85,12 +86,12 @@ class Server:
     def _hello(self, request: dict[str, Any]) -> None:
         self._alone = request["alone"]
         framework = "pytest" if importlib.util.find_spec("pytest") else "unittest"
-        runner_of(framework)  # imports the framework once, for all children
+        runner_of(framework)  # imports the framework once for all children
         send(CHANNEL, {"id": request["id"], "framework": framework})
 
     def _import(self, request: dict[str, Any]) -> None:
-        failed = [name for name in request["modules"] if not imported(name)]
-        # The garbage collector of a child need not look through all that was there before the child.
+        failed = [name for name in request["modules"] if not try_import(name)]
+        # Children then need not scan the objects that they share with this process when they collect garbage.
         gc.collect()
         gc.freeze()
         send(CHANNEL, {"id": request["id"], "failed": failed})
@@ -111,7 +112,7 @@ class Server:
             self._fork_from_here(request)
 
     def _fork_from_collected(self, request: RunRequest) -> bool:
-        """Begin a run in which the project is loaded already, and return whether that was possible."""
+        """Fork a run from the process that has collected the tests. Return False if this run cannot be forked from it."""
         if self._collected is None or request["swap"] is None or request["trace"]:
             return False
         reading, writing = os.pipe()
@@ -129,7 +130,7 @@ class Server:
         return True
 
     def _fork_from_here(self, request: RunRequest) -> None:
-        """Begin a run that loads the project with its files replaced."""
+        """Fork a run from this process. The run loads the project, with the files of the request replaced."""
         restore = replaced_on_disk(request["files"]) if request["on_disk"] else _restore_nothing
         reading, writing = os.pipe()
         pid = os.fork()
@@ -143,13 +144,13 @@ class Server:
         self._runs[reading] = Run(request, pid, reading, restore=restore, reap=_reap)
 
     def _end(self, fd: int, ending: str) -> None:
-        """Kill the processes of a run, and answer with what it reported; or begin it again if its function could not be swapped."""
+        """Kill the processes of a run and send the answer, or fork it again from here if its function could not be swapped."""
         run = self._runs.pop(fd)
         for kill in (os.killpg, os.kill):
             with suppress(OSError):
                 kill(run.pid, signal.SIGKILL)
-        # A process that has left the group of its run is still killed, if all processes that are seen here belong to runs that have
-        # ended. The process that has collected the tests would be killed too.
+        # Also kill processes that left their run's group. That means killing everything visible, so it is done only if no run and
+        # no collecting process is alive.
         if self._alone and not self._runs and self._collected is None:
             with suppress(OSError):
                 os.kill(-1, signal.SIGKILL)
@@ -164,7 +165,7 @@ class Server:
             send(CHANNEL, answer)
 
     def _reap_orphans(self) -> None:
-        """Reap the processes that ended runs have left behind. While runs are under way, that could reap theirs, so it waits."""
+        """Reap the processes that ended runs left behind. Does nothing while runs are under way: it could reap their children."""
         with suppress(ChildProcessError):
             while not self._runs and os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -175,10 +176,10 @@ class Run:
 
     Args:
         request: The request for this run.
-        pid: The number of the child's process, which is also that of its process group.
+        pid: The pid of the child. Its process group has the same number.
         fd: The descriptor from which the child's reports are read.
         restore: Restores the files that were replaced on the disk.
-        reap: Reaps the child, given its number, once it was killed. Only the process that has forked the child can do this.
+        reap: Reaps the child with the given pid after it was killed. Only the process that forked the child can do this.
     """
 
     def __init__(
@@ -187,28 +188,28 @@ class Run:
         self.request, self.pid, self.restore, self.reap = request, pid, restore, reap
         self._fd = fd
         self._begin = time.monotonic()
-        self._end, self._stall_s = self._begin + request["wall_s"], request["stall_s"]
-        self.deadline = min(self._end, self._begin + COLLECTING_FACTOR * self._stall_s)
-        """The monotonic time at which the run is ended unless it has reported something before."""
+        self._ends_at, self._stall_s = self._begin + request["wall_s"], request["stall_s"]
+        self.deadline = min(self._ends_at, self._begin + FIRST_REPORT_FACTOR * self._stall_s)
+        """The run is killed at this monotonic time; every report moves it on."""
         self._data = bytearray()
 
     def read(self) -> bool:
         """Read the reports that have arrived, and return whether more may follow.
 
-        None follows the last report, even if the pipe is still open: processes that a test has left behind may hold it open.
+        Nothing follows the last report; a leftover process may still hold the pipe open.
         """
         data = os.read(self._fd, 1 << 20)
         self._data += data
-        self.deadline = min(self._end, time.monotonic() + self._stall_s)
+        self.deadline = min(self._ends_at, time.monotonic() + self._stall_s)
         last_line = self._data.rfind(b"\n", 0, -1) + 1
         is_finished = self._data.endswith(b"\n") and self._data.startswith(LAST_REPORT, last_line)
         return bool(data) and not is_finished and len(self._data) <= MAX_REPORT_BYTES
 
     def answer(self, ending: str) -> dict[str, Any]:
-        """Return all reports of the run, merged into the answer to its request."""
+        """Return the answer to the request: all reports of the run, merged. ``ending`` is "ended" or "timed_out"."""
         answer: dict[str, Any] = {"tests": {}, "lines": {}}
         for line in bytes(self._data).split(b"\n"):
-            with suppress(ValueError):  # the child may have been killed while it wrote its last line
+            with suppress(ValueError):  # the last line is incomplete if the child was killed while it wrote
                 for name, value in json.loads(line).items():
                     if name in ("tests", "lines"):
                         answer[name].update(value)
@@ -217,11 +218,11 @@ class Run:
         return {**answer, "id": self.request["id"], "ending": ending, "wall_s": time.monotonic() - self._begin}
 
 
-def imported(name: str) -> bool:
-    """Import a module, and return whether that worked."""
+def try_import(name: str) -> bool:
+    """Import a module, and return whether that succeeded."""
     try:
         importlib.import_module(name)
-    except BaseException:  # a module may raise anything, and the tests that need it will find that out for themselves
+    except BaseException:  # a module may raise anything; the tests that need it will fail by themselves
         return False
     return name in sys.modules
 

@@ -1,7 +1,7 @@
-"""Put other code into functions that are loaded already.
+"""Replace the code of functions that are loaded already.
 
-The result is that of loading their file with the other code, on two conditions: nothing but the function's body differs, and the
-function was not called while the project was loaded, so that nothing which was computed then depends on it.
+The result is the same as loading the changed file anew, on two conditions: only the body of the function differs, and the function
+was not called while the project was loaded. Otherwise something that was computed at that time could depend on the old body.
 """
 
 from __future__ import annotations
@@ -22,26 +22,27 @@ for _name in __future__.all_feature_names:
     _FUTURES |= getattr(__future__, _name).compiler_flag
 
 Place = tuple[str, int, str]
-"""The file of a function, the number of its first line, decorators included, and its name without those of its classes."""
+"""The file of a function, the number of its first line (decorators included), and its name without the names of its classes."""
 
 
 class Functions:
-    """The functions that are loaded, by their places.
+    """The loaded functions that can be swapped, by their places.
 
-    Call ``watch`` before the project is loaded, and ``stop_watching`` and ``find`` once it is.
+    Call ``watch`` before the project is loaded, and ``stop_watching`` and ``find`` afterwards.
     """
 
     def __init__(self) -> None:
         self._functions: dict[Place, list[FunctionType]] = {}
         """One place has several functions if its ``def`` was run several times."""
         self._called: dict[int, CodeType] = {}
+        """The code of the functions that were called while this object watched, by ``id``."""
 
     def watch(self) -> None:
-        """Take note of all functions that are called from now on."""
+        """Record all functions that are called from now on."""
         called = self._called
 
         def note_call(frame: FrameType, _event: str, _argument: Any) -> None:
-            called[id(frame.f_code)] = frame.f_code  # keeping the code alive, so that no other one gets its id
+            called[id(frame.f_code)] = frame.f_code  # keeps the code alive, so that its id is not used again
 
         sys.settrace(note_call)
 
@@ -54,7 +55,7 @@ class Functions:
         self._called.clear()
         real_paths: dict[str, str] = {}
         for candidate in gc.get_objects():
-            # The type is compared, since ``isinstance`` asks objects for their ``__class__``, which may run code of the project.
+            # ``isinstance`` would ask the object for its ``__class__``, which may run code of the project.
             if type(candidate) is FunctionType:
                 place = _place_of(candidate.__code__)
                 name = place[0]
@@ -63,7 +64,7 @@ class Functions:
                     self._functions.setdefault((path, *place[1:]), []).append(candidate)
 
     def swap(self, swap: SwapRequest) -> bool:
-        """Put other code into a function. Returns whether that was possible; if not, nothing has changed."""
+        """Replace the code of a function, and return whether that was possible. If not, nothing has changed."""
         place = os.path.realpath(swap["path"]), swap["first"], swap["name"]
         functions = self._functions.get(place, [])
         if not functions:
@@ -74,7 +75,7 @@ class Functions:
         except (SyntaxError, ValueError):
             return False
         new = next((code for code in _codes_in(module) if _place_of(code)[1:] == place[1:]), None)
-        # Code fits a function only if it uses the same variables of the functions around it.
+        # A function accepts new code only if the code uses the same variables of enclosing functions.
         if new is None or any(new.co_freevars != function.__code__.co_freevars for function in functions):
             return False
         for function in functions:

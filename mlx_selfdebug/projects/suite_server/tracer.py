@@ -20,11 +20,12 @@ class Tracer:
     def __init__(self, files: Sequence[str]) -> None:
         self._files = set(files)
         self._lines_by_name: dict[str, set[int] | None] = {}
-        """The recorded lines by the name that code has for its file, or None for a file that is not recorded.
+        """The recorded lines by ``co_filename``, or None for a file that is not recorded.
 
-        The names of one file may differ, for example by links. Finding the real path takes too long to do it for every call.
+        One file may have several such names, for example through links. This saves resolving the real path at every call.
         """
         self._lines: dict[str, set[int]] = {}
+        """The same sets of lines by the real path of the file."""
 
     def __enter__(self) -> None:
         threading.settrace(self._call)
@@ -35,18 +36,18 @@ class Tracer:
         threading.settrace(None)
 
     def take_lines(self) -> dict[str, list[int]]:
-        """Return the lines that ran since the last call, by the real path of the file."""
+        """Return the lines that ran since the last call, by the real path of the file, and forget them."""
         taken = {path: sorted(lines) for path, lines in self._lines.items() if lines}
         for lines in self._lines.values():
             lines.clear()
         return taken
 
     def lines_so_far(self) -> dict[str, list[int]]:
-        """Return what ``take_lines`` would return, but keep the record. May be called from another thread."""
+        """Return the same as ``take_lines``, but forget nothing. May be called from another thread."""
         return {path: sorted(lines.copy()) for path, lines in list(self._lines.items()) if lines}
 
     def _call(self, frame: FrameType, _event: str, _argument: Any) -> Any:
-        """Return the function that Python is to call for each line of a frame that begins, or None to leave the frame alone."""
+        """Return the function that Python calls for each line of a new frame, or None if the frame is not to be traced."""
         name = frame.f_code.co_filename
         if name not in self._lines_by_name:
             path = os.path.realpath(name)

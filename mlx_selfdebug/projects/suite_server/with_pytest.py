@@ -1,4 +1,4 @@
-"""Run tests with pytest, which is imported here. So this module is imported only where the project's interpreter has pytest."""
+"""Run tests with pytest. Import this module only if the project's interpreter has pytest, which is imported here."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .messages import CollectRequest
 from .reports import MAX_LONG_TEXT, MAX_TEXT, Compared, Reports, compared_in, facts_of, text_of
 
 _PLUGIN_OPTIONS = {"xdist": ["-n0"], "pytest_cov": ["--no-cov"], "pytest_randomly": ["-p", "no:randomly"]}
-"""The options that keep plugins from running tests in other processes, slowing them down or shuffling them, by package."""
+"""Options by package. They keep the plugin from running tests in other processes, slowing them down or shuffling them."""
 
 
 def run(request: CollectRequest, reports: Reports) -> int:
     """Run the tests of a request, and return pytest's exit code."""
-    # Whatever limit of failures the project sets, all files are collected. ``pytest_runtestloop`` then sets that of the request.
+    # All files are collected, whatever limit of failures the project sets. ``pytest_runtestloop`` sets the limit of the request.
     arguments = [*request["arguments"], *request["tests"], "--maxfail=0"]
     if not request["facts"]:
         arguments.append("--tb=no")  # finding the source of a traceback takes longer than most tests
@@ -29,21 +29,21 @@ def run(request: CollectRequest, reports: Reports) -> int:
 
 
 class _Plugin:
-    """Reports each test of a session of pytest. The methods are pytest's hooks, in the order in which it calls them."""
+    """A pytest plugin that reports each test. Its methods are pytest's hooks, in the order in which pytest calls them."""
 
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
         self._results: dict[str, tuple[str, dict[str, Any]]] = {}
-        """The outcome and the facts of the test that is under way so far, by its id. Set-up, call and tear-down add to them."""
+        """The outcome and the facts so far of the test that is running, by its id. Set-up, call and tear-down add to them."""
         self._compared: Compared | None = None
-        """The last comparison of this test that failed."""
+        """The last failed comparison of the test that is running."""
         self._collect_error: BaseException | None = None
-        """The last exception that a file has raised while it was collected."""
+        """The last exception that was raised while a file was collected."""
 
     def pytest_exception_interact(self, call: Any) -> None:
         if call.when == "collect":
             error = call.excinfo.value
-            # pytest wraps what a module raises while it is imported.
+            # pytest wraps the exception of a module that cannot be imported.
             self._collect_error = error.__cause__ or error
 
     def pytest_collectreport(self, report: Any) -> None:
@@ -56,7 +56,7 @@ class _Plugin:
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: Any) -> Generator[None, Any, None]:
-        # If a file could not be collected, pytest runs no test, unless it is told to.
+        # If a file could not be collected, pytest runs no test, unless an option of the project says otherwise.
         wanted = self._reports.collected([item.nodeid for item in session.items] if not session.testsfailed else [])
         if not session.testsfailed:
             session.items[:] = [item for item in session.items if item.nodeid in wanted]
@@ -70,14 +70,14 @@ class _Plugin:
         begin = time.monotonic()
         self._reports.begin(item.nodeid)
         result = yield
-        # A test passes only if its call was seen to pass. A test that ends pytest itself, or breaks its report, fails.
+        # A test passes only if its call was reported as passed. It fails if it ends pytest itself or breaks pytest's report.
         outcome, facts = self._results.pop(item.nodeid, ("failed", {}))
         if result.excinfo is not None:
             outcome, facts = "failed", facts_of(result.excinfo[1], None) if self._reports.with_facts else {}
         place = {**_place(item), "wall_s": time.monotonic() - begin} if self._reports.with_facts else {}
         self._reports.end(item.nodeid, outcome, {**place, **facts})
 
-    # Only set-up and call are traced. What pytest runs to report a failure, such as the ``__repr__`` of arguments, is not.
+    # Only set-up and call are traced, so that code which pytest runs to report a failure, such as a ``__repr__``, is not.
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_setup(self) -> Generator[None, Any, None]:
         with self._reports.tracing():
@@ -96,11 +96,11 @@ class _Plugin:
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(self, item: Any, call: Any) -> Generator[None, Any, None]:
-        # It is called once each for set-up, call and tear-down. The first failure counts.
+        # pytest calls this hook after set-up, call and tear-down. The first failure counts.
         report = (yield).get_result()
         if report.failed and self._results.get(item.nodeid, ("", {}))[0] != "failed":
             error = call.excinfo.value if call.excinfo else None
-            # pytest also runs the tests of unittest, whose assertions do not call pytest_assertrepr_compare.
+            # pytest also runs unittest's tests, whose assertions do not call pytest_assertrepr_compare.
             compared = self._compared or (compared_in(error.__traceback__) if error else None)
             facts = facts_of(error, compared) if self._reports.with_facts and error else {}
             self._results[item.nodeid] = ("failed", facts)

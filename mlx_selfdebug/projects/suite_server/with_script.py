@@ -1,4 +1,4 @@
-"""Run a Python program that is a test by itself. It counts as one test, which passes if the program exits with 0."""
+"""Run a Python program as a single test, which passes if the program exits with 0."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ID = "command"
 
 
 def run(request: CollectRequest, reports: Reports) -> int:
-    """Run the program of a request. Returns 0 if it exits with 0, and 1 if it exits in another way or raises."""
+    """Run the program of a request. Return 0 if it exits with 0, and 1 if it exits with another code or raises."""
     reports.begin(ID)
     error: BaseException | None = None
     with reports.tracing():

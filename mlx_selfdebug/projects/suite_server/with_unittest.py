@@ -12,7 +12,7 @@ from .reports import Reports, compared_in, facts_of
 
 
 def run(request: CollectRequest, reports: Reports) -> int:
-    """Run the tests of a request. Returns 0 if at least one ran and none failed, and 1 otherwise."""
+    """Run the tests of a request. Return 0 if at least one ran and none failed, and 1 otherwise."""
     loader = unittest.TestLoader()
     names = request["tests"] or [name for name in request["arguments"] if not name.startswith("-")]
     suite = loader.loadTestsFromNames(names) if names else loader.discover(".")
@@ -46,7 +46,7 @@ class _Result(unittest.TestResult):
 
     def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802
         super().startTest(test)
-        self._outcome, self._facts = "failed", {}  # a test that ends in an unforeseen way has not passed
+        self._outcome, self._facts = "failed", {}  # a test fails unless a success is reported
         self._begin = time.monotonic()
         self._reports.begin(test.id())
         self._tracing.__enter__()
@@ -66,14 +66,14 @@ class _Result(unittest.TestResult):
         self._outcome = "skipped"
 
     def addFailure(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802
-        # The base class takes the frames of unittest out of the traceback, which hold what was compared.
+        # The base class removes unittest's frames from the traceback, and they hold the compared values.
         self._fail(err)
         super().addFailure(test, err)
 
     def addError(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802
         self._fail(err)
         super().addError(test, err)
-        # If a class or a module could not be set up, no test is started or stopped: ``test`` only stands for the error.
+        # If the set-up of a class or module fails, no test is started or stopped. ``test`` then only stands for the error.
         if not hasattr(test, "_testMethodName"):
             self._reports.end(test.id(), "failed", self._facts)
 

@@ -28,7 +28,7 @@ If the bug is an endless loop, nearly all edits run into it.
 
 Run = Callable[[str], "Future[Verdict]"]
 """Begins to run a program against the checks that the search goes by."""
-Certain = Callable[[Verdict], Verdict]
+RequireTested = Callable[[Verdict], Verdict]
 """Returns the verdict unchanged, or raises SandboxError if the machine failed, which says nothing about the edit."""
 
 
@@ -36,7 +36,7 @@ class EditSearch:
     """The search for an edit of one failed program.
 
     At most ``max_tries`` of the ``candidates`` are run, by ``run``. After the first that passes, ``further`` more are tried.
-    ``certain`` checks each verdict.
+    ``require_tested`` checks each verdict.
 
     The search goes on in the threads in which its runs end, so the caller may decode meanwhile. The future ``ended`` is done when
     the search is over, and holds the error if a run failed. Then ``found`` holds the edits that passed, in the order of the tries,
@@ -48,7 +48,7 @@ class EditSearch:
         candidates: Iterable[Candidate],
         run: Run,
         max_tries: int,
-        certain: Certain = lambda verdict: verdict,
+        require_tested: RequireTested = lambda verdict: verdict,
         *,
         further: int = FURTHER,
     ) -> None:
@@ -58,7 +58,7 @@ class EditSearch:
         self._n_timeouts = 0
         self._waiting: Iterator[Candidate] = iter(candidates)
         self._run = run
-        self._certain = certain
+        self._require_tested = require_tested
         self._max_tries, self._further = max_tries, further
         self._under_way: deque[tuple[Candidate, Future[Verdict]]] = deque()
         self._lock = threading.Lock()
@@ -88,7 +88,7 @@ class EditSearch:
         while self._under_way and self.n_tries < self._max_tries and self._under_way[0][1].done():
             candidate, future = self._under_way.popleft()
             self.n_tries += 1
-            verdict = self._certain(future.result())
+            verdict = self._require_tested(future.result())
             self._n_timeouts += verdict.outcome in TIMEOUTS
             if self._n_timeouts >= MAX_TIMEOUTS:
                 self._max_tries = self.n_tries

@@ -1,9 +1,15 @@
 """Run the edit searches of a stream. Each search ends as an attempt.
 
-    move --reading--> executed lines (another process) --> candidates in order --> tries --> the likeliest that passes --> tests
+A search begins with a failed program that the model has read. Its steps are these:
 
-Nothing is decoded. The result of a search depends only on the failed program and on the codes that were tried before. A search that
-was killed can therefore be run again, with the same result.
+1. Another process runs the failed program and records which lines its failing calls run.
+2. Edits of the program are put in order, by the model's surprise and by these lines.
+3. The edits are tried in this order: each edited program is run against the checks that the search goes by.
+4. Of the edits that pass, the one whose whole program the model finds likeliest is chosen.
+5. The chosen program is tested with all checks, and becomes the attempt.
+
+Nothing is decoded and nothing is drawn at random. The result depends only on the failed program and on the codes that were tried
+before, except that a try may run into its time limit on a slow machine. So a search that was killed can be run again.
 """
 
 from __future__ import annotations
@@ -32,7 +38,7 @@ EDITED = "edited"
 MAX_TRIES = 150
 """The largest number of edits that one search runs.
 
-Of 93 bugs put into training tasks, 300 tries repaired no more than 150 did, and they repaired one wrongly.
+Raising the limit from 150 to 300 repaired none of 93 bugs put into training tasks in addition, and gave one wrong repair.
 """
 MAX_COMPARED = 4
 """The largest number of passing edits that are compared by the likelihood of the whole program."""
@@ -42,8 +48,8 @@ Likelihood = Callable[[ProgramReading, Sequence[str]], Sequence[float]]
 
 
 @dataclass(frozen=True)
-class AskedSearch:
-    """One search to be made."""
+class SearchRequest:
+    """A request for one search."""
 
     arm: str
     """The arm that the search's attempt belongs to."""
@@ -58,60 +64,63 @@ class AskedSearch:
 
     @property
     def parent(self) -> Attempt:
-        """Return the failed attempt whose program is searched."""
+        """The failed attempt whose program is searched."""
         assert self.move.parent is not None
         return self.move.parent
 
 
-class Searching:
+class SearchPool:
     """The searches that are under way.
 
-    ``runner`` runs the tries. ``likelihood`` decides which of the edits that pass wins, and ``cache`` tests the program of the
-    winner.
+    Args:
+        runner: Runs the tries.
+        cache: Tests the program of the edit that was chosen.
+        likelihood: Decides which of the edits that pass is chosen.
     """
 
     def __init__(self, runner: TestRunner, cache: VerdictCache, likelihood: Likelihood) -> None:
         self._runner, self._cache, self._likelihood = runner, cache, likelihood
-        self._under_way: list[_Search] = []
+        self._under_way: list[_SearchJob] = []
 
     @property
     def pending(self) -> int:
+        """The number of searches that are under way."""
         return len(self._under_way)
 
     @property
     def futures(self) -> list[Future[Any]]:
-        """Return the futures that the searches wait for."""
-        return [future for search in self._under_way for future in search.futures]
+        """The futures that the searches wait for."""
+        return [future for job in self._under_way for future in job.futures]
 
-    def begin(self, asked: AskedSearch) -> None:
+    def begin(self, request: SearchRequest) -> None:
         """Begin one more search."""
-        self._under_way.append(_Search(asked, self._runner, self._cache, self._likelihood))
+        self._under_way.append(_SearchJob(request, self._runner, self._cache, self._likelihood))
 
     def finished(self) -> Iterator[Attempt]:
         """Advance all searches, and yield the attempts of those that are over. Raises SandboxError if tests could not be run."""
-        for search in list(self._under_way):
-            attempt = search.advance()
+        for job in list(self._under_way):
+            attempt = job.advance()
             if attempt is not None:
-                self._under_way.remove(search)
+                self._under_way.remove(job)
                 yield attempt
 
 
-class _Search:
-    """One search. It waits for the trace, then for the tries, and at last for the tests of the edit that won."""
+class _SearchJob:
+    """One search. It waits for the trace, then for the tries, and at last for the tests of the edit that was chosen."""
 
-    def __init__(self, asked: AskedSearch, runner: TestRunner, cache: VerdictCache, likelihood: Likelihood) -> None:
-        self._asked, self._runner, self._cache, self._likelihood = asked, runner, cache, likelihood
-        self._domain = domain_of(asked.task.domain)
-        self._checks = asked.task.hidden if asked.move.hidden else asked.task.public
-        self._wall_s = wall_s_of(asked.parent.public, runner.limits.wall_s)
+    def __init__(self, request: SearchRequest, runner: TestRunner, cache: VerdictCache, likelihood: Likelihood) -> None:
+        self._request, self._runner, self._cache, self._likelihood = request, runner, cache, likelihood
+        self._domain = domain_of(request.task.domain)
+        self._checks = request.task.hidden if request.move.hidden else request.task.public
+        self._wall_s = wall_s_of(request.parent.public, runner.limits.wall_s)
         self._trace = self._begin_trace()
         self._search: EditSearch | None = None
-        self._winner: Candidate | None = None
+        self._chosen: Candidate | None = None
         self._tests: Tests | None = None
 
     @property
     def futures(self) -> list[Future[Any]]:
-        """Return the futures that the search waits for now."""
+        """The futures that the search waits for now."""
         if self._tests:
             return [future for future in self._tests.futures if not future.done()]
         if self._search:
@@ -123,53 +132,53 @@ class _Search:
         if self._search is None:
             if self._trace and not self._trace.done():
                 return None
-            self._search = self._begin_search(self._trace)
+            self._search = self._begin_search()
         if not self._search.ended.done():
             return None
         self._search.ended.result()  # Raises the error of a search that failed.
         if not self._search.found:
-            parent = self._asked.parent
+            parent = self._request.parent
             return self._attempt(parent.code, parent.verdict, parent.public, EXHAUSTED)
-        if self._winner is None or self._tests is None:
+        if self._chosen is None or self._tests is None:
             compared = self._search.found[:MAX_COMPARED]
-            self._winner = likeliest(compared, lambda codes: self._likelihood(self._asked.program, codes))
-            self._tests = self._cache.tests(self._winner.code, self._asked.task)
+            self._chosen = likeliest(compared, lambda codes: self._likelihood(self._request.program, codes))
+            self._tests = self._cache.tests(self._chosen.code, self._request.task)
         if any(not future.done() for future in self._tests.futures):
             return None
-        hidden = require_tested(self._tests.hidden.result(), f"{self._asked.task.id} (hidden checks)")
-        return self._attempt(self._winner.code, hidden, public_of(self._tests, self._asked.task), EDITED)
+        hidden = require_tested(self._tests.hidden.result(), f"{self._request.task.id} (hidden checks)")
+        return self._attempt(self._chosen.code, hidden, public_of(self._tests, self._request.task), EDITED)
 
     def _begin_trace(self) -> Future[Executed] | None:
         """Begin to run the failed program to see which lines its failing calls run. Return None if it is not Python."""
         if not traceable(self._domain):
             return None
         tracing = TracingRunner(self._runner, self._wall_s)
-        trace = self._domain.judge(self._asked.parent.code, self._asked.task, self._checks, tracing)
+        trace = self._domain.judge(self._request.parent.code, self._request.task, self._checks, tracing)
         # A domain passes on the futures of its runner, and those of a ``TracingRunner`` hold no verdicts.
         return cast("Future[Executed]", trace)
 
-    def _begin_search(self, trace: Future[Executed] | None) -> EditSearch:
-        """Put the edits in order, by what the trace shows if there is one, and begin to try them."""
-        task, program = self._asked.task, self._asked.program
-        executed = failing_shares(trace.result()) if trace else None
-        ordered = candidates(program, self._domain, hints_of(task, self._asked.parent.public.failures), executed)
+    def _begin_search(self) -> EditSearch:
+        """Put the edits in order and begin to try them. The trace, if there is one, must have ended."""
+        task, program = self._request.task, self._request.program
+        executed = failing_shares(self._trace.result()) if self._trace else None
+        ordered = candidates(program, self._domain, hints_of(task, self._request.parent.public.failures), executed)
         quick = QuickRunner(self._runner, self._wall_s)
         return EditSearch(
-            worthwhile(ordered, program, self._domain, self._asked.tried),
+            worthwhile(ordered, program, self._domain, self._request.tried),
             run=lambda code: self._domain.judge(code, task, self._checks, quick),
             max_tries=MAX_TRIES,
-            certain=lambda verdict: require_tested(verdict, task.id),
+            require_tested=lambda verdict: require_tested(verdict, task.id),
         )
 
     def _attempt(self, code: str, hidden: Verdict, public: Verdict, finish: str) -> Attempt:
-        asked, program = self._asked, self._asked.program
+        request, program = self._request, self._request.program
         assert self._search is not None
         return Attempt(
-            task_id=asked.task.id,
-            arm=asked.arm,
-            sample=asked.move.sample,
-            round=asked.move.round,
-            parent=asked.parent.id,
+            task_id=request.task.id,
+            arm=request.arm,
+            sample=request.move.sample,
+            round=request.move.round,
+            parent=request.parent.id,
             prompt=program.prompt,
             completion=self._domain.completion(code),
             code=code,
@@ -177,7 +186,7 @@ class _Search:
             public=public,
             n_prompt_tokens=len(program.prompt_ids),
             n_completion_tokens=0,
-            seed=asked.seed,
+            seed=request.seed,
             finish=finish,
             kind="edits",
             n_read_tokens=len(program.ids),

@@ -37,7 +37,7 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
     """Return the evidence as plain data, with what its properties compute and ``_plain`` does not see."""
     data = _half(evidence)
     if evidence.gate:
-        data["gate"]["passed"] = evidence.gate.passed
+        data["gate"] = _plain(evidence.gate.to_dict())
     return data | {"bugs": _half(evidence.bugs) if evidence.bugs else None}
 
 

@@ -79,7 +79,7 @@ class _Item:
 
     @property
     def n_bytes(self) -> int:
-        """Return a rough estimate of the bytes that the item takes in the page."""
+        """A rough estimate of the bytes that the item takes in the page."""
         # Rough allowances: 900 bytes for the frame, 60 for the tags around each part of a line, 400 for each row of facts. The
         # code after counts twice, because the diff shows it as well.
         marks = 60 * sum(len(line.parts) for line in self.diff)

@@ -187,9 +187,9 @@ class CommandConfinement:
 
     @property
     def counts_own_processes(self) -> bool:
-        """Whether RLIMIT_NPROC counts the processes of the command alone, and holds for this user.
+        """Whether RLIMIT_NPROC can limit this command: it counts only the command's processes, and the user is not exempt.
 
-        Since Linux 5.14 it counts the processes of each user namespace. It has never held for root.
+        Since Linux 5.14 it counts the processes of each user namespace. Root has always been exempt.
         """
         by_namespace = kernel_version(os.uname().release) >= (5, 14)
         return by_namespace and os.getuid() != 0 and namespaces.OWN_USER in self.details.get("namespaces", "")

@@ -29,7 +29,7 @@ from mlx_selfdebug.sandbox.confinement.layout import Plan
 from mlx_selfdebug.sandbox.confinement.reach import Reach
 from mlx_selfdebug.sandbox.confinement.seatbelt_command import command_line
 
-__all__ = ["LAYERS", "ChildConfinement", "CommandConfinement", "confine_zygote", "footprint"]
+__all__ = ["COMMAND_LAYERS", "LAYERS", "ChildConfinement", "CommandConfinement", "confine_zygote", "footprint"]
 
 LAYERS: tuple[str, ...] = ("seatbelt", "process_limit", "footprint")
 """The layers of macOS.
@@ -38,6 +38,8 @@ LAYERS: tuple[str, ...] = ("seatbelt", "process_limit", "footprint")
 measure the memory of its children and end them.
 """
 
+COMMAND_LAYERS: tuple[str, ...] = ("seatbelt",)
+"""The layers of a command on macOS."""
 _MAX_OPEN_FILES = 1 << 16
 """The number of descriptors that are closed, open or not, if the open ones cannot be listed and the limit is not lower."""
 _REFUSED, _FORKED = b"r", b"f"
@@ -86,7 +88,7 @@ class CommandConfinement:
 
     @property
     def counts_own_processes(self) -> bool:
-        """Whether RLIMIT_NPROC counts the processes of the command alone. On macOS it always counts all processes of the user."""
+        """Whether RLIMIT_NPROC can limit this command. It cannot: on macOS it always counts all processes of the user."""
         return False
 
     def separate(self) -> None:

@@ -2,13 +2,13 @@
 
 This module only decides. Its caller is an event loop, which has the clock, measures the processes and ends them:
 
-    watch.add(child, budget_bytes)                                        # as it is forked
+    watch.add(child, budget_bytes)                              # when it is forked
     ...
-    if now >= watch.due:                                                  # watch.due bounds the loop's wait
+    if now >= watch.due:                                        # watch.due bounds the loop's wait
         for pid in watch.look(now, {pid: footprint(pid) for pid in watch.pids}).over:
             os.kill(pid, signal.SIGKILL)
     ...
-    watch.remove(child)                                                   # as it is reaped, not before
+    watch.remove(child)                                         # when it is reaped; a killed process is watched until then
 
 This is needed where the kernel enforces no limit on memory. What a process takes between two looks, which is some tens of MiB,
 goes unnoticed.
@@ -24,20 +24,21 @@ NEAR_S = 0.01
 """Seconds until the next look if a process has held more than half of its budget."""
 FAR_S = 0.02
 """Seconds until the next look otherwise."""
-BLIND_LOOKS = 10
+MAX_FAILED_LOOKS = 10
 """The number of failed measurements in a row after which a process counts as impossible to measure."""
 
 
 @dataclass(frozen=True)
-class Sight:
-    """The numbers of the processes that need attention after one look."""
+class Findings:
+    """The pids that need attention after one look."""
 
     over: tuple[int, ...] = ()
     """Processes that have exceeded their budget and must be killed."""
-    blind: tuple[int, ...] = ()
-    """Processes that could not be measured ``BLIND_LOOKS`` times in a row, so that their budget is not enforced.
+    unmeasured: tuple[int, ...] = ()
+    """Processes that could not be measured ``MAX_FAILED_LOOKS`` times in a row, so that their budget is not enforced.
 
-    This is the fault of the machine, not of the candidate.
+    This is the fault of the machine, not of the candidate, unless the process has ended. A process that was ``over`` is not among
+    them: it has been killed, and cannot be measured once it is dead.
     """
 
 
@@ -49,6 +50,16 @@ class _Watched:
     peak_bytes: int = 0
     n_failed_looks: int = 0
     """The number of measurements that have failed since the last one that succeeded."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the process has exceeded its budget at any time."""
+        return self.peak_bytes > self.budget_bytes
+
+    @property
+    def is_unmeasured(self) -> bool:
+        """Whether too many measurements in a row have failed."""
+        return self.n_failed_looks >= MAX_FAILED_LOOKS and not self.is_over
 
     def add_measurement(self, footprint_bytes: int) -> None:
         if not footprint_bytes:
@@ -85,7 +96,7 @@ class MemoryWatch:
         """The numbers of the processes that are being watched."""
         return tuple(self._watched)
 
-    def look(self, now: float, footprints: Mapping[int, int]) -> Sight:
+    def look(self, now: float, footprints: Mapping[int, int]) -> Findings:
         """Judge the footprints of ``pids`` at the time ``now``, set ``due``, and return the processes that need attention.
 
         Footprints are in bytes. One that is unknown is 0 or absent.
@@ -94,7 +105,7 @@ class MemoryWatch:
             watched.add_measurement(footprints.get(pid, 0))
         near = any(watched.peak_bytes > watched.budget_bytes // 2 for watched in self._watched.values())
         self.due = now + (NEAR_S if near else FAR_S) if self._watched else math.inf
-        return Sight(
-            over=tuple(pid for pid, watched in self._watched.items() if watched.peak_bytes > watched.budget_bytes),
-            blind=tuple(pid for pid, watched in self._watched.items() if watched.n_failed_looks >= BLIND_LOOKS),
+        return Findings(
+            over=tuple(pid for pid, watched in self._watched.items() if watched.is_over),
+            unmeasured=tuple(pid for pid, watched in self._watched.items() if watched.is_unmeasured),
         )

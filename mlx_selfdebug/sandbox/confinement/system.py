@@ -1,8 +1,13 @@
 """Offer the confinement of this operating system behind one interface.
 
-A confinement has two parts. For test runs, the zygote enters the first part once, and each child that it forks enters the second.
-For a command, the keeper enters the first part, and the child that becomes the command enters the second. Only the module of the
-running system is imported.
+A confinement has two parts, which are entered by two processes.
+
+- For test runs there is a zygote: an interpreter with everything loaded, which forks a child for each run. The zygote enters the
+  first part once, and each child enters the second.
+- For a command there is a keeper: the process that starts the command, waits for it, and ends everything that the command started.
+  The keeper enters the first part, and the child that becomes the command enters the second.
+
+Only the module of the running system is imported.
 """
 
 from __future__ import annotations
@@ -43,10 +48,13 @@ class CommandConfinement(Protocol):
 
     @property
     def counts_own_processes(self) -> bool:
-        """Whether RLIMIT_NPROC counts the processes of the command alone, and holds for this user."""
+        """Whether RLIMIT_NPROC can limit this command: it counts only the command's processes, and the user is not exempt."""
 
     def separate(self) -> None:
-        """Enter the layers of the keeper. It may return in another process."""
+        """Enter the layers of the keeper.
+
+        With Linux namespaces this forks: it returns in the child, and the first process waits.
+        """
 
     def confine(self) -> None:
         """Enter the layers of the forked child."""
@@ -71,8 +79,9 @@ def layer_names() -> tuple[str, ...]:
 def confine_zygote(layout: Layout, keep_fds: tuple[int, ...], without: frozenset[str]) -> ChildConfinement:
     """Enter every layer that works here, for good, and return the confinement that is in force.
 
-    Every descriptor except ``keep_fds`` is closed, and the layers ``without`` are left out. On Linux this function may return in
-    another process, which is the first of its namespace.
+    The layers ``without`` are left out. On Linux and macOS, every descriptor except ``keep_fds`` is closed. On a system that offers
+    no confinement, all of them stay open. With Linux namespaces this forks: it returns in the child, which is number 1 of its
+    namespace, and the process that called it waits.
     """
     if sys.platform == "linux":
         from mlx_selfdebug.sandbox.confinement import linux
@@ -87,7 +96,11 @@ def confine_zygote(layout: Layout, keep_fds: tuple[int, ...], without: frozenset
 
 def command_layer_names() -> tuple[str, ...]:
     """Return the names of all layers that this system may offer for commands."""
-    return ("seatbelt",) if sys.platform == "darwin" else layer_names()
+    if sys.platform == "darwin":
+        from mlx_selfdebug.sandbox.confinement import macos
+
+        return macos.COMMAND_LAYERS
+    return layer_names()
 
 
 def command_confinement(reach: Reach, processes: int, without: frozenset[str]) -> CommandConfinement:

@@ -1,11 +1,12 @@
 """Read a folder of tasks, in which each task is a folder of its own:
 
     my_tasks/double/task.md          what is asked; a heading in its first line is not part of it
-                    reference.py     a complete answer; what it defines under the folder's name, or alone, is tested
-                    test_public.py   tests that may be shown; without it, the examples (>>>) in task.md are
+                    reference.py     a complete answer; the function or class named like the folder is tested, or else the
+                                     only public one
+                    test_public.py   tests that may be shown; without this file, the examples (>>>) in task.md may be shown
                     test_*.py        tests that score, for pytest or unittest (translating/unittests.py says what is supported);
-                                     *_test.py and tests.py are read as well
-                    wrong_*.py       answers that must not pass, if there are any
+                                     *_test.py, test.py and tests.py are read as well
+                    wrong_*.py       answers that must not pass, if there are any; they are never read as tests
 
 A folder that holds a task.md itself is read as a single task. Every test of a task is run. If one cannot be, the task is refused
 with an error that names the test and the reason.
@@ -14,11 +15,20 @@ with an error that names the test and the reason.
 from __future__ import annotations
 
 import ast
+import os
 import re
 from pathlib import Path
 
 from mlx_selfdebug.errors import TaskError
-from mlx_selfdebug.tasks.own.source import is_test_file, joined, parsed, read_text, starter_of
+from mlx_selfdebug.tasks.own.source import (
+    SourceError,
+    is_test_file,
+    joined,
+    parsed,
+    python_files,
+    read_text,
+    starter_of,
+)
 from mlx_selfdebug.tasks.sets.records import raise_problems
 from mlx_selfdebug.translating.doctests import doctest_statements
 from mlx_selfdebug.translating.imports import sole_name
@@ -32,123 +42,121 @@ STATEMENT, REFERENCE, PUBLIC = "task.md", "reference.py", "test_public.py"
 def folder_tasks(folder: Path) -> list[Task]:
     """Return the tasks of a folder in the order of their folders' names. Raises TaskError with all problems of all tasks."""
     if (folder / STATEMENT).is_file():
-        folders = [folder]
+        readers = [_Reader(folder)]
     else:
         # A folder with only one of the two files is meant as a task: it is read, and the other file is reported as missing.
-        folders = sorted({path.parent for name in (STATEMENT, REFERENCE) for path in folder.glob(f"*/{name}")})
-    if not folders:
+        folders = {path.parent for name in (STATEMENT, REFERENCE) for path in folder.glob(f"*/{name}")}
+        readers = [_Reader(task_folder, _name_of(folder)) for task_folder in sorted(folders)]
+    if not readers:
         raise TaskError(
             f"{folder}: the folder holds no task",
             hint=f"a task is a folder with {STATEMENT}, {REFERENCE} and test_*.py",
         )
-    tasks: list[Task] = []
-    problems: list[str] = []
-    for task_folder in folders:
-        try:
-            tasks.append(_Reader(task_folder, problems).task(folder.name if task_folder != folder else ""))
-        except _UnreadableError:
-            continue  # its reasons are among the problems
-    raise_problems(folder, problems)
+    tasks = [task for reader in readers if (task := reader.task())]
+    raise_problems(folder, [problem for reader in readers for problem in reader.problems])
     return tasks
 
 
-class _UnreadableError(Exception):
-    """A task cannot be read. The reader has added the reasons to its problems."""
-
-
 class _Reader:
-    """Reads the folder of one task, and adds what is wrong with it to a list of problems.
+    """Reads the folder of one task.
 
     Args:
         folder: The folder of the task.
-        problems: The list to which problems are added, each as ``file: what`` or ``file:line: what``.
+        set_name: The name of the set that the task belongs to, or an empty string. The task's id begins with it.
     """
 
-    def __init__(self, folder: Path, problems: list[str]) -> None:
-        self.folder, self.problems = folder, problems
-        self.n_earlier_problems = len(problems)
+    def __init__(self, folder: Path, set_name: str = "") -> None:
+        self.folder, self.name, self.set_name = folder, _name_of(folder), set_name
+        self.problems: list[str] = []
+        """What is wrong with the task, each as ``path: what`` or ``path:line: what``."""
 
-    def task(self, set_name: str) -> Task:
-        """Return the task, with the name of its set before its id. Raises _UnreadableError if there was any problem."""
+    def task(self) -> Task | None:
+        """Return the task, or None if there are problems. They are added to ``problems``."""
         text = self._text(STATEMENT)
         reference = self._text(REFERENCE)
         node = self._entry(reference)
         entry_point = node.name if node else ""
-        files = [path for path in sorted(self.folder.rglob("*.py")) if is_test_file(path.name)]
-        for path in files:
-            if path.parent != self.folder:
-                self._problem(
-                    str(path.relative_to(self.folder)), f"a file of tests has to be in the same folder as {REFERENCE}"
-                )
-        hidden = [path.name for path in files if path.parent == self.folder and path.name != PUBLIC]
-        if not hidden:
-            self._problem(REFERENCE, f"the folder has no test_*.py besides {PUBLIC}", at=self.folder)
+        wrong_files = sorted(self.folder.glob("wrong_*.py"))
+        hidden_files = [path.name for path in self._test_files() if path not in wrong_files and path.name != PUBLIC]
+        if not hidden_files:
+            self._problem(self.folder, f"no hidden tests: add a test_*.py ({PUBLIC} does not count)")
         has_public = (self.folder / PUBLIC).is_file()
         public = self._tests([PUBLIC], entry_point) if has_public else self._examples(text, entry_point)
-        hidden_checks = self._tests(hidden, entry_point)
-        wrong = tuple(self._text(path.name) for path in sorted(self.folder.glob("wrong_*.py")))
-        if len(self.problems) > self.n_earlier_problems or node is None:
-            raise _UnreadableError
+        hidden = self._tests(hidden_files, entry_point)
+        wrong = tuple(self._text(path.name) for path in wrong_files)
+        if self.problems or node is None:
+            return None
         return Task(
-            id=f"{set_name}/{self.folder.name}".strip("/").replace(" ", "-"),
+            id=f"{self.set_name}/{self.name}".strip("/").replace(" ", "-"),
             domain="python",
             statement=_without_heading(text),
             entry_point=node.name,
             starter_code=starter_of(reference, node),
             public=public,
-            hidden=hidden_checks,
+            hidden=hidden,
             reference=reference,
             wrong=wrong,
-            source=set_name or self.folder.name,
+            source=self.set_name or self.name,
         )
+
+    def _test_files(self) -> list[Path]:
+        """Return the files of tests in the task's folder, and add those in folders inside it to the problems."""
+        files = [path for path in sorted(python_files(self.folder)) if is_test_file(path.name)]
+        for path in files:
+            if path.parent != self.folder:
+                self._problem(path, f"a file of tests has to be in the same folder as {REFERENCE}")
+        return [path for path in files if path.parent == self.folder]
 
     def _text(self, name: str) -> str:
         """Return the text of a file, or an empty string if it cannot be read."""
+        path = self.folder / name
         try:
-            text = read_text(self.folder / name)
-        except ValueError as error:
-            self._problem(name, str(error))
+            text = read_text(path)
+        except SourceError as error:
+            self._problem(path, error.what, error.line)
             return ""
         if not text.strip():
-            self._problem(name, "the file is empty")
+            self._problem(path, "the file is empty")
         return text
 
     def _entry(self, reference: str) -> ast.FunctionDef | ast.ClassDef | None:
         """Return what is tested: the function or class that is named like the folder, or else the only public one."""
         try:
             body = parsed(reference).body
-        except ValueError as error:
-            self._problem(REFERENCE, str(error))
+        except SourceError as error:
+            self._problem(self.folder / REFERENCE, error.what, error.line)
             return None
-        public = {
+        definitions = {
             node.name: node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_"
         }
-        named = public.get(re.sub(r"\W", "_", self.folder.name))
-        if named is None and len(public) == 1:
-            return next(iter(public.values()))
+        named = definitions.get(re.sub(r"\W", "_", self.name))
+        if named is None and len(definitions) == 1:
+            return next(iter(definitions.values()))
         if named is None and reference.strip():
-            names = ", ".join(public) or "none"
+            names = ", ".join(definitions) or "none"
             needed = "a single public function or class, or one named like the folder, is needed"
-            self._problem(REFERENCE, f"defines {names}, but {needed}")
+            self._problem(self.folder / REFERENCE, f"defines {names}, but {needed}")
         return named
 
     def _tests(self, names: list[str], entry_point: str) -> Checks:
         """Return checks that run all tests of these files. ``entry_point`` is empty if it is not known."""
-        sources = [(name, text) for name in names if (text := self._text(name)).strip()]
         checks = []
-        for name, text in sources:
+        for name in names:
+            path, text = self.folder / name, self._text(name)
+            if not text.strip():
+                continue
             try:
                 suite = Suite(text)
             except SyntaxError as error:
-                self._problem(name, f"line {error.lineno or 1}: not valid Python: {error.msg}")
+                self._problem(path, f"not valid Python: {error.msg}", error.lineno or 1)
                 continue
             except ValueError as error:
-                self._problem(name, str(error))
+                self._problem(path, str(error))
                 continue
             name_of = sole_name(suite.imports, entry_point)
             refusals = suite.refusals(name_of if entry_point else None)
             for refusal in refusals:
-                self._problem(name, refusal)
+                self._problem(path, refusal)
             if not refusals:
                 checks.append(Checks.from_source(suite.source(name_of)))
         return joined(checks)
@@ -160,14 +168,17 @@ class _Reader:
         try:
             return Checks.from_asserts(doctest_statements(text, entry_point))
         except (ValueError, SyntaxError) as error:
-            self._problem(STATEMENT, str(error))
+            self._problem(self.folder / STATEMENT, str(error))
             return Checks()
 
-    def _problem(self, name: str, what: str, at: Path | None = None) -> None:
-        """Add a problem of the file ``name``, or of the path ``at``. A text "line 3: ..." is added as ``file:3: ...``."""
-        place = str(at or self.folder / name)
-        line = re.match(r"line (\d+): ", what)
-        self.problems.append(f"{place}:{line[1]}: {what[line.end() :]}" if line else f"{place}: {what}")
+    def _problem(self, path: Path, what: str, line: int = 0) -> None:
+        """Add a problem of a file or folder. ``line`` is the number of the line to blame, or 0."""
+        self.problems.append(f"{path}:{line}: {what}" if line else f"{path}: {what}")
+
+
+def _name_of(folder: Path) -> str:
+    """Return the name of a folder, also of one that is given as ``.`` or ``..``."""
+    return os.path.basename(os.path.abspath(folder))
 
 
 def _without_heading(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,15 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlx_selfdebug.errors import TaskError
-from mlx_selfdebug.tasks.own.source import is_test_file, parsed, read_text
+from mlx_selfdebug.tasks.own.source import is_test_file, parsed, python_files, read_text
 from mlx_selfdebug.translating.unittests import Suite
 
 MAX_FILES = 5_000
 """The largest number of Python files in a folder."""
-SKIPPED = frozenset({"node_modules", "site-packages", "dist-packages", "__pycache__"})
-"""Names of folders that are not looked into."""
-SKIPPED_UNLESS_PACKAGE = frozenset({"build", "dist", "env", "venv"})
-"""Names of folders that tools fill. They are looked into only if they have an ``__init__.py``."""
 _IMPORTS = (ast.Import, ast.ImportFrom)
 _CATCHING_IMPORT_ERRORS = frozenset({"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
 """The exceptions whose handlers let a module do without something that it imports."""
@@ -53,12 +48,12 @@ class Module:
 
     @cached_property
     def functions(self) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:
-        """Return the functions of the top level by name."""
+        """The functions of the top level by name."""
         return {node.name: node for node in self.tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
     @cached_property
     def suite(self) -> Suite:
-        """Return the tests in this module, as they can be translated."""
+        """The tests in this module, as they can be translated."""
         return Suite(self.source, self.dotted)
 
     @property
@@ -74,7 +69,7 @@ def read_modules(folder: Path) -> tuple[list[Module], dict[str, str]]:
     if not folder.is_dir():
         raise TaskError(f"{folder}: there is no such folder")
     paths: list[Path] = []
-    for path in _python_files(folder):
+    for path in python_files(folder):
         paths.append(path)
         if len(paths) > MAX_FILES:
             raise TaskError(f"{folder}: more than {MAX_FILES:,} Python files", hint="name the folder of one package")
@@ -91,19 +86,6 @@ def read_modules(folder: Path) -> tuple[list[Module], dict[str, str]]:
         else:
             modules.append(module)
     return modules, unreadable
-
-
-def _python_files(folder: Path) -> Iterator[Path]:
-    for root, folders, files in os.walk(folder):
-        # Folders are skipped before anything in them is counted, since a virtual environment has thousands of files.
-        folders[:] = [name for name in folders if not _is_skipped(Path(root, name))]
-        yield from (Path(root, name) for name in files if name.endswith(".py") and not name.startswith("."))
-
-
-def _is_skipped(folder: Path) -> bool:
-    if folder.name in SKIPPED_UNLESS_PACKAGE and not (folder / "__init__.py").is_file():
-        return True
-    return folder.name in SKIPPED or folder.name.startswith(".") or (folder / "pyvenv.cfg").is_file()
 
 
 class Package:

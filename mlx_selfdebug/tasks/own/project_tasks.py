@@ -28,7 +28,7 @@ from mlx_selfdebug.projects.suite import Swap
 from mlx_selfdebug.projects.suite_run import PASSED, SuiteRun, TestResult
 from mlx_selfdebug.projects.warm import WarmSuite
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.tasks.own.source import is_test_file
+from mlx_selfdebug.tasks.own.source import is_test_file, python_files
 from mlx_selfdebug.values.task import Task
 
 MAX_TESTS = 30
@@ -161,7 +161,7 @@ class _Search:
         """Return a run of the whole suite with facts, and a traced one. Raises UsageError if no test passes."""
         suite, root = self._warm.suite, self._project.root
         inside = str(self._folder.relative_to(root))
-        has_tests = any(is_test_file(path.name) for path in self._folder.rglob("*.py"))
+        has_tests = any(is_test_file(path.name) for path in python_files(self._folder))
         tests = [inside] if self._folder != root and has_tests else []
         first = suite.run(tests, facts=True).result()
         if not any(test.outcome == PASSED for test in first.tests.values()):

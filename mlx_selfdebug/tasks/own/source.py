@@ -1,8 +1,10 @@
-"""Read a user's Python source without running it, and join the checks that were made of several files."""
+"""Find and read a user's Python source without running it, and join the checks that were made of several files."""
 
 from __future__ import annotations
 
 import ast
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from mlx_selfdebug.parsing import parse_quietly
@@ -10,6 +12,35 @@ from mlx_selfdebug.values.checks import Checks
 
 MAX_BYTES = 1_000_000
 """The largest size of a file."""
+SKIPPED = frozenset({"node_modules", "site-packages", "dist-packages", "__pycache__"})
+"""Names of folders that are not looked into."""
+SKIPPED_UNLESS_PACKAGE = frozenset({"build", "dist", "env", "venv"})
+"""Names of folders that tools fill. They are looked into only if they have an ``__init__.py``."""
+
+
+class SourceError(ValueError):
+    """A file that cannot be read, or source that is not valid Python. As text, it begins with the line if one is to blame."""
+
+    def __init__(self, what: str, line: int = 0) -> None:
+        super().__init__(f"line {line}: {what}" if line else what)
+        self.what = what
+        """What is wrong, without the line."""
+        self.line = line
+        """The number of the line to blame, or 0 if there is none."""
+
+
+def python_files(folder: Path) -> Iterator[Path]:
+    """Yield the Python files in a folder and the folders inside it, except hidden ones and what tools have put there."""
+    for root, folders, files in os.walk(folder):
+        # Folders are skipped before anything in them is counted, since a virtual environment has thousands of files.
+        folders[:] = [name for name in folders if not _is_skipped(Path(root, name))]
+        yield from (Path(root, name) for name in files if name.endswith(".py") and not name.startswith("."))
+
+
+def _is_skipped(folder: Path) -> bool:
+    if folder.name in SKIPPED_UNLESS_PACKAGE and not (folder / "__init__.py").is_file():
+        return True
+    return folder.name in SKIPPED or folder.name.startswith(".") or (folder / "pyvenv.cfg").is_file()
 
 
 def is_test_file(name: str) -> bool:
@@ -22,28 +53,30 @@ def is_test_file(name: str) -> bool:
 def read_text(path: Path) -> str:
     """Read a file as UTF-8, with a single newline as the end of each line.
 
-    Raises ValueError if the file cannot be read, is larger than ``MAX_BYTES`` or is not UTF-8.
+    Raises SourceError if the file cannot be read, is larger than ``MAX_BYTES`` or is not UTF-8.
     """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror or error}") from None
+        raise SourceError(f"cannot be read: {error.strerror or error}") from None
     if len(data) > MAX_BYTES:
-        raise ValueError(f"the file is larger than {MAX_BYTES:,} bytes")
+        raise SourceError(f"the file is larger than {MAX_BYTES:,} bytes")
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"line {line}: not UTF-8: {data[error.start : error.start + 4]!r}") from None
+        raise SourceError(f"not UTF-8: {data[error.start : error.start + 4]!r}", line) from None
 
 
 def parsed(source: str) -> ast.Module:
-    """Parse ``source``. Raises ValueError, with the number of the line, if it is not valid Python."""
+    """Parse ``source``. Raises SourceError if it is not valid Python."""
     try:
         return parse_quietly(source)
     except SyntaxError as error:
-        raise ValueError(f"line {error.lineno or 1}: not valid Python: {error.msg}") from None
+        raise SourceError(f"not valid Python: {error.msg}", error.lineno or 1) from None
+    except ValueError as error:  # nested too deeply, for example
+        raise SourceError(str(error)) from None
 
 
 def starter_of(source: str, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str:

@@ -49,7 +49,7 @@ class Database:
 
     @cached_property
     def thinned(self) -> Database:
-        """Return a copy of the database without every third row of each table."""
+        """A copy of the database without every third row of each table."""
         connection = sqlite_program.opened(self.form)
         connection.execute("PRAGMA foreign_keys = OFF")
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():

@@ -237,9 +237,9 @@ def test_lines_are_ranked_by_ochiai() -> None:
 
 
 def test_trouble_of_the_machine_ends_a_search_and_is_no_failed_edit() -> None:
-    def certain(found: Verdict) -> Verdict:
+    def require_tested(found: Verdict) -> Verdict:
         raise SandboxError("the tests could not be run")
 
-    search = EditSearch([candidate("1")], lambda code: verdict(False), 10, certain)
+    search = EditSearch([candidate("1")], lambda code: verdict(False), 10, require_tested)
     with pytest.raises(SandboxError, match="could not be run"):
         search.ended.result(timeout=5)

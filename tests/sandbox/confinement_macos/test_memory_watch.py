@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mlx_selfdebug.sandbox.confinement.memory_watch import BLIND_LOOKS, FAR_S, NEAR_S, MemoryWatch
+from mlx_selfdebug.sandbox.confinement.memory_watch import FAR_S, MAX_FAILED_LOOKS, NEAR_S, MemoryWatch
 
 MIB = 1 << 20
 
@@ -53,13 +53,21 @@ def test_looks_are_closer_once_half_the_budget_is_taken() -> None:
     assert watch.due == 2.0 + NEAR_S
 
 
-def test_who_cannot_be_measured_is_blind_not_over() -> None:
+def test_who_cannot_be_measured_is_unmeasured_not_over() -> None:
     watch = MemoryWatch()
     watch.add(7, 100 * MIB)
-    sights = [watch.look(float(look), {7: 0}) for look in range(BLIND_LOOKS)]
-    assert [sight.blind for sight in sights] == [()] * (BLIND_LOOKS - 1) + [(7,)]
-    assert not any(sight.over for sight in sights)
-    assert watch.look(99.0, {7: MIB}).blind == ()
+    all_findings = [watch.look(float(look), {7: 0}) for look in range(MAX_FAILED_LOOKS)]
+    assert [findings.unmeasured for findings in all_findings] == [()] * (MAX_FAILED_LOOKS - 1) + [(7,)]
+    assert not any(findings.over for findings in all_findings)
+    assert watch.look(99.0, {7: MIB}).unmeasured == ()
+
+
+def test_who_was_over_and_is_dead_but_not_reaped_is_not_unmeasured() -> None:
+    watch = MemoryWatch()
+    watch.add(7, 100 * MIB)
+    watch.look(0.0, {7: 101 * MIB})
+    all_findings = [watch.look(float(look), {7: 0}) for look in range(2 * MAX_FAILED_LOOKS)]
+    assert {findings.unmeasured for findings in all_findings} == {()}
 
 
 def test_a_removed_process_leaves_its_peak_and_is_watched_no_more() -> None:

@@ -54,6 +54,20 @@ def test_a_folder_with_a_text_is_one_task(make):
     assert task.id == "double"
 
 
+def test_the_current_folder_has_its_real_name(make, monkeypatch):
+    reference = "def helper(n):\n    return n\n\n\ndef double(n):\n    return 2 * helper(n)\n"
+    folder = make(reference__py=reference)
+    monkeypatch.chdir(folder / "double")
+    for name in (".", "../double/."):
+        [task] = load_tasks(name)
+        assert (task.id, task.source, task.entry_point) == ("double", "double", "double")
+    [task] = load_tasks("..")
+    assert (task.id, task.source) == ("mine/double", "mine")
+    monkeypatch.chdir(folder)
+    [task] = load_tasks(".")
+    assert (task.id, task.source) == ("mine/double", "mine")
+
+
 def test_public_tests_take_the_place_of_examples(make):
     [task] = load_tasks(make(test_public__py="def test_one():\n    assert double(1) == 2\n"))
     assert "double(1) == 2" in task.public.source
@@ -108,7 +122,7 @@ def test_everything_wrong_with_all_tasks_is_said_at_once(make):
         "/one/test_double.py: test_a: fixtures are not supported (tmp_path)",
         "/two/task.md:2: not UTF-8: b'\\xff\\n'",
         "/two/reference.py: cannot be read: No such file or directory",
-        "/two: the folder has no test_*.py besides test_public.py",
+        "/two: no hidden tests: add a test_*.py (test_public.py does not count)",
     ]
 
 
@@ -180,6 +194,24 @@ def test_a_file_of_tests_in_another_folder_is_a_problem(make):
     assert problems(folder) == [
         "/double/tests/test_more.py: a file of tests has to be in the same folder as reference.py"
     ]
+
+
+def test_a_wrong_answer_is_no_file_of_tests(make):
+    wrong = "def double(n):\n    return 0\n"
+    [task] = load_tasks(make(wrong_test__py=wrong))
+    assert task.wrong == (wrong,)
+    assert "return 0" not in task.hidden.source
+
+
+def test_tests_of_installed_packages_are_not_looked_at(make):
+    folder = make()
+    for inside in (".venv/lib/site-packages/pkg", "__pycache__", ".git"):
+        (folder / "double" / inside).mkdir(parents=True)
+        (folder / "double" / inside / "test_other.py").write_text("def test_b():\n    assert other()\n")
+    (folder / "double" / "mine").mkdir()
+    (folder / "double" / "mine" / "pyvenv.cfg").write_text("")
+    (folder / "double" / "mine" / "test_other.py").write_text("def test_b():\n    assert other()\n")
+    assert [task.id for task in load_tasks(folder)] == ["mine/double"]
 
 
 def test_a_folder_with_a_reference_but_no_text_is_a_problem(make):
