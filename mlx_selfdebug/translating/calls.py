@@ -1,4 +1,4 @@
-"""Write the function ``check(candidate)`` that runs tests, with their parameters and what sets them up and tears them down."""
+"""Write the function ``check(candidate)`` that runs tests, with their parameters, set-up and tear-down."""
 
 from __future__ import annotations
 
@@ -9,78 +9,91 @@ from itertools import groupby
 
 from mlx_selfdebug.translating.classes import Function
 from mlx_selfdebug.translating.collection import FoundTest
+from mlx_selfdebug.translating.marks import argument_variable
 
 MODULE_FUNCTIONS = (
     "setUpModule", "setup_module", "tearDownModule", "teardown_module", "setup_function", "teardown_function"
 )  # fmt: skip
+_INSTANCE = "_check_instance"
+"""The variable of ``check`` that holds the instance of a test class. No module is likely to have a variable of this name."""
 
 
 def values_name(test: str, number: int) -> str:
-    """Return the name of the class attribute that holds the values of a method's ``parametrize``, of which ``number`` counts."""
+    """Return the name of the class attribute that holds the values of the ``number``-th ``parametrize`` of a test method, from 0."""
     return f"_values_{test}_{number}"
 
 
 def check_source(tests: Iterable[FoundTest], functions: Mapping[str, Function], *, with_params: bool) -> str:
     """Return the source of ``check``, which runs ``tests`` in their order.
 
-    ``functions`` are those of the module, by name. With ``with_params``, the module uses ``pytest.param``.
+    ``functions`` are the functions of the module, by name. ``with_params`` says whether the module uses ``pytest.param``.
     """
-    lines = [_call("", functions, name) for name in ("setUpModule", "setup_module") if name in functions]
-    for path, of_class in groupby(tests, lambda test: test.label.rpartition(".")[0]):
-        lines += _group(path, list(of_class), functions, with_params)
-    lines += [_call("", functions, name) for name in ("tearDownModule", "teardown_module") if name in functions]
+    lines = _fixture_calls("", functions, ("setUpModule", "setup_module"))
+    for path, tests_of_class in groupby(tests, lambda test: test.label.rpartition(".")[0]):
+        lines += _class_statements(path, list(tests_of_class), functions, with_params)
+    lines += _fixture_calls("", functions, ("tearDownModule", "teardown_module"))
     return "def check(candidate):\n" + textwrap.indent("\n".join(lines), "    ") + "\n"
 
 
-def _group(
+def _class_statements(
     path: str, tests: Sequence[FoundTest], functions: Mapping[str, Function], with_params: bool
 ) -> Iterator[str]:
     """Yield the statements that run the tests of the class ``path``, or tests that belong to no class if it is empty."""
     owner = tests[0].owner
     members = owner.members if owner else {}
-    yield from (_call(path, members, name) for name in ("setup_class", "setUpClass") if name in members)
+    yield from _fixture_calls(path, members, ("setup_class", "setUpClass"))
     for test in tests:
         name = test.label.rpartition(".")[2]
         if owner:
-            before = [f"case = {path}()", *_calls("case", members, ("setup_method", "setUp"), name)]
-            after = _calls("case", members, ("tearDown", "teardown_method"), name)
-            yield _run(test, path, f"case.{name}", before, after, with_params)
+            set_up = _fixture_calls(_INSTANCE, members, ("setup_method", "setUp"), name)
+            before = [f"{_INSTANCE} = {path}()", *set_up]
+            after = _fixture_calls(_INSTANCE, members, ("tearDown", "teardown_method"), name)
+            yield _test_block(test, path, f"{_INSTANCE}.{name}", before, after, with_params)
         else:
-            before, after = (_calls("", functions, (item,), name) for item in ("setup_function", "teardown_function"))
-            yield _run(test, path, name, before, after, with_params)
-    yield from (_call(path, members, name) for name in ("tearDownClass", "teardown_class") if name in members)
+            before = _fixture_calls("", functions, ("setup_function",), name)
+            after = _fixture_calls("", functions, ("teardown_function",), name)
+            yield _test_block(test, path, name, before, after, with_params)
+    yield from _fixture_calls(path, members, ("tearDownClass", "teardown_class"))
 
 
-def _calls(owner: str, functions: Mapping[str, Function], names: Sequence[str], test: str) -> list[str]:
-    """Return calls of those functions of ``owner`` that are among ``names``, each for the test ``test`` of ``owner``."""
-    return [_call(owner, functions, name, f"{owner}.{test}".removeprefix(".")) for name in names if name in functions]
+def _fixture_calls(owner: str, functions: Mapping[str, Function], names: Sequence[str], test: str = "") -> list[str]:
+    """Return the source of a call of each of ``names`` that ``functions`` defines, in the order of ``names``.
 
-
-def _call(owner: str, functions: Mapping[str, Function], name: str, test: str = "") -> str:
-    """Return a call of a function that sets up or tears down, as source.
-
-    ``owner`` is the instance ``case``, a class, or empty for the module. Pytest gives a function that takes an argument the test,
-    the class or the module. A module has no value here, so None takes its place.
+    ``owner`` is the expression for the instance or class that has the functions, or empty for functions of the module. ``test`` is
+    the name of the test that they surround, or empty if they surround all tests of the class or module.
     """
-    node = functions[name]
-    is_class_method = any("classmethod" in ast.unparse(item) for item in node.decorator_list)
-    is_bound = bool(owner) and (owner == "case" or is_class_method)
-    argument = (test or owner or "None") if len(node.args.args) > int(is_bound) else ""
-    return f"{owner}.{name}({argument})".removeprefix(".")
+    subject = f"{owner}.{test}".removeprefix(".") if test else owner
+    return [_fixture_call(owner, functions[name], subject) for name in names if name in functions]
 
 
-def _run(test: FoundTest, path: str, called: str, before: list[str], after: list[str], with_params: bool) -> str:
+def _fixture_call(owner: str, function: Function, subject: str) -> str:
+    """Return the source of a call of one function that sets up or tears down ``subject``: a test, a class or the module.
+
+    If the function takes an argument, pytest passes the test, the class or the module. A module, for which ``subject`` is empty,
+    cannot be named here, so None is passed.
+    """
+    is_class_method = any("classmethod" in ast.unparse(item) for item in function.decorator_list)
+    is_bound = owner == _INSTANCE or (bool(owner) and is_class_method)
+    takes_argument = len(function.args.args) > int(is_bound)
+    argument = (subject or "None") if takes_argument else ""
+    return f"{owner}.{function.name}({argument})".removeprefix(".")
+
+
+def _test_block(
+    test: FoundTest, path: str, function: str, before: list[str], after: list[str], with_params: bool
+) -> str:
     """Return the block that runs one test, between ``before`` and ``after``, once for each combination of its parameters.
 
-    ``path`` is the path of its class, or empty, and ``called`` is the expression for the test's function.
+    ``path`` is the path of its class, or empty, and ``function`` is the expression for the test's function.
     """
-    name = called.rpartition(".")[2]
+    name = function.rpartition(".")[2]
     values = [f"({ast.unparse(given.values)})" for given in test.around]
     for number, given in enumerate(test.own):
         # The values of a method are assigned to an attribute of its class, since they may use other attributes of the class.
         values.append(f"{path}.{values_name(name, number)}" if path else f"({ast.unparse(given.values)})")
     parameters = [*test.around, *test.own]
-    body = f"{called}({', '.join(f'{name}=_{name}' for given in parameters for name in given.names)})"
+    arguments = (f"{argument}={argument_variable(argument)}" for given in parameters for argument in given.names)
+    body = f"{function}({', '.join(arguments)})"
     if after:
         body = "try:\n" + textwrap.indent(body, "    ") + "\nfinally:\n" + textwrap.indent("\n".join(after), "    ")
     block = f"with independent_test({test.label!r}):\n" + textwrap.indent("\n".join([*before, body]), "    ")

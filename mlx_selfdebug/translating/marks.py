@@ -28,21 +28,31 @@ _REFUSED = frozenset({"skip", "skipif", "xfail", "usefixtures"})
 _ARGUMENTS = ("argnames", "argvalues", "indirect", "ids", "scope")
 
 
+def argument_variable(name: str) -> str:
+    """Return the variable of ``check`` that holds the value of the argument ``name``.
+
+    No module is likely to have a variable of this name. If one had, the loop over its values would hide it.
+    """
+    return f"_check_argument_{name}"
+
+
 @dataclass(frozen=True)
 class Parameters:
-    """One ``parametrize``: the names of arguments, and the expression for their values."""
+    """What one ``parametrize`` says."""
 
     names: tuple[str, ...]
+    """The names of the arguments."""
     values: ast.expr
+    """The expression for their values."""
     is_bare: bool
-    """Whether there is one name and each value is the name's own, instead of a sequence with one value per name."""
+    """Whether each value belongs to a single name. Otherwise each is a sequence with one value per name."""
 
     def loop(self, values: str, *, with_params: bool) -> str:
-        """Return the first line of a ``for`` loop that binds each name, with an underscore before it, to its value.
+        """Return the first line of a ``for`` loop that binds the variable of each name (see ``argument_variable``) to its value.
 
         ``values`` is the source of the values. With ``with_params``, some of them may be ``param(...)`` (see assertions.py).
         """
-        names = [f"_{name}" for name in self.names]
+        names = [argument_variable(name) for name in self.names]
         if not isinstance(self.values, ast.List | ast.Tuple):
             values = f"{NOT_EMPTY}({values})"
         if self.is_bare and not with_params:

@@ -60,6 +60,9 @@ MODULES = {
     "cases_that_are_added": HEAD + "CASES = []\nfor n in range(3):\n    CASES.append(('A' * n, 'a' * n))\nCASES += [('A b', 'a-b')]\n\n@pytest.mark.parametrize('text, wanted', CASES)\ndef test_a(text, wanted):\n    assert slug(text) == wanted\n",
     "helpers_and_constants": HEAD + "import math\n\nLIMIT = int(math.sqrt(9))\n\ndef made(n):\n    return 'A ' * n\n\ndef wanted(n):\n    return '-'.join(['a'] * n)\n\ndef test_a():\n    assert [slug(made(n)) for n in range(LIMIT)] == [wanted(n) for n in range(LIMIT)]\n",
     "a_fixture_that_nothing_uses": HEAD + "@pytest.fixture\ndef unused():\n    return 1\n\ndef test_a():\n    assert slug('A') == 'a'\n",
+    "values_with_an_underscore": HEAD + "_text = ['A', 'b']\n\n@pytest.mark.parametrize('text', _text)\ndef test_a(text):\n    assert slug(text) == text.lower()\n",
+    "values_named_case": HEAD + "case = ['A', 'b']\n\n@pytest.mark.parametrize('text', case)\nclass TestLow:\n    def test_a(self, text):\n        assert slug(text) == text.lower()\n",
+    "a_class_named_case": HEAD + "class case(unittest.TestCase):\n    @classmethod\n    def setUpClass(cls):\n        cls.text = 'A b'\n\n    def test_a(self):\n        self.assertEqual(slug(self.text), 'a-b')\n",
     "fail": HEAD + "def test_a():\n    if slug('A b') != 'a-b':\n        pytest.fail('no dash')\n",
 }  # fmt: skip
 
