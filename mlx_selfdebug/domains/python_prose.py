@@ -21,12 +21,28 @@ _BULLET = re.compile(r"(?:[-*+>\u2022]+|\d+[.)])[ \t]+")
 _OPENING_MARKS = re.compile(r"[*_`\"'(\u201c\u2018]+")
 """Matches what may stand right before the first word: emphasis, a quotation mark or a bracket."""
 _WORD = re.compile(r"[^\W\d_][\w'\u2019-]*")
-# In prose, the first word is followed by the end of the line, or by a blank and then a word, a number or a formula. In code, the
-# first name is mostly followed by an operator, a bracket or a dot.
+"""Matches the first word."""
 _GOES_ON_AS_PROSE = re.compile(r"[*_`]*[,;:!?.]?[*_`]*(?:$|[ \t]+[*_`\"'(\u201c\u2018]*[\w$\\])")
-_NOT_A_SENTENCE = re.compile(r"(?:-{3,}|\*{3,}|={3,}|_{3,}|>>>.*|\.\.\.|\\[\[\]()].*|\$.*|</?[A-Za-z]\w*>)$")
-"""Matches lines that are neither sentences nor code: a rule, the line of a session, an ellipsis, a formula or a tag of HTML."""
-_CODE_WORDS = {*(word for word in keyword.kwlist if word.islower()), "print", "match", "type"}
+"""Matches the rest of a line of prose, after its first word.
+
+There may be emphasis and a punctuation mark. Then the line ends, or a blank and another word, a number or a formula follow. In code,
+the first name is mostly followed by an operator, a bracket or a dot.
+"""
+_TARGET = r"(?:[a-z_][\w.\[\]]*|[A-Z][A-Z_\d]*)"
+_TYPE = r"[\w.]+(?:\[[\w.,| \[\]]*\])?"
+_ASSIGNMENT = re.compile(
+    rf"\(?{_TARGET}(?:(?:, ?\*?{_TARGET})+,?\)?|: ?{_TYPE}(?: \| {_TYPE})*) ?=(?!=)",
+)
+"""Matches assignments that begin as prose could: to several targets, or to a name with a type.
+
+No target is a capitalized word, so that ``Note: n = 3`` and ``So, n = 3`` stay prose.
+"""
+_OTHER_PROSE = re.compile(r"(?:-{3,}|\*{3,}|={3,}|_{3,}|>>>.*|\.\.\.|\\[\[\]()].*|\$.*|</?[A-Za-z]\w*>)$")
+"""Matches lines that count as prose without being sentences.
+
+These are a horizontal rule, a line of a Python session, an ellipsis, a formula and an HTML tag, in this order.
+"""
+_CODE_WORDS = {*(word for word in keyword.kwlist if word.islower()), "print", "match", "case", "type"}
 """Words that begin a line of code. After a bullet they begin prose."""
 
 
@@ -38,7 +54,7 @@ def is_prose(line: str) -> bool:
     text = line.strip()
     if not text:
         return False
-    if _NOT_A_SENTENCE.match(text):
+    if _OTHER_PROSE.match(text):
         return True
     bullet = _BULLET.match(text)
     rest = text[bullet.end() if bullet else 0 :]
@@ -49,7 +65,7 @@ def is_prose(line: str) -> bool:
     if not word[0].isascii():
         # Names in code are nearly always ASCII, so a word in another script is prose.
         return True
-    if word[0] in _CODE_WORDS and not bullet:
+    if not bullet and (word[0] in _CODE_WORDS or _ASSIGNMENT.match(text)):
         return False
     return _GOES_ON_AS_PROSE.match(rest, word.end()) is not None
 
@@ -63,9 +79,9 @@ def without_prose_statements(code: str) -> str:
     if tree is None:
         return code
     body = list(tree.body)
-    while body and _has_no_effect(body[0]):
+    while body and _may_be_prose(body[0]):
         del body[0]
-    while body and _has_no_effect(body[-1]):
+    while body and _may_be_prose(body[-1]):
         del body[-1]
     if not body or len(body) == len(tree.body):
         return code
@@ -81,7 +97,7 @@ def _first_line(node: ast.stmt) -> int:
     return min([node.lineno, *(decorator.lineno for decorator in decorators)])
 
 
-def _has_no_effect(node: ast.stmt) -> bool:
+def _may_be_prose(node: ast.stmt) -> bool:
     """Return whether a statement could be prose: an expression with names but without calls, or an annotation without a value.
 
     Such a statement has no effect, except that it may raise NameError.

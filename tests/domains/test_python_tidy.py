@@ -189,6 +189,7 @@ def test_extract_ends_the_code_with_one_newline_and_keeps_the_steps() -> None:
         "Sure! Here's the code:", "This function uses `sorted()` to order them.", "- The first step is to sort.", "1. Sort the list",
         "**Note:** it is fast", "Explanation:", "`x` is the argument", "---", ">>> f(3)", "\\[ x^2 \\]",
         "If the list is empty, it returns 0.", "\u8bf4\u660e\uff1a",
+        "Note: n = 3 is the default", "So, n = 3 here", "sorted, reversed and joined", "Case 1: the list is empty",
     ],
 )  # fmt: skip
 def test_prose_is_told_from_code(line: str) -> None:
@@ -201,6 +202,7 @@ def test_prose_is_told_from_code(line: str) -> None:
         "def f(x:", "print(f(3)", "x = = 3", "return x if", "for i in range(3)", "else:", "result.append(", "@cache", "]", "    ", "print x",
         "if x == 3 then", "f(x) = 3", "x += +", "while True",
         "# Test cases", "### Explanation",
+        "a, b = f(", "(a, b) = f(", "first, *rest = f(", "count: int = 0 +", "totals: dict[str, int] = {", "name: str | None = (", "case x:",
     ],
 )  # fmt: skip
 def test_broken_code_is_not_taken_for_prose(line: str) -> None:
