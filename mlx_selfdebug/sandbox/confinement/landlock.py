@@ -23,13 +23,15 @@ _READ = _READ_FILE | _READ_FOLDER
 _REMOVE = _REMOVE_FOLDER | _REMOVE_FILE
 _MAKE = _MAKE_FOLDER | _MAKE_FILE | _MAKE_PIPE | _MAKE_LINK
 _READ_AND_WRITE = _READ | _WRITE_FILE | _REMOVE | _MAKE | _MOVE | _TRUNCATE
-"""All that may be done in a writable folder. Not among it are executing, making devices and sockets, and controlling devices."""
+"""All that may be done in a writable folder. Executing, making devices and sockets, and controlling devices are not included."""
+_ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
+"""The rights that a rule may grant on a file. The others are rights on a folder."""
 _ASK_VERSION, _BENEATH_PATH = 1, 1
 _ALL_TCP, _ALL_SCOPES = 0b11, 0b11
 # The versions of Landlock that introduced rules for TCP, scopes, and control of the log.
 _TCP_FROM, _SCOPES_FROM, _LOG_FROM = 4, 6, 7
 _NO_LOG = 0b101
-"""The flags that turn off the kernel's log of what is denied to this program and in rulesets that it adds later."""
+"""The flags that turn off the kernel's log of denials, for this program and for rulesets that it adds later."""
 
 
 def version() -> int:
@@ -43,8 +45,8 @@ def describe(abi: int) -> str:
     return f"ABI {abi}: {', '.join(parts)}"
 
 
-def enter(rules: Iterable[Rule], abi: int, *, network: bool = False) -> None:
-    """Confine this process and every process that it forks to what the rules allow.
+def enter(allowed: Iterable[Rule], abi: int, *, network: bool = False) -> None:
+    """Confine this process and every process that it forks to what the rules ``allowed`` grant.
 
     ``abi`` is the version that the kernel offers. With ``network`` the processes may use TCP. Raises OSError if the kernel refuses.
     """
@@ -52,7 +54,7 @@ def enter(rules: Iterable[Rule], abi: int, *, network: bool = False) -> None:
     deniable = file_rights(abi)
     ruleset = create(abi, deniable, 0 if network else _ALL_TCP)
     try:
-        for rule in rules:
+        for rule in allowed:
             _allow(ruleset, rule, deniable)
         prepare_restriction(ruleset, abi)()
     finally:
@@ -60,7 +62,7 @@ def enter(rules: Iterable[Rule], abi: int, *, network: bool = False) -> None:
 
 
 def child_ruleset(abi: int) -> int | None:
-    """Return the descriptor of a ruleset that lets a child signal only itself, or None if this version has no such rule."""
+    """Return the descriptor of a ruleset that lets a child signal only itself, or None if this version cannot deny signals."""
     return create(abi, 0, 0) if abi >= _SCOPES_FROM else None
 
 
@@ -98,7 +100,7 @@ class Rule:
     """The rights as bits."""
 
 
-def rules(layout: Layout) -> Iterator[Rule]:
+def layout_rules(layout: Layout) -> Iterator[Rule]:
     """Yield the rules for the files of the layout, all of which may be read. Only devices may also be written.
 
     A right on a folder extends to everything beneath it, so a folder that contains a hidden one is allowed entry by entry. The
@@ -113,7 +115,7 @@ def rules(layout: Layout) -> Iterator[Rule]:
 
 
 def command_rules(reach: Reach, writable: Iterable[str]) -> Iterator[Rule]:
-    """Yield the rules for a confined command, which may write in the folders ``writable`` and execute its interpreter."""
+    """Yield the rules for a confined command, which may write to the files and folders ``writable`` and execute its interpreter."""
     for path in (*reach.layout.files, *reach.read_only):
         yield Rule(path, _READ)
     for path in reach.executables:
@@ -139,7 +141,7 @@ def _around(folder: str, hidden: tuple[str, ...]) -> Iterator[Rule]:
 
 
 def _allow(ruleset: int, rule: Rule, deniable: int) -> None:
-    """Add a rule to the ruleset. Rights that this version of Landlock cannot deny need no rule, and the kernel refuses one."""
+    """Add a rule to the ruleset. Rights that this version cannot deny are dropped, because the kernel refuses rules that name them."""
     try:
         fd = os.open(rule.path, os.O_PATH | os.O_CLOEXEC)
     except OSError:  # hidden by another layer, or out of this user's reach anyway
@@ -154,12 +156,12 @@ def _allow(ruleset: int, rule: Rule, deniable: int) -> None:
 
 
 def _applicable_rights(rights: int, mode: int) -> int:
-    """Return the rights that a rule grants on a file of this mode.
+    """Return those of ``rights`` that a rule may grant on a file or folder of this mode.
 
-    The kernel refuses rules that grant a folder's rights on a file. Devices such as /dev/null exist to be written, so a right to
+    The kernel refuses rules that grant a folder's rights on a file. Devices such as /dev/null exist to be written, so the right to
     write is added for them.
     """
     if stat.S_ISDIR(mode):
         return rights
     writing = _WRITE_FILE | _TRUNCATE if stat.S_ISCHR(mode) else 0
-    return rights & ~_READ_FOLDER | writing
+    return (rights & _ON_FILES) | writing

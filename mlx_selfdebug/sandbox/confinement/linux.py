@@ -111,7 +111,7 @@ def _zygote_layers(layout: Layout) -> Mapping[str, Callable[[], str]]:
     return {
         "namespaces": lambda: namespaces.enter(sealed(layout)),
         "capabilities": capabilities.drop,
-        "landlock": lambda: _enter_landlock(landlock.rules(layout)),
+        "landlock": lambda: _enter_landlock(landlock.layout_rules(layout)),
         "seccomp": lambda: seccomp.enter(_machine(), zygote_filter(_machine())),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -91,6 +92,32 @@ def test_landlock_lets_the_interpreter_alone_be_executed_and_its_folders_alone_b
     assert "/x/python" in executable
     writing = 1 << 1 | 1 << 5 | 1 << 8
     assert {rule.path for rule in rules if rule.rights & writing} == {"/x/project", "/x/tmp"}
+
+
+@linux_only
+def test_landlock_lets_a_single_file_be_written(tmp_path: Path) -> None:
+    """The kernel refuses a rule that grants a folder's rights on a file."""
+    (tmp_path / "file").touch()
+    (tmp_path / "other").touch()
+    code = f"""
+from mlx_selfdebug.sandbox.confinement import landlock
+reach = landlock.Reach(landlock.Layout("/x/python", ()), "/x/python", "/x/tmp")
+rules = [rule for rule in landlock.command_rules(reach, [{str(tmp_path / "file")!r}]) if rule.path.startswith({str(tmp_path)!r})]
+try:
+    abi = landlock.version()
+except OSError:
+    raise SystemExit("no Landlock")
+landlock.enter(rules, abi)
+open({str(tmp_path / "file")!r}, "w").close()
+try:
+    open({str(tmp_path / "other")!r}, "w")
+except PermissionError:
+    print("confined")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if "no Landlock" in ended.stderr:
+        pytest.skip("the kernel has no Landlock")
+    assert ended.stdout == "confined\n", ended.stderr
 
 
 @linux_only

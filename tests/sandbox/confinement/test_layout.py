@@ -48,7 +48,7 @@ def test_landlock_allows_the_entries_around_what_is_hidden(tmp_path: Path) -> No
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "lib/link").symlink_to(tmp_path / "lib/site-packages/secret")
     hidden = (f"{tmp_path}/lib/site-packages", f"{tmp_path}/lib/python3/dist-packages")
-    rules = {rule.path: rule.rights for rule in landlock.rules(Layout("python", (f"{tmp_path}/lib",), hidden))}
+    rules = {rule.path: rule.rights for rule in landlock.layout_rules(Layout("python", (f"{tmp_path}/lib",), hidden))}
     read, listing = 0b1100, 0b1000
     assert rules == {
         f"{tmp_path}/lib": listing,
