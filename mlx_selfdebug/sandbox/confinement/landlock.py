@@ -141,7 +141,10 @@ def _around(folder: str, hidden: tuple[str, ...]) -> Iterator[Rule]:
 
 
 def _allow(ruleset: int, rule: Rule, deniable: int) -> None:
-    """Add a rule to the ruleset. Rights that this version cannot deny are dropped, because the kernel refuses rules that name them."""
+    """Add a rule to the ruleset.
+
+    Rights that this version cannot deny are dropped, because the kernel refuses rules that name them.
+    """
     try:
         fd = os.open(rule.path, os.O_PATH | os.O_CLOEXEC)
     except OSError:  # hidden by another layer, or out of this user's reach anyway

@@ -1,8 +1,8 @@
 """Define the tools that checks can use without an import.
 
-These are ``raises``, ``approx``, ``almost_equal``, ``shows``, ``outputs_match`` and ``independent_test``. The first two cover what
-checks of values use of pytest's functions of the same names, and ``import pytest`` gives the checks these as well. Most uses of
-``raises`` and ``independent_test`` never get here, since asserts.py replaces them with calls of the recorder.
+These are ``raises``, ``approx``, ``almost_equal``, ``shows``, ``outputs_match`` and ``independent_test``. ``raises`` and ``approx``
+behave like pytest's functions of these names, as far as checks need them. Checks that import pytest get these two instead. Most
+uses of ``raises`` and ``independent_test`` never get here, since asserts.py replaces them with calls of the recorder.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Complex
 from types import ModuleType, TracebackType
 from typing import Any, Literal
 
@@ -29,9 +30,10 @@ class Raises:
     After the block, the exception is ``caught.value``, its name in pytest, and also ``caught.exception``, its name in unittest.
 
     ``kinds`` is an exception type, a tuple of such types, or the name of a class that only the candidate has. ``match`` is a
-    regular expression that must be found in the text of the exception, and ``message`` is the whole text. ``end`` is called with
-    the way in which the block ended and with the exception, if there was one. It returns whether the exception is swallowed. By
-    default, it asserts that an exception was raised, and swallows the expected one.
+    regular expression that must be found in the text of the exception, and ``message`` is the whole text.
+
+    When the block ends, ``end(ending, error)`` is called. If it returns True, the exception is swallowed. The recorder passes a
+    function of its own. The default function asserts that an exception was raised, and swallows the expected one.
     """
 
     def __init__(
@@ -78,15 +80,16 @@ def _assert_raised(ending: Ending, _: BaseException | None) -> bool:
 
 @contextmanager
 def independent_test(_name: str) -> Iterator[None]:
-    """Run the block as it is. In recorded checks, ``Recorder.independent_test`` takes its place, and goes on if the block fails."""
+    """Do nothing but run the block. In recorded checks, ``Recorder.independent_test`` replaces it, and goes on if a block fails."""
     yield
 
 
 class Approx:
     """A value that equals every number that is close to ``expected``, as ``approx`` of pytest does.
 
-    ``expected`` may also be a list, a tuple, a dict or an array, whose elements are compared one by one. Values that are no numbers
-    must be equal.
+    ``expected`` may also be a list, a tuple, a dict or an array, whose elements are compared one by one. A list may take the place
+    of a tuple, and a tuple that of a list. Unlike in pytest, these may be nested, other sequences and sets are never close to them,
+    and a ``Decimal`` must be equal. Values that are no numbers must be equal too.
     """
 
     __hash__ = None  # type: ignore[assignment]
@@ -104,7 +107,7 @@ class Approx:
         if type(expected).__module__ == "numpy":
             return self._close(got, expected.tolist())
         if type(expected) in (list, tuple):
-            same_shape = type(got) is type(expected) and len(got) == len(expected)
+            same_shape = type(got) in (list, tuple) and len(got) == len(expected)
             return same_shape and all(map(self._close, got, expected))
         if type(expected) is dict:
             return (
@@ -116,9 +119,12 @@ class Approx:
             return got is expected
         if got == expected:
             return True
-        if not all(isinstance(value, int | float | complex) for value in (got, expected)):
+        if not all(isinstance(value, Complex) for value in (got, expected)):
             return False
-        return self._within(got, expected)
+        try:
+            return self._within(got, expected)
+        except OverflowError:  # one of them is too large to be compared with a float
+            return False
 
     def _within(self, got: Any, expected: Any) -> bool:
         if got != got or expected != expected:  # one of them is not a number
