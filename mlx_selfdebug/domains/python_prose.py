@@ -25,8 +25,8 @@ _WORD = re.compile(r"[^\W\d_][\w'\u2019-]*")
 _GOES_ON_AS_PROSE = re.compile(r"[*_`]*[,;:!?.]?[*_`]*(?:$|[ \t]+[*_`\"'(\u201c\u2018]*[\w$\\])")
 """Matches the rest of a line of prose, after its first word.
 
-There may be emphasis and a punctuation mark. Then the line ends, or a blank and another word, a number or a formula follow. In code,
-the first name is mostly followed by an operator, a bracket or a dot.
+There may be emphasis and a punctuation mark. Then the line ends, or a blank and another word, a number or a formula follow. In
+code, the first name is mostly followed by an operator, a bracket or a dot.
 """
 _TARGET = r"(?:[a-z_][\w.\[\]]*|[A-Z][A-Z_\d]*)"
 _TYPE = r"[\w.]+(?:\[[\w.,| \[\]]*\])?"

@@ -186,6 +186,9 @@ def test_a_category_is_given_and_expected_where_the_check_names_it(told, domain,
         ("pandas", "(1, None)", "(frame['a'].min(), float('nan'))"),
         ("pandas", "datetime(2024, 1, 2)", "pd.Timestamp('2024-01-02')"),
         ("pandas", "[datetime(2024, 1, 2)]", "pd.to_datetime(['2024-01-02']).to_numpy()"),
+        ("pandas", "date(2024, 1, 2)", "pd.Timestamp('2024-01-02').to_numpy().astype('datetime64[D]')"),
+        ("pandas", "[date(2024, 1, 2)]", "pd.to_datetime(['2024-01-02']).to_numpy().astype('datetime64[D]')"),
+        ("pandas", "timedelta(hours=1)", "pd.Timedelta('1h').to_numpy()"),
         ("pandas", "[2, DataFrame({'a': [1]})]", "[len(frame), frame[['a']].head(1)]"),
         ("polars", "(1.5, DataFrame({'a': [1]}))", "(frame['a'].mean(), frame.select('a').head(1))"),
         ("polars", "{'a': 3}", "{'a': frame['a'].sum()}"),
@@ -203,6 +206,12 @@ def test_a_plain_value_of_another_type_is_wrong(told, expected, code):
     assert "Wrong result" in told(task("pandas", check), body(f"return {code}"))
     twice = f"assert doubled({CALL}) == {expected} and doubled({CALL}) == {expected}"
     assert told(task("pandas", twice), body(f"return {code}")) != ""
+
+
+@pytest.mark.parametrize("code", ["pd.Timestamp(1).to_numpy()", "pd.to_datetime([1]).to_numpy()", "pd.Timestamp(1)"])
+def test_nanoseconds_are_not_cut_off(told, code):
+    expected = f"{'[datetime(1970, 1, 1)]' if '[' in code else 'datetime(1970, 1, 1)'}"
+    assert told(task("pandas", f"assert doubled({CALL}) == {expected}"), body(f"return {code}")) != ""
 
 
 def test_columns_that_are_cut_short_are_no_frame(told):

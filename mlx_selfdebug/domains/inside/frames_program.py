@@ -9,9 +9,9 @@ from datetime import datetime, time, timedelta, timezone
 from importlib import import_module
 from typing import Any
 
+# The dtypes of each library for the dtypes that a check may give. For any other, the library chooses by the values.
 PANDAS = {"int": "int64", "float": "float64", "bool": "bool", "str": "str", "category": "category"}
 POLARS = {"int": "Int64", "float": "Float64", "bool": "Boolean", "str": "String", "category": "Categorical"}
-"""The dtypes of each library for the dtypes that a check may give. For any other, the library chooses by the values."""
 POLARS_PLAIN = {
     "Boolean": "bool",
     "String": "str",
@@ -26,11 +26,13 @@ POLARS_PLAIN = {
     "Categorical": "category of str",
     "Enum": "category of str",
 }
-"""The plain dtypes, by which columns are compared, of the dtypes of polars. Numbers are not among them (see ``polars_dtype``)."""
+"""The plain dtype for each dtype of polars except numbers (see ``polars_dtype``). Columns are compared by plain dtypes."""
+DATE_UNITS = ("Y", "M", "W", "D")
+"""The units of NumPy's datetimes that become dates in Python."""
 
 
 def over_frames(function: Callable[..., Any], library: str) -> Callable[..., Any]:
-    """Return ``function`` with plain values in place of frames, for its arguments and its result.
+    """Wrap ``function`` so that it takes and returns plain values instead of data frames.
 
     ``library`` is "pandas" or "polars".
     """
@@ -90,8 +92,8 @@ def pandas_values(pandas: Any, column: Any) -> list[Any]:
 def pandas_dtype(pandas: Any, column: Any) -> str:
     """Return the plain dtype of a column.
 
-    It is the type of the values if pandas gives them this dtype by itself, and otherwise the name of the dtype. A column of objects
-    counts as "str", for example, if it holds only strings, but integers among objects are not what pandas makes of integers.
+    Normally this is a name such as "int" or "str". An object column is named after its values only if pandas would have stored them
+    as objects anyway (strings, dates). Integers in an object column give "object", because pandas would have made them int64.
     """
     types = pandas.api.types
     if isinstance(column.dtype, pandas.CategoricalDtype):
@@ -99,8 +101,11 @@ def pandas_dtype(pandas: Any, column: Any) -> str:
     if column.dtype == object:
         values = [value for value in pandas_values(pandas, column) if value is not None]
         kinds = {type(value).__name__ for value in values} or {"str"}
-        others = {"int", "float", "datetime", "timedelta"} | ({"bool"} if len(values) == len(column) else set())
-        return kinds.pop() if len(kinds) == 1 and not kinds & others else "object"
+        # Columns of these types have dtypes of their own. Booleans do only if no value is missing.
+        stored_otherwise = {"int", "float", "datetime", "timedelta"} | (
+            {"bool"} if len(values) == len(column) else set()
+        )
+        return kinds.pop() if len(kinds) == 1 and not kinds & stored_otherwise else "object"
     tests = {
         "bool": types.is_bool_dtype,
         "int": types.is_integer_dtype,
@@ -134,14 +139,27 @@ def polars_dtype(dtype: Any) -> str:
     return POLARS_PLAIN.get(name, name)
 
 
+def in_units_of_python(value: Any) -> Any:
+    """Return datetimes or durations of NumPy in a unit for which ``tolist`` returns dates, datetimes or timedeltas.
+
+    For units finer than microseconds, ``tolist`` would return whole numbers, and it would for durations in months and years.
+    """
+    kind, unit = value.dtype.kind, value.dtype.name.partition("[")[2].strip("]0123456789")
+    return value if kind == "M" and unit in DATE_UNITS else value.astype(f"{kind}8[us]")
+
+
 def unboxed(value: Any) -> Any:
     """Return a value of NumPy, pandas or Python as plain data of Python, with all its parts.
 
-    Missing values, such as NaN and NaT, become None. A datetime gets the fixed offset of its time zone instead of the zone.
+    Missing values, such as NaN and NaT, become None. A datetime gets the fixed offset of its time zone instead of the zone. A
+    datetime or duration that Python cannot hold without losing nanoseconds is returned as it is.
     """
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
-        if value.dtype.kind in "mM":  # Dates and durations in nanoseconds would become whole numbers.
-            value = value.astype(f"{value.dtype.kind}8[us]")
+        if value.dtype.kind in "mM":
+            rounded = in_units_of_python(value)
+            if ((rounded.astype(value.dtype) != value) & (value == value)).any():  # NaT is not equal to itself.
+                return value
+            value = rounded
         value = value.tolist()
     if type(value) in (list, tuple):
         return type(value)(map(unboxed, value))
@@ -150,8 +168,9 @@ def unboxed(value: Any) -> Any:
     if type(value).__name__ in ("NaTType", "NAType") or (isinstance(value, float) and value != value):
         return None
     # A Timestamp or Timedelta of pandas becomes one of Python, unless that would lose nanoseconds.
-    if isinstance(value, datetime | timedelta) and not getattr(value, "nanosecond", getattr(value, "nanoseconds", 0)):
-        for name in ("to_pydatetime", "to_pytimedelta"):
-            value = getattr(value, name)() if hasattr(value, name) else value
+    if isinstance(value, datetime) and not getattr(value, "nanosecond", 0):
+        value = value.to_pydatetime() if hasattr(value, "to_pydatetime") else value
+    elif isinstance(value, timedelta) and not getattr(value, "nanoseconds", 0):
+        value = value.to_pytimedelta() if hasattr(value, "to_pytimedelta") else value
     offset = value.utcoffset() if isinstance(value, datetime | time) else None
     return value if offset is None else value.replace(tzinfo=timezone(offset))
