@@ -1,13 +1,16 @@
-"""Compute upper bounds of speed from the published figures of a chip. They are arithmetic, not measurements.
+"""Compute the speed to expect at most from the published figures of a chip. This is arithmetic, not a measurement.
+
+Decoding is bounded by bandwidth. The training figure is an estimate, since it assumes the share of the GPU's rate that others
+measured on an M4.
 
 A draft that is decoded alone reads every weight once per token, so the memory bandwidth bounds its speed:
 
     tokens/s <= bandwidth / bytes of the weights
 
 Training a LoRA adapter computes forward and backward through frozen weights, without the gradients of these weights. This takes
-about 4 operations per parameter and token, at the share of the GPU's float32 rate that MLX reaches:
+about 4 operations per parameter and token, and MLX reaches about 65 % of the GPU's float32 rate:
 
-    tokens/s <= 0.65 x FLOP/s / (4 x parameters)
+    tokens/s ~ 0.65 x FLOP/s / (4 x parameters)
 
 The share of 0.65 was reported by others for an M4: 2.5 to 2.8 TFLOP/s in MLX, where the GPU's rate is about 4.0. The bandwidths are
 those that Apple has published. A GPU core makes 256 float32 operations per clock cycle. The clocks are the commonly reported ones,
@@ -21,8 +24,8 @@ from dataclasses import dataclass
 
 from mlx_selfdebug.machine.this_machine import Machine
 
-REACHED_SHARE = 0.65
-"""The share of the GPU's float32 rate that training reaches in MLX."""
+ASSUMED_GPU_SHARE = 0.65
+"""The share of the GPU's float32 rate that training is assumed to reach in MLX."""
 OPERATIONS_PER_PARAMETER = 4
 """The operations of training per parameter and token."""
 _OPERATIONS_PER_CYCLE = 256
@@ -34,8 +37,8 @@ class Chip:
     """The published and reported figures of a chip."""
 
     name: str
-    bandwidth: float
-    """Memory bandwidth in bytes per second."""
+    bandwidth_bytes_per_s: float
+    """The memory bandwidth."""
     gpu_cores: int
     """The number of GPU cores of the full chip. Some machines have fewer."""
     gpu_hz: float
@@ -73,21 +76,22 @@ CHIPS = {
 
 @dataclass(frozen=True)
 class Prediction:
-    """Upper bounds of speed, which are not measurements."""
+    """The speeds to expect at most. They are not measured."""
 
     decode_alone_tokens_per_s: float
-    """Tokens per second of a draft that is decoded alone."""
+    """The upper bound for a draft that is decoded alone."""
     train_tokens_per_s: float
-    """Tokens per second of training a LoRA adapter."""
+    """The estimate for training a LoRA adapter."""
 
 
 def predict(chip: Chip, parameters: int, weights_bytes: int, *, gpu_cores: int | None = None) -> Prediction:
-    """Return the bounds for a model with ``parameters`` parameters, whose weights take ``weights_bytes`` bytes of memory.
+    """Return the speeds to expect at most of a model.
 
+    It has ``parameters`` parameters, and its weights take ``weights_bytes`` bytes of memory.
     ``gpu_cores`` is the number of GPU cores of the machine, by default that of the full chip.
     """
-    train_flops = REACHED_SHARE * chip.flops(gpu_cores)
-    return Prediction(chip.bandwidth / weights_bytes, train_flops / (OPERATIONS_PER_PARAMETER * parameters))
+    train_flops = ASSUMED_GPU_SHARE * chip.flops(gpu_cores)
+    return Prediction(chip.bandwidth_bytes_per_s / weights_bytes, train_flops / (OPERATIONS_PER_PARAMETER * parameters))
 
 
 def chip_of(machine: Machine) -> Chip | None:

@@ -146,7 +146,8 @@ def predictions(parameters: int, weights_bytes: int) -> list[list[str]]:
     rows = [["chip", "GB/s", "TFLOP/s", "decode 1 tok/s", "train tok/s"]]
     for chip in CHIPS.values():
         bound = predict(chip, parameters, weights_bytes)
-        figures = (chip.bandwidth / 1e9, chip.flops() / 1e12, bound.decode_alone_tokens_per_s, bound.train_tokens_per_s)
+        published = chip.bandwidth_bytes_per_s / 1e9, chip.flops() / 1e12
+        figures = (*published, bound.decode_alone_tokens_per_s, bound.train_tokens_per_s)
         rows.append([chip.name, *(f"{value:.{digits}f}" for value, digits in zip(figures, (0, 1, 0, 0), strict=True))])
     return rows
 

@@ -165,9 +165,10 @@ def table(results: Path, write: bool, as_json: bool) -> None:
 @options.json_option
 @options.debug_option
 def predict(model: str, as_json: bool) -> None:
-    """Compute upper bounds of speed for Apple's chips, M1 to M5.
+    """Compute the speed to expect at most of Apple's chips, M1 to M5.
 
-    The bounds follow by arithmetic from the chips' published figures. Nothing is measured.
+    The figures follow by arithmetic from what is published about the chips. Nothing is measured. Decoding is bounded by
+    bandwidth. Training is an estimate: it assumes the share of the GPU's rate that others measured on an M4.
 
     \b
     Example:
