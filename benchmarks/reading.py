@@ -34,6 +34,7 @@ import json
 import platform
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,12 +54,13 @@ from mlx_selfdebug.models.load import Model, load_model
 from mlx_selfdebug.progress import Bars
 from mlx_selfdebug.repair.asking import Asking, Decoding
 from mlx_selfdebug.repair.bugs import find_bugs, mutated, published, without_docstring
-from mlx_selfdebug.repair.edits.trying import TracingRunner, suspiciousness
+from mlx_selfdebug.repair.edits.trying import TracingRunner
 from mlx_selfdebug.repair.policies import repairable
 from mlx_selfdebug.repair.reading import ProgramReading, Readings
 from mlx_selfdebug.repair.stream import Stream
 from mlx_selfdebug.sampling.language_model import open_decoder
 from mlx_selfdebug.sandbox import Limits, TestRunner
+from mlx_selfdebug.sandbox.executed import Executed
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
@@ -365,6 +367,18 @@ def _spectrum(unit: Unit, changed: set[int], runner: TestRunner) -> float:
     ranked = suspiciousness(trace.result())
     top = [line for line, value in ranked.items() if value == max(ranked.values())]
     return mean(line in changed for line in top) if top else 0.0
+
+
+def suspiciousness(executed: Executed) -> Mapping[int, float]:
+    """Return, by line, how suspicious the line is, from 0 to 1: Ochiai's coefficient (Abreu, Zoeteweij and van Gemund 2006).
+
+    It is failed(line) / sqrt(failed * (failed(line) + passed(line))). Here failed(line) and passed(line) are the numbers of failing
+    and passing calls that ran the line, and failed is the number of all failing calls. If no call fails, all lines have 0.
+    """
+    failing = [call for call in executed.calls if not call.passed]
+    n_failing = Counter(line for call in failing for line in call.lines)
+    n_all = Counter(line for call in executed.calls for line in call.lines)
+    return {line: n_failing[line] / (len(failing) * n_all[line]) ** 0.5 if failing else 0.0 for line in n_all}
 
 
 def changed_lines(wrong: str, right: str) -> set[int]:

@@ -13,6 +13,7 @@ The program itself reports the lines, so the report may be false, and no verdict
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,18 @@ class Executed:
         if type(calls) is not tuple or len(calls) > MAX_CALLS:
             raise ValueError(f"the calls must be a tuple of at most {MAX_CALLS}")
         return cls(tuple(map(_read_call, calls)), _read_counts(loading))
+
+
+def failing_shares(executed: Executed) -> Mapping[int, float] | None:
+    """Return, by line, the share of the failing calls that ran the line, or None if no failing call is known.
+
+    If every failing call ran every line, all shares are 1 and say nothing. So use them only to refine another order.
+    """
+    failing = [call for call in executed.calls if not call.passed]
+    if not failing:
+        return None
+    counts = Counter(line for call in failing for line in call.lines)
+    return {line: count / len(failing) for line, count in counts.items()}
 
 
 def executed_lines(

@@ -19,7 +19,7 @@ _INSTANCE = "_check_instance"
 
 
 def values_name(test: str, number: int) -> str:
-    """Return the name of the class attribute that holds the values of the ``number``-th ``parametrize`` of a test method, from 0."""
+    """Return the name of the class attribute that holds the values of the ``number``-th ``parametrize`` of a method, from 0."""
     return f"_values_{test}_{number}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 import mlx_selfdebug as sd
+from mlx_selfdebug.sandbox.executed import Executed, ExecutedCall
 from mlx_selfdebug.testing import ScriptedModel, fenced, make_task
 
 pytestmark = pytest.mark.slow
@@ -159,6 +161,14 @@ def test_reading_is_held_against_drafting_and_what_is_stored_is_not_made_again(
     assert {json.loads(line)["kind"] for line in lines} >= {"given", "edits", "draft"}
     one_arm = ["--arms", "search", "--folder", str(tmp_path / "again")]
     assert benchmark("reading", "search", "starter", *small, *one_arm)[1]["sets"]["starter"] == first
+
+
+def test_lines_are_ranked_by_ochiai() -> None:
+    run = Executed(
+        (ExecutedCall({2: 1, 3: 1}, False), ExecutedCall({2: 1, 4: 1}, True), ExecutedCall({2: 5, 3: 2}, False))
+    )
+    suspiciousness = runpy.run_path(str(ROOT / "benchmarks" / "reading.py"))["suspiciousness"]
+    assert suspiciousness(run) == pytest.approx({2: 2 / (2 * 3) ** 0.5, 3: 1.0, 4: 0.0})
 
 
 def test_places_of_bugs_are_looked_for_by_reading_and_by_executed_lines(tiny_folder: Path, tmp_path: Path) -> None:

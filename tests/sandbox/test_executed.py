@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_selfdebug.sandbox import Executed, ExecutedCall, Limits, TestRunner, executed_lines
-from mlx_selfdebug.sandbox.executed import MAX_CALLS, MAX_COUNT, MAX_LINES
+from mlx_selfdebug.sandbox.executed import MAX_CALLS, MAX_COUNT, MAX_LINES, failing_shares
 from mlx_selfdebug.sandbox.grading.traced import CallLog
 from mlx_selfdebug.sandbox.processes import launch
 from mlx_selfdebug.sandbox.wire import codec
@@ -234,3 +234,13 @@ def test_what_a_grader_may_not_say_is_refused(data: Any) -> None:
 
 def test_values_are_compared_by_what_they_hold() -> None:
     assert Executed((ExecutedCall({1: MAX_COUNT}, True),)) == Executed((ExecutedCall({1: MAX_COUNT}, True),))
+
+
+CALLS = Executed(
+    (ExecutedCall({2: 1, 3: 1}, False), ExecutedCall({2: 1, 4: 1}, True), ExecutedCall({2: 5, 3: 2}, False))
+)
+
+
+def test_the_share_of_failing_calls_that_ran_a_line_is_counted() -> None:
+    assert failing_shares(CALLS) == {2: 1.0, 3: 1.0}
+    assert failing_shares(Executed((ExecutedCall({1: 1}, True),))) is None

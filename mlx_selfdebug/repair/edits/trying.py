@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
-from mlx_selfdebug.sandbox.executed import Executed, executed_lines
+from mlx_selfdebug.sandbox.executed import executed_lines
 from mlx_selfdebug.sandbox.isolation import Level
 from mlx_selfdebug.sandbox.runner import Manner, TestRunner
 from mlx_selfdebug.values.checks import Checks
@@ -16,9 +15,9 @@ from mlx_selfdebug.values.verdict import Verdict
 
 T = TypeVar("T")
 MIN_WALL_S = 0.25
-"""The time that any try may take, in seconds. Most tries take 5 ms."""
+"""Every try may take at least this long, in seconds. Most tries take 5 ms."""
 MAX_SLOWDOWN = 20.0
-"""A try may take this many times as long as the failed program took, if that is more than ``MIN_WALL_S``."""
+"""A try may also take up to this many times as long as the failed program did."""
 TIMEOUTS = frozenset({"timeout_wall", "timeout_cpu"})
 """Outcomes of programs that ran into a time limit."""
 
@@ -35,7 +34,7 @@ def wall_s_of(verdict: Verdict, max_wall_s: float) -> float:
 
 
 class _StandIn:
-    """The part that both stand-ins share: a manner of running programs, and access to what the runner keeps."""
+    """What both stand-ins share: how they run programs, and the resources that the real runner keeps open for domains."""
 
     def __init__(self, runner: TestRunner, manner: Manner) -> None:
         self._runner, self._manner, self._wall_s = runner, manner, manner.wall_s
@@ -45,7 +44,7 @@ class _StandIn:
         return self._manner
 
     def kept(self, key: Hashable, opened: Callable[[Level], AbstractContextManager[T]]) -> T:
-        """Return what the runner keeps; see ``TestRunner.kept``."""
+        """Return the resource that the real runner keeps under ``key``; see ``TestRunner.kept``."""
         return self._runner.kept(key, opened)
 
 
@@ -75,27 +74,3 @@ class TracingRunner(_StandIn):
     def submit(self, source: str, checks: Checks, entry_point: str, *, prelude: str = "") -> Future[Any]:
         """Begin to run ``source``; see ``sandbox.executed.executed_lines``."""
         return executed_lines(source, checks, entry_point, self._runner, prelude=prelude, wall_s=self._wall_s)
-
-
-def failing_shares(executed: Executed) -> Mapping[int, float] | None:
-    """Return, by line, the share of the failing calls that ran the line, or None if no failing call is known.
-
-    A failing call that ran every line says nothing about where the bug is, so the shares can only refine another order.
-    """
-    failing = [call for call in executed.calls if not call.passed]
-    if not failing:
-        return None
-    counts = Counter(line for call in failing for line in call.lines)
-    return {line: count / len(failing) for line, count in counts.items()}
-
-
-def suspiciousness(executed: Executed) -> Mapping[int, float]:
-    """Return, by line, how suspicious the line is, from 0 to 1: Ochiai's coefficient (Abreu, Zoeteweij and van Gemund 2006).
-
-    It is failed(line) / sqrt(failed * (failed(line) + passed(line))). Here failed(line) and passed(line) are the numbers of failing
-    and passing calls that ran the line, and failed is the number of all failing calls. If no call fails, all lines have 0.
-    """
-    failing = [call for call in executed.calls if not call.passed]
-    n_failing = Counter(line for call in failing for line in call.lines)
-    n_all = Counter(line for call in executed.calls for line in call.lines)
-    return {line: n_failing[line] / (len(failing) * n_all[line]) ** 0.5 if failing else 0.0 for line in n_all}

@@ -18,10 +18,9 @@ from mlx_selfdebug.repair.edits.candidates import MIN_RATIO, Candidate, candidat
 from mlx_selfdebug.repair.edits.edit import Edit
 from mlx_selfdebug.repair.edits.hints import Hints, hints_of
 from mlx_selfdebug.repair.edits.search import FURTHER, MAX_TIMEOUTS, EditSearch, likeliest
-from mlx_selfdebug.repair.edits.trying import failing_shares, suspiciousness, wall_s_of
+from mlx_selfdebug.repair.edits.trying import wall_s_of
 from mlx_selfdebug.repair.reading import ProgramReading, Readings
 from mlx_selfdebug.sampling.decoder import BatchDecoder
-from mlx_selfdebug.sandbox.executed import Executed, ExecutedCall
 from mlx_selfdebug.testing import make_task
 from mlx_selfdebug.values.verdict import Failure, Verdict
 
@@ -220,20 +219,6 @@ def test_a_search_gives_up_where_nearly_every_edit_runs_for_ever() -> None:
     search = EditSearch((candidate(str(i)) for i in range(300)), run, 250)
     search.ended.result(timeout=10)
     assert search.n_tries == 2 * MAX_TIMEOUTS
-
-
-CALLS = Executed(
-    (ExecutedCall({2: 1, 3: 1}, False), ExecutedCall({2: 1, 4: 1}, True), ExecutedCall({2: 5, 3: 2}, False))
-)
-
-
-def test_the_share_of_failing_calls_that_ran_a_line_is_counted() -> None:
-    assert failing_shares(CALLS) == {2: 1.0, 3: 1.0}
-    assert failing_shares(Executed((ExecutedCall({1: 1}, True),))) is None
-
-
-def test_lines_are_ranked_by_ochiai() -> None:
-    assert suspiciousness(CALLS) == pytest.approx({2: 2 / (2 * 3) ** 0.5, 3: 1.0, 4: 0.0})
 
 
 def test_trouble_of_the_machine_ends_a_search_and_is_no_failed_edit() -> None:
