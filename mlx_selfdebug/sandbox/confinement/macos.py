@@ -1,6 +1,8 @@
-"""Confine a zygote and its children, or a command, on macOS.
+"""Confine processes on macOS.
 
-This module needs only the standard library and can be imported on any system.
+There are two kinds of sandbox. In one, a zygote, which is an interpreter with everything loaded, forks a child for each test run.
+In the other, a keeper starts a command and watches over it as its parent. This module needs only the standard library and can be
+imported on any system.
 
     confinement = confine_zygote(Plan(layout, keep_fds=(0, 1, 2, control)))   # once, before anything untrusted is read
     if not os.fork():
@@ -41,9 +43,9 @@ measure the memory of its children and end them.
 COMMAND_LAYERS: tuple[str, ...] = ("seatbelt",)
 """The layers of a command on macOS."""
 _MAX_OPEN_FILES = 1 << 16
-"""The number of descriptors that are closed, open or not, if the open ones cannot be listed and the limit is not lower."""
-_REFUSED, _FORKED = b"r", b"f"
-"""What a child on trial reports: whether it was refused a process of its own or could fork one."""
+"""If the open descriptors cannot be listed, all below this number (or below the process's limit, if that is lower) are closed."""
+_REFUSED, _FORKED, _NO_LIMIT = b"r", b"f", b"n"
+"""What a child on trial reports: it was refused a process of its own, it could fork one, or its limit could not be set."""
 
 
 class ChildConfinement:
@@ -73,7 +75,7 @@ class ChildConfinement:
 class CommandConfinement:
     """The confinement of a command, which is in force from the command's first instruction.
 
-    The keeper is not confined. The probes find out what the sandbox denies (see ``command_probes.py``).
+    The keeper, which starts the command, is not confined. The probes find out what the sandbox denies (see ``command_probes.py``).
     """
 
     def __init__(self, reach: Reach, without: frozenset[str] = frozenset()) -> None:
@@ -83,12 +85,15 @@ class CommandConfinement:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The names of the layers that the command line puts in force."""
-        return tuple(name for name, detail in self.details.items() if not detail.startswith("absent: "))
+        """The names of the layers that the command line puts in force. There are none before ``confine`` is called."""
+        return COMMAND_LAYERS if self.details and not self._left_out else ()
 
     @property
     def counts_own_processes(self) -> bool:
-        """Whether RLIMIT_NPROC can limit this command. It cannot: on macOS it always counts all processes of the user."""
+        """Whether RLIMIT_NPROC counts only the command's own processes.
+
+        This is always False on macOS, where it counts all processes of the user.
+        """
         return False
 
     def separate(self) -> None:
@@ -161,7 +166,7 @@ def _close_all_but(keep: tuple[int, ...]) -> None:
 def _close(fd: int) -> None:
     try:
         os.close(fd)
-    except OSError:  # this descriptor was the one that listed the folder, which is closed by now
+    except OSError:  # It was not open, or it was the descriptor that listed the folder, which is closed by now.
         return
 
 
@@ -216,8 +221,8 @@ _FORBIDDEN_ACTIONS: dict[str, Callable[[], None]] = {
 class _Trial:
     """What was observed on a child that was started to try out the layers."""
 
-    refused: bool
-    """Whether the child was refused a process of its own."""
+    report: bytes
+    """What the child reported: ``_REFUSED``, ``_FORKED``, ``_NO_LIMIT``, or nothing if it ended before."""
     ended: bool
     """Whether the zygote could end the child."""
     footprint_bytes: int
@@ -241,31 +246,34 @@ def _observe_child() -> _Trial:
         _trial_child(theirs)
     theirs.close()
     with ours:
-        refused = ours.recv(1) == _REFUSED
+        report = ours.recv(1)
         measured = footprint(pid)
         ended = _is_denied(lambda: os.kill(pid, signal.SIGKILL)) is False
     # If the child could not be ended, it ends itself now, because its channel is closed.
     os.waitpid(pid, 0)
-    return _Trial(refused, ended, measured)
+    return _Trial(report, ended, measured)
 
 
 def _trial_child(channel: socket.socket) -> NoReturn:
     try:
-        channel.send(_REFUSED if _refuses_processes() else _FORKED)
+        channel.send(_report_of_child())
         channel.recv(1)
     finally:
         os._exit(0)
 
 
-def _refuses_processes() -> bool:
-    """Forbid processes to this process, and return whether it is now refused one."""
-    _forbid_processes()
+def _report_of_child() -> bytes:
+    """Forbid processes to this process, try to start one, and return the report of what happened."""
+    try:
+        _forbid_processes()
+    except (OSError, ValueError):
+        return _NO_LIMIT
     try:
         if os.fork() == 0:
             os._exit(0)
     except OSError:
-        return True
-    return False
+        return _REFUSED
+    return _FORKED
 
 
 def _forbid_processes() -> None:
@@ -282,7 +290,10 @@ def _examine_process_limit(trial: _Trial | _Finding) -> _Finding:
         return trial
     if os.getuid() == 0:
         return _absent("the limit does not hold for root")
-    return _Finding(True, "RLIMIT_NPROC 1") if trial.refused else _absent("a child could start a process")
+    if trial.report == _REFUSED:
+        return _Finding(True, "RLIMIT_NPROC 1")
+    reasons = {_FORKED: "a child could start a process", _NO_LIMIT: "the limit of a child cannot be set"}
+    return _absent(reasons.get(trial.report, "a child ended before it could be tried"))
 
 
 def _examine_footprint(trial: _Trial | _Finding) -> _Finding:

@@ -59,6 +59,11 @@ def absent():
     raise FileNotFoundError
 macos._FORBIDDEN_ACTIONS = dict.fromkeys(macos._FORBIDDEN_ACTIONS, absent)
 """
+NO_LIMITS = """
+def refuse(which, limits):
+    raise ValueError("not allowed to raise maximum limit")
+macos.resource.setrlimit = refuse
+"""
 NO_SIGNALS = """
 def refuse(pid, number):
     raise PermissionError
@@ -120,6 +125,12 @@ def test_a_zygote_that_cannot_end_its_child_has_no_memory_layer_and_does_not_han
 def test_a_zygote_that_cannot_fork_says_so() -> None:
     details = confined(NO_CHILDREN)["details"]
     assert details["process_limit"] == details["footprint"] == "absent: no child could be tried (no more processes)"
+
+
+def test_a_child_whose_limit_cannot_be_set_says_so() -> None:
+    details = confined(NO_LIMITS)["details"]
+    assert details["process_limit"] == "absent: the limit of a child cannot be set"
+    assert details["footprint"] == "a child holds 9 MiB before it runs"
 
 
 def test_a_layer_can_be_left_out() -> None:
