@@ -32,7 +32,7 @@ from mlx_selfdebug.models.load import load_model, open_model
 from mlx_selfdebug.stages.estimate import training_planner
 from mlx_selfdebug.training.adapter import insert_adapter
 from mlx_selfdebug.training.examples import Example
-from mlx_selfdebug.training.loop import Shape, optimizer_of, train_steps
+from mlx_selfdebug.training.loop import StepShape, optimizer_of, train_steps
 from mlx_selfdebug.training.plan import Workload
 
 STEPS = 3
@@ -134,7 +134,7 @@ def estimate_one(models: list[str], setting: Setting) -> dict[str, Any]:
     assert str(default_cache_dir()) == os.environ["MLX_SELFDEBUG_BENCH_PROBES"]
     planner = training_planner(model, config_of(setting))
     work = Workload.of(rows_of(setting))
-    plan = planner.with_shape(work, Shape(setting.max_tokens, setting.recompute))
+    plan = planner.with_shape(work, StepShape(setting.max_tokens, setting.recompute))
     return {"peak_bytes": plan.peak_bytes, "step_s": plan.wall_s / STEPS}
 
 
@@ -144,7 +144,7 @@ def measure_one(models: list[str], setting: Setting) -> dict[str, Any]:
         model = load_model(models[setting.model])
         mx.set_cache_limit(0)
         insert_adapter(model.network, config, 0)
-        shape = Shape(setting.max_tokens, setting.recompute)
+        shape = StepShape(setting.max_tokens, setting.recompute)
         examples = rows_of(setting)
         made = list(
             train_steps(

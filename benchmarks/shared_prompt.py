@@ -31,7 +31,7 @@ from mlx_selfdebug.training.adapter import insert_adapter
 from mlx_selfdebug.training.batches import micro_batches
 from mlx_selfdebug.training.examples import Example
 from mlx_selfdebug.training.forms import training_forms
-from mlx_selfdebug.training.loop import Shape
+from mlx_selfdebug.training.loop import StepShape
 from mlx_selfdebug.training.loss import LossAndGradient, loss_and_gradient
 from mlx_selfdebug.training.shared_prompt import shared_prompt_loss_and_gradient
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
     parser.add_argument("--prompt", type=int, default=250, help="tokens of the prompt")
     parser.add_argument("--completions", type=int, nargs="+", default=[70], help="tokens of the completions")
-    parser.add_argument("--tokens", type=int, default=Shape().max_tokens, help="tokens at a time")
+    parser.add_argument("--tokens", type=int, default=StepShape().max_tokens, help="tokens at a time")
     parser.add_argument("--rank", type=int, default=TrainConfig().rank)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()

@@ -109,7 +109,7 @@ def one_side(options: argparse.Namespace) -> dict[str, Any]:
 def run_ours(
     model: Model, examples: list[Example], config: TrainConfig, optimizer: Any, options: argparse.Namespace
 ) -> dict[str, Any]:
-    shape = loop.Shape(recompute=options.recompute)
+    shape = loop.StepShape(recompute=options.recompute)
     steps = loop.train_steps(
         model.network, examples, config, 0, optimizer, shape=shape, start=None, advance=lambda _n, _note: None
     )

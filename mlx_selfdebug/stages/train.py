@@ -47,10 +47,10 @@ def train(
     from a fresh adapter if there are no pairs. A finished adapter is returned as it is.
 
     ``tasks`` are those that the run collected on; if they are None, ``collect.tasks`` is loaded. How much is computed at a time
-    follows from ``budget.training_gb``, and ``smaller`` is the number of the first ``loop.SHAPES`` to leave out. Computing less at
-    a time gives the same adapter up to rounding.
+    follows from ``budget.training_gb``. The first ``smaller`` of ``loop.STEP_SHAPES`` are left out. Computing less at a time gives
+    the same adapter up to rounding.
 
-    Raises TrainingError if there are no pairs, if all of them are too long, or if the loss is not a number three steps in a row;
+    Raises TrainingError if there are no pairs, if all of them are too long, or if the loss is not finite three steps in a row;
     BudgetError if training does not fit its budget; StoreError if a checkpoint or the adapter cannot be written; and SandboxError
     if repairs cannot be tested.
     """

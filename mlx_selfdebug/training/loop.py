@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+# The backend loads a fast BLAS, so it has to come before MLX itself.
 from mlx_selfdebug.models.backend import mx, nn, optim
 
 from mlx.utils import tree_map
@@ -31,12 +32,13 @@ MAX_GRAD_NORM = 1.0
 WARMUP_SHARE = 0.1
 """The share of the steps in which the learning rate rises."""
 WEIGHT_DECAY = 0.01
+"""The weight decay of AdamW."""
 MAX_SKIPPED = 3
-"""Training stops after this many steps in a row whose loss or gradient is not a number."""
+"""Training stops after this many steps in a row whose loss or gradient is not finite."""
 
 
 @dataclass(frozen=True)
-class Shape:
+class StepShape:
     """How much of a step is computed and kept in memory at a time."""
 
     max_tokens: int = 640
@@ -45,14 +47,14 @@ class Shape:
     """Whether layers keep only their input for the backward pass and compute the rest again."""
 
 
-SHAPES = (Shape(), Shape(recompute=True), Shape(256, recompute=True))
+STEP_SHAPES = (StepShape(), StepShape(recompute=True), StepShape(256, recompute=True))
 """The shapes to choose from, from the quickest to the one that takes the least memory.
 
 A training whose process died continues with a later one.
 """
 
 Advance = Callable[[int, str], None]
-"""A function to call with the number of pairs that were finished (in training by rewards, of steps) and a note for the progress."""
+"""Reports progress: how many more pairs are finished (in training by rewards: how many more steps), and a note to show."""
 
 
 def optimizer_of(config: TrainConfig, n_steps: int) -> optim.Optimizer:
@@ -75,16 +77,16 @@ def train_steps(
     seed: int,
     optimizer: optim.Optimizer,
     *,
-    shape: Shape,
+    shape: StepShape,
     start: Checkpoint | None,
     advance: Advance,
 ) -> Iterator[Step]:
-    """Make the steps that follow ``start`` and yield a record of each. Meanwhile network and optimizer hold the state after it.
+    """Make the steps that follow ``start`` and yield a record of each.
 
-    Between two steps the network is in evaluation mode and has its usual layers, so it may be used to decode.
+    When a step is yielded, network and optimizer are in the state after that step. The network is then in evaluation mode and has
+    its usual layers, so it may be used to decode.
 
-    Raises TrainingError, which names the pairs of the batch, if the loss or gradient is not a number ``MAX_SKIPPED`` steps in a
-    row.
+    Raises TrainingError, which names the pairs of the batch, if the loss or gradient is not finite ``MAX_SKIPPED`` steps in a row.
     """
     if start:
         start.restore(network, optimizer)
@@ -96,7 +98,7 @@ def train_steps(
         skipped = skipped + 1 if step.skipped else 0
         if skipped == MAX_SKIPPED:
             raise TrainingError(
-                f"the loss or its gradient is not a number at step {number} and at the {MAX_SKIPPED - 1} steps before it; "
+                f"the loss or its gradient is not finite at step {number} and at the {MAX_SKIPPED - 1} steps before it; "
                 "the pairs of the batch: " + ", ".join(example.name for example in batch),
                 hint="lower --train-learning-rate, or look at these pairs with: mlx-selfdebug runs pairs",
             )
@@ -109,10 +111,10 @@ def _step(
     optimizer: optim.Optimizer,
     number: int,
     batch: Sequence[Example],
-    shape: Shape,
+    shape: StepShape,
     distilled_share: float,
 ) -> Step:
-    """Make one step from the examples of ``batch``. If its loss or gradient is not a number, the weights stay as they are."""
+    """Make one step from the examples of ``batch``. If its loss or gradient is not finite, the weights stay as they are."""
     begin = time.monotonic()
     with training_forms(network, recompute=shape.recompute):
         loss, gradient = _accumulated(network, batch, shape.max_tokens, distilled_share)

@@ -1,4 +1,4 @@
-"""Choose how a training is computed within its memory budget: by the quickest of ``loop.SHAPES`` that fits.
+"""Choose how a training is computed within its memory budget: by the quickest of ``loop.STEP_SHAPES`` that fits.
 
 If none fits, an error says which budget or which shorter pairs would.
 
@@ -21,7 +21,7 @@ from mlx_selfdebug.errors import BudgetError
 from mlx_selfdebug.memory import tree_bytes
 from mlx_selfdebug.training.batches import padded_length
 from mlx_selfdebug.training.examples import Example
-from mlx_selfdebug.training.loop import SHAPES, Shape
+from mlx_selfdebug.training.loop import STEP_SHAPES, StepShape
 from mlx_selfdebug.training.loss import HEAD_ROWS
 from mlx_selfdebug.training.probe import Rows, layer_count, measure
 
@@ -37,7 +37,8 @@ SMALLER_GROUPS = (4, 2)
 class TrainingPlan:
     """How a training is computed, and the memory and time that it is estimated to take."""
 
-    shape: Shape
+    shape: StepShape
+    """How much of a step is computed and kept at a time."""
     peak_bytes: int
     """The peak memory of the process tree, including ``cache_bytes``."""
     cache_bytes: int
@@ -60,7 +61,7 @@ class Workload:
         """Return the workload of one epoch over ``examples``."""
         return cls([len(e.ids) - 1 for e in examples], sum(e.n_supervised for e in examples))
 
-    def largest(self, shape: Shape, batch_size: int) -> Rows:
+    def largest(self, shape: StepShape, batch_size: int) -> Rows:
         """Return the largest micro-batch that may occur: the longest row, and as many more of that length as fit beside it."""
         longest = padded_length(max(self.lengths))
         n = max(1, min(len(self.lengths), batch_size, shape.max_tokens // longest))
@@ -106,7 +107,7 @@ class GroupWorkload(Workload):
         group = round(sum(prompts) / len(prompts)) + size * usual
         return cls([group] * n, n * size * usual, max(prompts), config.reward_max_tokens, size)
 
-    def largest(self, shape: Shape, batch_size: int) -> Rows:  # noqa: ARG002
+    def largest(self, shape: StepShape, batch_size: int) -> Rows:  # noqa: ARG002
         """Return one row with the largest number of tokens that are computed at a time."""
         smallest, whole = self.prompt + self.completion, self.prompt + self.size * self.completion
         tokens = padded_length(max(smallest, min(shape.max_tokens, whole)))
@@ -145,19 +146,19 @@ class Planner:
     """The bytes that weights and processes take, however the training is computed."""
 
     def plan(self, work: Workload, budget_bytes: int, *, smaller: int = 0) -> TrainingPlan:
-        """Return the plan for the first of ``loop.SHAPES`` that fits the budget, leaving out the first ``smaller`` of them.
+        """Return the plan for the first of ``loop.STEP_SHAPES`` that fits the budget, leaving out the first ``smaller`` of them.
 
         Raises BudgetError if none fits, with the smallest budget that works and the longest pair that fits this one.
         """
         plans = []
-        for shape in SHAPES[min(smaller, len(SHAPES) - 1) :]:
+        for shape in STEP_SHAPES[min(smaller, len(STEP_SHAPES) - 1) :]:
             plan = self.with_shape(work, shape)
             if plan.peak_bytes <= budget_bytes:
                 return self._with_cache(plan, budget_bytes)
             plans.append(plan)
         raise self._too_small(work, budget_bytes, min(plan.peak_bytes for plan in plans))
 
-    def with_shape(self, work: Workload, shape: Shape) -> TrainingPlan:
+    def with_shape(self, work: Workload, shape: StepShape) -> TrainingPlan:
         """Return the plan for ``shape``, whether it fits the budget or not."""
         rows = work.largest(shape, self.config.batch_size)
         costs = measure(self.network, self.model_config, self.config, rows, shape)
@@ -182,7 +183,7 @@ class Planner:
         enough_gb = math.ceil(needed_bytes / 10**8) / 10
         hints = [f"--budget-training-gb {enough_gb:.1f}"]
         for hint, smaller_work in work.smaller():
-            if self.with_shape(smaller_work, SHAPES[-1]).peak_bytes <= budget_bytes:
+            if self.with_shape(smaller_work, STEP_SHAPES[-1]).peak_bytes <= budget_bytes:
                 hints.append(hint)
                 break
         return BudgetError(

@@ -28,7 +28,7 @@ from mlx_selfdebug.machine.versions import versions
 from mlx_selfdebug.store import write_atomically
 from mlx_selfdebug.training.adapter import insert_adapter, remove_adapter
 from mlx_selfdebug.training.examples import Example
-from mlx_selfdebug.training.loop import Shape, optimizer_of, train_steps
+from mlx_selfdebug.training.loop import StepShape, optimizer_of, train_steps
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,9 @@ class Costs:
         return few + (layers - self.few.layers) * (more - few) / (self.more.layers - self.few.layers)
 
 
-def measure(network: nn.Module, model_config: dict[str, Any], config: TrainConfig, rows: Rows, shape: Shape) -> Costs:
+def measure(
+    network: nn.Module, model_config: dict[str, Any], config: TrainConfig, rows: Rows, shape: StepShape
+) -> Costs:
     """Return the costs of a step over one micro-batch of the size ``rows``, measured now or taken from the cache.
 
     ``network`` is the whole network, or its first layers, at least twice as many as ``min_layers`` says. It is left as it was.
@@ -136,7 +138,7 @@ def min_layers(model_config: dict[str, Any], *, recompute: bool = True) -> int:
     return max(MIN_RECOMPUTING_LAYERS if recompute else MIN_LAYERS, int(text.get("full_attention_interval") or 1))
 
 
-def _measure_step(network: nn.Module, layers: int, config: TrainConfig, rows: Rows, shape: Shape) -> StepCost:
+def _measure_step(network: nn.Module, layers: int, config: TrainConfig, rows: Rows, shape: StepShape) -> StepCost:
     """Return the cost of a step with ``layers`` layers.
 
     Two steps are measured. A step before them creates the optimizer's state and whatever else is made only once.
@@ -166,7 +168,7 @@ def _measure_step(network: nn.Module, layers: int, config: TrainConfig, rows: Ro
             mx.clear_cache()
             mx.reset_peak_memory()
             walls = []
-            with suppress(TrainingError):  # a step whose loss is not a number takes as long as any other
+            with suppress(TrainingError):  # a step whose loss is not finite takes as long as any other
                 for step in steps:
                     walls.append(step.wall_s)  # noqa: PERF401
             peak = mx.get_peak_memory() - bytes_before
@@ -193,7 +195,7 @@ def first_layers(network: nn.Module, layers: int) -> Iterator[None]:
         own_list[:] = all_layers
 
 
-def _key(model_config: dict[str, Any], config: TrainConfig, rows: Rows, shape: Shape) -> str:
+def _key(model_config: dict[str, Any], config: TrainConfig, rows: Rows, shape: StepShape) -> str:
     """Return the name of the file in which a measurement is kept: a digest of all that it depends on."""
     known = {
         "model": model_config,

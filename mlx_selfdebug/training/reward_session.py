@@ -87,7 +87,7 @@ class RewardSession:
     def make_steps(self, advance: Advance) -> Ending:
         """Make the steps that are missing, and leave the network with the adapter that is to be kept.
 
-        Raises TrainingError if the loss or gradient is not a number ``MAX_SKIPPED`` updates in a row, and StoreError if a
+        Raises TrainingError if the loss or gradient is not finite ``MAX_SKIPPED`` updates in a row, and StoreError if a
         checkpoint cannot be written.
         """
         config, folder = self._config, self._run.rewards_path
@@ -179,11 +179,11 @@ class RewardSession:
         figures = update(network, self._optimizer, by_group, config, self._plan.shape)
         self._n_skipped = self._n_skipped + 1 if figures.skipped else 0
         if figures.skipped:
-            logger.warning("reward step %d changed nothing: its loss or gradient is not a number", number)
+            logger.warning("reward step %d changed nothing: its loss or gradient is not finite", number)
         if self._n_skipped == MAX_SKIPPED:
             names = ", ".join(examples[0].name for examples in by_group)
             raise TrainingError(
-                f"the loss or its gradient is not a number at reward step {number} and at the {MAX_SKIPPED - 1} updates "
+                f"the loss or its gradient is not finite at reward step {number} and at the {MAX_SKIPPED - 1} updates "
                 f"before it; the prompts of the step: {names}",
                 hint="lower --train-reward-learning-rate",
             )

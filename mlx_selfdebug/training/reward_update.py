@@ -26,7 +26,7 @@ from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.training.batches import micro_batches
 from mlx_selfdebug.training.examples import Example
 from mlx_selfdebug.training.forms import training_forms
-from mlx_selfdebug.training.loop import MAX_GRAD_NORM, Shape
+from mlx_selfdebug.training.loop import MAX_GRAD_NORM, StepShape
 from mlx_selfdebug.training.loss import LossAndGradient, loss_and_gradient
 from mlx_selfdebug.training.shared_prompt import can_share_prompt, shared_prompt_loss_and_gradient
 
@@ -47,7 +47,7 @@ class Update:
 
     @property
     def skipped(self) -> bool:
-        """Whether the loss or the gradient was not a number, so that the weights were left as they were."""
+        """Whether the loss or the gradient was not finite, so that the weights were left as they were."""
         return not (math.isfinite(self.loss) and math.isfinite(self.grad_norm))
 
 
@@ -67,11 +67,11 @@ def update(
     optimizer: optim.Optimizer,
     groups: Sequence[Sequence[Example]],
     config: TrainConfig,
-    shape: Shape,
+    shape: StepShape,
 ) -> Update:
     """Make one update of the weights from the examples of each group, and return its figures.
 
-    There must be at least one group, and each must have an example. If the loss or gradient is not a number, the weights stay as
+    There must be at least one group, and each must have an example. If the loss or gradient is not finite, the weights stay as
     they are.
     """
     divisor = config.reward_prompts * config.reward_group_size * config.reward_max_tokens

@@ -55,7 +55,7 @@ class Session:
     def make_steps(self, advance: Advance) -> None:
         """Make the steps that are missing, and leave the network with the adapter that is to be kept.
 
-        Raises TrainingError if the loss or gradient is not a number several steps in a row, and StoreError if a checkpoint cannot
+        Raises TrainingError if the loss or gradient is not finite several steps in a row, and StoreError if a checkpoint cannot
         be written.
         """
         config, folder, network = self._config, self._run.training_path, self._model.network
@@ -136,7 +136,7 @@ def _digest(examples: list[Example]) -> str:
 def _record(run: Run, step: Step) -> None:
     """Store ``step`` with the run. A skipped step has no loss, so it leaves a gap in the recorded steps."""
     if step.skipped:
-        logger.warning("step %d was skipped: its loss or gradient is not a number", step.step)
+        logger.warning("step %d was skipped: its loss or gradient is not finite", step.step)
     else:
         run.add_step(step)
 

@@ -20,6 +20,7 @@ class Step(Shown):
     n_tokens: int
     """The number of supervised tokens in the step's batches."""
     learning_rate: float
+    """The learning rate of the update. A skipped step, which made none, has the learning rate of the update before it."""
     grad_norm: float
     """The norm of the gradient before it was clipped."""
     wall_s: float

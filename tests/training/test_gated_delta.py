@@ -289,7 +289,7 @@ def test_a_training_computes_by_chunks_and_between_its_steps_mlx_lms_own_is_boun
 ) -> None:
     config = TrainConfig(batch_size=1, epochs=1)
     optimizer = loop.optimizer_of(config, 2)
-    shape = loop.SHAPES[1]
+    shape = loop.STEP_SHAPES[1]
     steps = loop.train_steps(
         network, examples(), config, 0, optimizer, shape=shape, start=None, advance=lambda _n, _note: None
     )

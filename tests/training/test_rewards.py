@@ -14,7 +14,7 @@ import pytest
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.repair import planting
 from mlx_selfdebug.testing import make_attempt, make_task
-from mlx_selfdebug.training.loop import SHAPES
+from mlx_selfdebug.training.loop import STEP_SHAPES
 from mlx_selfdebug.training.plan import GroupWorkload
 from mlx_selfdebug.training.reward_prompts import RewardPrompt, choose, latest_failures, prompts_of
 from mlx_selfdebug.training.reward_update import group_loss_and_gradient
@@ -150,5 +150,5 @@ def test_a_group_of_any_size_is_planned_as_what_is_computed_at_a_time() -> None:
     config = TrainConfig(reward_steps=2, reward_prompts=3, reward_group_size=8, reward_max_tokens=100)
     work = GroupWorkload.of_steps([200, 300, 250], config, 80)
     assert len(work.lengths) == 6
-    assert [work.largest(shape, 2).length for shape in SHAPES] == [640, 640, 448]
-    assert replace(work, size=2).largest(SHAPES[0], 2).length == 512
+    assert [work.largest(shape, 2).length for shape in STEP_SHAPES] == [640, 640, 448]
+    assert replace(work, size=2).largest(STEP_SHAPES[0], 2).length == 512
