@@ -32,7 +32,7 @@ class Baseline:
         """Return the failing tests that pass in ``run``."""
         return [id_ for id_ in self.failing if run.passed(id_)]
 
-    def is_fixed_by(self, run: SuiteRun) -> bool:
+    def accepts(self, run: SuiteRun) -> bool:
         """Return whether ``run`` proves a change: all failing tests pass in it, and so do all that passed before."""
         return len(self.fixed_by(run)) == len(self.failing) and not self.broken_by(run)
 

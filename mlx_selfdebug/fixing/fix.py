@@ -330,7 +330,7 @@ class _Fix:
                 self._open_suite({change.file.name: change.data}) as suite,
             ):
                 run = suite.run().result()
-            if baseline.is_fixed_by(run):
+            if baseline.accepts(run):
                 return change, run
         return None, None
 

@@ -34,7 +34,10 @@ class Proposal:
     """The text of the new version, in the form of ``function.program``."""
     by: Origin
     likelihood: float = 0.0
-    """The log-likelihood of the program minus that of the failing program, in nats. It is 0 if the model did not compare them."""
+    """The log-likelihood of the program minus that of the failing program, in nats. It is 0 if the model did not compare them.
+
+    Programs that the model wrote are not compared. A proposal without some of its hunks keeps the likelihood of the whole proposal.
+    """
 
     @property
     def swap(self) -> Swap | None:

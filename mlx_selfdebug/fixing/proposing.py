@@ -19,14 +19,17 @@ from mlx_selfdebug.fixing.judging import Judge, Origin, Proposal
 from mlx_selfdebug.projects.fitting import fitted
 from mlx_selfdebug.repair.asking import Asked, Asking, Decoding
 from mlx_selfdebug.repair.judging import tidied_by
-from mlx_selfdebug.repair.policies import Move
+from mlx_selfdebug.repair.policies import FIRST_FORK_ROUND, Move
 from mlx_selfdebug.sampling.language_model import Decoder, LanguageModel, open_decoder
 from mlx_selfdebug.values.verdict import Verdict
 
 BATCH_SIZE = 16
 """The largest number of completions that are decoded side by side."""
-FIRST_ROUND = 2
-"""The round of the first completion that follows up a function. Each has a round of its own, from which its seed is derived."""
+FIRST_WRITTEN_ROUND = FIRST_FORK_ROUND
+"""The round of the first completion that follows up a function. Round 1 is the search for edits.
+
+Each completion has a round of its own, from which its seed is derived.
+"""
 _NOUNS: dict[Origin, str] = {
     "line": "lines",
     "insertion": "lines",
@@ -34,7 +37,7 @@ _NOUNS: dict[Origin, str] = {
     "repair": "repairs",
     "draft": "drafts",
 }
-"""What the model is writing, in the words of the progress. They are also keys of ``FixResult.seconds``."""
+"""What the model is writing, as the progress says it. The keys of ``FixResult.seconds`` are "writing lines" and so on."""
 
 
 class Proposing:
@@ -71,7 +74,10 @@ class Proposing:
         )
 
     def proposals(self) -> Iterator[list[Proposal]]:
-        """Yield the proposals of one step after another, those of a step with the most promising first. A step may yield none."""
+        """Yield a list of proposals per step, which may be empty.
+
+        Edits are listed likeliest first, written programs in the order in which they were completed.
+        """
         effort, start = self._effort, 0
         if effort.tries or effort.lines or effort.insertions or effort.forks:
             for size in effort.waves:
@@ -81,28 +87,29 @@ class Proposing:
                 self._editing.read(cases, self._open_decoder())
                 if effort.tries:
                     yield self._editing.search(cases, effort.tries, self._open_decoder())
-                yield self._write(self._lines(self._cases[start : min(start + size, effort.n_written)]))
+                yield self._write(self._line_moves(self._cases[start : min(start + size, effort.n_written)]))
                 start += size
-            yield from self._editing.search_leftovers(effort.late_tries if effort.tries else 0, self._open_decoder())
+            if effort.tries and effort.late_tries and not self._is_over:
+                yield from self._editing.search_leftovers(effort.late_tries, self._open_decoder())
         written = self._cases[: effort.n_written]
-        yield self._write(self._forks(written))
-        yield self._write(self._repairs(written))
-        yield self._write(self._drafts(written))
+        yield self._write(self._fork_moves(written))
+        yield self._write(self._repair_moves(written))
+        yield self._write(self._draft_moves(written))
 
     @property
     def _is_over(self) -> bool:
         return time.monotonic() >= self._deadline
 
-    def _lines(self, cases: Sequence[Case]) -> list[tuple[Case, Move]]:
+    def _line_moves(self, cases: Sequence[Case]) -> list[tuple[Case, Move]]:
         """Return the moves that write single lines anew, and those that insert statements between lines."""
         return [
-            *self._follow_ups(cases, FIRST_ROUND, self._effort.lines, "line"),
-            *self._follow_ups(cases, FIRST_ROUND + self._effort.lines, self._effort.insertions, "insert"),
+            *self._follow_ups(cases, FIRST_WRITTEN_ROUND, self._effort.lines, "line"),
+            *self._follow_ups(cases, FIRST_WRITTEN_ROUND + self._effort.lines, self._effort.insertions, "insert"),
         ]
 
-    def _forks(self, cases: Sequence[Case]) -> list[tuple[Case, Move]]:
+    def _fork_moves(self, cases: Sequence[Case]) -> list[tuple[Case, Move]]:
         """Return the moves that write the rest of a function anew."""
-        first_round = FIRST_ROUND + self._effort.lines + self._effort.insertions
+        first_round = FIRST_WRITTEN_ROUND + self._effort.lines + self._effort.insertions
         return self._follow_ups(cases, first_round, self._effort.forks, "fork")
 
     def _follow_ups(
@@ -110,61 +117,67 @@ class Proposing:
     ) -> list[tuple[Case, Move]]:
         """Return ``n`` moves per function, one at each of the places that surprised the model most."""
         return [
-            (case, Move(0, first_round + i, case.failing_attempt, by=by, place=i)) for i in range(n) for case in cases
+            (case, Move(sample=0, round=first_round + i, parent=case.failing_attempt, by=by, place=i))
+            for i in range(n)
+            for case in cases
         ]
 
-    def _repairs(self, cases: Sequence[Case]) -> list[tuple[Case, Move]]:
+    def _repair_moves(self, cases: Sequence[Case]) -> list[tuple[Case, Move]]:
         """Return the moves that ask for repairs. The first repair of each function is greedy."""
         effort = self._effort
-        first_round = FIRST_ROUND + effort.lines + effort.insertions + effort.forks
+        first_round = FIRST_WRITTEN_ROUND + effort.lines + effort.insertions + effort.forks
         return [
-            (case, Move(0, first_round + i, case.failing_attempt, _temperature(i)))
+            (case, Move(sample=0, round=first_round + i, parent=case.failing_attempt, temperature=_temperature(i)))
             for i in range(effort.repairs)
             for case in cases
         ]
 
-    def _drafts(self, cases: Sequence[Case]) -> list[tuple[Case, Move]]:
+    def _draft_moves(self, cases: Sequence[Case]) -> list[tuple[Case, Move]]:
         """Return the moves that ask for fresh drafts. The first draft of each function is greedy."""
-        return [(case, Move(1 + i, 0, None, _temperature(i))) for i in range(self._effort.drafts) for case in cases]
+        return [
+            (case, Move(sample=1 + i, temperature=_temperature(i)))
+            for i in range(self._effort.drafts)
+            for case in cases
+        ]
 
     def _write(self, moves: Sequence[tuple[Case, Move]]) -> list[Proposal]:
-        """Have the model write, all moves in one batch, and return what passes. The first program that passes ends the batch."""
+        """Decode all moves in one batch, and return the programs that pass. The first program that passes ends the batch."""
         if self._is_over or not moves:
             return []
         begin = time.monotonic()
         decoder = self._open_decoder()
-        asked: dict[int, tuple[Case, Asked]] = {}
+        by_ticket: dict[int, tuple[Case, Asked]] = {}
         n_before = decoder.counts.decoded_tokens
         for case, move in moves:
             if move.by in ("line", "insert", "fork") and case.reading is None:
                 continue
-            request = self._asking.ask(case.task, move, attempts=(case.failing_attempt,), program=case.reading)
-            if isinstance(request, Asked):
-                asked[decoder.submit(request.request)] = case, request
+            asked = self._asking.ask(case.task, move, attempts=(case.failing_attempt,), program=case.reading)
+            if isinstance(asked, Asked):
+                by_ticket[decoder.submit(asked.request)] = case, asked
         noun = _NOUNS[_origin(moves[0][1])]
-        passing = self._decode(decoder, asked, noun) if asked else []
+        passing = self._decode(decoder, by_ticket, noun) if by_ticket else []
         self._cost.decoded_tokens += decoder.counts.decoded_tokens - n_before
-        if decoder.active or decoder.waiting:  # What is left of this batch would only hold up the next one.
+        if decoder.active or decoder.waiting:  # The rest of this batch would only hold up the next one.
             self._decoder = None
         self._cost.add_seconds(f"writing {noun}", time.monotonic() - begin)
         return passing
 
-    def _decode(self, decoder: Decoder, asked: dict[int, tuple[Case, Asked]], noun: str) -> list[Proposal]:
-        """Decode a batch and test each program as soon as it is complete. Return the programs that pass, in order.
+    def _decode(self, decoder: Decoder, by_ticket: dict[int, tuple[Case, Asked]], noun: str) -> list[Proposal]:
+        """Decode a batch and test each program as soon as it is complete. Return the programs that pass, in that order.
 
-        ``asked`` holds the case and the request of each ticket of the decoder.
+        ``by_ticket`` holds the case and the request of each ticket of the decoder.
         """
         tests: dict[Future[Verdict], Proposal] = {}
         n_written = 0
         while (decoder.active or decoder.waiting) and not self._is_over:
             for completion in decoder.step():
                 n_written += 1
-                case, request = asked[completion.ticket]
-                program = fitted(case.function, tidied_by(request, completion).code)
+                case, asked = by_ticket[completion.ticket]
+                program = fitted(case.function, tidied_by(asked, completion).code)
                 if program is not None and program != case.function.program:
-                    proposal = Proposal(case.function, program, _origin(request.move))
+                    proposal = Proposal(case.function, program, _origin(asked.move))
                     tests.setdefault(self._judge.submit(proposal), proposal)
-            self._tell(f"writing {noun}: {n_written} of {len(asked)}")
+            self._tell(f"writing {noun}: {n_written} of {len(by_ticket)}")
             if any(future.done() and future.result().passed for future in tests):
                 break
         wait(tests)

@@ -1,13 +1,14 @@
 """Prove proposals: every failing test now passes, and every test that passed before still does.
 
 A proposal that passes the failing tests is first reduced to the hunks that it needs for that. Then the whole suite is run on it. If
-several proposals hold, those that special-case no test come first, then those that change fewer lines, then those that the model
-finds likelier.
+several proposals hold, those that special-case no test come first, then those that change fewer lines. Edits that are still equal
+are ordered by the likelihood that the model gave them before they were reduced, with the likeliest first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 
 from mlx_selfdebug.fixing.baseline import Baseline
 from mlx_selfdebug.fixing.change import Change, special_cases, without_hunk
@@ -18,13 +19,13 @@ from mlx_selfdebug.projects.suite_run import SuiteRun, TestResult
 BATCH_SIZE = 6
 """The number of proposals on which the whole suite runs at once. The next batch is tried only if no proposal of this one holds."""
 MAX_REVERTED_HUNKS = 12
-"""The largest number of hunks that are taken back from one proposal."""
+"""The largest number of hunks that are reverted in one proposal."""
 
 
 class Prover:
     """Proves proposals by running the whole suite.
 
-    ``results`` are those of the failing tests. They reveal a change that only special-cases these tests.
+    ``results`` are the results of the failing tests. They reveal a change that only special-cases these tests.
     """
 
     def __init__(self, suite: Suite, baseline: Baseline, judge: Judge, results: Sequence[TestResult]) -> None:
@@ -41,16 +42,19 @@ class Prover:
     def _prove_batch(self, proposals: Sequence[Proposal]) -> list[Change]:
         distinct: dict[tuple[str, str], Proposal] = {}
         for proposal in map(self._reduce, proposals):
-            # Two proposals may have become the same. The likeliest comes first, so the first is kept.
+            # Reducing may make two proposals the same. The earlier one is kept.
             distinct.setdefault((proposal.function.id, proposal.program), proposal)
-        runs = [(p, self._suite.run((), {p.function.file.name: p.text})) for p in distinct.values()]
-        changes = [(p, self._proven_change(p, future.result())) for p, future in runs]
-        proven = [(p, change) for p, change in changes if change is not None]
+        runs = [(proposal, self._run_suite(proposal)) for proposal in distinct.values()]
+        changes = [(proposal, self._proven_change(proposal, run.result())) for proposal, run in runs]
+        proven = [(proposal, change) for proposal, change in changes if change is not None]
         proven.sort(key=lambda pair: (pair[1].special_cases, pair[1].n_lines, -pair[0].likelihood))
         return [change for _, change in proven]
 
+    def _run_suite(self, proposal: Proposal) -> Future[SuiteRun]:
+        return self._suite.run((), {proposal.function.file.name: proposal.text})
+
     def _reduce(self, proposal: Proposal) -> Proposal:
-        """Take back hunks of a proposal, one at a time, as long as the failing tests still pass, and return what is left."""
+        """Revert hunks one at a time while the failing tests still pass, and return the reduced proposal."""
         for _ in range(MAX_REVERTED_HUNKS):
             smaller = next((p for p in without_hunk(proposal) if self._judge.submit(p).result().passed), None)
             if smaller is None:
@@ -60,11 +64,11 @@ class Prover:
 
     def _proven_change(self, proposal: Proposal, run: SuiteRun) -> Change | None:
         """Return the change of a proposal, or None if ``run``, the whole suite on it, does not prove it."""
-        return self._change_of(proposal, run) if self._baseline.is_fixed_by(run) else None
+        return self._change_of(proposal, run) if self._baseline.accepts(run) else None
 
     def partial_change(self, proposal: Proposal) -> Change | None:
         """Run the whole suite on a proposal that fixes some failing tests. Return its change, or None if it breaks other tests."""
-        run = self._suite.run((), {proposal.function.file.name: proposal.text}).result()
+        run = self._run_suite(proposal).result()
         if not self._baseline.fixed_by(run) or self._baseline.broken_by(run):
             return None
         return self._change_of(proposal, run)
