@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mlx_selfdebug.reporting.records import Records, read_records
 from mlx_selfdebug.reporting.report import report_data, report_html, report_markdown, write_report
-from mlx_selfdebug.reporting.report.diff import diff_lines
+from mlx_selfdebug.reporting.report.diff import MAX_LINES, diff_lines
 from mlx_selfdebug.reporting.report.headline import headline
 from mlx_selfdebug.reporting.words import VERDICTS
 from mlx_selfdebug.store import Family, Key, Run, open_stored
@@ -273,6 +273,12 @@ def test_a_diff_gives_back_both_codes(before: list[str], after: list[str]) -> No
     found = diff_lines("\n".join(before), "\n".join(after))
     assert [line.text for line in found if line.sign != "+"] == "\n".join(before).splitlines()
     assert [line.text for line in found if line.sign != "-"] == "\n".join(after).splitlines()
+
+
+def test_a_diff_that_is_cut_short_says_so() -> None:
+    long = "x = 1\n" * (MAX_LINES + 1)
+    assert diff_lines(long, long)[-1].text == f"... (lines after the first {MAX_LINES} are not shown)"
+    assert diff_lines("a\n" * MAX_LINES, "a\n" * MAX_LINES)[-1].text == "a"
 
 
 def test_the_words_that_changed_are_marked() -> None:
