@@ -105,7 +105,7 @@ def _n_caught(outcomes: Sequence[Outcome | None]) -> int | None:
 
 
 def open_audit_runner(config: SandboxConfig, *, allow_weak_sandbox: bool = False) -> TestRunner:
-    """Open a test runner with the limits ``CPU_S`` and ``WALL_S``, or those of ``config`` if they are shorter.
+    """Open a test runner with the limits ``CPU_S`` and ``WALL_S``, or the limits of ``config`` where those are shorter.
 
     Raises SandboxError if programs cannot be fully confined on this machine, unless a weak sandbox is allowed.
     """

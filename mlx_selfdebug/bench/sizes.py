@@ -24,7 +24,7 @@ class Size:
     """
 
     parameters: int
-    """The number of parameters. Quantized parameters, several of which are packed into one number, are counted one by one."""
+    """The number of parameters. Quantized parameters are counted one by one, though several are packed into one number."""
     weights_bytes: int
     """The bytes in which these parameters are stored."""
 

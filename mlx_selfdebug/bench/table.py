@@ -49,7 +49,7 @@ def peak(*stages: str) -> Callable[[Record], str]:
 
 
 def energy(record: Record) -> str:
-    """Return the joules of one repetition of all stages together, or ``-`` if those of any stage are unknown."""
+    """Return the joules of one repetition of all stages together, or ``-`` if any stage has no joules."""
     means = [stage.mean("joules") for stage in record.stages]
     known = [mean for mean in means if mean is not None]
     return f"{sum(known):.0f}" if known and len(known) == len(means) else UNKNOWN

@@ -100,9 +100,9 @@ def fix_command(
 ) -> int:
     """Make failing tests pass with a small, proven change of one function.
 
-    PATHS are the files or folders that may be changed; without them, those of the project around the working folder. The tests run
-    confined in a scratch copy of the project, and nothing is written to the project without --apply. A change counts as a fix only
-    if all failing tests pass with it, and all tests that passed before still pass.
+    PATHS are the files or folders that may be changed. Without PATHS, any file of the project around the working folder may be. The
+    tests run confined in a scratch copy of the project, and nothing is written to the project without --apply. A change counts as a
+    fix only if all failing tests pass with it, and all tests that passed before still pass.
 
     \b
     Examples:

@@ -84,7 +84,7 @@ def load_config(
     base: Config | None = None,
     default_preset: str = "air",
 ) -> Config:
-    """Return the configuration that results from all sources. The arguments and errors are those of :func:`resolve`."""
+    """Return the configuration that results from all sources. Arguments and errors are as in :func:`resolve`."""
     resolved = resolve(
         overrides=overrides, file=file, environment=environment, base=base, default_preset=default_preset
     )

@@ -203,7 +203,7 @@ _MENDS: tuple[Callable[[str, Task, _Judge], _Candidate | None], ...] = (
 
 
 def _dedents(text: str) -> Iterator[str]:
-    """Yield the text without the indentation that all lines share, then without the one that all lines after the first share.
+    """Yield the text without the indentation that all lines share, then without the indentation that all lines but the first share.
 
     The second form is for an answer whose first line has lost its indentation.
     """

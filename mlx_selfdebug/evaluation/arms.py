@@ -44,7 +44,7 @@ class ArmKey(str):
         return super().__new__(cls, f"{model}/{arm}")
 
     def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
-        """Return the arguments of ``__new__``, which ``copy`` and ``pickle`` need because they are not those of ``str``."""
+        """Return the arguments of ``__new__``. ``copy`` and ``pickle`` need them, because ``str`` takes other arguments."""
         return self.model, self.arm
 
     @property
@@ -73,7 +73,7 @@ class Arm:
     feedback: Feedback = EVERYTHING
     """What a repair is shown."""
     of_another: bool = False
-    """Whether the facts that a repair is shown are those of another task."""
+    """Whether a repair is shown the facts of another task."""
     edits: bool = False
     """Whether the failed program is searched for a small edit that passes."""
     forks: bool = False
@@ -141,7 +141,7 @@ def play_of(
     """Return the play of ``arm`` for ``model``.
 
     ``begun`` gives, by task id, the attempt with which the arm begins. Up to ``tokens`` tokens may be generated per task, including
-    those of a draft in ``begun``, and up to ``forks`` forks of the whole rest may be made per program.
+    the tokens of a draft in ``begun``, and up to ``forks`` forks of the whole rest may be made per program.
     """
     given = {id_: [attempt] for id_, attempt in begun.items()}
     decoding, policy = replace(decoding, feedback=arm.feedback), arm.policy(tokens, forks)

@@ -1,7 +1,7 @@
 """Draw, store and load the bugs of an evaluation's second half. A bug is a task together with a wrong program for it.
 
 The bugs are stored with the run before a model sees them, so a run that is resumed goes on with the same programs. Each bug counts
-as a task of its own. Its id says where it came from, such as "HumanEval/3#constant-1". Its statement and its checks are those of
+as a task of its own. Its id says where it came from, such as "HumanEval/3#constant-1". It has the statement and the checks of
 the task that it was put into.
 """
 

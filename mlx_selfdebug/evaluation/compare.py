@@ -77,7 +77,7 @@ class HalfCompared:
 
 @dataclass(frozen=True)
 class Comparison(HalfCompared):
-    """The comparison of two runs. The inherited fields are those of the half of the models' own failures."""
+    """The comparison of two runs. The inherited fields compare the half of the models' own failures."""
 
     runs: tuple[str, str]
     """Paths of the first run and the second."""

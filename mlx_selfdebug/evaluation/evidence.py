@@ -249,6 +249,6 @@ def _smallest_gain(primary: Primary | None) -> float | None:
     """Return the smallest difference of shares that the primary contrast would detect with a power of 80 %."""
     if primary is None or not primary.n:
         return None
-    # There are two opponents. A difference from the one that differs on more problems is harder to detect, so it sets the limit.
+    # There are two opponents. The one whose answers differ on more problems makes a gain harder to detect, so it sets the limit.
     discordant = max(opponent.won + opponent.lost for opponent in (primary.base, primary.adapter)) / primary.n
     return smallest_gain(primary.n, discordant)

@@ -68,9 +68,9 @@ class _Record(TypedDict):
 def remember_readings(run: Run, model: Model, tasks: Sequence[Task]) -> None:
     """Have ``model`` read up to ``MAX_READINGS`` programs that the base's searches repaired, bugs first, and store the readings.
 
-    ``model`` must have no adapter applied, and ``tasks`` are those of both halves. A run whose readings are stored already keeps
-    them, even if the stored list is empty. A run without an arm that searches for edits gets none. Raises ModelError if the model's
-    logits are not numbers.
+    ``model`` must have no adapter applied, and ``tasks`` are the tasks of both halves. A run whose readings are stored already
+    keeps them, even if the stored list is empty. A run without an arm that searches for edits gets none. Raises ModelError if the
+    model's logits are not numbers.
     """
     arms = [arm.name for arm in arms_named(run.config.eval.arms) if arm.edits]
     if not arms or Key.READINGS in run.facts().stored:

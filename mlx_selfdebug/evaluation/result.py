@@ -311,7 +311,7 @@ def score_model(played: Played, model: str) -> ModelResult:
 
 
 def score(answers: Iterable[Attempt], figures: Mapping[str, TaskFigures]) -> Score:
-    """Score one answer per task. ``figures`` are those of all tasks. The checks of a task without an answer count as failed."""
+    """Score one answer per task. ``figures`` has the figures of all tasks. The checks of a task without an answer are failed."""
     answers = list(answers)
     n_solved = sum(attempt.passed for attempt in answers)
     n_passed = sum(_n_passed_checks(attempt, figures[attempt.task_id].n_checks) for attempt in answers)

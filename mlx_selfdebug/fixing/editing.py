@@ -36,7 +36,7 @@ READING_SHARE = 0.12
 TOKENS_PER_S = 100.0
 """The speed of reading that is assumed on the CPU before anything was read. On a GPU the first function is always read."""
 UNREAD_PENALTY = 4.0
-"""The nats that the edits of an unread function lose against those of a function that was read.
+"""The nats that the edits of an unread function lose against the edits of a function that was read.
 
 The model finds most edits unlikely, which lowers their scores. The edits of an unread function have no such term, so they would
 come first without the penalty. The number was set by hand.

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 MAX_JUDGED = 20
 """The largest number of failing tests that judge each try. The whole suite judges only what passes them."""
 MAX_TRACED = 200
-"""The largest number of passing tests whose lines are recorded, beside those of all failing tests."""
+"""The largest number of passing tests whose lines are recorded. The lines of all failing tests are recorded too."""
 MAX_SUSPECTS_NAMED = 10
 """The largest number of suspects that a result names."""
 _MIN_TRY_S = 2.0

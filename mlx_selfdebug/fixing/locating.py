@@ -7,8 +7,8 @@ and van Gemund 2006):
 
 Here failed(line) and passed(line) are the numbers of failing and passing tests that run the line, and failed is the number of all
 failing tests. A function is as suspicious as its most suspicious line. If a failing test raised its exception in the function, the
-distance of its suspicion from 1 is halved. Among equally suspicious functions, the one that stands deeper in a traceback comes
-first, and then the shorter one.
+distance of its suspicion from 1 is halved. Equally suspicious functions are ordered by their place in a traceback, with the
+deepest first, and then by length, with the shortest first.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def suspects_of(
 ) -> list[Suspect]:
     """Return the functions of ``files`` that failing tests run or raise in, the most suspicious first.
 
-    ``failing`` and ``passing`` hold the lines of each test, and ``tracebacks`` those of the failing tests.
+    ``failing`` and ``passing`` hold the lines that each test ran. ``tracebacks`` hold the lines in the tracebacks of failing tests.
     """
     names = {name for test in failing for name in test}
     failed = {name: Counter(line for test in failing for line in test.get(name, ())) for name in names}
@@ -110,7 +110,7 @@ def _contains(function: Function, name: str, line: int) -> bool:
 
 
 def lines_of_tests(run: SuiteRun, ids: Iterable[str], names: Mapping[str, str]) -> list[Lines]:
-    """Return the lines that each of the tests ``ids`` ran in a traced run. Tests of which no lines were recorded are left out.
+    """Return the lines that each of the tests ``ids`` ran in a traced run. Tests without recorded lines are left out.
 
     ``names`` maps each traced path, as the tests see it, to the path within the project.
     """

@@ -44,7 +44,7 @@ class Proposing:
     """The search for versions of suspicious functions that pass the failing tests.
 
     ``cases`` are the functions, the most suspicious first. Nothing new is tried after ``deadline``, a time of the monotonic clock.
-    The model and all tests together may take ``budget_bytes`` of memory, of which ``reserved_bytes`` are kept for the tests.
+    The model and all tests together may take ``budget_bytes`` of memory. ``reserved_bytes`` of these are kept for the tests.
     """
 
     def __init__(

@@ -72,7 +72,7 @@ class FixResult:
     read_tokens: int = 0
     """The number of tokens of suspicious functions that the model read."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Seconds by step, and under "total" those of the whole fix."""
+    """Seconds by step. The seconds of the whole fix are under "total"."""
     notes: tuple[str, ...] = ()
     """What a user should know about the tests, as sentences without a full stop."""
     explained: tuple[Explanation, ...] = ()

@@ -17,8 +17,8 @@ _RUSAGE_BYTES = 96
 _PHYS_FOOTPRINT = 72
 """The offset of ``ri_phys_footprint`` in ``struct rusage_info_v0``.
 
-The structure is ``uint8_t ri_uuid[16]``, then ten ``uint64_t``, of which this is the eighth. Every later version begins with the
-same fields. The kernel writes the version that is asked for and no more.
+The structure is ``uint8_t ri_uuid[16]``, then ten ``uint64_t``. This field is the eighth of them. Every later version begins with
+the same fields. The kernel writes the version that is asked for and no more.
 """
 
 

@@ -51,8 +51,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
 def add_adapter(network: nn.Module, folder: Path, name: str) -> None:
     """Add the adapter in ``folder`` to ``network``, in place. ``name`` is the name of the network's model, for messages.
 
-    Raises ModelError as :func:`read_settings` does, and if the weights are damaged or do not fit the network. In the latter case
-    the network may be left with some layers of the adapter.
+    Raises ModelError as :func:`read_settings` does, and if the weights are damaged or do not fit the network. If they
+    do not fit, the network may be left with some layers of the adapter.
     """
     read_settings(folder)
     try:

@@ -107,7 +107,7 @@ def attended(queries: mx.array, keys: mx.array, values: mx.array) -> tuple[mx.ar
 def scores(queries: mx.array, keys: mx.array) -> mx.array:
     """Return the scores of a block of queries with all keys up to the block's end, in float32. Later keys are masked.
 
-    ``queries`` and ``keys`` are those of :func:`attended`. The scores have shape (rows, groups, heads per group * queries, keys).
+    ``queries`` and ``keys`` are as in :func:`attended`. The scores have shape (rows, groups, heads per group * queries, keys).
     """
     n_queries, n_keys = queries.shape[3], keys.shape[2]
     is_later = mx.arange(n_keys)[None] > mx.arange(n_keys - n_queries, n_keys)[:, None]

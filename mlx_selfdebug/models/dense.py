@@ -1,7 +1,7 @@
 """Turn quantized layers into dense float32 layers, which the CPU computes fast.
 
 The largest layer is converted first, while there is still room for the copies that this takes. Afterwards the memory
-peaks at the size of the float32 model plus one layer. The values are those of ``mx.dequantize`` with float32 scales.
+peaks at the size of the float32 model plus one layer. The values are the same as from ``mx.dequantize`` with float32 scales.
 Weights are unpacked with NumPy where possible, because mlx's own unpacking is five times slower for 5 bits, and most
 weights of a Q4_K_M file have 5 bits.
 """

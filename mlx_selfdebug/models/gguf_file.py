@@ -42,7 +42,7 @@ MAX_HEADER_BYTES = 64 << 20
 MAX_ENTRIES = 1 << 16
 """The maximum number of metadata entries, and of tensors."""
 MAX_ITEMS = 1 << 22
-"""The maximum length of an array in the metadata, the longest of which hold a vocabulary or its merges."""
+"""The maximum length of an array in the metadata. The longest arrays hold a vocabulary or its merges."""
 MAX_STRING_BYTES = 1 << 20
 MAX_ALIGNMENT = 1 << 16
 
@@ -219,7 +219,7 @@ class _Header:
         return ggml_type.name, math.prod(shape) // block * block_bytes
 
     def alignment(self, metadata: dict[str, Value]) -> int:
-        """Return the number of bytes of which every position of tensor data is a multiple: 32 unless the metadata sets another."""
+        """Return the alignment of tensors, in bytes: 32 unless the metadata sets another. Each begins at a multiple of it."""
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or not 0 < alignment <= MAX_ALIGNMENT or alignment & (alignment - 1):
             self.fail(f"general.alignment is {alignment!r}; it must be a power of two up to {MAX_ALIGNMENT}")

@@ -215,7 +215,7 @@ def load_model(
 def open_model(name: str, *, cache_dir: Path | None = None, progress: Progress | None = None) -> Model:
     """Return the model ``name`` without reading its weights, to render prompts or to look at shapes.
 
-    The parameters are those of :func:`load_model`, which also lists the errors.
+    The parameters and errors are described at :func:`load_model`.
     """
     resolved = resolve_model(name, cache_dir=cache_dir, progress=progress)
     network, config = _checked(resolved.path, lambda: load_network(resolved.path, lazy=True))

@@ -1,7 +1,7 @@
 """Fit a function that a model has written into the program of the function that it is to replace.
 
 A model may indent a method like a function, leave out the class around it, or drop decorators and comments. Where that is possible,
-only the body of what it wrote is taken.
+only the body of the function that it wrote is taken.
 """
 
 from __future__ import annotations

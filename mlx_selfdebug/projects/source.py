@@ -148,7 +148,7 @@ class Function:
     def body_lines(self) -> dict[int, int]:
         """The lines of the body: their numbers in the file with their numbers in the program, both from 1.
 
-        The other lines of a function, those of its decorators and of ``def``, run when the module is imported.
+        The other lines of a function (its decorators and ``def``) run when the module is imported.
         """
         body = self.node.body[0].lineno
         lines = {line: self.line_in_program(line) or 0 for line in range(self.first, self.last + 1)}
@@ -356,7 +356,7 @@ def _docstring_lines(node: FunctionNode, lines: Sequence[str]) -> Lines | None:
 def _line_in_program(line: int, lines: Lines, docstring: Lines | None, n_headers: int) -> int | None:
     """Return the number in a program of a line of the file; None for a line outside of ``lines`` or inside the docstring.
 
-    ``lines`` are the lines of the function in the file, and ``docstring`` those of them that the program lacks.
+    ``lines`` are the lines of the function in the file. ``docstring`` are the lines of its docstring, which the program lacks.
     """
     if line not in lines or (docstring and line in docstring):
         return None

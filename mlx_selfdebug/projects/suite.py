@@ -269,7 +269,7 @@ class Suite:
                 of ``tests``, the function is swapped in the project that is loaded already, unless that could make a difference.
             first_failure: Whether to end the run with the first test that fails.
             facts: Whether to report why tests failed, what they load and what they print.
-            trace: Files, relative to the project's folder, of which the lines that each test runs are reported.
+            trace: Files, relative to the project's folder, whose lines are reported if a test runs them.
             wall_s: Seconds for the whole run, if they are fewer than the suite's limit.
             stall_s: Seconds for one test, if they are fewer than the suite's limit.
         """

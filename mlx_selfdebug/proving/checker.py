@@ -29,7 +29,7 @@ from mlx_selfdebug.sandbox.runner import n_processors
 from mlx_selfdebug.sandbox.session import Session, confined_session
 
 GRACE_S = 90.0
-"""Seconds beside those of a proof in which an answer has to come: the start of the checker and the reading of imports."""
+"""Seconds that an answer may take beyond the time limit of a proof, for the start of the checker and the reading of imports."""
 _SESSION_S = 86_400.0
 _QUERY_S = 60.0
 _SERVERS = Path(__file__).parent / "servers"

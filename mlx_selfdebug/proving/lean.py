@@ -7,8 +7,8 @@ A theorem counts as proved if Lean ends with exit code 0, reports no error and w
 that it rests on no axioms but those of Lean itself and those that are allowed (``lean_report.py``). Only what comes with Lean can
 be imported, so there is no Mathlib.
 
-We could not run Lean where this was written. So a checker first checks four proofs of which it knows what has to come out, and does
-not open if anything else does.
+We could not run Lean where this was written. So a checker first checks four proofs whose verdicts are known, and does
+not open if it gets another verdict.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Lean(Checker[list[str]]):
             raise UsageError(f"Lean cannot read the theorem {theorem.name}: {said or 'it gives no reason'}")
 
     def _trouble(self) -> str:
-        """Check proofs of which it is known what has to come out. Return what else came out, or an empty string."""
+        """Check proofs whose verdicts are known. Return which verdict was wrong, or an empty string."""
 
         def tried(theorem: Theorem, line: str) -> CheckedProof:
             return self._report(theorem, [line], _SELF_TEST_S).verdict(AXIOMS)

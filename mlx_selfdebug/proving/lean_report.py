@@ -86,7 +86,7 @@ class Report:
 
     @property
     def errors_of_script(self) -> list[Message]:
-        """The errors in the script, and then the one that says which goals it leaves, which has the place of ``by``."""
+        """The errors in the script, followed by the error about the goals that it leaves. Lean reports that error at ``by``."""
         begin, end = self.file.by_line, self.file.by_line + len(self.file.script)
         left = [each for each in self.errors if each.line == begin and each.text.startswith(_UNSOLVED)]
         return [each for each in self.errors if begin < each.line <= end] + left

@@ -96,7 +96,7 @@ def fork_filter(program: ProgramReading, end_ids: frozenset[int], domain: Domain
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a program, of which a fork keeps the beginning and writes the rest anew."""
+    """A line of a program. A fork keeps its beginning and writes the rest of it anew."""
 
     start: int
     """The offset in the program's body, in characters, at which the fork begins."""
@@ -106,7 +106,7 @@ class Line:
     def replaced_by(self, text: str) -> str:
         """Return the body with the new line of ``text``.
 
-        ``text`` is the body up to ``start`` and what the fork wrote, of which only the first line counts.
+        ``text`` is the body up to ``start``, followed by what the fork wrote. Only the first line that it wrote counts.
         """
         end = text.find("\n", self.start)
         return (text if end < 0 else text[:end]) + self.rest
@@ -203,8 +203,8 @@ def returns_to_known_program(
 
     The fork counts as back in a program if all of these conditions hold:
 
-    - The line of the fork's own token and at least one more line of code are those of the program, whatever their layout, comments
-      and docstrings. One line is too little, since a changed comment may be what changes the line after it.
+    - The line of the fork's own token and at least one more line of code are the same as in the program, whatever their layout,
+      comments and docstrings. One line is too little, since a changed comment may be what changes the line after it.
     - In ``failed``, the fork has come as far as ``greedy_from``. Before that the model would leave ``failed`` again, at the next
       place that surprises it.
     - In the program of another fork, it has come past the place where that program leaves ``failed``. Before that nothing says that
@@ -255,7 +255,7 @@ def repeats(failed: str, domain: Domain) -> Callable[[str], bool]:
 
 
 def copied_program(text: str, tried: Sequence[str], domain: Domain) -> str:
-    """Return the program of which ``text``, a completion that was ended as a copy, is a copy.
+    """Return the program that ``text`` copies. ``text`` is a completion that was ended as a copy.
 
     It is the first program of ``tried`` that agrees with the completion as far as both go. If none agrees, it is the first of all.
     """

@@ -51,7 +51,7 @@ def open_batch_decoder(
 ) -> BatchDecoder:
     """Return a decoder with the widest batch that the budget allows.
 
-    ``guesses`` is that of :class:`BatchDecoder`, and the other parameters are those of
+    ``guesses`` is described at :class:`BatchDecoder`, and the other parameters at
     :func:`mlx_selfdebug.sampling.language_model.open_decoder`. Raises BudgetError if not even one row fits.
     """
     plan = plan_decoding(

@@ -4,9 +4,9 @@ The keys and values of a row are stored at its own positions, from 0 on. A row m
 copied, and what a row computes does not depend on the lengths of the others. Layers with a recurrent state (mlx-lm's
 ``ArraysCache``) keep one state per row.
 
-A step may also take several consecutive tokens of a single row, which is called a run. They are computed like as many rows with
-one token each, all of which look at the keys of that row. Any of these tokens can be undone by not making the row longer, because
-nothing looks at the positions after the end of a row.
+A step may also take several consecutive tokens of a single row, which is called a run. They are computed as if each were
+the one token of a row of its own, but they all look at the keys of that row. Any of these tokens can be undone by not making the
+row longer, because nothing looks at the positions after the end of a row.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class _Positions:
         self.extent = 0
         """The number of positions, from 0 on, that attention looks at in the current step."""
         self.run_row: int | None = None
-        """The row whose keys all tokens of the step look at, or None if each looks at those of its own row."""
+        """The row whose keys all tokens of the step look at, or None if each token looks at the keys of its own row."""
         self.rows: mx.array
         """The row to which each token of the current step is written."""
         self.offset: mx.array

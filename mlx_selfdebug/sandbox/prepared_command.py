@@ -116,7 +116,7 @@ def _programs(request: CommandRequest) -> tuple[str, ...]:
 
 
 def _writable(request: CommandRequest, interpreter: str) -> tuple[Writable, ...]:
-    """Return the folders in which the command may write, of which the first is its working folder."""
+    """Return the folders in which the command may write. The first is its working folder."""
     folders = [os.path.realpath(path) for path in (request.folder, *request.writable)]
     for path in folders:
         _require_harmless(path, interpreter)

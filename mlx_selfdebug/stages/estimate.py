@@ -101,7 +101,7 @@ def training_planner(model: Model, config: TrainConfig) -> Planner:
 
 
 def _estimate_decoding(model: Model, config: Config, stage: str) -> StageEstimate:
-    """Estimate the stage "collect" or "evaluate", whose memory and time are those of decoding."""
+    """Estimate the stage "collect" or "evaluate" by the memory and time of decoding."""
     stage_config = config.collect if stage == "collect" else config.eval
     tasks = load_tasks(stage_config.tasks).spread(stage_config.limit)
     decoding = decoding_of(stage_config, config)

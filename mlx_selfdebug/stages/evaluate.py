@@ -236,7 +236,7 @@ class _Drafting:
     """Tasks that a model drafts, and the arms that go on from its drafts."""
 
     player: str
-    """The model's name, with a prefix if its attempts are those of the gate."""
+    """The model's name, with a prefix if its attempts belong to the gate."""
     tasks: Sequence[Task]
     arms: Sequence[Arm]
 
@@ -254,7 +254,7 @@ class Player:
             self._stream().play(drafts)
 
     def play(self, name: str, starts: StartingPoints, arms: Sequence[Arm]) -> None:
-        """Play both halves for the model called ``name`` and, if it is the base or the adapter, those of the gate.
+        """Play both halves for the model called ``name``. If it is the base or the adapter, also play the halves of the gate.
 
         What can be decoded side by side shares a batch, since a batch is slow while only its last rows are left. So the bugs, with
         which all arms can begin at once, are played beside the first drafts. The arms that go on from the drafts come after.

@@ -65,9 +65,9 @@ def train_by_rewards(
 ) -> Adapter:
     """Train the run's adapter by rewards, save it in the place of the adapter that was trained on pairs, and return it.
 
-    The parameters are those of ``stages.train.train``. The adapter that was trained on pairs stays in ``adapter-of-pairs`` in the
-    run's folder. The adapter that is kept is that of the step after which the model repaired most failed attempts of the held-back
-    tasks. It may be the adapter that the stage began with. Why the stage ended is recorded with the run.
+    The parameters are described at ``stages.train.train``. The adapter that was trained on pairs stays in ``adapter-of-pairs`` in
+    the run's folder. The adapter with which the model repairs most failed attempts of the held-back tasks is kept. This may be the
+    adapter that the stage began with. Why the stage ended is recorded with the run.
 
     Raises ConfigError if the prompts are not those with which the stage began, TrainingError if there are none, and otherwise what
     ``train`` raises.

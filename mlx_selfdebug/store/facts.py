@@ -16,7 +16,7 @@ from typing import Any, TypedDict
 
 
 class Key(StrEnum):
-    """The keys of facts of which a run has one each."""
+    """The keys of facts that a run has only once."""
 
     MODEL = "model"
     """The origin of the weights that every attempt of the run comes from."""
@@ -63,7 +63,7 @@ class Key(StrEnum):
 
 
 class Family(StrEnum):
-    """The prefixes of the keys of facts of which a run has several. The name of each such fact follows its prefix."""
+    """The prefixes of the keys of facts that a run may have several times. The name of each such fact follows its prefix."""
 
     MACHINE = "machine"
     """The machine that a stage ran on, by the stage."""

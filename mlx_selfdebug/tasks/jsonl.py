@@ -134,7 +134,7 @@ def _parse_json(line: bytes) -> dict[str, Any]:
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of its keys and values. Raises LineError if a key is repeated, of which ``json`` would keep only the last."""
+    """Make an object of its keys and values. Raises LineError if a key is repeated: ``json`` would keep only the last value."""
     record = dict(pairs)
     if len(record) < len(pairs):
         names = [name for name, _ in pairs]

@@ -233,7 +233,7 @@ def _io_problems(name: str, value: Mapping[str, object]) -> Iterator[Problem]:
 
 
 def _entry_point_problems(record: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield a problem if the entry point is empty though no checks are those of a whole program."""
+    """Yield a problem if the entry point is empty though no checks run a whole program."""
     if record["entry_point"] == "" and not any(_is_program(record[name]) for name in ("public", "hidden")):
         yield Problem("entry_point", "empty", "", FIELDS["entry_point"].allowed)
 

@@ -80,7 +80,7 @@ def plain_loss(
 ) -> mx.array:
     """Return the same loss, computed from the logits of the whole network. The lean loss is tested against this one.
 
-    ``base_logits`` are those of the base, of shape (supervised, vocabulary).
+    ``base_logits`` are the logits of the base, of shape (supervised, vocabulary).
     """
     logits = states_at(network(mx.array(batch.ids)), batch.positions).astype(mx.float32)
     losses = nn.losses.cross_entropy(logits, mx.array(batch.targets), reduction="none")

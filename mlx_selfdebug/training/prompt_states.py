@@ -24,7 +24,7 @@ Arrays = list[mx.array]
 
 
 class PromptStates:
-    """The states of one layer: those of the prompt, from which its rows go on, and those that it computes itself."""
+    """The states of one layer: the given states of the prompt, from which the rows go on, and the states of the rows."""
 
     def __init__(self, given: Arrays, rows: int) -> None:
         self.given = given

@@ -31,8 +31,8 @@ LEARNABLE = (0.1, 0.9)
 UNSEEN_WEIGHT, LEARNABLE_WEIGHT, SETTLED_WEIGHT = 1.0, 4.0, 0.25
 """How likely a prompt is to be chosen, relative to others.
 
-The weights are those of a prompt that was never chosen, of one whose latest pass rate is ``LEARNABLE``, and of one whose latest
-pass rate is not. The last kind is still chosen at times, because the model changes.
+The first weight is for a prompt that was never chosen, the second for a prompt whose latest pass rate is ``LEARNABLE``, and the
+third for a prompt whose latest pass rate is not. The last kind is still chosen at times, because the model changes.
 """
 
 

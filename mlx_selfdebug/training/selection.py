@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ARM = "held back"
 """The first part of the names of the arms that repair held-back tasks."""
 REWARDS = "rewards-"
-"""What stands before the digest of a training by rewards, which tells its checks from those of a training on pairs."""
+"""The prefix of the digest of a training by rewards. It tells the checks of such a training from the checks of one on pairs."""
 _DIGEST_LENGTH = 12
 
 

@@ -158,7 +158,7 @@ class _Finder:
         return list({ast.unparse(mark): mark for mark in marks}.values())
 
     def add_rest(self) -> None:
-        """Add the tests that are not accounted for: those of classes that no framework runs and no test class inherits from."""
+        """Add the tests of classes that no framework runs and no test class inherits from. All others are accounted for."""
         for known in self.classes:
             for name, item in known.functions.items():
                 if name.startswith("test") and id(item) not in self._accounted:

@@ -73,7 +73,7 @@ class Reports:
             sys.addaudithook(self._audit)
 
     def collected(self, ids: Collection[str]) -> Collection[str]:
-        """Return the ids of the tests to run, given those of all tests that were collected."""
+        """Return the ids of the tests to run. ``ids`` are the ids of all tests that were collected."""
         return ids
 
     def begin(self, id_: str) -> None:

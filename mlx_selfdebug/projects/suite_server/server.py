@@ -1,7 +1,7 @@
 """Serve requests for test runs: fork a child for each run, watch it, and answer with what it reports.
 
-A run is forked from one of two processes: from this one, which has imported the test framework, or from the one that has also
-collected the tests (``collected.py``).
+A run is forked from one of two processes. This process has imported the test framework. The other has also collected the tests
+(``collected.py``).
 """
 
 from __future__ import annotations

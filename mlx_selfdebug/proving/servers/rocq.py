@@ -17,7 +17,7 @@ from .rocq_ide import Ended, Failed, Ide
 from .serving import MAX_TEXT, serve
 
 MAX_PROCESSES = 2
-"""The largest number of processes of Rocq, each of which has read another beginning."""
+"""The largest number of processes of Rocq. Each has read another beginning."""
 MAX_CHECKS = 2000
 """The number of proofs after which a process is replaced, since it keeps a little memory for each."""
 BEGINNING_S = 60.0

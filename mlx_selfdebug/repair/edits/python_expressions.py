@@ -37,7 +37,7 @@ TWINS: Sequence[tuple[str, ...]] = (
     ("keys", "values", "items"), ("split", "rsplit", "splitlines"), ("ord", "chr"), ("zip", "enumerate"), ("pop", "get"),
     ("union", "intersection", "difference", "symmetric_difference"), ("partition", "rpartition"), ("bin", "oct", "hex"),
 )  # fmt: skip
-"""Groups of functions of which one is easily mistaken for another."""
+"""Groups of functions that are easily mistaken for each other."""
 _TWINS_OF = {name: [other for other in group if other != name] for group in TWINS for name in group}
 
 WRAPPERS = ("abs", "len", "sorted", "list", "set", "str", "int", "float", "sum", "max", "min", "tuple", "round")

@@ -205,6 +205,6 @@ def complete_filter(machine: Machine, known: Code) -> bytes:
 
 
 def _constant_offsets(code: bytes, constant: int) -> tuple[int, ...]:
-    """Return the byte offsets of a constant in a filter. An instruction has 8 bytes, of which the last 4 are its constant."""
+    """Return the byte offsets of a constant in a filter. An instruction has 8 bytes, and the last 4 are its constant."""
     word = pack("I", constant)
     return tuple(offset for offset in range(4, len(code), 8) if code[offset : offset + 4] == word)

@@ -257,7 +257,7 @@ def _interpreter(layout: Layout, programs: Sequence[str]) -> list[str]:
 
 
 def installation(layout: Layout, programs: Sequence[str]) -> list[str]:
-    """Return the files and folders of which an interpreter consists, among them the ``programs`` that are started."""
+    """Return the files and folders that make up an interpreter, including the ``programs`` that are started."""
     homes = [home for home in map(framework, programs) if home]
     applications = [f"{home}/Resources/Python.app" for home in homes]
     images = [f"{home}/{_image(home)}" for home in homes]

@@ -33,7 +33,7 @@ _HASH_BASE = 0x5E1FDEB06
 _LOCAL_NAMES = frozenset(
     {"__array__", "__class__", "__copy__", "__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__"}
 )
-"""Attributes of the handle itself. Python and NumPy read them, and must not get those of the candidate's object."""
+"""Attributes of the handle itself. Python and NumPy read them, and must not get the attributes of the candidate's object."""
 _MEMORY_PREFIXES = ("__array_", "__arrow_", "__cuda_array_", "__dataframe__", "__dlpack")
 """Beginnings of the names by which libraries ask an object where its data lie in memory. The candidate must not answer that."""
 _PLAIN_DATA_NAMES = frozenset(name for name in PLAIN_NAMES if not name.startswith("__"))

@@ -284,7 +284,7 @@ class RemoteCandidate:
         return frame
 
     def _send_and_receive(self, kind: int, id_: int, body: bytes) -> Frame | None:
-        """Send a frame and return the one that is received, or None if the candidate died. The time is charged to the candidate."""
+        """Send a frame, receive one and return it, or None if the candidate died. The time is charged to the candidate."""
         started = time.monotonic()
         try:
             self._channel.send(kind, id_, body, self._left_s)

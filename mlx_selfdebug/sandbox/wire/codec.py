@@ -51,7 +51,7 @@ LOAD, CALL, OPERATE, GIVEN_BACK, FAILED_BACK, LOAD_TRACED = range(16, 22)
 HANDLE, CALLBACK, BUILTIN = b"P", b"K", b"G"
 """The kinds of references: to an object of the candidate, to a callable of the checks, and to a built-in by its name."""
 PROGRAM = "__main__"
-"""The entry point of a whole program, of which each call runs the source once."""
+"""The entry point of a whole program. Each call of it runs the source once."""
 HEADER_BYTES = 13
 """The length of the header of a frame: a kind of 1 byte, an id of 8 bytes, and the length of the body in 4 bytes."""
 

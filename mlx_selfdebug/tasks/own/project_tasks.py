@@ -207,7 +207,7 @@ class _Search:
                 yield _Candidate(name, function, _with_least_code(tests, traced))
 
     def _passing_alone(self, candidates: Sequence[_Candidate]) -> Iterator[tuple[_Candidate, Future[SuiteRun]]]:
-        """Yield the candidates of which two tests pass without the other tests, each with a run that has begun.
+        """Yield the candidates with at least two tests that pass without the other tests, each with a run that has begun.
 
         In that run, the function does nothing. Runs are begun before others have ended, so that several are under way at a time.
         """
@@ -225,7 +225,7 @@ class _Search:
         yield from begun
 
     def _noticing(self, begun: Iterable[tuple[_Candidate, Future[SuiteRun]]]) -> Iterator[_Candidate]:
-        """Yield the candidates of which two tests fail in the run in which the function does nothing."""
+        """Yield the candidates with at least two tests that fail in their run, in which the function does nothing."""
         for candidate, run in begun:
             result = run.result()
             candidate.noticing = frozenset(id_ for id_ in candidate.tests if not result.passed(id_))

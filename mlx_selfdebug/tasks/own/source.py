@@ -80,7 +80,7 @@ def parsed(source: str) -> ast.Module:
 
 
 def starter_of(source: str, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str:
-    """Return starter code for a function or class: its lines up to the body, and for a class also those of its methods.
+    """Return starter code for a function or class: its lines up to the body. For a class, the same lines of its methods follow.
 
     >>> text = "class A:\\n    def get(self) -> int:\\n        return 1\\n"
     >>> print(starter_of(text, parse_quietly(text).body[0]))

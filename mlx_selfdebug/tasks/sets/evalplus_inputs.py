@@ -80,7 +80,7 @@ def _shaped(values: list[Any], shape: Sequence[ast.expr] | None) -> list[Any]:
 
 
 def _converter(example: ast.expr) -> Callable[[Any], Any]:
-    """Return a function that converts a value from JSON to the type of ``example``, and its elements to those of its elements."""
+    """Return a function that converts a value from JSON to the type of ``example``. Elements get the types of its elements."""
     make = _MAKERS.get(type(example))
     if make is None:
         is_number = isinstance(example, ast.Constant) and isinstance(example.value, int | float | complex)

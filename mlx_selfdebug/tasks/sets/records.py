@@ -25,7 +25,7 @@ Types = Mapping[str, type | tuple[type, ...]]
 """A form of records: the fields that a record must have, with the types of their values."""
 _TYPE_NAMES: Mapping[type, str] = {str: "a string", int: "a whole number", list: "a list", dict: "an object"}
 _BUILD_ERRORS = (ValueError, LookupError, TypeError, AttributeError, SyntaxError, RecursionError)
-"""What may be raised when a task is made of a record whose values are not like those of the set."""
+"""The errors that making a task may raise if the values of its record are not of the kind that the set has."""
 MAX_PROBLEMS = 100
 """The largest number of problems that an error lists."""
 PARQUET_HINT = "pip install 'mlx-selfdebug[sets]'"
@@ -69,7 +69,7 @@ def raise_problems(path: Path, problems: list[str]) -> None:
 def build_tasks(path: Path, records: list[Record], build: Callable[[Mapping[str, Any]], Task]) -> list[Task]:
     """Return the task that ``build`` makes of the fields of each record.
 
-    Raises TaskError with all problems: records of which no task can be made, and tasks with the id of an earlier one.
+    Raises TaskError with all problems: records that cannot be made into tasks, and tasks with the id of an earlier one.
     """
     tasks: dict[str, Task] = {}
     problems = []
