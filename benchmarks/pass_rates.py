@@ -1,6 +1,6 @@
 """Measure how often a model's drafts pass each task of a set, which shows the tasks that it can learn something from.
 
-    python benchmarks/pass_rates.py [--tasks starter] [--samples 8] [--run runs/pass-rates] [--write]
+    python benchmarks/pass_rates.py [--tasks starter] [--samples 8] [--max-tokens N] [--run runs/pass-rates] [--write]
 
 The drafts are sampled at collect's temperature and judged by the hidden checks. The table shows how the tasks of each theme spread
 over the number of drafts that pass. A task is *mixed* if some of its drafts pass and some do not. ``--write`` records ``pass_rate``
@@ -33,11 +33,15 @@ def main() -> None:
     parser.add_argument("--tasks", default="starter")
     parser.add_argument("--limit", type=int, default=0, help="use this many tasks, spread over the set; 0 = all")
     parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--max-tokens", type=int, default=CollectConfig().max_tokens)
     parser.add_argument("--run", default="runs/pass-rates")
     parser.add_argument("--write", action="store_true", help="record the rates in the files of the starter set")
     options = parser.parse_args()
     tasks = sd.load_tasks(options.tasks).spread(options.limit)
-    config = Config(model=options.model, collect=CollectConfig(samples=options.samples, rounds=0, weak_share=0.0))
+    drafts = CollectConfig(
+        samples=options.samples, rounds=0, edits=0, forks=0, weak_share=0.0, max_tokens=options.max_tokens
+    )
+    config = Config(model=options.model, collect=drafts)
     with sd.Run(options.run, config) as run:
         rates = pass_rates(sd.collect(run, sd.load_model(options.model), tasks))
     show(rates, options.samples)

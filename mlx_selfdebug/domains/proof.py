@@ -27,6 +27,44 @@ from mlx_selfdebug.proving.theorem import Theorem
 from mlx_selfdebug.sandbox.isolation import Level
 from mlx_selfdebug.values.task import Task
 
+EXAMPLES = """\
+Theorem two_and_two : 2 + 2 = 4.
+Proof.
+  reflexivity.
+Qed.
+
+Theorem first_of_two : forall P Q : Prop, P -> Q -> P.
+Proof.
+  intros P Q HP HQ.
+  exact HP.
+Qed.
+
+Theorem last_of_three : forall P Q R : Prop, P /\\ Q /\\ R -> R.
+Proof.
+  intros P Q R H.
+  destruct H as [HP [HQ HR]].
+  exact HR.
+Qed.
+
+Theorem choose_negb : forall a b : bool, (if a then negb b else negb b) = negb b.
+Proof.
+  intros a b.
+  destruct a; reflexivity.
+Qed.
+
+Theorem plus_one : forall n : nat, n + 1 = S n.
+Proof.
+  intros n.
+  induction n as [| n IH].
+  - reflexivity.
+  - simpl. rewrite IH. reflexivity.
+Qed.
+"""
+"""Theorems with proofs that every prompt shows. Without them, a small model writes what a proof looks like in a book.
+
+They stand for the proofs that are needed most: by computation, by what is assumed, by its parts, by cases, by induction. None of
+them is in the set ``proofs``.
+"""
 _BEGIN = re.compile(r"\bProof\b[^.]*\.(?=\s|$)")
 _END = re.compile(r"(?:\s|^)(?:Qed|Defined)\s*\.(?=\s|$)")
 _STATES = re.compile(r"\s*(?:Theorem|Lemma|Fact|Remark|Corollary|Proposition|Property|Example|Goal)\b")
@@ -35,7 +73,10 @@ _STATES = re.compile(r"\s*(?:Theorem|Lemma|Fact|Remark|Corollary|Proposition|Pro
 class ProofDomain(ProvingDomain):
     name = "proof"
     fence = "coq"
-    draft = "Prove this theorem in Coq.\n\n{task}\n\nWrite only the proof, from Proof. to Qed., with simple tactics."
+    draft = (
+        f"These are theorems with their proofs in Coq:\n\n```coq\n{EXAMPLES}```\n\n"
+        "Prove the next theorem in the same way.\n\n{task}"
+    )
 
     @property
     def reply_prefix(self) -> str:
