@@ -2,14 +2,18 @@
 Require Import Bool.
 
 (* task: The negation of true is false.
-   wrong: intros. *)
+   wrong: intros.
+   pass_rate: 0.375
+   difficulty: medium *)
 Theorem not_true : negb true = false.
 Proof.
   reflexivity.
 Qed.
 
 (* task: Negating a boolean twice gives the boolean itself.
-   wrong: intros b. reflexivity. *)
+   wrong: intros b. reflexivity.
+   pass_rate: 0.625
+   difficulty: medium *)
 Theorem negb_twice : forall b : bool, negb (negb b) = b.
 Proof.
   intros b.
@@ -17,7 +21,9 @@ Proof.
 Qed.
 
 (* task: True is neutral on the left of a conjunction.
-   wrong: destruct b. *)
+   wrong: destruct b.
+   pass_rate: 0.75
+   difficulty: easy *)
 Theorem true_and : forall b : bool, true && b = b.
 Proof.
   intros b.
@@ -25,7 +31,9 @@ Proof.
 Qed.
 
 (* task: True is neutral on the right of a conjunction.
-   wrong: intros b. reflexivity. *)
+   wrong: intros b. reflexivity.
+   pass_rate: 0.125
+   difficulty: hard *)
 Theorem and_true : forall b : bool, b && true = b.
 Proof.
   intros b.
@@ -33,7 +41,9 @@ Proof.
 Qed.
 
 (* task: False absorbs a conjunction from the left.
-   wrong: intros. *)
+   wrong: intros.
+   pass_rate: 0.375
+   difficulty: medium *)
 Theorem false_and : forall b : bool, false && b = false.
 Proof.
   intros b.
@@ -41,7 +51,9 @@ Proof.
 Qed.
 
 (* task: False absorbs a conjunction from the right.
-   wrong: reflexivity. *)
+   wrong: reflexivity.
+   pass_rate: 0.125
+   difficulty: hard *)
 Theorem and_false : forall b : bool, b && false = false.
 Proof.
   intros b.
@@ -49,7 +61,9 @@ Proof.
 Qed.
 
 (* task: Conjunction of booleans is commutative.
-   wrong: intros a b. destruct a; reflexivity. *)
+   wrong: intros a b. destruct a; reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem and_comm : forall a b : bool, a && b = b && a.
 Proof.
   intros a b.
@@ -57,7 +71,9 @@ Proof.
 Qed.
 
 (* task: Conjunction of booleans is associative.
-   wrong: intros a b c. reflexivity. *)
+   wrong: intros a b c. reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem and_assoc : forall a b c : bool, a && (b && c) = (a && b) && c.
 Proof.
   intros a b c.
@@ -65,7 +81,9 @@ Proof.
 Qed.
 
 (* task: Disjunction of booleans is commutative.
-   wrong: intros a b. destruct b; reflexivity. *)
+   wrong: intros a b. destruct b; reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem or_comm : forall a b : bool, a || b = b || a.
 Proof.
   intros a b.
@@ -73,7 +91,9 @@ Proof.
 Qed.
 
 (* task: A boolean or its negation is true.
-   wrong: intros b. simpl. reflexivity. *)
+   wrong: intros b. simpl. reflexivity.
+   pass_rate: 0.625
+   difficulty: medium *)
 Theorem excluded_middle_bool : forall b : bool, b || negb b = true.
 Proof.
   intros b.
@@ -81,7 +101,9 @@ Proof.
 Qed.
 
 (* task: The negation of a conjunction is the disjunction of the negations.
-   wrong: intros a b. reflexivity. *)
+   wrong: intros a b. reflexivity.
+   pass_rate: 0.375
+   difficulty: medium *)
 Theorem de_morgan_and : forall a b : bool, negb (a && b) = negb a || negb b.
 Proof.
   intros a b.
@@ -89,7 +111,9 @@ Proof.
 Qed.
 
 (* task: The negation of a disjunction is the conjunction of the negations.
-   wrong: intros a b. rewrite de_morgan_or. reflexivity. *)
+   wrong: intros a b. rewrite de_morgan_or. reflexivity.
+   pass_rate: 0.375
+   difficulty: medium *)
 Theorem de_morgan_or : forall a b : bool, negb (a || b) = negb a && negb b.
 Proof.
   intros a b.
@@ -97,7 +121,9 @@ Proof.
 Qed.
 
 (* task: A function on booleans that is applied three times does the same as once.
-   wrong: intros f b. destruct b; reflexivity. *)
+   wrong: intros f b. destruct b; reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem apply_three_times : forall (f : bool -> bool) (b : bool), f (f (f b)) = f b.
 Proof.
   intros f b.
@@ -105,7 +131,9 @@ Proof.
 Qed.
 
 (* task: Exclusive or of a boolean with itself is false.
-   wrong: intros b. simpl. reflexivity. *)
+   wrong: intros b. simpl. reflexivity.
+   pass_rate: 0.25
+   difficulty: medium *)
 Theorem xor_self : forall b : bool, xorb b b = false.
 Proof.
   intros b.
@@ -114,7 +142,9 @@ Qed.
 
 (* task: If a conjunction is true, then so is its left side.
    wrong: intros a b H. reflexivity.
-   wrong: intros a b H. destruct a. reflexivity. *)
+   wrong: intros a b H. destruct a. reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem and_true_left : forall a b : bool, a && b = true -> a = true.
 Proof.
   intros a b H.
@@ -124,7 +154,9 @@ Proof.
 Qed.
 
 (* task: Equal booleans are recognised as equal.
-   wrong: intros b. reflexivity. *)
+   wrong: intros b. reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem eqb_self : forall b : bool, eqb b b = true.
 Proof.
   intros b.

@@ -1,7 +1,9 @@
 (* Theorems of propositional logic and of simple logic with quantifiers. *)
 
 (* task: Every proposition implies itself.
-   wrong: intros P. *)
+   wrong: intros P.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem implies_itself : forall P : Prop, P -> P.
 Proof.
   intros P H.
@@ -9,7 +11,9 @@ Proof.
 Qed.
 
 (* task: From a proposition and an implication, its conclusion follows.
-   wrong: intros P Q H1 H2. exact H1. *)
+   wrong: intros P Q H1 H2. exact H1.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem modus_ponens : forall P Q : Prop, P -> (P -> Q) -> Q.
 Proof.
   intros P Q H1 H2.
@@ -18,7 +22,9 @@ Proof.
 Qed.
 
 (* task: Implication is transitive.
-   wrong: intros P Q R H1 H2. apply H2. apply H1. *)
+   wrong: intros P Q R H1 H2. apply H2. apply H1.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem implication_transitive : forall P Q R : Prop, (P -> Q) -> (Q -> R) -> P -> R.
 Proof.
   intros P Q R H1 H2 H3.
@@ -28,7 +34,9 @@ Proof.
 Qed.
 
 (* task: A conjunction implies its left side.
-   wrong: intros P Q H. exact H. *)
+   wrong: intros P Q H. exact H.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem and_left : forall P Q : Prop, P /\ Q -> P.
 Proof.
   intros P Q H.
@@ -37,7 +45,9 @@ Proof.
 Qed.
 
 (* task: Two propositions together imply their conjunction.
-   wrong: intros P Q H1 H2. split. exact H1. *)
+   wrong: intros P Q H1 H2. split. exact H1.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem and_intro : forall P Q : Prop, P -> Q -> P /\ Q.
 Proof.
   intros P Q HP HQ.
@@ -47,7 +57,9 @@ Proof.
 Qed.
 
 (* task: The sides of a conjunction can be exchanged.
-   wrong: intros P Q H. exact H. *)
+   wrong: intros P Q H. exact H.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem and_commutes : forall P Q : Prop, P /\ Q -> Q /\ P.
 Proof.
   intros P Q H.
@@ -58,7 +70,9 @@ Proof.
 Qed.
 
 (* task: A proposition implies each disjunction that has it on the left.
-   wrong: intros P Q H. right. exact H. *)
+   wrong: intros P Q H. right. exact H.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem or_left : forall P Q : Prop, P -> P \/ Q.
 Proof.
   intros P Q H.
@@ -67,7 +81,9 @@ Proof.
 Qed.
 
 (* task: The sides of a disjunction can be exchanged.
-   wrong: intros P Q H. destruct H. right. exact H. *)
+   wrong: intros P Q H. destruct H. right. exact H.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem or_commutes : forall P Q : Prop, P \/ Q -> Q \/ P.
 Proof.
   intros P Q H.
@@ -77,7 +93,9 @@ Proof.
 Qed.
 
 (* task: A disjunction whose sides imply the same proposition implies it.
-   wrong: intros P Q R H1 H2 H3. apply H1. *)
+   wrong: intros P Q R H1 H2 H3. apply H1.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem or_elimination : forall P Q R : Prop, (P -> R) -> (Q -> R) -> P \/ Q -> R.
 Proof.
   intros P Q R H1 H2 H3.
@@ -87,7 +105,9 @@ Proof.
 Qed.
 
 (* task: Anything follows from a falsehood.
-   wrong: intros P H. exact H. *)
+   wrong: intros P H. exact H.
+   pass_rate: 0.25
+   difficulty: medium *)
 Theorem from_false : forall P : Prop, False -> P.
 Proof.
   intros P H.
@@ -95,14 +115,18 @@ Proof.
 Qed.
 
 (* task: The proposition True holds.
-   wrong: reflexivity. exact I. *)
+   wrong: reflexivity. exact I.
+   pass_rate: 0.875
+   difficulty: easy *)
 Theorem true_holds : True.
 Proof.
   exact I.
 Qed.
 
 (* task: A proposition implies that it is not refuted.
-   wrong: intros P H. exact H. *)
+   wrong: intros P H. exact H.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem double_negation : forall P : Prop, P -> ~ ~ P.
 Proof.
   intros P H1 H2.
@@ -111,7 +135,9 @@ Proof.
 Qed.
 
 (* task: An implication can be turned around if both sides are negated.
-   wrong: intros P Q H1 H2. exact H2. *)
+   wrong: intros P Q H1 H2. exact H2.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem contraposition : forall P Q : Prop, (P -> Q) -> (~ Q -> ~ P).
 Proof.
   intros P Q H1 H2 H3.
@@ -121,7 +147,9 @@ Proof.
 Qed.
 
 (* task: A proposition and its negation cannot both hold.
-   wrong: intros P. split. *)
+   wrong: intros P. split.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem no_contradiction : forall P : Prop, ~ (P /\ ~ P).
 Proof.
   intros P H.
@@ -131,7 +159,9 @@ Proof.
 Qed.
 
 (* task: Conjunction distributes over disjunction.
-   wrong: intros P Q R H. left. exact H. *)
+   wrong: intros P Q R H. left. exact H.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem and_over_or : forall P Q R : Prop, P /\ (Q \/ R) -> (P /\ Q) \/ (P /\ R).
 Proof.
   intros P Q R H.
@@ -141,7 +171,9 @@ Proof.
 Qed.
 
 (* task: A proposition is equivalent to itself.
-   wrong: intros P. split. *)
+   wrong: intros P. split.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem iff_itself : forall P : Prop, P <-> P.
 Proof.
   intros P.
@@ -149,7 +181,9 @@ Proof.
 Qed.
 
 (* task: What holds for all holds for one.
-   wrong: intros A P H x. exact H. *)
+   wrong: intros A P H x. exact H.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem all_to_one : forall (A : Type) (P : A -> Prop), (forall x, P x) -> forall y, P y.
 Proof.
   intros A P H y.
@@ -157,7 +191,9 @@ Proof.
 Qed.
 
 (* task: What holds for one holds for some.
-   wrong: intros A P x H. exact H. *)
+   wrong: intros A P x H. exact H.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem one_to_some : forall (A : Type) (P : A -> Prop) (x : A), P x -> exists y, P y.
 Proof.
   intros A P x H.
@@ -166,7 +202,9 @@ Proof.
 Qed.
 
 (* task: If nothing has a property, then everything lacks it.
-   wrong: intros A P H x. exact H. *)
+   wrong: intros A P H x. exact H.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem not_some_is_all_not : forall (A : Type) (P : A -> Prop), ~ (exists x, P x) -> forall x, ~ P x.
 Proof.
   intros A P H x HP.
@@ -176,7 +214,9 @@ Proof.
 Qed.
 
 (* task: If something has two properties, then something has the first one.
-   wrong: intros A P Q H. exact H. *)
+   wrong: intros A P Q H. exact H.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem some_with_both : forall (A : Type) (P Q : A -> Prop), (exists x, P x /\ Q x) -> exists x, P x.
 Proof.
   intros A P Q H.

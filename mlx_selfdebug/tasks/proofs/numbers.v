@@ -2,14 +2,18 @@
 Require Import Arith.
 
 (* task: One and one is two.
-   wrong: simpl. *)
+   wrong: simpl.
+   pass_rate: 1
+   difficulty: easy *)
 Theorem one_and_one : 1 + 1 = 2.
 Proof.
   reflexivity.
 Qed.
 
 (* task: Zero is neutral on the left of a sum.
-   wrong: intros. *)
+   wrong: intros.
+   pass_rate: 0.75
+   difficulty: easy *)
 Theorem zero_plus : forall n : nat, 0 + n = n.
 Proof.
   intros n.
@@ -18,7 +22,9 @@ Qed.
 
 (* task: Zero is neutral on the right of a sum.
    wrong: intros n. reflexivity.
-   wrong: intros n. simpl. reflexivity. *)
+   wrong: intros n. simpl. reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem plus_zero : forall n : nat, n + 0 = n.
 Proof.
   induction n as [| n IH].
@@ -27,7 +33,9 @@ Proof.
 Qed.
 
 (* task: A successor moves out of the left side of a sum.
-   wrong: intros n m. induction m. *)
+   wrong: intros n m. induction m.
+   pass_rate: 0.125
+   difficulty: hard *)
 Theorem successor_plus : forall n m : nat, S n + m = S (n + m).
 Proof.
   intros n m.
@@ -35,7 +43,9 @@ Proof.
 Qed.
 
 (* task: A successor moves out of the right side of a sum.
-   wrong: intros n m. reflexivity. *)
+   wrong: intros n m. reflexivity.
+   pass_rate: 0.5
+   difficulty: medium *)
 Theorem plus_successor : forall n m : nat, n + S m = S (n + m).
 Proof.
   intros n m.
@@ -46,7 +56,9 @@ Qed.
 
 (* task: Addition is commutative.
    wrong: intros n m. reflexivity.
-   wrong: intros n m. induction n. reflexivity. *)
+   wrong: intros n m. induction n. reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem plus_commutes : forall n m : nat, n + m = m + n.
 Proof.
   intros n m.
@@ -54,7 +66,9 @@ Proof.
 Qed.
 
 (* task: Addition is associative.
-   wrong: intros n m p. reflexivity. *)
+   wrong: intros n m p. reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem plus_associates : forall n m p : nat, n + (m + p) = (n + m) + p.
 Proof.
   intros n m p.
@@ -64,7 +78,9 @@ Proof.
 Qed.
 
 (* task: Zero times a number is zero.
-   wrong: intros n. *)
+   wrong: intros n.
+   pass_rate: 0.875
+   difficulty: easy *)
 Theorem zero_times : forall n : nat, 0 * n = 0.
 Proof.
   intros n.
@@ -72,7 +88,9 @@ Proof.
 Qed.
 
 (* task: A number times zero is zero.
-   wrong: intros n. reflexivity. *)
+   wrong: intros n. reflexivity.
+   pass_rate: 0.125
+   difficulty: hard *)
 Theorem times_zero : forall n : nat, n * 0 = 0.
 Proof.
   induction n as [| n IH].
@@ -81,7 +99,9 @@ Proof.
 Qed.
 
 (* task: One is neutral on the left of a product.
-   wrong: intros n. reflexivity. *)
+   wrong: intros n. reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem one_times : forall n : nat, 1 * n = n.
 Proof.
   intros n.
@@ -90,7 +110,9 @@ Proof.
 Qed.
 
 (* task: If two numbers are equal, then so are their successors.
-   wrong: intros n m. reflexivity. *)
+   wrong: intros n m. reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem equal_successors : forall n m : nat, n = m -> S n = S m.
 Proof.
   intros n m H.
@@ -100,7 +122,9 @@ Qed.
 
 (* task: If the successors of two numbers are equal, then so are the numbers.
    wrong: intros n m H. reflexivity.
-   wrong: intros n m H. rewrite H. reflexivity. *)
+   wrong: intros n m H. rewrite H. reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem successor_injective : forall n m : nat, S n = S m -> n = m.
 Proof.
   intros n m H.
@@ -109,7 +133,9 @@ Proof.
 Qed.
 
 (* task: Zero is not a successor.
-   wrong: intros n. reflexivity. *)
+   wrong: intros n. reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem zero_no_successor : forall n : nat, 0 <> S n.
 Proof.
   intros n H.
@@ -117,7 +143,9 @@ Proof.
 Qed.
 
 (* task: Equality of numbers is symmetric.
-   wrong: intros n m H. reflexivity. *)
+   wrong: intros n m H. reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem equal_symmetric : forall n m : nat, n = m -> m = n.
 Proof.
   intros n m H.
@@ -126,7 +154,9 @@ Proof.
 Qed.
 
 (* task: Equality of numbers is transitive.
-   wrong: intros n m p H. exact H. *)
+   wrong: intros n m p H. exact H.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem equal_transitive : forall n m p : nat, n = m -> m = p -> n = p.
 Proof.
   intros n m p H1 H2.
@@ -135,7 +165,9 @@ Proof.
 Qed.
 
 (* task: Every number is at most itself.
-   wrong: intros n. reflexivity. induction n. *)
+   wrong: intros n. reflexivity. induction n.
+   pass_rate: 0.5
+   difficulty: medium *)
 Theorem at_most_itself : forall n : nat, n <= n.
 Proof.
   intros n.
@@ -143,7 +175,9 @@ Proof.
 Qed.
 
 (* task: Zero is at most every number.
-   wrong: intros n. reflexivity. *)
+   wrong: intros n. reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem zero_least : forall n : nat, 0 <= n.
 Proof.
   induction n as [| n IH].
@@ -152,7 +186,9 @@ Proof.
 Qed.
 
 (* task: Every number is less than its successor.
-   wrong: intros n. discriminate. *)
+   wrong: intros n. discriminate.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem less_than_successor : forall n : nat, n < S n.
 Proof.
   intros n.
@@ -160,7 +196,9 @@ Proof.
 Qed.
 
 (* task: There is a number that is larger than 5.
-   wrong: exists 5. auto. *)
+   wrong: exists 5. auto.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem larger_than_five : exists n : nat, 5 < n.
 Proof.
   exists 6.
@@ -169,7 +207,9 @@ Qed.
 
 (* task: Multiplication distributes over addition.
    wrong: intros a b c. reflexivity.
-   wrong: intros a b c. ring_simplify. *)
+   wrong: intros a b c. ring_simplify.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem times_plus : forall a b c : nat, a * (b + c) = a * b + a * c.
 Proof.
   intros a b c.

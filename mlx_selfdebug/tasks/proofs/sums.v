@@ -16,7 +16,9 @@ Fixpoint sum (n : nat) : nat :=
 Definition square (n : nat) : nat := n * n.
 
 (* task: The double of three is six.
-   wrong: unfold double. *)
+   wrong: unfold double.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem double_three : double 3 = 6.
 Proof.
   reflexivity.
@@ -24,7 +26,9 @@ Qed.
 
 (* task: The double of a number is its sum with itself.
    wrong: intros n. lia.
-   wrong: intros n. reflexivity. *)
+   wrong: intros n. reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem double_is_sum : forall n : nat, double n = n + n.
 Proof.
   induction n as [| n IH].
@@ -33,7 +37,9 @@ Proof.
 Qed.
 
 (* task: The double of a successor is two more than the double.
-   wrong: intros n. induction n. *)
+   wrong: intros n. induction n.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem double_successor : forall n : nat, double (S n) = S (S (double n)).
 Proof.
   intros n.
@@ -41,7 +47,9 @@ Proof.
 Qed.
 
 (* task: The sum of the numbers up to four is ten.
-   wrong: unfold sum. *)
+   wrong: unfold sum.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem sum_four : sum 4 = 10.
 Proof.
   reflexivity.
@@ -49,7 +57,9 @@ Qed.
 
 (* task: Twice the sum of the numbers up to n is n times its successor.
    wrong: intros n. lia.
-   wrong: induction n. reflexivity. lia. *)
+   wrong: induction n. reflexivity. lia.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem sum_formula : forall n : nat, 2 * sum n = n * S n.
 Proof.
   induction n as [| n IH].
@@ -58,7 +68,9 @@ Proof.
 Qed.
 
 (* task: The square of a product is the product of the squares.
-   wrong: intros a b. unfold square. reflexivity. *)
+   wrong: intros a b. unfold square. reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem square_product : forall a b : nat, square (a * b) = square a * square b.
 Proof.
   intros a b.
@@ -67,7 +79,9 @@ Proof.
 Qed.
 
 (* task: A number that is larger than another one is not equal to it.
-   wrong: intros a b H. reflexivity. *)
+   wrong: intros a b H. reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem larger_not_equal : forall a b : nat, a > b -> a <> b.
 Proof.
   intros a b H.
@@ -75,7 +89,9 @@ Proof.
 Qed.
 
 (* task: Of two numbers, one is at most the other.
-   wrong: intros a b. left. lia. *)
+   wrong: intros a b. left. lia.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem at_most_total : forall a b : nat, a <= b \/ b <= a.
 Proof.
   intros a b.
@@ -83,7 +99,9 @@ Proof.
 Qed.
 
 (* task: What is subtracted after it was added leaves the number.
-   wrong: intros a b. reflexivity. *)
+   wrong: intros a b. reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem plus_minus : forall a b : nat, a + b - b = a.
 Proof.
   intros a b.
@@ -91,7 +109,9 @@ Proof.
 Qed.
 
 (* task: A number minus itself is zero.
-   wrong: intros n. reflexivity. *)
+   wrong: intros n. reflexivity.
+   pass_rate: 0.375
+   difficulty: medium *)
 Theorem minus_itself : forall n : nat, n - n = 0.
 Proof.
   intros n.
@@ -99,7 +119,9 @@ Proof.
 Qed.
 
 (* task: A sum is at least its first part.
-   wrong: intros a b. reflexivity. *)
+   wrong: intros a b. reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem sum_at_least : forall a b : nat, a <= a + b.
 Proof.
   intros a b.
@@ -107,7 +129,9 @@ Proof.
 Qed.
 
 (* task: If a sum is zero, then so is its first part.
-   wrong: intros a b H. reflexivity. *)
+   wrong: intros a b H. reflexivity.
+   pass_rate: 0
+   difficulty: hard *)
 Theorem sum_zero : forall a b : nat, a + b = 0 -> a = 0.
 Proof.
   intros a b H.
