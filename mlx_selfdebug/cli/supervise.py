@@ -120,8 +120,8 @@ def _run(command: Sequence[str], folder: Path, hang_s: float) -> int | Death:
             return Death(f"killed since nothing was stored for {hang_s:.0f} s", time.monotonic() - begin)
     if process.returncode >= 0:
         return process.returncode
-    # SIGINT is the user's. SIGTERM counts as a death: a user's SIGTERM to the group would have ended this process first, so it comes
-    # from a daemon such as earlyoom, which ends only the largest process.
+    # SIGINT is the user's. SIGTERM counts as a death: a user's SIGTERM to the group would have ended this process first, so it
+    # comes from a daemon such as earlyoom, which ends only the largest process.
     if -process.returncode == signal.SIGINT:
         return INTERRUPTED
     return Death(f"killed by {_signal_name(-process.returncode)}", time.monotonic() - begin)

@@ -126,7 +126,7 @@ def _parametrize(call: ast.Call) -> Parameters:
 def _argument_names(node: ast.expr) -> tuple[tuple[str, ...], bool]:
     """Return the names that ``parametrize`` is given, and whether each value belongs to a single name (see ``Parameters.is_bare``).
 
-    The names are one string with commas, or a list or tuple of strings. Raises ValueError for anything else, and if no name is left.
+    The names are one string with commas, or a list or tuple of strings. Raises ValueError for anything else and for no name at all.
     """
     try:
         given = ast.literal_eval(node)
