@@ -27,7 +27,7 @@ class Trial:
     mlx_peak_bytes: int
     """The peak memory of MLX's own buffers, in bytes."""
     swap_delta_bytes: int | None = None
-    """By how many bytes the used swap has grown."""
+    """The growth of used swap in bytes; negative if it shrank."""
     joules: float | None = None
     """The energy in joules; known if macmon is on the path."""
     gpu_celsius: float | None = None
@@ -66,6 +66,7 @@ class StageTrials:
 
 def run_trial(work: Work) -> Trial:
     """Do the work of a stage once, and return what was measured."""
+    # This is imported here because the tables of stored trials need this module, too, and they need no MLX.
     from mlx_selfdebug.models.backend import mx  # isort: skip
 
     mx.clear_cache()

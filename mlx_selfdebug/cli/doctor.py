@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 STATE_WIDTH, NAME_WIDTH = 7, 16
 """The widths of the first two columns, in characters."""
+_MIN_TEXT_WIDTH = 20
+"""The smallest width to which text is wrapped. On a terminal that is too narrow for it, the terminal breaks the lines."""
 
 
 @click.command("doctor")
@@ -27,8 +29,8 @@ STATE_WIDTH, NAME_WIDTH = 7, 16
 def doctor_command(as_json: bool, **values: Any) -> int:
     """Check this machine and explain how to fix what is missing.
 
-    Each line is ok, a warning or a problem. A warning or a problem comes with the command or action that fixes it. Nothing is
-    changed. The exit code is 1 if there is a problem.
+    Each line is ok, a warning or a problem. Each warning or problem is followed by the command or action that fixes it. The doctor
+    itself changes nothing. The exit code is 1 if there is a problem.
 
     \b
     Examples:
@@ -54,13 +56,13 @@ def doctor_command(as_json: bool, **values: Any) -> int:
 
 def _show(finding: Finding) -> None:
     """Print a finding and, below it, how to fix it. Lines are wrapped to the width of the terminal."""
-    width = min(100, shutil.get_terminal_size().columns)
     indent = " " * (STATE_WIDTH + 2 + NAME_WIDTH + 2)
-    lines = textwrap.wrap(finding.value, width - len(indent), break_on_hyphens=False) or ["-"]
+    width = max(_MIN_TEXT_WIDTH, min(100, shutil.get_terminal_size().columns) - len(indent))
+    lines = textwrap.wrap(finding.value, width, break_on_hyphens=False) or ["-"]
     state = click.style(finding.state.ljust(STATE_WIDTH), fg=_COLOURS[finding.state])
     click.echo(f"{state}  {finding.name.ljust(NAME_WIDTH)}  {lines[0]}")
     for line in lines[1:]:
         click.echo(indent + line)
     if finding.mend:
-        mend = textwrap.wrap(finding.mend, width - len(indent) - 3, break_on_hyphens=False, break_long_words=False)
+        mend = textwrap.wrap(finding.mend, width - 3, break_on_hyphens=False, break_long_words=False)
         click.echo("\n".join(f"{indent}{'-> ' if i == 0 else '   '}{line}" for i, line in enumerate(mend)))

@@ -20,7 +20,7 @@ import click
 from mlx_selfdebug.cli import options
 from mlx_selfdebug.cli.progress import progress
 from mlx_selfdebug.cli.sandbox import require_sandbox
-from mlx_selfdebug.cli.supervise import Death, end_with_parent, process_command, supervise
+from mlx_selfdebug.cli.supervise import MAX_RESTARTS, Death, end_with_parent, process_command, supervise
 from mlx_selfdebug.config import Config, Resolved
 from mlx_selfdebug.progress import Progress
 
@@ -147,7 +147,9 @@ class Session:
 
         with Run(self.run_path) as run:
             run.remember(Family.DEATH.key(f"{stage}.{n}.{int(time.time())}"), vars(death))
-        click.echo(f"{stage}: its process {death}; the stage goes on from what is stored", err=True)
+        # After the last death, the error of ``supervise`` tells what to do.
+        outlook = "; the stage goes on from what is stored" if n <= MAX_RESTARTS else ""
+        click.echo(f"{stage}: its process {death}{outlook}", err=True)
 
     def tasks(self, name: str, limit: int) -> TaskSet:
         """Load a task set, and return ``limit`` tasks of it, evenly spread, or all if ``limit`` is 0."""

@@ -1,7 +1,7 @@
 """Run a stage in its own process, watch it, and start it again if it dies of something that Python cannot catch.
 
-Such a death may be an abort in C++ when Metal has no memory left. The process may also be ended by the out-of-memory killer or by
-the GPU's watchdog, or it hangs and is killed here.
+Such deaths are: an abort in C++ when Metal is out of memory, a kill by the out-of-memory killer or the GPU's watchdog, and a hang,
+which is ended here.
 
 The watching process holds no model. A restarted stage goes on from what is stored. Training also computes less at a time after each
 restart. When the watching process ends, for whatever reason, the stage ends, too.
@@ -22,6 +22,7 @@ from pathlib import Path
 from mlx_selfdebug.errors import TrainingError
 
 MAX_RESTARTS = 3
+"""The number of deaths after which a stage is started again. After one more death it is given up."""
 HANG_S = 1800.0
 """A stage that stores nothing for this many seconds counts as hung."""
 POLL_S = 0.2
@@ -54,9 +55,9 @@ def supervise(
     """Run ``command(0)``, and ``command(n)`` after the n-th death, until a process ends by itself or the user interrupts it.
 
     Return the exit code of that process, or ``INTERRUPTED`` if it was interrupted. ``on_death(n, death)`` is called after the n-th
-    death. If no file that lies directly in ``folder`` is written to for ``hang_s`` seconds, the process is killed, which counts as
-    a death. Files in folders inside it do not count. A stage writes into the run's database, which is not in one of these. Raises
-    TrainingError after more than ``restarts`` deaths.
+    death, and so also after the last one, when ``n`` is ``restarts + 1`` and no process follows. If nothing is written to a file
+    directly in ``folder`` (such as the run's database) for ``hang_s`` seconds, the process is killed, and that counts as a death.
+    Raises TrainingError after more than ``restarts`` deaths.
     """
     deaths: list[Death] = []
     while len(deaths) <= restarts:
@@ -119,8 +120,8 @@ def _run(command: Sequence[str], folder: Path, hang_s: float) -> int | Death:
             return Death(f"killed since nothing was stored for {hang_s:.0f} s", time.monotonic() - begin)
     if process.returncode >= 0:
         return process.returncode
-    # SIGINT is the user's. SIGTERM is not, because it would end this process first if it were sent to both: it comes from a daemon
-    # that frees memory, such as earlyoom, which ends the largest process alone.
+    # SIGINT is the user's. SIGTERM counts as a death: a user's SIGTERM to the group would have ended this process first, so it
+    # comes from a daemon such as earlyoom, which ends only the largest process.
     if -process.returncode == signal.SIGINT:
         return INTERRUPTED
     return Death(f"killed by {_signal_name(-process.returncode)}", time.monotonic() - begin)

@@ -58,11 +58,11 @@ class ArmEvidence:
     transitions: Transitions
     """How many problems went from right or wrong in the first draft to right or wrong in the answer."""
     wrong_accepted: Share
-    """The share of the answers that pass the public checks which fail a hidden check."""
+    """Of the answers that pass all public checks, the share that fails a hidden check."""
     copies: Share
     """The share of the retries that returned the previous code, unchanged apart from its layout."""
     edit_tokens: float | None
-    """The median number of lexical tokens that the other retries changed; None if there are no others."""
+    """The median number of lexical tokens changed by the retries that are not copies; None if all are."""
     by_error: Mapping[str, Share]
     """The share of problems solved, by the kind of failure of the first draft."""
     by_size: Mapping[str, Share]
@@ -118,7 +118,8 @@ class HalfEvidence:
     searching: tuple[Searching, ...]
     """The contrast by which searching is judged, for each model that played both of its arms."""
     smallest_gain: float | None
-    """The smallest difference of shares that would be detected with a power of 80 %; None if no difference would be."""
+    """The smallest difference of shares that would be detected with a power of 80 %; None if even the largest possible
+    difference would go undetected."""
     regressions: tuple[Regression, ...]
     """The problems that the adapter gets wrong although an earlier answer was right."""
     operators: Mapping[str, str]
@@ -215,7 +216,7 @@ class _ArmReader:
         )
 
     def _codes(self, attempt: Attempt) -> Codes:
-        """Return what compares codes of the domain of ``attempt``."""
+        """Return the code comparer of the attempt's domain."""
         name = self._played.figures[attempt.task_id].domain
         if name not in self._codes_by_domain:
             self._codes_by_domain[name] = Codes(domain_of(name))
@@ -230,9 +231,10 @@ def _regressions(played: Played) -> Iterator[Regression]:
     """
     if ADAPTER not in played.models:
         return
-    base_first, base_repaired, first, repaired = (
-        played.answers.get(ArmKey(model, arm), {}) for model in (BASE, ADAPTER) for arm in (FIRST, REPAIR)
-    )
+    base_first = played.answers.get(ArmKey(BASE, FIRST), {})
+    base_repaired = played.answers.get(ArmKey(BASE, REPAIR), {})
+    first = played.answers.get(ArmKey(ADAPTER, FIRST), {})
+    repaired = played.answers.get(ArmKey(ADAPTER, REPAIR), {})
     comparisons = (
         ("the base's first draft, the adapter's first draft", base_first, first),
         ("the base after repair, the adapter after repair", base_repaired, repaired),

@@ -104,20 +104,20 @@ class Records:
     evidence: Evidence | None
     """What follows from the evaluation; None if the run was not evaluated."""
     readings: tuple[StoredReading, ...]
-    """Up to three failed programs as the base model read them."""
+    """Some failed programs, as the base model read them."""
     overlap: tuple[Overlap, ...]
     """Pairs of a training task and a test task that are nearly the same; if there are none, the most similar pairs."""
     versions: Mapping[str, str | None]
-    """The versions of packages on the machine of the last stage that ran; None for a package that was not installed."""
+    """The versions of packages on the machine of the furthest stage that has run; None for a package that was not installed."""
     hardware: Mapping[str, str | int | None]
-    """The hardware of the machine of the last stage that ran; None for a property that is not known."""
+    """The hardware of the machine of the furthest stage that has run; None for a property that is not known."""
     isolation: str | None
     """The level to which the test runner confined programs; None if no program was run."""
 
 
 def read_records(run: StoredRun) -> Records:
     """Return the records of a run, which may be at any stage."""
-    facts, pairs, collected = run.facts(), run.pairs(), run.attempts("collect")
+    facts, pairs, attempts = run.facts(), run.pairs(), run.attempts("collect")
     used = {id_ for pair in pairs for id_ in pair.attempts}
     machine = _machine(facts)
     return Records(
@@ -130,9 +130,9 @@ def read_records(run: StoredRun) -> Records:
         reward_steps=tuple(run.reward_steps()),
         reward_checks=stored_checks(run, REWARDS),
         reward_ending=facts.stored.get(Key.REWARD_ENDING) or RewardEnding(),
-        collected=_collected(collected, facts),
+        collected=_collected(attempts, facts),
         pairs=tuple(pairs),
-        attempts={attempt.id: attempt for attempt in collected if attempt.id in used},
+        attempts={attempt.id: attempt for attempt in attempts if attempt.id in used},
         evidence=read_evidence(run),
         readings=tuple(read_readings(run)),
         overlap=tuple(Overlap(**pair) for pair in facts.stored.get(Key.OVERLAP, [])),
@@ -143,7 +143,7 @@ def read_records(run: StoredRun) -> Records:
 
 
 def _machine(facts: Facts) -> Mapping[str, Any]:
-    """Return the versions and the hardware of the last stage that ran, or those of this machine if no stage has run."""
+    """Return the versions and the hardware of the furthest stage that has run, or those of this machine if no stage has run."""
     machines = [facts.machines[stage] for stage in reversed(STAGES) if stage in facts.machines]
     return machines[0] if machines else {"versions": versions(), "hardware": hardware()}
 
@@ -152,13 +152,13 @@ def _stages(run: StoredRun) -> list[StageRecord]:
     stages, parts, memory = run.stages(), run.parts(), run.memory()
     return [
         StageRecord(
-            name,
-            stages[name].wall_s,
-            stages[name].peak_bytes,
-            budget_bytes(run.config, name),
-            stages[name].done,
-            parts.get(name, {}),
-            tuple(Sample(sample.at_s, sample.n_bytes) for sample in memory if sample.stage == name),
+            name=name,
+            wall_s=stages[name].wall_s,
+            peak_bytes=stages[name].peak_bytes,
+            budget_bytes=budget_bytes(run.config, name),
+            done=stages[name].done,
+            parts=parts.get(name, {}),
+            memory=tuple(Sample(sample.at_s, sample.n_bytes) for sample in memory if sample.stage == name),
         )
         for name in STAGES
         if name in stages
@@ -175,7 +175,8 @@ def _collected(attempts: Sequence[Attempt], facts: Facts) -> Collected:
     drafts = Counter(attempt.task_id for attempt in attempts if attempt.round == 0)
     passed = Counter(attempt.task_id for attempt in attempts if attempt.round == 0 and attempt.passed)
     counts = [(n, passed[task_id]) for task_id, n in drafts.items()]
-    # pass@k can be estimated for a task only from at least k drafts of it.
+    # pass@k can be estimated for a task only from at least k drafts of it. Up to the minimum over the tasks, each mean is one over
+    # all tasks, so the values for different k can be compared.
     max_k = min(drafts.values(), default=0)
     return Collected(
         n_tasks=len(drafts),

@@ -1,11 +1,15 @@
-"""Write text files and folders so that a reader sees them whole or not at all."""
+"""Write text files and folders so that a reader sees them whole or not at all.
+
+This holds for programs that read at the same time, also if the writing program is killed. It does not hold for a power cut, since
+nothing here waits until the disk has the data.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -16,19 +20,20 @@ from mlx_selfdebug.errors import StoreError
 def writing_atomically(path: Path) -> Iterator[IO[str]]:
     """Yield a text file to write, which replaces ``path`` when the block ends without an error.
 
-    Raises StoreError if it cannot be written.
+    Raises StoreError if it cannot be written. An OSError inside the block is raised as StoreError, too.
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")  # two processes may write the same file
     try:
         with partial.open("w", encoding="utf-8") as file:
             yield file
         os.replace(partial, path)
     except OSError as error:
         raise StoreError(
-            f"{path} cannot be written: {error.strerror}", hint="free some disk space or choose another path"
+            f"{path} cannot be written: {error.strerror or error}", hint="free some disk space or choose another path"
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # the error that kept the file from being written can keep it from being removed
+            partial.unlink()
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -41,7 +46,7 @@ def write_atomically(path: Path, text: str) -> None:
 def making_folder(target: Path) -> Iterator[Path]:
     """Yield a folder to fill, which becomes ``target`` when the block ends without an error.
 
-    ``target`` must not exist or must be empty. Raises OSError.
+    Raises OSError if the folder cannot be made or ``target`` is not empty. If the block raises, ``target`` is left as it was.
     """
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
     partial.mkdir()

@@ -9,7 +9,7 @@ from itertools import groupby
 
 from mlx_selfdebug.translating.classes import Function
 from mlx_selfdebug.translating.collection import FoundTest
-from mlx_selfdebug.translating.marks import argument_variable
+from mlx_selfdebug.translating.marks import variable_for
 
 MODULE_FUNCTIONS = (
     "setUpModule", "setup_module", "tearDownModule", "teardown_module", "setup_function", "teardown_function"
@@ -92,7 +92,7 @@ def _test_block(
         # The values of a method are assigned to an attribute of its class, since they may use other attributes of the class.
         values.append(f"{path}.{values_name(name, number)}" if path else f"({ast.unparse(given.values)})")
     parameters = [*test.around, *test.own]
-    arguments = (f"{argument}={argument_variable(argument)}" for given in parameters for argument in given.names)
+    arguments = (f"{argument}={variable_for(argument)}" for given in parameters for argument in given.names)
     body = f"{function}({', '.join(arguments)})"
     if after:
         body = "try:\n" + textwrap.indent(body, "    ") + "\nfinally:\n" + textwrap.indent("\n".join(after), "    ")

@@ -1,6 +1,7 @@
 """Read the decorators of tests, which pytest calls marks.
 
-``parametrize`` gives the values that a test runs with. Some marks keep a test from being run, and the others change nothing.
+``parametrize`` gives the values that a test runs with. Tests with ``skip``, ``skipif``, ``xfail`` or ``usefixtures`` are not
+translated (ValueError). All other marks are ignored.
 """
 
 from __future__ import annotations
@@ -21,17 +22,18 @@ def {NOT_EMPTY}(values):
 """
 """The source of a function that raises LookupError if computed values are empty.
 
-Values may be computed from files, for example, which a test run does not have.
+For example, the values may be read from files that are missing inside the sandbox.
 """
 _REFUSED = frozenset({"skip", "skipif", "xfail", "usefixtures"})
-"""The marks that keep a test from being run. Custom marks are ignored."""
+"""The marks with which a test is not translated."""
 _ARGUMENTS = ("argnames", "argvalues", "indirect", "ids", "scope")
+"""The parameters of ``parametrize`` itself, in order."""
 
 
-def argument_variable(name: str) -> str:
+def variable_for(name: str) -> str:
     """Return the variable of ``check`` that holds the value of the argument ``name``.
 
-    No module is likely to have a variable of this name. If one had, the loop over its values would hide it.
+    The prefix makes a clash with a variable of the module unlikely.
     """
     return f"_check_argument_{name}"
 
@@ -48,11 +50,17 @@ class Parameters:
     """Whether each value belongs to a single name. Otherwise each is a sequence with one value per name."""
 
     def loop(self, values: str, *, with_params: bool) -> str:
-        """Return the first line of a ``for`` loop that binds the variable of each name (see ``argument_variable``) to its value.
+        """Return the first line of a ``for`` loop that binds the variable of each name (see ``variable_for``) to its value.
 
-        ``values`` is the source of the values. With ``with_params``, some of them may be ``param(...)`` (see assertions.py).
+        ``values`` is the source of the values. With ``with_params``, some of them may be ``param(...)`` (see assertions.py), which
+        is a sequence with one value per name. A bare value is then put into a tuple, so that it can be unpacked like a ``param``.
+        For the values ``[1, 2]``, without the prefix of the variables:
+
+            "x, y"                 for x, y in ...:
+            "x"                    for x in ...:
+            "x", with_params       for x, in [item if isinstance(item, param) else (item,) for item in ...]:
         """
-        names = [argument_variable(name) for name in self.names]
+        names = [variable_for(name) for name in self.names]
         if not isinstance(self.values, ast.List | ast.Tuple):
             values = f"{NOT_EMPTY}({values})"
         if self.is_bare and not with_params:
@@ -62,18 +70,22 @@ class Parameters:
         return f"for {', '.join(names)}{',' if len(names) == 1 else ''} in {values}:"
 
 
-def read_marks(decorators: Sequence[ast.expr], imports: Imports, named: Mapping[str, ast.expr]) -> list[Parameters]:
+def read_marks(
+    decorators: Sequence[ast.expr], imports: Imports, marks_by_name: Mapping[str, ast.expr]
+) -> list[Parameters]:
     """Return the parameters of each ``parametrize`` among the decorators.
 
-    ``named`` holds the marks that the module assigns to names. Raises ValueError for a decorator that is neither a mark that can be
-    ignored nor ``staticmethod`` or ``classmethod``.
+    ``marks_by_name`` holds the marks that the module assigns to names. Marks in ``_REFUSED`` and decorators other than marks,
+    ``staticmethod`` and ``classmethod`` raise ValueError. So does a ``parametrize`` that cannot be translated.
     """
     parameters = []
     for decorator in decorators:
-        mark = named.get(decorator.id, decorator) if isinstance(decorator, ast.Name) else decorator
+        mark = marks_by_name.get(decorator.id, decorator) if isinstance(decorator, ast.Name) else decorator
         function = mark.func if isinstance(mark, ast.Call) else mark
         origin = imports.origin(function)
-        if origin == PARAMETRIZE and isinstance(mark, ast.Call):
+        if origin == PARAMETRIZE:
+            if not isinstance(mark, ast.Call):
+                raise ValueError(f"{ast.unparse(decorator)}: parametrize needs names and values")
             parameters.append(_parametrize(mark))
         elif origin.startswith(MARK) and origin.removeprefix(MARK) not in _REFUSED:
             continue
@@ -98,23 +110,32 @@ def _is_mark(node: ast.expr, imports: Imports) -> bool:
 
 def _parametrize(call: ast.Call) -> Parameters:
     arguments = dict(zip(_ARGUMENTS, call.args, strict=False)) | {
-        word.arg or "**": word.value for word in call.keywords
+        keyword.arg or "**": keyword.value for keyword in call.keywords
     }
     if any(isinstance(value, ast.Starred) for value in call.args) or not {"argnames", "argvalues"} <= arguments.keys():
         raise ValueError(f"{ast.unparse(call)}: parametrize needs names and values")
     indirect = arguments.get("indirect", ast.Constant(False))
     if not (isinstance(indirect, ast.Constant) and indirect.value is False):
         raise ValueError("parametrize with indirect is not supported, since it needs a fixture")
-    try:
-        names = ast.literal_eval(arguments["argnames"])
-    except ValueError:
-        names = None
-    parts = [part.strip() for part in names.split(",")] if isinstance(names, str) else names
-    if not isinstance(parts, list | tuple) or not parts or not all(isinstance(part, str) for part in parts):
-        raise ValueError(
-            f"parametrize({ast.unparse(arguments['argnames'])}, ...): the names have to be written as strings"
-        )
+    names, is_bare = _argument_names(arguments["argnames"])
     if ast.unparse(arguments["argvalues"]) in ("[]", "()"):
         raise ValueError("parametrize without any values is not supported, since the test would not run")
-    parts = [part for part in parts if part]
-    return Parameters(tuple(parts), arguments["argvalues"], isinstance(names, str) and len(parts) == 1)
+    return Parameters(names, arguments["argvalues"], is_bare)
+
+
+def _argument_names(node: ast.expr) -> tuple[tuple[str, ...], bool]:
+    """Return the names that ``parametrize`` is given, and whether each value belongs to a single name (see ``Parameters.is_bare``).
+
+    The names are one string with commas, or a list or tuple of strings. Raises ValueError for anything else and for no name at all.
+    """
+    try:
+        given = ast.literal_eval(node)
+    except (ValueError, TypeError):  # TypeError for a dict or set with a member that cannot be hashed
+        given = None
+    names = [name.strip() for name in given.split(",")] if isinstance(given, str) else given
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"parametrize({ast.unparse(node)}, ...): the names have to be written as strings")
+    names = [name for name in names if name]
+    if not names:
+        raise ValueError(f"parametrize({ast.unparse(node)}, ...): at least one name is needed")
+    return tuple(names), isinstance(given, str) and len(names) == 1

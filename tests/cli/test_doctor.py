@@ -26,6 +26,12 @@ def test_no_line_is_wider_than_the_terminal() -> None:
     assert "HF_HUB_OFFLINE" in result.stdout
 
 
+def test_a_terminal_narrower_than_the_first_columns_is_no_error() -> None:
+    result = doctor(COLUMNS="20")
+    assert result.stderr == ""
+    assert "HF_HUB_OFFLINE" in result.stdout
+
+
 def test_a_home_that_is_not_there_is_no_traceback() -> None:
     result = doctor(HOME="/nowhere/at/all")
     assert "Traceback" not in result.stderr

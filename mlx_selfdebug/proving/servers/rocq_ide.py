@@ -18,12 +18,12 @@ from xml.sax.saxutils import escape
 MAX_ANSWER_BYTES = 8 << 20
 """The largest answer to one call. A proof that makes Rocq print more is ended."""
 _STACK_BYTES = 64 << 20
-# Rocq writes spaces as an entity that XML itself does not know, and sends a row of answers where XML has one outermost element.
+# Rocq uses an entity (nbsp) that XML does not define, and sends many root elements where XML allows one.
 _PROLOGUE = '<!DOCTYPE answers [<!ENTITY nbsp " ">]><answers>'
 
 
 class Ended(Exception):  # noqa: N818 - nothing went wrong in this program
-    """The end of a process of Rocq: ``timed_out``, ``memory``, ``output`` or ``crashed``."""
+    """Rocq's process can no longer be used. The argument says why: ``timed_out``, ``memory``, ``output`` or ``crashed``."""
 
 
 class Failed(Exception):  # noqa: N818 - an answer of Rocq, not an error here
@@ -56,7 +56,7 @@ class Ide:
         assert self._process.stdout is not None
         self._input, self._output = self._process.stdin, self._process.stdout
         self.deadline = float("inf")
-        """When this process is ended, by the monotonic clock."""
+        """The time (``time.monotonic()``) at which a waiting call gives up with ``timed_out``."""
         self.messages: dict[int, list[str]] = {}
         """What Rocq has printed since the last call of ``add``, by the state that printed it."""
         self.has_admitted = False
@@ -78,6 +78,7 @@ class Ide:
         Only the first sentence of a text is taken. Raises Failed if it cannot be parsed.
         """
         self.messages = {}
+        # The parts are: the text and its edit id; the state and whether to be verbose; the offset; the line and the column.
         text = f"<pair><string>{escape(sentence)}</string><int>-1</int></pair>"
         place = f'<pair><state_id val="{state}"/><bool val="false"/></pair>'
         zeros = "<pair><int>0</int><int>0</int></pair>"
@@ -129,18 +130,20 @@ class Ide:
                 raise Ended("output")
             try:
                 self._parser.feed(data)
-            except ElementTree.ParseError:
+                for _, element in self._parser.read_events():
+                    if element.tag == "feedback":
+                        self._take_message(element)
+                    elif element.tag == "value":
+                        # A new parser forgets the elements that were read. What follows the value would be lost with the old one,
+                        # but Rocq sends nothing after the value until the next call.
+                        self._restart_parser()
+                        return _checked(element)
+            except ElementTree.ParseError:  # raised by read_events for what feed could not parse
                 raise Ended("crashed") from None
-            for _, element in self._parser.read_events():
-                if element.tag == "feedback":
-                    self._take_message(element)
-                elif element.tag == "value":
-                    self._restart_parser()  # which forgets the elements that were read
-                    return _good(element)
 
     def _read(self) -> bytes:
-        wait = self.deadline - time.monotonic()
-        if not select.select([self._output], [], [], max(0.0, min(wait, 3600.0)))[0]:
+        remaining_s = None if self.deadline == float("inf") else max(0.0, self.deadline - time.monotonic())
+        if not select.select([self._output], [], [], remaining_s)[0]:
             raise Ended("timed_out")
         data = os.read(self._output.fileno(), 1 << 16)
         if not data:
@@ -155,8 +158,8 @@ class Ide:
             self.messages.setdefault(_number(state), []).append(_text(message.find("richpp")))
 
 
-def _good(element: ElementTree.Element) -> ElementTree.Element:
-    """Return the answer to a call if it is no error. Raises Failed for an error, and Ended if memory has run out."""
+def _checked(element: ElementTree.Element) -> ElementTree.Element:
+    """Return ``element`` if it reports success. Raises Failed for an error, and Ended if memory has run out."""
     if element.get("val") == "good":
         return element
     message = _text(element.find("richpp"))

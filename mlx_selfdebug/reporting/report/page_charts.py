@@ -55,7 +55,7 @@ def half_legend(half: HalfEvidence) -> list[tuple[str, str]]:
 
 def time_legend(records: Records) -> list[tuple[str, str]]:
     """Return the kinds of work in the chart of time, with their classes of the style sheet."""
-    kinds = dict.fromkeys(kind for stage in records.stages for kind, _ in tables.with_other(stage))
+    kinds = dict.fromkeys(kind for stage in records.stages for kind, _ in tables.parts_with_other(stage))
     return [(kind, f"c{i % COLOURS} d0") for i, kind in enumerate(kinds)]
 
 
@@ -134,7 +134,7 @@ def _time(records: Records) -> Markup:
         return NOT_DRAWN
     looks = dict(time_legend(records))
     rows = [
-        Bar(stage.name, [(value, looks[kind]) for kind, value in tables.with_other(stage)], seconds(stage.wall_s))
+        Bar(stage.name, [(value, looks[kind]) for kind, value in tables.parts_with_other(stage)], seconds(stage.wall_s))
         for stage in records.stages
     ]
     return charts.bars("Where time went", rows, "seconds")

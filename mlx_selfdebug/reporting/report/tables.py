@@ -13,10 +13,11 @@ from mlx_selfdebug.evaluation.metrics import Share
 from mlx_selfdebug.repair.picture import Shade, most_surprising
 from mlx_selfdebug.reporting.records import Collected, Records, StageRecord
 from mlx_selfdebug.reporting.words import UNKNOWN, gigabytes, number, p_value, percent, points, seconds
+from mlx_selfdebug.training.selection import Check
 from mlx_selfdebug.values.pair import KINDS
 
 MAX_PLACES = 3
-"""The largest number of surprising places that are shown of a program."""
+"""The largest number of a program's surprising places that are shown."""
 MAX_ATTEMPT_COLUMNS = 12
 """The largest number of columns in the table of problems solved after each attempt."""
 MAX_STEPS = 50
@@ -149,11 +150,11 @@ def stages_table(records: Records) -> Table:
 
 def parts_table(records: Records) -> Table:
     """Return the time of each stage by kind of work."""
-    rows = [[stage.name, part, seconds(value)] for stage in records.stages for part, value in with_other(stage)]
+    rows = [[stage.name, part, seconds(value)] for stage in records.stages for part, value in parts_with_other(stage)]
     return Table(["stage", "work", "time"], rows, n_text_columns=2)
 
 
-def with_other(stage: StageRecord) -> list[tuple[str, float]]:
+def parts_with_other(stage: StageRecord) -> list[tuple[str, float]]:
     """Return the seconds of a stage by kind of work, in descending order. Time that no kind accounts for comes last, as "other"."""
     rest = stage.wall_s - sum(stage.parts.values())
     return [*sorted(stage.parts.items(), key=lambda item: -item[1]), *([("other", rest)] if rest > 0 else [])]
@@ -201,12 +202,11 @@ def pairs_table(records: Records) -> Table:
 
 def checks_table(records: Records) -> Table:
     """Return how many failed attempts on held-back tasks were repaired after each epoch."""
-    rows = [[str(check.step), fraction((check.repaired, check.attempts))] for check in records.checks]
-    return Table(["after step", "failed attempts repaired"], rows)
+    return _repairs_table("after step", records.checks)
 
 
 def steps_table(records: Records) -> Table:
-    """Return the training steps, or ``MAX_STEPS`` of them at most, evenly spread."""
+    """Return the training steps, one row each. If there are more than ``MAX_STEPS``, at most that many are shown, evenly spread."""
     rows = [
         [str(step.step), number(step.loss, 4), str(step.n_tokens), number(step.learning_rate), number(step.grad_norm)]
         for step in _spread(records.steps)
@@ -216,12 +216,18 @@ def steps_table(records: Records) -> Table:
 
 def reward_checks_table(records: Records) -> Table:
     """Return how many failed attempts on held-back tasks were repaired during the training by rewards."""
-    rows = [[str(check.step), fraction((check.repaired, check.attempts))] for check in records.reward_checks]
-    return Table(["after reward step", "failed attempts repaired"], rows)
+    return _repairs_table("after reward step", records.reward_checks)
+
+
+def _repairs_table(step_head: str, checks: Iterable[Check]) -> Table:
+    rows = [[str(check.step), fraction((check.repaired, check.attempts))] for check in checks]
+    return Table([step_head, "failed attempts repaired"], rows)
 
 
 def reward_steps_table(records: Records) -> Table:
-    """Return the steps of training by rewards, or ``MAX_STEPS`` of them at most, evenly spread."""
+    """Return the steps of training by rewards, one row each. If there are more than ``MAX_STEPS``, at most that many are shown,
+    evenly spread.
+    """
     head = [
         "step",
         "mean reward",

@@ -7,10 +7,11 @@ ended. A single byte from the caller ends the command early. The keeper ends whe
 closed then.
 
 The keeper is the first process of its namespace, so nothing that the command starts can outlive it: the kernel ends such processes
-along with the keeper. Where there are no namespaces, the keeper adopts the orphans of the command and ends them itself. It runs no
-code of the command, and uses nothing that the command says except its exit status.
+along with the keeper. On Linux without namespaces, the keeper adopts the orphans of the command and ends them itself. On macOS it
+can end only the command's first process (see ``_end_all``). It runs no code of the command, and uses nothing that the command says
+except its exit status.
 
-The keeper loads everything before it enters the namespaces, in which its own interpreter may not exist.
+The keeper imports everything before it enters the namespaces, because its interpreter's files may be out of reach there.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ KERNEL_ROOM = 2
 
 The caller ends a command in which it sees more processes than the limit. The bound of the kernel holds until then.
 """
-_MAX_REPORT_BYTES = 1 << 16
+_READ_BYTES = 1 << 16
 
 
 class KernelLimits(TypedDict):
@@ -107,7 +108,7 @@ class Done(TypedDict):
 
 
 def main() -> NoReturn:
-    """Start the command of the settings that arrive on descriptor 0, the control socket, and stay with it until it ends.
+    """Read the settings from descriptor 0, the control socket; start the command; stay until it has ended.
 
     The command gets this process's descriptors 1 and 2, and 3 as its standard input if the settings say that it is a channel.
     """
@@ -131,7 +132,7 @@ def _settings(control: socket.socket) -> Settings:
     """Receive the settings, or end this process if the caller is gone."""
     data = b""
     while not data.endswith(b"\n"):
-        more = control.recv(1 << 16)
+        more = control.recv(_READ_BYTES)
         if not more:
             os._exit(0)
         data += more
@@ -184,7 +185,7 @@ class _Keeper:
                 os._exit(127)
         os.close(writing)
         data = b""
-        while more := os.read(reading, _MAX_REPORT_BYTES):
+        while more := os.read(reading, _READ_BYTES):
             data += more
         os.close(reading)
         lines = data.splitlines()
@@ -233,6 +234,7 @@ class _Keeper:
 
 
 def _reach(settings: Settings) -> Reach:
+    """Return the reach of the command, made from the plain dictionaries into which JSON has turned it and its parts."""
     fields = dict(settings["reach"])
     fields["layout"] = Layout(**fields["layout"])
     fields["writable"] = tuple(Writable(**folder) for folder in fields["writable"])
@@ -311,8 +313,8 @@ def _reset_signals() -> None:
 def _fix_addresses() -> None:
     """Have the command loaded at the same addresses in each run, where the kernel allows it.
 
-    Whatever is ordered by the addresses of objects then has the same order in each run. Up to Python 3.11, this is so for a set
-    that holds None, and for the names of tests that are made from such a set.
+    Up to Python 3.11, None is hashed by its address, so without this the order of a set that holds None, and of test names made
+    from it, changes from run to run.
     """
     if sys.platform == "linux":
         with suppress(OSError):
@@ -351,7 +353,8 @@ def _end_all(alone: bool) -> None:
     """End and reap everything that the command has started.
 
     ``alone`` says that this process is the first of its namespace. If it is not, and there is no /proc that lists the processes
-    below it, nothing is done: the processes that are left end with this one.
+    below it, nothing is done. This means macOS, where nothing ends the processes that the command has left running: they stay until
+    they end by themselves. The kernel's limits, such as that on processor time, still hold for each of them.
     """
     if not alone and not os.path.isdir("/proc/self"):
         return
