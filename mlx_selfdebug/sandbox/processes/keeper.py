@@ -8,8 +8,8 @@ closed then.
 
 The keeper is the first process of its namespace, so nothing that the command starts can outlive it: the kernel ends such processes
 along with the keeper. On Linux without namespaces, the keeper adopts the orphans of the command and ends them itself. On macOS it
-can end only the command's first process (see ``_end_all``). It runs no code of the command, and uses nothing that the command says
-except its exit status.
+ends the command's process group, which a process can leave (see ``_end_all``). It runs no code of the command, and uses nothing
+that the command says except its exit status.
 
 The keeper imports everything before it enters the namespaces, because its interpreter's files may be out of reach there.
 """
@@ -166,7 +166,7 @@ class _Keeper:
         _say(self._control, report)
         _release_descriptors(channel=self._settings["channel"])
         status, killed = self._wait(wakeup)
-        _end_all(alone)
+        _end_all(alone, self._command)
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         maxrss_bytes = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
         cpu_s, peak_bytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * maxrss_bytes
@@ -215,7 +215,7 @@ class _Keeper:
             if CONTROL in ready:
                 killed = True
                 if not self._control.recv(1):
-                    _end_all(os.getpid() == 1)
+                    _end_all(os.getpid() == 1, self._command)
                     os._exit(0)
                 _kill(self._command)
 
@@ -349,14 +349,16 @@ def _lower(which: int, soft: int, hard: int) -> None:
     resource.setrlimit(which, (soft, hard))
 
 
-def _end_all(alone: bool) -> None:
-    """End and reap everything that the command has started.
+def _end_all(alone: bool, command: int) -> None:
+    """End and reap everything that the command has started. ``command`` is the number of its first process.
 
     ``alone`` says that this process is the first of its namespace. If it is not, and there is no /proc that lists the processes
-    below it, nothing is done. This means macOS, where nothing ends the processes that the command has left running: they stay until
-    they end by themselves. The kernel's limits, such as that on processor time, still hold for each of them.
+    below it, the process group of the command is ended. This means macOS, where a process that has left this group stays until it
+    ends by itself. The kernel's limits, such as that on processor time, still hold for it.
     """
     if not alone and not os.path.isdir("/proc/self"):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(command, signal.SIGKILL)
         return
     # In a namespace, -1 stands for every process but this one. New ones may appear while the others are being killed.
     targets: Callable[[], list[int]] = (lambda: [-1]) if alone else _descendants
