@@ -11,6 +11,7 @@ from mlx_selfdebug.doctor.finding import judged, worst
 from mlx_selfdebug.doctor.hardware import examine_hardware
 from mlx_selfdebug.doctor.software import working_set
 from mlx_selfdebug.doctor.surroundings import examine_folders, examine_hub
+from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.machine.this_machine import Machine, State
 
 AIR = Machine("macOS 26.1 (25B78)", "arm64", "Apple M4", 10, 16 * 2**30, 4, 6, 10)
@@ -89,6 +90,41 @@ def test_a_hub_that_does_not_answer_is_a_warning_soon(monkeypatch: pytest.Monkey
     assert "127.0.0.1:9" in finding.value
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert "HF_HUB_OFFLINE" in examine_hub().mend
+
+
+@pytest.mark.parametrize("endpoint", ["http://my host:1", "http://127.0.0.1:80a"])
+def test_a_hub_whose_address_is_invalid_is_named_with_the_reason(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    finding = examine_hub()
+    assert finding.state == "warning"
+    assert "no answer" not in finding.value
+
+
+def model_finding(name: str) -> Finding:
+    return next(finding for finding in examine_folders(name) if finding.name == "model")
+
+
+def test_a_mistyped_or_damaged_model_is_a_problem_with_its_own_message(tmp_path: Path) -> None:
+    mistyped = model_finding("qwen2.5-coder-0.5c")
+    assert mistyped.state == "problem"
+    assert "Did you mean" in mistyped.mend
+    (tmp_path / "config.json").write_text("{")
+    damaged = model_finding(str(tmp_path))
+    assert damaged.state == "problem"
+    assert "config.json" in damaged.mend
+    assert "None" not in damaged.mend
+
+
+def test_a_cache_error_without_a_hint_is_shown_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> Path:
+        raise UsageError("there is no home directory")
+
+    monkeypatch.setattr("mlx_selfdebug.machine.cache_folder.default_cache_dir", refuse)
+    (finding,) = examine_folders("nobody/no-such-model")
+    assert finding.mend == "there is no home directory"
 
 
 def test_a_cache_that_cannot_be_made_and_a_model_that_is_not_here_are_named(
