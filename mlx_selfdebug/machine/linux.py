@@ -1,6 +1,7 @@
 """Read what Linux says about the machine in its files. A value that Linux does not state is None.
 
 Each function takes ``root``, the folder that stands for ``/``, so that tests can put files of their own there.
+Only the version of the kernel in :func:`system_name` is always that of the running system.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 ROOT = Path("/")
-_QUOTE = '"'
 
 
 def system_name(root: Path = ROOT) -> str:
@@ -19,7 +19,8 @@ def system_name(root: Path = ROOT) -> str:
     for line in _lines(root / "etc/os-release"):
         key, _, value = line.partition("=")
         if key == "PRETTY_NAME":
-            return f"{value.strip().strip(_QUOTE)}, {kernel}"
+            unquoted = value.strip().strip('"')
+            return f"{unquoted}, {kernel}"
     return kernel
 
 
@@ -34,11 +35,17 @@ def chip(root: Path = ROOT) -> str | None:
 
 
 def power_source(root: Path = ROOT) -> Literal["mains", "battery"] | None:
-    """Return ``mains`` if a power supply is connected, ``battery`` if only a battery is discharging, and None otherwise."""
+    """Return ``mains`` if a power supply is connected, ``battery`` if none is connected and a battery is discharging, else None.
+
+    Supplies of scope "Device" are left out. They power only a device, such as a wireless mouse.
+    """
     discharging = False
     for supply in sorted((root / "sys/class/power_supply").glob("*")):
         kind = "".join(_lines(supply / "type"))
-        if kind in ("Mains", "USB") and "".join(_lines(supply / "online")) == "1":
+        if "".join(_lines(supply / "scope")) == "Device":
+            continue
+        # For USB, 2 means that the supply is connected and that its voltage can be adjusted.
+        if kind in ("Mains", "USB") and "".join(_lines(supply / "online")) in ("1", "2"):
             return "mains"
         if kind == "Battery" and "".join(_lines(supply / "status")) == "Discharging":
             discharging = True
@@ -46,7 +53,7 @@ def power_source(root: Path = ROOT) -> Literal["mains", "battery"] | None:
 
 
 def _lines(path: Path) -> list[str]:
-    """Return the lines of a file, or none if it cannot be read."""
+    """Return the lines of a file, or an empty list if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -37,6 +37,9 @@ def test_the_system_is_the_distribution_and_the_kernel(tmp_path: Path) -> None:
         ({"AC/type": "Mains", "AC/online": "1", "BAT0/type": "Battery", "BAT0/status": "Charging"}, "mains"),
         ({"AC/type": "Mains", "AC/online": "0", "BAT0/type": "Battery", "BAT0/status": "Discharging"}, "battery"),
         ({"BAT0/type": "Battery", "BAT0/status": "Full"}, None),
+        ({"mouse/type": "Battery", "mouse/status": "Discharging", "mouse/scope": "Device"}, None),
+        ({"USB/type": "USB", "USB/online": "2", "BAT0/type": "Battery", "BAT0/status": "Discharging"}, "mains"),
+        ({"pen/type": "USB", "pen/online": "1", "pen/scope": "Device"}, None),
         ({}, None),
     ],
 )
