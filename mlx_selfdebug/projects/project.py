@@ -20,7 +20,7 @@ from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.sandbox.confinement.reach import virtual_environment
 
 ROOT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "pytest.ini", "tox.ini", ".git", ".hg")
-"""Files and folders that only the top folder of a project usually holds."""
+"""Files and folders that mark the top folder of a project."""
 VIRTUAL_ENVIRONMENTS = (".venv", "venv", "env", ".env")
 """The usual names of a project's virtual environment, in the order in which they are tried."""
 _FOLDERS_WITHOUT_SOURCES = frozenset(
@@ -102,7 +102,7 @@ class Project:
             python: The interpreter that runs the tests. Without it, that of the project's virtual environment is used, else that of
                 the active one, else our own.
 
-        Raises UsageError if a path is missing or is no Python file, if the paths belong to different projects, or if ``test`` or
+        Raises UsageError if a path is missing or is not a Python file, if the paths belong to different projects, or if ``test`` or
         ``python`` cannot be used.
         """
         real_paths = [_existing(path) for path in paths] or [Path.cwd()]
@@ -110,7 +110,8 @@ class Project:
         if len(roots) > 1:
             raise UsageError("the paths belong to different projects: " + ", ".join(sorted(map(str, roots))))
         (root,) = roots
-        inside = tuple(str(path.relative_to(root)) for path in real_paths if path != root)
+        # A limit to the whole project is no limit, whatever other paths are given.
+        inside = () if root in real_paths else tuple(str(path.relative_to(root)) for path in real_paths)
         command = TestCommand.parse(test) if test else TestCommand()
         return cls(root, _python_of(root, str(python)), command, inside)
 
@@ -174,7 +175,7 @@ def _existing(path: str | os.PathLike[str]) -> Path:
     if not real.exists():
         raise UsageError(f"{os.fspath(path)} does not exist; PATHS are files or folders of the project to repair")
     if real.is_file() and real.suffix != ".py":
-        kind = "a notebook" if real.suffix == ".ipynb" else "no Python file"
+        kind = "a notebook" if real.suffix == ".ipynb" else "not a Python file"
         raise UsageError(f"{os.fspath(path)} is {kind}; only functions in .py files can be repaired")
     return real
 

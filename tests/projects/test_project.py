@@ -83,13 +83,21 @@ def test_without_a_virtual_environment_this_interpreter_is_taken(
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("none.py", "does not exist"), ("a.ipynb", "is a notebook"), ("a.txt", "is no Python file")]
+    ("name", "message"),
+    [("none.py", "does not exist"), ("a.ipynb", "is a notebook"), ("a.txt", "is not a Python file")],
 )
 def test_a_path_that_cannot_be_repaired_is_named(tmp_path: Path, name: str, message: str) -> None:
     for other in ("a.ipynb", "a.txt"):
         (tmp_path / other).write_text("")
     with pytest.raises(UsageError, match=message):
         Project.find([tmp_path / name])
+
+
+def test_the_whole_project_and_a_file_of_it_mean_the_whole_project(tmp_path: Path) -> None:
+    write_project(tmp_path, {"a.py": "", "b.py": ""})
+    project = Project.find([tmp_path, tmp_path / "a.py"], python=sys.executable)
+    assert project.paths == ()
+    assert project.sources() == ["a.py", "b.py"]
 
 
 def test_an_interpreter_that_is_none_is_named(tmp_path: Path) -> None:
