@@ -3,8 +3,8 @@
 The rule was fixed beforehand and uses no other figure. The adapter must meet two conditions:
 
 1. It solves at least as many of these tasks as the base with its first drafts.
-2. It solves more than the base in the end. What counts is the tasks that are solved after repair, those solved by a first draft
-   included, plus the repaired bugs among those that were put into these tasks.
+2. Its total is higher than the base's. The total is the tasks solved after repair (including by a first draft) plus the bugs
+   repaired in these tasks.
 
 If it fails either condition, the base is recommended. The adapter is kept, and its files are marked with the decision.
 """
@@ -33,8 +33,9 @@ class Gate:
     @property
     def passed(self) -> bool:
         """Whether the adapter is recommended."""
-        base, adapter = (tasks + bugs for tasks, bugs in zip(self.after_repair, self.bugs, strict=True))
-        return self.first[1] >= self.first[0] and adapter > base
+        base_first, adapter_first = self.first
+        base_total, adapter_total = (tasks + bugs for tasks, bugs in zip(self.after_repair, self.bugs, strict=True))
+        return adapter_first >= base_first and adapter_total > base_total
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures and ``passed``, for JSON. In stored files, ``after_repair`` has the key "repaired"."""
@@ -43,10 +44,13 @@ class Gate:
 
     def __str__(self) -> str:
         """Return the recommendation and the figures behind it, as sentences."""
+        base_first, adapter_first = self.first
+        base_repaired, adapter_repaired = self.after_repair
+        tasks = "1 training task that was" if self.n == 1 else f"{self.n} training tasks that were"
         text = (
-            f"Recommended: the {'adapter' if self.passed else 'base'}. On {self.n} training tasks that were held back, base and "
-            f"adapter solve {self.first[0]} and {self.first[1]} with their first drafts, and {self.after_repair[0]} and "
-            f"{self.after_repair[1]} after repair."
+            f"Recommended: the {'adapter' if self.passed else 'base'}. On {tasks} held back, base and "
+            f"adapter solve {base_first} and {adapter_first} with their first drafts, and {base_repaired} and "
+            f"{adapter_repaired} after repair."
         )
         if self.n_bugs:
             bugs = "1 bug" if self.n_bugs == 1 else f"{self.n_bugs} bugs"
