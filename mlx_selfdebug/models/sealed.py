@@ -1,8 +1,9 @@
 """Seal a folder with a record of what it was made from, with the size and SHA-256 of each of its files.
 
-The record, by which damage is noticed, is ``source.json``. It is written last. If it is missing, the folder was not finished; if a file's size differs from
-the record, the folder is damaged. The content of a file is compared with the recorded SHA-256 only if its time stamp differs from the
-recorded one, so checking an untouched folder reads nothing but ``source.json``.
+The record, by which damage is noticed, is ``source.json``. It is written last. If it is missing, the folder was not
+finished; if a file's size differs from the record, the folder is damaged. The content of a file is compared with the
+recorded SHA-256 only if its time stamp differs from the recorded one, so checking an untouched folder reads nothing but
+``source.json``.
 """
 
 from __future__ import annotations
