@@ -16,6 +16,7 @@ TEXT = ""
 MAX_REPLY_CHARS = 20_000
 """The maximum number of characters, from the end of a reply, that are read."""
 LABEL = re.compile(r"(?<![A-Za-z])answer[*_`]*\s*:", re.IGNORECASE)
+"""Matches the label "Answer:", also with the marks that close emphasis before the colon."""
 
 
 def answer(entry: str, form: str) -> str:
@@ -35,12 +36,14 @@ def answer(entry: str, form: str) -> str:
 
 
 def readings(text: str, record: dict[str, Any]) -> list[str]:
-    """Return the ways to read the final answer: as it is written, and without emphasis, a box, a unit or a full stop around it.
+    """Return the ways to read the final answer, usually the longest first. The first is quoted to the model if all are wrong.
 
-    If the right answer has several lines, such as a grid, the only reading is everything after the last label "Answer:".
+    The answer is read as it is written, and without emphasis, a box, a unit or a full stop around it. If the right answer has
+    several lines, such as a grid, the only reading is everything after the last label "Answer:".
     """
     expected = str(record["answer"])
-    labelled = [part for part in (part.strip().strip("*`").strip() for part in LABEL.split(text)[1:]) if part]
+    stripped = (part.strip().strip("*`").strip() for part in LABEL.split(text)[1:])
+    labelled = [part for part in stripped if part]
     if "\n" in expected:
         return labelled[-1:]
     final = final_answer(text)
