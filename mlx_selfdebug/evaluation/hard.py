@@ -1,7 +1,7 @@
-"""Find the hard tasks: those on which none of several independent drafts by the base is right, so that resampling does not help.
+"""Measure how often the base's independent drafts of each task are right.
 
-If a task comes with a pass rate, this is used. The other tasks are drafted ``eval.hard_drafts`` times at the evaluation's
-temperature.
+A task whose rate is 0 counts as hard: resampling does not help there. A task's own ``pass_rate`` is used where it has one. The
+others are drafted ``eval.hard_drafts`` times at the evaluation's temperature.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ ARM = f"{BASE}/drafts"
 """The arm under which these drafts are stored."""
 
 
-def drafts_for_hardness(run: Run, tasks: Sequence[Task], decoding: Decoding) -> Play | None:
-    """Store the pass rates with which tasks come, and return the play that drafts the other tasks.
+def plan_hardness_drafts(run: Run, tasks: Sequence[Task], decoding: Decoding) -> Play | None:
+    """Store the pass rates that tasks already have, and return the play that drafts the other tasks.
 
     Returns None if ``eval.hard_drafts`` is 0 or every task's pass rate is known.
     """
     known = {task.id: task.pass_rate for task in tasks if task.pass_rate is not None}
     if known:
         run.remember(Key.PASS_RATES, known)
-    n_drafts, unknown = run.config.eval.hard_drafts, [task for task in tasks if task.id not in known]
+    n_drafts = run.config.eval.hard_drafts
+    unknown = [task for task in tasks if task.id not in known]
     if not n_drafts or not unknown:
         return None
     # Without rounds of repairs, this policy makes independent drafts and nothing else.
@@ -38,7 +39,7 @@ def drafts_for_hardness(run: Run, tasks: Sequence[Task], decoding: Decoding) -> 
 def pass_rates(run: StoredRun) -> dict[str, float]:
     """Return the share of right drafts, from 0 to 1, by task id. Tasks whose share is not known are left out."""
     drafts = run.attempts(ARM)
-    n_drafts = Counter(attempt.task_id for attempt in drafts)
-    n_right = Counter(attempt.task_id for attempt in drafts if attempt.passed)
+    drafts_by_task = Counter(attempt.task_id for attempt in drafts)
+    right_by_task = Counter(attempt.task_id for attempt in drafts if attempt.passed)
     known: dict[str, float] = run.facts().stored.get(Key.PASS_RATES, {})
-    return {**{id_: n_right[id_] / n_drafts[id_] for id_ in n_drafts}, **known}
+    return {**{id_: right_by_task[id_] / n for id_, n in drafts_by_task.items()}, **known}

@@ -25,7 +25,7 @@ from mlx_selfdebug.evaluation.bugs import (
     require_bug_source,
 )
 from mlx_selfdebug.evaluation.figures import figures_of
-from mlx_selfdebug.evaluation.hard import drafts_for_hardness
+from mlx_selfdebug.evaluation.hard import plan_hardness_drafts
 from mlx_selfdebug.evaluation.overlap import ABOVE, nearest_pairs
 from mlx_selfdebug.evaluation.played import (
     ADAPTER,
@@ -250,7 +250,7 @@ class Player:
 
     def rate(self, tasks: Sequence[Task]) -> None:
         """Draft the tasks whose pass rates are not known yet, to find out which of them are hard."""
-        if drafts := drafts_for_hardness(self._run, tasks, self._decoding):
+        if drafts := plan_hardness_drafts(self._run, tasks, self._decoding):
             self._stream().play(drafts)
 
     def play(self, name: str, starts: StartingPoints, arms: Sequence[Arm]) -> None:
