@@ -1,4 +1,4 @@
-"""Hold what the search for a change starts from, how much it may try, and what that has cost."""
+"""Define the data of a search for a fix: the suspicious function (``Case``), the limits (``Effort``) and the cost so far (``Cost``)."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class Effort:
     extra_tries: int = 16
     """The number of edits that a wave still runs after the first one that passes, so that there is a choice."""
     n_written: int = 2
-    """The number of functions in which the model writes. The following numbers are per function."""
+    """The number of functions in which the model writes."""
     lines: int = 4
-    """The number of single lines that the model writes anew."""
+    """The number of single lines per function that the model writes anew."""
     insertions: int = 4
-    """The number of statements that the model inserts between two lines."""
+    """The number of statements per function that the model inserts between two lines."""
     forks: int = 2
-    """The number of places from which the model writes the rest of the function anew."""
+    """The number of places per function from which the model writes the rest of the function anew."""
     repairs: int = 4
-    """The number of repairs, which are shown the function and the facts of its failing tests."""
+    """The number of repairs per function, which are shown the function and the facts of its failing tests."""
     drafts: int = 4
-    """The number of fresh drafts."""
+    """The number of fresh drafts per function."""
     temperature: float = 0.8
     """The sampling temperature of repairs and drafts. The first repair and the first draft are greedy."""
     min_p: float = 0.05
@@ -62,8 +62,8 @@ class Case:
     """The failures of the tests, in the words that prompts use."""
     reading: ProgramReading | None = None
     """The model's reading of the function; None before it is read, or if it cannot be read."""
-    unread: ProgramReading | None = None
-    """A stand-in for the reading, from which edits of the syntax can be made, if a reading would take too long."""
+    syntax_only: ProgramReading | None = None
+    """Used instead of ``reading`` when reading would take too long: it allows edits by syntax, without the model's probabilities."""
 
     @property
     def function(self) -> Function:

@@ -98,7 +98,7 @@ class Editing:
         n_tokens = len(question.ids) + len(self._model.spans(case.function.program)[0])
         try:
             if self._expected_s(n_tokens) > READING_SHARE * (self._deadline - begin):
-                case.unread = unread(self._model, case.task, case.function.program)
+                case.syntax_only = unread(self._model, case.task, case.function.program)
                 return
             case.reading = Readings(self._model, decoder).read(
                 case.task, case.function.program, question.prompt, question.ids, question.breaks
@@ -119,7 +119,7 @@ class Editing:
 
     def _edits(self, case: Case) -> Iterator[_RatedEdit]:
         """Yield the edits of one function that are worth a run, with the best first."""
-        program = case.reading or case.unread
+        program = case.reading or case.syntax_only
         if program is None:
             return
         domain = domain_of("python")
