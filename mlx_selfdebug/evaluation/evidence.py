@@ -252,5 +252,5 @@ def _smallest_gain(primary: Primary | None) -> float | None:
     if primary is None or not primary.n:
         return None
     # There are two opponents. The one whose answers differ on more problems makes a gain harder to detect, so it sets the limit.
-    discordant = max(opponent.won + opponent.lost for opponent in (primary.base, primary.adapter)) / primary.n
+    discordant = max(o.won_by_adapter + o.lost_by_adapter for o in (primary.base, primary.adapter)) / primary.n
     return smallest_gain(primary.n, discordant)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from mlx_selfdebug.evaluation.statistics import LEVEL, mcnemar
 
-FINDINGS = {
+Conclusion = Literal["shown", "not shown", "shown worse"]
+"""What the two tests say together: a gain over both opponents, neither a gain nor a loss, or a loss to one of them."""
+FINDINGS: dict[Conclusion, str] = {
     "shown": "there is evidence that the trained model repairs better than it resamples and than the base resamples",
     "not shown": "there is no evidence that the trained model repairs better than it resamples",
     "shown worse": "there is evidence that the trained model repairs worse than it resamples or than the base resamples",
@@ -22,24 +24,24 @@ FINDINGS = {
 
 
 class Opponent(NamedTuple):
-    """The numbers of problems in the comparison with one opponent."""
+    """The numbers of problems in the comparison of the adapter with one opponent."""
 
     solved: int
     """Problems that the opponent solves by resampling."""
-    won: int
+    won_by_adapter: int
     """Problems that the adapter solves by repairing with facts and the opponent does not solve."""
-    lost: int
+    lost_by_adapter: int
     """Problems that the opponent solves and the adapter does not solve by repairing with facts."""
 
     @property
     def p(self) -> float:
         """The p value of the exact McNemar test."""
-        return mcnemar(self.won, self.lost)
+        return mcnemar(self.won_by_adapter, self.lost_by_adapter)
 
 
 @dataclass(frozen=True)
 class Primary:
-    """The primary contrast of one half: the numbers of problems that both of its tests compare."""
+    """The primary contrast on one half of the evaluation (the model's own failures, or bugs)."""
 
     solved: int
     """Problems that the adapter solves by repairing with facts."""
@@ -67,16 +69,16 @@ class Primary:
         return self.base.p, self.adapter.p
 
     @property
-    def verdict(self) -> str:
-        """One of "shown", "not shown", "shown worse".
+    def verdict(self) -> Conclusion:
+        """What both tests say together.
 
         "shown" requires a gain over both opponents, each tested at ``LEVEL``. "shown worse" requires a loss to one of them, each
         tested at half of ``LEVEL``.
         """
         opponents = (self.base, self.adapter)
-        if all(opponent.won > opponent.lost and opponent.p <= LEVEL for opponent in opponents):
+        if all(o.won_by_adapter > o.lost_by_adapter and o.p <= LEVEL for o in opponents):
             return "shown"
-        if any(opponent.lost > opponent.won and opponent.p <= LEVEL / 2 for opponent in opponents):
+        if any(o.lost_by_adapter > o.won_by_adapter and o.p <= LEVEL / 2 for o in opponents):
             return "shown worse"
         return "not shown"
 
