@@ -1,4 +1,7 @@
-"""Define the data of a search for a fix: the suspicious function (``Case``), the limits (``Effort``) and the cost so far (``Cost``)."""
+"""Define the data of a search for a fix.
+
+These are the suspicious function (``Case``), the limits (``Effort``) and the cost so far (``Cost``).
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ class Case:
     reading: ProgramReading | None = None
     """The model's reading of the function; None before it is read, or if it cannot be read."""
     syntax_only: ProgramReading | None = None
-    """Used instead of ``reading`` when reading would take too long: it allows edits by syntax, without the model's probabilities."""
+    """Used instead of ``reading`` if reading would take too long: it allows edits by syntax, without the model's probabilities."""
 
     @property
     def function(self) -> Function:
