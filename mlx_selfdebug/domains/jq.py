@@ -145,16 +145,17 @@ def _without_command(code: str) -> str | None:
 
 
 def as_json(value: Any) -> str:
-    """Return ``value`` as JSON in one line, in which other scripts than ASCII's stay readable."""
+    """Return ``value`` as one line of JSON. Characters outside ASCII are not escaped."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def _cases(checks: Checks) -> Iterator[tuple[Any, Any]]:
-    """Yield the input and the expected outputs of each assert that compares a call with literals. Other asserts are skipped."""
+    """Yield the input and the expected outputs of each assert that a call equals a literal. Other asserts are skipped."""
     for node in ast.walk(parse_quietly(checks.source)):
-        if isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare) and isinstance(node.test.left, ast.Call):
+        test = node.test if isinstance(node, ast.Assert) else None
+        if isinstance(test, ast.Compare) and isinstance(test.left, ast.Call) and [*map(type, test.ops)] == [ast.Eq]:
             try:
-                yield ast.literal_eval(node.test.left.args[0]), ast.literal_eval(node.test.comparators[0])
+                yield ast.literal_eval(test.left.args[0]), ast.literal_eval(test.comparators[0])
             except (ValueError, IndexError):
                 continue
 

@@ -278,7 +278,8 @@ class _Fix:
             self._cost.seconds["until the first verdict"] = judge.first_verdict - self._begin
             self._cost.seconds["a try (median)"] = median(judge.seconds)
         change, after = self._confirm(changes, baseline)
-        others = tuple(other for other in changes if other is not change)
+        # Changes before the one that holds failed when they were tested from the start.
+        others = tuple(changes[changes.index(change) + 1 :]) if change else ()
         # Where a single test fails, no change can fix some of the failing tests and not all.
         if change is None and judge.partial and len(baseline.failing) > 1:
             best_change = prover.partial_change(judge.partial)

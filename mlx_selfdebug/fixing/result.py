@@ -135,7 +135,7 @@ class FixResult:
             yield from ("", self.change.diff().rstrip("\n"), "")
         if self.others:
             plural = "s" if len(self.others) > 1 else ""
-            yield f"{len(self.others)} other change{plural} would pass all tests too"
+            yield f"{len(self.others)} other change{plural} passed all tests, too"
         yield f"tried:  {self._tried_text()}; {self.decoded_tokens:,} tokens decoded in {self.wall_s:.1f} s"
 
     def _verdict_lines(self) -> Iterator[str]:

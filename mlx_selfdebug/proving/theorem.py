@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Ending = Literal["", "timed_out", "memory", "output", "crashed"]
+"""Why a checker was ended before it gave an answer: a limit on its time, memory or output, or a crash. It is empty otherwise."""
 
 
 @dataclass(frozen=True)
@@ -14,9 +15,9 @@ class Theorem:
 
     name: str
     statement: str
-    """What states it: ``Theorem add_zero : forall n, n + 0 = n.`` in Rocq, and in Lean all that stands before ``:= by``."""
+    """The text that states the theorem: ``Theorem add_zero : forall n, n + 0 = n.`` in Rocq, up to ``:= by`` in Lean."""
     beginning: tuple[str, ...] = ()
-    """What stands before it, imports and definitions: its sentences in Rocq, and a single text in Lean."""
+    """The imports and definitions that the theorem needs: a sentence each in Rocq, all of them as one text in Lean."""
     axioms: frozenset[str] = frozenset()
     """The names of the axioms that a proof may use."""
 
@@ -31,12 +32,12 @@ class CheckedProof:
     message: str = ""
     """The checker's message if the theorem is not proved."""
     line: int = 0
-    """The line of the script on which what failed begins, from 1, or 0 if it has no place there."""
+    """The line of the script, counted from 1, where the failing part begins, or 0 if the failure is not in the script."""
     source: str = ""
     """The sentence or the line that failed, or an empty string."""
     goals: tuple[str, ...] = ()
-    """The first goals that were left there, as the checker prints them."""
+    """The first goals that were still open where the proof failed, as the checker prints them."""
     n_goals: int = 0
-    """The number of all these goals."""
+    """The number of all goals that were open there."""
     wall_s: float = 0.0
     """The time that the checker took, in seconds."""

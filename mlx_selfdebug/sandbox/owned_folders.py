@@ -32,9 +32,11 @@ def owned_folder(parent: Path, kind: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        remove_tree(folder)
-        lock_path(folder).unlink(missing_ok=True)
-        os.close(lock)
+        try:
+            remove_tree(folder)
+            lock_path(folder).unlink(missing_ok=True)
+        finally:
+            os.close(lock)
 
 
 def default_parent() -> Path:
@@ -106,17 +108,22 @@ def remove_tree(folder: Path) -> None:
     except FileNotFoundError:
         return
     names: list[str] = []  # the way from ``folder`` to the current folder
-    remaining = [_remove_files(current)]  # for each folder on this way, the folders in it that are still to be removed
+    remaining: list[list[str]] = []  # for each folder on this way, the folders in it that are still to be removed
     try:
+        remaining.append(_remove_files(current))
         while remaining:
             if remaining[-1]:
                 names.append(remaining[-1].pop())
-                current = _change_folder(current, names[-1])
+                inner = _open_folder(names[-1], current)
+                os.close(current)
+                current = inner
                 remaining.append(_remove_files(current))
             else:
                 remaining.pop()
                 if remaining:
-                    current = _change_folder(current, "..")
+                    outer = _open_folder("..", current)
+                    os.close(current)
+                    current = outer
                     os.rmdir(names.pop(), dir_fd=current)
     finally:
         os.close(current)
@@ -131,14 +138,6 @@ def _remove_files(folder: int) -> list[str]:
         if not is_folder:
             os.unlink(name, dir_fd=folder)
     return [name for name, is_folder in entries if is_folder]
-
-
-def _change_folder(current: int, name: str) -> int:
-    """Open the folder ``name`` in the current one, close the current one, and return the new descriptor."""
-    try:
-        return _open_folder(name, current)
-    finally:
-        os.close(current)
 
 
 def _open_folder(name: str, parent: int | None = None) -> int:

@@ -130,3 +130,10 @@ def test_a_command_that_changes_the_input_and_a_text_of_jq_stay(code):
 
 def test_the_prompt_shows_examples_as_json():
     assert 'Input: {"a": [1, null]}\nOutput: [1]' in domain_of("jq").prompt(TASK)
+
+
+def test_a_check_that_outputs_differ_is_no_example_of_an_output():
+    checks = Checks.from_asserts(["assert outputs([1]) != [2]", "assert outputs([3]) == [3]"])
+    prompt = domain_of("jq").prompt(Task("t", "jq", "Take it.", "outputs", public=checks, hidden=checks))
+    assert "[3]" in prompt
+    assert "[1]" not in prompt

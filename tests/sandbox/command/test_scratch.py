@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -191,3 +192,19 @@ def test_a_copy_holds_what_the_project_holds(tmp_path: Path, files: dict[str, st
         } == {name: data for name, data in before.items() if not {"__pycache__", "node_modules"} & set(name.parts)}
     remove_tree(root)
     assert not root.exists()
+
+
+def test_an_error_while_a_tree_is_removed_is_not_hidden_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tree" / "inner").mkdir(parents=True)
+    real = os.open
+
+    def fails(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == "inner":
+            raise OSError(errno.EMFILE, "too many open files")
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", fails)
+    with pytest.raises(OSError, match="too many open files"):
+        remove_tree(tmp_path / "tree")
