@@ -42,7 +42,7 @@ bench: setup
 
 # Installs Rocq, which checks the proofs of the set `proofs`, where that needs no password. Elsewhere this prints what to type.
 proofs:
-	@command -v coqidetop.opt coqidetop >/dev/null || { \
+	@command -v coqidetop.opt >/dev/null || command -v coqidetop >/dev/null || { \
 	  if [ "$(SYSTEM)" = Darwin ]; then echo "To check proofs: brew install rocq"; \
 	  elif ! command -v apt-get >/dev/null; then echo "To check proofs, install Rocq: https://rocq-prover.org/install"; \
 	  else \

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from mlx_selfdebug.proving.script import UnreadableError
+from mlx_selfdebug.proving.script import UnreadableError, end_of_comment, line_of
 
 NAME = r"[^\W\d][\w'!?]*(?:\.[^\W\d][\w'!?]*)*"
 """Matches the name of a theorem. Names in guillemets are not read."""
@@ -53,13 +53,13 @@ def comments_of(text: str) -> Iterator[tuple[int, int]]:
             yield at, end
             at = end
         elif text.startswith("/-", at):
-            end = _end_of_comment(text, at)
+            end = end_of_comment(text, at, "/-", "-/")
             yield at, end
             at = end
         elif text[at] in "r\"'" and (quoted := _QUOTED.match(text, at)):
             at = quoted.end()
         elif text[at] == '"':
-            raise UnreadableError("a string does not end", _line(text, at))
+            raise UnreadableError("a string does not end", line_of(text, at))
         else:
             at += 1
 
@@ -75,21 +75,3 @@ def parts_of(text: str) -> tuple[str, str] | None:
         if character == ":" and depth == 0 and (match := _PROOF.match(text, at)):
             return text[:at].rstrip(), text[match.end() :]
     return None
-
-
-def _end_of_comment(text: str, begin: int) -> int:
-    depth, at = 0, begin
-    while at < len(text):
-        if text.startswith("/-", at):
-            depth, at = depth + 1, at + 2
-        elif text.startswith("-/", at):
-            depth, at = depth - 1, at + 2
-            if not depth:
-                return at
-        else:
-            at += 1
-    raise UnreadableError("a comment does not end", _line(text, begin))
-
-
-def _line(text: str, at: int) -> int:
-    return text.count("\n", 0, at) + 1

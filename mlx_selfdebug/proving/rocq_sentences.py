@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mlx_selfdebug.proving.script import UnreadableError
+from mlx_selfdebug.proving.script import UnreadableError, end_of_comment, line_of
 
 _END = re.compile(r"\.(?=\s|$)")
 MARK = re.compile(r"(-+|\++|\*+|\}|(?:(?:\d+|\[\s*\w+\s*\])\s*:\s*)?\{)")
@@ -65,31 +65,17 @@ def _comments(text: str) -> Iterator[tuple[int, int]]:
     at = 0
     while at < len(text):
         if text.startswith("(*", at):
-            end = _end_of_comment(text, at)
+            end = end_of_comment(text, at, "(*", "*)")
             yield at, end
             at = end
         else:
             at = _end_of_string(text, at) if text[at] == '"' else at + 1
 
 
-def _end_of_comment(text: str, begin: int) -> int:
-    depth, at = 0, begin
-    while at < len(text):
-        if text.startswith("(*", at):
-            depth, at = depth + 1, at + 2
-        elif text.startswith("*)", at):
-            depth, at = depth - 1, at + 2
-            if not depth:
-                return at
-        else:
-            at += 1
-    raise UnreadableError("a comment does not end", _line(text, begin))
-
-
 def _end_of_string(text: str, begin: int) -> int:
     match = _STRING.match(text, begin)
     if not match:
-        raise UnreadableError("a string does not end", _line(text, begin))
+        raise UnreadableError("a string does not end", line_of(text, begin))
     return match.end()
 
 
@@ -102,7 +88,7 @@ def _split(text: str) -> Iterator[Sentence]:
             return
         mark = MARK.match(text, at)
         end = mark.end() if mark else _end_of_sentence(text, at)
-        yield Sentence(text[at:end], _line(text, at), at)
+        yield Sentence(text[at:end], line_of(text, at), at)
         at = end
 
 
@@ -115,8 +101,4 @@ def _end_of_sentence(text: str, begin: int) -> int:
             return at + 1
         else:
             at += 1
-    raise UnreadableError("the last sentence does not end with a period", _line(text, begin))
-
-
-def _line(text: str, at: int) -> int:
-    return text.count("\n", 0, at) + 1
+    raise UnreadableError("the last sentence does not end with a period", line_of(text, begin))

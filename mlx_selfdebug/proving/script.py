@@ -30,3 +30,23 @@ def require_short(script: str) -> None:
     """Raise ScriptError if a script is too long."""
     if len(script) > MAX_CHARACTERS:
         raise ScriptError(f"the script has {len(script):,} characters; at most {MAX_CHARACTERS:,} are allowed")
+
+
+def end_of_comment(text: str, begin: int, opening: str, closing: str) -> int:
+    """Return where the comment ends that begins at ``begin``. Comments may be nested. Raises UnreadableError if it does not end."""
+    depth, at = 0, begin
+    while at < len(text):
+        if text.startswith(opening, at):
+            depth, at = depth + 1, at + len(opening)
+        elif text.startswith(closing, at):
+            depth, at = depth - 1, at + len(closing)
+            if not depth:
+                return at
+        else:
+            at += 1
+    raise UnreadableError("a comment does not end", line_of(text, begin))
+
+
+def line_of(text: str, at: int) -> int:
+    """Return the number of the line that holds position ``at``, from 1."""
+    return text.count("\n", 0, at) + 1
