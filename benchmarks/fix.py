@@ -191,13 +191,14 @@ def table() -> None:
         )
     summary: dict[str, Any] = {name: cells for name, cells, _ in all_rows}
     found = {name: fixed for name, _, fixed in all_rows}
-    if {"edits, lines and forks", "drafts"} <= found.keys():
-        search, drafts = found["edits, lines and forks"], found["drafts"]
-        both = [id_ for id_ in search if id_ in drafts]
-        won = sum(search[id_] and not drafts[id_] for id_ in both)
-        lost = sum(drafts[id_] and not search[id_] for id_ in both)
-        summary["search against drafts"] = {"won": won, "lost": lost, "p": mcnemar(won, lost)}
-        print(f"search against drafts: {won} won, {lost} lost, p = {mcnemar(won, lost):.2g}")
+    search = found.pop("edits, lines and forks", {})
+    for name in sorted(found.keys() & set(ARMS)):
+        other = found[name]
+        both = [id_ for id_ in search if id_ in other]
+        won = sum(search[id_] and not other[id_] for id_ in both)
+        lost = sum(other[id_] and not search[id_] for id_ in both)
+        summary[f"search against {name}"] = {"won": won, "lost": lost, "p": mcnemar(won, lost)}
+        print(f"search against {name}: {won} won, {lost} lost, p = {mcnemar(won, lost):.2g}")
     ranks = [r["rank"] for r in results_of("search")]
     for most in (1, 3):
         print(
