@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from mlx_selfdebug.fixing.fix import fix_project as fix_project
     from mlx_selfdebug.fixing.result import Counts as Counts
     from mlx_selfdebug.fixing.result import FixResult as FixResult
+    from mlx_selfdebug.projects.command import TestCommand as TestCommand
     from mlx_selfdebug.projects.project import Project as Project
-    from mlx_selfdebug.projects.project import TestCommand as TestCommand
     from mlx_selfdebug.projects.suite import SuiteLimits as SuiteLimits
 
 _MODULES = {  # for each public name, its module within mlx_selfdebug
@@ -34,7 +34,7 @@ _MODULES = {  # for each public name, its module within mlx_selfdebug
     "FixSettings": "fixing.fix",
     "Project": "projects.project",
     "SuiteLimits": "projects.suite",
-    "TestCommand": "projects.project",
+    "TestCommand": "projects.command",
     "apply_change": "fixing.applying",
     "fix_project": "fixing.fix",
 }

@@ -12,7 +12,8 @@ from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.fixing.case import Tell
 from mlx_selfdebug.fixing.fix import FixSettings, fix_project
 from mlx_selfdebug.fixing.result import FixResult
-from mlx_selfdebug.projects.project import Project, TestCommand
+from mlx_selfdebug.projects.command import TestCommand
+from mlx_selfdebug.projects.project import Project
 
 if TYPE_CHECKING:
     from mlx_selfdebug.sampling.language_model import LanguageModel

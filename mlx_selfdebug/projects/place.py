@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePath
 
 from mlx_selfdebug.errors import UsageError
-from mlx_selfdebug.projects.project import Project, TestCommand
+from mlx_selfdebug.projects.command import TestCommand
+from mlx_selfdebug.projects.project import Project
 
 
 @dataclass(frozen=True)

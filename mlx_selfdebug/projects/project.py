@@ -1,23 +1,18 @@
 """Find the project that a user means: its folder, its interpreter, the command that tests it, and the files that may be changed.
 
 Nothing of the project is run here.
-
->>> TestCommand.parse("python -m pytest -q tests")
-TestCommand(framework='pytest', arguments=('-q', 'tests'))
 """
 
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from mlx_selfdebug.errors import UsageError
-from mlx_selfdebug.sandbox.confinement.reach import virtual_environment
+from mlx_selfdebug.projects.command import TestCommand
 
 ROOT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "pytest.ini", "tox.ini", ".git", ".hg")
 """Files and folders that mark the top folder of a project."""
@@ -29,50 +24,6 @@ _FOLDERS_WITHOUT_SOURCES = frozenset(
 """Names of folders whose files are generated, or copied from other projects."""
 _TEST_FOLDERS = frozenset({"test", "tests", "testing"})
 
-Framework = Literal["", "pytest", "unittest", "script"]
-"""What runs the tests: a test framework, or a "script" that is a test by itself. "" is pytest if it is installed, else unittest."""
-
-
-@dataclass(frozen=True)
-class TestCommand:
-    """The command that tests a project."""
-
-    framework: Framework = ""
-    arguments: tuple[str, ...] = ()
-    """The arguments of the framework, or the command line of the script without the interpreter."""
-
-    # The name begins with "Test", so that pytest would otherwise take this for a class of tests.
-    __test__ = False
-
-    @classmethod
-    def parse(cls, text: str) -> TestCommand:
-        """Parse a command line that a user has typed, such as "pytest -q tests" or "python -m unittest".
-
-        Raises UsageError if the command runs neither pytest, nor unittest, nor a Python program.
-        """
-        try:
-            words = shlex.split(text)
-        except ValueError as error:
-            raise UsageError(
-                f"--test {text!r} cannot be read: {error}", hint='for example: --test "pytest -q tests"'
-            ) from error
-        if words and os.path.basename(words[0]).startswith("python"):
-            words = words[1:]
-        if words[:1] == ["-m"]:
-            words = words[1:] if words[1:2] in (["pytest"], ["unittest"]) else words
-        if not words:
-            raise UsageError("--test names no command", hint='for example: --test "pytest -q tests/test_parser.py"')
-        if words[0] in ("pytest", "py.test"):
-            return cls("pytest", tuple(words[1:]))
-        if words[0] == "unittest":
-            return cls("unittest", tuple(words[2:] if words[1:2] == ["discover"] else words[1:]))
-        if words[0] != "-m" and not words[0].endswith(".py"):
-            raise UsageError(
-                f"--test {text!r}: {words[0]!r} is not known. Known are pytest, unittest, and a Python program (check.py, -m NAME)",
-                hint='for example: --test "pytest -q tests"',
-            )
-        return cls("script", tuple(words))
-
 
 @dataclass(frozen=True)
 class Project:
@@ -82,7 +33,7 @@ class Project:
     """The project's folder, as an absolute path without symbolic links."""
     python: str
     """The path of the interpreter that runs the tests."""
-    command: TestCommand = TestCommand()
+    command: TestCommand = field(default_factory=TestCommand)
     paths: tuple[str, ...] = ()
     """The files and folders to which changes are limited, relative to ``root``. An empty tuple means no limit."""
 
@@ -145,23 +96,6 @@ def is_test(name: str) -> bool:
         or file in ("conftest.py", "test.py", "tests.py", "setup.py", "noxfile.py")
         or not _TEST_FOLDERS.isdisjoint(folders)
     )
-
-
-def linked_folders(python: str, root: Path) -> list[str]:
-    """Return the folders outside of the project that its virtual environment adds to the import path, such as editable installs.
-
-    They are the folders that the ``.pth`` files of the environment name. Folders that lie within the project at ``root`` or contain
-    it are left out, since the tests see a copy of the project. The home folder and the folders above it are left out too, so that
-    the tests cannot read them.
-    """
-    environment = virtual_environment(python)
-    files = sorted(Path(environment).glob("lib/python*/site-packages/*.pth")) if environment else []
-    lines = [line.strip() for file in files for line in file.read_text("utf-8", "replace").splitlines()]
-    home = os.path.realpath(os.path.expanduser("~"))
-    # Lines that begin with "import" are run by Python. They are no absolute paths, so they are skipped here.
-    folders = {os.path.realpath(line) for line in lines if os.path.isabs(line) and os.path.isdir(line)}
-    of_project = {folder for folder in folders if os.path.commonpath([folder, root]) in (folder, str(root))}
-    return sorted(folder for folder in folders - of_project if os.path.commonpath([folder, home]) != folder)
 
 
 def _is_source_folder(folder: Path) -> bool:

@@ -24,7 +24,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlx_selfdebug.errors import SandboxError, UsageError
-from mlx_selfdebug.projects.project import Framework, Project, linked_folders
+from mlx_selfdebug.projects.command import Framework
+from mlx_selfdebug.projects.linked_folders import linked_folders
+from mlx_selfdebug.projects.project import Project
 from mlx_selfdebug.projects.source import Function
 from mlx_selfdebug.projects.suite_run import SuiteRun, suite_run_of
 from mlx_selfdebug.projects.suite_server.messages import CollectRequest, RunRequest, SwapRequest

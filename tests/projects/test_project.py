@@ -9,30 +9,9 @@ from pathlib import Path
 import pytest
 
 from mlx_selfdebug.errors import UsageError
-from mlx_selfdebug.projects.project import Project, TestCommand, is_test
+from mlx_selfdebug.projects.project import Project, is_test
 from mlx_selfdebug.projects.suite import options_of
 from tests.projects.made import write_project
-
-
-@pytest.mark.parametrize(
-    ("text", "framework", "arguments"),
-    [
-        ("pytest -q tests", "pytest", ("-q", "tests")),
-        ("python -m pytest 'a b.py'", "pytest", ("a b.py",)),
-        ("python3 -m unittest discover", "unittest", ()),
-        ("python check.py --fast", "script", ("check.py", "--fast")),
-        ("python -m checks all", "script", ("-m", "checks", "all")),
-    ],
-)
-def test_a_test_command_is_read(text: str, framework: str, arguments: tuple[str, ...]) -> None:
-    assert TestCommand.parse(text) == TestCommand(framework, arguments)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("text", ["make test", "python", "pytest 'a", " "])
-def test_what_is_no_test_command_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(UsageError) as error:
-        TestCommand.parse(text)
-    assert "--test" in str(error.value.hint)
 
 
 def test_the_folder_above_that_holds_a_project_is_its_root(tmp_path: Path) -> None:

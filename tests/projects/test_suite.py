@@ -168,6 +168,43 @@ def test_unittest_is_run_with_its_facts(tmp_path: Path) -> None:
     assert (facts.left, facts.right) == ("1", "2")
 
 
+DISCOVERED = {
+    "m.py": "x = 1\n",
+    "checks/check_m.py": "import unittest\nimport m\n\nclass T(unittest.TestCase):\n"
+    "    def test_x(self):\n        self.assertEqual(m.x, 2)\n\n"
+    "    def test_y(self):\n        self.assertTrue(m.x)\n",
+    "checks/test_other.py": "import unittest\n\nclass O(unittest.TestCase):\n    def test_o(self):\n        pass\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ids"),
+    [
+        ("discover -s checks -p check_*.py", ["check_m.T.test_x", "check_m.T.test_y"]),
+        ("discover --start-directory checks --pattern=check_*.py", ["check_m.T.test_x", "check_m.T.test_y"]),
+        ("discover checks check_*.py .", ["checks.check_m.T.test_x", "checks.check_m.T.test_y"]),
+        ("discover -s checks -t . -p check_*.py -v", ["checks.check_m.T.test_x", "checks.check_m.T.test_y"]),
+        ("discover -s checks", ["test_other.O.test_o"]),
+        ("checks/check_m.py", ["checks.check_m.T.test_x", "checks.check_m.T.test_y"]),
+        ("-k test_y checks.check_m", ["checks.check_m.T.test_y"]),
+    ],
+)
+def test_unittest_finds_the_tests_that_its_arguments_name(tmp_path: Path, arguments: str, ids: list[str]) -> None:
+    folder = write_project(tmp_path, {**DISCOVERED, "checks/__init__.py": ""})
+    with open_suite(project_at(folder, *arguments.split(), framework="unittest")) as suite:
+        run = suite.run(facts=True).result()
+        assert sorted(run.tests) == ids
+        if run.failed():
+            again = suite.run(run.failed(), {"m.py": "x = 2\n"}).result()
+            assert {id_: test.outcome for id_, test in again.tests.items()} == {ids[0]: "passed"}
+
+
+def test_arguments_that_unittest_does_not_know_are_told_in_its_words(tmp_path: Path) -> None:
+    run = run_once(write_project(tmp_path, DISCOVERED), "--nonsense", framework="unittest")
+    assert not run.tests
+    assert "unrecognized arguments: --nonsense" in run.output
+
+
 def test_a_program_that_exits_badly_is_one_failed_test(tmp_path: Path) -> None:
     folder = write_project(tmp_path, {"m.py": "x = 1\n", "check.py": "import sys, m\nsys.exit(m.x)\n"})
     with open_suite(project_at(folder, "check.py", framework="script")) as suite:

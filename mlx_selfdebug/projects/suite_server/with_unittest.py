@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 import unittest
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .messages import CollectRequest
@@ -12,10 +14,12 @@ from .reports import Reports, compared_in, facts_of
 
 
 def run(request: CollectRequest, reports: Reports) -> int:
-    """Run the tests of a request. Return 0 if at least one ran and none failed, and 1 otherwise."""
-    loader = unittest.TestLoader()
-    names = request["tests"] or [name for name in request["arguments"] if not name.startswith("-")]
-    suite = loader.loadTestsFromNames(names) if names else loader.discover(".")
+    """Run the tests of a request. Return 0 if at least one ran and none failed, 2 if unittest cannot read the arguments, else 1."""
+    try:
+        command = _CommandLine(request["arguments"])
+    except SystemExit:
+        return 2  # unittest has printed what is wrong, as any program that reads its arguments with argparse does
+    suite = command.load(request["tests"])
     wanted = reports.collected([test.id() for test in _tests_in(suite)])
     suite = unittest.TestSuite(test for test in _tests_in(suite) if test.id() in wanted)
     result = _Result(reports)
@@ -23,6 +27,35 @@ def run(request: CollectRequest, reports: Reports) -> int:
     status = 0 if result.wasSuccessful() and result.testsRun else 1
     reports.all_ran(status)
     return status
+
+
+class _CommandLine(unittest.TestProgram):
+    """The arguments of ``python -m unittest``, which are read as that program reads them. No test is run here."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self._discovers = False
+        super().__init__(module=None, argv=["python -m unittest", *arguments], testLoader=unittest.TestLoader())
+
+    def createTests(self, from_discovery: bool = False, Loader: Any = None) -> None:  # noqa: N802, N803, ARG002
+        """Note whether tests are to be discovered. Unittest calls this when it has read the arguments."""
+        self._discovers = from_discovery
+
+    def runTests(self) -> None:  # noqa: N802
+        """Run nothing. Unittest calls this last."""
+
+    def load(self, ids: Sequence[str]) -> unittest.TestSuite:
+        """Load the tests with these ids, or, if there are none, those that the arguments select."""
+        program: Any = self
+        suite: unittest.TestSuite
+        if not ids:
+            super().createTests(from_discovery=self._discovers)
+            suite = program.test
+            return suite
+        if self._discovers and os.path.isdir(program.start):
+            # The ids begin below this folder, which discovery makes the first in which modules are looked for.
+            sys.path.insert(0, os.path.abspath(program.top or program.start))
+        suite = program.testLoader.loadTestsFromNames(ids)
+        return suite
 
 
 def _tests_in(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:

@@ -20,9 +20,10 @@ from pathlib import Path
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.project import checks_of, kept_suite
 from mlx_selfdebug.errors import SandboxError, UsageError
+from mlx_selfdebug.projects.command import TestCommand
 from mlx_selfdebug.projects.facts import source_of_tests
 from mlx_selfdebug.projects.place import Place
-from mlx_selfdebug.projects.project import Project, TestCommand
+from mlx_selfdebug.projects.project import Project
 from mlx_selfdebug.projects.source import Function, SourceFile, functions_of, read_source
 from mlx_selfdebug.projects.suite import Swap
 from mlx_selfdebug.projects.suite_run import PASSED, SuiteRun, TestResult
