@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlx_selfdebug.errors import UsageError
-from mlx_selfdebug.projects.project import Project, is_test
+from mlx_selfdebug.projects.project import Project, serves_tests_or_builds
 from mlx_selfdebug.projects.suite import Suite
 from mlx_selfdebug.projects.suite_run import HUNG, PASSED, SuiteRun
 
@@ -87,7 +87,9 @@ def _require_parsed(run: SuiteRun, suite: Suite) -> None:
         return
     facts = uncollected[0].facts
     assert facts is not None
-    frames = [frame for frame in facts.frames if (name := suite.relative(frame.path)) and not is_test(name)]
+    frames = [
+        frame for frame in facts.frames if (name := suite.relative(frame.path)) and not serves_tests_or_builds(name)
+    ]
     if facts.type == "SyntaxError" and frames:
         raise UsageError(
             # Python adds the file and the line to the message, in parentheses.

@@ -10,6 +10,7 @@ True
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePath
 
@@ -38,7 +39,7 @@ class Place:
     @property
     def project(self) -> Project:
         """The project, which is tested with pytest. Raises UsageError if its folder no longer exists."""
-        if not Path(self.root).is_dir():
+        if not os.path.isdir(self.root):
             raise UsageError(
                 f"the project {self.root} is not there; the tasks of a project are tested in the folder that they were made from",
                 hint="make the tasks again, from the folder where it is now: functions:FOLDER",

@@ -456,4 +456,4 @@ def options_of(arguments: Sequence[str], root: Path) -> list[str]:
 
 
 def _may_be_value(word: str, root: Path) -> bool:
-    return not word.startswith("-") and "::" not in word and not (root / word).exists()
+    return not word.startswith("-") and "::" not in word and not os.path.exists(root / word)

@@ -84,7 +84,7 @@ def scratch_copy(
     SandboxError if others may write in ``parent``.
     """
     root = Path(os.path.realpath(project))
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise UsageError(f"{project} is not a folder; a scratch copy is made of the folder of a project")
     paths = _paths_to_copy(root, also)
     n_bytes = _require_size(root, paths, max_bytes, max_files)
@@ -147,11 +147,11 @@ def _files_below(root: Path, inside: str) -> Iterator[str]:
 
 def _is_own(folder: Path) -> bool:
     """Return whether a folder is neither a cache nor a virtual environment nor the store of a version control system."""
-    return folder.name not in _VERSION_CONTROL | _CACHES and not (folder / "pyvenv.cfg").exists()
+    return folder.name not in _VERSION_CONTROL | _CACHES and not os.path.exists(folder / "pyvenv.cfg")
 
 
 def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
+    return os.path.isdir(path) and not os.path.islink(path)
 
 
 def _require_size(root: Path, paths: Sequence[str], max_bytes: int, max_files: int) -> int:

@@ -50,11 +50,11 @@ def load_tasks(name: str | os.PathLike[str]) -> TaskSet:
     if set_name in _SETS and (path or text == set_name):
         return TaskSet(set_name, _SETS[set_name].load(set_name, path))
     own = _path(text)
-    if own.is_dir():
+    if os.path.isdir(own):
         from mlx_selfdebug.tasks.own.folder import folder_tasks
 
         return TaskSet(own.resolve().name, folder_tasks(own))
-    if own.is_file() or os.sep in text or own.suffix in OWN_SUFFIXES:
+    if os.path.isfile(own) or os.sep in text or own.suffix in OWN_SUFFIXES:
         return TaskSet(stem(own), read_tasks(own))
     raise UnknownNameError("task set", text, _SETS, hint="to load a file of your own tasks, give its path: tasks.jsonl")
 

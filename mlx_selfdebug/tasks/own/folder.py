@@ -41,7 +41,7 @@ STATEMENT, REFERENCE, PUBLIC = "task.md", "reference.py", "test_public.py"
 
 def folder_tasks(folder: Path) -> list[Task]:
     """Return the tasks of a folder in the order of their folders' names. Raises TaskError with all problems of all tasks."""
-    if (folder / STATEMENT).is_file():
+    if os.path.isfile(folder / STATEMENT):
         readers = [_Reader(folder)]
     else:
         # A folder with only one of the two files is meant as a task: it is read, and the other file is reported as missing.
@@ -80,7 +80,7 @@ class _Reader:
         hidden_files = [path.name for path in self._test_files() if path not in wrong_files and path.name != PUBLIC]
         if not hidden_files:
             self._problem(self.folder, f"no hidden tests: add a test_*.py ({PUBLIC} does not count)")
-        has_public = (self.folder / PUBLIC).is_file()
+        has_public = os.path.isfile(self.folder / PUBLIC)
         public = self._tests([PUBLIC], entry_point) if has_public else self._examples(text, entry_point)
         hidden = self._tests(hidden_files, entry_point)
         wrong = tuple(self._text(path.name) for path in wrong_files)

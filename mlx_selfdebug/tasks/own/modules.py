@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -66,8 +67,8 @@ def read_modules(folder: Path) -> tuple[list[Module], dict[str, str]]:
 
     Raises TaskError if there is no such folder, or if it holds too many files.
     """
-    if not folder.is_dir():
-        raise TaskError(f"{folder}: there is no such folder")
+    if not os.path.isdir(folder):
+        raise TaskError(f"{folder}: there is no such folder, or it may not be read")
     paths: list[Path] = []
     for path in python_files(folder):
         paths.append(path)

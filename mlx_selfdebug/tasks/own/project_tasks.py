@@ -103,7 +103,11 @@ def project_tasks(folder: Path, runner: TestRunner, taken: Collection[str]) -> S
     """
     folder = folder.resolve()
     result = SuiteTasks()
-    project = Project.find([folder])
+    try:
+        project = Project.find([folder])
+    except UsageError as error:
+        result.problem = _no_tasks(error)
+        return result
     files = []
     for name in project.sources():
         try:
@@ -116,9 +120,13 @@ def project_tasks(folder: Path, runner: TestRunner, taken: Collection[str]) -> S
         warm = kept_suite(Project(project.root, project.python, TestCommand("pytest")), runner)
         _Search(folder, project, warm, files, taken, result).run()
     except (UsageError, SandboxError) as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        result.problem = f"functions that need more than the standard library are no tasks: {error}{hint}"
+        result.problem = _no_tasks(error)
     return result
+
+
+def _no_tasks(error: UsageError | SandboxError) -> str:
+    hint = f" ({error.hint})" if error.hint else ""
+    return f"functions that need more than the standard library are no tasks: {error}{hint}"
 
 
 def _functions_by_name(file: SourceFile, project: Project, folder: Path) -> dict[str, Function]:

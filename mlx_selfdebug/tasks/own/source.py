@@ -38,9 +38,9 @@ def python_files(folder: Path) -> Iterator[Path]:
 
 
 def _is_skipped(folder: Path) -> bool:
-    if folder.name in SKIPPED_UNLESS_PACKAGE and not (folder / "__init__.py").is_file():
+    if folder.name in SKIPPED_UNLESS_PACKAGE and not os.path.isfile(folder / "__init__.py"):
         return True
-    return folder.name in SKIPPED or folder.name.startswith(".") or (folder / "pyvenv.cfg").is_file()
+    return folder.name in SKIPPED or folder.name.startswith(".") or os.path.isfile(folder / "pyvenv.cfg")
 
 
 def is_test_file(name: str) -> bool:
