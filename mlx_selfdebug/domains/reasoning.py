@@ -33,10 +33,12 @@ class ReasoningDomain(MathDomain):
         return runner.submit(f"{source_of('reasoning_program')}\nTEXT = {code!r}\n", checks, "answer")
 
 
-def entry_checks(entry: Mapping[str, Any]) -> Checks:
-    """Return checks of one entry, which is a record that a generator of reasoning-gym makes.
+def entry_checks(entry: Mapping[str, Any], settings: Mapping[str, int] | None = None) -> Checks:
+    """Return checks of one entry, which is a record that a generator of reasoning-gym makes with ``settings``.
 
-    They pass if the generator's scorer gives the final answer full marks.
+    They pass if the generator's scorer, which may depend on the settings, gives the final answer full marks. Some scorers give them
+    to wrong answers, too. For these generators a further condition has to hold (``STRICTER`` of ``inside/reasoning_program.py``).
     """
-    form = form_of(str(entry["answer"]))
-    return Checks.from_asserts([f"assert candidate({json.dumps(entry, default=str)!r}, {form!r}) == ''"])
+    arguments = [json.dumps(entry, default=str), form_of(str(entry["answer"]))]
+    arguments += [json.dumps(dict(settings))] if settings else []
+    return Checks.from_asserts([f"assert candidate({', '.join(map(repr, arguments))}) == ''"])

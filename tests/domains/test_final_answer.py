@@ -62,6 +62,8 @@ def test_the_last_box_that_holds_something_is_the_answer(reply: str, answer: str
         ("The answer is 5 (since it is odd).", "5"),
         ("The answer is 2**3.", "2**3"),
         ("The answer is 2 * 3 * 4.", "2 * 3 * 4"),
+        ("**Answer:**\n```text\n42\n```", "42"),
+        ("Answer:\n```\n42\n```\nIt is even.", "42"),
     ],
 )
 def test_without_a_box_the_answer_is_what_the_last_announcement_says(reply: str, answer: str) -> None:

@@ -196,6 +196,80 @@ def test_an_equal_number_in_another_form_is_left_to_the_scorer(told):
     assert told(puzzle, "Answer: 10")
 
 
+def puzzle(generator: str, answer: str, settings: dict[str, int] | None = None, **metadata: object) -> Task:
+    entry = {"question": "?", "answer": answer, "metadata": {"source_dataset": generator, **metadata}}
+    return Task("t", "reasoning", "?", "answer", public=entry_checks(entry, settings))
+
+
+def test_a_reading_at_which_the_scorer_raises_is_not_the_only_one(told):
+    times = "\N{MULTIPLICATION SIGN}"
+    factors = puzzle("prime_factorization", f"2 {times} 2 {times} 3")
+    assert told(factors, f"Answer: 2 {times} 2 {times} 3.") == ""
+    assert "which is wrong" in told(factors, f"Answer: 2 {times} 6.")
+
+
+def test_the_scorer_has_the_settings_of_the_task(told):
+    settings = {"min_num_decimal_places": 6, "max_num_decimal_places": 6}
+    quotient = puzzle("decimal_arithmetic", "1.123456", settings)
+    assert told(quotient, "Answer: 1.123456") == ""
+    assert "which is wrong" in told(quotient, "Answer: 1.124")
+    assert told(puzzle("decimal_arithmetic", "1.123456"), "Answer: 1.124") == ""
+
+
+def test_a_generated_task_holds_the_settings_that_were_given():
+    [made] = load_tasks("reasoning-gym:decimal_arithmetic,size=1,max_num_decimal_places=6")
+    assert json.dumps({"max_num_decimal_places": 6}) in made.public.source
+
+
+LENIENT = [
+    (
+        "advanced_geometry",
+        "(1.5, -2)",
+        ["(1.5, -2.0)"],
+        ["(1.5, -2), 7"],
+        {"task_type": "orthocenter", "ortho": ["3/2", "-2"]},
+    ),
+    ("coin_flip", "0.125", ["0.125", "1/8"], ["0", "0.1254"], {}),
+    ("figlet_font", "WATERMELONS", ["watermelons"], ["watermelonx"], {}),
+    ("game_of_life", "[[0,1],[1,0]]", ["[[0, 1], [1, 0]]"], ["[[0,1],[1,0],[1,1]]"], {}),
+    ("game_of_life_halting", "True", ["True."], ["False", "7"], {}),
+    ("gsm_symbolic", "5", ["5", "5 apples"], ["-5", "5 or 6"], {}),
+    ("letter_jumble", "we go", ["We go"], ["we go home"], {}),
+    ("number_sorting", "['1.5', '3.0']", ["['1.5', '3']"], ["['1.5', '3.9']"], {"direction": "ascending"}),
+    ("polynomial_equations", "0.5, -0.5", ["-0.5, 0.5"], ["x = 2, 0.5, -0.5"], {}),
+    ("polynomial_equations", "", ['""'], ["x = 2", "hard to say"], {}),
+    ("puzzle24", "4*6*1*1", ["1*6*4*1", "4*6+1-1"], ["3*8*1*1"], {"numbers": [4, 6, 1, 1]}),
+    ("word_sorting", "ant, bee", ["ant, bee", "ant,bee"], ["ant, bee, cow"], {"sorted_words": ["ant", "bee"]}),
+]
+
+
+@pytest.mark.parametrize(("generator", "answer", "right", "wrong", "metadata"), LENIENT)
+def test_a_wrong_answer_is_wrong_even_if_its_scorer_gives_it_full_marks(
+    told, generator, answer, right, wrong, metadata
+):
+    made = puzzle(generator, answer, **metadata)
+    assert [told(made, f"Answer: {reply}") for reply in right] == [""] * len(right)
+    assert all(told(made, f"Answer: {reply}") for reply in wrong)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "Answer:\n1 2\n3 4",
+        "**Answer:**\n```\n1 2\n3 4\n```",
+        "Answer:\n```text\n1 2\n3 4\n```\n\nEach row was turned around.",
+        "```text\n3 4\n1 2\n```\n**Answer**:\n\n```plaintext\n1 2\n3 4",
+    ],
+)
+def test_a_grid_is_read_with_or_without_a_code_block(told, reply):
+    assert told(puzzle("manipulate_matrix", "1 2\n3 4"), reply) == ""
+
+
+def test_a_number_in_a_code_block_with_a_language_is_read(told):
+    assert told(PUZZLE, "Answer:\n```text\n1000\n```\nThat is all.") == ""
+    assert told(task("18"), "Answer:\n```text\n18\n```\nThat is all.") == ""
+
+
 def test_an_entry_is_kept_as_json():
     checks = entry_checks({"question": "1 + 1?", "answer": "2", "metadata": {"source_dataset": "chain_sum"}})
     assert json.dumps("2") in checks.source

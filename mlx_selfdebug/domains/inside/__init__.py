@@ -1,7 +1,7 @@
 """The source code that runs inside test runs.
 
-The other files of this folder are read as text, which becomes part of a program or of checks. Each file imports only the standard
-library, the packages of its domain and other files of this folder.
+The other files of this folder are read as text, which becomes part of the program that the sandbox runs, or of the checks of a
+task. Each file imports only the standard library, the packages of its domain and other files of this folder.
 """
 
 from __future__ import annotations

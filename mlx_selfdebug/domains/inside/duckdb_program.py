@@ -1,4 +1,8 @@
-"""Run a query on DuckDB. This is the program of a test run; the domain sets ``DATABASES`` and ``QUERY`` in lines after it."""
+"""Run a query on DuckDB.
+
+The text of this file is run as a program in the sandbox. ``domains/sql.py`` appends lines that fill ``DATABASES`` and set
+``QUERY``. The checks then call ``answer``.
+"""
 
 import datetime
 import decimal
@@ -8,13 +12,15 @@ from typing import Any
 import duckdb
 
 MAX_ROWS = 5_000
+"""The maximum number of rows that a query may give."""
 DATABASES: dict[str, dict[str, str]] = {}
 """The databases by name. Each has a "script" that creates it."""
 QUERY = ""
+"""The model's query."""
 
 
 def answer(database: str) -> list[list[Any]]:
-    """Return the rows of the query on a database, each as a list.
+    """Return the rows of ``QUERY`` on the database of this name, each as a list.
 
     Raises duckdb.Error if the query fails, is not a single SELECT, or gives more than ``MAX_ROWS`` rows.
     """

@@ -30,6 +30,8 @@ ANNOUNCEMENT = re.compile(
 """Matches the words or marks that announce an answer, such as "Answer:", "the answer is" or "####"."""
 FORMULA = re.compile(r"\\\[(.+?)\\\]|\$\$(.+?)\$\$|\\\((.+?)\\\)|\$([^$\n]*[^$\s\d][^$\n]*|\d+)\$(?!\d)", re.DOTALL)
 """Matches a formula of LaTeX with its delimiters. A dollar sign before a number alone may be a price, and needs a partner."""
+FENCE = re.compile(r"\A[ \t\n*_:]*`{3}[\w+-]*[ \t]*\n")
+"""Matches the first line of a code block of Markdown at the beginning of a text. The line may name a language."""
 EXPLANATION = re.compile(
     r"</answer>|\.(?=\s+[^\d\s$\\]|\s*$)|[,;]?\s+(?:because|since|so|which|where|as|after)\b|\s+\((?=[a-z]{2}|=)",
     re.IGNORECASE,
@@ -75,11 +77,12 @@ def without_emphasis(text: str) -> str:
 
 
 def announced(rest: str) -> str:
-    """Return the answer at the beginning of ``rest``, the text after an announcement. It may be on the next line.
+    """Return the answer at the beginning of ``rest``, the text after an announcement.
 
-    If the answer begins with a formula and its line holds no other one, only the formula is returned.
+    It may be on the next line, or in a code block. If the answer begins with a formula and its line holds no other one, only the
+    formula is returned.
     """
-    rest = rest.lstrip(" \t\n*_`:")
+    rest = FENCE.sub("", rest).lstrip(" \t\n*_`:")
     formula = FORMULA.match(rest)
     if formula:
         after = rest[formula.end() :].partition("\n")[0]

@@ -1,4 +1,4 @@
-"""Run a function over data frames. This becomes part of the program of a test run.
+"""Run a function over data frames. ``domains/tables.py`` makes the text of this file part of the program that the sandbox runs.
 
 The plain values that the checks give are turned into frames, and the frames that the function returns are turned into plain values,
 both in the form that ``frames.py`` describes.

@@ -3,7 +3,8 @@ r"""Check the final answer of a reply against the key of a mathematics problem.
 Numbers are read and compared here, exactly. Any other answer is read by math-verify, after its decimals were written as fractions.
 math-verify would round decimals to six places, but compares fractions exactly: ``0.333333`` is not ``\frac{1}{3}``.
 
-This is the program of a test run; the domain sets ``TEXT``, the reply, in a line after it.
+The text of this file is run as a program in the sandbox. ``domains/mathematics.py`` appends the line ``TEXT = ...``, which holds
+the model's reply. The checks then call ``answer``.
 """
 
 import re
@@ -17,10 +18,11 @@ from mlx_selfdebug.domains.inside.final_answer import final_answer
 from mlx_selfdebug.domains.inside.plain_number import GROUPED, cleaned, keeps_value, numbers
 
 TEXT = ""
+"""The model's reply."""
 MAX_REPLY_CHARS = 20_000
-"""The maximum number of characters, from the end of a reply, that are read."""
+"""Only this many characters at the end of a reply are read."""
 DIGITS = 400
-"""To how many digits numbers in sets, intervals and matrices are compared if sympy cannot decide whether they are equal."""
+"""The digits to which numbers in sets, intervals and matrices are compared if sympy cannot decide whether they are equal."""
 DECIMAL_POINT = re.compile(r"(\d*)\.(\d+)(\s*\^)?")
 """Matches a decimal, and the sign of a power after it."""
 TRAILING_UNIT = re.compile(
@@ -36,9 +38,9 @@ CONFIG = (
 
 
 def answer(key: str, form: str) -> str:
-    """Return in words what is wrong with the final answer, or an empty string if it equals ``key``.
+    """Return why the final answer in ``TEXT`` is wrong, or "" if it equals ``key``. Tasks call their entry point ``answer``.
 
-    ``form`` says what form of answer is expected. The words never reveal the key.
+    ``form`` says what form of answer is expected, such as "a whole number". The text never reveals the key.
     """
     final = final_answer(TEXT[-MAX_REPLY_CHARS:])
     if final is None:

@@ -1,52 +1,127 @@
-"""Check the answer to a task of reasoning-gym with the scorer of the task's generator.
+"""Check the final answer to a task of reasoning-gym with the scorer of the task's generator.
 
-This is the program of a test run; the domain sets ``TEXT``, the reply, in a line after it.
+The text of this file is run as a program in the sandbox. ``domains/reasoning.py`` appends the line ``TEXT = ...``, which holds the
+model's reply. The checks then call ``answer``.
 """
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
-from reasoning_gym.factory import get_score_answer_fn
+from reasoning_gym.factory import create_dataset
 
 from mlx_selfdebug.domains.inside.final_answer import final_answer, without_emphasis
 from mlx_selfdebug.domains.inside.plain_number import digits, numbers
 
 TEXT = ""
+"""The model's reply."""
 MAX_REPLY_CHARS = 20_000
-"""The maximum number of characters, from the end of a reply, that are read."""
+"""Only this many characters at the end of a reply are read."""
 LABEL = re.compile(r"(?<![A-Za-z])answer[*_`]*\s*:", re.IGNORECASE)
 """Matches the label "Answer:", also with the marks that close emphasis before the colon."""
+BLOCK = re.compile(r"[\s*_]*`{3}[\w+-]*[ \t]*\n(.*?)(?:`{3}|\Z)", re.DOTALL)
+"""Matches a code block of Markdown. Its first line may name a language, and its end may be missing."""
+FLOAT = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+RELATIVE = 1e-9
+"""How far a number may be from the right answer, relative to its size. Right answers are written with ten digits at least."""
 
 
-def answer(entry: str, form: str) -> str:
-    """Return in words what is wrong with the final answer, or an empty string if the scorer gives it full marks.
+def answer(entry: str, form: str, settings: str = "{}") -> str:
+    """Return why the final answer in ``TEXT`` is wrong, or "" if it is right. Tasks call their entry point ``answer``.
 
-    ``entry`` is the generator's record as JSON, and ``form`` says what form of answer is expected. The words never reveal the right
-    answer.
+    ``entry`` is the generator's record and ``settings`` the settings with which it was made, both as JSON. ``form`` says what form
+    of answer is expected, such as "a whole number". The text never reveals the right answer.
     """
     record = json.loads(entry)
-    given = readings(TEXT[-MAX_REPLY_CHARS:], record)
+    given = readings(TEXT[-MAX_REPLY_CHARS:], str(record["answer"]))
     if not given:
         return f"no final answer was found; {form} is expected after 'Answer:'"
-    score = get_score_answer_fn(record["metadata"]["source_dataset"])
-    if any(score(reading, record) == 1 for reading in given):
+    score = create_dataset(record["metadata"]["source_dataset"], **json.loads(settings)).score_answer
+    if any(is_right(reading, record, score) for reading in given):
         return ""
     return f"the final answer was read as {given[0][:80]!r}, which is wrong; {form} is expected"
 
 
-def readings(text: str, record: dict[str, Any]) -> list[str]:
-    """Return the ways to read the final answer, usually the longest first. The first is quoted to the model if all are wrong.
+def readings(text: str, expected: str) -> list[str]:
+    """Return the candidate answers in a reply, without repeats. If all are wrong, the model is shown the first.
 
-    The answer is read as it is written, and without emphasis, a box, a unit or a full stop around it. If the right answer has
-    several lines, such as a grid, the only reading is everything after the last label "Answer:".
+    The first is all that follows the last label "Answer:", or the code block that follows it. If the right answer, ``expected``,
+    has several lines, such as a grid, it is the only one. The others are its first line, the final answer without its box and
+    explanation, and the number in it if a number is expected.
     """
-    expected = str(record["answer"])
-    stripped = (part.strip().strip("*`").strip() for part in LABEL.split(text)[1:])
-    labelled = [part for part in stripped if part]
+    labelled = [part for part in map(labelled_text, LABEL.split(text)[1:]) if part]
+    last = labelled[-1] if labelled else ""
     if "\n" in expected:
-        return labelled[-1:]
-    final = final_answer(text)
-    lines = [without_emphasis(part.partition("\n")[0]).strip() for part in labelled[-1:]]
-    plain = [digits(final)] if final and numbers(expected) else []
-    return list(dict.fromkeys(reading for reading in [*labelled[-1:], *lines, final, *plain] if reading))
+        return [last] if last else []
+    final = final_answer(text) or ""
+    first_line = without_emphasis(last.partition("\n")[0]).strip()
+    number = digits(final) if numbers(expected) else ""
+    return list(dict.fromkeys(reading for reading in (last, first_line, final, number) if reading))
+
+
+def labelled_text(part: str) -> str:
+    """Return the text after a label without marks of emphasis around it, or the content of the code block that it begins with."""
+    block = BLOCK.match(part)
+    return (block[1] if block else part.strip().strip("*`")).strip()
+
+
+def is_right(reading: str, record: dict[str, Any], score: Callable[[str, dict[str, Any]], float]) -> bool:
+    """Return whether the scorer gives a reading full marks, and the reading fulfils the generator's condition in ``STRICTER``."""
+    if not str(record["answer"]):
+        return not reading.strip(
+            "'\""
+        )  # The tasks ask for "" then, and the scorers take any text without a number for it.
+    try:
+        has_full_marks = score(reading, record) == 1
+    except Exception:  # Scorers raise all kinds of errors for a text that they cannot read.
+        return False
+    same = STRICTER.get(record["metadata"]["source_dataset"])
+    return has_full_marks and (same is None or same(reading, record))
+
+
+def same_number(reading: str, record: dict[str, Any]) -> bool:
+    """Return whether a reading states the number of the right answer."""
+    expected = numbers(record["answer"])
+    return any(abs(value - right) <= RELATIVE * abs(right) for value in numbers(reading) for right in expected)
+
+
+def same_numbers(reading: str, record: dict[str, Any]) -> bool:
+    """Return whether a reading holds the numbers of the right answer and no others, in any order."""
+    return floats(reading) == floats(record["answer"])
+
+
+def as_many_numbers(reading: str, record: dict[str, Any]) -> bool:
+    """Return whether a reading holds as many numbers as the right answer."""
+    return len(floats(reading)) == len(floats(record["answer"]))
+
+
+def given_numbers(reading: str, record: dict[str, Any]) -> bool:
+    """Return whether a reading uses each number that the task gives, and no other."""
+    return sorted(map(int, re.findall(r"\d+", reading))) == sorted(record["metadata"]["numbers"])
+
+
+def same_text(reading: str, record: dict[str, Any]) -> bool:
+    """Return whether a reading is the text of the right answer, apart from case and spaces."""
+    return "".join(reading.split()).casefold() == "".join(record["answer"].split()).casefold()
+
+
+def floats(text: str) -> list[float]:
+    """Return the numbers in a text, sorted."""
+    return sorted(map(float, FLOAT.findall(text)))
+
+
+STRICTER: dict[str, Callable[[str, dict[str, Any]], bool]] = {
+    "advanced_geometry": as_many_numbers,  # accepts a point with further coordinates
+    "coin_flip": same_number,  # accepts "0" and "0.1" for 0.125
+    "figlet_font": same_text,  # accepts a longer word of which ten letters are right
+    "game_of_life": same_numbers,  # accepts further rows
+    "game_of_life_halting": same_text,  # accepts any text
+    "gsm_symbolic": same_number,  # accepts "-5" and "5 or 6" for 5
+    "letter_jumble": same_text,  # accepts further words
+    "number_sorting": same_numbers,  # accepts numbers that are off by 1
+    "polynomial_equations": same_numbers,  # ignores solutions that it cannot read, such as "x = 2"
+    "puzzle24": given_numbers,  # accepts any four numbers that make 24
+    "word_sorting": same_text,  # accepts further words
+}
+"""A further condition by generator, where the scorer gives full marks to wrong answers, too. The comments say to which."""

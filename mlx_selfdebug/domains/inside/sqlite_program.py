@@ -1,6 +1,7 @@
 """Run a query on SQLite, which can only read, within limits on its work and its results.
 
-This is the program of a test run; the domain sets ``DATABASES`` and ``QUERY`` in lines after it.
+The text of this file is run as a program in the sandbox. ``domains/sql.py`` appends lines that fill ``DATABASES`` and set
+``QUERY``. The checks then call ``answer``.
 """
 
 import base64
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MAX_ROWS = 5_000
+"""The maximum number of rows that a query may give."""
 MAX_STEPS = 50_000_000
 """The maximum number of instructions of SQLite's virtual machine that a query may take."""
 STEPS_PER_CALL = 1_000_000
@@ -21,10 +23,11 @@ FORBIDDEN_FUNCTIONS = {"load_extension", "fts3_tokenizer", "readfile", "writefil
 DATABASES: dict[str, dict[str, str]] = {}
 """The databases by name. Each has a "script" that creates it, or the bytes of a file as "sqlite" (see ``opened``)."""
 QUERY = ""
+"""The model's query."""
 
 
 def answer(database: str) -> list[list[Any]]:
-    """Return the rows of ``QUERY`` on a database; see ``rows_of``."""
+    """Return the rows of ``QUERY`` on the database of this name (``rows_of``)."""
     return rows_of(DATABASES[database], QUERY)
 
 

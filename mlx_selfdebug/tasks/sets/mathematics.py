@@ -84,7 +84,7 @@ def reasoning_tasks(generator: str) -> list[Task]:
         entries = [dataset[i] for i in range(size)]
     except (TypeError, ValueError, AssertionError) as error:
         raise TaskError(f"reasoning-gym:{generator}: {error}") from error
-    return [_reasoning_task(name, seed, i, entry) for i, entry in enumerate(entries)]
+    return [_reasoning_task(f"reasoning-gym/{name}/{seed}/{i}", entry, values) for i, entry in enumerate(entries)]
 
 
 def _settings(generator: str, settings: list[str]) -> dict[str, int]:
@@ -101,15 +101,17 @@ def _settings(generator: str, settings: list[str]) -> dict[str, int]:
     return values
 
 
-def _reasoning_task(name: str, seed: int, number: int, entry: Mapping[str, Any]) -> Task:
-    checks = entry_checks(entry)
+def _reasoning_task(id_: str, entry: Mapping[str, Any], settings: Mapping[str, int]) -> Task:
+    checks = entry_checks(entry, settings)
+    answer = entry.get("answer")
     return Task(
-        id=f"reasoning-gym/{name}/{seed}/{number}",
+        id=id_,
         domain="reasoning",
         statement=entry["question"].strip(),
         entry_point="answer",
         public=checks,
         hidden=checks,
-        reference=f"Answer: {entry['answer']}\n" if entry.get("answer") is not None else "",
+        # Tasks whose answer is empty ask for it as "".
+        reference="" if answer is None else f"Answer: {answer}\n" if answer else 'Answer: ""\n',
         source="reasoning-gym",
     )

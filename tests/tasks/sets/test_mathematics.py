@@ -32,8 +32,9 @@ def test_a_generator_gives_the_same_tasks_for_the_same_seed():
     assert not {task.id for task in first} & {task.id for task in other}
 
 
-def test_a_generators_own_answers_pass(errors):
-    assert errors(load_tasks("reasoning-gym:base_conversion,size=3")) == []
+@pytest.mark.parametrize("generator", ["base_conversion,size=3", "polynomial_equations,size=8,max_degree=2"])
+def test_a_generators_own_answers_pass(errors, generator):
+    assert errors(load_tasks(f"reasoning-gym:{generator}")) == []
 
 
 @pytest.mark.parametrize(
