@@ -56,7 +56,7 @@ def import_gguf(path: Path, models: Path, sha256: str, progress: Progress | None
         DownloadError: the disk is full, or another error of the system occurs while the folder is written.
     """
     folder = folder_for(models, sha256)
-    if is_sound(folder, sha256):
+    if is_sound(folder, sha256, refresh=True):
         return folder
     make_writable(models)
     with locked(models / f".{folder.name}.lock"), writing(models):

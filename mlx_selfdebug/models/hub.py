@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_selfdebug.errors import DownloadError, FormatError, ModelError
-from mlx_selfdebug.models.sealed import sha256_of
+from mlx_selfdebug.models.checksum import sha256_of
 from mlx_selfdebug.progress import NullProgress, Progress, Stage
 
 if TYPE_CHECKING:

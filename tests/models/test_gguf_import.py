@@ -16,10 +16,11 @@ from mlx_lm.utils import dequantize_model, load_model
 
 from mlx_selfdebug.errors import DownloadError, FormatError
 from mlx_selfdebug.models import cache
+from mlx_selfdebug.models.checksum import sha256_of
 from mlx_selfdebug.models.gguf_file import read_gguf
 from mlx_selfdebug.models.gguf_import import import_gguf
 from mlx_selfdebug.models.gguf_model import plan_model
-from mlx_selfdebug.models.sealed import is_sound, sha256_of
+from mlx_selfdebug.models.sealed import is_sound
 from tests.models.tiny import HEAD_DIM, MakeGguf, reorder_as_llama_cpp
 
 NAMES = {

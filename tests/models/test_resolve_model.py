@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlx_selfdebug.errors import DownloadError, FormatError, ModelError, UnknownNameError
-from mlx_selfdebug.models import catalog, hub, resolve, wheels
+from mlx_selfdebug.models import catalog, hub, resolve, sealed, wheels
 from mlx_selfdebug.models.catalog import Alias, GgufSource
+from mlx_selfdebug.models.checksum import sha256_of
 from mlx_selfdebug.models.resolve import resolve_model
-from mlx_selfdebug.models.sealed import sha256_of
 
 
 @pytest.fixture
@@ -54,6 +55,20 @@ def test_a_second_time_it_is_there_and_nothing_is_asked(alias: Alias, monkeypatc
     first = resolve_model("tiny")
     monkeypatch.setattr(hub, "fetch_hub", lambda *args, **kwargs: pytest.fail("the hub was asked"))
     assert resolve_model("tiny", offline=True) == first
+
+
+def test_a_copied_folder_is_read_once_and_offline_nothing_is_written(
+    alias: Alias, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = resolve_model("tiny").path
+    seal = folder / "source.json"
+    before = seal.read_bytes()
+    os.utime(folder / "model.safetensors", (1, 1))
+    resolve_model("tiny", offline=True)
+    assert seal.read_bytes() == before
+    resolve_model("tiny")
+    monkeypatch.setattr(sealed, "sha256_of", lambda path: pytest.fail(f"{path} was read again"))
+    resolve_model("tiny")
 
 
 def test_the_reason_for_taking_wheels_is_logged(alias: Alias, caplog: pytest.LogCaptureFixture) -> None:
