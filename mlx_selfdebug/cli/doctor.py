@@ -63,6 +63,6 @@ def _show(finding: Finding) -> None:
     click.echo(f"{state}  {finding.name.ljust(NAME_WIDTH)}  {lines[0]}")
     for line in lines[1:]:
         click.echo(indent + line)
-    if finding.mend:
-        mend = textwrap.wrap(finding.mend, width - 3, break_on_hyphens=False, break_long_words=False)
-        click.echo("\n".join(f"{indent}{'-> ' if i == 0 else '   '}{line}" for i, line in enumerate(mend)))
+    if finding.remedy:
+        remedy = textwrap.wrap(finding.remedy, width - 3, break_on_hyphens=False, break_long_words=False)
+        click.echo("\n".join(f"{indent}{'-> ' if i == 0 else '   '}{line}" for i, line in enumerate(remedy)))

@@ -18,7 +18,7 @@ class Finding:
     state: State
     value: str
     """The fact as text for a person, or ``-`` if it is not known."""
-    mend: str = ""
+    remedy: str = ""
     """How to fix it: what to type or do. It is empty if the state is ok."""
 
 
@@ -31,9 +31,9 @@ def judged(name: str, value: str, *cases: tuple[bool, State, str]) -> Finding:
 
     A case consists of whether it holds, the state, and how to fix it.
     """
-    for holds, state, mend in cases:
+    for holds, state, remedy in cases:
         if holds:
-            return Finding(name, state, value, mend)
+            return Finding(name, state, value, remedy)
     return ok(name, value)
 
 

@@ -33,8 +33,8 @@ def examine_hardware(machine: Machine, state: State, budget: BudgetConfig) -> It
     if is_mac:
         yield _low_power(state.low_power)
         is_hot = state.thermal not in (None, "nominal")
-        mend = "let the machine cool down, or train with --train-cooldown-s 5"
-        yield judged("thermal pressure", state.thermal or "-", (is_hot, "warning", mend))
+        remedy = "let the machine cool down, or train with --train-cooldown-s 5"
+        yield judged("thermal pressure", state.thermal or "-", (is_hot, "warning", remedy))
 
 
 def _system(machine: Machine, is_mac: bool) -> Finding:
@@ -91,8 +91,8 @@ def _wired(machine: Machine, training_gb: float) -> Finding:
     if limit is None:
         return ok("wired limit", "the system's own")
     is_small = limit < training_gb * 1e9
-    mend = f"sudo sysctl iogpu.wired_limit_mb={round(training_gb * 1e9 / 2**20)}, or =0 for the system's own limit"
-    return judged("wired limit", f"{limit / 1e9:.1f} GB", (is_small, "warning", mend))
+    remedy = f"sudo sysctl iogpu.wired_limit_mb={round(training_gb * 1e9 / 2**20)}, or =0 for the system's own limit"
+    return judged("wired limit", f"{limit / 1e9:.1f} GB", (is_small, "warning", remedy))
 
 
 def _swap(used: int | None) -> Finding:

@@ -19,7 +19,7 @@ MIN_GFLOPS = 10.0
 MATRIX_SIZE = 1024
 REFERENCE_S = 0.5
 """A product of two matrices that takes longer than this means the reference BLAS, and need not be measured again."""
-_BLAS_MEND = "sudo apt-get install libopenblas0-pthread   (or: pip install mkl)"
+_BLAS_REMEDY = "sudo apt-get install libopenblas0-pthread   (or: pip install mkl)"
 
 
 def examine_software(training_gb: float) -> Iterator[Finding]:
@@ -57,7 +57,7 @@ def _backend(training_gb: float) -> Iterator[Finding]:
             yield working_set(mx.device_info(), training_gb)
         return
     name = f"{blas.name} for {blas.core}" if blas.core else blas.name
-    yield judged("BLAS", f"{name}, {speed}", (gflops < MIN_GFLOPS, "warning", _BLAS_MEND))
+    yield judged("BLAS", f"{name}, {speed}", (gflops < MIN_GFLOPS, "warning", _BLAS_REMEDY))
     compiler = shutil.which("g++") or shutil.which("c++")
     yield judged(
         "C++ compiler", compiler or "-", (not compiler, "warning", "sudo apt-get install g++   (gains a few percent)")
@@ -70,10 +70,10 @@ def working_set(info: Mapping[str, str | int], training_gb: float) -> Finding:
     if not isinstance(size, int):
         return ok("GPU memory", "-")
     is_small = size < training_gb * 1e9
-    mend = (
+    remedy = (
         f"sudo sysctl iogpu.wired_limit_mb={round(training_gb * 1e9 / 2**20)}, or --budget-training-gb {size / 1e9:.0f}"
     )
-    return judged("GPU memory", f"{size / 1e9:.1f} GB", (is_small, "warning", mend))
+    return judged("GPU memory", f"{size / 1e9:.1f} GB", (is_small, "warning", remedy))
 
 
 def measure_gflops(size: int = MATRIX_SIZE, repeats: int = 3) -> float:

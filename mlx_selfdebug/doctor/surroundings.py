@@ -9,7 +9,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ LOW_SPACE_BYTES, MIN_SPACE_BYTES = 5 * 10**9, 10**9
 """The free disk space below which there is a warning, and below which there is a problem."""
 _STATES: dict[Level, State] = {"full": "ok", "weaker": "warning", "none": "problem"}
 """The state of the sandbox by the level of its isolation."""
-_HUB_HINT = "check the network or HF_ENDPOINT; models that are here already need no hub"
+_HUB_REMEDY = "check the network or HF_ENDPOINT; models that were downloaded before need no network"
 
 
 def examine_sandbox() -> Iterator[Finding]:
@@ -38,33 +38,39 @@ def examine_sandbox() -> Iterator[Finding]:
     try:
         isolation = describe_isolation(afresh=True)
     except SelfDebugError as error:
-        yield Finding("sandbox", "problem", "-", str(error))
+        yield Finding("sandbox", "problem", "-", _with_hint(error))
         return
-    tried = [probe for probe in isolation.probes if probe.held is not None]
+    # At level "none", limits may hold, but no escape was stopped.
+    counted = [probe for probe in isolation.probes if isolation.level != "none" or probe.group != "limits"]
+    tried = [probe for probe in counted if probe.held is not None]
     n_held = sum(bool(probe.held) for probe in tried)
-    mend = f"a program could {'; '.join(isolation.open_ways)}: {_confine()}"
+    remedy = f"a program could {'; '.join(isolation.open_ways)}: {_confine()}"
     state = _STATES[isolation.level]
     value = f"{isolation.level}: {n_held} of {len(tried)} escapes stopped"
-    yield Finding("sandbox", state, value, "" if state == "ok" else mend)
+    yield Finding("sandbox", state, value, "" if state == "ok" else remedy)
     yield Finding("sandbox layers", "ok", ", ".join(isolation.layers) or "-")
 
 
 def _confine() -> str:
-    """Return how to confine programs better, or to accept that they are not confined."""
+    """Return how to have programs confined better, and how to run them nevertheless."""
     if sys.platform == "darwin":
         return "run mlx-selfdebug under a user account without files that matter, and pass --allow-weak-sandbox"
-    install = "" if shutil.which("bwrap") else "sudo apt-get install bubblewrap, "
+    install = (
+        "" if shutil.which("bwrap") else "install bubblewrap (on Debian and Ubuntu: sudo apt-get install bubblewrap), "
+    )
     return f"{install}use a container that may create namespaces, or pass --allow-weak-sandbox where that does no harm"
 
 
 def examine_hub() -> Finding:
-    """Check whether the model hub answers, or whether ``HF_HUB_OFFLINE`` says not to ask it."""
+    """Check whether the model hub answers, or whether an environment variable says not to ask it."""
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
-        return Finding("hub", "warning", "offline by HF_HUB_OFFLINE", "unset HF_HUB_OFFLINE to fetch models")
+    # As for the hub's client, the first of these variables that is not empty decides.
+    variable = next((name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if os.environ.get(name)), None)
+    if variable and os.environ[variable].upper() in ("1", "TRUE", "YES", "ON"):
+        return Finding("hub", "warning", f"offline by {variable}", f"intended? Then ignore this; else unset {variable}")
     problem = _why_unreachable(endpoint)
     value = f"{endpoint} answers" if problem is None else f"{endpoint}: {problem}"
-    return judged("hub", value, (problem is not None, "warning", _HUB_HINT))
+    return judged("hub", value, (problem is not None, "warning", _HUB_REMEDY))
 
 
 def _why_unreachable(url: str) -> str | None:
@@ -94,49 +100,87 @@ def _why_unreachable(url: str) -> str | None:
 
 
 def examine_folders(model: str) -> Iterator[Finding]:
-    """Yield the findings about the disk, the cache of models, and whether ``model`` is already in it."""
-    from mlx_selfdebug.machine.cache_folder import CACHE_VARIABLE, default_cache_dir
+    """Yield the findings about the disks, the cache of models, and whether ``model`` is on this machine."""
+    from huggingface_hub import constants
+
+    from mlx_selfdebug.machine.cache_folder import default_cache_dir
 
     try:
         cache = default_cache_dir()
     except SelfDebugError as error:
         yield Finding("cache", "problem", "-", _with_hint(error))
         return
-    parent = _nearest_existing(cache)
-    free = shutil.disk_usage(parent).free
-    mend = f"free some disk space, or set {CACHE_VARIABLE} and HF_HOME to folders on another disk"
-    yield judged(
-        "disk",
-        f"{free / 1e9:.1f} GB free at {parent}",
-        (free < MIN_SPACE_BYTES, "problem", mend),
-        (free < LOW_SPACE_BYTES, "warning", mend),
-    )
-    is_writable = os.access(parent, os.W_OK | os.X_OK)
-    value = f"{cache} ({_size_in_gb(cache)})" if cache.is_dir() else f"{cache} (not made yet)"
-    yield judged("cache", value, (not is_writable, "problem", f"export {CACHE_VARIABLE}=/folder/that/can/be/written"))
+    yield from _disks({"disk": cache, "disk of the hub": Path(constants.HF_HUB_CACHE)})
+    yield _cache(cache)
     yield _model(model)
+
+
+def _disks(folders: Mapping[str, Path]) -> Iterator[Finding]:
+    """Check the free space where each of ``folders`` is or will be. Of several folders on one disk, the first stands for all."""
+    from mlx_selfdebug.machine.cache_folder import CACHE_VARIABLE
+
+    remedy = f"free some disk space, or set {CACHE_VARIABLE} and HF_HOME to folders on another disk"
+    seen: set[int] = set()
+    for name, folder in folders.items():
+        parent = next(path for path in (folder, *folder.parents) if os.path.isdir(path))
+        disk = os.stat(parent).st_dev
+        if disk not in seen:
+            free = shutil.disk_usage(parent).free
+            yield judged(
+                name,
+                f"{free / 1e9:.1f} GB free at {parent}",
+                (free < MIN_SPACE_BYTES, "problem", remedy),
+                (free < LOW_SPACE_BYTES, "warning", remedy),
+            )
+        seen.add(disk)
+
+
+def _cache(cache: Path) -> Finding:
+    """Check that the cache is a folder, or can be made one, and can be written."""
+    from mlx_selfdebug.machine.cache_folder import CACHE_VARIABLE
+
+    remedy = f"export {CACHE_VARIABLE}=/folder/that/can/be/written"
+    existing = next(path for path in (cache, *cache.parents) if os.path.lexists(path))
+    if not os.path.isdir(existing):
+        return Finding("cache", "problem", f"{cache}: {existing} is not a folder", remedy)
+    is_writable = os.access(existing, os.W_OK | os.X_OK)
+    state = _size_in_gb(cache) if existing == cache else "not made yet"
+    return judged("cache", f"{cache} ({state})", (not is_writable, "problem", remedy))
 
 
 def _model(name: str) -> Finding:
     from mlx_selfdebug.models.resolve import resolve_model
 
+    file = Path(os.path.expanduser(name))
     try:
+        if file.suffix.lower() == ".gguf" and os.path.isfile(file):
+            return _gguf(name, file)
         model = resolve_model(name, offline=True)
     except DownloadError:
-        return Finding("model", "warning", f"{name} is not here yet", f"mlx-selfdebug models show {name}")
+        return Finding("model", "warning", f"{name} is not downloaded yet", f"mlx-selfdebug models show {name}")
     except SelfDebugError as error:
         return Finding("model", "problem", name, _with_hint(error))
     return Finding("model", "ok", f"{name} ({_size_in_gb(model.path)})")
 
 
+def _gguf(name: str, file: Path) -> Finding:
+    """Check that a GGUF file is of a kind that is read. Only its header is read, and it is not repacked.
+
+    Raises FormatError if the file is damaged or of another kind.
+    """
+    from mlx_selfdebug.models.gguf_file import read_gguf
+    from mlx_selfdebug.models.gguf_model import plan_model
+    from mlx_selfdebug.models.gguf_tokenizer import read_tokenizer
+
+    header = read_gguf(file)
+    plan_model(header)
+    read_tokenizer(header)
+    return Finding("model", "ok", f"{name} ({file.stat().st_size / 1e9:.2f} GB, repacked when it is first loaded)")
+
+
 def _with_hint(error: SelfDebugError) -> str:
     """Return the message of an error, and its hint if it has one."""
     return f"{error}; {error.hint}" if error.hint else str(error)
-
-
-def _nearest_existing(path: Path) -> Path:
-    """Return ``path``, or the nearest folder above it that exists."""
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
 def _size_in_gb(folder: Path) -> str:

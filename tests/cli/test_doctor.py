@@ -15,7 +15,7 @@ def doctor(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
 def test_json_holds_every_finding_and_the_worst_state() -> None:
     result = doctor("--json")
     report = json.loads(result.stdout)
-    assert {"name", "state", "value", "mend"} == set(report["findings"][0])
+    assert {"name", "state", "value", "remedy"} == set(report["findings"][0])
     assert report["state"] in {"ok", "warning", "problem"}
     assert result.returncode == (report["state"] == "problem")
 
