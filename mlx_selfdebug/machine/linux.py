@@ -1,4 +1,4 @@
-"""Read what Linux says about the machine in its files. A value that Linux does not state is None.
+"""Read what Linux says about the machine in ``/etc``, ``/proc`` and ``/sys``. A value that Linux does not state is None.
 
 Each function takes ``root``, the folder that stands for ``/``, so that tests can put files of their own there.
 Only the version of the kernel in :func:`system_name` is always that of the running system.
@@ -7,6 +7,7 @@ Only the version of the kernel in :func:`system_name` is always that of the runn
 from __future__ import annotations
 
 import platform
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -16,22 +17,25 @@ ROOT = Path("/")
 def system_name(root: Path = ROOT) -> str:
     """Return the names of the distribution and the kernel, such as ``Debian GNU/Linux 12 (bookworm), Linux 6.1.0``."""
     kernel = f"Linux {platform.release()}"
-    for line in _lines(root / "etc/os-release"):
+    # The second file is the one that the distribution comes with. The first may be missing.
+    for line in (*_lines(root / "etc/os-release"), *_lines(root / "usr/lib/os-release")):
         key, _, value = line.partition("=")
-        if key == "PRETTY_NAME":
-            unquoted = value.strip().strip('"')
-            return f"{unquoted}, {kernel}"
+        if key.strip() == "PRETTY_NAME" and (name := _unquoted(value)):
+            return f"{name}, {kernel}"
     return kernel
 
 
 def chip(root: Path = ROOT) -> str | None:
-    """Return the name of the processor, or that of the board on ARM boards, where ``cpuinfo`` names no processor."""
+    """Return the name of the processor, or None if it is not known.
+
+    On ARM, where ``cpuinfo`` often names no processor, it is the name of the board.
+    """
     for line in _lines(root / "proc/cpuinfo"):
         key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            return value.strip() or None
-    board = _lines(root / "proc/device-tree/model")
-    return board[0].rstrip("\0") if board else None
+        if key.strip() == "model name" and value.strip():
+            return value.strip()
+    board = "".join(_lines(root / "proc/device-tree/model")[:1]).strip("\0 ")
+    return board or None
 
 
 def power_source(root: Path = ROOT) -> Literal["mains", "battery"] | None:
@@ -50,6 +54,14 @@ def power_source(root: Path = ROOT) -> Literal["mains", "battery"] | None:
         if kind == "Battery" and "".join(_lines(supply / "status")) == "Discharging":
             discharging = True
     return "battery" if discharging else None
+
+
+def _unquoted(value: str) -> str:
+    """Return a value of os-release without its quotes, which are those of a shell. An unpaired quote stays."""
+    try:
+        return " ".join(shlex.split(value))
+    except ValueError:
+        return value.strip()
 
 
 def _lines(path: Path) -> list[str]:

@@ -25,10 +25,35 @@ def test_the_chip_is_the_model_name_or_the_boards(tmp_path: Path) -> None:
     assert linux.chip(tmp_path / "nothing") is None
 
 
+@pytest.mark.parametrize(("board", "chip"), [("Raspberry Pi 5\0", "Raspberry Pi 5"), ("\0", None), ("", None)])
+def test_an_empty_name_is_no_name(tmp_path: Path, board: str, chip: str | None) -> None:
+    root = write(tmp_path, **{"proc__cpuinfo": "model name\t:\n", "proc__device-tree__model": board})
+    assert linux.chip(root) == chip
+
+
 def test_the_system_is_the_distribution_and_the_kernel(tmp_path: Path) -> None:
     root = write(tmp_path, **{"etc__os-release": 'NAME="Debian"\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n'})
     assert linux.system_name(root).startswith("Debian GNU/Linux 12 (bookworm), Linux ")
     assert linux.system_name(tmp_path / "nothing").startswith("Linux ")
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("PRETTY_NAME='Foo Linux'", "Foo Linux, Linux "),
+        ("PRETTY_NAME=Foo", "Foo, Linux "),
+        (r'PRETTY_NAME="The \"Foo\" Linux"', 'The "Foo" Linux, Linux '),
+        ("PRETTY_NAME=Foo's", "Foo's, Linux "),
+        ('PRETTY_NAME=""', "Linux "),
+    ],
+)
+def test_the_name_of_the_distribution_is_read_as_a_shell_reads_it(tmp_path: Path, line: str, name: str) -> None:
+    assert linux.system_name(write(tmp_path, **{"etc__os-release": f"{line}\n"})).startswith(name)
+
+
+def test_the_name_of_the_distribution_may_be_in_usr(tmp_path: Path) -> None:
+    root = write(tmp_path, **{"usr__lib__os-release": "PRETTY_NAME=Foo\n"})
+    assert linux.system_name(root).startswith("Foo, Linux ")
 
 
 @pytest.mark.parametrize(
