@@ -21,7 +21,7 @@ class Gate:
 
     first: tuple[int, int]
     """Tasks solved by the first drafts."""
-    after_repair: tuple[int, int]
+    repaired: tuple[int, int]
     """Tasks solved after repair with facts, including those that a first draft solved."""
     n: int
     """The number of tasks that were held back."""
@@ -33,19 +33,27 @@ class Gate:
     @property
     def passed(self) -> bool:
         """Whether the adapter is recommended."""
+        return not self.shortfalls
+
+    @property
+    def shortfalls(self) -> list[str]:
+        """The conditions that the adapter fails to meet, each as a clause whose "it" is the adapter."""
         base_first, adapter_first = self.first
-        base_total, adapter_total = (tasks + bugs for tasks, bugs in zip(self.after_repair, self.bugs, strict=True))
-        return adapter_first >= base_first and adapter_total > base_total
+        base_total, adapter_total = (tasks + bugs for tasks, bugs in zip(self.repaired, self.bugs, strict=True))
+        more = "more after repair, tasks and bugs together" if self.n_bugs else "more tasks after repair"
+        return [
+            *(["it solves fewer tasks with its first drafts"] if adapter_first < base_first else []),
+            *([f"it does not solve {more}"] if adapter_total <= base_total else []),
+        ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures and ``passed``, for JSON. In stored files, ``after_repair`` has the key "repaired"."""
-        figures = {"repaired" if name == "after_repair" else name: value for name, value in asdict(self).items()}
-        return {**figures, "passed": self.passed}
+        """Return the figures and ``passed``, for JSON."""
+        return {**asdict(self), "passed": self.passed}
 
     def __str__(self) -> str:
-        """Return the recommendation and the figures behind it, as sentences."""
+        """Return the recommendation and the figures behind it, as sentences. If it is the base, the last says why."""
         base_first, adapter_first = self.first
-        base_repaired, adapter_repaired = self.after_repair
+        base_repaired, adapter_repaired = self.repaired
         tasks = "1 training task that was" if self.n == 1 else f"{self.n} training tasks that were"
         text = (
             f"Recommended: the {'adapter' if self.passed else 'base'}. On {tasks} held back, base and "
@@ -55,4 +63,6 @@ class Gate:
         if self.n_bugs:
             bugs = "1 bug" if self.n_bugs == 1 else f"{self.n_bugs} bugs"
             text += f" Of {bugs} put into these tasks they repair {self.bugs[0]} and {self.bugs[1]}."
+        if self.shortfalls:
+            text += f" The adapter is not recommended because {' and '.join(self.shortfalls)}."
         return text

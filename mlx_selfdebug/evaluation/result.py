@@ -272,7 +272,7 @@ def _read_gate(run: StoredRun) -> Gate | None:
     bug_half = _score_half(bugs, {}) if bugs else None
     return Gate(
         first=(half.base.first_pass.problems[0], half.adapter.first_pass.problems[0]),
-        after_repair=_solved_after_repair(half),
+        repaired=_solved_after_repair(half),
         n=half.n,
         bugs=_solved_after_repair(bug_half) if bug_half else (0, 0),
         n_bugs=bug_half.n if bug_half else 0,
