@@ -1,7 +1,7 @@
 """Measure how often the base's independent drafts of each task are right.
 
-A task whose rate is 0 counts as hard: resampling does not help there. A task's own ``pass_rate`` is used where it has one. The
-others are drafted ``eval.hard_drafts`` times at the evaluation's temperature.
+A task whose rate is 0 counts as hard: resampling does not help there. A task's own ``pass_rate`` is used where it has one, even if
+it was measured with another model. The others are drafted ``eval.hard_drafts`` times at the evaluation's temperature.
 """
 
 from __future__ import annotations
@@ -20,16 +20,20 @@ ARM = f"{BASE}/drafts"
 """The arm under which these drafts are stored."""
 
 
-def plan_hardness_drafts(run: Run, tasks: Sequence[Task], decoding: Decoding) -> Play | None:
-    """Store the pass rates that tasks already have, and return the play that drafts the other tasks.
-
-    Returns None if ``eval.hard_drafts`` is 0 or every task's pass rate is known.
-    """
+def store_known_rates(run: Run, tasks: Sequence[Task]) -> None:
+    """Store the pass rates that tasks already have."""
     known = {task.id: task.pass_rate for task in tasks if task.pass_rate is not None}
     if known:
         run.remember(Key.PASS_RATES, known)
+
+
+def hardness_drafts(run: Run, tasks: Sequence[Task], decoding: Decoding) -> Play | None:
+    """Return the play that drafts the tasks without a pass rate of their own.
+
+    Returns None if there are no such tasks or ``eval.hard_drafts`` is 0.
+    """
     n_drafts = run.config.eval.hard_drafts
-    unknown = [task for task in tasks if task.id not in known]
+    unknown = [task for task in tasks if task.pass_rate is None]
     if not n_drafts or not unknown:
         return None
     # Without rounds of repairs, this policy makes independent drafts and nothing else.
@@ -42,4 +46,5 @@ def pass_rates(run: StoredRun) -> dict[str, float]:
     drafts_by_task = Counter(attempt.task_id for attempt in drafts)
     right_by_task = Counter(attempt.task_id for attempt in drafts if attempt.passed)
     known: dict[str, float] = run.facts().stored.get(Key.PASS_RATES, {})
+    # A stored rate takes precedence.
     return {**{id_: right_by_task[id_] / n for id_, n in drafts_by_task.items()}, **known}

@@ -2,7 +2,7 @@
 
 The adapter's repairs must beat two opponents, each in an exact McNemar test over problems: the base and the adapter itself, both
 resampling (the arm ``blind``). Demanding both, which is an intersection-union test (Berger 1982), keeps the rate of false alarms
-below the level of one test. Picking the better of the two opponents on the same problems would not.
+at or below the level of one test. Picking the better of the two opponents on the same problems would not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from mlx_selfdebug.evaluation.statistics import LEVEL, mcnemar
 
 Conclusion = Literal["shown", "not shown", "shown worse"]
-"""What the two tests say together: a gain over both opponents, neither a gain nor a loss, or a loss to one of them."""
+"""What the two tests say together: a gain over both opponents, a loss to at least one of them, or neither."""
 FINDINGS: dict[Conclusion, str] = {
     "shown": "there is evidence that the trained model repairs better than it resamples and than the base resamples",
     "not shown": "there is no evidence that the trained model repairs better than it resamples",
@@ -53,15 +53,17 @@ class Primary:
     """The comparison with the adapter itself resampling."""
 
     @classmethod
-    def of(cls, facts: Collection[str], base_blind: Collection[str], adapter_blind: Collection[str], n: int) -> Primary:
+    def of(
+        cls, repaired: Collection[str], base_blind: Collection[str], adapter_blind: Collection[str], n: int
+    ) -> Primary:
         """Count wins and losses from the ids of the tasks that each side solves.
 
-        ``facts`` are the tasks that the adapter solves by repairing with facts, ``base_blind`` and ``adapter_blind`` those that the
-        opponents solve by resampling, and ``n`` is the number of all tasks.
+        ``repaired`` are the tasks that the adapter solves by repairing with facts, ``base_blind`` and ``adapter_blind`` those that
+        the opponents solve by resampling, and ``n`` is the number of all tasks.
         """
-        repaired, opponents = set(facts), (set(base_blind), set(adapter_blind))
-        base, adapter = (Opponent(len(ids), len(repaired - ids), len(ids - repaired)) for ids in opponents)
-        return cls(len(repaired), n, base, adapter)
+        ours, opponents = set(repaired), (set(base_blind), set(adapter_blind))
+        base, adapter = (Opponent(len(ids), len(ours - ids), len(ids - ours)) for ids in opponents)
+        return cls(len(ours), n, base, adapter)
 
     @property
     def p_values(self) -> tuple[float, float]:

@@ -25,7 +25,7 @@ from mlx_selfdebug.evaluation.bugs import (
     require_bug_source,
 )
 from mlx_selfdebug.evaluation.figures import figures_of
-from mlx_selfdebug.evaluation.hard import plan_hardness_drafts
+from mlx_selfdebug.evaluation.hard import hardness_drafts, store_known_rates
 from mlx_selfdebug.evaluation.overlap import ABOVE, nearest_pairs
 from mlx_selfdebug.evaluation.played import (
     ADAPTER,
@@ -250,7 +250,8 @@ class Player:
 
     def rate(self, tasks: Sequence[Task]) -> None:
         """Draft the tasks whose pass rates are not known yet, to find out which of them are hard."""
-        if drafts := plan_hardness_drafts(self._run, tasks, self._decoding):
+        store_known_rates(self._run, tasks)
+        if drafts := hardness_drafts(self._run, tasks, self._decoding):
             self._stream().play(drafts)
 
     def play(self, name: str, starts: StartingPoints, arms: Sequence[Arm]) -> None:
