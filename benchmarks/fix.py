@@ -50,7 +50,7 @@ STEPS = (
     "trying edits",
     "total",
 )
-ALONE = Effort(waves=(2,), tries=0, lines=0, insertions=0, forks=0, repairs=0, drafts=0)
+ALONE = Effort(waves=(2,), tries=0, rewritten_lines=0, insertions=0, forks=0, repairs=0, drafts=0)
 ARMS: Mapping[str, Effort] = {
     "search": Effort(repairs=0, drafts=0),
     "repairs": replace(ALONE, repairs=24),

@@ -1,7 +1,4 @@
-"""Define the data of a search for a fix.
-
-These are the suspicious function (``Case``), the limits (``Effort``) and the cost so far (``Cost``).
-"""
+"""Define the data of a search for a fix: a suspicious function (``Case``), the limits (``Effort``) and the cost (``Cost``)."""
 
 from __future__ import annotations
 
@@ -32,19 +29,19 @@ class Effort:
     tries: int = 500
     """The largest number of edits that are run per wave."""
     late_tries: int = 1500
-    """The largest number of edits that are run after the last wave, among those that no wave has reached."""
+    """After the last wave, up to this many further edits are run, of those that the waves have left out because of ``tries``."""
     extra_tries: int = 16
     """The number of edits that a wave still runs after the first one that passes, so that there is a choice."""
-    n_written: int = 2
+    written_functions: int = 2
     """The number of functions in which the model writes."""
-    lines: int = 4
+    rewritten_lines: int = 4
     """The number of single lines per function that the model writes anew."""
     insertions: int = 4
     """The number of statements per function that the model inserts between two lines."""
     forks: int = 2
     """The number of places per function from which the model writes the rest of the function anew."""
     repairs: int = 4
-    """The number of repairs per function, which are shown the function and the facts of its failing tests."""
+    """The number of repairs per function. For a repair, the model is shown the function and the facts of its failing tests."""
     drafts: int = 4
     """The number of fresh drafts per function."""
     temperature: float = 0.8
@@ -57,16 +54,16 @@ class Effort:
 
 @dataclass
 class Case:
-    """A suspicious function with the task that stands for it, and the facts of its failing tests."""
+    """A suspicious function, the repair of it posed as a task for the model, and how its tests fail."""
 
     suspect: Suspect
     task: Task
     verdict: Verdict
-    """The failures of the tests, in the words that prompts use."""
+    """How the tests fail, worded as prompts show it."""
     reading: ProgramReading | None = None
-    """The model's reading of the function; None before it is read, or if it cannot be read."""
+    """The model's probability of each token of the function; None before the function is read, or if it cannot be read."""
     syntax_only: ProgramReading | None = None
-    """Used instead of ``reading`` if reading would take too long: it allows edits by syntax, without the model's probabilities."""
+    """What stands in for ``reading`` if that would take too long. It allows edits by syntax, without the model's probabilities."""
 
     @property
     def function(self) -> Function:

@@ -79,7 +79,7 @@ class Proposing:
         Edits are listed likeliest first, written programs in the order in which they were completed.
         """
         effort, start = self._effort, 0
-        if effort.tries or effort.lines or effort.insertions or effort.forks:
+        if effort.tries or effort.rewritten_lines or effort.insertions or effort.forks:
             for size in effort.waves:
                 cases = self._cases[start : start + size]
                 if not cases or self._is_over:
@@ -87,11 +87,11 @@ class Proposing:
                 self._editing.read(cases, self._open_decoder())
                 if effort.tries:
                     yield self._editing.search(cases, effort.tries, self._open_decoder())
-                yield self._write(self._line_moves(self._cases[start : min(start + size, effort.n_written)]))
+                yield self._write(self._line_moves(self._cases[start : min(start + size, effort.written_functions)]))
                 start += size
             if effort.tries and effort.late_tries and not self._is_over:
                 yield from self._editing.search_leftovers(effort.late_tries, self._open_decoder())
-        written = self._cases[: effort.n_written]
+        written = self._cases[: effort.written_functions]
         yield self._write(self._fork_moves(written))
         yield self._write(self._repair_moves(written))
         yield self._write(self._draft_moves(written))
@@ -102,14 +102,15 @@ class Proposing:
 
     def _line_moves(self, cases: Sequence[Case]) -> list[tuple[Case, Move]]:
         """Return the moves that write single lines anew, and those that insert statements between lines."""
+        effort = self._effort
         return [
-            *self._follow_ups(cases, FIRST_WRITTEN_ROUND, self._effort.lines, "line"),
-            *self._follow_ups(cases, FIRST_WRITTEN_ROUND + self._effort.lines, self._effort.insertions, "insert"),
+            *self._follow_ups(cases, FIRST_WRITTEN_ROUND, effort.rewritten_lines, "line"),
+            *self._follow_ups(cases, FIRST_WRITTEN_ROUND + effort.rewritten_lines, effort.insertions, "insert"),
         ]
 
     def _fork_moves(self, cases: Sequence[Case]) -> list[tuple[Case, Move]]:
         """Return the moves that write the rest of a function anew."""
-        first_round = FIRST_WRITTEN_ROUND + self._effort.lines + self._effort.insertions
+        first_round = FIRST_WRITTEN_ROUND + self._effort.rewritten_lines + self._effort.insertions
         return self._follow_ups(cases, first_round, self._effort.forks, "fork")
 
     def _follow_ups(
@@ -125,7 +126,7 @@ class Proposing:
     def _repair_moves(self, cases: Sequence[Case]) -> list[tuple[Case, Move]]:
         """Return the moves that ask for repairs. The first repair of each function is greedy."""
         effort = self._effort
-        first_round = FIRST_WRITTEN_ROUND + effort.lines + effort.insertions + effort.forks
+        first_round = FIRST_WRITTEN_ROUND + effort.rewritten_lines + effort.insertions + effort.forks
         return [
             (case, Move(sample=0, round=first_round + i, parent=case.failing_attempt, temperature=_temperature(i)))
             for i in range(effort.repairs)

@@ -17,7 +17,7 @@ from tests.projects.made import FIXED_LINE, STATS, TESTS, contents, project_at, 
 
 pytestmark = pytest.mark.slow
 
-QUICK = FixSettings(effort=Effort(lines=0, insertions=0, forks=0, repairs=1, drafts=1))
+QUICK = FixSettings(effort=Effort(rewritten_lines=0, insertions=0, forks=0, repairs=1, drafts=1))
 SILENT = ScriptedModel(lambda prompt, seed: "I do not know.")
 
 
