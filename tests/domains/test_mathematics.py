@@ -235,9 +235,11 @@ LENIENT = [
     ("game_of_life_halting", "True", ["True."], ["False", "7"], {}),
     ("gsm_symbolic", "5", ["5", "5 apples"], ["-5", "5 or 6"], {}),
     ("letter_jumble", "we go", ["We go"], ["we go home"], {}),
+    ("number_format", "91585693.041", ["91,585,693.041"], ["91585693.04"], {"solution": 91585693.041}),
     ("number_sorting", "['1.5', '3.0']", ["['1.5', '3']"], ["['1.5', '3.9']"], {"direction": "ascending"}),
     ("polynomial_equations", "0.5, -0.5", ["-0.5, 0.5"], ["x = 2, 0.5, -0.5"], {}),
     ("polynomial_equations", "", ['""'], ["x = 2", "hard to say"], {}),
+    ("pool_matrix", "5.22 2.5\n3.0 6.67", ["5.2222 2.5\n3 6.667"], ["5.23 2.5\n3.0 6.67"], {}),
     ("puzzle24", "4*6*1*1", ["1*6*4*1", "4*6+1-1"], ["3*8*1*1"], {"numbers": [4, 6, 1, 1]}),
     ("word_sorting", "ant, bee", ["ant, bee", "ant,bee"], ["ant, bee, cow"], {"sorted_words": ["ant", "bee"]}),
 ]
@@ -263,6 +265,12 @@ def test_a_wrong_answer_is_wrong_even_if_its_scorer_gives_it_full_marks(
 )
 def test_a_grid_is_read_with_or_without_a_code_block(told, reply):
     assert told(puzzle("manipulate_matrix", "1 2\n3 4"), reply) == ""
+
+
+def test_the_generators_own_answer_is_right_even_if_its_scorer_refuses_it_as_json(told):
+    grid = puzzle("rearc", "1 2\n3 4", output=[[1, 2], [3, 4]])
+    assert told(grid, "Answer:\n1 2\n3 4") == ""
+    assert told(grid, "Answer:\n1 2\n3 5")
 
 
 def test_a_number_in_a_code_block_with_a_language_is_read(told):

@@ -23,8 +23,8 @@ LABEL = re.compile(r"(?<![A-Za-z])answer[*_`]*\s*:", re.IGNORECASE)
 BLOCK = re.compile(r"[\s*_]*`{3}[\w+-]*[ \t]*\n(.*?)(?:`{3}|\Z)", re.DOTALL)
 """Matches a code block of Markdown. Its first line may name a language, and its end may be missing."""
 FLOAT = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
-RELATIVE = 1e-9
-"""How far a number may be from the right answer, relative to its size. Right answers are written with ten digits at least."""
+RELATIVE, ABSOLUTE = 1e-9, 1e-6
+"""How far a number may be from the right answer: by this share of it, and by this much. Right answers may be rounded so far."""
 
 
 def answer(entry: str, form: str, settings: str = "{}") -> str:
@@ -67,11 +67,12 @@ def labelled_text(part: str) -> str:
 
 
 def is_right(reading: str, record: dict[str, Any], score: Callable[[str, dict[str, Any]], float]) -> bool:
-    """Return whether the scorer gives a reading full marks, and the reading fulfils the generator's condition in ``STRICTER``."""
+    """Return whether a reading is the generator's own answer, or gets full marks and fulfils the condition in ``STRICTER``."""
+    if reading == record["answer"]:
+        return True  # Some scorers refuse it, because they compare with tuples, which JSON has turned into lists.
     if not str(record["answer"]):
-        return not reading.strip(
-            "'\""
-        )  # The tasks ask for "" then, and the scorers take any text without a number for it.
+        # The tasks ask for "" then, but the scorers take any text without a number for it.
+        return not reading.strip("'\"")
     try:
         has_full_marks = score(reading, record) == 1
     except Exception:  # Scorers raise all kinds of errors for a text that they cannot read.
@@ -83,12 +84,19 @@ def is_right(reading: str, record: dict[str, Any], score: Callable[[str, dict[st
 def same_number(reading: str, record: dict[str, Any]) -> bool:
     """Return whether a reading states the number of the right answer."""
     expected = numbers(record["answer"])
-    return any(abs(value - right) <= RELATIVE * abs(right) for value in numbers(reading) for right in expected)
+    return any(
+        abs(value - right) <= min(RELATIVE * abs(right), ABSOLUTE) for value in numbers(reading) for right in expected
+    )
 
 
 def same_numbers(reading: str, record: dict[str, Any]) -> bool:
     """Return whether a reading holds the numbers of the right answer and no others, in any order."""
     return floats(reading) == floats(record["answer"])
+
+
+def same_hundredths(reading: str, record: dict[str, Any]) -> bool:
+    """Return whether a reading holds the numbers of the right answer, rounded to two digits, and no others, in any order."""
+    return [round(value, 2) for value in floats(reading)] == [round(value, 2) for value in floats(record["answer"])]
 
 
 def as_many_numbers(reading: str, record: dict[str, Any]) -> bool:
@@ -119,8 +127,10 @@ STRICTER: dict[str, Callable[[str, dict[str, Any]], bool]] = {
     "game_of_life_halting": same_text,  # accepts any text
     "gsm_symbolic": same_number,  # accepts "-5" and "5 or 6" for 5
     "letter_jumble": same_text,  # accepts further words
+    "number_format": same_number,  # accepts numbers that are off by less than 0.01
     "number_sorting": same_numbers,  # accepts numbers that are off by 1
     "polynomial_equations": same_numbers,  # ignores solutions that it cannot read, such as "x = 2"
+    "pool_matrix": same_hundredths,  # accepts numbers that are off by 1 %
     "puzzle24": given_numbers,  # accepts any four numbers that make 24
     "word_sorting": same_text,  # accepts further words
 }
