@@ -73,7 +73,7 @@ def test_a_project_whose_tests_pass_ends_with_0(tmp_path: Path, model: str) -> N
         (["--diff", "--json"], "only one of"),
         (["--force"], "goes with --apply"),
         (["nowhere.py"], "does not exist"),
-        (["--test", "make"], "Known are pytest"),
+        (["--test", "make"], "give pytest, unittest, or a Python program"),
         (["--adapter", "."], "holds no adapter"),
     ],
 )
