@@ -8,19 +8,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlx_selfdebug.evaluation.primary import Conclusion
 from mlx_selfdebug.reporting.records import Records, read_records
 from mlx_selfdebug.reporting.report import report_data, report_html, report_markdown, write_report
 from mlx_selfdebug.reporting.report.diff import MAX_LINES, diff_lines
 from mlx_selfdebug.reporting.report.headline import headline
-from mlx_selfdebug.reporting.words import VERDICTS
+from mlx_selfdebug.reporting.words import verdict_text
 from mlx_selfdebug.store import Family, Key, Run, open_stored
 from mlx_selfdebug.testing import make_attempt
-from mlx_selfdebug.values.pair import KINDS
+from mlx_selfdebug.values.pair import KINDS, Pair
 
 from ..support.runs import HOSTILE, make_run
 
@@ -100,7 +102,7 @@ def test_what_a_model_wrote_stays_text(page: str) -> None:
 def test_the_headline_is_the_verdict(records: Records, page: str) -> None:
     assert records.evidence is not None
     assert records.evidence.primary is not None
-    assert VERDICTS[records.evidence.primary.verdict] in Reader(page).texts
+    assert verdict_text(records.evidence.primary) in Reader(page).texts
 
 
 def test_every_model_and_arm_is_in_page_markdown_and_data(records: Records, page: str) -> None:
@@ -199,7 +201,7 @@ def test_the_data_is_json_without_anything_that_is_no_number(records: Records) -
     broken = replace(records, steps=(replace(records.steps[0], loss=float("nan")),))
     data = json.loads(json.dumps(report_data(broken), allow_nan=False))
     assert data["steps"][0]["loss"] is None
-    assert data["evidence"]["primary"]["verdict"] in VERDICTS
+    assert data["evidence"]["primary"]["verdict"] in get_args(Conclusion)
 
 
 def test_a_loss_that_is_no_number_leaves_a_gap(records: Records) -> None:
