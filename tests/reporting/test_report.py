@@ -210,6 +210,22 @@ def test_a_loss_that_is_no_number_leaves_a_gap(records: Records) -> None:
     assert "nan" not in page.lower().replace("finance", "")
 
 
+@pytest.mark.parametrize(
+    ("wall_s", "memory"), [(0.2, [(0.0, 10**9)]), (0.7, [(0.0, 10**9), (0.3, 10**9), (0.6, 10**9)])]
+)
+def test_the_memory_of_a_stage_of_under_a_second_is_in_the_table_and_not_drawn(
+    tmp_path: Path, wall_s: float, memory: list[tuple[float, int]]
+) -> None:
+    with Run(tmp_path / "run") as run:
+        run.add_stage_time("collect", wall_s, 10**9, done=True, memory=memory)
+        run.add_stage_time("train", 2.0, 2 * 10**9, done=True, memory=[(0.0, 10**9), (1.0, 2 * 10**9)])
+        page = report_html(read_records(run))
+    section = page.partition('<section id="memory">')[2].partition("</section>")[0]
+    assert '<th scope="row">collect</th>' in section
+    assert re.findall(r"<h3>(\w+): peak", section) == ["train"]
+    assert re.findall(r'<path class="c0 d1 stroke" d="M[^"L]+L', section)
+
+
 def test_what_a_run_was_begun_from_and_which_processes_died_is_told(tmp_path: Path) -> None:
     with make_run(tmp_path / "run") as run:
         run.remember(Key.BRANCH_OF, "runs/before")
