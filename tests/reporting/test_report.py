@@ -266,6 +266,7 @@ def test_a_run_that_is_not_finished_says_how_far_it_is_and_how_to_go_on(
     tmp_path: Path, stages: tuple[str, ...], sentence: str
 ) -> None:
     with Run(tmp_path / "run") as run:
+        run.replace_pairs([Pair("repair", "python", "test/square", "Fix it.", "return 1\n```", ("a", "b"))])
         for stage in stages:
             run.add_stage_time(stage, 1.0, 10**9, done=True)
         page = write_report(run).read_text(encoding="utf-8")
