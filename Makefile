@@ -2,6 +2,7 @@
 # make test    runs the test suite without its slow tests, in minutes
 # make test-all runs all tests, as continuous integration does
 # make bench   measures this machine, stage by stage
+# make docs    makes a site of all pages in build/site, with every command, setting and public name
 # make proofs  installs the proof checker Rocq, which nothing but the domain of proofs needs
 # Each target sets up what it needs in a fresh checkout. A second call does no work twice.
 
@@ -18,7 +19,7 @@ ARGS    ?=
 # Tests run on all cores, but in at most four processes, because each may hold a real model in memory.
 PYTEST  := -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-.PHONY: setup train test test-all lint bench proofs notebooks claims lock test-lowest clean blas
+.PHONY: setup train test test-all lint bench docs proofs notebooks claims lock test-lowest clean blas
 .DEFAULT_GOAL := setup
 
 setup: .venv/.ready blas
@@ -39,6 +40,10 @@ lint: .venv/.ready-dev
 
 bench: setup
 	$(BIN)/mlx-selfdebug bench $(ARGS)
+
+# Warnings are errors: a broken link, a page that is not in the navigation, a public name without a docstring.
+docs: .venv/.ready-docs
+	PYTHONPATH=.ci $(BIN)/python -m docs --output build/site
 
 # Installs Rocq, which checks the proofs of the set `proofs`, where that needs no password. Elsewhere this prints what to type.
 proofs:
@@ -66,7 +71,7 @@ claims: .venv/.ready-dev blas
 # mlx-lm requires, it takes the oldest version that mlx-lm allows.
 lock: .venv/.ready-dev
 	$(PIP) uv
-	$(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --python-version 3.11 --extra cpu --extra dev \
+	$(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --python-version 3.11 --extra cpu --extra dev --extra docs \
 	  --custom-compile-command 'make lock' pyproject.toml --output-file .ci/constraints.txt
 
 test-lowest: .venv/.ready-dev blas
@@ -88,6 +93,10 @@ clean:
 
 .venv/.ready-dev: pyproject.toml .ci/constraints.txt | .venv/.ready
 	$(PIP) --editable '.[$(if $(BACKEND),$(BACKEND)$(comma))dev]'
+	touch $@
+
+.venv/.ready-docs: pyproject.toml .ci/constraints.txt | .venv/.ready
+	$(PIP) --editable '.[$(if $(BACKEND),$(BACKEND)$(comma))docs]'
 	touch $@
 
 # MLX's CPU backend is about 100 times slower without OpenBLAS. It is installed where that needs no password. Elsewhere this prints

@@ -49,6 +49,7 @@ _RECURRENT = {
 }
 """The further settings of an architecture with recurrent layers."""
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+"""The tokens of tiny models that are not bytes."""
 ARCHITECTURES = ("qwen2", "llama", "qwen3", "qwen3_5")
 """The architectures of tiny models. In ``qwen3_5``, every second layer has a recurrent state instead of keys and values."""
 

@@ -85,7 +85,7 @@ def show(run_path: Path, as_json: bool) -> None:
     from mlx_selfdebug.evaluation.result import read_result
 
     with open_stored(run_path) as run:
-        summary = read_summary(run_path)
+        summary = read_summary(run)
         click.echo(json.dumps(summary) if as_json else f"{run_path} · {summary_text(summary, read_result(run))}")
 
 

@@ -83,6 +83,15 @@ def _evaluate(session: Session, run: Run, model: Model, adapter: Adapter, others
     return result
 
 
+def _require_way_on(run: Run) -> None:
+    """Raise TrainingError, which says what to do instead, if a run that is not finished can never be trained."""
+    from mlx_selfdebug.errors import TrainingError
+    from mlx_selfdebug.training.dead_end import dead_end
+
+    if end := dead_end(run):
+        raise TrainingError(f"{run.path} {end.what}", hint=end.instead)
+
+
 def _adapters(named: Sequence[str]) -> dict[str, Adapter]:
     """Open adapters that are given as NAME=FOLDER, and return them by name. The folder is that of a run or of an adapter.
 
@@ -107,7 +116,7 @@ def _show(session: Session, run: Run) -> None:
     from mlx_selfdebug.evaluation.result import read_result
     from mlx_selfdebug.reporting.summary import read_summary, summary_text
 
-    summary = read_summary(run.path)
+    summary = read_summary(run)
     text = summary_text(summary, read_result(run))
     session.say(f"This run is finished. To start another, give its folder with --run.\n\n{text}")
     if session.as_json:
@@ -133,7 +142,8 @@ def _finish(session: Session, run: Run, result: Result | None) -> None:
 def run_command(session: Session) -> int:
     """Collect, train and evaluate: the whole loop. `make train` runs this.
 
-    The run goes on from where an earlier call stopped. A finished run is shown, and not computed again.
+    The run goes on from where an earlier call stopped. A finished run is shown, and not computed again. A run without pairs to
+    train on cannot go on, and the error says what to change.
 
     \b
     Examples:
@@ -150,6 +160,7 @@ def run_command(session: Session) -> int:
         if run.summary_path.exists():
             _show(session, run)
             return 0
+        _require_way_on(run)
     for command in STAGES:
         if code := session.stage(command):
             return code
@@ -226,4 +237,5 @@ def eval_command(session: Session) -> None:
     session.announce()
     session.require_sandbox()
     with session.open_existing() as run:
+        _require_way_on(run)
         _finish(session, run, _evaluate(session, run, session.model(), open_adapter(run.adapter_path), others))

@@ -15,12 +15,22 @@ from mlx_selfdebug.evaluation.statistics import LEVEL, mcnemar
 
 Conclusion = Literal["shown", "not shown", "shown worse"]
 """What the two tests say together: a gain over both opponents, a loss to at least one of them, or neither."""
-FINDINGS: dict[Conclusion, str] = {
-    "shown": "there is evidence that the trained model repairs better than it resamples and than the base resamples",
-    "not shown": "there is no evidence that the trained model repairs better than it resamples",
-    "shown worse": "there is evidence that the trained model repairs worse than it resamples or than the base resamples",
+Opponents = Literal["both", "itself", "the base", "neither"]
+"""The opponents that the adapter beats or, if the conclusion is "shown worse", those that beat it."""
+CLAIMS: dict[tuple[Conclusion, Opponents], str] = {
+    ("shown", "both"): "the trained model repairs better than it resamples and than the base resamples",
+    ("not shown", "itself"): (
+        "the trained model repairs better than the base resamples, only that it repairs better than it resamples itself"
+    ),
+    ("not shown", "the base"): (
+        "the trained model repairs better than it resamples itself, only that it repairs better than the base resamples"
+    ),
+    ("not shown", "neither"): "the trained model repairs better than it resamples or than the base resamples",
+    ("shown worse", "both"): "the trained model repairs worse than it resamples and than the base resamples",
+    ("shown worse", "itself"): "the trained model repairs worse than it resamples",
+    ("shown worse", "the base"): "the trained model repairs worse than the base resamples",
 }
-"""What each verdict means, as a clause of a sentence."""
+"""What there is evidence of or, if the conclusion is "not shown", no evidence of."""
 
 
 class Opponent(NamedTuple):
@@ -37,6 +47,16 @@ class Opponent(NamedTuple):
     def p(self) -> float:
         """The p value of the exact McNemar test."""
         return mcnemar(self.won_by_adapter, self.lost_by_adapter)
+
+    @property
+    def is_beaten(self) -> bool:
+        """Whether the adapter solves more problems than the opponent, tested at ``LEVEL``."""
+        return self.won_by_adapter > self.lost_by_adapter and self.p <= LEVEL
+
+    @property
+    def wins(self) -> bool:
+        """Whether the opponent solves more problems than the adapter, tested at half of ``LEVEL``."""
+        return self.lost_by_adapter > self.won_by_adapter and self.p <= LEVEL / 2
 
 
 @dataclass(frozen=True)
@@ -77,19 +97,38 @@ class Primary:
         "shown" requires a gain over both opponents, each tested at ``LEVEL``. "shown worse" requires a loss to one of them, each
         tested at half of ``LEVEL``.
         """
-        opponents = (self.base, self.adapter)
-        if all(o.won_by_adapter > o.lost_by_adapter and o.p <= LEVEL for o in opponents):
+        if all(opponent.is_beaten for opponent in (self.base, self.adapter)):
             return "shown"
-        if any(o.lost_by_adapter > o.won_by_adapter and o.p <= LEVEL / 2 for o in opponents):
-            return "shown worse"
-        return "not shown"
+        return "shown worse" if self.base.wins or self.adapter.wins else "not shown"
+
+    @property
+    def opponents(self) -> Opponents:
+        """The opponents that the claim names: those that are beaten or, if the verdict is "shown worse", those that win."""
+        is_worse = self.verdict == "shown worse"
+        of_base, of_itself = (o.wins if is_worse else o.is_beaten for o in (self.base, self.adapter))
+        if of_base and of_itself:
+            return "both"
+        return "the base" if of_base else "itself" if of_itself else "neither"
+
+    @property
+    def claim(self) -> str:
+        """What there is evidence of or, if the verdict is "not shown", no evidence of: a clause that begins in lower case.
+
+        A gain over one opponent alone is named, but it is no gain by the rule of ``verdict``. The test behind it is not corrected
+        for there being two of them.
+        """
+        return CLAIMS[self.verdict, self.opponents]
+
+    @property
+    def finding(self) -> str:
+        """The claim, and whether there is evidence of it, as a clause that begins in lower case."""
+        return f"there is {'no ' if self.verdict == 'not shown' else ''}evidence that {self.claim}"
 
     def __str__(self) -> str:
         """Return the finding and the figures behind it, as one sentence."""
-        finding = FINDINGS[self.verdict]
         p_values = " and ".join(f"{p:.2g}" for p in self.p_values)
         return (
-            f"{finding[:1].upper()}{finding[1:]}: repairing with facts, the adapter solves {self.solved} of {self.n} problems; "
-            f"resampling, the base solves {self.base.solved} and the adapter {self.adapter.solved} (exact McNemar test: "
+            f"{self.finding[:1].upper()}{self.finding[1:]}: repairing with facts, the adapter solves {self.solved} of {self.n} "
+            f"problems; resampling, the base solves {self.base.solved} and the adapter {self.adapter.solved} (exact McNemar test: "
             f"p = {p_values}; evidence of a gain requires both to be at most {LEVEL})."
         )

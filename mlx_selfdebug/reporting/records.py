@@ -17,6 +17,7 @@ from mlx_selfdebug.machine.this_machine import hardware
 from mlx_selfdebug.machine.versions import versions
 from mlx_selfdebug.reporting.words import RewardEnding
 from mlx_selfdebug.store import Facts, Key, StoredRun
+from mlx_selfdebug.training.dead_end import DeadEnd, dead_end
 from mlx_selfdebug.training.selection import REWARDS, Check, stored_checks
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
@@ -113,6 +114,8 @@ class Records:
     """The hardware of the machine of the furthest stage that has run; None for a property that is not known."""
     isolation: str | None
     """The level to which the test runner confined programs; None if no program was run."""
+    dead_end: DeadEnd | None
+    """Why the run can never be trained, and what to do instead; None if it can be, or is trained."""
 
 
 def read_records(run: StoredRun) -> Records:
@@ -139,6 +142,7 @@ def read_records(run: StoredRun) -> Records:
         versions=machine["versions"],
         hardware=machine["hardware"],
         isolation=facts.isolation,
+        dead_end=dead_end(run),
     )
 
 

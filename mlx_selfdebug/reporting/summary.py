@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from mlx_selfdebug.columns import columns
@@ -15,7 +14,8 @@ from mlx_selfdebug.evaluation.result import Result
 from mlx_selfdebug.machine.this_machine import hardware
 from mlx_selfdebug.machine.versions import versions
 from mlx_selfdebug.reporting.words import gigabytes
-from mlx_selfdebug.store import Key, Run, write_atomically
+from mlx_selfdebug.store import Key, Run, StoredRun, write_atomically
+from mlx_selfdebug.training.dead_end import dead_end
 from mlx_selfdebug.training.rollouts import ARM as REWARD_ARM
 from mlx_selfdebug.training.selection import REWARDS, stored_checks
 from mlx_selfdebug.values.pair import KINDS
@@ -70,15 +70,17 @@ def write_summary(run: Run, result: Result | None) -> dict[str, Any]:
     return summary
 
 
-def read_summary(path: Path) -> dict[str, Any]:
-    """Read the summary of the run in ``path``. Raises StoreError if the run is not finished or the file is damaged."""
-    file, hint = path / "summary.json", f"mlx-selfdebug run --run {path}"
+def read_summary(run: StoredRun) -> dict[str, Any]:
+    """Read the summary of a run. Raises StoreError if the run is not finished or the file is damaged."""
+    file, command = run.summary_path, f"mlx-selfdebug run --run {run.path}"
     try:
         summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StoreError(f"the run {path} is not finished: it has no summary.json", hint=hint) from None
+        if end := dead_end(run):
+            raise StoreError(f"the run {run.path} {end.what}", hint=end.instead) from None
+        raise StoreError(f"the run {run.path} is not finished: it has no summary.json", hint=command) from None
     except ValueError as error:
-        raise StoreError(f"{file} is damaged: {error}", hint=f"remove the file, then run: {hint}") from None
+        raise StoreError(f"{file} is damaged: {error}", hint=f"remove the file, then run: {command}") from None
     return summary
 
 

@@ -7,17 +7,10 @@ from typing import TypedDict
 
 from mlx_selfdebug.evaluation.evidence import HalfEvidence
 from mlx_selfdebug.evaluation.played import BUGS, OWN
-from mlx_selfdebug.evaluation.primary import FINDINGS as PRIMARY_FINDINGS
 from mlx_selfdebug.evaluation.primary import Primary
-from mlx_selfdebug.evaluation.searching import FINDINGS as SEARCHING_FINDINGS
+from mlx_selfdebug.evaluation.searching import FINDINGS
 
 UNKNOWN = "-"
-VERDICTS = {
-    "shown": "The trained model repairs better than it resamples and than the base model resamples.",
-    "not shown": "No evidence that the trained model repairs better than it resamples.",
-    "shown worse": "The trained model repairs worse than it resamples or than the base model resamples.",
-}
-"""The headline for each verdict of the primary contrast."""
 HALVES = {OWN: "On the models' own failures", BUGS: "On bugs put into right code"}
 """How a sentence about each half of the evaluation begins."""
 
@@ -34,8 +27,10 @@ class RewardEnding(TypedDict, total=False):
 
 
 def verdict_text(primary: Primary) -> str:
-    """Return the primary contrast's verdict as one sentence without numbers."""
-    return VERDICTS[primary.verdict]
+    """Return the primary contrast's verdict as one sentence without numbers, for a headline."""
+    if primary.verdict == "not shown":
+        return f"No evidence that {primary.claim}."
+    return f"{primary.claim[:1].upper()}{primary.claim[1:]}."
 
 
 def half_text(name: str, half: HalfEvidence) -> str:
@@ -43,8 +38,8 @@ def half_text(name: str, half: HalfEvidence) -> str:
 
     The sentence says first what training did and then what searching did. It is "" if neither was tested.
     """
-    findings = [PRIMARY_FINDINGS[half.primary.verdict]] if half.primary else []
-    for verdict, finding in SEARCHING_FINDINGS.items():
+    findings = [half.primary.finding] if half.primary else []
+    for verdict, finding in FINDINGS.items():
         models = [contrast.model for contrast in half.searching if contrast.verdict == verdict]
         findings += [f"{finding} for {' and '.join(models)}"] if models else []
     return f"{HALVES[name]}, {'; '.join(findings)}." if findings else ""

@@ -17,6 +17,7 @@ from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sampling.language_model import LanguageModel
 from mlx_selfdebug.stages.common import decoding_of, measured, remember_isolation
 from mlx_selfdebug.store import Key, Run
+from mlx_selfdebug.training.dead_end import dead_end
 from mlx_selfdebug.training.mix import make_pairs
 from mlx_selfdebug.training.selection import hold_back
 from mlx_selfdebug.values.attempt import Attempt
@@ -101,9 +102,9 @@ def _with_sound_checks(
             "%d of %d tasks are left out, because their checks cannot be trusted: %s", len(left_out), len(tasks), names
         )
     if len(left_out) == len(tasks):
+        end = dead_end(run)
         raise TaskError(
-            "every training task is left out, because their checks cannot be trusted",
-            hint="see why with: mlx-selfdebug tasks audit SET; to keep every task, start a run with --collect-weak-share 0",
+            "every training task is left out, because their checks cannot be trusted", hint=end.instead if end else None
         )
     return [task for task in tasks if task.id not in left_out]
 

@@ -22,6 +22,7 @@ from mlx_selfdebug.stages.rewards import train_by_rewards
 from mlx_selfdebug.stages.within_budget import greedy_decoding, planned, with_adapter
 from mlx_selfdebug.store import Key, Run
 from mlx_selfdebug.training.adapter import Adapter, open_adapter, save_adapter
+from mlx_selfdebug.training.dead_end import dead_end
 from mlx_selfdebug.training.examples import Example, encode_pairs
 from mlx_selfdebug.training.plan import Workload
 from mlx_selfdebug.training.selection import Selection, held_back_tasks
@@ -50,7 +51,8 @@ def train(
     follows from ``budget.training_gb``. The first ``smaller`` of ``loop.STEP_SHAPES`` are left out. Computing less at a time gives
     the same adapter up to rounding.
 
-    Raises TrainingError if there are no pairs, if all of them are too long, or if the loss is not finite three steps in a row;
+    Raises TrainingError if there are no pairs, if all of them are too long, or if the loss is not finite three steps in a row (the
+    hint says what to do if the run can never be trained);
     BudgetError if training does not fit its budget; StoreError if a checkpoint or the adapter cannot be written; and SandboxError
     if repairs cannot be tested.
     """
@@ -73,9 +75,11 @@ def _has_pairs(run: Run) -> bool:
         return True
     if run.config.train.reward_steps:
         return False
+    if end := dead_end(run):
+        raise TrainingError(f"{run.path} {end.what}", hint=end.instead)
     raise TrainingError(
-        f"{run.path} has no pairs to train on: no task has both a failed program and a right one",
-        hint="collect more: raise --collect-samples or take other tasks with --collect-tasks",
+        f"{run.path} has no pairs to train on: it has not collected to the end",
+        hint=f"mlx-selfdebug collect --run {run.path}",
     )
 
 
@@ -125,7 +129,6 @@ def _examples(run: Run, model: Model, config: TrainConfig) -> list[Example]:
         names = ", ".join(f"{pair.kind} {pair.task_id}" for pair in left_out)
         logger.warning("%d of %d pairs are longer than %s and left out: %s", len(left_out), len(pairs), limit, names)
     if not examples:
-        raise TrainingError(
-            f"all {len(pairs)} pairs are longer than {limit}", hint="start a run with a larger --train-max-length"
-        )
+        end = dead_end(run)
+        raise TrainingError(f"all {len(pairs)} pairs are longer than {limit}", hint=end.instead if end else None)
     return examples

@@ -1,6 +1,7 @@
 """Make pairs from attempts, and an adapter from the pairs or from rewards.
 
     mix.py               pairs from attempts and bugs
+    dead_end.py          why a run can never be trained, and what to do instead
     examples.py          their tokens and weights
     batches.py           the rows of a step that are computed together
     loss.py              the loss and its gradient, in little memory

@@ -88,7 +88,8 @@ def insert_adapter(network: nn.Module, config: TrainConfig, seed: int) -> Adapte
     except ValueError as error:
         remove_adapter(network)
         raise TrainingError(
-            f"{config.method} cannot be trained on this model: {error}", hint="train with --train-method lora"
+            f"{config.method} cannot be trained on this model: {error}",
+            hint="train with --train-method lora, in a branch of the run: mlx-selfdebug runs branch",
         ) from error
     mx.eval(network.trainable_parameters())
     return {"fine_tune_type": config.method, "num_layers": layers, "lora_parameters": parameters}

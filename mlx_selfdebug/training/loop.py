@@ -100,7 +100,8 @@ def train_steps(
             raise TrainingError(
                 f"the loss or its gradient is not finite at step {number} and at the {MAX_SKIPPED - 1} steps before it; "
                 "the pairs of the batch: " + ", ".join(example.name for example in batch),
-                hint="lower --train-learning-rate, or look at these pairs with: mlx-selfdebug runs pairs",
+                hint="train with a lower --train-learning-rate in a branch of the run (mlx-selfdebug runs branch), or look at "
+                "these pairs with: mlx-selfdebug runs pairs",
             )
         advance(len(batch), f"loss {step.loss:.3f}")
         yield step

@@ -185,7 +185,7 @@ class RewardSession:
             raise TrainingError(
                 f"the loss or its gradient is not finite at reward step {number} and at the {MAX_SKIPPED - 1} updates "
                 f"before it; the prompts of the step: {names}",
-                hint="lower --train-reward-learning-rate",
+                hint="train with a lower --train-reward-learning-rate in a branch of the run: mlx-selfdebug runs branch",
             )
         return figures
 

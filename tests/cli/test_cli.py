@@ -143,13 +143,25 @@ def test_the_tiny_model_collects_and_a_run_without_pairs_says_what_to_do(
     args = ("--run", str(tmp_path / "r"), "--model", str(tiny_folder), "--collect-tasks", str(tasks_file), *SMALL)
     result = run_cli("run", *args, "--train-targets", "own")
     assert result.returncode == 1
-    assert "has no pairs to train on" in result.stderr
-    assert "--collect-samples" in result.stderr
+    assert "has no pairs to train on: every failed draft was cut off at collect.max_tokens = 8" in result.stderr
     listed = run_cli("runs", "list", "--folder", str(tmp_path), "--json")
     assert [(row["state"], row["stages"]) for row in json.loads(listed.stdout)] == [("open", "collect")]
-    shown = run_cli("runs", "show", str(tmp_path / "r"))
-    assert shown.returncode == 1
-    assert "is not finished" in shown.stderr
+    for command in (
+        ("runs", "show", str(tmp_path / "r")),
+        ("run", *args, "--train-targets", "own"),
+        ("eval", *args[:2]),
+    ):
+        again = run_cli(*command)
+        assert again.returncode == 1
+        assert "has no pairs to train on: every failed draft was cut off" in again.stderr
+        assert again.stderr.endswith(
+            f"mlx-selfdebug run --run {tmp_path / 'r-2'} --config {tmp_path / 'r' / 'config.toml'} --collect-max-tokens 16\n"
+        )
+    page = run_cli("report", "--run", str(tmp_path / "r"), "--md").stdout
+    assert page.startswith(
+        "# This run has no pairs to train on: every failed draft was cut off at collect.max_tokens = 8.\n"
+    )
+    assert "Continue with" not in page
 
 
 def test_a_run_of_another_configuration_is_refused_with_what_differs(

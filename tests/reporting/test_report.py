@@ -8,19 +8,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlx_selfdebug.evaluation.primary import Conclusion
 from mlx_selfdebug.reporting.records import Records, read_records
 from mlx_selfdebug.reporting.report import report_data, report_html, report_markdown, write_report
 from mlx_selfdebug.reporting.report.diff import MAX_LINES, diff_lines
 from mlx_selfdebug.reporting.report.headline import headline
-from mlx_selfdebug.reporting.words import VERDICTS
+from mlx_selfdebug.reporting.words import verdict_text
 from mlx_selfdebug.store import Family, Key, Run, open_stored
 from mlx_selfdebug.testing import make_attempt
-from mlx_selfdebug.values.pair import KINDS
+from mlx_selfdebug.values.pair import KINDS, Pair
 
 from ..support.runs import HOSTILE, make_run
 
@@ -100,7 +102,7 @@ def test_what_a_model_wrote_stays_text(page: str) -> None:
 def test_the_headline_is_the_verdict(records: Records, page: str) -> None:
     assert records.evidence is not None
     assert records.evidence.primary is not None
-    assert VERDICTS[records.evidence.primary.verdict] in Reader(page).texts
+    assert verdict_text(records.evidence.primary) in Reader(page).texts
 
 
 def test_every_model_and_arm_is_in_page_markdown_and_data(records: Records, page: str) -> None:
@@ -199,13 +201,29 @@ def test_the_data_is_json_without_anything_that_is_no_number(records: Records) -
     broken = replace(records, steps=(replace(records.steps[0], loss=float("nan")),))
     data = json.loads(json.dumps(report_data(broken), allow_nan=False))
     assert data["steps"][0]["loss"] is None
-    assert data["evidence"]["primary"]["verdict"] in VERDICTS
+    assert data["evidence"]["primary"]["verdict"] in get_args(Conclusion)
 
 
 def test_a_loss_that_is_no_number_leaves_a_gap(records: Records) -> None:
     steps = [replace(step, loss=float("nan")) if step.step == 5 else step for step in records.steps]
     page = report_html(replace(records, steps=tuple(steps)))
     assert "nan" not in page.lower().replace("finance", "")
+
+
+@pytest.mark.parametrize(
+    ("wall_s", "memory"), [(0.2, [(0.0, 10**9)]), (0.7, [(0.0, 10**9), (0.3, 10**9), (0.6, 10**9)])]
+)
+def test_the_memory_of_a_stage_of_under_a_second_is_in_the_table_and_not_drawn(
+    tmp_path: Path, wall_s: float, memory: list[tuple[float, int]]
+) -> None:
+    with Run(tmp_path / "run") as run:
+        run.add_stage_time("collect", wall_s, 10**9, done=True, memory=memory)
+        run.add_stage_time("train", 2.0, 2 * 10**9, done=True, memory=[(0.0, 10**9), (1.0, 2 * 10**9)])
+        page = report_html(read_records(run))
+    section = page.partition('<section id="memory">')[2].partition("</section>")[0]
+    assert '<th scope="row">collect</th>' in section
+    assert re.findall(r"<h3>(\w+): peak", section) == ["train"]
+    assert re.findall(r'<path class="c0 d1 stroke" d="M[^"L]+L', section)
 
 
 def test_what_a_run_was_begun_from_and_which_processes_died_is_told(tmp_path: Path) -> None:
@@ -248,6 +266,7 @@ def test_a_run_that_is_not_finished_says_how_far_it_is_and_how_to_go_on(
     tmp_path: Path, stages: tuple[str, ...], sentence: str
 ) -> None:
     with Run(tmp_path / "run") as run:
+        run.replace_pairs([Pair("repair", "python", "test/square", "Fix it.", "return 1\n```", ("a", "b"))])
         for stage in stages:
             run.add_stage_time(stage, 1.0, 10**9, done=True)
         page = write_report(run).read_text(encoding="utf-8")

@@ -212,5 +212,7 @@ def test_a_run_that_drafted_without_an_audit_goes_on_without_one(
 
 
 def test_where_every_task_is_weak_it_says_so(tmp_path: Path) -> None:
-    with open_run(tmp_path / "run") as run, pytest.raises(TaskError, match="every training task is left out"):
+    path = tmp_path / "run"
+    with open_run(path) as run, pytest.raises(TaskError, match="every training task is left out") as caught:
         collect(run, ScriptedModel(reply), [WEAK])
+    assert f"--config {path / 'config.toml'} --collect-weak-share 0" in str(caught.value.hint)

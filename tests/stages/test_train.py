@@ -94,9 +94,18 @@ def test_the_adapter_loads_in_plain_mlx_lm(tiny: Any, tmp_path: Path) -> None:
 
 
 def test_no_pairs_is_an_error_that_says_what_to_do(tiny: Any, tmp_path: Path) -> None:
-    with open_run(tmp_path / "run", []) as run, pytest.raises(TrainingError, match="no pairs to train on") as caught:
+    with open_run(tmp_path / "run", []) as run:
+        run.add_stage_time("collect", 1.0, 1, done=True)
+        with pytest.raises(TrainingError, match="no pairs to train on") as caught:
+            train(run, tiny)
+    assert f"--run {tmp_path / 'run-2'} --config {tmp_path / 'run' / 'config.toml'}" in str(caught.value.hint)
+    assert "--collect-samples 16" in str(caught.value.hint)
+
+
+def test_a_run_that_has_not_collected_to_the_end_is_to_collect_before_it_trains(tiny: Any, tmp_path: Path) -> None:
+    with open_run(tmp_path / "run", []) as run, pytest.raises(TrainingError, match="has not collected") as caught:
         train(run, tiny)
-    assert "--collect-samples" in str(caught.value.hint)
+    assert caught.value.hint == f"mlx-selfdebug collect --run {tmp_path / 'run'}"
 
 
 def test_one_pair_is_enough(tiny: Any, tmp_path: Path) -> None:
@@ -106,11 +115,11 @@ def test_one_pair_is_enough(tiny: Any, tmp_path: Path) -> None:
 
 
 def test_pairs_that_are_all_too_long_are_an_error(tiny: Any, tmp_path: Path) -> None:
-    with (
-        open_run(tmp_path / "run", train__max_length=16) as run,
-        pytest.raises(TrainingError, match="all 5 pairs are longer"),
-    ):
-        train(run, tiny)
+    with open_run(tmp_path / "run", train__max_length=16) as run:
+        run.add_stage_time("collect", 1.0, 1, done=True)
+        with pytest.raises(TrainingError, match="all 5 pairs are longer") as caught:
+            train(run, tiny)
+    assert "--train-max-length 32" in str(caught.value.hint)
 
 
 def test_a_pair_longer_than_the_context_is_left_out_by_name(

@@ -30,6 +30,8 @@ class Headline:
 def headline(records: Records) -> Headline:
     """Return the headline of a run, which may be at any stage."""
     evidence = records.evidence
+    if evidence is None and records.dead_end:
+        return Headline(f"This run {records.dead_end.what}.", "bad", (f"To go on, {records.dead_end.instead}",))
     if evidence is None:
         return Headline(_unfinished(records), "open", (f"Continue with: mlx-selfdebug run --run {records.path}",))
     if evidence.primary is None:

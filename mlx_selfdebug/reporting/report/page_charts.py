@@ -21,6 +21,8 @@ REWARD_LEGEND = (
     ("held-back failures repaired, share", "c3 d0"),
 )  # fmt: skip
 """The lines of the chart of training by rewards, with their classes of the style sheet."""
+MIN_DRAWN_S = 1.0
+"""The shortest stage, in seconds, whose memory is drawn. A shorter one has few samples, often a single one, which make no line."""
 NOT_DRAWN = Markup("")
 """Stands for a chart that has nothing to show. The page leaves it out."""
 
@@ -29,7 +31,7 @@ class RunCharts(TypedDict):
     """The charts of a run that do not depend on its evaluation."""
 
     memory: list[tuple[str, Markup]]
-    """One chart per stage, with its title."""
+    """One chart with its title per stage, without the stages that are too short for one."""
     time: Markup
     loss: Markup
     rewards: Markup
@@ -120,7 +122,7 @@ def _rewards(records: Records) -> Markup:
 def _memory(records: Records) -> list[tuple[str, Markup]]:
     drawn = []
     for stage in records.stages:
-        if not stage.memory:
+        if len(stage.memory) < 2 or stage.wall_s < MIN_DRAWN_S:
             continue
         series = [Series(stage.name, "c0 d1", [(sample.at_s, sample.n_bytes / 1e9) for sample in stage.memory])]
         title = f"{stage.name}: peak {gigabytes(stage.peak_bytes)} GB of {gigabytes(stage.budget_bytes)} GB allowed (dashed)"
