@@ -36,6 +36,11 @@ class SelfDebugError(Exception):
         super().__init__(message)
         self.hint = hint
 
+    @property
+    def text(self) -> str:
+        """The message, with the hint on a line below it if there is one: what a person should see."""
+        return f"{self}\n  help: {self.hint}" if self.hint else str(self)
+
 
 class UsageError(SelfDebugError):
     """The caller asked for something that does not exist or does not fit."""

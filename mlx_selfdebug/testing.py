@@ -322,8 +322,9 @@ class ScriptedDecoder:
 def _completion(ticket: int, request: Request, reply: str) -> Completion:
     """Return the completion of a request: the beginning that it gives, then ``reply`` up to the line at which it is to end."""
     given = "".join(map(chr, request.given))
-    if request.ended:
-        for end in (i + 1 for i, character in enumerate(reply) if character == "\n"):
-            if request.ended(given + reply[:end]):
-                return Completion(ticket, given + reply[:end], end, request.ended_as)
+    for end in (i + 1 for i, character in enumerate(reply) if character == "\n"):
+        if request.ended and request.ended(given + reply[:end]):
+            return Completion(ticket, given + reply[:end], end, request.ended_as)
+        if request.on_text:
+            request.on_text(given + reply[:end])
     return Completion(ticket, given + reply, len(reply), "fence")

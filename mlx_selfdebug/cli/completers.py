@@ -24,5 +24,11 @@ def complete_preset(ctx: click.Context, param: click.Parameter, incomplete: str)
     return _matching([*PRESETS, "auto"], incomplete)
 
 
+def complete_arm(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    from mlx_selfdebug.stages.tryout import PLAYABLE
+
+    return _matching(list(PLAYABLE), incomplete)
+
+
 def _matching(names: list[str], incomplete: str) -> list[CompletionItem]:
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]

@@ -23,6 +23,7 @@ COMMANDS = {
     "train": ("stages", "Train a LoRA adapter on a run's pairs."),
     "eval": ("stages", "Compare the base model and the adapter on held-out tasks."),
     "fix": ("fix", "Make failing tests of a project pass with a small, proven change."),
+    "try": ("try_", "Type a task with examples; watch the draft, its failure and the repair."),
     "report": ("report", "Write what a run did and found as HTML, Markdown or JSON."),
     "estimate": ("estimate", "Estimate memory and time of each stage before it begins."),
     "tasks": ("tasks", "List, show, check, audit and compare task sets."),
@@ -101,7 +102,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     except SelfDebugError as error:
         if debug:
             raise
-        _say(f"Error: {error}" + (f"\n  help: {error.hint}" if error.hint else ""))
+        _say(f"Error: {error.text}")
         return error.exit_code
     except Exception as error:
         if debug:

@@ -65,7 +65,7 @@ def _overview(path: Path) -> dict[str, Any]:
             )
             done = [row["name"] for row in db.execute("SELECT name FROM stages WHERE done ORDER BY name")]
     except StoreError as error:
-        click.echo(f"{error}" + (f"\n  help: {error.hint}" if error.hint else ""), err=True)
+        click.echo(error.text, err=True)
         return {"run": str(path), "state": "unreadable", "attempts": None, "pairs": None, "stages": None}
     state = "finished" if (path / "summary.json").exists() else "open"
     return {"run": str(path), "state": state, "attempts": attempts, "pairs": pairs, "stages": ",".join(done) or "-"}

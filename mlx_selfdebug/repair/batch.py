@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, replace
+from functools import partial
 
 from mlx_selfdebug.errors import UnreadableError
 from mlx_selfdebug.memory import Governor
@@ -19,6 +20,7 @@ from mlx_selfdebug.repair.edits.searching import SearchPool, SearchRequest
 from mlx_selfdebug.repair.judging import Judging, VerdictCache
 from mlx_selfdebug.repair.policies import EXHAUSTED, Move
 from mlx_selfdebug.repair.reading import ProgramReading, Readings
+from mlx_selfdebug.repair.watching import Watcher
 from mlx_selfdebug.sampling.language_model import DecodingCounts, LanguageModel, open_decoder
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.values.attempt import Attempt
@@ -54,7 +56,8 @@ class Batch:
     """The jobs of all arms of a stream, those that wait and those that are under way, with the decode batch that they share.
 
     The decode batch is as wide as ``decoding`` allows. ``askings`` gives, by arm, what turns the arm's moves into requests. The
-    seconds that each activity takes are added to ``spent``. Raises BudgetError if no row fits the memory budget.
+    seconds that each activity takes are added to ``spent``, and ``watcher`` is told of each step. Raises BudgetError if no row fits
+    the memory budget.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Batch:
         askings: Mapping[str, Asking],
         decoding: Decoding,
         spent: Spent,
+        watcher: Watcher | None = None,
     ) -> None:
         self._decoder = open_decoder(
             model,
@@ -75,6 +79,8 @@ class Batch:
         )
         self._askings = askings
         self._spent = spent
+        self._watcher = watcher or Watcher()
+        self._is_watched = watcher is not None
         self._governor = Governor(decoding.budget_bytes, self._decoder.width)
         self._readings = Readings(model, self._decoder)
         self._judging = Judging(cache)
@@ -134,6 +140,10 @@ class Batch:
         self._ended.clear()
         return ended
 
+    def close(self) -> None:
+        """End the searches that are still under way, as they are after an error or an interruption."""
+        self._searches.close()
+
     @property
     def _step_is_full(self) -> bool:
         """Whether at least ``min_rows`` rows are being decoded or wait for it."""
@@ -160,6 +170,7 @@ class Batch:
         if program is not None:
             tried = tuple(attempt.code for attempt in job.attempts)
             seed = self._askings[job.arm].seed_of(job.task, job.move)
+            self._watcher.begin(job.task, job.move)
             self._searches.begin(SearchRequest(job.arm, job.task, job.move, program, seed, tried))
 
     def _ask(self, job: Job) -> None:
@@ -172,6 +183,10 @@ class Batch:
                 return
         asked = self._askings[job.arm].ask(job.task, job.move, attempts=job.attempts, program=program)
         if isinstance(asked, Asked):
+            self._watcher.begin(job.task, job.move)
+            if self._is_watched:
+                on_text = partial(self._watcher.write, job.task, job.move)
+                asked = replace(asked, request=replace(asked.request, on_text=on_text))
             self._asked[self._decoder.submit(asked.request)] = asked
         elif is_fork:
             self._exhaust(job, asked)
@@ -184,12 +199,14 @@ class Batch:
         question = self._askings[job.arm].question(job.task)
         try:
             with self._spent.on("reading"):
-                return self._readings.read(
+                program = self._readings.read(
                     job.task, job.move.parent.code, question.prompt, question.ids, question.breaks
                 )
         except UnreadableError as error:
             self._exhaust(job, Refused(str(error)))
             return None
+        self._watcher.read(job.task, program)
+        return program
 
     def _exhaust(self, job: Job, refused: Refused) -> None:
         """End a job whose move was refused with an attempt that holds the parent's program and is marked ``EXHAUSTED``.

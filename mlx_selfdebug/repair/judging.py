@@ -24,7 +24,7 @@ from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Verdict
 
 NO_CHECKS = Verdict("passed")
-"""The public verdict on a program whose task has no public checks: nothing was shown to fail."""
+"""The verdict on a program by checks that its task does not have: nothing was shown to fail."""
 MAX_CACHED = 8192
 """The largest number of programs whose verdicts are remembered. Those that were tested first are forgotten first."""
 
@@ -65,7 +65,7 @@ class VerdictCache:
         key = task.id, code
         if key not in self._tests:
             judge = domain_of(task.domain).judge
-            hidden = judge(code, task, task.hidden, self._runner)
+            hidden = judge(code, task, task.hidden, self._runner) if task.hidden else _done_future(NO_CHECKS)
             public = judge(code, task, task.public, self._runner) if task.public else None
             self._tests[key] = Tests(hidden, public)
             self._forget()

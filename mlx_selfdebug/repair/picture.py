@@ -18,6 +18,8 @@ FULL_SHADE_NATS = 8.0
 """The smallest surprise, in nats, at which a token is shaded in full."""
 MARKED_NATS = 1.0
 """The smallest surprise, in nats, at which the text view marks a token."""
+BACKGROUNDS = (None, 229, 222, 215, 208)
+"""The backgrounds of tokens in a terminal by their surprise, from none to full, as numbers of its 256 colours."""
 SHOWN_OTHERS = 3
 """The number of the model's favourites that are shown for a token."""
 
@@ -80,6 +82,11 @@ def as_text(shades: Sequence[Shade]) -> str:
     return "".join(_marked(shade) if i in to_mark else shade.text for i, shade in enumerate(shades))
 
 
+def as_ansi(shades: Sequence[Shade]) -> str:
+    """Return the code for a terminal, with a background that is the stronger the more a token surprised the model."""
+    return "".join(map(_coloured, shades))
+
+
 def most_surprising(shades: Sequence[Shade], max_places: int) -> list[Place]:
     """Return at most ``max_places`` surprising places, the most surprising first. Of equal places the earlier comes first."""
     lines = accumulate((shade.text.count("\n") for shade in shades), initial=1)
@@ -94,6 +101,16 @@ def _span(shade: Shade) -> str:
     alpha = min(1.0, shade.nats / FULL_SHADE_NATS)
     title = escape(shade.title, quote=True)
     return f'<span style="background: rgba(220, 90, 40, {alpha:.2f})" title="{title}">{text}</span>'
+
+
+def _coloured(shade: Shade) -> str:
+    text = shade.text.strip()
+    background = BACKGROUNDS[shade.strength(len(BACKGROUNDS) - 1)]
+    if background is None or not text:
+        return shade.text
+    # Only what can be seen of a token is coloured, and not the space before it or the line that it ends.
+    before, _, after = shade.text.partition(text)
+    return f"{before}\x1b[30;48;5;{background}m{text}\x1b[0m{after}"
 
 
 def _marked(shade: Shade) -> str:

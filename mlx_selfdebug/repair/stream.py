@@ -19,9 +19,10 @@ from mlx_selfdebug.repair.asking import Asking, Decoding
 from mlx_selfdebug.repair.batch import Batch, GivenUp, Job
 from mlx_selfdebug.repair.judging import VerdictCache
 from mlx_selfdebug.repair.policies import Move, Policy
+from mlx_selfdebug.repair.record import Record
+from mlx_selfdebug.repair.watching import Watcher
 from mlx_selfdebug.sampling.language_model import DecodingCounts, LanguageModel
 from mlx_selfdebug.sandbox.runner import TestRunner
-from mlx_selfdebug.store import Run
 from mlx_selfdebug.values.attempt import Attempt, attempt_id
 from mlx_selfdebug.values.task import Task
 
@@ -83,21 +84,24 @@ class _TaskMachine:
 class Stream:
     """Makes the attempts of one or more arms, and stores each attempt as soon as it is finished.
 
-    A stream plays once. Afterwards, ``counts`` says what was decoded. The seconds that each activity took are added to ``spent``.
-    ``cache`` knows the verdicts of programs that were tested before; by default it is made of the attempts that the run has stored.
+    A stream plays once. Afterwards, ``counts`` says what was decoded. The attempts are kept in ``run``, which is mostly a ``Run``.
+    The seconds that each activity took are added to ``spent``. ``cache`` knows the verdicts of programs that were tested before; by
+    default it is made of the attempts that the run has stored. ``watcher`` is told of each step.
     """
 
     def __init__(
         self,
-        run: Run,
+        run: Record,
         model: LanguageModel,
         runner: TestRunner,
         stage: Stage,
         spent: Spent | None = None,
         cache: VerdictCache | None = None,
+        watcher: Watcher | None = None,
     ) -> None:
         self.counts = DecodingCounts()
         self._spent = spent or Spent()
+        self._watcher = watcher
         self._run, self._model, self._runner, self._stage = run, model, runner, stage
         self._cache = cache
         self._stored: dict[str, Attempt] = {}
@@ -135,7 +139,7 @@ class Stream:
             cache = VerdictCache(self._runner, stored)
         seed = self._run.config.seed
         askings = {play.arm: Asking(self._model, play.tasks, play.decoding, seed, play.arm) for play in plays}
-        return Batch(self._model, self._runner, cache, askings, plays[0].decoding, self._spent)
+        return Batch(self._model, self._runner, cache, askings, plays[0].decoding, self._spent, self._watcher)
 
     def _carry_out(self, jobs: Sequence[Job], batch: Batch) -> None:
         """Carry out jobs and those that follow from them, until no policy wants anything more."""
@@ -148,6 +152,7 @@ class Stream:
                     batch.add(self._give_up(ended) if isinstance(ended, GivenUp) else self._finish(ended))
                 self._report_progress(batch, time.monotonic() - begin)
         finally:
+            batch.close()
             self._spent.add("prompts", self.counts.prefill_s)
             self._spent.add("decoding", self.counts.decode_s)
 
@@ -174,6 +179,8 @@ class Stream:
     def _finish(self, attempt: Attempt) -> list[Job]:
         self._run.add_attempt(attempt)
         machine = self._machines[attempt.arm, attempt.task_id]
+        if self._watcher:
+            self._watcher.finish(machine.task, attempt)
         machine.finish(attempt)
         return self._next_jobs(machine)
 

@@ -343,10 +343,11 @@ class BatchDecoder:
         """Add ``token`` to row ``i``. If the row ends with it, free the row and return its completion in a list."""
         row.tokens.append(token)
         self._last_tokens[i] = token
-        if not may_end and len(row.tokens) < row.request.max_tokens:
-            return []
-        ended = self._stopping.ended(row.tokens, row.request)
+        goes_on = not may_end and len(row.tokens) < row.request.max_tokens
+        ended = None if goes_on else self._stopping.ended(row.tokens, row.request)
         if not ended:
+            if row.request.on_text:
+                row.request.on_text(self._stopping.text_so_far(row.tokens, row.request))
             return []
         text, finish = ended
         self._rows[i] = None

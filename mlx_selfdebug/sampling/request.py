@@ -55,6 +55,12 @@ class Request:
     """Called at the end of each line with the complete lines of the text so far. If it returns True, the completion ends there."""
     ended_as: Finish = "copy"
     """The finish of a completion for which ``ended`` returned True."""
+    on_text: Callable[[str], None] | None = field(default=None, compare=False, repr=False)
+    """Called whenever a token was decoded, with the text so far, so that it can be shown while it is written.
+
+    The text has no part of a character and nothing that may turn out to be the stop text. It is not called with the whole
+    text at the end: the completion holds that.
+    """
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from mlx_selfdebug.sampling.request import Finish, Request
 
 STOP_TAIL = 12
 """The number of last tokens in which a stop text is looked for first. A stop text of a few characters cannot span more tokens."""
+INCOMPLETE = "\ufffd"
+"""What a character is decoded to while some of its bytes are missing."""
 
 
 class Stopping:
@@ -61,6 +63,16 @@ class Stopping:
         if len(tokens) >= request.max_tokens:
             return model.decode(given + tokens), "length"
         return None
+
+    def text_so_far(self, tokens: list[int], request: Request) -> str:
+        """Return the text of a completion that has not ended, without an end that may belong to the stop text or to a character.
+
+        ``tokens`` are the tokens that were decoded. The text includes the given tokens.
+        """
+        text = self._model.decode([*request.given, *tokens]).rstrip(INCOMPLETE)
+        stop = request.stop_text
+        held_back = next((n for n in range(len(stop), 0, -1) if text.endswith(stop[:n])), 0)
+        return text[: len(text) - held_back]
 
     def _find_stop(self, given: list[int], tokens: list[int], stop_text: str) -> int | None:
         """Return where in the completion's text the stop text begins, or None if it is not there.

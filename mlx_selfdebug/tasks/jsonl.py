@@ -2,7 +2,7 @@
 
 ``read_tasks`` reads one object per line, objects of several lines, or an array, also compressed with gzip (files.py). It reports
 all problems of a file at once; schema.py says what an object may hold. ``dump_tasks`` writes one object per line. It writes every
-field of a task but ``source``, which says where the task was read from.
+field of a task but ``source``, which says where the task was read from. ``append_task`` adds a task to such a file.
 
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
@@ -17,8 +17,11 @@ field of a task but ``source``, which says where the task was read from.
 from __future__ import annotations
 
 import ast
+import errno
 import json
+import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +78,47 @@ def dump_tasks(tasks: Iterable[Task], path: str | Path) -> None:
     if problems:
         raise _error(file, problems)
     file.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def append_task(task: Task, path: str | Path) -> Task:
+    """Append ``task`` to a file of one object per line, which is created if it does not exist, and return it as it is stored.
+
+    If its id is taken by another task of the file, a number is put behind it. Raises TaskError if the file has problems or is of
+    another form, if it holds the task already, or if the task does not fit the format. Then the file stays as it was.
+    """
+    file = Path(path)
+    is_new = not file.exists() or not file.stat().st_size
+    known = {} if is_new else {other.id: other for other in read_tasks(file, source=task.source)}
+    if not is_new and not file.read_bytes().lstrip().startswith(b"{"):
+        raise TaskError(
+            f"{file} is not a file of one task per line, so no task can be appended", hint="choose another file"
+        )
+    same = next((other.id for other in known.values() if replace(other, id=task.id) == task), None)
+    if same:
+        raise TaskError(f"{file} holds this task already, as {same}")
+    ids = [task.id, *(f"{task.id}-{n}" for n in range(2, len(known) + 3))]
+    stored = replace(task, id=next(id_ for id_ in ids if id_ not in known))
+    line = json.dumps(_to_json(stored), ensure_ascii=False) + "\n"
+    _, problems = _read_texts([(f"{file}:{len(known) + 1}", line.encode("utf-8", "surrogatepass"))], "")
+    if problems:
+        raise _error(file, problems)
+    _append(file, line)
+    return stored
+
+
+def _append(file: Path, line: str) -> None:
+    """Append a line to a file, after an end of line if the file lacks one. If that fails, the file gets its old length again."""
+    try:
+        # Without a buffer, nothing of the line is left over to be written when the file is closed after an error.
+        with file.open("a+b", buffering=0) as opened:
+            n_bytes = opened.seek(0, os.SEEK_END)
+            lacks_end = n_bytes and not file.read_bytes().endswith(b"\n")
+            data = (b"\n" if lacks_end else b"") + line.encode()
+            if opened.write(data) < len(data):
+                opened.truncate(n_bytes)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise TaskError(f"{file} cannot be written: {error.strerror}", hint="choose another file") from error
 
 
 def _read_texts(texts: Iterable[tuple[str, bytes]], source: str) -> tuple[list[Task], list[str]]:

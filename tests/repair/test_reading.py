@@ -9,7 +9,7 @@ import mlx_selfdebug as sd
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.repair.edits.candidates import candidates
-from mlx_selfdebug.repair.picture import Shade, as_html, as_text, most_surprising
+from mlx_selfdebug.repair.picture import Shade, as_ansi, as_html, as_text, most_surprising
 from mlx_selfdebug.repair.reading import MAX_KNOWN, Readings, unread
 from mlx_selfdebug.sampling.reading import Reading, indifferent_reading
 from mlx_selfdebug.testing import make_task
@@ -101,6 +101,11 @@ def test_what_stands_around_a_marked_token_stays_where_it_was() -> None:
     assert (
         as_text([Shade("if a", 0.0, ()), Shade(" ):\n", 3.0, ("):\n",)), Shade("b", 0.0, ())]) == "if a [): -> ):]\nb"
     )
+
+
+def test_a_terminal_shows_what_can_be_seen_of_a_surprising_token_on_a_background() -> None:
+    assert as_ansi(SHADES) == "a \x1b[30;48;5;215m-\x1b[0m b\n"
+    assert as_ansi([Shade("  \n", 8.0, ("x",))]) == "  \n"
 
 
 def test_the_most_surprising_places_come_first_with_their_lines() -> None:

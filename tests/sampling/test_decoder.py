@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -215,3 +216,25 @@ def test_a_model_with_recurrent_layers_decodes_what_it_alone_would(hybrid: Any) 
 
 def test_recurrent_rows_do_not_depend_on_their_neighbours(hybrid: Any) -> None:
     assert decode(hybrid, mixed(hybrid), 13) == decode(hybrid, mixed(hybrid), 40, ahead=True)
+
+
+def test_the_text_is_told_while_it_is_written(tiny: Any) -> None:
+    texts: list[str] = []
+    row = decode(tiny, [request(tiny, max_tokens=30, on_text=texts.append)])[0]
+    assert len(texts) == 29  # the last token ends the completion, which holds the whole text
+    assert all(later.startswith(earlier) for earlier, later in zip(texts, [*texts[1:], row.text], strict=True))
+    assert not any(text.endswith("\ufffd") for text in texts)
+
+
+def test_what_may_become_the_stop_text_is_not_told(tiny: Any) -> None:
+    free = decode(tiny, [request(tiny, max_tokens=30)])[0]
+    texts: list[str] = []
+    row = decode(tiny, [request(tiny, max_tokens=30, stop_text=free.text[5:9], on_text=texts.append)])[0]
+    assert row.text == free.text[: free.text.index(free.text[5:9])]
+    assert texts
+    assert all(row.text.startswith(text) for text in texts)
+
+
+def test_being_told_changes_no_token(tiny: Any) -> None:
+    watched = decode(tiny, [replace(each, on_text=lambda text: None) for each in mixed(tiny)])
+    assert watched == decode(tiny, mixed(tiny))

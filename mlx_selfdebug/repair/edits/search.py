@@ -64,6 +64,11 @@ class EditSearch:
         self._lock = threading.Lock()
         self._advance()
 
+    def close(self) -> None:
+        """End the search with the results that were taken so far. Runs that are under way still end by themselves."""
+        self._max_tries = 0
+        self._advance()
+
     def _advance(self, _: Future[Verdict] | None = None) -> None:
         """Take the results that have arrived, in order, and begin new runs in their place. Each run calls this when it ends."""
         # The lock guards the state. A thread that does not get the lock returns at once: the thread that holds it looks for more
@@ -111,6 +116,8 @@ class EditSearch:
 
     def _finish(self, error: BaseException | None) -> None:
         """End the search, with the error if there was one. Runs that are still under way no longer count."""
+        if self.ended.done():  # Another thread ended it just before this one got the lock.
+            return
         for _, future in self._under_way:
             future.cancel()
         self._under_way.clear()

@@ -96,6 +96,12 @@ class SearchPool:
         """Begin one more search."""
         self._under_way.append(_SearchJob(request, self._runner, self._cache, self._likelihood))
 
+    def close(self) -> None:
+        """End all searches without their attempts. Tries that have begun still end by themselves."""
+        for job in self._under_way:
+            job.close()
+        self._under_way.clear()
+
     def finished(self) -> Iterator[Attempt]:
         """Advance all searches, and yield the attempts of those that are over. Raises SandboxError if tests could not be run."""
         for job in list(self._under_way):
@@ -147,6 +153,11 @@ class _SearchJob:
             return None
         hidden = require_tested(self._tests.hidden.result(), f"{self._request.task.id} (hidden checks)")
         return self._attempt(self._chosen.code, hidden, public_of(self._tests, self._request.task), EDITED)
+
+    def close(self) -> None:
+        """Begin no further tries."""
+        if self._search:
+            self._search.close()
 
     def _begin_trace(self) -> Future[Executed] | None:
         """Begin to run the failed program to see which lines its failing calls run. Return None if it is not Python."""

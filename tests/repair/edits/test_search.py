@@ -228,3 +228,20 @@ def test_trouble_of_the_machine_ends_a_search_and_is_no_failed_edit() -> None:
     search = EditSearch([candidate("1")], lambda code: verdict(False), 10, require_tested)
     with pytest.raises(SandboxError, match="could not be run"):
         search.ended.result(timeout=5)
+
+
+def test_a_closed_search_ends_with_what_it_has() -> None:
+    runs: list[Future[Verdict]] = []
+
+    def run(code: str) -> Future[Verdict]:
+        runs.append(Future())
+        return runs[-1]
+
+    search = EditSearch((candidate(str(i)) for i in range(100)), run, 100)
+    runs[0].set_result(Verdict("passed"))
+    n_begun = len(runs)
+    search.close()
+    runs[1].set_result(Verdict("passed"))
+    search.ended.result(timeout=10)
+    assert [found.code for found in search.found] == ["0"]
+    assert len(runs) == n_begun
