@@ -82,7 +82,7 @@ def launch(n: int, arguments: argparse.Namespace) -> dict[str, Any]:
         ranks = [
             subprocess.Popen(
                 command,
-                env={**os.environ, **threads, "MLX_RANK": str(rank), "MLX_HOSTFILE": str(hosts)},
+                env={**environment, "MLX_RANK": str(rank)},
                 stdout=subprocess.PIPE,
                 text=True,
             )
