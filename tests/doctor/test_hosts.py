@@ -58,7 +58,7 @@ def test_a_machine_with_other_packages_is_a_problem_that_names_them(
     tmp_path: Path, ssh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hosts, "versions", lambda: {"mlx": "0.1.0"})
-    finding = list(examine_hosts(hosts_file(tmp_path, {"ssh": "twin", "ips": ["10.0.0.9"]})))[0]
+    finding = next(examine_hosts(hosts_file(tmp_path, {"ssh": "twin", "ips": ["10.0.0.9"]})))
     assert finding.state == "problem"
     assert finding.value.startswith("twin (10.0.0.9): mlx 0.")
 
@@ -67,13 +67,13 @@ def test_a_machine_without_this_package_is_a_problem(
     tmp_path: Path, ssh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    finding = list(examine_hosts(hosts_file(tmp_path, {"ssh": "twin", "ips": ["10.0.0.9"]})))[0]
+    finding = next(examine_hosts(hosts_file(tmp_path, {"ssh": "twin", "ips": ["10.0.0.9"]})))
     assert "this package does not run there" in finding.value
     assert "/nowhere/python" in finding.mend
 
 
 def test_a_machine_without_an_address_is_a_problem(tmp_path: Path) -> None:
-    finding = list(examine_hosts(hosts_file(tmp_path, {"ssh": "127.0.0.1"})))[0]
+    finding = next(examine_hosts(hosts_file(tmp_path, {"ssh": "127.0.0.1"})))
     assert finding.state == "problem"
     assert '"ips"' in finding.mend
 
