@@ -219,7 +219,7 @@ class Session:
     def _resolve_model(self) -> ResolvedModel:
         """Return the model of the run, which is looked up once."""
         if self._resolved_model is None:
-            from mlx_selfdebug.models.passed_on import resolve_for_group
+            from mlx_selfdebug.distributed.model import resolve_for_group
 
             self._resolved_model = resolve_for_group(self.group, self.config.model, self.progress)
         return self._resolved_model
