@@ -12,7 +12,8 @@
     ├── StoreError
     ├── BudgetError           exit code 3
     ├── TrainingError
-    └── SandboxError
+    ├── SandboxError
+    └── DistributedError
 
 A message says in one clear line what is wrong, where, which value is there and what is allowed; the hint says what to type next.
 The command line prints both and exits with ``exit_code``; ``--debug`` shows the traceback.
@@ -118,6 +119,18 @@ class TrainingError(SelfDebugError):
 
 class SandboxError(SelfDebugError):
     """The test runner itself failed, which is never the fault of the code under test."""
+
+
+class DistributedError(SelfDebugError):
+    """Ranks that work together cannot begin or go on.
+
+    Args:
+        on_all_ranks: whether every rank raises the same error. Then only rank 0 prints it.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, on_all_ranks: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.on_all_ranks = on_all_ranks
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -34,7 +34,7 @@ def test_every_folder_and_module_of_the_readmes_tree_exists_and_none_is_left_out
     assert named == there
 
 
-ROOMS = ("errors", "progress", "notebook", "columns", "parsing", "translating", "values", "machine", "presets", "config", "memory", "models", "sampling", "sandbox",
+ROOMS = ("errors", "progress", "notebook", "columns", "parsing", "translating", "values", "machine", "presets", "config", "memory", "models", "distributed", "sampling", "sandbox",
          "projects",
     "proving", "domains", "tasks", "auditing", "store", "repair", "training", "evaluation", "reporting", "stages", "fixing", "doctor", "bench",
          "cli", "testing", "__init__", "__main__")  # fmt: skip

@@ -32,6 +32,7 @@ ELSEWHERE = {
     "make train": ".ci/run",
     "make test": ".ci/run",
     "mlx-selfdebug bench --submit": "tests/cli/test_bench.py, a stage of it",
+    "mlx.launch --hostfile hosts.json -- mlx-selfdebug run --run runs/mine": "tests/cli/test_ranks.py, without the launcher",
 }
 RUN = "mlx-selfdebug run --run runs/mine --collect-tasks my_tasks.jsonl"
 """The command that makes the run which the other commands are about."""

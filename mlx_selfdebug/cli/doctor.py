@@ -6,6 +6,7 @@ import json
 import shutil
 import textwrap
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,9 +25,15 @@ _MIN_TEXT_WIDTH = 20
 
 @click.command("doctor")
 @options.setting_options("budget")
+@click.option(
+    "--hosts",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="check the machines of a hosts file of mlx.launch, and how they are connected, instead of this machine alone",
+)
 @options.json_option
 @options.debug_option
-def doctor_command(as_json: bool, **values: Any) -> int:
+def doctor_command(hosts: Path | None, as_json: bool, **values: Any) -> int:
     """Check this machine and explain how to fix what is missing.
 
     Each line is ok, a warning or a problem. Each warning or problem is followed by the command or action that fixes it. The doctor
@@ -36,12 +43,14 @@ def doctor_command(as_json: bool, **values: Any) -> int:
     Examples:
       mlx-selfdebug doctor
       mlx-selfdebug doctor --json > doctor.json     to attach to a bug report
+      mlx-selfdebug doctor --hosts hosts.json       the machines that are to work together
     """
     from mlx_selfdebug.doctor import examine
     from mlx_selfdebug.doctor.finding import worst
+    from mlx_selfdebug.doctor.hosts import examine_hosts
 
     findings: list[Finding] = []
-    for finding in examine(options.resolve_new(values).config):
+    for finding in examine_hosts(hosts) if hosts else examine(options.resolve_new(values).config):
         findings.append(finding)
         if not as_json:
             _show(finding)

@@ -15,7 +15,8 @@ from typing import NoReturn
 import click
 
 from mlx_selfdebug.cli.groups import Group
-from mlx_selfdebug.errors import SelfDebugError
+from mlx_selfdebug.distributed import launched_rank
+from mlx_selfdebug.errors import DistributedError, SelfDebugError
 
 COMMANDS = {
     "run": ("stages", "Collect, train and evaluate: what `make train` runs."),
@@ -77,7 +78,9 @@ def cli(ctx: click.Context) -> None:
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line with ``args``, by default those of the process, and exit."""
     arguments = list(sys.argv[1:] if args is None else args)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    # Of several machines, rank 0 speaks for all.
+    level = logging.ERROR if launched_rank() else logging.WARNING
+    logging.basicConfig(format="%(message)s", level=level, stream=sys.stderr)
     logging.captureWarnings(True)
     sys.exit(_run(arguments, debug="--debug" in arguments))
 
@@ -102,6 +105,8 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     except SelfDebugError as error:
         if debug:
             raise
+        if isinstance(error, DistributedError) and error.on_all_ranks and launched_rank():
+            return error.exit_code  # rank 0 prints it
         _say(f"Error: {error.text}")
         return error.exit_code
     except Exception as error:

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,14 @@ from mlx_selfdebug.cli import options
 from mlx_selfdebug.cli.progress import progress
 from mlx_selfdebug.cli.sandbox import require_sandbox
 from mlx_selfdebug.cli.supervise import MAX_RESTARTS, Death, end_with_parent, process_command, supervise
-from mlx_selfdebug.config import Config, Resolved
+from mlx_selfdebug.config import Config, Resolved, flatten, load_config
+from mlx_selfdebug.distributed import ALONE, Group, join, launched_rank
 from mlx_selfdebug.progress import Progress
+from mlx_selfdebug.store.run import folder_of_rank
 
 if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model
+    from mlx_selfdebug.models.resolve import ResolvedModel
     from mlx_selfdebug.store import Run
     from mlx_selfdebug.tasks import TaskSet
 
@@ -56,6 +59,8 @@ def stage_command(name: str, *sections: str, more: Sequence[Decorator] = ()) -> 
             adapters: tuple[str, ...] = (),
             **values: Any,
         ) -> int:
+            if not watched:
+                run_path = folder_of_rank(run_path, launched_rank() or 0)
             resolved = options.resolve_for(run_path, config_file, values, watched=watched)
             if dry_run:
                 click.echo(options.show_settings(resolved))
@@ -98,8 +103,13 @@ class Session:
         self.resolved = resolved
         self.flags = flags
         self.as_json = flags.as_json
-        self.progress: Progress = progress(quiet=flags.quiet)
+        self.group: Group = ALONE
+        """The machines that compute this stage together, once they have joined."""
+        self.is_first = not launched_rank()
+        """Whether this is the only process, or that of rank 0. The others print nothing but errors."""
+        self.progress: Progress = progress(quiet=flags.quiet or not self.is_first)
         self.allow_weak_sandbox = flags.allow_weak_sandbox
+        self._resolved_model: ResolvedModel | None = None
         if flags.watched:
             from mlx_selfdebug.memory import set_watcher
 
@@ -112,7 +122,8 @@ class Session:
 
     def say(self, text: str) -> None:
         """Print a text for a person: to stdout, or to stderr if stdout carries JSON."""
-        click.echo(text, err=self.as_json)
+        if self.is_first:
+            click.echo(text, err=self.as_json)
 
     def announce(self) -> None:
         """Print the run, the model, the preset and the seed, unless the supervising process has done so."""
@@ -139,7 +150,16 @@ class Session:
             lambda n_deaths: process_command(name, self.run_path, n_deaths, arguments),
             self.run_path,
             on_death=lambda n, death: self._report_death(STAGES[name], n, death),
+            # If a rank dies, mlx.launch ends the others. They are all started again together, by the user.
+            restarts=MAX_RESTARTS if launched_rank() is None else 0,
         )
+
+    def stages(self) -> int:
+        """Run all stages, one after the other, and return the exit code of the first that fails, or 0."""
+        for name in STAGES:
+            if code := self.stage(name):
+                return code
+        return 0
 
     def _report_death(self, stage: str, n: int, death: Death) -> None:
         """Record and report the n-th death of a stage's process."""
@@ -168,24 +188,52 @@ class Session:
         arms_named(self.config.eval.arms)
         require_bug_source(self.config.eval.bugs)
 
+    def join(self) -> None:
+        """Wait for the other machines, if ``mlx.launch`` started this process as one of several.
+
+        Raises DistributedError if they run other versions.
+        """
+        from mlx_selfdebug.machine.versions import versions
+
+        self.group = join()
+        if self.group.size > 1:
+            self.group.require_same({f"version of {name}": version for name, version in versions().items()})
+            # A machine that joins later has no settings of the run yet, so those of rank 0 count.
+            settings = self.group.agree(lambda: flatten(self.config))
+            self.resolved = replace(self.resolved, config=load_config(overrides=settings, environment={}))
+
     def open(self) -> Run:
         """Open the run, or create it. Raises ModelError or UsageError if there is no such model."""
-        from mlx_selfdebug.models.resolve import resolve_model
         from mlx_selfdebug.store import Run
 
         # The model is looked up first, so that a wrong name leaves no run folder behind.
-        resolve_model(self.config.model, progress=self.progress)
-        return Run(self.run_path, self.config)
+        self._resolve_model()
+        run = self.group.together(lambda: Run(self.run_path, self.config))
+        try:
+            run.work_with(self.group)
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    def _resolve_model(self) -> ResolvedModel:
+        """Return the model of the run, which is looked up once."""
+        if self._resolved_model is None:
+            from mlx_selfdebug.distributed.model import resolve_for_group
+
+            self._resolved_model = resolve_for_group(self.group, self.config.model, self.progress)
+        return self._resolved_model
 
     def open_existing(self) -> Run:
         """Open the run for a stage that needs an earlier one. Raises StoreError if there is no run."""
         from mlx_selfdebug.errors import StoreError
 
-        if not (self.run_path / "config.toml").exists():
+        # Of several machines, some may be new to the run.
+        if self.is_first and not (self.run_path / "config.toml").exists():
             raise StoreError(f"there is no run in {self.run_path}", hint="start one with: mlx-selfdebug collect")
         return self.open()
 
     def model(self) -> Model:
         from mlx_selfdebug.models.load import load_model
 
-        return load_model(self.config.model, progress=self.progress)
+        return load_model(self._resolve_model(), progress=self.progress)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlx_selfdebug.cli.session import STAGES, Session, stage_command
+from mlx_selfdebug.cli.session import Session, stage_command
+from mlx_selfdebug.distributed import launched_rank
 
 if TYPE_CHECKING:
     from mlx_selfdebug.evaluation.result import Result
@@ -129,6 +130,8 @@ def _finish(session: Session, run: Run, result: Result | None) -> None:
     from mlx_selfdebug.reporting.report import write_report
     from mlx_selfdebug.reporting.summary import stage_table, write_summary
 
+    if not session.is_first:
+        return
     write_model_card(run)
     report = write_report(run)
     summary = write_summary(run, result)
@@ -156,15 +159,15 @@ def run_command(session: Session) -> int:
     session.tasks(session.config.eval.tasks, session.config.eval.limit)
     session.check_evaluation()
     session.require_sandbox()
+    if not session.is_first:
+        return session.stages()
     with session.open() as run:
-        if run.summary_path.exists():
+        # Several machines go through the stages in any case, since only rank 0 has the summary.
+        if run.summary_path.exists() and launched_rank() is None:
             _show(session, run)
             return 0
         _require_way_on(run)
-    for command in STAGES:
-        if code := session.stage(command):
-            return code
-    return 0
+    return session.stages()
 
 
 @stage_command("collect", "collect", "train", "sandbox", "budget")
@@ -181,6 +184,7 @@ def collect_command(session: Session) -> None:
     session.announce()
     session.tasks(session.config.collect.tasks, session.config.collect.limit)
     session.require_sandbox()
+    session.join()
     with session.open() as run:
         _collect(session, run, session.model())
 
@@ -199,10 +203,14 @@ def train_command(session: Session) -> int:
     """
     session.announce()
     session.require_sandbox()
+    if not session.flags.watched:
+        if session.is_first:
+            session.open_existing().close()
+        return session.stage("train")
+    session.join()
     with session.open_existing() as run:
-        if session.flags.watched:
-            _train(session, run, session.model())
-    return 0 if session.flags.watched else session.stage("train")
+        _train(session, run, session.model())
+    return 0
 
 
 @stage_command(
@@ -231,11 +239,14 @@ def eval_command(session: Session) -> None:
       mlx-selfdebug eval --run runs/mine
       mlx-selfdebug eval --run runs/mine --adapter seed-1=runs/seed-1
     """
+    from mlx_selfdebug.distributed.files import share_folder
     from mlx_selfdebug.training.adapter import open_adapter
 
     others = _adapters(session.flags.adapters)
     session.announce()
     session.require_sandbox()
+    session.join()
     with session.open_existing() as run:
         _require_way_on(run)
+        share_folder(run.group, run.adapter_path)
         _finish(session, run, _evaluate(session, run, session.model(), open_adapter(run.adapter_path), others))

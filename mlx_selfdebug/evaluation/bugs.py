@@ -115,15 +115,20 @@ def _draw(run: Run, store: BugStore, source: str, origins: Sequence[Task], runne
     settings = run.config.eval
     candidates = _candidates(source, origins, run.config.seed)
     _warn_of_left_out(source, origins)
-    bugs = find_bugs(candidates, runner, per_task=settings.bugs_per_task, limit=settings.bugs_limit)
     arm = given_arm(store.prefix)
     # A draw that was interrupted may have stored some programs already, and this draw may choose others.
     run.delete_attempts(arm)
-    for bug in bugs:
-        run.add_attempt(bug.to_attempt(arm, bug.candidate.id))
-    units = [
-        _StoredBug(id=bug.candidate.id, task=bug.candidate.task.id, operator=bug.candidate.operator) for bug in bugs
-    ]
+
+    def draw() -> list[_StoredBug]:
+        bugs = find_bugs(candidates, runner, per_task=settings.bugs_per_task, limit=settings.bugs_limit)
+        for bug in bugs:
+            run.add_attempt(bug.to_attempt(arm, bug.candidate.id))
+        return [
+            _StoredBug(id=bug.candidate.id, task=bug.candidate.task.id, operator=bug.candidate.operator) for bug in bugs
+        ]
+
+    units = run.group.agree(draw)
+    run.share_attempts(arm)
     stored: _StoredBugs = run.remember(store.key, _StoredBugs(source=source, units=units))
     return stored
 

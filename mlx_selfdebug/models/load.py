@@ -178,7 +178,7 @@ class Model:
 
 
 def load_model(
-    name: str,
+    name: str | ResolvedModel,
     *,
     adapter: str | Path | None = None,
     cache_dir: Path | None = None,
@@ -188,7 +188,7 @@ def load_model(
     """Load the model ``name``.
 
     Args:
-        name: an alias, a repository of the hub, a folder or a GGUF file; see :func:`resolve_model`.
+        name: an alias, a repository of the hub, a folder or a GGUF file; see :func:`resolve_model`. Or what that function returned.
         adapter: the folder of an adapter to load with the model.
         cache_dir: the folder to use instead of the default cache folder.
         offline: use only what is on this machine.
@@ -198,7 +198,11 @@ def load_model(
         ModelError: the model or the adapter cannot be fetched, read or trusted, or they do not belong together.
         UnknownNameError: there is no model called ``name``.
     """
-    resolved = resolve_model(name, cache_dir=cache_dir, offline=offline, progress=progress)
+    resolved = (
+        name
+        if isinstance(name, ResolvedModel)
+        else resolve_model(name, cache_dir=cache_dir, offline=offline, progress=progress)
+    )
     mx.set_cache_limit(CACHE_LIMIT_BYTES)
     network, config = _checked(resolved.path, lambda: load_network(resolved.path, lazy=True))
     progress = progress or NullProgress()

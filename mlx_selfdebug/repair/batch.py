@@ -111,9 +111,19 @@ class Batch:
         """The number of programs that are being searched for an edit, or that wait for a search."""
         return self._searches.pending + len(self._to_search)
 
+    @property
+    def room(self) -> int:
+        """The number of further jobs that fit, so that the decode batch stays full for a while. It is 0 if enough of them wait."""
+        waiting = len(self._ready) + len(self._to_search) + len(self._asked)
+        return max(0, 2 * self._decoder.width - waiting)
+
     def add(self, jobs: Sequence[Job]) -> None:
         """Queue jobs in front of those that have not begun."""
         self._ready.extendleft(reversed(jobs))
+
+    def append(self, jobs: Sequence[Job]) -> None:
+        """Queue jobs behind those that have not begun."""
+        self._ready.extend(jobs)
 
     def advance(self) -> list[Attempt | GivenUp]:
         """Begin the jobs that there is room for, decode one step, and return the jobs that have ended.

@@ -44,12 +44,17 @@ def plant_bugs(
         # An interrupted session may have stored some of the bugs. They are dropped, and the same programs are made again.
         run.delete_attempts(ARM)
         operators: dict[str, str] = {}
-        with progress.stage("bugs", len(tasks), "tasks") as stage:
-            for start in range(0, len(tasks), TASKS_PER_BATCH):
-                batch = tasks[start : start + TASKS_PER_BATCH]
+        # If several machines work on the run, each looks for the bugs of some tasks.
+        own = tasks[run.group.rank :: run.group.size]
+        with progress.stage("bugs", len(own), "tasks") as stage:
+            for start in range(0, len(own), TASKS_PER_BATCH):
+                batch = own[start : start + TASKS_PER_BATCH]
                 candidates = {task.id: _candidates(task, attempts, config, run.config.seed) for task in batch}
                 operators |= _store(run, find_bugs(candidates, runner, per_task=config.bugs))
                 stage.advance(len(batch), f"{len(operators)} bugs")
+        run.share_attempts(ARM)
+        for others in run.group.gather_json(operators):
+            operators |= others
         run.flush()
         run.remember(Key.BUG_OPERATORS, operators)
     return list(run.attempts(ARM))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from mlx_selfdebug.config import Config
+from mlx_selfdebug.distributed import ALONE, Group
 from mlx_selfdebug.values.attempt import Attempt
 
 
@@ -15,6 +16,10 @@ class Record(Protocol):
     @property
     def config(self) -> Config:
         """The settings, of which the stream uses the seed."""
+
+    @property
+    def group(self) -> Group:
+        """The machines that work on the same record. Each of them has the attempts of all."""
 
     def attempts(self, arm: str | None = None) -> Sequence[Attempt]:
         """Return the attempts that are kept, or those of one arm."""
@@ -28,6 +33,7 @@ class MemoryRecord:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.group = ALONE
         self._attempts: list[Attempt] = []
 
     def attempts(self, arm: str | None = None) -> Sequence[Attempt]:

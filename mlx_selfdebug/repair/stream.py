@@ -5,6 +5,8 @@
 The next prompt of a task joins the batch as soon as the task's verdicts are in. The batch's other rows go on decoding meanwhile.
 Several arms may play side by side in one batch. Attempts that are stored already count as made. An attempt depends only on its own
 key and on its parent, not on the order of events.
+
+If several machines work on the run, each plays some of the tasks (``sharing.py``), and in the end all of them have all attempts.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from mlx_selfdebug.repair.batch import Batch, GivenUp, Job
 from mlx_selfdebug.repair.judging import VerdictCache
 from mlx_selfdebug.repair.policies import Move, Policy
 from mlx_selfdebug.repair.record import Record
+from mlx_selfdebug.repair.sharing import Sharing
 from mlx_selfdebug.repair.watching import Watcher
 from mlx_selfdebug.sampling.language_model import DecodingCounts, LanguageModel
 from mlx_selfdebug.sandbox.runner import TestRunner
@@ -77,6 +80,10 @@ class _TaskMachine:
 
     def finish(self, attempt: Attempt) -> None:
         self._under_way.remove((attempt.sample, attempt.round))
+        self.take_over(attempt)
+
+    def take_over(self, attempt: Attempt) -> None:
+        """Add an attempt that another machine has made."""
         self.attempts.append(attempt)
         self.attempts.sort(key=lambda a: (a.sample, a.round))
 
@@ -106,6 +113,9 @@ class Stream:
         self._cache = cache
         self._stored: dict[str, Attempt] = {}
         self._machines: dict[tuple[str, str], _TaskMachine] = {}
+        self._sharing: Sharing | None = None
+        self._places: dict[int, int] = {}
+        """The place of each unfinished task in the plan of ``_sharing``, by the id() of its state machine."""
         self._n_solved = 0
 
     def play(self, *plays: Play) -> dict[str, list[Attempt]]:
@@ -118,14 +128,15 @@ class Stream:
         BudgetError if no row fits the memory budget, SandboxError if tests cannot be run, and StoreError if an attempt cannot be
         stored. Attempts that were stored before the error stay.
         """
-        jobs: list[Job] = []
+        unfinished: list[tuple[_TaskMachine, list[Job]]] = []
         for play in plays:
             self._stored |= {attempt.id: attempt for attempt in self._run.attempts(play.arm)}
             for task in play.tasks:
                 machine = self._machines[play.arm, task.id] = _TaskMachine(task, play)
-                jobs += self._next_jobs(machine)
-        if jobs:
-            self._carry_out(jobs, self._batch(plays))
+                if jobs := self._next_jobs(machine):
+                    unfinished.append((machine, jobs))
+        if unfinished:
+            self._carry_out(unfinished, self._batch(plays))
         made: dict[str, list[Attempt]] = {play.arm: [] for play in plays}
         for (arm, _), machine in self._machines.items():
             made[arm].extend(machine.attempts)
@@ -141,20 +152,41 @@ class Stream:
         askings = {play.arm: Asking(self._model, play.tasks, play.decoding, seed, play.arm) for play in plays}
         return Batch(self._model, self._runner, cache, askings, plays[0].decoding, self._spent, self._watcher)
 
-    def _carry_out(self, jobs: Sequence[Job], batch: Batch) -> None:
-        """Carry out jobs and those that follow from them, until no policy wants anything more."""
+    def _carry_out(self, unfinished: Sequence[tuple[_TaskMachine, list[Job]]], batch: Batch) -> None:
+        """Carry out the first jobs of the tasks, and those that follow from them, until no policy wants anything more.
+
+        If several machines work on the run, this one carries out those of the tasks that it is given, and waits for the others.
+        """
         self.counts = batch.counts
-        batch.add(jobs)
+        sharing = self._sharing = Sharing(self._run.group, [len(jobs) for _, jobs in unfinished])
+        self._places = {id(machine): place for place, (machine, _) in enumerate(unfinished)}
         begin = time.monotonic()
         try:
-            while batch.busy:
-                for ended in batch.advance():
-                    batch.add(self._give_up(ended) if isinstance(ended, GivenUp) else self._finish(ended))
-                self._report_progress(batch, time.monotonic() - begin)
+            while not sharing.is_over:
+                seconds = time.monotonic() - begin
+                self._share(sharing, unfinished, batch, seconds)
+                if batch.busy:
+                    for ended in batch.advance():
+                        batch.add(self._give_up(ended) if isinstance(ended, GivenUp) else self._finish(ended))
+                    self._report_progress(batch, seconds)
         finally:
             batch.close()
             self._spent.add("prompts", self.counts.prefill_s)
             self._spent.add("decoding", self.counts.decode_s)
+
+    def _share(
+        self, sharing: Sharing, unfinished: Sequence[tuple[_TaskMachine, list[Job]]], batch: Batch, seconds: float
+    ) -> None:
+        """Begin the tasks that this machine is given, and take over what others have made. ``seconds`` is the time so far."""
+        speed = self.counts.decoded_tokens / seconds if seconds else 0.0
+        news = sharing.advance(room=batch.room, speed=speed, idle=not batch.busy)
+        # Earlier jobs stand in front, and so do earlier tasks among those that are begun now.
+        batch.append([job for place in news.given for job in unfinished[place][1]])
+        for attempt in news.attempts:
+            self._run.add_attempt(attempt)
+            self._machines[attempt.arm, attempt.task_id].take_over(attempt)
+        for place in news.finished:
+            self._count_as_done(unfinished[place][0])
 
     def _next_jobs(self, machine: _TaskMachine) -> list[Job]:
         """Take over the attempts on a task that are stored already, and return the jobs that come next.
@@ -172,12 +204,19 @@ class Stream:
                 else:
                     missing.append(Job(machine.arm, machine.task, move, earlier))
         if not machine.busy:
-            self._n_solved += machine.solved
-            self._stage.advance(1)
+            self._count_as_done(machine)
+            if self._sharing:
+                self._sharing.finish(self._places[id(machine)])
         return missing
+
+    def _count_as_done(self, machine: _TaskMachine) -> None:
+        self._n_solved += machine.solved
+        self._stage.advance(1)
 
     def _finish(self, attempt: Attempt) -> list[Job]:
         self._run.add_attempt(attempt)
+        assert self._sharing
+        self._sharing.add(attempt)
         machine = self._machines[attempt.arm, attempt.task_id]
         if self._watcher:
             self._watcher.finish(machine.task, attempt)

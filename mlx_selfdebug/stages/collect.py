@@ -93,7 +93,7 @@ def _with_sound_checks(
     if not run.config.collect.weak_share or (audit is None and run.attempts(ARM)):
         return tasks
     if audit is None:
-        audit = _audit(run, tasks, progress, allow_weak_sandbox=allow_weak_sandbox)
+        audit = run.group.agree(lambda: _audit(run, tasks, progress, allow_weak_sandbox=allow_weak_sandbox))
         run.remember(Key.AUDIT, audit)
     left_out = audit["left_out"]
     if left_out:

@@ -133,7 +133,8 @@ def evaluate(
             player = Player(run, model, runner, stage, spent)
             player.rate(starts.tasks_to_rate)
             player.play(BASE, starts, arms)
-            remember_readings(run, model, [*starts.tasks, *starts.bugs])
+            if run.group.is_first:
+                remember_readings(run, model, [*starts.tasks, *starts.bugs])
             for name, named_adapter in adapters.items():
                 with named_adapter.applied(model):
                     player.play(name, starts, arms)

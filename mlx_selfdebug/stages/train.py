@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from mlx_selfdebug.config import TrainConfig
+from mlx_selfdebug.distributed.files import share_folder
 from mlx_selfdebug.domains.running import open_runner
 from mlx_selfdebug.errors import TrainingError
 from mlx_selfdebug.models.load import Model
@@ -57,6 +58,8 @@ def train(
     if repairs cannot be tested.
     """
     run.require(Key.MODEL, model.origin, "model")
+    for folder in (run.adapter_path, run.pairs_adapter_path):
+        share_folder(run.group, folder)
     if not run.is_done("train") and _has_pairs(run):
         _train_on_pairs(run, model, tasks, progress, allow_weak_sandbox=allow_weak_sandbox, smaller=smaller)
     if run.config.train.reward_steps:

@@ -18,6 +18,8 @@ from typing import Any, TypedDict
 class Key(StrEnum):
     """The keys of facts that a run has only once."""
 
+    ID = "id"
+    """A random text that tells this run from others of the same name. Only runs that several machines work on have one."""
     MODEL = "model"
     """The origin of the weights that every attempt of the run comes from."""
     ISOLATION = "isolation"

@@ -13,12 +13,15 @@ import json
 import sqlite3
 import weakref
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from mlx_selfdebug.config import Config, differences, load_config, to_toml
+from mlx_selfdebug.distributed import ALONE, Group
 from mlx_selfdebug.errors import ConfigError, StoreError
+from mlx_selfdebug.store.codec import parse
 from mlx_selfdebug.store.files import write_atomically
 from mlx_selfdebug.store.lock import RunLock
 from mlx_selfdebug.store.rows import (
@@ -36,6 +39,7 @@ from mlx_selfdebug.store.rows import (
     StageTime,
     storable,
 )
+from mlx_selfdebug.store.sharing import share_rows
 from mlx_selfdebug.store.stored import StoredRun, stored_config
 from mlx_selfdebug.store.writer import Writer
 from mlx_selfdebug.values.attempt import Attempt
@@ -69,6 +73,8 @@ class Run(StoredRun):
         except BaseException:
             lock.release()
             raise
+        self.group: Group = ALONE
+        """The machines that work on the run together."""
         # The finalizer also runs if the run is never closed. It must not refer to the run, which would then never be collected.
         self._end = weakref.finalize(self, _end, self._writer, lock)
 
@@ -84,6 +90,16 @@ class Run(StoredRun):
             # If the block failed with a StoreError, this one would only repeat it.
             if not isinstance(error, StoreError):
                 raise
+
+    def work_with(self, group: Group) -> None:
+        """Work on this run together with the other ranks of ``group``, each of which has opened it in a folder of its own.
+
+        Afterwards all ranks have the same rows (``store/sharing.py``). Raises DistributedError if their configurations differ, or
+        if a folder belongs to another run.
+        """
+        if group.size > 1:
+            share_rows(self, self._writer.call, group)
+        self.group = group
 
     def close(self) -> None:
         """Store everything that was added, then release the run. Raises StoreError if something could not be stored."""
@@ -106,6 +122,14 @@ class Run(StoredRun):
     def delete_attempts(self, arm: str) -> None:
         """Delete the attempts of an arm, so that they can be made again."""
         self._write("DELETE FROM attempts WHERE arm = ?", (arm,))
+
+    def share_attempts(self, arm: str) -> None:
+        """Give all ranks the attempts that any of them has in an arm. They make this call together."""
+        for sent in self.group.gather_json(
+            [asdict(attempt) for attempt in self.attempts(arm)] if self.group.size > 1 else []
+        ):
+            for data in sent:
+                self.add_attempt(parse(Attempt, data))
 
     def replace_pairs(self, pairs: Iterable[Pair]) -> None:
         """Store the run's pairs in place of earlier ones. They are given in training order."""
@@ -185,6 +209,15 @@ class Run(StoredRun):
     def _write(self, statement: str, values: tuple[Any, ...] = ()) -> None:
         """Run one statement, whose effect is on disk when this method returns."""
         self._writer.call(lambda db: db.execute(statement, values).close())
+
+
+def folder_of_rank(path: str | Path, rank: int) -> Path:
+    """Return the folder in which a rank has the run at ``path``: rank 0 there, and rank 1 in ``path.rank-1``.
+
+    Each has a folder of its own, so that ranks may share a disk.
+    """
+    folder = Path(path)
+    return folder.with_name(f"{folder.name}.rank-{rank}") if rank else folder
 
 
 def _configure(path: Path, config: Config | None) -> Config:

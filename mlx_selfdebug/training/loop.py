@@ -19,12 +19,14 @@ from mlx_selfdebug.models.backend import mx, nn, optim
 from mlx.utils import tree_map
 
 from mlx_selfdebug.config import TrainConfig
+from mlx_selfdebug.distributed import ALONE, Group
 from mlx_selfdebug.errors import TrainingError
 from mlx_selfdebug.training.batches import micro_batches, steps_of
 from mlx_selfdebug.training.checkpoint import Checkpoint
 from mlx_selfdebug.training.examples import Example
 from mlx_selfdebug.training.forms import training_forms
 from mlx_selfdebug.training.loss import loss_and_gradient
+from mlx_selfdebug.training.ranks import own_share, summed
 from mlx_selfdebug.values.step import Step
 
 MAX_GRAD_NORM = 1.0
@@ -80,11 +82,12 @@ def train_steps(
     shape: StepShape,
     start: Checkpoint | None,
     advance: Advance,
+    group: Group = ALONE,
 ) -> Iterator[Step]:
     """Make the steps that follow ``start`` and yield a record of each.
 
     When a step is yielded, network and optimizer are in the state after that step. The network is then in evaluation mode and has
-    its usual layers, so it may be used to decode.
+    its usual layers, so it may be used to decode. The ranks of ``group`` divide the examples of each step among themselves.
 
     Raises TrainingError, which names the pairs of the batch, if the loss or gradient is not finite ``MAX_SKIPPED`` steps in a row.
     """
@@ -94,7 +97,7 @@ def train_steps(
     skipped = 0
     batches = steps_of(examples, config.batch_size, config.epochs, seed)
     for number, batch in enumerate(islice(batches, first, None), first):
-        step = _step(network, optimizer, number, batch, shape, config.distilled_share)
+        step = _step(network, optimizer, number, batch, shape, config.distilled_share, group)
         skipped = skipped + 1 if step.skipped else 0
         if skipped == MAX_SKIPPED:
             raise TrainingError(
@@ -114,11 +117,12 @@ def _step(
     batch: Sequence[Example],
     shape: StepShape,
     distilled_share: float,
+    group: Group,
 ) -> Step:
     """Make one step from the examples of ``batch``. If its loss or gradient is not finite, the weights stay as they are."""
     begin = time.monotonic()
     with training_forms(network, recompute=shape.recompute):
-        loss, gradient = _accumulated(network, batch, shape.max_tokens, distilled_share)
+        loss, gradient = _accumulated(network, batch, shape.max_tokens, distilled_share, group)
     gradient, norm = optim.clip_grad_norm(gradient, MAX_GRAD_NORM)
     mx.eval(gradient, norm)
     if math.isfinite(loss) and math.isfinite(norm.item()):
@@ -133,17 +137,18 @@ def _step(
 
 
 def _accumulated(
-    network: nn.Module, batch: Sequence[Example], max_tokens: int, distilled_share: float
+    network: nn.Module, batch: Sequence[Example], max_tokens: int, distilled_share: float, group: Group
 ) -> tuple[float, Any]:
     """Return the weighted mean of the supervised tokens' losses over the whole step, and its gradient.
 
-    Both are the same however the step is cut into micro-batches.
+    Both are the same however the step is divided among the ranks and cut into micro-batches.
     """
     weight = sum(example.total_weight for example in batch)
     loss, gradient = 0.0, None
-    for micro_batch in micro_batches(batch, max_tokens):
+    for micro_batch in micro_batches(own_share(group, batch, [len(example.ids) for example in batch]), max_tokens):
         part = loss_and_gradient(network, micro_batch, distilled_share=distilled_share)
         gradient = part.gradient if gradient is None else tree_map(mx.add, gradient, part.gradient)
         mx.eval(gradient)
         loss += part.loss
+    loss, gradient = summed(group, network, loss, gradient)
     return loss / weight, tree_map(lambda array: array / weight, gradient)

@@ -21,6 +21,7 @@ from mlx_selfdebug.progress import Spent
 from mlx_selfdebug.training.checkpoint import newest_checkpoint, restore_best, save_checkpoint
 from mlx_selfdebug.training.loop import MAX_SKIPPED, Advance
 from mlx_selfdebug.training.plan import TrainingPlan
+from mlx_selfdebug.training.ranks import checkpoint_of_first, copy_weights
 from mlx_selfdebug.training.reward_prompts import RewardPrompt, choose, count_tokens, latest_failures
 from mlx_selfdebug.training.reward_update import Update, reward_optimizer, update
 from mlx_selfdebug.training.rollouts import Group, Rollouts, examples_of, pass_rates, remembered_rates, step_of
@@ -98,20 +99,25 @@ class RewardSession:
             self._run.add_reward_step(step)
             done += 1
             if done % config.reward_every == 0 or done == config.reward_steps:
+                copy_weights(self._run.group, self._model.network, self._optimizer)
                 self._check(done, advance)
-            if time.monotonic() - saved_at >= CHECKPOINT_S:
+            if self._run.group.is_first and time.monotonic() - saved_at >= CHECKPOINT_S:
                 save_checkpoint(folder, done, self._model.network, self._optimizer, self._settings)
                 time.sleep(config.cooldown_s)
                 saved_at = time.monotonic()
             advance(1, _note(step))
         best = self._selection.best if self._selection else None
         if best and best.step != done:
-            restore_best(folder, best.step, self._model.network)
+            if self._run.group.is_first:
+                restore_best(folder, best.step, self._model.network)
+            copy_weights(self._run.group, self._model.network)
         return Ending(done, reason, best.step if best else done)
 
     def _begin(self, advance: Advance) -> int:
         """Continue from the newest checkpoint, if there is one, and return the number of steps that are done."""
-        start = newest_checkpoint(self._run.rewards_path, self._settings)
+        ranks = self._run.group
+        own = newest_checkpoint(self._run.rewards_path, self._settings) if ranks.is_first else None
+        start = checkpoint_of_first(ranks, own)
         done = start.step if start else 0
         if start:
             start.restore(self._model.network, self._optimizer)
@@ -176,7 +182,7 @@ class RewardSession:
         by_group = [examples for examples in by_group if examples]
         if not by_group:
             return Update(0.0, 0.0, float(self._optimizer.learning_rate.item()))
-        figures = update(network, self._optimizer, by_group, config, self._plan.shape)
+        figures = update(network, self._optimizer, by_group, config, self._plan.shape, self._run.group)
         self._n_skipped = self._n_skipped + 1 if figures.skipped else 0
         if figures.skipped:
             logger.warning("reward step %d changed nothing: its loss or gradient is not finite", number)
@@ -193,7 +199,8 @@ class RewardSession:
         """Have the model repair the held-back failures, if tasks were held back, and save the adapter if it is the best."""
         if self._selection is None:
             return
-        check_and_keep_best(self._selection, done, self._run.rewards_path, self._model.network, self._spent, advance)
+        folder = self._run.rewards_path if self._run.group.is_first else None
+        check_and_keep_best(self._selection, done, folder, self._model.network, self._spent, advance)
         self._limit_cache()
 
     def _limit_cache(self) -> None:

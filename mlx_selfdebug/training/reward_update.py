@@ -23,11 +23,13 @@ from mlx_selfdebug.models.backend import mx, nn, optim
 from mlx.utils import tree_map
 
 from mlx_selfdebug.config import TrainConfig
+from mlx_selfdebug.distributed import ALONE, Group
 from mlx_selfdebug.training.batches import micro_batches
 from mlx_selfdebug.training.examples import Example
 from mlx_selfdebug.training.forms import training_forms
 from mlx_selfdebug.training.loop import MAX_GRAD_NORM, StepShape
 from mlx_selfdebug.training.loss import LossAndGradient, loss_and_gradient
+from mlx_selfdebug.training.ranks import own_share, summed
 from mlx_selfdebug.training.shared_prompt import can_share_prompt, shared_prompt_loss_and_gradient
 
 WARMUP_UPDATES = 5
@@ -68,20 +70,22 @@ def update(
     groups: Sequence[Sequence[Example]],
     config: TrainConfig,
     shape: StepShape,
+    ranks: Group = ALONE,
 ) -> Update:
     """Make one update of the weights from the examples of each group, and return its figures.
 
-    There must be at least one group, and each must have an example. If the loss or gradient is not finite, the weights stay as
-    they are.
+    There must be at least one group, and each must have an example. The ``ranks`` divide the groups among themselves. If the loss
+    or gradient is not finite, the weights stay as they are.
     """
     divisor = config.reward_prompts * config.reward_group_size * config.reward_max_tokens
     loss, gradient = 0.0, None
     with training_forms(network, recompute=shape.recompute):
-        for examples in groups:
+        for examples in own_share(ranks, groups, [sum(len(e.ids) for e in examples) for examples in groups]):
             part = group_loss_and_gradient(network, examples, shape.max_tokens, config.reward_kl)
             gradient = part.gradient if gradient is None else tree_map(mx.add, gradient, part.gradient)
             mx.eval(gradient)
             loss += part.loss
+    loss, gradient = summed(ranks, network, loss, gradient)
     gradient, norm = optim.clip_grad_norm(tree_map(lambda array: array / divisor, gradient), MAX_GRAD_NORM)
     mx.eval(gradient, norm)
     figures = Update(loss / divisor, float(norm.item()), float(optimizer.learning_rate.item()))

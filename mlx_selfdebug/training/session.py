@@ -23,6 +23,7 @@ from mlx_selfdebug.training.checkpoint import newest_checkpoint, restore_best, s
 from mlx_selfdebug.training.examples import Example
 from mlx_selfdebug.training.loop import Advance, count_steps, optimizer_of, train_steps
 from mlx_selfdebug.training.plan import TrainingPlan
+from mlx_selfdebug.training.ranks import checkpoint_of_first, copy_weights
 from mlx_selfdebug.training.selection import Selection
 from mlx_selfdebug.values.step import Step
 
@@ -58,7 +59,7 @@ class Session:
         Raises TrainingError if the loss or gradient is not finite several steps in a row, and StoreError if a checkpoint cannot
         be written.
         """
-        config, folder, network = self._config, self._run.training_path, self._model.network
+        config, folder, network, group = self._config, self._run.training_path, self._model.network, self._run.group
         settings = {
             "train": lasting_settings(config),
             "seed": self._seed,
@@ -66,14 +67,22 @@ class Session:
             "pairs": self._digest,
         }
         optimizer = optimizer_of(config, count_steps(len(self._examples), config))
-        start = newest_checkpoint(folder, settings)
+        start = checkpoint_of_first(group, newest_checkpoint(folder, settings) if group.is_first else None)
         done = start.step if start else 0
         # The number of steps that led to the adapter in the network. It is not known until this process has made a step, because
         # the checkpoint is loaded only then.
         steps_in_network = -1
         self._begin(done, advance)
         steps = train_steps(
-            network, self._examples, config, self._seed, optimizer, shape=self._plan.shape, start=start, advance=advance
+            network,
+            self._examples,
+            config,
+            self._seed,
+            optimizer,
+            shape=self._plan.shape,
+            start=start,
+            advance=advance,
+            group=group,
         )
         saved_at = time.monotonic()
         while not (self._selection and self._selection.over) and (step := next(steps, None)):
@@ -81,13 +90,16 @@ class Session:
             _record(self._run, step)
             self._spent.add("steps", step.wall_s)
             if done % self._steps_per_epoch == 0:
+                copy_weights(group, network, optimizer)
                 self._check(done, advance)
-            if time.monotonic() - saved_at >= CHECKPOINT_S:
+            if group.is_first and time.monotonic() - saved_at >= CHECKPOINT_S:
                 save_checkpoint(folder, done, network, optimizer, settings)
                 time.sleep(config.cooldown_s)
                 saved_at = time.monotonic()
         if self._selection and (best := self._selection.best) and best.step != steps_in_network:
-            restore_best(folder, best.step, network)
+            if group.is_first:
+                restore_best(folder, best.step, network)
+            copy_weights(group, network)
 
     def _begin(self, done: int, advance: Advance) -> None:
         """Continue after ``done`` steps: drop the records of later steps, and recall the checks of earlier ones."""
@@ -100,24 +112,26 @@ class Session:
         """Have the model repair the held-back failures, if tasks were held back, and save the adapter if it is the best."""
         if self._selection is None:
             return
-        check_and_keep_best(self._selection, done, self._run.training_path, self._model.network, self._spent, advance)
+        folder = self._run.training_path if self._run.group.is_first else None
+        check_and_keep_best(self._selection, done, folder, self._model.network, self._spent, advance)
         # Decoding the repairs has set a cache limit of its own.
         mx.set_cache_limit(self._plan.cache_bytes)
         mx.clear_cache()
 
 
 def check_and_keep_best(
-    selection: Selection, done: int, folder: Path, network: nn.Module, spent: Spent, advance: Advance
+    selection: Selection, done: int, folder: Path | None, network: nn.Module, spent: Spent, advance: Advance
 ) -> None:
     """Have the model repair the held-back failures after ``done`` steps, and save the adapter in ``folder`` if it is the best.
 
-    It is the best if it repaired at least as many as every earlier one.
+    It is the best if it repaired at least as many as every earlier one. Without a folder it is not saved, since another rank does
+    that.
     """
     advance(0, "testing repairs")
     with spent.on("repairs of held-back tasks"):
         check = selection.check(done)
     advance(0, f"{check.repaired} of {check.attempts} repaired")
-    if selection.best == check:
+    if folder and selection.best == check:
         save_best(folder, done, network)
 
 
