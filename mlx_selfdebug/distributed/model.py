@@ -11,8 +11,8 @@ from mlx_selfdebug.distributed import Group
 from mlx_selfdebug.distributed.files import share_folder
 from mlx_selfdebug.errors import ModelError, UnknownNameError
 from mlx_selfdebug.machine.cache_folder import default_cache_dir
-from mlx_selfdebug.models.resolve import ResolvedModel, resolve_model
 from mlx_selfdebug.models.checksum import sha256_of
+from mlx_selfdebug.models.resolve import ResolvedModel, resolve_model
 from mlx_selfdebug.progress import Progress
 
 
