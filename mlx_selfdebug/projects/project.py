@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -157,11 +158,24 @@ def _root_of(path: Path) -> Path:
 def _python_of(root: Path, python: str) -> str:
     """Return the path of the interpreter: ``python`` if it is given, else that of a virtual environment, else our own."""
     if python:
-        program = shutil.which(python)
-        if program is None:
-            raise UsageError(f"--python {python} is not a program; give the interpreter that runs the project's tests")
-        return os.path.abspath(program)
+        return _named_python(root, python)
     active = os.environ.get("VIRTUAL_ENV")
     folders = [*(root / name for name in VIRTUAL_ENVIRONMENTS), *([Path(active)] if active else [])]
     interpreters = (folder / "bin" / "python" for folder in folders if os.path.exists(folder / "pyvenv.cfg"))
     return next((str(path) for path in interpreters if os.access(path, os.X_OK)), sys.executable)
+
+
+def _named_python(root: Path, python: str) -> str:
+    """Return the path of the interpreter with this path or name. Raises UsageError if there is none.
+
+    What has a name may be a script, such as those of pyenv, which chooses an interpreter by the folder. So it is asked which one it
+    runs, without anything of the project being imported.
+    """
+    program = shutil.which(python)
+    if program is not None and os.sep not in python:
+        command = [program, "-I", "-c", "import sys; print(sys.executable)"]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+        program = done.stdout.strip() or None
+    if program is None:
+        raise UsageError(f"--python {python} is not a program; give the interpreter that runs the project's tests")
+    return os.path.abspath(program)

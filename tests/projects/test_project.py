@@ -127,6 +127,19 @@ def test_an_interpreter_is_looked_for_on_the_path(tmp_path: Path, monkeypatch: p
     assert Project.find([tmp_path], python="python9.9").python == str(tmp_path / "python9.9")
 
 
+def test_a_script_on_the_path_stands_for_the_interpreter_that_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "python9.9"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert Project.find([tmp_path], python="python9.9").python == sys.executable
+    script.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(UsageError, match=r"--python python9\.9 is not a program"):
+        Project.find([tmp_path], python="python9.9")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
 def test_a_folder_that_may_not_be_read_is_no_error(tmp_path: Path) -> None:
     write_project(tmp_path, {"a.py": "", "closed/b.py": ""})
