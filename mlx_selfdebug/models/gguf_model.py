@@ -1,28 +1,26 @@
 """Find the MLX parameter that each GGUF tensor becomes, and the config.json that goes with them.
 
-Two architectures are read: ``qwen2`` and ``llama``. The tensors are checked against the metadata: each tensor that the
-model needs must be there with the right shape, and there must be no tensor without a place in the model.
-
-In ``llama`` files the rows of the q and k projections are reordered, because llama.cpp applies the rotary embedding to
-neighbouring pairs of rows, while Hugging Face and MLX pair row i with row i + half. :attr:`Placement.heads` is the number
-of heads whose rows have to be put back in order.
+Two architectures are read: ``qwen2`` and ``llama``. The tensors are checked against the metadata: each tensor of
+``gguf_layout.py`` must be there with the right shape, and there must be no tensor without a place in the model.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
+
+import numpy as np
 
 from mlx_selfdebug.errors import FormatError
 from mlx_selfdebug.models.gguf_file import GgufFile, GgufTensor
+from mlx_selfdebug.models.gguf_layout import ARCHITECTURES, Sizes, expected_tensors
 from mlx_selfdebug.models.gguf_repack import BITS, GROUP_SIZE
+from mlx_selfdebug.models.gguf_rope import ORIGINAL_CONTEXT, ROPE_FACTORS, recognize_scaling
 
 Config = dict[str, Any]
 """The content of config.json."""
 
-ARCHITECTURES = ("llama", "qwen2")
 DENSE = frozenset({"F32", "F16", "BF16"})
 """The GGUF types that are not quantized. In safetensors they have the same names."""
 MAX_LAYERS = 1024
@@ -60,20 +58,6 @@ class ModelPlan:
     """The places of all tensors of the file."""
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    """The architecture of a model and its sizes."""
-
-    architecture: str
-    layers: int
-    hidden: int
-    feed_forward: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocabulary: int
-
-
 def plan_model(file: GgufFile) -> ModelPlan:
     """Return the layout of the model in ``file``.
 
@@ -90,7 +74,7 @@ def plan_model(file: GgufFile) -> ModelPlan:
     return ModelPlan(_config(file, sizes, tied, placements), tuple(placements))
 
 
-def _read_sizes(file: GgufFile) -> _Sizes:
+def _read_sizes(file: GgufFile) -> Sizes:
     architecture = file.metadata.get("general.architecture")
     if architecture not in ARCHITECTURES:
         raise FormatError(
@@ -102,7 +86,7 @@ def _read_sizes(file: GgufFile) -> _Sizes:
     heads, hidden = metadata.integer("attention.head_count"), metadata.integer("embedding_length")
     head_dim = metadata.integer("attention.key_length", hidden // heads)
     embedding = file.tensors.get("token_embd.weight")
-    sizes = _Sizes(
+    sizes = Sizes(
         architecture=metadata.architecture,
         layers=metadata.integer("block_count", limit=MAX_LAYERS),
         hidden=hidden,
@@ -116,7 +100,7 @@ def _read_sizes(file: GgufFile) -> _Sizes:
     return sizes
 
 
-def _check_heads(metadata: _Metadata, sizes: _Sizes) -> None:
+def _check_heads(metadata: _Metadata, sizes: Sizes) -> None:
     rotated = metadata.integer("rope.dimension_count", sizes.head_dim)
     if sizes.heads % sizes.kv_heads or sizes.head_dim % 2 or rotated != sizes.head_dim:
         metadata.fail(
@@ -148,22 +132,42 @@ class _Metadata:
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
-        """Return the value of ``key``, or ``default`` if it is missing. Raises FormatError unless it is positive and finite."""
+        """Return the value of ``key``, or ``default`` if it is missing. Raises FormatError unless it is positive and finite.
+
+        Of a float32, the shortest decimal is returned that stands for it: 1e-06, not 9.999999974752427e-07.
+        """
         value = self.file.metadata.get(f"{self.architecture}.{key}", default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             self.fail(f"{self.architecture}.{key} is {value!r}; it must be a positive number")
-        return float(value)
+        with np.errstate(over="ignore"):
+            single = np.float32(value)
+        return float(str(single)) if float(single) == value else float(value)
 
     def refuse_unknown_features(self) -> None:
         """Raise FormatError if the model has a feature that changes its arithmetic and is not supported."""
         for key in ("expert_count", "attention.sliding_window", "logit_scale", "attention.clamp_kqv"):
             if value := self.file.metadata.get(f"{self.architecture}.{key}"):
                 self.fail(f"{self.architecture}.{key} is {value!r}, which is not supported")
-        if "rope_freqs.weight" in self.file.tensors:
-            self.fail("tensor 'rope_freqs.weight' (Llama 3.1 rope scaling) is not supported")
 
-    def rope_scaling(self) -> dict[str, Any] | None:
+    def rope_base(self) -> float:
+        """Return the ``rope_theta`` of config.json."""
+        return self.number("rope.freq_base", 10_000.0)
+
+    def rope_scaling(self, head_dim: int) -> dict[str, Any] | None:
         """Return the ``rope_scaling`` of config.json, or None if positions are not scaled.
+
+        Raises FormatError for a scaling that is neither linear nor that of Llama 3.1.
+        """
+        linear = self.linear_scaling()
+        factors = self.file.tensors.get(ROPE_FACTORS)
+        if factors is None:
+            return linear
+        if linear is not None:
+            self.fail(f"positions are scaled both linearly and by tensor {factors.name!r}, which is not supported")
+        return self.llama3_scaling(factors, head_dim)
+
+    def linear_scaling(self) -> dict[str, Any] | None:
+        """Return the ``rope_scaling`` of config.json that the metadata describe, or None if they describe none.
 
         As in llama.cpp (``load_hparams``), the type is linear if it is missing, the factor may have an older key, and a factor of 0
         stands for none. Raises FormatError for another type, and for a factor that is negative or not finite.
@@ -180,8 +184,21 @@ class _Metadata:
                 return {"type": "linear", "factor": factor} if factor != 1.0 else None
         return None
 
+    def llama3_scaling(self, tensor: GgufTensor, head_dim: int) -> dict[str, Any]:
+        """Return the ``rope_scaling`` of config.json whose factors ``tensor`` holds."""
+        expected = (head_dim // 2,)
+        if tensor.shape != expected or tensor.type_name != "F32":
+            what = f"tensor {tensor.name!r} has shape {tensor.shape} and type {tensor.type_name}"
+            self.fail(f"{what}, expected {expected} and F32")
+        factors = self.file.read_rows(tensor, 0, 1)[0].view(np.float32)
+        original = self.integer("rope.scaling.original_context_length", ORIGINAL_CONTEXT)
+        scaling = recognize_scaling(factors, self.rope_base(), head_dim, original)
+        if scaling is None:
+            self.fail(f"the factors in tensor {tensor.name!r} are not those of Llama 3.1, and no others are supported")
+        return scaling
 
-def _config(file: GgufFile, sizes: _Sizes, tied: bool, placements: list[Placement]) -> Config:
+
+def _config(file: GgufFile, sizes: Sizes, tied: bool, placements: list[Placement]) -> Config:
     metadata = _Metadata(file, sizes.architecture)
     config: Config = {
         "model_type": sizes.architecture,
@@ -195,8 +212,8 @@ def _config(file: GgufFile, sizes: _Sizes, tied: bool, placements: list[Placemen
         "vocab_size": sizes.vocabulary,
         "max_position_embeddings": metadata.integer("context_length", limit=1 << 31),
         "rms_norm_eps": metadata.number("attention.layer_norm_rms_epsilon"),
-        "rope_theta": metadata.number("rope.freq_base", 10_000.0),
-        "rope_scaling": metadata.rope_scaling(),
+        "rope_theta": metadata.rope_base(),
+        "rope_scaling": metadata.rope_scaling(sizes.head_dim),
         "tie_word_embeddings": tied,
     }
     if quantization := _quantization(placements):
@@ -214,12 +231,14 @@ def _quantization(placements: list[Placement]) -> Config:
     return {"group_size": GROUP_SIZE, "bits": 4, **entries} if entries else {}
 
 
-def _place_all(file: GgufFile, sizes: _Sizes, tied: bool) -> tuple[list[Placement], list[str]]:
+def _place_all(file: GgufFile, sizes: Sizes, tied: bool) -> tuple[list[Placement], list[str]]:
     """Return the places of the tensors that are as expected, and what is wrong with the others."""
     placements: list[Placement] = []
     problems: list[str] = []
     unexpected_names = set(file.tensors)
-    for expected in _expected_tensors(sizes, tied):
+    if sizes.architecture == "llama":
+        unexpected_names.discard(ROPE_FACTORS)  # becomes an entry of the configuration
+    for expected in expected_tensors(sizes, tied):
         name, types = expected.name, _types_for(expected.shape)
         unexpected_names.discard(name)
         tensor = file.tensors.get(name)
@@ -239,40 +258,3 @@ def _place_all(file: GgufFile, sizes: _Sizes, tied: bool) -> tuple[list[Placemen
 def _types_for(shape: tuple[int, ...]) -> list[str]:
     """Return the GGUF types that a tensor of this shape may have. Only matrices may be quantized."""
     return sorted(DENSE.union(BITS) if len(shape) == 2 else DENSE)
-
-
-class _Expected(NamedTuple):
-    """A tensor that the file must hold."""
-
-    name: str
-    """The name in the file."""
-    path: str
-    """The path of the MLX module."""
-    shape: tuple[int, ...]
-    heads: int = 0
-    """The number of heads whose rows have to be put back in order."""
-
-
-def _expected_tensors(sizes: _Sizes, tied: bool) -> Iterator[_Expected]:
-    yield _Expected("token_embd.weight", "model.embed_tokens", (sizes.vocabulary, sizes.hidden))
-    yield _Expected("output_norm.weight", "model.norm", (sizes.hidden,))
-    if not tied:
-        yield _Expected("output.weight", "lm_head", (sizes.vocabulary, sizes.hidden))
-    for layer in range(sizes.layers):
-        yield from _expected_in_layer(sizes, f"blk.{layer}.", f"model.layers.{layer}.")
-
-
-def _expected_in_layer(sizes: _Sizes, source: str, target: str) -> Iterator[_Expected]:
-    hidden, feed_forward = sizes.hidden, sizes.feed_forward
-    yield _Expected(f"{source}attn_norm.weight", f"{target}input_layernorm", (hidden,))
-    yield _Expected(f"{source}ffn_norm.weight", f"{target}post_attention_layernorm", (hidden,))
-    yield _Expected(f"{source}ffn_gate.weight", f"{target}mlp.gate_proj", (feed_forward, hidden))
-    yield _Expected(f"{source}ffn_up.weight", f"{target}mlp.up_proj", (feed_forward, hidden))
-    yield _Expected(f"{source}ffn_down.weight", f"{target}mlp.down_proj", (hidden, feed_forward))
-    yield _Expected(f"{source}attn_output.weight", f"{target}self_attn.o_proj", (hidden, sizes.heads * sizes.head_dim))
-    for letter, heads in (("q", sizes.heads), ("k", sizes.kv_heads), ("v", sizes.kv_heads)):
-        path, rows = f"{target}self_attn.{letter}_proj", heads * sizes.head_dim
-        reordered = heads if sizes.architecture == "llama" and letter in "qk" else 0
-        yield _Expected(f"{source}attn_{letter}.weight", path, (rows, hidden), reordered)
-        if sizes.architecture == "qwen2":
-            yield _Expected(f"{source}attn_{letter}.bias", path, (rows,))

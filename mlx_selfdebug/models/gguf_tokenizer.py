@@ -18,9 +18,10 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from mlx_selfdebug.errors import FormatError
 from mlx_selfdebug.models.gguf_file import GgufFile
 
-_CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5
-"""GGUF's codes of the token types that are treated in a special way."""
-_END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>")
+NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
+"""GGUF's codes of types of tokens. Control tokens are those that transformers calls special."""
+END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>")
+"""The control tokens that end a completion in every model that has them. llama.cpp knows them by their text, too."""
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -66,8 +67,8 @@ def read_tokenizer(file: GgufFile) -> GgufTokenizer:
     end_ids = metadata.end_ids(tokens, types)
     bos_id = metadata.token_id("bos", len(tokens))
     tokenizer = _bpe(metadata, tokens)
-    tokenizer.add_special_tokens(_added(tokens, types, _CONTROL))
-    tokenizer.add_tokens(_added(tokens, types, _USER_DEFINED))
+    tokenizer.add_special_tokens(_added(tokens, types, CONTROL))
+    tokenizer.add_tokens(_added(tokens, types, USER_DEFINED))
     if bos_id is not None and file.metadata.get("tokenizer.ggml.add_bos_token") is True:
         bos = tokens[bos_id]
         tokenizer.post_processor = processors.TemplateProcessing(
@@ -116,11 +117,18 @@ PRE_TOKENIZERS: dict[str, Callable[[Tokenizer], None]] = {
 """The functions that set a tokenizer's pre-tokenizer, by the value of ``tokenizer.ggml.pre``."""
 
 
+def ignores_merges(pre_tokenizer: str) -> bool:
+    """Return whether a word that is a token is taken as it is, even where merging its parts would end elsewhere.
+
+    Of the tokenizers with an entry in :data:`PRE_TOKENIZERS`, Llama 3's does this.
+    """
+    return pre_tokenizer == "llama-bpe"
+
+
 def _bpe(metadata: _Metadata, tokens: list[str]) -> Tokenizer:
     vocabulary = {token: i for i, token in enumerate(tokens)}
     merges = metadata.merges(vocabulary)
-    # Llama 3 takes a word that is a token as it is, even where merging its parts would end elsewhere.
-    tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=metadata.pre_tokenizer == "llama-bpe"))
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=ignores_merges(metadata.pre_tokenizer)))
     PRE_TOKENIZERS[metadata.pre_tokenizer](tokenizer)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
@@ -128,7 +136,7 @@ def _bpe(metadata: _Metadata, tokens: list[str]) -> Tokenizer:
 
 
 def _added(tokens: list[str], types: list[int], added_type: int) -> list[AddedToken]:
-    special = added_type == _CONTROL
+    special = added_type == CONTROL
     return [
         AddedToken(token, special=special, normalized=False)
         for token, token_type in zip(tokens, types, strict=True)
@@ -183,7 +191,7 @@ class _Metadata:
         if not isinstance(types, list) or len(types) != len(tokens):
             raise self.error("tokenizer.ggml.token_type is missing or is not as long as tokenizer.ggml.tokens")
         n = len(tokens)
-        while n and types[n - 1] == _UNUSED:
+        while n and types[n - 1] == UNUSED:
             n -= 1
         tokens = tokens[:n]
         if not tokens or len(set(tokens)) != n or "" in tokens:
@@ -210,9 +218,12 @@ class _Metadata:
         return value
 
     def end_ids(self, tokens: list[str], types: list[int]) -> tuple[int, ...]:
-        """Return the ids that end a completion: the eos id, the end-of-turn id if there is one, and known control tokens."""
-        ids = [self.token_id(name, len(tokens)) for name in ("eos", "eot")]
-        ids += [i for i, token in enumerate(tokens) if types[i] == _CONTROL and token in _END_TOKENS]
+        """Return the ids that end a completion.
+
+        These are the eos id, the ids of the ends of a turn (eot) and of a message (eom) if there are any, and known control tokens.
+        """
+        ids = [self.token_id(name, len(tokens)) for name in ("eos", "eot", "eom")]
+        ids += [i for i, token in enumerate(tokens) if types[i] == CONTROL and token in END_TOKENS]
         unique = tuple(dict.fromkeys(i for i in ids if i is not None))
         if not unique:
             raise self.error("the metadata names no end-of-sequence token")

@@ -60,7 +60,7 @@ def write_gguf(
 ) -> dict[str, np.ndarray]:
     """Write a tiny model and return its weights as a reader should see them: dequantized, rows in order.
 
-    ``metadata`` overrides entries (None leaves one out); ``replace`` overrides tensors with raw data of a type.
+    ``metadata`` overrides entries (None leaves one out); ``replace`` overrides or adds tensors with raw data of a type.
     """
     tokens = [*SPECIALS, *byte_alphabet(), "de", "def"]
     weights = hugging_face_weights(architecture, len(tokens), tied)
@@ -88,6 +88,9 @@ def write_gguf(
     seen = {}
     for name, data in weights.items():
         seen[name] = _add_tensor(writer, architecture, name, data, kind, replace or {})
+    for name, extra in (replace or {}).items():
+        if extra is not None and name not in weights:
+            writer.add_tensor(name, extra[0], raw_dtype=extra[1])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

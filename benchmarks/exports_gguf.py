@@ -1,0 +1,276 @@
+"""Export a model with an adapter as a GGUF file, read it back, and compare what llama.cpp and this package decode from it.
+
+    python benchmarks/exports_gguf.py [--model qwen2.5-coder-0.5b] [--adapter runs/first/adapter] [--dtype f16]
+                                      [--prompts 20] [--tokens 48] [--threads 2] [--output FILE]
+
+Without ``--adapter``, an adapter with small random weights is made: it changes every layer, and therefore the text. Each part is a
+process of its own, so that the peak of the export is its own, too:
+
+``export``     writes the file, and gives its size, the time and the process's peak memory
+``read back``  compares the file, as our importer reads it, with model and adapter: each tensor bit for bit with the merged weight
+               rounded to the dtype, the configuration, and the ids of the prompts
+``ours``       decodes greedily from the imported file, whose weights are the rounded ones
+``llama.cpp``  decodes greedily from the file, in xllamacpp (pip install xllamacpp). Without it, this part is left out
+
+The prompts are those of starter tasks. Where the two texts part, ``margin`` is the difference between our two largest logits there:
+a small one means that rounding decides. Prints a table, then one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mlx_selfdebug.models.backend import device_name, mx
+
+from mlx.utils import tree_map
+from mlx_lm.models.cache import make_prompt_cache
+
+from mlx_selfdebug.config import TrainConfig
+from mlx_selfdebug.domains import domain_of
+from mlx_selfdebug.exporting.gguf import DTYPES, export_gguf
+from mlx_selfdebug.models.gguf_import import import_gguf
+from mlx_selfdebug.models.load import Model, load_model, open_model
+from mlx_selfdebug.models.sealed import sha256_of
+from mlx_selfdebug.tasks import load_tasks
+from mlx_selfdebug.training.adapter import insert_adapter, open_adapter, remove_adapter, save_adapter
+
+DENSE = {"f32": mx.float32, "f16": mx.float16, "bf16": mx.bfloat16}
+"""The dtypes whose tensors are compared bit for bit. Q8_0 is quantized again on the way."""
+SERVER = """
+import sys, xllamacpp
+parameters = xllamacpp.CommonParams()
+parameters.model.path, parameters.n_ctx = sys.argv[1], int(sys.argv[2])
+parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = int(sys.argv[3])
+parameters.n_parallel = 1
+server = xllamacpp.Server(parameters)
+print("listening at", server.listening_address, flush=True)
+sys.stdin.read()
+"""
+CONTEXT = 2048
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="qwen2.5-coder-0.5b")
+    parser.add_argument("--adapter", type=Path)
+    parser.add_argument("--dtype", choices=list(DTYPES), default="f16")
+    parser.add_argument("--prompts", type=int, default=20)
+    parser.add_argument("--tokens", type=int, default=48)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output", type=Path, help="keep the file here")
+    parser.add_argument("--part", choices=["export", "ours"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.part:
+        print(json.dumps({"export": export, "ours": read_back}[options.part](options)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        options.folder = Path(folder)
+        options.output = options.output or options.folder / "model.gguf"
+        exported, ours = in_a_process(options, "export"), in_a_process(options, "ours")
+        theirs = of_llama_cpp(options, ours["prompts"])
+    report(options, exported, ours, theirs)
+
+
+def in_a_process(options: argparse.Namespace, part: str) -> dict[str, Any]:
+    """Return what a part of the benchmark prints in a process of its own."""
+    command = [sys.executable, __file__, "--part", part]
+    for name in ("model", "adapter", "dtype", "prompts", "tokens", "output", "folder"):
+        value = getattr(options, name)
+        command += [f"--{name}", str(value)] if value is not None else []
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def export(options: argparse.Namespace) -> dict[str, Any]:
+    model = open_model(options.model)
+    adapter = open_adapter(options.adapter or random_adapter(model, options.folder / "random"))
+    begin = time.perf_counter()
+    export_gguf(model, adapter, options.output, options.dtype)
+    seconds = time.perf_counter() - begin
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"export_s": round(seconds, 1), "peak_bytes": peak, "file_bytes": options.output.stat().st_size}
+
+
+def random_adapter(model: Model, folder: Path) -> Path:
+    """Write an adapter to ``folder`` whose updates are a few percent of the weights, and return the folder."""
+    settings = insert_adapter(model.network, TrainConfig(), 0)
+    mx.random.seed(1)
+    weights = model.network.trainable_parameters()
+    model.network.update(tree_map(lambda array: array + 0.02 * mx.random.normal(array.shape), weights))
+    save_adapter(model.network, folder, settings, model.origin)
+    remove_adapter(model.network)
+    return folder
+
+
+def read_back(options: argparse.Namespace) -> dict[str, Any]:
+    """Compare the imported file with model and adapter, and decode greedily from it."""
+    source = load_model(options.model)
+    folder = import_gguf(options.output, options.folder / "models", sha256_of(options.output))
+    record: dict[str, Any] = compare_weights(source, options, folder)
+    prompts = [ids for _, ids in zip(range(options.prompts), rendered(source), strict=False)]
+    keys = [key for key in source.config if key not in ("quantization", "quantization_config", "eos_token_id")]
+    del source.network
+    imported = load_model(str(folder))
+    record["config_differs"] = [key for key in keys if not alike(source.config[key], imported.config.get(key))]
+    record["prompts"] = prompts
+    record["same_ids"] = prompts == [ids for _, ids in zip(prompts, rendered(imported), strict=False)]
+    begin = time.perf_counter()
+    decoded = [decode(imported, ids, options.tokens) for ids in prompts]
+    record["decode_s"] = round(time.perf_counter() - begin, 1)
+    record["completions"] = [{"ids": ids, "text": imported.decode(ids), "margins": margins} for ids, margins in decoded]
+    return record
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Return whether two settings are equal, where numbers may be rounded to float32."""
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) <= 1e-7 * abs(one)
+    return bool(one == other)
+
+
+def compare_weights(source: Model, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    if options.dtype not in DENSE:
+        return {"tensors": 0, "equal_tensors": 0}
+    back = mx.load(str(folder / "model.safetensors"))
+    equal = 0
+    adapter = open_adapter(options.adapter or options.folder / "random")
+    with adapter.applied(source):
+        modules = dict(source.network.named_modules())
+        for name, array in back.items():
+            path, _, parameter = name.rpartition(".")
+            module = modules[path]
+            if hasattr(module, "fuse"):
+                module = module.fuse()
+            elif "scales" in module:
+                module = dense(module)
+            expected = module[parameter]
+            expected = expected.astype(DENSE[options.dtype]) if expected.ndim == 2 else expected
+            equal += array.dtype == expected.dtype and bool(mx.array_equal(array, expected))
+    return {"tensors": len(back), "equal_tensors": equal}
+
+
+def dense(module: Any) -> dict[str, mx.array]:
+    """Return the weight of a quantized layer, by the name of its parameter."""
+    scales, biases = module.scales.astype(mx.float32), module.biases.astype(mx.float32)
+    weight = mx.dequantize(module.weight, scales, biases, group_size=module.group_size, bits=module.bits)
+    return {"weight": weight}
+
+
+def rendered(model: Model) -> Iterator[list[int]]:
+    """Yield the ids of the prompts of starter tasks."""
+    for task in load_tasks("starter"):
+        domain = domain_of(task.domain)
+        message = {"role": "user", "content": domain.prompt(task)}
+        yield model.render([message], reply_prefix=domain.reply_prefix)
+
+
+def decode(model: Model, prompt: list[int], n_tokens: int) -> tuple[list[int], list[float]]:
+    """Return the ids of the greedy completion, and at each the difference between the two largest logits."""
+    cache = make_prompt_cache(model.network)
+    ids: list[int] = []
+    margins: list[float] = []
+    step = prompt
+    while len(ids) < n_tokens:
+        logits = model.network(mx.array([step]), cache=cache)[0, -1]
+        first, second = mx.sort(logits)[::-1][:2].tolist()
+        step = [int(mx.argmax(logits).item())]
+        margins.append(round(first - second, 5))
+        if step[0] in model.eos_ids:
+            break
+        ids += step
+    return ids, margins
+
+
+def of_llama_cpp(options: argparse.Namespace, prompts: list[list[int]]) -> list[dict[str, Any]] | None:
+    """Return llama.cpp's greedy completions of the prompts, or None if xllamacpp is not installed."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        return None
+    with serving(options) as address:
+        return [complete(address, prompt, options.tokens) for prompt in prompts]
+
+
+@contextmanager
+def serving(options: argparse.Namespace) -> Iterator[str]:
+    """Run llama.cpp's server in a process of its own, and yield its address."""
+    command = [sys.executable, "-c", SERVER, str(options.output), str(CONTEXT), str(options.threads)]
+    log = options.folder / "llama.cpp.log"
+    with log.open("w") as errors, subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("listening at "):
+                yield line.split()[-1]
+                process.kill()
+                return
+    raise SystemExit(f"llama.cpp does not start:\n{log.read_text()[-2000:]}")
+
+
+def complete(address: str, prompt: list[int], n_tokens: int) -> dict[str, Any]:
+    """Return the ids and the text of a greedy completion by llama.cpp."""
+    body = {"prompt": prompt, "n_predict": n_tokens, "temperature": 0, "return_tokens": True, "cache_prompt": False}
+    request = urllib.request.Request(
+        f"{address}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as response:
+        answer = json.load(response)
+    return {"ids": answer["tokens"], "text": answer["content"]}
+
+
+def report(
+    options: argparse.Namespace, exported: dict[str, Any], ours: dict[str, Any], theirs: list[dict[str, Any]] | None
+) -> None:
+    size, peak = exported["file_bytes"] / 1e9, exported["peak_bytes"] / 1e9
+    print(f"export     {size:.2f} GB in {exported['export_s']} s, peak memory {peak:.2f} GB")
+    print(f"read back  {ours['equal_tensors']} of {ours['tensors']} tensors equal bit for bit")
+    print(f"           settings that differ: {', '.join(ours['config_differs']) or 'none'}")
+    print(f"           ids of the prompts: {'the same' if ours['same_ids'] else 'others'}")
+    rows = compare(ours["completions"], theirs) if theirs is not None else []
+    if theirs is None:
+        print("llama.cpp  left out: pip install xllamacpp")
+    else:
+        print(f"llama.cpp  {sum(row['same'] for row in rows)} of {len(rows)} greedy texts are the same")
+    for i, row in enumerate(rows):
+        where = "the same" if row["same"] else f"part at token {row['at']}, where our margin is {row['margin']}"
+        print(f"  prompt {i + 1:2}: {row['tokens']:3} tokens, {where}")
+    versions = {name: version(name) for name in ("mlx", "mlx-lm", "gguf")}
+    if theirs is not None:
+        versions["xllamacpp"] = version("xllamacpp")
+    record = {
+        "benchmark": "exports_gguf", "model": options.model, "dtype": options.dtype, **exported,
+        **{key: ours[key] for key in ("tensors", "equal_tensors", "config_differs", "same_ids", "decode_s")},
+        "prompts": len(ours["prompts"]), "texts": rows, "same_texts": sum(row["same"] for row in rows),
+        "device": device_name(), "machine": platform.machine(), "versions": versions,
+    }  # fmt: skip
+    print(json.dumps(record))
+
+
+def compare(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return for each prompt whether both texts are the same, and if not, where they part and how near a tie that is."""
+    rows = []
+    for our, their in zip(ours, theirs, strict=True):
+        pairs = enumerate(zip(our["ids"], their["ids"], strict=False))
+        at = next((i for i, (a, b) in pairs if a != b), min(len(our["ids"]), len(their["ids"])))
+        row: dict[str, Any] = {"tokens": len(our["ids"]), "same": our["text"] == their["text"]}
+        rows.append(row if row["same"] else row | {"at": at, "margin": our["margins"][at]})
+    return rows
+
+
+if __name__ == "__main__":
+    main()

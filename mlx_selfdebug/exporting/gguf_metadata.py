@@ -1,0 +1,132 @@
+"""Describe a model in the metadata of a GGUF file: its architecture, sizes, rotation of positions, and where it comes from.
+
+What GGUF has no words for, or what the importer would not read, is refused by name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gguf.constants import GGML_QUANT_VERSION
+
+from mlx_selfdebug.errors import ModelError
+from mlx_selfdebug.models.gguf_file import Value
+from mlx_selfdebug.models.gguf_layout import ARCHITECTURES, Sizes
+from mlx_selfdebug.models.gguf_rope import ORIGINAL_CONTEXT, Floats, rope_factors
+from mlx_selfdebug.models.load import Model
+from mlx_selfdebug.training.adapter import Adapter
+
+MAX_CONTEXT = 1 << 20
+"""The context length that is written for a model whose configuration does not give one."""
+_HINT = "export the adapter alone, or the model in MLX's format"
+
+
+def read_sizes(model: Model) -> Sizes:
+    """Return the architecture and the sizes of ``model``.
+
+    Raises:
+        ModelError: the architecture is not one that is written, or the model has a feature that GGUF has no words for.
+    """
+    architecture = str(model.config.get("model_type"))
+    if architecture not in ARCHITECTURES:
+        what = f"{model.name} has the architecture {architecture!r}, which is not written to GGUF files"
+        raise ModelError(f"{what}; {' and '.join(ARCHITECTURES)} are", hint=_HINT)
+    args: Any = model.network.args
+    if args.rope_traditional or set(getattr(args, "layer_types", None) or ()) > {"full_attention"}:
+        what = "the rotation of neighbouring dimensions" if args.rope_traditional else "attention to a sliding window"
+        raise ModelError(f"{model.name} uses {what}, which is not written to GGUF files", hint=_HINT)
+    return Sizes(
+        architecture=architecture,
+        layers=args.num_hidden_layers,
+        hidden=args.hidden_size,
+        feed_forward=args.intermediate_size,
+        heads=args.num_attention_heads,
+        kv_heads=args.num_key_value_heads or args.num_attention_heads,
+        head_dim=getattr(args, "head_dim", None) or args.hidden_size // args.num_attention_heads,
+        vocabulary=args.vocab_size,
+    )
+
+
+def describe_network(model: Model, sizes: Sizes) -> dict[str, Value]:
+    """Return the entries of the metadata that describe the network.
+
+    Raises:
+        ModelError: the positions are scaled in a way that is not written.
+    """
+    args: Any = model.network.args
+    entries: dict[str, Value] = {
+        "context_length": int(args.max_position_embeddings or MAX_CONTEXT),
+        "block_count": sizes.layers,
+        "embedding_length": sizes.hidden,
+        "feed_forward_length": sizes.feed_forward,
+        "attention.head_count": sizes.heads,
+        "attention.head_count_kv": sizes.kv_heads,
+        "attention.key_length": sizes.head_dim,
+        "attention.value_length": sizes.head_dim,
+        "attention.layer_norm_rms_epsilon": float(args.rms_norm_eps),
+        "rope.dimension_count": sizes.head_dim,
+        "rope.freq_base": float(args.rope_theta),
+        "vocab_size": sizes.vocabulary,
+    }
+    return {f"{sizes.architecture}.{key}": value for key, value in (entries | _scaling(model, sizes)).items()}
+
+
+def read_rope_factors(model: Model, sizes: Sizes) -> Floats | None:
+    """Return the factors of Llama 3.1's scaling of positions, or None if ``model`` does not scale positions in this way."""
+    scaling: dict[str, Any] | None = model.network.args.rope_scaling
+    if scaling is None or _kind(scaling) != "llama3":
+        return None
+    return rope_factors(scaling, float(model.network.args.rope_theta), sizes.head_dim)
+
+
+def describe_origin(model: Model, adapter: Adapter | None) -> dict[str, Value]:
+    """Return the entries of the metadata that name the model, its base and the adapter."""
+    base = Path(model.name).name.removesuffix(".gguf")
+    kind, _, place = model.origin.partition(":")
+    entries: dict[str, Value] = {
+        "general.type": "model",
+        "general.name": base,
+        "general.quantization_version": GGML_QUANT_VERSION,
+    }
+    if adapter is None:
+        return entries
+    entries |= {
+        "general.name": f"{base}-{_run_name(adapter)}",
+        "general.finetune": _run_name(adapter),
+        "general.description": f"{base} with an adapter of mlx-selfdebug merged into it (SHA-256 {adapter.digest()})",
+        "general.base_model.count": 1,
+        "general.base_model.0.name": base,
+    }
+    if kind == "hub":
+        repository, _, revision = place.partition("@")
+        entries["general.base_model.0.repo_url"] = f"https://huggingface.co/{repository}"
+        entries["general.base_model.0.version"] = revision
+    elif kind == "gguf":
+        entries["general.base_model.0.version"] = place  # the beginning of the file's SHA-256
+    return entries
+
+
+def _run_name(adapter: Adapter) -> str:
+    """Return the name of the run that made the adapter, whose folder it is kept in, or that of a folder of its own."""
+    folder = adapter.path.resolve()
+    return folder.parent.name if folder.name == "adapter" else folder.name
+
+
+def _kind(scaling: dict[str, Any]) -> str:
+    # mlx-lm looks for the two keys in this order.
+    return str(scaling.get("type") or scaling.get("rope_type", "default"))
+
+
+def _scaling(model: Model, sizes: Sizes) -> dict[str, Value]:
+    scaling: dict[str, Any] | None = model.network.args.rope_scaling
+    kind = "default" if scaling is None else _kind(scaling)
+    if scaling is None or kind == "default":
+        return {}
+    if kind == "linear":
+        return {"rope.scaling.type": "linear", "rope.scaling.factor": float(scaling["factor"])}
+    if kind == "llama3" and sizes.architecture == "llama":
+        original = scaling.get("original_max_position_embeddings", ORIGINAL_CONTEXT)
+        return {"rope.scaling.original_context_length": int(original)}  # The rest is a tensor.
+    what = f"{model.name} scales positions by {kind!r}, which is not written to GGUF files of the architecture {sizes.architecture}"
+    raise ModelError(what, hint=_HINT)
