@@ -33,8 +33,9 @@ def read_sizes(model: Model) -> Sizes:
         what = f"{model.name} has the architecture {architecture!r}, which is not written to GGUF files"
         raise ModelError(f"{what}; {' and '.join(ARCHITECTURES)} are", hint=_HINT)
     args: Any = model.network.args
-    if args.rope_traditional or set(getattr(args, "layer_types", None) or ()) > {"full_attention"}:
-        what = "the rotation of neighbouring dimensions" if args.rope_traditional else "attention to a sliding window"
+    slides = set(getattr(args, "layer_types", None) or ["full_attention"]) != {"full_attention"}
+    if args.rope_traditional or slides:
+        what = "attention to a sliding window" if slides else "the rotation of neighbouring dimensions"
         raise ModelError(f"{model.name} uses {what}, which is not written to GGUF files", hint=_HINT)
     return Sizes(
         architecture=architecture,
@@ -82,8 +83,8 @@ def read_rope_factors(model: Model, sizes: Sizes) -> Floats | None:
 
 def describe_origin(model: Model, adapter: Adapter | None) -> dict[str, Value]:
     """Return the entries of the metadata that name the model, its base and the adapter."""
-    base = Path(model.name).name.removesuffix(".gguf")
     kind, _, place = model.origin.partition(":")
+    base = model.path.resolve().name if kind == "folder" else Path(model.name).name.removesuffix(".gguf")
     entries: dict[str, Value] = {
         "general.type": "model",
         "general.name": base,

@@ -14,6 +14,7 @@ from mlx_selfdebug.models.backend import mx, nn
 from mlx_lm.tuner.utils import load_adapters
 
 from mlx_selfdebug.errors import ModelError
+from mlx_selfdebug.models.dora import any_bits
 
 WEIGHTS = "adapters.safetensors"
 SETTINGS = "adapter_config.json"
@@ -56,7 +57,8 @@ def add_adapter(network: nn.Module, folder: Path, name: str) -> None:
     """
     read_settings(folder)
     try:
-        load_adapters(network, str(folder))
+        with any_bits():
+            load_adapters(network, str(folder))
         mx.eval(network.parameters())
     except _WEIGHT_ERRORS as error:
         what = f"the adapter {folder} does not fit {name}: {error}"

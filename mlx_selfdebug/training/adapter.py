@@ -24,6 +24,7 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.errors import ModelError, StoreError, TrainingError
 from mlx_selfdebug.models.adapters import SETTINGS, WEIGHTS, add_adapter, read_settings
+from mlx_selfdebug.models.dora import any_bits
 from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.store import write_atomically
 
@@ -84,7 +85,8 @@ def insert_adapter(network: nn.Module, config: TrainConfig, seed: int) -> Adapte
     parameters = {"rank": config.rank, "scale": config.scale, "dropout": 0.0}
     mx.random.seed(seed)
     try:
-        linear_to_lora_layers(network, layers, parameters, use_dora=config.method == "dora")
+        with any_bits():
+            linear_to_lora_layers(network, layers, parameters, use_dora=config.method == "dora")
     except ValueError as error:
         remove_adapter(network)
         raise TrainingError(

@@ -113,11 +113,12 @@ def test_a_file_that_was_read_and_written_again_is_read_as_before(tmp_path: Path
         assert (first / file).read_bytes() == (second / file).read_bytes(), file
 
 
-def test_the_weights_of_a_quantized_model_are_rounded_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["lora", "dora"])
+def test_the_weights_of_a_quantized_model_are_rounded_once(method: str, tmp_path: Path) -> None:
     write_gguf(tmp_path / "first.gguf", kind=gguf.GGMLQuantizationType.Q5_0)
     folder = brought_back(tmp_path / "first.gguf", tmp_path / "models")
     opened, loaded = open_model(str(folder)), load_model(str(folder))
-    adapter = random_adapter(loaded, tmp_path / "adapter")
+    adapter = random_adapter(loaded, tmp_path / "adapter", method)
     of_opened = export_gguf(opened, adapter, tmp_path / "opened.gguf")
     of_loaded = export_gguf(loaded, adapter, tmp_path / "loaded.gguf")
     assert of_opened.read_bytes() == of_loaded.read_bytes()
