@@ -210,9 +210,10 @@ def serving(options: argparse.Namespace) -> Iterator[str]:
     """Run llama.cpp's server in a process of its own, and yield its address."""
     command = [sys.executable, "-c", SERVER, str(options.output), str(CONTEXT), str(options.threads)]
     log = options.folder / "llama.cpp.log"
-    with log.open("w") as errors, subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
-    ) as process:
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("listening at "):

@@ -68,7 +68,9 @@ def export_gguf(
     if dtype not in DTYPES:
         raise UnknownNameError("dtype", dtype, DTYPES)
     if model.adapter is not None:
-        raise ModelError(f"{model.name} has the adapter {model.adapter} already", hint="load the model without an adapter")
+        raise ModelError(
+            f"{model.name} has the adapter {model.adapter} already", hint="load the model without an adapter"
+        )
     kind, file_type = DTYPES[dtype]
     sizes = read_sizes(model)
     tensors = plan_tensors(model.network, sizes, kind, model.name)
@@ -105,9 +107,9 @@ def _check_target(output: Path, n_bytes: int) -> None:
 
 @contextmanager
 def _replacing(output: Path) -> Iterator[Path]:
-    """Yield the path of a file to write, which is renamed to ``output`` when the block ends without an error, and removed otherwise.
+    """Yield the path of a file to write, which is renamed to ``output`` when the block ends without an error.
 
-    An OSError inside the block is raised as StoreError.
+    If the block raises, the file is removed. An OSError inside the block is raised as StoreError.
     """
     partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
     try:

@@ -127,7 +127,7 @@ def read_pieces(modules: Mapping[str, nn.Module], tensor: FileTensor) -> Iterato
 def dense_rows(layer: nn.Module, start: int, stop: int) -> Floats:
     """Return the rows from ``start`` up to ``stop`` of the weight of a layer that may be quantized.
 
-    A quantized weight is computed with scales in float32, as on the CPU (``models/dense.py``): scales in float16 would round it twice.
+    A quantized weight is computed with scales in float32, as in ``models/dense.py``. Scales in float16 would round it twice.
     """
     weight = layer.weight[start:stop]
     if "scales" not in layer:

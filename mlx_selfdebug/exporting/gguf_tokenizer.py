@@ -34,8 +34,8 @@ PROBES = (
     "def f(x):\n    return x ** 2  # squared\n\n\nclass A(B):\n\t@property\n\tdef y(self): return {'a': [1, 2.5e-3]}\r\n",
     "I'm sure they've said it's HE'LL and 'quoted' we'd    ...   3 33 333 3333 33333 0x1F 1_000_000",
     "  leading, \t tabs \t\t and trailing  \n \n\n ------======= ''''```\"\"\"!!??",
-    "na\u00efve nai\u0308ve \u00fcn\u00efc\u00f6de \u65e5\u672c\u8a9e \u043f\u0440\u0438\u0432\u0435\u0442 \u1780\u17b6\u1793\u17cb"
-    " \u0663\u0664 \u00bd \U0001f680 \U0001f636\u200d\U0001f32b\ufe0f \u00a0\u3000\u2028",
+    "na\u00efve nai\u0308ve \u00fcn\u00efc\u00f6de \u65e5\u672c\u8a9e \u043f\u0440\u0438\u0432\u0435\u0442",
+    "\u1780\u17b6\u1793\u17cb \u0663\u0664 \u00bd \U0001f680 \U0001f636\u200d\U0001f32b\ufe0f \u00a0\u3000\u2028",
 )
 """Texts on which tokenizers of different kinds differ: code, contractions, digits, white space, composed letters, many scripts."""
 _HINT = "export the model in MLX's format instead"
@@ -157,7 +157,9 @@ def _end_ids(
     others = sorted(set(end_ids) - known - {eos})
     roles = ["eos"] * (eos is None) + ["eot", "eom"]
     if len(others) > len(roles):
-        raise source.error(f"its completions end with {len(others)} unusual tokens, and GGUF has place for {len(roles)}")
+        raise source.error(
+            f"its completions end with {len(others)} unusual tokens, and GGUF has place for {len(roles)}"
+        )
     return {f"tokenizer.ggml.{role}_token_id": i for role, i in zip(roles, others, strict=False)}
 
 

@@ -31,7 +31,9 @@ class GgufFileWriter:
     def __enter__(self) -> GgufFileWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             self._writer.close()
         except OSError:
@@ -84,7 +86,9 @@ class GgufFileWriter:
 class _Writer(GGUFWriter):  # type: ignore[misc]
     """The writer of the ``gguf`` package, which also writes empty lists. An empty list is one of strings."""
 
-    def _pack_val(self, val: Any, vtype: GGUFValueType, add_vtype: bool, sub_type: GGUFValueType | None = None) -> bytes:
+    def _pack_val(
+        self, val: Any, vtype: GGUFValueType, add_vtype: bool, sub_type: GGUFValueType | None = None
+    ) -> bytes:
         if vtype == GGUFValueType.ARRAY and not len(val):
             return bytes(self._pack("I", vtype) + self._pack("I", GGUFValueType.STRING) + self._pack("Q", 0))
         return bytes(super()._pack_val(val, vtype, add_vtype, sub_type))

@@ -1,4 +1,4 @@
-"""Replace a function of a module or a class while a ``with`` block runs, so that a model of mlx-lm can be changed without a copy of it."""
+"""Replace a function of a module or a class while a ``with`` block runs, so that mlx-lm can be changed without a copy of it."""
 
 from __future__ import annotations
 

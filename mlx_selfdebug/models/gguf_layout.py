@@ -64,7 +64,9 @@ def _expected_in_layer(sizes: Sizes, source: str, target: str) -> Iterator[Expec
     yield ExpectedTensor(f"{source}ffn_gate.weight", f"{target}mlp.gate_proj", (feed_forward, hidden))
     yield ExpectedTensor(f"{source}ffn_up.weight", f"{target}mlp.up_proj", (feed_forward, hidden))
     yield ExpectedTensor(f"{source}ffn_down.weight", f"{target}mlp.down_proj", (hidden, feed_forward))
-    yield ExpectedTensor(f"{source}attn_output.weight", f"{target}self_attn.o_proj", (hidden, sizes.heads * sizes.head_dim))
+    yield ExpectedTensor(
+        f"{source}attn_output.weight", f"{target}self_attn.o_proj", (hidden, sizes.heads * sizes.head_dim)
+    )
     for letter, heads in (("q", sizes.heads), ("k", sizes.kv_heads), ("v", sizes.kv_heads)):
         path, rows = f"{target}self_attn.{letter}_proj", heads * sizes.head_dim
         reordered = heads if sizes.architecture == "llama" and letter in "qk" else 0
