@@ -10,7 +10,8 @@ process of its own, so that the peak of the export is its own, too:
 ``read back``  compares the file, as our importer reads it, with model and adapter: each tensor bit for bit with the merged weight
                rounded to the dtype, the configuration, and the ids of the prompts
 ``ours``       decodes greedily from the imported file, whose weights are the rounded ones
-``llama.cpp``  decodes greedily from the file, in xllamacpp (pip install xllamacpp). Without it, this part is left out
+``llama.cpp``  decodes greedily from the file, in xllamacpp (pip install xllamacpp). It also renders each chat by the template in
+               the file and encodes it, and both are compared with ours. Without xllamacpp, this part is left out
 
 The prompts are those of starter tasks. Where the two texts part, ``margin`` is the difference between our two largest logits there:
 a small one means that rounding decides. Prints a table, then one JSON line.
@@ -55,7 +56,7 @@ import sys, xllamacpp
 parameters = xllamacpp.CommonParams()
 parameters.model.path, parameters.n_ctx = sys.argv[1], int(sys.argv[2])
 parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = int(sys.argv[3])
-parameters.n_parallel = 1
+parameters.n_parallel, parameters.port = 1, 0
 server = xllamacpp.Server(parameters)
 print("listening at", server.listening_address, flush=True)
 sys.stdin.read()
@@ -82,7 +83,7 @@ def main() -> None:
         options.folder = Path(folder)
         options.output = options.output or options.folder / "model.gguf"
         exported, ours = in_a_process(options, "export"), in_a_process(options, "ours")
-        theirs = of_llama_cpp(options, ours["prompts"])
+        theirs = of_llama_cpp(options, ours)
     report(options, exported, ours, theirs)
 
 
@@ -130,10 +131,11 @@ def read_back(options: argparse.Namespace) -> dict[str, Any]:
     record["config_differs"] = [key for key in keys if not alike(source.config[key], imported.config.get(key))]
     record["prompts"] = prompts
     record["same_ids"] = prompts == [ids for _, ids in zip(prompts, rendered(imported), strict=False)]
+    record["chats"] = [chat_of(imported, message) for _, message in zip(prompts, messages(), strict=False)]
     begin = time.perf_counter()
     decoded = [decode(imported, ids, options.tokens) for ids in prompts]
     record["decode_s"] = round(time.perf_counter() - begin, 1)
-    record["completions"] = [{"ids": ids, "text": imported.decode(ids), "margins": margins} for ids, margins in decoded]
+    record["completions"] = [{"ids": ids, "margins": margins} for ids, margins in decoded]
     return record
 
 
@@ -172,12 +174,22 @@ def dense(module: Any) -> dict[str, mx.array]:
     return {"weight": weight}
 
 
+def messages() -> Iterator[dict[str, str]]:
+    """Yield the messages that ask for the programs of starter tasks."""
+    for task in load_tasks("starter"):
+        yield {"role": "user", "content": domain_of(task.domain).prompt(task)}
+
+
 def rendered(model: Model) -> Iterator[list[int]]:
     """Yield the ids of the prompts of starter tasks."""
-    for task in load_tasks("starter"):
-        domain = domain_of(task.domain)
-        message = {"role": "user", "content": domain.prompt(task)}
-        yield model.render([message], reply_prefix=domain.reply_prefix)
+    for task, message in zip(load_tasks("starter"), messages(), strict=True):
+        yield model.render([message], reply_prefix=domain_of(task.domain).reply_prefix)
+
+
+def chat_of(model: Model, message: dict[str, str]) -> dict[str, Any]:
+    """Return a chat as the template renders it, and its ids."""
+    text = model.tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+    return {"message": message, "text": text, "ids": model.tokenizer.encode(text, add_special_tokens=False)}
 
 
 def decode(model: Model, prompt: list[int], n_tokens: int) -> tuple[list[int], list[float]]:
@@ -197,12 +209,17 @@ def decode(model: Model, prompt: list[int], n_tokens: int) -> tuple[list[int], l
     return ids, margins
 
 
-def of_llama_cpp(options: argparse.Namespace, prompts: list[list[int]]) -> list[dict[str, Any]] | None:
-    """Return llama.cpp's greedy completions of the prompts, or None if xllamacpp is not installed."""
+def of_llama_cpp(options: argparse.Namespace, ours: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what llama.cpp makes of the prompts and the chats, or None if xllamacpp is not installed."""
     if importlib.util.find_spec("xllamacpp") is None:
         return None
     with serving(options) as address:
-        return [complete(address, prompt, options.tokens) for prompt in prompts]
+        completions = [complete(address, prompt, options.tokens) for prompt in ours["prompts"]]
+        chats, ids = 0, 0
+        for chat in ours["chats"]:
+            chats += ask(address, "apply-template", {"messages": [chat["message"]]})["prompt"] == chat["text"]
+            ids += ask(address, "tokenize", {"content": chat["text"], "parse_special": True})["tokens"] == chat["ids"]
+    return {"completions": completions, "same_chats": chats, "same_chat_ids": ids}
 
 
 @contextmanager
@@ -223,52 +240,59 @@ def serving(options: argparse.Namespace) -> Iterator[str]:
     raise SystemExit(f"llama.cpp does not start:\n{log.read_text()[-2000:]}")
 
 
-def complete(address: str, prompt: list[int], n_tokens: int) -> dict[str, Any]:
-    """Return the ids and the text of a greedy completion by llama.cpp."""
+def complete(address: str, prompt: list[int], n_tokens: int) -> dict[str, list[int]]:
+    """Return the ids of a greedy completion by llama.cpp."""
     body = {"prompt": prompt, "n_predict": n_tokens, "temperature": 0, "return_tokens": True, "cache_prompt": False}
-    request = urllib.request.Request(
-        f"{address}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+    answer = ask(address, "completion", body)
+    # llama.cpp ends with the id that ends the completion, and we end before it.
+    return {"ids": answer["tokens"][:-1] if answer["stop_type"] == "eos" else answer["tokens"]}
+
+
+def ask(address: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer of llama.cpp's server to a request."""
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{address}/{path}", json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request) as response:
-        answer = json.load(response)
-    return {"ids": answer["tokens"], "text": answer["content"]}
+        return dict(json.load(response))
 
 
 def report(
-    options: argparse.Namespace, exported: dict[str, Any], ours: dict[str, Any], theirs: list[dict[str, Any]] | None
+    options: argparse.Namespace, exported: dict[str, Any], ours: dict[str, Any], theirs: dict[str, Any] | None
 ) -> None:
     size, peak = exported["file_bytes"] / 1e9, exported["peak_bytes"] / 1e9
     print(f"export     {size:.2f} GB in {exported['export_s']} s, peak memory {peak:.2f} GB")
     print(f"read back  {ours['equal_tensors']} of {ours['tensors']} tensors equal bit for bit")
     print(f"           settings that differ: {', '.join(ours['config_differs']) or 'none'}")
     print(f"           ids of the prompts: {'the same' if ours['same_ids'] else 'others'}")
-    rows = compare(ours["completions"], theirs) if theirs is not None else []
-    if theirs is None:
-        print("llama.cpp  left out: pip install xllamacpp")
-    else:
-        print(f"llama.cpp  {sum(row['same'] for row in rows)} of {len(rows)} greedy texts are the same")
-    for i, row in enumerate(rows):
-        where = "the same" if row["same"] else f"part at token {row['at']}, where our margin is {row['margin']}"
-        print(f"  prompt {i + 1:2}: {row['tokens']:3} tokens, {where}")
-    versions = {name: version(name) for name in ("mlx", "mlx-lm", "gguf")}
-    if theirs is not None:
-        versions["xllamacpp"] = version("xllamacpp")
     record = {
         "benchmark": "exports_gguf", "model": options.model, "dtype": options.dtype, **exported,
         **{key: ours[key] for key in ("tensors", "equal_tensors", "config_differs", "same_ids", "decode_s")},
-        "prompts": len(ours["prompts"]), "texts": rows, "same_texts": sum(row["same"] for row in rows),
-        "device": device_name(), "machine": platform.machine(), "versions": versions,
+        "prompts": len(ours["prompts"]), "device": device_name(), "machine": platform.machine(),
+        "versions": {name: version(name) for name in ("mlx", "mlx-lm", "gguf")},
     }  # fmt: skip
+    if theirs is None:
+        print("llama.cpp  left out: pip install xllamacpp")
+    else:
+        rows = compare(ours["completions"], theirs.pop("completions"))
+        record |= {**theirs, "same_texts": sum(row["same"] for row in rows), "texts": rows}
+        record["versions"]["xllamacpp"] = version("xllamacpp")
+        print(
+            f"llama.cpp  {theirs['same_chats']} of {len(rows)} chats are rendered alike, {theirs['same_chat_ids']} encoded alike"
+        )
+        print(f"           {record['same_texts']} of {len(rows)} greedy texts are the same")
+        for i, row in enumerate(rows):
+            where = "the same" if row["same"] else f"part at token {row['at']}, where our margin is {row['margin']}"
+            print(f"  prompt {i + 1:2}: {row['tokens']:3} tokens, {where}")
     print(json.dumps(record))
 
 
-def compare(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def compare(ours: list[dict[str, Any]], theirs: list[dict[str, list[int]]]) -> list[dict[str, Any]]:
     """Return for each prompt whether both texts are the same, and if not, where they part and how near a tie that is."""
     rows = []
     for our, their in zip(ours, theirs, strict=True):
         pairs = enumerate(zip(our["ids"], their["ids"], strict=False))
         at = next((i for i, (a, b) in pairs if a != b), min(len(our["ids"]), len(their["ids"])))
-        row: dict[str, Any] = {"tokens": len(our["ids"]), "same": our["text"] == their["text"]}
+        row: dict[str, Any] = {"tokens": len(our["ids"]), "same": our["ids"] == their["ids"]}
         rows.append(row if row["same"] else row | {"at": at, "margin": our["margins"][at]})
     return rows
 
