@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from mlx_selfdebug.models.backend import mx
@@ -14,6 +13,7 @@ from mlx_selfdebug.exporting.gguf import export_gguf
 from mlx_selfdebug.models.gguf_import import import_gguf
 from mlx_selfdebug.models.load import open_model
 from mlx_selfdebug.models.sealed import sha256_of
+from tests.models.conftest import _repacked_alias
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_model]
 CHANGED = {"quantization", "rms_norm_eps"}
@@ -21,8 +21,8 @@ CHANGED = {"quantization", "rms_norm_eps"}
 
 
 @pytest.mark.parametrize("alias", ["qwen2.5-coder-0.5b", "smollm2-135m"])
-def test_a_real_model_comes_back(alias: str, tmp_path: Path, repacked_alias: Callable[[str], Path]) -> None:
-    source = repacked_alias(alias)
+def test_a_real_model_comes_back(alias: str, tmp_path: Path) -> None:
+    source = _repacked_alias(alias)
     path = export_gguf(open_model(str(source)), None, tmp_path / "m.gguf")
     back = import_gguf(path, tmp_path / "models", sha256_of(path))
     configs = [json.loads((folder / "config.json").read_text()) for folder in (source, back)]
