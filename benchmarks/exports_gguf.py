@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -38,12 +38,12 @@ from typing import Any
 from mlx_selfdebug.models.backend import device_name, mx
 
 from mlx.utils import tree_map
-from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm import batch_generate
 
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.exporting.gguf import DTYPES, export_gguf
-from mlx_selfdebug.models.gguf_import import import_gguf
+from mlx_selfdebug.models.gguf_import import folder_for, import_gguf
 from mlx_selfdebug.models.load import Model, load_model, open_model
 from mlx_selfdebug.models.sealed import sha256_of
 from mlx_selfdebug.tasks import load_tasks
@@ -73,18 +73,19 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, help="keep the file here")
-    parser.add_argument("--part", choices=["export", "ours"], help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=["export", "ours", "margins"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
-        print(json.dumps({"export": export, "ours": read_back}[options.part](options)))
+        print(json.dumps({"export": export, "ours": read_back, "margins": margins}[options.part](options)))
         return
     with tempfile.TemporaryDirectory() as folder:
         options.folder = Path(folder)
         options.output = options.output or options.folder / "model.gguf"
         exported, ours = in_a_process(options, "export"), in_a_process(options, "ours")
         theirs = of_llama_cpp(options, ours)
-    report(options, exported, ours, theirs)
+        rows = compare(options, ours, theirs["completions"]) if theirs else []
+    report(options, exported, ours, theirs, rows)
 
 
 def in_a_process(options: argparse.Namespace, part: str) -> dict[str, Any]:
@@ -133,9 +134,11 @@ def read_back(options: argparse.Namespace) -> dict[str, Any]:
     record["same_ids"] = prompts == [ids for _, ids in zip(prompts, rendered(imported), strict=False)]
     record["chats"] = [chat_of(imported, message) for _, message in zip(prompts, messages(), strict=False)]
     begin = time.perf_counter()
-    decoded = [decode(imported, ids, options.tokens) for ids in prompts]
+    decoded = batch_generate(
+        imported.network, imported.tokenizer, prompts, max_tokens=options.tokens, return_token_ids=True
+    )
     record["decode_s"] = round(time.perf_counter() - begin, 1)
-    record["completions"] = [{"ids": ids, "margins": margins} for ids, margins in decoded]
+    record["completions"] = decoded.token_ids
     return record
 
 
@@ -192,21 +195,13 @@ def chat_of(model: Model, message: dict[str, str]) -> dict[str, Any]:
     return {"message": message, "text": text, "ids": model.tokenizer.encode(text, add_special_tokens=False)}
 
 
-def decode(model: Model, prompt: list[int], n_tokens: int) -> tuple[list[int], list[float]]:
-    """Return the ids of the greedy completion, and at each the difference between the two largest logits."""
-    cache = make_prompt_cache(model.network)
-    ids: list[int] = []
-    margins: list[float] = []
-    step = prompt
-    while len(ids) < n_tokens:
-        logits = model.network(mx.array([step]), cache=cache)[0, -1]
-        first, second = mx.sort(logits)[::-1][:2].tolist()
-        step = [int(mx.argmax(logits).item())]
-        margins.append(round(first - second, 5))
-        if step[0] in model.eos_ids:
-            break
-        ids += step
-    return ids, margins
+def margins(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the difference between the two largest logits after each of the texts in a file."""
+    folder = folder_for(options.folder / "models", sha256_of(options.output))
+    network = load_model(str(folder)).network
+    texts = json.loads((options.folder / "texts.json").read_text())
+    largest = [mx.sort(network(mx.array([ids]))[0, -1])[-2:].tolist() for ids in texts]
+    return {"margins": [round(first - second, 4) for second, first in largest]}
 
 
 def of_llama_cpp(options: argparse.Namespace, ours: dict[str, Any]) -> dict[str, Any] | None:
@@ -240,12 +235,12 @@ def serving(options: argparse.Namespace) -> Iterator[str]:
     raise SystemExit(f"llama.cpp does not start:\n{log.read_text()[-2000:]}")
 
 
-def complete(address: str, prompt: list[int], n_tokens: int) -> dict[str, list[int]]:
+def complete(address: str, prompt: list[int], n_tokens: int) -> list[int]:
     """Return the ids of a greedy completion by llama.cpp."""
     body = {"prompt": prompt, "n_predict": n_tokens, "temperature": 0, "return_tokens": True, "cache_prompt": False}
     answer = ask(address, "completion", body)
     # llama.cpp ends with the id that ends the completion, and we end before it.
-    return {"ids": answer["tokens"][:-1] if answer["stop_type"] == "eos" else answer["tokens"]}
+    return list(answer["tokens"][:-1] if answer["stop_type"] == "eos" else answer["tokens"])
 
 
 def ask(address: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -256,8 +251,31 @@ def ask(address: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         return dict(json.load(response))
 
 
+def compare(options: argparse.Namespace, ours: dict[str, Any], theirs: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
+    """Return for each prompt whether both texts are the same, and if not, where they part and how near a tie that is."""
+    rows: list[dict[str, Any]] = []
+    parted, texts = [], []
+    for prompt, our, their in zip(ours["prompts"], ours["completions"], theirs, strict=True):
+        rows.append({"tokens": len(our), "same": list(our) == list(their)})
+        if not rows[-1]["same"]:
+            pairs = enumerate(zip(our, their, strict=False))
+            shared = next((i for i, (a, b) in pairs if a != b), min(len(our), len(their)))
+            rows[-1]["at"] = shared
+            parted.append(rows[-1])
+            texts.append([*prompt, *our[:shared]])
+    if parted:
+        (options.folder / "texts.json").write_text(json.dumps(texts))
+        for row, margin in zip(parted, in_a_process(options, "margins")["margins"], strict=True):
+            row["margin"] = margin
+    return rows
+
+
 def report(
-    options: argparse.Namespace, exported: dict[str, Any], ours: dict[str, Any], theirs: dict[str, Any] | None
+    options: argparse.Namespace,
+    exported: dict[str, Any],
+    ours: dict[str, Any],
+    theirs: dict[str, Any] | None,
+    rows: list[dict[str, Any]],
 ) -> None:
     size, peak = exported["file_bytes"] / 1e9, exported["peak_bytes"] / 1e9
     print(f"export     {size:.2f} GB in {exported['export_s']} s, peak memory {peak:.2f} GB")
@@ -273,28 +291,16 @@ def report(
     if theirs is None:
         print("llama.cpp  left out: pip install xllamacpp")
     else:
-        rows = compare(ours["completions"], theirs.pop("completions"))
-        record |= {**theirs, "same_texts": sum(row["same"] for row in rows), "texts": rows}
+        chats, ids = theirs["same_chats"], theirs["same_chat_ids"]
+        record |= {"same_chats": chats, "same_chat_ids": ids, "texts": rows}
+        record["same_texts"] = sum(row["same"] for row in rows)
         record["versions"]["xllamacpp"] = version("xllamacpp")
-        print(
-            f"llama.cpp  {theirs['same_chats']} of {len(rows)} chats are rendered alike, {theirs['same_chat_ids']} encoded alike"
-        )
+        print(f"llama.cpp  {chats} of {len(rows)} chats are rendered alike, {ids} encoded alike")
         print(f"           {record['same_texts']} of {len(rows)} greedy texts are the same")
         for i, row in enumerate(rows):
             where = "the same" if row["same"] else f"part at token {row['at']}, where our margin is {row['margin']}"
             print(f"  prompt {i + 1:2}: {row['tokens']:3} tokens, {where}")
     print(json.dumps(record))
-
-
-def compare(ours: list[dict[str, Any]], theirs: list[dict[str, list[int]]]) -> list[dict[str, Any]]:
-    """Return for each prompt whether both texts are the same, and if not, where they part and how near a tie that is."""
-    rows = []
-    for our, their in zip(ours, theirs, strict=True):
-        pairs = enumerate(zip(our["ids"], their["ids"], strict=False))
-        at = next((i for i, (a, b) in pairs if a != b), min(len(our["ids"]), len(their["ids"])))
-        row: dict[str, Any] = {"tokens": len(our["ids"]), "same": our["ids"] == their["ids"]}
-        rows.append(row if row["same"] else row | {"at": at, "margin": our["margins"][at]})
-    return rows
 
 
 if __name__ == "__main__":
