@@ -43,9 +43,9 @@ from mlx_lm import batch_generate
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.exporting.gguf import DTYPES, export_gguf
+from mlx_selfdebug.models.checksum import sha256_of
 from mlx_selfdebug.models.gguf_import import folder_for, import_gguf
 from mlx_selfdebug.models.load import Model, load_model, open_model
-from mlx_selfdebug.models.sealed import sha256_of
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.training.adapter import insert_adapter, open_adapter, remove_adapter, save_adapter
 

@@ -15,13 +15,13 @@ from mlx_selfdebug.errors import ModelError, SelfDebugError, StoreError, Unknown
 from mlx_selfdebug.exporting import gguf_tensors
 from mlx_selfdebug.exporting.gguf import export_gguf
 from mlx_selfdebug.models.adapters import SETTINGS, WEIGHTS
+from mlx_selfdebug.models.checksum import sha256_of
 from mlx_selfdebug.models.gguf_file import read_gguf
 from mlx_selfdebug.models.gguf_import import import_gguf
 from mlx_selfdebug.models.load import Model, load_model, open_model
-from mlx_selfdebug.models.sealed import sha256_of
 from mlx_selfdebug.testing import tiny_model
 from mlx_selfdebug.training.adapter import Adapter
-from tests.exporting.making import random_adapter, tiny_with
+from tests.exporting.making import embedding_adapter, random_adapter, tiny_with
 from tests.models.tiny import write_gguf
 
 PROMPT = [3, 77, 250, 9, 121, 121, 4]
@@ -94,6 +94,14 @@ def test_the_file_computes_what_model_and_adapter_compute(method: str, model: Mo
     back = load_model(str(brought_back(path, tmp_path / "models")))
     assert np.abs(logits(back.network) - expected).max() <= 1e-4 * np.abs(expected).max()
     assert np.abs(base - expected).max() > 0.1 * np.abs(expected).max()
+
+
+def test_an_adapter_of_the_embedding_is_merged_too(model: Model, tmp_path: Path) -> None:
+    adapter = embedding_adapter(model, tmp_path / "adapter")
+    with adapter.applied(model):
+        expected = logits(model.network)
+    back = load_model(str(brought_back(export_gguf(model, adapter, tmp_path / "m.gguf", "f32"), tmp_path / "models")))
+    assert np.abs(logits(back.network) - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
 def test_the_configuration_comes_back(model: Model, adapter: Adapter, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from mlx_selfdebug.models.backend import mx
 import pytest
 
 from mlx_selfdebug.exporting.gguf import export_gguf
+from mlx_selfdebug.models.checksum import sha256_of
 from mlx_selfdebug.models.gguf_import import import_gguf
 from mlx_selfdebug.models.load import open_model
-from mlx_selfdebug.models.sealed import sha256_of
 from tests.models.conftest import _repacked_alias
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_model]
