@@ -168,6 +168,21 @@ def tree_bytes() -> int:
     return sum(map(process_bytes, pids))
 
 
+def tree_bytes_of(pid: int) -> int:
+    """Return the number of bytes that another process, all its descendants and its watcher take now, or 0 if it has ended.
+
+    A process of a stage that its parent watches over is called with ``--watched`` (``cli/supervise.py``).
+    """
+    try:
+        process = psutil.Process(pid)
+        pids = [pid, *(child.pid for child in process.children(recursive=True))]
+        if "--watched" in process.cmdline():
+            pids.append(process.ppid())
+    except psutil.Error:
+        return 0
+    return sum(map(process_bytes, pids))
+
+
 def process_bytes(pid: int) -> int:
     """Return the footprint of a process on macOS and its resident size elsewhere, in bytes, or 0 if the process has ended."""
     try:

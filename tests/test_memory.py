@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_selfdebug import memory
-from mlx_selfdebug.memory import History, Meter, process_bytes, set_watcher, tree_bytes
+from mlx_selfdebug.memory import History, Meter, process_bytes, set_watcher, tree_bytes, tree_bytes_of
 
 HOLD = "import sys; held = bytearray(80_000_000); print('ready', flush=True); sys.stdin.read()"
 
@@ -44,6 +44,27 @@ def test_a_process_that_has_ended_has_no_memory(holder: subprocess.Popen[bytes])
     holder.kill()
     holder.wait()
     assert process_bytes(holder.pid) == 0
+    assert tree_bytes_of(holder.pid) == 0
+
+
+def test_the_tree_of_another_process_is_counted_with_its_children() -> None:
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {HOLD!r}])"
+    with subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert tree_bytes_of(process.pid) - process_bytes(process.pid) > 80_000_000
+        process.communicate()
+
+
+def test_the_process_that_watches_over_a_stage_is_counted_with_it() -> None:
+    command = [sys.executable, "-c", HOLD]
+    for more, is_watched in (([], False), (["--watched"], True)):
+        with subprocess.Popen([*command, *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            rest = tree_bytes_of(process.pid) - process_bytes(process.pid)
+            assert (rest > 0) == is_watched
+            process.communicate()
 
 
 def test_on_macos_the_footprint_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom, binomtest, multivariate_normal, norm
+import scipy  # loads scipy.stats, which takes the better part of a second, when it is used first
 
 LEVEL = 0.05
 """The level of significance of every test."""
@@ -46,7 +46,7 @@ def mcnemar(won: int, lost: int) -> float:
     ``won`` and ``lost`` are the numbers of problems that only the one and only the other side solves. Under the null hypothesis
     such a problem is won or lost with equal chance.
     """
-    return float(binomtest(min(won, lost), won + lost).pvalue) if won + lost else 1.0
+    return float(scipy.stats.binomtest(min(won, lost), won + lost).pvalue) if won + lost else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -66,7 +66,7 @@ def wilson(solved: int, n: int, level: float = 0.95) -> Interval:
     """Return the Wilson interval of the share of problems solved (Wilson 1927), or 0 to 1 if there is no problem."""
     if not n:
         return Interval(0.0, 1.0)
-    interval = binomtest(solved, n).proportion_ci(level, method="wilson")
+    interval = scipy.stats.binomtest(solved, n).proportion_ci(level, method="wilson")
     return Interval(float(interval.low), float(interval.high))
 
 
@@ -133,7 +133,9 @@ def mcnemar_power(n: int, gain: float, discordant: float, level: float = LEVEL) 
         return 0.0
     p_win = (discordant + gain) / (2 * discordant)
     m = np.arange(1, n + 1)
-    return float(np.sum(binom.pmf(m, n, discordant) * binom.sf(_wins_needed(n, level)[1:] - 1, m, p_win)))
+    return float(
+        np.sum(scipy.stats.binom.pmf(m, n, discordant) * scipy.stats.binom.sf(_wins_needed(n, level)[1:] - 1, m, p_win))
+    )
 
 
 @lru_cache(maxsize=32)
@@ -144,8 +146,8 @@ def _wins_needed(n: int, level: float) -> npt.NDArray[np.int64]:
     """
     m = np.arange(n + 1)
     # The quantile is the first number of losses whose tail reaches level / 2. If the tail exceeds it, this is one loss too many.
-    max_losses = binom.ppf(level / 2, m, 0.5)
-    max_losses = max_losses - (2 * binom.cdf(max_losses, m, 0.5) > level)
+    max_losses = scipy.stats.binom.ppf(level / 2, m, 0.5)
+    max_losses = max_losses - (2 * scipy.stats.binom.cdf(max_losses, m, 0.5) > level)
     return np.asarray(m - max_losses, np.int64)
 
 
@@ -200,6 +202,6 @@ def _joint_chance(first: float, second: float, correlation: float) -> float:
     """Return the chance that two events of these chances both happen, if their normal scores have this correlation."""
     if max(first, second) > 1 - 1e-9 or correlation > 1 - 1e-9:
         return min(first, second)
-    scores = norm.ppf([first, second])
-    joint = multivariate_normal([0.0, 0.0], [[1.0, correlation], [correlation, 1.0]])
+    scores = scipy.stats.norm.ppf([first, second])
+    joint = scipy.stats.multivariate_normal([0.0, 0.0], [[1.0, correlation], [correlation, 1.0]])
     return float(joint.cdf(scores))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +120,24 @@ class Records:
 
 def read_records(run: StoredRun) -> Records:
     """Return the records of a run, which may be at any stage."""
-    facts, pairs, attempts = run.facts(), run.pairs(), run.attempts("collect")
-    used = {id_ for pair in pairs for id_ in pair.attempts}
+    outline = read_outline(run)
+    attempts = run.attempts("collect")
+    used = {id_ for pair in outline.pairs for id_ in pair.attempts}
+    return replace(
+        outline,
+        collected=_collected(attempts, outline.facts),
+        attempts={attempt.id: attempt for attempt in attempts if attempt.id in used},
+        evidence=read_evidence(run),
+        readings=tuple(read_readings(run)),
+    )
+
+
+def read_outline(run: StoredRun) -> Records:
+    """Return the records of a run without its attempts and what follows from them, which are most of the work of reading.
+
+    ``collected``, ``attempts``, ``evidence`` and ``readings`` are empty.
+    """
+    facts = run.facts()
     machine = _machine(facts)
     return Records(
         path=run.path,
@@ -133,11 +149,11 @@ def read_records(run: StoredRun) -> Records:
         reward_steps=tuple(run.reward_steps()),
         reward_checks=stored_checks(run, REWARDS),
         reward_ending=facts.stored.get(Key.REWARD_ENDING) or RewardEnding(),
-        collected=_collected(attempts, facts),
-        pairs=tuple(pairs),
-        attempts={attempt.id: attempt for attempt in attempts if attempt.id in used},
-        evidence=read_evidence(run),
-        readings=tuple(read_readings(run)),
+        collected=_collected([], facts),
+        pairs=tuple(run.pairs()),
+        attempts={},
+        evidence=None,
+        readings=(),
         overlap=tuple(Overlap(**pair) for pair in facts.stored.get(Key.OVERLAP, [])),
         versions=machine["versions"],
         hardware=machine["hardware"],

@@ -10,13 +10,13 @@ from mlx_selfdebug.auditing.audit import MUTANTS, audit_tasks, open_audit_runner
 from mlx_selfdebug.domains.running import open_runner
 from mlx_selfdebug.errors import TaskError
 from mlx_selfdebug.notebook import Rows
-from mlx_selfdebug.progress import NullProgress, Progress
+from mlx_selfdebug.progress import Progress
 from mlx_selfdebug.repair.planting import plant_bugs
 from mlx_selfdebug.repair.policies import MiningPolicy
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sampling.language_model import LanguageModel
 from mlx_selfdebug.stages.common import decoding_of, measured, remember_isolation
-from mlx_selfdebug.store import Key, Run
+from mlx_selfdebug.store import Key, ProgressFile, Run
 from mlx_selfdebug.training.dead_end import dead_end
 from mlx_selfdebug.training.mix import make_pairs
 from mlx_selfdebug.training.selection import hold_back
@@ -58,7 +58,7 @@ def collect(
     if tests cannot be run, or if they cannot be fully confined and ``allow_weak_sandbox`` is false. Attempts that are finished stay
     stored in any case.
     """
-    progress = progress or NullProgress()
+    progress = ProgressFile(run.path, progress)
     config = run.config.collect
     run.require(Key.MODEL, model.origin, "model")
     run.require(Key.TRAINING_TASKS, [task.id for task in tasks], "set of training tasks")

@@ -37,11 +37,11 @@ from mlx_selfdebug.evaluation.played import (
 from mlx_selfdebug.evaluation.readings import remember_readings
 from mlx_selfdebug.evaluation.result import Result, read_result
 from mlx_selfdebug.models.load import Model
-from mlx_selfdebug.progress import NullProgress, Progress, Spent, Stage
+from mlx_selfdebug.progress import Progress, Spent, Stage
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.stages.common import decoding_of, measured, remember_isolation
-from mlx_selfdebug.store import Key, Run
+from mlx_selfdebug.store import Key, ProgressFile, Run
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.training.adapter import Adapter, mark_adapter
 from mlx_selfdebug.training.selection import held_back_tasks
@@ -129,7 +129,7 @@ def evaluate(
             _remember_overlap(run, tasks, trained_on)
         starts = _starting_points(run, source, tasks, held_back, runner, spent)
         total = starts.count_plays(len(arms), len(adapters), rates_tasks=run.config.eval.hard_drafts > 0)
-        with (progress or NullProgress()).stage("evaluate", total, "tasks") as stage:
+        with ProgressFile(run.path, progress).stage("evaluate", total, "tasks") as stage:
             player = Player(run, model, runner, stage, spent)
             player.rate(starts.tasks_to_rate)
             player.play(BASE, starts, arms)

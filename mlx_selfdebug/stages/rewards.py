@@ -19,13 +19,13 @@ from mlx_selfdebug.domains.running import open_runner
 from mlx_selfdebug.errors import StoreError, TrainingError
 from mlx_selfdebug.models.adapters import WEIGHTS
 from mlx_selfdebug.models.load import Model
-from mlx_selfdebug.progress import NullProgress, Progress
+from mlx_selfdebug.progress import Progress
 from mlx_selfdebug.repair import planting
 from mlx_selfdebug.repair.asking import FACTS_TOKENS, Decoding
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.stages.common import COMPLETION_TOKENS, measured
 from mlx_selfdebug.stages.within_budget import greedy_decoding, planned, with_adapter
-from mlx_selfdebug.store import Key, Run
+from mlx_selfdebug.store import Key, ProgressFile, Run
 from mlx_selfdebug.store.files import making_folder
 from mlx_selfdebug.training.adapter import Adapter, open_adapter, save_adapter
 from mlx_selfdebug.training.plan import GroupWorkload
@@ -92,7 +92,7 @@ def train_by_rewards(
         rollouts = Rollouts(run, model, runner, rollout_decoding(run.config))
         selection = _selection(run, model, held_back, runner, digest)
         session = RewardSession(rollouts, prompt_set.prompts, prompt_set.max_length, plan, spent, origin, selection)
-        with (progress or NullProgress()).stage(STAGE, config.reward_steps, "steps") as stage:
+        with ProgressFile(run.path, progress).stage(STAGE, config.reward_steps, "steps") as stage:
             ending = session.make_steps(stage.advance)
         run.remember(Key.REWARD_ENDING, asdict(ending))
         logger.info("rewards: %s; the adapter is that after %d steps", ending.reason, ending.kept)

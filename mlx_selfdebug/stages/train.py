@@ -17,11 +17,11 @@ from mlx_selfdebug.distributed.files import share_folder
 from mlx_selfdebug.domains.running import open_runner
 from mlx_selfdebug.errors import TrainingError
 from mlx_selfdebug.models.load import Model
-from mlx_selfdebug.progress import NullProgress, Progress
+from mlx_selfdebug.progress import Progress
 from mlx_selfdebug.stages.common import measured
 from mlx_selfdebug.stages.rewards import train_by_rewards
 from mlx_selfdebug.stages.within_budget import greedy_decoding, planned, with_adapter
-from mlx_selfdebug.store import Key, Run
+from mlx_selfdebug.store import Key, ProgressFile, Run
 from mlx_selfdebug.training.adapter import Adapter, open_adapter, save_adapter
 from mlx_selfdebug.training.dead_end import dead_end
 from mlx_selfdebug.training.examples import Example, encode_pairs
@@ -108,7 +108,8 @@ def _train_on_pairs(
             )
             session.select_by(Selection(run, model, held_back, runner, greedy_decoding(run.config), session.digest))
         settings = stack.enter_context(with_adapter(model, run.config.train, run.config.seed))
-        with (progress or NullProgress()).stage("train", len(examples) * run.config.train.epochs, "pairs") as stage:
+        shown = ProgressFile(run.path, progress)
+        with shown.stage("train", len(examples) * run.config.train.epochs, "pairs") as stage:
             session.make_steps(stage.advance)
         save_adapter(model.network, run.adapter_path, settings, model.origin)
     shutil.rmtree(run.training_path, ignore_errors=True)

@@ -9,6 +9,7 @@
     database.py   opens, checks and migrates a database
     writer.py     the thread that commits rows in batches
     lock.py       lets one process at a time write a run
+    under_way.py  keeps how far a stage has come, for those who watch
     files.py      writes files whole or not at all
     exchange.py   exports a run to JSONL and imports it
 
@@ -22,11 +23,13 @@ from mlx_selfdebug.store.files import write_atomically, writing_atomically
 from mlx_selfdebug.store.rows import read_attempts, read_pairs
 from mlx_selfdebug.store.run import Run
 from mlx_selfdebug.store.stored import StoredRun, open_stored, stored_config
+from mlx_selfdebug.store.under_way import ProgressFile
 
 __all__ = [
     "Facts",
     "Family",
     "Key",
+    "ProgressFile",
     "Run",
     "StoredRun",
     "export_run",

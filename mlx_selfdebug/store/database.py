@@ -49,8 +49,12 @@ def open_for_writing(file: Path, migrations: Sequence[Statements] = MIGRATIONS) 
 
 
 @contextmanager
-def reading(path: str | Path) -> Iterator[sqlite3.Connection]:
+def reading(path: str | Path, *, leave_nothing: bool = False) -> Iterator[sqlite3.Connection]:
     """Open a run's database read-only. This works while another process writes it.
+
+    SQLite may create two files beside a database that it reads, and leave them there. With ``leave_nothing`` it creates none. The
+    connection should then be used only for a short time, since a writer may come and not be noticed. If a writer closes the
+    database just while it is opened here, a StoreError is raised, and reading it again succeeds.
 
     Raises StoreError if there is no run, if the database is damaged, or if its schema is not the one this program reads.
     """
@@ -61,7 +65,12 @@ def reading(path: str | Path) -> Iterator[sqlite3.Connection]:
     # In a folder that is not writable, SQLite cannot create the files that it shares with a writer. But then there can be no
     # writer either, so the database is opened as immutable, which needs no such files.
     immutable = not os.access(path, os.W_OK) and not _wal(file).exists()
-    with reported(file, writing=False), closing(_connect_read_only(file, immutable=immutable)) as db:
+    if leave_nothing:
+        immutable = not _has_shared_log(file)
+    with (
+        reported(file, writing=False),
+        closing(_connect_read_only(file, immutable=immutable, read_index=leave_nothing)) as db,
+    ):
         _check_version(file, version_of(db), SCHEMA_VERSION)
         if version_of(db) < SCHEMA_VERSION:
             raise StoreError(
@@ -229,6 +238,22 @@ def _remove(file: Path) -> None:
         file.with_name(file.name + ending).unlink(missing_ok=True)
 
 
+def _has_shared_log(file: Path) -> bool:
+    """Return whether a database has a write-ahead log and the log's index. A writer makes both, and leaves them if it is killed.
+
+    Raises StoreError if there is something in the log but no index, which only a writer can make again.
+    """
+    log, index = _wal(file), file.with_name(f"{file.name}-shm")
+    if index.exists():
+        return log.exists()
+    if log.exists() and log.stat().st_size:
+        raise StoreError(
+            f"{file} cannot be read without writing: its log has no index",
+            hint=f"mlx-selfdebug runs upgrade {file.parent}",
+        )
+    return False
+
+
 def _wal(file: Path) -> Path:
     return file.with_name(file.name + "-wal")
 
@@ -246,9 +271,12 @@ def _connect(file: Path) -> sqlite3.Connection:
     return db
 
 
-def _connect_read_only(file: Path, *, immutable: bool) -> sqlite3.Connection:
-    """Open a database read-only. ``immutable`` promises that nobody writes it meanwhile."""
-    uri = f"{file.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
-    db = sqlite3.connect(uri, uri=True, isolation_level=None)
+def _connect_read_only(file: Path, *, immutable: bool, read_index: bool = False) -> sqlite3.Connection:
+    """Open a database read-only. ``immutable`` promises that nobody writes it meanwhile.
+
+    With ``read_index``, the index of the write-ahead log is opened read-only, too, and not created if it does not exist.
+    """
+    options = f"mode=ro{'&immutable=1' if immutable else ''}{'&readonly_shm=1' if read_index else ''}"
+    db = sqlite3.connect(f"{file.absolute().as_uri()}?{options}", uri=True, isolation_level=None)
     db.row_factory = sqlite3.Row
     return db

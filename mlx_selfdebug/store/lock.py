@@ -1,23 +1,32 @@
 """Let one process at a time open a run for writing, and tell a second one which process holds it.
 
 The lock is an ``flock``, so the operating system releases it when the holder ends, even if the holder is killed. The text in
-``run.lock`` is only for people to read.
+``run.lock`` describes the holder, for people and for programs that only look on. A holder that was killed leaves its text there.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
 from pathlib import Path
 
+import psutil
+
 from mlx_selfdebug.errors import StoreError
 
 CHOOSE_ANOTHER = "choose another folder with --run"
+FILE = "run.lock"
+CLOCK_S = 5.0
+"""The seconds by which the system's time of a process's start may differ from the time that the process itself has seen."""
+_DESCRIPTION = re.compile(r"process (\d+) on (.+?) \((.*)\), since (.+)", re.DOTALL)
+"""Matches what ``describe_process`` returns: the id, the host, the command and the time."""
 
 
 class RunLock:
@@ -29,7 +38,7 @@ class RunLock:
     def __init__(self, folder: Path) -> None:
         self._pid = os.getpid()
         try:
-            self._handle: int | None = os.open(folder / "run.lock", os.O_RDWR | os.O_CREAT, 0o666)
+            self._handle: int | None = os.open(folder / FILE, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise StoreError(f"{folder} cannot be written: {error.strerror}", hint=CHOOSE_ANOTHER) from error
         try:
@@ -47,6 +56,51 @@ class RunLock:
                 _write(self._handle, "")
             os.close(self._handle)
             self._handle = None
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that has a run open for writing, or that ended before it could close the run."""
+
+    pid: int
+    host: str
+    command: str
+    """The name of its program and, for mlx-selfdebug, the command, such as "mlx-selfdebug collect"."""
+    since: datetime
+    """When it opened the run, to the second."""
+
+    @property
+    def is_alive(self) -> bool | None:
+        """Whether the process still runs. None if it runs on another host, which cannot be known from here."""
+        if self.host != socket.gethostname():
+            return None
+        try:
+            process = psutil.Process(self.pid)
+            # A process that began after the lock was taken is another one, which was given the same id.
+            is_another = process.create_time() > self.since.timestamp() + CLOCK_S
+            return not is_another and bool(process.status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return False
+        except psutil.AccessDenied:
+            return True
+
+
+def read_holder(folder: Path) -> Holder | None:
+    """Return the process that has the run in ``folder`` open, or that was killed while it had. None if the last one closed it.
+
+    The lock itself is not touched, so a process that wants to take it at this moment is not disturbed.
+    """
+    try:
+        text = (folder / FILE).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    if not (described := _DESCRIPTION.fullmatch(text)):
+        return None
+    pid, host, command, since = described.groups()
+    try:
+        return Holder(int(pid), host, command, datetime.fromisoformat(since))
+    except ValueError:
+        return None
 
 
 def _take(handle: int, folder: Path) -> None:

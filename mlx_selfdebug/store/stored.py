@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from mlx_selfdebug.notebook import Rows, table
 from mlx_selfdebug.store.database import LIST_RUNS, reading, reported
 from mlx_selfdebug.store.facts import Facts
 from mlx_selfdebug.store.rows import (
+    ATTEMPTS,
     ENVIRONMENT,
     MEMORY,
     PARTS,
@@ -84,6 +85,15 @@ class StoredRun:
         """Return the pairs in training order."""
         return Rows(self._call(read_pairs))
 
+    def attempts_by_id(self, ids: Collection[str]) -> dict[str, Attempt]:
+        """Return the attempts with the given ids, by id. Ids that the run does not have are left out."""
+        where = f"WHERE id IN ({', '.join('?' * len(ids))})"
+        return {attempt.id: attempt for attempt in self._call(lambda db: list(ATTEMPTS.read(db, where, tuple(ids))))}
+
+    def query(self, select: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
+        """Return the rows of a SELECT statement with its parameters, for questions that no other method answers."""
+        return list(self._call(lambda db: db.execute(select, values).fetchall()))
+
     def to_frame(self) -> Any:
         """Return the attempts as a pandas data frame, one row per attempt. Raises UsageError if pandas is not installed."""
         return self.attempts().to_frame()
@@ -135,7 +145,7 @@ class StoredRun:
     def _counts(self) -> list[dict[str, Any]]:
         """Return the numbers of attempts and of passed attempts per arm."""
         select = "SELECT arm, count(*) AS attempts, sum(outcome = 'passed') AS passed FROM attempts GROUP BY arm ORDER BY arm"
-        return [dict(row) for row in self._call(lambda db: db.execute(select).fetchall())]
+        return [dict(row) for row in self.query(select)]
 
 
 def stored_config(path: str | Path) -> Config | None:
@@ -145,12 +155,14 @@ def stored_config(path: str | Path) -> Config | None:
 
 
 @contextmanager
-def open_stored(path: str | Path) -> Iterator[StoredRun]:
+def open_stored(path: str | Path, *, leave_nothing: bool = False) -> Iterator[StoredRun]:
     """Open the run at ``path`` for reading. Each call of a method shows the run as it is at that moment.
+
+    With ``leave_nothing``, no file is created in the folder of the run (see ``reading``).
 
     Raises StoreError if there is no run, or if it is damaged or has an older or newer schema.
     """
-    with reading(path) as db:
+    with reading(path, leave_nothing=leave_nothing) as db:
         config = stored_config(path)
         if config is None:
             raise StoreError(f"{path} is not a run folder: it has no config.toml", hint=LIST_RUNS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,17 +12,15 @@ import pytest
 
 from mlx_selfdebug.reporting.report import write_report
 
+from ..support.browser import CONTRASTS, be_a_phone, be_as_before, headless, needs_browser, prefer
 from ..support.runs import HOSTILE, make_run
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    webdriver: Any = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    from selenium.webdriver.chrome.service import Service
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
-CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed")
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
@@ -34,24 +31,15 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1100,1400",
-                     f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):  # fmt: skip
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
+    with headless(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 @pytest.fixture
 def page(browser: Any, url: str) -> Iterator[Any]:
     browser.get(url)
     yield browser
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    be_as_before(browser)
 
 
 def test_nothing_goes_wrong_in_the_console(page: Any) -> None:
@@ -78,39 +66,21 @@ def background(page: Any) -> tuple[int, ...]:
 def test_it_is_dark_where_dark_is_wanted(page: Any) -> None:
     found = {}
     for scheme in ("light", "dark"):
-        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        page.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        prefer(page, scheme)
         found[scheme] = sum(background(page))
     assert found["light"] > 700
     assert found["dark"] < 120
 
 
-CONTRASTS = """
-const luminance = (rgb) => { const [r, g, b] = rgb.match(/[0-9.]+/g).slice(0, 3).map((v) => {
-  v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }); return 0.2126*r + 0.7152*g + 0.0722*b; };
-const behind = (node) => { for (let one = node; one; one = one.parentElement) { const c = getComputedStyle(one).backgroundColor;
-  if (c !== 'rgba(0, 0, 0, 0)') return c; } return 'rgb(255, 255, 255)'; };
-const worst = [];
-for (const node of document.querySelectorAll('h1, h2, p, th, td, a, summary, caption, li, pre, .diff span, .reading span, svg text')) {
-  const style = getComputedStyle(node), ink = node.closest('svg') && node.tagName === 'text' ? style.fill : style.color;
-  const [a, b] = [luminance(ink), luminance(behind(node))].sort((x, y) => y - x);
-  worst.push([(a + 0.05) / (b + 0.05), node.tagName, node.className.toString()]); }
-return worst.sort((x, y) => x[0] - y[0])[0];
-"""
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_stands_out_from_what_is_behind_it(page: Any, scheme: str) -> None:
-    page.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    )
+    prefer(page, scheme)
     ratio, *which = page.execute_script(CONTRASTS)
     assert ratio >= 4.5, which
 
 
 def test_a_phone_scrolls_one_way_only(page: Any) -> None:
-    metrics = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    be_a_phone(page)
     assert page.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
 
 

@@ -9,17 +9,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.store.lock import CLOCK_S, read_holder
 
 HOLD = """
 import sys
 sys.argv = {argv}
 from mlx_selfdebug.store import Run
+from mlx_selfdebug.store.lock import CLOCK_S, read_holder
 with Run({run}):
     print("open", flush=True)
     sys.stdin.read()
@@ -81,3 +85,43 @@ def test_opening_a_run_twice_in_one_process_is_refused_and_says_so(run: Run) -> 
 def test_a_closed_run_names_no_holder(tmp_path: Path) -> None:
     Run(tmp_path).close()
     assert (tmp_path / "run.lock").read_text() == ""
+
+
+def test_others_can_see_who_holds_a_run_without_taking_it(tmp_path: Path) -> None:
+    with holder(tmp_path, ["/bin/mlx-selfdebug", "collect", "--run", "x"]) as process:
+        seen = read_holder(tmp_path)
+        assert seen is not None
+        assert (seen.pid, seen.host, seen.command) == (process.pid, socket.gethostname(), "mlx-selfdebug collect")
+        assert seen.is_alive
+
+
+def test_a_holder_that_was_killed_is_seen_to_be_gone(tmp_path: Path) -> None:
+    with holder(tmp_path, ["x"]) as process:
+        process.send_signal(signal.SIGKILL)
+        # Until its parent has waited for it, the process is still in the table of processes.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        seen = read_holder(tmp_path)
+        assert seen is not None
+        assert seen.is_alive is False
+        process.wait()
+        assert seen.is_alive is False
+
+
+def test_another_process_that_was_given_the_same_id_is_not_the_holder(run: Run) -> None:
+    seen = read_holder(run.path)
+    assert seen is not None
+    assert seen.is_alive
+    assert replace(seen, since=seen.since - timedelta(days=365, seconds=CLOCK_S)).is_alive is False
+
+
+def test_whether_a_holder_on_another_host_is_alive_is_not_known(run: Run) -> None:
+    seen = read_holder(run.path)
+    assert seen is not None
+    assert replace(seen, host="elsewhere").is_alive is None
+
+
+@pytest.mark.parametrize("text", ["", "process x on y (z), since now", "process 1 on y (z), since now", "\x00\xff"])
+def test_a_lock_file_that_names_nobody_has_no_holder(tmp_path: Path, text: str) -> None:
+    assert read_holder(tmp_path / "nowhere") is None
+    (tmp_path / "run.lock").write_text(text)
+    assert read_holder(tmp_path) is None

@@ -3,8 +3,8 @@
     page.py       records -> HTML                   page_charts.py  records -> the charts of the page
     tables.py     records -> heads and rows         charts.py       numbers -> SVG
     headline.py   records -> the main findings      diff.py         two programs -> the lines and words that changed
-    markdown.py   records -> Markdown               templates/      the template of the page, its style and its script
-    data.py       records -> plain data
+    markdown.py   records -> Markdown               templates/      the templates of the page, its style and its script
+    data.py       records -> plain data             items.py        pairs and repairs, to be unfolded
 
 >>> with open_stored("runs/first") as run:                                              # doctest: +SKIP
 ...     write_report(run)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from mlx_selfdebug.config import flatten
-from mlx_selfdebug.evaluation.evidence import HalfEvidence, Regression
+from mlx_selfdebug.evaluation.evidence import HalfEvidence
 from mlx_selfdebug.evaluation.overlap import ABOVE
 from mlx_selfdebug.evaluation.played import BUGS
 from mlx_selfdebug.evaluation.readings import StoredReading
@@ -20,6 +21,7 @@ from mlx_selfdebug.reporting.records import Records
 from mlx_selfdebug.reporting.report import tables
 from mlx_selfdebug.reporting.report.diff import DiffLine, diff_lines
 from mlx_selfdebug.reporting.report.headline import headline
+from mlx_selfdebug.reporting.report.items import Item, pair_item, regression_item
 from mlx_selfdebug.reporting.report.page_charts import (
     REWARD_LEGEND,
     half_charts,
@@ -28,62 +30,53 @@ from mlx_selfdebug.reporting.report.page_charts import (
     time_legend,
 )
 from mlx_selfdebug.reporting.words import ending_text, gigabytes, percent, seconds
-from mlx_selfdebug.values.attempt import Attempt
-from mlx_selfdebug.values.feedback import MAX_FACTS
-from mlx_selfdebug.values.pair import KINDS, Pair
-from mlx_selfdebug.values.verdict import Failure
+from mlx_selfdebug.values.pair import KINDS
 
 MAX_BYTES = 3_500_000
 """The bytes that pairs and regressions may take in the page. Those that do not fit are counted, and other commands show them."""
+SECTIONS = ("findings", "readings", "training", "memory", "collected", "overlap", "pairs", "settings")
+"""The names of the sections, in the order of the page. Each is a macro of templates/sections.html.j2."""
 SHADES = 8
 """The number of shades of surprise, one per nat. Their colours are in style.css."""
 
 
 def report_html(records: Records) -> str:
     """Return the page as HTML text."""
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(**_context(records, SECTIONS, MAX_BYTES), style=Markup(style_sheet()), script=Markup(script_text()))
+    )
+
+
+def report_sections(records: Records, names: Collection[str] = SECTIONS, max_bytes: int = MAX_BYTES) -> dict[str, str]:
+    """Return the sections called ``names`` as HTML, as the page shows them. A section that has nothing to show is empty.
+
+    ``max_bytes`` is what pairs and regressions may take.
+    """
+    module: Any = environment().get_template("sections.html.j2").make_module(_context(records, names, max_bytes))
+    return {name: str(getattr(module, f"{name}_section")()).strip() for name in SECTIONS if name in names}
+
+
+def _context(records: Records, names: Collection[str], max_bytes: int) -> dict[str, Any]:
+    """Return the values that the templates refer to. What only sections beside ``names`` need is left empty where it is costly."""
     evidence = records.evidence
-    room = _Room(MAX_BYTES)
-    return _environment().get_template("report.html.j2").render(
-        records=records,
-        evidence=evidence,
-        headline=headline(records),
-        tables=tables,
-        charts=run_charts(records),
-        halves=[_half(name, half, room) for name, half in (evidence.halves if evidence else {}).items()],
-        readings=[_reading(reading) for reading in records.readings],
-        pairs=room.take(_pair(pair, records.attempts, i) for i, pair in enumerate(records.pairs, 1)),
-        kinds=KINDS,
-        settings=flatten(records.config),
-        n_near=sum(pair.nearness >= ABOVE for pair in records.overlap),
-        style=Markup(_template("style.css")),
-        script=Markup(_template("script.js")),
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Item:
-    """A pair or a regression as the page shows it, in a form that can be unfolded."""
-
-    title: str
-    kind: str
-    task_id: str
-    prompt: str
-    before: str
-    """The code before: the failed code of a pair, or the right code of a regression; "" if there is none."""
-    facts: tuple[Failure, ...]
-    """What the tests reported of the wrong code."""
-    diff: tuple[DiffLine, ...]
-    """The changes from ``before`` to ``after``; empty if there is nothing before."""
-    after: str
-    """The code after."""
-
-    @property
-    def n_bytes(self) -> int:
-        """A rough estimate of the bytes that the item takes in the page."""
-        # Rough allowances: 900 bytes for the frame, 60 for the tags around each part of a line, 400 for each row of facts. The
-        # code after counts twice, because the diff shows it as well.
-        marks = 60 * sum(len(line.parts) for line in self.diff)
-        return 900 + marks + len(self.prompt) + len(self.before) + 2 * len(self.after) + 400 * len(self.facts)
+    halves = evidence.halves if evidence and "findings" in names else {}
+    pairs = records.pairs if "pairs" in names else ()
+    room = _Room(max_bytes)
+    return {
+        "records": records,
+        "evidence": evidence,
+        "headline": headline(records),
+        "tables": tables,
+        "charts": run_charts(records),
+        "halves": [_half(name, half, room) for name, half in halves.items()],
+        "readings": [_reading(reading) for reading in records.readings],
+        "pairs": room.take(pair_item(pair, records.attempts, i) for i, pair in enumerate(pairs, 1)),
+        "kinds": KINDS,
+        "settings": flatten(records.config),
+        "n_near": sum(pair.nearness >= ABOVE for pair in records.overlap),
+    }
 
 
 @dataclass(frozen=True)
@@ -96,7 +89,7 @@ class _Half:
     charts: Mapping[str, Markup]
     legend: Sequence[tuple[str, str]]
     """The arms in the chart of curves, with their classes of the style sheet."""
-    regressions: Sequence[_Item]
+    regressions: Sequence[Item]
     """As many of the regressions as fit into the page."""
 
     @property
@@ -120,7 +113,7 @@ class _Room:
     def __init__(self, n_bytes: int) -> None:
         self._left = n_bytes
 
-    def take(self, items: Iterable[_Item]) -> list[_Item]:
+    def take(self, items: Iterable[Item]) -> list[Item]:
         """Return as many of the first items as fit."""
         taken = []
         for item in items:
@@ -137,7 +130,7 @@ def _half(name: str, half: HalfEvidence, room: _Room) -> _Half:
         evidence=half,
         charts=half_charts(half),
         legend=half_legend(half),
-        regressions=room.take(_regression(regression) for regression in half.regressions),
+        regressions=room.take(map(regression_item, half.regressions)),
     )
 
 
@@ -145,52 +138,32 @@ def _reading(reading: StoredReading) -> _Reading:
     return _Reading(reading.title, reading.shades, diff_lines(reading.code, reading.edited.strip("\n")))
 
 
-def _pair(pair: Pair, attempts: Mapping[str, Attempt], number: int) -> _Item:
-    made_from = [attempts[id_] for id_ in pair.attempts if id_ in attempts]
-    failed = made_from[0] if pair.kind == "repair" and made_from else None
-    right = made_from[-1].code if made_from else pair.target
-    return _Item(
-        title=f"{number}. {pair.kind}: {pair.task_id}",
-        kind=pair.kind,
-        task_id=pair.task_id,
-        prompt=pair.prompt,
-        before=failed.code if failed else "",
-        facts=(failed.public.failures or failed.verdict.failures)[:MAX_FACTS] if failed else (),
-        diff=tuple(diff_lines(failed.code, right)) if failed else (),
-        after=right,
-    )
+def style_sheet() -> str:
+    """Return the style sheet of the page."""
+    return _template("style.css")
 
 
-def _regression(regression: Regression) -> _Item:
-    before, after = regression.before, regression.after
-    return _Item(
-        title=f"{regression.task_id}: {regression.kind}",
-        kind=regression.kind,
-        task_id=regression.task_id,
-        prompt=before.prompt,
-        before=before.code,
-        facts=after.verdict.failures[:MAX_FACTS],
-        diff=tuple(diff_lines(before.code, after.code)),
-        after=after.code,
-    )
+def script_text() -> str:
+    """Return the script of the page."""
+    return _template("script.js")
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
     """Return the environment of the templates. It escapes everything, and an unknown name in a template is an error."""
-    environment = Environment(
-        loader=DictLoader({"report.html.j2": _template("report.html.j2")}),
+    made = Environment(
+        loader=DictLoader({name: _template(name) for name in ("report.html.j2", "sections.html.j2")}),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "gigabytes": gigabytes, "seconds": seconds}
-    environment.filters["strength"] = lambda shade: shade.strength(SHADES)
-    environment.globals["time_legend"] = time_legend
-    environment.globals["reward_legend"] = REWARD_LEGEND
-    environment.globals["ending_text"] = ending_text
-    return environment
+    made.filters |= {"percent": percent, "gigabytes": gigabytes, "seconds": seconds}
+    made.filters["strength"] = lambda shade: shade.strength(SHADES)
+    made.globals["time_legend"] = time_legend
+    made.globals["reward_legend"] = REWARD_LEGEND
+    made.globals["ending_text"] = ending_text
+    return made
 
 
 def _template(name: str) -> str:

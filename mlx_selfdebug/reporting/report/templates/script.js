@@ -1,7 +1,8 @@
 "use strict";
 (() => {
-  const form = document.querySelector(".filter");
-  if (form) {
+  const setUpFilter = () => {
+    const form = document.querySelector(".filter[hidden]");
+    if (!form) return;
     const task = document.getElementById("pair-task");
     const kind = document.getElementById("pair-kind");
     const count = document.getElementById("pair-count");
@@ -21,7 +22,10 @@
     task.addEventListener("input", show);
     kind.addEventListener("change", show);
     show();
-  }
+  };
+  setUpFilter();
+  // The page of a run under way replaces its sections, and says so with this event.
+  document.addEventListener("replaced", setUpFilter);
   // On paper nothing can be unfolded, so everything is opened for printing. The pairs stay folded, because there are too many of them.
   let opened = [];
   window.addEventListener("beforeprint", () => {
