@@ -12,7 +12,8 @@
     ├── StoreError
     ├── BudgetError           exit code 3
     ├── TrainingError
-    └── SandboxError
+    ├── SandboxError
+    └── TrackingError
 
 A message says in one clear line what is wrong, where, which value is there and what is allowed; the hint says what to type next.
 The command line prints both and exits with ``exit_code``; ``--debug`` shows the traceback.
@@ -113,6 +114,10 @@ class TrainingError(SelfDebugError):
 
 class SandboxError(SelfDebugError):
     """The test runner itself failed, which is never the fault of the code under test."""
+
+
+class TrackingError(SelfDebugError):
+    """A tracker cannot be opened, or does not store what it is sent."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

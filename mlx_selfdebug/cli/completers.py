@@ -24,5 +24,12 @@ def complete_preset(ctx: click.Context, param: click.Parameter, incomplete: str)
     return _matching([*PRESETS, "auto"], incomplete)
 
 
+def complete_trackers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    from mlx_selfdebug.tracking import TRACKERS
+
+    before, comma, last = incomplete.rpartition(",")
+    return [CompletionItem(f"{before}{comma}{item.value}") for item in _matching(list(TRACKERS), last)]
+
+
 def _matching(names: list[str], incomplete: str) -> list[CompletionItem]:
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]

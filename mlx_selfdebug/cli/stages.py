@@ -129,7 +129,7 @@ def _finish(session: Session, run: Run, result: Result | None) -> None:
         click.echo(json.dumps(summary))
 
 
-@stage_command("run", "collect", "train", "eval", "sandbox", "budget")
+@stage_command("run", "collect", "train", "eval", "sandbox", "budget", "track")
 def run_command(session: Session) -> int:
     """Collect, train and evaluate: the whole loop. `make train` runs this.
 
@@ -150,13 +150,14 @@ def run_command(session: Session) -> int:
         if run.summary_path.exists():
             _show(session, run)
             return 0
-    for command in STAGES:
-        if code := session.stage(command):
-            return code
+    with session.tracking():
+        for command in STAGES:
+            if code := session.stage(command):
+                return code
     return 0
 
 
-@stage_command("collect", "collect", "train", "sandbox", "budget")
+@stage_command("collect", "collect", "train", "sandbox", "budget", "track")
 def collect_command(session: Session) -> None:
     """Draft, test and repair on the training tasks, and make the training pairs.
 
@@ -170,11 +171,11 @@ def collect_command(session: Session) -> None:
     session.announce()
     session.tasks(session.config.collect.tasks, session.config.collect.limit)
     session.require_sandbox()
-    with session.open() as run:
+    with session.open() as run, session.tracking():
         _collect(session, run, session.model())
 
 
-@stage_command("train", "train", "sandbox", "budget")
+@stage_command("train", "train", "sandbox", "budget", "track")
 def train_command(session: Session) -> int:
     """Train a LoRA adapter on a run's pairs, and then by rewards if --train-reward-steps says so.
 
@@ -191,7 +192,9 @@ def train_command(session: Session) -> int:
     with session.open_existing() as run:
         if session.flags.watched:
             _train(session, run, session.model())
-    return 0 if session.flags.watched else session.stage("train")
+            return 0
+    with session.tracking():
+        return session.stage("train")
 
 
 @stage_command(
@@ -199,6 +202,7 @@ def train_command(session: Session) -> int:
     "eval",
     "sandbox",
     "budget",
+    "track",
     more=[
         click.option(
             "--adapter",
@@ -225,5 +229,5 @@ def eval_command(session: Session) -> None:
     others = _adapters(session.flags.adapters)
     session.announce()
     session.require_sandbox()
-    with session.open_existing() as run:
+    with session.open_existing() as run, session.tracking():
         _finish(session, run, _evaluate(session, run, session.model(), open_adapter(run.adapter_path), others))
