@@ -71,7 +71,7 @@ claims: .venv/.ready-dev blas
 # mlx-lm requires, it takes the oldest version that mlx-lm allows.
 lock: .venv/.ready-dev
 	$(PIP) uv
-	$(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --python-version 3.11 --extra cpu --extra dev --extra docs \
+	$(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --python-version 3.11 --extra cpu --extra dev --extra docs --extra wandb \
 	  --custom-compile-command 'make lock' pyproject.toml --output-file .ci/constraints.txt
 
 test-lowest: .venv/.ready-dev blas

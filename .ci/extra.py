@@ -8,6 +8,7 @@ Each of the extra's domains runs one task. Exits with an error if anything does 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -89,6 +90,23 @@ def fix() -> None:
     print(f"{suite.framework} runs confined; watchfiles {watchfiles.__version__} is there")
 
 
+def track(name: str) -> None:
+    """Send a run to a tracker twice: the second time, the tracker has it already."""
+    from mlx_selfdebug.store import Run
+    from mlx_selfdebug.tracking import send_run
+    from mlx_selfdebug.values.step import Step
+
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ |= {"TRACKIO_DIR": f"{folder}/trackio", "WANDB_MODE": "offline"}
+        with Run(f"{folder}/run") as run:
+            for step in range(3):
+                run.add_step(Step(step, 1.0 / (1 + step), 400, 1e-4, 0.7, 1.25))
+        sent = [send_run(run.path, name)[0] for _ in range(2)]
+    # wandb does not read offline records of earlier sessions, so each session's are whole.
+    assert [each.points for each in sent] == ([3, 3] if name == "wandb" else [3, 0]), sent
+    print(f"{name} keeps {sent[0].points} points; to see them: {sent[0].view}")
+
+
 USES: dict[str, Callable[[], None]] = {
     "cpu": cpu,
     "report": report,
@@ -97,6 +115,9 @@ USES: dict[str, Callable[[], None]] = {
     "tables": lambda: one_task_of("pandas", "polars", "jq"),
     "fix": fix,
     "duckdb": lambda: one_task_of("garden-duckdb"),
+    "trackio": lambda: track("trackio"),
+    "wandb": lambda: track("wandb"),
+    "tensorboard": lambda: track("tensorboard"),
 }
 
 # The processes of the test runner import this file again.

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from mlx_selfdebug.store import open_stored as open_stored
     from mlx_selfdebug.tasks.jsonl import dump_tasks as dump_tasks
     from mlx_selfdebug.tasks.load import load_tasks as load_tasks
+    from mlx_selfdebug.tracking import track as track
     from mlx_selfdebug.training.adapter import Adapter as Adapter
     from mlx_selfdebug.training.mix import reference_pairs as reference_pairs
     from mlx_selfdebug.values.attempt import Attempt as Attempt
@@ -84,6 +85,7 @@ _MODULES = {  # for each public name, its module within this package
     "read_evidence": "evaluation.evidence",
     "read_result": "evaluation.result",
     "reference_pairs": "training.mix",
+    "track": "tracking",
     "train": "stages.train",
     "write_report": "reporting.report",
 }

@@ -13,7 +13,8 @@
     ├── BudgetError           exit code 3
     ├── TrainingError
     ├── SandboxError
-    └── DistributedError
+    ├── DistributedError
+    └── TrackingError
 
 A message says in one clear line what is wrong, where, which value is there and what is allowed; the hint says what to type next.
 The command line prints both and exits with ``exit_code``; ``--debug`` shows the traceback.
@@ -131,6 +132,10 @@ class DistributedError(SelfDebugError):
     def __init__(self, message: str, *, hint: str | None = None, on_all_ranks: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.on_all_ranks = on_all_ranks
+
+
+class TrackingError(SelfDebugError):
+    """A tracker cannot be opened, or does not store what it is sent."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

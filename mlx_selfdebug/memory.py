@@ -3,14 +3,15 @@
 :class:`Meter` samples the bytes of the whole process tree while a block runs. :class:`Governor` tells a decoder how many rows it
 may have.
 
-The tree is this process, its descendants, and the process that watches over it if there is one. On macOS the physical footprint
-counts, which Activity Monitor calls memory and which includes what the GPU holds. Elsewhere the resident size counts. Pages that
-processes share are counted in each of them.
+The tree is this process, its descendants, and the process that watches over it with its descendants, if there is one. On macOS the
+physical footprint counts, which Activity Monitor calls memory and which includes what the GPU holds. Elsewhere the resident size
+counts. Pages that processes share are counted in each of them.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 import time
 from types import TracebackType
@@ -154,17 +155,20 @@ _watcher_pid: int | None = None
 
 
 def set_watcher(pid: int | None) -> None:
-    """Count the process ``pid``, which watches over this one, as part of the tree from now on. None means that there is none."""
+    """Count the process ``pid``, which watches over this one, and its descendants as part of the tree from now on.
+
+    None means that no process watches over this one.
+    """
     global _watcher_pid
     _watcher_pid = pid
 
 
 def tree_bytes() -> int:
-    """Return the number of bytes that this process, all its descendants and its watcher take now."""
-    process = psutil.Process()
-    pids = [process.pid, *(child.pid for child in process.children(recursive=True))]
-    if _watcher_pid is not None:
-        pids.append(_watcher_pid)
+    """Return the number of bytes that this process, its watcher and all descendants of both take now."""
+    pids = set() if _watcher_pid is None else _with_descendants(_watcher_pid)
+    # A watcher has usually started this process, which is then among its descendants.
+    if os.getpid() not in pids:
+        pids |= _with_descendants(os.getpid())
     return sum(map(process_bytes, pids))
 
 
@@ -181,6 +185,14 @@ def tree_bytes_of(pid: int) -> int:
     except psutil.Error:
         return 0
     return sum(map(process_bytes, pids))
+
+
+def _with_descendants(pid: int) -> set[int]:
+    """Return the ids of a process and of its descendants, or none if the process has ended."""
+    try:
+        return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
+    except psutil.NoSuchProcess:
+        return set()
 
 
 def process_bytes(pid: int) -> int:

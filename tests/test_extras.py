@@ -51,6 +51,6 @@ def test_the_extra_that_a_domain_names_installs_every_package_that_it_asks_for(n
 
 def test_every_extra_of_a_domain_is_for_developers_too() -> None:
     extras = PROJECT["optional-dependencies"]
-    apart = {"cpu", "cuda", "dev", "docs"}
+    apart = {"cpu", "cuda", "dev", "docs", "wandb"}
     wanted = {text for name, texts in extras.items() if name not in apart for text in texts}
     assert wanted <= set(extras["dev"])

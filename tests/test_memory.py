@@ -40,6 +40,19 @@ def test_the_watchers_memory_counts() -> None:
         set_watcher(None)
 
 
+def test_what_else_the_watcher_has_started_counts() -> None:
+    stage = "import os; from mlx_selfdebug.memory import set_watcher, tree_bytes; set_watcher(os.getppid()); print(tree_bytes())"
+    watcher = (
+        "import subprocess, sys\n"
+        f"held = subprocess.Popen([sys.executable, '-c', {HOLD!r}], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+        "held.stdout.readline()\n"
+        f"subprocess.run([sys.executable, '-c', {stage!r}], check=True)\n"
+        "held.kill()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", watcher], capture_output=True, text=True, check=True)
+    assert int(ended.stdout) > 80_000_000 + 3 * 5_000_000
+
+
 def test_a_process_that_has_ended_has_no_memory(holder: subprocess.Popen[bytes]) -> None:
     holder.kill()
     holder.wait()

@@ -30,5 +30,12 @@ def complete_arm(ctx: click.Context, param: click.Parameter, incomplete: str) ->
     return _matching(list(PLAYABLE), incomplete)
 
 
+def complete_trackers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    from mlx_selfdebug.tracking import TRACKERS
+
+    before, comma, last = incomplete.rpartition(",")
+    return [CompletionItem(f"{before}{comma}{item.value}") for item in _matching(list(TRACKERS), last)]
+
+
 def _matching(names: list[str], incomplete: str) -> list[CompletionItem]:
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]

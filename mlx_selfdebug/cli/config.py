@@ -30,7 +30,7 @@ def config_command() -> None:
 
 @config_command.command("init")
 @click.argument("file", type=PathType(dir_okay=False, allow_dash=True), default=DEFAULT_FILE)
-@options.setting_options("collect", "train", "eval", "sandbox", "budget")
+@options.setting_options("collect", "train", "eval", "sandbox", "budget", "track")
 @click.option("--force", is_flag=True, help="overwrite an existing file")
 @options.debug_option
 def init(file: Path, force: bool, **values: Any) -> None:
@@ -58,7 +58,7 @@ def init(file: Path, force: bool, **values: Any) -> None:
 @config_command.command("show")
 @options.run_option
 @options.config_option
-@options.setting_options("collect", "train", "eval", "sandbox", "budget")
+@options.setting_options("collect", "train", "eval", "sandbox", "budget", "track")
 @options.json_option
 @options.debug_option
 def show(run_path: Path, config_file: Path | None, as_json: bool, **values: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from mlx_selfdebug.cli.completers import complete_model, complete_preset, complete_set
+from mlx_selfdebug.cli.completers import complete_model, complete_preset, complete_set, complete_trackers
 from mlx_selfdebug.cli.paths import PathType
 from mlx_selfdebug.config import ENV_PREFIX, SETTINGS, Config, Resolved, Setting, resolve
 from mlx_selfdebug.presets import PRESETS
@@ -19,8 +19,11 @@ COMPLETERS = {
     "preset": complete_preset,
     "collect.tasks": complete_set,
     "eval.tasks": complete_set,
+    "track": complete_trackers,
 }
 """The settings whose values a shell can complete, by dotted key."""
+EVERYWHERE = ("model", "seed", "preset")
+"""The settings that are options of every command with settings."""
 F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_RUN = "runs/default"
 
@@ -49,8 +52,11 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="show the settings
 
 
 def setting_options(*sections: str) -> Callable[[F], F]:
-    """Return a decorator that adds an option for each top-level setting and for each setting of ``sections``."""
-    chosen = [setting for key, setting in SETTINGS.items() if "." not in key or key.partition(".")[0] in sections]
+    """Return a decorator that adds an option for each setting in ``EVERYWHERE`` and for each setting of ``sections``.
+
+    A top-level setting counts as a section of its own.
+    """
+    chosen = [setting for key, setting in SETTINGS.items() if key.partition(".")[0] in (*EVERYWHERE, *sections)]
 
     def decorate(function: F) -> F:
         for setting in reversed(chosen):

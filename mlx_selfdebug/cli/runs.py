@@ -1,15 +1,17 @@
-"""Define the command group ``runs``, which lists, shows, watches, compares, exports, imports, branches and upgrades runs."""
+"""Define the group ``runs``, whose commands list, show, watch, compare, export, import, branch, track and upgrade runs."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mlx_selfdebug.cli import options
+from mlx_selfdebug.cli.completers import complete_trackers
 from mlx_selfdebug.cli.groups import Group
 from mlx_selfdebug.cli.paths import PathType
 from mlx_selfdebug.cli.watch import watch_command
@@ -209,6 +211,40 @@ def branch_run(source: Path, run_path: Path, **values: Any) -> None:
                 f"{run_path}: {len(new.attempts())} attempts and {len(new.pairs())} pairs from {source}", err=True
             )
     click.echo(f"  next: mlx-selfdebug train --run {run_path}", err=True)
+
+
+@runs_command.command("track")
+@run_argument
+@click.option(
+    "--to",
+    "trackers",
+    required=True,
+    metavar="NAMES",
+    shell_complete=complete_trackers,
+    help="trackers, separated by commas: trackio, wandb, tensorboard",
+)
+@options.json_option
+@options.debug_option
+def track(run_path: Path, trackers: str, as_json: bool) -> None:
+    """Send the figures of a run to trackers.
+
+    The run may be finished or under way. What a tracker has already is not sent again. To have the figures sent while a run is
+    under way, give --track to the command that does the work.
+
+    \b
+    Examples:
+      mlx-selfdebug runs track runs/default --to tensorboard
+      mlx-selfdebug runs track runs/default --to trackio,wandb --json
+    """
+    from mlx_selfdebug.tracking import send_run
+
+    sent = send_run(run_path, trackers)
+    if as_json:
+        click.echo(json.dumps([asdict(each) for each in sent]))
+    else:
+        for each in sent:
+            points = "1 point" if each.points == 1 else f"{each.points} points"
+            click.echo(f"{each.tracker}: {points} sent. To see them: {each.view}")
 
 
 @runs_command.command("upgrade")

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,10 @@ def stage_command(name: str, *sections: str, more: Sequence[Decorator] = ()) -> 
                 click.echo(options.show_settings(resolved))
                 return 0
             flags = _Flags(as_json, quiet, allow_weak_sandbox, watched, n_deaths, adapters)
-            return body(Session(run_path, resolved, flags)) or 0
+            session = Session(run_path, resolved, flags)
+            if "track" in sections:
+                session.require_trackers()
+            return body(session) or 0
 
         command.__doc__ = body.__doc__
         # As with decorators that are stacked, the option that is added last stands first in the help.
@@ -139,6 +143,21 @@ class Session:
         """Raise SandboxError if programs cannot be confined as required, unless the supervising process has checked this."""
         if not self.flags.watched:
             require_sandbox(self.say, allow_weak=self.allow_weak_sandbox)
+
+    def require_trackers(self) -> None:
+        """Raise UsageError if a tracker does not exist or is not installed, unless the supervising process has checked this."""
+        if self.config.track and not self.flags.watched:
+            from mlx_selfdebug.tracking import require_trackers
+
+            require_trackers(self.config.track)
+
+    def tracking(self) -> AbstractContextManager[None]:
+        """Send the figures of the run to its trackers inside the block, unless the supervising process or rank 0 does so."""
+        if not self.config.track or self.flags.watched or not self.is_first:
+            return nullcontext()
+        from mlx_selfdebug.tracking import track
+
+        return track(self.run_path, self.config.track)
 
     def stage(self, name: str) -> int:
         """Run a stage in a process of its own, start it again if it dies, and return its exit code."""

@@ -141,7 +141,7 @@ def _finish(session: Session, run: Run, result: Result | None) -> None:
         click.echo(json.dumps(summary))
 
 
-@stage_command("run", "collect", "train", "eval", "sandbox", "budget")
+@stage_command("run", "collect", "train", "eval", "sandbox", "budget", "track")
 def run_command(session: Session) -> int:
     """Collect, train and evaluate: the whole loop. `make train` runs this.
 
@@ -168,10 +168,11 @@ def run_command(session: Session) -> int:
             _show(session, run)
             return 0
         _require_way_on(run)
-    return session.stages()
+    with session.tracking():
+        return session.stages()
 
 
-@stage_command("collect", "collect", "train", "sandbox", "budget")
+@stage_command("collect", "collect", "train", "sandbox", "budget", "track")
 def collect_command(session: Session) -> None:
     """Draft, test and repair on the training tasks, and make the training pairs.
 
@@ -186,11 +187,11 @@ def collect_command(session: Session) -> None:
     session.tasks(session.config.collect.tasks, session.config.collect.limit)
     session.require_sandbox()
     session.join()
-    with session.open() as run:
+    with session.open() as run, session.tracking():
         _collect(session, run, session.model())
 
 
-@stage_command("train", "train", "sandbox", "budget")
+@stage_command("train", "train", "sandbox", "budget", "track")
 def train_command(session: Session) -> int:
     """Train a LoRA adapter on a run's pairs, and then by rewards if --train-reward-steps says so.
 
@@ -207,7 +208,8 @@ def train_command(session: Session) -> int:
     if not session.flags.watched:
         if session.is_first:
             session.open_existing().close()
-        return session.stage("train")
+        with session.tracking():
+            return session.stage("train")
     session.join()
     with session.open_existing() as run:
         _train(session, run, session.model())
@@ -219,6 +221,7 @@ def train_command(session: Session) -> int:
     "eval",
     "sandbox",
     "budget",
+    "track",
     more=[
         click.option(
             "--adapter",
@@ -247,7 +250,7 @@ def eval_command(session: Session) -> None:
     session.announce()
     session.require_sandbox()
     session.join()
-    with session.open_existing() as run:
+    with session.open_existing() as run, session.tracking():
         _require_way_on(run)
         share_folder(run.group, run.adapter_path)
         _finish(session, run, _evaluate(session, run, session.model(), open_adapter(run.adapter_path), others))

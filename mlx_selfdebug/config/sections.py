@@ -234,6 +234,9 @@ class Config:
     model: str = _setting("qwen2.5-coder-0.5b", "alias (see `models list`), hub repository, folder or .gguf file")
     seed: int = _setting(0, "seed of all random choices", low=0, high=2**31 - 1)
     preset: str = _setting("auto", "demo, air, full, cpu, seed, or auto (cpu if MLX has no GPU, else air)")
+    track: str = _setting(
+        "", "trackers that the figures of the run are sent to, separated by commas: trackio, wandb, tensorboard"
+    )
     collect: CollectConfig = field(default_factory=CollectConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
@@ -241,5 +244,6 @@ class Config:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
 
 
-ADJUSTABLE = frozenset({"budget.inference_gb", "budget.training_gb", "sandbox.workers", "train.cooldown_s"})
-"""The settings that may change from one session of a run to the next. They affect how fast results come, but not the results."""
+ADJUSTABLE = frozenset({"budget.inference_gb", "budget.training_gb", "sandbox.workers", "track", "train.cooldown_s"})
+"""The settings that may change from one session of a run to the next. They affect how fast results come and where figures are
+shown, but not the results."""

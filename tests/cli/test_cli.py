@@ -59,6 +59,7 @@ def test_every_command_has_help(command: str) -> None:
         (("run", "--eval-arms", "blynd"), "eval.arms: unknown arm 'blynd'. Known: blind"),
         (("run", "--config", "nowhere.toml"), "no configuration file nowhere.toml"),
         (("run", "--preset", "huge"), "unknown preset 'huge'"),
+        (("run", "--track", "tensrboard"), "unknown tracker 'tensrboard'. Did you mean 'tensorboard'?"),
         (("tasks", "show", "humaneval", "HumanEval/999"), "unknown task 'HumanEval/999'"),
     ],
 )

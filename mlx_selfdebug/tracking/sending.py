@@ -1,0 +1,126 @@
+"""Send the points of a run to a tracker, each once. One process at a time sends those of a run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from mlx_selfdebug.errors import SelfDebugError, StoreError, TrackingError
+from mlx_selfdebug.store import open_stored
+from mlx_selfdebug.tracking.points import Point, PointReader
+from mlx_selfdebug.tracking.tracker import Tracker, open_tracker, require_trackers
+
+logger = logging.getLogger(__name__)
+
+LOCK_FILE = "tracking.lock"
+"""The file in the folder of a run that is locked by the process that sends the run's points."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What was sent to a tracker."""
+
+    tracker: str
+    points: int
+    """The number of points that the tracker did not have before."""
+    view: str
+    """What to type, or which address to open, to see the run in the tracker."""
+
+
+class Sender:
+    """A sender of the points of the run at ``path`` to the tracker ``name``.
+
+    An error closes the tracker. When it is opened again, it is asked again which points it has.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.name = name
+        self._path = path
+        self._tracker: Tracker | None = None
+
+    def open(self) -> str:
+        """Open the tracker unless it is open, and return what to type, or which address to open, to see the run in it.
+
+        Raises TrackingError if the tracker cannot be opened.
+        """
+        with self._reported():
+            return self._opened().view
+
+    def send(self, points: Sequence[Point]) -> int:
+        """Send the points that the tracker does not have yet, and return their number. Raises TrackingError if that fails."""
+        with self._reported():
+            return self._opened().send(points)
+
+    def close(self) -> None:
+        """Close the tracker. Raises TrackingError if that fails."""
+        with self._reported():
+            tracker, self._tracker = self._tracker, None
+            if tracker:
+                tracker.close()
+
+    def _opened(self) -> Tracker:
+        if self._tracker is None:
+            with open_stored(self._path) as run:
+                config = run.config
+            self._tracker = open_tracker(self.name, self._path, config)
+        return self._tracker
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Close the tracker and raise TrackingError if the block fails."""
+        try:
+            yield
+        # A tracker's package may raise anything, and whatever it is must not end the run.
+        except Exception as error:
+            logger.debug("%s failed", self.name, exc_info=True)
+            with suppress(TrackingError):
+                self.close()
+            text = str(error) if isinstance(error, SelfDebugError | OSError) else f"{type(error).__name__}: {error}"
+            raise TrackingError(f"{self.name}: {' '.join(text.split()).rstrip('.')}") from error
+
+
+def send_run(path: str | Path, trackers: str) -> list[Sent]:
+    """Send the points of a run to trackers, which are named in a text that separates them by commas.
+
+    The run may be finished or under way. Raises UsageError for a tracker that does not exist or is not installed, StoreError if the
+    run cannot be read or another process sends its points, and TrackingError if a tracker fails.
+    """
+    names, folder = require_trackers(trackers), Path(path)
+    points = PointReader(folder).read()
+    with sending_alone(folder, timeout_s=0.0):
+        return [_send_all(Sender(folder, name), points) for name in names]
+
+
+def _send_all(sender: Sender, points: Sequence[Point]) -> Sent:
+    try:
+        view = sender.open()
+        return Sent(sender.name, sender.send(points), view)
+    finally:
+        sender.close()
+
+
+@contextmanager
+def sending_alone(folder: Path, timeout_s: float) -> Iterator[None]:
+    """Let no other process send the points of the run in ``folder`` inside the block.
+
+    Raises StoreError if another process does so after ``timeout_s`` seconds, or if the folder cannot be written to.
+    """
+    lock = FileLock(folder / LOCK_FILE, timeout=timeout_s)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise StoreError(
+            f"{folder} is being tracked by another process, which sends all that is new",
+            hint="wait until the run has ended",
+        ) from None
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
