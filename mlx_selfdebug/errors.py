@@ -12,6 +12,8 @@
     ├── StoreError
     ├── BudgetError           exit code 3
     ├── TrainingError
+    ├── UploadError
+    ├── ServerError
     └── SandboxError
 
 A message says in one clear line what is wrong, where, which value is there and what is allowed; the hint says what to type next.
@@ -109,6 +111,14 @@ class BudgetError(SelfDebugError):
 
 class TrainingError(SelfDebugError):
     """Training cannot start or cannot go on."""
+
+
+class UploadError(SelfDebugError):
+    """The hub refuses an upload or cannot be reached. The files that the hub had before are unchanged."""
+
+
+class ServerError(SelfDebugError):
+    """A server that cannot begin, or that cannot go on."""
 
 
 class SandboxError(SelfDebugError):

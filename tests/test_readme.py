@@ -32,6 +32,7 @@ ELSEWHERE = {
     "make train": ".ci/run",
     "make test": ".ci/run",
     "mlx-selfdebug bench --submit": "tests/cli/test_bench.py, a stage of it",
+    "mlx-selfdebug serve runs/mine": "tests/cli/test_serve.py",
 }
 RUN = "mlx-selfdebug run --run runs/mine --collect-tasks my_tasks.jsonl"
 """The command that makes the run which the other commands are about."""

