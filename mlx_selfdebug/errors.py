@@ -118,7 +118,7 @@ class UploadError(SelfDebugError):
 
 
 class ServerError(SelfDebugError):
-    """A server that cannot begin, or that cannot go on."""
+    """A server that cannot go on."""
 
 
 class SandboxError(SelfDebugError):

@@ -15,12 +15,15 @@ import errno
 import logging
 import socket
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from http.server import ThreadingHTTPServer
 from ipaddress import ip_address
+from pathlib import Path
+from socketserver import TCPServer
 from types import TracebackType
 from typing import Any
 
@@ -30,7 +33,7 @@ from mlx_lm.generate import DEFAULT_QUANTIZED_KV_START
 from mlx_lm.models.cache import LRUPromptCache, make_prompt_cache
 from mlx_lm.server import ModelProvider, ResponseGenerator
 
-from mlx_selfdebug.errors import ModelError, ServerError
+from mlx_selfdebug.errors import ModelError, ServerError, UsageError
 from mlx_selfdebug.exporting.server_requests import RequestHandler
 from mlx_selfdebug.models.load import Model, load_model
 from mlx_selfdebug.models.resolve import resolve_model
@@ -44,6 +47,8 @@ MAX_TOKENS = 512
 PROMPT_CACHE_ENTRIES = 10
 PROMPT_CACHE_BYTES = 10**9
 """How many prompts' caches are kept for later requests that begin in the same way, and how many bytes they may take together."""
+THREAD_END_S = 5.0 if sys.platform == "linux" else 0.5
+"""How long the end of a thread is waited for. Only Linux tells when it has come."""
 PORTS_TRIED = 50
 """How many ports after one that is in use are tried, in order to suggest one that is free."""
 
@@ -70,7 +75,7 @@ class Server:
         port: the port to listen on, or 0 for any that is free.
         origins: the origins of web pages that may read the answers, such as "http://localhost:3000". "*" stands for any.
 
-    Raises ServerError if the port is in use, or if the address is not one of this machine.
+    Raises UsageError if the port is in use, or if the address is not one of this machine.
     """
 
     def __init__(
@@ -169,9 +174,24 @@ class _Generator(ResponseGenerator):  # type: ignore[misc]
         return context, responses
 
     def stop(self) -> None:
+        """Break off all requests, and wait until the thread that decodes has ended."""
         for context in self._contexts:
             context.stop()
+        thread_id = self._generation_thread.native_id
         self.stop_and_join()
+        _wait_until_gone(thread_id)
+
+
+def _wait_until_gone(thread_id: int) -> None:
+    """Wait until the operating system has ended a thread that Python has joined.
+
+    Up to Python 3.12, Python joins a thread a moment before it ends. In this moment mlx frees what it compiled in the thread, for
+    which it needs the interpreter. If the interpreter is about to end by then, the process is aborted.
+    """
+    deadline = time.monotonic() + THREAD_END_S
+    task = Path(f"/proc/self/task/{thread_id}")
+    while time.monotonic() < deadline and (task.exists() or sys.platform != "linux"):
+        time.sleep(0.01)
 
 
 class _PromptCache(LRUPromptCache):  # type: ignore[misc]
@@ -197,6 +217,11 @@ class _Http(ThreadingHTTPServer):
         self.is_healthy: Callable[[], bool] = lambda: True
         super().__init__(address, handler)  # type: ignore[arg-type]
 
+    def server_bind(self) -> None:
+        # The method of the base class looks up the name of the host, which may take seconds and is not needed.
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
     def service_actions(self) -> None:
         if not self.is_healthy():
             raise ServerError("the model cannot go on after an error in mlx-lm, which stands above", hint="start the server again")
@@ -210,21 +235,19 @@ class _Http(ThreadingHTTPServer):
 
 
 def _listen(host: str, port: int, handler: Callable[..., Any]) -> _Http:
-    """Return an HTTP server that holds the port. Raises ServerError if it cannot have it."""
+    """Return an HTTP server that holds the port. Raises UsageError if it cannot have it."""
     try:
         return _Http(host, port, handler)
     except socket.gaierror as error:
-        raise ServerError(f"{host!r} is not an address: {error.strerror}", hint="leave out --host") from error
+        raise UsageError(f"{host!r} is not an address: {error.strerror}", hint="leave out --host") from error
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            free = _free_port(host, port)
-            hint = f"{free} is free: --port {free}" if free else "choose another with --port"
-            raise ServerError(f"port {port} of {host} is in use by another program", hint=hint) from error
         if error.errno == errno.EADDRNOTAVAIL:
-            raise ServerError(f"{host} is not an address of this machine", hint="leave out --host") from error
-        raise ServerError(
-            f"port {port} of {host} cannot be used: {error.strerror or error}", hint="choose another with --port"
-        ) from error
+            raise UsageError(f"{host} is not an address of this machine", hint="leave out --host") from error
+        is_taken = error.errno == errno.EADDRINUSE
+        why = "is in use by another program" if is_taken else f"cannot be used: {error.strerror or error}"
+        free = _free_port(host, port if is_taken else 8080)
+        hint = f"{free} is free: --port {free}" if free else "choose another with --port"
+        raise UsageError(f"port {port} of {host} {why}", hint=hint) from error
 
 
 def _free_port(host: str, port: int) -> int | None:

@@ -17,6 +17,8 @@ from mlx_selfdebug.exporting.hub_contents import contents_of
 from ..support.hub import Hub, Repository
 from .conftest import WEIGHTS, write_adapter
 
+# The hub's client calls its HTTP library in a way that this discourages.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 REPO = "me/coder"
 
 

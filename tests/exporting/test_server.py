@@ -14,7 +14,7 @@ import mlx_lm.server
 import pytest
 from mlx_lm.models.cache import make_prompt_cache
 
-from mlx_selfdebug.errors import ModelError, ServerError
+from mlx_selfdebug.errors import ModelError, UsageError
 from mlx_selfdebug.exporting.server import Server, _options, _PromptCache, model_loader
 from mlx_selfdebug.exporting.server_requests import check_messages, check_parameters
 from mlx_selfdebug.training.adapter import Adapter
@@ -87,7 +87,7 @@ def test_a_prompt_that_is_in_the_cache_as_a_whole_still_has_a_token_to_compute(t
 def test_a_port_in_use_is_told_with_a_free_one_before_the_model_is_loaded() -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
-        with pytest.raises(ServerError, match=rf"port {port} of 127\.0\.0\.1 is in use") as caught:
+        with pytest.raises(UsageError, match=rf"port {port} of 127\.0\.0\.1 is in use") as caught:
             Server(lambda: pytest.fail("loaded"), "model", port=port)
     free = int(str(caught.value.hint).rpartition(" ")[2])
     assert free != port
@@ -95,9 +95,9 @@ def test_a_port_in_use_is_told_with_a_free_one_before_the_model_is_loaded() -> N
 
 
 def test_an_address_that_this_machine_does_not_have_is_told() -> None:
-    with pytest.raises(ServerError, match="not an address of this machine"):
+    with pytest.raises(UsageError, match="not an address of this machine"):
         Server(lambda: pytest.fail("loaded"), "model", host="192.0.2.1", port=0)
-    with pytest.raises(ServerError, match="is not an address"):
+    with pytest.raises(UsageError, match="is not an address"):
         Server(lambda: pytest.fail("loaded"), "model", host="no such host", port=0)
 
 
