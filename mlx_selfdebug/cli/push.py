@@ -31,9 +31,9 @@ def push_command(
 ) -> None:
     """Upload the adapter of RUN to the Hugging Face hub, with its model card.
 
-    RUN is a run, the folder of an adapter, or what `export` made: a PEFT adapter, a model or a .gguf file. REPO is OWNER/NAME on the
-    hub, which is created if it does not exist. All files go up as one commit. Nothing else of a run is uploaded: not its database, its
-    settings, its report or its checkpoints. Log in first with `hf auth login`, or set HF_TOKEN.
+    RUN is a run, the folder of an adapter, or what `export` made: a PEFT adapter, a model or a .gguf file. REPO is OWNER/NAME on
+    the hub, which is created if it does not exist. All files go up as one commit. Nothing else of a run is uploaded: not its
+    database, its settings, its report or its checkpoints. Log in first with `hf auth login`, or set HF_TOKEN.
 
     \b
     Examples:

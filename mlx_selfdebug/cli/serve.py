@@ -42,7 +42,9 @@ print(client.chat.completions.create(model="{name}", messages=messages).choices[
 )
 @click.option("--name", metavar="TEXT", help="name by which requests ask for it  [default: from the model and the run]")
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="address to listen on")
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="port; 0 takes any free one")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="port; 0 takes any free one"
+)
 @click.option(
     "--allow-origin",
     "origins",
@@ -65,9 +67,9 @@ def serve_command(
 ) -> None:
     """Serve the adapter of RUN over HTTP, to any client of OpenAI's API, until Ctrl-C.
 
-    RUN is a run or the folder of an adapter. Without RUN, the model of --model is served as it is. What answers is mlx-lm's server, in
-    one batch for all requests. It decodes greedily unless a request says otherwise, and serves nothing but this model. There is no
-    password: whoever reaches the address can use it, which is this machine alone unless --host says otherwise.
+    RUN is a run or the folder of an adapter. Without RUN, the model of --model is served as it is. What answers is mlx-lm's server,
+    in one batch for all requests. It decodes greedily unless a request says otherwise, and serves nothing but this model. There is
+    no password: whoever reaches the address can use it, which is this machine alone unless --host says otherwise.
 
     \b
     Examples:

@@ -15,13 +15,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
-from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalTokenNotFoundError, RepositoryNotFoundError
-from huggingface_hub.utils import (
-    are_progress_bars_disabled,
-    disable_progress_bars,
-    enable_progress_bars,
-    validate_repo_id,
-)
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, RepositoryNotFoundError
+from huggingface_hub.utils._validators import validate_repo_id
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from mlx_selfdebug.errors import UploadError, UsageError
 from mlx_selfdebug.exporting.hub_contents import Contents
@@ -70,7 +66,7 @@ def check_repository(name: str) -> None:
 def push(contents: Contents, repository: str, *, public: bool = False, message: str = "", bars: bool = False) -> Pushed:
     """Upload ``contents`` to ``repository`` and return what was done.
 
-    The repository is created if it does not exist. All files are part of one commit, so the repository has either all of them or none.
+    The repository is created if it does not exist. All files are part of one commit, so it has either all of them or none.
 
     Args:
         contents: the files to upload.
@@ -177,7 +173,9 @@ class _Upload:
                 hint=f"choose another repository, such as {own}, or log in with a token that may write there",
             )
         if status is not None and status >= 500:
-            return UploadError(f"the hub failed (HTTP {status}), and no part of the upload is visible{ending}", hint=_AGAIN)
+            return UploadError(
+                f"the hub failed (HTTP {status}), and no part of the upload is visible{ending}", hint=_AGAIN
+            )
         if status is not None or isinstance(error, ValueError):
             return UploadError(f"the hub refuses the {what}{_said(error)}{ending}")
         return UploadError(f"the hub cannot be reached at {self.api.endpoint}{_said(error)}{ending}", hint=_AGAIN)

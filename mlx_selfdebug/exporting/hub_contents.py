@@ -114,9 +114,9 @@ class Contents:
 def contents_of(path: Path, repository: str) -> Contents:
     """Return what is uploaded of ``path`` to ``repository`` on the hub.
 
-    ``path`` is a run, the folder of an adapter, an exported folder, or a .gguf file. The card of a run is made anew from its records;
-    elsewhere the README.md that is there is completed. Raises StoreError or ModelError if there is nothing to upload in ``path``, and
-    UploadError if a file of it cannot be read.
+    ``path`` is a run, the folder of an adapter, an exported folder, or a .gguf file. The card of a run is made anew from its
+    records; elsewhere the README.md that is there is completed. Raises StoreError or ModelError if there is nothing to upload in
+    ``path``, and UploadError if a file of it cannot be read.
     """
     if path.is_file() and path.suffix == ".gguf":
         return _contents(path, GGUF, [path], "", "", repository)
@@ -190,11 +190,13 @@ def _completed(text: str, kind: Kind, base: str, repository: str, source: Path) 
         title = repository.rpartition("/")[2]
         text = f"# {title}\n\nMade with mlx-selfdebug.\n\n## Use\n\n{_filled(kind.use, repository, base)}\n"
     try:
-        card = ModelCard(text if text.lstrip().startswith("---") else f"---\n\n---\n\n{text}", ignore_metadata_errors=True)
+        card = ModelCard(
+            text if text.lstrip().startswith("---") else f"---\n\n---\n\n{text}", ignore_metadata_errors=True
+        )
     except Exception as error:
         reason = " ".join(str(error).split())
         raise UploadError(f"the front matter of {source / CARD} cannot be read: {reason}") from error
-    data = card.data
+    data: Any = card.data
     named = data.base_model if isinstance(data.base_model, list) else [data.base_model or ""]
     data.base_model = next((name for name in named if _REPOSITORY.fullmatch(str(name))), base) or None
     if data.base_model:

@@ -27,7 +27,9 @@ class RunAdapter:
 def open_run_adapter(path: Path, model: str = "") -> RunAdapter:
     """Return the adapter of the run in the folder ``path``, or the adapter whose own folder is ``path``.
 
-    The base model is ``model``, by default the one that the run or the adapter's settings name. Raises StoreError if ``path`` is neither, or if the run has no adapter yet. Raises ModelError if the adapter cannot be read, or if
+    The base model is ``model``, by default the one that the run or the adapter's settings name.
+
+    Raises StoreError if ``path`` is neither, or if the run has no adapter yet. Raises ModelError if the adapter cannot be read, or if
     it does not say which model it belongs to.
     """
     if (path / "run.db").exists():

@@ -1,7 +1,7 @@
 """Serve one model over HTTP, as OpenAI's API has it: mlx-lm's own server with a model from our loader.
 
-The loader is what makes a GGUF file, an adapter and the dense weights of the CPU work here as they do everywhere else. Requests that
-come at the same time are decoded as one batch, by mlx-lm. ``server_requests.py`` says which requests are let in.
+The loader is what makes a GGUF file, an adapter and the dense weights of the CPU work here as they do everywhere else. Requests
+that come at the same time are decoded as one batch, by mlx-lm. ``server_requests.py`` says which requests are let in.
 
     with Server(model_loader("qwen2.5-coder-0.5b"), "coder", port=8080) as server:
         server.wait_until_loaded()
@@ -108,13 +108,13 @@ class Server:
     @property
     def address(self) -> str:
         """The address that clients are given, such as ``http://127.0.0.1:8080/v1``."""
-        host, port = self._http.server_address[:2]
-        return f"http://{f'[{host}]' if ':' in str(host) else host}:{port}/v1"
+        host = self._http.server_name
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._http.server_port}/v1"
 
     @property
     def is_open(self) -> bool:
         """Whether other machines can reach the server."""
-        return not ip_address(str(self._http.server_address[0]).partition("%")[0]).is_loopback
+        return not ip_address(self._http.server_name.partition("%")[0]).is_loopback
 
     def wait_until_loaded(self) -> Model:
         """Wait until the model is loaded, and return it. Raises what loading it raised."""
@@ -209,7 +209,9 @@ class _PromptCache(LRUPromptCache):  # type: ignore[misc]
 class _Http(ThreadingHTTPServer):
     """The HTTP server, which ends with an error if nothing can be decoded any more."""
 
-    request_queue_size = 128  # With the 5 of the standard library, clients that come all at once would have to try again.
+    request_queue_size = (
+        128  # With the 5 of the standard library, clients that come all at once would have to try again.
+    )
 
     def __init__(self, host: str, port: int, handler: Callable[..., Any]) -> None:
         infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -224,7 +226,9 @@ class _Http(ThreadingHTTPServer):
 
     def service_actions(self) -> None:
         if not self.is_healthy():
-            raise ServerError("the model cannot go on after an error in mlx-lm, which stands above", hint="start the server again")
+            raise ServerError(
+                "the model cannot go on after an error in mlx-lm, which stands above", hint="start the server again"
+            )
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         error = sys.exc_info()[1]

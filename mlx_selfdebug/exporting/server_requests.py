@@ -1,7 +1,7 @@
 """Decide which requests reach mlx-lm's server, and answer the others with an error that says what is wrong.
 
-mlx-lm's server loads any model that a request names, fetches pictures from any address, and ends for everyone if a single request has
-a value that its decoder refuses. Here only the model that is served can be asked, for text, with values that are checked before.
+mlx-lm's server loads any model that a request names, fetches pictures from any address, and ends for everyone if a single request
+has a value that its decoder refuses. Here only the model that is served can be asked, for text, with values that are checked before.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import math
 from typing import Any
 
-from mlx_selfdebug.models.backend import mx
+from mlx_selfdebug.models.backend import mx  # noqa: F401  # it loads the BLAS before mlx_lm imports mlx
 
 from mlx_lm.server import APIHandler, CompletionRequest
 
@@ -22,8 +22,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_NAME = "default_model"
 """The name that mlx-lm uses for a request that names no model."""
 OWNER = "mlx-selfdebug"
-FINGERPRINT = f"{OWNER}-mlx-{mx.__version__}"
-"""What the answers name as the system that computed them."""
+"""What the answers name as the owner of the model and as the system that computed them."""
 
 
 class RequestHandler(APIHandler):  # type: ignore[misc]
@@ -36,9 +35,12 @@ class RequestHandler(APIHandler):  # type: ignore[misc]
         connection: what ``http.server`` passes to a handler.
     """
 
+    max_tokens: int
+    requested_model: str
+
     def __init__(self, generator: Any, name: str, model: Model, *connection: Any) -> None:
         self.name, self.model = name, model
-        super().__init__(generator, *connection, system_fingerprint=FINGERPRINT)
+        super().__init__(generator, *connection, system_fingerprint=OWNER)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         logger.info("%s %s", self.address_string(), format % args)
@@ -101,7 +103,10 @@ def check_messages(messages: Any) -> None:
         parts = content if isinstance(content, list) else []
         if not isinstance(content, list | str | None):
             raise ValueError("the content of a message must be a text or a list of parts")
-        if not all(isinstance(part, dict) and isinstance(part.get("text"), str) and part.get("type") == "text" for part in parts):
+        if not all(
+            isinstance(part, dict) and isinstance(part.get("text"), str) and part.get("type") == "text"
+            for part in parts
+        ):
             raise ValueError("this model reads text only: every part of a message must be of the type text")
 
 
@@ -118,7 +123,9 @@ def check_parameters(body: dict[str, Any], n_tokens: int) -> None:
     if isinstance(threshold := body.get("xtc_threshold"), float) and threshold > 0.5:
         raise ValueError("xtc_threshold must be at most 0.5")
     stop = body.get("stop") or []
-    if not isinstance(stop, str) and not (isinstance(stop, list) and all(isinstance(text, str) and text for text in stop)):
+    if not isinstance(stop, str) and not (
+        isinstance(stop, list) and all(isinstance(text, str) and text for text in stop)
+    ):
         raise ValueError("stop must be a text or a list of texts that are not empty")
     if isinstance(bias := body.get("logit_bias"), dict):
         _check_bias(bias, n_tokens)

@@ -38,7 +38,7 @@ def write_model_card(run: StoredRun) -> None:
 def model_card(run: StoredRun, repository: str = "") -> str:
     """Return the card as Markdown. If the run was not evaluated, it has no figures and says so.
 
-    ``repository`` is the repository on the hub that the adapter is for, if there is one: the card then says how to get it from there.
+    ``repository`` is the repository on the hub that the adapter is for, if there is one: the card then says how to get it there.
     """
     result, base = read_result(run), _base(run)
     title = f"# {_name(run)}: {run.config.train.method.upper()} adapter that repairs its own code"

@@ -130,14 +130,19 @@ def test_a_model_that_is_not_served_is_refused_by_name(served: Served, run: Path
     assert served.client.models.retrieve(served.name).id == served.name
 
 
-def test_a_request_that_names_no_model_is_answered_by_the_one_there_is(served: Served, expected: dict[str, str]) -> None:
+def test_a_request_that_names_no_model_is_answered_by_the_one_there_is(
+    served: Served, expected: dict[str, str]
+) -> None:
     answer = served.ask("Write f1.", model="default_model")
     assert (answer.choices[0].message.content, answer.model) == (expected["Write f1."], served.name)
 
 
-def test_a_prompt_from_which_a_character_was_deleted_is_answered(served: Served) -> None:
-    for prompt in ("def f1(x):", "def f1(x)", "def f1(x", "def f1(x):", "def f1(x):"):
-        assert served.client.completions.create(model=served.name, prompt=prompt, max_tokens=3).usage.completion_tokens == 3
+def test_a_completion_that_was_cut_short_can_be_continued(served: Served, expected: dict[str, str]) -> None:
+    prompt, text = "<|im_start|>user\nWrite f1.<|im_end|>\n<|im_start|>assistant\n", ""
+    for _ in range(3):
+        answer = served.client.completions.create(model=served.name, prompt=prompt + text, max_tokens=4)
+        text += answer.choices[0].text
+    assert text == expected["Write f1."][:12]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +153,11 @@ def test_a_prompt_from_which_a_character_was_deleted_is_answered(served: Served)
         {"extra_body": {"stop": [1, 2]}},
         {"logit_bias": {"99999999": 1}},
         {"messages": []},
-        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/x"}}]}]},
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/x"}}]}
+            ]
+        },
     ],
 )
 def test_a_request_that_cannot_be_answered_is_told_why_and_the_next_one_is_answered(

@@ -32,7 +32,13 @@ def trained(tmp_path: Path) -> Path:
     with Run(folder, small_config(model="qwen2.5-coder-0.5b")) as run:
         run.remember(Key.MODEL, "gguf:1d9614638d18")
     write_adapter(folder / "adapter", base_origin="gguf:1d9614638d18")
-    for name in ("report.html", "summary.json", "training/optimizer.safetensors", "adapter/train.log", "adapter/optimizer.safetensors"):
+    for name in (
+        "report.html",
+        "summary.json",
+        "training/optimizer.safetensors",
+        "adapter/train.log",
+        "adapter/optimizer.safetensors",
+    ):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("not for others")
     return folder

@@ -42,12 +42,18 @@ def test_the_adapter_of_a_run_and_its_card_go_up_as_one_commit_to_a_private_repo
     assert pushed == Pushed(REPO, f"{hub.address}/{REPO}", repository.sha, True, True, True, ())
 
 
-def test_the_card_has_the_front_matter_that_the_hub_asks_for_and_says_how_to_get_the_adapter(hub: Hub, trained: Path) -> None:
+def test_the_card_has_the_front_matter_that_the_hub_asks_for_and_says_how_to_get_the_adapter(
+    hub: Hub, trained: Path
+) -> None:
     upload(trained)
     card = ModelCard(hub.repositories[REPO].files["README.md"].decode())
     assert card.data.base_model == "mlx-community/Qwen2.5-Coder-0.5B-Instruct-4bit"
     assert card.data.get("base_model_relation") == "adapter"
-    assert (card.data.library_name, card.data.license, card.data.pipeline_tag) == ("mlx", "apache-2.0", "text-generation")
+    assert (card.data.library_name, card.data.license, card.data.pipeline_tag) == (
+        "mlx",
+        "apache-2.0",
+        "text-generation",
+    )
     assert {"mlx", "lora", "self-debugging"} <= set(card.data.tags)
     assert f"hf download {REPO} --local-dir adapter" in card.text
 
@@ -101,7 +107,9 @@ def test_without_a_token_one_line_says_how_to_log_in(hub: Hub, trained: Path, mo
     assert "HF_TOKEN" in str(error.hint)
 
 
-def test_a_token_that_the_hub_does_not_know_is_refused(hub: Hub, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_that_the_hub_does_not_know_is_refused(
+    hub: Hub, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_other")
     assert str(error_of(trained)) == "the hub does not accept your token"
 
@@ -124,7 +132,9 @@ def test_a_visible_repository_of_someone_else_is_not_written_to(hub: Hub, traine
     assert hub.repositories["someone/coder"].files == {}
 
 
-@pytest.mark.parametrize("name", ["coder", "me/coder/2", "me/co der", "me/-coder", "me/a--b", "", "me/", "https://hub/me/x"])
+@pytest.mark.parametrize(
+    "name", ["coder", "me/coder/2", "me/co der", "me/-coder", "me/a--b", "", "me/", "https://hub/me/x"]
+)
 def test_a_name_that_no_repository_can_have_is_refused(name: str) -> None:
     with pytest.raises(UsageError) as caught:
         check_repository(name)
@@ -138,7 +148,9 @@ def test_no_hub_is_told_in_one_line(hub: Hub, trained: Path, monkeypatch: pytest
     assert "\n" not in str(error)
 
 
-def test_a_hub_that_fails_at_the_end_shows_nothing_of_the_upload_and_the_same_call_finishes_it(hub: Hub, trained: Path) -> None:
+def test_a_hub_that_fails_at_the_end_shows_nothing_of_the_upload_and_the_same_call_finishes_it(
+    hub: Hub, trained: Path
+) -> None:
     hub.fails["/commit/"] = 500
     error = error_of(trained)
     assert "HTTP 500" in str(error)
@@ -199,7 +211,9 @@ def test_a_gguf_file_alone_can_be_uploaded(tmp_path: Path) -> None:
 
 def test_a_card_that_is_there_is_completed_and_otherwise_kept(tmp_path: Path) -> None:
     folder = write_adapter(tmp_path / "adapter")
-    (folder / "README.md").write_text("---\nlicense: mit\ntags: [own]\nbase_model: someone/base\n---\n# Mine\n\nMy words.\n")
+    (folder / "README.md").write_text(
+        "---\nlicense: mit\ntags: [own]\nbase_model: someone/base\n---\n# Mine\n\nMy words.\n"
+    )
     [text] = [file.content for file in contents_of(folder, REPO).files if file.name == "README.md"]
     assert isinstance(text, bytes)
     card = ModelCard(text.decode())
@@ -218,7 +232,10 @@ def test_a_card_whose_front_matter_is_broken_is_refused(tmp_path: Path) -> None:
 def test_no_folder_of_this_machine_goes_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     folder = write_adapter(
-        tmp_path / "adapter", base_origin="folder:/home/someone/base", model="/home/someone/base", data=["~/data/train.jsonl"]
+        tmp_path / "adapter",
+        base_origin="folder:/home/someone/base",
+        model="/home/someone/base",
+        data=["~/data/train.jsonl"],
     )
     (folder / "README.md").write_text(f"---\nbase_model: /home/someone/base\n---\n# {folder}/x, {tmp_path}/home/runs\n")
     files = {file.name: file.content for file in contents_of(folder, REPO).files}

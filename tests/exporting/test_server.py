@@ -52,7 +52,13 @@ def test_what_clients_usually_send_is_let_in() -> None:
     check_parameters({"top_k": 40, "stop": ["\n\n"], "logit_bias": bias, "temperature": 0.7, "stream": True}, 259)
     check_parameters({"stop": None, "draft_model": "default_model"}, 259)
     text = {"type": "text", "text": "Write it."}
-    check_messages([{"role": "system", "content": "Be brief."}, {"role": "user", "content": [text]}, {"role": "assistant", "content": None}])
+    check_messages(
+        [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": [text]},
+            {"role": "assistant", "content": None},
+        ]
+    )
 
 
 @pytest.mark.parametrize(

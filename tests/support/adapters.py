@@ -15,7 +15,7 @@ from mlx_selfdebug.sampling.request import Request
 from mlx_selfdebug.training.adapter import Adapter, insert_adapter, remove_adapter, save_adapter
 
 
-def teach_adapter(model: Any, folder: Path, lessons: Mapping[str, str], *, steps: int = 100) -> Adapter:
+def teach_adapter(model: Any, folder: Path, lessons: Mapping[str, str], *, steps: int = 80) -> Adapter:
     """Train an adapter to answer each message with its text, and save it. ``model`` is the base again afterwards."""
     rows = [(chat(model, said), [*model.encode(text), model.tokenizer.eos_token_id]) for said, text in lessons.items()]
     length = max(len(prompt) + len(reply) for prompt, reply in rows)

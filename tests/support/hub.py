@@ -64,7 +64,9 @@ class Hub:
     @property
     def downloaded(self) -> set[str]:
         """The names of the files that were downloaded."""
-        return {request.rpartition("/")[2] for request in self.asked if request.startswith("GET") and "/resolve/" in request}
+        return {
+            request.rpartition("/")[2] for request in self.asked if request.startswith("GET") and "/resolve/" in request
+        }
 
 
 class Handler(BaseHTTPRequestHandler):
