@@ -29,8 +29,8 @@ def open_run_adapter(path: Path, model: str = "") -> RunAdapter:
 
     The base model is ``model``, by default the one that the run or the adapter's settings name.
 
-    Raises StoreError if ``path`` is neither, or if the run has no adapter yet. Raises ModelError if the adapter cannot be read, or if
-    it does not say which model it belongs to.
+    Raises StoreError if ``path`` is neither, or if the run has no adapter yet. Raises ModelError if the adapter cannot be read, or
+    if it does not say which model it belongs to.
     """
     if (path / "run.db").exists():
         return _of_run(path, model)

@@ -1,7 +1,7 @@
 """Decide which requests reach mlx-lm's server, and answer the others with an error that says what is wrong.
 
 mlx-lm's server loads any model that a request names, fetches pictures from any address, and ends for everyone if a single request
-has a value that its decoder refuses. Here only the model that is served can be asked, for text, with values that are checked before.
+has a value that its decoder refuses. Here only the model that is served can be asked, for text, and values are checked before.
 """
 
 from __future__ import annotations
