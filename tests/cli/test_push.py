@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ..exporting.conftest import write_adapter
 from ..support.hub import Hub, running_hub
+from ..support.small import write_adapter
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ from mlx_selfdebug.models.load import load_model
 from mlx_selfdebug.store import Key, Run
 from mlx_selfdebug.testing import write_tiny_model
 
-from ..support.adapters import greedy_texts, teach_adapter
+from ..support.taught import greedy_texts, teach_adapter
 from ..support.values import small_config
 from .test_kill import heed_interrupts
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub
@@ -13,13 +14,47 @@ from huggingface_hub import ModelCard
 from mlx_selfdebug.errors import StoreError, UploadError, UsageError
 from mlx_selfdebug.exporting.hub import Pushed, check_repository, push
 from mlx_selfdebug.exporting.hub_contents import contents_of
+from mlx_selfdebug.store import Key, Run
 
-from ..support.hub import Hub, Repository
-from .conftest import WEIGHTS, write_adapter
+from ..support.hub import Hub, Repository, running_hub
+from ..support.small import WEIGHTS, write_adapter
+from ..support.values import small_config
 
 # The hub's client calls its HTTP library in a way that this discourages.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 REPO = "me/coder"
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """The folder of a run with an adapter, and with everything else that such a folder may hold."""
+    folder = tmp_path / "runs" / "mine"
+    with Run(folder, small_config(model="qwen2.5-coder-0.5b")) as run:
+        run.remember(Key.MODEL, "gguf:1d9614638d18")
+    write_adapter(folder / "adapter", base_origin="gguf:1d9614638d18")
+    for name in (
+        "report.html",
+        "summary.json",
+        "training/optimizer.safetensors",
+        "adapter/train.log",
+        "adapter/optimizer.safetensors",
+    ):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("not for others")
+    return folder
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub, and a user who is logged in to it."""
+    with running_hub() as local:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", local.address)
+        # What the hub's client does without the package hf_xet, whose own server is not to be had here.
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no token"))
+        monkeypatch.delenv("HF_OIDC_RESOURCE", raising=False)
+        monkeypatch.setenv("HF_TOKEN", "hf_secret")
+        yield local
 
 
 def upload(path: Path, repository: str = REPO, **options: bool) -> Pushed:
