@@ -200,17 +200,17 @@ def _completed(text: str, kind: Kind, base: str, repository: str, source: Path) 
     named = data.base_model if isinstance(data.base_model, list) else [data.base_model or ""]
     data.base_model = next((name for name in named if _REPOSITORY.fullmatch(str(name))), base) or None
     if data.base_model:
-        data["base_model_relation"] = data.get("base_model_relation") or kind.relation
+        data["base_model_relation"] = kind.relation
         data.license = data.license or license_of(data.base_model) or None
     data.library_name = data.library_name or kind.library
     data.pipeline_tag = data.pipeline_tag or "text-generation"
     data.tags = list(dict.fromkeys([*(data.tags or []), *kind.tags, *_COMMON_TAGS]))
-    return _without_places(str(card), source)
+    bases = [Path(name).parent for name in named if str(name).startswith("/")]
+    return _without_places(str(card), [*bases, source.resolve(), source.resolve().parent, Path.home()])
 
 
-def _without_places(text: str, source: Path) -> str:
-    """Return ``text`` without the home folder and the folder of ``source``, wherever it names a file in them."""
-    places = [source.resolve(), source.resolve().parent, Path.home()]
+def _without_places(text: str, places: list[Path]) -> str:
+    """Return ``text`` without these folders, wherever it names something in them."""
     for place in sorted({str(place) for place in places if len(place.parts) > 1}, key=len, reverse=True):
         text = text.replace(f"{place}/", "")
     return text

@@ -272,14 +272,16 @@ def test_no_folder_of_this_machine_goes_up(tmp_path: Path, monkeypatch: pytest.M
         model="/home/someone/base",
         data=["~/data/train.jsonl"],
     )
-    (folder / "README.md").write_text(f"---\nbase_model: /home/someone/base\n---\n# {folder}/x, {tmp_path}/home/runs\n")
+    (folder / "README.md").write_text(
+        f"---\nbase_model: /home/someone/base\n---\n# {folder}/x, {tmp_path}/home/runs, /home/someone/base\n"
+    )
     files = {file.name: file.content for file in contents_of(folder, REPO).files}
     settings = json.loads(files["adapter_config.json"])
     assert (settings["model"], settings["data"], "base_origin" in settings) == ("base", ["train.jsonl"], False)
     card = files["README.md"].decode()  # type: ignore[union-attr]
     assert "/home/someone" not in card
     assert str(tmp_path) not in card
-    assert "# x, runs" in card
+    assert "# x, runs, base" in card
 
 
 def test_no_folder_goes_up_in_settings_that_stand_inside_of_others(tmp_path: Path) -> None:
