@@ -24,6 +24,7 @@ COMMANDS = {
     "eval": ("stages", "Compare the base model and the adapter on held-out tasks."),
     "fix": ("fix", "Make failing tests of a project pass with a small, proven change."),
     "report": ("report", "Write what a run did and found as HTML, Markdown or JSON."),
+    "export": ("export", "Export an adapter for mlx-lm, PEFT or llama.cpp, or fused."),
     "estimate": ("estimate", "Estimate memory and time of each stage before it begins."),
     "tasks": ("tasks", "List, show, check, audit and compare task sets."),
     "runs": ("runs", "List, show and compare runs; branch, export and import them."),
