@@ -26,6 +26,7 @@ COMMANDS = {
     "push": ("push", "Upload an adapter or an exported model to the Hugging Face hub."),
     "serve": ("serve", "Serve an adapter over HTTP, as OpenAI's API has it."),
     "report": ("report", "Write what a run did and found as HTML, Markdown or JSON."),
+    "export": ("export", "Export an adapter for mlx-lm, PEFT or llama.cpp, or fused."),
     "estimate": ("estimate", "Estimate memory and time of each stage before it begins."),
     "tasks": ("tasks", "List, show, check, audit and compare task sets."),
     "runs": ("runs", "List, show and compare runs; branch, export and import them."),
