@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mlx_selfdebug.evaluation.evidence import read_evidence as read_evidence
     from mlx_selfdebug.evaluation.result import Result as Result
     from mlx_selfdebug.evaluation.result import read_result as read_result
+    from mlx_selfdebug.exporting.export import Export as Export
+    from mlx_selfdebug.exporting.export import export as export
     from mlx_selfdebug.fixing.fix import fix_project as fix_project
     from mlx_selfdebug.fixing.notebook import fix as fix
     from mlx_selfdebug.fixing.result import FixResult as FixResult
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from mlx_selfdebug.tasks.load import load_tasks as load_tasks
     from mlx_selfdebug.tracking import track as track
     from mlx_selfdebug.training.adapter import Adapter as Adapter
+    from mlx_selfdebug.training.adapter import open_adapter as open_adapter
     from mlx_selfdebug.training.mix import reference_pairs as reference_pairs
     from mlx_selfdebug.values.attempt import Attempt as Attempt
     from mlx_selfdebug.values.checks import Checks as Checks
@@ -60,6 +63,7 @@ _MODULES = {  # for each public name, its module within this package
     "Lines": "progress",
     "Checks": "values.checks",
     "Config": "config",
+    "Export": "exporting.export",
     "Failure": "values.verdict",
     "FixResult": "fixing.result",
     "Limits": "sandbox.limits",
@@ -75,11 +79,13 @@ _MODULES = {  # for each public name, its module within this package
     "collect": "stages.collect",
     "dump_tasks": "tasks.jsonl",
     "evaluate": "stages.evaluate",
+    "export": "exporting.export",
     "fix": "fixing.notebook",
     "fix_project": "fixing.fix",
     "load_config": "config",
     "load_model": "models.load",
     "load_tasks": "tasks.load",
+    "open_adapter": "training.adapter",
     "open_stored": "store",
     "read": "repair.reading",
     "read_evidence": "evaluation.evidence",

@@ -13,6 +13,8 @@
     ├── BudgetError           exit code 3
     ├── TrainingError
     ├── SandboxError
+    ├── UploadError
+    ├── ServerError
     ├── DistributedError
     └── TrackingError
 
@@ -116,6 +118,14 @@ class BudgetError(SelfDebugError):
 
 class TrainingError(SelfDebugError):
     """Training cannot start or cannot go on."""
+
+
+class UploadError(SelfDebugError):
+    """The hub refuses an upload or cannot be reached. The files that the hub had before are unchanged."""
+
+
+class ServerError(SelfDebugError):
+    """A server that cannot go on."""
 
 
 class SandboxError(SelfDebugError):

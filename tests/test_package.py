@@ -36,7 +36,7 @@ def test_every_folder_and_module_of_the_readmes_tree_exists_and_none_is_left_out
 
 ROOMS = ("errors", "progress", "notebook", "columns", "parsing", "translating", "values", "machine", "presets", "config", "memory", "models", "distributed", "sampling", "sandbox",
          "projects",
-    "proving", "domains", "tasks", "auditing", "store", "repair", "training", "evaluation", "reporting", "tracking", "stages", "fixing", "doctor", "bench",
+    "proving", "domains", "tasks", "auditing", "store", "repair", "training", "evaluation", "reporting", "tracking", "stages", "fixing", "exporting", "doctor", "bench",
          "cli", "testing", "__init__", "__main__")  # fmt: skip
 """From the lowest to the highest: a room imports from those before it alone."""
 IMPORTS_UP = {

@@ -34,6 +34,7 @@ ELSEWHERE = {
     "mlx-selfdebug bench --submit": "tests/cli/test_bench.py, a stage of it",
     "mlx.launch --hostfile hosts.json -- mlx-selfdebug run --run runs/mine": "tests/cli/test_ranks.py, without the launcher",
     "mlx-selfdebug runs watch runs/mine": "tests/cli/test_watch.py, since it goes on until it is interrupted",
+    "mlx-selfdebug serve runs/mine": "tests/cli/test_serve.py",
 }
 RUN = "mlx-selfdebug run --run runs/mine --collect-tasks my_tasks.jsonl"
 """The command that makes the run which the other commands are about."""

@@ -13,14 +13,17 @@ import click
 
 from mlx_selfdebug.cli import options
 from mlx_selfdebug.cli.completers import complete_model
-from mlx_selfdebug.cli.paths import PathType
+from mlx_selfdebug.cli.paths import PathType, adapter_folder
 from mlx_selfdebug.config import ENV_PREFIX
 from mlx_selfdebug.errors import UsageError
+from mlx_selfdebug.models.peft_settings import PEFT_PICKLE, PEFT_WEIGHTS
 
 if TYPE_CHECKING:
     from mlx_selfdebug.fixing import FixResult, FixSettings, Project
     from mlx_selfdebug.models.load import Model
 
+ADAPTER_WEIGHTS = ("adapters.safetensors", PEFT_WEIGHTS, PEFT_PICKLE)
+"""The names that an adapter's file of weights has in mlx-lm's format and in PEFT's. The last one is refused where it is opened."""
 STATUS_WIDTH = 78
 """The width of the status line in characters. A shorter text is padded, so that nothing of the one before stays visible."""
 
@@ -161,11 +164,11 @@ class _LazyModel:
 
 def _adapter_folder(path: Path) -> Path:
     """Return the folder of the adapter: that of a run, or the given one. Raises UsageError if there is none."""
-    folder = path / "adapter" if (path / "run.db").exists() else path
-    if not (folder / "adapters.safetensors").exists():
+    folder = adapter_folder(path)
+    if not any((folder / name).exists() for name in ADAPTER_WEIGHTS):
         raise UsageError(
             f"{path} holds no adapter",
-            hint="name a run that was trained, or the folder that holds adapters.safetensors",
+            hint=f"name a run that was trained, or the folder that holds {ADAPTER_WEIGHTS[0]}",
         )
     return folder
 

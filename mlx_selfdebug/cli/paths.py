@@ -1,4 +1,4 @@
-"""Define the type of every option and argument that is a path."""
+"""Define the type of every option and argument that is a path, and find the adapter of a path."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ class PathType(click.Path):
 
     def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return super().convert(os.path.expanduser(value), param, ctx)
+
+
+def adapter_folder(path: Path) -> Path:
+    """Return the folder of the adapter that ``path`` names: that of a run, or ``path`` itself."""
+    return path / "adapter" if (path / "adapter").is_dir() else path

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlx_selfdebug.cli.paths import adapter_folder
 from mlx_selfdebug.cli.session import Session, stage_command
 from mlx_selfdebug.distributed import launched_rank
 
@@ -107,8 +108,7 @@ def _adapters(named: Sequence[str]) -> dict[str, Adapter]:
         if not (name and equals and folder):
             raise UsageError(f"--adapter {text}: the form must be NAME=FOLDER, as in seed-1=runs/seed-1")
         # A shell expands ~ only at the beginning of a word, and here it stands behind the =.
-        path = Path(os.path.expanduser(folder))
-        adapters[name] = open_adapter(path / "adapter" if (path / "adapter").is_dir() else path)
+        adapters[name] = open_adapter(adapter_folder(Path(os.path.expanduser(folder))))
     return adapters
 
 
@@ -228,7 +228,8 @@ def train_command(session: Session) -> int:
             "adapters",
             multiple=True,
             metavar="NAME=FOLDER",
-            help="another adapter of the same base, with a name; the folder is that of a run or of an adapter (repeatable)",
+            help="another adapter of the same base, with a name; the folder is that of a run, or of an adapter of mlx-lm or PEFT "
+            "(repeatable)",
         )
     ],
 )

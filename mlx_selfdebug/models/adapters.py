@@ -1,4 +1,4 @@
-"""Read adapters in mlx-lm's format: folders with adapter_config.json and adapters.safetensors.
+"""Read adapters: folders in mlx-lm's format (adapter_config.json and adapters.safetensors), or in PEFT's (``peft.py``).
 
 A folder in another format is refused with an error that says in one line what it is, and in a hint what to do about it.
 """
@@ -6,6 +6,7 @@ A folder in another format is refused with an error that says in one line what i
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,13 @@ from mlx_selfdebug.models.backend import mx, nn
 from mlx_lm.tuner.utils import load_adapters
 
 from mlx_selfdebug.errors import ModelError
+from mlx_selfdebug.models.catalog import is_name_of
 from mlx_selfdebug.models.dora import any_bits
+from mlx_selfdebug.models.peft import add_peft_adapter, read_peft_layers
+from mlx_selfdebug.models.peft_record import restore
+from mlx_selfdebug.models.peft_settings import PEFT_WEIGHTS, is_peft, read_peft_settings
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS = "adapters.safetensors"
 SETTINGS = "adapter_config.json"
@@ -27,14 +34,29 @@ _WEIGHT_ERRORS = (ValueError, KeyError, TypeError, IndexError, RuntimeError, OSE
 """What mlx and mlx_lm raise if weights are damaged or belong to another model."""
 
 
+def weights_of(folder: Path) -> Path:
+    """Return the file of weights of the adapter in ``folder``."""
+    return folder / (PEFT_WEIGHTS if is_peft(folder) else WEIGHTS)
+
+
+def read_origin(folder: Path) -> str:
+    """Return the origin of the model that the adapter in ``folder`` was trained on, or "" if that is not known.
+
+    An adapter in PEFT's format has the origin if it was made of an adapter of ours and not changed since. Raises ModelError if
+    there is no adapter, or if it cannot be used.
+    """
+    if not is_peft(folder):
+        return str(read_settings(folder).get("base_origin", ""))
+    settings = read_peft_settings(folder)
+    original = restore(settings.record, read_peft_layers(folder, settings))
+    return str(json.loads(original.settings).get("base_origin", "")) if original else ""
+
+
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Return the content of adapter_config.json in the folder of an adapter.
+    """Return the content of adapter_config.json in the folder of an adapter in mlx-lm's format.
 
     Raises ModelError if a file is missing, if the settings cannot be read, or if they are not those of a LoRA or DoRA adapter.
     """
-    if (folder / "adapter_model.safetensors").is_file() or (folder / "adapter_model.bin").is_file():
-        what = f"{folder} is an adapter of PEFT, whose format mlx-lm does not read"
-        raise ModelError(what, hint="merge it into its model with PEFT, and convert that with mlx_lm.convert")
     missing = [name for name in (SETTINGS, WEIGHTS) if not (folder / name).is_file()]
     if missing:
         raise ModelError(f"{folder} is not an adapter: {' and '.join(missing)} not found", hint=_HINT)
@@ -50,11 +72,17 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def add_adapter(network: nn.Module, folder: Path, name: str) -> None:
-    """Add the adapter in ``folder`` to ``network``, in place. ``name`` is the name of the network's model, for messages.
+    """Add the adapter in ``folder`` to ``network``, in place. ``name`` is the name of the network's model.
 
-    Raises ModelError as :func:`read_settings` does, and if the weights are damaged or do not fit the network. If they
-    do not fit, the network may be left with some layers of the adapter.
+    An adapter of PEFT names its base model, but that may be another form of the same weights. Where the names differ, a warning
+    says what is assumed. Raises ModelError if the adapter cannot be read, or if its weights are damaged or do not fit the network.
+    If they do not fit, the network may be left with some layers of the adapter.
     """
+    if is_peft(folder):
+        base = add_peft_adapter(network, folder, name).base
+        if base and not is_name_of(base, name):
+            logger.warning("%s is an adapter of %s; it is assumed that %s has the same weights", folder, base, name)
+        return
     read_settings(folder)
     try:
         with any_bits():

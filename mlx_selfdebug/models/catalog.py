@@ -7,6 +7,7 @@ imported or installed. The GGUF file is used only if its size and SHA-256 are th
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -52,6 +53,10 @@ class Alias:
     """The repository on the hub, as ``owner/name``."""
     gguf: GgufSource | None = None
     """The GGUF file to use if the hub cannot be reached, or None if the hub is the only place."""
+    original: str = ""
+    """The repository of the model that ``hub`` was converted from, in the form that transformers loads."""
+    license: str = ""
+    """The license of the weights, as the hub spells it, or "" if it is not known here."""
 
 
 def _coder_part(number: int, size: int, sha256: str) -> WheelPart:
@@ -100,14 +105,70 @@ ALIASES: dict[str, Alias] = {
             "Qwen2.5-Coder 0.5B Instruct, the default: 494 M parameters, trains and runs on any Mac",
             "mlx-community/Qwen2.5-Coder-0.5B-Instruct-4bit",
             _CODER,
+            "Qwen/Qwen2.5-Coder-0.5B-Instruct",
+            license="apache-2.0",
         ),
         Alias(
             "smollm2-135m",
             "SmolLM2 135M Instruct: the smallest real model, for quick looks (weak at code)",
             "mlx-community/SmolLM2-135M-Instruct",
             _SMOLLM2,
+            "HuggingFaceTB/SmolLM2-135M-Instruct",
+            license="apache-2.0",
         ),
-        Alias("qwen3.5-0.8b", "Qwen3.5 0.8B: newer and slower to train", "mlx-community/Qwen3.5-0.8B-4bit"),
+        Alias(
+            "qwen3.5-0.8b",
+            "Qwen3.5 0.8B: newer and slower to train",
+            "mlx-community/Qwen3.5-0.8B-4bit",
+            original="Qwen/Qwen3.5-0.8B",
+            license="apache-2.0",
+        ),
     )
 }
 """The models by their short names."""
+_CONVERSION = re.compile(r"[-_](mlx|\d+bit|q\d+|fp16|bf16|fp32|dwq)$", re.IGNORECASE)
+"""What is added to the name of a model that was converted for MLX."""
+
+
+def hub_repository(name: str, origin: str) -> str:
+    """Return the repository on the hub of the model ``name``, whose weights came from ``origin``, or "" if it has none.
+
+    A folder and a GGUF file have none, unless they are the model of an alias.
+    """
+    if name in ALIASES:
+        return ALIASES[name].hub
+    kind, _, place = origin.partition(":")
+    if kind == "gguf" and place:
+        return next((a.hub for a in ALIASES.values() if a.gguf and a.gguf.sha256.startswith(place)), "")
+    return place.partition("@")[0] if kind == "hub" else ""
+
+
+def license_of(repository: str) -> str:
+    """Return the license of the model in a repository on the hub, as the hub spells it, or "" if it is not known here."""
+    return next((alias.license for alias in ALIASES.values() if repository in (alias.hub, alias.original)), "")
+
+
+def original_of(name: str) -> str:
+    """Return the name under which transformers loads the model ``name``: its original if it has an alias, or else ``name``."""
+    return (ALIASES[name].original or ALIASES[name].hub) if name in ALIASES else name
+
+
+def is_name_of(base: str, name: str) -> bool:
+    """Return whether a base model called ``base`` is certainly the model ``name``, in this form or another.
+
+    It is if the last parts of their names differ only in what is added for a conversion.
+
+    >>> is_name_of("Qwen/Qwen2.5-Coder-0.5B-Instruct", "mlx-community/Qwen2.5-Coder-0.5B-Instruct-4bit")
+    True
+    >>> is_name_of("Qwen/Qwen2.5-0.5B-Instruct", "qwen2.5-coder-0.5b")
+    False
+    """
+    return _bare(base) == _bare(original_of(name))
+
+
+def _bare(name: str) -> str:
+    """Return the last part of a model's name in lower case, without revision and without what is added for a conversion."""
+    last = original_of(name).partition("@")[0].rstrip("/").rpartition("/")[2]
+    while (shorter := _CONVERSION.sub("", last)) != last:
+        last = shorter
+    return last.lower()

@@ -22,11 +22,12 @@ from mlx_selfdebug.progress import Progress
 Floats = npt.NDArray[np.float32]
 
 
-def dequantize_network(network: nn.Module, progress: Progress) -> None:
+def dequantize_network(network: nn.Module, progress: Progress, *, keep_embedding: bool = True) -> None:
     """Replace every quantized layer of ``network`` with a dense one and convert all other parameters to float32, in place.
 
-    If the network has a head of its own, its embedding stays packed, with float32 scales: the embedding is then never
-    part of a matrix product, and the few rows that are looked up are quick to unpack. This saves 0.5 GB for the 0.5B.
+    If the network has a head of its own, its embedding stays packed, with float32 scales, unless ``keep_embedding`` is False. The
+    embedding is then never part of a matrix product, and the few rows that are looked up are quick to unpack. This saves 0.5 GB for
+    the 0.5B.
     """
     quantized = [(path, layer) for path, layer in network.named_modules() if "scales" in layer]
     quantized.sort(key=lambda item: item[1].weight.nbytes)
@@ -34,7 +35,7 @@ def dequantize_network(network: nn.Module, progress: Progress) -> None:
         while quantized:
             # Taking the layer off the list frees its quantized weights before the next layer is read.
             path, layer = quantized.pop()
-            if not _stays_packed(network, layer):
+            if not (keep_embedding and _stays_packed(network, layer)):
                 _replace(network, path, _dequantize(layer))
             stage.advance(note=path)
     network.set_dtype(mx.float32)

@@ -189,7 +189,7 @@ def load_model(
 
     Args:
         name: an alias, a repository of the hub, a folder or a GGUF file; see :func:`resolve_model`. Or what that function returned.
-        adapter: the folder of an adapter to load with the model.
+        adapter: the folder of an adapter to load with the model, in mlx-lm's format or in PEFT's.
         cache_dir: the folder to use instead of the default cache folder.
         offline: use only what is on this machine.
         progress: told of downloads and of the layers that are loaded; silent by default.
@@ -225,6 +225,8 @@ def open_model(name: str, *, cache_dir: Path | None = None, progress: Progress |
     network, config = _checked(resolved.path, lambda: load_network(resolved.path, lazy=True))
     if device_name() == "cpu":
         network.set_dtype(mx.float32)
+    elif _is_repacked(network, resolved.path):
+        network.set_dtype(mx.float16)
     return _assemble(resolved, network, config)
 
 
@@ -237,6 +239,19 @@ def load_thin(model: Model, layers: int) -> nn.Module:
     changed = {"text_config": fewer} if "text_config" in model.config else {"num_hidden_layers": layers}
     network, _ = _checked(model.path, lambda: load_network(model.path, lazy=True, strict=False, model_config=changed))
     _checked(model.path, lambda: _read_weights(network, model.path, model.device, NullProgress()), _WEIGHT_ERRORS)
+    return network
+
+
+def load_dense(model: Model, progress: Progress | None = None) -> nn.Module:
+    """Load a second network with the weights of ``model``, all of them dense and in float32. ``model`` itself stays as it is.
+
+    Raises FormatError if the model cannot be read.
+    """
+    network, _ = _checked(model.path, lambda: load_network(model.path, lazy=True))
+    told = progress or NullProgress()
+    _checked(model.path, lambda: dequantize_network(network, told, keep_embedding=False), _WEIGHT_ERRORS)
+    _checked(model.path, lambda: mx.eval(network.parameters()), _WEIGHT_ERRORS)
+    mx.clear_cache()
     return network
 
 
@@ -267,16 +282,20 @@ def _read_weights(network: nn.Module, path: Path, device: str, progress: Progres
     if device == "cpu":
         dequantize_network(network, progress)
         speed_up_activations(network)
-    elif read_seal(path) is not None and _has_quantized_layers(network):
-        # Only repacked GGUF models have a seal. Their norms and biases are float32, which would make all activations float32, while
-        # their scales are float16.
+    elif _is_repacked(network, path):
         network.set_dtype(mx.float16)
     mx.eval(network.parameters())
     mx.clear_cache()
 
 
-def _has_quantized_layers(network: nn.Module) -> bool:
-    return any(isinstance(layer, nn.QuantizedLinear) for _, layer in network.named_modules())
+def _is_repacked(network: nn.Module, path: Path) -> bool:
+    """Return whether a network was repacked from a GGUF file with quantized weights.
+
+    Only repacked models have a seal. Their norms and biases are float32, which would make all activations float32, while their
+    scales are float16.
+    """
+    has_quantized_layers = any(isinstance(layer, nn.QuantizedLinear) for _, layer in network.named_modules())
+    return has_quantized_layers and read_seal(path) is not None
 
 
 def _dtype_of(network: nn.Module) -> str:

@@ -173,11 +173,11 @@ def check_folder(folder: Path) -> None:
         FormatError: there is no config.json, no safetensors file or no tokenizer, or the weights are pickles.
         ModelError: the configuration names Python code to run.
     """
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if config is None:
         raise FormatError(f"{folder} has no config.json: it is not a model in MLX format", hint=_LIST)
     _refuse_code(folder / "config.json", config)
-    _refuse_code(folder / "tokenizer_config.json", _read_json(folder / "tokenizer_config.json") or {})
+    _refuse_code(folder / "tokenizer_config.json", read_json(folder / "tokenizer_config.json") or {})
     if not any(folder.glob("model*.safetensors")):
         if pickles := sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern)):
             raise FormatError(
@@ -197,10 +197,10 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
             raise ModelError(what, hint=_LIST)
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
     """Return the object in a JSON file, or None if there is no such file. Raises FormatError for any other content."""
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -1,12 +1,13 @@
 """Write the model card of an adapter: what it is, how it was trained, and the figures of the report.
 
 The card is the ``README.md`` in the adapter's folder, so it is copied with the weights. The figures stand in its text, and also in
-its front matter, from which the Hugging Face hub reads them.
+its front matter, from which the Hugging Face hub reads them. Folders of this machine are left out, because a card is for others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePath
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -15,13 +16,17 @@ from mlx_selfdebug.config import Config
 from mlx_selfdebug.evaluation.arms import FIRST
 from mlx_selfdebug.evaluation.played import BUGS, OWN
 from mlx_selfdebug.evaluation.result import Half, Result, Score, read_result
-from mlx_selfdebug.models.catalog import ALIASES
+from mlx_selfdebug.models.catalog import hub_repository, license_of
 from mlx_selfdebug.store import Key, StoredRun, write_atomically
 from mlx_selfdebug.values.pair import KINDS
 
 FILE = "README.md"
 USE = """```sh
 mlx_lm.generate --model {model} --adapter-path . --prompt "..."
+```"""
+USE_FROM_HUB = """```sh
+hf download {repository} --local-dir adapter
+mlx_lm.generate --model {model} --adapter-path adapter --prompt "..."
 ```"""
 
 
@@ -30,22 +35,29 @@ def write_model_card(run: StoredRun) -> None:
     write_atomically(run.adapter_path / FILE, model_card(run))
 
 
-def model_card(run: StoredRun) -> str:
-    """Return the card as Markdown. If the run was not evaluated, it has no figures and says so."""
-    result = read_result(run)
-    title = f"# {_name(run.config)}: {run.config.train.method.upper()} adapter that repairs its own code"
+def model_card(run: StoredRun, repository: str = "") -> str:
+    """Return the card as Markdown. If the run was not evaluated, it has no figures and says so.
+
+    ``repository`` is the repository on the hub that the adapter is for, if there is one: the card then says how to get it there.
+    """
+    result, base = read_result(run), _base(run)
+    title = f"# {_name(run)}: {run.config.train.method.upper()} adapter that repairs its own code"
     figures = _figures(run.config, result) if result else "The adapter was not evaluated."
-    parts = [f"---\n{_front_matter(run.config, result)}\n---", title, _about(run), "## What it does", figures]
-    return "\n\n".join([*parts, "## Use", USE.format(model=_base_model(run.config))]) + "\n"
+    parts = [f"---\n{_front_matter(run, base, result)}\n---", title, _about(run), "## What it does", figures]
+    use = (USE_FROM_HUB if repository else USE).format(model=base or _name(run), repository=repository)
+    return "\n\n".join([*parts, "## Use", use]) + "\n"
 
 
-def _front_matter(config: Config, result: Result | None) -> str:
+def _front_matter(run: StoredRun, base: str, result: Result | None) -> str:
+    config = run.config
     data = ModelCardData(
-        base_model=_base_model(config),
+        base_model=base or None,
+        base_model_relation="adapter" if base else None,
+        license=license_of(base) or None,
         library_name="mlx",
         pipeline_tag="text-generation",
         tags=["mlx", config.train.method, "code", "self-debugging"],
-        model_name=f"{_name(config)}-selfdebug",
+        model_name=f"{_name(run)}-selfdebug",
         eval_results=_eval_results(config, result) if result else None,
         ignore_metadata_errors=True,
     )
@@ -56,7 +68,7 @@ def _eval_results(config: Config, result: Result) -> list[EvalResult]:
     return [
         EvalResult(
             task_type="text-generation",
-            dataset_type=config.eval.tasks,
+            dataset_type=without_folders(config.eval.tasks),
             dataset_name=_dataset(config, name, half.n),
             metric_type="pass@1",
             metric_name=f"{'bugs repaired' if name == BUGS else 'problems solved'}, {arm}",
@@ -68,7 +80,8 @@ def _eval_results(config: Config, result: Result) -> list[EvalResult]:
 
 
 def _dataset(config: Config, half: str, n: int) -> str:
-    return f"bugs in {config.eval.tasks}, {n} bugs" if half == BUGS else f"{config.eval.tasks}, {n} tasks"
+    tasks = without_folders(config.eval.tasks)
+    return f"bugs in {tasks}, {n} bugs" if half == BUGS else f"{tasks}, {n} tasks"
 
 
 def _named_scores(half: Half, name: str, tokens: int) -> Iterator[tuple[str, Score]]:
@@ -84,10 +97,10 @@ def _about(run: StoredRun) -> str:
     references = " and, where it solved nothing, the tasks' references" if train.targets == "reference" else ""
     return (
         f"Trained by mlx-selfdebug on {len(pairs)} pairs ({kinds}). They were made from the base model's own drafts on "
-        f"`{run.config.collect.tasks}`{references}, and the results of tests. "
+        f"`{without_folders(run.config.collect.tasks)}`{references}, and the results of tests. "
         f"Training used rank {train.rank}, scale {train.scale:g}, "
         f"learning rate {train.learning_rate:g}, {train.epochs} epochs and seed {run.config.seed}. {_rewards(run)}"
-        f"Base weights: `{run.facts().model}`."
+        f"Base weights: `{without_folders(run.facts().model or run.config.model)}`."
     )
 
 
@@ -106,12 +119,13 @@ def _rewards(run: StoredRun) -> str:
 def _figures(config: Config, result: Result) -> str:
     """Return the tables of both halves of the evaluation, and the sentences that the result says about them."""
     setting = (
-        f"Results on `{config.eval.tasks}`. Repairs are shown the results of public checks and scored on hidden ones, with at most "
-        f"{result.tokens} generated tokens per task:"
+        f"Results on `{without_folders(config.eval.tasks)}`. Repairs are shown the results of public checks and scored on hidden "
+        f"ones, with at most {result.tokens} generated tokens per task:"
     )
     parts = [setting, _table(result, OWN)]
     if result.bugs:
-        bugs = f"Results on {result.bugs.n} bugs ({config.eval.bugs}), which are the same for every model:"
+        source = without_folders(config.eval.bugs)
+        bugs = f"Results on {result.bugs.n} bugs ({source}), which are the same for every model:"
         parts += [bugs, _table(result.bugs, BUGS)]
     return "\n\n".join([*parts, *result.findings])
 
@@ -136,11 +150,21 @@ def _share(score: Score) -> float:
     return part / whole if whole else 0.0
 
 
-def _base_model(config: Config) -> str:
-    """Return the base model's repository on the hub if it has an alias, or else the name that the run was given."""
-    return ALIASES[config.model].hub if config.model in ALIASES else config.model
+def _base(run: StoredRun) -> str:
+    """Return the base model's repository on the hub, or "" if it has none."""
+    return hub_repository(run.config.model, run.facts().model or "")
 
 
-def _name(config: Config) -> str:
+def _name(run: StoredRun) -> str:
     """Return the last part of the base model's name, such as "Qwen2.5-Coder-0.5B-Instruct"."""
-    return _base_model(config).rstrip("/").rpartition("/")[2]
+    return PurePath(_base(run) or run.config.model).name
+
+
+def without_folders(name: str) -> str:
+    """Return the name of a task set or a model without folders of this machine.
+
+    >>> without_folders("functions:/home/me/shop"), without_folders("hub:owner/model@0123"), without_folders("starter")
+    ('functions:shop', 'hub:owner/model@0123', 'starter')
+    """
+    kind, colon, place = name.rpartition(":")
+    return name if kind == "hub" or "/" not in place else f"{kind}{colon}{PurePath(place).name}"

@@ -1,6 +1,6 @@
-"""Put adapters into a model, take them out, and keep them on disk in mlx-lm's format.
+"""Put adapters into a model, take them out or merge them, and keep them on disk in mlx-lm's format.
 
-``mlx_lm.generate --adapter-path FOLDER`` reads a saved adapter as it is.
+``mlx_lm.generate --adapter-path FOLDER`` reads a saved adapter as it is. Adapters in PEFT's format can be opened, too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from mlx_selfdebug.config import TrainConfig
 from mlx_selfdebug.errors import ModelError, StoreError, TrainingError
-from mlx_selfdebug.models.adapters import SETTINGS, WEIGHTS, add_adapter, read_settings
+from mlx_selfdebug.models.adapters import SETTINGS, WEIGHTS, add_adapter, read_origin, weights_of
 from mlx_selfdebug.models.dora import any_bits
 from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.store import write_atomically
@@ -36,17 +36,25 @@ _ADAPTED_EMBEDDINGS = (LoRAEmbedding, DoRAEmbedding)
 
 @dataclass(frozen=True)
 class Adapter:
-    """A trained adapter on disk."""
+    """A trained adapter on disk, in mlx-lm's format or in PEFT's."""
 
     path: Path
     """The folder that holds its weights and settings."""
     base: str
-    """The origin of the model that the adapter was trained on, or "" if its settings do not say."""
+    """The origin of the model that the adapter was trained on, or "" if its settings do not say.
+
+    The settings of PEFT name a model, but not its exact weights.
+    """
 
     def digest(self) -> str:
         """Return the SHA-256 of the file of weights, in hexadecimal."""
-        with (self.path / WEIGHTS).open("rb") as file:
+        with weights_of(self.path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def require_base(self, model: Model) -> None:
+        """Raise ModelError if the adapter is known to be trained on other weights than those of ``model``."""
+        if self.base not in ("", model.origin):
+            raise ModelError(f"the adapter {self.path} was trained on {self.base}, but the model is {model.origin}")
 
     @contextmanager
     def applied(self, model: Model) -> Iterator[None]:
@@ -54,8 +62,7 @@ class Adapter:
 
         Raises ModelError if the adapter was trained on other weights or does not fit.
         """
-        if self.base not in ("", model.origin):
-            raise ModelError(f"the adapter {self.path} was trained on {self.base}, but the model is {model.origin}")
+        self.require_base(model)
         try:
             add_adapter(model.network, self.path, model.name)
         except ModelError:
@@ -69,9 +76,12 @@ class Adapter:
             model.network.eval()
 
 
-def open_adapter(path: Path) -> Adapter:
-    """Return the adapter at ``path``. Raises ModelError if there is none, or if mlx-lm cannot load it."""
-    return Adapter(path, read_settings(path).get("base_origin", ""))
+def open_adapter(path: str | Path) -> Adapter:
+    """Return the adapter in the folder ``path``, in mlx-lm's format or in PEFT's.
+
+    Raises ModelError if there is none, or if it has settings that mlx-lm cannot follow.
+    """
+    return Adapter(Path(path), read_origin(Path(path)))
 
 
 def insert_adapter(network: nn.Module, config: TrainConfig, seed: int) -> AdapterSettings:
@@ -108,14 +118,29 @@ def remove_adapter(network: nn.Module) -> None:
     network.update_modules(tree_unflatten(originals))
 
 
+def merge_adapter(network: nn.Module) -> None:
+    """Replace the layers of an adapter by dense layers that compute the same, in place.
+
+    The layers are merged one after the other, so that little more memory is needed than the new weights take.
+    """
+    adapted = _adapted_modules(network)
+    while adapted:
+        name, module = adapted.pop()
+        merged = module.fuse(dequantize=True)
+        mx.eval(merged.parameters())
+        network.update_modules(tree_unflatten([(name, merged)]))
+
+
+def _adapted_modules(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the layers of an adapter in ``network``, by their names."""
+    kinds = (*_ADAPTED, *_ADAPTED_EMBEDDINGS)
+    return [(name, module) for name, module in network.named_modules() if isinstance(module, kinds)]
+
+
 @contextmanager
 def without_adapter(network: nn.Module) -> Iterator[None]:
     """Take the adapter's layers out of ``network`` inside the block, so that it is the base there, and put them back after it."""
-    adapted = [
-        (name, module)
-        for name, module in network.named_modules()
-        if isinstance(module, (*_ADAPTED, *_ADAPTED_EMBEDDINGS))
-    ]
+    adapted = _adapted_modules(network)
     remove_adapter(network)
     try:
         yield

@@ -15,7 +15,7 @@ import pytest
 
 import mlx_selfdebug as sd
 from mlx_selfdebug.sandbox.executed import Executed, ExecutedCall
-from mlx_selfdebug.testing import ScriptedModel, fenced, make_task
+from mlx_selfdebug.testing import ScriptedModel, fenced, make_task, write_tiny_model
 
 pytestmark = pytest.mark.slow
 
@@ -287,3 +287,12 @@ def test_the_table_of_fixed_bugs_is_made_from_the_records() -> None:
     text, record = benchmark("fix", "table")
     assert "| edits, lines and forks |" in text
     assert record["edits, lines and forks"][4] == "0", "a fix that was reported does not hold"
+
+
+def test_an_exported_adapter_is_compared_with_itself(tmp_path: Path) -> None:
+    folder = write_tiny_model(tmp_path / "tiny")
+    _, record = benchmark("exports", "--model", str(folder), "--prompts", "2", "--tokens", "4")
+    assert record["fused, dense"]["equal greedy texts"] == "2 of 2"
+    assert record["fused, dense"]["largest difference of a logit"] < 1e-4
+    assert record["fused, 8 bits"]["largest difference of a logit"] < 0.1
+    assert record["PEFT"] == {"the same bytes back": True}

@@ -83,14 +83,6 @@ def test_an_adapter_of_older_mlx_lm_is_refused_when_a_model_is_loaded_with_it(mo
         open_adapter(folder)
 
 
-def test_an_adapter_of_peft_is_said_to_be_that(tmp_path: Path) -> None:
-    folder = write_adapter(tmp_path / "a", {"peft_type": "LORA", "r": 8, "lora_alpha": 16})
-    (folder / "adapters.safetensors").rename(folder / "adapter_model.safetensors")
-    with pytest.raises(ModelError, match="an adapter of PEFT") as caught:
-        open_adapter(folder)
-    assert "mlx_lm.convert" in str(caught.value.hint)
-
-
 @pytest.mark.parametrize(
     ("settings", "arrays"),
     [

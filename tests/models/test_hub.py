@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import huggingface_hub
@@ -17,7 +15,9 @@ from mlx_selfdebug.errors import DownloadError, FormatError, ModelError
 from mlx_selfdebug.models import hub
 from mlx_selfdebug.models.hub import fetch_hub, find_hub
 
-REPO, SHA = "someone/tiny", "0123456789abcdef0123456789abcdef01234567"
+from ..support.hub import SHA, Hub, Repository, running_hub
+
+REPO = "someone/tiny"
 FILES = {
     "config.json": b'{"model_type": "qwen2"}',
     "tokenizer.json": b"{}",
@@ -27,66 +27,14 @@ FILES = {
 }
 
 
-class Hub(BaseHTTPRequestHandler):
-    """Answers what ``snapshot_download`` asks."""
-
-    stated_sha256 = hashlib.sha256(FILES["model.safetensors"]).hexdigest()
-    asked: list[str] = []
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for key, value in headers.items():
-            self.send_header(key.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        path = self.path.split("?")[0]
-        if path.startswith(f"/api/models/{REPO}/tree/"):
-            entries = [self.entry(name) | {"type": "file", "path": name, "oid": "0" * 40} for name in FILES]
-            self.answer(200, json.dumps(entries).encode(), Content_Type="application/json")
-        elif path.startswith(f"/api/models/{REPO}"):
-            siblings = [self.entry(name) | {"rfilename": name} for name in FILES]
-            info = {"id": REPO, "modelId": REPO, "sha": SHA, "siblings": siblings, "tags": [], "private": False}
-            self.answer(200, json.dumps(info).encode(), Content_Type="application/json")
-        elif path.startswith(f"/{REPO}/resolve/{SHA}/"):
-            name = path.rsplit("/", 1)[1]
-            self.asked.append(name)
-            etag = hashlib.sha256(FILES[name]).hexdigest()
-            self.answer(200, FILES[name], ETag=f'"{etag}"', X_Repo_Commit=SHA, Accept_Ranges="bytes")
-        else:
-            self.answer(404, b"{}", X_Error_Code="RepoNotFound")
-
-    def entry(self, name: str) -> dict[str, object]:
-        size = len(FILES[name])
-        lfs = {"oid": self.stated_sha256, "sha256": self.stated_sha256, "size": size, "pointerSize": 1}
-        return {"size": size} | ({"lfs": lfs} if name.endswith(".safetensors") else {})
-
-
 @pytest.fixture
-def local_hub(own_caches: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr(
-        huggingface_hub.constants,
-        "HUGGINGFACE_CO_URL_TEMPLATE",
-        f"http://127.0.0.1:{server.server_port}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
-    )
-    monkeypatch.setattr(Hub, "asked", [])
-    yield Hub
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def local_hub(own_caches: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with running_hub() as local:
+        local.repositories[REPO] = Repository(dict(FILES), private=False)
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", local.address)
+        template = f"{local.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield local
 
 
 @pytest.fixture
@@ -94,29 +42,27 @@ def no_hub(own_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
 
 
-def test_data_is_fetched_and_code_and_pickles_are_not(local_hub: type[Hub]) -> None:
+def test_data_is_fetched_and_code_and_pickles_are_not(local_hub: Hub) -> None:
     path = fetch_hub(REPO)
     assert sorted(p.name for p in path.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
-    assert set(local_hub.asked) == {"config.json", "model.safetensors", "tokenizer.json"}
+    assert local_hub.downloaded == {"config.json", "model.safetensors", "tokenizer.json"}
     assert path.name == SHA
 
 
-def test_what_was_fetched_is_found_without_a_network(local_hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_fetched_is_found_without_a_network(local_hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     path = fetch_hub(REPO)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     assert find_hub(REPO) == path
 
 
-def test_weights_that_differ_from_the_hubs_checksum_are_removed(
-    local_hub: type[Hub], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Hub, "stated_sha256", "1" * 64)
+def test_weights_that_differ_from_the_hubs_checksum_are_removed(local_hub: Hub) -> None:
+    local_hub.repositories[REPO].stated_sha256["model.safetensors"] = "1" * 64
     with pytest.raises(FormatError, match=r"model\.safetensors differs"):
         fetch_hub(REPO)
     assert find_hub(REPO) is None
 
 
-def test_an_incomplete_snapshot_is_not_taken_for_a_model(local_hub: type[Hub]) -> None:
+def test_an_incomplete_snapshot_is_not_taken_for_a_model(local_hub: Hub) -> None:
     (fetch_hub(REPO) / "model.safetensors").unlink()
     assert find_hub(REPO) is None
 
@@ -125,7 +71,7 @@ def index(*names: str) -> str:
     return json.dumps({"weight_map": {f"layer.{number}": name for number, name in enumerate(names)}})
 
 
-def test_an_index_left_over_beside_whole_weights_is_not_heeded(local_hub: type[Hub]) -> None:
+def test_an_index_left_over_beside_whole_weights_is_not_heeded(local_hub: Hub) -> None:
     path = fetch_hub(REPO)
     (path / "model.safetensors.index.json").write_text(index("model-1-of-2.safetensors", "model-2-of-2.safetensors"))
     assert find_hub(REPO) == path
@@ -133,7 +79,7 @@ def test_an_index_left_over_beside_whole_weights_is_not_heeded(local_hub: type[H
 
 @pytest.mark.parametrize("there", [("model-1-of-2.safetensors",), ()])
 def test_an_index_that_names_weights_that_are_not_there_is_an_incomplete_model(
-    local_hub: type[Hub], there: tuple[str, ...]
+    local_hub: Hub, there: tuple[str, ...]
 ) -> None:
     path = fetch_hub(REPO)
     (path / "model.safetensors.index.json").write_text(index("model-1-of-2.safetensors", "model-2-of-2.safetensors"))
@@ -144,7 +90,7 @@ def test_an_index_that_names_weights_that_are_not_there_is_an_incomplete_model(
     assert find_hub(REPO) is None
 
 
-def test_a_repository_nobody_has_is_told_as_such(local_hub: type[Hub]) -> None:
+def test_a_repository_nobody_has_is_told_as_such(local_hub: Hub) -> None:
     with pytest.raises(ModelError, match="no public model 'someone/else'"):
         fetch_hub("someone/else")
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from huggingface_hub import ModelCard
 
 from mlx_selfdebug.evaluation.result import read_result
+from mlx_selfdebug.models.catalog import ALIASES, hub_repository
 from mlx_selfdebug.reporting.model_card import model_card, write_model_card
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.testing import make_attempt
 
 from ..support.runs import make_run
+from ..support.values import small_config
 
 
 def test_the_front_matter_is_read_by_the_hubs_own_code_and_has_the_results_figures(tmp_path: Path) -> None:
@@ -48,3 +50,32 @@ def test_an_adapter_that_was_not_evaluated_says_so(run: Run) -> None:
     text = (run.adapter_path / "README.md").read_text(encoding="utf-8")
     assert "The adapter was not evaluated." in text
     assert ModelCard(text).data.eval_results is None
+
+
+def test_the_card_names_the_base_its_license_and_how_the_adapter_is_got_from_the_hub(tmp_path: Path) -> None:
+    with make_run(tmp_path / "run", tasks=2, pairs=2) as run:
+        here, on_hub = model_card(run), model_card(run, "me/coder")
+    card = ModelCard(on_hub)
+    assert (card.data.license, card.data.get("base_model_relation")) == ("apache-2.0", "adapter")
+    assert "--adapter-path . --prompt" in here
+    assert "hf download me/coder --local-dir adapter" in on_hub
+
+
+def test_a_card_names_no_folder_of_this_machine(tmp_path: Path) -> None:
+    (place := tmp_path / "someone" / "coder").mkdir(parents=True)
+    config = small_config(model=str(place), collect__tasks=f"functions:{place}", eval__tasks=str(place / "tasks.jsonl"))
+    with Run(tmp_path / "run", config) as run:
+        run.remember("model", f"folder:{place}")
+        text = model_card(run)
+    assert str(tmp_path) not in text
+    assert ModelCard(text).data.base_model is None
+    assert "`functions:coder`" in text
+    assert "Base weights: `folder:coder`" in text
+
+
+def test_weights_of_a_file_are_known_as_the_model_that_they_are() -> None:
+    alias = ALIASES["qwen2.5-coder-0.5b"]
+    assert alias.gguf
+    assert hub_repository("coder.gguf", f"gguf:{alias.gguf.sha256[:12]}") == alias.hub
+    assert hub_repository("x", "hub:someone/base@0123456789ab") == "someone/base"
+    assert hub_repository("x", "gguf:000000000000") == hub_repository("x", "folder:/x") == hub_repository("x", "") == ""

@@ -14,6 +14,7 @@ from mlx_selfdebug.evaluation.figures import TaskFigures, figures_of
 from mlx_selfdebug.evaluation.gate import Gate
 from mlx_selfdebug.evaluation.played import ByArm, Played, by_arm
 from mlx_selfdebug.evaluation.result import Score, score, score_model
+from mlx_selfdebug.exporting.export import export
 from mlx_selfdebug.progress import NullStage, Spent
 from mlx_selfdebug.sandbox.limits import Limits
 from mlx_selfdebug.sandbox.runner import TestRunner
@@ -23,6 +24,7 @@ from mlx_selfdebug.store import Run
 from mlx_selfdebug.store.facts import Key
 from mlx_selfdebug.tasks.jsonl import dump_tasks
 from mlx_selfdebug.testing import ScriptedModel, make_attempt, make_task
+from mlx_selfdebug.training.adapter import open_adapter
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
 from mlx_selfdebug.values.verdict import Verdict
@@ -233,6 +235,18 @@ def test_other_adapters_play_the_same_arms_by_their_names(tiny: Any, tmp_path: P
     assert result.others["seed-1"].first_pass == result.adapter.first_pass
     assert later == result
     assert "seed-1" in str(result)
+
+
+def test_an_adapter_that_peft_made_plays_the_same_arms(tiny: Any, tmp_path: Path) -> None:
+    """The same adapter in mlx-lm's format writes the same, so the two solve the same."""
+    theirs = open_adapter(Path(__file__).parents[1] / "models" / "peft" / "lora")
+    converted = export(theirs.path, to="mlx", model=str(tiny.path), output=tmp_path / "converted").path
+    with open_run(tmp_path / "run") as run:
+        others = {"peft": theirs, "converted": open_adapter(converted)}
+        result = evaluate(run, tiny, train(run, tiny), TASKS, others=others)
+        texts = {name: [a.completion for a in run.attempts(f"{name}/first")] for name in (*others, "base")}
+    assert result.others["peft"].arms == result.others["converted"].arms
+    assert texts["peft"] == texts["converted"] != texts["base"]
 
 
 @pytest.mark.parametrize("name", ["base", "Adapter", "held back/x", "", "a/b"])
