@@ -78,7 +78,7 @@ class Trial:
         self.record[what] = figures
         for key, value in figures.items():
             text = f"{value:.3g}" if isinstance(value, float) else str(value)
-            print(f"{what:<22}  {key:<40}  {text}", flush=True)
+            print(f"{what:<24}  {key:<40}  {text}", flush=True)
 
     def _compute_here(self, *, writes_texts: bool) -> None:
         """Make the adapter, have it read some prompts and, if that is wanted, have base and adapter write their texts."""

@@ -26,9 +26,9 @@ from mlx_selfdebug.cli.progress import progress
 @click.option("--bits", type=int, metavar="8", help="with fused: quantize the weights to 8 bits")
 @click.option(
     "--dtype",
-    type=click.Choice(["f32", "f16", "bf16"]),
+    type=click.Choice(["f32", "f16", "bf16", "q8_0"]),
     default=None,
-    help="with fused and gguf: dtype of the weights  [default: fused: that of this machine; gguf: f16]",
+    help="with fused and gguf: dtype of the weights (q8_0: gguf alone)  [default: fused: that of this machine; gguf: f16]",
 )
 @click.option(
     "--model",

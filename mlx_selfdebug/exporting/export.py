@@ -87,8 +87,8 @@ def export(
         to: the form, a key of ``FORMS``.
         output: the folder to write, or the file for "gguf". It must not exist, unless it is an empty folder.
         bits: for "fused": 8 to quantize the weights. Then the difference of logits is measured, too.
-        dtype: for "fused" and "gguf": "f32", "f16" or "bf16". By default a fused model has the dtype in which this machine computes
-            the model (float16 with ``bits`` if that is float32), and a GGUF file has float16.
+        dtype: for "fused" and "gguf": "f32", "f16" or "bf16", and for "gguf" also "q8_0". By default a fused model has the dtype in
+            which this machine computes the model (float16 with ``bits`` if that is float32), and a GGUF file has float16.
         model: the name of the base model, if it is not the one that the run or the adapter names.
         base: for "peft": the name under which transformers loads the base model. By default it is the model that an alias was
             converted from, and else the base model's own name.
@@ -118,8 +118,8 @@ def _require_options(to: str, bits: int | None, dtype: str, base: str) -> None:
     require_bits(bits)
     if dtype and to not in ("fused", "gguf"):
         raise UsageError(f"dtype goes with the forms fused and gguf, and not with {to}")
-    if dtype and dtype not in DTYPES:
-        raise UnknownNameError("dtype", dtype, DTYPES)
+    if dtype and to == "fused" and dtype not in DTYPES:
+        raise UnknownNameError("dtype of a fused model", dtype, DTYPES)
     if base and to != "peft":
         raise UsageError(f"base goes with the form peft, and not with {to}")
 

@@ -31,7 +31,7 @@ def trained(tiny_folder: Path, tmp_path: Path) -> Path:
 def test_the_choices_of_the_command_are_those_of_the_library() -> None:
     choices = {param.name: getattr(param.type, "choices", None) for param in export_command.params}
     assert list(choices["form"]) == list(FORMS)
-    assert list(choices["dtype"]) == list(DTYPES)
+    assert list(choices["dtype"]) == [*DTYPES, "q8_0"]
 
 
 def test_json_says_what_was_written(trained: Path, tmp_path: Path) -> None:

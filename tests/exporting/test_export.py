@@ -112,7 +112,8 @@ def test_an_empty_folder_is_filled(trained: Path, tmp_path: Path) -> None:
         ({"to": "pefd"}, "Did you mean 'peft'?"),
         ({"to": "peft", "bits": 8}, "bits goes with the form fused, and not with peft"),
         ({"to": "mlx", "dtype": "f16"}, "dtype goes with the forms fused and gguf, and not with mlx"),
-        ({"to": "fused", "dtype": "f8"}, "unknown dtype 'f8'"),
+        ({"to": "fused", "dtype": "f8"}, "unknown dtype of a fused model 'f8'"),
+        ({"to": "fused", "dtype": "q8_0"}, "unknown dtype of a fused model 'q8_0'"),
         ({"to": "fused", "base": "owner/coder"}, "base goes with the form peft, and not with fused"),
     ],
 )
