@@ -32,6 +32,7 @@ ELSEWHERE = {
     "make train": ".ci/run",
     "make test": ".ci/run",
     "mlx-selfdebug bench --submit": "tests/cli/test_bench.py, a stage of it",
+    "mlx-selfdebug runs watch runs/mine": "tests/cli/test_watch.py, since it goes on until it is interrupted",
 }
 RUN = "mlx-selfdebug run --run runs/mine --collect-tasks my_tasks.jsonl"
 """The command that makes the run which the other commands are about."""

@@ -26,7 +26,7 @@ COMMANDS = {
     "report": ("report", "Write what a run did and found as HTML, Markdown or JSON."),
     "estimate": ("estimate", "Estimate memory and time of each stage before it begins."),
     "tasks": ("tasks", "List, show, check, audit and compare task sets."),
-    "runs": ("runs", "List, show and compare runs; branch, export and import them."),
+    "runs": ("runs", "List, show, watch and compare runs; branch, export and import them."),
     "models": ("models", "List the models; fetch and show one."),
     "bench": ("bench", "Measure this machine stage by stage; compare machines."),
     "doctor": ("doctor", "Check this machine and explain how to fix what is missing."),

@@ -1,4 +1,4 @@
-"""Define the command group ``runs``, which lists, shows, compares, exports, imports, branches and upgrades runs."""
+"""Define the command group ``runs``, which lists, shows, watches, compares, exports, imports, branches and upgrades runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 from mlx_selfdebug.cli import options
 from mlx_selfdebug.cli.groups import Group
 from mlx_selfdebug.cli.paths import PathType
+from mlx_selfdebug.cli.watch import watch_command
 from mlx_selfdebug.columns import columns
 from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.reporting.summary import read_summary, summary_text
@@ -32,7 +33,10 @@ run_argument = click.argument("run_path", metavar="RUN", type=PathType())
 
 @click.group("runs", cls=Group)
 def runs_command() -> None:
-    """List, show and compare runs; branch, export and import them."""
+    """List, show, watch and compare runs; branch, export and import them."""
+
+
+runs_command.add_command(watch_command)
 
 
 @runs_command.command("list")

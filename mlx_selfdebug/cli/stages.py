@@ -133,7 +133,8 @@ def _finish(session: Session, run: Run, result: Result | None) -> None:
 def run_command(session: Session) -> int:
     """Collect, train and evaluate: the whole loop. `make train` runs this.
 
-    The run goes on from where an earlier call stopped. A finished run is shown, and not computed again.
+    The run goes on from where an earlier call stopped. A finished run is shown, and not computed again. Meanwhile,
+    `mlx-selfdebug runs watch` shows it as a page in a browser.
 
     \b
     Examples:

@@ -216,6 +216,15 @@ def test_a_report_is_rendered_and_weighed() -> None:
     assert 10_000 < record["bytes"]["page"] < 5_000_000
 
 
+def test_a_run_is_watched_and_what_that_costs_is_measured(tiny_folder: Path) -> None:
+    small = ("--tasks", "4", "--model", str(tiny_folder), "--windows", "4", "--window-s", "0.5")
+    _, record = benchmark("watch", *small)
+    assert record["first"]["attempts"] > 100
+    assert 0 < record["first"]["page"] <= record["first"]["all parts"]
+    assert record["cost"]["low"] <= record["cost"]["difference"] <= record["cost"]["high"]
+    assert record["cost"]["core_share"] > 0
+
+
 def test_recipes_are_trained_and_asked_to_repair_and_what_is_stored_is_not_made_again(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
