@@ -146,7 +146,7 @@ def run_command(session: Session) -> int:
     """Collect, train and evaluate: the whole loop. `make train` runs this.
 
     The run goes on from where an earlier call stopped. A finished run is shown, and not computed again. A run without pairs to
-    train on cannot go on, and the error says what to change. Meanwhile, `mlx-selfdebug runs watch` shows a run as a page in a
+    train on cannot go on, and the error says what to change. `mlx-selfdebug runs watch` shows a run under way as a page in a
     browser.
 
     \b
