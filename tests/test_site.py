@@ -37,7 +37,8 @@ def texts(site: Site) -> dict[str, str]:
 
 def commands(command: click.Command, parent: click.Context | None = None) -> Iterator[tuple[str, click.Context]]:
     """Every command below ``command`` with its words, such as "runs show"."""
-    context = click.Context(command, parent, info_name=command.name)
+    # With its own settings: click keeps the help option that it makes for the first context.
+    context = click.Context(command, parent, info_name=command.name, **command.context_settings)
     if parent is not None:
         yield context.command_path.partition(" ")[2], context
     if isinstance(command, click.Group):

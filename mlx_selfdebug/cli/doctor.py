@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_selfdebug.cli import options
+from mlx_selfdebug.cli.paths import PathType
 
 if TYPE_CHECKING:
     from mlx_selfdebug.doctor import Finding
@@ -27,7 +28,7 @@ _MIN_TEXT_WIDTH = 20
 @options.setting_options("budget")
 @click.option(
     "--hosts",
-    type=click.Path(path_type=Path),
+    type=PathType(),
     metavar="FILE",
     help="check the machines of a hosts file of mlx.launch, and how they are connected, instead of this machine alone",
 )
@@ -43,7 +44,7 @@ def doctor_command(hosts: Path | None, as_json: bool, **values: Any) -> int:
     Examples:
       mlx-selfdebug doctor
       mlx-selfdebug doctor --json > doctor.json     to attach to a bug report
-      mlx-selfdebug doctor --hosts hosts.json       the machines that are to work together
+      mlx-selfdebug doctor --hosts hosts.json       several machines and their link
     """
     from mlx_selfdebug.doctor import examine
     from mlx_selfdebug.doctor.finding import worst

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,22 @@ CONNECT_S = 5
 VERSIONS_S, LINK_S = 60.0, 180.0
 """The seconds that asking for versions and measuring the link may take."""
 LOCAL = "127.0.0.1"
+_EXAMPLE = "examples/hosts.json shows the form of a hosts file"
 _ASK = "import json; from mlx_selfdebug.machine.versions import versions; print(json.dumps(versions()))"
 _SLOW_BYTES_PER_S = 50e6
 """A link slower than this takes longer for the gradient of a step than many a step takes to compute."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine of a hosts file."""
+
+    ssh_hostname: str
+    """The name under which ssh reaches it."""
+    ips: Sequence[str]
+    """Its addresses on the link between the machines."""
+    rdma: Sequence[Any]
+    """The RDMA device that connects it with each machine, or None for itself. It is empty without such devices."""
 
 
 def examine_hosts(file: Path) -> Iterator[Finding]:
@@ -46,21 +60,26 @@ def examine_hosts(file: Path) -> Iterator[Finding]:
         yield _examine_link(file)
 
 
-def read_hosts(file: Path) -> tuple[list[Any], str]:
-    """Return the hosts and the backend of a hosts file, as ``mlx.launch`` reads them. Raises UsageError."""
-    # MLX has no public function for this. Its own reader cannot disagree with its launcher.
-    from mlx._distributed_utils.common import Hostfile
+def read_hosts(file: Path) -> tuple[list[Host], str]:
+    """Return the machines and the backend of a hosts file, in the form that ``mlx.launch`` reads. Raises UsageError.
 
+    The file holds a list of machines, or an object with this list as "hosts", in which the backend may be named.
+    """
     try:
-        hostfile = Hostfile.from_file(str(file))
-    except ValueError as error:
-        raise UsageError(f"{error}", hint="examples/hosts.json shows the form of a hosts file") from error
-    if not hostfile.hosts:
-        raise UsageError(f"{file} lists no machines", hint="examples/hosts.json shows the form of a hosts file")
-    return hostfile.hosts, hostfile.backend
+        content = json.loads(file.read_text(encoding="utf-8"))
+        machines = content["hosts"] if isinstance(content, dict) else content
+        hosts = [Host(machine["ssh"], machine.get("ips", []), machine.get("rdma", [])) for machine in machines]
+        backend = content.get("backend", "") if isinstance(content, dict) else ""
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror or error}", hint=_EXAMPLE) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UsageError(f"{file} is not a hosts file of mlx.launch: {error!r}", hint=_EXAMPLE) from error
+    if not hosts:
+        raise UsageError(f"{file} lists no machines", hint=_EXAMPLE)
+    return hosts, backend
 
 
-def _examine_host(name: str, host: Any) -> Finding:
+def _examine_host(name: str, host: Host) -> Finding:
     """Return whether a machine can be reached and has the packages of this one."""
     label = f"{host.ssh_hostname} ({', '.join(host.ips) or 'no address'})"
     if host.ssh_hostname != LOCAL:
@@ -93,7 +112,7 @@ def _examine_host(name: str, host: Any) -> Finding:
     )
 
 
-def _examine_backend(hosts: Sequence[Any], backend: str) -> Finding:
+def _examine_backend(hosts: Sequence[Host], backend: str) -> Finding:
     """Return which backend the hosts file asks for, and which one suits the machines."""
     has_rdma = all(len(host.rdma) == len(hosts) for host in hosts) and len(hosts) > 1
     best = "jaccl" if has_rdma else "ring"

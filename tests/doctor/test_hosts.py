@@ -50,7 +50,7 @@ def test_a_machine_that_cannot_be_reached_is_a_problem_that_says_what_to_try(tmp
     findings = list(examine_hosts(hosts_file(tmp_path, LOCAL, {"ssh": "nowhere.local", "ips": ["10.0.0.9"]})))
     assert [finding.state for finding in findings] == ["ok", "problem", "ok", "warning"]
     assert findings[1].value == "nowhere.local (10.0.0.9): ssh: Could not resolve hostname nowhere.local"
-    assert "ssh nowhere.local" in findings[1].mend
+    assert "ssh nowhere.local" in findings[1].remedy
     assert findings[3].value == "not measured"
 
 
@@ -69,20 +69,20 @@ def test_a_machine_without_this_package_is_a_problem(
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     finding = next(examine_hosts(hosts_file(tmp_path, {"ssh": "twin", "ips": ["10.0.0.9"]})))
     assert "this package does not run there" in finding.value
-    assert "/nowhere/python" in finding.mend
+    assert "/nowhere/python" in finding.remedy
 
 
 def test_a_machine_without_an_address_is_a_problem(tmp_path: Path) -> None:
     finding = next(examine_hosts(hosts_file(tmp_path, {"ssh": "127.0.0.1"})))
     assert finding.state == "problem"
-    assert '"ips"' in finding.mend
+    assert '"ips"' in finding.remedy
 
 
 def test_machines_with_rdma_are_told_to_use_it(tmp_path: Path) -> None:
     machines = [{**LOCAL, "rdma": [None, "rdma_en2"]}, {"ssh": "", "ips": [], "rdma": ["rdma_en2", None]}]
     backend = hosts._examine_backend(hosts.read_hosts(hosts_file(tmp_path, *machines))[0], "")
     assert backend.state == "warning"
-    assert '"backend": "jaccl"' in backend.mend
+    assert '"backend": "jaccl"' in backend.remedy
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"hosts": []}', '{"hosts": [{"ips": []}]}'])
@@ -103,5 +103,5 @@ def test_a_missing_hosts_file_is_a_usage_error_of_the_command(tmp_path: Path) ->
 
 def test_the_example_of_a_hosts_file_is_one() -> None:
     machines, backend = hosts.read_hosts(Path(__file__).parents[2] / "examples" / "hosts.json")
-    assert [machine.rank for machine in machines] == [0, 1]
+    assert [machine.ssh_hostname for machine in machines] == ["127.0.0.1", "second-mac.local"]
     assert backend == "ring"

@@ -88,6 +88,9 @@ def test_the_memory_of_a_stage_under_way_is_drawn_before_the_stage_has_stored_it
     begin(run, "collect")
     looking = Watcher(run.path)
     looking.look()
+    time.sleep(1.1)  # a shorter stage is not drawn
+    looking.look()
+    looking.render()
     html = looking.changes().parts["memory"]
     assert "<svg" in html
     assert "GB of 6.00 GB allowed (dashed)" in html
