@@ -44,7 +44,7 @@ def doctor_command(hosts: Path | None, as_json: bool, **values: Any) -> int:
     Examples:
       mlx-selfdebug doctor
       mlx-selfdebug doctor --json > doctor.json     to attach to a bug report
-      mlx-selfdebug doctor --hosts hosts.json       several machines and their link
+      mlx-selfdebug doctor --hosts hosts.json       several machines, and the link
     """
     from mlx_selfdebug.doctor import examine
     from mlx_selfdebug.doctor.finding import worst

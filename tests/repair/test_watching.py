@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -109,6 +110,15 @@ class InterruptedRunner:
         return self._runner.submit(*arguments, **named)
 
 
+@pytest.fixture
+def heeding_interrupts() -> Iterator[None]:
+    """Python's own handler, which raises KeyboardInterrupt: a run in the background of a shell is started deaf to interrupts."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, earlier)
+
+
+@pytest.mark.usefixtures("heeding_interrupts")
 def test_an_interrupted_search_begins_no_further_tries(runner: Any) -> None:
     lines = "".join(f"    {name} = x + {i}\n" for i, name in enumerate("abcdefgh"))
     slow = f"import time\n\ndef square(x):\n    time.sleep(0.05)\n{lines}    return a + b + c + d + e + f + g + h\n"
