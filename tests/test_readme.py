@@ -47,6 +47,9 @@ BEFORE = {
         "mlx-selfdebug runs branch runs/mine --run runs/rewards --train-reward-steps 1 --train-reward-prompts 2"
     ],
     "mlx-selfdebug eval --run runs/mine --adapter seed-1=runs/seed-1": ["cp -r runs/mine runs/seed-1"],
+    "mlx-selfdebug eval --run runs/mine --adapter theirs=peft-folder": [
+        "mlx-selfdebug export runs/mine --to peft --output peft-folder"
+    ],
 }
 """What a reader has typed before a command, beside ``RUN``."""
 MAKES = {
