@@ -137,9 +137,11 @@ def alternate(
         cpu_s += (processor_s(process.pid) - cpu_before) if is_watched else 0.0
     process.send_signal(signal.SIGCONT)
     alone = statistics.fmean(rates[False])
+    if not alone:  # nothing was stored in any of these windows, which are too short then
+        alone = float("nan")
     lost = [(without - with_) / alone for with_, without in zip(rates[True], rates[False], strict=True)]
     mean = statistics.fmean(lost)
-    half = 2.0 * statistics.stdev(lost) / len(lost) ** 0.5 if len(lost) > 1 else float("nan")
+    half = 2.0 * statistics.stdev(lost) / len(lost) ** 0.5 if len(lost) > 1 and alone > 0 else float("nan")
     return {"core_share": cpu_s / (window_s * len(rates[True])), "watched": statistics.fmean(rates[True]), "alone": alone,
             "difference": mean, "low": mean - half, "high": mean + half}  # fmt: skip
 

@@ -210,7 +210,8 @@ def test_a_whole_run_on_two_ranks_ends_with_the_summary_of_one(taught: Path, tmp
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path: Path, folder: Path, tiny_folder: Path) -> None:
-    with Run(folder_of_rank(tmp_path / "run", 1), small_config(model=str(tiny_folder), preset="cpu")) as run:
+    settings = {"model": str(tiny_folder), "preset": "cpu", "collect__tasks": str(folder / "tasks.jsonl")}
+    with Run(folder_of_rank(tmp_path / "run", 1), small_config(**settings)) as run:
         run.remember("id", "another")
     command = [
         "-m",
