@@ -13,7 +13,11 @@ from mlx_selfdebug.errors import ModelError, UnknownNameError
 from mlx_selfdebug.machine.cache_folder import default_cache_dir
 from mlx_selfdebug.models.checksum import sha256_of
 from mlx_selfdebug.models.resolve import ResolvedModel, resolve_model
+from mlx_selfdebug.models.sealed import SEAL
 from mlx_selfdebug.progress import Progress
+
+_LOADED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")
+"""Patterns of the names of weights, settings, the tokenizer's files and the chat template."""
 
 
 def resolve_for_group(group: Group, name: str, progress: Progress) -> ResolvedModel:
@@ -52,7 +56,9 @@ def _on_this_machine(name: str, files: dict[str, str]) -> Path | None:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file of a model that decides what it computes, by the file's name."""
-    names = ("config.json", "tokenizer.json", "tokenizer_config.json")
-    paths = [*sorted(folder.glob("*.safetensors")), *(folder / name for name in names if (folder / name).is_file())]
-    return {path.name: sha256_of(path) for path in paths}
+    """Return the SHA-256 of each file that a model is loaded from, by the file's name.
+
+    The record of a sealed folder is not among them: it holds time stamps, which differ from machine to machine.
+    """
+    paths = {path for pattern in _LOADED for path in folder.glob(pattern) if path.name != SEAL}
+    return {path.name: sha256_of(path) for path in sorted(paths)}

@@ -14,10 +14,11 @@ from mlx_selfdebug.models.backend import mx
 
 import pytest
 
+from mlx_selfdebug.machine.cache_folder import CACHE_VARIABLE
 from mlx_selfdebug.store import Run, reading
 from mlx_selfdebug.store.run import folder_of_rank
 from mlx_selfdebug.tasks.jsonl import dump_tasks
-from mlx_selfdebug.testing import make_task, write_taught_model, write_tiny_model
+from mlx_selfdebug.testing import CHAT_TEMPLATE, make_task, write_taught_model, write_tiny_model
 from mlx_selfdebug.values.pair import Pair
 
 from ..support.ranks import finish, run_ranks, start
@@ -117,9 +118,15 @@ def test_fewer_ranks_go_on_from_what_more_have_done(
     assert rows(folder / "fewer") == alone
 
 
-def test_a_machine_without_the_model_gets_it_from_rank_0(tmp_path: Path, folder: Path) -> None:
+def test_a_machine_without_the_model_gets_it_from_rank_0(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The ranks share this disk, so they look for the model by a relative path, in different folders."""
-    write_tiny_model(tmp_path / "here" / "model")
+    cache = tmp_path / "cache"
+    monkeypatch.setenv(CACHE_VARIABLE, str(cache))
+    model = write_tiny_model(tmp_path / "here" / "model")
+    # The template is in a file of its own, as in many models of the hub. Without it, rank 1 would ask with other prompts.
+    (model / "chat_template.jinja").write_text(CHAT_TEMPLATE)
     (tmp_path / "there").mkdir()
     chdir = f"import os, sys; os.chdir(os.path.join({str(tmp_path)!r}, ['here', 'there'][int(os.environ['MLX_RANK'])]))"
     call = "from mlx_selfdebug.cli import main; main(sys.argv[1:])"
@@ -127,6 +134,10 @@ def test_a_machine_without_the_model_gets_it_from_rank_0(tmp_path: Path, folder:
     ended = run_ranks(tmp_path, 2, ["-c", f"{chdir}; {call}", *arguments[2:]])
     assert [code for code, _, _ in ended] == [0, 0], ended
     assert rows(tmp_path / "run") == rows(folder_of_rank(tmp_path / "run", 1))
+    [passed_on] = cache.glob("models/passed-on-*")
+    assert {path.name: path.read_bytes() for path in passed_on.iterdir()} == {
+        path.name: path.read_bytes() for path in model.iterdir()
+    }
 
 
 def trained(path: Path, model: Path, n: int) -> tuple[list[float], dict[str, mx.array]]:
