@@ -92,10 +92,11 @@ def serve_command(
     logging.getLogger("mlx_selfdebug.exporting").setLevel(logging.WARNING if quiet else logging.INFO)
     with Server(load, known_as, host=host, port=port, origins=origins) as server:
         server.wait_until_loaded()
-        click.echo(_as_json(server, base, source) if as_json else _announcement(server, base, source))
-        if server.is_open:
-            click.echo(f"{host} can be reached from the network, and there is no password.", err=True)
+        # From the announcement on, which promises that Ctrl-C ends it, an interrupt is no error.
         try:
+            click.echo(_as_json(server, base, source) if as_json else _announcement(server, base, source))
+            if server.is_open:
+                click.echo(f"{host} can be reached from the network, and there is no password.", err=True)
             server.serve()
         except KeyboardInterrupt:
             click.echo("\nstopped", err=True)
