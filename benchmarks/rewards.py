@@ -9,19 +9,26 @@
 of the tasks are held back. ``train`` trains an adapter by a recipe (one of ``RECIPES``) for each seed. It goes on for hours and may
 be stopped at any time: ``--minutes`` ends a sitting after the step at hand, and the same command goes on from there. ``test`` asks
 a finished adapter to repair the failed programs of ``learning.py``'s sets. ``table`` prints the steps in tens, with the seconds
-that rollouts, tests and gradients took, and writes the raw records: one line per step, per try of the held-back tasks and per
-completion. All commands end with one JSON line.
+that rollouts, tests and gradients took, and writes the raw records, which are whole runs as ``runs export`` writes them. The other
+commands write them too. All commands end with one JSON line.
+
+A study may also go on where only its records are, for example on another machine. ``collect`` and ``train`` make the missing runs
+from the records, if they are called from the same folder with the same options. The adapter is not recorded: its updates are
+made again, from the recorded completions, which takes about a third of the time that the steps took. The seconds of these steps are
+then those of the repetition.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
+import io
 import json
+import lzma
 import platform
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -37,11 +44,10 @@ from mlx_selfdebug.config import load_config
 from mlx_selfdebug.models.load import load_model
 from mlx_selfdebug.progress import Bars
 from mlx_selfdebug.stages.branch import branch
-from mlx_selfdebug.store import Key, StoredRun, open_stored
+from mlx_selfdebug.store import Key, StoredRun, export_run, import_run, open_stored
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.tasks.jsonl import dump_tasks
 from mlx_selfdebug.training.adapter import open_adapter
-from mlx_selfdebug.training.rollouts import ARM
 from mlx_selfdebug.training.selection import REWARDS, stored_checks
 
 COMMON: Mapping[str, Any] = {
@@ -67,6 +73,8 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "rate-5e-5": {"train.reward_learning_rate": 5e-5},
     "rate-1e-4": {"train.reward_learning_rate": 1e-4},
 }
+COLLECTED = "collected"
+"""The name of the run that all trainings learn from."""
 SPAN = 10
 """The number of steps in one line of the table."""
 
@@ -97,18 +105,17 @@ def main() -> None:
 
 
 def collect(options: argparse.Namespace) -> None:
-    options.folder.mkdir(parents=True, exist_ok=True)
-    file = options.folder / "tasks.jsonl"
-    if not file.exists():
-        dump_tasks(learning._tasks_to_learn_from(options), file)
+    file = _tasks_file(options)
+    _restore(options, COLLECTED, options.folder / COLLECTED)
     settings = {
         "model": options.model, "collect.tasks": str(file), "collect.samples": options.samples, "collect.edits": 0,
         "collect.rounds": 0, "collect.forks": 0, "collect.max_tokens": 256, "collect.batch_size": options.batch,
         "train.held_back_share": 0.15, "train.max_pairs": 0,
     }  # fmt: skip
-    with sd.Run(options.folder / "collected", load_config(overrides=settings, environment={})) as run:
+    with sd.Run(options.folder / COLLECTED, load_config(overrides=settings, environment={})) as run:
         attempts = sd.collect(run, load_model(options.model), load_tasks(str(file)), progress=Bars())
         bugs, held = run.attempts("bugs"), run.facts().held_back
+    _record(options, COLLECTED, options.folder / COLLECTED)
     row = {
         "attempts": len(attempts),
         "right": sum(a.passed for a in attempts),
@@ -118,13 +125,25 @@ def collect(options: argparse.Namespace) -> None:
     print(json.dumps({"benchmark": "rewards collect", **row}))
 
 
+def _tasks_file(options: argparse.Namespace) -> Path:
+    """Return the file of the tasks to learn from, which is made if it is missing."""
+    file: Path = options.folder / "tasks.jsonl"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        dump_tasks(learning._tasks_to_learn_from(options), file)
+    return file
+
+
 def train(options: argparse.Namespace) -> None:
     model = load_model(options.model)
+    _tasks_file(options)
+    _restore(options, COLLECTED, options.folder / COLLECTED)
     sitting = Sitting(options.minutes)
     with suppress(SittingOverError):
         for name in options.recipes:
             for seed in options.seeds:
                 folder = _folder(options, name, seed)
+                _restore(options, folder.name, folder)
                 if not (folder / "config.toml").exists():
                     _branch(options, name, seed, folder)
                 with sd.Run(folder) as run:
@@ -139,7 +158,7 @@ def _folder(options: argparse.Namespace, name: str, seed: int) -> Path:
 
 def _branch(options: argparse.Namespace, name: str, seed: int, folder: Path) -> None:
     sizes = {"train.reward_steps": options.steps, "train.reward_prompts": options.prompts}
-    with open_stored(options.folder / "collected") as source:
+    with open_stored(options.folder / COLLECTED) as source:
         recipe = {**COMMON, **sizes, **RECIPES[name], "seed": seed}
         branch(source, folder, load_config(overrides=recipe, base=source.config, environment={}))
 
@@ -184,7 +203,7 @@ def table(options: argparse.Namespace) -> None:
     for folder in sorted((options.folder / "adapters").glob("*/config.toml")):
         with open_stored(folder.parent) as run:
             rows[folder.parent.name] = _show(folder.parent.name, run)
-            _write_records(options, folder.parent.name, run)
+        _record(options, folder.parent.name, folder.parent)
     machine = {"machine": platform.machine(), "device": device_name(), "python": platform.python_version()}
     print(json.dumps({"benchmark": "rewards", "model": options.model, **machine, "recipes": rows}))
 
@@ -206,27 +225,23 @@ def _show(name: str, run: StoredRun) -> dict[str, Any]:
     return {"steps": len(steps), "tens": spans, "checks": [asdict(check) for check in checks], "ending": ending}
 
 
-def _write_records(options: argparse.Namespace, name: str, run: StoredRun) -> None:
-    """Write the raw records. The same run gives the same bytes."""
-    rows: list[dict[str, Any]] = [{"type": "step", **step.to_record()} for step in run.reward_steps()]
-    rows += [{"type": "check", **asdict(check)} for check in stored_checks(run, REWARDS)]
-    columns = (
-        "task_id",
-        "arm",
-        "sample",
-        "kind",
-        "parent",
-        "outcome",
-        "public_outcome",
-        "finish",
-        "n_prompt_tokens",
-        "n_completion_tokens",
-    )
-    made: Sequence[Any] = [attempt.to_record() for attempt in run.attempts() if attempt.arm.startswith(f"{ARM}/")]
-    rows += [{"type": "completion", **{column: record[column] for column in columns}} for record in made]
+def _record(options: argparse.Namespace, name: str, run: Path) -> None:
+    """Write the raw records of a run. The same run gives the same bytes."""
     options.records.mkdir(parents=True, exist_ok=True)
-    with (options.records / f"{name}.jsonl.gz").open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as out:
-        out.writelines((json.dumps(row) + "\n").encode() for row in rows)
+    text = io.StringIO()
+    export_run(run, text)
+    (options.records / f"{name}.jsonl.xz").write_bytes(lzma.compress(text.getvalue().encode(), preset=9))
+
+
+def _restore(options: argparse.Namespace, name: str, run: Path) -> None:
+    """Make a run from its records, if there are records but no run yet."""
+    records = options.records / f"{name}.jsonl.xz"
+    if not records.exists() or (run / "config.toml").exists():
+        return
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(lzma.decompress(records.read_bytes()))
+        file.flush()
+        import_run(file.name, run)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,16 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlx_selfdebug.errors import StoreError
 from mlx_selfdebug.store import read_attempts, reading
 from mlx_selfdebug.tasks.jsonl import dump_tasks
 from mlx_selfdebug.testing import make_task
+
+from ..support.stored import n_stored, wait_for_rows
 
 pytestmark = pytest.mark.slow
 
@@ -51,14 +51,6 @@ def rows(path: Path) -> list[tuple[Any, ...]]:
         ]  # fmt: skip
 
 
-def stored(path: Path) -> int:
-    """Attempts on disk; none while the folder is still being made."""
-    try:
-        return len(rows(path))
-    except StoreError:
-        return 0
-
-
 def test_a_run_killed_at_random_moments_ends_with_the_rows_of_an_uninterrupted_one(
     tmp_path: Path, tiny_folder: Path
 ) -> None:
@@ -68,11 +60,10 @@ def test_a_run_killed_at_random_moments_ends_with_the_rows_of_an_uninterrupted_o
     moments = sorted(random.Random(0).sample(range(2 * len(whole) // 3), KILLS))
     for moment in moments:
         process = collect(tmp_path, "cut", tiny_folder, samples=DRAFTS)
-        while stored(tmp_path / "cut") < moment and process.poll() is None:
-            time.sleep(0.002)
+        wait_for_rows(moment, tmp_path / "cut", process)
         process.kill()
         process.wait()
-    assert 0 < stored(tmp_path / "cut") < len(whole)
+    assert 0 < n_stored(tmp_path / "cut") < len(whole)
     assert collect(tmp_path, "cut", tiny_folder, samples=DRAFTS).wait(timeout=120) == 0
     assert rows(tmp_path / "cut") == whole
 
@@ -80,8 +71,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_rows_of_an_uninterrupted_o
 def test_an_interrupted_run_says_it_can_go_on_and_exits_with_130(tmp_path: Path, tiny_folder: Path) -> None:
     dump_tasks([make_task(f"f{i}", expression) for i, expression in enumerate(EXPRESSIONS)], tmp_path / "tasks.jsonl")
     process = collect(tmp_path, "run", tiny_folder, samples=SO_MANY, stderr=subprocess.PIPE)
-    while not stored(tmp_path / "run") and process.poll() is None:
-        time.sleep(0.002)
+    wait_for_rows(1, tmp_path / "run", process)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr

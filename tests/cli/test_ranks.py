@@ -6,7 +6,6 @@ import json
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ from mlx_selfdebug.testing import CHAT_TEMPLATE, make_task, write_taught_model, 
 from mlx_selfdebug.values.pair import Pair
 
 from ..support.ranks import finish, run_ranks, start
+from ..support.stored import n_stored, wait_for_rows
 from ..support.values import small_config
-from .test_kill import rows, stored
+from .test_kill import rows
 
 pytestmark = pytest.mark.slow
 
@@ -95,12 +95,11 @@ def test_a_rank_killed_at_random_moments_loses_nothing(
     for number, moment in enumerate(moments):
         ranks = start(folder, 2, collecting(folder, "cut", tiny_folder))
         victim = number % 2
-        while stored(folder_of_rank(folder / "cut", victim)) < moment and ranks[victim].poll() is None:
-            time.sleep(0.002)
+        wait_for_rows(moment, folder_of_rank(folder / "cut", victim), ranks[victim])
         ranks[victim].kill()
         ended = finish(ranks)
         assert "Traceback" not in ended[1 - victim][2]
-    assert 0 < stored(folder / "cut") <= len(alone)
+    assert 0 < n_stored(folder / "cut") <= len(alone)
     ended = run_ranks(folder, 2, collecting(folder, "cut", tiny_folder))
     assert [code for code, _, _ in ended] == [0, 0], ended
     assert rows(folder / "cut") == rows(folder_of_rank(folder / "cut", 1)) == alone
@@ -110,8 +109,7 @@ def test_fewer_ranks_go_on_from_what_more_have_done(
     folder: Path, tiny_folder: Path, alone: list[tuple[Any, ...]]
 ) -> None:
     ranks = start(folder, 3, collecting(folder, "fewer", tiny_folder))
-    while stored(folder / "fewer") < len(alone) // 2 and ranks[0].poll() is None:
-        time.sleep(0.002)
+    wait_for_rows(len(alone) // 2, folder / "fewer", ranks[0])
     ranks[2].kill()
     finish(ranks)
     subprocess.run([sys.executable, *collecting(folder, "fewer", tiny_folder)], check=True, timeout=120)

@@ -13,9 +13,10 @@ import pytest
 
 from mlx_selfdebug.cli.supervise import Death, supervise
 from mlx_selfdebug.errors import TrainingError
-from mlx_selfdebug.store import Run, reading
+from mlx_selfdebug.store import Run
 from mlx_selfdebug.values.pair import Pair
 
+from ..support.stored import n_stored, wait_for_rows
 from ..support.values import small_config
 from .test_kill import heed_interrupts
 
@@ -107,15 +108,10 @@ def child_in_training(parent: subprocess.Popen[str], path: Path) -> psutil.Proce
     """The training process, once it has stored steps."""
     while parent.poll() is None:
         children = psutil.Process(parent.pid).children()
-        if children and steps(path) >= 3:
+        if children and n_stored(path, "steps") >= 3:
             return children[0]
         time.sleep(0.02)
     raise AssertionError("training ended before it could be disturbed")
-
-
-def steps(path: Path) -> int:
-    with reading(path) as db:
-        return int(db.execute("SELECT count(*) FROM steps").fetchone()[0])
 
 
 def test_a_training_whose_process_is_killed_goes_on_by_itself(tmp_path: Path, tiny_folder: Path) -> None:
@@ -172,10 +168,9 @@ def test_a_training_killed_at_ten_random_steps_ends_with_the_same_adapter_bit_fo
         assert process.wait(timeout=120) == 0
     for moment in sorted(random.Random(5).sample(range(1, 150), 10)):
         with begin(tmp_path / "cut") as process:
-            while steps(tmp_path / "cut") < moment and process.poll() is None:
-                time.sleep(0.002)
+            wait_for_rows(moment, tmp_path / "cut", process, "steps")
             process.kill()
-    assert 0 < steps(tmp_path / "cut") < 20 * 10
+    assert 0 < n_stored(tmp_path / "cut", "steps") < 20 * 10
     with begin(tmp_path / "cut") as process:
         assert process.wait(timeout=120) == 0
     whole, cut = (tmp_path / name / "adapter" / "adapters.safetensors" for name in ("whole", "cut"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import operator
 import os
 import subprocess
 import sys
@@ -14,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from mlx_selfdebug.config import load_config
-from mlx_selfdebug.errors import StoreError
-from mlx_selfdebug.store import Run, open_stored
+from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks.jsonl import dump_tasks
 from mlx_selfdebug.testing import make_attempt, make_task, write_taught_model
 
 from ..support.runs import make_run
+from ..support.stored import wait_for_rows
 from ..tracking.read_back import expected, in_tensorboard
 from .test_cli import run_cli
 
@@ -55,21 +54,12 @@ def begin(folder: Path, *args: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def rows(path: Path) -> tuple[int, int]:
-    """The numbers of attempts and of training steps that are stored; none while the folder is still being made."""
-    try:
-        with open_stored(path) as run:
-            return len(run.attempts()), len(run.steps())
-    except StoreError:
-        return 0, 0
-
-
 def test_a_run_killed_in_every_stage_is_tracked_without_a_gap_or_a_double(folder: Path) -> None:
     pytest.importorskip("tensorboard")
-    for moment in KILLED_AT:
+    for n_attempts, n_steps in KILLED_AT:
         process = begin(folder, "--track", "tensorboard")
-        while not all(map(operator.ge, rows(folder / "run"), moment)) and process.poll() is None:
-            time.sleep(0.005)
+        wait_for_rows(n_attempts, folder / "run", process)
+        wait_for_rows(n_steps, folder / "run", process, "steps")
         process.kill()
         process.communicate()
     # The last stage ends with the process that watched over it, and then lets go of the run.

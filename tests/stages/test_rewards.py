@@ -8,7 +8,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,15 +17,16 @@ from mlx_selfdebug.models.backend import mx
 
 import pytest
 
-from mlx_selfdebug.errors import BudgetError, ConfigError, StoreError, TrainingError
+from mlx_selfdebug.errors import BudgetError, ConfigError, TrainingError
 from mlx_selfdebug.models.cache import CACHE_VARIABLE
 from mlx_selfdebug.stages.train import train
-from mlx_selfdebug.store import Key, Run, StoredRun, export_run, import_run, open_stored, read_attempts, reading
+from mlx_selfdebug.store import Key, Run, StoredRun, export_run, import_run, open_stored
 from mlx_selfdebug.testing import make_attempt, make_task, write_taught_model
 from mlx_selfdebug.training import reward_session
 from mlx_selfdebug.training.selection import REWARDS, stored_checks
 from mlx_selfdebug.values.task import Task
 
+from ..support.stored import n_stored, wait_for_rows
 from ..support.values import FAILED, small_config
 
 pytestmark = pytest.mark.slow
@@ -368,15 +368,6 @@ def rewarding(run: Path, model: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", REWARDING, str(run), str(model)], cwd=ROOT, env=environment)
 
 
-def n_stored(path: Path) -> int:
-    """Attempts on disk; none while the folder is still being made."""
-    try:
-        with reading(path) as db:
-            return len(list(read_attempts(db)))
-    except StoreError:
-        return 0
-
-
 def test_a_process_killed_ten_times_ends_with_the_rollouts_and_the_adapter_of_one_left_alone(
     taught_folder: Path, tmp_path: Path
 ) -> None:
@@ -385,8 +376,7 @@ def test_a_process_killed_ten_times_ends_with_the_rollouts_and_the_adapter_of_on
     moments = sorted(random.Random(0).sample(range(whole - 4), 10))
     for moment in moments:
         process = rewarding(tmp_path / "cut", taught_folder)
-        while n_stored(tmp_path / "cut") < moment and process.poll() is None:
-            time.sleep(0.01)
+        wait_for_rows(moment, tmp_path / "cut", process)
         process.kill()
         process.wait()
     assert 0 < n_stored(tmp_path / "cut") < whole
