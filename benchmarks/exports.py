@@ -151,13 +151,19 @@ class Trial:
         network = PeftModel.from_pretrained(
             AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), str(adapter)
         )
+        theirs = self._torch_logits(network.eval())
         figures = {
-            "largest difference of a logit": self._torch_distance(network.eval(), self.logits),
+            "largest difference of a logit": _largest_difference(theirs, self.logits),
             "largest logit": max(float(np.abs(logits).max()) for logits in self.logits),
         }
         with network.disable_adapter():
             # What MLX and torch round differently, without any adapter.
             figures["largest difference of the base alone"] = self._torch_distance(network, self.base_logits)
+        # In float64, torch rounds next to nothing, so this is what each side rounds in float32.
+        exact = self._torch_logits(network.double())
+        figures["ours from torch in float64"] = _largest_difference(exact, self.logits)
+        figures["torch in float32 from float64"] = _largest_difference(exact, theirs)
+        network.float()
         self._say("PEFT on torch", figures)
         network.save_pretrained(str(self.folder / "saved"))
         self._say("PEFT saved it anew", {"the same bytes back": self._comes_back(self.folder / "saved", "back-again")})
@@ -174,12 +180,14 @@ class Trial:
             logits = [_logits(model.network, prompt) for prompt in self.prompts[:LOGIT_PROMPTS]]
         self._say("made by PEFT, read here", {"largest difference of a logit": self._torch_distance(network, logits)})
 
-    def _torch_distance(self, network: Any, logits: list[np.ndarray]) -> float:
+    def _torch_logits(self, network: Any) -> list[np.ndarray]:
         import torch
 
         with torch.no_grad():
-            theirs = [network(torch.tensor([prompt])).logits[0].numpy() for prompt in self.prompts[:LOGIT_PROMPTS]]
-        return max(float(np.abs(a - b).max()) for a, b in zip(theirs, logits, strict=True))
+            return [network(torch.tensor([prompt])).logits[0].numpy() for prompt in self.prompts[:LOGIT_PROMPTS]]
+
+    def _torch_distance(self, network: Any, logits: list[np.ndarray]) -> float:
+        return _largest_difference(self._torch_logits(network), logits)
 
     def _same(self, texts: list[str]) -> int:
         return sum(text == ours for text, ours in zip(texts, self.texts, strict=True))
@@ -213,6 +221,10 @@ def _prompts(model: Model, n: int) -> list[list[int]]:
         message = {"role": "user", "content": domain.prompt(task)}
         prompts.append(model.render([message], reply_prefix=domain.reply_prefix))
     return prompts
+
+
+def _largest_difference(some: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> float:
+    return max(float(np.abs(a - b).max()) for a, b in zip(some, others, strict=True))
 
 
 def _logits(network: Any, prompt: list[int]) -> np.ndarray:
