@@ -55,8 +55,8 @@ Form = Literal["compare", "approx", "truth", "predicate", "raises", "text", "out
 """What an assert checks.
 
 ``compare``: two sides with an operator. ``approx``: that two numbers are close. ``truth``: that a result of the candidate is
-true, or false after ``not``. ``raises``: that an exception is raised. ``text``: what a session shows. ``output``: what a program
-prints. ``predicate``: anything else.
+true, or false after ``not``. ``raises``: that an exception is raised. ``text``: what an interactive session shows, as in a
+doctest. ``output``: what a program prints. ``predicate``: anything else.
 """
 _RAISES_FUNCTIONS = frozenset({"raises", "assertRaises", "assertRaisesRegex"})
 _CLOSE_FUNCTIONS = frozenset({"isclose", "allclose", "almost_equal"})

@@ -37,6 +37,7 @@ _REACHING_BUILTINS = frozenset(
         "vars",
     }
 )
+"""Built-ins that reach objects by their names, run code from text, or read input or files."""
 
 
 def are_shareable(checks: str, setup: str) -> bool:

@@ -37,7 +37,7 @@ GRADER_S = 130.0
 This is a little more than the grader allows itself.
 """
 GRADER_MEMORY_BYTES = 2 << 30
-"""Memory of a grader, on top of what the zygote maps."""
+"""Bytes of memory of a grader, on top of what the zygote maps."""
 RUNS_PER_ZYGOTE = 2000
 """The number of runs after which a zygote is replaced."""
 _MAX_MESSAGE_BYTES = 1 << 20
