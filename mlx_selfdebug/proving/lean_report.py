@@ -92,7 +92,7 @@ class Report:
         """Return the report in an answer of the confined process (see ``servers/lean.py``)."""
         messages = tuple(Message(str(kind), int(line), str(text)) for kind, line, text in answer.get("messages", ()))
         ended = str(answer["ended"])
-        if not ended and any(_TOO_MUCH_MEMORY in each.text for each in messages if each.severity == "error"):
+        if not ended and any(_TOO_MUCH_MEMORY in message.text for message in messages if message.severity == "error"):
             ended = "memory"
         code = answer.get("exit_code")
         return cls(file, ended, code, messages, str(answer.get("said", "")), float(answer["seconds"]))
@@ -100,7 +100,9 @@ class Report:
     @property
     def errors(self) -> list[Message]:
         """The errors, in the order of their lines."""
-        return sorted((each for each in self.messages if each.severity == "error"), key=lambda each: each.line)
+        return sorted(
+            (message for message in self.messages if message.severity == "error"), key=lambda message: message.line
+        )
 
     @property
     def errors_of_script(self) -> list[Message]:
@@ -109,8 +111,10 @@ class Report:
         If the script leaves goals open, Lean reports that on the line with ``:= by``. This error comes last.
         """
         begin, end = self.file.by_line, self.file.by_line + len(self.file.script)
-        open_goals = [each for each in self.errors if each.line == begin and each.text.startswith(_UNSOLVED)]
-        return [each for each in self.errors if begin < each.line <= end] + open_goals
+        open_goals = [
+            message for message in self.errors if message.line == begin and message.text.startswith(_UNSOLVED)
+        ]
+        return [message for message in self.errors if begin < message.line <= end] + open_goals
 
     @property
     def first_error(self) -> Message | None:
@@ -121,7 +125,9 @@ class Report:
     def may_blame_theorem(self) -> bool:
         """Whether there is a failure that may be due to the theorem, or to the imports and definitions before it."""
         from_script = self.errors_of_script
-        before_script = [each for each in self.errors if each.line <= self.file.by_line and each not in from_script]
+        before_script = [
+            message for message in self.errors if message.line <= self.file.by_line and message not in from_script
+        ]
         is_unexplained = not from_script and (bool(self.errors) or self.exit_code != 0)
         return bool(before_script) or is_unexplained
 
@@ -133,7 +139,7 @@ class Report:
             return self._failed(error)
         if self.exit_code != 0:
             return CheckedProof("crashed", message=" ".join(self.stderr.split()), wall_s=self.wall_s)
-        if any("sorry" in each.text for each in self.messages if each.severity == "warning"):
+        if any("sorry" in message.text for message in self.messages if message.severity == "warning"):
             return CheckedProof(message=UNPROVED, wall_s=self.wall_s)
         used = self._axioms()
         if used and "sorryAx" in used:
@@ -155,9 +161,9 @@ class Report:
             rf"'(?:\S+\.)?{self.file.name}' (?:does not depend on any axioms|depends on axioms: \[([^\[\]]*)\])"
         )
         texts = [
-            " ".join(each.text.split())
-            for each in self.messages
-            if each.severity.startswith("info") and each.line == self.file.last_line
+            " ".join(message.text.split())
+            for message in self.messages
+            if message.severity.startswith("info") and message.line == self.file.last_line
         ]
         match = answer.fullmatch(texts[0]) if len(texts) == 1 else None
         return None if match is None else {name.strip() for name in (match[1] or "").split(",")} - {""}

@@ -58,7 +58,7 @@ def cached_findings(probed: Sequence[object], probe: Callable[[], Findings], *, 
     if not afresh and file and (cached := _read(file, conditions)):
         return cached
     findings = probe()
-    if file and all(each.held for each in findings.probes):
+    if file and all(item.held for item in findings.probes):
         _write(file, conditions, findings)
     return findings
 
@@ -150,7 +150,7 @@ def _read(file: Path, conditions: Mapping[str, str]) -> Findings | None:
             return None
         probes = tuple(Probe(name, group, held is True) for name, group, held in cached["probes"])
         layers = {str(name): str(detail) for name, detail in cached["layers"].items()}
-        return Findings(layers, frozenset(cached["in_force"]), probes) if all(each.held for each in probes) else None
+        return Findings(layers, frozenset(cached["in_force"]), probes) if all(item.held for item in probes) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

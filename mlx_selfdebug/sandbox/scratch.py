@@ -143,14 +143,18 @@ def _listed_by_git(root: Path) -> list[str] | None:
     return [path.rstrip("/") for path in paths if os.path.lexists(root / path)]
 
 
-def _files_below(root: Path, inside: str) -> Iterator[str]:
-    """Yield the paths of all files and links below a folder of the project, except in folders that are not the project's own."""
-    for folder, folders, files in os.walk(root / inside):
-        here = os.path.relpath(folder, root)
-        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-        folders[:] = [name for name in folders if name not in links and _is_own(Path(folder, name))]
+def _files_below(root: Path, folder: str) -> Iterator[str]:
+    """Yield the paths of all files and links below a folder of the project, except in folders that are not the project's own.
+
+    ``folder`` and the paths are relative to ``root``.
+    """
+    for current, folders, files in os.walk(root / folder):
+        relative = os.path.relpath(current, root)
+        links = [name for name in folders if os.path.islink(os.path.join(current, name))]
+        # os.walk goes on to the folders that are left in this list.
+        folders[:] = [name for name in folders if name not in links and _is_own(Path(current, name))]
         for name in (*files, *links):
-            yield os.path.normpath(os.path.join(here, name))
+            yield os.path.normpath(os.path.join(relative, name))
 
 
 def _is_own(folder: Path) -> bool:

@@ -142,5 +142,5 @@ def _result(ended: str, code: int | None, out: bytes, err: bytes) -> dict[str, A
             messages.append([str(message["severity"]), int(position), str(message["data"])[:MAX_TEXT]])
         except (ValueError, LookupError, TypeError, RecursionError):
             continue  # the line is not a message
-    said = err.decode("utf-8", "replace").strip()[-MAX_TEXT:]
-    return {"ended": ended, "exit_code": code, "messages": messages, "said": said}
+    stderr = err.decode("utf-8", "replace").strip()[-MAX_TEXT:]
+    return {"ended": ended, "exit_code": code, "messages": messages, "said": stderr}

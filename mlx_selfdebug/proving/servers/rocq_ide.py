@@ -107,9 +107,9 @@ class Ide:
 
     def open_proofs(self) -> list[str]:
         """Return the names of the theorems whose proofs are open."""
-        return [
-            each.text or "" for each in self._call("Status", '<bool val="true"/>').findall("./status/list[2]/string")
-        ]
+        status = self._call("Status", '<bool val="true"/>')
+        # The first list holds the path of the current module, and the second the names of all open proofs.
+        return [name.text or "" for name in status.findall("./status/list[2]/string")]
 
     def go_back(self, state: int) -> None:
         """Forget everything that was added after ``state``."""
@@ -183,7 +183,7 @@ def _require_success(element: ElementTree.Element) -> ElementTree.Element:
 
 def _goal(goal: ElementTree.Element) -> str:
     """Return a goal as Rocq prints it: the hypotheses, a line of equals signs, and the conclusion."""
-    hypotheses = [_text(each) for each in goal.findall("./list/richpp")]
+    hypotheses = [_text(hypothesis) for hypothesis in goal.findall("./list/richpp")]
     return "\n".join([*hypotheses, "=" * 28, _text(goal.find("richpp"))])
 
 

@@ -173,7 +173,7 @@ class CommandConfinement:
         """Enter the layers of the forked child. Afterwards it should do nothing but become the command."""
         network = self.reach.network
         memory = (SHARED_MEMORY,) if "namespaces" in self.layers else ()
-        places = [each.place for each in self.reach.writable]
+        places = [folder.place for folder in self.reach.writable]
         rules = landlock.command_rules(self.reach, (*places, self.reach.temporary, *memory))
         layers = {
             "landlock": lambda: _enter_landlock(rules, network=network),
