@@ -31,7 +31,7 @@ from .rocq_ide import Ended, Failed, Ide
 from .serving import MAX_TEXT, serve
 
 MAX_PROCESSES = 2
-"""The maximum number of processes of Rocq. Each has read another beginning."""
+"""The maximum number of processes of Rocq. Each of them has read a different beginning."""
 MAX_CHECKS = 2000
 """The number of proofs after which a process is replaced. It keeps some memory for each proof."""
 BEGINNING_S = 60.0
@@ -41,19 +41,19 @@ NOTHING = "Closed under the global context"
 MAX_GOALS = 4
 """The maximum number of open goals that are reported."""
 
-# On what a proof rests is found out with "Print Assumptions". For a proof by ``lia`` that takes half a second, since Rocq goes
-# through every lemma below it. So Rocq is asked only if the beginning makes it possible that there is an axiom (see
-# ``_may_assume``).
+# The command "Print Assumptions" says on which axioms a proof rests. For a proof by ``lia`` it takes half a second, since Rocq goes
+# through every lemma that the proof uses. So it is given only if there can be an axiom at all (see ``_may_assume``).
 SEARCH = "Search [is:Axiom | is:Parameter | is:Conjecture | is:Primitive | is:Context | is:Variable]."
-"""The command that lists everything that the imported libraries assume without a proof."""
+"""The command that lists everything that the loaded libraries assume without a proof."""
 SEALED = "ssrunder.Under_rel."
 """The beginning of some names that the search finds although nothing is assumed.
 
 This module of Rocq's own is sealed by a module type, so Rocq shows its content as parameters.
 """
-# The words with which a beginning itself can assume something. Most have harmless uses too. Then the question is asked in vain.
+# The words with which a beginning itself can assume something. Most of them have harmless uses as well, which cost only time.
 ASSUMING = re.compile(
-    r"\b(?:Axioms?|Parameters?|Conjectures?|Hypothes[ie]s|Variables?|Context|Admitted|Primitive|Declare|Module|Section|Set|Unset|admit|give_up)\b|#\["
+    r"\b(?:Axioms?|Parameters?|Conjectures?|Hypothes[ie]s|Variables?|Context|Admitted|Primitive|Declare|Module|Section|Set|"
+    r"Unset|admit|give_up)\b|#\["
 )
 
 
@@ -70,7 +70,7 @@ class Server:
 
     def __init__(self, program: str, memory_bytes: int) -> None:
         self._program, self._memory_bytes = program, memory_bytes
-        self._ready: OrderedDict[tuple[str, ...], Ready] = OrderedDict()
+        self._ready: OrderedDict[tuple[str, ...], ReadyProcess] = OrderedDict()
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to one request: the version of Rocq, or the result of a proof."""
@@ -111,14 +111,14 @@ class Server:
             self._ready.pop(beginning).ide.end()
         return {"ended": "", **result}
 
-    def _process(self, beginning: tuple[str, ...]) -> Ready:
+    def _process(self, beginning: tuple[str, ...]) -> ReadyProcess:
         """Return a process that has read ``beginning``. Raises Ended or Failed if the beginning cannot be read."""
         if beginning not in self._ready:
             while len(self._ready) >= MAX_PROCESSES:
                 self._ready.popitem(last=False)[1].ide.end()
             ide = Ide(self._program, self._memory_bytes)
             try:
-                self._ready[beginning] = Ready(ide, beginning)
+                self._ready[beginning] = ReadyProcess(ide, beginning)
             except (Ended, Failed):
                 ide.end()
                 raise
@@ -126,7 +126,7 @@ class Server:
         return self._ready[beginning]
 
 
-class Ready:
+class ReadyProcess:
     """A process of Rocq that has read a beginning. Raises Ended or Failed if the beginning cannot be read."""
 
     def __init__(self, ide: Ide, beginning: tuple[str, ...]) -> None:
