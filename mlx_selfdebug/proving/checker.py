@@ -156,7 +156,9 @@ class _Worker:
         self._name, self._setup, self._level = name, setup, level
         self._stack = ExitStack()  # closes the session and removes its folder
         self._n_requests = 0
-        self._session = self._start()
+        self._session: Session | None = (
+            self._start()
+        )  # None if the process was lost and none could be started in its place
         self.isolation = self._session.isolation
 
     def ask(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
@@ -165,13 +167,15 @@ class _Worker:
         Raises SandboxError if that process is lost as well.
         """
         for _ in range(2):
+            session = self._session = self._session or self._start()
             self._n_requests += 1
-            self._session.send(request | {"id": self._n_requests})
-            answer = self._session.receive(timeout_s)
+            session.send(request | {"id": self._n_requests})
+            answer = session.receive(timeout_s)
             if answer is not None and answer.get("id") == self._n_requests:
                 return answer
             # If memory runs out, the sandbox ends the process. The proof must have used it, since the server itself is small.
-            ran_out_of_memory = self._session.has_ended and self._session.completed().ending == "memory"
+            ran_out_of_memory = session.has_ended and session.completed().ending == "memory"
+            self._session = None
             self._stack.close()
             self._session = self._start()
             if ran_out_of_memory:
