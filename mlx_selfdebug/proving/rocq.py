@@ -106,7 +106,7 @@ class Rocq(Checker[list[Sentence]]):
             "do": "check",
             "name": name,
             "beginning": theorem.beginning,
-            "statement": re.sub(rf"^(\w+\s+){re.escape(theorem.name)}\b", rf"\g<1>{name}", theorem.statement),
+            "statement": _stated_as(name, theorem),
             "tactics": [sentence.text for sentence in script],
             "wall_s": wall_s,
         }
@@ -125,6 +125,13 @@ def open_rocq(level: Level = "full", workers: int | None = None) -> Iterator[Roc
         yield rocq
     finally:
         rocq.close()
+
+
+def _stated_as(name: str, theorem: Theorem) -> str:
+    """Return the statement of a theorem under another name."""
+    # A prime belongs to a name, so the name may end at no word boundary, as in "Theorem add_zero' : forall n, n + 0 = n."
+    own_name = rf"^(\w+\s+){re.escape(theorem.name)}(?![\w'])"
+    return re.sub(own_name, rf"\g<1>{name}", theorem.statement)
 
 
 def _verdict(answer: dict[str, Any], theorem: Theorem, tactics: list[Sentence]) -> CheckedProof:
