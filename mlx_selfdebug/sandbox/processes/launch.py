@@ -119,6 +119,7 @@ def spawn(words: Sequence[str], environment: Mapping[str, str], descriptors: Seq
             list(words),
             environment,
             file_actions=actions,
+            # The process must not inherit that this program blocks or ignores a signal.
             setsigmask=[],
             setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGXCPU, signal.SIGPIPE],
         )
