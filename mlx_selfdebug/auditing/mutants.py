@@ -62,6 +62,7 @@ def mutants_of(source: str, entry_point: str = "", *, max_mutants: int = 0, seed
 
 
 def _all_mutants(source: str, entry_point: str) -> list[Mutant]:
+    """Return all distinct mutants, in the order of the source. The list is empty if ``source`` does not parse."""
     tree = parse(source)
     if tree is None:
         return []

@@ -83,6 +83,7 @@ def _end_of_string(text: str, begin: int) -> int:
 
 
 def _split(text: str) -> Iterator[Sentence]:
+    """Yield the sentences of a text without comments. Raises UnreadableError as ``sentences_of`` does."""
     at = 0
     while True:
         while at < len(text) and text[at].isspace():
@@ -96,6 +97,7 @@ def _split(text: str) -> Iterator[Sentence]:
 
 
 def _end_of_sentence(text: str, begin: int) -> int:
+    """Return the position after the period that ends the sentence at ``begin``. Raises UnreadableError without a period."""
     at = begin
     while at < len(text):
         if text[at] == '"':

@@ -250,6 +250,7 @@ class TestRunner:
         return Executed(calls[:MAX_CALLS], cases[0].loading)
 
     def _judge_case(self, job: _Job) -> Verdict:
+        """Run one case, and return the verdict on it."""
         started = time.monotonic()
         result = self._run_with_retries(job)
         report, ending = settle(result.report, result.ending, self.limits), result.ending

@@ -159,6 +159,7 @@ def _run(
 
 
 def _parse_answer(line: bytes) -> dict[str, Any]:
+    """Return the answer in a line of JSON. Raises SandboxError if the line is not a JSON object."""
     try:
         message = json.loads(line)
     except (ValueError, RecursionError) as error:

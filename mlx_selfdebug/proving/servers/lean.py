@@ -62,6 +62,7 @@ class Server:
         return {"id": request["id"], "seconds": time.monotonic() - began, **result}
 
     def _run(self, deadline: float) -> dict[str, Any]:
+        """Run Lean on the file, end it at the deadline or when it prints too much, and return how it ended and what it printed."""
         try:
             process = subprocess.Popen(
                 self._command,

@@ -154,6 +154,7 @@ def _on_macos() -> bool:
 
 
 def _close_all_but(keep: tuple[int, ...]) -> None:
+    """Close every descriptor of this process except those in ``keep``."""
     try:
         opened = [int(name) for name in os.listdir("/dev/fd")]
     except OSError:

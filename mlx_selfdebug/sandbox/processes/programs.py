@@ -57,6 +57,7 @@ class Program:
         return data.decode("utf-8", "surrogateescape")
 
     def _run(self) -> None:
+        """Run the codes in a new module ``__main__``, and then what an interpreter runs at its end."""
         module = type(sys)("__main__")
         sys.modules["__main__"] = module
         sys.argv = [self._file]
@@ -117,6 +118,7 @@ def _connect_input(data: bytes) -> None:
 
 
 def _feed(fd: int, data: bytes) -> None:
+    """Write ``data`` into the pipe and close it. This runs in a thread of its own."""
     view = memoryview(data)
     try:
         while view:

@@ -123,6 +123,7 @@ class Worker:
             raise WorkerError(f"a sandbox process was started with less confinement than was probed ({reasons})")
 
     def _launch(self) -> None:
+        """End the zygote if there is one, and start another. Raises WorkerError if that fails."""
         self.close()
         ours, theirs = socket.socketpair()
         try:

@@ -187,6 +187,7 @@ class Encoder:
         self.out += data
 
     def integer(self, value: int, _depth: int) -> None:
+        """Write an integer as its bytes, lowest first, with their number before them."""
         size = value.bit_length() // 8 + 1
         if size > MAX_INT_BYTES:
             raise LimitError("the integer is too large")
@@ -199,6 +200,7 @@ class Encoder:
             self.put(item, depth + 1)
 
     def pairs(self, tag: bytes, value: dict[Any, Any], depth: int) -> None:
+        """Write a tag, the number of the dict's items, and each key with its value."""
         self.out += tag + len(value).to_bytes(4, "little")
         for key, item in dict.items(value):
             self.put(key, depth + 1)
@@ -344,6 +346,7 @@ class Decoder:
         return self.sized().decode("utf-8", "surrogatepass")
 
     def items(self, depth: int) -> list[Any]:
+        """Return the next items, before which their number stands."""
         count = self.count()
         if count > MAX_NODES:
             raise LimitError("the value is too large")
@@ -364,6 +367,7 @@ class Decoder:
         return pairs
 
     def opaque(self, _depth: int) -> Opaque:
+        """Return the stand-in for a value of which only the name of its type was sent."""
         self.saw_opaque = True
         name = self.sized()[:MAX_NAME_BYTES].decode("utf-8", "replace")
         return Opaque(identifier(name))
@@ -390,6 +394,7 @@ class Decoder:
         return value
 
     def decimal(self, depth: int) -> Any:
+        """Return the Decimal whose text comes next."""
         from decimal import Decimal, InvalidOperation
 
         try:
@@ -401,6 +406,7 @@ class Decoder:
         return value
 
     def deque(self, depth: int) -> Any:
+        """Return the deque whose items and maximum length come next."""
         from collections import deque
 
         items, maxlen = self.get(depth + 1)
@@ -419,6 +425,7 @@ class Decoder:
         return OrderedDict(self.part(depth, dict))
 
     def fraction(self, depth: int) -> Any:
+        """Return the fraction whose numerator and denominator come next."""
         from fractions import Fraction
 
         numerator, denominator = self.parts(depth, int, int)
@@ -437,6 +444,7 @@ class Decoder:
         return getattr(datetime, name)(*fields[:n_fields], **({"tzinfo": zone[0]} if zone else {}))
 
     def timezone(self, depth: int) -> Any:
+        """Return the time zone whose offset, and perhaps name, come next."""
         from datetime import timedelta, timezone
 
         parts = self.part(depth, tuple)
