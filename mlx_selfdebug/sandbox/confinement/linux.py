@@ -9,8 +9,8 @@ In the other, a keeper starts a command and watches over it as its parent. This 
         confinement.apply()
         run_untrusted_code()
 
-A layer that the kernel lacks is not in ``layers``, and ``details`` says why. Not this module but the probes decide whether the
-layers suffice (see ``isolation.py``).
+A layer that the kernel lacks is not in ``layers``, and ``details`` says why. Whether the layers suffice is not decided here: the
+probes find that out (see ``isolation.py``).
 """
 
 from __future__ import annotations
