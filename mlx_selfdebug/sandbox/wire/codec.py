@@ -438,17 +438,21 @@ class Decoder:
         import datetime
 
         fields = self.part(depth, tuple)
-        zone = fields[n_fields:] if name in ("time", "datetime") else ()  # a time zone or nothing
-        if [*map(type, fields)] != [int] * n_fields + [datetime.timezone] * len(zone) or len(zone) > 1:
+        numbers, zones = fields[:n_fields], fields[n_fields:]
+        max_zones = 1 if name in ("time", "datetime") else 0
+        if [*map(type, numbers)] != [int] * n_fields or [*map(type, zones)] != [datetime.timezone] * len(zones):
             raise CodecError("the parts have the wrong types")
-        return getattr(datetime, name)(*fields[:n_fields], **({"tzinfo": zone[0]} if zone else {}))
+        if len(zones) > max_zones:
+            raise CodecError("there are too many parts")
+        kind = getattr(datetime, name)
+        return kind(*numbers, tzinfo=zones[0]) if zones else kind(*numbers)
 
     def timezone(self, depth: int) -> Any:
         """Return the time zone whose offset, and perhaps name, come next."""
         from datetime import timedelta, timezone
 
         parts = self.part(depth, tuple)
-        if [*map(type, parts)] != [timedelta, str][: len(parts)] or not parts:
+        if tuple(map(type, parts)) not in ((timedelta,), (timedelta, str)):
             raise CodecError("the parts have the wrong types")
         return timezone(*parts)
 
