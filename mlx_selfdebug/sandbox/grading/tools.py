@@ -89,8 +89,8 @@ class Approx:
     """A value that equals every number that is close to ``expected``, as ``approx`` of pytest does.
 
     ``expected`` may also be a list, a tuple, a dict or an array, whose elements are compared one by one. A list may take the place
-    of a tuple, and a tuple that of a list. Unlike in pytest, these may be nested, other sequences and sets are never close to them,
-    and a ``Decimal`` must be equal. Values that are no numbers must be equal too.
+    of a tuple, and a tuple that of a list. Values that are not numbers must be equal. There are three differences from pytest:
+    containers may be nested, other sequences and sets are never close to a list or tuple, and a ``Decimal`` must be equal.
     """
 
     __hash__ = None  # type: ignore[assignment]

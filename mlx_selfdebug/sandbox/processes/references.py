@@ -44,10 +44,10 @@ class References:
 
     def __init__(self, ask: Callable[[int, tuple[Any, ...], dict[str, Any]], Any]) -> None:
         self._ask = ask
-        self._objects: list[Any] = []
-        self._numbers: dict[Any, int] = {}
-        self._stand_ins: dict[int, Callable[..., Any]] = {}
-        # The references by which objects came from the checks, keyed by ``id`` of the object. They go back by the same ones.
+        self._objects: list[Any] = []  # the candidate's objects, each at the index that is its number
+        self._numbers: dict[Any, int] = {}  # the numbers of these objects, by ``_key``
+        self._stand_ins: dict[int, Callable[..., Any]] = {}  # by the number of the callable that each calls
+        # The references by which objects came from the checks, by ``id`` of the object. The objects go back by the same references.
         self._received: dict[int, tuple[bytes, int, str]] = {}
 
     def refer(self, value: Any) -> tuple[bytes, int, str] | None:
