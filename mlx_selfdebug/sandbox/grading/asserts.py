@@ -281,9 +281,8 @@ class _Rewriter(ast.NodeTransformer):
         if pair is not None:  # abs(L - R) < eps, and the like
             site = replace(site, form="approx", got_left=self._got_left(*pair))
             return _Observed(site, _observed_pair(test, pair), self._late_side(pair[1], site.got_left))
-        if _is_call_of(
-            test, _TEXT_FUNCTIONS, 2
-        ):  # outputs_match(L, R), 'case 1': a failure shows the message as the check
+        if _is_call_of(test, _TEXT_FUNCTIONS, 2):  # outputs_match(L, R), 'case 1'
+            # A failure shows the message, here "case 1", in place of the source of the assert.
             label = node.msg.value if isinstance(node.msg, ast.Constant) else site.text
             site = replace(site, form=_TEXT_FUNCTIONS[_name(test.func)], text=cut(str(label)))
             got, expected = test.args[:2]
