@@ -188,6 +188,10 @@ class _StartedAudit:
         return TaskAudit(self.task_id, problem=f"the reference does not pass the {name} checks: {reason_of(verdict)}")
 
     def _verdicts(self, runs: _Runs) -> Iterator[tuple[str, Verdict | None]]:
+        """Wait for the runs of one program, and yield the name of each with its verdict, or None if there is no such run.
+
+        Raises SandboxError if the machine could not make a run.
+        """
         for name, future in runs.items():
             verdict = future.result() if future else None
             if verdict and verdict.outcome == "infrastructure":

@@ -62,6 +62,7 @@ def mutants_of(source: str, entry_point: str = "", *, max_mutants: int = 0, seed
 
 
 def _all_mutants(source: str, entry_point: str) -> list[Mutant]:
+    """Return all distinct mutants, in the order of the source. The list is empty if ``source`` does not parse."""
     tree = parse(source)
     if tree is None:
         return []
@@ -74,12 +75,13 @@ def _all_mutants(source: str, entry_point: str) -> list[Mutant]:
                 text = place.text_with(changed, tree)
                 if text not in by_text:
                     by_text[text] = Mutant(operator, place.line, *_first_difference(reference, text), text)
-    return list(by_text.values())[1:]
+    return list(by_text.values())[1:]  # all but the reference
 
 
 def _first_difference(reference: str, text: str) -> tuple[str, str]:
+    """Return the first line of each text that differs from the same line of the other, or empty texts if there is none."""
     pairs = zip(reference.splitlines(), text.splitlines(), strict=False)
-    return next(((a.strip(), b.strip()) for a, b in pairs if a != b), ("", ""))
+    return next(((before.strip(), after.strip()) for before, after in pairs if before != after), ("", ""))
 
 
 def _reached_statements(tree: ast.Module, entry_point: str) -> list[ast.stmt]:
@@ -142,6 +144,7 @@ class _Place:
             getattr(self.parent, self.field)[self.index] = node
 
 
+# Fields and statements in which nothing is mutated. ``_places`` says what they hold.
 _UNTOUCHED_FIELDS = {"annotation", "returns", "decorator_list", "format_spec", "type_params"}
 _UNTOUCHED = (ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal)
 
@@ -217,6 +220,7 @@ _COMPARISON: _Replacements = {
 _SAME_FROM_ZERO: Mapping[_NodeType, _NodeType] = {
     ast.Eq: ast.LtE, ast.NotEq: ast.Gt, ast.Gt: ast.NotEq, ast.LtE: ast.Eq
 }  # fmt: skip
+# In these and the tables above, a node of the type on the left is replaced by one of a type on the right.
 _LOOP_EXIT: _Replacements = {ast.Break: (ast.Continue,), ast.Continue: (ast.Break,)}
 _CONNECTIVE: _Replacements = {ast.And: (ast.Or,), ast.Or: (ast.And,)}
 
@@ -227,6 +231,7 @@ def _swap(table: _Replacements) -> Callable[[_Place], _Changed]:
 
 
 def _swap_comparison(place: _Place) -> _Changed:
+    """Yield the replacements of a comparison operator that can change a result."""
     node, parent = place.node, place.parent
     for replacement in _COMPARISON.get(type(node), ()):
         is_same = replacement is _SAME_FROM_ZERO.get(type(node))
@@ -316,6 +321,7 @@ def _drop_slice_part(place: _Place) -> _Changed:
 
 
 def _return_none(place: _Place) -> _Changed:
+    """Yield ``return None`` instead of a ``return`` with a value."""
     if isinstance(place.node, ast.Return) and place.node.value is not None:
         yield ast.Return(ast.Constant(None))
 
@@ -331,7 +337,7 @@ _TWINS = (
     ("startswith", "endswith"), ("find", "rfind"), ("index", "rindex"), ("floor", "ceil"),
 )  # fmt: skip
 """Functions and methods that are easily confused, in pairs."""
-_TWIN = {**dict(_TWINS), **{b: a for a, b in _TWINS}}
+_TWIN = {**dict(_TWINS), **{second: first for first, second in _TWINS}}
 
 
 def _change_call(place: _Place) -> _Changed:

@@ -67,6 +67,7 @@ class _Runs:
 
 
 def _start(task: Task, runner: TestRunner) -> _Runs:
+    """Start the test runs of a task."""
     domain = domain_of(task.domain)
 
     def run(code: str, checks: Checks) -> Future[Verdict] | None:
@@ -81,6 +82,7 @@ def _start(task: Task, runner: TestRunner) -> _Runs:
 
 
 def _problems(task: Task, runs: _Runs) -> Iterator[TaskProblem]:
+    """Wait for the runs of a task, and yield its problems."""
     for name, checks in (("public", task.public), ("hidden", task.hidden)):
         if not checks:
             yield TaskProblem(task.id, "warning", f"no {name} checks: {_NO_CHECKS[name]}")

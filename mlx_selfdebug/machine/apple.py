@@ -18,6 +18,7 @@ Ask = Callable[[Sequence[str]], str]
 """A function that runs a command and returns what it prints, or an empty text if the command cannot be run."""
 
 TIMEOUT_S = 2.0
+"""Seconds that a tool may take."""
 _SYSCTL_KEYS = (
     "machdep.cpu.brand_string", "hw.perflevel0.physicalcpu", "hw.perflevel1.physicalcpu", "iogpu.wired_limit_mb",
 )  # fmt: skip
@@ -136,7 +137,7 @@ class PowerSample:
     watts: float
     """The power of the whole machine, or of the chip alone where the machine's is not known."""
     gpu_celsius: float | None
-    """The mean temperature of the GPU."""
+    """The mean temperature of the GPU, or None if it is not stated."""
 
 
 def parse_macmon(line: str) -> PowerSample | None:
@@ -146,9 +147,9 @@ def parse_macmon(line: str) -> PowerSample | None:
         watts = values.get("sys_power") or values["all_power"]
         celsius = values.get("temp", {}).get("gpu_temp_avg")
         return PowerSample(float(watts), None if celsius is None else float(celsius))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isdigit() else None
+    return int(text) if text and text.isdecimal() else None

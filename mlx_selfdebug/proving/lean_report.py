@@ -1,8 +1,17 @@
-"""Write the file that Lean checks, and read what Lean says about it.
+"""Write the file that Lean checks, and derive the verdict from Lean's messages about it.
 
-The file holds what stands before a theorem, the theorem under a name of ours, ``:= by``, the lines of a script, and at its end the
-question which axioms the theorem rests on. Lean's messages say to which line they belong. So a message that answers the question
-stands on the last line, and no message about another line is taken for an answer.
+The file holds the imports and definitions of a theorem, the theorem under a random name, ``:= by``, and the lines of the script.
+On its last line, it asks Lean on which axioms the theorem rests:
+
+    theorem goal_6f1c8e0d2b7a4935 (a b : Nat) : a + b = b + a
+      := by
+      exact Nat.add_comm a b
+
+    set_option pp.fullNames true
+    #print axioms goal_6f1c8e0d2b7a4935
+
+Lean names the line of the file to which each of its messages belongs. Only a message about the last line is taken for the answer,
+so nothing that the script makes Lean print can pass for it.
 """
 
 from __future__ import annotations
@@ -19,13 +28,18 @@ AXIOMS = frozenset({"propext", "Classical.choice", "Quot.sound"})
 """The axioms of Lean itself, on which a proof may always rest."""
 UNPROVED = "the proof rests on something that was not proved"
 MAX_GOALS = 4
-"""The number of goals that are reported."""
-# A goal ends with the line that says what is to be shown. Before it stand the name of its case and the hypotheses, each on one line
-# or on several, of which all but the first are indented.
+"""The maximum number of open goals that are reported."""
+# A goal in a message of Lean, such as these three lines. The name of the case and the hypotheses may be missing. A hypothesis or
+# the conclusion, which follows the sign ⊢, may go on in indented lines.
+#
+#     case succ
+#     a b : Nat
+#     ⊢ a + 1 + b = b + (a + 1)
 _GOAL = re.compile(
     r"(?:^case [^\n]*\n)?(?:^(?![ ⊢])[^\n:]*[^\s:] :=? [^\n]*\n(?:^ [^\n]*\n)*)*^⊢ [^\n]*(?:\n +[^\n]*)*", re.MULTILINE
 )
-# Where the proof breaks off, Lean goes on to read what follows it in the file.
+# If the script breaks off within a term, Lean reads on, and complains about the line that follows the script in the file. Whoever
+# wrote the script does not know that line, so the message is replaced.
 _AFTER_PROOF = re.compile(r"unexpected token '(?:set_option|#print)[^']*'")
 _UNSOLVED = "unsolved goals"
 _TOO_MUCH_MEMORY = "excessive memory consumption"
@@ -33,17 +47,18 @@ _TOO_MUCH_MEMORY = "excessive memory consumption"
 
 @dataclass(frozen=True)
 class LeanFile:
-    """A file for Lean, and what stands on which of its lines."""
+    """A file for Lean, with the numbers of the lines that its messages are compared with."""
 
     text: str
+    """The content of the file."""
     name: str
     """The name under which the theorem is stated."""
     by_line: int
-    """The line of ``:= by``, from 1. The script begins on the next one."""
+    """The number of the line with ``:= by``, from 1. The script begins on the next line."""
     last_line: int
-    """The line of the question about axioms."""
+    """The number of the line that asks for the axioms."""
     script: tuple[str, ...]
-    """The lines of the script."""
+    """The lines of the script, without the indentation that they have in the file."""
 
 
 @dataclass(frozen=True)
@@ -53,28 +68,31 @@ class Message:
     severity: str
     """``error``, ``warning`` or ``information``."""
     line: int
+    """The number of the line of the file to which the message belongs, from 1."""
     text: str
 
 
 @dataclass(frozen=True)
 class Report:
-    """What Lean says about a file."""
+    """The result of running Lean on a file."""
 
     file: LeanFile
     ended: str
-    """Why Lean was ended before it was done, or an empty string."""
+    """Why Lean was ended before it was done (see ``theorem.Ending``), or an empty string."""
     exit_code: int | None
+    """The exit code, or the negative number of the signal that ended Lean, or None if it was never started."""
     messages: tuple[Message, ...]
-    said: str
+    stderr: str
     """The end of what Lean printed on standard error."""
     wall_s: float
+    """The time that Lean took, in seconds."""
 
     @classmethod
     def from_answer(cls, file: LeanFile, answer: Mapping[str, Any]) -> Report:
-        """Read the answer of the confined process."""
+        """Return the report in an answer of the confined process (see ``servers/lean.py``)."""
         messages = tuple(Message(str(kind), int(line), str(text)) for kind, line, text in answer.get("messages", ()))
         ended = str(answer["ended"])
-        if not ended and any(_TOO_MUCH_MEMORY in each.text for each in messages if each.severity == "error"):
+        if not ended and any(_TOO_MUCH_MEMORY in message.text for message in messages if message.severity == "error"):
             ended = "memory"
         code = answer.get("exit_code")
         return cls(file, ended, code, messages, str(answer.get("said", "")), float(answer["seconds"]))
@@ -82,36 +100,46 @@ class Report:
     @property
     def errors(self) -> list[Message]:
         """The errors, in the order of their lines."""
-        return sorted((each for each in self.messages if each.severity == "error"), key=lambda each: each.line)
+        return sorted(
+            (message for message in self.messages if message.severity == "error"), key=lambda message: message.line
+        )
 
     @property
     def errors_of_script(self) -> list[Message]:
-        """The errors in the script, followed by the error about the goals that it leaves. Lean reports that error at ``by``."""
+        """The errors that the script made, in the order of their lines.
+
+        If the script leaves goals open, Lean reports that on the line with ``:= by``. This error comes last.
+        """
         begin, end = self.file.by_line, self.file.by_line + len(self.file.script)
-        left = [each for each in self.errors if each.line == begin and each.text.startswith(_UNSOLVED)]
-        return [each for each in self.errors if begin < each.line <= end] + left
+        open_goals = [
+            message for message in self.errors if message.line == begin and message.text.startswith(_UNSOLVED)
+        ]
+        return [message for message in self.errors if begin < message.line <= end] + open_goals
 
     @property
     def first_error(self) -> Message | None:
-        """The first error of the script, or else any other."""
+        """The first error that the script made, or the first of all errors if it made none, or None."""
         return next(iter(self.errors_of_script + self.errors), None)
 
     @property
     def may_blame_theorem(self) -> bool:
-        """Whether something is wrong that may come from the theorem, or from what stands before it, and not from the script."""
-        own = self.errors_of_script
-        early = [each for each in self.errors if each.line <= self.file.by_line and each not in own]
-        return bool(early) or (not own and (bool(self.errors) or self.exit_code != 0))
+        """Whether there is a failure that may be due to the theorem, or to the imports and definitions before it."""
+        from_script = self.errors_of_script
+        before_script = [
+            message for message in self.errors if message.line <= self.file.by_line and message not in from_script
+        ]
+        is_unexplained = not from_script and (bool(self.errors) or self.exit_code != 0)
+        return bool(before_script) or is_unexplained
 
     def verdict(self, allowed: frozenset[str]) -> CheckedProof:
-        """Return whether the theorem is proved by the script, with no axioms but ``allowed`` ones."""
+        """Return the verdict on the proof, which may rest on no axioms other than ``allowed``."""
         if self.ended:
             return CheckedProof(self.ended, wall_s=self.wall_s)  # type: ignore[arg-type]
         if error := self.first_error:
             return self._failed(error)
         if self.exit_code != 0:
-            return CheckedProof("crashed", message=" ".join(self.said.split()), wall_s=self.wall_s)
-        if any("sorry" in each.text for each in self.messages if each.severity == "warning"):
+            return CheckedProof("crashed", message=" ".join(self.stderr.split()), wall_s=self.wall_s)
+        if any("sorry" in message.text for message in self.messages if message.severity == "warning"):
             return CheckedProof(message=UNPROVED, wall_s=self.wall_s)
         used = self._axioms()
         if used and "sorryAx" in used:
@@ -124,28 +152,32 @@ class Report:
         return CheckedProof(proved=True, wall_s=self.wall_s)
 
     def _axioms(self) -> set[str] | None:
-        """Return the axioms that Lean names on the last line, or None if it does not name them there."""
-        # A theorem that is stated within a namespace has its name before its own.
+        """Return the axioms that Lean's answer on the last line names, or None unless there is exactly one answer.
+
+        The answer is ``'goal_6f1c' does not depend on any axioms`` or ``'goal_6f1c' depends on axioms: [propext, Quot.sound]``.
+        """
+        # If the theorem is stated within a namespace, Lean puts the name of the namespace before its name.
         answer = re.compile(
             rf"'(?:\S+\.)?{self.file.name}' (?:does not depend on any axioms|depends on axioms: \[([^\[\]]*)\])"
         )
         texts = [
-            " ".join(each.text.split())
-            for each in self.messages
-            if each.severity.startswith("info") and each.line == self.file.last_line
+            " ".join(message.text.split())
+            for message in self.messages
+            if message.severity.startswith("info") and message.line == self.file.last_line
         ]
         match = answer.fullmatch(texts[0]) if len(texts) == 1 else None
         return None if match is None else {name.strip() for name in (match[1] or "").split(",")} - {""}
 
     def _failed(self, error: Message) -> CheckedProof:
-        at = error.line - self.file.by_line
-        inside = 0 < at <= len(self.file.script)
+        """Return the verdict on a proof that failed with this error."""
+        line = error.line - self.file.by_line  # in the script, from 1
+        is_in_script = 0 < line <= len(self.file.script)
         goals = [match[0] for match in _GOAL.finditer(error.text)]
         text = _AFTER_PROOF.sub("unexpected end of the proof", _GOAL.sub("", error.text))
         return CheckedProof(
             message=" ".join(text.split()),
-            line=at if inside else 0,
-            source=self.file.script[at - 1].strip() if inside else "",
+            line=line if is_in_script else 0,
+            source=self.file.script[line - 1].strip() if is_in_script else "",
             goals=tuple(goals[:MAX_GOALS]),
             n_goals=len(goals),
             wall_s=self.wall_s,
@@ -153,17 +185,21 @@ class Report:
 
 
 def lean_file(theorem: Theorem, script: Sequence[str], name: str) -> LeanFile:
-    """Return the file in which Lean checks a script for a theorem. Raises ValueError if the statement is no theorem's."""
+    """Return the file in which Lean checks the lines of a script as the proof of a theorem, which is stated as ``name``.
+
+    Raises ValueError if the statement does not begin as a theorem does.
+    """
     match = THEOREM.match(theorem.statement)
     if not match:
         raise ValueError(f"{theorem.statement[:80]!r} is not the statement of a theorem")
-    # Only the last part of a name is replaced, since the others say in which namespace the statement is read.
+    # Only the last part of the theorem's name is replaced. The parts before it say in which namespace the statement is read.
     begin, end = match.start(1) + match[1].rfind(".") + 1, match.end(1)
     statement = theorem.statement[:begin] + name + theorem.statement[end:]
     before = "\n".join([*theorem.beginning, statement]) + "\n"
-    # What Lean says of goals that are left has the place of "by", which therefore has a line of its own.
+    # Lean reports open goals at the place of "by". That has a line of its own, so that they are not taken for errors of the
+    # theorem.
     proof = "\n".join(["  := by", *(f"  {line}" if line else "" for line in script)])
-    # Without this setting, the name of an axiom is shortened where its namespace is open.
+    # Without this setting, Lean would shorten the name of an axiom whose namespace is open.
     question = f"set_option pp.fullNames true\n#print axioms {name}"
     text = f"{before}{proof}\n\n{question}"
     by_line = before.count("\n") + 1

@@ -3,13 +3,18 @@
 >>> tactics_of("  intro n -- first\\n  rfl\\n")
 ['intro n', 'rfl']
 
-A script is what follows ``:= by``. Lean has no end for it: whatever can begin a command ends it. So a script may not hold a word
-that begins a command, and not the signs with which a script could speak about Lean's syntax or take part in it: ``#``, ``@[``, a
-backquote. Words that admit a goal or run code are refused as well. Where a refused word would be harmless, as in the name of a
-hypothesis, it is refused all the same.
+A script is what follows ``:= by`` in a theorem. No sign marks its end: to Lean, it ends where a command begins. So these are
+refused:
 
-Names in guillemets, strings and characters are refused, since the words and comments in them would have to be read as Lean reads
-them. Letters other than those of ASCII end a word here, though not always in Lean. So no sign can hide the word beside it.
+- words that begin a command, such as ``theorem`` or ``open``;
+- words that admit a goal without a proof, such as ``sorry``;
+- words that run code, such as ``native_decide``;
+- the signs ``#`` and ``@[`` and the backquote, which begin commands and attributes, and quote syntax;
+- strings, characters, and names in guillemets («a b»), since words and comments mean nothing within them, and this module would
+  have to find their ends exactly as Lean does.
+
+A refused word is refused wherever it stands, even as the name of a hypothesis, where it would be harmless. Any letter outside of
+ASCII ends a word here, though not always in Lean. So such a letter cannot hide a refused word beside it.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ from mlx_selfdebug.proving.lean_source import without_comments
 from mlx_selfdebug.proving.script import ScriptError, UnreadableError, require_short
 
 MAX_LINES = 1000
-"""The largest number of lines in a script."""
+"""The maximum number of lines in a script."""
 _REASONS = {
     "admits a goal without a proof": "sorry admit stop sorryAx lcProof lcAny lcUnreachable lcInv",
     "states or defines something beside the proof": (
@@ -49,22 +54,23 @@ _REASONS = {
     ),
 }
 REFUSED: Mapping[str, str] = {word: reason for reason, words in _REASONS.items() for word in words.split()}
-"""Words that may not stand in a script, and what they would do."""
-_KINDS = {
+"""The words that are refused, each with what it would do, as a refusal says it."""
+_REFUSED_PATTERNS = {
     r"\w*sorry\w*": "admits a goal without a proof",
     r"(?:register|declare|builtin|initialize)_\w+": "begins a command",
     r"(?:elab|macro|syntax)_\w+": "changes what words and signs mean",
     r"run_\w+|unsafe\w*|dbg\w*": "runs code",
 }
-"""Patterns of further words that are refused, without regard to small and capital letters."""
-_KIND = [(re.compile(pattern, re.IGNORECASE), reason) for pattern, reason in _KINDS.items()]
+"""Patterns of further words that are refused, in small or capital letters."""
+_REFUSED_COMPILED = [(re.compile(pattern, re.IGNORECASE), reason) for pattern, reason in _REFUSED_PATTERNS.items()]
+# A word, a number with the letters that follow it, or a sign that is refused.
 _TOKEN = re.compile(
     r"""(?P<word>[A-Za-z_][A-Za-z0-9_'!?]*) | (?P<number>\d[\w'!?]*) | ["'`#«»]""",
     re.VERBOSE,
 )
-# A local definition, and the beginning of attributes.
+# A recursive local definition ("let rec"), and the beginning of attributes ("@["). White space may stand between their two parts.
 _TWO_PARTS = re.compile(r"\b(?:let|have)\s+rec\b|@\s*\[")
-# A prime after a letter that is not of ASCII belongs to a name, as it does in a word.
+# Primes after a letter outside of ASCII, as in "δ'". They belong to a name, and do not begin a character.
 _PRIMES = re.compile(r"(?<=[^\x00-\x7f])(?<=\w)'+")
 _ASCII_DIGITS = re.compile(r"[0-9]+")
 
@@ -72,8 +78,8 @@ _ASCII_DIGITS = re.compile(r"[0-9]+")
 def tactics_of(script: str) -> list[str]:
     """Return the lines of a script without comments and without the indentation that they share.
 
-    There are as many of them as the script has. Raises ScriptError if the script is empty, cannot be read, exceeds a limit, or
-    holds more than tactics.
+    No line is left out, except empty ones at the end, so line numbers stay the same. Raises ScriptError if the script is empty,
+    has a comment or string that does not end, exceeds a limit, or holds more than tactics.
     """
     require_short(script)
     try:
@@ -88,7 +94,7 @@ def tactics_of(script: str) -> list[str]:
     for number, line in enumerate(lines, 1):
         if reason := _refusal(line):
             raise ScriptError(reason, number, line.strip())
-    # Its two words, or signs, may stand on different lines.
+    # The two parts may stand on different lines, so this cannot be found line by line.
     if match := _TWO_PARTS.search(text):
         number = text.count("\n", 0, match.start()) + 1
         raise ScriptError(f"{' '.join(match[0].split())} is not allowed", number, lines[number - 1].strip())
@@ -103,13 +109,18 @@ def _refusal(line: str) -> str:
     for token in _TOKEN.finditer(_PRIMES.sub(" ", line)):
         word = token["word"]
         if word:
-            reason = REFUSED.get(word.rstrip("'!?")) or next((why for kind, why in _KIND if kind.match(word)), "")
-            if reason:
+            if reason := _reason_to_refuse(word):
                 return f"{word} is not allowed: it {reason}"
         elif token["number"]:
-            # A word may follow a number without a space.
+            # In "1sorry", Lean reads the number 1 and then the word, which this module does not look for.
             if not _ASCII_DIGITS.fullmatch(token["number"]):
                 return f"{token['number']} is not allowed: a number may hold digits alone"
         else:
             return f"{token[0]} is not allowed"
     return ""
+
+
+def _reason_to_refuse(word: str) -> str:
+    """Return what a refused word would do, or an empty string for any other word."""
+    by_name = REFUSED.get(word.rstrip("'!?"))
+    return by_name or next((reason for pattern, reason in _REFUSED_COMPILED if pattern.match(word)), "")

@@ -3,9 +3,10 @@
 >>> [sentence.text for sentence in tactics_of("Proof.\\n  intros n. reflexivity.\\nQed.\\n")]
 ['intros n.', 'reflexivity.']
 
-A script can only be trusted if it can do nothing but apply tactics to the goals of the theorem. So every sentence has to be a
-bullet, a brace or a tactic. Tactics begin with a small letter. Commands, which could admit the goal, add an axiom, redefine a name,
-load a plugin or write a file, begin with a capital one. Tactics that admit a goal or start other programs are refused too.
+A script may do nothing but apply tactics to the goals of the theorem. So every sentence has to be a bullet, a brace or a tactic.
+A tactic begins with a small letter (``intros n.``) and a command with a capital one (``Axiom a : False.``). Commands are refused,
+since they could admit the goal, add an axiom, redefine a name, load a plugin or write a file. Tactics that admit a goal or start
+other programs are refused too.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from mlx_selfdebug.proving.rocq_sentences import MARK, Sentence, sentences_of
 from mlx_selfdebug.proving.script import ScriptError, UnreadableError, require_short
 
 MAX_SENTENCES = 500
-"""The largest number of sentences in a script."""
+"""The maximum number of sentences in a script."""
 REFUSED = {
     "admit": "admits a goal without a proof",
     "give_up": "admits a goal without a proof",
@@ -26,11 +27,12 @@ REFUSED = {
     "native_cast_no_check": "compiles and starts a program",
     "par": "starts other processes",
 }
-"""Words that may not stand in a tactic, and what they would do."""
-# The goals that a tactic is applied to: "2:", "1-3, 5:", "all:", "!:", "[left]:".
+"""The words that are refused in a tactic, each with what it would do, as a refusal says it."""
+# A prefix that says to which goals a tactic is applied: "2:", "1-3, 5:", "all:", "!:", "[left]:".
 _SELECTOR = r"(?:(?:\d+(?:\s*-\s*\d+)?(?:\s*,\s*\d+(?:\s*-\s*\d+)?)*|all|!|\[\s*\w+\s*\])\s*:\s*)?"
 # A tactic is a call by a name with a small first letter, an expression in parentheses, or a list of tactics: "[> a | b]".
 _TACTIC = re.compile(_SELECTOR + r"(?:[a-z(]|\[>)", re.DOTALL)
+# A string, or a word. Strings are matched so that no word is found in them.
 _WORD = re.compile(r'"(?:[^"]|"")*"|[^\W\d][\w\']*')
 _FIRST = re.compile(r"Proof\s*\.")
 _LAST = re.compile(r"(?:Qed|Defined)\s*\.")
@@ -39,7 +41,7 @@ _LAST = re.compile(r"(?:Qed|Defined)\s*\.")
 def tactics_of(script: str) -> list[Sentence]:
     """Return the tactics, bullets and braces of a script, without ``Proof.`` at its beginning and ``Qed.`` at its end.
 
-    Raises ScriptError if the script cannot be read, exceeds a limit, or holds anything else.
+    Raises ScriptError if the script cannot be split into sentences, exceeds a limit, or holds anything else.
     """
     require_short(script)
     try:
@@ -58,6 +60,7 @@ def tactics_of(script: str) -> list[Sentence]:
 
 
 def _require_tactic(sentence: Sentence) -> None:
+    """Raise ScriptError unless the sentence is a bullet, a brace, or a tactic without refused words."""
     text = sentence.text
     if MARK.fullmatch(text):
         return

@@ -3,8 +3,8 @@
 >>> [(sentence.line, sentence.text) for sentence in sentences_of("intros n. (* first *)\\n- simpl; auto.")]
 [(1, 'intros n.'), (2, '-'), (2, 'simpl; auto.')]
 
-A sentence ends at a period that white space or the end of the text follows. Bullets and braces are sentences of their own. Comments
-are removed here, so the checker never sees one, and it cannot disagree with this module about where a comment ends.
+A sentence ends at a period that white space or the end of the text follows. Bullets and braces are sentences of their own.
+Comments are removed here, so the checker never sees one, and it cannot disagree with this module about where a comment ends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mlx_selfdebug.proving.script import UnreadableError, end_of_comment, line_o
 
 _END = re.compile(r"\.(?=\s|$)")
 MARK = re.compile(r"(-+|\++|\*+|\}|(?:(?:\d+|\[\s*\w+\s*\])\s*:\s*)?\{)")
-"""A bullet or a brace, the latter perhaps with the goal that it focuses on: "--", "}", "2: {", "[left]: {"."""
+"""Matches a bullet or a brace, such as "--", "}" or "{". An opening brace may name a goal, as in "2: {" or "[left]: {"."""
 _NO_NEWLINE = re.compile(r"[^\n]")
 # In a string, "" stands for one quotation mark.
 _STRING = re.compile(r'"(?:[^"]|"")*"')
@@ -57,7 +57,10 @@ def without_comments(text: str) -> str:
 
 
 def comments_of(text: str) -> list[tuple[int, int]]:
-    """Return where each outermost comment of ``text`` begins and ends. Raises what ``without_comments`` raises."""
+    """Return the positions at which each comment begins and ends. A comment within another is part of that one.
+
+    Raises UnreadableError if a string or a comment does not end.
+    """
     return list(_comments(text))
 
 
@@ -80,6 +83,7 @@ def _end_of_string(text: str, begin: int) -> int:
 
 
 def _split(text: str) -> Iterator[Sentence]:
+    """Yield the sentences of a text without comments. Raises UnreadableError as ``sentences_of`` does."""
     at = 0
     while True:
         while at < len(text) and text[at].isspace():
@@ -93,6 +97,7 @@ def _split(text: str) -> Iterator[Sentence]:
 
 
 def _end_of_sentence(text: str, begin: int) -> int:
+    """Return the position after the period that ends the sentence at ``begin``. Raises UnreadableError without a period."""
     at = begin
     while at < len(text):
         if text[at] == '"':

@@ -1,29 +1,29 @@
-"""Define what the readers of proof scripts share: their limits, and the errors that say what is refused, and where."""
+"""Define what the readers of proof scripts for Rocq and for Lean share: a limit, the two errors, and the search for comments."""
 
 from __future__ import annotations
 
 MAX_CHARACTERS = 20_000
-"""The largest length of a script."""
+"""The maximum length of a script."""
 
 
 class ScriptError(ValueError):
-    """A script that is not a proof script, or holds more than tactics."""
+    """The error of a proof script that is refused, because it cannot be read or holds more than tactics."""
 
     def __init__(self, message: str, line: int = 0, source: str = "") -> None:
         super().__init__(message)
         self.line = line
-        """The number of the line on which the trouble begins, from 1, or 0 if it has no place."""
+        """The number of the line to which the error belongs, from 1, or 0 if it belongs to the whole script."""
         self.source = source
-        """The sentence or the line that is refused, or an empty string."""
+        """The sentence or the line that is refused, or an empty string if it is not a single one."""
 
 
 class UnreadableError(ValueError):
-    """Source that cannot be split into its parts."""
+    """The error of source in which a comment, a string or the last sentence does not end."""
 
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
         self.line = line
-        """The number of the line on which the trouble begins, from 1."""
+        """The number of the line on which this part begins, from 1."""
 
 
 def require_short(script: str) -> None:
@@ -33,7 +33,11 @@ def require_short(script: str) -> None:
 
 
 def end_of_comment(text: str, begin: int, opening: str, closing: str) -> int:
-    """Return where the comment ends that begins at ``begin``. Comments may be nested. Raises UnreadableError if it does not end."""
+    """Return the position after the end of the comment that begins at ``begin``. Comments may be nested.
+
+    ``opening`` and ``closing`` are the signs around a comment, such as ``(*`` and ``*)``. Raises UnreadableError if it does not
+    end.
+    """
     depth, at = 0, begin
     while at < len(text):
         if text.startswith(opening, at):
@@ -48,5 +52,5 @@ def end_of_comment(text: str, begin: int, opening: str, closing: str) -> int:
 
 
 def line_of(text: str, at: int) -> int:
-    """Return the number of the line that holds position ``at``, from 1."""
+    """Return the number of the line, from 1, that holds the position ``at``, from 0."""
     return text.count("\n", 0, at) + 1

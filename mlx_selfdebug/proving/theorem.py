@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 Ending = Literal["", "timed_out", "memory", "output", "crashed"]
-"""Why a checker was ended before it gave an answer: a limit on its time, memory or output, or a crash. It is empty otherwise."""
+"""Why a checker ended before it gave an answer: at a limit on its time, memory or output, or by a crash.
+
+It is empty if the checker gave an answer.
+"""
 
 
 @dataclass(frozen=True)
@@ -14,6 +17,7 @@ class Theorem:
     """A theorem without its proof."""
 
     name: str
+    """The name of the theorem in ``statement``."""
     statement: str
     """The text that states the theorem: ``Theorem add_zero : forall n, n + 0 = n.`` in Rocq, up to ``:= by`` in Lean."""
     beginning: tuple[str, ...] = ()
@@ -24,19 +28,20 @@ class Theorem:
 
 @dataclass(frozen=True)
 class CheckedProof:
-    """What a checker says about a proof."""
+    """The verdict of a checker on a proof."""
 
     ending: Ending = ""
-    """Why the checker was ended before it gave an answer, or an empty string if it gave one."""
+    """Why the checker ended before it gave an answer, or an empty string if it gave one."""
     proved: bool = False
+    """Whether the checker accepted the proof, and the proof rests on no axiom that is not allowed."""
     message: str = ""
-    """The checker's message if the theorem is not proved."""
+    """The reason why the theorem is not proved, on one line, or an empty string."""
     line: int = 0
-    """The line of the script, counted from 1, where the failing part begins, or 0 if the failure is not in the script."""
+    """The number, from 1, of the line of the script on which the failing part begins, or 0 if no part of the script failed."""
     source: str = ""
-    """The sentence or the line that failed, or an empty string."""
+    """The sentence (Rocq) or the line (Lean) that failed, or an empty string."""
     goals: tuple[str, ...] = ()
-    """The first goals that were still open where the proof failed, as the checker prints them."""
+    """The first goals that were still open where the proof failed, as the checker prints them. At most four are kept."""
     n_goals: int = 0
     """The number of all goals that were open there."""
     wall_s: float = 0.0

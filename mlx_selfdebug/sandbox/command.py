@@ -46,8 +46,10 @@ class Completed:
     ending: Ending
     """What ended the command.
 
-    It is ``exited`` if the command ended by itself, ``killed`` if a signal ended it, ``policy`` if a system call that only an
-    attack makes did, or else the limit that was exceeded: ``timed_out``, ``output``, ``memory``, ``processes`` or ``disk``.
+    - ``exited``: the command ended by itself.
+    - ``killed``: a signal ended it.
+    - ``policy``: the sandbox ended it, because it made a system call that only an attack makes.
+    - ``timed_out``, ``output``, ``memory``, ``processes``, ``disk``: it exceeded this limit.
     """
     exit_code: int | None
     """The exit code of the command, or None if a signal ended it."""
@@ -58,15 +60,15 @@ class Completed:
     stdout: str
     """The end of what all its processes wrote to standard output, up to ``CommandLimits.tail_bytes``."""
     stderr: str
-    """The end of what they wrote to standard error, up to the same length."""
+    """The end of what all its processes wrote to standard error, up to the same length."""
     output_bytes: int
-    """The number of all bytes that were written to both."""
+    """The number of bytes that were written to standard output and standard error together."""
     wall_s: float
     """Seconds from the start of the command to its end."""
     cpu_s: float
     """Processor seconds of all its processes together."""
     peak_bytes: int
-    """The most memory that its processes were seen to hold together."""
+    """The most memory, in bytes, that its processes were seen to hold together."""
     isolation: Level
     """How well commands of this interpreter are isolated on this machine."""
 
@@ -112,16 +114,16 @@ def run_confined(
     Args:
         argv: The path of a Python interpreter and its arguments.
         folder: The working folder, in which the command may write: a scratch copy (see ``scratch.py``), not the project itself.
-        seen_at: The path at which the command sees ``folder``, where there are namespaces. With the path of the project here, an
+        seen_at: The path at which the command sees ``folder``, which needs namespaces. If it is the path of the project, an
             editable install of the project leads to the scratch copy.
         readable: Further files and folders that the command may read.
         programs: Programs that the command may start besides its interpreter. What they need to read has to be in ``readable``.
-        writable: Further folders that it may write in.
+        writable: Further folders in which the command may write.
         environment: Variables to set. They are added to ``HOME``, ``LC_ALL``, ``LD_ORIGIN_PATH``, ``PATH``, ``TMPDIR`` and
             ``USER``, which they may replace.
         limits: The resources that the command may use.
-        allow_network: Whether it may use the network of this machine, which includes its local services.
-        level: The isolation that is required. Nothing is run if this machine gives less.
+        allow_network: Whether the command may use the network of this machine, and with it the services that run here.
+        level: The weakest isolation that is accepted. Nothing is run if this machine gives less.
         without: Names of layers to leave out, for tests.
 
     Raises SandboxError if the isolation is weaker than ``level`` or the command cannot be started, and ValueError if a path does

@@ -26,19 +26,25 @@ from mlx_selfdebug.sandbox.probes import CONTROL_TIMEOUT_S, Attempt, Findings, P
 from mlx_selfdebug.sandbox.processes.confined import run
 from mlx_selfdebug.sandbox.processes.outcome import Ending, Outcome
 
+# Small limits, so that the attempts to exceed them are over quickly.
 _LIMITS = CommandLimits(
     wall_s=60, cpu_s=60, memory_bytes=256 << 20, processes=32, output_bytes=1 << 20, disk_bytes=4 << 20, files=1000
 )
-_START_MADE = """
+# Copies the interpreter into the writable folder, and starts the copy.
+_START_COPY = """
 shutil.copy(sys.executable, "made")
 assert not os.waitpid(os.posix_spawn("./made", ["./made", "-S", "-c", ""], os.environ), 0)[1]
 """
-# This replaces a limit by itself, so that the control, which runs it on the calling program, changes nothing.
+# Sets a limit of the keeper to the value that it has. In the control, ``keeper`` is the calling program, which this leaves
+# unchanged.
 _SET_LIMITS = """
 import resource
 resource.prlimit(keeper, resource.RLIMIT_CORE, resource.prlimit(keeper, resource.RLIMIT_CORE))
 """
-# Each attempt is run in a process of its own, in which ``keeper`` is the number of the process that keeps the command.
+# Each attempt runs in a process of its own, forked by _PROGRAM. ``x`` holds what there is to reach (see ``open_targets``), and
+# ``keeper`` is the number of the process that started the command and watches over it. In the attempts, socket 2 is AF_INET or
+# SOCK_DGRAM, the flag of ``unshare`` is CLONE_NEWUSER, and the mode 0o4755 makes a program run with the rights of its file's
+# owner.
 _ATTEMPTS = (
     Attempt("read a file outside its folders", "files", "open(x['canary']).read()"),
     Attempt("list the home folder", "files", "os.listdir(x['home'])"),
@@ -53,7 +59,7 @@ _ATTEMPTS = (
     Attempt("send over UDP", "network", "socket.socket(2, 2).sendto(b'x', ('127.0.0.1', x['udp']))"),
     Attempt("connect to a local socket", "network", "socket.socket(socket.AF_UNIX).connect(x['unix'])"),
     Attempt("start another program", "processes", "assert not os.waitpid(os.posix_spawn('/bin/sh', ['sh', '-c', ':'], {}), 0)[1]"),
-    Attempt("start a program that it made", "processes", _START_MADE),
+    Attempt("start a program that it made", "processes", _START_COPY),
     Attempt("make namespaces of its own", "processes", "import ctypes; assert not ctypes.CDLL(None).unshare(0x10000000)"),
     Attempt("set the limits of the process that keeps it", "processes", _SET_LIMITS),
     Attempt("signal a process outside", "processes", "os.kill(x['pid'], 0)"),
@@ -114,7 +120,7 @@ _LIMIT_ATTEMPTS = (
         "import time; [open(f'f{i}', 'wb').write(b'x' * (1 << 20)) for i in range(8)]; time.sleep(60)",
     ),
 )
-# A process that leaves its session and its parent, and holds a lock for as long as it lives.
+# Forks twice and starts a new session, as a daemon does. The process that remains holds a lock on a file for as long as it lives.
 _LINGER = """
 import fcntl, os, time
 held = open("held", "w")
@@ -125,7 +131,7 @@ if not os.fork():
         time.sleep(60)
     os._exit(0)
 """
-# The command can go on to its end only if the process that keeps it survives the signal.
+# Sends SIGKILL to the keeper. The command comes to its own end only if the keeper survives.
 _KILL_KEEPER = "import os, time; os.kill(os.getppid(), 9); time.sleep(0.1); print('kept')"
 
 
@@ -136,19 +142,19 @@ def probe_command(interpreter: str, *, network: bool, without: frozenset[str]) -
     SandboxError if no such command can be started.
     """
     attempts = [attempt for attempt in _ATTEMPTS if not (network and attempt.group == "network")]
-    with open_targets() as targets, _folder() as folder:
+    with open_targets() as targets, _temporary_folder() as folder:
         possible = _reached_unconfined(_program(interpreter, attempts, targets), folder)
     # The control has removed and emptied files, so the confined command gets targets of its own.
-    with open_targets() as targets, _folder() as folder:
+    with open_targets() as targets, _temporary_folder() as folder:
         argv = _program(interpreter, attempts, targets)
         request, outcome = _run_with_namespaces(
             CommandRequest(argv, folder, limits=_LIMITS, network=network, without=without)
         )
         reached = _printed_names(outcome.stdout.text())
-    probes = [
-        Probe(attempt.name, attempt.group, attempt.name not in reached if attempt.name in possible else None)
-        for attempt in attempts
-    ]
+    probes = []
+    for attempt in attempts:
+        held = attempt.name not in reached if attempt.name in possible else None
+        probes.append(Probe(attempt.name, attempt.group, held))
     limited = replace(request, required=outcome.in_force - {"bubblewrap"})
     return Findings(outcome.layers, outcome.in_force, (*probes, *_limit_probes(interpreter, limited)))
 
@@ -187,21 +193,25 @@ def _run_with_namespaces(request: CommandRequest) -> tuple[CommandRequest, Outco
 
 
 def _limit_probes(interpreter: str, request: CommandRequest) -> Iterator[Probe]:
-    """Yield the results of the attempts that each take a command of their own: those against limits and against the keeper."""
+    """Yield the results of the attempts against limits and against the keeper.
+
+    Each of them takes a command of its own, since it decides how its command ends.
+    """
     for attempt in _LIMIT_ATTEMPTS:
-        with _folder() as folder:
+        with _temporary_folder() as folder:
             limited = replace(request, folder=folder, limits=attempt.limits)
             outcome = _run(_with_code(interpreter, attempt.code, limited))
             yield Probe(attempt.name, "limits", outcome.ending == attempt.ending)
-    with _folder() as folder:
+    with _temporary_folder() as folder:
         _run(_with_code(interpreter, _LINGER, replace(request, folder=folder)))
         yield Probe("leave a process behind", "limits", is_released(Path(folder, "held")))
-    with _folder() as folder:
+    with _temporary_folder() as folder:
         held = _keeper_survives(interpreter, replace(request, folder=folder))
         yield Probe("end the process that keeps it", "processes", held)
 
 
 def _keeper_survives(interpreter: str, request: CommandRequest) -> bool:
+    """Run a command that tries to kill its keeper, and return whether the keeper survives."""
     try:
         outcome = _run(_with_code(interpreter, _KILL_KEEPER, request))
     except SandboxError:
@@ -220,6 +230,7 @@ def is_released(path: Path) -> bool:
 
 
 def _with_code(interpreter: str, code: str, request: CommandRequest) -> CommandRequest:
+    """Return the request with ``code`` as the program of the command."""
     return replace(request, argv=(interpreter, "-I", "-S", "-c", code))
 
 
@@ -229,6 +240,6 @@ def _run(request: CommandRequest) -> Outcome:
 
 
 @contextmanager
-def _folder() -> Iterator[str]:
+def _temporary_folder() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="selfdebug-", ignore_cleanup_errors=True) as folder:
         yield os.path.realpath(folder)

@@ -1,9 +1,11 @@
-"""Keep the findings of the probes on disk, so that not every program that is started has to wait for the probes.
+"""Keep the findings of the probes in a file, so that the next program need not wait one or more seconds for new probes.
 
-Only the best result is kept: every attempt to escape was possible outside of the sandbox and was stopped inside. It holds for a day
-at most, until the machine is started again, and as long as nothing changes on which the outcome depends (``surroundings``). A file
-is ignored unless it belongs to this user and nobody else can write it; confined programs cannot. Whatever it says, each process
-still has to enter all layers that it names, or runs no program.
+Findings are kept only if they are the best possible ones: every attempt to escape succeeds outside of the sandbox and is stopped
+inside. They are used for a day at most, until the machine is started again, and only while nothing has changed on which the
+probes depend, such as the kernel (see ``surroundings``).
+
+The file is ignored unless it belongs to this user and no other user can write it. A confined program cannot write it either. The
+findings are not relied on alone: each process still has to enter every layer that they name, and runs no program if it cannot.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from mlx_selfdebug.machine.cache_folder import default_cache_dir
 from mlx_selfdebug.sandbox.probes import Findings, Probe
 
 MAX_AGE_S = 24 * 3600.0
+"""Seconds for which findings are used."""
 _SANDBOX_CODE = Path(__file__).parent
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # Settings of the kernel and of its security modules that decide which layers a process may enter.
@@ -44,26 +47,27 @@ _RIGHTS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Secc
 
 
 def cached_findings(probed: Sequence[object], probe: Callable[[], Findings], *, afresh: bool = False) -> Findings:
-    """Return the findings about the processes that ``probed`` describes: kept ones that still hold, or else those of ``probe``.
+    """Return the findings about one kind of process: those in the cache if they can still be used, or else those of ``probe()``.
 
-    The ``repr`` of ``probed`` tells one kind of process from another. With ``afresh`` the probes are made in any case. Raises what
-    ``probe`` raises. If the folder cannot be read or written, nothing is kept and no error is raised.
+    The ``repr`` of ``probed`` is the key of the kind of process, such as ``("programs", layout, (), [])``. With ``afresh`` the
+    probes are made in any case. Raises what ``probe`` raises. If the cache folder cannot be read or written, nothing is kept and
+    no error is raised.
     """
-    around = {**surroundings(), "what": repr(probed)}
-    file = _file(around)
-    if not afresh and file and (kept := _read(file, around)):
-        return kept
+    conditions = {**surroundings(), "what": repr(probed)}
+    file = _cache_file(conditions)
+    if not afresh and file and (cached := _read(file, conditions)):
+        return cached
     findings = probe()
-    if file and all(each.held for each in findings.probes):
-        _write(file, around, findings)
+    if file and all(item.held for item in findings.probes):
+        _write(file, conditions, findings)
     return findings
 
 
 @cache
 def surroundings() -> Mapping[str, str]:
-    """Return everything on which the outcome of the probes depends, apart from the processes that are probed.
+    """Return everything on which the outcome of the probes depends, apart from the kind of process that is probed.
 
-    "boot" identifies the time since the machine was started. It is empty where that is unknown.
+    The value of "boot" is new after each start of the machine. It is empty where the system does not identify its starts.
     """
     return {
         "boot": _boot_id(),
@@ -80,9 +84,9 @@ def surroundings() -> Mapping[str, str]:
 
 
 def file_identity(path: str) -> str:
-    """Return the real path, size and time of change of a file, which tell when another file has taken its place.
+    """Return the real path, size and time of change of a file as one text, or an empty text if there is no such file.
 
-    Return an empty text if there is no such file.
+    The text changes when the file is replaced.
     """
     real = os.path.realpath(path)
     try:
@@ -119,20 +123,20 @@ def _link(path: str) -> str:
         return ""
 
 
-def _file(around: Mapping[str, str]) -> Path | None:
-    """Return the file for the findings, or None if nothing can be kept.
+def _cache_file(conditions: Mapping[str, str]) -> Path | None:
+    """Return the path of the file for the findings.
 
-    Nothing can be kept without a cache folder, nor where it is unknown when the machine was started.
+    Return None if nothing can be kept: there is no cache folder, or the system does not identify its starts.
     """
     try:
-        name = hashlib.sha256(around["what"].encode()).hexdigest()[:32]
-        return default_cache_dir() / "isolation" / f"{name}.json" if around["boot"] else None
+        name = hashlib.sha256(conditions["what"].encode()).hexdigest()[:32]
+        return default_cache_dir() / "isolation" / f"{name}.json" if conditions["boot"] else None
     except SelfDebugError:
         return None
 
 
-def _read(file: Path, around: Mapping[str, str]) -> Findings | None:
-    """Return the findings in a file, or None if they no longer hold or another user may have written them."""
+def _read(file: Path, conditions: Mapping[str, str]) -> Findings | None:
+    """Return the findings in a file, or None if they are too old, were made under other conditions, or may be another user's."""
     try:
         # Without O_NONBLOCK, opening a named pipe in the place of the file would wait for ever.
         with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as opened:
@@ -141,21 +145,21 @@ def _read(file: Path, around: Mapping[str, str]) -> Findings | None:
                 return None
             if not 0 <= time.time() - status.st_mtime < MAX_AGE_S:
                 return None
-            kept = json.load(opened)
-        if kept["surroundings"] != around:
+            cached = json.load(opened)
+        if cached["surroundings"] != conditions:
             return None
-        probes = tuple(Probe(name, group, held is True or None) for name, group, held in kept["probes"])
-        layers = {str(name): str(detail) for name, detail in kept["layers"].items()}
-        return Findings(layers, frozenset(kept["in_force"]), probes) if all(each.held for each in probes) else None
+        probes = tuple(Probe(name, group, held is True) for name, group, held in cached["probes"])
+        layers = {str(name): str(detail) for name, detail in cached["layers"].items()}
+        return Findings(layers, frozenset(cached["in_force"]), probes) if all(item.held for item in probes) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _write(file: Path, around: Mapping[str, str], findings: Findings) -> None:
+def _write(file: Path, conditions: Mapping[str, str], findings: Findings) -> None:
     """Write the findings to a file in one step, and remove files that are too old. Errors of the file system are ignored."""
     text = json.dumps(
         {
-            "surroundings": around,
+            "surroundings": conditions,
             "layers": dict(findings.layers),
             "in_force": sorted(findings.in_force),
             "probes": [[probe.name, probe.group, probe.held] for probe in findings.probes],

@@ -22,7 +22,7 @@ class Limits:
     Linux limits the address space. On macOS the zygote watches the footprint.
     """
     output_bytes: int = 4 << 20
-    """Bytes of each value that the candidate returns, in its encoded form."""
+    """The maximum length, in bytes, of a value that the candidate returns, in the form in which it is sent."""
 
     def __post_init__(self) -> None:
         _require_positive(self)
@@ -39,7 +39,7 @@ class CommandLimits:
     memory_bytes: int = 4 << 30
     """Bytes of memory of all processes together, without the pages of files.
 
-    On Linux the kernel also holds each process to this limit, by what the process maps for itself.
+    On Linux the kernel also limits each single process, which may map no more than this for itself.
     """
     processes: int = 256
     """The number of processes and threads at one time."""

@@ -1,6 +1,7 @@
-"""Turn the request for a command into a command that can be confined.
+"""Turn a ``CommandRequest``, which a caller makes, into a ``Command``, which ``processes/confined.py`` runs.
 
-Its arguments are checked here. It gets a private folder, an environment, and the list of all that it may reach.
+The paths and variables of the request are checked here. The command then gets a private folder for temporary files, its
+environment variables, and the list of everything that it may read, write and start.
 """
 
 from __future__ import annotations
@@ -44,14 +45,15 @@ class CommandRequest:
     required: frozenset[str] = frozenset()
     """Names of layers that must be in force."""
     bubblewrap: bool = False
-    """Whether bubblewrap makes the namespaces."""
+    """Whether bubblewrap makes the namespaces, and not this package."""
 
 
 @contextmanager
 def prepare_command(request: CommandRequest) -> Iterator[Command]:
     """Yield the command for a request. Its private folder exists until the block ends.
 
-    Raises ValueError if a path of the request does not exist, or if it would be a mistake to let the command write there.
+    Raises ValueError if a path of the request does not exist, if a writable folder holds the home folder or the interpreter, or
+    if the request sets a variable that no environment can hold.
     """
     interpreter = interpreter_of(request.argv)
     layout, writable = _layout(interpreter), _writable(request, interpreter)
@@ -94,11 +96,12 @@ def interpreter_of(argv: Sequence[str]) -> str:
 
 @lru_cache(maxsize=16)
 def _layout(interpreter: str) -> Layout:
-    """Return the layout of an interpreter, which is started for that the first time only."""
+    """Return the layout of an interpreter. It is started once to find that out, and the answer is kept for later commands."""
     return layout_of(interpreter)
 
 
 def _readable(request: CommandRequest, interpreter: str) -> tuple[str, ...]:
+    """Return what the command may read besides the interpreter. Raises ValueError if a path does not exist."""
     environment = virtual_environment(interpreter)
     paths = [os.path.abspath(path) for path in (*request.readable, *([environment] if environment else []))]
     for path in paths:
@@ -108,6 +111,7 @@ def _readable(request: CommandRequest, interpreter: str) -> tuple[str, ...]:
 
 
 def _programs(request: CommandRequest) -> tuple[str, ...]:
+    """Return the programs that the command may start besides its interpreter. Raises ValueError for a path that is no program."""
     paths = tuple(os.path.abspath(path) for path in request.programs)
     for path in paths:
         if not os.access(path, os.X_OK) or os.path.isdir(path):
@@ -116,16 +120,19 @@ def _programs(request: CommandRequest) -> tuple[str, ...]:
 
 
 def _writable(request: CommandRequest, interpreter: str) -> tuple[Writable, ...]:
-    """Return the folders in which the command may write. The first is its working folder."""
+    """Return the folders in which the command may write. The first is its working folder.
+
+    Raises ValueError for a folder in which it must not write.
+    """
     folders = [os.path.realpath(path) for path in (request.folder, *request.writable)]
     for path in folders:
-        _require_harmless(path, interpreter)
+        _require_safe_to_write(path, interpreter)
     place = os.path.realpath(request.seen_at) if request.seen_at else folders[0]
     return Writable(folders[0], place), *(Writable(path, path) for path in folders[1:])
 
 
-def _require_harmless(folder: str, interpreter: str) -> None:
-    """Raise ValueError unless this is a folder that holds neither the home folder nor the interpreter."""
+def _require_safe_to_write(folder: str, interpreter: str) -> None:
+    """Raise ValueError unless ``folder`` is an existing folder that is and holds neither the home folder nor the interpreter."""
     if not os.path.isdir(folder):
         raise ValueError(f"{folder} is not a folder; a command needs a folder in which it may write")
     home = os.path.realpath(os.path.expanduser("~"))
@@ -138,6 +145,7 @@ def _require_harmless(folder: str, interpreter: str) -> None:
 
 
 def _checked_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables. Raises ValueError for a name or value that an environment cannot hold."""
     for name, value in environment.items():
         if not name or "=" in name or "\0" in name + value:
             raise ValueError(

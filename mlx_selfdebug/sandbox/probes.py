@@ -29,8 +29,9 @@ from mlx_selfdebug.sandbox.wire.messages import Request
 Group = Literal["files", "network", "processes", "limits"]
 """What an attempt is directed against."""
 LIMITS = Limits(wall_s=0.5, cpu_s=1, memory_bytes=64 << 20)
+"""The limits of each attempt. They are small, so that the attempts to exceed them are over quickly."""
 CONTROL_TIMEOUT_S = 60.0
-"""Seconds after which the process without confinement is given up."""
+"""Seconds that the control, which runs all attempts without confinement, may take."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Probe:
     """What the program tried to do, such as "write a file"."""
     group: Group
     held: bool | None
-    """Whether the sandbox stopped the attempt. None if nothing is known, because the attempt fails outside of the sandbox too."""
+    """Whether the sandbox stopped the attempt, or None if the attempt fails outside of the sandbox too, which proves nothing."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,12 @@ class Attempt:
     """What is attempted, such as "write a file"."""
     group: Group
     code: str
-    """Statements that reach their end only if the escape succeeds. ``x`` holds what there is to reach (see ``open_targets``)."""
+    """Statements that run to their end only if the escape succeeds. ``x`` holds what there is to reach (see ``open_targets``)."""
 
 
-# Each attempt is the body of a function of ``x``, so further lines of it are indented by four spaces. A parent with the number 0 is
-# one that the process cannot see; to signal number 0 would reach the own process group, hence the division by zero.
+# Each attempt is the body of a function with the parameter ``x``, so all its lines but the first are indented by four spaces. In
+# ``socket(2, 2)``, the numbers are AF_INET and SOCK_DGRAM. ``getppid`` returns 0 if the process cannot see its parent. The
+# attempt then fails with ZeroDivisionError, since ``kill(0, 0)`` would succeed: 0 stands for the process's own group.
 _ATTEMPTS = (
     Attempt("read one of the runner's files", "files", "open(x['canary']).read()"),
     Attempt("list the home folder", "files", "import os; os.listdir(x['home'])"),
@@ -157,7 +159,7 @@ def _reached_unconfined(targets: Mapping[str, object]) -> frozenset[str]:
 
 @contextmanager
 def open_targets() -> Iterator[dict[str, object]]:
-    """Set up what the attempts try to reach, which are files, listening sockets and this process, and yield how to reach it.
+    """Make the files and sockets that the attempts try to reach, and yield how to reach them, and this process, as a dictionary.
 
     The keys are ``canary``, ``victim`` and ``doomed`` for files, ``folder``, ``home`` and ``package`` for other paths, ``tcp`` and
     ``udp`` for ports, ``unix`` for a socket, ``python`` for the interpreter and ``pid`` for the number of this process.

@@ -41,25 +41,29 @@ if TYPE_CHECKING:
     from mlx_selfdebug.values.checks import Checks
 
 MAX_ATTEMPTS = 3
-"""How often a run is tried before it is reported as a fault of the machine."""
+"""The number of attempts at a run after which it is reported as a fault of the machine."""
 MAX_WAITING = 10_000
 """The maximum number of runs that are queued or running; beyond that, ``submit`` blocks."""
 MAX_PREPARED = 4096
 """The maximum number of prepared checks in the cache."""
 MAX_CACHED_BYTES = 1 << 18
-"""The maximum length of prepared checks in the cache. Longer ones are prepared again by every run."""
+"""The maximum length in bytes of prepared checks in the cache. Longer ones are prepared again in every run."""
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Manner:
-    """The manner in which a runner runs programs, for domains that run them by other means (see ``TestRunner.kept``)."""
+    """The manner in which a runner runs programs.
+
+    Some domains run programs by other means than ``TestRunner.submit``, such as the test suite of a project. They read here how
+    long a run may take and when it ends.
+    """
 
     wall_s: float
     """Seconds that a program may take."""
     first_failure: bool = False
-    """Whether a run ends at the first failure."""
+    """Whether a run ends at its first failed check (``stop_at_first_failure`` of ``TestRunner.submit``)."""
     traced: bool = False
     """Whether a run only finds out which lines a program runs. Its future then holds an ``Executed`` instead of a verdict."""
 
@@ -123,9 +127,9 @@ class TestRunner:
         self.close()
 
     def close(self) -> None:
-        """Cancel the runs that have not begun, wait for the others, which end within their limits, and end all processes.
+        """Cancel the runs that have not begun, wait for the others, and end all processes.
 
-        Everything that ``kept`` has opened is closed as well.
+        The others end within their limits. The resources that ``kept`` has opened are closed as well.
         """
         self._kept_open.close()
         self._kept.clear()
@@ -142,9 +146,9 @@ class TestRunner:
     def kept(self, key: Hashable, opened: Callable[[Level], AbstractContextManager[_T]]) -> _T:
         """Return the resource that is kept open under ``key``, and open it first if there is none.
 
-        A domain keeps here what it runs programs with instead of this runner, such as the test suite of a project. ``opened``
-        gets the weakest isolation that this runner accepts, and returns the context manager of the resource. It stays open until
-        this runner is closed. Raises whatever ``opened`` raises.
+        This is for domains that run programs by other means than ``submit``. The domain of projects, for example, keeps a process
+        with the project's test suite open. ``opened`` is called with the weakest isolation that this runner accepts, and returns
+        a context manager of the resource. The resource stays open until this runner is closed. Raises whatever ``opened`` raises.
         """
         with self._opening:
             if key not in self._kept:
@@ -208,6 +212,7 @@ class TestRunner:
         return self._enqueue(self._trace, job)
 
     def _bounded_wall_s(self, wall_s: float | None) -> float:
+        """Return the seconds that a run may take, at most ``limits.wall_s``. Raises ValueError if ``wall_s`` is not positive."""
         if wall_s is None:
             return self.limits.wall_s
         if not wall_s > 0:
@@ -215,6 +220,7 @@ class TestRunner:
         return min(wall_s, self.limits.wall_s)
 
     def _enqueue(self, work: Callable[[_Job], _T], job: _Job) -> Future[_T]:
+        """Have a thread of the pool do ``work(job)``. Blocks while too many runs are waiting."""
         self._free_places.acquire()
         try:
             future = self._pool.submit(work, job)
@@ -225,6 +231,7 @@ class TestRunner:
         return future
 
     def _judge(self, job: _Job) -> Verdict:
+        """Run every case of a job, and return one verdict on all of them."""
         verdicts: list[Verdict] = []
         for case in job.cases():
             verdicts.append(self._judge_case(case))
@@ -243,6 +250,7 @@ class TestRunner:
         return Executed(calls[:MAX_CALLS], cases[0].loading)
 
     def _judge_case(self, job: _Job) -> Verdict:
+        """Run one case, and return the verdict on it."""
         started = time.monotonic()
         result = self._run_with_retries(job)
         report, ending = settle(result.report, result.ending, self.limits), result.ending

@@ -31,8 +31,11 @@ from mlx_selfdebug.errors import UsageError
 from mlx_selfdebug.sandbox.owned_folders import default_parent, owned_folder
 
 MAX_BYTES = 1 << 30
+"""The default for the size that all files of a copy may have together."""
 MAX_FILES = 50_000
+"""The default for the number of files and links in a copy."""
 _GIT_TIMEOUT_S = 60.0
+"""Seconds that git may take to list the files of a project."""
 _VERSION_CONTROL = frozenset({".git", ".hg", ".svn"})
 _CACHES = frozenset(
     {"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".tox", ".nox", "node_modules"}
@@ -40,7 +43,11 @@ _CACHES = frozenset(
 _FICLONE = 0x40049409
 """The request by which Linux lets one file share the blocks of another (``linux/fs.h``)."""
 _Result = Literal["shared", "copied", "linked", "skipped", "left out"]
-"""What was done with one file or link: ``skipped`` if it is neither, ``left out`` if it is a link that leads out of the project."""
+"""What was done with a path of the project.
+
+``shared``: the file was copied, and shares its blocks with the original. ``copied``: the file was copied in full. ``linked``: the
+link was copied. ``skipped``: the path is neither a file nor a link. ``left out``: the link leads out of the project.
+"""
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Scratch:
     n_files: int
     """The number of files and links in the copy."""
     n_bytes: int
-    """The size of all files in the project that were to be copied."""
+    """The size in bytes of all files and links of the project that were to be copied."""
     shares_blocks: bool
     """Whether all files share their blocks with the originals, so that the copy takes hardly any space."""
     left_out: tuple[str, ...]
@@ -93,7 +100,8 @@ def scratch_copy(
         folder.mkdir()
         results = [_copy(root, folder, path) for path in paths]
         left_out = tuple(path for path, result in zip(paths, results, strict=True) if result == "left out")
-        yield Scratch(root, folder, len(paths) - len(left_out), n_bytes, "copied" not in results, left_out)
+        n_files = sum(result not in ("skipped", "left out") for result in results)
+        yield Scratch(root, folder, n_files, n_bytes, "copied" not in results, left_out)
 
 
 def _paths_to_copy(root: Path, also: Sequence[str]) -> list[str]:
@@ -135,14 +143,18 @@ def _listed_by_git(root: Path) -> list[str] | None:
     return [path.rstrip("/") for path in paths if os.path.lexists(root / path)]
 
 
-def _files_below(root: Path, inside: str) -> Iterator[str]:
-    """Yield the paths of all files and links below a folder of the project, except in folders that are not the project's own."""
-    for folder, folders, files in os.walk(root / inside):
-        here = os.path.relpath(folder, root)
-        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-        folders[:] = [name for name in folders if name not in links and _is_own(Path(folder, name))]
+def _files_below(root: Path, folder: str) -> Iterator[str]:
+    """Yield the paths of all files and links below a folder of the project, except in folders that are not the project's own.
+
+    ``folder`` and the paths are relative to ``root``.
+    """
+    for current, folders, files in os.walk(root / folder):
+        relative = os.path.relpath(current, root)
+        links = [name for name in folders if os.path.islink(os.path.join(current, name))]
+        # os.walk goes on to the folders that are left in this list.
+        folders[:] = [name for name in folders if name not in links and _is_own(Path(current, name))]
         for name in (*files, *links):
-            yield os.path.normpath(os.path.join(here, name))
+            yield os.path.normpath(os.path.join(relative, name))
 
 
 def _is_own(folder: Path) -> bool:

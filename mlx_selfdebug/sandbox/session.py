@@ -4,9 +4,9 @@
         session.send({"run": 1})
         answer = session.receive(timeout_s=10)
 
-The command is confined and limited like every other (``command.py``). Its standard input is one end of a socket pair, from which it
-reads messages and to which it writes its answers. Each of these is a JSON object on a line of its own. An answer is data from an
-untrusted process, so whoever receives it has to check what it holds.
+The command is confined and limited like every other (``command.py``). Its standard input is one end of a socket pair, from which
+it reads messages and to which it writes its answers. Each message and each answer is a JSON object on a line of its own. An
+answer is data from an untrusted process, so whoever receives it has to check what it holds.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Session:
         self.isolation: Level = level
         """How well the command is isolated."""
         self.has_namespaces = has_namespaces
-        """Whether the command sees no processes but its own, so that it may end all that it sees."""
+        """Whether the command sees no processes but its own. Then it may end all that it sees without harm to others."""
         self._channel, self._ended = channel, ended
         self._received = bytearray()
 
@@ -159,6 +159,7 @@ def _run(
 
 
 def _parse_answer(line: bytes) -> dict[str, Any]:
+    """Return the answer in a line of JSON. Raises SandboxError if the line is not a JSON object."""
     try:
         message = json.loads(line)
     except (ValueError, RecursionError) as error:

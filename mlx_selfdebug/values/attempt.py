@@ -12,9 +12,9 @@ Kind = Literal["draft", "repair", "edits", "fork", "given"]
 """How an attempt was made.
 
 - draft: the model answered the task's statement.
-- repair: the model was shown an earlier program with its facts and wrote it again.
+- repair: the model was shown a failed program with the facts of its failed checks, and wrote the program again.
 - edits: a search tried small edits of a failed program.
-- fork: the model completed a failed program from a place that surprised it.
+- fork: a failed program was kept up to one place, another token was put there, and the model wrote the rest, or one line, anew.
 - given: the model did not make the attempt in this run. Its program came from elsewhere, and other attempts may start from it.
 """
 
@@ -28,13 +28,13 @@ class Attempt(Shown):
 
     task_id: str
     arm: str
-    """The name of the series of attempts that this one belongs to, such as one arm of an evaluation."""
+    """The name of the series of attempts to which the attempt belongs, such as an arm of an evaluation."""
     sample: int
-    """The number of the sample, from 0. A sample begins with one program and goes on with attempts that are made from it."""
+    """The number of the sample, from 0. A sample is a first program and the attempts that are made from it."""
     round: int
     """The number of the attempt within its sample. The first program has round 0."""
     parent: str
-    """The id of the attempt that this one was made from, or empty for a draft."""
+    """The id of the attempt from which the attempt was made, or empty for a draft."""
     prompt: str
     """The message that was given to the model."""
     completion: str
@@ -42,9 +42,9 @@ class Attempt(Shown):
     code: str
     """The code that was taken from the completion and tested."""
     verdict: Verdict
-    """The verdict on the hidden checks, which scores."""
+    """The verdict on the hidden checks, which decides whether the attempt counts as right."""
     public: Verdict
-    """The verdict on the checks that a model may see."""
+    """The verdict on the public checks, which a model may see."""
     n_prompt_tokens: int
     """The number of tokens in the prompt."""
     n_completion_tokens: int

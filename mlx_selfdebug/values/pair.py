@@ -18,11 +18,11 @@ class Pair(Shown):
     kind: PairKind
     """What the prompt shows, and what the target is.
 
-    - repair: the prompt shows the model's own failed code and its facts. The target is the nearest right code, or another right
-      draft of the model (``train.minimal_share``).
-    - bug: the prompt shows right code into which a bug was put, and its facts, and the target is right code.
-    - direct: the prompt is the task, and the target is right code.
-    - keep: the prompt shows right code, and the target is the same code.
+    - repair: the prompt shows the model's own failed code with the facts of its failed checks. The target is the nearest right
+      code, or another right draft of the model (``train.minimal_share`` decides how often).
+    - bug: the prompt shows code into which a bug was put, with the facts of its failed checks. The target is right code.
+    - direct: the prompt is the task alone. The target is right code.
+    - keep: the prompt shows right code. The target is the same code.
     """
     domain: str
     """The name of the task's domain."""

@@ -20,7 +20,7 @@ class Step(Shown):
     n_tokens: int
     """The number of supervised tokens in the step's batches."""
     learning_rate: float
-    """The learning rate of the update. A skipped step, which made none, has the learning rate of the update before it."""
+    """The learning rate of the update. A skipped step made no update, and has the learning rate of the update before it."""
     grad_norm: float
     """The norm of the gradient before it was clipped."""
     wall_s: float
@@ -62,6 +62,7 @@ class RewardStep(Shown):
     loss: float
     """The loss that the update descended; 0 if no group contributed or the update was skipped."""
     learning_rate: float
+    """The learning rate of the update. A step that made no update has the learning rate of the update before it."""
     grad_norm: float
     """The norm of the gradient before it was clipped; 0 if no group contributed or the update was skipped."""
     rollouts_s: float

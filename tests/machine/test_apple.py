@@ -116,6 +116,15 @@ def test_a_line_of_macmon_gives_watts_of_the_machine_or_of_its_chip() -> None:
     assert apple.parse_macmon('{"all_power": 0.22}') == apple.PowerSample(0.22, None)
 
 
+@pytest.mark.parametrize("line", ['{"all_power": 1' + "0" * 400 + "}", "[" * 100_000])
+def test_a_line_of_macmon_with_absurd_json_states_no_power(line: str) -> None:
+    assert apple.parse_macmon(line) is None
+
+
+def test_a_superscript_is_no_number_of_cores() -> None:
+    assert apple.read_hardware(answering(sysctl="hw.perflevel0.physicalcpu: \u00b2")).performance_cores is None
+
+
 @given(st.text())
 def test_no_parser_fails_on_any_text(text: str) -> None:
     for parser in PARSERS:

@@ -187,6 +187,23 @@ def test_a_checker_that_is_lost_is_started_again(tmp_path: Path, monkeypatch: py
             check(alone, RIGHT)
 
 
+def test_a_checker_that_could_not_be_started_again_is_started_for_the_next_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail_to_start() -> None:
+        raise SandboxError("the machine is short of processes")
+
+    put_stand_in(tmp_path, monkeypatch)
+    with open_lean(workers=1) as alone:
+        worker = alone._workers[0]
+        with monkeypatch.context() as broken:
+            broken.setattr(worker._session, "receive", lambda *_: None)
+            broken.setattr(worker, "_start", fail_to_start)
+            with pytest.raises(SandboxError, match="short of processes"):
+                check(alone, RIGHT)
+        assert check(alone, RIGHT).proved
+
+
 def test_memory_that_the_sandbox_finds_used_up_ends_the_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     put_stand_in(tmp_path, monkeypatch)
     with open_lean(workers=1) as alone:

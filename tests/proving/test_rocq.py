@@ -48,6 +48,13 @@ def test_a_proof_is_accepted(rocq: Rocq):
 
 
 @needs_rocq
+def test_a_theorem_whose_name_ends_with_a_prime_can_be_proved(rocq: Rocq):
+    assert check(
+        rocq, Theorem("add_zero'", "Theorem add_zero' : forall n, n + 0 = n."), "induction n; simpl; auto."
+    ).proved
+
+
+@needs_rocq
 def test_the_sentence_that_fails_is_told_with_the_goals_before_it(rocq: Rocq):
     proof = check(rocq, ADD, "Proof.\n  intros n.\n  reflexivity.\nQed.\n")
     assert (proof.proved, proof.line, proof.source) == (False, 3, "reflexivity.")

@@ -1,6 +1,12 @@
-"""Have Lean check one file after another, and answer in lines of JSON: the process that stays.
+"""Run Lean on one file after another: the server that runs in a confined process of the Lean checker.
 
-Lean itself is started anew for each file, since it has no command line on which one could go back.
+A request holds a file and its time limit. The answer holds the messages that Lean printed, each as a severity, a line and a text:
+
+    {"id": 1, "source": "theorem goal_6f1c8e0d2b7a4935 : 1 + 1 = 2\\n  := by\\n  rfl\\n...", "wall_s": 10.0}
+    {"id": 1, "seconds": 0.3, "ended": "", "exit_code": 0, "messages": [["information", 6, "..."]], "said": ""}
+
+``ended`` says why Lean was ended (``timed_out``, ``memory``, ``output`` or ``crashed``), and ``said`` is the end of its standard
+error. Lean is started anew for each file, since a running Lean cannot go back to an earlier state as Rocq can.
 """
 
 from __future__ import annotations
@@ -19,21 +25,28 @@ from typing import Any, NoReturn
 from .serving import MAX_TEXT, serve
 
 FILE = "proof.lean"
+"""The name of the file in the working folder that Lean checks."""
 MAX_OUTPUT_BYTES = 8 << 20
-"""The most that Lean may print about one file. A proof that makes it print more is ended."""
+"""The maximum number of bytes that Lean may print about one file. If it prints more, it is ended."""
 PROCESSES = "/proc"
-"""Where Linux shows processes, and where this process sees its own working folder."""
+"""The folder in which Linux shows processes.
+
+A process that has no /proc of its own sees its working folder here (see ``proving/lean.py``).
+"""
 _MEBIBYTE = 1 << 20
 
 
 def main() -> NoReturn:
-    """Answer requests until the channel is closed."""
+    """Answer requests until the channel is closed. The three arguments of the command line are those of ``Server``."""
     serve(Server(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])).answer)
     os._exit(0)
 
 
 class Server:
-    """Runs Lean on files in the working folder."""
+    """A server that runs ``program``, which is Lean, on a file in the working folder.
+
+    Lean is told to use at most ``memory_bytes``, and on Linux may map ``mapped_bytes`` for itself.
+    """
 
     def __init__(self, program: str, memory_bytes: int, mapped_bytes: int) -> None:
         self._program, self._mapped_bytes = program, mapped_bytes
@@ -42,13 +55,14 @@ class Server:
         self._environment = {**os.environ, "LD_ORIGIN_PATH": os.path.dirname(program)}
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Return what Lean says about the source in a request."""
+        """Return the answer to a request: what Lean printed about its source, and how Lean ended."""
         began = time.monotonic()
         Path(FILE).write_text(request["source"], encoding="utf-8")
         result = self._run(began + request["wall_s"])
         return {"id": request["id"], "seconds": time.monotonic() - began, **result}
 
     def _run(self, deadline: float) -> dict[str, Any]:
+        """Run Lean on the file, end it at the deadline or when it prints too much, and return how it ended and what it printed."""
         try:
             process = subprocess.Popen(
                 self._command,
@@ -62,11 +76,11 @@ class Server:
             return _result("crashed", None, b"", str(error).encode())
         with process:
             try:
-                ended, out, err = _output(process, deadline)
+                ended, out, err = _read_outputs(process, deadline)
             finally:
                 process.kill()
                 code = process.wait()
-        shutil.rmtree(str(process.pid), ignore_errors=True)
+        shutil.rmtree(str(process.pid), ignore_errors=True)  # the folder that _prepare made
         if not ended and b"out of memory" in err.lower():
             ended = "memory"
         elif not ended and code < 0:
@@ -74,7 +88,7 @@ class Server:
         return _result(ended, code, out, err)
 
     def _prepare(self) -> None:
-        """Prepare the new process before it becomes Lean."""
+        """Limit the memory of the new process before it becomes Lean, and make the link ``/proc/PID/exe`` for it."""
         if sys.platform != "linux":
             return
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
@@ -86,8 +100,11 @@ class Server:
             os.symlink(self._program, f"{os.getpid()}/exe")
 
 
-def _output(process: subprocess.Popen[bytes], deadline: float) -> tuple[str, bytes, bytes]:
-    """Return why the process has to be ended, or an empty string once it has closed its outputs, and both outputs."""
+def _read_outputs(process: subprocess.Popen[bytes], deadline: float) -> tuple[str, bytes, bytes]:
+    """Read standard output and standard error until the process ends or exceeds a limit.
+
+    Return the limit that it exceeded, ``timed_out`` or ``output``, or an empty string if it ended, and then the two outputs.
+    """
     outputs = {process.stdout: bytearray(), process.stderr: bytearray()}
     with selectors.DefaultSelector() as selector:
         for stream in outputs:
@@ -114,7 +131,10 @@ def _output(process: subprocess.Popen[bytes], deadline: float) -> tuple[str, byt
 
 
 def _result(ended: str, code: int | None, out: bytes, err: bytes) -> dict[str, Any]:
-    """Return the messages that Lean printed, each as a severity, a line and a text, with the end of its other output."""
+    """Return how Lean ended, its exit code, the messages in its standard output, and the end of its standard error.
+
+    With ``--json``, Lean prints a line for each message: ``{"severity": "error", "pos": {"line": 3, ...}, "data": "...", ...}``.
+    """
     messages = []
     for line in out.splitlines():
         try:
@@ -122,6 +142,6 @@ def _result(ended: str, code: int | None, out: bytes, err: bytes) -> dict[str, A
             position = message["pos"]["line"]
             messages.append([str(message["severity"]), int(position), str(message["data"])[:MAX_TEXT]])
         except (ValueError, LookupError, TypeError, RecursionError):
-            continue  # no message
-    said = err.decode("utf-8", "replace").strip()[-MAX_TEXT:]
-    return {"ended": ended, "exit_code": code, "messages": messages, "said": said}
+            continue  # the line is not a message
+    stderr = err.decode("utf-8", "replace").strip()[-MAX_TEXT:]
+    return {"ended": ended, "exit_code": code, "messages": messages, "said": stderr}

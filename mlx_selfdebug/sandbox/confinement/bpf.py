@@ -72,6 +72,7 @@ def one_of(values: Sequence[int], yes: Code, no: Code) -> Code:
         raise ValueError(
             f"{len(values)} values and {len(yes)} instructions are too many: a jump can skip at most {_MAX_JUMP}"
         )
+    # A test that succeeds skips the tests after it. One that fails goes on to the next, and the last one skips ``yes``.
     tests = [(EQUAL, last - i, 0 if i < last else len(yes), value) for i, value in enumerate(values)]
     return [*tests, *yes, *no] if values else no
 

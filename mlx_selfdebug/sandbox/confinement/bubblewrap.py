@@ -77,6 +77,7 @@ def _variables(environment: dict[str, str]) -> list[str]:
 
 
 def _layout_mounts(layout: Layout) -> Iterator[str]:
+    """Yield the options that show the files of a layout, and cover the hidden folders in it by empty ones."""
     for name in sorted(os.listdir("/")):
         if name.startswith("lib") and os.path.islink(f"/{name}"):
             yield from ("--symlink", os.readlink(f"/{name}"), f"/{name}")
@@ -94,6 +95,7 @@ def _layout_mounts(layout: Layout) -> Iterator[str]:
 
 
 def _root_mounts(root: Root) -> Iterator[str]:
+    """Yield the options for the mounts of a planned root."""
     for mount in root.mounts:
         if isinstance(mount, Memory):
             yield from ("--size", str(mount.n_bytes), "--tmpfs", mount.target)

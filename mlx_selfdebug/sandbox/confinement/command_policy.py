@@ -70,8 +70,8 @@ _PIPE, _REGULAR = 0o010000, 0o100000
 _COMMAND_PRCTLS = (*PRCTLS, 1, 29, 36, 37, 38, 0x53564D41)
 """Allowed options of ``prctl``.
 
-Those that a candidate may not use set the death signal, the timer slack, no_new_privs and the names of mappings, and concern the
-adoption of orphans.
+Those that a candidate may not use set the death signal (1), the timer slack (29), no_new_privs (38) and the names of mappings
+(0x53564D41), and set and read whether the process adopts orphans (36 and 37).
 """
 _SCHEDULING = ("sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr")
 

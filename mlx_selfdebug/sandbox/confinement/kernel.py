@@ -11,6 +11,7 @@ from mlx_selfdebug.sandbox.confinement.syscalls import this_machine
 
 ADDR_NO_RANDOMIZE = 0x0040000
 """The flag of ``personality`` with which programs are loaded at the same addresses each time."""
+# Options of ``prctl`` (``linux/prctl.h``).
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_GET_SECCOMP, PR_SET_KEEPCAPS, PR_SET_CHILD_SUBREAPER = 1, 4, 21, 8, 36
 PR_CAPBSET_DROP, PR_SET_SECUREBITS, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 24, 28, 38, 47
 

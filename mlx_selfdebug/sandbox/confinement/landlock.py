@@ -26,7 +26,9 @@ _READ_AND_WRITE = _READ | _WRITE_FILE | _REMOVE | _MAKE | _MOVE | _TRUNCATE
 """All that may be done in a writable folder. Executing, making devices and sockets, and controlling devices are not included."""
 _ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
 """The rights that a rule may grant on a file. The others are rights on a folder."""
+# The flag of a call that creates no ruleset but asks for the version, and the type of a rule for a path.
 _ASK_VERSION, _BENEATH_PATH = 1, 1
+# To bind and to connect, and to reach abstract sockets and signal processes that are not confined by the same ruleset.
 _ALL_TCP, _ALL_SCOPES = 0b11, 0b11
 # The versions of Landlock that introduced rules for TCP, scopes, and control of the log.
 _TCP_FROM, _SCOPES_FROM, _LOG_FROM = 4, 6, 7
@@ -80,8 +82,8 @@ def create(abi: int, files: int, tcp: int) -> int:
     The descriptor is closed on exec. Kinds of rights that this version does not know are left out. Raises OSError if the kernel
     refuses.
     """
-    n_fields = 1 + (abi >= _TCP_FROM) + (abi >= _SCOPES_FROM)
-    size = 8 * n_fields
+    # ``struct landlock_ruleset_attr``: three numbers of 64 bits, of which older versions accept only the first or the first two.
+    size = 8 * (1 + (abi >= _TCP_FROM) + (abi >= _SCOPES_FROM))
     attributes = ctypes.create_string_buffer(pack("QQQ", files, tcp, _ALL_SCOPES)[:size], size)
     return call("landlock_create_ruleset", ctypes.addressof(attributes), size, 0)
 
@@ -151,7 +153,7 @@ def _allow(ruleset: int, rule: Rule, deniable: int) -> None:
         return
     try:
         rights = _applicable_rights(rule.rights, os.fstat(fd).st_mode) & deniable
-        attributes = ctypes.create_string_buffer(pack("=Qi", rights, fd), 12)
+        attributes = ctypes.create_string_buffer(pack("=Qi", rights, fd), 12)  # struct landlock_path_beneath_attr
         if rights:
             call("landlock_add_rule", ruleset, _BENEATH_PATH, ctypes.addressof(attributes), 0)
     finally:

@@ -9,8 +9,8 @@ In the other, a keeper starts a command and watches over it as its parent. This 
         confinement.apply()
         run_untrusted_code()
 
-A layer that the kernel lacks is not in ``layers``, and ``details`` says why. Not this module but the probes decide whether the
-layers suffice (see ``isolation.py``).
+A layer that the kernel lacks is not in ``layers``, and ``details`` says why. Whether the layers suffice is not decided here: the
+probes find that out (see ``isolation.py``).
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class CommandConfinement:
         """Enter the layers of the forked child. Afterwards it should do nothing but become the command."""
         network = self.reach.network
         memory = (SHARED_MEMORY,) if "namespaces" in self.layers else ()
-        places = [each.place for each in self.reach.writable]
+        places = [folder.place for folder in self.reach.writable]
         rules = landlock.command_rules(self.reach, (*places, self.reach.temporary, *memory))
         layers = {
             "landlock": lambda: _enter_landlock(rules, network=network),

@@ -108,7 +108,7 @@ class CommandConfinement:
         if self._left_out:
             return list(argv)
         reach = self._reach
-        writable = [*(each.place for each in reach.writable), reach.temporary]
+        writable = [*(folder.place for folder in reach.writable), reach.temporary]
         readable = [os.path.realpath(path) for path in reach.readable]
         programs = [os.path.realpath(path) for path in reach.programs]
         return command_line(
@@ -154,6 +154,7 @@ def _on_macos() -> bool:
 
 
 def _close_all_but(keep: tuple[int, ...]) -> None:
+    """Close every descriptor of this process except those in ``keep``."""
     try:
         opened = [int(name) for name in os.listdir("/dev/fd")]
     except OSError:

@@ -62,6 +62,7 @@ class _Watched:
         return self.n_failed_looks >= MAX_FAILED_LOOKS and not self.is_over
 
     def add_measurement(self, footprint_bytes: int) -> None:
+        """Note one measurement. A footprint of 0 means that it failed."""
         if not footprint_bytes:
             self.n_failed_looks += 1
             return

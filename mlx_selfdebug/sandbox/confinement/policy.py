@@ -194,12 +194,12 @@ def by_number(machine: Machine, rules: dict[str, Code]) -> dict[int, Code]:
     return {machine.numbers[name]: code for name, code in rules.items() if name in machine.numbers}
 
 
-def complete_filter(machine: Machine, known: Code) -> bytes:
-    """Return the filter that judges the calls in this machine's table by ``known``.
+def complete_filter(machine: Machine, rules: Code) -> bytes:
+    """Return the filter that applies ``rules`` to the calls in this machine's table.
 
     It refuses calls that are newer than the table, and kills the caller for calls in the form of another machine.
     """
-    native = branch(AT_LEAST, FIRST_UNKNOWN, verdict(refuse(errno.ENOSYS)), known)
+    native = branch(AT_LEAST, FIRST_UNKNOWN, verdict(refuse(errno.ENOSYS)), rules)
     by_form: Code = [(LOAD, 0, 0, NUMBER), *branch(AT_LEAST, _X32, verdict(KILL), native)]
     return program(branch(EQUAL, machine.audit, by_form, verdict(KILL)), load=ARCHITECTURE)
 

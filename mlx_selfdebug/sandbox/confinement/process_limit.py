@@ -51,6 +51,7 @@ class ProcessLimit:
             self.close()
 
     def _set(self, highest: int) -> bool:
+        """Make ``highest`` the highest process number in this namespace, and return whether that was done."""
         setting = os.open(_SETTING, os.O_RDWR | os.O_CLOEXEC, dir_fd=self._proc)
         try:
             if os.fstat(setting).st_ino == os.fstat(self._outside).st_ino:  # the setting of the whole machine

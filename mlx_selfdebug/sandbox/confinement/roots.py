@@ -72,7 +72,7 @@ def sealed(layout: Layout) -> Root:
 def open_for(reach: Reach) -> Root:
     """Return the plan of a root that holds what the command may read, its writable folders, and private folders in memory."""
     shown = [_folder(path) for path in reach.read_only]
-    writable = [Bind(each.folder, each.place, NOSUID | NODEV | NOEXEC) for each in reach.writable]
+    writable = [Bind(item.folder, item.place, NOSUID | NODEV | NOEXEC) for item in reach.writable]
     memory = [Memory(reach.temporary, reach.temporary_bytes), Memory(SHARED_MEMORY, _SHARED_MEMORY_BYTES)]
     return Root(
         base=os.path.realpath(reach.layout.stdlib[0]),
@@ -101,7 +101,7 @@ def _outermost_first(mounts: Iterable[Bind | Memory]) -> tuple[Bind | Memory, ..
     # Sorted by their parts, paths come directly after the folder that holds them.
     for target in sorted(by_target, key=lambda path: path.split("/")):
         mount = by_target[target]
-        outer = next((each for each in reversed(kept) if target.startswith(each.target + "/")), None)
+        outer = next((other for other in reversed(kept) if target.startswith(other.target + "/")), None)
         if not (_shows_same_path_read_only(outer) and _shows_same_path_read_only(mount)):
             kept.append(mount)
     return tuple(kept)

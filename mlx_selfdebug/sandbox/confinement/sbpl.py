@@ -2,6 +2,11 @@
 
 A rule names operations and filters, and applies if any of the filters matches. A rule without a filter says what applies where no
 filter matches. This module only writes rules; ``seatbelt.py`` and ``seatbelt_command.py`` decide what they allow.
+
+    >>> print(rule("allow", ["file-read*"], [*subpaths(["/usr/lib"]), *literals(["/dev/null"])]))
+    (allow file-read*
+        (subpath "/usr/lib")
+        (literal "/dev/null"))
 """
 
 from __future__ import annotations

@@ -115,6 +115,7 @@ def _semaphores() -> list[str]:
 
 
 def _network() -> list[str]:
+    """Return the rules that allow the network and the lookup of host names."""
     return [
         "; The network, with the names of hosts.",
         rule("allow", ["system-socket"]),

@@ -55,8 +55,8 @@ Form = Literal["compare", "approx", "truth", "predicate", "raises", "text", "out
 """What an assert checks.
 
 ``compare``: two sides with an operator. ``approx``: that two numbers are close. ``truth``: that a result of the candidate is
-true, or false after ``not``. ``raises``: that an exception is raised. ``text``: what a session shows. ``output``: what a program
-prints. ``predicate``: anything else.
+true, or false after ``not``. ``raises``: that an exception is raised. ``text``: what an interactive session shows, as in a
+doctest. ``output``: what a program prints. ``predicate``: anything else.
 """
 _RAISES_FUNCTIONS = frozenset({"raises", "assertRaises", "assertRaisesRegex"})
 _CLOSE_FUNCTIONS = frozenset({"isclose", "allclose", "almost_equal"})
@@ -278,30 +278,39 @@ class _Rewriter(ast.NodeTransformer):
             guarded=self.place.guarded,
         )
         pair = _close_pair(test)
-        if pair is not None:
+        if pair is not None:  # abs(L - R) < eps, and the like
             site = replace(site, form="approx", got_left=self._got_left(*pair))
             return _Observed(site, _observed_pair(test, pair), self._late_side(pair[1], site.got_left))
-        if _is_call_of(test, _TEXT_FUNCTIONS, 2):
+        if _is_call_of(test, _TEXT_FUNCTIONS, 2):  # outputs_match(L, R), 'case 1'
+            # A failure shows the message, here "case 1", in place of the source of the assert.
             label = node.msg.value if isinstance(node.msg, ast.Constant) else site.text
             site = replace(site, form=_TEXT_FUNCTIONS[_name(test.func)], text=cut(str(label)))
             got, expected = test.args[:2]
             return _Observed(site, _observed_pair(test, (got, expected)), self._late_side(expected, True))
         if isinstance(test, ast.Compare) and len(test.ops) == 1:
             return self._observe_comparison(test, site)
-        negated = isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
-        inner = test.operand if isinstance(test, ast.UnaryOp) and negated else test
-        if not self.taint.is_result(inner):
-            return _Observed(site, test)
-        value = _recorded("left", inner)
-        expression = ast.UnaryOp(ast.Not(), value) if negated else value
-        return _Observed(replace(site, form="truth", expected=str(not negated)), expression)
+        return self._observe_truth(test, site)
 
     def _observe_comparison(self, test: ast.Compare, site: Site) -> _Observed:
+        """Return the assert of ``L op R`` with its two sides recorded."""
         right = test.comparators[0]
         got_left = self._got_left(test.left, right)
         expression = ast.Compare(_recorded("left", test.left), test.ops, [_recorded("right", right)])
         site = replace(site, form="compare", operator=_OPERATORS[type(test.ops[0])], got_left=got_left)
         return _Observed(site, expression, self._late_side(right, got_left))
+
+    def _observe_truth(self, test: ast.expr, site: Site) -> _Observed:
+        """Return the assert of ``f(x)`` or ``not f(x)`` with the result of the candidate recorded.
+
+        If the expression has neither form, nothing in it is recorded.
+        """
+        negated = isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
+        result = test.operand if isinstance(test, ast.UnaryOp) and negated else test
+        if not self.taint.is_result(result):
+            return _Observed(site, test)
+        value = _recorded("left", result)
+        expression = ast.UnaryOp(ast.Not(), value) if negated else value
+        return _Observed(replace(site, form="truth", expected=str(not negated)), expression)
 
     def _visit_statements(self, nodes: Sequence[ast.stmt], place: _Place) -> list[ast.stmt]:
         outer, self.place = self.place, place

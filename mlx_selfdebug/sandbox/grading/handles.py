@@ -225,11 +225,13 @@ class EntryPoint:
 
 
 def owner_of(handle: Handle) -> Owner:
+    """Return the candidate to which the object of a handle belongs."""
     owner: Owner = _get(handle, "__selfdebug_owner__")
     return owner
 
 
 def number_of(handle: Handle) -> int:
+    """Return the number by which the candidate knows the object of a handle."""
     number: int = _get(handle, "__selfdebug_number__")
     return number
 

@@ -13,9 +13,8 @@ def mutate(old: Any, new: Any) -> Any:
     Parts that both have stay the same objects and are changed in place, too, so that other references to them see the change.
     """
     kind = type(old)
-    if isinstance(old, dict) and isinstance(
-        new, dict
-    ):  # the codec turns a defaultdict into a dict, so their types may differ
+    # The types of two dicts may differ, since the codec turns a defaultdict into a dict.
+    if isinstance(old, dict) and isinstance(new, dict):
         _change_dict(old, new)
         return old
     if kind is not type(new):
@@ -32,6 +31,7 @@ def mutate(old: Any, new: Any) -> Any:
 
 
 def _change_list(old: list[Any] | deque[Any], new: list[Any] | deque[Any]) -> None:
+    # The elements that only ``new`` has are taken as they are.
     items = [mutate(before, after) for before, after in zip(old, new, strict=False)]
     items += list(new)[len(items) :]
     old.clear()

@@ -111,6 +111,7 @@ def _lines_match(got: str, expected: str) -> bool:
 
 
 def _words_match(got: str, expected: str) -> bool:
+    """Return whether two words match: as the same text, or as numbers if the expected one has a point or an exponent."""
     if got == expected:
         return True
     if not set(expected) & set(".eE"):  # a whole number is compared as text, like any other word

@@ -27,10 +27,10 @@ class References:
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
-        self._callables: list[Callable[..., Any]] = []
-        self._numbers: dict[int, int] = {}
-        self._handles: dict[int, Handle] = {}
-        self._built_ins = set(_PLAIN_TYPES)
+        self._callables: list[Callable[..., Any]] = []  # the checks' callables, each at the index that is its number
+        self._numbers: dict[int, int] = {}  # the numbers of these callables, by ``id`` of the callable
+        self._handles: dict[int, Handle] = {}  # by the number of the candidate's object
+        self._built_ins = set(_PLAIN_TYPES)  # the names of built-ins that the candidate may refer to
 
     def refer(self, value: Any) -> tuple[bytes, int, str] | None:
         """Return the kind, the number and the name of the reference as which ``value`` travels, or None if it cannot travel."""

@@ -164,6 +164,7 @@ class RemoteCandidate:
         return args, kwargs
 
     def _require_alive(self) -> None:
+        """Count a call. Raises StopChecks if the checks are to end, and CandidateDied if the candidate is dead."""
         self.n_calls += 1
         if self.closed:
             raise StopChecks("the candidate was called after the end of the checks")

@@ -70,6 +70,7 @@ def broken_checks(error: BaseException) -> Report:
 
 
 def _failure(data: Any) -> Failure:
+    """Return the failure from its part of a report. Raises ValueError if that part is not valid."""
     *texts, error = data
     _require(
         len(texts) + 1 == len(fields(Failure)) and all(type(text) is str for text in texts),

@@ -37,6 +37,7 @@ _REACHING_BUILTINS = frozenset(
         "vars",
     }
 )
+"""Built-ins that reach objects by their names, run code from text, or read input or files."""
 
 
 def are_shareable(checks: str, setup: str) -> bool:
@@ -45,6 +46,7 @@ def are_shareable(checks: str, setup: str) -> bool:
 
 
 def _is_harmless(node: ast.AST) -> bool:
+    """Return whether a node, without the nodes below it, touches nothing but the checks' own objects."""
     if isinstance(node, ast.Import):
         return all(alias.name in _STATELESS_MODULES for alias in node.names)
     if isinstance(node, ast.ImportFrom):

@@ -64,6 +64,7 @@ class Raises:
         return self._end("raised", error)
 
     def _expects(self, error: BaseException) -> bool:
+        """Return whether this is an exception that the block expects, by its type and its text."""
         if isinstance(self._kinds, str):
             names = {base.__name__ for base in type(error).__mro__}
             is_expected = self._kinds.rpartition(".")[2] in names
@@ -88,8 +89,8 @@ class Approx:
     """A value that equals every number that is close to ``expected``, as ``approx`` of pytest does.
 
     ``expected`` may also be a list, a tuple, a dict or an array, whose elements are compared one by one. A list may take the place
-    of a tuple, and a tuple that of a list. Unlike in pytest, these may be nested, other sequences and sets are never close to them,
-    and a ``Decimal`` must be equal. Values that are no numbers must be equal too.
+    of a tuple, and a tuple that of a list. Values that are not numbers must be equal. There are three differences from pytest:
+    containers may be nested, other sequences and sets are never close to a list or tuple, and a ``Decimal`` must be equal.
     """
 
     __hash__ = None  # type: ignore[assignment]
@@ -104,6 +105,7 @@ class Approx:
         return self._close(got, self.expected)
 
     def _close(self, got: Any, expected: Any) -> bool:
+        """Return whether two values are close. Lists, tuples, dicts and arrays are compared element by element."""
         if type(expected).__module__ == "numpy":
             return self._close(got, expected.tolist())
         if type(expected) in (list, tuple):
@@ -127,6 +129,7 @@ class Approx:
             return False
 
     def _within(self, got: Any, expected: Any) -> bool:
+        """Return whether two numbers differ by no more than the tolerance."""
         if got != got or expected != expected:  # one of them is not a number
             return self.nan_ok and got != got and expected != expected
         if abs(expected) == float("inf"):

@@ -132,6 +132,7 @@ class TracedCandidate(RemoteCandidate):
             self.log.end_request(alive=not self.death)
 
     def _receive(self, timeout_s: float) -> Frame:
+        """Return the next frame that is not a report of lines. Reports that come before it are added to the log."""
         deadline = time.monotonic() + timeout_s
         while True:
             frame = super()._receive(deadline - time.monotonic())

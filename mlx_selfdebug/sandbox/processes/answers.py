@@ -4,7 +4,8 @@ Everything in this process is untrusted as soon as the source is loaded. This mo
 whatever the candidate does to it, it can only answer with values. While a call runs, the candidate may call the callables that the
 checks passed to it, and the checks may call the candidate again before such a callable returns.
 
-The module is loaded bare, together with the codec, unboxing, references, programs and tracing. It imports nothing of the package.
+This module is loaded without the package around it (see ``candidate.py``), so it imports nothing of the package. The other
+modules that it needs are loaded in the same way, under names such as ``_selfdebug_codec``.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ def warm_up() -> None:
 
 
 def _send_executed(counts: dict[int, int]) -> None:
+    """Send how often lines of the source ran in the current request, by line number."""
     send(codec.TRACED, _current or 0, codec.encode(counts))
 
 
@@ -201,6 +203,7 @@ def _decoded(body: bytes) -> Any:
 
 
 def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, Any]:
+    """Call the function, and return the kind and the content of the reply: its result, or the record of its exception."""
     try:
         return codec.RETURNED, function(*args, **kwargs)
     except SystemExit as error:
@@ -212,6 +215,7 @@ def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
 
 
 def _encoded_reply(result: Any, changed_arguments: Any) -> bytes:
+    """Return the body of a reply. Raises LimitError if it is too large."""
     try:
         return _encode((result, changed_arguments), _output_bytes)
     except (codec.LimitError, MemoryError):

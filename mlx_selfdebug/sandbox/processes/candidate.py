@@ -27,7 +27,7 @@ _PRIVATE_MODULES = (
 )
 """The modules that work in the candidate's process: the name under which each is imported, and its file.
 
-Each comes after those that it imports.
+They are loaded under names of their own, without the package around them. Each comes after those that it imports.
 """
 
 

@@ -148,7 +148,7 @@ class _Running:
         return json.loads(line)
 
     def _watch(self, begin: float) -> Done:
-        """Read the outputs and look at what the command uses until it ends or exceeds a limit, which ends it."""
+        """Read the outputs and watch what the command uses, until it ends or is ended because it exceeds a limit."""
         growth = Growth([writable.folder for writable in self._command.reach.writable], self._limits.files)
         poll = select.poll()
         for fd in (self._control.fileno(), *self._outputs):
@@ -177,7 +177,7 @@ class _Running:
                 self._exceed("killed", "ended by its caller")
             if self._limit:
                 with suppress(OSError):  # the keeper may have ended in the meantime
-                    self._control.sendall(b"e")
+                    self._control.sendall(b"e")  # any byte asks the keeper to end the command
                 return self._receive_done()
 
     def _look(self) -> None:
@@ -205,6 +205,7 @@ class _Running:
         self._limit = self._limit or (ending, reason)
 
     def _receive_done(self) -> Done:
+        """Return the keeper's message that everything has ended. Raises SandboxError if the keeper was lost."""
         done: Done | None = self._receive(EXIT_S)
         if done is not None:
             return done
@@ -251,6 +252,7 @@ class _Running:
             os.waitpid(self._pid, 0)
 
     def _reaped(self) -> bool:
+        """Return whether the keeper has ended and been waited for."""
         try:
             return os.waitpid(self._pid, os.WNOHANG)[0] != 0
         except ChildProcessError:  # another part of this program has already waited for this process
@@ -264,7 +266,9 @@ class _Running:
 
 def _generations(layers: Sequence[str], bubblewrap: bool) -> int:
     """Return the number of processes that come before the command: the keeper, and those that made its namespaces."""
-    return 3 if bubblewrap else 2 if "namespaces" in layers else 1
+    if bubblewrap:
+        return 3
+    return 2 if "namespaces" in layers else 1
 
 
 def _readable(fds: Iterable[int], deadline: float) -> list[int]:

@@ -29,7 +29,7 @@ class Ending:
     cpu_s: float
     """The processor seconds that the process used."""
     peak_bytes: int
-    """The highest memory use; 0 if it was not measured."""
+    """The highest memory use in bytes, or 0 if it was not measured."""
     killed: bool = False
     """Whether the process was still alive when the sandbox ended it."""
 
@@ -40,10 +40,10 @@ class Ending:
 
 
 def settle(report: Report, ending: Ending, limits: Limits) -> Report:
-    """Return the report with the outcome and the error of a candidate that stopped answering. Other reports are returned as they
-    are.
+    """Return the report with the right outcome and error for a candidate that stopped answering.
 
-    The grader cannot tell why a candidate stopped answering, but the way in which its process ended can.
+    The grader cannot tell why a candidate stopped answering, but the way in which its process ended can. Any other report is
+    returned as it is.
     """
     if not report.silence:
         return report

@@ -29,8 +29,9 @@ class Load:
 class Family:
     """The processes of one command.
 
-    They are the descendants of the process ``pid`` without its first generations: ``keepers`` is the number of processes, this one
-    included, that come before the command itself.
+    ``pid`` is the number of the process that the caller started. The command itself comes some generations later, and ``keepers``
+    is the number of processes before it. With namespaces, for example, there are two: the launcher, and the keeper in the
+    namespaces.
     """
 
     def __init__(self, pid: int, keepers: int) -> None:
@@ -52,7 +53,8 @@ class Family:
         memory_bytes = sum(_held_bytes(pid) for pid in members)
         if memory_bytes > memory_limit:
             memory_bytes = sum(_shared_bytes(pid) for pid in members)
-        keeper_stat = _Stat.of(keeper)  # the keeper has waited for the processes that have ended
+        # The processes that have ended count in the times of the keeper, which has waited for them.
+        keeper_stat = _Stat.of(keeper)
         cpu_s = sum(stat.cpu_s for stat in stats) + (keeper_stat.children_cpu_s if keeper_stat else 0.0)
         return Load(sum(stat.threads for stat in stats), memory_bytes, cpu_s)
 
@@ -102,6 +104,7 @@ class _Stat:
         fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
         if len(fields) < 18:
             return None
+        # From 11 to 14: utime, stime, cutime and cstime in ticks. 17: num_threads.
         user, system, children_user, children_system = (int(field) / _TICKS_PER_S for field in fields[11:15])
         children_cpu_s = children_user + children_system
         return cls(int(fields[17]), user + system + children_cpu_s, children_cpu_s)

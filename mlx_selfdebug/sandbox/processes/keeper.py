@@ -2,9 +2,15 @@
 
     caller --settings--> keeper --fork--> command --fork--> whatever it starts
 
-Caller and keeper exchange lines of JSON over a control socket: ``Settings``, then ``Started``, then ``Done`` once everything has
-ended. A single byte from the caller ends the command early. The keeper ends when the caller does, because the control socket is
-closed then.
+Caller and keeper exchange lines of JSON over a control socket: ``Settings`` from the caller, then ``Started`` from the keeper,
+and ``Done`` from the keeper once everything has ended.
+
+    {"argv": ["/usr/bin/python3", "-c", "print(1)"], "environment": {"HOME": "/tmp/x/home"}, "folder": "/tmp/project", ...}
+    {"error": "", "layers": ["namespaces", "landlock", "seccomp"], "details": {"landlock": "ABI 4: files, TCP", ...}}
+    {"status": 0, "cpu_s": 0.03, "peak_bytes": 9437184, "killed": false}
+
+A single byte from the caller ends the command early. The keeper ends when the caller does, because the control socket is closed
+then.
 
 The keeper is the first process of its namespace, so nothing that the command starts can outlive it: the kernel ends such processes
 along with the keeper. On Linux without namespaces, the keeper adopts the orphans of the command and ends them itself. On macOS it
@@ -60,9 +66,13 @@ class KernelLimits(TypedDict):
     """The limits of a command that the kernel enforces."""
 
     cpu_s: int
+    """Processor seconds of each process."""
     memory_bytes: int
+    """Bytes that each process may map for itself."""
     disk_bytes: int
+    """The maximum size of a file."""
     processes: int
+    """The number of processes and threads, if the kernel can count those of the command alone."""
 
 
 class Settings(TypedDict):
@@ -102,7 +112,7 @@ class Done(TypedDict):
     cpu_s: float
     """Processor seconds of all these processes."""
     peak_bytes: int
-    """The highest memory use of any one of them."""
+    """The highest memory use, in bytes, of any one of them."""
     killed: bool
     """Whether the caller had the command ended."""
 

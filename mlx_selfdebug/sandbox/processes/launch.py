@@ -119,6 +119,7 @@ def spawn(words: Sequence[str], environment: Mapping[str, str], descriptors: Seq
             list(words),
             environment,
             file_actions=actions,
+            # The process must not inherit that this program blocks or ignores a signal.
             setsigmask=[],
             setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGXCPU, signal.SIGPIPE],
         )
@@ -145,7 +146,10 @@ def zygote_command(setup: Setup) -> list[str]:
 
 
 def keeper_command(reach: Reach, *, in_bubblewrap: bool) -> list[str]:
-    """Return the command line that starts the keeper of a confined command, with that of bubblewrap around it if so wanted."""
+    """Return the command line that starts the keeper of a confined command.
+
+    With ``in_bubblewrap``, it is the command line of bubblewrap, which starts the keeper in namespaces.
+    """
     layout = this_interpreter()
     inner = boot(layout, "keeper")
     if not in_bubblewrap:

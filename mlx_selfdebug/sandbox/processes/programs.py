@@ -1,10 +1,10 @@
 """Run a source as a program that reads text from descriptor 0 and writes text to descriptor 1.
 
-Both descriptors are pipes. Threads feed the one and empty the other, so they work for a program as they do elsewhere: one that
-leaves its input unread does not hang, and one that reads past its input gets the end of the file. What the program writes to its
-standard error is discarded.
+Both descriptors are pipes. One thread writes the input into its pipe, and another reads the output from the other pipe. So a
+program that leaves its input unread does not hang, and a program that reads past its input gets the end of the file. What the
+program writes to its standard error is discarded.
 
-The module is loaded bare in the candidate's process, beside the codec, and imports nothing of the package.
+This module is loaded without the package around it (see ``candidate.py``), so it imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class Program:
         return data.decode("utf-8", "surrogateescape")
 
     def _run(self) -> None:
+        """Run the codes in a new module ``__main__``, and then what an interpreter runs at its end."""
         module = type(sys)("__main__")
         sys.modules["__main__"] = module
         sys.argv = [self._file]
@@ -117,6 +118,7 @@ def _connect_input(data: bytes) -> None:
 
 
 def _feed(fd: int, data: bytes) -> None:
+    """Write ``data`` into the pipe and close it. This runs in a thread of its own."""
     view = memoryview(data)
     try:
         while view:

@@ -3,8 +3,8 @@
 An object of the candidate gets a number, by which the checks can have operations performed on it. A callable of the checks gets a
 stand-in here, which calls it over the channel.
 
-The module is loaded bare in the candidate's process, beside the codec and unboxing, and imports nothing of the package. It is as
-untrusted as everything that runs there.
+This module is loaded without the package around it (see ``candidate.py``), so it imports nothing of the package. It is as
+untrusted as everything that runs in the candidate's process.
 """
 
 from __future__ import annotations
@@ -44,12 +44,11 @@ class References:
 
     def __init__(self, ask: Callable[[int, tuple[Any, ...], dict[str, Any]], Any]) -> None:
         self._ask = ask
-        self._objects: list[Any] = []
-        self._numbers: dict[Any, int] = {}
-        self._stand_ins: dict[int, Callable[..., Any]] = {}
-        self._received: dict[
-            int, tuple[bytes, int, str]
-        ] = {}  # by the id of what came from the checks, which goes back as it came
+        self._objects: list[Any] = []  # the candidate's objects, each at the index that is its number
+        self._numbers: dict[Any, int] = {}  # the numbers of these objects, by ``_key``
+        self._stand_ins: dict[int, Callable[..., Any]] = {}  # by the number of the callable that each calls
+        # The references by which objects came from the checks, by ``id`` of the object. The objects go back by the same references.
+        self._received: dict[int, tuple[bytes, int, str]] = {}
 
     def refer(self, value: Any) -> tuple[bytes, int, str] | None:
         """Return the kind, the number and the name of the reference as which ``value`` travels, or None if there are too many."""
@@ -100,6 +99,8 @@ _BUILTIN_METHOD = type("".join)
 
 
 def _stand_in(ask: Callable[..., Any], number: int, name: str) -> Callable[..., Any]:
+    """Return a function called ``name`` that calls the callable of the checks with this number."""
+
     def callback(*args: Any, **kwargs: Any) -> Any:
         return ask(number, args, kwargs)
 
@@ -147,11 +148,12 @@ def built_in_error(name: str, message: str) -> BaseException:
 
 
 def _copied(name: str) -> Callable[[Any], Any]:
-    # The module copy is imported only when it is used.
+    """Return the function ``copy.copy`` or ``copy.deepcopy``, for which the module is imported only when it is called."""
     return lambda target: getattr(__import__("copy"), name)(target)
 
 
 def _reflected(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return ``function`` with its operands swapped, as a reflected operator such as ``__radd__`` needs it."""
     return lambda target, other: function(other, target)
 
 

@@ -3,7 +3,7 @@
 The counts are untrusted, like everything that comes from the candidate's process. They may be false, and they decide nothing. Only
 the thread that answers requests is traced.
 
-The module is loaded bare in the candidate's process, beside ``answers``, and imports nothing of the package.
+This module is loaded without the package around it (see ``candidate.py``), so it imports nothing of the package.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Turn values that stand for plain data into that data: NumPy's scalars and arrays, named tuples, and some others.
 
-The result is sent like any other data of the candidate. It is as untrusted as that, and it is the grader that compares it.
+The result is sent to the grader like any other data of the candidate, and is as untrusted. The grader compares it.
 
-The module is loaded bare in the candidate's process, beside the codec, and imports nothing of the package.
+This module is loaded without the package around it (see ``candidate.py``), so it imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ _DICT_VIEWS: tuple[type, ...] = type({}.keys()), type({}.items())
 
 
 def unboxed(value: Any) -> Any:
-    """Return a NumPy scalar, or an array without dimensions, as the plain data that it holds. Any other value is returned as it is.
+    """Return a NumPy scalar, or an array without dimensions, as the plain data that it holds. Return any other value as it is.
 
-    So is a scalar that no plain data equals: a long double, a missing time, or a time that is not a whole number of microseconds.
+    A scalar is also returned as it is if no plain data equals it: a long double, a missing time, or a time that is not a whole
+    number of microseconds.
     """
     numpy = sys.modules.get("numpy")
     if numpy is None or not issubclass(type(value), (numpy.generic, numpy.ndarray)) or value.ndim:
@@ -35,8 +36,10 @@ def unboxed(value: Any) -> Any:
 def plain_form(value: Any) -> Any:
     """Return the plain data that an object stands for, or None if it stands for none.
 
-    A named tuple stands for the tuple of its fields, an array for the list of its elements, the keys or items of a dict for a
-    set, and a datetime or time for the same with the offset of its time zone in place of the zone.
+    - A named tuple stands for the tuple of its fields.
+    - An array stands for the list of its elements.
+    - The keys or the items of a dict stand for a set.
+    - A datetime or time stands for the same with a fixed offset in place of its time zone.
     """
     kind = type(value)
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):

@@ -37,7 +37,7 @@ GRADER_S = 130.0
 This is a little more than the grader allows itself.
 """
 GRADER_MEMORY_BYTES = 2 << 30
-"""Memory of a grader, on top of what the zygote maps."""
+"""Bytes of memory of a grader, on top of what the zygote maps."""
 RUNS_PER_ZYGOTE = 2000
 """The number of runs after which a zygote is replaced."""
 _MAX_MESSAGE_BYTES = 1 << 20
@@ -123,6 +123,7 @@ class Worker:
             raise WorkerError(f"a sandbox process was started with less confinement than was probed ({reasons})")
 
     def _launch(self) -> None:
+        """End the zygote if there is one, and start another. Raises WorkerError if that fails."""
         self.close()
         ours, theirs = socket.socketpair()
         try:

@@ -233,6 +233,7 @@ class Zygote:
         os.close(channel)
 
     def _forked_candidate(self) -> _Spare:
+        """Fork a candidate's process that waits for its program, and return it."""
         ours, theirs = _socket_pair()
         limits = self._limits
         pid = _fork(

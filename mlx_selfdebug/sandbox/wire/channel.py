@@ -1,4 +1,9 @@
-"""Send and receive frames at the trusted end of a channel. A frame has a kind, an id and a body. Every wait is bounded."""
+"""Send and receive frames at the trusted end of a channel. Every wait is bounded.
+
+A frame is a message with a kind, an id and a body. On the socket, the kind takes 1 byte, the id 8 bytes, the length of the body 4
+bytes, and the body follows. Numbers begin with their lowest byte. The frame of kind 2 with the id 5 and the body ``b"ab"`` is
+``02 05 00 00 00 00 00 00 00 02 00 00 00 61 62``.
+"""
 
 from __future__ import annotations
 

@@ -13,35 +13,49 @@ Any other value, such as an instance of a subclass, is treated in one of three w
 
 The depth of a value, its number of parts, the size of its integers and its length in bytes are bounded on both sides.
 
-The child gets this module's compiled code over the channel. So the module imports nothing of the package and little of the standard
-library. It uses no pickle, which would run code of the other side.
+No pickle is used, since reading one can run code that the other side chose. An encoded value begins with a tag of one byte, which
+says what follows. A list, for example, is ``l``, the number of its items in 4 bytes, and the items:
 
+    >>> encode([True, "ab"])
+    b'l\\x02\\x00\\x00\\x00Ts\\x02\\x00\\x00\\x00ab'
     >>> decode(encode([1, (2.5, "a")]), 100)
     [1, (2.5, 'a')]
+
+In the candidate's process this module is loaded without the package around it (see ``processes/candidate.py``). So it imports
+nothing of the package and as little as possible of the standard library.
 """
 
 from __future__ import annotations
 
 import sys
 
-TYPE_CHECKING = False  # importing typing would double the start-up time of a child
+TYPE_CHECKING = False  # type checkers take this for typing.TYPE_CHECKING, which would have to be imported
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sized
     from typing import Any
 
 MAX_DEPTH = 200
+"""The maximum depth of nested values."""
 MAX_NODES = 1 << 18
 """The maximum number of parts of a value, at all depths together."""
 MAX_INT_BYTES = 1 << 15
+"""The maximum length of an int."""
 MAX_FRACTION_BITS = 1 << 13
-"""The maximum length of a numerator or denominator. It is less than that of an int, since making a Fraction reduces it."""
+"""The maximum length of a numerator or denominator.
+
+It is less than that of an int, because ``Fraction`` cancels common factors, which takes long for large numbers.
+"""
 MAX_EXPONENT = 10**5
 """The maximum exponent of a Decimal. To convert one with a larger exponent to an int would take all memory."""
 MAX_NAME_BYTES = 80
 """The maximum length of the name of a type. Longer names are cut."""
 MAX_EQUAL_HASHES = 64
-"""The maximum number of members of a set or dict whose hash another member has too. To build a set of many such takes hours."""
+"""The maximum number of members of a set or dict whose hash another member has too.
+
+The time to build a set grows with the square of this number, so without a bound a hostile process could take hours of it.
+"""
 MAX_TRACED_CALLS = 64
+"""The number of calls in a traced run whose lines are counted."""
 MAX_TRACED_LINES = 100_000
 """The number of lines that a traced call may run, each counted as often as it runs, before it is stopped."""
 
@@ -113,12 +127,9 @@ def encode(value: Any, max_bytes: int = 1 << 30) -> bytes:
 
 
 class Encoder:
-    """A writer of values to the byte array ``out``.
+    """A writer of one value to the byte array ``out``.
 
-    Every value begins with a tag of one byte. ``foreign`` is the name of the type of a part that could be sent neither as plain
-    data nor as a reference, or an empty text. ``unbox`` returns the plain data that an object stands for, or the object itself.
-    ``refer`` returns the kind, the number and the name of the reference to an object, or None if it cannot be referred to. Methods
-    raise LimitError if the value exceeds ``max_bytes`` or the bounds of this module.
+    Its methods raise LimitError if the value exceeds ``max_bytes`` or the bounds of this module.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -126,8 +137,11 @@ class Encoder:
         self.nodes = 0
         self.max_bytes = max_bytes
         self.foreign = ""
+        """The name of the type of a part that could be sent neither as plain data nor as a reference, or an empty text."""
         self.unbox: Callable[[Any], Any] | None = None
+        """Returns the plain data that an object stands for, or the object itself if it stands for none."""
         self.refer: Callable[[Any], tuple[bytes, int, str] | None] | None = None
+        """Returns the kind, the number and the name of the reference to an object, or None if it cannot be referred to."""
 
     def put(self, value: Any, depth: int) -> None:
         """Write a value that is nested ``depth`` deep."""
@@ -173,6 +187,7 @@ class Encoder:
         self.out += data
 
     def integer(self, value: int, _depth: int) -> None:
+        """Write an integer as its bytes, lowest first, with their number before them."""
         size = value.bit_length() // 8 + 1
         if size > MAX_INT_BYTES:
             raise LimitError("the integer is too large")
@@ -185,6 +200,7 @@ class Encoder:
             self.put(item, depth + 1)
 
     def pairs(self, tag: bytes, value: dict[Any, Any], depth: int) -> None:
+        """Write a tag, the number of the dict's items, and each key with its value."""
         self.out += tag + len(value).to_bytes(4, "little")
         for key, item in dict.items(value):
             self.put(key, depth + 1)
@@ -259,9 +275,8 @@ def decode(data: bytes, max_bytes: int) -> Any:
 class Decoder:
     """A reader of one value from bytes that an untrusted process may have written.
 
-    ``saw_opaque`` says whether a part of the value was not plain data. ``resolve`` returns the object for the kind, the number and
-    the name of a reference, and raises CodecError on a reference that was never given out. The methods below ``whole`` read one
-    part of the value from the current position. Whatever they raise on bytes that no encoder wrote, ``whole`` raises as CodecError.
+    The methods below ``whole`` read one part of the value from the current position. Whatever they raise on bytes that no encoder
+    wrote, ``whole`` raises as CodecError.
     """
 
     def __init__(self, data: bytes, max_bytes: int) -> None:
@@ -271,7 +286,12 @@ class Decoder:
         self._position = 0
         self._nodes = 0
         self.saw_opaque = False
+        """Whether a part of the value that has been read was not plain data."""
         self.resolve: Callable[[bytes, int, str], Any] | None = None
+        """Returns the object for the kind, the number and the name of a reference.
+
+        It raises CodecError on a reference that was never given out.
+        """
 
     def whole(self) -> Any:
         """Return the value. Raises CodecError on bytes that no encoder wrote, and on bytes after the value."""
@@ -326,6 +346,7 @@ class Decoder:
         return self.sized().decode("utf-8", "surrogatepass")
 
     def items(self, depth: int) -> list[Any]:
+        """Return the next items, before which their number stands."""
         count = self.count()
         if count > MAX_NODES:
             raise LimitError("the value is too large")
@@ -346,6 +367,7 @@ class Decoder:
         return pairs
 
     def opaque(self, _depth: int) -> Opaque:
+        """Return the stand-in for a value of which only the name of its type was sent."""
         self.saw_opaque = True
         name = self.sized()[:MAX_NAME_BYTES].decode("utf-8", "replace")
         return Opaque(identifier(name))
@@ -372,6 +394,7 @@ class Decoder:
         return value
 
     def decimal(self, depth: int) -> Any:
+        """Return the Decimal whose text comes next."""
         from decimal import Decimal, InvalidOperation
 
         try:
@@ -383,6 +406,7 @@ class Decoder:
         return value
 
     def deque(self, depth: int) -> Any:
+        """Return the deque whose items and maximum length come next."""
         from collections import deque
 
         items, maxlen = self.get(depth + 1)
@@ -401,6 +425,7 @@ class Decoder:
         return OrderedDict(self.part(depth, dict))
 
     def fraction(self, depth: int) -> Any:
+        """Return the fraction whose numerator and denominator come next."""
         from fractions import Fraction
 
         numerator, denominator = self.parts(depth, int, int)
@@ -413,16 +438,21 @@ class Decoder:
         import datetime
 
         fields = self.part(depth, tuple)
-        zone = fields[n_fields:] if name in ("time", "datetime") else ()  # a time zone or nothing
-        if [*map(type, fields)] != [int] * n_fields + [datetime.timezone] * len(zone) or len(zone) > 1:
+        numbers, zones = fields[:n_fields], fields[n_fields:]
+        max_zones = 1 if name in ("time", "datetime") else 0
+        if [*map(type, numbers)] != [int] * n_fields or [*map(type, zones)] != [datetime.timezone] * len(zones):
             raise CodecError("the parts have the wrong types")
-        return getattr(datetime, name)(*fields[:n_fields], **({"tzinfo": zone[0]} if zone else {}))
+        if len(zones) > max_zones:
+            raise CodecError("there are too many parts")
+        kind = getattr(datetime, name)
+        return kind(*numbers, tzinfo=zones[0]) if zones else kind(*numbers)
 
     def timezone(self, depth: int) -> Any:
+        """Return the time zone whose offset, and perhaps name, come next."""
         from datetime import timedelta, timezone
 
         parts = self.part(depth, tuple)
-        if [*map(type, parts)] != [timedelta, str][: len(parts)] or not parts:
+        if tuple(map(type, parts)) not in ((timedelta,), (timedelta, str)):
             raise CodecError("the parts have the wrong types")
         return timezone(*parts)
 

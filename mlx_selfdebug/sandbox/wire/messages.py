@@ -22,14 +22,14 @@ from mlx_selfdebug.sandbox.wire import codec
 
 # The kinds of frames. Those between a grader and its candidate are in codec.py and have lower numbers.
 SETTINGS, STARTED, START_FAILED, DONE, REQUEST, PREPARED, REPORT, EXECUTED = range(32, 40)
-# The kinds of orders.
+# The kinds of orders: start a grader, begin a run with a new candidate, end the candidate of a run, and end its grader as well.
 GRADER, RUN, END, END_GRADER = range(1, 5)
 # The maximum lengths of the bodies of frames.
 MAX_REPORT_BYTES = 1 << 20
 MAX_EXECUTED_BYTES = 4 << 20
 MAX_REQUEST_BYTES = 1 << 30
 MAX_PREPARED_BYTES = 64 << 20
-_ORDER = struct.Struct("<BBQ")
+_ORDER = struct.Struct("<BBQ")  # the kind, the grace and the number of the run
 ORDER_BYTES = _ORDER.size
 
 
@@ -71,7 +71,7 @@ class ChildLimits:
 
 @dataclass(frozen=True)
 class Done:
-    """How the candidate of one run ended."""
+    """The zygote's message about how the candidate of one run ended."""
 
     run: int
     """The number of the run."""

@@ -111,6 +111,13 @@ def test_pipes_and_sockets_are_not_copied(project: Path) -> None:
         assert not (scratch.folder / "pipe").exists()
 
 
+def test_what_is_not_copied_is_not_counted(project: Path) -> None:
+    os.mkfifo(project / "pipe")
+    (project / "away").symlink_to("/")
+    with scratch_copy(project) as scratch:
+        assert scratch.n_files == 2
+
+
 def test_too_large_a_project_is_refused_with_its_largest_file(project: Path) -> None:
     (project / "data").write_bytes(b"x" * 5000)
     with (
