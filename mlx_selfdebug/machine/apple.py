@@ -22,6 +22,8 @@ TIMEOUT_S = 2.0
 _SYSCTL_KEYS = (
     "machdep.cpu.brand_string", "hw.perflevel0.physicalcpu", "hw.perflevel1.physicalcpu", "iogpu.wired_limit_mb",
 )  # fmt: skip
+MAX_DIGITS = 12
+"""Longer numbers are not believed. Python refuses to read one of more than 4,300 digits."""
 _PRESSURES = ("nominal", "moderate", "heavy", "trapping", "sleeping")
 """The levels of ``com.apple.system.thermalpressurelevel``, from 0 up, as in ``OSThermalNotification.h``."""
 
@@ -94,7 +96,7 @@ def parse_sysctl(text: str) -> dict[str, str]:
 def parse_gpu_cores(text: str) -> int | None:
     """Return the number of GPU cores in the output of ``ioreg``, which has a line such as ``"gpu-core-count" = 10``."""
     match = re.search(r'"gpu-core-count"\s*=\s*(\d+)', text)
-    return int(match[1]) if match else None
+    return _number(match[1]) if match else None
 
 
 def parse_sw_vers(text: str) -> str | None:
@@ -126,8 +128,8 @@ def parse_low_power(text: str) -> bool | None:
 def parse_pressure(text: str) -> str | None:
     """Return the name of the thermal pressure in a line such as ``com.apple.system.thermalpressurelevel 0``."""
     match = re.search(r"thermalpressurelevel\s+(\d+)", text)
-    level = int(match[1]) if match else -1
-    return _PRESSURES[level] if 0 <= level < len(_PRESSURES) else None
+    level = _number(match[1]) if match else None
+    return _PRESSURES[level] if level is not None and level < len(_PRESSURES) else None
 
 
 @dataclass(frozen=True)
@@ -152,4 +154,5 @@ def parse_macmon(line: str) -> PowerSample | None:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() else None
+    """Return the whole number in ``text``, or None if it is no number or has more digits than any that is asked for here."""
+    return int(text) if text and text.isdecimal() and len(text) <= MAX_DIGITS else None

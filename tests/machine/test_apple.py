@@ -125,6 +125,13 @@ def test_a_superscript_is_no_number_of_cores() -> None:
     assert apple.read_hardware(answering(sysctl="hw.perflevel0.physicalcpu: \u00b2")).performance_cores is None
 
 
+@pytest.mark.parametrize("before", ['"gpu-core-count" = ', "thermalpressurelevel ", "iogpu.wired_limit_mb: "])
+def test_a_number_of_five_thousand_digits_is_unknown(before: str) -> None:
+    answers = dict.fromkeys(("ioreg", "notifyutil", "sysctl"), before + "1" * 5000)
+    assert apple.read_hardware(answering(**answers)) == apple.Hardware(None, None, None, None, None)
+    assert apple.thermal_pressure(answering(**answers)) is None
+
+
 @given(st.text())
 def test_no_parser_fails_on_any_text(text: str) -> None:
     for parser in PARSERS:
