@@ -99,8 +99,8 @@ def _mbpp_task(record: Mapping[str, Any]) -> Task:
     if not shown:
         raise ValueError("the prompt holds no assert")
     imports = ["import math", *(record.get("test_imports") or [])]
-    # Asserts of the field "assertion" agree with the reference more often than the prompt's assert does. Only the prompt's assert
-    # may show a wrapper, such as ``set``, and then it is preferred.
+    # Asserts of the field "assertion" agree with the reference more often than the prompt's assert does. So the prompt's assert is
+    # preferred only if it shows a wrapper, such as ``set``.
     public = shown[0] if _wrapper(shown[0]) or not asserts else asserts[0]
     return Task(
         id="MBPP+/" + str(record["task_id"]).rpartition("/")[2],
