@@ -29,14 +29,14 @@ def is_foreign(origin: str) -> bool:
 
 
 class Imports:
-    """The imports of a module, at its top level and anywhere else in it, and what its top level assigns from them to names."""
+    """The imports of a module, wherever they are in it, and the aliases of its top level, such as ``join = os.path.join``."""
 
     def __init__(self, tree: ast.Module, module_name: str = "") -> None:
         """Read the imports of ``tree``. ``module_name`` is the dotted name of the module, if it is known."""
         self.origins: dict[str, str] = {}
-        """The origins of the names that imports and such assignments bind, by these names."""
+        """The origin of each name that an import or an alias binds, by the name."""
         self.modules: set[str] = set()
-        """The origins that are certainly modules, because ``import`` names them."""
+        """The origins that are certainly modules, because ``import`` statements name them."""
         self.stars: list[str] = []
         """The modules from which ``*`` is imported."""
         for node in ast.walk(tree):
@@ -121,6 +121,7 @@ class Scoped(ast.NodeTransformer):
 
 
 def _local_names(node: _Function) -> set[str]:
+    """Return the parameters and variables of a function, those of the functions inside it included."""
     parts = list(ast.walk(node))
     stored = {part.id for part in parts if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
     return stored | {part.arg for part in parts if isinstance(part, ast.arg)}
@@ -152,10 +153,16 @@ class _Collector(Scoped):
 
 
 class Renamed(Scoped):
-    """Gives tested things the names that they have in checks, and drops the imports that checks cannot make."""
+    """Gives tested things the names that they have in checks, and drops the imports that checks cannot make.
+
+    If ``shop.prices.total`` has the name ``total`` in checks, ``from shop import prices; prices.total(x)`` becomes ``total(x)``.
+    """
 
     def __init__(self, imports: Imports, name_of: Callable[[str], str]) -> None:
-        """``name_of`` returns the new name for what has a certain origin, or an empty string if its name stays."""
+        """Prepare the transformer.
+
+        ``name_of`` takes an origin, and returns the new name of what has that origin, or an empty string if the name stays.
+        """
         super().__init__(imports)
         self.name_of = name_of
 
@@ -186,6 +193,7 @@ class Renamed(Scoped):
         return node if node.names else ast.copy_location(ast.Pass(), node)
 
     def _is_kept(self, module: str, origin: str = "") -> bool:
+        """Return whether checks keep an import from ``module``. ``origin`` is that of the imported name, if there is one."""
         return not is_foreign(module) and module.partition(".")[0] not in FRAMEWORKS and not self.name_of(origin)
 
 
