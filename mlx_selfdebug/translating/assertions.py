@@ -195,5 +195,9 @@ def _context(call: ast.Call, name: str) -> ast.expr:
         return ast.Call(ast.Name("independent_test", ast.Load()), [ast.Constant(f"subTest({label})")], [])
     if name not in _RAISES:
         raise ValueError(f"self.{name} is not supported as a context manager")
-    keywords = [ast.keyword("match", call.args[1])] if name == "assertRaisesRegex" else []
-    return ast.Call(ast.Name("raises", ast.Load()), call.args[:1], keywords)
+    arguments = dict(zip(("expected_exception", "expected_regex"), call.args, strict=False))
+    arguments |= {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+    if "expected_exception" not in arguments or (name == "assertRaisesRegex" and "expected_regex" not in arguments):
+        raise ValueError(f"self.{name} has too few arguments")
+    keywords = [ast.keyword("match", arguments["expected_regex"])] if name == "assertRaisesRegex" else []
+    return ast.Call(ast.Name("raises", ast.Load()), [arguments["expected_exception"]], keywords)
