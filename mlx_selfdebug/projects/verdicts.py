@@ -72,7 +72,7 @@ def _outcome(run: SuiteRun, failed: Sequence[TestResult], all_passed: bool) -> O
     if any(fact.type == HUNG for fact in facts):
         return "crashed"  # The process ended in the middle of a test.
     if not failed or any(result.collecting for result in failed):
-        return "load_error"  # Some tests did not run, since nothing says that they failed.
+        return "load_error"  # A file could not be loaded, or tests are missing although none has failed.
     is_wrong_result = not facts or any(fact.op or fact.type in _ASSERTIONS for fact in facts)
     return "failed" if is_wrong_result else "raised"
 
