@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlx_selfdebug.sampling.language_model import LanguageModel
 
 PROGRAM, TESTS = "program.py", "test_program.py"
+"""The names of the two files of the project that is made of the texts."""
 # Unlike ``from program import *``, this also gives the tests the names that begin with a single underscore.
 _IMPORTS = "import program\n\nglobals().update({k: v for k, v in vars(program).items() if not k.startswith('__')})\n\n"
 
@@ -50,6 +51,7 @@ def fix(
 
 
 def _parse(text: str, what: str) -> ast.Module:
+    """Parse a text that the user has given. Raises UsageError, which calls the text ``what``, if it does not parse."""
     try:
         return ast.parse(text)
     except SyntaxError as error:
