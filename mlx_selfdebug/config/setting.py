@@ -103,18 +103,18 @@ def _settings(section: type, prefix: str = "") -> Iterator[Setting]:
     """
     types = get_type_hints(section)
     inherited = DecodingConfig.__dataclass_fields__ if issubclass(section, DecodingConfig) else ()
-    for field_ in sorted(fields(section), key=lambda field_: field_.name in inherited):
-        if is_dataclass(types[field_.name]):
-            yield from _settings(types[field_.name], f"{field_.name}.")
+    for field in sorted(fields(section), key=lambda field: field.name in inherited):
+        if is_dataclass(types[field.name]):
+            yield from _settings(types[field.name], f"{field.name}.")
         else:
-            yield _setting_of(field_, types[field_.name], prefix)
+            yield _setting_of(field, types[field.name], prefix)
 
 
-def _setting_of(field_: Field[Any], kind: type, prefix: str) -> Setting:
+def _setting_of(field: Field[Any], kind: type, prefix: str) -> Setting:
     """Return the setting that a field of a section describes."""
-    meta = field_.metadata
-    default: Any = field_.default
-    return Setting(prefix + field_.name, kind, default, meta["help"], meta["low"], meta["high"], meta["choices"])
+    meta = field.metadata
+    default: Any = field.default
+    return Setting(prefix + field.name, kind, default, meta["help"], meta["low"], meta["high"], meta["choices"])
 
 
 SETTINGS: Mapping[str, Setting] = MappingProxyType({setting.key: setting for setting in _settings(Config)})
