@@ -4,8 +4,8 @@ A task's ``starter_code`` holds imports and definitions, and ends with the theor
 point. If a proof may use axioms, ``data`` names them as JSON: ``{"axioms": ["classic"]}``.
 
 A proof is accepted or it is not, so the public checks and the hidden ones are the same. A model is told the checker's message and
-the goals that were left. An arm that stops at its first accepted proof has learned from the checker that it is right. Compare such
-an arm with the blind arm, for which the same holds.
+the goals that were left. Evaluations of proofs have to be read like those of mathematics (``mathematics.py``): every way to go on
+after a failure stops as soon as the checker accepts a proof.
 
 ``proof.py`` and ``lean.py`` define the two domains, and the package ``proving`` runs the checkers.
 """
