@@ -57,7 +57,7 @@ def suspects_of(
     for file in files:
         if file.name not in involved:
             continue
-        n_failed, n_passed = failed.get(file.name, {}), passed.get(file.name, {})
+        n_failed, n_passed = failed.get(file.name, Counter()), passed.get(file.name, Counter())
         for function in functions_of(file):
             suspect = _suspect(function, n_failed, n_passed, len(failing), tracebacks)
             if suspect:
