@@ -127,12 +127,16 @@ def joined(checks: list[Checks]) -> Checks:
     top_imports: list[ast.ImportFrom] = []
     functions: list[ast.stmt] = []
     for number, part in enumerate(checks):
-        body = _Nonlocal().visit(parsed(part.source)).body
+        changed = _Nonlocal()
+        body = changed.visit(parsed(part.source)).body
         hoisted = [node for node in body if isinstance(node, ast.ImportFrom) and _must_be_at_top(node)]
         top_imports += hoisted
-        function = parse_quietly(f"def _module_{number}(candidate):\n    check(candidate)\n").body[0]
+        # ``nonlocal`` needs a variable around the function. ``global`` does not, so the module may not define the name itself.
+        variables = "".join(f"    {name} = None\n" for name in changed.names if name != "candidate")
+        function = parse_quietly(f"def _module_{number}(candidate):\n{variables}    check(candidate)\n").body[0]
         assert isinstance(function, ast.FunctionDef)
-        function.body = [*(node for node in body if node not in hoisted), *function.body]
+        *assignments, call = function.body
+        function.body = [*assignments, *(node for node in body if node not in hoisted), call]
         functions.append(function)
     # Imports from ``__future__`` must come before everything else. Sorting puts False before True.
     top_imports.sort(key=lambda node: node.module != "__future__")
@@ -149,5 +153,10 @@ def _must_be_at_top(node: ast.ImportFrom) -> bool:
 class _Nonlocal(ast.NodeTransformer):
     """Replaces ``global`` by ``nonlocal``: the globals of a module have become variables of the function around its code."""
 
+    def __init__(self) -> None:
+        self.names: dict[str, None] = {}
+        """The names that ``global`` statements declare, in order."""
+
     def visit_Global(self, node: ast.Global) -> ast.AST:
+        self.names |= dict.fromkeys(node.names)
         return ast.copy_location(ast.Nonlocal(node.names), node)
