@@ -100,13 +100,16 @@ def starter_of(source: str, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.C
 def _header(lines: list[str], node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str:
     """Return the source of a definition from ``def`` or ``class`` to its body, without decorators and comments above the body."""
     first = node.body[0]
-    if first.lineno > node.lineno:
-        decorators = first.decorator_list if isinstance(first, ast.FunctionDef | ast.ClassDef) else []
-        header = lines[node.lineno - 1 : min([first.lineno, *(decorator.lineno for decorator in decorators)]) - 1]
-        while header and (not header[-1].strip() or header[-1].strip().startswith("#")):
-            header.pop()
-        return "\n".join(header).rstrip()
-    return lines[node.lineno - 1].encode()[: first.col_offset].decode("utf-8", "ignore").rstrip()
+    decorators: list[ast.expr] = getattr(first, "decorator_list", [])
+    begin = min([first.lineno, *(decorator.lineno for decorator in decorators)])
+    header = lines[node.lineno - 1 : begin - 1]
+    # In ``def f(): return 1``, the body begins on the last line of the signature. ``ast`` counts columns in bytes.
+    before_body = "" if decorators else lines[begin - 1].encode()[: first.col_offset].decode("utf-8", "ignore")
+    if before_body.strip():
+        return "\n".join([*header, before_body]).rstrip()
+    while header and (not header[-1].strip() or header[-1].strip().startswith("#")):
+        header.pop()
+    return "\n".join(header).rstrip()
 
 
 def joined(checks: list[Checks]) -> Checks:

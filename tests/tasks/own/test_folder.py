@@ -230,3 +230,8 @@ def test_files_that_are_joined_may_have_globals_that_only_a_function_binds(make,
     other = "def setup_module():\n    global base\n    base = 2\n\n\ndef test_base():\n    assert double(base) == 4\n"
     [task] = load_tasks(make(test_other__py=other))
     assert check_tasks([task], runner) == []
+
+
+def test_the_starter_code_is_the_whole_signature_if_the_body_begins_on_its_last_line(make):
+    [task] = load_tasks(make(reference__py="def double(\n    n): return 2 * n\n"))
+    assert task.starter_code == "def double(\n    n):"
