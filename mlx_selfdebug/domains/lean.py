@@ -14,6 +14,7 @@ import textwrap
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import lru_cache
+from itertools import takewhile
 from typing import Any
 
 from mlx_selfdebug.domains.base import Tidied
@@ -47,6 +48,8 @@ _CONTINUES = re.compile(r"\||_|·|<;>|[)\]}⟩]|(?:at|with|using|from|by|in)\b")
 
 
 class LeanDomain(ProvingDomain):
+    """The domain of proofs in Lean 4."""
+
     name = "lean"
     fence = "lean"
     draft = (
@@ -162,9 +165,11 @@ def indented(code: str) -> str:
         del lines[0]
     if not lines:
         return ""
-    other_indentations = [_indentation(line) for line in lines[1:] if line.strip()]
-    if other_indentations and (begins_beside_by or _first_has_lost_indentation(lines)):
-        lines[0] = " " * min(other_indentations) + lines[0].lstrip()
+    following = [_indentation(line) for line in lines[1:] if line.strip()]
+    if begins_beside_by:
+        following = list(takewhile(bool, following))  # a line that is not indented comes after the proof
+    if following and (begins_beside_by or _first_has_lost_indentation(lines)):
+        lines[0] = " " * min(following) + lines[0].lstrip()
     indentation = _indentation(lines[0])
     for n, line in enumerate(lines[1:], 1):
         if line.strip() and (_indentation(line) < indentation or COMMAND.match(line)):

@@ -73,6 +73,8 @@ _PROOF_END = re.compile(r"(?:\s|^)(?:Qed|Defined)\s*\.(?=\s|$)")
 
 
 class ProofDomain(ProvingDomain):
+    """The domain of proofs in Rocq."""
+
     name = "proof"
     fence = "coq"
     draft = (
