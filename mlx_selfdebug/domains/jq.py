@@ -48,6 +48,8 @@ A string with ``\(...)`` in it is no constant and is not matched.
 
 
 class JqDomain(Prompted):
+    """The jq domain."""
+
     name = "jq"
     fence = "jq"
     draft = "Write one jq filter.\n\n{task}"

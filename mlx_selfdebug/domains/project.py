@@ -46,6 +46,8 @@ TRACED_SLOWDOWN = 5.0
 
 
 class ProjectDomain(PythonDomain):
+    """The domain of functions in a user's project."""
+
     name = "project"
 
     def noun(self, task: Task) -> str:

@@ -38,6 +38,8 @@ _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
 class PythonDomain(Prompted):
+    """The Python domain. The domains of data frames and of projects are built on it."""
+
     name = "python"
     fence = "python"
     draft = "Write this Python {noun}.\n\n{task}"

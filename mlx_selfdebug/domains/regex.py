@@ -40,6 +40,8 @@ _TOKEN = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\(\?[:=!<]*|\{[\d,]*\}|.", re.DOT
 
 
 class RegexDomain(Prompted):
+    """The regex domain."""
+
     name = "regex"
     fence = "regex"
     draft = "Write one regular expression for Python's re module. All its matches, whole, are what is found.\n\n{task}"

@@ -61,6 +61,8 @@ class _TablesDomain(PythonDomain):
 
 
 class PandasDomain(_TablesDomain):
+    """The domain of functions over data frames of pandas."""
+
     name = "pandas"
     draft = "Write this Python {noun} with pandas.\n\n{task}"
     packages: tuple[str, ...] = ("pandas", "numpy", "dateutil", "pytz", "six", "tzdata")
@@ -69,6 +71,8 @@ class PandasDomain(_TablesDomain):
 
 
 class PolarsDomain(_TablesDomain):
+    """The domain of functions over data frames of polars."""
+
     name = "polars"
     draft = "Write this Python {noun} with polars.\n\n{task}"
     packages: tuple[str, ...] = ("polars",)
