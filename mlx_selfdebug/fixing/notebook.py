@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 import tempfile
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,11 +64,14 @@ def _test_functions(tests: str) -> str:
     tree = _parse(tests, "the tests")
     if not any(isinstance(node, ast.Assert) for node in tree.body):
         return tests
-    parts, n = [], 0
+    taken = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+    names = (name for n in count(1) if (name := f"test_{n}") not in taken)
+    parts = []
     for node in tree.body:
         if isinstance(node, ast.Assert):
-            n += 1
-            parts.append(f"def test_{n}():\n    {ast.unparse(node)}\n")
+            parts.append(f"def {next(names)}():\n    {ast.unparse(node)}\n")
+        elif getattr(node, "decorator_list", None):
+            parts.append(ast.unparse(node))  # a source segment would lack the decorators
         else:
             parts.append(ast.get_source_segment(tests, node) or ast.unparse(node))
     return "\n".join(parts) + "\n"
