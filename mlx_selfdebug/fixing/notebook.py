@@ -65,7 +65,7 @@ def _test_functions(tests: str) -> str:
     if not any(isinstance(node, ast.Assert) for node in tree.body):
         return tests
     taken = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
-    names = (name for n in count(1) if (name := f"test_{n}") not in taken)
+    names = (f"test_{n}" for n in count(1) if f"test_{n}" not in taken)
     parts = []
     for node in tree.body:
         if isinstance(node, ast.Assert):
