@@ -71,8 +71,9 @@ def source_of_tests(tests: Sequence[TestResult], root: Path, *, max_tests: int, 
 def failure_of(test: TestResult, span: Span, root: Path) -> Failure:
     """Return the facts of a failed test.
 
-    If the test compared two values, the facts are what it got and what it expected. Otherwise they are the exception, whose line is
-    the number, in the file, of the innermost line within ``span`` that it passed through, or 0 if there is none.
+    If the test compared two values, the facts are the value that it got and the one that it expected. Otherwise they are the
+    exception. The line of the exception is a line of the file: the innermost line of its traceback within ``span``, or 0 if the
+    traceback has none there.
 
     Args:
         test: The result of the test.

@@ -41,7 +41,7 @@ FORMAT_HINT = "the format is described in mlx_selfdebug/tasks/README.md"
 
 
 class LineError(Exception):
-    """The text of a task is not a JSON object. The arguments are those of ``Problem``."""
+    """Raised if the text of a task is not a JSON object. It holds the ``Problem`` that the arguments describe."""
 
     def __init__(self, field: str, what: str, value: object, allowed: str) -> None:
         self.problem = Problem(field, what, value, allowed)
@@ -123,7 +123,7 @@ def _append(file: Path, line: str) -> None:
 
 
 def _read_texts(texts: Iterable[tuple[str, bytes]], source: str) -> tuple[list[Task], list[str]]:
-    """Build the tasks of JSON texts, each of which is given after its place. Also returns all problems, each with its place."""
+    """Return the tasks of JSON texts, and all problems of the texts. ``texts`` are pairs of a place and a text."""
     tasks: dict[str, tuple[str, Task]] = {}
     problems: list[str] = []
     for place, text in texts:
@@ -159,7 +159,7 @@ def _read_task(text: bytes, source: str) -> tuple[list[Problem], Task | None]:
 
 
 def _parse_json(line: bytes) -> dict[str, Any]:
-    """Return the object of a JSON text. Raises LineError if it is too long or not such an object."""
+    """Return the object of a JSON text. Raises LineError if the text is too long, or is not a JSON object."""
     if len(line) > MAX_LINE_BYTES:
         raise LineError("line", "too long", "", f"at most {MAX_LINE_BYTES:,} bytes are allowed")
     try:

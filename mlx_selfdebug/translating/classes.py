@@ -32,7 +32,7 @@ class SourceClass:
     is_test_case: bool = False
     """Whether one of ``TEST_CASES`` is among its own bases."""
     unknown: str = ""
-    """The reason why what it inherits is not known, or an empty string."""
+    """The reason why the functions that the class inherits are not known, or an empty string."""
     order: tuple[SourceClass, ...] = ()
     """This class and the classes of the module that it inherits from, in the order in which Python looks up an attribute."""
 

@@ -198,11 +198,11 @@ class Renamed(Scoped):
 
 
 def sole_name(imports: Imports, entry_point: str = "") -> Callable[[str], str]:
-    """Return the function ``name_of`` for tests of a single thing (see ``Renamed``).
+    """Return the function ``name_of`` for tests of a single function or class (see ``Renamed``).
 
-    It returns the last part of an origin that may be the tested thing, and otherwise an empty string. The tested thing is imported
-    from a foreign module (see ``is_foreign``) and has the name ``entry_point``. If that is empty, everything that is imported from
-    such a module may be it.
+    For the origin of the tested thing, such as ``shop.prices.total``, it returns the last part, ``total``. For any other origin it
+    returns an empty string. The tested thing is imported from a foreign module (see ``is_foreign``), and its name is
+    ``entry_point``. Without an ``entry_point``, everything that is imported from a foreign module is taken for it.
     """
     imported = set(imports.origins.values())
 

@@ -95,7 +95,7 @@ class Collected:
             os.waitpid(self.pid, 0)
 
     def _answer(self) -> int:
-        """Return the number with which the process answers, or 0 if it does not answer."""
+        """Return the number that the process sends, or 0 if it sends none in time."""
         try:
             return int(self._socket.recv(32))
         except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Run tests with unittest."""
+"""Run tests with unittest, as ``python -m unittest`` would run them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _CommandLine(unittest.TestProgram):
             suite = program.test
             return suite
         if self._discovers and os.path.isdir(program.start):
-            # The ids begin below this folder, which discovery makes the first in which modules are looked for.
+            # The ids of discovered tests are relative to this folder. Discovery would put it at the head of the import path.
             sys.path.insert(0, os.path.abspath(program.top or program.start))
         suite = program.testLoader.loadTestsFromNames(ids)
         return suite

@@ -63,8 +63,8 @@ def _gsm8k_task(fields: Mapping[str, Any], name: str) -> Task:
 def reasoning_tasks(generator: str) -> list[Task]:
     """Generate tasks with a generator of reasoning-gym.
 
-    ``generator`` is the name of a generator and then, after commas, any of ``size=N``, ``seed=N`` and those of the generator's own
-    settings that are whole numbers.
+    ``generator`` is the name of a generator, followed by settings after commas: ``chain_sum,size=100,seed=0``. A setting is
+    ``size``, ``seed``, or a setting of the generator's own that is a whole number.
 
     Raises UnknownNameError if reasoning-gym has no such generator, TaskError if the generator does not take a setting, and
     UsageError if reasoning-gym is not installed.
