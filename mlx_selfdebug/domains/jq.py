@@ -107,6 +107,8 @@ def compared_as_json(checks: Checks) -> Checks:
 
 
 class _AsJson(ast.NodeTransformer):
+    """Wraps one side of each comparison in ``Json``: the left side of ``in``, and the right side of ``==``."""
+
     def visit_Compare(self, node: ast.Compare) -> ast.Compare:
         self.generic_visit(node)
         node.comparators = [

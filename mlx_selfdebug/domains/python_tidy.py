@@ -318,6 +318,7 @@ def _wrapped(signature: str, body: str) -> Iterator[str]:
 
 
 def _returns_or_yields(code: str, entry_point: str) -> bool:
+    """Return whether the entry point returns or yields something in its own scope."""
     tree = parse(code)
     function = function_named(tree, entry_point) if tree else None
     return function is not None and any(

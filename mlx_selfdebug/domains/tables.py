@@ -89,6 +89,8 @@ def compared(checks: Checks, library: str) -> Checks:
 
 
 class _CompareByDifference(ast.NodeTransformer):
+    """Replaces each comparison of two values by a comparison of their ``difference`` with an empty string."""
+
     def visit_Compare(self, node: ast.Compare) -> ast.Compare:
         self.generic_visit(node)
         if len(node.ops) > 1 or not isinstance(node.ops[0], ast.Eq | ast.NotEq):

@@ -163,6 +163,7 @@ class FixResult:
 
 
 def _change_record(change: Change) -> dict[str, Any]:
+    """Return a change as plain data that JSON can hold."""
     return {
         "file": change.file.name,
         "function": change.function,

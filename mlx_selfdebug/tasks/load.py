@@ -123,6 +123,8 @@ def _refuse_without_generator(_: Path | None) -> list[Task]:
 
 
 def _garden_tasks(domain: str) -> Callable[[Path | None], list[Task]]:
+    """Return a function that reads the garden set for ``domain``. Its module is imported when the set is read."""
+
     def read(_: Path | None) -> list[Task]:
         from mlx_selfdebug.tasks.sets.sql import garden_tasks
 

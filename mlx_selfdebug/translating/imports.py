@@ -50,12 +50,14 @@ class Imports:
                 self.origins |= {node.targets[0].id: origin} if origin else {}
 
     def _add_modules(self, node: ast.Import) -> None:
+        """Add the modules of ``import a.b`` or ``import a.b as c``. Without ``as``, the name that is bound is ``a``."""
         for alias in node.names:
             self.modules.add(alias.name)
             first = alias.name.partition(".")[0]
             self.origins[alias.asname or first] = alias.name if alias.asname else first
 
     def _add_names(self, node: ast.ImportFrom, module_name: str) -> None:
+        """Add the names of ``from a import b``."""
         home = _home(node, module_name)
         for alias in node.names:
             if alias.name == "*":

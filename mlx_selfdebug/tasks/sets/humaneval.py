@@ -104,6 +104,7 @@ def _fix_task(record: Mapping[str, str]) -> Task:
 
 
 def _task(record: Mapping[str, str], public: Checks, task_id: str, source: str) -> Task:
+    """Return the task of a record of any of the sets, with its hidden checks and the given public ones."""
     return Task(
         id=task_id,
         domain="python",
