@@ -85,30 +85,36 @@ class Setting:
         return self.type(value)
 
     def _range(self) -> str:
+        """Return the allowed range in words, such as "at least 0 and at most 1", or an empty string if there is none."""
         low = "" if self.low is None else f"at least {_short(self.low)}"
         high = "" if self.high is None else f"at most {_short(self.high)}"
         return " and ".join(part for part in (low, high) if part)
 
 
 def _short(number: float) -> str:
+    """Return a number as text, a whole one without a decimal point."""
     return str(int(number)) if number == int(number) else f"{number:g}"
 
 
 def _settings(section: type, prefix: str = "") -> Iterator[Setting]:
-    """Yield the settings of a section and its subsections, in the order of the fields. Those of decoding come last in a section."""
+    """Yield the settings of a section and its subsections, in the order of the fields. ``prefix`` begins their keys.
+
+    The fields that a section inherits from ``DecodingConfig`` come last.
+    """
     types = get_type_hints(section)
-    last = DecodingConfig.__dataclass_fields__ if issubclass(section, DecodingConfig) else ()
-    for item in sorted(fields(section), key=lambda item: item.name in last):
-        if is_dataclass(types[item.name]):
-            yield from _settings(types[item.name], f"{item.name}.")
+    inherited = DecodingConfig.__dataclass_fields__ if issubclass(section, DecodingConfig) else ()
+    for field in sorted(fields(section), key=lambda field: field.name in inherited):
+        if is_dataclass(types[field.name]):
+            yield from _settings(types[field.name], f"{field.name}.")
         else:
-            yield _setting_of(item, types[item.name], prefix)
+            yield _setting_of(field, types[field.name], prefix)
 
 
-def _setting_of(item: Field[Any], kind: type, prefix: str) -> Setting:
-    meta = item.metadata
-    default: Any = item.default
-    return Setting(prefix + item.name, kind, default, meta["help"], meta["low"], meta["high"], meta["choices"])
+def _setting_of(field: Field[Any], kind: type, prefix: str) -> Setting:
+    """Return the setting that a field of a section describes."""
+    meta = field.metadata
+    default: Any = field.default
+    return Setting(prefix + field.name, kind, default, meta["help"], meta["low"], meta["high"], meta["choices"])
 
 
 SETTINGS: Mapping[str, Setting] = MappingProxyType({setting.key: setting for setting in _settings(Config)})

@@ -48,6 +48,8 @@ A string with ``\(...)`` in it is no constant and is not matched.
 
 
 class JqDomain(Prompted):
+    """The jq domain."""
+
     name = "jq"
     fence = "jq"
     draft = "Write one jq filter.\n\n{task}"
@@ -105,6 +107,8 @@ def compared_as_json(checks: Checks) -> Checks:
 
 
 class _AsJson(ast.NodeTransformer):
+    """Wraps one side of each comparison in ``Json``: the left side of ``in``, and the right side of ``==``."""
+
     def visit_Compare(self, node: ast.Compare) -> ast.Compare:
         self.generic_visit(node)
         node.comparators = [
@@ -121,9 +125,12 @@ def _json(node: ast.expr) -> ast.expr:
 
 
 def _without_command(code: str) -> str | None:
-    """Return the filter in a command for a shell, or in quotes, or None if there is none.
+    """Return the filter in a command for a shell or in quotes, or None if ``code`` is neither.
 
     A command counts only if its options leave the filter's input as it is.
+
+    >>> _without_command("jq -r '.a' file.json"), _without_command("'.a'"), _without_command("jq -n '.a'"), _without_command(".a")
+    ('.a', '.a', None, None)
     """
     string = _QUOTED_FILTER.fullmatch(code)
     if string:
@@ -153,23 +160,26 @@ def _cases(checks: Checks) -> Iterator[tuple[Any, Any]]:
     """Yield the input and the expected outputs of each assert that a call equals a literal. Other asserts are skipped."""
     for node in ast.walk(parse_quietly(checks.source)):
         test = node.test if isinstance(node, ast.Assert) else None
-        if isinstance(test, ast.Compare) and isinstance(test.left, ast.Call) and [*map(type, test.ops)] == [ast.Eq]:
-            try:
-                yield ast.literal_eval(test.left.args[0]), ast.literal_eval(test.comparators[0])
-            except (ValueError, IndexError):
-                continue
+        if not isinstance(test, ast.Compare) or not isinstance(test.left, ast.Call):
+            continue
+        if len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq):
+            continue
+        try:
+            yield ast.literal_eval(test.left.args[0]), ast.literal_eval(test.comparators[0])
+        except (ValueError, IndexError):  # IndexError if the call has no argument
+            continue
 
 
 def _outputs(values: Any) -> str:
-    """Return a list of outputs in one line, each as JSON."""
+    """Return a list of outputs in one line, each as JSON: ``1 "a"`` for ``[1, "a"]``. Any other value is one output."""
     return " ".join(map(as_json, values)) if isinstance(values, list) else as_json(values)
 
 
-# The texts of a failure are Python literals. A long one was cut, so that it may be no literal any more, and is then shown as it is.
+# A failure holds values as Python literals. Long literals were cut, and such a text is shown as it is.
 
 
 def _input_text(text: str) -> str:
-    """Return the literal ``text`` as JSON, or ``text`` itself if it is no literal."""
+    """Return the Python literal ``text`` as JSON, or ``text`` itself if it is no literal."""
     try:
         return as_json(literal(text))
     except (ValueError, SyntaxError):
@@ -177,7 +187,10 @@ def _input_text(text: str) -> str:
 
 
 def _outputs_text(text: str) -> str:
-    """Return the outputs in the literal ``text`` in one line, or "nothing". If it is no literal, ``text`` itself is returned."""
+    """Return the outputs in the Python literal ``text`` in one line, or "nothing" if it is an empty list.
+
+    If ``text`` is no literal, it is returned as it is.
+    """
     try:
         return _outputs(literal(text)) or "nothing"
     except (ValueError, SyntaxError):

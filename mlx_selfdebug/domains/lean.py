@@ -1,7 +1,7 @@
-"""The domain of proofs in Lean 4: an answer is the tactics after ``:= by``.
+"""Define the domain of proofs in Lean 4: an answer is the tactics after ``:= by``.
 
-A task's ``starter_code`` is Lean source: imports, definitions, and at its end the theorem up to ``:= by``, without these words. The
-answer is indented by two spaces.
+A task's ``starter_code`` is Lean source: imports, definitions, and at its end the theorem without ``:= by``. An answer is indented
+by two spaces. A reply may repeat the theorem and ``by``, and may have lost some of its indentation:
 
     >>> LeanDomain().extract("theorem t : 1 + 1 = 2 := by rfl", Task("t", "lean", "", "t")).code
     '  rfl\\n'
@@ -14,6 +14,7 @@ import textwrap
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import lru_cache
+from itertools import takewhile
 from typing import Any
 
 from mlx_selfdebug.domains.base import Tidied
@@ -30,26 +31,32 @@ from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Outcome
 
 _FENCE = re.compile(r"^[ \t]*```([^\n`]*)$", re.MULTILINE)
-_RESTATED = re.compile(r"^(?:@\[[^\]\n]*\]\s*)?(?:protected\s+)?(?:theorem|lemma|example)\b", re.MULTILINE)
-# What may stand before a theorem that is stated again.
-_BEFORE = re.compile(
+"""Matches a line that is a fence. The group is the language that it names, or empty."""
+_THEOREM = re.compile(r"^(?:@\[[^\]\n]*\]\s*)?(?:protected\s+)?(?:theorem|lemma|example)\b", re.MULTILINE)
+"""Matches the beginning of a theorem that a reply states, with its attributes."""
+_PREAMBLE = re.compile(
     r"(?:\s*(?:--|/-|-/|import|open|set_option|variable|universe|namespace|section)[^\n]*(?:\n|$))*\s*"
 )
+"""Matches comments and commands such as ``import``, which a reply may hold before it repeats the theorem."""
 _BY = re.compile(r"\s*(?::=\s*)?by\b[ \t]*")
 _TERM = re.compile(r":=\s*(.+)", re.DOTALL)
-# A line with which a tactic is not at its end, and one that goes on with a tactic.
-_OPENS = re.compile(r"(?:=>|:=|\b(?:by|with|from|do|at|using|then|else)|[(\[{⟨,|·]|<;>)$")
-_GOES_ON = re.compile(r"\||_|·|<;>|[)\]}⟩]|(?:at|with|using|from|by|in)\b")
+"""Matches a proof that is a term, as in ``theorem t : 1 = 1 := rfl``. The group is the term."""
+_ENDS_UNFINISHED = re.compile(r"(?:=>|:=|\b(?:by|with|from|do|at|using|then|else)|[(\[{⟨,|·]|<;>)$")
+"""Matches the end of a line whose tactic goes on in the next line, such as ``induction n with``."""
+_CONTINUES = re.compile(r"\||_|·|<;>|[)\]}⟩]|(?:at|with|using|from|by|in)\b")
+"""Matches the beginning of a line that continues the tactic of the line before it, such as ``| zero => simp``."""
 
 
 class LeanDomain(ProvingDomain):
+    """The domain of proofs in Lean 4."""
+
     name = "lean"
     fence = "lean"
     draft = (
         "Prove this theorem in Lean 4, without Mathlib.\n\n{task}\n\nWrite only the proof, which is what follows `:=`: "
         "the word by, and the tactics on the lines after it."
     )
-    # Unlike Rocq, Lean itself may come to an end over a proof, as when its stack overflows.
+    # Unlike Rocq, Lean may crash over a proof, for example by a stack overflow.
     endings: Mapping[str, Outcome] = {**ProvingDomain.endings, "crashed": "crashed"}
 
     @property
@@ -67,17 +74,17 @@ class LeanDomain(ProvingDomain):
         return theorem_of(task)
 
     def extract(self, text: str, task: Task) -> Tidied:
-        """Return the tactics, indented by two spaces, without the theorem and the word ``by`` if they were repeated."""
+        """Return the tactics, indented by two spaces. The theorem and the word ``by`` are left out if the reply repeats them."""
         answer = without_thoughts_and_markers(text)
-        code, is_block = _block_or_whole(answer.code)
+        code, is_own_block = _block_or_whole(answer.code)
         script = indented(_without_statement(code.expandtabs(2)))
-        return Tidied(script or self.nothing(task), (*answer.steps, "fence") if is_block else answer.steps)
+        return Tidied(script or self.nothing(task), (*answer.steps, "fence") if is_own_block else answer.steps)
 
     def nothing(self, task: Task) -> str:  # noqa: ARG002
         return "  skip\n"
 
     def normalise(self, code: str) -> str:
-        """Return the lines of tactics with single spaces after their indentation; the words of ``code`` if it is no script."""
+        """Return the lines of tactics with single spaces after their indentation. If ``code`` is no script, return its words."""
         try:
             lines = [line for line in tactics_of(code) if line]
         except ScriptError:
@@ -92,11 +99,12 @@ def theorem_of(task: Task) -> Theorem:
         code = without_comments(task.starter_code).rstrip()
     except UnreadableError as error:
         raise ValueError(f"the starter code of {task.id} cannot be read: {error}") from None
-    *_, theorem = [None, *THEOREM.finditer(code)]
+    theorems = list(THEOREM.finditer(code))
+    theorem = theorems[-1] if theorems else None
     if theorem is None or theorem[1] != task.entry_point or COMMAND.search(code, theorem.end()):
-        found = code[theorem.start() :] if theorem else code
+        end = code[theorem.start() :] if theorem else code
         raise ValueError(
-            f"the starter code of {task.id} does not end with the theorem {task.entry_point!r}, but with {found[:80]!r}"
+            f"the starter code of {task.id} does not end with the theorem {task.entry_point!r}, but with {end[:80]!r}"
         )
     statement = code[theorem.start() :]
     if statement.endswith(":=") or parts_of(statement):
@@ -105,66 +113,83 @@ def theorem_of(task: Task) -> Theorem:
 
 
 def _block_or_whole(text: str) -> tuple[str, bool]:
-    """Return the answer before the fence that closes it, or else in the first block, and whether it was in a block."""
+    """Return the code of a reply, and whether it stands in a block that the reply itself has opened."""
     fences = list(_FENCE.finditer(text))
     if not fences:
         return text.rstrip().removesuffix("```"), False
     before = text[: fences[0].start()]
-    # The reply begins within a block. So a fence closes this block if it names no language and the others come in pairs.
-    if not fences[0][1].strip() and before.strip() and (len(fences) % 2 or before.startswith(" ")):
+    names_language = bool(fences[0][1].strip())
+    # The prompt has opened a block. The first fence closes it if code comes before the fence. If prose comes before it, the fence
+    # opens another block: it may name a language, the fences come in pairs, and the text before it is not indented.
+    if not names_language and before.strip() and (len(fences) % 2 or before.startswith(" ")):
         return before, False
     end = fences[1].start() if len(fences) > 1 else len(text)
     return text[fences[0].end() : end], True
 
 
 def _without_statement(code: str) -> str:
-    """Return ``code`` from the tactics on, if it states a theorem at its beginning, and up to the next theorem otherwise."""
-    theorem = _RESTATED.search(code)
+    """Return the proof in ``code``, without the theorem that may come before it and without other theorems after it.
+
+    The proof begins with ``by`` if ``code`` repeats the theorem. A proof that is a term becomes the tactic ``exact``.
+    """
+    theorem = _THEOREM.search(code)
     if theorem is None:
         return code
-    if not _BEFORE.fullmatch(code, 0, theorem.start()):
-        return code[: theorem.start()]
+    if not _PREAMBLE.fullmatch(code, 0, theorem.start()):
+        return code[: theorem.start()]  # The tactics come first, and the reply has gone on with another theorem.
     code = code[theorem.start() :]
     try:
         parts = parts_of(without_comments(code))
     except UnreadableError:
         return code
     if parts:
-        # Comments keep their length, so the proof is as long with them as it is without.
-        return "by" + code[len(code) - len(parts[1]) :]
+        # ``without_comments`` puts spaces in the place of comments, so the tactics have the same length in ``code``.
+        _, tactics = parts
+        return "by" + code[len(code) - len(tactics) :]
     term = _TERM.search(code)
     return f"exact {term[1]}" if term else code
 
 
 def indented(code: str) -> str:
-    """Return the tactics at the beginning of ``code``, indented by two spaces, or an empty string if there are none."""
+    r"""Return the tactics at the beginning of ``code``, indented by two spaces, or an empty string if there are none.
+
+    They end before the first line that is indented less than they are, or that begins another command.
+
+    >>> indented("by skip\n   rfl\n#print axioms t")
+    '  skip\n  rfl\n'
+    """
     by = _BY.match(code)
-    on_same_line = by is not None and not code[by.end() :].startswith("\n")
+    begins_beside_by = by is not None and not code[by.end() :].startswith("\n")
     lines = (code[by.end() :] if by else code).rstrip().split("\n")
     while lines and not lines[0].strip():
         del lines[0]
     if not lines:
         return ""
-    rest = [_indentation(line) for line in lines[1:] if line.strip()]
-    if rest and (on_same_line or _has_lost_indentation(lines)):
-        lines[0] = " " * min(rest) + lines[0].lstrip()
-    begin = _indentation(lines[0])
+    following = [_indentation(line) for line in lines[1:] if line.strip()]
+    if begins_beside_by:
+        following = list(takewhile(bool, following))  # a line that is not indented comes after the proof
+    if following and (begins_beside_by or _first_has_lost_indentation(lines)):
+        lines[0] = " " * min(following) + lines[0].lstrip()
+    indentation = _indentation(lines[0])
     for n, line in enumerate(lines[1:], 1):
-        if line.strip() and (_indentation(line) < begin or COMMAND.match(line)):
+        if line.strip() and (_indentation(line) < indentation or COMMAND.match(line)):
             del lines[n:]
             break
-    kept = textwrap.dedent("\n".join(line.rstrip() for line in lines)).strip("\n")
-    return textwrap.indent(kept, "  ") + "\n"
+    tactics = textwrap.dedent("\n".join(line.rstrip() for line in lines)).strip("\n")
+    return textwrap.indent(tactics, "  ") + "\n"
 
 
-def _has_lost_indentation(lines: list[str]) -> bool:
-    """Return whether the first line alone is not indented, though the next one is no part of its tactic."""
+def _first_has_lost_indentation(lines: list[str]) -> bool:
+    r"""Return whether the first line lacks the indentation of the others, as in ``skip\n  rfl``.
+
+    In ``induction n with\n  | zero => rfl`` it lacks nothing, since the second line continues the tactic of the first.
+    """
     following = [line for line in lines[1:] if line.strip()]
     return (
         _indentation(lines[0]) == 0
         and all(_indentation(line) > 0 for line in following)
-        and not _OPENS.search(lines[0].rstrip())
-        and not _GOES_ON.match(following[0].lstrip())
+        and not _ENDS_UNFINISHED.search(lines[0].rstrip())
+        and not _CONTINUES.match(following[0].lstrip())
     )
 
 

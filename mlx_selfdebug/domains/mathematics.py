@@ -1,8 +1,11 @@
 """Define the mathematics domain: a problem is answered in free text, and the final answer in it is compared exactly with a key.
 
 A problem has a single key, so its public and hidden checks are the same. The model is told that its answer was wrong, how the
-answer was read and what form is expected, but never the key. An arm that stops at its first right answer knows only from the key
-that it was right. Compare such an arm with the blind arm, for which the same holds.
+answer was read and what form is expected, but never the key.
+
+An evaluation compares several ways to go on after a wrong answer, which are called arms. Here every arm stops at its first right
+answer because the key says that it is right. So the results of an arm only mean something beside those of the arm ``blind``, which
+draws fresh answers and stops in the same way.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ _TOKEN = re.compile(r"\\?\w+|[^\w\s]")
 
 
 class MathDomain(Prompted):
+    """The mathematics domain. An answer, which other methods call ``code``, is a whole reply in prose."""
+
     name = "math"
     draft = "{task}\n\nReason step by step in a few short lines, and end with the final answer in \\boxed{{}}."
     again = "Solve it again from the beginning. End with the final answer in \\boxed{}."

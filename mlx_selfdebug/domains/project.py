@@ -1,13 +1,14 @@
 """Define the domain of functions in a user's project: the project's own tests decide whether an answer is right.
 
-Pytest runs them in the project's own interpreter. A task's ``data`` says where its function is (``projects/place.py``). Its checks
-name tests by their pytest ids, and the setup of the public checks is the source of these tests, which prompts show:
+Pytest runs the tests in the project's own interpreter. A task's ``data`` says where its function is (``projects/place.py``). The
+checks name tests by their pytest ids. The setup of the public checks is never run: it is the source of their tests, which prompts
+show.
 
     >>> checks_of(["tests/test_prices.py::test_total"]).source
     "def check(candidate):\\n    assert passes('tests/test_prices.py::test_total')\\n"
 
-An answer is put in the place of the function in a copy of the project, and exactly the named tests are run. An answer to a task for
-a method is its class with nothing but the method in it.
+An answer is put in the place of the function in a copy of the project, and exactly the named tests are run. If the function is a
+method, the answer is its class with nothing but the method in it. ``tasks/own/project_tasks.py`` makes such tasks.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 from mlx_selfdebug.domains.base import Runner, Tidied
 from mlx_selfdebug.domains.futures import derived, not_run
@@ -42,10 +43,11 @@ SLOWDOWN = 4.0
 """An answer may take this many times as long as the right function took, or the runner's time limit if that is longer."""
 TRACED_SLOWDOWN = 5.0
 """A run that records which lines are executed may take this many times as long as one that does not."""
-_T = TypeVar("_T")
 
 
 class ProjectDomain(PythonDomain):
+    """The domain of functions in a user's project."""
+
     name = "project"
 
     def noun(self, task: Task) -> str:
@@ -70,10 +72,10 @@ class ProjectDomain(PythonDomain):
         stub = _stub(task.starter_code)
         if stub and _is_method(task):
             if not defines(tidied.code, task.entry_point):
-                # The answer may be the method without its class.
+                # The answer may be the method without its class. It is then tidied as the answer to a task for a function.
                 name = stub.name.rpartition(".")[2]
-                bare = replace(task, entry_point=name, starter_code=textwrap.dedent(_without_headers(stub)))
-                tidied = super().extract(text, bare)
+                function_task = replace(task, entry_point=name, starter_code=textwrap.dedent(_without_headers(stub)))
+                tidied = super().extract(text, function_task)
             code = fitted(stub, tidied.code)
             if code and code != tidied.code:
                 tidied = Tidied(code, (*tidied.steps, "method"))
@@ -136,12 +138,13 @@ def _tests_of(checks: Checks) -> tuple[str, ...]:
 
 
 def _is_method(task: Task) -> bool:
+    """Return whether a task asks for a method. Its starter code then begins with the header of the class."""
     return task.starter_code.lstrip().startswith("class ")
 
 
 @lru_cache(maxsize=1024)
 def _stub(starter_code: str) -> Function | None:
-    """Return the function whose first lines are the starter code, with an empty body, or None if there is not exactly one."""
+    """Return the function that the starter code begins, with ``pass`` as its body; None if the code begins no single function."""
     lines = starter_code.strip("\n").split("\n")
     indent = max((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
     text = "\n".join([*lines, " " * (indent + 4) + "pass"]) + "\n"
@@ -150,6 +153,7 @@ def _stub(starter_code: str) -> Function | None:
 
 
 def _without_headers(stub: Function) -> str:
+    """Return the signature of a method without the header lines of its class and of other blocks around it."""
     return "\n".join(stub.signature.split("\n")[len(stub.headers) :])
 
 

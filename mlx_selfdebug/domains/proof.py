@@ -1,7 +1,7 @@
-"""The domain of proofs in Rocq: an answer is a proof script.
+"""Define the domain of proofs in Rocq: an answer is a proof script.
 
-A task's ``starter_code`` is Rocq source: imports and definitions, and at its end the theorem. The reply begins with ``Proof.``, and
-the answer is what follows, up to ``Qed.``.
+A task's ``starter_code`` is Rocq source: imports and definitions, and at its end the theorem without a proof. The prompt ends with
+``Proof.``, and the model goes on from there. The answer is the text that follows, up to ``Qed.``.
 
     >>> answer = "  intros n.\\n  reflexivity.\\nQed.\\n"
     >>> ProofDomain().extract(answer, Task("t", "proof", "", "add_zero")).code
@@ -60,17 +60,21 @@ Proof.
   - simpl. rewrite IH. reflexivity.
 Qed.
 """
-"""Theorems with proofs that every prompt shows. Without them, a small model writes what a proof looks like in a book.
+"""Theorems with proofs that every prompt shows. Without them, a small model answers in prose, as in a textbook.
 
-They stand for the proofs that are needed most: by computation, by what is assumed, by its parts, by cases, by induction. None of
-them is in the set ``proofs``.
+Each shows one of the most common methods: computation, the use of a hypothesis, the destruction of a conjunction, a case analysis,
+and an induction, in this order. None of the theorems is in the set ``proofs``.
 """
-_BEGIN = re.compile(r"\bProof\b[^.]*\.(?=\s|$)")
-_END = re.compile(r"(?:\s|^)(?:Qed|Defined)\s*\.(?=\s|$)")
-_STATES = re.compile(r"\s*(?:Theorem|Lemma|Fact|Remark|Corollary|Proposition|Property|Example|Goal)\b")
+THEOREM = re.compile(r"\s*(?:Theorem|Lemma|Fact|Remark|Corollary|Proposition|Property|Example|Goal)\b")
+"""Matches the keyword with which Rocq states a theorem."""
+_PROOF_BEGIN = re.compile(r"\bProof\b[^.]*\.(?=\s|$)")
+"""Matches the sentence ``Proof.``, also with words in it, as in ``Proof using H.``."""
+_PROOF_END = re.compile(r"(?:\s|^)(?:Qed|Defined)\s*\.(?=\s|$)")
 
 
 class ProofDomain(ProvingDomain):
+    """The domain of proofs in Rocq."""
+
     name = "proof"
     fence = "coq"
     draft = (
@@ -93,20 +97,25 @@ class ProofDomain(ProvingDomain):
         return theorem_of(task)
 
     def extract(self, text: str, task: Task) -> Tidied:
-        """Return the script from the first tactic to ``Qed.``, without the theorem if it was repeated before it."""
-        before_fence = text.partition("\n```")[0]
-        tidied = fenced_or_whole(f"Proof.\n{before_fence if _END.search(before_fence) else text}")
-        begins = list(_BEGIN.finditer(tidied.code))
-        body = tidied.code[begins[-1].end() :] if begins else _without_statement(tidied.code)
-        end = _END.search(body)
-        body = (body[: end.start()] if end else body).strip("\n").rstrip()
-        return Tidied(f"{body}\nQed.\n" if body else self.nothing(task), tidied.steps)
+        """Return the script from the first tactic to ``Qed.``.
+
+        A model may repeat the theorem and ``Proof.`` before the tactics. Both are left out then.
+        """
+        # The prompt has opened a block. If the proof ends before the next fence, that fence closes the block, and what follows is
+        # no answer. Otherwise the reply may open a block of its own.
+        first_block = text.partition("\n```")[0]
+        tidied = fenced_or_whole(f"Proof.\n{first_block if _PROOF_END.search(first_block) else text}")
+        begins = list(_PROOF_BEGIN.finditer(tidied.code))
+        script = tidied.code[begins[-1].end() :] if begins else _without_statement(tidied.code)
+        end = _PROOF_END.search(script)
+        tactics = (script[: end.start()] if end else script).strip("\n").rstrip()
+        return Tidied(f"{tactics}\nQed.\n" if tactics else self.nothing(task), tidied.steps)
 
     def nothing(self, task: Task) -> str:  # noqa: ARG002
         return "Qed.\n"
 
     def normalise(self, code: str) -> str:
-        """Return the tactics, each with single spaces; the words of ``code`` if it is no script."""
+        """Return the sentences of the script, one per line and with single spaces. If ``code`` is no script, return its words."""
         try:
             return "\n".join(" ".join(sentence.text.split()) for sentence in tactics_of(code))
         except ScriptError:
@@ -118,10 +127,10 @@ def theorem_of(task: Task) -> Theorem:
     """Return the theorem of a task. Raises ValueError if its starter code does not end with the theorem of the entry point."""
     try:
         *beginning, statement = [sentence.text for sentence in sentences_of(task.starter_code)]
-    except ValueError as error:  # There is no sentence, or they cannot be read.
+    except ValueError as error:  # The starter code has no sentence, or cannot be split into sentences.
         raise ValueError(f"the starter code of {task.id} does not end with a theorem: {error}") from None
-    words = statement.replace(":", " ").split()
-    if not _STATES.match(statement) or len(words) < 2 or words[1] != task.entry_point:
+    words = statement.replace(":", " ").split()  # the keyword, the name, and the rest of the theorem
+    if not THEOREM.match(statement) or len(words) < 2 or words[1] != task.entry_point:
         raise ValueError(
             f"the starter code of {task.id} does not end with the theorem {task.entry_point!r}, but with {statement[:80]!r}"
         )
@@ -129,6 +138,6 @@ def theorem_of(task: Task) -> Theorem:
 
 
 def _without_statement(code: str) -> str:
-    """Return ``code`` without the theorem, if it begins with one."""
+    """Return ``code`` without its first sentence if that states a theorem, and otherwise ``code`` itself."""
     end = re.search(r"\.(?=\s|$)", code)
-    return code[end.end() :] if end and _STATES.match(code) else code
+    return code[end.end() :] if end and THEOREM.match(code) else code

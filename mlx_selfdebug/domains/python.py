@@ -38,6 +38,8 @@ _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
 class PythonDomain(Prompted):
+    """The Python domain. The domains of data frames and of projects are built on it."""
+
     name = "python"
     fence = "python"
     draft = "Write this Python {noun}.\n\n{task}"
@@ -68,8 +70,8 @@ class PythonDomain(Prompted):
         return tested_text(replace(failure, input=self.input_text(failure, task)), verdict)
 
     def input_text(self, failure: Failure, task: Task) -> str:
-        """Return the arguments of the tested call, or the statements and the call if statements of the check lead up to it."""
-        return _session(failure, task) or failure.input
+        """Return the arguments of the tested call. If the check prepares the call, return those statements and the call instead."""
+        return _prepared_call(failure, task) or failure.input
 
     def extract(self, text: str, task: Task) -> Tidied:
         """Return the program in ``text`` (see python_tidy.py), ending with one newline."""
@@ -77,7 +79,7 @@ class PythonDomain(Prompted):
         return Tidied(tidied.code.strip("\n") + "\n", tidied.steps)
 
     def judge(self, code: str, task: Task, checks: Checks, runner: Runner) -> Future[Verdict]:
-        """Test ``code`` in one module with the task's ``data``, which is the source around the function, and with the prelude."""
+        """Test ``code`` in one module with the prelude and the task's ``data``, which is other source of the function's module."""
         before = "\n".join(part for part in (task.data, prelude(code, task)) if part)
         return runner.submit(code, checks, task.entry_point, prelude=before)
 
@@ -96,21 +98,21 @@ class PythonDomain(Prompted):
         return [token for token in _TOKEN.findall(code) if not token.startswith("#")]
 
 
-def _session(failure: Failure, task: Task) -> str:
-    """Return the statements before the failed assert, such as the creation of an object, and the tested expression.
+def _prepared_call(failure: Failure, task: Task) -> str:
+    """Return the tested expression after the statements that prepare it, such as ``s = Stack(); s.push(1); s.pop()``.
 
-    They are joined by semicolons. The result is empty if no statements stand between the assert and the one before it.
+    These are the statements between the failed assert and the assert before it. Without any, the result is an empty string.
     """
     for checks in (task.public, task.hidden):
-        before: list[str] = []
+        preparing: list[str] = []
         for node in plain_statements(checks):
-            if isinstance(node, ast.Assert):
-                if before and ast.unparse(node) == failure.check:
-                    test = node.test.left if isinstance(node.test, ast.Compare) else node.test
-                    return "; ".join([*before, ast.unparse(test)])
-                before = []
-            else:
-                before.append(ast.unparse(node))
+            if not isinstance(node, ast.Assert):
+                preparing.append(ast.unparse(node))
+                continue
+            if preparing and ast.unparse(node) == failure.check:
+                tested = node.test.left if isinstance(node.test, ast.Compare) else node.test
+                return "; ".join([*preparing, ast.unparse(tested)])
+            preparing = []
     return ""
 
 

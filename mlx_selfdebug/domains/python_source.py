@@ -37,6 +37,7 @@ def same_scope(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
 
 
 def _binds(node: ast.AST, name: str) -> bool:
+    """Return whether a node itself binds ``name``, as a def, class, import or assignment."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return node.name == name
     if isinstance(node, ast.alias):

@@ -300,13 +300,11 @@ def _signature(task: Task) -> str:
         tree = parse(text)
         function = function_named(tree, task.entry_point) if tree else None
         if function:
-            first = min([function.lineno, *(d.lineno for d in function.decorator_list)])
+            first = min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
             lines, body = text.split("\n"), function.body[0]
-            if body.lineno == function.lineno:  # The body is on the line of the def, as in: def f(x): ...
-                return "\n".join(
-                    [*lines[first - 1 : body.lineno - 1], lines[body.lineno - 1][: body.col_offset].rstrip()]
-                )
-            return "\n".join(lines[first - 1 : body.lineno - 1]).rstrip()
+            # In ``def f(x): ...``, the body begins on the last line of the signature. ``ast`` counts columns in bytes.
+            before_body = lines[body.lineno - 1].encode()[: body.col_offset].decode()
+            return "\n".join([*lines[first - 1 : body.lineno - 1], before_body]).rstrip()
     return ""
 
 
@@ -320,6 +318,7 @@ def _wrapped(signature: str, body: str) -> Iterator[str]:
 
 
 def _returns_or_yields(code: str, entry_point: str) -> bool:
+    """Return whether the entry point returns or yields something in its own scope."""
     tree = parse(code)
     function = function_named(tree, entry_point) if tree else None
     return function is not None and any(

@@ -11,12 +11,14 @@ from __future__ import annotations
 import re
 
 _QUOTES = {"\u201c": '"', "\u201d": '"', "\u201e": '"', "\u2018": "'", "\u2019": "'"}
+"""Typographic quotes, single and double, with the plain ones that replace them."""
 _SPACES = dict.fromkeys("\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\u3000", " ")
+"""Spaces of unusual widths, such as the no-break space, with the plain space that replaces them."""
 _INVISIBLE = dict.fromkeys("\ufeff\u200b\u2060", "")
 """The byte order mark, the zero-width space and the word joiner, which are dropped."""
 _PLAIN_CHARACTERS = str.maketrans({**_QUOTES, **_SPACES, **_INVISIBLE, "\r": ""})
 
-# A string in typographic quotes becomes one in plain quotes, unless it holds these itself. Its content stays as it is.
+# A string in typographic quotes gets plain quotes, unless it holds plain quotes itself. Its content stays as it is.
 _PIECE = re.compile(
     r"""
       (?P<string> (?P<triple>\"{3}|'{3}) .*? (?:(?P=triple)|\Z)

@@ -1,6 +1,7 @@
 """Define the reasoning domain: reasoning-gym generates puzzles and sums, and its own scorers judge the answers.
 
 As in mathematics, the public and the hidden checks of a task are the same, and the model is never told the right answer.
+``tasks/sets/mathematics.py`` makes such tasks.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from mlx_selfdebug.values.verdict import Verdict
 
 
 class ReasoningDomain(MathDomain):
+    """The reasoning domain. It differs from the mathematics domain in its words and in how an answer is judged."""
+
     name = "reasoning"
     draft = "{task}\n\nReason in a few short lines, and end with a line that begins with 'Answer:'."
     again = "Solve it again from the beginning. End with a line that begins with 'Answer:'."
@@ -36,8 +39,9 @@ class ReasoningDomain(MathDomain):
 def entry_checks(entry: Mapping[str, Any], settings: Mapping[str, int] | None = None) -> Checks:
     """Return checks of one entry, which is a record that a generator of reasoning-gym makes with ``settings``.
 
-    They pass if the generator's scorer, which may depend on the settings, gives the final answer full marks. Some scorers give them
-    to wrong answers, too. For these generators a further condition has to hold (``STRICTER`` of ``inside/reasoning_program.py``).
+    The checks pass if the generator's scorer, which may depend on the settings, gives the final answer full marks. Some scorers
+    give full marks to wrong answers, too. For their generators, a further condition has to hold (``STRICTER`` in
+    ``inside/reasoning_program.py``).
     """
     arguments = [json.dumps(entry, default=str), form_of(str(entry["answer"]))]
     arguments += [json.dumps(dict(settings))] if settings else []

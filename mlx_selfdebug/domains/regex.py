@@ -31,6 +31,7 @@ _LITERAL = re.compile(r"r?(?:'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\")")
 _SLASHES = re.compile(r"/((?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\[\n])+)/([gimsux]+)")
 """Matches a pattern between slashes and its flags. A slash within a class, as in ``[/]``, does not end the pattern."""
 _CALLS = {f"re.{name}" for name in ("compile", "findall", "finditer", "search", "match", "fullmatch", "sub", "split")}
+"""The functions of ``re`` whose first argument is a pattern."""
 _LONG_NAMES = {"a": "ASCII", "i": "IGNORECASE", "m": "MULTILINE", "s": "DOTALL", "x": "VERBOSE"}
 _FLAGS = {name: letter for letter, long in _LONG_NAMES.items() for name in (letter.upper(), long)}
 """The letters that stand for flags in a pattern, as in ``(?i)``, by the names of the flags in ``re``."""
@@ -39,6 +40,8 @@ _TOKEN = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\(\?[:=!<]*|\{[\d,]*\}|.", re.DOT
 
 
 class RegexDomain(Prompted):
+    """The regex domain."""
+
     name = "regex"
     fence = "regex"
     draft = "Write one regular expression for Python's re module. All its matches, whole, are what is found.\n\n{task}"
@@ -56,7 +59,7 @@ class RegexDomain(Prompted):
         return tested_text(failure, verdict)
 
     def extract(self, text: str, task: Task) -> Tidied:  # noqa: ARG002
-        """Return the pattern. From a string literal, a call or slashes with flags, the pattern that they stand for is taken."""
+        """Return the pattern. If it is written as a string literal, as a call or between slashes, return what that stands for."""
         answer = without_thoughts_and_markers(text)
         block = _BLOCK.search(answer.code)
         if block and block[2].strip("\n"):
@@ -82,7 +85,7 @@ class RegexDomain(Prompted):
         )
 
     def nothing(self, task: Task) -> str:  # noqa: ARG002
-        return "(?!)\n"
+        return "(?!)\n"  # matches nowhere
 
     def normalise(self, code: str) -> str:
         return code.removesuffix("\n")
@@ -112,8 +115,8 @@ def _pattern_of_literal(text: str) -> str | None:
 def _pattern_of_call(text: str) -> str | None:
     """Return the pattern in statements such as ``p = re.compile(r"..", re.I)``, with its flags written into it.
 
-    The first call of ``re`` counts, and its pattern may have been assigned to a name before. A single assignment of a string counts
-    as well. Returns None if ``text`` is something else.
+    The first call of a function of ``re`` counts. Its pattern may be a name to which a string was assigned. Without a call, the
+    pattern may be a single assignment of a string. Returns None if ``text`` is something else.
     """
     tree = parse(text)
     if tree is None:
@@ -123,17 +126,30 @@ def _pattern_of_call(text: str) -> str | None:
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     }
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) in _CALLS]
-    first = min((call for call in calls if call.args), key=lambda call: (call.lineno, call.col_offset), default=None)
-    if not first and len(tree.body) > 1:
+    call = _first_call(tree)
+    if call:
+        argument: ast.expr | None = call.args[0]
+        flags = _flags_in([*call.args[1:], *(keyword.value for keyword in call.keywords)])
+    elif len(tree.body) == 1:
+        argument, flags = next(iter(assigned.values()), None), set()
+    else:
         return None
-    argument = first.args[0] if first else next(iter(assigned.values()), None)
     pattern = assigned.get(argument.id) if isinstance(argument, ast.Name) else argument
     if not isinstance(pattern, ast.Constant) or not isinstance(pattern.value, str):
         return None
-    others = [*first.args[1:], *(keyword.value for keyword in first.keywords)] if first else []
-    names = {node.attr for other in others for node in ast.walk(other) if isinstance(node, ast.Attribute)}
-    return _with_flags({_FLAGS[name] for name in names & _FLAGS.keys()}, pattern.value)
+    return _with_flags(flags, pattern.value)
+
+
+def _first_call(tree: ast.Module) -> ast.Call | None:
+    """Return the first call of a function of ``re`` that has a pattern, in the order of the source, or None."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) in _CALLS]
+    return min((call for call in calls if call.args), key=lambda call: (call.lineno, call.col_offset), default=None)
+
+
+def _flags_in(arguments: Sequence[ast.expr]) -> set[str]:
+    """Return the letters of the flags that arguments name, as in ``re.I | re.MULTILINE``."""
+    names = {node.attr for argument in arguments for node in ast.walk(argument) if isinstance(node, ast.Attribute)}
+    return {_FLAGS[name] for name in names & _FLAGS.keys()}
 
 
 def _pattern_of_slashes(text: str) -> str | None:
@@ -146,4 +162,5 @@ def _pattern_of_slashes(text: str) -> str | None:
 
 
 def _with_flags(flags: set[str], pattern: str) -> str:
+    """Return ``pattern`` with ``flags``, given as letters, written at its beginning: ``(?im)a+``."""
     return f"(?{''.join(sorted(flags))}){pattern}" if flags else pattern

@@ -3,9 +3,9 @@
 The facts for a repair are the database's error, or the rows that differ.
 
 A task's ``starter_code`` is the schema that the prompt shows. Its ``data`` holds the databases that the checks name, as JSON:
-``{"a": {"script": "CREATE TABLE ..."}}``, or for a database file ``{"a": {"sqlite": ...}}`` with its bytes, compressed by zlib and
-written in base 85. The query runs in the candidate's process, and the checks compare the rows in another one: as a multiset, or in
-order if the reference has an ORDER BY.
+``{"a": {"script": "CREATE TABLE ..."}}``, or for a database file ``{"a": {"sqlite": ...}}`` with the file's bytes, compressed by
+zlib and written in base 85. The query runs in one process, and the checks compare its rows in another one: as a multiset, or in
+order if the outermost query of the reference has an ORDER BY.
 
     >>> is_ordered("SELECT name FROM t ORDER BY name"), is_ordered("SELECT max(x) FROM (SELECT x FROM t ORDER BY y)")
     (True, False)
@@ -35,9 +35,12 @@ _TOKEN = re.compile(
 )
 """Matches a string, a quoted name in one of three ways, a word, a number, an operator, or one other character."""
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+"""Matches a comment of SQL, of either form."""
 
 
 class SqlDomain(Prompted):
+    """The SQL domain on SQLite."""
+
     name = "sql"
     fence = "sql"
     draft = "Write one SQLite query that answers the question.\n\n{task}"

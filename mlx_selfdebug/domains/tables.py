@@ -1,8 +1,9 @@
 """Define the pandas and polars domains: an answer is a function over data frames.
 
 Results are compared by columns, dtypes and values, and the facts for a repair are the first differences. Checks are written as
-usual: ``assert f(DataFrame({"a": [1, 2]})) == DataFrame({"a": [2]})``. Their ``DataFrame`` is not that of the library: it holds
-plain values. The candidate's process turns these into a frame of the library, and turns the result back into plain values.
+usual: ``assert f(DataFrame({"a": [1, 2]})) == DataFrame({"a": [2]})``. The ``DataFrame`` in checks is not the library's, but a
+function that returns plain values. The process of the tested function turns them into a data frame of the library, and turns the
+result back into plain values, so that the checks can compare it without the library.
 
     >>> compared(Checks.from_asserts(["assert f(1) == 2"]), "pandas").source
     "def check(candidate):\\n    assert difference(f(1), 2) == ''\\n"
@@ -27,6 +28,8 @@ from mlx_selfdebug.values.verdict import Failure, Verdict
 
 
 class _TablesDomain(PythonDomain):
+    """The base class of the two domains. The name of a domain is that of its library."""
+
     install = "pip install 'mlx-selfdebug[tables]'"
     setup_code = ""
     """Code that runs before the answer, such as settings of the library."""
@@ -58,6 +61,8 @@ class _TablesDomain(PythonDomain):
 
 
 class PandasDomain(_TablesDomain):
+    """The domain of functions over data frames of pandas."""
+
     name = "pandas"
     draft = "Write this Python {noun} with pandas.\n\n{task}"
     packages: tuple[str, ...] = ("pandas", "numpy", "dateutil", "pytz", "six", "tzdata")
@@ -66,6 +71,8 @@ class PandasDomain(_TablesDomain):
 
 
 class PolarsDomain(_TablesDomain):
+    """The domain of functions over data frames of polars."""
+
     name = "polars"
     draft = "Write this Python {noun} with polars.\n\n{task}"
     packages: tuple[str, ...] = ("polars",)
@@ -73,14 +80,17 @@ class PolarsDomain(_TablesDomain):
 
 @lru_cache(maxsize=1024)
 def compared(checks: Checks, library: str) -> Checks:
-    """Return the same checks with each ``a == b`` as ``difference(a, b) == ''``, and ``!=`` likewise. Chains stay as they are.
+    """Return the same checks with each ``a == b`` as ``difference(a, b) == ''``, and each ``a != b`` as ``difference(a, b) != ''``.
 
-    ``difference`` says in words what differs, and ``library`` is the one whose rules it follows ("pandas" or "polars").
+    ``difference`` (``inside/frames.py``) says in words what differs, by the rules of ``library``: "pandas" or "polars". Chained
+    comparisons, such as ``a == b == c``, stay as they are.
     """
     return rewritten(checks, _CompareByDifference(), f"{source_of('frames')}\nLIBRARY = {library!r}")
 
 
 class _CompareByDifference(ast.NodeTransformer):
+    """Replaces each comparison of two values by a comparison of their ``difference`` with an empty string."""
+
     def visit_Compare(self, node: ast.Compare) -> ast.Compare:
         self.generic_visit(node)
         if len(node.ops) > 1 or not isinstance(node.ops[0], ast.Eq | ast.NotEq):

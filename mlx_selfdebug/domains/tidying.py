@@ -18,7 +18,8 @@ _END_TOKENS = (
     "<|fim_pad|>", "<|file_sep|>", "<end_of_turn>", "<\uff5cend\u2581of\u2581sentence\uff5c>",
 )  # fmt: skip
 """The special tokens with which models end a reply. The limit on tokens may cut one off, so its beginning is recognised as well."""
-# Two characters are enough of a token that begins with <|, but five are needed of a tag such as <end_of_turn>.
+# The pattern of all such beginnings. Code hardly ever ends with "<|", but it may end with "<end", so more is needed of a tag such
+# as <end_of_turn> than of a token that begins with "<|".
 _CUT_OFF = "|".join(
     re.escape(token[:n]) for token in _END_TOKENS for n in range(2 if token[1] in "|\uff5c" else 5, len(token))
 )
@@ -41,10 +42,10 @@ _PIECE = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 """Matches the pieces of a completion that matter here: quoted text, the tags of thoughts, and special tokens."""
-_BEGINS = re.compile(r"start|begin|header|channel|message|assistant", re.IGNORECASE)
-"""Matches in a special token that begins a message. Before an answer such a token is skipped, where any other ends the reply."""
+_BEGINS_MESSAGE = re.compile(r"start|begin|header|channel|message|assistant", re.IGNORECASE)
+"""Is found in the special tokens that begin a message, such as ``<|im_start|>``. All other special tokens end the reply."""
 _ROLE = re.compile(r"[ \t]*(?:assistant|model)?(?=[ \t]*(?:\n|<))[ \t]*\n?")
-"""Matches the role that follows a token which begins a message."""
+"""Matches the role that may follow such a token, as in ``<|im_start|>assistant``."""
 _BLOCK = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
 """Matches a fenced block, whose content is the group. The last block may lack its closing fence."""
 
@@ -71,31 +72,34 @@ def without_thoughts_and_markers(text: str) -> Tidied:
     """Return ``text`` without what the model thinks aloud, up to the first special token after the answer.
 
     Everything before a closing tag without an opening one is a thought, since a chat template may have put the opening tag into the
-    prompt. Everything after an opening tag that is never closed is a thought too. The names of the steps are ``thoughts`` and
-    ``markers``.
+    prompt. Everything after an opening tag that is never closed is a thought too. The steps of the result are ``thoughts`` if a
+    thought was dropped, and ``markers`` if a special token was.
     """
-    kept, thinking, steps = list[str](), False, set[str]()
-    start, end = 0, len(text)
+    kept: list[str] = []
+    steps: set[str] = set()
+    is_thinking = False
+    start, end = 0, len(text)  # the part of the answer that is being read, unless the model is thinking
     for piece in _PIECE.finditer(text):
         if piece["closes"]:
-            if not thinking:
+            if not is_thinking:
                 kept.clear()
-            start, thinking = piece.end(), False
+            start, is_thinking = piece.end(), False
             steps.add("thoughts")
-        elif thinking or piece["quoted"]:
+        elif is_thinking or piece["quoted"]:
             continue
         elif piece["opens"]:
             kept.append(text[start : piece.start()])
-            thinking = True
+            is_thinking = True
             steps.add("thoughts")
         else:
             steps.add("markers")
             has_answer = "".join([*kept, text[start : piece.start()]]).strip()
-            if has_answer or not _BEGINS.search(piece[0]):
+            if has_answer or not _BEGINS_MESSAGE.search(piece[0]):
                 end = piece.start()
                 break
+            # The answer is in the message that begins here.
             role = _ROLE.match(text, piece.end())
             start = role.end() if role else piece.end()
-    if not thinking:
+    if not is_thinking:
         kept.append(text[start:end])
     return Tidied("".join(kept), tuple(step for step in ("thoughts", "markers") if step in steps))

@@ -128,6 +128,7 @@ def _literals_in(node: ast.AST) -> Iterator[str]:
 
 
 def _is_literal(node: ast.AST) -> bool:
+    """Return whether a node is a literal: a constant, a list of literals, a negative number or the like."""
     return all(
         isinstance(inner, ast.Constant | ast.List | ast.Tuple | ast.Dict | ast.Set | ast.UnaryOp | ast.USub | ast.Load)
         for inner in ast.walk(node)

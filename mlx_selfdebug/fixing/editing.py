@@ -94,6 +94,7 @@ class Editing:
                 return
 
     def _read(self, case: Case, decoder: Decoder) -> None:
+        """Read one function, or note that this would take too long. A function that cannot be read gets no edits."""
         question, begin = self._asking.question(case.task), time.monotonic()
         n_tokens = len(question.ids) + len(self._model.spans(case.function.program)[0])
         try:
@@ -152,7 +153,10 @@ class Editing:
     def _until_deadline(
         self, ordered: Iterator[_RatedEdit], proposals: dict[str, tuple[Proposal, Case]]
     ) -> Iterator[Candidate]:
-        """Yield the next edits until the deadline, each text once, and put the proposal of each into ``proposals``."""
+        """Yield the next edits until the deadline, and put the proposal of each into ``proposals``, by its code.
+
+        The same code is yielded only once.
+        """
         while time.monotonic() < self._deadline and (rated := next(ordered, None)) is not None:
             candidate, case = rated
             if candidate.code not in proposals:

@@ -47,12 +47,16 @@ MAX_TRACED = 200
 """The largest number of passing tests whose lines are recorded. The lines of all failing tests are recorded too."""
 MAX_SUSPECTS_NAMED = 10
 """The largest number of suspects that a result names."""
+_MAX_FLAKY_NAMED = 5
+"""The largest number of flaky tests that a note names."""
 _MIN_TRY_S = 2.0
 """The least time that the failing tests may take in one try, in seconds."""
 _HUNG_S = 5.0
 """Seconds per test in the run that records lines, if some test is already known not to end."""
 _SLOWDOWN = 5.0
-"""A try may take five times as long as the same tests took on the unchanged project."""
+"""How many times longer a try may take than the same tests took on the unchanged project."""
+_TRACED_SLOWDOWN, _TRACED_EXTRA_S = 20, 30.0
+"""How many times longer the tests may take while their lines are recorded, and the seconds that are added to that."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class FixSettings:
     seconds: float = 120.0
     """Seconds from the start after which nothing new is tried."""
     effort: Effort = field(default_factory=Effort)
+    """How much is tried."""
     limits: SuiteLimits = field(default_factory=SuiteLimits)
     """The time and memory that a run of the tests may take."""
     level: Level = "full"
@@ -80,6 +85,7 @@ class FixSettings:
     reserved_bytes: int = 10**9
     """The part of the budget that is reserved for the tests."""
     seed: int = 0
+    """The seed of the completions that the model samples."""
 
 
 def fix_project(
@@ -221,19 +227,19 @@ class _Fix:
                 [] if all_are_traced else [*failed, *passing_nearest_first(first)[:MAX_TRACED]],
                 facts=True,
                 trace=[file.name for file in files],
-                # Recording lines slows the tests down, so this run may take far longer than the first.
-                wall_s=30 + 20 * first.wall_s,
+                wall_s=_TRACED_EXTRA_S + _TRACED_SLOWDOWN * first.wall_s,
                 stall_s=_HUNG_S if any(hung(first, id_) for id_ in failed) else None,
             ).result()
         flaky = flaky_tests(first, run)
         if flaky:
-            self._notes.append(f"flaky, so left out: {', '.join(sorted(flaky)[:5])}")
+            self._notes.append(f"flaky, so left out: {', '.join(sorted(flaky)[:_MAX_FLAKY_NAMED])}")
         failing = tuple(id_ for id_ in failed if id_ not in flaky)
         return run, Baseline(first, failing, flaky)
 
     def _find_suspects(
         self, suite: Suite, traced: SuiteRun, baseline: Baseline, files: Sequence[SourceFile]
     ) -> list[Suspect]:
+        """Return the suspicious functions, by the lines that tests ran and by the tracebacks of the failing tests."""
         names = {str(suite.seen / file.name): file.name for file in files}
         results = [baseline.run.tests[id_] for id_ in baseline.failing]
         tracebacks = [
@@ -337,6 +343,7 @@ class _Fix:
 
 
 def _load(model: str | LanguageModel | Callable[[], LanguageModel]) -> LanguageModel:
+    """Return a model that is given by its name, as it is, or as a function that loads it."""
     if isinstance(model, str):
         from mlx_selfdebug.models.load import load_model
 

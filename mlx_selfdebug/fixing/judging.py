@@ -82,6 +82,7 @@ class Judge:
         return self._verdicts[key]
 
     def _run(self, proposal: Proposal) -> Future[Verdict]:
+        """Begin to run the failing tests on a proposal, and return the future verdict."""
         verdict: Future[Verdict] = Future()
         text = proposal.function.spliced(proposal.program)
         if text is None:

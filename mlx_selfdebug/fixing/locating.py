@@ -53,17 +53,15 @@ def suspects_of(
     failed = {name: Counter(line for test in failing for line in test.get(name, ())) for name in names}
     passed = {name: Counter(line for test in passing for line in test.get(name, ())) for name in names}
     involved = names | {name for traceback in tracebacks for name, _ in traceback}
-    suspects = [
-        suspect
-        for file in files
-        if file.name in involved
-        for function in functions_of(file)
-        if (
-            suspect := _suspect(
-                function, failed.get(file.name, {}), passed.get(file.name, {}), len(failing), tracebacks
-            )
-        )
-    ]
+    suspects = []
+    for file in files:
+        if file.name not in involved:
+            continue
+        n_failed, n_passed = failed.get(file.name, Counter()), passed.get(file.name, Counter())
+        for function in functions_of(file):
+            suspect = _suspect(function, n_failed, n_passed, len(failing), tracebacks)
+            if suspect:
+                suspects.append(suspect)
     # Rounding makes functions equal whose suspicions differ by an error of floating-point arithmetic alone.
     return sorted(suspects, key=lambda s: (-round(s.suspicion, 6), -s.depth, len(s.function.lines), s.function.id))
 
@@ -94,18 +92,17 @@ def _suspect(
 
 def _depth(function: Function, tracebacks: Sequence[Traceback]) -> int:
     """Return the deepest position of a function in any traceback, from 1, or 0 if it is in none."""
-    return max(
-        (
-            depth
-            for traceback in tracebacks
-            for depth, (name, line) in enumerate(traceback, 1)
-            if _contains(function, name, line)
-        ),
-        default=0,
-    )
+    depths = [
+        depth
+        for traceback in tracebacks
+        for depth, (name, line) in enumerate(traceback, 1)
+        if _contains(function, name, line)
+    ]
+    return max(depths, default=0)
 
 
 def _contains(function: Function, name: str, line: int) -> bool:
+    """Return whether a line of the file ``name`` belongs to a function."""
     return name == function.file.name and function.first <= line <= function.last
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 import tempfile
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mlx_selfdebug.sampling.language_model import LanguageModel
 
 PROGRAM, TESTS = "program.py", "test_program.py"
+"""The names of the two files of the project that is made of the texts."""
 # Unlike ``from program import *``, this also gives the tests the names that begin with a single underscore.
 _IMPORTS = "import program\n\nglobals().update({k: v for k, v in vars(program).items() if not k.startswith('__')})\n\n"
 
@@ -50,6 +52,7 @@ def fix(
 
 
 def _parse(text: str, what: str) -> ast.Module:
+    """Parse a text that the user has given. Raises UsageError, which calls the text ``what``, if it does not parse."""
     try:
         return ast.parse(text)
     except SyntaxError as error:
@@ -61,11 +64,14 @@ def _test_functions(tests: str) -> str:
     tree = _parse(tests, "the tests")
     if not any(isinstance(node, ast.Assert) for node in tree.body):
         return tests
-    parts, n = [], 0
+    taken = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+    names = (f"test_{n}" for n in count(1) if f"test_{n}" not in taken)
+    parts = []
     for node in tree.body:
         if isinstance(node, ast.Assert):
-            n += 1
-            parts.append(f"def test_{n}():\n    {ast.unparse(node)}\n")
+            parts.append(f"def {next(names)}():\n    {ast.unparse(node)}\n")
+        elif getattr(node, "decorator_list", None):
+            parts.append(ast.unparse(node))  # a source segment would lack the decorators
         else:
             parts.append(ast.get_source_segment(tests, node) or ast.unparse(node))
     return "\n".join(parts) + "\n"

@@ -40,6 +40,7 @@ class Prover:
         return []
 
     def _prove_batch(self, proposals: Sequence[Proposal]) -> list[Change]:
+        """Reduce the proposals, run the whole suite on each, and return the proven changes, with the best first."""
         distinct: dict[tuple[str, str], Proposal] = {}
         for proposal in map(self._reduce, proposals):
             # Reducing may make two proposals the same. The earlier one is kept.

@@ -25,6 +25,7 @@ _ORIGIN_PHRASES: Mapping[Origin, str] = {
     "repair": "a repair",
     "draft": "a fresh draft",
 }
+"""How the text of a result says what a change was made by."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ class FixResult:
         yield f"tried:  {self._tried_text()}; {self.decoded_tokens:,} tokens decoded in {self.wall_s:.1f} s"
 
     def _verdict_lines(self) -> Iterator[str]:
+        """Yield the lines that say whether the tests were fixed, and if not, what was suspected and what came nearest."""
         if self.fixed and self.change:
             yield f"after:  {self.after}"
             by = _ORIGIN_PHRASES[self.change.by]
@@ -161,6 +163,7 @@ class FixResult:
 
 
 def _change_record(change: Change) -> dict[str, Any]:
+    """Return a change as plain data that JSON can hold."""
     return {
         "file": change.file.name,
         "function": change.function,

@@ -41,6 +41,7 @@ class Span:
 
     @classmethod
     def of(cls, function: Function) -> Span:
+        """Return the lines of a function as it stands in its file."""
         return cls(function.file.name, function.first, function.last, function.file.text)
 
     def line(self, number: int) -> str:
@@ -70,8 +71,9 @@ def source_of_tests(tests: Sequence[TestResult], root: Path, *, max_tests: int, 
 def failure_of(test: TestResult, span: Span, root: Path) -> Failure:
     """Return the facts of a failed test.
 
-    If the test compared two values, the facts are what it got and what it expected. Otherwise they are the exception, whose line is
-    the number, in the file, of the innermost line within ``span`` that it passed through, or 0 if there is none.
+    If the test compared two values, the facts are the value that it got and the one that it expected. Otherwise they are the
+    exception. The line of the exception is a line of the file: the innermost line of its traceback within ``span``, or 0 if the
+    traceback has none there.
 
     Args:
         test: The result of the test.
@@ -155,7 +157,7 @@ def _got_and_expected(check: str, left: str, right: str) -> tuple[str, str]:
     sides = _compared(check)
     if len(sides) < 2:
         return left, right
-    has_call = [any(isinstance(inner, ast.Call) for inner in ast.walk(side)) for side in sides]
+    has_call = [_calls_something(side) for side in sides]
     is_reversed = has_call == [False, True] or (_is_value(sides[0]) and not _is_value(sides[1]))
     return (right, left) if is_reversed else (left, right)
 
@@ -171,9 +173,13 @@ def _compared(check: str) -> Sequence[ast.expr]:
     return []
 
 
+def _calls_something(node: ast.AST) -> bool:
+    return any(isinstance(inner, ast.Call) for inner in ast.walk(node))
+
+
 def _is_value(node: ast.AST) -> bool:
     """Return whether an expression is neither a plain variable nor calls anything."""
-    return not any(isinstance(inner, ast.Call) for inner in ast.walk(node)) and not isinstance(node, ast.Name)
+    return not _calls_something(node) and not isinstance(node, ast.Name)
 
 
 def _tree(path: Path) -> ast.Module | None:

@@ -90,6 +90,7 @@ class Project:
                 )
 
     def _python_files(self) -> Iterator[str]:
+        """Yield the Python files in the folders that may hold sources, relative to ``root``."""
         for folder, folders, files in os.walk(self.root):
             folders[:] = [name for name in folders if _is_source_folder(Path(folder, name))]
             for name in files:

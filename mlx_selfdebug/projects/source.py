@@ -29,8 +29,9 @@ from mlx_selfdebug.parsing import parse
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 MAX_FILE_BYTES = 4 << 20
+"""The largest size of a file that is read."""
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
-"""A line as Python's parser counts lines. ``str.splitlines`` would also end lines at form feeds and at Unicode's separators."""
+"""Matches a line as Python's parser counts lines. ``str.splitlines`` would also end lines at form feeds, for example."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,13 @@ class Lines:
 class Function:
     """A function or method of a source file.
 
-    Models and edits do not see it in its file but as a *program*: a header line for each block around the function, such as its
-    class, and then the function's own lines. The docstring is not part of the program, since the statement of a task tells it.
+    Models read, and edits change, the *program* of a function: a header line for each block around the function, such as its class,
+    and then the function's own lines. The docstring is not part of the program, since the statement of a task holds it. This is the
+    program of a method:
+
+        class Window(Sequence):
+            def mean(self):
+                return sum(self.values) / len(self.values)
     """
 
     file: SourceFile
@@ -98,6 +104,7 @@ class Function:
 
     @property
     def id(self) -> str:
+        """The file and the qualified name, such as "package/module.py::Window.mean"."""
         return f"{self.file.name}::{self.name}"
 
     @property
@@ -159,7 +166,7 @@ class Function:
         return _line_in_program(line, Lines(self.first, self.last), self.docstring, len(self.headers))
 
     def own_lines(self, program: str) -> list[str] | None:
-        """Return the lines of ``program`` below the headers; None if it does not begin with the headers of this function."""
+        """Return the lines of ``program`` below the headers, or None if it does not begin with the headers of this function."""
         lines = program.strip("\n").split("\n")
         n = len(self.headers)
         return lines[n:] if tuple(lines[:n]) == self.headers and len(lines) > n else None
@@ -303,6 +310,8 @@ def lines_of(text: str) -> list[str]:
 
 
 class _FoundFunction(NamedTuple):
+    """A function in a syntax tree, with its qualified name and the headers of the blocks around it (see ``Function``)."""
+
     name: str
     headers: tuple[str, ...]
     node: FunctionNode
@@ -319,7 +328,7 @@ def _functions_below(
             header = _indentation(lines[child.lineno - 1]) + _class_header(child)
             yield from _functions_below(child, lines, (*names, child.name), (*headers, header))
         elif isinstance(child, ast.If | ast.Try | ast.With):
-            # What the block asks does not matter to the function, but a program needs some line at this indentation.
+            # The condition of the block does not matter to the function, but a program needs some line at this indentation.
             header = _indentation(lines[child.lineno - 1]) + "if True:"
             yield from _functions_below(child, lines, names, (*headers, header))
 

@@ -43,14 +43,15 @@ _BOOT = (
 )
 """The program of the confined command.
 
-Once the server is imported, its folder makes place for the project's, which then comes first, as it does for ``python -m pytest``.
+Once the server is imported, the project's folder replaces the server's at the head of the import path, where it is for
+``python -m pytest`` too.
 """
 _START_S = 60.0
-"""Seconds in which the server has to answer first."""
+"""Seconds in which the server has to answer its first request."""
 _IMPORT_S = 60.0
-"""Seconds that it may take to import packages, and to load the project and collect its tests."""
+"""Seconds that the server may take to import packages, and again to load the project and collect its tests."""
 _GRACE_S = 10.0
-"""Seconds after the time limit of a run in which the server has to report its end. It is taken for lost if it does not."""
+"""Seconds after the time limit of a run in which the server has to report that the run has ended. Otherwise it counts as lost."""
 _POLL_S = 0.5
 """Seconds between two looks at whether the server is lost."""
 _VALUE_OPTIONS = frozenset({"-p", "-c", "-o", "-W", "-n", "-r"})
@@ -178,7 +179,7 @@ class Suite:
         self._originals: dict[str, bytes] = {}
         """The original contents of the files that runs have replaced on the disk, by their paths within the project."""
         self._lock = threading.Lock()
-        """Guards what runs wait and are under way, and the session."""
+        """Guards the session, and the collections of runs that wait or are under way."""
         self._waiting: deque[_PendingRun] = deque()
         self._under_way: dict[int, _PendingRun] = {}
         """The runs that were sent, by the ids of their requests."""
@@ -315,6 +316,7 @@ class Suite:
         return options_of(arguments, self.project.root) if tests and self.framework == "pytest" else arguments
 
     def _new_session(self) -> AbstractContextManager[Session]:
+        """Return a new session with a server. Imports find the scratch copy of the project before any installed version of it."""
         is_seen_in_place = self.seen == self.scratch.project
         # The copy has to come before the original project, which may be installed in the virtual environment.
         path = [] if is_seen_in_place else [str(self.seen)]
@@ -349,6 +351,7 @@ class Suite:
                 self._session.send(pending.request)
 
     def _may_send(self, pending: _PendingRun) -> bool:
+        """Return whether a run may begin beside those that are under way."""
         others = self._under_way.values()
         return not any(map(_runs_alone, others)) and len(others) < (1 if _runs_alone(pending) else self.width)
 
@@ -364,7 +367,7 @@ class Suite:
                     self._send_waiting()
                 if pending:
                     pending.future.set_result(suite_run_of(answer))
-        except SandboxError:  # It no longer speaks sense, which is as good as gone.
+        except SandboxError:  # An answer that cannot be read is treated like a lost server.
             pass
         self._handle_loss(session)
 
@@ -379,7 +382,7 @@ class Suite:
         with self._lock:
             closed, self._session = self._closed, None
             lost, self._under_way = list(self._under_way.values()), {}
-            # Among several runs, any may have ended the session, so each is tried again, alone. A run that was alone has ended it.
+            # A run that was alone has ended the session. Of several runs, any may have ended it, so each is tried again, alone.
             done = [pending for pending in lost if closed or pending.n_lost or len(lost) == 1]
             for pending in lost:
                 pending.n_lost += 1
@@ -391,7 +394,7 @@ class Suite:
         if not closed:
             self._stack.close()
             ending = _ending(session)
-            # The server was to restore the files that it had replaced, which it can no longer do.
+            # The server restores the files that it has replaced when a run ends. A lost server has not done that.
             for name, data in self._originals.items():
                 (self.scratch.folder / name).write_bytes(data)
         for pending in done:

@@ -144,6 +144,7 @@ def suite_run_of(answer: Mapping[str, Any]) -> SuiteRun:
 
 
 def _result(id_: str, values: Any) -> TestResult:
+    """Read the result of one test. A test without a known outcome has failed."""
     values = _mapping(values)
     outcome = values.get("outcome")
     return TestResult(
@@ -169,11 +170,15 @@ def _frames(value: Any) -> list[Frame]:
 
 
 def _lines(value: Any) -> dict[str, frozenset[int]]:
+    """Read the lines that one test has run, by the path of the file."""
     return {
         path: frozenset(line for line in lines if isinstance(line, int))
         for path, lines in _mapping(value).items()
         if isinstance(lines, list)
     }
+
+
+# The following functions read one value. A value of a wrong type is read as empty or 0.
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

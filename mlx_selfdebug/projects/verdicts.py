@@ -59,6 +59,11 @@ def verdict_on(placed: Placed, file: str, run: SuiteRun, tests: Sequence[str], r
 
 
 def _outcome(run: SuiteRun, failed: Sequence[TestResult], all_passed: bool) -> Outcome:
+    """Return the outcome of a run.
+
+    ``failed`` are the results of the tests that did not pass and of the files that could not be collected. ``all_passed`` says
+    whether every test that was to run has passed.
+    """
     if run.ending != "ended":
         return _ENDINGS.get(run.ending, "crashed")
     if all_passed and not failed:
@@ -67,8 +72,9 @@ def _outcome(run: SuiteRun, failed: Sequence[TestResult], all_passed: bool) -> O
     if any(fact.type == HUNG for fact in facts):
         return "crashed"  # The process ended in the middle of a test.
     if not failed or any(result.collecting for result in failed):
-        return "load_error"
-    return "failed" if not facts or any(fact.op or fact.type in _ASSERTIONS for fact in facts) else "raised"
+        return "load_error"  # A file could not be loaded, or tests are missing although none has failed.
+    is_wrong_result = not facts or any(fact.op or fact.type in _ASSERTIONS for fact in facts)
+    return "failed" if is_wrong_result else "raised"
 
 
 def _failure(result: TestResult, span: Span, placed: Placed, root: Path) -> Failure:

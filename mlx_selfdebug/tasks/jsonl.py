@@ -1,8 +1,8 @@
 """Read and write our own task files, which hold one JSON object per task. README.md beside this file documents the format.
 
 ``read_tasks`` reads one object per line, objects of several lines, or an array, also compressed with gzip (files.py). It reports
-all problems of a file at once; schema.py says what an object may hold. ``dump_tasks`` writes one object per line. It writes every
-field of a task but ``source``, which says where the task was read from. ``append_task`` adds a task to such a file.
+all problems of a file at once; schema.py says what an object may hold. ``dump_tasks`` writes one object per line, with every field
+of a task but ``source``, which says where the task was read from. ``append_task`` adds a task to a file of one object per line.
 
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
@@ -41,7 +41,7 @@ FORMAT_HINT = "the format is described in mlx_selfdebug/tasks/README.md"
 
 
 class LineError(Exception):
-    """The text of a task is not a JSON object. The arguments are those of ``Problem``."""
+    """Raised if the text of a task is not a JSON object. It holds the ``Problem`` that the arguments describe."""
 
     def __init__(self, field: str, what: str, value: object, allowed: str) -> None:
         self.problem = Problem(field, what, value, allowed)
@@ -81,10 +81,11 @@ def dump_tasks(tasks: Iterable[Task], path: str | Path) -> None:
 
 
 def append_task(task: Task, path: str | Path) -> Task:
-    """Append ``task`` to a file of one object per line, which is created if it does not exist, and return it as it is stored.
+    """Append ``task`` to a file of one object per line, and return the task as it is stored.
 
-    If its id is taken by another task of the file, a number is put behind it. Raises TaskError if the file has problems or is of
-    another form, if it holds the task already, or if the task does not fit the format. Then the file stays as it was.
+    The file is created if it does not exist. If another task of the file has the same id, a number is added to the id, as in
+    "mine/one-2". Raises TaskError, and leaves the file as it was, if the file has problems or is of another form, if it holds the
+    task already, or if the task does not fit the format.
     """
     file = Path(path)
     is_new = not file.exists() or not file.stat().st_size
@@ -122,7 +123,7 @@ def _append(file: Path, line: str) -> None:
 
 
 def _read_texts(texts: Iterable[tuple[str, bytes]], source: str) -> tuple[list[Task], list[str]]:
-    """Build the tasks of JSON texts, each of which is given after its place. Also returns all problems, each with its place."""
+    """Return the tasks of JSON texts, and all problems of the texts. ``texts`` are pairs of a place and a text."""
     tasks: dict[str, tuple[str, Task]] = {}
     problems: list[str] = []
     for place, text in texts:
@@ -139,6 +140,7 @@ def _read_texts(texts: Iterable[tuple[str, bytes]], source: str) -> tuple[list[T
 
 
 def _error(path: Path, problems: list[str]) -> TaskError:
+    """Return the error that lists the problems of a file, up to ``MAX_PROBLEMS``."""
     shown = problems[:MAX_PROBLEMS]
     if len(problems) > MAX_PROBLEMS:
         shown.append(f"and {len(problems) - MAX_PROBLEMS} more")
@@ -157,7 +159,7 @@ def _read_task(text: bytes, source: str) -> tuple[list[Problem], Task | None]:
 
 
 def _parse_json(line: bytes) -> dict[str, Any]:
-    """Return the object of a JSON text. Raises LineError if it is too long or not such an object."""
+    """Return the object of a JSON text. Raises LineError if the text is too long, or is not a JSON object."""
     if len(line) > MAX_LINE_BYTES:
         raise LineError("line", "too long", "", f"at most {MAX_LINE_BYTES:,} bytes are allowed")
     try:
@@ -188,6 +190,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _to_json(task: Task) -> dict[str, Any]:
+    """Return the JSON object of a task, without optional fields that have their default value."""
     record = {
         "id": task.id,
         "domain": task.domain,

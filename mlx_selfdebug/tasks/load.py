@@ -80,13 +80,13 @@ class _Set:
 
     description: str
     read: Callable[[Path | None], list[Task]]
-    """Reads the tasks from a path: that in ``name:path``, else that of the published file. It gets None if there is neither."""
+    """Reads the tasks from the path in ``name:path``, or from the published file. It is given None if the set has neither."""
     published: Published | None = None
     """The file that is downloaded if no path is given, or None if the set has none."""
     takes_path: bool = False
     """Whether ``name:path`` is allowed."""
     installed: bool = False
-    """Whether a set that takes a path can do without, since it comes with an installed package."""
+    """Whether a set that takes a path can also be read without one, since an installed package brings it."""
     shipped: bool = False
     """Whether the set comes with this package."""
 
@@ -123,6 +123,8 @@ def _refuse_without_generator(_: Path | None) -> list[Task]:
 
 
 def _garden_tasks(domain: str) -> Callable[[Path | None], list[Task]]:
+    """Return a function that reads the garden set for ``domain``. Its module is imported when the set is read."""
+
     def read(_: Path | None) -> list[Task]:
         from mlx_selfdebug.tasks.sets.sql import garden_tasks
 

@@ -1,6 +1,7 @@
 """Check one object of a task file, field by field, and build a task from it.
 
-Code in it is parsed but not run. Whether a reference passes its checks is tested in auditing/verify.py.
+``FIELDS`` has the rule for each field. Code in an object is parsed but not run: auditing/verify.py tests whether a reference passes
+its checks.
 
     >>> [str(problem) for problem in problems_of({"id": "a", "statment": "Add."})][0]
     "statment: unknown field, 'Add.', did you mean 'statement'?"
@@ -21,6 +22,7 @@ from mlx_selfdebug.values.checks import Checks, Kind
 from mlx_selfdebug.values.task import Task
 
 MAX_ID_LENGTH = 200
+"""The largest number of characters of an id."""
 DIFFICULTIES = ("easy", "medium", "hard")
 KINDS = get_args(Kind)
 _ALLOWED_CHECKS = (
@@ -83,6 +85,7 @@ def build(record: Mapping[str, Any], source: str) -> Task:
 
 
 def _checks(value: Any, setup: str) -> Checks:
+    """Build checks from one of their three forms. ``setup`` is that of the object, which a setup of the checks replaces."""
     if isinstance(value, list):
         return Checks.from_asserts(value, setup)
     if "io" in value:
@@ -98,6 +101,7 @@ def _short(value: object) -> str:
 
 
 def _unknown(name: str, value: object) -> Problem:
+    """Return the problem that a field is not known, with the known field of the most similar name if there is one."""
     near = nearest(name, FIELDS)
     allowed = f"did you mean {near!r}?" if near else f"the known fields are {', '.join(FIELDS)}"
     return Problem(name, "unknown field", value, allowed)
@@ -140,6 +144,7 @@ def _is_name(value: str) -> bool:
 
 
 def _texts(name: str, value: object) -> Iterator[Problem]:
+    """Yield what is wrong with a list of strings, none of which may be empty."""
     allowed = FIELDS[name].allowed
     if not isinstance(value, list):
         yield Problem(name, "not a list", value, allowed)
@@ -150,11 +155,13 @@ def _texts(name: str, value: object) -> Iterator[Problem]:
 
 
 def _share(name: str, value: object) -> Iterator[Problem]:
+    """Yield a problem if ``value`` is not a number from 0 to 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         yield Problem(name, "not allowed", value, FIELDS[name].allowed)
 
 
 def _code(name: str, value: object) -> Iterator[Problem]:
+    """Yield a problem if ``value`` is not a string of Python source that parses."""
     allowed = "expected Python source"
     problems = list(_text(name, value, allowed))
     yield from problems
@@ -163,6 +170,7 @@ def _code(name: str, value: object) -> Iterator[Problem]:
 
 
 def _parse_problems(name: str, source: str, allowed: str) -> Iterator[Problem]:
+    """Yield a problem, which cites the rule ``allowed``, if ``source`` does not parse as Python."""
     try:
         parse_quietly(source)
     except (SyntaxError, ValueError) as error:
@@ -172,6 +180,7 @@ def _parse_problems(name: str, source: str, allowed: str) -> Iterator[Problem]:
 
 
 def _any_checks(name: str, value: object) -> Iterator[Problem]:
+    """Yield what is wrong with checks, which are a list of asserts or an object."""
     if isinstance(value, list):
         for position, item in enumerate(value):
             yield from _assert_problems(f"{name}[{position}]", item)
@@ -239,6 +248,7 @@ def _entry_point_problems(record: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _is_program(value: Any) -> bool:
+    """Return whether checks run a whole program instead of calling an entry point."""
     return isinstance(value, dict) and ("io" in value or value.get("kind") == "program")
 
 

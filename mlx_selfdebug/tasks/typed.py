@@ -50,8 +50,8 @@ def typed_task(text: str) -> Task:
 def _with_examples_shown(task: Task, typed: Typed) -> Task:
     """Return the task with its examples in the statement, if the prompt would leave any of them out.
 
-    The domain takes a statement that mentions a call of the function for one that has the examples. And it shows asserts only,
-    which leaves out that an exception is expected.
+    The prompt shows no checks if the statement mentions a call of the function, since the domain takes that for an example. It also
+    leaves out an example that expects an exception, since it shows asserts only.
     """
     prompt = domain_of(task.domain).prompt(task)
     statements = [statement for example in typed.examples for statement in example.statements]

@@ -26,8 +26,7 @@ class param(tuple):
     def __new__(cls, *values, id=None): return super().__new__(cls, values)
 """
 """The source of a stand-in for ``pytest.param``. It is a subclass of tuple, so that it can be told from a value that is a tuple."""
-# The condition for each assertion, in which {0}, {1}, ... are the arguments. _assertion adds keyword arguments that matter.
-_ASSERTIONS = {
+_ASSERTIONS = {  # for each assertion, the condition that it asserts, in which {0} and {1} are the arguments
     "assertEqual": "{0} == {1}",
     "assertNotEqual": "{0} != {1}",
     "assertTrue": "{0}",
@@ -56,6 +55,7 @@ _ASSERTIONS = {
     ),
 }
 _ALMOST = ("assertAlmostEqual", "assertNotAlmostEqual")
+"""The assertions whose further arguments count: ``places`` and ``delta``."""
 _RAISES = ("assertRaises", "assertRaisesRegex")
 _OTHER_METHODS = frozenset(
     {
@@ -172,22 +172,32 @@ def _assertion(call: ast.Call, name: str) -> str:
         raise ValueError(f"self.{name} has too few arguments")
     condition = ast.unparse(parse_expression(form.format(*texts)))
     if name in _ALMOST:
-        extra = [f"{keyword.arg}={ast.unparse(keyword.value)}" for keyword in call.keywords if keyword.arg != "msg"]
-        extra = [f"places={ast.unparse(call.args[2])}", *extra] if len(call.args) > 2 else extra
-        condition = "".join([condition[:-1], *(f", {text}" for text in extra), ")"])
+        extra = [f"places={ast.unparse(call.args[2])}"] if len(call.args) > 2 else []
+        extra += [f"{keyword.arg}={ast.unparse(keyword.value)}" for keyword in call.keywords if keyword.arg != "msg"]
+        # The condition ends with the bracket of ``almost_equal(...)``, before which further arguments are put.
+        condition = ", ".join([condition.removesuffix(")"), *extra]) + ")"
     return f"assert {condition}"
 
 
 def _fail(call: ast.Call) -> str:
+    """Return the statement for a call of ``self.fail`` or ``pytest.fail``."""
     return f"raise AssertionError({ast.unparse(call.args[0])})" if call.args else "raise AssertionError"
 
 
 def _context(call: ast.Call, name: str) -> ast.expr:
-    """Return the context manager for the call of the method ``name``. Raises ValueError if it is not supported."""
+    """Return the context manager for a ``with`` statement that calls the method ``name``.
+
+    ``self.subTest(n=1)`` becomes ``independent_test('subTest(n=1)')``, and ``self.assertRaises(E)`` becomes ``raises(E)``. Raises
+    ValueError for other methods.
+    """
     if name == "subTest":
         label = ast.unparse(call).partition("(")[2][:-1]
         return ast.Call(ast.Name("independent_test", ast.Load()), [ast.Constant(f"subTest({label})")], [])
     if name not in _RAISES:
         raise ValueError(f"self.{name} is not supported as a context manager")
-    keywords = [ast.keyword("match", call.args[1])] if name == "assertRaisesRegex" else []
-    return ast.Call(ast.Name("raises", ast.Load()), call.args[:1], keywords)
+    arguments = dict(zip(("expected_exception", "expected_regex"), call.args, strict=False))
+    arguments |= {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+    if "expected_exception" not in arguments or (name == "assertRaisesRegex" and "expected_regex" not in arguments):
+        raise ValueError(f"self.{name} has too few arguments")
+    keywords = [ast.keyword("match", arguments["expected_regex"])] if name == "assertRaisesRegex" else []
+    return ast.Call(ast.Name("raises", ast.Load()), [arguments["expected_exception"]], keywords)

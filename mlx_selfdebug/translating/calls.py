@@ -1,4 +1,20 @@
-"""Write the function ``check(candidate)`` that runs tests, with their parameters, set-up and tear-down."""
+"""Write the function ``check(candidate)`` that runs tests, with their parameters, set-up and tear-down.
+
+For a ``TestCase`` with one test, it is this:
+
+    def check(candidate):
+        TestPrices.setUpClass()
+        with independent_test('TestPrices.test_total'):
+            _check_instance = TestPrices()
+            _check_instance.setUp()
+            try:
+                _check_instance.test_total()
+            finally:
+                _check_instance.tearDown()
+        TestPrices.tearDownClass()
+
+``for`` loops around a test give it the values of ``parametrize``.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +30,7 @@ from mlx_selfdebug.translating.marks import variable_for
 MODULE_FUNCTIONS = (
     "setUpModule", "setup_module", "tearDownModule", "teardown_module", "setup_function", "teardown_function"
 )  # fmt: skip
+"""The functions of a module that set up or tear down the module or its tests. ``check`` calls them."""
 _INSTANCE = "_check_instance"
 """The variable of ``check`` that holds the instance of a test class. No module is likely to have a variable of this name."""
 
@@ -38,7 +55,7 @@ def check_source(tests: Iterable[FoundTest], functions: Mapping[str, Function], 
 def _class_statements(
     path: str, tests: Sequence[FoundTest], functions: Mapping[str, Function], with_params: bool
 ) -> Iterator[str]:
-    """Yield the statements that run the tests of the class ``path``, or tests that belong to no class if it is empty."""
+    """Yield the statements that run the tests of the class ``path``. If ``path`` is empty, the tests belong to no class."""
     owner = tests[0].owner
     members = owner.members if owner else {}
     yield from _fixture_calls(path, members, ("setup_class", "setUpClass"))
@@ -60,7 +77,7 @@ def _fixture_calls(owner: str, functions: Mapping[str, Function], names: Sequenc
     """Return the source of a call of each of ``names`` that ``functions`` defines, in the order of ``names``.
 
     ``owner`` is the expression for the instance or class that has the functions, or empty for functions of the module. ``test`` is
-    the name of the test that they surround, or empty if they surround all tests of the class or module.
+    the name of the test that is set up or torn down, or empty if that is the class or module.
     """
     subject = f"{owner}.{test}".removeprefix(".") if test else owner
     return [_fixture_call(owner, functions[name], subject) for name in names if name in functions]

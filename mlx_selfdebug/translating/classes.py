@@ -21,19 +21,19 @@ TEST_CASES = frozenset(
 
 
 @dataclass(eq=False)
-class KnownClass:
-    """A class of the module, as far as its source tells."""
+class SourceClass:
+    """A class of the module, as far as it can be known without running the module."""
 
     node: ast.ClassDef
-    outer: KnownClass | None
+    outer: SourceClass | None
     """The class that this one is defined in, or None at the top level."""
-    bases: list[KnownClass] = field(default_factory=list)
+    bases: list[SourceClass] = field(default_factory=list)
     """The bases that are classes of the module."""
     is_test_case: bool = False
     """Whether one of ``TEST_CASES`` is among its own bases."""
     unknown: str = ""
-    """The reason why what it inherits is not known, or an empty string."""
-    order: tuple[KnownClass, ...] = ()
+    """The reason why the functions that the class inherits are not known, or an empty string."""
+    order: tuple[SourceClass, ...] = ()
     """This class and the classes of the module that it inherits from, in the order in which Python looks up an attribute."""
 
     @property
@@ -49,18 +49,18 @@ class KnownClass:
     @property
     def members(self) -> dict[str, Function]:
         """The functions of this class by name, inherited ones included."""
-        return {name: item for known in reversed(self.order) for name, item in known.functions.items()}
+        return {name: function for class_ in reversed(self.order) for name, function in class_.functions.items()}
 
     @property
     def tests(self) -> dict[str, Function]:
         """The members whose names begin with "test"."""
-        return {name: item for name, item in self.members.items() if name.startswith("test")}
+        return {name: function for name, function in self.members.items() if name.startswith("test")}
 
     @property
     def constants(self) -> dict[str, ast.expr]:
         """The expressions that the class assigns to single names, inherited ones included."""
         return {
-            name: value for known in reversed(self.order) for name, value in assigned_names(known.node.body).items()
+            name: value for class_ in reversed(self.order) for name, value in assigned_names(class_.node.body).items()
         }
 
     @property
@@ -69,7 +69,7 @@ class KnownClass:
         return any("Test" in name for name in (self.node.name, *map(ast.unparse, self.node.bases)))
 
 
-def read_classes(tree: ast.Module, imports: Imports) -> list[KnownClass]:
+def read_classes(tree: ast.Module, imports: Imports) -> list[SourceClass]:
     """Return the classes at the top level of a module, each followed by the classes inside it."""
     reader = _Reader(imports, {name: ast.unparse(value) for name, value in assigned_names(tree.body).items()})
     reader.read(tree.body, None)
@@ -90,36 +90,38 @@ class _Reader:
 
     def __init__(self, imports: Imports, aliases: Mapping[str, str]) -> None:
         self.imports, self.aliases = imports, aliases
-        self.classes: list[KnownClass] = []
-        self._by_path: dict[str, KnownClass] = {}
+        self.classes: list[SourceClass] = []
+        self._by_path: dict[str, SourceClass] = {}
 
-    def read(self, body: Sequence[ast.stmt], outer: KnownClass | None) -> None:
+    def read(self, body: Sequence[ast.stmt], outer: SourceClass | None) -> None:
+        """Add the classes in a body to ``classes``. ``outer`` is the class that has the body, or None for the module."""
         for node in body:
             if not isinstance(node, ast.ClassDef):
                 continue
-            known = KnownClass(node, outer)
+            class_ = SourceClass(node, outer)
             for base in node.bases:
-                self._add_base(known, base.value if isinstance(base, ast.Subscript) else base)
+                self._add_base(class_, base.value if isinstance(base, ast.Subscript) else base)
             try:
-                known.order = _lookup_order(known)
+                class_.order = _lookup_order(class_)
             except TypeError:
-                known.order, known.unknown = (known,), "the order of its bases contradicts itself"
-            self.classes.append(known)
-            self._by_path[known.path] = known
-            self.read(node.body, known)
+                class_.order, class_.unknown = (class_,), "the order of its bases contradicts itself"
+            self.classes.append(class_)
+            self._by_path[class_.path] = class_
+            self.read(node.body, class_)
 
-    def _add_base(self, known: KnownClass, base: ast.expr) -> None:
+    def _add_base(self, class_: SourceClass, base: ast.expr) -> None:
+        """Note what a class inherits from one of its bases: a class of the module, a ``TestCase``, or something unknown."""
         origin, name = self.imports.origin(base), self._without_alias(ast.unparse(base))
-        sibling = self._by_path.get(f"{known.outer.path}.{name}") if known.outer else None
-        local = sibling or self._by_path.get(name)
-        if local is not None:
-            known.bases.append(local)
+        sibling = self._by_path.get(f"{class_.outer.path}.{name}") if class_.outer else None
+        base_class = sibling or self._by_path.get(name)
+        if base_class is not None:
+            class_.bases.append(base_class)
         elif origin in TEST_CASES:
-            known.is_test_case = True
+            class_.is_test_case = True
         elif is_foreign(origin):
-            known.unknown = f"its base {origin.lstrip('.')} is imported, and a test run does not have it"
+            class_.unknown = f"its base {origin.lstrip('.')} is imported, and a test run does not have it"
         elif not origin and not hasattr(builtins, name):
-            known.unknown = f"its base {ast.unparse(base)} is not known from the source"
+            class_.unknown = f"its base {ast.unparse(base)} is not known from the source"
 
     def _without_alias(self, name: str) -> str:
         """Return what ``name`` stands for after assignments such as ``Base = TestCase``."""
@@ -131,17 +133,17 @@ class _Reader:
         return name
 
 
-def _lookup_order(known: KnownClass) -> tuple[KnownClass, ...]:
+def _lookup_order(class_: SourceClass) -> tuple[SourceClass, ...]:
     """Return the class and its bases in the order in which Python looks up an attribute. Raises TypeError where Python would.
 
     Python computes the order itself, for empty classes with the same bases.
     """
-    empty_classes: dict[KnownClass, type] = {}
+    empty_classes: dict[SourceClass, type] = {}
 
-    def empty_class(of: KnownClass) -> type:
+    def empty_class(of: SourceClass) -> type:
         if of not in empty_classes:
             empty_classes[of] = type(of.node.name, tuple(empty_class(base) for base in of.bases), {})
         return empty_classes[of]
 
-    order = empty_class(known).__mro__
+    order = empty_class(class_).__mro__
     return tuple(sorted(empty_classes, key=lambda other: order.index(empty_classes[other])))

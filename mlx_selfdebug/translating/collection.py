@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mlx_selfdebug.translating.classes import Function, KnownClass, assigned_names, read_classes
+from mlx_selfdebug.translating.classes import Function, SourceClass, assigned_names, read_classes
 from mlx_selfdebug.translating.imports import Imports
 from mlx_selfdebug.translating.marks import Parameters, marks_in, named_marks, read_marks
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+"""What binds its name to a function or class. A later definition of the same name replaces it."""
 _NO_FRAMEWORK = "its class is no TestCase and has no name that begins with Test, and no such class inherits from it"
 
 
@@ -27,7 +28,7 @@ class FoundTest:
     """The name of the test after the names of its classes, such as ``TestPrices.test_total``."""
     node: ast.stmt
     """The function, or the statement that stands for tests that cannot be run."""
-    owner: KnownClass | None = None
+    owner: SourceClass | None = None
     """The class that runs the test, which may have inherited it, or None for a function of the module."""
     own: tuple[Parameters, ...] = ()
     """The parameters in the decorators of the test itself."""
@@ -40,25 +41,25 @@ class FoundTest:
 def find_tests(tree: ast.Module, imports: Imports) -> list[FoundTest]:
     """Return the tests of a module, including those that cannot be run."""
     finder = _Finder(tree, imports)
-    finder.note_problems(tree.body, "")
-    for known in finder.classes:
-        finder.note_problems(known.node.body, f"{known.path}.")
+    finder.add_misplaced(tree.body, "")
+    for class_ in finder.classes:
+        finder.add_misplaced(class_.node.body, f"{class_.path}.")
     for node in tree.body:
         if isinstance(node, Function) and node.name.startswith("test"):
             finder.add(node.name, node, None)
         elif isinstance(node, ast.ClassDef):
-            finder.add_class(next(known for known in finder.classes if known.node is node), "")
+            finder.add_class(next(class_ for class_ in finder.classes if class_.node is node), "")
     finder.add_rest()
-    return finder.found
+    return finder.tests
 
 
 class _Finder:
-    """Collects the tests of a module in ``found``."""
+    """Collects the tests of a module in ``tests``."""
 
     def __init__(self, tree: ast.Module, imports: Imports) -> None:
         self.imports = imports
         self.classes = read_classes(tree, imports)
-        self.found: list[FoundTest] = []
+        self.tests: list[FoundTest] = []
         self._functions = {node.name: node for node in tree.body if isinstance(node, Function)}
         assigned = assigned_names(tree.body)
         self._marks = named_marks(assigned, imports)
@@ -68,101 +69,107 @@ class _Finder:
         self._replaced: set[int] = set()
         """The ``id()`` of each function and class that a later definition of the same name replaces."""
 
-    def note_problems(self, body: Sequence[ast.stmt], prefix: str) -> None:
-        """Add the tests in the body of a module or class that are replaced by others, assigned, or inside an ``if`` or the like.
+    def add_misplaced(self, body: Sequence[ast.stmt], prefix: str) -> None:
+        """Add the tests in the body of a module or class that are replaced, stand inside an ``if`` or the like, or are assigned.
 
-        ``prefix`` is the path of the class with a dot, or empty for the module.
+        All of them have a problem. ``prefix`` is the path of the class with a dot, or empty for the module.
         """
         last = {node.name: node for node in body if isinstance(node, _Definition)}
         for node in body:
-            reason = f"it stands inside `{type(node).__name__.lower()}`; only tests at the top level of a file or class are run"
-            if isinstance(node, _Definition):
-                if last[node.name] is node:
-                    continue
+            if not isinstance(node, _Definition):
+                where = type(node).__name__.lower()
+                reason = f"it stands inside `{where}`; only tests at the top level of a file or class are run"
+            elif last[node.name] is not node:
                 reason = f"`{node.name}` is defined again below, and only the last one would run; give one of them another name"
                 self._replaced.add(id(node))
+            else:
+                continue
             for label, test in _tests_inside(node, prefix):
                 self._accounted.add(id(test))
-                self.found.append(FoundTest(label, test, problem=reason))
-            if isinstance(node, ast.Assign) and self._makes_function(node.value):
+                self.tests.append(FoundTest(label, test, problem=reason))
+            if isinstance(node, ast.Assign) and self._may_be_function(node.value):
                 names = [target.id for target in node.targets if isinstance(target, ast.Name)]
                 reason = "it is assigned; only tests that are written with def are run"
-                tests = (f"{prefix}{name}" for name in names if name.startswith("test"))
-                self.found += [FoundTest(label, node, problem=reason) for label in tests]
+                labels = [f"{prefix}{name}" for name in names if name.startswith("test")]
+                self.tests += [FoundTest(label, node, problem=reason) for label in labels]
 
-    def _makes_function(self, value: ast.expr) -> bool:
-        """Return whether the value of an assignment is a function, or may be: the result of a function that defines another."""
+    def _may_be_function(self, value: ast.expr) -> bool:
+        """Return whether an assigned value is a function, or the result of a function that defines a function."""
         if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id in self._functions:
             maker = self._functions[value.func.id]
             return any(isinstance(part, Function | ast.Lambda) for part in ast.walk(maker) if part is not maker)
         return isinstance(value, ast.Lambda) or (isinstance(value, ast.Name) and value.id in self._functions)
 
-    def add_class(self, known: KnownClass, around: str) -> None:
+    def add_class(self, class_: SourceClass, around: str) -> None:
         """Add the tests of a class, and of the classes inside it, if a framework would run them.
 
         ``around`` is the path of the test class around it, with a dot, or empty at the top level.
         """
-        path = f"{around}{known.node.name}"
-        is_test_case = any(other.is_test_case for other in known.order)
-        is_run = is_test_case or known.node.name.startswith("Test")
-        unknown = next((other.unknown for other in known.order if other.unknown), "")
-        if id(known.node) in self._replaced:
+        path = f"{around}{class_.node.name}"
+        is_test_case = any(other.is_test_case for other in class_.order)
+        is_run = is_test_case or class_.node.name.startswith("Test")
+        unknown = next((other.unknown for other in class_.order if other.unknown), "")
+        if id(class_.node) in self._replaced:
             return
-        if unknown and (known.tests or known.is_like_a_test):
-            self._add_problem(known, path, unknown)
+        if unknown and (class_.tests or class_.is_like_a_test):
+            self._add_problem(class_, path, unknown)
         if unknown or not is_run:
             return
-        self._accounted |= {id(item) for other in known.order for item in other.functions.values()}
-        switch = known.constants.get("__test__")
+        self._accounted |= {id(function) for other in class_.order for function in other.functions.values()}
+        switch = class_.constants.get("__test__")  # ``__test__ = False`` tells pytest not to run a class
         if isinstance(switch, ast.Constant) and not switch.value:
             return
-        if not is_test_case and known.tests and {"__init__", "__new__"} & known.members.keys():
-            self._add_problem(known, path, "its class has an __init__, so that pytest does not run it")
+        if not is_test_case and class_.tests and {"__init__", "__new__"} & class_.members.keys():
+            self._add_problem(class_, path, "its class has an __init__, so that pytest does not run it")
             return
-        for name in sorted(known.tests) if is_test_case else known.tests:
-            self.add(f"{path}.{name}", known.tests[name], known)
+        # unittest runs tests by name and ignores classes inside classes. pytest runs tests in the order of the source.
+        for name in sorted(class_.tests) if is_test_case else class_.tests:
+            self.add(f"{path}.{name}", class_.tests[name], class_)
         if not is_test_case:
-            inherited = [inner for other in reversed(known.order) for inner in self.classes if inner.outer is other]
-            for inner in {inner.node.name: inner for inner in inherited}.values():
+            inner_classes = [
+                inner for other in reversed(class_.order) for inner in self.classes if inner.outer is other
+            ]
+            # Of several inner classes with one name, the last is that of the class which inherits from the others.
+            for inner in {inner.node.name: inner for inner in inner_classes}.values():
                 self.add_class(inner, f"{path}.")
 
-    def _add_problem(self, known: KnownClass, path: str, problem: str) -> None:
-        """Add the tests of a class as tests that cannot be run, or the class itself if all its tests are inherited."""
-        self._accounted |= {id(item) for item in known.tests.values()}
-        for name, item in known.tests.items():
-            self.found.append(FoundTest(f"{path}.{name}", item, known, problem=problem))
-        if not known.tests:
-            self.found.append(FoundTest(path, known.node, known, problem=problem))
+    def _add_problem(self, class_: SourceClass, path: str, problem: str) -> None:
+        """Add the tests of a class as tests that cannot be run, or the class itself if none of its tests is known."""
+        self._accounted |= {id(function) for function in class_.tests.values()}
+        for name, function in class_.tests.items():
+            self.tests.append(FoundTest(f"{path}.{name}", function, class_, problem=problem))
+        if not class_.tests:
+            self.tests.append(FoundTest(path, class_.node, class_, problem=problem))
 
-    def add(self, label: str, node: Function, owner: KnownClass | None) -> None:
+    def add(self, label: str, node: Function, owner: SourceClass | None) -> None:
         """Add a test with its parameters, or with the reason why it cannot be run."""
         if id(node) in self._replaced:
             return
         try:
             own = read_marks(node.decorator_list, self.imports, self._marks)
             around = read_marks(self._marks_around(owner), self.imports, self._marks)
-            if (own or around) and owner and any(known.is_test_case for known in owner.order):
+            if (own or around) and owner and any(class_.is_test_case for class_ in owner.order):
                 raise ValueError("parametrize is not supported in a TestCase")
             _check_function(node, Counter(name for given in (*own, *around) for name in given.names), owner is not None)
         except ValueError as error:
-            self.found.append(FoundTest(label, node, owner, problem=str(error)))
+            self.tests.append(FoundTest(label, node, owner, problem=str(error)))
         else:
-            self.found.append(FoundTest(label, node, owner, tuple(own), tuple(around)))
+            self.tests.append(FoundTest(label, node, owner, tuple(own), tuple(around)))
 
-    def _marks_around(self, owner: KnownClass | None) -> list[ast.expr]:
+    def _marks_around(self, owner: SourceClass | None) -> list[ast.expr]:
         """Return the marks of the module, of the class and of its bases, each once."""
         marks = list(self._module_marks)
-        for known in owner.order if owner else ():
-            marks += known.node.decorator_list
-            marks += marks_in(known.constants["pytestmark"]) if "pytestmark" in known.constants else []
+        for class_ in owner.order if owner else ():
+            marks += class_.node.decorator_list
+            marks += marks_in(class_.constants["pytestmark"]) if "pytestmark" in class_.constants else []
         return list({ast.unparse(mark): mark for mark in marks}.values())
 
     def add_rest(self) -> None:
         """Add the tests of classes that no framework runs and no test class inherits from. All others are accounted for."""
-        for known in self.classes:
-            for name, item in known.functions.items():
-                if name.startswith("test") and id(item) not in self._accounted:
-                    self.found.append(FoundTest(f"{known.path}.{name}", item, problem=_NO_FRAMEWORK))
+        for class_ in self.classes:
+            for name, function in class_.functions.items():
+                if name.startswith("test") and id(function) not in self._accounted:
+                    self.tests.append(FoundTest(f"{class_.path}.{name}", function, problem=_NO_FRAMEWORK))
 
 
 def _tests_inside(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.stmt]]:
@@ -180,7 +187,7 @@ def _tests_inside(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.stmt]]:
 def _check_function(node: Function, given: Counter[str], in_class: bool) -> None:
     """Raise ValueError if the test is no plain function, or if its arguments are not those that ``parametrize`` gives.
 
-    ``given`` counts how often each argument is given.
+    ``given`` counts how many decorators give each argument. With ``in_class``, the first argument is the instance.
     """
     if isinstance(node, ast.AsyncFunctionDef):
         raise ValueError("async tests are not supported")

@@ -42,6 +42,7 @@ def doctest_statements(text: str, entry_point: str = "") -> list[str]:
 
 
 def _parsed(source: str) -> ast.Module:
+    """Parse the source of an example. Raises ValueError if it does not parse."""
     try:
         return parse_quietly(source)
     except (SyntaxError, ValueError) as error:

@@ -24,20 +24,23 @@ from typing import NamedTuple
 
 from mlx_selfdebug.parsing import parse_expression, parse_quietly
 
-# What may stand between a call and its value on one line. Only ``==`` without a comment sign makes a comparison in Python.
+MAX_CALL_CHARS = 2000
+"""A longer call is not read as an example."""
 _ARROW = re.compile(r"[ \t]*(?P<comment>#[ \t]*)?(?P<sign>==>|=>|==|->|➞|=|returns\b|should return\b)[ \t]*")
+"""Matches the sign between a call and its value on one line. Only ``==`` without ``#`` before it makes a comparison in Python."""
 _SESSION_PROMPT = re.compile(r">>>[ \t]*$")
-# For x = 2 the output should be 4
 _SENTENCE = re.compile(
     r"\bFor (?P<args>.+?),?\s+(?:the (?P<aside>[^=\n]*?))?the (?:output|result) should be ", re.IGNORECASE
 )
-# Input: x = 2 Output: 4
+"""Matches what comes before the value in "For x = 2 the output should be 4"."""
 _LABELS = re.compile(r"\bInput:(?P<args>.*?)\bOutput:[ \t]*", re.DOTALL)
-# The calculation before a value, as in: 1 + 2 = 3
-_SUM = re.compile(r"[\d\s+*/()-]+ = (?=-?\d+\s*$)")
-# What may follow a value on its line: a full stop, and a comment or a remark in brackets.
+"""Matches what comes before the value in "Input: x = 2 Output: 4"."""
+_CALCULATION = re.compile(r"[\d\s+*/()-]+ = (?=-?\d+\s*$)")
+"""Matches a calculation before its result, as in "1 + 2 = 3"."""
 _AFTER_VALUE = re.compile(r"[ \t]*\.?[ \t]*(?:[#(].*)?$")
+"""Matches what may follow a value on its line: a full stop, and a comment or a remark in brackets."""
 _BOOLEANS = {"true": "True", "false": "False"}
+"""Literals of other languages that docstrings contain, with those of Python."""
 
 
 class _Example(NamedTuple):
@@ -98,13 +101,13 @@ def _labelled(text: str, parameters: Sequence[str]) -> Iterator[_Example]:
 
 def _closing(text: str, start: int) -> int | None:
     """Return the index after the bracket that closes the one at ``start``, or None if no bracket completes a call that parses."""
-    # A call longer than 2,000 characters is no example.
-    for end in (match.end() for match in re.finditer(r"\)", text[start : start + 2000])):
+    for bracket in re.finditer(r"\)", text[start : start + MAX_CALL_CHARS]):
+        end = start + bracket.end()
         try:
-            parse_quietly("f" + text[start : start + end])
+            parse_quietly("f" + text[start:end])
         except (SyntaxError, ValueError):
             continue
-        return start + end
+        return end
     return None
 
 
@@ -172,7 +175,7 @@ def _line_value(rest: str) -> str | None:
     Of a calculation, such as ``1 + 2 = 3``, the result counts.
     """
     line = rest.partition("\n")[0].rstrip()
-    calculation = _SUM.match(line)
+    calculation = _CALCULATION.match(line)
     if calculation:
         line = line[calculation.end() :]
     for end in range(len(line), 0, -1):

@@ -29,14 +29,14 @@ def is_foreign(origin: str) -> bool:
 
 
 class Imports:
-    """The imports of a module, at its top level and anywhere else in it, and what its top level assigns from them to names."""
+    """The imports of a module, wherever they are in it, and the aliases of its top level, such as ``join = os.path.join``."""
 
     def __init__(self, tree: ast.Module, module_name: str = "") -> None:
         """Read the imports of ``tree``. ``module_name`` is the dotted name of the module, if it is known."""
         self.origins: dict[str, str] = {}
-        """The origins of the names that imports and such assignments bind, by these names."""
+        """The origin of each name that an import or an alias binds, by the name."""
         self.modules: set[str] = set()
-        """The origins that are certainly modules, because ``import`` names them."""
+        """The origins that are certainly modules, because ``import`` statements name them."""
         self.stars: list[str] = []
         """The modules from which ``*`` is imported."""
         for node in ast.walk(tree):
@@ -50,12 +50,14 @@ class Imports:
                 self.origins |= {node.targets[0].id: origin} if origin else {}
 
     def _add_modules(self, node: ast.Import) -> None:
+        """Add the modules of ``import a.b`` or ``import a.b as c``. Without ``as``, the name that is bound is ``a``."""
         for alias in node.names:
             self.modules.add(alias.name)
             first = alias.name.partition(".")[0]
             self.origins[alias.asname or first] = alias.name if alias.asname else first
 
     def _add_names(self, node: ast.ImportFrom, module_name: str) -> None:
+        """Add the names of ``from a import b``."""
         home = _home(node, module_name)
         for alias in node.names:
             if alias.name == "*":
@@ -121,6 +123,7 @@ class Scoped(ast.NodeTransformer):
 
 
 def _local_names(node: _Function) -> set[str]:
+    """Return the parameters and variables of a function, those of the functions inside it included."""
     parts = list(ast.walk(node))
     stored = {part.id for part in parts if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
     return stored | {part.arg for part in parts if isinstance(part, ast.arg)}
@@ -152,10 +155,16 @@ class _Collector(Scoped):
 
 
 class Renamed(Scoped):
-    """Gives tested things the names that they have in checks, and drops the imports that checks cannot make."""
+    """Gives tested things the names that they have in checks, and drops the imports that checks cannot make.
+
+    If ``shop.prices.total`` has the name ``total`` in checks, ``from shop import prices; prices.total(x)`` becomes ``total(x)``.
+    """
 
     def __init__(self, imports: Imports, name_of: Callable[[str], str]) -> None:
-        """``name_of`` returns the new name for what has a certain origin, or an empty string if its name stays."""
+        """Prepare the transformer.
+
+        ``name_of`` takes an origin, and returns the new name of what has that origin, or an empty string if the name stays.
+        """
         super().__init__(imports)
         self.name_of = name_of
 
@@ -186,15 +195,16 @@ class Renamed(Scoped):
         return node if node.names else ast.copy_location(ast.Pass(), node)
 
     def _is_kept(self, module: str, origin: str = "") -> bool:
+        """Return whether checks keep an import from ``module``. ``origin`` is that of the imported name, if there is one."""
         return not is_foreign(module) and module.partition(".")[0] not in FRAMEWORKS and not self.name_of(origin)
 
 
 def sole_name(imports: Imports, entry_point: str = "") -> Callable[[str], str]:
-    """Return the function ``name_of`` for tests of a single thing (see ``Renamed``).
+    """Return the function ``name_of`` for tests of a single function or class (see ``Renamed``).
 
-    It returns the last part of an origin that may be the tested thing, and otherwise an empty string. The tested thing is imported
-    from a foreign module (see ``is_foreign``) and has the name ``entry_point``. If that is empty, everything that is imported from
-    such a module may be it.
+    For the origin of the tested thing, such as ``shop.prices.total``, it returns the last part, ``total``. For any other origin it
+    returns an empty string. The tested thing is imported from a foreign module (see ``is_foreign``), and its name is
+    ``entry_point``. Without an ``entry_point``, everything that is imported from a foreign module is taken for it.
     """
     imported = set(imports.origins.values())
 

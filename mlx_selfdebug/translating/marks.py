@@ -109,6 +109,7 @@ def _is_mark(node: ast.expr, imports: Imports) -> bool:
 
 
 def _parametrize(call: ast.Call) -> Parameters:
+    """Read the call of a ``parametrize``. Raises ValueError if it cannot be translated."""
     arguments = dict(zip(_ARGUMENTS, call.args, strict=False)) | {
         keyword.arg or "**": keyword.value for keyword in call.keywords
     }

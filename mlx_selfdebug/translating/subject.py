@@ -1,4 +1,4 @@
-"""Find out what examples are about: the function or class that they call, and its parameters as far as they can be told.
+"""Find out which function or class the examples of a typed task call, and guess the names of its parameters.
 
 >>> from mlx_selfdebug.translating.typed import read_typed
 >>> subject_of(read_typed("Return the number of vowels.\\nvowels('audio') == 4"))
@@ -21,33 +21,33 @@ from mlx_selfdebug.parsing import literal, parse, parse_quietly
 from mlx_selfdebug.translating.typed import FORMS_HINT, Example, Typed
 
 TOOLS = frozenset({"raises", "approx", "almost_equal", "shows"})
-"""The functions that checks may call without an import (``sandbox/grading/tools.py``), as far as examples use them."""
-_OF_SESSIONS = frozenset({"repr", "str", "map"})
-"""The built-in functions that the examples of a session may be translated with."""
+"""Those of the functions that checks may call without an import (``sandbox/grading/tools.py``) which examples use."""
+_ADDED_BY_DOCTESTS = frozenset({"repr", "str", "map"})
+"""The built-in functions whose calls ``doctests.py`` may add to an example."""
 _BUILTINS = frozenset(dir(builtins))
-_NOUNS: dict[type[Any], str] = {
+_PARAMETER_NAMES: dict[type[Any], str] = {
     str: "text", bytes: "data", bool: "flag", int: "number", float: "number", list: "items", tuple: "items", set: "items",
     dict: "mapping",
 }  # fmt: skip
-"""The name of a parameter by the type of its argument, where nothing else names it."""
-_VALUE = "value"
-"""The name of a parameter whose arguments have no type in common."""
+"""The name of a parameter by the type of its arguments, where the task does not name it."""
+_ANY_PARAMETER = "value"
+"""The name of a parameter whose arguments have no type in common, or a type that is not listed."""
 _MENTIONED = re.compile(r"(?<![\w.])([^\W\d]\w*)\([^()]*\)")
-"""Matches the name of a function in prose, with what stands in brackets behind it."""
+"""Matches a function that prose mentions with its arguments, such as ``double(x)``. The group is its name."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is to be written."""
+    """The function or class that a task asks for."""
 
     name: str
-    """The name of the function or class, or empty if nothing names it."""
+    """The name of the function or class, or empty if the task does not name it."""
     signature: str
-    """The line that it begins with, such as ``def f(x):``, or empty if its parameters cannot be told."""
+    """The first line of its definition, such as ``def f(x):``, or empty if its parameters are not known."""
 
 
 def subject_of(typed: Typed) -> Subject:
-    """Return what the examples call, or without examples what the statement names.
+    """Return the function or class that the examples call. Without examples, return the first one that the statement mentions.
 
     Raises TaskError if the examples call several functions or none, or use names that have no value.
     """
@@ -63,7 +63,7 @@ def subject_of(typed: Typed) -> Subject:
 
 
 class _Use:
-    """The names that an example uses."""
+    """The calls and names in an example."""
 
     def __init__(self, example: Example) -> None:
         self.line = example.line
@@ -71,7 +71,9 @@ class _Use:
         self.calls = [node for node in nodes if isinstance(node, ast.Call)]
         names = [node for node in nodes if isinstance(node, ast.Name)]
         self.loaded = [node.id for node in names if isinstance(node.ctx, ast.Load)]
+        """The names whose values the example uses."""
         self.bound = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
+        """The names to which the example itself gives a value: by an assignment, an import, or as a parameter of a lambda."""
         self.bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
         aliases = [node for node in nodes if isinstance(node, ast.alias)]
         self.bound |= {alias.asname or alias.name.partition(".")[0] for alias in aliases}
@@ -91,8 +93,9 @@ def _name(uses: Sequence[_Use]) -> str:
             lines.setdefault(_called(call), use.line)
     names = [name for name in lines if name and name not in bound | TOOLS]
     own = [name for name in names if name not in _BUILTINS]
-    # A task may ask for a function of a name that Python has, too. In sorted(f(2)) and the like, f is what is asked for.
-    candidates = own or [name for name in names if name not in _OF_SESSIONS] or names
+    # In ``sorted(f(2)) == [1, 2]``, the task asks for ``f``. It asks for a function with the name of a built-in one only if the
+    # examples call no other.
+    candidates = own or [name for name in names if name not in _ADDED_BY_DOCTESTS] or names
     if len(candidates) > 1:
         where = ", ".join(f"{name} (line {lines[name]})" for name in candidates)
         raise TaskError(
@@ -118,47 +121,57 @@ def _require_values(uses: Sequence[_Use], name: str) -> None:
 
 
 def _signature(name: str, calls: Sequence[ast.Call], statement: str) -> str:
-    """Return the line that the function or class begins with, or an empty string if its parameters cannot be told."""
+    """Return the first line of the definition of a function or class, or an empty string if its parameters are not known.
+
+    A ``def`` line in the statement comes first, then a mention such as ``double(x)`` in it, then a guess by the calls.
+    """
     if name[:1].isupper():
         return f"class {name}:"
-    written = re.search(rf"^[ \t]*((?:async[ \t]+)?def[ \t]+{name}\(.*)$", statement, re.MULTILINE)
-    mentioned = re.search(rf"(?<![\w.]){name}\(([\w\s,]*)\)", statement)
-    texts = [written[1].rstrip().rstrip(":") + ":"] if written else []
-    texts += [f"def {name}({mentioned[1]}):"] if mentioned else []
+    signatures: list[str] = []
+    if written := re.search(rf"^[ \t]*((?:async[ \t]+)?def[ \t]+{name}\(.*)$", statement, re.MULTILINE):
+        signatures.append(written[1].rstrip().rstrip(":") + ":")
+    if mentioned := re.search(rf"(?<![\w.]){name}\(([\w\s,]*)\)", statement):
+        signatures.append(f"def {name}({mentioned[1]}):")
     parameters = _parameters(calls)
-    texts += [f"def {name}({', '.join(parameters)}):"] if parameters is not None else []
-    # What stands in brackets behind the name may be arguments, as in f(2), and then it is no signature.
-    return next((text for text in texts if parse(f"{text} pass") is not None), "")
+    if parameters is not None:
+        signatures.append(f"def {name}({', '.join(parameters)}):")
+    # A mention may have arguments instead of parameters, as in ``double(2)``. Then it does not parse as a definition.
+    return next((signature for signature in signatures if parse(f"{signature} pass") is not None), "")
 
 
 def _parameters(calls: Sequence[ast.Call]) -> list[str] | None:
-    """Return the parameters that ``calls`` suggest, or None if the calls differ in which arguments they have."""
+    """Return the names of parameters that fit all ``calls``, or None if the calls have different arguments.
+
+    The calls ``f(2, 3)`` and ``f(4, 5)`` give the parameters "number1" and "number2".
+    """
     shapes = {(len(call.args), tuple(keyword.arg for keyword in call.keywords)) for call in calls}
     has_stars = any(isinstance(argument, ast.Starred) for call in calls for argument in call.args)
     if len(shapes) != 1 or has_stars:
         return None
     n_positional, keywords = shapes.pop()
-    nouns = [_noun([call.args[i] for call in calls]) for i in range(n_positional)]
-    named = [keyword for keyword in keywords if keyword is not None]
-    return [*_told_apart(nouns), *named] if len(named) == len(keywords) else None
+    if None in keywords:  # ``**`` in a call
+        return None
+    positional = [_parameter_name([call.args[i] for call in calls]) for i in range(n_positional)]
+    return [*_numbered(positional), *(keyword for keyword in keywords if keyword is not None)]
 
 
-def _noun(arguments: Sequence[ast.expr]) -> str:
-    """Return a name for the parameter that takes ``arguments``, by their type."""
-    nouns = {_noun_of(argument) for argument in arguments}
-    return nouns.pop() if len(nouns) == 1 else _VALUE
+def _parameter_name(arguments: Sequence[ast.expr]) -> str:
+    """Return a name for the parameter that takes all of ``arguments``, by their type."""
+    names = {_name_by_type(argument) for argument in arguments}
+    return names.pop() if len(names) == 1 else _ANY_PARAMETER
 
 
-def _noun_of(argument: ast.expr) -> str:
+def _name_by_type(argument: ast.expr) -> str:
+    """Return a name for the parameter that takes one argument. The type is known only if the argument is a literal."""
     try:
-        return _NOUNS.get(type(literal(ast.unparse(argument))), _VALUE)
+        return _PARAMETER_NAMES.get(type(literal(ast.unparse(argument))), _ANY_PARAMETER)
     except (ValueError, SyntaxError, TypeError):
-        return _VALUE
+        return _ANY_PARAMETER
 
 
-def _told_apart(nouns: Sequence[str]) -> Iterator[str]:
-    """Yield the nouns, with numbers behind those that occur several times."""
-    n_all, n_seen = Counter(nouns), Counter[str]()
-    for noun in nouns:
-        n_seen[noun] += 1
-        yield f"{noun}{n_seen[noun]}" if n_all[noun] > 1 else noun
+def _numbered(names: Sequence[str]) -> Iterator[str]:
+    """Yield the names, with numbers behind those that occur several times."""
+    n_all, n_seen = Counter(names), Counter[str]()
+    for name in names:
+        n_seen[name] += 1
+        yield f"{name}{n_seen[name]}" if n_all[name] > 1 else name

@@ -1,4 +1,8 @@
-"""Translate the statements of a test module for checks, one by one, and note which of them cannot be run, and why."""
+"""Translate the statements of a test module into statements that checks can run, and note why some cannot be translated.
+
+``assertions.py`` translates what is inside a statement. This module goes through the statements of the module and its classes,
+drops those that only concern the test frameworks, and collects the problems.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +16,12 @@ from mlx_selfdebug.translating.marks import MARK
 
 
 class Translation:
-    """The statements of a test module for checks, without those that only concern the frameworks."""
+    """The translated statements of a test module."""
 
     def __init__(self, tree: ast.Module, imports: Imports, tests: Container[int]) -> None:
         """Translate ``tree``, which is changed in place.
 
-        ``tests`` holds the ``id()`` of each node that is a test. The decorators of tests have been read before, and are dropped.
+        ``tests`` holds the ``id()`` of each node that is a test. Decorators of tests are dropped, since marks.py has read them.
         """
         self.imports, self.tests = imports, tests
         self.problem = _dynamic_tests(tree)
@@ -29,6 +33,7 @@ class Translation:
         """The translated statements. One that cannot be translated stays as it is."""
 
     def _statements(self, body: Sequence[ast.stmt]) -> list[ast.stmt]:
+        """Return the translated statements of a body. A ValueError of the translator becomes a problem of its statement."""
         translated: list[ast.stmt] = []
         for node in body:
             if self._is_dropped(node):
@@ -44,6 +49,7 @@ class Translation:
         return translated
 
     def _class(self, node: ast.ClassDef) -> ast.ClassDef:
+        """Return a class with its body translated, with a stand-in for ``TestCase`` among its bases, and without its marks."""
         node.body = self._statements(node.body)
         for number, base in enumerate(node.bases):
             is_test_case = self.imports.origin(base) in TEST_CASES
@@ -85,10 +91,13 @@ def _dynamic_tests(tree: ast.Module) -> str:
     if any(isinstance(node, Function) and node.name == "load_tests" for node in tree.body):
         return "load_tests is not supported"
     for part in ast.walk(tree):
-        is_set = isinstance(part, ast.Call) and ast.unparse(part.func) == "setattr"
-        if isinstance(part, ast.Assign):
-            is_set = ast.unparse(part.targets[0]).startswith(("globals()[", "locals()["))
-        if is_set and isinstance(part, ast.Call | ast.Assign) and "test" in ast.unparse(part):
+        if isinstance(part, ast.Call):
+            may_add_test = ast.unparse(part.func) == "setattr"
+        elif isinstance(part, ast.Assign):
+            may_add_test = ast.unparse(part.targets[0]).startswith(("globals()[", "locals()["))
+        else:
+            continue
+        if may_add_test and "test" in ast.unparse(part):
             return f"tests that are added by setattr or globals() are not supported (line {part.lineno})"
     return ""
 

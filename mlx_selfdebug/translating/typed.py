@@ -24,24 +24,27 @@ from mlx_selfdebug.translating.doctests import doctest_statements
 from mlx_selfdebug.translating.examples import docstring_asserts
 
 FORMS_HINT = "an example is f(2) == 4, or assert f(2) == 4, or >>> f(2) with its output on the next line"
+"""How examples can be written, as the hint of an error."""
 _SESSION = re.compile(r"[ \t]*>>>")
 _NO_SPACE = re.compile(r"^([ \t]*(?:>>>|\.\.\.))(?=\S)", re.MULTILINE)
 """Matches the prompt of a session without the space behind it, which doctest insists on."""
 _ASSERT = re.compile(r"assert\b(?=[ (])")
 _COMPARED_CALL = re.compile(r"[^\W\d]\w*\(.*\)[ \t]*(?:==|!=|<=|>=)")
-"""Matches what can only be meant as an example, although it may not parse."""
+"""Matches a call that is compared. A line that begins with one is meant as an example even if it does not parse."""
 _CALL_WITH_ARROW = re.compile(r"([^\W\d]\w*)\(.*\)[ \t]*(?:==>|=>|->|➞|returns\b)")
-_OPEN = ("was never closed", "unexpected EOF", "unterminated triple-quoted")
-"""What Python says of source that more lines may complete."""
+"""Matches a call and an arrow, as in ``double(2) -> 4``. The group is the name of the function."""
+_UNFINISHED = ("was never closed", "unexpected EOF", "unterminated triple-quoted")
+"""Parts of Python's error messages about source that more lines may complete."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """An example, or a session of several, as the statements of checks that it stands for."""
+    """An example as statements of checks. A whole session counts as one example."""
 
     line: int
     """The number of its first line in the text, from 1."""
     statements: tuple[str, ...]
+    """The source of each statement, such as ``assert double(2) == 4``."""
 
 
 @dataclass(frozen=True)
@@ -84,29 +87,30 @@ def has_example(text: str) -> bool:
 
 
 def _example_length(lines: Sequence[str]) -> int:
-    """Return how many of the lines belong to the example with which they begin, or 0 if the first line is none."""
+    """Return the number of lines of the example with which ``lines`` begin, or 0 if the first line begins no example."""
     first = lines[0].strip()
     if _SESSION.match(first):
         return next((n for n, line in enumerate(lines) if n and _ends_session(line)), len(lines))
     if _arrow_asserts(first):
         return 1
-    is_certain = bool(_ASSERT.match(first) or _COMPARED_CALL.match(first))
-    if not is_certain and not _is_example(first) and not first.partition("(")[0].isidentifier():
+    is_meant_as_example = bool(_ASSERT.match(first) or _COMPARED_CALL.match(first))
+    may_be_call = first.partition("(")[0].isidentifier()
+    if not is_meant_as_example and not may_be_call and not _is_example(first):
         return 0
     n_lines = _complete_length(lines)
-    if is_certain:
-        return n_lines or 1  # What is wrong with the example is said of its first line.
+    if is_meant_as_example:
+        return n_lines or 1  # An example that does not parse counts as one line, to which the error then refers.
     return n_lines if _is_example(_joined(lines[:n_lines])) else 0
 
 
 def _ends_session(line: str) -> bool:
-    """Return whether ``line`` is no output of the example of a session above it."""
+    """Return whether the session above ``line`` is over: the line is blank, or begins an example of another form."""
     text = line.strip()
     return not text or bool(_ASSERT.match(text) or _COMPARED_CALL.match(text))
 
 
 def _arrow_asserts(text: str) -> list[str]:
-    """Return the assert of a line such as ``f(2) -> 4``, whose arguments and value are literals, or nothing for any other line."""
+    """Return the assert of a line such as ``f(2) -> 4``, whose arguments and value are literals. Any other line has none."""
     arrow = _CALL_WITH_ARROW.match(text)
     return docstring_asserts(text, arrow[1], ()) if arrow and not _COMPARED_CALL.match(text) else []
 
@@ -118,7 +122,7 @@ def _is_example(text: str) -> bool:
     except (SyntaxError, ValueError):
         return False
     if isinstance(node, ast.Call):
-        # double(x) alone is a signature, and double(2) alone lacks its value.
+        # ``double(x)`` alone is a signature and no example. ``double(2)`` alone is an example that lacks its value: an error.
         arguments = node.args or [keyword.value for keyword in node.keywords]
         return any(not isinstance(argument, ast.Name | ast.Starred) for argument in arguments)
     is_condition = isinstance(node, ast.Compare | ast.BoolOp | ast.UnaryOp)
@@ -126,12 +130,15 @@ def _is_example(text: str) -> bool:
 
 
 def _complete_length(lines: Sequence[str]) -> int:
-    """Return the smallest number of lines that parse together, or 0 if a line comes before that does not go on from those above."""
+    """Return the smallest number of lines that parse together, or 0 if no number of lines does.
+
+    A line is added only as long as the lines so far are unfinished, for example by an open bracket.
+    """
     for n_lines in range(1, len(lines) + 1):
         try:
             parse_quietly(_joined(lines[:n_lines]))
         except (SyntaxError, ValueError) as error:
-            if not any(words in str(error) for words in _OPEN):
+            if not any(words in str(error) for words in _UNFINISHED):
                 return 0
         else:
             return n_lines
@@ -139,11 +146,12 @@ def _complete_length(lines: Sequence[str]) -> int:
 
 
 def _joined(lines: Sequence[str]) -> str:
+    """Return the lines as one text, without the indentation that all of them share."""
     return textwrap.dedent("\n".join(lines)).strip()
 
 
 def _statements(lines: Sequence[str]) -> list[str]:
-    """Return the statements of one example. Raises ValueError, with a text that names the example, if it cannot be read."""
+    """Return the statements of one example. Raises ValueError, whose message names the example, if it cannot be read."""
     text = _joined(lines)
     if _SESSION.match(text):
         return doctest_statements(_NO_SPACE.sub(r"\1 ", text))

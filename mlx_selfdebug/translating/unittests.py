@@ -32,7 +32,7 @@ from functools import cached_property
 from mlx_selfdebug.parsing import parse_quietly
 from mlx_selfdebug.translating.assertions import PARAM_SOURCE, STAND_IN, STAND_IN_SOURCE
 from mlx_selfdebug.translating.calls import MODULE_FUNCTIONS, check_source, values_name
-from mlx_selfdebug.translating.classes import Function, KnownClass
+from mlx_selfdebug.translating.classes import Function, SourceClass
 from mlx_selfdebug.translating.collection import FoundTest, find_tests
 from mlx_selfdebug.translating.imports import FRAMEWORKS, Imports, Renamed, is_foreign, sole_name
 from mlx_selfdebug.translating.marks import NOT_EMPTY, NOT_EMPTY_SOURCE, Parameters
@@ -75,14 +75,15 @@ class Suite:
         tree.body = [_without_annotation(node) for node in tree.body]
         self.imports = Imports(tree, module_name)
         self._has_params = "pytest.param" in self.imports.used(tree)
-        found = find_tests(tree, self.imports)
-        self._tests = {id(test.node) for test in found}
-        self._translation = Translation(tree, self.imports, self._tests)
-        self._found = [self._translated(test) for test in found]
+        tests = find_tests(tree, self.imports)
+        self._test_ids = {id(test.node) for test in tests}
+        """The ``id()`` of the node of each test."""
+        self._translation = Translation(tree, self.imports, self._test_ids)
+        self._tests = [self._translated(test) for test in tests]
         self._uses: dict[int, set[str]] = {}
         """The origins that a node uses, by the ``id()`` of the node. This is a cache for ``_used``."""
         self._bindings: dict[str, list[ast.stmt]] = {}
-        """For each name, the statements that do nothing but bind it. Only what uses the name needs them."""
+        """For each name, the statements that do nothing but bind it. Only tests that use the name need them."""
         for node in self._translation.body:
             for name in self._bound(node):
                 self._bindings.setdefault(name, []).append(node)
@@ -90,7 +91,7 @@ class Suite:
     @cached_property
     def cases(self) -> tuple[Case, ...]:
         """The tests of the module, including those that cannot be run."""
-        return tuple(self._case(found) for found in self._found)
+        return tuple(map(self._case, self._tests))
 
     def refusals(self, name_of: Callable[[str], str] | None = None) -> list[str]:
         """Return the reasons why tests cannot be run, each once, after the labels of the tests.
@@ -111,10 +112,12 @@ class Suite:
 
         ``name_of`` returns the name that a tested thing has in checks, by its origin (see ``Renamed``).
         """
-        chosen = [test for test in self._found if not test.problem and (labels is None or test.label in labels)]
+        chosen = [test for test in self._tests if not test.problem and (labels is None or test.label in labels)]
         needed = {id(node) for test in chosen for node in self._needed(test).statements}
         parameters = {id(test.node): test.own for test in chosen}
-        statements = [_reduced(node, self._tests, parameters) for node in self._translation.body if id(node) in needed]
+        statements = [
+            _reduced(node, self._test_ids, parameters) for node in self._translation.body if id(node) in needed
+        ]
         renamed = Renamed(self.imports, name_of)
         visited = map(renamed.visit, copy.deepcopy(statements))
         body = [node for node in visited if isinstance(node, ast.stmt) and not isinstance(node, ast.Pass)]
@@ -125,12 +128,12 @@ class Suite:
         rest = _unparsed([node for node in body if node not in future])
         functions = {node.name: node for node in body if isinstance(node, Function)}
         check = check_source([_visited(test, renamed) for test in chosen], functions, with_params=self._has_params)
-        is_used = {
-            STAND_IN_SOURCE: STAND_IN in rest,
-            PARAM_SOURCE: self._has_params,
-            NOT_EMPTY_SOURCE: NOT_EMPTY in check,
-        }
-        parts = [_unparsed(future), *(helper for helper, used in is_used.items() if used), rest, check]
+        helpers = [
+            STAND_IN_SOURCE if STAND_IN in rest else "",
+            PARAM_SOURCE if self._has_params else "",
+            NOT_EMPTY_SOURCE if NOT_EMPTY in check else "",
+        ]
+        parts = [_unparsed(future), *helpers, rest, check]
         return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
     def _translated(self, test: FoundTest) -> FoundTest:
@@ -141,7 +144,7 @@ class Suite:
             return replace(test, problem=str(error))
 
     def _bound(self, node: ast.stmt) -> list[str]:
-        """Return the names that a statement of the module binds, if binding them is all it does."""
+        """Return the names that a statement of the module binds, or nothing if it also does something else."""
         if isinstance(node, Function | ast.ClassDef):
             is_called = node.name in MODULE_FUNCTIONS or any(map(self._may_register, node.decorator_list))
             return [] if is_called else [node.name]
@@ -156,6 +159,7 @@ class Suite:
         return not is_standard and not hasattr(builtins, ast.unparse(decorator))
 
     def _case(self, test: FoundTest) -> Case:
+        """Return a test as callers see it. A problem of a statement that it needs is a problem of the test."""
         needed = self._needed(test)
         reasons = [test.problem, self._translation.problem]
         reasons += [self._translation.problems.get(id(node), "") for node in (*needed.statements, *needed.parts)]
@@ -163,27 +167,27 @@ class Suite:
         return Case(test.label, uses, next(filter(None, reasons), ""))
 
     def _used(self, part: ast.AST) -> set[str]:
+        """Return the origins that a node uses."""
         if id(part) not in self._uses:
             self._uses[id(part)] = self.imports.used(part)
         return self._uses[id(part)]
 
     def _needed(self, test: FoundTest) -> _Needed:
         """Return the statements of the module that a test needs, directly or through other statements."""
-        given = [parameters.values for parameters in (*test.own, *test.around)]
+        values = [parameters.values for parameters in (*test.own, *test.around)]
         classes = _classes_around(test.owner) if test.owner else []
+        # A statement that does more than bind names is always needed, such as ``random.seed(0)``.
         statements = [node for node in self._translation.body if not self._bound(node)]
-        statements += [known.node for known in classes if known.outer is None] or [test.node]
-        parts = [
-            test.node,
-            *given,
-            *(part for node in (*statements, *(known.node for known in classes)) for part in self._parts(node)),
-        ]
+        statements += [class_.node for class_ in classes if class_.outer is None] or [test.node]
+        parts: list[ast.AST] = [test.node, *values]
+        for node in (*statements, *(class_.node for class_ in classes)):
+            parts += self._parts(node)
         names: set[str] = set()
         for part in parts:  # The list grows while it is read: what a needed statement uses is needed too.
             for name in _names(part) - names:
                 names.add(name)
                 for node in self._bindings.get(name, ()):
-                    if not any(node is known for known in statements):
+                    if not any(node is statement for statement in statements):
                         statements.append(node)
                         parts += self._parts(node)
         return _Needed(statements, parts)
@@ -192,7 +196,7 @@ class Suite:
         """Return the nodes that a statement needs by itself: for a class, its body without tests, its bases and its decorators."""
         if not isinstance(node, ast.ClassDef):
             return [node]
-        inner = [item for item in node.body if id(item) not in self._tests]
+        inner = [item for item in node.body if id(item) not in self._test_ids]
         return [*node.bases, *node.decorator_list, *(part for item in inner for part in self._parts(item))]
 
 
@@ -203,25 +207,30 @@ class _Needed:
     statements: list[ast.stmt]
     """The statements at the top level of the module."""
     parts: list[ast.AST]
-    """The test, its values, and the nodes of the statements that count: their classes may hold tests that are not needed."""
+    """The nodes in which names are looked for: the test, the values of its parameters, and its statements without other tests."""
 
 
-def _classes_around(owner: KnownClass) -> list[KnownClass]:
+def _classes_around(owner: SourceClass) -> list[SourceClass]:
     """Return the class of a test, the classes that it inherits from, and the classes around each of them."""
-    classes: list[KnownClass] = []
-    for known in owner.order:
-        outer: KnownClass | None = known
+    classes: list[SourceClass] = []
+    for class_ in owner.order:
+        outer: SourceClass | None = class_
         while outer is not None:
-            classes += [outer] if outer is known or outer not in classes else []
+            classes += [outer] if outer is class_ or outer not in classes else []
             classes += [other for other in outer.order if other not in classes]
             outer = outer.outer
     return classes
 
 
 def _reduced(node: ast.stmt, tests: Container[int], chosen: Mapping[int, Sequence[Parameters]]) -> ast.stmt:
-    """Return a class without the tests that were not chosen, and with the values of each chosen test assigned above it.
+    """Return a class without the tests that were not chosen, and with the values of each chosen test assigned above the test.
 
-    Any other statement is returned as it is. ``tests`` holds the ``id()`` of each test, and ``chosen`` the parameters by ``id()``.
+    Any other statement is returned as it is. ``tests`` holds the ``id()`` of the node of each test. ``chosen`` holds the parameters
+    of each chosen test, by the ``id()`` of its node. With one chosen test, a class becomes:
+
+        class TestSlug:
+            _values_test_a_0 = [("A", "a"), ("B C", "b-c")]    # from the decorator of test_a
+            def test_a(self, title, slug): ...
     """
     if not isinstance(node, ast.ClassDef):
         return node
@@ -240,7 +249,7 @@ def _reduced(node: ast.stmt, tests: Container[int], chosen: Mapping[int, Sequenc
 
 
 def _visited(test: FoundTest, transformer: ast.NodeTransformer) -> FoundTest:
-    """Return the test with the values of its parameters transformed. The values of ``test`` stay as they are."""
+    """Return a copy of the test in which the values of its parameters are transformed."""
 
     def visited(given: Sequence[Parameters]) -> tuple[Parameters, ...]:
         return tuple(replace(item, values=transformer.visit(copy.deepcopy(item.values))) for item in given)

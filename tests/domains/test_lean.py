@@ -46,6 +46,8 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         "by\n  skip\n  exact Nat.add_comm a b\n```",
         ":= by\n  skip\n  exact Nat.add_comm a b\n```",
         "by skip\n   exact Nat.add_comm a b\n```",
+        "by skip\n   exact Nat.add_comm a b\n\nThis proves it.",
+        "by skip\n   exact Nat.add_comm a b\n#print axioms add_comm\n```",
         "theorem add_comm (a b : Nat) : a + b = b + a := by\n  skip\n  exact Nat.add_comm a b\n```",
         "```lean\nby\n  skip\n  exact Nat.add_comm a b\n```",
         "Here it is:\n```lean\ntheorem add_comm (a b : Nat) : a + b = b + a := by\n  skip\n  exact Nat.add_comm a b\n```",

@@ -167,6 +167,11 @@ def test_a_starter_with_a_docstring_or_a_body_gives_its_signature_alone() -> Non
         assert tidy("    return x\n", Task("t", "python", "", "f", starter)).code == "def f(x):\n    return x\n"
 
 
+def test_a_signature_of_several_lines_may_have_its_body_on_the_last_of_them() -> None:
+    task = Task("t", "python", "", "f", "def f(\n    x, caf\u00e9=1\n): ...")
+    assert tidy("    return x\n", task).code == "def f(\n    x, caf\u00e9=1\n):\n    return x\n"
+
+
 def test_a_body_stays_as_it_is_where_the_task_gives_no_signature() -> None:
     assert tidy("    return x\n", Task("t", "python", "", "f")) == Tidied("    return x\n")
 

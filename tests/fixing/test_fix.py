@@ -195,6 +195,15 @@ def test_a_program_and_its_tests_are_fixed_as_text() -> None:
     assert "double" in result._repr_html_()
 
 
+def test_asserts_beside_a_decorated_test_function_change_nothing_about_it() -> None:
+    tests = (
+        "import pytest\n\n@pytest.mark.parametrize('x', [1, 2])\ndef test_1(x):\n    assert double(x) == 2 * x\n\n"
+        "assert double(0) == 0\n"
+    )
+    result = sd.fix("def double(x):\n    return 2 * x\n", tests, SILENT, settings=QUICK)
+    assert (result.outcome, result.before.passed) == ("nothing_failed", 3)
+
+
 @pytest.mark.parametrize(
     ("source", "tests", "what"), [("def f(:", "assert 1", "the program"), ("x = 1", "assert (", "the tests")]
 )

@@ -59,6 +59,7 @@ BODIES = [
     "self.assertRaises(ValueError, f, 1)", "with self.assertRaises(KeyError):\n            f(1)",
     "with self.assertRaises(ValueError) as caught:\n            f(1)\n        self.assertIn('bad', str(caught.exception))",
     "with self.assertRaisesRegex(ValueError, 'v.lue'):\n            f(1)", "self.assertRaisesRegex(ValueError, 'other', f, 1)",
+    "with self.assertRaisesRegex(ValueError, expected_regex='v.lue'):\n            f(1)",
     "with self.assertRaises((KeyError, ValueError)):\n            f(1)", "with self.assertRaises(Exception):\n            f(1)",
     "for n in self.xs:\n            with self.subTest(n=n):\n                self.assertEqual(f(n), n)", "self.helper()",
     "x = f(1)\n        if x is None:\n            self.fail('none')", "self.xs.append(f(1))\n        self.assertEqual(len(self.xs), 3)",

@@ -29,7 +29,7 @@ ANNOUNCEMENT = re.compile(
 )
 """Matches the words or marks that announce an answer, such as "Answer:", "the answer is" or "####"."""
 FORMULA = re.compile(r"\\\[(.+?)\\\]|\$\$(.+?)\$\$|\\\((.+?)\\\)|\$([^$\n]*[^$\s\d][^$\n]*|\d+)\$(?!\d)", re.DOTALL)
-"""Matches a formula of LaTeX with its delimiters. A dollar sign before a number alone may be a price, and needs a partner."""
+"""Matches a formula of LaTeX with its delimiters, but no prices: "$5 and $6" holds no formula."""
 FENCE = re.compile(r"\A[ \t\n*_:]*`{3}[\w+-]*[ \t]*\n")
 """Matches the first line of a code block of Markdown at the beginning of a text. The line may name a language."""
 EXPLANATION = re.compile(

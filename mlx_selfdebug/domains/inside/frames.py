@@ -1,6 +1,11 @@
-"""Write data frames as plain values, and compare them. This becomes part of the checks of a test run.
+"""Write data frames as plain values, and compare them. This file becomes part of the checks of a test run.
 
-A frame is ``{"frame": columns}``, with a ``Column`` for each. The differences are told to a model in the words chosen here.
+>>> DataFrame({"petals": [5, None]})
+{'frame': [['petals', 'int', [5, None]]]}
+>>> difference(DataFrame({"petals": [5, 3]}), DataFrame({"petals": [5, 4]}))
+'row 1 of petals: 4 expected, got 3'
+
+A model is told the differences in these words.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +16,7 @@ from mlx_selfdebug.domains.inside.tolerance import equal_numbers
 MAX_SHOWN = 3
 """The maximum number of differing cells that are shown."""
 MAX_CELL_CHARS = 40
+"""The maximum number of characters that are shown of a cell."""
 RELATIVE = 1e-9
 """The tolerance for floats, relative to their size."""
 LIBRARY = "pandas"

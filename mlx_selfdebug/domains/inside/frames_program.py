@@ -1,7 +1,10 @@
 """Run a function over data frames. ``domains/tables.py`` makes the text of this file part of the program that the sandbox runs.
 
-The plain values that the checks give are turned into frames, and the frames that the function returns are turned into plain values,
-both in the form that ``frames.py`` describes.
+The plain values that the checks give are turned into frames, and the frames that the function returns are turned into plain values.
+A frame has one form in both directions, and a series has another one:
+
+    {"frame": [["name", "str", ["rose", None]], ["petals", "int", [5, 3]]]}    a name, a dtype and the values of each column
+    {"series": [5, 3]}                                                         only returned, never given
 """
 
 from collections.abc import Callable
@@ -45,22 +48,27 @@ def over_frames(function: Callable[..., Any], library: str) -> Callable[..., Any
     return call
 
 
+def is_frame(value: Any) -> bool:
+    """Return whether a plain value describes a frame."""
+    return type(value) is dict and list(value) == ["frame"]
+
+
 def pandas_framed(pandas: Any, value: Any) -> Any:
     """Return the data frame that ``value`` describes, or ``value`` itself if it describes none."""
-    if type(value) is not dict or list(value) != ["frame"]:
+    if not is_frame(value):
         return value
     return pandas.DataFrame({name: pandas_series(pandas, values, dtype) for name, dtype, values in value["frame"]})
 
 
 def pandas_series(pandas: Any, values: list[Any], dtype: str) -> Any:
-    """Return the values as a column. If its dtype cannot hold the missing values among them, pandas chooses another."""
+    """Return the values as a column of pandas. If ``dtype`` cannot hold the missing values among them, pandas chooses another."""
     can_hold = not (dtype in ("int", "bool") and None in values)
     return pandas.Series(values, dtype=PANDAS.get(dtype) if can_hold else None)
 
 
 def polars_framed(polars: Any, value: Any) -> Any:
     """Return the data frame that ``value`` describes, or ``value`` itself if it describes none."""
-    if type(value) is not dict or list(value) != ["frame"]:
+    if not is_frame(value):
         return value
     types = {name: getattr(polars, POLARS[dtype]) if dtype in POLARS else None for name, dtype, _ in value["frame"]}
     return polars.DataFrame([polars.Series(name, values, dtype=types[name]) for name, _, values in value["frame"]])

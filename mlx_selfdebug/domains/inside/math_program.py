@@ -1,7 +1,7 @@
 r"""Check the final answer of a reply against the key of a mathematics problem.
 
-Numbers are read and compared here, exactly. Any other answer is read by math-verify, after its decimals were written as fractions.
-math-verify would round decimals to six places, but compares fractions exactly: ``0.333333`` is not ``\frac{1}{3}``.
+Numbers are read and compared here, exactly. Any other answer is read by math-verify, after its decimals were written as fractions:
+math-verify rounds decimals to six places, but compares fractions exactly. So ``0.333333`` is not ``\frac{1}{3}``.
 
 The text of this file is run as a program in the sandbox. ``domains/mathematics.py`` appends the line ``TEXT = ...``, which holds
 the model's reply. The checks then call ``answer``.
@@ -35,6 +35,7 @@ VARIABLES = re.compile(r"[a-df-hj-np-tv-z]{2,3}")
 CONFIG = (
     LatexExtractionConfig(normalization_config=NormalizationConfig(malformed_operators=True, nits=True, units=False)),
 )
+"""How math-verify reads an answer. It removes no units: ``symbolic`` does that, and only where they leave the value as it is."""
 
 
 def answer(key: str, form: str) -> str:
@@ -61,15 +62,15 @@ def answer(key: str, form: str) -> str:
 
 
 def equal(key: list[Any], final: list[Any]) -> bool:
-    """Return whether an answer equals the key. Both are lists of readings, as math-verify gives them.
+    """Return whether an answer equals the key. Both are lists of readings, as math-verify gives them, and ``final`` is not empty.
 
     Sympy decides on two numbers if it can, and math-verify decides on everything else.
     """
-    first = [key[0], final[0]] if key else []
-    if first and all(isinstance(value, Expr) and value.is_number for value in first):
-        same = (first[0].doit() - first[1].doit()).equals(0)
-        if same is not None:
-            return bool(same)
+    firsts = [key[0], final[0]] if key else []
+    if firsts and all(isinstance(value, Expr) and value.is_number for value in firsts):
+        is_same = (firsts[0].doit() - firsts[1].doit()).equals(0)  # None if sympy cannot decide
+        if is_same is not None:
+            return bool(is_same)
     return bool(verify(key, final, numeric_precision=DIGITS, timeout_seconds=None))
 
 

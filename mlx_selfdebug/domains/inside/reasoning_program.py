@@ -23,8 +23,12 @@ LABEL = re.compile(r"(?<![A-Za-z])answer[*_`]*\s*:", re.IGNORECASE)
 BLOCK = re.compile(r"[\s*_]*`{3}[\w+-]*[ \t]*\n(.*?)(?:`{3}|\Z)", re.DOTALL)
 """Matches a code block of Markdown. Its first line may name a language, and its end may be missing."""
 FLOAT = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+"""Matches a number, perhaps with decimals and an exponent."""
 RELATIVE, ABSOLUTE = 1e-9, 1e-6
-"""How far a number may be from the right answer: by this share of it, and by this much. Right answers may be rounded so far."""
+"""The largest differences of a number from the right answer: relative to its size, and absolute. Both limits must be kept.
+
+They allow for right answers that the generators have rounded.
+"""
 
 
 def answer(entry: str, form: str, settings: str = "{}") -> str:
@@ -44,11 +48,11 @@ def answer(entry: str, form: str, settings: str = "{}") -> str:
 
 
 def readings(text: str, expected: str) -> list[str]:
-    """Return the candidate answers in a reply, without repeats. If all are wrong, the model is shown the first.
+    """Return the texts that may be meant as the answer, without repeats. If all are wrong, the model is shown the first.
 
-    The first is all that follows the last label "Answer:", or the code block that follows it. If the right answer, ``expected``,
-    has several lines, such as a grid, it is the only one. The others are its first line, the final answer without its box and
-    explanation, and the number in it if a number is expected.
+    The first reading is all that follows the last label "Answer:", or the code block that follows the label. Further readings are
+    the first line of that, the final answer without its box and explanation, and the number in the final answer if a number is
+    expected. If the right answer, ``expected``, has several lines, such as a grid, only the first reading is returned.
     """
     labelled = [part for part in map(labelled_text, LABEL.split(text)[1:]) if part]
     last = labelled[-1] if labelled else ""
@@ -67,18 +71,21 @@ def labelled_text(part: str) -> str:
 
 
 def is_right(reading: str, record: dict[str, Any], score: Callable[[str, dict[str, Any]], float]) -> bool:
-    """Return whether a reading is the generator's own answer, or gets full marks and fulfils the condition in ``STRICTER``."""
+    """Return whether a reading is the generator's own answer, or gets full marks and fulfils the condition in ``STRICTER``.
+
+    ``record`` is the generator's record, and ``score`` the scorer, which returns 1 for a right answer.
+    """
     if reading == record["answer"]:
         return True  # Some scorers refuse it, because they compare with tuples, which JSON has turned into lists.
     if not str(record["answer"]):
-        # The tasks ask for "" then, but the scorers take any text without a number for it.
+        # The task asks for "" as the answer. The scorers would give full marks to any text without a number.
         return not reading.strip("'\"")
     try:
         has_full_marks = score(reading, record) == 1
     except Exception:  # Scorers raise all kinds of errors for a text that they cannot read.
         return False
-    same = STRICTER.get(record["metadata"]["source_dataset"])
-    return has_full_marks and (same is None or same(reading, record))
+    condition = STRICTER.get(record["metadata"]["source_dataset"])
+    return has_full_marks and (condition is None or condition(reading, record))
 
 
 def same_number(reading: str, record: dict[str, Any]) -> bool:
@@ -134,4 +141,4 @@ STRICTER: dict[str, Callable[[str, dict[str, Any]], bool]] = {
     "puzzle24": given_numbers,  # accepts any four numbers that make 24
     "word_sorting": same_text,  # accepts further words
 }
-"""A further condition by generator, where the scorer gives full marks to wrong answers, too. The comments say to which."""
+"""A further condition for right answers, by generator. The comments say to which wrong answers the scorer gives full marks."""

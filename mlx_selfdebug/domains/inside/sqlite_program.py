@@ -20,6 +20,13 @@ ALLOWED_ACTIONS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RE
 """The actions of a query that the authorizer allows. Calls of functions are decided by ``FORBIDDEN_FUNCTIONS``."""
 FORBIDDEN_FUNCTIONS = {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"}
 """The functions that load code, or that reach files or other programs."""
+LIMITS = {
+    sqlite3.SQLITE_LIMIT_LENGTH: 10_000_000,  # bytes of a string or a row
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,  # other databases
+    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 50,  # SELECTs that UNION and the like join
+    sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
+}
+"""The limits of SQLite's own that hold for a query."""
 DATABASES: dict[str, dict[str, str]] = {}
 """The databases by name. Each has a "script" that creates it, or the bytes of a file as "sqlite" (see ``opened``)."""
 QUERY = ""
@@ -39,12 +46,7 @@ def rows_of(database: Mapping[str, str], query: str) -> list[list[Any]]:
     connection = opened(database)
     connection.set_authorizer(read_only)
     connection.set_progress_handler(Budget(MAX_STEPS), STEPS_PER_CALL)
-    for limit, value in (
-        (sqlite3.SQLITE_LIMIT_LENGTH, 10_000_000),
-        (sqlite3.SQLITE_LIMIT_ATTACHED, 0),
-        (sqlite3.SQLITE_LIMIT_COMPOUND_SELECT, 50),
-        (sqlite3.SQLITE_LIMIT_WORKER_THREADS, 0),
-    ):
+    for limit, value in LIMITS.items():
         connection.setlimit(limit, value)
     try:
         rows = connection.execute(query).fetchmany(MAX_ROWS + 1)
@@ -67,14 +69,17 @@ def opened(database: Mapping[str, str]) -> sqlite3.Connection:
 
 
 def read_only(action: int, _: str | None, second: str | None, *__: str | None) -> int:
-    """Return whether SQLite may take this action. For the call of a function, ``second`` is the function's name."""
+    """Return ``SQLITE_OK`` if a query may take this action, and otherwise ``SQLITE_DENY``.
+
+    SQLite calls this authorizer with two details of the action. For the call of a function, the second is the function's name.
+    """
     is_function = action == sqlite3.SQLITE_FUNCTION
     is_allowed = action in ALLOWED_ACTIONS or (is_function and (second or "").lower() not in FORBIDDEN_FUNCTIONS)
     return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY
 
 
 class Budget:
-    """A progress handler that ends a query after about ``steps`` instructions."""
+    """A progress handler that ends a query after about ``steps`` instructions: a call that returns True ends the query."""
 
     def __init__(self, steps: int) -> None:
         self.steps_left = steps

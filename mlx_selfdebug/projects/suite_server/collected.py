@@ -6,6 +6,12 @@ forks a child. The child replaces the code of the function that the run changes,
 ``Collected`` is the server's side. In the process itself, the test framework calls ``_WaitingReports.collected`` after it has
 collected the tests. The process stays in this call, where it waits and forks. The call returns only in the children, which then run
 the tests.
+
+The two sides talk over a socket, in lines of JSON. The process first sends 1 if it is ready, and otherwise 0. The server then sends
+requests, and gets one number for each:
+
+    {"tests": [...], "swap": {...}, ...}    with the descriptor for reports: the pid of the child, or ``NOT_COLLECTED``
+    {"reap": 4711}                          1, once the child with this pid has been reaped
 """
 
 from __future__ import annotations
@@ -89,7 +95,7 @@ class Collected:
             os.waitpid(self.pid, 0)
 
     def _answer(self) -> int:
-        """Return the number with which the process answers, or 0 if it does not answer."""
+        """Return the number that the process sends, or 0 if it sends none in time."""
         try:
             return int(self._socket.recv(32))
         except (OSError, ValueError):
@@ -138,7 +144,10 @@ class _WaitingReports(Reports):
         self._functions.watch()
 
     def collected(self, ids: Collection[str]) -> Collection[str]:
-        """Fork for each run that the server requests. Returns only in the children, with the ids of the tests to run."""
+        """Fork for each run that the server requests. Returns only in the children, with the ids of the tests to run.
+
+        ``ids`` are the ids of all tests that were collected. The process ends if the wanted tests are not among them.
+        """
         self._functions.stop_watching()
         # A child has only the thread that forked it. If the project has started other threads, they would be missing.
         is_ready = all(_is_collected(test, ids) for test in self._tests) and threading.active_count() == 1
@@ -146,7 +155,8 @@ class _WaitingReports(Reports):
         if not is_ready:
             os._exit(0)
         self._functions.find()
-        known_ids = set(ids)
+        collected_ids = set(ids)
+        # Children then need not scan the objects that they share with this process when they collect garbage.
         gc.collect()
         gc.freeze()
         while True:
@@ -160,8 +170,8 @@ class _WaitingReports(Reports):
                 _send(self._connection, 1)
                 continue
             assert fd is not None
-            are_known = known_ids.issuperset(message["tests"]) and bool(message["tests"])
-            pid = os.fork() if are_known else NOT_COLLECTED
+            are_collected = collected_ids.issuperset(message["tests"]) and bool(message["tests"])
+            pid = os.fork() if are_collected else NOT_COLLECTED
             if not pid:
                 self._begin_run(message, fd)
                 return set(message["tests"])

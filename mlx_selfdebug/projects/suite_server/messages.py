@@ -1,7 +1,17 @@
 """Define the requests that ``projects/suite.py`` sends to the server as lines of JSON.
 
 The field ``do`` names the kind of a request: "collect" for a ``CollectRequest``, "run" for a ``RunRequest``. Two further kinds have
-no class here: "hello" asks which test framework the interpreter has, and "import" has modules imported before any run.
+no class here: "hello" asks which test framework the interpreter has, and "import" has modules imported before any run. Each answer
+repeats the ``id`` of its request. A session may begin like this, with > before requests and < before answers:
+
+    > {"do": "hello", "id": 0, "alone": true}
+    < {"id": 0, "framework": "pytest"}
+    > {"do": "import", "id": 0, "modules": ["numpy"]}
+    < {"id": 0, "failed": []}
+    > {"do": "run", "id": 1, "framework": "pytest", "tests": ["test_shop.py::test_total"], ...}
+    < {"id": 1, "ending": "ended", "exit": 0, "tests": {"test_shop.py::test_total": {"outcome": "passed"}}, "lines": {}, ...}
+
+``projects/suite_run.py`` reads the answers to runs.
 """
 
 from __future__ import annotations
@@ -27,7 +37,7 @@ class CollectRequest(TypedDict):
 
     do: str
     id: int
-    """A number that the answer repeats."""
+    """The number of the request."""
     framework: str
     """Either "pytest", "unittest" or "script"."""
     arguments: list[str]

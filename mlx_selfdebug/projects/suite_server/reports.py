@@ -1,6 +1,14 @@
 """Report the results of tests to the server, as lines of JSON on a pipe.
 
-Each test is reported as soon as it ends, so that its result is not lost if a later test ends the process.
+Each test is reported as soon as it ends, so that its result is not lost if a later test ends the process. A run of one test, with
+its lines traced, reports this:
+
+    {"started": "test_shop.py::test_total"}
+    {"lines": {"test_shop.py::test_total": {"/project/shop.py": [4, 5]}}}
+    {"tests": {"test_shop.py::test_total": {"outcome": "passed"}}}
+    {"exit": 0}
+
+The server merges these objects into its answer (``Run.answer`` in ``server.py``).
 """
 
 from __future__ import annotations
@@ -29,7 +37,7 @@ MAX_OUTPUT_BYTES = 8 << 10
 MAX_LONG_TEXT = 4000
 """The largest number of characters that are kept of what the framework prints about an error, from its end."""
 LONG_S = 1.0
-"""After this many seconds, the lines that a test has run so far are reported, because the test may never end."""
+"""The seconds after which the lines that a test has run so far are reported, because the test may never end."""
 _STARTS_PROGRAMS = frozenset({"subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system"})
 """The audit events that Python raises when a program is started."""
 

@@ -1,7 +1,7 @@
 """Serve requests for test runs: fork a child for each run, watch it, and answer with what it reports.
 
-A run is forked from one of two processes. This process has imported the test framework. The other has also collected the tests
-(``collected.py``).
+``messages.py`` describes the requests and answers. A run is forked from one of two processes. This process has imported the test
+framework. The other has also collected the tests (``collected.py``).
 """
 
 from __future__ import annotations
@@ -84,12 +84,14 @@ class Server:
         return lines
 
     def _hello(self, request: dict[str, Any]) -> None:
+        """Answer with the test framework of the interpreter: pytest if it is installed, and otherwise unittest."""
         self._alone = request["alone"]
         framework = "pytest" if importlib.util.find_spec("pytest") else "unittest"
         runner_of(framework)  # imports the framework once for all children
         send(CHANNEL, {"id": request["id"], "framework": framework})
 
     def _import(self, request: dict[str, Any]) -> None:
+        """Import modules, and answer with the names of those that cannot be imported."""
         failed = [name for name in request["modules"] if not try_import(name)]
         # Children then need not scan the objects that they share with this process when they collect garbage.
         gc.collect()
@@ -97,12 +99,14 @@ class Server:
         send(CHANNEL, {"id": request["id"], "failed": failed})
 
     def _collect(self, request: CollectRequest) -> None:
+        """Start the process that collects the tests, and answer whether runs can be forked from it."""
         self._collected = Collected(request, CHANNEL)
         if not self._collected.is_ready:
             self._drop_collected()
         send(CHANNEL, {"id": request["id"], "ready": self._collected is not None})
 
     def _drop_collected(self) -> None:
+        """End the process that has collected the tests, if there is one. Runs then load the project themselves."""
         if self._collected:
             self._collected.end()
         self._collected = None
@@ -149,8 +153,8 @@ class Server:
         for kill in (os.killpg, os.kill):
             with suppress(OSError):
                 kill(run.pid, signal.SIGKILL)
-        # Also kill processes that left their run's group. That means killing everything visible, so it is done only if no run and
-        # no collecting process is alive.
+        # Processes that left their run's group can only be killed together with everything else that is visible. So this is done
+        # only if no run and no process that has collected tests is alive.
         if self._alone and not self._runs and self._collected is None:
             with suppress(OSError):
                 os.kill(-1, signal.SIGKILL)

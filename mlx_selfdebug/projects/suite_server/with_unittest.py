@@ -1,4 +1,4 @@
-"""Run tests with unittest."""
+"""Run tests with unittest, as ``python -m unittest`` would run them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _CommandLine(unittest.TestProgram):
             suite = program.test
             return suite
         if self._discovers and os.path.isdir(program.start):
-            # The ids begin below this folder, which discovery makes the first in which modules are looked for.
+            # The ids of discovered tests are relative to this folder. Discovery would put it at the head of the import path.
             sys.path.insert(0, os.path.abspath(program.top or program.start))
         suite = program.testLoader.loadTestsFromNames(ids)
         return suite
@@ -124,6 +124,7 @@ class _Result(unittest.TestResult):
         self._outcome = "failed"
 
     def _fail(self, error: Any) -> None:
+        """Note that the test has failed, and why. ``error`` is an exception as ``sys.exc_info`` returns it."""
         self._outcome = "failed"
         self._facts = facts_of(error[1], compared_in(error[2])) if self._reports.with_facts else {}
         if self._reports.first_failure:

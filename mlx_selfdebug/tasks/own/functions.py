@@ -46,8 +46,9 @@ MAX_BUGS = 3
 MAX_TRIED_MUTANTS = 12
 """The number of mutants per function among which bugs are looked for."""
 _CAUGHT = frozenset({"failed", "raised"})
-"""The outcomes by which tests catch a bug. A mutant that does not load, or does not end, is not used as one."""
+"""The outcomes by which tests catch a bug. A mutant that does not load, or does not end, is not used as a bug."""
 NO_DOCSTRING = "Write this function so that its tests pass."
+"""The statement of a task whose function has no docstring."""
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class SourceTest:
     """The module that holds the test."""
     case: Case
     targets: frozenset[Target]
-    """What the test uses of the package."""
+    """The functions and other things of the package that the test uses."""
     problem: str
     """The reason why the test cannot be run in the test runner, or an empty string."""
 
@@ -79,7 +80,7 @@ class LeftOut:
     """Why the project's own suite, or a part of it, was not used, or an empty string."""
 
     def update(self, suite_tasks: SuiteTasks) -> None:
-        """Adopt the reasons that the project's own suite has given, and drop what has become part of a task after all."""
+        """Add the reasons that the project's own suite has given, and drop what has become part of a task after all."""
         known = {_name(task) for task in suite_tasks.tasks}
         functions = self.functions | suite_tasks.functions
         self.functions = {name: reason for name, reason in functions.items() if name not in known}
@@ -156,7 +157,10 @@ def _name(task: Task) -> str:
 
 
 def _translated_tasks(folder: Path) -> tuple[list[Task], LeftOut]:
-    """Return the tasks whose checks are translated from tests, before any reference was run, and what is left out of them."""
+    """Return the tasks whose checks are translated from tests, and the functions, tests and files that are not part of any.
+
+    No reference was run yet, so some of these tasks may turn out not to be sound.
+    """
     modules, unreadable = read_modules(folder)
     tasks, left_out = list[Task](), LeftOut(files=unreadable)
     package = Package([module for module in modules if not module.is_test])
@@ -211,8 +215,8 @@ def _task(
     Args:
         module: The module of the function.
         name: The name of the function.
-        tests: The tests that can judge it, since they use nothing else of the package.
-        using: All tests that use it.
+        tests: The tests that can judge the function, since they use nothing else of the package.
+        using: All tests that use the function.
         package: The modules under test.
 
     Raises ValueError that says why the function cannot be a task.

@@ -1,4 +1,11 @@
-"""Find the modules and test modules of a folder, and resolve names in the tests to functions of the modules. Nothing is run."""
+"""Find the modules and test modules of a folder, and resolve names in the tests to functions of the modules.
+
+    modules, unreadable = read_modules(folder)
+    package = Package([module for module in modules if not module.is_test])
+    package.target("shop.prices.total")    # Target(module="src.shop.prices", name="total")
+
+Sources are read and parsed, and nothing is run or imported.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +52,7 @@ class Module:
 
     @cached_property
     def tree(self) -> ast.Module:
+        """The syntax tree. Raises SourceError if the source is not valid Python."""
         return parsed(self.source)
 
     @cached_property
@@ -108,7 +116,8 @@ class Package:
         ``origin`` is the name after imports are resolved, such as ``pkg.stats.median``.
         """
         parts = origin.split(".")
-        # The longest part of the name that is a module decides. What follows the next name belongs to the thing of that name.
+        # In ``pkg.stats.Window.mean``, the module is the longest beginning that is one, ``pkg.stats``. The target is the name after
+        # it, ``Window``, and the rest belongs to that.
         for length in range(len(parts) - 1, 0, -1):
             target = self._target_in(".".join(parts[:length]), parts[length])
             if target:
@@ -119,10 +128,12 @@ class Package:
     def _target_in(self, module_name: str, name: str) -> Target | None:
         """Return what ``name`` stands for in the module ``module_name``, or None if there is no such module.
 
-        A function is defined by the module itself, or by one inside it from which the module imports it.
+        A function may be defined by the module itself, or by a module inside it: ``pkg.mean`` may be ``pkg.stats.mean``, which
+        ``pkg/__init__.py`` imports.
         """
         named = [module for module in self.modules if _is_named(module.dotted, module_name)]
         is_standard = module_name.partition(".")[0] in sys.stdlib_module_names and not named
+        # The dots around both names keep "stat" from being found in "pkg.stats".
         inside = [] if is_standard else [m for m in self.modules if f".{module_name}." in f".{m.dotted}."]
         for modules in (named, inside):
             defining = [module.dotted for module in modules if name in module.functions]
@@ -134,8 +145,8 @@ class Package:
 def _is_named(dotted: str, name: str) -> bool:
     """Return whether tests may import the module with the path ``dotted`` under ``name``.
 
-    The folder from which tests import may be any one inside, such as ``src``, so ``name`` may be only the end of ``dotted``. A name
-    of the standard library means that library, unless the module can be imported by this name alone.
+    Tests may import from any folder inside, such as ``src``, so ``name`` may be only the end of ``dotted``. A name of the standard
+    library means that library, unless the module lies at the top of the folder or of ``src``.
     """
     if name.partition(".")[0] in sys.stdlib_module_names:
         return dotted in (name, f"src.{name}")

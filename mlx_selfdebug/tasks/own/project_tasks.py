@@ -2,10 +2,11 @@
 
 1. The suite is run twice, confined, in the project's own interpreter: first for the facts of each test, then to record which lines
    each test runs. Only tests that pass both times can judge.
-2. For each function that at least two of them run, these are run by themselves, and then with a body that does nothing.
-3. The function becomes a task if at least two tests pass by themselves and fail on the body that does nothing.
+2. For each function that at least two such tests run, these tests are run without the others. Then they are run once more, with a
+   function body that does nothing.
+3. The function becomes a task if at least two tests pass without the others and fail on the body that does nothing.
 
-The domain ``project`` judges such tasks.
+The domain ``project`` judges such tasks. ``functions.py`` calls ``project_tasks`` for functions whose tests it cannot translate.
 """
 
 from __future__ import annotations
@@ -33,27 +34,33 @@ from mlx_selfdebug.tasks.own.source import is_test_file, python_files
 from mlx_selfdebug.values.task import Task
 
 MAX_TESTS = 30
-"""The largest number of tests that judge one function. Of more, those that run the least code are taken."""
+"""The largest number of tests that judge one function. If more tests run it, those that run the least code are taken."""
 TESTS_PER_PUBLIC_TEST = 3
 """One of this many tests of a function is public."""
 MAX_SHOWN_TESTS = 3
 """The largest number of public test functions whose source is shown."""
 MAX_SHOWN_STATEMENTS = 12
-"""The largest number of statements that are shown of each."""
+"""The largest number of statements of a test function that are shown."""
 MAX_INIT_LINES = 12
 """The largest number of lines of an ``__init__`` that is shown with a method of its class."""
 NO_DOCSTRING = "Write this {kind} so that its tests pass."
+"""The statement of a task whose function or method has no docstring."""
 SLOWDOWN = 4.0
 """How many times longer the tests may take on a body that does nothing than they did on the function."""
 MIN_S = 3.0
-"""The seconds that they may take in any case."""
+"""The seconds that tests may take on a body that does nothing, however fast they were on the function."""
 TRACED_SLOWDOWN, TRACED_EXTRA_S = 20, 30.0
 """How many times longer the whole suite may take while the lines are recorded, and the seconds that are added to that."""
 NEEDED_TESTS = "two are needed, one to show and one to score"
+"""The end of several reasons why a function is no task."""
 _ENCODINGS = frozenset({"utf-8", "utf-8-sig", "ascii"})
+"""The encodings of files whose functions can be tasks, as ``tokenize.detect_encoding`` names them."""
 
 TestKey = tuple[str, str]
-"""The path of the file of a test, and the name of the test function, in which "." separates it from its classes."""
+"""The path of a test's file, and the name of the test with those of its classes: ``("tests/test_a.py", "TestA.test_b")``.
+
+All cases of a parametrized test have the same key.
+"""
 
 
 @dataclass
@@ -80,14 +87,14 @@ class _Candidate:
     """A function that may become a task."""
 
     name: str
-    """The dotted name, from the folder of the tasks on."""
+    """The path of the module from the folder of the tasks, with dots, and the qualified name of the function."""
     function: Function
     tests: list[str]
-    """The ids of the tests that are to judge it. Those that do not pass by themselves are dropped."""
+    """The ids of the tests that are to judge the function. Tests that do not pass without the others are dropped."""
     seconds: float = 0.0
-    """The time that these tests took by themselves, loading the project included."""
+    """The time that ``tests`` took without the others, loading the project included."""
     noticing: frozenset[str] = frozenset()
-    """Those of the tests that fail if the function does nothing."""
+    """The ids of those among ``tests`` that fail if the function does nothing."""
 
 
 def project_tasks(folder: Path, runner: TestRunner, taken: Collection[str]) -> SuiteTasks:
@@ -125,12 +132,13 @@ def project_tasks(folder: Path, runner: TestRunner, taken: Collection[str]) -> S
 
 
 def _no_tasks(error: UsageError | SandboxError) -> str:
+    """Return ``SuiteTasks.problem`` for an error that keeps the suite from being run."""
     hint = f" ({error.hint})" if error.hint else ""
     return f"functions that need more than the standard library are no tasks: {error}{hint}"
 
 
 def _functions_by_name(file: SourceFile, project: Project, folder: Path) -> dict[str, Function]:
-    """Return the functions of a file by their dotted names from ``folder`` on. Of one that is defined twice, the last counts."""
+    """Return the functions of a file by their dotted names (``_Candidate.name``). If a name is defined twice, the last counts."""
     path = (project.root / file.name).relative_to(folder).with_suffix("")
     dotted = ".".join(path.parts).removesuffix(".__init__")
     return {f"{dotted}.{function.name}": function for function in functions_of(file)}
@@ -152,7 +160,7 @@ class _Search:
         self._files, self._result = files, result
 
     def run(self) -> None:
-        """Search the project. Raises UsageError if no test of it passes, and what a suite raises that cannot be run."""
+        """Search the project. Raises UsageError if no test passes, and what ``Suite.warm`` raises if the suite cannot be run."""
         first, traced = self._run_twice()
         passing = self._passing(first, traced)
         self._result.passing = {_key_of(id_) for id_ in passing}
@@ -255,6 +263,7 @@ class _Search:
         return self._warm.run(candidate.tests, files, swap=swap, wall_s=wall_s, stall_s=wall_s)
 
     def _task(self, candidate: _Candidate, test_files: Sequence[str], first: SuiteRun) -> Task:
+        """Return the task of a candidate. ``test_files`` are loaded together to judge it, and ``first`` is a run with facts."""
         function, project = candidate.function, self._project
         public = _public_tests(candidate)
         place = Place(
@@ -333,9 +342,9 @@ def _with_least_code(tests: Sequence[str], traced: SuiteRun) -> list[str]:
 
 
 def _public_tests(candidate: _Candidate) -> list[str]:
-    """Return the ids of a third of the tests: the first ones of those that notice if the function does nothing, and of the others.
+    """Return the ids of a third of the tests: a third of those that notice if the function does nothing, and a third of the others.
 
-    At least one that notices is public, and at least one scores.
+    At least one test that notices is public, and at least one scores.
     """
     noticing = [id_ for id_ in candidate.tests if id_ in candidate.noticing]
     others = [id_ for id_ in candidate.tests if id_ not in candidate.noticing]
@@ -348,7 +357,7 @@ def _file_of(id_: str) -> str:
 
 
 def _key_of(id_: str) -> TestKey:
-    """Return the key of a test from pytest's id: that under which the test is known where tests are only read (functions.py)."""
+    """Return the key of a test with this id of pytest. ``functions.py`` finds the same keys by reading the tests' sources."""
     file, _, name = id_.partition("[")[0].partition("::")
     return file, name.replace("::", ".")
 

@@ -1,4 +1,7 @@
-"""Find and read a user's Python source without running it, and join the checks that were made of several files."""
+"""Find and read a user's Python source without running it, and join the checks that were made of several files.
+
+Both kinds of own tasks use this module: folders of tasks (folder.py) and functions of a project (functions.py).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from mlx_selfdebug.parsing import parse_quietly
 from mlx_selfdebug.values.checks import Checks
 
 MAX_BYTES = 1_000_000
-"""The largest size of a file."""
+"""The largest size of a file that is read."""
 SKIPPED = frozenset({"node_modules", "site-packages", "dist-packages", "__pycache__"})
 """Names of folders that are not looked into."""
 SKIPPED_UNLESS_PACKAGE = frozenset({"build", "dist", "env", "venv"})
@@ -19,7 +22,7 @@ SKIPPED_UNLESS_PACKAGE = frozenset({"build", "dist", "env", "venv"})
 
 
 class SourceError(ValueError):
-    """A file that cannot be read, or source that is not valid Python. As text, it begins with the line if one is to blame."""
+    """A file that cannot be read, or source that is not valid Python. If a line is to blame, the message begins with its number."""
 
     def __init__(self, what: str, line: int = 0) -> None:
         super().__init__(f"line {line}: {what}" if line else what)
@@ -97,33 +100,52 @@ def starter_of(source: str, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.C
 def _header(lines: list[str], node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str:
     """Return the source of a definition from ``def`` or ``class`` to its body, without decorators and comments above the body."""
     first = node.body[0]
-    if first.lineno > node.lineno:
-        decorators = first.decorator_list if isinstance(first, ast.FunctionDef | ast.ClassDef) else []
-        header = lines[node.lineno - 1 : min([first.lineno, *(decorator.lineno for decorator in decorators)]) - 1]
-        while header and (not header[-1].strip() or header[-1].strip().startswith("#")):
-            header.pop()
-        return "\n".join(header).rstrip()
-    return lines[node.lineno - 1].encode()[: first.col_offset].decode("utf-8", "ignore").rstrip()
+    decorators: list[ast.expr] = getattr(first, "decorator_list", [])
+    begin = min([first.lineno, *(decorator.lineno for decorator in decorators)])
+    header = lines[node.lineno - 1 : begin - 1]
+    # In ``def f(): return 1``, the body begins on the last line of the signature. ``ast`` counts columns in bytes.
+    before_body = "" if decorators else lines[begin - 1].encode()[: first.col_offset].decode("utf-8", "ignore")
+    if before_body.strip():
+        return "\n".join([*header, before_body]).rstrip()
+    while header and (not header[-1].strip() or header[-1].strip().startswith("#")):
+        header.pop()
+    return "\n".join(header).rstrip()
 
 
 def joined(checks: list[Checks]) -> Checks:
-    """Return checks that run all of ``checks``. Each is put into a function of its own, so that the names it defines stay apart."""
+    """Return checks that run all of ``checks``.
+
+    Each of several checks is put into a function of its own, so that the names it defines stay apart:
+
+        def _module_0(candidate):
+            def check(candidate): ...    # the source of the first checks
+            check(candidate)
+        ...
+        def check(candidate):
+            _module_0(candidate)
+            _module_1(candidate)
+    """
     if len(checks) < 2:
         return checks[0] if checks else Checks()
-    first: list[ast.stmt] = []
-    inner: list[ast.stmt] = []
+    top_imports: list[ast.ImportFrom] = []
+    functions: list[ast.stmt] = []
     for number, part in enumerate(checks):
-        body = _Nonlocal().visit(parsed(part.source)).body
+        changed = _Nonlocal()
+        body = changed.visit(parsed(part.source)).body
         hoisted = [node for node in body if isinstance(node, ast.ImportFrom) and _must_be_at_top(node)]
-        first += hoisted
-        function = parse_quietly(f"def _module_{number}(candidate):\n    check(candidate)\n").body[0]
+        top_imports += hoisted
+        # ``nonlocal`` needs a variable around the function. ``global`` does not, so the module may not define the name itself.
+        variables = "".join(f"    {name} = None\n" for name in changed.names if name != "candidate")
+        function = parse_quietly(f"def _module_{number}(candidate):\n{variables}    check(candidate)\n").body[0]
         assert isinstance(function, ast.FunctionDef)
-        function.body = [*(node for node in body if node not in hoisted), *function.body]
-        inner.append(function)
+        *assignments, call = function.body
+        function.body = [*assignments, *(node for node in body if node not in hoisted), call]
+        functions.append(function)
     # Imports from ``__future__`` must come before everything else. Sorting puts False before True.
-    first.sort(key=lambda node: isinstance(node, ast.ImportFrom) and node.module != "__future__")
+    top_imports.sort(key=lambda node: node.module != "__future__")
     calls = "".join(f"    _module_{number}(candidate)\n" for number in range(len(checks)))
-    return Checks.from_source(f"{ast.unparse(ast.Module([*first, *inner], []))}\n\ndef check(candidate):\n{calls}")
+    source = ast.unparse(ast.Module([*top_imports, *functions], []))
+    return Checks.from_source(f"{source}\n\ndef check(candidate):\n{calls}")
 
 
 def _must_be_at_top(node: ast.ImportFrom) -> bool:
@@ -134,5 +156,10 @@ def _must_be_at_top(node: ast.ImportFrom) -> bool:
 class _Nonlocal(ast.NodeTransformer):
     """Replaces ``global`` by ``nonlocal``: the globals of a module have become variables of the function around its code."""
 
+    def __init__(self) -> None:
+        self.names: dict[str, None] = {}
+        """The names that ``global`` statements declare, in order."""
+
     def visit_Global(self, node: ast.Global) -> ast.AST:
+        self.names |= dict.fromkeys(node.names)
         return ast.copy_location(ast.Nonlocal(node.names), node)

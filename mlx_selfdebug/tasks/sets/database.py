@@ -1,4 +1,7 @@
-"""Read a SQLite database about which questions are asked: as data that a test run can carry, and as a schema that a prompt shows.
+"""Read a SQLite database about which questions are asked.
+
+``open_database`` reads a file into a ``Database``: the schema that a prompt shows, and the content in a form that a task can hold.
+The schema has names in quotes where SQLite needs them:
 
 >>> _name("name"), _name("order"), _name("Academic Year")
 ('name', '"order"', '"Academic Year"')
@@ -23,9 +26,9 @@ from mlx_selfdebug.errors import TaskError
 MAX_BYTES = 32 << 20
 """The largest size of a database file."""
 _XINFO_NAME, _XINFO_TYPE, _XINFO_HIDDEN = 1, 2, 6
-"""The columns of ``PRAGMA table_xinfo`` that are used."""
+"""The places of the name, the type and the kind of a column in a row of ``PRAGMA table_xinfo``."""
 _HIDDEN_OF_VIRTUAL_TABLE = 1
-"""The value of its column "hidden" for a hidden column of a virtual table. Computed columns, which are shown, have 2 or 3."""
+"""The kind of a hidden column of a virtual table. Other columns have 0, or 2 or 3 if they are computed, and are shown."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,9 @@ class Database:
     schema: str
     """The ``CREATE TABLE`` statements that a prompt shows."""
     form: Mapping[str, str]
-    """Either ``{"script": ...}`` with SQL that makes the database, or ``{"sqlite": ...}`` with an encoded database file.
+    """Either ``{"script": ...}`` with the SQL that makes the database, or ``{"sqlite": ...}`` with the bytes of a database file.
 
-    See ``domains/sql.py``.
+    The bytes are compressed by zlib and written in base 85. ``domains/sql.py`` describes how a task holds them.
     """
 
     def rows(self, query: str) -> list[list[Any]]:
@@ -50,15 +53,15 @@ class Database:
     @cached_property
     def thinned(self) -> Database:
         """A copy of the database without every third row of each table."""
-        connection = sqlite_program.opened(self.form)
-        connection.execute("PRAGMA foreign_keys = OFF")
-        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-            try:
-                connection.execute(f"DELETE FROM {_quoted(name)} WHERE rowid % 3 = 0")
-            except sqlite3.Error:
-                continue  # the table has no row ids, or is not a table of rows
-        connection.commit()
-        return Database(self.schema, _form(connection))
+        with closing(sqlite_program.opened(self.form)) as connection:
+            connection.execute("PRAGMA foreign_keys = OFF")
+            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+                try:
+                    connection.execute(f"DELETE FROM {_quoted(name)} WHERE rowid % 3 = 0")
+                except sqlite3.Error:
+                    continue  # the table has no row ids, or is not a table of rows
+            connection.commit()
+            return Database(self.schema, _form(connection))
 
 
 def open_database(path: Path) -> Database:
@@ -68,10 +71,9 @@ def open_database(path: Path) -> Database:
             raise TaskError(
                 f"{path}: the file is larger than {MAX_BYTES >> 20} MiB, which is more than a test run can be given"
             )
-        with sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True) as connection:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             schema = _schema(connection)
             form = _form(connection)
-        connection.close()
     except FileNotFoundError:
         raise TaskError(f"{path}: no such file") from None
     except (OSError, sqlite3.Error) as error:
@@ -82,7 +84,7 @@ def open_database(path: Path) -> Database:
 
 
 def _form(connection: sqlite3.Connection) -> dict[str, str]:
-    """Return a database as a string that JSON can hold: the bytes of its file, compressed with zlib, in base 85."""
+    """Return the content of a database as ``Database.form``: the bytes of its file, in a string that JSON can hold."""
     return {"sqlite": base64.b85encode(zlib.compress(connection.serialize(), 9)).decode()}
 
 
@@ -121,7 +123,7 @@ def _name(name: str) -> str:
 
 @cache
 def _type(text: str) -> str:
-    """Return the type of a column as SQL, in quotes only if SQLite needs them, which is tried out."""
+    """Return the type of a column as SQL, in quotes only if SQLite needs them. A table with the type is made to find out."""
     with closing(sqlite3.connect(":memory:")) as connection, suppress(sqlite3.Error):
         connection.execute(f"CREATE TABLE t (a {text})")
         if [row[1:3] for row in connection.execute("PRAGMA table_info(t)")] == [("a", text)]:

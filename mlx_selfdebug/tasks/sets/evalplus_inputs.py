@@ -1,8 +1,10 @@
 """Read the inputs of EvalPlus's records as Python values: from the JSON of its releases, or from the tests of its sets on the hub.
 
-JSON has no tuples, sets or complex numbers. Where an assert of the record shows such a value, the inputs of a release are converted
-to it.
+JSON has no tuples, sets or complex numbers. The inputs of a release are therefore converted to the types of the values in an
+example, which is a call in an assert of the record. The tests on the hub hold literals of Python, which need no conversion:
 
+    >>> release_inputs({"base_input": [[[3, 4]]], "plus_input": []}, [ast.parse("(1, 2)", mode="eval").body])
+    [[(3, 4)]]
     >>> hub_inputs("def check(candidate):\\n    inputs = [[(1, 2)], [{3}]]\\n")
     [[(1, 2)], [{3}]]
 """
@@ -18,20 +20,20 @@ from typing import Any
 from mlx_selfdebug.parsing import parse_expression
 
 _INPUTS = re.compile(r"^[ \t]*inputs = (\[.*\])[ \t]*$", re.MULTILINE)
-"""The line of a test in the hub's form that holds all inputs."""
+"""Matches the line of a test in the hub's form that holds all inputs. The group is the list."""
 _ATOL = re.compile(r"(?:assertion\(.*, |<= )(\d[\d.e-]*)\)?$")
-"""The tolerance in the last line of such a test: ``assertion(candidate(*inp), exp, 0.1)`` or ``assert ... <= 0.1``."""
-_MAKERS: Mapping[type, Callable[[Any], Any]] = {ast.Tuple: tuple, ast.Set: set, ast.List: list}
-"""What makes a value of the elements that a node of this type has."""
+"""Finds the tolerance in the last line of such a test: ``assertion(candidate(*inp), exp, 0.1)`` or ``assert ... <= 0.1``."""
+_CONTAINERS: Mapping[type, Callable[[Any], Any]] = {ast.Tuple: tuple, ast.Set: set, ast.List: list}
+"""The type of container that a syntax node writes, by the type of the node."""
 
 
-def release_inputs(record: Mapping[str, Any], shape: Sequence[ast.expr] | None) -> list[list[Any]]:
+def release_inputs(record: Mapping[str, Any], example: Sequence[ast.expr] | None) -> list[list[Any]]:
     """Return the list of arguments of each input of a record of a release.
 
-    ``shape`` has the arguments of an example as an assert writes them, or is None if there is no example.
-    Raises ValueError if the inputs are not JSON, or not a list.
+    ``example`` has the syntax nodes of the arguments in an example call, or is None if there is no example. Raises ValueError if
+    the inputs are not JSON, or not a list.
     """
-    return [_shaped(values, shape) for key in ("base_input", "plus_input") for values in _inputs(record[key])]
+    return [_typed(values, example) for key in ("base_input", "plus_input") for values in _inputs(record[key])]
 
 
 def hub_inputs(test: str) -> list[list[Any]]:
@@ -63,7 +65,10 @@ class _Numbers(ast.NodeTransformer):
 
 
 def _inputs(value: Any) -> list[list[Any]]:
-    """Return the list of arguments of each input in a field of a release. Raises ValueError if ``value`` holds no list."""
+    """Return the list of arguments of each input in a field of a release. Raises ValueError if ``value`` holds no list.
+
+    The field may be a string of JSON, and its value may be an object whose values are the inputs.
+    """
     inputs = json.loads(value) if isinstance(value, str) else value
     if isinstance(inputs, dict):
         inputs = list(inputs.values())
@@ -72,37 +77,41 @@ def _inputs(value: Any) -> list[list[Any]]:
     return [arguments if isinstance(arguments, list) else [arguments] for arguments in inputs]
 
 
-def _shaped(values: list[Any], shape: Sequence[ast.expr] | None) -> list[Any]:
-    """Return arguments from JSON, converted to the types that the arguments in ``shape`` have."""
-    if shape is None or len(shape) != len(values):
+def _typed(values: list[Any], example: Sequence[ast.expr] | None) -> list[Any]:
+    """Return arguments from JSON, each converted to the type of the same argument in ``example``."""
+    if example is None or len(example) != len(values):
         return values
-    return [_converter(node)(value) for node, value in zip(shape, values, strict=True)]
+    return [_converter(node)(value) for node, value in zip(example, values, strict=True)]
 
 
 def _converter(example: ast.expr) -> Callable[[Any], Any]:
-    """Return a function that converts a value from JSON to the type of ``example``. Elements get the types of its elements."""
-    make = _MAKERS.get(type(example))
-    if make is None:
+    """Return a function that converts a value from JSON to the type of ``example``, and its elements likewise.
+
+    For the example ``[(1, 2)]``, the function converts ``[[3, 4], [5, 6]]`` to ``[(3, 4), (5, 6)]``.
+    """
+    container = _CONTAINERS.get(type(example))
+    if container is None:
         is_number = isinstance(example, ast.Constant) and isinstance(example.value, int | float | complex)
         return _number if is_number else _unchanged
     examples: list[ast.expr] = getattr(example, "elts", [])
-    convert_nested = next((_converter(node) for node in examples if type(node) in _MAKERS), None)
-    convert_plain = next((_converter(node) for node in examples if type(node) not in _MAKERS), _unchanged)
+    convert_nested = next((_converter(node) for node in examples if type(node) in _CONTAINERS), None)
+    convert_plain = next((_converter(node) for node in examples if type(node) not in _CONTAINERS), _unchanged)
 
     def convert(value: Any) -> Any:
         if not isinstance(value, list):
             return value
-        # Where the value has as many elements as the example, each is converted like the one at its place.
+        # If the example has as many elements as the value, the two correspond one by one.
         nodes = examples if len(examples) == len(value) else [None] * len(value)
-        return make(convert_element(element, node) for element, node in zip(value, nodes, strict=True))
+        return container(convert_element(element, node) for element, node in zip(value, nodes, strict=True))
 
     def convert_element(element: Any, node: ast.expr | None) -> Any:
         is_list = isinstance(element, list)
-        if node is not None and (type(node) in _MAKERS) == is_list:
+        if node is not None and (type(node) in _CONTAINERS) == is_list:
             return _converter(node)(element)
-        # Otherwise the first element of the example that is also a list, or also none, tells how. If none is a list, a list is
-        # converted like the value that holds it.
-        return (convert_nested or convert)(element) if is_list else convert_plain(element)
+        if not is_list:
+            return convert_plain(element)  # like the first element of the example that is no container
+        # A list is converted like the first container in the example. Without one, it is converted like the value that holds it.
+        return (convert_nested or convert)(element)
 
     return convert
 

@@ -29,7 +29,7 @@ from mlx_selfdebug.values.checks import Checks
 from mlx_selfdebug.values.task import Task
 
 ALIASES: Mapping[str, str] = {"HumanEval/81": "grade_equation", "HumanEval/149": "list_sort"}
-"""The name by which the examples of a docstring call the function, for the tasks in which it is not the entry point's."""
+"""For two tasks, the name by which the examples of the docstring call the function. It differs from the entry point."""
 
 WRONG_EXAMPLES: Mapping[str, Mapping[str, str]] = {
     "HumanEval/47": {"assert median([-10, 4, 6, 1000, 10, 20]) == 15.0": "the median is 8.0"},
@@ -51,7 +51,7 @@ WRONG_EXAMPLES: Mapping[str, Mapping[str, str]] = {
 FIELDS: Types = dict.fromkeys(("task_id", "prompt", "canonical_solution", "test", "entry_point"), str)
 PACK_FIELDS: Types = {**FIELDS, "example_test": str, "buggy_solution": str}
 _LITERAL = re.compile(r"""[rRuU]?("{3}|'{3}|"|')(.*)\1""", re.DOTALL)
-"""A string literal. The second group is what is written between its quotes."""
+"""Matches a string literal. The second group is what is written between its quotes."""
 
 
 def humaneval_tasks(path: Path | None = None) -> list[Task]:
@@ -67,6 +67,7 @@ def humaneval_tasks(path: Path | None = None) -> list[Task]:
 
 
 def _own_task(record: Mapping[str, str]) -> Task:
+    """Return the task of a record of HumanEval."""
     return _task(record, example_checks(record), record["task_id"], "humaneval")
 
 
@@ -76,7 +77,10 @@ def humanevalpack_tasks(path: Path) -> list[Task]:
 
 
 def humanevalfix_tasks(path: Path) -> list[Task]:
-    """Return the tasks of correcting the buggy solutions in such a file. Raises TaskError as ``humanevalpack_tasks`` does."""
+    """Return the tasks of HumanEvalFix: to correct the buggy solutions in the file of HumanEvalPack's Python split.
+
+    Raises TaskError with all problems of the file.
+    """
     return build_tasks(path, read_records(path, PACK_FIELDS), _fix_task)
 
 
@@ -87,6 +91,7 @@ def _pack_task(record: Mapping[str, str]) -> Task:
 
 
 def _fix_task(record: Mapping[str, str]) -> Task:
+    """Return the task of correcting a record's buggy solution, which the statement shows."""
     task = _pack_task(record)
     buggy = f"{task.starter_code}\n{record['buggy_solution'].rstrip()}"
     return replace(
@@ -99,6 +104,7 @@ def _fix_task(record: Mapping[str, str]) -> Task:
 
 
 def _task(record: Mapping[str, str], public: Checks, task_id: str, source: str) -> Task:
+    """Return the task of a record of any of the sets, with its hidden checks and the given public ones."""
     return Task(
         id=task_id,
         domain="python",
@@ -185,7 +191,7 @@ def _program(record: Mapping[str, str]) -> str:
 
 
 def _without_calls(source: str) -> str:
-    """Return the source of tests without calls at the top level: the runner calls ``check`` itself."""
+    """Return the source of tests without calls at the top level, such as ``check(add)``: the runner calls ``check`` itself."""
     lines = source.splitlines()
     for node in parse_quietly(source).body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
@@ -194,9 +200,9 @@ def _without_calls(source: str) -> str:
 
 
 def _from_check_on(source: str) -> str:
-    """Return the source of tests, without what stands before ``check`` if it does not parse.
+    """Return the source of tests. If it does not parse, return it from ``check`` on.
 
-    HumanEvalPack's task 119 has lines there that are not Python.
+    In HumanEvalPack's task 119, the lines before ``check`` are not Python.
     """
     try:
         parse_quietly(source)

@@ -1,4 +1,6 @@
-"""Read GSM8K, and generate problems with reasoning-gym. Public and hidden checks are the same: the answer is compared or scored.
+"""Read GSM8K, and generate problems with reasoning-gym.
+
+The public and the hidden checks of a problem are the same: its answer is compared with a key, or scored by the generator.
 
 GSM8K is by Cobbe et al., "Training Verifiers to Solve Math Word Problems", 2021. reasoning-gym is by Stojanovski et al., "Reasoning
 Gym", 2025. Its sets are named ``reasoning-gym:GENERATOR,size=100,seed=0``.
@@ -23,8 +25,9 @@ from mlx_selfdebug.values.task import Task
 DEFAULT_SIZE, MAX_SIZE = 100, 100_000
 """The number of problems that reasoning-gym generates unless it is given, and the largest that may be given."""
 _KEY = re.compile(r"-?\d+(\.\d+)?")
+"""Matches the answer of a problem of GSM8K, without commas between thousands."""
 _CALCULATION = re.compile(r"<<.*?>>")
-"""A calculator annotation in GSM8K's solutions, such as ``<<48/2=24>>``."""
+"""Matches a calculator annotation in GSM8K's solutions, such as ``<<48/2=24>>``."""
 
 
 def gsm8k_tasks(path: Path) -> list[Task]:
@@ -38,6 +41,7 @@ def gsm8k_tasks(path: Path) -> list[Task]:
 
 
 def _gsm8k_task(fields: Mapping[str, Any], name: str) -> Task:
+    """Return the task of a record of the file ``name``. Raises ValueError if its answer does not end in ``#### KEY``."""
     reasoning, mark, key = fields["answer"].rpartition("####")
     key = key.strip().replace(",", "")
     if not mark or not _KEY.fullmatch(key):
@@ -59,8 +63,8 @@ def _gsm8k_task(fields: Mapping[str, Any], name: str) -> Task:
 def reasoning_tasks(generator: str) -> list[Task]:
     """Generate tasks with a generator of reasoning-gym.
 
-    ``generator`` is the name of a generator and then, after commas, any of ``size=N``, ``seed=N`` and those of the generator's own
-    settings that are whole numbers.
+    ``generator`` is the name of a generator, followed by settings after commas: ``chain_sum,size=100,seed=0``. A setting is
+    ``size``, ``seed``, or a setting of the generator's own that is a whole number.
 
     Raises UnknownNameError if reasoning-gym has no such generator, TaskError if the generator does not take a setting, and
     UsageError if reasoning-gym is not installed.
@@ -102,8 +106,10 @@ def _settings(generator: str, settings: list[str]) -> dict[str, int]:
 
 
 def _reasoning_task(id_: str, entry: Mapping[str, Any], settings: Mapping[str, int]) -> Task:
+    """Return the task of one record of a generator, which was made with ``settings``."""
     checks = entry_checks(entry, settings)
     answer = entry.get("answer")
+    shown = answer or '""'  # a task whose answer is an empty text asks for it as ""
     return Task(
         id=id_,
         domain="reasoning",
@@ -111,7 +117,6 @@ def _reasoning_task(id_: str, entry: Mapping[str, Any], settings: Mapping[str, i
         entry_point="answer",
         public=checks,
         hidden=checks,
-        # Tasks whose answer is empty ask for it as "".
-        reference="" if answer is None else f"Answer: {answer}\n" if answer else 'Answer: ""\n',
+        reference="" if answer is None else f"Answer: {shown}\n",
         source="reasoning-gym",
     )

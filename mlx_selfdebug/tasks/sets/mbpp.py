@@ -59,6 +59,7 @@ def mbpp_tasks(path: Path, split: str) -> list[Task]:
 
 
 def _task(record: Mapping[str, Any]) -> Task:
+    """Return the task of a record, in either form. Raises ValueError if its asserts call no function of its code."""
     reference = plain_lines(record["code"]).rstrip() + "\n"
     asserts = [plain_lines(text) for text in record["test_list"]]
     setup_lines = [*(record.get("test_imports") or []), record.get("test_setup_code") or ""]

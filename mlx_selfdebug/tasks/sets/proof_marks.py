@@ -1,6 +1,12 @@
-"""Make tasks of the theorems of a file that are marked by a comment before them, in any language of proofs.
+"""Make a task of each theorem of a file that a comment before it marks. A ``Language`` says how such a file is read.
 
-The comment begins with ``task:``. Its keys stand at the beginnings of lines, and a value goes on until the next key.
+A marking comment begins with ``task:``. Each of its keys stands at the beginning of a line, and a value goes on until the next key:
+
+    (* task: Zero is neutral on the right of a sum,
+       for natural numbers.
+       pass_rate: 0.25 *)
+
+``proofs.py`` beside this module documents the keys.
 """
 
 from __future__ import annotations
@@ -28,44 +34,48 @@ class Proved:
 
     name: str
     starter_code: str
-    """What belongs to its task: what stands before it, and the theorem itself."""
+    """The imports, definitions and unmarked lemmas above the theorem, and then the theorem without its proof."""
     reference: str
-    """Its proof, as the text of an answer."""
+    """The proof, in the form of an answer."""
 
 
 @dataclass(frozen=True)
 class Language:
-    """How marked files are written in a language of proofs."""
+    """A language of proofs, and how its marked files are read."""
 
     domain: str
-    """The domain of the tasks."""
+    """The name of the domain that judges the tasks, such as "lean"."""
     comment: tuple[str, str]
-    """The signs that begin and end a comment."""
+    """The signs that begin and end a comment which marks a theorem, such as "/-" and "-/"."""
     comments_of: Callable[[str], Iterable[tuple[int, int]]]
-    """Finds where the comments of a text begin and end."""
+    """Returns where each comment of a text begins and ends."""
     proofs_of: Callable[[str, Sequence[int]], Iterator[Proved | None]]
-    """Yields the theorem after each of some positions in a text, or None if no theorem with a proof follows."""
+    """Takes a text and the positions of its marking comments. Yields the theorem that follows each of them, or None.
+
+    None means that something else follows, or a theorem whose proof is missing or incomplete.
+    """
     script_of: Callable[[str], str]
-    """Makes the text of an answer of tactics."""
+    """Returns the answer that consists of the given tactics, such as those after ``wrong:``."""
     proof_form: str
-    """What a proof has, in words."""
+    """How a proof is recognised, as the end of the sentence "no theorem with a proof follows, which ..."."""
 
 
 @dataclass(frozen=True)
 class _Mark:
-    """What the comment before a theorem says."""
+    """A comment that marks a theorem."""
 
     begin: int
     """Where the comment begins, as a position in the text."""
     line: int
+    """The number of the line on which the comment begins, from 1."""
     fields: dict[str, list[str]] = field(default_factory=dict)
-    """The texts of each key, in their order."""
+    """The values of each key, in their order. Only ``wrong`` may have several."""
 
 
 def marked_tasks(path: Path, language: Language, source: str = "") -> list[Task]:
-    """Return the marked theorems of a file. ``source`` becomes their source, by default the name of the file.
+    """Return a task for each marked theorem of a file. ``source`` is the source of the tasks, by default the name of the file.
 
-    Raises TaskError if the file cannot be read, or has problems, which are all listed.
+    Raises TaskError if the file cannot be read or marks no theorem. If marks have problems, the error lists all of them.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -93,26 +103,31 @@ def marked_tasks(path: Path, language: Language, source: str = "") -> list[Task]
         if not problems:
             tasks.append(_task(source or path.stem, language, mark.fields, proof))
     names = [task.entry_point for task in tasks]
-    problems += [f"{path}: the theorem {name} is stated more than once" for name in set(names) if names.count(name) > 1]
+    repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    problems += [f"{path}: the theorem {name} is stated more than once" for name in repeated]
     raise_problems(path, problems)
     return tasks
 
 
 def _marks(text: str, language: Language) -> Iterator[_Mark]:
+    """Yield the comments of a text that mark a theorem."""
+    opening, closing = language.comment
     for begin, end in language.comments_of(text):
         comment = text[begin:end]
-        if not comment.startswith(language.comment[0]):
-            continue
-        comment = comment.removeprefix(language.comment[0]).removesuffix(language.comment[1])
+        if not comment.startswith(opening):
+            continue  # Lean has comments of one line too, which mark nothing.
+        comment = comment.removeprefix(opening).removesuffix(closing)
         if comment.lstrip().startswith("task:"):
             mark = _Mark(begin, text.count("\n", 0, begin) + 1)
-            parts = _KEY.split(comment)[1:]
+            # The parts are the text before the first key, which is blank, and then keys and values in turn.
+            _, *parts = _KEY.split(comment)
             for key, value in zip(parts[::2], parts[1::2], strict=True):
                 mark.fields.setdefault(key, []).append(" ".join(value.split()))
             yield mark
 
 
 def _wrong_values(fields: Mapping[str, list[str]]) -> Iterator[str]:
+    """Yield what is wrong with the values of a mark, each as a phrase for an error."""
     for key in ("task", "pass_rate", "difficulty", "axioms"):
         if len(fields.get(key, [])) > 1:
             yield f"{key} is given more than once"
@@ -125,16 +140,17 @@ def _wrong_values(fields: Mapping[str, list[str]]) -> Iterator[str]:
 
 
 def _task(source: str, language: Language, fields: Mapping[str, list[str]], proof: Proved) -> Task:
+    """Return the task of a marked theorem. ``fields`` are the values of its mark, in which nothing is wrong."""
     checks = proof_checks(proof.name)
     axioms = " ".join(fields.get("axioms", [])).replace(",", " ").split()
     return Task(
-        f"proofs/{source}/{proof.name}" if source != "proofs" else f"proofs/{proof.name}",
-        language.domain,
-        fields["task"][0],
-        proof.name,
-        proof.starter_code,
-        checks,
-        checks,
+        id=f"proofs/{source}/{proof.name}" if source != "proofs" else f"proofs/{proof.name}",
+        domain=language.domain,
+        statement=fields["task"][0],
+        entry_point=proof.name,
+        starter_code=proof.starter_code,
+        public=checks,
+        hidden=checks,
         data=json.dumps({"axioms": axioms}) if axioms else "",
         reference=proof.reference,
         wrong=tuple(map(language.script_of, fields.get("wrong", []))),

@@ -41,6 +41,7 @@ class Published:
             ) from error
 
     def _cached(self) -> Path | None:
+        """Return the path of the file in the hub's cache, or None if it is not there. The network is not used."""
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -50,6 +51,7 @@ class Published:
             return None
 
     def _downloaded(self) -> Path:
+        """Download the file into the hub's cache, and return its path. Raises the hub's errors."""
         from huggingface_hub import hf_hub_download
 
         _probe(self.repo)  # fails within seconds if the hub cannot be reached

@@ -43,9 +43,9 @@ class Record:
 def read_records(path: Path, *forms: Types) -> list[Record]:
     """Read the records of a file, each of which must have one of ``forms``.
 
-    Raises TaskError if the file cannot be read or is empty, or with all problems if records lack a field or have one of another
-    type. If several forms are allowed, the problems of a record are those with the form that fits it best. If the records have the
-    form of another set, the error says which.
+    Raises TaskError if the file cannot be read or is empty. Raises TaskError with all problems if records lack fields, or have
+    values of other types. If several forms are allowed, a record is compared with the one that it fits best. If the records have
+    the form of another set, the error names that set.
     """
     objects = list(_objects(path))
     problems = [text for place, value in objects for text in _nearest_problems(place, value, forms)]
@@ -89,11 +89,12 @@ def build_tasks(path: Path, records: list[Record], build: Callable[[Mapping[str,
 
 
 def _nearest_problems(place: str, value: object, forms: Sequence[Types]) -> list[str]:
-    """Return the problems of a value with the form that it has the fewest problems with."""
+    """Return the problems of a value, compared with the form that it fits best."""
     return min((list(_problems(place, value, form)) for form in forms), key=len)
 
 
 def _problems(place: str, value: object, types: Types) -> Iterator[str]:
+    """Yield what keeps a value from being a record of the form ``types``."""
     if isinstance(value, ValueError):  # the text was not JSON: see ``files.parsed``
         yield f"{place}: {value}"
     elif not isinstance(value, dict):
@@ -117,6 +118,7 @@ def _objects(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _parquet_objects(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the place and the value of each row of a Parquet file. Raises TaskError if it cannot be read."""
     try:
         from pyarrow import parquet
     except ImportError:

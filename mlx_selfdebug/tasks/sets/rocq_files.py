@@ -1,39 +1,68 @@
-"""Find the theorems of a Rocq file, for ``proof_marks.py``."""
+"""Find the marked theorems of a Rocq file, for ``proof_marks.py``.
+
+>>> text = "(* task: One is one. *) Theorem one : 1 = 1. Proof. reflexivity. Qed."
+>>> list(ROCQ.proofs_of(text, [0]))
+[Proved(name='one', starter_code='Theorem one : 1 = 1.\\n', reference='  reflexivity.\\nQed.\\n')]
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 
+from mlx_selfdebug.domains.proof import THEOREM
 from mlx_selfdebug.proving.rocq_sentences import Sentence, comments_of, sentences_of
 from mlx_selfdebug.tasks.sets.proof_marks import Language, Proved
 
 _NAME = re.compile(r"\w+\s+([^\W\d][\w']*)")
-_ENDS = re.compile(r"(?:Qed|Defined|Admitted|Abort)\s*\.")
+"""Matches the first words of a theorem, such as ``Lemma add_zero``. The group is the theorem's name."""
+_LAST_SENTENCE = re.compile(r"(Qed|Defined|Admitted|Abort)\s*\.")
+"""Matches the sentence that ends a proof or gives it up."""
 
 
 def _proofs_of(text: str, positions: Sequence[int]) -> Iterator[Proved | None]:
+    """Yield the theorem after each position in ``text``, or None if no theorem with a complete proof follows."""
     sentences = sentences_of(text)
-    before: list[Sentence] = []
-    at = 0
+    shared: list[Sentence] = []  # imports, definitions and unmarked lemmas, which belong to every later task
+    current = 0  # the index of the first sentence that is neither shared nor a part of a marked theorem
     for position in positions:
-        while at < len(sentences) and sentences[at].begin < position:
-            before.append(sentences[at])
-            at += 1
-        end = next((n for n in range(at, len(sentences)) if _ENDS.fullmatch(sentences[n].text)), None)
-        name = _NAME.match(sentences[at].text) if at < len(sentences) else None
-        if end is None or name is None:
+        while current < len(sentences) and sentences[current].begin < position:
+            shared.append(sentences[current])
+            current += 1
+        proof = _proof_after(sentences[current:])
+        if proof is None:
             yield None
             continue
-        statement, proof, at = sentences[at].text, sentences[at + 1 : end], end + 1
-        starter_code = "\n".join([*(sentence.text for sentence in before), "", statement]).lstrip("\n") + "\n"
-        yield Proved(name[1], starter_code, _script(proof))
+        statement = sentences[current].text
+        current += 1 + len(proof)
+        beginning = "\n".join(sentence.text for sentence in shared)
+        yield Proved(_name_of(statement), f"{beginning}\n\n{statement}\n".lstrip("\n"), _script(proof))
 
 
-def _script(proof: list[Sentence]) -> str:
-    """Return a proof as the text of an answer. The sentences of one line stay on one line."""
+def _proof_after(sentences: Sequence[Sentence]) -> list[Sentence] | None:
+    """Return the proof of the theorem that the first sentence states, from the next sentence to ``Qed.`` or ``Defined.``.
+
+    Returns None if the first sentence states no theorem, or if the proof does not end or is given up.
+    """
+    if not sentences or not THEOREM.match(sentences[0].text) or not _name_of(sentences[0].text):
+        return None
+    for n, sentence in enumerate(sentences):
+        last = _LAST_SENTENCE.fullmatch(sentence.text)
+        if last:
+            return list(sentences[1 : n + 1]) if last[1] in ("Qed", "Defined") else None
+    return None
+
+
+def _name_of(statement: str) -> str:
+    """Return the name of a theorem, or an empty string if it has none."""
+    name = _NAME.match(statement)
+    return name[1] if name else ""
+
+
+def _script(proof: Sequence[Sentence]) -> str:
+    """Return a proof as the text of an answer, which ends with ``Qed.``. The sentences of one line stay on one line."""
     lines: dict[int, list[str]] = {}
-    for sentence in proof:
+    for sentence in proof[:-1]:
         if sentence.text != "Proof.":
             lines.setdefault(sentence.line, []).append(sentence.text)
     return "".join([*(f"  {' '.join(texts)}\n" for texts in lines.values()), "Qed.\n"])

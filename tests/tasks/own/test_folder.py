@@ -224,3 +224,14 @@ def test_files_that_are_joined_keep_what_only_a_module_may_have(make, runner):
     second = "from __future__ import annotations\n\nCOUNT = 0\n\n\ndef counted():\n    global COUNT\n    COUNT += 1\n    return COUNT\n\n\ndef test_a():\n    assert double(counted()) == 2\n"
     [task] = load_tasks(make(test_double__py=first, test_more__py=second))
     assert check_tasks([task], runner) == []
+
+
+def test_files_that_are_joined_may_have_globals_that_only_a_function_binds(make, runner):
+    other = "def setup_module():\n    global base\n    base = 2\n\n\ndef test_base():\n    assert double(base) == 4\n"
+    [task] = load_tasks(make(test_other__py=other))
+    assert check_tasks([task], runner) == []
+
+
+def test_the_starter_code_is_the_whole_signature_if_the_body_begins_on_its_last_line(make):
+    [task] = load_tasks(make(reference__py="def double(\n    n): return 2 * n\n"))
+    assert task.starter_code == "def double(\n    n):"

@@ -351,6 +351,13 @@ def test_an_annotation_is_a_string_where_only_the_future_import_allowed_it(tmp_p
     assert task.starter_code == f"def mean(values: {written}) -> float:"
 
 
+def test_an_annotation_with_a_name_that_only_a_type_checker_sees_assigned_is_a_string(tmp_path):
+    for_type_checkers = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    Price = float\n"
+    source = f"from __future__ import annotations\n{for_type_checkers}" + MEAN.format(annotation="list[Price]")
+    [task] = load_tasks(made(tmp_path, {"stats.py": source, "test_stats.py": MEAN_TESTS}))
+    assert task.starter_code == 'def mean(values: "list[Price]") -> float:'
+
+
 @pytest.mark.parametrize(
     "folder", [".venv", "venv", "myenv", "build", "dist", "node_modules", "lib/site-packages", ".hidden"]
 )

@@ -92,6 +92,11 @@ def test_there_are_at_least_60_theorems_and_each_has_a_wrong_script():
         ("Theorem t : True. Proof. exact I. Qed.", "no theorem is marked as a task"),
         ("(* task: None follows. *)", "own.v:1: no theorem with a proof follows"),
         ("(* task: It has no proof. *)\nTheorem t : True.", "own.v:1: no theorem with a proof follows"),
+        ("(* task: It is given up. *)\nTheorem t : True. Admitted.", "own.v:1: no theorem with a proof follows"),
+        (
+            "(* task: It is no theorem. *)\nDefinition d := 1.\nTheorem t : True. exact I. Qed.",
+            "own.v:1: no theorem with a proof follows",
+        ),
         ("\n(* task: One. pass_rate: 2 *)\nTheorem t : True. exact I. Qed.", "pass_rate: 2"),
         ("\n(* task: One.\n pass_rate: 2 *)\nTheorem t : True. exact I. Qed.", "own.v:2: pass_rate is '2'"),
         (
