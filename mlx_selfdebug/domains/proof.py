@@ -67,6 +67,8 @@ and an induction, in this order. None of the theorems is in the set ``proofs``.
 """
 THEOREM = re.compile(r"\s*(?:Theorem|Lemma|Fact|Remark|Corollary|Proposition|Property|Example|Goal)\b")
 """Matches the keyword with which Rocq states a theorem."""
+THEOREM_NAME = re.compile(r"\s*\w+\s+([^\W\d][\w']*)")
+"""Matches the first words of a theorem, such as ``Lemma add_zero'``. The group is the theorem's name."""
 _PROOF_BEGIN = re.compile(r"\bProof\b[^.]*\.(?=\s|$)")
 """Matches the sentence ``Proof.``, also with words in it, as in ``Proof using H.``."""
 _PROOF_END = re.compile(r"(?:\s|^)(?:Qed|Defined)\s*\.(?=\s|$)")
@@ -129,8 +131,8 @@ def theorem_of(task: Task) -> Theorem:
         *beginning, statement = [sentence.text for sentence in sentences_of(task.starter_code)]
     except ValueError as error:  # The starter code has no sentence, or cannot be split into sentences.
         raise ValueError(f"the starter code of {task.id} does not end with a theorem: {error}") from None
-    words = statement.replace(":", " ").split()  # the keyword, the name, and the rest of the theorem
-    if not THEOREM.match(statement) or len(words) < 2 or words[1] != task.entry_point:
+    name = THEOREM_NAME.match(statement)
+    if not THEOREM.match(statement) or name is None or name[1] != task.entry_point:
         raise ValueError(
             f"the starter code of {task.id} does not end with the theorem {task.entry_point!r}, but with {statement[:80]!r}"
         )

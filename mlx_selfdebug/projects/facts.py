@@ -144,7 +144,7 @@ def _statement_at(root: Path, frame: Frame | None) -> str:
     if tree is None or frame is None:
         return ""
     around = [n for n in ast.walk(tree) if isinstance(n, ast.stmt) and n.lineno <= frame.line <= (n.end_lineno or 0)]
-    simple = [node for node in around if not hasattr(node, "body")]
+    simple = [node for node in around if not hasattr(node, "body") and not isinstance(node, ast.Match)]
     return ast.unparse(min(simple, key=lambda n: (n.end_lineno or 0) - n.lineno)) if simple else ""
 
 

@@ -60,6 +60,11 @@ def test_the_theorem_is_the_last_sentence_of_the_starter_code():
     assert (theorem.name, theorem.beginning) == ("add_zero", ("Require Import Arith.",))
 
 
+def test_the_name_of_a_theorem_may_be_followed_by_its_parameters():
+    starter = "Theorem add_zero'(n:nat) : n + 0 = n."
+    assert theorem_of(Task("t", "proof", "", "add_zero'", starter, CHECKS, CHECKS)).name == "add_zero'"
+
+
 @needs_rocq
 @pytest.mark.parametrize(
     "starter",

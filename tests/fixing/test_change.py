@@ -91,6 +91,16 @@ def test_a_draft_is_fitted_to_the_function_with_its_docstring_and_decorators(cod
     assert function.spliced(fitted(function, code) or "") == DOCUMENTED.replace("self.x", "self.y")
 
 
+@pytest.mark.parametrize("margin", ["", "    "])
+def test_the_lines_of_a_string_stay_as_the_draft_has_them(margin: str) -> None:
+    body = 'x = """a\n  b\nc"""\n{}return x + str(\n{}  1\n{})\n'
+    (function,) = functions_of(SourceFile("m.py", DOCUMENTED, "utf-8"))
+    head = f"{margin and 'class A:'}\n{margin}def f(self):\n{margin}    "
+    draft = head + body.format(*[f"{margin}    "] * 3)
+    expected = DOCUMENTED.replace("return self.x\n", body.format(*[" " * 8] * 3))
+    assert function.spliced(fitted(function, draft) or "") == expected
+
+
 @pytest.mark.parametrize(
     "code", ["", "def g(self):\n    return 1\n", "def f(self:\n", "async def f(self):\n    return 1\n"]
 )

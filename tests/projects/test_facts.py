@@ -56,6 +56,12 @@ def test_an_error_in_the_code_under_test_has_its_line(tmp_path: Path) -> None:
     assert (error.type, error.message, error.line, error.source) == ("ValueError", "no", 2, "return 2")
 
 
+def test_the_line_of_a_match_stands_for_no_check(tmp_path: Path) -> None:
+    statement = "match f(1):\n        case 2:\n            assert True"
+    failure = failure_of(failed(tmp_path, statement, TestFacts("ValueError", "no")), SPAN, tmp_path)
+    assert failure.check == ""
+
+
 def test_a_test_that_passed_is_shown_whole_with_the_parameters_of_its_cases(tmp_path: Path) -> None:
     path = tmp_path / "test_m.py"
     path.write_text('def test_f(x):\n    """Say it."""\n    y = x\n    assert f(y) == 2\n')

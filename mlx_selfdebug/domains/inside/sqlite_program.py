@@ -8,6 +8,7 @@ import base64
 import sqlite3
 import zlib
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 MAX_ROWS = 5_000
@@ -43,15 +44,15 @@ def rows_of(database: Mapping[str, str], query: str) -> list[list[Any]]:
 
     Raises sqlite3.Error if the query fails, does more than reading, or exceeds a limit.
     """
-    connection = opened(database)
-    connection.set_authorizer(read_only)
-    connection.set_progress_handler(Budget(MAX_STEPS), STEPS_PER_CALL)
-    for limit, value in LIMITS.items():
-        connection.setlimit(limit, value)
-    try:
-        rows = connection.execute(query).fetchmany(MAX_ROWS + 1)
-    except sqlite3.DatabaseError as error:
-        raise sqlite3.OperationalError(explained(str(error))) from None
+    with closing(opened(database)) as connection:
+        connection.set_authorizer(read_only)
+        connection.set_progress_handler(Budget(MAX_STEPS), STEPS_PER_CALL)
+        for limit, value in LIMITS.items():
+            connection.setlimit(limit, value)
+        try:
+            rows = connection.execute(query).fetchmany(MAX_ROWS + 1)
+        except sqlite3.DatabaseError as error:
+            raise sqlite3.OperationalError(explained(str(error))) from None
     if len(rows) > MAX_ROWS:
         raise sqlite3.OperationalError(f"more than {MAX_ROWS} rows")
     return [list(row) for row in rows]

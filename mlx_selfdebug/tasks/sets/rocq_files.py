@@ -10,12 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from mlx_selfdebug.domains.proof import THEOREM
+from mlx_selfdebug.domains.proof import THEOREM, THEOREM_NAME
 from mlx_selfdebug.proving.rocq_sentences import Sentence, comments_of, sentences_of
 from mlx_selfdebug.tasks.sets.proof_marks import Language, Proved
 
-_NAME = re.compile(r"\w+\s+([^\W\d][\w']*)")
-"""Matches the first words of a theorem, such as ``Lemma add_zero``. The group is the theorem's name."""
 _LAST_SENTENCE = re.compile(r"(Qed|Defined|Admitted|Abort)\s*\.")
 """Matches the sentence that ends a proof or gives it up."""
 
@@ -55,7 +53,7 @@ def _proof_after(sentences: Sequence[Sentence]) -> list[Sentence] | None:
 
 def _name_of(statement: str) -> str:
     """Return the name of a theorem, or an empty string if it has none."""
-    name = _NAME.match(statement)
+    name = THEOREM_NAME.match(statement)
     return name[1] if name else ""
 
 
