@@ -181,12 +181,14 @@ def _fix(project: Project, model: _LazyModel, settings: FixSettings, tell: Calla
 
 @dataclass(frozen=True)
 class _Output:
-    """What is printed of a result, and whether its change is applied."""
+    """What is printed of a result, and whether its change is applied. The fields are the options of the same names."""
 
     as_diff: bool
     as_json: bool
     explain: bool
+    """Whether the suspicious functions are shown as the model read them."""
     apply: bool
+    """Whether the change is written into the file of the project."""
     force: bool
     """Whether a change is applied to a file with uncommitted changes, too."""
 
@@ -236,9 +238,10 @@ def _watch(
 
 @contextmanager
 def _status_line(quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Yield a function that shows on stderr what is going on.
+    """Yield a function that shows on stderr what is going on. It is called with texts such as "trying edits: 150".
 
-    In a terminal it overwrites a single line. Elsewhere each step gets a line of its own, without the numbers behind its colon.
+    In a terminal, each text overwrites the one before it in a single line. Elsewhere, only the part before the colon is printed,
+    once per step and on a line of its own.
     """
     is_terminal, last_step = sys.stderr.isatty(), ""
 

@@ -1,8 +1,11 @@
-"""Provide what the commands of stages share: their options, and a session, which is one call of such a command.
+"""Provide what the commands ``run``, ``collect``, ``train``, ``eval`` and ``estimate`` share: their options, and a session.
 
-@stage_command("collect", "collect", "train", "sandbox", "budget")
-def collect_command(session: Session) -> None:
-    ...  # its docstring is the help of the command
+A session is one call of such a command. It holds the settings and options of the call, and has a method for each step that
+several of these commands take, such as opening the run or checking the sandbox.
+
+    @stage_command("collect", "collect", "train", "sandbox", "budget")  # the command's name, then sections of the settings
+    def collect_command(session: Session) -> None:
+        ...  # its docstring is the help of the command
 """
 
 from __future__ import annotations
@@ -89,8 +92,11 @@ class _Flags:
     """The options of a stage command that are not settings."""
 
     as_json: bool
+    """Whether stdout carries only JSON."""
     quiet: bool
+    """Whether no progress is shown."""
     allow_weak_sandbox: bool
+    """Whether programs of a model are run even where they cannot be fully confined."""
     watched: bool
     """Whether another process of this package supervises this one. The supervising process makes all announcements."""
     n_deaths: int
@@ -108,7 +114,7 @@ class Session:
         self.flags = flags
         self.as_json = flags.as_json
         self.group: Group = ALONE
-        """The machines that compute this stage together, once they have joined."""
+        """The machines that compute this stage together. Before ``join``, it is this machine alone."""
         self.is_first = not launched_rank()
         """Whether this is the only process, or that of rank 0. The others print nothing but errors."""
         self.progress: Progress = progress(quiet=flags.quiet or not self.is_first)
@@ -122,6 +128,7 @@ class Session:
 
     @property
     def config(self) -> Config:
+        """The settings of this call."""
         return self.resolved.config
 
     def say(self, text: str) -> None:
@@ -181,7 +188,7 @@ class Session:
         return 0
 
     def _report_death(self, stage: str, n: int, death: Death) -> None:
-        """Record and report the n-th death of a stage's process."""
+        """Store and print the n-th death of the process of ``stage``. Only deaths in this call of the command are counted."""
         from mlx_selfdebug.store import Family, Run
 
         with Run(self.run_path) as run:
@@ -253,6 +260,7 @@ class Session:
         return self.open()
 
     def model(self) -> Model:
+        """Load the model of the run. Raises ModelError if it cannot be loaded."""
         from mlx_selfdebug.models.load import load_model
 
         return load_model(self._resolve_model(), progress=self.progress)
