@@ -3,10 +3,11 @@
     draft, greedy
         def double(x):
             return x * x
-    failed: 0 of 1 examples
+    failed: 0 of 1 example
         input     3
         expected  6
         got       9
+    reading: nothing in the program surprises the model
     edits: 12 tried; of those that pass, the model finds this one likeliest
         ...
 
@@ -189,7 +190,7 @@ class Transcript(Watcher):
         self._say_verdict(task, attempt.public)
 
     def _say_verdict(self, task: Task, verdict: Verdict) -> None:
-        """Print whether the public checks pass, and the facts of the first failures. Print nothing if there are no such checks."""
+        """Print whether the public checks pass, and the facts of the first failures. Print nothing if there are none."""
         if not task.public:
             return
         if verdict.passed:

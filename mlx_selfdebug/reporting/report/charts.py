@@ -16,6 +16,10 @@ WIDTH, ROW, LEFT, RIGHT, TOP, BOTTOM = 720, 22, 200, 60, 10, 44
 """The width of a chart, the height of a row, and the four margins, in units of the drawing, which the page scales."""
 MAX_LABEL = 60
 """The largest number of characters in a label. Longer labels are cut."""
+_GAP = 8
+"""The space between a chart and the labels beside it."""
+_TEXT_DROP = 4
+"""How far below the middle of a row the baseline of its text is, so that the text looks centred."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,10 @@ def dots(title: str, rows: Sequence[Dot]) -> Markup:
     for i, row in enumerate(rows):
         y = TOP + ROW * (i + 0.5)
         drawn += [
-            _text(LEFT - 8, y + 4, row.label, "end"),
+            _text(LEFT - _GAP, y + _TEXT_DROP, row.label, "end"),
             f'<line class="{row.look} stroke" x1="{x(row.low):.1f}" x2="{x(row.high):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>',
             f'<circle class="{row.look} fill" cx="{x(row.value):.1f}" cy="{y:.1f}" r="4.5"/>',
-            _text(WIDTH - RIGHT - 8, y + 4, row.text, "start", "small"),
+            _text(WIDTH - RIGHT - _GAP, y + _TEXT_DROP, row.text, "start", "small"),
         ]
     return _svg(title, f"{len(rows)} rows: " + "; ".join(f"{r.label} {r.text}" for r in rows), height, drawn)
 
@@ -84,14 +88,15 @@ def bars(title: str, rows: Sequence[Bar], unit: str, *, max_value: float | None 
     drawn = [*_x_axis(x, TOP, height - BOTTOM, _ticks(0.0, longest), unit, label)]
     for i, row in enumerate(rows):
         y, start = TOP + ROW * i + 3, 0.0
-        drawn.append(_text(LEFT - 8, y + 12, row.label, "end"))
+        text_y = TOP + ROW * (i + 0.5) + _TEXT_DROP
+        drawn.append(_text(LEFT - _GAP, text_y, row.label, "end"))
         for value, look in row.parts:
             width = max(0.0, x(start + value) - x(start))
             drawn.append(
                 f'<rect class="{look} fill" x="{x(start):.1f}" y="{y:.1f}" width="{width:.1f}" height="{ROW - 7}"/>'
             )
             start += value
-        drawn.append(_text(x(start) + 6, y + 12, row.text, "start", "small"))
+        drawn.append(_text(x(start) + 6, text_y, row.text, "start", "small"))
     return _svg(title, f"{len(rows)} bars: " + "; ".join(f"{r.label} {r.text}" for r in rows), height, drawn)
 
 
@@ -185,15 +190,18 @@ def _percent(value: float) -> str:
 
 
 def _short(value: float) -> str:
+    """Return a number with at most six significant digits and without trailing zeros."""
     return f"{value:,.6g}"
 
 
 def _text(x: float, y: float, text: str, anchor: str, look: str = "") -> str:
+    """Return a text whose ``anchor`` ("start", "middle" or "end") is at ``x`` and whose baseline is at ``y``."""
     shown = text if len(text) <= MAX_LABEL else text[: MAX_LABEL - 1] + "…"
     return f'<text class="{look}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(shown)}</text>'
 
 
 def _svg(title: str, description: str, height: float, drawn: Sequence[str]) -> Markup:
+    """Return a whole chart. ``drawn`` holds its elements."""
     head = f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
     return Markup(
         f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">{head}{"".join(drawn)}</svg>'

@@ -63,16 +63,18 @@ def time_legend(records: Records) -> list[tuple[str, str]]:
 
 def _look(half: HalfEvidence, arm: ArmEvidence) -> str:
     """Return an arm's classes of the style sheet: one colour per arm, the same in both halves, and one dash pattern per model."""
-    return f"c{[FIRST, *ARMS].index(arm.arm) % COLOURS} d{half.models.index(arm.model) % DASHES}"
+    colour = [FIRST, *ARMS].index(arm.arm) % COLOURS
+    dash = half.models.index(arm.model) % DASHES
+    return f"c{colour} d{dash}"
 
 
 def _arms(half: HalfEvidence) -> Markup:
-    rows = [
-        Dot(arm.name, _look(half, arm), solved / total, arm.interval.low, arm.interval.high, f"{solved}/{total}")
-        for arm in half.arms
-        for solved, total in [arm.score.problems]
-        if total
-    ]
+    rows = []
+    for arm in half.arms:
+        solved, total = arm.score.problems
+        if total:
+            look, interval = _look(half, arm), arm.interval
+            rows.append(Dot(arm.name, look, solved / total, interval.low, interval.high, f"{solved}/{total}"))
     return charts.dots("Problems solved by model and arm", rows)
 
 
@@ -105,6 +107,7 @@ def _loss(records: Records) -> Markup:
 
 
 def _rewards(records: Records) -> Markup:
+    """Return the chart of training by rewards, with the lines of ``REWARD_LEGEND`` in their order."""
     steps = records.reward_steps
     if not steps:
         return NOT_DRAWN
@@ -120,6 +123,7 @@ def _rewards(records: Records) -> Markup:
 
 
 def _memory(records: Records) -> list[tuple[str, Markup]]:
+    """Return a title and a chart of the memory over time for each stage that was long enough."""
     drawn = []
     for stage in records.stages:
         if len(stage.memory) < 2 or stage.wall_s < MIN_DRAWN_S:
