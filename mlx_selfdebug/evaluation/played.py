@@ -1,7 +1,7 @@
 """Read the attempts that an evaluation stored, by model, arm and task. Store the tasks' figures and the models' digests.
 
 Every figure of an evaluation is computed from these attempts, so it can be computed again at any time. An evaluation has two
-halves: in the first the models begin with drafts of their own, in the second all models begin with the same bugs.
+halves. In the first, each model begins with drafts of its own. In the second, all models begin with the same bugs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Store how the model read a few failed programs that an edit repaired: its surprise at each token, for a report to show.
 
 A report is rendered without a model, so the readings are stored with the run, once, after the base has been evaluated. They are
-examples: of the searches that succeeded, the first in the order of their keys. No figure is computed from them.
+examples, and no figure is computed from them: the first few searches that succeeded, in the order of their keys.
 
     >>> with open_stored("runs/first") as run:                                          # doctest: +SKIP
     ...     [(reading.task_id, most_surprising(reading.shades, 1)) for reading in read_readings(run)]

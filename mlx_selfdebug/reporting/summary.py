@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from statistics import fmean
 from typing import Any
 
 from mlx_selfdebug.columns import columns
@@ -139,4 +138,4 @@ def _rewards(run: Run) -> dict[str, Any] | None:
 def _means(steps: Sequence[RewardStep]) -> dict[str, float]:
     """Return the means of the figures that show how training by rewards goes."""
     names = ("reward", "passed", "copies", "varied_share", "n_tokens")
-    return {name: fmean(getattr(step, name) for step in steps) for name in names}
+    return {name: sum(getattr(step, name) for step in steps) / len(steps) for name in names}
