@@ -1,8 +1,10 @@
 """Write an adapter in PEFT's format, which transformers loads.
 
-PEFT finds a layer by its name, so the names must be those of transformers. For the architectures in ``ARCHITECTURES``, mlx-lm has
-the same names, and an adapter of any other is refused. ``lora_alpha`` is mlx-lm's scale times the rank. What PEFT's format does not
-hold stands in a record (``models/peft_record.py``), so that the adapter comes back byte by byte.
+PEFT finds a layer by its name in transformers. For the architectures in ``ARCHITECTURES``, mlx-lm uses the same names. Adapters
+of other architectures are refused. PEFT's ``lora_alpha`` is mlx-lm's scale times the rank.
+
+PEFT's format has no place for some of mlx-lm's settings. They are kept in a record inside PEFT's settings
+(``models/peft_record.py``), so that the adapter can be converted back byte by byte.
 """
 
 from __future__ import annotations
@@ -31,17 +33,17 @@ from mlx_selfdebug.reporting.model_card import FILE
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 """The model types whose layers have the same names in mlx-lm and in transformers."""
 _NAMES = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight", "m": "lora_magnitude_vector"}
-"""The arrays of a layer in mlx-lm's format, and the ends of their names in PEFT's."""
+"""How the names of a layer's arrays end in PEFT's format, by their names in mlx-lm's format."""
 _IN_LAYER = re.compile(r"(?:.*\.)?layers\.(\d+)\.(?:.*\.)?([^.]+)")
-"""A name inside a layer of the model: the number of the layer, and the last part."""
+"""Matches a name such as "model.layers.3.self_attn.q_proj". The groups are the number of the layer and the last part."""
 
 
 def write_peft(source: RunAdapter, model: Model, base: str, folder: Path) -> None:
     """Write the adapter and its model card to ``folder``.
 
     Args:
-        source: the adapter. One that is in PEFT's format already is copied.
-        model: the base model, of which only the architecture is looked at.
+        source: the adapter. If it is in PEFT's format already, it is copied.
+        model: the base model. Only its architecture matters, so its weights need not be loaded.
         base: the name under which transformers loads the base model.
         folder: an empty folder.
 
@@ -62,38 +64,48 @@ def write_peft(source: RunAdapter, model: Model, base: str, folder: Path) -> Non
 
 
 def _layers(path: Path, model: Model) -> dict[str, dict[str, mx.array]]:
-    """Return the arrays of the adapter at ``path`` by layer. Raises ModelError if PEFT or ``model`` has no place for one."""
+    """Return the arrays of the adapter at ``path``, by the layer's name and then by "lora_a", "lora_b" and, for DoRA, "m".
+
+    Raises FormatError if a layer has other arrays, and ModelError if PEFT or ``model`` has no place for a layer.
+    """
     kind = model.config.get("model_type")
     if kind not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
-        what = f"{model.name} is a {kind} model, whose layers may have other names in transformers; known are {known}"
-        raise ModelError(what, hint="export it with --to fused")
+        raise ModelError(
+            f"{model.name} is a {kind} model, whose layers may have other names in transformers; known are {known}",
+            hint="export it with --to fused",
+        )
     layers: dict[str, dict[str, mx.array]] = {}
     for name, array in load_arrays(path / WEIGHTS).items():
-        layer, _, leaf = name.rpartition(".")
-        layers.setdefault(layer, {})[leaf] = array
+        layer, _, array_name = name.rpartition(".")
+        layers.setdefault(layer, {})[array_name] = array
     modules = dict(model.network.named_modules())
-    wanted = {"lora_a", "lora_b", *(["m"] if read_settings(path).get("fine_tune_type") == "dora" else [])}
-    for name, leaves in sorted(layers.items()):
-        if set(leaves) != wanted:
-            has, must = ", ".join(sorted(leaves)), ", ".join(sorted(wanted))
-            raise FormatError(f"{path / WEIGHTS}: {name} has {has}, but must have {must}")
-        if problem := misfit(name, modules.get(name), tuple(leaves["lora_a"].shape), tuple(leaves["lora_b"].shape)):
-            what = f"the adapter {path} does not fit {model.name}: {problem}"
-            raise ModelError(what, hint="name the model that it was trained on with --model")
+    required = {"lora_a", "lora_b"}
+    if read_settings(path).get("fine_tune_type") == "dora":
+        required.add("m")
+    for name, arrays in sorted(layers.items()):
+        if set(arrays) != required:
+            has, must_have = ", ".join(sorted(arrays)), ", ".join(sorted(required))
+            raise FormatError(f"{path / WEIGHTS}: {name} has {has}, but must have {must_have}")
+        if problem := misfit(name, modules.get(name), tuple(arrays["lora_a"].shape), tuple(arrays["lora_b"].shape)):
+            raise ModelError(
+                f"the adapter {path} does not fit {model.name}: {problem}",
+                hint="name the model that it was trained on with --model",
+            )
     return layers
 
 
 def _transposed(layers: Mapping[str, Mapping[str, mx.array]]) -> dict[str, mx.array]:
     """Return the arrays under PEFT's names and in its shapes: (rank, inputs), (outputs, rank) and (outputs,)."""
     return {
-        f"{PREFIX}{layer}.{_NAMES[leaf]}": mx.contiguous(array.T)
-        for layer, leaves in layers.items()
-        for leaf, array in leaves.items()
+        f"{PREFIX}{layer}.{_NAMES[array_name]}": mx.contiguous(array.T)
+        for layer, arrays in layers.items()
+        for array_name, array in arrays.items()
     }
 
 
 def _settings(path: Path, layers: Mapping[str, object], base: str, n_layers: int) -> dict[str, Any]:
+    """Return PEFT's settings for the adapter at ``path``. ``n_layers`` is the number of layers of the base model."""
     settings = read_settings(path)
     parameters = settings["lora_parameters"]
     alpha = float(parameters["scale"] * parameters["rank"])
@@ -113,17 +125,21 @@ def _settings(path: Path, layers: Mapping[str, object], base: str, n_layers: int
 
 
 def _targets(names: Sequence[str], n_layers: int) -> dict[str, Any]:
-    """Return the settings by which PEFT finds the layers ``names``: their last parts if these say enough, or else all of them."""
+    """Return the settings by which PEFT finds the modules called ``names``.
+
+    If every layer of the model that has an adapter has it in the same modules, these are given by their last parts, such as
+    "q_proj", together with the numbers of the layers. Otherwise, all names are listed.
+    """
     by_layer: dict[int, set[str]] = {}
     for name in names:
         if not (match := _IN_LAYER.fullmatch(name)):
             return {"target_modules": list(names)}
         by_layer.setdefault(int(match[1]), set()).add(match[2])
-    kinds = {frozenset(last) for last in by_layer.values()}
-    if len(kinds) > 1:
+    choices = {frozenset(last_parts) for last_parts in by_layer.values()}
+    if len(choices) > 1:
         return {"target_modules": list(names)}
     numbers = sorted(by_layer)
     return {
-        "target_modules": sorted(kinds.pop()),
+        "target_modules": sorted(choices.pop()),
         "layers_to_transform": numbers if len(numbers) < n_layers else None,
     }
