@@ -52,7 +52,9 @@ def bench(
 
     Raises:
         UsageError: a stage is unknown, or there are fewer than ``MIN_REPEATS`` repetitions.
-        ModelError, SandboxError, BudgetError: raised by the work of a stage.
+        ModelError: the model cannot be loaded.
+        SandboxError: programs cannot be confined as required.
+        BudgetError: the memory budget is too small for training.
     """
     if unknown := [name for name in stages if name not in work.STAGES]:
         raise UsageError(f"unknown stage {unknown[0]!r}. Known: {', '.join(work.STAGES)}")

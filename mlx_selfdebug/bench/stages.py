@@ -121,8 +121,8 @@ class Workbench:
     def _decode(self, requests: Iterable[Request]) -> DecodingCounts:
         """Complete requests with a new decoder, and return what it counted."""
         decoding = decoding_of(self.config.collect, self.config)
-        # The decoder can guess that a draft repeats a part of its prompt. Here it must not, because the speed would then depend on
-        # how much a draft happens to repeat.
+        # The decoder can guess that a draft repeats a part of its prompt. Here it must not, because the speed would then depend
+        # on how much a draft happens to repeat.
         decoder = open_batch_decoder(
             self.model, budget_bytes=decoding.budget_bytes, max_rows=DRAFTS, max_row_tokens=MAX_TOKENS, guesses=0
         )

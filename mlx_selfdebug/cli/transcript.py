@@ -115,6 +115,7 @@ class Transcript(Watcher):
             self._n_written = len(shown)
 
     def _print_code(self, text: str) -> None:
+        """Print a piece of code. The indentation of its first line was printed before."""
         self.say(_visible(text).replace("\n", f"\n{INDENT}"), nl=False)
 
     def read(self, task: Task, program: ProgramReading) -> None:  # noqa: ARG002

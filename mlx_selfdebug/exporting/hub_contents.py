@@ -52,27 +52,41 @@ class Kind:
     """How to use the upload, in Markdown. ``{repository}`` and ``{model}`` are filled in."""
 
 
-ADAPTER = Kind("adapter", (WEIGHTS, SETTINGS), "mlx", ("mlx", "lora"), "adapter", USE_FROM_HUB)
-PEFT = Kind(
-    "PEFT adapter",
-    ("adapter_model.safetensors", SETTINGS),
-    "peft",
-    ("peft", "lora"),
-    "adapter",
-    '```python\nfrom peft import AutoPeftModelForCausalLM\n\nmodel = AutoPeftModelForCausalLM.from_pretrained("{repository}")\n```',
+ADAPTER = Kind(
+    name="adapter",
+    patterns=(WEIGHTS, SETTINGS),
+    library="mlx",
+    tags=("mlx", "lora"),
+    relation="adapter",
+    use=USE_FROM_HUB,
 )
-GGUF = Kind("GGUF model", ("*.gguf",), "gguf", ("gguf",), "finetune", "```sh\nllama-cli -hf {repository}\n```")
+PEFT = Kind(
+    name="PEFT adapter",
+    patterns=("adapter_model.safetensors", SETTINGS),
+    library="peft",
+    tags=("peft", "lora"),
+    relation="adapter",
+    use='```python\nfrom peft import AutoPeftModelForCausalLM\n\nmodel = AutoPeftModelForCausalLM.from_pretrained("{repository}")\n```',
+)
+GGUF = Kind(
+    name="GGUF model",
+    patterns=("*.gguf",),
+    library="gguf",
+    tags=("gguf",),
+    relation="finetune",
+    use="```sh\nllama-cli -hf {repository}\n```",
+)
 MODEL = Kind(
-    "model",
-    (
+    name="model",
+    patterns=(
         *("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json"),
         *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
         *("vocab.json", "merges.txt", "*.tiktoken", "*.jinja"),
     ),
-    "mlx",
-    ("mlx",),
-    "finetune",
-    '```sh\nmlx_lm.generate --model {repository} --prompt "..."\n```',
+    library="mlx",
+    tags=("mlx",),
+    relation="finetune",
+    use='```sh\nmlx_lm.generate --model {repository} --prompt "..."\n```',
 )
 _ALWAYS = (CARD, "LICENSE*")
 """Patterns for the names of the files that belong to an upload of any kind."""
