@@ -66,7 +66,10 @@ PEFT = Kind(
     library="peft",
     tags=("peft", "lora"),
     relation="adapter",
-    use='```python\nfrom peft import AutoPeftModelForCausalLM\n\nmodel = AutoPeftModelForCausalLM.from_pretrained("{repository}")\n```',
+    use=(
+        "```python\nfrom peft import AutoPeftModelForCausalLM\n\n"
+        'model = AutoPeftModelForCausalLM.from_pretrained("{repository}")\n```'
+    ),
 )
 GGUF = Kind(
     name="GGUF model",
