@@ -137,6 +137,7 @@ class _LineStage:
             self._write()
 
     def _write(self) -> None:
+        """Write a line with what is done, the units per second, and the time left or, without a total, the time so far."""
         self._last_line_s = time.monotonic()
         self._has_written = True
         seconds = self._last_line_s - self._begin_s

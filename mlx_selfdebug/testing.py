@@ -47,7 +47,7 @@ _RECURRENT = {
     "linear_key_head_dim": 32,
     "linear_value_head_dim": 16,
 }
-"""The further settings of an architecture with recurrent layers."""
+"""The settings that only the architecture with recurrent layers has."""
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 """The tokens of tiny models that are not bytes."""
 ARCHITECTURES = ("qwen2", "llama", "qwen3", "qwen3_5")
@@ -80,6 +80,7 @@ def write_tiny_model(
 
 
 def _tiny_config(architecture: str, hidden_size: int, layers: int) -> dict[str, Any]:
+    """Return the content of config.json, in which mlx-lm finds the sizes of the network."""
     return {
         "model_type": architecture,
         "hidden_size": hidden_size,
@@ -99,6 +100,7 @@ def _tiny_config(architecture: str, hidden_size: int, layers: int) -> dict[str, 
 
 
 def _write_tokenizer(path: Path) -> None:
+    """Write a tokenizer with one token per byte, no merges, and the special tokens and chat template of Qwen models."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -267,6 +269,7 @@ class ScriptedModel:
         return ScriptedDecoder(self, max_rows)
 
     def reply(self, request: Request) -> str:
+        """Return the reply to a request, and add the request to ``asked``."""
         self.asked.append(request)
         return self._reply("".join(map(chr, request.prompt + request.given)), request.seed)
 
@@ -316,6 +319,7 @@ class ScriptedDecoder:
         return -float(len(program))
 
     def step(self) -> list[Completion]:
+        """Complete up to ``width`` waiting requests."""
         batch = [self._queue.popleft() for _ in range(min(self.width, self.waiting))]
         completions = [_completion(ticket, request, self._model.reply(request)) for ticket, request in batch]
         self.counts.decoded_tokens += sum(completion.n_tokens for completion in completions)

@@ -41,6 +41,7 @@ STAGES: Mapping[str, str] = {"collect": "collect", "train": "train", "eval": "ev
 Body = Callable[["Session"], int | None]
 """A function that does what a command does, and returns the exit code or None."""
 Decorator = Callable[[Any], Any]
+"""A decorator of click, such as an option."""
 
 
 def stage_command(name: str, *sections: str, more: Sequence[Decorator] = ()) -> Callable[[Body], click.Command]:
@@ -63,13 +64,20 @@ def stage_command(name: str, *sections: str, more: Sequence[Decorator] = ()) -> 
             adapters: tuple[str, ...] = (),
             **values: Any,
         ) -> int:
-            if not watched:
+            if not watched:  # A watched process is given the folder of its rank.
                 run_path = folder_of_rank(run_path, launched_rank() or 0)
             resolved = options.resolve_for(run_path, config_file, values, watched=watched)
             if dry_run:
                 click.echo(options.show_settings(resolved))
                 return 0
-            flags = _Flags(as_json, quiet, allow_weak_sandbox, watched, n_deaths, adapters)
+            flags = _Flags(
+                as_json=as_json,
+                quiet=quiet,
+                allow_weak_sandbox=allow_weak_sandbox,
+                watched=watched,
+                n_deaths=n_deaths,
+                adapters=adapters,
+            )
             session = Session(run_path, resolved, flags)
             if "track" in sections:
                 session.require_trackers()

@@ -154,6 +154,7 @@ def read_evidence(run: StoredRun) -> Evidence | None:
 
 
 def _half(played: Played, result: Result, name: str) -> HalfEvidence:
+    """Return the evidence of the half called ``name``, from its attempts and from the result of the whole evaluation."""
     half = result.halves[name]
     hard = None if half.hard is None else tuple(half.hard)
     arms: list[ArmEvidence] = []

@@ -141,7 +141,8 @@ def _export_adapter(source: RunAdapter, to: str, output: Path, base: str, progre
 
 
 def _export_fused(source: RunAdapter, output: Path, bits: int | None, dtype: str, progress: Progress | None) -> Export:
-    # The model is opened without its weights: they are read where they are merged, so that they are in memory only once.
+    """Export a whole model for mlx-lm and, if it is quantized, measure the difference that this makes."""
+    # The weights are not loaded here but where they are merged, so that they are in memory only once.
     model = open_model(source.model_name, progress=progress)
     dtype = dtype or usual_dtype(model, bits)
     base = _hub_name(source.model_name)

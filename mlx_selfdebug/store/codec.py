@@ -114,6 +114,7 @@ def _optional(inner: _Parser, data: Any, path: str, problems: list[str]) -> Any:
 def _record(
     cls: Any, parsers: Mapping[str, _Parser], required: Set[str], data: Any, path: str, problems: list[str]
 ) -> Any:
+    """Return a value of the dataclass ``cls``. ``required`` holds the names of its fields without a default."""
     if not isinstance(data, dict):
         return _add_problem(f"{_short(data)} is not an object", path, problems)
     prefix, n_before = f"{path}." if path else "", len(problems)

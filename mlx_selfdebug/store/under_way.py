@@ -66,6 +66,7 @@ class ProgressFile:
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Stage]:
+        """Begin a stage, as ``Progress.stage`` says. It is in the file until its block ends, or for good if the block fails."""
         with self._also.stage(name, total, unit) as also_stage:
             work = Work(name, unit, total=total)
             self._work.append(work)

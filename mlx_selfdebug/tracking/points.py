@@ -155,6 +155,7 @@ def _training(run: StoredRun) -> list[Point]:
 
 
 def _step(step: Step) -> Point:
+    """Return the point of one optimizer step of training on pairs."""
     figures = {
         "loss": step.loss,
         "learning_rate": step.learning_rate,
@@ -173,6 +174,7 @@ def _rewards(run: StoredRun) -> list[Point]:
 
 
 def _reward_step(step: RewardStep) -> Point:
+    """Return the point of one optimizer step of training by rewards."""
     figures = {name: figure for name, figure in step.to_record().items() if name != "step"}
     return Point("rewards", step.step, {**figures, "varied_share": step.varied_share})
 

@@ -157,6 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send("text/html", report, {"Content-Security-Policy": REPORT_POLICY})
 
     def _send(self, content_type: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """Answer with a body. ``headers`` are added to those of every answer."""
         self.send_response_only(HTTPStatus.OK)
         headers = {
             **HEADERS,

@@ -42,6 +42,7 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
 
 
 def _half(half: HalfEvidence) -> dict[str, Any]:
+    """Return the evidence of one half as plain data, with the verdicts of its contrasts."""
     data: dict[str, Any] = _plain(half)
     if half.primary:
         data["primary"] |= {"verdict": half.primary.verdict, "p_values": list(half.primary.p_values)}

@@ -69,6 +69,7 @@ def _look(half: HalfEvidence, arm: ArmEvidence) -> str:
 
 
 def _arms(half: HalfEvidence) -> Markup:
+    """Return the chart of the problems solved, with one row per model and arm."""
     rows = []
     for arm in half.arms:
         solved, total = arm.score.problems
@@ -79,6 +80,7 @@ def _arms(half: HalfEvidence) -> Markup:
 
 
 def _curves(half: HalfEvidence) -> Markup:
+    """Return the chart of the problems solved against generated tokens, with one line per model and arm."""
     series = [
         Series(arm.name, _look(half, arm), [(point.tokens, point.solved) for point in arm.curve])
         for arm in half.arms
@@ -89,6 +91,7 @@ def _curves(half: HalfEvidence) -> Markup:
 
 
 def _copies(half: HalfEvidence) -> Markup:
+    """Return the chart of the shares of retries that repeat the code before, by arm."""
     rows = [
         Bar(arm.name, [(arm.copies.value, _look(half, arm))], tables.share(arm.copies))
         for arm in half.arms
@@ -136,6 +139,7 @@ def _memory(records: Records) -> list[tuple[str, Markup]]:
 
 
 def _time(records: Records) -> Markup:
+    """Return the chart of the seconds of each stage, divided by kind of work."""
     if not records.stages:
         return NOT_DRAWN
     looks = dict(time_legend(records))

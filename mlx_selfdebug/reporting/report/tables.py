@@ -45,6 +45,7 @@ def arms_table(half: HalfEvidence) -> Table:
 
 
 def _arm_row(arm: ArmEvidence) -> list[str]:
+    """Return the cells of one arm. First drafts fix and break nothing, since they are what the answers are compared with."""
     low, high = percent(arm.interval.low, 0), percent(arm.interval.high, 0)
     is_first = arm.arm == FIRST
     return [
