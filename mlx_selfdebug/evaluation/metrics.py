@@ -81,15 +81,16 @@ def mean_pass_at_k(counts: Iterable[tuple[int, int]], k: int) -> float:
     return sum(values) / len(values)
 
 
-def solved_by_tokens(made: Mapping[str, Sequence[Attempt]], max_tokens: int) -> tuple[Point, ...]:
+def solved_by_tokens(attempts_by_task: Mapping[str, Sequence[Attempt]], max_tokens: int) -> tuple[Point, ...]:
     """Return the curve of problems solved against generated tokens per task, up to ``max_tokens``.
 
-    ``made`` gives each task's attempts by task id. A problem counts as solved at a number of tokens if its answer within that
-    number is right. A first draft that alone takes more tokens does not count there, although ``arms.answer`` would count it. The
-    curve may fall, since an answer may go from right to wrong as attempts are added. There is a point at 0 and one at every change.
+    ``attempts_by_task`` gives the attempts on each task by its id. A problem counts as solved at a number of tokens if its answer
+    within that number is right. A first draft that alone takes more tokens does not count there, although ``arms.answer`` would
+    count it. The curve may fall, since an answer may go from right to wrong as attempts are added. There is a point at 0 and one
+    at every change.
     """
     changes: dict[int, int] = {0: 0}
-    for attempts in made.values():
+    for attempts in attempts_by_task.values():
         was_right, n_tokens = False, 0
         for i, attempt in enumerate(attempts):
             n_tokens += attempt.n_completion_tokens
@@ -110,14 +111,15 @@ def solved_by_tokens(made: Mapping[str, Sequence[Attempt]], max_tokens: int) -> 
     return tuple(points)
 
 
-def solved_after(made: Mapping[str, Sequence[Attempt]], max_tokens: int) -> tuple[int, ...]:
+def solved_after(attempts_by_task: Mapping[str, Sequence[Attempt]], max_tokens: int) -> tuple[int, ...]:
     """Return the number of problems solved after one attempt per task, after two, and so on.
 
     At most ``max_tokens`` tokens count per task. A task with fewer attempts keeps its last answer.
     """
-    max_attempts = max(map(len, made.values()), default=0)
+    max_attempts = max(map(len, attempts_by_task.values()), default=0)
     right_after = [
-        [answer(attempts[:n], max_tokens).passed for n in range(1, len(attempts) + 1)] for attempts in made.values()
+        [answer(attempts[:n], max_tokens).passed for n in range(1, len(attempts) + 1)]
+        for attempts in attempts_by_task.values()
     ]
     return tuple(sum(right[min(n, len(right)) - 1] for right in right_after) for n in range(1, max_attempts + 1))
 
@@ -172,13 +174,13 @@ class Retries:
     """The median number of lexical tokens that the other retries changed; None if there are no others."""
 
 
-def retries(made: Mapping[str, Sequence[Attempt]], codes_of: Callable[[Attempt], Codes]) -> Retries:
+def retries(attempts_by_task: Mapping[str, Sequence[Attempt]], codes_of: Callable[[Attempt], Codes]) -> Retries:
     """Compare every retry with the attempt that it was made from or, if it is a fresh draft, with the attempt before it.
 
-    ``made`` gives each task's attempts by task id, and ``codes_of`` returns the comparer for an attempt's domain. Searches for an
-    edit, and searches and forks that found nothing, are left out, because the model did not write their code.
+    ``attempts_by_task`` gives the attempts on each task by its id, and ``codes_of`` returns the comparer for an attempt's domain.
+    Searches for an edit, and forks that found nothing, are left out, because the model did not write their code.
     """
-    pairs = [pair for attempts in made.values() for pair in _retried(attempts)]
+    pairs = [pair for attempts in attempts_by_task.values() for pair in _retried(attempts)]
     changed = [(before, after) for before, after in pairs if not codes_of(after).same(before.code, after.code)]
     edits = [codes_of(after).distance(before.code, after.code) for before, after in changed]
     return Retries(Share(len(pairs) - len(changed), len(pairs)), median(edits) if edits else None)

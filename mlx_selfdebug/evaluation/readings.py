@@ -111,9 +111,9 @@ def _repaired_programs(run: StoredRun, arms: Sequence[str]) -> Iterator[tuple[st
     """
     for half, prefix, first_arm in _HALVES:
         failed = {attempt.id: attempt for attempt in run.attempts(first_arm)}
-        made = [attempt for arm in arms for attempt in run.attempts(ArmKey(f"{prefix}{BASE}", arm))]
+        attempts = [attempt for arm in arms for attempt in run.attempts(ArmKey(f"{prefix}{BASE}", arm))]
         seen: set[str] = set()
-        for edited in sorted(made, key=lambda a: (a.task_id, a.arm, a.sample, a.round)):
+        for edited in sorted(attempts, key=lambda a: (a.task_id, a.arm, a.sample, a.round)):
             is_right = edited.kind == "edits" and edited.finish == EDITED and edited.passed
             if is_right and edited.task_id not in seen:
                 seen.add(edited.task_id)
