@@ -86,7 +86,7 @@ def _evaluate(session: Session, run: Run, model: Model, adapter: Adapter, others
 
 
 def _require_trainable(run: Run) -> None:
-    """Raise TrainingError if a run can never be trained, for example because it has no pairs. The error says what to do instead."""
+    """Raise TrainingError if a run can never be trained, as one without pairs. The error says what to do instead."""
     from mlx_selfdebug.errors import TrainingError
     from mlx_selfdebug.training.dead_end import dead_end
 

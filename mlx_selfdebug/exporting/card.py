@@ -48,17 +48,18 @@ class CardForm:
 
 def mlx_lm_form(base: str) -> CardForm:
     """Return the form of an adapter in mlx-lm's format."""
-    return CardForm("adapter", "mlx", _MLX_LM.format(base=base), base)
+    return CardForm(what="adapter", library="mlx", use=_MLX_LM.format(base=base), base=base)
 
 
 def peft_form(base: str) -> CardForm:
     """Return the form of an adapter in PEFT's format. ``base`` is the name under which transformers loads the base model."""
-    return CardForm("adapter in PEFT's format", "peft", _PEFT.format(base=base), base)
+    return CardForm(what="adapter in PEFT's format", library="peft", use=_PEFT.format(base=base), base=base)
 
 
 def fused_form(base: str, weights: str) -> CardForm:
     """Return the form of a model with an adapter merged into it. ``weights`` describes the weights, such as "8-bit weights"."""
-    return CardForm(f"model with an adapter merged into it, {weights}", "mlx", _FUSED, base, "finetune")
+    what = f"model with an adapter merged into it, {weights}"
+    return CardForm(what, library="mlx", use=_FUSED, base=base, relation="finetune")
 
 
 def export_card(source: RunAdapter, form: CardForm) -> str:

@@ -66,7 +66,12 @@ def compare_logits(expected: Logits, got: Logits) -> Difference:
     """Return how far two models are apart, from their logits at the same tokens."""
     distance = np.abs(got - expected)
     same = expected.argmax(axis=1) == got.argmax(axis=1)
-    return Difference(len(expected), float(distance.mean()), float(distance.max()), float(same.mean()))
+    return Difference(
+        n_tokens=len(expected),
+        mean_difference=float(distance.mean()),
+        max_difference=float(distance.max()),
+        same_share=float(same.mean()),
+    )
 
 
 def _logits(model: Model, task: Task) -> Logits:

@@ -137,7 +137,7 @@ def _export_adapter(source: RunAdapter, to: str, output: Path, base: str, progre
         base, notes = _base_for_transformers(source, base)
         with writing_folder(output) as folder:
             write_peft(source, model, base, folder)
-    return Export(output, to, base, _sizes(output), notes=notes)
+    return Export(path=output, form=to, base=base, files=_sizes(output), notes=notes)
 
 
 def _export_fused(source: RunAdapter, output: Path, bits: int | None, dtype: str, progress: Progress | None) -> Export:
@@ -149,7 +149,15 @@ def _export_fused(source: RunAdapter, output: Path, bits: int | None, dtype: str
     with writing_folder(output) as folder:
         write_fused(source, model, base, folder, bits=bits, dtype=dtype, progress=progress)
     difference = _difference(source, output, progress) if bits else None
-    return Export(output, "fused", base, _sizes(output), dtype, bits, difference)
+    return Export(
+        path=output,
+        form="fused",
+        base=base,
+        files=_sizes(output),
+        dtype=dtype,
+        bits=bits,
+        difference=difference,
+    )
 
 
 def _difference(source: RunAdapter, output: Path, progress: Progress | None) -> Difference:
@@ -166,12 +174,19 @@ def _difference(source: RunAdapter, output: Path, progress: Progress | None) -> 
 
 
 def _export_gguf(source: RunAdapter, output: Path, dtype: str, progress: Progress | None) -> Export:
+    """Export a whole model as a GGUF file."""
     from mlx_selfdebug.exporting.gguf import export_gguf
 
     model = open_model(source.model_name, progress=progress)
     source.adapter.require_base(model)
     export_gguf(model, source.adapter, output, dtype, progress)
-    return Export(output, "gguf", _hub_name(source.model_name), {output.name: output.stat().st_size}, dtype)
+    return Export(
+        path=output,
+        form="gguf",
+        base=_hub_name(source.model_name),
+        files={output.name: output.stat().st_size},
+        dtype=dtype,
+    )
 
 
 def _base_for_transformers(source: RunAdapter, base: str) -> tuple[str, tuple[str, ...]]:
@@ -190,6 +205,7 @@ def _hub_name(name: str) -> str:
 
 
 def _sizes(folder: Path) -> dict[str, int]:
+    """Return the size of each file in a folder in bytes, by the file's name."""
     return {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
 
 

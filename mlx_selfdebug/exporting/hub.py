@@ -95,9 +95,9 @@ def push(contents: Contents, repository: str, *, public: bool = False, message: 
     ours = {file.name for file in contents.files} | {".gitattributes"}
     existing = [file.rfilename for file in (before.siblings if before else None) or []]
     return Pushed(
-        repository,
-        f"{upload.api.endpoint}/{repository}",
-        commit.oid,
+        repository=repository,
+        address=f"{upload.api.endpoint}/{repository}",
+        commit=commit.oid,
         private=not public if before is None else bool(before.private),
         created=before is None,
         changed=before is None or commit.oid != before.sha,

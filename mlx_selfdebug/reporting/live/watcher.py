@@ -188,8 +188,16 @@ class Watcher:
             self._stages_key, self._steps_key = keys
         stage = stage_under_way(self._outline, state.work)
         self._measure(state, stage)
-        totals = self._log.totals
-        return Sight(self.path, state, stage, self._outline, totals, self._tokens.per_s, self._done.per_s, self._memory)
+        return Sight(
+            path=self.path,
+            state=state,
+            stage=stage,
+            records=self._outline,
+            totals=self._log.totals,
+            tokens_per_s=self._tokens.per_s,
+            done_per_s=self._done.per_s,
+            memory=self._memory,
+        )
 
     def _measure(self, state: State, stage: str | None) -> None:
         """Bring the rates and the memory up to date. Other work, another process or another stage begins a new measurement."""

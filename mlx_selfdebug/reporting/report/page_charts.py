@@ -74,8 +74,16 @@ def _arms(half: HalfEvidence) -> Markup:
     for arm in half.arms:
         solved, total = arm.score.problems
         if total:
-            look, interval = _look(half, arm), arm.interval
-            rows.append(Dot(arm.name, look, solved / total, interval.low, interval.high, f"{solved}/{total}"))
+            rows.append(
+                Dot(
+                    label=arm.name,
+                    look=_look(half, arm),
+                    value=solved / total,
+                    low=arm.interval.low,
+                    high=arm.interval.high,
+                    text=f"{solved}/{total}",
+                )
+            )
     return charts.dots("Problems solved by model and arm", rows)
 
 
