@@ -169,7 +169,9 @@ def sheet(record: Record) -> str:
         for stage in record.stages
         for figure in stage.trials[0].rates
     ]
-    parts = [columns(costs, right=range(1, 6)), *([columns(speeds, right=[2])] if speeds else [])]
+    parts = [columns(costs, right=range(1, 6))]
+    if speeds:
+        parts.append(columns(speeds, right=[2]))
     return "\n\n".join(parts)
 
 

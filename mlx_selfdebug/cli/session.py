@@ -176,10 +176,13 @@ class Session:
 
     def stage(self, name: str) -> int:
         """Run a stage in a process of its own, start it again if it dies, and return its exit code."""
-        arguments = [*(["--quiet"] if self.flags.quiet else []), *(["--json"] if self.as_json else [])]
-        arguments += ["--debug"] if "--debug" in sys.argv else []
-        if self.allow_weak_sandbox:
-            arguments.append("--allow-weak-sandbox")
+        flags = {
+            "--quiet": self.flags.quiet,
+            "--json": self.as_json,
+            "--debug": "--debug" in sys.argv,
+            "--allow-weak-sandbox": self.allow_weak_sandbox,
+        }
+        arguments = [flag for flag, is_set in flags.items() if is_set]
         return supervise(
             lambda n_deaths: process_command(name, self.run_path, n_deaths, arguments),
             self.run_path,
