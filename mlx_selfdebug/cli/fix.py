@@ -163,7 +163,7 @@ class _LazyModel:
 
 
 def _adapter_folder(path: Path) -> Path:
-    """Return the folder of the adapter: that of a run, or the given one. Raises UsageError if there is none."""
+    """Return the folder of the adapter that ``path`` names. Raises UsageError if it holds no adapter."""
     folder = adapter_folder(path)
     if not any((folder / name).exists() for name in ADAPTER_WEIGHTS):
         raise UsageError(

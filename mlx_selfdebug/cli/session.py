@@ -235,7 +235,7 @@ class Session:
         self.group = join()
         if self.group.size > 1:
             self.group.require_same({f"version of {name}": version for name, version in versions().items()})
-            # A machine that joins later has no settings of the run yet, so those of rank 0 count.
+            # A machine that joins later does not have the settings of the run yet, so all take the settings of rank 0.
             settings = self.group.agree(lambda: flatten(self.config))
             self.resolved = replace(self.resolved, config=load_config(overrides=settings, environment={}))
 
