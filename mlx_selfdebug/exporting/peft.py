@@ -1,7 +1,7 @@
 """Write an adapter in PEFT's format, which transformers loads.
 
-PEFT finds a layer by its name in transformers. For the architectures in ``ARCHITECTURES``, mlx-lm uses the same names. Adapters
-of other architectures are refused. PEFT's ``lora_alpha`` is mlx-lm's scale times the rank.
+PEFT finds the modules that an adapter changes by their names in transformers. For the architectures in ``ARCHITECTURES``, mlx-lm
+uses the same names. Adapters of other architectures are refused. PEFT's ``lora_alpha`` is mlx-lm's scale times the rank.
 
 PEFT's format has no place for some of mlx-lm's settings. They are kept in a record inside PEFT's settings
 (``models/peft_record.py``), so that the adapter can be converted back byte by byte.
@@ -31,9 +31,9 @@ from mlx_selfdebug.models.resolve import read_json
 from mlx_selfdebug.reporting.model_card import FILE
 
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
-"""The model types whose layers have the same names in mlx-lm and in transformers."""
+"""The model types whose modules have the same names in mlx-lm and in transformers."""
 _NAMES = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight", "m": "lora_magnitude_vector"}
-"""How the names of a layer's arrays end in PEFT's format, by their names in mlx-lm's format."""
+"""How the names of a module's arrays end in PEFT's format, by their names in mlx-lm's format."""
 _IN_LAYER = re.compile(r"(?:.*\.)?layers\.(\d+)\.(?:.*\.)?([^.]+)")
 """Matches a name such as "model.layers.3.self_attn.q_proj". The groups are the number of the layer and the last part."""
 
@@ -56,17 +56,17 @@ def write_peft(source: RunAdapter, model: Model, base: str, folder: Path) -> Non
         settings = {**(read_json(path / PEFT_SETTINGS) or {}), "base_model_name_or_path": base}
         shutil.copyfile(path / PEFT_WEIGHTS, folder / PEFT_WEIGHTS)
     else:
-        layers = _layers(path, model)
-        settings = _settings(path, layers, base, len(model.network.layers))
-        save_arrays(folder / PEFT_WEIGHTS, _transposed(layers), {"format": "pt"})
+        arrays_by_module = _arrays_by_module(path, model)
+        settings = _settings(path, sorted(arrays_by_module), base, len(model.network.layers))
+        save_arrays(folder / PEFT_WEIGHTS, _transposed(arrays_by_module), {"format": "pt"})
     (folder / PEFT_SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     (folder / FILE).write_text(export_card(source, peft_form(base)), encoding="utf-8")
 
 
-def _layers(path: Path, model: Model) -> dict[str, dict[str, mx.array]]:
-    """Return the arrays of the adapter at ``path``, by the layer's name and then by "lora_a", "lora_b" and, for DoRA, "m".
+def _arrays_by_module(path: Path, model: Model) -> dict[str, dict[str, mx.array]]:
+    """Return the arrays of the adapter at ``path``, by the module's name and then by "lora_a", "lora_b" and, for DoRA, "m".
 
-    Raises FormatError if a layer has other arrays, and ModelError if PEFT or ``model`` has no place for a layer.
+    Raises FormatError if a module has other arrays, and ModelError if PEFT or ``model`` has no place for a module.
     """
     kind = model.config.get("model_type")
     if kind not in ARCHITECTURES:
@@ -75,15 +75,15 @@ def _layers(path: Path, model: Model) -> dict[str, dict[str, mx.array]]:
             f"{model.name} is a {kind} model, whose layers may have other names in transformers; known are {known}",
             hint="export it with --to fused",
         )
-    layers: dict[str, dict[str, mx.array]] = {}
+    arrays_by_module: dict[str, dict[str, mx.array]] = {}
     for name, array in load_arrays(path / WEIGHTS).items():
-        layer, _, array_name = name.rpartition(".")
-        layers.setdefault(layer, {})[array_name] = array
+        module, _, array_name = name.rpartition(".")
+        arrays_by_module.setdefault(module, {})[array_name] = array
     modules = dict(model.network.named_modules())
     required = {"lora_a", "lora_b"}
     if read_settings(path).get("fine_tune_type") == "dora":
         required.add("m")
-    for name, arrays in sorted(layers.items()):
+    for name, arrays in sorted(arrays_by_module.items()):
         if set(arrays) != required:
             has, must_have = ", ".join(sorted(arrays)), ", ".join(sorted(required))
             raise FormatError(f"{path / WEIGHTS}: {name} has {has}, but must have {must_have}")
@@ -92,20 +92,23 @@ def _layers(path: Path, model: Model) -> dict[str, dict[str, mx.array]]:
                 f"the adapter {path} does not fit {model.name}: {problem}",
                 hint="name the model that it was trained on with --model",
             )
-    return layers
+    return arrays_by_module
 
 
-def _transposed(layers: Mapping[str, Mapping[str, mx.array]]) -> dict[str, mx.array]:
+def _transposed(arrays_by_module: Mapping[str, Mapping[str, mx.array]]) -> dict[str, mx.array]:
     """Return the arrays under PEFT's names and in its shapes: (rank, inputs), (outputs, rank) and (outputs,)."""
     return {
-        f"{PREFIX}{layer}.{_NAMES[array_name]}": mx.contiguous(array.T)
-        for layer, arrays in layers.items()
+        f"{PREFIX}{module}.{_NAMES[array_name]}": mx.contiguous(array.T)
+        for module, arrays in arrays_by_module.items()
         for array_name, array in arrays.items()
     }
 
 
-def _settings(path: Path, layers: Mapping[str, object], base: str, n_layers: int) -> dict[str, Any]:
-    """Return PEFT's settings for the adapter at ``path``. ``n_layers`` is the number of layers of the base model."""
+def _settings(path: Path, modules: Sequence[str], base: str, n_layers: int) -> dict[str, Any]:
+    """Return PEFT's settings for the adapter at ``path``.
+
+    ``modules`` are the names of the modules that it changes, and ``n_layers`` is the number of layers of the base model.
+    """
     settings = read_settings(path)
     parameters = settings["lora_parameters"]
     alpha = float(parameters["scale"] * parameters["rank"])
@@ -119,7 +122,7 @@ def _settings(path: Path, layers: Mapping[str, object], base: str, n_layers: int
         "lora_dropout": parameters["dropout"],
         "use_dora": settings.get("fine_tune_type") == "dora",
         "bias": "none",
-        **_targets(sorted(layers), n_layers),
+        **_targets(modules, n_layers),
         "auto_mapping": {"mlx_selfdebug": make_record(path / SETTINGS, path / WEIGHTS)},
     }
 
@@ -127,8 +130,8 @@ def _settings(path: Path, layers: Mapping[str, object], base: str, n_layers: int
 def _targets(names: Sequence[str], n_layers: int) -> dict[str, Any]:
     """Return the settings by which PEFT finds the modules called ``names``.
 
-    If every layer of the model that has an adapter has it in the same modules, these are given by their last parts, such as
-    "q_proj", together with the numbers of the layers. Otherwise, all names are listed.
+    Usually an adapter changes the same modules in each of some layers. Then the settings are the last parts of the names, such as
+    "q_proj", and the numbers of the layers. Otherwise they list all names.
     """
     by_layer: dict[int, set[str]] = {}
     for name in names:

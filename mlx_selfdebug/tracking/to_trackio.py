@@ -23,7 +23,7 @@ from mlx_selfdebug.tracking.tracker import PROJECT, Tracker, run_name
 STORED_S = 20.0
 """The longest time to wait until trackio's own thread has stored what was logged, in seconds."""
 PAUSE_S = 0.05
-"""The seconds between two looks at whether it has."""
+"""The seconds between two checks whether everything is stored."""
 
 
 class Trackio(Tracker):
