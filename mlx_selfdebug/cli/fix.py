@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ADAPTER_WEIGHTS = ("adapters.safetensors", PEFT_WEIGHTS, PEFT_PICKLE)
 """The names that an adapter's file of weights has in mlx-lm's format and in PEFT's. The last one is refused where it is opened."""
+MAX_SAVED_NAMES = 5
+"""The largest number of saved files that --watch names."""
 STATUS_WIDTH = 78
 """The width of the status line in characters. A shorter text is padded, so that nothing of the one before stays visible."""
 
@@ -141,6 +143,7 @@ def fix_command(
 
 
 def _settings(attempts: int, seconds: float, test_seconds: float, test_memory_gb: float) -> FixSettings:
+    """Return the settings that follow from the options of the same names."""
     from mlx_selfdebug.fixing import Effort, FixSettings, SuiteLimits
 
     limits = SuiteLimits(stall_s=test_seconds, memory_bytes=int(test_memory_gb * 10**9))
@@ -174,6 +177,7 @@ def _adapter_folder(path: Path) -> Path:
 
 
 def _fix(project: Project, model: _LazyModel, settings: FixSettings, tell: Callable[[str], None]) -> FixResult:
+    """Look for a change that fixes the project. ``tell`` is called with what is going on."""
     from mlx_selfdebug.fixing import fix_project
 
     return fix_project(project, model, settings=settings, tell=tell)
@@ -227,7 +231,7 @@ def _watch(
 
     for names in saved_files(project):
         if names:
-            click.echo(f"\nsaved: {', '.join(names[:5])}")
+            click.echo(f"\nsaved: {', '.join(names[:MAX_SAVED_NAMES])}")
         try:
             output.show(_fix(project, model, settings, tell))
         except UsageError as error:  # What was saved may not be ready to be tested.
