@@ -103,9 +103,9 @@ def _copy_from_first(call: Call, group: Group) -> None:
 
 
 def _digests(call: Call) -> dict[str, str]:
-    """Return a digest of each stored attempt, by the attempt's id."""
+    """Return a digest of all fields of each stored attempt, by the attempt's id."""
     return {
-        attempt.id: hashlib.sha256(repr(attempt).encode("utf-8", "backslashreplace")).hexdigest()[:16]
+        attempt.id: hashlib.sha256(repr(ATTEMPTS.to_row(attempt)).encode()).hexdigest()[:16]
         for attempt in _attempts(call)
     }
 
