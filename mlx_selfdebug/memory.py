@@ -175,7 +175,7 @@ def tree_bytes() -> int:
 def tree_bytes_of(pid: int) -> int:
     """Return the number of bytes that another process, all its descendants and its watcher take now, or 0 if it has ended.
 
-    A process of a stage that its parent watches over is called with ``--watched`` (``cli/supervise.py``).
+    The process has a watcher if its command line contains ``--watched`` (``cli/supervise.py``). The watcher is then its parent.
     """
     try:
         process = psutil.Process(pid)

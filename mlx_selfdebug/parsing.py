@@ -1,8 +1,9 @@
 """Parse Python source from any thread, without showing warnings about the source. Nothing here runs the source.
 
-CPython up to 3.11.7 keeps one count of the depth of the tree for all threads (gh-106905). If two threads parse at the same time, a
-SystemError can be raised about source that is right. The functions of this module therefore parse in one thread at a time. Where
-code that does not use them parses meanwhile and a SystemError is raised, they parse again.
+CPython up to 3.11.7 counts the depth of the tree in one counter for all threads (gh-106905). If two threads parse at the same
+time, ``ast.parse`` can raise a SystemError although the source is right. The functions of this module therefore let only one
+thread parse at a time. Other code, such as a library, may still parse in another thread meanwhile. If that leads to a SystemError,
+the functions parse again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 5
-"""The maximum number of times that a source is parsed while another thread disturbs it."""
+"""The maximum number of times that a source is parsed, if each time ends with a SystemError."""
 _LOCK = threading.RLock()
 
 
@@ -47,7 +48,7 @@ def literal(text: str) -> Any:
 
 
 def _parse_alone(parse_source: Callable[[], T]) -> T:
-    """Return the tree that ``parse_source`` returns. It runs while no other thread is in this function."""
+    """Call ``parse_source`` while no other thread is in this function, and return its tree. Repeat this after a SystemError."""
     with _LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # A model's code often causes warnings, for example about invalid escapes.
         for _ in range(MAX_ATTEMPTS):

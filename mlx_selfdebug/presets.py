@@ -1,4 +1,6 @@
-"""Define the presets: groups of settings that are chosen together for a kind of machine or a purpose.
+"""Define the presets: groups of settings that are chosen together for a kind of machine or a purpose (``--preset NAME``).
+
+A preset names only the settings in which it differs from the defaults of ``config/``.
 
 - demo: runs every stage once, in minutes. It is too small to show anything.
 - air: meant for a MacBook Air M4.
@@ -15,6 +17,8 @@ from types import MappingProxyType
 Preset = Mapping[str, int | float | str]
 """Some settings by dotted key."""
 
+# Sized so that a run takes about half an hour on two cores: few tasks, short programs, no rounds of repair prompts while attempts
+# are collected, and only the arms of the evaluation that the verdicts need.
 _CPU: Preset = {
     "collect.tasks": "starter-mixed",
     "collect.limit": 32,

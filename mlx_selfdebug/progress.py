@@ -79,10 +79,12 @@ class Bars:
             desc=name, total=total, unit=unit if scaled else f" {unit}", unit_scale=scaled, unit_divisor=1000,
             dynamic_ncols=True, mininterval=0.5, smoothing=0.1, file=self._file or sys.stderr, leave=True,
         ) as bar:  # fmt: skip
-            yield _Bar(bar)
+            yield _BarStage(bar)
 
 
-class _Bar:
+class _BarStage:
+    """A stage that is shown as one bar of tqdm."""
+
     def __init__(self, bar: tqdm) -> None:
         self._bar = bar
 
@@ -95,9 +97,9 @@ class _Bar:
 class Lines:
     """A progress that writes a plain line per stage and minute, for output that is kept: a log, a pipe, continuous integration.
 
-    A line is written only when something was reported since the last one. A stage that ends before its first line writes nothing.
-
         collect: 120 of 300 tasks, 4.1 per second, 44 s left
+
+    A line is written only when the stage reports something. A stage that ends before its first line is due writes nothing.
     """
 
     def __init__(self, file: TextIO | None = None, interval_s: float = 60.0) -> None:
@@ -107,24 +109,26 @@ class Lines:
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Stage]:
-        stage = _Lines(name, total, unit, self._file or sys.stderr, self._interval_s)
+        stage = _LineStage(name, total, unit, self._file or sys.stderr, self._interval_s)
         yield stage
         stage.end()
 
 
-class _Lines:
+class _LineStage:
+    """A stage that writes a line when it reports something and ``interval_s`` seconds have passed since its last line."""
+
     def __init__(self, name: str, total: int | None, unit: str, file: TextIO, interval_s: float) -> None:
         self._name, self._total, self._unit = name, total, unit
         self._file, self._interval_s = file, interval_s
         self._done = 0
         self._note = ""
-        self._begin = self._last = time.monotonic()
+        self._begin_s = self._last_line_s = time.monotonic()
         self._has_written = False
 
     def advance(self, n: int = 1, note: str = "") -> None:
         self._done += n
         self._note = note or self._note
-        if time.monotonic() - self._last >= self._interval_s:
+        if time.monotonic() - self._last_line_s >= self._interval_s:
             self._write()
 
     def end(self) -> None:
@@ -133,29 +137,34 @@ class _Lines:
             self._write()
 
     def _write(self) -> None:
-        self._last = time.monotonic()
+        """Write a line with what is done, the units per second, and the time left or, without a total, the time so far."""
+        self._last_line_s = time.monotonic()
         self._has_written = True
-        seconds = self._last - self._begin
+        seconds = self._last_line_s - self._begin_s
         rate = self._done / seconds if seconds else 0.0
-        done, total = (_amount(count, self._unit) for count in (self._done, self._total or 0))
-        parts = [f"{done} of {total}" if self._total else done, f"{_amount(rate, self._unit)} per second"]
+        done = _amount(self._done, self._unit)
+        if self._total:
+            done += f" of {_amount(self._total, self._unit)}"
+        if self._unit not in ("", "B"):
+            done += f" {self._unit}"
         if self._total and rate and self._done < self._total:
-            parts.append(f"{_duration((self._total - self._done) / rate)} left")
+            time_text = f"{_duration((self._total - self._done) / rate)} left"
         else:
-            parts.append(_duration(seconds))
-        parts[0] += f" {self._unit}" if self._unit not in ("", "B") else ""
+            time_text = _duration(seconds)
         note = f" ({self._note})" if self._note else ""
-        print(f"{self._name}: {', '.join(parts)}{note}", file=self._file, flush=True)
+        line = f"{self._name}: {done}, {_amount(rate, self._unit)} per second, {time_text}{note}"
+        print(line, file=self._file, flush=True)
 
 
 def _amount(count: float, unit: str) -> str:
-    """Return a number of units as text, bytes in megabytes."""
+    """Return a number of units as text, such as "1,200" or, for bytes, "65.5 MB"."""
     if unit == "B":
         return f"{count / 1e6:.1f} MB"
     return f"{count:,}" if isinstance(count, int) else f"{count:.3g}"
 
 
 def _duration(seconds: float) -> str:
+    """Return a span of time as text, such as "44 s" or "2 min 05 s"."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
@@ -171,13 +180,20 @@ def import_tqdm_quietly() -> None:
 
 
 class Spent:
-    """The wall time that is spent on each part of the work."""
+    """A stopwatch that sums the wall time of each part of the work.
+
+    spent = Spent()
+    with spent.on("reading"):
+        read_program()
+    spent.seconds["reading"]
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         """The seconds by part, such as "reading" or "waiting for tests"."""
 
     def add(self, part: str, seconds: float) -> None:
+        """Add ``seconds`` to the time of ``part``."""
         self.seconds[part] = self.seconds.get(part, 0.0) + seconds
 
     @contextmanager

@@ -47,7 +47,7 @@ _RECURRENT = {
     "linear_key_head_dim": 32,
     "linear_value_head_dim": 16,
 }
-"""The further settings of an architecture with recurrent layers."""
+"""The settings that only the architecture with recurrent layers has."""
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 """The tokens of tiny models that are not bytes."""
 ARCHITECTURES = ("qwen2", "llama", "qwen3", "qwen3_5")
@@ -80,6 +80,7 @@ def write_tiny_model(
 
 
 def _tiny_config(architecture: str, hidden_size: int, layers: int) -> dict[str, Any]:
+    """Return the content of config.json, in which mlx-lm finds the sizes of the network."""
     return {
         "model_type": architecture,
         "hidden_size": hidden_size,
@@ -99,6 +100,7 @@ def _tiny_config(architecture: str, hidden_size: int, layers: int) -> dict[str, 
 
 
 def _write_tokenizer(path: Path) -> None:
+    """Write a tokenizer with one token per byte, no merges, and the special tokens and chat template of Qwen models."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -128,9 +130,9 @@ def write_taught_model(
 ) -> Path:
     """Write a tiny model that was trained to answer tasks, and return ``folder``.
 
-    ``lessons`` holds some programs for each task. The model answers a task with one of them, and with each about as often. If a
-    task has a right and a wrong program, the model both solves it and fails, so there are pairs to train on. The training makes
-    ``steps`` steps and takes some seconds. ``options`` are passed on to ``write_tiny_model``.
+    ``lessons`` holds some programs for each task. The model answers a task with one of its programs, each about equally often. If
+    a task has a right and a wrong program, the model sometimes solves the task and sometimes fails, so there are pairs to train
+    on. The training makes ``steps`` steps and takes some seconds. ``options`` are passed on to ``write_tiny_model``.
     """
     from mlx_selfdebug.models.backend import mx, nn, optim  # isort: skip
 
@@ -232,8 +234,8 @@ def make_attempt(**changes: Any) -> Attempt:
 class ScriptedModel:
     """A language model whose completions are what ``reply(prompt, seed)`` returns. Each character is one token.
 
-    ``prompt`` is the chat as text. If the request gives the beginning of the completion, that follows. ``seed`` is the seed of the
-    attempt. The attribute ``asked`` lists all requests so far.
+    ``prompt`` is the chat as text, followed by the beginning of the completion if the request prescribes one. ``seed`` is the
+    seed of the attempt. The attribute ``asked`` lists all requests so far.
 
     >>> ScriptedModel(lambda prompt, seed: "def f():\\n    return 1\\n")
     ScriptedModel('scripted')
@@ -267,12 +269,16 @@ class ScriptedModel:
         return ScriptedDecoder(self, max_rows)
 
     def reply(self, request: Request) -> str:
+        """Return the reply to a request, and add the request to ``asked``."""
         self.asked.append(request)
         return self._reply("".join(map(chr, request.prompt + request.given)), request.seed)
 
 
 class ScriptedDecoder:
-    """The decoder of a scripted model. Each step completes up to ``width`` requests, in the order in which they were submitted."""
+    """The decoder of a scripted model. Each step completes up to ``width`` requests, in the order in which they were submitted.
+
+    It has the methods and attributes of the decoder of a real model (``sampling/language_model.py``).
+    """
 
     def __init__(self, model: ScriptedModel, width: int) -> None:
         self.counts = DecodingCounts()
@@ -313,6 +319,7 @@ class ScriptedDecoder:
         return -float(len(program))
 
     def step(self) -> list[Completion]:
+        """Complete up to ``width`` waiting requests."""
         batch = [self._queue.popleft() for _ in range(min(self.width, self.waiting))]
         completions = [_completion(ticket, request, self._model.reply(request)) for ticket, request in batch]
         self.counts.decoded_tokens += sum(completion.n_tokens for completion in completions)
@@ -320,9 +327,13 @@ class ScriptedDecoder:
 
 
 def _completion(ticket: int, request: Request, reply: str) -> Completion:
-    """Return the completion of a request: the beginning that it gives, then ``reply`` up to the line at which it is to end."""
+    """Return the completion of a request: the beginning that the request prescribes, followed by ``reply``.
+
+    As in a real decoder, the request is asked after each line whether the completion ends there.
+    """
     given = "".join(map(chr, request.given))
-    for end in (i + 1 for i, character in enumerate(reply) if character == "\n"):
+    line_ends = [i + 1 for i, character in enumerate(reply) if character == "\n"]
+    for end in line_ends:
         if request.ended and request.ended(given + reply[:end]):
             return Completion(ticket, given + reply[:end], end, request.ended_as)
         if request.on_text:

@@ -1,4 +1,8 @@
-"""Measure every stage in turn. Each begins with a warm-up that is not counted, and then the repetitions follow."""
+"""Measure every stage in turn, and make a record of the trials.
+
+Each stage begins with a warm-up, which is not measured. The repetitions follow, each measured as a trial (``trial.py``). The work
+of the stages is in ``stages.py``.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ from mlx_selfdebug.progress import NullProgress, Progress
 from mlx_selfdebug.sandbox.isolation import describe_isolation
 
 MIN_REPEATS = 3
-"""The smallest number of repetitions. With fewer, the standard deviation of a stage says little."""
+"""The smallest number of repetitions. With fewer, a standard deviation says little."""
 
 
 def bench(
@@ -34,10 +38,23 @@ def bench(
     progress: Progress | None = None,
     allow_weak_sandbox: bool = False,
 ) -> Record:
-    """Measure each of ``stages`` ``repeats`` times, after a warm-up, and return the record. The runs of the work are deleted.
+    """Measure each of ``stages`` ``repeats`` times, after a warm-up, and return the record.
 
-    Raises UsageError for an unknown stage or fewer than ``MIN_REPEATS`` repetitions, and whatever the stages themselves raise:
-    ModelError, SandboxError or BudgetError.
+    The runs that the stages need are created in a temporary folder, which is deleted at the end.
+
+    Args:
+        model: the name of the model, as ``load_model`` takes it.
+        stages: the names of the stages to measure, from ``stages.STAGES``.
+        repeats: the number of repetitions of each stage.
+        seed: the seed of the work.
+        progress: reports the trials; silent by default.
+        allow_weak_sandbox: whether programs are run even where they cannot be fully confined.
+
+    Raises:
+        UsageError: a stage is unknown, or there are fewer than ``MIN_REPEATS`` repetitions.
+        ModelError: the model cannot be loaded.
+        SandboxError: programs cannot be confined as required.
+        BudgetError: the memory budget is too small for training.
     """
     if unknown := [name for name in stages if name not in work.STAGES]:
         raise UsageError(f"unknown stage {unknown[0]!r}. Known: {', '.join(work.STAGES)}")
@@ -60,22 +77,29 @@ def bench(
 
 
 def _record(model: Model, stages: Sequence[StageTrials]) -> Record:
-    """Return the record of this machine, without any path of its owner."""
-    size = weights_size(model.path)
-    sizes = {"drafts": work.DRAFTS, "draft_tokens": work.DRAFT_TOKENS, "tested": work.TESTED}
-    sizes |= {"repaired": work.REPAIRED, "trained": work.TRAINED, "evaluated": work.EVALUATED}
+    """Return the record of this machine. Records are published, so it has no path of the owner's."""
+    weights = weights_size(model.path)
+    counts = {
+        "drafts": work.DRAFTS,
+        "draft_tokens": work.DRAFT_TOKENS,
+        "tested": work.TESTED,
+        "repaired": work.REPAIRED,
+        "trained": work.TRAINED,
+        "evaluated": work.EVALUATED,
+    }
+    is_local = os.path.exists(os.path.expanduser(model.name))
     return Record(
         machine=read_machine(),
         device=device_name(),
-        # Records are published, so only the name of a local model's folder is kept. A folder that was given as "." has none yet.
-        model=Path(os.path.abspath(model.path)).name if os.path.exists(os.path.expanduser(model.name)) else model.name,
-        origin=model.origin if not model.origin.startswith("folder:") else "folder",
-        parameters=size.parameters,
-        weights_bytes=size.weights_bytes,
+        # The path is made absolute, because a folder that was given as "." has no name otherwise.
+        model=Path(os.path.abspath(model.path)).name if is_local else model.name,
+        origin="folder" if model.origin.startswith("folder:") else model.origin,
+        parameters=weights.parameters,
+        weights_bytes=weights.weights_bytes,
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
         versions=versions(),
         blas=blas.name,
         isolation=describe_isolation().level,
-        size={**work.SIZE, **sizes},
+        size={**work.SIZE, **counts},
         stages=tuple(stages),
     )

@@ -31,7 +31,7 @@ class PowerMeter:
             work()
         energy = power.joules(seconds)
 
-    ``command`` prints the samples; by default it is that of macmon.
+    ``command`` is the command that prints the samples, by default that of macmon.
     """
 
     def __init__(self, command: Sequence[str] | None = None) -> None:
@@ -73,6 +73,7 @@ class PowerMeter:
         return max((s.gpu_celsius for s in self._samples if s.gpu_celsius is not None), default=None)
 
     def _read(self) -> None:
+        """Collect the samples that the command prints. The thread runs this until the command ends."""
         assert self._process is not None
         assert self._process.stdout is not None
         for line in self._process.stdout:

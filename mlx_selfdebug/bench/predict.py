@@ -1,20 +1,22 @@
-"""Compute the speed to expect at most from the published figures of a chip. This is arithmetic, not a measurement.
-
-Decoding is bounded by bandwidth. The training figure is an estimate, since it assumes the share of the GPU's rate that others
-measured on an M4.
+"""Compute the highest speed to expect of a chip from its published figures. This is arithmetic, not a measurement.
 
 A draft that is decoded alone reads every weight once per token, so the memory bandwidth bounds its speed:
 
     tokens/s <= bandwidth / bytes of the weights
 
 Training a LoRA adapter computes forward and backward through frozen weights, without the gradients of these weights. This takes
-about 4 operations per parameter and token, and MLX reaches about 65 % of the GPU's float32 rate:
+about 4 operations per parameter and token. MLX is assumed to reach 65 % of the GPU's float32 rate, so the result is an estimate,
+not a bound:
 
     tokens/s ~ 0.65 x FLOP/s / (4 x parameters)
 
-The share of 0.65 was reported by others for an M4: 2.5 to 2.8 TFLOP/s in MLX, where the GPU's rate is about 4.0. The bandwidths are
-those that Apple has published. A GPU core makes 256 float32 operations per clock cycle. The clocks are the commonly reported ones,
-because Apple states none. We have not checked any of these figures on a machine.
+Where the figures come from:
+
+- The share of 0.65 was reported by others for an M4: 2.5 to 2.8 TFLOP/s in MLX, where the GPU's rate is about 4.0.
+- The bandwidths are those that Apple has published.
+- The GPU's rate is 256 float32 operations per core and clock cycle. Apple states no clocks. These are the commonly reported ones.
+
+We have not checked any of these figures on a machine.
 """
 
 from __future__ import annotations
@@ -76,7 +78,7 @@ CHIPS = {
 
 @dataclass(frozen=True)
 class Prediction:
-    """The speeds to expect at most. They are not measured."""
+    """The highest speeds to expect. They are not measured."""
 
     decode_alone_tokens_per_s: float
     """The upper bound for a draft that is decoded alone."""
@@ -85,10 +87,13 @@ class Prediction:
 
 
 def predict(chip: Chip, parameters: int, weights_bytes: int, *, gpu_cores: int | None = None) -> Prediction:
-    """Return the speeds to expect at most of a model.
+    """Return the highest speeds to expect of a model on a chip.
 
-    It has ``parameters`` parameters, and its weights take ``weights_bytes`` bytes of memory.
-    ``gpu_cores`` is the number of GPU cores of the machine, by default that of the full chip.
+    Args:
+        chip: the figures of the chip.
+        parameters: the number of the model's parameters.
+        weights_bytes: the bytes of memory that the weights take.
+        gpu_cores: the number of GPU cores of the machine, by default that of the full chip.
     """
     train_flops = ASSUMED_GPU_SHARE * chip.flops(gpu_cores)
     return Prediction(chip.bandwidth_bytes_per_s / weights_bytes, train_flops / (OPERATIONS_PER_PARAMETER * parameters))

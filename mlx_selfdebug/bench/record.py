@@ -1,6 +1,6 @@
 """Store the measurements of one model on one machine, with every trial, as one JSON file.
 
-The name of the file says what was measured, as in benchmarks/results/apple-m4-10-gpu-16-gb-qwen2.5-coder-0.5b.json.
+The name of the file says what was measured, such as ``apple-m4-10-gpu-16-gb-qwen2.5-coder-0.5b.json``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Record:
     """The measurements of one model on one machine."""
 
     machine: Machine
+    """The hardware and the operating system."""
     device: str
     """The MLX backend: "metal", "cuda" or "cpu"."""
     model: str
@@ -46,12 +47,12 @@ class Record:
     isolation: str
     """The level to which the sandbox confines programs."""
     size: Mapping[str, Any]
-    """The settings and counts that decide how much work a stage is. Only records of the same size are compared."""
+    """The settings and counts that determine the amount of work in a stage. Only records of the same size are compared."""
     stages: tuple[StageTrials, ...]
     """The trials of each stage that was measured."""
 
     def stage(self, name: str) -> StageTrials:
-        """Return the trials of a stage; there are none if it was not measured."""
+        """Return the trials of the stage ``name``. If it was not measured, they are empty."""
         return next((stage for stage in self.stages if stage.name == name), StageTrials(name))
 
     @property
@@ -65,13 +66,14 @@ class Record:
         return re.sub(r"[^a-z0-9.]+", "-", f"{text}{backend}".lower()).strip("-.") + ".json"
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the record as the JSON data of its file."""
         return {"format": FORMAT, **plain(self)}
 
     def save(self, folder: str | Path) -> Path:
-        """Write the record into ``folder``, and return the path of its file. An earlier record of the same
-        machine, model and backend is replaced.
+        """Write the record into ``folder``, and return the path of its file.
 
-        Raises StoreError if the folder cannot be created or the file cannot be written.
+        An earlier record of the same machine, model and backend is replaced. Raises StoreError if the folder cannot be created or
+        the file cannot be written.
         """
         path = Path(folder) / self.file_name
         try:

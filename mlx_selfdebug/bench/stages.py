@@ -1,4 +1,6 @@
-"""Define the stages that are measured. Their work is seeded, so it is the same everywhere, and it uses the package's own calls.
+"""Define the stages that are measured.
+
+The work of a stage consists of calls that a real run makes, too. It is seeded, so it is the same on every machine.
 
 - load: load the weights into memory.
 - sample: decode one draft alone, which memory bandwidth bounds, and then drafts side by side.
@@ -39,6 +41,7 @@ from mlx_selfdebug.training.mix import reference_pairs
 from mlx_selfdebug.values.task import Task
 
 STAGES = ("load", "sample", "test", "repair", "train", "evaluate")
+"""The names of the stages, in the order in which they are measured."""
 SIZE: dict[str, int | float | str] = {
     "collect.samples": 2,
     "collect.rounds": 1,
@@ -52,9 +55,9 @@ SIZE: dict[str, int | float | str] = {
     "eval.tokens": 128,
     "eval.max_tokens": 64,
 }
-"""The settings of the runs in which repair, train and evaluate are measured: small ones, so that a repetition takes little time."""
+"""The settings of the runs in which repair, train and evaluate are measured. They are small, so that a repetition is short."""
 DRAFTS, DRAFT_TOKENS, MAX_TOKENS = 16, 64, 1024
-"""The number of drafts decoded side by side, the tokens of each, and the largest number of tokens of a draft with its prompt."""
+"""The number of drafts decoded side by side, the tokens of each, and the maximum number of tokens of a draft with its prompt."""
 TESTED, REPAIRED, TRAINED, EVALUATED = 128, 8, 16, 4
 """The number of tasks in one repetition of test, repair, train and evaluate."""
 
@@ -96,11 +99,13 @@ class Workbench:
         mx.clear_cache()
 
     def _load(self) -> Mapping[str, float]:
+        """Load the weights. Only the time counts, so there are no rates."""
         self.close()
         self._model = load_model(self._model_name)
         return {}
 
     def _sample(self) -> Mapping[str, float]:
+        """Decode one draft alone, then ``DRAFTS`` drafts side by side, and return the tokens per second of both."""
         prompts = [self._prompt_ids(task) for task in _tasks("starter", DRAFTS)]
         alone = self._decode([Request(prompts[0], DRAFT_TOKENS)])
         settings = self.config.collect
@@ -114,8 +119,10 @@ class Workbench:
         }
 
     def _decode(self, requests: Iterable[Request]) -> DecodingCounts:
+        """Complete requests with a new decoder, and return what it counted."""
         decoding = decoding_of(self.config.collect, self.config)
-        # Without guesses: they would make the speed of a draft depend on how much of its prompt it happens to repeat.
+        # The decoder can guess that a draft repeats a part of its prompt. Here it must not, because the speed would then depend
+        # on how much a draft happens to repeat.
         decoder = open_batch_decoder(
             self.model, budget_bytes=decoding.budget_bytes, max_rows=DRAFTS, max_row_tokens=MAX_TOKENS, guesses=0
         )
@@ -129,9 +136,10 @@ class Workbench:
         return tuple(self.model.render([message], reply_prefix=domain.reply_prefix))
 
     def _test(self) -> Mapping[str, float]:
+        """Run references through the test runner, and return the runs per second."""
         tasks = _tasks("starter", TESTED)
         with open_runner(self.config.sandbox, tasks, allow_weak_sandbox=self._allow_weak_sandbox) as runner:
-            # These runs start the workers, which is not to be measured.
+            # The first runs start the worker processes, which should not be measured.
             _run_references(tasks[: self.config.sandbox.workers], runner)
             begin = time.perf_counter()
             _run_references(tasks, runner)
@@ -139,6 +147,7 @@ class Workbench:
         return {"runs_per_s": len(tasks) / wall_s}
 
     def _repair(self) -> Mapping[str, float]:
+        """Collect attempts on a few tasks, and return the attempts and generated tokens per second."""
         with self._run() as run:
             begin = time.perf_counter()
             attempts = collect(
@@ -149,6 +158,7 @@ class Workbench:
         return {"attempts_per_s": len(attempts) / wall_s, "generated_tokens_per_s": tokens / wall_s}
 
     def _train(self) -> Mapping[str, float]:
+        """Train an adapter on pairs made from references, and return the trained tokens per second."""
         pairs = reference_pairs(_tasks("starter", TRAINED))
         examples, _ = encode_pairs(self.model, pairs, self.config.train.max_length)
         with self._run() as run:
@@ -158,6 +168,7 @@ class Workbench:
         return {"train_tokens_per_s": sum(len(example.ids) - 1 for example in examples) / steps_s}
 
     def _evaluate(self) -> Mapping[str, float]:
+        """Evaluate the base and the adapter, and return the generated tokens per second. If there is no adapter, train one."""
         if self._adapter is None:
             self._train()
         assert self._adapter is not None

@@ -1,6 +1,6 @@
 """Make tables of records: as Markdown for a page of many machines, and as text for the terminal.
 
-On the page, Macs have a table of their own, with the bounds by arithmetic beside what was measured.
+On the page, Macs have a table of their own. Below it, what was measured is shown beside the bounds of ``predict.py``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from mlx_selfdebug.bench.trial import StageTrials
 from mlx_selfdebug.columns import columns, markdown_table
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-"""The marks between which a page holds the tables."""
+"""The comments in a Markdown page between which the tables are written."""
 UNKNOWN = "-"
+"""What is shown for a figure that was not measured."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Column:
 
 
 def rate(stage: str, figure: str) -> Callable[[Record], str]:
-    """Return a function that shows the mean and the standard deviation of a figure of a stage."""
+    """Return the function of a column that shows the mean and the standard deviation of a figure of a stage."""
 
     def cell(record: Record) -> str:
         trials = record.stage(stage)
@@ -39,7 +40,7 @@ def rate(stage: str, figure: str) -> Callable[[Record], str]:
 
 
 def peak(*stages: str) -> Callable[[Record], str]:
-    """Return a function that shows the peak memory of the process tree over ``stages``, in GB."""
+    """Return the function of a column that shows the peak memory of the process tree over ``stages``, in GB."""
 
     def cell(record: Record) -> str:
         peaks = [n for stage in stages if (n := record.stage(stage).peak())]
@@ -74,7 +75,7 @@ def mean_and_sd(mean: float | None, sd: float | None) -> str:
     """Return a mean with its standard deviation, such as "12.3 ± 0.4", with about three digits."""
     if mean is None:
         return UNKNOWN
-    digits = 0 if mean >= 100 else 1 if mean >= 10 else 2
+    digits = 2 if mean < 10 else 1 if mean < 100 else 0
     return f"{mean:.{digits}f}" + ("" if sd is None else f" ± {sd:.{digits}f}")
 
 
@@ -88,6 +89,7 @@ def machine_name(record: Record) -> str:
 
 
 def is_apple(record: Record) -> bool:
+    """Return whether a record was measured on a Mac, on its GPU."""
     return record.device == "metal"
 
 
@@ -97,6 +99,7 @@ def row(record: Record) -> list[str]:
 
 
 def head() -> list[str]:
+    """Return the headings of the table of records."""
     return ["machine", "model", *(column.head for column in COLUMNS), "date"]
 
 
@@ -127,7 +130,7 @@ def _table(records: Sequence[Record]) -> str:
 
 
 def _bounds_row(record: Record) -> list[str]:
-    """Return what was measured on a Mac, and the bounds; an empty list if the chip is not known."""
+    """Return the row that shows what was measured on a Mac beside the bounds, or an empty list if the chip is not known."""
     chip = chip_of(record.machine)
     if chip is None:
         return []
@@ -146,9 +149,15 @@ def predictions(parameters: int, weights_bytes: int) -> list[list[str]]:
     rows = [["chip", "GB/s", "TFLOP/s", "decode 1 tok/s", "train tok/s"]]
     for chip in CHIPS.values():
         bound = predict(chip, parameters, weights_bytes)
-        published = chip.bandwidth_bytes_per_s / 1e9, chip.flops() / 1e12
-        figures = (*published, bound.decode_alone_tokens_per_s, bound.train_tokens_per_s)
-        rows.append([chip.name, *(f"{value:.{digits}f}" for value, digits in zip(figures, (0, 1, 0, 0), strict=True))])
+        rows.append(
+            [
+                chip.name,
+                f"{chip.bandwidth_bytes_per_s / 1e9:.0f}",
+                f"{chip.flops() / 1e12:.1f}",
+                f"{bound.decode_alone_tokens_per_s:.0f}",
+                f"{bound.train_tokens_per_s:.0f}",
+            ]
+        )
     return rows
 
 
@@ -160,11 +169,14 @@ def sheet(record: Record) -> str:
         for stage in record.stages
         for figure in stage.trials[0].rates
     ]
-    parts = [columns(costs, right=range(1, 6)), *([columns(speeds, right=[2])] if speeds else [])]
+    parts = [columns(costs, right=range(1, 6))]
+    if speeds:
+        parts.append(columns(speeds, right=[2]))
     return "\n\n".join(parts)
 
 
 def _cost_row(stage: StageTrials) -> list[str]:
+    """Return the time, the memory and the energy of a stage as cells."""
     return [
         stage.name,
         mean_and_sd(stage.mean("wall_s"), stage.sd("wall_s")),

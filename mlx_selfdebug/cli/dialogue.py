@@ -40,9 +40,10 @@ An empty line starts. Ctrl-C stops what is under way, Ctrl-D ends.
 
 
 class Dialogue:
-    """The exchange with the person at the prompt: what is played, with which seed, and what came of it.
+    """The dialogue with the person at the prompt.
 
-    Tasks are played by ``tryout`` and shown by ``transcript``. With ``as_json``, each result is also printed on stdout as JSON.
+    It keeps the current task, the current seed and the results so far. ``prompt`` reads what is typed, ``tryout`` plays the
+    tasks, and ``transcript`` prints what happens. With ``as_json``, each result is also printed on stdout as one line of JSON.
     """
 
     def __init__(self, tryout: Tryout, transcript: Transcript, prompt: Prompt, seed: int, *, as_json: bool) -> None:
@@ -50,8 +51,9 @@ class Dialogue:
         self._first_seed = self._seed = seed
         self._task: Task | None = None
         self._tried: dict[Player, Tried] = {}
-        """What came of the current task with the current seed, by who played it."""
+        """The results of the current task with the current seed, by player."""
         self._last: Tried | None = None
+        """The newest of these results."""
         self._is_over = self._has_failed = False
         self._commands: Mapping[str, Callable[[str], None]] = {
             "task": self._play_of_set,
@@ -67,16 +69,17 @@ class Dialogue:
     def hold(self) -> int:
         """Read tasks and commands and carry them out until there are no more, and return the exit code.
 
-        An error ends what was asked for and not the dialogue. In a terminal the same holds for Ctrl-C.
+        An error ends only the task or the command in which it occurs, and the dialogue goes on. In a terminal the same holds for
+        Ctrl-C. The exit code is 1 if a task from a pipe or a file was not solved or led to an error, and otherwise 0.
         """
         while not self._is_over:
             is_under_way = False
             try:
-                given = self._prompt.read()
-                if given is None:
+                entry = self._prompt.read()
+                if entry is None:
                     break
                 is_under_way = True
-                self._carry_out(given)
+                self._carry_out(entry)
             except KeyboardInterrupt:
                 if not self._prompt.is_interactive:
                     raise
@@ -89,23 +92,23 @@ class Dialogue:
                 click.echo(f"Error: {error.text}", err=True)
         return int(self._has_failed and not self._prompt.is_interactive)
 
-    def _carry_out(self, given: str | Command) -> None:
-        """Carry out a command, or play the task that a text asks for. Raises UsageError for a command that does not exist."""
-        if isinstance(given, Command):
-            if given.name not in self._commands:
-                raise UsageError(unknown_command(given.name, self._commands), hint="/help lists the commands")
-            self._commands[given.name](given.argument)
+    def _carry_out(self, entry: str | Command) -> None:
+        """Carry out a command, or play the task that a text describes. Raises UsageError for a command that does not exist."""
+        if isinstance(entry, Command):
+            if entry.name not in self._commands:
+                raise UsageError(unknown_command(entry.name, self._commands), hint="/help lists the commands")
+            self._commands[entry.name](entry.argument)
             return
-        self._begin(typed_task(given))
+        self._begin(typed_task(entry))
 
     def _begin(self, task: Task) -> None:
-        """Play another task than before."""
+        """Make ``task`` the current task, forget the results of the one before, and play it."""
         self._task, self._seed, self._last = task, self._first_seed, None
         self._tried.clear()
         self._play()
 
     def _play(self) -> None:
-        """Play the current task, and print what came of it."""
+        """Play the current task with the current seed, and print the result. With the first seed, the first draft is greedy."""
         tried = self._tryout.play(
             self._current_task(),
             seed=self._seed,
@@ -121,24 +124,27 @@ class Dialogue:
             click.echo(json.dumps({"model": self._tryout.model.name, **tried.to_record()}))
 
     def _current_task(self) -> Task:
+        """Return the current task. Raises UsageError if there is none yet."""
         if self._task is None:
             raise UsageError("there is no task yet", hint="type one, or take one of a set: /task starter")
         return self._task
 
     def _play_of_set(self, argument: str) -> None:
-        """Play a task of a set, which the argument names after the set, or else one at random."""
-        set_name, _, name = argument.partition(" ")
+        """Play a task of a set: "starter gcd" names the set and the task, and "starter" takes a task of the set at random."""
+        set_name, _, task_name = argument.partition(" ")
         if not set_name:
             raise UsageError(
                 "/task needs the name of a set", hint="/task starter; mlx-selfdebug tasks list names the sets"
             )
         tasks = load_tasks(set_name)
-        wanted = name.strip()
-        by_name = {**{task.id.rpartition("/")[2]: task for task in tasks}, **tasks.by_id}
+        wanted = task_name.strip()
+        # A task can be named by its whole id, such as "starter/gcd", or by the last part.
+        by_last_part = {task.id.rpartition("/")[2]: task for task in tasks}
+        by_name = {**by_last_part, **tasks.by_id}
         if wanted and wanted not in by_name:
-            meant = did_you_mean(wanted, by_name)
+            suggestion = did_you_mean(wanted, by_name)
             raise UsageError(
-                f"{set_name} has no task {wanted!r}. {meant}".rstrip(), hint=f"mlx-selfdebug tasks show {set_name}"
+                f"{set_name} has no task {wanted!r}. {suggestion}".rstrip(), hint=f"mlx-selfdebug tasks show {set_name}"
             )
         task = by_name[wanted] if wanted else random.choice(tasks)
         self._transcript.say_task(task)
@@ -155,12 +161,14 @@ class Dialogue:
         self._play()
 
     def _play_again(self, _: str) -> None:
+        """Play the current task with the next seed."""
         self._current_task()
         self._seed += 1
         self._tried.clear()
         self._play()
 
     def _show(self, _: str) -> None:
+        """Print the code of the last answer."""
         if self._last is None or self._last.answer is None:
             raise UsageError("there is no answer yet")
         self._transcript.say_code(self._last.answer.code)

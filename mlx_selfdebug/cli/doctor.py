@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 STATE_WIDTH, NAME_WIDTH = 7, 16
 """The widths of the first two columns, in characters."""
-_MIN_TEXT_WIDTH = 20
-"""The smallest width to which text is wrapped. On a terminal that is too narrow for it, the terminal breaks the lines."""
+_MIN_TEXT_WIDTH, _MAX_LINE_WIDTH = 20, 100
+"""The smallest width to which the third column is wrapped, and the largest width of a whole line, in characters.
+
+On a terminal that is too narrow for the smallest width, the terminal breaks the lines.
+"""
+_ARROW = "-> "
+"""What stands before a remedy."""
 
 
 @click.command("doctor")
@@ -67,12 +72,14 @@ def doctor_command(hosts: Path | None, as_json: bool, **values: Any) -> int:
 def _show(finding: Finding) -> None:
     """Print a finding and, below it, how to fix it. Lines are wrapped to the width of the terminal."""
     indent = " " * (STATE_WIDTH + 2 + NAME_WIDTH + 2)
-    width = max(_MIN_TEXT_WIDTH, min(100, shutil.get_terminal_size().columns) - len(indent))
+    width = max(_MIN_TEXT_WIDTH, min(_MAX_LINE_WIDTH, shutil.get_terminal_size().columns) - len(indent))
     lines = textwrap.wrap(finding.value, width, break_on_hyphens=False) or ["-"]
     state = click.style(finding.state.ljust(STATE_WIDTH), fg=_COLOURS[finding.state])
     click.echo(f"{state}  {finding.name.ljust(NAME_WIDTH)}  {lines[0]}")
     for line in lines[1:]:
         click.echo(indent + line)
     if finding.remedy:
-        remedy = textwrap.wrap(finding.remedy, width - 3, break_on_hyphens=False, break_long_words=False)
-        click.echo("\n".join(f"{indent}{'-> ' if i == 0 else '   '}{line}" for i, line in enumerate(remedy)))
+        # A remedy is often a command to copy, so no word of it is broken.
+        remedy = textwrap.wrap(finding.remedy, width - len(_ARROW), break_on_hyphens=False, break_long_words=False)
+        for i, line in enumerate(remedy):
+            click.echo(indent + (_ARROW if i == 0 else " " * len(_ARROW)) + line)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ADAPTER_WEIGHTS = ("adapters.safetensors", PEFT_WEIGHTS, PEFT_PICKLE)
 """The names that an adapter's file of weights has in mlx-lm's format and in PEFT's. The last one is refused where it is opened."""
+MAX_SAVED_NAMES = 5
+"""The largest number of saved files that --watch names."""
 STATUS_WIDTH = 78
 """The width of the status line in characters. A shorter text is padded, so that nothing of the one before stays visible."""
 
@@ -141,6 +143,7 @@ def fix_command(
 
 
 def _settings(attempts: int, seconds: float, test_seconds: float, test_memory_gb: float) -> FixSettings:
+    """Return the settings that follow from the options of the same names."""
     from mlx_selfdebug.fixing import Effort, FixSettings, SuiteLimits
 
     limits = SuiteLimits(stall_s=test_seconds, memory_bytes=int(test_memory_gb * 10**9))
@@ -163,7 +166,7 @@ class _LazyModel:
 
 
 def _adapter_folder(path: Path) -> Path:
-    """Return the folder of the adapter: that of a run, or the given one. Raises UsageError if there is none."""
+    """Return the folder of the adapter that ``path`` names. Raises UsageError if it holds no adapter."""
     folder = adapter_folder(path)
     if not any((folder / name).exists() for name in ADAPTER_WEIGHTS):
         raise UsageError(
@@ -174,6 +177,7 @@ def _adapter_folder(path: Path) -> Path:
 
 
 def _fix(project: Project, model: _LazyModel, settings: FixSettings, tell: Callable[[str], None]) -> FixResult:
+    """Look for a change that fixes the project. ``tell`` is called with what is going on."""
     from mlx_selfdebug.fixing import fix_project
 
     return fix_project(project, model, settings=settings, tell=tell)
@@ -181,12 +185,14 @@ def _fix(project: Project, model: _LazyModel, settings: FixSettings, tell: Calla
 
 @dataclass(frozen=True)
 class _Output:
-    """What is printed of a result, and whether its change is applied."""
+    """What is printed of a result, and whether its change is applied. The fields are the options of the same names."""
 
     as_diff: bool
     as_json: bool
     explain: bool
+    """Whether the suspicious functions are shown as the model read them."""
     apply: bool
+    """Whether the change is written into the file of the project."""
     force: bool
     """Whether a change is applied to a file with uncommitted changes, too."""
 
@@ -225,7 +231,7 @@ def _watch(
 
     for names in saved_files(project):
         if names:
-            click.echo(f"\nsaved: {', '.join(names[:5])}")
+            click.echo(f"\nsaved: {', '.join(names[:MAX_SAVED_NAMES])}")
         try:
             output.show(_fix(project, model, settings, tell))
         except UsageError as error:  # What was saved may not be ready to be tested.
@@ -236,9 +242,10 @@ def _watch(
 
 @contextmanager
 def _status_line(quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Yield a function that shows on stderr what is going on.
+    """Yield a function that shows on stderr what is going on. It is called with texts such as "trying edits: 150".
 
-    In a terminal it overwrites a single line. Elsewhere each step gets a line of its own, without the numbers behind its colon.
+    In a terminal, each text overwrites the one before it in a single line. Elsewhere, only the part before the colon is printed,
+    once per step and on a line of its own.
     """
     is_terminal, last_step = sys.stderr.isatty(), ""
 

@@ -26,7 +26,7 @@ COMMANDS = {
     "fix": ("fix", "Make failing tests of a project pass with a small, proven change."),
     "try": ("try_", "Type a task with examples; watch the draft, its failure and the repair."),
     "push": ("push", "Upload an adapter or an exported model to the Hugging Face hub."),
-    "serve": ("serve", "Serve an adapter over HTTP, as OpenAI's API has it."),
+    "serve": ("serve", "Serve an adapter over HTTP, with OpenAI's API."),
     "report": ("report", "Write what a run did and found as HTML, Markdown or JSON."),
     "export": ("export", "Export an adapter for mlx-lm, PEFT or llama.cpp, or fused."),
     "estimate": ("estimate", "Estimate memory and time of each stage before it begins."),

@@ -25,6 +25,7 @@ COMPLETERS = {
 EVERYWHERE = ("model", "seed", "preset")
 """The settings that are options of every command with settings."""
 F = TypeVar("F", bound=Callable[..., Any])
+"""The type of a command's function. The decorators below return a function of the same type."""
 DEFAULT_RUN = "runs/default"
 
 run_option = click.option(
@@ -67,7 +68,11 @@ def setting_options(*sections: str) -> Callable[[F], F]:
 
 
 def overrides_of(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that the user gave, by dotted key. ``values`` are the keyword arguments that ``setting_options`` add."""
+    """Return the settings that the user gave on the command line, by dotted key.
+
+    ``values`` are the keyword arguments of the options that ``setting_options`` adds, such as ``collect__samples``. An option
+    that the user did not give is None.
+    """
     return {name.replace("__", "."): value for name, value in values.items() if value is not None}
 
 
@@ -97,17 +102,18 @@ def resolve_for(run_path: Path, config_file: Path | None, values: dict[str, Any]
         file=config_file,
         environment={} if watched else None,
         base=base,
-        default_preset="air" if base else _preset(),
+        # With a base, no preset is applied, and asking for this machine's preset would only import mlx.
+        default_preset="air" if base else _default_preset(),
     )
 
 
 def resolve_new(values: dict[str, Any]) -> Resolved:
     """Return the settings of a command that has neither a run nor a configuration file."""
-    return resolve(overrides=overrides_of(values), default_preset=_preset())
+    return resolve(overrides=overrides_of(values), default_preset=_default_preset())
 
 
-def _preset() -> str:
-    """Return the preset that is the default on this machine."""
+def _default_preset() -> str:
+    """Return the preset that is the default on this machine: "cpu" where MLX has no GPU, and otherwise "air"."""
     from mlx_selfdebug.models.backend import device_name
 
     return "cpu" if device_name() == "cpu" else "air"

@@ -20,5 +20,5 @@ class PathType(click.Path):
 
 
 def adapter_folder(path: Path) -> Path:
-    """Return the folder of the adapter that ``path`` names: that of a run, or ``path`` itself."""
+    """Return the folder of the adapter that ``path`` names: ``path/adapter`` if ``path`` is a run, or else ``path`` itself."""
     return path / "adapter" if (path / "adapter").is_dir() else path

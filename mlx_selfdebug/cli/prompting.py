@@ -1,7 +1,13 @@
-"""Read what a person types at a prompt, or what a pipe or a file holds, as commands and as tasks of several lines.
+"""Read commands and tasks from a prompt at which a person types, or from a pipe or a file.
 
-A line that begins with a slash is a command. All other lines make up a task, which ends with an empty line. As long as no line of
-it is an example, an empty line is a part of it, and only a second empty line ends it.
+A line that begins with a slash is a command. All other lines belong to a task of several lines:
+
+    Return twice x.
+    double(2) == 4
+                        an empty line after an example ends the task
+    /task starter       a command
+
+In a task without any example, one empty line is a part of the task, and only a second one in a row ends it.
 """
 
 from __future__ import annotations
@@ -16,27 +22,27 @@ import click
 from mlx_selfdebug.errors import UsageError
 
 PROMPT, MORE = "task> ", "    > "
-"""The prompt for the first line of a task or for a command, and that for each further line."""
+"""The prompt for a command or the first line of a task, and the prompt for each further line of a task."""
 _WITHOUT_EXAMPLES = "(no example yet; another empty line asks for a draft that is not checked)"
 _PASTE_AS_ONE = "set enable-bracketed-paste on"
-"""Lets the line editor take a pasted text of several lines as one input, whose empty lines do not end the task."""
+"""A setting of ``readline``: a pasted text of several lines becomes one input, so its empty lines do not end the task."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A line such as ``/task starter``."""
+    """A command, such as ``/task starter``."""
 
     name: str
-    """The word behind the slash."""
+    """The word behind the slash: "task"."""
     argument: str
-    """What follows that word."""
+    """The rest of the line, without the space before it: "starter"."""
 
 
 class Prompt:
     """A reader of tasks and commands from stdin.
 
     ``has_example`` decides whether a text has a line that is an example. If stdin is a terminal, each line is asked for with a
-    prompt, on stderr if stdout is not that terminal. Where Python has ``readline``, lines can be edited and recalled.
+    prompt, which goes to stderr if stdout is no terminal. Where Python has ``readline``, lines can be edited and recalled.
     """
 
     def __init__(self, has_example: Callable[[str], bool]) -> None:
@@ -51,8 +57,8 @@ class Prompt:
     def read(self) -> str | Command | None:
         """Return the text of the next task, the next command, or None at the end of the input.
 
-        A command ends a task that was being typed, which is dropped. Raises KeyboardInterrupt on Ctrl-C, after which ``drop``
-        forgets the lines that were typed before it, and UsageError if the input is not text in UTF-8.
+        A command in the middle of a task drops the task. Raises KeyboardInterrupt on Ctrl-C; the lines that were typed before it
+        are kept until ``drop`` is called. Raises UsageError if the input is not text in UTF-8.
         """
         while not self._is_at_end:
             line = self._read_line()
@@ -66,25 +72,32 @@ class Prompt:
                 return Command(name, argument.strip())
             if line.strip():
                 self._lines += line.split("\n")
-            elif self._lines and (not self._lines[-1].strip() or self._has_example("\n".join(self._lines))):
+            elif not self._lines:
+                pass  # Empty lines before a task mean nothing.
+            elif self._is_complete():
                 return self._take_task()
-            elif self._lines:
+            else:
                 self._lines.append("")
                 if self.is_interactive:
                     click.echo(f"{MORE}{_WITHOUT_EXAMPLES}", err=not self._edits_lines)
         return None
+
+    def _is_complete(self) -> bool:
+        """Return whether an empty line ends the task: it has an example, or its last line is empty, too."""
+        return not self._lines[-1].strip() or self._has_example("\n".join(self._lines))
 
     def drop(self) -> None:
         """Forget the lines of a task that is not complete."""
         self._lines.clear()
 
     def _take_task(self) -> str | None:
+        """Return the lines of the task as one text and forget them, or return None if there are none."""
         text = "\n".join(self._lines).strip("\n")
         self._lines.clear()
         return text or None
 
     def _read_line(self) -> str | None:
-        """Return the next line, or the several lines of a paste, without the end; None at the end of the input."""
+        """Return the next line, or all lines of a pasted text, without the last line end. Return None at the end of the input."""
         prompt = MORE if self._lines else PROMPT
         if self._edits_lines:
             try:

@@ -55,7 +55,7 @@ def push_command(
 
 
 def _plan(contents: Contents, repository: str, public: bool) -> str:
-    """Return what would be uploaded, as text."""
+    """Return a text that lists what would be uploaded (``--dry-run``)."""
     from mlx_selfdebug.columns import columns
 
     visibility = "public" if public else "private"
@@ -67,20 +67,22 @@ def _plan(contents: Contents, repository: str, public: bool) -> str:
 
 
 def _outcome(contents: Contents, pushed: Pushed) -> str:
-    """Return what was uploaded and how it is used, as text."""
-    what = "uploaded" if pushed.changed else "unchanged"
-    lines = [f"{what}: {pushed.address} ({'private' if pushed.private else 'public'})"]
+    """Return a text that says what was uploaded and how to use it."""
+    change = "uploaded" if pushed.changed else "unchanged"
+    lines = [f"{change}: {pushed.address} ({'private' if pushed.private else 'public'})"]
     if pushed.others:
         lines.append(f"left as they are: {', '.join(pushed.others)}")
     return "\n".join([*lines, "", contents.use])
 
 
 def _amount(contents: Contents) -> str:
+    """Return the number and size of the files as the beginning of a sentence: "3 files, 17.3 MB,"."""
     n_files = len(contents.files)
     return f"{n_files} file{'s' * (n_files != 1)}, {contents.n_bytes / 1e6:.1f} MB,"
 
 
 def _json(contents: Contents, repository: str, public: bool, pushed: Pushed | None = None) -> str:
+    """Return the plan of an upload and, once it is done, its result, as one JSON object."""
     plan = {
         "repository": repository,
         "private": not public,

@@ -66,9 +66,8 @@ def _overview(path: Path) -> dict[str, Any]:
     """Return how far a run has come. If its database cannot be read, the reason is printed, and the counts are None."""
     try:
         with reading(path) as db:
-            attempts, pairs = (
-                db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("attempts", "pairs")
-            )
+            attempts = db.execute("SELECT count(*) FROM attempts").fetchone()[0]
+            pairs = db.execute("SELECT count(*) FROM pairs").fetchone()[0]
             done = [row["name"] for row in db.execute("SELECT name FROM stages WHERE done ORDER BY name")]
     except StoreError as error:
         click.echo(error.text, err=True)
@@ -238,13 +237,13 @@ def track(run_path: Path, trackers: str, as_json: bool) -> None:
     """
     from mlx_selfdebug.tracking import send_run
 
-    sent = send_run(run_path, trackers)
+    results = send_run(run_path, trackers)
     if as_json:
-        click.echo(json.dumps([asdict(each) for each in sent]))
+        click.echo(json.dumps([asdict(result) for result in results]))
     else:
-        for each in sent:
-            points = "1 point" if each.points == 1 else f"{each.points} points"
-            click.echo(f"{each.tracker}: {points} sent. To see them: {each.view}")
+        for result in results:
+            points = "1 point" if result.points == 1 else f"{result.points} points"
+            click.echo(f"{result.tracker}: {points} sent. To see them: {result.view}")
 
 
 @runs_command.command("upgrade")

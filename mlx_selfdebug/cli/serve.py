@@ -87,12 +87,12 @@ def serve_command(
     opened = open_run_adapter(source, model_name or "") if source else None
     base = opened.model_name if opened else model_name or ""
     load = model_loader(base, opened.adapter if opened else None, progress(quiet=quiet))
-    known_as = name or "-".join([Path(base).name, *([opened.run.resolve().name] if opened else [])])
-    # Each request is logged as it ends. The logs of mlx-lm tell much more, and nothing that matters here.
+    default_name = f"{Path(base).name}-{opened.run.resolve().name}" if opened else Path(base).name
+    # Our server logs one line for each request. mlx-lm logs much more at this level, but nothing that a user of the server needs.
     logging.getLogger("mlx_selfdebug.exporting").setLevel(logging.WARNING if quiet else logging.INFO)
-    with Server(load, known_as, host=host, port=port, origins=origins) as server:
+    with Server(load, name or default_name, host=host, port=port, origins=origins) as server:
         server.wait_until_loaded()
-        # From the announcement on, which promises that Ctrl-C ends it, an interrupt is no error.
+        # The announcement says that Ctrl-C ends the server, so from then on an interrupt is no error.
         try:
             click.echo(_as_json(server, base, source) if as_json else _announcement(server, base, source))
             if server.is_open:
@@ -103,10 +103,10 @@ def serve_command(
 
 
 def _announcement(server: Server, base: str, source: Path | None) -> str:
-    """Return where the model is served, and how it is asked."""
-    what = f"{base} with the adapter of {source}" if source else base
+    """Return a text that says where the model is served, with an example of a request in a shell and in Python."""
+    model = f"{base} with the adapter of {source}" if source else base
     examples = EXAMPLES.format(address=server.address, name=server.name, task=TASK)
-    return f"{server.name} is served at {server.address}: {what}. Ctrl-C ends it.\n\n{examples}"
+    return f"{server.name} is served at {server.address}: {model}. Ctrl-C ends it.\n\n{examples}"
 
 
 def _as_json(server: Server, base: str, source: Path | None) -> str:

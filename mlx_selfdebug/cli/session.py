@@ -1,8 +1,11 @@
-"""Provide what the commands of stages share: their options, and a session, which is one call of such a command.
+"""Provide what the commands ``run``, ``collect``, ``train``, ``eval`` and ``estimate`` share: their options, and a session.
 
-@stage_command("collect", "collect", "train", "sandbox", "budget")
-def collect_command(session: Session) -> None:
-    ...  # its docstring is the help of the command
+A session is one call of such a command. It holds the settings and options of the call, and has a method for each step that
+several of these commands take, such as opening the run or checking the sandbox.
+
+    @stage_command("collect", "collect", "train", "sandbox", "budget")  # the command's name, then sections of the settings
+    def collect_command(session: Session) -> None:
+        ...  # its docstring is the help of the command
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ STAGES: Mapping[str, str] = {"collect": "collect", "train": "train", "eval": "ev
 Body = Callable[["Session"], int | None]
 """A function that does what a command does, and returns the exit code or None."""
 Decorator = Callable[[Any], Any]
+"""A decorator of click, such as an option."""
 
 
 def stage_command(name: str, *sections: str, more: Sequence[Decorator] = ()) -> Callable[[Body], click.Command]:
@@ -60,13 +64,20 @@ def stage_command(name: str, *sections: str, more: Sequence[Decorator] = ()) -> 
             adapters: tuple[str, ...] = (),
             **values: Any,
         ) -> int:
-            if not watched:
+            if not watched:  # A watched process is given the folder of its rank.
                 run_path = folder_of_rank(run_path, launched_rank() or 0)
             resolved = options.resolve_for(run_path, config_file, values, watched=watched)
             if dry_run:
                 click.echo(options.show_settings(resolved))
                 return 0
-            flags = _Flags(as_json, quiet, allow_weak_sandbox, watched, n_deaths, adapters)
+            flags = _Flags(
+                as_json=as_json,
+                quiet=quiet,
+                allow_weak_sandbox=allow_weak_sandbox,
+                watched=watched,
+                n_deaths=n_deaths,
+                adapters=adapters,
+            )
             session = Session(run_path, resolved, flags)
             if "track" in sections:
                 session.require_trackers()
@@ -89,8 +100,11 @@ class _Flags:
     """The options of a stage command that are not settings."""
 
     as_json: bool
+    """Whether stdout carries only JSON."""
     quiet: bool
+    """Whether no progress is shown."""
     allow_weak_sandbox: bool
+    """Whether programs of a model are run even where they cannot be fully confined."""
     watched: bool
     """Whether another process of this package supervises this one. The supervising process makes all announcements."""
     n_deaths: int
@@ -108,7 +122,7 @@ class Session:
         self.flags = flags
         self.as_json = flags.as_json
         self.group: Group = ALONE
-        """The machines that compute this stage together, once they have joined."""
+        """The machines that compute this stage together. Before ``join``, it is this machine alone."""
         self.is_first = not launched_rank()
         """Whether this is the only process, or that of rank 0. The others print nothing but errors."""
         self.progress: Progress = progress(quiet=flags.quiet or not self.is_first)
@@ -122,6 +136,7 @@ class Session:
 
     @property
     def config(self) -> Config:
+        """The settings of this call."""
         return self.resolved.config
 
     def say(self, text: str) -> None:
@@ -161,10 +176,13 @@ class Session:
 
     def stage(self, name: str) -> int:
         """Run a stage in a process of its own, start it again if it dies, and return its exit code."""
-        arguments = [*(["--quiet"] if self.flags.quiet else []), *(["--json"] if self.as_json else [])]
-        arguments += ["--debug"] if "--debug" in sys.argv else []
-        if self.allow_weak_sandbox:
-            arguments.append("--allow-weak-sandbox")
+        flags = {
+            "--quiet": self.flags.quiet,
+            "--json": self.as_json,
+            "--debug": "--debug" in sys.argv,
+            "--allow-weak-sandbox": self.allow_weak_sandbox,
+        }
+        arguments = [flag for flag, is_set in flags.items() if is_set]
         return supervise(
             lambda n_deaths: process_command(name, self.run_path, n_deaths, arguments),
             self.run_path,
@@ -181,7 +199,7 @@ class Session:
         return 0
 
     def _report_death(self, stage: str, n: int, death: Death) -> None:
-        """Record and report the n-th death of a stage's process."""
+        """Store and print the n-th death of the process of ``stage``. Only deaths in this call of the command are counted."""
         from mlx_selfdebug.store import Family, Run
 
         with Run(self.run_path) as run:
@@ -217,7 +235,7 @@ class Session:
         self.group = join()
         if self.group.size > 1:
             self.group.require_same({f"version of {name}": version for name, version in versions().items()})
-            # A machine that joins later has no settings of the run yet, so those of rank 0 count.
+            # A machine that joins later does not have the settings of the run yet, so all take the settings of rank 0.
             settings = self.group.agree(lambda: flatten(self.config))
             self.resolved = replace(self.resolved, config=load_config(overrides=settings, environment={}))
 
@@ -253,6 +271,7 @@ class Session:
         return self.open()
 
     def model(self) -> Model:
+        """Load the model of the run. Raises ModelError if it cannot be loaded."""
         from mlx_selfdebug.models.load import load_model
 
         return load_model(self._resolve_model(), progress=self.progress)

@@ -85,8 +85,8 @@ def _evaluate(session: Session, run: Run, model: Model, adapter: Adapter, others
     return result
 
 
-def _require_way_on(run: Run) -> None:
-    """Raise TrainingError, which says what to do instead, if a run that is not finished can never be trained."""
+def _require_trainable(run: Run) -> None:
+    """Raise TrainingError if a run can never be trained, as one without pairs. The error says what to do instead."""
     from mlx_selfdebug.errors import TrainingError
     from mlx_selfdebug.training.dead_end import dead_end
 
@@ -167,7 +167,7 @@ def run_command(session: Session) -> int:
         if run.summary_path.exists() and launched_rank() is None:
             _show(session, run)
             return 0
-        _require_way_on(run)
+        _require_trainable(run)
     with session.tracking():
         return session.stages()
 
@@ -252,6 +252,6 @@ def eval_command(session: Session) -> None:
     session.require_sandbox()
     session.join()
     with session.open_existing() as run, session.tracking():
-        _require_way_on(run)
+        _require_trainable(run)
         share_folder(run.group, run.adapter_path)
         _finish(session, run, _evaluate(session, run, session.model(), open_adapter(run.adapter_path), others))

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -209,8 +209,7 @@ def audit(
     ctx.exit(1 if any(audit.problem for audit in audits) else 0)
 
 
-_Catch = Literal["caught", "by_hidden", "by_public"]
-_CATCHES: tuple[_Catch, ...] = get_args(_Catch)
+_CatchField = Literal["caught", "by_hidden", "by_public"]
 """The fields of an audit that say how many mutants were caught: by any checks, by the hidden ones, by the public ones."""
 
 
@@ -226,23 +225,25 @@ def _audit_text(audits: Sequence[TaskAudit], weak_share: float) -> str:
         for audit in weak
         for mutant in audit.survivors
     ]
-    caught, by_hidden, by_public = (_total_share(audits, name) for name in _CATCHES)
+    n_mutants = sum(len(audit.runs) for audit in audits)
     lines.append(
-        f"{len(audits)} tasks, {sum(len(audit.runs) for audit in audits)} mutants: at least {caught} caught, {by_hidden} by hidden "
-        f"checks, {by_public} by public ones; {len(weak)} tasks weak (below {weak_share:.0%})"
+        f"{len(audits)} tasks, {n_mutants} mutants: at least {_total_share(audits, 'caught')} caught, "
+        f"{_total_share(audits, 'by_hidden')} by hidden checks, {_total_share(audits, 'by_public')} by public ones; "
+        f"{len(weak)} tasks weak (below {weak_share:.0%})"
     )
     return "\n".join([columns(rows, right=(1, 2, 3)), *lines])
 
 
 def _audit_row(audit: TaskAudit, flag: str) -> list[str]:
+    """Return the row of a task in the table of audits. ``flag`` is its last cell: "weak" or ""."""
     n = len(audit.runs)
     return [audit.task_id, str(n), _percent(audit.by_hidden, n), _percent(audit.by_public, n), flag]
 
 
-def _total_share(audits: Sequence[TaskAudit], field: _Catch) -> str:
-    """Return the share of all mutants that were caught by any checks, by the hidden ones or by the public ones.
+def _total_share(audits: Sequence[TaskAudit], field: _CatchField) -> str:
+    """Return the share of the mutants of all tasks that were caught, such as "87.5%".
 
-    Tasks without such checks do not count.
+    ``field`` says by which checks. A task that has no such checks does not count; its field is None.
     """
     counted = [audit for audit in audits if audit.runs and getattr(audit, field) is not None]
     return _percent(sum(getattr(audit, field) for audit in counted), sum(len(audit.runs) for audit in counted))
@@ -283,14 +284,15 @@ def overlap(train: str, test: str, above: float | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([vars(pair) for pair in near]))
         return
-    shown = near or [pair for pair in [nearest_pair(tasks, others)] if pair]
-    if shown:
+    nearest = None if near else nearest_pair(tasks, others)
+    if shown := near or ([nearest] if nearest else []):
         click.echo(_overlap_text(shown))
     note = "" if near else "; the nearest is shown"
     click.echo(f"{len(tasks)} x {len(others)} tasks: {len(near)} pairs at or above {above:g}{note}")
 
 
 def _overlap_text(pairs: Sequence[Overlap]) -> str:
+    """Return pairs of similar tasks as a table, one row per pair."""
     rows = [["trained on", "tested on", "text", "jaccard", "code"]]
     for pair in pairs:
         shares = (pair.containment, pair.jaccard, pair.code)

@@ -90,8 +90,8 @@ def try_command(
     require_sandbox(transcript.say, allow_weak=allow_weak_sandbox)
     path = run_path or adapter
     opened = open_run_adapter(path, model or "") if path else None
-    given = {"model": opened.model_name if opened else model, "seed": seed, "eval__tokens": tokens}
-    config = (options.resolve_for(path, None, given) if path else options.resolve_new(given)).config
+    values = {"model": opened.model_name if opened else model, "seed": seed, "eval__tokens": tokens}
+    config = (options.resolve_for(path, None, values) if path else options.resolve_new(values)).config
     with Tryout(
         load_model(config.model, progress=progress(quiet=quiet)),
         config,
@@ -100,7 +100,8 @@ def try_command(
         allow_weak_sandbox=allow_weak_sandbox,
     ) as tryout:
         prompt = Prompt(has_example)
-        transcript.say(f"{config.model}{f' with the adapter of {path}; /base switches to the base' if path else ''}")
+        with_adapter = f" with the adapter of {path}; /base switches to the base" if path else ""
+        transcript.say(f"{config.model}{with_adapter}")
         if prompt.is_interactive:
             transcript.say(GREETING)
         return Dialogue(tryout, transcript, prompt, config.seed, as_json=as_json).hold()

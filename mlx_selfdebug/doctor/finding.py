@@ -15,6 +15,7 @@ class Finding:
     """One fact about the machine."""
 
     name: str
+    """What the fact is about, such as "memory"."""
     state: State
     value: str
     """The fact as text for a person, or ``-`` if it is not known."""
@@ -23,13 +24,16 @@ class Finding:
 
 
 def ok(name: str, value: str) -> Finding:
+    """Return a finding whose state is ok."""
     return Finding(name, "ok", value)
 
 
 def judged(name: str, value: str, *cases: tuple[bool, State, str]) -> Finding:
-    """Return a finding by the first of ``cases`` that holds, or an ok finding if none does.
+    """Return a finding with the state of the first case that holds, or an ok finding if none holds.
 
-    A case consists of whether it holds, the state, and how to fix it.
+    A case consists of whether it holds, the state, and how to fix it:
+
+        judged("disk", "0.5 GB free", (free < 1e9, "problem", "free some space"), (free < 5e9, "warning", "free some space"))
     """
     for holds, state, remedy in cases:
         if holds:
@@ -40,4 +44,6 @@ def judged(name: str, value: str, *cases: tuple[bool, State, str]) -> Finding:
 def worst(findings: Sequence[Finding]) -> State:
     """Return the worst state of any finding, or "ok" if there are no findings."""
     states = {finding.state for finding in findings}
-    return "problem" if "problem" in states else "warning" if "warning" in states else "ok"
+    if "problem" in states:
+        return "problem"
+    return "warning" if "warning" in states else "ok"

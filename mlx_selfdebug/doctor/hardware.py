@@ -72,6 +72,7 @@ def _cores(machine: Machine) -> str:
 
 
 def _memory(n_bytes: int, training_gb: float) -> Finding:
+    """Check that the memory suffices for a small model and, beside the system, for the training budget."""
     room = (n_bytes - SYSTEM_BYTES) / 1e9
     return judged(
         "memory",
@@ -86,7 +87,7 @@ def _memory(n_bytes: int, training_gb: float) -> Finding:
 
 
 def _wired(machine: Machine, training_gb: float) -> Finding:
-    """Check how much memory the GPU may keep: the limit that the owner has set, or else a share that macOS chooses."""
+    """Check how much memory the GPU may keep resident: the limit that the owner has set, or a share that macOS chooses."""
     limit = machine.wired_limit_bytes
     if limit is None:
         return ok("wired limit", "the system's own")

@@ -1,4 +1,9 @@
-"""Check the machines of a hosts file: whether each can be reached, has the same packages, and how fast they are connected."""
+"""Check the machines of a hosts file: whether each can be reached and has the same packages, and how fast they are connected.
+
+A hosts file is what ``mlx.launch --hostfile`` reads:
+
+    [{"ssh": "first.local", "ips": ["192.168.0.10"]}, {"ssh": "second.local", "ips": ["192.168.0.11"]}]
+"""
 
 from __future__ import annotations
 
@@ -20,12 +25,14 @@ from mlx_selfdebug.machine.versions import versions
 CONNECT_S = 5
 """The seconds within which a machine has to answer to ssh."""
 VERSIONS_S, LINK_S = 60.0, 180.0
-"""The seconds that asking for versions and measuring the link may take."""
+"""The longest time to wait for the versions of a machine, and for the measurement of the link, in seconds."""
 LOCAL = "127.0.0.1"
-_EXAMPLE = "examples/hosts.json shows the form of a hosts file"
-_ASK = "import json; from mlx_selfdebug.machine.versions import versions; print(json.dumps(versions()))"
+"""The name by which a hosts file lists this machine itself. It is checked without ssh."""
+_HINT = "examples/hosts.json shows the form of a hosts file"
+_PRINT_VERSIONS = "import json; from mlx_selfdebug.machine.versions import versions; print(json.dumps(versions()))"
+"""The Python program that a machine runs to tell the versions of its packages."""
 _SLOW_BYTES_PER_S = 50e6
-"""A link slower than this takes longer for the gradient of a step than many a step takes to compute."""
+"""Over a link slower than this, sending the gradients of a training step often takes longer than computing them."""
 
 
 @dataclass(frozen=True)
@@ -33,26 +40,29 @@ class Host:
     """A machine of a hosts file."""
 
     ssh_hostname: str
-    """The name under which ssh reaches it."""
+    """The name under which ssh reaches the machine."""
     ips: Sequence[str]
-    """Its addresses on the link between the machines."""
+    """The addresses of the machine on the link between the machines."""
     rdma: Sequence[Any]
-    """The RDMA device that connects it with each machine, or None for itself. It is empty without such devices."""
+    """For each machine of the file, the RDMA device that connects this one with it, or None for this one itself.
+
+    It is empty if the file names no such devices.
+    """
 
 
 def examine_hosts(file: Path) -> Iterator[Finding]:
     """Yield the findings about the machines that the hosts ``file`` of ``mlx.launch`` lists.
 
-    Raises UsageError if the file cannot be read.
+    The link between the machines is measured only if all of them are ok. Raises UsageError if the file cannot be read.
     """
     hosts, backend = read_hosts(file)
-    all_are_well = True
+    all_are_ok = True
     for rank, host in enumerate(hosts):
         finding = _examine_host(f"rank {rank}", host)
-        all_are_well = all_are_well and finding.state == "ok"
+        all_are_ok = all_are_ok and finding.state == "ok"
         yield finding
     yield _examine_backend(hosts, backend)
-    if not all_are_well:
+    if not all_are_ok:
         yield Finding("link", "warning", "not measured", "fix the machines above first")
     elif len(hosts) == 1:
         yield Finding("link", "warning", "a single machine", f"list more machines in {file}")
@@ -61,9 +71,10 @@ def examine_hosts(file: Path) -> Iterator[Finding]:
 
 
 def read_hosts(file: Path) -> tuple[list[Host], str]:
-    """Return the machines and the backend of a hosts file, in the form that ``mlx.launch`` reads. Raises UsageError.
+    """Return the machines that a hosts file lists, and the backend that it names, or "" if it names none.
 
-    The file holds a list of machines, or an object with this list as "hosts", in which the backend may be named.
+    The file holds a list of machines, or an object such as ``{"backend": "ring", "hosts": [...]}``. Raises UsageError if it
+    cannot be read, has another form or lists no machine.
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -71,16 +82,16 @@ def read_hosts(file: Path) -> tuple[list[Host], str]:
         hosts = [Host(machine["ssh"], machine.get("ips", []), machine.get("rdma", [])) for machine in machines]
         backend = content.get("backend", "") if isinstance(content, dict) else ""
     except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror or error}", hint=_EXAMPLE) from error
+        raise UsageError(f"{file} cannot be read: {error.strerror or error}", hint=_HINT) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UsageError(f"{file} is not a hosts file of mlx.launch: {error!r}", hint=_EXAMPLE) from error
+        raise UsageError(f"{file} is not a hosts file of mlx.launch: {error!r}", hint=_HINT) from error
     if not hosts:
-        raise UsageError(f"{file} lists no machines", hint=_EXAMPLE)
+        raise UsageError(f"{file} lists no machines", hint=_HINT)
     return hosts, backend
 
 
 def _examine_host(name: str, host: Host) -> Finding:
-    """Return whether a machine can be reached and has the packages of this one."""
+    """Return the finding that says whether a machine can be reached and has the same packages as this one."""
     label = f"{host.ssh_hostname} ({', '.join(host.ips) or 'no address'})"
     if host.ssh_hostname != LOCAL:
         error = _error_of(_ssh(host.ssh_hostname, ["true"]), CONNECT_S * 2)
@@ -89,13 +100,13 @@ def _examine_host(name: str, host: Host) -> Finding:
                 name, "problem", f"{label}: {error}",
                 f"turn on Remote Login there, and see that this works without a password: ssh {host.ssh_hostname}",
             )  # fmt: skip
-    command = [sys.executable, "-c", _ASK]
+    command = [sys.executable, "-c", _PRINT_VERSIONS]
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             command if host.ssh_hostname == LOCAL else _ssh(host.ssh_hostname, command),
             capture_output=True, text=True, timeout=VERSIONS_S, stdin=subprocess.DEVNULL,
         )  # fmt: skip
-        theirs = json.loads(done.stdout)
+        theirs = json.loads(completed.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return Finding(
             name, "problem", f"{label}: this package does not run there",
@@ -113,7 +124,10 @@ def _examine_host(name: str, host: Host) -> Finding:
 
 
 def _examine_backend(hosts: Sequence[Host], backend: str) -> Finding:
-    """Return which backend the hosts file asks for, and which one suits the machines."""
+    """Return the finding that says whether the backend of the hosts file suits the machines.
+
+    With RDMA devices between all pairs of machines, "jaccl" is faster than "ring", the default.
+    """
     has_rdma = all(len(host.rdma) == len(hosts) for host in hosts) and len(hosts) > 1
     best = "jaccl" if has_rdma else "ring"
     if (backend or "ring") in (best, "mpi", "nccl", "jaccl-ring"):
@@ -127,7 +141,7 @@ def _examine_backend(hosts: Sequence[Host], backend: str) -> Finding:
 
 
 def _examine_link(file: Path) -> Finding:
-    """Return how fast the machines are connected, measured by starting a small program on all of them."""
+    """Return the finding that says how fast the machines are connected. ``mlx.launch`` starts a program on all of them."""
     folder = Path(sys.executable).parent
     launcher = shutil.which("mlx.launch", path=os.pathsep.join([str(folder), os.environ.get("PATH", "")]))
     if launcher is None:
@@ -142,35 +156,49 @@ def _examine_link(file: Path) -> Finding:
         "-m",
         "mlx_selfdebug.distributed.measure",
     ]
+    by_hand = f"try it by hand: {shlex.join(command)}"
     try:
-        # mlx.launch reads its standard input all the time, so that is a pipe to which nothing is written.
-        with subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=_without_rank(),
-        ) as process:
-            try:
-                output, errors = process.communicate(timeout=LINK_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                firewall = "see whether a firewall blocks the ports from 32323 on"
-                return Finding("link", "problem", f"no answer within {LINK_S:.0f} s", firewall)
+        output, errors = _run_on_all(command)
+    except OSError as error:
+        return Finding("link", "problem", f"it could not be measured: {error}", by_hand)
+    except subprocess.TimeoutExpired:
+        firewall = "see whether a firewall blocks the ports from 32323 on"
+        return Finding("link", "problem", f"no answer within {LINK_S:.0f} s", firewall)
+    try:
+        # The program prints one line of JSON, and mlx.launch may print other lines before it.
         link = json.loads(output.strip().splitlines()[-1])
-    except (OSError, ValueError, IndexError):
+    except (ValueError, IndexError):
         lines = [line for line in errors.splitlines() if line.strip()] or ["it printed nothing"]
-        return Finding(
-            "link", "problem", f"it could not be measured: {lines[-1]}", f"try it by hand: {shlex.join(command)}"
-        )
+        return Finding("link", "problem", f"it could not be measured: {lines[-1]}", by_hand)
     speed = link["bytes_per_s"]
     value = f"{link['latency_s'] * 1e3:.2g} ms for a small sum, {speed / 1e6:,.0f} MB/s in a large one, {link['ranks']} ranks"
     slow = "training waits for this link; collecting and evaluating hardly do. Use a cable: Thunderbolt or Ethernet"
     return judged("link", value, (speed < _SLOW_BYTES_PER_S, "warning", slow))
 
 
+def _run_on_all(command: Sequence[str]) -> tuple[str, str]:
+    """Run a command of ``mlx.launch``, and return what it has written to stdout and to stderr.
+
+    Raises OSError if it cannot be started, and TimeoutExpired after ``LINK_S`` seconds.
+    """
+    # mlx.launch reads its standard input all the time, so that is a pipe to which nothing is written.
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_without_rank(),
+    ) as process:
+        try:
+            return process.communicate(timeout=LINK_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+
+
 def _without_rank() -> dict[str, str]:
+    """Return the environment of this process without the variables by which MLX knows the ranks of an earlier launch."""
     return {name: value for name, value in os.environ.items() if name not in ("MLX_RANK", "MLX_HOSTFILE")}
 
 
@@ -180,13 +208,14 @@ def _ssh(host: str, command: Sequence[str]) -> list[str]:
 
 
 def _error_of(command: Sequence[str], timeout: float) -> str | None:
-    """Run a command, and return the last line of its errors if it fails, or else None."""
+    """Run a command for at most ``timeout`` seconds. Return why it failed, in one line, or None if it succeeded."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
     except FileNotFoundError:
         return f"{command[0]} is not installed here"
     except subprocess.TimeoutExpired:
         return f"no answer within {timeout:.0f} s"
-    if done.returncode == 0:
+    if completed.returncode == 0:
         return None
-    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    lines = completed.stderr.strip().splitlines()
+    return lines[-1] if lines else f"exit code {completed.returncode}"

@@ -14,11 +14,13 @@ from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.machine.versions import installed_version
 
 MIN_PYTHON = (3, 11)
+"""The oldest version of Python that the package runs on."""
 MIN_GFLOPS = 10.0
 """A CPU that multiplies matrices more slowly than this most likely has no optimized BLAS."""
 MATRIX_SIZE = 1024
+"""The number of rows and columns of the matrices that are multiplied."""
 REFERENCE_S = 0.5
-"""A product of two matrices that takes longer than this means the reference BLAS, and need not be measured again."""
+"""A product that takes longer than this many seconds shows that there is no optimized BLAS, so it is not repeated."""
 _BLAS_REMEDY = "sudo apt-get install libopenblas0-pthread   (or: pip install mkl)"
 
 

@@ -40,19 +40,19 @@ def examine_sandbox() -> Iterator[Finding]:
     except SelfDebugError as error:
         yield Finding("sandbox", "problem", "-", _with_hint(error))
         return
-    # At level "none", limits may hold, but no escape was stopped.
+    # Each probe is an attempt to escape. At level "none" nothing confines a program, even if limits on time and memory hold.
     counted = [probe for probe in isolation.probes if isolation.level != "none" or probe.group != "limits"]
     tried = [probe for probe in counted if probe.held is not None]
     n_held = sum(bool(probe.held) for probe in tried)
-    remedy = f"a program could {'; '.join(isolation.open_ways)}: {_confine()}"
+    remedy = f"a program could {'; '.join(isolation.open_ways)}: {_confinement_remedy()}"
     state = _STATES[isolation.level]
     value = f"{isolation.level}: {n_held} of {len(tried)} escapes stopped"
     yield Finding("sandbox", state, value, "" if state == "ok" else remedy)
     yield Finding("sandbox layers", "ok", ", ".join(isolation.layers) or "-")
 
 
-def _confine() -> str:
-    """Return how to have programs confined better, and how to run them nevertheless."""
+def _confinement_remedy() -> str:
+    """Return what to do so that programs are confined better, and how to run them without that."""
     if sys.platform == "darwin":
         return "run mlx-selfdebug under a user account without files that matter, and pass --allow-weak-sandbox"
     install = (
@@ -64,7 +64,7 @@ def _confine() -> str:
 def examine_hub() -> Finding:
     """Check whether the model hub answers, or whether an environment variable says not to ask it."""
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    # As for the hub's client, the first of these variables that is not empty decides.
+    # The hub's client goes by the first of these variables that is not empty.
     variable = next((name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if os.environ.get(name)), None)
     if variable and os.environ[variable].upper() in ("1", "TRUE", "YES", "ON"):
         return Finding("hub", "warning", f"offline by {variable}", f"intended? Then ignore this; else unset {variable}")
@@ -116,7 +116,7 @@ def examine_folders(model: str) -> Iterator[Finding]:
 
 
 def _disks(folders: Mapping[str, Path]) -> Iterator[Finding]:
-    """Check the free space where each of ``folders`` is or will be. Of several folders on one disk, the first stands for all."""
+    """Check the free space where each of ``folders`` is or will be. Each disk is reported once, with its first folder's name."""
     from mlx_selfdebug.machine.cache_folder import CACHE_VARIABLE
 
     remedy = f"free some disk space, or set {CACHE_VARIABLE} and HF_HOME to folders on another disk"
@@ -149,6 +149,7 @@ def _cache(cache: Path) -> Finding:
 
 
 def _model(name: str) -> Finding:
+    """Check whether a model is on this machine and can be read. Nothing is downloaded."""
     from mlx_selfdebug.models.resolve import resolve_model
 
     file = Path(os.path.expanduser(name))
@@ -164,7 +165,7 @@ def _model(name: str) -> Finding:
 
 
 def _gguf(name: str, file: Path) -> Finding:
-    """Check that a GGUF file is of a kind that is read. Only its header is read, and it is not repacked.
+    """Check that our importer can read a GGUF file, by the header alone. Loading the model later repacks the whole file.
 
     Raises FormatError if the file is damaged or of another kind.
     """

@@ -66,7 +66,7 @@ class Arm:
     about: str
     """What follows the failed program, in a few words."""
     then: Literal["drafts", "repairs", "nothing"]
-    """What the model writes, after the search if there is one.
+    """What the model writes once the search, if there is one, has found nothing.
 
     Each repair is made from the attempt before it. After a search, all repairs are made from the program that was searched.
     """
@@ -140,15 +140,16 @@ def play_of(
 ) -> Play:
     """Return the play of ``arm`` for ``model``.
 
-    ``begun`` gives, by task id, the attempt with which the arm begins. Up to ``tokens`` tokens may be generated per task, including
-    the tokens of a draft in ``begun``, and up to ``forks`` forks of the whole rest may be made per program.
+    ``begun`` gives, by task id, the attempt with which the arm begins. At most ``tokens`` tokens are generated per task,
+    including those of the draft in ``begun``. At most ``forks`` forks that rewrite the whole rest are made per program.
     """
-    given = {id_: [attempt] for id_, attempt in begun.items()}
-    decoding, policy = replace(decoding, feedback=arm.feedback), arm.policy(tokens, forks)
+    decoding = replace(decoding, feedback=arm.feedback)
+    policy = arm.policy(tokens, forks)
     if arm.of_another:
         borrowed = _facts_of_another(tasks, begun)
-        decoding, policy = replace(decoding, borrowed=borrowed), _OnTasks(borrowed, policy)
-    return Play(ArmKey(model, arm.name), tasks, policy, decoding, given)
+        decoding = replace(decoding, borrowed=borrowed)
+        policy = _OnTasks(borrowed, policy)
+    return Play(ArmKey(model, arm.name), tasks, policy, decoding, {id_: [attempt] for id_, attempt in begun.items()})
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ class _OnTasks:
 
 
 def _facts_of_another(tasks: Sequence[Task], begun: Mapping[str, Attempt]) -> dict[str, Attempt]:
-    """Return, by task id, the attempt on the next other task that failed with facts. After the last task comes the first.
+    """Return, by task id, the attempt on the next other task that failed with facts. After the last task, the first one is next.
 
     A task is left out if no other task failed with facts. Two bugs of the same task have the same statement, so they count as the
     same task.

@@ -51,13 +51,16 @@ class _StoredBug(TypedDict):
     task: str
     """The id of the task that the bug was put into."""
     operator: str
+    """The name of the operator that made the bug, such as "constant"."""
 
 
 class _StoredBugs(TypedDict):
     """The record of one set of bugs."""
 
     source: str
+    """The value of ``eval.bugs`` with which they were drawn."""
     units: list[_StoredBug]
+    """The bugs."""
 
 
 def require_bug_source(source: str) -> None:
@@ -142,6 +145,7 @@ def _candidates(source: str, origins: Sequence[Task], seed: int) -> dict[str, li
 
 
 def _warn_of_left_out(source: str, tasks: Sequence[Task]) -> None:
+    """Log a warning if bugs are to be put into ``tasks`` and some of these are not Python."""
     domains = [task.domain for task in tasks if task.domain not in MUTABLE]
     if source == OPERATORS and domains:
         names = sorted(set(domains))
@@ -152,11 +156,12 @@ def _warn_of_left_out(source: str, tasks: Sequence[Task]) -> None:
 
 
 def _refuse_trained_on(run: Run, tasks: Sequence[Task]) -> None:
+    """Raise TaskError if one of ``tasks`` is also a training task of the run."""
     trained = {_problem(id_) for id_ in run.facts().training_tasks}
-    seen = sorted(task.id for task in tasks if _problem(task.id) in trained)
-    if seen:
+    trained_on = sorted(task.id for task in tasks if _problem(task.id) in trained)
+    if trained_on:
         raise TaskError(
-            f"{len(seen)} of the tasks that bugs are taken from were trained on, {seen[0]} among them",
+            f"{len(trained_on)} of the tasks that bugs are taken from were trained on, {trained_on[0]} among them",
             hint="take bugs from tasks that the run was not trained on: --eval-bugs operators",
         )
 

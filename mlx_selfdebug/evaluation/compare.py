@@ -132,9 +132,7 @@ def compare(first: StoredRun, second: StoredRun) -> Comparison:
     if bugs[0] and bugs[1]:
         shared.append(_SharedHalf(bugs[0], bugs[1]))
     _refuse_incomparable(first, second, shared)
-    halves = [half.compared() for half in shared if half.tasks]
-    corrected = iter(holm([row.p for half in halves for row in half.rows]))
-    halves = [replace(half, rows=tuple(replace(row, p_holm=next(corrected)) for row in half.rows)) for half in halves]
+    halves = _corrected([half.compared() for half in shared if half.tasks])
     return Comparison(
         tasks=halves[0].tasks,
         rows=halves[0].rows,
@@ -142,6 +140,16 @@ def compare(first: StoredRun, second: StoredRun) -> Comparison:
         differences=_differences(first, second),
         bugs=halves[1] if len(halves) > 1 else None,
     )
+
+
+def _corrected(halves: Sequence[HalfCompared]) -> list[HalfCompared]:
+    """Return the halves with p values that are corrected for the number of rows in all of them (Holm)."""
+    p_values = iter(holm([row.p for half in halves for row in half.rows]))
+    corrected = []
+    for half in halves:
+        rows = tuple(replace(row, p_holm=next(p_values)) for row in half.rows)
+        corrected.append(replace(half, rows=rows))
+    return corrected
 
 
 def _own_failures(run: StoredRun) -> Played:
@@ -156,7 +164,7 @@ def _own_failures(run: StoredRun) -> Played:
 
 
 def _refuse_incomparable(first: StoredRun, second: StoredRun, halves: Sequence[_SharedHalf]) -> None:
-    """Raise a UsageError that names everything that does not match, if anything does not. The first half is own failures."""
+    """Raise a UsageError that names everything that does not match, if anything does not. ``halves`` begins with own failures."""
     if not halves[0].tasks:
         raise UsageError(f"{first.path} and {second.path} have no evaluation task in common")
     problems = [

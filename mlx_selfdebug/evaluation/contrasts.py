@@ -138,7 +138,7 @@ def contrasts(halves: Sequence[Solved]) -> list[Contrast]:
 
 def _contrast(solved: Solved, question: Question) -> Contrast:
     """Return one contrast, whose ``p_holm`` is not corrected yet."""
-    left, right = (set(solved.by_arm[key]) for key in (question.left, question.right))
+    left, right = set(solved.by_arm[question.left]), set(solved.by_arm[question.right])
     won, lost = len(left - right), len(right - left)
     p = mcnemar(won, lost)
     return Contrast(
@@ -160,5 +160,6 @@ def difference(left: Collection[str], right: Collection[str], tasks: Sequence[st
 
     ``left`` and ``right`` hold the ids of the tasks that two sides solve.
     """
-    won, lost = (sum(id_ in a and id_ not in b for id_ in tasks) for a, b in ((left, right), (right, left)))
+    won = sum(id_ in left and id_ not in right for id_ in tasks)
+    lost = sum(id_ in right and id_ not in left for id_ in tasks)
     return bootstrap_gain(won, lost, len(tasks))

@@ -154,6 +154,7 @@ def read_evidence(run: StoredRun) -> Evidence | None:
 
 
 def _half(played: Played, result: Result, name: str) -> HalfEvidence:
+    """Return the evidence of the half called ``name``, from its attempts and from the result of the whole evaluation."""
     half = result.halves[name]
     hard = None if half.hard is None else tuple(half.hard)
     arms: list[ArmEvidence] = []
@@ -189,18 +190,20 @@ class _ArmReader:
 
     def read(self, arm: str) -> ArmEvidence:
         """Return the figures of one arm."""
-        made, key, tokens = self._arms[arm], ArmKey(self._model, arm), self._played.tokens
+        attempts_by_task, tokens = self._arms[arm], self._played.tokens
+        key = ArmKey(self._model, arm)
         answers, solved = self._played.answers[key], self._played.solved[key]
-        retried = retries(made, self._codes)
+        retried = retries(attempts_by_task, self._codes)
         score = self._result.scores[arm]
-        own = [attempt for attempts in made.values() for attempt in attempts if attempt.kind != "given"]
+        # Programs that the model was given cost it nothing, so they are not counted.
+        own = [attempt for attempts in attempts_by_task.values() for attempt in attempts if attempt.kind != "given"]
         return ArmEvidence(
             model=self._model,
             arm=arm,
             score=score,
             interval=wilson(*score.problems),
-            curve=solved_by_tokens(made, tokens),
-            after=solved_after(made, tokens),
+            curve=solved_by_tokens(attempts_by_task, tokens),
+            after=solved_after(attempts_by_task, tokens),
             transitions=transitions(self._first, answers),
             wrong_accepted=wrong_accepted(answers.values()),
             copies=retried.copies,

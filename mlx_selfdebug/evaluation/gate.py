@@ -39,19 +39,22 @@ class Gate:
     def shortfalls(self) -> list[str]:
         """The conditions that the adapter fails to meet, each as a clause whose "it" is the adapter."""
         base_first, adapter_first = self.first
-        base_total, adapter_total = (tasks + bugs for tasks, bugs in zip(self.repaired, self.bugs, strict=True))
-        more = "more after repair, tasks and bugs together" if self.n_bugs else "more tasks after repair"
-        return [
-            *(["it solves fewer tasks with its first drafts"] if adapter_first < base_first else []),
-            *([f"it does not solve {more}"] if adapter_total <= base_total else []),
-        ]
+        base_repaired, adapter_repaired = self.repaired
+        base_bugs, adapter_bugs = self.bugs
+        shortfalls = []
+        if adapter_first < base_first:
+            shortfalls.append("it solves fewer tasks with its first drafts")
+        if adapter_repaired + adapter_bugs <= base_repaired + base_bugs:
+            more = "more after repair, tasks and bugs together" if self.n_bugs else "more tasks after repair"
+            shortfalls.append(f"it does not solve {more}")
+        return shortfalls
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures and ``passed``, for JSON."""
         return {**asdict(self), "passed": self.passed}
 
     def __str__(self) -> str:
-        """Return the recommendation and the figures behind it, as sentences. If it is the base, the last says why."""
+        """Return the recommendation and the figures behind it, as sentences. If the base is recommended, the last says why."""
         base_first, adapter_first = self.first
         base_repaired, adapter_repaired = self.repaired
         tasks = "1 training task that was" if self.n == 1 else f"{self.n} training tasks that were"

@@ -81,15 +81,16 @@ def mean_pass_at_k(counts: Iterable[tuple[int, int]], k: int) -> float:
     return sum(values) / len(values)
 
 
-def solved_by_tokens(made: Mapping[str, Sequence[Attempt]], max_tokens: int) -> tuple[Point, ...]:
+def solved_by_tokens(attempts_by_task: Mapping[str, Sequence[Attempt]], max_tokens: int) -> tuple[Point, ...]:
     """Return the curve of problems solved against generated tokens per task, up to ``max_tokens``.
 
-    ``made`` gives each task's attempts by task id. A problem counts as solved at a number of tokens if its answer within that
-    number is right. A first draft that alone takes more tokens does not count there, although ``arms.answer`` would count it. The
-    curve may fall, since an answer may go from right to wrong as attempts are added. There is a point at 0 and one at every change.
+    ``attempts_by_task`` gives the attempts on each task by its id. A problem counts as solved at a number of tokens if its answer
+    within that number is right. A first draft that alone takes more tokens does not count there, although ``arms.answer`` would
+    count it. The curve may fall, since an answer may go from right to wrong as attempts are added. There is a point at 0 and one
+    at every change.
     """
     changes: dict[int, int] = {0: 0}
-    for attempts in made.values():
+    for attempts in attempts_by_task.values():
         was_right, n_tokens = False, 0
         for i, attempt in enumerate(attempts):
             n_tokens += attempt.n_completion_tokens
@@ -110,14 +111,15 @@ def solved_by_tokens(made: Mapping[str, Sequence[Attempt]], max_tokens: int) -> 
     return tuple(points)
 
 
-def solved_after(made: Mapping[str, Sequence[Attempt]], max_tokens: int) -> tuple[int, ...]:
+def solved_after(attempts_by_task: Mapping[str, Sequence[Attempt]], max_tokens: int) -> tuple[int, ...]:
     """Return the number of problems solved after one attempt per task, after two, and so on.
 
     At most ``max_tokens`` tokens count per task. A task with fewer attempts keeps its last answer.
     """
-    max_attempts = max(map(len, made.values()), default=0)
+    max_attempts = max(map(len, attempts_by_task.values()), default=0)
     right_after = [
-        [answer(attempts[:n], max_tokens).passed for n in range(1, len(attempts) + 1)] for attempts in made.values()
+        [answer(attempts[:n], max_tokens).passed for n in range(1, len(attempts) + 1)]
+        for attempts in attempts_by_task.values()
     ]
     return tuple(sum(right[min(n, len(right)) - 1] for right in right_after) for n in range(1, max_attempts + 1))
 
@@ -134,7 +136,7 @@ def transitions(first: Mapping[str, Attempt], answers: Mapping[str, Attempt]) ->
 
 
 class Codes:
-    """A comparer of codes of one domain. Each code is normalised and split into tokens once, however often it is compared."""
+    """A comparer of programs of one domain. It normalises each program and splits it into tokens only once."""
 
     def __init__(self, domain: Domain) -> None:
         self._domain = domain
@@ -142,14 +144,15 @@ class Codes:
         self._tokens: dict[str, Sequence[str]] = {}
 
     def same(self, before: str, after: str) -> bool:
-        """Return whether both codes are the same apart from layout, comments and docstrings."""
+        """Return whether two programs are the same apart from layout, comments and docstrings."""
         return before == after or self._normalised(before) == self._normalised(after)
 
     def distance(self, before: str, after: str) -> int:
-        """Return the number of lexical tokens to insert, delete or replace (Levenshtein 1966)."""
+        """Return the number of lexical tokens to insert, delete or replace in ``before`` to get ``after`` (Levenshtein 1966)."""
         return int(Levenshtein.distance(self._tokens_of(before), self._tokens_of(after)))
 
     def _normalised(self, code: str) -> bytes:
+        """Return a digest of the normalised program. A digest takes less memory than the program."""
         if code not in self._normal:
             text = self._domain.normalise(code).encode("utf-8", "surrogatepass")
             self._normal[code] = sha1(text, usedforsecurity=False).digest()
@@ -171,20 +174,20 @@ class Retries:
     """The median number of lexical tokens that the other retries changed; None if there are no others."""
 
 
-def retries(made: Mapping[str, Sequence[Attempt]], codes_of: Callable[[Attempt], Codes]) -> Retries:
+def retries(attempts_by_task: Mapping[str, Sequence[Attempt]], codes_of: Callable[[Attempt], Codes]) -> Retries:
     """Compare every retry with the attempt that it was made from or, if it is a fresh draft, with the attempt before it.
 
-    ``made`` gives each task's attempts by task id, and ``codes_of`` what compares codes of the attempt's domain. Searches for an
-    edit, and follow-ups that found nothing, are left out because the model did not write their code.
+    ``attempts_by_task`` gives the attempts on each task by its id, and ``codes_of`` returns the comparer for an attempt's domain.
+    Searches for an edit, and forks that found nothing, are left out, because the model did not write their code.
     """
-    pairs = [pair for attempts in made.values() for pair in _retried(attempts)]
+    pairs = [pair for attempts in attempts_by_task.values() for pair in _retried(attempts)]
     changed = [(before, after) for before, after in pairs if not codes_of(after).same(before.code, after.code)]
     edits = [codes_of(after).distance(before.code, after.code) for before, after in changed]
     return Retries(Share(len(pairs) - len(changed), len(pairs)), median(edits) if edits else None)
 
 
 def _retried(attempts: Sequence[Attempt]) -> list[tuple[Attempt, Attempt]]:
-    """Return each retry on one task, after the attempt with which it is compared."""
+    """Return pairs for the retries on one task: the attempt with which a retry is compared, and the retry."""
     by_id = {attempt.id: attempt for attempt in attempts}
     written = [a for a in attempts if a.kind != "edits" and a.finish != EXHAUSTED]
     pairs = [(by_id.get(after.parent, before), after) for before, after in pairwise(written)]
@@ -243,5 +246,9 @@ def thirds(sizes: Mapping[str, int]) -> dict[str, str]:
     Tasks of equal size are all in the third in which the middle one of them lies.
     """
     ordered = sorted(sizes.values())
-    mean_rank = {size: (bisect_left(ordered, size) + bisect_right(ordered, size)) / 2 for size in set(ordered)}
-    return {id_: LENGTHS[min(2, int(3 * mean_rank[size] / len(ordered)))] for id_, size in sizes.items()}
+
+    def third(size: int) -> str:
+        mean_rank = (bisect_left(ordered, size) + bisect_right(ordered, size)) / 2
+        return LENGTHS[int(3 * mean_rank / len(ordered))]
+
+    return {id_: third(size) for id_, size in sizes.items()}

@@ -1,7 +1,7 @@
 """Read the attempts that an evaluation stored, by model, arm and task. Store the tasks' figures and the models' digests.
 
 Every figure of an evaluation is computed from these attempts, so it can be computed again at any time. An evaluation has two
-halves: in the first the models begin with drafts of their own, in the second all models begin with the same bugs.
+halves. In the first, each model begins with drafts of its own. In the second, all models begin with the same bugs.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Played:
     def answers(self) -> Mapping[ArmKey, Mapping[str, Attempt]]:
         """Every arm's answer to every task within ``tokens``, by arm and task id."""
         return {
-            ArmKey(model, arm): {id_: answer(attempts, self.tokens) for id_, attempts in made.items()}
+            ArmKey(model, arm): {id_: answer(attempts, self.tokens) for id_, attempts in attempts_by_task.items()}
             for model, arms in self.models.items()
-            for arm, made in arms.items()
+            for arm, attempts_by_task in arms.items()
         }
 
     @cached_property
@@ -117,7 +117,9 @@ def _read_half_of_bugs(
         return None
     models = {name: _continue_from(run, f"{prefix}{name}", arms, given) for name in _models(run)}
     # A model that was evaluated before there were bugs has attempted nothing in this half, so it is left out.
-    models = {name: arms_of for name, arms_of in models.items() if any(made != given for made in arms_of.values())}
+    models = {
+        name: arms_of for name, arms_of in models.items() if any(attempts != given for attempts in arms_of.values())
+    }
     if not {BASE, ADAPTER} <= models.keys():
         return None
     stored_bugs = run.facts().stored[bugs_key]["units"]
@@ -149,8 +151,8 @@ def _continue_from(run: StoredRun, model: str, arms: Sequence[Arm], first: Mappi
     """Return, by arm, the first attempts on every task followed by those that the arm made after them."""
     attempts: dict[str, Mapping[str, Sequence[Attempt]]] = {FIRST: first}
     for arm in arms:
-        made = by_task(run.attempts(ArmKey(model, arm.name)))
-        attempts[arm.name] = {id_: [*begun, *made.get(id_, [])] for id_, begun in first.items()}
+        further = by_task(run.attempts(ArmKey(model, arm.name)))
+        attempts[arm.name] = {id_: [*begun, *further.get(id_, [])] for id_, begun in first.items()}
     return attempts
 
 

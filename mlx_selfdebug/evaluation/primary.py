@@ -81,9 +81,13 @@ class Primary:
         ``repaired`` are the tasks that the adapter solves by repairing with facts, ``base_blind`` and ``adapter_blind`` those that
         the opponents solve by resampling, and ``n`` is the number of all tasks.
         """
-        ours, opponents = set(repaired), (set(base_blind), set(adapter_blind))
-        base, adapter = (Opponent(len(ids), len(ours - ids), len(ids - ours)) for ids in opponents)
-        return cls(len(ours), n, base, adapter)
+        ours = set(repaired)
+
+        def opponent(solved: Collection[str]) -> Opponent:
+            theirs = set(solved)
+            return Opponent(solved=len(theirs), won_by_adapter=len(ours - theirs), lost_by_adapter=len(theirs - ours))
+
+        return cls(len(ours), n, base=opponent(base_blind), adapter=opponent(adapter_blind))
 
     @property
     def p_values(self) -> tuple[float, float]:
@@ -104,11 +108,15 @@ class Primary:
     @property
     def opponents(self) -> Opponents:
         """The opponents that the claim names: those that are beaten or, if the verdict is "shown worse", those that win."""
-        is_worse = self.verdict == "shown worse"
-        of_base, of_itself = (o.wins if is_worse else o.is_beaten for o in (self.base, self.adapter))
-        if of_base and of_itself:
+        if self.verdict == "shown worse":
+            names_base, names_itself = self.base.wins, self.adapter.wins
+        else:
+            names_base, names_itself = self.base.is_beaten, self.adapter.is_beaten
+        if names_base and names_itself:
             return "both"
-        return "the base" if of_base else "itself" if of_itself else "neither"
+        if names_base:
+            return "the base"
+        return "itself" if names_itself else "neither"
 
     @property
     def claim(self) -> str:

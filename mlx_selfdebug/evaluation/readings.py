@@ -1,7 +1,7 @@
 """Store how the model read a few failed programs that an edit repaired: its surprise at each token, for a report to show.
 
 A report is rendered without a model, so the readings are stored with the run, once, after the base has been evaluated. They are
-examples: of the searches that succeeded, the first in the order of their keys. No figure is computed from them.
+examples, and no figure is computed from them: the first few searches that succeeded, in the order of their keys.
 
     >>> with open_stored("runs/first") as run:                                          # doctest: +SKIP
     ...     [(reading.task_id, most_surprising(reading.shades, 1)) for reading in read_readings(run)]
@@ -111,9 +111,9 @@ def _repaired_programs(run: StoredRun, arms: Sequence[str]) -> Iterator[tuple[st
     """
     for half, prefix, first_arm in _HALVES:
         failed = {attempt.id: attempt for attempt in run.attempts(first_arm)}
-        made = [attempt for arm in arms for attempt in run.attempts(ArmKey(f"{prefix}{BASE}", arm))]
+        attempts = [attempt for arm in arms for attempt in run.attempts(ArmKey(f"{prefix}{BASE}", arm))]
         seen: set[str] = set()
-        for edited in sorted(made, key=lambda a: (a.task_id, a.arm, a.sample, a.round)):
+        for edited in sorted(attempts, key=lambda a: (a.task_id, a.arm, a.sample, a.round)):
             is_right = edited.kind == "edits" and edited.finish == EDITED and edited.passed
             if is_right and edited.task_id not in seen:
                 seen.add(edited.task_id)

@@ -1,4 +1,7 @@
-"""Hold the result of an evaluation, and read it from a run's records. No model is needed.
+"""Define the result of an evaluation, and compute it from what a run has stored. No model is needed.
+
+A :class:`Result` has a :class:`Half` for each half of the evaluation, with a :class:`ModelResult` for each model and a
+:class:`Score` for each arm. Its properties test what is claimed: the primary contrast, the declared contrasts, and searching.
 
 >>> with open_stored("runs/first") as run:                                              # doctest: +SKIP
 ...     print(read_result(run))
@@ -52,7 +55,7 @@ NOT_COMPARED = "Repairing was not compared with resampling: the comparison needs
 
 @dataclass(frozen=True)
 class Score:
-    """A score in both units. A problem is solved if all of its hidden checks pass."""
+    """A score, counted in problems and in checks. A problem is solved if all of its hidden checks pass."""
 
     problems: tuple[int, int]
     """The number of problems solved, and the number of all problems."""
@@ -160,6 +163,7 @@ class Result(Half):
         return data
 
     def _verdicts(self, half: str) -> dict[str, str | dict[str, str] | None]:
+        """Return the verdict on the primary contrast of a half, and on searching, by model."""
         primary = self.halves[half].primary
         searching = {contrast.model: contrast.verdict for contrast in self.searching(half)}
         return {"primary": primary.verdict if primary else None, "searching": searching}
@@ -287,15 +291,23 @@ def _solved_after_repair(half: Half) -> tuple[int, int]:
 def _score_half(played: Played, rates: Mapping[str, float]) -> Half:
     """Score the answers of all models. ``rates`` gives the base's share of right drafts by task id, as far as it is known."""
     scored = {name: score_model(played, name) for name in played.models}
-    # A bug is as hard as the task that it was put into.
-    rated = {id_: rates[task] for id_ in played.figures if (task := played.origins.get(id_, id_)) in rates}
     return Half(
         base=scored.pop(BASE),
         adapter=scored.pop(ADAPTER),
         others=scored,
-        hard=sorted(id_ for id_, rate in rated.items() if not rate) if rated else None,
+        hard=_hard_problems(played, rates),
         operators=played.operators,
     )
+
+
+def _hard_problems(played: Played, rates: Mapping[str, float]) -> list[str] | None:
+    """Return the ids of the problems on which no draft of the base is right, or None if no rate is known.
+
+    A bug is as hard as the task that it was put into.
+    """
+    task_of = {id_: played.origins.get(id_, id_) for id_ in played.figures}
+    known = [id_ for id_, task in task_of.items() if task in rates]
+    return sorted(id_ for id_ in known if rates[task_of[id_]] == 0) if known else None
 
 
 def score_model(played: Played, model: str) -> ModelResult:
@@ -311,7 +323,7 @@ def score_model(played: Played, model: str) -> ModelResult:
 
 
 def score(answers: Iterable[Attempt], figures: Mapping[str, TaskFigures]) -> Score:
-    """Score one answer per task. ``figures`` has the figures of all tasks. The checks of a task without an answer are failed."""
+    """Score one answer per task. ``figures`` has the figures of all tasks, and a task without an answer fails all its checks."""
     answers = list(answers)
     n_solved = sum(attempt.passed for attempt in answers)
     n_passed = sum(_n_passed_checks(attempt, figures[attempt.task_id].n_checks) for attempt in answers)

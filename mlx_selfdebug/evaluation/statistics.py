@@ -23,6 +23,8 @@ LEVEL = 0.05
 """The level of significance of every test."""
 RESAMPLES = 10_000
 """The number of times that a bootstrap draws the tasks."""
+MAX_CHUNK_VALUES = 2_000_000
+"""The largest number of values per column that a bootstrap has in memory at a time: 16 MB."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -43,8 +45,8 @@ class Interval:
 def mcnemar(won: int, lost: int) -> float:
     """Return the two-sided p value of the exact McNemar test (McNemar 1947).
 
-    ``won`` and ``lost`` are the numbers of problems that only the one and only the other side solves. Under the null hypothesis
-    such a problem is won or lost with equal chance.
+    ``won`` is the number of problems that only the first side solves, and ``lost`` the number that only the second side solves.
+    Under the null hypothesis, each of these problems is won or lost with equal chance.
     """
     return float(scipy.stats.binomtest(min(won, lost), won + lost).pvalue) if won + lost else 1.0
 
@@ -114,8 +116,8 @@ def _percentiles(values: Floats, level: float) -> Interval:
 
 
 def _chunks(resamples: int, n: int) -> list[int]:
-    """Split ``resamples`` of ``n`` tasks into chunks of at most two million values, to bound the memory that a bootstrap takes."""
-    max_resamples = max(1, 2_000_000 // n)
+    """Return the sizes of the chunks in which ``resamples`` samples of ``n`` tasks are drawn. Chunks bound the memory."""
+    max_resamples = max(1, MAX_CHUNK_VALUES // n)
     n_whole, rest = divmod(resamples, max_resamples)
     return [max_resamples] * n_whole + ([rest] if rest else [])
 
@@ -142,7 +144,7 @@ def mcnemar_power(n: int, gain: float, discordant: float, level: float = LEVEL) 
 def _wins_needed(n: int, level: float) -> npt.NDArray[np.int64]:
     """Return, for each number m of discordant problems from 0 to ``n``, the smallest number of wins that is significant.
 
-    It is m + 1 if no number is.
+    The entry is m + 1 if even m wins are not significant.
     """
     m = np.arange(n + 1)
     # The quantile is the first number of losses whose tail reaches level / 2. If the tail exceeds it, this is one loss too many.
@@ -199,7 +201,7 @@ def both_power(shares: Sequence[float], n: int, level: float = LEVEL) -> float:
 
 
 def _joint_chance(first: float, second: float, correlation: float) -> float:
-    """Return the chance that two events of these chances both happen, if their normal scores have this correlation."""
+    """Return the chance that two events both happen, from the chance of each and the correlation of their normal scores."""
     if max(first, second) > 1 - 1e-9 or correlation > 1 - 1e-9:
         return min(first, second)
     scores = scipy.stats.norm.ppf([first, second])

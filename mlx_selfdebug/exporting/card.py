@@ -1,4 +1,8 @@
-"""Write the model card of an export: that of the run's adapter, with what the form of the export changes in it."""
+"""Write the model card of an export.
+
+It is the card of the run's adapter with another title, another base model and library, and another section "Use". Which these are
+depends on the form of the export (:class:`CardForm`).
+"""
 
 from __future__ import annotations
 
@@ -21,42 +25,45 @@ model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}")
 _FUSED = '```sh\nmlx_lm.generate --model . --prompt "..."\n```'
 _MLX_LM = '```sh\nmlx_lm.generate --model {base} --adapter-path . --prompt "..."\n```'
 _TAG = "self-debugging"
-"""The tag by which a card is known to be one of ours."""
+"""The tag in the front matter by which our own cards are recognized."""
+_TITLE = re.compile(r"\A# .*?: (.*)")
+"""Matches the title of a run's card, such as "# Qwen2.5-Coder-0.5B-Instruct: LORA adapter that repairs its own code"."""
 
 
 @dataclass(frozen=True)
 class CardForm:
-    """What of a card depends on the form of the export."""
+    """The parts of a card that depend on the form of the export."""
 
     what: str
     """What the folder holds, in a few words that end the title."""
     library: str
-    """The library that loads it, by the hub's name."""
+    """The library that loads the export, by its name on the hub."""
     use: str
-    """How it is used, as Markdown."""
+    """How to use the export, in Markdown."""
     base: str
-    """The name of the base model for this library."""
+    """The name under which this library loads the base model."""
     relation: str = "adapter"
-    """What it is to its base model, by the hub's name."""
+    """What the export is to its base model, in the hub's words: "adapter" or "finetune"."""
 
 
 def mlx_lm_form(base: str) -> CardForm:
     """Return the form of an adapter in mlx-lm's format."""
-    return CardForm("adapter", "mlx", _MLX_LM.format(base=base), base)
+    return CardForm(what="adapter", library="mlx", use=_MLX_LM.format(base=base), base=base)
 
 
 def peft_form(base: str) -> CardForm:
-    """Return the form of an adapter in PEFT's format whose base model transformers calls ``base``."""
-    return CardForm("adapter in PEFT's format", "peft", _PEFT.format(base=base), base)
+    """Return the form of an adapter in PEFT's format. ``base`` is the name under which transformers loads the base model."""
+    return CardForm(what="adapter in PEFT's format", library="peft", use=_PEFT.format(base=base), base=base)
 
 
 def fused_form(base: str, weights: str) -> CardForm:
-    """Return the form of a model with an adapter merged into it. ``weights`` says how they are stored, such as "8-bit weights"."""
-    return CardForm(f"model with an adapter merged into it, {weights}", "mlx", _FUSED, base, "finetune")
+    """Return the form of a model with an adapter merged into it. ``weights`` describes the weights, such as "8-bit weights"."""
+    what = f"model with an adapter merged into it, {weights}"
+    return CardForm(what, library="mlx", use=_FUSED, base=base, relation="finetune")
 
 
 def export_card(source: RunAdapter, form: CardForm) -> str:
-    """Return the card as Markdown. Where there is no card to begin with, it only says what the folder is and how it is used."""
+    """Return the card as Markdown. If ``source`` has no card of ours, it only says what the folder holds and how to use it."""
     card = ModelCard(_card_of(source) or _new_card(form))
     data: Any = card.data
     data.base_model = form.base
@@ -64,14 +71,19 @@ def export_card(source: RunAdapter, form: CardForm) -> str:
     data.tags = [form.library, *(tag for tag in data.tags or [] if tag not in ("mlx", form.library))]
     about = card.text.partition("\n## Use\n")[0].strip()
     title = f"# {form.base.rstrip('/').rpartition('/')[2]}: {form.what}"
-    # The title of a run's card says how the adapter was trained, so it stays as a sentence.
-    about = re.sub(r"\A# .*?: (.*)", rf"{title}\n\n\1.", about) if about.startswith("# ") else f"{title}\n\n{about}"
+    # The title of a run's card says how the adapter was trained. That becomes a sentence below the new title.
+    about = _TITLE.sub(lambda match: f"{title}\n\n{match[1]}.", about)
+    if not about.startswith("# "):
+        about = f"{title}\n\n{about}"
     card.text = f"\n{about}\n\n## Use\n\n{form.use}\n"
     return str(card)
 
 
 def _card_of(source: RunAdapter) -> str:
-    """Return the card of the adapter: made of the records of its run, or its own if it is one of ours, or ""."""
+    """Return the card of the adapter, or "" if it has none of ours.
+
+    The card of a run's adapter is made from the records of the run. Any other adapter may have one in its folder.
+    """
     if source.is_of_run:
         with open_stored(source.run) as run:
             return model_card(run)
@@ -81,5 +93,6 @@ def _card_of(source: RunAdapter) -> str:
 
 
 def _new_card(form: CardForm) -> str:
+    """Return a card that names only the base model."""
     data = ModelCardData(pipeline_tag="text-generation", tags=["code"], base_model=form.base)
     return f"---\n{str(data.to_yaml()).strip()}\n---\n\nBase model: `{form.base}`.\n"

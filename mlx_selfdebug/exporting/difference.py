@@ -1,7 +1,7 @@
-"""Measure how far the logits of an exported model are from those of base and adapter.
+"""Measure how far the logits of an exported model are from those of the base model with the adapter.
 
-Both read the same answers: references of starter tasks, each after its prompt. Nothing is decoded, so a token on which they differ
-does not change what they are compared on afterwards.
+Both models read the same texts: the prompts of starter tasks, each followed by the task's reference. Neither model generates
+anything. So if the two prefer different tokens at one place, they still read the same tokens after it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,21 @@ from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.values.task import Task
 
 TASKS = 16
-"""The number of answers that are read."""
+"""The number of references that are read."""
 TOKENS = 16
-"""The number of tokens of each answer whose logits are compared. All logits together take 150 MB for the default model."""
+"""The number of tokens at the beginning of each reference whose logits are compared.
+
+For the default model, the logits at all of these tokens take 150 MB.
+"""
 Logits: TypeAlias = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far the logits of two models are apart."""
+    """The difference between the logits of two models."""
 
     n_tokens: int
-    """The number of tokens at which they were compared."""
+    """The number of tokens at which the logits were compared."""
     mean_difference: float
     """The mean absolute difference of a logit."""
     max_difference: float
@@ -49,7 +52,7 @@ class Difference:
 
 
 def answer_logits(model: Model, progress: Progress | None = None) -> Logits:
-    """Return the logits of ``model`` at the first tokens of some answers, of shape (tokens, vocabulary)."""
+    """Return the logits of ``model`` at the first tokens of some references, as an array of shape (tokens, vocabulary)."""
     tasks = load_tasks("starter").spread(TASKS)
     with (progress or NullProgress()).stage("compare", len(tasks), "answers") as stage:
         rows = []
@@ -63,13 +66,19 @@ def compare_logits(expected: Logits, got: Logits) -> Difference:
     """Return how far two models are apart, from their logits at the same tokens."""
     distance = np.abs(got - expected)
     same = expected.argmax(axis=1) == got.argmax(axis=1)
-    return Difference(len(expected), float(distance.mean()), float(distance.max()), float(same.mean()))
+    return Difference(
+        n_tokens=len(expected),
+        mean_difference=float(distance.mean()),
+        max_difference=float(distance.max()),
+        same_share=float(same.mean()),
+    )
 
 
 def _logits(model: Model, task: Task) -> Logits:
+    """Return the logits at the first tokens of the task's reference, as an array of shape (tokens, vocabulary)."""
     domain = domain_of(task.domain)
     prompt = model.render([{"role": "user", "content": domain.prompt(task)}], reply_prefix=domain.reply_prefix)
-    answer: Sequence[int] = model.encode(domain.completion(task.reference))[:TOKENS]
-    logits = model.network(mx.array([[*prompt, *answer]]))
-    # The logits for a token stand at the position before it.
+    reference: Sequence[int] = model.encode(domain.completion(task.reference))[:TOKENS]
+    logits = model.network(mx.array([[*prompt, *reference]]))
+    # The logits that predict a token are at the position before it.
     return np.array(logits[0, len(prompt) - 1 : -1].astype(mx.float32))

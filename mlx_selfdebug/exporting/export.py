@@ -27,21 +27,21 @@ FORMS = {
     "mlx": "the adapter in mlx-lm's format",
     "peft": "the adapter in PEFT's format, for transformers",
     "fused": "a model for mlx-lm with the adapter merged into it",
-    "gguf": "the same as one file for llama.cpp",
+    "gguf": "a model for llama.cpp with the adapter merged into it, as one file",
 }
 """The forms in which an adapter can be exported."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """What was written."""
+    """An export that was written."""
 
     path: Path
-    """The folder or the file."""
+    """The folder, or the file of the form "gguf"."""
     form: str
     """The form: a key of ``FORMS``."""
     base: str
-    """The base model, by the name under which the program that loads the export knows it."""
+    """The base model, by the name under which the library that loads the export knows it."""
     files: Mapping[str, int]
     """The size of each file in bytes."""
     dtype: str | None = None
@@ -51,7 +51,7 @@ class Export:
     difference: Difference | None = None
     """How far the logits of a quantized model are from those of base and adapter, or None if it is not quantized."""
     notes: tuple[str, ...] = field(default=())
-    """What is assumed, in sentences."""
+    """Sentences that say what was assumed about the base model."""
 
     @property
     def n_bytes(self) -> int:
@@ -59,7 +59,7 @@ class Export:
         return sum(self.files.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the same as plain data for JSON."""
+        """Return the fields and ``n_bytes`` as plain data for JSON."""
         return {**asdict(self), "path": str(self.path), "n_bytes": self.n_bytes}
 
     def __str__(self) -> str:
@@ -111,6 +111,7 @@ def export(
 
 
 def _require_options(to: str, bits: int | None, dtype: str, base: str) -> None:
+    """Raise UsageError for an unknown form, and for an option that the form does not have."""
     if to not in FORMS:
         raise UnknownNameError("form of an export", to, FORMS)
     if bits is not None and to != "fused":
@@ -125,6 +126,7 @@ def _require_options(to: str, bits: int | None, dtype: str, base: str) -> None:
 
 
 def _export_adapter(source: RunAdapter, to: str, output: Path, base: str, progress: Progress | None) -> Export:
+    """Export the adapter alone, in the form "mlx" or "peft"."""
     notes: tuple[str, ...] = ()
     if to == "mlx":
         base = _hub_name(source.model_name)
@@ -135,25 +137,34 @@ def _export_adapter(source: RunAdapter, to: str, output: Path, base: str, progre
         base, notes = _base_for_transformers(source, base)
         with writing_folder(output) as folder:
             write_peft(source, model, base, folder)
-    return Export(output, to, base, _sizes(output), notes=notes)
+    return Export(path=output, form=to, base=base, files=_sizes(output), notes=notes)
 
 
 def _export_fused(source: RunAdapter, output: Path, bits: int | None, dtype: str, progress: Progress | None) -> Export:
-    # The model is opened without its weights: they are read where they are merged, so that they are in memory only once.
+    """Export a whole model for mlx-lm and, if it is quantized, measure the difference that this makes."""
+    # The weights are not loaded here but where they are merged, so that they are in memory only once.
     model = open_model(source.model_name, progress=progress)
     dtype = dtype or usual_dtype(model, bits)
     base = _hub_name(source.model_name)
     with writing_folder(output) as folder:
         write_fused(source, model, base, folder, bits=bits, dtype=dtype, progress=progress)
     difference = _difference(source, output, progress) if bits else None
-    return Export(output, "fused", base, _sizes(output), dtype, bits, difference)
+    return Export(
+        path=output,
+        form="fused",
+        base=base,
+        files=_sizes(output),
+        dtype=dtype,
+        bits=bits,
+        difference=difference,
+    )
 
 
 def _difference(source: RunAdapter, output: Path, progress: Progress | None) -> Difference:
-    """Load base and adapter, and then the exported model, and return how far their logits are apart."""
+    """Return how far the logits of the exported model are from those of the base with the adapter. Load one after the other."""
 
     def expected_logits() -> Logits:
-        # A function of its own, so that this model is gone before the next one is loaded.
+        # When this function returns, its model is freed, so that only one model is in memory at a time.
         model = load_model(source.model_name, progress=progress)
         with source.adapter.applied(model):
             return answer_logits(model, progress)
@@ -163,16 +174,23 @@ def _difference(source: RunAdapter, output: Path, progress: Progress | None) -> 
 
 
 def _export_gguf(source: RunAdapter, output: Path, dtype: str, progress: Progress | None) -> Export:
+    """Export a whole model as a GGUF file."""
     from mlx_selfdebug.exporting.gguf import export_gguf
 
     model = open_model(source.model_name, progress=progress)
     source.adapter.require_base(model)
     export_gguf(model, source.adapter, output, dtype, progress)
-    return Export(output, "gguf", _hub_name(source.model_name), {output.name: output.stat().st_size}, dtype)
+    return Export(
+        path=output,
+        form="gguf",
+        base=_hub_name(source.model_name),
+        files={output.name: output.stat().st_size},
+        dtype=dtype,
+    )
 
 
 def _base_for_transformers(source: RunAdapter, base: str) -> tuple[str, tuple[str, ...]]:
-    """Return the name under which transformers loads the base model of an adapter, and what is assumed about it."""
+    """Return the name under which transformers loads the base model of an adapter, and a note if that name is only assumed."""
     if not base and is_peft(source.adapter.path):
         base = read_peft_settings(source.adapter.path).base
     name = source.model_name
@@ -187,6 +205,7 @@ def _hub_name(name: str) -> str:
 
 
 def _sizes(folder: Path) -> dict[str, int]:
+    """Return the size of each file in a folder in bytes, by the file's name."""
     return {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
 
 

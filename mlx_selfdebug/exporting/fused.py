@@ -1,7 +1,8 @@
 """Merge an adapter into its model, and write the whole model as a folder that plain mlx-lm loads.
 
-Weights that are quantized are made dense first, because rounding them to 4 bits again would round the adapter away. They stay
-dense, or are quantized to 8 bits. The network that is merged is a second one, read from disk: the model itself stays as it is.
+Quantized weights are first turned into dense ones (float32). After the merge they stay dense, or they are quantized to 8 bits.
+With 4 bits, rounding would remove most of what the adapter adds. The merge does not change the model that is passed in: it works
+on a second network, whose weights are read from disk.
 """
 
 from __future__ import annotations
@@ -28,29 +29,29 @@ DTYPES = {"f32": mx.float32, "f16": mx.float16, "bf16": mx.bfloat16}
 BITS = 8
 """The number of bits per weight of a quantized export."""
 GROUP_SIZE = 64
-"""The number of weights that share a scale, which is MLX's default."""
-_BESIDE_WEIGHTS = (
+"""The number of quantized weights that share one scale, which is MLX's default."""
+_COPIED = (
     "tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.tiktoken", "*.jinja",
     "generation_config.json", "LICENSE*", "NOTICE*",
 )  # fmt: skip
-"""Patterns of the names of the files that are copied as they are."""
+"""Patterns for the names of the model's files that are copied into the export as they are."""
 
 
 def fuse(
     model: Model, adapter: Adapter, bits: int | None = None, *, dtype: str = "", progress: Progress | None = None
 ) -> nn.Module:
-    """Return a network that computes what ``model`` computes with ``adapter``, without layers of an adapter.
+    """Return a network without adapter layers that computes the same as ``model`` with ``adapter``.
 
     Args:
-        model: the base model, which stays as it is. Its weights are read from disk again, so it may be one of ``open_model``.
+        model: the base model. Only its files are read, so its weights need not be loaded (``open_model``).
         adapter: the adapter, in mlx-lm's format or in PEFT's.
         bits: 8 to quantize the weights, or None for dense ones.
-        dtype: "f32", "f16" or "bf16", or "" for :func:`usual_dtype`. The weights are merged in float32, and rounded at the end.
-        progress: told of the layers that are read; silent by default.
+        dtype: "f32", "f16" or "bf16", or "" for :func:`usual_dtype`. The weights are merged in float32 and rounded at the end.
+        progress: reports the layers that are read; silent by default.
 
     Raises:
         ModelError: the adapter was trained on other weights, or does not fit the model.
-        UsageError: there is no such number of bits.
+        UsageError: ``bits`` is neither 8 nor None.
     """
     require_bits(bits)
     adapter.require_base(model)
@@ -67,16 +68,17 @@ def fuse(
 
 
 def usual_dtype(model: Model, bits: int | None) -> str:
-    """Return the dtype of an export unless another one is asked for: that in which this machine computes ``model``.
+    """Return the default dtype of an export: the one in which this machine computes ``model``.
 
-    The scales of 8-bit weights are float16 where the machine computes in float32, as they are in the models that MLX users share.
+    There is one exception: on a machine that computes in float32, the scales of 8-bit weights are float16, as they are in the
+    models that MLX users share.
     """
     names = {"float16": "f16", "bfloat16": "bf16"}
     return names.get(model.dtype, "f16" if bits else "f32")
 
 
 def require_bits(bits: int | None) -> None:
-    """Raise UsageError for a number of bits that is not written."""
+    """Raise UsageError unless ``bits`` is 8 or None."""
     if bits not in (None, BITS):
         allowed = f"a fused model has {BITS} bits or is not quantized; with fewer, the adapter would be rounded away"
         raise UsageError(f"bits = {bits}, but {allowed}", hint=f"--bits {BITS}, or leave it out")
@@ -101,10 +103,10 @@ def write_fused(
     network = fuse(model, source.adapter, bits, dtype=dtype, progress=progress)
     try:
         save_model(folder, network, donate_model=True)
-    except RuntimeError as error:  # which is what MLX raises where a file cannot be written
+    except RuntimeError as error:  # MLX raises this if a file cannot be written.
         raise OSError(str(error)) from error
     save_config(_config(model, bits, dtype), folder / "config.json")
-    for pattern in _BESIDE_WEIGHTS:
+    for pattern in _COPIED:
         for file in model.path.glob(pattern):
             shutil.copyfile(file, folder / file.name)
     weights = f"{bits}-bit weights" if bits else f"{_dtype_name(dtype)} weights"
@@ -112,7 +114,7 @@ def write_fused(
 
 
 def _config(model: Model, bits: int | None, dtype: str) -> dict[str, Any]:
-    """Return the content of config.json: that of the model, with the form of the new weights."""
+    """Return the content of the export's config.json: the model's, with the dtype and the quantization of the new weights."""
     config = _without_quantization(model.config)
     if "text_config" in config:
         config["text_config"] = _without_quantization(config["text_config"])
@@ -123,6 +125,7 @@ def _config(model: Model, bits: int | None, dtype: str) -> dict[str, Any]:
 
 
 def _without_quantization(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration without the keys that describe how the weights are stored."""
     left_out = ("quantization", "quantization_config", "dtype", "torch_dtype")
     return {key: value for key, value in config.items() if key not in left_out}
 
@@ -133,4 +136,5 @@ def _dtype_name(dtype: str) -> str:
 
 
 def _can_be_quantized(layer: nn.Module) -> bool:
+    """Return whether MLX can quantize a layer: its rows must consist of whole groups."""
     return hasattr(layer, "to_quantized") and layer.weight.shape[-1] % GROUP_SIZE == 0

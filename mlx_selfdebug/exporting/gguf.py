@@ -1,9 +1,10 @@
 """Write a model with an adapter merged into it as one GGUF file, which llama.cpp and the programs built on it read.
 
-Models of the architectures qwen2 and llama are written. Our own importer reads the file back exactly: the same tensors, the same
-configuration, the same tokenizer. Tensors are merged, rounded and written one after the other, so beside the network hardly any
-memory is needed. With a model of ``open_model``, whose weights are read when they are needed, even the network is not in memory
-in float32.
+Models of the architectures qwen2 and llama can be written. Our own importer reads the file back exactly: the same tensors, the
+same configuration, the same tokenizer.
+
+Tensors are merged, rounded and written one after the other, so hardly any memory is needed beside the network. ``open_model``
+returns a model whose weights are read only when they are needed. With such a model, the network takes no float32 memory either.
 
     model = open_model("qwen2.5-coder-0.5b")
     export_gguf(model, open_adapter(Path("runs/first/adapter")), Path("first.gguf"))
@@ -40,9 +41,9 @@ DTYPES: dict[str, tuple[GGMLQuantizationType, LlamaFileType]] = {
     "bf16": (GGMLQuantizationType.BF16, LlamaFileType.MOSTLY_BF16),
     "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
 }
-"""The types in which matrices can be written, each with the type of the whole file."""
+"""The types in which matrices can be written, by their short names. The second value is what the file's header calls them."""
 METADATA_BYTES = 32 << 20
-"""An upper bound for the size of the metadata, which are mostly the vocabulary and its merges."""
+"""An upper bound for the size of the metadata in bytes. Most of the metadata are the vocabulary and its merges."""
 
 
 def export_gguf(
@@ -57,13 +58,13 @@ def export_gguf(
         adapter: the adapter, or None for the model as it is.
         output: the file to write. Its folder is made if it does not exist.
         dtype: the type of matrices, one of :data:`DTYPES`. Vectors stay float32.
-        progress: told of each piece that is written; silent by default.
+        progress: reports the bytes that are written; silent by default.
 
     Raises:
-        ModelError: the architecture or the tokenizer cannot be written, the adapter is one of another model, or a weight is not a
-            finite number in this type.
+        ModelError: the architecture or the tokenizer cannot be written, the adapter belongs to another model, or a weight is not
+            finite or does not fit into ``dtype``.
         StoreError: the file exists, or it cannot be written, or there is not enough space for it.
-        UnknownNameError: there is no such dtype.
+        UnknownNameError: ``dtype`` is not in :data:`DTYPES`.
     """
     if dtype not in DTYPES:
         raise UnknownNameError("dtype", dtype, DTYPES)
@@ -83,7 +84,7 @@ def export_gguf(
         **describe_network(model, sizes),
     }
     _check_target(output, sum(tensor.n_bytes for tensor in tensors) + METADATA_BYTES)
-    # The tokenizer is the slowest of these to describe, so it comes last.
+    # Describing the tokenizer takes longest, so everything that may be refused is checked before.
     tokenizer = getattr(model.tokenizer, "_tokenizer", model.tokenizer)
     metadata |= describe_tokenizer(model.name, tokenizer, model.eos_ids, sizes.vocabulary)
     with adapter.applied(model) if adapter else nullcontext(), _replacing(output) as partial:
@@ -134,6 +135,7 @@ def _write(
     network: nn.Module,
     progress: Progress,
 ) -> None:
+    """Write the header and then the tensors, whose values are read from ``network`` piece by piece."""
     modules = dict(network.named_modules())
     total = sum(tensor.n_bytes for tensor in tensors)
     with progress.stage("export", total, "B") as stage, GgufFileWriter(path, architecture) as writer:

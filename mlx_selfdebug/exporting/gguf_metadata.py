@@ -1,6 +1,7 @@
-"""Describe a model in the metadata of a GGUF file: its architecture, sizes, rotation of positions, and where it comes from.
+"""Describe a model in the metadata of a GGUF file: its architecture and sizes, how it encodes positions, and where it comes from.
 
-What GGUF has no words for, or what the importer would not read, is refused by name.
+The metadata are entries such as ``qwen2.block_count = 24``. Those of the tokenizer are made by ``gguf_tokenizer.py``. If a model
+has a feature that GGUF cannot describe, or that our importer does not read, an error names the feature.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ def read_sizes(model: Model) -> Sizes:
     """Return the architecture and the sizes of ``model``.
 
     Raises:
-        ModelError: the architecture is not one that is written, or the model has a feature that GGUF has no words for.
+        ModelError: models of this architecture cannot be written, or the model has a feature that GGUF cannot describe.
     """
     architecture = str(model.config.get("model_type"))
     if architecture not in ARCHITECTURES:
-        what = f"{model.name} has the architecture {architecture!r}, which is not written to GGUF files"
-        raise ModelError(f"{what}; {' and '.join(ARCHITECTURES)} are", hint=_HINT)
+        problem = f"{model.name} has the architecture {architecture!r}, which is not written to GGUF files"
+        raise ModelError(f"{problem}; {' and '.join(ARCHITECTURES)} are", hint=_HINT)
     args: Any = model.network.args
-    slides = set(getattr(args, "layer_types", None) or ["full_attention"]) != {"full_attention"}
-    if args.rope_traditional or slides:
-        what = "attention to a sliding window" if slides else "the rotation of neighbouring dimensions"
-        raise ModelError(f"{model.name} uses {what}, which is not written to GGUF files", hint=_HINT)
+    has_sliding_window = any(kind != "full_attention" for kind in getattr(args, "layer_types", None) or [])
+    if args.rope_traditional or has_sliding_window:
+        feature = "attention to a sliding window" if has_sliding_window else "the rotation of neighbouring dimensions"
+        raise ModelError(f"{model.name} uses {feature}, which is not written to GGUF files", hint=_HINT)
     return Sizes(
         architecture=architecture,
         layers=args.num_hidden_layers,
@@ -53,7 +54,7 @@ def describe_network(model: Model, sizes: Sizes) -> dict[str, Value]:
     """Return the entries of the metadata that describe the network.
 
     Raises:
-        ModelError: the positions are scaled in a way that is not written.
+        ModelError: the model scales positions in a way that GGUF cannot describe.
     """
     args: Any = model.network.args
     entries: dict[str, Value] = {
@@ -109,17 +110,19 @@ def describe_origin(model: Model, adapter: Adapter | None) -> dict[str, Value]:
 
 
 def _run_name(adapter: Adapter) -> str:
-    """Return the name of the run that made the adapter, whose folder it is kept in, or that of a folder of its own."""
+    """Return the name of the run that made the adapter, or that of the adapter's folder if the folder is not in a run."""
     folder = adapter.path.resolve()
     return folder.parent.name if folder.name == "adapter" else folder.name
 
 
 def _kind(scaling: dict[str, Any]) -> str:
+    """Return the kind of a scaling of positions, such as "linear" or "llama3"."""
     # mlx-lm looks for the two keys in this order.
     return str(scaling.get("type") or scaling.get("rope_type", "default"))
 
 
 def _scaling(model: Model, sizes: Sizes) -> dict[str, Value]:
+    """Return the entries for the scaling of positions, which lets a model read more tokens than it was first trained on."""
     scaling: dict[str, Any] | None = model.network.args.rope_scaling
     kind = "default" if scaling is None else _kind(scaling)
     if scaling is None or kind == "default":
@@ -128,6 +131,9 @@ def _scaling(model: Model, sizes: Sizes) -> dict[str, Value]:
         return {"rope.scaling.type": "linear", "rope.scaling.factor": float(scaling["factor"])}
     if kind == "llama3" and sizes.architecture == "llama":
         original = scaling.get("original_max_position_embeddings", ORIGINAL_CONTEXT)
-        return {"rope.scaling.original_context_length": int(original)}  # The rest is a tensor.
-    what = f"{model.name} scales positions by {kind!r}, which is not written to GGUF files of the architecture {sizes.architecture}"
-    raise ModelError(what, hint=_HINT)
+        # The factors are a tensor of the file (``read_rope_factors``).
+        return {"rope.scaling.original_context_length": int(original)}
+    raise ModelError(
+        f"{model.name} scales positions by {kind!r}, which is not written to GGUF files of the architecture {sizes.architecture}",
+        hint=_HINT,
+    )

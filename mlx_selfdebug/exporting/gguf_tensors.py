@@ -1,8 +1,8 @@
-"""Read the tensors of a GGUF file from a network, piece by piece, with an adapter merged into them.
+"""Compute the tensors of a GGUF file from a network, piece by piece, with an adapter merged into them.
 
-A tensor is read in float32 a few million weights at a time, so that beside the network only these are in memory. A quantized
-layer is dequantized on the way. A layer with an adapter is read whole, because its update is a product of matrices; it is merged
-before the weights are rounded to the type in the file.
+A piece is a few million weights in float32, so little memory is needed beside the network. Quantized weights are dequantized. A
+layer with an adapter is a single piece, because its update is a product of whole matrices. The update is added before the weights
+are rounded to the type that they have in the file.
 """
 
 from __future__ import annotations
@@ -26,28 +26,29 @@ from mlx_selfdebug.models.gguf_rope import ROPE_FACTORS
 
 Floats = npt.NDArray[np.float32]
 Encoded = npt.NDArray[np.generic]
-"""Values as they are in the file: float32, float16, or blocks as uint8."""
+"""Values as they are in the file: float32, float16, or blocks of quantized weights as uint8."""
 WEIGHTS_PER_PIECE = 1 << 22
-"""The maximum number of a tensor's weights that are in memory at a time, unless the tensor is read whole."""
+"""The maximum number of weights in a piece, unless the piece is a whole tensor."""
 
 
 @dataclass(frozen=True)
 class FileTensor:
-    """A tensor that will be in the file."""
+    """A tensor that will be in the file, and where its values come from."""
 
     name: str
-    """The name in the file."""
+    """The name in the file, such as "blk.0.attn_q.weight"."""
     path: str
-    """The path of the module whose parameter it is."""
+    """The path of the module in the network, such as "model.layers.0.self_attn.q_proj"."""
     parameter: str
-    """``weight`` or ``bias``."""
+    """The name of the module's parameter: "weight" or "bias"."""
     shape: tuple[int, ...]
+    """The shape: (rows, columns) of a matrix, or (length,) of a vector."""
     kind: GGMLQuantizationType
-    """The type in the file."""
+    """The type of the values in the file."""
     heads: int = 0
-    """The number of heads whose rows are reordered; 0 if the rows stay as they are."""
+    """The number of attention heads whose rows are reordered (``_reordered``); 0 if the rows stay as they are."""
     values: Floats | None = field(default=None, compare=False)
-    """The values, if they are not those of a parameter."""
+    """The values of a tensor that is no parameter of the network; None for all others."""
 
     @classmethod
     def of_rope_factors(cls, factors: Floats) -> FileTensor:
@@ -56,7 +57,7 @@ class FileTensor:
 
     @property
     def n_bytes(self) -> int:
-        """The size of the tensor in the file."""
+        """The size of the tensor in the file in bytes."""
         block, block_bytes = GGML_QUANT_SIZES[self.kind]
         return int(math.prod(self.shape) // block * block_bytes)
 
@@ -68,21 +69,21 @@ def plan_tensors(network: nn.Module, sizes: Sizes, kind: GGMLQuantizationType, n
 
     Args:
         network: the network, without an adapter.
-        sizes: its sizes.
-        kind: the type of matrices.
+        sizes: the sizes of the network.
+        kind: the type of matrices in the file.
         name: the name of the model, for messages.
 
     Raises:
-        ModelError: the network has a parameter that has no place in the file, or lacks one that has.
+        ModelError: the network has a parameter that a file of its architecture does not have, or the other way round.
     """
     planned = [
         FileTensor(
-            expected.name,
-            expected.path,
-            expected.name.rpartition(".")[2],
-            expected.shape,
-            _kind_for(expected.shape, kind),
-            expected.heads,
+            name=expected.name,
+            path=expected.path,
+            parameter=expected.name.rpartition(".")[2],
+            shape=expected.shape,
+            kind=_kind_for(expected.shape, kind),
+            heads=expected.heads,
         )
         for expected in expected_tensors(sizes, tied=bool(network.args.tie_word_embeddings))
     ]
@@ -90,9 +91,11 @@ def plan_tensors(network: nn.Module, sizes: Sizes, kind: GGMLQuantizationType, n
     differences = sorted(names ^ _parameters_of(network))
     if differences:
         first = differences[0]
-        what = f"{name} has no {first}" if first in names else f"{name} has {first}"
+        problem = f"{name} has no {first}" if first in names else f"{name} has {first}"
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
-        raise ModelError(f"{what}, unlike the files of architecture {sizes.architecture} that are written here{more}")
+        raise ModelError(
+            f"{problem}, unlike the files of architecture {sizes.architecture} that are written here{more}"
+        )
     return planned
 
 
@@ -100,7 +103,7 @@ def read_pieces(modules: Mapping[str, nn.Module], tensor: FileTensor) -> Iterato
     """Yield the values of a tensor as they are in the file, in pieces of whole rows.
 
     Args:
-        modules: the modules of the network by their paths. Layers with an adapter are in the place of those that they wrap.
+        modules: the modules of the network by their paths. A layer with an adapter is there under the path of the layer it wraps.
         tensor: the tensor to read.
 
     Raises:
@@ -110,15 +113,17 @@ def read_pieces(modules: Mapping[str, nn.Module], tensor: FileTensor) -> Iterato
         yield _encoded(tensor.values, tensor)
         return
     module = modules[tensor.path]
-    base = _wrapped(module)
+    wrapped_name = _name_of_wrapped(module)
     if len(tensor.shape) == 1:
-        yield _encoded(np.array((base or module)[tensor.parameter].astype(mx.float32)), tensor)
+        # An adapter changes no bias.
+        layer = module[wrapped_name] if wrapped_name else module
+        yield _encoded(np.array(layer[tensor.parameter].astype(mx.float32)), tensor)
         return
-    if base is not None:
-        yield _encoded(_reordered(_merged_weight(module, base), tensor.heads), tensor)
+    if wrapped_name:
+        yield _encoded(_reordered(_merged_weight(module, wrapped_name), tensor.heads), tensor)
         return
     rows, columns = tensor.shape
-    # The rows of a head stay together, because they are reordered among each other.
+    # A tensor whose rows are reordered is read whole, because the rows of a head must not be split between pieces.
     step = max(1, WEIGHTS_PER_PIECE // columns) if not tensor.heads else rows
     for start in range(0, rows, step):
         yield _encoded(_reordered(dense_rows(module, start, start + step), tensor.heads), tensor)
@@ -141,48 +146,53 @@ def dense_rows(layer: nn.Module, start: int, stop: int) -> Floats:
     return np.array(mx.dequantize(weight, scales, biases, group_size=layer.group_size, bits=layer.bits))
 
 
-def _wrapped(module: nn.Module) -> nn.Module | None:
-    """Return the layer that a layer of LoRA or DoRA wraps, or None if ``module`` is not such a layer."""
-    for name in ("linear", "embedding"):
-        if "lora_a" in module and name in module:
-            return module[name]
-    return None
+def _name_of_wrapped(module: nn.Module) -> str:
+    """Return the name under which a layer of LoRA or DoRA holds the layer that it wraps, or "" if ``module`` is no such layer."""
+    if "lora_a" not in module:
+        return ""
+    return next((name for name in ("linear", "embedding") if name in module), "")
 
 
-def _merged_weight(module: nn.Module, base: nn.Module) -> Floats:
+def _merged_weight(module: nn.Module, wrapped_name: str) -> Floats:
     """Return the weight of a layer of LoRA or DoRA with its update added, computed in float32."""
-    name = "embedding" if "embedding" in module else "linear"
-    dense = nn.Linear(1, 1, bias=False) if name == "linear" else nn.Embedding(1, 1)
-    dense.weight = mx.array(dense_rows(base, 0, base.weight.shape[0]))
-    setattr(module, name, dense)
+    wrapped = module[wrapped_name]
+    # ``fuse`` rounds to the type of the wrapped layer, so a dense layer in float32 takes the place of that layer for a moment.
+    dense = nn.Linear(1, 1, bias=False) if wrapped_name == "linear" else nn.Embedding(1, 1)
+    dense.weight = mx.array(dense_rows(wrapped, 0, wrapped.weight.shape[0]))
+    setattr(module, wrapped_name, dense)
     try:
         return np.array(module.fuse().weight.astype(mx.float32))
     finally:
-        setattr(module, name, base)
+        setattr(module, wrapped_name, wrapped)
         mx.clear_cache()
 
 
 def _reordered(rows: Floats, heads: int) -> Floats:
-    """Return the rows in llama.cpp's order, in which row i of a head is followed by row i + half."""
+    """Return the rows in the order of llama.cpp's files.
+
+    The rotary embedding rotates two rows of a head together: row i and row i + half in the network, and neighbouring rows in
+    llama.cpp. So the rows of each head become 0, half, 1, half + 1, and so on. If ``heads`` is 0, the rows stay as they are.
+    """
     if not heads:
         return rows
     return rows.reshape(heads, 2, -1, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)
 
 
 def _encoded(values: Floats, tensor: FileTensor) -> Encoded:
-    """Return values in the type of the file. Raises ModelError if one of them is or becomes infinite or undefined."""
+    """Return values in the type that they have in the file. Raises ModelError if a value is or becomes infinite or undefined."""
     with np.errstate(over="ignore", invalid="ignore"):
         encoded: Encoded = np.ascontiguousarray(quantize(values, tensor.kind))
     name = f"{tensor.path}.{tensor.parameter}"
     if not np.isfinite(values).all():
         raise ModelError(f"{name} has a weight that is not a finite number", hint="train again from an earlier adapter")
     if tensor.kind == GGMLQuantizationType.F16 and not np.isfinite(encoded).all():
-        what = f"{name} has a weight of {np.abs(values).max():.3g}, and float16 ends at 65504"
-        raise ModelError(what, hint="choose the dtype bf16 or f32")
+        problem = f"{name} has a weight of {np.abs(values).max():.3g}, and float16 ends at 65504"
+        raise ModelError(problem, hint="choose the dtype bf16 or f32")
     return encoded
 
 
 def _kind_for(shape: tuple[int, ...], kind: GGMLQuantizationType) -> GGMLQuantizationType:
+    """Return the type of a tensor in a file whose matrices have the type ``kind``."""
     if len(shape) == 1:
         return GGMLQuantizationType.F32
     return kind if shape[-1] % GGML_QUANT_SIZES[kind][0] == 0 else GGMLQuantizationType.F16

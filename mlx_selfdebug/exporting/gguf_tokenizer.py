@@ -1,9 +1,11 @@
 """Describe a tokenizer in the metadata of a GGUF file, so that our importer and llama.cpp build the same tokenizer from it.
 
-Only byte-level BPE is written, with the pre-tokenizers that ``models/gguf_tokenizer.py`` reads. GGUF knows a pre-tokenizer
-by its name alone, so a tokenizer is compared piece by piece with those that have a name. Afterwards the metadata are read
-back and both tokenizers encode the same texts. A tokenizer that is only almost right would make the model worse without any
-error, so one that encodes a text in another way is refused.
+Only byte-level BPE can be written, with the pre-tokenizers that ``models/gguf_tokenizer.py`` reads. A pre-tokenizer splits a text
+before the merges. The file gives only its name, as in ``tokenizer.ggml.pre = "qwen2"``, and not how it splits. So the name has to
+be found by comparing the tokenizer with each one that GGUF has a name for.
+
+A tokenizer that is only almost right would make the model worse without any error. Therefore the metadata are read back, and both
+tokenizers encode the same texts. If they differ in a single one, the export is refused.
 """
 
 from __future__ import annotations
@@ -40,24 +42,25 @@ PROBES = (
 """Texts on which tokenizers of different kinds differ: code, contractions, digits, white space, composed letters, many scripts."""
 _HINT = "export the model in MLX's format instead"
 _ROLES = {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}
-"""What GGUF calls the tokens that transformers calls ``bos_token`` and so on."""
+"""GGUF's names of the special tokens, by the names in transformers: ``pad_token_id`` is ``padding_token_id``."""
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A tokenizer to be described."""
+    """The tokenizer that is described, in three forms."""
 
     name: str
-    """The name of its model, for messages."""
+    """The name of the model that the tokenizer belongs to, for messages."""
     outer: Any
-    """The tokenizer of transformers."""
+    """The tokenizer as an object of transformers. It knows the special tokens and the chat template."""
     inner: Tokenizer
-    """The tokenizer of the tokenizers library, which does the work."""
+    """The tokenizer as an object of the tokenizers library. It encodes the texts."""
     content: dict[str, Any]
-    """The content of its tokenizer.json."""
+    """The tokenizer as the content of tokenizer.json."""
 
-    def error(self, what: str) -> ModelError:
-        return ModelError(f"the tokenizer of {self.name} cannot be written to a GGUF file: {what}", hint=_HINT)
+    def error(self, problem: str) -> ModelError:
+        """Return the error that says why the tokenizer cannot be written."""
+        return ModelError(f"the tokenizer of {self.name} cannot be written to a GGUF file: {problem}", hint=_HINT)
 
 
 def describe_tokenizer(name: str, tokenizer: Any, end_ids: Collection[int], rows: int) -> dict[str, Value]:
@@ -67,10 +70,10 @@ def describe_tokenizer(name: str, tokenizer: Any, end_ids: Collection[int], rows
         name: the name of the model, for messages.
         tokenizer: the tokenizer, as transformers has it.
         end_ids: the ids that end a completion.
-        rows: the number of rows of the model's embedding. Rows beyond the tokenizer become unused tokens.
+        rows: the number of rows of the model's embedding. A row without a token of the tokenizer gets an unused token.
 
     Raises:
-        ModelError: GGUF has no words for this tokenizer.
+        ModelError: GGUF cannot describe this tokenizer.
     """
     inner = getattr(tokenizer, "backend_tokenizer", None)
     if not isinstance(inner, Tokenizer):
@@ -94,27 +97,28 @@ def describe_tokenizer(name: str, tokenizer: Any, end_ids: Collection[int], rows
 
 
 def _pre_tokenizer(source: _Source) -> str:
-    """Return the name that GGUF has for the way in which the tokenizer normalizes and splits a text."""
+    """Return GGUF's name for the way in which the tokenizer normalizes and splits a text, such as "qwen2"."""
     bpe = source.content["model"]
     if bpe["type"] != "BPE" or bpe.get("byte_fallback") or (source.content["decoder"] or {}).get("type") != "ByteLevel":
         raise source.error(f"it is {bpe['type']} that does not work on bytes, and only byte-level BPE is written")
     if not bpe["merges"] and source.content["normalizer"] is None:
         return "gpt-2"  # Without merges each byte is a token, so it does not matter how a text is split.
     for name, prepare in PRE_TOKENIZERS.items():
-        if _habits(source.content) == _named_habits(name, prepare):
+        if _splitting(source.content) == _splitting_of(name, prepare):
             return name
     known = ", ".join(sorted(PRE_TOKENIZERS))
     raise source.error(f"it splits a text in a way that is none of {known}")
 
 
-def _named_habits(name: str, prepare: Callable[[Tokenizer], None]) -> Any:
+def _splitting_of(name: str, prepare: Callable[[Tokenizer], None]) -> Any:
+    """Return how a tokenizer splits a text if GGUF calls its pre-tokenizer ``name``. ``prepare`` gives a tokenizer that one."""
     tokenizer = Tokenizer(models.BPE(ignore_merges=ignores_merges(name)))
     prepare(tokenizer)
-    return _habits(json.loads(tokenizer.to_str()))
+    return _splitting(json.loads(tokenizer.to_str()))
 
 
-def _habits(content: Mapping[str, Any]) -> Any:
-    """Return what decides how a tokenizer splits a text before it looks for merges, in a form that can be compared."""
+def _splitting(content: Mapping[str, Any]) -> Any:
+    """Return all that decides how a tokenizer splits a text before the merges, as a value that can be compared with ``==``."""
     bpe = content["model"]
     switches = {key: bpe.get(key) or None for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix")}
     return (
@@ -126,14 +130,16 @@ def _habits(content: Mapping[str, Any]) -> Any:
 
 
 def _without_offsets(part: Any) -> Any:
-    """Return a part of tokenizer.json without ``trim_offsets``, which changes no ids."""
+    """Return a part of tokenizer.json without ``trim_offsets``, which has no influence on the ids."""
     if isinstance(part, dict):
         return {key: _without_offsets(value) for key, value in part.items() if key != "trim_offsets"}
-    return [_without_offsets(item) for item in part] if isinstance(part, list) else part
+    if isinstance(part, list):
+        return [_without_offsets(item) for item in part]
+    return part
 
 
 def _tokens(source: _Source, rows: int) -> tuple[list[str], list[int]]:
-    """Return a token and its type for each row of the embedding."""
+    """Return the texts and the types of the tokens, one for each row of the embedding."""
     known: dict[int, tuple[str, int]] = {i: (token, NORMAL) for token, i in source.content["model"]["vocab"].items()}
     for added in source.content["added_tokens"]:
         known[added["id"]] = (added["content"], CONTROL if added["special"] else USER_DEFINED)
@@ -144,6 +150,7 @@ def _tokens(source: _Source, rows: int) -> tuple[list[str], list[int]]:
 
 
 def _special_ids(source: _Source) -> dict[str, Value]:
+    """Return the entries for the ids of the special tokens, as far as the tokenizer has them."""
     ids = {gguf: getattr(source.outer, f"{name}_token_id") for name, gguf in _ROLES.items()}
     return {f"tokenizer.ggml.{gguf}_token_id": int(i) for gguf, i in ids.items() if i is not None}
 
@@ -151,11 +158,14 @@ def _special_ids(source: _Source) -> dict[str, Value]:
 def _end_ids(
     source: _Source, tokens: list[str], types: list[int], ids: Mapping[str, Value], end_ids: Collection[int]
 ) -> dict[str, Value]:
-    """Return entries for the ids that end a completion, beside the eos id and the tokens that are known by their text."""
+    """Return the entries for those ids that end a completion and that a reader of the file would not know by itself.
+
+    A reader knows the eos id, and the control tokens whose texts are in ``END_TOKENS``.
+    """
     known = {i for i, token in enumerate(tokens) if types[i] == CONTROL and token in END_TOKENS}
     eos = ids.get("tokenizer.ggml.eos_token_id")
     others = sorted(set(end_ids) - known - {eos})
-    roles = ["eos"] * (eos is None) + ["eot", "eom"]
+    roles = ["eot", "eom"] if eos is not None else ["eos", "eot", "eom"]
     if len(others) > len(roles):
         raise source.error(
             f"its completions end with {len(others)} unusual tokens, and GGUF has place for {len(roles)}"
@@ -164,12 +174,14 @@ def _end_ids(
 
 
 def _adds_bos(source: _Source) -> bool:
-    plain, full = (source.inner.encode("x", add_special_tokens=special).ids for special in (False, True))
-    return bool(full != plain and full[0] == source.outer.bos_token_id)
+    """Return whether the tokenizer puts the bos token before a text."""
+    without = source.inner.encode("x", add_special_tokens=False).ids
+    with_special = source.inner.encode("x", add_special_tokens=True).ids
+    return bool(with_special != without and with_special[0] == source.outer.bos_token_id)
 
 
 def _chat_templates(templates: str | Mapping[str, str] | None) -> dict[str, Value]:
-    """Return the entry of the chat template, or those of several templates with names."""
+    """Return the entry for the chat template, or the entries for several named templates."""
     if templates is None or isinstance(templates, str):
         return {"tokenizer.chat_template": templates} if templates else {}
     named = {name: text for name, text in templates.items() if name != "default"}
@@ -180,19 +192,20 @@ def _chat_templates(templates: str | Mapping[str, str] | None) -> dict[str, Valu
 
 
 def _check(source: _Source, metadata: dict[str, Value], end_ids: Collection[int]) -> None:
-    """Raise ModelError unless the tokenizer that is read back from the metadata does what the source does."""
+    """Raise ModelError unless the tokenizer that is read back from the metadata works as the source does."""
     try:
-        back = read_tokenizer(GgufFile(Path("the metadata"), metadata, {}))
+        read_back = read_tokenizer(GgufFile(Path("the metadata"), metadata, {}))
     except FormatError as error:
         raise source.error(str(error)) from error
     for text in (*PROBES, *_around_added(source)):
-        if source.inner.encode(text).ids != back.tokenizer.encode(text).ids:
-            raise source.error(f"GGUF would give {text[:40]!r} other ids than {source.inner.encode(text).ids[:12]}")
-    if not set(end_ids) <= set(back.end_ids):
-        raise source.error(f"completions end with {sorted(end_ids)}, but would end with {sorted(back.end_ids)}")
+        ids = source.inner.encode(text).ids
+        if ids != read_back.tokenizer.encode(text).ids:
+            raise source.error(f"GGUF would give {text[:40]!r} other ids than {ids[:12]}")
+    if not set(end_ids) <= set(read_back.end_ids):
+        raise source.error(f"completions end with {sorted(end_ids)}, but would end with {sorted(read_back.end_ids)}")
 
 
 def _around_added(source: _Source) -> Iterator[str]:
-    """Yield each added token inside a text, because some of them take the white space around them along."""
+    """Yield each added token inside a text, because some added tokens swallow the white space around them."""
     for added in source.content["added_tokens"]:
         yield f"a {added['content']} b{added['content']}c"

@@ -1,6 +1,13 @@
-"""Write a GGUF file whose tensors come piece by piece, by means of the writer in the ``gguf`` package.
+"""Write a GGUF file tensor by tensor and piece by piece, on top of the writer in the ``gguf`` package.
 
-That writer takes a tensor only as a whole, and refuses an empty list in the metadata. Both are mended here.
+That writer takes only whole tensors, and refuses an empty list in the metadata. The class here adds both.
+
+    with GgufFileWriter(path, "qwen2") as writer:
+        writer.write_header(metadata, tensors)
+        for tensor in tensors:
+            for piece in pieces_of(tensor):
+                writer.write_piece(piece)
+            writer.end_tensor(tensor)
 """
 
 from __future__ import annotations
@@ -37,7 +44,8 @@ class GgufFileWriter:
         try:
             self._writer.close()
         except OSError:
-            if error is None:  # What is written last may not fit on the disk, either.
+            # Closing writes what is still buffered, so it may fail. An error of the block comes first and says more.
+            if error is None:
                 raise
 
     def write_header(self, metadata: Mapping[str, Value], tensors: Iterable[FileTensor]) -> None:
@@ -45,7 +53,7 @@ class GgufFileWriter:
         for key, value in metadata.items():
             self._add(key, value)
         for tensor in tensors:
-            # With a type of the file, the dtype is not looked at, unless it is uint8.
+            # The writer takes the type from ``raw_dtype`` and ignores the dtype, unless that is uint8.
             dtype = np.dtype(np.float32)
             self._writer.add_tensor_info(tensor.name, tensor.shape, dtype, tensor.n_bytes, raw_dtype=tensor.kind)
         self._add("general.size_label", size_label(*self._writer.get_total_parameter_count()))
@@ -55,11 +63,11 @@ class GgufFileWriter:
         self._pad(self._stream.tell())
 
     def write_piece(self, piece: Encoded) -> None:
-        """Write some rows of the tensor whose turn it is. Tensors come in the order of the header."""
+        """Write some rows of the current tensor. The tensors are written in the order that they have in the header."""
         self._stream.write(piece.data)
 
     def end_tensor(self, tensor: FileTensor) -> None:
-        """Fill up the space to where the next tensor begins."""
+        """Fill the space up to the place where the next tensor begins."""
         self._pad(tensor.n_bytes)
 
     @property
@@ -68,10 +76,12 @@ class GgufFileWriter:
         return stream
 
     def _pad(self, n_bytes: int) -> None:
+        """Write the zeros that follow ``n_bytes`` bytes, since tensors begin at multiples of the file's alignment."""
         self._writer.write_padding(self._stream, n_bytes)
 
     def _add(self, key: str, value: Value) -> None:
-        if isinstance(value, bool):
+        """Add an entry to the metadata, with the GGUF type that its Python type stands for."""
+        if isinstance(value, bool):  # before int, of which bool is a subclass
             self._writer.add_bool(key, value)
         elif isinstance(value, int):
             self._writer.add_uint32(key, value)
@@ -84,11 +94,12 @@ class GgufFileWriter:
 
 
 class _Writer(GGUFWriter):  # type: ignore[misc]
-    """The writer of the ``gguf`` package, which also writes empty lists. An empty list is one of strings."""
+    """The writer of the ``gguf`` package, extended to write empty lists. They are written as lists of strings."""
 
     def _pack_val(
         self, val: Any, vtype: GGUFValueType, add_vtype: bool, sub_type: GGUFValueType | None = None
     ) -> bytes:
         if vtype == GGUFValueType.ARRAY and not len(val):
+            # An array is written as its type, the type of its elements, and their number.
             return bytes(self._pack("I", vtype) + self._pack("I", GGUFValueType.STRING) + self._pack("Q", 0))
         return bytes(super()._pack_val(val, vtype, add_vtype, sub_type))

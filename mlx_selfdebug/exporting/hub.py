@@ -3,7 +3,8 @@
     contents = contents_of(Path("runs/mine"), "you/coder-that-debugs")
     print(push(contents, "you/coder-that-debugs"))
 
-A repository is made private unless it is to be public. One that exists keeps its visibility: what does not fit it is refused.
+A new repository is private unless ``public`` is given. The visibility of an existing repository is never changed: if it is not
+what was asked for, nothing is uploaded. ``hub_contents.py`` chooses the files.
 """
 
 from __future__ import annotations
@@ -22,22 +23,22 @@ from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progr
 from mlx_selfdebug.errors import UploadError, UsageError
 from mlx_selfdebug.exporting.hub_contents import Contents
 
-_AGAIN = "run the same command again; what was uploaded is not uploaded twice"
 MESSAGE_LENGTH = 200
 """The maximum number of characters of a message of the hub that are shown."""
+_AGAIN = "run the same command again; what was uploaded is not uploaded twice"
 _LOG_IN = "run: hf auth login   (or set HF_TOKEN to a token that may write)"
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """What an upload did."""
+    """The result of an upload."""
 
     repository: str
     """The repository, as owner/name."""
     address: str
-    """The address of its page."""
+    """The address of the repository's page."""
     commit: str
-    """The commit that the repository is at now."""
+    """The hash of the newest commit of the repository."""
     private: bool
     """Whether only those who may see the repository can download it."""
     created: bool
@@ -45,7 +46,7 @@ class Pushed:
     changed: bool
     """Whether there is a new commit. There is none if the repository had all files already."""
     others: tuple[str, ...]
-    """The files of the repository that are not part of this upload. They are left as they are."""
+    """The names of the repository's files that are not part of this upload. They are left as they are."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain data."""
@@ -53,7 +54,7 @@ class Pushed:
 
 
 def check_repository(name: str) -> None:
-    """Raise UsageError if ``name`` cannot be the name of a repository on the hub with its owner."""
+    """Raise UsageError unless ``name`` has the form OWNER/NAME and the characters that the hub allows."""
     hint = "write it as OWNER/NAME, where OWNER is your user name on the hub or an organization of yours"
     try:
         validate_repo_id(name)
@@ -64,7 +65,7 @@ def check_repository(name: str) -> None:
 
 
 def push(contents: Contents, repository: str, *, public: bool = False, message: str = "", bars: bool = False) -> Pushed:
-    """Upload ``contents`` to ``repository`` and return what was done.
+    """Upload ``contents`` to ``repository`` and return the result.
 
     The repository is created if it does not exist. All files are part of one commit, so it has either all of them or none.
 
@@ -76,7 +77,7 @@ def push(contents: Contents, repository: str, *, public: bool = False, message: 
         bars: whether the hub's client shows its progress bars.
 
     Raises:
-        UsageError: the name of the repository is wrong, or it exists and ``public`` does not fit it.
+        UsageError: the name of the repository is wrong, or the repository exists and ``public`` does not say what it is.
         UploadError: nobody is logged in, the hub refuses the upload, or it cannot be reached.
     """
     check_repository(repository)
@@ -90,21 +91,22 @@ def push(contents: Contents, repository: str, *, public: bool = False, message: 
         else:
             _check_visibility(repository, is_private=bool(before.private), public=public)
         commit = upload.ask("upload", lambda: _commit(upload.api, contents, repository, message))
+    # The hub itself adds .gitattributes to each repository.
     ours = {file.name for file in contents.files} | {".gitattributes"}
-    there = [file.rfilename for file in (before.siblings if before else None) or []]
+    existing = [file.rfilename for file in (before.siblings if before else None) or []]
     return Pushed(
-        repository,
-        f"{upload.api.endpoint}/{repository}",
-        commit.oid,
+        repository=repository,
+        address=f"{upload.api.endpoint}/{repository}",
+        commit=commit.oid,
         private=not public if before is None else bool(before.private),
         created=before is None,
         changed=before is None or commit.oid != before.sha,
-        others=tuple(sorted(name for name in there if name not in ours)),
+        others=tuple(sorted(name for name in existing if name not in ours)),
     )
 
 
 def _check_visibility(repository: str, *, is_private: bool, public: bool) -> None:
-    """Raise UsageError if a repository that exists is not what was asked for."""
+    """Raise UsageError if an existing repository is private and a public one was asked for, or the other way round."""
     if is_private and public:
         raise UsageError(
             f"{repository} exists and is private; --public does not change that",
@@ -117,32 +119,33 @@ def _check_visibility(repository: str, *, is_private: bool, public: bool) -> Non
 
 
 def _commit(api: HfApi, contents: Contents, repository: str, message: str) -> Any:
-    # HfApi.upload_folder may make several commits, and uploads what it finds. This makes one, of these files.
+    """Upload all files as one commit, and return what the hub says about it."""
+    # HfApi.upload_folder would upload every file that it finds in a folder, and might make several commits.
     operations = [CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file.content) for file in contents.files]
     return api.create_commit(repository, operations, commit_message=message or f"Upload the {contents.kind.name}")
 
 
 @dataclass
 class _Upload:
-    """An upload that is under way."""
+    """An upload that is under way. Its requests raise errors that say what the user can do."""
 
     repository: str
     api: HfApi
     user: str = ""
-    """The name of who is logged in, once it is known."""
+    """The name of the user who is logged in, once it is known."""
     created: bool = False
     """Whether the repository was made by this upload."""
 
     def log_in(self) -> None:
         """Find out who is logged in. Raises UploadError if nobody is, or if the token may not write."""
-        who = self.ask("log-in", self.api.whoami)
-        self.user = str(who["name"])
-        role = who.get("auth", {}).get("accessToken", {}).get("role")
+        account = self.ask("log-in", self.api.whoami)
+        self.user = str(account["name"])
+        role = account.get("auth", {}).get("accessToken", {}).get("role")
         if role == "read":
             raise UploadError(f"the token of {self.user} may read, but not write", hint=_LOG_IN)
 
     def find(self) -> Any:
-        """Return what the hub says about the repository, or None if it has no such repository that the user may see."""
+        """Return the hub's information about the repository, or None if there is no such repository that the user may see."""
         return self.ask("look-up", self._info)
 
     def _info(self) -> Any:
@@ -151,15 +154,19 @@ class _Upload:
         except RepositoryNotFoundError:
             return None
 
-    def ask(self, what: str, call: Callable[[], Any]) -> Any:
-        """Return what ``call`` returns. Raises UploadError in place of any error of the hub's client."""
+    def ask(self, request: str, call: Callable[[], Any]) -> Any:
+        """Return what ``call`` returns. Raises UploadError in place of any error of the hub's client.
+
+        ``request`` says in a word or two what is asked for, such as "upload".
+        """
         try:
             return call()
         except Exception as error:
-            raise self._explained(what, _cause(error)) from (None if _shows_token(error) else error)
+            # An UploadError is shown with the error that caused it, unless that would print the token.
+            raise self._explained(request, _cause(error)) from (None if _shows_token(error) else error)
 
-    def _explained(self, what: str, error: BaseException) -> UploadError:
-        """Return an error of ours that says in one line what an error of the hub's client means."""
+    def _explained(self, request: str, error: BaseException) -> UploadError:
+        """Return the UploadError that says in one line what an error of the hub's client means, with what helps."""
         if isinstance(error, LocalTokenNotFoundError):
             return UploadError("you are not logged in to the hub", hint=_LOG_IN)
         status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
@@ -167,27 +174,27 @@ class _Upload:
         if status == 401:
             return UploadError(f"the hub does not accept your token{ending}", hint=_LOG_IN)
         if status in (403, 404) and self.user:
-            own = f"{self.user}/{self.repository.rpartition('/')[2]}"
+            own_repository = f"{self.user}/{self.repository.rpartition('/')[2]}"
             return UploadError(
-                f"{self.user} may not write to {self.repository}{_said(error)}{ending}",
-                hint=f"choose another repository, such as {own}, or log in with a token that may write there",
+                f"{self.user} may not write to {self.repository}{_message_of(error)}{ending}",
+                hint=f"choose another repository, such as {own_repository}, or log in with a token that may write there",
             )
         if status is not None and status >= 500:
             return UploadError(
                 f"the hub failed (HTTP {status}), and no part of the upload is visible{ending}", hint=_AGAIN
             )
         if status is not None or isinstance(error, ValueError):
-            return UploadError(f"the hub refuses the {what}{_said(error)}{ending}")
-        return UploadError(f"the hub cannot be reached at {self.api.endpoint}{_said(error)}{ending}", hint=_AGAIN)
+            return UploadError(f"the hub refuses the {request}{_message_of(error)}{ending}")
+        return UploadError(f"the hub cannot be reached at {self.api.endpoint}{_message_of(error)}{ending}", hint=_AGAIN)
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return what went wrong. The hub's client wraps what goes wrong with a large file into a RuntimeError that does not say it."""
+    """Return what went wrong. The hub's client wraps an error with a large file into a RuntimeError that does not explain it."""
     return error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
 
 
-def _said(error: BaseException) -> str:
-    """Return what an error says as the end of a sentence: one line, without the token."""
+def _message_of(error: BaseException) -> str:
+    """Return the message of an error as the end of a sentence: ": " and one line, in which the token is replaced by stars."""
     text = getattr(error, "server_message", None) or str(error) or type(error).__name__
     token = _token()
     line = " ".join((text.replace(token, "***") if token else text).split())
@@ -195,26 +202,33 @@ def _said(error: BaseException) -> str:
 
 
 def _shows_token(error: BaseException) -> bool:
-    """Return whether the traceback of ``error`` would show the token, as it does if the token is no valid header."""
+    """Return whether the traceback of ``error`` shows the token. It does if the token has characters that no header may have."""
     token = _token()
     return bool(token) and token in "".join(traceback.format_exception(error))
 
 
 def _token() -> str:
+    """Return the user's token for the hub, or "" if there is none."""
     try:
         return get_token() or ""
-    except Exception:  # Where tokens are exchanged for others, this can fail as any request can.
+    except Exception:  # The client may have to ask the hub for the token, and that request can fail in any way.
         return ""
 
 
 @contextmanager
 def _bars(shown: bool) -> Iterator[None]:
-    """Show the bars of the hub's client inside the block, or do not."""
-    were_disabled = are_progress_bars_disabled()
-    if shown == were_disabled:
-        (enable_progress_bars if shown else disable_progress_bars)()
+    """Show or hide the progress bars of the hub's client inside the block, and restore the setting afterwards."""
+    were_shown = not are_progress_bars_disabled()
+    _set_bars(were_shown, shown)
     try:
         yield
     finally:
-        if shown == were_disabled:
-            (disable_progress_bars if were_disabled else enable_progress_bars)()
+        _set_bars(shown, were_shown)
+
+
+def _set_bars(are_shown: bool, shown: bool) -> None:
+    """Show or hide the bars, unless they are shown or hidden already."""
+    if shown and not are_shown:
+        enable_progress_bars()
+    elif are_shown and not shown:
+        disable_progress_bars()

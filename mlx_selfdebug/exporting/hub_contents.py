@@ -1,7 +1,8 @@
-"""Say what of a run, of an adapter or of an exported folder goes to the hub, and make the model card that goes with it.
+"""Choose the files of a run, an adapter or an exported folder that go to the hub, and complete the model card among them.
 
 Only files that are named here are uploaded: weights, their settings, a tokenizer, the model card and a license. A run's database,
-settings, reports and checkpoints never are. In the settings and in the card, folders of this machine are left out.
+settings, reports and checkpoints are never uploaded. Paths of this machine are removed from the settings and from the card: of
+``/home/me/models/coder``, only ``coder`` is left.
 """
 
 from __future__ import annotations
@@ -28,52 +29,73 @@ from mlx_selfdebug.training.adapter import open_adapter
 _WITH_PATHS = (SETTINGS, "config.json", "generation_config.json", "tokenizer_config.json")
 """The JSON files in which programs leave paths of the machine that they ran on."""
 _PATH = re.compile(r"(?:folder:)?(?:~|/[^/\n]+)/[^\n]*")
+"""Matches an absolute path of at least two parts, such as "/home/me", "~/models" or "folder:/home/me/models"."""
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+"""Matches the name of a repository on the hub, such as "owner/name"."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of thing that is uploaded."""
+    """A kind of upload: an adapter or a model in one of the forms of an export."""
 
     name: str
-    """What it is called in messages."""
+    """The name in messages."""
     patterns: tuple[str, ...]
-    """Patterns of the names of the files that belong to it."""
+    """Patterns for the names of the files that belong to the upload."""
     library: str
-    """The library that loads it, as the hub names it."""
+    """The library that loads the files, by its name on the hub."""
     tags: tuple[str, ...]
-    """The tags under which the hub lists it."""
+    """The tags under which the hub lists the repository."""
     relation: str
-    """What it is to its base model, as the hub names it."""
+    """What the upload is to its base model, in the hub's words: "adapter" or "finetune"."""
     use: str
-    """How it is used, in Markdown, with ``{repository}`` and ``{model}`` to fill in."""
+    """How to use the upload, in Markdown. ``{repository}`` and ``{model}`` are filled in."""
 
 
-ADAPTER = Kind("adapter", (WEIGHTS, SETTINGS), "mlx", ("mlx", "lora"), "adapter", USE_FROM_HUB)
-PEFT = Kind(
-    "PEFT adapter",
-    ("adapter_model.safetensors", SETTINGS),
-    "peft",
-    ("peft", "lora"),
-    "adapter",
-    '```python\nfrom peft import AutoPeftModelForCausalLM\n\nmodel = AutoPeftModelForCausalLM.from_pretrained("{repository}")\n```',
+ADAPTER = Kind(
+    name="adapter",
+    patterns=(WEIGHTS, SETTINGS),
+    library="mlx",
+    tags=("mlx", "lora"),
+    relation="adapter",
+    use=USE_FROM_HUB,
 )
-GGUF = Kind("GGUF model", ("*.gguf",), "gguf", ("gguf",), "finetune", "```sh\nllama-cli -hf {repository}\n```")
+PEFT = Kind(
+    name="PEFT adapter",
+    patterns=("adapter_model.safetensors", SETTINGS),
+    library="peft",
+    tags=("peft", "lora"),
+    relation="adapter",
+    use=(
+        "```python\nfrom peft import AutoPeftModelForCausalLM\n\n"
+        'model = AutoPeftModelForCausalLM.from_pretrained("{repository}")\n```'
+    ),
+)
+GGUF = Kind(
+    name="GGUF model",
+    patterns=("*.gguf",),
+    library="gguf",
+    tags=("gguf",),
+    relation="finetune",
+    use="```sh\nllama-cli -hf {repository}\n```",
+)
 MODEL = Kind(
-    "model",
-    (
+    name="model",
+    patterns=(
         *("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json"),
         *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
         *("vocab.json", "merges.txt", "*.tiktoken", "*.jinja"),
     ),
-    "mlx",
-    ("mlx",),
-    "finetune",
-    '```sh\nmlx_lm.generate --model {repository} --prompt "..."\n```',
+    library="mlx",
+    tags=("mlx",),
+    relation="finetune",
+    use='```sh\nmlx_lm.generate --model {repository} --prompt "..."\n```',
 )
-_HINT = "name a run, an adapter or an exported folder"
 _ALWAYS = (CARD, "LICENSE*")
+"""Patterns for the names of the files that belong to an upload of any kind."""
 _COMMON_TAGS = ("code", "self-debugging")
+"""The tags of an upload of any kind."""
+_HINT = "name a run, an adapter or an exported folder"
 
 
 @dataclass(frozen=True)
@@ -81,42 +103,42 @@ class UploadFile:
     """A file to upload."""
 
     name: str
-    """Its name in the repository."""
+    """The name in the repository."""
     content: Path | bytes
-    """The file on disk, or what is uploaded in its place."""
+    """The file on disk, or the content that is uploaded in its place."""
 
     @property
     def n_bytes(self) -> int:
+        """The size in bytes."""
         return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What is uploaded to a repository."""
+    """The contents of an upload."""
 
     source: Path
-    """The folder that the files are in, or the file itself."""
+    """The folder that the files are in, or the .gguf file itself."""
     kind: Kind
-    """What it is."""
     files: tuple[UploadFile, ...]
     """The files to upload, by name."""
     left_out: tuple[str, ...]
     """The names of the other files and folders of the source, which are not uploaded."""
     use: str
-    """How someone uses what is in the repository: lines for a shell or for Python."""
+    """Lines for a shell or for Python that load what is in the repository."""
 
     @property
     def n_bytes(self) -> int:
-        """The size of all files together."""
+        """The size of all files together in bytes."""
         return sum(file.n_bytes for file in self.files)
 
 
 def contents_of(path: Path, repository: str) -> Contents:
-    """Return what is uploaded of ``path`` to ``repository`` on the hub.
+    """Return the files of ``path`` that are uploaded to ``repository`` on the hub, with the model card.
 
-    ``path`` is a run, the folder of an adapter, an exported folder, or a .gguf file. The card of a run is made anew from its
-    records; elsewhere the README.md that is there is completed. Raises StoreError or ModelError if there is nothing to upload in
-    ``path``, and UploadError if a file of it cannot be read.
+    ``path`` is a run, the folder of an adapter, an exported folder, or a .gguf file. The card of a run is made anew from the
+    run's records. For all others, the README.md in the folder is completed. Raises StoreError or ModelError if ``path`` holds
+    nothing to upload, and UploadError if one of the files cannot be read.
     """
     if path.is_file() and path.suffix == ".gguf":
         return _contents(path, GGUF, [path], "", "", repository)
@@ -135,6 +157,7 @@ def contents_of(path: Path, repository: str) -> Contents:
 
 
 def _entries(folder: Path) -> list[Path]:
+    """Return the files and folders in a folder, by name. Raises StoreError if it cannot be read."""
     try:
         return sorted(folder.iterdir())
     except OSError as error:
@@ -142,6 +165,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _kind_of(names: set[str]) -> Kind | None:
+    """Return the kind of a folder that holds files of these names, or None if it holds nothing to upload."""
     if WEIGHTS in names:
         return ADAPTER
     if PEFT.patterns[0] in names:
@@ -153,14 +177,19 @@ def _kind_of(names: set[str]) -> Kind | None:
 
 
 def _contents(path: Path, kind: Kind, entries: list[Path], base: str, card: str, repository: str) -> Contents:
-    belonging = [entry for entry in entries if entry.is_file() and _is_named(entry.name, (*kind.patterns, *_ALWAYS))]
-    text = _completed(card, kind, base, repository, path)
-    files = [UploadFile(entry.name, _shareable(entry)) for entry in belonging if entry.name != CARD]
-    files.append(UploadFile(CARD, text.encode()))
-    left_out = [entry.name + "/" * entry.is_dir() for entry in entries if entry not in belonging]
-    use = _filled(kind.use, repository, base)
-    code = re.sub(r"^```.*\n|\n```$", "", use)
-    return Contents(path, kind, tuple(sorted(files, key=lambda file: file.name)), tuple(left_out), code)
+    """Return those of ``entries`` that belong to an upload of ``kind``, with ``card`` completed as the model card."""
+    chosen = [entry for entry in entries if entry.is_file() and _is_named(entry.name, (*kind.patterns, *_ALWAYS))]
+    files = [UploadFile(entry.name, _shareable(entry)) for entry in chosen if entry.name != CARD]
+    files.append(UploadFile(CARD, _completed(card, kind, base, repository, path).encode()))
+    left_out = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries if entry not in chosen]
+    without_fences = re.sub(r"^```.*\n|\n```$", "", _filled(kind.use, repository, base))
+    return Contents(
+        source=path,
+        kind=kind,
+        files=tuple(sorted(files, key=lambda file: file.name)),
+        left_out=tuple(left_out),
+        use=without_fences,
+    )
 
 
 def _is_named(name: str, patterns: tuple[str, ...]) -> bool:
@@ -178,13 +207,15 @@ def _base_of(folder: Path, kind: Kind) -> str:
 
 
 def _filled(use: str, repository: str, base: str) -> str:
+    """Return the text ``use`` of a kind for one repository and one base model."""
     return use.format(repository=repository, model=base or "MODEL")
 
 
 def _completed(text: str, kind: Kind, base: str, repository: str, source: Path) -> str:
-    """Return a model card with everything in its front matter that the hub asks for and that is known.
+    """Return a model card whose front matter has everything that the hub asks for, as far as it is known.
 
-    What the card says already is kept, except for folders of this machine.
+    ``text`` is the card so far. What it says is kept, except for the paths of folders on this machine. Raises UploadError if its
+    front matter cannot be read.
     """
     if not text:
         title = repository.rpartition("/")[2]
@@ -197,6 +228,7 @@ def _completed(text: str, kind: Kind, base: str, repository: str, source: Path) 
         reason = " ".join(str(error).split())
         raise UploadError(f"the front matter of {source / CARD} cannot be read: {reason}") from error
     data: Any = card.data
+    # The front matter may name one base model or a list of them, and each name may be a folder of this machine.
     named = data.base_model if isinstance(data.base_model, list) else [data.base_model or ""]
     data.base_model = next((name for name in named if _REPOSITORY.fullmatch(str(name))), base) or None
     if data.base_model:
@@ -206,18 +238,19 @@ def _completed(text: str, kind: Kind, base: str, repository: str, source: Path) 
     data.pipeline_tag = data.pipeline_tag or "text-generation"
     data.tags = list(dict.fromkeys([*(data.tags or []), *kind.tags, *_COMMON_TAGS]))
     bases = [Path(name).parent for name in named if str(name).startswith("/")]
-    return _without_places(str(card), [*bases, source.resolve(), source.resolve().parent, Path.home()])
+    return _without_folders(str(card), [*bases, source.resolve(), source.resolve().parent, Path.home()])
 
 
-def _without_places(text: str, places: list[Path]) -> str:
-    """Return ``text`` without these folders, wherever it names something in them."""
-    for place in sorted({str(place) for place in places if len(place.parts) > 1}, key=len, reverse=True):
-        text = text.replace(f"{place}/", "")
+def _without_folders(text: str, folders: list[Path]) -> str:
+    """Return ``text`` without the paths of ``folders``: of a path in one of them, only the part after the folder is left."""
+    # Longer paths come first, so that a folder inside another one of these is removed as a whole.
+    for folder in sorted({str(folder) for folder in folders if len(folder.parts) > 1}, key=len, reverse=True):
+        text = text.replace(f"{folder}/", "")
     return text
 
 
 def _shareable(file: Path) -> Path | bytes:
-    """Return the file, or its content without paths if it is JSON that holds some."""
+    """Return the file itself or, if it is JSON that holds paths of this machine, its content without them."""
     if file.name not in _WITH_PATHS:
         return file
     content = _json(file)
@@ -226,7 +259,10 @@ def _shareable(file: Path) -> Path | bytes:
 
 
 def _without_paths(value: Any) -> Any:
-    """Return a JSON value in which the last part alone is left of every absolute path, also where a text is JSON itself."""
+    """Return a JSON value in which only the last part of every absolute path is left.
+
+    A text may be JSON itself, as in the record that we keep in PEFT's settings. Paths in it are shortened, too.
+    """
     if isinstance(value, dict):
         return {key: _without_paths(item) for key, item in value.items() if not _is_local_origin(key, item)}
     if isinstance(value, list):
@@ -242,11 +278,15 @@ def _without_paths(value: Any) -> Any:
 
 
 def _is_local_origin(key: str, value: Any) -> bool:
-    """Return whether an entry says that the base model is a folder of this machine. On another machine no model would match it."""
+    """Return whether an entry names a folder of this machine as the origin of the base model.
+
+    Such an entry is dropped, since no model on another machine has that origin.
+    """
     return key == "base_origin" and str(value).startswith("folder:")
 
 
 def _json(file: Path) -> dict[str, Any]:
+    """Return the JSON object in a file. Raises UploadError if there is none."""
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -257,6 +297,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _text(file: Path) -> str:
+    """Return the text of a file, or "" if it does not exist. Raises UploadError if it cannot be read."""
     try:
         return file.read_text(encoding="utf-8") if file.is_file() else ""
     except (OSError, ValueError) as error:

@@ -1,8 +1,10 @@
 """Write an adapter in PEFT's format, which transformers loads.
 
-PEFT finds a layer by its name, so the names must be those of transformers. For the architectures in ``ARCHITECTURES``, mlx-lm has
-the same names, and an adapter of any other is refused. ``lora_alpha`` is mlx-lm's scale times the rank. What PEFT's format does not
-hold stands in a record (``models/peft_record.py``), so that the adapter comes back byte by byte.
+PEFT finds the modules that an adapter changes by their names in transformers. For the architectures in ``ARCHITECTURES``, mlx-lm
+uses the same names. Adapters of other architectures are refused. PEFT's ``lora_alpha`` is mlx-lm's scale times the rank.
+
+PEFT's format has no place for some of mlx-lm's settings. They are kept in a record inside PEFT's settings
+(``models/peft_record.py``), so that the adapter can be converted back byte by byte.
 """
 
 from __future__ import annotations
@@ -29,19 +31,19 @@ from mlx_selfdebug.models.resolve import read_json
 from mlx_selfdebug.reporting.model_card import FILE
 
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
-"""The model types whose layers have the same names in mlx-lm and in transformers."""
+"""The model types whose modules have the same names in mlx-lm and in transformers."""
 _NAMES = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight", "m": "lora_magnitude_vector"}
-"""The arrays of a layer in mlx-lm's format, and the ends of their names in PEFT's."""
+"""How the names of a module's arrays end in PEFT's format, by their names in mlx-lm's format."""
 _IN_LAYER = re.compile(r"(?:.*\.)?layers\.(\d+)\.(?:.*\.)?([^.]+)")
-"""A name inside a layer of the model: the number of the layer, and the last part."""
+"""Matches a name such as "model.layers.3.self_attn.q_proj". The groups are the number of the layer and the last part."""
 
 
 def write_peft(source: RunAdapter, model: Model, base: str, folder: Path) -> None:
     """Write the adapter and its model card to ``folder``.
 
     Args:
-        source: the adapter. One that is in PEFT's format already is copied.
-        model: the base model, of which only the architecture is looked at.
+        source: the adapter. If it is in PEFT's format already, it is copied.
+        model: the base model. Only its architecture matters, so its weights need not be loaded.
         base: the name under which transformers loads the base model.
         folder: an empty folder.
 
@@ -54,46 +56,59 @@ def write_peft(source: RunAdapter, model: Model, base: str, folder: Path) -> Non
         settings = {**(read_json(path / PEFT_SETTINGS) or {}), "base_model_name_or_path": base}
         shutil.copyfile(path / PEFT_WEIGHTS, folder / PEFT_WEIGHTS)
     else:
-        layers = _layers(path, model)
-        settings = _settings(path, layers, base, len(model.network.layers))
-        save_arrays(folder / PEFT_WEIGHTS, _transposed(layers), {"format": "pt"})
+        arrays_by_module = _arrays_by_module(path, model)
+        settings = _settings(path, sorted(arrays_by_module), base, len(model.network.layers))
+        save_arrays(folder / PEFT_WEIGHTS, _transposed(arrays_by_module), {"format": "pt"})
     (folder / PEFT_SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     (folder / FILE).write_text(export_card(source, peft_form(base)), encoding="utf-8")
 
 
-def _layers(path: Path, model: Model) -> dict[str, dict[str, mx.array]]:
-    """Return the arrays of the adapter at ``path`` by layer. Raises ModelError if PEFT or ``model`` has no place for one."""
+def _arrays_by_module(path: Path, model: Model) -> dict[str, dict[str, mx.array]]:
+    """Return the arrays of the adapter at ``path``, by the module's name and then by "lora_a", "lora_b" and, for DoRA, "m".
+
+    Raises FormatError if a module has other arrays, and ModelError if PEFT or ``model`` has no place for a module.
+    """
     kind = model.config.get("model_type")
     if kind not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
-        what = f"{model.name} is a {kind} model, whose layers may have other names in transformers; known are {known}"
-        raise ModelError(what, hint="export it with --to fused")
-    layers: dict[str, dict[str, mx.array]] = {}
+        raise ModelError(
+            f"{model.name} is a {kind} model, whose layers may have other names in transformers; known are {known}",
+            hint="export it with --to fused",
+        )
+    arrays_by_module: dict[str, dict[str, mx.array]] = {}
     for name, array in load_arrays(path / WEIGHTS).items():
-        layer, _, leaf = name.rpartition(".")
-        layers.setdefault(layer, {})[leaf] = array
+        module, _, array_name = name.rpartition(".")
+        arrays_by_module.setdefault(module, {})[array_name] = array
     modules = dict(model.network.named_modules())
-    wanted = {"lora_a", "lora_b", *(["m"] if read_settings(path).get("fine_tune_type") == "dora" else [])}
-    for name, leaves in sorted(layers.items()):
-        if set(leaves) != wanted:
-            has, must = ", ".join(sorted(leaves)), ", ".join(sorted(wanted))
-            raise FormatError(f"{path / WEIGHTS}: {name} has {has}, but must have {must}")
-        if problem := misfit(name, modules.get(name), tuple(leaves["lora_a"].shape), tuple(leaves["lora_b"].shape)):
-            what = f"the adapter {path} does not fit {model.name}: {problem}"
-            raise ModelError(what, hint="name the model that it was trained on with --model")
-    return layers
+    required = {"lora_a", "lora_b"}
+    if read_settings(path).get("fine_tune_type") == "dora":
+        required.add("m")
+    for name, arrays in sorted(arrays_by_module.items()):
+        if set(arrays) != required:
+            has, must_have = ", ".join(sorted(arrays)), ", ".join(sorted(required))
+            raise FormatError(f"{path / WEIGHTS}: {name} has {has}, but must have {must_have}")
+        if problem := misfit(name, modules.get(name), tuple(arrays["lora_a"].shape), tuple(arrays["lora_b"].shape)):
+            raise ModelError(
+                f"the adapter {path} does not fit {model.name}: {problem}",
+                hint="name the model that it was trained on with --model",
+            )
+    return arrays_by_module
 
 
-def _transposed(layers: Mapping[str, Mapping[str, mx.array]]) -> dict[str, mx.array]:
+def _transposed(arrays_by_module: Mapping[str, Mapping[str, mx.array]]) -> dict[str, mx.array]:
     """Return the arrays under PEFT's names and in its shapes: (rank, inputs), (outputs, rank) and (outputs,)."""
     return {
-        f"{PREFIX}{layer}.{_NAMES[leaf]}": mx.contiguous(array.T)
-        for layer, leaves in layers.items()
-        for leaf, array in leaves.items()
+        f"{PREFIX}{module}.{_NAMES[array_name]}": mx.contiguous(array.T)
+        for module, arrays in arrays_by_module.items()
+        for array_name, array in arrays.items()
     }
 
 
-def _settings(path: Path, layers: Mapping[str, object], base: str, n_layers: int) -> dict[str, Any]:
+def _settings(path: Path, modules: Sequence[str], base: str, n_layers: int) -> dict[str, Any]:
+    """Return PEFT's settings for the adapter at ``path``.
+
+    ``modules`` are the names of the modules that it changes, and ``n_layers`` is the number of layers of the base model.
+    """
     settings = read_settings(path)
     parameters = settings["lora_parameters"]
     alpha = float(parameters["scale"] * parameters["rank"])
@@ -107,23 +122,27 @@ def _settings(path: Path, layers: Mapping[str, object], base: str, n_layers: int
         "lora_dropout": parameters["dropout"],
         "use_dora": settings.get("fine_tune_type") == "dora",
         "bias": "none",
-        **_targets(sorted(layers), n_layers),
+        **_targets(modules, n_layers),
         "auto_mapping": {"mlx_selfdebug": make_record(path / SETTINGS, path / WEIGHTS)},
     }
 
 
 def _targets(names: Sequence[str], n_layers: int) -> dict[str, Any]:
-    """Return the settings by which PEFT finds the layers ``names``: their last parts if these say enough, or else all of them."""
+    """Return the settings by which PEFT finds the modules called ``names``.
+
+    Usually an adapter changes the same modules in each of some layers. Then the settings are the last parts of the names, such as
+    "q_proj", and the numbers of the layers. Otherwise they list all names.
+    """
     by_layer: dict[int, set[str]] = {}
     for name in names:
         if not (match := _IN_LAYER.fullmatch(name)):
             return {"target_modules": list(names)}
         by_layer.setdefault(int(match[1]), set()).add(match[2])
-    kinds = {frozenset(last) for last in by_layer.values()}
-    if len(kinds) > 1:
+    choices = {frozenset(last_parts) for last_parts in by_layer.values()}
+    if len(choices) > 1:
         return {"target_modules": list(names)}
     numbers = sorted(by_layer)
     return {
-        "target_modules": sorted(kinds.pop()),
+        "target_modules": sorted(choices.pop()),
         "layers_to_transform": numbers if len(numbers) < n_layers else None,
     }

@@ -1,4 +1,7 @@
-"""Open what of a run is taken along: its adapter, and the name of the model that the adapter belongs to."""
+"""Open the adapter of a run or of a folder, and find out the name of the model that it belongs to.
+
+Exporting, serving and uploading begin with this. They accept the folder of a run and the folder of an adapter alike.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,12 @@ class RunAdapter:
     run: Path
     """The folder of the run, or of the adapter itself if it does not belong to a run."""
     adapter: Adapter
-    """The adapter."""
     model_name: str
     """The name by which ``load_model`` loads the base model."""
 
     @property
     def is_of_run(self) -> bool:
-        """Whether the adapter belongs to a run, which knows how it was trained."""
+        """Whether the adapter belongs to a run, whose records say how it was trained."""
         return self.run != self.adapter.path
 
 
@@ -55,15 +57,19 @@ def open_run_adapter(path: str | Path, model: str = "") -> RunAdapter:
 
 
 def _model_of(adapter: Adapter) -> str:
-    """Return the name of the model that an adapter was trained on, as far as its settings tell, or else ""."""
+    """Return the name of the model that an adapter was trained on, or "" if its settings do not tell.
+
+    ``adapter.base`` is the origin of the model: "hub:owner/name@revision", "folder:/a/path" or "gguf:" and the beginning of the
+    file's SHA-256. It is "" for an adapter that was not trained here.
+    """
     kind, _, rest = adapter.base.partition(":")
     if kind == "hub":
         return rest.partition("@")[0]
     if kind == "folder":
         return rest
     if kind == "gguf":
-        of_file = (alias.name for alias in ALIASES.values() if alias.gguf and alias.gguf.sha256.startswith(rest))
-        return next(of_file, "")
+        names = (alias.name for alias in ALIASES.values() if alias.gguf and alias.gguf.sha256.startswith(rest))
+        return next(names, "")
     if is_peft(adapter.path):
         base = read_peft_settings(adapter.path).base
         return next((name for name in ALIASES if original_of(name) == base), base)

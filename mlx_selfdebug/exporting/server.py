@@ -1,7 +1,8 @@
-"""Serve one model over HTTP, as OpenAI's API has it: mlx-lm's own server with a model from our loader.
+"""Serve one model over HTTP with OpenAI's API, by means of mlx-lm's server.
 
-The loader is what makes a GGUF file, an adapter and the dense weights of the CPU work here as they do everywhere else. Requests
-that come at the same time are decoded as one batch, by mlx-lm. ``server_requests.py`` says which requests are let in.
+The model comes from our own loader and not from mlx-lm's, so that GGUF files, adapters and the dense weights of the CPU work as
+they do everywhere else. mlx-lm decodes requests that come at the same time as one batch. ``server_requests.py`` decides which
+requests reach mlx-lm.
 
     with Server(model_loader("qwen2.5-coder-0.5b"), "coder", port=8080) as server:
         server.wait_until_loaded()
@@ -43,21 +44,22 @@ from mlx_selfdebug.training.adapter import Adapter
 logger = logging.getLogger(__name__)
 
 MAX_TOKENS = 512
-"""How many tokens are decoded at most for a request that does not say it; the same as in mlx-lm."""
+"""The maximum number of tokens that are decoded for a request that gives no maximum; the same as in mlx-lm."""
 PROMPT_CACHE_ENTRIES = 10
 PROMPT_CACHE_BYTES = 10**9
-"""How many prompts' caches are kept for later requests that begin in the same way, and how many bytes they may take together."""
+"""The limits on the cache of prompts, from which later requests with the same beginning profit: its entries, and their bytes."""
 THREAD_END_S = 5.0 if sys.platform == "linux" else 0.5
-"""How long the end of a thread is waited for. Only Linux tells when it has come."""
+"""The longest time to wait for the end of a thread, in seconds. Only Linux shows the end, so elsewhere we always wait this long."""
+DEFAULT_PORT, MAX_PORT = 8080, 65535
 PORTS_TRIED = 50
-"""How many ports after one that is in use are tried, in order to suggest one that is free."""
+"""The number of ports above one that is in use that are tried, in order to suggest a free one."""
 
 
 def model_loader(name: str, adapter: Adapter | None = None, progress: Progress | None = None) -> Callable[[], Model]:
     """Return a function that loads the model ``name``, with ``adapter`` if there is one.
 
-    What has to be downloaded is downloaded at once. Raises ModelError as ``resolve_model`` does, and if the adapter was trained on
-    other weights.
+    If the model has to be downloaded, that is done before this returns. Raises ModelError as ``resolve_model`` does, and if the
+    adapter was trained on other weights.
     """
     resolved = resolve_model(name, progress=progress)
     if adapter and adapter.base not in ("", resolved.origin):
@@ -66,10 +68,10 @@ def model_loader(name: str, adapter: Adapter | None = None, progress: Progress |
 
 
 class Server:
-    """A server of one model. It holds its port from the beginning, and answers requests while ``serve`` runs.
+    """A server of one model. It has its port as soon as it is created, and answers requests while ``serve`` runs.
 
     Args:
-        load: returns the model. It is called at once, in the thread that decodes.
+        load: a function that returns the model. It is called at once, in the thread that decodes.
         name: the name by which requests ask for the model.
         host: the address to listen on. 127.0.0.1 can be reached from this machine alone.
         port: the port to listen on, or 0 for any that is free.
@@ -84,7 +86,7 @@ class Server:
         name: str,
         *,
         host: str = "127.0.0.1",
-        port: int = 8080,
+        port: int = DEFAULT_PORT,
         origins: Sequence[str] = (),
     ) -> None:
         self.name = name
@@ -107,7 +109,7 @@ class Server:
 
     @property
     def address(self) -> str:
-        """The address that clients are given, such as ``http://127.0.0.1:8080/v1``."""
+        """The base address for clients, such as ``http://127.0.0.1:8080/v1``."""
         host = self._http.server_name
         return f"http://{f'[{host}]' if ':' in host else host}:{self._http.server_port}/v1"
 
@@ -117,7 +119,7 @@ class Server:
         return not ip_address(self._http.server_name.partition("%")[0]).is_loopback
 
     def wait_until_loaded(self) -> Model:
-        """Wait until the model is loaded, and return it. Raises what loading it raised."""
+        """Wait until the model is loaded, and return it. Raises the error of the loader if loading failed."""
         return self._provider.model_loaded.result()
 
     def serve(self) -> None:
@@ -128,16 +130,17 @@ class Server:
         self._http.serve_forever()
 
     def close(self) -> None:
-        """Break off the requests that are being decoded, free the model and give the port back."""
+        """Stop the requests that are being decoded, free the model and release the port."""
         self._generator.stop()
         self._http.server_close()
 
     def _answer(self, *connection: Any) -> RequestHandler:
+        """Answer the requests of one connection. ``http.server`` calls this in place of a handler's class."""
         return RequestHandler(self._generator, self.name, self.wait_until_loaded(), *connection)
 
 
 class _OneModel(ModelProvider):  # type: ignore[misc]
-    """Provides the model that is served, whatever model a request names."""
+    """mlx-lm's provider of models, which here always provides the same model."""
 
     def __init__(self, load: Callable[[], Model], options: Namespace) -> None:
         super().__init__(options)
@@ -152,12 +155,13 @@ class _OneModel(ModelProvider):  # type: ignore[misc]
             self.model_key = (loaded.name, loaded.adapter, None)
             self.is_batchable = all(hasattr(layer, "merge") for layer in make_prompt_cache(loaded.network))
         except BaseException as error:
-            # It is raised in the thread that waits for the model.
+            # ``wait_until_loaded`` raises it in the thread that waits for the model.
             self.model_loaded.set_exception(error)
         else:
             self.model_loaded.set_result(loaded)
 
     def load(self, *_: Any) -> tuple[nn.Module, Any]:
+        """Return the network and the tokenizer. mlx-lm calls this with the names in a request, which are ignored."""
         return self.model, self.tokenizer
 
 
@@ -166,15 +170,17 @@ class _Generator(ResponseGenerator):  # type: ignore[misc]
 
     def __init__(self, provider: ModelProvider, prompt_cache: LRUPromptCache) -> None:
         self._contexts: list[Any] = []
+        """mlx-lm's objects for the requests that are being decoded. Each can be stopped."""
         super().__init__(provider, prompt_cache)
 
     def generate(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Begin to decode a request, and remember it so that ``stop`` can stop it."""
         context, responses = super().generate(*args, **kwargs)
         self._contexts = [other for other in self._contexts if not other._should_stop] + [context]
         return context, responses
 
     def stop(self) -> None:
-        """Break off all requests, and wait until the thread that decodes has ended."""
+        """Stop all requests, and wait until the thread that decodes has ended."""
         for context in self._contexts:
             context.stop()
         thread_id = self._generation_thread.native_id
@@ -185,8 +191,8 @@ class _Generator(ResponseGenerator):  # type: ignore[misc]
 def _wait_until_gone(thread_id: int) -> None:
     """Wait until the operating system has ended a thread that Python has joined.
 
-    Up to Python 3.12, Python joins a thread a moment before it ends. In this moment mlx frees what it compiled in the thread, for
-    which it needs the interpreter. If the interpreter is about to end by then, the process is aborted.
+    Up to Python 3.12, ``join`` returns a moment before the thread has ended. In this moment mlx frees what it compiled in the
+    thread, for which it needs the interpreter. If the interpreter is already shutting down then, the process is aborted.
     """
     deadline = time.monotonic() + THREAD_END_S
     task = Path(f"/proc/self/task/{thread_id}")
@@ -195,23 +201,24 @@ def _wait_until_gone(thread_id: int) -> None:
 
 
 class _PromptCache(LRUPromptCache):  # type: ignore[misc]
-    """mlx-lm's cache of prompts, which always leaves the last token of a prompt to be computed.
+    """mlx-lm's cache of prompts, changed so that the last token of a prompt always remains to be computed.
 
-    mlx-lm's own cache leaves none for a prompt that it has as a whole, for example after a character was deleted from the prompt
-    before. But its decoder needs one, and would end for all requests (https://github.com/ml-explore/mlx-lm/pull/1887).
+    mlx-lm's own cache returns no remaining token if it holds the whole prompt, for example because the prompt is the beginning of
+    an earlier one. But mlx-lm's decoder needs a token. Without one, it fails, and with it all other requests
+    (https://github.com/ml-explore/mlx-lm/pull/1887).
     """
 
     def fetch_nearest_cache(self, model: Any, tokens: list[int]) -> tuple[Any, list[int]]:
-        cache, rest = super().fetch_nearest_cache(model, tokens[:-1])
-        return cache, [*rest, *tokens[-1:]]
+        """Return the cache for the longest known beginning of ``tokens``, and the tokens that remain to be computed."""
+        cache, remaining = super().fetch_nearest_cache(model, tokens[:-1])
+        return cache, [*remaining, *tokens[-1:]]
 
 
 class _Http(ThreadingHTTPServer):
-    """The HTTP server, which ends with an error if nothing can be decoded any more."""
+    """The HTTP server, which stops with a ServerError once mlx-lm's decoder has failed."""
 
-    request_queue_size = (
-        128  # With the 5 of the standard library, clients that come all at once would have to try again.
-    )
+    # With the 5 of the standard library, clients that connect all at once would have to try again.
+    request_queue_size = 128
 
     def __init__(self, host: str, port: int, handler: Callable[..., Any]) -> None:
         infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -225,12 +232,14 @@ class _Http(ThreadingHTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def service_actions(self) -> None:
+        """Raise ServerError if the decoder has failed. ``serve_forever`` calls this about twice a second."""
         if not self.is_healthy():
             raise ServerError(
                 "the model cannot go on after an error in mlx-lm, which stands above", hint="start the server again"
             )
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """Log an error of a connection in one line. The method of the base class would print a traceback."""
         error = sys.exc_info()[1]
         if isinstance(error, ConnectionError):
             logger.info("%s hung up", client_address[0])
@@ -239,7 +248,7 @@ class _Http(ThreadingHTTPServer):
 
 
 def _listen(host: str, port: int, handler: Callable[..., Any]) -> _Http:
-    """Return an HTTP server that holds the port. Raises UsageError if it cannot have it."""
+    """Return an HTTP server that listens on the port. Raises UsageError if that is not possible, with a hint at what is."""
     try:
         return _Http(host, port, handler)
     except socket.gaierror as error:
@@ -248,15 +257,16 @@ def _listen(host: str, port: int, handler: Callable[..., Any]) -> _Http:
         if error.errno == errno.EADDRNOTAVAIL:
             raise UsageError(f"{host} is not an address of this machine", hint="leave out --host") from error
         is_taken = error.errno == errno.EADDRINUSE
-        why = "is in use by another program" if is_taken else f"cannot be used: {error.strerror or error}"
-        free = _free_port(host, port if is_taken else 8080)
-        hint = f"{free} is free: --port {free}" if free else "choose another with --port"
-        raise UsageError(f"port {port} of {host} {why}", hint=hint) from error
+        reason = "is in use by another program" if is_taken else f"cannot be used: {error.strerror or error}"
+        # A port below 1024 may not be allowed at all, and then the ports after it are not either.
+        free_port = _free_port(host, port if is_taken else DEFAULT_PORT)
+        hint = f"{free_port} is free: --port {free_port}" if free_port else "choose another with --port"
+        raise UsageError(f"port {port} of {host} {reason}", hint=hint) from error
 
 
 def _free_port(host: str, port: int) -> int | None:
-    """Return the first free port after ``port``, or None if none of the next is free."""
-    for candidate in range(port + 1, min(port + PORTS_TRIED, 65535)):
+    """Return the first free one of the ``PORTS_TRIED`` ports after ``port``, or None if none of them is free."""
+    for candidate in range(port + 1, min(port + PORTS_TRIED, MAX_PORT) + 1):
         with suppress(OSError):
             _Http(host, candidate, RequestHandler).server_close()
             return candidate
@@ -264,7 +274,7 @@ def _free_port(host: str, port: int) -> int | None:
 
 
 def _options(origins: Sequence[str]) -> Namespace:
-    """Return the options of mlx-lm's server. Apart from what is served and to whom, they are its defaults."""
+    """Return the options of mlx-lm's server: its defaults, apart from the origins, thinking and the size of the prompt cache."""
     return Namespace(
         model=None,
         adapter_path=None,
@@ -272,7 +282,7 @@ def _options(origins: Sequence[str]) -> Namespace:
         trust_remote_code=False,
         chat_template="",
         use_default_chat_template=False,
-        chat_template_args={"enable_thinking": False},  # as everywhere here: the reply should be code
+        chat_template_args={"enable_thinking": False},  # as in the rest of the package, so that the reply is code
         allowed_origins=list(origins),
         temp=0.0,
         top_p=1.0,

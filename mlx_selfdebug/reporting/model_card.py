@@ -38,7 +38,8 @@ def write_model_card(run: StoredRun) -> None:
 def model_card(run: StoredRun, repository: str = "") -> str:
     """Return the card as Markdown. If the run was not evaluated, it has no figures and says so.
 
-    ``repository`` is the repository on the hub that the adapter is for, if there is one: the card then says how to get it there.
+    ``repository`` is the repository on the hub that the card will be part of, if there is one. The card then says how to download
+    the adapter from it.
     """
     result, base = read_result(run), _base(run)
     title = f"# {_name(run)}: {run.config.train.method.upper()} adapter that repairs its own code"
@@ -49,6 +50,7 @@ def model_card(run: StoredRun, repository: str = "") -> str:
 
 
 def _front_matter(run: StoredRun, base: str, result: Result | None) -> str:
+    """Return the YAML at the top of the card, from which the hub reads the base model, the tags and the scores."""
     config = run.config
     data = ModelCardData(
         base_model=base or None,
@@ -65,6 +67,7 @@ def _front_matter(run: StoredRun, base: str, result: Result | None) -> str:
 
 
 def _eval_results(config: Config, result: Result) -> list[EvalResult]:
+    """Return the adapter's scores in both halves of the evaluation, in the form that the hub reads."""
     return [
         EvalResult(
             task_type="text-generation",
@@ -80,18 +83,20 @@ def _eval_results(config: Config, result: Result) -> list[EvalResult]:
 
 
 def _dataset(config: Config, half: str, n: int) -> str:
+    """Return what a half was evaluated on, such as "humaneval, 50 tasks"."""
     tasks = without_folders(config.eval.tasks)
     return f"bugs in {tasks}, {n} bugs" if half == BUGS else f"{tasks}, {n} tasks"
 
 
 def _named_scores(half: Half, name: str, tokens: int) -> Iterator[tuple[str, Score]]:
-    """Yield the adapter's scores on one half of the evaluation, each with what was done to reach it."""
+    """Yield the adapter's scores on one half of the evaluation, each after a name such as "then facts, 400 tokens per task"."""
     if name == OWN:
         yield "first draft, greedy", half.adapter.first_pass
     yield from ((f"then {arm}, {tokens} tokens per task", score) for arm, score in half.adapter.arms.items())
 
 
 def _about(run: StoredRun) -> str:
+    """Return a paragraph that says how the adapter was trained."""
     train, pairs = run.config.train, run.pairs()
     kinds = ", ".join(f"{sum(pair.kind == kind for pair in pairs)} {kind}" for kind in KINDS)
     references = " and, where it solved nothing, the tasks' references" if train.targets == "reference" else ""
@@ -133,21 +138,28 @@ def _figures(config: Config, result: Result) -> str:
 def _table(half: Half, name: str) -> str:
     """Return a table with one row per arm, and with the problems solved and the checks passed by each model."""
     head = ["", *(f"{model}: {unit}" for model in half.models for unit in ("problems", "checks"))]
-    rows = [["first draft" if arm == FIRST else f"then {arm}", *_cells([m.scores.get(arm) for m in half.models.values()])]
-            for arm in (*([FIRST] if name == OWN else []), *half.base.arms)]  # fmt: skip
+    # In the half of the bugs, no model wrote the first "drafts".
+    arms = [FIRST, *half.base.arms] if name == OWN else list(half.base.arms)
+    rows = []
+    for arm in arms:
+        cells = [cell for model in half.models.values() for cell in _cells(model.scores.get(arm))]
+        rows.append(["first draft" if arm == FIRST else f"then {arm}", *cells])
     return markdown_table([head, *rows])
 
 
-def _cells(scores: list[Score | None]) -> list[str]:
-    cells = []
-    for score in scores:
-        cells += [f"{part}/{whole}" for part, whole in (score.problems, score.checks)] if score else ["-", "-"]
-    return cells
+def _cells(score: Score | None) -> tuple[str, str]:
+    """Return the problems solved and the checks passed as text, such as "3/16" and "41/80". Return "-" for an unknown score."""
+    if score is None:
+        return "-", "-"
+    solved, n_problems = score.problems
+    passed, n_checks = score.checks
+    return f"{solved}/{n_problems}", f"{passed}/{n_checks}"
 
 
 def _share(score: Score) -> float:
-    part, whole = score.problems
-    return part / whole if whole else 0.0
+    """Return the share of problems solved, from 0 to 1."""
+    solved, n_problems = score.problems
+    return solved / n_problems if n_problems else 0.0
 
 
 def _base(run: StoredRun) -> str:

@@ -1,4 +1,4 @@
-"""Read a run for its report: all of its records, read once from its folder, and the evidence that follows from them."""
+"""Read all that the report of a run shows: the rows and facts in the run's folder, and the evidence that follows from them."""
 
 from __future__ import annotations
 
@@ -169,6 +169,7 @@ def _machine(facts: Facts) -> Mapping[str, Any]:
 
 
 def _stages(run: StoredRun) -> list[StageRecord]:
+    """Return the records of the stages that were begun, in the order of ``STAGES``."""
     stages, parts, memory = run.stages(), run.parts(), run.memory()
     return [
         StageRecord(
@@ -192,6 +193,7 @@ def budget_bytes(config: Config, stage: str) -> int:
 
 
 def _collected(attempts: Sequence[Attempt], facts: Facts) -> Collected:
+    """Count the attempts on the training tasks."""
     drafts = Counter(attempt.task_id for attempt in attempts if attempt.round == 0)
     passed = Counter(attempt.task_id for attempt in attempts if attempt.round == 0 and attempt.passed)
     counts = [(n, passed[task_id]) for task_id, n in drafts.items()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,13 +19,14 @@ from mlx_selfdebug.training.dead_end import dead_end
 from mlx_selfdebug.training.rollouts import ARM as REWARD_ARM
 from mlx_selfdebug.training.selection import REWARDS, stored_checks
 from mlx_selfdebug.values.pair import KINDS
+from mlx_selfdebug.values.step import RewardStep
 
 REWARD_SPAN = 10
-"""The number of reward steps, first and last ones, over which the summary takes means."""
+"""The number of reward steps over which the summary takes means: the first ones, and the last ones."""
 
 
 def summarize(run: Run, result: Result | None) -> dict[str, Any]:
-    """Return the summary as plain data. ``base``, ``adapter`` and ``bugs`` are None if the run was not evaluated."""
+    """Return the summary as plain data. Its keys "base", "adapter" and "bugs" are None if the run was not evaluated."""
     config, attempts, pairs = run.config, run.attempts(), run.pairs()
     kinds = Counter(pair.kind for pair in pairs)
     facts = run.facts()
@@ -125,14 +126,16 @@ def _rewards(run: Run) -> dict[str, Any] | None:
     steps = run.reward_steps()
     if not steps:
         return None
-    spans = {"first": steps[:REWARD_SPAN], "last": steps[-REWARD_SPAN:]}
-    names = ("reward", "passed", "copies", "varied_share", "n_tokens")
     return {
         "steps": len(steps),
-        **{
-            span: {name: sum(getattr(step, name) for step in in_span) / len(in_span) for name in names}
-            for span, in_span in spans.items()
-        },
+        "first": _means(steps[:REWARD_SPAN]),
+        "last": _means(steps[-REWARD_SPAN:]),
         "ending": run.facts().stored.get(Key.REWARD_ENDING),
         "checks": [asdict(check) for check in stored_checks(run, REWARDS)],
     }
+
+
+def _means(steps: Sequence[RewardStep]) -> dict[str, float]:
+    """Return the means of the figures that show how training by rewards goes."""
+    names = ("reward", "passed", "copies", "varied_share", "n_tokens")
+    return {name: sum(getattr(step, name) for step in steps) / len(steps) for name in names}

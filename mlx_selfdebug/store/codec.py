@@ -28,7 +28,7 @@ _TYPE_NAMES = {str: "a text", int: "a whole number of 64 bits", float: "a number
 
 
 class MisfitError(ValueError):
-    """Data does not fit its type. ``problems`` holds one line per wrong field, as ``path: problem``."""
+    """An error for data that does not fit its type. ``problems`` holds one line per wrong field, as ``path: problem``."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
@@ -58,7 +58,7 @@ def hints_of(cls: Any) -> Mapping[str, Any]:
 
 @cache
 def _parser(hint: Any) -> _Parser:
-    """Return the parser of a type. Each is built only once, because a run of 20,000 attempts has a million values."""
+    """Return the parser of a type. Each parser is built only once, because a run of 20,000 attempts has a million values."""
     origin = get_origin(hint)
     if hint is Any:
         return lambda data, _where, _problems: data
@@ -69,7 +69,8 @@ def _parser(hint: Any) -> _Parser:
     if origin is Mapping:
         return partial(_mapping, _parser(get_args(hint)[1]))
     if origin in (Union, types.UnionType):
-        return partial(_optional, _parser(next(kind for kind in get_args(hint) if kind is not type(None))))
+        inner = next(kind for kind in get_args(hint) if kind is not type(None))
+        return partial(_optional, _parser(inner))
     if is_dataclass(hint):
         parsers = {name: _parser(kind) for name, kind in hints_of(cast(Any, hint)).items()}
         required = frozenset(f.name for f in fields(hint) if f.default is MISSING and f.default_factory is MISSING)
@@ -113,6 +114,7 @@ def _optional(inner: _Parser, data: Any, path: str, problems: list[str]) -> Any:
 def _record(
     cls: Any, parsers: Mapping[str, _Parser], required: Set[str], data: Any, path: str, problems: list[str]
 ) -> Any:
+    """Return a value of the dataclass ``cls``. ``required`` holds the names of its fields without a default."""
     if not isinstance(data, dict):
         return _add_problem(f"{_short(data)} is not an object", path, problems)
     prefix, n_before = f"{path}." if path else "", len(problems)
@@ -129,5 +131,6 @@ def _add_problem(problem: str, path: str, problems: list[str]) -> None:
 
 
 def _short(data: Any, width: int = 40) -> str:
+    """Return data as text for a message, cut to ``width`` characters."""
     text = repr(data) if isinstance(data, str) else json.dumps(data, default=repr)
     return text if len(text) <= width else text[: width - 3] + "..."

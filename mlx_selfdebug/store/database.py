@@ -95,7 +95,10 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def reported(file: Path, *, writing: bool = True) -> Iterator[None]:
-    """Raise the SQLite errors and the RowErrors of the block as StoreError. ``writing`` says which message fits."""
+    """Raise the SQLite errors and the RowErrors of the block as StoreError.
+
+    ``writing`` chooses the message: whether the file cannot be written or cannot be read.
+    """
     try:
         yield
     except (sqlite3.Error, RowError) as error:
@@ -202,7 +205,7 @@ def _check_version(file: Path, version: int, newest: int) -> None:
 
 
 def _migrate(file: Path, version: int, migrations: Sequence[Statements]) -> None:
-    """Migrate a database in one transaction, after copying it. If the migration fails, the copy is removed again."""
+    """Copy a database of ``version`` and migrate it in one transaction. If the migration fails, the copy is removed again."""
     kept = _free_name(file.with_name(f"{file.name}.v{version}"))
     with reported(file), closing(_connect(file)) as db:
         _copy(db, kept)
@@ -255,10 +258,12 @@ def _has_shared_log(file: Path) -> bool:
 
 
 def _wal(file: Path) -> Path:
+    """Return the file of a database's write-ahead log."""
     return file.with_name(file.name + "-wal")
 
 
 def _connect(file: Path) -> sqlite3.Connection:
+    """Open a database for writing, or create an empty one."""
     db = sqlite3.connect(file, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
         db.row_factory = sqlite3.Row

@@ -108,9 +108,11 @@ class _Problems:
         self.lines: list[str] = []
 
     def add(self, number: int, *problems: str) -> None:
+        """Add problems of the line ``number``."""
         self.lines += [f"{self.file}:{number}: {problem}" for problem in problems]
 
     def raise_any(self) -> None:
+        """Raise a StoreError that lists the problems, if there are any."""
         if not self.lines:
             return
         more = [f"and {len(self.lines) - MAX_PROBLEMS} more"] if len(self.lines) > MAX_PROBLEMS else []

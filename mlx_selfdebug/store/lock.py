@@ -1,7 +1,11 @@
 """Let one process at a time open a run for writing, and tell a second one which process holds it.
 
 The lock is an ``flock``, so the operating system releases it when the holder ends, even if the holder is killed. The text in
-``run.lock`` describes the holder, for people and for programs that only look on. A holder that was killed leaves its text there.
+``run.lock`` describes the holder, for people and for programs that only read the run:
+
+    process 4711 on first.local (mlx-selfdebug collect), since 2026-12-01 09:05:00+01:00
+
+A holder that closes the run empties the file. A holder that was killed leaves its text there.
 """
 
 from __future__ import annotations
@@ -23,8 +27,9 @@ from mlx_selfdebug.errors import StoreError
 
 CHOOSE_ANOTHER = "choose another folder with --run"
 FILE = "run.lock"
+"""The name of the lock file in the run's folder."""
 CLOCK_S = 5.0
-"""The seconds by which the system's time of a process's start may differ from the time that the process itself has seen."""
+"""The tolerance in seconds when times are compared: the system may date the start of a process a little too late."""
 _DESCRIPTION = re.compile(r"process (\d+) on (.+?) \((.*)\), since (.+)", re.DOTALL)
 """Matches what ``describe_process`` returns: the id, the host, the command and the time."""
 
@@ -65,9 +70,9 @@ class Holder:
     pid: int
     host: str
     command: str
-    """The name of its program and, for mlx-selfdebug, the command, such as "mlx-selfdebug collect"."""
+    """The name of the program and, for mlx-selfdebug, the command, such as "mlx-selfdebug collect"."""
     since: datetime
-    """When it opened the run, to the second."""
+    """When the process opened the run, to the second."""
 
     @property
     def is_alive(self) -> bool | None:
@@ -76,7 +81,7 @@ class Holder:
             return None
         try:
             process = psutil.Process(self.pid)
-            # A process that began after the lock was taken is another one, which was given the same id.
+            # The system may have given the id to another process. That one began only after the lock was taken.
             is_another = process.create_time() > self.since.timestamp() + CLOCK_S
             return not is_another and bool(process.status() != psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
@@ -104,6 +109,7 @@ def read_holder(folder: Path) -> Holder | None:
 
 
 def _take(handle: int, folder: Path) -> None:
+    """Take the lock. Raises StoreError if another process has it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -114,7 +120,7 @@ def _take(handle: int, folder: Path) -> None:
 
 
 def _write(handle: int, text: str) -> None:
-    # The lock works without its text. So if the disk is full, the first write that matters reports it.
+    # The lock works without its text, so an error such as a full disk is not raised here. A write to the database will raise it.
     with suppress(OSError):
         os.ftruncate(handle, 0)
         os.pwrite(handle, text.encode("utf-8", "backslashreplace"), 0)

@@ -82,7 +82,10 @@ class Table(Generic[T]):
     key: tuple[str, ...]
     """The columns of the natural key. Rows are read in its order."""
     derived: Mapping[str, Callable[[T], str]] = field(default_factory=dict)
-    """The columns that are computed from a value, with how. They are written for queries and never read back."""
+    """The columns that are computed from a value, each with the function that computes it.
+
+    They are written for queries and never read back.
+    """
 
     @cached_property
     def hints(self) -> Mapping[str, Any]:
@@ -164,6 +167,7 @@ def storable(text: str) -> str:
 
 
 def _encode(value: Any, hint: Any) -> Any:
+    """Return a value as SQLite stores it. ``hint`` is its type in the dataclass."""
     if _is_text(hint):
         return storable(value)
     if hint in (int, bool):
@@ -174,6 +178,7 @@ def _encode(value: Any, hint: Any) -> Any:
 
 
 def _decode(stored: Any, hint: Any) -> Any:
+    """Return a stored value as the plain data that ``parse`` takes."""
     if _is_text(hint) or hint in (int, float):
         return stored
     return bool(stored) if hint is bool else json.loads(stored)

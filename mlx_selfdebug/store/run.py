@@ -124,10 +124,11 @@ class Run(StoredRun):
         self._write("DELETE FROM attempts WHERE arm = ?", (arm,))
 
     def share_attempts(self, arm: str) -> None:
-        """Give all ranks the attempts that any of them has in an arm. They make this call together."""
-        for sent in self.group.gather_json(
-            [asdict(attempt) for attempt in self.attempts(arm)] if self.group.size > 1 else []
-        ):
+        """Give all ranks the attempts that any rank has in an arm. All ranks make this call together."""
+        if self.group.size == 1:
+            return
+        own = [asdict(attempt) for attempt in self.attempts(arm)]
+        for sent in self.group.gather_json(own):
             for data in sent:
                 self.add_attempt(parse(Attempt, data))
 
@@ -241,6 +242,7 @@ def _configure(path: Path, config: Config | None) -> Config:
 
 
 def _end(writer: Writer, lock: RunLock) -> None:
+    """Store everything that was added, and release the lock in any case."""
     try:
         writer.close()
     finally:
@@ -261,5 +263,6 @@ def _make_folder(path: Path) -> None:
 
 
 def _short(value: Any, width: int = 60) -> str:
+    """Return a value as JSON for a message, cut to ``width`` characters."""
     text = json.dumps(value)
     return text if len(text) <= width else text[: width - 3] + "..."

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 
 Statements = tuple[str, ...]
-"""The SQL statements that lead from one version of the schema to the next."""
+"""The SQL statements that bring a database from one version of the schema to the next."""
 
 FIRST: Statements = (
     """CREATE TABLE attempts (
@@ -61,14 +61,14 @@ MIGRATIONS: tuple[Statements, ...] = (
         )""",
     ),
 )
-
-"""The steps from version 1 to the present one, in order."""
+"""The migrations from version 1 to the current version, in order. The first leads to version 2."""
 
 SCHEMA_VERSION = 1 + len(MIGRATIONS)
+"""The current version of the schema."""
 
 
 def version_of(db: sqlite3.Connection) -> int:
-    """Return the schema version of a database, or 0 if it has none."""
+    """Return the schema version of a database, or 0 if it has none. SQLite keeps it in the file's header."""
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
@@ -76,6 +76,7 @@ def upgrade(db: sqlite3.Connection, migrations: Sequence[Statements] = MIGRATION
     """Migrate a database, which may be empty, to the newest version. The caller has opened a transaction."""
     steps = (FIRST, *migrations)
     present = version_of(db)
+    # A database of version n has taken the first n steps.
     for version, statements in enumerate(steps[present:], present + 1):
         for statement in statements:
             db.execute(statement)

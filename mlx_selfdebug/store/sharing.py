@@ -1,8 +1,8 @@
-"""Bring the stores of several ranks to the same rows when they open a run together.
+"""Give the ranks of a group the same rows when they open a run together. Each rank has a store in a folder of its own.
 
-An attempt that any rank has is passed on to all others, so what a machine finished before it stopped is never lost. If two ranks
-have an attempt of the same key with different content, that of the lower rank counts. All other rows, such as facts, pairs and
-training steps, are those of rank 0.
+An attempt that any rank has is copied to all others, so nothing that a machine finished before it stopped is lost. If two ranks
+have an attempt with the same id and different content, that of the lower rank is kept. All other rows, such as facts, pairs and
+training steps, are copied from rank 0.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from mlx_selfdebug.store.rows import ATTEMPTS, ENVIRONMENT, PAIRS, REWARD_STEPS,
 if TYPE_CHECKING:
     from mlx_selfdebug.store.stored import Call, StoredRun
 
-_OF_RANK_0: Sequence[Table[Any]] = (ENVIRONMENT, PAIRS, STEPS, REWARD_STEPS, STAGES)
-"""The tables whose rows all ranks take from rank 0."""
+_FROM_RANK_0: Sequence[Table[Any]] = (ENVIRONMENT, PAIRS, STEPS, REWARD_STEPS, STAGES)
+"""The tables whose rows are copied from rank 0."""
 
 
 def share_rows(run: StoredRun, call: Call, group: Group) -> None:
-    """Give the stores of all ranks the same rows. ``call`` runs a function on the database of this rank's ``run``.
+    """Give the stores of all ranks the same rows. All ranks call this together.
 
-    Raises DistributedError if the ranks have different configurations, or if this folder of a rank belongs to another run.
+    ``run`` is this rank's run, and ``call`` calls a function with its database. Raises DistributedError if the configurations of
+    the ranks differ, or if the folder of a rank belongs to another run.
     """
     group.require_same({"configuration": to_toml(run.config)})
     _require_same_run(run, call, group)
@@ -40,43 +41,55 @@ def share_rows(run: StoredRun, call: Call, group: Group) -> None:
 
 
 def _require_same_run(run: StoredRun, call: Call, group: Group) -> None:
-    """Give a new run an id, and check that each rank's folder has the id of rank 0 or no rows yet."""
-    own = run.facts().stored.get(Key.ID)
-    id_ = group.agree(lambda: own or secrets.token_hex(8))
-    foreign = own not in (None, id_) or (own is None and not group.is_first and bool(_digests(call)))
-    strangers = [path for path in group.gather_json(str(run.path) if foreign else None) if path]
-    if strangers:
+    """Check that each rank's folder belongs to the run of rank 0, and store the id of the run where it is not stored yet.
+
+    A folder belongs to the run if it has the id of rank 0, or if it has neither an id nor attempts. The folder of rank 0 may have
+    attempts but no id, because a run gets its id when several machines first open it.
+    """
+    own_id = run.facts().stored.get(Key.ID)
+    id_ = group.agree(lambda: own_id or secrets.token_hex(8))
+    may_take_id = own_id is None and (group.is_first or not _digests(call))
+    is_foreign = own_id != id_ and not may_take_id
+    foreign_paths = [path for path in group.gather_json(str(run.path) if is_foreign else None) if path]
+    if foreign_paths:
         raise DistributedError(
-            f"{strangers[0]} belongs to another run than that of rank 0",
-            hint=f"remove it on its machine: rm -r {strangers[0]}",
+            f"{foreign_paths[0]} belongs to another run than that of rank 0",
+            hint=f"remove it on its machine: rm -r {foreign_paths[0]}",
             on_all_ranks=True,
         )
-    if own is None:
+    if own_id is None:
         fact = ENVIRONMENT.to_row(Fact(Key.ID, id_))
         call(lambda db: db.execute(ENVIRONMENT.insert(), fact).close())
 
 
 def _share_attempts(call: Call, group: Group) -> None:
-    """Pass on each attempt from the lowest rank that has it to the ranks that do not have it, or have it with other content."""
-    known: list[dict[str, str]] = group.gather_json(_digests(call))
-    owners: dict[str, int] = {}
-    for rank, digests in reversed(list(enumerate(known))):
-        owners |= dict.fromkeys(digests, rank)
-    wanted = {id_ for id_, owner in owners.items() if any(digests.get(id_) != known[owner][id_] for digests in known)}
-    own = [asdict(attempt) for attempt in _attempts(call) if attempt.id in wanted and owners[attempt.id] == group.rank]
-    received = [parse(ATTEMPTS.value_type, data) for sent in group.gather_json(own) for data in sent]
-    mine = known[group.rank]
-    rows = [
-        ATTEMPTS.to_row(attempt)
-        for attempt in received
-        if mine.get(attempt.id) != known[owners[attempt.id]][attempt.id]
+    """Copy each attempt from the lowest rank that has it to the ranks that do not have it, or have it with other content.
+
+    The ranks first exchange digests of their attempts, and then send only attempts that another rank needs.
+    """
+    digests_by_rank: list[dict[str, str]] = group.gather_json(_digests(call))
+    senders: dict[str, int] = {}
+    for rank, digests in enumerate(digests_by_rank):
+        for id_ in digests:
+            senders.setdefault(id_, rank)
+    correct = {id_: digests_by_rank[rank][id_] for id_, rank in senders.items()}
+
+    def is_needed_by(rank: int, id_: str) -> bool:
+        return digests_by_rank[rank].get(id_) != correct[id_]
+
+    to_send = [
+        asdict(attempt)
+        for attempt in _attempts(call)
+        if senders[attempt.id] == group.rank and any(is_needed_by(rank, attempt.id) for rank in range(group.size))
     ]
+    received = [parse(ATTEMPTS.value_type, data) for sent in group.gather_json(to_send) for data in sent]
+    rows = [ATTEMPTS.to_row(attempt) for attempt in received if is_needed_by(group.rank, attempt.id)]
     call(lambda db: db.executemany(ATTEMPTS.insert("INSERT OR REPLACE"), rows).close())
 
 
 def _copy_from_first(call: Call, group: Group) -> None:
     """Replace the rows of this rank that are not attempts by those of rank 0."""
-    for table in _OF_RANK_0:
+    for table in _FROM_RANK_0:
         values = group.agree(lambda table=table: [asdict(value) for value in _read(call, table)])  # type: ignore[misc]
         if group.is_first:
             continue
@@ -90,9 +103,9 @@ def _copy_from_first(call: Call, group: Group) -> None:
 
 
 def _digests(call: Call) -> dict[str, str]:
-    """Return a digest of each stored attempt, by the attempt's id."""
+    """Return a digest of all fields of each stored attempt, by the attempt's id."""
     return {
-        attempt.id: hashlib.sha256(repr(attempt).encode("utf-8", "backslashreplace")).hexdigest()[:16]
+        attempt.id: hashlib.sha256(repr(ATTEMPTS.to_row(attempt)).encode()).hexdigest()[:16]
         for attempt in _attempts(call)
     }
 

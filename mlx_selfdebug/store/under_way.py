@@ -1,7 +1,9 @@
-"""Keep how far a stage of a run has come in ``progress.json`` in the run's folder, so that other processes can show it.
+"""Write how far a stage of a run has come to ``progress.json`` in the run's folder, so that other processes can show it.
 
-The file is no record: nothing is computed from it, and a stage that ends well removes it. A stage that fails or is killed leaves it
-as it was.
+    {"work": [{"name": "collect", "unit": "tasks", "done": 120, "total": 300, "note": "88 solved"}]}
+
+The file is not a part of the run's records: nothing is computed from it, and a stage that ends well removes it. A stage that
+fails or is killed leaves the file as it was.
 
     with ProgressFile(run.path, also=progress).stage("collect", len(tasks), "tasks") as stage:
         stage.advance(1, note="3 solved")
@@ -44,16 +46,16 @@ class Work:
 
 @dataclass(frozen=True)
 class _Contents:
-    """What the file holds."""
+    """The content of the file."""
 
     work: tuple[Work, ...] = ()
     """The pieces of work that are under way, each within the one before it."""
 
 
 class ProgressFile:
-    """A progress that keeps a file in the folder ``run`` up to date, and passes everything on to the progress ``also``.
+    """A progress that writes the file in the folder ``run``, and passes everything on to the progress ``also``.
 
-    It never raises an error of its own: a file that cannot be written is left as it is.
+    It raises no error if the file cannot be written. The file then stays as it was.
     """
 
     def __init__(self, run: Path, also: Progress | None = None) -> None:
@@ -64,13 +66,15 @@ class ProgressFile:
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Stage]:
-        with self._also.stage(name, total, unit) as shown:
+        """Begin a stage, as ``Progress.stage`` says. It is in the file until its block ends, or for good if the block fails."""
+        with self._also.stage(name, total, unit) as also_stage:
             work = Work(name, unit, total=total)
             self._work.append(work)
             self._write()
             try:
-                yield _Kept(work, shown, self)
+                yield _FileStage(work, also_stage, self)
             except BaseException:
+                # The file keeps how far the work had come.
                 self._write()
                 self._work.remove(work)
                 raise
@@ -78,11 +82,12 @@ class ProgressFile:
             self._write()
 
     def report(self) -> None:
-        """Write the file, unless it was written a moment ago."""
+        """Write the file, unless it was written less than ``INTERVAL_S`` seconds ago."""
         if time.monotonic() >= self._next_write:
             self._write()
 
     def _write(self) -> None:
+        """Write the file, or remove it if no work is under way."""
         self._next_write = time.monotonic() + INTERVAL_S
         with suppress(StoreError, OSError):
             if self._work:
@@ -92,24 +97,24 @@ class ProgressFile:
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """A stage whose progress is kept in the file and shown elsewhere, too."""
+class _FileStage:
+    """A stage whose progress goes to the file and to another stage."""
 
     work: Work
-    shown: Stage
+    also: Stage
     file: ProgressFile = field(repr=False)
 
     def advance(self, n: int = 1, note: str = "") -> None:
         self.work.done += n
         self.work.note = note or self.work.note
-        self.shown.advance(n, note)
+        self.also.advance(n, note)
         self.file.report()
 
 
 def read_work(run: Path) -> tuple[Work, ...]:
-    """Return the work that is under way in the run at ``run``, or was when its process ended. Each piece is within the one before.
+    """Return the work that is under way in the run at ``run``, or that was under way when its process ended.
 
-    It is empty if nothing is under way, or if the file cannot be read.
+    Each piece of work is within the one before it. There is none if the file does not exist or cannot be read.
     """
     try:
         return parse(_Contents, json.loads((run / FILE).read_text(encoding="utf-8"))).work

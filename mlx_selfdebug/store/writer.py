@@ -1,9 +1,9 @@
-"""Run one thread that owns a database's connection and commits rows in batches.
+"""Write a run's database from a thread of its own, which commits rows in batches.
 
-A row is on disk at most ``WINDOW_S`` after it was added, plus the time of one commit. It may be on disk sooner, because a call that
-waits for an answer commits the rows before it as well. Rows are stored in the order in which they were added. After a failure, all
-rows before the first that could not be written are stored. The others are kept in memory, and the next ``call`` or ``flush`` tries
-them again.
+- ``add`` returns at once. The row is on disk at most ``WINDOW_S`` later, plus the time of one commit.
+- ``call`` commits all rows that were added before, runs a function on the database, and returns its result.
+- Rows are stored in the order in which they were added. If a row cannot be written, the rows before it are stored. This row and
+  those after it are kept in memory, and the next ``call`` or ``flush`` tries them again.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ WINDOW_S = 0.04
 
 @dataclass(frozen=True)
 class _Row:
+    """A row that waits to be committed."""
+
     statement: str
     values: tuple[Any, ...]
     due: float
@@ -36,6 +38,8 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Call:
+    """A function that waits to be run on the database, and the future that takes its result."""
+
     work: Callable[[sqlite3.Connection], Any]
     answer: Future[Any]
 
@@ -103,6 +107,7 @@ class Writer:
             raise StoreError(f"{self._file.parent} is closed", hint="open it again with Run(path)")
 
     def _serve(self, db: sqlite3.Connection) -> None:
+        """Commit rows and answer calls until the writer is closed. The thread runs this."""
         try:
             while self._wait():
                 with self._changed:
@@ -125,13 +130,14 @@ class Writer:
             return bool(self._calls)
 
     def _settle(self, rows: Sequence[_Row], n_stored: int, error: Exception | None) -> None:
-        """Take the rows that were stored off the list, and remember the error that stopped the next one."""
+        """Remove the first ``n_stored`` rows from the list, and remember the error that stopped the next row, if there is one."""
         if rows:
             with self._changed:
                 del self._rows[:n_stored]
                 self._error = error
 
     def _answer(self, db: sqlite3.Connection, call: _Call) -> None:
+        """Run a call in a transaction and set its answer, or set an error if rows before it could not be stored."""
         try:
             if self._error:
                 raise as_store_error(self._file, self._error, len(self._rows)) from self._error
@@ -146,9 +152,9 @@ class Writer:
 
 
 def _store(db: sqlite3.Connection, rows: Sequence[_Row]) -> tuple[int, Exception | None]:
-    """Store rows in one commit, or one by one if that fails.
+    """Store rows in one commit or, if that fails, one by one up to the row that fails.
 
-    Returns the number of rows, counted from the first, that are on disk now, and the error that stopped the next one.
+    Return the number of rows that are on disk now, and the error of the row after them, or None if all are on disk.
     """
     try:
         if rows:

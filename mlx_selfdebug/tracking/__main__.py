@@ -2,7 +2,8 @@
 
     python -m mlx_selfdebug.tracking RUN TRACKERS
 
-The standard input is a pipe. The run has ended when a byte comes through it, or when it is closed.
+The standard input is a pipe from the process that works on the run. A byte in the pipe says that the run has ended. If that
+process dies, the pipe is closed, which says the same.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from mlx_selfdebug.tracking.following import follow
 
 
 def main(path: str, trackers: str) -> int:
-    """Follow the run at ``path`` and return the exit code."""
+    """Send the points of the run at ``path`` to ``trackers``, which commas separate, until the run ends. Return the exit code."""
     ended = threading.Event()
 
     def wait() -> None:

@@ -1,7 +1,7 @@
 """Send the points of a run to trackers while the run is under way, from a process of its own.
 
-Whatever a tracker does in that process, it does not reach the run: what it prints, how long it takes, and what it dies of. The
-process ends when the process that started it has ended, and sends the rest before.
+A tracker may print, take long or crash. In a process of its own, none of that affects the run. :func:`track` starts the process
+(``python -m mlx_selfdebug.tracking``), which calls :func:`follow`. When the run ends, the process sends what is left and ends.
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ POLL_S = 5.0
 MAX_CORE_SHARE = 0.01
 """The maximum share of one core that the looks at a run may take."""
 END_S = 60.0
-"""The seconds that trackers have for what is left when the run has ended. They also wait as long for another process to let go."""
+"""The longest time for sending what is left after the run has ended, in seconds.
+
+It is also the longest time to wait at the beginning until another process stops sending the points of the run.
+"""
 
 
 @contextmanager
 def track(run: StoredRun | str | Path, trackers: str) -> Iterator[None]:
-    """Send the figures of ``run`` to trackers inside the block, about every ``POLL_S`` seconds, and the rest at its end.
+    """Send the figures of ``run`` to trackers about every ``POLL_S`` seconds inside the block, and the rest at its end.
 
     ``run`` is a run or its folder, and ``trackers`` names trackers, separated by commas: "trackio", "wandb", "tensorboard". The
     records of the run are the source, so it does not matter which process writes them. A tracker that fails causes a warning and
@@ -45,7 +48,7 @@ def track(run: StoredRun | str | Path, trackers: str) -> Iterator[None]:
     path = run.path if isinstance(run, StoredRun) else Path(run)
     if not (path / "run.db").exists():
         raise StoreError(f"{path} is not a run folder: it has no run.db", hint=LIST_RUNS)
-    # In its own process group, the process does not get the Ctrl-C that is meant for the run.
+    # The process has its own process group, so a Ctrl-C in the terminal reaches only the run.
     process = subprocess.Popen(
         [sys.executable, "-m", "mlx_selfdebug.tracking", str(path), ",".join(names)],
         stdin=subprocess.PIPE,
@@ -59,9 +62,12 @@ def track(run: StoredRun | str | Path, trackers: str) -> Iterator[None]:
 
 
 def _end(process: subprocess.Popen[bytes], send_later: str) -> None:
-    """Have the process send what is left, and wait until it has ended. It is killed if that takes longer than ``END_S``."""
+    """Have the process send what is left, and wait until it has ended. It is killed if that takes longer than ``END_S``.
+
+    ``send_later`` is the part of a warning that says how to send what is missing.
+    """
     assert process.stdin is not None
-    # A byte is written and the pipe is closed, because a forked process may hold the pipe open.
+    # Closing the pipe alone may not reach the process, because a forked process may hold it open. So a byte is written first.
     with suppress(OSError):
         process.stdin.write(b".")
         process.stdin.close()
@@ -80,8 +86,8 @@ def _end(process: subprocess.Popen[bytes], send_later: str) -> None:
 def follow(path: Path, names: Sequence[str], ended: threading.Event, say: Callable[[str], None]) -> None:
     """Send the points of the run at ``path`` to trackers until ``ended`` is set, and then the rest.
 
-    ``say`` is told where to see the records of each tracker, and the first error of each. After an error, the tracker is tried
-    again at the next look. Raises StoreError if another process sends the points of this run.
+    ``say`` is called with a text for the user: where to see the run in each tracker, and the first error of each tracker. After
+    an error, the tracker is tried again at the next look. Raises StoreError if another process sends the points of this run.
     """
     with sending_alone(path, timeout_s=END_S):
         follower = _Follower(path, names, say)
@@ -107,7 +113,7 @@ class _Follower:
         try:
             points = self._reader.read(under_way=under_way)
         except SelfDebugError as error:
-            # The run may be busy, and at the next look it is read again.
+            # The run may be busy. While it is under way, the next look reads it again.
             if not under_way:
                 self._say(f"tracking: {error}")
             return time.thread_time() - began
@@ -119,6 +125,7 @@ class _Follower:
         return took_s
 
     def close(self) -> None:
+        """Close all trackers."""
         for sender in self._senders:
             with self._reporting(sender):
                 sender.close()
@@ -133,10 +140,12 @@ class _Follower:
             self._say_once(sender, "error", f"tracking with {error}; the run goes on, and {later}")
 
     def _say_once(self, sender: Sender, subject: str, text: str) -> None:
+        """Report ``text``, unless something was reported about this subject of the sender: "view" or "error"."""
         if (sender.name, subject) not in self._said:
             self._said.add((sender.name, subject))
             self._say(text)
 
 
 def _send_later(path: Path, names: str) -> str:
+    """Return the end of a warning, which names the command that sends what is missing."""
     return f"what is missing can be sent with: mlx-selfdebug runs track {shlex.quote(str(path))} --to {names}"

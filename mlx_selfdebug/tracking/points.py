@@ -1,8 +1,11 @@
-"""Read the figures of a run as points: those of one training step, of one moment of collecting, of one arm's score.
+"""Read the figures of a run as points, in the form in which trackers plot them.
 
-Points are read from the run's records, so they can be read again at any time, from a run under way and from a finished one. A point
-is known by its series and its step. The records of a training step that is made again after a kill give the same point, apart from
-the seconds that it took.
+    Point("train", step=12, figures={"loss": 0.41, "learning_rate": 0.0001, ...})
+    Point("eval/own_failures/adapter/facts", step=0, figures={"problems_solved": 12, "checks_passed": 41})
+
+Points are read from the run's records, so they can be read again at any time, from a run under way and from a finished one. A
+series and a step identify a point. If a training step is made again after its process was killed, the result is the same point,
+apart from the seconds that it took.
 
 | series | a point is | step |
 |---|---|---|
@@ -63,19 +66,21 @@ def series_of(name: str) -> str:
 
 
 class PointReader:
-    """A reader of the points of the run at ``path``. It remembers those of finished stages, which take longest to read."""
+    """A reader of the points of the run at ``path``. It keeps the points of finished stages, which take longest to read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._finished: dict[str, tuple[StageTime, list[Point]]] = {}
+        """By finished stage: its record when its points were read, and the points."""
         self._first_stages: Mapping[str, StageTime] | None = None
+        """The records of the stages at the first call of ``read``."""
 
     def read(self, *, under_way: bool = False) -> list[Point]:
         """Return all points that follow from what is stored now, in the order in which a run makes them.
 
         If the run is ``under_way``, the scores of an evaluation that was finished before the first call are left out. A new session
-        may be adding another adapter to that evaluation, and the scores of that adapter would be those of a part of its attempts.
-        Raises StoreError if the run cannot be read.
+        may just be adding another adapter to it, and the scores of that adapter would come from only some of its attempts. Raises
+        StoreError if the run cannot be read.
         """
         with open_stored(self._path) as run:
             stages, begun = run.stages(), run.facts().machines
@@ -101,7 +106,7 @@ class PointReader:
         return self._finished[stage.name][1]
 
     def _collected(self) -> list[Point]:
-        """Return what has been collected so far as one point, and the pairs as another. There are none before the first attempt."""
+        """Return a point for what has been collected so far, and one for the pairs. There is none before the first attempt."""
         with reading(self._path) as db:
             rows = db.execute(_COUNT_ATTEMPTS, (COLLECT, planting.ARM)).fetchall()
             pairs = {row["kind"]: row["n"] for row in db.execute(_COUNT_PAIRS)}
@@ -130,7 +135,10 @@ class PointReader:
 def _begin_and_end(
     name: str, begun: Mapping[str, object], stages: Mapping[str, StageTime], points: Sequence[Point]
 ) -> Iterator[Point]:
-    """Yield the begin of a stage, ``points``, and the end of its last session, as far as it has come."""
+    """Yield a point for the begin of the stage ``name``, then ``points``, then a point for the end of its last session.
+
+    A stage that has not begun has neither of the two.
+    """
     stage = stages.get(name)
     if stage or name in begun:
         yield Point(f"stages/{name}", 0, {"done": 0})
@@ -142,10 +150,12 @@ def _begin_and_end(
 
 
 def _training(run: StoredRun) -> list[Point]:
+    """Return the points of training on pairs: the steps, then the checks of held-back tasks."""
     return [*map(_step, run.steps()), *_checks("train", stored_checks(run))]
 
 
 def _step(step: Step) -> Point:
+    """Return the point of one optimizer step of training on pairs."""
     figures = {
         "loss": step.loss,
         "learning_rate": step.learning_rate,
@@ -159,10 +169,12 @@ def _step(step: Step) -> Point:
 
 
 def _rewards(run: StoredRun) -> list[Point]:
+    """Return the points of training by rewards: the steps, then the checks of held-back tasks."""
     return [*map(_reward_step, run.reward_steps()), *_checks("rewards", stored_checks(run, REWARDS))]
 
 
 def _reward_step(step: RewardStep) -> Point:
+    """Return the point of one optimizer step of training by rewards."""
     figures = {name: figure for name, figure in step.to_record().items() if name != "step"}
     return Point("rewards", step.step, {**figures, "varied_share": step.varied_share})
 

@@ -1,4 +1,8 @@
-"""Send the points of a run to a tracker, each once. One process at a time sends those of a run."""
+"""Send the points of a run to trackers, each point once.
+
+A lock lets only one process at a time send the points of a run. ``send_run`` sends what is stored now, and ``following.py`` keeps
+sending while the run is under way.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +22,15 @@ from mlx_selfdebug.tracking.tracker import Tracker, open_tracker, require_tracke
 logger = logging.getLogger(__name__)
 
 LOCK_FILE = "tracking.lock"
-"""The file in the folder of a run that is locked by the process that sends the run's points."""
+"""The file in the folder of a run that the process locks which sends the run's points."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """What was sent to a tracker."""
+    """The result of sending a run to a tracker."""
 
     tracker: str
+    """The name of the tracker."""
     points: int
     """The number of points that the tracker did not have before."""
     view: str
@@ -33,9 +38,9 @@ class Sent:
 
 
 class Sender:
-    """A sender of the points of the run at ``path`` to the tracker ``name``.
+    """A sender of the points of the run at ``path`` to the tracker ``name``. It opens the tracker when it needs it.
 
-    An error closes the tracker. When it is opened again, it is asked again which points it has.
+    After an error the tracker is closed. The next call opens it again, and asks it again which points it has.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -64,6 +69,7 @@ class Sender:
                 tracker.close()
 
     def _opened(self) -> Tracker:
+        """Return the tracker, which is opened unless it is open."""
         if self._tracker is None:
             with open_stored(self._path) as run:
                 config = run.config
@@ -75,7 +81,7 @@ class Sender:
         """Close the tracker and raise TrackingError if the block fails."""
         try:
             yield
-        # A tracker's package may raise anything, and whatever it is must not end the run.
+        # A tracker's package may raise any error, and none of them may end the run.
         except Exception as error:
             logger.debug("%s failed", self.name, exc_info=True)
             with suppress(TrackingError):
@@ -85,7 +91,7 @@ class Sender:
 
 
 def send_run(path: str | Path, trackers: str) -> list[Sent]:
-    """Send the points of a run to trackers, which are named in a text that separates them by commas.
+    """Send the points of a run to trackers. ``trackers`` names them, separated by commas.
 
     The run may be finished or under way. Raises UsageError for a tracker that does not exist or is not installed, StoreError if the
     run cannot be read or another process sends its points, and TrackingError if a tracker fails.
@@ -97,6 +103,7 @@ def send_run(path: str | Path, trackers: str) -> list[Sent]:
 
 
 def _send_all(sender: Sender, points: Sequence[Point]) -> Sent:
+    """Open the tracker, send the points that it does not have, and close it."""
     try:
         view = sender.open()
         return Sent(sender.name, sender.send(points), view)
@@ -106,9 +113,9 @@ def _send_all(sender: Sender, points: Sequence[Point]) -> Sent:
 
 @contextmanager
 def sending_alone(folder: Path, timeout_s: float) -> Iterator[None]:
-    """Let no other process send the points of the run in ``folder`` inside the block.
+    """Hold the lock that lets this process alone send the points of the run in ``folder``, inside the block.
 
-    Raises StoreError if another process does so after ``timeout_s`` seconds, or if the folder cannot be written to.
+    Raises StoreError if another process still has the lock after ``timeout_s`` seconds, or if the folder cannot be written to.
     """
     lock = FileLock(folder / LOCK_FILE, timeout=timeout_s)
     try:

@@ -1,6 +1,6 @@
-"""Write the points of a run as event files that TensorBoard shows, in the folder ``tensorboard`` of the run.
+"""Write the points of a run as event files for TensorBoard, in the folder ``tensorboard`` of the run.
 
-The package ``tensorboard`` writes and reads the records; neither TensorFlow nor PyTorch is needed. TensorBoard keeps figures as
+The package ``tensorboard`` writes and reads the files. Neither TensorFlow nor PyTorch is needed. TensorBoard keeps figures as
 32-bit floats.
 """
 
@@ -28,11 +28,11 @@ from mlx_selfdebug.tracking.tracker import Tracker
 FOLDER = "tensorboard"
 """The folder of the event files in the folder of a run."""
 PREFIX = "events.out.tfevents."
-"""How the names of event files begin. The time follows, so that their order is that of the names."""
+"""The beginning of the names of event files. The time follows, so the files are read in the order in which they were begun."""
 
 
 class TensorBoard(Tracker):
-    """The event files of one run. A file is added to those of earlier sessions once there is something to write."""
+    """The event files of one run. Each session adds a file as soon as it has something to write."""
 
     def __init__(self, path: Path, config: Config) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class TensorBoard(Tracker):
             self._write_event(Event(wall_time=time.time(), summary=hparams_pb(settings)))
             self._has_config = True
         for point in points:
-            # All figures of a point are in one record, which is written whole or skipped by readers.
+            # All figures of a point are in one record, because readers skip a record that was not written to its end.
             values = [Summary.Value(tag=name, simple_value=figure) for name, figure in point.named.items()]
             self._write_event(Event(wall_time=time.time(), step=point.step, summary=Summary(value=values)))
         self._file.flush()

@@ -21,17 +21,21 @@ from mlx_selfdebug.tracking.tracker import PROJECT, Tracker, run_name
 TIMEOUT_S = 30.0
 """The longest time that wandb may take to begin or to finish a run, in seconds."""
 STEP = "step"
-"""The name of the figure that is the horizontal axis of a series. wandb's own step counts all points."""
+"""The name of the figure that is the horizontal axis of a series, as wandb's own step counts the points of all series."""
 
 
 class Wandb(Tracker):
-    """One run in wandb. The offline records of each session are whole in themselves, since wandb reads no earlier ones."""
+    """One run in wandb.
+
+    Offline, wandb cannot read the records of earlier sessions. So each session records all points from the beginning, and only
+    the records of the last session have to be uploaded later.
+    """
 
     def __init__(self, path: Path, config: Config) -> None:
         super().__init__()
         settings = wandb.Settings(silent=True, console="off", init_timeout=TIMEOUT_S, finish_timeout=TIMEOUT_S)
         wandb.setup(settings)
-        is_chosen = "WANDB_MODE" in os.environ or wandb.login(prompt=False, verify=False)
+        has_chosen_mode = "WANDB_MODE" in os.environ or wandb.login(prompt=False, verify=False)
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             id=run_name(path),
@@ -39,7 +43,7 @@ class Wandb(Tracker):
             dir=None if "WANDB_DIR" in os.environ else path.resolve(),
             config={key: value for key, value in asdict(config).items() if key != "track"},
             resume="allow",
-            mode=None if is_chosen else "offline",
+            mode=None if has_chosen_mode else "offline",
             settings=settings,
         )
         folder = Path(self._run.dir).parent

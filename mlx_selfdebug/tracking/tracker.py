@@ -1,7 +1,7 @@
-"""Say what a tracker is, which ones there are, and how a run is called in them.
+"""Define what a tracker is, which trackers there are, and the name of a run in them.
 
-A tracker knows which points it has: it is asked, and no mark is kept beside it. So a run that was killed and resumed sends no point
-twice and leaves none out, and a run whose records in the tracker were deleted is sent again as a whole.
+We keep no list of the points that were sent. Instead, the tracker is asked which points it has. So a run that was killed and
+resumed sends no point twice and leaves none out. A run whose records were deleted in the tracker is sent again as a whole.
 """
 
 from __future__ import annotations
@@ -20,15 +20,22 @@ from mlx_selfdebug.store import write_atomically
 from mlx_selfdebug.tracking.points import Point
 
 TRACKERS = {"trackio": "Trackio", "wandb": "Wandb", "tensorboard": "TensorBoard"}
-"""The class of each tracker by the tracker's name, which is also the name of its package and of the extra that installs it."""
+"""The class of each tracker, by the tracker's name.
+
+The name is also that of the tracker's package, of the extra that installs it, and of our module: ``to_wandb.py``.
+"""
 PROJECT = "mlx-selfdebug"
 """The project under which trackers list the runs."""
 ID_FILE = "tracking.json"
-"""The file in the folder of a run that tells the run from another one in a folder of the same name."""
+"""The file in the folder of a run that holds the time at which the run was first tracked (``run_name``)."""
 
 
 class Tracker(ABC):
-    """A tracker that is open for one run. Its methods raise what the tracker's package raises."""
+    """A tracker that is open for one run. Its methods raise whatever the tracker's package raises.
+
+    A subclass finds out when it is opened which points the tracker has. It notes them in ``_sent`` or, if the tracker can tell
+    only the last step of a series, in ``_last``.
+    """
 
     view: str
     """What to type, or which address to open, to see the run in the tracker."""
@@ -37,7 +44,7 @@ class Tracker(ABC):
         self._sent: set[tuple[str, int]] = set()
         """The series and the step of each point that the tracker is known to have."""
         self._last: dict[str, int] = {}
-        """By series, the step up to which the tracker has every point, where it can say only that."""
+        """The last step that the tracker has of a series, by the series. It is known to have every step up to that one."""
 
     def send(self, points: Sequence[Point]) -> int:
         """Send the points that the tracker does not have yet, and return their number.
@@ -56,7 +63,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def write(self, points: Sequence[Point]) -> None:
-        """Store points that the tracker does not have."""
+        """Store points that the tracker does not have. When this returns, they survive the end of this process."""
 
     @abstractmethod
     def close(self) -> None:
@@ -72,7 +79,7 @@ def require_trackers(names: str) -> list[str]:
     for name in chosen:
         if name not in TRACKERS:
             raise UnknownNameError("tracker", name, TRACKERS)
-        # The package is looked up among what is installed and not imported, since a folder may have its name: wandb makes one.
+        # Importing the package would also find a folder of its name in the working folder, and wandb makes such a folder.
         try:
             metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -95,9 +102,9 @@ def open_tracker(name: str, path: Path, config: Config) -> Tracker:
 def run_name(path: Path) -> str:
     """Return the name of a run in trackers that keep the runs of many folders, such as "mine-20261201-090500".
 
-    It is the name of the folder and the time at which the run was first tracked. The time is kept in the folder. So a resumed run
-    has the same name, and a run that was begun anew in the same folder has another. Raises StoreError if the folder cannot be
-    written.
+    It consists of the name of the folder and the time at which the run was first tracked. The time is kept in the folder, so a
+    resumed run has the same name, and a run that was begun anew in the same folder has another. Raises StoreError if the folder
+    cannot be written.
     """
     file = path / ID_FILE
     try:

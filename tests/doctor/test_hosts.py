@@ -46,6 +46,19 @@ def test_the_link_between_two_ranks_of_this_machine_is_measured(tmp_path: Path) 
     assert "MB/s in a large one, 2 ranks" in link.value
 
 
+def test_a_launcher_that_cannot_be_started_is_a_problem_that_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = tmp_path / "mlx.launch"
+    launcher.write_text("#!/no/such/python\n")
+    launcher.chmod(0o755)
+    monkeypatch.setattr(hosts.shutil, "which", lambda *_, **__: str(launcher))
+    *_, link = examine_hosts(hosts_file(tmp_path, LOCAL, LOCAL))
+    assert (link.name, link.state) == ("link", "problem")
+    assert "No such file or directory" in link.value
+    assert str(launcher) in link.remedy
+
+
 def test_a_machine_that_cannot_be_reached_is_a_problem_that_says_what_to_try(tmp_path: Path, ssh: Path) -> None:
     findings = list(examine_hosts(hosts_file(tmp_path, LOCAL, {"ssh": "nowhere.local", "ips": ["10.0.0.9"]})))
     assert [finding.state for finding in findings] == ["ok", "problem", "ok", "warning"]

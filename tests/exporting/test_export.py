@@ -14,6 +14,7 @@ from huggingface_hub import ModelCard
 
 import mlx_selfdebug as sd
 from mlx_selfdebug.errors import ModelError, StoreError, UsageError
+from mlx_selfdebug.exporting.card import export_card, mlx_lm_form
 from mlx_selfdebug.exporting.run_adapter import open_run_adapter
 from mlx_selfdebug.models.load import Model
 from mlx_selfdebug.store import Run, open_stored
@@ -153,6 +154,15 @@ def test_the_card_of_an_adapter_without_a_run_says_how_it_is_used(adapter: Adapt
     assert (card.data.base_model, card.data.library_name) == ("owner/coder", "peft")
     assert card.text.startswith("\n# coder: adapter in PEFT's format\n")
     assert 'AutoModelForCausalLM.from_pretrained("owner/coder")' in card.text
+
+
+def test_a_backslash_in_the_name_of_the_base_stands_in_the_title_of_the_card(tmp_path: Path, model: Model) -> None:
+    from ..support.runs import make_run
+
+    with make_run(tmp_path / "run", tasks=12, pairs=6) as run:
+        random_adapter(model, run.adapter_path)
+    card = ModelCard(export_card(open_run_adapter(tmp_path / "run"), mlx_lm_form(r"my\data")))
+    assert card.text.startswith("\n# my\\data: adapter\n")
 
 
 def test_the_card_of_a_run_keeps_its_figures(tmp_path: Path, model: Model) -> None:

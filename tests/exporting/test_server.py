@@ -15,6 +15,7 @@ import pytest
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlx_selfdebug.errors import ModelError, UsageError
+from mlx_selfdebug.exporting import server as server_module
 from mlx_selfdebug.exporting.server import Server, _options, _PromptCache, model_loader
 from mlx_selfdebug.exporting.server_requests import check_messages, check_parameters
 from mlx_selfdebug.training.adapter import Adapter
@@ -98,6 +99,15 @@ def test_a_port_in_use_is_told_with_a_free_one_before_the_model_is_loaded() -> N
     free = int(str(caught.value.hint).rpartition(" ")[2])
     assert free != port
     socket.create_server(("127.0.0.1", free)).close()
+
+
+def test_the_last_one_of_all_ports_can_be_the_free_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        monkeypatch.setattr(server_module, "MAX_PORT", port + 1)
+        with pytest.raises(UsageError) as caught:
+            Server(lambda: pytest.fail("loaded"), "model", port=port)
+    assert caught.value.hint == f"{port + 1} is free: --port {port + 1}"
 
 
 def test_an_address_that_this_machine_does_not_have_is_told() -> None:

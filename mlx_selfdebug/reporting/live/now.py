@@ -1,4 +1,8 @@
-"""Put into words and figures what a run is doing now: the head of its page."""
+"""Describe what a run is doing now, as the head of its page shows it: a sentence, progress bars and figures.
+
+:func:`describe` turns a :class:`Sight` into a :class:`Now`. The first is what ``watcher.py`` has read and measured, and the
+second is what ``page.py`` renders.
+"""
 
 from __future__ import annotations
 
@@ -21,68 +25,78 @@ STAGE_SENTENCES = {
     "rewards": "Training by rewards.",
     "evaluate": "Evaluating the base and the adapter.",
 }
-"""What is said while a stage is under way."""
+"""The sentence that is shown while a stage is under way, by the stage."""
 LAST_STEPS = 5
-"""The number of training steps over which their speed is taken."""
+"""The number of training steps over which the speed of training is averaged."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """How far a piece of work has come."""
+    """A progress bar."""
 
     label: str
+    """A word or two for the work, such as "collect"."""
     done: int
+    """The number of units that are done."""
     total: int | None
-    """None if it is not known."""
+    """The number of units of the whole work; None if it is not known."""
     text: str
-    """The same in words, with the rate and the time that is left."""
+    """The progress in words, such as "120 of 300 tasks · 4.1 per second, 44.0 s left"."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A number with what it means."""
+    """A figure with its label, such as "loss", "0.412", "nats per token, after step 30"."""
 
     label: str
     value: str
+    """The number as text."""
     detail: str
+    """The unit, or what the number counts."""
 
 
 @dataclass(frozen=True)
 class Now:
-    """What a run is doing now."""
+    """The head of the page: what a run is doing now."""
 
     sentence: str
+    """What the run is doing, such as "Collecting attempts."."""
     tone: Tone = "open"
+    """Whether that is good or bad news. It decides the colour of the sentence."""
     lines: tuple[str, ...] = ()
+    """Further sentences, one per line."""
     command: str = ""
     """A command to type next; "" if there is none."""
     bars: tuple[Bar, ...] = ()
+    """A bar for each piece of work that is under way. Each piece is within the one before it."""
     figures: tuple[Figure, ...] = ()
     has_report: bool = False
     """Whether there is a finished report to link."""
 
     @property
     def title(self) -> str:
-        """A few words for the tab of a browser: how far the innermost work has come, and the sentence."""
+        """A title for the tab of a browser: the share of the innermost work that is done, and the sentence."""
         shares = [f"{100 * bar.done // bar.total} % · " for bar in self.bars if bar.total]
         return f"{shares[-1] if shares else ''}{self.sentence.rstrip('.')}"
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What is seen of a run at one moment."""
+    """What was read and measured of a run at one moment."""
 
     path: Path
+    """The folder of the run."""
     state: State
     stage: str | None
     """The stage that is under way, or was when the run stopped."""
     records: Records
-    """The run's records, at least in outline."""
+    """The run's records, without its attempts (``read_outline``)."""
     totals: Totals
+    """The counts of the attempts."""
     tokens_per_s: float | None
-    """The rate of generated tokens; None if it is not known yet."""
+    """The generated tokens per second; None if the rate is not known yet."""
     done_per_s: float | None
-    """The rate of the innermost work; None if it is not known yet."""
+    """The units of the innermost work that are done per second; None if the rate is not known yet."""
     memory: MemoryMeter | None
     """The memory of the process that has the run open; None if there is none."""
 
@@ -98,7 +112,8 @@ def waiting(path: Path) -> Now:
 
 def unreadable(error: SelfDebugError) -> Now:
     """Return what is shown of a run that cannot be read."""
-    return Now("The run cannot be read.", "bad", (f"{error}", *([f"What helps: {error.hint}"] if error.hint else [])))
+    hints = (f"What helps: {error.hint}",) if error.hint else ()
+    return Now("The run cannot be read.", tone="bad", lines=(str(error), *hints))
 
 
 def describe(sight: Sight) -> Now:
@@ -108,13 +123,18 @@ def describe(sight: Sight) -> Now:
     if state.phase == "finished":
         has_report = (path / "report.html").exists()
         return Now("This run is finished.", figures=figures, has_report=has_report)
-    bars = tuple(
-        _bar(work, sight.done_per_s if work is state.work[-1] and state.is_active else None) for work in state.work
-    )
+    innermost = state.work[-1] if state.work else None
+    done_per_s = sight.done_per_s if state.is_active else None
+    bars = tuple(_bar(work, done_per_s if work is innermost else None) for work in state.work)
     if state.phase == "stopped":
-        how = "Stopped: the process that ran it is gone." if state.holder else "Stopped: no process has the run open."
-        kept = "What it had finished is stored. Resume with:"
-        return Now(how, "bad", (kept,), _command("run", path), bars, figures)
+        return Now(
+            "Stopped: the process that ran it is gone." if state.holder else "Stopped: no process has the run open.",
+            tone="bad",
+            lines=("What it had finished is stored. Resume with:",),
+            command=_command("run", path),
+            bars=bars,
+            figures=figures,
+        )
     sentence = STAGE_SENTENCES.get(sight.stage or "", "Under way: the next stage is starting.")
     return Now(sentence, lines=tuple(_process_lines(state)), bars=bars, figures=figures)
 
@@ -124,6 +144,7 @@ def _command(name: str, path: Path) -> str:
 
 
 def _process_lines(state: State) -> list[str]:
+    """Return a line about the process that has the run open, or none if no process has."""
     holder = state.holder
     if holder is None:
         return []
@@ -134,6 +155,7 @@ def _process_lines(state: State) -> list[str]:
 
 
 def _bar(work: Work, per_s: float | None) -> Bar:
+    """Return the bar of a piece of work. ``per_s`` is the number of units that are done per second, if it is known."""
     total = f" of {work.total:,}" if work.total else ""
     parts = [f"{work.done:,}{total} {work.unit}".rstrip()]
     if per_s and work.total and work.done < work.total:
@@ -143,6 +165,7 @@ def _bar(work: Work, per_s: float | None) -> Bar:
 
 
 def _figures(sight: Sight) -> list[Figure]:
+    """Return the figures that exist so far. Speed and memory are shown only while a process works on the run."""
     records, counts = sight.records, sight.totals.all
     figures = []
     if sight.state.is_active:
@@ -157,15 +180,18 @@ def _figures(sight: Sight) -> list[Figure]:
         *figures,
         Figure("attempts", f"{counts.attempts:,}", f"{counts.passed:,} passed"),
         Figure("repairs", f"{counts.repaired:,}", f"right, of {counts.repairs:,} that were made"),
-        Figure("pairs", f"{len(records.pairs):,}" if records.pairs else UNKNOWN, _about_pairs(records)),
+        _pairs(records),
     ]
 
 
-def _about_pairs(records: Records) -> str:
-    return "to train on" if records.pairs else "made at the end of collect"
+def _pairs(records: Records) -> Figure:
+    if not records.pairs:
+        return Figure("pairs", UNKNOWN, "made at the end of collect")
+    return Figure("pairs", f"{len(records.pairs):,}", "to train on")
 
 
 def _speed(sight: Sight) -> Figure:
+    """Return the tokens per second: those trained on while pairs are trained on, and otherwise those generated."""
     steps = sight.records.steps[-LAST_STEPS:]
     if sight.stage == "train" and steps:
         per_s = sum(step.n_tokens for step in steps) / (sum(step.wall_s for step in steps) or 1.0)
@@ -174,10 +200,12 @@ def _speed(sight: Sight) -> Figure:
 
 
 def _rate(per_s: float | None) -> str:
+    """Return a rate with three significant digits, or as a whole number from 100 on."""
     return number(per_s) if per_s is None or per_s < 100 else f"{per_s:,.0f}"
 
 
 def _memory(sight: Sight) -> Figure:
+    """Return the memory that all processes of the run take now, beside the budget of the stage."""
     if sight.memory is None or sight.stage is None:
         return Figure("memory", UNKNOWN, "of all its processes")
     budget = gigabytes(budget_bytes(sight.records.config, sight.stage))

@@ -1,7 +1,7 @@
-"""Render the page of a run under way: a frame that stays, and parts that are replaced when they change.
+"""Render the page of a run under way.
 
-The sections, pictures and tables are those of the report. Only the head of the page, the newest repairs and the counts by arm are
-made here.
+The browser loads the page once (:func:`frame`). Its script then asks for the parts that have changed, and replaces them. Most
+parts are sections of the report. Only the head of the page, the newest repairs and the counts by arm are made here.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ PARTS = (
 )  # fmt: skip
 """The names of the parts, in the order of the page. Those after "headline" are sections of the report."""
 QUICK = ("training", "memory")
-"""The sections that are rendered at every look, since they need no attempts."""
+"""The sections that need no attempts. They are rendered every time the run is looked at."""
 SLOW = ("findings", "readings", "collected", "overlap", "pairs", "settings")
-"""The sections that are rendered from all attempts."""
+"""The sections for which all attempts are read. They are rendered less often."""
 MAX_BYTES = 500_000
-"""The bytes that pairs and regressions may take in the page, which is sent again when they change. The report has room for more."""
+"""The largest size of the pairs and regressions in the page. It is smaller than in the report, since they are sent repeatedly."""
 
 
 def frame(path: Path, title: str, version: int, parts: Mapping[str, str]) -> str:
@@ -49,7 +49,11 @@ def frame(path: Path, title: str, version: int, parts: Mapping[str, str]) -> str
 
 @cache
 def content_security_policy() -> str:
-    """Return the policy of the page. It may run and look like what it holds itself, ask its own server, and nothing else."""
+    """Return the content security policy of the page.
+
+    The browser runs only the script and applies only the style sheet that are in the page itself, which it recognizes by their
+    digests. It sends requests only to the server of the page.
+    """
     return (
         f"default-src 'none'; style-src {_digest(_style())}; script-src {_digest(_script())}; connect-src 'self'; img-src data:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -63,7 +67,7 @@ def head_parts(now: Now) -> dict[str, str]:
 
 
 def attempt_parts(totals: Totals, repairs: Sequence[tuple[Attempt, Attempt]]) -> dict[str, str]:
-    """Return the parts "repairs" and "arms". ``repairs`` are pairs of a failed attempt and what was made from it."""
+    """Return the parts "repairs" and "arms". ``repairs`` are pairs of a failed attempt and the attempt that was made from it."""
     rows = [
         [arm, f"{counts.attempts:,}", f"{counts.passed:,}", f"{counts.repairs:,}", f"{counts.repaired:,}", f"{counts.n_tokens:,}"]
         for arm, counts in totals.by_arm.items()
@@ -74,14 +78,14 @@ def attempt_parts(totals: Totals, repairs: Sequence[tuple[Attempt, Attempt]]) ->
 
 
 def quick_parts(records: Records) -> dict[str, str]:
-    """Return the sections that need no attempts."""
+    """Return the sections in ``QUICK`` by name."""
     return report_sections(records, QUICK)
 
 
 def slow_parts(records: Records) -> dict[str, str]:
-    """Return the sections that are rendered from all attempts, and the headline of a run that was evaluated."""
-    found = _text(_macros().headline(headline(records))) if records.evidence else ""
-    return {"headline": found, **report_sections(records, SLOW, MAX_BYTES)}
+    """Return the sections in ``SLOW`` and the part "headline", which is empty until the run is evaluated, by name."""
+    headline_html = _text(_macros().headline(headline(records))) if records.evidence else ""
+    return {"headline": headline_html, **report_sections(records, SLOW, MAX_BYTES)}
 
 
 def _digest(text: str) -> str:
@@ -100,6 +104,7 @@ def _script() -> str:
 
 
 def _macros() -> Any:
+    """Return the macros of ``parts.html.j2`` as functions that return HTML."""
     return _template("parts.html.j2").module
 
 

@@ -1,8 +1,12 @@
 """Serve the page of a run on 127.0.0.1, to those who know its token and to nobody else.
 
-Every address begins with the token, which is drawn anew for each server. A request without it, for another host name or for
-something else is answered with an empty 404, whatever the reason. The host name is checked because a page from elsewhere may have
-its own name resolved to 127.0.0.1 (DNS rebinding). Nothing is written, and the run's folder is the only thing that is read.
+    GET /TOKEN/                   the page
+    GET /TOKEN/changes?since=7    its changes after version 7: {"version": 9, "title": "...", "parts": {"now": "<p>...</p>"}}
+    GET /TOKEN/report.html        the report, once it is written
+
+The token is drawn anew for each server. A request without it, for another host name or for any other address is answered with an
+empty 404, so that the answer does not tell which of these was wrong. The host name is checked because a page from elsewhere may
+have its own name resolved to 127.0.0.1 (DNS rebinding). Nothing is written, and only the run's folder is read.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ HOST_NAMES = ("127.0.0.1", "localhost")
 TOKEN_BYTES = 24
 """The number of random bytes in a token."""
 MAX_DIGITS = 18
-"""The largest number of digits of a version that is asked for."""
+"""The largest number of digits of the version after ``since=``. No version has more, and a longer number is slow to convert."""
 TIMEOUT_S = 30.0
 """How long a connection may be silent before it is closed."""
 HEADERS = {
@@ -51,7 +55,7 @@ logger = logging.getLogger(__name__)
 
 
 class LiveServer(ThreadingHTTPServer):
-    """A server of the page of the run at ``path``, which need not have begun. Use it as a context manager.
+    """A server of the page of the run at ``path``. The run need not have begun. Use the server as a context manager.
 
     ``port`` is 0 for any free port. Raises UsageError if the port is in use, and StoreError if there is a run that cannot be read.
     """
@@ -82,13 +86,13 @@ class LiveServer(ThreadingHTTPServer):
         self.server_name, self.server_port = HOST, self.socket.getsockname()[1]
 
     def server_close(self) -> None:
-        # A page may hold its connection open, and is told of the end by the answer to its next request.
+        # The thread of an open connection may outlive the server. It then refuses the next request of the page.
         self.is_closed = True
         super().server_close()
         self.watcher.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Log an error of a connection, such as that of a page which was closed. The method of the base class prints it."""
+        """Log an error of a connection, such as a page that was closed. The method of the base class would print it."""
         logger.debug("a request from %s could not be answered", client_address, exc_info=True)
 
     @property
@@ -98,12 +102,14 @@ class LiveServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    """Answers the requests of one connection."""
+
     server: LiveServer
     protocol_version = "HTTP/1.1"
     timeout = TIMEOUT_S
 
     def do_GET(self) -> None:
-        """Answer with the page, what has changed in it, or the finished report."""
+        """Answer with the page, the changes in it or the finished report, or refuse the request."""
         path, _, query = self.path.partition("?")
         if self.server.is_closed or not (self._is_for_this_host() and self._has_token(path)):
             self._refuse()
@@ -119,13 +125,15 @@ class _Handler(BaseHTTPRequestHandler):
                 self._refuse()
 
     def _is_for_this_host(self) -> bool:
-        name, _, port = self.headers.get("Host", "").rpartition(":")
-        return (name or port) in HOST_NAMES
+        # The header is a name and a port, such as "127.0.0.1:8890", or the name alone.
+        header = self.headers.get("Host", "")
+        name, colon, _ = header.rpartition(":")
+        return (name if colon else header) in HOST_NAMES
 
     def _has_token(self, path: str) -> bool:
         parts = path.split("/")
         token = parts[1] if len(parts) > 2 else ""
-        # The time that this comparison takes says nothing about the token.
+        # This comparison takes the same time wherever the two differ, so it cannot be used to guess the token.
         return hmac.compare_digest(token.encode(), self.server.token.encode())
 
     def _send_page(self) -> None:
@@ -148,12 +156,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._send("text/html", report, {"Content-Security-Policy": REPORT_POLICY})
 
-    def _send(self, kind: str, body: bytes, more: Mapping[str, str] | None = None) -> None:
+    def _send(self, content_type: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """Answer with a body. ``headers`` are added to those of every answer."""
         self.send_response_only(HTTPStatus.OK)
         headers = {
             **HEADERS,
-            **(more or {}),
-            "Content-Type": f"{kind}; charset=utf-8",
+            **(headers or {}),
+            "Content-Type": f"{content_type}; charset=utf-8",
             "Content-Length": str(len(body)),
         }
         for name, value in headers.items():
@@ -165,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_error(HTTPStatus.NOT_FOUND)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
-        """Answer with nothing but the status, and close the connection. The method of the base class says more than it should."""
+        """Answer with nothing but the status, and close the connection. The method of the base class would name the server."""
         self.send_response_only(code)
         self.send_header("Content-Length", "0")
         self.send_header("Connection", "close")

@@ -13,7 +13,7 @@ from mlx_selfdebug.store.lock import Holder, read_holder
 from mlx_selfdebug.store.under_way import Work, read_work
 
 Phase = Literal["waiting", "running", "between", "stopped", "finished"]
-"""What a run does.
+"""The state of a run, as far as its folder shows it.
 
 - waiting: it has not begun, and has no database yet.
 - running: a process has it open.
@@ -27,7 +27,7 @@ BETWEEN_S = 20.0
 
 @dataclass(frozen=True)
 class State:
-    """What a run does at one moment."""
+    """The state of a run at one moment."""
 
     phase: Phase
     holder: Holder | None = None
@@ -37,7 +37,7 @@ class State:
 
     @property
     def is_active(self) -> bool:
-        """Whether a process works on the run, as far as is known."""
+        """Whether a process works on the run, or is about to."""
         return self.phase in ("running", "between")
 
 

@@ -1,8 +1,13 @@
-"""Look at a run every few seconds, and keep the parts of its page, for as many pages as are open.
+"""Look at a run every few seconds, and keep the parts of its page up to date, for all pages that are open.
 
-The run goes on meanwhile and shall not notice. So the database is opened only for a moment at a time; the quick parts are made of
-what is new; and the slow ones, for which all attempts are read, only if something changed. Together they take at most a hundredth
-of a core. Without a page open, the run is looked at now and then, so that rates and memory are known when a page is opened.
+Watching must not slow down the run:
+
+- The database is opened only for a moment at a time.
+- A look (:meth:`Watcher.look`) reads only what is new, and renders the quick parts of the page.
+- The slow parts, for which all attempts are read, are rendered (:meth:`Watcher.render`) only if something has changed.
+- Together this takes at most a hundredth of a core.
+
+While no page is open, the run is looked at less often, so that rates and memory are known when a page is opened.
 """
 
 from __future__ import annotations
@@ -27,33 +32,36 @@ from mlx_selfdebug.store import StoredRun, open_stored
 LOOK_S = 2.0
 """The shortest time between two looks while a page is open, in seconds."""
 IDLE_S = 10.0
-"""The time between two looks while no page is open."""
+"""The seconds between two looks while no page is open."""
 RENDER_S = 10.0
-"""The shortest time between two renderings of the slow parts."""
+"""The shortest time between two renderings of the slow parts, in seconds."""
 LOOK_SHARE, RENDER_SHARE = 0.004, 0.003
 """The largest shares of a core that looking and rendering the slow parts take while the run is under way."""
 OPEN_S = 15.0
-"""How long a page counts as open after it has asked for changes. An open page asks every two seconds."""
+"""The seconds for which a page counts as open after it has asked for changes. An open page asks every two seconds."""
 RETRY_S = 0.3
-"""The seconds after which a run that could not be read is tried again."""
+"""The seconds after which a run that could not be read is read again."""
 TICK_S = 0.2
-"""How often the thread wakes up to see whether something is due."""
+"""The seconds after which the thread wakes up to see whether something is due."""
 _STAGES_KEY = (
     "SELECT (SELECT count(*) FROM environment), (SELECT count(*) FROM pairs), (SELECT total(wall_s) FROM stages)"
 )
 _STEPS_KEY = """SELECT (SELECT count(*) FROM steps), (SELECT total(wall_s) FROM steps), (SELECT count(*) FROM reward_steps),
     (SELECT total(gradient_s) FROM reward_steps)"""
-"""Queries for values of which at least one changes whenever the outline of a run does: by a stage, or by a step of training."""
+"""Two cheap queries that tell whether the outline of a run has changed: by a stage, or by a step of training.
+
+Each returns one row. As long as both rows are the same as before, the outline need not be read again.
+"""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What has changed in a page since an earlier version of it."""
+    """The changes in a page since an earlier version of it. ``server.py`` sends them to the browser as JSON."""
 
     version: int
-    """The present version."""
+    """The present version, which is higher after every change."""
     title: str
     """The title of the page."""
     parts: Mapping[str, str]
@@ -61,17 +69,22 @@ class Changes:
 
 
 class Watcher:
-    """The page of the run at ``path``, which need not have begun, kept up to date by a thread between ``start`` and ``close``."""
+    """A watcher of the run at ``path``, which keeps the parts of the run's page. The run need not have begun.
+
+    Between ``start`` and ``close``, a thread of its own looks at the run. ``changes`` may be called from any thread.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
         self._title = ""
         self._parts: dict[str, str] = {}
+        """The HTML of each part, by the part's name."""
         self._changed: dict[str, int] = {}
-        """The version at which each part has changed last."""
+        """The version at which each part changed last."""
         self._version = 0
         self._asked_s = 0.0
+        """When a page last asked for changes, by the monotonic clock."""
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._keep_looking, name="run watcher", daemon=True)
         self._looking, self._rendering = Pace(LOOK_S, LOOK_SHARE), Pace(RENDER_S, RENDER_SHARE)
@@ -79,21 +92,25 @@ class Watcher:
         self._forget()
 
     def _forget(self) -> None:
-        """Forget the run, because another one may be there now."""
+        """Forget all that is known of the run, because its folder has no database and another run may begin there."""
         self._log = AttemptLog()
         self._shown_totals: Totals | None = None
+        """The counts that the page shows."""
         self._tokens, self._done = RateMeter(), RateMeter()
+        """The rates of generated tokens and of the innermost work."""
         self._work_name = ""
+        """The name of the innermost work."""
         self._memory: MemoryMeter | None = None
         self._outline: Records | None = None
         self._stages_key: tuple[object, ...] = ()
         self._steps_key: tuple[object, ...] = ()
         self._rendered_key: tuple[object, ...] = ()
+        """The stages key and the number of attempts for which the slow parts were rendered."""
 
     def start(self) -> None:
         """Look once, and go on looking in a thread. Raises SelfDebugError if there is a run that cannot be read."""
         self.look()
-        # Whoever starts this is about to open the page.
+        # The page will be opened at once, so it counts as open already.
         self._asked_s = time.monotonic()
         self._thread.start()
 
@@ -104,7 +121,7 @@ class Watcher:
             self._thread.join()
 
     def changes(self, since: int = 0) -> Changes:
-        """Return what has changed after the version ``since``, and take note that a page is open."""
+        """Return what has changed after the version ``since``. A page that calls this counts as open for ``OPEN_S`` seconds."""
         self._asked_s = time.monotonic()
         with self._lock:
             parts = {name: html for name, html in self._parts.items() if self._changed[name] > since}
@@ -137,24 +154,23 @@ class Watcher:
             self._rendered_key = key
 
     def _keep_looking(self) -> None:
+        """Look and render whenever that is due, until the watcher is closed. The thread runs this."""
         while not self._closed.wait(TICK_S):
             is_open = time.monotonic() - self._asked_s < OPEN_S
             if self._looking.is_due and (is_open or time.monotonic() >= self._next_idle_look_s):
                 self._next_idle_look_s = time.monotonic() + IDLE_S
-                self._attempt(self.look)
+                self._call_or_show_error(self.look)
             if is_open and self._rendering.is_due:
-                self._attempt(self.render)
+                self._call_or_show_error(self.render)
 
-    def _attempt(self, work: Callable[[], None]) -> None:
-        """Call ``work``. If it fails twice, show the error at the head of the page, and go on."""
+    def _call_or_show_error(self, work: Callable[[], None]) -> None:
+        """Call ``work``, and once more if it fails. If it fails again, show the error at the head of the page."""
         try:
             work()
+            return
         except Exception:
             # While a process opens or closes the run, its database cannot be read for a moment.
             self._closed.wait(RETRY_S)
-            self._attempt_once_more(work)
-
-    def _attempt_once_more(self, work: Callable[[], None]) -> None:
         try:
             work()
         except SelfDebugError as error:
@@ -164,7 +180,7 @@ class Watcher:
             self._show(unreadable(SelfDebugError(f"unexpected {type(error).__name__}: {error}")), {})
 
     def _see(self, run: StoredRun, state: State) -> Sight:
-        """Read what is new, and measure."""
+        """Read what is new in the run, and measure its rates and its memory."""
         self._log.look(run)
         keys = tuple(run.query(_STAGES_KEY)[0]), tuple(run.query(_STEPS_KEY)[0])
         if self._outline is None or keys != (self._stages_key, self._steps_key):
@@ -172,10 +188,19 @@ class Watcher:
             self._stages_key, self._steps_key = keys
         stage = stage_under_way(self._outline, state.work)
         self._measure(state, stage)
-        totals = self._log.totals
-        return Sight(self.path, state, stage, self._outline, totals, self._tokens.per_s, self._done.per_s, self._memory)
+        return Sight(
+            path=self.path,
+            state=state,
+            stage=stage,
+            records=self._outline,
+            totals=self._log.totals,
+            tokens_per_s=self._tokens.per_s,
+            done_per_s=self._done.per_s,
+            memory=self._memory,
+        )
 
     def _measure(self, state: State, stage: str | None) -> None:
+        """Bring the rates and the memory up to date. Other work, another process or another stage begins a new measurement."""
         self._tokens.add(self._log.totals.all.n_tokens)
         work = state.work[-1] if state.work else None
         if work is None or work.name != self._work_name:
@@ -192,7 +217,7 @@ class Watcher:
         self._memory.look()
 
     def _attempt_parts(self, run: StoredRun, state: State) -> dict[str, str]:
-        """Return the parts that show attempts as they come, or none of them if nothing has come. A finished run shows none."""
+        """Return the parts "repairs" and "arms", or nothing if no attempts are new. In a finished run both parts are empty."""
         if state.phase == "finished":
             self._shown_totals = None
             return {"repairs": "", "arms": ""}
@@ -202,16 +227,19 @@ class Watcher:
         newest = list(self._log.newest_repairs)
         repairs = run.attempts_by_id(newest)
         failed = run.attempts_by_id({repair.parent for repair in repairs.values()})
-        made = [repairs[id_] for id_ in newest if id_ in repairs]
-        return page.attempt_parts(
-            self._log.totals, [(failed[repair.parent], repair) for repair in made if repair.parent in failed]
-        )
+        pairs = [
+            (failed[repairs[id_].parent], repairs[id_])
+            for id_ in newest
+            if id_ in repairs and repairs[id_].parent in failed
+        ]
+        return page.attempt_parts(self._log.totals, pairs)
 
     def _show(self, now: Now, parts: Mapping[str, str]) -> None:
+        """Replace the head of the page and ``parts``."""
         self._publish({**parts, **page.head_parts(now)}, now.title)
 
     def _publish(self, parts: Mapping[str, str], title: str | None = None) -> None:
-        """Replace parts of the page. Those that are as they were keep their version."""
+        """Replace parts of the page and, unless it is None, the title. Parts that are the same as before keep their version."""
         with self._lock:
             changed = {name: html for name, html in parts.items() if self._parts.get(name) != html}
             self._title = self._title if title is None else title

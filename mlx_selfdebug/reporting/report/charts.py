@@ -16,6 +16,13 @@ WIDTH, ROW, LEFT, RIGHT, TOP, BOTTOM = 720, 22, 200, 60, 10, 44
 """The width of a chart, the height of a row, and the four margins, in units of the drawing, which the page scales."""
 MAX_LABEL = 60
 """The largest number of characters in a label. Longer labels are cut."""
+_LINES_HEIGHT, _LINES_LEFT, _LINES_RIGHT = 280, 64, 16
+"""The height of a chart of lines, and its left and right margins, which hold no long labels."""
+_BAR_HEIGHT, _DOT_RADIUS = 15, 4.5
+_GAP = 8
+"""The space between a chart and the labels beside it."""
+_TEXT_DROP = 4
+"""How far below the middle of a row the baseline of its text is, so that the text looks centred."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +71,10 @@ def dots(title: str, rows: Sequence[Dot]) -> Markup:
     for i, row in enumerate(rows):
         y = TOP + ROW * (i + 0.5)
         drawn += [
-            _text(LEFT - 8, y + 4, row.label, "end"),
+            _text(LEFT - _GAP, y + _TEXT_DROP, row.label, "end"),
             f'<line class="{row.look} stroke" x1="{x(row.low):.1f}" x2="{x(row.high):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>',
-            f'<circle class="{row.look} fill" cx="{x(row.value):.1f}" cy="{y:.1f}" r="4.5"/>',
-            _text(WIDTH - RIGHT - 8, y + 4, row.text, "start", "small"),
+            f'<circle class="{row.look} fill" cx="{x(row.value):.1f}" cy="{y:.1f}" r="{_DOT_RADIUS}"/>',
+            _text(WIDTH - RIGHT - _GAP, y + _TEXT_DROP, row.text, "start", "small"),
         ]
     return _svg(title, f"{len(rows)} rows: " + "; ".join(f"{r.label} {r.text}" for r in rows), height, drawn)
 
@@ -84,14 +91,15 @@ def bars(title: str, rows: Sequence[Bar], unit: str, *, max_value: float | None 
     drawn = [*_x_axis(x, TOP, height - BOTTOM, _ticks(0.0, longest), unit, label)]
     for i, row in enumerate(rows):
         y, start = TOP + ROW * i + 3, 0.0
-        drawn.append(_text(LEFT - 8, y + 12, row.label, "end"))
+        text_y = TOP + ROW * (i + 0.5) + _TEXT_DROP
+        drawn.append(_text(LEFT - _GAP, text_y, row.label, "end"))
         for value, look in row.parts:
             width = max(0.0, x(start + value) - x(start))
             drawn.append(
-                f'<rect class="{look} fill" x="{x(start):.1f}" y="{y:.1f}" width="{width:.1f}" height="{ROW - 7}"/>'
+                f'<rect class="{look} fill" x="{x(start):.1f}" y="{y:.1f}" width="{width:.1f}" height="{_BAR_HEIGHT}"/>'
             )
             start += value
-        drawn.append(_text(x(start) + 6, y + 12, row.text, "start", "small"))
+        drawn.append(_text(x(start) + 6, text_y, row.text, "start", "small"))
     return _svg(title, f"{len(rows)} bars: " + "; ".join(f"{r.label} {r.text}" for r in rows), height, drawn)
 
 
@@ -102,21 +110,22 @@ def lines(
 
     With ``step``, each value holds until the next point, so the lines are drawn as stairs. ``limit`` is a dashed horizontal line.
     """
-    height, left = 280, 64
+    left, right, bottom = _LINES_LEFT, WIDTH - _LINES_RIGHT, _LINES_HEIGHT - BOTTOM
     xs = [x for line in series for x, _ in line.points]
     ys = [y for line in series for _, y in line.points if math.isfinite(y)] + ([limit] if limit else [])
-    x = _Scale(0.0, max(xs, default=0.0) or 1.0, left, WIDTH - 16)
-    y = _Scale(min([0.0, *ys]), 1.05 * max(ys, default=0.0) or 1.0, height - BOTTOM, TOP)
+    x = _Scale(0.0, max(xs, default=0.0) or 1.0, left, right)
+    # A twentieth of the height above the highest value stays free. SVG counts y downwards, so the axis goes from bottom to top.
+    y = _Scale(min([0.0, *ys]), 1.05 * max([0.0, *ys]) or 1.0, bottom, TOP)
     drawn = [
-        *_x_axis(x, TOP, height - BOTTOM, _ticks(0.0, x.high), x_unit, _short),
-        *_y_axis(y, left, _ticks(0.0, y.high), y_unit),
+        *_x_axis(x, TOP, bottom, _ticks(0.0, x.high), x_unit, _short),
+        *_y_axis(y, left, right, _ticks(0.0, y.high), y_unit),
     ]
     for line in series:
         path = _path(line.points, x, y, step=step)
         drawn.append(f'<path class="{line.look} stroke" d="{path}"><title>{escape(line.label)}</title></path>')
     if limit:
-        drawn.append(f'<line class="limit" x1="{left}" x2="{WIDTH - 16}" y1="{y(limit):.1f}" y2="{y(limit):.1f}"/>')
-    return _svg(title, f"{len(series)} lines: " + ", ".join(line.label for line in series), height, drawn)
+        drawn.append(f'<line class="limit" x1="{left}" x2="{right}" y1="{y(limit):.1f}" y2="{y(limit):.1f}"/>')
+    return _svg(title, f"{len(series)} lines: " + ", ".join(line.label for line in series), _LINES_HEIGHT, drawn)
 
 
 @dataclass(frozen=True)
@@ -133,7 +142,7 @@ class _Scale:
 
 
 def _path(points: Sequence[tuple[float, float]], x: _Scale, y: _Scale, *, step: bool) -> str:
-    """Return the points as an SVG path. A value that is not finite leaves a gap."""
+    """Return the points as an SVG path, such as "M64.0 236.0L80.0 120.5". A value that is not finite leaves a gap."""
     drawn, pen = [], "M"
     for i, (at, value) in enumerate(points):
         if not math.isfinite(value):
@@ -159,12 +168,12 @@ def _x_axis(
     return [*drawn, _text((x.start + x.end) / 2, bottom + 34, unit, "middle", "small")]
 
 
-def _y_axis(y: _Scale, left: float, ticks: Sequence[float], unit: str) -> list[str]:
+def _y_axis(y: _Scale, left: float, right: float, ticks: Sequence[float], unit: str) -> list[str]:
     """Return a y axis: a grid line and a label at each tick, and the unit, which is turned by 90 degrees, on the left."""
     drawn = []
     for tick in ticks:
         at = y(tick)
-        drawn.append(f'<line class="grid" x1="{left}" x2="{WIDTH - 16}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        drawn.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>')
         drawn.append(_text(left - 6, at + 4, _short(tick), "end", "small"))
     middle = (y.start + y.end) / 2
     turned = f'<g transform="translate(14 {middle:.0f}) rotate(-90)">{_text(0, 0, unit, "middle", "small")}</g>'
@@ -175,7 +184,7 @@ def _ticks(low: float, high: float, n_steps: int = 5) -> list[float]:
     """Return ticks from ``low`` to ``high`` whose distance is a round number. There are at most about ``n_steps`` steps."""
     min_step = (high - low) / n_steps
     power = 10 ** math.floor(math.log10(min_step))
-    # The factors just below and above 1 keep errors of floating-point arithmetic from losing a step or a tick.
+    # 0.999 and 1e-9 keep rounding errors from choosing a step that is too large, and from losing the last tick.
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= min_step * 0.999)
     return [low + i * step for i in range(int((high - low) / step + 1e-9) + 1)]
 
@@ -185,15 +194,18 @@ def _percent(value: float) -> str:
 
 
 def _short(value: float) -> str:
+    """Return a number with at most six significant digits and without trailing zeros."""
     return f"{value:,.6g}"
 
 
 def _text(x: float, y: float, text: str, anchor: str, look: str = "") -> str:
+    """Return a text whose ``anchor`` ("start", "middle" or "end") is at ``x`` and whose baseline is at ``y``."""
     shown = text if len(text) <= MAX_LABEL else text[: MAX_LABEL - 1] + "…"
     return f'<text class="{look}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(shown)}</text>'
 
 
 def _svg(title: str, description: str, height: float, drawn: Sequence[str]) -> Markup:
+    """Return a whole chart. ``drawn`` holds its elements."""
     head = f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
     return Markup(
         f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">{head}{"".join(drawn)}</svg>'

@@ -34,7 +34,7 @@ def report_data(records: Records) -> dict[str, Any]:
 
 
 def _evidence(evidence: Evidence) -> dict[str, Any]:
-    """Return the evidence as plain data, with what its properties compute and ``_plain`` does not see."""
+    """Return the evidence as plain data. ``_plain`` converts only fields, so what properties compute is added here and below."""
     data = _half(evidence)
     if evidence.gate:
         data["gate"] = _plain(evidence.gate.to_dict())
@@ -42,6 +42,7 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
 
 
 def _half(half: HalfEvidence) -> dict[str, Any]:
+    """Return the evidence of one half as plain data, with the verdicts of its contrasts."""
     data: dict[str, Any] = _plain(half)
     if half.primary:
         data["primary"] |= {"verdict": half.primary.verdict, "p_values": list(half.primary.p_values)}

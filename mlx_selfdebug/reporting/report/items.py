@@ -40,7 +40,10 @@ class Item:
 
 
 def pair_item(pair: Pair, attempts: Mapping[str, Attempt], number: int) -> Item:
-    """Return a pair as an item. ``attempts`` are those that pairs were made from, by id, and ``number`` is its place, from 1."""
+    """Return a pair as an item.
+
+    ``attempts`` holds, by id, the attempts that the pairs of the run were made from. ``number`` is the pair's place, from 1.
+    """
     made_from = [attempts[id_] for id_ in pair.attempts if id_ in attempts]
     failed = made_from[0] if pair.kind == "repair" and made_from else None
     right = made_from[-1].code if made_from else pair.target

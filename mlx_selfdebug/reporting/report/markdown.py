@@ -32,6 +32,7 @@ def report_markdown(records: Records) -> str:
 
 
 def _parts(records: Records) -> Iterator[str]:
+    """Yield the paragraphs, titles and tables of the report in their order."""
     head = headline(records)
     yield f"# {head.sentence}"
     yield from head.lines
@@ -68,10 +69,11 @@ def _evaluation(evidence: Evidence) -> Iterator[str]:
 
 
 def _half(half: HalfEvidence, title: str, label: str) -> Iterator[str]:
-    """Yield the sections of one half of the evaluation. ``label`` stands before every title but the first."""
+    """Yield the sections of one half of the evaluation. ``label``, such as "Bugs: ", precedes every title but the first."""
 
     def titled(text: str, table: Table) -> Iterator[str]:
-        return _section(f"{label}{text[0].lower() + text[1:] if label else text}", table)
+        heading = f"{label}{text[0].lower()}{text[1:]}" if label else text
+        return _section(heading, table)
 
     yield from _section(title, tables.arms_table(half))
     yield from titled("Declared contrasts", tables.contrasts_table(half))

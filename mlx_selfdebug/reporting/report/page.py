@@ -59,7 +59,10 @@ def report_sections(records: Records, names: Collection[str] = SECTIONS, max_byt
 
 
 def _context(records: Records, names: Collection[str], max_bytes: int) -> dict[str, Any]:
-    """Return the values that the templates refer to. What only sections beside ``names`` need is left empty where it is costly."""
+    """Return the values that the templates refer to.
+
+    Findings and pairs are costly. They are left empty unless their sections are among ``names``.
+    """
     evidence = records.evidence
     halves = evidence.halves if evidence and "findings" in names else {}
     pairs = records.pairs if "pairs" in names else ()
@@ -151,20 +154,21 @@ def script_text() -> str:
 @cache
 def environment() -> Environment:
     """Return the environment of the templates. It escapes everything, and an unknown name in a template is an error."""
-    made = Environment(
+    templates = Environment(
         loader=DictLoader({name: _template(name) for name in ("report.html.j2", "sections.html.j2")}),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"percent": percent, "gigabytes": gigabytes, "seconds": seconds}
-    made.filters["strength"] = lambda shade: shade.strength(SHADES)
-    made.globals["time_legend"] = time_legend
-    made.globals["reward_legend"] = REWARD_LEGEND
-    made.globals["ending_text"] = ending_text
-    return made
+    templates.filters |= {"percent": percent, "gigabytes": gigabytes, "seconds": seconds}
+    templates.filters["strength"] = lambda shade: shade.strength(SHADES)
+    templates.globals["time_legend"] = time_legend
+    templates.globals["reward_legend"] = REWARD_LEGEND
+    templates.globals["ending_text"] = ending_text
+    return templates
 
 
 def _template(name: str) -> str:
+    """Return the text of a file in ``templates/``."""
     return files("mlx_selfdebug.reporting.report").joinpath("templates", name).read_text(encoding="utf-8")

@@ -63,20 +63,32 @@ def time_legend(records: Records) -> list[tuple[str, str]]:
 
 def _look(half: HalfEvidence, arm: ArmEvidence) -> str:
     """Return an arm's classes of the style sheet: one colour per arm, the same in both halves, and one dash pattern per model."""
-    return f"c{[FIRST, *ARMS].index(arm.arm) % COLOURS} d{half.models.index(arm.model) % DASHES}"
+    colour = [FIRST, *ARMS].index(arm.arm) % COLOURS
+    dash = half.models.index(arm.model) % DASHES
+    return f"c{colour} d{dash}"
 
 
 def _arms(half: HalfEvidence) -> Markup:
-    rows = [
-        Dot(arm.name, _look(half, arm), solved / total, arm.interval.low, arm.interval.high, f"{solved}/{total}")
-        for arm in half.arms
-        for solved, total in [arm.score.problems]
-        if total
-    ]
+    """Return the chart of the problems solved, with one row per model and arm."""
+    rows = []
+    for arm in half.arms:
+        solved, total = arm.score.problems
+        if total:
+            rows.append(
+                Dot(
+                    label=arm.name,
+                    look=_look(half, arm),
+                    value=solved / total,
+                    low=arm.interval.low,
+                    high=arm.interval.high,
+                    text=f"{solved}/{total}",
+                )
+            )
     return charts.dots("Problems solved by model and arm", rows)
 
 
 def _curves(half: HalfEvidence) -> Markup:
+    """Return the chart of the problems solved against generated tokens, with one line per model and arm."""
     series = [
         Series(arm.name, _look(half, arm), [(point.tokens, point.solved) for point in arm.curve])
         for arm in half.arms
@@ -87,6 +99,7 @@ def _curves(half: HalfEvidence) -> Markup:
 
 
 def _copies(half: HalfEvidence) -> Markup:
+    """Return the chart of the shares of retries that repeat the code before, by arm."""
     rows = [
         Bar(arm.name, [(arm.copies.value, _look(half, arm))], tables.share(arm.copies))
         for arm in half.arms
@@ -105,6 +118,7 @@ def _loss(records: Records) -> Markup:
 
 
 def _rewards(records: Records) -> Markup:
+    """Return the chart of training by rewards, with the lines of ``REWARD_LEGEND`` in their order."""
     steps = records.reward_steps
     if not steps:
         return NOT_DRAWN
@@ -120,6 +134,7 @@ def _rewards(records: Records) -> Markup:
 
 
 def _memory(records: Records) -> list[tuple[str, Markup]]:
+    """Return a title and a chart of the memory over time for each stage that was long enough."""
     drawn = []
     for stage in records.stages:
         if len(stage.memory) < 2 or stage.wall_s < MIN_DRAWN_S:
@@ -132,6 +147,7 @@ def _memory(records: Records) -> list[tuple[str, Markup]]:
 
 
 def _time(records: Records) -> Markup:
+    """Return the chart of the seconds of each stage, divided by kind of work."""
     if not records.stages:
         return NOT_DRAWN
     looks = dict(time_legend(records))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ def arms_table(half: HalfEvidence) -> Table:
 
 
 def _arm_row(arm: ArmEvidence) -> list[str]:
+    """Return the cells of one arm. First drafts fix and break nothing, since they are what the answers are compared with."""
     low, high = percent(arm.interval.low, 0), percent(arm.interval.high, 0)
     is_first = arm.arm == FIRST
     return [
@@ -68,10 +70,19 @@ def contrasts_table(half: HalfEvidence) -> Table:
     """Return the declared contrasts, one row each."""
     head = ["question", "left", "right", "only left", "only right", "difference, points", "95 %", "p", "p (Holm)"]
     rows = [
-        [c.question, c.left, c.right, str(c.won), str(c.lost), points(c.gain),
-         f"{points(c.interval.low)} to {points(c.interval.high)}", p_value(c.p), p_value(c.p_holm)]
-        for c in half.contrasts
-    ]  # fmt: skip
+        [
+            contrast.question,
+            contrast.left,
+            contrast.right,
+            str(contrast.won),
+            str(contrast.lost),
+            points(contrast.gain),
+            f"{points(contrast.interval.low)} to {points(contrast.interval.high)}",
+            p_value(contrast.p),
+            p_value(contrast.p_holm),
+        ]
+        for contrast in half.contrasts
+    ]
     return Table(head, rows, n_text_columns=3)
 
 
@@ -156,8 +167,9 @@ def parts_table(records: Records) -> Table:
 
 def parts_with_other(stage: StageRecord) -> list[tuple[str, float]]:
     """Return the seconds of a stage by kind of work, in descending order. Time that no kind accounts for comes last, as "other"."""
-    rest = stage.wall_s - sum(stage.parts.values())
-    return [*sorted(stage.parts.items(), key=lambda item: -item[1]), *([("other", rest)] if rest > 0 else [])]
+    parts = sorted(stage.parts.items(), key=lambda part: -part[1])
+    other_s = stage.wall_s - sum(stage.parts.values())
+    return [*parts, ("other", other_s)] if other_s > 0 else parts
 
 
 def history_table(records: Records) -> Table:
@@ -225,8 +237,9 @@ def _repairs_table(step_head: str, checks: Iterable[Check]) -> Table:
 
 
 def reward_steps_table(records: Records) -> Table:
-    """Return the steps of training by rewards, one row each. If there are more than ``MAX_STEPS``, at most that many are shown,
-    evenly spread.
+    """Return the steps of training by rewards, one row each.
+
+    If there are more than ``MAX_STEPS``, at most that many are shown, evenly spread.
     """
     head = [
         "step",
@@ -250,7 +263,7 @@ def reward_steps_table(records: Records) -> Table:
 
 def _spread(steps: Sequence[T]) -> Sequence[T]:
     """Return at most ``MAX_STEPS`` of the steps, evenly spread, beginning with the first."""
-    stride = -(-len(steps) // MAX_STEPS) or 1
+    stride = max(1, math.ceil(len(steps) / MAX_STEPS))
     return steps[::stride]
 
 
