@@ -61,7 +61,7 @@ def train_by_rewards(
     tasks: Sequence[Task] | None = None,
     progress: Progress | None = None,
     allow_weak_sandbox: bool = False,
-    smaller: int = 0,
+    skip_shapes: int = 0,
 ) -> Adapter:
     """Train the run's adapter by rewards, save it in the place of the adapter that was trained on pairs, and return it.
 
@@ -83,7 +83,7 @@ def train_by_rewards(
         _require_support_of_kl(model, config)
         with spent.on("planning"):
             work = _workload(prompt_set, config)
-            plan = stack.enter_context(planned(run, model, work, for_planning(config), smaller, f"{STAGE}."))
+            plan = stack.enter_context(planned(run, model, work, for_planning(config), skip_shapes, f"{STAGE}."))
         runner = stack.enter_context(
             open_runner(run.config.sandbox, [*trained_on, *held_back], allow_weak_sandbox=allow_weak_sandbox)
         )

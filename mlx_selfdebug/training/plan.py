@@ -145,13 +145,14 @@ class Planner:
     fixed_bytes: int
     """The bytes that weights and processes take, however the training is computed."""
 
-    def plan(self, work: Workload, budget_bytes: int, *, smaller: int = 0) -> TrainingPlan:
-        """Return the plan for the first of ``loop.STEP_SHAPES`` that fits the budget, leaving out the first ``smaller`` of them.
+    def plan(self, work: Workload, budget_bytes: int, *, skip_shapes: int = 0) -> TrainingPlan:
+        """Return the plan for the quickest of ``loop.STEP_SHAPES`` that fits the budget, after skipping the first ``skip_shapes``.
 
-        Raises BudgetError if none fits, with the smallest budget that works and the longest pair that fits this one.
+        The last shape is never skipped. Raises BudgetError if none fits. Its hint names the smallest budget that works and the
+        longest pair that fits this budget.
         """
         plans = []
-        for shape in STEP_SHAPES[min(smaller, len(STEP_SHAPES) - 1) :]:
+        for shape in STEP_SHAPES[min(skip_shapes, len(STEP_SHAPES) - 1) :]:
             plan = self.with_shape(work, shape)
             if plan.peak_bytes <= budget_bytes:
                 return self._with_cache(plan, budget_bytes)
