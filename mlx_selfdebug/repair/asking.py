@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import ModelError
+from mlx_selfdebug.repair.copies import common_length, repeats, returns_to_known_program
 from mlx_selfdebug.repair.forks import (
     Fork,
     Insertion,
     Line,
-    common_length,
     fork_filter,
     forks_of,
     greedy_start,
@@ -24,8 +24,6 @@ from mlx_selfdebug.repair.forks import (
     insertion_filter,
     line_at,
     line_filter,
-    repeats,
-    returns_to_known_program,
 )
 from mlx_selfdebug.repair.policies import Move
 from mlx_selfdebug.sampling.language_model import LanguageModel

@@ -16,7 +16,7 @@ from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.base import Tidied
 from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.repair.asking import Asked
-from mlx_selfdebug.repair.forks import copied_program
+from mlx_selfdebug.repair.copies import copied_program
 from mlx_selfdebug.sampling.request import Completion
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.values.attempt import Attempt

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from mlx_selfdebug.domains.base import Domain
 from mlx_selfdebug.parsing import parse
+from mlx_selfdebug.repair.copies import common_length
 from mlx_selfdebug.repair.edits.by_token import token_edits
 from mlx_selfdebug.repair.edits.edit import Edit
 from mlx_selfdebug.repair.edits.hints import Hints
@@ -23,7 +24,6 @@ from mlx_selfdebug.repair.edits.python_expressions import Expressions
 from mlx_selfdebug.repair.edits.python_source import PythonSource
 from mlx_selfdebug.repair.edits.python_statements import statement_edits
 from mlx_selfdebug.repair.edits.weights import SLOPE, UNKNOWN, WEIGHTS
-from mlx_selfdebug.repair.forks import common_length
 from mlx_selfdebug.repair.reading import ProgramReading
 
 PYTHON_DOMAINS = frozenset({"python", "project", "pandas", "polars"})
