@@ -41,10 +41,13 @@ FACTS_TOKENS = 200
 FACTS_SHOWN = (MAX_FACTS, 1)
 """How many facts a repair prompt shows. The second number is tried only if the prompt would not fit the context with the first."""
 SHARING_FORKS = 4
-"""The number of forks of one kind that share what is computed of their program's beginning. A network with a recurrent state needs
-this, because it cannot continue from the middle of a reading. More forks of one program are rare."""
+"""The number of forks of a program whose places are named in the request of each of them (``Request.read_breaks``).
+
+A network with a recurrent state cannot continue from the middle of a reading. So it computes the program anew up to these places,
+and forks that name the same places share this computation. More than four forks of one program are rare.
+"""
 LINES_PER_PLACE = 4
-"""The largest number of forks of a line that begin at the same place, each with another token."""
+"""The largest number of forks that write a line from the same place on, each beginning with another token."""
 INSERTIONS_PER_PLACE = 2
 """The largest number of forks that insert a statement at the same place, each beginning with another token."""
 MAX_LINE_TOKENS = 64
@@ -126,7 +129,11 @@ class _Draft:
 
 
 class Asking:
-    """The builder of one arm's requests on ``tasks``.
+    """The builder of the requests of one arm on ``tasks``.
+
+        asking = Asking(model, tasks, decoding, run_seed=0, arm="collect")
+        asked = asking.ask(tasks[0], Move(sample=0))  # a draft of the first task
+        decoder.submit(asked.request)
 
     ``run_seed`` and ``arm`` decide the seeds of the attempts. Raises a ModelError that names every task whose draft prompt does not
     fit the model's context.
@@ -139,7 +146,7 @@ class Asking:
         self._run_seed, self._arm = run_seed, arm
         self._drafts = {task.id: self._draft(task) for task in tasks}
         self._require_that_all_fit()
-        # What the prompts of two tasks have in common is taken for what the prompts of all tasks have in common.
+        # All prompts are assumed to begin with the tokens that the prompts of two tasks have in common.
         first, *others = self._drafts.values()
         self._common = common_length(first.ids, others[0].ids) if others else 0
 
@@ -164,15 +171,20 @@ class Asking:
     ) -> Asked | Refused:
         """Return the request for ``move``, or a refusal with the reason why the move cannot be made.
 
-        A move is refused if its prompt does not fit the context, or if it is a fork from a place that the program does not have.
-        Forks and insertions need ``program``: the parent's program, read as an answer to ``question(task)``. ``attempts`` are those
-        made before the move. A fork of the whole rest ends early once it only repeats the parent or an earlier fork of the parent.
+        A move is refused if its prompt does not fit the context, or if it is a fork from a place that the program does not have. A
+        fork of the whole rest will end early if it only repeats the parent or an earlier fork of the parent.
 
-        Raises ValueError if a fork or an insertion comes without ``program``.
+        Args:
+            task: one of the arm's tasks.
+            move: any move but a search for an edit.
+            attempts: the attempts that the arm has made on the task before.
+            program: the parent's program, read as an answer to ``question(task)``. Every fork needs it.
+
+        Raises ValueError if a fork comes without ``program``.
         """
         if move.parent is None:
             return self._asked(task, move, self.question(task))
-        if move.by not in ("line", "insert", "fork"):
+        if not move.is_fork:
             return self._repair(task, move, move.parent)
         if program is None:
             raise ValueError(f"a fork needs its parent's reading, but {move.parent.id} was not read; pass program")
@@ -229,7 +241,7 @@ class Asking:
         if isinstance(asked, Refused):
             return asked
         request = asked.request
-        # Only a greedy fork is sure to repeat the rest of a program once it is back in it.
+        # Only a greedy fork is sure to repeat the rest of a program once it has found its way back into it.
         if not request.temperature:
             failed, *others = tried
             ended = returns_to_known_program(
@@ -263,6 +275,7 @@ class Asking:
         return replace(asked, move=move, request=request)
 
     def _require_that_all_fit(self) -> None:
+        """Raise ModelError if a task's draft prompt leaves no room for a completion in the model's context."""
         max_prompt_tokens = self._model.context - self._decoding.max_tokens
         too_long = {
             task_id: len(draft.ids) for task_id, draft in self._drafts.items() if len(draft.ids) > max_prompt_tokens
@@ -276,6 +289,7 @@ class Asking:
             )
 
     def _repair(self, task: Task, move: Move, parent: Attempt) -> Asked | Refused:
+        """Return the request that shows ``parent`` to the model, and ends once the completion only repeats its program."""
         question = self._repair_question(task, parent)
         if isinstance(question, Refused):
             return question
@@ -297,12 +311,14 @@ class Asking:
         return Refused("the prompt of a repair does not fit the context")
 
     def _draft(self, task: Task) -> _Draft:
+        """Render the draft prompt of ``task``."""
         prompt = domain_of(task.domain).prompt(task, feedback=self._decoding.feedback)
         ids = self._ids(task, prompt)
         # The last tokens of the prompt may change when more text follows, so a longer prompt shows which of them stay.
         return _Draft(prompt, ids, common_length(ids, self._ids(task, prompt + "\n\n")))
 
     def _ids(self, task: Task, prompt: str) -> tuple[int, ...]:
+        """Return the token ids of the chat with the message ``prompt``, up to where the model's reply begins."""
         prefix = domain_of(task.domain).reply_prefix
         return tuple(self._model.render([{"role": "user", "content": prompt}], reply_prefix=prefix))
 
@@ -314,5 +330,5 @@ def _programs(parent: Attempt, attempts: Sequence[Attempt]) -> tuple[str, ...]:
 
 
 def _was_read(parent: Attempt, attempts: Sequence[Attempt]) -> bool:
-    """Return whether an earlier attempt counts the parent's tokens: a program is read once for all attempts made from it."""
+    """Return whether an earlier attempt counts the parent's tokens as read. One reading serves all attempts made from a program."""
     return any(attempt.parent == parent.id and attempt.n_read_tokens for attempt in attempts)

@@ -40,7 +40,10 @@ class Move:
     """One attempt to make: a draft, or something made from an attempt that failed."""
 
     sample: int
-    """Together with ``round``, this identifies the attempt within its task and arm."""
+    """The number of the draft, from 0 on. Attempts that follow a draft up usually keep its number.
+
+    ``sample`` and ``round`` together identify the attempt within its task and arm.
+    """
     round: int = 0
     """0 for a draft, 1 and more for the attempts that follow it up."""
     parent: Attempt | None = None
@@ -56,9 +59,14 @@ class Move:
     above a line whose beginning surprises it.
     """
     place: int = 0
-    """Which fork, line or insertion of the parent this is: 0 begins with the token that the model would most like to change."""
+    """The rank of the place at which a fork begins: 0 is the token that the model would most like to change."""
     hidden: bool = False
     """Whether the search for an edit goes by the hidden checks instead of the public ones, as it may on training tasks."""
+
+    @property
+    def is_fork(self) -> bool:
+        """Whether the attempt is a fork of the parent's program, be it of the whole rest, of a line or of an inserted statement."""
+        return self.by in ("line", "insert", "fork")
 
     @property
     def kind(self) -> Kind:
