@@ -1,6 +1,7 @@
-"""Token edits: put one of the model's favourite tokens in the place of a token of the program, or before it, or drop the token.
+"""Make token edits: put one of the model's favourite tokens in the place of a token of the program or before it, or drop the token.
 
-They work on any text, whatever its language and whether or not it parses.
+Let the model prefer ``+`` to the token ``-`` of ``return a - b``. The edits at this token are then ``return a + b``,
+``return a + - b`` and ``return a b``. Token edits work on any text, whatever its language and whether or not it parses.
 """
 
 from __future__ import annotations

@@ -84,6 +84,14 @@ def test_a_statement_can_be_moved_or_left_out(wrong: str, right: str) -> None:
     assert {code.rstrip("\n") for code in edited(body(wrong))} >= {body(right)}
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_lines_end_where_python_ends_them(line_end: str) -> None:
+    def program(operator: str) -> str:
+        return line_end.join(["def f(a, b):", "    c = a", f"    return c {operator} b"])
+
+    assert program("+") in edited(program("-"))
+
+
 @pytest.mark.parametrize(
     ("wrong", "right"),
     [
