@@ -24,7 +24,14 @@ from mlx_selfdebug.training.plan import TrainingPlan
 from mlx_selfdebug.training.ranks import checkpoint_of_first, copy_weights
 from mlx_selfdebug.training.reward_prompts import RewardPrompt, choose, count_tokens, latest_failures
 from mlx_selfdebug.training.reward_update import Update, reward_optimizer, update
-from mlx_selfdebug.training.rollouts import Group, Rollouts, examples_of, pass_rates, remembered_rates, step_of
+from mlx_selfdebug.training.rollouts import (
+    CompletionGroup,
+    Rollouts,
+    examples_of,
+    pass_rates,
+    remembered_rates,
+    step_of,
+)
 from mlx_selfdebug.training.selection import Selection
 from mlx_selfdebug.training.session import check_and_keep_best, lasting_settings
 from mlx_selfdebug.values.attempt import Attempt
@@ -173,7 +180,7 @@ class RewardSession:
         short = [prompt for prompt in repairs if count_tokens(prompt, self._model) <= self._max_prompt_tokens]
         return [*self._prompts, *short]
 
-    def _update(self, number: int, groups: Sequence[Group]) -> Update:
+    def _update(self, number: int, groups: Sequence[CompletionGroup]) -> Update:
         """Make the update of a step and return its figures. If no group has two different rewards, nothing is changed."""
         config, network = self._config, self._model.network
         varied = [group for group in groups if group.varied]
@@ -220,7 +227,12 @@ def _count_barren(steps: Sequence[RewardStep]) -> int:
 
 
 def _record(
-    number: int, groups: Sequence[Group], figures: Update, rollouts_s: float, tests_s: float, gradient_s: float
+    number: int,
+    groups: Sequence[CompletionGroup],
+    figures: Update,
+    rollouts_s: float,
+    tests_s: float,
+    gradient_s: float,
 ) -> RewardStep:
     """Return the record of a step. Figures that are not numbers are recorded as 0."""
     attempts = [attempt for group in groups for attempt in group.attempts]
