@@ -1,6 +1,7 @@
-"""Define what the loop needs from a model and its decoder, so that tests can replace a real model by a scripted one.
+"""Define what the repair loop needs from a model and its decoder, so that tests can replace a real model by a scripted one.
 
-:func:`open_decoder` opens the decoder of either, and :func:`complete` decodes a list of requests with it.
+:func:`open_decoder` opens the decoder of a real or a scripted model, and :func:`complete` decodes a list of requests with it. This
+module does not need MLX.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class Decoder(Protocol):
 
 
 class LanguageModel(Protocol):
-    """What the loop needs from a language model, real or scripted."""
+    """What the repair loop needs from a language model, real or scripted."""
 
     @property
     def name(self) -> str:
@@ -136,7 +137,7 @@ class DecodesItself(Protocol):
 
 
 class DecodableModel(Protocol):
-    """What decoding and reading need from an MLX model. :class:`mlx_selfdebug.models.load.Model` documents the members."""
+    """What decoding and reading need from a real model. :class:`mlx_selfdebug.models.load.Model` documents the methods."""
 
     name: str
     network: Any
