@@ -66,6 +66,7 @@ def import_gguf(path: Path, models: Path, sha256: str, progress: Progress | None
 
 
 def _build(path: Path, folder: Path, sha256: str, progress: Progress) -> None:
+    """Repack ``path`` into ``folder``, which is replaced if it exists. Raises what ``import_gguf`` raises."""
     file = read_gguf(path)
     plan, tokenizer = plan_model(file), read_tokenizer(file)
     if tokenizer.size > plan.config["vocab_size"]:
@@ -88,6 +89,7 @@ def _build(path: Path, folder: Path, sha256: str, progress: Progress) -> None:
 
 
 def _write_config(folder: Path, plan: ModelPlan, tokenizer: GgufTokenizer) -> None:
+    """Write config.json and the files of the tokenizer."""
     ids: dict[str, Any] = {"eos_token_id": list(tokenizer.end_ids)}
     if tokenizer.bos_id is not None:
         ids["bos_token_id"] = tokenizer.bos_id
