@@ -166,7 +166,7 @@ class Model:
         vocabulary: dict[str, int] = self.tokenizer.get_vocab()
         size = max(int(self.config.get("vocab_size", 0)), max(vocabulary.values()) + 1)
         may_hold = np.zeros(size, np.bool_)
-        # All vocabularies spell a printable ASCII character as it is. Of other characters, only the end of a line has known spellings.
+        # All vocabularies spell a printable ASCII character as it is. Of all others, only the end of a line has known spellings.
         is_plain = character.isascii() and character.isprintable() and character != " "
         spellings: tuple[str, ...] = ()
         if is_plain:

