@@ -19,7 +19,7 @@ from mlx_selfdebug.models.binding import bound
 
 @contextmanager
 def any_bits() -> Iterator[None]:
-    """Have mlx-lm use our function for this inside the ``with`` block."""
+    """Have mlx-lm make DoRA layers of the right shape, whatever the number of bits, inside the ``with`` block."""
     with bound(DoRALinear, "from_base", staticmethod(_from_base)):
         yield
 
