@@ -77,8 +77,8 @@ def add_adapter(network: nn.Module, folder: Path, name: str) -> None:
     """Add the adapter in ``folder`` to ``network``, in place. ``name`` is the name of the network's model.
 
     An adapter of PEFT names its base model, but that may be another form of the same weights. If the names differ, a warning says
-    that the weights are assumed to be the same. Raises ModelError if the adapter cannot be read, or if its weights are damaged or do
-    not fit the network. The network may then be left with some layers of the adapter.
+    that the weights are assumed to be the same. Raises ModelError if the adapter cannot be read, or if its weights are damaged or
+    do not fit the network. The network may then be left with some layers of the adapter.
     """
     if is_peft(folder):
         base = add_peft_adapter(network, folder, name).base

@@ -66,6 +66,7 @@ def replaced_attention(network: nn.Module, replacement: Attention) -> Iterator[N
 def _quick(
     original: Attention, queries: mx.array, keys: mx.array, values: mx.array, cache: Any = None, **options: Any
 ) -> mx.array:
+    """Compute causal attention of several queries in blocks, and leave all other attention to ``original``."""
     # Only a cache with quantized keys has an attribute "bits".
     is_plain = options.get("mask") == "causal" and set(options) <= {"mask", "scale"} and not hasattr(cache, "bits")
     if not is_plain or queries.shape[2] < MIN_QUERIES or queries.dtype != mx.float32:

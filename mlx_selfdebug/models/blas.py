@@ -116,6 +116,7 @@ def choose_blas(candidates: Iterable[str], *, override: str = "", mlx_is_importe
 
 
 def _warn(message: str) -> None:
+    """Issue a :class:`SlowBlasWarning`."""
     warnings.warn(message, SlowBlasWarning, stacklevel=4)  # The warning shows the caller of load_blas.
 
 
@@ -213,4 +214,5 @@ def _already_mapped() -> Blas | None:
 
 
 def _has_cuda() -> bool:
+    """Return whether a wheel of mlx's CUDA backend is installed."""
     return any((dist.name or "").lower().startswith("mlx-cuda") for dist in importlib.metadata.distributions())

@@ -165,10 +165,12 @@ def _resolve_path(name: str, path: Path, cache: Path, progress: Progress) -> Res
 
 
 def _hub_origin(repo: str, snapshot: Path) -> str:
+    """Return the origin of a model from the hub. The name of a snapshot's folder is its commit."""
     return f"hub:{repo}@{snapshot.name[:12]}"
 
 
 def _gguf_origin(sha256: str) -> str:
+    """Return the origin of a model that was repacked from a GGUF file."""
     return f"gguf:{sha256[:12]}"
 
 

@@ -200,79 +200,17 @@ class Asking:
         """Return the seed of the attempt that ``move`` makes."""
         return attempt_seed(self._run_seed, task.id, self._arm, move.sample, move.round)
 
-    def _asked(self, task: Task, move: Move, question: Question) -> Asked:
-        """Return the request that asks ``question``, with the settings of the arm's decoding and the seed of ``move``."""
-        decoding = self._decoding
-        request = Request(
-            prompt=question.ids,
-            max_tokens=decoding.max_tokens,
-            temperature=decoding.temperature if move.temperature is None else move.temperature,
-            min_p=decoding.min_p,
-            seed=self.seed_of(task, move),
-            stop_text=domain_of(task.domain).stop_text,
-            breaks=question.breaks,
-        )
-        return Asked(self._arm, task, move, question.prompt, request, keep_tokens=decoding.keep_tokens)
+    def _draft(self, task: Task) -> _Draft:
+        """Render the draft prompt of ``task``."""
+        prompt = domain_of(task.domain).prompt(task, feedback=self._decoding.feedback)
+        ids = self._ids(task, prompt)
+        # The last tokens of the prompt may change when more text follows, so a longer prompt shows which of them stay.
+        return _Draft(prompt, ids, common_length(ids, self._ids(task, prompt + "\n\n")))
 
-    def _line_or_insertion(self, task: Task, move: Move, program: ProgramReading) -> Asked | Refused:
-        """Return the request for a line, or for a statement above a line, after which the program goes on as it was."""
-        domain = domain_of(task.domain)
-        allows = line_filter(program, fork_filter(program, self._model.eos_ids, domain), domain)
-        per_place = LINES_PER_PLACE
-        if move.by == "insert":
-            allows = insertion_filter(program, allows)
-            per_place = INSERTIONS_PER_PLACE
-        forks = forks_of(program.reading, max(SHARING_FORKS, move.place + 1), allows, per_place=per_place)
-        asked = self._from_fork(task, move, program, forks)
-        if isinstance(asked, Refused):
-            return asked
-        line_or_insertion_at = insertion_at if move.by == "insert" else line_at
-        line: Line | Insertion = line_or_insertion_at(program, forks[move.place].position)
-        max_tokens = min(MAX_LINE_TOKENS, asked.request.max_tokens)
-        request = replace(asked.request, max_tokens=max_tokens, ended=line.is_complete, ended_as="line")
-        return replace(asked, request=request, line=line)
-
-    def _fork(self, task: Task, move: Move, program: ProgramReading, tried: tuple[str, ...]) -> Asked | Refused:
-        """Return the request that writes the whole rest of the program, and ends once it is back in one of ``tried``."""
-        domain = domain_of(task.domain)
-        allows = fork_filter(program, self._model.eos_ids, domain)
-        forks = forks_of(program.reading, max(SHARING_FORKS, move.place + 1), allows)
-        asked = self._from_fork(task, move, program, forks)
-        if isinstance(asked, Refused):
-            return asked
-        request = asked.request
-        # Only a greedy fork is sure to repeat the rest of a program once it has found its way back into it.
-        if not request.temperature:
-            failed, *others = tried
-            ended = returns_to_known_program(
-                failed,
-                others,
-                domain,
-                after=program.starts[forks[move.place].position],
-                greedy_from=greedy_start(program, len(failed.strip("\n"))),
-            )
-            request = replace(request, ended=ended)
-        return replace(asked, request=request, tried=tried)
-
-    def _from_fork(self, task: Task, move: Move, program: ProgramReading, forks: Sequence[Fork]) -> Asked | Refused:
-        """Return the request that completes the program from the fork ``forks[move.place]``.
-
-        The other forks are those that may share what the model computes of the program's beginning.
-        """
-        if move.place >= len(forks):
-            return Refused(
-                f"the program has {len(forks)} places to fork from, and {move.place} were tried", exhausted=True
-            )
-        fork, n_prompt = forks[move.place], len(program.prompt_ids)
-        given = (*program.ids[: fork.position], fork.choice)
-        if n_prompt + len(given) + self._decoding.max_tokens > self._model.context:
-            return Refused(f"a fork after {len(given):,} tokens of the program does not fit the context")
-        # A fork without a temperature of its own is greedy, unlike a draft or a repair.
-        with_temperature = replace(move, temperature=move.temperature or 0.0)
-        asked = self._asked(task, with_temperature, Question(program.prompt, program.prompt_ids, program.breaks))
-        breaks = tuple(sorted({n_prompt + other.position for other in forks}))
-        request = replace(asked.request, given=given, read=program.prompt_ids + program.ids, read_breaks=breaks)
-        return replace(asked, move=move, request=request)
+    def _ids(self, task: Task, prompt: str) -> tuple[int, ...]:
+        """Return the token ids of the chat with the message ``prompt``, up to where the model's reply begins."""
+        prefix = domain_of(task.domain).reply_prefix
+        return tuple(self._model.render([{"role": "user", "content": prompt}], reply_prefix=prefix))
 
     def _require_that_all_fit(self) -> None:
         """Raise ModelError if a task's draft prompt leaves no room for a completion in the model's context."""
@@ -287,6 +225,20 @@ class Asking:
                 f"{self._decoding.max_tokens:,} tokens on each of: {names}",
                 hint="leave these tasks out, or lower max_tokens",
             )
+
+    def _asked(self, task: Task, move: Move, question: Question) -> Asked:
+        """Return the request that asks ``question``, with the settings of the arm's decoding and the seed of ``move``."""
+        decoding = self._decoding
+        request = Request(
+            prompt=question.ids,
+            max_tokens=decoding.max_tokens,
+            temperature=decoding.temperature if move.temperature is None else move.temperature,
+            min_p=decoding.min_p,
+            seed=self.seed_of(task, move),
+            stop_text=domain_of(task.domain).stop_text,
+            breaks=question.breaks,
+        )
+        return Asked(self._arm, task, move, question.prompt, request, keep_tokens=decoding.keep_tokens)
 
     def _repair(self, task: Task, move: Move, parent: Attempt) -> Asked | Refused:
         """Return the request that shows ``parent`` to the model, and ends once the completion only repeats its program."""
@@ -310,17 +262,65 @@ class Asking:
                 return Question(prompt, ids, (self._common, min(draft.shared, common_length(draft.ids, ids))))
         return Refused("the prompt of a repair does not fit the context")
 
-    def _draft(self, task: Task) -> _Draft:
-        """Render the draft prompt of ``task``."""
-        prompt = domain_of(task.domain).prompt(task, feedback=self._decoding.feedback)
-        ids = self._ids(task, prompt)
-        # The last tokens of the prompt may change when more text follows, so a longer prompt shows which of them stay.
-        return _Draft(prompt, ids, common_length(ids, self._ids(task, prompt + "\n\n")))
+    def _fork(self, task: Task, move: Move, program: ProgramReading, tried: tuple[str, ...]) -> Asked | Refused:
+        """Return the request that writes the whole rest of the program, and ends once it is back in one of ``tried``."""
+        domain = domain_of(task.domain)
+        allows = fork_filter(program, self._model.eos_ids, domain)
+        forks = forks_of(program.reading, max(SHARING_FORKS, move.place + 1), allows)
+        asked = self._from_fork(task, move, program, forks)
+        if isinstance(asked, Refused):
+            return asked
+        request = asked.request
+        # Only a greedy fork is sure to repeat the rest of a program once it has found its way back into it.
+        if not request.temperature:
+            failed, *others = tried
+            ended = returns_to_known_program(
+                failed,
+                others,
+                domain,
+                after=program.starts[forks[move.place].position],
+                greedy_from=greedy_start(program, len(failed.strip("\n"))),
+            )
+            request = replace(request, ended=ended)
+        return replace(asked, request=request, tried=tried)
 
-    def _ids(self, task: Task, prompt: str) -> tuple[int, ...]:
-        """Return the token ids of the chat with the message ``prompt``, up to where the model's reply begins."""
-        prefix = domain_of(task.domain).reply_prefix
-        return tuple(self._model.render([{"role": "user", "content": prompt}], reply_prefix=prefix))
+    def _line_or_insertion(self, task: Task, move: Move, program: ProgramReading) -> Asked | Refused:
+        """Return the request for a line, or for a statement above a line, after which the program goes on as it was."""
+        domain = domain_of(task.domain)
+        allows = line_filter(program, fork_filter(program, self._model.eos_ids, domain), domain)
+        per_place = LINES_PER_PLACE
+        if move.by == "insert":
+            allows = insertion_filter(program, allows)
+            per_place = INSERTIONS_PER_PLACE
+        forks = forks_of(program.reading, max(SHARING_FORKS, move.place + 1), allows, per_place=per_place)
+        asked = self._from_fork(task, move, program, forks)
+        if isinstance(asked, Refused):
+            return asked
+        line_or_insertion_at = insertion_at if move.by == "insert" else line_at
+        line: Line | Insertion = line_or_insertion_at(program, forks[move.place].position)
+        max_tokens = min(MAX_LINE_TOKENS, asked.request.max_tokens)
+        request = replace(asked.request, max_tokens=max_tokens, ended=line.is_complete, ended_as="line")
+        return replace(asked, request=request, line=line)
+
+    def _from_fork(self, task: Task, move: Move, program: ProgramReading, forks: Sequence[Fork]) -> Asked | Refused:
+        """Return the request that completes the program from the fork ``forks[move.place]``.
+
+        The other forks are those that may share what the model computes of the program's beginning.
+        """
+        if move.place >= len(forks):
+            return Refused(
+                f"the program has {len(forks)} places to fork from, and {move.place} were tried", exhausted=True
+            )
+        fork, n_prompt = forks[move.place], len(program.prompt_ids)
+        given = (*program.ids[: fork.position], fork.choice)
+        if n_prompt + len(given) + self._decoding.max_tokens > self._model.context:
+            return Refused(f"a fork after {len(given):,} tokens of the program does not fit the context")
+        # A fork without a temperature of its own is greedy, unlike a draft or a repair.
+        with_temperature = replace(move, temperature=move.temperature or 0.0)
+        asked = self._asked(task, with_temperature, Question(program.prompt, program.prompt_ids, program.breaks))
+        breaks = tuple(sorted({n_prompt + other.position for other in forks}))
+        request = replace(asked.request, given=given, read=program.prompt_ids + program.ids, read_breaks=breaks)
+        return replace(asked, move=move, request=request)
 
 
 def _programs(parent: Attempt, attempts: Sequence[Attempt]) -> tuple[str, ...]:

@@ -56,6 +56,7 @@ class _KnownProgram:
         return self.min_tokens <= n < len(self.tokens) and self.begins_with(tokens)
 
     def begins_with(self, tokens: Sequence[str]) -> bool:
+        """Return whether the program begins with ``tokens``."""
         return self.tokens[: len(tokens)] == tokens
 
 

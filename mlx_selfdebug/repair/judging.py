@@ -127,6 +127,7 @@ class _Pending:
 
     @property
     def futures(self) -> list[Future[Verdict]]:
+        """The futures of the completion's tests."""
         return self.tests.futures
 
     def attempt(self) -> Attempt:

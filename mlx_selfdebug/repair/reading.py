@@ -89,6 +89,7 @@ class ProgramReading:
         return as_text(self.shades())
 
     def _repr_html_(self) -> str:
+        """Return the picture that a notebook shows."""
         return as_html(self.shades())
 
     def code_of(self, body: str) -> str:
@@ -158,6 +159,7 @@ class Readings:
     def _read(
         self, task: Task, code: str, prompt: str, ids: tuple[int, ...], breaks: tuple[int, ...]
     ) -> ProgramReading:
+        """Have the decoder read a program that is not remembered."""
         domain = domain_of(task.domain)
         if not code.strip():
             raise UnreadableError("an empty program cannot be read")

@@ -255,6 +255,7 @@ class Stream:
         return self._next_jobs(machine)
 
     def _report_progress(self, batch: Batch, seconds: float) -> None:
+        """Show how many tasks are solved, the speed of decoding, and what is being tested and searched."""
         rate = self.counts.decoded_tokens / seconds
         searched = f", {batch.n_searched} searched" if batch.n_searched else ""
         self._stage.advance(0, f"{self._n_solved} solved, {rate:.0f} tokens/s, {batch.n_in_test} in test{searched}")

@@ -124,6 +124,7 @@ class _States:
         self._parts, self._states, self._log_total = parts, states, log_total
 
     def log_likelihood_of(self, places: Ids, ids: Ids) -> Floats:
+        """Return the log-likelihoods, with one dot product for each token."""
         if not places.size:
             return np.zeros(0, np.float32)
         states = self._states[mx.array(places)].astype(mx.float32)

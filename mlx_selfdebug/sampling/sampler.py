@@ -90,6 +90,7 @@ class Sampler:
         return mx.vmap(lambda key: mx.random.uniform(key=key))(keys)
 
     def _copy_to_device(self) -> None:
+        """Copy the settings of all rows to the device, and note which of them differ between the rows."""
         self._is_on_device = True
         is_random = self._temperature > 0
         self._all_greedy = not is_random.any()

@@ -111,6 +111,7 @@ class Tried:
 
 
 def _attempt_record(attempt: Attempt) -> dict[str, Any]:
+    """Return an attempt and the public checks that it failed as plain data."""
     return {**attempt.to_record(), "failures": [failure.to_record() for failure in attempt.public.failures]}
 
 

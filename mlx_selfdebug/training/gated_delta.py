@@ -218,6 +218,7 @@ def _split(x: mx.array) -> Any:
 
 @_split.vjp
 def _split_vjp(_x: mx.array, cotangents: Sequence[mx.array], _parts: Sequence[mx.array]) -> mx.array:
+    """Return the gradient of ``x``: the gradients of its parts, joined."""
     return mx.concatenate(list(cotangents))
 
 

@@ -92,6 +92,7 @@ def plain_loss(
 
 
 def _log_softmax(logits: mx.array) -> mx.array:
+    """Return the log-probabilities of each row of ``logits``."""
     return logits - mx.logsumexp(logits, axis=-1, keepdims=True)
 
 

@@ -61,6 +61,7 @@ class AttentionStates(PromptStates):
         return mx.concatenate([before[0], keys], axis=2), mx.concatenate([before[1], values], axis=2)
 
     def make_mask(self, *_: Any, **__: Any) -> str:
+        """Return the name by which mlx-lm's layers call for causal attention."""
         return "causal"
 
 
@@ -71,16 +72,18 @@ class RecurrentStates(PromptStates):
     """mlx-lm's name for the lengths of padded rows. None says that no row is padded."""
 
     def __getitem__(self, i: int) -> mx.array | None:
+        """Return state ``i`` of the prompt for each row, or None while the prompt itself is computed."""
         return self._for_each_row(self.given[i]) if self.given else None
 
     def __setitem__(self, i: int, array: mx.array) -> None:
+        """Keep state ``i`` that the layer has computed. mlx-lm's layers set the states in order."""
         self.kept[i:] = [array]
 
     def advance(self, _: int) -> None:
         """Do nothing, because no row is padded at its beginning."""
 
     def make_mask(self, *_: Any, **__: Any) -> None:
-        return None
+        """Return None, which is no mask, because no row is padded."""
 
 
 _KINDS = {KVCache: AttentionStates, ArraysCache: RecurrentStates}

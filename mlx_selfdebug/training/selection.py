@@ -197,6 +197,7 @@ class Selection:
         return check
 
     def _stored(self) -> list[Check]:
+        """Return the stored checks of this training, in the order of their steps."""
         return stored_checks(self._run, self._training)
 
 

@@ -321,6 +321,7 @@ def _others(table: Mapping[type[ast.AST], str], old: str) -> Iterator[str]:
 
 
 def _is_call_of_range(node: ast.AST) -> TypeGuard[ast.Call]:
+    """Return whether ``node`` is a call of ``range``."""
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range"
 
 
