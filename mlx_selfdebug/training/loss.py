@@ -53,14 +53,17 @@ def loss_and_gradient(
 ) -> LossAndGradient:
     """Return the weighted sum of the supervised tokens' losses and its gradient, both evaluated.
 
-    Where the batch has rows for the base, ``distilled_share`` of each weight goes to imitating it. ``head_rows`` positions go
-    through the head at a time.
+    Args:
+        network: the network, whose trainable parameters are those of the adapter.
+        batch: the rows.
+        distilled_share: the share of each token's weight that goes to imitating the base, where the batch has rows for the base.
+        head_rows: the number of positions that go through the head at a time.
     """
     parts = parts_of(network)
     base = _base_states(network, batch) if distilled_share else None
 
     def surrogate_and_loss(_: nn.Module) -> tuple[mx.array, mx.array]:
-        """Return a surrogate whose gradient is that of the loss, and the loss."""
+        """Return the loss, after another number that has the same gradient but whose graph leaves the head out (step 3)."""
         if parts is None:
             loss = plain_loss(network, batch, distilled_share=distilled_share, base_logits=base)
             return loss, loss
@@ -78,9 +81,10 @@ def loss_and_gradient(
 def plain_loss(
     network: nn.Module, batch: MicroBatch, *, distilled_share: float = 0.0, base_logits: mx.array | None = None
 ) -> mx.array:
-    """Return the same loss, computed from the logits of the whole network. The lean loss is tested against this one.
+    """Return the loss of ``loss_and_gradient``, but computed in the plain way, from the logits of the whole network.
 
-    ``base_logits`` are the logits of the base, of shape (supervised, vocabulary).
+    It is used for networks whose trunk is not known, and in tests of the lean loss. ``base_logits`` are the logits of the base, of
+    shape (supervised, vocabulary).
     """
     logits = states_at(network(mx.array(batch.ids)), batch.positions).astype(mx.float32)
     losses = nn.losses.cross_entropy(logits, mx.array(batch.targets), reduction="none")
