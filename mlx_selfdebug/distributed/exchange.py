@@ -6,7 +6,7 @@ if another rank is a whole round behind:
 
     exchange.send({"done": [3]})     # once or more often
     exchange.begin_round()           # the message is under way; now work for a second
-    exchange.receive()               # [[{"done": [3]}], [{"done": [7]}]]: the messages of rank 0, and those of rank 1
+    exchange.receive()               # [[{"done": [3]}], [{"done": [7]}]]: by rank, here 0 and 1
 
 A message on its way is compressed JSON after its length, a number of four bytes (big-endian). A slot begins with the number of its
 bytes that are in use, of the same form. The bytes of a rank's messages then follow each other from slot to slot, so a long message
@@ -34,7 +34,7 @@ INTERVAL_S = 1.0
 SLOT_BYTES = 1 << 17
 """The number of bytes that a rank sends per round. Longer messages take several rounds."""
 _LENGTH_BYTES = 4
-"""The number of bytes of a length, be it that of a message or of the used part of a slot."""
+"""The number of bytes in which the length of a message, or of the used part of a slot, is written."""
 
 
 class Exchange:

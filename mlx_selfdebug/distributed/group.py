@@ -152,7 +152,7 @@ class Group:
     def begin_gather(self, row: Any) -> mx.array:
         """Begin to gather the rows of all ranks, and return the array that will hold them, of shape (ranks, n).
 
-        ``row`` is that of ``gather_array``. Wait for the array with ``evaluate`` before it is used.
+        For ``row`` see ``gather_array``. Wait for the array with ``evaluate`` before it is used.
         """
         from mlx_selfdebug.models.backend import mx
 
@@ -194,7 +194,7 @@ class Group:
             raise DistributedError(f"rank {rank}: {message}", on_all_ranks=True)
 
     def stream(self) -> Any:
-        """Return the stream on which messages are sent. It is not that of the model, so sending does not wait for computing."""
+        """Return the stream on which messages are sent. The model has another stream, so sending does not wait for computing."""
         from mlx_selfdebug.models.backend import mx
 
         if not _STREAMS:

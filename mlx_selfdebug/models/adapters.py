@@ -57,7 +57,7 @@ def read_origin(folder: Path) -> str:
 def read_settings(folder: Path) -> dict[str, Any]:
     """Return the content of adapter_config.json in the folder of an adapter in mlx-lm's format.
 
-    Raises ModelError if a file is missing, if the settings cannot be read, or if they are not those of a LoRA or DoRA adapter.
+    Raises ModelError if a file is missing, if the settings cannot be read, or if they do not describe a LoRA or DoRA adapter.
     """
     missing = [name for name in (SETTINGS, WEIGHTS) if not (folder / name).is_file()]
     if missing:

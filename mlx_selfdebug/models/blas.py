@@ -123,7 +123,7 @@ def _warn(message: str) -> None:
 def _candidates() -> Iterator[str]:
     """Yield the libraries to try, in order: names for the loader's own search, and files in known folders.
 
-    These are the folders of the distributions, and then those of this Python and of the user's packages.
+    The known folders are ``_FOLDERS``, then the folder of this Python, and then the folder of the user's own packages.
     """
     yield from _OPENBLAS
     folders = [*map(Path, _FOLDERS), Path(sys.prefix) / "lib", Path(site.getuserbase()) / "lib"]

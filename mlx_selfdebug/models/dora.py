@@ -25,7 +25,7 @@ def any_bits() -> Iterator[None]:
 
 
 def _from_base(linear: nn.Module, r: int = 8, dropout: float = 0.0, scale: float = 20.0) -> nn.Module:
-    """Return a layer of DoRA around ``linear``. The parameters are those of the function in mlx-lm."""
+    """Return a layer of DoRA around ``linear``. The function in mlx-lm has the same parameters."""
     outputs, columns = linear.weight.shape
     inputs = columns * 32 // linear.bits if isinstance(linear, nn.QuantizedLinear) else columns
     layer = DoRALinear(inputs, outputs, r, dropout, scale)

@@ -224,7 +224,7 @@ class _Header:
         return ggml_type.name, math.prod(shape) // block * block_bytes
 
     def alignment(self, metadata: dict[str, Value]) -> int:
-        """Return the alignment of tensors, in bytes: 32 unless the metadata sets another. Each begins at a multiple of it."""
+        """Return the alignment of tensors in bytes, 32 unless the metadata set another. Tensors begin at multiples of it."""
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or not 0 < alignment <= MAX_ALIGNMENT or alignment & (alignment - 1):
             self.fail(f"general.alignment is {alignment!r}; it must be a power of two up to {MAX_ALIGNMENT}")

@@ -167,7 +167,7 @@ def _write_tensor(stream: BinaryIO, file: GgufFile, placement: Placement, stage:
 def _pieces(file: GgufFile, placement: Placement) -> Iterator[Bytes]:
     """Yield the tensor's raw rows in pieces. Rows that llama.cpp reordered are put back into their original order.
 
-    A tensor with reordered rows is a single piece, because its rows are needed in another order than that of the file.
+    A tensor with reordered rows is a single piece, because its rows are needed in another order than they have in the file.
     """
     source = placement.source
     if len(source.shape) == 1:

@@ -159,7 +159,7 @@ class _Metadata:
     def rope_scaling(self, head_dim: int) -> dict[str, Any] | None:
         """Return the ``rope_scaling`` of config.json, or None if positions are not scaled.
 
-        Raises FormatError for a scaling that is neither linear nor that of Llama 3.1.
+        Raises FormatError for a scaling that is neither linear nor as in Llama 3.1.
         """
         linear = self.linear_scaling()
         factors = self.file.tensors.get(ROPE_FACTORS)

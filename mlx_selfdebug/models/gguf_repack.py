@@ -12,7 +12,7 @@ rearranged, and only Q6_K is quantized again. This is what a tensor loses, compa
 
 The result has 4, 5 or 8 bits. ``gguf_model.py`` refuses other types by name. The blocks are laid out as in llama.cpp's
 ``ggml-quants.c``; in the decoders below, ``d`` is a block's fp16 scale as it is called there. The tests compare the values with
-those of ``gguf.quants``.
+what ``gguf.quants`` computes.
 """
 
 from __future__ import annotations

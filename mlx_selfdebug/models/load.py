@@ -124,8 +124,8 @@ class Model:
     def spans(self, text: str) -> tuple[list[int], list[int]]:
         """Return the token ids of ``text``, and the index of the character at which each token begins.
 
-        The list of indices is longer by one than that of ids: it ends with the length of ``text``. If the bytes of a character are
-        spread over several tokens, all of them begin at this character.
+        The list of indices is longer by one than the list of ids: it ends with the length of ``text``. If the bytes of a character
+        are spread over several tokens, all of them begin at this character.
         """
         encoding = self._call_tokenizer(text, return_offsets_mapping=True)
         return list(encoding["input_ids"]), [*(start for start, _ in encoding["offset_mapping"]), len(text)]
@@ -146,7 +146,7 @@ class Model:
         return tokenizer(text, add_special_tokens=False, split_special_tokens=True, **options)
 
     def render(self, messages: Messages, *, reply_prefix: str = "") -> list[int]:
-        """Return the token ids of a chat up to where the model's reply begins, followed by those of ``reply_prefix``.
+        """Return the token ids of a chat up to where the model's reply begins, followed by the ids of ``reply_prefix``.
 
         The templates of models that can think before they reply are told that they should not, because the reply should be code.
 

@@ -55,7 +55,7 @@ class PeftLayer:
 
 
 def read_peft_layers(folder: Path, settings: PeftSettings) -> dict[str, PeftLayer]:
-    """Return the layers of the adapter in ``folder``, by their names in transformers. ``settings`` are those of the same adapter.
+    """Return the layers of the adapter in ``folder``, by their names in transformers. ``settings`` belong to the same adapter.
 
     Raises ModelError if the file of weights is damaged, or holds anything but the layers that ``settings`` describe.
     """

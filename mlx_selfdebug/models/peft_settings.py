@@ -52,7 +52,7 @@ class PeftSettings:
     dropout: float
     """The dropout of training."""
     is_dora: bool
-    """Whether the layers are those of DoRA."""
+    """Whether this is an adapter of DoRA, and not of plain LoRA."""
     is_rank_stabilized: bool
     """Whether the scale is alpha divided by the square root of the rank, and not by the rank."""
     ranks: Mapping[str, int]
@@ -60,7 +60,7 @@ class PeftSettings:
     alphas: Mapping[str, float]
     """Other alphas, in the same form."""
     record: Mapping[str, Any] | None
-    """What :mod:`mlx_selfdebug.models.peft_record` wrote when an adapter in mlx-lm's format became this one, or None."""
+    """What :mod:`mlx_selfdebug.models.peft_record` wrote when the adapter was exported from mlx-lm's format, or None."""
 
     def rank_of(self, layer: str) -> int:
         """Return the rank of the layer with this name."""

@@ -126,11 +126,11 @@ class Batch:
         return max(0, 2 * self._decoder.width - waiting)
 
     def add(self, jobs: Sequence[Job]) -> None:
-        """Queue jobs in front of those that have not begun."""
+        """Queue jobs in front of the jobs that have not begun."""
         self._ready.extendleft(reversed(jobs))
 
     def append(self, jobs: Sequence[Job]) -> None:
-        """Queue jobs behind those that have not begun."""
+        """Queue jobs behind the jobs that have not begun."""
         self._ready.extend(jobs)
 
     def advance(self) -> list[Attempt | GivenUp]:

@@ -203,7 +203,7 @@ class BatchDecoder:
     def log_likelihood(
         self, prompt: tuple[int, ...], reading: Reading, program: tuple[int, ...], breaks: Sequence[int] = ()
     ) -> float:
-        """Return the log-likelihood of ``program`` in nats, where ``reading`` is that of another program; see :class:`Reader`."""
+        """Return the log-likelihood of ``program`` in nats, given the reading of another program; see :class:`Reader`."""
         return self._reader.log_likelihood(prompt, reading, program, breaks)
 
     def step(self) -> list[Completion]:
@@ -267,7 +267,7 @@ class BatchDecoder:
     def _take_run(
         self, i: int, tokens: npt.NDArray[np.int64], are_numbers: npt.NDArray[np.bool_], n_guessed: int
     ) -> list[Completion]:
-        """Add ``tokens`` to row ``i``, up to the one that ends it. All tokens but the last were guessed."""
+        """Add ``tokens`` to row ``i``, up to a token that ends the row. All tokens but the last were guessed."""
         row = self._rows[i]
         assert row is not None
         n_before, row.n_right = len(row.tokens), len(tokens) - 1

@@ -68,8 +68,8 @@ class Decoder(Protocol):
     def read(self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Sequence[int] = ()) -> Reading:
         """Read ``program`` as the completion of ``prompt``.
 
-        Both are token ids, and ``breaks`` are like those of a request. Raises UnreadableError if one of the two is empty, or if
-        together they do not fit the model's context.
+        Both are token ids. For ``breaks`` see :class:`Request`. Raises UnreadableError if one of the two is empty, or if together
+        they do not fit the model's context.
         """
 
     def log_likelihood(
@@ -116,7 +116,7 @@ class LanguageModel(Protocol):
         """The ids that end a completion."""
 
     def render(self, messages: list[dict[str, str]], *, reply_prefix: str = "") -> list[int]:
-        """Return the token ids of a chat up to where the model's reply begins, followed by those of ``reply_prefix``."""
+        """Return the token ids of a chat up to where the model's reply begins, followed by the ids of ``reply_prefix``."""
 
     def spans(self, text: str) -> tuple[list[int], list[int]]:
         """Return the token ids of ``text``, and the index of each token's first character, followed by the length of ``text``."""

@@ -98,7 +98,7 @@ class Prefixes:
     def _up_to(
         self, last: int, tokens: Tokens, breaks: Iterable[int], forward: Forward | None = None
     ) -> list[LayerCache]:
-        """Return the caches of ``tokens[:last]``, which are cut at the breaks. ``forward`` is that of :meth:`whole`."""
+        """Return the caches of ``tokens[:last]``, which are cut at the breaks. For ``forward`` see :meth:`whole`."""
         ends = [end for end in sorted({*breaks, last}) if 0 < end <= last]
         n_kept, caches = self._longest_kept(tokens, ends[:-1] if forward else ends)
         start = ends[n_kept - 1] if n_kept else 0

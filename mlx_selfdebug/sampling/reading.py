@@ -70,8 +70,8 @@ class Reading:
     def log_likelihood_of(self, places: Sequence[int], ids: Sequence[int]) -> Floats:
         """Return the log-likelihood in nats of token ``ids[i]`` at place ``places[i]`` of the program, for each i.
 
-        It is that of the token after the prompt and the program's tokens before the place. Places count from 0. Place n, after the
-        last token, is the end of the program. The result has shape (len(places),).
+        The token follows the prompt and the program's tokens before the place. Places count from 0. Place n, after the last token,
+        is the end of the program. The result has shape (len(places),).
         """
         return self._likelihoods.log_likelihood_of(np.asarray(places, np.int64), np.asarray(ids, np.int64))
 
@@ -248,7 +248,7 @@ class _Distributions(NamedTuple):
     others: Ids
     """The ids of the likeliest other tokens, of shape (rows, k)."""
     others_logits: Floats
-    """The logits of these tokens, of shape (rows, k)."""
+    """The logits of ``others``, of shape (rows, k)."""
     log_total: Floats
     """The logarithm of the sum of the exponentiated logits, of shape (rows,)."""
 

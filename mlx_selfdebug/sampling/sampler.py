@@ -80,7 +80,7 @@ class Sampler:
         weights = weights * (weights >= self._min_weight)
         edges = mx.cumsum(weights, axis=-1)
         # The token drawn is the first whose edge is strictly above u * total. There is such a token, because u < 1. Its weight is
-        # not 0, because its edge is above that of the token before it.
+        # not 0, because its edge is above the edge of the token before it.
         above = edges > self._uniform(positions)[:, None] * edges[:, -1:]
         return mx.argmax(above, axis=-1)
 

@@ -143,7 +143,7 @@ class _Sizes:
     def chunk_bytes(self, chunk: int, max_row_tokens: int) -> int:
         """Return the bytes that activations take in a prefill of ``chunk`` tokens at the end of a context of ``max_row_tokens``.
 
-        Activations are float32, and only those of one layer at a time are in memory. Each token is counted with four of the widest
+        Activations are float32, and only one layer's are in memory at a time. Each token is counted with four of the widest
         activations, twelve of the hidden size, and three scores per head and token of the context.
         """
         # The head is often the widest layer, but a prefill does not compute it. Usual other layers are narrower than the cap.

@@ -109,8 +109,8 @@ def evaluate(
     ``eval.tokens`` tokens per task. In the second half, the arms begin with bugs from the source that ``eval.bugs`` names. The bugs
     are the same for every model. Finished attempts are not decoded again.
 
-    ``others`` are further adapters of the same base by name, for example those of other training seeds, or one that was trained
-    only on direct pairs. They play the same arms on the same tasks. The result also has the adapters of earlier calls.
+    ``others`` are further adapters of the same base by name, for example from other training seeds, or one that was trained only on
+    direct pairs. They play the same arms on the same tasks. The result also has the adapters of earlier calls.
     ``trained_on`` are the tasks that the run collected on; if they are None, ``collect.tasks`` is loaded. The gate is decided on
     the tasks among them that were held back.
 

@@ -193,7 +193,7 @@ class Tryout:
 
         Args:
             task: the task to play.
-            seed: the seed of the random draws; by default that of the settings.
+            seed: the seed of the random draws; by default the seed in the settings.
             greedy: whether the first draft is decoded greedily. Otherwise it is drawn with the seed, as later drafts always are.
             watcher: told of each step while the task is played.
 

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 MIN_LAYERS, MIN_RECOMPUTING_LAYERS = 2, 4
 """The smallest number of layers to measure: without and with layers that recompute.
 
-With few layers that recompute, the peak is that of the single layer at work, and does not yet grow with the inputs that layers
+With few layers that recompute, the peak is what the single layer at work takes. It does not yet grow with the inputs that layers
 keep.
 """
 UNADAPTED_SHARE = 0.4
@@ -111,7 +111,7 @@ def measure(
     Args:
         network: the whole network, or its first layers, at least twice as many as ``min_layers`` says. It is left as it was.
         model_config: the content of the model's ``config.json``.
-        config: the settings of training, of which those of the adapter matter.
+        config: the settings of training, of which only the adapter's matter.
         rows: the size of the micro-batch.
         shape: whether layers recompute.
     """

@@ -29,7 +29,7 @@ Arrays = list[mx.array]
 
 
 class PromptStates:
-    """The states of one layer: those of the prompt, from which the rows go on, and those that the layer computes."""
+    """The states of one layer: the given states of the prompt, from which the rows go on, and the states that it computes."""
 
     def __init__(self, given: Arrays, rows: int) -> None:
         self.given = given
@@ -53,7 +53,7 @@ class AttentionStates(PromptStates):
         return self.given[0].shape[2] if self.given else 0
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        """Return the keys and values that the rows attend to: those of the prompt, followed by their own."""
+        """Return the keys and values that the rows attend to: the prompt's, followed by their own."""
         self.kept = [keys, values]
         if not self.given:
             return keys, values

@@ -1,8 +1,8 @@
 """Divide a training among the ranks of a group, so that it equals the training of one machine.
 
 Every rank has the same examples and the same weights. Of each step, a rank computes the gradient of its share of the examples. The
-gradients are summed over the ranks, and every rank makes the same update. The divisor of the loss is that of the whole step, so the
-sum does not depend on how the step was divided, up to rounding.
+gradients are summed over the ranks, and every rank makes the same update. The loss is divided by the total weight of the examples
+of the whole step. So the sum does not depend on how the step was divided among the ranks, up to rounding.
 
 Different chips round differently, so the weights of rank 0 count: the others copy them at the start and at every check. Only rank 0
 writes checkpoints.

@@ -38,7 +38,7 @@ def recomputed(layers: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _recomputing(original: Any) -> Any:
-    """Return a ``__call__`` that computes what that of the class ``original`` does, once now and once in the backward pass."""
+    """Return a ``__call__`` for subclasses of ``original`` that computes the same, and computes it again in the backward pass."""
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         # ``mx.checkpoint`` passes gradients only to arguments of its function and from its results. So the trainable parameters and

@@ -1,7 +1,7 @@
 """Run the steps of a training by rewards: rollouts, update, record, checkpoint and, at times, repairs of the held-back tasks.
 
 The adapter is kept with which the model repaired most failed attempts of the held-back tasks. It may be the adapter that the
-training began with, that of step 0. A training that was cut short continues from its last checkpoint. It uses the rollouts that are
+training began with (step 0). A training that was cut short continues from its last checkpoint. It uses the rollouts that are
 stored, and ends with the same adapter as one that was not cut short, bit for bit.
 """
 

@@ -204,8 +204,8 @@ class Selection:
 def stored_checks(run: StoredRun, training: str = "") -> list[Check]:
     """Return the stored checks of a training, in the order of their steps.
 
-    ``training`` is the training's digest or the beginning of it: ``REWARDS`` is that of every training by rewards. With "", the
-    checks of all trainings on pairs are returned.
+    ``training`` is the training's digest or the beginning of it: ``REWARDS`` stands for every training by rewards, and "" for every
+    training on pairs.
     """
     stored = run.facts().family(Family.CHECK)
     checks = [

@@ -2,9 +2,9 @@
 
 If eight completions of 70 tokens have a prompt of 250 tokens, seven of ten tokens in eight separate rows are copies of the prompt.
 Here the prompt goes through the trunk once, forward and backward, and the completions go on from its keys and values (or its
-recurrent state). The loss and the gradient are those of separate rows up to rounding.
+recurrent state). The loss and the gradient are the same as for separate rows, up to rounding.
 
-The idea is that of Prefix Grouper (Liu et al. 2025, arXiv 2506.05433). The computation is arranged differently, so that it takes no
+The idea comes from Prefix Grouper (Liu et al. 2025, arXiv 2506.05433). The computation is arranged differently, so that it takes no
 more memory than separate rows:
 
 1. The trunk computes the states S that the layers keep of the prompt. The graph of this computation is kept.

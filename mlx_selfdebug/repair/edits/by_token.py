@@ -18,8 +18,8 @@ MAX_FAVOURITES = 8
 def token_edits(program: ProgramReading) -> Iterator[tuple[Edit, float]]:
     """Yield, for every token, the edits that put another token in its place or before it, and the edit that drops it.
 
-    Each edit comes with its log-ratio in nats: the log-likelihood of the token that then stands at the place, minus that of the
-    program's own token.
+    Each edit comes with its log-ratio in nats: the log-likelihood of the token that stands at the place after the edit, minus the
+    log-likelihood of the program's own token.
     """
     reading, starts, end_of_body = program.reading, program.starts, len(program.body)
     # When a token is dropped, the one after it stands in its place.

@@ -151,7 +151,7 @@ def _assigned(statements: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _last_block(node: ast.AST) -> list[ast.stmt]:
-    """Return the last block of a statement, such as that of its ``else``; empty if it has none."""
+    """Return the last block of a statement, such as its ``else`` block; empty if it has none."""
     for name in ("finalbody", "orelse", "body"):
         block = getattr(node, name, None)
         if isinstance(block, list) and block and isinstance(block[0], ast.stmt):

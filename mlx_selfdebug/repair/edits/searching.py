@@ -170,7 +170,7 @@ class _SearchJob:
             return None
         tracing = TracingRunner(self._runner, self._wall_s)
         trace = self._domain.judge(self._request.parent.code, self._request.task, self._checks, tracing)
-        # A domain passes on the futures of its runner, and those of a ``TracingRunner`` hold no verdicts.
+        # A domain passes on the futures of its runner, and the futures of a ``TracingRunner`` hold no verdicts.
         return cast("Future[Executed]", trace)
 
     def _begin_search(self) -> EditSearch:
