@@ -92,9 +92,18 @@ def _rated(program: ProgramReading, domain: Domain, hints: Hints) -> Iterator[tu
 
 
 def syntax_edits(body: str, domain: Domain, hints: Hints) -> list[Edit]:
-    """Return the edits of the expressions and statements of ``body``; none unless it is Python and parses."""
+    """Return the edits of the expressions and statements of ``body``.
+
+    There are none unless ``body`` is Python that parses, and none if its tree is nested too deeply to be walked through, as that of
+    a sum of a thousand terms is.
+    """
     source = PythonSource.parsed(body) if domain.name in PYTHON_DOMAINS else None
-    return [*Expressions(source, hints).edits(), *statement_edits(source)] if source else []
+    if source is None:
+        return []
+    try:
+        return [*Expressions(source, hints).edits(), *statement_edits(source)]
+    except RecursionError:
+        return []
 
 
 def log_ratios(program: ProgramReading, bodies: Sequence[str]) -> list[float]:

@@ -47,6 +47,8 @@ WRAPPERS = ("abs", "len", "sorted", "list", "set", "str", "int", "float", "sum",
 """Functions of one argument that a programmer may forget to call on a value."""
 MAX_NAMES = 8
 """The largest number of other names that are tried in the place of a name."""
+MAX_NUMBER_BITS = 1024
+"""Whole numbers of more bits are not tried. Python refuses to write a number of more than 4,300 digits."""
 MAX_NUMBERS, MAX_TEXTS = 6, 6
 """The largest number of numbers, or strings, of the program and the task that are tried in the place of a number or string."""
 
@@ -159,7 +161,8 @@ class Expressions:
         elif isinstance(value, int | float):
             near = (value + 1, value - 1, 0, 1, 2, -1)
             for number in _distinct(chain(near, self._numbers[:MAX_NUMBERS])):
-                if number != value:
+                is_huge = isinstance(number, int) and number.bit_length() > MAX_NUMBER_BITS
+                if number != value and not is_huge:
                     yield repr(number)
         elif isinstance(value, str):
             for text in _distinct(chain(("", " ", value.swapcase(), value.strip()), self._texts[:MAX_TEXTS])):
