@@ -254,13 +254,15 @@ class _RowKeys:
 
 
 def _load_state(layer: ArraysCache, row: int, prefix: ArraysCache, width: int) -> None:
-    """Copy the recurrent state in ``prefix``, which holds a single row, to ``row`` of ``layer``, which has ``width`` rows."""
+    """Copy the recurrent state in ``prefix``, which holds a single row, to ``row`` of ``layer``, which has ``width`` rows.
+
+    A prefix without tokens has no state. The network begins with zeros then.
+    """
     for i, array in enumerate(prefix.cache):
-        if array is None:
-            continue
-        if layer.cache[i] is None:
+        if layer.cache[i] is None and array is not None:
             layer.cache[i] = mx.zeros((width, *array.shape[1:]), array.dtype)
-        layer.cache[i][row] = array[0]
+        if layer.cache[i] is not None:
+            layer.cache[i][row] = 0 if array is None else array[0]
 
 
 def _arrays(layer: Any) -> list[mx.array]:
