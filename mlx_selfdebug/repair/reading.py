@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model
     from mlx_selfdebug.sampling.reading import Reading
 
+_Key = tuple[str, str, tuple[int, ...], tuple[int, ...]]
+"""All that a reading depends on: the task's id, the code, the token ids of the prompt, and its breaks."""
 MAX_REMEMBERED = 32
 """The largest number of readings that are remembered. The reading of a program of 100 tokens takes half a megabyte."""
 
@@ -123,8 +125,8 @@ class Readings:
 
     def __init__(self, speller: Speller, decoder: Decoder) -> None:
         self._speller, self._decoder = speller, decoder
-        self._remembered: OrderedDict[tuple[str, str], ProgramReading] = OrderedDict()
-        """The readings by the task's id and the code, the one that was used last at the end."""
+        self._remembered: OrderedDict[_Key, ProgramReading] = OrderedDict()
+        """The readings. The one that was used last is at the end."""
 
     def read(self, task: Task, code: str, prompt: str, ids: tuple[int, ...], breaks: tuple[int, ...]) -> ProgramReading:
         """Return the reading of ``code`` as an answer to ``task``.
@@ -140,7 +142,7 @@ class Readings:
             UnreadableError: the program is empty, or does not fit the model's context.
             ModelError: the model's logits are not numbers.
         """
-        key = task.id, code
+        key = task.id, code, ids, breaks
         if key not in self._remembered:
             self._remembered[key] = self._read(task, code, prompt, ids, breaks)
             if len(self._remembered) > MAX_REMEMBERED:

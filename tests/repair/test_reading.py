@@ -78,6 +78,12 @@ def test_a_program_is_read_once_and_the_oldest_is_forgotten(tiny: Any) -> None:
     assert decoder.n == MAX_REMEMBERED + 2
 
 
+def test_a_program_is_read_again_under_another_prompt(tiny: Any) -> None:
+    readings = Readings(tiny, Counting())
+    programs = [readings.read(TASK, "a", prompt, ids, ()) for prompt, ids in (("p", (1,)), ("q", (1, 2)))]
+    assert [program.prompt for program in programs] == ["p", "q"]
+
+
 def test_the_likelihood_of_whole_programs_is_the_sum_over_their_tokens(tiny: Any) -> None:
     readings = Readings(tiny, Counting())
     program = readings.read(TASK, "ab", "p", (1,), ())
