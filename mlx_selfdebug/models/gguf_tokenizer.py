@@ -197,6 +197,8 @@ class _Metadata:
         types = self.file.metadata.get("tokenizer.ggml.token_type")
         if not isinstance(types, list) or len(types) != len(tokens):
             raise self.error("tokenizer.ggml.token_type is missing or is not as long as tokenizer.ggml.tokens")
+        if not all(isinstance(token_type, int) for token_type in types):
+            raise self.error("tokenizer.ggml.token_type is not a list of whole numbers")
         n = len(tokens)
         while n and types[n - 1] == UNUSED:
             n -= 1

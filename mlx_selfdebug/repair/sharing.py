@@ -31,7 +31,7 @@ HANDED_OUT = 0.5
 
 @dataclass
 class News:
-    """What a round of messages brought to this rank. A task is given by its place in ``Sharing``."""
+    """What a round of messages brought to this rank. A task is given by its place in the list of all tasks."""
 
     tasks_to_begin: list[int] = field(default_factory=list)
     """The tasks that this rank has been given."""
