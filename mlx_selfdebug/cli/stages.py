@@ -47,7 +47,7 @@ def _train(session: Session, run: Run, model: Model) -> Adapter:
         model,
         progress=session.progress,
         allow_weak_sandbox=session.allow_weak_sandbox,
-        smaller=session.flags.n_deaths,
+        skip_shapes=session.flags.n_deaths,
     )
     if steps := run.steps():
         session.say(

@@ -1,10 +1,21 @@
 """Pass messages between ranks while each of them goes on with its own work.
 
-Messages travel in rounds. In a round, every rank sends as much of its messages as fits into a slot of fixed size, and receives the
-slots of all ranks. A round is begun without waiting for it, and its result is taken when the next one is begun. So a rank waits
-only if another one is a whole round behind.
+Messages travel in rounds. In a round, every rank sends one slot of ``SLOT_BYTES`` bytes and receives the slots of all ranks. A rank
+begins a round without waiting for the other ranks, and takes its result only before it begins the next round. So a rank waits only
+if another rank is a whole round behind:
 
-All ranks see the same rounds in the same order. What they compute from the messages alone, they need not agree on.
+    exchange.send({"done": [3]})     # once or more often
+    exchange.begin_round()           # the message is under way; now work for a second
+    exchange.receive()               # [[{"done": [3]}], [{"done": [7]}]]: by rank, here 0 and 1
+
+A message on its way is compressed JSON after its length, a number of four bytes (big-endian). A slot begins with the number of its
+bytes that are in use, of the same form. The bytes of a rank's messages then follow each other from slot to slot, so a long message
+may fill several slots, and a slot may hold several short messages:
+
+    slot     00 00 00 2a   00 00 00 0f <15 bytes>   00 00 00 13 <19 bytes>   zeros up to the end
+
+All ranks receive the same messages in the same order. A plan that each of them computes from the messages alone is therefore the
+same on all ranks, and they need not agree on it.
 """
 
 from __future__ import annotations
@@ -23,6 +34,7 @@ INTERVAL_S = 1.0
 SLOT_BYTES = 1 << 17
 """The number of bytes that a rank sends per round. Longer messages take several rounds."""
 _LENGTH_BYTES = 4
+"""The number of bytes in which the length of a message, or of the used part of a slot, is written."""
 
 
 class Exchange:
@@ -37,18 +49,21 @@ class Exchange:
         self._begun_at = 0.0
 
     def send(self, message: Any) -> None:
-        """Queue a message, which is JSON data, for the next rounds. This rank receives it, too."""
+        """Queue a message, which is JSON data, for the next rounds. The sender receives it too, like every other rank."""
         packed = zlib.compress(json.dumps(message).encode())
         self._outgoing += len(packed).to_bytes(_LENGTH_BYTES, "big") + packed
 
     def is_due(self, *, idle: bool) -> bool:
-        """Return whether it is time for the next round. An idle rank has nothing else to do, so for it that is always so."""
+        """Return whether it is time to receive the messages of the last round and to begin the next one.
+
+        It is always time on an ``idle`` rank, which has no other work than to wait for messages.
+        """
         return idle or self._round is None or time.monotonic() - self._begun_at >= INTERVAL_S
 
     def receive(self) -> list[list[Any]]:
-        """Return the messages of each rank that the round under way completes, in order. Without a round there are none.
+        """Wait for the round that is under way, and return the messages that are now complete, as a list for each rank.
 
-        Raises DistributedError if another rank has gone.
+        If no round is under way, all lists are empty. Raises DistributedError if another rank has gone.
         """
         if self._round is None:
             return [[] for _ in range(self._group.size)]
@@ -61,7 +76,7 @@ class Exchange:
         return [_take_messages(buffer) for buffer in self._incoming]
 
     def begin_round(self) -> None:
-        """Send what is queued, as far as it fits."""
+        """Begin a round that sends as much of the queued messages as fits into a slot. The rest waits for later rounds."""
         room = SLOT_BYTES - _LENGTH_BYTES
         part = bytes(self._outgoing[:room])
         del self._outgoing[:room]

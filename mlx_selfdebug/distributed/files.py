@@ -1,4 +1,4 @@
-"""Copy a folder of rank 0 to the machines of the other ranks, over the connection that they have anyway."""
+"""Copy a folder of rank 0 to the machines of the other ranks, over the connection by which they exchange messages."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ CHUNK_BYTES = 16 << 20
 
 
 def share_folder(group: Group, folder: Path, *, only: Sequence[str] = ()) -> None:
-    """Give every rank the files that rank 0 has in its ``folder``. The ranks may have folders of different names.
+    """Give every rank the files that rank 0 has in its ``folder``. Each rank may call its own folder by another path.
 
-    If ``only`` names files, the others do not matter. Files whose content is the same on all ranks are not sent. A folder in which
-    anything differs is replaced as a whole. Raises StoreError on the ranks on which a file cannot be read or written.
+    If ``only`` names files, by their paths within the folder, all other files are ignored. Nothing is sent if all ranks have the
+    same files, or if rank 0 has none. Otherwise all files are sent, and a rank on which any file is missing or differs replaces its
+    whole folder. Raises StoreError on the ranks on which a file cannot be read or written.
     """
     if group.size == 1:
         return
@@ -36,6 +37,7 @@ def share_folder(group: Group, folder: Path, *, only: Sequence[str] = ()) -> Non
 
 
 def _share(group: Group, folder: Path, only: Sequence[str]) -> None:
+    """Do the work of ``share_folder``. Raises OSError if a file cannot be read or written."""
     own = {name: digest for name, digest in _digests(folder).items() if not only or name in only}
     files: dict[str, str] = group.agree(lambda: own)
     if not files:
@@ -43,6 +45,7 @@ def _share(group: Group, folder: Path, only: Sequence[str]) -> None:
     is_complete = own == files
     if all(group.gather_json(is_complete)):
         return
+    # A rank that is complete receives the files as well, because all ranks have to make the same calls. It drops its copy.
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     try:
         for name in files:
@@ -70,14 +73,14 @@ def _share_file(group: Group, source: Path, target: Path) -> None:
 
 
 def _send(group: Group, chunk: Any) -> Any:
-    """Return the chunk of rank 0. The other ranks give an array of zeros of the same size."""
+    """Return, on every rank, the bytes that rank 0 gives as a numpy array. The other ranks give an array of the same size."""
     from mlx_selfdebug.models.backend import mx
 
     return np.array(group.copy_of_first({"chunk": mx.array(chunk)})["chunk"])
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file in ``folder`` and below it, by its path within the folder. There may be no folder."""
+    """Return the SHA-256 of each file in ``folder`` and below it, by its path within the folder; none if there is no folder."""
     digests = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():

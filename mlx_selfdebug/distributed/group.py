@@ -1,7 +1,13 @@
-"""The processes that work on one run together, and what they can do in step: gather, agree and sum.
+"""Define the group of processes that work on one run, and what they can do in step: gather, agree and sum.
 
-Every rank has to make the same calls in the same order. Each call returns the same value on all ranks. A rank that waits too long
-for the others is ended with a message, so that nothing hangs when a machine is switched off.
+Each process is called a rank, as in MPI, and has a number from 0 on:
+
+    group = join()                                          # in every process; see launched.py
+    group.gather_json({"free_gb": 12 + group.rank})         # [{"free_gb": 12}, {"free_gb": 13}], on both ranks
+    group.agree(lambda: draw_tasks())                       # what rank 0 has drawn, on both ranks
+
+Every rank has to make the same calls in the same order. Each call returns the same value on all ranks. If a rank waits too long for
+the others, its process is ended with a message, so that nothing hangs when a machine is switched off.
 """
 
 from __future__ import annotations
@@ -44,6 +50,7 @@ class Group:
 
     @property
     def is_first(self) -> bool:
+        """Whether this is rank 0."""
         return self.rank == 0
 
     def gather(self, value: bytes) -> list[bytes]:
@@ -61,12 +68,12 @@ class Group:
     def gather_json(self, value: Any) -> list[Any]:
         """Return the values of all ranks, in the order of their ranks. A value is JSON data."""
         packed = zlib.compress(json.dumps(value).encode())
-        return [json.loads(zlib.decompress(each)) for each in self.gather(packed)]
+        return [json.loads(zlib.decompress(gathered)) for gathered in self.gather(packed)]
 
     def agree(self, compute: Callable[[], T]) -> T:
-        """Return what ``compute`` returns on rank 0, which is JSON data. It is not called on the other ranks.
+        """Return, on every rank, what ``compute`` returns on rank 0, which is JSON data. The other ranks do not call ``compute``.
 
-        If it raises an error of this package, rank 0 raises it, and the others raise DistributedError.
+        If ``compute`` raises an error of this package, rank 0 raises that error, and the others raise DistributedError.
         """
         if self.size == 1:
             return compute()
@@ -77,10 +84,10 @@ class Group:
         return agreed
 
     def together(self, do: Callable[[], T]) -> T:
-        """Return what ``do`` returns, if it succeeds on all ranks.
+        """Call ``do`` on every rank, and return what it returns on this one if it succeeds on all ranks.
 
-        If it raises an error of this package on any rank, all ranks raise one: that rank raises the error itself if it is rank 0,
-        and the others raise DistributedError with its message. ``do`` must not wait for other ranks.
+        If ``do`` raises errors of this package, every rank raises the error of the lowest rank that has one. Rank 0 raises its own
+        error as it is. All other cases are a DistributedError with the message. ``do`` must not wait for other ranks.
         """
         if self.size == 1:
             return do()
@@ -90,7 +97,7 @@ class Group:
         return result
 
     def require_same(self, facts: Mapping[str, Any]) -> None:
-        """Raise DistributedError if a fact, such as a version, is not the same on all ranks. Its message names one that differs."""
+        """Raise DistributedError if a fact, such as a version, is not the same on all ranks. The message names one such fact."""
         first, *others = self.gather_json(dict(facts))
         for rank, facts_there in enumerate(others, 1):
             for name, value in first.items():
@@ -102,7 +109,7 @@ class Group:
                     )
 
     def sum(self, tree: T) -> T:
-        """Return a tree of arrays, or a single one, summed over all ranks. Arrays of one dtype travel as one message."""
+        """Return a tree of arrays, or a single array, summed over all ranks. All arrays of the same dtype travel as one message."""
         if self.size == 1:
             return tree
         from mlx_selfdebug.models.backend import mx
@@ -131,6 +138,7 @@ class Group:
 
         from mlx.utils import tree_map
 
+        # MLX has no broadcast, so this is a sum to which the other ranks add zeros.
         return self.sum(tree if self.is_first else tree_map(mx.zeros_like, tree))
 
     def gather_array(self, row: Any) -> Any:
@@ -142,7 +150,10 @@ class Group:
         return np.array(gathered)
 
     def begin_gather(self, row: Any) -> mx.array:
-        """Begin to gather the rows of all ranks, and return the array that will hold them, of shape (ranks, n)."""
+        """Begin to gather the rows of all ranks, and return the array that will hold them, of shape (ranks, n).
+
+        For ``row`` see ``gather_array``. Wait for the array with ``evaluate`` before it is used.
+        """
         from mlx_selfdebug.models.backend import mx
 
         gathered = mx.distributed.all_gather(mx.array(row), group=self._group, stream=self.stream())
@@ -150,9 +161,10 @@ class Group:
         return gathered
 
     def evaluate(self, array: mx.array) -> None:
-        """Wait for a message to arrive.
+        """Wait until the messages that ``array`` depends on have arrived from the other ranks.
 
-        Raises DistributedError if another rank has gone. If it is not gone but silent for ``wait_s`` seconds, this process ends.
+        Raises DistributedError if another rank has gone. If the messages do not come for ``wait_s`` seconds, this process ends with
+        exit code 1, because nothing can interrupt a wait inside MLX.
         """
         from mlx_selfdebug.models.backend import mx
 
@@ -170,7 +182,10 @@ class Group:
             ) from error
 
     def _raise_first(self, messages: Sequence[str | None], own: SelfDebugError | None) -> None:
-        """Raise the error of the lowest rank that has one. ``messages`` are those of all ranks, ``own`` is this rank's error."""
+        """Raise the error of the lowest rank that has one, if any has one.
+
+        ``messages`` holds the message of each rank's error, or None. ``own`` is the error of this rank.
+        """
         for rank, message in enumerate(messages):
             if message is None:
                 continue
@@ -179,7 +194,7 @@ class Group:
             raise DistributedError(f"rank {rank}: {message}", on_all_ranks=True)
 
     def stream(self) -> Any:
-        """Return the stream on which messages are sent. It is not that of the model, so sending does not wait for computing."""
+        """Return the stream on which messages are sent. The model has another stream, so sending does not wait for computing."""
         from mlx_selfdebug.models.backend import mx
 
         if not _STREAMS:
@@ -188,6 +203,7 @@ class Group:
 
 
 _STREAMS: list[Any] = []
+"""The stream on which this process sends messages, once it is made. It is made late, because it needs MLX."""
 
 ALONE = Group(0, 1)
 """The group of a process that works by itself."""

@@ -1,7 +1,10 @@
 """Find out whether ``mlx.launch`` started this process as one of several, and join the others.
 
-``mlx.launch`` starts the same command once on each machine and tells each process its number, the rank, in an environment variable.
-Nothing here imports MLX before a process joins, so a command that was not launched starts as quickly as ever.
+``mlx.launch`` starts the same command once on each machine and tells each process its number, the rank, in an environment variable:
+
+    mlx.launch --hostfile hosts.json -- mlx-selfdebug run      # sets MLX_HOSTFILE, and MLX_RANK to 0, 1, ...
+
+This module imports MLX only when it joins other ranks. A command that was started alone never waits for that import here.
 """
 
 from __future__ import annotations
@@ -20,11 +23,9 @@ from mlx_selfdebug.errors import DistributedError
 JOIN_S = 90.0
 """The seconds within which all ranks have to be there."""
 _BACKENDS = {"MLX_HOSTFILE": "ring", "MLX_IBV_DEVICES": "jaccl", "NCCL_HOST_IP": "nccl", "OMPI_COMM_WORLD_SIZE": "mpi"}
-"""For each variable that a launcher sets, the backend that reads it."""
+"""The backends of ``mx.distributed``, by the environment variable that a launcher sets for each."""
 _RANKS = ("MLX_RANK", "OMPI_COMM_WORLD_RANK")
-"""The variables that hold the rank."""
-# It runs in a process of its own, since MLX holds Python's lock while it waits for other ranks, so that no thread of this process
-# could end the wait.
+"""The environment variables that may hold the rank."""
 _GUARD = """
 import os, signal, sys, time
 parent, seconds, message = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
@@ -33,6 +34,10 @@ if os.getppid() == parent:
     sys.stderr.write(message + "\\n")
     sys.stderr.flush()
     os.kill(parent, signal.SIGKILL)
+"""
+"""The program of a guard: a process that kills its parent after some seconds, unless the parent has killed the guard by then.
+
+A thread of the parent could not do this: MLX holds Python's global lock while it waits for other ranks to join.
 """
 
 
@@ -69,7 +74,10 @@ def join() -> Group:
 
 
 def _backend() -> str | None:
-    """Return the backend that was launched, or None. A launcher that starts a single process names an empty hosts file."""
+    """Return the backend of ``mx.distributed`` for which this process was launched, or None if it was started alone.
+
+    A process also counts as started alone if its hosts file is empty, as it is when ``mlx.launch`` starts a single process.
+    """
     name = next((name for name in _BACKENDS if os.environ.get(name)), None)
     if name == "MLX_HOSTFILE":
         file = Path(os.environ[name])
@@ -79,7 +87,8 @@ def _backend() -> str | None:
 
 
 def _hint(problem: str) -> str:
-    if "bind" in problem:
+    """Return what to do about an error of ``mx.distributed.init``, by its message."""
+    if "bind" in problem:  # as in "[ring] Couldn't bind socket (error: 98)"
         return "another program listens on this port: choose others with mlx.launch --starting-port PORT"
     return "look at the hosts file with: mlx-selfdebug doctor --hosts FILE"
 

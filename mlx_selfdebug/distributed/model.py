@@ -1,4 +1,8 @@
-"""Find the model of a run on which several machines work: it is fetched once and passed on to the machines that do not have it."""
+"""Find the model of a run on which several machines work.
+
+Rank 0 finds or downloads the model, as a single machine would. A rank that does not have the same files gets them from rank 0 and
+keeps them in its cache. So the machines of the other ranks need no access to the hub.
+"""
 
 from __future__ import annotations
 
@@ -21,33 +25,37 @@ _LOADED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken
 
 
 def resolve_for_group(group: Group, name: str, progress: Progress) -> ResolvedModel:
-    """Return the model ``name`` as rank 0 finds it, on every rank.
+    """Return the model ``name`` as rank 0 finds it. Each rank gets the folder with the files on its own machine.
 
-    Rank 0 downloads it if necessary, as ``resolve_model`` does. A rank that has the same files already uses them. The others get
-    rank 0's files and keep them in their cache.
+    Rank 0 raises what ``resolve_model`` raises, and the others raise DistributedError then. Raises StoreError if files cannot be
+    passed on, for example because a disk is full.
     """
     if group.size == 1:
         return resolve_model(name, progress=progress)
-    first: dict[str, Any] = group.agree(lambda: _described(resolve_model(name, progress=progress)))
-    own = None if group.is_first else _on_this_machine(name, first["files"])
-    if group.is_first:
-        own = Path(first["path"])
-    if any(group.gather_json(own is None)):
-        if own is None:
-            digest = hashlib.sha256(repr(sorted(first["files"].items())).encode()).hexdigest()[:16]
-            own = default_cache_dir() / "models" / f"passed-on-{digest}"
-            own.parent.mkdir(parents=True, exist_ok=True)
-        share_folder(group, own, only=tuple(first["files"]))
-    assert own is not None
-    return ResolvedModel(name, own, first["origin"])
+    of_first: dict[str, Any] = group.agree(lambda: _described(resolve_model(name, progress=progress)))
+    folder = Path(of_first["path"]) if group.is_first else _on_this_machine(name, of_first["files"])
+    is_missing = folder is None
+    if folder is None:
+        folder = _folder_for(of_first["files"])
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    if any(group.gather_json(is_missing)):
+        share_folder(group, folder, only=tuple(of_first["files"]))
+    return ResolvedModel(name, folder, of_first["origin"])
 
 
 def _described(model: ResolvedModel) -> dict[str, Any]:
+    """Return a model as JSON data, together with the SHA-256 of its files."""
     return {**asdict(model), "path": str(model.path), "files": _files(model.path)}
 
 
+def _folder_for(files: dict[str, str]) -> Path:
+    """Return the folder in this machine's cache for a model that is passed on. It is named by the SHA-256 of its ``files``."""
+    digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
+    return default_cache_dir() / "models" / f"passed-on-{digest}"
+
+
 def _on_this_machine(name: str, files: dict[str, str]) -> Path | None:
-    """Return the folder of the model on this machine if it is here and has the files of rank 0."""
+    """Return the folder of the model ``name`` on this machine, or None unless it is here and has the same ``files`` as rank 0."""
     try:
         folder = resolve_model(name, offline=True).path
     except (ModelError, UnknownNameError):

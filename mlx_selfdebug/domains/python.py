@@ -87,12 +87,16 @@ class PythonDomain(Prompted):
         return f"def {task.entry_point}(*args, **kwargs):\n    return None\n"
 
     def normalise(self, code: str) -> str:
-        """Return the syntax tree as text, without docstrings, or ``code`` itself if it does not parse."""
+        """Return the syntax tree as text, without docstrings, or ``code`` itself if it does not parse or has no such text."""
         tree = parse(code)
         if tree is None:
             return code.strip()
-        tree.body = _drop_docstrings(tree.body)
-        return ast.dump(tree)
+        try:
+            tree.body = _drop_docstrings(tree.body)
+            return ast.dump(tree)
+        except (ValueError, RecursionError):
+            # A number has more than 4,300 digits, which Python does not write, or the tree is nested too deeply.
+            return code.strip()
 
     def tokens(self, code: str) -> Sequence[str]:
         return [token for token in _TOKEN.findall(code) if not token.startswith("#")]

@@ -148,7 +148,7 @@ class Editing:
         search.ended.result()  # raises the error that ended the search, if one did
         self._cost.add_seconds("trying edits", time.monotonic() - begin)
         self._cost.tried["edits"] += self._judge.n_tries - n_before
-        return self._likeliest_first([proposals[candidate.code] for candidate in search.found], decoder)
+        return self._likeliest_first([proposals[candidate.code] for candidate in search.passing], decoder)
 
     def _until_deadline(
         self, ordered: Iterator[_RatedEdit], proposals: dict[str, tuple[Proposal, Case]]

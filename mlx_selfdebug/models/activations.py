@@ -1,9 +1,9 @@
 """Compute SwiGLU with an exponential made of additions and multiplications, which is faster on the CPU.
 
-On x86, mlx computes the exponential one number at a time, which takes 12 to 16 ns per number; its additions and multiplications
-take 0.2 ns. So the sigmoid in every SwiGLU takes a sixth of a decode step and a third of a prefill. Here the exponential is
-computed as 2^n times a polynomial, which takes 3 ns per number and is closer to the true value than mlx's own. Other devices keep
-mlx-lm's fused form.
+On x86, mlx computes the exponential one number at a time, which takes 12 to 16 ns per number; an addition or a multiplication takes
+0.2 ns. So the sigmoid in every SwiGLU takes a sixth of a decode step and a third of a prefill. Here the exponential is computed as
+2^n times a polynomial, which takes 3 ns per number and is closer to the true value than mlx's own. Other devices keep mlx-lm's
+fused form.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from mlx_selfdebug.models.backend import device_name, mx, nn
 
 LOG2_E = 1.4426950408889634
+"""The binary logarithm of e."""
 ROUNDER = 12582912.0
 """1.5 * 2^23. Adding it to a float32 leaves the nearest integer in the low bits of the sum."""
 MANTISSA_BITS, EXPONENT_BIAS = 23, 127
@@ -62,6 +63,7 @@ def swiglu(gate: mx.array, up: mx.array) -> mx.array:
 
 @swiglu.vjp
 def _swiglu_vjp(primals: tuple[mx.array, mx.array], cotangent: mx.array, _: mx.array) -> tuple[mx.array, mx.array]:
+    """Return the gradients of ``gate`` and ``up``. The derivative of silu is sigmoid + silu * (1 - sigmoid)."""
     gate, up = primals
     sigmoid = 1.0 / (1.0 + exp(-gate))
     silu = gate * sigmoid
@@ -89,6 +91,7 @@ def speed_up_activations(network: nn.Module) -> int:
 
 
 def _computes_swiglu(layer: nn.Module) -> bool:
+    """Return whether ``layer`` and :func:`_forward` give the same output for random numbers."""
     try:
         size = layer.gate_proj.weight.shape[-1]
         x = mx.random.normal((3, size), key=mx.random.key(0))
@@ -99,6 +102,7 @@ def _computes_swiglu(layer: nn.Module) -> bool:
 
 
 def _forward(layer: nn.Module, x: mx.array) -> mx.array:
+    """Compute what a SwiGLU layer computes, with :func:`swiglu`. This becomes the ``__call__`` of the layers."""
     down: mx.array = layer.down_proj(swiglu(layer.gate_proj(x), layer.up_proj(x)))
     return down
 

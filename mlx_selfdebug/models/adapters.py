@@ -1,5 +1,7 @@
 """Read adapters: folders in mlx-lm's format (adapter_config.json and adapters.safetensors), or in PEFT's (``peft.py``).
 
+    add_adapter(model.network, Path("runs/first/adapter"), model.name)
+
 A folder in another format is refused with an error that says in one line what it is, and in a hint what to do about it.
 """
 
@@ -26,10 +28,10 @@ logger = logging.getLogger(__name__)
 WEIGHTS = "adapters.safetensors"
 SETTINGS = "adapter_config.json"
 METHODS = ("lora", "dora")
-"""The values of ``fine_tune_type`` that make an adapter. mlx-lm writes a third one, "full", for whole models."""
+"""The values of ``fine_tune_type`` for adapters. mlx-lm writes a third value, "full", for whole models."""
 _HINT = "make an adapter with: mlx-selfdebug train"
 _PARAMETER_TYPES: dict[str, tuple[type, ...]] = {"rank": (int,), "scale": (int, float), "dropout": (int, float)}
-"""The keys of ``lora_parameters`` that mlx-lm needs."""
+"""The keys of ``lora_parameters`` that mlx-lm needs, and the types that their values may have."""
 _WEIGHT_ERRORS = (ValueError, KeyError, TypeError, IndexError, RuntimeError, OSError)
 """What mlx and mlx_lm raise if weights are damaged or belong to another model."""
 
@@ -42,8 +44,8 @@ def weights_of(folder: Path) -> Path:
 def read_origin(folder: Path) -> str:
     """Return the origin of the model that the adapter in ``folder`` was trained on, or "" if that is not known.
 
-    An adapter in PEFT's format has the origin if it was made of an adapter of ours and not changed since. Raises ModelError if
-    there is no adapter, or if it cannot be used.
+    Of adapters in PEFT's format, the origin is known only if they were exported by this package and not changed since. Raises
+    ModelError if there is no adapter, or if it cannot be used.
     """
     if not is_peft(folder):
         return str(read_settings(folder).get("base_origin", ""))
@@ -55,7 +57,7 @@ def read_origin(folder: Path) -> str:
 def read_settings(folder: Path) -> dict[str, Any]:
     """Return the content of adapter_config.json in the folder of an adapter in mlx-lm's format.
 
-    Raises ModelError if a file is missing, if the settings cannot be read, or if they are not those of a LoRA or DoRA adapter.
+    Raises ModelError if a file is missing, if the settings cannot be read, or if they do not describe a LoRA or DoRA adapter.
     """
     missing = [name for name in (SETTINGS, WEIGHTS) if not (folder / name).is_file()]
     if missing:
@@ -74,9 +76,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
 def add_adapter(network: nn.Module, folder: Path, name: str) -> None:
     """Add the adapter in ``folder`` to ``network``, in place. ``name`` is the name of the network's model.
 
-    An adapter of PEFT names its base model, but that may be another form of the same weights. Where the names differ, a warning
-    says what is assumed. Raises ModelError if the adapter cannot be read, or if its weights are damaged or do not fit the network.
-    If they do not fit, the network may be left with some layers of the adapter.
+    An adapter of PEFT names its base model, but that may be another form of the same weights. If the names differ, a warning says
+    that the weights are assumed to be the same. Raises ModelError if the adapter cannot be read, or if its weights are damaged or
+    do not fit the network. The network may then be left with some layers of the adapter.
     """
     if is_peft(folder):
         base = add_peft_adapter(network, folder, name).base
@@ -94,7 +96,7 @@ def add_adapter(network: nn.Module, folder: Path, name: str) -> None:
 
 
 def _check(file: Path, settings: dict[str, Any]) -> None:
-    """Raise ModelError if a setting that mlx-lm needs is missing or wrong. The message is about the first of them."""
+    """Raise ModelError if a setting that mlx-lm needs is missing or wrong. The message is about the first such setting."""
     method = settings.get("fine_tune_type", "lora")
     if method == "full":
         what = f"{file}: fine_tune_type is 'full': the folder holds the weights of a whole model, not an adapter"
@@ -122,5 +124,6 @@ def _check(file: Path, settings: dict[str, Any]) -> None:
 
 
 def _is_number(value: object, types: tuple[type, ...]) -> bool:
-    # JSON's true and false are not numbers, but Python's bool is an int.
+    """Return whether a value from a JSON file has one of the number ``types``. JSON's true and false are not numbers."""
+    # Python's bool is a subclass of int.
     return isinstance(value, types) and not isinstance(value, bool)

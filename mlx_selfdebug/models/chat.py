@@ -2,6 +2,9 @@
 
 The content of a message is only text. Where it names a control token, such as ``<|im_end|>``, it is encoded letter by letter.
 Otherwise a task about chat templates, or an attempt that contains ``<|im_end|>``, would end the user's turn in the middle.
+
+If a message names a control token, the template is rendered with a mark in the place of each message's content. The text between
+the marks is encoded with control tokens, and the contents without them.
 """
 
 from __future__ import annotations
@@ -11,11 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 _MARK = "\ue000{}\ue001"
+"""The mark of the message with a certain index: the index between two private characters of Unicode, which no template contains."""
 _MARKS = re.compile("\ue000(\\d+)\ue001")
-"""A mark is a placeholder for the content of a message while the template is rendered.
-
-It is the message's index between two characters of Unicode's private use area, which no template contains.
-"""
+"""Matches a mark. Its group is the index of the message."""
 
 
 def chat_ids(tokenizer: Any, messages: Sequence[Mapping[str, str]], encode: Callable[[str], list[int]]) -> list[int]:

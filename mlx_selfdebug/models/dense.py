@@ -95,6 +95,7 @@ def _unpack_five_bits(octets: npt.NDArray[np.uint8], out: Floats) -> None:
 
 
 def _stays_packed(network: nn.Module, layer: nn.Module) -> bool:
+    """Return whether ``layer`` is an embedding of which only single rows are looked up, because the network has its own head."""
     return isinstance(layer, nn.QuantizedEmbedding) and "lm_head" in network
 
 
@@ -109,6 +110,7 @@ def _dequantize(layer: nn.Module) -> nn.Module:
 
 
 def _dequantize_with_numpy(layer: nn.Module) -> nn.Module:
+    """Return a dense layer with the weights of ``layer``, which is affine and has 4, 5 or 8 bits."""
     packed, scales, biases = (np.array(layer[name], copy=False) for name in ("weight", "scales", "biases"))
     weight = mx.array(unpack(packed, scales, biases, layer.bits))
     rows, columns = weight.shape
@@ -123,6 +125,7 @@ def _dequantize_with_numpy(layer: nn.Module) -> nn.Module:
 
 
 def _dequantize_with_mlx(layer: nn.Module) -> nn.Module:
+    """Return a dense layer with the weights of ``layer``, in any format that mlx-lm knows."""
     holder = nn.Module()  # dequantize_model replaces the layers inside a module, but not the module itself.
     holder.layer = layer
     dense = dequantize_model(holder).layer

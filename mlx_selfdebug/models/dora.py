@@ -19,13 +19,13 @@ from mlx_selfdebug.models.binding import bound
 
 @contextmanager
 def any_bits() -> Iterator[None]:
-    """Have mlx-lm use our function for this inside the ``with`` block."""
+    """Have mlx-lm make DoRA layers of the right shape, whatever the number of bits, inside the ``with`` block."""
     with bound(DoRALinear, "from_base", staticmethod(_from_base)):
         yield
 
 
 def _from_base(linear: nn.Module, r: int = 8, dropout: float = 0.0, scale: float = 20.0) -> nn.Module:
-    """Return a layer of DoRA around ``linear``. The parameters are those of the function in mlx-lm."""
+    """Return a layer of DoRA around ``linear``. The function in mlx-lm has the same parameters."""
     outputs, columns = linear.weight.shape
     inputs = columns * 32 // linear.bits if isinstance(linear, nn.QuantizedLinear) else columns
     layer = DoRALinear(inputs, outputs, r, dropout, scale)

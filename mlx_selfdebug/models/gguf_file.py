@@ -134,6 +134,7 @@ class _Header:
         self.position = 0
 
     def parse(self) -> GgufFile:
+        """Read the whole header."""
         self.check_magic()
         n_tensors = self.read_count("tensors", MIN_SPEC_BYTES)
         n_entries = self.read_count("metadata entries", MIN_ENTRY_BYTES)
@@ -145,6 +146,7 @@ class _Header:
         return GgufFile(self.path, metadata, tensors)
 
     def check_magic(self) -> None:
+        """Read the first four bytes and the version, and refuse files of another kind or version."""
         if self.take(4) != b"GGUF":
             self.position = 0
             self.fail(f"this is not a GGUF file: it begins with {self.head[:4]!r} instead of b'GGUF'")
@@ -162,6 +164,7 @@ class _Header:
         return n
 
     def read_metadata(self, n_entries: int) -> dict[str, Value]:
+        """Read the entries of the metadata, and refuse keys that occur twice."""
         entries: dict[str, Value] = {}
         for _ in range(n_entries):
             key = self.read_string("a metadata key", MAX_KEY_BYTES)
@@ -172,6 +175,7 @@ class _Header:
         return entries
 
     def read_value(self, key: str) -> Value:
+        """Read the type of the value of ``key`` and the value."""
         code = self.read_uint32()
         if code == _STRING:
             return self.read_string(f"the value of {key!r}")
@@ -182,6 +186,7 @@ class _Header:
         return self.read_number(_NUMBERS[code])
 
     def read_array(self, key: str) -> Value:
+        """Read the type and the number of the items of the array ``key``, and the items."""
         code, n = self.read_uint32(), self.read_uint64()
         if code == _ARRAY:
             self.fail(f"metadata {key!r} is an array of arrays")
@@ -219,7 +224,7 @@ class _Header:
         return ggml_type.name, math.prod(shape) // block * block_bytes
 
     def alignment(self, metadata: dict[str, Value]) -> int:
-        """Return the alignment of tensors, in bytes: 32 unless the metadata sets another. Each begins at a multiple of it."""
+        """Return the alignment of tensors in bytes, 32 unless the metadata set another. Tensors begin at multiples of it."""
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or not 0 < alignment <= MAX_ALIGNMENT or alignment & (alignment - 1):
             self.fail(f"general.alignment is {alignment!r}; it must be a power of two up to {MAX_ALIGNMENT}")
@@ -243,6 +248,7 @@ class _Header:
         return tensors
 
     def read_string(self, what: str, max_bytes: int = MAX_STRING_BYTES) -> str:
+        """Read a string: its length in bytes, and its bytes in UTF-8. ``what`` names it in an error message."""
         n = self.read_uint64()
         if n > max_bytes:
             self.fail(f"{what} has {n} bytes; at most {max_bytes} are allowed")
@@ -252,9 +258,11 @@ class _Header:
             self.fail(f"{what} is not UTF-8: {error.reason}")
 
     def read_uint32(self) -> int:
+        """Read an unsigned integer of 4 bytes."""
         return int.from_bytes(self.take(4), "little")
 
     def read_uint64(self) -> int:
+        """Read an unsigned integer of 8 bytes."""
         return int.from_bytes(self.take(8), "little")
 
     def read_number(self, layout: str) -> Number:
@@ -275,4 +283,5 @@ class _Header:
         return data
 
     def fail(self, what: str) -> NoReturn:
+        """Raise a FormatError that says ``what`` is wrong, and at which byte reading stopped."""
         raise FormatError(f"{self.path}: {what} (at byte {self.position})", hint=_OTHER_FILE)

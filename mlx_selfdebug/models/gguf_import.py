@@ -66,6 +66,7 @@ def import_gguf(path: Path, models: Path, sha256: str, progress: Progress | None
 
 
 def _build(path: Path, folder: Path, sha256: str, progress: Progress) -> None:
+    """Repack ``path`` into ``folder``, which is replaced if it exists. Raises what ``import_gguf`` raises."""
     file = read_gguf(path)
     plan, tokenizer = plan_model(file), read_tokenizer(file)
     if tokenizer.size > plan.config["vocab_size"]:
@@ -88,6 +89,7 @@ def _build(path: Path, folder: Path, sha256: str, progress: Progress) -> None:
 
 
 def _write_config(folder: Path, plan: ModelPlan, tokenizer: GgufTokenizer) -> None:
+    """Write config.json and the files of the tokenizer."""
     ids: dict[str, Any] = {"eos_token_id": list(tokenizer.end_ids)}
     if tokenizer.bos_id is not None:
         ids["bos_token_id"] = tokenizer.bos_id
@@ -165,7 +167,7 @@ def _write_tensor(stream: BinaryIO, file: GgufFile, placement: Placement, stage:
 def _pieces(file: GgufFile, placement: Placement) -> Iterator[Bytes]:
     """Yield the tensor's raw rows in pieces. Rows that llama.cpp reordered are put back into their original order.
 
-    A tensor with reordered rows is a single piece, because its rows are needed in another order than that of the file.
+    A tensor with reordered rows is a single piece, because its rows are needed in another order than they have in the file.
     """
     source = placement.source
     if len(source.shape) == 1:

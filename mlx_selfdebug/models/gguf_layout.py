@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 ARCHITECTURES = ("llama", "qwen2")
+"""The architectures that are supported, by their names in GGUF files."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,11 @@ class Sizes:
     architecture: str
     """One of :data:`ARCHITECTURES`."""
     layers: int
+    """The number of layers."""
     hidden: int
+    """The size of a hidden state."""
     feed_forward: int
+    """The size of the inner activations of a feed-forward layer."""
     heads: int
     """The number of attention heads."""
     kv_heads: int
@@ -43,8 +47,9 @@ class ExpectedTensor(NamedTuple):
     path: str
     """The path of the MLX module."""
     shape: tuple[int, ...]
+    """The shape, rows first."""
     heads: int = 0
-    """The number of heads whose rows have to be put back in order."""
+    """The number of heads whose rows have to be put back in order; 0 if the rows stay as they are."""
 
 
 def expected_tensors(sizes: Sizes, tied: bool) -> Iterator[ExpectedTensor]:
@@ -58,6 +63,7 @@ def expected_tensors(sizes: Sizes, tied: bool) -> Iterator[ExpectedTensor]:
 
 
 def _expected_in_layer(sizes: Sizes, source: str, target: str) -> Iterator[ExpectedTensor]:
+    """Yield the tensors of a layer whose names begin with ``source`` in the file and with ``target`` in MLX."""
     hidden, feed_forward = sizes.hidden, sizes.feed_forward
     yield ExpectedTensor(f"{source}attn_norm.weight", f"{target}input_layernorm", (hidden,))
     yield ExpectedTensor(f"{source}ffn_norm.weight", f"{target}post_attention_layernorm", (hidden,))

@@ -24,6 +24,7 @@ Config = dict[str, Any]
 DENSE = frozenset({"F32", "F16", "BF16"})
 """The GGUF types that are not quantized. In safetensors they have the same names."""
 MAX_LAYERS = 1024
+"""The maximum number of layers. It keeps a file with an absurd number from taking much time."""
 MAX_SHOWN = 8
 """The maximum number of problems that an error message lists."""
 _HINT = "use a model of a supported kind, or an MLX conversion of this one from the hub"
@@ -75,6 +76,7 @@ def plan_model(file: GgufFile) -> ModelPlan:
 
 
 def _read_sizes(file: GgufFile) -> Sizes:
+    """Return the sizes that the metadata state. Raises FormatError if the architecture or one of its features is not supported."""
     architecture = file.metadata.get("general.architecture")
     if architecture not in ARCHITECTURES:
         raise FormatError(
@@ -101,6 +103,7 @@ def _read_sizes(file: GgufFile) -> Sizes:
 
 
 def _check_heads(metadata: _Metadata, sizes: Sizes) -> None:
+    """Raise FormatError if the numbers and the size of the attention heads do not fit together."""
     rotated = metadata.integer("rope.dimension_count", sizes.head_dim)
     if sizes.heads % sizes.kv_heads or sizes.head_dim % 2 or rotated != sizes.head_dim:
         metadata.fail(
@@ -156,7 +159,7 @@ class _Metadata:
     def rope_scaling(self, head_dim: int) -> dict[str, Any] | None:
         """Return the ``rope_scaling`` of config.json, or None if positions are not scaled.
 
-        Raises FormatError for a scaling that is neither linear nor that of Llama 3.1.
+        Raises FormatError for a scaling that is neither linear nor as in Llama 3.1.
         """
         linear = self.linear_scaling()
         factors = self.file.tensors.get(ROPE_FACTORS)
@@ -199,6 +202,7 @@ class _Metadata:
 
 
 def _config(file: GgufFile, sizes: Sizes, tied: bool, placements: list[Placement]) -> Config:
+    """Return the content of config.json, without the token ids. ``tied`` says whether the head has the embedding's weights."""
     metadata = _Metadata(file, sizes.architecture)
     config: Config = {
         "model_type": sizes.architecture,
@@ -224,8 +228,8 @@ def _config(file: GgufFile, sizes: Sizes, tied: bool, placements: list[Placement
 def _quantization(placements: list[Placement]) -> Config:
     """Return the ``quantization`` entry of config.json, which is empty if no tensor is quantized.
 
-    mlx_lm reads a module's own entry, which is stored under the module's path. The format also requires the two values
-    at the top, but every quantized module has an entry of its own.
+    Every quantized module has an entry of its own under its path, which mlx_lm reads. The format also requires the two values at
+    the top, which are then used for no module.
     """
     entries = {p.path: {"group_size": GROUP_SIZE, "bits": BITS[p.source.type_name]} for p in placements if p.quantized}
     return {"group_size": GROUP_SIZE, "bits": 4, **entries} if entries else {}

@@ -1,18 +1,18 @@
 """Rearrange GGUF's quantized blocks into MLX's affine format: ``weight = scale * code + bias`` in groups of 32.
 
-Only Q6_K is quantized again. This is what a tensor loses, compared with the exact values of its blocks:
+Both formats hold a small whole number per weight, the code, and a scale per group of weights. So most types need only be
+rearranged, and only Q6_K is quantized again. This is what a tensor loses, compared with the exact values of its blocks:
 
-    Q4_0 Q4_1 Q5_0 Q5_1 Q8_0    Nothing: codes, scales and offsets carry over bit for bit.
-    Q4_K Q5_K                   A block's ``d * scale`` and ``dmin * min`` are rounded to fp16:
-                                |error| <= ulp(scale)/2 * code + ulp(bias)/2, about 5e-4 of the weight's parts.
-    Q6_K                        Groups of 16 become groups of 32 in 8 bits. The step is a quarter of s, the larger of
-                                the two scales, so the half with that scale keeps its values. The other half is off by
-                                |error| <= s/8 + s/64 (Q6_K itself is off by s/2), or by s/4 in the single case that
-                                both scales are equal and opposite.
+- Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 lose nothing. Codes, scales and offsets carry over bit for bit.
+- Q4_K and Q5_K hold a group's scale as the product ``d * scale``, and its offset as ``dmin * min``. Both products are rounded to
+  fp16, so a weight is off by at most ulp(scale)/2 * code + ulp(bias)/2. This is about 5e-4 of the two terms of the weight.
+- Q6_K has a scale for each 16 weights and codes of 6 bits. Two such groups become one group of 32 with codes of 8 bits. Its step is
+  a quarter of s, the larger of the two scales, so the half with that scale keeps its values. A weight of the other half is off by
+  at most s/8 + s/64. If both scales are equal and opposite, it may be off by s/4. (Q6_K itself is off by up to s/2.)
 
 The result has 4, 5 or 8 bits. ``gguf_model.py`` refuses other types by name. The blocks are laid out as in llama.cpp's
-``ggml-quants.c``; in the decoders below, ``d`` is a block's fp16 scale as it is called there. The tests compare the
-values with those of ``gguf.quants``.
+``ggml-quants.c``; in the decoders below, ``d`` is a block's fp16 scale as it is called there. The tests compare the values with
+what ``gguf.quants`` computes.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ GROUP_SIZE = 32
 BITS = {"Q4_0": 4, "Q4_1": 4, "Q4_K": 4, "Q5_0": 5, "Q5_1": 5, "Q5_K": 5, "Q6_K": 8, "Q8_0": 8}
 """The bits per weight in MLX's format, for each GGUF type that is read."""
 _ONE, _SIXTEEN, _TOP_BIT = np.uint8(1), np.uint8(16), np.uint8(0x80)
+"""Numbers of one byte, with which an operation on bytes stays one on bytes."""
 Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
 
@@ -126,7 +127,8 @@ def _fifth_bits(packed: Bytes) -> Bytes:
     return np.unpackbits(packed, axis=1, bitorder="little") * _SIXTEEN
 
 
-# In the types that end in _0, a weight is ``d * (code - middle)``: the middle becomes part of the bias.
+# The decoders of the types with blocks of 32 weights. In the types that end in _0, a weight is ``d * (code - middle)``, where the
+# middle is 8, 16 or 128. So the bias is ``-d * middle``. In those that end in _1, the block holds the bias itself.
 
 
 def _q4_0(blocks: Bytes) -> Groups:
@@ -154,7 +156,7 @@ def _q8_0(blocks: Bytes) -> Groups:
     return Groups(blocks[:, 2:34] ^ _TOP_BIT, d, -128 * d)
 
 
-# The K types have blocks of 256 weights: eight groups of 32, or sixteen of 16 in Q6_K.
+# The decoders of the K types, which have blocks of 256 weights: eight groups of 32, or sixteen groups of 16 in Q6_K.
 
 
 def _k_scales(packed: Bytes) -> tuple[Bytes, Bytes]:

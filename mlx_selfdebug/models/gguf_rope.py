@@ -24,8 +24,8 @@ TOLERANCE = 1e-4
 def rope_factors(scaling: Mapping[str, Any], base: float, dimensions: int) -> Floats:
     """Return the factor by which each pair of dimensions rotates slower: float32 of shape (dimensions / 2,).
 
-    Pairs that rotate fast keep their speed (factor 1), slow ones are slowed by ``scaling["factor"]``, and the factors of those in
-    between lie in between. The formula is ``_compute_llama3_parameters`` of transformers.
+    Pairs that rotate fast keep their speed (factor 1), and slow pairs are slowed by ``scaling["factor"]``. Between the two, the
+    factor rises smoothly. The formula is ``_compute_llama3_parameters`` of transformers.
 
     Args:
         scaling: the entry ``rope_scaling`` of config.json, of type ``llama3``.
@@ -45,7 +45,7 @@ def recognize_scaling(
 ) -> dict[str, Any] | None:
     """Return the entry ``rope_scaling`` of config.json that has these factors, or None if no such entry is known.
 
-    The limits between fast and slow pairs are taken to be those of Llama 3.1, which all published models of this kind have.
+    The limits between fast and slow pairs are assumed to be those of Llama 3.1, which all published models of this kind use.
 
     Args:
         factors: float32 of shape (dimensions / 2,).

@@ -19,9 +19,9 @@ from mlx_selfdebug.errors import FormatError
 from mlx_selfdebug.models.gguf_file import GgufFile
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
-"""GGUF's codes of types of tokens. Control tokens are those that transformers calls special."""
+"""GGUF's codes for the types of tokens. Control tokens are those that transformers calls special."""
 END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>")
-"""The control tokens that end a completion in every model that has them. llama.cpp knows them by their text, too."""
+"""The control tokens that end a completion in every model that has them. llama.cpp recognizes them by their text, too."""
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -36,7 +36,7 @@ _HINT = "use an MLX conversion of this model from the hub"
 
 @dataclass(frozen=True)
 class GgufTokenizer:
-    """The contents of both tokenizer files, and the ids that the model's config.json needs."""
+    """The contents of tokenizer.json and tokenizer_config.json, and the ids that the model's config.json needs."""
 
     tokenizer: Tokenizer
     """The content of tokenizer.json."""
@@ -100,6 +100,7 @@ def _llama_bpe(tokenizer: Tokenizer) -> None:
 
 
 def _split(pattern: str) -> pre_tokenizers.PreTokenizer:
+    """Return a pre-tokenizer that splits text into the matches of ``pattern``, and writes their bytes as GPT-2 does."""
     return pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
@@ -118,14 +119,15 @@ PRE_TOKENIZERS: dict[str, Callable[[Tokenizer], None]] = {
 
 
 def ignores_merges(pre_tokenizer: str) -> bool:
-    """Return whether a word that is a token is taken as it is, even where merging its parts would end elsewhere.
+    """Return whether a word that is itself a token becomes that token, even if merging its parts would give other tokens.
 
-    Of the tokenizers with an entry in :data:`PRE_TOKENIZERS`, Llama 3's does this.
+    Of the tokenizers with an entry in :data:`PRE_TOKENIZERS`, only Llama 3's does this.
     """
     return pre_tokenizer == "llama-bpe"
 
 
 def _bpe(metadata: _Metadata, tokens: list[str]) -> Tokenizer:
+    """Return the tokenizer without its added tokens."""
     vocabulary = {token: i for i, token in enumerate(tokens)}
     merges = metadata.merges(vocabulary)
     tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=ignores_merges(metadata.pre_tokenizer)))
@@ -136,6 +138,7 @@ def _bpe(metadata: _Metadata, tokens: list[str]) -> Tokenizer:
 
 
 def _added(tokens: list[str], types: list[int], added_type: int) -> list[AddedToken]:
+    """Return the tokens of the type ``added_type``, which are looked for in a text before it is split."""
     special = added_type == CONTROL
     return [
         AddedToken(token, special=special, normalized=False)
@@ -145,6 +148,7 @@ def _added(tokens: list[str], types: list[int], added_type: int) -> list[AddedTo
 
 
 def _settings(metadata: _Metadata, tokens: list[str]) -> dict[str, Any]:
+    """Return the content of tokenizer_config.json."""
     settings: dict[str, Any] = {
         "tokenizer_class": "TokenizersBackend",
         "clean_up_tokenization_spaces": False,
@@ -168,9 +172,11 @@ class _Metadata:
         self.pre_tokenizer = str(file.metadata.get("tokenizer.ggml.pre", "missing"))
 
     def error(self, what: str) -> FormatError:
+        """Return an error that names the file and says ``what`` is wrong."""
         return FormatError(f"{self.file.path}: {what}", hint=_HINT)
 
     def check_kind(self) -> None:
+        """Raise FormatError unless this is byte-level BPE with a pre-tokenizer that is read."""
         model = self.file.metadata.get("tokenizer.ggml.model")
         if model != "gpt2":
             raise self.error(f"tokenizer.ggml.model is {model!r}; only 'gpt2' (byte-level BPE) is read")
@@ -179,6 +185,7 @@ class _Metadata:
             raise self.error(f"tokenizer.ggml.pre is {self.pre_tokenizer!r}; only {known} are read")
 
     def strings(self, key: str) -> list[str]:
+        """Return the list of strings ``tokenizer.ggml.KEY``."""
         value = self.file.metadata.get(f"tokenizer.ggml.{key}")
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.error(f"tokenizer.ggml.{key} is missing or is not a list of strings")
@@ -190,6 +197,8 @@ class _Metadata:
         types = self.file.metadata.get("tokenizer.ggml.token_type")
         if not isinstance(types, list) or len(types) != len(tokens):
             raise self.error("tokenizer.ggml.token_type is missing or is not as long as tokenizer.ggml.tokens")
+        if not all(isinstance(token_type, int) for token_type in types):
+            raise self.error("tokenizer.ggml.token_type is not a list of whole numbers")
         n = len(tokens)
         while n and types[n - 1] == UNUSED:
             n -= 1
@@ -199,6 +208,7 @@ class _Metadata:
         return tokens, [int(token_type) for token_type in types[:n]]
 
     def merges(self, vocabulary: dict[str, int]) -> list[tuple[str, str]]:
+        """Return the pairs of tokens that BPE joins, in the order in which it joins them."""
         merges: list[tuple[str, str]] = []
         for line in self.strings("merges"):
             left, _, right = line.partition(" ")
@@ -230,6 +240,6 @@ class _Metadata:
         return unique
 
     def context_length(self) -> int:
-        """Return the number of tokens that the model can read, or 2^20 if the metadata does not say it."""
+        """Return the number of tokens that the model can read, or 2^20 if the metadata do not say it."""
         value = self.file.metadata.get(f"{self.file.metadata.get('general.architecture')}.context_length")
         return value if isinstance(value, int) and value > 0 else 1 << 20

@@ -79,6 +79,7 @@ def fetch_hub(repo: str, revision: str | None = None, *, progress: Progress | No
 
 
 def _is_allowed(filename: str) -> bool:
+    """Return whether a file of a repository is fetched, by its name."""
     return any(fnmatch(filename, pattern) for pattern in ALLOWED)
 
 

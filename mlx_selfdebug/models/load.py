@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,7 +58,7 @@ These errors are caught only around calls of these libraries.
 _WEIGHT_ERRORS = (ValueError, RuntimeError, OSError)
 """What mlx raises if a file does not hold the weights that it promises.
 
-Nothing else is caught around code of our own, so that a fault in it does not look like a damaged file.
+Around code of our own only these errors are caught, so that a bug in it does not look like a damaged file.
 """
 
 
@@ -123,8 +124,8 @@ class Model:
     def spans(self, text: str) -> tuple[list[int], list[int]]:
         """Return the token ids of ``text``, and the index of the character at which each token begins.
 
-        The list of indices is longer by one than that of ids: it ends with the length of ``text``. If the bytes of a character are
-        spread over several tokens, all of them begin at this character.
+        The list of indices is longer by one than the list of ids: it ends with the length of ``text``. If the bytes of a character
+        are spread over several tokens, all of them begin at this character.
         """
         encoding = self._call_tokenizer(text, return_offsets_mapping=True)
         return list(encoding["input_ids"]), [*(start for start, _ in encoding["offset_mapping"]), len(text)]
@@ -145,7 +146,7 @@ class Model:
         return tokenizer(text, add_special_tokens=False, split_special_tokens=True, **options)
 
     def render(self, messages: Messages, *, reply_prefix: str = "") -> list[int]:
-        """Return the token ids of a chat up to where the model's reply begins, followed by those of ``reply_prefix``.
+        """Return the token ids of a chat up to where the model's reply begins, followed by the ids of ``reply_prefix``.
 
         The templates of models that can think before they reply are told that they should not, because the reply should be code.
 
@@ -165,13 +166,17 @@ class Model:
         vocabulary: dict[str, int] = self.tokenizer.get_vocab()
         size = max(int(self.config.get("vocab_size", 0)), max(vocabulary.values()) + 1)
         may_hold = np.zeros(size, np.bool_)
+        # All vocabularies spell a printable ASCII character as it is. Of all others, only the end of a line has known spellings.
         is_plain = character.isascii() and character.isprintable() and character != " "
-        spellings = _NEWLINES if character == "\n" else (character,) if is_plain else ()
+        spellings: tuple[str, ...] = ()
+        if is_plain:
+            spellings = (character,)
+        elif character == "\n":
+            spellings = _NEWLINES
         for text, id_ in vocabulary.items():
             # Some vocabularies write a single byte as "<0x60>".
             may_hold[id_] = text.startswith("<0x") or any(spelling in text for spelling in spellings)
-        # Each vocabulary spells all other characters in its own way, and the end of a line may have a spelling that is not known
-        # here. Then every token may contain the character.
+        # If this vocabulary spells the character in a way that is not known here, every token may contain it.
         if not is_plain and not (spellings and may_hold[self.encode(character)].all()):
             may_hold[:] = True
         return may_hold
@@ -231,9 +236,9 @@ def open_model(name: str, *, cache_dir: Path | None = None, progress: Progress |
 
 
 def load_thin(model: Model, layers: int) -> nn.Module:
-    """Load a network with only the first ``layers`` layers of ``model``, its embedding and its head.
+    """Load a second network with only the first ``layers`` layers of ``model``, its embedding and its head.
 
-    Their weights are in the same form as those that :func:`load_model` loads.
+    The weights are in the same form as those that :func:`load_model` loads. Raises FormatError if the model cannot be read.
     """
     fewer = {**model.config.get("text_config", {}), "num_hidden_layers": layers}
     changed = {"text_config": fewer} if "text_config" in model.config else {"num_hidden_layers": layers}
@@ -248,8 +253,8 @@ def load_dense(model: Model, progress: Progress | None = None) -> nn.Module:
     Raises FormatError if the model cannot be read.
     """
     network, _ = _checked(model.path, lambda: load_network(model.path, lazy=True))
-    told = progress or NullProgress()
-    _checked(model.path, lambda: dequantize_network(network, told, keep_embedding=False), _WEIGHT_ERRORS)
+    progress = progress or NullProgress()
+    _checked(model.path, partial(dequantize_network, network, progress, keep_embedding=False), _WEIGHT_ERRORS)
     _checked(model.path, lambda: mx.eval(network.parameters()), _WEIGHT_ERRORS)
     mx.clear_cache()
     return network
@@ -263,6 +268,7 @@ def loaded_bytes(model: Model) -> int:
 
 
 def _assemble(resolved: ResolvedModel, network: nn.Module, config: dict[str, Any]) -> Model:
+    """Return ``network`` as a model, with the tokenizer from the same folder."""
     path = resolved.path
     tokenizer = _checked(path, lambda: load_tokenizer(path, eos_token_ids=config.get("eos_token_id")))
     return Model(resolved.name, resolved.origin, path, network, tokenizer, config, device_name(), _dtype_of(network))

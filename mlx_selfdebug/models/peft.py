@@ -1,8 +1,8 @@
 """Read adapters in PEFT's format: folders with adapter_config.json and adapter_model.safetensors.
 
-PEFT is the library of adapters for the models of transformers. It transposes the two matrices of a layer, and states the factor of
-their product as ``lora_alpha`` and the rank. An adapter whose layers compute the same in mlx-lm is read. Any other is refused with
-an error that names the setting or the tensor. Weights that are pickles are never opened.
+PEFT is the library of adapters for the models of transformers. Its two matrices of a layer are those of mlx-lm, transposed, and the
+factor of their product follows from ``lora_alpha`` and the rank. An adapter whose layers compute the same in mlx-lm is read. Any
+other is refused with an error that names the setting or the tensor. Weights that are pickles are never opened.
 
     for name, layer in read_peft_layers(folder, read_peft_settings(folder)).items():
         print(name, layer.rank, layer.scale)  # model.layers.0.self_attn.q_proj 8 2.0
@@ -50,11 +50,12 @@ class PeftLayer:
 
     @property
     def rank(self) -> int:
+        """The number of columns of ``lora_a``."""
         return int(self.lora_a.shape[1])
 
 
 def read_peft_layers(folder: Path, settings: PeftSettings) -> dict[str, PeftLayer]:
-    """Return the layers of the adapter in ``folder``, by their names in transformers.
+    """Return the layers of the adapter in ``folder``, by their names in transformers. ``settings`` belong to the same adapter.
 
     Raises ModelError if the file of weights is damaged, or holds anything but the layers that ``settings`` describe.
     """
@@ -72,7 +73,8 @@ def add_peft_adapter(network: nn.Module, folder: Path, name: str) -> PeftSetting
     """Add the adapter of PEFT in ``folder`` to ``network``, in place, and return its settings.
 
     Each layer keeps the rank and the scale that it has in PEFT. ``name`` is the name of the network's model, for messages. Raises
-    ModelError as the functions above do, and if a layer does not fit the network, which is then left as it was.
+    ModelError if the adapter cannot be read, as the functions above do, or if a layer does not fit the network. The network is then
+    left as it was.
     """
     settings = read_peft_settings(folder)
     modules = dict(network.named_modules())
@@ -129,7 +131,7 @@ def _adapted(linear: nn.Module, layer: PeftLayer) -> nn.Module:
 
 
 def _split(file: Path, name: str) -> tuple[str, str]:
-    """Return the layer of a tensor, and the name of its array in mlx-lm."""
+    """Return the name of the layer to which the tensor ``name`` belongs, and the name of its array in mlx-lm."""
     for suffix, leaf in SUFFIXES.items():
         if name.startswith(PREFIX) and name.endswith("." + suffix):
             return name[len(PREFIX) : -len(suffix) - 1], leaf
@@ -137,7 +139,10 @@ def _split(file: Path, name: str) -> tuple[str, str]:
 
 
 def _layer(file: Path, name: str, leaves: Mapping[str, mx.array], settings: PeftSettings) -> PeftLayer:
-    """Return a layer in mlx-lm's form, after checking that its tensors belong together."""
+    """Return the layer ``name`` in mlx-lm's form. ``leaves`` are its tensors by their names in mlx-lm, but in the shapes of PEFT.
+
+    Raises FormatError if the tensors do not belong together.
+    """
     wanted = {"lora_a", "lora_b", *(["m"] if settings.is_dora else [])}
     if set(leaves) != wanted:
         raise FormatError(f"{file}: {name} has {', '.join(sorted(leaves))}, but must have {', '.join(sorted(wanted))}")

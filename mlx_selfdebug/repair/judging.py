@@ -1,7 +1,11 @@
 """Turn completions into attempts: extract their code, and test it in other processes while decoding goes on.
 
-The same code of the same task is tested once, whichever arm it comes from. Later attempts take over its verdicts, as long as they
-are in the cache.
+    judging = Judging(VerdictCache(runner))
+    judging.begin(asked, completion)        # begins the tests, and returns at once
+    judging.finished()                      # the attempts whose verdicts are in by now
+
+The same code of the same task is tested once, whichever arm it comes from. Later attempts with this code get the same verdicts, as
+long as the cache remembers them.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.base import Tidied
 from mlx_selfdebug.errors import SandboxError
 from mlx_selfdebug.repair.asking import Asked
-from mlx_selfdebug.repair.forks import copied_program
+from mlx_selfdebug.repair.copies import copied_program
 from mlx_selfdebug.sampling.request import Completion
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.values.attempt import Attempt
@@ -24,7 +28,7 @@ from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Verdict
 
 NO_CHECKS = Verdict("passed")
-"""The verdict on a program by checks that its task does not have: nothing was shown to fail."""
+"""The public verdict on a program whose task has no public checks, and likewise the hidden one: no check failed."""
 MAX_CACHED = 8192
 """The largest number of programs whose verdicts are remembered. Those that were tested first are forgotten first."""
 
@@ -34,21 +38,24 @@ class Tests:
     """The tests of one program, under way or done."""
 
     hidden: Future[Verdict]
+    """The verdict on the hidden checks."""
     public: Future[Verdict] | None
-    """None if the task has no public checks."""
+    """The verdict on the public checks; None if the task has none."""
 
     # Without this, pytest would collect the class because of its name.
     __test__ = False
 
     @property
     def futures(self) -> list[Future[Verdict]]:
+        """Both futures, or the only one."""
         return [self.hidden, self.public] if self.public else [self.hidden]
 
 
 class VerdictCache:
     """A cache of tests by task and code. New programs are tested by ``runner``.
 
-    The verdicts of ``attempts`` are taken over if their tests ran at the same level of isolation as those of ``runner`` do.
+    At first the cache holds the verdicts of ``attempts``, but only of those whose tests ran at the same level of isolation as the
+    tests of ``runner``.
     """
 
     def __init__(self, runner: TestRunner, attempts: Iterable[Attempt] = ()) -> None:
@@ -72,12 +79,13 @@ class VerdictCache:
         return self._tests[key]
 
     def _forget(self) -> None:
+        """Drop the programs beyond ``MAX_CACHED`` that were added first."""
         while len(self._tests) > MAX_CACHED:
             self._tests.popitem(last=False)
 
 
 class Judging:
-    """A queue of completions whose tests are under way, or whose verdicts ``cache`` has already."""
+    """A queue of completions whose tests are under way. ``cache`` tests their programs, or knows the verdicts already."""
 
     def __init__(self, cache: VerdictCache) -> None:
         self.cache = cache
@@ -85,6 +93,7 @@ class Judging:
 
     @property
     def n_pending(self) -> int:
+        """The number of completions in the queue."""
         return len(self._pending)
 
     @property
@@ -118,9 +127,11 @@ class _Pending:
 
     @property
     def futures(self) -> list[Future[Verdict]]:
+        """The futures of the completion's tests."""
         return self.tests.futures
 
     def attempt(self) -> Attempt:
+        """Return the completion as an attempt with its verdicts. The tests must be done."""
         task, move, request = self.asked.task, self.asked.move, self.asked.request
         return Attempt(
             task_id=task.id,
@@ -134,7 +145,7 @@ class _Pending:
             verdict=require_tested(self.tests.hidden.result(), f"{task.id} (hidden checks)"),
             public=public_of(self.tests, task),
             n_prompt_tokens=len(request.prompt),
-            # A fork is given the program up to its place and then its own choice, which counts as a token of the completion.
+            # The given tokens of a fork are those of the program and, at their end, the fork's own choice. Only the choice counts.
             n_completion_tokens=self.completion.n_tokens + bool(request.given),
             seed=request.seed,
             finish=self.completion.finish,
@@ -146,10 +157,10 @@ class _Pending:
 
 
 def tidied_by(asked: Asked, completion: Completion) -> Tidied:
-    """Return the code of a completion, and the steps that extracted it.
+    """Return the code of a completion, and the steps by which it was extracted.
 
-    A completion that was ended as a copy has the code of the program that it copies. A completion that replaces a line, or is
-    inserted above one, has the code of the whole program after this change.
+    A completion that was ended as a copy has the code of the program that it copies. A completion that replaces a line, or that is
+    inserted above a line, has the code of the whole program after this change.
     """
     domain = domain_of(asked.task.domain)
     if completion.finish == "copy":
@@ -164,7 +175,10 @@ def public_of(tests: Tests, task: Task) -> Verdict:
 
 
 def require_tested(verdict: Verdict, what: str) -> Verdict:
-    """Return ``verdict`` unchanged. Raises a SandboxError that names ``what`` was tested if the tests could not be run."""
+    """Return ``verdict`` unchanged, or raise SandboxError if it says that the tests could not be run.
+
+    ``what`` names what was tested, such as "mine/double (hidden checks)", for the message.
+    """
     if verdict.outcome == "infrastructure":
         raise SandboxError(
             f"the tests of {what} could not be run: {reason_of(verdict)}",
@@ -183,6 +197,7 @@ def distinct(attempts: Iterable[Attempt], task: Task) -> list[Attempt]:
 
 
 def _done_future(verdict: Verdict) -> Future[Verdict]:
+    """Return a future that holds ``verdict`` already."""
     future: Future[Verdict] = Future()
     future.set_result(verdict)
     return future

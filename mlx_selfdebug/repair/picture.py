@@ -1,6 +1,7 @@
 """Show a reading as a picture: the code shaded by how much it surprised the model, with what the model would rather have written.
 
-Shades are plain values that are stored with a run, so a report can show them without a model.
+There are three pictures: HTML for notebooks and reports, colours for terminals, and plain text such as ``return a [- -> +] b``. A
+shade is a plain value that is stored with a run, so a report can show it without a model.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ FULL_SHADE_NATS = 8.0
 MARKED_NATS = 1.0
 """The smallest surprise, in nats, at which the text view marks a token."""
 BACKGROUNDS = (None, 229, 222, 215, 208)
-"""The backgrounds of tokens in a terminal by their surprise, from none to full, as numbers of its 256 colours."""
+"""The backgrounds of tokens in a terminal, from no surprise to full surprise, as numbers of the terminal's 256 colours."""
 SHOWN_OTHERS = 3
 """The number of the model's favourites that are shown for a token."""
 
@@ -29,8 +30,9 @@ class Shade:
     """One token of a program, and what the model would rather have in its place."""
 
     text: str
+    """The text of the token."""
     nats: float
-    """By how many nats the model finds its favourite likelier than this token; 0 if the token itself is the favourite."""
+    """The surprise: by how many nats the model finds its favourite likelier than this token; 0 if the token is the favourite."""
     rather: tuple[str, ...]
     """The texts of the model's favourites, the likeliest first; empty if the token itself is the favourite."""
 
@@ -95,6 +97,7 @@ def most_surprising(shades: Sequence[Shade], max_places: int) -> list[Place]:
 
 
 def _span(shade: Shade) -> str:
+    """Return the HTML of a token. Only a token that surprised the model has a background and a title."""
     text = escape(shade.text)
     if shade.nats <= 0:
         return text
@@ -104,6 +107,7 @@ def _span(shade: Shade) -> str:
 
 
 def _coloured(shade: Shade) -> str:
+    """Return a token for a terminal, inside ANSI codes for its background."""
     text = shade.text.strip()
     background = BACKGROUNDS[shade.strength(len(BACKGROUNDS) - 1)]
     if background is None or not text:
@@ -114,13 +118,14 @@ def _coloured(shade: Shade) -> str:
 
 
 def _marked(shade: Shade) -> str:
+    """Return a token in brackets, beside the model's favourite: ``[- -> +]``."""
     text = shade.text.strip()
     before, _, after = shade.text.partition(text)
     return f"{before}[{text} -> {shade.rather[0].strip()}]{after}"
 
 
 def _most_surprising_of_each_line(shades: Sequence[Shade]) -> set[int]:
-    """Return the indices of the tokens to mark. Tokens that are, or would be, only white space are never marked."""
+    """Return the indices of the tokens to mark. A token is never marked if it, or the model's favourite, is only white space."""
     by_line: dict[int, int] = {}
     line = 0
     for i, shade in enumerate(shades):

@@ -1,9 +1,9 @@
 """Put bugs into the right programs of a run, for the model to learn from.
 
 Failures that are made in this way cost no tokens, and their minimal fix is known. The right programs are the model's own drafts
-that passed, and the reference of a task that the model has not solved. The bugs are stored with the run as attempts of an arm of
-their own. Each has its verdicts, and its parent is the draft that it was made from. Training pairs can then be made from the bugs
-as from any other failure.
+that passed. If the model has not solved a task, its reference is the right program. ``bugs.py`` makes and tests the bugs. They are
+stored with the run as attempts of the arm ``bugs``, each with its verdicts and with the draft that it was made from as its parent.
+Training pairs can then be made from the bugs as from any other failure.
 """
 
 from __future__ import annotations

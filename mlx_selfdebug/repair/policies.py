@@ -1,11 +1,11 @@
 """Define policies: small objects that decide what is attempted next on a task. You can write your own.
 
-A policy is asked when no attempt on the task is under way. It sees the finished attempts, ordered by sample and round, and returns
-the next moves; an empty list ends the task. It looks at nothing else, so a run that was killed continues as it would have.
-
     class Twice:
         def moves(self, task, attempts):
             return [Move(sample=0), Move(sample=1)] if not attempts else []
+
+A policy is asked when no attempt on the task is under way. It sees the finished attempts, ordered by sample and round, and returns
+the next moves; an empty list ends the task. It looks at nothing else, so a run that was killed goes on as if it had not been.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ class Move:
     """One attempt to make: a draft, or something made from an attempt that failed."""
 
     sample: int
-    """Together with ``round``, this identifies the attempt within its task and arm."""
+    """The number of the draft, from 0 on. Attempts that follow a draft up usually keep its number.
+
+    ``sample`` and ``round`` together identify the attempt within its task and arm.
+    """
     round: int = 0
     """0 for a draft, 1 and more for the attempts that follow it up."""
     parent: Attempt | None = None
@@ -56,9 +59,14 @@ class Move:
     above a line whose beginning surprises it.
     """
     place: int = 0
-    """Which fork, line or insertion of the parent this is: 0 begins with the token that the model would most like to change."""
+    """The rank of the place at which a fork begins: 0 is the token that the model would most like to change."""
     hidden: bool = False
     """Whether the search for an edit goes by the hidden checks instead of the public ones, as it may on training tasks."""
+
+    @property
+    def is_fork(self) -> bool:
+        """Whether the attempt is a fork of the parent's program, be it of the whole rest, of a line or of an inserted statement."""
+        return self.by in ("line", "insert", "fork")
 
     @property
     def kind(self) -> Kind:
@@ -186,7 +194,7 @@ class Search:
         failed = attempts[0]
         if self.edits and not any(attempt.kind == "edits" for attempt in attempts):
             return Move(0, EDITS_ROUND, failed, by="edits")
-        # Both sorts of fork have the same kind. Their rounds tell them apart.
+        # Forks of a line and forks of the whole rest have the same kind. Their rounds tell them apart.
         max_lines = self.lines if self.forks else 0
         first_rest_round = FIRST_FORK_ROUND + max_lines
         forks = [attempt for attempt in attempts if attempt.kind == "fork"]
@@ -199,12 +207,14 @@ class Search:
         return None
 
     def _draft(self, attempts: Sequence[Attempt]) -> Move | None:
+        """Return the next draft, or None if there were enough."""
         sample = attempts[-1].sample + 1
         # The first attempt may be a given program, after which the model has not drafted yet.
         drafted = any(attempt.kind == "draft" for attempt in attempts)
         return Move(sample, temperature=None if drafted else 0.0) if sample <= self.max_followups else None
 
     def _repair(self, attempts: Sequence[Attempt]) -> Move | None:
+        """Return the next repair of the searched program, or None if no repairs are wanted or there were enough."""
         failed, n_repairs = attempts[0], sum(attempt.kind == "repair" for attempt in attempts)
         if self.then != "repairs" or n_repairs >= self.max_followups or not repairable(failed):
             return None
@@ -240,6 +250,7 @@ class Alternate:
 
 
 def _failed_with_easy_error(attempt: Attempt) -> bool:
+    """Return whether the first public check that failed did so with an error of ``EASY_ERRORS``."""
     return any(failure.error and failure.error.type in EASY_ERRORS for failure in attempt.public.failures[:1])
 
 

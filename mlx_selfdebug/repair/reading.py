@@ -1,7 +1,10 @@
 """Read a program under its task's statement, as if the program were the model's own answer to the statement.
 
+    print(read(model, task, "def add(a, b):\\n    return a - b\\n"))     # def add(a, b):
+                                                                        #     return a [- -> +] b
+
 Where the model finds a token unlikely, it would have written something else. A bug in a program that someone else wrote is often
-at such a place. The model's own programs surprise it much less.
+at such a place. The model's own programs surprise it much less. The forward pass itself is in ``sampling/reading.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model
     from mlx_selfdebug.sampling.reading import Reading
 
-MAX_KNOWN = 32
+_Key = tuple[str, str, tuple[int, ...], tuple[int, ...]]
+"""All that a reading depends on: the task's id, the code, the token ids of the prompt, and its breaks."""
+MAX_REMEMBERED = 32
 """The largest number of readings that are remembered. The reading of a program of 100 tokens takes half a megabyte."""
 
 
@@ -54,7 +59,7 @@ class ProgramReading:
     ids: tuple[int, ...]
     """The n tokens of the text that was read: the body of the program, followed by what closes a completion."""
     starts: tuple[int, ...]
-    """The offset in that text, in characters, at which each token begins, followed by the length of the text: n + 1 numbers."""
+    """The offset in the text that was read, in characters, at which each token begins, and at last its length: n + 1 numbers."""
     reading: Reading
     """How likely the model found each token, and which tokens it would rather have written."""
     domain: Domain = field(repr=False)
@@ -86,6 +91,7 @@ class ProgramReading:
         return as_text(self.shades())
 
     def _repr_html_(self) -> str:
+        """Return the picture that a notebook shows."""
         return as_html(self.shades())
 
     def code_of(self, body: str) -> str:
@@ -98,6 +104,7 @@ class ProgramReading:
         return self.domain.completion(body)
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text."""
         return self.speller.encode_all(texts)
 
 
@@ -114,26 +121,34 @@ class Decoder(Protocol):
 
 
 class Readings:
-    """A reader of programs that remembers the readings it used last."""
+    """A reader of programs that remembers its latest readings. ``speller`` and ``decoder`` belong to the same model."""
 
     def __init__(self, speller: Speller, decoder: Decoder) -> None:
         self._speller, self._decoder = speller, decoder
-        self._known: OrderedDict[tuple[str, str], ProgramReading] = OrderedDict()
+        self._remembered: OrderedDict[_Key, ProgramReading] = OrderedDict()
+        """The readings. The one that was used last is at the end."""
 
     def read(self, task: Task, code: str, prompt: str, ids: tuple[int, ...], breaks: tuple[int, ...]) -> ProgramReading:
         """Return the reading of ``code`` as an answer to ``task``.
 
-        ``prompt`` is the message that asks for ``task``, and ``ids`` are its token ids. ``breaks`` are positions in ``ids``,
-        ascending, up to which other prompts may be the same. Raises UnreadableError if the program is empty, and ModelError if it
-        does not fit the model's context.
+        Args:
+            task: the task.
+            code: the program.
+            prompt: the message that asks for ``task``.
+            ids: the token ids of the chat with this message.
+            breaks: positions in ``ids``, ascending, up to which other prompts may be the same.
+
+        Raises:
+            UnreadableError: the program is empty, or does not fit the model's context.
+            ModelError: the model's logits are not numbers.
         """
-        key = task.id, code
-        if key not in self._known:
-            self._known[key] = self._read(task, code, prompt, ids, breaks)
-            if len(self._known) > MAX_KNOWN:
-                self._known.popitem(last=False)
-        self._known.move_to_end(key)
-        return self._known[key]
+        key = task.id, code, ids, breaks
+        if key not in self._remembered:
+            self._remembered[key] = self._read(task, code, prompt, ids, breaks)
+            if len(self._remembered) > MAX_REMEMBERED:
+                self._remembered.popitem(last=False)
+        self._remembered.move_to_end(key)
+        return self._remembered[key]
 
     def log_likelihoods(self, program: ProgramReading, codes: Sequence[str]) -> list[float]:
         """Return the log-likelihood, in nats, of each of ``codes`` as an answer to the prompt of ``program``."""
@@ -146,6 +161,7 @@ class Readings:
     def _read(
         self, task: Task, code: str, prompt: str, ids: tuple[int, ...], breaks: tuple[int, ...]
     ) -> ProgramReading:
+        """Have the decoder read a program that is not remembered."""
         domain = domain_of(task.domain)
         if not code.strip():
             raise UnreadableError("an empty program cannot be read")
@@ -164,10 +180,10 @@ class Readings:
 
 
 def unread(speller: Speller, task: Task, code: str) -> ProgramReading:
-    """Return a stand-in for a reading of ``code``, for a program that no model reads.
+    """Return a stand-in for the reading of a program that no model reads, so that edits of its syntax can be made.
 
-    All of its tokens are equally likely, and there are no tokens that a model would rather have written. Edits of the syntax can be
-    made from it. Raises UnreadableError if the program is empty.
+    All tokens of ``code`` count as equally likely, and there are no tokens that a model would rather have written. Raises
+    UnreadableError if the program is empty.
     """
     # Importing this at the top would load MLX, which the classes of this module do not need.
     from mlx_selfdebug.sampling.reading import indifferent_reading

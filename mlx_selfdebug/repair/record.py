@@ -41,4 +41,5 @@ class MemoryRecord:
         return [attempt for attempt in self._attempts if arm in (None, attempt.arm)]
 
     def add_attempt(self, attempt: Attempt) -> None:
+        """Keep one finished attempt."""
         self._attempts.append(attempt)

@@ -2,11 +2,15 @@
 
     policy --moves--> decode batch --completion--> tests (other processes) --verdict--> store, policy --moves--> ...
 
-The next prompt of a task joins the batch as soon as the task's verdicts are in. The batch's other rows go on decoding meanwhile.
-Several arms may play side by side in one batch. Attempts that are stored already count as made. An attempt depends only on its own
-key and on its parent, not on the order of events.
+    play = Play("drafts", tasks, Resample(samples=4), decoding)
+    attempts = Stream(run, model, runner, stage).play(play)["drafts"]
+
+As soon as the verdicts on a task's attempt are in, the task's next prompt joins the batch, whose other rows go on decoding
+meanwhile. Several arms may play side by side in one batch. An attempt that is stored already is not made again. An attempt depends
+only on its own key and on its parent, not on the order of events.
 
 If several machines work on the run, each plays some of the tasks (``sharing.py``), and in the end all of them have all attempts.
+``batch.py`` carries the moves out.
 """
 
 from __future__ import annotations
@@ -40,9 +44,11 @@ class Play:
     """The name of the arm, under which its attempts are stored."""
     tasks: Sequence[Task]
     policy: Policy
+    """What decides what is attempted next on each of the tasks."""
     decoding: Decoding
+    """How completions are drawn, and what the prompts show."""
     given: Mapping[str, Sequence[Attempt]] = field(default_factory=dict)
-    """By task id, attempts of other arms with which this arm begins."""
+    """Attempts of other arms with which this arm begins, by the id of their task."""
 
 
 class _TaskMachine:
@@ -52,6 +58,8 @@ class _TaskMachine:
         self.task = task
         self.arm = play.arm
         self.attempts: list[Attempt] = list(play.given.get(task.id, []))
+        self.place = -1
+        """The place of the task in the plan by which machines share tasks (``sharing.py``); -1 before it is in the plan."""
         self._policy = play.policy
         self._given_up = False
         self._under_way: set[tuple[int, int]] = set()
@@ -59,10 +67,12 @@ class _TaskMachine:
 
     @property
     def busy(self) -> bool:
+        """Whether a move is under way."""
         return bool(self._under_way)
 
     @property
     def solved(self) -> bool:
+        """Whether an attempt passed the hidden checks."""
         return any(attempt.passed for attempt in self.attempts)
 
     def next_moves(self) -> Sequence[Move]:
@@ -79,6 +89,7 @@ class _TaskMachine:
         self._under_way.remove((move.sample, move.round))
 
     def finish(self, attempt: Attempt) -> None:
+        """Add the attempt that a move of this machine has made."""
         self._under_way.remove((attempt.sample, attempt.round))
         self.take_over(attempt)
 
@@ -91,9 +102,16 @@ class _TaskMachine:
 class Stream:
     """Makes the attempts of one or more arms, and stores each attempt as soon as it is finished.
 
-    A stream plays once. Afterwards, ``counts`` says what was decoded. The attempts are kept in ``run``, which is mostly a ``Run``.
-    The seconds that each activity took are added to ``spent``. ``cache`` knows the verdicts of programs that were tested before; by
-    default it is made of the attempts that the run has stored. ``watcher`` is told of each step.
+    A stream plays once. Afterwards, ``counts`` says what was decoded.
+
+    Args:
+        run: stores the attempts: a ``Run``, or a ``MemoryRecord`` for attempts that nobody needs later.
+        model: drafts, repairs and reads.
+        runner: runs the tests.
+        stage: shows the progress, in tasks.
+        spent: gets the seconds that each activity takes.
+        cache: knows the verdicts of programs that were tested before; by default those of the attempts that are stored in ``run``.
+        watcher: told of each step.
     """
 
     def __init__(
@@ -114,19 +132,20 @@ class Stream:
         self._stored: dict[str, Attempt] = {}
         self._machines: dict[tuple[str, str], _TaskMachine] = {}
         self._sharing: Sharing | None = None
-        self._places: dict[int, int] = {}
-        """The place of each unfinished task in the plan of ``_sharing``, by the id() of its state machine."""
         self._n_solved = 0
 
     def play(self, *plays: Play) -> dict[str, list[Attempt]]:
         """Make all attempts that the arms' policies ask for, and return them by arm.
 
         The attempts of an arm include those that it was given. They are ordered by task, then by sample and round. All arms share
-        one batch, which is as wide as the decoding of the first play allows.
+        one batch, which is as wide as the decoding of the first play allows. If an error is raised, attempts that were stored
+        before it stay.
 
-        Raises ModelError if the prompt of a draft does not fit the model's context or if the model's logits are not numbers,
-        BudgetError if no row fits the memory budget, SandboxError if tests cannot be run, and StoreError if an attempt cannot be
-        stored. Attempts that were stored before the error stay.
+        Raises:
+            ModelError: the prompt of a draft does not fit the model's context, or the model's logits are not numbers.
+            BudgetError: no row fits the memory budget.
+            SandboxError: tests cannot be run.
+            StoreError: an attempt cannot be stored.
         """
         unfinished: list[tuple[_TaskMachine, list[Job]]] = []
         for play in plays:
@@ -137,12 +156,13 @@ class Stream:
                     unfinished.append((machine, jobs))
         if unfinished:
             self._carry_out(unfinished, self._batch(plays))
-        made: dict[str, list[Attempt]] = {play.arm: [] for play in plays}
+        attempts: dict[str, list[Attempt]] = {play.arm: [] for play in plays}
         for (arm, _), machine in self._machines.items():
-            made[arm].extend(machine.attempts)
-        return made
+            attempts[arm].extend(machine.attempts)
+        return attempts
 
     def _batch(self, plays: Sequence[Play]) -> Batch:
+        """Return a batch for the jobs of ``plays``. It knows the verdicts of all attempts on their tasks that are stored."""
         cache = self._cache
         if cache is None:
             task_ids = {task.id for play in plays for task in play.tasks}
@@ -159,7 +179,8 @@ class Stream:
         """
         self.counts = batch.counts
         sharing = self._sharing = Sharing(self._run.group, [len(jobs) for _, jobs in unfinished])
-        self._places = {id(machine): place for place, (machine, _) in enumerate(unfinished)}
+        for place, (machine, _) in enumerate(unfinished):
+            machine.place = place
         begin = time.monotonic()
         try:
             while not sharing.is_over:
@@ -181,7 +202,7 @@ class Stream:
         speed = self.counts.decoded_tokens / seconds if seconds else 0.0
         news = sharing.advance(room=batch.room, speed=speed, idle=not batch.busy)
         # Earlier jobs stand in front, and so do earlier tasks among those that are begun now.
-        batch.append([job for place in news.given for job in unfinished[place][1]])
+        batch.append([job for place in news.tasks_to_begin for job in unfinished[place][1]])
         for attempt in news.attempts:
             self._run.add_attempt(attempt)
             self._machines[attempt.arm, attempt.task_id].take_over(attempt)
@@ -194,7 +215,7 @@ class Stream:
         There are none while an attempt is under way. A task on which nothing is left to do is counted as done.
         """
         missing: list[Job] = []
-        # If all attempts that the policy asks for are stored, it is asked again.
+        # If all attempts that the policy asks for are stored, the policy is asked again.
         while not missing and (moves := machine.next_moves()):
             earlier = tuple(machine.attempts)
             for move in moves:
@@ -206,14 +227,16 @@ class Stream:
         if not machine.busy:
             self._count_as_done(machine)
             if self._sharing:
-                self._sharing.finish(self._places[id(machine)])
+                self._sharing.finish(machine.place)
         return missing
 
     def _count_as_done(self, machine: _TaskMachine) -> None:
+        """Report one more finished task to the progress display."""
         self._n_solved += machine.solved
         self._stage.advance(1)
 
     def _finish(self, attempt: Attempt) -> list[Job]:
+        """Store a finished attempt, and return the jobs that follow from it."""
         self._run.add_attempt(attempt)
         assert self._sharing
         self._sharing.add(attempt)
@@ -224,6 +247,7 @@ class Stream:
         return self._next_jobs(machine)
 
     def _give_up(self, given_up: GivenUp) -> list[Job]:
+        """Warn that a job cannot be carried out, and end its task. No jobs follow."""
         job = given_up.job
         logger.warning("%s: %s. Nothing more is attempted on this task.", job.task.id, given_up.reason)
         machine = self._machines[job.arm, job.task.id]
@@ -231,6 +255,7 @@ class Stream:
         return self._next_jobs(machine)
 
     def _report_progress(self, batch: Batch, seconds: float) -> None:
+        """Show how many tasks are solved, the speed of decoding, and what is being tested and searched."""
         rate = self.counts.decoded_tokens / seconds
         searched = f", {batch.n_searched} searched" if batch.n_searched else ""
         self._stage.advance(0, f"{self._n_solved} solved, {rate:.0f} tokens/s, {batch.n_in_test} in test{searched}")

@@ -1,5 +1,11 @@
 """Decode requests in one batch: a request may come at any time, takes a row when one is free, and leaves it when it ends.
 
+    decoder = open_batch_decoder(model, budget_bytes=6 * 10**9, max_rows=32, max_row_tokens=600)
+    decoder.submit(Request(prompt, max_tokens=100))
+    while decoder.active or decoder.waiting:
+        for completion in decoder.step():
+            print(completion.ticket, completion.text)
+
 The tokens of a request depend on its own prompt, seed and settings. They do not depend on what shares the batch or on when the
 request came, except for the rounding that comes with the shape of the batch; the README beside this file says how far that holds
 on which backend. All work is done on the calling thread.
@@ -33,9 +39,9 @@ from mlx_selfdebug.sampling.stopping import Stopping
 from mlx_selfdebug.sampling.width import plan_decoding
 
 ROWS_CPU = 16
-"""On the CPU, the number of rows of a batch is a multiple of this, idle rows included, where its maximum width allows it.
+"""On the CPU, a batch has a multiple of 16 rows, idle rows included, if its maximum width allows it.
 
-With OpenBLAS's kernel, a step of 16 rows takes two thirds to four fifths of the time of a step of 12
+With OpenBLAS's kernel, a step of 16 rows takes two thirds to four fifths of the time of a step of 12 rows
 (``benchmarks/decode_step.py``). Below 12 rows OpenBLAS uses another kernel, whose sums differ in the last digit.
 """
 
@@ -72,6 +78,7 @@ class _Row:
     """A request and what was decoded for it so far."""
 
     ticket: int
+    """The number that ``submit`` has returned."""
     request: Request
     tokens: list[int] = field(default_factory=list)
     """The tokens that were decoded, without those that were given."""
@@ -81,8 +88,8 @@ class _Row:
     def guess(self, max_guesses: int, n_free: int) -> list[int]:
         """Return at most ``max_guesses`` tokens that may come next, and no more than ``max_tokens`` leaves room for.
 
-        ``n_free`` tokens can be guessed without making a step longer. More are guessed only at first, and after a guess that was
-        right for long enough: up to about twice as many as were right.
+        ``n_free`` tokens can be guessed without making a step longer, so these are always guessed. Beyond them, the first guess is
+        as long as allowed, and a later guess is about twice as long as the part of the last guess that was right.
         """
         request, room = self.request, self.request.max_tokens - len(self.tokens) - 1
         promising = max_guesses if self.n_right is None else max(n_free, 2 * self.n_right + 2)
@@ -91,7 +98,7 @@ class _Row:
 
 @dataclass(frozen=True, eq=False)
 class _Step:
-    """A step that is being computed."""
+    """A step that is being computed. MLX computes it in the background until its arrays are read."""
 
     rows: list[_Row | None]
     """The rows of the batch when the step began."""
@@ -196,7 +203,7 @@ class BatchDecoder:
     def log_likelihood(
         self, prompt: tuple[int, ...], reading: Reading, program: tuple[int, ...], breaks: Sequence[int] = ()
     ) -> float:
-        """Return the log-likelihood of ``program`` in nats, where ``reading`` is that of another program; see :class:`Reader`."""
+        """Return the log-likelihood of ``program`` in nats, given the reading of another program; see :class:`Reader`."""
         return self._reader.log_likelihood(prompt, reading, program, breaks)
 
     def step(self) -> list[Completion]:
@@ -230,12 +237,13 @@ class BatchDecoder:
     def _guessable_row(self) -> int | None:
         """Return the row whose next tokens may be guessed, or None. It is the only active row, if that is greedy."""
         active = [(i, row) for i, row in enumerate(self._rows) if row]
-        if not self._max_guesses or len(active) != 1 or not self._slots.take_runs:
+        if not self._max_guesses or len(active) != 1 or not self._slots.can_take_runs:
             return None
         i, row = active[0]
         return None if row.request.temperature else i
 
     def _guess(self, i: int) -> list[int]:
+        """Return a guess of the next tokens of row ``i``."""
         row = self._rows[i]
         return row.guess(self._max_guesses, self.min_rows - 1) if row else []
 
@@ -259,7 +267,7 @@ class BatchDecoder:
     def _take_run(
         self, i: int, tokens: npt.NDArray[np.int64], are_numbers: npt.NDArray[np.bool_], n_guessed: int
     ) -> list[Completion]:
-        """Add ``tokens`` to row ``i``, up to the one that ends it. All tokens but the last were guessed."""
+        """Add ``tokens`` to row ``i``, up to a token that ends the row. All tokens but the last were guessed."""
         row = self._rows[i]
         assert row is not None
         n_before, row.n_right = len(row.tokens), len(tokens) - 1
@@ -336,6 +344,7 @@ class BatchDecoder:
         return completions
 
     def _not_numbers(self, row: _Row) -> ModelError:
+        """Return the error for logits of ``row`` that are not finite."""
         position = len(row.tokens)
         return ModelError(f"{self._model.name} gave logits that are not numbers at position {position} of a completion")
 
@@ -356,10 +365,10 @@ class BatchDecoder:
         return [Completion(row.ticket, text, len(row.tokens), finish, tuple(row.tokens))]
 
     def _best_width(self) -> int:
-        """Return the number of rows that the batch should have for the work there is.
+        """Return the number of rows that the batch should have for the work there is, idle rows included.
 
-        It is rounded up to a multiple of the rows that a kernel computes together, but not above the limit, and is at least the
-        minimum.
+        It is rounded up to a multiple of the rows that a kernel computes together, unless that would exceed the limit. It is never
+        less than ``min_rows``.
         """
         n_rows = max(self.active, min(self._limit, self.active + self.waiting))
         rounded = -(-n_rows // self._multiple) * self._multiple
@@ -371,6 +380,7 @@ class BatchDecoder:
         return best > width or (best < width and (best <= 3 * width // 4 or best == self.min_rows))
 
     def _resize(self) -> None:
+        """Give the batch its best width, and move the active rows to its beginning."""
         if not self._should_resize():
             return
         width = self._best_width()

@@ -1,6 +1,7 @@
-"""Define what the loop needs from a model and its decoder, so that tests can replace a real model by a scripted one.
+"""Define what the repair loop needs from a model and its decoder, so that tests can replace a real model by a scripted one.
 
-:func:`open_decoder` opens the decoder of either, and :func:`complete` decodes a list of requests with it.
+:func:`open_decoder` opens the decoder of a real or a scripted model, and :func:`complete` decodes a list of requests with it. This
+module does not need MLX.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ class Decoder(Protocol):
     def read(self, prompt: tuple[int, ...], program: tuple[int, ...], breaks: Sequence[int] = ()) -> Reading:
         """Read ``program`` as the completion of ``prompt``.
 
-        Both are token ids, and ``breaks`` are like those of a request. Raises UnreadableError if one of the two is empty, or if
-        together they do not fit the model's context.
+        Both are token ids. For ``breaks`` see :class:`Request`. Raises UnreadableError if one of the two is empty, or if together
+        they do not fit the model's context.
         """
 
     def log_likelihood(
@@ -96,7 +97,7 @@ class Decoder(Protocol):
 
 
 class LanguageModel(Protocol):
-    """What the loop needs from a language model, real or scripted."""
+    """What the repair loop needs from a language model, real or scripted."""
 
     @property
     def name(self) -> str:
@@ -115,7 +116,7 @@ class LanguageModel(Protocol):
         """The ids that end a completion."""
 
     def render(self, messages: list[dict[str, str]], *, reply_prefix: str = "") -> list[int]:
-        """Return the token ids of a chat up to where the model's reply begins, followed by those of ``reply_prefix``."""
+        """Return the token ids of a chat up to where the model's reply begins, followed by the ids of ``reply_prefix``."""
 
     def spans(self, text: str) -> tuple[list[int], list[int]]:
         """Return the token ids of ``text``, and the index of each token's first character, followed by the length of ``text``."""
@@ -136,7 +137,7 @@ class DecodesItself(Protocol):
 
 
 class DecodableModel(Protocol):
-    """What decoding and reading need from an MLX model. :class:`mlx_selfdebug.models.load.Model` documents the members."""
+    """What decoding and reading need from a real model. :class:`mlx_selfdebug.models.load.Model` documents the methods."""
 
     name: str
     network: Any

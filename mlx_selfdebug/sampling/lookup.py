@@ -27,24 +27,24 @@ def guess(tokens: Sequence[int], max_guesses: int, other: Sequence[int] = ()) ->
     agrees with as many of them as possible, or the last such place if there are several. If the last token occurs nowhere else,
     the guess is empty.
     """
-    known = np.array([*other, _SEPARATOR, *tokens] if other else tokens, np.int64)
-    places = np.flatnonzero(known[:-1] == known[-1])
+    text = np.array([*other, _SEPARATOR, *tokens] if other else tokens, np.int64)
+    places = np.flatnonzero(text[:-1] == text[-1])
     if not places.size or max_guesses < 1:
         return []
-    start = int(_longest_matches(known, places)[-1]) + 1
-    # If the guess reaches the end of the known tokens, it goes on from its own start: a text that repeats itself keeps repeating.
-    guessed: list[int] = known[start + np.arange(max_guesses) % (known.size - start)].tolist()
+    start = int(_longest_matches(text, places)[-1]) + 1
+    # If the guess reaches the end of the text, it goes on from its own start: a text that repeats itself keeps repeating.
+    guessed: list[int] = text[start + np.arange(max_guesses) % (text.size - start)].tolist()
     return guessed[: guessed.index(_SEPARATOR)] if _SEPARATOR in guessed else guessed
 
 
-def _longest_matches(known: npt.NDArray[np.int64], places: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """Return the places at which the longest matches with the last tokens of ``known`` end, in ascending order.
+def _longest_matches(text: npt.NDArray[np.int64], places: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Return the places at which the longest matches with the last tokens of ``text`` end, in ascending order.
 
     ``places`` are the places that match the last token.
     """
     for distance in range(1, MAX_COMPARED):
         candidates = places[places >= distance]
-        matching = candidates[known[candidates - distance] == known[-1 - distance]]
+        matching = candidates[text[candidates - distance] == text[-1 - distance]]
         if not matching.size:
             break
         places = matching

@@ -1,15 +1,18 @@
 """Compute each prompt once: keep its cache up to each of its breaks for other prompts that begin in the same way.
 
-A break is a position up to which other prompts may be the same. The least recently used caches are dropped first.
+A break is a position up to which other prompts may be the same. Tokens are computed in pieces that end at the breaks, and the cache
+after each piece is kept. The least recently used caches are dropped first:
 
-Where tokens are cut into pieces depends only on the tokens and their breaks, never on what is kept. Each attempt is therefore
-computed in the same pieces, and with the same numbers, whatever ran before it. The last token of a request is left to the decode
-batch.
+    prefixes.caches((1, 2, 3, 4, 5), breaks=[2])    # computes 1 2 and then 3 4; the last token is left to the decode batch
+    prefixes.caches((1, 2, 7, 8), breaks=[2])       # takes over 1 2, and computes 7
+
+The pieces depend only on the tokens and their breaks, never on what is kept. Each attempt is therefore computed in the same pieces,
+and with the same numbers, whatever ran before it.
 
 A fork continues from the middle of a program that was read. The keys and values of a position do not depend on what comes after
 it, so the fork takes over the keys and values of its beginning from the reading of the whole program. This is impossible for a
 recurrent state, which exists only for the end of what was computed. With such a network, the beginnings that the forks need are
-computed, each on top of the one before.
+computed anew, each on top of the one before.
 """
 
 from __future__ import annotations
@@ -26,18 +29,22 @@ from mlx_selfdebug.models.attention import quick_attention
 from mlx_selfdebug.sampling.request import Request
 
 Tokens = tuple[int, ...]
+"""Token ids."""
 LayerCache = Any
 """mlx-lm's cache of one layer: a ``KVCache``, or an ``ArraysCache`` for a recurrent state."""
 Forward = Callable[..., object]
 """A function that takes ids of shape (1, length) and, as ``cache``, the caches to add to, one per layer."""
-_Key = tuple[Tokens, Tokens]
-"""The tokens, and the positions where their pieces end. The same tokens in other pieces give other numbers in the last digits."""
+_Key = tuple[Tokens, tuple[int, ...]]
+"""Tokens, and the positions where their pieces end. The same tokens in other pieces give other numbers in the last digits."""
 
 
 class Prefixes:
     """The caches of prompts and programs, computed when they are first needed and then kept.
 
-    At most ``chunk`` tokens are computed at a time. Of the caches, at most ``max_bytes`` are kept, but always the latest.
+    Args:
+        network: the network that computes them.
+        chunk: the maximum number of tokens that are computed at a time.
+        max_bytes: the maximum number of bytes of caches that are kept. The latest cache is kept in any case.
     """
 
     def __init__(self, network: nn.Module, chunk: int, max_bytes: int) -> None:
@@ -47,14 +54,16 @@ class Prefixes:
         self._chunk = chunk
         self._max_bytes = max_bytes
         self._kept: OrderedDict[_Key, list[LayerCache]] = OrderedDict()
+        """The caches of all layers, the ones that were used last at the end."""
         self._bytes = 0
+        """The bytes of the caches that are kept."""
         self._is_recurrent = any(isinstance(cache, ArraysCache) for cache in self._new())
 
     def for_request(self, request: Request) -> list[LayerCache]:
         """Return caches that hold at least all tokens of ``request`` but the last one. They must not be written to."""
         breaks = set(request.breaks)
         if request.given:
-            breaks.add(len(request.prompt) - 1)  # A reading of the prompt is cut there too.
+            breaks.add(len(request.prompt) - 1)  # The reading of a program is cut there too (``Reader``).
         if request.read and not self._is_recurrent:
             return self.whole(request.read, breaks)
         if request.read:
@@ -89,7 +98,7 @@ class Prefixes:
     def _up_to(
         self, last: int, tokens: Tokens, breaks: Iterable[int], forward: Forward | None = None
     ) -> list[LayerCache]:
-        """Return the caches of ``tokens[:last]``, which are cut at the breaks. ``forward`` is that of :meth:`whole`."""
+        """Return the caches of ``tokens[:last]``, which are cut at the breaks. For ``forward`` see :meth:`whole`."""
         ends = [end for end in sorted({*breaks, last}) if 0 < end <= last]
         n_kept, caches = self._longest_kept(tokens, ends[:-1] if forward else ends)
         start = ends[n_kept - 1] if n_kept else 0
@@ -124,6 +133,7 @@ class Prefixes:
         return caches
 
     def _keep(self, key: _Key, caches: list[LayerCache]) -> None:
+        """Keep ``caches``, and drop as many of the least recently used ones as it takes to stay within ``max_bytes``."""
         self._bytes -= _bytes(self._kept.pop(key, []))
         self._kept[key] = caches
         self._bytes += _bytes(caches)
@@ -161,4 +171,5 @@ def _trim(cache: LayerCache) -> None:
 
 
 def _bytes(caches: list[LayerCache]) -> int:
+    """Return the number of bytes of the caches of all layers."""
     return sum(int(cache.nbytes) for cache in caches)

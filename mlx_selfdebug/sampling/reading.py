@@ -53,6 +53,7 @@ class Reading:
     n_prompt: int
     """The number of tokens of the prompt."""
     _likelihoods: _Likelihoods = field(repr=False)
+    """Computes the likelihood of any other token."""
 
     def __len__(self) -> int:
         return int(self.ids.size)
@@ -69,8 +70,8 @@ class Reading:
     def log_likelihood_of(self, places: Sequence[int], ids: Sequence[int]) -> Floats:
         """Return the log-likelihood in nats of token ``ids[i]`` at place ``places[i]`` of the program, for each i.
 
-        It is that of the token after the prompt and the program's tokens before the place. Places count from 0. Place n, after the
-        last token, is the end of the program. The result has shape (len(places),).
+        The token follows the prompt and the program's tokens before the place. Places count from 0. Place n, after the last token,
+        is the end of the program. The result has shape (len(places),).
         """
         return self._likelihoods.log_likelihood_of(np.asarray(places, np.int64), np.asarray(ids, np.int64))
 
@@ -78,7 +79,8 @@ class Reading:
 class _Likelihoods(Protocol):
     """The source of the likelihoods of arbitrary tokens."""
 
-    def log_likelihood_of(self, places: Ids, ids: Ids) -> Floats: ...
+    def log_likelihood_of(self, places: Ids, ids: Ids) -> Floats:
+        """Return the log-likelihood in nats of each of ``ids`` at the place of the same index; see :class:`Reading`."""
 
 
 def indifferent_reading(program: Sequence[int], n_prompt: int = 0, nats: float = -1.0, *, n_others: int = 1) -> Reading:
@@ -93,7 +95,7 @@ def indifferent_reading(program: Sequence[int], n_prompt: int = 0, nats: float =
         n_others: the number of other tokens at each place, 0 or 1.
     """
     n, ids = len(program), np.asarray(program, np.int64)
-    # Any id serves as the other token if it is not the program's own.
+    # Any id serves as the other token if it is not the program's own. In ScriptedModel, these ids spell "x" and "y".
     others = np.where(ids == 120, 121, 120)[:, None][:, :n_others]
     others_log_likelihood = np.full((n, n_others), nats, np.float32)
     return Reading(ids, np.full(n, nats, np.float32), others, others_log_likelihood, n_prompt, _Indifferent(nats))
@@ -101,6 +103,8 @@ def indifferent_reading(program: Sequence[int], n_prompt: int = 0, nats: float =
 
 @dataclass(frozen=True)
 class _Indifferent:
+    """Likelihoods that are the same for every token at every place."""
+
     nats: float
 
     def log_likelihood_of(self, places: Ids, ids: Ids) -> Floats:  # noqa: ARG002
@@ -110,14 +114,17 @@ class _Indifferent:
 class _States:
     """The hidden states of a reading, from which the likelihood of any token is computed.
 
-    ``states`` has shape (n + 1, size). They are logits instead if the network's parts are not known. ``log_total`` holds the
-    logarithm of the sum of the exponentiated logits of each place.
+    Args:
+        parts: the network's trunk and head, or None if they are not known.
+        states: the hidden states, of shape (n + 1, size). Without ``parts`` they are the logits, of shape (n + 1, vocabulary).
+        log_total: the logarithm of the sum of the exponentiated logits of each place, of shape (n + 1,).
     """
 
     def __init__(self, parts: Parts | None, states: mx.array, log_total: Floats) -> None:
         self._parts, self._states, self._log_total = parts, states, log_total
 
     def log_likelihood_of(self, places: Ids, ids: Ids) -> Floats:
+        """Return the log-likelihoods, with one dot product for each token."""
         if not places.size:
             return np.zeros(0, np.float32)
         states = self._states[mx.array(places)].astype(mx.float32)
@@ -206,9 +213,11 @@ class Reader:
         return {*breaks, len(prompt) - 1} - {0}
 
     def _head(self, states: mx.array) -> mx.array:
+        """Return the logits of hidden states. If the network's parts are not known, the states are logits already."""
         return states if self._parts is None else self._parts.head(states)
 
     def _reading(self, states: mx.array, program: tuple[int, ...], n_others: int, n_prompt: int) -> Reading:
+        """Return the reading of ``program``, where ``states`` predict its tokens and what would follow them."""
         # The last row, after the program's end, is only needed for its log_total. Its own token may be any.
         n, own = len(program), np.asarray([*program, program[-1]], np.int64)
         distributions = [
@@ -239,7 +248,7 @@ class _Distributions(NamedTuple):
     others: Ids
     """The ids of the likeliest other tokens, of shape (rows, k)."""
     others_logits: Floats
-    """The logits of these tokens, of shape (rows, k)."""
+    """The logits of ``others``, of shape (rows, k)."""
     log_total: Floats
     """The logarithm of the sum of the exponentiated logits, of shape (rows,)."""
 

@@ -80,7 +80,7 @@ class Sampler:
         weights = weights * (weights >= self._min_weight)
         edges = mx.cumsum(weights, axis=-1)
         # The token drawn is the first whose edge is strictly above u * total. There is such a token, because u < 1. Its weight is
-        # not 0, because its edge is above that of the token before it.
+        # not 0, because its edge is above the edge of the token before it.
         above = edges > self._uniform(positions)[:, None] * edges[:, -1:]
         return mx.argmax(above, axis=-1)
 
@@ -90,6 +90,7 @@ class Sampler:
         return mx.vmap(lambda key: mx.random.uniform(key=key))(keys)
 
     def _copy_to_device(self) -> None:
+        """Copy the settings of all rows to the device, and note which of them differ between the rows."""
         self._is_on_device = True
         is_random = self._temperature > 0
         self._all_greedy = not is_random.any()

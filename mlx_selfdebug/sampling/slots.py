@@ -4,9 +4,14 @@ The keys and values of a row are stored at its own positions, from 0 on. A row m
 copied, and what a row computes does not depend on the lengths of the others. Layers with a recurrent state (mlx-lm's
 ``ArraysCache``) keep one state per row.
 
-A step may also take several consecutive tokens of a single row, which is called a run. They are computed as if each were
-the one token of a row of its own, but they all look at the keys of that row. Any of these tokens can be undone by not making the
-row longer, because nothing looks at the positions after the end of a row.
+    slots.load(2, caches_of_prompt, length)                  # row 2 is taken
+    slots.begin_step()                                       # a step takes one token of every row
+    network(tokens[:, None], cache=slots.layers)
+    slots.end_step([2])
+
+A step may also take several consecutive tokens of a single row. This is called a run. The network computes each of these tokens as
+if it were the only token of another row, but all of them look at the keys of the single row. A token of a run is undone by not
+making the row longer, because nothing looks at the positions after the end of a row.
 """
 
 from __future__ import annotations
@@ -23,12 +28,12 @@ from mlx_lm.models.cache import ArraysCache, KVCache, RotatingKVCache, make_prom
 from mlx_selfdebug.errors import ModelError
 
 EXTENT_STEP = 32
-"""Attention looks at lengths that are rounded up to a multiple of this number.
+"""Attention looks at a number of positions that is a multiple of this one.
 
-So it has few different shapes, and the order of its sums does not depend on the longest row.
+So few different shapes occur, and the order in which attention adds up does not depend on the longest row.
 """
 CAPACITY_STEP = 256
-"""The arrays have room for a multiple of this number of tokens in each row."""
+"""The arrays have room for a number of tokens in each row that is a multiple of this one."""
 
 
 class Slots:
@@ -61,14 +66,14 @@ class Slots:
         return [array for layer in self.layers for array in _arrays(layer)]
 
     @property
-    def take_runs(self) -> bool:
-        """Whether a row can take several tokens in a step. It cannot with a recurrent state, in which tokens cannot be undone."""
+    def can_take_runs(self) -> bool:
+        """Whether a row can take several tokens in a step. It cannot if a layer has a recurrent state, which cannot be undone."""
         return all(isinstance(layer, _RowKeys) for layer in self.layers)
 
     def load(self, row: int, prefix: Sequence[Any], length: int) -> None:
         """Fill ``row`` with the first ``length`` tokens of ``prefix``, which holds mlx-lm's cache of one row for each layer.
 
-        The states of recurrent layers are copied as a whole.
+        The states of recurrent layers are copied as a whole, so they must be those after ``length`` tokens.
         """
         self._positions.lengths[row] = length
         self._positions.make_room(length + 1)
@@ -88,16 +93,17 @@ class Slots:
         self._positions.begin_step()
 
     def end_step(self, rows: Sequence[int]) -> None:
-        """Make the given rows one token longer.
+        """Make the given rows one token longer. All other rows are idle.
 
-        The step also wrote to the first position of every idle row, which is never read.
+        The step has written to the first position of each idle row as well, but this position is never read.
         """
         self._positions.lengths[list(rows)] += 1
 
     def begin_run(self, row: int, n_tokens: int, n_idle: int) -> None:
         """Begin a step that takes ``n_tokens`` tokens of ``row``, and after them ``n_idle`` tokens whose output is not used.
 
-        Raises ValueError if there are such tokens but no other row to which they could be written.
+        The idle tokens give the step a shape for which the kernels are fast. They are written to another row. Raises ValueError if
+        there are idle tokens, but no other row.
         """
         if n_idle and self.width == 1:
             raise ValueError("with a single row, there is no place for tokens whose output is not used")
@@ -138,14 +144,17 @@ class _Positions:
         self._additive_mask = additive_mask
 
     def make_room(self, n_tokens: int) -> None:
+        """Raise the capacity to at least ``n_tokens``. The arrays grow when they are used next."""
         if n_tokens > self.capacity:
             self.capacity = -(-n_tokens // CAPACITY_STEP) * CAPACITY_STEP
 
     def begin_step(self) -> None:
+        """Place one token of each row at the end of the row."""
         self._begin(np.arange(self.lengths.size), self.lengths)
         self.run_row = None
 
     def begin_run(self, row: int, n_tokens: int, n_idle: int) -> None:
+        """Place ``n_tokens`` tokens at the end of ``row``, and ``n_idle`` tokens where nothing reads them."""
         rows, offset = np.full(n_tokens + n_idle, row), np.zeros(n_tokens + n_idle, np.int32)
         offset[:n_tokens] = self.lengths[row] + np.arange(n_tokens)
         # Tokens whose output is not used are written to the first position of another row, which is idle.
@@ -161,6 +170,7 @@ class _Positions:
         self.rows, self.offset = mx.array(rows), mx.array(offset)
 
     def keep(self, rows: Sequence[int], width: int) -> None:
+        """Make these rows, in this order, the first of ``width`` rows. The other rows become idle."""
         lengths = np.zeros(width, np.int32)
         lengths[: len(rows)] = self.lengths[list(rows)]
         self.lengths = lengths
@@ -193,6 +203,7 @@ class _RowKeys:
         return self._positions.offset
 
     def make_mask(self, _n: int, *, return_array: bool = False, window_size: int | None = None) -> mx.array:  # noqa: ARG002
+        """Return the attention mask of the step, for a sliding window of ``window_size`` tokens if that is given."""
         return self._positions.mask(window_size)
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
@@ -237,18 +248,21 @@ class _RowKeys:
         return self.keys, self.values
 
     def _empty(self, like: mx.array) -> mx.array:
+        """Return zeros for all rows, with the heads, the head size and the dtype of ``like``."""
         _, heads, _, size = like.shape
         return mx.zeros((self._positions.lengths.size, heads, self._positions.capacity, size), like.dtype)
 
 
 def _load_state(layer: ArraysCache, row: int, prefix: ArraysCache, width: int) -> None:
-    """Copy the recurrent state in ``prefix``, which holds a single row, to ``row`` of ``layer``, which has ``width`` rows."""
+    """Copy the recurrent state in ``prefix``, which holds a single row, to ``row`` of ``layer``, which has ``width`` rows.
+
+    A prefix without tokens has no state. The network begins with zeros then.
+    """
     for i, array in enumerate(prefix.cache):
-        if array is None:
-            continue
-        if layer.cache[i] is None:
+        if layer.cache[i] is None and array is not None:
             layer.cache[i] = mx.zeros((width, *array.shape[1:]), array.dtype)
-        layer.cache[i][row] = array[0]
+        if layer.cache[i] is not None:
+            layer.cache[i][row] = 0 if array is None else array[0]
 
 
 def _arrays(layer: Any) -> list[mx.array]:

@@ -102,15 +102,19 @@ class _Sizes:
     state_bytes: int
     """The bytes of the recurrent states of one row, in all layers together."""
     vocabulary: int
+    """The number of tokens in the vocabulary."""
     widest: int
     """The largest number of outputs of a linear layer."""
     hidden: int
+    """The size of a hidden state."""
     heads: int
+    """The number of attention heads."""
 
     @classmethod
     def of(cls, network: nn.Module) -> _Sizes:
+        """Return the sizes of ``network``, without computing anything."""
         caches = make_prompt_cache(network)
-        # Only the shapes of what the network returns are looked at, so nothing is computed.
+        # MLX is lazy: only the shapes of the logits and of the caches are looked at, so they are never computed.
         logits = network(mx.zeros((1, 1), mx.int32), cache=caches)
         token_bytes = state_bytes = 0
         for cache in caches:
@@ -139,10 +143,10 @@ class _Sizes:
     def chunk_bytes(self, chunk: int, max_row_tokens: int) -> int:
         """Return the bytes that activations take in a prefill of ``chunk`` tokens at the end of a context of ``max_row_tokens``.
 
-        Activations are float32, and only those of one layer at a time are in memory. Each token is counted with four of the widest
+        Activations are float32, and only one layer's are in memory at a time. Each token is counted with four of the widest
         activations, twelve of the hidden size, and three scores per head and token of the context.
         """
-        # The cap leaves out the head, whose width is the vocabulary: a prefill does not compute it.
+        # The head is often the widest layer, but a prefill does not compute it. Usual other layers are narrower than the cap.
         widest = min(self.widest, 16 * self.hidden)
         return 4 * chunk * (4 * widest + 12 * self.hidden + 3 * self.heads * max_row_tokens)
 

@@ -32,16 +32,19 @@ COPIED_KEYS = (
 def branch(source: StoredRun, path: str | Path, config: Config) -> None:
     """Make a run at ``path`` with the collected attempts and held-back tasks of ``source``, and with pairs made by ``config``.
 
-    The run is made whole or not at all. Raises ConfigError if ``config`` differs from the source's configuration in more than the
-    seed and the settings of training, UsageError if the source has not collected to the end, and StoreError if ``path`` exists and
-    is not an empty folder, or cannot be written.
+    The run is made whole or not at all.
+
+    Raises:
+        ConfigError: ``config`` differs from the source's configuration in more than the seed and the settings of training.
+        UsageError: the source has not collected to the end.
+        StoreError: ``path`` exists and is not an empty folder, or it cannot be written.
     """
     target = Path(path).absolute()
     _require_branchable(source, target, config)
     pairs = _pairs(source, config)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with making_folder(target) as made, Run(made, config) as run:
+        with making_folder(target) as folder, Run(folder, config) as run:
             _fill(run, source, pairs)
     except OSError as error:
         raise StoreError(

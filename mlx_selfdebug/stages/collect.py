@@ -1,4 +1,10 @@
-"""Run the stage ``collect``: draft on the training tasks, test, repair failed drafts, put bugs into right ones, and make pairs."""
+"""Run the stage ``collect``: make the pairs of failed and right code on which an adapter is trained.
+
+1. The checks of the training tasks are audited, and tasks with weak checks are left out (``auditing/``).
+2. The model drafts, and its failed drafts are searched, forked and repaired (``repair/stream.py``).
+3. Bugs are put into right programs (``repair/planting.py``).
+4. Some tasks are held back, and pairs are made from the attempts and bugs on all others (``training/mix.py``).
+"""
 
 from __future__ import annotations
 
@@ -52,11 +58,12 @@ def collect(
 
     Afterwards bugs are put into right programs, and pairs are made from attempts and bugs. Tasks whose checks catch less than
     ``collect.weak_share`` of the mutants of their reference are left out before anything is drafted. The call continues where an
-    earlier one stopped.
+    earlier one stopped. Attempts that are finished stay stored, even if an error is raised.
 
-    Raises ConfigError if the run was begun with another model or other tasks, TaskError if all tasks are left out, and SandboxError
-    if tests cannot be run, or if they cannot be fully confined and ``allow_weak_sandbox`` is false. Attempts that are finished stay
-    stored in any case.
+    Raises:
+        ConfigError: the run was begun with another model or other tasks.
+        TaskError: all tasks are left out.
+        SandboxError: tests cannot be run, or cannot be fully confined while ``allow_weak_sandbox`` is false.
     """
     progress = ProgressFile(run.path, progress)
     config = run.config.collect

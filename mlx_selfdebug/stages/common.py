@@ -1,4 +1,4 @@
-"""Do what stages have in common: measure their time and memory, derive their decoding settings, record the isolation."""
+"""Do what all stages have in common: measure their time and memory, derive their decoding settings, and record the isolation."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ WORKER_BYTES = 60 * 10**6
 
 @contextmanager
 def measured(run: Run, name: str, budget_gb: float) -> Iterator[Spent]:
-    """Record the machine, time and memory of the stage ``name`` with the run, whether the block ends well or with an error.
+    """Record with the run the machine on which the block runs as stage ``name``, and the time and memory that it takes.
 
-    The block may add the seconds of each kind of work to the yielded value, and these are recorded as well. A warning is logged if
-    the stage took more than ``budget_gb`` gigabytes (10^9 bytes) after all.
+    They are recorded even if the block raises an error. The block may add the seconds of each kind of work to the yielded value,
+    and these are recorded as well. A warning is logged if the stage took more than ``budget_gb`` gigabytes (10^9 bytes).
     """
     run.remember(Family.MACHINE.key(name), {"versions": versions(), "hardware": hardware()})
     done = False
@@ -48,8 +48,8 @@ def measured(run: Run, name: str, budget_gb: float) -> Iterator[Spent]:
 
 
 def decoding_of(stage_config: DecodingConfig, config: Config) -> Decoding:
-    """Return how a stage decodes: by its settings and within the budget of inference, with memory reserved for its tests."""
-    # This allows for one program at its memory limit. If more of them reach it, the batch gets narrower for a while.
+    """Return how a stage decodes: by ``stage_config``, within the budget of inference, and with memory reserved for its tests."""
+    # This allows for one program at its memory limit. If more programs reach it at once, the batch gets narrower for a while.
     reserved_bytes = config.sandbox.workers * WORKER_BYTES + config.sandbox.memory_mb * 10**6
     return Decoding(
         stage_config.temperature,

@@ -1,9 +1,11 @@
 """Estimate the memory and time of a run's stages before the whole model is loaded.
 
-The memory of decoding follows from the shapes of weights and caches. The memory of training follows from steps with a few of the
-model's layers (``training/probe.py``). Times follow from the speed of the model's first layers, which is measured here, and from
-the amount that a stage computes. That amount is a guess: how many completions there will be, and how long they are, is taken from
-the default model on the starter tasks. So the memory can be relied on, while the time only tells minutes from hours.
+The memory of decoding follows from the shapes of weights and caches. The memory of training is measured by steps with a few of the
+model's layers (``training/probe.py``).
+
+A time is the product of two figures. The speed of the model is measured here, with its first layers. The number of tokens that a
+stage computes is a guess: it assumes as many completions, and as long ones, as the default model made on the starter tasks. So the
+memory can be relied on, while the time only tells minutes from hours.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from mlx_selfdebug.values.task import Task
 PAIR_TOKENS, PAIR_SUPERVISED = 320, 80
 """The number of tokens of a usual pair, and how many of them are supervised."""
 UNSOLVED_SHARE = {"collect": 0.15, "evaluate": 0.4}
-"""The share of tasks that come to a repair, per stage."""
+"""The share of tasks that are still unsolved when a stage comes to its repairs."""
 FIXED_BY_EDIT_SHARE = 0.4
 """The share of failed programs for which a search finds an edit that passes, so that nothing is decoded."""
 PUBLISHED_BUGS = 164
@@ -62,7 +64,7 @@ class StageEstimate:
     budget_bytes: int
     """The memory budget of the stage."""
     wall_s: float | None
-    """About how many seconds the stage takes; None if it does not fit its budget."""
+    """The seconds that the stage takes, roughly; None if it does not fit its budget."""
     hint: str = ""
     """What to change if the stage does not fit its budget."""
 
@@ -111,12 +113,13 @@ def _estimate_decoding(model: Model, config: Config, stage: str) -> StageEstimat
     except BudgetError as error:
         return StageEstimate(stage, error.needed_bytes, decoding.budget_bytes, None, error.hint or "")
     drafts, repairs = _count_attempts(stage_config, tasks)
-    models = 2 if stage == "evaluate" else 1
-    prompt_tokens = sum(asking.prompt_lengths) * models + repairs * (max(asking.prompt_lengths) + COMPLETION_TOKENS)
+    # The base and the adapter each read the prompts of an evaluation. A repair's prompt also shows the failed code.
+    n_models = 2 if stage == "evaluate" else 1
+    repair_prompt_tokens = max(asking.prompt_lengths) + COMPLETION_TOKENS
+    prompt_tokens = sum(asking.prompt_lengths) * n_models + repairs * repair_prompt_tokens
     completion_tokens = (drafts + repairs) * min(COMPLETION_TOKENS, stage_config.max_tokens)
     width = max(1, min(plan.width, drafts))
-    token_s, step_s = _speed(model, width)
-    wall_s = prompt_tokens * token_s + completion_tokens / (width * BUSY_SHARE) * step_s
+    wall_s = _decoding_s(model, prompt_tokens, completion_tokens, width)
     return StageEstimate(stage, plan.predicted_bytes, decoding.budget_bytes, wall_s)
 
 
@@ -140,14 +143,9 @@ def _estimate_rewards(model: Model, config: Config) -> StageEstimate:
     tasks = load_tasks(config.collect.tasks).spread(config.collect.limit)
     decoding = rollout_decoding(config)
     asking = Asking(model, tasks, decoding, config.seed, "rewards")
-    max_prompt = max_prompt_tokens(train, model)
-    draft_share = train.reward_draft_share / (sum(shares(train).values()) or 1.0)
-    # A repair prompt also shows failed code and its facts.
-    shown = (1 - draft_share) * (COMPLETION_TOKENS + FACTS_TOKENS / 2)
-    usual_prompt = sum(asking.prompt_lengths) / len(tasks) + shown
-    lengths = [round(min(usual_prompt, max_prompt))] * train.reward_prompts
-    work = GroupWorkload.of_steps(lengths, train, COMPLETION_TOKENS)
-    work = replace(work, prompt=min(max(asking.prompt_lengths) + decoding.max_tokens + FACTS_TOKENS, max_prompt))
+    usual_prompt = _usual_reward_prompt(train, asking.prompt_lengths)
+    longest_prompt = max(asking.prompt_lengths) + decoding.max_tokens + FACTS_TOKENS
+    work = _reward_workload(train, usual_prompt, longest_prompt, max_prompt_tokens(train, model))
     planner = _with_watcher(training_planner(model, for_planning(train)))
     n_completions = train.reward_prompts * train.reward_group_size
     try:
@@ -157,11 +155,25 @@ def _estimate_rewards(model: Model, config: Config) -> StageEstimate:
     except BudgetError as error:
         return StageEstimate("rewards", error.needed_bytes, budget_bytes, None, error.hint or "")
     width = max(1, min(decoding_plan.width, n_completions))
-    token_s, step_s = _speed(model, width)
     completion_tokens = n_completions * min(COMPLETION_TOKENS, train.reward_max_tokens)
-    rollouts_s = train.reward_prompts * usual_prompt * token_s + completion_tokens / (width * BUSY_SHARE) * step_s
+    rollouts_s = _decoding_s(model, train.reward_prompts * usual_prompt, completion_tokens, width)
     peak_bytes = max(plan.peak_bytes, decoding_plan.predicted_bytes)
     return StageEstimate("rewards", peak_bytes, budget_bytes, plan.wall_s + train.reward_steps * rollouts_s)
+
+
+def _usual_reward_prompt(config: TrainConfig, draft_lengths: Sequence[int]) -> float:
+    """Return the mean number of tokens of the prompts of reward steps, given the lengths of the tasks' draft prompts."""
+    draft_share = config.reward_draft_share / (sum(shares(config).values()) or 1.0)
+    # All other prompts are those of repairs, which also show failed code and its facts.
+    shown = COMPLETION_TOKENS + FACTS_TOKENS / 2
+    return sum(draft_lengths) / len(draft_lengths) + (1 - draft_share) * shown
+
+
+def _reward_workload(config: TrainConfig, usual_prompt: float, longest_prompt: int, max_prompt: int) -> GroupWorkload:
+    """Return what all reward steps compute. The first two lengths are cut to ``max_prompt``, since longer prompts are left out."""
+    lengths = [round(min(usual_prompt, max_prompt))] * config.reward_prompts
+    work = GroupWorkload.of_steps(lengths, config, COMPLETION_TOKENS)
+    return replace(work, prompt=min(longest_prompt, max_prompt))
 
 
 def _plan_decoding(model: Model, decoding: Decoding, max_rows: int, max_row_tokens: int) -> DecodingPlan:
@@ -178,7 +190,7 @@ def _plan_decoding(model: Model, decoding: Decoding, max_rows: int, max_row_toke
 
 
 def _with_watcher(planner: Planner) -> Planner:
-    """Return ``planner`` with the process counted in that watches a training which the command line begins."""
+    """Return ``planner`` with the memory of one more process: the one by which the command line watches a training."""
     return replace(planner, fixed_bytes=planner.fixed_bytes + WATCHER_BYTES)
 
 
@@ -221,6 +233,13 @@ def _count_bugs(config: EvalConfig, tasks: Sequence[Task]) -> int:
     return min(n, config.bugs_limit) if config.bugs_limit else n
 
 
+def _decoding_s(model: Model, prompt_tokens: float, completion_tokens: float, width: int) -> float:
+    """Return the seconds that it takes to compute prompts and to decode completions in a batch of ``width`` rows."""
+    token_s, step_s = _speed(model, width)
+    n_steps = completion_tokens / (width * BUSY_SHARE)
+    return prompt_tokens * token_s + n_steps * step_s
+
+
 def _speed(model: Model, width: int) -> tuple[float, float]:
     """Return the seconds that the whole model takes per token of a prompt, and per decode step of ``width`` rows.
 
@@ -236,20 +255,24 @@ def _speed(model: Model, width: int) -> tuple[float, float]:
             times[layers] = _probe_decoding(replace(model, network=thin), width)
     del thin
     mx.clear_cache()
-    # How many times the difference of the two measurements has to be added to the first. If there is only one measurement, few is
-    # the total and this is 0.
-    factor = (total - few) / max(1, more - few)
-    token_s, step_s = (a + factor * max(0.0, b - a) for a, b in zip(times[few], times[more], strict=True))
+    # If the model has only few layers, there is a single measurement, and nothing is added to it.
+    n_differences = (total - few) / max(1, more - few)
+    token_s, step_s = (
+        with_few + n_differences * max(0.0, with_more - with_few)
+        for with_few, with_more in zip(times[few], times[more], strict=True)
+    )
     return token_s, step_s
 
 
 def _probe_decoding(model: Model, width: int) -> tuple[float, float]:
     """Measure the seconds per token of a prompt and per decode step of ``width`` rows, with the layers that ``model`` has."""
     decoder = BatchDecoder(model, width, chunk=PROBED_PROMPT)
+    # Two different prompts, because the second of two equal ones would not be computed.
     for token in (1, 2):
         decoder.submit(Request((token,) * PROBED_PROMPT, max_tokens=1))
         decoder.step()
     token_s = decoder.counts.prefill_s / decoder.counts.prefilled_tokens
+    # One token more than is timed, because the first step also gives the rows to the requests. What the tokens are does not matter.
     for row in range(width):
         decoder.submit(Request((3 + row % 9, 4), max_tokens=PROBED_STEPS + 1, temperature=0.8, min_p=0.05, seed=row))
     decoder.step()

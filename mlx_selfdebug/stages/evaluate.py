@@ -1,6 +1,8 @@
 """Run the stage ``evaluate``: compare base and adapter, arm by arm and at equal tokens, on the same held-out tasks and on bugs.
 
-Models are shown the results of public checks only, and hidden checks score.
+An arm is one way of going on after a failed program, such as fresh drafts or repairs (``evaluation/arms.py``). Models are shown the
+results of public checks only, and hidden checks score. The gate is a smaller comparison of the same kind, on training tasks that
+were held back. It decides whether the adapter is recommended. What the figures mean is left to ``evaluation/result.py``.
 """
 
 from __future__ import annotations
@@ -58,7 +60,10 @@ _ADAPTER_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class StartingPoints:
-    """What the models begin with: tasks to draft and bugs, for the evaluation and for the gate."""
+    """What the models begin with: tasks to draft and bugs, for the evaluation and for the gate.
+
+    A bug is given as the task that it was put into, under an id of its own.
+    """
 
     tasks: Sequence[Task]
     """The tasks to draft in the first half of the evaluation."""
@@ -104,8 +109,8 @@ def evaluate(
     ``eval.tokens`` tokens per task. In the second half, the arms begin with bugs from the source that ``eval.bugs`` names. The bugs
     are the same for every model. Finished attempts are not decoded again.
 
-    ``others`` are further adapters of the same base by name, for example those of other training seeds, or one that was trained
-    only on direct pairs. They play the same arms on the same tasks. The result also has the adapters of earlier calls.
+    ``others`` are further adapters of the same base by name, for example from other training seeds, or one that was trained only on
+    direct pairs. They play the same arms on the same tasks. The result also has the adapters of earlier calls.
     ``trained_on`` are the tasks that the run collected on; if they are None, ``collect.tasks`` is loaded. The gate is decided on
     the tasks among them that were held back.
 
@@ -197,10 +202,10 @@ def _remember_overlap(run: Run, tasks: Sequence[Task], trained_on: Sequence[Task
         training_set = load_tasks(collect.tasks).spread(collect.limit) if trained_on is None else trained_on
     except UsageError:
         return
-    known = {task.id: task for task in training_set}
-    if not set(ids) <= known.keys():
+    by_id = {task.id: task for task in training_set}
+    if not set(ids) <= by_id.keys():
         return
-    pairs = nearest_pairs([known[id_] for id_ in ids], tasks, above=0.0)
+    pairs = nearest_pairs([by_id[id_] for id_ in ids], tasks, above=0.0)
     nearly_same = [pair for pair in pairs if pair.nearness >= ABOVE]
     run.remember(Key.OVERLAP, [asdict(pair) for pair in nearly_same or pairs[:NEAREST]])
 
@@ -208,9 +213,10 @@ def _remember_overlap(run: Run, tasks: Sequence[Task], trained_on: Sequence[Task
 def _starting_points(
     run: Run, source: str, tasks: Sequence[Task], held_back: Sequence[Task], runner: TestRunner, spent: Spent
 ) -> StartingPoints:
-    """Return what the models begin with. Draw and store the bugs if the run has none yet, and the figures of all tasks and bugs.
+    """Return what the models begin with. Draw and store the bugs if the run has none yet.
 
-    Raises TaskError if a reference fails its own hidden checks.
+    The figures of all tasks and bugs, which are the number of hidden checks and the length of the reference, are stored too. Raises
+    TaskError if a reference fails its own hidden checks.
     """
     with spent.on("running references"):
         figures = figures_of([*tasks, *held_back], runner)
@@ -226,10 +232,10 @@ def _starting_points(
     return StartingPoints(tasks, bugs, held_back, gate_bugs)
 
 
-def _origins(bugs: Sequence[Task], known: Container[str]) -> list[Task]:
-    """Return the tasks that ``bugs`` were put into, each once, except those whose ids are ``known``."""
+def _origins(bugs: Sequence[Task], left_out: Container[str]) -> list[Task]:
+    """Return the tasks that ``bugs`` were put into, each once, except those whose ids are in ``left_out``."""
     origins = {origin_id(bug): replace(bug, id=origin_id(bug)) for bug in bugs}
-    return [task for id_, task in origins.items() if id_ not in known]
+    return [task for id_, task in origins.items() if id_ not in left_out]
 
 
 @dataclass(frozen=True)
@@ -243,7 +249,7 @@ class _Drafting:
 
 
 class Player:
-    """The player of an evaluation's arms, for the adapter that is currently applied to the model or, if none is, for the base."""
+    """The player of an evaluation's arms. It plays with the model as it is, so the caller applies and removes adapters."""
 
     def __init__(self, run: Run, model: Model, runner: TestRunner, stage: Stage, spent: Spent) -> None:
         self._run, self._model, self._runner, self._stage, self._spent = run, model, runner, stage, spent
@@ -258,8 +264,8 @@ class Player:
     def play(self, name: str, starts: StartingPoints, arms: Sequence[Arm]) -> None:
         """Play both halves for the model called ``name``. If it is the base or the adapter, also play the halves of the gate.
 
-        What can be decoded side by side shares a batch, since a batch is slow while only its last rows are left. So the bugs, with
-        which all arms can begin at once, are played beside the first drafts. The arms that go on from the drafts come after.
+        A batch is slow while only its last rows are left, so as much as possible is decoded in one batch. The arms on bugs share
+        the batch of the first drafts, since they can begin at once. The arms that go on from the drafts share a second batch.
         """
         draftings = [_Drafting(name, starts.tasks, arms)]
         plays = self._plays_on_bugs(EVALUATION, name, starts.bugs, arms)
@@ -272,8 +278,8 @@ class Player:
         attempts = self._stream().play(*drafts, *plays)
         following: list[Play] = []
         for drafting, draft in zip(draftings, drafts, strict=True):
-            begun = {attempt.task_id: attempt for attempt in attempts[draft.arm]}
-            following += self._plays(drafting.player, drafting.tasks, drafting.arms, begun)
+            drafted = {attempt.task_id: attempt for attempt in attempts[draft.arm]}
+            following += self._plays(drafting.player, drafting.tasks, drafting.arms, drafted)
         if following:
             self._stream().play(*following)
 
@@ -284,13 +290,15 @@ class Player:
         return self._plays(f"{store.prefix}{name}", bugs, arms, given_attempts(self._run, store))
 
     def _plays(
-        self, player: str, tasks: Sequence[Task], arms: Sequence[Arm], begun: Mapping[str, Attempt]
+        self, player: str, tasks: Sequence[Task], arms: Sequence[Arm], first_attempts: Mapping[str, Attempt]
     ) -> list[Play]:
-        """Return the play of each arm on ``tasks``. ``begun`` holds the attempt that an arm begins with, by the task's id."""
+        """Return the play of each arm on ``tasks``. Every arm begins with the ``first_attempts``, given by the task's id."""
         config = self._run.config.eval
         return [
-            play_of(arm, player, tasks, self._decoding, begun, tokens=config.tokens, forks=config.forks) for arm in arms
+            play_of(arm, player, tasks, self._decoding, first_attempts, tokens=config.tokens, forks=config.forks)
+            for arm in arms
         ]
 
     def _stream(self) -> Stream:
+        """Return a new stream, since a stream plays only once."""
         return Stream(self._run, self._model, self._runner, self._stage, self._spent)

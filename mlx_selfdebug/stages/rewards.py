@@ -1,7 +1,8 @@
-"""Run the stage ``rewards``: train the adapter of the pairs, or a fresh one, by rewards for programs that pass their checks.
+"""Run the stage ``rewards``: train an adapter by rewards for programs that pass their checks (reinforcement learning).
 
-Each step draws completions of a few prompts from the model as it is, tests them and makes one update (``training/rollouts.py``,
-``training/reward_update.py``). The stage runs after training on pairs, in the same process, if ``train.reward_steps`` is not 0.
+Each step draws completions of a few prompts from the model as it is, tests them (``training/rollouts.py``) and makes one update of
+the adapter (``training/reward_update.py``). The stage begins with the adapter that was trained on pairs, or with a fresh one if
+there are no pairs. It runs after training on pairs, in the same process, if ``train.reward_steps`` is not 0.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class _PromptSet:
     lengths: Sequence[int]
     """The number of tokens of each prompt."""
     max_length: int
-    """The number of tokens that is planned for the longest prompt, which may be the repair of a draft that is not made yet."""
+    """The number of tokens for which memory is planned per prompt. A later repair of a draft may be longer than all ``lengths``."""
 
 
 def train_by_rewards(
@@ -61,16 +62,16 @@ def train_by_rewards(
     tasks: Sequence[Task] | None = None,
     progress: Progress | None = None,
     allow_weak_sandbox: bool = False,
-    smaller: int = 0,
+    skip_shapes: int = 0,
 ) -> Adapter:
     """Train the run's adapter by rewards, save it in the place of the adapter that was trained on pairs, and return it.
 
-    The parameters are described at ``stages.train.train``. The adapter that was trained on pairs stays in ``adapter-of-pairs`` in
-    the run's folder. The adapter with which the model repairs most failed attempts of the held-back tasks is kept. This may be the
-    adapter that the stage began with. Why the stage ended is recorded with the run.
+    The parameters are described at ``stages.train.train``. Of the adapters after the steps, the one is kept with which the model
+    repairs most failed attempts of the held-back tasks. This may be the adapter that the stage began with. A copy of the adapter
+    that was trained on pairs stays in ``adapter-of-pairs`` in the run's folder. Why the stage ended is recorded with the run.
 
-    Raises ConfigError if the prompts are not those with which the stage began, TrainingError if there are none, and otherwise what
-    ``train`` raises.
+    Raises ConfigError if the prompts are not those with which the stage began, TrainingError if there are no prompts, and otherwise
+    what ``train`` raises.
     """
     if run.is_done(STAGE):
         return open_adapter(run.adapter_path)
@@ -83,7 +84,7 @@ def train_by_rewards(
         _require_support_of_kl(model, config)
         with spent.on("planning"):
             work = _workload(prompt_set, config)
-            plan = stack.enter_context(planned(run, model, work, for_planning(config), smaller, f"{STAGE}."))
+            plan = stack.enter_context(planned(run, model, work, for_planning(config), skip_shapes, f"{STAGE}."))
         runner = stack.enter_context(
             open_runner(run.config.sandbox, [*trained_on, *held_back], allow_weak_sandbox=allow_weak_sandbox)
         )
@@ -104,8 +105,9 @@ def train_by_rewards(
 def for_planning(config: TrainConfig) -> TrainConfig:
     """Return the settings with which ``training.plan`` plans reward steps as if they were steps on pairs.
 
-    Each group occurs once, which is one epoch, and is computed one row at a time. A batch size above 1 has the plan count the sum
-    of the gradients, which is kept beside the gradient of the next rows. The divergence from the base takes what distilling takes.
+    - ``epochs`` is 1, because each group of completions is computed once.
+    - ``batch_size`` is 2, so that the plan has memory for two gradients: the sum so far, and that of the next rows.
+    - ``distilled_share`` is 1 if ``reward_kl`` is set, because both are computed from the base's distribution and cost the same.
     """
     return replace(config, epochs=1, batch_size=2, distilled_share=float(config.reward_kl > 0))
 
@@ -175,11 +177,12 @@ def _warn_of_weak_rewards(prompts: Sequence[RewardPrompt], config: TrainConfig) 
         )
         return
     tasks = {prompt.task.id: prompt.task for prompt in prompts}
-    same = [task.id for task in tasks.values() if not task.hidden or task.hidden == task.public]
-    if same:
+    only_public = [task.id for task in tasks.values() if not task.hidden or task.hidden == task.public]
+    if only_public:
         logger.warning(
             "the hidden checks of %d of %d tasks are the public ones, %s among them: there a program is rewarded for passing what "
-            "its prompt may show, so one that only repeats the expected values is rewarded as well", len(same), len(tasks), same[0]
+            "its prompt may show, so one that only repeats the expected values is rewarded as well",
+            len(only_public), len(tasks), only_public[0],
         )  # fmt: skip
 
 
@@ -224,7 +227,7 @@ def _load_pairs_adapter(run: Run, model: Model) -> str:
 def _selection(run: Run, model: Model, tasks: Sequence[Task], runner: TestRunner, digest: str) -> Selection | None:
     """Return the choice of the best step by repairs of the held-back ``tasks``, or None if there are none.
 
-    Its checks are told from those of training on pairs by their digest and by the name of their arms.
+    The repairs are stored under another digest and in another arm than those of training on pairs, which they must not replace.
     """
     if not tasks:
         return None

@@ -40,7 +40,7 @@ def train(
     tasks: Sequence[Task] | None = None,
     progress: Progress | None = None,
     allow_weak_sandbox: bool = False,
-    smaller: int = 0,
+    skip_shapes: int = 0,
 ) -> Adapter:
     """Train an adapter for ``model`` on the run's pairs, save it and return it. Afterwards ``model`` is the base again.
 
@@ -48,23 +48,30 @@ def train(
     otherwise that of the last epoch. If ``train.reward_steps`` is not 0, training continues by rewards (``stages/rewards.py``),
     from a fresh adapter if there are no pairs. A finished adapter is returned as it is.
 
-    ``tasks`` are those that the run collected on; if they are None, ``collect.tasks`` is loaded. How much is computed at a time
-    follows from ``budget.training_gb``. The first ``smaller`` of ``loop.STEP_SHAPES`` are left out. Computing less at a time gives
-    the same adapter up to rounding.
+    Args:
+        run: the run that has collected.
+        model: the base model.
+        tasks: the tasks that the run collected on; if they are None, ``collect.tasks`` is loaded.
+        progress: told of each pair that was trained on; silent by default.
+        allow_weak_sandbox: whether repairs of held-back tasks may be tested where they cannot be fully confined.
+        skip_shapes: how many of ``loop.STEP_SHAPES`` to leave out, beginning with the one that takes the most memory. The command
+            line gives the number of earlier processes of this stage that died. The adapter is the same up to rounding.
 
-    Raises TrainingError if there are no pairs, if all of them are too long, or if the loss is not finite three steps in a row (the
-    hint says what to do if the run can never be trained);
-    BudgetError if training does not fit its budget; StoreError if a checkpoint or the adapter cannot be written; and SandboxError
-    if repairs cannot be tested.
+    Raises:
+        TrainingError: there are no pairs, or all of them are too long, or the loss is not finite three steps in a row. If the run
+            can never be trained, the hint says what to do instead.
+        BudgetError: training does not fit ``budget.training_gb``.
+        StoreError: a checkpoint or the adapter cannot be written.
+        SandboxError: repairs cannot be tested.
     """
     run.require(Key.MODEL, model.origin, "model")
     for folder in (run.adapter_path, run.pairs_adapter_path):
         share_folder(run.group, folder)
     if not run.is_done("train") and _has_pairs(run):
-        _train_on_pairs(run, model, tasks, progress, allow_weak_sandbox=allow_weak_sandbox, smaller=smaller)
+        _train_on_pairs(run, model, tasks, progress, allow_weak_sandbox=allow_weak_sandbox, skip_shapes=skip_shapes)
     if run.config.train.reward_steps:
         return train_by_rewards(
-            run, model, tasks=tasks, progress=progress, allow_weak_sandbox=allow_weak_sandbox, smaller=smaller
+            run, model, tasks=tasks, progress=progress, allow_weak_sandbox=allow_weak_sandbox, skip_shapes=skip_shapes
         )
     return open_adapter(run.adapter_path)
 
@@ -93,13 +100,14 @@ def _train_on_pairs(
     progress: Progress | None,
     *,
     allow_weak_sandbox: bool,
-    smaller: int,
+    skip_shapes: int,
 ) -> None:
+    """Train on the run's pairs, save the adapter and delete the checkpoints. The parameters and errors are those of ``train``."""
     with measured(run, "train", run.config.budget.training_gb) as spent, ExitStack() as stack:
         examples = _examples(run, model, run.config.train)
         with spent.on("planning"):
             work = Workload.of(examples)
-            plan = stack.enter_context(planned(run, model, work, run.config.train, smaller))
+            plan = stack.enter_context(planned(run, model, work, run.config.train, skip_shapes))
         session = Session(run, model, examples, plan, spent)
         held_back = held_back_tasks(run, tasks)
         if held_back:
@@ -108,8 +116,8 @@ def _train_on_pairs(
             )
             session.select_by(Selection(run, model, held_back, runner, greedy_decoding(run.config), session.digest))
         settings = stack.enter_context(with_adapter(model, run.config.train, run.config.seed))
-        shown = ProgressFile(run.path, progress)
-        with shown.stage("train", len(examples) * run.config.train.epochs, "pairs") as stage:
+        n_pairs = len(examples) * run.config.train.epochs
+        with ProgressFile(run.path, progress).stage("train", n_pairs, "pairs") as stage:
             session.make_steps(stage.advance)
         save_adapter(model.network, run.adapter_path, settings, model.origin)
     shutil.rmtree(run.training_path, ignore_errors=True)
@@ -122,8 +130,8 @@ def _examples(run: Run, model: Model, config: TrainConfig) -> list[Example]:
     """
     pairs = run.pairs()
     max_length = min(config.max_length, model.context)
-    name = "train.max_length" if max_length == config.max_length else f"the context of {model.name}"
-    limit = f"{name} = {max_length} tokens"
+    limited_by = "train.max_length" if max_length == config.max_length else f"the context of {model.name}"
+    limit = f"{limited_by} = {max_length} tokens"
     codes = {attempt.id: attempt.code for attempt in run.attempts()}
     examples, left_out = encode_pairs(
         model, pairs, max_length, codes, config.copied_weight, distilled=config.distilled_share > 0

@@ -1,11 +1,11 @@
-"""Try tasks one after another with a model that stays loaded, for someone who watches. Nothing of it is stored.
+"""Try single tasks with a model that stays loaded, for a user who watches (``mlx-selfdebug try``). Nothing is stored.
 
     with Tryout(model, config, adapter=adapter) as tryout:
         tried = tryout.play(typed_task("Return twice x.\\ndouble(2) == 4"), watcher=watcher)
         print(tried.outcome, tried.answer.code)
 
-A task is played as in an arm of the evaluation: a draft, and what that arm does after a draft that failed. Unlike there, only the
-public checks decide when the task is over, and also what counts as its answer.
+A task is played as an arm of the evaluation plays it: a draft, and after a failed draft whatever the arm does then. The difference
+is in who decides. In an evaluation, hidden checks score the attempts. Here the public checks decide which attempt is the answer.
 """
 
 from __future__ import annotations
@@ -40,37 +40,52 @@ if TYPE_CHECKING:
 Player = Literal["base", "adapter"]
 """Who plays a task: the model as it is, or with the adapter."""
 Outcome = Literal["solved", "not solved", "not checked"]
-"""How a task ended: by its public checks, or by its hidden ones if it has no others. A task without any is "not checked"."""
+"""How a task ended.
+
+The public checks decide whether it is solved, or the hidden ones if the task has no public ones. Without any checks, it is "not
+checked".
+"""
 ARM = "edits+forks+facts"
 """The arm that is played by default. It does everything that can be done after a failed draft."""
 PLAYABLE = tuple(name for name, arm in ARMS.items() if not arm.of_another)
-"""The arms that can be played on a task alone, without the facts of another task."""
+"""The arms that can be played on a single task. The others show the model the facts of another task."""
 MAX_ROWS = 16
 """The largest number of rows of the decode batch. A single task needs few, and on the CPU 16 rows take as long as one."""
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What came of a task that was tried."""
+    """The result of a task that was tried."""
 
     task: Task
     player: Player
+    """Whether the base or the adapter played the task."""
     seed: int
+    """The seed of the random draws."""
     attempts: tuple[Attempt, ...]
     """The attempts, in the order in which they were made."""
     decoded_tokens: int
+    """The number of tokens that were decoded for all attempts."""
     read_tokens: int
+    """The number of tokens of failed programs that the model read."""
     wall_s: float
-    """The time that it all took, in seconds."""
+    """The seconds that the task took."""
 
     @property
     def answer(self) -> Attempt | None:
-        """The first attempt that passes the public checks, or else the last that could be made; None if there is none."""
-        made = [attempt for attempt in self.attempts if attempt.finish != EXHAUSTED]
-        return next((attempt for attempt in made if attempt.public.passed), made[-1] if made else None)
+        """The first attempt that passes the public checks. If none passes, the last one. None if no attempt could be made.
+
+        Searches and forks that found nothing do not count: their attempts only repeat the failed program.
+        """
+        with_program = [attempt for attempt in self.attempts if attempt.finish != EXHAUSTED]
+        passing = [attempt for attempt in with_program if attempt.public.passed]
+        if passing:
+            return passing[0]
+        return with_program[-1] if with_program else None
 
     @property
     def outcome(self) -> Outcome:
+        """How the task ended, judged by its answer."""
         if not self.task.public and not self.task.hidden:
             return "not checked"
         answer = self.answer
@@ -79,7 +94,7 @@ class Tried:
         return "solved" if solved else "not solved"
 
     def to_record(self) -> dict[str, Any]:
-        """Return everything as plain data that JSON can hold."""
+        """Return the result as plain data that JSON can hold, with all attempts and their failures."""
         return {
             "task": self.task.id,
             "statement": self.task.statement,
@@ -96,6 +111,7 @@ class Tried:
 
 
 def _attempt_record(attempt: Attempt) -> dict[str, Any]:
+    """Return an attempt and the public checks that it failed as plain data."""
     return {**attempt.to_record(), "failures": [failure.to_record() for failure in attempt.public.failures]}
 
 
@@ -103,14 +119,16 @@ class Tryout:
     """A model, with or without an adapter, and a test runner, which stay open while tasks are tried. Use it as a context manager.
 
     Args:
-        model: The base model.
-        config: The settings. Those of the evaluation say how is decoded, and how many tokens and forks a task may take.
-        adapter: The adapter with which the model can be tried as well. If there is one, it is in use from the beginning.
-        arm: What follows a draft that failed: a name in ``PLAYABLE``.
-        allow_weak_sandbox: Whether programs may run where they cannot be fully confined.
+        model: the base model.
+        config: the settings. Those of the evaluation (``eval``) say how to decode, and how many tokens and forks a task may take.
+        adapter: an adapter of the model. If there is one, it is in use from the beginning; ``use`` switches it off and on.
+        arm: the arm of the evaluation that says what follows a failed draft: a name in ``PLAYABLE``.
+        allow_weak_sandbox: whether programs may run where they cannot be fully confined.
 
-    Raises UsageError for an unknown arm, ModelError if the adapter does not fit the model, and SandboxError if programs cannot be
-    confined.
+    Raises:
+        UsageError: there is no such arm.
+        ModelError: the adapter does not fit the model.
+        SandboxError: programs cannot be confined.
     """
 
     def __init__(
@@ -128,10 +146,10 @@ class Tryout:
         self.player: Player = "base"
         self._config, self._arm = config, ARMS[arm]
         self._allow_weak_sandbox = allow_weak_sandbox
-        self._in_use, self._running = ExitStack(), ExitStack()
+        self._applied_adapter, self._open_runners = ExitStack(), ExitStack()
+        self._runner: TestRunner | None = None
         self._packages: tuple[str, ...] = ()
         """The packages that programs in the test runner can import."""
-        self._runner: TestRunner | None = None
         self._open_runner()
         if adapter is not None:
             try:
@@ -151,7 +169,7 @@ class Tryout:
     def close(self) -> None:
         """Take the adapter out of the model, and end the processes that run tests."""
         self.use("base")
-        self._running.close()
+        self._open_runners.close()
 
     def use(self, player: Player) -> None:
         """Play with the base or with the adapter from now on.
@@ -161,20 +179,25 @@ class Tryout:
         if player == self.player:
             return
         if player == "base":
-            self._in_use.close()
+            self._applied_adapter.close()
         elif self.adapter is None:
             raise UsageError("there is no adapter to try", hint="name a run that was trained: mlx-selfdebug try RUN")
         else:
-            self._in_use.enter_context(self.adapter.applied(cast("Model", self.model)))
+            self._applied_adapter.enter_context(self.adapter.applied(cast("Model", self.model)))
         self.player = player
 
     def play(
         self, task: Task, *, seed: int | None = None, greedy: bool = True, watcher: Watcher | None = None
     ) -> Tried:
-        """Play ``task`` and return what came of it. ``watcher`` is told of each step meanwhile.
+        """Play ``task`` and return the result.
 
-        ``seed`` is by default that of the settings. The first draft is ``greedy``, or else drawn by the seed. Raises what
-        ``Stream.play`` raises, and UsageError if a package is missing that the task's domain needs.
+        Args:
+            task: the task to play.
+            seed: the seed of the random draws; by default the seed in the settings.
+            greedy: whether the first draft is decoded greedily. Otherwise it is drawn with the seed, as later drafts always are.
+            watcher: told of each step while the task is played.
+
+        Raises UsageError if a package is missing that the task's domain needs, and whatever ``Stream.play`` raises.
         """
         config = self._config if seed is None else replace(self._config, seed=seed)
         decoding = replace(decoding_of(config.eval, config), feedback=self._arm.feedback, batch_size=MAX_ROWS)
@@ -193,27 +216,28 @@ class Tryout:
         )
 
     def _runner_for(self, task: Task) -> TestRunner:
-        """Return the test runner, which is opened anew if programs for ``task`` import other packages than those before."""
-        packages = packages_of({task.domain})
-        if self._runner is None or packages != self._packages:
-            self._running.close()
-            self._runner = None
-            return self._open_runner(task)
-        return self._runner
+        """Return the test runner. If programs for ``task`` import other packages than those of earlier tasks, open a new one."""
+        if self._runner is not None and packages_of({task.domain}) == self._packages:
+            return self._runner
+        self._open_runners.close()
+        self._runner = None
+        return self._open_runner(task)
 
     def _open_runner(self, *tasks: Task) -> TestRunner:
+        """Open the runner for ``tasks``. Without tasks, it is one for plain Python, which needs no packages."""
         runner = open_runner(self._config.sandbox, tasks, allow_weak_sandbox=self._allow_weak_sandbox)
-        self._runner = self._running.enter_context(runner)
+        self._runner = self._open_runners.enter_context(runner)
         self._packages = packages_of({task.domain for task in tasks})
         return runner
 
 
 @dataclass(frozen=True)
 class _FirstDraft:
-    """A policy whose first draft has another temperature. None is the temperature of the arm's decoding."""
+    """A policy that does what ``policy`` does, but makes the first draft at another temperature."""
 
     policy: Policy
     temperature: float | None
+    """The temperature of the first draft; None is the temperature of the arm's decoding."""
 
     def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:
         moves = self.policy.moves(task, attempts)

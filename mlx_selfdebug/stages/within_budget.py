@@ -22,17 +22,17 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def planned(
-    run: Run, model: Model, work: Workload, config: TrainConfig, smaller: int, name: str = ""
+    run: Run, model: Model, work: Workload, config: TrainConfig, skip_shapes: int, name: str = ""
 ) -> Iterator[TrainingPlan]:
     """Yield the plan of a training of ``work``, and hold MLX to the plan's memory limits inside the block.
 
-    The first ``smaller`` shapes are left out. The plan is recorded with the run, under the training's ``name`` and ``smaller``.
-    Raises BudgetError if no plan fits ``budget.training_gb``.
+    The first ``skip_shapes`` of ``loop.STEP_SHAPES`` are left out. The plan is recorded with the run, under ``name`` followed by
+    ``skip_shapes``. Raises BudgetError if no plan fits ``budget.training_gb``.
     """
     budget, processes = int(run.config.budget.training_gb * 1e9), processes_bytes()
     planner = Planner(model.network, model.config, config, processes + mx.get_active_memory())
-    plan = planner.plan(work, budget, smaller=smaller)
-    run.remember(Family.PLAN.key(f"{name}{smaller}"), asdict(plan))
+    plan = planner.plan(work, budget, skip_shapes=skip_shapes)
+    run.remember(Family.PLAN.key(f"{name}{skip_shapes}"), asdict(plan))
     logger.info("%s", plan)
     earlier_cache_limit = mx.set_cache_limit(plan.cache_bytes)
     earlier_memory_limit = mx.set_memory_limit(budget - processes)

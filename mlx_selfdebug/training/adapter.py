@@ -31,7 +31,9 @@ from mlx_selfdebug.store import write_atomically
 AdapterSettings = dict[str, Any]
 """The settings that describe an adapter's layers, in the form of mlx-lm's ``adapter_config.json``."""
 _ADAPTED = (LoRALinear, LoRASwitchLinear, DoRALinear)
+"""mlx-lm's layers of adapters that wrap a linear layer."""
 _ADAPTED_EMBEDDINGS = (LoRAEmbedding, DoRAEmbedding)
+"""mlx-lm's layers of adapters that wrap an embedding."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Adapter:
 def open_adapter(path: str | Path) -> Adapter:
     """Return the adapter in the folder ``path``, in mlx-lm's format or in PEFT's.
 
-    Raises ModelError if there is none, or if it has settings that mlx-lm cannot follow.
+    Raises ModelError if there is no adapter, or if it has settings that mlx-lm cannot follow.
     """
     return Adapter(Path(path), read_origin(Path(path)))
 
@@ -108,7 +110,7 @@ def insert_adapter(network: nn.Module, config: TrainConfig, seed: int) -> Adapte
 
 
 def remove_adapter(network: nn.Module) -> None:
-    """Replace the layers of an adapter by the layers that they wrap.
+    """Replace the layers of an adapter by the layers that they wrap, in place.
 
     mlx-lm's own function for this is not used, because it leaves DoRA's layers in place.
     """
@@ -158,8 +160,8 @@ def mark_adapter(path: Path, about: Mapping[str, Any]) -> None:
 def save_adapter(network: nn.Module, path: Path, settings: AdapterSettings, base: str) -> Adapter:
     """Write the trainable weights of ``network`` to ``path``, then the settings, and return the adapter.
 
-    ``base`` is the origin of the model. A folder without settings does not count as an adapter, so the settings are written last:
-    an adapter that was cut short is never opened. Raises StoreError if the folder cannot be written to.
+    ``base`` is the origin of the model. A folder without settings does not count as an adapter. So the settings are written last,
+    and a folder in which the weights are not complete is never opened. Raises StoreError if the folder cannot be written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,7 @@ QueriesKeysValues = tuple[mx.array, mx.array, mx.array]
 
 @contextmanager
 def lean_attention(network: nn.Module) -> Iterator[None]:
-    """Replace the network's causal attention by this one inside the block. Every other kind of attention stays as it is."""
+    """Have the network use ``causal_attention`` inside the block. Every other kind of attention stays as it is."""
     with replaced_attention(network, _attention):
         yield
 

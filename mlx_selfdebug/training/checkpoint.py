@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 MAX_CHECKPOINTS = 2
 """The number of newest checkpoints that are kept."""
 BEST = "best.safetensors"
+"""The file of the adapter that has repaired most so far."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def save_checkpoint(
 ) -> None:
     """Write the state after ``step`` steps, and delete all older states but the one before it.
 
-    ``settings`` is all that the training depends on; the state can only be continued with the same settings. Raises StoreError if
-    the state cannot be written.
+    ``settings`` holds all that the training depends on, as JSON data. A training with other settings will not continue from this
+    state. Raises StoreError if the state cannot be written.
     """
     arrays = {f"adapter.{name}": array for name, array in tree_flatten(network.trainable_parameters())}
     arrays |= {f"optimizer.{name}": array for name, array in tree_flatten(optimizer.state)}
@@ -95,7 +96,7 @@ def save_best(folder: Path, step: int, network: nn.Module) -> None:
 
 
 def restore_best(folder: Path, step: int, network: nn.Module) -> None:
-    """Load the best adapter into ``network``.
+    """Load the adapter that ``save_best`` has written into ``network``.
 
     Raises StoreError if it is missing or damaged, or if it is not the adapter after ``step`` steps.
     """
@@ -132,6 +133,7 @@ def newest_checkpoint(folder: Path, settings: Mapping[str, Any]) -> Checkpoint |
 
 
 def _read(file: Path, step: int) -> Checkpoint:
+    """Return the checkpoint after ``step`` steps, whose arrays are in ``file``."""
     arrays: dict[str, mx.array] = mx.load(str(file))  # type: ignore[assignment]
     parts: dict[str, dict[str, mx.array]] = {"adapter": {}, "optimizer": {}}
     for full_name, array in arrays.items():
@@ -141,5 +143,6 @@ def _read(file: Path, step: int) -> Checkpoint:
 
 
 def _digest(file: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -52,6 +52,7 @@ def dead_end(run: StoredRun) -> DeadEnd | None:
 
 
 def _too_long(path: Path, n_pairs: int, config: TrainConfig) -> DeadEnd:
+    """Return the dead end of a run all of whose pairs are too long to train on."""
     return DeadEnd(
         f"has no pairs that are short enough to train on: none of its {n_pairs} fits train.max_length = {config.max_length} tokens "
         "and the model's context",

@@ -1,6 +1,9 @@
 """Encode pairs as token ids, with a weight for each token of the completion.
 
 Prompt and completion are encoded separately and then joined, so that the prompt has the same ids as in sampling.
+
+The target of a repair repeats most of the failed code. With a ``copied_weight`` below 1, the tokens that are copied count less than
+those that change the code. For a failed ``return a - b`` and the target ``return a + b``, only ``+`` has the full weight.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ class Example:
     negative ones are for rewards.
     """
     base_prompt: tuple[int, ...] = ()
-    """The tokens of the prompt on which the base is read in order to imitate it; empty if it is not imitated."""
+    """The tokens of the prompt of the task alone, on which the base is read in order to imitate it; empty if it is not imitated."""
 
     @property
     def completion(self) -> tuple[int, ...]:
@@ -58,9 +61,12 @@ def encode_pair(
 ) -> Example:
     """Return ``pair`` as token ids.
 
-    ``failed`` is the failed code that a repair or bug pair shows. Tokens of the target that are copied from it weigh
-    ``copied_weight``, and those that change it weigh 1. If ``distilled``, the example also has the prompt of the task alone, on
-    which the base is imitated.
+    Args:
+        model: the model whose tokenizer and chat template are used.
+        pair: the pair.
+        failed: the failed code that a repair or bug pair shows; "" for other pairs.
+        copied_weight: the weight of the target's tokens that are copied from ``failed``. All other tokens weigh 1.
+        distilled: whether the example also has the prompt of the task alone, on which the base is imitated.
     """
     domain = domain_of(pair.domain)
     prompt = model.render([{"role": "user", "content": pair.prompt}], reply_prefix=domain.reply_prefix)

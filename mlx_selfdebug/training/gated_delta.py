@@ -18,7 +18,7 @@ tokens i + 1 to t. In the matrices Q, K, V, D and Y a row is a token, and D is t
 
 Everything that does not contain S is computed for all chunks at once. S is passed from chunk to chunk and kept once per chunk.
 
-The result is that of mlx-lm's ``gated_delta_ops`` up to rounding, including the outputs of masked tokens. Two cases are not handled
+The result equals that of mlx-lm's ``gated_delta_ops`` up to rounding, even for masked tokens. Two cases are not handled
 here: decays for each element of a key (Kimi) are left to mlx-lm's loop, and decoding uses mlx-lm's own kernels. Decays below 1e-37
 count as 1e-37 and have no gradient.
 
@@ -218,6 +218,7 @@ def _split(x: mx.array) -> Any:
 
 @_split.vjp
 def _split_vjp(_x: mx.array, cotangents: Sequence[mx.array], _parts: Sequence[mx.array]) -> mx.array:
+    """Return the gradient of ``x``: the gradients of its parts, joined."""
     return mx.concatenate(list(cotangents))
 
 

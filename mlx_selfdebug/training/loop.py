@@ -56,7 +56,7 @@ A training whose process died continues with a later one.
 """
 
 Advance = Callable[[int, str], None]
-"""Reports progress: how many more pairs are finished (in training by rewards: how many more steps), and a note to show."""
+"""Reports progress: how many more pairs are finished, and a note to show. In training by rewards, steps are counted instead."""
 
 
 def optimizer_of(config: TrainConfig, n_steps: int) -> optim.Optimizer:
@@ -87,19 +87,30 @@ def train_steps(
     """Make the steps that follow ``start`` and yield a record of each.
 
     When a step is yielded, network and optimizer are in the state after that step. The network is then in evaluation mode and has
-    its usual layers, so it may be used to decode. The ranks of ``group`` divide the examples of each step among themselves.
+    its usual layers, so it may be used to decode.
+
+    Args:
+        network: the network, with the adapter that is trained.
+        examples: the examples of one epoch.
+        config: the settings of training.
+        seed: decides the order of the examples.
+        optimizer: the optimizer, as ``optimizer_of`` returns it.
+        shape: how much of a step is computed and kept in memory at a time.
+        start: the checkpoint from which to continue, or None to begin with the first step.
+        advance: told of the examples of each step.
+        group: the ranks that divide the examples of each step among themselves.
 
     Raises TrainingError, which names the pairs of the batch, if the loss or gradient is not finite ``MAX_SKIPPED`` steps in a row.
     """
     if start:
         start.restore(network, optimizer)
     first = start.step if start else 0
-    skipped = 0
+    n_skipped = 0
     batches = steps_of(examples, config.batch_size, config.epochs, seed)
     for number, batch in enumerate(islice(batches, first, None), first):
         step = _step(network, optimizer, number, batch, shape, config.distilled_share, group)
-        skipped = skipped + 1 if step.skipped else 0
-        if skipped == MAX_SKIPPED:
+        n_skipped = n_skipped + 1 if step.skipped else 0
+        if n_skipped == MAX_SKIPPED:
             raise TrainingError(
                 f"the loss or its gradient is not finite at step {number} and at the {MAX_SKIPPED - 1} steps before it; "
                 "the pairs of the batch: " + ", ".join(example.name for example in batch),

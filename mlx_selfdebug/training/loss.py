@@ -7,15 +7,15 @@ the supervised tokens, in float32. It is computed as follows:
 1. The trunk computes hidden states (rows, length, hidden). Those that predict a supervised token are taken: (n, hidden).
 2. They go through the frozen head some rows at a time. This gives logits (rows, vocabulary), the loss of these rows, and the
    gradient of that loss with respect to their hidden states. To the outer gradient all of these are constants, so the logits of
-   one chunk are freed before those of the next are computed.
-3. The trunk's gradient is that of the sum of hidden states times the gradients from step 2. This is the chain rule with the head
-   cut out.
+   one chunk are freed before the next chunk is computed.
+3. The hidden states are multiplied with the gradients from step 2 and summed. The gradient of this sum is the gradient of the loss
+   with respect to the trunk's parameters. This is the chain rule with the head cut out.
 
 This is valid because LoRA leaves the head as it is. A network whose trunk is not known (``models/trunk.py``) is computed whole.
 
 A share of a token's weight may go to imitating the base (self-distillation). The base is the network without its adapter. It is
 read on the prompt of the task alone, followed by the same completion. The loss of that share is the divergence KL(base || network)
-over the whole vocabulary. Its gradient is that of a cross-entropy whose target is the base's distribution instead of one token.
+over the whole vocabulary. It has the gradient of a cross-entropy whose target is the base's distribution instead of one token.
 """
 
 from __future__ import annotations
@@ -53,14 +53,17 @@ def loss_and_gradient(
 ) -> LossAndGradient:
     """Return the weighted sum of the supervised tokens' losses and its gradient, both evaluated.
 
-    Where the batch has rows for the base, ``distilled_share`` of each weight goes to imitating it. ``head_rows`` positions go
-    through the head at a time.
+    Args:
+        network: the network, of which only the adapter is trainable.
+        batch: the rows.
+        distilled_share: the share of each token's weight that goes to imitating the base, where the batch has rows for the base.
+        head_rows: the number of positions that go through the head at a time.
     """
     parts = parts_of(network)
     base = _base_states(network, batch) if distilled_share else None
 
     def surrogate_and_loss(_: nn.Module) -> tuple[mx.array, mx.array]:
-        """Return a surrogate whose gradient is that of the loss, and the loss."""
+        """Return the loss, after another number that has the same gradient but whose graph leaves the head out (step 3)."""
         if parts is None:
             loss = plain_loss(network, batch, distilled_share=distilled_share, base_logits=base)
             return loss, loss
@@ -78,9 +81,10 @@ def loss_and_gradient(
 def plain_loss(
     network: nn.Module, batch: MicroBatch, *, distilled_share: float = 0.0, base_logits: mx.array | None = None
 ) -> mx.array:
-    """Return the same loss, computed from the logits of the whole network. The lean loss is tested against this one.
+    """Return the loss of ``loss_and_gradient``, but computed in the plain way, from the logits of the whole network.
 
-    ``base_logits`` are the logits of the base, of shape (supervised, vocabulary).
+    It is used for networks whose trunk is not known, and in tests of the lean loss. ``base_logits`` are the logits of the base, of
+    shape (supervised, vocabulary).
     """
     logits = states_at(network(mx.array(batch.ids)), batch.positions).astype(mx.float32)
     losses = nn.losses.cross_entropy(logits, mx.array(batch.targets), reduction="none")
@@ -92,6 +96,7 @@ def plain_loss(
 
 
 def _log_softmax(logits: mx.array) -> mx.array:
+    """Return the log-probabilities of each row of ``logits``."""
     return logits - mx.logsumexp(logits, axis=-1, keepdims=True)
 
 

@@ -1,13 +1,17 @@
-"""Make training pairs from attempts and bugs: choose the failed code to show, its target, and how many pairs of each kind to take.
+"""Make training pairs from attempts and bugs. A pair is a prompt and its target, the completion to learn. There are four kinds:
 
-Attempts that differ only in layout count once. The target of a repair or bug pair is right code of the same task. There are two
-kinds of it:
+    kind     the prompt shows                                the target is
+    repair   the task, a failed attempt and its facts        right code of the task
+    bug      the task, a bug and its facts                   right code of the task
+    direct   the task alone                                  right code of the task
+    keep     the task and right code that passed             the same code
+
+They are mixed, because training on repairs alone makes a model worse. Attempts that differ only in layout count once. The target of
+a repair or bug pair is one of two things:
 
 - Another right draft. It was written without sight of the failure, so a model that copies its prompt does not reach it.
-- Code that is as near as possible to the failed code. For a failed attempt this is the right code at the smallest edit distance,
+- The right code that is nearest to the failed code. For a failed attempt this is the right code at the smallest edit distance,
   counted in lexical tokens. For a bug it is the minimal fix: the code that the bug was put into.
-
-Repair, bug, direct and keep pairs are mixed, because training on repairs alone makes a model worse.
 """
 
 from __future__ import annotations
@@ -50,10 +54,11 @@ class _Material:
 
     task: Task
     right: tuple[Attempt, ...]
-    """The right attempts of the model or, instead of these, the reference."""
+    """The right attempts of the model. If it has none, the reference."""
     failures: tuple[_Failure, ...]
     """The model's own failures. Those that are nearest to right code come first."""
     bugs: tuple[Attempt, ...]
+    """The bugs that were put into right code of the task."""
 
     @property
     def has_only_reference(self) -> bool:
@@ -62,14 +67,21 @@ class _Material:
 
 
 def make_pairs(attempts: Sequence[Attempt], tasks: Sequence[Task], config: TrainConfig, seed: int) -> list[Pair]:
-    """Return the training pairs in a seeded order. The same attempts give the same pairs, whatever order they are given in."""
+    """Return the training pairs in a seeded order. The same attempts give the same pairs, whatever order they are given in.
+
+    Args:
+        attempts: the attempts and bugs on all tasks.
+        tasks: the tasks to make pairs for.
+        config: the settings of training, of which the shares of the kinds and ``max_pairs`` matter here, among others.
+        seed: decides which targets are chosen, what is blanked, and the order.
+    """
     by_task = [_material(task, [a for a in attempts if a.task_id == task.id], config) for task in tasks]
     # Tasks that also have failed attempts come first, so that direct and keep pairs are taken from these before others.
     solved = sorted((material for material in by_task if material.right), key=lambda material: not material.failures)
     rng = random.Random(seed)
     writer = _PairWriter(config, rng, solved)
     candidates: dict[PairKind, list[Pair]] = {"repair": [], "bug": [], "direct": [], "keep": []}
-    # Pairs with references fill up only what the model's own code leaves open.
+    # Tasks of which only the reference is right come last: their pairs fill up what the model's own code leaves open.
     for only_reference in (False, True):
         group = [material for material in solved if material.has_only_reference == only_reference]
         candidates["repair"] += [
@@ -126,8 +138,11 @@ def _counts(available: Mapping[PairKind, int], config: TrainConfig) -> dict[Pair
     """Return how many pairs of each kind to take, at most ``train.max_pairs`` in all.
 
     Repair and bug pairs lead. As many of them are taken as there are, within their shares of ``max_pairs``. If one of the two kinds
-    runs short, the other takes its place. Direct and keep pairs are added in proportion to them. If the shares of repair and bug
-    pairs are both 0, direct pairs lead in the same way.
+    runs short, the other takes its place. Direct and keep pairs are added in proportion to the leading pairs. If the shares of
+    repair and bug pairs are both 0, direct pairs lead in the same way.
+
+    For example, with shares of 0.4, 0.2, 0.2 and 0.2, ``max_pairs`` of 100, and 20 repair and 10 bug pairs available, the leading
+    share is 0.6 and the total is 30 / 0.6 = 50. So 20 repair, 10 bug, 10 direct and 10 keep pairs are taken, if there are as many.
     """
     shares: dict[PairKind, float] = {
         "repair": config.repair_share, "bug": config.bug_share, "direct": config.direct_share, "keep": config.keep_share
@@ -212,10 +227,12 @@ def _blank_lines(code: str, rng: random.Random) -> str:
 
 
 def _direct(task: Task, right: Attempt) -> Pair:
+    """Return the pair that shows only the task."""
     return _pair("direct", task, domain_of(task.domain).prompt(task), right.code, right)
 
 
 def _keep(task: Task, right: Attempt) -> Pair:
+    """Return the pair that shows right code, which is to be left as it is."""
     return _pair("keep", task, domain_of(task.domain).repair_prompt(task, right), right.code, right)
 
 
@@ -223,7 +240,8 @@ def _pair(kind: PairKind, task: Task, prompt: str, target: str, *attempts: Attem
     """Return a pair that was made from ``attempts``. The code ``target`` is put into the form of a completion."""
     ids = tuple(attempt.id for attempt in attempts if attempt.arm != REFERENCE)
     domain = domain_of(task.domain)
-    # The base is imitated on the task alone. The target of a keep pair is right only because of the code that its prompt shows.
+    # Self-distillation imitates the base on the prompt of the task alone. The target of a keep pair only answers a prompt that
+    # shows its code, so for it the base is not imitated.
     task_prompt = "" if kind == "keep" else domain.prompt(task)
     return Pair(kind, task.domain, task.id, prompt, domain.completion(target), ids, task_prompt)
 

@@ -1,6 +1,7 @@
 """Choose how a training is computed within its memory budget: by the quickest of ``loop.STEP_SHAPES`` that fits.
 
-If none fits, an error says which budget or which shorter pairs would.
+The memory and time of each shape are extrapolated from steps with a few layers (``probe.py``). If no shape fits, an error names a
+budget that is large enough, and the longest pair that fits the present budget.
 
 >>> planner = Planner(model.network, model.config, config, fixed_bytes=2 * 10**9)  # doctest: +SKIP
 >>> plan = planner.plan(Workload.of(examples), budget_bytes=10 * 10**9)  # doctest: +SKIP
@@ -49,7 +50,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class Workload:
-    """How much there is to train on."""
+    """How much there is to train on. A row is an example, or in training by rewards a whole group."""
 
     lengths: Sequence[int]
     """The number of computed tokens of each row, without padding."""
@@ -69,11 +70,11 @@ class Workload:
 
     @property
     def largest_item(self) -> str:
-        """A description of the largest item, which has to fit in any case."""
+        """A description of the largest item, which has to fit in any case, for an error message."""
         return f"pairs of up to {max(self.lengths) + 1} tokens"
 
     def smaller(self) -> Iterator[tuple[str, Workload]]:
-        """Yield smaller workloads to try if this one does not fit, each with what the user would have to change."""
+        """Yield smaller workloads to try if this one does not fit, each after the words that say what the user would have to do."""
         longest = max(self.lengths) + 1
         for length in SHORTER_LENGTHS:
             if length < longest:
@@ -83,7 +84,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class GroupWorkload(Workload):
-    """The groups of a training by rewards, whose prompts are computed once (``shared_prompt.py``).
+    """The groups of a training by rewards. A group is the completions of one prompt, which is computed once (``shared_prompt.py``).
 
     The completions of a group are computed some at a time. So a group of any size fits as soon as its prompt and one completion do.
     """
@@ -103,14 +104,21 @@ class GroupWorkload(Workload):
         all in tokens.
         """
         size, usual = config.reward_group_size, min(usual_completion, config.reward_max_tokens)
-        n = config.reward_steps * min(config.reward_prompts, len(prompts))
-        group = round(sum(prompts) / len(prompts)) + size * usual
-        return cls([group] * n, n * size * usual, max(prompts), config.reward_max_tokens, size)
+        n_groups = config.reward_steps * min(config.reward_prompts, len(prompts))
+        group_length = round(sum(prompts) / len(prompts)) + size * usual
+        return cls(
+            lengths=[group_length] * n_groups,
+            supervised=n_groups * size * usual,
+            prompt=max(prompts),
+            completion=config.reward_max_tokens,
+            size=size,
+        )
 
     def largest(self, shape: StepShape, batch_size: int) -> Rows:  # noqa: ARG002
         """Return one row with the largest number of tokens that are computed at a time."""
-        smallest, whole = self.prompt + self.completion, self.prompt + self.size * self.completion
-        tokens = padded_length(max(smallest, min(shape.max_tokens, whole)))
+        with_one_completion = self.prompt + self.completion
+        with_all_completions = self.prompt + self.size * self.completion
+        tokens = padded_length(max(with_one_completion, min(shape.max_tokens, with_all_completions)))
         return Rows(1, tokens, min(HEAD_ROWS, tokens))
 
     @property
@@ -142,16 +150,18 @@ class Planner:
     model_config: dict[str, Any]
     """The content of the model's ``config.json``."""
     config: TrainConfig
+    """The settings of the training."""
     fixed_bytes: int
     """The bytes that weights and processes take, however the training is computed."""
 
-    def plan(self, work: Workload, budget_bytes: int, *, smaller: int = 0) -> TrainingPlan:
-        """Return the plan for the first of ``loop.STEP_SHAPES`` that fits the budget, leaving out the first ``smaller`` of them.
+    def plan(self, work: Workload, budget_bytes: int, *, skip_shapes: int = 0) -> TrainingPlan:
+        """Return the plan for the quickest of ``loop.STEP_SHAPES`` that fits the budget, after skipping the first ``skip_shapes``.
 
-        Raises BudgetError if none fits, with the smallest budget that works and the longest pair that fits this one.
+        The last shape is never skipped. Raises BudgetError if none fits. Its hint names the smallest budget that works and the
+        longest pair that fits this budget.
         """
         plans = []
-        for shape in STEP_SHAPES[min(smaller, len(STEP_SHAPES) - 1) :]:
+        for shape in STEP_SHAPES[min(skip_shapes, len(STEP_SHAPES) - 1) :]:
             plan = self.with_shape(work, shape)
             if plan.peak_bytes <= budget_bytes:
                 return self._with_cache(plan, budget_bytes)
@@ -164,14 +174,15 @@ class Planner:
         costs = measure(self.network, self.model_config, self.config, rows, shape)
         total = layer_count(self.model_config)
         adapted = total if self.config.layers < 0 else min(self.config.layers, total)
-        # From the probe's rows to all rows: the layers' seconds grow with the tokens, the head's with the supervised tokens.
-        layers = (
-            costs.layers_s(adapted, total - adapted) * sum(map(padded_length, work.lengths)) / (rows.n * rows.length)
-        )
-        head = costs.head_s() * work.supervised / (rows.n * rows.supervised)
-        # If a step has several micro-batches, the sum of their gradients is kept beside the gradient of the next one.
-        peak = costs.peak_bytes(adapted) + (costs.gradient_bytes(adapted) if self.config.batch_size > rows.n else 0)
-        return TrainingPlan(shape, self.fixed_bytes + peak, 0, self.config.epochs * (layers + head))
+        # One micro-batch was measured. The layers' seconds grow with the tokens, and the head's with the supervised tokens.
+        n_tokens = sum(map(padded_length, work.lengths))
+        layers_s = costs.layers_s(adapted, total - adapted) * n_tokens / (rows.n * rows.length)
+        head_s = costs.head_s() * work.supervised / (rows.n * rows.supervised)
+        peak_bytes = costs.peak_bytes(adapted)
+        # If a step has several micro-batches, the sum of their gradients is kept beside the gradient of the next micro-batch.
+        if self.config.batch_size > rows.n:
+            peak_bytes += costs.gradient_bytes(adapted)
+        return TrainingPlan(shape, self.fixed_bytes + peak_bytes, 0, self.config.epochs * (layers_s + head_s))
 
     def _with_cache(self, plan: TrainingPlan, budget_bytes: int) -> TrainingPlan:
         """Return ``plan`` with what the budget leaves, up to ``MAX_CACHE_BYTES``, as MLX's cache of freed buffers."""

@@ -1,11 +1,16 @@
 """Keep what a network's layers compute of a prompt, so that several completions can go on from it and gradients flow back into it.
 
+    prompt_states = states_of(network)
+    trunk(prompt_ids, cache=prompt_states)                         # computes the prompt once
+    given = [state.kept for state in prompt_states]
+    trunk(completion_ids, cache=states_of(network, given, rows=8))  # eight completions go on from it
+
 A layer of attention keeps the keys and values of the prompt. A layer with a recurrent state (GatedDeltaNet) keeps the state after
 the prompt. The classes take the place of mlx-lm's caches, which are made for decoding and written in place. Nothing is written in
 place here, so gradients flow through the states, and one prompt serves any number of rows.
 
-A row of a completion sees the prompt and itself alone. Its positions continue after those of the prompt, as they would if prompt
-and completion were one row.
+A row of a completion sees only the prompt and itself. Its positions continue after those of the prompt, as they would if prompt and
+completion were one row.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ Arrays = list[mx.array]
 
 
 class PromptStates:
-    """The states of one layer: the given states of the prompt, from which the rows go on, and the states of the rows."""
+    """The states of one layer: the given states of the prompt, from which the rows go on, and the states that it computes."""
 
     def __init__(self, given: Arrays, rows: int) -> None:
         self.given = given
@@ -35,6 +40,7 @@ class PromptStates:
         """The states that the layer has computed from its own tokens."""
 
     def _for_each_row(self, array: mx.array) -> mx.array:
+        """Return ``array``, which has one row, as if it had a row for each completion. Nothing is copied."""
         return mx.broadcast_to(array, (self.rows, *array.shape[1:]))
 
 
@@ -47,7 +53,7 @@ class AttentionStates(PromptStates):
         return self.given[0].shape[2] if self.given else 0
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        """Return the keys and values that the rows attend to: those of the prompt, followed by their own."""
+        """Return the keys and values that the rows attend to: the prompt's, followed by their own."""
         self.kept = [keys, values]
         if not self.given:
             return keys, values
@@ -55,6 +61,7 @@ class AttentionStates(PromptStates):
         return mx.concatenate([before[0], keys], axis=2), mx.concatenate([before[1], values], axis=2)
 
     def make_mask(self, *_: Any, **__: Any) -> str:
+        """Return the name by which mlx-lm's layers call for causal attention."""
         return "causal"
 
 
@@ -65,19 +72,22 @@ class RecurrentStates(PromptStates):
     """mlx-lm's name for the lengths of padded rows. None says that no row is padded."""
 
     def __getitem__(self, i: int) -> mx.array | None:
+        """Return state ``i`` of the prompt for each row, or None while the prompt itself is computed."""
         return self._for_each_row(self.given[i]) if self.given else None
 
     def __setitem__(self, i: int, array: mx.array) -> None:
+        """Keep state ``i`` that the layer has computed. mlx-lm's layers set the states in order."""
         self.kept[i:] = [array]
 
     def advance(self, _: int) -> None:
         """Do nothing, because no row is padded at its beginning."""
 
     def make_mask(self, *_: Any, **__: Any) -> None:
-        return None
+        """Return None, which is no mask, because no row is padded."""
 
 
 _KINDS = {KVCache: AttentionStates, ArraysCache: RecurrentStates}
+"""The class that takes the place of each of mlx-lm's caches."""
 
 
 def can_share(network: nn.Module) -> bool:

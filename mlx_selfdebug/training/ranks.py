@@ -1,8 +1,8 @@
 """Divide a training among the ranks of a group, so that it equals the training of one machine.
 
 Every rank has the same examples and the same weights. Of each step, a rank computes the gradient of its share of the examples. The
-gradients are summed over the ranks, and every rank makes the same update. The divisor of the loss is that of the whole step, so the
-sum does not depend on how the step was divided, up to rounding.
+gradients are summed over the ranks, and every rank makes the same update. The loss is divided by the total weight of the examples
+of the whole step. So the sum does not depend on how the step was divided among the ranks, up to rounding.
 
 Different chips round differently, so the weights of rank 0 count: the others copy them at the start and at every check. Only rank 0
 writes checkpoints.
@@ -24,10 +24,11 @@ T = TypeVar("T")
 
 
 def own_share(group: Group, items: Sequence[T], sizes: Sequence[int]) -> list[T]:
-    """Return the items that this rank computes, in their order. ``sizes`` are their costs.
+    """Return those of ``items`` that this rank computes, in their order. ``sizes`` holds how much each item costs, in any unit.
 
-    The largest item that is left goes to the rank that has least so far ("longest processing time first": Graham 1969, "Bounds on
-    Multiprocessing Timing Anomalies", SIAM Journal on Applied Mathematics 17).
+    Again and again, the largest item that is left goes to the rank that has least so far ("longest processing time first": Graham
+    1969, "Bounds on Multiprocessing Timing Anomalies", SIAM Journal on Applied Mathematics 17). With sizes of 5, 4, 3 and 2 and two
+    ranks, one rank gets 5 and 2, and the other 4 and 3.
     """
     if group.size == 1:
         return list(items)
@@ -63,7 +64,7 @@ def copy_weights(group: Group, network: nn.Module, optimizer: optim.Optimizer | 
 
 
 def checkpoint_of_first(group: Group, checkpoint: Checkpoint | None) -> Checkpoint | None:
-    """Return the checkpoint that rank 0 has, or None if it has none. The other ranks may give None."""
+    """Return, on every rank, the checkpoint that rank 0 gives, or None if it gives None. What other ranks give does not matter."""
     if group.size == 1:
         return checkpoint
     described = group.agree(lambda: _describe(checkpoint) if checkpoint else None)
@@ -75,7 +76,7 @@ def checkpoint_of_first(group: Group, checkpoint: Checkpoint | None) -> Checkpoi
 
 
 def _copy_arrays(group: Group, arrays: Mapping[str, mx.array]) -> dict[str, mx.array]:
-    """Return the arrays of rank 0 by their names. The names hold dots, which the group would take for a tree."""
+    """Return the arrays of rank 0 by their names. They are sent as a list, because the dots in the names would make a tree."""
     names = sorted(arrays)
     return dict(zip(names, group.copy_of_first([arrays[name] for name in names]), strict=True))
 
@@ -90,4 +91,5 @@ def _describe(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _zeros(described: Mapping[str, tuple[str, Sequence[int]]]) -> dict[str, mx.array]:
+    """Return arrays of zeros with the names, dtypes and shapes that ``_describe`` has returned."""
     return {name: mx.zeros(tuple(shape), getattr(mx, dtype)) for name, (dtype, shape) in described.items()}

@@ -1,8 +1,9 @@
 """Choose the prompts of a reward step: repairs of own failures, repairs of bugs, and drafts, mixed by the shares in the settings.
 
-If all completions of a prompt get the same reward, nothing can be learned from it. So each prompt's pass rate, the share of its
-completions that passed, is remembered. Prompts some of whose completions pass and some fail are chosen more often. The choice
-depends on the seed, the step and the pass rates from earlier steps alone, so a resumed training chooses as an uninterrupted one.
+If all completions of a prompt get the same reward, nothing can be learned from them. So each prompt's pass rate, the share of its
+completions that passed, is remembered. A prompt is chosen more often if some of its completions passed and some failed. The choice
+depends only on the seed, the step and the pass rates from earlier steps, so a resumed training chooses the same prompts as one that
+was not interrupted.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model
 
 PromptKind = Literal["repair", "bug", "draft"]
+"""What a prompt shows: the model's own failed code ("repair"), a bug ("bug"), or the task alone ("draft")."""
 KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
+"""All kinds of prompts."""
 LEARNABLE = (0.1, 0.9)
 """The lowest and the highest pass rate of a prompt from which much can be learned: of eight completions, one to seven pass."""
 UNSEEN_WEIGHT, LEARNABLE_WEIGHT, SETTLED_WEIGHT = 1.0, 4.0, 0.25
@@ -41,14 +44,13 @@ class RewardPrompt:
     """A prompt whose completions are rewarded."""
 
     kind: PromptKind
-    """What the prompt shows: the model's own failed code ("repair"), a bug ("bug"), or the task alone ("draft")."""
     task: Task
     parent: Attempt | None = None
     """The failed attempt or the bug that the prompt shows; None for a draft."""
 
     @property
     def key(self) -> str:
-        """The id of the attempt that the prompt shows or, for a draft, of the task. Every completion refers to the same id."""
+        """The id of the attempt that the prompt shows or, for a draft, of the task. The completions are stored with this id."""
         return self.parent.id if self.parent else self.task.id
 
 
@@ -74,14 +76,14 @@ def latest_failures(drafts: Iterable[Attempt]) -> dict[str, Attempt]:
     """
     latest: dict[str, Attempt] = {}
     failed = [draft for draft in drafts if not draft.parent and repairable(draft)]
-    # Later ones replace earlier ones, so the first draft of the latest step comes last.
+    # Of several drafts of a task, the last one in this order is kept: the one with the smallest sample in the latest step.
     for draft in sorted(failed, key=lambda a: (a.arm, -a.sample)):
         latest[draft.task_id] = draft
     return latest
 
 
 def shares(config: TrainConfig) -> dict[PromptKind, float]:
-    """Return the share of each kind of prompt as it is set. The shares need not add up to 1."""
+    """Return the share of each kind of prompt from the settings. The shares need not add up to 1."""
     return {
         "repair": config.reward_repair_share,
         "bug": config.reward_bug_share,
@@ -97,9 +99,10 @@ def count_tokens(prompt: RewardPrompt, model: Model) -> int:
 
 
 def describe(prompts: Sequence[RewardPrompt]) -> dict[str, int | str]:
-    """Return the number of prompts of each kind, and a "digest" of all of them, by which a resumed training recognises them."""
+    """Return the number of prompts of each kind, and a "digest" of all prompts, by which a resumed training recognises them."""
+    counts = {kind: sum(prompt.kind == kind for prompt in prompts) for kind in KINDS}
     digest = hashlib.sha256(repr([(prompt.kind, prompt.key) for prompt in prompts]).encode()).hexdigest()
-    return {**{kind: sum(prompt.kind == kind for prompt in prompts) for kind in KINDS}, "digest": digest[:16]}
+    return {**counts, "digest": digest[:16]}
 
 
 def choose(
@@ -107,14 +110,19 @@ def choose(
 ) -> list[RewardPrompt]:
     """Return the prompts of ``step``, at most ``train.reward_prompts`` different ones.
 
-    ``rates`` holds the latest pass rate of each prompt that was chosen before, by the prompt's key.
+    Args:
+        prompts: all prompts that may be chosen.
+        step: the number of the step.
+        rates: the latest pass rate of each prompt that was chosen before, by the prompt's key.
+        config: the settings of training.
+        seed: the seed of the choice.
     """
     # The prompts with the largest u^(1/weight), for u drawn uniformly, are a weighted sample without replacement (Efraimidis and
     # Spirakis 2006, "Weighted random sampling with a reservoir").
-    drawn = sorted(
-        ((_uniform(seed, step, p) ** (1 / _weight(rates.get(p.key))), i) for i, p in enumerate(prompts)), reverse=True
-    )
-    order = [i for _, i in drawn]
+    ranks = [
+        (_uniform(seed, step, prompt) ** (1 / _weight(rates.get(prompt.key))), i) for i, prompt in enumerate(prompts)
+    ]
+    order = [i for _, i in sorted(ranks, reverse=True)]
     chosen: list[int] = []
     for kind, n in _counts(prompts, step, config).items():
         chosen += [i for i in order if prompts[i].kind == kind][:n]
@@ -132,13 +140,13 @@ def _counts(prompts: Sequence[RewardPrompt], step: int, config: TrainConfig) -> 
     """
     present = {prompt.kind for prompt in prompts}
     wanted = {kind: share for kind, share in shares(config).items() if kind in present}
-    n, whole, before = config.reward_prompts, sum(wanted.values()), 0.0
+    n, whole, earlier_shares = config.reward_prompts, sum(wanted.values()), 0.0
     counts: dict[PromptKind, int] = {}
     for kind, share in wanted.items():
         # The kinds of a step divide its places at their cumulative shares. So the counts of a step add up to its places.
-        low, high = before / whole, (before + share) / whole
+        low, high = earlier_shares / whole, (earlier_shares + share) / whole
         counts[kind] = _places_below(high, step, n) - _places_below(low, step, n)
-        before += share
+        earlier_shares += share
     return counts
 
 
@@ -152,6 +160,7 @@ def _places_below(share: float, step: int, n: int) -> int:
 
 
 def _weight(rate: float | None) -> float:
+    """Return how likely a prompt with the pass rate ``rate`` is to be chosen, relative to others; None if it was never chosen."""
     if rate is None:
         return UNSEEN_WEIGHT
     return LEARNABLE_WEIGHT if LEARNABLE[0] <= rate <= LEARNABLE[1] else SETTLED_WEIGHT

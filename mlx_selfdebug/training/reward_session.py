@@ -1,8 +1,8 @@
 """Run the steps of a training by rewards: rollouts, update, record, checkpoint and, at times, repairs of the held-back tasks.
 
-The adapter that is kept is that of the step after which the model repaired most failed attempts of the held-back tasks. It may be
-step 0, the adapter that the training began with. A training that was cut short continues from its last checkpoint. It uses the
-rollouts that are stored, and ends with the same adapter as one that was not cut short, bit for bit.
+The adapter is kept with which the model repaired most failed attempts of the held-back tasks. It may be the adapter that the
+training began with (step 0). A training that was cut short continues from its last checkpoint. It uses the rollouts that are
+stored, and ends with the same adapter as one that was not cut short, bit for bit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ from mlx_selfdebug.training.plan import TrainingPlan
 from mlx_selfdebug.training.ranks import checkpoint_of_first, copy_weights
 from mlx_selfdebug.training.reward_prompts import RewardPrompt, choose, count_tokens, latest_failures
 from mlx_selfdebug.training.reward_update import Update, reward_optimizer, update
-from mlx_selfdebug.training.rollouts import Group, Rollouts, examples_of, pass_rates, remembered_rates, step_of
+from mlx_selfdebug.training.rollouts import (
+    CompletionGroup,
+    Rollouts,
+    examples_of,
+    pass_rates,
+    remembered_rates,
+    step_of,
+)
 from mlx_selfdebug.training.selection import Selection
 from mlx_selfdebug.training.session import check_and_keep_best, lasting_settings
 from mlx_selfdebug.values.attempt import Attempt
@@ -53,9 +60,14 @@ class Ending:
 class RewardSession:
     """The steps of one training by rewards.
 
-    ``prompts`` may be chosen in every step. Repairs of the latest failed drafts join them, unless they have more than
-    ``max_prompt_tokens`` tokens, for which ``plan`` was made. ``origin`` holds what the training depends on beside the settings:
-    the prompts and the adapter that it began with. Without ``selection``, the adapter after the last step is kept.
+    Args:
+        rollouts: makes the rollouts of the run.
+        prompts: the prompts that may be chosen in every step. Repairs of the latest failed drafts join them.
+        max_prompt_tokens: the number of tokens for which ``plan`` was made. Longer repairs of failed drafts are left out.
+        plan: how much of a step is computed at a time.
+        spent: gets the seconds that each kind of work takes.
+        origin: what the training depends on beside the settings: the prompts, and the adapter that it began with.
+        selection: chooses the step whose adapter is kept. Without it, the adapter after the last step is kept.
     """
 
     def __init__(
@@ -80,9 +92,10 @@ class RewardSession:
             **origin,
         }
         self._optimizer: optim.Optimizer = reward_optimizer(self._config)
-        # What was found out in earlier steps: the latest pass rates of prompts, and the latest failed drafts of tasks.
         self._rates: dict[str, float] = {}
+        """The pass rate of each prompt in the latest step that chose it, by the prompt's key."""
         self._failures: dict[str, Attempt] = {}
+        """The latest failed draft of each task, by the task's id."""
         self._n_skipped = 0
 
     def make_steps(self, advance: Advance) -> Ending:
@@ -128,8 +141,8 @@ class RewardSession:
             self._rates, self._failures = remembered_rates(rollouts), latest_failures(rollouts)
         advance(done, "resumed" if done else "")
         if self._selection:
-            # At step 0, the check of the adapter that the training began with is recalled or made below. Recalled here as well, it
-            # would count twice.
+            # At step 0, ``_check`` below recalls the check of the adapter that the training began with, or makes it. If it was
+            # recalled here as well, it would count twice.
             self._selection.recall(done if done else -1)
             if not done:
                 self._check(0, advance)
@@ -173,11 +186,11 @@ class RewardSession:
         short = [prompt for prompt in repairs if count_tokens(prompt, self._model) <= self._max_prompt_tokens]
         return [*self._prompts, *short]
 
-    def _update(self, number: int, groups: Sequence[Group]) -> Update:
+    def _update(self, number: int, groups: Sequence[CompletionGroup]) -> Update:
         """Make the update of a step and return its figures. If no group has two different rewards, nothing is changed."""
         config, network = self._config, self._model.network
         varied = [group for group in groups if group.varied]
-        # The divergence from the base counts each completion once, so completions of the same tokens are merged only without it.
+        # With a divergence from the base, each completion counts for itself, so completions of the same tokens are not merged.
         by_group = [examples_of(group, self._model, merged=not config.reward_kl) for group in varied]
         by_group = [examples for examples in by_group if examples]
         if not by_group:
@@ -220,7 +233,12 @@ def _count_barren(steps: Sequence[RewardStep]) -> int:
 
 
 def _record(
-    number: int, groups: Sequence[Group], figures: Update, rollouts_s: float, tests_s: float, gradient_s: float
+    number: int,
+    groups: Sequence[CompletionGroup],
+    figures: Update,
+    rollouts_s: float,
+    tests_s: float,
+    gradient_s: float,
 ) -> RewardStep:
     """Return the record of a step. Figures that are not numbers are recorded as 0."""
     attempts = [attempt for group in groups for attempt in group.attempts]

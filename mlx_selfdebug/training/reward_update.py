@@ -1,4 +1,4 @@
-"""Make the update of a reward step: the policy gradient of its groups.
+"""Make the update of a reward step by the policy gradient of its groups. A group is the completions of one prompt.
 
 The completions were drawn from the model as it is, so the ratio of new to old probabilities is 1 and nothing is clipped, as in the
 first update of GRPO (Shao et al. 2024, arXiv 2402.03300). What is left is the lean loss (``loss.py``) with a signed weight per
@@ -41,7 +41,7 @@ class Update:
     """The figures of one update."""
 
     loss: float
-    """The loss whose gradient was taken, divided as above."""
+    """The loss whose gradient was taken, as the formula at the top of this module says."""
     grad_norm: float
     """The norm of the gradient before it was clipped."""
     learning_rate: float
@@ -54,9 +54,10 @@ class Update:
 
 
 def reward_optimizer(config: TrainConfig) -> optim.Optimizer:
-    """Return AdamW with a short linear warm-up and then a constant rate, which does not depend on how many steps will follow.
+    """Return AdamW with a short linear warm-up and then a constant learning rate.
 
-    There is no weight decay, which would pull the adapter back to the base in steps that teach little.
+    A constant rate does not depend on how many steps will follow. There is no weight decay, which would pull the adapter back to
+    the base in steps that teach little.
     """
     rate = config.reward_learning_rate
     rising = optim.linear_schedule(rate / WARMUP_UPDATES, rate, WARMUP_UPDATES)
@@ -72,10 +73,16 @@ def update(
     shape: StepShape,
     ranks: Group = ALONE,
 ) -> Update:
-    """Make one update of the weights from the examples of each group, and return its figures.
+    """Make one update of the weights, and return its figures. If the loss or gradient is not finite, the weights stay as they are.
 
-    There must be at least one group, and each must have an example. The ``ranks`` divide the groups among themselves. If the loss
-    or gradient is not finite, the weights stay as they are.
+    Args:
+        network: the network, with the adapter that is trained.
+        optimizer: the optimizer, as ``reward_optimizer`` returns it.
+        groups: the examples of each group: at least one group, with at least one example each. The weight of an example's tokens is
+            the advantage of the completion.
+        config: the settings of training.
+        shape: how much is computed and kept in memory at a time.
+        ranks: the machines that divide the groups among themselves.
     """
     divisor = config.reward_prompts * config.reward_group_size * config.reward_max_tokens
     loss, gradient = 0.0, None
@@ -100,7 +107,8 @@ def group_loss_and_gradient(
 ) -> LossAndGradient:
     """Return the summed loss of a group and its gradient. The prompt is computed once if the network allows that.
 
-    ``base_weight`` is the weight of the divergence from the base, which is left out if the prompt cannot be computed once.
+    At most ``max_tokens`` tokens are computed at a time. ``base_weight`` is the weight of the divergence from the base, which is
+    left out if the prompt cannot be computed once.
     """
     if can_share_prompt(network, examples):
         return shared_prompt_loss_and_gradient(network, examples, max_tokens, base_weight=base_weight)

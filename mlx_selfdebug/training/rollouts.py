@@ -1,8 +1,8 @@
 """Make the rollouts of a reward step: several completions of each prompt, drawn from the model as it is, tested and rewarded.
 
 Rollouts are attempts in an arm of their own, "rewards/000012" for step 12, and hold the tokens that were decoded. The ``sample`` of
-an attempt is its number within the step. So its key and its seed do not depend on when it is made, and a stored rollout is never
-drawn again.
+a rollout is its number within the step. So the key and the seed of a rollout do not depend on when it is made, and a stored rollout
+is never drawn again.
 
 A completion's advantage is its reward minus the mean reward of its group. It is not divided by the standard deviation, which would
 weigh groups that are almost always right or wrong more than others (Dr. GRPO: Liu et al. 2025, "Understanding R1-Zero-Like
@@ -51,8 +51,12 @@ def step_of(attempt: Attempt) -> int | None:
 
 
 @dataclass(frozen=True)
-class Group:
-    """The completions of one prompt, with their rewards."""
+class CompletionGroup:
+    """The completions of one prompt, with their rewards.
+
+    >>> CompletionGroup(prompt, attempts, [1, 0, 0, 0]).advantages  # doctest: +SKIP
+    [0.75, -0.25, -0.25, -0.25]
+    """
 
     prompt: RewardPrompt
     attempts: Sequence[Attempt]
@@ -97,8 +101,10 @@ class Rollouts:
     """The rollouts of one run, which are made step by step."""
 
     run: Run
+    """The run, which stores the rollouts."""
     model: Model
     runner: TestRunner
+    """Runs the tests of the completions."""
     decoding: Decoding
     """How completions are decoded: at a temperature of 1 and without ``min_p``, so from the distribution that is trained."""
 
@@ -107,7 +113,7 @@ class Rollouts:
         """The verdicts on programs that were tested before. They are read from the store once, and not in every step."""
         return VerdictCache(self.runner, self.run.attempts())
 
-    def make(self, step: int, prompts: Sequence[RewardPrompt], spent: Spent) -> list[Group]:
+    def make(self, step: int, prompts: Sequence[RewardPrompt], spent: Spent) -> list[CompletionGroup]:
         """Return the groups of ``step``, one per prompt. Stored completions are used, and the missing ones are made now."""
         size = self.run.config.train.reward_group_size
         moves: dict[str, list[Move]] = {}
@@ -123,9 +129,10 @@ class Rollouts:
             for place, prompt in enumerate(prompts)
         ]
 
-    def _group(self, prompt: RewardPrompt, attempts: Sequence[Attempt]) -> Group:
+    def _group(self, prompt: RewardPrompt, attempts: Sequence[Attempt]) -> CompletionGroup:
+        """Return ``attempts``, which are completions of ``prompt``, with their rewards."""
         config = self.run.config
-        return Group(prompt, attempts, [reward_of(a, prompt, config.train, config.seed) for a in attempts])
+        return CompletionGroup(prompt, attempts, [reward_of(a, prompt, config.train, config.seed) for a in attempts])
 
 
 def reward_of(attempt: Attempt, prompt: RewardPrompt, config: TrainConfig, seed: int) -> float:
@@ -149,7 +156,7 @@ def is_copy(attempt: Attempt, prompt: RewardPrompt) -> bool:
     return attempt.finish == "copy" or normalise(attempt.code) == normalise(prompt.parent.code)
 
 
-def pass_rates(groups: Iterable[Group]) -> dict[str, float]:
+def pass_rates(groups: Iterable[CompletionGroup]) -> dict[str, float]:
     """Return the pass rates of the groups that have completions, by the keys of their prompts."""
     return {group.prompt.key: group.pass_rate for group in groups if group.attempts}
 
@@ -164,12 +171,12 @@ def remembered_rates(rollouts: Iterable[Attempt]) -> dict[str, float]:
     return {key: mean(results) for key, (_, results) in latest.items()}
 
 
-def examples_of(group: Group, model: Model, *, merged: bool = True) -> list[Example]:
+def examples_of(group: CompletionGroup, model: Model, *, merged: bool = True) -> list[Example]:
     """Return the group's completions as examples. Each of a completion's tokens weighs the completion's advantage.
 
-    If ``merged``, completions of the same tokens become one example that weighs as much as all of them, which gives the same
-    gradient. A completion without tokens gives no example. Neither does one whose weight is 0 if ``merged``; otherwise its distance
-    from the base model counts all the same.
+    A completion without tokens gives no example. If ``merged``, completions of the same tokens become one example that weighs as
+    much as all of them, which gives the same gradient, and a weight of 0 gives no example. If not ``merged``, every completion
+    gives an example of its own, because the divergence from the base counts each of them, whatever its weight.
     """
     first = group.attempts[0]
     prefix = domain_of(group.prompt.task.domain).reply_prefix

@@ -1,9 +1,9 @@
 """Choose the adapter that a training keeps: the one that repairs most, which is found by running its repairs.
 
 Some tasks are held back from the pairs. At the end of each epoch, the model repairs the failed attempts on these tasks greedily,
-and the repairs are tested like any others. This is called a check. The adapter of the epoch that repaired most is kept, or the
-later of two that repaired equally many. Several checks in a row without a better one end the training. The loss has no say.
-Training by rewards has checks as well, every few steps.
+and the repairs are tested like any others. Such a trial is a ``Check``, which is not to be confused with the checks of a task. The
+adapter of the epoch that repaired most is kept, or the later of two that repaired equally many. If several trials in a row bring
+nothing better, the training ends. The loss has no say. Training by rewards is checked as well, every few steps.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ ARM = "held back"
 REWARDS = "rewards-"
 """The prefix of the digest of a training by rewards. It tells the checks of such a training from the checks of one on pairs."""
 _DIGEST_LENGTH = 12
+"""The number of characters of a training's digest under which its checks are stored."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,13 @@ class Check:
 def hold_back(attempts: Sequence[Attempt], tasks: Sequence[Task], config: TrainConfig, seed: int) -> list[str]:
     """Return the ids of the tasks to keep out of the pairs.
 
-    They are drawn with ``seed`` from the tasks that have both a right attempt and a failed one that a repair prompt can show.
-    ``train.held_back_share`` of these tasks are held back.
+    They are drawn with ``seed`` from the tasks that have both a right attempt and a failed one that a repair prompt can show. The
+    share ``train.held_back_share`` of these tasks is held back.
     """
     solved = {a.task_id for a in attempts if a.passed}
     failed = {a.task_id for a in attempts if repairable(a)}
-    mixed = [task.id for task in tasks if task.id in solved & failed]
-    return sorted(random.Random(f"{seed}:held back").sample(mixed, round(config.held_back_share * len(mixed))))
+    eligible = [task.id for task in tasks if task.id in solved & failed]
+    return sorted(random.Random(f"{seed}:held back").sample(eligible, round(config.held_back_share * len(eligible))))
 
 
 def held_back_tasks(run: StoredRun, tasks: Sequence[Task] | None = None) -> list[Task]:
@@ -89,13 +90,15 @@ def _look_up(run: StoredRun, ids: Sequence[str], tasks: Sequence[Task] | None, r
     if not ids:
         return []
     collect = run.config.collect
-    known = {task.id: task for task in (load_tasks(collect.tasks).spread(collect.limit) if tasks is None else tasks)}
-    if missing := [id_ for id_ in ids if id_ not in known]:
+    if tasks is None:
+        tasks = load_tasks(collect.tasks).spread(collect.limit)
+    by_id = {task.id: task for task in tasks}
+    if missing := [id_ for id_ in ids if id_ not in by_id]:
         raise TrainingError(
             f"{len(missing)} of the tasks that {role} are missing, {missing[0]} among them",
             hint="give train() the tasks that were given to collect()",
         )
-    return [known[id_] for id_ in ids]
+    return [by_id[id_] for id_ in ids]
 
 
 def to_repair(attempts: Sequence[Attempt], tasks: Sequence[Task], max_each: int) -> dict[str, list[Attempt]]:
@@ -126,9 +129,15 @@ class _RepairEach:
 class Selection:
     """The checks of one training, and the choice of the best of them.
 
-    ``tasks`` are the held-back tasks. ``training`` is a digest of what is trained on, after ``REWARDS`` in a training by rewards.
-    Checks are stored under its first 12 characters, so that another training does not recall them. The repairs of a check are
-    attempts in an arm whose name begins with ``arm``.
+    Args:
+        run: the run, which stores the checks and their repairs.
+        model: the model that is trained.
+        tasks: the held-back tasks.
+        runner: runs the tests of the repairs.
+        decoding: how the repairs are decoded.
+        training: a digest of what is trained on, after ``REWARDS`` in a training by rewards. The checks are stored under its first
+            12 characters, so that another training does not recall them.
+        arm: the first part of the name of the arm in which the repairs of a check are stored.
     """
 
     def __init__(
@@ -169,33 +178,34 @@ class Selection:
         self.checks = [check for check in self._stored() if check.step <= steps]
 
     def check(self, step: int) -> Check:
-        """Return the check after ``step`` steps. Make it now, with the model as it is, unless an earlier process has made it."""
+        """Return the check after ``step`` steps. It is made now, with the model as it is, unless an earlier process has made it."""
         recalled = [check for check in self._stored() if check.step == step]
         self.checks.append(recalled[0] if recalled else self.repair_all(step))
         return self.checks[-1]
 
     def repair_all(self, step: int) -> Check:
-        """Have the model repair the failed attempts now, and store and return the check."""
+        """Have the model repair the failed attempts now, and store and return the check. ``step`` is the number of steps so far."""
         arm = f"{self._arm}/{step:06d}"
         # A check that was cut short starts over, because a repair depends slightly on what else is decoded in its batch.
         self._run.delete_attempts(arm)
         self._model.network.eval()
         with NullProgress().stage("check", len(self._tasks), "tasks") as stage:
             play = Play(arm, self._tasks, _RepairEach(self._failed), self._decoding)
-            made = Stream(self._run, self._model, self._runner, stage).play(play)[arm]
-        check = Check(step, sum(attempt.passed for attempt in made), len(made))
+            repairs = Stream(self._run, self._model, self._runner, stage).play(play)[arm]
+        check = Check(step, sum(repair.passed for repair in repairs), len(repairs))
         self._run.remember(Family.CHECK.key(f"{self._training}.{step}"), asdict(check))
         return check
 
     def _stored(self) -> list[Check]:
+        """Return the stored checks of this training, in the order of their steps."""
         return stored_checks(self._run, self._training)
 
 
 def stored_checks(run: StoredRun, training: str = "") -> list[Check]:
     """Return the stored checks of a training, in the order of their steps.
 
-    ``training`` is the training's digest or the beginning of it: ``REWARDS`` is that of every training by rewards. With "", the
-    checks of all trainings on pairs are returned.
+    ``training`` is the training's digest or the beginning of it: ``REWARDS`` stands for every training by rewards, and "" for every
+    training on pairs.
     """
     stored = run.facts().family(Family.CHECK)
     checks = [

@@ -34,7 +34,15 @@ CHECKPOINT_S = 30.0
 
 
 class Session:
-    """The steps of one training on pairs, with its checkpoints and the choice of its best epoch."""
+    """The steps of one training on pairs, with its checkpoints and the choice of its best epoch.
+
+    Args:
+        run: the run, which stores the steps. Its checkpoints are in ``run.training_path``.
+        model: the model, with the adapter that is trained.
+        examples: the pairs as tokens.
+        plan: how much of a step is computed at a time.
+        spent: gets the seconds that each kind of work takes.
+    """
 
     def __init__(self, run: Run, model: Model, examples: list[Example], plan: TrainingPlan, spent: Spent) -> None:
         self._run, self._model, self._examples = run, model, examples
@@ -69,8 +77,8 @@ class Session:
         optimizer = optimizer_of(config, count_steps(len(self._examples), config))
         start = checkpoint_of_first(group, newest_checkpoint(folder, settings) if group.is_first else None)
         done = start.step if start else 0
-        # The number of steps that led to the adapter in the network. It is not known until this process has made a step, because
-        # the checkpoint is loaded only then.
+        # The number of steps that led to the adapter in the network. It is -1 until this process has made a step, because only then
+        # is the checkpoint loaded into the network.
         steps_in_network = -1
         self._begin(done, advance)
         steps = train_steps(
@@ -124,8 +132,8 @@ def check_and_keep_best(
 ) -> None:
     """Have the model repair the held-back failures after ``done`` steps, and save the adapter in ``folder`` if it is the best.
 
-    It is the best if it repaired at least as many as every earlier one. Without a folder it is not saved, since another rank does
-    that.
+    An adapter is the best if the model repaired at least as many failures with it as with every earlier one. On the ranks that do
+    not save it, ``folder`` is None.
     """
     advance(0, "testing repairs")
     with spent.on("repairs of held-back tasks"):
@@ -136,7 +144,7 @@ def check_and_keep_best(
 
 
 def lasting_settings(config: TrainConfig) -> dict[str, Any]:
-    """Return the settings on which the adapter depends, which are all but those that may change between sessions."""
+    """Return the settings on which the adapter depends: all settings of training but those that may change between sessions."""
     return {name: value for name, value in asdict(config).items() if f"train.{name}" not in ADJUSTABLE}
 
 

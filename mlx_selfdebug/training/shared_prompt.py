@@ -2,9 +2,9 @@
 
 If eight completions of 70 tokens have a prompt of 250 tokens, seven of ten tokens in eight separate rows are copies of the prompt.
 Here the prompt goes through the trunk once, forward and backward, and the completions go on from its keys and values (or its
-recurrent state). The loss and the gradient are those of separate rows up to rounding.
+recurrent state). The loss and the gradient are the same as for separate rows, up to rounding.
 
-The idea is that of Prefix Grouper (Liu et al. 2025, arXiv 2506.05433). The computation is arranged differently, so that it takes no
+The idea comes from Prefix Grouper (Liu et al. 2025, arXiv 2506.05433). The computation is arranged differently, so that it takes no
 more memory than separate rows:
 
 1. The trunk computes the states S that the layers keep of the prompt. The graph of this computation is kept.
@@ -65,7 +65,7 @@ def shared_prompt_loss_and_gradient(
     def surrogate_and_results(_: nn.Module) -> tuple[mx.array, mx.array, Any]:
         """Return a surrogate, and the loss and gradient of the completions.
 
-        The gradient of the surrogate is the part of the gradient that flows through the prompt's states.
+        A surrogate is a number that is computed only for its gradient. Here it is the part that flows through the prompt's states.
         """
         kept = _prompt_states(network, parts, shared)
         constant = tree_map(mx.stop_gradient, kept)
@@ -114,6 +114,7 @@ def _completions_loss(
     parameters = network.trainable_parameters()
 
     def surrogate_and_loss(parameters: Any, kept: list[Arrays]) -> tuple[mx.array, mx.array]:
+        """Return the loss, after a surrogate with the same gradient whose graph leaves the head out (see loss.py)."""
         network.update(parameters)
         hidden = _hidden(network, parts, kept, batch)
         loss, slope = through_head(parts.head, mx.stop_gradient(hidden), targets, head_rows)
@@ -132,7 +133,7 @@ def _depend_on(earlier: Any, states: list[Arrays]) -> list[Arrays]:
 
 
 def _targets(batch: MicroBatch, base: mx.array | None, base_weight: float) -> Targets:
-    """Return the targets of ``batch``. If the base's hidden states are given, its divergence weighs the same at every token."""
+    """Return the targets of ``batch``. With hidden states of the base, the divergence has ``base_weight`` at every token."""
     ids, weights = mx.array(batch.targets), mx.array(batch.weights)
     return Targets(ids, weights) if base is None else Targets(ids, weights, mx.full(weights.shape, base_weight), base)
 

@@ -102,6 +102,11 @@ def test_code_that_does_not_parse_has_a_normal_form_and_tokens() -> None:
     assert DOMAIN.tokens("def f(:\n  '''x") == ["def", "f", "(", ":", "\n  ", "''", "'", "x"]
 
 
+@pytest.mark.parametrize("value", [" + ".join(["x"] * 1200), "0x" + "F" * 4000])
+def test_code_that_python_cannot_write_as_a_tree_is_its_own_normal_form(value: str) -> None:
+    assert DOMAIN.normalise(f"def f(x):\n    return {value}\n") == f"def f(x):\n    return {value}"
+
+
 def test_a_function_of_a_docstring_alone_has_a_normal_form() -> None:
     assert DOMAIN.normalise('def f():\n    """Nothing."""\n') == DOMAIN.normalise("def f():\n    pass\n")
 

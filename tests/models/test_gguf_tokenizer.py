@@ -98,6 +98,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no tokens": ({"tokenizer.ggml.tokens": None}, "tokens is missing"),
     "tokens that are numbers": ({"tokenizer.ggml.tokens": [1, 2]}, "not a list of strings"),
     "token types of another length": ({"tokenizer.ggml.token_type": [1, 1]}, "token_type"),
+    "token types that are words": ({"tokenizer.ggml.token_type": ["normal"] * 261}, "whole numbers"),
     "a merge of nothing": ({"tokenizer.ggml.merges": ["def"]}, "merge 'def'"),
     "a merge of unknown tokens": ({"tokenizer.ggml.merges": ["d zebra"]}, "merge 'd zebra'"),
     "an eos id out of range": ({"tokenizer.ggml.eos_token_id": 1 << 31}, "eos_token_id is 2147483648"),

@@ -119,6 +119,11 @@ def test_the_docstring_that_says_the_statement_is_dropped_and_nothing_else() -> 
     assert without_docstring("def f(:", "f") == "def f(:"
 
 
+def test_a_string_is_dropped_from_its_own_line_even_if_a_form_feed_stands_before_it() -> None:
+    source = 'PAGE = "\x0c"\n\ndef f(x):\n    y = x\n    "Stands alone."\n    return y\n'
+    assert without_docstring(source, "f") == source.replace('    "Stands alone."\n', "")
+
+
 def test_stacked_bugs_are_different_programs_up_to_so_many_edits_away() -> None:
     task = STARTER[0]
     drawn = stacked(task, task.reference, "p", seed=0, max_edits=3, n=12)

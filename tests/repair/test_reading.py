@@ -10,7 +10,7 @@ from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.repair.edits.candidates import candidates
 from mlx_selfdebug.repair.picture import Shade, as_ansi, as_html, as_text, most_surprising
-from mlx_selfdebug.repair.reading import MAX_KNOWN, Readings, unread
+from mlx_selfdebug.repair.reading import MAX_REMEMBERED, Readings, unread
 from mlx_selfdebug.sampling.reading import Reading, indifferent_reading
 from mlx_selfdebug.testing import make_task
 
@@ -72,10 +72,16 @@ def test_a_program_is_read_once_and_the_oldest_is_forgotten(tiny: Any) -> None:
 
     assert read("a") is read("a")
     assert decoder.n == 1
-    for i in range(MAX_KNOWN):
+    for i in range(MAX_REMEMBERED):
         read(f"x{i}")
     read("a")
-    assert decoder.n == MAX_KNOWN + 2
+    assert decoder.n == MAX_REMEMBERED + 2
+
+
+def test_a_program_is_read_again_under_another_prompt(tiny: Any) -> None:
+    readings = Readings(tiny, Counting())
+    programs = [readings.read(TASK, "a", prompt, ids, ()) for prompt, ids in (("p", (1,)), ("q", (1, 2)))]
+    assert [program.prompt for program in programs] == ["p", "q"]
 
 
 def test_the_likelihood_of_whole_programs_is_the_sum_over_their_tokens(tiny: Any) -> None:

@@ -59,8 +59,8 @@ def play(
         for rank, plan in enumerate(plans):
             n_waiting = sum(sizes[task] for task in doing[rank])
             news = plan.advance(room=max(0, room - n_waiting), speed=float(speeds[rank]), idle=not doing[rank])
-            got[rank] += news.given
-            doing[rank] += news.given
+            got[rank] += news.tasks_to_begin
+            doing[rank] += news.tasks_to_begin
         assert len({plan.is_over for plan in plans}) == 1, "the ranks disagree on the end"
         if plans[0].is_over:
             return got
@@ -96,9 +96,9 @@ def test_a_few_tasks_are_not_all_given_to_the_first_rank_with_room(monkeypatch: 
 
 def test_a_process_alone_gets_all_tasks_at_once() -> None:
     plan = Sharing(ALONE, [1, 1, 1])
-    assert plan.advance(room=0, speed=0.0, idle=True).given == [0, 1, 2]
+    assert plan.advance(room=0, speed=0.0, idle=True).tasks_to_begin == [0, 1, 2]
     for task in range(3):
         assert not plan.is_over
         plan.finish(task)
-        assert plan.advance(room=0, speed=0.0, idle=True).given == []
+        assert plan.advance(room=0, speed=0.0, idle=True).tasks_to_begin == []
     assert plan.is_over

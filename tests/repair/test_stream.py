@@ -13,7 +13,7 @@ import pytest
 from mlx_selfdebug.errors import BudgetError, ModelError, SandboxError
 from mlx_selfdebug.progress import NullStage
 from mlx_selfdebug.repair.asking import Decoding
-from mlx_selfdebug.repair.forks import common_length
+from mlx_selfdebug.repair.copies import common_length
 from mlx_selfdebug.repair.policies import MiningPolicy, Move, Policy, Repair, Resample
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sandbox.limits import Limits

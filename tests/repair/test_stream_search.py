@@ -12,7 +12,7 @@ import pytest
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.progress import NullStage
 from mlx_selfdebug.repair.asking import Decoding
-from mlx_selfdebug.repair.policies import EXHAUSTED, MiningPolicy, Policy, Search
+from mlx_selfdebug.repair.policies import EXHAUSTED, MiningPolicy, Move, Policy, Search
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sampling.reading import Reading, indifferent_reading
 from mlx_selfdebug.sandbox.limits import Limits
@@ -165,6 +165,21 @@ def test_a_fork_of_a_line_keeps_what_stands_around_the_line(run: Run, runner: Te
     assert (found.kind, found.finish) == ("fork", "line")
     assert (found.code, found.passed) == ("def square(x):\n    y = x * x\n    return y\n", True)
     assert found.n_completion_tokens == len(" x\n") + 1
+
+
+class Inserting:
+    """A policy that has one statement inserted into the failed program that it begins with."""
+
+    def moves(self, task: Task, attempts: Sequence[Attempt]) -> Sequence[Move]:
+        return [Move(0, 2, attempts[0], by="insert")] if len(attempts) == 1 else []
+
+
+def test_an_inserted_statement_is_written_into_the_program_that_was_read(run: Run, runner: TestRunner) -> None:
+    wrong = "def square(x):\n    y = x\n    return y\n"
+    opinion = Opinionated({wrong.index("return"): "y"}, reply=" = x * x\n    return 0\n```")
+    (found,) = play(run, opinion, runner, Inserting(), [given(wrong)])
+    assert (found.kind, found.finish, found.passed) == ("fork", "line", True)
+    assert found.code == "def square(x):\n    y = x\n    y = x * x\n    return y\n"
 
 
 def test_mining_edits_the_failed_drafts_and_goes_by_the_hidden_checks(run: Run, runner: TestRunner) -> None:

@@ -214,6 +214,13 @@ def test_a_model_with_recurrent_layers_decodes_what_it_alone_would(hybrid: Any) 
         assert row.text == hybrid.decode([i for i in ids[len(hybrid.encode(text)) :] if i not in hybrid.eos_ids])
 
 
+def test_a_prompt_of_one_token_does_not_go_on_from_what_its_row_held_before(hybrid: Any) -> None:
+    single = request(hybrid, "x", temperature=0)
+    assert len(single.prompt) == 1
+    after_another = decode(hybrid, [request(hybrid, "a b c"), single], width=1)[1]
+    assert after_another.tokens == decode(hybrid, [single], width=1)[0].tokens
+
+
 def test_recurrent_rows_do_not_depend_on_their_neighbours(hybrid: Any) -> None:
     assert decode(hybrid, mixed(hybrid), 13) == decode(hybrid, mixed(hybrid), 40, ahead=True)
 

@@ -107,13 +107,13 @@ def by_tokens(rows: Rows, shape: StepShape) -> int:
 
 
 @pytest.mark.parametrize(
-    ("budget", "smaller", "shape"),
+    ("budget", "skip_shapes", "shape"),
     [(10**6, 0, 0), (60_000, 0, 0), (40_000, 0, 1), (3_700, 0, 2), (10**6, 1, 1), (10**6, 9, 2)],
 )
 def test_the_quickest_shape_that_fits_is_taken(
-    monkeypatch: pytest.MonkeyPatch, budget: int, smaller: int, shape: int
+    monkeypatch: pytest.MonkeyPatch, budget: int, skip_shapes: int, shape: int
 ) -> None:
-    plan = planner_with(monkeypatch, by_tokens).plan(WORK, budget, smaller=smaller)
+    plan = planner_with(monkeypatch, by_tokens).plan(WORK, budget, skip_shapes=skip_shapes)
     assert plan.shape == STEP_SHAPES[shape]
     assert plan.peak_bytes <= budget
 

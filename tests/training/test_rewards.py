@@ -18,7 +18,7 @@ from mlx_selfdebug.training.loop import STEP_SHAPES
 from mlx_selfdebug.training.plan import GroupWorkload
 from mlx_selfdebug.training.reward_prompts import RewardPrompt, choose, latest_failures, prompts_of
 from mlx_selfdebug.training.reward_update import group_loss_and_gradient
-from mlx_selfdebug.training.rollouts import Group, examples_of, pass_rates, remembered_rates, reward_of
+from mlx_selfdebug.training.rollouts import CompletionGroup, examples_of, pass_rates, remembered_rates, reward_of
 from mlx_selfdebug.values.attempt import Attempt
 
 from ..support.values import FAILED
@@ -57,25 +57,25 @@ def test_random_rewards_are_the_same_each_time_and_have_nothing_to_do_with_the_p
 
 def test_advantages_are_rewards_minus_their_mean_and_nothing_where_all_are_equal() -> None:
     attempts = [rollout(sample=i, tokens=(i,)) for i in range(4)]
-    assert Group(DRAFT, attempts, [1, 0, 0, 0]).advantages == [0.75, -0.25, -0.25, -0.25]
-    assert not Group(DRAFT, attempts, [1, 1, 1, 1]).varied
+    assert CompletionGroup(DRAFT, attempts, [1, 0, 0, 0]).advantages == [0.75, -0.25, -0.25, -0.25]
+    assert not CompletionGroup(DRAFT, attempts, [1, 1, 1, 1]).varied
 
 
 def test_a_group_without_variance_has_no_examples(tiny: Any) -> None:
     attempts = [rollout(sample=i, tokens=(i,)) for i in range(4)]
-    assert examples_of(Group(DRAFT, attempts, [1.0] * 4), tiny) == []
-    assert len(examples_of(Group(DRAFT, attempts, [1.0, 0.0, 0.0, 0.0]), tiny)) == 4
+    assert examples_of(CompletionGroup(DRAFT, attempts, [1.0] * 4), tiny) == []
+    assert len(examples_of(CompletionGroup(DRAFT, attempts, [1.0, 0.0, 0.0, 0.0]), tiny)) == 4
 
 
 def test_a_completion_as_good_as_its_group_counts_only_by_its_distance_from_the_base_model(tiny: Any) -> None:
-    group = Group(DRAFT, [rollout(sample=i, tokens=(i + 3,)) for i in range(3)], [1.0, 0.5, 0.0])
+    group = CompletionGroup(DRAFT, [rollout(sample=i, tokens=(i + 3,)) for i in range(3)], [1.0, 0.5, 0.0])
     assert [example.weights for example in examples_of(group, tiny)] == [(0.5,), (-0.5,)]
     assert [example.weights for example in examples_of(group, tiny, merged=False)] == [(0.5,), (0.0,), (-0.5,)]
 
 
 def test_completions_of_the_same_tokens_are_computed_once_with_the_same_gradient(tiny: Any, tmp_path: Path) -> None:
     tokens = [(5, 6, 7), (5, 6, 7), (5, 9), (8, 8, 8, 8)]
-    group = Group(DRAFT, [rollout(sample=i, tokens=t) for i, t in enumerate(tokens)], [0.0, 0.0, 1.0, -0.1])
+    group = CompletionGroup(DRAFT, [rollout(sample=i, tokens=t) for i, t in enumerate(tokens)], [0.0, 0.0, 1.0, -0.1])
     merged, each = examples_of(group, tiny), examples_of(group, tiny, merged=False)
     assert (len(merged), len(each)) == (3, 4)
     network = with_lora(tmp_path, "qwen2", "float32")
@@ -87,7 +87,7 @@ def test_completions_of_the_same_tokens_are_computed_once_with_the_same_gradient
 def test_a_network_that_cannot_share_a_prompt_has_the_same_gradient(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    group = Group(DRAFT, [rollout(sample=i, tokens=(i, 7)) for i in range(3)], [0.0, 1.0, 0.0])
+    group = CompletionGroup(DRAFT, [rollout(sample=i, tokens=(i, 7)) for i in range(3)], [0.0, 1.0, 0.0])
     network, examples = with_lora(tmp_path, "qwen2", "float32"), examples_of(group, tiny)
     shared = group_loss_and_gradient(network, examples, 640, 0.0)
     monkeypatch.setattr("mlx_selfdebug.models.trunk.PLAIN_HEADS", frozenset())
@@ -136,7 +136,7 @@ def test_the_last_pass_rate_of_a_prompt_is_remembered_from_the_store_as_in_the_s
     first = [rollout(0, i) for i in range(4)]
     later = [rollout(7, i, verdict=FAILED) if i else rollout(7, i) for i in range(4)]
     repairs = [rollout(7, 4 + i, parent=PARENT.id) for i in range(4)]
-    groups = [Group(DRAFT, later, [0.0] * 4), Group(REPAIR, repairs, [1.0] * 4)]
+    groups = [CompletionGroup(DRAFT, later, [0.0] * 4), CompletionGroup(REPAIR, repairs, [1.0] * 4)]
     assert remembered_rates([*later, *first, *repairs]) == pass_rates(groups) == {TASK.id: 0.25, PARENT.id: 1.0}
 
 

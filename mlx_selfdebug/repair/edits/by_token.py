@@ -1,6 +1,7 @@
-"""Token edits: put one of the model's favourite tokens in the place of a token of the program, or before it, or drop the token.
+"""Make token edits: put one of the model's favourite tokens in the place of a token of the program or before it, or drop the token.
 
-They work on any text, whatever its language and whether or not it parses.
+Let the model prefer ``+`` to the token ``-`` of ``return a - b``. The edits at this token are then ``return a + b``,
+``return a + - b`` and ``return a b``. Token edits work on any text, whatever its language and whether or not it parses.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ MAX_FAVOURITES = 8
 def token_edits(program: ProgramReading) -> Iterator[tuple[Edit, float]]:
     """Yield, for every token, the edits that put another token in its place or before it, and the edit that drops it.
 
-    Each edit comes with its log-ratio in nats: the log-likelihood of the token that then stands at the place, minus that of the
-    program's own token.
+    Each edit comes with its log-ratio in nats: the log-likelihood of the token that stands at the place after the edit, minus the
+    log-likelihood of the program's own token.
     """
     reading, starts, end_of_body = program.reading, program.starts, len(program.body)
     # When a token is dropped, the one after it stands in its place.

@@ -1,4 +1,6 @@
-"""Edits of Python expressions: changes of a program's text that undo common slips.
+"""Make edits of Python expressions: changes of a program's text that undo common slips.
+
+    Expressions(PythonSource.parsed("return a < b"), Hints()).edits()  # return a <= b, return a > b, return not a < b, ...
 
 They are the inverses of the operators that put bugs into programs (``auditing/mutants.py``), and further changes that the failures
 of small models turned out to need: another name in scope, a number from the task's text, only one side of an operator, a call added
@@ -39,13 +41,16 @@ TWINS: Sequence[tuple[str, ...]] = (
 )  # fmt: skip
 """Groups of functions that are easily mistaken for each other."""
 _TWINS_OF = {name: [other for other in group if other != name] for group in TWINS for name in group}
+"""The other functions of a function's group, by its name."""
 
 WRAPPERS = ("abs", "len", "sorted", "list", "set", "str", "int", "float", "sum", "max", "min", "tuple", "round")
 """Functions of one argument that a programmer may forget to call on a value."""
 MAX_NAMES = 8
 """The largest number of other names that are tried in the place of a name."""
+MAX_NUMBER_BITS = 1024
+"""Whole numbers of more bits are not tried. Python refuses to write a number of more than 4,300 digits."""
 MAX_NUMBERS, MAX_TEXTS = 6, 6
-"""The largest number of known numbers and strings that are tried in the place of one. The program's own come before the task's."""
+"""The largest number of numbers, or strings, of the program and the task that are tried in the place of a number or string."""
 
 
 class Expressions:
@@ -54,14 +59,16 @@ class Expressions:
     def __init__(self, source: PythonSource, hints: Hints) -> None:
         self._source, self._hints = source, hints
         self._scopes = _Scopes(source.tree)
-        self._numbers = _distinct(chain(_constants(source.tree, (int, float)), hints.numbers))
-        self._texts = _distinct(chain(_constants(source.tree, (str,)), hints.texts))
+        # The program's own constants come before those of the task.
+        self._numbers = _distinct(chain(_constants_in(source.tree, (int, float)), hints.numbers))
+        self._texts = _distinct(chain(_constants_in(source.tree, (str,)), hints.texts))
 
     def edits(self) -> Iterator[Edit]:
         """Yield every edit, place by place in the order of the tree."""
         for place in self._source.places():
             for edits_at in _FAMILIES:
-                # ``PythonSource.between`` returns None for an operator that is written in another way, such as ``not  in``.
+                # ``PythonSource.between`` returns None for an operator that is written in another way, such as ``not  in`` with two
+                # spaces. Some families pass this on.
                 yield from filter(None, edits_at(self, place))
 
     def _operator_swaps(self, place: Place) -> Iterator[Edit | None]:
@@ -114,7 +121,7 @@ class Expressions:
         left, between, right = sides
         yield source.replaced(node, left, "operand")
         yield source.replaced(node, right, "operand")
-        # These operators give the same result with their sides swapped. ``+`` does not, for strings and lists.
+        # Swapping the sides of these operators changes nothing. Swapping those of ``+`` does, for strings and lists.
         if not isinstance(node.op, ast.Mult | ast.BitAnd | ast.BitOr | ast.BitXor):
             yield source.replaced(node, f"{right}{between}{left}", "swap")
 
@@ -154,7 +161,8 @@ class Expressions:
         elif isinstance(value, int | float):
             near = (value + 1, value - 1, 0, 1, 2, -1)
             for number in _distinct(chain(near, self._numbers[:MAX_NUMBERS])):
-                if number != value:
+                is_huge = isinstance(number, int) and number.bit_length() > MAX_NUMBER_BITS
+                if number != value and not is_huge:
                     yield repr(number)
         elif isinstance(value, str):
             for text in _distinct(chain(("", " ", value.swapcase(), value.strip()), self._texts[:MAX_TEXTS])):
@@ -166,8 +174,8 @@ class Expressions:
     def _bounds(self, place: Place) -> Iterator[Edit]:
         """Yield the edits that make a value one more or one less.
 
-        In a range, an index or a slice such an edit is a "boundary"; beside an operator, in a ``return`` or in an assignment it is
-        a "plus one".
+        The kind of such an edit is "boundary" in a range, an index or a slice. It is "plus one" beside an operator, in a ``return``
+        or in an assignment.
         """
         node, parent, source = place.node, place.parent, self._source
         if not (_is_value(node) or isinstance(node, ast.BinOp)):
@@ -301,18 +309,22 @@ def _sides(source: PythonSource, node: ast.BinOp) -> tuple[str, str, str] | None
     start, end = source.span(node)
     left_end, right_start = source.span(node.left)[1], source.span(node.right)[0]
     operator = {**ARITHMETIC, **BITS, ast.MatMult: "@"}[type(node.op)]
-    at = source.code.find(operator, left_end, right_start)
-    if at < 0:
+    operator_start = source.code.find(operator, left_end, right_start)
+    if operator_start < 0:
         return None
-    left, right = source.code[start:at].rstrip(), source.code[at + len(operator) : end].lstrip()
+    # The span of an operand leaves its parentheses out, so the sides are what stands before and after the operator.
+    left = source.code[start:operator_start].rstrip()
+    right = source.code[operator_start + len(operator) : end].lstrip()
     return left, source.code[start + len(left) : end - len(right)], right
 
 
 def _others(table: Mapping[type[ast.AST], str], old: str) -> Iterator[str]:
+    """Return the operators of ``table`` but ``old``."""
     return (text for text in table.values() if text != old)
 
 
 def _is_call_of_range(node: ast.AST) -> TypeGuard[ast.Call]:
+    """Return whether ``node`` is a call of ``range``."""
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range"
 
 
@@ -333,8 +345,8 @@ def _is_whole(node: ast.AST) -> bool:
     )
 
 
-def _constants(tree: ast.AST, kinds: tuple[type, ...]) -> Iterator[int | float | str]:
-    """Yield the constants of a program whose type is exactly one of ``kinds``, so that True is not taken for a number."""
+def _constants_in(tree: ast.AST, kinds: tuple[type, ...]) -> Iterator[int | float | str]:
+    """Yield the constants in a program whose type is exactly one of ``kinds``, so that True is not taken for a number."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and type(node.value) in kinds:
             yield node.value  # type: ignore[misc]
@@ -346,9 +358,10 @@ def _distinct(values: Iterable[int | float | str]) -> list[int | float | str]:
 
 
 class _Scopes:
-    """The names in scope at each use of a name: the parameters of the function around it, and the names assigned in it.
+    """The names in scope at each use of a name.
 
-    A lambda also has the names of the function around it. Outside of functions, the names of the whole program are in scope.
+    They are the parameters of the innermost function around the name, and the names that are assigned in this function. Inside a
+    lambda, the names of the function around the lambda are in scope as well. Outside of functions, all names of the program are.
     """
 
     def __init__(self, tree: ast.Module) -> None:
@@ -360,6 +373,7 @@ class _Scopes:
         return [other for other in self._names_at.get(name, ()) if other != name.id]
 
     def _walk(self, node: ast.AST, names: list[str]) -> None:
+        """Record the names in scope at each name below ``node``, in which ``names`` are in scope."""
         for child in ast.iter_child_nodes(node):
             inner_names = names
             if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):

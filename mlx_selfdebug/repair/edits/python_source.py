@@ -1,6 +1,6 @@
-"""Hold a Python program both as text and as a syntax tree.
+"""Hold a Python program both as text and as a syntax tree, to edit a part of the text that is found in the tree.
 
-A change is found in the tree and made in the text, so the rest of the text stays as it is.
+The rest of the text stays as it is, with its comments and layout, which ``ast.unparse`` would lose.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 from mlx_selfdebug.parsing import parse
+from mlx_selfdebug.projects.source import lines_of
 from mlx_selfdebug.repair.edits.edit import Edit
 
 _UNTOUCHED = (ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal, ast.JoinedStr)
@@ -35,11 +37,9 @@ class PythonSource:
     def __init__(self, code: str, tree: ast.Module) -> None:
         self.code = code
         self.tree = tree
-        self._lines = code.split("\n")
-        self._starts = [0]
-        """The offset at which each line begins, and at last the offset after the whole program."""
-        for line in self._lines:
-            self._starts.append(self._starts[-1] + len(line) + 1)
+        self._lines = lines_of(code)
+        self._starts = list(accumulate(map(len, self._lines), initial=0))
+        """The offset at which each line begins, and at last the length of the program. The list is longer than the lines by one."""
 
     @classmethod
     def parsed(cls, code: str) -> PythonSource | None:
@@ -55,6 +55,7 @@ class PythonSource:
         )
 
     def text(self, node: ast.AST) -> str:
+        """Return the text of ``node``."""
         start, end = self.span(node)
         return self.code[start:end]
 
@@ -64,14 +65,13 @@ class PythonSource:
 
     def between(self, left: ast.AST, right: ast.AST, old: str, new: str, operator: str) -> Edit | None:
         """Return the edit that replaces ``old`` by ``new`` between two nodes, or None if ``old`` does not stand there."""
-        start, end = self.span(left)[1], self.span(right)[0]
-        at = self.code.find(old, start, end)
-        return Edit(at, at + len(old), new, operator) if at >= 0 else None
+        offset = self.code.find(old, self.span(left)[1], self.span(right)[0])
+        return Edit(offset, offset + len(old), new, operator) if offset >= 0 else None
 
     def lines_of(self, node: ast.stmt) -> tuple[int, int]:
         """Return the offsets at which the first line of a statement begins and its last line ends, including the newline."""
         last = node.end_lineno or node.lineno
-        return self._starts[node.lineno - 1], min(self._starts[last], len(self.code))
+        return self._starts[node.lineno - 1], self._starts[last]
 
     def indentation(self, node: ast.stmt) -> str:
         """Return the white space at the beginning of the first line of ``node``."""
@@ -92,13 +92,15 @@ class PythonSource:
 
     @cached_property
     def blocks(self) -> tuple[tuple[ast.AST, list[ast.stmt]], ...]:
-        """Every block of statements, with the node to which it belongs."""
-        return tuple(
-            (node, block)
-            for node in ast.walk(self.tree)
-            for name in ("body", "orelse", "finalbody")
-            if isinstance(block := getattr(node, name, None), list) and block and isinstance(block[0], ast.stmt)
-        )
+        """Every block of statements, after the node to which it belongs."""
+        blocks: list[tuple[ast.AST, list[ast.stmt]]] = []
+        for node in ast.walk(self.tree):
+            for name in ("body", "orelse", "finalbody"):
+                block = getattr(node, name, None)
+                # The body of a lambda or of a conditional expression is an expression and no list.
+                if isinstance(block, list) and block and isinstance(block[0], ast.stmt):
+                    blocks.append((node, block))
+        return tuple(blocks)
 
     def _offset(self, line: int, column: int) -> int:
         """Return the offset of a position that the tree gives as a line, counted from 1, and a column in bytes of UTF-8."""
@@ -109,6 +111,7 @@ class PythonSource:
 
 
 def _places(parent: ast.AST) -> Iterator[Place]:
+    """Yield every place below ``parent`` that may be changed."""
     for field, value in ast.iter_fields(parent):
         if field in _UNTOUCHED_FIELDS:
             continue

@@ -1,8 +1,12 @@
-"""Edits of whole Python statements.
+"""Make edits of whole Python statements.
 
 A statement is left out, moved out of its block, moved into the block before it, or swapped with the statement before it. An ``if``
 loses its condition. ``break`` and ``continue``, ``if`` and ``while``, ``elif`` and ``if`` are exchanged. A ``pass`` may stand for a
-statement that was forgotten, so it is replaced by one such as ``total += x`` or ``items.append(x)``.
+statement that was forgotten, so it is replaced by a statement such as ``total += x`` or ``items.append(x)``.
+
+    for n in numbers:                                    for n in numbers:
+        total += n           moved out of its block ->       total += n
+        return total                                     return total
 """
 
 from __future__ import annotations
@@ -69,9 +73,9 @@ def _other_keyword(source: PythonSource, statement: ast.stmt) -> Iterator[Edit]:
 
 
 def _moved_out(source: PythonSource, owner: ast.AST, block: list[ast.stmt], i: int) -> Iterator[Edit]:
-    """Yield the edit that moves the statements of ``block`` from ``i`` on out of it, to after ``owner``.
+    """Yield the edit that moves the statements from index ``i`` on out of ``block``, to after ``owner``.
 
-    It repairs a ``return`` that is indented too far.
+    It repairs a ``return`` that is indented too far. The first statement stays, because a block must not be empty.
     """
     if not i or not isinstance(owner, ast.stmt) or isinstance(owner, ast.FunctionDef | ast.AsyncFunctionDef):
         return
@@ -91,6 +95,7 @@ def _moved_in(source: PythonSource, before: ast.stmt, statement: ast.stmt) -> It
 
 
 def _swapped(source: PythonSource, first: ast.stmt, second: ast.stmt) -> Iterator[Edit]:
+    """Yield the edit that swaps two neighbouring statements."""
     (first_start, first_end), (second_start, second_end) = source.lines_of(first), source.lines_of(second)
     above, below = source.code[first_start:first_end], source.code[second_start:second_end]
     between = source.code[first_end:second_start]
@@ -119,10 +124,10 @@ def _statements_of(function: ast.AST) -> Iterator[ast.stmt]:
 
 
 def _effects(function: ast.AST, statements: list[ast.stmt]) -> Iterator[str]:
-    """Yield statements that may have been forgotten, for each name to which ``statements`` assign a value.
+    """Yield the text of statements that may have been forgotten, for each name to which ``statements`` assign a value.
 
-    Another name is appended to a list, added to a set or counted in a dictionary. A name that is assigned a constant grows or
-    shrinks by another name, or by 1.
+    If the value is a list, a set or a dictionary, another name of ``function`` is appended, added or counted. If it is a constant,
+    it grows or shrinks by another name, or by 1.
     """
     # Reversed, so that the names of inner blocks come first.
     names = names_bound_in(function)[::-1][:MAX_NAMES]
@@ -146,7 +151,7 @@ def _assigned(statements: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _last_block(node: ast.AST) -> list[ast.stmt]:
-    """Return the last block of a statement, such as that of its ``else``; empty if it has none."""
+    """Return the last block of a statement, such as its ``else`` block; empty if it has none."""
     for name in ("finalbody", "orelse", "body"):
         block = getattr(node, name, None)
         if isinstance(block, list) and block and isinstance(block[0], ast.stmt):

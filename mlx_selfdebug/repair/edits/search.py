@@ -1,5 +1,9 @@
 """Run one search: try the edits of a failed program in their order until some pass the checks that the search goes by.
 
+    search = EditSearch(candidates, run=lambda code: judge(code), max_tries=150)
+    search.ended.result()                                   # waits; the caller may do something else instead
+    best = likeliest(search.passing, log_likelihood)
+
 Several edits are run at once, but their results are taken in the order of the edits. So the result of a search does not depend on
 which run ended first. Weak checks let wrong edits pass too, so more edits are tried after the first that passes. ``likeliest`` then
 chooses the edit whose whole program the model finds likeliest.
@@ -21,39 +25,48 @@ MAX_RUNS = 8
 FURTHER = 40
 """The number of edits that are still tried after the first one that passed, to have a choice."""
 MAX_TIMEOUTS = 50
-"""The number of edits that may run into the time limit before a search gives up.
+"""The number of edits that run into the time limit before a search gives up.
 
-If the bug is an endless loop, nearly all edits run into it.
+If the bug is an endless loop, nearly all edits run into the limit.
 """
 
-Run = Callable[[str], "Future[Verdict]"]
+RunProgram = Callable[[str], "Future[Verdict]"]
 """Begins to run a program against the checks that the search goes by."""
 RequireTested = Callable[[Verdict], Verdict]
-"""Returns the verdict unchanged, or raises SandboxError if the machine failed, which says nothing about the edit."""
+"""Returns the verdict unchanged, or raises SandboxError if the tests could not be run, so that nothing is known about the edit."""
 
 
 class EditSearch:
-    """The search for an edit of one failed program.
+    """The search for an edit of one failed program. It begins at once.
 
-    At most ``max_tries`` of the ``candidates`` are run, by ``run``. After the first that passes, ``further`` more are tried.
-    ``require_tested`` checks each verdict.
+    The search goes on in the threads in which its runs end, so the caller may decode meanwhile.
 
-    The search goes on in the threads in which its runs end, so the caller may decode meanwhile. The future ``ended`` is done when
-    the search is over, and holds the error if a run failed. Then ``found`` holds the edits that passed, in the order of the tries,
-    and ``n_tries`` is the number of edits whose results were taken.
+    Args:
+        candidates: the edited programs, in the order in which to try them.
+        run: begins to run a program.
+        max_tries: the largest number of candidates to run.
+        require_tested: checks each verdict; by default every verdict counts.
+        further: the number of candidates to try after the first that passed.
     """
+
+    ended: Future[None]
+    """Is done when the search is over. Its exception is the error of the search, if there was one."""
+    passing: list[Candidate]
+    """The candidates that passed so far, in the order of the tries."""
+    n_tries: int
+    """The number of candidates whose results were taken so far."""
 
     def __init__(
         self,
         candidates: Iterable[Candidate],
-        run: Run,
+        run: RunProgram,
         max_tries: int,
         require_tested: RequireTested = lambda verdict: verdict,
         *,
         further: int = FURTHER,
     ) -> None:
-        self.ended: Future[None] = Future()
-        self.found: list[Candidate] = []
+        self.ended = Future()
+        self.passing = []
         self.n_tries = 0
         self._n_timeouts = 0
         self._waiting: Iterator[Candidate] = iter(candidates)
@@ -61,6 +74,7 @@ class EditSearch:
         self._require_tested = require_tested
         self._max_tries, self._further = max_tries, further
         self._under_way: deque[tuple[Candidate, Future[Verdict]]] = deque()
+        """The candidates that are being run, in the order of the tries."""
         self._lock = threading.Lock()
         self._advance()
 
@@ -71,8 +85,8 @@ class EditSearch:
 
     def _advance(self, _: Future[Verdict] | None = None) -> None:
         """Take the results that have arrived, in order, and begin new runs in their place. Each run calls this when it ends."""
-        # The lock guards the state. A thread that does not get the lock returns at once: the thread that holds it looks for more
-        # results after it has released the lock, so none is missed.
+        # The lock guards the state. A thread that does not get the lock returns at once. No result is missed by this, because the
+        # thread that holds the lock looks for more results after it has released the lock.
         while not self.ended.done() and self._has_result() and self._lock.acquire(blocking=False):
             try:
                 self._take_results()
@@ -90,6 +104,7 @@ class EditSearch:
             return True
 
     def _take_results(self) -> None:
+        """Take the results that have arrived in the order of the tries. They may lower the number of tries that are left."""
         while self._under_way and self.n_tries < self._max_tries and self._under_way[0][1].done():
             candidate, future = self._under_way.popleft()
             self.n_tries += 1
@@ -98,9 +113,9 @@ class EditSearch:
             if self._n_timeouts >= MAX_TIMEOUTS:
                 self._max_tries = self.n_tries
             if verdict.passed:
-                if not self.found:
+                if not self.passing:
                     self._max_tries = min(self._max_tries, self.n_tries + self._further)
-                self.found.append(candidate)
+                self.passing.append(candidate)
 
     def _begin_runs(self) -> None:
         """Begin as many runs as there is room for, or end the search if nothing is left to run."""

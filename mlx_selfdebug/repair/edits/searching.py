@@ -1,10 +1,11 @@
 """Run the edit searches of a stream. Each search ends as an attempt.
 
-A search begins with a failed program that the model has read. Its steps are these:
+A search begins with a failed program that the model has read. It has these steps:
 
 1. Another process runs the failed program and records which lines its failing calls run.
-2. Edits of the program are put in order, by the model's surprise and by these lines.
-3. The edits are tried in this order: each edited program is run against the checks that the search goes by.
+2. Edits of the program are put in order, by the model's surprise and by these lines (``candidates.py``).
+3. The edits are tried in this order (``search.py``): each edited program is run against the public checks, or against the hidden
+   ones if the move allows that.
 4. Of the edits that pass, the one whose whole program the model finds likeliest is chosen.
 5. The chosen program is tested with all checks, and becomes the attempt.
 
@@ -55,6 +56,7 @@ class SearchRequest:
     """The arm that the search's attempt belongs to."""
     task: Task
     move: Move
+    """The move that asks for the search. Its parent is the failed attempt."""
     program: ProgramReading
     """The reading of the parent's program."""
     seed: int
@@ -73,9 +75,9 @@ class SearchPool:
     """The searches that are under way.
 
     Args:
-        runner: Runs the tries.
-        cache: Tests the program of the edit that was chosen.
-        likelihood: Decides which of the edits that pass is chosen.
+        runner: runs the tries.
+        cache: tests the program of the edit that was chosen.
+        likelihood: returns how likely whole programs are, by which one of the edits that pass is chosen.
     """
 
     def __init__(self, runner: TestRunner, cache: VerdictCache, likelihood: Likelihood) -> None:
@@ -112,7 +114,10 @@ class SearchPool:
 
 
 class _SearchJob:
-    """One search. It waits for the trace, then for the tries, and at last for the tests of the edit that was chosen."""
+    """One search. It waits for the trace of the failed program, then for the tries, and at last for the tests of the chosen edit.
+
+    Nothing here blocks: ``advance`` does what is possible, and ``futures`` says what the search waits for.
+    """
 
     def __init__(self, request: SearchRequest, runner: TestRunner, cache: VerdictCache, likelihood: Likelihood) -> None:
         self._request, self._runner, self._cache, self._likelihood = request, runner, cache, likelihood
@@ -142,11 +147,11 @@ class _SearchJob:
         if not self._search.ended.done():
             return None
         self._search.ended.result()  # Raises the error of a search that failed.
-        if not self._search.found:
+        if not self._search.passing:
             parent = self._request.parent
             return self._attempt(parent.code, parent.verdict, parent.public, EXHAUSTED)
         if self._chosen is None or self._tests is None:
-            compared = self._search.found[:MAX_COMPARED]
+            compared = self._search.passing[:MAX_COMPARED]
             self._chosen = likeliest(compared, lambda codes: self._likelihood(self._request.program, codes))
             self._tests = self._cache.tests(self._chosen.code, self._request.task)
         if any(not future.done() for future in self._tests.futures):
@@ -165,7 +170,7 @@ class _SearchJob:
             return None
         tracing = TracingRunner(self._runner, self._wall_s)
         trace = self._domain.judge(self._request.parent.code, self._request.task, self._checks, tracing)
-        # A domain passes on the futures of its runner, and those of a ``TracingRunner`` hold no verdicts.
+        # A domain passes on the futures of its runner, and the futures of a ``TracingRunner`` hold no verdicts.
         return cast("Future[Executed]", trace)
 
     def _begin_search(self) -> EditSearch:
@@ -182,6 +187,7 @@ class _SearchJob:
         )
 
     def _attempt(self, code: str, hidden: Verdict, public: Verdict, finish: str) -> Attempt:
+        """Return the attempt with which the search ends."""
         request, program = self._request, self._request.program
         assert self._search is not None
         return Attempt(

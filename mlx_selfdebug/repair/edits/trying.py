@@ -1,4 +1,8 @@
-"""Stand-ins for a test runner. Through them a domain tests an edited program quickly, or sees which lines of a program ran."""
+"""Define stand-ins for a test runner, with which a search tests many edited programs quickly and traces the failed program.
+
+A domain judges a program with whatever runner it is given. With a ``QuickRunner``, a program is tested only up to its first failed
+check. With a ``TracingRunner``, it is run once to see which of its lines run.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +29,9 @@ TIMEOUTS = frozenset({"timeout_wall", "timeout_cpu"})
 def wall_s_of(verdict: Verdict, max_wall_s: float) -> float:
     """Return how many seconds a try may take, at most ``max_wall_s``. The limit is low, so that endless loops are cheap.
 
-    It follows from the time that the failed program took, which its ``verdict`` says. If the failed program itself ran into a time
-    limit, nothing is known about how long its edits should take. They get as little time as the edits of a quick program.
+    The limit follows from the time that the failed program took according to its ``verdict``. If the failed program itself ran into
+    a time limit, its time says nothing about how long its edits should take. They get as little time as the edits of a quick
+    program.
     """
     if verdict.outcome in TIMEOUTS:
         return min(max_wall_s, MIN_WALL_S)
@@ -34,17 +39,18 @@ def wall_s_of(verdict: Verdict, max_wall_s: float) -> float:
 
 
 class _StandIn:
-    """What both stand-ins share: how they run programs, and the resources that the real runner keeps open for domains."""
+    """What both stand-ins share. They run programs in a ``manner`` of their own, and keep resources open in the real ``runner``."""
 
     def __init__(self, runner: TestRunner, manner: Manner) -> None:
         self._runner, self._manner, self._wall_s = runner, manner, manner.wall_s
 
     @property
     def manner(self) -> Manner:
+        """How programs are run: their time limit, and whether they end at the first failed check or are traced."""
         return self._manner
 
     def kept(self, key: Hashable, opened: Callable[[Level], AbstractContextManager[T]]) -> T:
-        """Return the resource that the real runner keeps under ``key``; see ``TestRunner.kept``."""
+        """Return the resource that the real runner keeps open for a domain under ``key``; see ``TestRunner.kept``."""
         return self._runner.kept(key, opened)
 
 

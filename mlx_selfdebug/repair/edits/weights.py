@@ -1,9 +1,9 @@
 """Define the weight of each kind of edit in the order of tries, in nats.
 
-The weights were learned on bugs put into references of starter and MBPP training tasks, by a conditional logit model with
-score = ``SLOPE`` * log-ratio + weight and a normal prior on the weights. In this model, the chance that a search names a right edit
-of a program is the sum of exp(score) over the right edits, divided by the same sum over all edits. 76 programs were enough for the
-common kinds of edit; the weights of the others stay near 0.
+The weights were learned on bugs put into references of starter and MBPP training tasks, by a conditional logit model. In it, edits
+have the score ``SLOPE`` * log-ratio + weight, and the weights have a normal prior. The chance that a search names a right edit of a
+program is the sum of exp(score) over the right edits, divided by the same sum over all edits. 76 programs were enough to learn the
+weights of the common kinds of edit; those of the others stay near 0.
 
 The numbers are rounded by hand from one such fit. It was made by a forerunner of ``benchmarks/edit_weights.py``, which has not been
 run on the real model yet.
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 SLOPE = 0.43
-"""The factor by which the first-order change of log-likelihood counts."""
+"""The factor of an edit's log-ratio in its score."""
 UNKNOWN = -0.5
 """The weight of a kind of edit that repaired too few programs for its own weight to be learned."""
 WEIGHTS: Mapping[str, float] = MappingProxyType(

@@ -84,6 +84,23 @@ def test_a_statement_can_be_moved_or_left_out(wrong: str, right: str) -> None:
     assert {code.rstrip("\n") for code in edited(body(wrong))} >= {body(right)}
 
 
+def test_a_program_that_is_nested_too_deeply_has_no_syntax_edits() -> None:
+    assert edited("def f(x):\n    return " + " + ".join(["x"] * 1200)) == set()
+
+
+def test_a_number_too_long_to_be_written_is_replaced_by_small_ones_alone() -> None:
+    huge = "0x" + "F" * 4000
+    assert f"def f(x):\n    return {huge} + 1" in edited(f"def f(x):\n    return {huge} + 2")
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_lines_end_where_python_ends_them(line_end: str) -> None:
+    def program(operator: str) -> str:
+        return line_end.join(["def f(a, b):", "    c = a", f"    return c {operator} b"])
+
+    assert program("+") in edited(program("-"))
+
+
 @pytest.mark.parametrize(
     ("wrong", "right"),
     [

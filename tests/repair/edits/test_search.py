@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import SandboxError
-from mlx_selfdebug.repair.edits.candidates import MIN_RATIO, Candidate, candidates, first_order, worthwhile
+from mlx_selfdebug.repair.edits.candidates import MIN_RATIO, Candidate, candidates, log_ratios, worthwhile
 from mlx_selfdebug.repair.edits.edit import Edit
 from mlx_selfdebug.repair.edits.hints import Hints, hints_of
 from mlx_selfdebug.repair.edits.search import FURTHER, MAX_TIMEOUTS, EditSearch, likeliest
@@ -67,14 +67,14 @@ def test_the_first_order_ratio_of_one_changed_token_is_exact(tiny: Any) -> None:
     """With one token a character, the next difference is the only one at its place."""
     program = read_with(tiny)
     place = program.body.index("-")
-    (ratio,) = first_order(program, [program.body.replace("-", "+")])
+    (ratio,) = log_ratios(program, [program.body.replace("-", "+")])
     wanted = program.reading.log_likelihood_of([place], tiny.encode("+"))[0] - program.reading.log_likelihood[place]
     assert np.isclose(ratio, max(wanted, MIN_RATIO), atol=1e-5)
 
 
 def test_a_text_that_only_goes_on_has_the_least_ratio(tiny: Any) -> None:
     program = read_with(tiny)
-    assert first_order(program, [program.body]) == [MIN_RATIO]
+    assert log_ratios(program, [program.body]) == [MIN_RATIO]
 
 
 def test_an_edit_of_a_line_that_no_failing_check_ran_comes_last(tiny: Any) -> None:
@@ -123,7 +123,7 @@ def test_a_domain_without_operators_has_token_edits(tiny: Any) -> None:
 
 def test_a_search_ends_some_tries_after_the_first_that_passed() -> None:
     search = searched({7, 9, 180})
-    assert [c.code for c in search.found] == ["7", "9"]
+    assert [c.code for c in search.passing] == ["7", "9"]
     assert search.n_tries == 8 + FURTHER
 
 
@@ -147,7 +147,7 @@ def test_what_a_search_finds_does_not_depend_on_which_run_ends_first(passing: se
         if future.set_running_or_notify_cancel():
             future.set_result(Verdict("passed" if passed else "failed"))
     wanted = searched(passing, n=100, max_tries=60)
-    assert ([c.code for c in search.found], search.n_tries) == ([c.code for c in wanted.found], wanted.n_tries)
+    assert ([c.code for c in search.passing], search.n_tries) == ([c.code for c in wanted.passing], wanted.n_tries)
 
 
 def test_a_search_goes_on_in_the_threads_of_its_runs() -> None:
@@ -160,7 +160,7 @@ def test_a_search_goes_on_in_the_threads_of_its_runs() -> None:
     with ThreadPoolExecutor(2, thread_name_prefix="tests") as pool:
         search = EditSearch((candidate(str(i)) for i in range(300)), lambda code: pool.submit(run, code), 200)
         search.ended.result(timeout=30)
-    assert [c.code for c in search.found] == ["77"]
+    assert [c.code for c in search.passing] == ["77"]
     assert all(name.startswith("tests") for name in threads)
 
 
@@ -243,5 +243,5 @@ def test_a_closed_search_ends_with_what_it_has() -> None:
     search.close()
     runs[1].set_result(Verdict("passed"))
     search.ended.result(timeout=10)
-    assert [found.code for found in search.found] == ["0"]
+    assert [found.code for found in search.passing] == ["0"]
     assert len(runs) == n_begun
