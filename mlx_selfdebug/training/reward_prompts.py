@@ -100,7 +100,7 @@ def count_tokens(prompt: RewardPrompt, model: Model) -> int:
 
 def describe(prompts: Sequence[RewardPrompt]) -> dict[str, int | str]:
     """Return the number of prompts of each kind, and a "digest" of all prompts, by which a resumed training recognises them."""
-    counts = {kind: sum(prompt.kind == kind for prompt in prompts) for kind in KINDS}
+    counts: dict[str, int] = {kind: sum(prompt.kind == kind for prompt in prompts) for kind in KINDS}
     digest = hashlib.sha256(repr([(prompt.kind, prompt.key) for prompt in prompts]).encode()).hexdigest()
     return {**counts, "digest": digest[:16]}
 
