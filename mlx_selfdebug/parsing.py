@@ -18,18 +18,22 @@ T = TypeVar("T")
 
 MAX_ATTEMPTS = 5
 """The maximum number of times that a source is parsed, if each time ends with a SystemError."""
-_LOCK = threading.RLock()
+_LOCK = threading.Lock()
 
 
 def parse_quietly(source: str) -> ast.Module:
-    """Return the tree of the module ``source``. Raises SyntaxError or ValueError for any source that does not parse."""
+    """Return the tree of the module ``source``.
+
+    Raises SyntaxError or ValueError for any source that does not parse, and SystemError if other threads made every attempt fail.
+    """
     return _parse_alone(lambda: ast.parse(source))
 
 
 def parse(source: str) -> ast.Module | None:
     """Return the tree of the module ``source``, or None if it does not parse.
 
-    That is the case if it is not Python, is nested too deeply, or holds characters that source may not contain.
+    It does not parse if it is not Python, is nested too deeply, or holds characters that source may not contain. Raises
+    SystemError as ``parse_quietly`` does.
     """
     try:
         return parse_quietly(source)
@@ -44,11 +48,17 @@ def parse_expression(text: str) -> ast.expr:
 
 def literal(text: str) -> Any:
     """Return the value of a literal, like ``ast.literal_eval``. Raises SyntaxError or ValueError if ``text`` is not a literal."""
-    return ast.literal_eval(parse_expression(text.lstrip(" \t")))
+    try:
+        return ast.literal_eval(parse_expression(text.lstrip(" \t")))
+    except TypeError as error:  # such as {[]}, a set of a list
+        raise ValueError(f"not a literal: {error}") from error
 
 
 def _parse_alone(parse_source: Callable[[], T]) -> T:
-    """Call ``parse_source`` while no other thread is in this function, and return its tree. Repeat this after a SystemError."""
+    """Call ``parse_source`` while no other thread is in this function, and return its tree. Repeat this after a SystemError.
+
+    Python has one list of warning filters for all threads, so warnings of other threads are not shown either in the meantime.
+    """
     with _LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # A model's code often causes warnings, for example about invalid escapes.
         for _ in range(MAX_ATTEMPTS):

@@ -65,7 +65,7 @@ def test_source_that_does_not_parse_is_one_of_two_errors(source: str) -> None:
 
 def test_a_literal_has_a_value_and_anything_else_is_an_error() -> None:
     assert literal(" [1, {'a': (2.5, None)}]") == [1, {"a": (2.5, None)}]
-    for text in ("f(1)", "x", "1; 2", ""):
+    for text in ("f(1)", "x", "1; 2", "", "{[]}", "{{}: 1}"):
         with pytest.raises((SyntaxError, ValueError)):
             literal(text)
     assert parse_expression("f(1)").lineno == 1

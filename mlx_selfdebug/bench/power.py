@@ -1,6 +1,7 @@
 """Measure the power of the machine while something runs.
 
-The power is read from ``macmon``, which runs on Apple chips and needs no password. If it is not on the path, the power is unknown.
+The power is read from ``macmon``, which runs on Apple chips and needs no password. If it is not on the ``PATH``, the power is
+unknown.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ def macmon_command() -> tuple[str, ...]:
 
 
 class PowerMeter:
-    """A meter that samples the power while a block runs.
+    """A meter that samples the power while a block runs. The caller measures how long the block took.
 
+        begin = time.perf_counter()
         with PowerMeter() as power:
             work()
-        energy = power.joules(seconds)
+        energy = power.joules(time.perf_counter() - begin)
 
     ``command`` is the command that prints the samples, by default that of macmon.
     """
@@ -41,6 +43,7 @@ class PowerMeter:
         self._samples: list[PowerSample] = []
 
     def __enter__(self) -> PowerMeter:
+        self._samples.clear()
         if self._command:
             try:
                 self._process = subprocess.Popen(
@@ -69,7 +72,7 @@ class PowerMeter:
 
     @property
     def gpu_celsius(self) -> float | None:
-        """The highest temperature of the GPU that was sampled, or None if none was sampled."""
+        """The highest sampled temperature of the GPU, or None if there is no sample of it."""
         return max((s.gpu_celsius for s in self._samples if s.gpu_celsius is not None), default=None)
 
     def _read(self) -> None:

@@ -69,9 +69,10 @@ THEOREM = re.compile(r"\s*(?:Theorem|Lemma|Fact|Remark|Corollary|Proposition|Pro
 """Matches the keyword with which Rocq states a theorem."""
 THEOREM_NAME = re.compile(r"\s*\w+\s+([^\W\d][\w']*)")
 """Matches the first words of a theorem, such as ``Lemma add_zero'``. The group is the theorem's name."""
-_PROOF_BEGIN = re.compile(r"\bProof\b[^.]*\.(?=\s|$)")
-"""Matches the sentence ``Proof.``, also with words in it, as in ``Proof using H.``."""
+_PROOF_BEGIN = re.compile(r"\bProof(?:\s+(?:using|with)\b[^.]*)?\s*\.(?=\s|$)")
+"""Matches the sentence ``Proof.``, also with ``using`` or ``with``, as in ``Proof using H.``."""
 _PROOF_END = re.compile(r"(?:\s|^)(?:Qed|Defined)\s*\.(?=\s|$)")
+"""Matches the sentence that ends a proof."""
 
 
 class ProofDomain(ProvingDomain):
@@ -103,17 +104,16 @@ class ProofDomain(ProvingDomain):
 
         A model may repeat the theorem and ``Proof.`` before the tactics. Both are left out then.
         """
-        # The prompt has opened a block. If the proof ends before the next fence, that fence closes the block, and what follows is
-        # no answer. Otherwise the reply may open a block of its own.
+        # The reply continues the block that ``reply_prefix`` has opened. If the proof ends before the first closing fence, what
+        # follows the fence is no answer. Otherwise the model may have written prose and then a block of its own.
         first_block = text.partition("\n```")[0]
-        tidied = fenced_or_whole(f"Proof.\n{first_block if _PROOF_END.search(first_block) else text}")
-        begins = list(_PROOF_BEGIN.finditer(tidied.code))
-        script = tidied.code[begins[-1].end() :] if begins else _without_statement(tidied.code)
-        end = _PROOF_END.search(script)
-        tactics = (script[: end.start()] if end else script).strip("\n").rstrip()
+        reply = first_block if _PROOF_END.search(first_block) else text
+        tidied = fenced_or_whole(f"Proof.\n{reply}")
+        tactics = _tactics(tidied.code)
         return Tidied(f"{tactics}\nQed.\n" if tactics else self.nothing(task), tidied.steps)
 
     def nothing(self, task: Task) -> str:  # noqa: ARG002
+        """Return the script without a tactic."""
         return "Qed.\n"
 
     def normalise(self, code: str) -> str:
@@ -137,6 +137,18 @@ def theorem_of(task: Task) -> Theorem:
             f"the starter code of {task.id} does not end with the theorem {task.entry_point!r}, but with {statement[:80]!r}"
         )
     return Theorem(task.entry_point, statement, tuple(beginning), axioms_of(task))
+
+
+def _tactics(code: str) -> str:
+    """Return the tactics of the first proof in ``code``, which end before ``Qed.`` or at the end of ``code``.
+
+    They begin after the last ``Proof.`` before that, because a model may repeat the theorem with a ``Proof.`` of its own.
+    """
+    end = _PROOF_END.search(code)
+    proof = code[: end.start()] if end else code
+    begins = list(_PROOF_BEGIN.finditer(proof))
+    tactics = proof[begins[-1].end() :] if begins else _without_statement(proof)
+    return tactics.strip("\n").rstrip()
 
 
 def _without_statement(code: str) -> str:

@@ -56,13 +56,13 @@ class ArmEvidence:
     after: tuple[int, ...]
     """Problems solved after 1, 2, ... attempts per task."""
     transitions: Transitions
-    """How many problems went from right or wrong in the first draft to right or wrong in the answer."""
+    """The numbers of problems by whether the first draft and the answer are right: kept, fixed, broken, or never solved."""
     wrong_accepted: Share
     """Of the answers that pass all public checks, the share that fails a hidden check."""
     copies: Share
     """The share of the retries that returned the previous code, unchanged apart from its layout."""
     edit_tokens: float | None
-    """The median number of lexical tokens changed by the retries that are not copies; None if all are."""
+    """The median number of lexical tokens changed by the retries that are not copies; None if there are no such retries."""
     by_error: Mapping[str, Share]
     """The share of problems solved, by the kind of failure of the first draft."""
     by_size: Mapping[str, Share]
@@ -118,8 +118,10 @@ class HalfEvidence:
     searching: tuple[Searching, ...]
     """The contrast by which searching is judged, for each model that played both of its arms."""
     smallest_gain: float | None
-    """The smallest difference of shares that would be detected with a power of 80 %; None if even the largest possible
-    difference would go undetected."""
+    """The smallest difference of shares that would be detected with a power of 80 %.
+
+    It is None if even the largest possible difference would go undetected, or if ``primary`` is None or has no problems.
+    """
     regressions: tuple[Regression, ...]
     """The problems that the adapter gets wrong although an earlier answer was right."""
     operators: Mapping[str, str]
@@ -159,9 +161,9 @@ def _half(played: Played, result: Result, name: str) -> HalfEvidence:
     hard = None if half.hard is None else tuple(half.hard)
     arms: list[ArmEvidence] = []
     for model in played.models:
-        reader = _ArmReader(played, model, half.models[model], hard)
+        figures = _ArmFigures(played, model, half.models[model], hard)
         # In the half of the bugs the first "drafts" are the bugs themselves, which no model wrote.
-        arms += [reader.read(arm) for arm in played.models[model] if not (name == BUGS and arm == FIRST)]
+        arms += [figures.of(arm) for arm in played.models[model] if not (name == BUGS and arm == FIRST)]
     return HalfEvidence(
         tasks=tuple(played.figures),
         tokens=played.tokens,
@@ -177,7 +179,7 @@ def _half(played: Played, result: Result, name: str) -> HalfEvidence:
     )
 
 
-class _ArmReader:
+class _ArmFigures:
     """Computes the figures of one model's arms. What the arms share is computed once."""
 
     def __init__(self, played: Played, model: str, result: ModelResult, hard: Collection[str] | None) -> None:
@@ -188,7 +190,7 @@ class _ArmReader:
         self._errors = {id_: kind for id_, draft in self._first.items() if (kind := error_kind(draft))}
         self._sizes = {id_: task.size for id_, task in played.figures.items()}
 
-    def read(self, arm: str) -> ArmEvidence:
+    def of(self, arm: str) -> ArmEvidence:
         """Return the figures of one arm."""
         attempts_by_task, tokens = self._arms[arm], self._played.tokens
         key = ArmKey(self._model, arm)

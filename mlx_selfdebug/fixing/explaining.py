@@ -16,7 +16,10 @@ EXECUTED_MARK = "▶ "
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """A suspicious function and the model's reading of it. Printed, or in a notebook, it shows itself as a picture."""
+    """A suspicious function and the model's reading of it. Printed it is text with marks, and in a notebook a picture.
+
+    Lines are counted in ``reading.code``, which is the function with what its file has around it, and not in the file.
+    """
 
     function: str
     """The file and the qualified name of the function, such as "package/module.py::Window.mean"."""
@@ -24,7 +27,7 @@ class Explanation:
     """How suspicious the function is, from 0 to 1."""
     reading: ProgramReading
     shares: Mapping[int, float]
-    """For each line of the program, from 1, the share of the failing tests that run it. Other lines are left out."""
+    """For each line of ``reading.code``, from 1, the share of the failing tests that run it. Other lines are left out."""
 
     def __str__(self) -> str:
         """Return the program as text, with marks at the most surprising token of each line and at lines that failing tests run."""

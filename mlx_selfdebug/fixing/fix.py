@@ -16,7 +16,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TYPE_CHECKING
@@ -50,9 +50,9 @@ MAX_SUSPECTS_NAMED = 10
 _MAX_FLAKY_NAMED = 5
 """The largest number of flaky tests that a note names."""
 _MIN_TRY_S = 2.0
-"""The least time that the failing tests may take in one try, in seconds."""
+"""The smallest limit on the time of one try, in seconds."""
 _HUNG_S = 5.0
-"""Seconds per test in the run that records lines, if some test is already known not to end."""
+"""Seconds after which a test is ended in the run that records lines, if some failing test is already known not to end."""
 _SLOWDOWN = 5.0
 """How many times longer a try may take than the same tests took on the unchanged project."""
 _TRACED_SLOWDOWN, _TRACED_EXTRA_S = 20, 30.0
@@ -150,19 +150,17 @@ class _Fix:
             try_s = self._warm_up(suite, baseline)
             return self._search(suite, baseline, suspects, try_s)
 
-    @contextmanager
-    def _open_suite(self, files: Mapping[str, bytes] | None = None) -> Iterator[Suite]:
+    def _open_suite(self, files: Mapping[str, bytes] | None = None) -> AbstractContextManager[Suite]:
         """Open the tests in a new scratch copy of the project, in which ``files`` replace files of the project."""
         settings = self._settings
-        with open_suite(
+        return open_suite(
             self._project,
             settings.limits,
             level=settings.level,
             allow_network=settings.allow_network,
             readable=settings.readable,
             files=files,
-        ) as suite:
-            yield suite
+        )
 
     @contextmanager
     def _step(self, step: str, words: str = "") -> Iterator[None]:
@@ -188,13 +186,15 @@ class _Fix:
         return replace(result, notes=tuple(self._notes), seconds=dict(self._cost.seconds))
 
     def _run_first(self, suite: Suite) -> SuiteRun:
-        """Run all tests on the unchanged project."""
+        """Run all tests on the unchanged project. If they take long, the model is loaded beside them."""
         with self._step("running the tests"):
             future = suite.run(facts=True)
             wait([future], timeout=self._settings.patience_s)
-            if not future.done():
-                self._model()
-            run = future.result()
+        if not future.done():
+            self._model()
+            with self._step("running the tests"):
+                wait([future])
+        run = future.result()
         require_tests(run, suite, self._project)
         if run.ending == "timed_out":
             self._notes.append(
@@ -264,9 +264,10 @@ class _Fix:
             suite.warm(modules, judging)
             if ending:
                 run = suite.run(ending).result()
-                try_s = max(_MIN_TRY_S, _SLOWDOWN * run.wall_s)
                 if set(run.failed()) != set(ending):
                     suite.warm([])
+                    run = suite.run(ending).result()  # Without the imports, the tests may take longer.
+                try_s = max(_MIN_TRY_S, _SLOWDOWN * run.wall_s)
         return try_s
 
     def _search(self, suite: Suite, baseline: Baseline, suspects: Sequence[Suspect], try_s: float) -> FixResult:
@@ -284,13 +285,11 @@ class _Fix:
             self._cost.seconds["until the first verdict"] = judge.first_verdict - self._begin
             self._cost.seconds["a try (median)"] = median(judge.seconds)
         change, after = self._confirm(changes, baseline)
+        if changes and change is None:
+            self._notes.append("a change passed the whole suite, but not when all tests were run from the start")
         # Changes before the one that holds failed when they were tested from the start.
         others = tuple(changes[changes.index(change) + 1 :]) if change else ()
-        # Where a single test fails, no change can fix some of the failing tests and not all.
-        if change is None and judge.partial and len(baseline.failing) > 1:
-            best_change = prover.partial_change(judge.partial)
-        else:
-            best_change = change
+        best_change = prover.partial_change(judge.partial) if change is None and judge.partial else change
         return self._finish(
             FixResult(
                 outcome="fixed" if change else "not_fixed",

@@ -22,7 +22,7 @@ from mlx_selfdebug.tracking.tracker import Tracker, open_tracker, require_tracke
 logger = logging.getLogger(__name__)
 
 LOCK_FILE = "tracking.lock"
-"""The file in the folder of a run that the process locks which sends the run's points."""
+"""The lock file in the folder of a run. The process that sends the run's points holds it."""
 
 
 @dataclass(frozen=True)
@@ -53,22 +53,22 @@ class Sender:
 
         Raises TrackingError if the tracker cannot be opened.
         """
-        with self._reported():
-            return self._opened().view
+        with self._closing_on_error():
+            return self._open_once().view
 
     def send(self, points: Sequence[Point]) -> int:
         """Send the points that the tracker does not have yet, and return their number. Raises TrackingError if that fails."""
-        with self._reported():
-            return self._opened().send(points)
+        with self._closing_on_error():
+            return self._open_once().send(points)
 
     def close(self) -> None:
         """Close the tracker. Raises TrackingError if that fails."""
-        with self._reported():
+        with self._closing_on_error():
             tracker, self._tracker = self._tracker, None
             if tracker:
                 tracker.close()
 
-    def _opened(self) -> Tracker:
+    def _open_once(self) -> Tracker:
         """Return the tracker, which is opened unless it is open."""
         if self._tracker is None:
             with open_stored(self._path) as run:
@@ -77,8 +77,8 @@ class Sender:
         return self._tracker
 
     @contextmanager
-    def _reported(self) -> Iterator[None]:
-        """Close the tracker and raise TrackingError if the block fails."""
+    def _closing_on_error(self) -> Iterator[None]:
+        """Close the tracker and raise TrackingError if the block fails. An error of closing it is not reported then."""
         try:
             yield
         # A tracker's package may raise any error, and none of them may end the run.
@@ -87,7 +87,8 @@ class Sender:
             with suppress(TrackingError):
                 self.close()
             text = str(error) if isinstance(error, SelfDebugError | OSError) else f"{type(error).__name__}: {error}"
-            raise TrackingError(f"{self.name}: {' '.join(text.split()).rstrip('.')}") from error
+            hint = error.hint if isinstance(error, SelfDebugError) else None
+            raise TrackingError(f"{self.name}: {' '.join(text.split()).rstrip('.')}", hint=hint) from error
 
 
 def send_run(path: str | Path, trackers: str) -> list[Sent]:
@@ -123,7 +124,7 @@ def sending_alone(folder: Path, timeout_s: float) -> Iterator[None]:
     except Timeout:
         raise StoreError(
             f"{folder} is being tracked by another process, which sends all that is new",
-            hint="wait until the run has ended",
+            hint="wait until that process has ended",
         ) from None
     except OSError as error:
         raise StoreError(f"{folder} cannot be written: {error.strerror or error}") from error

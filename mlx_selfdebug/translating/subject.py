@@ -165,7 +165,7 @@ def _name_by_type(argument: ast.expr) -> str:
     """Return a name for the parameter that takes one argument. The type is known only if the argument is a literal."""
     try:
         return _PARAMETER_NAMES.get(type(literal(ast.unparse(argument))), _ANY_PARAMETER)
-    except (ValueError, SyntaxError, TypeError):
+    except (ValueError, SyntaxError):
         return _ANY_PARAMETER
 
 

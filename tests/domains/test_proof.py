@@ -29,10 +29,16 @@ DOMAIN = domain_of("proof")
         "Here it is:\n```coq\nTheorem add_zero : forall n, n + 0 = n.\nProof.\n  intros n.\n  apply Nat.add_0_r.\nQed.\n```",
         "```coq\nLemma add_zero : forall n : nat, n + 0 = n.\n  intros n.\n  apply Nat.add_0_r.\nQed.\n```",
         "<think>Induction?</think>\n  intros n.\n  apply Nat.add_0_r.\nQed.\n",
+        "  intros n.\n  apply Nat.add_0_r.\nQed.\n\nTheorem two : 1 = 1.\nProof.\n  auto.\nQed.\n",
     ],
 )
 def test_the_script_is_taken_out_of_a_reply(reply: str):
     assert DOMAIN.extract(reply, TASK).code == SCRIPT
+
+
+def test_a_comment_about_the_proof_is_no_beginning_of_one():
+    script = "  intros n.\n  (* Proof by a lemma. *)\n  apply Nat.add_0_r.\nQed.\n"
+    assert DOMAIN.extract(script, TASK).code == script
 
 
 def test_a_completion_gives_its_script_back():

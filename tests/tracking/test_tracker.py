@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlx_selfdebug.errors import UnknownNameError, UsageError
+from mlx_selfdebug.errors import TrackingError, UnknownNameError, UsageError
+from mlx_selfdebug.store.database import LIST_RUNS
 from mlx_selfdebug.tracking import TRACKERS, require_trackers
+from mlx_selfdebug.tracking.sending import Sender
 from mlx_selfdebug.tracking.tracker import metadata, run_name
 
 ROOT = Path(__file__).parent.parent.parent
@@ -87,3 +89,9 @@ def test_the_name_of_a_run_has_no_character_that_a_tracker_refuses(name: str) ->
         path = Path(folder, name)
         path.mkdir()
         assert not set(run_name(path)) & set("/\\#?%: ")
+
+
+def test_an_error_of_the_run_keeps_its_hint(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError) as error:
+        Sender(tmp_path / "none", "tensorboard").open()
+    assert error.value.hint == LIST_RUNS

@@ -75,7 +75,8 @@ class ChildConfinement:
 class CommandConfinement:
     """The confinement of a command, which is in force from the command's first instruction.
 
-    The keeper, which starts the command, is not confined. The probes find out what the sandbox denies (see ``command_probes.py``).
+    It has the methods of ``linux.CommandConfinement``, some of which have nothing to do here, since the keeper, which starts the
+    command, is not confined. The probes find out what the sandbox denies (see ``command_probes.py``).
     """
 
     def __init__(self, reach: Reach, without: frozenset[str] = frozenset()) -> None:
@@ -241,18 +242,27 @@ def _try_child() -> _Trial | _Finding:
 def _observe_child() -> _Trial:
     """Fork a child that tries to fork as well, measure its memory, and end it."""
     ours, theirs = socket.socketpair()
-    pid = os.fork()
-    if pid == 0:
-        ours.close()
-        _trial_child(theirs)
-    theirs.close()
     with ours:
+        with theirs:
+            pid = os.fork()
+            if pid == 0:
+                ours.close()
+                _trial_child(theirs)
         report = ours.recv(1)
         measured = footprint(pid)
-        ended = _is_denied(lambda: os.kill(pid, signal.SIGKILL)) is False
+        ended = _end(pid)
     # If the child could not be ended, it ends itself now, because its channel is closed.
     os.waitpid(pid, 0)
     return _Trial(report, ended, measured)
+
+
+def _end(pid: int) -> bool:
+    """End a child, and return whether that was allowed."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except OSError:
+        return False
+    return True
 
 
 def _trial_child(channel: socket.socket) -> NoReturn:

@@ -1,6 +1,8 @@
 """Build the namespace in which the code of the checks runs.
 
-It has its own seeded ``random``, a ``print`` that prints nothing, and the tools of tools.py.
+In it, ``random`` is seeded, ``print`` prints nothing and ``input`` fails. ``pytest`` is a small module of our own, and the tools of
+tools.py, such as ``raises``, are builtins. ``isinstance`` and ``callable`` take a handle of a candidate's object (see handles.py)
+for the object itself.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ def trusted_namespace(name: str = "checks") -> dict[str, Any]:
         module: str,
         globals_: Mapping[str, object] | None = None,
         locals_: Mapping[str, object] | None = None,
-        names: Sequence[str] | None = (),
+        names: Sequence[str] | None = None,
         level: int = 0,
     ) -> ModuleType:
         if module in own_modules and level == 0:

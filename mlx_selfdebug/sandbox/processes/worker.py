@@ -142,11 +142,13 @@ class Worker:
     def _needs_bubblewrap(self) -> bool:
         """Return whether this program may not make namespaces, but bubblewrap may.
 
-        If the probes could make namespaces, the failure to make them now will pass, and bubblewrap is not needed.
+        A required layer was in force when the sandbox was probed. If namespaces are required and cannot be made now, that is
+        temporary, and bubblewrap does not take their place.
         """
         are_lacking = "namespaces" in layer_names() and "namespaces" not in self.layers
-        may_be_replaced = "namespaces" not in self._setup.without | self._setup.required
-        return are_lacking and may_be_replaced and bubblewrap.works()
+        are_left_out = "namespaces" in self._setup.without
+        are_required = "namespaces" in self._setup.required
+        return are_lacking and not are_left_out and not are_required and bubblewrap.works()
 
     def _begin(self, launched: Launched) -> None:
         """Send a new zygote its settings, and wait until it is ready. Raises WorkerError if it does not get ready."""
@@ -214,6 +216,9 @@ class Worker:
         assert link is not None
         try:
             link.send_raw(frame(messages.REQUEST, number, astuple(request)), GRADER_S)
+        except ChannelError as error:  # The grader does not even read what it is asked, so no candidate has run.
+            return _Reply(failure=str(error))
+        try:
             while reply.report is None:
                 received = link.receive(messages.MAX_PREPARED_BYTES, deadline - time.monotonic())
                 reply = _add_message(reply, received, number)
@@ -226,6 +231,7 @@ class Worker:
     def _end_run(self, number: int, reply: _Reply, shared: bool) -> Done:
         """Have the zygote end the run, and return how the candidate ended."""
         end_grader = reply.report is None or reply.stuck or not shared
+        # A candidate that closed its channel may be about to end by itself. Its own exit status is wanted then.
         grace = reply.report is not None and reply.report.silence == "exit"
         self._order(messages.END_GRADER if end_grader else messages.END, number, grace)
         done = Done(*codec.decode(self._receive(EXIT_S).body, 1 << 10))
@@ -279,13 +285,20 @@ def _child_limits(limits: Limits) -> ChildLimits:
 
 
 def _add_message(reply: _Reply, received: Frame, number: int) -> _Reply:
-    """Return the reply with a message of the grader added. Raises CodecError if the message is not valid."""
+    """Return the reply with a message of the grader added.
+
+    Raises CodecError if the message is not valid, or if it is about another run.
+    """
     if received.kind == messages.REPORT and received.id == number:
         return replace(reply, report=messages.read_report(received.body))
     if received.kind == messages.EXECUTED and received.id == number:
         return replace(reply, executed=messages.read_executed(received.body))
-    # In this message, the id says whether the checks are shareable.
-    return replace(reply, prepared=PreparedChecks(received.body, received.id == 1))
+    if received.kind == messages.PREPARED:
+        # Its id is not the number of the run, but says whether the checks are shareable.
+        return replace(reply, prepared=PreparedChecks(received.body, received.id == 1))
+    raise codec.CodecError(
+        f"a message of kind {received.kind} about run {received.id} was not expected in run {number}"
+    )
 
 
 def _endless_checks(wall_s: float) -> Report:
