@@ -36,7 +36,7 @@ from mlx_selfdebug.models.load import load_model
 from mlx_selfdebug.repair.edits.candidates import candidates, worthwhile
 from mlx_selfdebug.repair.edits.hints import hints_of
 from mlx_selfdebug.repair.edits.trying import QuickRunner, wall_s_of
-from mlx_selfdebug.repair.reading import ProgramReading
+from mlx_selfdebug.repair.program_reading import ProgramReading
 from mlx_selfdebug.sandbox import TestRunner
 
 PRIOR = 0.3

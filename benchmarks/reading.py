@@ -56,7 +56,8 @@ from mlx_selfdebug.repair.asking import Asking, Decoding
 from mlx_selfdebug.repair.bugs import find_bugs, mutated, published, without_docstring
 from mlx_selfdebug.repair.edits.trying import TracingRunner
 from mlx_selfdebug.repair.policies import repairable
-from mlx_selfdebug.repair.reading import ProgramReading, Readings
+from mlx_selfdebug.repair.program_reading import ProgramReading
+from mlx_selfdebug.repair.reading import Readings
 from mlx_selfdebug.repair.stream import Stream
 from mlx_selfdebug.sampling.language_model import open_decoder
 from mlx_selfdebug.sandbox import Limits, TestRunner

@@ -39,7 +39,8 @@ from mlx_selfdebug.repair.edits.hints import hints_of
 from mlx_selfdebug.repair.edits.searching import MAX_TRIES
 from mlx_selfdebug.repair.edits.trying import QuickRunner, wall_s_of
 from mlx_selfdebug.repair.policies import Move, repairable
-from mlx_selfdebug.repair.reading import ProgramReading, Readings
+from mlx_selfdebug.repair.program_reading import ProgramReading
+from mlx_selfdebug.repair.reading import Readings
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.sampling.language_model import open_decoder
 from mlx_selfdebug.sandbox import TestRunner

@@ -39,8 +39,9 @@ from mlx_selfdebug.progress import NullStage
 from mlx_selfdebug.repair.asking import Asking, Decoding
 from mlx_selfdebug.repair.policies import MiningPolicy, Move
 from mlx_selfdebug.repair.stream import Play, Stream
+from mlx_selfdebug.sampling.decodable import DecodingCounts
 from mlx_selfdebug.sampling.decoder import BatchDecoder
-from mlx_selfdebug.sampling.language_model import DecodingCounts, complete
+from mlx_selfdebug.sampling.language_model import complete
 from mlx_selfdebug.sandbox import Limits, TestRunner
 from mlx_selfdebug.store import Run
 from mlx_selfdebug.tasks import load_tasks

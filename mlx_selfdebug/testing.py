@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_selfdebug.domains import domain_of
-from mlx_selfdebug.sampling.language_model import DecodingCounts
+from mlx_selfdebug.sampling.decodable import DecodingCounts
 from mlx_selfdebug.sampling.request import Completion, Request
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.checks import Checks

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,21 @@ def test_a_room_imports_from_rooms_below_it_alone() -> None:
         room = ROOMS.index(name.partition("/")[0].removesuffix(".py"))
         up |= {(name, other) for other in imports_of(path) if ROOMS.index(other) > room}
     assert up == IMPORTS_UP
+
+
+def files_imported_by(path: Path) -> set[Path]:
+    """The files of the package that a file imports, wherever in it. Files that only hand names on are left out."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            found |= {ROOT / f"{module.replace('.', '/')}.py" for module in modules}
+    return {file for file in found if file.is_file()}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    files = (ROOT / "mlx_selfdebug").rglob("*.py")
+    TopologicalSorter({file: files_imported_by(file) for file in files if file.name != "__init__.py"}).prepare()
 
 
 def test_the_example_on_the_page_of_the_test_runner_prints_what_it_claims(capsys: pytest.CaptureFixture[str]) -> None:

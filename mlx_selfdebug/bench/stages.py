@@ -25,8 +25,9 @@ from mlx_selfdebug.config import Config, load_config
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.domains.running import open_runner
 from mlx_selfdebug.models.load import Model, load_model
+from mlx_selfdebug.sampling.decodable import DecodingCounts
 from mlx_selfdebug.sampling.decoder import open_batch_decoder
-from mlx_selfdebug.sampling.language_model import DecodingCounts, complete
+from mlx_selfdebug.sampling.language_model import complete
 from mlx_selfdebug.sampling.request import Request
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.stages.collect import collect

@@ -36,7 +36,7 @@ from mlx_selfdebug.tasks.typed import SOURCE
 
 if TYPE_CHECKING:
     from mlx_selfdebug.repair.policies import Move
-    from mlx_selfdebug.repair.reading import ProgramReading
+    from mlx_selfdebug.repair.program_reading import ProgramReading
     from mlx_selfdebug.stages.tryout import Tried
     from mlx_selfdebug.values.attempt import Attempt
     from mlx_selfdebug.values.task import Task

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from mlx_selfdebug.fixing.judging import Origin
 from mlx_selfdebug.fixing.locating import Suspect
 from mlx_selfdebug.projects.source import Function
-from mlx_selfdebug.repair.reading import ProgramReading
+from mlx_selfdebug.repair.program_reading import ProgramReading
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
 from mlx_selfdebug.values.verdict import Verdict

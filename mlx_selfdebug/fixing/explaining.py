@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mlx_selfdebug.repair.reading import ProgramReading
+from mlx_selfdebug.repair.program_reading import ProgramReading
 
 EXECUTED_MARK = "▶ "
 """Stands before a line that failing tests run."""

@@ -34,7 +34,7 @@ from mlx_selfdebug.values.feedback import EVERYTHING, MAX_FACTS, Feedback
 from mlx_selfdebug.values.task import Task
 
 if TYPE_CHECKING:
-    from mlx_selfdebug.repair.reading import ProgramReading
+    from mlx_selfdebug.repair.program_reading import ProgramReading
 
 FACTS_TOKENS = 200
 """The number of tokens that the facts of a repair prompt usually take at most, from which the length of a row is estimated."""

@@ -20,9 +20,11 @@ from mlx_selfdebug.repair.asking import Asked, Asking, Decoding, Refused
 from mlx_selfdebug.repair.edits.searching import SearchPool, SearchRequest
 from mlx_selfdebug.repair.judging import Judging, VerdictCache
 from mlx_selfdebug.repair.policies import EXHAUSTED, Move
-from mlx_selfdebug.repair.reading import ProgramReading, Readings
+from mlx_selfdebug.repair.program_reading import ProgramReading
+from mlx_selfdebug.repair.reading import Readings
 from mlx_selfdebug.repair.watching import Watcher
-from mlx_selfdebug.sampling.language_model import DecodingCounts, LanguageModel, open_decoder
+from mlx_selfdebug.sampling.decodable import DecodingCounts
+from mlx_selfdebug.sampling.language_model import LanguageModel, open_decoder
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task

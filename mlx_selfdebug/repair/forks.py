@@ -30,7 +30,7 @@ import numpy as np
 from mlx_selfdebug.domains.base import Domain
 
 if TYPE_CHECKING:
-    from mlx_selfdebug.repair.reading import ProgramReading
+    from mlx_selfdebug.repair.program_reading import ProgramReading
     from mlx_selfdebug.sampling.reading import Reading
 
 MAX_PIECES = 8

@@ -10,10 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import accumulate
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from mlx_selfdebug.repair.reading import ProgramReading
 
 FULL_SHADE_NATS = 8.0
 """The smallest surprise, in nats, at which a token is shaded in full."""
@@ -21,8 +17,6 @@ MARKED_NATS = 1.0
 """The smallest surprise, in nats, at which the text view marks a token."""
 BACKGROUNDS = (None, 229, 222, 215, 208)
 """The backgrounds of tokens in a terminal, from no surprise to full surprise, as numbers of the terminal's 256 colours."""
-SHOWN_OTHERS = 3
-"""The number of the model's favourites that are shown for a token."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +52,6 @@ class Place:
     line: int
     """The number of the line in the program's body, from 1."""
     shade: Shade
-
-
-def shades_of(program: ProgramReading) -> list[Shade]:
-    """Return the tokens of the program's body in order. Joined together, their texts are the body."""
-    reading, starts, body = program.reading, program.starts, program.body
-    shades: list[Shade] = []
-    for i, nats in enumerate(reading.surprise):
-        if starts[i] >= len(body):  # The tokens that close the completion follow.
-            break
-        text = body[starts[i] : starts[i + 1]]
-        rather = tuple(program.speller.spell(int(id_)) for id_ in reading.others[i, :SHOWN_OTHERS]) if nats > 0 else ()
-        shades.append(Shade(text, round(max(0.0, float(nats)), 3), rather))
-    return shades
 
 
 def as_html(shades: Sequence[Shade]) -> str:

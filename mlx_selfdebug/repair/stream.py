@@ -28,7 +28,8 @@ from mlx_selfdebug.repair.policies import Move, Policy
 from mlx_selfdebug.repair.record import Record
 from mlx_selfdebug.repair.sharing import Sharing
 from mlx_selfdebug.repair.watching import Watcher
-from mlx_selfdebug.sampling.language_model import DecodingCounts, LanguageModel
+from mlx_selfdebug.sampling.decodable import DecodingCounts
+from mlx_selfdebug.sampling.language_model import LanguageModel
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.values.attempt import Attempt, attempt_id
 from mlx_selfdebug.values.task import Task

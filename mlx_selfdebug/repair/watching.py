@@ -12,7 +12,7 @@ All calls come from the thread that plays the stream. If a method raises an erro
 from __future__ import annotations
 
 from mlx_selfdebug.repair.policies import Move
-from mlx_selfdebug.repair.reading import ProgramReading
+from mlx_selfdebug.repair.program_reading import ProgramReading
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.task import Task
 

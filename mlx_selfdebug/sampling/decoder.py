@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.models.load import Model, loaded_bytes
-from mlx_selfdebug.sampling.language_model import DecodableModel, DecodingCounts
+from mlx_selfdebug.sampling.decodable import DecodableModel, DecodingCounts
 from mlx_selfdebug.sampling.lookup import guess
 from mlx_selfdebug.sampling.prefixes import Prefixes
 from mlx_selfdebug.sampling.reading import Reader, Reading

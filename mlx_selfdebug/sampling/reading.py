@@ -25,7 +25,7 @@ from mlx_selfdebug.errors import ModelError, UnreadableError
 from mlx_selfdebug.models.activations import exp_here
 from mlx_selfdebug.models.attention import quick_attention
 from mlx_selfdebug.models.trunk import Parts, parts_of
-from mlx_selfdebug.sampling.language_model import DecodableModel
+from mlx_selfdebug.sampling.decodable import DecodableModel
 from mlx_selfdebug.sampling.prefixes import LayerCache, Prefixes
 from mlx_selfdebug.sampling.sampler import BLOCK
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mlx_selfdebug.sampling.language_model import DecodableModel
+from mlx_selfdebug.sampling.decodable import DecodableModel
 from mlx_selfdebug.sampling.request import Finish, Request
 
 STOP_TAIL = 12

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from mlx_selfdebug.sandbox.command import run_confined as run_confined
     from mlx_selfdebug.sandbox.executed import Executed as Executed
     from mlx_selfdebug.sandbox.executed import ExecutedCall as ExecutedCall
-    from mlx_selfdebug.sandbox.executed import executed_lines as executed_lines
     from mlx_selfdebug.sandbox.isolation import describe_isolation as describe_isolation
     from mlx_selfdebug.sandbox.isolation import isolation_notice as isolation_notice
     from mlx_selfdebug.sandbox.limits import CommandLimits as CommandLimits
@@ -45,7 +44,6 @@ _MODULES = {
     "confined_session": "sandbox.session",
     "describe_command_isolation": "sandbox.command",
     "describe_isolation": "sandbox.isolation",
-    "executed_lines": "sandbox.executed",
     "isolation_notice": "sandbox.isolation",
     "run_confined": "sandbox.command",
     "scratch_copy": "sandbox.scratch",
@@ -65,7 +63,6 @@ __all__ = [
     "confined_session",
     "describe_command_isolation",
     "describe_isolation",
-    "executed_lines",
     "isolation_notice",
     "run_confined",
     "scratch_copy",

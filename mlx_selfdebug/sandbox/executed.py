@@ -1,11 +1,11 @@
-"""Find out which lines of a program each of its calls ran, so that a search can order what it tries next.
+"""Hold which lines of a program each of its calls ran, so that a search can order what it tries next.
 
     >>> from mlx_selfdebug.sandbox import TestRunner
     >>> from mlx_selfdebug.tasks import Checks
     >>> source = "def sign(x):\\n    if x < 0:\\n        return -1\\n    return 0\\n"
     >>> checks = Checks.from_asserts(["assert sign(-2) == -1", "assert sign(2) == 1"])
     >>> with TestRunner(workers=1) as runner:
-    ...     [(call.lines, call.passed) for call in executed_lines(source, checks, "sign", runner).result().calls]
+    ...     [(call.lines, call.passed) for call in runner.submit_traced(source, checks, "sign").result().calls]
     [({2: 1, 3: 1}, True), ({2: 1, 4: 1}, False)]
 
 The program itself reports the lines, so the report may be false, and no verdict is based on it.
@@ -16,15 +16,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlx_selfdebug.sandbox.wire.codec import MAX_TRACED_CALLS, MAX_TRACED_LINES
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from mlx_selfdebug.sandbox.runner import TestRunner
-    from mlx_selfdebug.values.checks import Checks
 
 MAX_CALLS = MAX_TRACED_CALLS
 """The maximum number of calls that are kept per run."""
@@ -81,31 +75,6 @@ def failing_shares(executed: Executed) -> Mapping[int, float] | None:
         return None
     counts = Counter(line for call in failing for line in call.lines)
     return {line: count / len(failing) for line, count in counts.items()}
-
-
-def executed_lines(
-    source: str,
-    checks: Checks,
-    entry_point: str,
-    runner: TestRunner,
-    *,
-    prelude: str = "",
-    wall_s: float | None = None,
-) -> Future[Executed]:
-    """Run ``source`` once against the checks, confined as in any run, and return a future of the lines that each call ran.
-
-    The program counts its own lines, so a hostile program can report anything it likes. Use the result to order what is tried
-    next, never to decide whether a program is right. A traced run gives no verdict, and no verdict may be based on it.
-
-    The first 64 calls are kept. An operation of the checks on an object of the program (a method call, the next element) counts
-    as a call, just like a call of the entry point. A program that reads input and prints makes one call per case. A call that
-    runs no line of the source is left out. Only the lines of the thread that is called are counted, and no line of ``prelude``.
-
-    A call is ended with an exception after 100,000 lines, so a call that loops for ever shows its loop and the checks go on. A
-    call that hangs within one line, or dies, shows the lines until then; their counts may be too low. The result is empty if
-    the run could not be made. Raises what ``TestRunner.submit`` raises.
-    """
-    return runner.submit_traced(source, checks, entry_point, prelude=prelude, wall_s=wall_s)
 
 
 def _read_call(data: Any) -> ExecutedCall:

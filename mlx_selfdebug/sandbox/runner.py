@@ -202,11 +202,19 @@ class TestRunner:
     def submit_traced(
         self, source: str, checks: Checks, entry_point: str, *, prelude: str = "", wall_s: float | None = None
     ) -> Future[Executed]:
-        """Queue a run that gives no verdict, and return a future of the lines of ``source`` that each call runs.
+        """Queue a run that gives no verdict, confined as any run is, and return a future of the lines that each call ran.
 
-        See ``executed_lines`` for what is counted.
+        The program counts its own lines, so a hostile program can report anything it likes. Use the result to order what is tried
+        next, never to decide whether a program is right.
 
-        Raises what ``submit`` raises.
+        The first 64 calls are kept. An operation of the checks on an object of the program (a method call, the next element)
+        counts as a call, just like a call of the entry point. A program that reads input and prints makes one call per case. A
+        call that runs no line of the source is left out. Only the lines of the thread that is called are counted, and no line of
+        ``prelude``.
+
+        A call is ended with an exception after 100,000 lines, so a call that loops for ever shows its loop and the checks go on.
+        A call that hangs within one line, or dies, shows the lines until then; their counts may be too low. The result is empty
+        if the run could not be made. Raises what ``submit`` raises.
         """
         job = _Job(source, checks, entry_point, prelude, self._bounded_wall_s(wall_s), traced=True)
         return self._enqueue(self._trace, job)

@@ -13,7 +13,7 @@ import pytest
 from mlx_selfdebug.progress import NullStage
 from mlx_selfdebug.repair.asking import Decoding
 from mlx_selfdebug.repair.policies import EXHAUSTED, Move, Policy, Repair, Search
-from mlx_selfdebug.repair.reading import ProgramReading
+from mlx_selfdebug.repair.program_reading import ProgramReading
 from mlx_selfdebug.repair.record import MemoryRecord
 from mlx_selfdebug.repair.stream import Play, Stream
 from mlx_selfdebug.repair.watching import Watcher

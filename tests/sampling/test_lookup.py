@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_selfdebug.errors import ModelError
+from mlx_selfdebug.sampling.decodable import DecodingCounts
 from mlx_selfdebug.sampling.decoder import BatchDecoder
-from mlx_selfdebug.sampling.language_model import DecodingCounts, complete
+from mlx_selfdebug.sampling.language_model import complete
 from mlx_selfdebug.sampling.lookup import MAX_COMPARED, guess
 from mlx_selfdebug.sampling.prefixes import Prefixes
 from mlx_selfdebug.sampling.request import Completion, Request

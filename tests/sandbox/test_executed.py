@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlx_selfdebug.sandbox import Executed, ExecutedCall, Limits, TestRunner, executed_lines
+from mlx_selfdebug.sandbox import Executed, ExecutedCall, Limits, TestRunner
 from mlx_selfdebug.sandbox.executed import MAX_CALLS, MAX_COUNT, MAX_LINES, failing_shares
 from mlx_selfdebug.sandbox.grading.traced import CallLog
 from mlx_selfdebug.sandbox.processes import launch
@@ -24,7 +24,7 @@ def say(body, kind=11): os.write(3, bytes([kind]) + (7).to_bytes(8, "little") + 
 
 
 def executed(runner: TestRunner, source: str, *asserts: str, entry: str = "f", **options: Any) -> Executed:
-    return executed_lines(source, Checks.from_asserts(asserts), entry, runner, **options).result()
+    return runner.submit_traced(source, Checks.from_asserts(asserts), entry, **options).result()
 
 
 def brief(found: Executed) -> list[tuple[dict[int, int], bool]]:
@@ -127,7 +127,7 @@ def test_calls_within_calls_back_come_after_the_call_they_are_made_in(runner: Te
 
 def test_each_case_of_a_program_is_a_call(runner: TestRunner) -> None:
     checks = Checks.from_io([("1\n", "1\n"), ("-1\n", "1\n")])
-    found = executed_lines("x = int(input())\nif x < 0:\n    x = x\nprint(x)\n", checks, "", runner).result()
+    found = runner.submit_traced("x = int(input())\nif x < 0:\n    x = x\nprint(x)\n", checks, "").result()
     assert brief(found) == [({1: 1, 2: 1, 4: 1}, True), ({1: 1, 2: 1, 3: 1, 4: 1}, False)]
 
 
@@ -142,7 +142,7 @@ def test_a_program_that_does_not_load_ran_nothing(runner: TestRunner) -> None:
 
 
 def test_broken_checks_give_nothing(runner: TestRunner) -> None:
-    assert executed_lines(SIGN, Checks("def check(candidate)\n"), "f", runner).result() == Executed()
+    assert runner.submit_traced(SIGN, Checks("def check(candidate)\n"), "f").result() == Executed()
 
 
 @pytest.mark.parametrize(

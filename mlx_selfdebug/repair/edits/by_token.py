@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlx_selfdebug.repair.edits.edit import Edit
-from mlx_selfdebug.repair.reading import ProgramReading
+from mlx_selfdebug.repair.program_reading import ProgramReading
 
 MAX_FAVOURITES = 8
 """The number of the model's favourite tokens that are tried at each place."""

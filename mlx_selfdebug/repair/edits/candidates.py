@@ -27,7 +27,7 @@ from mlx_selfdebug.repair.edits.python_expressions import Expressions
 from mlx_selfdebug.repair.edits.python_source import PythonSource
 from mlx_selfdebug.repair.edits.python_statements import statement_edits
 from mlx_selfdebug.repair.edits.weights import SLOPE, UNKNOWN, WEIGHTS
-from mlx_selfdebug.repair.reading import ProgramReading
+from mlx_selfdebug.repair.program_reading import ProgramReading
 
 PYTHON_DOMAINS = frozenset({"python", "project", "pandas", "polars"})
 """Domains whose programs are Python, to which ``python_expressions.py`` and ``python_statements.py`` apply."""

@@ -27,7 +27,7 @@ from mlx_selfdebug.repair.edits.search import EditSearch, likeliest
 from mlx_selfdebug.repair.edits.trying import QuickRunner, TracingRunner, wall_s_of
 from mlx_selfdebug.repair.judging import Tests, VerdictCache, public_of, require_tested
 from mlx_selfdebug.repair.policies import EXHAUSTED, Move
-from mlx_selfdebug.repair.reading import ProgramReading
+from mlx_selfdebug.repair.program_reading import ProgramReading
 from mlx_selfdebug.sandbox.executed import Executed, failing_shares
 from mlx_selfdebug.sandbox.runner import TestRunner
 from mlx_selfdebug.values.attempt import Attempt

@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
-from mlx_selfdebug.sandbox.executed import executed_lines
 from mlx_selfdebug.sandbox.isolation import Level
 from mlx_selfdebug.sandbox.runner import Manner, TestRunner
 from mlx_selfdebug.values.checks import Checks
@@ -78,5 +77,5 @@ class TracingRunner(_StandIn):
         super().__init__(runner, Manner(wall_s, traced=True))
 
     def submit(self, source: str, checks: Checks, entry_point: str, *, prelude: str = "") -> Future[Any]:
-        """Begin to run ``source``; see ``sandbox.executed.executed_lines``."""
-        return executed_lines(source, checks, entry_point, self._runner, prelude=prelude, wall_s=self._wall_s)
+        """Begin to run ``source``; see ``TestRunner.submit_traced``."""
+        return self._runner.submit_traced(source, checks, entry_point, prelude=prelude, wall_s=self._wall_s)

@@ -19,7 +19,8 @@ from mlx_selfdebug.repair.edits.edit import Edit
 from mlx_selfdebug.repair.edits.hints import Hints, hints_of
 from mlx_selfdebug.repair.edits.search import FURTHER, MAX_TIMEOUTS, EditSearch, likeliest
 from mlx_selfdebug.repair.edits.trying import wall_s_of
-from mlx_selfdebug.repair.reading import ProgramReading, Readings
+from mlx_selfdebug.repair.program_reading import ProgramReading
+from mlx_selfdebug.repair.reading import Readings
 from mlx_selfdebug.sampling.decoder import BatchDecoder
 from mlx_selfdebug.testing import make_task
 from mlx_selfdebug.values.verdict import Failure, Verdict
