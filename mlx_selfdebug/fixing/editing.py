@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import wait
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mlx_selfdebug.domains import domain_of
 from mlx_selfdebug.errors import UnreadableError
@@ -41,8 +41,19 @@ UNREAD_PENALTY = 4.0
 The model finds most edits unlikely, which lowers their scores. The edits of an unread function have no such term, so they would
 come first without the penalty. The number was set by hand.
 """
-_RatedEdit = tuple[Candidate, Case]
-"""An edited program, whose score includes the suspicion of its function, and the case of this function."""
+
+
+@dataclass(frozen=True)
+class _FunctionEdit(Candidate):
+    """An edited program of one of the functions. Its score includes the suspicion of the function."""
+
+    case: Case
+    """The case of the function."""
+
+    @property
+    def proposal(self) -> Proposal:
+        """The edited function as it is to be tested."""
+        return Proposal(self.case.function, self.code, "edits")
 
 
 class Editing:
@@ -65,7 +76,7 @@ class Editing:
     ) -> None:
         self._model, self._asking, self._judge = model, asking, judge
         self._extra_tries, self._deadline, self._tell, self._cost = extra_tries, deadline, tell, cost
-        self._leftovers: list[Iterator[_RatedEdit]] = []
+        self._leftovers: list[Iterator[_FunctionEdit]] = []
         self._read_tokens, self._read_s = 0, 0.0
         """The tokens read so far, prompts included, and the seconds that this took: the speed of reading."""
 
@@ -118,7 +129,7 @@ class Editing:
 
         return n_tokens / TOKENS_PER_S if device_name() == "cpu" else 0.0
 
-    def _edits(self, case: Case) -> Iterator[_RatedEdit]:
+    def _edits(self, case: Case) -> Iterator[_FunctionEdit]:
         """Yield the edits of one function that are worth a run, with the best first."""
         program = case.reading or case.syntax_only
         if program is None:
@@ -130,15 +141,15 @@ class Editing:
         ordered = candidates(program, domain, hints, case.suspect.shares or None)
         for candidate in worthwhile(ordered, program, domain):
             if case.function.own_lines(candidate.code) is not None:
-                yield replace(candidate, score=candidate.score + adjustment), case
+                score = candidate.score + adjustment
+                yield _FunctionEdit(candidate.code, candidate.edit, candidate.ratio, score, case)
 
-    def _try(self, ordered: Iterator[_RatedEdit], max_tries: int, decoder: Decoder) -> list[Proposal]:
+    def _try(self, ordered: Iterator[_FunctionEdit], max_tries: int, decoder: Decoder) -> list[Proposal]:
         """Run edits in their order, up to ``max_tries`` or the deadline, and return those that pass, with the likeliest first."""
-        proposals: dict[str, tuple[Proposal, Case]] = {}
         begin, n_before = time.monotonic(), self._judge.n_tries
         search = EditSearch(
-            self._until_deadline(ordered, proposals),
-            lambda code: self._judge.submit(proposals[code][0]),
+            self._until_deadline(ordered),
+            lambda edit: self._judge.submit(edit.proposal),
             max_tries,
             further=self._extra_tries,
         )
@@ -148,40 +159,32 @@ class Editing:
         search.ended.result()  # raises the error that ended the search, if one did
         self._cost.add_seconds("trying edits", time.monotonic() - begin)
         self._cost.tried["edits"] += self._judge.n_tries - n_before
-        return self._likeliest_first([proposals[candidate.code] for candidate in search.passing], decoder)
+        return self._likeliest_first(search.passing, decoder)
 
-    def _until_deadline(
-        self, ordered: Iterator[_RatedEdit], proposals: dict[str, tuple[Proposal, Case]]
-    ) -> Iterator[Candidate]:
-        """Yield the next edits until the deadline, and put the proposal of each into ``proposals``, by its code.
+    def _until_deadline(self, ordered: Iterator[_FunctionEdit]) -> Iterator[_FunctionEdit]:
+        """Yield the next edits until the deadline."""
+        while time.monotonic() < self._deadline and (edit := next(ordered, None)) is not None:
+            yield edit
 
-        The same code is yielded only once.
-        """
-        while time.monotonic() < self._deadline and (rated := next(ordered, None)) is not None:
-            candidate, case = rated
-            if candidate.code not in proposals:
-                proposals[candidate.code] = Proposal(case.function, candidate.code, "edits"), case
-                yield candidate
-
-    def _likeliest_first(self, passing: Sequence[tuple[Proposal, Case]], decoder: Decoder) -> list[Proposal]:
-        """Return the proposals that passed. The first few are ordered by the likelihood of the whole program; the rest follow."""
+    def _likeliest_first(self, passing: Sequence[_FunctionEdit], decoder: Decoder) -> list[Proposal]:
+        """Return the edits that passed as proposals. The first few are ordered by the likelihood of the whole program."""
         if len(passing) < 2:
-            return [proposal for proposal, _ in passing]
+            return [edit.proposal for edit in passing]
         readings, compared = Readings(self._model, decoder), []
-        for proposal, case in passing[:MAX_COMPARED]:
-            gain = 0.0
-            if case.reading is not None:
-                before = float(case.reading.reading.log_likelihood.sum())
-                gain = readings.log_likelihoods(case.reading, [proposal.program])[0] - before
-            compared.append(replace(proposal, likelihood=gain))
-        rest = [proposal for proposal, _ in passing[MAX_COMPARED:]]
+        for edit in passing[:MAX_COMPARED]:
+            gain, reading = 0.0, edit.case.reading
+            if reading is not None:
+                before = float(reading.reading.log_likelihood.sum())
+                gain = readings.log_likelihoods(reading, [edit.code])[0] - before
+            compared.append(replace(edit.proposal, likelihood=gain))
+        rest = [edit.proposal for edit in passing[MAX_COMPARED:]]
         return sorted(compared, key=lambda proposal: -proposal.likelihood) + rest
 
 
-def _merge(ordered: Iterable[Iterator[_RatedEdit]]) -> Iterator[_RatedEdit]:
+def _merge(ordered: Iterable[Iterator[_FunctionEdit]]) -> Iterator[_FunctionEdit]:
     """Merge sequences of edits, each with its best edit first, into one such sequence."""
     return heapq.merge(*ordered, key=_rank)
 
 
-def _rank(rated: _RatedEdit) -> float:
-    return -rated[0].score
+def _rank(edit: _FunctionEdit) -> float:
+    return -edit.score

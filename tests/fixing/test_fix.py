@@ -91,6 +91,15 @@ def test_a_method_is_fixed_in_its_class(tmp_path: Path) -> None:
     assert result.change.text.startswith(broken.partition("class Window")[0])
 
 
+def test_of_functions_with_the_same_code_each_is_edited(tmp_path: Path) -> None:
+    # The first wave of edits is of one function, and the second of two.
+    twins = dict.fromkeys(("a.py", "b.py", "c.py"), "def step(x):\n    return x - 1\n")
+    test = "import a, b, c\n\ndef test_all():\n    assert (a.step(1), b.step(1), c.step(1)) == (0, 0, 2)\n"
+    change = fixed(write_project(tmp_path, {**twins, "test_all.py": test})).change
+    assert change is not None
+    assert (change.file.name, change.by) == ("c.py", "edits")
+
+
 def test_where_all_tests_pass_no_model_is_loaded(tmp_path: Path) -> None:
     good = STATS.replace("    return (ordered[n // 2 - 1] + ordered[n // 2 + 1]) / 2", FIXED_LINE)
 

@@ -1,6 +1,6 @@
 """Run one search: try the edits of a failed program in their order until some pass the checks that the search goes by.
 
-    search = EditSearch(candidates, run=lambda code: judge(code), max_tries=150)
+    search = EditSearch(candidates, run=lambda candidate: judge(candidate.code), max_tries=150)
     search.ended.result()                                   # waits; the caller may do something else instead
     best = likeliest(search.passing, log_likelihood)
 
@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from typing import Generic, TypeVar
 
 from mlx_selfdebug.repair.edits.candidates import Candidate
 from mlx_selfdebug.repair.edits.trying import TIMEOUTS
@@ -30,20 +31,21 @@ MAX_TIMEOUTS = 50
 If the bug is an endless loop, nearly all edits run into the limit.
 """
 
-RunProgram = Callable[[str], "Future[Verdict]"]
-"""Begins to run a program against the checks that the search goes by."""
 RequireTested = Callable[[Verdict], Verdict]
 """Returns the verdict unchanged, or raises SandboxError if the tests could not be run, so that nothing is known about the edit."""
 
 
-class EditSearch:
+C = TypeVar("C", bound=Candidate)
+
+
+class EditSearch(Generic[C]):
     """The search for an edit of one failed program. It begins at once.
 
     The search goes on in the threads in which its runs end, so the caller may decode meanwhile.
 
     Args:
         candidates: the edited programs, in the order in which to try them.
-        run: begins to run a program.
+        run: begins to run a candidate against the checks that the search goes by.
         max_tries: the largest number of candidates to run.
         require_tested: checks each verdict; by default every verdict counts.
         further: the number of candidates to try after the first that passed.
@@ -51,15 +53,15 @@ class EditSearch:
 
     ended: Future[None]
     """Is done when the search is over. Its exception is the error of the search, if there was one."""
-    passing: list[Candidate]
+    passing: list[C]
     """The candidates that passed so far, in the order of the tries."""
     n_tries: int
     """The number of candidates whose results were taken so far."""
 
     def __init__(
         self,
-        candidates: Iterable[Candidate],
-        run: RunProgram,
+        candidates: Iterable[C],
+        run: Callable[[C], Future[Verdict]],
         max_tries: int,
         require_tested: RequireTested = lambda verdict: verdict,
         *,
@@ -69,11 +71,11 @@ class EditSearch:
         self.passing = []
         self.n_tries = 0
         self._n_timeouts = 0
-        self._waiting: Iterator[Candidate] = iter(candidates)
+        self._waiting: Iterator[C] = iter(candidates)
         self._run = run
         self._require_tested = require_tested
         self._max_tries, self._further = max_tries, further
-        self._under_way: deque[tuple[Candidate, Future[Verdict]]] = deque()
+        self._under_way: deque[tuple[C, Future[Verdict]]] = deque()
         """The candidates that are being run, in the order of the tries."""
         self._lock = threading.Lock()
         self._advance()
@@ -123,7 +125,7 @@ class EditSearch:
             candidate = next(self._waiting, None)
             if candidate is None:
                 break
-            future = self._run(candidate.code)
+            future = self._run(candidate)
             self._under_way.append((candidate, future))
             future.add_done_callback(self._advance)
         if self.n_tries >= self._max_tries or not self._under_way:

@@ -125,7 +125,7 @@ class _SearchJob:
         self._checks = request.task.hidden if request.move.hidden else request.task.public
         self._wall_s = wall_s_of(request.parent.public, runner.limits.wall_s)
         self._trace = self._begin_trace()
-        self._search: EditSearch | None = None
+        self._search: EditSearch[Candidate] | None = None
         self._chosen: Candidate | None = None
         self._tests: Tests | None = None
 
@@ -173,7 +173,7 @@ class _SearchJob:
         # A domain passes on the futures of its runner, and the futures of a ``TracingRunner`` hold no verdicts.
         return cast("Future[Executed]", trace)
 
-    def _begin_search(self) -> EditSearch:
+    def _begin_search(self) -> EditSearch[Candidate]:
         """Put the edits in order and begin to try them. The trace, if there is one, must have ended."""
         task, program = self._request.task, self._request.program
         executed = failing_shares(self._trace.result()) if self._trace else None
@@ -181,7 +181,7 @@ class _SearchJob:
         quick = QuickRunner(self._runner, self._wall_s)
         return EditSearch(
             worthwhile(ordered, program, self._domain, self._request.tried),
-            run=lambda code: self._domain.judge(code, task, self._checks, quick),
+            run=lambda candidate: self._domain.judge(candidate.code, task, self._checks, quick),
             max_tries=MAX_TRIES,
             require_tested=lambda verdict: require_tested(verdict, task.id),
         )

@@ -45,7 +45,9 @@ def verdict(passed: bool) -> Future[Verdict]:
 
 
 def searched(passing: set[int], n: int = 200, max_tries: int = 150) -> EditSearch:
-    search = EditSearch((candidate(str(i)) for i in range(n)), lambda code: verdict(int(code) in passing), max_tries)
+    search = EditSearch(
+        (candidate(str(i)) for i in range(n)), lambda edit: verdict(int(edit.code) in passing), max_tries
+    )
     search.ended.result(timeout=10)
     return search
 
@@ -138,8 +140,8 @@ def test_a_search_that_finds_nothing_ends_at_its_limit_or_its_last_candidate() -
 def test_what_a_search_finds_does_not_depend_on_which_run_ends_first(passing: set[int], random: Any) -> None:
     waiting: list[tuple[Future[Verdict], bool]] = []
 
-    def run(code: str) -> Future[Verdict]:
-        waiting.append((Future(), int(code) in passing))
+    def run(edit: Candidate) -> Future[Verdict]:
+        waiting.append((Future(), int(edit.code) in passing))
         return waiting[-1][0]
 
     search = EditSearch((candidate(str(i)) for i in range(100)), run, 60)
@@ -159,14 +161,14 @@ def test_a_search_goes_on_in_the_threads_of_its_runs() -> None:
         return Verdict("passed" if code == "77" else "failed")
 
     with ThreadPoolExecutor(2, thread_name_prefix="tests") as pool:
-        search = EditSearch((candidate(str(i)) for i in range(300)), lambda code: pool.submit(run, code), 200)
+        search = EditSearch((candidate(str(i)) for i in range(300)), lambda edit: pool.submit(run, edit.code), 200)
         search.ended.result(timeout=30)
     assert [c.code for c in search.passing] == ["77"]
     assert all(name.startswith("tests") for name in threads)
 
 
 def test_a_run_that_cannot_be_made_ends_the_search_with_its_error() -> None:
-    def run(code: str) -> Future[Verdict]:
+    def run(edit: Candidate) -> Future[Verdict]:
         raise RuntimeError("closed")
 
     with pytest.raises(RuntimeError, match="closed"):
@@ -212,9 +214,9 @@ def test_a_try_may_take_longer_where_the_failed_program_does() -> None:
 
 
 def test_a_search_gives_up_where_nearly_every_edit_runs_for_ever() -> None:
-    def run(code: str) -> Future[Verdict]:
+    def run(edit: Candidate) -> Future[Verdict]:
         future: Future[Verdict] = Future()
-        future.set_result(Verdict("timeout_wall" if int(code) % 2 else "failed"))
+        future.set_result(Verdict("timeout_wall" if int(edit.code) % 2 else "failed"))
         return future
 
     search = EditSearch((candidate(str(i)) for i in range(300)), run, 250)
@@ -226,7 +228,7 @@ def test_trouble_of_the_machine_ends_a_search_and_is_no_failed_edit() -> None:
     def require_tested(found: Verdict) -> Verdict:
         raise SandboxError("the tests could not be run")
 
-    search = EditSearch([candidate("1")], lambda code: verdict(False), 10, require_tested)
+    search = EditSearch([candidate("1")], lambda _: verdict(False), 10, require_tested)
     with pytest.raises(SandboxError, match="could not be run"):
         search.ended.result(timeout=5)
 
@@ -234,7 +236,7 @@ def test_trouble_of_the_machine_ends_a_search_and_is_no_failed_edit() -> None:
 def test_a_closed_search_ends_with_what_it_has() -> None:
     runs: list[Future[Verdict]] = []
 
-    def run(code: str) -> Future[Verdict]:
+    def run(edit: Candidate) -> Future[Verdict]:
         runs.append(Future())
         return runs[-1]
 
