@@ -14,14 +14,13 @@ commands write them too. All commands end with one JSON line.
 
 A study may also go on where only its records are, for example on another machine. ``collect`` and ``train`` make the missing runs
 from the records, if they are called from the same folder with the same options. The adapter is not recorded: its updates are
-made again, from the recorded completions, which takes about a third of the time that the steps took. The seconds of these steps are
-then those of the repetition.
+made again, from the recorded completions, which are neither drawn nor tested again. The seconds of these steps are then those of the
+repetition.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import lzma
 import platform
@@ -228,9 +227,12 @@ def _show(name: str, run: StoredRun) -> dict[str, Any]:
 def _record(options: argparse.Namespace, name: str, run: Path) -> None:
     """Write the raw records of a run. The same run gives the same bytes."""
     options.records.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    export_run(run, text)
-    (options.records / f"{name}.jsonl.xz").write_bytes(lzma.compress(text.getvalue().encode(), preset=9))
+    records = options.records / f"{name}.jsonl.xz"
+    partial = records.with_suffix(".partial")
+    with lzma.open(partial, "wt", preset=9, encoding="utf-8") as file:
+        export_run(run, file)
+    # Records that were written before are replaced only by whole ones, whenever this process ends.
+    partial.replace(records)
 
 
 def _restore(options: argparse.Namespace, name: str, run: Path) -> None:
