@@ -14,8 +14,8 @@ commands write them too. All commands end with one JSON line.
 
 A study may also go on where only its records are, for example on another machine. ``collect`` and ``train`` make the missing runs
 from the records, if they are called from the same folder with the same options. The adapter is not recorded: its updates are
-made again, from the recorded completions, which are neither drawn nor tested again. The seconds of these steps are then those of the
-repetition.
+made again from the recorded completions, which are neither drawn nor tested again. The seconds of these steps are then those of
+the repetition.
 """
 
 from __future__ import annotations
