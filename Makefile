@@ -19,7 +19,7 @@ ARGS    ?=
 # Tests run on all cores, but in at most four processes, because each may hold a real model in memory.
 PYTEST  := -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-.PHONY: setup train test test-all lint bench docs proofs notebooks claims lock test-lowest clean blas
+.PHONY: setup train test test-slow test-all lint bench docs proofs notebooks claims lock test-lowest clean blas
 .DEFAULT_GOAL := setup
 
 setup: .venv/.ready blas
@@ -29,6 +29,11 @@ train: setup
 
 test: .venv/.ready-dev blas
 	$(BIN)/python $(PYTEST) -m "not slow" $(ARGS)
+
+# Runs the slow tests alone. With PART=1, 2 or 3, runs a third of them, by the seconds that they took when the file was written. To
+# write it anew: make test-slow ARGS="--store-durations --clean-durations".
+test-slow: .venv/.ready-dev blas
+	$(BIN)/python $(PYTEST) -m slow --durations-path .ci/seconds-of-slow-tests.json $(if $(PART),--splits 3 --group $(PART)) $(ARGS)
 
 test-all: .venv/.ready-dev blas
 	$(BIN)/python $(PYTEST) $(ARGS)
