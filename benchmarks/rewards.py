@@ -47,7 +47,7 @@ from mlx_selfdebug.store import Key, StoredRun, export_run, import_run, open_sto
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.tasks.jsonl import dump_tasks
 from mlx_selfdebug.training.adapter import open_adapter
-from mlx_selfdebug.training.selection import REWARDS, stored_checks
+from mlx_selfdebug.training.selection import REWARDS, stored_validations
 
 COMMON: Mapping[str, Any] = {
     "train.max_pairs": 0,
@@ -209,7 +209,7 @@ def table(options: argparse.Namespace) -> None:
 
 def _show(name: str, run: StoredRun) -> dict[str, Any]:
     """Print the steps of one run in tens, and return its figures."""
-    steps, checks = run.reward_steps(), stored_checks(run, REWARDS)
+    steps, validations = run.reward_steps(), stored_validations(run, REWARDS)
     columns = ("reward", "passed", "copies", "varied_share", "n_tokens", "rollouts_s", "tests_s", "gradient_s")
     print(f"{name:22}" + "".join(f"{column:>13}" for column in columns))
     spans = []
@@ -218,10 +218,15 @@ def _show(name: str, run: StoredRun) -> dict[str, Any]:
         row = {column: mean(getattr(step, column) for step in span) for column in columns}
         spans.append({"first": start, "steps": len(span), **row})
         print(f"{f'steps {start}-{start + len(span) - 1}':22}" + "".join(f"{row[c]:13.3f}" for c in columns))
-    for check in checks:
-        print(f"held back, after {check.step} steps: {check.repaired} of {check.attempts} repaired")
+    for validation in validations:
+        print(f"held back, after {validation.step} steps: {validation.repaired} of {validation.attempts} repaired")
     ending = run.facts().stored.get(Key.REWARD_ENDING)
-    return {"steps": len(steps), "tens": spans, "checks": [asdict(check) for check in checks], "ending": ending}
+    return {
+        "steps": len(steps),
+        "tens": spans,
+        "validations": [asdict(validation) for validation in validations],
+        "ending": ending,
+    }
 
 
 def _record(options: argparse.Namespace, name: str, run: Path) -> None:

@@ -18,7 +18,7 @@ from mlx_selfdebug.machine.versions import versions
 from mlx_selfdebug.reporting.words import RewardEnding
 from mlx_selfdebug.store import Facts, Key, StoredRun
 from mlx_selfdebug.training.dead_end import DeadEnd, dead_end
-from mlx_selfdebug.training.selection import REWARDS, Check, stored_checks
+from mlx_selfdebug.training.selection import REWARDS, Validation, stored_validations
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
 from mlx_selfdebug.values.step import RewardStep, Step
@@ -89,11 +89,11 @@ class Records:
     """The stages that were begun, in the order of ``STAGES``."""
     steps: tuple[Step, ...]
     """The optimizer steps of the training on pairs."""
-    checks: Sequence[Check]
+    validations: Sequence[Validation]
     """The repairs of held-back tasks after each epoch, by which the epoch to keep was chosen."""
     reward_steps: tuple[RewardStep, ...]
     """The steps of the training by rewards."""
-    reward_checks: Sequence[Check]
+    reward_validations: Sequence[Validation]
     """The repairs of held-back tasks during the training by rewards, by which the step to keep was chosen."""
     reward_ending: RewardEnding
     """How the training by rewards ended; empty if it has not ended, or if there was none."""
@@ -145,9 +145,9 @@ def read_outline(run: StoredRun) -> Records:
         facts=facts,
         stages=tuple(_stages(run)),
         steps=tuple(run.steps()),
-        checks=stored_checks(run),
+        validations=stored_validations(run),
         reward_steps=tuple(run.reward_steps()),
-        reward_checks=stored_checks(run, REWARDS),
+        reward_validations=stored_validations(run, REWARDS),
         reward_ending=facts.stored.get(Key.REWARD_ENDING) or RewardEnding(),
         collected=_collected([], facts),
         pairs=tuple(run.pairs()),

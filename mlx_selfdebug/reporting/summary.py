@@ -17,7 +17,7 @@ from mlx_selfdebug.reporting.words import gigabytes
 from mlx_selfdebug.store import Key, Run, StoredRun, write_atomically
 from mlx_selfdebug.training.dead_end import dead_end
 from mlx_selfdebug.training.rollouts import ARM as REWARD_ARM
-from mlx_selfdebug.training.selection import REWARDS, stored_checks
+from mlx_selfdebug.training.selection import REWARDS, stored_validations
 from mlx_selfdebug.values.pair import KINDS
 from mlx_selfdebug.values.step import RewardStep
 
@@ -117,7 +117,7 @@ def _training(run: Run) -> dict[str, Any] | None:
         "last_loss": steps[-1].loss,
         "pairs_left_out": facts.n_pairs_left_out,
         "held_back": list(facts.held_back),
-        "checks": [asdict(check) for check in stored_checks(run)],
+        "validations": [asdict(validation) for validation in stored_validations(run)],
     }
 
 
@@ -131,7 +131,7 @@ def _rewards(run: Run) -> dict[str, Any] | None:
         "first": _means(steps[:REWARD_SPAN]),
         "last": _means(steps[-REWARD_SPAN:]),
         "ending": run.facts().stored.get(Key.REWARD_ENDING),
-        "checks": [asdict(check) for check in stored_checks(run, REWARDS)],
+        "validations": [asdict(validation) for validation in stored_validations(run, REWARDS)],
     }
 
 

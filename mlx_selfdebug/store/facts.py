@@ -76,7 +76,7 @@ class Family(StrEnum):
 
     For training by rewards, "rewards." stands before the number.
     """
-    CHECK = "train.checks"
+    VALIDATION = "train.validations"
     """How many failed attempts an adapter repaired, by the digest of what it was trained on and the step."""
     EVALUATED = "eval.model"
     """The digest of the weights of an evaluated model, by the model's name."""

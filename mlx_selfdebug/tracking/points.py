@@ -12,7 +12,7 @@ apart from the seconds that it took.
 | ``stages/NAME`` | the begin of a stage, then the end of each session with seconds and peak memory | milliseconds so far |
 | ``collect``, ``pairs`` | what has been collected at one moment, and the pairs made of it | number of attempts and bugs |
 | ``train``, ``rewards`` | an optimizer step | its number |
-| ``train/held_back``, ``rewards/held_back`` | a check of the held-back tasks | number of steps before it |
+| ``train/held_back``, ``rewards/held_back`` | a validation on the held-back tasks | number of steps before it |
 | ``eval/HALF``, ``eval/HALF/MODEL/ARM``, ``eval/gate`` | sizes, scores and the gate of a finished evaluation | 0 |
 """
 
@@ -28,7 +28,7 @@ from mlx_selfdebug.evaluation.result import Result, read_result
 from mlx_selfdebug.repair import planting
 from mlx_selfdebug.store import StoredRun, open_stored, reading
 from mlx_selfdebug.store.rows import StageTime
-from mlx_selfdebug.training.selection import REWARDS, Check, stored_checks
+from mlx_selfdebug.training.selection import REWARDS, Validation, stored_validations
 from mlx_selfdebug.values.pair import KINDS
 from mlx_selfdebug.values.step import RewardStep, Step
 
@@ -150,8 +150,8 @@ def _begin_and_end(
 
 
 def _training(run: StoredRun) -> list[Point]:
-    """Return the points of training on pairs: the steps, then the checks of held-back tasks."""
-    return [*map(_step, run.steps()), *_checks("train", stored_checks(run))]
+    """Return the points of training on pairs: the steps, then the validations on held-back tasks."""
+    return [*map(_step, run.steps()), *_validations("train", stored_validations(run))]
 
 
 def _step(step: Step) -> Point:
@@ -169,8 +169,8 @@ def _step(step: Step) -> Point:
 
 
 def _rewards(run: StoredRun) -> list[Point]:
-    """Return the points of training by rewards: the steps, then the checks of held-back tasks."""
-    return [*map(_reward_step, run.reward_steps()), *_checks("rewards", stored_checks(run, REWARDS))]
+    """Return the points of training by rewards: the steps, then the validations on held-back tasks."""
+    return [*map(_reward_step, run.reward_steps()), *_validations("rewards", stored_validations(run, REWARDS))]
 
 
 def _reward_step(step: RewardStep) -> Point:
@@ -179,9 +179,11 @@ def _reward_step(step: RewardStep) -> Point:
     return Point("rewards", step.step, {**figures, "varied_share": step.varied_share})
 
 
-def _checks(training: str, checks: Sequence[Check]) -> Iterator[Point]:
-    for check in checks:
-        yield Point(f"{training}/held_back", check.step, {"repaired": check.repaired, "attempts": check.attempts})
+def _validations(training: str, validations: Sequence[Validation]) -> Iterator[Point]:
+    for validation in validations:
+        yield Point(
+            f"{training}/held_back", validation.step, {"repaired": validation.repaired, "attempts": validation.attempts}
+        )
 
 
 def _evaluation(run: StoredRun) -> list[Point]:

@@ -33,7 +33,7 @@ from mlx_selfdebug.training.rollouts import (
     step_of,
 )
 from mlx_selfdebug.training.selection import Selection
-from mlx_selfdebug.training.session import check_and_keep_best, lasting_settings
+from mlx_selfdebug.training.session import lasting_settings, validate_and_keep_best
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.step import RewardStep
 
@@ -113,7 +113,7 @@ class RewardSession:
             done += 1
             if done % config.reward_every == 0 or done == config.reward_steps:
                 copy_weights(self._run.group, self._model.network, self._optimizer)
-                self._check(done, advance)
+                self._validate(done, advance)
             if self._run.group.is_first and time.monotonic() - saved_at >= CHECKPOINT_S:
                 save_checkpoint(folder, done, self._model.network, self._optimizer, self._settings)
                 time.sleep(config.cooldown_s)
@@ -141,11 +141,11 @@ class RewardSession:
             self._rates, self._failures = remembered_rates(rollouts), latest_failures(rollouts)
         advance(done, "resumed" if done else "")
         if self._selection:
-            # At step 0, ``_check`` below recalls the check of the adapter that the training began with, or makes it. If it was
-            # recalled here as well, it would count twice.
+            # At step 0, ``_validate`` below recalls the validation of the adapter that the training began with, or makes it. If it
+            # was recalled here as well, it would count twice.
             self._selection.recall(done if done else -1)
             if not done:
-                self._check(0, advance)
+                self._validate(0, advance)
         return done
 
     def _reason_to_end(self, done: int) -> str:
@@ -208,12 +208,12 @@ class RewardSession:
             )
         return figures
 
-    def _check(self, done: int, advance: Advance) -> None:
+    def _validate(self, done: int, advance: Advance) -> None:
         """Have the model repair the held-back failures, if tasks were held back, and save the adapter if it is the best."""
         if self._selection is None:
             return
         folder = self._run.rewards_path if self._run.group.is_first else None
-        check_and_keep_best(self._selection, done, folder, self._model.network, self._spent, advance)
+        validate_and_keep_best(self._selection, done, folder, self._model.network, self._spent, advance)
         self._limit_cache()
 
     def _limit_cache(self) -> None:

@@ -1,9 +1,9 @@
 """Choose the adapter that a training keeps: the one that repairs most, which is found by running its repairs.
 
 Some tasks are held back from the pairs. At the end of each epoch, the model repairs the failed attempts on these tasks greedily,
-and the repairs are tested like any others. Such a trial is a ``Check``, which is not to be confused with the checks of a task. The
-adapter of the epoch that repaired most is kept, or the later of two that repaired equally many. If several trials in a row bring
-nothing better, the training ends. The loss has no say. Training by rewards is checked as well, every few steps.
+and the repairs are tested like any others. This is a ``Validation``. The adapter of the epoch that repaired most is kept, or the
+later of two that repaired equally many. If several validations in a row bring nothing better, the training ends. The loss has no
+say. In training by rewards, a validation is made every few steps.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 ARM = "held back"
 """The first part of the names of the arms that repair held-back tasks."""
 REWARDS = "rewards-"
-"""The prefix of the digest of a training by rewards. It tells the checks of such a training from the checks of one on pairs."""
+"""The prefix of the digest of a training by rewards. It tells the validations of such a training from those of one on pairs."""
 _DIGEST_LENGTH = 12
-"""The number of characters of a training's digest under which its checks are stored."""
+"""The number of characters of a training's digest under which its validations are stored."""
 
 
 @dataclass(frozen=True)
-class Check:
+class Validation:
     """How many failed attempts the model repaired at one point of its training."""
 
     step: int
@@ -127,17 +127,17 @@ class _RepairEach:
 
 
 class Selection:
-    """The checks of one training, and the choice of the best of them.
+    """The validations of one training, and the choice of the best of them.
 
     Args:
-        run: the run, which stores the checks and their repairs.
+        run: the run, which stores the validations and their repairs.
         model: the model that is trained.
         tasks: the held-back tasks.
         runner: runs the tests of the repairs.
         decoding: how the repairs are decoded.
-        training: a digest of what is trained on, after ``REWARDS`` in a training by rewards. The checks are stored under its first
-            12 characters, so that another training does not recall them.
-        arm: the first part of the name of the arm in which the repairs of a check are stored.
+        training: a digest of what is trained on, after ``REWARDS`` in a training by rewards. The validations are stored under its
+            first 12 characters, so that another training does not recall them.
+        arm: the first part of the name of the arm in which the repairs of a validation are stored.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Selection:
         training: str,
         arm: str = ARM,
     ) -> None:
-        self.checks: list[Check] = []
+        self.validations: list[Validation] = []
         self._run, self._model, self._tasks = run, model, tasks
         self._runner, self._decoding = runner, decoding
         digest = training.removeprefix(REWARDS)
@@ -160,57 +160,63 @@ class Selection:
         self._failed = to_repair(failures, tasks, run.config.train.failed_per_task)
 
     @property
-    def best(self) -> Check | None:
-        """The check that repaired most, or the later of equals; None before the first check."""
-        return max(self.checks, key=lambda check: (check.repaired, check.step), default=None)
+    def best(self) -> Validation | None:
+        """The validation that repaired most, or the later of equals; None before the first one."""
+        return max(self.validations, key=lambda validation: (validation.repaired, validation.step), default=None)
 
     @property
     def over(self) -> bool:
-        """Whether ``train.patience`` checks in a row have repaired no more than the best one before them."""
+        """Whether ``train.patience`` validations in a row have repaired no more than the best one before them."""
         patience = self._run.config.train.patience
-        if not patience or not self.checks:
+        if not patience or not self.validations:
             return False
-        repaired = [check.repaired for check in self.checks]
+        repaired = [validation.repaired for validation in self.validations]
         return len(repaired) - 1 - repaired.index(max(repaired)) >= patience
 
     def recall(self, steps: int) -> None:
-        """Recall the checks that earlier processes made up to step ``steps``, and forget all others."""
-        self.checks = [check for check in self._stored() if check.step <= steps]
+        """Recall the validations that earlier processes made up to step ``steps``, and forget all others."""
+        self.validations = [validation for validation in self._stored() if validation.step <= steps]
 
-    def check(self, step: int) -> Check:
-        """Return the check after ``step`` steps. It is made now, with the model as it is, unless an earlier process has made it."""
-        recalled = [check for check in self._stored() if check.step == step]
-        self.checks.append(recalled[0] if recalled else self.repair_all(step))
-        return self.checks[-1]
+    def validate(self, step: int) -> Validation:
+        """Return the validation after ``step`` steps.
 
-    def repair_all(self, step: int) -> Check:
-        """Have the model repair the failed attempts now, and store and return the check. ``step`` is the number of steps so far."""
+        It is made now, with the model as it is, unless an earlier process has made it.
+        """
+        recalled = [validation for validation in self._stored() if validation.step == step]
+        self.validations.append(recalled[0] if recalled else self.repair_all(step))
+        return self.validations[-1]
+
+    def repair_all(self, step: int) -> Validation:
+        """Have the model repair the failed attempts now, and store and return the validation.
+
+        ``step`` is the number of steps so far.
+        """
         arm = f"{self._arm}/{step:06d}"
-        # A check that was cut short starts over, because a repair depends slightly on what else is decoded in its batch.
+        # A validation that was cut short starts over, because a repair depends slightly on what else is decoded in its batch.
         self._run.delete_attempts(arm)
         self._model.network.eval()
-        with NullProgress().stage("check", len(self._tasks), "tasks") as stage:
+        with NullProgress().stage("validation", len(self._tasks), "tasks") as stage:
             play = Play(arm, self._tasks, _RepairEach(self._failed), self._decoding)
             repairs = Stream(self._run, self._model, self._runner, stage).play(play)[arm]
-        check = Check(step, sum(repair.passed for repair in repairs), len(repairs))
-        self._run.remember(Family.CHECK.key(f"{self._training}.{step}"), asdict(check))
-        return check
+        validation = Validation(step, sum(repair.passed for repair in repairs), len(repairs))
+        self._run.remember(Family.VALIDATION.key(f"{self._training}.{step}"), asdict(validation))
+        return validation
 
-    def _stored(self) -> list[Check]:
-        """Return the stored checks of this training, in the order of their steps."""
-        return stored_checks(self._run, self._training)
+    def _stored(self) -> list[Validation]:
+        """Return the stored validations of this training, in the order of their steps."""
+        return stored_validations(self._run, self._training)
 
 
-def stored_checks(run: StoredRun, training: str = "") -> list[Check]:
-    """Return the stored checks of a training, in the order of their steps.
+def stored_validations(run: StoredRun, training: str = "") -> list[Validation]:
+    """Return the stored validations of a training, in the order of their steps.
 
     ``training`` is the training's digest or the beginning of it: ``REWARDS`` stands for every training by rewards, and "" for every
     training on pairs.
     """
-    stored = run.facts().family(Family.CHECK)
-    checks = [
-        Check(**value)
+    stored = run.facts().family(Family.VALIDATION)
+    validations = [
+        Validation(**value)
         for name, value in stored.items()
         if name.startswith(training) and (training or not name.startswith(REWARDS))
     ]
-    return sorted(checks, key=lambda check: check.step)
+    return sorted(validations, key=lambda validation: validation.step)

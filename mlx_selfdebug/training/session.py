@@ -99,7 +99,7 @@ class Session:
             self._spent.add("steps", step.wall_s)
             if done % self._steps_per_epoch == 0:
                 copy_weights(group, network, optimizer)
-                self._check(done, advance)
+                self._validate(done, advance)
             if group.is_first and time.monotonic() - saved_at >= CHECKPOINT_S:
                 save_checkpoint(folder, done, network, optimizer, settings)
                 time.sleep(config.cooldown_s)
@@ -110,24 +110,24 @@ class Session:
             copy_weights(group, network)
 
     def _begin(self, done: int, advance: Advance) -> None:
-        """Continue after ``done`` steps: drop the records of later steps, and recall the checks of earlier ones."""
+        """Continue after ``done`` steps: drop the records of later steps, and recall the validations of earlier ones."""
         self._run.delete_steps(done)
         advance(_pairs_before(done, len(self._examples), self._config.batch_size), "resumed" if done else "")
         if self._selection:
             self._selection.recall(done)
 
-    def _check(self, done: int, advance: Advance) -> None:
+    def _validate(self, done: int, advance: Advance) -> None:
         """Have the model repair the held-back failures, if tasks were held back, and save the adapter if it is the best."""
         if self._selection is None:
             return
         folder = self._run.training_path if self._run.group.is_first else None
-        check_and_keep_best(self._selection, done, folder, self._model.network, self._spent, advance)
+        validate_and_keep_best(self._selection, done, folder, self._model.network, self._spent, advance)
         # Decoding the repairs has set a cache limit of its own.
         mx.set_cache_limit(self._plan.cache_bytes)
         mx.clear_cache()
 
 
-def check_and_keep_best(
+def validate_and_keep_best(
     selection: Selection, done: int, folder: Path | None, network: nn.Module, spent: Spent, advance: Advance
 ) -> None:
     """Have the model repair the held-back failures after ``done`` steps, and save the adapter in ``folder`` if it is the best.
@@ -137,9 +137,9 @@ def check_and_keep_best(
     """
     advance(0, "testing repairs")
     with spent.on("repairs of held-back tasks"):
-        check = selection.check(done)
-    advance(0, f"{check.repaired} of {check.attempts} repaired")
-    if folder and selection.best == check:
+        validation = selection.validate(done)
+    advance(0, f"{validation.repaired} of {validation.attempts} repaired")
+    if folder and selection.best == validation:
         save_best(folder, done, network)
 
 

@@ -23,7 +23,7 @@ from mlx_selfdebug.stages.train import train
 from mlx_selfdebug.store import Key, Run, StoredRun, export_run, import_run, open_stored
 from mlx_selfdebug.testing import make_attempt, make_task, write_taught_model
 from mlx_selfdebug.training import reward_session
-from mlx_selfdebug.training.selection import REWARDS, stored_checks
+from mlx_selfdebug.training.selection import REWARDS, stored_validations
 from mlx_selfdebug.values.task import Task
 
 from ..support.stored import n_stored, wait_for_rows
@@ -193,12 +193,12 @@ def test_rollouts_that_are_stored_are_not_drawn_again(
 def test_the_best_step_s_adapter_is_kept_and_may_be_the_one_it_began_with(
     taught: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlx_selfdebug.training.selection import Check, Selection
+    from mlx_selfdebug.training.selection import Selection, Validation
 
-    def scored(self: Selection, step: int) -> Check:
-        check = Check(step, {0: 5, 2: 7, 4: 3}[step], 9)
-        self._run.remember(f"train.checks.{self._training}.{step}", vars(check))
-        return check
+    def scored(self: Selection, step: int) -> Validation:
+        validation = Validation(step, {0: 5, 2: 7, 4: 3}[step], 9)
+        self._run.remember(f"train.validations.{self._training}.{step}", vars(validation))
+        return validation
 
     monkeypatch.setattr(Selection, "repair_all", scored)
     tasks = [TASK, OTHER]
@@ -206,7 +206,7 @@ def test_the_best_step_s_adapter_is_kept_and_may_be_the_one_it_began_with(
     with open_run(tmp_path / "run", tasks, held_back=True, **options) as run:
         kept = go(run, taught, tasks)
         assert run.facts().stored[Key.REWARD_ENDING] == {"steps": 4, "reason": "all 4 steps were made", "kept": 2}
-        assert [check.step for check in stored_checks(run, REWARDS)] == [0, 2, 4]
+        assert [validation.step for validation in stored_validations(run, REWARDS)] == [0, 2, 4]
     with open_run(tmp_path / "shorter", train__reward_steps=2) as run:
         assert same(go(run, taught), kept)
 
@@ -349,7 +349,7 @@ def test_the_report_and_the_summary_show_the_rewards_and_how_they_ended(taught: 
     assert [stage.name for stage in records.stages] == ["rewards"]
     assert summary["rewards"]["steps"] == 2
     assert summary["attempts"]["by_arm"]["rewards"] == 16
-    assert len(summary["rewards"]["checks"]) == 3
+    assert len(summary["rewards"]["validations"]) == 3
 
 
 REWARDING = """

@@ -60,7 +60,7 @@ def test_a_check_of_the_held_back_tasks_is_a_point(whole: Path) -> None:
 
 def test_a_reward_step_is_a_point_with_the_share_of_groups_that_vary(run: Run) -> None:
     run.add_reward_step(RewardStep(7, 4, 3, 32, 0.25, 0.5, 0.0, 61.5, 0.01, 2e-5, 0.5, 10.0, 1.0, 5.0))
-    run.remember("train.checks.rewards-abc.5", {"step": 5, "repaired": 2, "attempts": 6})
+    run.remember("train.validations.rewards-abc.5", {"step": 5, "repaired": 2, "attempts": 6})
     [point] = points(run.path, "rewards")
     assert point.step == 7
     assert (point.figures["reward"], point.figures["varied_share"], point.figures["n_tokens"]) == (0.25, 0.75, 61.5)

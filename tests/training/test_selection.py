@@ -17,7 +17,7 @@ from mlx_selfdebug.store import Run
 from mlx_selfdebug.store.facts import Family
 from mlx_selfdebug.testing import make_attempt, make_task
 from mlx_selfdebug.training import session
-from mlx_selfdebug.training.selection import ARM, Check, Selection, hold_back, stored_checks, to_repair
+from mlx_selfdebug.training.selection import ARM, Selection, Validation, hold_back, stored_validations, to_repair
 from mlx_selfdebug.values.attempt import Attempt
 from mlx_selfdebug.values.pair import Pair
 from mlx_selfdebug.values.task import Task
@@ -70,12 +70,12 @@ def test_failed_attempts_of_different_code_are_repaired_up_to_the_most() -> None
 
 def selection_with(run: Run, scores: list[int]) -> Selection:
     selection = Selection(run, None, [], None, None, "digest")  # type: ignore[arg-type]
-    selection.checks = [Check(10 * i, score, 9) for i, score in enumerate(scores, 1)]
+    selection.validations = [Validation(10 * i, score, 9) for i, score in enumerate(scores, 1)]
     return selection
 
 
 @pytest.mark.parametrize(("scores", "step"), [([1, 3, 2], 20), ([2, 2, 1], 20), ([0, 0, 0], 30), ([5], 10)])
-def test_the_check_that_repaired_most_is_the_best_and_of_equals_the_later(
+def test_the_validation_that_repaired_most_is_the_best_and_of_equals_the_later(
     tmp_path: Path, scores: list[int], step: int
 ) -> None:
     with Run(tmp_path / "run") as run:
@@ -89,7 +89,7 @@ def test_the_check_that_repaired_most_is_the_best_and_of_equals_the_later(
     [([3, 1], 1, True), ([3, 3], 1, True), ([1, 2], 1, False), ([3, 1, 1], 3, False), ([3, 1, 1, 1], 3, True), ([3, 1], 0, False),
      ([], 1, False)],
 )  # fmt: skip
-def test_training_is_over_after_as_many_checks_without_a_better_one(
+def test_training_is_over_after_as_many_validations_without_a_better_one(
     tmp_path: Path, scores: list[int], patience: int, over: bool
 ) -> None:
     with Run(tmp_path / "run", small_config(train__patience=patience)) as run:
@@ -99,13 +99,13 @@ def test_training_is_over_after_as_many_checks_without_a_better_one(
 def test_repairs_are_decoded_tested_and_stored_at_the_end_of_each_epoch(tiny: Any, tmp_path: Path) -> None:
     with open_run(tmp_path / "run") as run:
         train(run, tiny, tasks=TASKS)
-        checks, attempts = stored_checks(run), run.attempts(f"{ARM}/000002")
-    assert [(check.step, check.attempts) for check in checks] == [(2, 4), (4, 4), (6, 4)]
+        validations, attempts = stored_validations(run), run.attempts(f"{ARM}/000002")
+    assert [(validation.step, validation.attempts) for validation in validations] == [(2, 4), (4, 4), (6, 4)]
     assert {(a.round, a.n_completion_tokens > 0, a.parent != "") for a in attempts} == {(1, True, True)}
     assert {a.task_id for a in attempts} == {TASKS[-2].id, TASKS[-1].id}
 
 
-def test_the_model_is_its_base_again_after_checks(tiny: Any, tmp_path: Path) -> None:
+def test_the_model_is_its_base_again_after_validations(tiny: Any, tmp_path: Path) -> None:
     before = dict(tree_flatten(tiny.network.parameters()))
     with open_run(tmp_path / "run") as run:
         train(run, tiny, tasks=TASKS)
@@ -115,14 +115,14 @@ def test_the_model_is_its_base_again_after_checks(tiny: Any, tmp_path: Path) -> 
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[int], seen: dict[int, dict[str, mx.array]]) -> None:
-    """The checks of epochs of two steps find these scores; ``seen`` is given the adapter they were made with."""
+    """The validations of epochs of two steps find these scores; ``seen`` is given the adapter they were made with."""
 
-    def make(self: Selection, step: int) -> Check:
+    def make(self: Selection, step: int) -> Validation:
         weights = tree_flatten(self._model.network.trainable_parameters())
         seen[step] = {name: mx.array(array) for name, array in weights}
-        check = Check(step, scores[step // 2 - 1], 9)
-        self._run.remember(Family.CHECK.key(f"{self._training}.{step}"), vars(check))
-        return check
+        validation = Validation(step, scores[step // 2 - 1], 9)
+        self._run.remember(Family.VALIDATION.key(f"{self._training}.{step}"), vars(validation))
+        return validation
 
     monkeypatch.setattr(Selection, "repair_all", make)
 
@@ -180,17 +180,17 @@ def test_a_training_cut_short_chooses_the_same_adapter(
     assert equal(got, wanted)
 
 
-def test_a_check_is_recalled_and_not_made_again(tiny: Any, tmp_path: Path) -> None:
+def test_a_validation_is_recalled_and_not_made_again(tiny: Any, tmp_path: Path) -> None:
     with open_run(tmp_path / "run") as run:
         train(run, tiny, tasks=TASKS)
-        (key,) = {key.rpartition(".")[0] for key in run.facts().stored if key.startswith("train.checks.")}
+        (key,) = {key.rpartition(".")[0] for key in run.facts().stored if key.startswith("train.validations.")}
         again = Selection(run, tiny, TASKS, None, None, key.rpartition(".")[2])  # type: ignore[arg-type]
         again.recall(4)
-        assert [check.step for check in again.checks] == [2, 4]
-        assert again.check(6).step == 6
+        assert [validation.step for validation in again.validations] == [2, 4]
+        assert again.validate(6).step == 6
 
 
-def test_half_a_check_is_made_again_from_its_start(tiny: Any, tmp_path: Path) -> None:
+def test_half_a_validation_is_made_again_from_its_start(tiny: Any, tmp_path: Path) -> None:
     left = make_attempt(task_id=TASKS[-1].id, arm=f"{ARM}/000002", sample=0, round=1, completion="left over")
     with open_run(tmp_path / "run") as run:
         run.add_attempt(left)
@@ -206,5 +206,5 @@ def test_held_back_tasks_that_are_not_there_are_an_error_that_names_one(tiny: An
 def test_without_tasks_held_back_the_last_step_is_the_adapter(tiny: Any, tmp_path: Path) -> None:
     with open_run(tmp_path / "run", held_back=0) as run:
         train(run, tiny)
-        assert stored_checks(run) == []
+        assert stored_validations(run) == []
         assert len(run.steps()) == 6

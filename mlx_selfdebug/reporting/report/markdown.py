@@ -47,13 +47,13 @@ def _parts(records: Records) -> Iterator[str]:
     yield from _section("Where time went", tables.parts_table(records))
     yield from _section("Pairs", tables.pairs_table(records))
     yield from _section(
-        "Repairs of held-back tasks, which decided the epoch that was kept", tables.checks_table(records)
+        "Repairs of held-back tasks, which decided the epoch that was kept", tables.validations_table(records)
     )
     yield from _section("Training by rewards", tables.reward_steps_table(records))
     if records.reward_ending:
         yield ending_text(records.reward_ending)
     yield from _section(
-        "Repairs of held-back tasks during the training by rewards", tables.reward_checks_table(records)
+        "Repairs of held-back tasks during the training by rewards", tables.reward_validations_table(records)
     )
     yield from _section("Attempts on the training tasks", tables.collected_table(records.collected))
     yield from _section("Training tasks nearest to test tasks", tables.overlap_table(records))

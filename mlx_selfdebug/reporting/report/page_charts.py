@@ -122,12 +122,12 @@ def _rewards(records: Records) -> Markup:
     steps = records.reward_steps
     if not steps:
         return NOT_DRAWN
-    checks = [(float(check.step), check.repaired / check.attempts) for check in records.reward_checks if check.attempts]
+    validations = [(float(v.step), v.repaired / v.attempts) for v in records.reward_validations if v.attempts]
     lines: list[list[tuple[float, float]]] = [
         [(step.step, step.reward) for step in steps],
         [(step.step, step.passed) for step in steps],
         [(step.step, step.varied_share) for step in steps],
-        checks,
+        validations,
     ]
     series = [Series(label, look, points) for (label, look), points in zip(REWARD_LEGEND, lines, strict=True)]
     return charts.lines("Training by rewards", series, "reward step", "reward, share")

@@ -14,7 +14,7 @@ from mlx_selfdebug.evaluation.metrics import Share
 from mlx_selfdebug.repair.picture import Shade, most_surprising
 from mlx_selfdebug.reporting.records import Collected, Records, StageRecord
 from mlx_selfdebug.reporting.words import UNKNOWN, gigabytes, number, p_value, percent, points, seconds
-from mlx_selfdebug.training.selection import Check
+from mlx_selfdebug.training.selection import Validation
 from mlx_selfdebug.values.pair import KINDS
 
 MAX_PLACES = 3
@@ -212,9 +212,9 @@ def pairs_table(records: Records) -> Table:
     return Table(["kind of pair", "pairs"], rows)
 
 
-def checks_table(records: Records) -> Table:
+def validations_table(records: Records) -> Table:
     """Return how many failed attempts on held-back tasks were repaired after each epoch."""
-    return _repairs_table("after step", records.checks)
+    return _repairs_table("after step", records.validations)
 
 
 def steps_table(records: Records) -> Table:
@@ -226,13 +226,13 @@ def steps_table(records: Records) -> Table:
     return Table(["step", "loss, nats per token", "tokens", "learning rate", "gradient norm"], rows)
 
 
-def reward_checks_table(records: Records) -> Table:
+def reward_validations_table(records: Records) -> Table:
     """Return how many failed attempts on held-back tasks were repaired during the training by rewards."""
-    return _repairs_table("after reward step", records.reward_checks)
+    return _repairs_table("after reward step", records.reward_validations)
 
 
-def _repairs_table(step_head: str, checks: Iterable[Check]) -> Table:
-    rows = [[str(check.step), fraction((check.repaired, check.attempts))] for check in checks]
+def _repairs_table(step_head: str, validations: Iterable[Validation]) -> Table:
+    rows = [[str(v.step), fraction((v.repaired, v.attempts))] for v in validations]
     return Table([step_head, "failed attempts repaired"], rows)
 
 
