@@ -91,7 +91,7 @@ class Judge:
         self.n_tries += 1
         files = {proposal.function.file.name: text}
         run = self.suite.run(
-            self.failing, files, swap=proposal.swap, first_failure=True, wall_s=self.wall_s, stall_s=self.wall_s
+            self.failing, files, swap=proposal.swap, stop_at_first_failure=True, wall_s=self.wall_s, stall_s=self.wall_s
         )
 
         def set_verdict(run: Future[SuiteRun]) -> None:

@@ -217,7 +217,7 @@ class Suite:
                 "tests": self._collected,
                 "facts": False,
                 "trace": [],
-                "first_failure": False,
+                "stop_at_first_failure": False,
                 "wall_s": _IMPORT_S,
             }
             session.send(request)
@@ -257,7 +257,7 @@ class Suite:
         files: Mapping[str, str] | None = None,
         *,
         swap: Swap | None = None,
-        first_failure: bool = False,
+        stop_at_first_failure: bool = False,
         facts: bool = False,
         trace: Sequence[str] = (),
         wall_s: float | None = None,
@@ -270,7 +270,7 @@ class Suite:
             files: Texts that take the place of files of the project, by paths relative to its folder.
             swap: The same change as ``files``, if it is one of nothing but the body of one function. If the suite is warm for all
                 of ``tests``, the function is swapped in the project that is loaded already, unless that could make a difference.
-            first_failure: Whether to end the run with the first test that fails.
+            stop_at_first_failure: Whether to end the run with the first test that fails.
             facts: Whether to report why tests failed, what they load and what they print.
             trace: Files, relative to the project's folder, whose lines are reported if a test runs them.
             wall_s: Seconds for the whole run, if they are fewer than the suite's limit.
@@ -286,7 +286,7 @@ class Suite:
             "files": {str(self.seen / name): text for name, text in files.items()},
             "on_disk": on_disk,
             "swap": None if swap is None or self.on_disk else self._swap_request(swap),
-            "first_failure": first_failure,
+            "stop_at_first_failure": stop_at_first_failure,
             "facts": facts,
             "trace": [str(self.seen / name) for name in trace],
             "wall_s": min(wall_s or self.limits.wall_s, self.limits.wall_s),

@@ -62,7 +62,7 @@ class Manner:
 
     wall_s: float
     """Seconds that a program may take."""
-    first_failure: bool = False
+    stop_at_first_failure: bool = False
     """Whether a run ends at its first failed check (``stop_at_first_failure`` of ``TestRunner.submit``)."""
     traced: bool = False
     """Whether a run only finds out which lines a program runs. Its future then holds an ``Executed`` instead of a verdict."""

@@ -127,7 +127,7 @@ def test_named_tests_run_alone(stats: Suite) -> None:
 
 
 def test_the_first_failure_ends_a_run_if_that_is_wanted(stats: Suite) -> None:
-    assert stats.run(first_failure=True).result().failed() == [f"{MEDIAN}[values1-2.5]"]
+    assert stats.run(stop_at_first_failure=True).result().failed() == [f"{MEDIAN}[values1-2.5]"]
 
 
 def test_warm_runs_end_as_cold_ones_do(tmp_path: Path) -> None:

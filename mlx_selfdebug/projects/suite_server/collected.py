@@ -70,7 +70,7 @@ class Collected:
         message = {
             "tests": request["tests"],
             "swap": request["swap"],
-            "first_failure": request["first_failure"],
+            "stop_at_first_failure": request["stop_at_first_failure"],
             "facts": request["facts"],
             "wall_s": request["wall_s"],
         }
@@ -189,7 +189,7 @@ class _WaitingReports(Reports):
         os.setpgid(0, 0)
         self._connection.close()
         limit_processor_time(int(message["wall_s"]) + 2)
-        self._fd, self.first_failure, self.with_facts = fd, message["first_failure"], message["facts"]
+        self._fd, self.stop_at_first_failure, self.with_facts = fd, message["stop_at_first_failure"], message["facts"]
         if message["swap"] and not self._functions.swap(message["swap"]):
             self._report({"unfit": True, "exit": 1})  # the server then loads the project for this run
             os._exit(0)

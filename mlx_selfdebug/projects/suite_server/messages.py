@@ -48,7 +48,7 @@ class CollectRequest(TypedDict):
     """Whether to report why tests failed, what they load and what they print."""
     trace: list[str]
     """The paths, as the tests see them, of the files to trace: the lines that each test runs in them are reported."""
-    first_failure: bool
+    stop_at_first_failure: bool
     """Whether to end the run with the first test that fails."""
     wall_s: float
     """The largest number of seconds for the whole request."""

@@ -73,7 +73,7 @@ class Reports:
         self._tracer = Tracer(request["trace"]) if request["trace"] else None
         self.with_facts: bool = request["facts"]
         """Whether to report why tests failed and what they load."""
-        self.first_failure: bool = request["first_failure"]
+        self.stop_at_first_failure: bool = request["stop_at_first_failure"]
         """Whether the run ends with the first test that fails."""
         self._spawns = False
         self._timer: threading.Timer | None = None

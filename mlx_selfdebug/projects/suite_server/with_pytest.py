@@ -60,7 +60,7 @@ class _Plugin:
         wanted = self._reports.collected([item.nodeid for item in session.items] if not session.testsfailed else [])
         if not session.testsfailed:
             session.items[:] = [item for item in session.items if item.nodeid in wanted]
-        session.config.option.maxfail = int(self._reports.first_failure)
+        session.config.option.maxfail = int(self._reports.stop_at_first_failure)
         yield
         self._reports.all_ran(int(session.testsfailed > 0))
 

@@ -127,7 +127,7 @@ class _Result(unittest.TestResult):
         """Note that the test has failed, and why. ``error`` is an exception as ``sys.exc_info`` returns it."""
         self._outcome = "failed"
         self._facts = facts_of(error[1], compared_in(error[2])) if self._reports.with_facts else {}
-        if self._reports.first_failure:
+        if self._reports.stop_at_first_failure:
             self.stop()
 
 

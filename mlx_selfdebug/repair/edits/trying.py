@@ -57,7 +57,7 @@ class QuickRunner(_StandIn):
     """A runner that tests a program up to its first failed check, for at most ``wall_s`` seconds."""
 
     def __init__(self, runner: TestRunner, wall_s: float) -> None:
-        super().__init__(runner, Manner(wall_s, first_failure=True))
+        super().__init__(runner, Manner(wall_s, stop_at_first_failure=True))
 
     def submit(self, source: str, checks: Checks, entry_point: str, *, prelude: str = "") -> Future[Verdict]:
         """Begin to test ``source``; see ``TestRunner.submit``."""
