@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 
+from mlx_selfdebug.repair.picture import as_html
 from mlx_selfdebug.repair.program_reading import ProgramReading
 
 EXECUTED_MARK = "▶ "
@@ -32,17 +34,21 @@ class Explanation:
     def __str__(self) -> str:
         """Return the program as text, with marks at the most surprising token of each line and at lines that failing tests run."""
         lines = str(self.reading).rstrip("\n").split("\n")
-        marked = [
-            (EXECUTED_MARK if self.shares.get(n) else " " * len(EXECUTED_MARK)) + line
-            for n, line in enumerate(lines, self.reading.first_line)
-        ]
+        marked = [mark + line for mark, line in zip_longest(self._margin(), lines, fillvalue="")]
         return "\n".join([f"{self.function}, suspicion {self.suspicion:.2f}", *marked])
 
     def _repr_html_(self) -> str:
         from html import escape
 
-        executed = ", ".join(map(str, sorted(self.shares))) or "none"
         return (
-            f"<h4>{escape(self.function)}, suspicion {self.suspicion:.2f}</h4>{self.reading._repr_html_()}"
-            f"<p>Lines that failing tests run: {executed}</p>"
+            f"<h4>{escape(self.function)}, suspicion {self.suspicion:.2f}</h4>"
+            f"{as_html(self.reading.shades(), self._margin())}"
+            f"<p>{EXECUTED_MARK}stands before a line that failing tests run.</p>"
         )
+
+    def _margin(self) -> list[str]:
+        """Return what stands before each line of the body: a mark if failing tests run it, and as much space if not."""
+        first, n_lines = self.reading.first_line, self.reading.body.count("\n") + 1
+        return [
+            EXECUTED_MARK if self.shares.get(n) else " " * len(EXECUTED_MARK) for n in range(first, first + n_lines)
+        ]

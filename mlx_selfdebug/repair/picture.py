@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 
 FULL_SHADE_NATS = 8.0
 """The smallest surprise, in nats, at which a token is shaded in full."""
@@ -54,9 +54,15 @@ class Place:
     shade: Shade
 
 
-def as_html(shades: Sequence[Shade]) -> str:
-    """Return the code as a shaded block of HTML. The title of a surprising token says what the model would rather have written."""
-    return f'<pre class="reading" style="line-height: 1.5">{"".join(map(_span, shades))}</pre>'
+def as_html(shades: Sequence[Shade], margin: Sequence[str] = ()) -> str:
+    """Return the code as a shaded block of HTML. The title of a surprising token says what the model would rather have written.
+
+    ``margin`` is what stands before each line of the code. It is empty if there is no margin.
+    """
+    # A title has no line breaks, so each one is a line break of the code.
+    lines = "".join(map(_span, shades)).split("\n")
+    code = "\n".join(escape(mark) + line for mark, line in zip_longest(margin, lines, fillvalue=""))
+    return f'<pre class="reading" style="line-height: 1.5">{code}</pre>'
 
 
 def as_text(shades: Sequence[Shade]) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import html
+import re
 from typing import Any
 
 import numpy as np
@@ -130,6 +132,12 @@ def test_a_picture_shades_by_surprise_and_says_what_the_model_would_rather_have_
     assert "6.0 nats; rather &#x27; +&#x27; or &#x27; *&#x27;" in page
     assert "&lt;c" in page
     assert "<c" not in page
+
+
+def test_a_picture_has_a_margin_with_a_mark_for_each_line() -> None:
+    shades = [Shade("a\n", 0.0, ()), Shade("b\nc", 6.0, ("\n",)), Shade(" d", 0.0, ())]
+    text = html.unescape(re.sub("<.*?>", "", as_html(shades, ["> ", "  ", "&"])))
+    assert text.split("\n") == ["> a", "  b", "&c d"]
 
 
 def test_in_a_notebook_a_reading_is_its_picture(tiny: Any) -> None:
