@@ -15,8 +15,11 @@ import pytest
 
 from mlx_selfdebug.sandbox import Limits, TestRunner, describe_isolation
 from mlx_selfdebug.sandbox.confinement.layout import this_interpreter
+from mlx_selfdebug.sandbox.grading.report import Report
 from mlx_selfdebug.sandbox.processes import worker
+from mlx_selfdebug.sandbox.processes.grader import LINK
 from mlx_selfdebug.sandbox.processes.launch import Setup
+from mlx_selfdebug.sandbox.wire import messages
 from mlx_selfdebug.values.checks import Checks
 
 SQUARE = Checks.from_asserts(["assert candidate(3) == 9", "assert candidate(4) == 16"])
@@ -152,6 +155,14 @@ def test_checks_that_break_their_own_process_are_broken_checks(alone: TestRunner
     verdict = alone.run(RIGHT, Checks.from_source(f"def check(candidate):\n    {action}\n"), "square")
     assert verdict.outcome == "infrastructure"
     assert alone.run(RIGHT, SQUARE, "square").passed
+
+
+def test_a_report_about_another_run_is_not_believed(alone: TestRunner) -> None:
+    forged = messages.frame(messages.REPORT, 10**6, Report("passed", (), 1, 1).to_tuple())
+    action = f"import os; os.write({LINK}, {forged!r})"
+    verdict = alone.run(RIGHT, Checks.from_source(f"def check(candidate):\n    {action}\n"), "square")
+    assert verdict.outcome == "infrastructure"
+    assert "about run 1000000" in str(verdict)
 
 
 @pytest.mark.parametrize("action", ["open('/etc/passwd')", "import os; os.listdir(os.path.expanduser('~'))",
