@@ -114,6 +114,17 @@ def test_where_all_tests_pass_no_model_is_loaded(tmp_path: Path) -> None:
     assert "nothing to fix" in str(result)
 
 
+def test_a_change_that_only_holds_where_packages_were_imported_before_is_dropped_and_said(tmp_path: Path) -> None:
+    """Tries are made in processes that have imported the packages of the project's tests. The last run of a fix is not."""
+    tests = (
+        "import sys\nEARLY = 'colorsys' in sys.modules\nimport colorsys\nfrom m import double\n\n"
+        "def test_a():\n    assert double(3) == 6\n\ndef test_b():\n    assert double(3) == 9 or EARLY\n"
+    )
+    result = fixed(write_project(tmp_path, {"m.py": "def double(x):\n    return x * x\n", "test_m.py": tests}))
+    assert not result.fixed
+    assert "a change passed the whole suite, but not when all tests were run from the start" in result.notes
+
+
 def test_a_change_that_breaks_another_test_is_no_fix(tmp_path: Path) -> None:
     files = {
         "m.py": "def f(x):\n    return x + 1\n",
