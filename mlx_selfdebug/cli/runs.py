@@ -17,6 +17,7 @@ from mlx_selfdebug.cli.paths import PathType
 from mlx_selfdebug.cli.watch import watch_command
 from mlx_selfdebug.columns import columns
 from mlx_selfdebug.errors import StoreError
+from mlx_selfdebug.reporting.live.state import read_state
 from mlx_selfdebug.reporting.summary import read_summary, summary_text
 from mlx_selfdebug.store import (
     Run,
@@ -48,6 +49,9 @@ runs_command.add_command(watch_command)
 def list_runs(folder: Path, as_json: bool) -> None:
     """List the runs and how far each has come.
 
+    A run is running, stopped, or finished; or it is between stages, which means that it was closed moments ago and that its next
+    stage may be starting.
+
     \b
     Example:
       mlx-selfdebug runs list --folder runs
@@ -72,7 +76,7 @@ def _overview(path: Path) -> dict[str, Any]:
     except StoreError as error:
         click.echo(error.text, err=True)
         return {"run": str(path), "state": "unreadable", "attempts": None, "pairs": None, "stages": None}
-    state = "finished" if (path / "summary.json").exists() else "open"
+    state = read_state(path).phase
     return {"run": str(path), "state": state, "attempts": attempts, "pairs": pairs, "stages": ",".join(done) or "-"}
 
 

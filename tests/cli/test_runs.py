@@ -70,10 +70,23 @@ def test_a_damaged_run_is_listed_as_unreadable_beside_the_others(run_path: Path)
     bad = run_path.parent / "bad"
     Run(bad).close()
     (bad / "run.db").write_bytes(b"")
+    (run_path / "run.lock").unlink()  # a run that was closed moments ago is between two stages, perhaps
     result = run_cli("runs", "list", "--folder", str(run_path.parent), "--json")
-    assert [row["state"] for row in json.loads(result.stdout)] == ["unreadable", "open"]
+    assert [row["state"] for row in json.loads(result.stdout)] == ["unreadable", "stopped"]
     assert "run.db is damaged: it is empty" in result.stderr
     assert run_cli("runs", "list", "--folder", str(run_path.parent)).returncode == 0
+
+
+def test_runs_are_listed_as_running_finished_or_stopped(run_path: Path) -> None:
+    (run_path / "run.lock").unlink()  # as above
+    (Run(run_path.parent / "finished").path / "summary.json").write_text("{}")
+    with Run(run_path.parent / "running"):
+        result = run_cli("runs", "list", "--folder", str(run_path.parent), "--json")
+    assert {Path(row["run"]).name: row["state"] for row in json.loads(result.stdout)} == {
+        run_path.name: "stopped",
+        "finished": "finished",
+        "running": "running",
+    }
 
 
 def test_two_runs_are_compared_and_a_run_is_reported(tmp_path: Path) -> None:
