@@ -146,9 +146,9 @@ class Asking:
         self._run_seed, self._arm = run_seed, arm
         self._drafts = {task.id: self._draft(task) for task in tasks}
         self._require_that_all_fit()
-        # All prompts are assumed to begin with the tokens that the prompts of two tasks have in common.
+        # All prompts are assumed to begin with the tokens that two of them have in common. Tasks may be asked in the same words.
         first, *others = self._drafts.values()
-        self._common = common_length(first.ids, others[0].ids) if others else 0
+        self._common = next((common_length(first.ids, o.ids) for o in others if o.ids != first.ids), 0)
 
     @property
     def prompt_lengths(self) -> list[int]:
@@ -164,7 +164,7 @@ class Asking:
     def question(self, task: Task) -> Question:
         """Return the question that asks for a draft of ``task``. Programs are read as answers to the same question."""
         draft = self._drafts[task.id]
-        return Question(draft.prompt, draft.ids, (self._common, draft.shared))
+        return Question(draft.prompt, draft.ids, self._breaks(draft.shared))
 
     def ask(
         self, task: Task, move: Move, *, attempts: Sequence[Attempt] = (), program: ProgramReading | None = None
@@ -206,6 +206,10 @@ class Asking:
         ids = self._ids(task, prompt)
         # The last tokens of the prompt may change when more text follows, so a longer prompt shows which of them stay.
         return _Draft(prompt, ids, common_length(ids, self._ids(task, prompt + "\n\n")))
+
+    def _breaks(self, shared: int) -> tuple[int, int]:
+        """Return up to where a prompt may be the same as those of other tasks, and as others of its own task: ``shared``."""
+        return min(self._common, shared), shared
 
     def _ids(self, task: Task, prompt: str) -> tuple[int, ...]:
         """Return the token ids of the chat with the message ``prompt``, up to where the model's reply begins."""
@@ -259,7 +263,7 @@ class Asking:
             )
             ids = self._ids(task, prompt)
             if len(ids) + decoding.max_tokens <= self._model.context:
-                return Question(prompt, ids, (self._common, min(draft.shared, common_length(draft.ids, ids))))
+                return Question(prompt, ids, self._breaks(min(draft.shared, common_length(draft.ids, ids))))
         return Refused("the prompt of a repair does not fit the context")
 
     def _fork(self, task: Task, move: Move, program: ProgramReading, tried: tuple[str, ...]) -> Asked | Refused:

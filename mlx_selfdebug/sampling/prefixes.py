@@ -61,7 +61,7 @@ class Prefixes:
 
     def for_request(self, request: Request) -> list[LayerCache]:
         """Return caches that hold at least all tokens of ``request`` but the last one. They must not be written to."""
-        breaks = set(request.breaks)
+        breaks = {end for end in request.breaks if end < len(request.prompt)}
         if request.given:
             breaks.add(len(request.prompt) - 1)  # The reading of a program is cut there too (``Reader``).
         if request.read and not self._is_recurrent:

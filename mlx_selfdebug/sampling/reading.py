@@ -210,7 +210,7 @@ class Reader:
 
         The last token of the prompt belongs to the program's piece, because its output predicts the program's first token.
         """
-        return {*breaks, len(prompt) - 1} - {0}
+        return {*(end for end in breaks if end < len(prompt)), len(prompt) - 1} - {0}
 
     def _head(self, states: mx.array) -> mx.array:
         """Return the logits of hidden states. If the network's parts are not known, the states are logits already."""

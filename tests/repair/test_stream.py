@@ -4,6 +4,7 @@ import contextlib
 import re
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,16 @@ def test_prompts_say_up_to_where_others_are_the_same(run: Run, runner: TestRunne
         assert own.breaks == repair.breaks
         assert repair.prompt[: repair.breaks[1]] == own.prompt[: repair.breaks[1]]
         assert repair.breaks[1] > len(own.prompt) - 40
+
+
+def test_tasks_that_are_asked_in_the_same_words_share_no_more_than_the_beginning_of_their_prompts(
+    run: Run, runner: TestRunner
+) -> None:
+    model = ScriptedModel(wrong)
+    play(run, model, runner, Repair(1), [replace(TASKS[0], id="a"), replace(TASKS[0], id="b"), TASKS[1]])
+    for request in model.asked:
+        assert list(request.breaks) == sorted(request.breaks)
+        assert 20 < request.breaks[0] <= request.breaks[-1] < len(request.prompt)
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,12 @@ def test_the_likelihood_of_another_program_is_that_of_its_own_reading(model: Any
     assert np.isclose(reader.log_likelihood(prompt, reading, ids_of(model, other)), wanted, atol=1e-3)
 
 
+def test_a_break_at_the_end_of_the_prompt_is_read_over(tiny: Any) -> None:
+    prompt, program = ids_of(tiny, PROMPT), ids_of(tiny, PROGRAM)
+    with_break = Reader(tiny, Prefixes(tiny.network, 512, 1)).read(prompt, program, [3, len(prompt)])
+    assert np.allclose(with_break.log_likelihood, read(tiny, prompt, program).log_likelihood, atol=1e-4)
+
+
 def test_asking_for_nothing_gives_nothing(tiny: Any) -> None:
     assert read(tiny, (1, 2), (3,)).log_likelihood_of([], []).shape == (0,)
 
