@@ -194,6 +194,11 @@ class EvalConfig(DecodingConfig):
         low=1,
         high=32,
     )
+    public_checks: str = _setting(
+        "shown",
+        "whether prompts show the public checks (shown), or leave them out, as where the model has not seen the tests (hidden)",
+        choices=("shown", "hidden"),
+    )
     bugs: str = _setting(
         "operators",
         "what else to repair: bugs put into references (operators), humanevalfix, humanevalfix:FILE, or none",

@@ -141,9 +141,10 @@ def play_of(
     """Return the play of ``arm`` for ``model``.
 
     ``begun`` gives, by task id, the attempt with which the arm begins. At most ``tokens`` tokens are generated per task,
-    including those of the draft in ``begun``. At most ``forks`` forks that rewrite the whole rest are made per program.
+    including those of the draft in ``begun``. At most ``forks`` forks that rewrite the whole rest are made per program. The arm
+    says what a repair is shown of its parent, and ``decoding`` whether all prompts show the public checks.
     """
-    decoding = replace(decoding, feedback=arm.feedback)
+    decoding = replace(decoding, feedback=replace(arm.feedback, public_checks=decoding.feedback.public_checks))
     policy = arm.policy(tokens, forks)
     if arm.of_another:
         borrowed = _facts_of_another(tasks, begun)

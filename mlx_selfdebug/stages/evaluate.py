@@ -48,6 +48,7 @@ from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.training.adapter import Adapter, mark_adapter
 from mlx_selfdebug.training.selection import held_back_tasks
 from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.feedback import Feedback
 from mlx_selfdebug.values.task import Task
 
 logger = logging.getLogger(__name__)
@@ -253,7 +254,8 @@ class Player:
 
     def __init__(self, run: Run, model: Model, runner: TestRunner, stage: Stage, spent: Spent) -> None:
         self._run, self._model, self._runner, self._stage, self._spent = run, model, runner, stage, spent
-        self._decoding = decoding_of(run.config.eval, run.config)
+        feedback = Feedback(public_checks=run.config.eval.public_checks == "shown")
+        self._decoding = replace(decoding_of(run.config.eval, run.config), feedback=feedback)
 
     def rate(self, tasks: Sequence[Task]) -> None:
         """Draft the tasks whose pass rates are not known yet, to find out which of them are hard."""

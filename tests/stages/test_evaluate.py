@@ -180,6 +180,16 @@ def test_arms_stop_when_their_tokens_are_spent(run: Run) -> None:
             assert sum(spent) >= 400 > sum(spent[:-1])
 
 
+@pytest.mark.parametrize("public_checks", ["shown", "hidden"])
+def test_public_checks_that_are_hidden_are_in_no_prompt_but_as_facts(tmp_path: Path, public_checks: str) -> None:
+    config = small_config(eval__tokens=200, eval__max_tokens=64, eval__public_checks=public_checks)
+    with Run(tmp_path / "run", config) as run:
+        attempts = play(run, lambda prompt, _: wrong(name_in(prompt)), "blind,facts")
+    asked = [attempt.prompt.partition("was tested") for arm in attempts for attempt in each(attempts, arm)]
+    assert {"== 9" in before for before, _, _ in asked if "def square" in before} == {public_checks == "shown"}
+    assert any("Expected: 9\n" in facts for _, _, facts in asked)
+
+
 def test_the_facts_of_another_task_are_of_another_task(run: Run) -> None:
     attempts = play(run, lambda prompt, _: wrong(name_in(prompt)), "other-facts")
     repairs = [a for a in each(attempts, "other-facts") if a.round == 1]
