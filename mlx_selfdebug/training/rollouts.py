@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import mean
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ from mlx_selfdebug.store import Run
 from mlx_selfdebug.training.examples import Example
 from mlx_selfdebug.training.reward_prompts import RewardPrompt
 from mlx_selfdebug.values.attempt import Attempt
+from mlx_selfdebug.values.feedback import CODE_ONLY
 from mlx_selfdebug.values.task import Task
 
 if TYPE_CHECKING:
@@ -122,12 +123,30 @@ class Rollouts:
             group = [Move(place * size + i, round_, prompt.parent) for i in range(size)]
             moves.setdefault(prompt.task.id, []).extend(group)
         tasks = list({prompt.task.id: prompt.task for prompt in prompts}.values())
-        play = Play(arm_of(step), tasks, _CompleteEach(moves), self.decoding)
+        play = Play(arm_of(step), tasks, _CompleteEach(moves), self._showing_facts(prompts))
         made = Stream(self.run, self.model, self.runner, NullStage(), spent, self.cache).play(play)[play.arm]
         return [
             self._group(prompt, [attempt for attempt in made if attempt.sample // size == place])
             for place, prompt in enumerate(prompts)
         ]
+
+    def _showing_facts(self, prompts: Sequence[RewardPrompt]) -> Decoding:
+        """Return the decoding with what ``train.facts`` says about the facts that the repairs among ``prompts`` show.
+
+        The facts of another task are those of the next prompt of another task. If no other task of the step failed, none are shown.
+        """
+        facts = self.run.config.train.facts
+        if facts == "own":
+            return self.decoding
+        parents = [(prompt.task.id, prompt.parent) for prompt in prompts if prompt.parent]
+        borrowed: dict[str, Attempt] = {}
+        for place, (task_id, _) in enumerate(parents):
+            following = (*parents[place + 1 :], *parents[:place])
+            if other := next((parent for id_, parent in following if id_ != task_id), None):
+                borrowed.setdefault(task_id, other)
+        if facts == "none" or not borrowed:
+            return replace(self.decoding, feedback=CODE_ONLY)
+        return replace(self.decoding, borrowed=borrowed)
 
     def _group(self, prompt: RewardPrompt, attempts: Sequence[Attempt]) -> CompletionGroup:
         """Return ``attempts``, which are completions of ``prompt``, with their rewards."""
