@@ -22,10 +22,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import lzma
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -37,13 +35,14 @@ from typing import Any
 from mlx_selfdebug.models.backend import device_name
 
 import learning
+from run_records import restore_run, write_records
 
 import mlx_selfdebug as sd
 from mlx_selfdebug.config import load_config
 from mlx_selfdebug.models.load import load_model
 from mlx_selfdebug.progress import Bars
 from mlx_selfdebug.stages.branch import branch
-from mlx_selfdebug.store import Key, StoredRun, export_run, import_run, open_stored
+from mlx_selfdebug.store import Key, StoredRun, open_stored
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.tasks.jsonl import dump_tasks
 from mlx_selfdebug.training.adapter import open_adapter
@@ -105,7 +104,7 @@ def main() -> None:
 
 def collect(options: argparse.Namespace) -> None:
     file = _tasks_file(options)
-    _restore(options, COLLECTED, options.folder / COLLECTED)
+    restore_run(options.folder / COLLECTED, options.records)
     settings = {
         "model": options.model, "collect.tasks": str(file), "collect.samples": options.samples, "collect.edits": 0,
         "collect.rounds": 0, "collect.forks": 0, "collect.max_tokens": 256, "collect.batch_size": options.batch,
@@ -114,7 +113,7 @@ def collect(options: argparse.Namespace) -> None:
     with sd.Run(options.folder / COLLECTED, load_config(overrides=settings, environment={})) as run:
         attempts = sd.collect(run, load_model(options.model), load_tasks(str(file)), progress=Bars())
         bugs, held = run.attempts("bugs"), run.facts().held_back
-    _record(options, COLLECTED, options.folder / COLLECTED)
+    write_records(options.folder / COLLECTED, options.records)
     row = {
         "attempts": len(attempts),
         "right": sum(a.passed for a in attempts),
@@ -136,14 +135,13 @@ def _tasks_file(options: argparse.Namespace) -> Path:
 def train(options: argparse.Namespace) -> None:
     model = load_model(options.model)
     _tasks_file(options)
-    _restore(options, COLLECTED, options.folder / COLLECTED)
+    restore_run(options.folder / COLLECTED, options.records)
     sitting = Sitting(options.minutes)
     with suppress(SittingOverError):
         for name in options.recipes:
             for seed in options.seeds:
                 folder = _folder(options, name, seed)
-                _restore(options, folder.name, folder)
-                if not (folder / "config.toml").exists():
+                if not restore_run(folder, options.records):
                     _branch(options, name, seed, folder)
                 with sd.Run(folder) as run:
                     sd.train(run, model, progress=sitting)
@@ -202,7 +200,7 @@ def table(options: argparse.Namespace) -> None:
     for folder in sorted((options.folder / "adapters").glob("*/config.toml")):
         with open_stored(folder.parent) as run:
             rows[folder.parent.name] = _show(folder.parent.name, run)
-        _record(options, folder.parent.name, folder.parent)
+        write_records(folder.parent, options.records)
     machine = {"machine": platform.machine(), "device": device_name(), "python": platform.python_version()}
     print(json.dumps({"benchmark": "rewards", "model": options.model, **machine, "recipes": rows}))
 
@@ -227,28 +225,6 @@ def _show(name: str, run: StoredRun) -> dict[str, Any]:
         "validations": [asdict(validation) for validation in validations],
         "ending": ending,
     }
-
-
-def _record(options: argparse.Namespace, name: str, run: Path) -> None:
-    """Write the raw records of a run. The same run gives the same bytes."""
-    options.records.mkdir(parents=True, exist_ok=True)
-    records = options.records / f"{name}.jsonl.xz"
-    partial = records.with_suffix(".partial")
-    with lzma.open(partial, "wt", preset=9, encoding="utf-8") as file:
-        export_run(run, file)
-    # Records that were written before are replaced only by whole ones, whenever this process ends.
-    partial.replace(records)
-
-
-def _restore(options: argparse.Namespace, name: str, run: Path) -> None:
-    """Make a run from its records, if there are records but no run yet."""
-    records = options.records / f"{name}.jsonl.xz"
-    if not records.exists() or (run / "config.toml").exists():
-        return
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(lzma.decompress(records.read_bytes()))
-        file.flush()
-        import_run(file.name, run)
 
 
 if __name__ == "__main__":

@@ -30,13 +30,30 @@ SQUARE = {
 }
 
 
-def benchmark(name: str, *arguments: str) -> tuple[str, dict[str, Any]]:
-    """A script's output and its last line, read."""
+PLUS = {
+    "prompt": '"""\nSquare x.\nassert square(3) == 9\n"""\n',
+    "entry_point": "square",
+    "canonical_solution": "def square(x):\n    return x * x\n",
+    "base_input": [[3], [5]],
+    "plus_input": [[-2], [0]],
+    "assertion": "assert square(3) == 9",
+    "atol": 0,
+}
+
+
+def run_script(name: str, *arguments: str) -> str:
+    """A script's output."""
     command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout, json.loads(done.stdout.splitlines()[-1])
+    return done.stdout
+
+
+def benchmark(name: str, *arguments: str) -> tuple[str, dict[str, Any]]:
+    """A script's output and its last line, read."""
+    output = run_script(name, *arguments)
+    return output, json.loads(output.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
@@ -308,3 +325,30 @@ def test_an_exported_adapter_is_compared_with_itself(tmp_path: Path) -> None:
     assert record["fused, dense"]["largest difference of a logit"] < 1e-4
     assert record["fused, 8 bits"]["largest difference of a logit"] < 0.1
     assert record["PEFT"] == {"the same bytes back": True}
+
+
+def test_the_proof_is_run_in_pieces_and_its_table_is_made_from_the_records(tiny_folder: Path, tmp_path: Path) -> None:
+    asserts = [f"assert square({n}) == {n * n}" for n in (3, 5, -2)]
+    mbpp, plus = tmp_path / "mbpp.jsonl", tmp_path / "plus.jsonl"
+    mbpp.write_text(json.dumps({**SQUARE, "task_id": 700, "text": "Square x.", "test_list": asserts}) + "\n")
+    plus.write_text("".join(json.dumps({**PLUS, "task_id": f"Mbpp/{number}"}) + "\n" for number in (5, 20, 700)))
+    small = ["--model", str(tiny_folder), "--mbpp", str(mbpp), "--mbppplus", str(plus), "--limit", "2", "--batch", "8"]
+    small += [
+        "--steps",
+        "1",
+        "--seeds",
+        "0",
+        "--folder",
+        str(tmp_path / "runs"),
+        "--records",
+        str(tmp_path / "records"),
+    ]
+    for command in (["collect"], ["train", "trained", "drafts-alone"], ["test", "mbppplus", "--prompts", "hidden"]):
+        run_script("proof/proof", *command, *small)
+    shutil.rmtree(tmp_path / "runs")
+    answers = benchmark("proof/proof", "table", *small)[1]["answers"]
+    assert {row["prompts"] for row in answers} == {"hidden"}
+    # Of the tasks of MBPP+, only number 20 is in the plan's range. What is compared with adapters that were not trained is left out.
+    assert {row["n"] for row in answers if row["question"] == "the adapter repairs more than the base"} == {1}
+    assert "rewards for right programs teach more than random ones" not in {row["question"] for row in answers}
+    assert all(row["p"] == 1 and row["won"] == row["lost"] == 0 for row in answers)
