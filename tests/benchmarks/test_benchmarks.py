@@ -138,9 +138,11 @@ def test_a_prefill_is_timed_with_attention_by_blocks_and_with_that_of_mlx(tiny_f
 
 
 def test_repairs_are_decoded_with_guesses_and_without(tiny_folder: Path) -> None:
-    record = benchmark("lookup", "--model", str(tiny_folder), "--repairs", "2", "--max-tokens", "9", "--peers", "1")[1]
+    small = ["--model", str(tiny_folder), "--repairs", "4", "--timed", "2", "--max-tokens", "9", "--peers", "1"]
+    record = benchmark("lookup", *small)[1]
     assert set(record["ways"]) == {"whole", "ended"}
-    assert all(way["same"] == record["repairs"] == 2 for way in record["ways"].values())
+    assert all(way["same"] == record["repairs"] == 4 for way in record["ways"].values())
+    assert all(way["timed"] == 2 for way in record["ways"].values())
     assert set(record["peer"]["tokens_per_s"]) == {"mlx-lm", "plain", "lookup"}
 
 
