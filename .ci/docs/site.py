@@ -85,7 +85,12 @@ def make_site(root: Path = ROOT) -> Site:
         ],
         "Project": [
             page(source, sources[source])
-            for source in ("CHANGELOG.md", ".github/CONTRIBUTING.md", "benchmarks/results/README.md")
+            for source in (
+                "CHANGELOG.md",
+                ".github/CONTRIBUTING.md",
+                "benchmarks/results/README.md",
+                "benchmarks/proof/PLAN.md",
+            )
         ],
     }
     problems = [f"{path} has no docstring" for path in names.without_docstring(public)]
