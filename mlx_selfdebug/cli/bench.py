@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ def bench_command() -> None:
       mlx-selfdebug bench --submit            also print the row to contribute
       mlx-selfdebug bench --stages load,sample --repeats 5
       mlx-selfdebug bench table               print the tables of all records
+      mlx-selfdebug bench sweep               do more drafts or other temperatures solve more?
     """
 
 
@@ -125,6 +127,101 @@ def _submission(record: Record, path: Path) -> str:
         "  mlx-selfdebug bench table --write\n"
         "and open a pull request with both files."
     )
+
+
+def _numbers(kind: type[float], low: float) -> Callable[[click.Context, click.Parameter, str], list[float]]:
+    """Return a callback that reads an option's numbers, which are separated by commas and are ``low`` at least."""
+
+    def read(ctx: click.Context, parameter: click.Parameter, value: str) -> list[float]:  # noqa: ARG001
+        try:
+            numbers = [kind(part) for part in value.split(",")]
+        except ValueError:
+            raise click.BadParameter(f"{value!r} is not a list of numbers such as 2,4,8") from None
+        if any(not low <= number < float("inf") for number in numbers):
+            raise click.BadParameter(f"{value!r}: every number must be {low:g} or more")
+        return numbers
+
+    return read
+
+
+def _places(ctx: click.Context, parameter: click.Parameter, value: str) -> slice:  # noqa: ARG001
+    """Read an option such as "40:48"."""
+    start, colon, end = value.partition(":")
+    if not colon or not all(part.isdigit() or not part for part in (start, end)):
+        raise click.BadParameter(f"{value!r} is not a range of places such as 40:48, which are counted from 0")
+    return slice(int(start or 0), int(end) if end else None)
+
+
+@bench_command.command("sweep")
+@click.option("--model", default=Config().model, envvar="MLX_SELFDEBUG_MODEL", show_default=True, help="as for `run`")
+@click.option("--tasks", default="humaneval", show_default=True, help="task set: a name, NAME:PATH, a file or a folder")
+@click.option(
+    "--places", default=":", callback=_places, show_default="all", help="tasks by their places, such as 40:48"
+)
+@click.option("--populations", default="2,4,8,16", callback=_numbers(int, 1), show_default=True, help="drafts per task")
+@click.option(
+    "--temperatures",
+    default="0.2,0.4,0.6,0.8,1.0,1.2",
+    callback=_numbers(float, 0),
+    show_default=True,
+    help="sampling temperatures",
+)
+@click.option("--max-tokens", type=click.IntRange(min=1), default=320, show_default=True, help="tokens per completion")
+@click.option("--seed", type=int, default=0, show_default=True, help="seed of the drafts")
+@click.option(
+    "--run", "run_path", type=PathType(file_okay=False), default="runs/sweep", show_default=True, help="run folder"
+)
+@options.weak_sandbox_option
+@options.json_option
+@options.quiet_option
+@options.debug_option
+def sweep_command(
+    model: str,
+    tasks: str,
+    places: slice,
+    populations: list[int],
+    temperatures: list[float],
+    max_tokens: int,
+    seed: int,
+    run_path: Path,
+    allow_weak_sandbox: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Measure whether more drafts or another temperature solve more.
+
+    Each task is drafted independently at each temperature, and each failed draft is repaired once. The table has a row for each
+    population, which is a number of drafts per task. A sweep that was interrupted goes on when it is called again.
+
+    \b
+    Examples:
+      mlx-selfdebug bench sweep --tasks humaneval --places 40:48
+      mlx-selfdebug bench sweep --tasks starter --populations 4,8 --temperatures 0.4,0.8 --run runs/mine
+    """
+    from dataclasses import asdict
+
+    from mlx_selfdebug.bench.sweep import sheet, sweep
+    from mlx_selfdebug.config import load_config
+    from mlx_selfdebug.models.load import load_model
+    from mlx_selfdebug.store import Run
+    from mlx_selfdebug.tasks import load_tasks
+
+    require_sandbox(lambda text: click.echo(text, err=True), allow_weak=allow_weak_sandbox)
+    chosen = load_tasks(tasks)[places]
+    if not chosen:
+        raise UsageError(f"--places: {tasks} has {len(load_tasks(tasks))} tasks, and none at these places")
+    settings = {"model": model, "seed": seed, "collect.tasks": tasks, "collect.max_tokens": max_tokens}
+    with Run(run_path, load_config(overrides=settings)) as run:
+        rows = sweep(
+            run,
+            load_model(model),
+            chosen,
+            populations=populations,
+            temperatures=temperatures,
+            progress=progress(quiet=quiet),
+            allow_weak_sandbox=allow_weak_sandbox,
+        )
+    click.echo(json.dumps([asdict(row) for row in rows]) if as_json else sheet(rows))
 
 
 @bench_command.command("table")
