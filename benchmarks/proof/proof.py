@@ -21,7 +21,7 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ from mlx_selfdebug.evaluation.statistics import bootstrap_gain, holm, mcnemar
 from mlx_selfdebug.models.load import load_model
 from mlx_selfdebug.progress import Bars
 from mlx_selfdebug.stages.branch import branch
-from mlx_selfdebug.store import StoredRun, open_stored
+from mlx_selfdebug.store import open_stored
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.tasks.jsonl import dump_tasks
 from mlx_selfdebug.training.adapter import open_adapter
@@ -266,18 +266,16 @@ def read_halves(records: Path, prompts: str) -> Iterator[tuple[str, Half]]:
                 hard = {id_ for id_, rate in pass_rates(run).items() if rate == 0}
                 for half, played in ((OWN, read_own_failures(run)), (BUGS, read_bugs(run))):
                     if played:
-                        yield half, half_of(name, played, hard, run)
+                        yield half, half_of(name, played, hard)
 
 
-def half_of(name: str, played: Played, hard: set[str], run: StoredRun) -> Half:
-    def named(ids: Sequence[str] | frozenset[str] | set[str]) -> frozenset[str]:
+def half_of(name: str, played: Played, hard: set[str]) -> Half:
+    def named(ids: Iterable[str]) -> frozenset[str]:
         return frozenset(f"{name}:{id_}" for id_ in ids)
 
-    problems = frozenset(played.figures)
-    is_hard = {id_ for id_ in problems if played.origins.get(id_, id_) in hard}
+    is_hard = [id_ for id_ in played.figures if played.origins.get(id_, id_) in hard]
     solved = {ArmKey(seed_name(key.model), key.arm): named(ids) for key, ids in played.solved.items()}
-    assert run.is_done("evaluate")
-    return Half(named(problems), named(is_hard), solved)
+    return Half(named(played.figures), named(is_hard), solved)
 
 
 def seed_name(model: str) -> str:
@@ -286,37 +284,38 @@ def seed_name(model: str) -> str:
 
 
 def answers_to(question: Question, halves: Sequence[tuple[str, Half]]) -> Iterator[dict[str, Any]]:
-    """Yield the answers to a question, pooled over the sets: for each seed, against the opponent that is hardest to beat."""
+    """Yield the answers to a question, pooled over the sets: for each seed, against the opponent that is hardest to beat.
+
+    A seed is left out if it or an opponent has not been tested on all sets.
+    """
     pooled = [half for name, half in halves if name == question.half]
-    problems = frozenset().union(*(half.hard if question.only_hard else half.problems for half in pooled))
-    by_seed = {key.model for half in pooled for key in half.solved}
-    for left in sorted(model for model in by_seed if is_seed_of(model, question.left)):
-        seed = left.rpartition("-")[2] if left != "base" else ""
-        against = []
-        for right in question.rights:
-            name, _, arm = right.partition("/")
-            model = name if name == "base" else f"{name}-{seed}"
-            if model in by_seed:
-                left_key, right_key = ArmKey(left, question.left.partition("/")[2]), ArmKey(model, arm)
-                ours = problems.intersection(*[solved_by(pooled, left_key)])
-                theirs = problems.intersection(*[solved_by(pooled, right_key)])
-                against.append(compared(left_key, right_key, ours, theirs, len(problems)))
-        if len(against) == len(question.rights):
+    if not pooled:
+        return
+    problems = frozenset[str]().union(*(half.hard if question.only_hard else half.problems for half in pooled))
+    tested = frozenset(pooled[0].solved).intersection(*(half.solved for half in pooled))
+    name, _, arm = question.left.partition("/")
+    for left in sorted(key for key in tested if key.arm == arm and key.model.partition("-")[0] == name):
+        seed = left.model[len(name) :]
+        rights = [ArmKey(*with_seed(right, seed)) for right in question.rights]
+        if tested.issuperset(rights):
+            against = [compared(left, right, pooled, problems) for right in rights]
             # To beat all opponents at 5 % is to beat the one with the largest p.
             yield max(against, key=lambda answer: answer["p"])
 
 
-def is_seed_of(model: str, left: str) -> bool:
-    name = left.partition("/")[0]
-    return model == name or (model.rpartition("-")[0] == name and name != "base")
+def with_seed(arm: str, seed: str) -> tuple[str, str]:
+    """Return the model, with the seed that its name ends with, and the arm of an arm such as "trained/facts"."""
+    name, _, arm = arm.partition("/")
+    return (name if name == "base" else name + seed), arm
 
 
-def solved_by(halves: Sequence[Half], key: ArmKey) -> frozenset[str]:
-    return frozenset().union(*(half.solved.get(key, frozenset()) for half in halves))
+def solved_by(key: ArmKey, halves: Sequence[Half], problems: frozenset[str]) -> frozenset[str]:
+    return problems.intersection(frozenset().union(*(half.solved[key] for half in halves)))
 
 
-def compared(left: ArmKey, right: ArmKey, ours: frozenset[str], theirs: frozenset[str], n: int) -> dict[str, Any]:
-    won, lost = len(ours - theirs), len(theirs - ours)
+def compared(left: ArmKey, right: ArmKey, halves: Sequence[Half], problems: frozenset[str]) -> dict[str, Any]:
+    ours, theirs = (solved_by(key, halves, problems) for key in (left, right))
+    won, lost, n = len(ours - theirs), len(theirs - ours), len(problems)
     # A question asks whether the left arm is better, so an arm that is behind has not shown it, however small p is.
     p = mcnemar(won, lost) if won > lost else 1.0
     interval = bootstrap_gain(won, lost, n) if n else None
