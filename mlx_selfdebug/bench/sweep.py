@@ -99,7 +99,7 @@ def sweep(
     if not (tasks and temperatures and populations) or min(populations) < 1:
         raise UsageError("a sweep needs tasks, temperatures, and populations of at least 1")
     run.require(Key.MODEL, model.origin, "model")
-    run.require(Key.TRAINING_TASKS, [task.id for task in tasks], "set of tasks")
+    run.require(Key.SWEPT_TASKS, [task.id for task in tasks], "set of tasks")
     decoding = decoding_of(run.config.collect, run.config)
     plays = {
         temperature: Play(

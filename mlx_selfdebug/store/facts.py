@@ -30,6 +30,8 @@ class Key(StrEnum):
     """The folder of the run whose attempts this run began with."""
     TRAINING_TASKS = "collect.tasks"
     """The ids of the training tasks."""
+    SWEPT_TASKS = "sweep.tasks"
+    """The ids of the tasks of a sweep (``bench sweep``)."""
     AUDIT = "collect.audit"
     """How many mutants the checks of each training task caught, and which tasks were left out, with the reason."""
     BUG_OPERATORS = "collect.bugs"
