@@ -52,7 +52,7 @@ def bench_command() -> None:
       mlx-selfdebug bench --submit            also print the row to contribute
       mlx-selfdebug bench --stages load,sample --repeats 5
       mlx-selfdebug bench table               print the tables of all records
-      mlx-selfdebug bench sweep               do more drafts or other temperatures solve more?
+      mlx-selfdebug bench sweep               more drafts, other temperatures
     """
 
 
@@ -196,7 +196,7 @@ def sweep_command(
     \b
     Examples:
       mlx-selfdebug bench sweep --tasks humaneval --places 40:48
-      mlx-selfdebug bench sweep --tasks starter --populations 4,8 --temperatures 0.4,0.8 --run runs/mine
+      mlx-selfdebug bench sweep --populations 4,8 --temperatures 0.4,0.8
     """
     from dataclasses import asdict
 
