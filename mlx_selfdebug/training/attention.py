@@ -1,9 +1,10 @@
 """Compute causal attention for training without keeping scores: the backward pass computes them again, some queries at a time.
 
-MLX's own attention keeps the probabilities of every layer, of shape (rows, heads, length, length), for the backward pass. They are
-most of what a long row takes in memory. Here only queries, keys, values, the output and one number per query are kept. A block of
-queries is compared only with the keys up to the block's end, which halves the work. The gradients follow Dao et al. 2022,
-"FlashAttention" (arXiv 2205.14135), appendix B.4. They are computed by plain MLX operations instead of one kernel.
+On most devices MLX's own attention keeps the probabilities of every layer, of shape (rows, heads, length, length), for the backward
+pass. They are most of what a long row takes in memory. Here only queries, keys, values, the output and one number per query are
+kept. A block of queries is compared only with the keys up to the block's end, which halves the work. The gradients follow Dao et
+al. 2022, "FlashAttention" (arXiv 2205.14135), appendix B.4. They are computed by plain MLX operations instead of one kernel. Where
+MLX has a kernel of its own that keeps no scores, that is used (``fused_attention.py``).
 
     with lean_attention(network):
         loss_and_gradient(network, batch)
@@ -19,6 +20,7 @@ from mlx_selfdebug.models.backend import mx, nn
 
 from mlx_selfdebug.models.activations import exp_here
 from mlx_selfdebug.models.attention import attended, blocks, group, replaced_attention, scores, ungroup
+from mlx_selfdebug.training.fused_attention import Shape, mlx_attention, prefers_mlx
 from mlx_selfdebug.training.prompt_states import AttentionStates
 
 BLOCK = 128
@@ -37,7 +39,10 @@ QueriesKeysValues = tuple[mx.array, mx.array, mx.array]
 
 @contextmanager
 def lean_attention(network: nn.Module) -> Iterator[None]:
-    """Have the network use ``causal_attention`` inside the block. Every other kind of attention stays as it is."""
+    """Have the network use ``causal_attention`` inside the block, or MLX's own where that was tried and is as lean.
+
+    Every other kind of attention stays as it is.
+    """
     with replaced_attention(network, _attention):
         yield
 
@@ -50,10 +55,14 @@ def _attention(
     cache: Any = None,
     **options: Any,
 ) -> mx.array:
-    """Compute causal attention here, and leave decoding (a cache of mlx-lm's), other masks and further options to ``original``."""
+    """Compute causal attention without keeping scores.
+
+    Decoding (with a cache of mlx-lm's), other masks and further options are left to ``original``.
+    """
     is_training = cache is None or isinstance(cache, AttentionStates)
     if is_training and options.get("mask") == "causal" and set(options) <= {"mask", "scale"}:
-        return causal_attention(queries, keys, values, options["scale"])
+        lean = mlx_attention if prefers_mlx(Shape.of(queries, keys, values), causal_attention) else causal_attention
+        return lean(queries, keys, values, options["scale"])
     return original(queries, keys, values, cache=cache, **options)
 
 
