@@ -136,8 +136,10 @@ def _require_safe_to_write(folder: str, interpreter: str) -> None:
     if not os.path.isdir(folder):
         raise ValueError(f"{folder} is not a folder; a command needs a folder in which it may write")
     home = os.path.realpath(os.path.expanduser("~"))
-    programs = [(path, "the interpreter") for path in (interpreter, os.path.realpath(interpreter))]
-    for path, description in ((home, "the home folder"), *programs):
+    # In a virtual environment, the interpreter is a link to another one, and its folder may be reached through a link as well.
+    in_its_folder = os.path.join(os.path.realpath(os.path.dirname(interpreter)), os.path.basename(interpreter))
+    programs = [interpreter, in_its_folder, os.path.realpath(interpreter)]
+    for path, description in ((home, "the home folder"), *((path, "the interpreter") for path in programs)):
         if os.path.commonpath([path, folder]) == folder:
             raise ValueError(
                 f"a command may not write in {folder}, which holds {description}; make a scratch copy of the project"

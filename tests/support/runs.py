@@ -89,7 +89,7 @@ def make_run(
     for step in range(24):
         run.add_step(Step(step, 1.2 * 0.93**step, 500, 1e-4, 0.8, 14.0))
     for i, repaired in enumerate((3, 5)):
-        run.remember(f"train.checks.abc.{i}", {"step": 12 * (i + 1), "repaired": repaired, "attempts": 9})
+        run.remember(f"train.validations.abc.{i}", {"step": 12 * (i + 1), "repaired": repaired, "attempts": 9})
     names = [f"Test/{i}" for i in range(tasks)]
     figures = {id_: asdict(TaskFigures("python", 6, 20 + i % 60)) for i, id_ in enumerate(names)}
     run.remember(Key.FIGURES, figures)

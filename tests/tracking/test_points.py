@@ -51,7 +51,7 @@ def test_a_training_step_is_a_point_with_the_figures_of_its_row(whole: Path) -> 
         assert point.named["train/loss"] == step.loss
 
 
-def test_a_check_of_the_held_back_tasks_is_a_point(whole: Path) -> None:
+def test_a_validation_on_the_held_back_tasks_is_a_point(whole: Path) -> None:
     assert points(whole, "train/held_back") == [
         Point("train/held_back", 12, {"repaired": 3, "attempts": 9}),
         Point("train/held_back", 24, {"repaired": 5, "attempts": 9}),

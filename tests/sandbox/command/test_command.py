@@ -274,6 +274,14 @@ def test_a_folder_in_which_writing_would_do_harm_is_refused(folder: str) -> None
         run_confined([sys.executable, "-c", "pass"], folder=folder)
 
 
+def test_the_environment_of_an_interpreter_may_not_be_written_under_another_name(tmp_path: Path) -> None:
+    link = tmp_path / "venv"
+    link.symlink_to(sys.prefix)
+    for folder in (link, Path(sys.prefix)):
+        with pytest.raises(ValueError, match="which holds the interpreter"):
+            run_confined([str(link / "bin" / "python"), "-c", "pass"], folder=folder)
+
+
 def test_what_makes_no_sense_is_said_with_its_value(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'A=B'"):
         run("pass", tmp_path, environment={"A=B": "c"})
