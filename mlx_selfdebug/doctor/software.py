@@ -8,10 +8,14 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from mlx_selfdebug.doctor.finding import Finding, judged, ok
 from mlx_selfdebug.errors import ModelError
 from mlx_selfdebug.machine.versions import installed_version
+
+if TYPE_CHECKING:
+    from mlx_selfdebug.training.fused_attention import Shape
 
 MIN_PYTHON = (3, 11)
 """The oldest version of Python that the package runs on."""
@@ -57,6 +61,10 @@ def _backend(training_gb: float) -> Iterator[Finding]:
         yield ok("matrix products", speed)
         if device == "metal":
             yield working_set(mx.device_info(), training_gb)
+        from mlx_selfdebug.training.fused_attention import Shape
+
+        # The shape of the default model.
+        yield training_attention(Shape(heads=14, key_heads=2, size=64, value_size=64, dtype=mx.bfloat16))
         return
     name = f"{blas.name} for {blas.core}" if blas.core else blas.name
     yield judged("BLAS", f"{name}, {speed}", (gflops < MIN_GFLOPS, "warning", _BLAS_REMEDY))
@@ -76,6 +84,22 @@ def working_set(info: Mapping[str, str | int], training_gb: float) -> Finding:
         f"sudo sysctl iogpu.wired_limit_mb={round(training_gb * 1e9 / 2**20)}, or --budget-training-gb {size / 1e9:.0f}"
     )
     return judged("GPU memory", f"{size / 1e9:.1f} GB", (is_small, "warning", remedy))
+
+
+def training_attention(shape: Shape) -> Finding:
+    """Tell which attention a training uses for ``shape``, by trying MLX's own beside ours."""
+    from mlx_selfdebug.training.attention import causal_attention
+    from mlx_selfdebug.training.fused_attention import is_better, try_both
+
+    try:
+        ours, theirs = try_both(shape, causal_attention)
+    except (RuntimeError, ValueError) as error:
+        return ok("training attention", f"ours (MLX's own: {error})")
+    name = "MLX's own" if is_better(ours, theirs) else "ours"
+    figures = (
+        f"{theirs.peak_bytes / ours.peak_bytes:.2f} times our peak, error {theirs.error:.1e} against {ours.error:.1e}"
+    )
+    return ok("training attention", f"{name} (MLX's own has {figures})")
 
 
 def measure_gflops(size: int = MATRIX_SIZE, repeats: int = 3) -> float:

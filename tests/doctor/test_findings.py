@@ -4,18 +4,21 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from mlx_selfdebug.models.backend import mx
+
 import pytest
 
 from mlx_selfdebug.config import BudgetConfig, Config
 from mlx_selfdebug.doctor import Finding, examine
 from mlx_selfdebug.doctor.finding import judged, worst
 from mlx_selfdebug.doctor.hardware import examine_hardware
-from mlx_selfdebug.doctor.software import working_set
+from mlx_selfdebug.doctor.software import training_attention, working_set
 from mlx_selfdebug.doctor.surroundings import examine_folders, examine_hub, examine_sandbox
 from mlx_selfdebug.errors import SandboxError, UsageError
 from mlx_selfdebug.machine.this_machine import Machine, State
 from mlx_selfdebug.sandbox.isolation import Isolation, Level
 from mlx_selfdebug.sandbox.probes import Probe
+from mlx_selfdebug.training.fused_attention import Shape
 from tests.models.tiny import write_gguf
 
 AIR = Machine("macOS 26.1 (25B78)", "arm64", "Apple M4", 10, 16 * 2**30, 4, 6, 10)
@@ -225,3 +228,11 @@ def test_this_machine_is_examined_and_no_problem_found(monkeypatch: pytest.Monke
     findings = {finding.name: finding for finding in examine(Config())}
     assert {"Python", "mlx", "backend", "sandbox", "hub", "disk"} <= set(findings)
     assert [finding for finding in findings.values() if finding.state != "ok" and not finding.remedy] == []
+
+
+def test_the_attention_of_a_training_is_said_with_what_was_tried() -> None:
+    """On the CPU, where doctor does not ask, MLX's own attention keeps the scores."""
+    finding = training_attention(Shape(heads=4, key_heads=2, size=16, value_size=16, dtype=mx.float32))
+    assert (finding.name, finding.state) == ("training attention", "ok")
+    assert finding.value.startswith("ours (MLX's own has ")
+    assert "times our peak, error " in finding.value
