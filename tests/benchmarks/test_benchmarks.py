@@ -238,7 +238,7 @@ def test_a_report_is_rendered_and_weighed() -> None:
 
 
 def test_a_run_is_watched_and_what_that_costs_is_measured(tiny_folder: Path) -> None:
-    small = ("--tasks", "4", "--model", str(tiny_folder), "--windows", "4", "--window-s", "0.5")
+    small = ("--tasks", "4", "--model", str(tiny_folder), "--windows", "4", "--window-s", "2")
     _, record = benchmark("watch", *small)
     assert record["first"]["attempts"] > 100
     assert 0 < record["first"]["page"] <= record["first"]["all parts"]

@@ -146,7 +146,9 @@ def test_the_tiny_model_collects_and_a_run_without_pairs_says_what_to_do(
     assert result.returncode == 1
     assert "has no pairs to train on: every failed draft was cut off at collect.max_tokens = 8" in result.stderr
     listed = run_cli("runs", "list", "--folder", str(tmp_path), "--json")
-    assert [(row["state"], row["stages"]) for row in json.loads(listed.stdout)] == [("open", "collect")]
+    [row] = json.loads(listed.stdout)
+    assert row["stages"] == "collect"
+    assert row["state"] in ("between", "stopped")  # it was closed moments ago
     for command in (
         ("runs", "show", str(tmp_path / "r")),
         ("run", *args, "--train-targets", "own"),
