@@ -103,17 +103,10 @@ def main() -> None:
 
 
 def collect(options: argparse.Namespace) -> None:
-    file = _tasks_file(options)
-    restore_run(options.folder / COLLECTED, options.records)
-    settings = {
-        "model": options.model, "collect.tasks": str(file), "collect.samples": options.samples, "collect.edits": 0,
-        "collect.rounds": 0, "collect.forks": 0, "collect.max_tokens": 256, "collect.batch_size": options.batch,
-        "train.held_back_share": 0.15, "train.max_pairs": 0,
-    }  # fmt: skip
-    with sd.Run(options.folder / COLLECTED, load_config(overrides=settings, environment={})) as run:
-        attempts = sd.collect(run, load_model(options.model), load_tasks(str(file)), progress=Bars())
-        bugs, held = run.attempts("bugs"), run.facts().held_back
-    write_records(options.folder / COLLECTED, options.records)
+    folder = options.folder / COLLECTED
+    collect_into(folder, _tasks_file(options), options, options.samples)
+    with open_stored(folder) as run:
+        attempts, bugs, held = run.attempts("collect"), run.attempts("bugs"), run.facts().held_back
     row = {
         "attempts": len(attempts),
         "right": sum(a.passed for a in attempts),
@@ -121,6 +114,19 @@ def collect(options: argparse.Namespace) -> None:
         "held_back": len(held),
     }
     print(json.dumps({"benchmark": "rewards collect", **row}))
+
+
+def collect_into(folder: Path, file: Path, options: argparse.Namespace, samples: int) -> None:
+    """Collect into the run ``folder`` on the tasks in ``file``, with ``samples`` drafts of each, and write the run's records."""
+    restore_run(folder, options.records)
+    settings = {
+        "model": options.model, "collect.tasks": str(file), "collect.samples": samples, "collect.edits": 0,
+        "collect.rounds": 0, "collect.forks": 0, "collect.max_tokens": 256, "collect.batch_size": options.batch,
+        "train.held_back_share": 0.15, "train.max_pairs": 0,
+    }  # fmt: skip
+    with sd.Run(folder, load_config(overrides=settings, environment={})) as run:
+        sd.collect(run, load_model(options.model), load_tasks(str(file)), progress=Bars())
+    write_records(folder, options.records)
 
 
 def _tasks_file(options: argparse.Namespace) -> Path:

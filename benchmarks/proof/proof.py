@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from mlx_selfdebug.models.backend import device_name
 
 from reading import set_from
-from rewards import Sitting, SittingOverError
+from rewards import Sitting, SittingOverError, collect_into
 from run_records import SUFFIX, restore_run, write_records
 
 import mlx_selfdebug as sd
@@ -48,8 +48,8 @@ from mlx_selfdebug.stages.branch import branch
 from mlx_selfdebug.store import open_stored
 from mlx_selfdebug.tasks import load_tasks
 from mlx_selfdebug.tasks.jsonl import dump_tasks
+from mlx_selfdebug.tasks.task_set import TaskSet
 from mlx_selfdebug.training.adapter import open_adapter
-from mlx_selfdebug.values.task import Task
 
 REWARDS: Mapping[str, Any] = {
     "train.max_pairs": 0,
@@ -78,6 +78,8 @@ HARD_DRAFTS = 8
 """The number of drafts of the base that must all be wrong for a problem to be hard."""
 ARMS = "blind,facts,edits+forks+blind,edits+forks+facts"
 COLLECTED = "collected"
+SAMPLES = 4
+"""The number of drafts of each training task."""
 
 
 @dataclass(frozen=True)
@@ -142,16 +144,7 @@ def main() -> None:
 
 
 def collect(options: argparse.Namespace) -> None:
-    folder, file = options.folder / COLLECTED, tasks_file(options)
-    restore_run(folder, options.records)
-    settings = {
-        "model": options.model, "collect.tasks": str(file), "collect.samples": 4, "collect.edits": 0, "collect.rounds": 0,
-        "collect.forks": 0, "collect.max_tokens": 256, "collect.batch_size": options.batch, "train.held_back_share": 0.15,
-        "train.max_pairs": 0,
-    }  # fmt: skip
-    with sd.Run(folder, load_config(overrides=settings, environment={})) as run:
-        sd.collect(run, load_model(options.model), load_tasks(str(file)), progress=Bars())
-    write_records(folder, options.records)
+    collect_into(options.folder / COLLECTED, tasks_file(options), options, SAMPLES)
 
 
 def tasks_file(options: argparse.Namespace) -> Path:
@@ -160,13 +153,8 @@ def tasks_file(options: argparse.Namespace) -> Path:
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         tasks = [*load_tasks("starter"), *load_tasks(set_from("mbpp-train", options.mbpp))]
-        dump_tasks(spread([task for task in tasks if task.public], options.limit), file)
+        dump_tasks(TaskSet("training", (task for task in tasks if task.public)).spread(options.limit), file)
     return file
-
-
-def spread(tasks: Sequence[Task], limit: int) -> list[Task]:
-    """Return ``limit`` of the tasks, spread evenly, or all of them if the limit is 0 or larger than their number."""
-    return [tasks[i * len(tasks) // limit] for i in range(limit)] if 0 < limit < len(tasks) else list(tasks)
 
 
 def train(options: argparse.Namespace) -> None:
@@ -191,9 +179,9 @@ def train(options: argparse.Namespace) -> None:
 
 def test(options: argparse.Namespace) -> None:
     model = load_model(options.model)
-    adapters = {folder.parent.name: folder for folder in sorted(options.folder.glob("*-[0-9]*/adapter"))}
+    adapters = finished_adapters(options.folder)
     if f"{TRAINED}-0" not in adapters:
-        sys.exit(f"there is no adapter {TRAINED}-0 in {options.folder}; call `train` first")
+        sys.exit(f"the adapter {TRAINED}-0 is not finished in {options.folder}; call `train` first")
     for name in options.names if options.command == "test" and options.names else SETS:
         tasks = test_tasks(name, options)
         for prompts in options.prompts:
@@ -210,12 +198,22 @@ def test(options: argparse.Namespace) -> None:
             write_records(folder, options.records)
 
 
-def test_tasks(name: str, options: argparse.Namespace) -> list[Task]:
+def finished_adapters(folder: Path) -> dict[str, Path]:
+    """Return the adapters whose training has ended, by the names of their runs."""
+    finished = {}
+    for path in sorted(folder.glob("*-[0-9]*/adapter")):
+        with open_stored(path.parent) as run:
+            if run.is_done("rewards"):
+                finished[path.parent.name] = path
+    return finished
+
+
+def test_tasks(name: str, options: argparse.Namespace) -> TaskSet:
     """Return the tasks of a test set: HumanEvalPack's, or those of MBPP+ from 11 to 510, on none of which anything is trained."""
     tasks = load_tasks(set_from(name, getattr(options, name)))
     if name == "mbppplus":
         tasks = [task for task in tasks if 11 <= int(task.id.rpartition("/")[2]) <= 510]
-    return spread([task for task in tasks if task.public], options.limit)
+    return TaskSet(name, (task for task in tasks if task.public)).spread(options.limit)
 
 
 def bugs_of(name: str, options: argparse.Namespace) -> str:

@@ -33,8 +33,6 @@ from mlx_selfdebug.values.task import Task
 if TYPE_CHECKING:
     from mlx_selfdebug.models.load import Model
 
-POPULATIONS = (2, 4, 8, 16)
-TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
 UNLIMITED = 10**12
 """More tokens than any population takes."""
 
@@ -83,8 +81,8 @@ def sweep(
     model: Model,
     tasks: Sequence[Task],
     *,
-    populations: Sequence[int] = POPULATIONS,
-    temperatures: Sequence[float] = TEMPERATURES,
+    populations: Sequence[int],
+    temperatures: Sequence[float],
     progress: Progress | None = None,
     allow_weak_sandbox: bool = False,
 ) -> list[SweepRow]:

@@ -166,7 +166,13 @@ def _places(ctx: click.Context, parameter: click.Parameter, value: str) -> slice
     show_default=True,
     help="sampling temperatures",
 )
-@click.option("--max-tokens", type=click.IntRange(min=1), default=320, show_default=True, help="tokens per completion")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    default=Config().collect.max_tokens,
+    show_default=True,
+    help="tokens per completion",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="seed of the drafts")
 @click.option(
     "--run", "run_path", type=PathType(file_okay=False), default="runs/sweep", show_default=True, help="run folder"
@@ -207,9 +213,10 @@ def sweep_command(
     from mlx_selfdebug.tasks import load_tasks
 
     require_sandbox(lambda text: click.echo(text, err=True), allow_weak=allow_weak_sandbox)
-    chosen = load_tasks(tasks)[places]
+    task_set = load_tasks(tasks)
+    chosen = task_set[places]
     if not chosen:
-        raise UsageError(f"--places: {tasks} has {len(load_tasks(tasks))} tasks, and none at these places")
+        raise UsageError(f"--places: {tasks} has {len(task_set)} tasks, and none at these places")
     settings = {"model": model, "seed": seed, "collect.tasks": tasks, "collect.max_tokens": max_tokens}
     with Run(run_path, load_config(overrides=settings)) as run:
         rows = sweep(
